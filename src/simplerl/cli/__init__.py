@@ -1,0 +1,89 @@
+"""The command line: one small file per subcommand, imported only when that command is called.
+
+Exit codes: 0 done, 1 a check failed or a bug of ours, 2 a mistake of the user's (one clear message), 130 Ctrl-C.
+"""
+
+import argparse
+import importlib
+import sys
+
+from simplerl import __version__
+from simplerl.errors import SimpleRLError, nearest
+
+#: Subcommand → one-line summary. The command lives in `simplerl/cli/NAME.py` (dashes become underscores), which has
+#: `EXAMPLES: str`, `add_arguments(parser)` and `run(args) -> int`.
+COMMANDS: dict[str, str] = {
+    "train": "train a base model by reinforcement learning from verifiable rewards",
+    "cub": "build, list and inspect the embedded tiny base models",
+    "recipes": "list the shipped recipes, or print one fully resolved",
+    "verify": "judge one answer (or a file of answers) against the gold, and say why",
+    "audit": "check a data set's golds and a verifier's behaviour before training on them",
+}
+
+
+def build_parser(command: str) -> argparse.ArgumentParser:
+    """Return the parser of one subcommand, its module imported."""
+    module = importlib.import_module(f"simplerl.cli.{command.replace('-', '_')}")
+    parser = argparse.ArgumentParser(
+        prog=f"simplerl {command}",
+        description=(module.__doc__ or COMMANDS[command]).strip(),
+        epilog="examples:\n" + module.EXAMPLES.rstrip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(run=module.run)
+    return parser
+
+
+def usage() -> str:
+    """Return the text of `simplerl --help`."""
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items())
+    return (
+        "usage: simplerl COMMAND [OPTIONS]\n\n"
+        "Train reasoning into open base language models by reinforcement learning from verifiable rewards.\n\n"
+        f"commands:\n{rows}\n\n"
+        "examples:\n"
+        "  simplerl train                      # learn on a laptop, in about a minute\n"
+        "  simplerl train --help               # every option of a command\n"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if argv[0] in ("-V", "--version"):
+        print(f"simplerl {__version__}")
+        return 0
+    command, *rest = argv
+    if command not in COMMANDS:
+        print(f"error: unknown command {command!r}; {nearest(command, COMMANDS)}", file=sys.stderr)
+        return 2
+    debug = "--debug" in rest
+    try:
+        args = build_parser(command).parse_args(rest)
+        return args.run(args)
+    except SimpleRLError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        print(
+            f"internal error: {type(error).__name__}: {error}\n"
+            "This is a bug in simplerl. Run the same command with --debug for the traceback, and please report it.",
+            file=sys.stderr,
+        )
+        return 1

@@ -1,0 +1,36 @@
+"""The errors that a user can cause. Each names the thing, its value, what is allowed and what to do next.
+
+The command line prints a `SimpleRLError` as one message and exits with code 2; anything else is a bug of ours.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SimpleRLError(Exception):
+    """A mistake that a user can mend: shown as a message, never as a traceback (unless `--debug`)."""
+
+
+class ConfigError(SimpleRLError):
+    """An unknown key, a wrong type, or settings that contradict each other."""
+
+
+class DataError(SimpleRLError):
+    """A data file or data set that cannot be read as problems; names file and line."""
+
+
+class ModelError(SimpleRLError):
+    """A model or tokenizer that cannot be loaded or cannot be used for what was asked."""
+
+
+class RunError(SimpleRLError):
+    """A run directory that is taken, incomplete, damaged or not writable."""
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """Return `did you mean 'x' or 'y'?` for the options closest to `name`, else the list of all options."""
+    options = sorted(options)
+    close = difflib.get_close_matches(name, options, n=2, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(option) for option in close) + "?"
+    return "known: " + ", ".join(options)

@@ -1,0 +1,168 @@
+"""Stage types: one frozen record for each stage of the flow problem → completion → verdict → trajectory → batch.
+
+No field ever means "not filled in yet", and no value is stored under another value's name. *Rollout* is the act,
+*trajectory* the record; the *verifier* decides correctness, the *reward* is the number trained on, the *advantage* is
+credit. Shape suffixes: B sequences, T tokens, V vocabulary, P problems, G samples of one problem, H hidden.
+
+Importing this module does not import torch: the records are NumPy arrays, and only the types of an update
+(`Batch`, `LossInputs`, `LossOutput`) hold tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+StopReason = Literal["eos", "stop", "length"]
+VerdictStatus = Literal["correct", "wrong", "no_answer", "unjudgeable", "timeout", "error"]
+
+#: Verdicts that say nothing about the answer. What training does with them is an explicit policy, never reward 0.
+UNDECIDED: frozenset[VerdictStatus] = frozenset({"unjudgeable", "timeout", "error"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """A question with a final answer that can be checked by rule."""
+
+    id: str
+    """Unique within its data set; addresses every random draw made for this problem."""
+    question: str
+    answer: str
+    """The gold answer, bare (no `####`, no `\\boxed`)."""
+    source: str
+    """Name of the data set or file that the problem comes from."""
+    level: str = ""
+    """Difficulty tier as the source names it; empty where the source has none."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Completion:
+    """One sampled response. `token_ids` ends with the stop token if there was one; `text` never contains it."""
+
+    token_ids: np.ndarray
+    """int32 [T]: the response's tokens, prompt excluded."""
+    logprobs: np.ndarray
+    """float32 [T]: log-probability (nats) of each token under the very distribution that was sampled."""
+    text: str
+    """The response as a reader sees it: cut at the stop string, special tokens removed."""
+    stop_reason: StopReason
+    """`eos`: a stop token; `stop`: a stop string; `length`: truncated at the token limit."""
+    policy_version: int
+    """Number of updates that the sampling weights had seen."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What a verifier says of one response. An exception is the status `error`, never `wrong`."""
+
+    status: VerdictStatus
+    extracted: str | None
+    """The final answer found in the response; None if there is none (`no_answer`)."""
+    rule: str
+    """Name of the rule that decided, e.g. `string`, `fraction`, `math-verify`."""
+    detail: str
+    """One line for a reader: why."""
+
+    @property
+    def correct(self) -> bool:
+        """Whether the response was judged right."""
+        return self.status == "correct"
+
+    @property
+    def decided(self) -> bool:
+        """Whether the verifier could tell at all."""
+        return self.status not in UNDECIDED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Trajectory:
+    """One response to one problem with everything that was found out about it."""
+
+    problem: Problem
+    sample: int
+    """Index of this sample among the problem's samples, 0 … G−1."""
+    prompt_ids: np.ndarray
+    """int32 [T_prompt]: the prompt exactly as the model saw it."""
+    completion: Completion
+    loss_mask: np.ndarray
+    """bool [T]: True where the policy chose the token, so that it may be trained on."""
+    verdict: Verdict
+    reward: float
+    """The number trained on."""
+    reward_parts: Mapping[str, float]
+    """The unweighted values of each part of the reward, by name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TrajectoryGroup:
+    """All samples of one problem drawn in one step."""
+
+    problem: Problem
+    trajectories: tuple[Trajectory, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Batch:
+    """The responses of one update as tensors: prompt, then response, padded on the right.
+
+    Everything with a T axis is aligned with `tokens_BT`: position t speaks of token t given the tokens before it, so
+    position 0 never counts.
+    """
+
+    tokens_BT: torch.Tensor
+    """int64 [B, T]."""
+    lengths_B: torch.Tensor
+    """int64 [B]: prompt plus response tokens."""
+    prompt_lengths_B: torch.Tensor
+    """int64 [B]."""
+    mask_BT: torch.Tensor
+    """bool [B, T]: True at the response tokens that may be trained on."""
+    sampler_logprobs_BT: torch.Tensor
+    """float32 [B, T]: log-probabilities under the distribution that was sampled; 0 outside the response."""
+    rewards_B: torch.Tensor
+    """float32 [B]."""
+    group_B: torch.Tensor
+    """int64 [B]: index of the problem within the step; samples of one problem share it."""
+    included_B: torch.Tensor
+    """bool [B]: False where the verdict is undecided, so that the reward means nothing."""
+    truncated_B: torch.Tensor
+    """bool [B]: the response hit the token limit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LossInputs:
+    """What an algorithm's loss sees of one micro-batch. Sums over micro-batches are the sums over the whole batch."""
+
+    mask_BT: torch.Tensor
+    """bool [B, T]."""
+    logprobs_BT: torch.Tensor
+    """float32 [B, T], with gradient."""
+    old_logprobs_BT: torch.Tensor
+    """float32 [B, T]: under the policy at the start of the step."""
+    ref_logprobs_BT: torch.Tensor | None
+    """float32 [B, T] under the reference model; None for algorithms without one."""
+    entropy_BT: torch.Tensor
+    """float32 [B, T]: entropy (nats) of the next-token distribution, with gradient where the algorithm asks for it."""
+    advantages_BT: torch.Tensor
+    """float32 [B, T]."""
+    weights_BT: torch.Tensor
+    """float32 [B, T]: the loss normaliser, computed once over the whole update; 0 outside `mask_BT`."""
+    mean_BT: torch.Tensor
+    """float32 [B, T]: weights of a plain mean over all tokens of the update, for metrics."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LossOutput:
+    """A micro-batch's share of the loss and of the metrics: both add up over micro-batches."""
+
+    loss: torch.Tensor
+    """float32 [], with gradient."""
+    metrics: Mapping[str, torch.Tensor]
+    """`group/name` → float32 [], without gradient."""

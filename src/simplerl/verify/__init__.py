@@ -1,0 +1,1 @@
+"""Verifiers: decide whether a response's final answer equals the gold. See docs/verifier.md."""
