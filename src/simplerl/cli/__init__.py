@@ -66,7 +66,11 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     debug = "--debug" in rest
     try:
-        args = build_parser(command).parse_args(rest)
+        parser = build_parser(command)
+        if parser.get_default("takes_overrides"):
+            args, args.overrides = parser.parse_known_args(rest)
+        else:
+            args = parser.parse_args(rest)
         return args.run(args)
     except SimpleRLError as error:
         if debug:

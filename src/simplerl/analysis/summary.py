@@ -1,0 +1,36 @@
+"""A run in one small table: before and after, with intervals."""
+
+from pathlib import Path
+from typing import Any
+
+from simplerl.errors import RunError
+from simplerl.runs.directory import read_evaluation, read_metrics
+
+
+def summarise(path: Path, *, seconds: float) -> dict[str, Any]:
+    """Return the content of summary.json for a finished run that took `seconds`.
+
+    `base_accuracy` and `final_accuracy` are held-out accuracies at the evaluation's temperature (1 by default).
+    """
+    lines = read_metrics(path)
+    if not lines:
+        raise RunError(f"{path} has no metrics to summarise")
+    last = lines[-1]["step"]
+    base, final = read_evaluation(path, 0), read_evaluation(path, last)
+    if base is None or final is None:
+        raise RunError(f"{path} lacks the evaluation of step {0 if base is None else last}")
+    steps = [line for line in lines if line["step"] > 0]
+    return {
+        "base_accuracy": base["accuracy"]["value"],
+        "final_accuracy": final["accuracy"]["value"],
+        "gain": final["accuracy"]["value"] - base["accuracy"]["value"],
+        "base": base,
+        "final": final,
+        "steps": last,
+        "seconds": seconds,
+        "tokens": {
+            "sampled": sum(line["tokens/sampled"] for line in steps),
+            "useful": sum(line["tokens/useful"] for line in steps),
+        },
+        "undecided": sum(line[f"verdict/{kind}"] for line in steps for kind in ("unjudgeable", "timeout", "error")),
+    }

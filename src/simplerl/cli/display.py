@@ -1,0 +1,140 @@
+"""What a person sees of a run: a live display on a terminal, plain lines elsewhere, and a table at the end."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from simplerl.cli.trackers import Trackers
+from simplerl.runs.directory import read_metrics
+from simplerl.train.config import Config
+from simplerl.types import Trajectory, TrajectoryGroup
+
+#: A sampled response is shown after every so many steps.
+SAMPLE_EVERY = 10
+
+
+def percent(share: float | None) -> str:
+    """Return a share as a percentage; a dash where there is none."""
+    return "–" if share is None or share != share else f"{100 * share:.1f}%"
+
+
+def printable(text: str, limit: int = 300) -> str:
+    """Return model text that is safe to print: control characters shown as ·, cut to a length."""
+    shown = "".join(c if c.isprintable() or c == "\n" else "·" for c in text.strip())
+    return shown if len(shown) <= limit else shown[:limit] + " …"
+
+
+class Terminal:
+    """Listens to a run and shows it."""
+
+    def __init__(self, config: Config, path: Path, trackers: Trackers):
+        self.config, self.path, self.trackers = config, path, trackers
+        self.console = Console(highlight=False, soft_wrap=True)
+        done = [line for line in read_metrics(path) if line["step"] > 0] if path.is_dir() else []
+        self.seconds_before = sum(line.get("time/step", 0.0) for line in done)
+        self._began, self._steps_here = time.perf_counter(), 0
+        self._progress = Progress(
+            TextColumn("{task.description:>9}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
+        self._run = self._progress.add_task("step", total=config.steps, note="")
+        self._phase = self._progress.add_task("start", total=None, note="")
+
+    def __enter__(self) -> "Terminal":
+        self._progress.start()
+        self.say(f"{self.config.model} learns {self.config.data}, {self.config.steps} steps, seed {self.config.seed} → {self.path}")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def say(self, message: str) -> None:
+        """Show a line."""
+        self.console.print(escape(message))
+
+    def phase(self, name: str, total: int) -> None:
+        """Start the lower bar anew."""
+        self._progress.reset(self._phase, description=name, total=total or None)
+
+    def advance(self) -> None:
+        """Move the lower bar."""
+        self._progress.advance(self._phase)
+
+    def step(self, step: int, metrics: dict[str, Any], groups: list[TrajectoryGroup]) -> None:
+        """Show a step's line, and now and then a response."""
+        self.trackers.log(step, metrics)
+        held_out = ""
+        if metrics.get("eval/accuracy") is not None:
+            low, high = percent(metrics["eval/accuracy_low"]), percent(metrics["eval/accuracy_high"])
+            held_out = f"held-out {percent(metrics['eval/accuracy'])} [{low}, {high}]"
+        if step == 0:
+            self.say(f"before training: {held_out}, length {metrics['eval/length']:.1f}")
+            self._began = time.perf_counter()
+            return
+        self._steps_here += 1
+        left = (time.perf_counter() - self._began) / self._steps_here * (self.config.steps - step)
+        self._progress.update(self._run, completed=step, note=f"accuracy {percent(metrics['accuracy/mean'])}")
+        self.say(
+            f"step {step:>{len(str(self.config.steps))}}/{self.config.steps}"
+            f"  accuracy {percent(metrics['accuracy/mean']):>6}"
+            f"  reward {metrics['reward/mean']:6.3f}"
+            f"  length {metrics['length/mean']:6.1f}"
+            f"  clipped {percent(metrics['length/clip_ratio']):>5}"
+            f"  {metrics['throughput/tokens_per_second']:7,.0f} tok/s"
+            f"  {left:4.0f} s left" + (f"  {held_out}" if held_out else "")
+        )
+        undecided = sum(int(metrics[f"verdict/{kind}"]) for kind in ("unjudgeable", "timeout", "error"))
+        if undecided:
+            self.say(f"  {undecided} responses could not be judged and were left out of the update (see trajectories/)")
+        if step % SAMPLE_EVERY == 0:
+            self._show(groups[0].trajectories[0])
+
+    def _show(self, sampled: Trajectory) -> None:
+        colour = {"correct": "green", "wrong": "red"}.get(sampled.verdict.status, "yellow")
+        self.console.print(
+            f"  [dim]{escape(printable(sampled.problem.question))}[/] [bold]{escape(printable(sampled.completion.text))}[/]"
+            f" [{colour}]{sampled.verdict.status}[/] [dim](gold {escape(printable(sampled.problem.answer, 60))})[/]"
+        )
+
+
+def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
+    """Print the table before and after, where everything lies, and what to try next."""
+    console = Console(highlight=False, soft_wrap=True)
+    base, final = summary["base"], summary["final"]
+    table = Table(title=f"held-out: {base['problems']} problems × {base['samples']} samples, 95% intervals")
+    for name in ("", "before", "after"):
+        table.add_column(name, justify="left" if not name else "right")
+
+    def cell(figure: dict[str, Any]) -> str:
+        return f"{percent(figure['value'])} [dim]\\[{percent(figure['low'])}, {percent(figure['high'])}][/]"
+
+    table.add_row("[bold]accuracy[/]", cell(base["accuracy"]), cell(final["accuracy"]))
+    for k in base["pass_at"]:
+        table.add_row(f"pass@{k}", cell(base["pass_at"][k]), cell(final["pass_at"][k]))
+    for level in base["by_level"]:
+        table.add_row(f"level {level}", cell(base["by_level"][level]), cell(final["by_level"][level]))
+    table.add_row("answer in the wanted form", percent(base["boxed"]), percent(final["boxed"]))
+    table.add_row("length (tokens)", f"{base['length']:.1f}", f"{final['length']:.1f}")
+    table.add_row("truncated", percent(base["clip_ratio"]), percent(final["clip_ratio"]))
+    console.print(table)
+    console.print(
+        f"{summary['steps']} steps, {summary['tokens']['sampled']:,} tokens sampled, {summary['seconds']:.0f} s. "
+        f"Run: {path}  plot: {path / 'learning.png'}"
+    )
+    console.print(
+        "Try next: --shuffle-rewards (the control: nothing to learn), --model cub-llama (seldom answers in a box), or a "
+        "real model: simplerl train --model DIR_OR_HUB_NAME --data FILE_OR_NAME"
+        if config.model.startswith("cub-")
+        else f"Try next: simplerl train --model {path} … continues from the newest checkpoint as a new run"
+    )

@@ -1,0 +1,50 @@
+"""Optional experiment trackers (wandb, TensorBoard, trackio, mlflow …) through Accelerate's adapters; off by default.
+
+They get the configuration and the metrics, nothing else: no environment, no keys.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from simplerl.errors import ConfigError, nearest
+
+
+class Trackers:
+    """The trackers of a run; none by default."""
+
+    def __init__(self, names: Sequence[str], project: str, path: Path, config: Mapping[str, Any]):
+        self._trackers = []
+        if not names:
+            return
+        try:
+            from accelerate import PartialState
+            from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+        except ImportError as error:
+            raise ConfigError("tracking.trackers needs: pip install 'simplerl[trackers]'") from error
+        PartialState()
+        for name in names:
+            if name not in LOGGER_TYPE_TO_CLASS:
+                raise ConfigError(f"unknown tracker {name!r}; {nearest(name, map(str, LOGGER_TYPE_TO_CLASS))}")
+            tracker_class = LOGGER_TYPE_TO_CLASS[name]
+            directory = {"logging_dir": str(path / "trackers")} if tracker_class.requires_logging_directory else {}
+            try:
+                tracker = tracker_class(project, **directory)
+                if hasattr(tracker, "start"):
+                    tracker.start()
+                tracker.store_init_configuration(
+                    {key: value if isinstance(value, int | float | str | bool) else str(value) for key, value in config.items()}
+                )
+            except ImportError as error:
+                raise ConfigError(f"tracker {name!r} is not installed: pip install {name}") from error
+            self._trackers.append(tracker)
+
+    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Hand on a step's metrics."""
+        for tracker in self._trackers:
+            tracker.log(dict(metrics), step=step)
+
+    def finish(self) -> None:
+        """Close the trackers."""
+        for tracker in self._trackers:
+            tracker.finish()

@@ -1,0 +1,152 @@
+"""Generated arithmetic: the task of the cubs. Five levels by number and size of operations, all values in 0 … 99.
+
+| level | operations | example |
+|---|---|---|
+| 1 | one of + −, operands ≤ 20 | `What is 17-9?` |
+| 2 | one of + − ×, operands ≤ 60 | `What is 12*7?` |
+| 3 | two of + − | `What is 8+19-4?` |
+| 4 | two, one of them × | `What is 30-4*6?` |
+| 5 | three, perhaps with brackets | `What is (3+4)*5-6?` |
+
+A question is a pure function of (seed, split, level, index). Train and test are disjoint by construction, for every
+seed: a hash of the expression alone decides its split, so no expression can be in both.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from simplerl.errors import ConfigError, DataError
+from simplerl.seeds import generator
+from simplerl.types import Problem
+
+LEVELS = (1, 2, 3, 4, 5)
+TEST_SHARE = 0.1
+LARGEST = 99
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Expression:
+    """An arithmetic expression with its working: the order in which a person would do it."""
+
+    text: str
+    steps: tuple[tuple[int, str, int, int], ...]
+    """(left, operator, right, value) of each operation, in order; the last value is the expression's."""
+
+    @property
+    def value(self) -> int:
+        """The value of the expression."""
+        return self.steps[-1][3]
+
+    @property
+    def split(self) -> str:
+        """`train` or `test`, decided by a hash of the text alone."""
+        digest = hashlib.blake2b(self.text.encode(), digest_size=8).digest()
+        return "test" if int.from_bytes(digest, "little") / 2**64 < TEST_SHARE else "train"
+
+
+def _apply(left: int, operator: str, right: int) -> int:
+    return {"+": left + right, "-": left - right, "*": left * right}[operator]
+
+
+def _candidate(level: int, rng: np.random.Generator) -> Expression:
+    """Draw one expression of a level; its values may lie out of range."""
+
+    def operand(low: int, high: int) -> int:
+        return int(rng.integers(low, high + 1))
+
+    def sign() -> str:
+        return "+-"[operand(0, 1)]
+
+    def step(left: int, operator: str, right: int) -> tuple[int, str, int, int]:
+        return (left, operator, right, _apply(left, operator, right))
+
+    if level == 1:
+        steps = (step(operand(1, 20), sign(), operand(1, 20)),)
+        text = "{}{}{}".format(*steps[0][:3])
+    elif level == 2:
+        operator = "+-*"[operand(0, 2)]
+        bounds = (2, 20) if operator == "*" else (2, 60)
+        steps = (step(operand(*bounds), operator, operand(*bounds)),)
+        text = "{}{}{}".format(*steps[0][:3])
+    elif level == 3:
+        first = step(operand(1, 20), sign(), operand(1, 20))
+        steps = (first, step(first[3], sign(), operand(1, 20)))
+        text = f"{first[0]}{first[1]}{first[2]}{steps[1][1]}{steps[1][2]}"
+    elif level == 4:
+        product = step(operand(2, 12), "*", operand(2, 12))
+        if operand(0, 1):
+            steps = (product, step(product[3], sign(), operand(1, 20)))
+            text = f"{product[0]}*{product[2]}{steps[1][1]}{steps[1][2]}"
+        else:
+            steps = (product, step(operand(1, 60), sign(), product[3]))
+            text = f"{steps[1][0]}{steps[1][1]}{product[0]}*{product[2]}"
+    else:
+        form = operand(0, 2)
+        if form == 0:  # (a ± b) * c ± d
+            first = step(operand(1, 12), sign(), operand(1, 12))
+            second = step(first[3], "*", operand(2, 9))
+            steps = (first, second, step(second[3], sign(), operand(1, 20)))
+            text = f"({first[0]}{first[1]}{first[2]})*{second[2]}{steps[2][1]}{steps[2][2]}"
+        elif form == 1:  # a * b ± c ± d
+            first = step(operand(2, 12), "*", operand(2, 12))
+            second = step(first[3], sign(), operand(1, 20))
+            steps = (first, second, step(second[3], sign(), operand(1, 20)))
+            text = f"{first[0]}*{first[2]}{second[1]}{second[2]}{steps[2][1]}{steps[2][2]}"
+        else:  # a * b ± c * d
+            first = step(operand(2, 9), "*", operand(2, 9))
+            second = step(operand(2, 9), "*", operand(2, 9))
+            steps = (first, second, step(first[3], sign(), second[3]))
+            text = f"{first[0]}*{first[2]}{steps[2][1]}{second[0]}*{second[2]}"
+    return Expression(text=text, steps=steps)
+
+
+def expression(seed: int, split: str, level: int, index: int) -> Expression:
+    """Return expression number `index` of a level and split. Different indices may give the same expression."""
+    rng = generator(seed, "arithmetic", split, level, index)
+    while True:
+        drawn = _candidate(level, rng)
+        if drawn.split == split and all(0 <= value <= LARGEST for *_, value in drawn.steps):
+            return drawn
+
+
+def load(
+    split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[int, ...] = LEVELS
+) -> list[Problem]:
+    """Return `size` distinct problems (0: 2,000 train, 250 test), the levels in turn.
+
+    Raises DataError where a level has fewer distinct questions than asked for.
+    """
+    if split not in ("train", "test"):
+        raise ConfigError(f"data set 'arithmetic' has the splits train and test, not {split!r}")
+    if not levels or not set(levels) <= set(LEVELS):
+        raise ConfigError(f"data set 'arithmetic' has the levels 1 to 5; got {list(levels)}")
+    size = size or {"train": 2000, "test": 250}[split]
+    next_index = dict.fromkeys(levels, 0)
+    seen: set[str] = set()
+    problems = []
+    for position in range(size):
+        level = levels[position % len(levels)]
+        for _ in range(2000):
+            index = next_index[level]
+            next_index[level] += 1
+            drawn = expression(seed, split, level, index)
+            if drawn.text not in seen:
+                break
+        else:
+            raise DataError(
+                f"data set 'arithmetic': level {level} has no {size // len(levels)} distinct {split} questions; "
+                "ask for fewer (--dataset.size) or for more levels (--dataset.levels)"
+            )
+        seen.add(drawn.text)
+        problems.append(
+            Problem(
+                id=f"arithmetic-{split}-s{seed}-l{level}-{index}",
+                question=f"What is {drawn.text}?",
+                answer=str(drawn.value),
+                source="arithmetic",
+                level=str(level),
+            )
+        )
+    return problems

@@ -1,0 +1,52 @@
+"""Checkpoints: a loadable Hugging Face directory plus, in `trainer/`, what an exact resume needs. No pickle."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+TRAINER = "trainer"
+
+
+def save(
+    directory: Path,
+    *,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+) -> None:
+    """Write fp32 weights, tokenizer, optimizer moments (safetensors) and the trainer's state (JSON)."""
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    trainer = directory / TRAINER
+    trainer.mkdir()
+    tensors, scalars = {}, {}
+    for index, slots in optimizer.state_dict()["state"].items():
+        for name, value in slots.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{index}.{name}"] = value.detach().cpu().contiguous().clone()
+            else:
+                scalars[f"{index}.{name}"] = value
+    safetensors.torch.save_file(tensors, trainer / "optimizer.safetensors")
+    (trainer / "state.json").write_text(json.dumps({**state, "optimizer": scalars}, indent=2) + "\n", encoding="utf-8")
+
+
+def load_state(directory: Path) -> dict[str, Any]:
+    """Return the trainer's state."""
+    return json.loads((directory / TRAINER / "state.json").read_text(encoding="utf-8"))
+
+
+def load_optimizer(directory: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Fill the optimizer's moments from a checkpoint; the parameters must be the same, in the same order."""
+    tensors = safetensors.torch.load_file(directory / TRAINER / "optimizer.safetensors")
+    slots: dict[int, dict[str, Any]] = {}
+    for key, value in [*tensors.items(), *load_state(directory)["optimizer"].items()]:
+        index, name = key.split(".", 1)
+        slots.setdefault(int(index), {})[name] = value
+    table = optimizer.state_dict()
+    table["state"] = slots
+    optimizer.load_state_dict(table)

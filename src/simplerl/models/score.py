@@ -1,0 +1,189 @@
+"""Log-probabilities and entropies of given tokens, without ever holding [tokens × vocabulary] in memory.
+
+The vocabulary projection is done in chunks of tokens, forward and backward, and only at the positions that are asked
+for: memory is bounded by `CHUNK_ELEMENTS` logits, whatever the vocabulary. The backbone is called by the model's own
+code; the projection is ours, so it is compared with the model's own logits once, when a `Scorer` is made.
+"""
+
+import contextlib
+
+import torch
+from transformers import PreTrainedModel
+
+from simplerl.errors import ModelError
+
+#: Logits held at once: 2**25 fp32 logits are 128 MiB; a few buffers of that size live at a time.
+CHUNK_ELEMENTS = 2**25
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    """Return the context for `precision`: `bf16` is autocast over fp32 weights, `fp32` is plain."""
+    if precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+class Head:
+    """A model's vocabulary projection: logits = softcap(hidden · Wᵀ + b) · scale, always accurate to fp32."""
+
+    def __init__(self, model: PreTrainedModel):
+        config = model.config.get_text_config()
+        layer = model.get_output_embeddings()
+        if layer is None or not isinstance(getattr(layer, "weight", None), torch.Tensor):
+            raise ModelError(f"{type(model).__name__} has no output embedding matrix to score tokens with")
+        self.weight, self.bias = layer.weight, getattr(layer, "bias", None)
+        self.softcap = float(getattr(config, "final_logit_softcapping", None) or 0.0)
+        self.scale = float(getattr(config, "logit_scale", None) or 1.0)
+        if getattr(config, "logits_scaling", None):
+            self.scale /= float(config.logits_scaling)
+
+    def logits(self, hidden_NH: torch.Tensor) -> torch.Tensor:
+        """Return fp32 logits_NV."""
+        with torch.autocast(hidden_NH.device.type, enabled=False):
+            if hidden_NH.is_cuda and hidden_NH.dtype != torch.float32:
+                weight_VH = self.weight.to(hidden_NH.dtype)
+                logits_NV = torch.mm(hidden_NH, weight_VH.t(), out_dtype=torch.float32)
+            else:
+                logits_NV = hidden_NH.float() @ self.weight.float().t()
+            if self.bias is not None:
+                logits_NV += self.bias.float()
+            if self.scale != 1.0:
+                logits_NV *= self.scale
+            if self.softcap:
+                logits_NV = self.softcap * torch.tanh(logits_NV / self.softcap)
+        return logits_NV
+
+
+class _TokenScores(torch.autograd.Function):
+    """(hidden, W, b) → (log-probability, entropy) of each token, chunk by chunk, recomputing logits in backward."""
+
+    @staticmethod
+    def forward(ctx, hidden_NH, weight_VH, bias_V, head, targets_N, temperature):
+        chunk = max(1, CHUNK_ELEMENTS // weight_VH.shape[0])
+        logprobs_N = torch.empty(len(hidden_NH), dtype=torch.float32, device=hidden_NH.device)
+        entropy_N, normaliser_N = torch.empty_like(logprobs_N), torch.empty_like(logprobs_N)
+        for start in range(0, len(hidden_NH), chunk):
+            part = slice(start, start + chunk)
+            logits_NV = head.logits(hidden_NH[part])
+            logits_NV /= temperature
+            normaliser_N[part] = logits_NV.logsumexp(-1)
+            logprobs_N[part] = logits_NV.gather(-1, targets_N[part, None]).squeeze(-1) - normaliser_N[part]
+            logits_NV -= normaliser_N[part, None]
+            probabilities_NV = logits_NV.exp()
+            # A logit of -inf (a forbidden token) has probability 0 and adds nothing: 0 · -inf must not be NaN.
+            entropy_N[part] = -(probabilities_NV * logits_NV.clamp_(min=-1e30)).sum(-1)
+        ctx.save_for_backward(hidden_NH, weight_VH, targets_N, normaliser_N, entropy_N)
+        ctx.head, ctx.temperature, ctx.chunk = head, temperature, chunk
+        return logprobs_N, entropy_N
+
+    @staticmethod
+    def backward(ctx, grad_logprobs_N, grad_entropy_N):
+        hidden_NH, weight_VH, targets_N, normaliser_N, entropy_N = ctx.saved_tensors
+        head, temperature = ctx.head, ctx.temperature
+        grad_hidden_NH = torch.empty_like(hidden_NH)
+        grad_weight_VH = torch.zeros_like(weight_VH, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        grad_bias_V = torch.zeros_like(head.bias, dtype=torch.float32) if ctx.needs_input_grad[2] else None
+        with torch.autocast(hidden_NH.device.type, enabled=False):
+            for start in range(0, len(hidden_NH), ctx.chunk):
+                part = slice(start, start + ctx.chunk)
+                logits_NV = head.logits(hidden_NH[part])
+                slope_NV = 1 - (logits_NV / head.softcap).square() if head.softcap else None
+                logits_NV /= temperature
+                logits_NV -= normaliser_N[part, None]
+                # d logp/dz = 1[target] − p;  dH/dz = −p (log p + H).
+                grad_NV = logits_NV.exp()
+                logits_NV.clamp_(min=-1e30).add_(entropy_N[part, None]).mul_(grad_entropy_N[part, None])
+                logits_NV.add_(grad_logprobs_N[part, None])
+                grad_NV.mul_(logits_NV).neg_()
+                del logits_NV
+                grad_NV.scatter_add_(-1, targets_N[part, None], grad_logprobs_N[part, None])
+                grad_NV /= temperature
+                if slope_NV is not None:
+                    grad_NV *= slope_NV
+                grad_NV *= head.scale
+                if grad_bias_V is not None:
+                    grad_bias_V += grad_NV.sum(0)
+                compute = hidden_NH.dtype if hidden_NH.is_cuda else torch.float32
+                grad_NV = grad_NV.to(compute)
+                grad_hidden_NH[part] = (grad_NV @ weight_VH.to(compute)).to(hidden_NH.dtype)
+                if grad_weight_VH is not None:
+                    grad_weight_VH.addmm_(grad_NV.t().float(), hidden_NH[part].float())
+        return (
+            grad_hidden_NH,
+            None if grad_weight_VH is None else grad_weight_VH.to(weight_VH.dtype),
+            None if grad_bias_V is None else grad_bias_V.to(head.bias.dtype),
+            None,
+            None,
+            None,
+        )
+
+
+class Scorer:
+    """Scores tokens under one model at one sampling temperature."""
+
+    def __init__(self, model: PreTrainedModel, *, temperature: float = 1.0, precision: str = "fp32"):
+        self.model, self.head = model, Head(model)
+        self.backbone = model.base_model
+        self.temperature, self.precision = temperature, precision
+        self.packs = "flash" in str(model.config._attn_implementation)
+        self._compare_with_model()
+
+    @torch.no_grad()
+    def _compare_with_model(self) -> None:
+        """Refuse a model whose own logits differ from backbone and projection: its scores would be wrong."""
+        device = self.head.weight.device
+        tokens_BT = torch.arange(8, device=device)[None] % self.head.weight.shape[0]
+        training = self.model.training
+        self.model.eval()
+        own_TV = self.model(input_ids=tokens_BT, use_cache=False).logits[0].float()
+        ours_TV = self.head.logits(self.backbone(input_ids=tokens_BT, use_cache=False).last_hidden_state[0])
+        self.model.train(training)
+        difference = (own_TV - ours_TV).abs().max().item()
+        if not difference <= 1e-3 * own_TV.abs().max().item() + 1e-4:
+            raise ModelError(
+                f"{type(self.model).__name__} does something to its logits that simplerl does not know (largest "
+                f"difference {difference:.3g}); please report the model, so that `models/score.py` can learn it"
+            )
+
+    def __call__(
+        self, tokens_BT: torch.Tensor, mask_BT: torch.Tensor, lengths_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return fp32 (logprobs_BT, entropy_BT) where the mask is True, 0 elsewhere.
+
+        Rows are padded on the right: with causal attention the padding cannot touch what stands before it, so no
+        attention mask is needed. With flash attention the rows are packed into one sequence, without padding.
+        `mask_BT[:, 0]` must be False: nothing predicts the first token.
+        """
+        rows_N, columns_N = mask_BT.nonzero(as_tuple=True)
+        with autocast(tokens_BT.device, self.precision):
+            if self.packs:
+                hidden_NH = self._packed(tokens_BT, lengths_B.to(tokens_BT.device))[rows_N, columns_N - 1]
+            else:
+                hidden_BTH = self.backbone(input_ids=tokens_BT, use_cache=False).last_hidden_state
+                hidden_NH = hidden_BTH[rows_N, columns_N - 1]
+        logprobs_N, entropy_N = _TokenScores.apply(
+            hidden_NH, self.head.weight, self.head.bias, self.head, tokens_BT[rows_N, columns_N], self.temperature
+        )
+        place = (rows_N, columns_N)
+        zeros_BT = torch.zeros(tokens_BT.shape, dtype=torch.float32, device=tokens_BT.device)
+        return zeros_BT.index_put(place, logprobs_N), zeros_BT.index_put(place, entropy_N)
+
+    def _packed(self, tokens_BT: torch.Tensor, lengths_B: torch.Tensor) -> "_Unpacked":
+        """Run all rows as one sequence whose positions start again at each row; return hidden states by (row, column)."""
+        columns_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device).expand_as(tokens_BT)
+        real_BT = columns_BT < lengths_B[:, None]
+        hidden_1TH = self.backbone(
+            input_ids=tokens_BT[real_BT][None], position_ids=columns_BT[real_BT][None], use_cache=False
+        ).last_hidden_state
+        return _Unpacked(hidden_1TH[0], lengths_B.cumsum(0) - lengths_B)
+
+
+class _Unpacked:
+    """Hidden states of packed rows, indexed like [B, T]."""
+
+    def __init__(self, hidden_TH: torch.Tensor, starts_B: torch.Tensor):
+        self.hidden_TH, self.starts_B = hidden_TH, starts_B
+
+    def __getitem__(self, place: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        rows_N, columns_N = place
+        return self.hidden_TH[self.starts_B[rows_N] + columns_N]

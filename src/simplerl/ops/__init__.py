@@ -1,0 +1,1 @@
+"""Pure reinforcement-learning mathematics: small functions of tensors, without I/O and without configuration."""

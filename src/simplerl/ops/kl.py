@@ -1,0 +1,21 @@
+"""Per-token estimators of KL(π‖π_ref) from samples of π (Schulman, "Approximating KL divergence", 2020)."""
+
+import torch
+
+
+def kl(logprobs_BT: torch.Tensor, ref_logprobs_BT: torch.Tensor, *, estimator: str = "k3") -> torch.Tensor:
+    """Return a per-token estimate of KL(π‖π_ref) in nats, shape [B, T]. With d = log π_ref − log π:
+
+    `k1` −d · `abs` |d| · `k2` d²/2 · `k3` e^d − d − 1, clamped to [−10, 10] as in SimpleRL-Zoo ("low_var_kl").
+    """
+    if estimator not in KL_ESTIMATORS:
+        raise ValueError(f"KL estimator must be one of {', '.join(KL_ESTIMATORS)}; got {estimator!r}")
+    return KL_ESTIMATORS[estimator](ref_logprobs_BT - logprobs_BT)
+
+
+KL_ESTIMATORS = {
+    "k1": lambda d: -d,
+    "abs": lambda d: d.abs(),
+    "k2": lambda d: 0.5 * d.square(),
+    "k3": lambda d: (torch.expm1(d) - d).clamp(-10, 10),
+}

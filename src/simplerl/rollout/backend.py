@@ -1,0 +1,63 @@
+"""What a rollout backend is: something that answers requests with completions and takes new weights."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from simplerl.errors import ConfigError
+from simplerl.types import Completion
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Request:
+    """One response wanted. Requests with the same prompt share its prefill."""
+
+    prompt_ids: np.ndarray
+    """int32 [T_prompt], not empty."""
+    noise_key: int
+    """128-bit address of all sampling noise of this response (see `simplerl.seeds.derive`)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How responses are drawn; the same object serves training and evaluation."""
+
+    temperature: float = 1.0
+    """0 is greedy decoding."""
+    top_p: float = 1.0
+    """Nucleus: the smallest set of tokens with at least this probability; 1 is off."""
+    top_k: int = 0
+    """Only the k most likely tokens; 0 is off."""
+    max_new_tokens: int = 1024
+    stop: tuple[str, ...] = ()
+    """Strings that end a response; they are not part of its text."""
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise ConfigError(f"sampling.temperature must be 0 (greedy) or positive, got {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"sampling.top_p must be in (0, 1], got {self.top_p}")
+        if self.top_k < 0:
+            raise ConfigError(f"sampling.top_k must be 0 (off) or positive, got {self.top_k}")
+        if self.max_new_tokens < 1:
+            raise ConfigError(f"sampling.max_new_tokens must be at least 1, got {self.max_new_tokens}")
+        if any(not text for text in self.stop):
+            raise ConfigError("sampling.stop must not hold an empty string")
+
+
+class RolloutBackend(Protocol):
+    """Anything that samples responses from the current policy."""
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
+        """Yield (index of the request, completion) for every request, in any order, as they finish."""
+
+    def sync(self, weights: "Iterable[tuple[str, torch.Tensor]]", version: int) -> None:
+        """Take new weights; completions carry `version` from now on."""
+
+    def close(self) -> None:
+        """Release what the backend holds."""

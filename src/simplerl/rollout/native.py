@@ -1,0 +1,237 @@
+"""The native backend: batched decoding with a KV cache, in this process, on a CPU or one GPU.
+
+The prompt is prefilled once for all its samples; rows that have finished leave the batch. Sampling is by inversion:
+one uniform number per token, addressed by the request, so a request gets the same answer whatever else is in the batch
+(up to floating-point ties). Left out: paging and continuous refill. For long responses on big models use vLLM.
+"""
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from simplerl.errors import ModelError
+from simplerl.models.load import Policy
+from simplerl.models.score import Head
+from simplerl.rollout.backend import Request, Sampling
+from simplerl.rollout.text import cut, tail_holds_stop
+from simplerl.types import Completion, StopReason
+
+#: Rows leave the batch when at least this share of them has finished: each departure copies the cache of the rest.
+LEAVE_SHARE = 0.1
+
+
+class _GrowingLayer(DynamicLayer):
+    """A cache layer that writes into spare room and doubles it when full, where DynamicLayer copies at every token."""
+
+    def update(self, key_states, value_states, *args, **kwargs):
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self._room = (self.keys, self.values)
+        length, added = self.get_seq_length(), key_states.shape[-2]
+        # `keys` was replaced from outside (rows repeated or selected) if it is no longer a view of the room.
+        owned = self.keys.numel() and self.keys.data_ptr() == self._room[0].data_ptr()
+        if not owned or length + added > self._room[0].shape[-2]:
+            shape = (*key_states.shape[:-2], max(2 * length, length + added + 64), key_states.shape[-1])
+            room = tuple(states.new_empty(shape) for states in (key_states, value_states))
+            if length:
+                room[0][..., :length, :], room[1][..., :length, :] = self.keys, self.values
+            self._room = room
+        for room, states in zip(self._room, (key_states, value_states), strict=True):
+            room[..., length : length + added, :] = states
+        self.keys, self.values = (room[..., : length + added, :] for room in self._room)
+        return self.keys, self.values
+
+
+def _new_cache(config) -> DynamicCache:
+    """Return the model's own kind of cache, with growing room where a layer keeps everything."""
+    cache = DynamicCache(config=config)
+    cache.layers = [_GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
+
+
+def truncate(logprobs_RV: torch.Tensor, *, top_k: int, top_p: float) -> torch.Tensor:
+    """Return renormalised log-probabilities of the top-k tokens and, of those, the nucleus; −inf elsewhere."""
+    if top_k and top_k < logprobs_RV.shape[-1]:
+        least_R1 = logprobs_RV.topk(top_k, dim=-1).values[:, -1:]
+        logprobs_RV = logprobs_RV.masked_fill(logprobs_RV < least_R1, -torch.inf).log_softmax(-1)
+    if top_p < 1:
+        sorted_RV, order_RV = logprobs_RV.sort(-1, descending=True)
+        probabilities_RV = sorted_RV.double().exp()
+        # A token is dropped if those before it already reach top_p: the most likely one always stays.
+        drop_RV = probabilities_RV.cumsum(-1) - probabilities_RV >= top_p
+        drop_RV = torch.zeros_like(drop_RV).scatter(-1, order_RV, drop_RV)
+        logprobs_RV = logprobs_RV.masked_fill(drop_RV, -torch.inf).log_softmax(-1)
+    return logprobs_RV
+
+
+def draw(logits_RV: torch.Tensor, uniform_R: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (token_R, logprob_R): the token at quantile `uniform_R` (in [0, 1)) of the sampled distribution."""
+    if sampling.temperature == 0:
+        return logits_RV.argmax(-1), torch.zeros_like(uniform_R, dtype=torch.float32)
+    logprobs_RV = (logits_RV / sampling.temperature).log_softmax(-1)
+    logprobs_RV = truncate(logprobs_RV, top_k=sampling.top_k, top_p=sampling.top_p)
+    cumulative_RV = logprobs_RV.double().exp().cumsum(-1)
+    target_R1 = uniform_R.double()[:, None] * cumulative_RV[:, -1:]
+    token_R = torch.searchsorted(cumulative_RV, target_R1, right=True).squeeze(-1)
+    return token_R, logprobs_RV.gather(-1, token_R[:, None]).squeeze(-1)
+
+
+@dataclass(slots=True)
+class _Row:
+    """A response under way."""
+
+    index: int
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    done: bool = False
+
+
+class NativeBackend:
+    """Samples from a model held in this process."""
+
+    def __init__(self, policy: Policy, *, precision: str = "fp32", max_rows: int = 512, prefill_tokens: int = 16_384):
+        """With `precision` fp32 the policy's own module is used, so `sync` has nothing to copy; bf16 keeps a copy."""
+        self.policy = policy
+        self.model = policy.model if precision == "fp32" else copy.deepcopy(policy.model).to(torch.bfloat16)
+        self.head = Head(self.model)
+        self.max_rows, self.prefill_tokens = max_rows, prefill_tokens
+        self.version = 0
+
+    def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
+        """Copy weights by name (those that are shared already are left alone)."""
+        own = dict(self.model.state_dict(keep_vars=True))
+        with torch.no_grad():
+            for name, tensor in weights:
+                if name not in own:
+                    raise ModelError(f"cannot sync weight {name!r}: the rollout model has no such parameter")
+                if own[name].data_ptr() != tensor.data_ptr():
+                    own[name].copy_(tensor)
+        self.version = version
+
+    def close(self) -> None:
+        """Drop the model."""
+        self.model = self.head = None
+
+    @torch.no_grad()
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
+        """Yield (index, completion) as responses finish. Requests run in waves of `max_rows`, like lengths together."""
+        longest = max((len(request.prompt_ids) for request in requests), default=0)
+        if longest + sampling.max_new_tokens > self.policy.context_length:
+            raise ModelError(
+                f"prompt ({longest} tokens) and response (sampling.max_new_tokens = {sampling.max_new_tokens}) exceed "
+                f"the context of {self.policy.name} ({self.policy.context_length} tokens)"
+            )
+        self.model.eval()
+        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids.tobytes(), i))
+        for start in range(0, len(order), self.max_rows):
+            yield from self._wave(requests, order[start : start + self.max_rows], sampling)
+
+    def _prefill(self, prompts: list[np.ndarray]) -> tuple[DynamicCache, torch.Tensor, torch.Tensor]:
+        """Run the prompts, padded on the left. Return (cache, hidden_PH at the last token, mask_PT)."""
+        width = max(map(len, prompts))
+        device = self.head.weight.device
+        tokens_PT = torch.zeros(len(prompts), width, dtype=torch.long)
+        mask_PT = torch.zeros(len(prompts), width, dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            tokens_PT[row, width - len(prompt) :] = torch.from_numpy(prompt.astype(np.int64))
+            mask_PT[row, width - len(prompt) :] = 1
+        tokens_PT, mask_PT = tokens_PT.to(device), mask_PT.to(device)
+        rows = max(1, self.prefill_tokens // width)
+        parts = []
+        for start in range(0, len(prompts), rows):
+            part = slice(start, start + rows)
+            cache = _new_cache(self.model.config)
+            hidden_PTH = self._forward(tokens_PT[part], mask_PT[part], (mask_PT[part].cumsum(1) - 1).clamp(min=0), cache)
+            parts.append((cache, hidden_PTH[:, -1]))
+        cache = parts[0][0]
+        if len(parts) > 1:
+            for index, layer in enumerate(cache.layers):
+                layer.keys = torch.cat([part.layers[index].keys for part, _ in parts])
+                layer.values = torch.cat([part.layers[index].values for part, _ in parts])
+        return cache, torch.cat([hidden_PH for _, hidden_PH in parts]), mask_PT
+
+    def _forward(self, tokens_RT, mask_RT, position_RT, cache):
+        full = bool(mask_RT.all()) if mask_RT is not None else True
+        return self.model.base_model(
+            input_ids=tokens_RT,
+            attention_mask=None if full else mask_RT,
+            position_ids=position_RT,
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+
+    def _wave(
+        self, requests: Sequence[Request], members: list[int], sampling: Sampling
+    ) -> Iterator[tuple[int, Completion]]:
+        prompts: dict[bytes, int] = {}
+        prompt_of = [prompts.setdefault(requests[i].prompt_ids.tobytes(), len(prompts)) for i in members]
+        unique = [None] * len(prompts)
+        for i, p in zip(members, prompt_of, strict=True):
+            unique[p] = requests[i].prompt_ids
+        cache, hidden_PH, mask_PT = self._prefill(unique)
+        device = hidden_PH.device
+        select_R = torch.tensor(prompt_of, device=device)
+        cache.batch_select_indices(select_R)
+        hidden_RH, mask_RT = hidden_PH[select_R], mask_PT[select_R]
+        position_R = mask_RT.sum(1)
+        padded = not bool(mask_RT.all())
+        uniform_RT = torch.from_numpy(np.stack([self._noise(requests[i], sampling) for i in members])).to(device)
+        rows = [_Row(index=i) for i in members]
+        for t in range(sampling.max_new_tokens):
+            token_R, logprob_R = draw(self.head.logits(hidden_RH), uniform_RT[:, t], sampling)
+            alive = []
+            for place, (row, token, logprob) in enumerate(
+                zip(rows, token_R.tolist(), logprob_R.tolist(), strict=True)
+            ):
+                if row.done:
+                    continue
+                row.tokens.append(token)
+                row.logprobs.append(logprob)
+                reason = self._ending(row, sampling)
+                if reason is None and t + 1 < sampling.max_new_tokens:
+                    alive.append(place)
+                    continue
+                row.done = True
+                yield row.index, self._complete(row, reason or "length", sampling)
+            if not alive:
+                return
+            if len(rows) - len(alive) >= max(1, LEAVE_SHARE * len(rows)):
+                keep_R = torch.tensor(alive, device=device)
+                cache.batch_select_indices(keep_R)
+                rows = [rows[place] for place in alive]
+                token_R, position_R, mask_RT, uniform_RT = (
+                    values[keep_R] for values in (token_R, position_R, mask_RT, uniform_RT)
+                )
+            if padded:
+                mask_RT = torch.cat([mask_RT, mask_RT.new_ones(len(mask_RT), 1)], dim=1)
+            hidden_RH = self._forward(token_R[:, None], mask_RT if padded else None, position_R[:, None], cache)[:, -1]
+            position_R = position_R + 1
+
+    @staticmethod
+    def _noise(request: Request, sampling: Sampling) -> np.ndarray:
+        """Return the uniform numbers of a request: float32 [max_new_tokens] in [0, 1)."""
+        rng = np.random.Generator(np.random.Philox(key=request.noise_key))
+        return rng.random(sampling.max_new_tokens, dtype=np.float32)
+
+    def _ending(self, row: _Row, sampling: Sampling) -> StopReason | None:
+        """Return why a response has just ended, if it has."""
+        if row.tokens[-1] in self.policy.stop_ids:
+            return "eos"
+        if sampling.stop and tail_holds_stop(self.policy.tokenizer, row.tokens, sampling.stop):
+            return "stop"
+        return None
+
+    def _complete(self, row: _Row, reason: StopReason, sampling: Sampling) -> Completion:
+        spoken = row.tokens[:-1] if reason == "eos" else row.tokens
+        return Completion(
+            token_ids=np.array(row.tokens, dtype=np.int32),
+            logprobs=np.array(row.logprobs, dtype=np.float32),
+            text=cut(self.policy.tokenizer, spoken, sampling.stop),
+            stop_reason=reason,
+            policy_version=self.version,
+        )

@@ -1,0 +1,24 @@
+"""From tokens to the text that a reader and the verifier see: special tokens removed, cut at the first stop string."""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
+    """Return the text of tokens, special tokens removed and spaces left as they are."""
+    return tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def tail_holds_stop(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], stop: Sequence[str]) -> bool:
+    """Return whether a stop string stands in the last tokens. Looks no further back than the longest could reach."""
+    reach = max(len(text.encode()) for text in stop) + 4
+    tail = decode(tokenizer, token_ids[-reach:])
+    return any(text in tail for text in stop)
+
+
+def cut(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], stop: Sequence[str]) -> str:
+    """Return the text of a response up to the first stop string."""
+    text = decode(tokenizer, token_ids)
+    ends = [place for place in (text.find(string) for string in stop) if place >= 0]
+    return text[: min(ends)] if ends else text

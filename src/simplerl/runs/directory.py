@@ -1,0 +1,165 @@
+"""A run directory: its layout, and the only hands that write to it.
+
+    config.json               the resolved configuration; what --resume reads
+    environment.json          versions, machine, git commit, data hashes of each session
+    metrics.jsonl             one line per step; step 0 is the base model
+    trajectories/step_N.parquet   every training response
+    evaluations/step_N.parquet    every held-out response
+    evaluations/step_N.json       the evaluation's figures with intervals
+    checkpoints/step_N/           a Hugging Face directory, with trainer/ and manifest.json
+    summary.json, learning.png    at the end
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+
+from simplerl.errors import RunError
+from simplerl.runs.files import cannot_write, damage, json_line, write_atomic, write_directory, write_json
+from simplerl.runs.glossary import METRICS
+from simplerl.runs.trajectories import write_trajectories
+from simplerl.types import TrajectoryGroup
+
+
+class RunDirectory:
+    """A run that is being written. One process at a time holds its lock."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lock = filelock.FileLock(path / ".lock")
+
+    @classmethod
+    def open(cls, path: Path, *, resume: bool) -> "RunDirectory":
+        """Make a new run directory, or with `resume` take an existing one. Raises RunError if the other is there."""
+        exists = (path / "config.json").exists()
+        if exists and not resume:
+            raise RunError(
+                f"{path} already holds a run. Continue it with --resume, or choose another name with --output-dir"
+            )
+        if path.exists() and not exists and any(entry.name != ".lock" for entry in path.iterdir()):
+            raise RunError(f"{path} is not empty and holds no run; choose another --output-dir")
+        if resume and not exists:
+            raise RunError(f"{path} holds no run to resume; leave out --resume to start one, or mend --output-dir")
+        try:
+            for name in ("trajectories", "evaluations", "checkpoints"):
+                (path / name).mkdir(parents=True, exist_ok=True)
+            run = cls(path)
+            run._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise RunError(f"another process is writing to {path}; wait for it, or choose another --output-dir") from None
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        return run
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        self._lock.release()
+
+    def write(self, name: str, value: Any) -> None:
+        """Write a JSON file of the run."""
+        write_json(self.path / name, value)
+
+    def read(self, name: str) -> Any:
+        """Read a JSON file of the run; None if it is not there."""
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise RunError(f"{self.path / name} is damaged: {error}") from error
+
+    def record_metrics(self, step: int, metrics: dict[str, Any]) -> None:
+        """Append a step's line to metrics.jsonl and flush it to disk. Every name must be in the glossary."""
+        unknown = sorted(set(metrics) - set(METRICS))
+        if unknown:
+            raise ValueError(f"metrics without a line in the glossary: {', '.join(unknown)}")
+        path = self.path / "metrics.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json_line({"step": step, **metrics}))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def record_trajectories(self, step: int, groups: Sequence[TrajectoryGroup], advantages: Sequence[np.ndarray]) -> None:
+        """Write the training responses of a step."""
+        write_trajectories(self.path / "trajectories" / f"step_{step:06d}.parquet", step, groups, advantages)
+
+    def record_evaluation(self, step: int, groups: Sequence[TrajectoryGroup], figures: dict[str, Any]) -> None:
+        """Write the held-out responses of a step, then their figures: the figures say that the evaluation is whole."""
+        write_trajectories(self.path / "evaluations" / f"step_{step:06d}.parquet", step, groups)
+        write_json(self.path / "evaluations" / f"step_{step:06d}.json", figures)
+
+    def evaluation(self, step: int) -> dict[str, Any] | None:
+        """Return the figures of the evaluation after a step; None if there is none."""
+        return read_evaluation(self.path, step)
+
+    def save_checkpoint(self, step: int, fill: Callable[[Path], None], *, keep: int) -> Path:
+        """Write a checkpoint in one step, then remove the oldest beyond `keep` (0: none)."""
+        path = self.checkpoint(step)
+        write_directory(path, fill)
+        if keep:
+            for old in self.checkpoint_steps()[:-keep]:
+                shutil.rmtree(self.checkpoint(old), ignore_errors=True)
+        return path
+
+    def checkpoint(self, step: int) -> Path:
+        """Return the directory of the checkpoint after a step."""
+        return self.path / "checkpoints" / f"step_{step:06d}"
+
+    def checkpoint_steps(self) -> list[int]:
+        """Return the steps that have a checkpoint, oldest first."""
+        return sorted(int(path.name.removeprefix("step_")) for path in (self.path / "checkpoints").glob("step_*"))
+
+    def newest_whole_checkpoint(self, warn: Callable[[str], None]) -> int:
+        """Return the newest step whose checkpoint is whole, 0 if there is none; `warn` names the damaged ones."""
+        for step in reversed(self.checkpoint_steps()):
+            reason = damage(self.checkpoint(step))
+            if reason is None:
+                return step
+            warn(f"checkpoint {self.checkpoint(step)} is damaged ({reason}); falling back to the one before")
+        return 0
+
+    def rewind(self, step: int) -> None:
+        """Forget everything after a step, so that it is done again: metrics, trajectories, evaluations, checkpoints."""
+        lines = [json_line(line) for line in read_metrics(self.path) if line["step"] <= step]
+        write_atomic(self.path / "metrics.jsonl", "".join(lines))
+        for path in [
+            *(self.path / "trajectories").glob("*step_*"),
+            *(self.path / "evaluations").glob("*step_*"),
+            *(self.path / "checkpoints").glob("*step_*"),
+        ]:
+            number = path.name.lstrip(".").removeprefix("step_").split(".")[0]
+            if path.name.startswith(".") or int(number) > step:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of a run's metrics.jsonl; a last line that is still being written is left out."""
+    file = path / "metrics.jsonl"
+    if not file.exists():
+        return []
+    lines = []
+    for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            if file.read_bytes().rstrip().endswith(line.rstrip()):
+                break
+            raise RunError(f"{file}:{number} is damaged") from None
+    return lines
+
+
+def read_evaluation(path: Path, step: int) -> dict[str, Any] | None:
+    """Return the figures of the evaluation after a step; None if there is none."""
+    file = path / "evaluations" / f"step_{step:06d}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None

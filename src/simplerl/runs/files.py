@@ -1,0 +1,110 @@
+"""Files that are either whole or not there: written beside their place, flushed to disk, then renamed."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from simplerl.errors import RunError
+
+MANIFEST = "manifest.json"
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or directory to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replace a file's content in one step. Raises RunError where it cannot be written; the old file then stays."""
+    temporary = path.with_name(f".{path.name}.partial")
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically. NaN and infinity are written as null: they are not JSON."""
+    write_atomic(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))) else value
+
+
+def json_line(value: dict[str, Any]) -> str:
+    """Return one line of JSON, with its newline."""
+    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def cannot_write(path: Path, error: OSError) -> RunError:
+    """Return the message for a path that cannot be written."""
+    return RunError(
+        f"cannot write {path}: {error.strerror or error}. What was saved before is intact; free space or mend the "
+        "permissions and continue with --resume, or choose another --output-dir"
+    )
+
+
+def write_directory(path: Path, fill: Callable[[Path], None]) -> None:
+    """Make a directory in one step: `fill` writes into a temporary one, which gets a manifest and is renamed.
+
+    An existing directory of that name is replaced. Raises RunError where it cannot be written, leaving nothing behind.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        fill(temporary)
+        files = sorted(file for file in temporary.rglob("*") if file.is_file())
+        sums = {str(file.relative_to(temporary)): _digest(file) for file in files}
+        (temporary / MANIFEST).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
+        for file in [*files, temporary / MANIFEST]:
+            _sync(file)
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+        _sync(path.parent)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise cannot_write(path, error) from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def damage(path: Path) -> str | None:
+    """Return what is wrong with a directory made by `write_directory`, or None if it is whole."""
+    try:
+        sums = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        for name, digest in sums.items():
+            if not (path / name).is_file():
+                return f"{name} is missing"
+            if _digest(path / name) != digest:
+                return f"{name} has changed or is cut short"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{MANIFEST} cannot be read ({error})"
+    return None

@@ -1,0 +1,67 @@
+"""From trajectory groups to tensors, and from tensors to micro-batches."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from simplerl.seeds import generator
+from simplerl.types import Batch, TrajectoryGroup
+
+
+def build_batch(groups: Sequence[TrajectoryGroup]) -> Batch:
+    """Return the step's responses as one batch, on the CPU, in the order of the groups."""
+    trajectories = [(index, t) for index, group in enumerate(groups) for t in group.trajectories]
+    prompts = [len(t.prompt_ids) for _, t in trajectories]
+    lengths = [p + len(t.completion.token_ids) for p, (_, t) in zip(prompts, trajectories, strict=True)]
+    shape = (len(trajectories), max(lengths))
+    tokens_BT = np.zeros(shape, dtype=np.int64)
+    mask_BT = np.zeros(shape, dtype=bool)
+    logprobs_BT = np.zeros(shape, dtype=np.float32)
+    for row, (_, t) in enumerate(trajectories):
+        response = slice(prompts[row], lengths[row])
+        tokens_BT[row, : prompts[row]] = t.prompt_ids
+        tokens_BT[row, response] = t.completion.token_ids
+        mask_BT[row, response] = t.loss_mask
+        logprobs_BT[row, response] = t.completion.logprobs
+    return Batch(
+        tokens_BT=torch.from_numpy(tokens_BT),
+        lengths_B=torch.tensor(lengths),
+        prompt_lengths_B=torch.tensor(prompts),
+        mask_BT=torch.from_numpy(mask_BT),
+        sampler_logprobs_BT=torch.from_numpy(logprobs_BT),
+        rewards_B=torch.tensor([t.reward for _, t in trajectories], dtype=torch.float32),
+        group_B=torch.tensor([index for index, _ in trajectories]),
+        included_B=torch.tensor([t.verdict.decided for _, t in trajectories]),
+        truncated_B=torch.tensor([t.completion.stop_reason == "length" for _, t in trajectories]),
+    )
+
+
+def shuffle_rewards(groups: Sequence[TrajectoryGroup], *, seed: int, step: int) -> list[TrajectoryGroup]:
+    """Return the groups with rewards permuted among the step's decided responses: the control with nothing to learn."""
+    rewards = np.array([t.reward for group in groups for t in group.trajectories if t.verdict.decided])
+    shuffled = iter(generator(seed, "shuffle-rewards", step).permutation(rewards).tolist())
+    return [
+        dataclasses.replace(
+            group,
+            trajectories=tuple(
+                dataclasses.replace(t, reward=next(shuffled)) if t.verdict.decided else t for t in group.trajectories
+            ),
+        )
+        for group in groups
+    ]
+
+
+def microbatches(rows: torch.Tensor, lengths_B: torch.Tensor, *, tokens: int) -> Iterator[torch.Tensor]:
+    """Yield indices of rows of like length whose padded size (rows × longest) stays within `tokens`; at least one row.
+
+    The longest come first, so that a memory limit shows itself at once.
+    """
+    order = rows[torch.sort(lengths_B[rows], descending=True, stable=True).indices]
+    start = 0
+    while start < len(order):
+        longest = int(lengths_B[order[start]])
+        size = max(1, tokens // longest)
+        yield order[start : start + size]
+        start += size

@@ -1,0 +1,249 @@
+"""The configuration of a training run: what may stand in a recipe and after `--` on the command line.
+
+Every key is a field of a dataclass below; the string under it is its documentation (docs/configuration.md is made
+from these). Reading and checking is in `train/resolve.py`.
+"""
+
+from dataclasses import dataclass, field
+
+from simplerl.algorithms import GRPO, Algorithm
+from simplerl.errors import ConfigError
+from simplerl.rewards import Correctness
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetConfig:
+    """Which problems of the data set are trained on."""
+
+    split: str = "train"
+    """Split of a built-in or hub data set; files have none."""
+    size: int = 0
+    """Use only the first N problems (0: all; `arithmetic` generates 2,000)."""
+    levels: tuple[int, ...] = ()
+    """Difficulty levels to keep (empty: all)."""
+    seed: int = 0
+    """Seed of generated data (`arithmetic`), apart from the run's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """The rollouts that are learned from."""
+
+    prompts_per_step: int = 32
+    """Problems sampled in a step."""
+    samples_per_prompt: int = 8
+    """Responses to each problem: the group."""
+    temperature: float = 1.0
+    """Sampling temperature; the update scores tokens at the same temperature."""
+    top_p: float = 1.0
+    """Nucleus sampling; 1 is off."""
+    top_k: int = 0
+    """Only the k most likely tokens; 0 is off."""
+    max_prompt_tokens: int = 1024
+    """Problems with longer prompts are left out, counted and named."""
+    max_new_tokens: int = 3072
+    """Length at which a response is truncated."""
+    stop: tuple[str, ...] = ()
+    """Strings that end a response, the same in training and evaluation."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "sampling", "prompts_per_step", "samples_per_prompt", "max_prompt_tokens", "max_new_tokens")
+        if self.temperature <= 0:
+            raise ConfigError(
+                f"sampling.temperature must be positive to learn from samples, got {self.temperature}; "
+                "greedy decoding (0) is for evaluation"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutConfig:
+    """Who samples."""
+
+    backend: str = "native"
+    """A name from `simplerl.rollout.BACKENDS`."""
+    precision: str = "auto"
+    """`fp32`, `bf16` (a copy of the weights in bf16) or `auto`: fp32 on a CPU, bf16 on a GPU."""
+    max_rows: int = 512
+    """Responses decoded at once by the native backend."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "rollout", "max_rows")
+        _one_of("rollout.precision", self.precision, ("auto", "fp32", "bf16"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifierConfig:
+    """Who judges."""
+
+    policy: str = "boxed"
+    """How the final answer is found in a response: a name from `simplerl.verify.POLICIES`."""
+    workers: int = 1
+    """Processes for the answers that the exact fast path cannot decide; started when the first one comes."""
+    timeout_s: float = 2.0
+    """Seconds after which a judgement is killed and counted as `timeout`."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "verifier", "workers", "timeout_s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW and its schedule."""
+
+    lr: float = 5e-7
+    """Peak learning rate."""
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.01
+    grad_clip: float = 1.0
+    """Largest gradient norm; larger gradients are scaled down to it."""
+    schedule: str = "constant"
+    """`constant`, `linear` (to 0) or `cosine` (to `min_lr_ratio`) over the run's steps, after the warm-up."""
+    warmup_steps: int = 0
+    """Steps of linear warm-up."""
+    min_lr_ratio: float = 0.1
+    """Where the cosine schedule ends, as a share of the peak."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "optimizer", "lr", "epsilon", "grad_clip")
+        _one_of("optimizer.schedule", self.schedule, ("constant", "linear", "cosine"))
+        for name in ("weight_decay", "warmup_steps", "min_lr_ratio"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"optimizer.{name} must not be negative, got {getattr(self, name)}")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"optimizer.{name} must be in [0, 1), got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerConfig:
+    """How an update is computed. Nothing here but `prompts_per_update` changes what is learned, rounding aside."""
+
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1` … or `auto`: a GPU if there is one."""
+    prompts_per_update: int = 0
+    """Mini-batch, counted in problems; 0 is one update per step, which is on-policy."""
+    tokens_per_microbatch: int = 16384
+    """Tokens (padding included) that go through the model at once; turn down when memory runs out."""
+    precision: str = "auto"
+    """`fp32`, `bf16` (autocast over fp32 master weights) or `auto`: bf16 where it is fast."""
+    attention: str = "auto"
+    """`eager`, `sdpa`, `flash_attention_2` (padding-free) or `auto`: eager on a CPU, the best there is on a GPU."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third slower."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "learner", "tokens_per_microbatch")
+        _one_of("learner.precision", self.precision, ("auto", "fp32", "bf16"))
+        if self.prompts_per_update < 0:
+            raise ConfigError(f"learner.prompts_per_update must not be negative, got {self.prompts_per_update}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Held-out accuracy: before the first step, every so often, and after the last."""
+
+    every: int = 0
+    """Steps between evaluations; 0 is before and after only."""
+    data: str = ""
+    """Data set or file to evaluate on. Empty: the test split, or `holdout` problems kept from the training file."""
+    size: int = 250
+    """Evaluate on the first N problems of it (0: all)."""
+    holdout: int = 100
+    """Problems kept from a training file that has no test split."""
+    samples: int = 8
+    """Responses to each problem."""
+    temperature: float = 1.0
+    """0 is greedy."""
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive(self, "evaluation", "samples", "holdout")
+        for name in ("every", "size", "temperature"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"evaluation.{name} must not be negative, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """What is kept for resuming and for later evaluation."""
+
+    every: int = 20
+    """Steps between checkpoints; the last step is always saved."""
+    keep: int = 3
+    """Newest checkpoints to keep; 0 keeps all."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "checkpoint", "every")
+        if self.keep < 0:
+            raise ConfigError(f"checkpoint.keep must not be negative, got {self.keep}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig:
+    """Experiment trackers, off by default (extra `trackers`)."""
+
+    trackers: tuple[str, ...] = ()
+    """Any of Accelerate's: wandb, tensorboard, trackio, mlflow, comet_ml, aim, clearml, dvclive, swanlab."""
+    project: str = "simplerl"
+    """Project name at the tracker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole run."""
+
+    model: str = "cub-qwen"
+    """A cub, a Hugging Face model directory, a hub name, or a run directory (its newest checkpoint)."""
+    data: str = "arithmetic"
+    """A built-in data set, a .jsonl, .json or .parquet file, or a hub data set (owner/name)."""
+    template: str = "simple"
+    """Prompt template by name, or a text file with `{input}` in it."""
+    steps: int = 100
+    """Rollout-and-update steps."""
+    seed: int = 0
+    """Seed of everything that is drawn: order of problems and sampling noise."""
+    output_dir: str = ""
+    """Run directory; empty: runs/ and a name made from what the run is."""
+    shuffle_rewards: bool = False
+    """Control experiment: shuffle rewards among the responses of a step, so that there is nothing to learn."""
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    algorithm: Algorithm = field(default_factory=GRPO)
+    """`name` from `simplerl.algorithms.ALGORITHMS`, and that algorithm's own keys."""
+    reward: object = field(default_factory=Correctness)
+    """`name` from `simplerl.rewards.REWARDS`, and that reward's own keys."""
+    verifier: VerifierConfig = field(default_factory=VerifierConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        _positive(self, "", "steps")
+        group, per_update = self.sampling.samples_per_prompt, self.learner.prompts_per_update
+        if group < 2 and getattr(self.algorithm, "needs_group", False):
+            raise ConfigError(
+                f"sampling.samples_per_prompt = {group}, but algorithm {type(self.algorithm).__name__} compares the "
+                "samples of a problem with each other: give at least 2"
+            )
+        if per_update and self.sampling.prompts_per_step % per_update:
+            raise ConfigError(
+                f"learner.prompts_per_update = {per_update} must divide sampling.prompts_per_step = "
+                f"{self.sampling.prompts_per_step}, so that every update is of one size"
+            )
+
+
+def _positive(section: object, path: str, *names: str) -> None:
+    for name in names:
+        if getattr(section, name) <= 0:
+            key = f"{path}.{name}" if path else name
+            raise ConfigError(f"{key} must be positive, got {getattr(section, name)}")
+
+
+def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{key} must be one of {', '.join(allowed)}; got {value!r}")

@@ -1,0 +1,200 @@
+"""From recipe and command line to a checked `Config`: unknown keys, wrong types and contradictions fail, by name."""
+
+import dataclasses
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from simplerl.algorithms import ALGORITHMS
+from simplerl.errors import ConfigError, RunError, nearest
+from simplerl.rewards import REWARDS
+from simplerl.rollout import BACKENDS
+from simplerl.train.config import Config
+from simplerl.verify import POLICIES
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+#: Sections whose keys depend on the `name` in them.
+REGISTRIES: dict[str, Mapping[str, type]] = {"algorithm": ALGORITHMS, "reward": REWARDS}
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the shipped recipes."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """Return the table of a shipped recipe or of a TOML file; `extends` names the recipe it builds on."""
+    path = RECIPES / f"{name}.toml"
+    if not path.is_file():
+        path = Path(name)
+        if path.suffix != ".toml" or not path.is_file():
+            raise ConfigError(f"unknown recipe {name!r}; {nearest(name, recipe_names())} A .toml file works too.")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    base = table.pop("extends", None)
+    table.pop("about", None)
+    return merge(read_recipe(base), table) if base else table
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `over` laid on top, tables merged. A new `name` in algorithm or reward starts afresh."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        renamed = (
+            key in REGISTRIES
+            and isinstance(value, Mapping)
+            and isinstance(old, Mapping)
+            and value.get("name", old.get("name")) != old.get("name")
+        )
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) and not renamed else value
+    return merged
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """Turn `--optimizer.lr 1e-5 --model=X --shuffle-rewards` into nested tables. Dashes and underscores are the same."""
+    table: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if not argument.startswith("--") or len(argument) < 3:
+            raise ConfigError(f"unexpected argument {argument!r}; settings look like --optimizer.lr 1e-5")
+        key, equals, value = argument[2:].partition("=")
+        if not equals:
+            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+        *sections, last = key.replace("-", "_").split(".")
+        place = table
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"--{key}: {section} has been given a value already")
+        place[last] = value
+    for key in REGISTRIES:
+        if isinstance(table.get(key), str):
+            table[key] = {"name": table[key]}
+    return table
+
+
+def _value(raw: Any, annotation: Any) -> Any:
+    """Read a command-line string the way TOML would, where the field is not a string itself."""
+    if not isinstance(raw, str) or annotation is str:
+        return raw
+    is_tuple = str(annotation).startswith("tuple")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = [part for part in raw.split(",") if part] if is_tuple else raw
+    return [value] if is_tuple and not isinstance(value, list) else value
+
+
+def build(cls: type, table: Mapping[str, Any], path: str = "") -> Any:
+    """Return the dataclass `cls` filled from a table. Raises ConfigError with the dotted key that is wrong."""
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    values = {}
+    for key, raw in table.items():
+        dotted = f"{path}{key}"
+        if key not in fields:
+            raise ConfigError(f"unknown key {dotted!r}; {nearest(key, fields)}")
+        annotation = fields[key].type
+        if not path and key in REGISTRIES:
+            values[key] = _build_named(key, raw, REGISTRIES[key])
+        elif dataclasses.is_dataclass(annotation):
+            if not isinstance(raw, Mapping):
+                raise ConfigError(f"{dotted} is a section: give its keys, e.g. {dotted}.{dataclasses.fields(annotation)[0].name}")
+            values[key] = build(annotation, raw, f"{dotted}.")
+        else:
+            try:
+                values[key] = pydantic.TypeAdapter(annotation).validate_python(_value(raw, annotation))
+            except pydantic.ValidationError as error:
+                raise ConfigError(f"{dotted} = {raw!r}: {error.errors()[0]['msg']}") from error
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ConfigError(f"{path.rstrip('.') or 'configuration'}: {error}") from error
+
+
+def _build_named(key: str, raw: Any, registry: Mapping[str, type]) -> Any:
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{key} is a section: give {key}.name and its keys")
+    table = dict(raw)
+    name = table.pop("name", next(iter(registry)))
+    if name not in registry:
+        raise ConfigError(f"unknown {key} {name!r}; {nearest(name, registry)}")
+    return build(registry[name], table, f"{key}.")
+
+
+def as_table(config: Config) -> dict[str, Any]:
+    """Return a configuration as plain tables: what `build(Config, …)` takes back."""
+    table = dataclasses.asdict(config)
+    for key, registry in REGISTRIES.items():
+        name = next(name for name, cls in registry.items() if cls is type(getattr(config, key)))
+        table[key] = {"name": name, **table[key]}
+    return table
+
+
+def flatten(table: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Return dotted key → value."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{path}{key}.")
+        else:
+            flat[f"{path}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def default_recipe(table: Mapping[str, Any]) -> str:
+    """Return the recipe for a model when none is named: `cub` for the cubs, else `generic`."""
+    return "cub" if str(table.get("model", "cub-qwen")).startswith("cub-") else "generic"
+
+
+def resolve(recipe: str | None, overrides: Mapping[str, Any]) -> Config:
+    """Return the configuration of a recipe with overrides on top. Raises ConfigError."""
+    recipe = recipe or default_recipe(overrides)
+    config = build(Config, merge(read_recipe(recipe), overrides))
+    for key, name, known in (
+        ("rollout.backend", config.rollout.backend, BACKENDS),
+        ("verifier.policy", config.verifier.policy, POLICIES),
+    ):
+        if name not in known:
+            raise ConfigError(f"unknown {key} {name!r}; {nearest(name, known)}")
+    return config
+
+
+def read_config(path: Path, overrides: Mapping[str, Any]) -> Config:
+    """Return the configuration of a run directory with overrides on top, to resume it."""
+    file = path / "config.json"
+    if not file.is_file():
+        raise RunError(f"{path} holds no run to resume; leave out --resume to start one, or mend --output-dir")
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{file} is damaged: {error}; give the recipe and settings of the run again, with --resume") from error
+    return build(Config, merge(table, overrides))
+
+
+def run_name(recipe: str | None, overrides: Mapping[str, Any], config: Config) -> str:
+    """Return a name made from what the run is: model, data, algorithm, what differs from the recipe, seed.
+
+    Deterministic; long ones end in a hash of the whole configuration.
+    """
+    algorithm = as_table(config)["algorithm"]["name"]
+    own = {"model", "data", "seed", "output_dir", "algorithm.name"}
+    differing = [
+        f"{key.rsplit('.', 1)[-1]}-{value}" for key, value in sorted(flatten(overrides).items()) if key not in own
+    ]
+    recipe_part = [] if recipe is None else [Path(recipe).stem]
+    parts = [*recipe_part, Path(config.model).name, Path(config.data).stem, algorithm, *differing, f"seed{config.seed}"]
+    name = "_".join(re.sub(r"[^A-Za-z0-9.+-]+", "-", str(part)).strip("-") for part in parts)
+    if len(name) <= 120:
+        return name
+    digest = hashlib.sha256(json.dumps(as_table(config), sort_keys=True).encode()).hexdigest()[:12]
+    return f"{name[:100]}_{digest}"

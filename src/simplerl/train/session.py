@@ -1,0 +1,217 @@
+"""Everything a run needs before its first step: problems, prompts, model, backend, verifier, learner."""
+
+import dataclasses
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from simplerl import __version__, data
+from simplerl.data.problems import fingerprint
+from simplerl.data.templates import resolve as resolve_template
+from simplerl.errors import ConfigError, DataError
+from simplerl.models.load import Policy, load
+from simplerl.rollout import BACKENDS
+from simplerl.rollout.backend import RolloutBackend, Sampling
+from simplerl.rollout.collect import Prompted, prompt
+from simplerl.seeds import generator
+from simplerl.train.config import Config
+from simplerl.train.learner import Learner
+from simplerl.train.sampler import Sampler
+from simplerl.types import Problem
+from simplerl.verify import VerifierPool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Session:
+    """A run's parts, put together."""
+
+    config: Config
+    policy: Policy
+    sampler: Sampler
+    held_out: list[Prompted]
+    backend: RolloutBackend
+    verifier: VerifierPool
+    learner: Learner
+    sampling: Sampling
+    evaluation_sampling: Sampling
+    environment: dict[str, Any]
+    """Versions, machine, data: what the configuration does not say."""
+
+    def close(self) -> None:
+        """Release processes and memory."""
+        self.backend.close()
+        self.verifier.close()
+
+
+def pick_device(wanted: str) -> torch.device:
+    """Return the device asked for, or a GPU if there is one."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise ConfigError(f"learner.device = {wanted!r} is no device: use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"learner.device = {wanted!r}, but PyTorch sees no CUDA device; use --learner.device cpu")
+    return device
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Return whether bf16 matrix products are fast: on a GPU, or on a CPU with AVX-512 BF16 or AMX."""
+    if device.type != "cpu":
+        return True
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def load_problems(config: Config) -> tuple[list[Problem], list[Problem]]:
+    """Return (training problems, held-out problems), without a common question."""
+    options = config.dataset
+    train = data.load(config.data, options.split, size=options.size, seed=options.seed, levels=options.levels)
+    size, source = config.evaluation.size, config.evaluation.data
+    if source:
+        held_out = data.load(source, "test", size=size, seed=options.seed)
+    elif data.has_test_split(config.data):
+        held_out = data.load(config.data, "test", size=size, seed=options.seed, levels=options.levels)
+    else:
+        count = config.evaluation.holdout
+        if count >= len(train):
+            raise ConfigError(
+                f"evaluation.holdout = {count} leaves nothing to train on: {config.data} has {len(train)} problems; "
+                "set a smaller --evaluation.holdout, or --evaluation.data"
+            )
+        order = generator(options.seed, "holdout").permutation(len(train))
+        held = set(order[:count].tolist())
+        held_out = [train[i] for i in sorted(held)]
+        train = [item for i, item in enumerate(train) if i not in held]
+    questions = {item.question for item in held_out}
+    return [item for item in train if item.question not in questions], held_out
+
+
+def fit(prompted: list[Prompted], limit: int, what: str, say: Callable[[str], None]) -> tuple[list[Prompted], list[str]]:
+    """Return (prompts within `limit` tokens, ids of the others), saying what was left out."""
+    short = [item for item in prompted if 0 < len(item.prompt_ids) <= limit]
+    long = [item for item in prompted if not 0 < len(item.prompt_ids) <= limit]
+    if long:
+        longest = max(len(item.prompt_ids) for item in long)
+        named = ", ".join(item.problem.id for item in long[:5]) + (" …" if len(long) > 5 else "")
+        say(
+            f"{len(long)} of {len(prompted)} {what} problems have prompts of more than {limit} tokens (up to {longest}) "
+            f"and are left out: {named} (all of them in environment.json)"
+        )
+    if not short:
+        raise DataError(
+            f"all {len(prompted)} {what} prompts are longer than sampling.max_prompt_tokens = {limit} "
+            f"(shortest {min(len(item.prompt_ids) for item in prompted)}); raise it, or choose another template or model"
+        )
+    return short, [item.problem.id for item in long]
+
+
+def prepare(config: Config, say: Callable[[str], None], *, model: str | None = None) -> Session:
+    """Put a run's parts together. `model` replaces the configured one (a checkpoint to resume from)."""
+    device = pick_device(config.learner.device)
+    fast = has_fast_bf16(device)
+    problems, held_out_problems = load_problems(config)
+    template = resolve_template(config.template)
+    policy = load(model or config.model, device=device, attention=config.learner.attention)
+    room = policy.context_length - config.sampling.max_new_tokens
+    if room < 1:
+        raise ConfigError(
+            f"sampling.max_new_tokens = {config.sampling.max_new_tokens} leaves no room for a prompt in the context of "
+            f"{config.model} ({policy.context_length} tokens)"
+        )
+    limit = min(config.sampling.max_prompt_tokens, room)
+    train, long_train = fit(prompt(problems, template, policy), limit, "training", say)
+    held_out, long_held_out = fit(prompt(held_out_problems, template, policy), limit, "held-out", say)
+    precision = {"auto": "bf16" if fast else "fp32"}.get(config.learner.precision, config.learner.precision)
+    rollout_precision = {"auto": "fp32" if device.type == "cpu" else "bf16"}.get(
+        config.rollout.precision, config.rollout.precision
+    )
+    s, e = config.sampling, config.evaluation
+    sampling = Sampling(
+        temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, max_new_tokens=s.max_new_tokens, stop=s.stop
+    )
+    return Session(
+        config=config,
+        policy=policy,
+        sampler=Sampler(train, per_step=s.prompts_per_step, seed=config.seed),
+        held_out=held_out,
+        backend=BACKENDS[config.rollout.backend](
+            policy, precision=rollout_precision, max_rows=config.rollout.max_rows
+        ),
+        verifier=VerifierPool(
+            config.verifier.policy, workers=config.verifier.workers, timeout_s=config.verifier.timeout_s
+        ),
+        learner=Learner(
+            policy,
+            config.algorithm,
+            optimizer=config.optimizer,
+            learner=config.learner,
+            precision=precision,
+            temperature=s.temperature,
+            steps=config.steps,
+        ),
+        sampling=sampling,
+        evaluation_sampling=dataclasses.replace(sampling, temperature=e.temperature, top_p=e.top_p, top_k=0),
+        environment={
+            **describe_machine(device),
+            "learner_precision": precision,
+            "rollout_precision": rollout_precision,
+            "attention": policy.model.config._attn_implementation,
+            "parameters": sum(p.numel() for p in policy.model.parameters()),
+            "data": {
+                "train": {"problems": len(train), "sha256": fingerprint(item.problem for item in train)},
+                "held_out": {"problems": len(held_out), "sha256": fingerprint(item.problem for item in held_out)},
+                "left_out_too_long": {"train": long_train, "held_out": long_held_out},
+            },
+        },
+    )
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """Return versions, git commit and machine. Environment variables are not recorded: they may hold secrets."""
+    packages = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow", "math-verify")
+    return {
+        "python": platform.python_version(),
+        "packages": {"simplerl": __version__, **{name: version(name) for name in packages}},
+        "git_commit": _git_commit(),
+        "platform": platform.platform(),
+        "cpu_threads": torch.get_num_threads(),
+        "cpu_count": os.cpu_count(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+    }
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the source tree that simplerl runs from; None for an installed package."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / "pyproject.toml").is_file():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """Return the largest memory so far: allocated on the GPU, else resident in this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def advantages_by_row(advantages_BT: torch.Tensor, mask_BT: torch.Tensor) -> list[np.ndarray]:
+    """Return the advantages of each response's tokens."""
+    return [row[mask].numpy() for row, mask in zip(advantages_BT, mask_BT, strict=True)]
