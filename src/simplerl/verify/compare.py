@@ -129,6 +129,8 @@ class Comparison:
 
     def _one_sided(self, node: Node, other: Node) -> bool | None:
         """Rules for two different kinds of answer, seen from `node`; None when none applies."""
+        if node.op == "both":
+            return all(self.equal(part, other) for part in node.args)
         if node.op == "text":
             return self._text(node, other)
         if node.op == "rel":

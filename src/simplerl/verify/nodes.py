@@ -22,7 +22,8 @@ class Node:
     `fact`, `abs`, `root` (index, radicand), `func` (name), `app` (unknown function, name), `binom`, `opaque` (name).
     Postfix marks: `percent`, `degree`, `unit` (name). Structures: `list`, `seq` (name: its two brackets), `set`,
     `union`, `rel` (name: operators joined by spaces), `matrix` (rows of `row`), `text` (name), `ratio`, `time`,
-    `base` (name: digits; one argument).
+    `base` (name: digits; one argument),
+    `both` (the same answer in two forms).
     """
 
     op: str
@@ -40,7 +41,7 @@ class Node:
 
 
 #: Structures; everything else is a scalar expression.
-STRUCTURES = frozenset({"list", "seq", "set", "union", "rel", "matrix", "text", "ratio", "time", "base"})
+STRUCTURES = frozenset({"list", "seq", "set", "union", "rel", "matrix", "text", "ratio", "time", "base", "both"})
 
 
 def num(value: int | Fraction) -> Node:

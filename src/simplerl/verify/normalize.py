@@ -33,16 +33,16 @@ _STYLE = re.compile(
     r"\\(?:left|right)\s*\.|\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|left|right|[bB]igg?[lr]?|q?quad"
     r"|medspace|thinspace|negthinspace|noindent)(?![a-zA-Z])"
 )
-_SPACES = re.compile(r"\\[,;:!> ]|\\\n|~|[\x00-\x20\x7f\xa0]+")
+_SPACES = re.compile(r"(?<!\\)\\[,;:!> ]|\\\n|~|[\x00-\x20\x7f\xa0]+")
 _ALIASES = {
     "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "leq": "le",
-    "leqslant": "le", "geq": "ge", "geqslant": "ge", "ne": "neq", "lt": "<", "gt": ">", "lvert": "|", "rvert": "|",
+    "leqslant": "le", "geq": "ge", "geqslant": "ge", "ne": "neq", "lt": "<", "gt": ">", "rvert": "|",
     "vert": "|", "mid": "|", "lbrack": "[", "rbrack": "]", "lbrace": r"\{", "rbrace": r"\}", "degree": r"^\circ",
     "varnothing": "emptyset", "colon": ":", "dots": "ldots", "cdots": "ldots", "land": r"\text{and}",
     "lor": r"\text{or}", "wedge": r"\text{and}", "vee": r"\text{or}", "to": "rightarrow", "simeq": "approx",
     "thickapprox": "approx", "cdotp": "cdot", "ast": "*", "prime": "'", "percent": r"\%", "varphi": "phi",
     "varepsilon": "epsilon", "lang": "langle", "rang": "rangle", "R": r"\mathbb{R}", "reals": r"\mathbb{R}",
-    "iff": "iff", "arctg": "arctan", "tg": "tan", "ctg": "cot", "cosec": "csc",
+    "iff": "iff", "arctg": "arctan", "tg": "tan", "ctg": "cot", "cosec": "csc", "oslash": "emptyset", "lvert": "|",
 }  # fmt: skip
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
 _WRAPPER = re.compile(r"\\(?:mathbf|boldsymbol|bm|mathit|mathsf|mathnormal|bf|rm|it|color\{[a-z]+\})\s*(?=[{\\a-zA-Z0-9-])")
@@ -51,6 +51,7 @@ _SPACED = re.compile(r"(?<![\d.,^_])([1-9]\d{0,2})((?: \d{3})+)(?![\d ]*\d)")
 _CURRENCY = re.compile(r"\\\$|\\(?:euro|pounds|yen)(?![a-zA-Z])|[€£¥]")
 _DELIMITERS = re.compile(r"(?<!\\)\\[()\[\]]|\$")
 _TAGS = re.compile(r"^<answer>(.*)</answer>$", re.DOTALL)
+_PRIMES = re.compile(r"\^\s*(?:'+|\{\s*((?:'\s*)+)\})")
 _TRAILING = re.compile(r"(?:[\s.,;:。]|\\\\|\\text\s*\{[\s.]*\}|\\ldotp)+$")
 _PHANTOM = re.compile(r"\\[hv]?phantom\s*\{[^{}]*\}")
 
@@ -119,6 +120,7 @@ def normalize(text: str) -> str:
         text = _STYLE.sub(" ", text)
         text = _WRAPPER.sub("", text)
         text = _COMMAND.sub(_alias, text)
+        text = _PRIMES.sub(lambda m: "'" * m.group().count("'"), text)
     else:
         text = _SPACES.sub(" ", text)
         text = _GROUPED.sub(lambda m: m.group(1) + re.sub(r"[^\d]", "", m.group(2)), text)

@@ -68,7 +68,7 @@ def _split(tokens: list[Token], wanted: frozenset[str]) -> tuple[list[list[Token
             depth += 1
         elif token.text in _CLOSE:
             depth -= 1
-        elif token.text == "|":
+        elif token.text == "|" and depth == 0:
             bars = not bars
         if depth == 0 and not bars and token.text in wanted and token.kind != "txt":
             found.append(token.text)
@@ -93,6 +93,7 @@ def _enclosing(tokens: list[Token]) -> bool:
 
 
 _SEMICOLON, _COMMAS, _UNION = frozenset({";"}), frozenset({",", "and", "or"}), frozenset({"\\cup"})
+_COLON = frozenset({":"})
 
 
 def read_tokens(tokens: list[Token]) -> Node:
@@ -114,6 +115,10 @@ def read_tokens(tokens: list[Token]) -> Node:
     parts, _ = _split(tokens, _UNION)
     if len(parts) > 1:
         return Node("union", tuple(read_tokens(part) for part in parts))
+    parts, _ = _split(tokens, _COLON)
+    if len(parts) == 2 and len(parts[0]) > 1 and parts[1] and (parts[1][0].text in _OPEN or "R" in parts[1][0].text):
+        # One region said twice, as in "x < 7 : (−∞, 7)": both forms must be right.
+        return Node("both", tuple(read_tokens(part) for part in parts))
     parts, operators = _split(tokens, RELATIONS)
     if len(parts) > 1:
         sides = tuple(_side(part) for part in parts)

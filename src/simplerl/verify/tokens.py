@@ -57,7 +57,7 @@ _TOKEN = re.compile(
     r"(?P<base>(?<![\w.])(?:\d+_(?:\{\s*(?:\\text\s*\{)?\s*\w+\s*\}?\s*\}|\d+)"
     r"|\d[0-9A-Fa-f]*_(?:\{\s*(?:1[1-9]|2\d|3[0-6])\s*\}|(?:1[1-9]|2\d|3[0-6]))))"
     r"|(?P<sci>(?:1|\d+\.\d+)[eE][-+]?\d+|\d+[eE](?:[-+]?\d{2,}|\+\d+)|\d+[eE]\d+(?![\w^]))"
-    r"|(?P<num>\d+(?:\.\d+)?|\.\d+)"
+    r"|(?P<num>\d+(?:\.\d+|\.(?=\s*[/*)]))?|\.\d+)"
     r"|(?P<cmd>\\[a-zA-Z]+|\\.)"
     r"|(?P<word>[A-Za-z]+)"
     r"|(?P<op><=|>=|!=|<|>|:=|\*\*|==|\.\.\.|.))",
@@ -66,7 +66,7 @@ _TOKEN = re.compile(
 _TEXT_COMMANDS = frozenset(
     "text textbf textit textrm textsf texttt mathrm mbox operatorname emph underline hbox textnormal".split()
 )
-_DECORATIONS = frozenset("overline bar vec hat tilde widehat overrightarrow overleftrightarrow mathbb mathcal".split())
+_DECORATIONS = frozenset("overline bar vec hat tilde dot ddot widehat overrightarrow overleftrightarrow mathbb mathcal".split())
 _SIGNS = {"<=": r"\le", ">=": r"\ge", "!=": r"\neq", "==": "=", ":=": "=", "**": "^", "...": r"\ldots"}
 
 
@@ -92,8 +92,17 @@ def _group(text: str, at: int) -> tuple[str, int]:
     raise Unreadable("an unclosed brace")
 
 
-def _words(content: str, spaced: bool, out: list[Token], after_number: bool, *, bare: bool) -> None:
-    r"""Append the tokens of a `\text{…}` group or of a bare run of letters."""
+def _unit_may_follow(out: list[Token]) -> bool:
+    """Whether what stands before can carry a unit: a value, or a unit and a slash."""
+    if not out:
+        return False
+    if out[-1].text == "/":
+        return len(out) > 1 and (out[-2].kind == "txt" or out[-2].text in "}23")
+    return out[-1].kind != "op" or out[-1].text in "})%|"
+
+
+def _words(content: str, spaced: bool, out: list[Token], *, bare: bool = False, roman: bool = False) -> None:
+    r"""Append the tokens of a `\text{…}` group, a roman group or a bare run of letters."""
     content = re.sub(r"\s+", " ", content.replace("\\", " ")).strip()
     lower = content.lower().strip(" .")
     if not lower or lower in {",", ":"}:
@@ -102,17 +111,23 @@ def _words(content: str, spaced: bool, out: list[Token], after_number: bool, *, 
         return
     if lower.strip(" ,;") in {"and", "or"}:
         out.append(Token("sep", lower.strip(" ,;"), spaced))
+    elif lower in UNIT_WORDS and len(lower) > 1 and not bare and _unit_may_follow(out):
+        out.append(Token("txt", content, spaced))
     elif content in FUNCTIONS or content == "pi":
         out.append(Token("cmd", "\\" + FUNCTIONS.get(content, content), spaced))
     elif len(content) == 1 and content.isalpha():
-        unit = not bare and after_number and lower in "mslghkcfnjwva"
+        after_value = bool(out) and (out[-1].kind in ("num", "txt") or out[-1].text in ("}", ")", r"\circ"))
+        after_value = after_value or (bool(out) and out[-1].text == "/" and _unit_may_follow(out))
+        unit = not bare and after_value and lower in "mslghkcfnjwva"
         out.append(Token("txt" if unit else "let", content, spaced))
     elif not bare and re.fullmatch(r"[-+]?\d+(?:\.\d+)?", content):
         out.extend(tokenize(content))
     elif not bare and re.fullmatch(r"\(?[A-Z]\)?(?:\s*,\s*\(?[A-Z]\)?)*", content):
         out.extend(tokenize(content))
-    elif bare and content.isupper() and len(content) <= 3 and content not in _UPPER_WORDS:
+    elif (bare or roman) and content.isupper() and len(content) <= 3 and content not in _UPPER_WORDS:
         out.append(Token("let", content, spaced))  # the name of a segment, an angle or a triangle, such as AB
+    elif roman and re.fullmatch(r"[a-z]{2,3}", content) and lower not in ANSWER_WORDS:
+        out.extend(Token("let", letter, spaced and not i) for i, letter in enumerate(content))
     elif not bare or lower in UNIT_WORDS or lower in ANSWER_WORDS or len(content) >= 4:
         out.append(Token("txt", content, spaced))
     elif re.fullmatch(r"[A-Z][a-z]+", content):
@@ -135,8 +150,7 @@ def tokenize(text: str) -> list[Token]:
             name = piece[1:]
             if name in _TEXT_COMMANDS:
                 content, at = _group(text, at)
-                after = bool(out) and (out[-1].kind == "num" or out[-1].text in ("}", ")", r"\circ"))
-                _words(content, spaced, out, after, bare=False)
+                _words(content, spaced, out, roman=name == "mathrm")
             elif name in _DECORATIONS:
                 content, at = _group(text, at)
                 out.append(Token("let", f"\\{name}{{{content.replace(' ', '')}}}", spaced))
@@ -145,7 +159,7 @@ def tokenize(text: str) -> list[Token]:
             else:
                 out.append(Token("cmd", piece, spaced))
         elif kind == "word":
-            _words(piece, spaced, out, False, bare=True)
+            _words(piece, spaced, out, bare=True)
         elif kind == "op":
             if piece in "{([":
                 depth += 1
