@@ -1,0 +1,58 @@
+"""A weighted sum of rewards, written as plain mappings so that a recipe can hold it.
+
+    mixture(rewards=[{"name": "correctness"}, {"name": "overlong", "weight": 0.5, "params": {"limit": 8192}}])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from simplerl.errors import ConfigError, nearest
+from simplerl.rewards.base import Reward
+from simplerl.types import Completion, Problem, Verdict
+
+_KEYS = ("name", "weight", "params")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mixture(Reward):
+    """The sum of weight × value; `parts` gives the unweighted values by name."""
+
+    name: ClassVar[str] = "mixture"
+    rewards: Sequence[Mapping[str, Any]]
+    """Each {name, weight (default 1), params (default none)}; every name at most once."""
+    _built: tuple[tuple[float, Reward], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        from simplerl.rewards import make_reward  # the registry imports this module
+
+        if not self.rewards:
+            raise ConfigError("a mixture needs at least one reward: rewards = [{name = 'correctness'}]")
+        built: dict[str, tuple[float, Reward]] = {}
+        for entry in self.rewards:
+            if not isinstance(entry, Mapping):
+                raise ConfigError(f"each reward of a mixture is a table like {{name = 'correctness'}}, not {entry!r}")
+            for key in entry:
+                if key not in _KEYS:
+                    raise ConfigError(f"unknown key {key!r} in a mixture's reward; {nearest(key, _KEYS)}")
+            name = entry.get("name", "")
+            if name in built:
+                raise ConfigError(f"the mixture names the reward {name!r} twice: add up the weights instead")
+            weight = entry.get("weight", 1.0)
+            if isinstance(weight, bool) or not isinstance(weight, int | float):
+                raise ConfigError(f"the weight of {name!r} must be a number, not {weight!r}")
+            built[name] = (float(weight), make_reward(name, entry.get("params") or {}))
+        object.__setattr__(self, "_built", tuple(built.values()))
+
+    def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
+        """Return the weighted sum."""
+        return sum(weight * reward(problem, completion, verdict) for weight, reward in self._built)
+
+    def parts(self, problem: Problem, completion: Completion, verdict: Verdict) -> dict[str, float]:
+        """Return each reward's own value, unweighted; of a nested mixture, its parts."""
+        found: dict[str, float] = {}
+        for _, reward in self._built:
+            found.update(reward.parts(problem, completion, verdict))
+        return found

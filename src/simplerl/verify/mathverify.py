@@ -1,0 +1,76 @@
+"""math-verify as a fallback and as a second opinion: the only place that imports it, and only inside workers.
+
+As a fallback it is asked about expressions that our own reader does not know; its yes is believed only when both sides
+parse to one scalar and those agree numerically, to a relative tolerance.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simplerl.verify.nodes import Unreadable
+from simplerl.verify.normalize import normalize
+from simplerl.verify.tokens import tokenize
+
+_DIGITS, _AGREE = 40, 25
+
+
+def _scalar(text: str) -> Any | None:
+    """Return the single SymPy expression that math-verify reads in the whole text, else None."""
+    import sympy
+    from math_verify import LatexExtractionConfig, parse
+
+    parsed = parse(
+        "$" + text + "$", extraction_config=[LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None
+    )
+    found = [item for item in parsed if isinstance(item, sympy.Expr)]
+    return found[0] if len(found) == 1 and len(parsed) == 1 else None
+
+
+def agrees(answer: str, gold: str) -> bool | None:
+    """Return math-verify's judgement on two normalised expressions, confirmed numerically; None if it has none."""
+    try:
+        # Words make it pick a number out of a sentence, and then it judges something that nobody said.
+        if any(token.kind in ("txt", "sep") for text in (answer, gold) for token in tokenize(text)):
+            return None
+    except Unreadable:
+        return None
+    try:
+        from math_verify import verify
+
+        left, right = _scalar(answer), _scalar(gold)
+        if left is None or right is None:
+            return None
+        return bool(verify(right, left, timeout_seconds=None)) and _confirm(left, right)
+    except (ImportError, MemoryError):
+        raise
+    except Exception:
+        return None
+
+
+def _confirm(left: Any, right: Any) -> bool:
+    """Evaluate both at two points and compare with a relative tolerance."""
+    import sympy
+
+    symbols = sorted(left.free_symbols | right.free_symbols, key=str)
+    for shift in (0, 1):
+        point = {symbol: sympy.Rational(7 * i + 3 + 5 * shift, 11) for i, symbol in enumerate(symbols)}
+        a, b = (side.subs(point).evalf(_DIGITS) for side in (left, right))
+        if not (a.is_number and b.is_number):
+            return False
+        if abs(a - b) > sympy.Float(10, _DIGITS) ** -_AGREE * max(abs(a), abs(b)):
+            return False
+    return True
+
+
+def own_judgement(response: str, gold: str) -> bool | None:
+    """Return what math-verify itself says of a response, with its default settings; None when it fails."""
+    try:
+        from math_verify import parse, verify
+
+        gold_parsed = parse("$" + normalize(gold) + "$", parsing_timeout=None)
+        return bool(verify(gold_parsed, parse(response, parsing_timeout=None), timeout_seconds=None))
+    except MemoryError:
+        raise
+    except Exception:
+        return None

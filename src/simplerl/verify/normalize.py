@@ -1,0 +1,128 @@
+r"""Normalisation: one function, applied to gold and answer alike, that removes what carries no meaning.
+
+`normalize(text)` undoes typesetting (`\left`, `\dfrac`, `\,`, math delimiters, full-width and other Unicode forms,
+currency signs, thousands separators that cannot be anything else, trailing punctuation) and nothing else: it never
+drops a letter, a digit or a sign. It is idempotent. Linear in the length, which the caller caps.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
+_SUBSCRIPT = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_VULGAR = {
+    "½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5), "⅗": (3, 5),
+    "⅘": (4, 5), "⅙": (1, 6), "⅚": (5, 6), "⅐": (1, 7), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8),
+    "⅑": (1, 9), "⅒": (1, 10),
+}  # fmt: skip
+_SYMBOLS = {
+    "−": "-", "–": "-", "—": "-", "﹣": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∗": "*", "÷": r"\div ",
+    "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ",
+    "λ": r"\lambda ", "μ": r"\mu ", "µ": r"\mu ", "φ": r"\phi ", "ϕ": r"\phi ", "ω": r"\omega ", "σ": r"\sigma ",
+    "Δ": r"\Delta ", "Ω": r"\Omega ", "ρ": r"\rho ", "τ": r"\tau ", "ε": r"\epsilon ", "∞": r"\infty ",
+    "√": r"\sqrt ", "∛": r"\sqrt[3]", "≤": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≠": r"\neq ",
+    "≈": r"\approx ", "°": r"^\circ ", "º": r"^\circ ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "±": r"\pm ",
+    "∓": r"\mp ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "′": "'", "⟨": r"\langle ",
+    "⟩": r"\rangle ", "∠": r"\angle ", "△": r"\triangle ", "，": ",", "、": ",", "；": ";", "：": ":", "（": "(",
+    "）": ")", "。": ".", "％": r"\%", "…": r"\ldots ", "“": '"', "”": '"', "’": "'",
+}  # fmt: skip
+
+_STYLE = re.compile(
+    r"\\(?:left|right)\s*\.|\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|left|right|[bB]igg?[lr]?|q?quad"
+    r"|medspace|thinspace|negthinspace|noindent)(?![a-zA-Z])"
+)
+_SPACES = re.compile(r"(?<!\\)\\[,;:!> ]|\\\n|~|[\x00-\x20\x7f\xa0]+")
+_ALIASES = {
+    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "leq": "le",
+    "leqslant": "le", "geq": "ge", "geqslant": "ge", "ne": "neq", "lt": "<", "gt": ">", "rvert": "|",
+    "vert": "|", "mid": "|", "lbrack": "[", "rbrack": "]", "lbrace": r"\{", "rbrace": r"\}", "degree": r"^\circ",
+    "varnothing": "emptyset", "colon": ":", "dots": "ldots", "cdots": "ldots", "land": r"\text{and}",
+    "lor": r"\text{or}", "wedge": r"\text{and}", "vee": r"\text{or}", "to": "rightarrow", "simeq": "approx",
+    "thickapprox": "approx", "cdotp": "cdot", "ast": "*", "prime": "'", "percent": r"\%", "varphi": "phi",
+    "varepsilon": "epsilon", "lang": "langle", "rang": "rangle", "R": r"\mathbb{R}", "reals": r"\mathbb{R}",
+    "iff": "iff", "arctg": "arctan", "tg": "tan", "ctg": "cot", "cosec": "csc", "oslash": "emptyset", "lvert": "|",
+}  # fmt: skip
+_COMMAND = re.compile(r"\\([a-zA-Z]+)")
+_WRAPPER = re.compile(r"\\(?:mathbf|boldsymbol|bm|mathit|mathsf|mathnormal|bf|rm|it|color\{[a-z]+\})\s*(?=[{\\a-zA-Z0-9-])")
+_GROUPED = re.compile(r"(?<![\d.,])(\d{1,3})((?:(?:\{,\}|,\s*\\!|\\,|\\!,)\s*\d{3})+)(?!\d)")
+_SPACED = re.compile(r"(?<![\d.,^_])([1-9]\d{0,2})((?: \d{3})+)(?![\d ]*\d)")
+_CURRENCY = re.compile(r"\\\$|\\(?:euro|pounds|yen)(?![a-zA-Z])|[€£¥]")
+_DELIMITERS = re.compile(r"(?<!\\)\\[()\[\]]|\$")
+_TAGS = re.compile(r"^<answer>(.*)</answer>$", re.DOTALL)
+_PRIMES = re.compile(r"\^\s*(?:'+|\{\s*((?:'\s*)+)\})")
+_TRAILING = re.compile(r"(?:[\s.,;:。]|\\\\|\\text\s*\{[\s.]*\}|\\ldotp)+$")
+_PHANTOM = re.compile(r"\\[hv]?phantom\s*\{[^{}]*\}")
+
+
+def _unicode(text: str) -> str:
+    """Spell non-ASCII mathematics in LaTeX, then fold what is left with NFKC; circled digits stay what they are."""
+    pieces: list[str] = []
+    run = ""
+    for char in text:
+        if char.translate(_SUPERSCRIPT) != char:
+            run += char.translate(_SUPERSCRIPT)
+            continue
+        if run:
+            pieces.append("^{" + run + "}")
+            run = ""
+        if char in _SYMBOLS:
+            pieces.append(_SYMBOLS[char])
+        elif char in _VULGAR:
+            pieces.append("\\frac{%d}{%d}" % _VULGAR[char])
+        elif char.translate(_SUBSCRIPT) != char:
+            pieces.append("_{" + char.translate(_SUBSCRIPT) + "}")
+        elif "①" <= char <= "⓿":
+            pieces.append(char)
+        elif char > "\x7f":
+            pieces.append(unicodedata.normalize("NFKC", char) if unicodedata.category(char) != "Cf" else "")
+        else:
+            pieces.append(char)
+    if run:
+        pieces.append("^{" + run + "}")
+    return "".join(pieces)
+
+
+def _alias(match: re.Match[str]) -> str:
+    name = match.group(1)
+    new = _ALIASES.get(name)
+    if new is None:
+        return match.group()
+    # A command that becomes a sign no longer needs the space that ended its name, and letters must not run into it.
+    return "\\" + new + " " if new[0].isalpha() else new + (" " if new[-1].isalpha() else "")
+
+
+def _strip_ends(text: str) -> str:
+    """Remove trailing punctuation, Markdown bold and a pair of answer tags, until nothing changes."""
+    while True:
+        before = text
+        text = _TRAILING.sub("", text.strip())
+        tagged = _TAGS.match(text)
+        if tagged:
+            text = tagged.group(1)
+        if len(text) > 4 and text.startswith("**") and text.endswith("**"):
+            text = text[2:-2]
+        if text == before:
+            return text
+
+
+def normalize(text: str) -> str:
+    """Return the text without typesetting. Applied to gold and answer alike; idempotent."""
+    if not text.isascii():
+        text = _unicode(text)
+    if "\\" in text or "$" in text:
+        text = _GROUPED.sub(lambda m: m.group(1) + re.sub(r"[^\d]", "", m.group(2)), text)
+        text = _CURRENCY.sub("", text)
+        text = _DELIMITERS.sub("", text)
+        text = _SPACES.sub(" ", text)
+        text = _PHANTOM.sub("", text)
+        text = _STYLE.sub(" ", text)
+        text = _WRAPPER.sub("", text)
+        text = _COMMAND.sub(_alias, text)
+        text = _PRIMES.sub(lambda m: "'" * m.group().count("'"), text)
+    else:
+        text = _SPACES.sub(" ", text)
+        text = _GROUPED.sub(lambda m: m.group(1) + re.sub(r"[^\d]", "", m.group(2)), text)
+    text = _SPACED.sub(lambda m: m.group(1) + m.group(2).replace(" ", ""), text)
+    return _strip_ends(" ".join(text.split()))

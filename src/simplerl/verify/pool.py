@@ -1,0 +1,327 @@
+"""The pool: judges a stream of responses in parallel, and survives whatever they do to the workers.
+
+What needs no algebra is decided in the calling process and costs no round trip; the workers start when the first
+undecided answer arrives. Every request carries a deadline kept on this side: a worker that exceeds it is killed and
+replaced, and the verdict is `timeout`. A worker that dies without having been killed by us, or that was stopped or
+starved rather than busy, loses nothing: its request goes to another one, a limited number of times. No threads: the
+pool moves whenever it is called, and between calls the kernel's CPU limit holds.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from simplerl.errors import SimpleRLError, nearest
+from simplerl.types import Verdict
+from simplerl.verify.extraction import POLICIES, final_part
+from simplerl.verify.frames import Closed
+from simplerl.verify.helper import Helper, Worker
+from simplerl.verify.judge import Outcome, quick
+
+#: Seconds of computation that one answer may take.
+TIMEOUT_S = 2.0
+#: How often a request is given to another worker after its worker died or stood still.
+RETRIES = 4
+_CACHE_ENTRIES, _CACHED_CHARS = 50_000, 300
+_START_S = 60.0
+
+
+@dataclass(slots=True)
+class _Request:
+    """One undecided pair on its way through the workers."""
+
+    key: Hashable
+    answer: str
+    gold: str
+    attempts: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Running:
+    request: _Request
+    deadline: float
+    cpu_at_start: float
+
+
+def as_text(value: object) -> str:
+    """Return any input as text: bytes are decoded with replacement, None is empty."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return "" if value is None else str(value)
+
+
+def verdict_of(outcome: Outcome, answer: str) -> Verdict:
+    """Return the verdict for an outcome."""
+    status = outcome.status or ("correct" if outcome.equal else "wrong")
+    return Verdict(status=status, extracted=answer, rule=outcome.rule, detail=outcome.detail)
+
+
+NO_ANSWER = Verdict(status="no_answer", extracted=None, rule="no-answer", detail="no closed, non-empty answer found")
+
+
+class VerifierPool:
+    """Judges responses in parallel; a context manager.
+
+    `submit(key, response, gold)` accepts a response, `ready()` gives what is finished without waiting, `results()`
+    gives everything that is still to come, in the order in which it finishes. `verify_many(pairs)` keeps the order of
+    its input. Each submitted response is answered exactly once.
+    """
+
+    def __init__(self, policy: str = "boxed", workers: int = 2, timeout_s: float = TIMEOUT_S) -> None:
+        if policy not in POLICIES:
+            raise SimpleRLError(f"unknown extraction policy {policy!r}; {nearest(policy, POLICIES)}")
+        if workers < 1 or timeout_s <= 0:
+            raise SimpleRLError(f"a verifier pool needs workers ≥ 1 and timeout_s > 0, not {workers} and {timeout_s}")
+        self.policy, self.timeout_s, self.size = policy, timeout_s, workers
+        self.owner = os.getpid()
+        self._extract = POLICIES[policy]
+        self._helper: Helper | None = None
+        self._selector = selectors.DefaultSelector()
+        self._idle: list[Worker] = []
+        self._running: dict[Worker, _Running] = {}
+        self._starting: set[Worker] = set()
+        self._waiting: deque[_Request] = deque()
+        self._finished: deque[tuple[Hashable, Verdict]] = deque()
+        self._cache: dict[tuple[str, str], Outcome] = {}
+        self._closed = False
+        #: Killed at the deadline, and died by themselves: for metrics.
+        self.kills = self.deaths = 0
+
+    # -- the public face ---------------------------------------------------------------------------------------------
+
+    def submit(self, key: Hashable, response: object, gold: object) -> None:
+        """Accept one response under a key of the caller's; its verdict comes from `ready` or `results`."""
+        if self._closed:
+            raise RuntimeError("this verifier pool is closed")
+        answer = self._extract(final_part(as_text(response)))
+        if answer is None:
+            self._finished.append((key, NO_ANSWER))
+            return
+        self.submit_answer(key, answer, as_text(gold))
+
+    def submit_answer(self, key: Hashable, answer: str, gold: str) -> None:
+        """Accept an answer that is already extracted."""
+        pair = (answer, gold)
+        outcome = self._cache.get(pair)
+        if outcome is None:
+            outcome = quick(answer, gold)
+            if outcome is not None:
+                self._remember(pair, outcome)
+        if outcome is not None:
+            self._finished.append((key, verdict_of(outcome, answer)))
+            return
+        self._waiting.append(_Request(key, answer, gold))
+        self._pump(0)
+
+    def ready(self) -> list[tuple[Hashable, Verdict]]:
+        """Return the verdicts that are finished now, without waiting."""
+        if self._waiting or self._running:
+            self._pump(0)
+        found = list(self._finished)
+        self._finished.clear()
+        return found
+
+    def results(self) -> Iterator[tuple[Hashable, Verdict]]:
+        """Yield the verdict of everything submitted and not yet returned, as it finishes."""
+        while self._finished or self._waiting or self._running:
+            while self._finished:
+                yield self._finished.popleft()
+            if self._waiting or self._running:
+                self._pump(0.2)
+
+    def verify_many(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
+        """Judge (response, gold) pairs; the verdicts come in the order of the pairs, which may still be arriving."""
+        mine: list[object] = []
+        for response, gold in pairs:
+            key = _Position(len(mine))
+            mine.append(None)
+            self.submit(key, response, gold)
+        others: list[tuple[Hashable, Verdict]] = []
+        for key, verdict in self.results():
+            if isinstance(key, _Position):
+                mine[key.index] = verdict
+            else:
+                others.append((key, verdict))
+        self._finished.extend(others)
+        return mine  # type: ignore[return-value]
+
+    def math_verify(self, key: Hashable, response: str, gold: str) -> None:
+        """Ask for math-verify's own judgement of a response (for audits); the verdict's rule is `math-verify`."""
+        extra = {"only": "math-verify", "answer": response[-20_000:]}
+        self._waiting.append(_Request(key, response[-200:], gold, extra=extra))
+        self._pump(0)
+
+    def warm_up(self) -> None:
+        """Start the workers now and wait until one is ready, instead of at the first undecided answer."""
+        self._start_missing(self.size)
+        deadline = time.monotonic() + _START_S
+        while not self._idle and time.monotonic() < deadline:
+            self._pump(0.1)
+
+    def close(self) -> None:
+        """End the workers and the helper; verdicts not yet fetched are dropped."""
+        if self._closed:
+            return
+        self._closed = True
+        workers = [*self._idle, *self._running, *self._starting]
+        if os.getpid() == self.owner:
+            for worker in workers:
+                worker.kill()
+            if self._helper:
+                self._helper.close()
+        for worker in workers:
+            worker.sock.close()
+        self._selector.close()
+
+    def __enter__(self) -> VerifierPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            self.close()
+
+    # -- the works ---------------------------------------------------------------------------------------------------
+
+    def _remember(self, pair: tuple[str, str], outcome: Outcome) -> None:
+        if len(pair[0]) + len(pair[1]) > _CACHED_CHARS or outcome.status in ("timeout", "error"):
+            return
+        if len(self._cache) >= _CACHE_ENTRIES:
+            self._cache.clear()
+        self._cache[pair] = outcome
+
+    def _start_missing(self, wanted: int) -> None:
+        """Bring the number of workers up to what is wanted, at most `size`; replace a dead helper."""
+        if self._helper is None or not self._helper.alive():
+            if self._helper is not None:
+                for worker in [*self._idle, *self._running, *self._starting]:
+                    self._lose(worker)
+                self._helper.close()
+            self._helper = Helper()
+        have = len(self._idle) + len(self._running) + len(self._starting)
+        for _ in range(min(wanted, self.size) - have):
+            try:
+                worker = self._helper.spawn(time.monotonic() + _START_S)
+            except OSError:
+                self._helper.close()
+                return
+            self._starting.add(worker)
+            self._selector.register(worker.sock, selectors.EVENT_READ, worker)
+
+    def _pump(self, wait: float) -> None:
+        """Dispatch, read replies, keep deadlines; wait at most that many seconds for something to happen."""
+        self._dispatch()
+        if self._running or self._starting:
+            for key, _ in self._selector.select(self._patience(wait)):
+                self._read(key.data)
+        now = time.monotonic()
+        for worker in [w for w, running in self._running.items() if running.deadline <= now]:
+            self._overdue(worker)
+        for worker in [w for w in self._starting if w.start_deadline <= now]:
+            self._lose(worker)
+        self._dispatch()
+
+    def _patience(self, wait: float) -> float:
+        if not self._running:
+            return wait
+        return max(0.0, min(wait, min(r.deadline for r in self._running.values()) - time.monotonic()))
+
+    def _dispatch(self) -> None:
+        if self._waiting:
+            self._start_missing(len(self._waiting) + len(self._running))
+        while self._waiting and self._idle:
+            worker, request = self._idle.pop(), self._waiting.popleft()
+            request.attempts += 1
+            message = {"id": id(request), "answer": request.answer, "gold": request.gold, "seconds": self.timeout_s}
+            self._running[worker] = _Running(request, time.monotonic() + self.timeout_s, worker.cpu_seconds())
+            try:
+                worker.send({**message, **request.extra})
+            except Closed:
+                self._lose(worker)
+
+    def _read(self, worker: Worker) -> None:
+        try:
+            for message in worker.receive():
+                if "ready" in message:
+                    worker.pid = message["ready"]
+                    self._starting.discard(worker)
+                    self._idle.append(worker)
+                elif worker in self._running and message["id"] == id(self._running[worker].request):
+                    request = self._running.pop(worker).request
+                    self._idle.append(worker)
+                    self._finish(request, message)
+        except Closed:
+            self._lose(worker)
+
+    def _finish(self, request: _Request, message: dict[str, Any]) -> None:
+        if request.extra:
+            status = {True: "correct", False: "wrong", None: "error"}[message.get("equal")]
+            verdict = Verdict(status=status, extracted=None, rule="math-verify", detail="math-verify's own judgement")
+            self._finished.append((request.key, verdict))
+            return
+        outcome = Outcome(
+            equal=message["equal"], rule=message["rule"], detail=message["detail"], status=message["status"]
+        )
+        self._remember((request.answer, request.gold), outcome)
+        self._finished.append((request.key, verdict_of(outcome, request.answer)))
+
+    def _overdue(self, worker: Worker) -> None:
+        """Kill a worker at its deadline. One that stood still (stopped, or starved of CPU) did not fail its request."""
+        running = self._running[worker]
+        busy = worker.cpu_seconds() - running.cpu_at_start
+        if busy < 0.5 * self.timeout_s and running.request.attempts <= RETRIES:
+            self._lose(worker)
+            return
+        del self._running[worker]
+        self.kills += 1
+        self._retire(worker)
+        detail = f"stopped after {self.timeout_s:g} s"
+        outcome = Outcome(equal=False, rule="limits", detail=detail, status="timeout")
+        self._finished.append((running.request.key, verdict_of(outcome, running.request.answer)))
+
+    def _lose(self, worker: Worker) -> None:
+        """A worker is gone, or must go, through no fault of its request: give the request to another."""
+        self.deaths += 1
+        running = self._running.pop(worker, None)
+        self._retire(worker)
+        if running is None:
+            return
+        request = running.request
+        if request.attempts <= RETRIES:
+            self._waiting.appendleft(request)
+            return
+        detail = f"the worker died {request.attempts} times on this answer"
+        outcome = Outcome(equal=False, rule="crash", detail=detail, status="error")
+        self._finished.append((request.key, verdict_of(outcome, request.answer)))
+
+    def _retire(self, worker: Worker) -> None:
+        self._starting.discard(worker)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        if worker.sock.fileno() >= 0:
+            self._selector.unregister(worker.sock)
+        worker.kill()
+        worker.sock.close()
+        if self._helper:
+            self._helper.reap(worker)
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """Key of `verify_many`'s own submissions."""
+
+    index: int

@@ -1,0 +1,258 @@
+r"""Structure before algebra: read an answer as lists, tuples, intervals, sets, relations, matrices, words or a scalar.
+
+Brackets and separators are decided here, on tokens, before any expression is compared, so that `[0,1)` can never be
+compared as if it were `(0,1)`, nor a set of guesses as if it were one of its elements.
+"""
+
+from __future__ import annotations
+
+import re
+
+from simplerl.verify.expression import read_expression
+from simplerl.verify.nodes import INFINITY, MINUS_INFINITY, Node, Unreadable, num
+from simplerl.verify.tokens import Token, canonical, tokenize
+from simplerl.verify.words import is_unit_phrase, strip_lead_in, word_value
+
+_OPEN, _CLOSE = {"(", "[", "{", "\\{", "\\langle"}, {")", "]", "}", "\\}", "\\rangle"}
+RELATIONS = frozenset({"=", "<", ">", "\\le", "\\ge", "\\neq", "\\approx", "\\in", "\\equiv", "\\sim"})
+_MATRICES = frozenset({"pmatrix", "bmatrix", "matrix", "vmatrix", "Bmatrix", "smallmatrix", "array"})
+_ENVIRONMENT = re.compile(
+    r"\\begin\s*\{(\w+)\*?\}\s*(?:\{[^{}]*\}|\[[^\[\]]*\])?(.*?)\\end\s*\{\1\*?\}", re.DOTALL
+)
+
+
+def read(text: str) -> Node:
+    """Return the tree of a normalised answer; raise `Unreadable` when it is not wholly understood."""
+    matrix = _ENVIRONMENT.search(text)
+    if matrix and matrix.group(1) in _MATRICES:
+        return _read_matrix(text, matrix)
+    tokens = tokenize(strip_lead_in(text))
+    return read_tokens(tokens)
+
+
+def _read_matrix(text: str, match: re.Match[str]) -> Node:
+    r"""A matrix environment, alone, in brackets, after `name =`, or with a scalar factor in front."""
+    before, after = text[: match.start()].strip(), text[match.end() :].strip()
+    if before.endswith("=") and not after:
+        before = ""
+    while before and after and before[-1] + after[0] in ("()", "[]"):
+        before, after = before[:-1].strip(), after[1:].strip()
+    if after:
+        raise Unreadable("text behind a matrix")
+    rows = []
+    for line in re.split(r"\\\\(?:\[[^\]]*\])?", match.group(2)):
+        line = line.replace("\\hline", "").strip()
+        if line:
+            rows.append(Node("row", tuple(read_tokens(tokenize(cell.strip())) for cell in line.split("&"))))
+    if not rows:
+        raise Unreadable("an empty matrix")
+    if match.group(1) == "vmatrix":
+        raise Unreadable("a determinant")
+    if before in ("", "-"):
+        factor = num(1 if not before else -1)
+    else:
+        factor = read_expression(tokenize(before.removesuffix("\\cdot").strip()))
+    if factor.value != 1:
+        rows = [Node("row", tuple(Node("mul", (factor, cell)) for cell in row.args)) for row in rows]
+    return Node("matrix", tuple(rows))
+
+
+def _split(tokens: list[Token], wanted: frozenset[str]) -> tuple[list[list[Token]], list[str]]:
+    """Split at top-level tokens of these texts; return the parts and the separators between them."""
+    parts: list[list[Token]] = [[]]
+    found: list[str] = []
+    depth = 0
+    bars = False
+    for token in tokens:
+        if token.text in _OPEN:
+            depth += 1
+        elif token.text in _CLOSE:
+            depth -= 1
+        elif token.text == "|" and depth == 0:
+            bars = not bars
+        if depth == 0 and not bars and token.text in wanted and token.kind != "txt":
+            found.append(token.text)
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    if bars:  # unpaired bars separate nothing: read them as ordinary tokens
+        return _split([Token(t.kind, "¦" if t.text == "|" else t.text) for t in tokens], wanted)
+    return parts, found
+
+
+def _enclosing(tokens: list[Token]) -> bool:
+    """Whether the first token opens a bracket that the last one closes."""
+    if len(tokens) < 2 or tokens[0].text not in _OPEN or tokens[-1].text not in _CLOSE:
+        return False
+    depth = 0
+    for i, token in enumerate(tokens):
+        depth += (token.text in _OPEN) - (token.text in _CLOSE)
+        if not depth:
+            return i == len(tokens) - 1
+    return False
+
+
+_SEMICOLON, _COMMAS, _UNION = frozenset({";"}), frozenset({",", "and", "or"}), frozenset({"\\cup"})
+_COLON = frozenset({":"})
+
+
+def read_tokens(tokens: list[Token]) -> Node:
+    """Read a token list as an answer."""
+    while _enclosing(tokens) and tokens[0].text == "{":
+        tokens = tokens[1:-1]
+    while tokens and (tokens[0].text in (",", "=", "\\approx", ":") or tokens[0].kind == "sep"):
+        tokens = tokens[1:]
+    while tokens and (tokens[-1].kind == "sep" or tokens[-1].text == "."):
+        tokens = tokens[:-1]
+    if not tokens:
+        raise Unreadable("nothing there")
+    if tokens[0].text == "]" or (tokens[-1].text == "[" and tokens[0].text in ("(", "[")):
+        return _french_interval(tokens)
+    for wanted in (_SEMICOLON, _COMMAS):
+        parts, _ = _split(tokens, wanted)
+        if len(parts) > 1:
+            return Node("list", tuple(read_tokens(part) for part in parts if part))
+    parts, _ = _split(tokens, _UNION)
+    if len(parts) > 1:
+        return Node("union", tuple(read_tokens(part) for part in parts))
+    parts, _ = _split(tokens, _COLON)
+    if len(parts) == 2 and len(parts[0]) > 1 and parts[1] and (parts[1][0].text in _OPEN or "R" in parts[1][0].text):
+        # One region said twice, as in "x < 7 : (−∞, 7)": both forms must be right.
+        return Node("both", tuple(read_tokens(part) for part in parts))
+    parts, operators = _split(tokens, RELATIONS)
+    if len(parts) > 1:
+        sides = tuple(_side(part) for part in parts)
+        return Node("rel", sides, " ".join(operators))
+    if _enclosing(tokens):
+        node = _bracketed(tokens)
+        if node is not None:
+            return node
+    if all(token.kind == "txt" or (token.kind == "op" and token.text in ".,'-()\"?!:") for token in tokens):
+        return word_value(" ".join(token.text for token in tokens))
+    return _ratio(tokens) or _scalar(tokens)
+
+
+def _side(tokens: list[Token]) -> Node:
+    """One side of a relation: words may name a quantity."""
+    if not tokens:
+        raise Unreadable("a relation without one of its sides")
+    return read_tokens(tokens)
+
+
+def _french_interval(tokens: list[Token]) -> Node:
+    """`]a,b[`, with the bracket turned away where the end is not included."""
+    parts, _ = _split(tokens[1:-1], frozenset({",", ";"}))
+    if len(parts) != 2 or tokens[0].text not in "][" or tokens[-1].text not in "][":
+        raise Unreadable("brackets that do not match")
+    brackets = ("(" if tokens[0].text == "]" else "[") + (")" if tokens[-1].text == "[" else "]")
+    return Node("seq", tuple(read_tokens(part) for part in parts), brackets)
+
+
+def _bracketed(tokens: list[Token]) -> Node | None:
+    r"""A tuple, an interval, a set or a set-builder; None when the brackets only group a scalar."""
+    opening, closing, inner = tokens[0].text, tokens[-1].text, tokens[1:-1]
+    if opening == "\\{" and closing == "\\}":
+        for mark in ("|", ":"):
+            parts, _ = _split(inner, frozenset({mark})) if mark == ":" else _split_bar(inner)
+            if len(parts) == 2 and parts[0] and parts[1]:
+                return read_tokens(parts[1]) if "\\in" not in [t.text for t in parts[0]] else _typed(parts)
+        if not inner:
+            return Node("sym", (), "\\emptyset")
+        parts, _ = _split(inner, _COMMAS)
+        return Node("set", tuple(read_tokens(part) for part in parts if part))
+    parts, _ = _split(inner, frozenset({",", ";"}))
+    if len(parts) == 1:
+        if opening == "[" and closing == "]":
+            return Node("seq", (read_tokens(inner),), "[]")
+        if opening + closing in ("()",):
+            return read_tokens(inner)
+        return None
+    brackets = {"\\langle": "(", "\\{": "{"}.get(opening, opening) + {"\\rangle": ")", "\\}": "}"}.get(closing, closing)
+    if brackets not in ("()", "[]", "[)", "(]"):
+        raise Unreadable("brackets that do not match")
+    return Node("seq", tuple(read_tokens(part) for part in parts), brackets)
+
+
+def _split_bar(tokens: list[Token]) -> tuple[list[list[Token]], list[str]]:
+    """Split a set-builder at its first bar."""
+    for i, token in enumerate(tokens):
+        if token.text == "|":
+            return [tokens[:i], tokens[i + 1 :]], ["|"]
+    return [tokens], []
+
+
+def _typed(parts: list[list[Token]]) -> Node:
+    r"""`\{x \in \mathbb{R} : x > 2\}`: over the reals the type says nothing; over another set it is part of it."""
+    if "\\mathbb{R}" in [token.text for token in parts[0]]:
+        return read_tokens(parts[1])
+    return Node("opaque", (), canonical([*parts[0], Token("op", "|"), *parts[1]]))
+
+
+def _ratio(tokens: list[Token]) -> Node | None:
+    """`3:4`, `2:3:4`, and clock times such as `4:30 p.m.`."""
+    parts, _ = _split(tokens, frozenset({":"}))
+    if len(parts) == 1:
+        return None
+    suffix = ""
+    if len(parts[-1]) > 1 and all(token.kind == "txt" or token.text.lower() in ("p", "a", "m", ".") for token in parts[-1][1:]):
+        suffix = "".join(token.text for token in parts[-1][1:]).lower().replace(".", "").replace(" ", "")
+        if suffix not in ("am", "pm"):
+            return None
+        parts[-1] = parts[-1][:1]
+    texts = [part[0].text if len(part) == 1 and part[0].kind == "num" else "" for part in parts]
+    if all(texts) and len(texts) in (2, 3) and all(re.fullmatch(r"\d\d", text) for text in texts[1:]):
+        hour, minute = int(texts[0]), int(texts[1])
+        if len(texts[0]) <= 2 and hour < 25 and minute < 60:
+            hour += 12 if suffix == "pm" and hour < 12 else -12 if suffix == "am" and hour == 12 else 0
+            second = int(texts[2]) if len(texts) == 3 else 0
+            return Node("time", (num(hour), num(minute), num(second)), suffix or ("24" if hour > 12 else ""))
+    if suffix:
+        return None
+    return Node("ratio", tuple(_scalar(part) for part in parts))
+
+
+_BASE = re.compile(r"([0-9A-Fa-f]+)_\{?\s*(?:\\text\s*\{)?\s*(\w+)[\s}]*")
+_BASE_WORDS = dict(
+    zip("two three four five six seven eight nine ten eleven twelve sixteen".split(), [*range(2, 13), 16], strict=True)
+)
+
+
+def _base(text: str) -> Node:
+    """`204_5`, `2A_{16}`, `54_{six}`."""
+    match = _BASE.fullmatch(text)
+    word = match.group(2).lower() if match else ""
+    if not match or (word not in _BASE_WORDS and not word.isdigit()) or len(word) > 9:
+        raise Unreadable("a subscript on a number")
+    base = _BASE_WORDS.get(word) or int(word)
+    return Node("base", (num(base),), match.group(1).upper())
+
+
+def _scalar(tokens: list[Token]) -> Node:
+    """An expression with an optional unit behind it."""
+    if len(tokens) == 1 and tokens[0].kind == "base":
+        return _base(tokens[0].text)
+    if [token.text for token in tokens] == ["\\infty"]:
+        return INFINITY
+    if [token.text for token in tokens] == ["-", "\\infty"]:
+        return MINUS_INFINITY
+    end = _unit_start(tokens)
+    if 0 < end < len(tokens):
+        phrase = "".join((" " if token.kind == "txt" else "") + token.text for token in tokens[end:]).strip()
+        if not is_unit_phrase(phrase):
+            raise Unreadable(f"the words {phrase!r}")
+        inner = read_expression(tokens[:end])
+        words = phrase.lower()
+        if words in ("percent", "pct", "per cent"):
+            return Node("percent", (inner,))
+        return Node("degree" if words in ("degrees", "degree", "deg") else "unit", (inner,), phrase)
+    return read_expression(tokens)
+
+
+def _unit_start(tokens: list[Token]) -> int:
+    r"""Index where a trailing unit begins: words with exponents, as in `\text{ cm}^2`, `mi / hr`; else the length."""
+    first = next((i for i, token in enumerate(tokens) if token.kind == "txt"), len(tokens))
+    for token in tokens[first:]:
+        fits = token.kind == "txt" or token.text in ("^", "{", "}", "/", "-", "(", ")", ".", "\\cdot", "2", "3", "1")
+        if not fits and not (token.kind == "let" and len(token.text) == 1):
+            return len(tokens)
+    return first

@@ -1,0 +1,121 @@
+r"""Words: answers in prose, choice letters, lead-ins and units."""
+
+from __future__ import annotations
+
+import re
+
+from simplerl.verify.nodes import Node
+
+_LEAD_IN = re.compile(
+    r"^\s*(?:\\text\s*\{\s*)?(?:(?:the|so|thus|hence|therefore),?\s+)*(?:final\s+|correct\s+)?"
+    r"(?:answer|solution|result|choice|option)s?\s*(?:is|are|:|=|equals)\s*:?\s*(?P<brace>\})?\s*(?:=\s*)?",
+    re.IGNORECASE,
+)
+#: A unit never denies, offers alternatives, compares or states.
+_NOT_A_UNIT = frozenset(
+    "not or and is isn't are to than no wrong incorrect false but except either neither maybe minus plus answer from "
+    "half quarter third double twice thousand million billion trillion hundred dozen if when greater less".split()
+)
+_ARTICLES = re.compile(r"^(?:an?|the)\s+")
+#: Ways of saying the same thing, each mapped to one of them.
+_SYNONYMS = {
+    "dne": "does not exist", "doesn't exist": "does not exist", "no solutions": "no solution",
+    "there is no solution": "no solution", "there are no solutions": "no solution", "no real solutions": "no real solution",
+    "infinite": "infinitely many", "infinity": "infinitely many", "infinitely many solutions": "infinitely many",
+    "all reals": "all real numbers", "all real": "all real numbers",
+}  # fmt: skip
+
+
+def strip_lead_in(text: str) -> str:
+    r"""Remove "the answer is" from the start of an answer; `\text{The answer is D}` becomes `\text{D}`."""
+    match = _LEAD_IN.match(text)
+    if not match or match.end() == 0:
+        return text
+    rest = text[match.end() :].strip()
+    if not rest:
+        return text
+    opened = "{" in match.group() and not match.group("brace")
+    return "\\text{" + rest if opened else rest
+
+
+def plain_words(text: str) -> str:
+    """Return words for comparison: lower case, single spaces, no surrounding punctuation or article."""
+    words = " ".join(re.sub(r"[\"“”*_]", " ", text).lower().split()).strip(" .,;:!?'")
+    words = re.sub(r"\s*([,.;:()'-])\s*", r"\1", words)
+    words = _ARTICLES.sub("", words)
+    return _SYNONYMS.get(words, words)
+
+
+def word_value(text: str) -> Node:
+    """Return the node of an answer in words; some words are mathematics."""
+    words = plain_words(text)
+    if words == "all real numbers":
+        return Node("sym", (), "\\mathbb{R}")
+    return Node("text", (), words)
+
+
+def words_of_markup(text: str) -> str | None:
+    r"""Return the plain words of a normalised answer, with `\text{…}` opened; None when it holds mathematics."""
+    opened = re.sub(r"\\(?:text|textbf|textit|mathrm|mbox|textrm|mathbf)\s*\{([^{}]*)\}", r" \1 ", text)
+    if not re.fullmatch(r"[\w\s.,;:'\"()?!-]*", opened) or not re.search(r"[^\W\d_]", opened):
+        return None
+    return plain_words(opened) or None
+
+
+def is_unit_phrase(phrase: str) -> bool:
+    """Whether the words behind a number are a unit or what is counted, rather than a second statement."""
+    words = re.findall(r"[a-z']+", phrase.lower())
+    if not words or len(words) > 8 or len(phrase) > 60:
+        return False
+    return not any(word in _NOT_A_UNIT for word in words) and not re.search(r"[\d=<>?]", re.sub(r"\^\{?-?\d\}?", "", phrase))
+
+
+_CHOICE_GOLD = re.compile(r"\(?\s*(?:\\text\s*\{)?\s*\(?\s*([A-J])\s*\)?\s*\}?\s*\)?")
+_CHOICE_ANSWER = re.compile(
+    r"\(?\s*(?:\\(?:text|textbf|mathrm)\s*\{)?\s*\(?\s*([A-J])\s*(?:\)\s*\}?|[.:]\s*\}?|\}\s*[).:]?)(?:[\s:.,].*|\\.*)?",
+    re.DOTALL,
+)
+
+
+def choice_letter(gold: str) -> str | None:
+    """Return the letter when the gold is a choice letter, bare or in parentheses."""
+    match = _CHOICE_GOLD.fullmatch(gold)
+    return match.group(1) if match else None
+
+
+def chosen_letter(answer: str) -> str | None:
+    """Return the letter that an answer chooses, alone or in front of the option's text (`A. 5`, `(B) blue`)."""
+    if (letter := choice_letter(answer)) is not None:
+        return letter
+    match = _CHOICE_ANSWER.fullmatch(answer)
+    return match.group(1) if match else None
+
+
+#: Unit → (dimension, factor): only units whose conversion is exact and whose name is not ambiguous.
+_CONVERT: dict[str, tuple[str, tuple[int, int]]] = {
+    "mm": ("length", (1, 1000)), "cm": ("length", (1, 100)), "m": ("length", (1, 1)), "km": ("length", (1000, 1)),
+    "meter": ("length", (1, 1)), "kilometer": ("length", (1000, 1)), "centimeter": ("length", (1, 100)),
+    "metre": ("length", (1, 1)), "kilometre": ("length", (1000, 1)), "centimetre": ("length", (1, 100)),
+    "in": ("feet", (1, 12)), "inch": ("feet", (1, 12)), "inche": ("feet", (1, 12)), "ft": ("feet", (1, 1)),
+    "foot": ("feet", (1, 1)), "feet": ("feet", (1, 1)), "yd": ("feet", (3, 1)), "yard": ("feet", (3, 1)),
+    "mile": ("feet", (5280, 1)), "mi": ("feet", (5280, 1)),
+    "mg": ("mass", (1, 1000)), "g": ("mass", (1, 1)), "kg": ("mass", (1000, 1)), "gram": ("mass", (1, 1)),
+    "kilogram": ("mass", (1000, 1)),
+    "s": ("time", (1, 1)), "sec": ("time", (1, 1)), "second": ("time", (1, 1)), "min": ("time", (60, 1)),
+    "minute": ("time", (60, 1)), "h": ("time", (3600, 1)), "hr": ("time", (3600, 1)), "hour": ("time", (3600, 1)),
+    "day": ("time", (86400, 1)), "week": ("time", (604800, 1)),
+    "cent": ("money", (1, 100)), "dollar": ("money", (1, 1)),
+}  # fmt: skip
+
+
+def conversion(unit: str) -> tuple[str, int, int] | None:
+    """Return (dimension, numerator, denominator) of a simple unit with an optional exponent, else None."""
+    match = re.fullmatch(r"\s*([a-zA-Z]+)\s*(?:\^\s*\{?\s*([23])\s*\}?)?\s*", unit)
+    if not match:
+        return None
+    name, power = match.group(1), int(match.group(2) or 1)
+    known = _CONVERT.get(name) or _CONVERT.get(name.lower().removesuffix("s"))
+    if not known:
+        return None
+    dimension, (top, bottom) = known
+    return f"{dimension}^{power}", top**power, bottom**power
