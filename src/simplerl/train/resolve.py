@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import tomllib
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,13 +98,14 @@ def _value(raw: Any, annotation: Any) -> Any:
 
 def build(cls: type, table: Mapping[str, Any], path: str = "") -> Any:
     """Return the dataclass `cls` filled from a table. Raises ConfigError with the dotted key that is wrong."""
-    fields = {field.name: field for field in dataclasses.fields(cls)}
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    hints = typing.get_type_hints(cls)
     values = {}
     for key, raw in table.items():
         dotted = f"{path}{key}"
         if key not in fields:
             raise ConfigError(f"unknown key {dotted!r}; {nearest(key, fields)}")
-        annotation = fields[key].type
+        annotation = hints[key]
         if not path and key in REGISTRIES:
             values[key] = _build_named(key, raw, REGISTRIES[key])
         elif dataclasses.is_dataclass(annotation):
@@ -133,10 +135,15 @@ def _build_named(key: str, raw: Any, registry: Mapping[str, type]) -> Any:
 
 def as_table(config: Config) -> dict[str, Any]:
     """Return a configuration as plain tables: what `build(Config, …)` takes back."""
-    table = dataclasses.asdict(config)
-    for key, registry in REGISTRIES.items():
-        name = next(name for name, cls in registry.items() if cls is type(getattr(config, key)))
-        table[key] = {"name": name, **table[key]}
+    table: dict[str, Any] = {}
+    for entry in dataclasses.fields(config):
+        value = getattr(config, entry.name)
+        if entry.name in REGISTRIES:
+            name = next(name for name, cls in REGISTRIES[entry.name].items() if cls is type(value))
+            own = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+            table[entry.name] = {"name": name, **own}
+        else:
+            table[entry.name] = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
     return table
 
 
