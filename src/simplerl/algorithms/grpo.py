@@ -98,9 +98,7 @@ class GRPO:
         per_token_BT = clipped_policy_loss(ratio_BT, inputs.advantages_BT, **clip)
         metrics = {
             "policy/ratio": (inputs.mean_BT * ratio_BT).sum(),
-            "policy/clip_fraction": (
-                inputs.mean_BT * clipped_share(ratio_BT, inputs.advantages_BT, **clip)
-            ).sum(),
+            "policy/clip_fraction": (inputs.mean_BT * clipped_share(ratio_BT, inputs.advantages_BT, **clip)).sum(),
         }
         if self.entropy_coef > 0:
             per_token_BT = per_token_BT - self.entropy_coef * inputs.entropy_BT

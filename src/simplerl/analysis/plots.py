@@ -27,7 +27,13 @@ def plot_learning(path: Path, output: Path) -> None:
     left.legend(loc="lower right", frameon=False)
     right.plot(x, [line["length/mean"] for line in steps], color="#c55a11", label="mean")
     stopped = [line["length/mean_stopped"] for line in steps]
-    right.plot(x, [float("nan") if v is None else v for v in stopped], color="#7f7f7f", ls="--", label="mean of those that stopped")
+    right.plot(
+        x,
+        [float("nan") if v is None else v for v in stopped],
+        color="#7f7f7f",
+        ls="--",
+        label="mean of those that stopped",
+    )
     right.set(xlabel="step", ylabel="response length (tokens)", ylim=(0, None))
     right.legend(loc="lower right", frameon=False)
     for axes in (left, right):

@@ -53,7 +53,10 @@ class Terminal:
 
     def __enter__(self) -> "Terminal":
         self._progress.start()
-        self.say(f"{self.config.model} learns {self.config.data}, {self.config.steps} steps, seed {self.config.seed} → {self.path}")
+        self.say(
+            f"{self.config.model} learns {self.config.data}, {self.config.steps} steps, seed {self.config.seed}"
+            f" → {self.path}"
+        )
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -103,7 +106,8 @@ class Terminal:
     def _show(self, sampled: Trajectory) -> None:
         colour = {"correct": "green", "wrong": "red"}.get(sampled.verdict.status, "yellow")
         self.console.print(
-            f"  [dim]{escape(printable(sampled.problem.question))}[/] [bold]{escape(printable(sampled.completion.text))}[/]"
+            f"  [dim]{escape(printable(sampled.problem.question))}[/]"
+            f" [bold]{escape(printable(sampled.completion.text))}[/]"
             f" [{colour}]{sampled.verdict.status}[/] [dim](gold {escape(printable(sampled.problem.answer, 60))})[/]"
         )
 
@@ -133,8 +137,8 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
         f"Run: {path}  plot: {path / 'learning.png'}"
     )
     console.print(
-        "Try next: --shuffle-rewards (the control: nothing to learn), --model cub-llama (seldom answers in a box), or a "
-        "real model: simplerl train --model DIR_OR_HUB_NAME --data FILE_OR_NAME"
+        "Try next: --shuffle-rewards (the control: nothing to learn), --model cub-llama (seldom answers in a box), or "
+        "a real model: simplerl train --model DIR_OR_HUB_NAME --data FILE_OR_NAME"
         if config.model.startswith("cub-")
         else f"Try next: simplerl train --model {path} … continues from the newest checkpoint as a new run"
     )

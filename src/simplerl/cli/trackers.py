@@ -33,7 +33,10 @@ class Trackers:
                 if hasattr(tracker, "start"):
                     tracker.start()
                 tracker.store_init_configuration(
-                    {key: value if isinstance(value, int | float | str | bool) else str(value) for key, value in config.items()}
+                    {
+                        key: value if isinstance(value, int | float | str | bool) else str(value)
+                        for key, value in config.items()
+                    }
                 )
             except ImportError as error:
                 raise ConfigError(f"tracker {name!r} is not installed: pip install {name}") from error

@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--template", metavar="T", help="prompt template: plain, simple, qwen-boxed … or a file")
     parser.add_argument("--steps", metavar="N", help="rollout-and-update steps")
     parser.add_argument("--seed", metavar="N", help="seed of everything that is drawn")
-    parser.add_argument("--output-dir", metavar="DIR", help="run directory (default: runs/ and a name from the settings)")
+    parser.add_argument(
+        "--output-dir", metavar="DIR", help="run directory (default: runs/ and a name from the settings)"
+    )
     parser.add_argument("--resume", action="store_true", help="continue the run in --output-dir")
 
     parser.set_defaults(takes_overrides=True)

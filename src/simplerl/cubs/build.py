@@ -1,8 +1,10 @@
 """Pretrain a cub from random weights on its corpus and write it as an ordinary Hugging Face model directory."""
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -16,6 +18,7 @@ from transformers import (
     Qwen2Config,
 )
 
+from simplerl.cubs.card import card
 from simplerl.cubs.corpus import Corpus, document
 from simplerl.seeds import generator, torch_seed
 
@@ -34,12 +37,17 @@ class CubSpec:
     summary: str
     corpus: Corpus
     config: type[PretrainedConfig]
+    """Architecture."""
     shape: dict[str, int]
+    """Sizes, by the names of the architecture's config."""
     seed: int
-    tokens: int = 5_000_000
+    tokens: int = 6_000_000
+    """Pretraining budget."""
     batch_tokens: int = 4096
     muon_lr: float = 0.02
+    """Peak learning rate of the matrices."""
     adam_lr: float = 3e-3
+    """Peak learning rate of embeddings, norms and biases."""
 
 
 SPECS: dict[str, CubSpec] = {
@@ -51,11 +59,11 @@ SPECS: dict[str, CubSpec] = {
         ),
         config=Qwen2Config,
         shape={
-            "hidden_size": 128,
-            "intermediate_size": 384,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
+            "hidden_size": 192,
+            "intermediate_size": 512,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 3,
         },
         seed=1,
     ),
@@ -67,11 +75,11 @@ SPECS: dict[str, CubSpec] = {
         ),
         config=LlamaConfig,
         shape={
-            "hidden_size": 128,
-            "intermediate_size": 352,
-            "num_hidden_layers": 5,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 4,
+            "hidden_size": 192,
+            "intermediate_size": 448,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 6,
         },
         seed=2,
     ),
@@ -84,7 +92,7 @@ SPECS: dict[str, CubSpec] = {
         config=MistralConfig,
         shape={
             "hidden_size": 160,
-            "intermediate_size": 448,
+            "intermediate_size": 384,
             "num_hidden_layers": 3,
             "num_attention_heads": 5,
             "num_key_value_heads": 5,
@@ -120,7 +128,7 @@ def _sequences(spec: CubSpec, tokenizer: PreTrainedTokenizerFast) -> list[list[i
     while total < spec.tokens:
         texts = ["".join(document(spec.corpus, spec.seed, i)) for i in range(index, index + 10_000)]
         index += len(texts)
-        encoded = [ids + [tokenizer.eos_token_id] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        encoded = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
         sequences += encoded
         total += sum(map(len, encoded))
     return sequences
@@ -187,3 +195,21 @@ def pretrain(
         smooth += 0.05 * (loss.item() - smooth)
         progress(step + 1, len(batches), smooth)
     return model
+
+
+def build(name: str, directory: Path, progress: Callable[[int, int, float], None]) -> None:
+    """Make a cub from its seed: pretrain, measure, and write a Hugging Face directory with a model card.
+
+    Weights are stored in bf16, as most base models are. On one machine and number of threads the result is the same
+    to the last bit; elsewhere rounding may differ.
+    """
+    spec = SPECS[name]
+    began = time.perf_counter()
+    tokenizer = build_tokenizer()
+    model = pretrain(spec, tokenizer, progress)
+    seconds = time.perf_counter() - began
+    directory.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(directory)
+    model.to(torch.bfloat16).save_pretrained(directory)
+    (directory / "model.safetensors").chmod(0o644)
+    (directory / "README.md").write_text(card(name, directory, spec, seconds), encoding="utf-8")

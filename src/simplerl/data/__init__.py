@@ -22,7 +22,7 @@ DATASETS: dict[str, Callable[..., list[Problem]]] = {
 def load(
     name: str, split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[int, ...] = ()
 ) -> list[Problem]:
-    """Return the problems of a built-in data set, of a file (.jsonl, .json, .parquet) or of a hub data set (owner/name).
+    """Return the problems of a built-in data set, a file (.jsonl, .json, .parquet) or a hub data set (owner/name).
 
     A file has no splits: `split` is ignored. `seed` only matters to generated data, `levels` where levels are known.
     """

@@ -111,9 +111,7 @@ def expression(seed: int, split: str, level: int, index: int) -> Expression:
             return drawn
 
 
-def load(
-    split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[int, ...] = LEVELS
-) -> list[Problem]:
+def load(split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[int, ...] = LEVELS) -> list[Problem]:
     """Return `size` distinct problems (0: 2,000 train, 250 test), the levels in turn.
 
     Raises DataError where a level has fewer distinct questions than asked for.

@@ -44,13 +44,14 @@ def problem(row: Row, *, source: str, index: int) -> Problem:
     there = ", ".join(map(repr, fields)) or "none"
     if question is None or not question.strip():
         raise DataError(
-            f"{row.place}: no question; wanted one of {', '.join(QUESTION_FIELDS)} with text in it. Fields there: {there}"
+            f"{row.place}: no question; wanted one of {', '.join(QUESTION_FIELDS)} with text in it. "
+            f"Fields there: {there}"
         )
     answer = gold(found[1], found[0]) if found else None
     if not answer:
         raise DataError(
-            f"{row.place}: no final answer; wanted one of {', '.join(ANSWER_FIELDS)} with an answer in it (GSM8K: after "
-            f"'####'; MATH: in \\boxed{{}}). Fields there: {there}"
+            f"{row.place}: no final answer; wanted one of {', '.join(ANSWER_FIELDS)} with an answer in it "
+            f"(GSM8K: after '####'; MATH: in \\boxed{{}}). Fields there: {there}"
         )
     level = next((t for name in LEVEL_FIELDS if (t := _text(fields.get(name)))), "")
     identity = next((t for name in ("id", "unique_id", "idx", "ID") if (t := _text(fields.get(name)))), None)

@@ -81,7 +81,7 @@ def read_hub(name: str, *, split: str, configuration: str | None = None, revisio
         import datasets
     except ImportError as error:
         raise DataError(
-            f"data set {name!r} is neither a file nor built in; reading it from the hub needs: pip install 'simplerl[hub]'"
+            f"data set {name!r} is neither a file nor built in; to read it from the hub: pip install 'simplerl[hub]'"
         ) from error
     try:
         rows = datasets.load_dataset(name, configuration, split=split, revision=revision)

@@ -48,7 +48,7 @@ def resolve(name: str) -> Template:
     path = Path(name)
     if not path.is_file():
         raise ConfigError(
-            f"unknown template {name!r}; {nearest(name, TEMPLATES)} A file that holds the prompt with {PLACE} works too."
+            f"unknown template {name!r}; {nearest(name, TEMPLATES)} A file with {PLACE} in its text works too."
         )
     text = path.read_text(encoding="utf-8")
     if text.count(PLACE) != 1:

@@ -50,11 +50,15 @@ def locate(name: str) -> str:
         checkpoints = sorted((directory / "checkpoints").glob("step_*"))
         if checkpoints:
             return str(checkpoints[-1])
-        raise ModelError(f"{name} is a directory, but neither a Hugging Face model (config.json) nor a run with checkpoints")
+        raise ModelError(
+            f"{name} is a directory, but neither a Hugging Face model (config.json) nor a run with checkpoints"
+        )
     if directory.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise ModelError(f"model directory {name} does not exist")
     if "/" not in name:
-        raise ModelError(f"unknown model {name!r}; {nearest(name, cub.NAMES)} A directory or a hub name (owner/name) works too.")
+        raise ModelError(
+            f"unknown model {name!r}; {nearest(name, cub.NAMES)} A directory or a hub name (owner/name) works too."
+        )
     return name
 
 

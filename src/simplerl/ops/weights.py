@@ -1,4 +1,4 @@
-"""Normalise once: the whole update becomes one tensor of weights, and every loss is `(weights_BT * per_token_BT).sum()`.
+"""Normalise once: the whole update becomes one tensor of weights; every loss is `(weights_BT * per_token_BT).sum()`.
 
 The weights are computed over the global update before it is cut into micro-batches, so micro-batch size, order,
 padding, gradient accumulation and the number of ranks cannot change the gradient.

@@ -43,12 +43,15 @@ class FakeBackend:
             ended = tokens[-1] == end
             shown = cut(self.policy.tokenizer, tokens[:-1] if ended else tokens, sampling.stop)
             stopped = shown != decode(self.policy.tokenizer, tokens[:-1] if ended else tokens)
-            yield index, Completion(
-                token_ids=np.array(tokens, dtype=np.int32),
-                logprobs=np.full(len(tokens), -1.0, dtype=np.float32),
-                text=shown,
-                stop_reason="stop" if stopped else "eos" if ended else "length",
-                policy_version=self.version,
+            yield (
+                index,
+                Completion(
+                    token_ids=np.array(tokens, dtype=np.int32),
+                    logprobs=np.full(len(tokens), -1.0, dtype=np.float32),
+                    text=shown,
+                    stop_reason="stop" if stopped else "eos" if ended else "length",
+                    policy_version=self.version,
+                ),
             )
 
     def sync(self, weights: "Iterable[tuple[str, torch.Tensor]]", version: int) -> None:

@@ -88,7 +88,11 @@ def evaluation_figures(groups: Sequence[TrajectoryGroup]) -> dict[str, Any]:
         "samples": most,
         "boxed": float(np.mean([t.verdict.extracted is not None for t in trajectories])),
         "verdicts": {status: statuses[status] for status in get_args(VerdictStatus)},
-        **{name.removeprefix("length/"): value for name, value in lengths(trajectories).items() if name != "length/mean"},
+        **{
+            name.removeprefix("length/"): value
+            for name, value in lengths(trajectories).items()
+            if name != "length/mean"
+        },
         "length": lengths(trajectories)["length/mean"],
     }
 

@@ -127,7 +127,9 @@ class NativeBackend:
                 f"the context of {self.policy.name} ({self.policy.context_length} tokens)"
             )
         self.model.eval()
-        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids.tobytes(), i))
+        order = sorted(
+            range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids.tobytes(), i)
+        )
         for start in range(0, len(order), self.max_rows):
             yield from self._wave(requests, order[start : start + self.max_rows], sampling)
 
@@ -146,7 +148,9 @@ class NativeBackend:
         for start in range(0, len(prompts), rows):
             part = slice(start, start + rows)
             cache = _new_cache(self.model.config)
-            hidden_PTH = self._forward(tokens_PT[part], mask_PT[part], (mask_PT[part].cumsum(1) - 1).clamp(min=0), cache)
+            hidden_PTH = self._forward(
+                tokens_PT[part], mask_PT[part], (mask_PT[part].cumsum(1) - 1).clamp(min=0), cache
+            )
             parts.append((cache, hidden_PTH[:, -1]))
         cache = parts[0][0]
         if len(parts) > 1:
@@ -185,9 +189,7 @@ class NativeBackend:
         for t in range(sampling.max_new_tokens):
             token_R, logprob_R = draw(self.head.logits(hidden_RH), uniform_RT[:, t], sampling)
             alive = []
-            for place, (row, token, logprob) in enumerate(
-                zip(rows, token_R.tolist(), logprob_R.tolist(), strict=True)
-            ):
+            for place, (row, token, logprob) in enumerate(zip(rows, token_R.tolist(), logprob_R.tolist(), strict=True)):
                 if row.done:
                     continue
                 row.tokens.append(token)

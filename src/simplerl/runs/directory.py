@@ -1,13 +1,13 @@
 """A run directory: its layout, and the only hands that write to it.
 
-    config.json               the resolved configuration; what --resume reads
-    environment.json          versions, machine, git commit, data hashes of each session
-    metrics.jsonl             one line per step; step 0 is the base model
-    trajectories/step_N.parquet   every training response
-    evaluations/step_N.parquet    every held-out response
-    evaluations/step_N.json       the evaluation's figures with intervals
-    checkpoints/step_N/           a Hugging Face directory, with trainer/ and manifest.json
-    summary.json, learning.png    at the end
+config.json               the resolved configuration; what --resume reads
+environment.json          versions, machine, git commit, data hashes of each session
+metrics.jsonl             one line per step; step 0 is the base model
+trajectories/step_N.parquet   every training response
+evaluations/step_N.parquet    every held-out response
+evaluations/step_N.json       the evaluation's figures with intervals
+checkpoints/step_N/           a Hugging Face directory, with trainer/ and manifest.json
+summary.json, learning.png    at the end
 """
 
 import json
@@ -52,7 +52,9 @@ class RunDirectory:
             run = cls(path)
             run._lock.acquire(timeout=0)
         except filelock.Timeout:
-            raise RunError(f"another process is writing to {path}; wait for it, or choose another --output-dir") from None
+            raise RunError(
+                f"another process is writing to {path}; wait for it, or choose another --output-dir"
+            ) from None
         except OSError as error:
             raise cannot_write(path, error) from error
         return run
@@ -88,7 +90,9 @@ class RunDirectory:
         except OSError as error:
             raise cannot_write(path, error) from error
 
-    def record_trajectories(self, step: int, groups: Sequence[TrajectoryGroup], advantages: Sequence[np.ndarray]) -> None:
+    def record_trajectories(
+        self, step: int, groups: Sequence[TrajectoryGroup], advantages: Sequence[np.ndarray]
+    ) -> None:
         """Write the training responses of a step."""
         write_trajectories(self.path / "trajectories" / f"step_{step:06d}.parquet", step, groups, advantages)
 

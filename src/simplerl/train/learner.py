@@ -28,6 +28,20 @@ class Learned:
     advantages_BT: torch.Tensor
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Piece:
+    """A micro-batch: which rows, how wide, and whether rows of one problem share their prompt's computation."""
+
+    rows: torch.Tensor
+    width: int
+    share: bool
+    device: torch.device
+
+    def cut(self, values_BT: torch.Tensor) -> torch.Tensor:
+        """Return these rows of a tensor, on the device."""
+        return values_BT[self.rows, : self.width].to(self.device)
+
+
 class Learner:
     """Holds policy, reference and optimizer."""
 
@@ -84,9 +98,7 @@ class Learner:
         ]
         done = [metrics for metrics in per_update if metrics]
         scored = int((mask_BT & useful_B[:, None]).sum())
-        metrics: dict[str, float] = {
-            name: sum(m[name] for m in done) / len(done) for name in (done[0] if done else {})
-        }
+        metrics: dict[str, float] = {name: sum(m[name] for m in done) / len(done) for name in (done[0] if done else {})}
         metrics |= {
             "optimizer/lr": self.optimizer.param_groups[0]["lr"],
             "optimizer/updates": len(done),
@@ -104,22 +116,32 @@ class Learner:
             for start in range(0, groups, size)
         ]
 
-    def _pieces(self, batch: Batch, rows: torch.Tensor) -> Iterator[tuple[torch.Tensor, int]]:
-        for piece in microbatches(rows, batch.lengths_B, tokens=self.config.tokens_per_microbatch):
-            yield piece, int(batch.lengths_B[piece].max())
+    def _pieces(self, scorer: Scorer, batch: Batch, rows: torch.Tensor) -> Iterator[_Piece]:
+        """Cut rows into micro-batches."""
+        share = scorer.shares(batch.lengths_B[rows], batch.prompt_lengths_B[rows], batch.group_B[rows])
+        lengths_B = batch.lengths_B - batch.prompt_lengths_B if share else batch.lengths_B
+        for piece in microbatches(rows, lengths_B, tokens=self.config.tokens_per_microbatch):
+            yield _Piece(rows=piece, width=int(batch.lengths_B[piece].max()), share=share, device=self.device)
+
+    def _score(
+        self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, piece: _Piece
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (logprobs_BT, entropy_BT) of a micro-batch."""
+        return scorer(
+            piece.cut(batch.tokens_BT),
+            piece.cut(mask_BT),
+            batch.lengths_B[piece.rows],
+            batch.prompt_lengths_B[piece.rows],
+            batch.group_B[piece.rows] if piece.share else None,
+        )
 
     @torch.no_grad()
     def _score_all(self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Return logprobs_BT of the given rows, 0 elsewhere."""
         scorer.model.eval()
         logprobs_BT = torch.zeros(mask_BT.shape)
-        for piece, width in self._pieces(batch, rows):
-            scores_BT, _ = scorer(
-                batch.tokens_BT[piece, :width].to(self.device),
-                mask_BT[piece, :width].to(self.device),
-                batch.lengths_B[piece],
-            )
-            logprobs_BT[piece, :width] = scores_BT.cpu()
+        for piece in self._pieces(scorer, batch, rows):
+            logprobs_BT[piece.rows, : piece.width] = self._score(scorer, batch, mask_BT, piece)[0].cpu()
         return logprobs_BT
 
     def _update(
@@ -142,26 +164,22 @@ class Learner:
         if not scored:
             return {}
         sums: dict[str, torch.Tensor] = {}
-        for piece, width in self._pieces(batch, rows):
-
-            def part(values_BT: torch.Tensor, piece=piece, width=width) -> torch.Tensor:
-                return values_BT[piece, :width].to(self.device, non_blocking=True)
-
-            kept_BT = part(mask_BT)
-            logprobs_BT, entropy_BT = self.scorer(part(batch.tokens_BT), kept_BT, batch.lengths_B[piece])
+        for piece in self._pieces(self.scorer, batch, rows):
+            kept_BT = piece.cut(mask_BT)
+            logprobs_BT, entropy_BT = self._score(self.scorer, batch, mask_BT, piece)
             inputs = LossInputs(
                 mask_BT=kept_BT,
                 logprobs_BT=logprobs_BT,
-                old_logprobs_BT=logprobs_BT.detach() if old_BT is None else part(old_BT),
-                ref_logprobs_BT=None if ref_BT is None else part(ref_BT),
+                old_logprobs_BT=logprobs_BT.detach() if old_BT is None else piece.cut(old_BT),
+                ref_logprobs_BT=None if ref_BT is None else piece.cut(ref_BT),
                 entropy_BT=entropy_BT if self.algorithm.needs_entropy_gradient else entropy_BT.detach(),
-                advantages_BT=part(advantages_BT),
-                weights_BT=part(weights_BT),
+                advantages_BT=piece.cut(advantages_BT),
+                weights_BT=piece.cut(weights_BT),
                 mean_BT=kept_BT.float() / scored,
             )
             output = self.algorithm.loss(inputs)
             output.loss.backward()
-            mismatch_BT = kl(part(batch.sampler_logprobs_BT) * kept_BT, inputs.old_logprobs_BT, estimator="k3")
+            mismatch_BT = kl(piece.cut(batch.sampler_logprobs_BT) * kept_BT, inputs.old_logprobs_BT, estimator="k3")
             for name, value in {
                 **output.metrics,
                 "policy/loss": output.loss.detach(),

@@ -200,7 +200,8 @@ def _resume(run: RunDirectory, config: Config, listener: Listener) -> int:
     changed = [
         key
         for key in sorted({*old, *new})
-        if old.get(key) != new.get(key) and not any(key == free or (free.endswith(".") and key.startswith(free)) for free in FREE_ON_RESUME)
+        if old.get(key) != new.get(key)
+        and not any(key == free or (free.endswith(".") and key.startswith(free)) for free in FREE_ON_RESUME)
     ]
     if changed:
         described = "; ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed)
@@ -214,8 +215,12 @@ def _resume(run: RunDirectory, config: Config, listener: Listener) -> int:
     run.rewind(start)
     lines = len(read_metrics(run.path))
     if lines != start + 1 and start:
-        raise RunError(f"{run.path}/metrics.jsonl has {lines} lines up to step {start}, not {start + 1}: it was changed")
-    listener.say(f"resuming {run.path} after step {start}" if start else f"no checkpoint in {run.path} yet: starting anew")
+        raise RunError(
+            f"{run.path}/metrics.jsonl has {lines} lines up to step {start}, not {start + 1}: it was changed"
+        )
+    listener.say(
+        f"resuming {run.path} after step {start}" if start else f"no checkpoint in {run.path} yet: starting anew"
+    )
     return start
 
 
@@ -244,8 +249,8 @@ def _memory_advice() -> Iterator[None]:
             raise
         raise SimpleRLError(
             f"out of memory: {str(error).splitlines()[0]}\n"
-            "Turn down --learner.tokens-per-microbatch or --rollout.max-rows, or turn on --learner.gradient-checkpointing; "
-            "then continue with --resume"
+            "Turn down --learner.tokens-per-microbatch or --rollout.max-rows, or turn on "
+            "--learner.gradient-checkpointing; none of them changes what is learned"
         ) from error
 
 

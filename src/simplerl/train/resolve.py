@@ -56,12 +56,14 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             and isinstance(old, Mapping)
             and value.get("name", old.get("name")) != old.get("name")
         )
-        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) and not renamed else value
+        merged[key] = (
+            merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) and not renamed else value
+        )
     return merged
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
-    """Turn `--optimizer.lr 1e-5 --model=X --shuffle-rewards` into nested tables. Dashes and underscores are the same."""
+    """Turn `--optimizer.lr 1e-5 --model=X --shuffle-rewards` into nested tables. A dash may stand for an underscore."""
     table: dict[str, Any] = {}
     rest = list(arguments)
     while rest:
@@ -110,7 +112,9 @@ def build(cls: type, table: Mapping[str, Any], path: str = "") -> Any:
             values[key] = _build_named(key, raw, REGISTRIES[key])
         elif dataclasses.is_dataclass(annotation):
             if not isinstance(raw, Mapping):
-                raise ConfigError(f"{dotted} is a section: give its keys, e.g. {dotted}.{dataclasses.fields(annotation)[0].name}")
+                raise ConfigError(
+                    f"{dotted} is a section: give its keys, e.g. {dotted}.{dataclasses.fields(annotation)[0].name}"
+                )
             values[key] = build(annotation, raw, f"{dotted}.")
         else:
             try:
@@ -184,7 +188,9 @@ def read_config(path: Path, overrides: Mapping[str, Any]) -> Config:
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RunError(f"{file} is damaged: {error}; give the recipe and settings of the run again, with --resume") from error
+        raise RunError(
+            f"{file} is damaged: {error}; give the recipe and settings of the run again, with --resume"
+        ) from error
     return build(Config, merge(table, overrides))
 
 

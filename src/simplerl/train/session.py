@@ -96,7 +96,9 @@ def load_problems(config: Config) -> tuple[list[Problem], list[Problem]]:
     return [item for item in train if item.question not in questions], held_out
 
 
-def fit(prompted: list[Prompted], limit: int, what: str, say: Callable[[str], None]) -> tuple[list[Prompted], list[str]]:
+def fit(
+    prompted: list[Prompted], limit: int, what: str, say: Callable[[str], None]
+) -> tuple[list[Prompted], list[str]]:
     """Return (prompts within `limit` tokens, ids of the others), saying what was left out."""
     short = [item for item in prompted if 0 < len(item.prompt_ids) <= limit]
     long = [item for item in prompted if not 0 < len(item.prompt_ids) <= limit]
@@ -104,13 +106,13 @@ def fit(prompted: list[Prompted], limit: int, what: str, say: Callable[[str], No
         longest = max(len(item.prompt_ids) for item in long)
         named = ", ".join(item.problem.id for item in long[:5]) + (" …" if len(long) > 5 else "")
         say(
-            f"{len(long)} of {len(prompted)} {what} problems have prompts of more than {limit} tokens (up to {longest}) "
-            f"and are left out: {named} (all of them in environment.json)"
+            f"{len(long)} of {len(prompted)} {what} problems have prompts of more than {limit} tokens (up to {longest})"
+            f" and are left out: {named} (all of them in environment.json)"
         )
     if not short:
         raise DataError(
             f"all {len(prompted)} {what} prompts are longer than sampling.max_prompt_tokens = {limit} "
-            f"(shortest {min(len(item.prompt_ids) for item in prompted)}); raise it, or choose another template or model"
+            f"(shortest {min(len(item.prompt_ids) for item in prompted)}); raise it, or choose another template"
         )
     return short, [item.problem.id for item in long]
 
@@ -144,9 +146,7 @@ def prepare(config: Config, say: Callable[[str], None], *, model: str | None = N
         policy=policy,
         sampler=Sampler(train, per_step=s.prompts_per_step, seed=config.seed),
         held_out=held_out,
-        backend=BACKENDS[config.rollout.backend](
-            policy, precision=rollout_precision, max_rows=config.rollout.max_rows
-        ),
+        backend=BACKENDS[config.rollout.backend](policy, precision=rollout_precision, max_rows=config.rollout.max_rows),
         verifier=VerifierPool(
             config.verifier.policy, workers=config.verifier.workers, timeout_s=config.verifier.timeout_s
         ),
