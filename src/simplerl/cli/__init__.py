@@ -37,6 +37,21 @@ def build_parser(command: str) -> argparse.ArgumentParser:
     return parser
 
 
+def split_overrides(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[str], list[str]]:
+    """Part the command's own arguments from configuration settings: every `--key [value]` that it does not declare."""
+    own, overrides, rest = [], [], list(argv)
+    while rest:
+        argument = rest.pop(0)
+        name = argument.partition("=")[0]
+        if not name.startswith("--") or name in parser._option_string_actions:
+            own.append(argument)
+            continue
+        overrides.append(argument)
+        if "=" not in argument and rest and not rest[0].startswith("--"):
+            overrides.append(rest.pop(0))
+    return own, overrides
+
+
 def usage() -> str:
     """Return the text of `simplerl --help`."""
     width = max(map(len, COMMANDS))
@@ -67,10 +82,11 @@ def main(argv: list[str] | None = None) -> int:
     debug = "--debug" in rest
     try:
         parser = build_parser(command)
+        overrides: list[str] = []
         if parser.get_default("takes_overrides"):
-            args, args.overrides = parser.parse_known_args(rest)
-        else:
-            args = parser.parse_args(rest)
+            rest, overrides = split_overrides(parser, rest)
+        args = parser.parse_args(rest)
+        args.overrides = overrides
         return args.run(args)
     except SimpleRLError as error:
         if debug:

@@ -7,18 +7,13 @@ code; the projection is ours, so it is compared with the model's own logits once
 
 import contextlib
 
-import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from transformers import PreTrainedModel
 
 from simplerl.errors import ModelError
 
 #: Logits held at once: 2**25 fp32 logits are 128 MiB; a few buffers of that size live at a time.
 CHUNK_ELEMENTS = 2**25
-#: Prompts go through the model once for all their responses where that saves at least this share of the tokens. With
-#: long responses there is little to save, and attention over a cache is slower than plain causal attention.
-SHARE_FROM = 0.15
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
@@ -151,25 +146,17 @@ class Scorer:
             )
 
     def __call__(
-        self,
-        tokens_BT: torch.Tensor,
-        mask_BT: torch.Tensor,
-        lengths_B: torch.Tensor,
-        prompt_lengths_B: torch.Tensor,
-        group_B: torch.Tensor | None = None,
+        self, tokens_BT: torch.Tensor, mask_BT: torch.Tensor, lengths_B: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return fp32 (logprobs_BT, entropy_BT) where the mask is True, 0 elsewhere.
 
         Rows are padded on the right: with causal attention the padding cannot touch what stands before it, so no
-        attention mask is needed. With flash attention the rows are packed into one sequence, without padding. Where
-        `group_B` is given, rows of one group have the same prompt, which then goes through the model once. The lengths
-        and groups are CPU tensors; `mask_BT` may be True within the responses only.
+        attention mask is needed. With flash attention the rows are packed into one sequence, without padding.
+        `mask_BT[:, 0]` must be False: nothing predicts the first token.
         """
         rows_N, columns_N = mask_BT.nonzero(as_tuple=True)
         with autocast(tokens_BT.device, self.precision):
-            if group_B is not None:
-                hidden_NH = self._shared(tokens_BT, lengths_B, prompt_lengths_B, group_B, rows_N, columns_N)
-            elif self.packs:
+            if self.packs:
                 hidden_NH = self._packed(tokens_BT, lengths_B, rows_N, columns_N)
             else:
                 hidden_BTH = self.backbone(input_ids=tokens_BT, use_cache=False).last_hidden_state
@@ -193,65 +180,3 @@ class Scorer:
         ).last_hidden_state
         starts_B = lengths_B.cumsum(0) - lengths_B
         return hidden_1TH[0, starts_B[rows_N] + columns_N - 1]
-
-    def shares(self, lengths_B: torch.Tensor, prompt_lengths_B: torch.Tensor, group_B: torch.Tensor) -> bool:
-        """Return whether running each prompt once is worth it: it saves a good part of the tokens, and it can be done.
-
-        It cannot with gradient checkpointing or flash packing, nor with caches other than keys and values.
-        """
-        if self.packs or self.model.training or not self._plain_cache():
-            return False
-        _, first_P = np.unique(group_B.numpy(), return_index=True)
-        saved = int(prompt_lengths_B.sum()) - int(prompt_lengths_B[torch.from_numpy(first_P)].sum())
-        return saved >= SHARE_FROM * int(lengths_B.sum())
-
-    def _plain_cache(self) -> bool:
-        return all(isinstance(layer, DynamicLayer) for layer in DynamicCache(config=self.model.config).layers)
-
-    def _shared(
-        self,
-        tokens_BT: torch.Tensor,
-        lengths_B: torch.Tensor,
-        prompt_lengths_B: torch.Tensor,
-        group_B: torch.Tensor,
-        rows_N: torch.Tensor,
-        columns_N: torch.Tensor,
-    ) -> torch.Tensor:
-        """Run each prompt once, then all responses on its keys and values, through which the gradient flows back."""
-        device = tokens_BT.device
-        _, first_P, index_B = np.unique(group_B.numpy(), return_index=True, return_inverse=True)
-        first_P, index_B = torch.from_numpy(first_P), torch.from_numpy(index_B)
-        prompts_P = prompt_lengths_B[first_P]
-        width = int(prompts_P.max())
-        # Prompts end at the same column: row p starts at width − its length.
-        columns_PT = torch.arange(width) - (width - prompts_P)[:, None]
-        real_PT = (columns_PT >= 0).to(device)
-        position_PT = columns_PT.clamp(min=0).to(device)
-        index_B, first_P = index_B.to(device), first_P.to(device)
-        cache = DynamicCache(config=self.model.config)
-        prompt_PTH = self.backbone(
-            input_ids=tokens_BT[first_P].gather(1, position_PT),
-            attention_mask=None if bool(real_PT.all()) else real_PT.long(),
-            position_ids=position_PT,
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state
-        hidden_BRH = prompt_PTH[:, -1].index_select(0, index_B)[:, None]
-        responses = int((lengths_B - prompt_lengths_B).max()) - 1
-        prompt_lengths_B = prompt_lengths_B.to(device)
-        if responses:
-            for layer in cache.layers:
-                layer.keys = layer.keys.index_select(0, index_B)
-                layer.values = layer.values.index_select(0, index_B)
-            position_BR = prompt_lengths_B[:, None] + torch.arange(responses, device=device)
-            real_BT = real_PT.index_select(0, index_B)
-            attended_BT = torch.cat([real_BT, real_BT.new_ones(len(real_BT), responses)], 1)
-            response_BRH = self.backbone(
-                input_ids=tokens_BT.gather(1, position_BR.clamp(max=tokens_BT.shape[1] - 1)),
-                attention_mask=attended_BT.long(),
-                position_ids=position_BR,
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state
-            hidden_BRH = torch.cat([hidden_BRH, response_BRH], 1)
-        return hidden_BRH[rows_N, columns_N - prompt_lengths_B[rows_N]]

@@ -97,7 +97,11 @@ class NativeBackend:
     def __init__(self, policy: Policy, *, precision: str = "fp32", max_rows: int = 512, prefill_tokens: int = 16_384):
         """With `precision` fp32 the policy's own module is used, so `sync` has nothing to copy; bf16 keeps a copy."""
         self.policy = policy
-        self.model = policy.model if precision == "fp32" else copy.deepcopy(policy.model).to(torch.bfloat16)
+        self.model = policy.model
+        if precision == "bf16":
+            self.model = copy.deepcopy(policy.model).requires_grad_(False)
+            for parameter in self.model.parameters():  # Not the buffers: rotary frequencies must stay fp32.
+                parameter.data = parameter.data.to(torch.bfloat16)
         self.head = Head(self.model)
         self.max_rows, self.prefill_tokens = max_rows, prefill_tokens
         self.version = 0

@@ -34,10 +34,12 @@ class RunDirectory:
         self.path = path
         self._lock = filelock.FileLock(path / ".lock")
 
-    @classmethod
-    def open(cls, path: Path, *, resume: bool) -> "RunDirectory":
-        """Make a new run directory, or with `resume` take an existing one. Raises RunError if the other is there."""
+    def check(self, *, resume: bool) -> None:
+        """Raise RunError where there is a run already, or with `resume` where there is none. Writes nothing."""
+        path = self.path
         exists = (path / "config.json").exists()
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path} is a file; choose another --output-dir")
         if exists and not resume:
             raise RunError(
                 f"{path} already holds a run. Continue it with --resume, or choose another name with --output-dir"
@@ -46,21 +48,23 @@ class RunDirectory:
             raise RunError(f"{path} is not empty and holds no run; choose another --output-dir")
         if resume and not exists:
             raise RunError(f"{path} holds no run to resume; leave out --resume to start one, or mend --output-dir")
+
+    def __enter__(self) -> "RunDirectory":
+        """Make the directory where it is not there, and take its lock."""
+        path = self.path
         try:
             for name in ("trajectories", "evaluations", "checkpoints"):
                 (path / name).mkdir(parents=True, exist_ok=True)
-            run = cls(path)
-            run._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=0)
         except filelock.Timeout:
             raise RunError(
                 f"another process is writing to {path}; wait for it, or choose another --output-dir"
             ) from None
         except OSError as error:
             raise cannot_write(path, error) from error
-        return run
+        return self
 
-    def close(self) -> None:
-        """Let go of the lock."""
+    def __exit__(self, *exception: object) -> None:
         self._lock.release()
 
     def write(self, name: str, value: Any) -> None:

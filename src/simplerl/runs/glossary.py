@@ -13,7 +13,7 @@ METRICS: dict[str, str] = {
     "length/clip_ratio": "share of responses truncated at the token limit",
     "length/mean_stopped": "average stopped length: mean length (tokens) of the responses that ended by themselves",
     "policy/loss": "the loss that was minimised, mean over the step's updates",
-    "policy/kl": "KL to the reference (nats per token, the algorithm's estimator) over the tokens scored; only with a reference",
+    "policy/kl": "KL to the reference (nats per token) over the tokens scored; only with a reference",
     "policy/entropy": "mean entropy (nats) of the next token at the sampling temperature, over the tokens scored",
     "policy/ratio": "mean of π/π_old over the tokens scored; exactly 1 in an on-policy update",
     "policy/clip_fraction": "share of the tokens scored at which the clip held back the gradient",

@@ -124,8 +124,9 @@ class LearnerConfig:
     """`cpu`, `cuda`, `cuda:1` … or `auto`: a GPU if there is one."""
     prompts_per_update: int = 0
     """Mini-batch, counted in problems; 0 is one update per step, which is on-policy."""
-    tokens_per_microbatch: int = 16384
-    """Tokens (padding included) that go through the model at once; turn down when memory runs out."""
+    tokens_per_microbatch: int = 0
+    """Tokens (padding included) that go through the model at once; turn down when memory runs out. 0: 4,096 on a CPU
+    (larger ones leave its cache and take longer), 16,384 on a GPU."""
     precision: str = "auto"
     """`fp32`, `bf16` (autocast over fp32 master weights) or `auto`: bf16 where it is fast."""
     attention: str = "auto"
@@ -134,10 +135,10 @@ class LearnerConfig:
     """Recompute activations in the backward pass: less memory, about a third slower."""
 
     def __post_init__(self) -> None:
-        _positive(self, "learner", "tokens_per_microbatch")
         _one_of("learner.precision", self.precision, ("auto", "fp32", "bf16"))
-        if self.prompts_per_update < 0:
-            raise ConfigError(f"learner.prompts_per_update must not be negative, got {self.prompts_per_update}")
+        for name in ("prompts_per_update", "tokens_per_microbatch"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"learner.{name} must not be negative, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,11 +30,10 @@ class Learned:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Piece:
-    """A micro-batch: which rows, how wide, and whether rows of one problem share their prompt's computation."""
+    """A micro-batch: which rows of the batch, and how wide."""
 
     rows: torch.Tensor
     width: int
-    share: bool
     device: torch.device
 
     def cut(self, values_BT: torch.Tensor) -> torch.Tensor:
@@ -58,6 +57,7 @@ class Learner:
     ):
         self.policy, self.algorithm, self.config, self.optimization = policy, algorithm, learner, optimizer
         self.device = next(policy.model.parameters()).device
+        self.tokens = learner.tokens_per_microbatch or (4096 if self.device.type == "cpu" else 16384)
         self.steps = steps
         self.scorer = Scorer(policy.model, temperature=temperature, precision=precision)
         self.reference = None
@@ -116,31 +116,23 @@ class Learner:
             for start in range(0, groups, size)
         ]
 
-    def _pieces(self, scorer: Scorer, batch: Batch, rows: torch.Tensor) -> Iterator[_Piece]:
+    def _pieces(self, batch: Batch, rows: torch.Tensor) -> Iterator[_Piece]:
         """Cut rows into micro-batches."""
-        share = scorer.shares(batch.lengths_B[rows], batch.prompt_lengths_B[rows], batch.group_B[rows])
-        lengths_B = batch.lengths_B - batch.prompt_lengths_B if share else batch.lengths_B
-        for piece in microbatches(rows, lengths_B, tokens=self.config.tokens_per_microbatch):
-            yield _Piece(rows=piece, width=int(batch.lengths_B[piece].max()), share=share, device=self.device)
+        for piece in microbatches(rows, batch.lengths_B, tokens=self.tokens):
+            yield _Piece(rows=piece, width=int(batch.lengths_B[piece].max()), device=self.device)
 
     def _score(
         self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, piece: _Piece
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (logprobs_BT, entropy_BT) of a micro-batch."""
-        return scorer(
-            piece.cut(batch.tokens_BT),
-            piece.cut(mask_BT),
-            batch.lengths_B[piece.rows],
-            batch.prompt_lengths_B[piece.rows],
-            batch.group_B[piece.rows] if piece.share else None,
-        )
+        return scorer(piece.cut(batch.tokens_BT), piece.cut(mask_BT), batch.lengths_B[piece.rows])
 
     @torch.no_grad()
     def _score_all(self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Return logprobs_BT of the given rows, 0 elsewhere."""
         scorer.model.eval()
         logprobs_BT = torch.zeros(mask_BT.shape)
-        for piece in self._pieces(scorer, batch, rows):
+        for piece in self._pieces(batch, rows):
             logprobs_BT[piece.rows, : piece.width] = self._score(scorer, batch, mask_BT, piece)[0].cpu()
         return logprobs_BT
 
@@ -164,7 +156,7 @@ class Learner:
         if not scored:
             return {}
         sums: dict[str, torch.Tensor] = {}
-        for piece in self._pieces(self.scorer, batch, rows):
+        for piece in self._pieces(batch, rows):
             kept_BT = piece.cut(mask_BT)
             logprobs_BT, entropy_BT = self._score(self.scorer, batch, mask_BT, piece)
             inputs = LossInputs(

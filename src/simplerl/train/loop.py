@@ -10,7 +10,7 @@ import json
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -58,31 +58,29 @@ class Outcome:
 
 def train(config: Config, path: Path, *, resume: bool, listener: Listener) -> Outcome:
     """Train into a run directory and return how it ended."""
-    run = RunDirectory.open(path, resume=resume)
-    try:
-        with stop_on_interrupt(listener) as interrupted:
-            start = _resume(run, config, listener) if resume else 0
-            run.write("config.json", as_table(config))
-            session = prepare(config, listener.say, model=str(run.checkpoint(start)) if start else None)
-            try:
-                _describe(run, session, start)
-                if start:
-                    checkpoint.load_optimizer(run.checkpoint(start), session.learner.optimizer)
-                    session.backend.sync(session.learner.weights(), version=start)
-                if not start and run.evaluation(0) is None:
-                    run.rewind(-1)
-                    _record(run, session, 0, _evaluate(run, session, 0, listener), [], listener)
-                step = start
-                for step in range(start + 1, config.steps + 1):
-                    if interrupted():
-                        return _stop(run, session, step - 1, listener)
-                    _step(run, session, step, listener)
-                if interrupted() and start < config.steps and not _due(config.checkpoint.every, step, config.steps):
-                    return _stop(run, session, step, listener)
-            finally:
-                session.close()
-    finally:
-        run.close()
+    run = RunDirectory(path)
+    run.check(resume=resume)
+    with ExitStack() as stack:
+        interrupted = stack.enter_context(stop_on_interrupt(listener))
+        start = 0
+        if resume:
+            stack.enter_context(run)
+            start = _resume(run, config, listener)
+        session = prepare(config, listener.say, model=str(run.checkpoint(start)) if start else None)
+        stack.callback(session.close)
+        if not resume:  # Only now: settings or data that do not work shall leave no directory behind.
+            stack.enter_context(run)
+        run.write("config.json", as_table(config))
+        _describe(run, session, start)
+        if start:
+            checkpoint.load_optimizer(run.checkpoint(start), session.learner.optimizer)
+            session.backend.sync(session.learner.weights(), version=start)
+        if not read_metrics(path):
+            _record(run, 0, _evaluate(run, session, 0, listener), [], listener)
+        for step in range(start + 1, config.steps + 1):
+            if interrupted():
+                return _stop(run, session, step - 1, listener)
+            _step(run, session, step, listener)
     return Outcome(step=config.steps, finished=True)
 
 
@@ -128,7 +126,7 @@ def _step(run: RunDirectory, session: Session, step: int, listener: Listener) ->
         "throughput/useful_tokens_per_second": metrics["tokens/useful"] / busy,
         "memory/peak_gib": peak_memory_gib(learner.device),
     }
-    _record(run, session, step, metrics, groups, listener)
+    _record(run, step, metrics, groups, listener)
     if _due(config.checkpoint.every, step, config.steps):
         _save(run, session, step, listener)
 
@@ -160,12 +158,7 @@ def _evaluate(run: RunDirectory, session: Session, step: int, listener: Listener
 
 
 def _record(
-    run: RunDirectory,
-    session: Session,
-    step: int,
-    metrics: dict[str, Any],
-    groups: list[TrajectoryGroup],
-    listener: Listener,
+    run: RunDirectory, step: int, metrics: dict[str, Any], groups: list[TrajectoryGroup], listener: Listener
 ) -> None:
     run.record_metrics(step, metrics)
     listener.step(step, metrics, groups)
