@@ -369,7 +369,7 @@ def proportion(left: Node, right: Node) -> int:
             agreed += 1
     if agreed < 3 or ratio is None or mp.im(ratio):
         return 0
-    return 1 if ratio > 0 else -1
+    return 1 if mp.re(ratio) > 0 else -1
 
 
 def rounds_to(decimal: Fraction, places: int, node: Node) -> bool:

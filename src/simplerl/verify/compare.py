@@ -14,7 +14,7 @@ from simplerl.verify.exact import TooBig, exact
 from simplerl.verify.nodes import Node, is_scalar, num
 from simplerl.verify.regions import as_region, is_number_line
 from simplerl.verify.relations import assigned, assignments, is_chain, names_quantity
-from simplerl.verify.words import conversion, plain_words
+from simplerl.verify.words import conversion, plain_words, same_but_for_powers
 
 #: Longer lists are compared by spelling only.
 MAX_ITEMS = 60
@@ -114,6 +114,8 @@ class Comparison:
         if left.op == "rel":
             return self.relations(left, right)
         if left.op == "matrix":
+            if left.name and right.name and left.name != right.name:
+                return False
             return len(left.args) == len(right.args) and all(
                 len(a.args) == len(b.args) for a, b in zip(left.args, right.args, strict=True)
             ) and self.all_equal([x for r in left.args for x in r.args], [x for r in right.args for x in r.args])  # fmt: skip
@@ -149,6 +151,8 @@ class Comparison:
         if node.op == "base" and is_scalar(other):
             # The base may be left out when the digits are the same; a converted value is another answer.
             return other.op == "num" and other.value == (int(node.name) if node.name.isdigit() else None)
+        if node.op == "time" and other.op == "ratio":
+            return self.ratio(Node("ratio", node.args[: len(other.args)]), other) and node.name in ("", "24")
         if node.op == "ratio" and len(node.args) == 2 and is_scalar(other):
             return self.scalar(Node("div", node.args), other)
         if is_number_line(node) and other.op != node.op:
@@ -195,10 +199,13 @@ class Comparison:
     def _values_of_lists(self, left: Node, right: Node) -> bool | None:
         """`x=3 or x=4` against `3, 4` or `x=3,4`: one name throughout may be left out."""
         pair = []
+        seen: list[set[str]] = []
         for node in (left, right):
-            names = {assigned(item)[0] for item in node.args if assigned(item)}
-            if len(names) > 1:
+            names = {named[0] for item in node.args if (named := assigned(item))}
+            if len(names) > 1 or (seen and seen[0] and names and seen[0] != names):
                 return None
+            seen.append(names)
+        for node in (left, right):
             pair.append(Node("list", tuple((assigned(item) or ("", item))[1] for item in node.args)))
         return self.same_multiset(_expand_list(pair[0]).args, _expand_list(pair[1]).args)
 
@@ -225,6 +232,8 @@ class Comparison:
         operators = node.name.split()
         if "\\approx" in operators:
             at = operators.index("\\approx")
+            if not _plausible(node.args[at], node.args[at + 1]):
+                return False
             precise = node.args[0] if at == 0 else Node("rel", node.args[: at + 1], " ".join(operators[:at]))
             if self.equal(precise, other):
                 return True
@@ -282,13 +291,17 @@ class Comparison:
         return False
 
     def _inequalities(self, left: Node, right: Node, first: str, second: str) -> bool:
-        if first not in _FLIP or second not in _FLIP:
+        if first not in _FLIP or second not in _FLIP or _is_constant(left) or _is_constant(right):
             return False
         sign = self._algebra().proportion(_difference(left), _difference(right))
         return bool(sign) and first == (second if sign > 0 else _FLIP[second])
 
     def equations(self, left: Node, right: Node) -> bool:
         """Two equations (chains): the same assignment, side by side equal, or proportional."""
+        if _is_constant(left) and _is_constant(right):
+            return _same_statement(left, right)
+        if len(left.args) == len(right.args) > 2:
+            return self.all_equal(left.args, right.args)
         mine, theirs = assigned(left), assigned(right)
         if mine and theirs:
             same_name = mine[0] == theirs[0] or _function_and_y(mine[0], theirs[0])
@@ -303,7 +316,7 @@ class Comparison:
                     if self.engine is None:
                         raise
         scalars = all(is_scalar(side) for side in (*left.args, *right.args))
-        if len(left.args) == len(right.args) == 2 and scalars:
+        if len(left.args) == len(right.args) == 2 and scalars and not (_is_constant(left) or _is_constant(right)):
             return bool(self._algebra().proportion(_difference(left), _difference(right)))
         return False
 
@@ -331,6 +344,8 @@ class Comparison:
     def scalar(self, left: Node, right: Node) -> bool:
         """Compare two expressions with their marks: units, per cent, degrees."""
         if left.op == "unit" and right.op == "unit":
+            if same_but_for_powers(left.name, right.name):
+                return False
             mine, theirs = conversion(left.name), conversion(right.name)
             if mine and theirs and mine != theirs:
                 if mine[0] != theirs[0]:
@@ -338,7 +353,7 @@ class Comparison:
                 left = Node("mul", (num(Fraction(mine[1], mine[2])), left.args[0]))
                 right = Node("mul", (num(Fraction(theirs[1], theirs[2])), right.args[0]))
                 return self.value(left, right)
-        left, right = _without(left, "unit"), _without(right, "unit")
+        left, right = lift(_without(left, "unit")), lift(_without(right, "unit"))
         marks = (left.op, right.op)
         if marks == ("percent", "percent"):
             return self.value(left.args[0], right.args[0])
@@ -395,6 +410,14 @@ class Comparison:
 _FLIP = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 
 
+def _plausible(value: Node, stated: Node) -> bool:
+    """Whether a stated approximation of a rational number is one at all: 6 ≈ 7 is two answers, not one."""
+    numbers = [exact(node) if is_scalar(node) else None for node in (value, stated)]
+    if numbers[0] is None or numbers[1] is None:
+        return True
+    return abs(numbers[0] - numbers[1]) <= max(map(abs, numbers)) / 50
+
+
 def flip(node: Node) -> Node | None:
     """Return a relation read from right to left, None where that has no meaning."""
     flipped = []
@@ -419,8 +442,34 @@ def _without(node: Node, mark: str) -> Node:
     return node
 
 
+def lift(node: Node) -> Node:
+    """Move a percent or degree sign outwards over a sign or a factor: −3° is (−3)°, 2x% is (2x)%."""
+    if node.op in ("neg", "mul") and node.args:
+        inner = lift(node.args[-1])
+        if inner.op in ("percent", "degree"):
+            return Node(inner.op, (Node(node.op, (*node.args[:-1], inner.args[0])),))
+    return node
+
+
 def _difference(node: Node) -> Node:
     return Node("add", (node.args[0], Node("neg", (node.args[1],))))
+
+
+def _is_constant(node: Node) -> bool:
+    """Whether a relation holds no symbol at all: then its sides must be compared, not their proportion."""
+    return all(is_chain(side) for side in node.args)
+
+
+def _same_statement(left: Node, right: Node) -> bool:
+    """Two equations between constants, such as `cos(3π/2) = 0`: true ones are all equivalent, so the sides must be
+    the same expressions, up to the spelling of rational numbers."""
+    if len(left.args) != len(right.args):
+        return False
+    for mine, theirs in zip(left.args, right.args, strict=True):
+        numbers = [node.op in ("num", "neg", "div", "add") for node in (mine, theirs)]
+        if mine != theirs and not (all(numbers) and exact(mine) is not None and exact(mine) == exact(theirs)):
+            return False
+    return True
 
 
 def _subject(node: Node) -> str:

@@ -50,6 +50,10 @@ class _Reader:
         """Kind of the next token, empty at the end."""
         return self.tokens[self.at].kind if self.at < len(self.tokens) else ""
 
+    def kind_after(self) -> str:
+        """Kind of the token after the next one, empty at the end."""
+        return self.tokens[self.at + 1].kind if self.at + 1 < len(self.tokens) else ""
+
     def take(self) -> Token:
         """Consume one token."""
         if self.at >= len(self.tokens):
@@ -102,7 +106,8 @@ class _Reader:
         node = factor = self.power()
         while True:
             text = self.peek()
-            if not argument and text in ("*", "\\cdot", "\\times", "/", "\\div"):
+            number_times_letter = argument and node.op == "num" and text == "\\cdot" and self.kind_after() == "let"
+            if (not argument or number_times_letter) and text in ("*", "\\cdot", "\\times", "/", "\\div"):
                 self.take()
                 factor = self.factor_with_sign()
                 node = Node("mul" if text in ("*", "\\cdot", "\\times") else "div", (node, factor))
@@ -159,12 +164,21 @@ class _Reader:
         return Node("pow", (base, self.exponent()))
 
     def exponent(self) -> Node:
-        """A braced group, a parenthesis, or one signed token with its arguments."""
+        """A braced group, a parenthesis, or one signed token with its arguments; towers are read from the top."""
         if self.peek() in ("+", "-"):
             sign = self.take().text
             inner = self.exponent()
             return Node("neg", (inner,)) if sign == "-" else inner
-        return self.primary()
+        node = self.primary()
+        if self.peek() == "^" and not self.degree_follows():
+            self.take()
+            node = Node("pow", (node, self.exponent()))
+        return node
+
+    def degree_follows(self) -> bool:
+        """Whether the next tokens are a raised degree sign."""
+        ahead = [token.text for token in self.tokens[self.at + 1 : self.at + 3]]
+        return ahead[:1] == ["\\circ"] or ahead == ["{", "\\circ"]
 
     # -- primaries ---------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from simplerl.verify.compare import Comparison, Engine, Undecided
 from simplerl.verify.exact import TooBig
 from simplerl.verify.extraction import MAX_ANSWER_CHARS
-from simplerl.verify.nodes import Node, Unreadable, is_scalar
+from simplerl.verify.nodes import Node, Unreadable, is_scalar, num
 from simplerl.verify.normalize import normalize
 from simplerl.verify.numbers import number
 from simplerl.verify.screen import refuse
@@ -80,7 +80,8 @@ def reading(text: str) -> Reading:
     spelling, node, problem = "", None, ""
     try:
         spelling = canonical(tokenize(normal))
-        node = read(normal)
+        value = number(normal)
+        node = read(normal) if value is None else num(value)
     except Unreadable as error:
         problem = str(error)
     except RecursionError:

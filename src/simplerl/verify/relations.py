@@ -46,10 +46,9 @@ def is_chain(node: Node) -> bool:
 
 def name_of(node: Node) -> str:
     """A spelling of the name that a side gives to a quantity."""
-    if node.op in ("app", "mul"):
-        letter = node.name or (node.args[0].name if node.args else "")
-        return letter + "()"
-    return node.name or node.op
+    if node.op == "app" or (node.op == "mul" and _called(node)):
+        return (node.name or node.args[0].name) + "()"
+    return node.name or node.op + "".join(name_of(arg) for arg in node.args)
 
 
 def assigned(node: Node) -> tuple[str, Node] | None:

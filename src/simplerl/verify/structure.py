@@ -33,10 +33,11 @@ def read(text: str) -> Node:
 def _read_matrix(text: str, match: re.Match[str]) -> Node:
     r"""A matrix environment, alone, in brackets, after `name =`, or with a scalar factor in front."""
     before, after = text[: match.start()].strip(), text[match.end() :].strip()
-    if before.endswith("=") and not after:
-        before = ""
     while before and after and before[-1] + after[0] in ("()", "[]"):
         before, after = before[:-1].strip(), after[1:].strip()
+    name = ""
+    if before.endswith("=") and not after and before.count("=") == 1:
+        name, before = before[:-1].replace(" ", ""), ""
     if after:
         raise Unreadable("text behind a matrix")
     rows = []
@@ -54,7 +55,7 @@ def _read_matrix(text: str, match: re.Match[str]) -> Node:
         factor = read_expression(tokenize(before.removesuffix("\\cdot").strip()))
     if factor.value != 1:
         rows = [Node("row", tuple(Node("mul", (factor, cell)) for cell in row.args)) for row in rows]
-    return Node("matrix", tuple(rows))
+    return Node("matrix", tuple(rows), name)
 
 
 def _split(tokens: list[Token], wanted: frozenset[str]) -> tuple[list[list[Token]], list[str]]:
@@ -129,6 +130,8 @@ def read_tokens(tokens: list[Token]) -> Node:
             return node
     if all(token.kind == "txt" or (token.kind == "op" and token.text in ".,'-()\"?!:") for token in tokens):
         return word_value(" ".join(token.text for token in tokens))
+    if tokens[0].kind == "txt" and all(token.kind in ("txt", "let") for token in tokens):
+        return word_value(" ".join(token.text for token in tokens))  # such as "Quadrant I"
     return _ratio(tokens) or _scalar(tokens)
 
 

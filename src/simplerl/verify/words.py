@@ -119,3 +119,11 @@ def conversion(unit: str) -> tuple[str, int, int] | None:
         return None
     dimension, (top, bottom) = known
     return f"{dimension}^{power}", top**power, bottom**power
+
+
+def same_but_for_powers(first: str, second: str) -> bool:
+    """Whether two units differ in nothing but their exponents, as cm² and cm³ do."""
+    first, second = (re.sub(r"[\s{}.]", "", unit.lower()) for unit in (first, second))
+    return first != second and re.sub(r"\^?-?\d", "", first) == re.sub(r"\^?-?\d", "", second) and (
+        "^" in first and "^" in second
+    )
