@@ -13,6 +13,8 @@ from simplerl.verify.nodes import INFINITY, Node, Unreadable, num
 from simplerl.verify.numbers import scientific
 from simplerl.verify.tokens import FUNCTIONS, GREEK, Token, canonical
 
+#: A longer expression is not read; trees stay far below Python's recursion limit.
+MAX_OPERATIONS = 700
 _OPAQUE = frozenset({"\\sum", "\\prod", "\\int", "\\iint", "\\oint", "\\lim", "\\bigcup", "\\bigcap", "\\limsup"})
 _ARGUMENT_LISTS = frozenset({"max", "min", "gcd", "lcm"})
 _CLOSERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
@@ -41,6 +43,13 @@ class _Reader:
         self.tokens = list(tokens)
         self.at = 0
         self.open_bars = 0
+        self.size = 0
+
+    def grow(self) -> None:
+        """Count an operation: chains nest, and everything behind this reader recurses over them."""
+        self.size += 1
+        if self.size > MAX_OPERATIONS:
+            raise Unreadable("too many operations")
 
     def peek(self) -> str:
         """Text of the next token, empty at the end."""
@@ -73,6 +82,7 @@ class _Reader:
         node = self.signed()
         while self.peek() in ("+", "-", "\\pm", "\\mp"):
             sign = self.take().text
+            self.grow()
             right = self.product()
             if sign in ("+", "-"):
                 node = Node("add", (node, right if sign == "+" else Node("neg", (right,))))
@@ -83,6 +93,7 @@ class _Reader:
     def signed(self) -> Node:
         """signed := [sign] product"""
         if self.peek() in ("+", "-", "\\pm", "\\mp"):
+            self.grow()
             sign = self.take().text
             inner = self.signed()
             return {"+": lambda: inner, "-": lambda: Node("neg", (inner,))}.get(
@@ -136,6 +147,7 @@ class _Reader:
         node = self.primary()
         while True:
             text = self.peek()
+            self.grow()
             if text == "^":
                 self.take()
                 node = self.raised(node)
@@ -165,6 +177,7 @@ class _Reader:
 
     def exponent(self) -> Node:
         """A braced group, a parenthesis, or one signed token with its arguments; towers are read from the top."""
+        self.grow()
         if self.peek() in ("+", "-"):
             sign = self.take().text
             inner = self.exponent()
@@ -202,6 +215,7 @@ class _Reader:
 
     def primary(self) -> Node:
         """A number, a symbol, a group or a command with its arguments."""
+        self.grow()
         token = self.take()
         if token.kind == "num":
             return self.mixed(token)

@@ -12,6 +12,9 @@ from typing import Any
 
 from simplerl.verify.frames import Closed, Inbox, pack
 
+#: What Python runs as the helper; tests put a misbehaving one in its place.
+COMMAND: tuple[str, ...] = ("-m", "simplerl.verify.worker")
+
 
 class Worker:
     """One worker process, seen from the pool: a socket, and its process id once it has reported."""
@@ -69,7 +72,7 @@ class Helper:
         try:
             # -P: a file in the working directory must not be able to stand in for a module.
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "simplerl.verify.worker", str(theirs.fileno())],
+                [sys.executable, "-P", *COMMAND, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -166,6 +166,8 @@ def _compare(answer: str, gold: str, engine: Engine | None) -> Outcome | None:
             undecided = True
         except TooBig as error:
             return _too_big(mine.node, theirs.node, str(error))
+        except RecursionError:
+            return _too_big(mine.node, theirs.node, "an expression nested too deeply")
     if undecided:
         return None
     rule = next((r for r in ("algebra", "exact", "structure") if r in comparison.rules), "structure")
