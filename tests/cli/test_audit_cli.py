@@ -83,7 +83,11 @@ def test_labels_and_disagreement_with_math_verify(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("nonsense\n", "line 1: not JSON"), ('{"question": "?"}\n', "no gold answer among the fields question"), ("3\n", "line 1")],
+    [
+        ("nonsense\n", "line 1: not JSON"),
+        ('{"question": "?"}\n', "no gold answer among the fields question"),
+        ("3\n", "line 1"),
+    ],
 )
 def test_a_bad_file_names_the_line(tmp_path, capsys, content, message):
     file = tmp_path / "bad.jsonl"

@@ -18,9 +18,48 @@ BOMBS = [
     "8" * 1_900, ",".join(map(str, range(400))), r"\pm1" * 200, "a_" * 600, "'" * 900, r"\text{" * 300, "$" * 1_000,
     r"\operatorname{__import__}('os')", "9" * 500 + "^" + "9" * 500, r"\gcd(10^{4000}+1,10^{3999}+7)",
 ]  # fmt: skip
-STRANGE = ["", " ", "\x00", "\x00\x008", "\ud800", "\u202e8\u202c", "é" * 500, "\U0001f600", "{", "}", "\\", "\\\\", "$", "7\n",
-           "\\begin{pmatrix}", "\\begin{pmatrix}&&\\\\&&\\end{pmatrix}", "\\frac", "\\frac{", "\\sqrt[", "^", "_", "!", "%",
-           "\\%", ",", ",,,", "=", "==", "x=", "<", "\\in", "\\cup", "()", "[]", "\\{\\}", ":", "::", "|", "||", "'"]  # fmt: skip
+STRANGE = [
+    "",
+    " ",
+    "\x00",
+    "\x00\x008",
+    "\ud800",
+    "\u202e8\u202c",
+    "é" * 500,
+    "\U0001f600",
+    "{",
+    "}",
+    "\\",
+    "\\\\",
+    "$",
+    "7\n",
+    "\\begin{pmatrix}",
+    "\\begin{pmatrix}&&\\\\&&\\end{pmatrix}",
+    "\\frac",
+    "\\frac{",
+    "\\sqrt[",
+    "^",
+    "_",
+    "!",
+    "%",
+    "\\%",
+    ",",
+    ",,,",
+    "=",
+    "==",
+    "x=",
+    "<",
+    "\\in",
+    "\\cup",
+    "()",
+    "[]",
+    "\\{\\}",
+    ":",
+    "::",
+    "|",
+    "||",
+    "'",
+]
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +127,10 @@ def test_bytes_are_decoded_with_replacement():
 def test_nothing_is_executed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for gold in ("7", "(1,2)", r"\begin{pmatrix}1\\2\end{pmatrix}"):
-        for code in (f"open('{tmp_path}/x','w')", f"[open('{tmp_path}/y','w'),2]", "__import__('os').system('touch z')"):
+        for code in (
+            f"open('{tmp_path}/x','w')",
+            f"[open('{tmp_path}/y','w'),2]",
+            "__import__('os').system('touch z')",
+        ):
             assert not verify(f"\\boxed{{{code}}}", gold).correct
     assert not list(tmp_path.iterdir())

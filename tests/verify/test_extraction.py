@@ -77,7 +77,9 @@ def test_policies(policy, response, answer):
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("junk", ["\\boxed{", "{", "}", "\\[", "$a$ ", "12 + 34 = 46, ", "answer ", "#### ", "<answer>", "("])
+@pytest.mark.parametrize(
+    "junk", ["\\boxed{", "{", "}", "\\[", "$a$ ", "12 + 34 = 46, ", "answer ", "#### ", "<answer>", "("]
+)
 def test_time_is_linear_in_the_length(policy, junk):
     response = junk * (400_000 // len(junk))
     start = time.perf_counter()

@@ -20,7 +20,7 @@ quickly = settings(max_examples=150, deadline=None, suppress_health_check=list(H
 integers = st.integers(-(10**12), 10**12)
 fractions = st.builds(lambda a, b: rf"\frac{{{a}}}{{{b}}}", integers, st.integers(1, 10**6))
 decimals = st.builds(lambda a, b: f"{a}.{b}", st.integers(-9999, 9999), st.integers(0, 9999))
-symbols = st.sampled_from(list("abcxyz") + [r"\pi", r"\theta"])
+symbols = st.sampled_from([*"abcxyz", r"\pi", r"\theta"])
 atoms = st.one_of(integers.map(str), fractions, decimals, symbols, symbols.map(lambda s: rf"\sqrt{{{s}}}"))
 expressions = st.recursive(
     atoms,
@@ -59,7 +59,14 @@ def teardown_module():
 @quickly
 @given(answers)
 def test_an_answer_equals_itself_in_any_dress(answer):
-    for dressed in (answer, f" {answer} ", f"${answer}$", f"{answer}.", rf"\displaystyle {answer}", rf"\left. {answer}"):
+    for dressed in (
+        answer,
+        f" {answer} ",
+        f"${answer}$",
+        f"{answer}.",
+        rf"\displaystyle {answer}",
+        rf"\left. {answer}",
+    ):
         assert verify(rf"So \boxed{{{dressed}}}", answer).correct
 
 
@@ -134,7 +141,7 @@ def test_only_a_closed_non_empty_box_passes(text):
         assert "boxed" in text
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 @settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(anything, st.one_of(answers, anything))
 def test_fuzz_arbitrary_answers_get_a_verdict(answer, gold):

@@ -43,9 +43,11 @@ def _rows(name: str, split: str) -> Iterator[object]:
     try:
         from simplerl.data import DATASETS, load
     except ImportError:
-        DATASETS, load = {}, None  # noqa: N806
+        DATASETS, load = {}, None
     if name not in DATASETS or load is None:
-        raise SimpleRLError(f"no file and no data set is called {name!r}; {nearest(name, DATASETS) if DATASETS else ''}")
+        raise SimpleRLError(
+            f"no file and no data set is called {name!r}; {nearest(name, DATASETS) if DATASETS else ''}"
+        )
     for problem in load(name, split):
         yield Row(id=problem.id, gold=problem.answer)
 

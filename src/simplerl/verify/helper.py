@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -39,10 +40,8 @@ class Worker:
     def kill(self) -> None:
         """End the process; its id is not reused before the helper has reaped it."""
         if self.pid:
-            try:
+            with contextlib.suppress(OSError):
                 os.kill(self.pid, signal.SIGKILL)
-            except OSError:
-                pass
 
     def cpu_seconds(self) -> float:
         """CPU time used so far; a stopped or starved worker stands still. Infinity where the system cannot tell."""
@@ -100,10 +99,8 @@ class Helper:
     def reap(self, worker: Worker) -> None:
         """Let the helper collect a worker that has ended."""
         if worker.pid:
-            try:
+            with contextlib.suppress(OSError):
                 self._control.sendall(f"{worker.pid} ".encode("ascii"))
-            except OSError:
-                pass
 
     def close(self) -> None:
         """End the helper, and with it every worker."""

@@ -136,7 +136,7 @@ def quick(answer: str, gold: str) -> Outcome | None:
 
 
 def thorough(answer: str, gold: str, engine: Engine, fallback: object = None) -> Outcome:
-    """Decide with algebra. `fallback(answer, gold) -> bool | None` is asked where our own reader could not read both."""
+    """Decide with algebra. `fallback(answer, gold) -> bool | None` is asked where our reader could not read both."""
     outcome = quick(answer, gold)
     if outcome is None:
         outcome = _compare(answer, unbox(gold), engine)

@@ -46,7 +46,9 @@ _ALIASES = {
     "iff": "iff", "arctg": "arctan", "tg": "tan", "ctg": "cot", "cosec": "csc", "oslash": "emptyset", "lvert": "|",
 }  # fmt: skip
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
-_WRAPPER = re.compile(r"\\(?:mathbf|boldsymbol|bm|mathit|mathsf|mathnormal|bf|rm|it|color\{[a-z]+\})\s*(?=[{\\a-zA-Z0-9-])")
+_WRAPPER = re.compile(
+    r"\\(?:mathbf|boldsymbol|bm|mathit|mathsf|mathnormal|bf|rm|it|color\{[a-z]+\})\s*(?=[{\\a-zA-Z0-9-])"
+)
 _GROUPED = re.compile(r"(?<![\d.,])(\d{1,3})((?:(?:\{,\}|,\s*\\!|\\,|\\!,)\s*\d{3})+)(?!\d)")
 _SPACED = re.compile(r"(?<![\d.,^_])([1-9]\d{0,2})((?: \d{3})+)(?![\d ]*\d)")
 _CURRENCY = re.compile(r"\\\$|\\(?:euro|pounds|yen)(?![a-zA-Z])")
@@ -71,7 +73,7 @@ def _unicode(text: str) -> str:
         if char in _SYMBOLS:
             pieces.append(_SYMBOLS[char])
         elif char in _VULGAR:
-            pieces.append("\\frac{%d}{%d}" % _VULGAR[char])
+            pieces.append("\\frac{{{}}}{{{}}}".format(*_VULGAR[char]))
         elif char.translate(_SUBSCRIPT) != char:
             pieces.append("_{" + char.translate(_SUBSCRIPT) + "}")
         elif "①" <= char <= "⓿":

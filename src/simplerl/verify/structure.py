@@ -16,9 +16,7 @@ from simplerl.verify.words import is_unit_phrase, strip_lead_in, word_value
 _OPEN, _CLOSE = {"(", "[", "{", "\\{", "\\langle"}, {")", "]", "}", "\\}", "\\rangle"}
 RELATIONS = frozenset({"=", "<", ">", "\\le", "\\ge", "\\neq", "\\approx", "\\in", "\\equiv", "\\sim"})
 _MATRICES = frozenset({"pmatrix", "bmatrix", "matrix", "vmatrix", "Bmatrix", "smallmatrix", "array"})
-_ENVIRONMENT = re.compile(
-    r"\\begin\s*\{(\w+)\*?\}\s*(?:\{[^{}]*\}|\[[^\[\]]*\])?(.*?)\\end\s*\{\1\*?\}", re.DOTALL
-)
+_ENVIRONMENT = re.compile(r"\\begin\s*\{(\w+)\*?\}\s*(?:\{[^{}]*\}|\[[^\[\]]*\])?(.*?)\\end\s*\{\1\*?\}", re.DOTALL)
 
 
 def read(text: str) -> Node:
@@ -197,7 +195,9 @@ def _ratio(tokens: list[Token]) -> Node | None:
     if len(parts) == 1:
         return None
     suffix = ""
-    if len(parts[-1]) > 1 and all(token.kind == "txt" or token.text.lower() in ("p", "a", "m", ".") for token in parts[-1][1:]):
+    if len(parts[-1]) > 1 and all(
+        token.kind == "txt" or token.text.lower() in ("p", "a", "m", ".") for token in parts[-1][1:]
+    ):
         suffix = "".join(token.text for token in parts[-1][1:]).lower().replace(".", "").replace(" ", "")
         if suffix not in ("am", "pm"):
             return None
@@ -215,9 +215,10 @@ def _ratio(tokens: list[Token]) -> Node | None:
 
 
 _BASE = re.compile(r"([0-9A-Fa-f]+)_\{?\s*(?:\\text\s*\{)?\s*(\w+)[\s}]*")
-_BASE_WORDS = dict(
-    zip("two three four five six seven eight nine ten eleven twelve sixteen".split(), [*range(2, 13), 16], strict=True)
-)
+_BASE_WORDS = {
+    "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+    "eleven": 11, "twelve": 12, "sixteen": 16,
+}  # fmt: skip
 
 
 def _base(text: str) -> Node:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import re
 
 from simplerl.verify.nodes import Node
+from simplerl.verify.vocabulary import NOT_A_UNIT
 
 _LEAD_IN = re.compile(
     r"^\s*(?:\\text\s*\{\s*)?(?:(?:the|so|thus|hence|therefore),?\s+)*(?:final\s+|correct\s+)?"
     r"(?:answer|solution|result|choice|option)s?\s*(?:is|are|:|=|equals)\s*:?\s*(?P<brace>\})?\s*(?:=\s*)?",
     re.IGNORECASE,
 )
-#: A unit never denies, offers alternatives, compares or states.
-_NOT_A_UNIT = frozenset(
-    "not or and is isn't are to than no wrong incorrect false but except either neither maybe minus plus answer from "
-    "half quarter third double twice thousand million billion trillion hundred dozen if when greater less".split()
-)
 _ARTICLES = re.compile(r"^(?:an?|the)\s+")
 #: Ways of saying the same thing, each mapped to one of them.
 _SYNONYMS = {
     "dne": "does not exist", "doesn't exist": "does not exist", "no solutions": "no solution",
-    "there is no solution": "no solution", "there are no solutions": "no solution", "no real solutions": "no real solution",
+    "there is no solution": "no solution", "there are no solutions": "no solution",
+    "no real solutions": "no real solution",
     "infinite": "infinitely many", "infinity": "infinitely many", "infinitely many solutions": "infinitely many",
     "all reals": "all real numbers", "all real": "all real numbers",
 }  # fmt: skip
@@ -67,7 +64,9 @@ def is_unit_phrase(phrase: str) -> bool:
     words = re.findall(r"[a-z']+", phrase.lower())
     if not words or len(words) > 8 or len(phrase) > 60:
         return False
-    return not any(word in _NOT_A_UNIT for word in words) and not re.search(r"[\d=<>?]", re.sub(r"\^\{?-?\d\}?", "", phrase))
+    return not any(word in NOT_A_UNIT for word in words) and not re.search(
+        r"[\d=<>?]", re.sub(r"\^\{?-?\d\}?", "", phrase)
+    )
 
 
 _CHOICE_GOLD = re.compile(r"\(?\s*(?:\\text\s*\{)?\s*\(?\s*([A-J])\s*\)?\s*\}?\s*\)?")
@@ -124,6 +123,8 @@ def conversion(unit: str) -> tuple[str, int, int] | None:
 def same_but_for_powers(first: str, second: str) -> bool:
     """Whether two units differ in nothing but their exponents, as cm² and cm³ do."""
     first, second = (re.sub(r"[\s{}.]", "", unit.lower()) for unit in (first, second))
-    return first != second and re.sub(r"\^?-?\d", "", first) == re.sub(r"\^?-?\d", "", second) and (
-        "^" in first and "^" in second
+    return (
+        first != second
+        and re.sub(r"\^?-?\d", "", first) == re.sub(r"\^?-?\d", "", second)
+        and ("^" in first and "^" in second)
     )
