@@ -106,7 +106,8 @@ class Comparison(RelationComparison):
             return self.equal(region, other)
         if other.op == "list":
             mine, theirs = assignments(node), assignments(other)
-            if (mine is None) != (theirs is None):
+            nameless = other if theirs is None else node
+            if (mine is None) != (theirs is None) and not any(assigned(item) for item in nameless.args):
                 return self.all_equal(mine or node.args, theirs or other.args)
             same = [assigned(item) for item in node.args], [assigned(item) for item in other.args]
             if (all(same[0]) and same[0] != same[1]) or (all(same[1]) and same[0] != same[1]):
@@ -126,8 +127,11 @@ class Comparison(RelationComparison):
         """`x=3 or x=4` against `3, 4` or `x=3,4`: one name throughout may be left out."""
         pair = []
         seen: list[set[str]] = []
+        unnamed = [not any(assigned(item) for item in node.args) for node in (left, right)]
         for node in (left, right):
             names = {named[0] for item in node.args if (named := assigned(item))}
+            if any(unnamed):
+                names = {name.split("_")[0] for name in names}
             if len(names) > 1 or (seen and seen[0] and names and seen[0] != names):
                 return None
             seen.append(names)

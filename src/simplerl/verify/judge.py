@@ -80,7 +80,8 @@ def reading(text: str) -> Reading:
     spelling, node, problem = "", None, ""
     try:
         spelling = canonical(tokenize(normal))
-        value = number(normal)
+        # A comma may also separate a list: that reading comes first, the number with thousands marks second.
+        value = None if "," in normal else number(normal)
         node = read(normal) if value is None else num(value)
     except Unreadable as error:
         problem = str(error)

@@ -17,6 +17,8 @@ def names_quantity(node: Node) -> bool:
     if node.op in ("abs", "unit", "degree"):
         return names_quantity(node.args[0])
     if node.op in ("div", "mul"):
+        if node.op == "div" and all(arg.op == "mul" and arg.args[0] == Node("sym", (), "d") for arg in node.args):
+            return True  # dy/dx
         if node.op == "mul" and _called(node):
             return True
         return all(_is_upper_name(arg) for arg in node.args)
@@ -74,6 +76,8 @@ def assignments(node: Node) -> list[Node] | None:
     names = [name for name, _ in named]
     if len(set(names)) != len(names) or len(names) < 2:
         return None
+    if len({name.split("_")[0] for name in names}) == 1:
+        return None  # x_1 = 3, x_2 = 5 counts the solutions of one unknown: they have no order
     if all(len(name) == 1 for name in names):
         named.sort(key=lambda pair: pair[0])
     return [value for _, value in named]

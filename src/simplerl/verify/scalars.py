@@ -97,6 +97,8 @@ class ScalarComparison:
         if left.op == "unit" and right.op == "unit":
             if same_but_for_powers(left.name, right.name):
                 return False
+            if left.name != right.name and (left.name.startswith("mod ") or right.name.startswith("mod ")):
+                return False
             mine, theirs = conversion(left.name), conversion(right.name)
             if mine and theirs and mine != theirs:
                 if mine[0] != theirs[0]:

@@ -10,6 +10,7 @@ import re
 
 from simplerl.verify.expression import read_expression
 from simplerl.verify.nodes import INFINITY, MINUS_INFINITY, Node, Unreadable, num
+from simplerl.verify.regions import punctured
 from simplerl.verify.tokens import Token, canonical, tokenize
 from simplerl.verify.words import is_unit_phrase, strip_lead_in, word_value
 
@@ -18,14 +19,29 @@ RELATIONS = frozenset({"=", "<", ">", "\\le", "\\ge", "\\neq", "\\approx", "\\in
 _MATRICES = frozenset({"pmatrix", "bmatrix", "matrix", "vmatrix", "Bmatrix", "smallmatrix", "array"})
 _ENVIRONMENT = re.compile(r"\\begin\s*\{(\w+)\*?\}\s*(?:\{[^{}]*\}|\[[^\[\]]*\])?(.*?)\\end\s*\{\1\*?\}", re.DOTALL)
 
+_UNIT_FRACTION = re.compile(
+    r"\s*\\frac\s*\{\s*\\(?:text|mathrm)\s*\{([a-z ]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([a-z ]+)\}\s*\}$"
+)
+_MODULUS = re.compile(r"\s*(?:\\[pb]?mod|\(\s*mod|\\text\s*\{\s*\(?\s*mod\s*\}?)\s*\{?\s*(\w+)\s*[)}\s]*$")
+
 
 def read(text: str) -> Node:
     """Return the tree of a normalised answer; raise `Unreadable` when it is not wholly understood."""
     matrix = _ENVIRONMENT.search(text)
     if matrix and matrix.group(1) in _MATRICES:
         return _read_matrix(text, matrix)
-    tokens = tokenize(strip_lead_in(text))
-    return read_tokens(tokens)
+    text = _UNIT_FRACTION.sub(r" \\text{\1/\2}", strip_lead_in(text))
+    modulus = _MODULUS.search(text)
+    if not modulus or not modulus.start():
+        return read_tokens(tokenize(text))
+    return _modulo(read_tokens(tokenize(text[: modulus.start()])), "mod " + modulus.group(1))
+
+
+def _modulo(node: Node, name: str) -> Node:
+    """A residue keeps its modulus as a unit: it may be left out, but a different one is another answer."""
+    if node.op == "rel":
+        return Node("rel", (*node.args[:-1], _modulo(node.args[-1], name)), node.name)
+    return Node("unit", (node,), name)
 
 
 def _read_matrix(text: str, match: re.Match[str]) -> Node:
@@ -92,7 +108,7 @@ def _enclosing(tokens: list[Token]) -> bool:
 
 
 _SEMICOLON, _COMMAS, _UNION = frozenset({";"}), frozenset({",", "and", "or"}), frozenset({"\\cup"})
-_COLON = frozenset({":"})
+_COLON, _MINUS = frozenset({":"}), frozenset({"\\setminus", "\\backslash"})
 
 
 def read_tokens(tokens: list[Token]) -> Node:
@@ -114,6 +130,12 @@ def read_tokens(tokens: list[Token]) -> Node:
     parts, _ = _split(tokens, _UNION)
     if len(parts) > 1:
         return Node("union", tuple(read_tokens(part) for part in parts))
+    parts, _ = _split(tokens, _MINUS)
+    if len(parts) == 2 and [token.text for token in parts[0]] == ["\\mathbb{R}"]:
+        removed = read_tokens(parts[1])
+        region = punctured(list(removed.args)) if removed.op == "set" else None
+        if region is not None:
+            return region
     parts, _ = _split(tokens, _COLON)
     if len(parts) == 2 and len(parts[0]) > 1 and parts[1] and (parts[1][0].text in _OPEN or "R" in parts[1][0].text):
         # One region said twice, as in "x < 7 : (−∞, 7)": both forms must be right.

@@ -17,6 +17,7 @@ GREEK = _words(
 #: Bare runs of letters that are units, not products of symbols. One-letter units count only in a text group.
 UNIT_WORDS = _words(
     """
+    st nd rd th
     m cm mm km nm um ft in yd mi mile inch inches foot feet yard yards kg g mg lb lbs oz ton tons s sec secs min
     mins hr hrs h ms ns day week month year rad mph kph kmh psi pa kpa hz khz mhz ghz ev mev gev kev usd eur rmb
     yuan cents cent pct percent ml l dl cc sq cu mol atm amu w kw mw v kv a ma j kj cal kcal n kn k c f unit units
@@ -38,7 +39,9 @@ UPPER_WORDS = _words("USD EUR RMB MPH DNE AM PM YES KM KG")
 NOT_A_UNIT = _words(
     """
     not or and is isn't are to than no wrong incorrect false but except either neither maybe minus plus answer from
-    half quarter third double twice thousand million billion trillion hundred dozen if when greater less
+    factorial squared cubed root pi negative below under least most halves thirds quarters fifths sixths sevenths
+    eighths ninths tenths hundreds thousands millions billions hundredths thousandths power half quarter third
+    double twice thousand million billion trillion hundred dozen if when greater less
     """
 )
 #: Commands whose argument is text.

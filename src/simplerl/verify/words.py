@@ -23,8 +23,16 @@ _SYNONYMS = {
 }  # fmt: skip
 
 
+_ABOUT = re.compile(
+    r"^\s*(?:\\text\s*\{\s*(?:approximately|about|around|roughly|exactly)\s*\}"
+    r"|(?:approximately|about|around|roughly|exactly)\b)\s*(?=\S)",
+    re.IGNORECASE,
+)
+
+
 def strip_lead_in(text: str) -> str:
     r"""Remove "the answer is" from the start of an answer; `\text{The answer is D}` becomes `\text{D}`."""
+    text = _ABOUT.sub("", text)
     match = _LEAD_IN.match(text)
     if not match or match.end() == 0:
         return text
@@ -76,6 +84,9 @@ _CHOICE_ANSWER = re.compile(
 )
 
 
+_NAMED_CHOICE = re.compile(r"(?:\\text\s*\{)?\s*(?i:option|choice|answer)\s*\(?([A-J])\)?\s*\}?")
+
+
 def choice_letter(gold: str) -> str | None:
     """Return the letter when the gold is a choice letter, bare or in parentheses."""
     match = _CHOICE_GOLD.fullmatch(gold)
@@ -86,8 +97,16 @@ def chosen_letter(answer: str) -> str | None:
     """Return the letter that an answer chooses, alone or in front of the option's text (`A. 5`, `(B) blue`)."""
     if (letter := choice_letter(answer)) is not None:
         return letter
+    if named := _NAMED_CHOICE.fullmatch(answer):
+        return named.group(1)
     match = _CHOICE_ANSWER.fullmatch(answer)
-    return match.group(1) if match else None
+    if not match:
+        return None
+    # Another letter, or a denial, makes it a hedge rather than a choice.
+    rest = answer[match.end(1) :]
+    hedged = set(re.findall(r"(?<![A-Za-z\\])[A-H](?![A-Za-z'])", rest)) - {match.group(1)}
+    denied = any(word in {"not", "or", "wrong", "incorrect", "false"} for word in re.findall(r"[a-z]+", rest.lower()))
+    return None if hedged or denied else match.group(1)
 
 
 #: Unit → (dimension, factor): only units whose conversion is exact and whose name is not ambiguous.
