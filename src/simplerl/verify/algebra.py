@@ -84,10 +84,11 @@ def equal_at_points(left: Node, right: Node, log_base: int = 10) -> bool:
     complex_ = _has(left, "const", "i") or _has(right, "const", "i")
     symbols = has_symbols(left) or has_symbols(right)
     strict = _has(left, "abs") != _has(right, "abs")
+    steps = any(_has(node, "func", name) for node in (left, right) for name in ("floor", "ceil"))
     agreed = 0
-    for index in range(POINTS if symbols else 1):
+    for index in range((3 * POINTS if steps else POINTS) if symbols else 1):
         # In complex arithmetic branches differ off the positive axis, so symbols stay positive there.
-        point = Point(2 * index if complex_ else index, complex_, log_base)
+        point = Point(2 * index if complex_ else index, complex_, log_base, steps)
         values, same = _at(left, right, point)
         if values[0] is None or values[1] is None:
             if not symbols and not complex_:

@@ -19,6 +19,10 @@ from mpmath import mp
 MAX_MAGNITUDE = 60_000
 
 
+#: Letters that usually stand for whole numbers.
+_WHOLE_NAMES = frozenset("nkmijN")
+
+
 class Undefined(Exception):
     """The expression has no real value at this point."""
 
@@ -31,15 +35,25 @@ class Point:
     complex_: bool
     log_base: int
     """10 or 0 for the natural logarithm: what `\\log` without a base means."""
+    steps: bool = False
+    """The expressions have steps (floor, ceiling)."""
 
 
 def _digest(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 
-def symbol_value(name: str, index: int) -> mpmath.mpf:
-    """Return the value of a symbol at a point: positive at even indices, of either sign at odd ones."""
-    digest = _digest(name, index)
+def symbol_value(name: str, point: Point) -> mpmath.mpf:
+    """Return the value of a symbol at a point: positive at even indices, of either sign at odd ones.
+
+    Where expressions have steps, values reach further, and are whole at even indices or always (n, k, m …): there
+    `⌈x⌉` and `⌊x⌋ + 1` differ.
+    """
+    digest = _digest(name, point.index)
+    if point.steps:
+        whole = point.index % 2 == 0 or name[0] in _WHOLE_NAMES
+        return mp.mpf(1 + digest % 200) + (0 if whole else mp.mpf(digest % 997) / 997)
+    index = point.index
     value = mp.mpf(digest % 10**9) / 10**9 * 3 + mp.mpf(1) / 7
     return -value if index % 2 and digest & (1 << 40) else value
 
@@ -70,11 +84,11 @@ def evaluate(node: Node, point: Point) -> object:
         value = node.value or Fraction(0)
         return mp.mpf(value.numerator) / value.denominator
     if op == "sym":
-        return symbol_value(node.name, point.index)
+        return symbol_value(node.name, point)
     if op == "const":
         return _constant(node.name, point)
     if op == "opaque":
-        return symbol_value("opaque " + node.name, point.index)
+        return symbol_value("opaque " + node.name, point)
     if op in ("unit",):
         return evaluate(node.args[0], point)
     if op not in _OPERATIONS:
