@@ -20,7 +20,7 @@ _MATRICES = frozenset({"pmatrix", "bmatrix", "matrix", "vmatrix", "Bmatrix", "sm
 _ENVIRONMENT = re.compile(r"\\begin\s*\{(\w+)\*?\}\s*(?:\{[^{}]*\}|\[[^\[\]]*\])?(.*?)\\end\s*\{\1\*?\}", re.DOTALL)
 
 _UNIT_FRACTION = re.compile(
-    r"\s*\\frac\s*\{\s*\\(?:text|mathrm)\s*\{([a-z ]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([a-z ]+)\}\s*\}$"
+    r"(?<=[\d})])\s*\\frac\s*\{\s*\\(?:text|mathrm)\s*\{([a-z ]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([a-z ]+)\}\s*\}$"
 )
 _MODULUS = re.compile(r"\s*(?:\\[pb]?mod|\(\s*mod|\\text\s*\{\s*\(?\s*mod\s*\}?)\s*\{?\s*(\w+)\s*[)}\s]*$")
 
