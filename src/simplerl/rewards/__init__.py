@@ -1,8 +1,8 @@
 """Rewards: the number trained on, from a problem, a completion and its verdict. See docs/rewards.md.
 
 A reward is a frozen dataclass whose fields are its parameters. Adding one is one file and one line here. A verdict that
-says nothing about the answer (`timeout`, `error`, `unjudgeable`) has no reward: the trainer excludes the trajectory from
-the loss and counts it, and a reward that depends on the verdict raises `ValueError` rather than inventing a number.
+says nothing about the answer (`timeout`, `error`, `unjudgeable`) has no reward: the trainer excludes the trajectory
+from the loss and counts it, and a reward that depends on the verdict raises `ValueError` rather than inventing one.
 """
 
 from __future__ import annotations

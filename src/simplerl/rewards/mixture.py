@@ -1,6 +1,6 @@
 """A weighted sum of rewards, written as plain mappings so that a recipe can hold it.
 
-    mixture(rewards=[{"name": "correctness"}, {"name": "overlong", "weight": 0.5, "params": {"limit": 8192}}])
+mixture(rewards=[{"name": "correctness"}, {"name": "overlong", "weight": 0.5, "params": {"limit": 8192}}])
 """
 
 from __future__ import annotations

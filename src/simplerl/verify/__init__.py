@@ -18,7 +18,8 @@ import threading
 from simplerl.types import Verdict
 from simplerl.verify.extraction import POLICIES, Extractor, final_part
 from simplerl.verify.judge import RULES, quick
-from simplerl.verify.pool import NO_ANSWER, VerifierPool, as_text, verdict_of
+from simplerl.verify.pool import VerifierPool
+from simplerl.verify.requests import NO_ANSWER, as_text, verdict_of
 
 __all__ = ["POLICIES", "RULES", "Extractor", "VerifierPool", "equal", "extract", "is_correct", "verify"]
 

@@ -8,6 +8,7 @@ on after its end-of-text token, and what follows answers another question), then
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,7 +29,7 @@ MAX_ANSWER_CHARS = 2_000
 
 _BOX = re.compile(r"\\+(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _LAST_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_NUMBER = re.compile(r"[-+]?\$?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
+_NUMBER = re.compile(r"(?:(?<![\w).}])[-+])?\$?(?<![A-Za-z\d.])\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 _PHRASE = re.compile(
     r"(?:final\s+answer|answer|答案)\s*(?:is|are|was|be|equals|为|是|[:：=])\s*[:：]?\s*", re.IGNORECASE
 )
@@ -131,11 +132,14 @@ def is_blank(content: str) -> bool:
     return not bare
 
 
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """The last match of a pattern."""
+    return deque(pattern.finditer(text), maxlen=1).pop() if pattern.search(text) else None
+
+
 def _phrase(text: str) -> str | None:
     """The rest of the line after the last "the answer is …", trimmed to one answer."""
-    last = None
-    for last in _PHRASE.finditer(text):
-        pass
+    last = _last(_PHRASE, text)
     if last is None:
         return None
     rest = text[last.end() : last.end() + MAX_ANSWER_CHARS].lstrip("* ").split("\n", 1)[0]
@@ -143,13 +147,17 @@ def _phrase(text: str) -> str | None:
     maths = re.match(r"\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", rest)
     if maths:
         return next(group for group in maths.groups() if group)
-    return rest or None
+    # "The largest n is 34": the words name the quantity, what follows the last "is" is the answer.
+    named = re.match(r"[A-Za-z].*\bis\s+(?:equal to\s+)?(\$?[-+\d\\(\[{].*)$", rest)
+    return (named.group(1).strip("$ ") if named else rest) or None
 
 
 def _last_maths(text: str) -> str | None:
     """The last `$…$`, `\\(…\\)` or `\\[…\\]` of the last lines, when the text ends with it."""
     tail = text[-MAX_ANSWER_CHARS:].rstrip()
-    maths = re.search(r"(?:\$([^$]+)\$|\\\(((?:(?!\\\().)+?)\\\)|\\\[((?:(?!\\\[).)+?)\\\])[\s.。*]*$", tail, re.DOTALL)
+    maths = re.search(
+        r"(?:\$\$?([^$]+)\$\$?|\\\(((?:(?!\\\().)+?)\\\)|\\\[((?:(?!\\\[).)+?)\\\])[\s.。*]*$", tail, re.DOTALL
+    )
     if not maths:
         return None
     found = next(group for group in maths.groups() if group)
@@ -159,9 +167,7 @@ def _last_maths(text: str) -> str | None:
 def _last_number(text: str) -> str | None:
     """The last number of the text."""
     tail = text[-50 * MAX_ANSWER_CHARS :]
-    last = None
-    for last in _NUMBER.finditer(tail):
-        pass
+    last = _last(_NUMBER, tail)
     return last.group().rstrip(",").replace("$", "") if last else None
 
 
@@ -206,9 +212,7 @@ def choice(text: str) -> str | None:
         return content
     tail = text[-MAX_ANSWER_CHARS:]
     for pattern in (_LETTER, _LONE_LETTER):
-        last = None
-        for last in pattern.finditer(tail):
-            pass
+        last = _last(pattern, tail)
         if last:
             return next(group for group in last.groups() if group)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.verify.frames import Closed, Inbox, pack
+
+#: What Python runs as the helper; tests put a misbehaving one in its place.
+COMMAND: tuple[str, ...] = ("-m", "simplerl.verify.worker")
 
 
 class Worker:
@@ -36,10 +40,8 @@ class Worker:
     def kill(self) -> None:
         """End the process; its id is not reused before the helper has reaped it."""
         if self.pid:
-            try:
+            with contextlib.suppress(OSError):
                 os.kill(self.pid, signal.SIGKILL)
-            except OSError:
-                pass
 
     def cpu_seconds(self) -> float:
         """CPU time used so far; a stopped or starved worker stands still. Infinity where the system cannot tell."""
@@ -69,7 +71,7 @@ class Helper:
         try:
             # -P: a file in the working directory must not be able to stand in for a module.
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "simplerl.verify.worker", str(theirs.fileno())],
+                [sys.executable, "-P", *COMMAND, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -97,10 +99,8 @@ class Helper:
     def reap(self, worker: Worker) -> None:
         """Let the helper collect a worker that has ended."""
         if worker.pid:
-            try:
+            with contextlib.suppress(OSError):
                 self._control.sendall(f"{worker.pid} ".encode("ascii"))
-            except OSError:
-                pass
 
     def close(self) -> None:
         """End the helper, and with it every worker."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 from simplerl.verify.compare import Comparison, Engine, Undecided
 from simplerl.verify.exact import TooBig
 from simplerl.verify.extraction import MAX_ANSWER_CHARS
-from simplerl.verify.nodes import Node, Unreadable, is_scalar
+from simplerl.verify.nodes import Node, Unreadable, is_scalar, num
 from simplerl.verify.normalize import normalize
 from simplerl.verify.numbers import number
 from simplerl.verify.screen import refuse
@@ -80,7 +80,9 @@ def reading(text: str) -> Reading:
     spelling, node, problem = "", None, ""
     try:
         spelling = canonical(tokenize(normal))
-        node = read(normal)
+        # A comma may also separate a list: that reading comes first, the number with thousands marks second.
+        value = None if "," in normal else number(normal)
+        node = read(normal) if value is None else num(value)
     except Unreadable as error:
         problem = str(error)
     except RecursionError:
@@ -135,7 +137,7 @@ def quick(answer: str, gold: str) -> Outcome | None:
 
 
 def thorough(answer: str, gold: str, engine: Engine, fallback: object = None) -> Outcome:
-    """Decide with algebra. `fallback(answer, gold) -> bool | None` is asked where our own reader could not read both."""
+    """Decide with algebra. `fallback(answer, gold) -> bool | None` is asked where our reader could not read both."""
     outcome = quick(answer, gold)
     if outcome is None:
         outcome = _compare(answer, unbox(gold), engine)
@@ -165,6 +167,8 @@ def _compare(answer: str, gold: str, engine: Engine | None) -> Outcome | None:
             undecided = True
         except TooBig as error:
             return _too_big(mine.node, theirs.node, str(error))
+        except RecursionError:
+            return _too_big(mine.node, theirs.node, "an expression nested too deeply")
     if undecided:
         return None
     rule = next((r for r in ("algebra", "exact", "structure") if r in comparison.rules), "structure")

@@ -27,6 +27,7 @@ _SYMBOLS = {
     "∓": r"\mp ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "′": "'", "⟨": r"\langle ",
     "⟩": r"\rangle ", "∠": r"\angle ", "△": r"\triangle ", "，": ",", "、": ",", "；": ";", "：": ":", "（": "(",
     "）": ")", "。": ".", "％": r"\%", "…": r"\ldots ", "“": '"', "”": '"', "’": "'",
+    "€": "", "£": "", "¥": "", "￥": "", "＄": "",
 }  # fmt: skip
 
 _STYLE = re.compile(
@@ -45,10 +46,12 @@ _ALIASES = {
     "iff": "iff", "arctg": "arctan", "tg": "tan", "ctg": "cot", "cosec": "csc", "oslash": "emptyset", "lvert": "|",
 }  # fmt: skip
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
-_WRAPPER = re.compile(r"\\(?:mathbf|boldsymbol|bm|mathit|mathsf|mathnormal|bf|rm|it|color\{[a-z]+\})\s*(?=[{\\a-zA-Z0-9-])")
+_WRAPPER = re.compile(
+    r"\\(?:mathbf|boldsymbol|bm|mathit|mathsf|mathnormal|bf|rm|it|color\{[a-z]+\})\s*(?=[{\\a-zA-Z0-9-])"
+)
 _GROUPED = re.compile(r"(?<![\d.,])(\d{1,3})((?:(?:\{,\}|,\s*\\!|\\,|\\!,)\s*\d{3})+)(?!\d)")
 _SPACED = re.compile(r"(?<![\d.,^_])([1-9]\d{0,2})((?: \d{3})+)(?![\d ]*\d)")
-_CURRENCY = re.compile(r"\\\$|\\(?:euro|pounds|yen)(?![a-zA-Z])|[€£¥]")
+_CURRENCY = re.compile(r"\\\$|\\(?:euro|pounds|yen)(?![a-zA-Z])")
 _DELIMITERS = re.compile(r"(?<!\\)\\[()\[\]]|\$")
 _TAGS = re.compile(r"^<answer>(.*)</answer>$", re.DOTALL)
 _PRIMES = re.compile(r"\^\s*(?:'+|\{\s*((?:'\s*)+)\})")
@@ -70,7 +73,7 @@ def _unicode(text: str) -> str:
         if char in _SYMBOLS:
             pieces.append(_SYMBOLS[char])
         elif char in _VULGAR:
-            pieces.append("\\frac{%d}{%d}" % _VULGAR[char])
+            pieces.append("\\frac{{{}}}{{{}}}".format(*_VULGAR[char]))
         elif char.translate(_SUBSCRIPT) != char:
             pieces.append("_{" + char.translate(_SUBSCRIPT) + "}")
         elif "①" <= char <= "⓿":
@@ -111,10 +114,12 @@ def normalize(text: str) -> str:
     """Return the text without typesetting. Applied to gold and answer alike; idempotent."""
     if not text.isascii():
         text = _unicode(text)
+    if "..." in text:
+        text = text.replace("...", r"\ldots ")
     if "\\" in text or "$" in text:
         text = _GROUPED.sub(lambda m: m.group(1) + re.sub(r"[^\d]", "", m.group(2)), text)
         text = _CURRENCY.sub("", text)
-        text = _DELIMITERS.sub("", text)
+        text = _DELIMITERS.sub(" ", text)
         text = _SPACES.sub(" ", text)
         text = _PHANTOM.sub("", text)
         text = _STYLE.sub(" ", text)

@@ -14,7 +14,6 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -24,6 +23,7 @@ from simplerl.verify.extraction import POLICIES, final_part
 from simplerl.verify.frames import Closed
 from simplerl.verify.helper import Helper, Worker
 from simplerl.verify.judge import Outcome, quick
+from simplerl.verify.requests import NO_ANSWER, Position, Request, Running, as_text, verdict_of
 
 #: Seconds of computation that one answer may take.
 TIMEOUT_S = 2.0
@@ -31,42 +31,6 @@ TIMEOUT_S = 2.0
 RETRIES = 4
 _CACHE_ENTRIES, _CACHED_CHARS = 50_000, 300
 _START_S = 60.0
-
-
-@dataclass(slots=True)
-class _Request:
-    """One undecided pair on its way through the workers."""
-
-    key: Hashable
-    answer: str
-    gold: str
-    attempts: int = 0
-    extra: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Running:
-    request: _Request
-    deadline: float
-    cpu_at_start: float
-
-
-def as_text(value: object) -> str:
-    """Return any input as text: bytes are decoded with replacement, None is empty."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return "" if value is None else str(value)
-
-
-def verdict_of(outcome: Outcome, answer: str) -> Verdict:
-    """Return the verdict for an outcome."""
-    status = outcome.status or ("correct" if outcome.equal else "wrong")
-    return Verdict(status=status, extracted=answer, rule=outcome.rule, detail=outcome.detail)
-
-
-NO_ANSWER = Verdict(status="no_answer", extracted=None, rule="no-answer", detail="no closed, non-empty answer found")
 
 
 class VerifierPool:
@@ -88,9 +52,9 @@ class VerifierPool:
         self._helper: Helper | None = None
         self._selector = selectors.DefaultSelector()
         self._idle: list[Worker] = []
-        self._running: dict[Worker, _Running] = {}
+        self._running: dict[Worker, Running] = {}
         self._starting: set[Worker] = set()
-        self._waiting: deque[_Request] = deque()
+        self._waiting: deque[Request] = deque()
         self._finished: deque[tuple[Hashable, Verdict]] = deque()
         self._cache: dict[tuple[str, str], Outcome] = {}
         self._closed = False
@@ -120,7 +84,7 @@ class VerifierPool:
         if outcome is not None:
             self._finished.append((key, verdict_of(outcome, answer)))
             return
-        self._waiting.append(_Request(key, answer, gold))
+        self._waiting.append(Request(key, answer, gold))
         self._pump(0)
 
     def ready(self) -> list[tuple[Hashable, Verdict]]:
@@ -143,12 +107,12 @@ class VerifierPool:
         """Judge (response, gold) pairs; the verdicts come in the order of the pairs, which may still be arriving."""
         mine: list[object] = []
         for response, gold in pairs:
-            key = _Position(len(mine))
+            key = Position(len(mine))
             mine.append(None)
             self.submit(key, response, gold)
         others: list[tuple[Hashable, Verdict]] = []
         for key, verdict in self.results():
-            if isinstance(key, _Position):
+            if isinstance(key, Position):
                 mine[key.index] = verdict
             else:
                 others.append((key, verdict))
@@ -158,7 +122,7 @@ class VerifierPool:
     def math_verify(self, key: Hashable, response: str, gold: str) -> None:
         """Ask for math-verify's own judgement of a response (for audits); the verdict's rule is `math-verify`."""
         extra = {"only": "math-verify", "answer": response[-20_000:]}
-        self._waiting.append(_Request(key, response[-200:], gold, extra=extra))
+        self._waiting.append(Request(key, response[-200:], gold, extra=extra))
         self._pump(0)
 
     def warm_up(self) -> None:
@@ -247,7 +211,7 @@ class VerifierPool:
             worker, request = self._idle.pop(), self._waiting.popleft()
             request.attempts += 1
             message = {"id": id(request), "answer": request.answer, "gold": request.gold, "seconds": self.timeout_s}
-            self._running[worker] = _Running(request, time.monotonic() + self.timeout_s, worker.cpu_seconds())
+            self._running[worker] = Running(request, time.monotonic() + self.timeout_s, worker.cpu_seconds())
             try:
                 worker.send({**message, **request.extra})
             except Closed:
@@ -267,7 +231,7 @@ class VerifierPool:
         except Closed:
             self._lose(worker)
 
-    def _finish(self, request: _Request, message: dict[str, Any]) -> None:
+    def _finish(self, request: Request, message: dict[str, Any]) -> None:
         if request.extra:
             status = {True: "correct", False: "wrong", None: "error"}[message.get("equal")]
             verdict = Verdict(status=status, extracted=None, rule="math-verify", detail="math-verify's own judgement")
@@ -318,10 +282,3 @@ class VerifierPool:
         worker.sock.close()
         if self._helper:
             self._helper.reap(worker)
-
-
-@dataclass(frozen=True, slots=True)
-class _Position:
-    """Key of `verify_many`'s own submissions."""
-
-    index: int

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from simplerl.verify.nodes import INFINITY, MINUS_INFINITY, Node, is_scalar
+from itertools import pairwise
+
+from simplerl.verify.exact import exact
+from simplerl.verify.nodes import INFINITY, MINUS_INFINITY, Node, is_scalar, num
 from simplerl.verify.relations import is_chain, names_quantity
 
 _UP, _DOWN = {"<": ")", "\\le": "]"}, {">": "(", "\\ge": "["}
@@ -44,6 +47,17 @@ def _one_bound(node: Node) -> Node | None:
     return None
 
 
+def punctured(points: list[Node]) -> Node | None:
+    """The number line without some points, as a union of intervals; None unless their order is known exactly."""
+    values = [exact(point) if is_scalar(point) else None for point in points]
+    if len(points) > 1 and any(value is None for value in values):
+        return None
+    if len(points) > 1:
+        points = [num(value) for value in sorted({value for value in values if value is not None})]
+    ends = [MINUS_INFINITY, *points, INFINITY]
+    return Node("union", tuple(_interval(low, high, "()") for low, high in pairwise(ends)))
+
+
 def _two_bounds(node: Node) -> Node | None:
     """`1 < x ≤ 2` and `2 ≥ x > 1`."""
     low, middle, high = node.args
@@ -70,7 +84,8 @@ def as_region(node: Node) -> Node | None:
         parts = [as_region(item) for item in node.args if item.op == "rel"]
         if len(parts) == len(node.args) and all(part is not None and part.op == "seq" for part in parts):
             return Node("union", tuple(part for part in parts if part is not None))
-        holes = [item for item in node.args if item.op == "rel" and item.name == "\\neq"]
-        if holes and len(holes) == len(node.args):
-            return None
+        if all(
+            item.op == "rel" and item.name == "\\neq" and item.args[0] == node.args[0].args[0] for item in node.args
+        ):
+            return punctured([item.args[1] for item in node.args])
     return None

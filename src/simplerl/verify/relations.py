@@ -17,6 +17,8 @@ def names_quantity(node: Node) -> bool:
     if node.op in ("abs", "unit", "degree"):
         return names_quantity(node.args[0])
     if node.op in ("div", "mul"):
+        if node.op == "div" and all(arg.op == "mul" and arg.args[0] == Node("sym", (), "d") for arg in node.args):
+            return True  # dy/dx
         if node.op == "mul" and _called(node):
             return True
         return all(_is_upper_name(arg) for arg in node.args)
@@ -46,10 +48,9 @@ def is_chain(node: Node) -> bool:
 
 def name_of(node: Node) -> str:
     """A spelling of the name that a side gives to a quantity."""
-    if node.op in ("app", "mul"):
-        letter = node.name or (node.args[0].name if node.args else "")
-        return letter + "()"
-    return node.name or node.op
+    if node.op == "app" or (node.op == "mul" and _called(node)):
+        return (node.name or node.args[0].name) + "()"
+    return node.name or node.op + "".join(name_of(arg) for arg in node.args)
 
 
 def assigned(node: Node) -> tuple[str, Node] | None:
@@ -75,6 +76,8 @@ def assignments(node: Node) -> list[Node] | None:
     names = [name for name, _ in named]
     if len(set(names)) != len(names) or len(names) < 2:
         return None
+    if len({name.split("_")[0] for name in names}) == 1:
+        return None  # x_1 = 3, x_2 = 5 counts the solutions of one unknown: they have no order
     if all(len(name) == 1 for name in names):
         named.sort(key=lambda pair: pair[0])
     return [value for _, value in named]

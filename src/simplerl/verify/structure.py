@@ -10,15 +10,19 @@ import re
 
 from simplerl.verify.expression import read_expression
 from simplerl.verify.nodes import INFINITY, MINUS_INFINITY, Node, Unreadable, num
+from simplerl.verify.regions import punctured
 from simplerl.verify.tokens import Token, canonical, tokenize
 from simplerl.verify.words import is_unit_phrase, strip_lead_in, word_value
 
 _OPEN, _CLOSE = {"(", "[", "{", "\\{", "\\langle"}, {")", "]", "}", "\\}", "\\rangle"}
 RELATIONS = frozenset({"=", "<", ">", "\\le", "\\ge", "\\neq", "\\approx", "\\in", "\\equiv", "\\sim"})
 _MATRICES = frozenset({"pmatrix", "bmatrix", "matrix", "vmatrix", "Bmatrix", "smallmatrix", "array"})
-_ENVIRONMENT = re.compile(
-    r"\\begin\s*\{(\w+)\*?\}\s*(?:\{[^{}]*\}|\[[^\[\]]*\])?(.*?)\\end\s*\{\1\*?\}", re.DOTALL
+_ENVIRONMENT = re.compile(r"\\begin\s*\{(\w+)\*?\}\s*(?:\{[^{}]*\}|\[[^\[\]]*\])?(.*?)\\end\s*\{\1\*?\}", re.DOTALL)
+
+_UNIT_FRACTION = re.compile(
+    r"(?<=[\d})])\s*\\frac\s*\{\s*\\(?:text|mathrm)\s*\{([a-z ]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([a-z ]+)\}\s*\}$"
 )
+_MODULUS = re.compile(r"\s*(?:\\[pb]?mod|\(\s*mod|\\text\s*\{\s*\(?\s*mod\s*\}?)\s*\{?\s*(\w+)\s*[)}\s]*$")
 
 
 def read(text: str) -> Node:
@@ -26,17 +30,28 @@ def read(text: str) -> Node:
     matrix = _ENVIRONMENT.search(text)
     if matrix and matrix.group(1) in _MATRICES:
         return _read_matrix(text, matrix)
-    tokens = tokenize(strip_lead_in(text))
-    return read_tokens(tokens)
+    text = _UNIT_FRACTION.sub(r" \\text{\1/\2}", strip_lead_in(text))
+    modulus = _MODULUS.search(text)
+    if not modulus or not modulus.start():
+        return read_tokens(tokenize(text))
+    return _modulo(read_tokens(tokenize(text[: modulus.start()])), "mod " + modulus.group(1))
+
+
+def _modulo(node: Node, name: str) -> Node:
+    """A residue keeps its modulus as a unit: it may be left out, but a different one is another answer."""
+    if node.op == "rel":
+        return Node("rel", (*node.args[:-1], _modulo(node.args[-1], name)), node.name)
+    return Node("unit", (node,), name)
 
 
 def _read_matrix(text: str, match: re.Match[str]) -> Node:
     r"""A matrix environment, alone, in brackets, after `name =`, or with a scalar factor in front."""
     before, after = text[: match.start()].strip(), text[match.end() :].strip()
-    if before.endswith("=") and not after:
-        before = ""
     while before and after and before[-1] + after[0] in ("()", "[]"):
         before, after = before[:-1].strip(), after[1:].strip()
+    name = ""
+    if before.endswith("=") and not after and before.count("=") == 1:
+        name, before = before[:-1].replace(" ", ""), ""
     if after:
         raise Unreadable("text behind a matrix")
     rows = []
@@ -54,7 +69,7 @@ def _read_matrix(text: str, match: re.Match[str]) -> Node:
         factor = read_expression(tokenize(before.removesuffix("\\cdot").strip()))
     if factor.value != 1:
         rows = [Node("row", tuple(Node("mul", (factor, cell)) for cell in row.args)) for row in rows]
-    return Node("matrix", tuple(rows))
+    return Node("matrix", tuple(rows), name)
 
 
 def _split(tokens: list[Token], wanted: frozenset[str]) -> tuple[list[list[Token]], list[str]]:
@@ -93,7 +108,7 @@ def _enclosing(tokens: list[Token]) -> bool:
 
 
 _SEMICOLON, _COMMAS, _UNION = frozenset({";"}), frozenset({",", "and", "or"}), frozenset({"\\cup"})
-_COLON = frozenset({":"})
+_COLON, _MINUS = frozenset({":"}), frozenset({"\\setminus", "\\backslash"})
 
 
 def read_tokens(tokens: list[Token]) -> Node:
@@ -115,6 +130,12 @@ def read_tokens(tokens: list[Token]) -> Node:
     parts, _ = _split(tokens, _UNION)
     if len(parts) > 1:
         return Node("union", tuple(read_tokens(part) for part in parts))
+    parts, _ = _split(tokens, _MINUS)
+    if len(parts) == 2 and [token.text for token in parts[0]] == ["\\mathbb{R}"]:
+        removed = read_tokens(parts[1])
+        region = punctured(list(removed.args)) if removed.op == "set" else None
+        if region is not None:
+            return region
     parts, _ = _split(tokens, _COLON)
     if len(parts) == 2 and len(parts[0]) > 1 and parts[1] and (parts[1][0].text in _OPEN or "R" in parts[1][0].text):
         # One region said twice, as in "x < 7 : (−∞, 7)": both forms must be right.
@@ -129,6 +150,8 @@ def read_tokens(tokens: list[Token]) -> Node:
             return node
     if all(token.kind == "txt" or (token.kind == "op" and token.text in ".,'-()\"?!:") for token in tokens):
         return word_value(" ".join(token.text for token in tokens))
+    if tokens[0].kind == "txt" and all(token.kind in ("txt", "let") for token in tokens):
+        return word_value(" ".join(token.text for token in tokens))  # such as "Quadrant I"
     return _ratio(tokens) or _scalar(tokens)
 
 
@@ -194,7 +217,9 @@ def _ratio(tokens: list[Token]) -> Node | None:
     if len(parts) == 1:
         return None
     suffix = ""
-    if len(parts[-1]) > 1 and all(token.kind == "txt" or token.text.lower() in ("p", "a", "m", ".") for token in parts[-1][1:]):
+    if len(parts[-1]) > 1 and all(
+        token.kind == "txt" or token.text.lower() in ("p", "a", "m", ".") for token in parts[-1][1:]
+    ):
         suffix = "".join(token.text for token in parts[-1][1:]).lower().replace(".", "").replace(" ", "")
         if suffix not in ("am", "pm"):
             return None
@@ -212,9 +237,10 @@ def _ratio(tokens: list[Token]) -> Node | None:
 
 
 _BASE = re.compile(r"([0-9A-Fa-f]+)_\{?\s*(?:\\text\s*\{)?\s*(\w+)[\s}]*")
-_BASE_WORDS = dict(
-    zip("two three four five six seven eight nine ten eleven twelve sixteen".split(), [*range(2, 13), 16], strict=True)
-)
+_BASE_WORDS = {
+    "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+    "eleven": 11, "twelve": 12, "sixteen": 16,
+}  # fmt: skip
 
 
 def _base(text: str) -> Node:

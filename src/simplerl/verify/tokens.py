@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from simplerl.verify.nodes import MAX_DEPTH, Unreadable
+from simplerl.verify.vocabulary import ANSWER_WORDS, DECORATIONS, TEXT_COMMANDS, UNIT_WORDS, UPPER_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +33,6 @@ FUNCTIONS: dict[str, str] = {
     "arccosh": "arccosh", "arctanh": "arctanh", "sh": "sinh", "ch": "cosh",
 }  # fmt: skip
 
-GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega "
-    "Gamma Delta Theta Lambda Xi Sigma Upsilon Phi Psi Omega Pi ell hbar nabla partial aleph vartheta varrho".split()
-)
-
-_UNITS = """
-m cm mm km nm um ft in yd mi mile inch inches foot feet yard yards kg g mg lb lbs oz ton tons s sec secs min mins
-hr hrs h ms ns day week month year rad mph kph kmh psi pa kpa hz khz mhz ghz ev mev gev kev usd eur rmb yuan cents cent
-pct percent ml l dl cc sq cu mol atm amu w kw mw v kv a ma j kj cal kcal n kn k c f unit units degree degrees radian
-radians hour hours minute minutes second seconds days weeks months years meter meters metre metres dollar dollars
-bit bits byte bytes kb mb gb am pm rev rpm deg erg dyn mbar bar pounds pound people ways times
-""".split()
-#: Bare runs of letters that are words, not products of symbols. One-letter units count only inside `\text`.
-UNIT_WORDS = frozenset(_UNITS)
-_UPPER_WORDS = frozenset("USD EUR RMB MPH DNE AM PM YES KM KG".split())
-ANSWER_WORDS = frozenset(
-    "yes no true false odd even none and or not the is neither both undefined dne gcd nan inf for all any has one two"
-    " if of to by red blue cat dog boy girl mon tue wed thu fri sat sun jan feb mar apr jun jul aug sep oct nov dec".split()
-)
 
 _TOKEN = re.compile(
     r"(?P<space>\s*)(?:"
@@ -63,10 +45,6 @@ _TOKEN = re.compile(
     r"|(?P<op><=|>=|!=|<|>|:=|\*\*|==|\.\.\.|.))",
     re.DOTALL | re.ASCII,
 )
-_TEXT_COMMANDS = frozenset(
-    "text textbf textit textrm textsf texttt mathrm mbox operatorname emph underline hbox textnormal".split()
-)
-_DECORATIONS = frozenset("overline bar vec hat tilde dot ddot widehat overrightarrow overleftrightarrow mathbb mathcal".split())
 _SIGNS = {"<=": r"\le", ">=": r"\ge", "!=": r"\neq", "==": "=", ":=": "=", "**": "^", "...": r"\ldots"}
 
 
@@ -120,11 +98,11 @@ def _words(content: str, spaced: bool, out: list[Token], *, bare: bool = False, 
         after_value = after_value or (bool(out) and out[-1].text == "/" and _unit_may_follow(out))
         unit = not bare and after_value and lower in "mslghkcfnjwva"
         out.append(Token("txt" if unit else "let", content, spaced))
-    elif not bare and re.fullmatch(r"[-+]?\d+(?:\.\d+)?", content):
+    elif (not bare and re.fullmatch(r"[-+]?\d+(?:\.\d+)?", content)) or (
+        not bare and re.fullmatch(r"\(?[A-Z]\)?(?:\s*,\s*\(?[A-Z]\)?)*", content)
+    ):
         out.extend(tokenize(content))
-    elif not bare and re.fullmatch(r"\(?[A-Z]\)?(?:\s*,\s*\(?[A-Z]\)?)*", content):
-        out.extend(tokenize(content))
-    elif (bare or roman) and content.isupper() and len(content) <= 3 and content not in _UPPER_WORDS:
+    elif (bare or roman) and content.isupper() and len(content) <= 3 and content not in UPPER_WORDS:
         out.append(Token("let", content, spaced))  # the name of a segment, an angle or a triangle, such as AB
     elif roman and re.fullmatch(r"[a-z]{2,3}", content) and lower not in ANSWER_WORDS:
         out.extend(Token("let", letter, spaced and not i) for i, letter in enumerate(content))
@@ -148,10 +126,10 @@ def tokenize(text: str) -> list[Token]:
         kind, piece, spaced = match.lastgroup or "op", match.group(match.lastgroup or 0), bool(match.group("space"))
         if kind == "cmd":
             name = piece[1:]
-            if name in _TEXT_COMMANDS:
+            if name in TEXT_COMMANDS:
                 content, at = _group(text, at)
                 _words(content, spaced, out, roman=name == "mathrm")
-            elif name in _DECORATIONS:
+            elif name in DECORATIONS:
                 content, at = _group(text, at)
                 out.append(Token("let", f"\\{name}{{{content.replace(' ', '')}}}", spaced))
             elif piece == r"\%":

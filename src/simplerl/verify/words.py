@@ -5,29 +5,34 @@ from __future__ import annotations
 import re
 
 from simplerl.verify.nodes import Node
+from simplerl.verify.vocabulary import NOT_A_UNIT
 
 _LEAD_IN = re.compile(
     r"^\s*(?:\\text\s*\{\s*)?(?:(?:the|so|thus|hence|therefore),?\s+)*(?:final\s+|correct\s+)?"
     r"(?:answer|solution|result|choice|option)s?\s*(?:is|are|:|=|equals)\s*:?\s*(?P<brace>\})?\s*(?:=\s*)?",
     re.IGNORECASE,
 )
-#: A unit never denies, offers alternatives, compares or states.
-_NOT_A_UNIT = frozenset(
-    "not or and is isn't are to than no wrong incorrect false but except either neither maybe minus plus answer from "
-    "half quarter third double twice thousand million billion trillion hundred dozen if when greater less".split()
-)
 _ARTICLES = re.compile(r"^(?:an?|the)\s+")
 #: Ways of saying the same thing, each mapped to one of them.
 _SYNONYMS = {
     "dne": "does not exist", "doesn't exist": "does not exist", "no solutions": "no solution",
-    "there is no solution": "no solution", "there are no solutions": "no solution", "no real solutions": "no real solution",
+    "there is no solution": "no solution", "there are no solutions": "no solution",
+    "no real solutions": "no real solution",
     "infinite": "infinitely many", "infinity": "infinitely many", "infinitely many solutions": "infinitely many",
     "all reals": "all real numbers", "all real": "all real numbers",
 }  # fmt: skip
 
 
+_ABOUT = re.compile(
+    r"^\s*(?:\\text\s*\{\s*(?:approximately|about|around|roughly|exactly)\s*\}"
+    r"|(?:approximately|about|around|roughly|exactly)\b)\s*(?=\S)",
+    re.IGNORECASE,
+)
+
+
 def strip_lead_in(text: str) -> str:
     r"""Remove "the answer is" from the start of an answer; `\text{The answer is D}` becomes `\text{D}`."""
+    text = _ABOUT.sub("", text)
     match = _LEAD_IN.match(text)
     if not match or match.end() == 0:
         return text
@@ -67,7 +72,9 @@ def is_unit_phrase(phrase: str) -> bool:
     words = re.findall(r"[a-z']+", phrase.lower())
     if not words or len(words) > 8 or len(phrase) > 60:
         return False
-    return not any(word in _NOT_A_UNIT for word in words) and not re.search(r"[\d=<>?]", re.sub(r"\^\{?-?\d\}?", "", phrase))
+    return not any(word in NOT_A_UNIT for word in words) and not re.search(
+        r"[\d=<>?]", re.sub(r"\^\{?-?\d\}?", "", phrase)
+    )
 
 
 _CHOICE_GOLD = re.compile(r"\(?\s*(?:\\text\s*\{)?\s*\(?\s*([A-J])\s*\)?\s*\}?\s*\)?")
@@ -75,6 +82,9 @@ _CHOICE_ANSWER = re.compile(
     r"\(?\s*(?:\\(?:text|textbf|mathrm)\s*\{)?\s*\(?\s*([A-J])\s*(?:\)\s*\}?|[.:]\s*\}?|\}\s*[).:]?)(?:[\s:.,].*|\\.*)?",
     re.DOTALL,
 )
+
+
+_NAMED_CHOICE = re.compile(r"(?:\\text\s*\{)?\s*(?i:option|choice|answer)\s*\(?([A-J])\)?\s*\}?")
 
 
 def choice_letter(gold: str) -> str | None:
@@ -87,8 +97,16 @@ def chosen_letter(answer: str) -> str | None:
     """Return the letter that an answer chooses, alone or in front of the option's text (`A. 5`, `(B) blue`)."""
     if (letter := choice_letter(answer)) is not None:
         return letter
+    if named := _NAMED_CHOICE.fullmatch(answer):
+        return named.group(1)
     match = _CHOICE_ANSWER.fullmatch(answer)
-    return match.group(1) if match else None
+    if not match:
+        return None
+    # Another letter, or a denial, makes it a hedge rather than a choice.
+    rest = answer[match.end(1) :]
+    hedged = set(re.findall(r"(?<![A-Za-z\\])[A-H](?![A-Za-z'])", rest)) - {match.group(1)}
+    denied = any(word in {"not", "or", "wrong", "incorrect", "false"} for word in re.findall(r"[a-z]+", rest.lower()))
+    return None if hedged or denied else match.group(1)
 
 
 #: Unit → (dimension, factor): only units whose conversion is exact and whose name is not ambiguous.
@@ -119,3 +137,13 @@ def conversion(unit: str) -> tuple[str, int, int] | None:
         return None
     dimension, (top, bottom) = known
     return f"{dimension}^{power}", top**power, bottom**power
+
+
+def same_but_for_powers(first: str, second: str) -> bool:
+    """Whether two units differ in nothing but their exponents, as cm² and cm³ do."""
+    first, second = (re.sub(r"[\s{}.]", "", unit.lower()) for unit in (first, second))
+    return (
+        first != second
+        and re.sub(r"\^?-?\d", "", first) == re.sub(r"\^?-?\d", "", second)
+        and ("^" in first and "^" in second)
+    )

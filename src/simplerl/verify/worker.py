@@ -20,7 +20,7 @@ from typing import Any
 from simplerl.verify.frames import Closed, Inbox, pack, receive
 
 #: Address space of one worker in bytes; math-verify with SymPy needs about 0.2 GB of it.
-MEMORY_BYTES = 2 << 30
+MEMORY_BYTES = 1 << 30
 _PR_SET_PDEATHSIG = 1
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _FORBIDDEN = (

@@ -1,0 +1,116 @@
+"""Check a data set's golds and the verifier's behaviour on it, before training on it.
+
+Every gold is graded against itself; rows whose gold cannot be judged are listed with the reason; each rule's share and
+speed are shown. Where a file has responses they are judged and compared with math-verify's own judgement, and where it
+has labels (`expected`) false negatives and false positives are listed. Exit code 1 when a gold fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from simplerl.errors import SimpleRLError, nearest
+
+EXAMPLES = """
+  simplerl audit gsm8k                       # a data set by name
+  simplerl audit my_problems.jsonl           # GSM8K or MATH style, or {gold, response, expected}
+  simplerl audit labelled.jsonl --json > report.json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("data", metavar="FILE_OR_DATASET", help="JSON lines (also .gz), or the name of a data set")
+    parser.add_argument("--split", default="train", help="split of a named data set (default: %(default)s)")
+    parser.add_argument("--policy", default="boxed", help="where answers are looked for (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes (default: %(default)s)")
+    parser.add_argument("--timeout", type=float, default=2.0, help="seconds per answer (default: %(default)s)")
+    parser.add_argument("--show", type=int, default=10, help="rows listed of each kind (default: %(default)s)")
+    parser.add_argument("--no-compare", action="store_true", help="do not ask math-verify for its own judgement")
+    parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
+
+
+def _rows(name: str, split: str) -> Iterator[object]:
+    from simplerl.verify.rows import Row, read_rows
+
+    path = Path(name).expanduser()
+    if path.is_file():
+        yield from read_rows(path)
+        return
+    try:
+        from simplerl.data import DATASETS, load
+    except ImportError:
+        DATASETS, load = {}, None
+    if name not in DATASETS or load is None:
+        raise SimpleRLError(
+            f"no file and no data set is called {name!r}; {nearest(name, DATASETS) if DATASETS else ''}"
+        )
+    for problem in load(name, split):
+        yield Row(id=problem.id, gold=problem.answer)
+
+
+def _table(report: object, show: int) -> Iterator[str]:
+    """Yield the lines of the report for the terminal."""
+    yield f"{report.name}: {report.golds} golds"
+    yield f"  rejected against themselves   {len(report.rejected)}"
+    yield f"  cannot be judged              {len(report.unjudgeable)}"
+    yield f"  matched by the same text only {len(report.literal)}"
+    yield ""
+    yield f"  {'rule':12} {'count':>7} {'share':>8} {'median':>10}"
+    for rule, row in report.rules.items():
+        yield f"  {rule:12} {row['count']:7} {100 * row['share']:7.2f}% {row['median_us']:7.1f} µs"
+    if report.responses:
+        yield ""
+        counts = ", ".join(f"{status} {count}" for status, count in sorted(report.statuses.items()))
+        yield f"  responses     {report.responses}: {counts}"
+        yield f"  time-outs     {100 * report.timeout_rate:.2f}%   speed {report.verdicts_per_second:,.0f} verdicts/s"
+    if report.math_verify:
+        yield "  math-verify   " + ", ".join(f"{key} {count}" for key, count in sorted(report.math_verify.items()))
+    if report.labelled:
+        wrong = len(report.false_negatives) + len(report.false_positives)
+        yield (
+            f"  labelled      {report.labelled}: accuracy {100 * (1 - wrong / report.labelled):.2f}%, "
+            f"false negatives {len(report.false_negatives)}, false positives {len(report.false_positives)}"
+        )
+    for title, findings in (
+        ("rejected golds", report.rejected),
+        ("golds that cannot be judged", report.unjudgeable),
+        ("golds matched by the same text only", report.literal),
+        ("false negatives", report.false_negatives),
+        ("false positives", report.false_positives),
+        ("disagreements with math-verify", report.disagreements),
+    ):
+        if findings:
+            yield ""
+            yield f"  {title} ({min(show, len(findings))} of {len(findings)})"
+            for finding in findings[:show]:
+                answer = "" if finding.answer is None else f"  answer {_short(finding.answer)}"
+                yield f"    {finding.id}: gold {_short(finding.gold)}{answer}  ({_short(finding.why, 90)})"
+
+
+def _short(text: str, width: int = 60) -> str:
+    text = " ".join(text.split()).encode("utf-8", "replace").decode("utf-8")
+    return (text if len(text) <= width else text[: width - 1] + "…") or "(empty)"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Audit and print; return 1 when a gold fails."""
+    from simplerl.verify.audit import audit
+
+    report = audit(
+        _rows(args.data, args.split),
+        args.data,
+        policy=args.policy,
+        workers=args.workers,
+        timeout_s=args.timeout,
+        compare=not args.no_compare,
+    )
+    if args.json:
+        print(json.dumps(report.as_dict(), indent=2))
+    else:
+        print("\n".join(_table(report, args.show)))
+        print("\n  ok: every gold equals itself" if report.ok else "\n  failed: see the golds listed above")
+    return 0 if report.ok else 1

@@ -1,0 +1,109 @@
+"""Judge one answer, or a file of answers, against the gold, and explain the judgement.
+
+A file holds one JSON object per line with a gold (`gold` or `answer`) and a response (`response` or `prediction`); `-`
+reads standard input. Exit code 0: every response is correct; 1: some are not; 2: a mistake in the call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from simplerl.errors import DataError, SimpleRLError
+from simplerl.types import Verdict
+
+EXAMPLES = r"""
+  simplerl verify --gold '\frac{1}{2}' --response 'So the answer is \boxed{0.5}.'
+  simplerl verify --gold 5 --response 'The answer is 5.' --policy boxed-then-phrases-then-last-number
+  simplerl verify --file answers.jsonl --json > verdicts.jsonl
+  cat answers.jsonl | simplerl verify --file -
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--gold", help="the reference answer")
+    parser.add_argument("--response", help="the response, with its answer in a box; '-' reads standard input")
+    parser.add_argument("--file", help="JSON lines of gold and response; '-' reads standard input")
+    parser.add_argument("--policy", default="boxed", help="where the answer is looked for (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes for a file (default: %(default)s)")
+    parser.add_argument("--timeout", type=float, default=2.0, help="seconds per answer (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="one JSON object per verdict instead of text")
+
+
+def read_pairs(lines: Iterator[str], name: str) -> Iterator[tuple[str, str]]:
+    """Yield (response, gold) from JSON lines; a line that cannot be used is a `DataError` naming it."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{name}, line {number}: not JSON ({error})") from error
+        gold = row.get("gold", row.get("answer")) if isinstance(row, dict) else None
+        response = row.get("response", row.get("prediction")) if isinstance(row, dict) else None
+        if gold is None or response is None:
+            raise DataError(f"{name}, line {number}: needs gold (or answer) and response (or prediction)")
+        yield str(response), str(gold)
+
+
+def as_json(verdict: Verdict) -> str:
+    """One line of JSON for a verdict."""
+    return json.dumps(
+        {"status": verdict.status, "extracted": verdict.extracted, "rule": verdict.rule, "detail": verdict.detail}
+    )
+
+
+def _file(args: argparse.Namespace) -> int:
+    from simplerl.verify import VerifierPool
+
+    if args.file == "-":
+        lines: Iterator[str] = iter(sys.stdin)
+    elif Path(args.file).is_file():
+        lines = iter(Path(args.file).read_text(encoding="utf-8", errors="replace").splitlines())
+    else:
+        raise DataError(f"no such file: {args.file}")
+    with VerifierPool(policy=args.policy, workers=args.workers, timeout_s=args.timeout) as pool:
+        verdicts = pool.verify_many(read_pairs(lines, args.file))
+    for number, verdict in enumerate(verdicts, 1):
+        if args.json:
+            print(as_json(verdict))
+        else:
+            print(f"{number:6}  {verdict.status:11}  {verdict.rule:11}  {_printable(verdict.extracted)}")
+    counts = Counter(verdict.status for verdict in verdicts)
+    if not args.json:
+        print("total  " + (", ".join(f"{name} {count}" for name, count in counts.most_common()) or "nothing to judge"))
+    return 0 if set(counts) <= {"correct"} else 1
+
+
+def _printable(text: str | None) -> str:
+    if text is None:
+        return "–"
+    shown = " ".join(text.split()).encode("utf-8", "replace").decode("utf-8")
+    return shown if len(shown) <= 70 else shown[:69] + "…"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge and print; return 0 when everything is correct, else 1."""
+    if args.file is not None:
+        if args.gold is not None or args.response is not None:
+            raise SimpleRLError("give either --file or --gold with --response, not both")
+        return _file(args)
+    if args.gold is None or args.response is None:
+        raise SimpleRLError("give --gold and --response, or --file with JSON lines; see simplerl verify --help")
+    response = sys.stdin.read() if args.response == "-" else args.response
+    from simplerl.verify import VerifierPool
+    from simplerl.verify.explain import explain
+
+    with VerifierPool(policy=args.policy, workers=1, timeout_s=args.timeout) as pool:
+        verdict = pool.verify_many([(response, args.gold)])[0]
+    if args.json:
+        print(as_json(verdict))
+    else:
+        for name, text in explain(response, args.gold, args.policy, verdict):
+            print(f"{name:11}  {text}")
+    return 0 if verdict.correct else 1

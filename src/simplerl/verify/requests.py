@@ -1,0 +1,53 @@
+"""What travels through the pool: requests, what is running, and verdicts made from outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from simplerl.types import Verdict
+from simplerl.verify.judge import Outcome
+
+
+@dataclass(slots=True)
+class Request:
+    """One undecided pair on its way through the workers."""
+
+    key: Hashable
+    answer: str
+    gold: str
+    attempts: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Running:
+    request: Request
+    deadline: float
+    cpu_at_start: float
+
+
+def as_text(value: object) -> str:
+    """Return any input as text: bytes are decoded with replacement, None is empty."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return "" if value is None else str(value)
+
+
+def verdict_of(outcome: Outcome, answer: str) -> Verdict:
+    """Return the verdict for an outcome."""
+    status = outcome.status or ("correct" if outcome.equal else "wrong")
+    return Verdict(status=status, extracted=answer, rule=outcome.rule, detail=outcome.detail)
+
+
+NO_ANSWER = Verdict(status="no_answer", extracted=None, rule="no-answer", detail="no closed, non-empty answer found")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Key of `verify_many`'s own submissions."""
+
+    index: int

@@ -1,0 +1,118 @@
+"""Shapes: small questions about trees, and small changes to them, that comparisons need."""
+
+from __future__ import annotations
+
+from simplerl.verify.exact import exact
+from simplerl.verify.nodes import Node, is_scalar
+from simplerl.verify.relations import is_chain
+
+#: Each inequality sign → what it becomes when the sides change places.
+FLIP = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
+
+
+def plausible(value: Node, stated: Node) -> bool:
+    """Whether a stated approximation of a rational number is one at all: 6 ≈ 7 is two answers, not one."""
+    numbers = [exact(node) if is_scalar(node) else None for node in (value, stated)]
+    if numbers[0] is None or numbers[1] is None:
+        return True
+    return abs(numbers[0] - numbers[1]) <= max(map(abs, numbers)) / 50
+
+
+def flip(node: Node) -> Node | None:
+    """Return a relation read from right to left, None where that has no meaning."""
+    flipped = []
+    for operator in reversed(node.name.split()):
+        turned = FLIP.get(operator, operator if operator in ("=", "\\neq") else None)
+        if turned is None:
+            return None
+        flipped.append(turned)
+    return Node("rel", node.args[::-1], " ".join(flipped))
+
+
+def unwrap(node: Node) -> Node:
+    """Remove what only encloses: a list of one item, a percent sign around nothing else."""
+    while node.op == "list" and len(node.args) == 1:
+        node = node.args[0]
+    return node
+
+
+def without(node: Node, mark: str) -> Node:
+    while node.op == mark:
+        node = node.args[0]
+    return node
+
+
+def lift(node: Node) -> Node:
+    """Move a percent or degree sign outwards over a sign or a factor: −3° is (−3)°, 2x% is (2x)%."""
+    if node.op in ("neg", "mul") and node.args:
+        inner = lift(node.args[-1])
+        if inner.op in ("percent", "degree"):
+            return Node(inner.op, (Node(node.op, (*node.args[:-1], inner.args[0])),))
+    return node
+
+
+def difference(node: Node) -> Node:
+    return Node("add", (node.args[0], Node("neg", (node.args[1],))))
+
+
+def is_constant(node: Node) -> bool:
+    """Whether a relation holds no symbol at all: then its sides must be compared, not their proportion."""
+    return all(is_chain(side) for side in node.args)
+
+
+def same_statement(left: Node, right: Node) -> bool:
+    """Two equations between constants, such as `cos(3π/2) = 0`: true ones are all equivalent, so the sides must be
+    the same expressions, up to the spelling of rational numbers."""
+    if len(left.args) != len(right.args):
+        return False
+    for mine, theirs in zip(left.args, right.args, strict=True):
+        numbers = [node.op in ("num", "neg", "div", "add") for node in (mine, theirs)]
+        if mine != theirs and not (all(numbers) and exact(mine) is not None and exact(mine) == exact(theirs)):
+            return False
+    return True
+
+
+def subject(node: Node) -> str:
+    """The name that an inequality speaks of, empty when it is a function value or unclear."""
+    names = [side.name for side in node.args if side.op == "sym"]
+    return names[0] if len(names) == 1 else ""
+
+
+def function_and_y(first: str, second: str) -> bool:
+    """`f(x) = …` and `y = …` name the same thing."""
+    return ("y" in (first, second)) and any("(" in name for name in (first, second))
+
+
+def letters_of(node: Node) -> str | None:
+    """The letters of a bare run such as `odd`, which the reader took for a product of symbols."""
+    if node.op == "sym" and node.name.isalpha():
+        return node.name
+    if node.op == "const" and node.name in ("e", "i"):
+        return node.name
+    if node.op == "mul":
+        parts = [letters_of(part) for part in node.args]
+        return "".join(part or "" for part in parts) if all(parts) else None
+    return None
+
+
+def has_sign_choice(node: Node) -> bool:
+    return any(part.op in ("pm", "mp") for part in node.walk())
+
+
+def choose_sign(node: Node, sign: int) -> Node:
+    r"""Read `\pm` as + (sign 1) or − (sign −1) throughout, and `\mp` as the opposite."""
+    args = tuple(choose_sign(arg, sign) for arg in node.args)
+    if node.op in ("pm", "mp"):
+        positive = (sign > 0) == (node.op == "pm")
+        return Node("add", (args[0], args[1] if positive else Node("neg", (args[1],))))
+    return Node(node.op, args, node.name, node.value) if args else node
+
+
+def expand_signs(node: Node) -> Node:
+    r"""Replace each item that holds a `\pm` by its two values."""
+    if node.op not in ("list", "set") or not any(has_sign_choice(item) for item in node.args):
+        return node
+    items: list[Node] = []
+    for item in node.args:
+        items.extend([choose_sign(item, 1), choose_sign(item, -1)] if has_sign_choice(item) else [item])
+    return Node(node.op, tuple(items), node.name)

@@ -1,0 +1,101 @@
+"""`simplerl audit`: golds against themselves, rules, labels, disagreement, exit codes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+from simplerl.cli import main
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+SHAPES = {
+    "gsm8k": {"question": "2+3?", "answer": "2+3 = <<2+3=5>>5\n#### 5"},
+    "math": {"problem": "2+3?", "solution": r"It is $\boxed{5}$.", "answer": "5"},
+    "solution only": {"problem": "2+3?", "solution": r"It is $\boxed{\frac{1}{2}}$."},
+    "list": {"question": "?", "final_answer": ["$1$", "$2$"], "id": 7},
+    "float": {"problem": "?", "answer": 27.0},
+    "capital": {"Question": "?", "Answer": 145.0},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_known_shapes_of_rows(shape, tmp_path, capsys):
+    assert main(["audit", write(tmp_path / "data.jsonl", [SHAPES[shape]]), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["golds"] == 1
+    assert report["ok"]
+    assert not report["literal"]
+
+
+def test_an_empty_gold_fails_with_its_id(tmp_path, capsys):
+    rows = [{"id": "good", "gold": "1"}, {"id": "bad-row", "gold": " "}]
+    assert main(["audit", write(tmp_path / "data.jsonl", rows)]) == 1
+    shown = capsys.readouterr().out
+    assert "bad-row" in shown
+    assert "the gold is empty" in shown
+    assert "failed" in shown
+
+
+def test_a_gold_that_cannot_be_boxed_is_rejected(tmp_path, capsys):
+    assert main(["audit", write(tmp_path / "data.jsonl", [{"id": "x", "gold": r"\frac{1}{2"}]), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [finding["id"] for finding in report["rejected"]] == ["x"]
+
+
+def test_golds_that_are_not_read_are_listed_but_pass(tmp_path, capsys):
+    assert main(["audit", write(tmp_path / "data.jsonl", [{"gold": r"\foo{1} + \baz"}]), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert "only the same text" in report["literal"][0]["why"]
+
+
+def test_labels_and_disagreement_with_math_verify(tmp_path, capsys):
+    rows = [
+        {"id": "agree", "gold": "5", "prediction": r"\boxed{5}", "expected": True},
+        {"id": "mixed", "gold": "1 1/2", "prediction": r"\boxed{\frac32}", "expected": True},
+        {"id": "mislabelled", "gold": "5", "response": r"\boxed{6}", "expected": True},
+        {"id": "also", "gold": "5", "response": r"\boxed{5}", "expected": False},
+        {"id": "algebra", "gold": r"\sqrt8", "response": r"\boxed{2\sqrt2}", "expected": True},
+    ]
+    path = tmp_path / "labelled.jsonl.gz"
+    with gzip.open(path, "wt") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    assert main(["audit", str(path), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["labelled"] == 5
+    assert [finding["id"] for finding in report["false_negatives"]] == ["mislabelled"]
+    assert [finding["id"] for finding in report["false_positives"]] == ["also"]
+    assert [finding["id"] for finding in report["disagreements"]] == ["mixed"]
+    assert report["timeout_rate"] == 0
+    assert sum(rule["count"] for rule in report["rules"].values()) == 5
+    assert sum(rule["share"] for rule in report["rules"].values()) == pytest.approx(1)
+    assert main(["audit", str(path), "--no-compare"]) == 0
+    shown = capsys.readouterr().out
+    assert "false negatives 1, false positives 1" in shown
+    assert "math-verify" not in shown.replace("labelled.jsonl", "")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("nonsense\n", "line 1: not JSON"),
+        ('{"question": "?"}\n', "no gold answer among the fields question"),
+        ("3\n", "line 1"),
+    ],
+)
+def test_a_bad_file_names_the_line(tmp_path, capsys, content, message):
+    file = tmp_path / "bad.jsonl"
+    file.write_text(content)
+    assert main(["audit", str(file)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_unknown_name_is_a_message(capsys):
+    assert main(["audit", "gsm9k"]) == 2
+    assert "no file and no data set is called 'gsm9k'" in capsys.readouterr().err

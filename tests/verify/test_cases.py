@@ -1,0 +1,49 @@
+"""Case tables of our own making, one file per category: gold, answer, and whether they are the same answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from simplerl.verify import VerifierPool, equal
+
+CASES = Path(__file__).parent / "cases"
+
+
+def load(category: str) -> list[dict]:
+    return [json.loads(line) for line in (CASES / f"{category}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+CATEGORIES = sorted(path.stem for path in CASES.glob("*.jsonl"))
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with VerifierPool(workers=1, timeout_s=5) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_every_case_is_judged_as_labelled(category, pool):
+    rows = load(category)
+    verdicts = pool.verify_many((f"So it is $\\boxed{{{row['answer']}}}$.", row["gold"]) for row in rows)
+    wrong = [(row, verdict) for row, verdict in zip(rows, verdicts, strict=True) if verdict.correct != row["equal"]]
+    assert not wrong
+
+
+# The answer to a multiple-choice gold may add the option's text; the gold may not.
+@pytest.mark.parametrize("category", [name for name in CATEGORIES if name != "choice"])
+def test_judgement_is_symmetric(category, pool):
+    rows = load(category)
+    keyed = [(row["gold"], row["answer"]) for row in rows]
+    for i, (answer, gold) in enumerate(keyed):
+        pool.submit_answer(i, answer, gold)
+    wrong = [(rows[i], verdict) for i, verdict in pool.results() if verdict.correct != rows[i]["equal"]]
+    assert not wrong
+
+
+def test_equal_is_the_same_judgement_on_bare_answers():
+    assert equal(r"\frac12", "0.5")
+    assert not equal("(1,2)", "(2,1)")

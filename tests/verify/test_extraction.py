@@ -1,0 +1,92 @@
+"""Extraction: what counts as the final answer of a response, by policy."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from simplerl.errors import SimpleRLError
+from simplerl.verify import POLICIES, extract, verify
+
+LADDER = "boxed-then-phrases-then-last-number"
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        (r"so \boxed{5}", "5"),
+        (r"so \boxed {5}", "5"),
+        (r"so \fbox{5}", "5"),
+        (r"so \\boxed{5}", "5"),
+        (r"first \boxed{4}, then \boxed{5}", "5"),
+        (r"\boxed{\frac{1}{\sqrt{2}}} is it", r"\frac{1}{\sqrt{2}}"),
+        (r"\boxed{\{1,2\}}", r"\{1,2\}"),
+        (r"\boxed{\text{Answer: }\boxed{6}}", "6"),
+        (r"\boxed{5} and then \boxed{6", "5"),
+        (r"} \boxed{5}", "5"),
+        (r"{ \boxed{5}", "5"),
+        (r"\boxed{5", None),
+        (r"\boxed{}", None),
+        (r"\boxed{ \, {} }", None),
+        (r"\boxed{\text{}}", None),
+        (r"\boxed{\boxed{}}", None),
+        (r"\boxed 5", None),
+        ("5", None),
+        ("", None),
+        (r"\boxed{5\}", None),
+        (r"<think>\boxed{4}</think> \boxed{5}", "5"),
+        (r"<think>\boxed{4}</think> none", None),
+        (r"\boxed{5}<|im_end|>\boxed{6}", "5"),
+        (r"\boxed{5}<|endoftext|>Human: \boxed{6}", "5"),
+        (r"<|im_start|>assistant \boxed{5}", "5"),
+    ],
+)
+def test_boxed(response, answer):
+    assert extract(response) == answer
+
+
+@pytest.mark.parametrize(
+    ("policy", "response", "answer"),
+    [
+        (LADDER, r"\boxed{5}. The answer is 6.", "5"),
+        (LADDER, "The final answer is $6$. I hope it is correct.", "6"),
+        (LADDER, "**Final Answer: 6**", "6"),
+        (LADDER, "Answer: -3.5", "-3.5"),
+        (LADDER, "所以答案是6。", "6"),
+        (LADDER, "Hence\n\\[ x = 6 \\]", "x = 6"),
+        (LADDER, "She sold 48+24 = 72 clips altogether.", "72"),
+        (LADDER, "The total is 1,000.", "1,000"),
+        (LADDER, "I do not know.", None),
+        ("r1-tags", "<think>2+3</think><answer>5</answer>", "5"),
+        ("r1-tags", r"<answer>\boxed{5}</answer>", "5"),
+        ("r1-tags", "<answer></answer>", None),
+        ("r1-tags", "<answer>5", None),
+        ("r1-tags", r"\boxed{5}", None),
+        ("gsm8k-hashes", "16 - 3 = 13\n#### 13", "13"),
+        ("gsm8k-hashes", "#### 13\nmore text", "13"),
+        ("gsm8k-hashes", "13", None),
+        ("choice", r"\boxed{\text{(C)}}", r"\text{(C)}"),
+        ("choice", "The answer is (C).", "C"),
+        ("choice", "Therefore\nC", "C"),
+        ("choice", "Because I think so.", None),
+    ],
+)
+def test_policies(policy, response, answer):
+    assert extract(response, policy) == answer
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    "junk", ["\\boxed{", "{", "}", "\\[", "$a$ ", "12 + 34 = 46, ", "answer ", "#### ", "<answer>", "("]
+)
+def test_time_is_linear_in_the_length(policy, junk):
+    response = junk * (400_000 // len(junk))
+    start = time.perf_counter()
+    extract(response, policy)
+    assert time.perf_counter() - start < 2.0
+
+
+def test_an_unknown_policy_names_the_nearest():
+    with pytest.raises(SimpleRLError, match="boxed"):
+        verify("x", "y", policy="boxd")

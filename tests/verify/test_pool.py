@@ -1,0 +1,258 @@
+"""The pool under fault injection: workers killed, stopped and out of memory; every verdict once, and right."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from simplerl.errors import SimpleRLError
+from simplerl.verify import VerifierPool, helper
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+EASY = [(r"\boxed{5}", "5", True), (r"\boxed{6}", "5", False), (r"\boxed{0.5}", r"\frac12", True), ("none", "5", False)]
+HARD = [
+    (r"\boxed{\frac{\sqrt{3}}{3}}", r"\frac{1}{\sqrt3}", True),
+    (r"\boxed{(x+%d)^2}", r"x^2+%d", False),
+    (r"\boxed{\sqrt{%d}}", r"\sqrt{%d}+1", False),
+    (r"\boxed{2\sin(%d x)\cos(%d x)}", r"\sin(2\cdot %d x)", True),
+]
+PLEASE = r"\foo please "
+
+
+@pytest.fixture
+def pool():
+    with VerifierPool(workers=2, timeout_s=5) as pool:
+        yield pool
+
+
+@pytest.fixture
+def misbehaving(monkeypatch):
+    monkeypatch.setattr(helper, "COMMAND", (str(Path(__file__).with_name("misbehaving_worker.py")),))
+
+
+def workers_of(pool: VerifierPool) -> list[psutil.Process]:
+    if pool._helper is None or not pool._helper.alive():
+        return []
+    try:
+        return psutil.Process(pool._helper.process.pid).children()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def mixed(count: int, seed: int) -> list[tuple[str, str, bool]]:
+    rng = random.Random(seed)
+    found = []
+    for i in range(count):
+        if rng.random() < 0.01:
+            found.append((rf"\boxed{{{i}^{{9^{{9^{{9^9}}}}}}}}", rf"\sqrt{{{i + 2}}}", False))
+        elif rng.random() < 0.3:
+            response, gold, correct = rng.choice(HARD)
+            found.append((response.replace("%d", str(i + 2)), gold.replace("%d", str(i + 2)), correct))
+        else:
+            found.append(rng.choice(EASY))
+    return found
+
+
+def test_simple_answers_start_no_process():
+    with VerifierPool() as pool:
+        verdicts = pool.verify_many([(r"\boxed{1,000}", "1000"), (r"\boxed{(1,2)}", "(1, 2)"), ("", "1")])
+        assert [verdict.status for verdict in verdicts] == ["correct", "correct", "no_answer"]
+        assert pool._helper is None
+
+
+def test_verify_many_keeps_the_order_and_streams_its_input(pool):
+    seen = []
+
+    def pairs():
+        for i in range(60):
+            seen.append(i)
+            yield (rf"\boxed{{\sqrt{{{i + 2}}}}}", rf"\sqrt{{{i + 2 + i % 2}}}")
+
+    verdicts = pool.verify_many(pairs())
+    assert seen == list(range(60))
+    assert [verdict.correct for verdict in verdicts] == [i % 2 == 0 for i in range(60)]
+
+
+def test_submit_and_results_answer_every_key_once(pool):
+    rows = mixed(300, seed=1)
+    for i, (response, gold, _) in enumerate(rows):
+        pool.submit(("key", i), response, gold)
+    got = list(pool.results())
+    assert sorted(key for key, _ in got) == [("key", i) for i in range(300)]
+    assert all(verdict.correct == rows[key[1]][2] for key, verdict in got)
+    assert not list(pool.results())
+    assert pool.ready() == []
+
+
+def test_workers_killed_and_stopped_at_random_lose_nothing(pool):
+    rng = random.Random(7)
+    rows = mixed(2_000, seed=2)
+    got: dict[int, bool] = {}
+
+    def harm() -> None:
+        for worker in workers_of(pool):
+            if rng.random() < 0.5:
+                worker.send_signal(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSEGV]))
+
+    for i, (response, gold, _) in enumerate(rows):
+        pool.submit(i, response, gold)
+        if i % 100 == 50:
+            harm()
+    for i, verdict in pool.results():
+        assert i not in got
+        got[i] = verdict.correct
+        if len(got) % 150 == 0:
+            harm()
+    assert not pool.ready()
+    assert [got[i] for i in range(len(rows))] == [row[2] for row in rows]
+    assert pool.deaths > 3
+
+
+def test_a_stopped_worker_is_replaced_and_its_answer_judged():
+    with VerifierPool(workers=1, timeout_s=0.5) as pool:
+        pool.warm_up()
+        (worker,) = workers_of(pool)
+        worker.suspend()
+        (verdict,) = pool.verify_many([(r"\boxed{\frac{\sqrt3}{3}}", r"\frac{1}{\sqrt3}")])
+        assert verdict.correct
+        assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_helper_killed_is_started_again(pool):
+    pool.warm_up()
+    first = pool._helper.process.pid
+    os.kill(first, signal.SIGKILL)
+    time.sleep(0.2)
+    (verdict,) = pool.verify_many([(r"\boxed{\sqrt8}", r"2\sqrt2")])
+    assert verdict.correct
+    assert pool._helper.process.pid != first
+
+
+def test_a_worker_that_computes_too_long_is_killed_and_the_verdict_is_timeout(misbehaving):
+    with VerifierPool(workers=1, timeout_s=0.6) as pool:
+        start = time.perf_counter()
+        pool.submit_answer("hang", PLEASE + "spin", r"\sqrt2")
+        pool.submit_answer("next", r"\sqrt8", r"2\sqrt2")
+        verdicts = dict(pool.results())
+    assert verdicts["hang"].status == "timeout"
+    assert verdicts["next"].correct
+    assert pool.kills == 1
+    assert time.perf_counter() - start < 6
+
+
+def test_the_memory_limit_is_an_error_and_not_a_wrong_answer(misbehaving):
+    with VerifierPool(workers=1, timeout_s=20) as pool:
+        pool.submit_answer("fat", PLEASE + "memory", r"\sqrt2")
+        pool.submit_answer("next", r"\sqrt8", r"2\sqrt2")
+        verdicts = dict(pool.results())
+    assert verdicts["fat"].status == "error"
+    assert verdicts["fat"].rule == "limits"
+    assert verdicts["next"].correct
+
+
+def test_workers_cannot_write_connect_or_run(misbehaving):
+    with VerifierPool(workers=1) as pool:
+        for act in ("write", "connect", "run"):
+            pool.submit_answer(act, PLEASE + act, r"\sqrt2")
+        verdicts = dict(pool.results())
+    for act in ("write", "connect", "run"):
+        assert verdicts[act].status == "error"
+        assert "PermissionError" in verdicts[act].detail
+
+
+def test_an_answer_that_always_kills_its_worker_is_an_error_in_the_end(misbehaving):
+    with VerifierPool(workers=1) as pool:
+        pool.submit_answer("exit", PLEASE + "exit", r"\sqrt2")
+        pool.submit_answer("next", r"\sqrt8", r"2\sqrt2")
+        verdicts = dict(pool.results())
+    assert (verdicts["exit"].status, verdicts["exit"].rule) == ("error", "crash")
+    assert verdicts["next"].correct
+
+
+def test_close_leaves_no_process_behind():
+    pool = VerifierPool(workers=2)
+    pool.warm_up()
+    processes = [*workers_of(pool), psutil.Process(pool._helper.process.pid)]
+    assert len(processes) >= 2
+    pool.close()
+    _, alive = psutil.wait_procs(processes, timeout=3)
+    assert not alive
+
+
+def test_everything_dies_with_the_parent():
+    code = (
+        "import time; from simplerl.verify import VerifierPool; pool = VerifierPool(workers=2); pool.warm_up();"
+        "print(pool._helper.process.pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(SOURCE)}
+    )
+    helper = psutil.Process(int(parent.stdout.readline()))
+    processes = [helper, *helper.children()]
+    parent.kill()
+    parent.wait()
+    _, alive = psutil.wait_procs(processes, timeout=5)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_importing_the_verifier_is_light():
+    heavy = ("torch", "sympy", "math_verify", "mpmath")
+    code = f"import sys, simplerl.verify; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_bad_call_says_what_is_wrong():
+    with pytest.raises(SimpleRLError, match="workers"):
+        VerifierPool(workers=0)
+    with pytest.raises(SimpleRLError, match="did you mean"):
+        VerifierPool(policy="boxes")
+    pool = VerifierPool()
+    pool.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.submit(1, r"\boxed{1}", "1")
+
+
+def test_a_forked_child_gets_workers_of_its_own():
+    code = r"""
+import os
+from simplerl.verify import verify
+assert verify(r"\boxed{\sqrt8}", r"2\sqrt2").correct
+pid = os.fork()
+good = verify(r"\boxed{\sqrt{12}}", r"2\sqrt3").correct
+if not pid:
+    os._exit(0 if good else 1)
+assert os.waitpid(pid, 0)[1] == 0 and good
+"""
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(SOURCE)}, check=True, timeout=60)
+
+
+@pytest.mark.slow
+def test_ten_thousand_requests_with_bombs_and_random_kills():
+    rng = random.Random(11)
+    rows = mixed(10_000, seed=3)
+    got: dict[int, bool] = {}
+    with VerifierPool(workers=2, timeout_s=2) as pool:
+        for i, (response, gold, _) in enumerate(rows):
+            pool.submit(i, response, gold)
+            if i % 200 == 0:
+                for worker in workers_of(pool):
+                    worker.send_signal(rng.choice([signal.SIGKILL, signal.SIGSTOP]))
+        for i, verdict in pool.results():
+            assert i not in got
+            got[i] = verdict.correct
+    assert [got[i] for i in range(len(rows))] == [row[2] for row in rows]
