@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from measures import machine, report
+from measures import gemm, gpu, machine, report, score
 from measures.job import Job, Step, summary
 from measures.theirs import exact_match
 
@@ -16,15 +16,21 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "training.py"
 TINY = Job(steps=2, warmup=1, threads=0, tiny=True, trl={})
 
 
+def run_script(folder: Path, *flags: str) -> tuple[dict, str]:
+    """Run the script and return its figures and what it printed."""
+    path = folder / "figures.json"
+    command = [sys.executable, str(SCRIPT), "--tiny", *flags, "--json", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(path.read_text()), done.stdout
+
+
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory):
-    """Everything but TRL, measured at toy size by the script itself."""
-    path = tmp_path_factory.mktemp("benchmark") / "figures.json"
-    flags = ["--tiny", "--steps", "2", "--warmup", "1", "--only", "gemm", "ours", "score", "gpu", "--json", str(path)]
-    done = subprocess.run([sys.executable, str(SCRIPT), *flags], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "toy sizes" in done.stdout
-    return json.loads(path.read_text())
+    """Our step, measured at toy size by the script itself, in processes of its own."""
+    found, printed = run_script(tmp_path_factory.mktemp("benchmark"), "--steps", "2", "--warmup", "1", "--only", "ours")
+    assert "toy sizes" in printed
+    return found
 
 
 def test_figures_of_our_step_agree_with_each_other(figures):
@@ -44,21 +50,24 @@ def test_figures_of_our_step_agree_with_each_other(figures):
     assert 0 <= ours["flops_per_step"]["update"] <= 3 * ours["flops_per_step"]["rollout"]
 
 
-def test_share_of_the_gemm_rate_is_a_share(figures):
-    assert {name: sorted(rates) for name, rates in figures["gemm"]["flops_per_second"].items()}.keys() == {"fp32", "bf16"}
-    assert 0 < figures["share_of_gemm"]["step"] < 1
+def test_our_step_reaches_a_share_of_the_gemm_rate(figures):
+    rates = gemm.measure(TINY)["flops_per_second"]
+    assert set(rates) == {"fp32", "bf16"}
+    assert all(rate > 1e8 for by_shape in rates.values() for rate in by_shape.values())
+    assert 0 < report.shares(figures["ours"], rates)["step"] < 1
 
 
-def test_scoring_stays_below_its_bound(figures):
-    score = figures["score"]
-    assert score["full_logits_gb"] == pytest.approx(256 * 2048 * 4 / 1e9)
-    assert -0.05 < score["beyond_gb"] < 0.3
-    assert score["forward_seconds"] > 0
-    assert score["backward_seconds"] > 0
+def test_scoring_stays_below_its_bound():
+    found = score.measure(TINY)
+    assert found["full_logits_gb"] == pytest.approx(256 * 2048 * 4 / 1e9)
+    assert -0.05 < found["beyond_gb"] < 0.3
+    assert found["forward_seconds"] > 0
+    assert found["backward_seconds"] > 0
 
 
-def test_the_gpu_path_runs_at_toy_size_anywhere(figures):
-    rollout, update = figures["gpu"]["rollout"], figures["gpu"]["update"]
+def test_the_gpu_path_runs_at_toy_size_anywhere():
+    found = gpu.measure(TINY)
+    rollout, update = found["rollout"], found["update"]
     assert rollout["tokens"] == 4 * 8, "no token may end a response"
     assert update["tokens"] == 4 * (8 + 8)
     assert update["tokens_per_second"] == pytest.approx(update["tokens"] / update["seconds"])
@@ -66,25 +75,18 @@ def test_the_gpu_path_runs_at_toy_size_anywhere(figures):
 
 @pytest.mark.skipif(importlib.util.find_spec("trl") is not None, reason="TRL is installed")
 def test_without_trl_it_says_what_to_install(tmp_path):
-    path = tmp_path / "figures.json"
-    flags = ["--tiny", "--steps", "1", "--only", "trl", "--json", str(path)]
-    done = subprocess.run([sys.executable, str(SCRIPT), *flags], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "pip install 'simplerl[benchmark]'" in done.stdout
-    assert "simplerl[benchmark]" in json.loads(path.read_text())["trl"]["missing"]
+    found, printed = run_script(tmp_path, "--only", "trl")
+    assert "pip install 'simplerl[benchmark]'" in printed
+    assert "simplerl[benchmark]" in found["trl"]["missing"]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="needs the extra `benchmark`")
 def test_trl_does_the_same_job(tmp_path):
-    path = tmp_path / "figures.json"
-    flags = ["--tiny", "--steps", "6", "--only", "trl", "ours", "--json", str(path)]
-    done = subprocess.run([sys.executable, str(SCRIPT), *flags], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    figures = json.loads(path.read_text())
-    assert figures["trl"]["responses_per_step"] == figures["ours"]["responses_per_step"]
+    found, _ = run_script(tmp_path, "--steps", "6", "--only", "trl", "ours")
+    assert found["trl"]["responses_per_step"] == found["ours"]["responses_per_step"]
     # 96 responses each, of lengths that scatter about as much as they are long.
-    assert 0.6 < figures["ratios"]["response_length"] < 1.6
+    assert 0.6 < found["ratios"]["response_length"] < 1.6
 
 
 def test_summary_takes_medians_after_the_warmup():
