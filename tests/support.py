@@ -28,6 +28,9 @@ from simplerl.train.loop import Outcome, train
 from simplerl.train.resolve import resolve
 from simplerl.types import Completion, Problem, Trajectory, TrajectoryGroup, Verdict
 
+#: Qwen2 tokenizers insist on this name for their end token.
+END = "<|endoftext|>"
+
 #: Where the package that is being tested lies, and the repository around it.
 SOURCE = Path(simplerl.__file__).parent
 ROOT = Path(__file__).parent.parent
@@ -50,13 +53,13 @@ SMALL = {
 
 
 def make_tokenizer(size: int) -> PreTrainedTokenizerFast:
-    """Return a tokenizer of `size` tokens: `<end>`, `<pad>`, then single characters."""
+    """Return a tokenizer of `size` tokens: the end, `<pad>`, then single characters."""
     characters = (string.ascii_letters + string.digits + string.punctuation + " \n")[: size - 2]
-    vocabulary = {"<end>": 0, "<pad>": 1, **{character: i + 2 for i, character in enumerate(characters)}}
+    vocabulary = {END: 0, "<pad>": 1, **{character: i + 2 for i, character in enumerate(characters)}}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<pad>")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token="<pad>")
 
 
 _SHAPE = {

@@ -18,7 +18,7 @@ from simplerl.errors import ModelError
 from simplerl.models.load import Policy
 from simplerl.models.score import Head
 from simplerl.rollout.backend import Request, Sampling
-from simplerl.rollout.text import cut, tail_holds_stop
+from simplerl.rollout.text import cut, special_stops, tail_holds_stop
 from simplerl.types import Completion, StopReason
 
 #: Rows leave the batch when at least this share of them has finished: each departure copies the cache of the rest.
@@ -105,6 +105,7 @@ class NativeBackend:
         self.head = Head(self.model)
         self.max_rows, self.prefill_tokens = max_rows, prefill_tokens
         self.version = 0
+        self._special_stops: frozenset[int] = frozenset()
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Copy weights by name (those that are shared already are left alone)."""
@@ -131,6 +132,7 @@ class NativeBackend:
                 f"the context of {self.policy.name} ({self.policy.context_length} tokens)"
             )
         self.model.eval()
+        self._special_stops = special_stops(self.policy.tokenizer, sampling.stop)
         order = sorted(
             range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids.tobytes(), i)
         )
@@ -228,7 +230,7 @@ class NativeBackend:
         """Return why a response has just ended, if it has."""
         if row.tokens[-1] in self.policy.stop_ids:
             return "eos"
-        if sampling.stop and tail_holds_stop(self.policy.tokenizer, row.tokens, sampling.stop):
+        if row.tokens[-1] in self._special_stops or tail_holds_stop(self.policy.tokenizer, row.tokens, sampling.stop):
             return "stop"
         return None
 
