@@ -116,10 +116,15 @@ class RunDirectory:
         """Write a checkpoint in one step, then remove the oldest beyond `keep` (0: none)."""
         path = self.checkpoint(step)
         write_directory(path, fill)
-        if keep:
-            for old in self.checkpoint_steps()[:-keep]:
-                shutil.rmtree(self.checkpoint(old), ignore_errors=True)
+        self.prune(keep)
         return path
+
+    def prune(self, keep: int) -> None:
+        """Remove the oldest checkpoints beyond `keep` (0: none). Hidden first, so that no half of one can be seen."""
+        for old in self.checkpoint_steps()[:-keep] if keep else []:
+            path = self.checkpoint(old)
+            hidden = path.rename(path.with_name(f".{path.name}.partial"))
+            shutil.rmtree(hidden, ignore_errors=True)
 
     def checkpoint(self, step: int) -> Path:
         """Return the directory of the checkpoint after a step."""

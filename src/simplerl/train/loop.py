@@ -206,6 +206,7 @@ def _resume(run: RunDirectory, config: Config, listener: Listener) -> int:
         )
     start = run.newest_whole_checkpoint(listener.say)
     run.rewind(start)
+    run.prune(config.checkpoint.keep)
     lines = len(read_metrics(run.path))
     if lines != start + 1 and start:
         raise RunError(
