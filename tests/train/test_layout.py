@@ -64,10 +64,14 @@ def learn(
     return gradients, learner.step(batch, 0)
 
 
-def assert_same(found: Gradients, wanted: Gradients, tolerance: float = 2e-5) -> None:
-    """Assert that gradients agree up to the rounding of fp32, relative to the largest of them."""
+def assert_same(found: Gradients, wanted: Gradients) -> None:
+    """Assert that gradients agree up to the rounding of fp32, relative to the largest of them.
+
+    A second update starts from weights that rounding has moved apart already, so it is allowed ten times as much.
+    """
     assert len(found) == len(wanted) > 0
-    for one, other in zip(found, wanted, strict=True):
+    for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
+        tolerance = 1e-5 if number == 0 else 1e-4
         assert one.keys() == other.keys()
         largest = max(values.abs().max().item() for values in other.values())
         assert largest > 1e-4, "no gradient to compare"
@@ -151,7 +155,12 @@ def test_undecided_responses_do_not_take_part(case: str, tiny: Callable[[str], P
     """Their reward is NaN: the gradient is that of the batch without them, and nothing becomes NaN."""
     groups = random_groups(problems=3)
     lost = trajectory(prompt=groups[0].trajectories[0].prompt_ids, response=[9] * 5, verdict=TIMED_OUT)
-    with_lost = [group(*members.trajectories, dataclasses.replace(lost, prompt_ids=members.trajectories[0].prompt_ids), id=f"p{i}") for i, members in enumerate(groups)]
+    with_lost = [
+        group(
+            *members.trajectories, dataclasses.replace(lost, prompt_ids=members.trajectories[0].prompt_ids), id=f"p{i}"
+        )
+        for i, members in enumerate(groups)
+    ]
     only_lost = group(lost, lost, id="all-lost")
     wanted, _ = learn(tiny("llama"), CASES[case], build_batch(groups))
     found, learned = learn(tiny("llama"), CASES[case], build_batch([*with_lost, only_lost]), tokens=30)

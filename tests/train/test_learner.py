@@ -50,9 +50,9 @@ def plain_step(model, reference, batch: Batch, prompts_per_update: int) -> dict[
         found.append(
             {
                 "policy/loss": float(loss.detach()),
-                "policy/kl": float(kl_BT[mask_BT].mean()),
-                "policy/entropy": float(entropy_BT[mask_BT].mean()),
-                "policy/ratio": float(ratio_BT[mask_BT].mean()),
+                "policy/kl": float(kl_BT[mask_BT].detach().mean()),
+                "policy/entropy": float(entropy_BT[mask_BT].detach().mean()),
+                "policy/ratio": float(ratio_BT[mask_BT].detach().mean()),
                 "policy/clip_fraction": float((gain_BT > held_BT)[mask_BT].float().mean()),
                 "optimizer/grad_norm": float(norm),
             }
