@@ -29,8 +29,10 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
-def read_recipe(name: str) -> dict[str, Any]:
+def read_recipe(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the table of a shipped recipe or of a TOML file; `extends` names the recipe it builds on."""
+    if name in extending:
+        raise ConfigError(f"recipe {name} extends itself: {' → '.join([*extending, name])}")
     path = RECIPES / f"{name}.toml"
     if not path.is_file():
         path = Path(name)
@@ -42,7 +44,9 @@ def read_recipe(name: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     base = table.pop("extends", None)
     table.pop("about", None)
-    return merge(read_recipe(base), table) if base else table
+    if base is not None and not isinstance(base, str):
+        raise ConfigError(f"{path}: extends must be the name of a recipe, got {base!r}")
+    return merge(read_recipe(base, (*extending, name)), table) if base else table
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
