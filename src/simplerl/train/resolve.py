@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import tomllib
 import typing
@@ -125,6 +126,8 @@ def build(cls: type, table: Mapping[str, Any], path: str = "") -> Any:
                 values[key] = pydantic.TypeAdapter(annotation).validate_python(_value(raw, annotation))
             except pydantic.ValidationError as error:
                 raise ConfigError(f"{dotted} = {raw!r}: {error.errors()[0]['msg']}") from error
+            if isinstance(values[key], float) and not math.isfinite(values[key]):
+                raise ConfigError(f"{dotted} = {raw!r}: must be a finite number")
     try:
         return cls(**values)
     except TypeError as error:
