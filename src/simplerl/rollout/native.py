@@ -77,7 +77,8 @@ def draw(logits_RV: torch.Tensor, uniform_R: torch.Tensor, sampling: Sampling) -
     logprobs_RV = truncate(logprobs_RV, top_k=sampling.top_k, top_p=sampling.top_p)
     cumulative_RV = logprobs_RV.double().exp().cumsum(-1)
     target_R1 = uniform_R.double()[:, None] * cumulative_RV[:, -1:]
-    token_R = torch.searchsorted(cumulative_RV, target_R1, right=True).squeeze(-1)
+    # Logits that are not numbers lead past the end; their log-probability tells.
+    token_R = torch.searchsorted(cumulative_RV, target_R1, right=True).squeeze(-1).clamp_(max=logits_RV.shape[-1] - 1)
     return token_R, logprobs_RV.gather(-1, token_R[:, None]).squeeze(-1)
 
 
@@ -198,6 +199,11 @@ class NativeBackend:
             for place, (row, token, logprob) in enumerate(zip(rows, token_R.tolist(), logprob_R.tolist(), strict=True)):
                 if row.done:
                     continue
+                if logprob != logprob:
+                    raise ModelError(
+                        f"{self.policy.name} gives probabilities that are not numbers: training has diverged, or the "
+                        "weights are damaged. Lower --optimizer.lr and start from an earlier checkpoint"
+                    )
                 row.tokens.append(token)
                 row.logprobs.append(logprob)
                 reason = self._ending(row, sampling)
