@@ -420,3 +420,12 @@ def test_requests_do_not_touch_the_global_generator(tiny: Callable[[str], Policy
     torch.manual_seed(1)
     answers(NativeBackend(policy), requests_of(prompts_of(policy)), Sampling(max_new_tokens=8))
     assert torch.equal(torch.rand(1), wanted)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_diverged_model_is_reported(value: float, tiny: Callable[[str], Policy]) -> None:
+    policy = tiny()
+    with torch.no_grad():
+        policy.model.get_output_embeddings().weight.mul_(value)
+    with pytest.raises(ModelError, match="diverged"):
+        answers(NativeBackend(policy), requests_of(prompts_of(policy)), Sampling(max_new_tokens=4))
