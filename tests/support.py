@@ -192,13 +192,19 @@ def group(*members: Trajectory, id: str = "p", level: str = "1") -> TrajectoryGr
 
 
 def random_groups(
-    *, problems: int = 4, samples: int = 4, vocabulary: int = 64, seed: int = 0, longest: int = 12
+    *,
+    problems: int = 4,
+    samples: int = 4,
+    vocabulary: int = 64,
+    seed: int = 0,
+    longest: int = 12,
+    prompts: tuple[int, int] = (2, 7),
 ) -> list[TrajectoryGroup]:
     """Return groups of random tokens, lengths, log-probabilities and verdicts (some truncated, none undecided)."""
     rng = np.random.default_rng(seed)
     groups = []
     for p in range(problems):
-        prompt = rng.integers(2, vocabulary, rng.integers(2, 7))
+        prompt = rng.integers(2, vocabulary, rng.integers(*prompts))
         members = []
         for _ in range(samples):
             length = int(rng.integers(1, longest + 1))

@@ -168,7 +168,10 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
         ["prompts_per_step = 2", "only 1"],
     ),
     "everything held out": (lambda p: ["--data", rows(p / "d.jsonl", *GOOD_ROWS), *ALL], ["holdout", "20"]),
-    "all prompts too long": (lambda p: ["--sampling.max-prompt-tokens", "3"], ["all", "prompts", "max_prompt_tokens = 3"]),
+    "all prompts too long": (
+        lambda p: ["--sampling.max-prompt-tokens", "3"],
+        ["all", "prompts", "max_prompt_tokens = 3"],
+    ),
     "all held-out prompts too long": (
         lambda p: ["--evaluation.data", rows(p / "d.jsonl", {"question": "a" * 5000, "answer": "1"})],
         ["held-out", "longer than"],
@@ -217,7 +220,10 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
     "unknown schedule": (lambda p: ["--optimizer.schedule", "step"], ["optimizer.schedule", "cosine"]),
     "momentum of one": (lambda p: ["--optimizer.beta1", "1"], ["optimizer.beta1", "1"]),
     "no checkpoints": (lambda p: ["--checkpoint.every", "0"], ["checkpoint.every", "positive"]),
-    "response longer than the context": (lambda p: ["--sampling.max-new-tokens", "5000"], ["max_new_tokens = 5000", "context"]),
+    "response longer than the context": (
+        lambda p: ["--sampling.max-new-tokens", "5000"],
+        ["max_new_tokens = 5000", "context"],
+    ),
     "no such device": (lambda p: ["--learner.device", "abacus"], ["learner.device", "'abacus'"]),
     "unknown precision": (lambda p: ["--learner.precision", "fp8"], ["learner.precision", "bf16"]),
     "unknown attention": (lambda p: ["--learner.attention", "flesh"], ["attention", "eager"]),
@@ -273,7 +279,7 @@ def test_mended_command_may_use_the_same_directory(mistake: list[str], tmp_path:
     """A mistake takes no name: the right command goes where the wrong one would have gone."""
     base = arguments({**SMALL, "steps": 1, "output_dir": str(tmp_path / "run")})
     assert run_main(capsys, "train", *base, *mistake)[0] == 2
-    code, out, error = run_main(capsys, "train", *base)
+    code, _, error = run_main(capsys, "train", *base)
     assert code == 0, error
     assert (tmp_path / "run" / "summary.json").exists()
 
@@ -302,7 +308,9 @@ def test_long_prompts_are_left_out_counted_and_named(tmp_path: Path, capsys) -> 
     long = [{"question": "word " * 300 + str(i), "answer": "1"} for i in range(7)]
     data = rows(tmp_path / "d.jsonl", *GOOD_ROWS, *long)
     table = deep(SMALL, {"steps": 1, "evaluation": {"holdout": 4}, "sampling": {"max_prompt_tokens": 100}})
-    code, out, error = run_main(capsys, "train", *arguments({**table, "dataset": {}, "data": data, "output_dir": str(tmp_path / "run")}))
+    code, out, error = run_main(
+        capsys, "train", *arguments({**table, "dataset": {}, "data": data, "output_dir": str(tmp_path / "run")})
+    )
     assert code == 0, error
     environment_file = json.loads((tmp_path / "run" / "environment.json").read_text())
     left_out = environment_file["sessions"][0]["data"]["left_out_too_long"]
@@ -329,7 +337,14 @@ def test_knobs_of_memory_may_be_turned_on_resume(tmp_path: Path, capsys) -> None
     """What the out-of-memory message asks for must be allowed: it changes nothing that is learned."""
     path = tmp_path / "run"
     run_small(path, {"steps": 1})
-    knobs = ["--learner.tokens-per-microbatch", "64", "--rollout.max-rows", "4", "--learner.gradient-checkpointing", "true"]
+    knobs = [
+        "--learner.tokens-per-microbatch",
+        "64",
+        "--rollout.max-rows",
+        "4",
+        "--learner.gradient-checkpointing",
+        "true",
+    ]
     code, _, error = run_main(capsys, "train", "--output-dir", str(path), "--resume", "--steps", "2", *knobs)
     assert code == 0, error
 
@@ -359,7 +374,7 @@ def test_nothing_secret_is_recorded(tmp_path: Path, capsys, monkeypatch) -> None
 
 
 def test_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    """A limit on the size of files stands for the full disk: weights fit, then nothing that is larger than the limit."""
+    """A limit on the size of files stands for the full disk: from the second checkpoint on, the weights do not fit."""
     import subprocess
     import sys
 

@@ -39,7 +39,10 @@ DOORS: dict[str, set[str]] = {
     "matplotlib": {"analysis/plots.py"},
     "filelock": {"runs/directory.py"},
     "flash_attn": {"models/load.py"},
-    **{name: set() for name in ("wandb", "tensorboard", "trackio", "mlflow", "vllm", "ray", "gradio", "trl", "deepspeed")},
+    **{
+        name: set()
+        for name in ("wandb", "tensorboard", "trackio", "mlflow", "vllm", "ray", "gradio", "trl", "deepspeed")
+    },
 }
 
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -129,10 +132,7 @@ def loaded_by(module: Path) -> Iterator[str]:
 @pytest.mark.parametrize("package", DOORS)
 def test_heavy_packages_have_one_door(package: str) -> None:
     found = {
-        name_of(module)
-        for module in MODULES
-        for _, imported in imports_of(module)
-        if imported.split(".")[0] == package
+        name_of(module) for module in MODULES for _, imported in imports_of(module) if imported.split(".")[0] == package
     }
     assert found == DOORS[package]
 
@@ -143,9 +143,13 @@ def test_only_declared_packages_are_imported() -> None:
     from support import ROOT
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = [*project["dependencies"], *(name for extra in project["optional-dependencies"].values() for name in extra)]
+    declared = [
+        *project["dependencies"],
+        *(name for extra in project["optional-dependencies"].values() for name in extra),
+    ]
     names = {
-        spec.split("[")[0].split(">")[0].split("<")[0].split("=")[0].strip().replace("-", "_").lower() for spec in declared
+        spec.split("[")[0].split(">")[0].split("<")[0].split("=")[0].strip().replace("-", "_").lower()
+        for spec in declared
     }
     allowed = names | {"simplerl", "flash_attn", "__future__"} | set(sys.stdlib_module_names)
     for module in MODULES:
