@@ -45,7 +45,10 @@ def test_figures_of_our_step_agree_with_each_other(figures):
 
 
 def test_share_of_the_gemm_rate_is_a_share(figures):
-    assert {name: sorted(rates) for name, rates in figures["gemm"]["flops_per_second"].items()}.keys() == {"fp32", "bf16"}
+    assert {name: sorted(rates) for name, rates in figures["gemm"]["flops_per_second"].items()}.keys() == {
+        "fp32",
+        "bf16",
+    }
     assert 0 < figures["share_of_gemm"]["step"] < 1
 
 

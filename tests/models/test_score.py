@@ -26,9 +26,8 @@ def batch() -> Batch:
     return build_batch(random_groups(problems=3, samples=3, longest=20))
 
 
-def scores(scorer: Scorer, batch: Batch, *, shared: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    group_B = batch.group_B if shared else None
-    return scorer(batch.tokens_BT, batch.mask_BT, batch.lengths_B, batch.prompt_lengths_B, group_B)
+def scores(scorer: Scorer, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    return scorer(batch.tokens_BT, batch.mask_BT, batch.lengths_B)
 
 
 def gradients(model: torch.nn.Module, loss: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -109,35 +108,11 @@ def test_packed_rows_score_as_padded_ones(name: str, policy_of, batch: Batch) ->
     assert_same_gradients(gradients(model, found[0].sum() + found[1].sum()), whole)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_shared_prompts_score_as_repeated_ones(name: str, policy_of) -> None:
-    """A prompt goes through once for its samples; the gradient reaches it through all of them.
-
-    Some prompts are longer than the windows of the models that have one.
-    """
-    model = policy_of(name).model
-    batch = build_batch(random_groups(problems=4, samples=3, longest=14, prompts=(2, 40)))
-    wanted = scores(Scorer(model), batch)
-    whole = gradients(model, wanted[0].sum() + wanted[1].sum())
-    found = scores(Scorer(model), batch, shared=True)
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
-    assert_same_gradients(gradients(model, found[0].sum() + found[1].sum()), whole)
-
-
-def test_sharing_is_for_where_it_saves_something_and_can_be_done(tiny, batch: Batch) -> None:
-    scorer = Scorer(tiny("llama").model)
-    assert scorer.shares(batch.lengths_B, batch.prompt_lengths_B, batch.group_B)
-    alone_B = torch.arange(len(batch.lengths_B))
-    assert not scorer.shares(batch.lengths_B, batch.prompt_lengths_B, alone_B), "nothing to share"
-    scorer.model.train()
-    assert not scorer.shares(batch.lengths_B, batch.prompt_lengths_B, batch.group_B), "checkpointing keeps no cache"
-
-
 def test_loss_mask_may_have_holes(tiny, batch: Batch) -> None:
     model = tiny("llama").model
     mask_BT = batch.mask_BT & (torch.rand(batch.mask_BT.shape) < 0.5)
     wanted = full_scores(model, batch.tokens_BT, mask_BT)
-    found = Scorer(model)(batch.tokens_BT, mask_BT, batch.lengths_B, batch.prompt_lengths_B)
+    found = Scorer(model)(batch.tokens_BT, mask_BT, batch.lengths_B)
     torch.testing.assert_close(found[0], wanted[0], rtol=1e-4, atol=1e-4)
     assert (found[0][~mask_BT] == 0).all()
     assert (found[1][~mask_BT] == 0).all()

@@ -107,7 +107,7 @@ LAYOUTS: dict[str, Callable[[Batch], tuple[Batch, int]]] = {
 
 @pytest.fixture(params=["long-prompts", "long-responses"])
 def batch(request: pytest.FixtureRequest) -> Batch:
-    """Two shapes of batch: a learner may compute the prompts of a group once, where that is worth it."""
+    """Two shapes of batch: where prompts are most of the tokens, and where responses are."""
     return build_batch(random_groups(longest={"long-prompts": 6, "long-responses": 40}[request.param]))
 
 

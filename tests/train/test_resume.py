@@ -271,11 +271,8 @@ def test_second_process_at_the_same_time_is_refused(tmp_path: Path, capsys) -> N
 
     path = tmp_path / "run"
     run_small(path, {"steps": 1})
-    holder = RunDirectory.open(path, resume=True)
-    try:
+    with RunDirectory(path):
         code, _, error = run_main(capsys, "train", "--output-dir", str(path), "--resume")
-    finally:
-        holder.close()
     assert code == 2
     assert "another process" in error
 
