@@ -22,6 +22,8 @@ class Row:
 
 def read_rows(path: Path) -> Iterator[Row]:
     """Yield the rows of a .jsonl, .json (one list) or .parquet file. Raises DataError naming file and line."""
+    if path.is_dir():
+        raise DataError(f"data file {path} is a directory; give one of the files in it")
     if not path.is_file():
         raise DataError(f"data file {path} does not exist")
     readers = {".jsonl": _read_jsonl, ".json": _read_json, ".parquet": _read_parquet}
@@ -44,7 +46,7 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
                 continue
             try:
                 value = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:  # Also an integer of more digits than Python reads.
                 raise DataError(f"{place}: not valid JSON: {error}") from error
             yield _record(value, place)
 
@@ -52,7 +54,7 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
 def _read_json(path: Path) -> Iterator[Row]:
     try:
         values = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(values, list):
         raise DataError(f"{path}: must be one list of objects, got {type(values).__name__}; use .jsonl for lines")

@@ -50,7 +50,10 @@ def resolve(name: str) -> Template:
         raise ConfigError(
             f"unknown template {name!r}; {nearest(name, TEMPLATES)} A file with {PLACE} in its text works too."
         )
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"template file {name} cannot be read as UTF-8 text: {error}") from error
     if text.count(PLACE) != 1:
         raise ConfigError(f"template file {name}: {PLACE} must stand in it exactly once, found {text.count(PLACE)}")
     return Template(text)

@@ -1,6 +1,8 @@
 """Checkpoints: a loadable Hugging Face directory plus, in `trainer/`, what an exact resume needs. No pickle."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,9 @@ def save(
     state: dict[str, Any],
 ) -> None:
     """Write fp32 weights, tokenizer, optimizer moments (safetensors) and the trainer's state (JSON)."""
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    with _disk_errors():
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
     trainer = directory / TRAINER
     trainer.mkdir()
     tensors, scalars = {}, {}
@@ -31,8 +34,20 @@ def save(
                 tensors[f"{index}.{name}"] = value.detach().cpu().contiguous().clone()
             else:
                 scalars[f"{index}.{name}"] = value
-    safetensors.torch.save_file(tensors, trainer / "optimizer.safetensors")
+    with _disk_errors():
+        safetensors.torch.save_file(tensors, trainer / "optimizer.safetensors")
     (trainer / "state.json").write_text(json.dumps({**state, "optimizer": scalars}, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Turn what safetensors and tokenizers raise for a full disk into the OSError that it is."""
+    try:
+        yield
+    except Exception as error:
+        if "(os error" not in str(error):
+            raise
+        raise OSError(str(error)) from error
 
 
 def load_state(directory: Path) -> dict[str, Any]:

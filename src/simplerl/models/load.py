@@ -93,7 +93,7 @@ def load(name: str, *, device: str | torch.device = "cpu", attention: str = "aut
             trust_remote_code=False,
             use_safetensors=True,
         )
-    except (OSError, ValueError, ImportError, KeyError, TypeError, RuntimeError) as error:
+    except Exception as error:  # Transformers, tokenizers and safetensors each raise their own kinds for a bad file.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
             f"cannot load model {name!r} from {source}: {reason}\n"

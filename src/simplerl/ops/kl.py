@@ -17,5 +17,6 @@ KL_ESTIMATORS = {
     "k1": lambda d: -d,
     "abs": lambda d: d.abs(),
     "k2": lambda d: 0.5 * d.square(),
-    "k3": lambda d: (torch.expm1(d) - d).clamp(-10, 10),
+    # The clamp has long cut in at d = 20; beyond d = 88 an infinite exponential would make its gradient NaN.
+    "k3": lambda d: (torch.expm1(d.clamp(max=20)) - d).clamp(-10, 10),
 }

@@ -18,7 +18,7 @@ from simplerl.errors import ModelError
 from simplerl.models.load import Policy
 from simplerl.models.score import Head
 from simplerl.rollout.backend import Request, Sampling
-from simplerl.rollout.text import cut, tail_holds_stop
+from simplerl.rollout.text import cut, special_stops, tail_holds_stop
 from simplerl.types import Completion, StopReason
 
 #: Rows leave the batch when at least this share of them has finished: each departure copies the cache of the rest.
@@ -77,7 +77,8 @@ def draw(logits_RV: torch.Tensor, uniform_R: torch.Tensor, sampling: Sampling) -
     logprobs_RV = truncate(logprobs_RV, top_k=sampling.top_k, top_p=sampling.top_p)
     cumulative_RV = logprobs_RV.double().exp().cumsum(-1)
     target_R1 = uniform_R.double()[:, None] * cumulative_RV[:, -1:]
-    token_R = torch.searchsorted(cumulative_RV, target_R1, right=True).squeeze(-1)
+    # Logits that are not numbers lead past the end; their log-probability tells.
+    token_R = torch.searchsorted(cumulative_RV, target_R1, right=True).squeeze(-1).clamp_(max=logits_RV.shape[-1] - 1)
     return token_R, logprobs_RV.gather(-1, token_R[:, None]).squeeze(-1)
 
 
@@ -105,6 +106,7 @@ class NativeBackend:
         self.head = Head(self.model)
         self.max_rows, self.prefill_tokens = max_rows, prefill_tokens
         self.version = 0
+        self._special_stops: frozenset[int] = frozenset()
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Copy weights by name (those that are shared already are left alone)."""
@@ -131,6 +133,7 @@ class NativeBackend:
                 f"the context of {self.policy.name} ({self.policy.context_length} tokens)"
             )
         self.model.eval()
+        self._special_stops = special_stops(self.policy.tokenizer, sampling.stop)
         order = sorted(
             range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids.tobytes(), i)
         )
@@ -196,6 +199,11 @@ class NativeBackend:
             for place, (row, token, logprob) in enumerate(zip(rows, token_R.tolist(), logprob_R.tolist(), strict=True)):
                 if row.done:
                     continue
+                if logprob != logprob:
+                    raise ModelError(
+                        f"{self.policy.name} gives probabilities that are not numbers: training has diverged, or the "
+                        "weights are damaged. Lower --optimizer.lr and start from an earlier checkpoint"
+                    )
                 row.tokens.append(token)
                 row.logprobs.append(logprob)
                 reason = self._ending(row, sampling)
@@ -228,7 +236,7 @@ class NativeBackend:
         """Return why a response has just ended, if it has."""
         if row.tokens[-1] in self.policy.stop_ids:
             return "eos"
-        if sampling.stop and tail_holds_stop(self.policy.tokenizer, row.tokens, sampling.stop):
+        if row.tokens[-1] in self._special_stops or tail_holds_stop(self.policy.tokenizer, row.tokens, sampling.stop):
             return "stop"
         return None
 

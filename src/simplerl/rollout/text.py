@@ -10,8 +10,16 @@ def decode(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
     return tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
+def special_stops(tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]) -> frozenset[int]:
+    """Return the ids of stop strings that are special tokens (`<|im_end|>`): decoded text never shows those."""
+    special = {str(token): index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return frozenset(special[text] for text in stop if text in special)
+
+
 def tail_holds_stop(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], stop: Sequence[str]) -> bool:
     """Return whether a stop string stands in the last tokens. Looks no further back than the longest could reach."""
+    if not stop:
+        return False
     reach = max(len(text.encode()) for text in stop) + 4
     tail = decode(tokenizer, token_ids[-reach:])
     return any(text in tail for text in stop)

@@ -26,6 +26,9 @@ from simplerl.runs.glossary import METRICS
 from simplerl.runs.trajectories import write_trajectories
 from simplerl.types import TrajectoryGroup
 
+#: What a run that never came as far as its configuration leaves behind: its name is still free.
+_EMPTY_LAYOUT = frozenset({".lock", "trajectories", "evaluations", "checkpoints", ".config.json.partial"})
+
 
 class RunDirectory:
     """A run that is being written. One process at a time holds its lock."""
@@ -44,7 +47,7 @@ class RunDirectory:
             raise RunError(
                 f"{path} already holds a run. Continue it with --resume, or choose another name with --output-dir"
             )
-        if path.exists() and not exists and any(entry.name != ".lock" for entry in path.iterdir()):
+        if path.is_dir() and not exists and any(entry.name not in _EMPTY_LAYOUT for entry in path.rglob("*")):
             raise RunError(f"{path} is not empty and holds no run; choose another --output-dir")
         if resume and not exists:
             raise RunError(f"{path} holds no run to resume; leave out --resume to start one, or mend --output-dir")
@@ -113,10 +116,15 @@ class RunDirectory:
         """Write a checkpoint in one step, then remove the oldest beyond `keep` (0: none)."""
         path = self.checkpoint(step)
         write_directory(path, fill)
-        if keep:
-            for old in self.checkpoint_steps()[:-keep]:
-                shutil.rmtree(self.checkpoint(old), ignore_errors=True)
+        self.prune(keep)
         return path
+
+    def prune(self, keep: int) -> None:
+        """Remove the oldest checkpoints beyond `keep` (0: none). Hidden first, so that no half of one can be seen."""
+        for old in self.checkpoint_steps()[:-keep] if keep else []:
+            path = self.checkpoint(old)
+            hidden = path.rename(path.with_name(f".{path.name}.partial"))
+            shutil.rmtree(hidden, ignore_errors=True)
 
     def checkpoint(self, step: int) -> Path:
         """Return the directory of the checkpoint after a step."""

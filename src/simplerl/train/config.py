@@ -164,6 +164,8 @@ class EvaluationConfig:
         for name in ("every", "size", "temperature"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"evaluation.{name} must not be negative, got {getattr(self, name)}")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"evaluation.top_p must be in (0, 1], got {self.top_p}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from transformers import PreTrainedModel
 
 from simplerl.algorithms import Algorithm
 from simplerl.models.load import Policy
@@ -54,7 +55,9 @@ class Learner:
         precision: str,
         temperature: float,
         steps: int,
+        reference: PreTrainedModel | None = None,
     ):
+        """`reference` is the starting model where `policy` is no longer that (a resumed run); None: it still is."""
         self.policy, self.algorithm, self.config, self.optimization = policy, algorithm, learner, optimizer
         self.device = next(policy.model.parameters()).device
         self.tokens = learner.tokens_per_microbatch or (4096 if self.device.type == "cpu" else 16384)
@@ -62,7 +65,7 @@ class Learner:
         self.scorer = Scorer(policy.model, temperature=temperature, precision=precision)
         self.reference = None
         if algorithm.needs_reference:
-            frozen = copy.deepcopy(policy.model).requires_grad_(False).eval()
+            frozen = (reference or copy.deepcopy(policy.model)).requires_grad_(False).eval()
             self.reference = Scorer(frozen, temperature=temperature, precision=precision)
         if learner.gradient_checkpointing:
             policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -27,8 +27,19 @@ from simplerl.train.resolve import as_table, flatten
 from simplerl.train.session import Session, advantages_by_row, peak_memory_gib, prepare
 from simplerl.types import TrajectoryGroup
 
-#: What may differ between a run and its resumption: nothing that changes what a step computes.
-FREE_ON_RESUME = ("steps", "output_dir", "checkpoint.", "tracking.", "evaluation.every")
+#: What may differ between a run and its resumption: nothing that changes what a step computes, rounding aside. The
+#: knobs of memory are among them, so that a run that ran out of it can go on.
+FREE_ON_RESUME = (
+    "steps",
+    "output_dir",
+    "checkpoint.",
+    "tracking.",
+    "evaluation.every",
+    "learner.tokens_per_microbatch",
+    "learner.gradient_checkpointing",
+    "rollout.max_rows",
+    "verifier.workers",
+)
 
 
 class Listener(Protocol):
@@ -206,6 +217,7 @@ def _resume(run: RunDirectory, config: Config, listener: Listener) -> int:
         )
     start = run.newest_whole_checkpoint(listener.say)
     run.rewind(start)
+    run.prune(config.checkpoint.keep)
     lines = len(read_metrics(run.path))
     if lines != start + 1 and start:
         raise RunError(
@@ -243,7 +255,7 @@ def _memory_advice() -> Iterator[None]:
         raise SimpleRLError(
             f"out of memory: {str(error).splitlines()[0]}\n"
             "Turn down --learner.tokens-per-microbatch or --rollout.max-rows, or turn on "
-            "--learner.gradient-checkpointing; none of them changes what is learned"
+            "--learner.gradient-checkpointing; none of them changes what is learned. Continue with --resume and the knob"
         ) from error
 
 

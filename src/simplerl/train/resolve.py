@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import tomllib
 import typing
@@ -29,8 +30,10 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
-def read_recipe(name: str) -> dict[str, Any]:
+def read_recipe(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the table of a shipped recipe or of a TOML file; `extends` names the recipe it builds on."""
+    if name in extending:
+        raise ConfigError(f"recipe {name} extends itself: {' → '.join([*extending, name])}")
     path = RECIPES / f"{name}.toml"
     if not path.is_file():
         path = Path(name)
@@ -42,7 +45,9 @@ def read_recipe(name: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     base = table.pop("extends", None)
     table.pop("about", None)
-    return merge(read_recipe(base), table) if base else table
+    if base is not None and not isinstance(base, str):
+        raise ConfigError(f"{path}: extends must be the name of a recipe, got {base!r}")
+    return merge(read_recipe(base, (*extending, name)), table) if base else table
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,6 +126,8 @@ def build(cls: type, table: Mapping[str, Any], path: str = "") -> Any:
                 values[key] = pydantic.TypeAdapter(annotation).validate_python(_value(raw, annotation))
             except pydantic.ValidationError as error:
                 raise ConfigError(f"{dotted} = {raw!r}: {error.errors()[0]['msg']}") from error
+            if isinstance(values[key], float) and not math.isfinite(values[key]):
+                raise ConfigError(f"{dotted} = {raw!r}: must be a finite number")
     try:
         return cls(**values)
     except TypeError as error:

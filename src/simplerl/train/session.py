@@ -124,6 +124,9 @@ def prepare(config: Config, say: Callable[[str], None], *, model: str | None = N
     problems, held_out_problems = load_problems(config)
     template = resolve_template(config.template)
     policy = load(model or config.model, device=device, attention=config.learner.attention)
+    reference = None
+    if model and config.algorithm.needs_reference:
+        reference = load(config.model, device=device, attention=config.learner.attention).model
     room = policy.context_length - config.sampling.max_new_tokens
     if room < 1:
         raise ConfigError(
@@ -158,6 +161,7 @@ def prepare(config: Config, say: Callable[[str], None], *, model: str | None = N
             precision=precision,
             temperature=s.temperature,
             steps=config.steps,
+            reference=reference,
         ),
         sampling=sampling,
         evaluation_sampling=dataclasses.replace(sampling, temperature=e.temperature, top_p=e.top_p, top_k=0),

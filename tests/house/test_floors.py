@@ -1,0 +1,205 @@
+"""The house: imports point down, heavy packages have one door each, and nothing executes what it reads."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import SOURCE
+
+#: Room → floor. Modules of one room may import each other; another room only from a higher floor.
+FLOORS: dict[str, int] = {
+    "types": 0,
+    "seeds": 0,
+    "errors": 0,
+    "ops": 1,
+    "verify": 1,
+    "runs": 1,
+    "algorithms": 2,
+    "rewards": 2,
+    "data": 2,
+    "models": 2,
+    "rollout": 3,
+    "train": 4,
+    "cubs": 4,
+    "analysis": 4,
+    "cli": 5,
+    "recipes": 5,
+}
+
+#: Ground floor: these hold no logic, so they may know each other.
+GROUND = {name for name, floor in FLOORS.items() if floor == 0}
+
+#: Package → the only modules that may import it. Those that only some runs need must not burden the others.
+DOORS: dict[str, set[str]] = {
+    "accelerate": {"cli/trackers.py"},
+    "datasets": {"data/rows.py"},
+    "math_verify": {"verify/mathverify.py", "verify/worker.py"},  # The worker loads it before its limits are set.
+    "matplotlib": {"analysis/plots.py"},
+    "filelock": {"runs/directory.py"},
+    "flash_attn": {"models/load.py"},
+    **{
+        name: set()
+        for name in ("wandb", "tensorboard", "trackio", "mlflow", "vllm", "ray", "gradio", "trl", "deepspeed")
+    },
+}
+
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def tree_of(module: Path) -> ast.Module:
+    return ast.parse(module.read_text(encoding="utf-8"), filename=str(module))
+
+
+def imports_of(module: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line, full name) of everything that a module imports, inside functions too."""
+    package = ("simplerl", *module.relative_to(SOURCE).with_suffix("").parts)
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: -node.level]) if node.level else ""
+            name = ".".join(filter(None, [base, node.module]))
+            # `from simplerl import data` imports the room `data`.
+            yield from ((node.lineno, f"{name}.{alias.name}" if name == "simplerl" else name) for alias in node.names)
+
+
+def name_of(module: Path) -> str:
+    return module.relative_to(SOURCE).as_posix()
+
+
+def room_of(module: Path) -> str | None:
+    """Return the room of a module; None for the package's own front door."""
+    room = module.relative_to(SOURCE).parts[0].removesuffix(".py")
+    return None if room in ("__init__", "__main__") else room
+
+
+def test_the_package_is_found() -> None:
+    assert len(MODULES) > 50
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_imports_point_down(module: Path) -> None:
+    room = room_of(module)
+    if room is None:
+        return
+    assert room in FLOORS, f"{name_of(module)}: give the room {room!r} a floor"
+    for line, imported in imports_of(module):
+        parts = imported.split(".")
+        if parts[0] != "simplerl" or len(parts) == 1 or parts[1].startswith("__"):
+            continue
+        other = parts[1]
+        place = f"{name_of(module)}:{line} imports {imported}"
+        assert other in FLOORS, f"{place}, which has no floor"
+        if other == room or {room, other} <= GROUND:
+            continue
+        assert FLOORS[other] != FLOORS[room], f"{place}: sideways, both on floor {FLOORS[room]}"
+        assert FLOORS[other] < FLOORS[room], f"{place}: up, from floor {FLOORS[room]} to {FLOORS[other]}"
+
+
+def test_no_circles_between_modules() -> None:
+    """Follow imports that happen when a module is loaded; a circle works only by luck."""
+    graph: dict[str, set[str]] = {}
+    for module in MODULES:
+        own = "simplerl." + ".".join(module.relative_to(SOURCE).with_suffix("").parts)
+        graph[own.removesuffix(".__init__")] = set(loaded_by(module))
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, "circle: " + " → ".join([*path[path.index(name) :], name])
+        if name in done:
+            return
+        for other in graph.get(name, ()):
+            if other in graph and other != name:
+                visit(other, (*path, name))
+        done.add(name)
+
+    done: set[str] = set()
+    for name in graph:
+        visit(name, ())
+
+
+def loaded_by(module: Path) -> Iterator[str]:
+    """Yield the modules of the package that are imported at the top level of a module, not for type checking only."""
+    for node in tree_of(module).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("simplerl"):
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                is_module = (SOURCE.parent / Path(*inner.split("."))).with_suffix(".py").exists()
+                yield inner if is_module else node.module
+
+
+@pytest.mark.parametrize("package", DOORS)
+def test_heavy_packages_have_one_door(package: str) -> None:
+    found = {
+        name_of(module) for module in MODULES for _, imported in imports_of(module) if imported.split(".")[0] == package
+    }
+    assert found == DOORS[package]
+
+
+def test_only_declared_packages_are_imported() -> None:
+    import tomllib
+
+    from support import ROOT
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = [
+        *project["dependencies"],
+        *(name for extra in project["optional-dependencies"].values() for name in extra),
+    ]
+    names = {
+        spec.split("[")[0].split(">")[0].split("<")[0].split("=")[0].strip().replace("-", "_").lower()
+        for spec in declared
+    }
+    allowed = names | {"simplerl", "flash_attn", "__future__"} | set(sys.stdlib_module_names)
+    for module in MODULES:
+        for line, imported in imports_of(module):
+            # math-verify brings SymPy, its arithmetic and its parser; they are not ours to pin.
+            if imported.split(".")[0] in {"sympy", "mpmath", "latex2sympy2_extended"} and room_of(module) == "verify":
+                continue
+            assert imported.split(".")[0] in allowed, f"{name_of(module)}:{line} imports {imported}"
+
+
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
+FORBIDDEN_MODULES = {"pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_nothing_executes_what_it_reads(module: Path) -> None:
+    for line, imported in imports_of(module):
+        assert imported.split(".")[0] not in FORBIDDEN_MODULES, f"{name_of(module)}:{line} imports {imported}"
+    for node in ast.walk(tree_of(module)):
+        if not isinstance(node, ast.Call):
+            continue
+        place = f"{name_of(module)}:{node.lineno}"
+        called = ast.unparse(node.func)
+        assert called not in FORBIDDEN_CALLS, f"{place} calls {called}"
+        assert called not in ("torch.load", "torch.save", "os.system", "os.popen"), f"{place} calls {called}"
+        for keyword in node.keywords:
+            value = getattr(keyword.value, "value", None)
+            assert not (keyword.arg == "trust_remote_code" and value is not False), f"{place} trusts remote code"
+            assert not (keyword.arg == "shell" and value is not False), f"{place} goes through a shell"
+
+
+LIGHT = """
+import sys
+import simplerl.{module}
+heavy = sorted({{"torch", "transformers", "matplotlib", "sympy", "pyarrow", "pandas", "scipy"}} & set(sys.modules))
+assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize("module", ["cli", "types", "errors", "seeds", "verify", "rewards"])
+def test_light_modules_stay_light(module: str) -> None:
+    import subprocess
+
+    from support import environment
+
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT.format(module=module)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,118 @@
+"""Loading: every model by the same path, and odd ones refused with a reason."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from support import ARCHITECTURES
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM
+
+from simplerl.errors import ModelError
+from simplerl.models import cub
+from simplerl.models.load import load, locate, pick_attention
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", cub.NAMES)
+def test_cubs_are_ordinary_model_directories(name: str, tmp_path: Path) -> None:
+    """A cub by name, the same directory by path, and transformers alone give the same logits."""
+    copy = shutil.copytree(cub.path(name), tmp_path / "copy")
+    tokens = torch.arange(4, 60)[None]
+    with torch.no_grad():
+        by_name = load(name).model(tokens).logits
+        by_path = load(str(copy)).model(tokens).logits
+        plain = AutoModelForCausalLM.from_pretrained(copy, dtype=torch.float32, attn_implementation="eager")
+        assert torch.equal(by_name, by_path)
+        torch.testing.assert_close(by_name, plain(tokens).logits)
+
+
+def test_cubs_are_a_family_of_different_architectures_small_enough_to_ship() -> None:
+    kinds, total = set(), 0
+    for name in cub.NAMES:
+        policy = load(name)
+        kinds.add(type(policy.model).__name__)
+        assert 0.5e6 <= sum(values.numel() for values in policy.model.parameters()) <= 2e6
+        total += sum(file.stat().st_size for file in cub.path(name).rglob("*") if file.is_file())
+    assert kinds == {"Qwen2ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM"}
+    assert total <= 12 * 2**20
+
+
+@pytest.mark.parametrize("name", cub.NAMES)
+def test_cub_tokenizers_encode_any_text_as_they_were_built(name: str) -> None:
+    """AutoTokenizer may put a class of its own in place (Qwen2's does): it must not cut text in another way."""
+    policy = load(name)
+    built = Tokenizer.from_file(str(cub.path(name) / "tokenizer.json"))
+    for text in ("What is 12+34?", " 8+19=27. \\boxed{27}", "naïve 数学 🎲\n\n\tx", "\x00\x7f", "<|im_start|>user\n"):
+        ids = policy.encode(text)
+        assert ids == built.encode(text, add_special_tokens=False).ids
+        assert policy.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False) == text
+
+
+@pytest.mark.parametrize("name", [*ARCHITECTURES])
+def test_loaded_models_are_deterministic_fp32(name: str, tiny_models: Callable[[str], Path]) -> None:
+    policy = load(str(tiny_models(name)))
+    assert all(values.dtype == torch.float32 for values in policy.model.parameters())
+    assert policy.stop_ids == {0}
+    assert policy.context_length == 128
+    policy.model.train()  # Dropout is off even so: what is scored is what was sampled.
+    tokens = torch.arange(4, 40)[None]
+    with torch.no_grad():
+        assert torch.equal(policy.model(tokens).logits, policy.model(tokens).logits)
+
+
+def test_no_token_is_added_to_a_prompt(tiny) -> None:
+    policy = tiny()
+    assert policy.encode("") == []
+    assert policy.encode("abc") == [2, 3, 4]
+
+
+def test_run_directory_stands_for_its_newest_checkpoint(tmp_path: Path, tiny_models) -> None:
+    for step in (5, 20, 100):
+        shutil.copytree(tiny_models("llama"), tmp_path / "run" / "checkpoints" / f"step_{step:06d}")
+    assert locate(str(tmp_path / "run")).endswith("step_000100")
+    assert locate("owner/name") == "owner/name"
+    with pytest.raises(ModelError, match="neither"):
+        locate(str(tmp_path))
+
+
+def test_pickled_weights_are_never_read(tmp_path: Path, tiny_models) -> None:
+    """Unpickling runs code: a file that would leave a trace must leave none."""
+    import pickle
+
+    directory = shutil.copytree(tiny_models("llama"), tmp_path / "model")
+    (directory / "model.safetensors").unlink()
+    trace = tmp_path / "executed"
+
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (trace,))
+
+    (directory / "pytorch_model.bin").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(ModelError, match="safetensors"):
+        load(str(directory))
+    assert not trace.exists()
+
+
+def test_code_beside_a_model_is_never_executed(tmp_path: Path, tiny_models) -> None:
+    directory = shutil.copytree(tiny_models("llama"), tmp_path / "model")
+    trace = tmp_path / "executed"
+    (directory / "evil.py").write_text(f"from pathlib import Path\nPath({str(trace)!r}).touch()\nclass Evil: pass\n")
+    config = json.loads((directory / "config.json").read_text())
+    config["model_type"] = "evil"
+    config["auto_map"] = dict.fromkeys(("AutoConfig", "AutoModelForCausalLM", "AutoTokenizer"), "evil.Evil")
+    (directory / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="cannot load model"):
+        load(str(directory))
+    assert not trace.exists()
+
+
+def test_attention() -> None:
+    assert pick_attention("auto", CPU) == "eager"
+    assert pick_attention("sdpa", CPU) == "sdpa"
+    with pytest.raises(ModelError, match="'flash'"):
+        pick_attention("flash", CPU)

@@ -1,0 +1,88 @@
+"""Figures of steps and evaluations, by hand."""
+
+import math
+
+import pytest
+from support import CORRECT, TIMED_OUT, WRONG, group, trajectory
+
+from simplerl.rollout.metrics import evaluation_figures, evaluation_metrics, rollout_metrics
+from simplerl.types import Verdict
+
+NO_ANSWER = Verdict(status="no_answer", extracted=None, rule="no-answer", detail="")
+BROKEN = Verdict(status="error", extracted=None, rule="", detail="")
+
+
+def members(*verdicts: Verdict, lengths: list[int] | None = None, cut: tuple[int, ...] = ()):
+    return [
+        trajectory(
+            verdict=verdict,
+            response=[9] * (lengths[i] if lengths else 3),
+            stop_reason="length" if i in cut else "eos",
+        )
+        for i, verdict in enumerate(verdicts)
+    ]
+
+
+GROUPS = [
+    group(*members(CORRECT, CORRECT, lengths=[2, 4]), id="a", level="1"),
+    group(*members(CORRECT, WRONG, lengths=[6, 8], cut=(1,)), id="b", level="2"),
+    group(*members(WRONG, NO_ANSWER, lengths=[1, 9], cut=(1,)), id="c", level="2"),
+    group(*members(TIMED_OUT, CORRECT, lengths=[5, 5]), id="d", level="1"),
+    group(*members(TIMED_OUT, BROKEN, lengths=[7, 3]), id="e", level="3"),
+]
+
+
+def test_a_step() -> None:
+    found = rollout_metrics(GROUPS)
+    assert found["accuracy/mean"] == pytest.approx(4 / 7)  # seven decided
+    assert found["reward/mean"] == pytest.approx(4 / 7)
+    assert found["groups/all_right"] == pytest.approx(2 / 5)  # a, and d by what could be decided
+    assert found["groups/all_wrong"] == pytest.approx(1 / 5)
+    assert found["groups/mixed"] == pytest.approx(1 / 5)
+    assert found["length/mean"] == pytest.approx(5.0)
+    assert (found["length/min"], found["length/max"]) == (1, 9)
+    assert found["length/clip_ratio"] == pytest.approx(0.2)
+    assert found["length/mean_stopped"] == pytest.approx((2 + 4 + 6 + 1 + 5 + 5 + 7 + 3) / 8)
+    statuses = {name.removeprefix("verdict/"): value for name, value in found.items() if name.startswith("verdict/")}
+    assert statuses == {"correct": 4, "wrong": 2, "no_answer": 1, "unjudgeable": 0, "timeout": 2, "error": 1}
+    assert found["tokens/sampled"] == 50
+
+
+def test_nothing_decided_and_nothing_stopped_is_no_number() -> None:
+    found = rollout_metrics([group(*members(TIMED_OUT, BROKEN, cut=(0, 1)))])
+    assert math.isnan(found["accuracy/mean"])
+    assert math.isnan(found["reward/mean"])
+    assert math.isnan(found["length/mean_stopped"])
+    assert found["groups/mixed"] == found["groups/all_wrong"] == 0.0
+
+
+def test_an_evaluation() -> None:
+    found = evaluation_figures(GROUPS)
+    # Problem by problem: 2/2, 1/2, 0/2, 1/1; e has nothing to count.
+    assert found["accuracy"]["value"] == pytest.approx(2.5 / 4)
+    assert found["accuracy"]["problems"] == 4
+    assert found["pass_at"]["1"]["value"] == pytest.approx(2.5 / 4)
+    assert found["pass_at"]["2"]["value"] == pytest.approx(2 / 3)  # of those with two decided samples
+    assert found["pass_at"]["2"]["problems"] == 3
+    assert {level: f["value"] for level, f in found["by_level"].items() if level != "3"} == pytest.approx(
+        {"1": 1.0, "2": 0.25}
+    )
+    assert math.isnan(found["by_level"]["3"]["value"])
+    assert found["by_level"]["3"]["problems"] == 0
+    assert found["problems"] == 5
+    assert found["samples"] == 2
+    assert found["boxed"] == pytest.approx(8 / 10)
+    assert found["clip_ratio"] == pytest.approx(0.2)
+    assert found["length"] == pytest.approx(5.0)
+    low, high = found["accuracy"]["low"], found["accuracy"]["high"]
+    assert 0 <= low < 2.5 / 4 < high <= 1
+
+
+def test_powers_of_two_up_to_the_samples() -> None:
+    ten = [group(*members(*[CORRECT] * 3, *[WRONG] * 7), id="x")]
+    found = evaluation_figures(ten)
+    assert list(found["pass_at"]) == ["1", "2", "4", "8"]
+    assert found["pass_at"]["2"]["value"] == pytest.approx(1 - (7 * 6) / (10 * 9))
+    line = evaluation_metrics(found)
+    assert line["eval/pass_at_k"] == found["pass_at"]["8"]["value"]
+    assert line["eval/accuracy"] == pytest.approx(0.3)

@@ -1,0 +1,231 @@
+"""How a batch is laid out changes no gradient: micro-batches, order, padding, skipped groups, checkpointing."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from support import TIMED_OUT, copy_policy, group, random_groups, trajectory
+
+from simplerl.algorithms import ALGORITHMS
+from simplerl.models.load import Policy
+from simplerl.train.batch import build_batch
+from simplerl.train.config import LearnerConfig, OptimizerConfig
+from simplerl.train.learner import Learned, Learner
+from simplerl.types import Batch
+
+#: Every registered algorithm as it comes, and settings that bring in every term of a loss and every normaliser.
+CASES: dict[str, Any] = {name: algorithm() for name, algorithm in ALGORITHMS.items()} | {
+    "grpo-zoo": ALGORITHMS["grpo"](kl_coef=0.1, entropy_coef=0.05),
+    "grpo-sequence": ALGORITHMS["grpo"](normaliser="sequence", kl_coef=0.1, kl_estimator="k2"),
+    "grpo-prompt": ALGORITHMS["grpo"](normaliser="prompt", entropy_coef=0.05),
+    "grpo-constant": ALGORITHMS["grpo"](normaliser="constant", constant_length=10, scale="none"),
+    "grpo-masked": ALGORITHMS["grpo"](mask_truncated=True, kl_coef=0.1),
+}
+
+Gradients = list[dict[str, torch.Tensor]]
+
+
+def learn(
+    policy: Policy,
+    algorithm: Any,
+    batch: Batch,
+    *,
+    tokens: int = 10**6,
+    prompts_per_update: int = 0,
+    checkpointing: bool = False,
+    precision: str = "fp32",
+) -> tuple[Gradients, Learned]:
+    """Do one step on a copy of the policy. Return the gradients of each update and what was learned."""
+    policy = copy_policy(policy)
+    learner = Learner(
+        policy,
+        algorithm,
+        optimizer=OptimizerConfig(lr=0.1, epsilon=1.0, grad_clip=1e9, weight_decay=0.0),
+        learner=LearnerConfig(
+            tokens_per_microbatch=tokens,
+            prompts_per_update=prompts_per_update,
+            gradient_checkpointing=checkpointing,
+        ),
+        precision=precision,
+        temperature=1.3,
+        steps=1,
+    )
+    gradients: Gradients = []
+    real_step = learner.optimizer.step
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        named = policy.model.named_parameters()
+        gradients.append({name: p.grad.clone() for name, p in named if p.grad is not None})
+        return real_step(*args, **kwargs)
+
+    learner.optimizer.step = step
+    return gradients, learner.step(batch, 0)
+
+
+def assert_same(found: Gradients, wanted: Gradients) -> None:
+    """Assert that gradients agree up to the rounding of fp32, relative to the largest of them.
+
+    A second update starts from weights that rounding has moved apart already, so it is allowed ten times as much.
+    """
+    assert len(found) == len(wanted) > 0
+    for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
+        tolerance = 1e-5 if number == 0 else 1e-4
+        assert one.keys() == other.keys()
+        largest = max(values.abs().max().item() for values in other.values())
+        assert largest > 1e-4, "no gradient to compare"
+        for name, values in one.items():
+            difference = (values - other[name]).abs().max().item()
+            assert difference <= tolerance * largest, f"{name}: {difference:.3g} of {largest:.3g}"
+
+
+def permuted(batch: Batch, seed: int) -> Batch:
+    """Return the batch with its rows in another order."""
+    order = torch.randperm(len(batch.tokens_BT), generator=torch.Generator().manual_seed(seed))
+    fields = {field.name: getattr(batch, field.name)[order] for field in dataclasses.fields(batch)}
+    return dataclasses.replace(batch, **fields)
+
+
+def padded(batch: Batch, columns: int) -> Batch:
+    """Return the batch with more padding, of a token that means something elsewhere."""
+    wide = {}
+    for name, filling in (("tokens_BT", 9), ("mask_BT", False), ("sampler_logprobs_BT", 0.0)):
+        values = getattr(batch, name)
+        wide[name] = torch.cat([values, torch.full((len(values), columns), filling, dtype=values.dtype)], 1)
+    return dataclasses.replace(batch, **wide)
+
+
+LAYOUTS: dict[str, Callable[[Batch], tuple[Batch, int]]] = {
+    "one row each": lambda batch: (batch, 1),
+    "few rows each": lambda batch: (batch, 45),
+    "another order": lambda batch: (permuted(batch, 1), 45),
+    "more padding": lambda batch: (padded(batch, 9), 10**6),
+    "order and padding, one row each": lambda batch: (padded(permuted(batch, 2), 3), 1),
+}
+
+
+@pytest.fixture(params=["long-prompts", "long-responses"])
+def batch(request: pytest.FixtureRequest) -> Batch:
+    """Two shapes of batch: where prompts are most of the tokens, and where responses are."""
+    return build_batch(random_groups(longest={"long-prompts": 6, "long-responses": 40}[request.param]))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("case", CASES)
+def test_layout_does_not_matter(case: str, layout: str, batch: Batch, tiny: Callable[[str], Policy]) -> None:
+    policy = tiny("llama")
+    wanted, before = learn(policy, CASES[case], batch, prompts_per_update=2)
+    laid_out, tokens = LAYOUTS[layout](batch)
+    found, after = learn(policy, CASES[case], laid_out, tokens=tokens, prompts_per_update=2)
+    assert len(wanted) == 2, "the second update is off-policy, so that the clip takes part"
+    assert_same(found, wanted)
+    assert after.metrics == pytest.approx(before.metrics, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "gemma2", "mistral-sliding", "phi", "qwen2-tied"])
+def test_layout_does_not_matter_to_any_architecture(architecture: str, tiny: Callable[[str], Policy]) -> None:
+    """Padding stands on the right of rows of different lengths; windows, learned positions and ties see none of it."""
+    policy, batch = tiny(architecture), build_batch(random_groups(longest=24))
+    wanted, _ = learn(policy, CASES["grpo-zoo"], batch, tokens=1)
+    found, _ = learn(policy, CASES["grpo-zoo"], padded(permuted(batch, 3), 5))
+    assert_same(found, wanted)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_groups_without_gradient_may_be_skipped(case: str, tiny: Callable[[str], Policy]) -> None:
+    algorithm = CASES[case]
+    flat = [group(*[trajectory(response=[9, 8, 7, 6], reward=1.0)] * 4, id="flat")]
+    batch = build_batch([*flat, *random_groups(problems=3)])
+
+    class Everything(type(algorithm)):
+        def carries_gradient(self, advantages_BT: torch.Tensor) -> torch.Tensor:
+            return torch.ones(len(advantages_BT), dtype=torch.bool)
+
+    everything = Everything(**dataclasses.asdict(algorithm))
+    wanted, _ = learn(tiny("llama"), everything, batch)
+    found, learned = learn(tiny("llama"), algorithm, batch)
+    assert_same(found, wanted)
+    if not (algorithm.kl_coef or algorithm.entropy_coef):
+        assert learned.metrics["tokens/scored"] < int(batch.mask_BT.sum())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_undecided_responses_do_not_take_part(case: str, tiny: Callable[[str], Policy]) -> None:
+    """Their reward is NaN: the gradient is that of the batch without them, and nothing becomes NaN."""
+    groups = random_groups(problems=3)
+    lost = trajectory(prompt=groups[0].trajectories[0].prompt_ids, response=[9] * 5, verdict=TIMED_OUT)
+    with_lost = [
+        group(
+            *members.trajectories, dataclasses.replace(lost, prompt_ids=members.trajectories[0].prompt_ids), id=f"p{i}"
+        )
+        for i, members in enumerate(groups)
+    ]
+    only_lost = group(lost, lost, id="all-lost")
+    wanted, _ = learn(tiny("llama"), CASES[case], build_batch(groups))
+    found, learned = learn(tiny("llama"), CASES[case], build_batch([*with_lost, only_lost]), tokens=30)
+    assert_same(found, wanted)
+    assert torch.isfinite(learned.advantages_BT).all()
+    assert all(value == value for value in learned.metrics.values())
+
+
+@pytest.mark.parametrize("terms", [{}, {"kl_coef": 0.1, "entropy_coef": 0.01}])
+def test_masked_truncated_responses_are_as_if_no_token_could_be_trained(terms, tiny) -> None:
+    groups = random_groups(problems=4, longest=5)
+    closed = [
+        group(
+            *[
+                dataclasses.replace(t, loss_mask=t.loss_mask & (t.completion.stop_reason != "length"))
+                for t in members.trajectories
+            ],
+            id=f"p{i}",
+        )
+        for i, members in enumerate(groups)
+    ]
+    batch = build_batch(groups)
+    assert 2 <= batch.truncated_B.sum() <= len(batch.truncated_B) - 4
+    wanted, _ = learn(tiny("llama"), ALGORITHMS["grpo"](**terms), build_batch(closed))
+    found, _ = learn(tiny("llama"), ALGORITHMS["grpo"](mask_truncated=True, **terms), batch, tokens=1)
+    assert_same(found, wanted)
+
+
+@pytest.mark.parametrize("terms", [{}, {"kl_coef": 0.1, "entropy_coef": 0.01}])
+@pytest.mark.parametrize("verdict", ["truncated", "undecided"])
+def test_nothing_left_to_learn_from_changes_nothing(verdict: str, terms: dict[str, float], tiny) -> None:
+    policy = tiny("llama")
+    if verdict == "truncated":
+        groups = [group(*[trajectory(reward=float(i), stop_reason="length") for i in range(4)])]
+    else:
+        groups = [group(*[trajectory(verdict=TIMED_OUT) for _ in range(4)])]
+    learner = Learner(
+        policy,
+        ALGORITHMS["grpo"](mask_truncated=True, **terms),
+        optimizer=OptimizerConfig(lr=1.0),
+        learner=LearnerConfig(),
+        precision="fp32",
+        temperature=1.0,
+        steps=1,
+    )
+    before = {name: values.clone() for name, values in policy.model.state_dict().items()}
+    metrics = learner.step(build_batch(groups), 0).metrics
+    assert metrics["optimizer/updates"] == 0
+    assert metrics["tokens/useful"] == metrics["tokens/scored"] == 0
+    assert all(value == value for value in metrics.values())
+    assert all(torch.equal(values, before[name]) for name, values in policy.model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["cub-qwen", "cub-llama", "cub-mistral"])
+def test_gradient_checkpointing_gives_the_same_gradient(name: str, cub: Callable[[str], Policy]) -> None:
+    policy, batch = cub(name), build_batch(random_groups(vocabulary=300))
+    wanted, _ = learn(policy, CASES["grpo-zoo"], batch)
+    found, _ = learn(policy, CASES["grpo-zoo"], batch, checkpointing=True, tokens=60)
+    assert_same(found, wanted)
+
+
+def test_bf16_points_the_same_way(cub: Callable[[str], Policy]) -> None:
+    policy, batch = cub("cub-qwen"), build_batch(random_groups(vocabulary=300, problems=8))
+    exact, _ = learn(policy, CASES["grpo"], batch)
+    rough, _ = learn(policy, CASES["grpo"], batch, precision="bf16")
+    one, other = (torch.cat([values.flatten() for values in g[0].values()]) for g in (exact, rough))
+    assert torch.nn.functional.cosine_similarity(one, other, dim=0) > 0.99
+    assert not torch.equal(one, other), "autocast did not act"

@@ -1,0 +1,296 @@
+"""A run that is killed at any moment and resumed ends as one that was never interrupted, bit for bit."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import (
+    SMALL,
+    Crash,
+    arguments,
+    assert_same_run,
+    command,
+    crash_before_write,
+    deep,
+    environment,
+    fingerprint,
+    run_command,
+    run_main,
+    run_small,
+)
+
+#: Settings under which a resume has more to restore than weights and moments.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "kl-entropy-minibatches": {
+        "learner": {"prompts_per_update": 1},
+        "algorithm": {"kl_coef": 0.5, "entropy_coef": 0.01},
+        "optimizer": {"schedule": "cosine", "warmup_steps": 2},
+    },
+    "shuffled-rewards": {"shuffle_rewards": True, "sampling": {"temperature": 1.2, "top_p": 0.9}},
+}
+
+
+def go_on(path: Path, over: dict[str, Any]) -> None:
+    """Do what a person does after a crash: resume, or start again where nothing had been written yet."""
+    outcome, _ = run_small(path, over, resume=(path / "config.json").exists())
+    assert outcome.finished
+
+
+@pytest.fixture(scope="module")
+def references(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Fingerprints of uninterrupted runs, by variant."""
+    found = {}
+    for name, over in VARIANTS.items():
+        path = tmp_path_factory.mktemp("reference") / "run"
+        run_small(path, over)
+        found[name] = fingerprint(path)
+    return found
+
+
+def test_the_reference_learns_something(references: dict[str, dict[str, Any]]) -> None:
+    for name, reference in references.items():
+        assert sum(line.get("optimizer/updates", 0) for line in reference["metrics"]) >= 2, name
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_same_command_gives_the_same_run(variant: str, references, tmp_path: Path) -> None:
+    run_small(tmp_path / "run", VARIANTS[variant])
+    assert_same_run(tmp_path / "run", references[variant])
+
+
+def writes_of(path: Path, over: dict[str, Any]) -> list[str]:
+    """Return every change of a file that a run makes."""
+    with crash_before_write(path, 10**9) as seen:
+        run_small(path, over)
+    return list(seen)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_crash_between_steps_of_the_loop(variant: str, references, tmp_path: Path) -> None:
+    """Crash once in each step: just before its line of metrics, and just before its checkpoint gets its name."""
+    over = VARIANTS[variant]
+    writes = writes_of(tmp_path / "whole", over)
+    points = [
+        i for i, text in enumerate(writes) if text.endswith("/metrics.jsonl") or "os.rename /checkpoints/" in text
+    ]
+    assert len(points) >= 7
+    for point in points if variant == "plain" else points[3::2]:
+        path = tmp_path / f"crash{point}"
+        with pytest.raises(Crash), crash_before_write(path, point):
+            run_small(path, over)
+        go_on(path, over)
+        assert_same_run(path, references[variant])
+
+
+@pytest.mark.slow
+def test_crash_before_every_single_write(references, tmp_path: Path) -> None:
+    for point in range(len(writes_of(tmp_path / "whole", {}))):
+        path = tmp_path / "run"
+        with pytest.raises(Crash), crash_before_write(path, point):
+            run_small(path)
+        go_on(path, {})
+        assert_same_run(path, references["plain"])
+        shutil.rmtree(path)
+
+
+def test_crash_before_anything_is_written_leaves_the_name_free(references, tmp_path: Path) -> None:
+    """In the first moments there is no run yet: the same command, without --resume, starts it."""
+    path = tmp_path / "run"
+    for point in range(5):
+        with pytest.raises(Crash), crash_before_write(path, point):
+            run_small(path)
+    go_on(path, {})
+    assert_same_run(path, references["plain"])
+
+
+def test_crash_between_the_first_evaluation_and_its_line(references, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    writes = writes_of(tmp_path / "whole", {})
+    point = next(i for i, text in enumerate(writes) if text == "open /metrics.jsonl")
+    assert any("/evaluations/" in text for text in writes[:point])
+    with pytest.raises(Crash), crash_before_write(path, point):
+        run_small(path)
+    assert (path / "evaluations" / "step_000000.json").exists()
+    go_on(path, {})
+    assert_same_run(path, references["plain"])
+
+
+def test_half_a_line_of_metrics_is_forgotten(references, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    run_small(path, {"steps": 2})
+    with (path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "reward/mean": 0.2')
+    go_on(path, {})
+    # Two runs of which one was extended differ in when they evaluated; the weights may not.
+    assert fingerprint(path)["weights"] == references["plain"]["weights"]
+    assert [line["step"] for line in fingerprint(path)["metrics"]] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "broken", ["model.safetensors", "trainer/optimizer.safetensors", "trainer/state.json", "manifest.json"]
+)
+def test_damaged_checkpoint_falls_back_to_the_one_before(broken: str, references, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    run_small(path)
+    file = path / "checkpoints" / "step_000003" / broken
+    file.write_bytes(file.read_bytes()[:-20])
+    outcome, listener = run_small(path, resume=True)
+    assert outcome.finished
+    assert any("step_000003 is damaged" in line and broken in line for line in listener.lines)
+    assert any("after step 2" in line for line in listener.lines)
+    assert_same_run(path, references["plain"])
+
+
+def test_all_checkpoints_damaged_starts_anew(references, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    run_small(path)
+    for file in (path / "checkpoints").glob("*/model.safetensors"):
+        file.unlink()
+    _, listener = run_small(path, resume=True)
+    assert any("starting anew" in line for line in listener.lines)
+    assert_same_run(path, references["plain"])
+
+
+# -- real processes ------------------------------------------------------------------------------------------------
+
+#: Steps of 0.1 to 0.2 s, so that a random moment falls into every part of them.
+KILLED = deep(SMALL, {"steps": 8, "checkpoint": {"every": 2}, "algorithm": {"kl_coef": 0.1}})
+
+
+def start(path: Path, *more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command("train", "--output-dir", str(path), *more),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) -> None:
+    """Wait until a file exists or the process has ended."""
+    end = time.monotonic() + seconds
+    while not path.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.002)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a process and its helpers, as a machine that loses its power would."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def kill_and_resume(path: Path, *, kills: int, seed: int) -> int:
+    """Kill a run at random moments and resume it until it has ended; return how many kills met a living run."""
+    rng = random.Random(seed)
+    met = 0
+    for _ in range(kills):
+        again = ["--resume"] if (path / "config.json").exists() else arguments(KILLED)
+        before = (path / "environment.json").stat().st_mtime_ns if (path / "environment.json").exists() else 0
+        process = start(path, *again)
+        # Loading PyTorch takes most of a process's life: count the random moment from where the run begins.
+        end = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < end:
+            if (path / "environment.json").exists() and (path / "environment.json").stat().st_mtime_ns != before:
+                break
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0.0, 0.6))
+        met += process.poll() is None
+        kill(process)
+    for _ in range(3):
+        last = run_command("train", "--output-dir", str(path), "--resume")
+        if last.returncode == 0:
+            return met
+    raise AssertionError(last.stdout + last.stderr)
+
+
+@pytest.fixture(scope="module")
+def killed_reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    path = tmp_path_factory.mktemp("reference") / "run"
+    done = run_command("train", "--output-dir", str(path), *arguments(KILLED))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return fingerprint(path)
+
+
+def test_process_killed_at_random_moments(killed_reference: dict[str, Any], tmp_path: Path) -> None:
+    met = kill_and_resume(tmp_path / "run", kills=6, seed=0)
+    assert met >= 4, "the kills came too late to interrupt anything: make the run longer"
+    assert_same_run(tmp_path / "run", killed_reference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_process_killed_at_many_random_moments(seed: int, killed_reference: dict[str, Any], tmp_path: Path) -> None:
+    kill_and_resume(tmp_path / "run", kills=15, seed=seed)
+    assert_same_run(tmp_path / "run", killed_reference)
+
+
+def test_interrupt_saves_a_checkpoint_and_resume_completes(killed_reference: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    process = start(path, *arguments(KILLED))
+    wait_for(path / "trajectories" / "step_000001.parquet", process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert f"simplerl train --output-dir {path} --resume" in output
+    stopped = sorted(entry.name for entry in (path / "checkpoints").iterdir())
+    assert stopped
+    assert not any(name.startswith(".") for name in stopped)
+    last = int(stopped[-1].removeprefix("step_"))
+    assert 1 <= last < 8
+    done = run_command("train", "--output-dir", str(path), "--resume")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = fingerprint(path)
+    assert found["weights"] == killed_reference["weights"]
+    assert found["metrics"] == killed_reference["metrics"]
+
+
+def test_second_run_into_the_directory_is_refused(tmp_path: Path, capsys) -> None:
+    path = tmp_path / "run"
+    run_small(path)
+    before = fingerprint(path)
+    code, _, error = run_main(capsys, "train", "--output-dir", str(path))
+    assert code == 2
+    assert str(path) in error
+    assert "--resume" in error
+    assert "--output-dir" in error
+    assert fingerprint(path) == before
+
+
+def test_second_process_at_the_same_time_is_refused(tmp_path: Path, capsys) -> None:
+    from simplerl.runs.directory import RunDirectory
+
+    path = tmp_path / "run"
+    run_small(path, {"steps": 1})
+    with RunDirectory(path):
+        code, _, error = run_main(capsys, "train", "--output-dir", str(path), "--resume")
+    assert code == 2
+    assert "another process" in error
+
+
+def test_resume_without_a_run_is_refused(tmp_path: Path, capsys) -> None:
+    code, _, error = run_main(capsys, "train", "--output-dir", str(tmp_path / "none"), "--resume")
+    assert code == 2
+    assert "no run to resume" in error
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("key", ["--seed", "--optimizer.lr", "--sampling.temperature"])
+def test_resume_with_another_configuration_is_refused(key: str, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "run"
+    run_small(path, {"steps": 1})
+    code, _, error = run_main(
+        capsys, "train", "--output-dir", str(path), "--resume", key, "0.125" if "." in key else "7"
+    )
+    assert code == 2
+    assert key.removeprefix("--").replace("-", "_") in error
+    assert "now" in error
