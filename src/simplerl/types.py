@@ -4,7 +4,7 @@ No field ever means "not filled in yet", and no value is stored under another va
 *trajectory* the record; the *verifier* decides correctness, the *reward* is the number trained on, the *advantage* is
 credit. Shape suffixes: B sequences, T tokens, V vocabulary, P problems, G samples of one problem, H hidden.
 
-Importing this module does not import torch: the records are NumPy arrays, and only the types of an update
+Importing this module imports neither NumPy nor torch: the records hold NumPy arrays, and only the types of an update
 (`Batch`, `LossInputs`, `LossOutput`) hold tensors.
 """
 
@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 StopReason = Literal["eos", "stop", "length"]

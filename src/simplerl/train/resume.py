@@ -1,0 +1,61 @@
+"""Going on with a run: is it the same run, where was it, and what did it run on."""
+
+import json
+from collections.abc import Callable
+
+from simplerl.errors import ConfigError, RunError
+from simplerl.runs.directory import RunDirectory, read_metrics
+from simplerl.train.config import Config
+from simplerl.train.resolve import as_table, flatten
+from simplerl.train.session import Session
+
+#: What may differ between a run and its resumption: nothing that changes what a step computes, rounding aside. The
+#: knobs of memory are among them, so that a run that ran out of it can go on.
+FREE_ON_RESUME = (
+    "steps",
+    "output_dir",
+    "checkpoint.",
+    "tracking.",
+    "evaluation.every",
+    "learner.tokens_per_microbatch",
+    "learner.gradient_checkpointing",
+    "rollout.max_rows",
+    "verifier.workers",
+)
+
+
+def go_back(run: RunDirectory, config: Config, say: Callable[[str], None]) -> int:
+    """Check that it is the same run, go back to its newest whole checkpoint, and return that step."""
+    old, new = flatten(run.read("config.json")), flatten(json.loads(json.dumps(as_table(config))))
+    changed = [
+        key
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+        and not any(key == free or (free.endswith(".") and key.startswith(free)) for free in FREE_ON_RESUME)
+    ]
+    if changed:
+        described = "; ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed)
+        raise RunError(f"cannot resume {run.path} with another configuration: {described}")
+    if old["steps"] != config.steps and config.optimizer.schedule != "constant":
+        raise ConfigError(
+            f"steps was {old['steps']}, now {config.steps}: with the {config.optimizer.schedule} schedule that would "
+            "change the learning rate of the steps already done"
+        )
+    start = run.newest_whole_checkpoint(say)
+    run.rewind(start)
+    run.prune(config.checkpoint.keep)
+    lines = len(read_metrics(run.path))
+    if lines != start + 1 and start:
+        raise RunError(
+            f"{run.path}/metrics.jsonl has {lines} lines up to step {start}, not {start + 1}: it was changed"
+        )
+    say(f"resuming {run.path} after step {start}" if start else f"no checkpoint in {run.path} yet: starting anew")
+    return start
+
+
+def describe(run: RunDirectory, session: Session, start: int) -> None:
+    """Add this session to environment.json; refuse to go on with other data, warn about another machine."""
+    sessions = (run.read("environment.json") or {"sessions": []})["sessions"]
+    if start and sessions and sessions[-1]["data"] != session.environment["data"]:
+        raise RunError(f"cannot resume {run.path}: the data has changed since (environment.json holds its hashes)")
+    run.write("environment.json", {"sessions": [*sessions, {"start_step": start, **session.environment}]})
