@@ -123,8 +123,8 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
     def cell(figure: dict[str, Any]) -> str:
         return f"{percent(figure['value'])} [dim]\\[{percent(figure['low'])}, {percent(figure['high'])}][/]"
 
-    table.add_row("[bold]accuracy[/]", cell(base["accuracy"]), cell(final["accuracy"]))
-    for k in base["pass_at"]:
+    table.add_row("[bold]accuracy (pass@1)[/]", cell(base["accuracy"]), cell(final["accuracy"]))
+    for k in list(base["pass_at"])[1:]:
         table.add_row(f"pass@{k}", cell(base["pass_at"][k]), cell(final["pass_at"][k]))
     for level in base["by_level"]:
         table.add_row(f"level {level}", cell(base["by_level"][level]), cell(final["by_level"][level]))
