@@ -1,0 +1,147 @@
+"""Files of problems: GSM8K-style, MATH-style and plain, as JSONL, JSON and Parquet."""
+
+import json
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from support import SHARED
+
+from simplerl.data import load
+from simplerl.data.problems import fingerprint
+from simplerl.errors import DataError
+from simplerl.verify import equal
+
+
+def jsonl(path: Path, *rows: object) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("row", "question", "answer"),
+    [
+        ({"question": "How many?", "answer": "4 + 5 = <<4+5=9>>9.\n#### 1,009"}, "How many?", "1,009"),
+        ({"question": "Q", "answer": "one #### two\n#### 3"}, "Q", "3"),
+        (
+            {"problem": "Find $x$.", "solution": "First \\boxed{1}, so $x = \\boxed{\\frac{1}{2}}$."},
+            "Find $x$.",
+            "\\frac{1}{2}",
+        ),
+        ({"problem": "P", "solution": "\\boxed{1}", "answer": "2"}, "P", "2"),
+        ({"question": "Q", "answer": "  7 "}, "Q", "7"),
+        ({"question": "Q", "answer": 7}, "Q", "7"),
+        ({"question": "Q", "answer": 27.0}, "Q", "27"),
+        ({"question": "Q", "answer": 0.5}, "Q", "0.5"),
+        ({"question": "Q", "final_answer": ["\\pi"]}, "Q", "\\pi"),
+        ({"input": "Q", "target": "no"}, "Q", "no"),
+    ],
+)
+def test_rows(row: dict, question: str, answer: str, tmp_path: Path) -> None:
+    (problem,) = load(jsonl(tmp_path / "d.jsonl", row))
+    assert (problem.question, problem.answer) == (question, answer)
+
+
+@pytest.mark.parametrize("answer", [None, True, [], ["1", "2"], {"a": 1}, ""])
+def test_what_is_no_answer(answer: object, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"d\.jsonl:1: no final answer"):
+        load(jsonl(tmp_path / "d.jsonl", {"question": "Q", "answer": answer}))
+
+
+def test_ids_levels_and_places(tmp_path: Path) -> None:
+    rows = [
+        {"problem": "a", "answer": "1", "level": "Level 3", "unique_id": "test/algebra/1.json"},
+        {"problem": "b", "answer": "2", "level": 5},
+        {"problem": "c", "answer": "3"},
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows).replace("\n", "\n\n", 1))
+    found = load(str(path))
+    assert [p.id for p in found] == ["mine-0", "mine-1", "mine-2"]
+    assert [p.level for p in found] == ["3", "5", ""]
+    assert [p.source for p in found] == ["mine"] * 3
+    assert [p.meta["place"] for p in found] == [f"{path}:{line}" for line in (1, 3, 4)]
+    assert found[0].meta["original_id"] == "test/algebra/1.json"
+
+
+def test_the_same_rows_in_every_form(tmp_path: Path) -> None:
+    rows = [{"question": f"What is {i}?", "answer": str(i), "level": str(i % 2)} for i in range(10)]
+    (tmp_path / "d.json").write_text(json.dumps(rows))
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "d.parquet", row_group_size=3)
+    wanted = load(jsonl(tmp_path / "d.jsonl", *rows))
+    for name in ("d.json", "d.parquet"):
+        found = load(str(tmp_path / name))
+        assert [(p.id, p.question, p.answer, p.level) for p in found] == [
+            (p.id, p.question, p.answer, p.level) for p in wanted
+        ]
+        assert fingerprint(found) == fingerprint(wanted)
+    assert load(str(tmp_path / "d.json"))[4].meta["place"].endswith("d.json[4]")
+
+
+def test_size_and_levels(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "d.jsonl", *({"question": f"{i}", "answer": "1", "level": i % 3} for i in range(12)))
+    assert [p.question for p in load(path, size=4)] == ["0", "1", "2", "3"]
+    assert [p.question for p in load(path, levels=(1, 2), size=3)] == ["1", "2", "4"]
+    with pytest.raises(DataError, match="no problem of level 7"):
+        load(path, levels=(7,))
+
+
+def test_odd_text_is_kept(tmp_path: Path) -> None:
+    question = 'a "quoted" \\frac{1}{2}   数 \u2028 end'
+    (problem,) = load(jsonl(tmp_path / "d.jsonl", {"question": question, "answer": "x"}))
+    assert problem.question == question
+
+
+def test_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"question": "Q", "answer": "1"}).encode())
+    assert load(str(path))[0].answer == "1"
+
+
+def test_fingerprint_tells_data_apart(tmp_path: Path) -> None:
+    def print_of(*rows: tuple[str, str]) -> str:
+        return fingerprint(load(jsonl(tmp_path / "d.jsonl", *({"question": q, "answer": a} for q, a in rows))))
+
+    assert print_of(("a", "1"), ("b", "2")) == print_of(("a", "1"), ("b", "2"))
+    assert (
+        len({print_of(("a", "1"), ("b", "2")), print_of(("b", "2"), ("a", "1")), print_of(("a", "1"), ("b", "3"))}) == 3
+    )
+
+
+def test_hub_data_without_the_extra_says_what_to_install(monkeypatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    for name in ("gsm8k", "math", "owner/name"):
+        with pytest.raises(DataError, match=r"simplerl\[hub\]"):
+            load(name)
+
+
+# -- real files, where there are any ---------------------------------------------------------------------------------
+
+#: File → (problems, first answer).
+REAL = {
+    "train/gsm8k_train.jsonl": (7473, "72"),
+    "benchmarks/gsm8k.jsonl": (1319, "18"),
+    "benchmarks/math500.jsonl": (500, "\\left( 3, \\frac{\\pi}{2} \\right)"),
+    "benchmarks/minerva_math.jsonl": (272, None),
+    "benchmarks/olympiadbench.jsonl": (675, None),
+    "benchmarks/aime24.jsonl": (30, None),
+    "benchmarks/amc23.jsonl": (40, "27"),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_files(name: str) -> None:
+    path = SHARED / "data" / name
+    if not path.is_file():
+        pytest.skip(f"{path} is not there; SIMPLERL_SHARED names the directory that holds data/")
+    count, first = REAL[name]
+    found = load(str(path))
+    assert len(found) == count
+    assert len({p.id for p in found}) == count
+    assert all(p.question.strip() and p.answer.strip() for p in found)
+    assert first is None or found[0].answer == first
+    assert not any("####" in p.answer or "\\boxed" in p.answer for p in found)
+    assert all(equal(p.answer, p.answer) for p in found[:20]), "a gold that does not equal itself"

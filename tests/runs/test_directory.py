@@ -1,0 +1,191 @@
+"""The run directory: what it refuses, what it forgets, what survives."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+from support import group, trajectory
+
+from simplerl.errors import RunError
+from simplerl.runs.directory import RunDirectory, read_evaluation, read_metrics
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    with RunDirectory(tmp_path / "run") as found:
+        found.write("config.json", {})
+        yield found
+
+
+def fill(directory: Path) -> None:
+    (directory / "model").write_text(directory.name)
+
+
+def do(run: RunDirectory, step: int) -> None:
+    """Record a step as the loop does."""
+    run.record_trajectories(step, [group(trajectory())], [trajectory().completion.logprobs])
+    run.record_evaluation(step, [group(trajectory())], {"accuracy": step})
+    run.record_metrics(step, {"reward/mean": step / 3})
+    run.save_checkpoint(step, fill, keep=0)
+
+
+def everything(run: RunDirectory) -> set[str]:
+    return {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def test_metrics_without_a_line_in_the_glossary_are_refused(run: RunDirectory) -> None:
+    with pytest.raises(ValueError, match="reward/men"):
+        run.record_metrics(1, {"reward/men": 1.0})
+    assert read_metrics(run.path) == []
+
+
+def test_lines_come_back(run: RunDirectory) -> None:
+    run.record_metrics(0, {"reward/mean": 0.1, "length/mean_stopped": float("nan")})
+    run.record_metrics(1, {"reward/mean": 1 / 3})
+    assert read_metrics(run.path) == [
+        {"step": 0, "reward/mean": 0.1, "length/mean_stopped": None},
+        {"step": 1, "reward/mean": 1 / 3},
+    ]
+
+
+@pytest.mark.parametrize("rest", ['{"step": 2', '{"step": 2, "reward/mean": 0.3333', "{", '{"step": 2}'])
+def test_last_line_may_be_half_written(rest: str, run: RunDirectory) -> None:
+    run.record_metrics(1, {"reward/mean": 0.5})
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write(rest)
+    steps = [line["step"] for line in read_metrics(run.path)]
+    assert steps == ([1, 2] if rest.endswith("}") else [1])
+
+
+def test_damage_in_the_middle_is_not_passed_over(run: RunDirectory) -> None:
+    (run.path / "metrics.jsonl").write_text('{"step": 0}\n{"step": \n{"step": 2}\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl:2"):
+        read_metrics(run.path)
+
+
+def test_rewind_forgets_what_came_after(run: RunDirectory) -> None:
+    for step in range(5):
+        do(run, step)
+    for remains in ("checkpoints/.step_000002.partial", "trajectories/.step_000005.parquet.partial"):
+        (run.path / remains).touch()
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "rew')
+    run.rewind(2)
+    assert [line["step"] for line in read_metrics(run.path)] == [0, 1, 2]
+    assert run.checkpoint_steps() == [0, 1, 2]
+    numbers = {name.split("step_")[1][:6] for name in everything(run) if "step_" in name}
+    assert numbers == {"000000", "000001", "000002"}
+    assert not any("partial" in name for name in everything(run))
+    do(run, 3)
+    assert [line["step"] for line in read_metrics(run.path)] == [0, 1, 2, 3]
+
+
+def test_rewind_to_the_present_changes_nothing(run: RunDirectory) -> None:
+    for step in range(3):
+        do(run, step)
+    before = {name: (run.path / name).read_bytes() for name in everything(run)}
+    run.rewind(2)
+    assert {name: (run.path / name).read_bytes() for name in everything(run)} == before
+
+
+def test_checkpoints_are_pruned_to_the_newest(run: RunDirectory) -> None:
+    for step in (5, 10, 15, 100):
+        run.save_checkpoint(step, fill, keep=2)
+    assert run.checkpoint_steps() == [15, 100]
+    assert sorted(entry.name for entry in (run.path / "checkpoints").iterdir()) == ["step_000015", "step_000100"]
+    for step in (105, 110):
+        run.save_checkpoint(step, fill, keep=0)
+    assert run.checkpoint_steps() == [15, 100, 105, 110]
+
+
+def test_the_old_checkpoint_stays_until_the_new_one_is_whole(run: RunDirectory) -> None:
+    run.save_checkpoint(1, fill, keep=1)
+
+    def full(directory: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(RunError, match="step_000002: No space left"):
+        run.save_checkpoint(2, full, keep=1)
+    assert run.newest_whole_checkpoint(pytest.fail) == 1
+
+
+def test_damaged_checkpoints_are_passed_over_and_named(run: RunDirectory) -> None:
+    for step in (1, 2, 3):
+        run.save_checkpoint(step, fill, keep=0)
+    (run.checkpoint(3) / "model").write_text("")
+    (run.checkpoint(2) / "manifest.json").unlink()
+    said: list[str] = []
+    assert run.newest_whole_checkpoint(said.append) == 1
+    assert ["step_000003" in said[0], "step_000002" in said[1]] == [True, True]
+    (run.checkpoint(1) / "model").unlink()
+    assert run.newest_whole_checkpoint(said.append) == 0
+
+
+def test_full_disk_under_the_metrics(run: RunDirectory, monkeypatch) -> None:
+    run.record_metrics(1, {"reward/mean": 0.5})
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(RunError, match=r"metrics\.jsonl: No space left"):
+            run.record_metrics(2, {"reward/mean": 0.5})
+
+
+def test_full_disk_under_the_trajectories(run: RunDirectory, monkeypatch) -> None:
+    import pyarrow.parquet
+
+    def full(*args: object, **kwargs: object) -> None:
+        Path(args[1]).write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pyarrow.parquet, "write_table", full)
+    with pytest.raises(RunError, match=r"step_000001\.parquet: No space left"):
+        run.record_trajectories(1, [group(trajectory())], [trajectory().completion.logprobs])
+    assert list((run.path / "trajectories").iterdir()) == []
+
+
+def test_lock_keeps_a_second_writer_out(run: RunDirectory) -> None:
+    with pytest.raises(RunError, match="another process is writing"):
+        RunDirectory(run.path).__enter__()
+    run.__exit__()
+    with RunDirectory(run.path) as second:
+        assert second.path == run.path
+
+
+def test_names_are_taken_or_free(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.check(resume=False)
+    assert not run.path.exists(), "checking writes nothing"
+    with pytest.raises(RunError, match="no run to resume"):
+        run.check(resume=True)
+    with run:
+        run.check(resume=False)  # Nothing but empty directories: nobody has got as far as a run.
+        run.write("config.json", {})
+        with pytest.raises(RunError, match="--resume"):
+            run.check(resume=False)
+        run.check(resume=True)
+
+
+def test_directory_with_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "precious").write_text("x")
+    with pytest.raises(RunError, match="not empty"):
+        RunDirectory(tmp_path).check(resume=False)
+
+
+def test_damaged_json_is_named(run: RunDirectory) -> None:
+    (run.path / "environment.json").write_text('{"sessions": [')
+    with pytest.raises(RunError, match=r"environment\.json is damaged"):
+        run.read("environment.json")
+    assert run.read("nothing.json") is None
+
+
+def test_evaluation_counts_only_with_its_figures(run: RunDirectory) -> None:
+    run.record_evaluation(4, [group(trajectory())], {"accuracy": {"value": float("nan")}})
+    assert read_evaluation(run.path, 4) == {"accuracy": {"value": None}}
+    assert json.loads((run.path / "evaluations" / "step_000004.json").read_text())
+    assert run.evaluation(5) is None
