@@ -14,6 +14,7 @@ from typing import Any
 import pydantic
 
 from simplerl.algorithms import ALGORITHMS
+from simplerl.data.rows import SUFFIXES
 from simplerl.errors import ConfigError, RunError, nearest
 from simplerl.rewards import REWARDS
 from simplerl.rollout import BACKENDS
@@ -208,11 +209,10 @@ def run_name(recipe: str | None, overrides: Mapping[str, Any], config: Config) -
     """
     algorithm = as_table(config)["algorithm"]["name"]
     own = {"model", "data", "seed", "output_dir", "algorithm.name"}
-    differing = [
-        f"{key.rsplit('.', 1)[-1]}-{value}" for key, value in sorted(flatten(overrides).items()) if key not in own
-    ]
+    differing = [f"{key}-{value}" for key, value in sorted(flatten(overrides).items()) if key not in own]
     recipe_part = [] if recipe is None else [Path(recipe).stem]
-    parts = [*recipe_part, Path(config.model).name, Path(config.data).stem, algorithm, *differing, f"seed{config.seed}"]
+    data = config.data.removesuffix(Path(config.data).suffix if Path(config.data).suffix in SUFFIXES else "")
+    parts = [*recipe_part, config.model, data, algorithm, *differing, f"seed{config.seed}"]
     name = "_".join(re.sub(r"[^A-Za-z0-9.+-]+", "-", str(part)).strip("-") for part in parts)
     if len(name) <= 120:
         return name
