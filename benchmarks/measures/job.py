@@ -61,15 +61,14 @@ class Step:
 
 
 def summary(steps: Sequence[Step], warmup: int) -> dict[str, Any]:
-    """Return medians over the steps after the warm-up, and tokens per second over all of them."""
+    """Return medians over the steps after the warm-up (a machine may pause), and means of what does not take time."""
     kept = steps[warmup:]
-    seconds = sum(step.seconds for step in kept)
     return {
         "seconds_per_step": statistics.median(step.seconds for step in kept),
         "fastest_step": min(step.seconds for step in kept),
         "slowest_step": max(step.seconds for step in kept),
         "phases": {name: statistics.median(step.phases[name] for step in kept) for name in kept[0].phases},
-        "tokens_per_second": sum(step.tokens for step in kept) / seconds,
+        "tokens_per_second": statistics.median(step.tokens / step.seconds for step in kept),
         "response_length": sum(step.tokens for step in kept) / sum(step.responses for step in kept),
         "responses_per_step": sum(step.responses for step in kept) / len(kept),
         "steps": len(kept),

@@ -39,8 +39,8 @@ def test_figures_of_our_step_agree_with_each_other(figures):
     assert ours["responses_per_step"] == sampling.prompts_per_step * sampling.samples_per_prompt
     assert 1 <= ours["response_length"] <= sampling.max_new_tokens
     tokens = ours["responses_per_step"] * ours["response_length"]
-    assert tokens / ours["slowest_step"] <= ours["tokens_per_second"] * 1.001
-    assert ours["tokens_per_second"] <= tokens / ours["fastest_step"] * 1.001
+    most = ours["responses_per_step"] * sampling.max_new_tokens
+    assert tokens / 2 / ours["slowest_step"] <= ours["tokens_per_second"] <= most / ours["fastest_step"]
     assert sum(ours["phases"].values()) == pytest.approx(ours["seconds_per_step"], rel=0.2)
     assert ours["memory_gb"] >= ours["memory_ready_gb"] > 0.1
     assert ours["recorded"]["seconds_per_step"] > 0
@@ -92,13 +92,13 @@ def test_trl_does_the_same_job(tmp_path):
 def test_summary_takes_medians_after_the_warmup():
     steps = [
         Step(seconds=seconds, phases={"rollout": seconds / 2}, responses=2, tokens=tokens)
-        for seconds, tokens in ((100.0, 1), (1.0, 10), (2.0, 20), (6.0, 60))
+        for seconds, tokens in ((100.0, 1), (1.0, 30), (2.0, 20), (6.0, 10))
     ]
     found = summary(steps, 1)
     assert (found["seconds_per_step"], found["fastest_step"], found["slowest_step"]) == (2.0, 1.0, 6.0)
     assert found["phases"] == {"rollout": 1.0}
-    assert found["tokens_per_second"] == 90 / 9
-    assert found["response_length"] == 90 / 6
+    assert found["tokens_per_second"] == 10.0
+    assert found["response_length"] == 60 / 6
 
 
 def test_share_uses_the_rate_of_each_phase_s_number_format():
