@@ -1,6 +1,7 @@
 """The house: imports point down, heavy packages have one door each, and nothing executes what it reads."""
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,12 +49,18 @@ DOORS: dict[str, set[str]] = {
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 
+@functools.cache
 def tree_of(module: Path) -> ast.Module:
     return ast.parse(module.read_text(encoding="utf-8"), filename=str(module))
 
 
-def imports_of(module: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line, full name) of everything that a module imports, inside functions too."""
+@functools.cache
+def imports_of(module: Path) -> list[tuple[int, str]]:
+    """Return (line, full name) of everything that a module imports, inside functions too."""
+    return list(_imports(module))
+
+
+def _imports(module: Path) -> Iterator[tuple[int, str]]:
     package = ("simplerl", *module.relative_to(SOURCE).with_suffix("").parts)
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):

@@ -38,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.output_dir:
         raise ConfigError("cub build needs --output-dir DIR")
     directory = Path(args.output_dir)
+    if directory.is_file():
+        raise RunError(f"{directory} is a file; choose another --output-dir")
     if directory.exists() and any(directory.iterdir()):
         raise RunError(f"{directory} is not empty; choose another --output-dir")
 

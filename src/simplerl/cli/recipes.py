@@ -19,9 +19,12 @@ def run(args: argparse.Namespace) -> int:
     """List, or resolve and print."""
     import tomllib
 
+    from simplerl.errors import ConfigError
     from simplerl.train.resolve import RECIPES, as_table, flatten, parse_overrides, recipe_names, resolve
 
     if args.name is None:
+        if args.overrides:
+            raise ConfigError(f"{args.overrides[0]} needs the name of a recipe to lay it on: simplerl recipes NAME …")
         names = recipe_names()
         width = max(map(len, names))
         for name in names:

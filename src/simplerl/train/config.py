@@ -93,9 +93,13 @@ class OptimizerConfig:
     lr: float = 5e-7
     """Peak learning rate."""
     beta1: float = 0.9
+    """Decay of the gradient's running mean."""
     beta2: float = 0.999
+    """Decay of its running square."""
     epsilon: float = 1e-8
+    """Added to the root of the running square."""
     weight_decay: float = 0.01
+    """Share of a weight (times the learning rate) taken off in an update."""
     grad_clip: float = 1.0
     """Largest gradient norm; larger gradients are scaled down to it."""
     schedule: str = "constant"
@@ -158,6 +162,7 @@ class EvaluationConfig:
     temperature: float = 1.0
     """0 is greedy."""
     top_p: float = 1.0
+    """Nucleus sampling; 1 is off."""
 
     def __post_init__(self) -> None:
         _positive(self, "evaluation", "samples", "holdout")

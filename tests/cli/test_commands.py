@@ -1,0 +1,202 @@
+"""The command line: quick help, one message for what is not known, every command documented."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from support import SMALL, arguments, command, environment, run_command, run_main
+
+from simplerl import __version__
+from simplerl.cli import COMMANDS, build_parser
+
+
+def test_help_answers_in_half_a_second() -> None:
+    """Best of five: the machine may be busy, the command may not."""
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        done = subprocess.run(command("--help"), env=environment(), capture_output=True, text=True, check=False)
+        times.append(time.perf_counter() - began)
+        assert done.returncode == 0
+        if times[-1] < 0.5:
+            break
+    assert min(times) < 0.5
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_is_light_and_has_examples(name: str) -> None:
+    script = (
+        "import sys\nfrom simplerl.cli import main\n"
+        f"try: main([{name!r}, '--help'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'transformers', 'matplotlib', 'sympy', 'pyarrow', 'pydantic'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"usage: simplerl {name}" in done.stdout
+    assert f"  simplerl {name}" in done.stdout.split("examples:")[1]
+    assert "--debug" in done.stdout
+
+
+@pytest.mark.parametrize("given", [[], ["--help"], ["-h"], ["help"]])
+def test_usage_names_every_command(given: list[str], capsys) -> None:
+    code, out, _ = run_main(capsys, *given)
+    assert code == 0
+    for name, summary in COMMANDS.items():
+        assert f"  {name}" in out
+        assert summary in out
+
+
+def test_version(capsys) -> None:
+    assert run_main(capsys, "--version")[:2] == (0, f"simplerl {__version__}\n")
+
+
+def test_python_m_runs_the_same() -> None:
+    done = run_command("trian")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "error: unknown command 'trian'; did you mean 'train'?\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_unknown_option(name: str, capsys) -> None:
+    given = {"cub": ["list"], "verify": [], "audit": ["x.jsonl"]}.get(name, [])
+    code, _, error = run_main(capsys, name, *given, "--nonesuch", "1")
+    assert code == 2
+    assert "nonesuch" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_what_the_front_door_asks_for(name: str) -> None:
+    parser = build_parser(name)
+    assert parser.prog == f"simplerl {name}"
+    assert parser.get_default("run")
+    assert parser.description.split("\n")[0].endswith((".", ":")), "the first line is a sentence"
+
+
+def test_cub_list_and_show(capsys) -> None:
+    from simplerl.models import cub
+
+    code, out, _ = run_main(capsys, "cub", "list")
+    assert code == 0
+    for name in cub.NAMES:
+        assert name in out
+        assert str(cub.path(name)) in out
+        shown = run_main(capsys, "cub", "show", name)
+        assert shown[0] == 0
+        assert "accuracy" in shown[1].lower()
+        assert "tokens" in shown[1].lower()
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (["show", "cub-qwn"], "'cub-qwen'"),
+        (["show"], "unknown cub"),
+        (["build", "cub-qwen"], "--output-dir"),
+        (["burn"], "invalid choice"),
+        (["build", "cub-qwen", "--output-dir", "."], "not empty"),
+        (["build", "cub-qwen", "--output-dir", "file"], "file"),
+    ],
+)
+def test_cub_mistakes(given: list[str], wanted: str, capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    code, _, error = run_main(capsys, "cub", *given)
+    assert code == 2
+    assert wanted in error
+    assert "internal error" not in error
+
+
+def test_recipes_lists_each_with_what_it_is_about(capsys) -> None:
+    from simplerl.train.resolve import recipe_names
+
+    code, out, _ = run_main(capsys, "recipes")
+    lines = out.strip().split("\n")
+    assert code == 0
+    assert [line.split()[0] for line in lines] == recipe_names()
+    assert all(len(line.split(maxsplit=1)[1]) > 20 for line in lines)
+
+
+def test_printed_recipe_is_a_recipe(capsys, tmp_path) -> None:
+    """What `recipes NAME` prints can be given back as a file, and is the same run."""
+    from simplerl.train.resolve import recipe_names, resolve
+
+    for name in recipe_names():
+        code, out, _ = run_main(capsys, "recipes", name, "--optimizer.lr", "0.125", "--sampling.stop", "a,b")
+        assert code == 0
+        (tmp_path / "again.toml").write_text(out)
+        again = resolve(str(tmp_path / "again.toml"), {})
+        assert again == resolve(name, {"optimizer": {"lr": 0.125}, "sampling": {"stop": ["a", "b"]}})
+
+
+def test_unknown_recipe_to_print(capsys) -> None:
+    code, _, error = run_main(capsys, "recipes", "cubs")
+    assert code == 2
+    assert "'cub'" in error
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[str, subprocess.CompletedProcess[str]]:
+    path = tmp_path_factory.mktemp("runs") / "run"
+    given = {**SMALL, "steps": 11, "evaluation": {"size": 5, "samples": 4, "every": 5}}
+    return str(path), run_command("train", "--output-dir", str(path), *arguments(given))
+
+
+def test_train_shows_what_happens(finished) -> None:
+    path, done = finished
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout, "plain lines where there is no terminal"
+    lines = done.stdout.split("\n")
+    assert "cub-qwen" in lines[0]
+    assert path in lines[0]
+    steps = [line for line in lines if line.startswith("step ")]
+    assert [line.split()[1] for line in steps] == [f"{i}/11" for i in range(1, 12)]
+    for name in ("accuracy", "reward", "length", "clipped", "tok/s", "left"):
+        assert all(name in line for line in steps), name
+    assert [i for i, line in enumerate(steps, 1) if "held-out" in line] == [5, 10, 11]
+    assert sum("(gold " in line for line in lines) == 1, "a sampled response now and then"
+    rest = done.stdout.split("step 11/11")[1]
+    for text in ("before", "after", "accuracy", "pass@2", "pass@4", "level 1", "length", "95%", path, "Try next"):
+        assert text in rest, text
+
+
+def test_train_leaves_a_summary_and_a_plot(finished) -> None:
+    import json
+    from pathlib import Path
+
+    from simplerl.runs.directory import read_evaluation, read_metrics
+
+    path = Path(finished[0])
+    summary = json.loads((path / "summary.json").read_text())
+    metrics = read_metrics(path)
+    assert summary["base_accuracy"] == metrics[0]["eval/accuracy"] == read_evaluation(path, 0)["accuracy"]["value"]
+    assert summary["final_accuracy"] == metrics[11]["eval/accuracy"]
+    assert summary["gain"] == pytest.approx(summary["final_accuracy"] - summary["base_accuracy"])
+    assert summary["steps"] == 11
+    assert 0 < summary["seconds"] < 600
+    assert list(summary["final"]["pass_at"]) == ["1", "2", "4"]
+    assert summary["tokens"]["sampled"] == sum(line["tokens/sampled"] for line in metrics[1:])
+    assert summary["tokens"]["useful"] == sum(line["tokens/useful"] for line in metrics[1:])
+    png = (path / "learning.png").read_bytes()
+    assert png.startswith(b"\x89PNG")
+    assert len(png) > 10_000
+
+
+def test_resumed_run_counts_the_seconds_of_both_sessions(tmp_path, capsys) -> None:
+    import json
+
+    from support import run_small
+
+    from simplerl.runs.directory import read_metrics
+
+    run_small(tmp_path / "run", {"steps": 2})
+    code, _, error = run_main(capsys, "train", "--output-dir", str(tmp_path / "run"), "--resume", "--steps", "3")
+    assert code == 0, error
+    seconds = json.loads((tmp_path / "run" / "summary.json").read_text())["seconds"]
+    assert seconds >= sum(line["time/step"] for line in read_metrics(tmp_path / "run")[1:])

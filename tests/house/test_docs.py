@@ -1,0 +1,207 @@
+"""The documentation says what is: generated pages are up to date, commands and keys in the texts exist."""
+
+import dataclasses
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import ROOT, environment
+
+from simplerl.algorithms import ALGORITHMS, Algorithm
+from simplerl.cli import COMMANDS, build_parser, split_overrides
+from simplerl.data import DATASETS
+from simplerl.rewards import REWARDS
+from simplerl.rollout import BACKENDS
+from simplerl.rollout.backend import RolloutBackend
+from simplerl.runs.glossary import METRICS
+from simplerl.runs.trajectories import SCHEMA
+from simplerl.train.config import Config
+from simplerl.train.resolve import RECIPES, as_table, flatten, merge, parse_overrides, recipe_names, resolve
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    """If this fails: python tools/docs.py."""
+    script = [sys.executable, str(ROOT / "tools" / "docs.py"), "--check"]
+    done = subprocess.run(script, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_check_notices_a_stale_page(tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "tools" / "docs.py").write_text(text_of("tools/docs.py"))
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        script = [sys.executable, str(tmp_path / "tools" / "docs.py"), *more]
+        return subprocess.run(script, env=environment(), capture_output=True, text=True, check=False)
+
+    assert run("--check").returncode == 1
+    assert run().returncode == 0
+    assert run("--check").returncode == 0
+    page = tmp_path / "docs" / "metrics.md"
+    page.write_text(page.read_text().replace("mean reward", "mean regard"))
+    stale = run("--check")
+    assert stale.returncode == 1
+    assert stale.stderr == "docs/metrics.md is out of date: run python tools/docs.py\n"
+
+
+def test_every_key_of_a_run_is_explained() -> None:
+    page = text_of("docs/configuration.md")
+    for key in flatten(as_table(resolve("cub", {}))):
+        if not key.endswith(".name"):
+            row = re.search(rf"^\| `{re.escape(key)}` \| .+ \| (.*) \|$", page, re.MULTILINE)
+            assert row, key
+            assert row[1] or key.startswith("reward."), f"{key} has no text under it"
+
+
+def test_every_algorithm_and_its_keys_are_explained() -> None:
+    page = text_of("docs/configuration.md")
+    for name, algorithm in ALGORITHMS.items():
+        part = page.split(f'### algorithm.name = "{name}"')[1].split("###")[0]
+        for field in dataclasses.fields(algorithm):
+            row = re.search(rf"^\| `algorithm\.{field.name}` \| .+ \| (.+) \|$", part, re.MULTILINE)
+            assert row, f"{name}.{field.name}"
+
+
+def test_every_metric_command_and_column_is_explained() -> None:
+    metrics, cli, run_format = (text_of(f"docs/{name}.md") for name in ("metrics", "cli", "run-format"))
+    for name in METRICS:
+        assert f"`{name}`" in metrics
+    for name in COMMANDS:
+        assert f"## simplerl {name}\n" in cli
+    for name in SCHEMA.names:
+        assert f"| `{name}` |" in run_format, name
+
+
+@pytest.mark.parametrize(
+    "registry", [ALGORITHMS, REWARDS, DATASETS, BACKENDS], ids=["algorithm", "reward", "data", "backend"]
+)
+def test_everything_registered_says_what_it_is(registry: dict) -> None:
+    assert registry
+    for name, entry in registry.items():
+        own = entry.__dict__.get("__doc__") if inspect.isclass(entry) else entry.__doc__
+        assert own, name
+        assert not own.startswith(f"{entry.__name__}("), f"{name}: that is the text of the dataclass machinery"
+        assert own.strip().split("\n")[0].endswith((".", "?", "!")), name
+        assert inspect.getmodule(entry).__doc__, name
+
+
+def protocol_members(protocol: type) -> set[str]:
+    return {name for name in [*vars(protocol), *vars(protocol).get("__annotations__", {})] if not name.startswith("_")}
+
+
+def test_everything_registered_has_what_its_protocol_asks_for() -> None:
+    for name, cls in ALGORITHMS.items():
+        assert dataclasses.is_dataclass(cls)
+        assert cls.__dataclass_params__.frozen, name
+        missing = {member for member in protocol_members(Algorithm) if not hasattr(cls, member)}
+        assert not missing, f"{name} lacks {missing}"
+    for name, cls in BACKENDS.items():
+        missing = {member for member in protocol_members(RolloutBackend) if not hasattr(cls, member)}
+        assert not missing, f"{name} lacks {missing}"
+        assert {"precision", "max_rows"} <= set(inspect.signature(cls).parameters), name
+    for name, load in DATASETS.items():
+        assert list(inspect.signature(load).parameters) == ["split", "size", "seed", "levels"], name
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_shipped_recipes_say_what_they_are_and_resolve(name: str) -> None:
+    text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
+    assert re.match(r'about = ".{20,120}\."\n', text)
+    assert isinstance(resolve(name, {}), Config)
+
+
+def bash_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_commands_in_the_texts_exist() -> None:
+    """Every `simplerl …` in a bash block: the command is there, its options and keys are there."""
+    seen = 0
+    for page in PAGES:
+        for line in "\n".join(bash_blocks(page)).splitlines():
+            for part in line.split("#")[0].split("&&"):
+                words = shlex.split(part)
+                if not words or words[0] != "simplerl":
+                    continue
+                seen += 1
+                assert words[1] in COMMANDS, f"{page.name}: {line}"
+                parser = build_parser(words[1])
+                own, overrides = split_overrides(parser, words[2:])
+                if not parser.get_default("takes_overrides"):
+                    own, overrides = words[2:], []
+                resolve_words(parser.parse_args(own), overrides)
+    assert seen >= 5
+
+
+def resolve_words(args, overrides: list[str]) -> None:
+    """Resolve what a `train` command would run, as far as that goes without files."""
+    named = {key: getattr(args, key, None) for key in ("model", "data", "template", "steps", "seed")}
+    table = merge(parse_overrides(overrides), {key: value for key, value in named.items() if value is not None})
+    resolve(getattr(args, "recipe", None), table)
+
+
+@pytest.mark.parametrize("name", ["train", "cub", "recipes"])
+def test_examples_in_the_help_can_be_parsed(name: str) -> None:
+    import importlib
+
+    examples = importlib.import_module(f"simplerl.cli.{name}").EXAMPLES
+    parser = build_parser(name)
+    lines = [line.strip() for line in examples.splitlines() if line.strip().startswith("simplerl ")]
+    assert lines
+    for line in lines:
+        words = shlex.split(re.split(r"\s{3,}", line)[0])
+        assert words[1] == name, line
+        own, overrides = split_overrides(parser, words[2:])
+        args = parser.parse_args(own)
+        if parser.get_default("takes_overrides"):
+            resolve_words(args, overrides)
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if not target.startswith(("http://", "https://")):
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_no_page_has_a_placeholder_left() -> None:
+    for page in PAGES:
+        assert not re.search(r"@@\w+@@|\bTODO\b|\bFIXME\b", page.read_text(encoding="utf-8")), page.name
+
+
+def test_continuous_integration_runs_the_readmes_test_command() -> None:
+    import os
+
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+    assert "pip install '.[test]' && pytest" in text_of("README.md")
+    assert "'.[test]'" in script.read_text()
+
+
+def test_changelog_knows_the_version() -> None:
+    from simplerl import __version__
+
+    assert "## Unreleased" in text_of("CHANGELOG.md") or f"## {__version__}" in text_of("CHANGELOG.md")
+    assert f'version = "{__version__}"' in text_of("pyproject.toml")
+    assert "Apache License" in text_of("LICENSE")
+
+
+def test_tree_in_the_readme_is_the_tree() -> None:
+    tree = re.search(r"^src/simplerl/\n.*?^```", text_of("README.md"), re.MULTILINE | re.DOTALL)[0]
+    for room in (entry.name for entry in (ROOT / "src" / "simplerl").iterdir() if entry.is_dir()):
+        if room != "__pycache__":
+            assert f"{room}/" in tree, f"the README's tree lacks {room}/"
+    for name in re.findall(r"(?<![\w/])(\w+)/(?=\s{2,})", tree):
+        assert (ROOT / "src" / "simplerl" / name).is_dir() or (ROOT / name).is_dir(), f"no {name}/"

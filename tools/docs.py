@@ -1,0 +1,176 @@
+"""Write the generated pages of docs/ from the code: configuration.md, metrics.md and cli.md.
+
+python tools/docs.py            write them
+python tools/docs.py --check    say which are out of date, and exit with 1 if any is
+"""
+
+import ast
+import dataclasses
+import inspect
+import os
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from simplerl.algorithms import ALGORITHMS
+from simplerl.cli import COMMANDS, build_parser, usage
+from simplerl.rewards import REWARDS
+from simplerl.runs.glossary import METRICS, TIMINGS
+from simplerl.train import config
+
+DOCS = Path(__file__).parent.parent / "docs"
+NOTE = "<!-- Made by tools/docs.py from the code: change the code, then run it again. -->\n"
+
+
+def sentence(text: str) -> str:
+    """Return a docstring as one line of a table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def paragraph(cls: type) -> str:
+    """Return the first paragraph of a class's docstring."""
+    return inspect.getdoc(cls).split("\n\n")[0]
+
+
+def field_docs(cls: type) -> dict[str, tuple[str, str]]:
+    """Return field → (type as written, text under it) of a dataclass and its bases."""
+    found: dict[str, tuple[str, str]] = {}
+    for base in reversed(cls.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        (node,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        for entry, after in zip(node.body, [*node.body[1:], None], strict=True):
+            if isinstance(entry, ast.AnnAssign):
+                text = (
+                    after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
+                )
+                found[entry.target.id] = (ast.unparse(entry.annotation), text)
+    return found
+
+
+def shown(value: Any) -> str:
+    """Return a default as one would write it in a recipe."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    return repr(list(value)) if isinstance(value, tuple) else repr(value)
+
+
+def rows(cls: type, path: str) -> Iterator[str]:
+    """Yield a table row for every plain key of a dataclass."""
+    docs = field_docs(cls)
+    for field in dataclasses.fields(cls):
+        if not field.init or field.default_factory is not dataclasses.MISSING:
+            continue
+        kind, text = docs[field.name]
+        default = "required" if field.default is dataclasses.MISSING else f"`{shown(field.default)}`"
+        yield f"| `{path}{field.name}` | `{kind}` | {default} | {sentence(text)} |"
+
+
+HEAD = "| key | type | default | meaning |\n|---|---|---|---|\n"
+
+
+def table(cls: type, path: str = "") -> str:
+    """Return the table of a dataclass's keys, or a remark that it has none."""
+    found = list(rows(cls, path))
+    return HEAD + "\n".join(found) + "\n" if found else "No keys of its own.\n"
+
+
+def configuration() -> str:
+    """Return docs/configuration.md."""
+    parts = [
+        f"""# Configuration
+
+{NOTE}
+Every key can stand in a recipe (a TOML file, in the section before its dot) and on the command line, where dashes
+may stand for underscores: `--sampling.max-new-tokens 512`. The command line wins over the recipe, the recipe over the
+defaults below. A list is given as `a,b` or as TOML. An unknown key is an error that names the nearest one.
+
+`simplerl recipes` lists the shipped recipes; `simplerl recipes NAME` prints one with every value. A recipe may begin
+with `extends = "NAME"` and give only what differs, and with `about = "…"`. Without a recipe a cub is trained with
+`cub`, any other model with `generic`.
+
+## The run
+
+{table(config.Config)}"""
+    ]
+    for field in dataclasses.fields(config.Config):
+        if dataclasses.is_dataclass(field.default_factory) and field.name not in ("algorithm", "reward"):
+            parts.append(f"## {field.name}\n\n{paragraph(field.default_factory)}\n")
+            parts.append(table(field.default_factory, f"{field.name}."))
+    for section, registry, choice in (
+        ("algorithm", ALGORITHMS, "simplerl.algorithms.ALGORITHMS"),
+        ("reward", REWARDS, "simplerl.rewards.REWARDS"),
+    ):
+        parts.append(
+            f"## {section}\n\n`{section}.name` chooses one of `{choice}`; the other keys are its own. "
+            f"Default: `{next(iter(registry))}`.\n"
+        )
+        for name, cls in registry.items():
+            parts.append(f'### {section}.name = "{name}"\n\n{paragraph(cls)}\n\n{table(cls, f"{section}.")}')
+    return "\n".join(parts)
+
+
+def metrics() -> str:
+    """Return docs/metrics.md."""
+    timings = ", ".join(f"`{prefix}`" for prefix in TIMINGS)
+    parts = [
+        f"""# Metrics
+
+{NOTE}
+One line per step in `metrics.jsonl`, with `step` and these names; step 0 is the base model and has the `eval/` ones
+only. A value that does not exist (a mean over nothing) is `null`. What starts with {timings} depends
+on the machine; everything else is the same in a run and in the same run killed and resumed.
+"""
+    ]
+    for group in dict.fromkeys(name.split("/")[0] for name in METRICS):
+        parts.append(f"## {group}\n\n| metric | meaning |\n|---|---|")
+        parts += [f"| `{name}` | {sentence(text)} |" for name, text in METRICS.items() if name.split("/")[0] == group]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def cli() -> str:
+    """Return docs/cli.md."""
+    os.environ["COLUMNS"] = "100"
+    parts = [
+        f"""# Command line
+
+{NOTE}
+Exit codes: 0 done, 1 a check failed or a bug of ours, 2 a mistake that you can mend (one message says which),
+130 stopped by Ctrl-C. `--debug` shows the traceback of an error.
+
+```
+{usage().rstrip()}
+```
+"""
+    ]
+    for name in COMMANDS:
+        parts.append(f"## simplerl {name}\n\n```\n{build_parser(name).format_help().rstrip()}\n```\n")
+    return "\n".join(parts)
+
+
+PAGES = {"configuration.md": configuration, "metrics.md": metrics, "cli.md": cli}
+
+
+def main() -> int:
+    """Write the pages, or check them."""
+    stale = 0
+    for name, make in PAGES.items():
+        path, text = DOCS / name, make()
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale += 1
+        if "--check" in sys.argv[1:]:
+            print(f"docs/{name} is out of date: run python tools/docs.py", file=sys.stderr)
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote docs/{name}")
+    return int(bool(stale) and "--check" in sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
