@@ -20,10 +20,11 @@ def summarise(path: Path, *, seconds: float) -> dict[str, Any]:
     if base is None or final is None:
         raise RunError(f"{path} lacks the evaluation of step {0 if base is None else last}")
     steps = [line for line in lines if line["step"] > 0]
+    accuracies = [figures["accuracy"]["value"] for figures in (base, final)]
     return {
         "base_accuracy": base["accuracy"]["value"],
         "final_accuracy": final["accuracy"]["value"],
-        "gain": final["accuracy"]["value"] - base["accuracy"]["value"],
+        "gain": None if None in accuracies else accuracies[1] - accuracies[0],
         "base": base,
         "final": final,
         "steps": last,

@@ -127,18 +127,18 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
     for k in list(base["pass_at"])[1:]:
         table.add_row(f"pass@{k}", cell(base["pass_at"][k]), cell(final["pass_at"][k]))
     for level in base["by_level"]:
-        table.add_row(f"level {level}", cell(base["by_level"][level]), cell(final["by_level"][level]))
+        table.add_row(escape(f"level {level}"), cell(base["by_level"][level]), cell(final["by_level"][level]))
     table.add_row("answer in the wanted form", percent(base["boxed"]), percent(final["boxed"]))
     table.add_row("length (tokens)", f"{base['length']:.1f}", f"{final['length']:.1f}")
     table.add_row("truncated", percent(base["clip_ratio"]), percent(final["clip_ratio"]))
     console.print(table)
     console.print(
         f"{summary['steps']} steps, {summary['tokens']['sampled']:,} tokens sampled, {summary['seconds']:.0f} s. "
-        f"Run: {path}  plot: {path / 'learning.png'}"
+        f"Run: {escape(str(path))}  plot: {escape(str(path / 'learning.png'))}"
     )
     console.print(
         "Try next: --shuffle-rewards (the control: nothing to learn), --model cub-llama (seldom answers in a box), or "
         "a real model: simplerl train --model DIR_OR_HUB_NAME --data FILE_OR_NAME"
         if config.model.startswith("cub-")
-        else f"Try next: simplerl train --model {path} … continues from the newest checkpoint as a new run"
+        else f"Try next: more steps (--output-dir {escape(str(path))} --resume --steps {2 * summary['steps']}) or --seed"
     )

@@ -64,8 +64,10 @@ def run(args: argparse.Namespace) -> int:
 
     trackers = Trackers(config.tracking.trackers, config.tracking.project, path, flatten(as_table(config)))
     with Terminal(config, path, trackers) as terminal:
-        outcome = train(config, path, resume=args.resume, listener=terminal)
-    trackers.finish()
+        try:
+            outcome = train(config, path, resume=args.resume, listener=terminal)
+        finally:
+            trackers.finish()
     if not outcome.finished:
         print(f"stopped after step {outcome.step}. Continue with: simplerl train --output-dir {path} --resume")
         return 130

@@ -1,6 +1,5 @@
 """Turn rows into problems: GSM8K-style, MATH-style and plain (question, answer) fields, told apart by their names."""
 
-import hashlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -75,11 +74,3 @@ def problems(rows: Iterable[Row], *, source: str, size: int = 0) -> list[Problem
     if not found:
         raise DataError(f"data set {source!r} holds no rows")
     return found
-
-
-def fingerprint(found: Iterable[Problem]) -> str:
-    """Return the SHA-256 over ids, questions and answers: which data a run has seen."""
-    digest = hashlib.sha256()
-    for item in found:
-        digest.update("\x1f".join([item.id, item.question, item.answer, ""]).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()

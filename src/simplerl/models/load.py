@@ -5,7 +5,8 @@ autocast. No BOS or other special token is ever added to a prompt: the template 
 in evaluation alike.
 """
 
-import logging
+import hashlib
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from transformers.utils import logging as transformers_logging
 from simplerl.errors import ModelError, nearest
 from simplerl.models import cub
 
-logger = logging.getLogger(__name__)
 transformers_logging.disable_progress_bar()
 
 ATTENTIONS = ("auto", "eager", "sdpa", "flash_attention_2")
@@ -62,34 +62,47 @@ def locate(name: str) -> str:
     return name
 
 
-def pick_attention(wanted: str, device: torch.device) -> str:
+def pick_attention(wanted: str, device: torch.device, *, half: bool) -> str:
     """Return the attention implementation: what was asked for, or what is fastest on the device.
 
-    On a CPU eager attention trains a tiny model about twice as fast as SDPA under bf16 autocast.
+    On a CPU eager attention trains a tiny model about twice as fast as SDPA under bf16 autocast. Flash attention knows
+    no fp32, so it is picked only where everything runs in bf16 (`half`).
     """
     if wanted not in ATTENTIONS:
         raise ModelError(f"attention must be one of {', '.join(ATTENTIONS)}; got {wanted!r}")
+    if wanted == "flash_attention_2" and not half:
+        raise ModelError("flash_attention_2 needs bf16: set learner.precision and rollout.precision to bf16")
     if wanted != "auto":
         return wanted
     if device.type == "cpu":
         return "eager"
-    try:
-        import flash_attn  # noqa: F401
-    except ImportError:
-        return "sdpa"
-    return "flash_attention_2"
+    return "flash_attention_2" if half and importlib.util.find_spec("flash_attn") else "sdpa"
 
 
-def load(name: str, *, device: str | torch.device = "cpu", attention: str = "auto") -> Policy:
-    """Load a model (fp32) and its tokenizer. Raises ModelError, saying what to do, for anything that cannot be used."""
+def locate_and_hash(name: str) -> dict[str, str]:
+    """Return where a model was found and the SHA-256 of its weight files (of its name, on the hub)."""
+    source = Path(locate(name))
+    digest = hashlib.sha256(b"" if source.is_dir() else name.encode())
+    for file in sorted(source.glob("*.safetensors")) if source.is_dir() else ():
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return {"path": str(source), "sha256": digest.hexdigest()}
+
+
+def load(name: str, *, device: str | torch.device = "cpu", attention: str = "") -> Policy:
+    """Load a model (fp32) and its tokenizer. Raises ModelError, saying what to do, for anything that cannot be used.
+
+    `attention` is an implementation from `pick_attention`; empty picks one that fp32 can use.
+    """
     device = torch.device(device)
+    attention = attention or pick_attention("auto", device, half=False)
     source = locate(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
             source,
             dtype=torch.float32,
-            attn_implementation=pick_attention(attention, device),
+            attn_implementation=attention,
             trust_remote_code=False,
             use_safetensors=True,
         )

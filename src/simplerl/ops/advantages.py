@@ -39,13 +39,17 @@ def group_relative(
 ) -> torch.Tensor:
     """Return advantages_B = (r − mean of its group) / (std of its group + ε); 0 where not included.
 
+    A group of which undecided verdicts leave a single member has nothing to compare it with: its advantage is 0.
+
     `scale`: `group` divides by the group's unbiased std (GRPO, arXiv 2402.03300, eq. in §4.1.2; ε as in
     SimpleRL-Zoo), `none` does not divide (Dr. GRPO, arXiv 2503.20783).
     """
-    _, mean_B, std_B = group_moments(rewards_B, group_B, included_B)
+    count_B, mean_B, std_B = group_moments(rewards_B, group_B, included_B)
+    size_B, _, _ = group_moments(rewards_B, group_B, torch.ones_like(included_B))
+    left_alone_B = (count_B == 1) & (size_B > 1)
     advantages_B = rewards_B - mean_B
     if scale == "group":
         advantages_B = advantages_B / (std_B + epsilon)
     elif scale != "none":
         raise ValueError(f"scale must be 'group' or 'none', got {scale!r}")
-    return torch.where(included_B, advantages_B, 0.0)
+    return torch.where(included_B & ~left_alone_B, advantages_B, 0.0)

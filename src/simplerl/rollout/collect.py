@@ -3,6 +3,7 @@
 Responses are handed to the verifier as they finish, so that judging runs beside generation.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,12 +11,11 @@ import numpy as np
 
 from simplerl.data.templates import Template
 from simplerl.models.load import Policy
+from simplerl.rewards import Reward
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.seeds import derive
-from simplerl.types import Completion, Problem, Trajectory, TrajectoryGroup, Verdict
+from simplerl.types import Completion, Problem, Trajectory, TrajectoryGroup
 from simplerl.verify import VerifierPool
-
-Reward = Callable[[Problem, Completion, Verdict], float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -33,6 +33,15 @@ def prompt(problems: Sequence[Problem], template: Template, policy: Policy) -> l
         Prompted(problem=p, prompt_ids=np.array(policy.encode(template.format(p.question)), dtype=np.int32))
         for p in problems
     ]
+
+
+def fingerprint(prompted: Sequence[Prompted]) -> str:
+    """Return the SHA-256 over ids, prompt tokens and answers: which data a run has seen, as the model saw it."""
+    digest = hashlib.sha256()
+    for item in prompted:
+        digest.update(f"{item.problem.id}\x1f{item.problem.answer}\x1f".encode("utf-8", "surrogatepass"))
+        digest.update(item.prompt_ids.tobytes())
+    return digest.hexdigest()
 
 
 def collect(

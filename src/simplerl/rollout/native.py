@@ -46,6 +46,10 @@ class _GrowingLayer(DynamicLayer):
         self.keys, self.values = (room[..., : length + added, :] for room in self._room)
         return self.keys, self.values
 
+    def batch_select_indices(self, indices):
+        super().batch_select_indices(indices)
+        self._room = (self.keys, self.values)  # Let go of the old room: the next token makes a new one.
+
 
 def _new_cache(config) -> DynamicCache:
     """Return the model's own kind of cache, with growing room where a layer keeps everything."""
@@ -104,6 +108,11 @@ class NativeBackend:
             for parameter in self.model.parameters():  # Not the buffers: rotary frequencies must stay fp32.
                 parameter.data = parameter.data.to(torch.bfloat16)
         self.head = Head(self.model)
+        if not all(isinstance(layer, DynamicLayer) for layer in DynamicCache(config=self.model.config).layers):
+            raise ModelError(
+                f"{type(self.model).__name__} keeps more than keys and values between tokens, which the native backend "
+                "does not know"
+            )
         self.max_rows, self.prefill_tokens = max_rows, prefill_tokens
         self.version = 0
         self._special_stops: frozenset[int] = frozenset()
@@ -228,9 +237,9 @@ class NativeBackend:
 
     @staticmethod
     def _noise(request: Request, sampling: Sampling) -> np.ndarray:
-        """Return the uniform numbers of a request: float32 [max_new_tokens] in [0, 1)."""
+        """Return the uniform numbers of a request: float64 [max_new_tokens] in [0, 1)."""
         rng = np.random.Generator(np.random.Philox(key=request.noise_key))
-        return rng.random(sampling.max_new_tokens, dtype=np.float32)
+        return rng.random(sampling.max_new_tokens)
 
     def _ending(self, row: _Row, sampling: Sampling) -> StopReason | None:
         """Return why a response has just ended, if it has."""

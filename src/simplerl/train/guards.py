@@ -25,25 +25,29 @@ def memory_advice() -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+        text = str(error) or type(error).__name__
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not known and not any(phrase in text.lower() for phrase in ("out of memory", "can't allocate memory")):
             raise
         raise SimpleRLError(
-            f"out of memory: {str(error).splitlines()[0]}\n"
+            f"out of memory: {text.splitlines()[0]}\n"
             "Turn down --learner.tokens-per-microbatch or --rollout.max-rows, or turn on "
             "--learner.gradient-checkpointing, and continue with --resume: none of them changes what is learned"
         ) from error
 
 
 @contextmanager
-def stop_on_interrupt(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether Ctrl-C (or SIGTERM) has come; a second one stops at once."""
+def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether Ctrl-C (or SIGTERM) has come; a second one stops at once.
+
+    The handler only takes note: printing from it could break into a print that is under way.
+    """
     seen: list[int] = []
 
     def handle(number: int, frame: Any) -> None:
         if seen:
             raise KeyboardInterrupt
         seen.append(number)
-        say("stopping after this step, with a checkpoint (again: at once, without)")
 
     old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

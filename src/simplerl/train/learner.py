@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from simplerl.algorithms import Algorithm
+from simplerl.errors import ModelError
 from simplerl.models.load import Policy
 from simplerl.models.score import Scorer
 from simplerl.ops.kl import kl
@@ -103,7 +104,7 @@ class Learner:
         scored = int((mask_BT & useful_B[:, None]).sum())
         metrics: dict[str, float] = {name: sum(m[name] for m in done) / len(done) for name in (done[0] if done else {})}
         metrics |= {
-            "optimizer/lr": self.optimizer.param_groups[0]["lr"],
+            "optimizer/lr": learning_rate(self.optimization, step + (len(updates) - 1) / len(updates), self.steps),
             "optimizer/updates": len(done),
             "tokens/useful": int(((advantages_BT != 0) & mask_BT).sum()),
             "tokens/scored": scored,
@@ -183,6 +184,11 @@ class Learner:
             }.items():
                 sums[name] = sums.get(name, 0.0) + value.double()
         norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.optimization.grad_clip)
+        if not torch.isfinite(norm):
+            raise ModelError(
+                f"the gradient of step {step + 1} is not a number: training has diverged. The last checkpoint is "
+                "whole; lower --optimizer.lr and start from it as a new run (--model DIR)"
+            )
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.optimization, step + progress, self.steps)
         self.optimizer.step()

@@ -6,6 +6,7 @@ ends with the same weights, bit for bit.
 """
 
 import dataclasses
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ from simplerl.train.batch import build_batch, shuffle_rewards
 from simplerl.train.config import Config
 from simplerl.train.guards import clock, memory_advice, stop_on_interrupt
 from simplerl.train.resolve import as_table
-from simplerl.train.resume import describe, go_back
+from simplerl.train.resume import describe, go_back, rewind
 from simplerl.train.session import Session, advantages_by_row, peak_memory_gib, prepare
 from simplerl.types import TrajectoryGroup
 
@@ -53,17 +54,21 @@ def train(config: Config, path: Path, *, resume: bool, listener: Listener) -> Ou
     run = RunDirectory(path)
     run.check(resume=resume)
     with ExitStack() as stack:
-        interrupted = stack.enter_context(stop_on_interrupt(listener.say))
+        interrupted = stack.enter_context(stop_on_interrupt())
         start = 0
         if resume:
             stack.enter_context(run)
             start = go_back(run, config, listener.say)
-        session = prepare(config, listener.say, model=str(run.checkpoint(start)) if start else None)
+        with memory_advice():
+            session = prepare(config, listener.say, checkpoint=run.checkpoint(start) if start else None)
         stack.callback(session.close)
         if not resume:  # Only now: settings or data that do not work shall leave no directory behind.
             stack.enter_context(run)
+            run.check(resume=False)
+        describe(run, session, start, listener.say)
         run.write("config.json", as_table(config))
-        describe(run, session, start)
+        if resume:
+            rewind(run, config, start, listener.say)
         if start:
             checkpoint.load_optimizer(run.checkpoint(start), session.learner.optimizer)
             session.backend.sync(session.learner.weights(), version=start)
@@ -72,11 +77,11 @@ def train(config: Config, path: Path, *, resume: bool, listener: Listener) -> Ou
         for step in range(start + 1, config.steps + 1):
             if interrupted():
                 return _stop(run, session, step - 1, listener)
-            _step(run, session, step, listener)
+            _step(run, session, step, listener, interrupted)
     return Outcome(step=config.steps, finished=True)
 
 
-def _step(run: RunDirectory, session: Session, step: int, listener: Listener) -> None:
+def _step(run: RunDirectory, session: Session, step: int, listener: Listener, interrupted: Callable[[], bool]) -> None:
     """Do step `step` (the first is 1) and record it."""
     config, learner = session.config, session.learner
     seconds: dict[str, float] = {}
@@ -99,6 +104,8 @@ def _step(run: RunDirectory, session: Session, step: int, listener: Listener) ->
                 )
             if config.shuffle_rewards:
                 groups = shuffle_rewards(groups, seed=config.seed, step=step)
+        if interrupted():
+            listener.say("stopping after this step, with a checkpoint (again: at once, without)")
         with clock(seconds, "time/learn"), memory_advice():
             listener.phase("update", 0)
             batch = build_batch(groups)
@@ -106,7 +113,7 @@ def _step(run: RunDirectory, session: Session, step: int, listener: Listener) ->
         with clock(seconds, "time/sync"):
             session.backend.sync(learner.weights(), version=step)
         with clock(seconds, "time/save"):
-            run.record_trajectories(step, groups, advantages_by_row(learned.advantages_BT, batch.mask_BT))
+            run.record_trajectories(step, groups, advantages_by_row(learned.advantages_BT, batch))
         metrics = {**rollout_metrics(groups), **learned.metrics, "data/epoch": session.sampler.epoch(step)}
         if _due(config.evaluation.every, step, config.steps):
             with clock(seconds, "time/evaluate"):

@@ -25,7 +25,7 @@ FREE_ON_RESUME = (
 
 
 def go_back(run: RunDirectory, config: Config, say: Callable[[str], None]) -> int:
-    """Check that it is the same run, go back to its newest whole checkpoint, and return that step."""
+    """Check that it is the same run and return the step of its newest whole checkpoint, 0 if there was none yet."""
     old, new = flatten(run.read("config.json")), flatten(json.loads(json.dumps(as_table(config))))
     changed = [
         key
@@ -42,6 +42,16 @@ def go_back(run: RunDirectory, config: Config, say: Callable[[str], None]) -> in
             "change the learning rate of the steps already done"
         )
     start = run.newest_whole_checkpoint(say)
+    if not start and run.checkpoint_steps():
+        raise RunError(
+            f"cannot resume {run.path}: every checkpoint is damaged. Its record is left as it is; start again with "
+            "another --output-dir, from a copy of a checkpoint if its weights can be saved (--model DIR)"
+        )
+    return start
+
+
+def rewind(run: RunDirectory, config: Config, start: int, say: Callable[[str], None]) -> None:
+    """Forget what came after step `start`, so that it is done again."""
     run.rewind(start)
     run.prune(config.checkpoint.keep)
     lines = len(read_metrics(run.path))
@@ -50,12 +60,27 @@ def go_back(run: RunDirectory, config: Config, say: Callable[[str], None]) -> in
             f"{run.path}/metrics.jsonl has {lines} lines up to step {start}, not {start + 1}: it was changed"
         )
     say(f"resuming {run.path} after step {start}" if start else f"no checkpoint in {run.path} yet: starting anew")
-    return start
 
 
-def describe(run: RunDirectory, session: Session, start: int) -> None:
-    """Add this session to environment.json; refuse to go on with other data, warn about another machine."""
+def describe(run: RunDirectory, session: Session, start: int, say: Callable[[str], None]) -> None:
+    """Add this session to environment.json; refuse to go on with other data or another model, warn of other changes."""
     sessions = (run.read("environment.json") or {"sessions": []})["sessions"]
-    if start and sessions and sessions[-1]["data"] != session.environment["data"]:
-        raise RunError(f"cannot resume {run.path}: the data has changed since (environment.json holds its hashes)")
-    run.write("environment.json", {"sessions": [*sessions, {"start_step": start, **session.environment}]})
+    now = session.environment
+    if sessions:
+        before = sessions[-1]
+        for what, old, new in (
+            ("data or the template", before["data"], now["data"]),
+            ("model", before["base_model"]["sha256"], now["base_model"]["sha256"]),
+        ):
+            if old != new:
+                raise RunError(
+                    f"cannot resume {run.path}: the {what} has changed since it began (see environment.json)"
+                )
+        silent = ("git_commit", "data", "base_model")
+        differing = [key for key in now if key in before and before[key] != now[key] and key not in silent]
+        if differing:
+            say(
+                "resuming on another machine or with other versions: the result will not be the same to the last bit: "
+                + "; ".join(f"{key} was {before[key]}, now {now[key]}" for key in differing)
+            )
+    run.write("environment.json", {"sessions": [*sessions, {"start_step": start, **now}]})

@@ -15,18 +15,17 @@ import numpy as np
 import torch
 
 from simplerl import __version__, data
-from simplerl.data.problems import fingerprint
 from simplerl.data.templates import resolve as resolve_template
 from simplerl.errors import ConfigError, DataError
-from simplerl.models.load import Policy, load
+from simplerl.models.load import Policy, load, locate_and_hash, pick_attention
 from simplerl.rollout import BACKENDS
 from simplerl.rollout.backend import RolloutBackend, Sampling
-from simplerl.rollout.collect import Prompted, prompt
+from simplerl.rollout.collect import Prompted, fingerprint, prompt
 from simplerl.seeds import generator
 from simplerl.train.config import Config
 from simplerl.train.learner import Learner
 from simplerl.train.sampler import Sampler
-from simplerl.types import Problem
+from simplerl.types import Batch, Problem
 from simplerl.verify import VerifierPool
 
 
@@ -72,8 +71,8 @@ def has_fast_bf16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def load_problems(config: Config) -> tuple[list[Problem], list[Problem]]:
-    """Return (training problems, held-out problems), without a common question."""
+def load_problems(config: Config, say: Callable[[str], None]) -> tuple[list[Problem], list[Problem], list[str]]:
+    """Return (training problems, held-out problems, ids left out of training because their question is held out)."""
     options = config.dataset
     train = data.load(config.data, options.split, size=options.size, seed=options.seed, levels=options.levels)
     size, source = config.evaluation.size, config.evaluation.data
@@ -93,7 +92,16 @@ def load_problems(config: Config) -> tuple[list[Problem], list[Problem]]:
         held_out = [train[i] for i in sorted(held)]
         train = [item for i, item in enumerate(train) if i not in held]
     questions = {item.question for item in held_out}
-    return [item for item in train if item.question not in questions], held_out
+    shared = [item.id for item in train if item.question in questions]
+    if shared:
+        named = ", ".join(shared[:5]) + (" …" if len(shared) > 5 else "")
+        say(f"{len(shared)} of {len(train)} training problems are held out too and are not trained on: {named}")
+    if len(shared) == len(train):
+        raise DataError(
+            f"every training problem of {config.data} is also held out ({source or 'its test split'}); give other "
+            "problems with --evaluation.data, or leave it out"
+        )
+    return [item for item in train if item.question not in questions], held_out, shared
 
 
 def fit(
@@ -111,22 +119,29 @@ def fit(
         )
     if not short:
         raise DataError(
-            f"all {len(prompted)} {what} prompts are longer than sampling.max_prompt_tokens = {limit} "
-            f"(shortest {min(len(item.prompt_ids) for item in prompted)}); raise it, or choose another template"
+            f"all {len(prompted)} {what} prompts are longer than {limit} tokens, which is the smaller of "
+            "sampling.max_prompt_tokens and what sampling.max_new_tokens leaves of the model's context "
+            f"(shortest {min(len(item.prompt_ids) for item in prompted)}); change these, or choose another template"
         )
     return short, [item.problem.id for item in long]
 
 
-def prepare(config: Config, say: Callable[[str], None], *, model: str | None = None) -> Session:
-    """Put a run's parts together. `model` replaces the configured one (a checkpoint to resume from)."""
+def prepare(config: Config, say: Callable[[str], None], *, checkpoint: Path | None = None) -> Session:
+    """Put a run's parts together. `checkpoint` is where to resume from instead of the configured model."""
     device = pick_device(config.learner.device)
     fast = has_fast_bf16(device)
-    problems, held_out_problems = load_problems(config)
+    problems, held_out_problems, shared = load_problems(config, say)
     template = resolve_template(config.template)
-    policy = load(model or config.model, device=device, attention=config.learner.attention)
+    precision = {"auto": "bf16" if fast else "fp32"}.get(config.learner.precision, config.learner.precision)
+    rollout_precision = {"auto": "fp32" if device.type == "cpu" else "bf16"}.get(
+        config.rollout.precision, config.rollout.precision
+    )
+    half = precision == rollout_precision == "bf16"
+    attention = pick_attention(config.learner.attention, device, half=half)
+    policy = load(str(checkpoint or config.model), device=device, attention=attention)
     reference = None
-    if model and config.algorithm.needs_reference:
-        reference = load(config.model, device=device, attention=config.learner.attention).model
+    if checkpoint and config.algorithm.needs_reference:
+        reference = load(config.model, device=device, attention=attention).model
     room = policy.context_length - config.sampling.max_new_tokens
     if room < 1:
         raise ConfigError(
@@ -136,10 +151,6 @@ def prepare(config: Config, say: Callable[[str], None], *, model: str | None = N
     limit = min(config.sampling.max_prompt_tokens, room)
     train, long_train = fit(prompt(problems, template, policy), limit, "training", say)
     held_out, long_held_out = fit(prompt(held_out_problems, template, policy), limit, "held-out", say)
-    precision = {"auto": "bf16" if fast else "fp32"}.get(config.learner.precision, config.learner.precision)
-    rollout_precision = {"auto": "fp32" if device.type == "cpu" else "bf16"}.get(
-        config.rollout.precision, config.rollout.precision
-    )
     s, e = config.sampling, config.evaluation
     sampling = Sampling(
         temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, max_new_tokens=s.max_new_tokens, stop=s.stop
@@ -171,10 +182,12 @@ def prepare(config: Config, say: Callable[[str], None], *, model: str | None = N
             "rollout_precision": rollout_precision,
             "attention": policy.model.config._attn_implementation,
             "parameters": sum(p.numel() for p in policy.model.parameters()),
+            "base_model": locate_and_hash(config.model),
             "data": {
-                "train": {"problems": len(train), "sha256": fingerprint(item.problem for item in train)},
-                "held_out": {"problems": len(held_out), "sha256": fingerprint(item.problem for item in held_out)},
+                "train": {"problems": len(train), "sha256": fingerprint(train)},
+                "held_out": {"problems": len(held_out), "sha256": fingerprint(held_out)},
                 "left_out_too_long": {"train": long_train, "held_out": long_held_out},
+                "left_out_held_out": shared,
             },
         },
     )
@@ -216,6 +229,7 @@ def peak_memory_gib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def advantages_by_row(advantages_BT: torch.Tensor, mask_BT: torch.Tensor) -> list[np.ndarray]:
-    """Return the advantages of each response's tokens."""
-    return [row[mask].numpy() for row, mask in zip(advantages_BT, mask_BT, strict=True)]
+def advantages_by_row(advantages_BT: torch.Tensor, batch: Batch) -> list[np.ndarray]:
+    """Return the advantages of each response's tokens, [T] each."""
+    bounds = zip(batch.prompt_lengths_B.tolist(), batch.lengths_B.tolist(), strict=True)
+    return [row[start:end].numpy() for row, (start, end) in zip(advantages_BT, bounds, strict=True)]
