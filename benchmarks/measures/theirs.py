@@ -21,22 +21,23 @@ SETTING: dict[str, Any] = {
     "per_device_train_batch_size": 256,
     "gradient_accumulation_steps": 1,
 }
-#: Other settings, tried by `--trials`; the name says what differs.
+#: Micro-batches: how many of how many responses.
 SPLITS = {
-    f"{count} micro-batches of {256 // count}": {
+    f"{count} x {256 // count}": {
         "per_device_train_batch_size": 256 // count,
         "gradient_accumulation_steps": count,
     }
     for count in (1, 2, 4, 8)
 }
+#: Settings tried by `--trials`. `bf16` is autocast over fp32 weights.
 TRIALS: dict[str, dict[str, Any]] = {
     f"{attention}, {precision}, {split}": {
         "attn_implementation": attention,
-        "bf16": precision == "bf16 autocast",
+        "bf16": precision == "bf16",
         **size,
     }
     for attention in ("eager", "sdpa")
-    for precision in ("fp32", "bf16 autocast")
+    for precision in ("fp32", "bf16")
     for split, size in SPLITS.items()
 } | {
     "best, static cache": {"cache_implementation": "static"},
@@ -126,6 +127,7 @@ def measure(job: Job) -> dict[str, Any]:
                 lr_scheduler_type="constant",
                 adam_beta1=optimizer.beta1,
                 adam_beta2=optimizer.beta2,
+                adam_epsilon=optimizer.epsilon,
                 weight_decay=optimizer.weight_decay,
                 max_grad_norm=optimizer.grad_clip,
                 beta=0.0,

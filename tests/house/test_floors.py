@@ -39,7 +39,6 @@ DOORS: dict[str, set[str]] = {
     "math_verify": {"verify/mathverify.py", "verify/worker.py"},  # The worker loads it before its limits are set.
     "matplotlib": {"analysis/plots.py"},
     "filelock": {"runs/directory.py"},
-    "flash_attn": {"models/load.py"},
     **{
         name: set()
         for name in ("wandb", "tensorboard", "trackio", "mlflow", "vllm", "ray", "gradio", "trl", "deepspeed")

@@ -1,5 +1,6 @@
 """Collecting: every response with its verdict and reward, in order, drawn from its own address."""
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,7 +10,7 @@ from simplerl.data import load as load_data
 from simplerl.data.templates import TEMPLATES
 from simplerl.rewards import REWARDS
 from simplerl.rollout.backend import Sampling
-from simplerl.rollout.collect import collect, prompt
+from simplerl.rollout.collect import collect, fingerprint, prompt
 from simplerl.rollout.fake import FakeBackend
 from simplerl.rollout.native import NativeBackend
 from simplerl.types import Problem, Verdict
@@ -118,3 +119,16 @@ def test_prompts_are_the_template_and_nothing_else(name: str, cub) -> None:
     (item,) = prompt([problem], TEMPLATES[name], policy)
     text = policy.tokenizer.decode(item.prompt_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     assert text == TEMPLATES[name].format(problem.question)
+
+
+def test_fingerprint_tells_data_and_templates_apart(cub) -> None:
+    policy = cub("cub-qwen")
+
+    def print_of(problems: list[Problem], template: str = "plain") -> str:
+        return fingerprint(prompt(problems, TEMPLATES[template], policy))
+
+    other_answer = [*PROBLEMS[:5], dataclasses.replace(PROBLEMS[5], answer="7")]
+    assert print_of(PROBLEMS) == print_of(list(PROBLEMS))
+    assert (
+        len({print_of(PROBLEMS), print_of(PROBLEMS[::-1]), print_of(other_answer), print_of(PROBLEMS, "simple")}) == 4
+    )

@@ -188,4 +188,4 @@ def test_evaluation_counts_only_with_its_figures(run: RunDirectory) -> None:
     run.record_evaluation(4, [group(trajectory())], {"accuracy": {"value": float("nan")}})
     assert read_evaluation(run.path, 4) == {"accuracy": {"value": None}}
     assert json.loads((run.path / "evaluations" / "step_000004.json").read_text())
-    assert run.evaluation(5) is None
+    assert read_evaluation(run.path, 5) is None

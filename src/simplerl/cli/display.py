@@ -136,9 +136,10 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
         f"{summary['steps']} steps, {summary['tokens']['sampled']:,} tokens sampled, {summary['seconds']:.0f} s. "
         f"Run: {escape(str(path))}  plot: {escape(str(path / 'learning.png'))}"
     )
+    more = f"--output-dir {escape(str(path))} --resume --steps {2 * summary['steps']}"
     console.print(
         "Try next: --shuffle-rewards (the control: nothing to learn), --model cub-llama (seldom answers in a box), or "
         "a real model: simplerl train --model DIR_OR_HUB_NAME --data FILE_OR_NAME"
         if config.model.startswith("cub-")
-        else f"Try next: more steps (--output-dir {escape(str(path))} --resume --steps {2 * summary['steps']}) or --seed"
+        else f"Try next: more steps ({more}), or another --seed"
     )

@@ -1,7 +1,9 @@
 """Train a base model by reinforcement learning from verifiable rewards.
 
 Without arguments: the embedded cub learns arithmetic on the CPU in about a minute. Every key of the configuration can
-be set as --section.key VALUE (docs/configuration.md lists them; `simplerl recipes NAME` prints them resolved).
+be set as --section.key VALUE; sections are dataset, sampling, algorithm, reward, verifier, rollout, optimizer, learner,
+evaluation, checkpoint and tracking. `simplerl recipes NAME` prints every key with the value that a run would use, and
+docs/configuration.md explains them.
 """
 
 import argparse
@@ -73,9 +75,12 @@ def run(args: argparse.Namespace) -> int:
         return 130
     earlier = terminal.seconds_before
     summary = summarise(path, seconds=earlier + time.perf_counter() - began)
-    from simplerl.runs.files import write_json
+    from simplerl.runs.files import cannot_write, write_json
 
     write_json(path / "summary.json", summary)
-    plot_learning(path, path / "learning.png")
+    try:
+        plot_learning(path, path / "learning.png")
+    except OSError as error:
+        raise cannot_write(path / "learning.png", error) from error
     show_outcome(summary, path, config)
     return 0

@@ -29,7 +29,10 @@ def read_rows(path: Path) -> Iterator[Row]:
     readers = {".jsonl": _read_jsonl, ".json": _read_json, ".parquet": _read_parquet}
     if path.suffix not in readers:
         raise DataError(f"data file {path}: the ending must be one of {', '.join(SUFFIXES)}, got {path.suffix!r}")
-    yield from readers[path.suffix](path)
+    try:
+        yield from readers[path.suffix](path)
+    except OSError as error:
+        raise DataError(f"data file {path} cannot be read: {error.strerror or error}") from error
 
 
 def _record(value: Any, place: str) -> Row:
@@ -77,7 +80,7 @@ def _read_parquet(path: Path) -> Iterator[Row]:
         raise DataError(f"{path}: not a readable Parquet file: {error}") from error
 
 
-def read_hub(name: str, *, split: str, configuration: str | None = None, revision: str | None = None) -> Iterator[Row]:
+def read_hub(name: str, *, split: str, configuration: str | None = None) -> Iterator[Row]:
     """Yield the rows of a Hugging Face data set. Needs the extra `hub`."""
     try:
         import datasets
@@ -86,7 +89,7 @@ def read_hub(name: str, *, split: str, configuration: str | None = None, revisio
             f"data set {name!r} is neither a file nor built in; to read it from the hub: pip install 'simplerl[hub]'"
         ) from error
     try:
-        rows = datasets.load_dataset(name, configuration, split=split, revision=revision)
+        rows = datasets.load_dataset(name, configuration, split=split)
     except Exception as error:  # The library raises its own kinds of error for every way in which a hub can fail.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(

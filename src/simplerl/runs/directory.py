@@ -108,10 +108,6 @@ class RunDirectory:
         write_trajectories(self.path / "evaluations" / f"step_{step:06d}.parquet", step, groups)
         write_json(self.path / "evaluations" / f"step_{step:06d}.json", figures)
 
-    def evaluation(self, step: int) -> dict[str, Any] | None:
-        """Return the figures of the evaluation after a step; None if there is none."""
-        return read_evaluation(self.path, step)
-
     def save_checkpoint(self, step: int, fill: Callable[[Path], None], *, keep: int) -> Path:
         """Write a checkpoint in one step, then remove the oldest beyond `keep` (0: none)."""
         path = self.checkpoint(step)

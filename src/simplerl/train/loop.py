@@ -151,7 +151,13 @@ def _evaluate(run: RunDirectory, session: Session, step: int, listener: Listener
             step=0,
             on_done=lambda completion: listener.advance(),
         )
-    figures = evaluation_figures(groups)
+    drawn = session.evaluation_sampling
+    figures = {
+        "temperature": drawn.temperature,
+        "top_p": drawn.top_p,
+        "max_new_tokens": drawn.max_new_tokens,
+        **evaluation_figures(groups),
+    }
     run.record_evaluation(step, groups, figures)
     return evaluation_metrics(figures)
 

@@ -171,8 +171,8 @@ def flatten(table: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def default_recipe(table: Mapping[str, Any]) -> str:
-    """Return the recipe for a model when none is named: `cub` for the cubs, else `generic`."""
-    return "cub" if str(table.get("model", "cub-qwen")).startswith("cub-") else "generic"
+    """Return the recipe for a model when none is named: `cub` for cubs and what was made of them, else `generic`."""
+    return "cub" if Path(str(table.get("model", "cub-qwen"))).name.startswith("cub-") else "generic"
 
 
 def resolve(recipe: str | None, overrides: Mapping[str, Any]) -> Config:
