@@ -41,7 +41,18 @@ DOORS: dict[str, set[str]] = {
     "filelock": {"runs/directory.py"},
     **{
         name: set()
-        for name in ("wandb", "tensorboard", "trackio", "mlflow", "vllm", "ray", "gradio", "trl", "deepspeed")
+        for name in (
+            "wandb",
+            "tensorboard",
+            "trackio",
+            "mlflow",
+            "vllm",
+            "ray",
+            "gradio",
+            "trl",
+            "deepspeed",
+            "flash_attn",
+        )
     },
 }
 

@@ -25,6 +25,9 @@ from support import (
     run_small,
 )
 
+from simplerl.errors import RunError
+from simplerl.models import cub
+
 #: Settings under which a resume has more to restore than weights and moments.
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -148,14 +151,32 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(broken: str, references
     assert_same_run(path, references["plain"])
 
 
-def test_all_checkpoints_damaged_starts_anew(references, tmp_path: Path) -> None:
+def test_all_checkpoints_damaged_loses_nothing_more(tmp_path: Path) -> None:
+    """Nothing to go on from: the record stays as it is, and the message says what is left to do."""
     path = tmp_path / "run"
     run_small(path)
     for file in (path / "checkpoints").glob("*/model.safetensors"):
         file.unlink()
-    _, listener = run_small(path, resume=True)
-    assert any("starting anew" in line for line in listener.lines)
-    assert_same_run(path, references["plain"])
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    with pytest.raises(RunError, match="every checkpoint is damaged"):
+        run_small(path, resume=True)
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.parametrize("changed", ["weights", "template"])
+def test_resuming_with_other_inputs_is_refused(changed: str, tmp_path: Path) -> None:
+    """The same names, other content: a model directory that was written over, a template file that was edited."""
+    model = Path(shutil.copytree(cub.path("cub-qwen"), tmp_path / "model"))
+    template = tmp_path / "template.txt"
+    template.write_text("Question: {input}\nAnswer:")
+    over = {"model": str(model), "template": str(template)}
+    run_small(tmp_path / "run", {**over, "steps": 1})
+    if changed == "weights":
+        shutil.copy(cub.path("cub-llama") / "model.safetensors", model)
+    else:
+        template.write_text("Q: {input}\nA:")
+    with pytest.raises(RunError, match=r"model has changed" if changed == "weights" else r"template has changed"):
+        run_small(tmp_path / "run", {**over, "steps": 2}, resume=True)
 
 
 # -- real processes ------------------------------------------------------------------------------------------------

@@ -65,9 +65,10 @@ def train(config: Config, path: Path, *, resume: bool, listener: Listener) -> Ou
         if not resume:  # Only now: settings or data that do not work shall leave no directory behind.
             stack.enter_context(run)
             run.check(resume=False)
+            run.write("config.json", as_table(config))  # From here on there is a run to resume.
         describe(run, session, start, listener.say)
-        run.write("config.json", as_table(config))
         if resume:
+            run.write("config.json", as_table(config))
             rewind(run, config, start, listener.say)
         if start:
             checkpoint.load_optimizer(run.checkpoint(start), session.learner.optimizer)
