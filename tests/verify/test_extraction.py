@@ -90,3 +90,11 @@ def test_time_is_linear_in_the_length(policy, junk):
 def test_an_unknown_policy_names_the_nearest():
     with pytest.raises(SimpleRLError, match="boxed"):
         verify("x", "y", policy="boxd")
+
+
+@pytest.mark.parametrize("junk", ["\\", "\\\\{", "\\boxed ", "\\boxed"])
+def test_backslashes_behind_an_open_box_cost_linear_time(junk):
+    response = "\\boxed{" + junk * (400_000 // len(junk))
+    start = time.perf_counter()
+    assert extract(response) is None
+    assert time.perf_counter() - start < 2.0

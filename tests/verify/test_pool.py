@@ -256,3 +256,41 @@ def test_ten_thousand_requests_with_bombs_and_random_kills():
             assert i not in got
             got[i] = verdict.correct
     assert [got[i] for i in range(len(rows))] == [row[2] for row in rows]
+
+
+def slow_pairs_then(error):
+    yield r"\boxed{(x+1)^2}", "x^2+2x+1"
+    yield r"\boxed{\sqrt{8}}", r"2\sqrt2"
+    raise error
+
+
+def test_an_interrupted_verify_many_leaves_nothing_for_the_next_call(pool):
+    pool.submit("mine", r"\boxed{\sqrt{12}}", r"2\sqrt3")
+    with pytest.raises(KeyboardInterrupt):
+        pool.verify_many(slow_pairs_then(KeyboardInterrupt()))
+    (verdict,) = pool.verify_many([(r"\boxed{\sqrt{18}}", r"2\sqrt3")])
+    assert not verdict.correct
+    assert [(key, verdict.correct) for key, verdict in pool.results()] == [("mine", True)]
+
+
+def test_a_call_within_a_call_gets_its_own_verdicts(pool):
+    def pairs():
+        yield r"\boxed{\sqrt{8}}", r"2\sqrt2"
+        assert [v.correct for v in pool.verify_many([(r"\boxed{\sqrt{8}}", r"3\sqrt2")])] == [False]
+        yield r"\boxed{\sqrt{8}}", r"4\sqrt2"
+
+    assert [verdict.correct for verdict in pool.verify_many(pairs())] == [True, False]
+
+
+def test_an_interrupted_verify_does_not_answer_the_next_one(monkeypatch):
+    import simplerl.verify as module
+
+    assert module.equal(r"\sqrt{8}", r"2\sqrt2")
+    pool = module._shared
+    with monkeypatch.context() as patched:
+        patched.setattr(VerifierPool, "_pump", lambda self, wait: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            module.equal(r"\sqrt{50}", r"5\sqrt2")
+    assert module._shared is None
+    assert pool._closed
+    assert not module.equal(r"\sqrt{50}", r"6\sqrt2")

@@ -36,14 +36,28 @@ def _pool() -> VerifierPool:
     return _shared
 
 
+def _discard() -> None:
+    """End the shared pool: what an interruption left half done in it concerns nobody."""
+    global _shared
+    pool, _shared = _shared, None
+    if pool is not None:
+        atexit.unregister(pool.close)
+        pool.close()
+
+
 def _judge(answer: str, gold: str) -> Verdict:
     outcome = quick(answer, gold)
     if outcome is not None:
         return verdict_of(outcome, answer)
     with _lock:
-        pool = _pool()
-        pool.submit_answer(None, answer, gold)
-        return next(verdict for _, verdict in pool.results())
+        token = object()  # no earlier call's answer, left behind by an interruption, can carry it
+        try:
+            pool = _pool()
+            pool.submit_answer(token, answer, gold)
+            return next(verdict for key, verdict in pool.results() if key is token)
+        except BaseException:
+            _discard()
+            raise
 
 
 def _extractor(policy: str) -> Extractor:

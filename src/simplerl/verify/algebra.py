@@ -11,6 +11,7 @@ the natural logarithm; unknown functions `f(x)` are generic; domains must agree 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 
 import mpmath
@@ -79,17 +80,43 @@ def _has(node: Node, op: str, name: str = "") -> bool:
     return any(part.op == op and (not name or part.name == name) for part in node.walk())
 
 
+def _has_kinks(node: Node) -> bool:
+    """Whether an expression may change its form, or end, far from zero: |x|, max, ⌊x⌋, even roots, logarithms."""
+    return any(
+        part.op == "abs"
+        or (part.op == "func" and part.name in ("max", "min", "floor", "ceil", "ln", "log"))
+        or (part.op == "root" and not (part.args[0].value or 2) % 2)
+        or (part.op == "pow" and part.args[1].op == "div")
+        for part in node.walk()
+    )
+
+
+def _points(left: Node, right: Node, complex_: bool, log_base: int) -> Iterator[Point]:
+    """Where to compare expressions in variables: near zero, and far from it where that may matter."""
+    # In complex arithmetic branches differ off the positive axis, so symbols stay positive there.
+    stride = 2 if complex_ else 1
+    steps = any(_has(node, "func", name) for node in (left, right) for name in ("floor", "ceil"))
+    for index in range(3 * POINTS if steps else POINTS):
+        yield Point(stride * index, complex_, log_base, steps)
+    if _has_kinks(left) or _has_kinks(right):
+        for i, scale in enumerate((10, 100, 1000)):
+            for index in range(4 * i, 4 * i + 4):
+                yield Point(100 + stride * index, complex_, log_base, steps, scale)
+
+
 def equal_at_points(left: Node, right: Node, log_base: int = 10) -> bool:
     """Return whether two expressions agree wherever both are defined; raise `TooBig` beyond the limits."""
     complex_ = _has(left, "const", "i") or _has(right, "const", "i")
     symbols = has_symbols(left) or has_symbols(right)
     strict = _has(left, "abs") != _has(right, "abs")
-    steps = any(_has(node, "func", name) for node in (left, right) for name in ("floor", "ceil"))
     agreed = 0
-    for index in range((3 * POINTS if steps else POINTS) if symbols else 1):
-        # In complex arithmetic branches differ off the positive axis, so symbols stay positive there.
-        point = Point(2 * index if complex_ else index, complex_, log_base, steps)
-        values, same = _at(left, right, point)
+    for point in _points(left, right, complex_, log_base) if symbols else [Point(0, complex_, log_base)]:
+        try:
+            values, same = _at(left, right, point)
+        except TooBig:
+            if point.scale == 1:
+                raise
+            continue
         if values[0] is None or values[1] is None:
             if not symbols and not complex_:
                 return _equal_complex(left, right, log_base)
@@ -127,10 +154,15 @@ def proportion(left: Node, right: Node) -> int:
     """Return the sign of the constant k ≠ 0 with left = k · right at every point, or 0 if there is none."""
     ratio = None
     agreed = 0
-    for index in range(POINTS):
-        point = Point(index, _has(left, "const", "i") or _has(right, "const", "i"), 10)
+    complex_ = _has(left, "const", "i") or _has(right, "const", "i")
+    for point in _points(left, right, complex_, 10):
         with mp.workdps(DIGITS):
-            values = _value(left, point), _value(right, point)
+            try:
+                values = _value(left, point), _value(right, point)
+            except TooBig:
+                if point.scale == 1:
+                    raise
+                continue
             if values[0] is None or values[1] is None:
                 continue
             if not values[0] or not values[1]:

@@ -96,15 +96,20 @@ class Comparison(RelationComparison):
         return letters is not None and plain_words(letters) == node.name
 
     def _list(self, node: Node, other: Node) -> bool | None:
-        if other.op == "seq" and other.name == "()" and len(node.args) == len(other.args):
+        region = as_region(node)
+        if region is None and other.op == "seq" and other.name == "()" and len(node.args) == len(other.args):
             named = assignments(node)
             return self.all_equal(named or node.args, other.args)
         if other.op == "set":
             return self.same_multiset(expand_signs(node).args, expand_signs(other).args)
-        region = as_region(node)
         if region is not None and other.op in ("seq", "union", "rel", "set"):
             return self.equal(region, other)
         if other.op == "list":
+            regions = region, as_region(other)
+            if regions[0] is not None and regions[1] is not None and (node.name or other.name):
+                return self.equal(regions[0], regions[1])
+            if node.name != other.name:
+                return False
             mine, theirs = assignments(node), assignments(other)
             nameless = other if theirs is None else node
             if (mine is None) != (theirs is None) and not any(assigned(item) for item in nameless.args):

@@ -37,6 +37,8 @@ class Point:
     """10 or 0 for the natural logarithm: what `\\log` without a base means."""
     steps: bool = False
     """The expressions have steps (floor, ceiling)."""
+    scale: int = 1
+    """How far from zero symbols reach: |x − 50| and 50 − x are the same on a small scale."""
 
 
 def _digest(*parts: object) -> int:
@@ -50,12 +52,14 @@ def symbol_value(name: str, point: Point) -> mpmath.mpf:
     `⌈x⌉` and `⌊x⌋ + 1` differ.
     """
     digest = _digest(name, point.index)
-    if point.steps:
-        whole = point.index % 2 == 0 or name[0] in _WHOLE_NAMES
-        return mp.mpf(1 + digest % 200) + (0 if whole else mp.mpf(digest % 997) / 997)
     index = point.index
-    value = mp.mpf(digest % 10**9) / 10**9 * 3 + mp.mpf(1) / 7
-    return -value if index % 2 and digest & (1 << 40) else value
+    negative = index % 2 and (digest & (1 << 40) or (index % 4 == 1 and (point.steps or point.scale > 1)))
+    if point.steps:
+        whole = index % 2 == 0 or name[0] in _WHOLE_NAMES
+        value = mp.mpf(1 + digest % (200 * point.scale)) + (0 if whole else mp.mpf(digest % 997) / 997)
+        return -value if negative and name[0] not in _WHOLE_NAMES else value
+    value = point.scale * (mp.mpf(digest % 10**9) / 10**9 * 3 + mp.mpf(1) / 7)
+    return -value if negative else value
 
 
 class Span:

@@ -27,7 +27,8 @@ STOP_STRINGS: tuple[str, ...] = (
 #: Longer answers are never parsed; they count only when they equal the gold literally.
 MAX_ANSWER_CHARS = 2_000
 
-_BOX = re.compile(r"\\+(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+# A run of backslashes is looked at once, from its start, whatever its length.
+_BOX = re.compile(r"(?<!\\)\\++(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _LAST_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _NUMBER = re.compile(r"(?:(?<![\w).}])[-+])?\$?(?<![A-Za-z\d.])\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 _PHRASE = re.compile(

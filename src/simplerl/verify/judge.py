@@ -19,7 +19,7 @@ from simplerl.verify.numbers import number
 from simplerl.verify.screen import refuse
 from simplerl.verify.structure import read
 from simplerl.verify.tokens import canonical, tokenize
-from simplerl.verify.words import choice_letter, chosen_letter, words_of_markup
+from simplerl.verify.words import choice_letter, chosen_letter, comparable_words, words_of_markup
 
 #: Rules in the order in which they are tried → what each means, for tables and explanations.
 RULES: dict[str, str] = {
@@ -199,8 +199,8 @@ def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
         if letter is None and theirs.normal == gold_letter:
             return None
         return _yes("words", f"both choose {letter}") if letter == gold_letter else None
-    mine_words, their_words = words_of_markup(mine.normal), words_of_markup(theirs.normal)
-    if mine_words is not None and mine_words == their_words and len(mine_words) > 1:
+    mine_words = comparable_words(mine.normal)
+    if mine_words is not None and mine_words == comparable_words(theirs.normal):
         return _yes("words", "the same words")
     if theirs.node is not None and theirs.node.op == "text" and mine.node is not None and mine.node.op == "text":
         same = mine.node.name == theirs.node.name

@@ -23,7 +23,7 @@ from simplerl.verify.extraction import POLICIES, final_part
 from simplerl.verify.frames import Closed
 from simplerl.verify.helper import Helper, Worker
 from simplerl.verify.judge import Outcome, quick
-from simplerl.verify.requests import NO_ANSWER, Position, Request, Running, as_text, verdict_of
+from simplerl.verify.requests import ABANDONED, NO_ANSWER, Position, Request, Running, as_text, verdict_of
 
 #: Seconds of computation that one answer may take.
 TIMEOUT_S = 2.0
@@ -105,19 +105,43 @@ class VerifierPool:
 
     def verify_many(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
         """Judge (response, gold) pairs; the verdicts come in the order of the pairs, which may still be arriving."""
+        call = object()
         mine: list[object] = []
-        for response, gold in pairs:
-            key = Position(len(mine))
-            mine.append(None)
-            self.submit(key, response, gold)
         others: list[tuple[Hashable, Verdict]] = []
-        for key, verdict in self.results():
-            if isinstance(key, Position):
-                mine[key.index] = verdict
-            else:
-                others.append((key, verdict))
-        self._finished.extend(others)
+        try:
+            for response, gold in pairs:
+                key = Position(call, len(mine))
+                mine.append(None)
+                self.submit(key, response, gold)
+            left = len(mine)
+            results = self.results()
+            while left:
+                key, verdict = next(results)
+                if isinstance(key, Position) and key.call is call:
+                    mine[key.index] = verdict
+                    left -= 1
+                else:
+                    others.append((key, verdict))
+        finally:  # also when interrupted: no later call may meet this one's verdicts
+            self._abandon(call)
+            self._finished.extendleft(reversed(others))
         return mine  # type: ignore[return-value]
+
+    def _abandon(self, call: object) -> None:
+        """Drop what one call of `verify_many` still has in the pool; what a worker computes now, it finishes."""
+
+        def own(key: Hashable) -> bool:
+            return isinstance(key, Position) and key.call is call
+
+        self._waiting = deque(request for request in self._waiting if not own(request.key))
+        self._finished = deque(item for item in self._finished if not own(item[0]))
+        for running in self._running.values():
+            if own(running.request.key):
+                running.request.key = ABANDONED
+
+    def _deliver(self, key: Hashable, verdict: Verdict) -> None:
+        if key is not ABANDONED:
+            self._finished.append((key, verdict))
 
     def math_verify(self, key: Hashable, response: str, gold: str) -> None:
         """Ask for math-verify's own judgement of a response (for audits); the verdict's rule is `math-verify`."""
@@ -235,13 +259,13 @@ class VerifierPool:
         if request.extra:
             status = {True: "correct", False: "wrong", None: "error"}[message.get("equal")]
             verdict = Verdict(status=status, extracted=None, rule="math-verify", detail="math-verify's own judgement")
-            self._finished.append((request.key, verdict))
+            self._deliver(request.key, verdict)
             return
         outcome = Outcome(
             equal=message["equal"], rule=message["rule"], detail=message["detail"], status=message["status"]
         )
         self._remember((request.answer, request.gold), outcome)
-        self._finished.append((request.key, verdict_of(outcome, request.answer)))
+        self._deliver(request.key, verdict_of(outcome, request.answer))
 
     def _overdue(self, worker: Worker) -> None:
         """Kill a worker at its deadline. One that stood still (stopped, or starved of CPU) did not fail its request."""
@@ -255,7 +279,7 @@ class VerifierPool:
         self._retire(worker)
         detail = f"stopped after {self.timeout_s:g} s"
         outcome = Outcome(equal=False, rule="limits", detail=detail, status="timeout")
-        self._finished.append((running.request.key, verdict_of(outcome, running.request.answer)))
+        self._deliver(running.request.key, verdict_of(outcome, running.request.answer))
 
     def _lose(self, worker: Worker) -> None:
         """A worker is gone, or must go, through no fault of its request: give the request to another."""
@@ -270,7 +294,7 @@ class VerifierPool:
             return
         detail = f"the worker died {request.attempts} times on this answer"
         outcome = Outcome(equal=False, rule="crash", detail=detail, status="error")
-        self._finished.append((request.key, verdict_of(outcome, request.answer)))
+        self._deliver(request.key, verdict_of(outcome, request.answer))
 
     def _retire(self, worker: Worker) -> None:
         self._starting.discard(worker)

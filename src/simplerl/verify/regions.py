@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from itertools import pairwise
 
 from simplerl.verify.exact import exact
 from simplerl.verify.nodes import INFINITY, MINUS_INFINITY, Node, is_scalar, num
 from simplerl.verify.relations import is_chain, names_quantity
+from simplerl.verify.shapes import subject
 
 _UP, _DOWN = {"<": ")", "\\le": "]"}, {">": "(", "\\ge": "["}
 _LOWER, _UPPER = {"<": "(", "\\le": "["}, {">": ")", "\\ge": "]"}
@@ -25,18 +28,73 @@ def _interval(low: Node, high: Node, brackets: str) -> Node:
     return Node("seq", (low, high), brackets)
 
 
+def _named(node: Node) -> bool:
+    return names_quantity(node) or (node.op == "abs" and node.args[0].op == "sym")
+
+
+def _around_zero(bound: Node, operator: str) -> Node | None:
+    """`|x| < 3` and `|x| > 3`, for a bound known to be positive."""
+    if (estimate(bound) or 0) <= 0:
+        return None
+    if operator in _UP:
+        close = _UP[operator]
+        return _interval(Node("neg", (bound,)), bound, {")": "(", "]": "["}[close] + close)
+    if operator in _DOWN:
+        opening = _DOWN[operator]
+        below = _interval(MINUS_INFINITY, Node("neg", (bound,)), "(" + {"(": ")", "[": "]"}[opening])
+        return Node("union", (below, _interval(bound, INFINITY, opening + ")")))
+    return None
+
+
+def estimate(node: Node) -> float | None:
+    """A constant as a floating-point number, enough to order the ends of intervals; None when it is not simple."""
+    if node.op == "const":
+        return {"inf": math.inf, "pi": math.pi, "e": math.e}.get(node.name)
+    values = [estimate(arg) for arg in node.args]
+    if any(value is None for value in values):
+        return None
+    try:
+        if node.op == "num":
+            return float(node.value or 0)
+        return _ESTIMATES[node.op](*values) if node.op in _ESTIMATES else None
+    except (ArithmeticError, ValueError):
+        return None
+
+
+_ESTIMATES: dict[str, Callable[..., float]] = {
+    "neg": lambda a: -a, "add": lambda a, b: a + b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
+    "root": lambda index, a: math.sqrt(a) if index == 2 else math.exp(math.log(a) / index),
+}  # fmt: skip
+
+
+def _intersection(parts: list[Node]) -> Node | None:
+    """What `x > 1 and x < 3` leaves; None when nothing is left (such an "and" lists two branches) or it is unclear."""
+    ends = [[estimate(end) for end in part.args] for part in parts]
+    if any(end is None for pair in ends for end in pair):
+        return None
+    lows = [(pair[0], part.name[0] == "(", part) for pair, part in zip(ends, parts, strict=True)]
+    highs = [(pair[1], part.name[1] == "]", part) for pair, part in zip(ends, parts, strict=True)]
+    low, high = max(lows, key=lambda end: end[:2]), min(highs, key=lambda end: end[:2])
+    if low[0] >= high[0]:
+        return None
+    return _interval(low[2].args[0], high[2].args[1], low[2].name[0] + high[2].name[1])
+
+
 def _one_bound(node: Node) -> Node | None:
     """`x < 3`, `3 > x`, `x ≠ 3`."""
     left, right = node.args
     operator = node.name
-    if names_quantity(left) and is_chain(right):
-        bound = right
-    elif names_quantity(right) and is_chain(left):
-        bound, operator = left, {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}.get(operator, operator)
+    if _named(left) and is_chain(right):
+        named, bound = left, right
+    elif _named(right) and is_chain(left):
+        named, bound = right, left
+        operator = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}.get(operator, operator)
     else:
         return None
     if not is_scalar(bound):
         return None
+    if not names_quantity(named):
+        return _around_zero(bound, operator)
     if operator in _UP:
         return _interval(MINUS_INFINITY, bound, "(" + _UP[operator])
     if operator in _DOWN:
@@ -82,6 +140,12 @@ def as_region(node: Node) -> Node | None:
         return _two_bounds(node) if len(operators) == 2 else None
     if node.op == "list" and len(node.args) > 1:
         parts = [as_region(item) for item in node.args if item.op == "rel"]
+        if len({subject(item) for item in node.args if item.op == "rel"} - {""}) > 1 or node.name == "mixed":
+            return None
+        if node.name == "and" and len(parts) == len(node.args) and all(p is not None and p.op == "seq" for p in parts):
+            inside = _intersection([part for part in parts if part is not None])
+            if inside is not None:
+                return inside
         if len(parts) == len(node.args) and all(part is not None and part.op == "seq" for part in parts):
             return Node("union", tuple(part for part in parts if part is not None))
         if all(

@@ -46,7 +46,9 @@ class RelationComparison(ScalarComparison):
         if operators == ["\\in"] and names_quantity(node.args[0]):
             return self.equal(node.args[1], other)
         region = as_region(node)
-        return self.equal(region, other) if region is not None and other.op != "list" else False
+        if region is None or (other.op == "list" and as_region(other) is None):
+            return False
+        return self.equal(region, other)
 
     def _equation_and_value(self, node: Node, other: Node) -> bool:
         sides = node.args
@@ -82,7 +84,7 @@ class RelationComparison(ScalarComparison):
         regions = as_region(left), as_region(right)
         if regions[0] is not None and regions[1] is not None and (regions[0].op != "rel" or regions[1].op != "rel"):
             names = subject(left), subject(right)
-            return (names[0] == names[1] or "" in names) and self.equal(*regions)
+            return (names[0] == names[1] or "" in names or function_and_y(*names)) and self.equal(*regions)
         if len(left.args) == len(right.args) == 2 and all(is_scalar(n) for n in (*left.args, *right.args)):
             return self._inequalities(left, right, ops[0][0], ops[1][0])
         return False

@@ -14,7 +14,9 @@ def names_quantity(node: Node) -> bool:
         return True
     if node.op == "const":
         return node.name in ("e", "i")
-    if node.op in ("abs", "unit", "degree"):
+    if node.op == "abs":
+        return _has_length(node.args[0])
+    if node.op in ("unit", "degree"):
         return names_quantity(node.args[0])
     if node.op in ("div", "mul"):
         if node.op == "div" and all(arg.op == "mul" and arg.args[0] == Node("sym", (), "d") for arg in node.args):
@@ -27,6 +29,13 @@ def names_quantity(node: Node) -> bool:
     if node.op in ("seq", "ratio", "list"):
         return bool(node.args) and all(names_quantity(arg) for arg in node.args)
     return False
+
+
+def _has_length(node: Node) -> bool:
+    """Whether bars mean the length or modulus of this: a segment, a vector, a set, z; |x| is a function of x."""
+    if node.op == "sym":
+        return node.name[0].isupper() or "{" in node.name or node.name.rstrip("'").split("_")[0] == "z"
+    return node.op == "mul" and all(_has_length(arg) for arg in node.args)
 
 
 def _is_upper_name(node: Node) -> bool:

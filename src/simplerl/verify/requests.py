@@ -43,11 +43,15 @@ def verdict_of(outcome: Outcome, answer: str) -> Verdict:
     return Verdict(status=status, extracted=answer, rule=outcome.rule, detail=outcome.detail)
 
 
+#: Key of a request whose caller has gone: its verdict is dropped.
+ABANDONED = object()
+
 NO_ANSWER = Verdict(status="no_answer", extracted=None, rule="no-answer", detail="no closed, non-empty answer found")
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Key of `verify_many`'s own submissions."""
+    """Key of one call of `verify_many`: `call` is an object of that call alone."""
 
+    call: object
     index: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simplerl.verify.exact import exact
 from simplerl.verify.nodes import Node, is_scalar
-from simplerl.verify.relations import is_chain
+from simplerl.verify.relations import is_chain, name_of, names_quantity
 
 #: Each inequality sign → what it becomes when the sides change places.
 FLIP = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
@@ -73,8 +73,9 @@ def same_statement(left: Node, right: Node) -> bool:
 
 
 def subject(node: Node) -> str:
-    """The name that an inequality speaks of, empty when it is a function value or unclear."""
-    names = [side.name for side in node.args if side.op == "sym"]
+    """The name that an inequality speaks of, x in |x| < 5; empty when it is in words or unclear."""
+    sides = [side.args[0] if side.op == "abs" and side.args[0].op == "sym" else side for side in node.args]
+    names = [name_of(side) for side in sides if names_quantity(side) and side.op != "text" and not is_chain(side)]
     return names[0] if len(names) == 1 else ""
 
 

@@ -12,10 +12,12 @@ from simplerl.verify.expression import read_expression
 from simplerl.verify.nodes import INFINITY, MINUS_INFINITY, Node, Unreadable, num
 from simplerl.verify.regions import punctured
 from simplerl.verify.tokens import Token, canonical, tokenize
+from simplerl.verify.vocabulary import GREEK
 from simplerl.verify.words import is_unit_phrase, strip_lead_in, word_value
 
 _OPEN, _CLOSE = {"(", "[", "{", "\\{", "\\langle"}, {")", "]", "}", "\\}", "\\rangle"}
 RELATIONS = frozenset({"=", "<", ">", "\\le", "\\ge", "\\neq", "\\approx", "\\in", "\\equiv", "\\sim"})
+INEQUALITIES = frozenset({"<", ">", "\\le", "\\ge"})
 _MATRICES = frozenset({"pmatrix", "bmatrix", "matrix", "vmatrix", "Bmatrix", "smallmatrix", "array"})
 _ENVIRONMENT = re.compile(r"\\begin\s*\{(\w+)\*?\}\s*(?:\{[^{}]*\}|\[[^\[\]]*\])?(.*?)\\end\s*\{\1\*?\}", re.DOTALL)
 
@@ -124,9 +126,9 @@ def read_tokens(tokens: list[Token]) -> Node:
     if tokens[0].text == "]" or (tokens[-1].text == "[" and tokens[0].text in ("(", "[")):
         return _french_interval(tokens)
     for wanted in (_SEMICOLON, _COMMAS):
-        parts, _ = _split(tokens, wanted)
+        parts, found = _split(tokens, wanted)
         if len(parts) > 1:
-            return Node("list", tuple(read_tokens(part) for part in parts if part))
+            return _listed(tuple(read_tokens(part) for part in parts if part), found)
     parts, _ = _split(tokens, _UNION)
     if len(parts) > 1:
         return Node("union", tuple(read_tokens(part) for part in parts))
@@ -155,6 +157,14 @@ def read_tokens(tokens: list[Token]) -> Node:
     return _ratio(tokens) or _scalar(tokens)
 
 
+def _listed(items: tuple[Node, ...], found: list[str]) -> Node:
+    """A list; between inequalities its connective matters: the name is `and`, empty (or, a comma), or `mixed`."""
+    words = {word for word in found if word in ("and", "or")}
+    if not words or not any(item.op == "rel" and set(item.name.split()) & INEQUALITIES for item in items):
+        return Node("list", items)
+    return Node("list", items, "mixed" if len(words) == 2 else "and" if words == {"and"} else "")
+
+
 def _side(tokens: list[Token]) -> Node:
     """One side of a relation: words may name a quantity."""
     if not tokens:
@@ -178,7 +188,7 @@ def _bracketed(tokens: list[Token]) -> Node | None:
         for mark in ("|", ":"):
             parts, _ = _split(inner, frozenset({mark})) if mark == ":" else _split_bar(inner)
             if len(parts) == 2 and parts[0] and parts[1]:
-                return read_tokens(parts[1]) if "\\in" not in [t.text for t in parts[0]] else _typed(parts)
+                return _builder(parts)
         if not inner:
             return Node("sym", (), "\\emptyset")
         parts, _ = _split(inner, _COMMAS)
@@ -197,16 +207,23 @@ def _bracketed(tokens: list[Token]) -> Node | None:
 
 
 def _split_bar(tokens: list[Token]) -> tuple[list[list[Token]], list[str]]:
-    """Split a set-builder at its first bar."""
+    """Split a set-builder at its first bar; bars in pairs are absolute values."""
+    if sum(token.text == "|" for token in tokens) % 2 == 0:
+        return [tokens], []
     for i, token in enumerate(tokens):
         if token.text == "|":
             return [tokens[:i], tokens[i + 1 :]], ["|"]
     return [tokens], []
 
 
-def _typed(parts: list[list[Token]]) -> Node:
-    r"""`\{x \in \mathbb{R} : x > 2\}`: over the reals the type says nothing; over another set it is part of it."""
-    if "\\mathbb{R}" in [token.text for token in parts[0]]:
+def _builder(parts: list[list[Token]]) -> Node:
+    r"""`\{x \in \mathbb{R} : x > 2\}` is its condition: one real symbol, of which the condition speaks.
+
+    Anything else in front of the bar (`2n`, another set) is part of the answer, which then equals only itself.
+    """
+    head = [token.text for token in parts[0]]
+    symbol = parts[0][0].kind == "let" or head[0][1:] in GREEK
+    if symbol and head[1:] in ([], ["\\in", "\\mathbb{R}"]) and head[0] in [token.text for token in parts[1]]:
         return read_tokens(parts[1])
     return Node("opaque", (), canonical([*parts[0], Token("op", "|"), *parts[1]]))
 

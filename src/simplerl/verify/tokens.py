@@ -157,12 +157,13 @@ def tokenize(text: str) -> list[Token]:
 def canonical(tokens: list[Token]) -> str:
     r"""Return a spelling that equal token sequences share: no spaces, `x^{2}` as `x^2`, words in lower case."""
     pieces: list[str] = []
+    connected = any(token.text in ("<", ">", "\\le", "\\ge") for token in tokens)  # there, "and" is not "or"
     for i, token in enumerate(tokens):
         text = token.text
         if token.kind == "txt":
             text = "‹" + " ".join(text.lower().split()) + "›"
         elif token.kind == "sep":
-            text = ","
+            text = f" {text} " if connected and text in ("and", "or") else ","
         elif text in "{}" and token.kind == "op":
             # Braces round a single token carry no meaning: x^{2} is x^2, \frac{1}{2} is \frac12.
             if text == "{" and i + 2 < len(tokens) and tokens[i + 2].text == "}" and tokens[i + 1].text not in "{}":

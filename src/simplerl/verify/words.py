@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from simplerl.verify.nodes import Node
-from simplerl.verify.vocabulary import NOT_A_UNIT
+from simplerl.verify.vocabulary import ANSWER_WORDS, NOT_A_UNIT
 
 _LEAD_IN = re.compile(
     r"^\s*(?:\\text\s*\{\s*)?(?:(?:the|so|thus|hence|therefore),?\s+)*(?:final\s+|correct\s+)?"
@@ -59,12 +59,40 @@ def word_value(text: str) -> Node:
     return Node("text", (), words)
 
 
+def _opened(text: str) -> str:
+    return re.sub(r"\\(?:text|textbf|textit|mathrm|mbox|textrm|mathbf)\s*\{([^{}]*)\}", r" \1 ", text)
+
+
 def words_of_markup(text: str) -> str | None:
     r"""Return the plain words of a normalised answer, with `\text{…}` opened; None when it holds mathematics."""
-    opened = re.sub(r"\\(?:text|textbf|textit|mathrm|mbox|textrm|mathbf)\s*\{([^{}]*)\}", r" \1 ", text)
+    opened = _opened(text)
     if not re.fullmatch(r"[\w\s.,;:'\"()?!-]*", opened) or not re.search(r"[^\W\d_]", opened):
         return None
     return plain_words(opened) or None
+
+
+#: Primes, factorials and arguments: `f'`, `(n)!`, `f(x)`.
+_NOTATION = re.compile(r"(?<![A-Za-z])[A-Za-z]'|\)\s*!|[A-Za-z]\s*\(\s*[A-Za-z]\s*[,)]")
+
+
+def comparable_words(text: str) -> str | None:
+    """Return a spelling that two answers in words share; None unless the text is really words, not mathematics.
+
+    Names of up to three letters keep their case (AB is not ab), and beside digits nothing in front is dropped (.5, -5).
+    """
+    opened = _opened(text)
+    if words_of_markup(text) is None or _NOTATION.search(opened):
+        return None
+    pieces = re.findall(r"\d+(?:\.\d+)?|\.\d+|[^\W\d_]+|\S", re.sub(r"[\"“”*_]", " ", opened))
+    known = [len(piece) > 3 or piece.lower() in ANSWER_WORDS for piece in pieces]
+    if not any(known_word and piece[0].isalpha() for known_word, piece in zip(known, pieces, strict=True)):
+        return None
+    words = " ".join(piece.lower() if lower else piece for piece, lower in zip(pieces, known, strict=True))
+    if any(piece[-1].isdigit() for piece in pieces):
+        return words.rstrip(" .,;:?")
+    words = re.sub(r"\s*([,.;:()'-])\s*", r"\1", words.strip(" .,;:!?'"))
+    words = re.sub(r"^(?:an?|the) ", "", words, flags=re.IGNORECASE)
+    return _SYNONYMS.get(words, words)
 
 
 def is_unit_phrase(phrase: str) -> bool:
