@@ -40,6 +40,9 @@ RULES: dict[str, str] = {
 }
 
 
+_DOLLARS = re.compile(r"\s*\$?\s*\\\$\s*(\d[\d,]*(?:\.\d+)?)\s*\$?\s*")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """Equal or not, by which rule, and one line why. `status` is set when the pair cannot be judged."""
@@ -122,9 +125,15 @@ def _number(text: str) -> tuple[str, object]:
     return normal, number(normal)
 
 
+def _in_dollars(text: str, other: str) -> str:
+    """A dollar sign beside cents is a unit; elsewhere it is dropped."""
+    amount = _DOLLARS.fullmatch(text) if "cent" in other else None
+    return amount.group(1) + "\\text{ dollars}" if amount else text
+
+
 def quick(answer: str, gold: str) -> Outcome | None:
     """Decide without algebra, in linear time, or return None."""
-    gold = unbox(gold)
+    answer, gold = _in_dollars(answer, gold), _in_dollars(unbox(gold), answer)
     outcome = _simple(answer, gold)
     if outcome is not None:
         return outcome
@@ -139,6 +148,7 @@ def quick(answer: str, gold: str) -> Outcome | None:
 def thorough(answer: str, gold: str, engine: Engine, fallback: object = None) -> Outcome:
     """Decide with algebra. `fallback(answer, gold) -> bool | None` is asked where our reader could not read both."""
     outcome = quick(answer, gold)
+    answer, gold = _in_dollars(answer, gold), _in_dollars(unbox(gold), answer)
     if outcome is None:
         outcome = _compare(answer, unbox(gold), engine)
     if outcome is None:

@@ -6,6 +6,7 @@ parse to one scalar and those agree numerically, to a relative tolerance.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from simplerl.verify.nodes import Unreadable
@@ -29,6 +30,8 @@ def _scalar(text: str) -> Any | None:
 
 def agrees(answer: str, gold: str) -> bool | None:
     """Return math-verify's judgement on two normalised expressions, confirmed numerically; None if it has none."""
+    if any(re.search(r"\d\s*'", text) for text in (answer, gold)):
+        return None  # it ignores primes: 5' is feet or minutes, not 5
     try:
         # Words make it pick a number out of a sentence, and then it judges something that nobody said.
         if any(token.kind in ("txt", "sep") for text in (answer, gold) for token in tokenize(text)):

@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
-_SUBSCRIPT = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _VULGAR = {
     "½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5), "⅗": (3, 5),
     "⅘": (4, 5), "⅙": (1, 6), "⅚": (5, 6), "⅐": (1, 7), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8),
@@ -59,23 +57,31 @@ _TRAILING = re.compile(r"(?:[\s.,;:。]|\\\\|\\text\s*\{[\s.]*\}|\\ldotp)+$")
 _PHANTOM = re.compile(r"\\[hv]?phantom\s*\{[^{}]*\}")
 
 
+def _raised(char: str) -> tuple[str, str] | None:
+    """A superscript or subscript character as its mark and what stands there; None for any other character."""
+    kind, _, code = ("", "", "") if char in _SYMBOLS else unicodedata.decomposition(char).partition(" ")
+    if kind not in ("<super>", "<sub>") or " " in code:
+        return None
+    return "^" if kind == "<super>" else "_", chr(int(code, 16)).replace("\u2212", "-")
+
+
 def _unicode(text: str) -> str:
     """Spell non-ASCII mathematics in LaTeX, then fold what is left with NFKC; circled digits stay what they are."""
     pieces: list[str] = []
-    run = ""
+    run = mark = ""
     for char in text:
-        if char.translate(_SUPERSCRIPT) != char:
-            run += char.translate(_SUPERSCRIPT)
-            continue
-        if run:
-            pieces.append("^{" + run + "}")
+        raised = _raised(char)
+        if run and (raised is None or raised[0] != mark):
+            pieces.append(mark + "{" + run + "}")
             run = ""
+        if raised is not None:
+            mark = raised[0]
+            run += raised[1]
+            continue
         if char in _SYMBOLS:
             pieces.append(_SYMBOLS[char])
         elif char in _VULGAR:
             pieces.append("\\frac{{{}}}{{{}}}".format(*_VULGAR[char]))
-        elif char.translate(_SUBSCRIPT) != char:
-            pieces.append("_{" + char.translate(_SUBSCRIPT) + "}")
         elif "①" <= char <= "⓿":
             pieces.append(char)
         elif char > "\x7f":
@@ -83,7 +89,7 @@ def _unicode(text: str) -> str:
         else:
             pieces.append(char)
     if run:
-        pieces.append("^{" + run + "}")
+        pieces.append(mark + "{" + run + "}")
     return "".join(pieces)
 
 

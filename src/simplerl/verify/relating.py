@@ -14,6 +14,7 @@ from simplerl.verify.shapes import (
     function_and_y,
     is_constant,
     plausible,
+    rounding,
     same_statement,
     subject,
 )
@@ -38,7 +39,8 @@ class RelationComparison(ScalarComparison):
             stated = node.args[at + 1]
             if not (is_scalar(value) and is_scalar(stated)) or not self.equal(stated, other):
                 return False
-            return self._algebra().close(value, stated, 0.02)
+            tolerance = rounding(value, stated)
+            return tolerance > 0 and self._algebra().close(value, stated, tolerance)
         if set(operators) == {"\\equiv"} and len(node.args) == 2:
             return self.equal(node.args[1], other)
         if set(operators) == {"="}:
@@ -53,13 +55,18 @@ class RelationComparison(ScalarComparison):
     def _equation_and_value(self, node: Node, other: Node) -> bool:
         sides = node.args
         if names_quantity(sides[0]):
-            return self.equal(sides[-1], other)
+            return self.equal(sides[-1], other) and self._consistent(sides)
         if len(sides) == 2 and names_quantity(sides[1]) and is_scalar(sides[0]):
             return self.equal(sides[0], other)
         # A chain of constants states its value only when it is true: 7 = 8 states nothing.
         if all(is_scalar(side) and is_chain(side) for side in sides):
             return self.equal(sides[-1], other) and all(self.equal(sides[0], side) for side in sides[1:])
         return len(sides) > 2 and self.equal(sides[-1], other) and sides[0].op in ("opaque", "func")
+
+    def _consistent(self, sides: tuple[Node, ...]) -> bool:
+        """Whether the constants of a chain are one value: x = 7 = 8 states nothing."""
+        constants = [side for side in sides[1:] if is_scalar(side) and is_chain(side)]
+        return all(self.equal(constants[-1], side) for side in constants[:-1])
 
     def relations(self, left: Node, right: Node) -> bool:
         """Compare two relations."""
@@ -105,7 +112,9 @@ class RelationComparison(ScalarComparison):
         if mine and theirs:
             same_name = mine[0] == theirs[0] or function_and_y(mine[0], theirs[0])
             if same_name:
-                return self.equal(mine[1], theirs[1])
+                return self.equal(mine[1], theirs[1]) and self._consistent(left.args) and self._consistent(right.args)
+            if mine[0].endswith(")") and theirs[0].endswith(")"):
+                return False  # f(1) = 5 and f(2) = 5
         if len(left.args) == len(right.args):
             for sides in (right.args, right.args[::-1]):
                 try:

@@ -47,7 +47,7 @@ def _is_upper_name(node: Node) -> bool:
 def _called(node: Node) -> bool:
     """`P(x)`, `E(X)`, `a(n)`: one letter times one bare symbol is a value of a function when it is a whole side."""
     left, right = node.args
-    return left.op == "sym" and right.op == "sym" and len(left.name) == 1 and left.name.isupper()
+    return left.op == "sym" and right.op in ("sym", "num") and len(left.name) == 1 and left.name.isupper()
 
 
 def is_chain(node: Node) -> bool:
@@ -58,7 +58,9 @@ def is_chain(node: Node) -> bool:
 def name_of(node: Node) -> str:
     """A spelling of the name that a side gives to a quantity."""
     if node.op == "app" or (node.op == "mul" and _called(node)):
-        return (node.name or node.args[0].name) + "()"
+        arguments = node.args if node.op == "app" else node.args[1:]
+        fixed = ",".join(map(str, arguments)) if all(map(is_chain, arguments)) else ""
+        return f"{node.name or node.args[0].name}({fixed})"
     return node.name or node.op + "".join(name_of(arg) for arg in node.args)
 
 

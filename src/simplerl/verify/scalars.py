@@ -13,6 +13,7 @@ from typing import Protocol
 from simplerl.verify.exact import TooBig, exact
 from simplerl.verify.nodes import Node, num
 from simplerl.verify.shapes import lift, without
+from simplerl.verify.units import differ, unit_name
 from simplerl.verify.words import conversion, same_but_for_powers
 
 #: Longer lists are compared by spelling only.
@@ -106,6 +107,9 @@ class ScalarComparison:
                 left = Node("mul", (num(Fraction(mine[1], mine[2])), left.args[0]))
                 right = Node("mul", (num(Fraction(theirs[1], theirs[2])), right.args[0]))
                 return self.value(left, right)
+            if differ(left.name, right.name):
+                return False
+        left, right = _radians(left, right), _radians(right, left)
         left, right = lift(without(left, "unit")), lift(without(right, "unit"))
         marks = (left.op, right.op)
         if marks == ("percent", "percent"):
@@ -158,6 +162,13 @@ class ScalarComparison:
             if known is not None and node.op in ("num", "neg") and (places := _float_places(known)):
                 return engine.rounds_to(known, places, other)
         return False
+
+
+def _radians(node: Node, other: Node) -> Node:
+    """Degrees beside radians by name are converted; elsewhere the sign may be left out."""
+    if node.op == "degree" and other.op == "unit" and unit_name(other.name) == "rad^1":
+        return Node("div", (Node("mul", (node.args[0], Node("const", (), "pi"))), num(180)))
+    return node
 
 
 def meaningless(node: Node) -> bool:

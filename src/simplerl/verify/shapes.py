@@ -18,6 +18,24 @@ def plausible(value: Node, stated: Node) -> bool:
     return abs(numbers[0] - numbers[1]) <= max(map(abs, numbers)) / 50
 
 
+def rounding(value: Node, stated: Node) -> float:
+    """How far, relatively, a stated approximation may be off: half a unit of its last digit. Zero where it is none,
+    as in 100 ≈ 101: an integer or a decimal is not rounded, it is changed."""
+    digits = stated.args[0] if stated.op in ("unit", "percent", "degree") else stated
+    digits = without(digits, "neg")
+    literal = without(without(without(value, "unit"), "neg"), "percent")
+    known = exact(literal)
+    if digits.op != "num" or not digits.value or literal.op == "num" or (known is not None and known.denominator == 1):
+        return 0.0
+    amount = digits.value
+    place = 0
+    while (amount * 10**place).denominator != 1 and place < 40:
+        place += 1
+    while place <= 0 and amount % 10 ** (1 - place) == 0:
+        place -= 1
+    return 0.5 * 10.0**-place / float(amount) * (1 + 1e-9)
+
+
 def flip(node: Node) -> Node | None:
     """Return a relation read from right to left, None where that has no meaning."""
     flipped = []

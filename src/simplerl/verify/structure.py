@@ -294,8 +294,9 @@ def _scalar(tokens: list[Token]) -> Node:
 def _unit_start(tokens: list[Token]) -> int:
     r"""Index where a trailing unit begins: words with exponents, as in `\text{ cm}^2`, `mi / hr`; else the length."""
     first = next((i for i, token in enumerate(tokens) if token.kind == "txt"), len(tokens))
-    for token in tokens[first:]:
+    for before, token in zip([None, *tokens[first:]], tokens[first:], strict=False):
         fits = token.kind == "txt" or token.text in ("^", "{", "}", "/", "-", "(", ")", ".", "\\cdot", "2", "3", "1")
-        if not fits and not (token.kind == "let" and len(token.text) == 1):
+        letter = token.kind == "let" and len(token.text) == 1 and before is not None and before.text != "-"
+        if not fits and not letter:
             return len(tokens)
     return first

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from simplerl.verify.nodes import MAX_DEPTH, Unreadable
-from simplerl.verify.vocabulary import ANSWER_WORDS, DECORATIONS, TEXT_COMMANDS, UNIT_WORDS, UPPER_WORDS
+from simplerl.verify.vocabulary import ANSWER_WORDS, DECORATIONS, GLUED_UNITS, TEXT_COMMANDS, UNIT_WORDS, UPPER_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,14 @@ def _unit_may_follow(out: list[Token]) -> bool:
     return out[-1].kind != "op" or out[-1].text in "})%|"
 
 
+def _glued_unit(number: str, run: str) -> bool:
+    """Whether letters written right behind a number are its unit or ordinal: 5cm, 3rd; in 4kn, 24abcd they are not."""
+    if run in ("st", "nd", "rd", "th"):
+        last = {"1": "st", "2": "nd", "3": "rd"}.get(number[-1], "th")
+        return run == ("th" if number[-2:-1] == "1" else last)
+    return run in UNIT_WORDS and (len(run) > 2 or run in GLUED_UNITS)
+
+
 def _words(content: str, spaced: bool, out: list[Token], *, bare: bool = False, roman: bool = False) -> None:
     r"""Append the tokens of a `\text{…}` group, a roman group or a bare run of letters."""
     content = re.sub(r"\s+", " ", content.replace("\\", " ")).strip()
@@ -96,7 +104,7 @@ def _words(content: str, spaced: bool, out: list[Token], *, bare: bool = False, 
     elif len(content) == 1 and content.isalpha():
         after_value = bool(out) and (out[-1].kind in ("num", "txt") or out[-1].text in ("}", ")", r"\circ"))
         after_value = after_value or (bool(out) and out[-1].text == "/" and _unit_may_follow(out))
-        unit = not bare and after_value and lower in "mslghkcfnjwva"
+        unit = not bare and after_value and lower in "mslghkcfnjwva" and content not in ("j", "k")
         out.append(Token("txt" if unit else "let", content, spaced))
     elif (not bare and re.fullmatch(r"[-+]?\d+(?:\.\d+)?", content)) or (
         not bare and re.fullmatch(r"\(?[A-Z]\)?(?:\s*,\s*\(?[A-Z]\)?)*", content)
@@ -106,6 +114,8 @@ def _words(content: str, spaced: bool, out: list[Token], *, bare: bool = False, 
         out.append(Token("let", content, spaced))  # the name of a segment, an angle or a triangle, such as AB
     elif roman and re.fullmatch(r"[a-z]{2,3}", content) and lower not in ANSWER_WORDS:
         out.extend(Token("let", letter, spaced and not i) for i, letter in enumerate(content))
+    elif bare and not spaced and out and out[-1].kind == "num" and not _glued_unit(out[-1].text, lower):
+        out.extend(Token("let", letter) for letter in content)
     elif not bare or lower in UNIT_WORDS or lower in ANSWER_WORDS or len(content) >= 4:
         out.append(Token("txt", content, spaced))
     elif re.fullmatch(r"[A-Z][a-z]+", content):

@@ -26,6 +26,8 @@ UNIT_WORDS = _words(
     ways times
     """
 )
+#: Short units that may stand right behind a number, as in 5cm; other short runs, as in 4kn, are products of symbols.
+GLUED_UNITS = _words("cm mm km kg mg ml ft yd oz lb hr am pm cc dl kb mb gb")
 #: Bare runs of letters that are words of an answer, not products of symbols.
 ANSWER_WORDS = _words(
     """
@@ -42,6 +44,8 @@ NOT_A_UNIT = _words(
     factorial squared cubed root pi negative below under least most halves thirds quarters fifths sixths sevenths
     eighths ninths tenths hundreds thousands millions billions hundredths thousandths power half quarter third
     double twice thousand million billion trillion hundred dozen if when greater less
+    tenth hundredth thousandth millionth third fourth fifth sixth seventh eighth ninth lakh lakhs crore crores base
+    one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty
     """
 )
 #: Commands whose argument is text.
