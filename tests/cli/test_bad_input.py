@@ -170,7 +170,7 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
     "everything held out": (lambda p: ["--data", rows(p / "d.jsonl", *GOOD_ROWS), *ALL], ["holdout", "20"]),
     "all prompts too long": (
         lambda p: ["--sampling.max-prompt-tokens", "3"],
-        ["all", "prompts", "max_prompt_tokens = 3"],
+        ["all", "prompts", "3 tokens", "max_prompt_tokens"],
     ),
     "all held-out prompts too long": (
         lambda p: ["--evaluation.data", rows(p / "d.jsonl", {"question": "a" * 5000, "answer": "1"})],
