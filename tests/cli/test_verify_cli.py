@@ -67,3 +67,19 @@ def test_a_bad_file_names_the_line(tmp_path, capsys, content, message):
 def test_a_mistake_in_the_call_is_a_message(args, capsys):
     assert main(["verify", *args]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("command", [["audit"], ["verify", "--file"]])
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"gold": ' + "9" * 6_000 + "}", "", "\n\n"])
+def test_rows_that_cannot_be_read_are_one_message(tmp_path, capsys, command, content):
+    file = tmp_path / "bad.jsonl"
+    file.write_text(content)
+    assert main([*command, str(file)]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_gz_that_is_not_gzip_is_one_message(tmp_path, capsys):
+    file = tmp_path / "bad.jsonl.gz"
+    file.write_text('{"gold": "1"}')
+    assert main(["audit", str(file)]) == 2
+    assert "gzip" in capsys.readouterr().err

@@ -8,7 +8,9 @@ has labels (`expected`) false negatives and false positives are listed. Exit cod
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
     """Audit and print; return 1 when a gold fails."""
     from simplerl.verify.audit import audit
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # an ascii terminal still gets its table
     report = audit(
         _rows(args.data, args.split),
         args.data,

@@ -7,6 +7,7 @@ reads standard input. Exit code 0: every response is correct; 1: some are not; 2
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections import Counter
@@ -42,7 +43,7 @@ def read_pairs(lines: Iterator[str], name: str) -> Iterator[tuple[str, str]]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{name}, line {number}: not JSON ({error})") from error
         gold = row.get("gold", row.get("answer")) if isinstance(row, dict) else None
         response = row.get("response", row.get("prediction")) if isinstance(row, dict) else None
@@ -74,6 +75,8 @@ def _file(args: argparse.Namespace) -> int:
             print(as_json(verdict))
         else:
             print(f"{number:6}  {verdict.status:11}  {verdict.rule:11}  {_printable(verdict.extracted)}")
+    if not verdicts:
+        raise DataError(f"{args.file}: the file holds no rows")
     counts = Counter(verdict.status for verdict in verdicts)
     if not args.json:
         print("total  " + (", ".join(f"{name} {count}" for name, count in counts.most_common()) or "nothing to judge"))
@@ -89,6 +92,8 @@ def _printable(text: str | None) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Judge and print; return 0 when everything is correct, else 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # an ascii terminal still gets its table
     if args.file is not None:
         if args.gold is not None or args.response is not None:
             raise SimpleRLError("give either --file or --gold with --response, not both")

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from simplerl.errors import DataError
 from simplerl.verify.extraction import last_box
@@ -66,17 +67,32 @@ def row_of(raw: Mapping[str, Any], number: int, name: str) -> Row:
     )
 
 
+def _open(path: Path) -> IO[str]:
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    return opener(path, "rt", encoding="utf-8", errors="replace")
+
+
+def _lines(lines: IO[str], path: Path) -> Iterator[str]:
+    try:
+        yield from lines
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: not a whole gzip file ({error})") from error
+
+
 def read_rows(path: Path) -> Iterator[Row]:
     """Yield the rows of a JSON-lines file, plain or gzipped."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, 1):
+    found = False
+    with _open(path) as lines:
+        for number, line in enumerate(_lines(lines, path), 1):
             if not line.strip():
                 continue
             try:
                 raw = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:  # also: nested too deeply, an integer of thousands of digits
                 raise DataError(f"{path}, line {number}: not JSON ({error})") from error
             if not isinstance(raw, dict):
                 raise DataError(f"{path}, line {number}: a row must be a JSON object, not {type(raw).__name__}")
+            found = True
             yield row_of(raw, number, str(path))
+    if not found:
+        raise DataError(f"{path}: the file holds no rows")
