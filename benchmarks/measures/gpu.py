@@ -58,7 +58,7 @@ def _policy(job: Job, device: Any) -> Any:
         shape |= {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
         shape |= {"num_attention_heads": 4}
     torch.manual_seed(0)
-    attention = pick_attention("auto", device)
+    attention = pick_attention("auto", device, half=device.type == "cuda")
     config = Qwen2Config(**shape, max_position_embeddings=32_768, tie_word_embeddings=True)
     return Policy(
         name="random",

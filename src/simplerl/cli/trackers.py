@@ -22,7 +22,9 @@ class Trackers:
         try:
             from accelerate.tracking import LOGGER_TYPE_TO_CLASS
         except ImportError as error:
-            raise ConfigError("tracking.trackers needs: pip install 'simplerl[trackers]'") from error
+            raise ConfigError(
+                f"tracking.trackers = {', '.join(names)} needs: pip install 'simplerl[trackers]'"
+            ) from error
         for name in names:
             if name not in LOGGER_TYPE_TO_CLASS:
                 raise ConfigError(f"unknown tracker {name!r}; {nearest(name, map(str, LOGGER_TYPE_TO_CLASS))}")
