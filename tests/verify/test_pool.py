@@ -294,3 +294,10 @@ def test_an_interrupted_verify_does_not_answer_the_next_one(monkeypatch):
     assert module._shared is None
     assert pool._closed
     assert not module.equal(r"\sqrt{50}", r"6\sqrt2")
+
+
+def test_an_answer_cannot_choose_a_timeout_beside_a_plain_number(misbehaving):
+    with VerifierPool(workers=1, timeout_s=0.6) as pool:
+        pool.submit_answer("hang", PLEASE + "spin", "5")
+        verdict = dict(pool.results())["hang"]
+    assert (verdict.status, verdict.rule) == ("wrong", "limits")
