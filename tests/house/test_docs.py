@@ -151,6 +151,20 @@ def resolve_words(args, overrides: list[str]) -> None:
     resolve(getattr(args, "recipe", None), table)
 
 
+def test_settings_in_the_texts_are_settings(tmp_path: Path) -> None:
+    """Every toml block can be laid on a recipe."""
+    blocks = [
+        (page.name, block)
+        for page in PAGES
+        for block in re.findall(r"^```toml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    ]
+    assert blocks
+    for name, block in blocks:
+        recipe = tmp_path / f"{name}.toml"
+        recipe.write_text('extends = "cub"\n' + block, encoding="utf-8")
+        assert isinstance(resolve(str(recipe), {}), Config)
+
+
 @pytest.mark.parametrize("name", ["train", "cub", "recipes"])
 def test_examples_in_the_help_can_be_parsed(name: str) -> None:
     import importlib
