@@ -39,7 +39,8 @@ class FakeBackend:
         end = min(self.policy.stop_ids)
         for index, request in enumerate(requests):
             text = self.respond(decode(self.policy.tokenizer, request.prompt_ids.tolist()), request.noise_key)
-            tokens = [*self.policy.encode(text), end][: sampling.max_new_tokens]
+            room = self.policy.context_length - len(request.prompt_ids)
+            tokens = [*self.policy.encode(text), end][: min(sampling.max_new_tokens, room)]
             ended = tokens[-1] == end
             shown = cut(self.policy.tokenizer, tokens[:-1] if ended else tokens, sampling.stop)
             stopped = shown != decode(self.policy.tokenizer, tokens[:-1] if ended else tokens)
