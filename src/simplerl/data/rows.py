@@ -80,7 +80,9 @@ def _read_parquet(path: Path) -> Iterator[Row]:
         raise DataError(f"{path}: not a readable Parquet file: {error}") from error
 
 
-def read_hub(name: str, *, split: str, configuration: str | None = None) -> Iterator[Row]:
+def read_hub(
+    name: str, *, split: str, configuration: str | None = None, revision: str | None = None
+) -> Iterator[Row]:
     """Yield the rows of a Hugging Face data set. Needs the extra `hub`."""
     try:
         import datasets
@@ -89,7 +91,7 @@ def read_hub(name: str, *, split: str, configuration: str | None = None) -> Iter
             f"data set {name!r} is neither a file nor built in; to read it from the hub: pip install 'simplerl[hub]'"
         ) from error
     try:
-        rows = datasets.load_dataset(name, configuration, split=split)
+        rows = datasets.load_dataset(name, configuration, split=split, revision=revision)
     except Exception as error:  # The library raises its own kinds of error for every way in which a hub can fail.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
