@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from support import run_small, small_config
 
-from simplerl.errors import ConfigError, DataError
-from simplerl.train.session import fit, load_problems, pick_device, prepare
+from simplerl.errors import DataError
+from simplerl.train.session import fit, load_problems, prepare
 
 
 def jsonl(path: Path, count: int, *, same: int = 0) -> str:
@@ -101,9 +101,3 @@ def test_resuming_with_changed_data_is_refused(tmp_path: Path) -> None:
         run_small(tmp_path / "run", {**over, "steps": 2}, resume=True)
     Path(path).write_text(text)
     assert run_small(tmp_path / "run", {**over, "steps": 2}, resume=True)[0].finished
-
-
-def test_devices() -> None:
-    assert pick_device("cpu").type == "cpu"
-    with pytest.raises(ConfigError, match="'gpu'"):
-        pick_device("gpu")
