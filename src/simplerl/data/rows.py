@@ -80,9 +80,7 @@ def _read_parquet(path: Path) -> Iterator[Row]:
         raise DataError(f"{path}: not a readable Parquet file: {error}") from error
 
 
-def read_hub(
-    name: str, *, split: str, configuration: str | None = None, revision: str | None = None
-) -> Iterator[Row]:
+def read_hub(name: str, *, split: str, configuration: str | None = None, revision: str | None = None) -> Iterator[Row]:
     """Yield the rows of a Hugging Face data set. Needs the extra `hub`."""
     try:
         import datasets

@@ -4,20 +4,20 @@ Responses that the verifier could not decide are counted by status and left out 
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import numpy as np
 
 from simplerl.errors import ConfigError
 from simplerl.evaluate.wording import keywords, repeats
-from simplerl.ops.statistics import bootstrap_ratios, majority_at_k, pass_at_k
+from simplerl.ops.statistics import bootstrap_ratios, certain_end, majority_at_k, pass_at_k
 from simplerl.runs.answers import Answer, by_problem
 from simplerl.types import VerdictStatus
 from simplerl.verify import equal, extract
 
-#: Label of the right answer in a vote.
-RIGHT = "✓"
+#: Label of the right answer in a vote; wrong answers are numbered from 1.
+RIGHT = 0
 
 #: Measures of a single response: name → (what it counts, over which responses).
 PER_RESPONSE: dict[str, tuple[Callable[[Answer], float], Callable[[Answer], bool]]] = {
@@ -33,6 +33,9 @@ PER_RESPONSE: dict[str, tuple[Callable[[Answer], float], Callable[[Answer], bool
     "repeat_ratio": (lambda a: repeats(a.response), lambda a: True),
     "keywords": (lambda a: keywords(a.response), lambda a: True),
 }
+
+#: Figures between 0 and 1.
+SHARES = frozenset({"share", "clip_ratio", "stop_ratio", "box_ratio", "boxed_acc", "answer_ratio", "repeat_ratio"})
 
 #: What each figure is; `docs/evaluation.md` and the table's legend are made from this.
 MEANING: dict[str, str] = {
@@ -97,28 +100,27 @@ def default_ks(samples: int) -> tuple[int, ...]:
     return tuple(sorted({2**i for i in range(samples.bit_length()) if 2**i <= samples} | {samples}))
 
 
-def vote_labels(members: Sequence[Answer]) -> list[str | None]:
-    """Return a label for each decided sample's answer: equal answers share one, right answers share `RIGHT`.
+def vote_labels(members: Sequence[Answer]) -> list[int | None]:
+    """Return a label for each decided sample's answer: equal answers share one, right answers are `RIGHT`.
 
     None where there is no answer. Wrong answers are compared with each other by the verifier.
     """
-    labels: list[str | None] = []
+    labels: list[int | None] = []
     heads: list[str] = []
-    by_text: dict[str, str] = {}
+    by_text: dict[str, int] = {}
     for answer in members:
         if not answer.decided:
             continue
-        if answer.correct:
-            labels.append(RIGHT)
-        elif answer.extracted is None:
-            labels.append(None)
-        else:
-            text = answer.extracted.strip()
-            if text not in by_text:
-                by_text[text] = next((head for head in heads if equal(text, head)), text)
-                if by_text[text] == text:
-                    heads.append(text)
-            labels.append(by_text[text])
+        if answer.correct or answer.extracted is None:
+            labels.append(RIGHT if answer.correct else None)
+            continue
+        text = answer.extracted.strip()
+        if text not in by_text:
+            same = next((place for place, head in enumerate(heads, 1) if equal(text, head)), 0)
+            if not same:
+                heads.append(text)
+            by_text[text] = same or len(heads)
+        labels.append(by_text[text])
     return labels
 
 
@@ -135,7 +137,9 @@ def _pass_at(members: Sequence[Answer], k: int) -> float | None:
 def _share(problems: Sequence[Any], measure: Callable[[Any], float | None]) -> dict[str, Any]:
     """Return the mean over problems of a measure, with its interval; problems without one are left out."""
     values = [value for value in map(measure, problems) if value is not None]
-    return _figure(np.array(values, dtype=float)[:, None], np.ones((len(values), 1)))[0]
+    if not values:
+        return {"value": float("nan"), "low": float("nan"), "high": float("nan"), "problems": 0}
+    return _figures(np.array(values, dtype=float)[:, None], np.ones((len(values), 1)), ["share"])["share"]
 
 
 def _per_response(problems: Sequence[Sequence[Answer]]) -> dict[str, Any]:
@@ -145,26 +149,23 @@ def _per_response(problems: Sequence[Sequence[Answer]]) -> dict[str, Any]:
         for m, (measure, counts) in enumerate(PER_RESPONSE.values()):
             values = [float(measure(answer)) for answer in members if counts(answer)]
             above_PM[p, m], below_PM[p, m] = sum(values), len(values)
-    return dict(zip(PER_RESPONSE, _figure(above_PM, below_PM), strict=True))
+    return _figures(above_PM, below_PM, list(PER_RESPONSE))
 
 
-def _figure(above_PM: np.ndarray, below_PM: np.ndarray) -> list[dict[str, Any]]:
-    """Return {value, low, high, problems} of each column; values are NaN where nothing was counted."""
-    if not len(above_PM):
-        return [{"value": float("nan"), "low": float("nan"), "high": float("nan"), "problems": 0}]
+def _figures(above_PM: np.ndarray, below_PM: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return name → {value, low, high, problems}; values are NaN where nothing was counted.
+
+    A share that is 0 or 1 in every problem gets the exact interval's other end: its bootstrap would have no width.
+    """
     low_M, high_M = bootstrap_ratios(above_PM, below_PM)
-    return [
-        {
-            "value": float(above.sum() / below.sum()) if below.any() else float("nan"),
-            "low": float(low),
-            "high": float(high),
-            "problems": int((below > 0).sum()),
-        }
-        for above, below, low, high in zip(above_PM.T, below_PM.T, low_M, high_M, strict=True)
-    ]
-
-
-def paper_average(accuracies: Mapping[str, float]) -> float | None:
-    """Return the paper's "Avg.": the mean over its six benchmarks, AIME24 by pass@1; None where one is missing."""
-    six = ("gsm8k", "math500", "minerva_math", "olympiadbench", "aime24", "amc23")
-    return float(np.mean([accuracies[name] for name in six])) if all(name in accuracies for name in six) else None
+    found = {}
+    for m, name in enumerate(names):
+        above, below = above_PM[:, m], below_PM[:, m]
+        counted = int((below > 0).sum())
+        value = float(above.sum() / below.sum()) if counted else float("nan")
+        low, high = float(low_M[m]), float(high_M[m])
+        if counted and name in SHARES:
+            low = 1 - certain_end(counted) if value == 1 else low
+            high = certain_end(counted) if value == 0 else high
+        found[name] = {"value": value, "low": low, "high": high, "problems": counted}
+    return found

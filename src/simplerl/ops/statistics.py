@@ -5,7 +5,7 @@ Problems are the unit of every interval and test, because the samples of one pro
 
 import itertools
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -102,6 +102,14 @@ def bootstrap_interval(
     return float(low_M[0]), float(high_M[0])
 
 
+def certain_end(problems: int, *, confidence: float = 0.95) -> float:
+    """Return the upper end of the exact interval (Clopper & Pearson, 1934) of a share of which 0 of `problems` were seen.
+
+    1 − (α/2)^(1/P). A bootstrap of equal values has no width, although nothing is certain after ten failures.
+    """
+    return 1.0 - ((1 - confidence) / 2) ** (1 / problems)
+
+
 def sign_flip_test(differences_P: np.ndarray, *, draws: int = 20_000, seed: int = 0) -> float:
     """Return the two-sided p-value of "the mean of paired differences is 0": the sign-flip permutation test.
 
@@ -119,3 +127,15 @@ def sign_flip_test(differences_P: np.ndarray, *, draws: int = 20_000, seed: int 
     rng = generator(seed, "sign-flip", len(differences))
     hits = sum(abs((rng.integers(0, 2, len(differences)) * 2 - 1) @ differences) >= observed for _ in range(draws))
     return float((hits + 1) / (draws + 1))
+
+
+def mean_of_estimates(figures: Sequence[Mapping[str, float]]) -> tuple[float, float, float]:
+    """Return (value, low, high) of the mean of independent estimates, each with `value`, `low` and `high`.
+
+    Half-widths of independent intervals add in squares: those of the mean are √Σ(half-width²) / number, each side by
+    itself.
+    """
+    value = sum(f["value"] for f in figures) / len(figures)
+    below = math.sqrt(sum((f["value"] - f["low"]) ** 2 for f in figures)) / len(figures)
+    above = math.sqrt(sum((f["high"] - f["value"]) ** 2 for f in figures)) / len(figures)
+    return value, value - below, value + above

@@ -20,7 +20,15 @@ from typing import Any
 import numpy as np
 
 from simplerl.errors import RunError
-from simplerl.runs.files import DirectoryLock, cannot_write, damage, json_line, write_atomic, write_directory, write_json
+from simplerl.runs.files import (
+    DirectoryLock,
+    cannot_write,
+    damage,
+    json_line,
+    write_atomic,
+    write_directory,
+    write_json,
+)
 from simplerl.runs.glossary import METRICS
 from simplerl.runs.trajectories import write_trajectories
 from simplerl.types import TrajectoryGroup

@@ -132,6 +132,4 @@ def results(path: Path) -> Iterator[Result]:
     """Yield the whole evaluations in a directory, however deep, by name. Raises RunError for a damaged one."""
     for figures in sorted(path.rglob(FIGURES)):
         if (figures.parent / RESPONSES).is_file() and (figures.parent / PROTOCOL).is_file():
-            yield Result(
-                path=figures.parent, protocol=read_json(figures.parent / PROTOCOL), figures=read_json(figures)
-            )
+            yield Result(path=figures.parent, protocol=read_json(figures.parent / PROTOCOL), figures=read_json(figures))
