@@ -1,7 +1,7 @@
 """Compare two evaluations problem by problem: did it help, or did we only sample again?
 
 Reads result directories and the evaluations of run directories. Only problems that both sides answered are compared, by
-id and gold; the rest is named.
+id; the rest is counted.
 """
 
 import re
@@ -54,9 +54,10 @@ def sides(name: str) -> dict[str, Side]:
     found: dict[str, Side] = {}
     for result in results(path):
         if result.benchmark in found:
+            other = found[result.benchmark].responses.parent
             raise RunError(
-                f"{path} holds more than one evaluation of {result.benchmark}: {found[result.benchmark].responses.parent}"
-                f" and {result.path}; give one of them, or the directory of one model"
+                f"{path} holds more than one evaluation of {result.benchmark}: {other} and {result.path}; give one of "
+                "them, or the directory of one model"
             )
         found[result.benchmark] = Side(
             label=result.model,

@@ -1,7 +1,7 @@
 """Compare two evaluations problem by problem: did RL help, or did we only sample again?
 
-A and B are result directories of `simplerl eval` (one model's, or one evaluation), or evaluations that a run made itself:
-RUN@STEP. One run alone is compared with itself, before and after training. Shown are the paired difference with its 95%
+A and B are result directories of `simplerl eval` (one model's, or one evaluation), or evaluations that a run made
+itself: RUN@STEP. One run alone is compared with itself, before and after training. Shown are the paired difference with its 95%
 interval and a sign-flip test over problems, the pass@k curves and where they cross, and the problems gained and lost.
 """
 
@@ -99,9 +99,12 @@ def _words(c) -> str:
     sure = difference["low"] > 0 or difference["high"] < 0
     direction = "rises" if difference["value"] > 0 else "falls"
     words = [
-        f"Accuracy {direction} by {100 * abs(difference['value']):.1f} points (p = {p:.2g}, sign-flip test over problems)."
-        if sure
-        else f"No difference in accuracy can be seen (p = {p:.2g}, sign-flip test over problems)."
+        (
+            f"Accuracy {direction} by {100 * abs(difference['value']):.1f} points"
+            if sure
+            else "No difference can be seen"
+        )
+        + f" (p = {p:.2g}, sign-flip test over problems)."
     ]
     words.append(
         f"Solved at least once: {len(c['gained'])} problems gained, {len(c['lost'])} lost; right more often on "
@@ -120,7 +123,7 @@ def _words(c) -> str:
             words.append(f"The gain holds at pass@{ks[-1]}: more than sampling again would give.")
         elif difference["value"] > 0:
             words.append(
-                f"At pass@{ks[-1]} no gain can be seen: what is solved once in {ks[-1]} samples is now solved more often."
+                f"At pass@{ks[-1]} no gain can be seen: what was solved once in {ks[-1]} samples is solved more often."
             )
     else:
         words.append("With one sample per problem pass@k cannot be compared; evaluate with --samples 8 or more.")

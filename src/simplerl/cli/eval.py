@@ -1,4 +1,4 @@
-"""Evaluate models and checkpoints on benchmarks, as SimpleRL-Zoo does: acc, pass@k, maj@k, lengths and more, with intervals.
+"""Evaluate models and checkpoints on benchmarks, as SimpleRL-Zoo does: acc, pass@k, maj@k, lengths, with intervals.
 
 MODEL is a cub, a model directory, a hub name, a run directory (its base model and last checkpoint; --steps chooses
 others) or a checkpoint. Without --benchmarks the paper's eight are run. NAME@N draws N samples at temperature 1.0:

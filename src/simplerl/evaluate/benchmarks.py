@@ -23,6 +23,10 @@ LADDER = "boxed-then-phrases-then-last-number"
 FILES = "github.com/hkust-nlp/simpleRL-reason, examples/simplelr_math_eval/data"
 
 
+#: Where most benchmarks keep them.
+QUESTION, ANSWER = text("question", "problem"), bare("answer")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hub:
     """A data set on the Hugging Face hub."""
@@ -44,8 +48,8 @@ class Benchmark:
     citation: str
     sha256: str
     """Of questions and golds (see `fingerprint`); empty for a user's own file."""
-    question: Reader = text("question", "problem")
-    answer: Reader = bare("answer")
+    question: Reader = QUESTION
+    answer: Reader = ANSWER
     level: tuple[str, ...] = ()
     """Fields that may hold a difficulty."""
     kind: tuple[str, ...] = ()

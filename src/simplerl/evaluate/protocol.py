@@ -1,8 +1,8 @@
 """How a model is evaluated: what the user sets, and the protocol that comes of it for one model and benchmark.
 
-SimpleRL-Zoo's protocol: base models greedily, trained ones at temperature 1.0 and top-p 0.95; 16,000 tokens; AIME24 also
-as the mean of 32 samples, which is asked for as `aime24@32` (any `NAME@N` is N samples at temperature 1.0, top-p 0.95,
-whatever the model is).
+SimpleRL-Zoo's protocol: base models greedily, trained ones at temperature 1.0 and top-p 0.95; 16,000 tokens; AIME24
+also as the mean of 32 samples, which is asked for as `aime24@32` (any `NAME@N` is N samples at temperature 1.0, top-p
+0.95, whatever the model is).
 """
 
 from dataclasses import asdict, dataclass

@@ -1,7 +1,7 @@
 """Score responses that were made elsewhere, through the same verifier and figures.
 
-A line of the file speaks of one problem: its `id` (`gsm8k-17`, the source's own id, or the index `idx`), or its `question`
-and `answer`; and of one or several responses: `response`, `responses`, `completion(s)`, `output(s)`, `generation(s)` or
+A line of the file speaks of one problem: its `id` (`gsm8k-17`, the source's own id, or the index `idx`), or its
+`question`; and of one or several responses: `response`, `responses`, `completion(s)`, `output(s)`, `generation(s)` or
 the original's `code`, each a text or a list. `finish_reason` (a text or a list) and `sample` may be given.
 """
 

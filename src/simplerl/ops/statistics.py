@@ -103,7 +103,7 @@ def bootstrap_interval(
 
 
 def certain_end(problems: int, *, confidence: float = 0.95) -> float:
-    """Return the upper end of the exact interval (Clopper & Pearson, 1934) of a share of which 0 of `problems` were seen.
+    """Return the upper end of the exact interval (Clopper & Pearson, 1934) of a share seen 0 times in `problems`.
 
     1 − (α/2)^(1/P). A bootstrap of equal values has no width, although nothing is certain after ten failures.
     """
@@ -114,7 +114,8 @@ def sign_flip_test(differences_P: np.ndarray, *, draws: int = 20_000, seed: int 
     """Return the two-sided p-value of "the mean of paired differences is 0": the sign-flip permutation test.
 
     Exact where the problems that differ are at most 14 (2^14 sign patterns); otherwise by draws, counting the observed
-    pattern as one of them (Phipson & Smyth, 2010), so that p is never 0. Equal pairs say nothing: p is 1 without others.
+    pattern as one of them (Phipson & Smyth, 2010), so that p is never 0. Equal pairs say nothing: without
+    others p is 1.
     """
     differences = np.asarray(differences_P, dtype=np.float64)
     differences = differences[differences != 0]
