@@ -1,8 +1,9 @@
 """Compare two evaluations problem by problem: did RL help, or did we only sample again?
 
 A and B are result directories of `simplerl eval` (one model's, or one evaluation), or evaluations that a run made
-itself: RUN@STEP. One run alone is compared with itself, before and after training. Shown are the paired difference with its 95%
-interval and a sign-flip test over problems, the pass@k curves and where they cross, and the problems gained and lost.
+itself: RUN@STEP. One run alone is compared with itself, before and after training. Shown are the paired difference with
+its 95% interval and a sign-flip test over problems, the pass@k curves and where they cross, and the problems gained and
+lost.
 """
 
 import argparse
