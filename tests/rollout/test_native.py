@@ -319,6 +319,24 @@ def test_stop_string_that_is_a_special_token(cub: Callable[[str], Policy]) -> No
         assert answer.stop_reason in ("stop", "eos")
 
 
+def test_stop_id_ends_a_response_and_is_no_part_of_its_text(tiny: Callable[[str], Policy]) -> None:
+    policy = tiny()
+    requests = requests_of(prompts_of(policy), 100)
+    free = answers(NativeBackend(policy), requests, Sampling(max_new_tokens=24))
+    found = answers(NativeBackend(policy), requests, Sampling(max_new_tokens=24, stop_ids=(9, 11)))
+    stopped = 0
+    for one, other in zip(free, found, strict=True):
+        tokens = one.token_ids.tolist()
+        places = [i for i, token in enumerate(tokens) if token in (9, 11)]
+        wanted = tokens[: places[0] + 1] if places else tokens
+        assert other.token_ids.tolist() == wanted
+        if places:
+            stopped += 1
+            assert other.stop_reason == "stop"
+            assert other.text == decode(policy.tokenizer, tokens[: places[0]])
+    assert stopped > 20
+
+
 def test_one_token_is_enough_to_end(tiny: Callable[[str], Policy]) -> None:
     policy = tiny()
     found = answers(NativeBackend(policy), requests_of(prompts_of(policy), 200), Sampling(max_new_tokens=1))

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from simplerl.data.problems import problems as generic_problems
+from simplerl.data.problems import problem_set
 from simplerl.data.rows import SUFFIXES, Row, read_hub, read_rows
 from simplerl.errors import DataError, nearest
-from simplerl.evaluate.fields import Reader, bare, hinted, joined, letter, text, with_choices, without_unit
+from simplerl.evaluate.readers import Reader, bare, hinted, joined, letter, text, with_choices, without_unit
 from simplerl.types import Problem
 
 LADDER = "boxed-then-phrases-then-last-number"
@@ -237,7 +237,10 @@ def load(
     """
     benchmark = find(name)
     if benchmark.problems == 0:
-        found = generic_problems(read_rows(Path(name).expanduser()), source=benchmark.name)
+        read = problem_set(read_rows(Path(name).expanduser()), source=benchmark.name)
+        for row in read.left_out:
+            say(f"benchmark {name}: {row.place} is left out: {row.why}")
+        found = read.problems
     else:
         found = [_problem(benchmark, index, row) for index, row in enumerate(_rows(benchmark, data_dir))]
         if len(found) != benchmark.problems:

@@ -5,10 +5,12 @@ also as the mean of 32 samples, which is asked for as `aime24@32` (any `NAME@N` 
 0.95, whatever the model is).
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from simplerl.data.templates import resolve as resolve_template
+from simplerl.data.prompts import Prompter, prompter
 from simplerl.errors import ConfigError
 from simplerl.evaluate.benchmarks import Loaded
 from simplerl.evaluate.targets import Target
@@ -80,7 +82,10 @@ class Protocol:
     """Name, with `@N` where its own number of samples was asked for."""
     samples: int
     sampling: Sampling
-    template_name: str
+    template: str
+    """Name or file."""
+    system: str
+    special_tokens: str
     policy: str
     seed: int
 
@@ -88,22 +93,32 @@ class Protocol:
     def shown(self) -> str:
         """A readable name of it."""
         s = self.sampling
-        parts = [self.template_name, f"t{s.temperature:g}", f"p{s.top_p:g}", f"n{self.samples}"]
+        parts = [Path(self.template).stem, f"t{s.temperature:g}", f"p{s.top_p:g}", f"n{self.samples}"]
         return "_".join([*parts, f"max{s.max_new_tokens}", f"seed{self.seed}"])
 
+    def prompter(self) -> Prompter:
+        """Return what makes prompts of problems."""
+        return prompter(self.template, system=self.system, special_tokens=self.special_tokens)
+
     def record(
-        self, target: Target, loaded: Loaded, settings: Settings, *, template: str, weights: str, precision: str
+        self, target: Target, loaded: Loaded, settings: Settings, *, hashes: Mapping[str, str], precision: str
     ) -> dict[str, Any]:
         """Return what is written beside the result, and hashed into its name."""
         return {
             "label": target.label,
             "model": target.source,
             "step": target.step,
-            "weights_sha256": weights,
+            "weights_sha256": hashes["sha256"],
+            "tokenizer_sha256": hashes["tokenizer_sha256"],
             "benchmark": self.benchmark,
             "problems": len(loaded.problems),
             "data_sha256": loaded.sha256,
-            "template": {"name": self.template_name, "text": template},
+            "template": {
+                "name": self.template,
+                "text": getattr(self.prompter().template, "text", None),
+                "system": self.system,
+                "special_tokens": self.special_tokens,
+            },
             "sampling": asdict(self.sampling),
             "samples": self.samples,
             "policy": self.policy,
@@ -125,7 +140,9 @@ def protocol_for(target: Target, name: str, loaded: Loaded, settings: Settings) 
         top_p = 1.0 if temperature == 0 else top_p
     if own_samples and temperature == 0 and own_samples > 1:
         temperature, top_p = SAMPLED
-    stop = target.config.get("sampling", {}).get("stop", ()) if settings.stop is None else settings.stop
+    config = target.config
+    own, prompts = config.get("sampling", {}), config.get("prompt", {})
+    template = settings.template or config.get("template") or "simple"
     return Protocol(
         benchmark=loaded.benchmark.name + ("" if own_samples is None else f"@{own_samples}"),
         samples=samples,
@@ -133,9 +150,12 @@ def protocol_for(target: Target, name: str, loaded: Loaded, settings: Settings) 
             temperature=temperature,
             top_p=top_p if settings.top_p is None else settings.top_p,
             max_new_tokens=settings.max_tokens,
-            stop=tuple(stop),
+            stop=tuple(own.get("stop", ()) if settings.stop is None else settings.stop),
+            stop_ids=tuple(own.get("stop_ids", ()) if settings.stop is None else ()),
         ),
-        template_name=settings.template or target.config.get("template") or "simple",
+        template=template,
+        system=prompts.get("system", "") if template == "chat" else "",
+        special_tokens=prompts.get("special_tokens", "none"),
         policy=settings.policy or loaded.benchmark.policy,
         seed=settings.seed,
     )
@@ -144,11 +164,9 @@ def protocol_for(target: Target, name: str, loaded: Loaded, settings: Settings) 
 def template_differs(target: Target, protocol: Protocol) -> str | None:
     """Return a warning where a run is evaluated with another prompt than it was trained with."""
     trained = target.config.get("template")
-    if target.step is None or trained is None or trained == protocol.template_name:
-        return None
-    if resolve_template(trained) == resolve_template(protocol.template_name):
+    if target.step is None or trained is None or trained == protocol.template:
         return None
     return (
-        f"{target.label} was trained with template {trained!r} and is evaluated with {protocol.template_name!r}: the "
+        f"{target.label} was trained with template {trained!r} and is evaluated with {protocol.template!r}: the "
         "difference in prompts will be part of the difference in accuracy"
     )

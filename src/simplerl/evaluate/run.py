@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from simplerl.data.templates import resolve as resolve_template
 from simplerl.errors import ConfigError, nearest
 from simplerl.evaluate import benchmarks
 from simplerl.evaluate.benchmarks import Loaded
@@ -77,21 +76,14 @@ def plan(
     precision = _precision(settings)
     jobs, warned = [], set()
     for target in targets:
-        weights = locate_and_hash(target.source)["sha256"]
+        hashes = locate_and_hash(target.source)
         for name, problems in loaded.items():
             rules = protocol_for(target, name, problems, settings)
             warning = template_differs(target, rules)
             if warning and warning not in warned:
                 listener.say(warning)
                 warned.add(warning)
-            record = rules.record(
-                target,
-                problems,
-                settings,
-                template=resolve_template(rules.template_name).text,
-                weights=weights,
-                precision=precision,
-            )
+            record = rules.record(target, problems, settings, hashes=hashes, precision=precision)
             path = output / slug(target.label) / slug(rules.benchmark) / key_of(rules.shown, record)
             jobs.append(
                 Job(target=target, loaded=problems, rules=rules, record=record, directory=ResultDirectory(path))
@@ -153,7 +145,7 @@ def _evaluate(
 ) -> None:
     """Do one evaluation, or what is left of it."""
     rules, directory = job.rules, job.directory
-    prompted = prompt(job.loaded.problems, resolve_template(rules.template_name), policy)
+    prompted = prompt(job.loaded.problems, rules.prompter(), policy)
     parts = list(_parts(prompted, max(1, settings.part // rules.samples)))
     directory.begin(job.record, overwrite=overwrite)
     began = time.perf_counter()

@@ -147,7 +147,7 @@ class NativeBackend:
                 f"({self.policy.context_length} tokens)"
             )
         self.model.eval()
-        self._special_stops = special_stops(self.policy.tokenizer, sampling.stop)
+        self._special_stops = special_stops(self.policy.tokenizer, sampling.stop) | frozenset(sampling.stop_ids)
         order = sorted(
             range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids.tobytes(), i)
         )
@@ -260,7 +260,7 @@ class NativeBackend:
         return None
 
     def _complete(self, row: _Row, reason: StopReason, sampling: Sampling) -> Completion:
-        spoken = row.tokens[:-1] if reason == "eos" else row.tokens
+        spoken = row.tokens[:-1] if reason == "eos" or row.tokens[-1] in self._special_stops else row.tokens
         return Completion(
             token_ids=np.array(row.tokens, dtype=np.int32),
             logprobs=np.array(row.logprobs, dtype=np.float32),

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from simplerl.data.problems import gold
+from simplerl.data.fields import gold
 from simplerl.data.rows import Row
 from simplerl.errors import DataError
 
