@@ -15,6 +15,7 @@ from simplerl.errors import SimpleRLError, nearest
 COMMANDS: dict[str, str] = {
     "train": "train a base model by reinforcement learning from verifiable rewards",
     "cub": "build, list and inspect the embedded tiny base models",
+    "data": "make training data: tiers, filters, gold checks, decontamination, difficulty",
     "recipes": "list the shipped recipes, or print one fully resolved",
     "verify": "judge one answer (or a file of answers) against the gold, and say why",
     "audit": "check a data set's golds and a verifier's behaviour before training on them",

@@ -26,8 +26,8 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 #: Sections whose keys depend on the `name` in them.
 REGISTRIES: dict[str, Mapping[str, type]] = {"algorithm": ALGORITHMS, "reward": REWARDS}
 #: What may differ between a run and its resumption: nothing that changes what a step computes, rounding aside. The
-#: knobs of memory are among them, so that a run that ran out of it can go on. A run's name holds none of them: it is the same
-#: run.
+#: knobs of memory are among them, so that a run that ran out of it can go on. A run's name holds none of them: it is
+#: the same run.
 FREE_ON_RESUME = (
     "steps",
     "output_dir",
