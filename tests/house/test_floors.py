@@ -25,6 +25,7 @@ FLOORS: dict[str, int] = {
     "train": 4,
     "cubs": 4,
     "analysis": 4,
+    "evaluate": 4,
     "cli": 5,
     "recipes": 5,
 }
@@ -38,7 +39,7 @@ DOORS: dict[str, set[str]] = {
     "datasets": {"data/rows.py"},
     "math_verify": {"verify/mathverify.py", "verify/worker.py"},  # The worker loads it before its limits are set.
     "matplotlib": {"analysis/plots.py"},
-    "filelock": {"runs/directory.py"},
+    "filelock": {"runs/files.py"},
     **{
         name: set()
         for name in (

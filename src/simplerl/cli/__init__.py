@@ -14,6 +14,9 @@ from simplerl.errors import SimpleRLError, nearest
 #: `EXAMPLES: str`, `add_arguments(parser)` and `run(args) -> int`.
 COMMANDS: dict[str, str] = {
     "train": "train a base model by reinforcement learning from verifiable rewards",
+    "preflight": "see how a base model takes to each prompt template before training",
+    "eval": "evaluate models and checkpoints on benchmarks, or score responses made elsewhere",
+    "compare": "compare two evaluations problem by problem: did it help?",
     "cub": "build, list and inspect the embedded tiny base models",
     "data": "make training data: tiers, filters, gold checks, decontamination, difficulty",
     "recipes": "list the shipped recipes, or print one fully resolved",

@@ -39,7 +39,8 @@ class FakeBackend:
         end = min(self.policy.stop_ids)
         for index, request in enumerate(requests):
             text = self.respond(decode(self.policy.tokenizer, request.prompt_ids.tolist()), request.noise_key)
-            tokens = [*self.policy.encode(text), end][: sampling.max_new_tokens]
+            room = self.policy.context_length - len(request.prompt_ids)
+            tokens = [*self.policy.encode(text), end][: min(sampling.max_new_tokens, room)]
             place = next((i for i, token in enumerate(tokens) if token in sampling.stop_ids), None)
             tokens = tokens if place is None else tokens[: place + 1]
             ended = tokens[-1] == end
