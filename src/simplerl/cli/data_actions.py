@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from simplerl import data
+from simplerl.cli.progress import wide_console
 from simplerl.data.output import check_output, report_of, report_path, where, write
 from simplerl.data.problems import ProblemSet
 from simplerl.errors import ConfigError, DataError
@@ -39,7 +39,7 @@ def _table(title: str, rows: Sequence[tuple[object, ...]], head: Sequence[str] =
         table.add_column(name, justify="right" if column else "left")
     for row in rows:
         table.add_row(*(escape(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row))
-    Console(highlight=False).print(table)
+    wide_console().print(table)
 
 
 def _show(removed: Sequence[Mapping[str, Any]], key: str) -> None:

@@ -1,11 +1,11 @@
 """The measuring half of `simplerl data difficulty`: a model, a backend, a progress bar."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
+from simplerl.cli.progress import Bar
 from simplerl.data.prompts import prompter
 from simplerl.errors import ConfigError, nearest
 from simplerl.evaluate.difficulty import measure, with_pass_rates
@@ -32,21 +32,18 @@ def measure_model(
     device = pick_device(args.device, "device")
     policy = load(args.model, device=device, attention=pick_attention("auto", device, half=False))
     prompted = prompt(problems, made, policy)
-    room = policy.context_length - args.max_tokens
-    short = [item for item in prompted if 0 < len(item.prompt_ids) <= room]
+    short = [item for item in prompted if 0 < len(item.prompt_ids) < policy.context_length]
+    long = [item.problem.id for item in prompted if not 0 < len(item.prompt_ids) < policy.context_length]
     if not short:
         raise ConfigError(
-            f"--max-tokens {args.max_tokens} leaves no prompt room in the context of {args.model} "
-            f"({policy.context_length} tokens); give fewer"
+            f"no prompt of {args.data} fits the context of {args.model} ({policy.context_length} tokens) with a "
+            "response; choose another --template or other problems"
         )
-    long = [item.problem.id for item in prompted if not 0 < len(item.prompt_ids) <= room]
     if long:
         print(f"{len(long)} prompts do not fit the model's context and are not measured: {', '.join(long[:5])}")
     backend = BACKENDS["native"](policy, precision="bf16" if device.type == "cuda" else "fp32", max_rows=args.max_rows)
-    columns = (TextColumn("responses"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     try:
-        with VerifierPool(args.policy) as verifier, Progress(*columns) as progress:
-            task = progress.add_task("", total=len(short) * args.samples)
+        with Bar() as bar, VerifierPool(args.policy) as verifier:
             measured = measure(
                 short,
                 backend=backend,
@@ -54,9 +51,10 @@ def measure_model(
                 sampling=sampling,
                 samples=args.samples,
                 seed=args.seed,
-                settings={"model": locate_and_hash(args.model)["sha256"], "policy": args.policy},
+                settings={**locate_and_hash(args.model), "policy": args.policy},
                 journal=journal,
-                on_done=lambda responses: progress.advance(task, responses),
+                on_start=lambda done: bar.phase(f"pass rates of {args.model}", len(short) * args.samples, done),
+                on_done=lambda completion: bar.advance(),
             )
     finally:
         backend.close()
@@ -72,12 +70,10 @@ def measure_model(
         "not_measured_too_long": long,
     }
     rated = with_pass_rates([item.problem for item in short], measured)
-    unmeasured = {item.id: item for item in rated}
-    return [unmeasured.get(item.id, _bare(item)) for item in problems], figures
+    by_id = {item.id: item for item in rated}
+    return [by_id.get(item.id, _bare(item)) for item in problems], figures
 
 
 def _bare(problem: Problem) -> Problem:
     """Return a problem without a pass rate that somebody measured before."""
-    import dataclasses
-
     return dataclasses.replace(problem, meta={k: v for k, v in problem.meta.items() if not k.startswith("pass_rate")})

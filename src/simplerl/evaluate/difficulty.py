@@ -57,11 +57,13 @@ def measure(
     seed: int,
     settings: Mapping[str, Any],
     journal: Path,
-    on_done: Callable[[int], None] = lambda responses: None,
+    on_start: Callable[[int], None] = lambda done: None,
+    on_done: Callable[[Completion], None] = lambda completion: None,
 ) -> list[Measured]:
     """Return what came of each problem, in order, going on with the journal where there is one.
 
     `settings` is everything else that the figures depend on; a journal of other settings is refused, never mixed.
+    `on_start` is told how many responses the journal has already.
     """
     key = {
         **settings,
@@ -71,7 +73,7 @@ def measure(
         "seed": seed,
     }
     done = _open(journal, json.loads(json.dumps(key)))
-    on_done(sum(item.samples for item in done))
+    on_start(sum(item.samples for item in done))
     for start in range(len(done), len(prompted), CHUNK):
         groups = collect(
             prompted[start : start + CHUNK],
@@ -83,16 +85,12 @@ def measure(
             seed=seed,
             purpose="difficulty",
             step=0,
-            on_done=_one(on_done),
+            on_done=on_done,
         )
         chunk = [_measured(group) for group in groups]
         _append(journal, {"chunk": [dataclasses.asdict(item) for item in chunk]})
         done += chunk
     return done
-
-
-def _one(on_done: Callable[[int], None]) -> Callable[[Completion], None]:
-    return lambda completion: on_done(1)
 
 
 def _measured(group: TrajectoryGroup) -> Measured:
