@@ -88,8 +88,10 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
     import pyarrow.parquet
 
     buffer = io.BytesIO()
+    names = dict.fromkeys(name for row in rows for name in row)  # PyArrow takes the columns of the first row alone.
+    columns = {name: [row.get(name) for row in rows] for name in names}
     try:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), buffer)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pydict(columns), buffer)
     except UnicodeEncodeError as error:
         raise DataError(f"a text cannot be stored in Parquet ({error}); write .jsonl instead") from error
     return buffer.getvalue()
