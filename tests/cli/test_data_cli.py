@@ -113,7 +113,7 @@ def test_tiers_show_the_papers_counts_and_what_is_kept_out(tmp_path: Path, capsy
 def test_difficulty_of_a_cub(file: str, tmp_path: Path, capsys) -> None:
     rated = tmp_path / "rated.jsonl"
     given = ["data", "difficulty", file, "--model", "cub-qwen", "--template", "plain", "--output", str(rated)]
-    code, out, error = run_main(capsys, *given, "--samples", "4", "--max-tokens", "24", "--limit", "10")
+    code, _, error = run_main(capsys, *given, "--samples", "4", "--max-tokens", "24", "--limit", "10")
     assert code == 0, error
     found = load(str(rated))
     said = report(rated)
