@@ -235,11 +235,6 @@ def read_config(path: Path, overrides: Mapping[str, Any]) -> Config:
     return build(Config, merge(table, overrides))
 
 
-def may_change(key: str) -> bool:
-    """Return whether a run may be resumed with another value of a key."""
-    return any(key == free or (free.endswith(".") and key.startswith(free)) for free in FREE_ON_RESUME)
-
-
 def _expected(recipe: str, config: Config) -> dict[str, Any]:
     """Return dotted key → value of a recipe; another algorithm or reward than its own is expected at its defaults."""
     table, mine = as_table(resolve(recipe, {})), as_table(config)
@@ -256,7 +251,12 @@ def run_name(recipe: str | None, overrides: Mapping[str, Any], config: Config) -
     Deterministic; the number of steps, and whatever else may change when a run is resumed, is no part of it. Long ones
     end in a hash of everything that is.
     """
-    values = {key: value for key, value in flatten(as_table(config)).items() if not may_change(key)}
+    free = tuple(name for name in FREE_ON_RESUME if name.endswith("."))
+    values = {
+        key: value
+        for key, value in flatten(as_table(config)).items()
+        if key not in FREE_ON_RESUME and not key.startswith(free)
+    }
     expected = _expected(recipe or default_recipe(overrides), config)
     differing = {key: value for key, value in values.items() if expected.get(key) != value}
     stem = [] if recipe is None else [Path(recipe).name.removesuffix(".toml")]

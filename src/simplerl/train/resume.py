@@ -6,14 +6,19 @@ from collections.abc import Callable
 from simplerl.errors import ConfigError, RunError
 from simplerl.runs.directory import RunDirectory, read_metrics
 from simplerl.train.config import Config
-from simplerl.train.resolve import as_table, flatten, may_change
+from simplerl.train.resolve import FREE_ON_RESUME, as_table, flatten
 from simplerl.train.session import Session
 
 
 def go_back(run: RunDirectory, config: Config, say: Callable[[str], None]) -> int:
     """Check that it is the same run and return the step of its newest whole checkpoint, 0 if there was none yet."""
     old, new = flatten(run.read("config.json")), flatten(json.loads(json.dumps(as_table(config))))
-    changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and not may_change(key)]
+    changed = [
+        key
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+        and not any(key == free or (free.endswith(".") and key.startswith(free)) for free in FREE_ON_RESUME)
+    ]
     if changed:
         described = "; ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed)
         raise RunError(f"cannot resume {run.path} with another configuration: {described}")
