@@ -37,6 +37,7 @@ GROUND = {name for name, floor in FLOORS.items() if floor == 0}
 DOORS: dict[str, set[str]] = {
     "accelerate": {"cli/trackers.py"},
     "datasets": {"data/rows.py"},
+    "lm_eval": {"evaluate/harness.py"},
     "math_verify": {"verify/mathverify.py", "verify/worker.py"},  # The worker loads it before its limits are set.
     "matplotlib": {"analysis/plots.py"},
     "filelock": {"runs/files.py"},

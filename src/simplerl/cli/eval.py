@@ -25,6 +25,10 @@ EXAMPLES = """\
 """
 
 
+#: SimpleRL-Zoo's.
+DEFAULT_MAX_TOKENS = 16_000
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
@@ -37,7 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=int, metavar="N", help="responses to each problem (default: 1)")
     add("--temperature", type=float, metavar="T", help="default: 0 for base models, 1.0 for trained ones or N > 1")
     add("--top-p", type=float, metavar="P", help="default: 0.95 where sampled, else 1")
-    add("--max-tokens", type=int, default=16_000, metavar="N", help="length limit of a response (default: %(default)s)")
+    add(
+        "--max-tokens",
+        type=int,
+        default=DEFAULT_MAX_TOKENS,
+        metavar="N",
+        help="length limit of a response (default: %(default)s; for --tasks that of the task)",
+    )
     add("--limit", type=int, default=0, metavar="N", help="only the first N problems of each benchmark")
     add("--k", metavar="K,K", help="the k of pass@k and maj@k (default: 1, 2, 4 … and the number of samples)")
     add("--template", metavar="T", help="prompt template (default: the run's, or that of the model's recipe)")
@@ -52,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--responses", type=Path, metavar="FILE", help="score these responses instead of sampling")
     add("--tokenizer", metavar="MODEL", help="with --responses: whose tokens to count lengths in")
     add("--tasks", metavar="A,B", help="tasks of lm-evaluation-harness instead of benchmarks (extra: harness)")
+    add("--fewshot", type=int, metavar="N", help="with --tasks: examples before the question (default: the task's)")
     add("--overwrite", action="store_true", help="evaluate again what is there already")
     add("--device", default="auto", metavar="D", help="cpu, cuda, cuda:1 … (default: a GPU if there is one)")
     add("--backend", default="native", metavar="B", help="who samples (default: %(default)s)")
@@ -220,6 +231,44 @@ def _show(paths: list[Path], output: Path) -> None:
 
 
 def _harness(args: argparse.Namespace) -> int:
-    from simplerl.errors import ConfigError
+    """Run tasks of lm-evaluation-harness on each model, and show its metrics."""
+    from rich.table import Table
 
-    raise ConfigError("not yet")
+    from simplerl.cli.progress import wide_console
+    from simplerl.data.prompts import prompter
+    from simplerl.errors import ConfigError
+    from simplerl.evaluate import harness
+    from simplerl.evaluate.targets import targets
+    from simplerl.models.device import pick_device
+    from simplerl.models.load import load
+    from simplerl.runs.results import slug
+    from simplerl.train.resolve import as_table, recipe_for, resolve
+
+    if not args.models or args.responses or args.benchmarks:
+        raise ConfigError("--tasks needs models, and goes without --benchmarks and --responses")
+    tasks = [name.strip() for name in args.tasks.split(",") if name.strip()]
+    console = wide_console()
+    table = Table("model", "task", "metric", "value", "standard error", title="lm-evaluation-harness")
+    for name in args.models:
+        for target in targets(name, args.steps, recipe=as_table(resolve(recipe_for(name), {}))):
+            template = args.template or target.config["template"]
+            found = harness.evaluate(
+                load(target.source, device=pick_device(args.device, "device")),
+                prompter(template, special_tokens=target.config.get("prompt", {}).get("special_tokens", "none")),
+                tasks,
+                limit=args.limit,
+                fewshot=args.fewshot,
+                max_tokens=args.max_tokens if args.max_tokens != DEFAULT_MAX_TOKENS else None,
+                batch=min(args.max_rows, 16),
+                seed=args.seed,
+            )
+            directory = args.output_dir / slug(target.label)
+            directory.mkdir(parents=True, exist_ok=True)
+            shown = f"harness_{slug('+'.join(tasks))}_{slug(Path(template).stem)}_seed{args.seed}"
+            harness.write(
+                found, directory / f"{shown}{f'_limit{args.limit}' if args.limit else ''}.json", console.print
+            )
+            for task, metric, value, error in harness.scores(found):
+                table.add_row(target.label, task, metric, f"{value:.4f}", "–" if error is None else f"{error:.4f}")
+    console.print(table)
+    return 0

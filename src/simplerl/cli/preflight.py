@@ -1,7 +1,7 @@
 """See how a base model takes to each prompt template before any money is spent, and which problems it can learn from.
 
-A small sample of problems is answered under each template, sampled as in training. Shown are accuracy with its interval,
-the share of boxed, run-on and truncated responses, and the share of problems with right and wrong samples; recommended
+A small sample of problems is answered under each template, sampled as in training. Shown are accuracy with its
+interval, the share of boxed, run-on and truncated responses, and of problems with right and wrong samples; recommended
 are template, stop strings and difficulty tier, as settings of `simplerl train`.
 """
 
