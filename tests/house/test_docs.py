@@ -165,7 +165,7 @@ def test_settings_in_the_texts_are_settings(tmp_path: Path) -> None:
         assert isinstance(resolve(str(recipe), {}), Config)
 
 
-@pytest.mark.parametrize("name", ["train", "cub", "recipes"])
+@pytest.mark.parametrize("name", ["train", "cub", "data", "recipes"])
 def test_examples_in_the_help_can_be_parsed(name: str) -> None:
     import importlib
 
@@ -176,7 +176,8 @@ def test_examples_in_the_help_can_be_parsed(name: str) -> None:
     for line in lines:
         words = shlex.split(re.split(r"\s{3,}", line)[0])
         assert words[1] == name, line
-        own, overrides = split_overrides(parser, words[2:])
+        takes = parser.get_default("takes_overrides")
+        own, overrides = split_overrides(parser, words[2:]) if takes else (words[2:], [])
         args = parser.parse_args(own)
         if parser.get_default("takes_overrides"):
             resolve_words(args, overrides)

@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "eval": "evaluate models and checkpoints on benchmarks, or score responses made elsewhere",
     "compare": "compare two evaluations problem by problem: did it help?",
     "cub": "build, list and inspect the embedded tiny base models",
+    "data": "make training data: tiers, filters, gold checks, decontamination, difficulty",
     "recipes": "list the shipped recipes, or print one fully resolved",
     "verify": "judge one answer (or a file of answers) against the gold, and say why",
     "audit": "check a data set's golds and a verifier's behaviour before training on them",

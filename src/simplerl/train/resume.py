@@ -6,22 +6,8 @@ from collections.abc import Callable
 from simplerl.errors import ConfigError, RunError
 from simplerl.runs.directory import RunDirectory, read_metrics
 from simplerl.train.config import Config
-from simplerl.train.resolve import as_table, flatten
+from simplerl.train.resolve import FREE_ON_RESUME, as_table, flatten
 from simplerl.train.session import Session
-
-#: What may differ between a run and its resumption: nothing that changes what a step computes, rounding aside. The
-#: knobs of memory are among them, so that a run that ran out of it can go on.
-FREE_ON_RESUME = (
-    "steps",
-    "output_dir",
-    "checkpoint.",
-    "tracking.",
-    "evaluation.every",
-    "learner.tokens_per_microbatch",
-    "learner.gradient_checkpointing",
-    "rollout.max_rows",
-    "verifier.workers",
-)
 
 
 def go_back(run: RunDirectory, config: Config, say: Callable[[str], None]) -> int:
