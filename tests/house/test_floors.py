@@ -25,8 +25,9 @@ FLOORS: dict[str, int] = {
     "train": 4,
     "cubs": 4,
     "analysis": 4,
-    "cli": 5,
-    "recipes": 5,
+    "experiments": 5,
+    "cli": 6,
+    "recipes": 6,
 }
 
 #: Ground floor: these hold no logic, so they may know each other.

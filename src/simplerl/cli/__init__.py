@@ -14,6 +14,8 @@ from simplerl.errors import SimpleRLError, nearest
 #: `EXAMPLES: str`, `add_arguments(parser)` and `run(args) -> int`.
 COMMANDS: dict[str, str] = {
     "train": "train a base model by reinforcement learning from verifiable rewards",
+    "experiment": "re-examine a finding of SimpleRL-Zoo on the cubs: settings × seeds, a table, a plot",
+    "race": "race algorithms at equal tokens: a table and a plot with intervals over seeds",
     "cub": "build, list and inspect the embedded tiny base models",
     "recipes": "list the shipped recipes, or print one fully resolved",
     "verify": "judge one answer (or a file of answers) against the gold, and say why",
