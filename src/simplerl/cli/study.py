@@ -39,8 +39,8 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
 class Progressing:
     """Shows which runs are under way: a bar on a terminal, a line per run everywhere."""
 
-    def __init__(self, console: Console, total: int):
-        self.console, self.total, self.finished = console, total, 0
+    def __init__(self, console: Console, total: int, there: int):
+        self.console, self.total, self.finished = console, total, there
         self.running: list[str] = []
         self._bar = Progress(
             TextColumn("{task.completed:.1f} of {task.total:.0f} runs"),
@@ -68,8 +68,6 @@ class Progressing:
 
     def progress(self, runs: float) -> None:
         """Move the bar."""
-        if not self.running and not self.finished:
-            self.finished = int(runs)  # What was there already.
         self._bar.update(self._task, completed=runs)
 
     def ended(self, job: "Job", seconds: float, error: str) -> None:
@@ -104,7 +102,7 @@ def run_study(experiment: "Experiment", args: argparse.Namespace, *, command: st
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(directory, error) from error
-    with Progressing(console, len(jobs)) as watcher:
+    with Progressing(console, len(jobs), there) as watcher:
         try:
             failed = execute(jobs, parallel=args.jobs, watch=watcher)
         except KeyboardInterrupt:

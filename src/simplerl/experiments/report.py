@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.analysis.plots import Panel, plot_panels
-from simplerl.analysis.seeds import Band, Measure, band, curve, interval, measured, paired
+from simplerl.analysis.seeds import Band, Interval, Measure, band, curve, interval, measured, paired
+from simplerl.errors import RunError
 from simplerl.experiments.plan import Job, table_of
 from simplerl.experiments.types import Bars, Curve, Experiment, PassAtK
 from simplerl.runs.directory import read_evaluation, read_metrics
@@ -158,9 +159,7 @@ def write(experiment: Experiment, results: Mapping[str, Any], runs: Runs, direct
     """Write results.json, table.md and plot.png into the experiment's directory."""
     write_json(directory / "results.json", results)
     write_atomic(directory / "table.md", text(experiment, results, command))
-    panels = [drawn for panel in experiment.panels if (drawn := _panel(experiment, panel, results, runs))]
-    if not panels:
-        return
+    panels = [_panel(experiment, panel, results, runs) for panel in experiment.panels]
     try:
         plot_panels(
             panels,
@@ -172,37 +171,21 @@ def write(experiment: Experiment, results: Mapping[str, Any], runs: Runs, direct
         raise cannot_write(directory / "plot.png", error) from error
 
 
-def _panel(
-    experiment: Experiment, panel: Curve | Bars | PassAtK, results: Mapping[str, Any], runs: Runs
-) -> Panel | None:
-    ended = {label: jobs for label, jobs in runs.items() if jobs}
-    if not ended:
-        return None
+def _panel(experiment: Experiment, panel: Curve | Bars | PassAtK, results: Mapping[str, Any], runs: Runs) -> Panel:
     if isinstance(panel, Bars):
-        label = panel.measure.label
-        measures = {name: interval([measured(job.path, panel.measure) for job in jobs]) for name, jobs in ended.items()}
-        return Panel(
-            title=label,
-            ylabel="%" if panel.measure.share else "",
-            bars={
-                name: (measures[name], [measured(job.path, panel.measure) for job in jobs])
-                for name, jobs in ended.items()
-            },
-            scale=100 if panel.measure.share else 1,
-        )
+        return _bars(panel.measure, results)
     if isinstance(panel, PassAtK):
         return Panel(
             title="dashed: before, solid: after",
             ylabel=panel.label,
             xlabel="k",
-            lines={name: _pass_curve(jobs, last=True) for name, jobs in ended.items()},
-            dashed={name: _pass_curve(jobs, last=False) for name, jobs in ended.items()},
+            lines={name: _pass_curve(jobs, last=True) for name, jobs in runs.items()},
+            dashed={name: _pass_curve(jobs, last=False) for name, jobs in runs.items()},
             scale=100,
             log_x=True,
         )
     curves = {
-        name: [curve(job.path, panel.metric, against=experiment.against) for job in jobs]
-        for name, jobs in ended.items()
+        name: [curve(job.path, panel.metric, against=experiment.against) for job in jobs] for name, jobs in runs.items()
     }
     return Panel(
         title=panel.label,
@@ -213,10 +196,27 @@ def _panel(
     )
 
 
+def _bars(measure: Measure, results: Mapping[str, Any]) -> Panel:
+    """Return a measure of the table as bars."""
+    found = {name: variant["measures"][measure.label] for name, variant in results["variants"].items()}
+    return Panel(
+        title=measure.label,
+        ylabel="%" if measure.share else "",
+        bars={
+            name: (Interval(**{key: entry[key] for key in ("mean", "low", "high", "n")}), list(entry["seeds"].values()))
+            for name, entry in found.items()
+        },
+        scale=100 if measure.share else 1,
+    )
+
+
 def _pass_curve(jobs: Sequence[Job], *, last: bool) -> Band:
     """Return pass@k against k, over seeds."""
     curves = []
     for job in jobs:
-        figures = read_evaluation(job.path, read_metrics(job.path)[-1]["step"] if last else 0) or {}
+        step = read_metrics(job.path)[-1]["step"] if last else 0
+        figures = read_evaluation(job.path, step)
+        if figures is None:
+            raise RunError(f"{job.path} lacks the evaluation of step {step}")
         curves.append([(float(k), found["value"]) for k, found in figures["pass_at"].items()])
     return band(curves)
