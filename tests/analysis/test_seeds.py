@@ -41,7 +41,7 @@ def test_a_metric_without_values_is_not_a_number(run: Path) -> None:
 
 
 def test_a_figure_that_is_not_there_is_named(run: Path) -> None:
-    with pytest.raises(RunError, match="step 2 .* has no pass_at/64/value"):
+    with pytest.raises(RunError, match=r"step 2 .* has no pass_at/64/value"):
         measured(run, Measure(label="x", where="final", path=("pass_at", "64", "value")))
     (run / "evaluations" / "step_000000.json").unlink()
     with pytest.raises(RunError, match="lacks the evaluation of step 0"):

@@ -75,7 +75,7 @@ def test_a_run_that_has_used_it_up_does_nothing_more_until_it_is_raised(by_steps
 
 
 def test_schedules_that_need_the_number_of_steps_are_refused() -> None:
-    with pytest.raises(ConfigError, match="token_budget = 100 .* 'cosine'"):
+    with pytest.raises(ConfigError, match=r"token_budget = 100 .* 'cosine'"):
         small_config({"token_budget": 100, "optimizer": {"schedule": "cosine"}})
     with pytest.raises(ConfigError, match="must not be negative"):
         small_config({"token_budget": -1})
