@@ -127,7 +127,8 @@ def show(console: Console, experiment: "Experiment", rows: Sequence[Sequence[str
     for position, name in enumerate(head):
         table.add_column(escape(name), justify="right" if position else "left", overflow="fold")
     for row in body:
-        table.add_row(*map(escape, row))
+        # The interval under its mean: a row is as wide as it has to be, and no wider.
+        table.add_row(*(escape(text.replace(" [", "\n[")) for text in row))
     console.print(table)
     console.print(escape(f"Paper: {experiment.claim} {experiment.figures} ({experiment.source})"))
     console.print(escape(f"Different here: {experiment.remarks}"))
