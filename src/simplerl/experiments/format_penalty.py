@@ -10,8 +10,8 @@ PENALTY = {"name": "simplerl-v0", "correct": 1.0, "wrong": 0.0, "no_box": -1.0}
 FORMAT_PENALTY = Experiment(
     name="format-penalty",
     question="Does a rigid format reward hurt, and whom?",
-    claim="A rigid format reward (−1 without a box) hurts weak base models; strong ones bear it.",
-    figures="Shown as curves, without a number that could stand here.",
+    claim="A rigid format reward (−1 without a box) hurts weak base models.",
+    figures="No number to stand beside ours.",
     source=f"{PAPER}, finding 4",
     remarks=(
         "Accuracy counts right answers wherever they stand (box, phrase or last number), for all four alike. The weak "

@@ -19,12 +19,12 @@ GROUP_SIZE = Experiment(
     name="group-size",
     question="How many samples of a problem should a group hold?",
     claim="32 samples are better than 8; 1 and 4 are unstable.",
-    figures="Shown as curves, without a number that could stand here.",
+    figures="No number to stand beside ours.",
     source=f"{PAPER}, finding 7",
     remarks=(
-        f"Every step samples {RESPONSES} responses, so a larger group sees fewer problems; in the paper it samples "
-        "more. GRPO with one sample has no signal by construction (the original falls back to the bare reward there), "
-        "so 1 is run with REINFORCE++, whose baseline is the batch: not the same algorithm."
+        f"Every step samples {RESPONSES} responses, so a larger group sees fewer problems. GRPO with one sample has no "
+        "signal by construction (the original falls back to the bare reward there), so 1 is run with REINFORCE++, whose "
+        "baseline is the batch: not the same algorithm."
     ),
     overrides=SHORT,
     variants=tuple(_group(size) for size in (1, 4, 8, 16, 32)),

@@ -11,8 +11,8 @@ GAIN_AT_64 = Measure(label="gain of pass@64", where="gain", path=("pass_at", "64
 PASS_AT_K = Experiment(
     name="pass-at-k",
     question="Does pass@k rise with RL at large k too, or only pass@1?",
-    claim="pass@k rises at every k that was tried, so RL does more than re-rank what the base model samples.",
-    figures="Mistral-Small-24B, k up to 256: the model after RL is 13 to 30 points above its base.",
+    claim="pass@k rises with RL too, so it does more than re-rank what the base model samples.",
+    figures="Mistral-Small-24B, k up to 256: 13 to 30 points above its base.",
     source=f"{PAPER}, finding 3",
     remarks=(
         "A cub's answers are whole numbers from 0 to 99, so that 64 guesses find many of them: the base's pass@64 is "

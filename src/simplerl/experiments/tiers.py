@@ -19,8 +19,8 @@ def _tier(model: str, who: str, tier: str) -> Variant:
 DIFFICULTY = Experiment(
     name="tiers",
     question="Must the difficulty of the training problems fit the model?",
-    claim="Training data must fit the model: on problems that are too hard for it a weak model does not learn.",
-    figures="Shown as curves, without a number that could stand here.",
+    claim="The difficulty of the training data must fit the model.",
+    figures="No number to stand beside ours.",
     source=f"{PAPER}, finding 5",
     remarks=(
         "Tiers are levels of arithmetic: easy 1 and 2, medium 2 to 4, hard 4 and 5; all are evaluated on the same 250 "
