@@ -25,6 +25,7 @@ EXPERIMENT = Experiment(
         Variant(label="c", overrides={"algorithm": {"name": "sorcery"}}, against="a"),
     ),
     measures=(ACCURACY, GAIN, pass_at(8), ENTROPY, SAMPLED),
+    overrides={"steps": 3, "optimizer": {"lr": 0.1}},
     panels=(Curve(metric="eval/accuracy", label="accuracy"), Bars(measure=ACCURACY), PassAtK()),
 )
 
@@ -57,7 +58,7 @@ def test_results_by_hand(runs: dict[str, list[Job]]) -> None:
     difference = found["b"]["difference"]
     assert (difference["mean"], difference["high"]) == pytest.approx((0.1, 0.1 + 0.1242069), abs=1e-6)
     assert found["a"]["difference"] is None
-    assert found["b"]["settings"] == {"steps": 2}
+    assert found["b"]["settings"] == {"steps": 2, "optimizer": {"lr": 0.1}}
     assert found["b"]["seconds"] == 3.0
     assert "c" not in found
 
@@ -96,6 +97,11 @@ def test_table_by_hand(runs: dict[str, list[Job]]) -> None:
         ],
         ["c", "not run: no sorcery here", "", "", "", "", "", ""],
     ]
+
+
+def test_brief_table_for_a_terminal(runs: dict[str, list[Job]]) -> None:
+    b = report.rows(EXPERIMENT, results(runs), brief=True)[2]
+    assert b == ["b", "40.0 ±24.8", "20.0 ±24.8", "80.0 ±49.7", "0.75 ±0.00", "1,500 ±0", "+10.0 ±12.4 to a", "3"]
 
 
 def test_every_seed_has_a_row(runs: dict[str, list[Job]]) -> None:
@@ -145,6 +151,7 @@ def test_files(runs: dict[str, list[Job]], tmp_path: Path) -> None:
     assert "| b | 40.0 [15.2, 64.8] |" in text
     assert "Paper: It is. By 10 points. (a paper)" in text
     assert "`simplerl experiment made-up`" in text
+    assert "- settings: recipe cub, steps 3, optimizer.lr 0.1\n" in text
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -115,7 +115,7 @@ def run_study(experiment: "Experiment", args: argparse.Namespace, *, command: st
         return 1
     results = report.collect_results(experiment, runs, seeds=args.seeds, skipped=skipped, failed=failed)
     report.write(experiment, results, runs, directory, command=command)
-    show(console, experiment, report.rows(experiment, results), args.seeds)
+    show(console, experiment, report.rows(experiment, results, brief=True), args.seeds)
     console.print(escape(f"{directory / 'table.md'}  {directory / 'results.json'}  {directory / 'plot.png'}"))
     return int(bool(failed))
 
@@ -127,8 +127,7 @@ def show(console: Console, experiment: "Experiment", rows: Sequence[Sequence[str
     for position, name in enumerate(head):
         table.add_column(escape(name), justify="right" if position else "left", overflow="fold")
     for row in body:
-        # The interval under its mean: a row is as wide as it has to be, and no wider.
-        table.add_row(*(escape(text.replace(" [", "\n[")) for text in row))
+        table.add_row(*map(escape, row))
     console.print(table)
     console.print(escape(f"Paper: {experiment.claim} {experiment.figures} ({experiment.source})"))
     console.print(escape(f"Different here: {experiment.remarks}"))

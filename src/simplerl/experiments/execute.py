@@ -50,7 +50,7 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
     waiting = [job for job in jobs if job.state != "done"]
     done, failed, running = len(jobs) - len(waiting), {}, []
     watch.progress(done)
-    with _terminated_as_interrupt():
+    with _signals_as_interrupt():
         try:
             while waiting or running:
                 while waiting and len(running) < parallel:
@@ -117,8 +117,11 @@ def _stop(running: Sequence[_Child]) -> None:
 
 
 @contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that `kill` and batch systems leave no orphans."""
+def _signals_as_interrupt() -> Iterator[None]:
+    """Raise KeyboardInterrupt at Ctrl-C and at SIGTERM, so that `kill` and batch systems leave no orphans.
+
+    At Ctrl-C too, because Python does not where it was started in the background of a script.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -126,11 +129,12 @@ def _terminated_as_interrupt() -> Iterator[None]:
     def handle(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
-    old = signal.signal(signal.SIGTERM, handle)
+    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, old)
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 def share_done(job: Job) -> float:

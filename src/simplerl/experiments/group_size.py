@@ -23,8 +23,8 @@ GROUP_SIZE = Experiment(
     source=f"{PAPER}, finding 7",
     remarks=(
         f"Every step samples {RESPONSES} responses, so a larger group sees fewer problems. GRPO with one sample has no "
-        "signal by construction (the original falls back to the bare reward there), so 1 is run with REINFORCE++, whose "
-        "baseline is the batch: not the same algorithm."
+        "signal by construction (the original falls back to the bare reward there), so 1 is run with REINFORCE++, "
+        "whose baseline is the batch: not the same algorithm."
     ),
     overrides=SHORT,
     variants=tuple(_group(size) for size in (1, 4, 8, 16, 32)),

@@ -14,6 +14,7 @@ from simplerl.experiments.plan import Job, table_of
 from simplerl.experiments.types import Bars, Curve, Experiment, PassAtK
 from simplerl.runs.directory import read_evaluation, read_metrics
 from simplerl.runs.files import cannot_write, write_atomic, write_json
+from simplerl.train.resolve import flatten
 
 #: Label → the runs of a variant that have ended well.
 Runs = Mapping[str, Sequence[Job]]
@@ -76,25 +77,27 @@ def _environment(runs: Runs) -> dict[str, Any]:
     return {key: values[0] if len(values) == 1 else values for key, values in seen.items()}
 
 
-def number(value: float, measure: Measure, *, sign: bool = False) -> str:
-    """Return a value as a table shows it: shares in per cent."""
+def number(value: float, measure: Measure, *, sign: bool = False, like: float = 0.0) -> str:
+    """Return a value as a table shows it: shares in per cent, others with as few digits as `like` has."""
     if value is None or math.isnan(value):
         return "–"
     shown = 100 * value if measure.share else value
-    digits = 1 if measure.share else 0 if abs(shown) >= 1000 else 2
+    digits = 1 if measure.share else 0 if max(abs(shown), abs(like)) >= 1000 else 2
     return f"{shown:{'+' if sign else ''},.{digits}f}"
 
 
-def cell(found: Mapping[str, Any], measure: Measure, *, sign: bool = False) -> str:
-    """Return `mean [low, high]`; the mean alone where one seed gives no interval."""
+def cell(found: Mapping[str, Any], measure: Measure, *, sign: bool = False, brief: bool = False) -> str:
+    """Return `mean [low, high]`, brief `mean ±half`; the mean alone where one seed gives no interval."""
     mean = number(found["mean"], measure, sign=sign)
     if found["n"] < 2:
         return mean
+    if brief:
+        return f"{mean} ±{number((found['high'] - found['low']) / 2, measure, like=found['mean'])}"
     return f"{mean} [{number(found['low'], measure, sign=sign)}, {number(found['high'], measure, sign=sign)}]"
 
 
-def rows(experiment: Experiment, results: Mapping[str, Any]) -> list[list[str]]:
-    """Return the table: a head, then a row per variant, the skipped ones with their reason."""
+def rows(experiment: Experiment, results: Mapping[str, Any], *, brief: bool = False) -> list[list[str]]:
+    """Return the table: a head, then a row per variant, the skipped ones with their reason. `brief` for a terminal."""
     compared = any(variant.against for variant in experiment.variants)
     first = experiment.measures[0]
     head = ["", *(f"{m.label} (%)" if m.share else m.label for m in experiment.measures)]
@@ -105,10 +108,12 @@ def rows(experiment: Experiment, results: Mapping[str, Any]) -> list[list[str]]:
             reason = results["skipped"].get(variant.label, "no run has ended well")
             table.append([variant.label, f"not run: {reason}", *[""] * (len(table[0]) - 2)])
             continue
-        cells = [cell(found["measures"][measure.label], measure) for measure in experiment.measures]
+        cells = [cell(found["measures"][measure.label], measure, brief=brief) for measure in experiment.measures]
         if len(table[0]) > len(cells) + 2:
             difference = found["difference"]
-            cells.append(f"{cell(difference, first, sign=True)} to {found['against']}" if difference else "")
+            cells.append(
+                f"{cell(difference, first, sign=True, brief=brief)} to {found['against']}" if difference else ""
+            )
         table.append([variant.label, *cells, str(len(found["runs"]))])
     return table
 
@@ -131,6 +136,13 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in lines) + "\n"
 
 
+def settings(experiment: Experiment) -> str:
+    """Return what all variants share, as one line: the recipe and what differs from it."""
+    return ", ".join(
+        [f"recipe {experiment.recipe}", *(f"{key} {value}" for key, value in flatten(experiment.overrides).items())]
+    )
+
+
 def text(experiment: Experiment, results: Mapping[str, Any], command: str) -> str:
     """Return table.md: question, the paper's figure, our table, every seed, and how it was made."""
     environment = results["environment"]
@@ -149,6 +161,7 @@ Every run:
 
 {markdown(seed_rows(experiment, results))}
 - command: `{command}`
+- settings: {settings(experiment)}
 - machine: {environment.get("platform")}, {environment.get("device")}, threads per run {environment.get("cpu_threads")}
 - commit: {environment.get("git_commit")}
 - {seconds:.0f} s of runs
