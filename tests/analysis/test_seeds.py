@@ -69,6 +69,11 @@ def test_curves_against_steps_and_tokens(run: Path) -> None:
     assert curve(run, "accuracy/mean", against="tokens") == [(100.0, 0.5), (400.0, 0.75)]
 
 
+def test_blocks_are_means_of_points_after_each_other(run: Path) -> None:
+    assert curve(run, "eval/accuracy", against="tokens", block=2) == [(50.0, 0.375), (400.0, 0.75)]
+    assert curve(run, "policy/kl", against="step", block=2) == []
+
+
 def test_band_is_interpolated_where_all_curves_are() -> None:
     found = band([[(0.0, 0.0), (4.0, 4.0)], [(0.0, 2.0), (2.0, 4.0), (8.0, 4.0)]])
     assert found.x == [0.0, 2.0, 4.0]

@@ -26,7 +26,7 @@ EXPERIMENT = Experiment(
     ),
     measures=(ACCURACY, GAIN, pass_at(8), ENTROPY, SAMPLED),
     overrides={"steps": 3, "optimizer": {"lr": 0.1}},
-    panels=(Curve(metric="eval/accuracy", label="accuracy"), Bars(measure=ACCURACY), PassAtK()),
+    panels=(Curve(metric="eval/accuracy", label="accuracy", block=1), Bars(measure=ACCURACY), PassAtK()),
 )
 
 #: Accuracy after training, by variant and seed. b is 10 points better on average, 5, 10 and 15 seed by seed.

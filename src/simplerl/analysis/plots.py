@@ -90,7 +90,7 @@ def plot_panels(panels: Sequence[Panel], output: Path, *, title: str, note: str 
     figure.suptitle(title, fontsize=11)
     if note:
         figure.supxlabel(textwrap.fill(note, 55 * columns), fontsize=8, color="#555555")
-    figure.savefig(output, dpi=90)
+    figure.savefig(output, dpi=80)
     plt.close(figure)
 
 

@@ -99,14 +99,18 @@ def paired(values: Mapping[int, float], reference: Mapping[int, float]) -> Inter
     return interval([values[seed] - reference[seed] for seed in sorted(values) if seed in reference])
 
 
-def curve(path: Path, metric: str, *, against: Literal["step", "tokens"]) -> list[tuple[float, float]]:
-    """Return (steps or response tokens sampled so far, value) wherever a run has recorded the metric."""
+def curve(path: Path, metric: str, *, against: Literal["step", "tokens"], block: int = 1) -> list[tuple[float, float]]:
+    """Return (steps or response tokens sampled so far, value) wherever a run has recorded the metric.
+
+    With `block` the means of so many points after each other, at the middle of their x: single steps are noise.
+    """
     points, tokens = [], 0
     for line in read_metrics(path):
         tokens += line.get("tokens/sampled", 0)
         if line.get(metric) is not None:
             points.append((float(line["step"] if against == "step" else tokens), float(line[metric])))
-    return points
+    blocks = [np.array(points[start : start + block]) for start in range(0, len(points), block)]
+    return [(float(part[:, 0].mean()), float(part[:, 1].mean())) for part in blocks]
 
 
 def band(curves: Sequence[Sequence[tuple[float, float]]]) -> Band:

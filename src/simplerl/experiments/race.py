@@ -50,8 +50,8 @@ def race(algorithms: Sequence[str], *, budget: int = BUDGET) -> Experiment:
         variants=tuple(_runner(name, budget) for name in algorithms),
         measures=(ACCURACY, BASE, pass_at(8), ENTROPY, LENGTH, SAMPLED, USEFUL),
         panels=(
-            Curve(metric="eval/accuracy", label="held-out accuracy"),
-            Curve(metric="eval/pass_at_k", label="held-out pass@8"),
+            Curve(metric="eval/accuracy", label="held-out accuracy", block=1),
+            Curve(metric="eval/pass_at_k", label="held-out pass@8", block=1),
             Curve(metric="policy/entropy", label="entropy (nats)", share=False),
             Curve(metric="length/mean", label="response length (tokens)", share=False),
             Bars(measure=ACCURACY),

@@ -198,10 +198,11 @@ def _panel(experiment: Experiment, panel: Curve | Bars | PassAtK, results: Mappi
             log_x=True,
         )
     curves = {
-        name: [curve(job.path, panel.metric, against=experiment.against) for job in jobs] for name, jobs in runs.items()
+        name: [curve(job.path, panel.metric, against=experiment.against, block=panel.block) for job in jobs]
+        for name, jobs in runs.items()
     }
     return Panel(
-        title=panel.label,
+        title=f"{panel.label}, means of {panel.block} steps" if panel.block > 1 else panel.label,
         ylabel="%" if panel.share else "",
         xlabel="step" if experiment.against == "step" else "response tokens sampled",
         lines={name: band(members) for name, members in curves.items() if all(members)},

@@ -33,7 +33,7 @@ DIFFICULTY = Experiment(
     measures=(ACCURACY, BASE, GAIN, *(level(str(number)) for number in range(1, 6)), MIXED),
     panels=(
         Bars(measure=ACCURACY),
-        Curve(metric="eval/accuracy", label="held-out accuracy"),
+        Curve(metric="eval/accuracy", label="held-out accuracy", block=1),
         Curve(metric="groups/mixed", label="training problems with signal"),
     ),
 )

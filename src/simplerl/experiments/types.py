@@ -27,6 +27,8 @@ class Curve:
     metric: str
     label: str
     share: bool = True
+    block: int = 5
+    """Steps whose mean makes a point; evaluations need no mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
