@@ -25,6 +25,7 @@ FLOORS: dict[str, int] = {
     "train": 4,
     "cubs": 4,
     "analysis": 4,
+    "evaluate": 4,
     "experiments": 5,
     "cli": 6,
     "recipes": 6,
@@ -37,9 +38,10 @@ GROUND = {name for name, floor in FLOORS.items() if floor == 0}
 DOORS: dict[str, set[str]] = {
     "accelerate": {"cli/trackers.py"},
     "datasets": {"data/rows.py"},
+    "lm_eval": {"evaluate/harness.py"},
     "math_verify": {"verify/mathverify.py", "verify/worker.py"},  # The worker loads it before its limits are set.
     "matplotlib": {"analysis/plots.py"},
-    "filelock": {"runs/directory.py"},
+    "filelock": {"runs/files.py"},
     **{
         name: set()
         for name in (

@@ -1,22 +1,17 @@
-"""Plots of a run's metrics, and of several settings beside each other."""
+"""Plots of runs and evaluations."""
 
-import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from simplerl.analysis.seeds import Band, Interval
 from simplerl.runs.directory import read_metrics
+from simplerl.runs.files import cannot_write
+from simplerl.runs.results import Result, slug
 
 
 def plot_learning(path: Path, output: Path) -> None:
     """Draw accuracy (training and held-out with its interval) and response length against steps, as in SimpleRL-Zoo."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = _pyplot()
     lines = read_metrics(path)
     steps = [line for line in lines if line["step"] > 0]
     evaluations = [line for line in lines if line.get("eval/accuracy") is not None]
@@ -41,92 +36,91 @@ def plot_learning(path: Path, output: Path) -> None:
     )
     right.set(xlabel="step", ylabel="response length (tokens)", ylim=(0, None))
     right.legend(loc="lower right", frameon=False)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.3)
-    figure.savefig(output, dpi=150)
-    plt.close(figure)
+    _finish(figure, (left, right), output)
 
 
 def _percent(share: float | None) -> float:
     return float("nan") if share is None else 100 * share
 
 
-@dataclass(frozen=True, kw_only=True)
-class Panel:
-    """One part of a comparison's plot. `lines` are drawn with bands, `bars` with error bars and a dot per seed."""
+def plot_checkpoints(results: Sequence[Result], output: Path) -> list[str]:
+    """Draw accuracy and length against steps for each run with several evaluated checkpoints, one file per run.
 
-    title: str
-    ylabel: str
-    xlabel: str = ""
-    lines: Mapping[str, Band] = field(default_factory=dict)
-    dashed: Mapping[str, Band] = field(default_factory=dict)
-    """Drawn dashed in the colour of the line of that name: where it came from."""
-    bars: Mapping[str, tuple[Interval, Sequence[float]]] = field(default_factory=dict)
-    scale: float = 1.0
-    """What values are multiplied with: 100 for shares."""
-    log_x: bool = False
+    Return the names of the files. Benchmarks with one protocol over the steps make a line; several make several.
+    """
+    runs: dict[str, dict[str, list[Result]]] = {}
+    for result in results:
+        if result.protocol.get("step") is not None:
+            name = result.model.rpartition("@")[0]
+            sampling = result.protocol["sampling"]
+            line = f"{result.benchmark} (t {sampling['temperature']:g}, n {result.protocol['samples']})"
+            runs.setdefault(name, {}).setdefault(line, []).append(result)
+    made = []
+    for name, lines in runs.items():
+        if len({r.protocol["step"] for line in lines.values() for r in line}) < 2:
+            continue
+        file = f"{slug(name)}_steps.png"
+        _draw_checkpoints(name, lines, output / file)
+        made.append(file)
+    return made
 
 
-def plot_panels(panels: Sequence[Panel], output: Path, *, title: str, note: str = "") -> None:
-    """Draw panels side by side, three in a row, with a note under them. A name has one colour throughout."""
+def _draw_checkpoints(name: str, lines: Mapping[str, Sequence[Result]], output: Path) -> None:
+    plt = _pyplot()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    for label, results in sorted(lines.items()):
+        ordered = sorted(results, key=lambda result: result.protocol["step"])
+        steps = [result.protocol["step"] for result in ordered]
+        for axes, figure_name, factor in ((left, "acc", 100), (right, "tokens", 1)):
+            figures = [result.figures[figure_name] for result in ordered]
+            value = [float("nan") if f["value"] is None else factor * f["value"] for f in figures]
+            ends = [
+                [
+                    float("nan") if f[end] is None else abs(factor * f[end] - v)
+                    for f, v in zip(figures, value, strict=True)
+                ]
+                for end in ("low", "high")
+            ]
+            axes.errorbar(steps, value, yerr=ends, marker="o", capsize=3, label=label)
+    left.set(xlabel="step (0: base model)", ylabel="accuracy (%)", title=name)
+    right.set(xlabel="step (0: base model)", ylabel="response length (tokens)", ylim=(0, None))
+    left.legend(frameon=False, fontsize=8)
+    _finish(figure, (left, right), output)
+
+
+def plot_comparison(comparisons: Sequence[Mapping[str, Any]], output: Path) -> None:
+    """Draw the pass@k curves of both sides, one panel per benchmark."""
+    plt = _pyplot()
+    figure, panels = plt.subplots(
+        1, len(comparisons), figsize=(5 * len(comparisons), 3.8), layout="constrained", squeeze=False
+    )
+    for axes, comparison in zip(panels[0], comparisons, strict=True):
+        ks = [int(k) for k in comparison["pass@k"]]
+        points = list(comparison["pass@k"].values())
+        for side, colour in (("before", "#7f7f7f"), ("after", "#1f4e79")):
+            axes.plot(ks, [100 * point[side] for point in points], "o-", color=colour, label=comparison[side])
+        axes.set_xscale("log", base=2)
+        axes.set(xlabel="k", ylabel="pass@k (%)", title=comparison["benchmark"], xticks=ks, xticklabels=ks)
+        axes.legend(frameon=False, fontsize=8)
+    _finish(figure, panels[0], output)
+
+
+def _pyplot() -> Any:
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    names = list(dict.fromkeys(name for panel in panels for name in (*panel.lines, *panel.bars)))
-    palette = plt.get_cmap("tab10" if len(names) <= 10 else "tab20").colors
-    colours = {name: palette[i % len(palette)] for i, name in enumerate(names)}
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(4.2 * columns, 3.4 * rows + 0.7), layout="constrained", squeeze=False
-    )
-    for axes, panel in zip(grid.flat, panels, strict=False):
-        _draw(axes, panel, colours)
-    for axes in list(grid.flat)[len(panels) :]:
-        axes.set_axis_off()
-    figure.suptitle(title, fontsize=11)
-    if note:
-        figure.supxlabel(textwrap.fill(note, 55 * columns), fontsize=8, color="#555555")
-    figure.savefig(output, dpi=80)
-    plt.close(figure)
+    return plt
 
 
-def _draw(axes: Any, panel: Panel, colours: Mapping[str, Any]) -> None:
-    def scaled(values: Sequence[float]) -> list[float]:
-        return [panel.scale * value for value in values]
-
-    for name, line in panel.lines.items():
-        axes.plot(line.x, scaled(line.mean), color=colours[name], label=name, lw=1.5)
-        axes.fill_between(line.x, scaled(line.low), scaled(line.high), color=colours[name], alpha=0.12, lw=0)
-    for name, line in panel.dashed.items():
-        axes.plot(line.x, scaled(line.mean), color=colours[name], ls="--", lw=1.2)
-        axes.fill_between(line.x, scaled(line.low), scaled(line.high), color=colours[name], alpha=0.08, lw=0)
-    for place, (name, (mean, values)) in enumerate(panel.bars.items()):
-        axes.bar(place, panel.scale * mean.mean, color=colours[name], alpha=0.6, width=0.7)
-        if mean.n > 1:
-            axes.vlines(place, panel.scale * mean.low, panel.scale * mean.high, color="#333333", lw=1.2)
-        axes.plot([place] * len(values), scaled(values), "o", ms=3, color="#333333")
-    if panel.bars:
-        axes.set_xticks(range(len(panel.bars)), list(panel.bars), rotation=20, ha="right", fontsize=8)
-    if panel.log_x:
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter("{x:g}")
-    if panel.scale == 100:
-        _within(axes, 0, 100)
-    if panel.lines:
-        axes.legend(frameon=False, fontsize=7)
-    axes.set_title(panel.title, fontsize=9)
-    axes.set_xlabel(panel.xlabel, fontsize=8)
-    axes.set_ylabel(panel.ylabel, fontsize=8)
-    axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.3)
-
-
-def _within(axes: Any, low: float, high: float) -> None:
-    """Keep the view within what a share can be: an interval by t may reach beyond."""
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(max(low, bottom), min(high, top))
+def _finish(figure: Any, panels: Iterable[Any], output: Path) -> None:
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+    try:
+        figure.savefig(output, dpi=150)
+    except OSError as error:
+        raise cannot_write(output, error) from error
+    finally:
+        _pyplot().close(figure)

@@ -14,6 +14,9 @@ from simplerl.errors import SimpleRLError, nearest
 #: `EXAMPLES: str`, `add_arguments(parser)` and `run(args) -> int`.
 COMMANDS: dict[str, str] = {
     "train": "train a base model by reinforcement learning from verifiable rewards",
+    "preflight": "see how a base model takes to each prompt template before training",
+    "eval": "evaluate models and checkpoints on benchmarks, or score responses made elsewhere",
+    "compare": "compare two evaluations problem by problem: did it help?",
     "experiment": "re-examine a finding of SimpleRL-Zoo on the cubs: settings × seeds, a table, a plot",
     "race": "race algorithms at equal tokens: a table and a plot with intervals over seeds",
     "cub": "build, list and inspect the embedded tiny base models",

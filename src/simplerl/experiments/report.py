@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from simplerl.analysis.plots import Panel, plot_panels
+from simplerl.analysis.panels import Panel, plot_panels
 from simplerl.analysis.seeds import Band, Interval, Measure, band, curve, interval, measured, paired
 from simplerl.errors import RunError
 from simplerl.experiments.plan import Job, table_of
 from simplerl.experiments.types import Bars, Curve, Experiment, PassAtK
 from simplerl.runs.directory import read_evaluation, read_metrics
-from simplerl.runs.files import cannot_write, write_atomic, write_json
+from simplerl.runs.files import write_atomic, write_json
 from simplerl.train.resolve import flatten
 
 #: Label → the runs of a variant that have ended well.
@@ -173,15 +173,12 @@ def write(experiment: Experiment, results: Mapping[str, Any], runs: Runs, direct
     write_json(directory / "results.json", results)
     write_atomic(directory / "table.md", text(experiment, results, command))
     panels = [_panel(experiment, panel, results, runs) for panel in experiment.panels]
-    try:
-        plot_panels(
-            panels,
-            directory / "plot.png",
-            title=f"{experiment.question} ({results['seeds']} seeds, 95% intervals over seeds)",
-            note=f"Paper: {experiment.claim} {experiment.figures}",
-        )
-    except OSError as error:
-        raise cannot_write(directory / "plot.png", error) from error
+    plot_panels(
+        panels,
+        directory / "plot.png",
+        title=f"{experiment.question} ({results['seeds']} seeds, 95% intervals over seeds)",
+        note=f"Paper: {experiment.claim} {experiment.figures}",
+    )
 
 
 def _panel(experiment: Experiment, panel: Curve | Bars | PassAtK, results: Mapping[str, Any], runs: Runs) -> Panel:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from simplerl.models import checkpoint
+from simplerl.models.device import peak_memory_gib
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.collect import collect
 from simplerl.rollout.metrics import evaluation_figures, evaluation_metrics, rollout_metrics
@@ -21,7 +22,7 @@ from simplerl.train.config import Config
 from simplerl.train.guards import clock, memory_advice, stop_on_interrupt
 from simplerl.train.resolve import as_table
 from simplerl.train.resume import describe, go_back, rewind
-from simplerl.train.session import Session, advantages_by_row, peak_memory_gib, prepare
+from simplerl.train.session import Session, advantages_by_row, prepare
 from simplerl.types import TrajectoryGroup
 
 

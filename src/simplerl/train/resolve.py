@@ -175,6 +175,12 @@ def default_recipe(table: Mapping[str, Any]) -> str:
     return "cub" if Path(str(table.get("model", "cub-qwen"))).name.startswith("cub-") else "generic"
 
 
+def recipe_for(model: str) -> str:
+    """Return the recipe that goes with a model: the shipped one for this very model, else the default."""
+    named = [name for name in recipe_names() if read_recipe(name).get("model") == model]
+    return named[0] if named else default_recipe({"model": model})
+
+
 def resolve(recipe: str | None, overrides: Mapping[str, Any]) -> Config:
     """Return the configuration of a recipe with overrides on top. Raises ConfigError."""
     recipe = recipe or default_recipe(overrides)

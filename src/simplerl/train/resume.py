@@ -86,7 +86,7 @@ def describe(run: RunDirectory, session: Session, start: int, say: Callable[[str
                 raise RunError(
                     f"cannot resume {run.path}: the {what} has changed since it began (see environment.json)"
                 )
-        silent = ("git_commit", "data", "base_model")
+        silent = ("git_commit", "data", "data_origin", "base_model")
         differing = [key for key in now if key in before and before[key] != now[key] and key not in silent]
         if differing:
             say(

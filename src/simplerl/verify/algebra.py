@@ -18,8 +18,9 @@ import mpmath
 from mpmath import mp
 
 from simplerl.verify.evaluate import Point, Span, Undefined, evaluate
-from simplerl.verify.exact import TooBig
-from simplerl.verify.nodes import Node
+from simplerl.verify.exact import exact
+from simplerl.verify.nodes import Node, is_scalar
+from simplerl.verify.work import Spent, TooBig
 
 #: Working precisions in decimal digits, and what counts as agreement.
 DIGITS, CHECK_DIGITS, AGREE = 50, 90, 30
@@ -79,6 +80,18 @@ def _at(left: Node, right: Node, point: Point) -> tuple[tuple[object | None, obj
         )
 
 
+def within_limits(node: Node) -> bool:
+    """Whether every scalar of an answer can be computed: asked about a gold, to tell whose fault a failure is."""
+    try:
+        if not is_scalar(node):
+            return all(map(within_limits, node.args))
+        if exact(node) is None:
+            equal_at_points(node, node)
+    except TooBig:
+        return False
+    return True
+
+
 def has_symbols(node: Node) -> bool:
     """Whether the value depends on anything but constants."""
     return any(part.op in ("sym", "app", "opaque") for part in node.walk())
@@ -121,6 +134,8 @@ def equal_at_points(left: Node, right: Node, log_base: int = 10) -> bool:
     for point in _points(left, right, complex_, log_base) if symbols else [Point(0, complex_, log_base)]:
         try:
             values, same = _at(left, right, point)
+        except Spent:
+            raise
         except TooBig:
             if point.scale == 1:
                 raise
@@ -167,6 +182,8 @@ def proportion(left: Node, right: Node) -> int:
         with mp.workdps(DIGITS):
             try:
                 values = _value(left, point), _value(right, point)
+            except Spent:
+                raise
             except TooBig:
                 if point.scale == 1:
                     raise

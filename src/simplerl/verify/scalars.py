@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Protocol
 
-from simplerl.verify.exact import TooBig, exact
+from simplerl.verify.exact import exact
 from simplerl.verify.nodes import Node, num
 from simplerl.verify.shapes import lift, without
 from simplerl.verify.units import differ, unit_name
 from simplerl.verify.words import conversion, same_but_for_powers
+from simplerl.verify.work import Spent, TooBig
 
 #: Longer lists are compared by spelling only.
 MAX_ITEMS = 60
@@ -33,6 +34,7 @@ class Engine(Protocol):
     def equal(self, left: Node, right: Node) -> bool: ...
     def proportion(self, left: Node, right: Node) -> int: ...
     def close(self, left: Node, right: Node, tolerance: float) -> bool: ...
+    def within_limits(self, node: Node) -> bool: ...
     def rounds_to(self, decimal: Fraction, places: int, node: Node) -> bool: ...
 
 
@@ -180,6 +182,8 @@ def exact_zero(node: Node) -> bool:
     """Whether an expression is exactly the number zero."""
     try:
         return exact(node) == 0
+    except Spent:
+        raise
     except TooBig:
         return False
 

@@ -62,7 +62,7 @@ def limit_cpu(seconds: float) -> None:
 def judge(request: dict[str, Any]) -> dict[str, Any]:
     """Judge one pair and return the reply; every failure is a reply too."""
     from simplerl.verify import algebra
-    from simplerl.verify.judge import thorough
+    from simplerl.verify.judge import harmless, thorough
     from simplerl.verify.mathverify import agrees
 
     try:
@@ -70,9 +70,11 @@ def judge(request: dict[str, Any]) -> dict[str, Any]:
             from simplerl.verify.mathverify import own_judgement
 
             return {"equal": own_judgement(request["answer"], request["gold"])}
+        if request.get("only") == "gold":
+            return {"equal": harmless(request["gold"], algebra, agrees)}
         outcome = thorough(request["answer"], request["gold"], algebra, agrees)
     except MemoryError:
-        return {"equal": False, "rule": "limits", "detail": "stopped at the memory limit", "status": "error", "end": 1}
+        return {"equal": False, "rule": "limits", "detail": "stopped at the memory limit", "status": "memory", "end": 1}
     except Exception as error:
         detail = f"{type(error).__name__}: {str(error)[:120]}"
         return {"equal": False, "rule": "crash", "detail": detail, "status": "error"}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from simplerl.analysis.plots import Panel, _draw, plot_panels
+from simplerl.analysis.panels import Panel, _draw, plot_panels
 from simplerl.analysis.seeds import Band, Interval
 
 LINE = Band(x=[0.0, 1.0], mean=[0.5, 0.9], low=[0.4, 0.7], high=[0.6, 1.4])
