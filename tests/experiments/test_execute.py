@@ -102,7 +102,8 @@ def test_an_interruption_reaches_the_children_once_and_waits_for_them(number: si
         seen = []
         signal.signal(signal.SIGINT, lambda *_: seen.append(1))
         (place / "ready").touch()
-        while not seen:
+        end = time.monotonic() + 60
+        while not seen and time.monotonic() < end:
             time.sleep(0.01)
         time.sleep(0.5)
         (place / "saved").write_text(str(len(seen)))
@@ -128,6 +129,9 @@ def test_an_interruption_reaches_the_children_once_and_waits_for_them(number: si
     while not (tmp_path / "ready").exists() and time.monotonic() < end:
         time.sleep(0.02)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    try:
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert output == "saved False\n"
     assert (tmp_path / "saved").read_text() == "1"
