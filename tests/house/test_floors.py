@@ -26,8 +26,9 @@ FLOORS: dict[str, int] = {
     "cubs": 4,
     "analysis": 4,
     "evaluate": 4,
-    "cli": 5,
-    "recipes": 5,
+    "experiments": 5,
+    "cli": 6,
+    "recipes": 6,
 }
 
 #: Ground floor: these hold no logic, so they may know each other.

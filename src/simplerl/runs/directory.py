@@ -168,6 +168,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
+def sampled_tokens(path: Path) -> int:
+    """Return how many response tokens a run has sampled for training so far."""
+    return sum(line.get("tokens/sampled", 0) for line in read_metrics(path))
+
+
 def read_evaluation(path: Path, step: int) -> dict[str, Any] | None:
     """Return the figures of the evaluation after a step; None if there is none."""
     file = path / "evaluations" / f"step_{step:06d}.json"

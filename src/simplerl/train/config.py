@@ -177,11 +177,16 @@ class EvaluationConfig:
     """Responses to each problem."""
     temperature: float = 1.0
     """0 is greedy."""
+    further_temperatures: tuple[float, ...] = ()
+    """Evaluate at these temperatures too: the figures stand in the evaluation's file, the responses are not kept."""
     top_p: float = 1.0
     """Nucleus sampling; 1 is off."""
 
     def __post_init__(self) -> None:
         _positive(self, "evaluation", "samples", "holdout")
+        for temperature in self.further_temperatures:
+            if temperature < 0:
+                raise ConfigError(f"evaluation.further_temperatures must not be negative, got {temperature}")
         for name in ("every", "size", "temperature"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"evaluation.{name} must not be negative, got {getattr(self, name)}")
@@ -228,6 +233,9 @@ class Config:
     (the prompts that the data brings), or a text file with `{input}` in it."""
     steps: int = 100
     """Rollout-and-update steps."""
+    token_budget: int = 0
+    """End the run after the step in which the response tokens sampled so far reach this number, so that runs can be
+    compared at equal tokens; `steps` stays the upper limit. 0 is off."""
     seed: int = 0
     """Seed of everything that is drawn: order of problems and sampling noise."""
     output_dir: str = ""
@@ -251,6 +259,13 @@ class Config:
 
     def __post_init__(self) -> None:
         _positive(self, "", "steps")
+        if self.token_budget < 0:
+            raise ConfigError(f"token_budget must not be negative, got {self.token_budget}; 0 is off")
+        if self.token_budget and self.optimizer.schedule != "constant":
+            raise ConfigError(
+                f"token_budget = {self.token_budget} ends the run at a step that is not known beforehand, and "
+                f"optimizer.schedule = {self.optimizer.schedule!r} needs to know it; use the constant schedule"
+            )
         group, per_update = self.sampling.samples_per_prompt, self.learner.prompts_per_update
         if group < 2 and getattr(self.algorithm, "needs_group", False):
             raise ConfigError(

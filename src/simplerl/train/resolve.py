@@ -30,6 +30,7 @@ REGISTRIES: dict[str, Mapping[str, type]] = {"algorithm": ALGORITHMS, "reward": 
 #: the same run.
 FREE_ON_RESUME = (
     "steps",
+    "token_budget",
     "output_dir",
     "checkpoint.",
     "tracking.",

@@ -1,7 +1,8 @@
 """Going on with a run: is it the same run, where was it, and what did it run on."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from simplerl.errors import ConfigError, RunError
 from simplerl.runs.directory import RunDirectory, read_metrics
@@ -10,18 +11,26 @@ from simplerl.train.resolve import FREE_ON_RESUME, as_table, flatten
 from simplerl.train.session import Session
 
 
-def go_back(run: RunDirectory, config: Config, say: Callable[[str], None]) -> int:
-    """Check that it is the same run and return the step of its newest whole checkpoint, 0 if there was none yet."""
-    old, new = flatten(run.read("config.json")), flatten(json.loads(json.dumps(as_table(config))))
-    changed = [
-        key
+def changes(old: Mapping[str, Any], config: Config, *, free: Sequence[str]) -> list[str]:
+    """Return `key was …, now …` for each key in which a flat table of config.json and a configuration differ.
+
+    Keys in `free` may differ; one that ends in a dot stands for its section.
+    """
+    new = flatten(json.loads(json.dumps(as_table(config))))
+    return [
+        f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
         for key in sorted({*old, *new})
         if old.get(key) != new.get(key)
-        and not any(key == free or (free.endswith(".") and key.startswith(free)) for free in FREE_ON_RESUME)
+        and not any(key == name or (name.endswith(".") and key.startswith(name)) for name in free)
     ]
+
+
+def go_back(run: RunDirectory, config: Config, say: Callable[[str], None]) -> int:
+    """Check that it is the same run and return the step of its newest whole checkpoint, 0 if there was none yet."""
+    old = flatten(run.read("config.json"))
+    changed = changes(old, config, free=FREE_ON_RESUME)
     if changed:
-        described = "; ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed)
-        raise RunError(f"cannot resume {run.path} with another configuration: {described}")
+        raise RunError(f"cannot resume {run.path} with another configuration: {'; '.join(changed)}")
     if old["steps"] != config.steps and config.optimizer.schedule != "constant":
         raise ConfigError(
             f"steps was {old['steps']}, now {config.steps}: with the {config.optimizer.schedule} schedule that would "
