@@ -90,6 +90,26 @@ def same_statement(left: Node, right: Node) -> bool:
     return True
 
 
+def _replace(node: Node, names: dict[str, str]) -> Node:
+    name = names.get(node.name, node.name) if node.op == "sym" else node.name
+    return Node(node.op, tuple(_replace(arg, names) for arg in node.args), name, node.value)
+
+
+def same_arguments(left: Node, right: Node) -> Node | None:
+    """Return `right` with the letters of its function's arguments as in `left`: f(t) = 2t is f(x) = 2x. None when the
+    letters differ and cannot be exchanged, as in f(t) = 2x."""
+    mine, theirs = left.args[0], right.args[0]
+    if mine.op != "app" or theirs.op != "app" or mine.name != theirs.name or len(mine.args) != len(theirs.args):
+        return right
+    if mine.args == theirs.args or not all(arg.op == "sym" for arg in (*mine.args, *theirs.args)):
+        return right
+    names = {old.name: new.name for old, new in zip(theirs.args, mine.args, strict=True)}
+    free = {part.name for part in right.walk() if part.op == "sym"} - set(names)
+    if len(names) < len(theirs.args) or free & set(names.values()):
+        return None
+    return _replace(right, names)
+
+
 def subject(node: Node) -> str:
     """The name that an inequality speaks of, x in |x| < 5; empty when it is in words or unclear."""
     sides = [side.args[0] if side.op == "abs" and side.args[0].op == "sym" else side for side in node.args]
