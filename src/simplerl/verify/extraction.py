@@ -36,7 +36,7 @@ _PHRASE = re.compile(
     r"(?:final\s+answer|answer|答案)\s*(?:is|are|was|be|equals|为|是|[:：=])\s*[:：]?\s*", re.IGNORECASE
 )
 _LETTER = re.compile(
-    r"(?:[Aa]nswer|ANSWER|[Oo]ption|[Cc]hoice)\s*(?:is|are|[:：])?\s*[*_$({\\a-z:]{0,12}([A-H])\b(?!')"
+    r"(?:[Aa]nswer|ANSWER|[Oo]ption|[Cc]hoice)\s*(?:is|are)?\s*[:：*]*\s*[*_$({\\a-z]{0,12}([A-H])\b(?!')"
 )
 _SECOND_LETTER = re.compile(r"[\s*_$)}.,]*(?:or|and|/|,)\s*[*_$({\\a-z]{0,12}[A-H]\b(?!')")
 _BRACKETED_LETTER = re.compile(r"\(([A-H])\)")
