@@ -34,7 +34,7 @@ class Comparison(RelationComparison):
             return False
         self.note("structure")
         if left.op == "list" or left.op == "set" or left.op == "union":
-            return self.same_multiset(left.args, right.args)
+            return self.same_multiset(expand_signs(left).args, expand_signs(right).args)
         if left.op == "seq":
             return left.name == right.name and self.all_equal(left.args, right.args)
         if left.op == "rel":

@@ -247,7 +247,9 @@ class VerifierPool:
             worker, request = self._idle.pop(), self._waiting.popleft()
             request.attempts += 1
             message = {"id": id(request), "answer": request.answer, "gold": request.gold, "seconds": self.timeout_s}
-            self._running[worker] = Running(request, time.monotonic() + self.timeout_s, worker.cpu_seconds())
+            # Who is asked again was starved of CPU or stopped: on a loaded machine the same time would not do either.
+            deadline = time.monotonic() + self.timeout_s * request.attempts
+            self._running[worker] = Running(request, deadline, worker.cpu_seconds())
             try:
                 worker.send({**message, **request.extra})
             except Closed:

@@ -161,6 +161,11 @@ class Primaries(Stream):
                 name += "^-1"
             if self.peek() == "(":
                 return Node("app", self.arguments(), name)
+        ahead = [t.text for t in self.tokens[self.at : self.at + 3]]
+        number = len(ahead) == 3 and ahead[0] == "(" and ahead[2] == ")" and self.tokens[self.at + 1].kind == "num"
+        # I(0) is a value of a function: nobody multiplies by a bare 0, nor I by a bare number behind it.
+        if number and len(name) == 1 and (ahead[1] == "0" or letter.isupper() or letter in "pqrsuvy"):
+            return Node("app", self.arguments(), name)
         return Node("sym", (), name)
 
     def subscript(self) -> str:

@@ -31,6 +31,9 @@ class RelationComparison(ScalarComparison):
         operators = node.name.split()
         if "\\approx" in operators:
             at = operators.index("\\approx")
+            if not at and names_quantity(node.args[0]):  # L ≈ 4.5 states 4.5
+                stated = node.args[1] if len(operators) == 1 else Node("rel", node.args[1:], " ".join(operators[1:]))
+                return self.equal(stated, other)
             if not plausible(node.args[at], node.args[at + 1]):
                 return False
             precise = node.args[0] if at == 0 else Node("rel", node.args[: at + 1], " ".join(operators[:at]))

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from simplerl.verify.exact import exact
 from simplerl.verify.nodes import Node, num
-from simplerl.verify.shapes import lift, without
+from simplerl.verify.shapes import lift, same_notation, without
 from simplerl.verify.units import differ, unit_name
 from simplerl.verify.words import conversion, same_but_for_powers
 from simplerl.verify.work import Spent, TooBig
@@ -158,6 +158,7 @@ class ScalarComparison:
         if _no_common_ground(left, right):
             return False
         engine = self._algebra()
+        left, right = same_notation(left, right)
         if engine.equal(left, right):
             return True
         for node, known, other in ((left, values[0], right), (right, values[1], left)):

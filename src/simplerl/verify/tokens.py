@@ -147,7 +147,7 @@ def _words(content: str, spaced: bool, out: list[Token], *, bare: bool = False, 
         out.extend(Token("let", letter) for letter in content)
     elif not bare or _stands_as_unit(lower, out) or lower in ANSWER_WORDS or len(content) >= 4:
         out.append(Token("txt", content, spaced))
-    elif re.fullmatch(r"[A-Z][a-z]+", content):
+    elif re.fullmatch(r"[A-Z][a-z]{2,}", content):
         out.append(Token("let", content, spaced))  # a name such as Tom
     else:
         out.extend(Token("let", letter, spaced and not i) for i, letter in enumerate(content))

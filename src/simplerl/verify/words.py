@@ -45,12 +45,17 @@ _EXCEPT = re.compile(
     r"(?:\}\s*)?(?:[a-zA-Z]\s*=\s*)?([^{}a-zA-Z]+?)\s*\}?\s*$",
     re.IGNORECASE,
 )
+_SENTENCE = re.compile(r"^\s*\\text\s*\{\s*([A-Za-z][A-Za-z', ]{1,60})\s(?:is|are|equals)\s*:?\s*\}(?=\s*\S)")
+_HEDGES = frozenset({"not", "or", "either", "neither", "if", "when", "unless", "one", "another", "wrong", "and", "no"})
 _NAMED_TWICE = re.compile(r"^(.*\d)\s*(?:\\text\s*\{\s*)?\(\s*([a-z][a-z -]*)\s*\)\s*\}?$")
 
 
 def strip_lead_in(text: str) -> str:
     r"""Remove "the answer is" from the start of an answer; `\text{The answer is D}` becomes `\text{D}`."""
     text = _EXCEPT.sub(r"\\mathbb{R}\\setminus\\{\1\\}", text)
+    sentence = _SENTENCE.match(text)
+    if sentence and not set(sentence.group(1).lower().split()) & _HEDGES:
+        text = text[sentence.end() :]  # the probability is …
     about = _ABOUT.match(text)
     if about:
         opened = "{" in about.group() and "}" not in about.group()
