@@ -134,3 +134,12 @@ def test_choice_finds_one_letter_or_nothing(response, letter):
 def test_tags_closed_twice_are_no_answer():
     assert extract("<answer>5</answer></answer>", "r1-tags") is None
     assert extract("<answer>4</answer> <answer>5</answer>", "r1-tags") == "5"
+
+
+@pytest.mark.parametrize("unit", ["answer" + " " * 400, "answer ", "A, ", "(A", "option : * ", "\n", " "])
+def test_every_policy_is_fast_on_repetitions(unit):
+    text = unit * (200_000 // len(unit))
+    start = time.perf_counter()
+    for policy in POLICIES:
+        extract(text, policy)
+    assert time.perf_counter() - start < 2

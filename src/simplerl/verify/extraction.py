@@ -35,10 +35,11 @@ _NUMBER = re.compile(r"(?:(?<![\w).}])[-+])?\$?(?<![A-Za-z\d.])\d[\d,]*(?:\.\d+)
 _PHRASE = re.compile(
     r"(?:final\s+answer|answer|答案)\s*(?:is|are|was|be|equals|为|是|[:：=])\s*[:：]?\s*", re.IGNORECASE
 )
+# Every run of spaces is bounded: three unbounded ones in a row are cubic in a response of spaces.
 _LETTER = re.compile(
-    r"(?:[Aa]nswer|ANSWER|[Oo]ption|[Cc]hoice)\s*(?:is|are)?\s*[:：*]*\s*[*_$({\\a-z]{0,12}([A-H])\b(?!')"
+    r"(?:[Aa]nswer|ANSWER|[Oo]ption|[Cc]hoice)\s{0,3}(?:is|are)?\s{0,3}[:：*]{0,4}\s{0,3}[*_$({\\a-z]{0,12}([A-H])\b(?!')"
 )
-_SECOND_LETTER = re.compile(r"[\s*_$)}.,]*(?:or|and|/|,)\s*[*_$({\\a-z]{0,12}[A-H]\b(?!')")
+_SECOND_LETTER = re.compile(r"[\s*_$)}.,]{0,12}(?:or|and|/|,)\s{0,3}[*_$({\\a-z]{0,12}[A-H]\b(?!')")
 _BRACKETED_LETTER = re.compile(r"\(([A-H])\)")
 _LONE_LETTER = re.compile(r"^[\s(*]*([A-H])[\s).:*]*$", re.MULTILINE)
 

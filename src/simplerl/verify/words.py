@@ -47,7 +47,7 @@ _EXCEPT = re.compile(
 )
 _SENTENCE = re.compile(r"^\s*\\text\s*\{\s*([A-Za-z][A-Za-z', ]{1,60})\s(?:is|are|equals)\s*:?\s*\}(?=\s*\S)")
 _HEDGES = frozenset({"not", "or", "either", "neither", "if", "when", "unless", "one", "another", "wrong", "and", "no"})
-_NAMED_TWICE = re.compile(r"^(.*\d)\s*(?:\\text\s*\{\s*)?\(\s*([a-z][a-z -]*)\s*\)\s*\}?$")
+_NAMED_TWICE = re.compile(r"^(.*\d)\s*(?:\\text\s*\{\s*)?\(\s*([a-z][a-z -]*)\)\s*\}?$")
 
 
 def strip_lead_in(text: str) -> str:
