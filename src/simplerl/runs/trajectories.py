@@ -47,6 +47,8 @@ def write_trajectories(
 ) -> None:
     """Write a step's groups atomically. `advantages` has one array [T] per trajectory, in order; None writes nulls.
 
+    Trajectories beyond the advantages were sampled and dropped, not trained on: theirs are null too.
+
     A reward of NaN (undecided verdict) is written as null.
     """
     rows = []
@@ -69,7 +71,7 @@ def write_trajectories(
                 "detail": _text(verdict.detail),
                 "reward": None if np.isnan(trajectory.reward) else trajectory.reward,
                 "reward_parts": list(trajectory.reward_parts.items()),
-                "advantages": None if advantages is None else advantages[len(rows)],
+                "advantages": advantages[len(rows)] if advantages is not None and len(rows) < len(advantages) else None,
                 "policy_version": completion.policy_version,
                 "prompt_ids": trajectory.prompt_ids,
                 "token_ids": completion.token_ids,
