@@ -183,6 +183,34 @@ def test_rover_on_policy_is_twice_reinforce(batch: Batch) -> None:
     assert_close(gradient(make("rover", value_scale=0.5), batch, spread=0), wanted / 2)
 
 
+def test_ppo_with_lambda_one_and_a_critic_that_knows_nothing_is_reinforce_pp(batch: Batch) -> None:
+    kl_BT, zero_BT = torch.rand(batch.tokens_BT.shape), torch.zeros(batch.tokens_BT.shape)
+    ppo, reinforce = make("ppo", lam=1.0, kl_reward_coef=0.2), make("reinforce_pp", kl_reward_coef=0.2)
+    wanted = credit(reinforce, batch, kl_BT=kl_BT)
+    assert_close(credit(ppo, batch, kl_BT=kl_BT, values_BT=zero_BT), wanted)
+    assert_close(gradient(ppo, batch, advantages=wanted), gradient(reinforce, batch, advantages=wanted))
+
+
+def test_ppo_with_a_perfect_critic_has_nothing_to_say(batch: Batch) -> None:
+    """Where every value is the reward to come, all advantages are 0 and the returns are the values."""
+    ppo = make("ppo", kl_reward_coef=0.0)
+    values_BT = batch.rewards_B[:, None] * batch.mask_BT
+    assert not credit(ppo, batch, values_BT=values_BT).any()
+    inputs = CreditInputs(batch=batch, mask_BT=batch.mask_BT, values_BT=values_BT, kl_BT=None, kl_scale=1.0)
+    assert_close(ppo.returns(inputs), values_BT)
+
+
+def test_ppo_clips_the_reward(batch: Batch) -> None:
+    huge = dataclasses.replace(batch, rewards_B=batch.rewards_B * 1000)
+    ten = dataclasses.replace(batch, rewards_B=batch.rewards_B * 10)
+    ppo = make("ppo", kl_reward_coef=0.0)
+    inputs, limit = (
+        CreditInputs(batch=b, mask_BT=b.mask_BT, values_BT=torch.zeros(b.tokens_BT.shape), kl_BT=None, kl_scale=1.0)
+        for b in (huge, ten)
+    )
+    assert torch.equal(ppo.returns(inputs), ppo.returns(limit))
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_no_algorithm_builds_on_another(name: str) -> None:
     assert ALGORITHMS[name].__bases__ == (Algorithm,)

@@ -217,6 +217,18 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
     "uneven updates": (lambda p: ["--learner.prompts-per-update", "3"], ["prompts_per_update = 3", "divide"]),
     "negative length": (lambda p: ["--algorithm.constant-length", "-1"], ["constant_length", "negative"]),
     "setting of another algorithm": (lambda p: ["--algorithm.ratio-cap", "2"], ["ratio_cap", "cispo", "grpo"]),
+    "critic for an algorithm without one": (
+        lambda p: ["--algorithm.critic-lr", "1e-5"],
+        ["critic_lr", "ppo", "not of grpo"],
+    ),
+    "critic that does not learn": (
+        lambda p: ["--algorithm.name", "ppo", "--algorithm.critic-lr", "0"],
+        ["critic_lr", "positive"],
+    ),
+    "KL of PPO in the reward and in the loss": (
+        lambda p: ["--algorithm.name", "ppo", "--algorithm.kl-coef", "0.1"],
+        ["kl_coef = 0.1", "count twice"],
+    ),
     "KL in the reward of an algorithm without tokens' rewards": (
         lambda p: ["--algorithm.kl-reward-coef", "0.1"],
         ["kl_reward_coef", "reinforce_pp", "not of grpo"],

@@ -13,6 +13,7 @@ from simplerl.algorithms.grpo import GRPO
 from simplerl.algorithms.gspo import GSPO
 from simplerl.algorithms.lite_ppo import LitePPO
 from simplerl.algorithms.opmd import OPMD
+from simplerl.algorithms.ppo import PPO
 from simplerl.algorithms.rec import REC
 from simplerl.algorithms.reinforce_pp import ReinforcePP
 from simplerl.algorithms.reinforce_pp_baseline import ReinforcePPBaseline
@@ -36,4 +37,5 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "asymre": AsymRE,
     "opmd": OPMD,
     "rover": ROVER,
+    "ppo": PPO,
 }

@@ -14,7 +14,6 @@ import torch
 from transformers import PreTrainedModel
 
 from simplerl.algorithms import Algorithm
-from simplerl.errors import ModelError
 from simplerl.models import checkpoint
 from simplerl.models.load import Policy
 from simplerl.models.score import Scorer
@@ -22,6 +21,9 @@ from simplerl.ops.correction import correction
 from simplerl.ops.kl import adapted, kl
 from simplerl.train.batch import Piece, pieces
 from simplerl.train.config import LearnerConfig, OptimizerConfig
+from simplerl.train.critic import Critic, value_metrics
+from simplerl.train.guards import clock
+from simplerl.train.optimizer import adamw, apply_gradient
 from simplerl.train.schedule import learning_rate
 from simplerl.types import Batch, CreditInputs, LossInputs
 
@@ -46,6 +48,10 @@ class _Step:
     old: "_Scores | None"
     """Under the policy at the start of the step, wherever an update after the first needs it."""
     ref_BT: torch.Tensor | None
+    values_BT: torch.Tensor | None
+    """The critic's, at the start of the step."""
+    returns_BT: torch.Tensor | None
+    """What the critic learns."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,7 +63,7 @@ class _Scores:
 
 
 class Learner:
-    """Holds policy, reference and optimizer."""
+    """Holds policy, reference and optimizer, and for PPO a critic."""
 
     def __init__(
         self,
@@ -70,8 +76,9 @@ class Learner:
         temperature: float,
         steps: int,
         reference: PreTrainedModel | None = None,
+        seed: int = 0,
     ):
-        """`reference` is the model of the KL; None: the policy as it is now."""
+        """`reference` is the model of the KL; None: the policy as it is now. `seed` addresses a critic's first head."""
         self.policy, self.algorithm, self.config, self.optimization = policy, algorithm, learner, optimizer
         self.device = next(policy.model.parameters()).device
         self.tokens = learner.tokens_per_microbatch or (4096 if self.device.type == "cpu" else 16384)
@@ -85,6 +92,10 @@ class Learner:
         if learner.gradient_checkpointing:
             policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self.optimizer = adamw(policy.model, optimizer)
+        self.critic = None
+        if algorithm.needs_critic:
+            settings = {"optimizer": optimizer, "learner": learner, "precision": precision, "tokens": self.tokens}
+            self.critic = Critic(policy.model, algorithm, **settings, steps=steps, seed=seed)
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the policy's parameters and buffers by name."""
@@ -97,6 +108,7 @@ class Learner:
             model=self.policy.model,
             tokenizer=self.policy.tokenizer,
             optimizer=self.optimizer,
+            others={"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {},
             state={**state, "kl_scale": self.kl_scale},
         )
 
@@ -104,27 +116,39 @@ class Learner:
         """Take up moments and state from a checkpoint whose weights the policy has already."""
         checkpoint.load_optimizer(directory, self.optimizer)
         self.kl_scale = float(checkpoint.load_state(directory)["kl_scale"])
+        if self.critic:
+            self.critic.restore(directory)
 
     def step(self, batch: Batch, step: int) -> Learned:
         """Do the updates of a step (the first is 0)."""
-        whole = self._prepare(batch)
+        seconds: dict[str, float] = {}
+        whole = self._prepare(batch, seconds)
         # Dropout is set to 0 when the model is loaded; training mode only lets gradient checkpointing act.
         self.policy.model.train(self.config.gradient_checkpointing)
         updates = self._updates(batch)
-        rates = [learning_rate(self.optimization, step + i / len(updates), self.steps) for i in range(len(updates))]
-        per_update = [self._update(whole, rows, rates[i], first=i == 0) for i, rows in enumerate(updates)]
-        done = [metrics for metrics in per_update if metrics]
-        metrics: dict[str, float] = {name: sum(m[name] for m in done) / len(done) for name in (done[0] if done else {})}
+        places = [step + i / len(updates) for i in range(len(updates))]
+        moves = self.critic is None or step >= self.algorithm.critic_warmup_steps
+        per_update = []
+        for rows, place in zip(updates, places, strict=True):
+            first = place == step
+            metrics = self._update(whole, rows, place, first=first) if moves else {}
+            if self.critic:
+                with clock(seconds, "time/critic"):
+                    metrics |= self.critic.update(batch, rows, whole.mask_BT, whole.values_BT, whole.returns_BT, place)
+            per_update.append(metrics)
+        metrics = _means(per_update)
         metrics |= {
-            "optimizer/lr": rates[-1],
-            "optimizer/updates": len(done),
-            "tokens/useful": int(((whole.advantages_BT != 0) & whole.mask_BT).sum()),
-            "tokens/scored": int((whole.mask_BT & whole.useful_B[:, None]).sum()),
+            "optimizer/lr": learning_rate(self.optimization, places[-1], self.steps),
+            "optimizer/updates": sum("optimizer/grad_norm" in found for found in per_update),
+            "tokens/useful": int(((whole.advantages_BT != 0) & whole.mask_BT).sum()) if moves else 0,
+            "tokens/scored": int((whole.mask_BT & whole.useful_B[:, None]).sum()) if moves else 0,
         }
+        if self.critic:
+            metrics |= {**value_metrics(whole.values_BT, whole.returns_BT, whole.mask_BT), **seconds}
         self._adapt_kl(metrics, len(batch.tokens_BT))
         return Learned(metrics=metrics, advantages_BT=whole.advantages_BT)
 
-    def _prepare(self, batch: Batch) -> _Step:
+    def _prepare(self, batch: Batch, seconds: dict[str, float]) -> _Step:
         """Give credit, and score what the updates compare with: the policy as it is now, and the reference."""
         algorithm, mask_BT = self.algorithm, self.algorithm.mask(batch)
         every = mask_BT.any(1).nonzero().flatten()
@@ -133,7 +157,13 @@ class Learner:
             old = self._score_all(self.scorer, batch, mask_BT, every)
             ref_BT = self._score_all(self.reference, batch, mask_BT, every).logprobs_BT
             kl_BT = kl(old.logprobs_BT, ref_BT, estimator=algorithm.kl_estimator)
-        credit = CreditInputs(batch=batch, mask_BT=mask_BT, values_BT=None, kl_BT=kl_BT, kl_scale=self.kl_scale)
+        values_BT = returns_BT = None
+        if self.critic:
+            with clock(seconds, "time/critic"):
+                values_BT = self.critic.values(batch, mask_BT)
+        credit = CreditInputs(batch=batch, mask_BT=mask_BT, values_BT=values_BT, kl_BT=kl_BT, kl_scale=self.kl_scale)
+        if self.critic:
+            returns_BT = algorithm.returns(credit)
         advantages_BT = algorithm.advantages(credit)
         useful_B = algorithm.carries_gradient(advantages_BT * mask_BT) & mask_BT.any(1)
         if old is None and len(updates := self._updates(batch)) > 1:
@@ -142,7 +172,14 @@ class Learner:
         if ref_BT is None and self.reference is not None:
             ref_BT = self._score_all(self.reference, batch, mask_BT, useful_B.nonzero().flatten()).logprobs_BT
         return _Step(
-            batch=batch, mask_BT=mask_BT, useful_B=useful_B, advantages_BT=advantages_BT, old=old, ref_BT=ref_BT
+            batch=batch,
+            mask_BT=mask_BT,
+            useful_B=useful_B,
+            advantages_BT=advantages_BT,
+            old=old,
+            ref_BT=ref_BT,
+            values_BT=values_BT,
+            returns_BT=returns_BT,
         )
 
     def _updates(self, batch: Batch) -> list[torch.Tensor]:
@@ -178,8 +215,11 @@ class Learner:
             vocabulary_mean=self.algorithm.needs_vocabulary_mean,
         )
 
-    def _update(self, whole: _Step, rows: torch.Tensor, lr: float, *, first: bool) -> dict[str, float]:
-        """Do one optimizer update over some rows; return its metrics, none if nothing carried gradient."""
+    def _update(self, whole: _Step, rows: torch.Tensor, place: float, *, first: bool) -> dict[str, float]:
+        """Do one optimizer update over some rows; return its metrics, none if nothing carried gradient.
+
+        `place` is where in the run it is done, in steps: what the learning rate follows.
+        """
         weights_BT = torch.zeros(whole.mask_BT.shape)
         weights_BT[rows] = self.algorithm.weights(whole.mask_BT[rows], whole.batch.group_B[rows])
         rows = rows[whole.useful_B[rows]]
@@ -190,6 +230,7 @@ class Learner:
         for piece in pieces(whole.batch, rows, tokens=self.tokens, device=self.device):
             for name, value in self._backward(whole, piece, weights_BT, scored, first=first).items():
                 sums[name] = sums.get(name, 0.0) + value.double()
+        lr = learning_rate(self.optimization, place, self.steps)
         norm = apply_gradient(self.optimizer, self.policy.model, lr=lr, grad_clip=self.optimization.grad_clip)
         return {**{name: float(value) for name, value in sums.items()}, "optimizer/grad_norm": norm}
 
@@ -245,27 +286,8 @@ class Learner:
             self.kl_scale = adapted(self.kl_scale, metrics["policy/kl"], **control)
 
 
-def adamw(model: torch.nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """Return the optimizer of a model's parameters."""
-    return torch.optim.AdamW(
-        model.parameters(),
-        lr=config.lr,
-        betas=(config.beta1, config.beta2),
-        eps=config.epsilon,
-        weight_decay=config.weight_decay,
-    )
-
-
-def apply_gradient(optimizer: torch.optim.Optimizer, model: torch.nn.Module, *, lr: float, grad_clip: float) -> float:
-    """Clip the gradient, do one update at a learning rate and forget the gradient; return its norm before the clip."""
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
-    if not torch.isfinite(norm):
-        raise ModelError(
-            "the gradient is not a number: training has diverged. The last checkpoint is whole; lower --optimizer.lr "
-            "and start from it as a new run (--model DIR)"
-        )
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return float(norm)
+def _means(per_update: list[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each metric over the updates that have it."""
+    names = dict.fromkeys(name for metrics in per_update for name in metrics)
+    found = {name: [metrics[name] for metrics in per_update if name in metrics] for name in names}
+    return {name: sum(values) / len(values) for name, values in found.items()}

@@ -189,6 +189,7 @@ def prepare(config: Config, say: Callable[[str], None], *, checkpoint: Path | No
             temperature=s.temperature,
             steps=config.steps,
             reference=reference,
+            seed=config.seed,
         ),
         sampling=sampling,
         evaluation_sampling=dataclasses.replace(sampling, temperature=e.temperature, top_p=e.top_p, top_k=0),
