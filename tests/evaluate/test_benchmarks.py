@@ -1,4 +1,4 @@
-"""Benchmarks: exact counts and contents on the real files, and messages for everything that can be wrong with a file."""
+"""Benchmarks: exact counts and contents on the real files, and messages for everything that can be wrong."""
 
 import json
 from pathlib import Path

@@ -92,7 +92,7 @@ def test_scored_like_any_other(loaded, tmp_path: Path, capsys) -> None:
     assert result.figures["boxed_acc"]["value"] == 0.25
     assert result.figures["pass@k"]["2"]["value"] == 1.0
     assert result.figures["clip_ratio"]["value"] == 0.25
-    assert [a.tokens for a in read_answers(result.path / RESPONSES)][0] > 3
+    assert next(a.tokens for a in read_answers(result.path / RESPONSES)) > 3
     header = (tmp_path / "out" / "eval_results.csv").read_text().splitlines()[0].split(",")
     assert header[:4] == ["model", "own_acc", "own_pass_acc", "own_tokens"]
 

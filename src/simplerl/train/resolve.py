@@ -170,6 +170,14 @@ def _build_named(key: str, raw: Any, registry: Mapping[str, type]) -> Any:
     name = table.pop("name", next(iter(registry)))
     if name not in registry:
         raise ConfigError(f"unknown {key} {name!r}; {nearest(name, registry)}")
+    own = [field.name for field in dataclasses.fields(registry[name])]
+    for setting in table:
+        others = [other for other, cls in registry.items() if setting in {f.name for f in dataclasses.fields(cls)}]
+        if setting not in own and others and key == "algorithm":
+            raise ConfigError(
+                f"algorithm.{setting} is a setting of {', '.join(others)}, not of {name}; leave it out, or choose "
+                f"another --algorithm.name"
+            )
     return build(registry[name], table, f"{key}.")
 
 
@@ -212,7 +220,7 @@ def recipe_for(model: str) -> str:
 def resolve(recipe: str | None, overrides: Mapping[str, Any]) -> Config:
     """Return the configuration of a recipe with overrides on top. Raises ConfigError."""
     recipe = recipe or default_recipe(overrides)
-    config = build(Config, merge(read_recipe(recipe), overrides))
+    config = completed(build(Config, merge(read_recipe(recipe), overrides)))
     for key, name, known in (
         ("rollout.backend", config.rollout.backend, BACKENDS),
         ("verifier.policy", config.verifier.policy, POLICIES),
@@ -233,7 +241,16 @@ def read_config(path: Path, overrides: Mapping[str, Any]) -> Config:
         raise RunError(
             f"{file} is damaged: {error}; give the recipe and settings of the run again, with --resume"
         ) from error
-    return build(Config, merge(table, overrides))
+    return completed(build(Config, merge(table, overrides)))
+
+
+def completed(config: Config) -> Config:
+    """Put in what one key takes from another where it is left open: the constant normaliser's length."""
+    algorithm = config.algorithm
+    if algorithm.normaliser != "constant" or algorithm.constant_length:
+        return config
+    length = config.sampling.max_new_tokens
+    return dataclasses.replace(config, algorithm=dataclasses.replace(algorithm, constant_length=length))
 
 
 def _expected(recipe: str, config: Config) -> dict[str, Any]:

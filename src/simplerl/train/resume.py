@@ -66,12 +66,13 @@ def describe(run: RunDirectory, session: Session, start: int, say: Callable[[str
         for what, old, new in (
             ("data or the template", before["data"], now["data"]),
             ("model", before["base_model"]["sha256"], now["base_model"]["sha256"]),
+            ("reference", before["reference"], now["reference"]),
         ):
             if old != new:
                 raise RunError(
                     f"cannot resume {run.path}: the {what} has changed since it began (see environment.json)"
                 )
-        silent = ("git_commit", "data", "data_origin", "base_model")
+        silent = ("git_commit", "data", "data_origin", "base_model", "reference")
         differing = [key for key in now if key in before and before[key] != now[key] and key not in silent]
         if differing:
             say(
