@@ -327,6 +327,7 @@ def fingerprint(path: Path) -> dict[str, Any]:
         "metrics": untimed(path),
         "weights": (newest / "model.safetensors").read_bytes(),
         "optimizer": (newest / "trainer" / "optimizer.safetensors").read_bytes(),
+        "critic": [file.read_bytes() for file in sorted((newest / "trainer").glob("critic*.safetensors"))],
         "state": json.loads((newest / "trainer" / "state.json").read_text()),
         "checkpoints": sorted(entry.name for entry in (path / "checkpoints").iterdir()),
         "records": {file.name: pyarrow.parquet.read_table(file).to_pylist() for file in records},
@@ -345,6 +346,7 @@ def assert_same_run(path: Path, reference: dict[str, Any]) -> None:
         assert repr(rows) == repr(reference["records"][name]), name
     assert found["weights"] == reference["weights"], "the weights differ"
     assert found["optimizer"] == reference["optimizer"], "the optimizer's moments differ"
+    assert found["critic"] == reference["critic"], "the critic or its moments differ"
 
 
 class Crash(BaseException):

@@ -5,7 +5,7 @@ No field ever means "not filled in yet", and no value is stored under another va
 credit. Shape suffixes: B sequences, T tokens, V vocabulary, P problems, G samples of one problem, H hidden.
 
 Importing this module imports neither NumPy nor torch: the records hold NumPy arrays, and only the types of an update
-(`Batch`, `LossInputs`, `LossOutput`) hold tensors.
+(`Batch`, `CreditInputs`, `LossInputs`, `LossOutput`) hold tensors.
 """
 
 from __future__ import annotations
@@ -136,6 +136,21 @@ class Batch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CreditInputs:
+    """What an algorithm sees of a whole step when it gives credit."""
+
+    batch: Batch
+    mask_BT: torch.Tensor
+    """bool [B, T]: the tokens that take part in the loss."""
+    values_BT: torch.Tensor | None
+    """float32 [B, T]: the critic's estimate before each token; None for algorithms without one."""
+    kl_BT: torch.Tensor | None
+    """float32 [B, T]: KL to the reference at each token; None unless the reward has it."""
+    kl_scale: float
+    """What an adaptive controller has made of the KL coefficient, as a factor; 1 where it is fixed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LossInputs:
     """What an algorithm's loss sees of one micro-batch. Sums over micro-batches are the sums over the whole batch."""
 
@@ -155,6 +170,12 @@ class LossInputs:
     """float32 [B, T]: the loss normaliser, computed once over the whole update; 0 outside `mask_BT`."""
     mean_BT: torch.Tensor
     """float32 [B, T]: weights of a plain mean over all tokens of the update, for metrics."""
+    kl_scale: float = 1.0
+    """What an adaptive controller has made of the KL coefficient, as a factor; 1 where it is fixed."""
+    vocabulary_mean_BT: torch.Tensor | None = None
+    """float32 [B, T]: mean over the vocabulary of log π at each token's place, without gradient; None unless asked."""
+    old_vocabulary_mean_BT: torch.Tensor | None = None
+    """float32 [B, T]: the same under the policy at the start of the step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -227,7 +227,47 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
     "empty stop string": (lambda p: ["--sampling.stop", '[""]'], ["sampling.stop", "empty"]),
     "group of one": (lambda p: ["--sampling.samples-per-prompt", "1"], ["samples_per_prompt = 1", "at least 2"]),
     "uneven updates": (lambda p: ["--learner.prompts-per-update", "3"], ["prompts_per_update = 3", "divide"]),
-    "constant without a length": (lambda p: ["--algorithm.normaliser", "constant"], ["constant_length"]),
+    "negative length": (lambda p: ["--algorithm.constant-length", "-1"], ["constant_length", "negative"]),
+    "setting of another algorithm": (lambda p: ["--algorithm.ratio-cap", "2"], ["ratio_cap", "cispo", "grpo"]),
+    "critic for an algorithm without one": (
+        lambda p: ["--algorithm.critic-lr", "1e-5"],
+        ["critic_lr", "ppo", "not of grpo"],
+    ),
+    "critic that does not learn": (
+        lambda p: ["--algorithm.name", "ppo", "--algorithm.critic-lr", "0"],
+        ["critic_lr", "positive"],
+    ),
+    "KL of PPO in the reward and in the loss": (
+        lambda p: ["--algorithm.name", "ppo", "--algorithm.kl-coef", "0.1"],
+        ["kl_coef = 0.1", "count twice"],
+    ),
+    "KL in the reward of an algorithm without tokens' rewards": (
+        lambda p: ["--algorithm.kl-reward-coef", "0.1"],
+        ["kl_reward_coef", "reinforce_pp", "not of grpo"],
+    ),
+    "KL in the reward and in the loss": (
+        lambda p: ["--algorithm.name", "reinforce_pp", "--algorithm.kl-coef", "0.1"],
+        ["kl_coef = 0.1", "kl_reward_coef = 0.01", "count twice"],
+    ),
+    "target for no KL": (lambda p: ["--algorithm.kl-target", "0.1"], ["kl_target = 0.1", "kl_coef"]),
+    "reference for no KL": (lambda p: ["--reference", "cub-llama"], ["reference = 'cub-llama'", "kl_coef"]),
+    "reference with another vocabulary": (
+        lambda p: ["--reference", str(p.model()), "--algorithm.kl-coef", "0.1"],
+        ["another vocabulary", "64", "367", "--reference"],
+    ),
+    "reference that does not exist": (
+        lambda p: ["--reference", str(p / "nowhere"), "--algorithm.kl-coef", "0.1"],
+        ["nowhere", "does not exist"],
+    ),
+    "bounds of a correction upside down": (
+        lambda p: ["--algorithm.correction", "token-mask", "--algorithm.correction-low", "3"],
+        ["correction_low", "3"],
+    ),
+    "unknown correction": (lambda p: ["--algorithm.correction", "clip"], ["algorithm.correction", "truncated"]),
+    "discount above one": (
+        lambda p: ["--algorithm.name", "reinforce_pp", "--algorithm.gamma", "1.5"],
+        ["algorithm.gamma", "[0, 1]"],
+    ),
     "unknown normaliser": (lambda p: ["--algorithm.normaliser", "tokens"], ["normaliser", "token, sequence"]),
     "unknown schedule": (lambda p: ["--optimizer.schedule", "step"], ["optimizer.schedule", "cosine"]),
     "momentum of one": (lambda p: ["--optimizer.beta1", "1"], ["optimizer.beta1", "1"]),

@@ -73,6 +73,20 @@ def test_every_algorithm_and_its_keys_are_explained() -> None:
             assert row, f"{name}.{field.name}"
 
 
+def test_every_algorithm_has_its_section_and_recipe() -> None:
+    """Paper, code, and a recipe on the cub that chooses it."""
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text_of("docs/algorithms.md"), re.MULTILINE | re.DOTALL))
+    recipes = {name: resolve(name, {}) for name in recipe_names() if name.split("-")[0] == "cub"}
+    for name, cls in ALGORITHMS.items():
+        assert name in sections, f"docs/algorithms.md has no section on {name}"
+        assert "arxiv.org" in sections[name], name
+        assert f"`algorithms/{Path(inspect.getfile(cls)).name}`" in sections[name], name
+        recipe = "cub" if name == "grpo" else f"cub-{name.replace('_', '-')}"
+        assert type(recipes[recipe].algorithm) is cls, recipe
+        assert recipes[recipe].model == "cub-qwen"
+    assert set(re.findall(r"^## ([a-z]\w+)\n", text_of("docs/algorithms.md"), re.MULTILINE)) == set(ALGORITHMS)
+
+
 def test_every_metric_command_and_column_is_explained() -> None:
     metrics, cli, run_format = (text_of(f"docs/{name}.md") for name in ("metrics", "cli", "run-format"))
     for name in METRICS:
@@ -165,7 +179,7 @@ def test_settings_in_the_texts_are_settings(tmp_path: Path) -> None:
         assert isinstance(resolve(str(recipe), {}), Config)
 
 
-@pytest.mark.parametrize("name", ["train", "cub", "recipes"])
+@pytest.mark.parametrize("name", ["train", "cub", "data", "recipes"])
 def test_examples_in_the_help_can_be_parsed(name: str) -> None:
     import importlib
 
@@ -176,7 +190,8 @@ def test_examples_in_the_help_can_be_parsed(name: str) -> None:
     for line in lines:
         words = shlex.split(re.split(r"\s{3,}", line)[0])
         assert words[1] == name, line
-        own, overrides = split_overrides(parser, words[2:])
+        takes = parser.get_default("takes_overrides")
+        own, overrides = split_overrides(parser, words[2:]) if takes else (words[2:], [])
         args = parser.parse_args(own)
         if parser.get_default("takes_overrides"):
             resolve_words(args, overrides)

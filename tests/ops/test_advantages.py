@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simplerl.ops.advantages import group_moments, group_relative
+from simplerl.ops.advantages import group_moments, group_relative, leave_one_out, soft_maximum
 
 
 def advantages(rewards: list[float], groups: list[int] | None = None, included: list[bool] | None = None, **options):
@@ -104,8 +104,54 @@ def test_reinforce_leave_one_out_is_a_multiple(rewards: list[float]) -> None:
     assert [size / (size - 1) * a for a in centred] == pytest.approx(leave_one_out, abs=1e-5)
 
 
+@given(st.lists(st.floats(-2, 2), min_size=2, max_size=9))
+def test_leave_one_out_is_the_centred_reward_times_n_over_n_minus_one(rewards: list[float]) -> None:
+    n = len(rewards)
+    tensor = torch.tensor(rewards)
+    found = leave_one_out(tensor, torch.zeros(n, dtype=torch.long), torch.ones(n, dtype=torch.bool)).tolist()
+    others = [r - (sum(rewards) - r) / (n - 1) for r in rewards]
+    assert found == pytest.approx(others, abs=1e-5)
+    assert found == pytest.approx([n / (n - 1) * a for a in advantages(rewards, scale="none")], abs=1e-5)
+
+
+def test_leave_one_out_leaves_out_the_undecided() -> None:
+    rewards = torch.tensor([1.0, 0.0, float("nan"), 1.0, float("nan")])
+    found = leave_one_out(rewards, torch.tensor([0, 0, 0, 1, 1]), torch.tensor([True, True, False, True, False]))
+    assert found.tolist() == [1.0, -1.0, 0.0, 0.0, 0.0]
+
+
+def test_batch_scale_with_two_groups() -> None:
+    """Lite PPO's example: {7×1, 1×0} and {4×1, 4×0}. By group the lopsided one counts double, by batch it does not."""
+    rewards = torch.tensor([1.0] * 7 + [0.0] + [1.0] * 4 + [0.0] * 4)
+    group, included = torch.arange(16) // 8, torch.ones(16, dtype=torch.bool)
+    found = group_relative(rewards, group, included, scale="batch", epsilon=1e-8).abs()
+    assert found[:8].max().item() == pytest.approx(2.0637, abs=1e-3)
+    assert found[8:].max().item() == pytest.approx(1.1793, abs=1e-3)
+    biased = group_relative(rewards, group, included, epsilon=0.0).abs() * (8 / 7) ** 0.5
+    assert biased[:8].max().item() == pytest.approx(2.6458, abs=1e-3)
+    assert biased[8:].max().item() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_soft_maximum_literal_and_limits() -> None:
+    rewards, group = torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.zeros(4, dtype=torch.long)
+    included = torch.ones(4, dtype=torch.bool)
+
+    def baseline(tau: float) -> float:
+        return soft_maximum(rewards, group, included, tau=tau)[0].item()
+
+    assert baseline(1.0) == pytest.approx(0.3573740)  # log((e + 3) / 4)
+    assert baseline(1e5) == pytest.approx(0.25, abs=1e-4)
+    assert baseline(1e-3) == pytest.approx(1.0, abs=2e-3)
+
+
+def test_soft_maximum_of_equal_rewards_is_that_reward_exactly() -> None:
+    rewards = torch.tensor([0.3, 0.3, 0.3, float("nan")])
+    found = soft_maximum(rewards, torch.zeros(4, dtype=torch.long), torch.tensor([True] * 3 + [False]), tau=0.7)
+    assert torch.equal(found, torch.full((4,), 0.3))
+
+
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="scale"):
-        advantages([1.0, 0.0], scale="batch")
+        advantages([1.0, 0.0], scale="std")
     with pytest.raises(ValueError, match="shapes"):
         group_relative(torch.zeros(2), torch.zeros(3), torch.ones(2, dtype=torch.bool))

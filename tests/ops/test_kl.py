@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from simplerl.ops.kl import KL_ESTIMATORS, kl
+from simplerl.ops.kl import KL_ESTIMATORS, adapted, kl
 
 HALF = math.log(2)  # π = 1/2, π_ref = 1/4: d = log π_ref − log π = −log 2.
 
@@ -71,3 +71,16 @@ def test_k3_far_away_has_a_finite_value_and_no_gradient(d: float) -> None:
 def test_unknown_estimator_is_refused() -> None:
     with pytest.raises(ValueError, match="k4"):
         kl(torch.zeros(1, 1), torch.zeros(1, 1), estimator="k4")
+
+
+@pytest.mark.parametrize(
+    ("kl", "wanted"),
+    [
+        (0.05, 0.1),  # on target
+        (0.055, 0.1 * (1 + 0.1 * 0.5)),  # a tenth over it
+        (9.0, 0.1 * (1 + 0.2 * 0.5)),  # never more than a fifth
+        (0.0, 0.1 * (1 - 0.2 * 0.5)),
+    ],
+)
+def test_adaptive_coefficient(kl: float, wanted: float) -> None:
+    assert adapted(0.1, kl, target=0.05, horizon=1000, count=500) == pytest.approx(wanted)

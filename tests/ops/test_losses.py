@@ -5,7 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simplerl.ops.losses import clipped_policy_loss, clipped_share
+from simplerl.ops.losses import (
+    clipped_policy_loss,
+    clipped_share,
+    clipped_value_loss,
+    sequence_ratio,
+    trust_mask,
+    weighted_reinforce,
+)
 
 CLIP = {"clip_low": 0.2, "clip_high": 0.2}
 
@@ -77,3 +84,90 @@ def test_ratio_one_gives_the_gradient_of_reinforce() -> None:
         total = clipped_policy_loss(ratio_BT, advantages_BT, **clip).sum()
         (surrogate,) = torch.autograd.grad(total, logits_BTV, retain_graph=True)
         torch.testing.assert_close(surrogate, reinforce)
+
+
+# -- GSPO, CISPO, REC, the critic ------------------------------------------------------------------------------------
+
+
+def test_sequence_ratio_is_the_geometric_mean() -> None:
+    log_ratio = torch.tensor([[0.1, 0.5, 9.0], [-0.2, 0.0, 0.8]])
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    found = sequence_ratio(log_ratio, mask)
+    torch.testing.assert_close(found, torch.tensor([[1.3498588, 1.3498588, 1.0], [1.2214028] * 3]))
+
+
+def test_sequence_ratio_gives_every_token_its_share_of_the_gradient() -> None:
+    """d s / d log π_t = s / length: with a sequence mean, the gradient of −A·s is spread evenly."""
+    log_ratio = torch.tensor([[0.1, 0.5]], requires_grad=True)
+    sequence_ratio(log_ratio, torch.ones(1, 2, dtype=torch.bool))[0, 0].backward()
+    torch.testing.assert_close(log_ratio.grad, torch.full((1, 2), 1.3498588 / 2))
+
+
+def test_weighted_reinforce_has_no_gradient_through_its_weight() -> None:
+    logprobs = torch.tensor([[-1.0, -2.0]], requires_grad=True)
+    loss = weighted_reinforce(logprobs, torch.tensor([[2.0, -1.0]]), (logprobs + 3).exp().clamp(max=5.0))
+    torch.testing.assert_close(loss, torch.tensor([[10.0, -5.4365637]]))
+    loss.sum().backward()
+    torch.testing.assert_close(logprobs.grad, torch.tensor([[-10.0, 2.7182818]]))
+
+
+BOUNDS = {"low": 0.2, "high": 0.2, "ring_low": 0.6, "ring_high": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("mode", "advantage", "kept"),
+    [
+        ("none", 1.0, [1, 1, 1, 1, 1]),
+        ("two-side", 1.0, [0, 0, 1, 0, 0]),
+        ("two-side", -1.0, [0, 0, 1, 0, 0]),
+        ("one-side", 1.0, [1, 1, 1, 0, 0]),
+        ("one-side", -1.0, [0, 0, 1, 1, 1]),
+        ("ring", 1.0, [1, 0, 1, 0, 0]),
+        ("ring", -1.0, [0, 0, 1, 0, 1]),
+    ],
+)
+def test_trust_masks_by_hand(mode: str, advantage: float, kept: list[int]) -> None:
+    ratio = torch.tensor([0.3, 0.5, 1.1, 1.5, 3.5])
+    assert trust_mask(ratio, torch.full((5,), advantage), mode=mode, **BOUNDS).tolist() == kept
+
+
+@pytest.mark.parametrize("mode", ["none", "two-side", "one-side", "ring"])
+def test_at_ratio_one_all_masks_agree(mode: str) -> None:
+    assert trust_mask(torch.ones(3), torch.tensor([1.0, 0.0, -1.0]), mode=mode, **BOUNDS).tolist() == [1, 1, 1]
+
+
+@given(st.floats(0.05, 5), st.floats(-3, 3))
+def test_one_side_with_ratio_has_the_gradient_of_the_clip(ratio: float, advantage: float) -> None:
+    """Away from the kinks: −A·sg(ρ·M)·∇log π is the gradient of PPO's clipped surrogate."""
+    if min(abs(ratio - 0.8), abs(ratio - 1.2)) < 1e-4 or abs(advantage) < 1e-3:
+        return
+    old = torch.tensor(-1.0)
+    logprob = (old + torch.tensor(ratio).log()).requires_grad_()
+    rho = (logprob - old).exp()
+    clipped = clipped_policy_loss(rho, torch.tensor(advantage), clip_low=0.2, clip_high=0.2)
+    (wanted,) = torch.autograd.grad(clipped, logprob, retain_graph=True)
+    mask = trust_mask(rho, torch.tensor(advantage), mode="one-side", **BOUNDS)
+    (found,) = torch.autograd.grad(weighted_reinforce(logprob, torch.tensor(advantage), mask * rho), logprob)
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("value", "target", "wanted"),
+    [
+        (1.0, 1.0, 0.32),  # clipped to 0.2: ½ · 0.8²
+        (0.1, 1.0, 0.405),  # within the clip
+        (0.5, 0.0, 0.125),  # the clipped one is nearer, so the plain one counts
+        (-1.0, 1.0, 2.0),
+    ],
+)
+def test_value_loss_literals(value: float, target: float, wanted: float) -> None:
+    found = clipped_value_loss(torch.tensor(value), torch.tensor(0.0), torch.tensor(target), clip=0.2)
+    assert found.item() == pytest.approx(wanted)
+
+
+@given(st.floats(-2, 2), st.floats(-2, 2), st.floats(-2, 2))
+def test_value_loss_is_never_below_the_plain_one(value: float, old: float, target: float) -> None:
+    value_, old_, target_ = map(torch.tensor, (value, old, target))
+    plain = clipped_value_loss(value_, old_, target_, clip=0.0).item()
+    assert plain == pytest.approx(0.5 * (value - target) ** 2, abs=1e-5)
+    assert clipped_value_loss(value_, old_, target_, clip=0.2).item() >= plain

@@ -25,6 +25,7 @@ from support import (
     run_small,
 )
 
+from simplerl.algorithms import ALGORITHMS
 from simplerl.errors import RunError
 from simplerl.models import cub
 
@@ -37,6 +38,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "optimizer": {"schedule": "cosine", "warmup_steps": 2},
     },
     "shuffled-rewards": {"shuffle_rewards": True, "sampling": {"temperature": 1.2, "top_p": 0.9}},
+}
+
+
+#: Every registered algorithm as it comes, on a temperature and in mini-batches.
+BY_ALGORITHM = {
+    name: {"algorithm": {"name": name}, "learner": {"prompts_per_update": 1}, "sampling": {"temperature": 1.2}}
+    for name in ALGORITHMS
+} | {
+    "adaptive-kl": {
+        "algorithm": {"name": "reinforce_pp", "kl_reward_coef": 0.2, "kl_target": 1e-4, "kl_horizon": 20},
+        "learner": {"prompts_per_update": 1},
+    }
 }
 
 
@@ -101,6 +114,22 @@ def test_crash_before_every_single_write(references, tmp_path: Path) -> None:
         go_on(path, {})
         assert_same_run(path, references["plain"])
         shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("name", BY_ALGORITHM)
+def test_every_algorithm_resumes_exactly(name: str, tmp_path: Path) -> None:
+    """Whatever an algorithm carries from step to step is in the checkpoint: killed in step 3, it ends the same."""
+    over = BY_ALGORITHM[name]
+    writes = writes_of(tmp_path / "whole", over)
+    wanted = fingerprint(tmp_path / "whole")
+    assert sum(line.get("optimizer/updates", 0) for line in wanted["metrics"]) >= 2
+    point = [i for i, text in enumerate(writes) if text.endswith("/metrics.jsonl")][-1]
+    with pytest.raises(Crash), crash_before_write(tmp_path / "crashed", point):
+        run_small(tmp_path / "crashed", over)
+    go_on(tmp_path / "crashed", over)
+    assert_same_run(tmp_path / "crashed", wanted)
+    if "adaptive" in name:
+        assert wanted["state"]["kl_scale"] != 1.0
 
 
 def test_crash_before_anything_is_written_leaves_the_name_free(references, tmp_path: Path) -> None:

@@ -1,48 +1,41 @@
 """Algorithms: frozen dataclasses whose fields are their hyper-parameters, composed from `simplerl.ops`.
 
-Adding one is one file and one line here. What an algorithm is to the learner stands in `Algorithm`.
+Adding one is one file and one line here. What an algorithm is to the learner stands in `base.Algorithm`.
+docs/algorithms.md has a section on each: paper, equation, code.
 """
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
-
+from simplerl.algorithms.asymre import AsymRE
+from simplerl.algorithms.base import Algorithm
+from simplerl.algorithms.cispo import CISPO
+from simplerl.algorithms.dapo import DAPO
+from simplerl.algorithms.dr_grpo import DrGRPO
 from simplerl.algorithms.grpo import GRPO
-from simplerl.types import Batch, LossInputs, LossOutput
+from simplerl.algorithms.gspo import GSPO
+from simplerl.algorithms.lite_ppo import LitePPO
+from simplerl.algorithms.opmd import OPMD
+from simplerl.algorithms.ppo import PPO
+from simplerl.algorithms.rec import REC
+from simplerl.algorithms.reinforce_pp import ReinforcePP
+from simplerl.algorithms.reinforce_pp_baseline import ReinforcePPBaseline
+from simplerl.algorithms.rloo import RLOO
+from simplerl.algorithms.rover import ROVER
 
-if TYPE_CHECKING:
-    import torch
+__all__ = ["ALGORITHMS", "GRPO", "Algorithm"]
 
-
-class Algorithm(Protocol):
-    """What the learner asks of an algorithm."""
-
-    needs_critic: ClassVar[bool]
-    needs_group: ClassVar[bool]
-    """Whether the baseline comes from the other samples of the problem, so that one sample is a contradiction."""
-
-    @property
-    def needs_reference(self) -> bool:
-        """Whether the loss reads `ref_logprobs_BT`."""
-
-    @property
-    def needs_entropy_gradient(self) -> bool:
-        """Whether the loss differentiates `entropy_BT`."""
-
-    def advantages(self, batch: Batch, values_BT: "torch.Tensor | None") -> "torch.Tensor":
-        """Return advantages_BT over the whole step, 0 outside the mask."""
-
-    def mask(self, batch: Batch) -> "torch.Tensor":
-        """Return mask_BT: the tokens that take part in the loss."""
-
-    def weights(self, mask_BT: "torch.Tensor", group_B: "torch.Tensor") -> "torch.Tensor":
-        """Return weights_BT of one update."""
-
-    def carries_gradient(self, advantages_BT: "torch.Tensor") -> "torch.Tensor":
-        """Return bool [B]: whether a response can contribute to the gradient; others need not be computed."""
-
-    def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the micro-batch's share of the loss."""
-
-
-ALGORITHMS: dict[str, type] = {
+#: Name → class.
+ALGORITHMS: dict[str, type[Algorithm]] = {
     "grpo": GRPO,
+    "dr_grpo": DrGRPO,
+    "rloo": RLOO,
+    "reinforce_pp": ReinforcePP,
+    "reinforce_pp_baseline": ReinforcePPBaseline,
+    "dapo": DAPO,
+    "lite_ppo": LitePPO,
+    "gspo": GSPO,
+    "cispo": CISPO,
+    "rec": REC,
+    "asymre": AsymRE,
+    "opmd": OPMD,
+    "rover": ROVER,
+    "ppo": PPO,
 }

@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "experiment": "re-examine a finding of SimpleRL-Zoo on the cubs: settings × seeds, a table, a plot",
     "race": "race algorithms at equal tokens: a table and a plot with intervals over seeds",
     "cub": "build, list and inspect the embedded tiny base models",
+    "data": "make training data: tiers, filters, gold checks, decontamination, difficulty",
     "recipes": "list the shipped recipes, or print one fully resolved",
     "verify": "judge one answer (or a file of answers) against the gold, and say why",
     "audit": "check a data set's golds and a verifier's behaviour before training on them",

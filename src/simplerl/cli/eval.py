@@ -176,7 +176,7 @@ def _score(args: argparse.Namespace, bar) -> list[Path]:
     directory = score(
         given,
         loaded,
-        name=names[0],
+        name=loaded.benchmark.name,
         label=args.responses.stem,
         source=args.responses,
         policy=args.policy or loaded.benchmark.policy,

@@ -74,8 +74,10 @@ def _more(fields: Mapping[str, Any]) -> dict[str, Any]:
         more["origin"] = origin[1]
     if messages := read.messages(fields):
         more["messages"] = tuple(messages)
-    if isinstance(fields.get("pass_rate"), int | float) and not isinstance(fields["pass_rate"], bool):
-        more["pass_rate"] = float(fields["pass_rate"])
+    for name, kind in (("pass_rate", float), ("pass_rate_samples", int)):
+        value = fields.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
+            more[name] = kind(value)
     return more
 
 

@@ -103,7 +103,8 @@ def open_hub(
         import datasets
     except ImportError as error:
         raise DataError(
-            f"data set {name!r} is neither a file nor built in; to read it from the hub: pip install 'simplerl[hub]'"
+            f"data set {name!r} is on the hub, and reading from there needs: pip install 'simplerl[hub]'. Without a "
+            "network, download it elsewhere and give the .parquet or .jsonl file instead"
         ) from error
     try:
         rows = datasets.load_dataset(

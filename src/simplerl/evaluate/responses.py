@@ -175,8 +175,8 @@ def score(
         "responses_sha256": _digest(given),
     }
     directory = ResultDirectory(output / slug(label) / slug(name) / key_of("responses", record))
-    directory.begin(record, overwrite=True)
     try:
+        directory.begin(record, overwrite=True)
         write_rows(directory.path / RESPONSES, _rows(given, policy, tokenizer, on_done))
     finally:
         directory.end()

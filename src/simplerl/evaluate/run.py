@@ -147,9 +147,9 @@ def _evaluate(
     rules, directory = job.rules, job.directory
     prompted = prompt(job.loaded.problems, rules.prompter(), policy)
     parts = list(_parts(prompted, max(1, settings.part // rules.samples)))
-    directory.begin(job.record, overwrite=overwrite)
     began = time.perf_counter()
     try:
+        directory.begin(job.record, overwrite=overwrite)
         missing = [number for number in range(len(parts)) if not directory.has_part(number)]
         done = sum(len(part) for number, part in enumerate(parts) if number not in missing)
         listener.phase(f"{job.target.label} on {rules.benchmark}", len(prompted) * rules.samples, done * rules.samples)

@@ -1,7 +1,7 @@
 """Checkpoints: a loadable Hugging Face directory plus, in `trainer/`, what an exact resume needs. No pickle."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,27 @@ def save(
     tokenizer: PreTrainedTokenizerBase,
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
+    others: Mapping[str, tuple[torch.nn.Module, torch.optim.Optimizer]] | None = None,
 ) -> None:
-    """Write fp32 weights, tokenizer, optimizer moments (safetensors) and the trainer's state (JSON)."""
+    """Write fp32 weights, tokenizer, optimizer moments (safetensors) and the trainer's state (JSON).
+
+    `others` are further modules with their optimizers (a critic), by name.
+    """
     with _disk_errors():
         model.save_pretrained(directory)
         tokenizer.save_pretrained(directory)
     trainer = directory / TRAINER
     trainer.mkdir()
+    scalars = {"optimizer": _save_optimizer(trainer / "optimizer.safetensors", optimizer)}
+    for name, (module, own) in (others or {}).items():
+        with _disk_errors():
+            safetensors.torch.save_model(module, str(trainer / f"{name}.safetensors"))
+        scalars[f"{name}_optimizer"] = _save_optimizer(trainer / f"{name}_optimizer.safetensors", own)
+    (trainer / "state.json").write_text(json.dumps({**state, **scalars}, indent=2) + "\n", encoding="utf-8")
+
+
+def _save_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Write an optimizer's tensors; return its numbers that are none."""
     tensors, scalars = {}, {}
     for index, slots in optimizer.state_dict()["state"].items():
         for name, value in slots.items():
@@ -35,8 +49,8 @@ def save(
             else:
                 scalars[f"{index}.{name}"] = value
     with _disk_errors():
-        safetensors.torch.save_file(tensors, trainer / "optimizer.safetensors")
-    (trainer / "state.json").write_text(json.dumps({**state, "optimizer": scalars}, indent=2) + "\n", encoding="utf-8")
+        safetensors.torch.save_file(tensors, path)
+    return scalars
 
 
 @contextmanager
@@ -55,13 +69,18 @@ def load_state(directory: Path) -> dict[str, Any]:
     return json.loads((directory / TRAINER / "state.json").read_text(encoding="utf-8"))
 
 
-def load_optimizer(directory: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Fill the optimizer's moments from a checkpoint; the parameters must be the same, in the same order."""
-    tensors = safetensors.torch.load_file(directory / TRAINER / "optimizer.safetensors")
+def load_module(directory: Path, name: str, module: torch.nn.Module) -> None:
+    """Fill a further module's weights from a checkpoint."""
+    safetensors.torch.load_model(module, directory / TRAINER / f"{name}.safetensors")
+
+
+def load_optimizer(directory: Path, optimizer: torch.optim.Optimizer, *, name: str = "optimizer") -> None:
+    """Fill an optimizer's moments from a checkpoint; the parameters must be the same, in the same order."""
+    tensors = safetensors.torch.load_file(directory / TRAINER / f"{name}.safetensors")
     slots: dict[int, dict[str, Any]] = {}
-    for key, value in [*tensors.items(), *load_state(directory)["optimizer"].items()]:
-        index, name = key.split(".", 1)
-        slots.setdefault(int(index), {})[name] = value
+    for key, value in [*tensors.items(), *load_state(directory)[name].items()]:
+        index, slot = key.split(".", 1)
+        slots.setdefault(int(index), {})[slot] = value
     table = optimizer.state_dict()
     table["state"] = slots
     optimizer.load_state_dict(table)

@@ -55,13 +55,17 @@ class Head:
 
 
 class _TokenScores(torch.autograd.Function):
-    """(hidden, W, b) → (log-probability, entropy) of each token, chunk by chunk, recomputing logits in backward."""
+    """(hidden, W, b) → (log-probability, entropy, vocabulary mean) of each token, recomputing logits in backward.
+
+    Chunk by chunk. The vocabulary mean, mean_v log π(v), carries no gradient and is zeros unless `want_mean`.
+    """
 
     @staticmethod
-    def forward(ctx, hidden_NH, weight_VH, bias_V, head, targets_N, temperature):
+    def forward(ctx, hidden_NH, weight_VH, bias_V, head, targets_N, temperature, want_mean):
         chunk = max(1, CHUNK_ELEMENTS // weight_VH.shape[0])
         logprobs_N = torch.empty(len(hidden_NH), dtype=torch.float32, device=hidden_NH.device)
         entropy_N, normaliser_N = torch.empty_like(logprobs_N), torch.empty_like(logprobs_N)
+        mean_N = torch.zeros_like(logprobs_N)
         for start in range(0, len(hidden_NH), chunk):
             part = slice(start, start + chunk)
             logits_NV = head.logits(hidden_NH[part])
@@ -69,15 +73,18 @@ class _TokenScores(torch.autograd.Function):
             normaliser_N[part] = logits_NV.logsumexp(-1)
             logprobs_N[part] = logits_NV.gather(-1, targets_N[part, None]).squeeze(-1) - normaliser_N[part]
             logits_NV -= normaliser_N[part, None]
+            if want_mean:
+                mean_N[part] = logits_NV.mean(-1)
             probabilities_NV = logits_NV.exp()
             # A logit of -inf (a forbidden token) has probability 0 and adds nothing: 0 · -inf must not be NaN.
             entropy_N[part] = -(probabilities_NV * logits_NV.clamp_(min=-1e30)).sum(-1)
         ctx.save_for_backward(hidden_NH, weight_VH, targets_N, normaliser_N, entropy_N)
         ctx.head, ctx.temperature, ctx.chunk = head, temperature, chunk
-        return logprobs_N, entropy_N
+        ctx.mark_non_differentiable(mean_N)
+        return logprobs_N, entropy_N, mean_N
 
     @staticmethod
-    def backward(ctx, grad_logprobs_N, grad_entropy_N):
+    def backward(ctx, grad_logprobs_N, grad_entropy_N, _):
         hidden_NH, weight_VH, targets_N, normaliser_N, entropy_N = ctx.saved_tensors
         head, temperature = ctx.head, ctx.temperature
         grad_hidden_NH = torch.empty_like(hidden_NH)
@@ -112,6 +119,7 @@ class _TokenScores(torch.autograd.Function):
             grad_hidden_NH,
             None if grad_weight_VH is None else grad_weight_VH.to(weight_VH.dtype),
             None if grad_bias_V is None else grad_bias_V.to(head.bias.dtype),
+            None,
             None,
             None,
             None,
@@ -150,37 +158,48 @@ class Scorer:
     def __call__(
         self, tokens_BT: torch.Tensor, mask_BT: torch.Tensor, lengths_B: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return fp32 (logprobs_BT, entropy_BT) where the mask is True, 0 elsewhere.
+        """Return fp32 (logprobs_BT, entropy_BT) where the mask is True, 0 elsewhere."""
+        logprobs_BT, entropy_BT, _ = self.score(tokens_BT, mask_BT, lengths_B)
+        return logprobs_BT, entropy_BT
 
-        Rows are padded on the right: with causal attention the padding cannot touch what stands before it, so no
-        attention mask is needed. With flash attention the rows are packed into one sequence, without padding.
-        `mask_BT[:, 0]` must be False: nothing predicts the first token.
+    def score(
+        self, tokens_BT: torch.Tensor, mask_BT: torch.Tensor, lengths_B: torch.Tensor, *, vocabulary_mean: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Return fp32 (logprobs_BT, entropy_BT, vocabulary_mean_BT or None) where the mask is True, 0 elsewhere.
+
+        The vocabulary mean is mean_v log π(v) at the token's place, without gradient; only computed where asked for.
         """
-        rows_N, columns_N = mask_BT.nonzero(as_tuple=True)
+        place = mask_BT.nonzero(as_tuple=True)
         with autocast(tokens_BT.device, self.precision):
-            if self.packs:
-                hidden_NH = self._packed(tokens_BT, lengths_B, rows_N, columns_N)
-            else:
-                hidden_BTH = self.backbone(input_ids=tokens_BT, use_cache=False).last_hidden_state
-                hidden_NH = hidden_BTH[rows_N, columns_N - 1]
+            hidden_NH = predicting_hidden(self.backbone, tokens_BT, mask_BT, lengths_B, packs=self.packs)
         if self.precision == "bf16" and hidden_NH.is_cuda:  # Products of bf16 that add up in fp32.
             hidden_NH = hidden_NH.bfloat16()
-        logprobs_N, entropy_N = _TokenScores.apply(
-            hidden_NH, self.head.weight, self.head.bias, self.head, tokens_BT[rows_N, columns_N], self.temperature
+        logprobs_N, entropy_N, mean_N = _TokenScores.apply(
+            hidden_NH, self.head.weight, self.head.bias, self.head, tokens_BT[place], self.temperature, vocabulary_mean
         )
-        place = (rows_N, columns_N)
         zeros_BT = torch.zeros(tokens_BT.shape, dtype=torch.float32, device=tokens_BT.device)
-        return zeros_BT.index_put(place, logprobs_N), zeros_BT.index_put(place, entropy_N)
+        mean_BT = zeros_BT.index_put(place, mean_N) if vocabulary_mean else None
+        return zeros_BT.index_put(place, logprobs_N), zeros_BT.index_put(place, entropy_N), mean_BT
 
-    def _packed(
-        self, tokens_BT: torch.Tensor, lengths_B: torch.Tensor, rows_N: torch.Tensor, columns_N: torch.Tensor
-    ) -> torch.Tensor:
-        """Run all rows as one sequence whose positions start again at each row; return the predicting hidden_NH."""
-        lengths_B = lengths_B.to(tokens_BT.device)
-        columns_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device).expand_as(tokens_BT)
-        real_BT = columns_BT < lengths_B[:, None]
-        hidden_1TH = self.backbone(
-            input_ids=tokens_BT[real_BT][None], position_ids=columns_BT[real_BT][None], use_cache=False
-        ).last_hidden_state
-        starts_B = lengths_B.cumsum(0) - lengths_B
-        return hidden_1TH[0, starts_B[rows_N] + columns_N - 1]
+
+def predicting_hidden(
+    backbone: torch.nn.Module, tokens_BT: torch.Tensor, mask_BT: torch.Tensor, lengths_B: torch.Tensor, *, packs: bool
+) -> torch.Tensor:
+    """Return hidden_NH, the state before each masked token, in the order of `mask_BT.nonzero()`.
+
+    Rows are padded on the right: with causal attention the padding cannot touch what stands before it, so no attention
+    mask is needed. With flash attention (`packs`) the rows are packed into one sequence without padding, in which
+    positions start again at each row. `mask_BT[:, 0]` must be False: nothing predicts the first token.
+    """
+    rows_N, columns_N = mask_BT.nonzero(as_tuple=True)
+    if not packs:
+        hidden_BTH = backbone(input_ids=tokens_BT, use_cache=False).last_hidden_state
+        return hidden_BTH[rows_N, columns_N - 1]
+    lengths_B = lengths_B.to(tokens_BT.device)
+    columns_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device).expand_as(tokens_BT)
+    real_BT = columns_BT < lengths_B[:, None]
+    hidden_1TH = backbone(
+        input_ids=tokens_BT[real_BT][None], position_ids=columns_BT[real_BT][None], use_cache=False
+    ).last_hidden_state
+    starts_B = lengths_B.cumsum(0) - lengths_B
+    return hidden_1TH[0, starts_B[rows_N] + columns_N - 1]

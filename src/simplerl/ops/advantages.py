@@ -2,6 +2,8 @@
 
 import torch
 
+SCALES = ("group", "batch", "none")
+
 
 def group_moments(
     rewards_B: torch.Tensor, group_B: torch.Tensor, included_B: torch.Tensor
@@ -37,19 +39,54 @@ def group_relative(
     scale: str = "group",
     epsilon: float = 1e-6,
 ) -> torch.Tensor:
-    """Return advantages_B = (r − mean of its group) / (std of its group + ε); 0 where not included.
+    """Return advantages_B = (r − mean of its group) / scale; 0 where not included.
 
     A group of which undecided verdicts leave a single member has nothing to compare it with: its advantage is 0.
 
-    `scale`: `group` divides by the group's unbiased std (GRPO, arXiv 2402.03300, eq. in §4.1.2; ε as in
-    SimpleRL-Zoo), `none` does not divide (Dr. GRPO, arXiv 2503.20783).
+    `scale`: `group` divides by the group's unbiased std + ε (GRPO, arXiv 2402.03300, §4.1.2; ε as in SimpleRL-Zoo),
+    `batch` by the (biased) std of all centred rewards + ε, whose own mean is 0 (Lite PPO, arXiv 2508.08221), `none`
+    does not divide (Dr. GRPO, arXiv 2503.20783).
     """
+    if scale not in SCALES:
+        raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
     count_B, mean_B, std_B = group_moments(rewards_B, group_B, included_B)
     size_B, _, _ = group_moments(rewards_B, group_B, torch.ones_like(included_B))
-    left_alone_B = (count_B == 1) & (size_B > 1)
-    advantages_B = rewards_B - mean_B
+    kept_B = included_B & ~((count_B == 1) & (size_B > 1))
+    advantages_B = torch.where(kept_B, rewards_B - mean_B, 0.0)
     if scale == "group":
-        advantages_B = advantages_B / (std_B + epsilon)
-    elif scale != "none":
-        raise ValueError(f"scale must be 'group' or 'none', got {scale!r}")
-    return torch.where(included_B & ~left_alone_B, advantages_B, 0.0)
+        advantages_B = torch.where(kept_B, advantages_B / (std_B + epsilon), 0.0)
+    elif scale == "batch":
+        squares = advantages_B.double().square().sum() / kept_B.sum().clamp(min=1)
+        advantages_B = advantages_B / (squares.sqrt() + epsilon).to(advantages_B)
+    return advantages_B
+
+
+def leave_one_out(rewards_B: torch.Tensor, group_B: torch.Tensor, included_B: torch.Tensor) -> torch.Tensor:
+    """Return advantages_B = r − mean of the *other* included members of its group (RLOO, arXiv 2402.14740).
+
+    The same as n / (n − 1) · (r − mean of the group); 0 where not included or without another member.
+    """
+    count_B, _, _ = group_moments(rewards_B, group_B, included_B)
+    centred_B = group_relative(rewards_B, group_B, included_B, scale="none")
+    return torch.where(count_B > 1, centred_B * count_B / (count_B - 1).clamp(min=1), 0.0)
+
+
+def soft_maximum(
+    rewards_B: torch.Tensor, group_B: torch.Tensor, included_B: torch.Tensor, *, tau: float
+) -> torch.Tensor:
+    """Return baseline_B = τ · log mean exp(r/τ) over the included members of each group (OPMD).
+
+    Between the mean (τ → ∞) and the largest reward (τ → 0). Exact for a group of equal rewards.
+    """
+    if tau <= 0:
+        raise ValueError(f"tau must be positive, got {tau}")
+    groups, index_B = torch.unique(group_B, return_inverse=True)
+    rewards64_B = torch.where(included_B, rewards_B.double(), -torch.inf)
+    top_P = torch.full((len(groups),), -torch.inf, dtype=torch.float64, device=rewards_B.device)
+    top_P = top_P.scatter_reduce(0, index_B, rewards64_B, "amax")
+    top_P = torch.where(top_P.isinf(), 0.0, top_P)
+    shares_B = torch.where(included_B, ((rewards64_B - top_P[index_B]) / tau).exp(), 0.0)
+    count_P = torch.zeros_like(top_P).index_add_(0, index_B, included_B.double()).clamp(min=1)
+    mean_P = torch.zeros_like(top_P).index_add_(0, index_B, shares_B) / count_P
+    soft_P = top_P + tau * mean_P.clamp(min=1e-300).log()
+    return soft_P[index_B].to(rewards_B)

@@ -20,3 +20,12 @@ KL_ESTIMATORS = {
     # The clamp has long cut in at d = 20; beyond d = 88 an infinite exponential would make its gradient NaN.
     "k3": lambda d: (torch.expm1(d.clamp(max=20)) - d).clamp(-10, 10),
 }
+
+
+def adapted(coefficient: float, kl: float, *, target: float, horizon: int, count: int) -> float:
+    """Return the KL coefficient for the next step: β · (1 + clip(KL/target − 1, ±0.2) · n/horizon).
+
+    The proportional controller of Ziegler et al. (arXiv 1909.08593, §2.2); `count` n is the responses of the step.
+    """
+    error = min(max(kl / target - 1, -0.2), 0.2)
+    return coefficient * (1 + error * count / horizon)

@@ -50,13 +50,15 @@ def write_trajectories(
 ) -> None:
     """Write a step's groups atomically. `advantages` has one array [T] per trajectory, in order; None writes nulls.
 
+    Trajectories beyond the advantages were sampled and dropped, not trained on: theirs are null too.
+
     A reward of NaN (undecided verdict) is written as null.
     """
     trajectories = [t for group in groups for t in group.trajectories]
     write_rows(
         path,
         [
-            _row(step, trajectory, None if advantages is None else advantages[index])
+            _row(step, trajectory, advantages[index] if advantages is not None and index < len(advantages) else None)
             for index, trajectory in enumerate(trajectories)
         ],
     )

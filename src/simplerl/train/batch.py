@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -38,10 +39,12 @@ def build_batch(groups: Sequence[TrajectoryGroup]) -> Batch:
     )
 
 
-def shuffle_rewards(groups: Sequence[TrajectoryGroup], *, seed: int, step: int) -> list[TrajectoryGroup]:
-    """Return the groups with rewards permuted among the step's decided responses: the control with nothing to learn."""
+def shuffle_rewards(
+    groups: Sequence[TrajectoryGroup], *, seed: int, step: int, round: int = 0
+) -> list[TrajectoryGroup]:
+    """Return the groups with rewards permuted among their decided responses: the control with nothing to learn."""
     rewards = np.array([t.reward for group in groups for t in group.trajectories if t.verdict.decided])
-    shuffled = iter(generator(seed, "shuffle-rewards", step).permutation(rewards).tolist())
+    shuffled = iter(generator(seed, "shuffle-rewards", step, *([round] if round else [])).permutation(rewards).tolist())
     return [
         dataclasses.replace(
             group,
@@ -65,3 +68,22 @@ def microbatches(rows: torch.Tensor, lengths_B: torch.Tensor, *, tokens: int) ->
         size = max(1, tokens // longest)
         yield order[start : start + size]
         start += size
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Piece:
+    """A micro-batch: which rows of the batch, and how wide."""
+
+    rows: torch.Tensor
+    width: int
+    device: torch.device
+
+    def cut(self, values_BT: torch.Tensor) -> torch.Tensor:
+        """Return these rows of a tensor, on the device."""
+        return values_BT[self.rows, : self.width].to(self.device)
+
+
+def pieces(batch: Batch, rows: torch.Tensor, *, tokens: int, device: torch.device) -> Iterator[Piece]:
+    """Cut rows of a batch into micro-batches of at most `tokens`."""
+    for piece in microbatches(rows, batch.lengths_B, tokens=tokens):
+        yield Piece(rows=piece, width=int(batch.lengths_B[piece].max()), device=device)

@@ -225,6 +225,8 @@ class Config:
 
     model: str = "cub-qwen"
     """A cub, a Hugging Face model directory, a hub name, or a run directory (its newest checkpoint)."""
+    reference: str = ""
+    """Model that a KL term compares with, of the same vocabulary; empty: `model` as it is at the start."""
     data: str = "arithmetic"
     """A built-in data set, a .jsonl, .json or .parquet file, or a hub data set (owner/name). After an `@`: the hub's
     revision, or a directory with a built-in data set's files."""
@@ -266,8 +268,13 @@ class Config:
                 f"token_budget = {self.token_budget} ends the run at a step that is not known beforehand, and "
                 f"optimizer.schedule = {self.optimizer.schedule!r} needs to know it; use the constant schedule"
             )
+        if self.reference and not self.algorithm.needs_reference:
+            raise ConfigError(
+                f"reference = {self.reference!r}, but there is no KL to compare with it: give algorithm.kl_coef, or "
+                "leave the reference out"
+            )
         group, per_update = self.sampling.samples_per_prompt, self.learner.prompts_per_update
-        if group < 2 and getattr(self.algorithm, "needs_group", False):
+        if group < 2 and self.algorithm.needs_group:
             raise ConfigError(
                 f"sampling.samples_per_prompt = {group}, but algorithm {type(self.algorithm).__name__} compares the "
                 "samples of a problem with each other: give at least 2"

@@ -7,19 +7,25 @@ of the loss are computed over the whole update before it is cut.
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from simplerl.algorithms import Algorithm
-from simplerl.errors import ModelError
+from simplerl.models import checkpoint
 from simplerl.models.load import Policy
 from simplerl.models.score import Scorer
-from simplerl.ops.kl import kl
-from simplerl.train.batch import microbatches
+from simplerl.ops.correction import correction
+from simplerl.ops.kl import adapted, kl
+from simplerl.train.batch import Piece, pieces
 from simplerl.train.config import LearnerConfig, OptimizerConfig
+from simplerl.train.critic import Critic, value_metrics
+from simplerl.train.guards import clock
+from simplerl.train.optimizer import adamw, apply_gradient
 from simplerl.train.schedule import learning_rate
-from simplerl.types import Batch, LossInputs
+from simplerl.types import Batch, CreditInputs, LossInputs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,20 +37,33 @@ class Learned:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Piece:
-    """A micro-batch: which rows of the batch, and how wide."""
+class _Step:
+    """The whole step as its updates see it."""
 
-    rows: torch.Tensor
-    width: int
-    device: torch.device
+    batch: Batch
+    mask_BT: torch.Tensor
+    useful_B: torch.Tensor
+    """bool [B]: responses that can contribute to the gradient."""
+    advantages_BT: torch.Tensor
+    old: "_Scores | None"
+    """Under the policy at the start of the step, wherever an update after the first needs it."""
+    ref_BT: torch.Tensor | None
+    values_BT: torch.Tensor | None
+    """The critic's, at the start of the step."""
+    returns_BT: torch.Tensor | None
+    """What the critic learns."""
 
-    def cut(self, values_BT: torch.Tensor) -> torch.Tensor:
-        """Return these rows of a tensor, on the device."""
-        return values_BT[self.rows, : self.width].to(self.device)
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Scores:
+    """Log-probabilities of the batch's tokens, and where asked for the vocabulary's mean."""
+
+    logprobs_BT: torch.Tensor
+    vocabulary_mean_BT: torch.Tensor | None
 
 
 class Learner:
-    """Holds policy, reference and optimizer."""
+    """Holds policy, reference and optimizer, and for PPO a critic."""
 
     def __init__(
         self,
@@ -57,12 +76,14 @@ class Learner:
         temperature: float,
         steps: int,
         reference: PreTrainedModel | None = None,
+        seed: int = 0,
     ):
-        """`reference` is the starting model where `policy` is no longer that (a resumed run); None: it still is."""
+        """`reference` is the model of the KL; None: the policy as it is now. `seed` addresses a critic's first head."""
         self.policy, self.algorithm, self.config, self.optimization = policy, algorithm, learner, optimizer
         self.device = next(policy.model.parameters()).device
         self.tokens = learner.tokens_per_microbatch or (4096 if self.device.type == "cpu" else 16384)
         self.steps = steps
+        self.kl_scale = 1.0
         self.scorer = Scorer(policy.model, temperature=temperature, precision=precision)
         self.reference = None
         if algorithm.needs_reference:
@@ -70,46 +91,96 @@ class Learner:
             self.reference = Scorer(frozen, temperature=temperature, precision=precision)
         if learner.gradient_checkpointing:
             policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        self.optimizer = torch.optim.AdamW(
-            policy.model.parameters(),
-            lr=optimizer.lr,
-            betas=(optimizer.beta1, optimizer.beta2),
-            eps=optimizer.epsilon,
-            weight_decay=optimizer.weight_decay,
-        )
+        self.optimizer = adamw(policy.model, optimizer)
+        self.critic = None
+        if algorithm.needs_critic:
+            settings = {"optimizer": optimizer, "learner": learner, "precision": precision, "tokens": self.tokens}
+            self.critic = Critic(policy.model, algorithm, **settings, steps=steps, seed=seed)
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the policy's parameters and buffers by name."""
         yield from self.policy.model.state_dict(keep_vars=True).items()
 
+    def save(self, directory: Path, state: dict[str, Any]) -> None:
+        """Write a checkpoint: the policy as a model directory, and what an exact resume needs."""
+        checkpoint.save(
+            directory,
+            model=self.policy.model,
+            tokenizer=self.policy.tokenizer,
+            optimizer=self.optimizer,
+            others={"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {},
+            state={**state, "kl_scale": self.kl_scale},
+        )
+
+    def restore(self, directory: Path) -> None:
+        """Take up moments and state from a checkpoint whose weights the policy has already."""
+        checkpoint.load_optimizer(directory, self.optimizer)
+        self.kl_scale = float(checkpoint.load_state(directory)["kl_scale"])
+        if self.critic:
+            self.critic.restore(directory)
+
     def step(self, batch: Batch, step: int) -> Learned:
         """Do the updates of a step (the first is 0)."""
-        advantages_BT = self.algorithm.advantages(batch, None)
-        mask_BT = self.algorithm.mask(batch)
-        useful_B = self.algorithm.carries_gradient(advantages_BT * mask_BT) & mask_BT.any(1)
-        updates = self._updates(batch)
-        old_BT = None
-        if len(updates) > 1:
-            old_BT = self._score_all(self.scorer, batch, mask_BT, useful_B.nonzero().flatten())
-        ref_BT = None
-        if self.reference is not None:
-            ref_BT = self._score_all(self.reference, batch, mask_BT, useful_B.nonzero().flatten())
+        seconds: dict[str, float] = {}
+        whole = self._prepare(batch, seconds)
         # Dropout is set to 0 when the model is loaded; training mode only lets gradient checkpointing act.
         self.policy.model.train(self.config.gradient_checkpointing)
-        per_update = [
-            self._update(batch, rows, mask_BT, useful_B, advantages_BT, old_BT, ref_BT, step, place / len(updates))
-            for place, rows in enumerate(updates)
-        ]
-        done = [metrics for metrics in per_update if metrics]
-        scored = int((mask_BT & useful_B[:, None]).sum())
-        metrics: dict[str, float] = {name: sum(m[name] for m in done) / len(done) for name in (done[0] if done else {})}
+        updates = self._updates(batch)
+        places = [step + i / len(updates) for i in range(len(updates))]
+        moves = self.critic is None or step >= self.algorithm.critic_warmup_steps
+        per_update = []
+        for rows, place in zip(updates, places, strict=True):
+            first = place == step
+            metrics = self._update(whole, rows, place, first=first) if moves else {}
+            if self.critic:
+                with clock(seconds, "time/critic"):
+                    metrics |= self.critic.update(batch, rows, whole.mask_BT, whole.values_BT, whole.returns_BT, place)
+            per_update.append(metrics)
+        metrics = _means(per_update)
         metrics |= {
-            "optimizer/lr": learning_rate(self.optimization, step + (len(updates) - 1) / len(updates), self.steps),
-            "optimizer/updates": len(done),
-            "tokens/useful": int(((advantages_BT != 0) & mask_BT).sum()),
-            "tokens/scored": scored,
+            "optimizer/lr": learning_rate(self.optimization, places[-1], self.steps),
+            "optimizer/updates": sum("optimizer/grad_norm" in found for found in per_update),
+            "tokens/useful": int(((whole.advantages_BT != 0) & whole.mask_BT).sum()) if moves else 0,
+            "tokens/scored": int((whole.mask_BT & whole.useful_B[:, None]).sum()) if moves else 0,
         }
-        return Learned(metrics=metrics, advantages_BT=advantages_BT)
+        if self.critic:
+            metrics |= {**value_metrics(whole.values_BT, whole.returns_BT, whole.mask_BT), **seconds}
+        self._adapt_kl(metrics, len(batch.tokens_BT))
+        return Learned(metrics=metrics, advantages_BT=whole.advantages_BT)
+
+    def _prepare(self, batch: Batch, seconds: dict[str, float]) -> _Step:
+        """Give credit, and score what the updates compare with: the policy as it is now, and the reference."""
+        algorithm, mask_BT = self.algorithm, self.algorithm.mask(batch)
+        every = mask_BT.any(1).nonzero().flatten()
+        old = ref_BT = kl_BT = None
+        if algorithm.kl_reward_coef > 0:
+            old = self._score_all(self.scorer, batch, mask_BT, every)
+            ref_BT = self._score_all(self.reference, batch, mask_BT, every).logprobs_BT
+            kl_BT = kl(old.logprobs_BT, ref_BT, estimator=algorithm.kl_estimator)
+        values_BT = returns_BT = None
+        if self.critic:
+            with clock(seconds, "time/critic"):
+                values_BT = self.critic.values(batch, mask_BT)
+        credit = CreditInputs(batch=batch, mask_BT=mask_BT, values_BT=values_BT, kl_BT=kl_BT, kl_scale=self.kl_scale)
+        if self.critic:
+            returns_BT = algorithm.returns(credit)
+        advantages_BT = algorithm.advantages(credit)
+        useful_B = algorithm.carries_gradient(advantages_BT * mask_BT) & mask_BT.any(1)
+        if old is None and len(updates := self._updates(batch)) > 1:
+            later = torch.cat(updates[1:])
+            old = self._score_all(self.scorer, batch, mask_BT, later[useful_B[later]])
+        if ref_BT is None and self.reference is not None:
+            ref_BT = self._score_all(self.reference, batch, mask_BT, useful_B.nonzero().flatten()).logprobs_BT
+        return _Step(
+            batch=batch,
+            mask_BT=mask_BT,
+            useful_B=useful_B,
+            advantages_BT=advantages_BT,
+            old=old,
+            ref_BT=ref_BT,
+            values_BT=values_BT,
+            returns_BT=returns_BT,
+        )
 
     def _updates(self, batch: Batch) -> list[torch.Tensor]:
         """Cut the step into mini-batches of `prompts_per_update` problems; return the rows of each."""
@@ -120,77 +191,103 @@ class Learner:
             for start in range(0, groups, size)
         ]
 
-    def _pieces(self, batch: Batch, rows: torch.Tensor) -> Iterator[_Piece]:
-        """Cut rows into micro-batches."""
-        for piece in microbatches(rows, batch.lengths_B, tokens=self.tokens):
-            yield _Piece(rows=piece, width=int(batch.lengths_B[piece].max()), device=self.device)
-
-    def _score(
-        self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, piece: _Piece
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (logprobs_BT, entropy_BT) of a micro-batch."""
-        return scorer(piece.cut(batch.tokens_BT), piece.cut(mask_BT), batch.lengths_B[piece.rows])
-
     @torch.no_grad()
-    def _score_all(self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Return logprobs_BT of the given rows, 0 elsewhere."""
+    def _score_all(self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor) -> _Scores:
+        """Return the scores of the given rows, 0 elsewhere."""
         scorer.model.eval()
         logprobs_BT = torch.zeros(mask_BT.shape)
-        for piece in self._pieces(batch, rows):
-            logprobs_BT[piece.rows, : piece.width] = self._score(scorer, batch, mask_BT, piece)[0].cpu()
-        return logprobs_BT
+        mean_BT = torch.zeros(mask_BT.shape) if self.algorithm.needs_vocabulary_mean else None
+        for piece in pieces(batch, rows, tokens=self.tokens, device=self.device):
+            found_BT, _, found_mean_BT = self._score(scorer, batch, mask_BT, piece)
+            logprobs_BT[piece.rows, : piece.width] = found_BT.cpu()
+            if mean_BT is not None:
+                mean_BT[piece.rows, : piece.width] = found_mean_BT.cpu()
+        return _Scores(logprobs_BT=logprobs_BT, vocabulary_mean_BT=mean_BT)
 
-    def _update(
-        self,
-        batch: Batch,
-        rows: torch.Tensor,
-        mask_BT: torch.Tensor,
-        useful_B: torch.Tensor,
-        advantages_BT: torch.Tensor,
-        old_BT: torch.Tensor | None,
-        ref_BT: torch.Tensor | None,
-        step: int,
-        progress: float,
-    ) -> dict[str, float]:
-        """Do one optimizer update over some rows; return its metrics, none if nothing carried gradient."""
-        weights_BT = torch.zeros(mask_BT.shape)
-        weights_BT[rows] = self.algorithm.weights(mask_BT[rows], batch.group_B[rows])
-        rows = rows[useful_B[rows]]
-        scored = int(mask_BT[rows].sum())
+    def _score(
+        self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, piece: Piece
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Return (logprobs_BT, entropy_BT, vocabulary_mean_BT) of a micro-batch."""
+        return scorer.score(
+            piece.cut(batch.tokens_BT),
+            piece.cut(mask_BT),
+            batch.lengths_B[piece.rows],
+            vocabulary_mean=self.algorithm.needs_vocabulary_mean,
+        )
+
+    def _update(self, whole: _Step, rows: torch.Tensor, place: float, *, first: bool) -> dict[str, float]:
+        """Do one optimizer update over some rows; return its metrics, none if nothing carried gradient.
+
+        `place` is where in the run it is done, in steps: what the learning rate follows.
+        """
+        weights_BT = torch.zeros(whole.mask_BT.shape)
+        weights_BT[rows] = self.algorithm.weights(whole.mask_BT[rows], whole.batch.group_B[rows])
+        rows = rows[whole.useful_B[rows]]
+        scored = int(whole.mask_BT[rows].sum())
         if not scored:
             return {}
         sums: dict[str, torch.Tensor] = {}
-        for piece in self._pieces(batch, rows):
-            kept_BT = piece.cut(mask_BT)
-            logprobs_BT, entropy_BT = self._score(self.scorer, batch, mask_BT, piece)
-            inputs = LossInputs(
-                mask_BT=kept_BT,
-                logprobs_BT=logprobs_BT,
-                old_logprobs_BT=logprobs_BT.detach() if old_BT is None else piece.cut(old_BT),
-                ref_logprobs_BT=None if ref_BT is None else piece.cut(ref_BT),
-                entropy_BT=entropy_BT if self.algorithm.needs_entropy_gradient else entropy_BT.detach(),
-                advantages_BT=piece.cut(advantages_BT),
-                weights_BT=piece.cut(weights_BT),
-                mean_BT=kept_BT.float() / scored,
-            )
-            output = self.algorithm.loss(inputs)
-            output.loss.backward()
-            mismatch_BT = kl(piece.cut(batch.sampler_logprobs_BT) * kept_BT, inputs.old_logprobs_BT, estimator="k3")
-            for name, value in {
-                **output.metrics,
-                "policy/loss": output.loss.detach(),
-                "policy/entropy": (inputs.mean_BT * entropy_BT.detach()).sum(),
-                "policy/mismatch_kl": (inputs.mean_BT * mismatch_BT).sum(),
-            }.items():
+        for piece in pieces(whole.batch, rows, tokens=self.tokens, device=self.device):
+            for name, value in self._backward(whole, piece, weights_BT, scored, first=first).items():
                 sums[name] = sums.get(name, 0.0) + value.double()
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.optimization.grad_clip)
-        if not torch.isfinite(norm):
-            raise ModelError(
-                f"the gradient of step {step + 1} is not a number: training has diverged. The last checkpoint is "
-                "whole; lower --optimizer.lr and start from it as a new run (--model DIR)"
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.optimization, step + progress, self.steps)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return {**{name: float(value) for name, value in sums.items()}, "optimizer/grad_norm": float(norm)}
+        lr = learning_rate(self.optimization, place, self.steps)
+        norm = apply_gradient(self.optimizer, self.policy.model, lr=lr, grad_clip=self.optimization.grad_clip)
+        return {**{name: float(value) for name, value in sums.items()}, "optimizer/grad_norm": norm}
+
+    def _backward(
+        self, whole: _Step, piece: Piece, weights_BT: torch.Tensor, scored: int, *, first: bool
+    ) -> dict[str, torch.Tensor]:
+        """Add a micro-batch's gradient; return its share of the metrics.
+
+        In the first update the policy is the one at the start of the step: its log-probabilities are the old ones.
+        """
+        algorithm, batch = self.algorithm, whole.batch
+        kept_BT = piece.cut(whole.mask_BT)
+        logprobs_BT, entropy_BT, mean_BT = self._score(self.scorer, batch, whole.mask_BT, piece)
+        old_BT = logprobs_BT.detach() if first else piece.cut(whole.old.logprobs_BT)
+        sampler_BT = piece.cut(batch.sampler_logprobs_BT) * kept_BT
+        bounds = {"low": algorithm.correction_low, "high": algorithm.correction_high}
+        factor_BT, acted_BT = correction(old_BT, sampler_BT, kept_BT, mode=algorithm.correction, **bounds)
+        inputs = LossInputs(
+            mask_BT=kept_BT,
+            logprobs_BT=logprobs_BT,
+            old_logprobs_BT=old_BT,
+            ref_logprobs_BT=None if whole.ref_BT is None else piece.cut(whole.ref_BT),
+            entropy_BT=entropy_BT if algorithm.needs_entropy_gradient else entropy_BT.detach(),
+            advantages_BT=piece.cut(whole.advantages_BT),
+            weights_BT=piece.cut(weights_BT) * factor_BT,
+            mean_BT=kept_BT.float() / scored,
+            kl_scale=self.kl_scale,
+            vocabulary_mean_BT=mean_BT,
+            old_vocabulary_mean_BT=mean_BT if first or mean_BT is None else piece.cut(whole.old.vocabulary_mean_BT),
+        )
+        output = algorithm.loss(inputs)
+        output.loss.backward()
+        means = {
+            "policy/entropy": entropy_BT.detach(),
+            "policy/mismatch_kl": kl(sampler_BT, old_BT, estimator="k3"),
+        }
+        if algorithm.correction != "none":
+            means |= {"policy/correction": factor_BT, "policy/correction_share": acted_BT}
+        return {
+            **output.metrics,
+            "policy/loss": output.loss.detach(),
+            **{name: (inputs.mean_BT * values_BT).sum() for name, values_BT in means.items()},
+        }
+
+    def _adapt_kl(self, metrics: dict[str, float], responses: int) -> None:
+        """Let an adaptive KL coefficient follow the KL that was measured, and report the coefficient used."""
+        algorithm = self.algorithm
+        if not algorithm.needs_reference:
+            return
+        metrics["policy/kl_coef"] = self.kl_scale * (algorithm.kl_coef or algorithm.kl_reward_coef)
+        if algorithm.kl_target > 0 and "policy/kl" in metrics:
+            control = {"target": algorithm.kl_target, "horizon": algorithm.kl_horizon, "count": responses}
+            self.kl_scale = adapted(self.kl_scale, metrics["policy/kl"], **control)
+
+
+def _means(per_update: list[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each metric over the updates that have it."""
+    names = dict.fromkeys(name for metrics in per_update for name in metrics)
+    found = {name: [metrics[name] for metrics in per_update if name in metrics] for name in names}
+    return {name: sum(values) / len(values) for name, values in found.items()}

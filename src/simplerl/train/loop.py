@@ -11,14 +11,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
-from simplerl.models import checkpoint
 from simplerl.models.device import peak_memory_gib
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.collect import collect
 from simplerl.rollout.metrics import evaluation_figures, evaluation_metrics, rollout_metrics
 from simplerl.runs.directory import RunDirectory, read_metrics, sampled_tokens
-from simplerl.train.batch import build_batch, shuffle_rewards
+from simplerl.train.batch import build_batch
 from simplerl.train.config import Config
+from simplerl.train.gather import gather
 from simplerl.train.guards import clock, memory_advice, stop_on_interrupt
 from simplerl.train.resolve import as_table
 from simplerl.train.resume import describe, go_back, rewind
@@ -73,7 +73,7 @@ def train(config: Config, path: Path, *, resume: bool, listener: Listener) -> Ou
             run.write("config.json", as_table(config))
             rewind(run, config, start, listener.say)
         if start:
-            checkpoint.load_optimizer(run.checkpoint(start), session.learner.optimizer)
+            session.learner.restore(run.checkpoint(start))
             session.backend.sync(session.learner.weights(), version=start)
         if not read_metrics(path):
             _record(run, 0, _evaluate(run, session, 0, listener), [], listener)
@@ -100,23 +100,9 @@ def _step(
     seconds: dict[str, float] = {}
     with clock(seconds, "time/step"):
         with clock(seconds, "time/rollout"):
-            problems = session.sampler.at(step - 1)
-            listener.phase("rollout", len(problems) * config.sampling.samples_per_prompt)
+            listener.phase("rollout", config.sampling.prompts_per_step * config.sampling.samples_per_prompt)
             with memory_advice():
-                groups = collect(
-                    problems,
-                    backend=session.backend,
-                    verifier=session.verifier,
-                    reward=config.reward,
-                    sampling=session.sampling,
-                    samples=config.sampling.samples_per_prompt,
-                    seed=config.seed,
-                    purpose="train",
-                    step=step,
-                    on_done=lambda completion: listener.advance(),
-                )
-            if config.shuffle_rewards:
-                groups = shuffle_rewards(groups, seed=config.seed, step=step)
+                groups, dropped, drawn = gather(session, step, lambda completion: listener.advance())
         if interrupted():
             listener.say("stopping after this step, with a checkpoint (again: at once, without)")
         with clock(seconds, "time/learn"), memory_advice():
@@ -126,8 +112,13 @@ def _step(
         with clock(seconds, "time/sync"):
             session.backend.sync(learner.weights(), version=step)
         with clock(seconds, "time/save"):
-            run.record_trajectories(step, groups, advantages_by_row(learned.advantages_BT, batch))
-        metrics = {**rollout_metrics(groups), **learned.metrics, "data/epoch": session.sampler.epoch(step)}
+            run.record_trajectories(step, [*groups, *dropped], advantages_by_row(learned.advantages_BT, batch))
+        metrics = {
+            **rollout_metrics([*groups, *dropped]),
+            **drawn,
+            **learned.metrics,
+            "data/epoch": session.sampler.epoch(step),
+        }
         last = _ended(config, step, before + metrics["tokens/sampled"])
         if last or _due(config.evaluation.every, step):
             with clock(seconds, "time/evaluate"):
@@ -200,18 +191,9 @@ def _record(
 
 def _save(run: RunDirectory, session: Session, step: int, listener: Listener) -> None:
     listener.phase("save", 0)
-    learner = session.learner
-    run.save_checkpoint(
-        step,
-        lambda directory: checkpoint.save(
-            directory,
-            model=learner.policy.model,
-            tokenizer=learner.policy.tokenizer,
-            optimizer=learner.optimizer,
-            state={"step": step, "epoch": session.sampler.epoch(step)},
-        ),
-        keep=session.config.checkpoint.keep,
-    )
+    state = {"step": step, "epoch": session.sampler.epoch(step)}
+    keep = session.config.checkpoint.keep
+    run.save_checkpoint(step, lambda directory: session.learner.save(directory, state), keep=keep)
 
 
 def _stop(run: RunDirectory, session: Session, step: int, listener: Listener) -> Outcome:

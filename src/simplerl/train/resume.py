@@ -7,23 +7,8 @@ from typing import Any
 from simplerl.errors import ConfigError, RunError
 from simplerl.runs.directory import RunDirectory, read_metrics
 from simplerl.train.config import Config
-from simplerl.train.resolve import as_table, flatten
+from simplerl.train.resolve import FREE_ON_RESUME, as_table, flatten
 from simplerl.train.session import Session
-
-#: What may differ between a run and its resumption: nothing that changes what a step computes, rounding aside. The
-#: knobs of memory are among them, so that a run that ran out of it can go on.
-FREE_ON_RESUME = (
-    "steps",
-    "token_budget",
-    "output_dir",
-    "checkpoint.",
-    "tracking.",
-    "evaluation.every",
-    "learner.tokens_per_microbatch",
-    "learner.gradient_checkpointing",
-    "rollout.max_rows",
-    "verifier.workers",
-)
 
 
 def changes(old: Mapping[str, Any], config: Config, *, free: Sequence[str]) -> list[str]:
@@ -81,12 +66,13 @@ def describe(run: RunDirectory, session: Session, start: int, say: Callable[[str
         for what, old, new in (
             ("data or the template", before["data"], now["data"]),
             ("model", before["base_model"]["sha256"], now["base_model"]["sha256"]),
+            ("reference", before["reference"], now["reference"]),
         ):
             if old != new:
                 raise RunError(
                     f"cannot resume {run.path}: the {what} has changed since it began (see environment.json)"
                 )
-        silent = ("git_commit", "data", "data_origin", "base_model")
+        silent = ("git_commit", "data", "data_origin", "base_model", "reference")
         differing = [key for key in now if key in before and before[key] != now[key] and key not in silent]
         if differing:
             say(

@@ -27,9 +27,18 @@ class Sampler:
 
     def at(self, step: int) -> list[T]:
         """Return the problems of a step (the first is 0)."""
+        return [self.problems[i] for i in self.places(step)]
+
+    def places(self, step: int) -> list[int]:
+        """Return where the problems of a step stand in the list of all."""
         epoch, place = divmod(step, self.steps_per_epoch)
         order = generator(self.seed, "order", epoch).permutation(len(self.problems))
-        return [self.problems[i] for i in order[place * self.per_step : (place + 1) * self.per_step]]
+        return order[place * self.per_step : (place + 1) * self.per_step].tolist()
+
+    def more(self, step: int, round: int, count: int, seen: set[int]) -> list[int]:
+        """Return the places of up to `count` further problems for a round of a step, none of those in `seen`."""
+        order = generator(self.seed, "refill", step, round).permutation(len(self.problems))
+        return [int(i) for i in order if int(i) not in seen][:count]
 
     def epoch(self, step: int) -> float:
         """Return how many epochs have been gone through before a step."""

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from simplerl import data
 from simplerl.data.prompts import difference, prompter
-from simplerl.errors import ConfigError, DataError
+from simplerl.errors import ConfigError, DataError, ModelError
 from simplerl.models.device import describe_machine, has_fast_bf16, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention
 from simplerl.rollout import BACKENDS
@@ -127,6 +128,21 @@ def fit(
     return short, [item.problem.id for item in long]
 
 
+def load_reference(name: str, policy: Policy, *, attention: str) -> PreTrainedModel:
+    """Load the model of the KL. Raises ModelError where its tokens are not the policy's."""
+    device = next(policy.model.parameters()).device
+    found = load(name, device=device, attention=attention)
+    theirs, ours = found.tokenizer.get_vocab(), policy.tokenizer.get_vocab()
+    if theirs != ours:
+        shared = len(theirs.items() & ours.items())
+        raise ModelError(
+            f"the reference {name!r} has another vocabulary than {policy.name!r}: {len(theirs)} and {len(ours)} "
+            f"tokens, {shared} of them the same. A KL compares the same tokens: give --reference a model with the same "
+            "tokenizer, or leave it out to compare with the starting model"
+        )
+    return found.model
+
+
 def prepare(config: Config, say: Callable[[str], None], *, checkpoint: Path | None = None) -> Session:
     """Put a run's parts together. `checkpoint` is where to resume from instead of the configured model."""
     device = pick_device(config.learner.device)
@@ -141,8 +157,8 @@ def prepare(config: Config, say: Callable[[str], None], *, checkpoint: Path | No
     attention = pick_attention(config.learner.attention, device, half=half)
     policy = load(str(checkpoint or config.model), device=device, attention=attention)
     reference = None
-    if checkpoint and config.algorithm.needs_reference:
-        reference = load(config.model, device=device, attention=attention).model
+    if config.algorithm.needs_reference and (checkpoint or config.reference):
+        reference = load_reference(config.reference or config.model, policy, attention=attention)
     room = policy.context_length - config.sampling.max_new_tokens
     if room < 1:
         raise ConfigError(
@@ -182,6 +198,7 @@ def prepare(config: Config, say: Callable[[str], None], *, checkpoint: Path | No
             temperature=s.temperature,
             steps=config.steps,
             reference=reference,
+            seed=config.seed,
         ),
         sampling=sampling,
         evaluation_sampling=dataclasses.replace(sampling, temperature=e.temperature, top_p=e.top_p, top_k=0),
@@ -192,6 +209,7 @@ def prepare(config: Config, say: Callable[[str], None], *, checkpoint: Path | No
             "attention": policy.model.config._attn_implementation,
             "parameters": sum(p.numel() for p in policy.model.parameters()),
             "base_model": locate_and_hash(config.model),
+            "reference": locate_and_hash(config.reference) if config.reference else None,
             "data": {
                 "train": {"problems": len(train), "sha256": fingerprint(train)},
                 "held_out": {"problems": len(held_out), "sha256": fingerprint(held_out)},

@@ -173,27 +173,40 @@ def equal(left: Node, right: Node) -> bool:
     return bare_log and equal_at_points(left, right, log_base=0)
 
 
+def _extra_digits(left: Node, right: Node, point: Point) -> int:
+    """How many digits the magnitudes at a point call for: beside 10^24, x + y and x + 2y are nearly the same."""
+    Span.bits = 0
+    with mp.workdps(DIGITS):
+        _value(left, point)
+        _value(right, point)
+    extra = int(Span.bits * 0.302)
+    if extra > _MAX_EXTRA_DIGITS:
+        raise TooBig("a value beyond the limit")
+    return extra
+
+
 def proportion(left: Node, right: Node) -> int:
     """Return the sign of the constant k ≠ 0 with left = k · right at every point, or 0 if there is none."""
     ratio = None
     agreed = 0
     complex_ = _has(left, "const", "i") or _has(right, "const", "i")
     for point in _points(left, right, complex_, 10):
-        with mp.workdps(DIGITS):
-            try:
-                values = _value(left, point), _value(right, point)
-            except Spent:
+        try:
+            extra = _extra_digits(left, right, point)
+        except Spent:
+            raise
+        except TooBig:
+            if point.scale == 1:
                 raise
-            except TooBig:
-                if point.scale == 1:
-                    raise
-                continue
+            continue
+        with mp.workdps(DIGITS + 2 * extra):
+            values = _value(left, point), _value(right, point)
             if values[0] is None or values[1] is None:
                 continue
             if not values[0] or not values[1]:
                 return 0
             here = values[0] / values[1]
-            if ratio is not None and not _agree(ratio, here, AGREE - 8):
+            if ratio is not None and not _agree(ratio, here, AGREE - 8 + extra):
                 return 0
             ratio = here
             agreed += 1

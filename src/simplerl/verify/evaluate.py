@@ -188,7 +188,7 @@ def _root(node: Node, values: list, point: Point) -> object:
 
 
 def _fact(node: Node, values: list, point: Point) -> object:
-    if isinstance(values[0], mpmath.mpc) or values[0] < 0:
+    if isinstance(values[0], mpmath.mpc) or values[0] <= -1:
         raise Undefined
     if values[0] > 4 * MAX_FACTORIAL:
         raise TooBig("a factorial beyond the limit")

@@ -21,6 +21,20 @@ _DIGITS, _AGREE = 40, 25
 MAX_CALLS = 2_000_000
 
 
+#: Whether this process has math-verify and its tables in memory: seconds of work that no answer is to blame for.
+ready = False
+
+
+def prepare() -> None:
+    """Import math-verify and let it build the tables of its parser; without it the verifier works all the same."""
+    global ready
+    ready = True
+    try:
+        _asked(r"\frac{1}{2}x", r"\frac{x}{2}")
+    except ImportError as error:
+        print(f"simplerl: math-verify is not available to the verifier: {error}", file=sys.stderr)
+
+
 class _Stop(BaseException):
     """Passes through every `except Exception` of the libraries."""
 
@@ -67,6 +81,8 @@ def agrees(answer: str, gold: str) -> bool | None:
             return None
     except Unreadable:
         return None
+    if not ready:
+        prepare()
     return _metered(lambda: _asked(answer, gold))
 
 

@@ -2,9 +2,9 @@
 
 What needs no algebra is decided in the calling process and costs no round trip; the workers start when the first
 undecided answer arrives. Every request carries a deadline kept on this side: a worker that exceeds it is killed and
-replaced; what that says of the answer, the gold decides (`_stopped`). A worker that dies without having been killed by us, or that was stopped or
-starved rather than busy, loses nothing: its request goes to another one, a limited number of times. No threads: the
-pool moves whenever it is called, and between calls the kernel's CPU limit holds.
+replaced; what that says of the answer, the gold decides (`_stopped`). A worker that dies without having been killed by
+us, or that was stopped or starved rather than busy, loses nothing: its request goes to another one, a limited number of
+times. No threads: the pool moves whenever it is called, and between calls the kernel's CPU limit holds.
 """
 
 from __future__ import annotations
@@ -247,7 +247,9 @@ class VerifierPool:
             worker, request = self._idle.pop(), self._waiting.popleft()
             request.attempts += 1
             message = {"id": id(request), "answer": request.answer, "gold": request.gold, "seconds": self.timeout_s}
-            self._running[worker] = Running(request, time.monotonic() + self.timeout_s, worker.cpu_seconds())
+            # Who is asked again was starved of CPU or stopped: on a loaded machine the same time would not do either.
+            deadline = time.monotonic() + self.timeout_s * request.attempts
+            self._running[worker] = Running(request, deadline, worker.cpu_seconds())
             try:
                 worker.send({**message, **request.extra})
             except Closed:
@@ -261,6 +263,11 @@ class VerifierPool:
                     self._starting.discard(worker)
                     self._idle.append(worker)
                 elif worker in self._running and message["id"] == id(self._running[worker].request):
+                    if "patience" in message:
+                        running = self._running[worker]
+                        running.deadline = time.monotonic() + (_START_S if message["patience"] else self.timeout_s)
+                        running.cpu_at_start = worker.cpu_seconds()
+                        continue
                     request = self._running.pop(worker).request
                     self._idle.append(worker)
                     self._finish(request, message)

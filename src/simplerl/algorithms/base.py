@@ -1,0 +1,165 @@
+"""What every algorithm is: a frozen set of hyper-parameters with credit, a mask, weights and a loss.
+
+The settings and methods here are those that mean the same for all: which tokens count, what the loss is a mean over,
+the KL and entropy terms, and the correction for a sampler that is not the trainer. An algorithm adds its own and
+composes `simplerl.ops`; no algorithm builds on another.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from simplerl.errors import ConfigError
+from simplerl.ops.correction import CORRECTIONS
+from simplerl.ops.kl import KL_ESTIMATORS, kl
+from simplerl.ops.weights import NORMALISERS, normalise
+from simplerl.types import Batch, CreditInputs, LossInputs, LossOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm:
+    """Base of all algorithms; they define `advantages` and `loss`."""
+
+    kl_coef: float = 0.0
+    """β: weight in the loss of the KL to the reference; 0 has no such term."""
+    kl_estimator: str = "k3"
+    """k1, k2, k3 or abs."""
+    kl_target: float = 0.0
+    """KL (nats per token) that an adaptive coefficient steers to; 0 keeps the coefficient fixed."""
+    kl_horizon: int = 10_000
+    """Responses over which an adaptive coefficient moves by up to a fifth."""
+    entropy_coef: float = 0.0
+    """c_H: weight of the entropy bonus."""
+    normaliser: str = "token"
+    """What the loss is a mean over: token, sequence, prompt or constant."""
+    constant_length: int = 0
+    """Tokens per response assumed by the constant normaliser; 0 takes sampling.max_new_tokens."""
+    mask_truncated: bool = False
+    """Leave responses that hit the token limit out of the loss."""
+    correction: str = "none"
+    """For a sampler that is not the trainer, by ρ = π/π_sampler: none, truncated (min(ρ, high)), token-mask (ρ within
+    the bounds, else 0) or sequence-mask (0 where a response's geometric mean of ρ is out of them)."""
+    correction_low: float = 0.5
+    """Lower bound of the masks."""
+    correction_high: float = 2.0
+    """Cap of the truncated correction, upper bound of the masks."""
+
+    needs_critic: ClassVar[bool] = False
+    needs_group: ClassVar[bool] = True
+    """Whether the baseline comes from the other samples of the problem, so that one sample is a contradiction."""
+    needs_vocabulary_mean: ClassVar[bool] = False
+    """Whether the loss reads `vocabulary_mean_BT`."""
+    kl_reward_coef: ClassVar[float] = 0.0
+    """β of a KL in the reward of each token: a setting of the algorithms that have credit per token."""
+    refill_rounds: ClassVar[int] = 0
+    """Rounds in which problems without signal are replaced: a setting of the algorithms that sample dynamically."""
+
+    def __post_init__(self) -> None:
+        self.not_negative("kl_coef", "kl_reward_coef", "kl_target", "entropy_coef", "constant_length", "refill_rounds")
+        self.one_of("kl_estimator", tuple(KL_ESTIMATORS))
+        self.one_of("normaliser", NORMALISERS)
+        self.one_of("correction", CORRECTIONS)
+        if not 0 <= self.correction_low < 1 <= self.correction_high:
+            raise ConfigError(
+                "algorithm.correction_low must be in [0, 1) and algorithm.correction_high at least 1, got "
+                f"{self.correction_low} and {self.correction_high}"
+            )
+        if self.kl_horizon <= 0:
+            raise ConfigError(f"algorithm.kl_horizon must be positive, got {self.kl_horizon}")
+        if self.kl_coef > 0 and self.kl_reward_coef > 0:
+            raise ConfigError(
+                f"algorithm.kl_coef = {self.kl_coef} and algorithm.kl_reward_coef = {self.kl_reward_coef}: the KL "
+                "would be in the loss and in the reward, and count twice; set one of them to 0"
+            )
+        if self.kl_target > 0 and not self.needs_reference:
+            raise ConfigError(
+                f"algorithm.kl_target = {self.kl_target}, but there is no KL to steer: give algorithm.kl_coef"
+            )
+
+    def not_negative(self, *names: str) -> None:
+        """Raise ConfigError for a setting below 0."""
+        for name in names:
+            if getattr(self, name) < 0:
+                raise ConfigError(f"algorithm.{name} must not be negative, got {getattr(self, name)}")
+
+    def positive(self, *names: str) -> None:
+        """Raise ConfigError for a setting that is not above 0."""
+        for name in names:
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"algorithm.{name} must be positive, got {getattr(self, name)}")
+
+    def share(self, *names: str) -> None:
+        """Raise ConfigError for a setting outside [0, 1]."""
+        for name in names:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"algorithm.{name} must be in [0, 1], got {getattr(self, name)}")
+
+    def one_of(self, name: str, allowed: tuple[str, ...]) -> None:
+        """Raise ConfigError for a name that is not allowed."""
+        if getattr(self, name) not in allowed:
+            raise ConfigError(f"algorithm.{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether there is a KL to a reference, in the loss or in the reward."""
+        return self.kl_coef > 0 or self.kl_reward_coef > 0
+
+    @property
+    def needs_entropy_gradient(self) -> bool:
+        """Whether the loss differentiates `entropy_BT`."""
+        return self.entropy_coef > 0
+
+    def mask(self, batch: Batch) -> torch.Tensor:
+        """Return mask_BT: the tokens of responses with a decided verdict (and, if asked for, an end)."""
+        kept_B = batch.included_B & ~batch.truncated_B if self.mask_truncated else batch.included_B
+        return batch.mask_BT & kept_B[:, None]
+
+    def weights(self, mask_BT: torch.Tensor, group_B: torch.Tensor) -> torch.Tensor:
+        """Return weights_BT of one update."""
+        return normalise(mask_BT, group_B, mode=self.normaliser, constant_length=self.constant_length)
+
+    def carries_gradient(self, advantages_BT: torch.Tensor) -> torch.Tensor:
+        """Return bool [B]: whether a response can contribute to the gradient; others need not be computed."""
+        if self.kl_coef > 0 or self.entropy_coef > 0:
+            return torch.ones(len(advantages_BT), dtype=torch.bool, device=advantages_BT.device)
+        return (advantages_BT != 0).any(1)
+
+    def advantages(self, inputs: CreditInputs) -> torch.Tensor:
+        """Return advantages_BT over the whole step, 0 outside the mask."""
+        raise NotImplementedError
+
+    def loss(self, inputs: LossInputs) -> LossOutput:
+        """Return the micro-batch's share of the loss and its metrics."""
+        raise NotImplementedError
+
+    def total(self, inputs: LossInputs, per_token_BT: torch.Tensor, **metrics: torch.Tensor) -> LossOutput:
+        """Add entropy and KL terms to a per-token loss, weigh it and sum; means of `metrics` (each [B, T]) with it.
+
+        Σ w · [ per token − c_H · H + β · KL(π‖π_ref) ]
+        """
+        if self.entropy_coef > 0:
+            per_token_BT = per_token_BT - self.entropy_coef * inputs.entropy_BT
+        if inputs.ref_logprobs_BT is not None:
+            kl_BT = kl(inputs.logprobs_BT, inputs.ref_logprobs_BT, estimator=self.kl_estimator)
+            metrics["kl"] = kl_BT
+            if self.kl_coef > 0:
+                per_token_BT = per_token_BT + self.kl_coef * inputs.kl_scale * kl_BT
+        loss = (inputs.weights_BT * per_token_BT).sum()
+        means = {f"policy/{name}": (inputs.mean_BT * value).sum().detach() for name, value in metrics.items()}
+        return LossOutput(loss=loss, metrics=means)
+
+
+def policy_ratio(inputs: LossInputs) -> torch.Tensor:
+    """Return ρ_BT = π/π_old, 1 outside the mask."""
+    return log_ratio(inputs).exp()
+
+
+def log_ratio(inputs: LossInputs) -> torch.Tensor:
+    """Return log π − log π_old, shape [B, T], 0 outside the mask."""
+    return torch.where(inputs.mask_BT, inputs.logprobs_BT - inputs.old_logprobs_BT, 0.0)
+
+
+def spread(credit_B: torch.Tensor, inputs: CreditInputs) -> torch.Tensor:
+    """Return advantages_BT: one value per response, on each of its tokens."""
+    return credit_B[:, None] * inputs.batch.mask_BT

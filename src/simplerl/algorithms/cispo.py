@@ -1,0 +1,44 @@
+"""CISPO: clip the weight, not the gradient.
+
+Source: arXiv 2506.13585 (MiniMax-M1). PPO's clip takes a token out of the gradient altogether; CISPO keeps every
+token and only caps its importance weight, which carries no gradient: the loss of a token is −sg(min(ρ, cap)) · A ·
+log π. Token mean, no KL.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from simplerl.algorithms.base import Algorithm, policy_ratio, spread
+from simplerl.errors import ConfigError
+from simplerl.ops.advantages import SCALES, group_relative
+from simplerl.ops.losses import weighted_reinforce
+from simplerl.types import CreditInputs, LossInputs, LossOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class CISPO(Algorithm):
+    """REINFORCE with a capped importance weight on every token."""
+
+    ratio_cap: float = 5.0
+    """Largest importance weight."""
+    scale: str = "group"
+    """Divide the centred reward by the std of its group (`group`), of the whole batch (`batch`) or not (`none`)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.one_of("scale", SCALES)
+        if self.ratio_cap < 1:
+            raise ConfigError(f"algorithm.ratio_cap must be at least 1, got {self.ratio_cap}")
+
+    def advantages(self, inputs: CreditInputs) -> torch.Tensor:
+        """Return A = (r − mean) / scale, over the samples of a problem."""
+        batch = inputs.batch
+        return spread(group_relative(batch.rewards_B, batch.group_B, batch.included_B, scale=self.scale), inputs)
+
+    def loss(self, inputs: LossInputs) -> LossOutput:
+        """Return the share of the loss −sg(min(ρ, cap))·A·log π."""
+        ratio_BT = policy_ratio(inputs)
+        per_token_BT = weighted_reinforce(inputs.logprobs_BT, inputs.advantages_BT, ratio_BT.clamp(max=self.ratio_cap))
+        capped_BT = (ratio_BT > self.ratio_cap).to(ratio_BT.dtype)
+        return self.total(inputs, per_token_BT, ratio=ratio_BT, clip_fraction=capped_BT)

@@ -1,0 +1,49 @@
+"""OPMD: online policy mirror descent, in its simple form.
+
+Source: the loss of Kimi k1.5 (arXiv 2501.12599) as simplified in Trinity-RFT (arXiv 2505.17826). A step of mirror
+descent with temperature τ towards the old policy, linearised: the loss of a token is −A · log π / (1 + τ) with A = r
+− baseline, the baseline the group's mean or its soft maximum τ · log mean exp(r/τ). No ratio, no clip. The soft
+baseline is the mean for τ → ∞ and the best reward of the group for τ → 0.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from simplerl.algorithms.base import Algorithm, policy_ratio, spread
+from simplerl.ops.advantages import group_moments, group_relative, soft_maximum
+from simplerl.ops.losses import weighted_reinforce
+from simplerl.types import CreditInputs, LossInputs, LossOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class OPMD(Algorithm):
+    """REINFORCE with a mean or soft-maximum baseline, damped by 1 + τ."""
+
+    tau: float = 1.0
+    """τ: how strongly a step is held to the old policy."""
+    baseline: str = "mean"
+    """`mean` of the group, or its `soft-maximum` τ · log mean exp(r/τ)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.positive("tau")
+        self.one_of("baseline", ("mean", "soft-maximum"))
+
+    def advantages(self, inputs: CreditInputs) -> torch.Tensor:
+        """Return A = r − baseline; a sample left alone by undecided verdicts has none."""
+        batch = inputs.batch
+        members = (batch.rewards_B, batch.group_B, batch.included_B)
+        if self.baseline == "mean":
+            return spread(group_relative(*members, scale="none"), inputs)
+        count_B, _, _ = group_moments(*members)
+        compared_B = batch.included_B & (count_B > 1)
+        credit_B = torch.where(compared_B, batch.rewards_B - soft_maximum(*members, tau=self.tau), 0.0)
+        return spread(credit_B, inputs)
+
+    def loss(self, inputs: LossInputs) -> LossOutput:
+        """Return the share of the loss −A·log π / (1 + τ)."""
+        ratio_BT = policy_ratio(inputs)
+        damping_BT = torch.full_like(ratio_BT, 1 / (1 + self.tau))
+        per_token_BT = weighted_reinforce(inputs.logprobs_BT, inputs.advantages_BT, damping_BT)
+        return self.total(inputs, per_token_BT, ratio=ratio_BT)

@@ -1,0 +1,87 @@
+"""PPO with a learned critic: a baseline for every token instead of one for every problem.
+
+Source: arXiv 1707.06347 (the clip), arXiv 1506.02438 (GAE), arXiv 1909.08593 (KL in the reward); settings of the first
+SimpleRL. The reward of a token is −β · KL_t, plus the response's reward on its last token; with the critic's values V
+
+    δ_t = r_t + γ·V_{t+1} − V_t,   A_t = Σ_l (γλ)^l δ_{t+l},   R_t = A_t + V_t
+
+The policy's loss is the clipped surrogate with A whitened over all tokens of the step, the critic's is
+½ · max((clip(V, V_old ± ε_v) − R)², (V − R)²). No groups: one sample per problem will do.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from simplerl.algorithms.base import Algorithm, policy_ratio
+from simplerl.ops.losses import clipped_policy_loss, clipped_share, clipped_value_loss
+from simplerl.ops.returns import gae, token_rewards, whiten
+from simplerl.types import CreditInputs, LossInputs, LossOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPO(Algorithm):
+    """Proximal policy optimisation with a critic and generalised advantage estimation."""
+
+    clip_low: float = 0.2
+    """ε below: the ratio is clipped at 1 − ε."""
+    clip_high: float = 0.2
+    """ε above: the ratio is clipped at 1 + ε."""
+    gamma: float = 1.0
+    """Discount per token."""
+    lam: float = 0.95
+    """λ of GAE: 1 trusts what was rewarded, 0 the critic."""
+    kl_reward_coef: float = 0.01
+    """β: weight of each token's KL to the reference in its reward; 0 has no such term."""
+    kl_estimator: str = "k1"
+    """k1, k2, k3 or abs."""
+    reward_clip: float = 10.0
+    """Rewards of responses are clipped to ± this; 0 does not clip."""
+    value_clip: float = 0.2
+    """ε_v: how far a value may move from the one at the start of the step; 0 does not clip."""
+    critic_lr: float = 9e-6
+    """Peak learning rate of the critic, on the policy's schedule; the other settings of `optimizer` are shared."""
+    critic_warmup_steps: int = 0
+    """Steps in which the critic learns and the policy does not yet move."""
+
+    needs_critic: ClassVar[bool] = True
+    needs_group: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.not_negative("clip_low", "clip_high", "reward_clip", "value_clip", "critic_warmup_steps")
+        self.positive("critic_lr")
+        self.share("gamma", "lam")
+
+    def raw_advantages(self, inputs: CreditInputs) -> torch.Tensor:
+        """Return GAE's advantages_BT."""
+        rewards_B = inputs.batch.rewards_B
+        if self.reward_clip > 0:
+            rewards_B = rewards_B.clamp(-self.reward_clip, self.reward_clip)
+        coefficient = self.kl_reward_coef * inputs.kl_scale
+        rewards_BT = token_rewards(rewards_B, inputs.mask_BT, inputs.kl_BT, kl_coef=coefficient)
+        return gae(rewards_BT, inputs.values_BT, inputs.mask_BT, gamma=self.gamma, lam=self.lam)
+
+    def advantages(self, inputs: CreditInputs) -> torch.Tensor:
+        """Return GAE's advantages with mean 0 and std 1 over all tokens of the step."""
+        return whiten(self.raw_advantages(inputs), inputs.mask_BT)
+
+    def returns(self, inputs: CreditInputs) -> torch.Tensor:
+        """Return R = A + V, what the critic learns; 0 outside the mask."""
+        return self.raw_advantages(inputs) + torch.where(inputs.mask_BT, inputs.values_BT, 0.0)
+
+    def loss(self, inputs: LossInputs) -> LossOutput:
+        """Return the clipped surrogate's share of the loss."""
+        ratio_BT = policy_ratio(inputs)
+        clip = {"clip_low": self.clip_low, "clip_high": self.clip_high}
+        return self.total(
+            inputs,
+            clipped_policy_loss(ratio_BT, inputs.advantages_BT, **clip),
+            ratio=ratio_BT,
+            clip_fraction=clipped_share(ratio_BT, inputs.advantages_BT, **clip),
+        )
+
+    def value_loss(self, values_BT: torch.Tensor, old_BT: torch.Tensor, returns_BT: torch.Tensor) -> torch.Tensor:
+        """Return the critic's loss of each token."""
+        return clipped_value_loss(values_BT, old_BT, returns_BT, clip=self.value_clip)

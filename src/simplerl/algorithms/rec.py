@@ -1,0 +1,76 @@
+"""REC: group-relative REINFORCE as the off-policy method that it secretly is.
+
+Source: arXiv 2509.24203. A = r − mean over the samples of a problem; the loss of a token is −A · w · log π · M plus a
+regulariser, with weight w and mask M without gradient. The mask alone makes it stable: with `one-side` and w = ρ the
+gradient is that of PPO's clip, and w = 1 learns as well.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from simplerl.algorithms.base import Algorithm, log_ratio, spread
+from simplerl.ops.advantages import group_relative
+from simplerl.ops.losses import TRUST_MASKS, trust_mask, weighted_reinforce
+from simplerl.types import CreditInputs, LossInputs, LossOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class REC(Algorithm):
+    """REINFORCE with a trust mask, a weight and a regulariser, each to be chosen."""
+
+    mask_mode: str = "one-side"
+    """M: none, two-side, one-side or ring."""
+    weight_mode: str = "one"
+    """w: `one`, `ratio` (ρ) or `exp` (exp(A / weight_temperature): reward-weighted)."""
+    weight_temperature: float = 1.0
+    """T of the exponential weight."""
+    clip_low: float = 0.2
+    """ε below: the ratio is clipped at 1 − ε."""
+    clip_high: float = 0.2
+    """ε above: the ratio is clipped at 1 + ε."""
+    ring_low: float = 0.6
+    """ε' below: with `ring`, gain is let through again under 1 − ε'."""
+    ring_high: float = 2.0
+    """ε' above: with `ring`, harm is let through again over 1 + ε'."""
+    regulariser: str = "none"
+    """Added to the loss: none, `k2` (tau · (log π − log π_old)²) or `forward-kl` (−tau · log π)."""
+    tau: float = 0.0
+    """Weight of the regulariser."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.not_negative("clip_low", "clip_high", "ring_low", "ring_high", "tau")
+        self.positive("weight_temperature")
+        self.one_of("mask_mode", TRUST_MASKS)
+        self.one_of("weight_mode", ("one", "ratio", "exp"))
+        self.one_of("regulariser", ("none", "k2", "forward-kl"))
+
+    def advantages(self, inputs: CreditInputs) -> torch.Tensor:
+        """Return A = r − mean over the samples of a problem."""
+        batch = inputs.batch
+        return spread(group_relative(batch.rewards_B, batch.group_B, batch.included_B, scale="none"), inputs)
+
+    def carries_gradient(self, advantages_BT: torch.Tensor) -> torch.Tensor:
+        """Return bool [B]: every response where a regulariser is in the loss."""
+        if self.regulariser != "none" and self.tau > 0:
+            return torch.ones(len(advantages_BT), dtype=torch.bool, device=advantages_BT.device)
+        return super().carries_gradient(advantages_BT)
+
+    def loss(self, inputs: LossInputs) -> LossOutput:
+        """Return the share of the loss −A·w·M·log π, and of the regulariser."""
+        gap_BT, advantages_BT = log_ratio(inputs), inputs.advantages_BT
+        ratio_BT = gap_BT.exp()
+        bounds = {"low": self.clip_low, "high": self.clip_high, "ring_low": self.ring_low, "ring_high": self.ring_high}
+        mask_BT = trust_mask(ratio_BT, advantages_BT, mode=self.mask_mode, **bounds)
+        factor_BT = mask_BT
+        if self.weight_mode == "ratio":
+            factor_BT = mask_BT * ratio_BT
+        elif self.weight_mode == "exp":
+            factor_BT = mask_BT * (advantages_BT / self.weight_temperature).exp()
+        per_token_BT = weighted_reinforce(inputs.logprobs_BT, advantages_BT, factor_BT)
+        if self.regulariser == "k2":
+            per_token_BT = per_token_BT + self.tau * gap_BT.square()
+        elif self.regulariser == "forward-kl":
+            per_token_BT = per_token_BT - self.tau * inputs.logprobs_BT
+        return self.total(inputs, per_token_BT, ratio=ratio_BT, clip_fraction=1 - mask_BT)

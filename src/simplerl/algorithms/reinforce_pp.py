@@ -1,0 +1,58 @@
+"""REINFORCE++: no critic and no groups; returns per token, whitened over the global batch.
+
+Source: arXiv 2501.03262. The reward of a token is −β · KL_t, plus the response's reward on its last token; its return
+is the (discounted) sum from there on; advantages are the returns with mean 0 and std 1 over all tokens of the step.
+The loss is PPO's clipped surrogate. One sample per problem is enough.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from simplerl.algorithms.base import Algorithm, policy_ratio
+from simplerl.ops.losses import clipped_policy_loss, clipped_share
+from simplerl.ops.returns import gae, token_rewards, whiten
+from simplerl.types import CreditInputs, LossInputs, LossOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforcePP(Algorithm):
+    """REINFORCE with PPO's clip, KL in the reward and returns whitened over the batch."""
+
+    clip_low: float = 0.2
+    """ε below: the ratio is clipped at 1 − ε."""
+    clip_high: float = 0.2
+    """ε above: the ratio is clipped at 1 + ε."""
+    kl_reward_coef: float = 0.01
+    """β: weight of each token's KL to the reference in its reward; 0 has no such term."""
+    kl_estimator: str = "k1"
+    """k1, k2, k3 or abs."""
+    gamma: float = 1.0
+    """Discount per token."""
+
+    needs_group: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.not_negative("clip_low", "clip_high")
+        self.share("gamma")
+
+    def advantages(self, inputs: CreditInputs) -> torch.Tensor:
+        """Return the whitened returns of each token."""
+        mask_BT = inputs.mask_BT
+        coefficient = self.kl_reward_coef * inputs.kl_scale
+        rewards_BT = token_rewards(inputs.batch.rewards_B, mask_BT, inputs.kl_BT, kl_coef=coefficient)
+        returns_BT = gae(rewards_BT, torch.zeros_like(rewards_BT), mask_BT, gamma=self.gamma, lam=1.0)
+        return whiten(returns_BT, mask_BT)
+
+    def loss(self, inputs: LossInputs) -> LossOutput:
+        """Return the clipped surrogate's share of the loss."""
+        ratio_BT = policy_ratio(inputs)
+        clip = {"clip_low": self.clip_low, "clip_high": self.clip_high}
+        return self.total(
+            inputs,
+            clipped_policy_loss(ratio_BT, inputs.advantages_BT, **clip),
+            ratio=ratio_BT,
+            clip_fraction=clipped_share(ratio_BT, inputs.advantages_BT, **clip),
+        )

@@ -1,0 +1,52 @@
+"""ROVER: value the uniformly random policy, and act on it.
+
+Source: arXiv 2509.24981. In a tree with rewards at its leaves, the values of the *uniform* policy are enough to act
+well, and a softmax over them keeps every way that works. The policy's own shift is the value, Q_t = ρ_T · (log π(a_t)
+− log π_old(a_t)), and it is fitted to its Bellman target under the uniform policy:
+
+    Σ w · (Q_t − sg[ r̃ + mean_v Q(v | s_{t+1}) ])²        (the mean is 0 after the last token)
+
+with r̃ = r − mean over the samples of a problem, on every token. No KL, no clip, no critic. At ρ = 1 the gradient is
+REINFORCE's with the group's mean, times 2ρ_T.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from simplerl.algorithms.base import Algorithm, log_ratio, spread
+from simplerl.ops.advantages import group_relative
+from simplerl.ops.returns import following
+from simplerl.types import CreditInputs, LossInputs, LossOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class ROVER(Algorithm):
+    """Regression of the policy's shift to the value of the uniformly random policy."""
+
+    value_scale: float = 1.0
+    """ρ_T: nats of log-probability per unit of value, as a factor of Q."""
+
+    needs_vocabulary_mean: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.positive("value_scale")
+
+    def advantages(self, inputs: CreditInputs) -> torch.Tensor:
+        """Return r̃ = r − mean over the samples of a problem."""
+        batch = inputs.batch
+        return spread(group_relative(batch.rewards_B, batch.group_B, batch.included_B, scale="none"), inputs)
+
+    def carries_gradient(self, advantages_BT: torch.Tensor) -> torch.Tensor:
+        """Return bool [B]: every response; a value of 0 is something to regress to."""
+        return torch.ones(len(advantages_BT), dtype=torch.bool, device=advantages_BT.device)
+
+    def loss(self, inputs: LossInputs) -> LossOutput:
+        """Return the share of the squared Bellman error."""
+        gap_BT = log_ratio(inputs)
+        shift_BT = self.value_scale * (inputs.vocabulary_mean_BT - inputs.old_vocabulary_mean_BT)
+        target_BT = inputs.advantages_BT + following(shift_BT, inputs.mask_BT)
+        per_token_BT = torch.where(inputs.mask_BT, self.value_scale * gap_BT - target_BT.detach(), 0.0).square()
+        return self.total(inputs, per_token_BT, ratio=gap_BT.exp())

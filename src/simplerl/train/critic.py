@@ -1,0 +1,99 @@
+"""The critic's half of a learner: values for giving credit, and the regression to the returns."""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from simplerl.algorithms.ppo import PPO
+from simplerl.models import checkpoint
+from simplerl.models.value_head import ValueModel
+from simplerl.train.batch import pieces
+from simplerl.train.config import LearnerConfig, OptimizerConfig
+from simplerl.train.optimizer import adamw, apply_gradient
+from simplerl.train.schedule import learning_rate
+from simplerl.types import Batch
+
+
+class Critic:
+    """Holds the value model and its optimizer."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        algorithm: PPO,
+        *,
+        optimizer: OptimizerConfig,
+        learner: LearnerConfig,
+        precision: str,
+        tokens: int,
+        steps: int,
+        seed: int,
+    ):
+        self.algorithm, self.tokens, self.steps = algorithm, tokens, steps
+        self.optimization = dataclasses.replace(optimizer, lr=algorithm.critic_lr)
+        self.device = next(model.parameters()).device
+        self.checkpointing = learner.gradient_checkpointing
+        self.model = ValueModel(model, seed=seed, precision=precision)
+        if self.checkpointing:
+            self.model.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.optimizer = adamw(self.model, self.optimization)
+
+    def restore(self, directory: Path) -> None:
+        """Take up weights and moments from a checkpoint."""
+        checkpoint.load_module(directory, "critic", self.model)
+        checkpoint.load_optimizer(directory, self.optimizer, name="critic_optimizer")
+
+    @torch.no_grad()
+    def values(self, batch: Batch, mask_BT: torch.Tensor) -> torch.Tensor:
+        """Return values_BT of every masked token, on the CPU."""
+        self.model.eval()
+        values_BT = torch.zeros(mask_BT.shape)
+        rows = mask_BT.any(1).nonzero().flatten()
+        for piece in pieces(batch, rows, tokens=self.tokens, device=self.device):
+            found_BT = self.model(piece.cut(batch.tokens_BT), piece.cut(mask_BT), batch.lengths_B[piece.rows])
+            values_BT[piece.rows, : piece.width] = found_BT.cpu()
+        return values_BT
+
+    def update(
+        self,
+        batch: Batch,
+        rows: torch.Tensor,
+        mask_BT: torch.Tensor,
+        old_BT: torch.Tensor,
+        returns_BT: torch.Tensor,
+        progress: float,
+    ) -> dict[str, float]:
+        """Do one optimizer update over some rows; return its metrics, none where no token is masked in."""
+        self.model.train(self.checkpointing)
+        weights_BT = torch.zeros(mask_BT.shape)
+        weights_BT[rows] = self.algorithm.weights(mask_BT[rows], batch.group_B[rows])
+        rows = rows[mask_BT[rows].any(1)]
+        if not len(rows):
+            return {}
+        loss = 0.0
+        for piece in pieces(batch, rows, tokens=self.tokens, device=self.device):
+            kept_BT = piece.cut(mask_BT)
+            values_BT = self.model(piece.cut(batch.tokens_BT), kept_BT, batch.lengths_B[piece.rows])
+            per_token_BT = self.algorithm.value_loss(values_BT, piece.cut(old_BT), piece.cut(returns_BT))
+            share = (piece.cut(weights_BT) * per_token_BT).sum()
+            share.backward()
+            loss += float(share.detach())
+        rate = learning_rate(self.optimization, progress, self.steps)
+        norm = apply_gradient(self.optimizer, self.model, lr=rate, grad_clip=self.optimization.grad_clip)
+        return {"critic/loss": loss, "critic/grad_norm": norm, "critic/lr": rate}
+
+
+def value_metrics(values_BT: torch.Tensor, returns_BT: torch.Tensor, mask_BT: torch.Tensor) -> dict[str, float]:
+    """Return how good the critic was before the step: the share of the returns' variance that its values explain."""
+    values_N, returns_N = values_BT[mask_BT].double(), returns_BT[mask_BT].double()
+    if not len(values_N):
+        return {}
+    spread = float(returns_N.var(correction=0))
+    left = float((returns_N - values_N).var(correction=0))
+    return {
+        "critic/value": float(values_N.mean()),
+        "critic/return": float(returns_N.mean()),
+        "critic/explained_variance": 1 - left / spread if spread > 1e-12 else float("nan"),
+    }

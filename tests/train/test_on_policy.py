@@ -1,0 +1,114 @@
+"""The first update after sampling is on-policy at any temperature, and what was sampled is what is trained on."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+import torch
+from support import CORRECT, WRONG, run_small
+
+from simplerl.algorithms import ALGORITHMS
+from simplerl.data import load
+from simplerl.data.templates import TEMPLATES
+from simplerl.models.load import Policy
+from simplerl.rollout.backend import Request, Sampling
+from simplerl.rollout.collect import prompt
+from simplerl.rollout.native import NativeBackend
+from simplerl.seeds import derive
+from simplerl.train.batch import build_batch
+from simplerl.train.config import LearnerConfig, OptimizerConfig
+from simplerl.train.learner import Learner
+from simplerl.types import Batch, LossInputs, LossOutput, Trajectory, TrajectoryGroup
+
+
+def sampled(policy: Policy, *, temperature: float, max_new_tokens: int = 30) -> Batch:
+    """Return a batch of four problems × three samples by the native backend, every third one right."""
+    prompts = prompt(load("arithmetic", "train", size=4), TEMPLATES["plain"], policy)
+    requests = [
+        Request(prompt_ids=item.prompt_ids, noise_key=derive(0, "test", item.problem.id, g))
+        for item in prompts
+        for g in range(3)
+    ]
+    sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens)
+    answers = dict(NativeBackend(policy, precision="fp32", max_rows=64).generate(requests, sampling))
+    groups = []
+    for p, item in enumerate(prompts):
+        members = []
+        for g in range(3):
+            completion, right = answers[3 * p + g], g == p % 3
+            members.append(
+                Trajectory(
+                    problem=item.problem,
+                    sample=g,
+                    prompt_ids=item.prompt_ids,
+                    completion=completion,
+                    loss_mask=completion.token_ids >= 0,
+                    verdict=CORRECT if right else WRONG,
+                    reward=float(right),
+                    reward_parts={},
+                )
+            )
+        groups.append(TrajectoryGroup(problem=item.problem, trajectories=tuple(members)))
+    return build_batch(groups)
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.2])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_first_update_has_ratio_one_at_any_temperature(
+    name: str, temperature: float, cub: Callable[[str], Policy]
+) -> None:
+    """π_old is what the sampler used: the trainer's old log-probabilities are the sampler's own, at its temperature."""
+    policy = cub("cub-qwen")
+    batch = sampled(policy, temperature=temperature)
+    seen: list[LossInputs] = []
+
+    class Watched(ALGORITHMS[name]):
+        def loss(self, inputs: LossInputs) -> LossOutput:
+            seen.append(inputs)
+            return super().loss(inputs)
+
+    learner = Learner(
+        policy,
+        Watched(constant_length=10),
+        optimizer=OptimizerConfig(lr=1e-3),
+        learner=LearnerConfig(prompts_per_update=2, tokens_per_microbatch=10**6),
+        precision="fp32",
+        temperature=temperature,
+        steps=1,
+    )
+    metrics = learner.step(batch, 0).metrics
+    assert metrics["optimizer/updates"] == len(seen) == 2
+    first, second = seen
+    ratio_BT = (first.logprobs_BT - first.old_logprobs_BT)[first.mask_BT].exp()
+    assert (ratio_BT - 1).abs().max() <= 1e-5
+    longest = int(first.mask_BT.sum(1).max())
+    assert longest > 3
+    sampler = batch.sampler_logprobs_BT[batch.mask_BT & (batch.group_B < 2)[:, None]]
+    trainer = first.old_logprobs_BT[first.mask_BT]
+    torch.testing.assert_close(trainer.sort().values, sampler.sort().values, rtol=0, atol=1e-4)
+    moved_BT = (second.logprobs_BT - second.old_logprobs_BT)[second.mask_BT]
+    assert moved_BT.abs().max() > 1e-4, "the second update is off-policy"
+
+
+def test_truncated_response_gets_no_forged_end(cub: Callable[[str], Policy]) -> None:
+    policy = cub("cub-qwen")
+    batch = sampled(policy, temperature=1.0, max_new_tokens=5)
+    assert batch.truncated_B.any()
+    for row in batch.truncated_B.nonzero().flatten().tolist():
+        response = batch.tokens_BT[row, batch.prompt_lengths_B[row] : batch.lengths_B[row]]
+        assert len(response) == 5
+        assert not set(response.tolist()) & policy.stop_ids
+        assert batch.mask_BT[row].sum() == 5, "every token that was sampled may be trained on, the last one too"
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_runs_record_truncated_responses_as_they_were(name: str, tmp_path: Any, cub: Callable[[str], Policy]) -> None:
+    over = {"steps": 1, "algorithm": {"name": name}, "sampling": {"max_new_tokens": 6}}
+    run_small(tmp_path / "run", over)
+    rows = pyarrow.parquet.read_table(tmp_path / "run" / "trajectories" / "step_000001.parquet").to_pylist()
+    truncated = [row for row in rows if row["stop_reason"] == "length"]
+    assert truncated
+    for row in truncated:
+        assert len(row["token_ids"]) == len(row["loss_mask"]) == 6
+        assert not set(row["token_ids"]) & cub("cub-qwen").stop_ids
