@@ -36,6 +36,6 @@ TEMPERATURE = Experiment(
     panels=(
         Bars(measure=ACCURACY),
         Bars(measure=OWN),
-        Curve(metric="policy/entropy", label="entropy at the training temperature (nats)", share=False),
+        Curve(metric="policy/entropy", label="entropy (nats)", share=False),
     ),
 )
