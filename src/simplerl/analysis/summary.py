@@ -30,8 +30,10 @@ def summarise(path: Path, *, seconds: float) -> dict[str, Any]:
         "steps": last,
         "seconds": seconds,
         "tokens": {
-            "sampled": sum(line["tokens/sampled"] for line in steps),
-            "useful": sum(line["tokens/useful"] for line in steps),
+            "sampled": sum(line.get("tokens/sampled", 0) for line in steps),
+            "useful": sum(line.get("tokens/useful", 0) for line in steps),
         },
-        "undecided": sum(line[f"verdict/{kind}"] for line in steps for kind in ("unjudgeable", "timeout", "error")),
+        "undecided": sum(
+            line.get(f"verdict/{kind}", 0) for line in steps for kind in ("unjudgeable", "timeout", "error")
+        ),
     }

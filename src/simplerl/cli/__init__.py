@@ -14,6 +14,8 @@ from simplerl.errors import SimpleRLError, nearest
 #: `EXAMPLES: str`, `add_arguments(parser)` and `run(args) -> int`.
 COMMANDS: dict[str, str] = {
     "train": "train a base model by reinforcement learning from verifiable rewards",
+    "sft": "fine-tune a model on responses to imitate: the cold start before training",
+    "sample": "write a model's responses, the right ones or all, as data to imitate",
     "cub": "build, list and inspect the embedded tiny base models",
     "recipes": "list the shipped recipes, or print one fully resolved",
     "verify": "judge one answer (or a file of answers) against the gold, and say why",

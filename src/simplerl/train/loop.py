@@ -19,7 +19,7 @@ from simplerl.train.config import Config
 from simplerl.train.gather import gather
 from simplerl.train.guards import clock, memory_advice, stop_on_interrupt
 from simplerl.train.resolve import as_table
-from simplerl.train.resume import describe, go_back, rewind
+from simplerl.train.resume import check_stage, describe, go_back, rewind
 from simplerl.train.session import Session, advantages_by_row, peak_memory_gib, prepare
 from simplerl.types import TrajectoryGroup
 
@@ -58,6 +58,7 @@ def train(config: Config, path: Path, *, resume: bool, listener: Listener) -> Ou
         start = 0
         if resume:
             stack.enter_context(run)
+            check_stage(run, "train")
             start = go_back(run, config, listener.say)
         with memory_advice():
             session = prepare(config, listener.say, checkpoint=run.checkpoint(start) if start else None)
@@ -74,7 +75,7 @@ def train(config: Config, path: Path, *, resume: bool, listener: Listener) -> Ou
             session.learner.restore(run.checkpoint(start))
             session.backend.sync(session.learner.weights(), version=start)
         if not read_metrics(path):
-            _record(run, 0, _evaluate(run, session, 0, listener), [], listener)
+            _record(run, 0, evaluate(run, session, 0, listener), [], listener)
         for step in range(start + 1, config.steps + 1):
             if interrupted():
                 return _stop(run, session, step - 1, listener)
@@ -107,9 +108,9 @@ def _step(run: RunDirectory, session: Session, step: int, listener: Listener, in
             **learned.metrics,
             "data/epoch": session.sampler.epoch(step),
         }
-        if _due(config.evaluation.every, step, config.steps):
+        if due(config.evaluation.every, step, config.steps):
             with clock(seconds, "time/evaluate"):
-                metrics |= _evaluate(run, session, step, listener)
+                metrics |= evaluate(run, session, step, listener)
     busy = seconds["time/rollout"] + seconds["time/learn"]
     metrics |= {
         **seconds,
@@ -118,15 +119,16 @@ def _step(run: RunDirectory, session: Session, step: int, listener: Listener, in
         "memory/peak_gib": peak_memory_gib(learner.device),
     }
     _record(run, step, metrics, groups, listener)
-    if _due(config.checkpoint.every, step, config.steps):
-        _save(run, session, step, listener)
+    if due(config.checkpoint.every, step, config.steps):
+        save(run, session, step, listener)
 
 
-def _due(every: int, step: int, last: int) -> bool:
+def due(every: int, step: int, last: int) -> bool:
+    """Return whether something that is done every so many steps (0: only at the end) is done after this one."""
     return step == last or (every > 0 and step % every == 0)
 
 
-def _evaluate(run: RunDirectory, session: Session, step: int, listener: Listener) -> dict[str, float]:
+def evaluate(run: RunDirectory, session: Session, step: int, listener: Listener) -> dict[str, float]:
     """Evaluate on the held-out problems with noise that is the same at every step, and record it."""
     config = session.config.evaluation
     listener.phase("evaluate", len(session.held_out) * config.samples)
@@ -161,7 +163,8 @@ def _record(
     listener.step(step, metrics, groups)
 
 
-def _save(run: RunDirectory, session: Session, step: int, listener: Listener) -> None:
+def save(run: RunDirectory, session: Session, step: int, listener: Listener) -> None:
+    """Write the checkpoint of a step."""
     listener.phase("save", 0)
     state = {"step": step, "epoch": session.sampler.epoch(step)}
     keep = session.config.checkpoint.keep
@@ -171,5 +174,5 @@ def _save(run: RunDirectory, session: Session, step: int, listener: Listener) ->
 def _stop(run: RunDirectory, session: Session, step: int, listener: Listener) -> Outcome:
     """End early, with everything up to `step` saved."""
     if step and step not in run.checkpoint_steps():
-        _save(run, session, step, listener)
+        save(run, session, step, listener)
     return Outcome(step=step, finished=False)
