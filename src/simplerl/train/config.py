@@ -190,7 +190,7 @@ class CheckpointConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SFTConfig:
-    """Supervised fine-tuning by `simplerl sft`, which takes the optimizer's other settings; `simplerl train` reads none."""
+    """Supervised fine-tuning by `simplerl sft`, with the other settings of `optimizer`; `simplerl train` ignores it."""
 
     data: str = ""
     """Demonstrations: `arithmetic-long`, a .jsonl, .json or .parquet file, or a hub data set (owner/name)."""
