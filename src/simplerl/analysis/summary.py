@@ -21,7 +21,7 @@ def summarise(path: Path, *, seconds: float) -> dict[str, Any]:
     if base is None or final is None:
         raise RunError(f"{path} lacks the evaluation of step {0 if base is None else last}")
     steps = [line for line in lines if line["step"] > 0]
-    sampled = sum(line["tokens/sampled"] for line in steps)
+    sampled = sum(line.get("tokens/sampled", 0) for line in steps)
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     by_budget = last < config["steps"] and 0 < config.get("token_budget", 0) <= sampled
     accuracies = [figures["accuracy"]["value"] for figures in (base, final)]
@@ -36,7 +36,9 @@ def summarise(path: Path, *, seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "tokens": {
             "sampled": sampled,
-            "useful": sum(line["tokens/useful"] for line in steps),
+            "useful": sum(line.get("tokens/useful", 0) for line in steps),
         },
-        "undecided": sum(line[f"verdict/{kind}"] for line in steps for kind in ("unjudgeable", "timeout", "error")),
+        "undecided": sum(
+            line.get(f"verdict/{kind}", 0) for line in steps for kind in ("unjudgeable", "timeout", "error")
+        ),
     }

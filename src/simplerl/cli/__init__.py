@@ -14,6 +14,8 @@ from simplerl.errors import SimpleRLError, nearest
 #: `EXAMPLES: str`, `add_arguments(parser)` and `run(args) -> int`.
 COMMANDS: dict[str, str] = {
     "train": "train a base model by reinforcement learning from verifiable rewards",
+    "sft": "fine-tune a model on responses to imitate: the cold start before training",
+    "sample": "write a model's responses, the right ones or all, as data to imitate",
     "preflight": "see how a base model takes to each prompt template before training",
     "eval": "evaluate models and checkpoints on benchmarks, or score responses made elsewhere",
     "compare": "compare two evaluations problem by problem: did it help?",

@@ -1,4 +1,4 @@
-"""Compare two evaluations problem by problem: did RL help, or did we only sample again?
+"""Compare two evaluations problem by problem, to tell whether RL helped or we only sampled again.
 
 A and B are result directories of `simplerl eval` (one model's, or one evaluation), or evaluations that a run made
 itself: RUN@STEP. One run alone is compared with itself, before and after training. Shown are the paired difference with

@@ -1,6 +1,7 @@
 """A run directory: its layout, and the only hands that write to it.
 
 config.json               the resolved configuration; what --resume reads
+stage.json                which command made the run, where it was not `train`
 environment.json          versions, machine, git commit, data hashes of each session
 metrics.jsonl             one line per step; step 0 is the base model
 trajectories/step_N.parquet   every training response
@@ -34,7 +35,9 @@ from simplerl.runs.trajectories import write_trajectories
 from simplerl.types import TrajectoryGroup
 
 #: What a run that never came as far as its configuration leaves behind: its name is still free.
-_EMPTY_LAYOUT = frozenset({".lock", "trajectories", "evaluations", "checkpoints", ".config.json.partial"})
+_EMPTY_LAYOUT = frozenset(
+    {".lock", "trajectories", "evaluations", "checkpoints", ".config.json.partial", "stage.json", ".stage.json.partial"}
+)
 
 
 class RunDirectory:

@@ -83,7 +83,7 @@ class Piece:
         return values_BT[self.rows, : self.width].to(self.device)
 
 
-def pieces(batch: Batch, rows: torch.Tensor, *, tokens: int, device: torch.device) -> Iterator[Piece]:
-    """Cut rows of a batch into micro-batches of at most `tokens`."""
-    for piece in microbatches(rows, batch.lengths_B, tokens=tokens):
-        yield Piece(rows=piece, width=int(batch.lengths_B[piece].max()), device=device)
+def pieces(lengths_B: torch.Tensor, rows: torch.Tensor, *, tokens: int, device: torch.device) -> Iterator[Piece]:
+    """Cut rows into micro-batches of at most `tokens`."""
+    for piece in microbatches(rows, lengths_B, tokens=tokens):
+        yield Piece(rows=piece, width=int(lengths_B[piece].max()), device=device)

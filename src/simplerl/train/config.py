@@ -210,6 +210,36 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SFTConfig:
+    """Supervised fine-tuning by `simplerl sft`, with the other settings of `optimizer`; `simplerl train` ignores it."""
+
+    data: str = ""
+    """Demonstrations: `arithmetic-long`, a .jsonl, .json or .parquet file, or a hub data set (owner/name)."""
+    split: str = "train"
+    """Split of a hub data set; files have none."""
+    size: int = 0
+    """Use only the first N demonstrations (0: all; `arithmetic-long` generates 2,000)."""
+    steps: int = 100
+    """Updates."""
+    batch_size: int = 64
+    """Demonstrations in an update."""
+    max_tokens: int = 8192
+    """Prompt and response together; longer ones are left out, counted and named."""
+    lr: float = 5e-6
+    """Peak learning rate."""
+    schedule: str = "cosine"
+    """`constant`, `linear` (to 0) or `cosine` (to `optimizer.min_lr_ratio`), after the warm-up."""
+    warmup_steps: int = 0
+    """Steps of linear warm-up."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "sft", "steps", "batch_size", "max_tokens", "lr")
+        _one_of("sft.schedule", self.schedule, ("constant", "linear", "cosine"))
+        if self.size < 0 or self.warmup_steps < 0:
+            raise ConfigError("sft.size and sft.warmup_steps must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrackingConfig:
     """Experiment trackers, off by default (extra `trackers`)."""
 
@@ -257,6 +287,7 @@ class Config:
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    sft: SFTConfig = field(default_factory=SFTConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:

@@ -51,7 +51,7 @@ class Critic:
         self.model.eval()
         values_BT = torch.zeros(mask_BT.shape)
         rows = mask_BT.any(1).nonzero().flatten()
-        for piece in pieces(batch, rows, tokens=self.tokens, device=self.device):
+        for piece in pieces(batch.lengths_B, rows, tokens=self.tokens, device=self.device):
             found_BT = self.model(piece.cut(batch.tokens_BT), piece.cut(mask_BT), batch.lengths_B[piece.rows])
             values_BT[piece.rows, : piece.width] = found_BT.cpu()
         return values_BT
@@ -73,7 +73,7 @@ class Critic:
         if not len(rows):
             return {}
         loss = 0.0
-        for piece in pieces(batch, rows, tokens=self.tokens, device=self.device):
+        for piece in pieces(batch.lengths_B, rows, tokens=self.tokens, device=self.device):
             kept_BT = piece.cut(mask_BT)
             values_BT = self.model(piece.cut(batch.tokens_BT), kept_BT, batch.lengths_B[piece.rows])
             per_token_BT = self.algorithm.value_loss(values_BT, piece.cut(old_BT), piece.cut(returns_BT))

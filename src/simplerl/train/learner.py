@@ -197,7 +197,7 @@ class Learner:
         scorer.model.eval()
         logprobs_BT = torch.zeros(mask_BT.shape)
         mean_BT = torch.zeros(mask_BT.shape) if self.algorithm.needs_vocabulary_mean else None
-        for piece in pieces(batch, rows, tokens=self.tokens, device=self.device):
+        for piece in pieces(batch.lengths_B, rows, tokens=self.tokens, device=self.device):
             found_BT, _, found_mean_BT = self._score(scorer, batch, mask_BT, piece)
             logprobs_BT[piece.rows, : piece.width] = found_BT.cpu()
             if mean_BT is not None:
@@ -227,7 +227,7 @@ class Learner:
         if not scored:
             return {}
         sums: dict[str, torch.Tensor] = {}
-        for piece in pieces(whole.batch, rows, tokens=self.tokens, device=self.device):
+        for piece in pieces(whole.batch.lengths_B, rows, tokens=self.tokens, device=self.device):
             for name, value in self._backward(whole, piece, weights_BT, scored, first=first).items():
                 sums[name] = sums.get(name, 0.0) + value.double()
         lr = learning_rate(self.optimization, place, self.steps)

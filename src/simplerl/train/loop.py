@@ -21,7 +21,7 @@ from simplerl.train.config import Config
 from simplerl.train.gather import gather
 from simplerl.train.guards import clock, memory_advice, stop_on_interrupt
 from simplerl.train.resolve import as_table
-from simplerl.train.resume import describe, go_back, rewind
+from simplerl.train.resume import check_stage, describe, go_back, rewind
 from simplerl.train.session import Session, advantages_by_row, prepare
 from simplerl.types import TrajectoryGroup
 
@@ -60,6 +60,7 @@ def train(config: Config, path: Path, *, resume: bool, listener: Listener) -> Ou
         start = 0
         if resume:
             stack.enter_context(run)
+            check_stage(run, "train")
             start = go_back(run, config, listener.say)
         with memory_advice():
             session = prepare(config, listener.say, checkpoint=run.checkpoint(start) if start else None)
@@ -76,7 +77,7 @@ def train(config: Config, path: Path, *, resume: bool, listener: Listener) -> Ou
             session.learner.restore(run.checkpoint(start))
             session.backend.sync(session.learner.weights(), version=start)
         if not read_metrics(path):
-            _record(run, 0, _evaluate(run, session, 0, listener), [], listener)
+            _record(run, 0, evaluate(run, session, 0, listener), [], listener)
         tokens = sampled_tokens(path)
         step = start
         while not _ended(config, step, tokens):
@@ -120,9 +121,9 @@ def _step(
             "data/epoch": session.sampler.epoch(step),
         }
         last = _ended(config, step, before + metrics["tokens/sampled"])
-        if last or _due(config.evaluation.every, step):
+        if last or due(config.evaluation.every, step):
             with clock(seconds, "time/evaluate"):
-                metrics |= _evaluate(run, session, step, listener)
+                metrics |= evaluate(run, session, step, listener)
     busy = seconds["time/rollout"] + seconds["time/learn"]
     metrics |= {
         **seconds,
@@ -131,16 +132,17 @@ def _step(
         "memory/peak_gib": peak_memory_gib(learner.device),
     }
     _record(run, step, metrics, groups, listener)
-    if last or _due(config.checkpoint.every, step):
-        _save(run, session, step, listener)
+    if last or due(config.checkpoint.every, step):
+        save(run, session, step, listener)
     return metrics["tokens/sampled"]
 
 
-def _due(every: int, step: int) -> bool:
+def due(every: int, step: int) -> bool:
+    """Return whether something that is done every so many steps (0: only at the end) is done after this one."""
     return every > 0 and step % every == 0
 
 
-def _evaluate(run: RunDirectory, session: Session, step: int, listener: Listener) -> dict[str, float]:
+def evaluate(run: RunDirectory, session: Session, step: int, listener: Listener) -> dict[str, float]:
     """Evaluate on the held-out problems with noise that is the same at every step, and record it."""
     drawn = session.evaluation_sampling
     groups = _held_out(session, drawn, listener)
@@ -189,7 +191,8 @@ def _record(
     listener.step(step, metrics, groups)
 
 
-def _save(run: RunDirectory, session: Session, step: int, listener: Listener) -> None:
+def save(run: RunDirectory, session: Session, step: int, listener: Listener) -> None:
+    """Write the checkpoint of a step."""
     listener.phase("save", 0)
     state = {"step": step, "epoch": session.sampler.epoch(step)}
     keep = session.config.checkpoint.keep
@@ -199,5 +202,5 @@ def _save(run: RunDirectory, session: Session, step: int, listener: Listener) ->
 def _stop(run: RunDirectory, session: Session, step: int, listener: Listener) -> Outcome:
     """End early, with everything up to `step` saved."""
     if step and step not in run.checkpoint_steps():
-        _save(run, session, step, listener)
+        save(run, session, step, listener)
     return Outcome(step=step, finished=False)

@@ -25,6 +25,16 @@ def changes(old: Mapping[str, Any], config: Config, *, free: Sequence[str]) -> l
     ]
 
 
+def check_stage(run: RunDirectory, stage: str) -> None:
+    """Raise RunError where the run was made by another command than the one that is to continue it."""
+    made_by = (run.read("stage.json") or {"stage": "train"})["stage"]
+    if made_by != stage:
+        raise RunError(
+            f"{run.path} was made by simplerl {made_by}: continue it with simplerl {made_by} --output-dir {run.path} "
+            f"--resume, or begin from it with simplerl {stage} --model {run.path}"
+        )
+
+
 def go_back(run: RunDirectory, config: Config, say: Callable[[str], None]) -> int:
     """Check that it is the same run and return the step of its newest whole checkpoint, 0 if there was none yet."""
     old = flatten(run.read("config.json"))

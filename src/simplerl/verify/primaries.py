@@ -231,7 +231,9 @@ class Primaries(Stream):
             index = self.group("[")
         if self.peek() == "{":
             return Node("root", (index, self.group("{")))
-        return Node("root", (index, self.argument()))
+        # TeX takes one digit, also behind a space; but whoever writes \sqrt 15 means the whole number.
+        spaced = self.kind() == "num" and self.tokens[self.at].spaced
+        return Node("root", (index, self.primary() if spaced else self.argument()))
 
     def function(self, name: str) -> Node:
         r"""A named function: `\sin^2 x`, `\log_2 8`, `\ln(x+1)`, `\sin 2x`, `\max(3,7)`."""

@@ -1,0 +1,124 @@
+"""Demonstrations: questions with whole responses, to be imitated. Built in, from a file, or from the hub.
+
+`arithmetic-long` is the cold start of the cubs: every step of the working is followed by a check with the inverse
+operation, and some by a slip that is noticed and mended, as a long chain of thought has them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simplerl.data.arithmetic import LARGEST, LEVELS, expression
+from simplerl.data.problems import QUESTION_FIELDS
+from simplerl.data.rows import SUFFIXES, Row, read_hub, read_rows
+from simplerl.errors import DataError
+from simplerl.seeds import generator
+
+RESPONSE_FIELDS = ("response", "output", "completion", "generation", "solution")
+CHAT_FIELDS = ("messages", "conversations", "conversation")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Demonstration:
+    """A question and a response to it, exactly as it is to be imitated."""
+
+    question: str
+    response: str
+    ended: bool
+    """False for a response that was truncated: then no end token is put after it."""
+    place: str
+    """Where it stands, for messages."""
+
+
+def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> list[Demonstration]:
+    """Return the demonstrations of a built-in set, a file (.jsonl, .json, .parquet) or a hub data set (owner/name)."""
+    if name == "arithmetic-long":
+        return [long_arithmetic(seed, index) for index in range(size or 2000)]
+    path = Path(name).expanduser()
+    if path.suffix in SUFFIXES or path.exists():
+        rows: Iterable[Row] = read_rows(path)
+    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        rows = read_hub(name, split=split)
+    else:
+        raise DataError(
+            f"unknown demonstrations {name!r}; known: arithmetic-long. A .jsonl, .json or .parquet file or a hub data "
+            "set (owner/name) works too."
+        )
+    found = []
+    for row in rows:
+        if size and len(found) >= size:
+            break
+        found.append(_demonstration(row))
+    if not found:
+        raise DataError(f"{name} holds no rows to imitate")
+    return found
+
+
+def _demonstration(row: Row) -> Demonstration:
+    """Return the demonstration in a row: two text fields, or the first exchange of a chat."""
+    fields = row.fields
+    question = next((v for name in QUESTION_FIELDS if isinstance(v := fields.get(name), str) and v.strip()), None)
+    response = next((v for name in RESPONSE_FIELDS if isinstance(v := fields.get(name), str) and v.strip()), None)
+    if question is None or response is None:
+        chat = next((v for name in CHAT_FIELDS if isinstance(v := fields.get(name), list)), [])
+        question, response = question or _said(chat, "user", "human"), response or _said(chat, "assistant", "gpt")
+    if not question or not response:
+        missing, wanted = ("question", QUESTION_FIELDS) if not question else ("response", RESPONSE_FIELDS)
+        raise DataError(
+            f"{row.place}: no {missing} to imitate; wanted one of {', '.join(wanted)} with text in it, or one of "
+            f"{', '.join(CHAT_FIELDS)} with a user's and an assistant's turn. "
+            f"Fields there: {', '.join(map(repr, fields))}"
+        )
+    ended = fields.get("stop_reason") != "length"
+    return Demonstration(question=question, response=response, ended=ended, place=row.place)
+
+
+def _said(chat: list[Any], *roles: str) -> str | None:
+    """Return the first turn of a role in a chat; turns have role and content, or from and value."""
+    for turn in chat:
+        if isinstance(turn, dict) and turn.get("role", turn.get("from")) in roles:
+            text = turn.get("content", turn.get("value"))
+            return text if isinstance(text, str) else None
+    return None
+
+
+def long_arithmetic(seed: int, index: int) -> Demonstration:
+    """Return demonstration number `index` for the cubs' task: a pure function of its arguments, of train expressions.
+
+    The response begins with a space, as after the template `plain`.
+    """
+    rng = generator(seed, "arithmetic-long", index)
+    drawn = expression(seed, "train", int(rng.choice(LEVELS)), int(rng.integers(2**40)))
+    lines = []
+    for left, operator, right, value in drawn.steps:
+        if rng.random() < 0.2:
+            wrong = _slip(value, rng)
+            lines.append(f"{left}{operator}{right}={wrong}. Wait,")
+        lines.append(f"{left}{operator}{right}={value}.")
+        lines.append(f"Check: {_inverse(left, operator, right, value)}.")
+    return Demonstration(
+        question=f"What is {drawn.text}?",
+        response=f" {' '.join(lines)} \\boxed{{{drawn.value}}}",
+        ended=True,
+        place=f"arithmetic-long[{index}]",
+    )
+
+
+def _inverse(left: int, operator: str, right: int, value: int) -> str:
+    """Return an equation that confirms left ∘ right = value: the inverse, or the factors the other way round."""
+    return {
+        "+": f"{value}-{right}={left}",
+        "-": f"{value}+{right}={left}",
+        "*": f"{right}*{left}={value}",
+    }[operator]
+
+
+def _slip(value: int, rng: np.random.Generator) -> int:
+    """Return a wrong value near the right one."""
+    while True:
+        wrong = value + int(rng.choice([-10, -2, -1, 1, 2, 10]))
+        if 0 <= wrong <= LARGEST:
+            return wrong

@@ -1,0 +1,74 @@
+"""Sample responses of a model and keep them as demonstrations: all, or only those judged right (rejection sampling)."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from simplerl.algorithms import GRPO
+from simplerl.errors import DataError, RunError
+from simplerl.rollout.collect import collect
+from simplerl.runs.files import json_line, write_atomic
+from simplerl.train.config import Config
+from simplerl.train.session import prepare
+from simplerl.types import Trajectory
+
+
+def sample(config: Config, output: Path, *, everything: bool, say: Callable[[str], None]) -> tuple[Counter[str], int]:
+    """Sample `samples_per_prompt` responses to every training problem and write them, one JSON object a line.
+
+    Return (verdicts, responses written). Without `everything` only right ones that ended by themselves are kept. The
+    noise is addressed by problem and sample, so the same command writes the same file.
+    """
+    if output.exists():
+        raise RunError(f"{output} exists already; choose another --output, or remove it")
+    plain = dataclasses.replace(config, algorithm=GRPO(), reference="")
+    session = prepare(plain, say)
+    counts: Counter[str] = Counter()
+    lines: list[str] = []
+    problems, chunk = session.sampler.problems, config.sampling.prompts_per_step
+    try:
+        for start in range(0, len(problems), chunk):
+            groups = collect(
+                problems[start : start + chunk],
+                backend=session.backend,
+                verifier=session.verifier,
+                reward=config.reward,
+                sampling=session.sampling,
+                samples=config.sampling.samples_per_prompt,
+                seed=config.seed,
+                purpose="sample",
+                step=0,
+            )
+            for trajectory in (t for group in groups for t in group.trajectories):
+                counts[trajectory.verdict.status] += 1
+                ended = trajectory.completion.stop_reason != "length"
+                if everything or (trajectory.verdict.correct and ended):
+                    lines.append(json_line(_row(trajectory, config.model)))
+            say(f"{min(start + chunk, len(problems))}/{len(problems)} problems, {len(lines)} responses kept")
+    finally:
+        session.close()
+    if not lines:
+        raise DataError(
+            f"none of the {counts.total()} responses was right and complete, so there is nothing to write to {output}; "
+            "--all keeps every response"
+        )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(output, "".join(lines))
+    return counts, len(lines)
+
+
+def _row(trajectory: Trajectory, model: str) -> dict[str, object]:
+    problem, completion = trajectory.problem, trajectory.completion
+    return {
+        "question": problem.question,
+        "response": completion.text,
+        "answer": problem.answer,
+        "problem_id": problem.id,
+        "level": problem.level,
+        "sample": trajectory.sample,
+        "verdict": trajectory.verdict.status,
+        "stop_reason": completion.stop_reason,
+        "tokens": len(completion.token_ids),
+        "model": model,
+    }

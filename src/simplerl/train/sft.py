@@ -1,0 +1,182 @@
+"""Supervised fine-tuning: the cold start before reinforcement learning. Imitate responses, prompts masked.
+
+The same run directory, checkpoints, exact resume and held-out evaluation as training by reinforcement learning; what
+it leaves is a model that `simplerl train --model RUN` begins from. The loss is the mean over all response tokens of the
+batch of −log π, at temperature 1; a response that was truncated is not taught to end.
+"""
+
+import dataclasses
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from simplerl.algorithms import GRPO
+from simplerl.data import demonstrations
+from simplerl.data.prompts import Prompter, prompter
+from simplerl.errors import ConfigError, DataError
+from simplerl.models.device import peak_memory_gib
+from simplerl.models.load import Policy
+from simplerl.ops.weights import normalise
+from simplerl.runs.directory import RunDirectory, read_metrics
+from simplerl.train.batch import pieces
+from simplerl.train.config import Config
+from simplerl.train.guards import clock, memory_advice, stop_on_interrupt
+from simplerl.train.learner import Learner
+from simplerl.train.loop import Listener, Outcome, due, evaluate, save
+from simplerl.train.optimizer import apply_gradient
+from simplerl.train.resolve import as_table
+from simplerl.train.resume import check_stage, describe, go_back, rewind
+from simplerl.train.sampler import Sampler
+from simplerl.train.schedule import learning_rate
+from simplerl.train.session import Session, prepare
+from simplerl.types import Problem
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Example:
+    """A prompt with the response to imitate, as tokens."""
+
+    tokens: list[int]
+    prompt_length: int
+
+
+def encode(
+    found: list[demonstrations.Demonstration], made: Prompter, policy: Policy, limit: int
+) -> tuple[list[Example], list[str]]:
+    """Return (examples within `limit` tokens, places of the others). Raises DataError where none is left."""
+    end = policy.tokenizer.eos_token_id
+    if end is None:
+        end = min(policy.stop_ids)
+    examples, long, shortest = [], [], 2**31
+    for item in found:
+        problem = Problem(id=item.place, question=item.question, answer="", source="demonstrations")
+        prompt = policy.check(made.ids(problem, policy.tokenizer), f"prompt of {item.place}")
+        tokens = [*prompt, *policy.encode(item.response), *([end] if item.ended else [])]
+        shortest = min(shortest, len(tokens))
+        if len(tokens) > limit or not prompt:
+            long.append(item.place)
+        else:
+            examples.append(Example(tokens=tokens, prompt_length=len(prompt)))
+    if not examples:
+        raise DataError(
+            f"all {len(found)} demonstrations are longer than {limit} tokens, which is the smaller of sft.max_tokens "
+            f"and the model's context (shortest {shortest}); raise --sft.max-tokens or give shorter ones"
+        )
+    return examples, long
+
+
+def without_rl(config: Config) -> Config:
+    """Return the configuration for preparing a session that needs neither reference nor critic."""
+    if not config.sft.data:
+        raise ConfigError("sft.data is empty: give the demonstrations with --sft.data FILE_OR_NAME")
+    return dataclasses.replace(
+        config,
+        algorithm=GRPO(),
+        reference="",
+        steps=config.sft.steps,
+        sampling=dataclasses.replace(config.sampling, temperature=1.0, samples_per_prompt=2, prompts_per_step=1),
+        learner=dataclasses.replace(config.learner, prompts_per_update=0),
+        optimizer=dataclasses.replace(
+            config.optimizer, lr=config.sft.lr, schedule=config.sft.schedule, warmup_steps=config.sft.warmup_steps
+        ),
+    )
+
+
+def sft(config: Config, path: Path, *, resume: bool, listener: Listener) -> Outcome:
+    """Fine-tune into a run directory and return how it ended."""
+    run, plain = RunDirectory(path), without_rl(config)
+    run.check(resume=resume)
+    found = demonstrations.load(config.sft.data, split=config.sft.split, size=config.sft.size, seed=config.dataset.seed)
+    with ExitStack() as stack:
+        interrupted = stack.enter_context(stop_on_interrupt())
+        start = 0
+        if resume:
+            stack.enter_context(run)
+            check_stage(run, "sft")
+            start = go_back(run, config, listener.say)
+        with memory_advice():
+            session = prepare(plain, listener.say, checkpoint=run.checkpoint(start) if start else None)
+        stack.callback(session.close)
+        limit = min(config.sft.max_tokens, session.policy.context_length)
+        made = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
+        examples, long = encode(found, made, session.policy, limit)
+        if long:
+            named = ", ".join(long[:5]) + (" …" if len(long) > 5 else "")
+            listener.say(
+                f"{len(long)} of {len(found)} demonstrations are longer than {limit} tokens, left out: {named}"
+            )
+        sampler = Sampler(examples, per_step=min(config.sft.batch_size, len(examples)), seed=config.seed)
+        if not resume:
+            stack.enter_context(run)
+            run.check(resume=False)
+            run.write("stage.json", {"stage": "sft"})
+            run.write("config.json", as_table(config))
+        describe(run, session, start, listener.say)
+        if resume:
+            run.write("config.json", as_table(config))
+            rewind(run, config, start, listener.say)
+        if start:
+            session.learner.restore(run.checkpoint(start))
+            session.backend.sync(session.learner.weights(), version=start)
+        if not read_metrics(path):
+            _record(run, 0, evaluate(run, session, 0, listener), listener)
+        for step in range(start + 1, plain.steps + 1):
+            if interrupted():
+                if step > 1 and step - 1 not in run.checkpoint_steps():
+                    save(run, session, step - 1, listener)
+                return Outcome(step=step - 1, finished=False)
+            _step(run, session, sampler, step, listener)
+    return Outcome(step=plain.steps, finished=True)
+
+
+def _step(run: RunDirectory, session: Session, sampler: Sampler, step: int, listener: Listener) -> None:
+    """Do one update and record it."""
+    config, seconds = session.config, {}
+    with clock(seconds, "time/step"):
+        with clock(seconds, "time/learn"), memory_advice():
+            metrics = imitate(session.learner, sampler.at(step - 1), step - 1)
+        metrics["data/epoch"] = sampler.epoch(step)
+        if step == config.steps or due(config.evaluation.every, step):
+            session.backend.sync(session.learner.weights(), version=step)
+            with clock(seconds, "time/evaluate"):
+                metrics |= evaluate(run, session, step, listener)
+    _record(run, step, {**metrics, **seconds, "memory/peak_gib": peak_memory_gib(session.learner.device)}, listener)
+    if step == config.steps or due(config.checkpoint.every, step):
+        save(run, session, step, listener)
+
+
+def imitate(learner: Learner, examples: list[Example], step: int) -> dict[str, float]:
+    """Do one update on a batch of examples (the first step is 0); return its metrics."""
+    lengths_B = torch.tensor([len(example.tokens) for example in examples])
+    prompts_B = torch.tensor([example.prompt_length for example in examples])
+    columns_T = torch.arange(int(lengths_B.max()))
+    mask_BT = (columns_T >= prompts_B[:, None]) & (columns_T < lengths_B[:, None])
+    tokens_BT = torch.zeros(mask_BT.shape, dtype=torch.int64)
+    for row, example in enumerate(examples):
+        tokens_BT[row, : len(example.tokens)] = torch.tensor(example.tokens)
+    weights_BT = normalise(mask_BT, torch.arange(len(examples)), mode="token")
+    model = learner.policy.model
+    model.train(learner.config.gradient_checkpointing)
+    loss = entropy = 0.0
+    for piece in pieces(lengths_B, torch.arange(len(examples)), tokens=learner.tokens, device=learner.device):
+        logprobs_BT, entropy_BT = learner.scorer(piece.cut(tokens_BT), piece.cut(mask_BT), lengths_B[piece.rows])
+        share = -(piece.cut(weights_BT) * logprobs_BT).sum()
+        share.backward()
+        loss += float(share.detach())
+        entropy += float((piece.cut(weights_BT) * entropy_BT.detach()).sum())
+    rate = learning_rate(learner.optimization, step, learner.steps)
+    norm = apply_gradient(learner.optimizer, model, lr=rate, grad_clip=learner.optimization.grad_clip)
+    return {
+        "sft/loss": loss,
+        "sft/tokens": int(mask_BT.sum()),
+        "policy/entropy": entropy,
+        "optimizer/grad_norm": norm,
+        "optimizer/lr": rate,
+    }
+
+
+def _record(run: RunDirectory, step: int, metrics: dict[str, float], listener: Listener) -> None:
+    run.record_metrics(step, metrics)
+    listener.step(step, metrics, [])

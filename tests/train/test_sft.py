@@ -1,0 +1,256 @@
+"""The cold start: what is imitated, what is not, exact resume, and training from what it leaves."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+from support import (
+    SMALL,
+    Crash,
+    Silent,
+    arguments,
+    assert_same_run,
+    copy_policy,
+    crash_before_write,
+    deep,
+    fingerprint,
+    full_scores,
+    run_main,
+)
+
+from simplerl.algorithms import GRPO
+from simplerl.data import arithmetic
+from simplerl.data.demonstrations import Demonstration, load, long_arithmetic
+from simplerl.data.prompts import prompter
+from simplerl.errors import DataError, RunError
+from simplerl.models.load import Policy
+from simplerl.runs.directory import read_metrics
+from simplerl.train.config import LearnerConfig, OptimizerConfig
+from simplerl.train.learner import Learner
+from simplerl.train.loop import train
+from simplerl.train.resolve import resolve
+from simplerl.train.sft import encode, imitate, sft
+from simplerl.verify import verify
+
+TINY = deep(SMALL, {"sft": {"steps": 3, "batch_size": 8, "size": 64, "lr": 1e-3}, "learner": {"prompts_per_update": 0}})
+
+
+def config_of(over: dict[str, Any] | None = None) -> Any:
+    return resolve("simplerl-cold-start", deep(TINY, over or {}))
+
+
+def run_sft(path: Path, over: dict[str, Any] | None = None, *, resume: bool = False) -> Silent:
+    listener = Silent()
+    assert sft(config_of(over), path, resume=resume, listener=listener).finished
+    return listener
+
+
+def write(path: Path, *rows: dict[str, Any]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+# -- data ------------------------------------------------------------------------------------------------------------
+
+
+def test_long_responses_are_right_checked_and_of_training_problems() -> None:
+    for index in range(200):
+        item = long_arithmetic(0, index)
+        text = item.question.removeprefix("What is ").removesuffix("?")
+        assert verify(item.response, text).correct, "the gold is the expression itself"
+        claims = re.findall(r"(\d+)([-+*])(\d+)=(\d+)\.( Wait)?", item.response)
+        checks = item.response.count("Check: ")
+        assert checks >= 1
+        for left, operator, right, value, slipped in claims:
+            exact = {"+": int(left) + int(right), "-": int(left) - int(right), "*": int(left) * int(right)}[operator]
+            assert (exact == int(value)) != bool(slipped), item.response
+        assert sum(not claim[4] for claim in claims) == 2 * checks, "every step is followed by its check"
+    assert long_arithmetic(0, 5) == long_arithmetic(0, 5)
+    assert long_arithmetic(1, 5) != long_arithmetic(0, 5)
+    assert any("Wait," in long_arithmetic(0, i).response for i in range(20))
+    train = {problem.question for problem in arithmetic.load("test", size=250)}
+    assert not train & {long_arithmetic(0, i).question for i in range(500)}, "none of the held-out problems"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "Q", "response": " R"},
+        {"problem": "Q", "solution": " R", "answer": "3"},
+        {"prompt": "Q", "completion": " R"},
+        {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": " R"}]},
+        {"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": " R"}]},
+    ],
+)
+def test_forms_of_demonstrations(row: dict[str, Any], tmp_path: Path) -> None:
+    (item,) = load(write(tmp_path / "d.jsonl", row))
+    assert (item.question, item.response, item.ended) == ("Q", " R", True)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "d.parquet")
+    (again,) = load(str(tmp_path / "d.parquet"))
+    assert (again.question, again.response) == ("Q", " R")
+
+
+def test_truncated_responses_are_not_taught_to_end(cub: Callable[[str], Policy]) -> None:
+    policy = cub("cub-qwen")
+    items = [
+        Demonstration(question="What is 1+1?", response=" 1+1=2.", ended=ended, place="") for ended in (True, False)
+    ]
+    (ended, truncated), long = encode(items, prompter("plain"), policy, 100)
+    assert not long
+    assert ended.tokens[:-1] == truncated.tokens
+    assert ended.tokens[-1] in policy.stop_ids
+    assert not set(truncated.tokens) & policy.stop_ids
+    assert policy.tokenizer.decode(ended.tokens[: ended.prompt_length]) == "Question: What is 1+1?\nAnswer:"
+
+
+def test_too_long_ones_are_left_out_and_named(cub: Callable[[str], Policy]) -> None:
+    items = [Demonstration(question="q", response=" 1" * n, ended=True, place=f"d:{n}") for n in (2, 60)]
+    kept, long = encode(items, prompter("plain"), cub("cub-qwen"), 60)
+    assert len(kept) == 1
+    assert long == ["d:60"]
+    with pytest.raises(DataError, match=r"all 2 .* longer than 4 tokens.*shortest"):
+        encode(items, prompter("plain"), cub("cub-qwen"), 4)
+
+
+# -- the update ------------------------------------------------------------------------------------------------------
+
+
+def make_learner(policy: Policy, tokens: int) -> Learner:
+    return Learner(
+        policy,
+        GRPO(),
+        optimizer=OptimizerConfig(lr=0.1, epsilon=1.0, grad_clip=1e9, weight_decay=0.0),
+        learner=LearnerConfig(tokens_per_microbatch=tokens),
+        precision="fp32",
+        temperature=1.0,
+        steps=1,
+    )
+
+
+def test_only_response_tokens_are_imitated_whatever_the_layout(tiny: Callable[[str], Policy]) -> None:
+    """Against cross-entropy written out: a mean over the response tokens of the batch."""
+    policy = tiny()
+    items = [
+        Demonstration(question="abc" * n, response="de" * (4 - n) + "f", ended=n != 2, place="") for n in (1, 2, 3)
+    ]
+    examples, _ = encode(items, prompter("plain"), policy, 120)
+    tokens_BT = torch.nn.utils.rnn.pad_sequence([torch.tensor(e.tokens) for e in examples], batch_first=True)
+    mask_BT = torch.zeros(tokens_BT.shape, dtype=torch.bool)
+    for row, example in enumerate(examples):
+        mask_BT[row, example.prompt_length : len(example.tokens)] = True
+    plain = copy_policy(policy).model
+    loss = -full_scores(plain, tokens_BT, mask_BT)[0].sum() / mask_BT.sum()
+    loss.backward()
+    for tokens in (10**6, 1):
+        fresh = copy_policy(policy)
+        learner, gradients = make_learner(fresh, tokens), {}
+        real = learner.optimizer.step
+        learner.optimizer.step = lambda real=real, fresh=fresh, gradients=gradients: (
+            gradients.update({n: p.grad.clone() for n, p in fresh.model.named_parameters()}),
+            real(),
+        )
+        metrics = imitate(learner, examples, 0)
+        assert metrics["sft/loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
+        assert metrics["sft/tokens"] == int(mask_BT.sum())
+        for name, values in plain.named_parameters():
+            torch.testing.assert_close(gradients[name], values.grad, rtol=1e-4, atol=1e-6)
+
+
+# -- the run ---------------------------------------------------------------------------------------------------------
+
+
+def test_run_resumes_exactly(tmp_path: Path) -> None:
+    with crash_before_write(tmp_path / "whole", 10**9) as writes:
+        run_sft(tmp_path / "whole")
+    wanted = fingerprint(tmp_path / "whole")
+    point = [i for i, text in enumerate(writes) if text.endswith("/metrics.jsonl")][-1]
+    with pytest.raises(Crash), crash_before_write(tmp_path / "crashed", point):
+        run_sft(tmp_path / "crashed")
+    run_sft(tmp_path / "crashed", resume=True)
+    assert_same_run(tmp_path / "crashed", wanted)
+    losses = [line["sft/loss"] for line in wanted["metrics"][1:]]
+    assert losses[-1] < losses[0]
+
+
+def test_training_begins_from_what_it_leaves(tmp_path: Path) -> None:
+    run_sft(tmp_path / "cold", {"sft": {"steps": 12, "batch_size": 32, "size": 400}})
+    lines = read_metrics(tmp_path / "cold")
+    assert lines[-1]["sft/loss"] < 0.6 * lines[1]["sft/loss"]
+    listener = Silent()
+    over = {"model": str(tmp_path / "cold"), "steps": 1, "sampling": {"max_new_tokens": 40}}
+    assert train(config_of(over), tmp_path / "ppo", resume=False, listener=listener).finished
+    before = lines[0]["eval/length"], lines[-1]["eval/length"]
+    assert listener.metrics[0]["eval/length"] != before[0], "it is the fine-tuned model that is trained"
+    assert listener.metrics[1]["critic/loss"] > 0
+
+
+def test_each_command_continues_only_its_own_runs(tmp_path: Path) -> None:
+    run_sft(tmp_path / "cold")
+    with pytest.raises(RunError, match="was made by simplerl sft"):
+        train(config_of(), tmp_path / "cold", resume=True, listener=Silent())
+    train(config_of({"steps": 1}), tmp_path / "rl", resume=False, listener=Silent())
+    with pytest.raises(RunError, match="was made by simplerl train"):
+        sft(config_of({"steps": 1}), tmp_path / "rl", resume=True, listener=Silent())
+
+
+# -- the commands ----------------------------------------------------------------------------------------------------
+
+BAD = {
+    "no data": ([], ["sft.data is empty", "--sft.data"]),
+    "unknown data": (["--sft.data", "arithmetik-long"], ["arithmetik-long", ".jsonl"]),
+    "missing file": (["--sft.data", "none.jsonl"], ["none.jsonl", "does not exist"]),
+    "without responses": (["--sft.data", "questions.jsonl"], ["questions.jsonl:1", "no response", "'answer'"]),
+    "empty file": (["--sft.data", "empty.jsonl"], ["empty.jsonl", "no rows"]),
+    "all too long": (["--sft.data", "arithmetic-long", "--sft.max-tokens", "5"], ["longer than 5 tokens", "shortest"]),
+    "negative rate": (["--sft.data", "arithmetic-long", "--sft.lr", "-1"], ["sft.lr", "positive"]),
+    "unknown key": (["--sft.epochs", "3"], ["'sft.epochs'"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case: str, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "questions.jsonl", {"question": "Q", "answer": "3"})
+    (tmp_path / "empty.jsonl").write_text("")
+    given, wanted = BAD[case]
+    code, _, error = run_main(capsys, "sft", "--output-dir", "run", *arguments(SMALL), *given)
+    assert code == 2, error
+    assert "internal error" not in error
+    for fragment in wanted:
+        assert fragment in error, error
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_sampled_responses_can_be_imitated(tmp_path: Path, capsys) -> None:
+    output = tmp_path / "right.jsonl"
+    settings = arguments(
+        {
+            "dataset": {"levels": [1], "size": 30},
+            "sampling": {"prompts_per_step": 16, "max_new_tokens": 30},
+            "evaluation": {"size": 4},
+        }
+    )
+    code, shown, error = run_main(capsys, "sample", "--output", str(output), *settings)
+    assert code == 0, error
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert f"{len(rows)} written to" in shown
+    assert len({row["problem_id"] for row in rows}) > 16, "every problem is sampled, not the first batch only"
+    assert all(row["verdict"] == "correct" and row["stop_reason"] != "length" for row in rows)
+    assert all(verify(row["response"], row["answer"]).correct for row in rows)
+    assert run_main(capsys, "sample", "--output", str(output), *settings)[0] == 2, "nothing is overwritten"
+    everything = tmp_path / "all.jsonl"
+    assert run_main(capsys, "sample", "--output", str(everything), "--all", *settings)[0] == 0
+    every = [json.loads(line) for line in everything.read_text().splitlines()]
+    assert len(every) == 30 * 8
+    assert [row for row in every if row["verdict"] == "correct" and row["stop_reason"] != "length"] == rows
+    code, shown, error = run_main(
+        capsys, "sft", "--sft.data", str(output), "--output-dir", str(tmp_path / "run"), *arguments(TINY)
+    )
+    assert code == 0, error
+    assert "simplerl train --model" in shown
