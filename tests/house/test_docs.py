@@ -75,7 +75,9 @@ def test_every_algorithm_and_its_keys_are_explained() -> None:
 
 def test_every_algorithm_has_its_section_and_recipe() -> None:
     """Paper, code, and a recipe on the cub that chooses it."""
-    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^##? |\Z)", text_of("docs/algorithms.md"), re.MULTILINE | re.DOTALL))
+    sections = dict(
+        re.findall(r"^## (\w+)\n(.*?)(?=^##? |\Z)", text_of("docs/algorithms.md"), re.MULTILINE | re.DOTALL)
+    )
     recipes = {name: resolve(name, {}) for name in recipe_names() if name.split("-")[0] == "cub"}
     for name, cls in ALGORITHMS.items():
         assert name in sections, f"docs/algorithms.md has no section on {name}"
