@@ -387,3 +387,31 @@ def _audit(event: str, details: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_audit)
+
+
+def made_up_run(
+    path: Path, *, accuracies: Sequence[float], tokens: Sequence[int], seconds: float = 1.0, entropy: float = 0.5
+) -> Path:
+    """Write what a finished run leaves behind: evaluated at every step, the first accuracy being the base model's.
+
+    pass@1 is the accuracy and pass@8 twice that; `tokens` are those of each step.
+    """
+    (path / "evaluations").mkdir(parents=True)
+    lines = []
+    for step, accuracy in enumerate(accuracies):
+        figures = {
+            "accuracy": {"value": accuracy},
+            "pass_at": {"1": {"value": accuracy}, "8": {"value": min(1.0, 2 * accuracy)}},
+            "length": 20.0,
+        }
+        (path / "evaluations" / f"step_{step:06d}.json").write_text(json.dumps(figures))
+        line = {"step": step, "eval/accuracy": accuracy}
+        if step:
+            line |= {"tokens/sampled": tokens[step - 1], "tokens/useful": tokens[step - 1] // 2}
+            line |= {"policy/entropy": entropy * step, "accuracy/mean": accuracy}
+        lines.append(json.dumps(line) + "\n")
+    (path / "metrics.jsonl").write_text("".join(lines))
+    summary = {"steps": len(tokens), "tokens": {"sampled": sum(tokens)}, "seconds": seconds}
+    (path / "summary.json").write_text(json.dumps(summary))
+    (path / "environment.json").write_text(json.dumps({"sessions": [{"platform": "test", "cpu_threads": 1}]}))
+    return path

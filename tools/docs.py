@@ -4,6 +4,7 @@ python tools/docs.py            write them
 python tools/docs.py --check    say which are out of date, and exit with 1 if any is
 """
 
+import argparse
 import ast
 import dataclasses
 import inspect
@@ -133,6 +134,12 @@ on the machine; everything else is the same in a run and in the same run killed 
     return "\n".join(parts)
 
 
+def actions(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the actions of a command that has some."""
+    found = [entry for entry in parser._actions if isinstance(entry, argparse._SubParsersAction)]
+    return dict(found[0].choices) if found else {}
+
+
 def cli() -> str:
     """Return docs/cli.md."""
     os.environ["COLUMNS"] = "100"
@@ -149,7 +156,10 @@ Exit codes: 0 done, 1 a check failed or a bug of ours, 2 a mistake that you can 
 """
     ]
     for name in COMMANDS:
-        parts.append(f"## simplerl {name}\n\n```\n{build_parser(name).format_help().rstrip()}\n```\n")
+        parser = build_parser(name)
+        parts.append(f"## simplerl {name}\n\n```\n{parser.format_help().rstrip()}\n```\n")
+        for action, inner in actions(parser).items():
+            parts.append(f"### simplerl {name} {action}\n\n```\n{inner.format_help().rstrip()}\n```\n")
     return "\n".join(parts)
 
 

@@ -73,7 +73,7 @@ def measure(job: Job) -> dict[str, Any]:
     batch = wanted.prompts_per_step * wanted.samples_per_prompt
     if job.tiny:
         setting |= {"per_device_train_batch_size": batch, "gradient_accumulation_steps": 1}
-    sampler = Sampler(load_problems(config, print)[0], per_step=wanted.prompts_per_step, seed=config.seed)
+    sampler = Sampler(load_problems(config, print).train, per_step=wanted.prompts_per_step, seed=config.seed)
     template = TEMPLATES[config.template]
     rows = [
         {"prompt": template.format(problem.question), "answer": problem.answer}

@@ -1,5 +1,6 @@
 """The command line: quick help, one message for what is not known, every command documented."""
 
+import re
 import subprocess
 import sys
 import time
@@ -64,7 +65,7 @@ def test_python_m_runs_the_same() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_unknown_option(name: str, capsys) -> None:
-    given = {"cub": ["list"], "verify": [], "audit": ["x.jsonl"]}.get(name, [])
+    given = {"cub": ["list"], "verify": [], "audit": ["x.jsonl"], "data": ["audit", "x.jsonl"]}.get(name, [])
     code, _, error = run_main(capsys, name, *given, "--nonesuch", "1")
     assert code == 2
     assert "nonesuch" in error
@@ -113,14 +114,22 @@ def test_cub_mistakes(given: list[str], wanted: str, capsys, tmp_path, monkeypat
     assert "internal error" not in error
 
 
-def test_recipes_lists_each_with_what_it_is_about(capsys) -> None:
-    from simplerl.train.resolve import recipe_names
+def test_recipes_are_listed_in_groups_with_what_they_are(capsys) -> None:
+    from simplerl.train.resolve import recipe_header, recipe_names, resolve
 
     code, out, _ = run_main(capsys, "recipes")
-    lines = out.strip().split("\n")
     assert code == 0
-    assert [line.split()[0] for line in lines] == recipe_names()
-    assert all(len(line.split(maxsplit=1)[1]) > 20 for line in lines)
+    for name in recipe_names():
+        config = resolve(name, {})
+        (line,) = [line.split() for line in out.splitlines() if line.split()[:1] == [name]]
+        assert line == [name, config.model, config.data, config.template]
+    cubs, paper, other = re.split(r"\n\n.+\n", out)[1:]
+    assert "  cub " in cubs
+    assert "  qwen2.5-0.5b " in paper
+    assert "  generic " in other
+    for name in ("cub", "simplerl-zoo", "generic"):
+        assert recipe_header(name)[0] in out
+    assert max(map(len, out.splitlines())) <= 120
 
 
 def test_printed_recipe_is_a_recipe(capsys, tmp_path) -> None:

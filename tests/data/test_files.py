@@ -35,6 +35,21 @@ def jsonl(path: Path, *rows: object) -> str:
         ({"question": "Q", "answer": 0.5}, "Q", "0.5"),
         ({"question": "Q", "final_answer": ["\\pi"]}, "Q", "\\pi"),
         ({"input": "Q", "target": "no"}, "Q", "no"),
+        ({"Body": "Two birds sit.", "Question": "How many?", "Answer": 2.0}, "Two birds sit. How many?", "2"),
+        ({"context": "C.", "question": "C. And then?", "answer": "1"}, "C. And then?", "1"),
+        ({"context": None, "question": "Q", "answer": "1"}, "Q", "1"),
+        ({"context": "  ", "question": "Q", "answer": "1"}, "Q", "1"),
+        ({"question": "Q", "options": "A) 1 B) 2", "Answer": "B"}, "Q\nA) 1 B) 2", "B"),
+        ({"question": "Q", "choices": ["x", "y"], "answer": "B"}, "Q\nA) x\nB) y", "B"),
+        ({"question": "Q", "choices": ["x", 7], "answer": 1}, "Q\nA) x\nB) 7", "B"),
+        ({"question": "Q", "options": ["A)21", "B)22"], "correct": "A"}, "Q\nA)21\nB)22", "A"),
+        ({"question": "Q", "options": ["(A) 21", "(B) 22"], "answer": "A"}, "Q\n(A) 21\n(B) 22", "A"),
+        ({"question": "Q", "options": ["A. cat", "fish"], "answer": "A"}, "Q\nA) A. cat\nB) fish", "A"),
+        ({"question": "Q", "options": {"A": "x", "B": "y"}, "answer": "A"}, "Q\nA) x\nB) y", "A"),
+        ({"question": "Q", "choices": {"label": ["1"], "text": ["x"]}, "answer": "1"}, "Q\n1) x", "1"),
+        ({"question": "Q\nA) x\nB) y", "choices": ["x", "y"], "answer": "A"}, "Q\nA) x\nB) y", "A"),
+        ({"question": "Q", "choices": ["x", "y"], "answer": "x"}, "Q\nA) x\nB) y", "x"),
+        ({"question": "Q", "choices": [], "answer": 1}, "Q", "1"),
     ],
 )
 def test_rows(row: dict, question: str, answer: str, tmp_path: Path) -> None:
@@ -46,6 +61,46 @@ def test_rows(row: dict, question: str, answer: str, tmp_path: Path) -> None:
 def test_what_is_no_answer(answer: object, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"d\.jsonl:1: no final answer"):
         load(jsonl(tmp_path / "d.jsonl", {"question": "Q", "answer": answer}))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"question": "Q", "choices": [1, 2], "answer": 1},
+            "may be the option of that text or the option of that index",
+        ),
+        ({"question": "Q", "choices": [None, "x"], "answer": "A"}, "texts or numbers"),
+        ({"question": "Q", "choices": ["x"] * 27, "answer": "A"}, "up to 26"),
+        ({"question": "Q", "choices": {"label": ["A"], "text": []}, "answer": "A"}, "as many labels"),
+    ],
+)
+def test_options_that_cannot_be_read(row: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"d\.jsonl:1: the options or their answer cannot be read.*{message}"):
+        load(jsonl(tmp_path / "d.jsonl", row))
+
+
+def test_a_real_row_without_an_answer_is_named() -> None:
+    """GaoKao 2023 (English) has one, and a data set may not lose a row in silence."""
+    path = SHARED / "data" / "benchmarks" / "gaokao2023en.jsonl"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there; SIMPLERL_SHARED names the directory that holds data/")
+    with pytest.raises(DataError, match=r"gaokao2023en\.jsonl:168: no final answer"):
+        load(str(path))
+
+
+def test_svamp_and_sat_math_keep_what_the_question_needs() -> None:
+    """SVAMP's story stands in `Body`, SAT's choices in `options`: without them nobody could answer."""
+    for name in ("svamp", "sat_math"):
+        path = SHARED / "data" / "benchmarks" / f"{name}.jsonl"
+        if not path.is_file():
+            pytest.skip(f"{path} is not there; SIMPLERL_SHARED names the directory that holds data/")
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        wanted = {
+            "svamp": [f"{row.get('Body')} {row.get('Question')}" for row in rows],
+            "sat_math": [f"{row.get('question')}\n{row.get('options')}" for row in rows],
+        }[name]
+        assert [p.question for p in load(str(path))] == wanted
 
 
 def test_ids_levels_and_places(tmp_path: Path) -> None:
@@ -117,6 +172,9 @@ REAL = {
     "benchmarks/olympiadbench.jsonl": (675, None),
     "benchmarks/aime24.jsonl": (30, None),
     "benchmarks/amc23.jsonl": (40, "27"),
+    "benchmarks/college_math.jsonl": (2818, "$10-4 n$"),
+    "benchmarks/svamp.jsonl": (1000, "145"),
+    "benchmarks/sat_math.jsonl": (32, "A"),
 }
 
 

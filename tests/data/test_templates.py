@@ -1,9 +1,12 @@
 """Templates byte for byte, typed from the published recipe: they decide a base model's score."""
 
+import copy
+
 import pytest
 
 from simplerl.data.templates import TEMPLATES, resolve
-from simplerl.errors import ConfigError
+from simplerl.errors import ConfigError, DataError, ModelError
+from simplerl.types import Problem
 
 EXACT = {
     "plain": "Question: 1+1?\nAnswer:",
@@ -52,3 +55,45 @@ def test_a_file_has_one_place(text: str, tmp_path) -> None:
     path.write_text(text)
     with pytest.raises(ConfigError, match="exactly once, found"):
         resolve(str(path))
+
+
+CHAT = (
+    "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def problem(**meta: object) -> Problem:
+    return Problem(id="d-0", question="1+1? {x}", answer="2", source="d", meta={"place": "d.jsonl:1", **meta})
+
+
+def test_chat_is_the_tokenizers_own_with_the_answer_opened(tokenizer_64) -> None:
+    tokenizer_64 = copy.deepcopy(tokenizer_64)
+    tokenizer_64.chat_template = CHAT
+    tokenizer_64.bos_token = "a"
+    assert resolve("chat").render(problem(), tokenizer_64) == "a<user>1+1? {x}</user>\n<assistant>"
+    given = resolve("chat", system="Think.").render(problem(), tokenizer_64)
+    assert given == "a<system>Think.</system>\n<user>1+1? {x}</user>\n<assistant>"
+
+
+def test_chat_needs_a_chat_template_that_takes_the_messages(tokenizer_64) -> None:
+    with pytest.raises(ModelError, match="no chat template"):
+        resolve("chat").render(problem(), tokenizer_64)
+    tokenizer_64 = copy.deepcopy(tokenizer_64)
+    tokenizer_64.chat_template = "{{ raise_exception('System role not supported') }}"
+    with pytest.raises(ModelError, match="after a system message: System role not supported"):
+        resolve("chat", system="x").render(problem(), tokenizer_64)
+
+
+def test_a_system_message_is_for_chat_only() -> None:
+    with pytest.raises(ConfigError, match=r"'simple' has its own text \(prompt\.system\)"):
+        resolve("simple", system="Think.")
+
+
+def test_from_data_is_the_prompt_of_the_file_byte_for_byte() -> None:
+    own = "<|im_start|>user\nWhat? \\boxed{{}}.<|im_end|>\n"
+    assert resolve("from-data").render(problem(messages=(("user", own),)), None) == own
+    with pytest.raises(DataError, match=r"d\.jsonl:1 has 0 prompt messages"):
+        resolve("from-data").render(problem(), None)
+    with pytest.raises(DataError, match="2 prompt messages"):
+        resolve("from-data").render(problem(messages=(("system", "a"), ("user", "b"))), None)

@@ -126,7 +126,7 @@ def test_everything_registered_has_what_its_protocol_asks_for() -> None:
         assert not missing, f"{name} lacks {missing}"
         assert {"precision", "max_rows"} <= set(inspect.signature(cls).parameters), name
     for name, load in DATASETS.items():
-        assert list(inspect.signature(load).parameters) == ["split", "size", "seed", "levels"], name
+        assert [n for n in inspect.signature(load).parameters if n != "at"] == ["split", "size", "seed", "levels"], name
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -180,7 +180,7 @@ def test_settings_in_the_texts_are_settings(tmp_path: Path) -> None:
         assert isinstance(resolve(str(recipe), {}), Config)
 
 
-@pytest.mark.parametrize("name", ["train", "sft", "sample", "cub", "recipes"])
+@pytest.mark.parametrize("name", ["train", "sft", "sample", "cub", "data", "recipes"])
 def test_examples_in_the_help_can_be_parsed(name: str) -> None:
     import importlib
 
@@ -191,7 +191,8 @@ def test_examples_in_the_help_can_be_parsed(name: str) -> None:
         words = shlex.split(re.split(r"\s{3,}", line)[0])
         assert words[1] in COMMANDS, line
         parser = build_parser(words[1])
-        own, overrides = split_overrides(parser, words[2:])
+        takes = parser.get_default("takes_overrides")
+        own, overrides = split_overrides(parser, words[2:]) if takes else (words[2:], [])
         args = parser.parse_args(own)
         if parser.get_default("takes_overrides"):
             resolve_words(args, overrides)

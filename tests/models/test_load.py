@@ -119,3 +119,24 @@ def test_attention() -> None:
     with pytest.raises(ModelError, match="needs bf16"):
         pick_attention("flash_attention_2", CPU, half=False)
     assert pick_attention("auto", torch.device("cuda"), half=False) == "sdpa"
+
+
+def test_a_tokenizer_may_know_tokens_that_no_prompt_uses(tmp_path: Path, tiny_models) -> None:
+    """Gemma's tokenizer is one token longer than its embeddings: refuse the token, not the model."""
+    from support import make_tokenizer
+
+    directory = shutil.copytree(tiny_models("llama"), tmp_path / "model")
+    make_tokenizer(65).save_pretrained(directory)
+    policy = load(str(directory))
+    assert len(policy.tokenizer) == policy.embeddings + 1
+    assert policy.encode("abc9") == [2, 3, 4, 63]
+    with pytest.raises(ModelError, match=r"token 64 \('!'\) in the text has no embedding \(65 tokens for 64"):
+        policy.encode("abc!")
+
+
+def test_an_end_that_the_model_has_not_is_refused(tmp_path: Path, tiny_models) -> None:
+    directory = shutil.copytree(tiny_models("llama"), tmp_path / "model")
+    settings = json.loads((directory / "generation_config.json").read_text())
+    (directory / "generation_config.json").write_text(json.dumps({**settings, "eos_token_id": [0, 64]}))
+    with pytest.raises(ModelError, match=r"end-of-text tokens are \[0, 64\]"):
+        load(str(directory))

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from simplerl.ops.statistics import bootstrap_interval, pass_at_k
+from simplerl.ops.statistics import (
+    bootstrap_interval,
+    bootstrap_ratios,
+    majority_at_k,
+    pass_at_k,
+    sign_flip_test,
+)
 
 
 def test_literal() -> None:
@@ -64,3 +70,79 @@ def test_one_problem_and_none() -> None:
     assert bootstrap_interval(np.array([0.3])) == pytest.approx((0.3, 0.3))
     with pytest.raises(ValueError, match="non-empty"):
         bootstrap_interval(np.array([]))
+
+
+def test_bootstrap_of_a_ratio_agrees_with_scipy() -> None:
+    """A mean over samples that come in problems of different sizes."""
+    rng = np.random.default_rng(3)
+    below = rng.integers(1, 9, 80).astype(float)
+    above = rng.binomial(below.astype(int), 0.4).astype(float)
+    low, high = bootstrap_ratios(above[:, None], below[:, None], resamples=8000)
+    wanted = scipy.stats.bootstrap(
+        (above, below),
+        lambda a, b, axis: a.sum(axis) / b.sum(axis),
+        paired=True,
+        n_resamples=8000,
+        method="percentile",
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    width = wanted.high - wanted.low
+    assert low[0] == pytest.approx(wanted.low, abs=0.05 * width)
+    assert high[0] == pytest.approx(wanted.high, abs=0.05 * width)
+
+
+def test_bootstrap_of_nothing_is_not_a_number() -> None:
+    low, high = bootstrap_ratios(np.array([[0.0, 1.0]] * 5), np.array([[0.0, 2.0]] * 5))
+    assert np.isnan(low[0])
+    assert np.isnan(high[0])
+    assert (low[1], high[1]) == pytest.approx((0.5, 0.5))
+
+
+def test_majority_literals() -> None:
+    # Of a, b, b: subsets of 2 are ab (tie: a came first), ab, bb.
+    assert majority_at_k(["a", "b", "b"], "b", 2) == pytest.approx(1 / 3)
+    assert majority_at_k(["a", "b", "b"], "a", 2) == pytest.approx(2 / 3)
+    assert majority_at_k(["a", "b", "b"], "b", 3) == 1.0
+    assert majority_at_k(["a", "b", "b"], "b", 1) == pytest.approx(2 / 3)
+
+
+def test_no_answer_has_no_vote() -> None:
+    assert majority_at_k([None, None, "b"], "b", 3) == 1.0
+    assert majority_at_k([None, None], "b", 2) == 0.0
+    assert majority_at_k([None, "b"], "b", 1) == 0.5
+
+
+def test_many_subsets_are_sampled() -> None:
+    labels = ["b"] * 12 + ["a"] * 8
+    exact = sum(
+        scipy.stats.hypergeom.pmf(right, 20, 12, 9) for right in range(5, 10)
+    )  # Nine of twenty: a majority is five.
+    assert majority_at_k(labels, "b", 9) == pytest.approx(exact, abs=0.05)
+    assert majority_at_k(labels, "b", 9) == majority_at_k(labels, "b", 9)
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_majority_of_more_than_there_are_is_refused(k: int) -> None:
+    with pytest.raises(ValueError, match="maj@k"):
+        majority_at_k(["a", "b"], "a", k)
+
+
+@pytest.mark.parametrize("size", [8, 60])
+def test_sign_flip_agrees_with_scipy(size: int) -> None:
+    rng = np.random.default_rng(size)
+    differences = rng.normal(0.3, 1.0, size)
+    wanted = scipy.stats.permutation_test(
+        (differences, np.zeros(size)),
+        lambda a, b, axis: (a - b).mean(axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=20_000,
+        rng=np.random.default_rng(0),
+    ).pvalue
+    assert sign_flip_test(differences) == pytest.approx(wanted, abs=0.01)
+
+
+def test_sign_flip_literals() -> None:
+    assert sign_flip_test(np.array([1.0, 1.0, 1.0, 0.0])) == pytest.approx(2 / 8), "+++ and −−− of eight"
+    assert sign_flip_test(np.zeros(5)) == 1.0
+    assert sign_flip_test(np.ones(40)) == pytest.approx(1 / 20_001)

@@ -47,6 +47,14 @@ def test_stops_like_a_model(answer) -> None:
     assert completion.stop_reason == "stop"
 
 
+def test_stops_at_a_token_like_a_model(answer, cub) -> None:
+    (token,) = cub("cub-qwen").encode("}")
+    completion = answer(" {2}{3}", stop_ids=(token,))
+    assert completion.text == " {2"
+    assert completion.token_ids[-1] == token
+    assert completion.stop_reason == "stop"
+
+
 def test_sees_prompt_and_noise_and_reports_the_version(cub) -> None:
     policy = cub("cub-qwen")
     backend = FakeBackend(policy, respond=lambda prompt, key: f"{prompt}/{key}")

@@ -319,6 +319,24 @@ def test_stop_string_that_is_a_special_token(cub: Callable[[str], Policy]) -> No
         assert answer.stop_reason in ("stop", "eos")
 
 
+def test_stop_id_ends_a_response_and_is_no_part_of_its_text(tiny: Callable[[str], Policy]) -> None:
+    policy = tiny()
+    requests = requests_of(prompts_of(policy), 100)
+    free = answers(NativeBackend(policy), requests, Sampling(max_new_tokens=24))
+    found = answers(NativeBackend(policy), requests, Sampling(max_new_tokens=24, stop_ids=(9, 11)))
+    stopped = 0
+    for one, other in zip(free, found, strict=True):
+        tokens = one.token_ids.tolist()
+        places = [i for i, token in enumerate(tokens) if token in (9, 11)]
+        wanted = tokens[: places[0] + 1] if places else tokens
+        assert other.token_ids.tolist() == wanted
+        if places:
+            stopped += 1
+            assert other.stop_reason == "stop"
+            assert other.text == decode(policy.tokenizer, tokens[: places[0]])
+    assert stopped > 20
+
+
 def test_one_token_is_enough_to_end(tiny: Callable[[str], Policy]) -> None:
     policy = tiny()
     found = answers(NativeBackend(policy), requests_of(prompts_of(policy), 200), Sampling(max_new_tokens=1))
@@ -405,12 +423,22 @@ def test_unknown_weight_is_refused(tiny: Callable[[str], Policy]) -> None:
         NativeBackend(tiny()).sync([("strange", torch.zeros(1))], version=1)
 
 
-def test_more_than_the_context_is_refused(tiny: Callable[[str], Policy]) -> None:
-    policy = dataclasses.replace(tiny(), context_length=20)
-    request = requests_of(prompts_of(policy, 1), 1)
-    with pytest.raises(ModelError, match=r"prompt \(5 tokens\).*20 tokens"):
-        list(NativeBackend(policy).generate(request, Sampling(max_new_tokens=16)))
-    assert len(answers(NativeBackend(policy), request, Sampling(max_new_tokens=15))) == 1
+def test_responses_end_where_the_context_ends(tiny: Callable[[str], Policy]) -> None:
+    """Each by its own prompt; up to there they are what a longer context would have given."""
+    policy = dataclasses.replace(tiny(), stop_ids=frozenset({10_000}))
+    requests = requests_of(prompts_of(policy, 3), 1)
+    free = answers(NativeBackend(policy), requests, Sampling(max_new_tokens=20))
+    cut = answers(NativeBackend(dataclasses.replace(policy, context_length=20)), requests, Sampling(max_new_tokens=20))
+    for request, whole, short in zip(requests, free, cut, strict=True):
+        assert len(short.token_ids) == 20 - len(request.prompt_ids)
+        assert short.stop_reason == "length"
+        assert short.token_ids.tolist() == whole.token_ids[: len(short.token_ids)].tolist()
+
+
+def test_prompt_that_fills_the_context_is_refused(tiny: Callable[[str], Policy]) -> None:
+    policy = dataclasses.replace(tiny(), context_length=5)
+    with pytest.raises(ModelError, match=r"prompt of 5 tokens.*5 tokens"):
+        list(NativeBackend(policy).generate(requests_of(prompts_of(policy, 1), 1), Sampling(max_new_tokens=1)))
 
 
 def test_no_request_no_answer(tiny: Callable[[str], Policy]) -> None:

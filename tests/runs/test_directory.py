@@ -139,7 +139,7 @@ def test_full_disk_under_the_trajectories(run: RunDirectory, monkeypatch) -> Non
     import pyarrow.parquet
 
     def full(*args: object, **kwargs: object) -> None:
-        Path(args[1]).write_text("half")
+        args[1].write(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(pyarrow.parquet, "write_table", full)

@@ -26,6 +26,7 @@ def test_everything_comes_back(tmp_path) -> None:
         "sample": 0,
         "source": "test",
         "level": "3",
+        "kind": "",
         "question": "?",
         "answer": "1",
         "response": "text",

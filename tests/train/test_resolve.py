@@ -12,12 +12,14 @@ from simplerl.rewards import REWARDS
 from simplerl.train.config import Config
 from simplerl.train.resolve import (
     as_table,
+    as_toml,
     build,
     flatten,
     merge,
     parse_overrides,
     read_config,
     read_recipe,
+    recipe_header,
     recipe_names,
     resolve,
     run_name,
@@ -111,6 +113,65 @@ def test_another_reward_does_not_inherit_the_keys_of_the_first() -> None:
     assert merge(base, {"reward": {"name": "length", "weight": 4}}) == {"reward": {"name": "length", "weight": 4}}
 
 
+#: Base model → (template, tier, KL coefficient, longest response), as the paper's table has it (responses shorter where
+#: the model's context is 4,096 tokens).
+PAPER = {
+    "mistral-7b": ("mistralai/Mistral-7B-v0.1", "simple", "easy", 1e-4, 8192),
+    "llama-3.1-8b": ("meta-llama/Llama-3.1-8B", "simple", "easy", 1e-4, 8192),
+    "deepseek-math-7b": ("deepseek-ai/deepseek-math-7b-base", "qwen-boxed", "easy", 1e-4, 3072),
+    "mistral-small-24b": ("mistralai/Mistral-Small-24B-Base-2501", "qwen-boxed", "hard", 1e-3, 8192),
+    "qwen2.5-0.5b": ("Qwen/Qwen2.5-0.5B", "simple", "medium", 1e-4, 8192),
+    "qwen2.5-1.5b": ("Qwen/Qwen2.5-1.5B", "simple", "hard", 1e-4, 8192),
+    "qwen2.5-7b": ("Qwen/Qwen2.5-7B", "qwen-boxed", "hard", 1e-4, 8192),
+    "qwen2.5-math-7b": ("Qwen/Qwen2.5-Math-7B", "qwen-boxed", "hard", 1e-4, 3072),
+    "qwen2.5-14b": ("Qwen/Qwen2.5-14B", "qwen-boxed", "hard", 1e-4, 8192),
+    "qwen2.5-32b": ("Qwen/Qwen2.5-32B", "qwen-boxed", "hard", 1e-3, 8192),
+}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_models(name: str) -> None:
+    model, template, tier, kl, longest = PAPER[name]
+    config = resolve(name, {})
+    assert (config.model, config.template, config.data) == (model, template, f"simplerl-zoo-{tier}")
+    assert (config.algorithm.kl_coef, config.sampling.max_new_tokens) == (kl, longest)
+    assert (config.sampling.prompts_per_step, config.sampling.samples_per_prompt) == (1024, 8)
+    assert config.learner.prompts_per_update == 256
+    assert (config.optimizer.lr, config.algorithm.entropy_coef, config.algorithm.clip_low) == (5e-7, 1e-3, 0.2)
+    assert (config.sampling.temperature, config.sampling.max_prompt_tokens) == (1.0, 1024)
+    assert (config.evaluation.temperature, config.evaluation.every, config.evaluation.samples) == (0.0, 5, 1)
+    assert (config.checkpoint.every, config.checkpoint.keep) == (20, 0)
+    assert config.sampling.stop
+    roles = {"\nUser:", "\nAssistant:"} <= set(config.sampling.stop)
+    assert roles == (template == "qwen-boxed" and name not in ("qwen2.5-14b", "qwen2.5-32b"))
+
+
+def test_every_recipe_that_builds_on_the_papers_is_one_of_its_models() -> None:
+    assert {name for name in recipe_names() if recipe_header(name)[1] == "simplerl-zoo"} == set(PAPER)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_stops_do_not_cut_a_final_answer(name: str) -> None:
+    """A solution may well say so before its box."""
+    text = "So the final Answer: \\boxed{3}. Question answered, Problem: solved."
+    assert not any(stop in text for stop in resolve(name, {}).sampling.stop)
+
+
+@pytest.mark.parametrize("value", ["a\nb", 'q"\\', "naïve 数 🎲", "\x7f\x01", "", "<|im_end|>"])
+def test_toml_holds_any_text(value: str, tmp_path: Path) -> None:
+    config = resolve("cub", {"sampling": {"stop": [value or "x"]}, "output_dir": value})
+    (tmp_path / "r.toml").write_text(as_toml(config), encoding="utf-8")
+    assert resolve(str(tmp_path / "r.toml"), {}) == config
+
+
+def test_toml_holds_a_mixture(tmp_path: Path) -> None:
+    parts = [{"name": "correctness", "weight": 0.5, "params": {"wrong": -1.0}}, {"name": "format"}]
+    config = resolve("cub", {"reward": {"name": "mixture", "rewards": parts}})
+    (tmp_path / "r.toml").write_text(as_toml(config), encoding="utf-8")
+    assert as_table(resolve(str(tmp_path / "r.toml"), {})) == as_table(config)
+    assert run_name(None, {}, config) != run_name(None, {}, resolve("cub", {}))
+
+
 def test_extends(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('extends = "cub"\nsteps = 7\n[optimizer]\nlr = 3e-4\n')
     (tmp_path / "b.toml").write_text(f'extends = "{tmp_path / "a.toml"}"\nsteps = 8\n')
@@ -157,19 +218,44 @@ def test_names_of_runs_tell_what_they_are() -> None:
     others = [
         {"model": "cub-llama"},
         {"optimizer": {"lr": 1e-3}},
-        {"optimizer": {"lr": 1e-3}, "steps": 9},
+        {"optimizer": {"lr": 2e-3}},
+        {"evaluation": {"temperature": 0.5}},
+        {"sampling": {"temperature": 0.5}},
         {"shuffle_rewards": True},
         {"seed": 1},
         {"reward": {"name": "format"}},
         {"learner": {"precision": "bf16"}},
         {"rollout": {"precision": "bf16"}},
-        {"checkpoint": {"every": 5}},
-        {"evaluation": {"every": 5}},
+        {"algorithm": {"kl_coef": 0.5}},
+        {"prompt": {"special_tokens": "bos"}},
     ]
     names = [name(over) for over in [{}, *others]]
     assert len(set(names)) == len(names)
     assert name({"seed": 3}) == name({"seed": 3})
+    assert name({"optimizer": {"lr": 1e-3}}) == "cub-qwen_arithmetic_grpo_lr-0.001_seed0"
+    assert name({"optimizer": {"lr": resolve("cub", {}).optimizer.lr}}) == name({}), "what is as in the recipe"
+    assert name({}, "qwen2.5-7b") == "qwen2.5-7b_grpo_seed0"
+    assert name({"model": "some/model", "data": "gsm8k"}, "cub") == "cub_some-model_gsm8k_grpo_seed0"
+    assert name({"reward": {"name": "format"}}) == "cub-qwen_arithmetic_grpo_reward-format_seed0"
     assert "/" not in name({"model": "some/model", "data": "a/b.jsonl"}, "generic")
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"steps": 9},
+        {"rollout": {"max_rows": 4}},
+        {"checkpoint": {"every": 5}},
+        {"learner": {"tokens_per_microbatch": 9}},
+    ],
+)
+def test_a_run_has_the_same_name_when_it_is_resumed(over: dict) -> None:
+    """`--resume --steps N` without --output-dir must look where the run is."""
+    for recipe in (None, "cub", "qwen2.5-7b"):
+        assert run_name(recipe, over, resolve(recipe, over)) == run_name(recipe, {}, resolve(recipe, {}))
+        long = {"sampling": {"stop": ["x" * 200]}}
+        both = merge(long, over)
+        assert run_name(recipe, both, resolve(recipe, both)) == run_name(recipe, long, resolve(recipe, long))
 
 
 def test_names_of_runs_never_meet_by_being_cut() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from support import run_small, small_config
 
-from simplerl.errors import ConfigError, DataError
-from simplerl.train.session import fit, load_problems, pick_device, prepare
+from simplerl.errors import DataError
+from simplerl.train.session import fit, load_problems, prepare
 
 
 def jsonl(path: Path, count: int, *, same: int = 0) -> str:
@@ -22,18 +22,20 @@ def test_held_out_problems_of_a_file_are_kept_from_training(tmp_path: Path) -> N
         "dataset": {"levels": [], "size": 0},
         "evaluation": {"holdout": 10},
     }
-    train, held_out, _ = load_problems(small_config(over), print)
+    split = load_problems(small_config(over), print)
+    train, held_out = split.train, split.held_out
     assert (len(train), len(held_out)) == (30, 10)
     assert not {p.question for p in train} & {p.question for p in held_out}
-    other_seed = load_problems(small_config({**over, "seed": 5}), print)[:2]
-    assert other_seed == (train, held_out), "the run's seed moves no problem"
+    other_seed = load_problems(small_config({**over, "seed": 5}), print)
+    assert other_seed == split, "the run's seed moves no problem"
 
 
 def test_a_question_in_both_is_not_trained_on(tmp_path: Path) -> None:
     """Files repeat themselves: a duplicate of a held-out question would be a leak."""
     over = {"data": jsonl(tmp_path / "d.jsonl", 40, same=20), "dataset": {"levels": [], "size": 0}}
     said: list[str] = []
-    train, held_out, shared = load_problems(small_config({**over, "evaluation": {"holdout": 10}}), said.append)
+    split = load_problems(small_config({**over, "evaluation": {"holdout": 10}}), said.append)
+    train, held_out, shared = split.train, split.held_out, split.shared
     assert not {p.question for p in train} & {p.question for p in held_out}
     assert len(train) + len(held_out) + len(shared) == 40
     assert shared
@@ -48,7 +50,8 @@ def test_training_on_what_is_held_out_alone_is_refused(tmp_path: Path) -> None:
 
 
 def test_built_in_data_is_evaluated_on_its_test_split() -> None:
-    train, held_out, _ = load_problems(small_config({"evaluation": {"size": 12}}), print)
+    split = load_problems(small_config({"evaluation": {"size": 12}}), print)
+    train, held_out = split.train, split.held_out
     assert {p.id.split("-")[1] for p in train} == {"train"}
     assert {p.id.split("-")[1] for p in held_out} == {"test"}
     assert {p.level for p in held_out} == {"1"}
@@ -57,7 +60,7 @@ def test_built_in_data_is_evaluated_on_its_test_split() -> None:
 
 def test_other_data_to_evaluate_on(tmp_path: Path) -> None:
     config = small_config({"evaluation": {"data": jsonl(tmp_path / "e.jsonl", 9), "size": 5}})
-    assert [p.id for p in load_problems(config, print)[1]] == [f"e-{i}" for i in range(5)]
+    assert [p.id for p in load_problems(config, print).held_out] == [f"e-{i}" for i in range(5)]
 
 
 def test_long_prompts_are_left_out_and_named() -> None:
@@ -101,9 +104,3 @@ def test_resuming_with_changed_data_is_refused(tmp_path: Path) -> None:
         run_small(tmp_path / "run", {**over, "steps": 2}, resume=True)
     Path(path).write_text(text)
     assert run_small(tmp_path / "run", {**over, "steps": 2}, resume=True)[0].finished
-
-
-def test_devices() -> None:
-    assert pick_device("cpu").type == "cpu"
-    with pytest.raises(ConfigError, match="'gpu'"):
-        pick_device("gpu")

@@ -27,6 +27,7 @@ from support import (
 from simplerl.algorithms import GRPO
 from simplerl.data import arithmetic
 from simplerl.data.demonstrations import Demonstration, load, long_arithmetic
+from simplerl.data.prompts import prompter
 from simplerl.errors import DataError, RunError
 from simplerl.models.load import Policy
 from simplerl.runs.directory import read_metrics
@@ -100,7 +101,7 @@ def test_truncated_responses_are_not_taught_to_end(cub: Callable[[str], Policy])
     items = [
         Demonstration(question="What is 1+1?", response=" 1+1=2.", ended=ended, place="") for ended in (True, False)
     ]
-    (ended, truncated), long = encode(items, "plain", policy, 100)
+    (ended, truncated), long = encode(items, prompter("plain"), policy, 100)
     assert not long
     assert ended.tokens[:-1] == truncated.tokens
     assert ended.tokens[-1] in policy.stop_ids
@@ -110,11 +111,11 @@ def test_truncated_responses_are_not_taught_to_end(cub: Callable[[str], Policy])
 
 def test_too_long_ones_are_left_out_and_named(cub: Callable[[str], Policy]) -> None:
     items = [Demonstration(question="q", response=" 1" * n, ended=True, place=f"d:{n}") for n in (2, 60)]
-    kept, long = encode(items, "plain", cub("cub-qwen"), 60)
+    kept, long = encode(items, prompter("plain"), cub("cub-qwen"), 60)
     assert len(kept) == 1
     assert long == ["d:60"]
     with pytest.raises(DataError, match=r"all 2 .* longer than 4 tokens.*shortest"):
-        encode(items, "plain", cub("cub-qwen"), 4)
+        encode(items, prompter("plain"), cub("cub-qwen"), 4)
 
 
 # -- the update ------------------------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ def test_only_response_tokens_are_imitated_whatever_the_layout(tiny: Callable[[s
     items = [
         Demonstration(question="abc" * n, response="de" * (4 - n) + "f", ended=n != 2, place="") for n in (1, 2, 3)
     ]
-    examples, _ = encode(items, "plain", policy, 120)
+    examples, _ = encode(items, prompter("plain"), policy, 120)
     tokens_BT = torch.nn.utils.rnn.pad_sequence([torch.tensor(e.tokens) for e in examples], batch_first=True)
     mask_BT = torch.zeros(tokens_BT.shape, dtype=torch.bool)
     for row, example in enumerate(examples):

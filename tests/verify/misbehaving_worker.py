@@ -7,7 +7,7 @@ import sys
 
 from simplerl.verify import judge, worker
 
-thorough = judge.thorough
+thorough, harmless = judge.thorough, judge.harmless
 
 
 def misbehave(answer, gold, engine, fallback=None):
@@ -27,7 +27,14 @@ def misbehave(answer, gold, engine, fallback=None):
     return thorough(answer, gold, engine, fallback)
 
 
-judge.thorough = misbehave
+def misbehave_alone(gold, engine, fallback=None):
+    if gold.endswith("spin"):
+        while True:
+            pass
+    return harmless(gold, engine, fallback)
+
+
+judge.thorough, judge.harmless = misbehave, misbehave_alone
 
 if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[1])) as control:

@@ -98,3 +98,48 @@ def test_backslashes_behind_an_open_box_cost_linear_time(junk):
     start = time.perf_counter()
     assert extract(response) is None
     assert time.perf_counter() - start < 2.0
+
+
+@pytest.mark.parametrize(
+    "content", ["", " ", r"\,", "\u200b", "\u200b\u200d\ufeff", "\u00a0", "\u2003", r"\text{}", "{}"]
+)
+def test_an_empty_box_is_no_answer_and_brings_back_no_earlier_one(content):
+    assert extract(rf"\boxed{{{content}}}") is None
+    assert extract(rf"\boxed{{4}} no: \boxed{{{content}}}") is None
+    assert extract(rf"\boxed{{{content}}} so \boxed{{4}}") == "4"
+
+
+@pytest.mark.parametrize(
+    ("response", "letter"),
+    [
+        ("Answer: A", "A"),
+        ("**Answer:** B", "B"),
+        ("the answer is: \\text{C}", "C"),
+        ("The correct option is (D).", "D"),
+        ("The answer is (C) since (A) is false.", "C"),
+        ("Therefore, the answer is **E**.", "E"),
+        ("so it must be (B)", "B"),
+        ("The answer is A or B", None),
+        ("Answer: A/B", None),
+        ("Answer: (A) and (C)", None),
+        ("A or B", None),
+        ("The answer is a dog", None),
+        ("the answer is not known", None),
+    ],
+)
+def test_choice_finds_one_letter_or_nothing(response, letter):
+    assert extract(response, "choice") == letter
+
+
+def test_tags_closed_twice_are_no_answer():
+    assert extract("<answer>5</answer></answer>", "r1-tags") is None
+    assert extract("<answer>4</answer> <answer>5</answer>", "r1-tags") == "5"
+
+
+@pytest.mark.parametrize("unit", ["answer" + " " * 400, "answer ", "A, ", "(A", "option : * ", "\n", " "])
+def test_every_policy_is_fast_on_repetitions(unit):
+    text = unit * (200_000 // len(unit))
+    start = time.perf_counter()
+    for policy in POLICIES:
+        extract(text, policy)
+    assert time.perf_counter() - start < 2

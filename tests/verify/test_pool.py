@@ -136,25 +136,35 @@ def test_the_helper_killed_is_started_again(pool):
     assert pool._helper.process.pid != first
 
 
-def test_a_worker_that_computes_too_long_is_killed_and_the_verdict_is_timeout(misbehaving):
+def test_an_answer_that_computes_too_long_is_killed_and_wrong_where_the_gold_is_harmless(misbehaving):
     with VerifierPool(workers=1, timeout_s=0.6) as pool:
         start = time.perf_counter()
         pool.submit_answer("hang", PLEASE + "spin", r"\sqrt2")
         pool.submit_answer("next", r"\sqrt8", r"2\sqrt2")
         verdicts = dict(pool.results())
-    assert verdicts["hang"].status == "timeout"
+    assert (verdicts["hang"].status, verdicts["hang"].rule) == ("wrong", "limits")
     assert verdicts["next"].correct
     assert pool.kills == 1
     assert time.perf_counter() - start < 6
 
 
-def test_the_memory_limit_is_an_error_and_not_a_wrong_answer(misbehaving):
+def test_a_gold_that_computes_too_long_by_itself_is_a_timeout(misbehaving):
+    with VerifierPool(workers=1, timeout_s=0.6) as pool:
+        pool.submit_answer("hang", PLEASE + "spin", PLEASE + "spin")
+        pool.submit_answer("other", PLEASE + "1 spin", PLEASE + "spin")
+        verdicts = dict(pool.results())
+    assert verdicts["hang"].correct  # the same text needs no computation
+    assert verdicts["other"].status == "timeout"
+
+
+def test_the_memory_limit_is_the_answers_own_fault_beside_a_harmless_gold(misbehaving):
     with VerifierPool(workers=1, timeout_s=20) as pool:
         pool.submit_answer("fat", PLEASE + "memory", r"\sqrt2")
+        pool.submit_answer("number", PLEASE + "memory", "5")
         pool.submit_answer("next", r"\sqrt8", r"2\sqrt2")
         verdicts = dict(pool.results())
-    assert verdicts["fat"].status == "error"
-    assert verdicts["fat"].rule == "limits"
+    for key in ("fat", "number"):
+        assert (verdicts[key].status, verdicts[key].rule) == ("wrong", "limits")
     assert verdicts["next"].correct
 
 
@@ -301,3 +311,19 @@ def test_an_answer_cannot_choose_a_timeout_beside_a_plain_number(misbehaving):
         pool.submit_answer("hang", PLEASE + "spin", "5")
         verdict = dict(pool.results())["hang"]
     assert (verdict.status, verdict.rule) == ("wrong", "limits")
+
+
+LOGARITHMS = "10^{3900}+" + "+".join(rf"\ln {i}" for i in range(2, 90))
+
+
+@pytest.mark.parametrize("bomb", [LOGARITHMS, r"\Re((x+y+z)^{999})", r"\Re((x+y+z)^{60})", r"10^{3000}+(\sqrt2)!"])
+def test_work_is_counted_so_that_a_bomb_is_wrong_without_a_kill(bomb):
+    with VerifierPool(workers=1, timeout_s=10) as pool:
+        for key, gold in enumerate((r"\sqrt2", "x+1", r"(1,\pi)")):
+            pool.submit_answer(key, bomb, gold)
+        verdicts = dict(pool.results())
+        pool.submit_answer("gold", r"\sqrt2", LOGARITHMS)
+        (own,) = pool.results()
+    assert {verdict.status for verdict in verdicts.values()} == {"wrong"}
+    assert pool.kills == pool.deaths == 0
+    assert (own[1].status, own[1].rule) == ("unjudgeable", "gold")

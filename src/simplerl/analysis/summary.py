@@ -1,5 +1,6 @@
 """A run in one small table: before and after, with intervals."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ def summarise(path: Path, *, seconds: float) -> dict[str, Any]:
     if base is None or final is None:
         raise RunError(f"{path} lacks the evaluation of step {0 if base is None else last}")
     steps = [line for line in lines if line["step"] > 0]
+    sampled = sum(line.get("tokens/sampled", 0) for line in steps)
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    by_budget = last < config["steps"] and 0 < config.get("token_budget", 0) <= sampled
     accuracies = [figures["accuracy"]["value"] for figures in (base, final)]
     return {
         "base_accuracy": base["accuracy"]["value"],
@@ -28,9 +32,10 @@ def summarise(path: Path, *, seconds: float) -> dict[str, Any]:
         "base": base,
         "final": final,
         "steps": last,
+        "ended_by": "token_budget" if by_budget else "steps",
         "seconds": seconds,
         "tokens": {
-            "sampled": sum(line.get("tokens/sampled", 0) for line in steps),
+            "sampled": sampled,
             "useful": sum(line.get("tokens/useful", 0) for line in steps),
         },
         "undecided": sum(

@@ -37,7 +37,11 @@ class Terminal:
         self.console = Console(highlight=False, soft_wrap=True)
         done = [line for line in read_metrics(path) if line["step"] > 0] if path.is_dir() else []
         self.seconds_before = sum(line.get("time/step", 0.0) for line in done)
-        self._began, self._steps_here = time.perf_counter(), 0
+        #: Step → response tokens sampled in it. A resumed run does the last ones again and writes over them.
+        self._tokens = {line["step"]: line["tokens/sampled"] for line in done}
+        self._began = time.perf_counter()
+        #: Share of the run that was done before this session; known at its first step.
+        self._first: float | None = None
         self._progress = Progress(
             TextColumn("{task.description:>9}"),
             BarColumn(bar_width=30),
@@ -48,16 +52,20 @@ class Terminal:
             disable=not self.console.is_terminal,
             transient=True,
         )
-        self._run = self._progress.add_task("step", total=config.steps, note="")
+        self._total = config.token_budget or config.steps
+        self._run = self._progress.add_task("tokens" if config.token_budget else "step", total=self._total, note="")
         self._phase = self._progress.add_task("start", total=None, note="")
 
     def __enter__(self) -> "Terminal":
         self._progress.start()
         self.say(
-            f"{self.config.model} learns {self.config.data}, {self.config.steps} steps, seed {self.config.seed}"
-            f" → {self.path}"
+            f"{self.config.model} learns {self.config.data}, {self._length()}, seed {self.config.seed} → {self.path}"
         )
         return self
+
+    def _length(self) -> str:
+        steps, budget = self.config.steps, self.config.token_budget
+        return f"{budget:,} tokens (at most {steps} steps)" if budget else f"{steps} steps"
 
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
@@ -85,9 +93,14 @@ class Terminal:
             self.say(f"before training: {held_out}, length {metrics['eval/length']:.1f}")
             self._began = time.perf_counter()
             return
-        self._steps_here += 1
-        left = (time.perf_counter() - self._began) / self._steps_here * (self.config.steps - step)
-        self._progress.update(self._run, completed=step, note=f"accuracy {percent(metrics['accuracy/mean'])}")
+        share_before = self._share(step - 1)
+        if self._first is None:
+            self._first = share_before
+        self._tokens[step] = metrics["tokens/sampled"]
+        share = self._share(step)
+        left = (time.perf_counter() - self._began) / (share - self._first) * (1 - share)
+        note = f"accuracy {percent(metrics['accuracy/mean'])}"
+        self._progress.update(self._run, completed=round(share * self._total), note=note)
         self.say(
             f"step {step:>{len(str(self.config.steps))}}/{self.config.steps}"
             f"  accuracy {percent(metrics['accuracy/mean']):>6}"
@@ -102,6 +115,12 @@ class Terminal:
             self.say(f"  {undecided} responses could not be judged and were left out of the update (see trajectories/)")
         if step % SAMPLE_EVERY == 0:
             self._show(groups[0].trajectories[0])
+
+    def _share(self, step: int) -> float:
+        """Return how much of the run is done after a step: of its steps, or of its token budget if that ends first."""
+        steps, budget = self.config.steps, self.config.token_budget
+        tokens = sum(count for at, count in self._tokens.items() if at <= step)
+        return min(1.0, max(step / steps, tokens / budget if budget else 0.0))
 
     def _show(self, sampled: Trajectory) -> None:
         colour = {"correct": "green", "wrong": "red"}.get(sampled.verdict.status, "yellow")
@@ -132,9 +151,10 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
     table.add_row("length (tokens)", f"{base['length']:.1f}", f"{final['length']:.1f}")
     table.add_row("truncated", percent(base["clip_ratio"]), percent(final["clip_ratio"]))
     console.print(table)
+    ended = " (the token budget is used up)" if summary["ended_by"] == "token_budget" else ""
     console.print(
-        f"{summary['steps']} steps, {summary['tokens']['sampled']:,} tokens sampled, {summary['seconds']:.0f} s. "
-        f"Run: {escape(str(path))}  plot: {escape(str(path / 'learning.png'))}"
+        f"{summary['steps']} steps{ended}, {summary['tokens']['sampled']:,} tokens sampled, "
+        f"{summary['seconds']:.0f} s. Run: {escape(str(path))}  plot: {escape(str(path / 'learning.png'))}"
     )
     more = f"--output-dir {escape(str(path))} --resume --steps {2 * summary['steps']}"
     console.print(

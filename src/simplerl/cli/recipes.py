@@ -1,10 +1,14 @@
-"""List the shipped recipes, or print one fully resolved: every key with the value that a run would use."""
+"""List the shipped recipes, or print one fully resolved: every key with the value that a run would use.
+
+What is printed is TOML and a recipe itself: saved as a file it is the very same run. A file of yours can extend any of
+them (`extends = "NAME"`) and give only what differs.
+"""
 
 import argparse
 
 EXAMPLES = """\
   simplerl recipes
-  simplerl recipes cub
+  simplerl recipes qwen2.5-7b
   simplerl recipes generic --optimizer.lr 1e-6     what would this run use?
 """
 
@@ -17,31 +21,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List, or resolve and print."""
-    import tomllib
-
     from simplerl.errors import ConfigError
-    from simplerl.train.resolve import RECIPES, as_table, flatten, parse_overrides, recipe_names, resolve
+    from simplerl.train.resolve import as_toml, parse_overrides, recipe_header, resolve
 
     if args.name is None:
         if args.overrides:
             raise ConfigError(f"{args.overrides[0]} needs the name of a recipe to lay it on: simplerl recipes NAME …")
-        names = recipe_names()
-        width = max(map(len, names))
-        for name in names:
-            about = tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8")).get("about", "")
-            print(f"{name:{width}}  {about}")
+        _list()
         return 0
-    for key, value in flatten(as_table(resolve(args.name, parse_overrides(args.overrides)))).items():
-        print(f"{key} = {_toml(value)}")
+    config = resolve(args.name, parse_overrides(args.overrides))
+    about = recipe_header(args.name)[0]
+    print(f"# {args.name}" + (f": {about}" if about else ""))
+    print(as_toml(config), end="")
     return 0
 
 
-def _toml(value: object) -> str:
-    """Return a value as TOML."""
-    import json
+def _list() -> None:
+    """Print the recipes in groups: name, model, data, template, and for those that differ in more, what they are."""
+    from simplerl.train.resolve import recipe_header, recipe_names, resolve
 
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    groups: dict[str, list[str]] = {
+        "the cubs: tiny models, on a laptop": [],
+        "SimpleRL-Zoo (arXiv 2503.18892): the paper's models, on its hardware": [],
+        "any other model": [],
+    }
+    cubs, paper, other = groups.values()
+    configs = {name: resolve(name, {}) for name in recipe_names()}
+    for name, config in configs.items():
+        (cubs if config.model.startswith("cub-") else paper if "simplerl-zoo" in _chain(name) else other).append(name)
+    rows = {name: (name, config.model, config.data, config.template) for name, config in configs.items()}
+    widths = [max(len(row[column]) for row in rows.values()) for column in range(3)]
+    head = ("recipe", "model", "data", "template")
+    print("  ".join(f"{text:{width}}" for text, width in zip(head, [widths[0] + 2, *widths[1:], 0], strict=True)))
+    for title, names in groups.items():
+        print(f"\n{title}")
+        for name in sorted(names, key=lambda name: (len(_chain(name)), name)):
+            cells = "  ".join(f"{text:{width}}" for text, width in zip(rows[name], [*widths, 0], strict=True))
+            print(f"  {cells}".rstrip())
+            if len(_chain(name)) == 1:
+                print(f"      {recipe_header(name)[0]}")
+
+
+def _chain(name: str) -> list[str]:
+    """Return a recipe's name and those of what it extends."""
+    from simplerl.train.resolve import recipe_header
+
+    chain = [name]
+    while base := recipe_header(chain[-1])[1]:
+        chain.append(base)
+    return chain

@@ -75,12 +75,9 @@ def run(args: argparse.Namespace) -> int:
         return 130
     earlier = terminal.seconds_before
     summary = summarise(path, seconds=earlier + time.perf_counter() - began)
-    from simplerl.runs.files import cannot_write, write_json
+    from simplerl.runs.files import write_json
 
     write_json(path / "summary.json", summary)
-    try:
-        plot_learning(path, path / "learning.png")
-    except OSError as error:
-        raise cannot_write(path / "learning.png", error) from error
+    plot_learning(path, path / "learning.png")
     show_outcome(summary, path, config)
     return 0

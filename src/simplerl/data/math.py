@@ -1,12 +1,17 @@
 """MATH (arXiv 2103.03874): competition problems, levels 1 to 5; the answer is the last box of the solution."""
 
-from simplerl.data.problems import problems
-from simplerl.data.rows import read_hub
-from simplerl.types import Problem
+from simplerl.data.problems import ProblemSet, problem_set
+from simplerl.data.rows import open_place
+from simplerl.data.select import select
+
+HUB = "DigitalLearningGmbH/MATH-lighteval"
+#: Pinned, so that a run today and a run next year see the same rows.
+REVISION = "0530c78699ea5e8eb5530600900e1f328b48acad"
 
 
-def load(split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[int, ...] = ()) -> list[Problem]:
-    """Return the first `size` problems (0: all) of the wanted levels (none: all), from the hub."""
-    found = problems(read_hub("DigitalLearningGmbH/MATH-lighteval", split=split), source="math")
-    kept = [item for item in found if not levels or item.level in {str(level) for level in levels}]
-    return kept[:size] if size else kept
+def load(
+    split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[int, ...] = (), at: str = ""
+) -> ProblemSet:
+    """Return the first `size` problems (0: all) of the wanted levels (none: all), from the hub or from `at`."""
+    origin, rows = open_place(HUB, at, split=split, revision=REVISION)
+    return select(problem_set(rows, source="math", origin=origin), name="math", levels=levels, size=size)

@@ -1,76 +1,98 @@
-"""Turn rows into problems: GSM8K-style, MATH-style and plain (question, answer) fields, told apart by their names."""
+"""Turn rows into problems: GSM8K-style, MATH-style, plain (question, answer) fields and SimpleRL-Zoo's Parquet files.
 
-from collections.abc import Iterable
+What the fields mean is in `fields.py`. A row that cannot be read is an error that names its place, with one exception:
+a row of a published file (`reward_model`) whose ground truth is empty is left out and listed, because such files are
+read as they are.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from simplerl.data import fields as read
 from simplerl.data.rows import Row
 from simplerl.errors import DataError
 from simplerl.types import Problem
-from simplerl.verify import extract
-
-QUESTION_FIELDS = ("question", "problem", "Question", "prompt", "input", "query")
-ANSWER_FIELDS = ("answer", "final_answer", "ground_truth", "gt_answer", "Answer", "target", "solution")
-LEVEL_FIELDS = ("level", "difficulty")
 
 
-def _text(value: Any) -> str | None:
-    """Return a field's text; numbers are written as a person would (27.0 is 27), lists of one are opened."""
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, list | tuple):
-        return _text(value[0]) if len(value) == 1 else None
-    return value if isinstance(value, str) else None
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """A row that is no problem, and why."""
+
+    id: str
+    place: str
+    why: str
 
 
-def gold(text: str, field: str) -> str | None:
-    """Return the bare gold answer in an answer field: after `####`, in the last box of a solution, or the text."""
-    if "####" in text:
-        return text.rsplit("####", 1)[1].strip()
-    if field == "solution" or "\\boxed" in text:
-        return extract(text, policy="boxed")
-    return text.strip()
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProblemSet:
+    """Problems with what is to be said of how they were read."""
+
+    problems: list[Problem]
+    left_out: tuple[LeftOut, ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """Where the rows come from, exactly: a file and its SHA-256, or a hub data set and its commit."""
 
 
-def problem(row: Row, *, source: str, index: int) -> Problem:
+def problem(row: Row, *, source: str, index: int) -> Problem | LeftOut:
     """Return the problem in a row. Raises DataError, naming the place and the fields that are there."""
     fields = row.fields
-    question = next((t for name in QUESTION_FIELDS if (t := _text(fields.get(name)))), None)
-    found = next(((name, t) for name in ANSWER_FIELDS if (t := _text(fields.get(name)))), None)
     there = ", ".join(map(repr, fields)) or "none"
-    if question is None or not question.strip():
+    try:
+        question, answer = read.question_of(fields), read.answer_of(fields)
+    except read.AmbiguousOptions as error:
+        raise DataError(f"{row.place}: the options or their answer cannot be read: {error}") from error
+    if question is None:
         raise DataError(
-            f"{row.place}: no question; wanted one of {', '.join(QUESTION_FIELDS)} with text in it. "
+            f"{row.place}: no question; wanted one of {', '.join(read.QUESTION_FIELDS)} with text in it. "
             f"Fields there: {there}"
         )
-    answer = gold(found[1], found[0]) if found else None
+    identity = f"{source}-{index}"
+    if not answer and read.is_published(fields):
+        return LeftOut(id=identity, place=row.place, why="reward_model.ground_truth is empty: no gold answer")
     if not answer:
         raise DataError(
-            f"{row.place}: no final answer; wanted one of {', '.join(ANSWER_FIELDS)} with an answer in it "
+            f"{row.place}: no final answer; wanted one of {', '.join(read.ANSWER_FIELDS)} with an answer in it "
             f"(GSM8K: after '####'; MATH: in \\boxed{{}}). Fields there: {there}"
         )
-    level = next((t for name in LEVEL_FIELDS if (t := _text(fields.get(name)))), "")
-    identity = next((t for name in ("id", "unique_id", "idx", "ID") if (t := _text(fields.get(name)))), None)
     return Problem(
-        id=f"{source}-{index}",
+        id=identity,
         question=question,
         answer=answer,
         source=source,
-        level=level.removeprefix("Level ").strip(),
-        meta={"place": row.place, **({"original_id": identity} if identity else {})},
+        level=read.level_of(fields),
+        meta={"place": row.place, **_more(fields)},
     )
 
 
-def problems(rows: Iterable[Row], *, source: str, size: int = 0) -> list[Problem]:
-    """Return the problems of the first `size` rows (0: all). Raises DataError where there are none."""
-    found = []
+def _more(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what else a row says that is of use: its own id and source, its own prompt, a measured pass rate."""
+    more: dict[str, Any] = {}
+    if identity := read.identity_of(fields):
+        more["original_id"] = identity
+    if origin := read.first_text(fields, read.SOURCE_FIELDS):
+        more["origin"] = origin[1]
+    if messages := read.messages(fields):
+        more["messages"] = tuple(messages)
+    for name, kind in (("pass_rate", float), ("pass_rate_samples", int)):
+        value = fields.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
+            more[name] = kind(value)
+    return more
+
+
+def problem_set(
+    rows: Iterable[Row], *, source: str, size: int = 0, origin: Mapping[str, Any] | None = None
+) -> ProblemSet:
+    """Return the first `size` problems (0: all) and the rows left out before them. Raises DataError for no problem."""
+    found: list[Problem] = []
+    left_out: list[LeftOut] = []
     for index, row in enumerate(rows):
-        if size and index >= size:
+        if size and len(found) >= size:
             break
-        found.append(problem(row, source=source, index=index))
+        item = problem(row, source=source, index=index)
+        (left_out if isinstance(item, LeftOut) else found).append(item)
     if not found:
-        raise DataError(f"data set {source!r} holds no rows")
-    return found
+        why = f"no problem: {len(left_out)} rows without a gold answer" if left_out else "no rows"
+        raise DataError(f"data set {source!r} holds {why}")
+    return ProblemSet(problems=found, left_out=tuple(left_out), origin=origin or {})

@@ -1,6 +1,8 @@
 """Read rows from JSONL, JSON and Parquet files and from hub data sets; every row knows where it came from."""
 
+import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,21 +82,80 @@ def _read_parquet(path: Path) -> Iterator[Row]:
         raise DataError(f"{path}: not a readable Parquet file: {error}") from error
 
 
-def read_hub(name: str, *, split: str, configuration: str | None = None) -> Iterator[Row]:
-    """Yield the rows of a Hugging Face data set. Needs the extra `hub`."""
+def file_origin(path: Path) -> dict[str, Any]:
+    """Return a file's place and SHA-256, for the record. Raises DataError where it cannot be read."""
+    try:
+        with path.open("rb") as content:
+            return {"file": str(path), "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
+    except OSError as error:
+        raise DataError(f"data file {path} cannot be read: {error.strerror or error}") from error
+
+
+def open_hub(
+    name: str, *, split: str, configuration: str | None = None, revision: str | None = None, file: str | None = None
+) -> tuple[dict[str, Any], Iterator[Row]]:
+    """Return (where the rows come from, the rows) of a Hugging Face data set. Needs the extra `hub`.
+
+    `revision` is a commit, tag or branch; `file` reads one file of the data set. The origin names the commit that was
+    read, where the library tells it, and the library's fingerprint of the content.
+    """
     try:
         import datasets
     except ImportError as error:
         raise DataError(
-            f"data set {name!r} is neither a file nor built in; to read it from the hub: pip install 'simplerl[hub]'"
+            f"data set {name!r} is on the hub, and reading from there needs: pip install 'simplerl[hub]'. Without a "
+            "network, download it elsewhere and give the .parquet or .jsonl file instead"
         ) from error
     try:
-        rows = datasets.load_dataset(name, configuration, split=split)
+        rows = datasets.load_dataset(
+            name, configuration, split=split, revision=revision, **({"data_files": {split: file}} if file else {})
+        )
     except Exception as error:  # The library raises its own kinds of error for every way in which a hub can fail.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
             f"cannot load data set {name!r} (split {split!r}) from the hub: {reason}\n"
             "Without a network, download it elsewhere and give the .parquet or .jsonl file instead."
         ) from error
-    for index, value in enumerate(rows):
-        yield _record(dict(value), f"{name}/{split}[{index}]")
+    urls = " ".join(map(str, getattr(rows.info, "download_checksums", None) or ()))
+    commit = re.search(r"@([0-9a-f]{40})/", urls)
+    origin = {
+        "hub": name,
+        "revision": revision,
+        "commit": commit[1] if commit else None,
+        "fingerprint": getattr(rows, "_fingerprint", None),
+    }
+    return origin, (_record(dict(value), f"{name}/{split}[{index}]") for index, value in enumerate(rows))
+
+
+def read_hub(
+    name: str, *, split: str, configuration: str | None = None, revision: str | None = None, file: str | None = None
+) -> Iterator[Row]:
+    """Yield the rows of a Hugging Face data set; see `open_hub`."""
+    yield from open_hub(name, split=split, configuration=configuration, revision=revision, file=file)[1]
+
+
+def open_place(
+    name: str,
+    at: str,
+    *,
+    split: str,
+    configuration: str | None = None,
+    revision: str | None = None,
+    file: str | None = None,
+) -> tuple[dict[str, Any], Iterator[Row]]:
+    """Return (origin, rows) of a built-in data set: from the hub, at `revision`, or from what stands after its `@`.
+
+    `at` is a directory with the data set's files (`file`, or the split's name with any known ending) or another
+    revision of the hub's.
+    """
+    directory = Path(at).expanduser()
+    if not at or not (directory.is_dir() or at.startswith((".", "/", "~"))):
+        return open_hub(name, split=split, configuration=configuration, revision=at or revision, file=file)
+    wanted = [directory / file] if file else [directory / f"{split}{suffix}" for suffix in SUFFIXES]
+    path = next((path for path in wanted if path.is_file()), None)
+    if path is None:
+        raise DataError(
+            f"{directory} does not hold {' or '.join(str(path.relative_to(directory)) for path in wanted)}; download "
+            f"the files of {name} from the hub there, or give the file itself"
+        )
+    return file_origin(path), read_rows(path)

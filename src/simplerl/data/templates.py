@@ -2,13 +2,16 @@
 
 `simple`, `qwen-boxed` and `qwen25-math-cot` are those of SimpleRL-Zoo (arXiv 2503.18892). `plain` is the short one
 that the cubs know best. A template is text with `{input}` where the question goes; nothing else in it is special, so
-`\\boxed{}` stands for itself.
+`\\boxed{}` stands for itself. Two more are no text: `chat` is the tokenizer's own chat template, `from-data` the prompt
+that the data set itself brings.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from simplerl.errors import ConfigError, nearest
+from simplerl.errors import ConfigError, DataError, ModelError, nearest
+from simplerl.types import Problem
 
 PLACE = "{input}"
 
@@ -23,6 +26,54 @@ class Template:
         """Return the prompt. The question is put in as it is: braces in it mean nothing."""
         before, after = self.text.split(PLACE)
         return before + question + after
+
+    def render(self, problem: Problem, tokenizer: Any) -> str:
+        """Return the prompt of a problem. The tokenizer has no say in it."""
+        return self.format(problem.question)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTemplate:
+    """The tokenizer's own chat template: a system message if there is one, the question, and the opened answer."""
+
+    system: str = ""
+
+    def render(self, problem: Problem, tokenizer: Any) -> str:
+        """Return the prompt of a problem. Raises ModelError where the tokenizer has no (such) template."""
+        if not getattr(tokenizer, "chat_template", None):
+            raise ModelError(
+                f"template 'chat': the tokenizer of {tokenizer.name_or_path!r} has no chat template, as those of many "
+                f"base models; choose {', '.join(TEMPLATES)} or a file"
+            )
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        try:
+            return tokenizer.apply_chat_template(
+                [*system, {"role": "user", "content": problem.question}], tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:  # A template is a program: it may refuse a role, or fail in its own ways.
+            raise ModelError(
+                f"template 'chat': the chat template of {tokenizer.name_or_path!r} cannot render the question"
+                f"{' after a system message' if system else ''}: {error}"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class FromData:
+    """The prompt that the data set itself brings (`prompt[0].content`), byte for byte."""
+
+    def render(self, problem: Problem, tokenizer: Any) -> str:
+        """Return the prompt of a problem. Raises DataError where the data has none, or several messages."""
+        messages = problem.meta.get("messages", ())
+        if len(messages) != 1:
+            raise DataError(
+                f"template 'from-data': {problem.meta.get('place', problem.id)} has {len(messages)} prompt messages, "
+                "not one (prompt[0].content); choose another template"
+            )
+        return messages[0][1]
+
+
+#: What knows how to make a prompt of a problem.
+AnyTemplate = Template | ChatTemplate | FromData
 
 
 TEMPLATES: dict[str, Template] = {
@@ -40,15 +91,28 @@ TEMPLATES: dict[str, Template] = {
     ),
 }
 
+#: Templates that are no text of ours.
+SPECIAL = {"chat": "the tokenizer's own chat template", "from-data": "the prompts that the data set brings"}
 
-def resolve(name: str) -> Template:
-    """Return a template by name or from a file that holds its text with `{input}` exactly once."""
+
+def resolve(name: str, *, system: str = "") -> AnyTemplate:
+    """Return a template by name or from a file that holds its text with `{input}` exactly once.
+
+    `system` is the system message of `chat`; the others have theirs in their text.
+    """
+    if system and name != "chat":
+        raise ConfigError(f"a system message is for template 'chat'; {name!r} has its own text (prompt.system)")
+    if name == "chat":
+        return ChatTemplate(system)
+    if name == "from-data":
+        return FromData()
     if name in TEMPLATES:
         return TEMPLATES[name]
     path = Path(name)
     if not path.is_file():
         raise ConfigError(
-            f"unknown template {name!r}; {nearest(name, TEMPLATES)} A file with {PLACE} in its text works too."
+            f"unknown template {name!r}; {nearest(name, [*TEMPLATES, *SPECIAL])} "
+            f"A file with {PLACE} in its text works too."
         )
     try:
         text = path.read_text(encoding="utf-8")

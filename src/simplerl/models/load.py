@@ -1,8 +1,7 @@
 """Load any Hugging Face causal language model and its tokenizer: a cub, a directory, a hub name or a run's checkpoint.
 
 Remote code is never executed and pickled weights are never read. Weights are held in fp32; precision is a matter of
-autocast. No BOS or other special token is ever added to a prompt: the template is the whole prompt, in training and
-in evaluation alike.
+autocast. What is added to a prompt besides its template is decided in one place, `data/prompts.py`.
 """
 
 import hashlib
@@ -34,9 +33,27 @@ class Policy:
     context_length: int
     """Tokens of prompt and response together that the model was made for."""
 
+    @property
+    def embeddings(self) -> int:
+        """Number of tokens that the model can take."""
+        return self.model.get_input_embeddings().weight.shape[0]
+
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of a text, nothing added."""
-        return self.tokenizer.encode(text, add_special_tokens=False)
+        """Return the token ids of a text, nothing added. Raises ModelError for a token that the model has not."""
+        return self.check(self.tokenizer.encode(text, add_special_tokens=False), "text")
+
+    def check(self, ids: list[int], what: str) -> list[int]:
+        """Return the ids if the model has an embedding for each. Raises ModelError, naming the first it has not."""
+        size = self.embeddings
+        if ids and max(ids) >= size:
+            odd = next(token for token in ids if token >= size)
+            raise ModelError(
+                f"the tokenizer of {self.name!r} does not fit its model: token {odd} "
+                f"({self.tokenizer.convert_ids_to_tokens(odd)!r}) in the {what} has no embedding "
+                f"({len(self.tokenizer)} tokens for {size} embeddings). Use the model's own tokenizer, or a template "
+                "without that token"
+            )
+        return ids
 
 
 def locate(name: str) -> str:
@@ -80,13 +97,26 @@ def pick_attention(wanted: str, device: torch.device, *, half: bool) -> str:
 
 
 def locate_and_hash(name: str) -> dict[str, str]:
-    """Return where a model was found and the SHA-256 of its weight files (of its name, on the hub)."""
+    """Return where a model was found, and the SHA-256 of its weight files (of its name, on the hub) and tokenizer."""
     source = Path(locate(name))
     digest = hashlib.sha256(b"" if source.is_dir() else name.encode())
     for file in sorted(source.glob("*.safetensors")) if source.is_dir() else ():
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
-    return {"path": str(source), "sha256": digest.hexdigest()}
+    words = hashlib.sha256()
+    for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        words.update((source / file).read_bytes() if (source / file).is_file() else b"")
+    return {"path": str(source), "sha256": digest.hexdigest(), "tokenizer_sha256": words.hexdigest()}
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model alone. Raises ModelError."""
+    source = locate(name)
+    try:
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except Exception as error:  # Transformers and tokenizers each raise their own kinds for a bad file.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"cannot load the tokenizer of {name!r} from {source}: {reason}") from error
 
 
 def load(name: str, *, device: str | torch.device = "cpu", attention: str = "") -> Policy:
@@ -145,9 +175,11 @@ def _stop_ids(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerB
             f"the tokenizer of {name!r} has no end-of-text token, so no response could ever end; "
             "set eos_token in its tokenizer_config.json"
         )
-    if max(found) >= size or len(tokenizer) > size:
+    # A tokenizer may know tokens that the model has not (Gemma's image token, say), as long as none is ever used:
+    # `Policy.check` looks at every prompt.
+    if max(found) >= size:
         raise ModelError(
-            f"the tokenizer of {name!r} does not fit its model: {len(tokenizer)} tokens (end {sorted(found)}) "
-            f"for {size} embeddings"
+            f"the tokenizer of {name!r} does not fit its model: its end-of-text tokens are {sorted(found)}, of "
+            f"{len(tokenizer)} tokens for {size} embeddings"
         )
     return frozenset(found)

@@ -15,7 +15,9 @@ class Correctness(Reward):
 
     name: ClassVar[str] = "correctness"
     correct: float = 1.0
+    """For a right answer."""
     wrong: float = 0.0
+    """For a wrong answer, and for none."""
 
     def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
         """Return 1 or 0 (or the two values given)."""

@@ -19,9 +19,13 @@ class Independent(Reward):
 
     name: ClassVar[str] = "independent"
     correct_boxed: float = 1.0
+    """For a right answer in a box."""
     correct_unboxed: float = 0.5
+    """For a right answer that a fallback policy found outside a box."""
     wrong_boxed: float = -0.5
+    """For a wrong answer in a box."""
     neither: float = -1.0
+    """For a wrong answer, or none, without a box."""
 
     def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
         """Return +1, +0.5, −0.5 or −1 (or the values given)."""

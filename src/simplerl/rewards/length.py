@@ -16,6 +16,7 @@ class Length(Reward):
 
     name: ClassVar[str] = "length"
     limit: int = 16_384
+    """Tokens at which the cost is −1: the maximum response length."""
     only_correct: bool = True
     """Leave wrong answers alone: a model should not learn to be wrong in few words."""
 

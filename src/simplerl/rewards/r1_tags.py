@@ -41,9 +41,13 @@ class R1Tags(Reward):
 
     name: ClassVar[str] = "r1-tags"
     correct: float = 1.0
+    """For a right answer in the format."""
     correct_unformatted: float = 0.5
+    """For a right answer outside it."""
     wrong: float = -0.5
+    """For a wrong answer in the format."""
     neither: float = -1.0
+    """For a wrong answer, or none, outside it."""
     think_in_prompt: bool = False
     """The prompt already ends with `<think>`, so that the response begins inside the thought."""
 

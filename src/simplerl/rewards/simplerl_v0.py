@@ -20,8 +20,11 @@ class SimplerlV0(Reward):
 
     name: ClassVar[str] = "simplerl-v0"
     correct: float = 1.0
+    """For a right answer in a box."""
     wrong: float = -0.5
+    """For a wrong answer in a box."""
     no_box: float = -1.0
+    """Without a closed, non-empty box, whatever the answer."""
 
     def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
         """Return +1, −0.5 or −1 (or the values given)."""

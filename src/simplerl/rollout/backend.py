@@ -36,6 +36,8 @@ class Sampling:
     max_new_tokens: int = 1024
     stop: tuple[str, ...] = ()
     """Strings that end a response; they are not part of its text."""
+    stop_ids: tuple[int, ...] = ()
+    """Tokens that end a response, besides the model's own end; they are not part of its text."""
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
@@ -48,6 +50,8 @@ class Sampling:
             raise ConfigError(f"sampling.max_new_tokens must be at least 1, got {self.max_new_tokens}")
         if any(not text for text in self.stop):
             raise ConfigError("sampling.stop must not hold an empty string")
+        if any(token < 0 for token in self.stop_ids):
+            raise ConfigError(f"sampling.stop_ids must be token ids, got {min(self.stop_ids)}")
 
 
 class RolloutBackend(Protocol):

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simplerl.data.templates import Template
+from simplerl.data.prompts import Prompter
+from simplerl.data.templates import AnyTemplate
 from simplerl.models.load import Policy
 from simplerl.rewards import Reward
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
@@ -27,10 +28,14 @@ class Prompted:
     """int32 [T_prompt]."""
 
 
-def prompt(problems: Sequence[Problem], template: Template, policy: Policy) -> list[Prompted]:
-    """Format and encode problems."""
+def prompt(problems: Sequence[Problem], template: Prompter | AnyTemplate, policy: Policy) -> list[Prompted]:
+    """Format and encode problems. A bare template is the whole prompt: nothing is added to it."""
+    made = template if isinstance(template, Prompter) else Prompter(template=template)
     return [
-        Prompted(problem=p, prompt_ids=np.array(policy.encode(template.format(p.question)), dtype=np.int32))
+        Prompted(
+            problem=p,
+            prompt_ids=np.array(policy.check(made.ids(p, policy.tokenizer), f"prompt of {p.id}"), dtype=np.int32),
+        )
         for p in problems
     ]
 

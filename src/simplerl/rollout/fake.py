@@ -39,10 +39,14 @@ class FakeBackend:
         end = min(self.policy.stop_ids)
         for index, request in enumerate(requests):
             text = self.respond(decode(self.policy.tokenizer, request.prompt_ids.tolist()), request.noise_key)
-            tokens = [*self.policy.encode(text), end][: sampling.max_new_tokens]
+            room = self.policy.context_length - len(request.prompt_ids)
+            tokens = [*self.policy.encode(text), end][: min(sampling.max_new_tokens, room)]
+            place = next((i for i, token in enumerate(tokens) if token in sampling.stop_ids), None)
+            tokens = tokens if place is None else tokens[: place + 1]
             ended = tokens[-1] == end
-            shown = cut(self.policy.tokenizer, tokens[:-1] if ended else tokens, sampling.stop)
-            stopped = shown != decode(self.policy.tokenizer, tokens[:-1] if ended else tokens)
+            spoken = tokens[:-1] if ended or place is not None else tokens
+            shown = cut(self.policy.tokenizer, spoken, sampling.stop)
+            stopped = place is not None or shown != decode(self.policy.tokenizer, spoken)
             yield (
                 index,
                 Completion(

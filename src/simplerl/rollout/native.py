@@ -91,6 +91,8 @@ class _Row:
     """A response under way."""
 
     index: int
+    limit: int
+    """Tokens at which it is truncated."""
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     done: bool = False
@@ -134,15 +136,18 @@ class NativeBackend:
 
     @torch.no_grad()
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
-        """Yield (index, completion) as responses finish. Requests run in waves of `max_rows`, like lengths together."""
+        """Yield (index, completion) as responses finish. Requests run in waves of `max_rows`, like lengths together.
+
+        A response that reaches the end of the model's context is truncated there (`length`).
+        """
         longest = max((len(request.prompt_ids) for request in requests), default=0)
-        if longest + sampling.max_new_tokens > self.policy.context_length:
+        if longest >= self.policy.context_length:
             raise ModelError(
-                f"prompt ({longest} tokens) and response (sampling.max_new_tokens = {sampling.max_new_tokens}) exceed "
-                f"the context of {self.policy.name} ({self.policy.context_length} tokens)"
+                f"a prompt of {longest} tokens leaves no room for a response in the context of {self.policy.name} "
+                f"({self.policy.context_length} tokens)"
             )
         self.model.eval()
-        self._special_stops = special_stops(self.policy.tokenizer, sampling.stop)
+        self._special_stops = special_stops(self.policy.tokenizer, sampling.stop) | frozenset(sampling.stop_ids)
         order = sorted(
             range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids.tobytes(), i)
         )
@@ -200,9 +205,10 @@ class NativeBackend:
         hidden_RH, mask_RT = hidden_PH[select_R], mask_PT[select_R]
         position_R = mask_RT.sum(1)
         padded = not bool(mask_RT.all())
-        uniform_RT = torch.from_numpy(np.stack([self._noise(requests[i], sampling) for i in members])).to(device)
-        rows = [_Row(index=i) for i in members]
-        for t in range(sampling.max_new_tokens):
+        rows = [_Row(index=i, limit=self._limit(requests[i], sampling)) for i in members]
+        width = max(row.limit for row in rows)
+        uniform_RT = torch.from_numpy(np.stack([self._noise(requests[i], width) for i in members])).to(device)
+        for t in range(width):
             token_R, logprob_R = draw(self.head.logits(hidden_RH), uniform_RT[:, t], sampling)
             alive = []
             for place, (row, token, logprob) in enumerate(zip(rows, token_R.tolist(), logprob_R.tolist(), strict=True)):
@@ -216,7 +222,7 @@ class NativeBackend:
                 row.tokens.append(token)
                 row.logprobs.append(logprob)
                 reason = self._ending(row, sampling)
-                if reason is None and t + 1 < sampling.max_new_tokens:
+                if reason is None and t + 1 < row.limit:
                     alive.append(place)
                     continue
                 row.done = True
@@ -235,11 +241,15 @@ class NativeBackend:
             hidden_RH = self._forward(token_R[:, None], mask_RT if padded else None, position_R[:, None], cache)[:, -1]
             position_R = position_R + 1
 
+    def _limit(self, request: Request, sampling: Sampling) -> int:
+        """Return the most tokens that a response may have: what was asked for, or what the context leaves."""
+        return min(sampling.max_new_tokens, self.policy.context_length - len(request.prompt_ids))
+
     @staticmethod
-    def _noise(request: Request, sampling: Sampling) -> np.ndarray:
-        """Return the uniform numbers of a request: float64 [max_new_tokens] in [0, 1)."""
+    def _noise(request: Request, width: int) -> np.ndarray:
+        """Return the first uniform numbers of a request: float64 [width] in [0, 1)."""
         rng = np.random.Generator(np.random.Philox(key=request.noise_key))
-        return rng.random(sampling.max_new_tokens)
+        return rng.random(width)
 
     def _ending(self, row: _Row, sampling: Sampling) -> StopReason | None:
         """Return why a response has just ended, if it has."""
@@ -250,7 +260,7 @@ class NativeBackend:
         return None
 
     def _complete(self, row: _Row, reason: StopReason, sampling: Sampling) -> Completion:
-        spoken = row.tokens[:-1] if reason == "eos" else row.tokens
+        spoken = row.tokens[:-1] if reason == "eos" or row.tokens[-1] in self._special_stops else row.tokens
         return Completion(
             token_ids=np.array(row.tokens, dtype=np.int32),
             logprobs=np.array(row.logprobs, dtype=np.float32),

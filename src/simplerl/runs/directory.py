@@ -18,11 +18,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 
 from simplerl.errors import RunError
-from simplerl.runs.files import cannot_write, damage, json_line, write_atomic, write_directory, write_json
+from simplerl.runs.files import (
+    DirectoryLock,
+    cannot_write,
+    damage,
+    json_line,
+    write_atomic,
+    write_directory,
+    write_json,
+)
 from simplerl.runs.glossary import METRICS
 from simplerl.runs.trajectories import write_trajectories
 from simplerl.types import TrajectoryGroup
@@ -38,7 +45,7 @@ class RunDirectory:
 
     def __init__(self, path: Path):
         self.path = path
-        self._lock = filelock.FileLock(path / ".lock")
+        self._lock = DirectoryLock(path)
 
     def check(self, *, resume: bool) -> None:
         """Raise RunError where there is a run already, or with `resume` where there is none. Writes nothing."""
@@ -57,17 +64,7 @@ class RunDirectory:
 
     def __enter__(self) -> "RunDirectory":
         """Make the directory where it is not there, and take its lock."""
-        path = self.path
-        try:
-            for name in ("trajectories", "evaluations", "checkpoints"):
-                (path / name).mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise RunError(
-                f"another process is writing to {path}; wait for it, or choose another --output-dir"
-            ) from None
-        except OSError as error:
-            raise cannot_write(path, error) from error
+        self._lock.take("trajectories", "evaluations", "checkpoints")
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -172,6 +169,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
                 break
             raise RunError(f"{file}:{number} is damaged") from None
     return lines
+
+
+def sampled_tokens(path: Path) -> int:
+    """Return how many response tokens a run has sampled for training so far."""
+    return sum(line.get("tokens/sampled", 0) for line in read_metrics(path))
 
 
 def read_evaluation(path: Path, step: int) -> dict[str, Any] | None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from simplerl.errors import RunError
 
 MANIFEST = "manifest.json"
@@ -62,6 +64,32 @@ def cannot_write(path: Path, error: OSError) -> RunError:
         f"cannot write {path}: {error.strerror or error}. What was saved before is intact; free space or mend the "
         "permissions and continue with --resume, or choose another --output-dir"
     )
+
+
+class DirectoryLock:
+    """Keeps every process but one from writing to a directory."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lock = filelock.FileLock(path / ".lock")
+
+    def take(self, *folders: str) -> None:
+        """Make the directory with some folders in it where they are not there, and take its lock."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in folders:
+                (self.path / name).mkdir(exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise RunError(
+                f"another process is writing to {self.path}; wait for it, or choose another --output-dir"
+            ) from None
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def release(self) -> None:
+        """Let go of it."""
+        self._lock.release()
 
 
 def write_directory(path: Path, fill: Callable[[Path], None]) -> None:

@@ -1,14 +1,16 @@
 """Trajectories as Parquet: every response of a step, one row each, to be opened by anything that reads Parquet."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 
 from simplerl.runs.files import cannot_write
-from simplerl.types import TrajectoryGroup
+from simplerl.types import Problem, Trajectory, TrajectoryGroup, Verdict
 
 SCHEMA = pyarrow.schema(
     [
@@ -17,6 +19,7 @@ SCHEMA = pyarrow.schema(
         ("sample", pyarrow.int32()),
         ("source", pyarrow.string()),
         ("level", pyarrow.string()),
+        ("kind", pyarrow.string()),
         ("question", pyarrow.string()),
         ("answer", pyarrow.string()),
         ("response", pyarrow.string()),
@@ -51,38 +54,71 @@ def write_trajectories(
 
     A reward of NaN (undecided verdict) is written as null.
     """
-    rows = []
-    for trajectory in (t for group in groups for t in group.trajectories):
-        problem, completion, verdict = trajectory.problem, trajectory.completion, trajectory.verdict
-        rows.append(
-            {
-                "step": step,
-                "problem_id": _text(problem.id),
-                "sample": trajectory.sample,
-                "source": _text(problem.source),
-                "level": _text(problem.level),
-                "question": _text(problem.question),
-                "answer": _text(problem.answer),
-                "response": _text(completion.text),
-                "stop_reason": completion.stop_reason,
-                "verdict": verdict.status,
-                "extracted": _text(verdict.extracted),
-                "rule": verdict.rule,
-                "detail": _text(verdict.detail),
-                "reward": None if np.isnan(trajectory.reward) else trajectory.reward,
-                "reward_parts": list(trajectory.reward_parts.items()),
-                "advantages": advantages[len(rows)] if advantages is not None and len(rows) < len(advantages) else None,
-                "policy_version": completion.policy_version,
-                "prompt_ids": trajectory.prompt_ids,
-                "token_ids": completion.token_ids,
-                "logprobs": completion.logprobs,
-                "loss_mask": trajectory.loss_mask,
-            }
-        )
-    table = pyarrow.Table.from_pylist(rows, schema=SCHEMA)
+    trajectories = [t for group in groups for t in group.trajectories]
+    write_rows(
+        path,
+        [
+            _row(step, trajectory, advantages[index] if advantages is not None and index < len(advantages) else None)
+            for index, trajectory in enumerate(trajectories)
+        ],
+    )
+
+
+def _row(step: int, trajectory: Trajectory, advantages: np.ndarray | None) -> dict[str, Any]:
+    completion = trajectory.completion
+    return {
+        **problem_columns(trajectory.problem),
+        **verdict_columns(trajectory.verdict),
+        "step": step,
+        "sample": trajectory.sample,
+        "response": _text(completion.text),
+        "stop_reason": completion.stop_reason,
+        "reward": None if np.isnan(trajectory.reward) else trajectory.reward,
+        "reward_parts": list(trajectory.reward_parts.items()),
+        "advantages": advantages,
+        "policy_version": completion.policy_version,
+        "prompt_ids": trajectory.prompt_ids,
+        "token_ids": completion.token_ids,
+        "logprobs": completion.logprobs,
+        "loss_mask": trajectory.loss_mask,
+    }
+
+
+def problem_columns(problem: Problem) -> dict[str, Any]:
+    """Return the columns that speak of the problem. `kind` is its type (subject, field) where the source names one."""
+    return {
+        "problem_id": _text(problem.id),
+        "source": _text(problem.source),
+        "level": _text(problem.level),
+        "kind": _text(str(problem.meta.get("kind", ""))),
+        "question": _text(problem.question),
+        "answer": _text(problem.answer),
+    }
+
+
+def verdict_columns(verdict: Verdict) -> dict[str, Any]:
+    """Return the columns that speak of the verdict."""
+    return {
+        "verdict": verdict.status,
+        "extracted": _text(verdict.extracted),
+        "rule": verdict.rule,
+        "detail": _text(verdict.detail),
+    }
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows of the schema atomically; columns that a row leaves out are null."""
+    write_table(path, pyarrow.Table.from_pylist(list(rows), schema=SCHEMA))
+
+
+def write_table(path: Path, table: pyarrow.Table) -> None:
+    """Write a table beside its place, flush it to disk and rename it. Raises RunError where it cannot be written."""
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        pyarrow.parquet.write_table(table, temporary, compression="zstd")
+        with temporary.open("wb") as file:
+            pyarrow.parquet.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from these). Reading and checking is in `train/resolve.py`.
 from dataclasses import dataclass, field
 
 from simplerl.algorithms import GRPO, Algorithm
+from simplerl.data.prompts import SPECIAL_TOKENS
 from simplerl.errors import ConfigError
 from simplerl.rewards import Correctness
 
@@ -23,6 +24,19 @@ class DatasetConfig:
     """Difficulty levels to keep (empty: all)."""
     seed: int = 0
     """Seed of generated data (`arithmetic`), apart from the run's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptConfig:
+    """What the template leaves open, the same in training and evaluation."""
+
+    system: str = ""
+    """System message of the template `chat`; empty: none."""
+    special_tokens: str = "none"
+    """`none`: the template is the whole prompt; `bos`: the begin-of-text token stands before it."""
+
+    def __post_init__(self) -> None:
+        _one_of("prompt.special_tokens", self.special_tokens, tuple(SPECIAL_TOKENS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +59,8 @@ class SamplingConfig:
     """Length at which a response is truncated."""
     stop: tuple[str, ...] = ()
     """Strings that end a response, the same in training and evaluation."""
+    stop_ids: tuple[int, ...] = ()
+    """Token ids that end a response besides the model's own end, the same in training and evaluation."""
 
     def __post_init__(self) -> None:
         _positive(self, "sampling", "prompts_per_step", "samples_per_prompt", "max_prompt_tokens", "max_new_tokens")
@@ -161,11 +177,16 @@ class EvaluationConfig:
     """Responses to each problem."""
     temperature: float = 1.0
     """0 is greedy."""
+    further_temperatures: tuple[float, ...] = ()
+    """Evaluate at these temperatures too: the figures stand in the evaluation's file, the responses are not kept."""
     top_p: float = 1.0
     """Nucleus sampling; 1 is off."""
 
     def __post_init__(self) -> None:
         _positive(self, "evaluation", "samples", "holdout")
+        for temperature in self.further_temperatures:
+            if temperature < 0:
+                raise ConfigError(f"evaluation.further_temperatures must not be negative, got {temperature}")
         for name in ("every", "size", "temperature"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"evaluation.{name} must not be negative, got {getattr(self, name)}")
@@ -237,11 +258,16 @@ class Config:
     reference: str = ""
     """Model that a KL term compares with, of the same vocabulary; empty: `model` as it is at the start."""
     data: str = "arithmetic"
-    """A built-in data set, a .jsonl, .json or .parquet file, or a hub data set (owner/name)."""
+    """A built-in data set, a .jsonl, .json or .parquet file, or a hub data set (owner/name). After an `@`: the hub's
+    revision, or a directory with a built-in data set's files."""
     template: str = "simple"
-    """Prompt template by name, or a text file with `{input}` in it."""
+    """Prompt template: `plain`, `simple`, `qwen-boxed`, `qwen25-math-cot`, `chat` (the tokenizer's own), `from-data`
+    (the prompts that the data brings), or a text file with `{input}` in it."""
     steps: int = 100
     """Rollout-and-update steps."""
+    token_budget: int = 0
+    """End the run after the step in which the response tokens sampled so far reach this number, so that runs can be
+    compared at equal tokens; `steps` stays the upper limit. 0 is off."""
     seed: int = 0
     """Seed of everything that is drawn: order of problems and sampling noise."""
     output_dir: str = ""
@@ -249,6 +275,7 @@ class Config:
     shuffle_rewards: bool = False
     """Control experiment: shuffle rewards among the responses of a step, so that there is nothing to learn."""
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     algorithm: Algorithm = field(default_factory=GRPO)
     """`name` from `simplerl.algorithms.ALGORITHMS`, and that algorithm's own keys."""
@@ -265,6 +292,13 @@ class Config:
 
     def __post_init__(self) -> None:
         _positive(self, "", "steps")
+        if self.token_budget < 0:
+            raise ConfigError(f"token_budget must not be negative, got {self.token_budget}; 0 is off")
+        if self.token_budget and self.optimizer.schedule != "constant":
+            raise ConfigError(
+                f"token_budget = {self.token_budget} ends the run at a step that is not known beforehand, and "
+                f"optimizer.schedule = {self.optimizer.schedule!r} needs to know it; use the constant schedule"
+            )
         if self.reference and not self.algorithm.needs_reference:
             raise ConfigError(
                 f"reference = {self.reference!r}, but there is no KL to compare with it: give algorithm.kl_coef, or "

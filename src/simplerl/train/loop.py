@@ -11,16 +11,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
+from simplerl.models.device import peak_memory_gib
+from simplerl.rollout.backend import Sampling
 from simplerl.rollout.collect import collect
 from simplerl.rollout.metrics import evaluation_figures, evaluation_metrics, rollout_metrics
-from simplerl.runs.directory import RunDirectory, read_metrics
+from simplerl.runs.directory import RunDirectory, read_metrics, sampled_tokens
 from simplerl.train.batch import build_batch
 from simplerl.train.config import Config
 from simplerl.train.gather import gather
 from simplerl.train.guards import clock, memory_advice, stop_on_interrupt
 from simplerl.train.resolve import as_table
 from simplerl.train.resume import check_stage, describe, go_back, rewind
-from simplerl.train.session import Session, advantages_by_row, peak_memory_gib, prepare
+from simplerl.train.session import Session, advantages_by_row, prepare
 from simplerl.types import TrajectoryGroup
 
 
@@ -46,7 +48,7 @@ class Outcome:
 
     step: int
     finished: bool
-    """False after Ctrl-C."""
+    """False after Ctrl-C; else the run has done its steps or used up its token budget."""
 
 
 def train(config: Config, path: Path, *, resume: bool, listener: Listener) -> Outcome:
@@ -76,15 +78,25 @@ def train(config: Config, path: Path, *, resume: bool, listener: Listener) -> Ou
             session.backend.sync(session.learner.weights(), version=start)
         if not read_metrics(path):
             _record(run, 0, evaluate(run, session, 0, listener), [], listener)
-        for step in range(start + 1, config.steps + 1):
+        tokens = sampled_tokens(path)
+        step = start
+        while not _ended(config, step, tokens):
             if interrupted():
-                return _stop(run, session, step - 1, listener)
-            _step(run, session, step, listener, interrupted)
-    return Outcome(step=config.steps, finished=True)
+                return _stop(run, session, step, listener)
+            step += 1
+            tokens += _step(run, session, step, tokens, listener, interrupted)
+    return Outcome(step=step, finished=True)
 
 
-def _step(run: RunDirectory, session: Session, step: int, listener: Listener, interrupted: Callable[[], bool]) -> None:
-    """Do step `step` (the first is 1) and record it."""
+def _ended(config: Config, step: int, tokens: int) -> bool:
+    """Return whether a run is over after a step, with so many tokens sampled so far."""
+    return step >= config.steps or 0 < config.token_budget <= tokens
+
+
+def _step(
+    run: RunDirectory, session: Session, step: int, before: int, listener: Listener, interrupted: Callable[[], bool]
+) -> int:
+    """Do step `step` (the first is 1) and record it. Return the tokens it sampled; `before` it so many had been."""
     config, learner = session.config, session.learner
     seconds: dict[str, float] = {}
     with clock(seconds, "time/step"):
@@ -108,7 +120,8 @@ def _step(run: RunDirectory, session: Session, step: int, listener: Listener, in
             **learned.metrics,
             "data/epoch": session.sampler.epoch(step),
         }
-        if due(config.evaluation.every, step, config.steps):
+        last = _ended(config, step, before + metrics["tokens/sampled"])
+        if last or due(config.evaluation.every, step):
             with clock(seconds, "time/evaluate"):
                 metrics |= evaluate(run, session, step, listener)
     busy = seconds["time/rollout"] + seconds["time/learn"]
@@ -119,41 +132,56 @@ def _step(run: RunDirectory, session: Session, step: int, listener: Listener, in
         "memory/peak_gib": peak_memory_gib(learner.device),
     }
     _record(run, step, metrics, groups, listener)
-    if due(config.checkpoint.every, step, config.steps):
+    if last or due(config.checkpoint.every, step):
         save(run, session, step, listener)
+    return metrics["tokens/sampled"]
 
 
-def due(every: int, step: int, last: int) -> bool:
+def due(every: int, step: int) -> bool:
     """Return whether something that is done every so many steps (0: only at the end) is done after this one."""
-    return step == last or (every > 0 and step % every == 0)
+    return every > 0 and step % every == 0
 
 
 def evaluate(run: RunDirectory, session: Session, step: int, listener: Listener) -> dict[str, float]:
     """Evaluate on the held-out problems with noise that is the same at every step, and record it."""
-    config = session.config.evaluation
-    listener.phase("evaluate", len(session.held_out) * config.samples)
-    with memory_advice():
-        groups = collect(
-            session.held_out,
-            backend=session.backend,
-            verifier=session.verifier,
-            reward=session.config.reward,
-            sampling=session.evaluation_sampling,
-            samples=config.samples,
-            seed=session.config.seed,
-            purpose="evaluate",
-            step=0,
-            on_done=lambda completion: listener.advance(),
-        )
     drawn = session.evaluation_sampling
+    groups = _held_out(session, drawn, listener)
     figures = {
         "temperature": drawn.temperature,
         "top_p": drawn.top_p,
         "max_new_tokens": drawn.max_new_tokens,
         **evaluation_figures(groups),
     }
+    further = session.config.evaluation.further_temperatures
+    if further:
+        figures["further"] = [
+            {
+                "temperature": temperature,
+                **evaluation_figures(_held_out(session, dataclasses.replace(drawn, temperature=temperature), listener)),
+            }
+            for temperature in further
+        ]
     run.record_evaluation(step, groups, figures)
     return evaluation_metrics(figures)
+
+
+def _held_out(session: Session, sampling: Sampling, listener: Listener) -> list[TrajectoryGroup]:
+    """Answer the held-out problems with the weights as they are."""
+    samples = session.config.evaluation.samples
+    listener.phase("evaluate", len(session.held_out) * samples)
+    with memory_advice():
+        return collect(
+            session.held_out,
+            backend=session.backend,
+            verifier=session.verifier,
+            reward=session.config.reward,
+            sampling=sampling,
+            samples=samples,
+            seed=session.config.seed,
+            purpose="evaluate",
+            step=0,
+            on_done=lambda completion: listener.advance(),
+        )
 
 
 def _record(

@@ -7,6 +7,7 @@ import math
 import re
 import tomllib
 import typing
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,21 @@ from simplerl.verify import POLICIES
 RECIPES = Path(__file__).parent.parent / "recipes"
 #: Sections whose keys depend on the `name` in them.
 REGISTRIES: dict[str, Mapping[str, type]] = {"algorithm": ALGORITHMS, "reward": REWARDS}
+#: What may differ between a run and its resumption: nothing that changes what a step computes, rounding aside. The
+#: knobs of memory are among them, so that a run that ran out of it can go on. A run's name holds none of them: it is
+#: the same run.
+FREE_ON_RESUME = (
+    "steps",
+    "token_budget",
+    "output_dir",
+    "checkpoint.",
+    "tracking.",
+    "evaluation.every",
+    "learner.tokens_per_microbatch",
+    "learner.gradient_checkpointing",
+    "rollout.max_rows",
+    "verifier.workers",
+)
 
 
 def recipe_names() -> list[str]:
@@ -31,15 +47,27 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
-def read_recipe(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return the table of a shipped recipe or of a TOML file; `extends` names the recipe it builds on."""
-    if name in extending:
-        raise ConfigError(f"recipe {name} extends itself: {' → '.join([*extending, name])}")
+def recipe_path(name: str) -> Path:
+    """Return the file of a shipped recipe, or of a .toml file. Raises ConfigError."""
     path = RECIPES / f"{name}.toml"
     if not path.is_file():
         path = Path(name)
         if path.suffix != ".toml" or not path.is_file():
             raise ConfigError(f"unknown recipe {name!r}; {nearest(name, recipe_names())} A .toml file works too.")
+    return path
+
+
+def recipe_header(name: str) -> tuple[str, str]:
+    """Return (about, extends) of a recipe, each empty where it has none."""
+    table = tomllib.loads(recipe_path(name).read_text(encoding="utf-8"))
+    return table.get("about", ""), table.get("extends", "")
+
+
+def read_recipe(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the table of a shipped recipe or of a TOML file; `extends` names the recipe it builds on."""
+    if name in extending:
+        raise ConfigError(f"recipe {name} extends itself: {' → '.join([*extending, name])}")
+    path = recipe_path(name)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -183,6 +211,12 @@ def default_recipe(table: Mapping[str, Any]) -> str:
     return "cub" if Path(str(table.get("model", "cub-qwen"))).name.startswith("cub-") else "generic"
 
 
+def recipe_for(model: str) -> str:
+    """Return the recipe that goes with a model: the shipped one for this very model, else the default."""
+    named = [name for name in recipe_names() if read_recipe(name).get("model") == model]
+    return named[0] if named else default_recipe({"model": model})
+
+
 def resolve(recipe: str | None, overrides: Mapping[str, Any]) -> Config:
     """Return the configuration of a recipe with overrides on top. Raises ConfigError."""
     recipe = recipe or default_recipe(overrides)
@@ -219,19 +253,56 @@ def completed(config: Config) -> Config:
     return dataclasses.replace(config, algorithm=dataclasses.replace(algorithm, constant_length=length))
 
 
-def run_name(recipe: str | None, overrides: Mapping[str, Any], config: Config) -> str:
-    """Return a name made from what the run is: model, data, algorithm, what differs from the recipe, seed.
+def _expected(recipe: str, config: Config) -> dict[str, Any]:
+    """Return dotted key → value of a recipe; another algorithm or reward than its own is expected at its defaults."""
+    table, mine = as_table(resolve(recipe, {})), as_table(config)
+    for section, registry in REGISTRIES.items():
+        if mine[section]["name"] != table[section]["name"]:
+            own = {field.name: field.default for field in dataclasses.fields(registry[mine[section]["name"]])}
+            table[section] = {"name": table[section]["name"], **own}
+    return flatten(table)
 
-    Deterministic; long ones end in a hash of the whole configuration.
+
+def run_name(recipe: str | None, overrides: Mapping[str, Any], config: Config) -> str:
+    """Return a name made from what the run is: recipe or model and data, algorithm, what differs from the recipe, seed.
+
+    Deterministic; the number of steps, and whatever else may change when a run is resumed, is no part of it. Long ones
+    end in a hash of everything that is.
     """
-    algorithm = as_table(config)["algorithm"]["name"]
-    own = {"model", "data", "seed", "output_dir", "algorithm.name"}
-    differing = [f"{key}-{value}" for key, value in sorted(flatten(overrides).items()) if key not in own]
-    recipe_part = [] if recipe is None else [Path(recipe).stem]
+    free = tuple(name for name in FREE_ON_RESUME if name.endswith("."))
+    values = {
+        key: value
+        for key, value in flatten(as_table(config)).items()
+        if key not in FREE_ON_RESUME and not key.startswith(free)
+    }
+    expected = _expected(recipe or default_recipe(overrides), config)
+    differing = {key: value for key, value in values.items() if expected.get(key) != value}
+    stem = [] if recipe is None else [Path(recipe).name.removesuffix(".toml")]
     data = config.data.removesuffix(Path(config.data).suffix if Path(config.data).suffix in SUFFIXES else "")
-    parts = [*recipe_part, config.model, data, algorithm, *differing, f"seed{config.seed}"]
+    named = [config.model] * (recipe is None or "model" in differing) + [data] * (recipe is None or "data" in differing)
+    last = Counter(key.rsplit(".", 1)[-1] for key in values)
+    more = [
+        f"{key.rsplit('.', 1)[-1] if last[key.rsplit('.', 1)[-1]] == 1 else key.removesuffix('.name')}-{value}"
+        for key, value in sorted(differing.items())
+        if key not in ("model", "data", "seed", "algorithm.name")
+    ]
+    parts = [*stem, *named, values["algorithm.name"], *more, f"seed{config.seed}"]
     name = "_".join(re.sub(r"[^A-Za-z0-9.+-]+", "-", str(part)).strip("-") for part in parts)
     if len(name) <= 120:
         return name
-    digest = hashlib.sha256(json.dumps(as_table(config), sort_keys=True).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
     return f"{name[:100]}_{digest}"
+
+
+def as_toml(config: Config) -> str:
+    """Return a configuration as TOML, one dotted key a line: a recipe that is the very same run."""
+    return "".join(f"{key} = {_toml(value)}\n" for key, value in flatten(as_table(config)).items())
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    # JSON's scalars are TOML's, but for one character that TOML wants escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,27 +1,28 @@
 """Going on with a run: is it the same run, where was it, and what did it run on."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from simplerl.errors import ConfigError, RunError
 from simplerl.runs.directory import RunDirectory, read_metrics
 from simplerl.train.config import Config
-from simplerl.train.resolve import as_table, flatten
+from simplerl.train.resolve import FREE_ON_RESUME, as_table, flatten
 from simplerl.train.session import Session
 
-#: What may differ between a run and its resumption: nothing that changes what a step computes, rounding aside. The
-#: knobs of memory are among them, so that a run that ran out of it can go on.
-FREE_ON_RESUME = (
-    "steps",
-    "output_dir",
-    "checkpoint.",
-    "tracking.",
-    "evaluation.every",
-    "learner.tokens_per_microbatch",
-    "learner.gradient_checkpointing",
-    "rollout.max_rows",
-    "verifier.workers",
-)
+
+def changes(old: Mapping[str, Any], config: Config, *, free: Sequence[str]) -> list[str]:
+    """Return `key was …, now …` for each key in which a flat table of config.json and a configuration differ.
+
+    Keys in `free` may differ; one that ends in a dot stands for its section.
+    """
+    new = flatten(json.loads(json.dumps(as_table(config))))
+    return [
+        f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+        and not any(key == name or (name.endswith(".") and key.startswith(name)) for name in free)
+    ]
 
 
 def check_stage(run: RunDirectory, stage: str) -> None:
@@ -36,16 +37,10 @@ def check_stage(run: RunDirectory, stage: str) -> None:
 
 def go_back(run: RunDirectory, config: Config, say: Callable[[str], None]) -> int:
     """Check that it is the same run and return the step of its newest whole checkpoint, 0 if there was none yet."""
-    old, new = flatten(run.read("config.json")), flatten(json.loads(json.dumps(as_table(config))))
-    changed = [
-        key
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
-        and not any(key == free or (free.endswith(".") and key.startswith(free)) for free in FREE_ON_RESUME)
-    ]
+    old = flatten(run.read("config.json"))
+    changed = changes(old, config, free=FREE_ON_RESUME)
     if changed:
-        described = "; ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed)
-        raise RunError(f"cannot resume {run.path} with another configuration: {described}")
+        raise RunError(f"cannot resume {run.path} with another configuration: {'; '.join(changed)}")
     if old["steps"] != config.steps and config.optimizer.schedule != "constant":
         raise ConfigError(
             f"steps was {old['steps']}, now {config.steps}: with the {config.optimizer.schedule} schedule that would "
@@ -87,7 +82,7 @@ def describe(run: RunDirectory, session: Session, start: int, say: Callable[[str
                 raise RunError(
                     f"cannot resume {run.path}: the {what} has changed since it began (see environment.json)"
                 )
-        silent = ("git_commit", "data", "base_model", "reference")
+        silent = ("git_commit", "data", "data_origin", "base_model", "reference")
         differing = [key for key in now if key in before and before[key] != now[key] and key not in silent]
         if differing:
             say(

@@ -1,13 +1,8 @@
 """Everything a run needs before its first step: problems, prompts, model, backend, verifier, learner."""
 
 import dataclasses
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +10,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from simplerl import __version__, data
-from simplerl.data.templates import resolve as resolve_template
+from simplerl import data
+from simplerl.data.prompts import difference, prompter
 from simplerl.errors import ConfigError, DataError, ModelError
+from simplerl.models.device import describe_machine, has_fast_bf16, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention
 from simplerl.rollout import BACKENDS
 from simplerl.rollout.backend import RolloutBackend, Sampling
@@ -52,35 +48,30 @@ class Session:
         self.verifier.close()
 
 
-def pick_device(wanted: str) -> torch.device:
-    """Return the device asked for, or a GPU if there is one."""
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-    except RuntimeError as error:
-        raise ConfigError(f"learner.device = {wanted!r} is no device: use auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"learner.device = {wanted!r}, but PyTorch sees no CUDA device; use --learner.device cpu")
-    return device
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """The problems of a run, and what is to be recorded of how they were chosen."""
+
+    train: list[Problem]
+    held_out: list[Problem]
+    shared: list[str]
+    """Ids left out of training because their question is held out."""
+    left_out: dict[str, list[str]]
+    """`train` and `held_out` → places of the rows that have no gold answer."""
+    origin: dict[str, Any]
+    """`train` and `held_out` → file and SHA-256, or hub data set and commit."""
 
 
-def has_fast_bf16(device: torch.device) -> bool:
-    """Return whether bf16 matrix products are fast: on a GPU, or on a CPU with AVX-512 BF16 or AMX."""
-    if device.type != "cpu":
-        return True
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def load_problems(config: Config, say: Callable[[str], None]) -> tuple[list[Problem], list[Problem], list[str]]:
-    """Return (training problems, held-out problems, ids left out of training because their question is held out)."""
+def load_problems(config: Config, say: Callable[[str], None]) -> Split:
+    """Return the problems that the configuration asks for, saying what is left out of them."""
     options = config.dataset
-    train = data.load(config.data, options.split, size=options.size, seed=options.seed, levels=options.levels)
+    read = {"train": data.read(config.data, options.split, size=options.size, seed=options.seed, levels=options.levels)}
+    train = read["train"].problems
     size, source = config.evaluation.size, config.evaluation.data
     if source:
-        held_out = data.load(source, "test", size=size, seed=options.seed)
+        read["held_out"] = data.read(source, "test", size=size, seed=options.seed)
     elif data.has_test_split(config.data):
-        held_out = data.load(config.data, "test", size=size, seed=options.seed, levels=options.levels)
+        read["held_out"] = data.read(config.data, "test", size=size, seed=options.seed, levels=options.levels)
     else:
         count = config.evaluation.holdout
         if count >= len(train):
@@ -92,6 +83,10 @@ def load_problems(config: Config, say: Callable[[str], None]) -> tuple[list[Prob
         held = set(order[:count].tolist())
         held_out = [train[i] for i in sorted(held)]
         train = [item for i, item in enumerate(train) if i not in held]
+    for what, found in read.items():
+        if found.left_out:
+            say(f"{what.replace('_', '-')} data: {data.left_out_message(found)} (all of them in environment.json)")
+    held_out = read["held_out"].problems if "held_out" in read else held_out
     questions = {item.question for item in held_out}
     shared = [item.id for item in train if item.question in questions]
     if shared:
@@ -102,7 +97,13 @@ def load_problems(config: Config, say: Callable[[str], None]) -> tuple[list[Prob
             f"every training problem of {config.data} is also held out ({source or 'its test split'}); give other "
             "problems with --evaluation.data, or leave it out"
         )
-    return [item for item in train if item.question not in questions], held_out, shared
+    return Split(
+        train=[item for item in train if item.question not in questions],
+        held_out=held_out,
+        shared=shared,
+        left_out={what: [item.place for item in found.left_out] for what, found in read.items()},
+        origin={what: dict(found.origin) for what, found in read.items()},
+    )
 
 
 def fit(
@@ -146,8 +147,8 @@ def prepare(config: Config, say: Callable[[str], None], *, checkpoint: Path | No
     """Put a run's parts together. `checkpoint` is where to resume from instead of the configured model."""
     device = pick_device(config.learner.device)
     fast = has_fast_bf16(device)
-    problems, held_out_problems, shared = load_problems(config, say)
-    template = resolve_template(config.template)
+    split = load_problems(config, say)
+    made = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
     precision = {"auto": "bf16" if fast else "fp32"}.get(config.learner.precision, config.learner.precision)
     rollout_precision = {"auto": "fp32" if device.type == "cpu" else "bf16"}.get(
         config.rollout.precision, config.rollout.precision
@@ -164,12 +165,20 @@ def prepare(config: Config, say: Callable[[str], None], *, checkpoint: Path | No
             f"sampling.max_new_tokens = {config.sampling.max_new_tokens} leaves no room for a prompt in the context of "
             f"{config.model} ({policy.context_length} tokens)"
         )
+    policy.check(list(config.sampling.stop_ids), "setting sampling.stop_ids")
     limit = min(config.sampling.max_prompt_tokens, room)
-    train, long_train = fit(prompt(problems, template, policy), limit, "training", say)
-    held_out, long_held_out = fit(prompt(held_out_problems, template, policy), limit, "held-out", say)
+    if differing := difference(split.train, made, policy.tokenizer):
+        say(differing)
+    train, long_train = fit(prompt(split.train, made, policy), limit, "training", say)
+    held_out, long_held_out = fit(prompt(split.held_out, made, policy), limit, "held-out", say)
     s, e = config.sampling, config.evaluation
     sampling = Sampling(
-        temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, max_new_tokens=s.max_new_tokens, stop=s.stop
+        temperature=s.temperature,
+        top_p=s.top_p,
+        top_k=s.top_k,
+        max_new_tokens=s.max_new_tokens,
+        stop=s.stop,
+        stop_ids=s.stop_ids,
     )
     return Session(
         config=config,
@@ -205,46 +214,12 @@ def prepare(config: Config, say: Callable[[str], None], *, checkpoint: Path | No
                 "train": {"problems": len(train), "sha256": fingerprint(train)},
                 "held_out": {"problems": len(held_out), "sha256": fingerprint(held_out)},
                 "left_out_too_long": {"train": long_train, "held_out": long_held_out},
-                "left_out_held_out": shared,
+                "left_out_held_out": split.shared,
+                "left_out_no_gold": split.left_out,
             },
+            "data_origin": split.origin,
         },
     )
-
-
-def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Return versions, git commit and machine. Environment variables are not recorded: they may hold secrets."""
-    packages = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow", "math-verify")
-    return {
-        "python": platform.python_version(),
-        "packages": {"simplerl": __version__, **{name: version(name) for name in packages}},
-        "git_commit": _git_commit(),
-        "platform": platform.platform(),
-        "cpu_threads": torch.get_num_threads(),
-        "cpu_count": os.cpu_count(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-    }
-
-
-def _git_commit() -> str | None:
-    """Return the commit of the source tree that simplerl runs from; None for an installed package."""
-    root = Path(__file__).resolve().parents[3]
-    if not (root / "pyproject.toml").is_file():
-        return None
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def peak_memory_gib(device: torch.device) -> float:
-    """Return the largest memory so far: allocated on the GPU, else resident in this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def advantages_by_row(advantages_BT: torch.Tensor, batch: Batch) -> list[np.ndarray]:

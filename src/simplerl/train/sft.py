@@ -14,8 +14,9 @@ import torch
 
 from simplerl.algorithms import GRPO
 from simplerl.data import demonstrations
-from simplerl.data.templates import resolve as resolve_template
+from simplerl.data.prompts import Prompter, prompter
 from simplerl.errors import ConfigError, DataError
+from simplerl.models.device import peak_memory_gib
 from simplerl.models.load import Policy
 from simplerl.ops.weights import normalise
 from simplerl.runs.directory import RunDirectory, read_metrics
@@ -29,7 +30,8 @@ from simplerl.train.resolve import as_table
 from simplerl.train.resume import check_stage, describe, go_back, rewind
 from simplerl.train.sampler import Sampler
 from simplerl.train.schedule import learning_rate
-from simplerl.train.session import Session, peak_memory_gib, prepare
+from simplerl.train.session import Session, prepare
+from simplerl.types import Problem
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,15 +43,16 @@ class Example:
 
 
 def encode(
-    found: list[demonstrations.Demonstration], template: str, policy: Policy, limit: int
+    found: list[demonstrations.Demonstration], made: Prompter, policy: Policy, limit: int
 ) -> tuple[list[Example], list[str]]:
     """Return (examples within `limit` tokens, places of the others). Raises DataError where none is left."""
-    form, end = resolve_template(template), policy.tokenizer.eos_token_id
+    end = policy.tokenizer.eos_token_id
     if end is None:
         end = min(policy.stop_ids)
     examples, long, shortest = [], [], 2**31
     for item in found:
-        prompt = policy.encode(form.format(item.question))
+        problem = Problem(id=item.place, question=item.question, answer="", source="demonstrations")
+        prompt = policy.check(made.ids(problem, policy.tokenizer), f"prompt of {item.place}")
         tokens = [*prompt, *policy.encode(item.response), *([end] if item.ended else [])]
         shortest = min(shortest, len(tokens))
         if len(tokens) > limit or not prompt:
@@ -97,7 +100,8 @@ def sft(config: Config, path: Path, *, resume: bool, listener: Listener) -> Outc
             session = prepare(plain, listener.say, checkpoint=run.checkpoint(start) if start else None)
         stack.callback(session.close)
         limit = min(config.sft.max_tokens, session.policy.context_length)
-        examples, long = encode(found, config.template, session.policy, limit)
+        made = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
+        examples, long = encode(found, made, session.policy, limit)
         if long:
             named = ", ".join(long[:5]) + (" …" if len(long) > 5 else "")
             listener.say(
@@ -134,12 +138,12 @@ def _step(run: RunDirectory, session: Session, sampler: Sampler, step: int, list
         with clock(seconds, "time/learn"), memory_advice():
             metrics = imitate(session.learner, sampler.at(step - 1), step - 1)
         metrics["data/epoch"] = sampler.epoch(step)
-        if due(config.evaluation.every, step, config.steps):
+        if step == config.steps or due(config.evaluation.every, step):
             session.backend.sync(session.learner.weights(), version=step)
             with clock(seconds, "time/evaluate"):
                 metrics |= evaluate(run, session, step, listener)
     _record(run, step, {**metrics, **seconds, "memory/peak_gib": peak_memory_gib(session.learner.device)}, listener)
-    if due(config.checkpoint.every, step, config.steps):
+    if step == config.steps or due(config.checkpoint.every, step):
         save(run, session, step, listener)
 
 

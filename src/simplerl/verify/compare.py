@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from simplerl.verify.nodes import Node, is_scalar
+from simplerl.verify.nodes import Node, is_scalar, num
 from simplerl.verify.regions import as_region, is_number_line
 from simplerl.verify.relating import RelationComparison
 from simplerl.verify.relations import assigned, assignments
@@ -34,7 +34,7 @@ class Comparison(RelationComparison):
             return False
         self.note("structure")
         if left.op == "list" or left.op == "set" or left.op == "union":
-            return self.same_multiset(left.args, right.args)
+            return self.same_multiset(expand_signs(left).args, expand_signs(right).args)
         if left.op == "seq":
             return left.name == right.name and self.all_equal(left.args, right.args)
         if left.op == "rel":
@@ -77,6 +77,11 @@ class Comparison(RelationComparison):
         if node.op == "base" and is_scalar(other):
             # The base may be left out when the digits are the same; a converted value is another answer.
             return other.op == "num" and other.value == (int(node.name) if node.name.isdigit() else None)
+        if node.op == "point":
+            return self._point(node, other)
+        if node.op == "time" and is_scalar(other) and node.name in ("am", "pm"):
+            hour, *rest = (arg.value for arg in node.args)
+            return not any(rest) and self.scalar(num((int(hour or 0) - 1) % 12 + 1), other)
         if node.op == "time" and other.op == "ratio":
             return self.ratio(Node("ratio", node.args[: len(other.args)]), other) and node.name in ("", "24")
         if node.op == "ratio" and len(node.args) == 2 and is_scalar(other):
@@ -85,13 +90,24 @@ class Comparison(RelationComparison):
             return is_number_line(other)
         return None
 
+    def _point(self, node: Node, other: Node) -> bool | None:
+        """`P(3,4)` is a point with its name or a number of permutations, `C(5,2)` a point or a binomial coefficient."""
+        if other.op == "point":
+            return node.name == other.name and self.all_equal(node.args, other.args)
+        if other.op in ("seq", "list"):
+            return self.equal(Node("seq", node.args, "()"), other)
+        if not is_scalar(other) or node.name not in ("C", "P") or len(node.args) != 2:
+            return False
+        chosen = Node("binom", node.args)
+        return self.scalar(chosen if node.name == "C" else Node("mul", (chosen, Node("fact", node.args[1:]))), other)
+
     def _text(self, node: Node, other: Node) -> bool | None:
         if other.op == "text":
             return None
         if other.op == "const" and other.name == "inf":
             return node.name == "infinitely many"
         if other.op == "sym" and other.name == "\\emptyset":
-            return node.name in ("no solution", "none", "empty set", "no real solution")
+            return node.name in ("no solution", "none", "empty set")
         letters = letters_of(other)
         return letters is not None and plain_words(letters) == node.name
 

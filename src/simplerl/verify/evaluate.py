@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from fractions import Fraction
 
-from simplerl.verify.exact import MAX_FACTORIAL, TooBig, exact
+from simplerl.verify.exact import MAX_FACTORIAL, exact
 from simplerl.verify.nodes import Node
+from simplerl.verify.work import Spent, TooBig, spend
 
 os.environ.setdefault("MPMATH_NOGMPY", "1")  # big integers of GMP abort the process when memory runs out
 
@@ -81,12 +83,25 @@ def _checked(value: object) -> object:
     return value
 
 
+#: Operations by series or iteration, whose cost grows faster with the digits than that of one multiplication.
+_COSTLY = frozenset({"pow", "root", "func", "app", "const"})
+
+
+def _cost(op: str) -> float:
+    """Units of work for one operation at the working precision, as measured with mpmath's integers of Python."""
+    digits = mp.dps
+    if op in ("fact", "binom"):
+        return 50 + digits**3 / 1_500
+    return 25 + digits**2 / 1_000 if op in _COSTLY else 4 + digits**2 / 50_000
+
+
 def evaluate(node: Node, point: Point) -> object:
     """Return the value of an expression at a point; raise `Undefined` or `TooBig`."""
     op = node.op
     if op == "num":
         value = node.value or Fraction(0)
         return mp.mpf(value.numerator) / value.denominator
+    spend(_cost(op))
     if op == "sym":
         return symbol_value(node.name, point)
     if op == "const":
@@ -122,6 +137,8 @@ def _div(node: Node, values: list, point: Point) -> object:
 def _rational(node: Node) -> Fraction | None:
     try:
         return exact(node)
+    except Spent:
+        raise
     except TooBig:
         return None
 
@@ -171,10 +188,12 @@ def _root(node: Node, values: list, point: Point) -> object:
 
 
 def _fact(node: Node, values: list, point: Point) -> object:
-    if isinstance(values[0], mpmath.mpc) or values[0] < 0:
+    if isinstance(values[0], mpmath.mpc) or values[0] <= -1:
         raise Undefined
     if values[0] > 4 * MAX_FACTORIAL:
         raise TooBig("a factorial beyond the limit")
+    if values[0] == mp.floor(values[0]):
+        return mp.mpf(math.factorial(int(values[0])))
     return mp.factorial(values[0])
 
 

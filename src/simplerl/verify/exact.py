@@ -6,15 +6,14 @@ import math
 from fractions import Fraction
 
 from simplerl.verify.nodes import Node
+from simplerl.verify.work import TooBig, spend
+
+__all__ = ["MAX_BITS", "MAX_FACTORIAL", "TooBig", "exact"]
 
 #: No number in an exact computation grows beyond this many bits (about 9,000 digits).
 MAX_BITS = 30_000
 #: The largest argument of an exact factorial or binomial coefficient.
 MAX_FACTORIAL = 2_100
-
-
-class TooBig(Exception):
-    """A number that would outgrow the limits: it is never computed."""
 
 
 def _bits(value: Fraction) -> int:
@@ -100,6 +99,7 @@ def exact(node: Node) -> Fraction | None:
         if value is None:
             return None
         values.append(value)
+    spend(1 + 1.5e-6 * sum(map(_bits, values)) ** 2)
     result = _apply(node, values)
     if result is not None and _bits(result) > 2 * MAX_BITS:
         raise TooBig("a number beyond the limit")

@@ -8,6 +8,7 @@ on after its end-of-text token, and what follows answers another question), then
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
@@ -34,7 +35,12 @@ _NUMBER = re.compile(r"(?:(?<![\w).}])[-+])?\$?(?<![A-Za-z\d.])\d[\d,]*(?:\.\d+)
 _PHRASE = re.compile(
     r"(?:final\s+answer|answer|答案)\s*(?:is|are|was|be|equals|为|是|[:：=])\s*[:：]?\s*", re.IGNORECASE
 )
-_LETTER = re.compile(r"(?:answer|option|choice)\s*(?:is|[:：])?\s*[*_$({\\a-z]{0,12}([A-H])\b(?!')|\(([A-H])\)")
+# Every run of spaces is bounded: three unbounded ones in a row are cubic in a response of spaces.
+_LETTER = re.compile(
+    r"(?:[Aa]nswer|ANSWER|[Oo]ption|[Cc]hoice)\s{0,3}(?:is|are)?\s{0,3}[:：*]{0,4}\s{0,3}[*_$({\\a-z]{0,12}([A-H])\b(?!')"
+)
+_SECOND_LETTER = re.compile(r"[\s*_$)}.,]{0,12}(?:or|and|/|,)\s{0,3}[*_$({\\a-z]{0,12}[A-H]\b(?!')")
+_BRACKETED_LETTER = re.compile(r"\(([A-H])\)")
 _LONE_LETTER = re.compile(r"^[\s(*]*([A-H])[\s).:*]*$", re.MULTILINE)
 
 
@@ -118,7 +124,10 @@ def last_box(text: str) -> str | None:
 
 
 def boxed(text: str) -> str | None:
-    r"""The content of the last closed, non-empty `\boxed{…}` (policy `boxed`, the default)."""
+    r"""The content of the last closed, non-empty `\boxed{…}` (policy `boxed`, the default).
+
+    An empty box is no answer, like any other last box that is not one: it does not bring back an earlier one.
+    """
     content = last_box(text)
     if content is None or is_blank(content):
         return None
@@ -129,6 +138,7 @@ def is_blank(content: str) -> bool:
     r"""Whether a box holds nothing that a reader could see: spaces, empty braces, `\text{}`, spacing commands."""
     if len(content) > 200:
         return False
+    content = "".join(char for char in content if char.isascii() or unicodedata.category(char)[0] not in "CZ")
     bare = re.sub(r"\\(?:text|mathrm|textbf|mbox|mathbf|boxed|fbox|[,;:!. ]|quad|qquad|phantom)|[{}\s$~]", "", content)
     return not bare
 
@@ -192,6 +202,8 @@ def r1_tags(text: str) -> str | None:
     if start < 0:
         return None
     content = text[start + len("<answer>") : end].strip()
+    if "</answer>" in content:
+        return None  # closed twice: which of the two ends is meant is the reader's guess
     inner = last_box(content)
     if inner is not None:
         content = inner
@@ -207,14 +219,17 @@ def gsm8k_hashes(text: str) -> str | None:
 
 
 def choice(text: str) -> str | None:
-    """The letter of a multiple-choice answer: in the box, else "the answer is (C)", else a letter alone on a line."""
+    """The letter of a multiple-choice answer: in the box, else "the answer is (C)", else a letter alone on a line,
+    else the last letter in parentheses. Two letters joined by a word choose nothing."""
     content = boxed(text)
     if content is not None:
         return content
     tail = text[-MAX_ANSWER_CHARS:]
-    for pattern in (_LETTER, _LONE_LETTER):
+    for pattern in (_LETTER, _LONE_LETTER, _BRACKETED_LETTER):
         last = _last(pattern, tail)
         if last:
+            if _SECOND_LETTER.match(tail, last.end()):
+                return None  # "A or B" chooses nothing
             return next(group for group in last.groups() if group)
     return None
 

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from simplerl.verify.compare import Comparison, Engine, Undecided
-from simplerl.verify.exact import TooBig
 from simplerl.verify.extraction import MAX_ANSWER_CHARS
-from simplerl.verify.nodes import Node, Unreadable, is_scalar, num
+from simplerl.verify.nodes import Node, Unreadable, num
 from simplerl.verify.normalize import normalize
 from simplerl.verify.numbers import number
 from simplerl.verify.screen import refuse
 from simplerl.verify.structure import read
 from simplerl.verify.tokens import canonical, tokenize
 from simplerl.verify.words import choice_letter, chosen_letter, comparable_words, words_of_markup
+from simplerl.verify.work import BUDGET, QUICK_BUDGET, Spent, TooBig, grant
 
 #: Rules in the order in which they are tried → what each means, for tables and explanations.
 RULES: dict[str, str] = {
@@ -35,7 +35,7 @@ RULES: dict[str, str] = {
     "length": "longer than any final answer; only the same text would count",
     "no-answer": "the response states no answer in the form asked for",
     "gold": "the gold itself cannot be judged",
-    "limits": "stopped at the time or memory limit",
+    "limits": "more work, time or memory than one answer may take",
     "crash": "the worker died",
 }
 
@@ -142,6 +142,7 @@ def quick(answer: str, gold: str) -> Outcome | None:
         return _yes("string", "the same once normalised")
     if my_value is not None and my_value == their_value:
         return _yes("number", f"both are {_shown(str(my_value))}")
+    grant(QUICK_BUDGET)
     return _compare(answer, gold, None)
 
 
@@ -149,11 +150,27 @@ def thorough(answer: str, gold: str, engine: Engine, fallback: object = None) ->
     """Decide with algebra. `fallback(answer, gold) -> bool | None` is asked where our reader could not read both."""
     outcome = quick(answer, gold)
     answer, gold = _in_dollars(answer, gold), _in_dollars(unbox(gold), answer)
+    grant(BUDGET)
     if outcome is None:
-        outcome = _compare(answer, unbox(gold), engine)
+        outcome = _compare(answer, gold, engine)
     if outcome is None:
-        outcome = _fallback(answer, unbox(gold), fallback)
+        outcome = _fallback(answer, gold, fallback)
     return outcome
+
+
+def harmless(gold: str, engine: Engine, fallback: object = None) -> bool:
+    """Whether a gold by itself stays within the limits: then what an answer beside it costs is the answer's doing."""
+    gold = unbox(gold)
+    grant(BUDGET)
+    try:
+        node = reading(gold).node if len(gold) <= MAX_ANSWER_CHARS else None
+        if node is not None:
+            return engine.within_limits(node)
+        if callable(fallback) and gold.strip() and not refuse(normalize(gold)):
+            fallback(normalize(gold), normalize(gold))
+    except TooBig:
+        return False
+    return True
 
 
 def _compare(answer: str, gold: str, engine: Engine | None) -> Outcome | None:
@@ -176,9 +193,9 @@ def _compare(answer: str, gold: str, engine: Engine | None) -> Outcome | None:
         except Undecided:
             undecided = True
         except TooBig as error:
-            return _too_big(mine.node, theirs.node, str(error))
+            return _too_big(theirs.node, error, engine)
         except RecursionError:
-            return _too_big(mine.node, theirs.node, "an expression nested too deeply")
+            return _too_big(theirs.node, TooBig("an expression nested too deeply"), engine)
     if undecided:
         return None
     rule = next((r for r in ("algebra", "exact", "structure") if r in comparison.rules), "structure")
@@ -229,16 +246,23 @@ def _unread(mine: Reading, theirs: Reading, engine: Engine | None) -> Outcome | 
     return None
 
 
-def _too_big(mine: Node, theirs: Node, problem: str) -> Outcome:
-    """A number beyond the limits: the answer's fault, or the gold's."""
-    from simplerl.verify.exact import exact  # local: only bombs come here
+def _too_big(gold: Node, error: TooBig, engine: Engine | None) -> Outcome | None:
+    """Something beyond the limits: the gold's fault if it cannot be computed alone, else the answer's."""
+    if engine is None and gold.op != "num":
+        return None
+    grant(BUDGET)
+    if engine is not None and not engine.within_limits(gold):
+        return Outcome(equal=False, rule="gold", detail=f"the gold holds {error}", status="unjudgeable")
+    return _no("limits" if isinstance(error, Spent) else "screen", f"the answer holds {error}")
 
+
+def _unread_too_big(gold: str, error: TooBig, fallback: object) -> Outcome:
+    """The same for a pair that only math-verify could read."""
     try:
-        parts = [exact(part) for part in ([theirs] if is_scalar(theirs) else theirs.args) if is_scalar(part)]
-        del parts
+        fallback(normalize(gold), normalize(gold))
     except TooBig:
-        return Outcome(equal=False, rule="gold", detail=f"the gold holds {problem}", status="unjudgeable")
-    return _no("screen", f"the answer holds {problem}")
+        return Outcome(equal=False, rule="gold", detail=f"the gold holds {error}", status="unjudgeable")
+    return _no("limits", f"the answer holds {error}")
 
 
 def _fallback(answer: str, gold: str, fallback: object) -> Outcome:
@@ -251,7 +275,10 @@ def _fallback(answer: str, gold: str, fallback: object) -> Outcome:
             return Outcome(equal=False, rule="gold", detail=f"the gold holds {problem}", status="unjudgeable")
         if problem:
             return _no("screen", f"the answer holds {problem}")
-    verdict = fallback(mine.normal, theirs.normal) if callable(fallback) else None
+    try:
+        verdict = fallback(mine.normal, theirs.normal) if callable(fallback) else None
+    except Spent as error:
+        return _unread_too_big(gold, error, fallback)
     if verdict:
         return _yes("math-verify", RULES["math-verify"])
     if theirs.node is None and verdict is None:

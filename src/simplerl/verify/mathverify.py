@@ -7,13 +7,55 @@ parse to one scalar and those agree numerically, to a relative tolerance.
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from simplerl.verify.nodes import Unreadable
 from simplerl.verify.normalize import normalize
 from simplerl.verify.tokens import tokenize
+from simplerl.verify.work import Spent
 
 _DIGITS, _AGREE = 40, 25
+#: Calls of functions that one question may cost math-verify; usual ones cost a hundred thousand.
+MAX_CALLS = 2_000_000
+
+
+#: Whether this process has math-verify and its tables in memory: seconds of work that no answer is to blame for.
+ready = False
+
+
+def prepare() -> None:
+    """Import math-verify and let it build the tables of its parser; without it the verifier works all the same."""
+    global ready
+    ready = True
+    try:
+        _asked(r"\frac{1}{2}x", r"\frac{x}{2}")
+    except ImportError as error:
+        print(f"simplerl: math-verify is not available to the verifier: {error}", file=sys.stderr)
+
+
+class _Stop(BaseException):
+    """Passes through every `except Exception` of the libraries."""
+
+
+def _metered(task: Callable[[], bool | None]) -> bool | None:
+    """Run a task of somebody else's code within a count of calls, which is its only measure that is not a clock."""
+    left = MAX_CALLS
+
+    def count(frame: object, event: str, arg: object) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise _Stop
+
+    sys.setprofile(count)
+    try:
+        return task()
+    except _Stop:
+        raise Spent("more work than one answer may cause") from None
+    finally:
+        sys.setprofile(None)
 
 
 def _scalar(text: str) -> Any | None:
@@ -29,7 +71,8 @@ def _scalar(text: str) -> Any | None:
 
 
 def agrees(answer: str, gold: str) -> bool | None:
-    """Return math-verify's judgement on two normalised expressions, confirmed numerically; None if it has none."""
+    """Return math-verify's judgement on two normalised expressions, confirmed numerically; None if it has none. Raise
+    `Spent` when it would take too long."""
     if any(re.search(r"\d\s*'", text) for text in (answer, gold)):
         return None  # it ignores primes: 5' is feet or minutes, not 5
     try:
@@ -38,6 +81,12 @@ def agrees(answer: str, gold: str) -> bool | None:
             return None
     except Unreadable:
         return None
+    if not ready:
+        prepare()
+    return _metered(lambda: _asked(answer, gold))
+
+
+def _asked(answer: str, gold: str) -> bool | None:
     try:
         from math_verify import verify
 

@@ -23,7 +23,7 @@ class Node:
     Postfix marks: `percent`, `degree`, `unit` (name). Structures: `list`, `seq` (name: its two brackets), `set`,
     `union`, `rel` (name: operators joined by spaces), `matrix` (rows of `row`), `text` (name), `ratio`, `time`,
     `base` (name: digits; one argument),
-    `both` (the same answer in two forms).
+    `both` (the same answer in two forms), `point` (a tuple with its name in front).
     """
 
     op: str
@@ -41,7 +41,9 @@ class Node:
 
 
 #: Structures; everything else is a scalar expression.
-STRUCTURES = frozenset({"list", "seq", "set", "union", "rel", "matrix", "text", "ratio", "time", "base", "both"})
+STRUCTURES = frozenset(
+    {"list", "seq", "set", "union", "rel", "matrix", "text", "ratio", "time", "base", "both", "point"}
+)
 
 
 def num(value: int | Fraction) -> Node:

@@ -20,12 +20,12 @@ _SYMBOLS = {
     "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ",
     "λ": r"\lambda ", "μ": r"\mu ", "µ": r"\mu ", "φ": r"\phi ", "ϕ": r"\phi ", "ω": r"\omega ", "σ": r"\sigma ",
     "Δ": r"\Delta ", "Ω": r"\Omega ", "ρ": r"\rho ", "τ": r"\tau ", "ε": r"\epsilon ", "∞": r"\infty ",
-    "√": r"\sqrt ", "∛": r"\sqrt[3]", "≤": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≠": r"\neq ",
+    "√": "sqrt ", "∛": r"\sqrt[3]", "≤": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≠": r"\neq ",
     "≈": r"\approx ", "°": r"^\circ ", "º": r"^\circ ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "±": r"\pm ",
     "∓": r"\mp ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "′": "'", "⟨": r"\langle ",
     "⟩": r"\rangle ", "∠": r"\angle ", "△": r"\triangle ", "，": ",", "、": ",", "；": ";", "：": ":", "（": "(",
     "）": ")", "。": ".", "％": r"\%", "…": r"\ldots ", "“": '"', "”": '"', "’": "'",
-    "€": "", "£": "", "¥": "", "￥": "", "＄": "",
+    "€": "", "¢": r"\text{ cents}", "£": "", "¥": "", "￥": "", "＄": "",
 }  # fmt: skip
 
 _STYLE = re.compile(
@@ -45,15 +45,30 @@ _ALIASES = {
 }  # fmt: skip
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
 _WRAPPER = re.compile(
-    r"\\(?:mathbf|boldsymbol|bm|mathit|mathsf|mathnormal|bf|rm|it|color\{[a-z]+\})\s*(?=[{\\a-zA-Z0-9-])"
+    r"\\(?:(?:mathbf|boldsymbol|bm|mathit|mathsf|mathnormal|bf|rm|it)(?![a-zA-Z])|(?:text)?color\s*\{[a-z]+\})"
+    r"\s*(?=[{\\a-zA-Z0-9-])"
 )
+#: Ways of writing marks and numbers that only typesetting tells apart, and how they are written here.
+_SPELLINGS = (
+    (re.compile(r"\{([:;])\}"), r"\1"),
+    (re.compile(r"(?<=\d)\s*\^\s*\{?\s*(?:\\(?:text|textrm|mathrm)\s*\{\s*(st|nd|rd|th)\s*\}|\b(st|nd|rd|th)\b)\s*\}?"),
+     r"\\text{\1\2}"),
+    (re.compile(r"(?<=[\d)])\s*\^\s*(?:\{\s*o\s*\}|o(?![a-zA-Z]))"), r"^\\circ "),
+    (re.compile(r"(?:\{\s*\})?[_^]\s*\{?(\d{1,3})\}?\s*\{?C\}?\s*_\s*\{?(\d{1,3})\}?"), r"\\binom{\1}{\2}"),
+    (re.compile(r"^\((\d+)\)\s*_"), r"\1_"),
+    (re.compile(r"\{\s*([^{}\\]{1,20}?)\s*\\choose\s*([^{}\\]{1,20}?)\s*\}"), r"\\binom{\1}{\2}"),
+    (re.compile(r"(?<=\d)\s*_\s*\\text\s*\{([a-z]+)\}"), r"_{\1}"),
+    (re.compile(r"\\text\s*\{([A-Z][A-Za-z]?)\}(?=\s*_)"), r"\\mathrm{\1}"),
+    (re.compile(r"\\(bigcup|bigcap)(?!\s*(?:[_^a-zA-Z]|\\limits))"), lambda m: "\\" + m.group(1)[3:] + " "),
+)  # fmt: skip
+_PLAIN_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(\d+(?:\.\d+)?)")
 _GROUPED = re.compile(r"(?<![\d.,])(\d{1,3})((?:(?:\{,\}|,\s*\\!|\\,|\\!,)\s*\d{3})+)(?!\d)")
 _SPACED = re.compile(r"(?<![\d.,^_])([1-9]\d{0,2})((?: \d{3})+)(?![\d ]*\d)")
 _CURRENCY = re.compile(r"\\\$|\\(?:euro|pounds|yen)(?![a-zA-Z])")
 _DELIMITERS = re.compile(r"(?<!\\)\\[()\[\]]|\$")
 _TAGS = re.compile(r"^<answer>(.*)</answer>$", re.DOTALL)
 _PRIMES = re.compile(r"\^\s*(?:'+|\{\s*((?:'\s*)+)\})")
-_TRAILING = re.compile(r"(?:[\s.,;:。]|\\\\|\\text\s*\{[\s.]*\}|\\ldotp)+$")
+_TRAILING = re.compile(r"(?:[\s.,;:。]|\\\\|\\text\s*\{[\s.]*\}|\\ldotp|\\checkmark|\\qed|\\(?:black)?square)+$")
 _PHANTOM = re.compile(r"\\[hv]?phantom\s*\{[^{}]*\}")
 
 
@@ -135,5 +150,10 @@ def normalize(text: str) -> str:
     else:
         text = _SPACES.sub(" ", text)
         text = _GROUPED.sub(lambda m: m.group(1) + re.sub(r"[^\d]", "", m.group(2)), text)
+    if "^" in text or "_" in text or "{:" in text or "\\big" in text or "\\choose" in text:
+        for pattern, spelling in _SPELLINGS:
+            text = pattern.sub(spelling, text)
+    if "sqrt" in text:
+        text = _PLAIN_ROOT.sub(r"\\sqrt{\1}", text)
     text = _SPACED.sub(lambda m: m.group(1) + m.group(2).replace(" ", ""), text)
     return _strip_ends(" ".join(text.split()))

@@ -22,7 +22,8 @@ _MIXED = re.compile(r"([-+]?)\s?(\d+)\s?\\frac\s?(?:\{\s?(\d+)\s?\}|(\d))\s?(?:\
 _MIXED_SLASH = re.compile(r"([-+]?)\s?(\d+)\s(\d+)\s?/\s?(\d+)", re.ASCII)
 _SCIENTIFIC = re.compile(r"([-+]?\d+(?:\.\d+)?)[eE]([-+]?\d+)", re.ASCII)
 _REPEATING = re.compile(
-    r"([-+]?)\s?(\d*)\.(\d*)(?:\\overline\s?\{\s?(\d+)\s?\}|\\bar\s?\{\s?(\d+)\s?\}|\\dot\s?\{\s?(\d)\s?\}|\((\d+)\))",
+    r"([-+]?)\s?(\d*)\.(\d*)(?:\\overline\s?\{\s?(\d+)\s?\}|\\overline\s?(\d)|\\bar\s?\{\s?(\d+)\s?\}|\\bar\s?(\d)"
+    r"|\\dot\s?\{\s?(\d)\s?\}|(?<=\.)\((\d+)\))",
     re.ASCII,
 )
 _ELLIPSIS = re.compile(r"([-+]?)\s?(\d*)\.(\d+)\s?(?:\\ldots|\.\.\.)", re.ASCII)

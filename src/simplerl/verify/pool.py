@@ -2,9 +2,9 @@
 
 What needs no algebra is decided in the calling process and costs no round trip; the workers start when the first
 undecided answer arrives. Every request carries a deadline kept on this side: a worker that exceeds it is killed and
-replaced, and the verdict is `timeout`. A worker that dies without having been killed by us, or that was stopped or
-starved rather than busy, loses nothing: its request goes to another one, a limited number of times. No threads: the
-pool moves whenever it is called, and between calls the kernel's CPU limit holds.
+replaced; what that says of the answer, the gold decides (`_stopped`). A worker that dies without having been killed by
+us, or that was stopped or starved rather than busy, loses nothing: its request goes to another one, a limited number of
+times. No threads: the pool moves whenever it is called, and between calls the kernel's CPU limit holds.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -25,7 +26,16 @@ from simplerl.verify.helper import Helper, Worker
 from simplerl.verify.judge import Outcome, quick
 from simplerl.verify.normalize import normalize
 from simplerl.verify.numbers import number
-from simplerl.verify.requests import ABANDONED, NO_ANSWER, Position, Request, Running, as_text, verdict_of
+from simplerl.verify.requests import (
+    ABANDONED,
+    NO_ANSWER,
+    Position,
+    Request,
+    Running,
+    as_text,
+    not_left_out,
+    verdict_of,
+)
 
 #: Seconds of computation that one answer may take.
 TIMEOUT_S = 2.0
@@ -237,7 +247,9 @@ class VerifierPool:
             worker, request = self._idle.pop(), self._waiting.popleft()
             request.attempts += 1
             message = {"id": id(request), "answer": request.answer, "gold": request.gold, "seconds": self.timeout_s}
-            self._running[worker] = Running(request, time.monotonic() + self.timeout_s, worker.cpu_seconds())
+            # Who is asked again was starved of CPU or stopped: on a loaded machine the same time would not do either.
+            deadline = time.monotonic() + self.timeout_s * request.attempts
+            self._running[worker] = Running(request, deadline, worker.cpu_seconds())
             try:
                 worker.send({**message, **request.extra})
             except Closed:
@@ -251,6 +263,11 @@ class VerifierPool:
                     self._starting.discard(worker)
                     self._idle.append(worker)
                 elif worker in self._running and message["id"] == id(self._running[worker].request):
+                    if "patience" in message:
+                        running = self._running[worker]
+                        running.deadline = time.monotonic() + (_START_S if message["patience"] else self.timeout_s)
+                        running.cpu_at_start = worker.cpu_seconds()
+                        continue
                     request = self._running.pop(worker).request
                     self._idle.append(worker)
                     self._finish(request, message)
@@ -258,6 +275,10 @@ class VerifierPool:
             self._lose(worker)
 
     def _finish(self, request: Request, message: dict[str, Any]) -> None:
+        if request.stopped is not None:
+            outcome = not_left_out(request.stopped) if message["equal"] else request.stopped
+            self._deliver(request.key, verdict_of(outcome, request.answer))
+            return
         if request.extra:
             status = {True: "correct", False: "wrong", None: "error"}[message.get("equal")]
             verdict = Verdict(status=status, extracted=None, rule="math-verify", detail="math-verify's own judgement")
@@ -266,7 +287,23 @@ class VerifierPool:
         outcome = Outcome(
             equal=message["equal"], rule=message["rule"], detail=message["detail"], status=message["status"]
         )
+        if outcome.status == "memory":
+            self._stopped(request, replace(outcome, status="error"))
+            return
         self._remember((request.answer, request.gold), outcome)
+        self._deliver(request.key, verdict_of(outcome, request.answer))
+
+    def _stopped(self, request: Request, outcome: Outcome) -> None:
+        """An answer ran into the limit of time or memory. It may not choose to be left out of the loss by that: beside
+        a gold that stays within the limits by itself it is wrong. A worker is asked about the gold alone."""
+        if request.stopped is not None:  # this was about the gold
+            outcome = request.stopped
+        elif number(normalize(request.gold)) is not None:
+            outcome = not_left_out(outcome)
+        else:
+            about_gold = Request(request.key, request.answer, request.gold, extra={"only": "gold"}, stopped=outcome)
+            self._waiting.append(about_gold)
+            return
         self._deliver(request.key, verdict_of(outcome, request.answer))
 
     def _overdue(self, worker: Worker) -> None:
@@ -280,11 +317,11 @@ class VerifierPool:
         self.kills += 1
         self._retire(worker)
         detail = f"stopped after {self.timeout_s:g} s"
-        # Beside a gold that is a plain number, the time was the answer's own: it may not choose to be left out.
-        own = busy >= 0.5 * self.timeout_s and number(normalize(running.request.gold)) is not None
-        status = "" if own else "timeout"
-        outcome = Outcome(equal=False, rule="limits", detail=detail, status=status)
-        self._deliver(running.request.key, verdict_of(outcome, running.request.answer))
+        outcome = Outcome(equal=False, rule="limits", detail=detail, status="timeout")
+        if busy >= 0.5 * self.timeout_s:
+            self._stopped(running.request, outcome)
+        else:
+            self._deliver(running.request.key, verdict_of(outcome, running.request.answer))
 
     def _lose(self, worker: Worker) -> None:
         """A worker is gone, or must go, through no fault of its request: give the request to another."""
@@ -298,7 +335,7 @@ class VerifierPool:
             self._waiting.appendleft(request)
             return
         detail = f"the worker died {request.attempts} times on this answer"
-        outcome = Outcome(equal=False, rule="crash", detail=detail, status="error")
+        outcome = request.stopped or Outcome(equal=False, rule="crash", detail=detail, status="error")
         self._deliver(request.key, verdict_of(outcome, request.answer))
 
     def _retire(self, worker: Worker) -> None:

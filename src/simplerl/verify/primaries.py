@@ -161,6 +161,11 @@ class Primaries(Stream):
                 name += "^-1"
             if self.peek() == "(":
                 return Node("app", self.arguments(), name)
+        ahead = [t.text for t in self.tokens[self.at : self.at + 3]]
+        number = len(ahead) == 3 and ahead[0] == "(" and ahead[2] == ")" and self.tokens[self.at + 1].kind == "num"
+        # I(0) is a value of a function: nobody multiplies by a bare 0, nor I by a bare number behind it.
+        if number and len(name) == 1 and (ahead[1] == "0" or letter.isupper() or letter in "pqrsuvy"):
+            return Node("app", self.arguments(), name)
         return Node("sym", (), name)
 
     def subscript(self) -> str:
@@ -174,16 +179,16 @@ class Primaries(Stream):
             if not depth:
                 return canonical(self.tokens[start + 1 : self.at - 1])
 
-    def arguments(self) -> tuple[Node, ...]:
-        """A parenthesised list of sums."""
-        self.expect("(")
+    def arguments(self, opening: str = "(") -> tuple[Node, ...]:
+        """A list of sums in parentheses, or in the braces of a set."""
+        self.expect(opening)
         bars, self.open_bars = self.open_bars, 0
         items = [self.sum()]
         while self.kind() == "sep" and self.peek() == ",":
             self.take()
             items.append(self.sum())
         self.open_bars = bars
-        self.expect(")")
+        self.expect(_CLOSERS[opening])
         return tuple(items)
 
     def command(self, text: str) -> Node:
@@ -207,9 +212,14 @@ class Primaries(Stream):
         if name in ("ldots", "emptyset"):
             return Node("sym", (), text)
         if name in ("angle", "triangle"):
-            return Node("sym", (), text + (self.take().text if self.kind() == "let" else ""))
+            braced = self.peek() == "{"
+            return Node("sym", (), text + (self.subscript() if braced or self.kind() == "let" else ""))
         if name in ("imath", "jmath"):
             return Node("const", (), "i")
+        if text == "\\Gamma" and self.peek() == "(":
+            return Node("fact", (Node("add", (self.group("("), num(-1))),))
+        if text == "\\zeta" and self.peek() == "(":
+            return Node("app", self.arguments(), text)
         if name in GREEK:
             return self.symbol(text)
         raise Unreadable(f"unknown command {text}")
@@ -221,7 +231,9 @@ class Primaries(Stream):
             index = self.group("[")
         if self.peek() == "{":
             return Node("root", (index, self.group("{")))
-        return Node("root", (index, self.primary()))
+        # TeX takes one digit, also behind a space; but whoever writes \sqrt 15 means the whole number.
+        spaced = self.kind() == "num" and self.tokens[self.at].spaced
+        return Node("root", (index, self.primary() if spaced else self.argument()))
 
     def function(self, name: str) -> Node:
         r"""A named function: `\sin^2 x`, `\log_2 8`, `\ln(x+1)`, `\sin 2x`, `\max(3,7)`."""
@@ -240,11 +252,17 @@ class Primaries(Stream):
             inner = self.arguments()
         elif self.peek() == "{":
             inner = (self.group("{"),)
+        elif self.peek() == "\\{" and name in _ARGUMENT_LISTS:
+            inner = self.arguments("\\{")
         elif self.peek() == "-":
             self.take()
             inner = (Node("neg", (self.product(argument=True),)),)
         else:
             inner = (self.product(argument=True),)
+        if name == "cis" and len(inner) == 1:
+            turned = Node("mul", (Node("const", (), "i"), Node("func", inner, "sin")))
+            node = Node("add", (Node("func", inner, "cos"), turned))
+            return node if exponent is None else Node("pow", (node, exponent))
         if len(inner) > 1 and name not in _ARGUMENT_LISTS:
             raise Unreadable(f"several arguments for {name}")
         if exponent is not None and exponent == Node("neg", (num(1),)) and name in _INVERSES:

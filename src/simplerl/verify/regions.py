@@ -67,17 +67,35 @@ _ESTIMATES: dict[str, Callable[..., float]] = {
 }  # fmt: skip
 
 
-def _intersection(parts: list[Node]) -> Node | None:
-    """What `x > 1 and x < 3` leaves; None when nothing is left (such an "and" lists two branches) or it is unclear."""
-    ends = [[estimate(end) for end in part.args] for part in parts]
+def _pieces(region: Node) -> list[Node]:
+    return list(region.args) if region.op == "union" else [region]
+
+
+def _meet(first: Node, second: Node) -> Node | None:
+    """What two intervals have in common; None when that is nothing. Raise `ValueError` when their order is unclear."""
+    ends = [[estimate(end) for end in part.args] for part in (first, second)]
     if any(end is None for pair in ends for end in pair):
-        return None
-    lows = [(pair[0], part.name[0] == "(", part) for pair, part in zip(ends, parts, strict=True)]
-    highs = [(pair[1], part.name[1] == "]", part) for pair, part in zip(ends, parts, strict=True)]
-    low, high = max(lows, key=lambda end: end[:2]), min(highs, key=lambda end: end[:2])
-    if low[0] >= high[0]:
+        raise ValueError
+    parts = list(zip(ends, (first, second), strict=True))
+    low = max(((pair[0], part.name[0] == "(", part) for pair, part in parts), key=lambda end: end[:2])
+    high = min(((pair[1], part.name[1] == "]", part) for pair, part in parts), key=lambda end: end[:2])
+    if low[0] > high[0] or (low[0] == high[0] and low[2].name[0] + high[2].name[1] != "[]"):
         return None
     return _interval(low[2].args[0], high[2].args[1], low[2].name[0] + high[2].name[1])
+
+
+def _intersection(parts: list[Node]) -> Node | None:
+    """What `x > 1 and x < 3`, or `x ≥ 1 and x ≠ 2`, leaves; None when nothing is left or it is unclear."""
+    inside = _pieces(parts[0])
+    try:
+        for part in parts[1:]:
+            met = [_meet(one, other) for one in inside for other in _pieces(part)]
+            inside = [piece for piece in met if piece is not None]
+    except ValueError:
+        return None
+    if not inside or len(inside) > 8:
+        return None
+    return inside[0] if len(inside) == 1 else Node("union", tuple(inside))
 
 
 def _one_bound(node: Node) -> Node | None:
@@ -138,18 +156,27 @@ def as_region(node: Node) -> Node | None:
         if len(operators) == 1:
             return _one_bound(node)
         return _two_bounds(node) if len(operators) == 2 else None
-    if node.op == "list" and len(node.args) > 1:
-        parts = [as_region(item) for item in node.args if item.op == "rel"]
-        if len({subject(item) for item in node.args if item.op == "rel"} - {""}) > 1 or node.name == "mixed":
-            return None
-        if node.name == "and" and len(parts) == len(node.args) and all(p is not None and p.op == "seq" for p in parts):
-            inside = _intersection([part for part in parts if part is not None])
-            if inside is not None:
-                return inside
-        if len(parts) == len(node.args) and all(part is not None and part.op == "seq" for part in parts):
-            return Node("union", tuple(part for part in parts if part is not None))
-        if all(
-            item.op == "rel" and item.name == "\\neq" and item.args[0] == node.args[0].args[0] for item in node.args
-        ):
-            return punctured([item.args[1] for item in node.args])
-    return None
+    return _region_of_list(node) if node.op == "list" and len(node.args) > 1 else None
+
+
+def _region_of_list(node: Node) -> Node | None:
+    """Several conditions on one quantity: `or` joins their regions, `and` keeps what they share; a comma may mean
+    either, and then means `and` unless nothing would be left: x < 1, x > 2 are two branches."""
+    items = [item for item in node.args if not (item.op == "rel" and is_number_line(item))]
+    if not items or node.name == "mixed" or any(item.op != "rel" for item in items):
+        return None
+    if len({subject(item) for item in items} - {""}) > 1:
+        return None
+    if all(item.name == "\\neq" and item.args[0] == items[0].args[0] for item in items):
+        return punctured([item.args[1] for item in items])
+    regions = [as_region(item) for item in items]
+    if any(region is None or any(part.op != "seq" for part in _pieces(region)) for region in regions):
+        return None
+    parts = [region for region in regions if region is not None]
+    if len(parts) == 1 or node.name != "or":
+        inside = parts[0] if len(parts) == 1 else _intersection(parts)
+        if inside is not None or node.name == "and":
+            return inside
+    if any(part.op != "seq" for part in parts):
+        return None
+    return Node("union", tuple(parts))

@@ -15,6 +15,7 @@ from simplerl.verify.shapes import (
     is_constant,
     plausible,
     rounding,
+    same_arguments,
     same_statement,
     subject,
 )
@@ -30,6 +31,9 @@ class RelationComparison(ScalarComparison):
         operators = node.name.split()
         if "\\approx" in operators:
             at = operators.index("\\approx")
+            if not at and names_quantity(node.args[0]):  # L ≈ 4.5 states 4.5
+                stated = node.args[1] if len(operators) == 1 else Node("rel", node.args[1:], " ".join(operators[1:]))
+                return self.equal(stated, other)
             if not plausible(node.args[at], node.args[at + 1]):
                 return False
             precise = node.args[0] if at == 0 else Node("rel", node.args[: at + 1], " ".join(operators[:at]))
@@ -61,7 +65,9 @@ class RelationComparison(ScalarComparison):
         # A chain of constants states its value only when it is true: 7 = 8 states nothing.
         if all(is_scalar(side) and is_chain(side) for side in sides):
             return self.equal(sides[-1], other) and all(self.equal(sides[0], side) for side in sides[1:])
-        return len(sides) > 2 and self.equal(sides[-1], other) and sides[0].op in ("opaque", "func")
+        # What stands first in m + n = 3 + 4 = 7 is computed, so that the last is its value.
+        computed = sides[0].op in ("opaque", "func") or all(is_scalar(side) and is_chain(side) for side in sides[1:])
+        return len(sides) > 2 and computed and self.equal(sides[-1], other) and self._consistent(sides)
 
     def _consistent(self, sides: tuple[Node, ...]) -> bool:
         """Whether the constants of a chain are one value: x = 7 = 8 states nothing."""
@@ -106,6 +112,10 @@ class RelationComparison(ScalarComparison):
         """Two equations (chains): the same assignment, side by side equal, or proportional."""
         if is_constant(left) and is_constant(right):
             return same_statement(left, right)
+        renamed = same_arguments(left, right)
+        if renamed is None:
+            return False
+        right = renamed
         if len(left.args) == len(right.args) > 2:
             return self.all_equal(left.args, right.args)
         mine, theirs = assigned(left), assigned(right)
@@ -144,5 +154,9 @@ class RelationComparison(ScalarComparison):
             return False
         pairs = [(exact(a), exact(b)) for a, b in zip(left.args, right.args, strict=True)]
         if any(a is None or b is None for a, b in pairs):
-            return self.all_equal(left.args, right.args)
-        return all(a * pairs[0][1] == b * pairs[0][0] for a, b in pairs) and bool(pairs[0][0]) == bool(pairs[0][1])
+            if any(pair[0] == 0 or pair[1] == 0 for pair in pairs):
+                return self.all_equal(left.args, right.args)
+            quotients = [[Node("div", (part, node.args[0])) for part in node.args[1:]] for node in (left, right)]
+            return self.all_equal(*quotients)
+        first = next((pair for pair in pairs if any(pair)), None)
+        return first is not None and all(first) and all(a * first[1] == b * first[0] for a, b in pairs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from simplerl.types import Verdict
@@ -19,6 +19,8 @@ class Request:
     gold: str
     attempts: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
+    stopped: Outcome | None = None
+    """How the answer was stopped, when this asks whether the gold alone stays within the limits."""
 
 
 @dataclass(slots=True)
@@ -41,6 +43,11 @@ def verdict_of(outcome: Outcome, answer: str) -> Verdict:
     """Return the verdict for an outcome."""
     status = outcome.status or ("correct" if outcome.equal else "wrong")
     return Verdict(status=status, extracted=answer, rule=outcome.rule, detail=outcome.detail)
+
+
+def not_left_out(stopped: Outcome) -> Outcome:
+    """The outcome of an answer that was stopped through its own doing: wrong."""
+    return replace(stopped, status="", detail=stopped.detail + "; the gold alone stays within the limits")
 
 
 #: Key of a request whose caller has gone: its verdict is dropped.

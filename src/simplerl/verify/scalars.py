@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Protocol
 
-from simplerl.verify.exact import TooBig, exact
+from simplerl.verify.exact import exact
 from simplerl.verify.nodes import Node, num
-from simplerl.verify.shapes import lift, without
+from simplerl.verify.shapes import lift, same_notation, without
 from simplerl.verify.units import differ, unit_name
 from simplerl.verify.words import conversion, same_but_for_powers
+from simplerl.verify.work import Spent, TooBig
 
 #: Longer lists are compared by spelling only.
 MAX_ITEMS = 60
@@ -33,6 +34,7 @@ class Engine(Protocol):
     def equal(self, left: Node, right: Node) -> bool: ...
     def proportion(self, left: Node, right: Node) -> int: ...
     def close(self, left: Node, right: Node, tolerance: float) -> bool: ...
+    def within_limits(self, node: Node) -> bool: ...
     def rounds_to(self, decimal: Fraction, places: int, node: Node) -> bool: ...
 
 
@@ -122,8 +124,8 @@ class ScalarComparison:
             return self.value(left.args[0], right.args[0])
         if "degree" in marks:
             angle, other = (left, right) if left.op == "degree" else (right, left)
-            # 90° is written 90, or in radians with π.
-            if any(part.op == "const" and part.name == "pi" for part in other.walk()):
+            # 90° is written 90, or in radians with π or an inverse function.
+            if any(part.name == "pi" or (part.op == "func" and part.name[:3] == "arc") for part in other.walk()):
                 return self.value(angle, other)
             return self.value(angle.args[0], other)
         return self.value(left, right)
@@ -156,6 +158,7 @@ class ScalarComparison:
         if _no_common_ground(left, right):
             return False
         engine = self._algebra()
+        left, right = same_notation(left, right)
         if engine.equal(left, right):
             return True
         for node, known, other in ((left, values[0], right), (right, values[1], left)):
@@ -180,6 +183,8 @@ def exact_zero(node: Node) -> bool:
     """Whether an expression is exactly the number zero."""
     try:
         return exact(node) == 0
+    except Spent:
+        raise
     except TooBig:
         return False
 
@@ -210,9 +215,17 @@ def _float_places(value: Fraction) -> int:
     return places if digits >= FLOAT_DIGITS else 0
 
 
+def _is_short(value: Fraction) -> bool:
+    """Whether a number has fewer significant digits than a printed float, or is no terminating decimal at all."""
+    if value.denominator == 1:
+        return len(str(abs(value.numerator)).rstrip("0")) < FLOAT_DIGITS
+    return not _float_places(value)
+
+
 def _printed_float(node: Node, value: Fraction, other: Fraction) -> bool:
     """Whether a long decimal is another value as a computer prints it: rounded in its last place, or off by an ulp."""
     if node.op not in ("num", "neg") or not (places := _float_places(value)):
         return False
     gap = abs(value - other)
-    return gap < Fraction(1, 10**places) or gap <= _FLOAT_NOISE * abs(other)
+    # 0.30000000000000004 is 0.3; two numbers of sixteen digits that are nearly the same are two numbers.
+    return gap < Fraction(1, 10**places) or (gap <= _FLOAT_NOISE * abs(other) and _is_short(other))

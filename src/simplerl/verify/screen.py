@@ -13,6 +13,7 @@ from simplerl.verify.nodes import MAX_DEPTH
 
 _TOWER = re.compile(r"(?:\^|\*\*)[\s{(]*[\w.\\]{1,40}\s*(?:\^|\*\*)")
 _EXPONENT = re.compile(r"(?:\^|\*\*)\s*[{(\s]*[-+]?\s*\d{4,}|[eE][-+]?\d{4,}|\d{5,}\s*\}?\s*\)?\s*[!^]")
+_EXPANSION = re.compile(r"[)\]}]\s*(?:\^|\*\*)\s*[{(\s]*[-+]?\s*\d{3,}")
 _FACTORIAL = re.compile(r"\d{4,}\s*\)?\s*!|\)\s*!|!\s*!|!\s*\)\s*!")
 _LARGE_BINOMIAL = re.compile(r"\\binom\s*\{?\s*\d{4,}")
 _UNEVALUATED = re.compile(r"\\(?:sum|prod|int|iint|oint|lim|bigcup|bigcap)(?![a-z])")
@@ -33,6 +34,7 @@ def refuse(text: str) -> str:
     for pattern, problem in (
         (_TOWER, "a tower of exponents"),
         (_EXPONENT, "an exponent beyond the limit"),
+        (_EXPANSION, "a power of a sum beyond the limit"),
         (_FACTORIAL, "a factorial beyond the limit"),
         (_LARGE_BINOMIAL, "a binomial coefficient beyond the limit"),
         (_UNEVALUATED, "an unevaluated sum, product, integral or limit"),

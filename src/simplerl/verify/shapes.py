@@ -90,6 +90,59 @@ def same_statement(left: Node, right: Node) -> bool:
     return True
 
 
+def _replace(node: Node, names: dict[str, str]) -> Node:
+    name = names.get(node.name, node.name) if node.op == "sym" else node.name
+    return Node(node.op, tuple(_replace(arg, names) for arg in node.args), name, node.value)
+
+
+def _letters(node: Node) -> list[str]:
+    return [part.name for part in node.walk() if part.op == "sym"]
+
+
+def _split_runs(node: Node, singles: set[str]) -> Node:
+    if node.op == "sym" and 1 < len(node.name) < 4 and node.name.isupper() and set(node.name) & singles:
+        product = Node("sym", (), node.name[0])
+        for letter in node.name[1:]:
+            product = Node("mul", (product, Node("sym", (), letter)))
+        return product
+    return Node(node.op, tuple(_split_runs(arg, singles) for arg in node.args), node.name, node.value)
+
+
+def same_notation(left: Node, right: Node) -> tuple[Node, Node]:
+    """Read two expressions in one notation: GM is G M where either letter stands alone, and a constant of integration
+    is C or c."""
+    names = _letters(left), _letters(right)
+    singles = {name for name in (*names[0], *names[1]) if len(name) == 1 and name.isupper()}
+    if singles and any(len(name) > 1 and name.isupper() for name in (*names[0], *names[1])):
+        left, right = _split_runs(left, singles), _split_runs(right, singles)
+    for first, second in (("C", "c"), ("c", "C")):
+        if names[0].count(first) == names[1].count(second) == 1 and first not in names[1] and second not in names[0]:
+            if _is_term(left, first) and _is_term(right, second):
+                right = _replace(right, {second: first})
+            break
+    return left, right
+
+
+def _is_term(node: Node, name: str) -> bool:
+    """Whether a symbol is by itself a term of a sum."""
+    return node.op == "add" and any((arg.op == "sym" and arg.name == name) or _is_term(arg, name) for arg in node.args)
+
+
+def same_arguments(left: Node, right: Node) -> Node | None:
+    """Return `right` with the letters of its function's arguments as in `left`: f(t) = 2t is f(x) = 2x. None when the
+    letters differ and cannot be exchanged, as in f(t) = 2x."""
+    mine, theirs = left.args[0], right.args[0]
+    if mine.op != "app" or theirs.op != "app" or mine.name != theirs.name or len(mine.args) != len(theirs.args):
+        return right
+    if mine.args == theirs.args or not all(arg.op == "sym" for arg in (*mine.args, *theirs.args)):
+        return right
+    names = {old.name: new.name for old, new in zip(theirs.args, mine.args, strict=True)}
+    free = {part.name for part in right.walk() if part.op == "sym"} - set(names)
+    if len(names) < len(theirs.args) or free & set(names.values()):
+        return None
+    return _replace(right, names)
+
+
 def subject(node: Node) -> str:
     """The name that an inequality speaks of, x in |x| < 5; empty when it is in words or unclear."""
     sides = [side.args[0] if side.op == "abs" and side.args[0].op == "sym" else side for side in node.args]

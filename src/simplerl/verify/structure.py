@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from simplerl.verify.counting import SCALES
 from simplerl.verify.expression import read_expression
 from simplerl.verify.nodes import INFINITY, MINUS_INFINITY, Node, Unreadable, num
 from simplerl.verify.regions import punctured
@@ -146,6 +147,10 @@ def read_tokens(tokens: list[Token]) -> Node:
     if len(parts) > 1:
         sides = tuple(_side(part) for part in parts)
         return Node("rel", sides, " ".join(operators))
+    if len(tokens) > 5 and tokens[0].kind == "let" and tokens[0].text.isupper() and _enclosing(tokens[1:]):
+        inside = _bracketed(tokens[1:]) if tokens[1].text == "(" else None
+        if inside is not None and inside.op == "seq":
+            return Node("point", inside.args, tokens[0].text)
     if _enclosing(tokens):
         node = _bracketed(tokens)
         if node is not None:
@@ -158,18 +163,34 @@ def read_tokens(tokens: list[Token]) -> Node:
 
 
 def _listed(items: tuple[Node, ...], found: list[str]) -> Node:
-    """A list; between inequalities its connective matters: the name is `and`, empty (or, a comma), or `mixed`."""
+    """A list; between inequalities its connective matters: the name is `and`, `or`, empty (a comma), or `mixed`."""
     words = {word for word in found if word in ("and", "or")}
     if not words or not any(item.op == "rel" and set(item.name.split()) & INEQUALITIES for item in items):
         return Node("list", items)
-    return Node("list", items, "mixed" if len(words) == 2 else "and" if words == {"and"} else "")
+    return Node("list", items, "mixed" if len(words) == 2 else words.pop())
 
 
 def _side(tokens: list[Token]) -> Node:
     """One side of a relation: words may name a quantity."""
     if not tokens:
         raise Unreadable("a relation without one of its sides")
+    if _calls(tokens):
+        arguments = [token for token in tokens[2:-1] if token.text != ","]
+        return Node("app", tuple(read_expression([token]) for token in arguments), tokens[0].text)
     return read_tokens(tokens)
+
+
+def _calls(tokens: list[Token]) -> bool:
+    """Whether a whole side is a value of a function, as in `p(1) = 2` or `y(t) = e^{-t}`: a letter before numbers or
+    other letters in parentheses. `x(x+1) = 0` and `xy = 6` are equations."""
+    texts = [token.text for token in tokens]
+    if len(texts) < 4 or len(texts) % 2 or tokens[0].kind != "let" or texts[1] != "(" or texts[-1] != ")":
+        return False
+    arguments = tokens[2:-1:2]
+    return all(text == "," for text in texts[3:-1:2]) and all(
+        token.kind == "num" or (token.kind == "let" and len(token.text) == 1 and token.text != texts[0])
+        for token in arguments
+    )
 
 
 def _french_interval(tokens: list[Token]) -> Node:
@@ -224,7 +245,7 @@ def _builder(parts: list[list[Token]]) -> Node:
     head = [token.text for token in parts[0]]
     symbol = parts[0][0].kind == "let" or head[0][1:] in GREEK
     if symbol and head[1:] in ([], ["\\in", "\\mathbb{R}"]) and head[0] in [token.text for token in parts[1]]:
-        return read_tokens(parts[1])
+        return read_tokens([Token("sep", "and") if token.text in (",", ";") else token for token in parts[1]])
     return Node("opaque", (), canonical([*parts[0], Token("op", "|"), *parts[1]]))
 
 
@@ -245,12 +266,17 @@ def _ratio(tokens: list[Token]) -> Node | None:
     if all(texts) and len(texts) in (2, 3) and all(re.fullmatch(r"\d\d", text) for text in texts[1:]):
         hour, minute = int(texts[0]), int(texts[1])
         if len(texts[0]) <= 2 and hour < 25 and minute < 60:
-            hour += 12 if suffix == "pm" and hour < 12 else -12 if suffix == "am" and hour == 12 else 0
-            second = int(texts[2]) if len(texts) == 3 else 0
-            return Node("time", (num(hour), num(minute), num(second)), suffix or ("24" if hour > 12 else ""))
+            return _time([hour, minute, int(texts[2]) if len(texts) == 3 else 0], suffix)
     if suffix:
         return None
     return Node("ratio", tuple(_scalar(part) for part in parts))
+
+
+def _time(parts: list[int], suffix: str) -> Node:
+    """A clock time, on 24 hours where that is known."""
+    hour = parts[0]
+    hour += 12 if suffix == "pm" and hour < 12 else -12 if suffix == "am" and hour == 12 else 0
+    return Node("time", tuple(map(num, (hour, *parts[1:]))), suffix or ("24" if hour > 12 else ""))
 
 
 _BASE = re.compile(r"([0-9A-Fa-f]+)_\{?\s*(?:\\text\s*\{)?\s*(\w+)[\s}]*")
@@ -278,9 +304,20 @@ def _scalar(tokens: list[Token]) -> Node:
         return INFINITY
     if [token.text for token in tokens] == ["-", "\\infty"]:
         return MINUS_INFINITY
+    if len(tokens) == 2 and tokens[0].kind == "num" and tokens[1].text == "\\Omega":
+        return Node("unit", (read_expression(tokens[:1]),), "ohm")
     end = _unit_start(tokens)
     if 0 < end < len(tokens):
         phrase = "".join((" " if token.kind == "txt" else "") + token.text for token in tokens[end:]).strip()
+        scale = SCALES.get(phrase.lower().split()[0]) if tokens[end].kind == "txt" else None
+        if scale:  # 1.5 million dollars
+            inner, phrase = Node("mul", (read_expression(tokens[:end]), num(scale))), phrase.partition(" ")[2]
+            if phrase and not is_unit_phrase(phrase):
+                raise Unreadable(f"the words {phrase!r}")
+            return Node("unit", (inner,), phrase) if phrase else inner
+        hour = tokens[0].text if end == 1 and phrase.lower().replace(".", "") in ("am", "pm") else ""
+        if hour.isdigit() and 1 <= int(hour) <= 12:
+            return _time([int(hour), 0, 0], phrase.lower().replace(".", ""))
         if not is_unit_phrase(phrase):
             raise Unreadable(f"the words {phrase!r}")
         inner = read_expression(tokens[:end])

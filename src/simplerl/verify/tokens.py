@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from simplerl.verify.nodes import MAX_DEPTH, Unreadable
 from simplerl.verify.vocabulary import ANSWER_WORDS, DECORATIONS, GLUED_UNITS, TEXT_COMMANDS, UNIT_WORDS, UPPER_WORDS
+from simplerl.verify.words import is_unit_phrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,19 @@ class Token:
 FUNCTIONS: dict[str, str] = {
     **{name: name for name in (
         "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "coth",
-        "ln", "log", "exp", "max", "min", "gcd", "lcm", "arccot", "arcsec", "arccsc", "sqrt", "lg", "det",
+        "ln", "log", "exp", "cis", "max", "min", "gcd", "lcm", "arccot", "arcsec", "arccsc", "sqrt", "lg", "det",
     )},
     "asin": "arcsin", "acos": "arccos", "atan": "arctan", "arsinh": "arcsinh", "arcsinh": "arcsinh",
     "arccosh": "arccosh", "arctanh": "arctanh", "sh": "sinh", "ch": "cosh",
 }  # fmt: skip
+
+
+#: A whole `\text{…}` that measures something, or tells the time.
+_MEASURED = re.compile(r"\$?(\d+(?:,\d{3})*(?:\.\d+)?)((?::[0-5]\d(?=\D|$)| ?[a-zA-Z])[^\d$]*|)", re.ASCII)
+#: What shows that letters in front of it are factors, not a unit: mg \sin θ.
+_FACTOR = re.compile(
+    r"\s*\\(?:sin|cos|tan|cot|sec|csc|ln|log|sqrt|frac|theta|alpha|beta|phi|mu|omega|rho|Delta)(?![a-zA-Z])"
+)
 
 
 _TOKEN = re.compile(
@@ -87,6 +96,21 @@ def _glued_unit(number: str, run: str) -> bool:
     return run in UNIT_WORDS and (len(run) > 2 or run in GLUED_UNITS)
 
 
+def _stands_as_unit(run: str, out: list[Token]) -> bool:
+    """Whether a bare run is a unit: alone or behind a value; inside `\\frac{Mm}{r^2}` it is a product of symbols."""
+    return run in UNIT_WORDS and (not out or len(run) > 3 or _unit_may_follow(out))
+
+
+def _measured(content: str, match: re.Match[str], spaced: bool, out: list[Token]) -> None:
+    """The tokens of a whole answer in text, such as `12 cm` or `4:30 PM`."""
+    if match.group(2)[:1] == ":":
+        out.extend(tokenize(content))
+        return
+    out.append(Token("num", match.group(1).replace(",", ""), spaced))
+    if match.group(2):
+        out.append(Token("txt", match.group(2), True))
+
+
 def _words(content: str, spaced: bool, out: list[Token], *, bare: bool = False, roman: bool = False) -> None:
     r"""Append the tokens of a `\text{…}` group, a roman group or a bare run of letters."""
     content = re.sub(r"\s+", " ", content.replace("\\", " ")).strip()
@@ -95,7 +119,12 @@ def _words(content: str, spaced: bool, out: list[Token], *, bare: bool = False, 
         if lower:
             out.append(Token("sep" if lower == "," else "op", lower, spaced))
         return
-    if lower.strip(" ,;") in {"and", "or"}:
+    measured = None if bare or out else _MEASURED.fullmatch(content)
+    if measured and (not measured.group(2) or is_unit_phrase(measured.group(2)) or measured.group(2)[0] == ":"):
+        _measured(content, measured, spaced, out)
+    elif lower == "to" and out and (out[-1].kind == "num" or out[-1].text in (")", "}")):
+        out.append(Token("op", ":", spaced))  # 3 to 4
+    elif lower.strip(" ,;") in {"and", "or"}:
         out.append(Token("sep", lower.strip(" ,;"), spaced))
     elif lower in UNIT_WORDS and len(lower) > 1 and not bare and _unit_may_follow(out):
         out.append(Token("txt", content, spaced))
@@ -107,7 +136,7 @@ def _words(content: str, spaced: bool, out: list[Token], *, bare: bool = False, 
         unit = not bare and after_value and lower in "mslghkcfnjwva" and content not in ("j", "k")
         out.append(Token("txt" if unit else "let", content, spaced))
     elif (not bare and re.fullmatch(r"[-+]?\d+(?:\.\d+)?", content)) or (
-        not bare and re.fullmatch(r"\(?[A-Z]\)?(?:\s*,\s*\(?[A-Z]\)?)*", content)
+        not bare and re.fullmatch(r"\(?[A-Z]\)?(?:\s*(?:,|,? and )\s*\(?[A-Z]\)?)*", content)
     ):
         out.extend(tokenize(content))
     elif (bare or roman) and content.isupper() and len(content) <= 3 and content not in UPPER_WORDS:
@@ -116,9 +145,9 @@ def _words(content: str, spaced: bool, out: list[Token], *, bare: bool = False, 
         out.extend(Token("let", letter, spaced and not i) for i, letter in enumerate(content))
     elif bare and not spaced and out and out[-1].kind == "num" and not _glued_unit(out[-1].text, lower):
         out.extend(Token("let", letter) for letter in content)
-    elif not bare or lower in UNIT_WORDS or lower in ANSWER_WORDS or len(content) >= 4:
+    elif not bare or _stands_as_unit(lower, out) or lower in ANSWER_WORDS or len(content) >= 4:
         out.append(Token("txt", content, spaced))
-    elif re.fullmatch(r"[A-Z][a-z]+", content):
+    elif re.fullmatch(r"[A-Z][a-z]{2,}", content):
         out.append(Token("let", content, spaced))  # a name such as Tom
     else:
         out.extend(Token("let", letter, spaced and not i) for i, letter in enumerate(content))
@@ -147,7 +176,17 @@ def tokenize(text: str) -> list[Token]:
             else:
                 out.append(Token("cmd", piece, spaced))
         elif kind == "word":
-            _words(piece, spaced, out, bare=True)
+            if (
+                piece in ("min", "sec")
+                and out
+                and out[-1].kind == "num"
+                and not re.match(r"\s*[({\\]", text[at : at + 4])
+            ):
+                out.append(Token("txt", piece, spaced))  # minutes, not the minimum of something
+            elif piece in GLUED_UNITS and _FACTOR.match(text, at):
+                out.extend(Token("let", letter, spaced and not i) for i, letter in enumerate(piece))
+            else:
+                _words(piece, spaced, out, bare=True)
         elif kind == "op":
             if piece in "{([":
                 depth += 1

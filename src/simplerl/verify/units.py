@@ -11,7 +11,8 @@ um micrometer; inch in inche; foot ft feet; yard yd; mile mi; mg milligram; g gr
 pound lb; ounce oz; second s sec; ms millisecond; minute min; hour h hr; day; week wk; month mo; year yr
 ml milliliter millilitre; liter l litre; dl; gallon gal; quart qt; pint pt; cup; pa pascal; kpa kilopascal; mpa
 atm; bar; hz hertz; khz; mhz; ghz; newton n; kn; joule j; kj; cal calorie; kcal; ev; kev; mev; gev; watt w; kw
-volt v; kv; ampere amp; mol mole; kelvin; dollar usd; cent; euro eur; yuan rmb; rad radian; degree deg; bit; byte
+volt v; kv; ampere amp; mol mole; kelvin; ohm
+dollar usd; cent; euro eur; yuan rmb; rad radian; degree deg; bit; byte
 kb; mb; gb
 """
 _NAMES = {

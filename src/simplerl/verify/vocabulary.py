@@ -32,7 +32,7 @@ GLUED_UNITS = _words("cm mm km kg mg ml ft yd oz lb hr am pm cc dl kb mb gb")
 ANSWER_WORDS = _words(
     """
     yes no true false odd even none and or not the is neither both undefined dne gcd nan inf for all any has one two
-    if of to by red blue cat dog boy girl mon tue wed thu fri sat sun jan feb mar apr jun jul aug sep oct nov dec
+    if of to by red blue cat dog boy girl mon tue wed thu fri sat sun jan feb mar apr may jun jul aug sep oct nov dec
     """
 )
 #: Upper-case runs that are words, not the name of a segment or an angle.
@@ -46,6 +46,8 @@ NOT_A_UNIT = _words(
     double twice thousand million billion trillion hundred dozen if when greater less
     tenth hundredth thousandth millionth third fourth fifth sixth seventh eighth ninth lakh lakhs crore crores base
     one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty
+    january february march april may june july august september october november december
+    monday tuesday wednesday thursday friday saturday sunday
     """
 )
 #: Commands whose argument is text.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from simplerl.verify.nodes import Node
+from simplerl.verify.counting import number_in_words
+from simplerl.verify.nodes import Node, num
+from simplerl.verify.numbers import number
 from simplerl.verify.vocabulary import ANSWER_WORDS, NOT_A_UNIT
 
 _LEAD_IN = re.compile(
@@ -12,27 +14,55 @@ _LEAD_IN = re.compile(
     r"(?:answer|solution|result|choice|option)s?\s*(?:is|are|:|=|equals)\s*:?\s*(?P<brace>\})?\s*(?:=\s*)?",
     re.IGNORECASE,
 )
+_THERE_IS = re.compile(r"^(?:there (?:is|are|exists?)|it has|the equation has) (?=no |infinitely )")
+#: March 5th; in 5th alone the ending is left to the reader of numbers.
+_MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
+_DAY = re.compile(rf"((?:{_MONTHS}) \d{{1,2}})(?:st|nd|rd|th)\b")
 _ARTICLES = re.compile(r"^(?:an?|the)\s+")
 #: Ways of saying the same thing, each mapped to one of them.
 _SYNONYMS = {
     "dne": "does not exist", "doesn't exist": "does not exist", "no solutions": "no solution",
     "there is no solution": "no solution", "there are no solutions": "no solution",
-    "no real solutions": "no real solution",
+    "no real solutions": "no solution", "no real solution": "no solution", "no solution exists": "no solution",
+    "no solutions exist": "no solution",
     "infinite": "infinitely many", "infinity": "infinitely many", "infinitely many solutions": "infinitely many",
     "all reals": "all real numbers", "all real": "all real numbers",
 }  # fmt: skip
 
 
+#: Words that may stand before an answer: hedges before anything, currencies and years before a number, `the point`
+#: before its coordinates.
+_BEFORE = (
+    r"(?:(?:approximately|about|around|roughly|exactly)|(?:usd|rs\.?|rmb|eur|gbp|(?:the )?year)(?=\s*\}?\s*[\d.])"
+    r"|(?:the )?points?(?=\s*\}?\s*\())"
+)
 _ABOUT = re.compile(
-    r"^\s*(?:\\text\s*\{\s*(?:approximately|about|around|roughly|exactly)\s*\}"
-    r"|(?:approximately|about|around|roughly|exactly)\b)\s*(?=\S)",
+    rf"^\s*(?:\\text\s*\{{\s*{_BEFORE}\s*(?:\}}\s*|(?=[\d.]+\s*\}}))|{_BEFORE}(?![a-z]))(?=\s*\S)", re.IGNORECASE
+)
+#: "All real numbers except 2", in words or with the number behind them.
+_EXCEPT = re.compile(
+    r"^\s*(?:\\text\s*\{\s*)?(?:all\s+)?real\s+numbers\s*,?\s+(?:except|excluding|other\s+than)(?:\s+for)?\s*"
+    r"(?:\}\s*)?(?:[a-zA-Z]\s*=\s*)?([^{}a-zA-Z]+?)\s*\}?\s*$",
     re.IGNORECASE,
 )
+_SENTENCE = re.compile(r"^\s*\\text\s*\{\s*([A-Za-z][A-Za-z', ]{1,60})\s(?:is|are|equals)\s*:?\s*\}(?=\s*\S)")
+_HEDGES = frozenset({"not", "or", "either", "neither", "if", "when", "unless", "one", "another", "wrong", "and", "no"})
+_NAMED_TWICE = re.compile(r"^(.*\d)\s*(?:\\text\s*\{\s*)?\(\s*([a-z][a-z -]*)\)\s*\}?$")
 
 
 def strip_lead_in(text: str) -> str:
     r"""Remove "the answer is" from the start of an answer; `\text{The answer is D}` becomes `\text{D}`."""
-    text = _ABOUT.sub("", text)
+    text = _EXCEPT.sub(r"\\mathbb{R}\\setminus\\{\1\\}", text)
+    sentence = _SENTENCE.match(text)
+    if sentence and not set(sentence.group(1).lower().split()) & _HEDGES:
+        text = text[sentence.end() :]  # the probability is …
+    about = _ABOUT.match(text)
+    if about:
+        opened = "{" in about.group() and "}" not in about.group()
+        text = ("\\text{" if opened else "") + text[about.end() :]
+    twice = _NAMED_TWICE.match(text)
+    if twice and number_in_words(twice.group(2)) == number(twice.group(1)):
+        text = twice.group(1)  # 7 (seven)
     match = _LEAD_IN.match(text)
     if not match or match.end() == 0:
         return text
@@ -47,7 +77,13 @@ def plain_words(text: str) -> str:
     """Return words for comparison: lower case, single spaces, no surrounding punctuation or article."""
     words = " ".join(re.sub(r"[\"“”*_]", " ", text).lower().split()).strip(" .,;:!?'")
     words = re.sub(r"\s*([,.;:()'-])\s*", r"\1", words)
-    words = _ARTICLES.sub("", words)
+    return _settled(_ARTICLES.sub("", words))
+
+
+def _settled(words: str) -> str:
+    """One of several ways of saying the same thing; words in lower case."""
+    words = _DAY.sub(r"\1", _THERE_IS.sub("", words))
+    words = re.sub(r"(?<=[a-z]) and (?=\d)", " ", words)  # 3 hours and 20 minutes
     return _SYNONYMS.get(words, words)
 
 
@@ -56,6 +92,9 @@ def word_value(text: str) -> Node:
     words = plain_words(text)
     if words == "all real numbers":
         return Node("sym", (), "\\mathbb{R}")
+    value = number_in_words(words)
+    if value is not None:
+        return num(value)
     return Node("text", (), words)
 
 
@@ -92,7 +131,13 @@ def comparable_words(text: str) -> str | None:
         return words.rstrip(" .,;:?")
     words = re.sub(r"\s*([,.;:()'-])\s*", r"\1", words.strip(" .,;:!?'"))
     words = re.sub(r"^(?:an?|the) ", "", words, flags=re.IGNORECASE)
-    return _SYNONYMS.get(words, words)
+    return _either_order(_settled(words))
+
+
+def _either_order(words: str) -> str:
+    """`Bob and Alice` are `Alice and Bob`: two names or things without anything else, in order of the alphabet."""
+    pair = words.split(" and ")
+    return " and ".join(sorted(pair)) if len(pair) == 2 and all(len(item.split()) == 1 for item in pair) else words
 
 
 def is_unit_phrase(phrase: str) -> bool:

@@ -15,12 +15,15 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from simplerl.verify.frames import Closed, Inbox, pack, receive
 
 #: Address space of one worker in bytes; math-verify with SymPy needs about 0.2 GB of it.
 MEMORY_BYTES = 1 << 30
+#: Seconds that a worker may take to import what it needs.
+_PREPARATION_S = 60.0
 _PR_SET_PDEATHSIG = 1
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _FORBIDDEN = (
@@ -59,20 +62,29 @@ def limit_cpu(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
-def judge(request: dict[str, Any]) -> dict[str, Any]:
-    """Judge one pair and return the reply; every failure is a reply too."""
-    from simplerl.verify import algebra
-    from simplerl.verify.judge import thorough
-    from simplerl.verify.mathverify import agrees
+def judge(request: dict[str, Any], patience: Callable[[bool], None] = lambda more: None) -> dict[str, Any]:
+    """Judge one pair and return the reply; every failure is a reply too. `patience(True)` asks for time that is not the
+    answer's, `patience(False)` begins the answer's own anew."""
+    from simplerl.verify import algebra, mathverify
+    from simplerl.verify.judge import harmless, thorough
+
+    def agrees(answer: str, gold: str) -> bool | None:
+        if not mathverify.ready:
+            patience(True)
+            mathverify.prepare()
+            patience(False)
+        return mathverify.agrees(answer, gold)
 
     try:
         if request.get("only") == "math-verify":
             from simplerl.verify.mathverify import own_judgement
 
             return {"equal": own_judgement(request["answer"], request["gold"])}
+        if request.get("only") == "gold":
+            return {"equal": harmless(request["gold"], algebra, agrees)}
         outcome = thorough(request["answer"], request["gold"], algebra, agrees)
     except MemoryError:
-        return {"equal": False, "rule": "limits", "detail": "stopped at the memory limit", "status": "error", "end": 1}
+        return {"equal": False, "rule": "limits", "detail": "stopped at the memory limit", "status": "memory", "end": 1}
     except Exception as error:
         detail = f"{type(error).__name__}: {str(error)[:120]}"
         return {"equal": False, "rule": "crash", "detail": detail, "status": "error"}
@@ -87,18 +99,15 @@ def serve(sock: socket.socket) -> None:
     while True:
         request = receive(sock, inbox)
         limit_cpu(3 * request["seconds"])
-        reply = judge(request)
+
+        def patience(more: bool, request: dict[str, Any] = request) -> None:
+            limit_cpu(_PREPARATION_S if more else 3 * request["seconds"])
+            sock.sendall(pack({"id": request["id"], "patience": more}))
+
+        reply = judge(request, patience)
         sock.sendall(pack({**reply, "id": request["id"]}))
         if reply.get("end"):
             return
-
-
-def _warm() -> None:
-    """Import the fallback in the helper, so that later workers are born with it; without it they work all the same."""
-    try:
-        import math_verify  # noqa: F401
-    except Exception as error:
-        print(f"simplerl: math-verify is not available to the verifier: {error}", file=sys.stderr)
 
 
 def _fork(control: socket.socket, worker_fd: int) -> int:
@@ -125,7 +134,7 @@ def _fork(control: socket.socket, worker_fd: int) -> int:
 
 def main(control: socket.socket) -> None:
     """Fork workers on request until the pool is gone."""
-    from simplerl.verify import algebra, judge  # noqa: F401  imported here, once, for all workers
+    from simplerl.verify import algebra, judge, mathverify  # noqa: F401  imported here, once, for all workers
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's to handle
     parent = os.getppid()
@@ -139,7 +148,7 @@ def main(control: socket.socket) -> None:
                     return  # some other process may hold a copy of the socket open
                 if not warm:
                     warm = True
-                    _warm()
+                    mathverify.prepare()  # later workers are born with it
                 continue
             data, fds, _, _ = socket.recv_fds(control, 64, 4)
             if not data:

@@ -1,0 +1,132 @@
+"""Several runs of one setting that differ in the seed: what was measured, with its interval over seeds.
+
+The unit of uncertainty is the run: with three seeds the interval is mean ± 4.30 · s / √3, wide on purpose, because it
+speaks of what another seed would give and not of what more held-out problems would.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from simplerl.errors import RunError
+from simplerl.ops.student import mean_interval
+from simplerl.runs.directory import read_evaluation, read_metrics
+
+#: Steps at the end of a run over which a metric of single steps is averaged: one step alone is noise.
+LAST_STEPS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One number of a run, and where in the run directory it stands."""
+
+    label: str
+    where: Literal["base", "final", "gain", "last", "sum"]
+    """`base`, `final`: the evaluation before the first step and after the last; `gain`: final − base; `last`: mean of a
+    metric over the last steps; `sum`: over all steps."""
+    path: tuple[str | int, ...]
+    """Keys into the evaluation's figures; for `last` and `sum` the name of the metric."""
+    share: bool = True
+    """Whether it is a share, shown as a percentage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A mean over seeds with its 95% interval by Student's t; NaN where there are too few seeds."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """A curve over seeds: at each x the mean and its 95% interval."""
+
+    x: list[float]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+
+
+def measured(path: Path, measure: Measure) -> float:
+    """Return a measure of a finished run; NaN where it has no value (a mean over nothing)."""
+    lines = [line for line in read_metrics(path) if line["step"] > 0]
+    if measure.where in ("last", "sum"):
+        (name,) = measure.path
+        values = [line[name] for line in lines if line.get(name) is not None]
+        if measure.where == "sum":
+            return float(sum(values))
+        return float(np.mean(values[-LAST_STEPS:])) if values else math.nan
+    if measure.where == "gain":
+        final, base = (_figure(path, step, measure.path) for step in (lines[-1]["step"], 0))
+        return final - base
+    return _figure(path, 0 if measure.where == "base" else lines[-1]["step"], measure.path)
+
+
+def _figure(path: Path, step: int, keys: Sequence[str | int]) -> float:
+    found: Any = read_evaluation(path, step)
+    if found is None:
+        raise RunError(f"{path} lacks the evaluation of step {step}")
+    try:
+        for key in keys:
+            found = found[key]
+    except (KeyError, IndexError) as error:
+        raise RunError(f"the evaluation of step {step} in {path} has no {'/'.join(map(str, keys))}") from error
+    return math.nan if found is None else float(found)
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Return the mean of the seeds that have a value, and its interval."""
+    known = [value for value in values if not math.isnan(value)]
+    if not known:
+        return Interval(mean=math.nan, low=math.nan, high=math.nan, n=0)
+    mean, low, high = mean_interval(known)
+    return Interval(mean=mean, low=low, high=high, n=len(known))
+
+
+def paired(values: Mapping[int, float], reference: Mapping[int, float]) -> Interval:
+    """Return the mean difference from a reference over the seeds that both have.
+
+    Runs of one seed see the same problems in the same order and are evaluated with the same noise, so the difference
+    of a pair is less noisy than the difference of two means.
+    """
+    return interval([values[seed] - reference[seed] for seed in sorted(values) if seed in reference])
+
+
+def curve(path: Path, metric: str, *, against: Literal["step", "tokens"], block: int = 1) -> list[tuple[float, float]]:
+    """Return (steps or response tokens sampled so far, value) wherever a run has recorded the metric.
+
+    With `block` the means of so many points after each other, at the middle of their x: single steps are noise.
+    """
+    points, tokens = [], 0
+    for line in read_metrics(path):
+        tokens += line.get("tokens/sampled", 0)
+        if line.get(metric) is not None:
+            points.append((float(line["step"] if against == "step" else tokens), float(line[metric])))
+    blocks = [np.array(points[start : start + block]) for start in range(0, len(points), block)]
+    return [(float(part[:, 0].mean()), float(part[:, 1].mean())) for part in blocks]
+
+
+def band(curves: Sequence[Sequence[tuple[float, float]]]) -> Band:
+    """Return the mean curve of several runs over the range that all of them cover, interpolated between their points.
+
+    Raises ValueError where a curve has no point.
+    """
+    if not curves or not all(curves):
+        raise ValueError("a band needs at least one curve, and every curve a point")
+    start, end = max(points[0][0] for points in curves), min(points[-1][0] for points in curves)
+    grid = sorted({x for points in curves for x, _ in points if start <= x <= end} | {min(start, end), end})
+    heights = [np.interp(grid, *zip(*points, strict=True)) for points in curves]
+    intervals = [interval(column.tolist()) for column in np.array(heights).T]
+    return Band(
+        x=list(grid),
+        mean=[item.mean for item in intervals],
+        low=[item.low for item in intervals],
+        high=[item.high for item in intervals],
+    )

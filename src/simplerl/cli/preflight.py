@@ -1,0 +1,136 @@
+"""See how a base model takes to each prompt template before any money is spent, and which problems it can learn from.
+
+A small sample of problems is answered under each template, sampled as in training. Shown are accuracy with its
+interval, the share of boxed, run-on and truncated responses, and of problems with right and wrong samples; recommended
+are template, stop strings and difficulty tier, as settings of `simplerl train`.
+"""
+
+import argparse
+from pathlib import Path
+
+EXAMPLES = """\
+  simplerl preflight cub-qwen
+  simplerl preflight Qwen/Qwen2.5-0.5B --data math --problems 100 --samples 8
+  simplerl preflight DIR --data problems.jsonl --templates simple,qwen-boxed,my-template.txt --output preflight.json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a cub, a model directory, a hub name or a run directory")
+    add("--data", metavar="D", help="problems to try (default: those of the model's recipe)")
+    add("--templates", metavar="A,B", help="names or files (default: every template that the tokenizer can use)")
+    add("--problems", type=int, default=64, metavar="N", help="problems of the sample (default: %(default)s)")
+    add("--samples", type=int, default=4, metavar="N", help="responses to each (default: %(default)s)")
+    add("--temperature", type=float, default=1.0, metavar="T", help="as in training (default: %(default)s)")
+    add("--max-tokens", type=int, metavar="N", help="length limit of a response (default: the recipe's)")
+    add("--policy", default="boxed", metavar="P", help="how answers are found (default: %(default)s, as in training)")
+    add("--seed", type=int, default=0, metavar="N", help="of sample and sampling (default: %(default)s)")
+    add("--device", default="auto", metavar="D", help="cpu, cuda … (default: a GPU if there is one)")
+    add("--output", type=Path, metavar="FILE", help="write the whole report as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, show, recommend."""
+    from simplerl import data
+    from simplerl.cli.progress import Bar, wide_console
+    from simplerl.data.prompts import prompter
+    from simplerl.data.templates import TEMPLATES
+    from simplerl.errors import ConfigError
+    from simplerl.evaluate.preflight import choose, measure, recommend
+    from simplerl.models.device import pick_device
+    from simplerl.models.load import load
+    from simplerl.rollout import BACKENDS
+    from simplerl.rollout.backend import Sampling
+    from simplerl.runs.files import write_json
+    from simplerl.train.resolve import recipe_for, resolve
+    from simplerl.verify import VerifierPool
+
+    for name in ("problems", "samples"):
+        if getattr(args, name) < 1:
+            raise ConfigError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    config = resolve(recipe_for(args.model), {})
+    source = args.data or config.data
+    problems = choose(data.load(source, "train"), args.problems, args.seed)
+    policy = load(args.model, device=pick_device(args.device, "device"))
+    names = args.templates.split(",") if args.templates else [*TEMPLATES]
+    if not args.templates and policy.tokenizer.chat_template:
+        names.append("chat")
+    # Nothing is stopped but by the model itself: how it runs on is what is to be seen.
+    limit = args.max_tokens or config.sampling.max_new_tokens
+    sampling = Sampling(temperature=args.temperature, max_new_tokens=limit)
+    measured = {}
+    with Bar() as bar, VerifierPool(args.policy, workers=1) as verifier:
+        backend = BACKENDS["native"](policy)
+        for name in names:
+            bar.phase(f"template {name}", len(problems) * args.samples)
+            measured[name] = measure(
+                problems,
+                prompter(name),
+                policy=policy,
+                backend=backend,
+                verifier=verifier,
+                sampling=sampling,
+                samples=args.samples,
+                seed=args.seed,
+                on_done=lambda completion: bar.advance(),
+            )
+        backend.close()
+    advice = recommend(measured)
+    console = wide_console()
+    _show(console, args.model, source, len(problems), args.samples, measured)
+    _advise(console, args, source, advice)
+    if args.output:
+        write_json(args.output, {"model": args.model, "data": source, "templates": measured, "recommended": advice})
+        console.print(f"written to {args.output}", markup=False)
+    return 0
+
+
+def _show(console, model: str, source: str, problems: int, samples: int, measured: dict) -> None:
+    from rich.table import Table
+
+    from simplerl.analysis.evaluations import cell
+
+    table = Table(title=f"{model} on {source}: {problems} problems × {samples} samples, 95% intervals, per cent")
+    for column in ("template", "accuracy", f"solved in {samples}", "boxed", "run-on", "truncated", "mixed", "tokens"):
+        table.add_column(column, justify="left" if column == "template" else "right")
+    for name, found in measured.items():
+        if not found["measured"]:
+            table.add_row(name, "no prompt fits the context", *[""] * 6)
+            continue
+        plain = [f"{100 * found[key]['value']:.1f}" for key in ("any_correct", "boxed")]
+        shares = [f"{100 * share:.1f}" for share in (found["run_on"], found["truncated"]["value"], found["mixed"])]
+        table.add_row(name, cell(found["acc"]), *plain, *shares, f"{found['tokens']['value']:.0f}")
+    console.print(table)
+    for name, found in measured.items():
+        if found["left_out"]:
+            console.print(f"{name}: {found['left_out']} prompts longer than the context were left out", markup=False)
+    levels = {name: found["by_level"] for name, found in measured.items() if found.get("by_level")}
+    if levels:
+        names = sorted({level for found in levels.values() for level in found})
+        table = Table("template", *(f"level {level}" for level in names), title="accuracy by level (share of mixed)")
+        for name, found in levels.items():
+            cells = [
+                f"{100 * found[level]['acc']:.0f} ({100 * found[level]['mixed']:.0f})" if level in found else "–"
+                for level in names
+            ]
+            table.add_row(name, *cells)
+        console.print(table)
+
+
+def _advise(console, args: argparse.Namespace, source: str, advice: dict) -> None:
+    if advice["template"] is None:
+        console.print(f"nothing to recommend: {advice['why']}", markup=False)
+        return
+    console.print(f"recommended template: {advice['template']} ({advice['why']})", markup=False)
+    if advice["tier"]:
+        shares = ", ".join(f"{tier} {100 * share:.0f}%" for tier, share in advice["tiers"].items())
+        console.print(f"recommended tier: {advice['tier']} (share of problems that teach: {shares})", markup=False)
+    for line in advice["advice"]:
+        console.print(f"note: {line}", markup=False)
+    stop = ",".join(repr(text).replace("'", '"') for text in advice["stop"])
+    stops = f" --sampling.stop '[{stop}]'" if stop else ""
+    console.print(
+        f"simplerl train --model {args.model} --data {source} --template {advice['template']}{stops}", markup=False
+    )

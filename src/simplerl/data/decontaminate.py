@@ -1,0 +1,104 @@
+"""Remove problems that a benchmark asks too: shared n-grams of words, or for short questions the same words and signs.
+
+The usual test (13-grams, as for GPT-3, arXiv 2005.14165, appendix C), on questions alone. Time is linear in the words
+of data and benchmarks together: the benchmarks' n-grams are put into one table.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from simplerl import data
+from simplerl.data import fields
+from simplerl.data.rows import SUFFIXES, read_rows
+from simplerl.data.words import exact, words
+from simplerl.errors import ConfigError, DataError
+from simplerl.types import Problem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A question of a benchmark."""
+
+    benchmark: str
+    place: str
+    question: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hit:
+    """A problem that a benchmark asks too."""
+
+    problem: Problem
+    asked: Asked
+    how: str
+    """`N-gram` or `exact`."""
+    shared: str
+    """The first n-gram that they share, or the whole question."""
+    count: int
+    """Number of the problem's n-grams that stand in benchmarks."""
+
+
+def benchmark_files(names: Sequence[str]) -> Iterator[str]:
+    """Yield files and data sets; a directory stands for every data file in it."""
+    for name in names:
+        path = Path(name).expanduser()
+        if not path.is_dir():
+            yield name
+            continue
+        files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+        if not files:
+            raise DataError(f"directory {path} holds no {', '.join(SUFFIXES)} file to compare with")
+        yield from map(str, files)
+
+
+def questions(name: str) -> Iterator[Asked]:
+    """Yield the questions of a file, with or without gold, or of a data set's test split."""
+    path = Path(name).expanduser()
+    if path.suffix not in SUFFIXES:
+        for item in data.read(name, "test").problems:
+            yield Asked(benchmark=name, place=item.meta.get("place", item.id), question=item.question)
+        return
+    for row in read_rows(path):
+        try:
+            question = fields.question_of(row.fields)
+        except fields.AmbiguousOptions as error:
+            raise DataError(f"{row.place}: {error}") from error
+        if question is None:
+            raise DataError(
+                f"{row.place}: no question; wanted one of {', '.join(fields.QUESTION_FIELDS)} with text in it. "
+                f"Fields there: {', '.join(map(repr, row.fields)) or 'none'}"
+            )
+        yield Asked(benchmark=path.stem, place=row.place, question=question)
+
+
+def decontaminate(
+    problems: Sequence[Problem], asked: Iterable[Asked], *, n: int = 13
+) -> tuple[list[Problem], list[Hit]]:
+    """Return (problems that no benchmark asks, the others with what they share). `n` is the length of the n-grams."""
+    if n < 2:
+        raise ConfigError(f"n-grams need at least 2 words, got {n}")
+    grams: dict[str, Asked] = {}
+    whole: dict[str, Asked] = {}
+    for item in asked:
+        for gram in _grams(words(item.question), n):
+            grams.setdefault(gram, item)
+        whole.setdefault(exact(item.question), item)
+    kept: list[Problem] = []
+    hits: list[Hit] = []
+    for problem in problems:
+        shared = [gram for gram in _grams(words(problem.question), n) if gram in grams]
+        same = exact(problem.question)
+        if shared:
+            hits.append(
+                Hit(problem=problem, asked=grams[shared[0]], how=f"{n}-gram", shared=shared[0], count=len(shared))
+            )
+        elif same in whole:
+            hits.append(Hit(problem=problem, asked=whole[same], how="exact", shared=same, count=0))
+        else:
+            kept.append(problem)
+    return kept, hits
+
+
+def _grams(words: list[str], n: int) -> Iterator[str]:
+    return (" ".join(words[start : start + n]) for start in range(len(words) - n + 1))

@@ -1,0 +1,81 @@
+"""The three tiers of difficulty of SimpleRL-Zoo (arXiv 2503.18892), built from GSM8K and MATH."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from simplerl.data.words import exact
+from simplerl.errors import DataError
+from simplerl.types import Problem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tier:
+    """What is in a tier, and how many problems the paper reports."""
+
+    gsm8k: bool
+    levels: tuple[str, ...]
+    paper: str
+
+
+TIERS: dict[str, Tier] = {
+    "easy": Tier(gsm8k=True, levels=("1",), paper="about 8,000"),
+    "medium": Tier(gsm8k=False, levels=("1", "2", "3", "4"), paper="about 8,000"),
+    "hard": Tier(gsm8k=False, levels=("3", "4", "5"), paper="8,523"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tiers:
+    """The tiers, and the problems that are in none."""
+
+    problems: dict[str, list[Problem]]
+    excluded: list[Problem]
+    """Asked by a benchmark that was to be kept out."""
+    without_level: list[Problem]
+    """Rows of MATH whose level is not 1 to 5."""
+
+
+def named(problems: Sequence[Problem], source: str, label: str) -> list[Problem]:
+    """Return problems with a source and with ids that stay unique when sets are put together."""
+    return [
+        dataclasses.replace(
+            item,
+            id=f"{label}-{index}",
+            source=source,
+            meta={key: value for key, value in item.meta.items() if key not in ("origin", "original_id", "messages")},
+        )
+        for index, item in enumerate(problems)
+    ]
+
+
+def build(gsm8k: Sequence[Problem], math: Sequence[Problem], *, exclude: Collection[str] = ()) -> Tiers:
+    """Return the tiers. `exclude` holds questions that must not be trained on. Raises DataError for an empty tier."""
+    asked = {exact(question) for question in exclude}
+    left, excluded = [], []
+    for item in [*gsm8k, *math]:
+        (excluded if exact(item.question) in asked else left).append(item)
+    grade_school = [item for item in left if item.source == "gsm8k"]
+    levels = {item.level for item in left if item.source == "math"}
+    found = {}
+    for name, tier in TIERS.items():
+        of_math = [item for item in left if item.source == "math" and item.level in tier.levels]
+        found[name] = [*(grade_school if tier.gsm8k else ()), *of_math]
+        if not of_math:
+            raise DataError(
+                f"tier {name} has no problem of MATH: it needs levels {', '.join(tier.levels)}, and the levels there "
+                f"are {', '.join(sorted(map(repr, levels))) or 'none'}"
+            )
+    known = {str(level) for level in range(1, 6)}
+    return Tiers(
+        problems=found,
+        excluded=excluded,
+        without_level=[item for item in left if item.source == "math" and item.level not in known],
+    )
+
+
+def counts(problems: Sequence[Problem]) -> dict[str, int]:
+    """Return `gsm8k` and `math level N` → problems."""
+    found = Counter(item.source if item.source == "gsm8k" else f"math level {item.level}" for item in problems)
+    return dict(sorted(found.items()))

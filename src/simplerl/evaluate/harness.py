@@ -1,0 +1,146 @@
+"""Beyond mathematics: IFEval, MMLU, MMLU-STEM and GPQA-Diamond through lm-evaluation-harness, with our templates.
+
+The harness owns tasks, prompts and metrics; ours are the model (loaded as everywhere: no remote code, no pickles), the
+template and its special tokens. Any other task of the harness works by its name, and so does a task file (.yaml).
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from simplerl.data.prompts import Prompter
+from simplerl.errors import ConfigError, DataError, SimpleRLError, nearest
+from simplerl.models.load import Policy
+from simplerl.runs.files import write_json
+from simplerl.types import Problem
+
+#: Our short names → tasks of the harness.
+TASKS: dict[str, str] = {
+    "ifeval": "ifeval",
+    "mmlu": "mmlu",
+    "mmlu_stem": "mmlu_stem",
+    "gpqa_diamond": "gpqa_diamond_cot_zeroshot",
+}
+
+
+def evaluate(
+    policy: Policy,
+    prompter: Prompter,
+    tasks: Sequence[str],
+    *,
+    limit: int,
+    fewshot: int | None,
+    max_tokens: int | None,
+    batch: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the harness's results (its own structure) for some tasks.
+
+    Raises ConfigError for an unknown task or a harness that is not installed, DataError where a task's data cannot be
+    had.
+    """
+    try:
+        import lm_eval
+        from lm_eval.models.huggingface import HFLM
+        from lm_eval.tasks import TaskManager
+    except ImportError as error:
+        raise ConfigError(
+            "--tasks needs lm-evaluation-harness: pip install 'simplerl[harness]' (IFEval also needs langdetect)"
+        ) from error
+
+    class Templated(HFLM):
+        """The harness's own model class, speaking through our template."""
+
+        def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+            return render(chat_history, prompter, self.tokenizer, opened=add_generation_prompt)
+
+        def chat_template(self, chat_template: bool | str = False) -> str:
+            return repr(prompter.template)
+
+    manager = TaskManager(include_path=[str(p) for p in {Path(t).parent for t in tasks if t.endswith(".yaml")}] or None)
+    names = [_task(name, manager) for name in tasks]
+    model = Templated(
+        pretrained=policy.model,
+        tokenizer=policy.tokenizer,
+        backend="causal",
+        batch_size=batch,
+        max_length=min(policy.context_length, 2**17),
+        add_bos_token=prompter.special_tokens == "bos",
+        trust_remote_code=False,
+    )
+    try:
+        found = lm_eval.simple_evaluate(
+            model=model,
+            tasks=names,
+            num_fewshot=fewshot,
+            limit=limit or None,
+            apply_chat_template=True,
+            gen_kwargs={"max_gen_toks": max_tokens} if max_tokens else None,
+            task_manager=manager,
+            random_seed=seed,
+            numpy_random_seed=seed,
+            torch_random_seed=seed,
+            fewshot_random_seed=seed,
+        )
+    except SimpleRLError:
+        raise
+    except Exception as error:  # Data sets, metrics and tasks each fail in ways of their own.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"lm-evaluation-harness failed on {', '.join(names)}: {reason}\n"
+            "Its tasks load their data from the hub: without a network, load them once elsewhere and copy the cache "
+            "(HF_HOME), or give a task file (.yaml) with local data. --debug shows the traceback."
+        ) from error
+    return found
+
+
+def render(history: Sequence[Mapping[str, str]], prompter: Prompter, tokenizer: Any, *, opened: bool) -> str:
+    """Return a conversation in our template: examples one after the other, the last question with its opened answer.
+
+    A system message stands before the first question. Without `opened` the last message is the beginning of the answer.
+    """
+    parts: list[str] = []
+    before = ""
+    for message in history:
+        if message["role"] == "system":
+            before = message["content"].strip() + "\n\n"
+        elif message["role"] == "user":
+            question = Problem(id="harness", question=before + message["content"], answer="", source="harness")
+            parts.append(prompter.text(question, tokenizer))
+            before = ""
+        else:
+            parts.append(message["content"] + "\n\n")
+    text = "".join(parts)
+    return text if opened else text.removesuffix("\n\n")
+
+
+def _task(name: str, manager: Any) -> str:
+    """Return the harness's name of a task. Raises ConfigError naming the nearest."""
+    wanted = Path(name).stem if name.endswith(".yaml") else TASKS.get(name, name)
+    if name.endswith(".yaml") and not Path(name).is_file():
+        raise ConfigError(f"task file {name} does not exist")
+    if wanted not in manager.all_tasks:
+        raise ConfigError(f"unknown task {name!r}; {nearest(name, [*TASKS, *manager.all_tasks])}")
+    return wanted
+
+
+def scores(found: Mapping[str, Any]) -> list[tuple[str, str, float, float | None]]:
+    """Return (task, metric, value, standard error) of what the harness found, in its order."""
+    rows = []
+    for task, metrics in found["results"].items():
+        for name, value in metrics.items():
+            metric = name.partition(",")[0]
+            if metric.endswith("_stderr") or isinstance(value, str) or not isinstance(value, int | float):
+                continue
+            error = metrics.get(name.replace(metric, f"{metric}_stderr", 1))
+            if metric not in ("alias", "sample_len"):
+                rows.append((task, metric, float(value), error if isinstance(error, float) else None))
+    return rows
+
+
+def write(found: Mapping[str, Any], path: Path, say: Callable[[str], None]) -> None:
+    """Write the harness's results, without the samples, as JSON; with them as JSON lines beside it."""
+    plain = {key: value for key, value in found.items() if key != "samples"}
+    write_json(path, json.loads(json.dumps(plain, default=str)))
+    say(f"written to {path}")

@@ -1,0 +1,191 @@
+"""Before any money is spent: how a base model takes to each prompt template, and which problems it can learn from.
+
+The template is the greatest confounder of zero RL: the same model may score 5% or 50%. Measured are accuracy, boxes,
+run-on (text that goes on after the answer) and truncation under each template, on the same problems with the same
+sampling as in training; recommended are template, stop strings and difficulty tier.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from simplerl.data.prompts import Prompter
+from simplerl.evaluate.metrics import figures
+from simplerl.models.load import Policy
+from simplerl.rewards import Correctness
+from simplerl.rollout.backend import RolloutBackend, Sampling
+from simplerl.rollout.collect import collect, prompt
+from simplerl.runs.answers import Answer, by_problem
+from simplerl.seeds import generator
+from simplerl.types import Completion, Problem, Trajectory, TrajectoryGroup
+from simplerl.verify import VerifierPool, extract
+
+#: Levels of each tier of SimpleRL-Zoo (its Easy has GSM8K beside level 1).
+TIERS: dict[str, frozenset[str]] = {
+    "easy": frozenset("1"),
+    "medium": frozenset("1234"),
+    "hard": frozenset("345"),
+}
+#: Words after the answer from which on a response runs on.
+RUN_ON_WORDS = 20
+#: A line opener is a stop string to recommend if it stands in this share of the run-on responses.
+OPENER_SHARE = 0.2
+_BOX = re.compile(r"\\boxed\s*\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}")
+_OPENER = re.compile(r"\n\s*([A-Z#<][^\s:]{0,24}:?)")
+
+
+def after_answer(text: str) -> str | None:
+    """Return what follows the first box; None where there is no box."""
+    found = _BOX.search(text)
+    return text[found.end() :] if found else None
+
+
+def runs_on(text: str) -> bool:
+    """Return whether a response goes on after its answer: many words, or another answer."""
+    rest = after_answer(text)
+    return rest is not None and (len(rest.split()) >= RUN_ON_WORDS or extract(rest) is not None)
+
+
+def openers(texts: Sequence[str]) -> dict[str, float]:
+    """Return line openers after the first answer of run-on responses → the share of these responses that have them."""
+    running = [after_answer(text) for text in texts if runs_on(text)]
+    counts = Counter(opener for rest in running for opener in set(_OPENER.findall(rest)))
+    return {opener: count / len(running) for opener, count in counts.most_common(20)}
+
+
+def choose(problems: Sequence[Problem], size: int, seed: int) -> list[Problem]:
+    """Return a sample of the problems, the levels as evenly as they allow, in a fixed order."""
+    order = generator(seed, "preflight").permutation(len(problems)).tolist()
+    by_level: dict[str, list[Problem]] = {}
+    for index in order:
+        by_level.setdefault(problems[index].level, []).append(problems[index])
+    chosen: list[Problem] = []
+    while len(chosen) < min(size, len(problems)):
+        for level in sorted(by_level):
+            if by_level[level] and len(chosen) < size:
+                chosen.append(by_level[level].pop())
+    return chosen
+
+
+def measure(
+    problems: Sequence[Problem],
+    prompter: Prompter,
+    *,
+    policy: Policy,
+    backend: RolloutBackend,
+    verifier: VerifierPool,
+    sampling: Sampling,
+    samples: int,
+    seed: int,
+    on_done: Callable[[Completion], None],
+) -> dict[str, Any]:
+    """Return what one template does, measured on the problems whose prompts leave room for a response."""
+    prompted = prompt(problems, prompter, policy)
+    fitting = [item for item in prompted if 0 < len(item.prompt_ids) < policy.context_length]
+    if not fitting:
+        return {"left_out": len(prompted), "measured": 0}
+    groups = collect(
+        fitting,
+        backend=backend,
+        verifier=verifier,
+        reward=Correctness(),
+        sampling=sampling,
+        samples=samples,
+        seed=seed,
+        purpose="preflight",
+        step=0,
+        on_done=on_done,
+    )
+    answers = [_answer(t) for group in groups for t in group.trajectories]
+    texts = [answer.response for answer in answers]
+    found = figures(answers)
+    return {
+        "left_out": len(prompted) - len(fitting),
+        "measured": len(fitting),
+        "acc": found["acc"],
+        "any_correct": found["any_correct"],
+        "boxed": found["box_ratio"],
+        "truncated": found["clip_ratio"],
+        "tokens": found["tokens"],
+        "run_on": sum(map(runs_on, texts)) / len(texts),
+        "openers": openers(texts),
+        "mixed": sum(map(_mixed, groups)) / len(groups),
+        "by_level": {level: _level(members) for level, members in _levels(answers).items()},
+        "example": texts[0],
+    }
+
+
+def _answer(t: Trajectory) -> Answer:
+    return Answer(
+        problem_id=t.problem.id,
+        sample=t.sample,
+        level=t.problem.level,
+        kind="",
+        response=t.completion.text,
+        tokens=len(t.completion.token_ids),
+        stop_reason=t.completion.stop_reason,
+        status=t.verdict.status,
+        extracted=t.verdict.extracted,
+    )
+
+
+def _mixed(group: TrajectoryGroup) -> bool:
+    return {t.verdict.correct for t in group.trajectories if t.verdict.decided} == {True, False}
+
+
+def _levels(answers: Sequence[Answer]) -> dict[str, list[list[Answer]]]:
+    levels: dict[str, list[list[Answer]]] = {}
+    for members in by_problem(answers).values():
+        if members[0].level:
+            levels.setdefault(members[0].level, []).append(members)
+    return dict(sorted(levels.items()))
+
+
+def _level(problems: Sequence[Sequence[Answer]]) -> dict[str, float]:
+    """Return accuracy of a level and the share of its problems with right and wrong samples."""
+    accuracy = [sum(a.correct for a in members) / len(members) for members in problems]
+    return {
+        "acc": sum(accuracy) / len(accuracy),
+        "mixed": sum(0 < share < 1 for share in accuracy) / len(accuracy),
+        "problems": len(accuracy),
+    }
+
+
+def recommend(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the template, stop strings and tier to train with, and why.
+
+    Template: the highest accuracy; among those whose intervals reach it, the one with the most boxes, because only a
+    box is rewarded. Stops: what opens a line after the answer in a fifth of the run-on responses. Tier: the one with
+    the largest share of problems that have right and wrong samples, which alone teach a group method anything.
+    """
+    usable = {name: found for name, found in measured.items() if found["measured"]}
+    if not usable:
+        return {"template": None, "why": "no prompt leaves room for a response in the model's context"}
+    best = max(usable.values(), key=lambda found: found["acc"]["value"])
+    rivals = {name: found for name, found in usable.items() if found["acc"]["high"] >= best["acc"]["value"]}
+    template = max(rivals, key=lambda name: (rivals[name]["boxed"]["value"], rivals[name]["acc"]["value"]))
+    found = usable[template]
+    stops = [opener for opener, share in found["openers"].items() if share >= OPENER_SHARE][:5]
+    levels = found["by_level"]
+    tiers = {
+        tier: sum(levels[level]["mixed"] for level in members & levels.keys()) / len(members & levels.keys())
+        for tier, members in TIERS.items()
+        if members & levels.keys() and set(levels) <= set("12345")
+    }
+    tier = max(tiers, key=tiers.__getitem__) if tiers else None
+    advice = []
+    if found["acc"]["value"] == 0:
+        advice.append("no response was right: nothing can be learned here; take easier problems or a stronger model")
+    if found["boxed"]["value"] < 0.05:
+        advice.append("hardly any response has a box: only boxed answers are rewarded (verifier.policy)")
+    if found["truncated"]["value"] > 0.2:
+        advice.append("many responses are truncated: raise sampling.max_new_tokens, or set stop strings")
+    return {
+        "template": template,
+        "stop": stops,
+        "tier": tier,
+        "tiers": tiers,
+        "why": f"{len(rivals)} of {len(usable)} templates reach the highest accuracy; {template!r} boxes most of them",
+        "advice": advice,
+    }

@@ -1,0 +1,70 @@
+"""The machine: which device to compute on, what it can do, and what a run records of it."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simplerl import __version__
+from simplerl.errors import ConfigError
+
+
+def pick_device(wanted: str, setting: str = "learner.device") -> torch.device:
+    """Return the device asked for, or a GPU if there is one. `setting` is what the user set, for the message."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise ConfigError(f"{setting} = {wanted!r} is no device: use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"{setting} = {wanted!r}, but PyTorch sees no CUDA device; use --{setting} cpu")
+    return device
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Return whether bf16 matrix products are fast: on a GPU, or on a CPU with AVX-512 BF16 or AMX."""
+    if device.type != "cpu":
+        return True
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """Return versions, git commit and machine. Environment variables are not recorded: they may hold secrets."""
+    packages = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow", "math-verify")
+    return {
+        "python": platform.python_version(),
+        "packages": {"simplerl": __version__, **{name: version(name) for name in packages}},
+        "git_commit": _git_commit(),
+        "platform": platform.platform(),
+        "cpu_threads": torch.get_num_threads(),
+        "cpu_count": os.cpu_count(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+    }
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the source tree that simplerl runs from; None for an installed package."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / "pyproject.toml").is_file():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """Return the largest memory so far: allocated on the GPU, else resident in this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -1,0 +1,135 @@
+"""Result directories: where an evaluation of one model on one benchmark under one protocol is kept.
+
+    OUT/MODEL/BENCHMARK/KEY/
+        protocol.json        everything that matters for the result; its hash is in KEY
+        parts/part_N.parquet responses of some problems, while the evaluation runs
+        responses.parquet    all of them, when it is whole
+        figures.json         what they come to; says that the evaluation is whole
+        timing.json          seconds and machine: what may differ between two equal results
+
+KEY names the protocol, so that another temperature or another checkpoint under the same name is another directory:
+nothing is skipped or overwritten by mistake.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from simplerl.errors import RunError
+from simplerl.runs.files import DirectoryLock, write_json
+from simplerl.runs.trajectories import SCHEMA, write_table, write_trajectories
+from simplerl.types import TrajectoryGroup
+
+RESPONSES, FIGURES, PROTOCOL, TIMING = "responses.parquet", "figures.json", "protocol.json", "timing.json"
+
+
+def slug(name: str) -> str:
+    """Return a name that is one path component and cannot lead elsewhere."""
+    return re.sub(r"[^\w.@+=-]+", "-", name).strip("-.") or "unnamed"
+
+
+def key_of(shown: str, protocol: Mapping[str, Any]) -> str:
+    """Return `shown` and a hash of the whole protocol."""
+    canonical = json.dumps(protocol, sort_keys=True, ensure_ascii=False)
+    return f"{slug(shown)}_{hashlib.sha256(canonical.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+
+
+class ResultDirectory:
+    """One evaluation that is being made, or is whole. One process at a time writes to it."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lock = DirectoryLock(path)
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is nothing left to do."""
+        return (self.path / FIGURES).is_file() and (self.path / RESPONSES).is_file()
+
+    def begin(self, protocol: Mapping[str, Any], *, overwrite: bool) -> None:
+        """Take the directory, keeping what is there already unless `overwrite`."""
+        self._lock.take("parts")
+        if overwrite:
+            for name in (FIGURES, RESPONSES, TIMING):
+                (self.path / name).unlink(missing_ok=True)
+            for file in (self.path / "parts").iterdir():
+                file.unlink()
+        write_json(self.path / PROTOCOL, dict(protocol))
+
+    def end(self) -> None:
+        """Let go of the directory."""
+        self._lock.release()
+
+    def part(self, number: int) -> Path:
+        """Return the file of a part."""
+        return self.path / "parts" / f"part_{number:05d}.parquet"
+
+    def has_part(self, number: int) -> bool:
+        """Return whether a part is there and can be read; a damaged one is made again."""
+        try:
+            return pyarrow.parquet.read_schema(self.part(number)).equals(SCHEMA)
+        except (OSError, pyarrow.ArrowInvalid):
+            return False
+
+    def write_part(self, number: int, step: int, groups: Sequence[TrajectoryGroup]) -> None:
+        """Write the responses of some problems."""
+        write_trajectories(self.part(number), step, groups)
+
+    def join(self, parts: int) -> None:
+        """Make one file of the parts."""
+        tables = [pyarrow.parquet.read_table(self.part(number)) for number in range(parts)]
+        write_table(self.path / RESPONSES, pyarrow.concat_tables(tables))
+
+    def finish(self, figures: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
+        """Write what came of it; the parts are no longer needed."""
+        write_json(self.path / TIMING, dict(timing))
+        write_json(self.path / FIGURES, dict(figures))
+        shutil.rmtree(self.path / "parts", ignore_errors=True)
+
+    def read(self, name: str) -> Any:
+        """Read one of the JSON files."""
+        return read_json(self.path / name)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a result. Raises RunError where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}; evaluate again with --overwrite") from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """A whole evaluation as it is found on disk."""
+
+    path: Path
+    protocol: dict[str, Any]
+    figures: dict[str, Any]
+
+    @property
+    def benchmark(self) -> str:
+        """Name of the benchmark as it was asked for (`aime24@32` has its own samples)."""
+        return self.protocol["benchmark"]
+
+    @property
+    def model(self) -> str:
+        """Label of the model."""
+        return self.protocol["label"]
+
+
+def results(path: Path) -> Iterator[Result]:
+    """Yield the whole evaluations in a directory, however deep, by name. Raises RunError for a damaged one."""
+    for figures in sorted(path.rglob(FIGURES)):
+        if (figures.parent / RESPONSES).is_file() and (figures.parent / PROTOCOL).is_file():
+            yield Result(path=figures.parent, protocol=read_json(figures.parent / PROTOCOL), figures=read_json(figures))

@@ -1,0 +1,141 @@
+"""Comparisons and tables of evaluations against hand-computed literals."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from support import CORRECT, TIMED_OUT, WRONG, group, run_main, run_small, trajectory
+
+from simplerl.analysis.compare import compare, sides, unfair
+from simplerl.analysis.evaluations import averages, rows, to_csv, to_json, to_markdown
+from simplerl.errors import RunError
+from simplerl.evaluate.metrics import figures
+from simplerl.runs.answers import read_answers
+from simplerl.runs.results import RESPONSES, ResultDirectory, results
+
+PROTOCOL = {
+    "benchmark": "b",
+    "problems": 3,
+    "samples": 2,
+    "seed": 0,
+    "template": {"name": "plain"},
+    "sampling": {"temperature": 1.0},
+    "policy": "boxed",
+    "data_sha256": "d",
+}
+
+
+def result(path: Path, label: str, outcomes: dict[str, str], **protocol) -> Path:
+    """Write a result; outcomes are problem → one letter a sample: r(ight), w(rong), t(imeout)."""
+    verdicts = {"r": CORRECT, "w": WRONG, "t": TIMED_OUT}
+    groups = [group(*(trajectory(verdict=verdicts[c]) for c in word), id=name) for name, word in outcomes.items()]
+    directory = ResultDirectory(path)
+    directory.begin({**PROTOCOL, "label": label, "step": None, **protocol}, overwrite=False)
+    directory.write_part(0, 0, groups)
+    directory.join(1)
+    directory.finish(figures(read_answers(path / RESPONSES)), {})
+    directory.end()
+    return path
+
+
+def test_literals(tmp_path: Path) -> None:
+    result(tmp_path / "a", "A", {"p": "ww", "q": "rw", "s": "rr", "t": "rt"})
+    result(tmp_path / "b", "B", {"p": "rw", "q": "rr", "s": "ww", "u": "rr"})
+    c = compare(sides(str(tmp_path / "a"))["b"], sides(str(tmp_path / "b"))["b"])
+    assert c["problems"] == 3
+    assert c["left_out"] == {"A": 1, "B": 1}
+    assert c["acc"]["before"]["value"] == pytest.approx(1.5 / 3)
+    assert c["acc"]["after"]["value"] == pytest.approx(1.5 / 3)
+    assert c["difference"]["value"] == 0.0
+    assert c["p_value"] == 1.0, "½ + ½ − 1 = 0: every pattern of signs is as far from 0"
+    assert (c["gained"], c["lost"]) == (["p"], ["s"])
+    assert (c["more_often"], c["less_often"]) == (2, 1)
+    assert c["pass@k"]["2"]["before"] == pytest.approx(2 / 3)
+
+
+def test_crossing(tmp_path: Path) -> None:
+    """After: one problem always, one never. Before: both now and then. So pass@1 rises and pass@4 falls."""
+    result(tmp_path / "a", "A", {"p": "rwww", "q": "rwww"}, samples=4)
+    result(tmp_path / "b", "B", {"p": "rrrr", "q": "wwww"}, samples=4)
+    c = compare(sides(str(tmp_path / "a"))["b"], sides(str(tmp_path / "b"))["b"])
+    assert c["pass@k"]["1"]["difference"]["value"] == pytest.approx(0.25)
+    assert c["pass@k"]["2"]["difference"]["value"] == pytest.approx(0.0)
+    assert c["pass@k"]["4"]["difference"]["value"] == pytest.approx(-0.5)
+    assert c["crossing"] == 4
+    assert c["crossing_is_certain"] is False
+
+
+def test_unequal_protocols_are_named() -> None:
+    other = {**PROTOCOL, "template": {"name": "simple"}, "sampling": {"temperature": 0.0}}
+    assert [line.split(":")[0] for line in unfair(PROTOCOL, other)] == ["template", "sampling"]
+    assert unfair(PROTOCOL, PROTOCOL) == []
+
+
+def test_runs_compare_with_themselves(tmp_path: Path, capsys) -> None:
+    run_small(tmp_path / "run")
+    code, shown, _ = run_main(capsys, "compare", str(tmp_path / "run"), "--output", str(tmp_path / "c.json"))
+    assert code == 0
+    assert "run@0 → run@3" in shown
+    assert json.loads((tmp_path / "c.json").read_text())[0]["problems"] == 4
+    assert (tmp_path / "c.png").stat().st_size > 1000
+    code, _, message = run_main(capsys, "compare", f"{tmp_path}/run@1", f"{tmp_path}/run@3")
+    assert (code, "has no evaluation of step 1; it has 0, 2, 3" in message) == (2, True)
+
+
+def test_nothing_to_compare(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="does not exist"):
+        sides(str(tmp_path / "none"))
+    with pytest.raises(RunError, match="no finished evaluation"):
+        sides(str(tmp_path))
+    result(tmp_path / "m" / "1", "A", {"p": "rw"})
+    result(tmp_path / "m" / "2", "A", {"p": "rr"}, seed=1)
+    with pytest.raises(RunError, match="more than one evaluation of b"):
+        sides(str(tmp_path / "m"))
+
+
+def test_csv_has_the_originals_columns(tmp_path: Path) -> None:
+    result(tmp_path / "1", "A", {"p": "rw", "q": "rr"})
+    result(tmp_path / "2", "A", {"p": "ww", "q": "rr"}, benchmark="c")
+    result(tmp_path / "3", "A", {"p": "rr", "q": "rr"}, benchmark="c@32")
+    (line,) = csv.DictReader(io.StringIO(to_csv(list(results(tmp_path)))))
+    assert line["model"] == "A"
+    assert (line["b_acc"], line["b_pass_acc"], line["c_acc"], line["c@32_acc"]) == ("75.0", "100.0", "50.0", "100.0")
+    assert line["avg_acc"] == "62.5", "a benchmark with samples of its own counts once"
+    columns = "acc pass_acc tokens keywords correct_tokens wrong_tokens clip_ratio stop_tokens stop_ratio box_ratio"
+    assert [f"avg_{name}" for name in [*columns.split(), "repeat_ratio"]] == list(line)[-11:]
+
+
+def test_protocols_do_not_hide_each_other(tmp_path: Path) -> None:
+    result(tmp_path / "1", "A", {"p": "rw"})
+    result(tmp_path / "2", "A", {"p": "rr"}, sampling={"temperature": 0.0})
+    table = rows(list(results(tmp_path)))
+    assert len(table) == 2
+    assert len(to_json(list(results(tmp_path)))) == 2
+
+
+def test_average_has_the_uncertainty_of_its_parts(tmp_path: Path) -> None:
+    result(tmp_path / "1", "A", {f"p{i}": "rw" if i % 2 else "ww" for i in range(20)})
+    result(tmp_path / "2", "A", {f"p{i}": "rr" if i % 2 else "rw" for i in range(20)}, benchmark="c")
+    (row,) = rows(list(results(tmp_path))).values()
+    one, two = (r.figures["acc"] for r in row.values())
+    mean = averages(row)["acc"]
+    assert mean["value"] == pytest.approx((one["value"] + two["value"]) / 2)
+    half = ((one["high"] - one["value"]) ** 2 + (two["high"] - two["value"]) ** 2) ** 0.5 / 2
+    assert mean["high"] - mean["value"] == pytest.approx(half)
+
+
+def test_the_papers_average_is_over_its_six(tmp_path: Path) -> None:
+    names = ("gsm8k", "math500", "minerva_math", "olympiadbench", "aime24", "amc23")
+    for index, name in enumerate(names):
+        result(tmp_path / name, "A", {"p": "rr" if index == 0 else "ww"}, benchmark=name)
+    result(tmp_path / "extra", "A", {"p": "rr"}, benchmark="college_math")
+    (row,) = rows(list(results(tmp_path))).values()
+    assert averages(row)["paper_acc"]["value"] == pytest.approx(1 / 6)
+    assert averages(row)["acc"]["value"] == pytest.approx(2 / 7)
+
+
+def test_markdown_escapes(tmp_path: Path) -> None:
+    result(tmp_path / "1", "A|B", {"p": "rw"})
+    assert "A\\|B" in to_markdown(list(results(tmp_path)))

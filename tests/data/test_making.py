@@ -1,0 +1,155 @@
+"""Making data: tiers, filters and the file that is written, which is read back as it was."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support import SHARED
+
+from simplerl.data import load, read, tiers
+from simplerl.data.filtering import by_gold, by_pass_rate, by_prompt_tokens
+from simplerl.data.output import check_output, report_of, report_path, write
+from simplerl.errors import ConfigError, DataError
+from simplerl.types import Problem
+
+
+def problem(index: int, *, source: str = "d", level: str = "", answer: str = "1", **meta: object) -> Problem:
+    meta = {"place": f"d.jsonl:{index + 1}", **meta}
+    return Problem(id=f"{source}-{index}", question=f"Q{index}?", answer=answer, source=source, level=level, meta=meta)
+
+
+# -- what is written ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_written_problems_are_read_back(suffix: str, tmp_path: Path) -> None:
+    problems = [
+        problem(0, level="3", answer="\\frac{1}{2}", messages=(("system", "s"), ("user", "Q0? \\boxed{{}}"))),
+        problem(1, original_id="test/algebra/1.json", origin="math", pass_rate=0.25, pass_rate_samples=8),
+        problem(2, answer='"x" \u2028 数'),
+    ]
+    path = tmp_path / f"out{suffix}"
+    write(path, problems, {"kept": 3})
+    found = load(str(path))
+    assert [(p.question, p.answer, p.level) for p in found] == [(p.question, p.answer, p.level) for p in problems]
+    assert [p.meta["original_id"] for p in found] == ["d-0", "test/algebra/1.json", "d-2"]
+    assert [p.meta["origin"] for p in found] == ["d", "math", "d"]
+    assert found[0].meta["messages"] == problems[0].meta["messages"]
+    assert (found[1].meta["pass_rate"], found[1].meta["pass_rate_samples"]) == (0.25, 8)
+    assert "pass_rate" not in found[0].meta
+    assert json.loads(report_path(path).read_text()) == {"kept": 3}
+    write(path, found, {})
+    again = [(p.question, p.meta["original_id"], p.meta["origin"]) for p in load(str(path))]
+    assert again == [(p.question, p.meta["original_id"], p.meta["origin"]) for p in found], "a second time as well"
+
+
+def test_half_a_character_is_kept_in_jsonl(tmp_path: Path) -> None:
+    odd = problem(0, answer="\ud800")
+    write(tmp_path / "o.jsonl", [odd], {})
+    assert load(str(tmp_path / "o.jsonl"))[0].answer == "\ud800"
+    with pytest.raises(DataError, match=r"write \.jsonl instead"):
+        write(tmp_path / "o.parquet", [odd], {})
+    assert not (tmp_path / "o.parquet").exists()
+
+
+def test_outputs_are_checked_before_any_work(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "o.jsonl"
+    assert check_output(path, overwrite=False) == path
+    assert path.parent.is_dir()
+    path.write_text("precious")
+    with pytest.raises(DataError, match="exists already"):
+        check_output(path, overwrite=False)
+    assert check_output(path, overwrite=True) == path
+    report_path(tmp_path / "p.jsonl").write_text("precious")
+    with pytest.raises(DataError, match=r"p\.report\.json exists already"):
+        check_output(tmp_path / "p.jsonl", overwrite=False)
+    for bad, message in ((tmp_path / "o.csv", r"\.jsonl, \.parquet"), (path / "o.jsonl", "cannot make directory")):
+        with pytest.raises(DataError, match=message):
+            check_output(bad, overwrite=False)
+    with pytest.raises(DataError, match="nothing is left"):
+        write(path, [], {})
+    assert path.read_text() == "precious"
+
+
+def test_reports_say_what_was_read(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text('{"question": "Q", "answer": "1"}\n{"question": "Q", "reward_model": {}}\n')
+    report = report_of("filter", read(str(tmp_path / "d.jsonl")), {"n": 1}, kept=1)
+    assert (report["read"], report["kept"], report["settings"]) == (2, 1, {"n": 1})
+    assert [item["place"] for item in report["no_gold"]] == [f"{tmp_path / 'd.jsonl'}:2"]
+    assert len(report["input"]["sha256"]) == 64
+
+
+# -- filters -----------------------------------------------------------------------------------------------------------
+
+
+def test_prompts_are_counted_in_tokens() -> None:
+    problems = [problem(i, original_id=f"o{i}") for i in range(4)]
+    kept, removed, figures = by_prompt_tokens(problems, lambda p: 10 * (int(p.question[1]) + 1), 30)
+    assert [p.id for p in kept] == ["d-0", "d-1", "d-2"]
+    assert removed == [{"id": "d-3", "original_id": "o3", "place": "d.jsonl:4", "tokens": 40}]
+    assert figures == {"min": 10, "median": 25, "p95": 40, "max": 40}
+    with pytest.raises(ConfigError, match="at least 1"):
+        by_prompt_tokens(problems, len, 0)
+
+
+def test_pass_rates_within_bounds() -> None:
+    rates = [0.0, 0.125, 0.5, 0.875, 1.0]
+    problems = [*(problem(i, pass_rate=rate) for i, rate in enumerate(rates)), problem(9)]
+    kept, removed = by_pass_rate(problems, least=0.125, most=0.875)
+    assert [p.meta["pass_rate"] for p in kept] == [0.125, 0.5, 0.875]
+    assert [(item["id"], item["pass_rate"]) for item in removed] == [("d-0", 0.0), ("d-4", 1.0), ("d-9", None)]
+    assert removed[-1]["why"] == "no sample could be judged"
+    for least, most in ((0.5, 0.4), (-0.1, 1), (0, 1.5)):
+        with pytest.raises(ConfigError, match="between 0 and 1"):
+            by_pass_rate(problems, least=least, most=most)
+
+
+def test_golds_that_cannot_be_judged() -> None:
+    problems = [problem(0, answer="\\frac{1}{2}"), problem(1, answer="\\boxed{}"), problem(2, answer="7")]
+    kept, removed, report = by_gold(problems, "d", workers=1, timeout_s=2.0)
+    assert [p.id for p in kept] == ["d-0", "d-2"]
+    assert [(item["id"], item["place"]) for item in removed] == [("d-1", "d.jsonl:2")]
+    assert removed[0]["why"]
+    assert report.golds == 3
+
+
+# -- tiers -------------------------------------------------------------------------------------------------------------
+
+
+def test_tiers_are_the_papers() -> None:
+    gsm8k = tiers.named([problem(i) for i in range(3)], "gsm8k", "gsm8k-train")
+    math = tiers.named([problem(10 + i, level=str(1 + i % 5)) for i in range(10)], "math", "math-train")
+    built = tiers.build(gsm8k, math)
+    assert {name: len(found) for name, found in built.problems.items()} == {"easy": 5, "medium": 8, "hard": 6}
+    assert tiers.counts(built.problems["easy"]) == {"gsm8k": 3, "math level 1": 2}
+    assert {p.level for p in built.problems["medium"]} == set("1234")
+    assert {p.level for p in built.problems["hard"]} == set("345")
+    assert [p.id for p in built.problems["easy"]][:4] == [
+        "gsm8k-train-0",
+        "gsm8k-train-1",
+        "gsm8k-train-2",
+        "math-train-0",
+    ]
+
+
+def test_what_is_in_no_tier_is_named() -> None:
+    math = [problem(i, source="math", level=str(1 + i)) for i in range(5)]
+    odd = [problem(7, source="math", level="?"), problem(8, source="math")]
+    built = tiers.build([], [*math, *odd], exclude=["q1 ?", "Nothing like it"])
+    assert [p.id for p in built.excluded] == ["math-1"]
+    assert [p.id for p in built.without_level] == ["math-7", "math-8"]
+    assert sum(len(found) for found in built.problems.values()) == 1 + 3 + 3
+
+
+def test_a_tier_without_math_is_refused() -> None:
+    with pytest.raises(DataError, match=r"tier easy has no problem of MATH: it needs levels 1, .* there are ''"):
+        tiers.build([problem(0, source="gsm8k")], [problem(1, source="math")])
+
+
+def test_tiers_of_real_files() -> None:
+    """MATH-500 stands for MATH: its levels are known."""
+    train, math = SHARED / "data" / "train" / "gsm8k_train.jsonl", SHARED / "data" / "benchmarks" / "math500.jsonl"
+    if not (train.is_file() and math.is_file()):
+        pytest.skip(f"{train} or {math} is not there; SIMPLERL_SHARED names the directory that holds data/")
+    built = tiers.build(tiers.named(load(str(train)), "gsm8k", "gsm8k"), tiers.named(load(str(math)), "math", "math"))
+    assert {name: len(found) for name, found in built.problems.items()} == {"easy": 7516, "medium": 366, "hard": 367}

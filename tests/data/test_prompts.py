@@ -1,0 +1,61 @@
+"""One policy of special tokens, and what is said when a data set's own prompts are not the template's."""
+
+import copy
+
+import pytest
+
+from simplerl.data.prompts import SPECIAL_TOKENS, Prompter, difference, prompter
+from simplerl.data.templates import Template
+from simplerl.errors import ConfigError, ModelError
+from simplerl.types import Problem
+
+
+def problem(index: int = 0, prompt: str | None = None) -> Problem:
+    meta = {} if prompt is None else {"messages": (("user", prompt),)}
+    return Problem(id=f"d-{index}", question="ab", answer="1", source="d", meta=meta)
+
+
+@pytest.fixture
+def tokenizer(tokenizer_64):
+    tokenizer = copy.deepcopy(tokenizer_64)
+    tokenizer.bos_token = "z"
+    return tokenizer
+
+
+def test_nothing_is_added_unless_it_is_asked_for(tokenizer) -> None:
+    assert Prompter(template=Template("{input}")).ids(problem(), tokenizer) == [2, 3]
+    assert Prompter(template=Template("{input}"), special_tokens="bos").ids(problem(), tokenizer) == [27, 2, 3]
+
+
+def test_a_template_that_begins_with_bos_gets_no_second_one(tokenizer) -> None:
+    assert Prompter(template=Template("z{input}"), special_tokens="bos").ids(problem(), tokenizer) == [27, 2, 3]
+
+
+def test_policies_are_checked(tokenizer_64) -> None:
+    assert set(SPECIAL_TOKENS) == {"none", "bos"}
+    with pytest.raises(ConfigError, match=r"prompt\.special_tokens must be one of none, bos; got 'all'"):
+        prompter("simple", special_tokens="all")
+    with pytest.raises(ModelError, match="no begin-of-text token"):
+        prompter("simple", special_tokens="bos").ids(problem(), tokenizer_64)
+
+
+def test_the_first_difference_is_shown() -> None:
+    made = prompter("qwen-boxed")
+    same = made.text(problem(), None)
+    theirs = same.replace("\\boxed{}", "\\boxed{{}}")
+    assert difference([problem(0, same), problem(1)], made, None) is None
+    said = difference([problem(0, same), problem(1, theirs), problem(2, theirs)], made, None)
+    assert "2 of 3 problems, first in d-1 at character" in said
+    place = int(said.split("at character ")[1].split(":")[0])
+    assert (theirs[place], same[place], theirs[:place]) == ("{", "}", same[:place])
+    assert "boxed{{}}" in said
+    assert "--template from-data" in said
+
+
+def test_a_prompt_that_only_goes_on_differs_at_its_end() -> None:
+    said = difference([problem(0, "Question: ab\nAnswer: ")], prompter("plain"), None)
+    assert "at character 20:" in said
+
+
+def test_the_datas_own_prompts_do_not_differ_from_themselves() -> None:
+    assert difference([problem(0, "x")], prompter("from-data"), None) is None

@@ -1,0 +1,145 @@
+"""Figures of an evaluation against hand-computed literals."""
+
+import pytest
+
+from simplerl.errors import ConfigError
+from simplerl.evaluate.metrics import MEANING, PER_RESPONSE, RIGHT, default_ks, figures, vote_labels
+from simplerl.evaluate.wording import keywords, repeats
+from simplerl.runs.answers import Answer
+
+
+def answer(problem: str, sample: int, status: str, **over) -> Answer:
+    fields = {
+        "level": "1",
+        "kind": "",
+        "response": r"\boxed{1}",
+        "tokens": 10,
+        "stop_reason": "eos",
+        "extracted": {"correct": "1", "wrong": "2"}.get(status),
+    }
+    return Answer(problem_id=problem, sample=sample, status=status, **{**fields, **over})
+
+
+def seven(correct: int, problem: str = "a") -> list[Answer]:
+    return [answer(problem, i, "correct" if i < correct else "wrong") for i in range(7)]
+
+
+def test_pass_at_k_literal() -> None:
+    found = figures(seven(2), ks=(3,))
+    assert found["pass@k"]["3"]["value"] == pytest.approx(5 / 7)
+    assert found["acc"]["value"] == pytest.approx(2 / 7)
+    assert found["any_correct"]["value"] == 1.0
+
+
+def test_accuracy_is_the_mean_over_problems() -> None:
+    answers = [*seven(7), answer("b", 0, "wrong"), answer("b", 1, "correct")]
+    assert figures(answers, ks=(1,))["acc"]["value"] == pytest.approx((1 + 0.5) / 2)
+
+
+def test_undecided_are_counted_and_left_out() -> None:
+    answers = [answer("a", 0, "correct"), answer("a", 1, "timeout"), answer("b", 0, "error"), answer("b", 1, "error")]
+    found = figures(answers, ks=(1,))
+    assert found["acc"]["value"] == 1.0
+    assert found["acc"]["problems"] == 1
+    assert (found["verdicts"]["timeout"], found["verdicts"]["error"]) == (1, 2)
+
+
+def test_majority_joins_equal_answers() -> None:
+    answers = [
+        answer("a", 0, "wrong", extracted="0.5"),
+        answer("a", 1, "wrong", extracted=r"\frac{1}{2}"),
+        answer("a", 2, "correct"),
+        answer("a", 3, "wrong", extracted="3"),
+        answer("a", 4, "no_answer", extracted=None),
+    ]
+    assert vote_labels(answers) == [1, 1, RIGHT, 2, None]
+    assert figures(answers, ks=(5,))["maj@k"]["5"]["value"] == 0.0
+    assert figures([*answers[1:4], answers[4]], ks=(4,))["maj@k"]["4"]["value"] == 0.0, "the first of equals: 1/2"
+    assert figures([answers[2], answers[0], answers[3]], ks=(3,))["maj@k"]["3"]["value"] == 1.0
+
+
+def test_an_answer_cannot_name_itself_right() -> None:
+    assert vote_labels([answer("a", 0, "wrong", extracted="0"), answer("a", 1, "wrong", extracted="✓")]) == [1, 2]
+
+
+def test_lengths_and_shapes() -> None:
+    answers = [
+        answer("a", 0, "correct", tokens=10),
+        answer("a", 1, "wrong", tokens=30, stop_reason="length", response="no box"),
+        answer("b", 0, "wrong", tokens=20, stop_reason="stop"),
+        answer("b", 1, "no_answer", tokens=40, response="Wait, however, await."),
+    ]
+    found = figures(answers, ks=(1,))
+    value = {name: found[name]["value"] for name in PER_RESPONSE}
+    assert value["tokens"] == 25
+    assert value["correct_tokens"] == 10
+    assert value["wrong_tokens"] == 30
+    assert value["stop_tokens"] == pytest.approx(70 / 3)
+    assert value["clip_ratio"] == 0.25
+    assert value["stop_ratio"] == 0.75
+    assert value["box_ratio"] == 0.5
+    assert value["boxed_acc"] == 0.25
+    assert value["answer_ratio"] == 0.75
+    assert value["keywords"] == 0.5
+    assert found["by_level"]["1"]["value"] == pytest.approx(0.25)
+
+
+def test_lengths_that_nobody_knows_are_not_zero() -> None:
+    found = figures([answer("a", 0, "correct", tokens=None, stop_reason=None)])
+    assert found["tokens"]["value"] != found["tokens"]["value"]
+    assert found["clip_ratio"]["problems"] == 0
+
+
+def test_nothing_right_is_not_certain() -> None:
+    """The exact upper end of 0 of 40 is 1 − 0.025^(1/40) = 8.8%."""
+    found = figures([answer(f"p{i}", 0, "wrong") for i in range(40)])
+    assert found["acc"]["low"] == 0.0
+    assert found["acc"]["high"] == pytest.approx(0.0881, abs=1e-4)
+    sure = figures([answer(f"p{i}", 0, "correct") for i in range(40)])
+    assert sure["acc"]["low"] == pytest.approx(1 - 0.0881, abs=1e-4)
+
+
+def test_k_larger_than_n_is_explained() -> None:
+    with pytest.raises(ConfigError, match=r"pass@8 cannot be estimated from 7 samples.*--samples 8"):
+        figures(seven(1), ks=(8,))
+
+
+def test_default_ks() -> None:
+    assert default_ks(1) == (1,)
+    assert default_ks(7) == (1, 2, 4, 7)
+    assert default_ks(32) == (1, 2, 4, 8, 16, 32)
+
+
+def test_every_figure_is_explained() -> None:
+    found = figures(seven(2))
+    counts = {"problems", "samples", "verdicts", "by_level", "by_kind"}
+    assert set(found) - counts == set(MEANING)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("Wait, let me recheck. However", 3),
+        ("await waiter rechecking", 0),
+        ("try  again and try\nagain", 2),
+        ("WAIT", 1),
+        ("", 0),
+    ],
+)
+def test_keywords_are_whole_words(text: str, count: int) -> None:
+    assert keywords(text) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("So the answer is five apples. So the answer is five apples.", True),
+        ("The first step adds two and three.\nThe second step multiplies by seven and nine.", False),
+        ("a b c d e f g h i j " * 3, True),
+        ("一二三四五六七八九十一二三四五六七八九十甲。一二三四五六七八九十一二三四五六七八九十甲。", True),
+        ("short. short. short.", False),
+        ("", False),
+    ],
+)
+def test_repetition(text: str, wanted: bool) -> None:
+    assert repeats(text) is wanted

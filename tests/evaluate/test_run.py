@@ -1,0 +1,249 @@
+"""Evaluations: killed and continued they end the same; protocols as in the paper; every model through the same code."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from support import Crash, command, crash_before_write, environment, run_small
+
+from simplerl.errors import ConfigError, RunError
+from simplerl.evaluate import benchmarks
+from simplerl.evaluate.protocol import Settings, protocol_for, split_name
+from simplerl.evaluate.run import evaluate, load_benchmarks, plan
+from simplerl.evaluate.targets import Target, targets
+from simplerl.runs.answers import read_answers
+from simplerl.runs.results import FIGURES, RESPONSES, results
+
+RECIPE = {"template": "plain", "model": "cub-qwen"}
+
+
+class Silent:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.done = 0
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+    def phase(self, name: str, total: int, done: int) -> None:
+        self.lines.append(f"{name}: {done} of {total}")
+
+    def advance(self) -> None:
+        self.done += 1
+
+
+@pytest.fixture
+def problems(tmp_path: Path) -> Path:
+    path = tmp_path / "sums.jsonl"
+    rows = [
+        {"question": f"What is {a}+{b}?", "answer": str(a + b), "level": a}
+        for a, b in itertools.product(*[range(1, 4)] * 2)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def run(problems: Path, output: Path, *, models=None, names=None, overwrite=False, **settings):
+    chosen = Settings(**{"max_tokens": 24, "backend": "fake", "part": 4, **settings})
+    listener = Silent()
+    loaded = load_benchmarks(names or [str(problems)], chosen, None, listener.say)
+    found = models or targets("cub-qwen", recipe=RECIPE)
+    jobs = plan(found, loaded, chosen, output, listener)
+    return evaluate(jobs, chosen, listener, overwrite=overwrite), listener
+
+
+def content(path: Path) -> tuple[bytes, bytes]:
+    return (path / RESPONSES).read_bytes(), (path / FIGURES).read_bytes()
+
+
+def test_wherever_it_dies_it_ends_the_same(problems: Path, tmp_path: Path) -> None:
+    (reference,), _ = run(problems, tmp_path / "whole", samples=2)
+    wanted = content(reference)
+    for number in itertools.count():
+        output = tmp_path / f"crash{number}"
+        try:
+            with crash_before_write(output, number):
+                run(problems, output, samples=2)
+        except Crash:
+            (path,), _ = run(problems, output, samples=2)
+            assert content(path) == wanted, f"after a crash before write {number}"
+            assert not list((path / "parts").iterdir()) if (path / "parts").is_dir() else True
+        else:
+            break
+    assert number > 10
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_killed_and_continued_on_the_command_line(problems: Path, tmp_path: Path, after: int) -> None:
+    """SIGKILL with some parts saved, by the real backend."""
+    arguments = [
+        "eval",
+        "cub-qwen",
+        "--benchmarks",
+        str(problems),
+        "--max-tokens",
+        "48",
+        "--part",
+        "4",
+        "--samples",
+        "2",
+    ]
+    run_to = lambda name: command(*arguments, "--output-dir", str(tmp_path / name))  # noqa: E731
+    subprocess.run(run_to("whole"), env=environment(), check=True, capture_output=True, timeout=120)
+    process = subprocess.Popen(
+        run_to("killed"),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "killed").rglob("part_*.parquet"))) < after and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run(run_to("killed"), env=environment(), check=True, capture_output=True, timeout=120)
+    (whole,), (killed,) = (list(results(tmp_path / name)) for name in ("whole", "killed"))
+    assert content(killed.path) == content(whole.path)
+
+
+def test_damaged_part_is_made_again(problems: Path, tmp_path: Path) -> None:
+    (reference,), _ = run(problems, tmp_path / "whole")
+    with pytest.raises(Crash), crash_before_write(tmp_path / "out", 14):
+        run(problems, tmp_path / "out")
+    (part,) = list((tmp_path / "out").rglob("part_00000.parquet"))
+    part.write_bytes(part.read_bytes()[:100])
+    (path,), _ = run(problems, tmp_path / "out")
+    assert content(path) == content(reference)
+
+
+def test_what_is_done_is_not_done_again(problems: Path, tmp_path: Path) -> None:
+    run(problems, tmp_path)
+    _, listener = run(problems, tmp_path)
+    assert listener.done == 0
+    assert "done already" in listener.lines[0]
+    _, listener = run(problems, tmp_path, overwrite=True)
+    assert listener.done == 9
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"samples": 2}, {"max_tokens": 25}, {"template": "simple"}, {"limit": 5}]
+)
+def test_another_protocol_is_another_result(problems: Path, tmp_path: Path, change: dict) -> None:
+    (first,), _ = run(problems, tmp_path)
+    (second,), listener = run(problems, tmp_path, **change)
+    assert first != second
+    assert listener.done > 0
+    assert len(list(results(tmp_path))) == 2
+
+
+def test_samples_after_one_sample_are_not_skipped(problems: Path, tmp_path: Path) -> None:
+    """The original's file names leave the number of samples out, so avg@32 after pass@1 was never run."""
+    name = str(problems)
+    paths, listener = run(problems, tmp_path, names=[name, f"{name}@4"])
+    assert listener.done == 9 + 36
+    assert [len(read_answers(path / RESPONSES)) for path in paths] == [9, 36]
+
+
+def test_prompt_longer_than_the_context_counts_as_unsolved(tmp_path: Path) -> None:
+    path = tmp_path / "long.jsonl"
+    rows = [{"question": "7" * 5000, "answer": "7"}, {"question": "What is 0+0?", "answer": "0"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (result,), _ = run(path, tmp_path / "out")
+    answers = read_answers(result / RESPONSES)
+    assert [a.status for a in answers] == ["no_answer", "correct"]
+    figures = json.loads((result / FIGURES).read_text())
+    assert figures["acc"]["value"] == 0.5
+    assert figures["problems"] == 2
+
+
+def test_eight_checkpoints_read_the_data_once(problems: Path, tmp_path: Path, monkeypatch) -> None:
+    run_small(tmp_path / "run", {"steps": 8, "checkpoint": {"every": 1, "keep": 0}, "evaluation": {"every": 0}})
+    reads = []
+    original = benchmarks.read_rows
+    monkeypatch.setattr(benchmarks, "read_rows", lambda path: reads.append(path) or original(path))
+    models = targets(str(tmp_path / "run"), "all", recipe={})
+    assert [target.step for target in models] == list(range(9))
+    paths, _ = run(problems, tmp_path / "out", models=models, names=[str(problems), f"{problems}@2"])
+    assert len(paths) == 18
+    assert len(reads) == 1
+
+
+# -- protocols -----------------------------------------------------------------------------------------------------
+
+
+def rules(step: int | None, name: str = "aime24", **settings):
+    target = Target(label="m", source="m", step=step, config=RECIPE)
+    loaded = benchmarks.Loaded(benchmark=benchmarks.BENCHMARKS["aime24"], problems=[], sha256="")
+    return protocol_for(target, name, loaded, Settings(**settings))
+
+
+@pytest.mark.parametrize(
+    ("step", "name", "settings", "temperature", "top_p", "samples"),
+    [
+        (None, "aime24", {}, 0.0, 1.0, 1),
+        (0, "aime24", {}, 0.0, 1.0, 1),
+        (20, "aime24", {}, 1.0, 0.95, 1),
+        (None, "aime24@32", {}, 1.0, 0.95, 32),
+        (None, "aime24@32", {"temperature": 0.0}, 1.0, 0.95, 32),
+        (None, "aime24", {"samples": 8}, 1.0, 0.95, 8),
+        (20, "aime24", {"temperature": 0.6, "top_p": 1.0}, 0.6, 1.0, 1),
+        (20, "aime24", {"temperature": 0.0}, 0.0, 1.0, 1),
+    ],
+)
+def test_the_papers_protocol(step, name, settings, temperature, top_p, samples) -> None:
+    found = rules(step, name, **settings)
+    assert (found.sampling.temperature, found.sampling.top_p, found.samples) == (temperature, top_p, samples)
+    assert found.sampling.max_new_tokens == 16_000
+    assert found.template == "plain"
+
+
+def test_nonsense_settings_are_explained() -> None:
+    with pytest.raises(ConfigError, match="same response 4 times"):
+        Settings(samples=4, temperature=0.0)
+    with pytest.raises(ConfigError, match="--k 8 needs at least 8 samples"):
+        Settings(samples=4, ks=(8,))
+    with pytest.raises(ConfigError, match="aime24@32"):
+        split_name("aime24@x")
+    with pytest.raises(ConfigError, match="must be at least 1"):
+        Settings(samples=0)
+
+
+# -- targets -------------------------------------------------------------------------------------------------------
+
+
+def test_steps_of_a_run(tmp_path: Path) -> None:
+    run_small(tmp_path / "run")
+    path = str(tmp_path / "run")
+    assert [t.label for t in targets(path, recipe={})] == ["run@0", "run@3"]
+    assert [t.step for t in targets(path, "all", recipe={})] == [0, 2, 3]
+    assert [t.step for t in targets(path, "last", recipe={})] == [3]
+    assert targets(path, "0", recipe={})[0].source == "cub-qwen"
+    (checkpoint,) = targets(f"{path}/checkpoints/step_000002", recipe={})
+    assert (checkpoint.label, checkpoint.config["template"]) == ("run@2", "plain")
+    with pytest.raises(ConfigError, match=r"no checkpoint of step 1; it has 0, 2, 3"):
+        targets(path, "1", recipe={})
+    with pytest.raises(ConfigError, match="all, last or numbers"):
+        targets(path, "some", recipe={})
+    with pytest.raises(ConfigError, match="not a run directory"):
+        targets("cub-qwen", "all", recipe={})
+
+
+def test_run_without_checkpoints(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").write_text('{"model": "cub-qwen"}')
+    with pytest.raises(RunError, match="no checkpoints yet; evaluate its base model by name"):
+        targets(str(tmp_path), recipe={})
+
+
+def test_other_template_than_in_training_is_said(problems: Path, tmp_path: Path) -> None:
+    run_small(tmp_path / "run")
+    models = targets(str(tmp_path / "run"), "last", recipe={})
+    _, listener = run(problems, tmp_path / "out", models=models, template="simple")
+    assert "trained with template 'plain' and is evaluated with 'simple'" in listener.lines[0]

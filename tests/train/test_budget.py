@@ -1,0 +1,124 @@
+"""A run that is ended by a budget of tokens ends as one that was asked for just so many steps, killed or not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import Crash, assert_same_run, crash_before_write, fingerprint, run_main, run_small, small_config
+
+from simplerl.analysis.summary import summarise
+from simplerl.cli.display import Terminal
+from simplerl.errors import ConfigError
+from simplerl.runs.directory import read_metrics, sampled_tokens
+
+#: Without a check of the clock: checkpoints and evaluations fall on steps that the budget must not depend on.
+LONG = {"steps": 50, "evaluation": {"every": 0}, "checkpoint": {"every": 2, "keep": 0}}
+
+
+@pytest.fixture(scope="module")
+def by_steps(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[int]]:
+    """Return (the fingerprint of a run of three steps, tokens sampled up to each step)."""
+    path = tmp_path_factory.mktemp("reference") / "run"
+    run_small(path, {**LONG, "steps": 3})
+    counts = [line["tokens/sampled"] for line in read_metrics(path)[1:]]
+    return fingerprint(path), [sum(counts[: i + 1]) for i in range(3)]
+
+
+def test_ends_after_the_step_that_reaches_it(by_steps, tmp_path: Path) -> None:
+    reference, tokens = by_steps
+    for name, budget in (("just", tokens[2]), ("over", tokens[1] + 1)):
+        outcome, listener = run_small(tmp_path / name, {**LONG, "token_budget": budget})
+        assert (outcome.step, outcome.finished) == (3, True)
+        assert sampled_tokens(tmp_path / name) == tokens[2]
+        assert "eval/accuracy" in listener.metrics[3]
+        assert_same_run(tmp_path / name, reference)
+    summary = summarise(tmp_path / "over", seconds=1.0)
+    assert (summary["steps"], summary["ended_by"]) == (3, "token_budget")
+
+
+def test_steps_stay_the_upper_limit(by_steps, tmp_path: Path) -> None:
+    reference, _ = by_steps
+    outcome, _ = run_small(tmp_path / "run", {**LONG, "steps": 3, "token_budget": 10**9})
+    assert (outcome.step, outcome.finished) == (3, True)
+    assert summarise(tmp_path / "run", seconds=1.0)["ended_by"] == "steps"
+    assert_same_run(tmp_path / "run", reference)
+
+
+def test_killed_and_resumed_it_ends_at_the_same_step(by_steps, tmp_path: Path) -> None:
+    """Killed before each line of metrics, so that tokens of steps that are forgotten must not count."""
+    reference, tokens = by_steps
+    over = {**LONG, "token_budget": tokens[2]}
+    with crash_before_write(tmp_path / "whole", 10**9) as writes:
+        run_small(tmp_path / "whole", over)
+    points = [i for i, text in enumerate(writes) if text.endswith("/metrics.jsonl")]
+    for point in points[2:]:
+        path = tmp_path / f"crash{point}"
+        with pytest.raises(Crash), crash_before_write(path, point):
+            run_small(path, over)
+        outcome, _ = run_small(path, over, resume=True)
+        assert (outcome.step, outcome.finished) == (3, True)
+        assert_same_run(path, reference)
+
+
+def test_a_run_that_has_used_it_up_does_nothing_more_until_it_is_raised(by_steps, tmp_path: Path) -> None:
+    reference, tokens = by_steps
+    path = tmp_path / "run"
+    run_small(path, {**LONG, "token_budget": tokens[1]})
+    before = fingerprint(path)
+    outcome, _ = run_small(path, {**LONG, "token_budget": tokens[1]}, resume=True)
+    assert (outcome.step, outcome.finished) == (2, True)
+    assert fingerprint(path) == before
+    outcome, _ = run_small(path, {**LONG, "token_budget": tokens[2]}, resume=True)
+    assert outcome.step == 3
+    assert fingerprint(path)["weights"] == reference["weights"]
+
+
+def test_schedules_that_need_the_number_of_steps_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"token_budget = 100 .* 'cosine'"):
+        small_config({"token_budget": 100, "optimizer": {"schedule": "cosine"}})
+    with pytest.raises(ConfigError, match="must not be negative"):
+        small_config({"token_budget": -1})
+
+
+def test_the_command_says_how_it_ended(capsys, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    words = ["--steps", "9", "--token-budget", "60", "--sampling.prompts-per-step", "2", "--evaluation.size", "2"]
+    code, out, _ = run_main(capsys, "train", "--output-dir", str(path), *words)
+    assert code == 0
+    assert "60 tokens (at most 9 steps)" in out
+    assert "(the token budget is used up)" in out
+    assert json.loads((path / "summary.json").read_text())["ended_by"] == "token_budget"
+
+
+def test_what_is_left_is_told_by_tokens_or_steps_whichever_ends_first(tmp_path: Path) -> None:
+    class Trackers:
+        def log(self, step: int, metrics: dict[str, Any]) -> None:
+            pass
+
+    terminal = Terminal(small_config({"steps": 10, "token_budget": 1000}), tmp_path, Trackers())
+    terminal._tokens = {1: 50, 2: 350, 3: 900}
+    assert terminal._share(1) == 0.1  # 50 tokens are 5%, one step of ten is 10%.
+    assert terminal._share(2) == 0.4
+    assert terminal._share(3) == 1.0
+
+
+# -- further temperatures ----------------------------------------------------------------------------------------------
+
+
+def test_evaluation_at_further_temperatures(tmp_path: Path) -> None:
+    run_small(tmp_path / "one", {"steps": 1, "evaluation": {"temperature": 0.5}})
+    run_small(tmp_path / "two", {"steps": 1, "evaluation": {"further_temperatures": [0.0, 0.5]}})
+    for step in (0, 1):
+        name = f"evaluations/step_{step:06d}.json"
+        own, both = (json.loads((tmp_path / run / name).read_text()) for run in ("one", "two"))
+        greedy, half = both["further"]
+        assert both["temperature"] == 1.0
+        assert greedy["temperature"] == 0.0
+        # A problem answered greedily is answered in the same way every time.
+        assert greedy["pass_at"]["2"]["value"] == greedy["accuracy"]["value"]
+        for key in ("temperature", "accuracy", "pass_at", "length", "verdicts"):
+            assert half[key] == own[key], key
+    assert "further" not in own
+    with pytest.raises(ConfigError, match="further_temperatures must not be negative, got -1"):
+        small_config({"evaluation": {"further_temperatures": [-1.0]}})
