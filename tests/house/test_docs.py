@@ -235,3 +235,16 @@ def test_tree_in_the_readme_is_the_tree() -> None:
             assert f"{room}/" in tree, f"the README's tree lacks {room}/"
     for name in re.findall(r"(?<![\w/])(\w+)/(?=\s{2,})", tree):
         assert (ROOT / "src" / "simplerl" / name).is_dir() or (ROOT / name).is_dir(), f"no {name}/"
+
+
+def test_every_benchmark_and_figure_is_documented() -> None:
+    from simplerl.evaluate.benchmarks import BENCHMARKS
+    from simplerl.evaluate.metrics import MEANING
+
+    text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    for name, benchmark in BENCHMARKS.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
+        assert f"{benchmark.problems:,}" in row
+        assert (benchmark.hub.name if benchmark.hub else "–") in row
+    for figure in MEANING:
+        assert f"`{figure}`" in text, figure

@@ -37,7 +37,7 @@ PER_RESPONSE: dict[str, tuple[Callable[[Answer], float], Callable[[Answer], bool
 #: Figures between 0 and 1.
 SHARES = frozenset({"share", "clip_ratio", "stop_ratio", "box_ratio", "boxed_acc", "answer_ratio", "repeat_ratio"})
 
-#: What each figure is; `docs/evaluation.md` and the table's legend are made from this.
+#: What each figure is; docs/evaluation.md has a line for each.
 MEANING: dict[str, str] = {
     "acc": "mean over problems of the share of right samples (avg@n)",
     "any_correct": "share of problems with at least one right sample (pass_acc)",
