@@ -152,10 +152,11 @@ def test_commands_in_the_texts_exist() -> None:
                 seen += 1
                 assert words[1] in COMMANDS, f"{page.name}: {line}"
                 parser = build_parser(words[1])
-                own, overrides = split_overrides(parser, words[2:])
-                if not parser.get_default("takes_overrides"):
-                    own, overrides = words[2:], []
-                resolve_words(parser.parse_args(own), overrides)
+                takes = parser.get_default("takes_overrides")
+                own, overrides = split_overrides(parser, words[2:]) if takes else (words[2:], [])
+                args = parser.parse_args(own)
+                if takes:
+                    resolve_words(args, overrides)
     assert seen >= 5
 
 
@@ -180,7 +181,7 @@ def test_settings_in_the_texts_are_settings(tmp_path: Path) -> None:
         assert isinstance(resolve(str(recipe), {}), Config)
 
 
-@pytest.mark.parametrize("name", ["train", "sft", "sample", "cub", "data", "recipes"])
+@pytest.mark.parametrize("name", ["train", "sft", "sample", "preflight", "eval", "compare", "cub", "data", "recipes"])
 def test_examples_in_the_help_can_be_parsed(name: str) -> None:
     import importlib
 
@@ -194,7 +195,7 @@ def test_examples_in_the_help_can_be_parsed(name: str) -> None:
         takes = parser.get_default("takes_overrides")
         own, overrides = split_overrides(parser, words[2:]) if takes else (words[2:], [])
         args = parser.parse_args(own)
-        if parser.get_default("takes_overrides"):
+        if takes:
             resolve_words(args, overrides)
 
 
