@@ -42,22 +42,23 @@ def test_values_of_the_uniform_policy() -> None:
     assert leaves[REWARDS > 0].tolist() == pytest.approx([float(leaves[REWARDS > 0].mean())] * 4)
 
 
-def losses(algorithm: Algorithm, table_SA: torch.Tensor, old_SA: torch.Tensor, rows: torch.Tensor, credit_B):
-    """Return the algorithm's loss on the paths `rows`."""
+def expected_loss(
+    algorithm: Algorithm, table_SA: torch.Tensor, old_SA: torch.Tensor, share_B: torch.Tensor, credit_B: torch.Tensor
+) -> torch.Tensor:
+    """Return the algorithm's loss over all 64 paths, each with its share: the expectation of a batch's loss."""
     new, old = table_SA.log_softmax(-1), old_SA.log_softmax(-1)
-    states, arms = STATES[rows], PATHS[rows]
-    mask_BT = torch.ones(len(rows), DEPTH, dtype=torch.bool)
+    weights_BT = share_B[:, None].expand(-1, DEPTH) / DEPTH
     inputs = LossInputs(
-        mask_BT=mask_BT,
-        logprobs_BT=new[states, arms],
-        old_logprobs_BT=old[states, arms],
+        mask_BT=torch.ones(64, DEPTH, dtype=torch.bool),
+        logprobs_BT=new[STATES, PATHS],
+        old_logprobs_BT=old[STATES, PATHS],
         ref_logprobs_BT=None,
-        entropy_BT=torch.zeros(len(rows), DEPTH),
+        entropy_BT=torch.zeros(64, DEPTH),
         advantages_BT=credit_B[:, None].expand(-1, DEPTH),
-        weights_BT=mask_BT / mask_BT.sum(),
-        mean_BT=mask_BT / mask_BT.sum(),
-        vocabulary_mean_BT=new.mean(-1)[states].detach(),
-        old_vocabulary_mean_BT=old.mean(-1)[states],
+        weights_BT=weights_BT,
+        mean_BT=weights_BT,
+        vocabulary_mean_BT=new.mean(-1)[STATES].detach(),
+        old_vocabulary_mean_BT=old.mean(-1)[STATES],
     )
     return algorithm.loss(inputs).loss
 
@@ -69,17 +70,57 @@ def test_regression_finds_the_values_of_the_uniform_policy() -> None:
     """
     table = torch.zeros(21, ARMS, requires_grad=True)
     optimizer = torch.optim.Adam([table], lr=0.02)
-    rover, rows = ALGORITHMS["rover"](), torch.arange(64)
-    for _ in range(1500):
+    rover, share_B = ALGORITHMS["rover"](), torch.full((64,), 1 / 64)
+    for _ in range(800):
         optimizer.zero_grad()
-        losses(rover, table, torch.zeros(21, ARMS), rows, REWARDS - REWARDS.mean()).backward()
+        expected_loss(rover, table, torch.zeros(21, ARMS), share_B, REWARDS - REWARDS.mean()).backward()
         optimizer.step()
     found = table.detach().log_softmax(-1)
     last = found[STATES[REWARDS > 0, 2]].sort(-1).values
-    assert (last[:, 3] - last[:, 2] == pytest.approx(1.0, abs=0.05)) or (last[:, 3] - last[:, 2] > 0.5).all()
+    assert (last[:, 3] - last[:, 2] > 0.5).all()
     assert (found[0] - found[0].mean()).abs().max() < 0.02, "the four branches of the root are worth the same"
     greedy = {tuple(path) for path in WINNERS}
     for branch in range(ARMS):
         second = int(found[1 + branch].argmax())
         third = int(found[5 + 4 * branch + second].argmax())
         assert (branch, second, third) in greedy, "greedy is optimal under every branch"
+
+
+#: A base policy that prefers some branches of the root, and so some of the ways to win.
+PREFERENCE = torch.tensor([1.0, 0.5, 0.0, -0.5])
+
+
+def train(name: str, inner: int) -> torch.Tensor:
+    """Train until 90% of the paths win, `inner` updates a step; return the shares of the four ways among those."""
+    algorithm = ALGORITHMS[name]()
+    table = torch.zeros(21, ARMS)
+    table[0] = PREFERENCE
+    table.requires_grad_()
+    for _ in range(60):
+        leaves = leaf_probabilities(table.detach())
+        wins = leaves[REWARDS > 0]
+        if wins.sum() > 0.9:
+            return wins / wins.sum()
+        mean = (leaves * REWARDS).sum()
+        credit = REWARDS - mean
+        if name == "grpo":
+            credit = credit / (leaves * credit.square()).sum().sqrt()
+        old = table.detach().clone()
+        optimizer = torch.optim.Adam([table], lr=0.05)
+        for _ in range(inner):
+            optimizer.zero_grad()
+            expected_loss(algorithm, table, old, leaves, credit).backward()
+            optimizer.step()
+    raise AssertionError(f"{name} has not learned")
+
+
+def test_rover_keeps_the_ways_to_win_that_grpo_loses() -> None:
+    """At equal accuracy, each step's regression done to its end, the base policy's preference is what remains."""
+
+    def diversity(shares: torch.Tensor) -> float:
+        return float(-(shares * shares.log()).sum())
+
+    rover = train("rover", 60)
+    torch.testing.assert_close(rover, PREFERENCE.softmax(-1), rtol=0, atol=0.02)
+    for inner in (4, 60):
+        assert diversity(rover) > diversity(train("grpo", inner)) + 0.02

@@ -75,9 +75,8 @@ def test_every_algorithm_and_its_keys_are_explained() -> None:
 
 def test_every_algorithm_has_its_section_and_recipe() -> None:
     """Paper, code, and a recipe on the cub that chooses it."""
-    sections = dict(
-        re.findall(r"^## (\w+)\n(.*?)(?=^##? |\Z)", text_of("docs/algorithms.md"), re.MULTILINE | re.DOTALL)
-    )
+    page = text_of("docs/algorithms.md")
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^##? |\Z)", page, re.MULTILINE | re.DOTALL))
     recipes = {name: resolve(name, {}) for name in recipe_names() if name.split("-")[0] == "cub"}
     for name, cls in ALGORITHMS.items():
         assert name in sections, f"docs/algorithms.md has no section on {name}"
@@ -86,7 +85,7 @@ def test_every_algorithm_has_its_section_and_recipe() -> None:
         recipe = "cub" if name == "grpo" else f"cub-{name.replace('_', '-')}"
         assert type(recipes[recipe].algorithm) is cls, recipe
         assert recipes[recipe].model == "cub-qwen"
-    assert set(re.findall(r"^## ([a-z]\w+)\n", text_of("docs/algorithms.md"), re.MULTILINE)) == set(ALGORITHMS)
+    assert set(re.findall(r"^## ([a-z]\w+)\n", page, re.MULTILINE)) == set(ALGORITHMS)
 
 
 def test_every_metric_command_and_column_is_explained() -> None:

@@ -2,10 +2,11 @@
 
 import re
 
-from support import run_small
+from support import Silent, run_small, small_config
 
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.glossary import METRICS, TIMINGS
+from simplerl.train.sft import sft
 
 
 def test_names_and_lines() -> None:
@@ -19,7 +20,11 @@ def test_names_and_lines() -> None:
 
 def test_a_run_records_every_metric(tmp_path) -> None:
     """What is in the glossary is written, with everything turned on; what is written is in the glossary."""
-    over = {"algorithm": {"kl_coef": 0.1, "entropy_coef": 0.01}, "evaluation": {"every": 1}}
-    run_small(tmp_path / "run", over)
-    found = {name for line in read_metrics(tmp_path / "run") for name in line} - {"step"}
+    settings = {"kl_coef": 0.1, "entropy_coef": 0.01, "correction": "truncated"}
+    run_small(tmp_path / "all-terms", {"algorithm": settings, "evaluation": {"every": 1}})
+    run_small(tmp_path / "dynamic", {"algorithm": {"name": "dapo"}})
+    run_small(tmp_path / "critic", {"algorithm": {"name": "ppo"}})
+    cold = small_config({"sft": {"data": "arithmetic-long", "steps": 1, "batch_size": 4, "size": 8}})
+    sft(cold, tmp_path / "cold", resume=False, listener=Silent())
+    found = {name for run in tmp_path.iterdir() for line in read_metrics(run) for name in line} - {"step"}
     assert found == set(METRICS)

@@ -26,7 +26,7 @@ METRICS: dict[str, str] = {
     "optimizer/grad_norm": "norm of the gradient before clipping, mean over the step's updates",
     "optimizer/lr": "learning rate of the step's last update",
     "optimizer/updates": "optimizer updates in this step; fewer than planned where nothing carried gradient",
-    "sft/loss": "−log-probability (nats) per response token of the demonstrations of the step; `simplerl sft` only",
+    "sft/loss": "mean −log-probability (nats) of the response tokens imitated in the step; `simplerl sft` only",
     "sft/tokens": "response tokens imitated in this step (count); `simplerl sft` only",
     "critic/loss": "the critic's loss, mean over the step's updates; only with a critic",
     "critic/grad_norm": "norm of the critic's gradient before clipping, mean over the step's updates",

@@ -25,6 +25,7 @@ from simplerl.train.critic import Critic, value_metrics
 from simplerl.train.guards import clock
 from simplerl.train.optimizer import adamw, apply_gradient
 from simplerl.train.schedule import learning_rate
+from simplerl.train.scores import Scores, score, score_all
 from simplerl.types import Batch, CreditInputs, LossInputs
 
 
@@ -45,21 +46,13 @@ class _Step:
     useful_B: torch.Tensor
     """bool [B]: responses that can contribute to the gradient."""
     advantages_BT: torch.Tensor
-    old: "_Scores | None"
+    old: Scores | None
     """Under the policy at the start of the step, wherever an update after the first needs it."""
     ref_BT: torch.Tensor | None
     values_BT: torch.Tensor | None
     """The critic's, at the start of the step."""
     returns_BT: torch.Tensor | None
     """What the critic learns."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Scores:
-    """Log-probabilities of the batch's tokens, and where asked for the vocabulary's mean."""
-
-    logprobs_BT: torch.Tensor
-    vocabulary_mean_BT: torch.Tensor | None
 
 
 class Learner:
@@ -191,29 +184,10 @@ class Learner:
             for start in range(0, groups, size)
         ]
 
-    @torch.no_grad()
-    def _score_all(self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor) -> _Scores:
-        """Return the scores of the given rows, 0 elsewhere."""
-        scorer.model.eval()
-        logprobs_BT = torch.zeros(mask_BT.shape)
-        mean_BT = torch.zeros(mask_BT.shape) if self.algorithm.needs_vocabulary_mean else None
-        for piece in pieces(batch.lengths_B, rows, tokens=self.tokens, device=self.device):
-            found_BT, _, found_mean_BT = self._score(scorer, batch, mask_BT, piece)
-            logprobs_BT[piece.rows, : piece.width] = found_BT.cpu()
-            if mean_BT is not None:
-                mean_BT[piece.rows, : piece.width] = found_mean_BT.cpu()
-        return _Scores(logprobs_BT=logprobs_BT, vocabulary_mean_BT=mean_BT)
-
-    def _score(
-        self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, piece: Piece
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Return (logprobs_BT, entropy_BT, vocabulary_mean_BT) of a micro-batch."""
-        return scorer.score(
-            piece.cut(batch.tokens_BT),
-            piece.cut(mask_BT),
-            batch.lengths_B[piece.rows],
-            vocabulary_mean=self.algorithm.needs_vocabulary_mean,
-        )
+    def _score_all(self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor) -> Scores:
+        """Return the scores of the given rows, 0 elsewhere, without gradient."""
+        micro = pieces(batch.lengths_B, rows, tokens=self.tokens, device=self.device)
+        return score_all(scorer, batch, mask_BT, micro, vocabulary_mean=self.algorithm.needs_vocabulary_mean)
 
     def _update(self, whole: _Step, rows: torch.Tensor, place: float, *, first: bool) -> dict[str, float]:
         """Do one optimizer update over some rows; return its metrics, none if nothing carried gradient.
@@ -243,7 +217,9 @@ class Learner:
         """
         algorithm, batch = self.algorithm, whole.batch
         kept_BT = piece.cut(whole.mask_BT)
-        logprobs_BT, entropy_BT, mean_BT = self._score(self.scorer, batch, whole.mask_BT, piece)
+        logprobs_BT, entropy_BT, mean_BT = score(
+            self.scorer, batch, whole.mask_BT, piece, vocabulary_mean=algorithm.needs_vocabulary_mean
+        )
         old_BT = logprobs_BT.detach() if first else piece.cut(whole.old.logprobs_BT)
         sampler_BT = piece.cut(batch.sampler_logprobs_BT) * kept_BT
         bounds = {"low": algorithm.correction_low, "high": algorithm.correction_high}
