@@ -14,7 +14,16 @@ from simplerl.experiments.execute import execute, share_done
 from simplerl.experiments.plan import Job
 
 
-def job(directory: Path, label: str, code: str, *, state: str = "new", steps: int = 4, token_budget: int = 0) -> Job:
+def job(
+    directory: Path,
+    label: str,
+    code: str,
+    *,
+    state: str = "new",
+    steps: int = 4,
+    token_budget: int = 0,
+    after: str = "",
+) -> Job:
     return Job(
         label=label,
         seed=0,
@@ -24,6 +33,7 @@ def job(directory: Path, label: str, code: str, *, state: str = "new", steps: in
         state=state,
         steps=steps,
         token_budget=token_budget,
+        after=after,
     )
 
 
@@ -69,6 +79,24 @@ def test_only_so_many_at_a_time_with_one_thread_each(tmp_path: Path) -> None:
     assert execute(jobs, parallel=2, watch=watch) == {}
     assert watch.most == 2
     assert {(tmp_path / "logs" / f"{i}.log").read_text() for i in range(4)} == {"1\n"}
+
+
+def test_a_run_waits_for_the_one_that_it_begins_from(tmp_path: Path) -> None:
+    made = str(tmp_path / "model")
+    jobs = [
+        job(tmp_path, "first", f"import time; time.sleep(0.5); open({made!r}, 'w')"),
+        job(tmp_path, "second", f"open({made!r})", after="first, seed 0"),
+        job(tmp_path, "other", ""),
+        job(tmp_path, "bad", "import sys; sys.exit(1)"),
+        job(tmp_path, "orphan", f"open({str(tmp_path / 'ran')!r}, 'w')", after="bad, seed 0"),
+    ]
+    watch = Watching()
+    failed = execute(jobs, parallel=3, watch=watch)
+    assert watch.results["second"] == ""
+    assert list(watch.results).index("other") < list(watch.results).index("second")
+    assert list(failed) == ["bad, seed 0", "orphan, seed 0"]
+    assert failed["orphan, seed 0"] == "not run, because it begins from bad, seed 0"
+    assert not (tmp_path / "ran").exists()
 
 
 def test_what_is_done_is_not_run_again(tmp_path: Path) -> None:

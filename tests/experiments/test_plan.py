@@ -9,11 +9,17 @@ from support import SMALL, deep, run_small, small_config
 from simplerl.analysis.seeds import Measure
 from simplerl.analysis.summary import summarise
 from simplerl.errors import ConfigError, RunError
-from simplerl.experiments.plan import arguments, plan, state_of
+from simplerl.experiments import plan as module
+from simplerl.experiments.plan import arguments, plan
 from simplerl.experiments.types import Experiment, Variant
+from simplerl.train.config import Config
 from simplerl.train.resolve import as_table, merge, parse_overrides, resolve
 
 ACCURACY = Measure(label="accuracy", where="final", path=("accuracy", "value"))
+
+
+def state_of(path: Path, config: Config) -> str:
+    return module.state_of(path, config, steps=config.steps)
 
 
 def experiment(*variants: Variant, **more) -> Experiment:
@@ -114,3 +120,29 @@ def test_a_run_from_before_a_key_existed_is_still_the_same_run(finished: Path) -
     del table["token_budget"]
     (finished / "config.json").write_text(json.dumps(table))
     assert state_of(finished, small_config()) == "done"
+
+
+def test_fine_tuning_comes_first_and_is_what_the_run_begins_from(tmp_path: Path) -> None:
+    before = {"sft": {"data": "arithmetic-short", "steps": 7}}
+    plain, first, job = plan(
+        experiment(Variant(label="0"), Variant(label="7", before=before)), seeds=1, directory=tmp_path
+    )[0]
+    assert (plain.after, first.after, job.after) == ("", "", "7 (SFT), seed 0")
+    assert first.name == job.after
+    assert first.command[3] == "sft"
+    imitating = resolve("cub", parse_overrides(first.command[5:]))
+    assert (imitating.sft.data, imitating.sft.steps, first.steps) == ("arithmetic-short", 7, 7)
+    assert imitating.model == "cub-qwen"
+    training = resolve("cub", parse_overrides(job.command[5:]))
+    assert training.model == str(first.path.resolve())
+    assert training.sft.data == ""
+    assert training.steps == plain.steps == job.steps == SMALL["steps"]
+
+
+def test_fine_tuning_is_not_needed_where_the_run_is_done(finished: Path, tmp_path: Path) -> None:
+    table = json.loads((finished / "config.json").read_text())
+    model = (tmp_path / "runs" / "a-SFT_seed0").resolve()
+    (finished / "config.json").write_text(json.dumps({**table, "model": str(model)}))
+    variant = Variant(label="a", before={"sft": {"data": "arithmetic-short"}})
+    jobs, _ = plan(experiment(variant), seeds=1, directory=tmp_path)
+    assert [(job.name, job.state) for job in jobs] == [("a, seed 0", "done")]

@@ -254,3 +254,20 @@ def test_sampled_responses_can_be_imitated(tmp_path: Path, capsys) -> None:
     )
     assert code == 0, error
     assert "simplerl train --model" in shown
+
+
+def test_short_demonstrations_are_the_bare_working() -> None:
+    from simplerl.data import demonstrations
+
+    found = demonstrations.load("arithmetic-short", size=50, seed=3)
+    assert found == demonstrations.load("arithmetic-short", size=50, seed=3)
+    assert len({item.question for item in found}) > 30
+    for item in found:
+        *lines, last = item.response.strip().split(" ")
+        for line in lines:
+            left, _, value = line.rstrip(".").partition("=")
+            operator = next(c for c in "+-*" if c in left)
+            a, b = map(int, left.split(operator))
+            assert {"+": a + b, "-": a - b, "*": a * b}[operator] == int(value), line
+        assert last == f"\\boxed{{{lines[-1].rstrip('.').split('=')[1]}}}"
+        assert item.ended

@@ -72,7 +72,8 @@ class Progressing:
 
     def ended(self, job: "Job", seconds: float, error: str) -> None:
         """Say how a run ended."""
-        self.running.remove(job.name)
+        if job.name in self.running:  # It is not, where what it was to begin from has failed.
+            self.running.remove(job.name)
         self.finished += 1
         how = f"failed after {seconds:.0f} s: {error}" if error else f"done in {seconds:.0f} s"
         self.console.print(escape(f"[{self.finished}/{self.total}] {job.name}: {how}"))
@@ -108,7 +109,8 @@ def run_study(experiment: "Experiment", args: argparse.Namespace, *, command: st
         except KeyboardInterrupt:
             console.print("stopped; every run has saved where it was. Go on with the same command")
             raise
-    ended = [job for job in jobs if job.name not in failed]
+    compared = {variant.label for variant in experiment.variants}
+    ended = [job for job in jobs if job.name not in failed and job.label in compared]
     runs = {label: [job for job in ended if job.label == label] for label in dict.fromkeys(j.label for j in ended)}
     if not runs:
         console.print("no run has ended well: there are no results")

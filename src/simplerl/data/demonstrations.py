@@ -1,7 +1,8 @@
 """Demonstrations: questions with whole responses, to be imitated. Built in, from a file, or from the hub.
 
 `arithmetic-long` is the cold start of the cubs: every step of the working is followed by a check with the inverse
-operation, and some by a slip that is noticed and mended, as a long chain of thought has them.
+operation, and some by a slip that is noticed and mended, as a long chain of thought has them. `arithmetic-short` is the
+bare working, as the solutions are that people write for other people.
 """
 
 from collections.abc import Iterable
@@ -37,6 +38,8 @@ def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> li
     """Return the demonstrations of a built-in set, a file (.jsonl, .json, .parquet) or a hub data set (owner/name)."""
     if name == "arithmetic-long":
         return [long_arithmetic(seed, index) for index in range(size or 2000)]
+    if name == "arithmetic-short":
+        return [short_arithmetic(seed, index) for index in range(size or 2000)]
     path = Path(name).expanduser()
     if path.suffix in SUFFIXES or path.exists():
         rows: Iterable[Row] = read_rows(path)
@@ -44,8 +47,8 @@ def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> li
         rows = read_hub(name, split=split)
     else:
         raise DataError(
-            f"unknown demonstrations {name!r}; known: arithmetic-long. A .jsonl, .json or .parquet file or a hub data "
-            "set (owner/name) works too."
+            f"unknown demonstrations {name!r}; known: arithmetic-long, arithmetic-short. A .jsonl, .json or .parquet "
+            "file or a hub data set (owner/name) works too."
         )
     found = []
     for row in rows:
@@ -104,6 +107,19 @@ def long_arithmetic(seed: int, index: int) -> Demonstration:
         response=f" {' '.join(lines)} \\boxed{{{drawn.value}}}",
         ended=True,
         place=f"arithmetic-long[{index}]",
+    )
+
+
+def short_arithmetic(seed: int, index: int) -> Demonstration:
+    """Return demonstration number `index` of the bare working: a pure function too, of train expressions."""
+    rng = generator(seed, "arithmetic-short", index)
+    drawn = expression(seed, "train", int(rng.choice(LEVELS)), int(rng.integers(2**40)))
+    lines = [f"{left}{operator}{right}={value}." for left, operator, right, value in drawn.steps]
+    return Demonstration(
+        question=f"What is {drawn.text}?",
+        response=f" {' '.join(lines)} \\boxed{{{drawn.value}}}",
+        ended=True,
+        place=f"arithmetic-short[{index}]",
     )
 
 

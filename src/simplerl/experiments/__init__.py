@@ -8,6 +8,7 @@ from simplerl.experiments.control import CONTROL
 from simplerl.experiments.format_penalty import FORMAT_PENALTY
 from simplerl.experiments.group_size import GROUP_SIZE
 from simplerl.experiments.pass_at_k import PASS_AT_K
+from simplerl.experiments.sft_steps import SFT_STEPS
 from simplerl.experiments.temperature import TEMPERATURE
 from simplerl.experiments.tiers import DIFFICULTY
 from simplerl.experiments.types import Experiment
@@ -18,5 +19,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     "group-size": GROUP_SIZE,
     "temperature": TEMPERATURE,
     "tiers": DIFFICULTY,
+    "sft-steps": SFT_STEPS,
     "control": CONTROL,
 }

@@ -53,9 +53,11 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
     with _signals_as_interrupt():
         try:
             while waiting or running:
-                while waiting and len(running) < parallel:
-                    running.append(_start(waiting.pop(0)))
-                    watch.started(running[-1].job)
+                done += _give_up(waiting, failed, watch)
+                while len(running) < parallel and (job := _next(waiting, running)):
+                    waiting.remove(job)
+                    running.append(_start(job))
+                    watch.started(job)
                 time.sleep(PAUSE)
                 for child in [child for child in running if child.process.poll() is not None]:
                     running.remove(child)
@@ -68,6 +70,22 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
         finally:
             _stop(running)
     return failed
+
+
+def _next(waiting: Sequence[Job], running: Sequence[_Child]) -> Job | None:
+    """Return the first job that waits for no other; None if there is none."""
+    missing = {job.name for job in waiting} | {child.job.name for child in running}
+    return next((job for job in waiting if job.after not in missing), None)
+
+
+def _give_up(waiting: list[Job], failed: dict[str, str], watch: Watcher) -> int:
+    """Note as failed the jobs that were to begin from one that has failed. Return how many they are."""
+    lost = [job for job in waiting if job.after in failed]
+    for job in lost:
+        waiting.remove(job)
+        failed[job.name] = f"not run, because it begins from {job.after}"
+        watch.ended(job, 0.0, failed[job.name])
+    return len(lost)
 
 
 def _start(job: Job) -> _Child:

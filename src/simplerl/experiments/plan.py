@@ -1,5 +1,6 @@
 """From an experiment to the runs that it needs, and what of them is there already."""
 
+import dataclasses
 import json
 import os
 import re
@@ -21,6 +22,7 @@ QUICK: dict[str, Any] = {
     "steps": 4,
     "token_budget": 0,
     "evaluation": {"size": 20, "every": 2},
+    "sft": {"steps": 2},
 }
 
 #: Keys in which a run that is there may differ from the one that is wanted: they change nothing that it finds out.
@@ -42,6 +44,8 @@ class Job:
     state: Literal["new", "half", "done"]
     steps: int
     token_budget: int
+    after: str = ""
+    """Name of the job whose model it begins from; empty: none."""
 
     @property
     def name(self) -> str:
@@ -70,31 +74,43 @@ def plan(
     """
     skipped = {variant.label: why_skipped(experiment, variant) for variant in experiment.variants}
     jobs = [
-        _job(experiment, variant, seed, directory, quick=quick)
+        job
         for seed in range(seeds)
         for variant in experiment.variants
         if not skipped[variant.label]
+        for job in _jobs(experiment, variant, seed, directory, quick=quick)
     ]
     return jobs, {label: reason for label, reason in skipped.items() if reason}
 
 
-def _job(experiment: Experiment, variant: Variant, seed: int, directory: Path, *, quick: bool) -> Job:
+def _jobs(experiment: Experiment, variant: Variant, seed: int, directory: Path, *, quick: bool) -> list[Job]:
+    """Return the run of a variant and seed, and before it the fine-tuning that it begins from, if that is needed."""
     recipe = variant.recipe or experiment.recipe
     table = merge(table_of(experiment, variant, quick=quick), {"seed": seed})
+    if not variant.before:
+        return [_job("train", recipe, table, variant.label, directory)]
+    imitating = merge(merge(experiment.overrides, variant.before), QUICK if quick else {})
+    first = _job("sft", recipe, merge(imitating, {"seed": seed}), f"{variant.label} (SFT)", directory)
+    job = _job("train", recipe, merge(table, {"model": str(first.path.resolve())}), variant.label, directory)
+    return [job] if job.state == "done" else [first, dataclasses.replace(job, after=first.name)]
+
+
+def _job(stage: Literal["train", "sft"], recipe: str, table: Mapping[str, Any], label: str, directory: Path) -> Job:
     config = resolve(recipe, table)
-    name = f"{slug(variant.label)}_seed{seed}"
+    name = f"{slug(label)}_seed{config.seed}"
     path = directory / "runs" / name
-    state = state_of(path, config)
+    steps = config.steps if stage == "train" else config.sft.steps
+    state = state_of(path, config, steps=steps)
     own = [*arguments(table), "--output-dir", str(path), *(["--resume"] if state == "half" else [])]
     return Job(
-        label=variant.label,
-        seed=seed,
+        label=label,
+        seed=config.seed,
         path=path,
         log=directory / "logs" / f"{name}.log",
-        command=(sys.executable, "-m", "simplerl", "train", recipe, *own),
+        command=(sys.executable, "-m", "simplerl", stage, recipe, *own),
         state=state,
-        steps=config.steps,
-        token_budget=config.token_budget,
+        steps=steps,
+        token_budget=config.token_budget if stage == "train" else 0,
     )
 
 
@@ -111,8 +127,8 @@ def arguments(table: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def state_of(path: Path, config: Config) -> Literal["new", "half", "done"]:
-    """Return whether a run is there, and whole. Raises RunError where it was made with other settings."""
+def state_of(path: Path, config: Config, *, steps: int) -> Literal["new", "half", "done"]:
+    """Return whether a run of so many steps is there, and whole. Raises RunError where its settings are others."""
     if not (path / "config.json").exists():
         return "new"
     # Read through Config, so that keys which are newer than the run have their defaults.
@@ -125,10 +141,10 @@ def state_of(path: Path, config: Config) -> Literal["new", "half", "done"]:
         )
     try:
         summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
-        sampled, steps = summary["tokens"]["sampled"], summary["steps"]
+        sampled, done = summary["tokens"]["sampled"], summary["steps"]
     except (OSError, ValueError, KeyError):
         return "half"
-    return "done" if steps >= config.steps or 0 < config.token_budget <= sampled else "half"
+    return "done" if done >= steps or 0 < config.token_budget <= sampled else "half"
 
 
 def child_environment() -> dict[str, str]:

@@ -39,6 +39,7 @@ def collect_results(
         found[variant.label] = {
             "recipe": variant.recipe or experiment.recipe,
             "settings": table_of(experiment, variant),
+            "before": dict(variant.before),
             "measures": {
                 measure.label: {**asdict(interval(list(own[measure.label].values()))), "seeds": own[measure.label]}
                 for measure in experiment.measures

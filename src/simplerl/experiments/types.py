@@ -16,6 +16,9 @@ class Variant:
     """Laid on the recipe and on the experiment's own overrides."""
     recipe: str = ""
     """Empty: the experiment's recipe."""
+    before: Mapping[str, Any] = field(default_factory=dict)
+    """Laid on the experiment's overrides for a `simplerl sft` of the same seed, from whose model the run begins; empty:
+    none."""
     against: str = ""
     """Label of the variant that it is compared with, seed by seed; empty: none."""
 

@@ -214,11 +214,12 @@ class SFTConfig:
     """Supervised fine-tuning by `simplerl sft`, with the other settings of `optimizer`; `simplerl train` ignores it."""
 
     data: str = ""
-    """Demonstrations: `arithmetic-long`, a .jsonl, .json or .parquet file, or a hub data set (owner/name)."""
+    """Demonstrations: `arithmetic-long`, `arithmetic-short`, a .jsonl, .json or .parquet file, or a hub data set
+    (owner/name)."""
     split: str = "train"
     """Split of a hub data set; files have none."""
     size: int = 0
-    """Use only the first N demonstrations (0: all; `arithmetic-long` generates 2,000)."""
+    """Use only the first N demonstrations (0: all; those of arithmetic generate 2,000)."""
     steps: int = 100
     """Updates."""
     batch_size: int = 64
