@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from simplerl.data.arithmetic import LARGEST, LEVELS, expression
-from simplerl.data.problems import QUESTION_FIELDS
+from simplerl.data.fields import QUESTION_FIELDS
 from simplerl.data.rows import SUFFIXES, Row, read_hub, read_rows
 from simplerl.errors import DataError
 from simplerl.seeds import generator
