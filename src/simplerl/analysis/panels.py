@@ -46,7 +46,7 @@ def plot_panels(panels: Sequence[Panel], output: Path, *, title: str, note: str 
     if note:
         figure.supxlabel(textwrap.fill(note, 55 * columns), fontsize=8, color="#555555")
     try:
-        figure.savefig(output, dpi=80)
+        figure.savefig(output, dpi=72)
     except OSError as error:
         raise cannot_write(output, error) from error
     finally:
