@@ -18,7 +18,7 @@ from simplerl.verify.numbers import number
 from simplerl.verify.screen import refuse
 from simplerl.verify.structure import read
 from simplerl.verify.tokens import canonical, tokenize
-from simplerl.verify.words import choice_letter, chosen_letter, comparable_words, words_of_markup
+from simplerl.verify.words import choice_letter, chosen_letter, comparable_words, unnumbered, words_of_markup
 from simplerl.verify.work import BUDGET, QUICK_BUDGET, Spent, TooBig, grant
 
 #: Rules in the order in which they are tried → what each means, for tables and explanations.
@@ -230,7 +230,7 @@ def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
     if mine_words is not None and mine_words == comparable_words(theirs.normal):
         return _yes("words", "the same words")
     if theirs.node is not None and theirs.node.op == "text" and mine.node is not None and mine.node.op == "text":
-        same = mine.node.name == theirs.node.name
+        same = unnumbered(mine.node.name) == unnumbered(theirs.node.name)
         return _yes("words", "the same words") if same else _no("words", "different words")
     return None
 

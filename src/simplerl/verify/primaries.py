@@ -161,12 +161,23 @@ class Primaries(Stream):
                 name += "^-1"
             if self.peek() == "(":
                 return Node("app", self.arguments(), name)
-        ahead = [t.text for t in self.tokens[self.at : self.at + 3]]
-        number = len(ahead) == 3 and ahead[0] == "(" and ahead[2] == ")" and self.tokens[self.at + 1].kind == "num"
-        # I(0) is a value of a function: nobody multiplies by a bare 0, nor I by a bare number behind it.
-        if number and len(name) == 1 and (ahead[1] == "0" or letter.isupper() or letter in "pqrsuvy"):
-            return Node("app", self.arguments(), name)
-        return Node("sym", (), name)
+        # I(0) is a value of a function: who multiplies I by a number writes the number in front.
+        return Node("app", self.arguments(), name) if self.number_in_parentheses() else Node("sym", (), name)
+
+    def number_in_parentheses(self) -> bool:
+        r"""Whether a parenthesis follows that holds a number and nothing else: `(2)`, `(-0.5)`, `(\frac12)`."""
+        if self.peek() != "(":
+            return False
+        number = False
+        for i in range(self.at + 1, len(self.tokens)):
+            token = self.tokens[i]
+            if token.text == ")":
+                return number
+            number = number or token.kind in ("num", "sci") or token.text == "\\pi"
+            signed = token.text in ("-", "+") and i == self.at + 1
+            if not (signed or token.kind in ("num", "sci") or token.text in ("/", "\\frac", "\\pi", "{", "}")):
+                return False
+        return False
 
     def subscript(self) -> str:
         """The canonical spelling of a subscript."""

@@ -163,10 +163,11 @@ def read_tokens(tokens: list[Token]) -> Node:
 
 
 def _listed(items: tuple[Node, ...], found: list[str]) -> Node:
-    """A list; between inequalities its connective matters: the name is `and`, `or`, empty (a comma), or `mixed`."""
+    """A list; between inequalities its connective matters: the name is `and`, `or`, empty (a comma), or `mixed`. Other
+    answers are alternatives where each is joined by `or`: then the name is `either`."""
     words = {word for word in found if word in ("and", "or")}
     if not words or not any(item.op == "rel" and set(item.name.split()) & INEQUALITIES for item in items):
-        return Node("list", items)
+        return Node("list", items, "either" if set(found) == {"or"} else "")
     return Node("list", items, "mixed" if len(words) == 2 else words.pop())
 
 
