@@ -233,7 +233,7 @@ def test_names_of_runs_tell_what_they_are() -> None:
     names = [name(over) for over in [{}, *others]]
     assert len(set(names)) == len(names)
     assert name({"seed": 3}) == name({"seed": 3})
-    assert name({"optimizer": {"lr": 1e-3}}) == "cub-qwen_arithmetic_grpo_lr-0.001_seed0"
+    assert name({"optimizer": {"lr": 1e-3}}) == "cub-qwen_arithmetic_grpo_optimizer.lr-0.001_seed0"
     assert name({"optimizer": {"lr": resolve("cub", {}).optimizer.lr}}) == name({}), "what is as in the recipe"
     assert name({}, "qwen2.5-7b") == "qwen2.5-7b_grpo_seed0"
     assert name({"model": "some/model", "data": "gsm8k"}, "cub") == "cub_some-model_gsm8k_grpo_seed0"
