@@ -42,7 +42,7 @@ def sides(name: str) -> dict[str, Side]:
     """
     path = Path(name).expanduser()
     run, _, step = name.rpartition("@")
-    if not path.exists() and run and step.isdigit() and (Path(run) / "evaluations").is_dir():
+    if not path.exists() and run and step.isdecimal() and (Path(run) / "evaluations").is_dir():
         return _of_run(Path(run).expanduser(), int(step))
     if not path.is_dir():
         raise RunError(f"{name} does not exist; give the directory of a result, or RUN@STEP for a run's evaluation")
@@ -72,7 +72,7 @@ def sides(name: str) -> dict[str, Side]:
 
 def _evaluated(run: Path) -> list[int]:
     names = (file.stem.removeprefix("step_") for file in (run / "evaluations").glob("step_*.parquet"))
-    return [int(name) for name in names if name.isdigit()]
+    return [int(name) for name in names if name.isdecimal()]
 
 
 def _of_run(run: Path, step: int) -> dict[str, Side]:
