@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 from support import CORRECT, TIMED_OUT, WRONG, group, run_main, run_small, trajectory
 
@@ -14,6 +15,7 @@ from simplerl.errors import RunError
 from simplerl.evaluate.metrics import figures
 from simplerl.runs.answers import read_answers
 from simplerl.runs.results import RESPONSES, ResultDirectory, results
+from simplerl.runs.trajectories import write_rows
 
 PROTOCOL = {
     "benchmark": "b",
@@ -45,7 +47,7 @@ def test_literals(tmp_path: Path) -> None:
     result(tmp_path / "b", "B", {"p": "rw", "q": "rr", "s": "ww", "u": "rr"})
     c = compare(sides(str(tmp_path / "a"))["b"], sides(str(tmp_path / "b"))["b"])
     assert c["problems"] == 3
-    assert c["left_out"] == {"A": 1, "B": 1}
+    assert c["left_out"] == {"only_before": 1, "only_after": 1, "other_question": 0, "undecided": 0}
     assert c["acc"]["before"]["value"] == pytest.approx(1.5 / 3)
     assert c["acc"]["after"]["value"] == pytest.approx(1.5 / 3)
     assert c["difference"]["value"] == 0.0
@@ -139,3 +141,35 @@ def test_the_papers_average_is_over_its_six(tmp_path: Path) -> None:
 def test_markdown_escapes(tmp_path: Path) -> None:
     result(tmp_path / "1", "A|B", {"p": "rw"})
     assert "A\\|B" in to_markdown(list(results(tmp_path)))
+
+
+def test_same_id_is_not_the_same_problem(tmp_path: Path) -> None:
+    """Two files of one name: problem p is another question there. It is not paired, and nothing is dropped unsaid."""
+    result(tmp_path / "a", "A", {"p": "ww", "q": "rw", "s": "tt"})
+    result(tmp_path / "b", "B", {"p": "rr", "q": "rr", "s": "rr"})
+    responses = tmp_path / "b" / RESPONSES
+    table = pyarrow.parquet.read_table(responses).to_pylist()
+    changed = [{**row, "question": "another?"} if row["problem_id"] == "p" else row for row in table]
+    write_rows(responses, changed)
+    c = compare(sides(str(tmp_path / "a"))["b"], sides(str(tmp_path / "b"))["b"])
+    assert c["problems"] == 1
+    assert c["left_out"] == {"only_before": 0, "only_after": 0, "other_question": 1, "undecided": 1}
+    write_rows(responses, [{**row, "answer": "9"} for row in table])
+    with pytest.raises(RunError, match="3 have the same id, but another question or gold"):
+        compare(sides(str(tmp_path / "a"))["b"], sides(str(tmp_path / "b"))["b"])
+
+
+def test_rows_mix_neither_models_nor_protocols(tmp_path: Path) -> None:
+    """Two models of one name, and one model greedily on b and sampled on b and c: four averages would be wrong."""
+    greedy = {"sampling": {"temperature": 0.0}}
+    result(tmp_path / "1", "A", {"p": "rr"}, weights_sha256="1", model="x/A", **greedy)
+    result(tmp_path / "2", "A", {"p": "ww"}, weights_sha256="1", model="x/A")
+    result(tmp_path / "3", "A", {"p": "ww"}, weights_sha256="1", model="x/A", benchmark="c")
+    result(tmp_path / "4", "A", {"p": "rr"}, weights_sha256="1", model="x/A", benchmark="c@32", samples=32)
+    result(tmp_path / "5", "A", {"p": "rr"}, weights_sha256="2", model="y/A", benchmark="c", **greedy)
+    found = {name: {key: r.path.name for key, r in row.items()} for name, row in rows(list(results(tmp_path))).items()}
+    assert found == {
+        "A": {"b": "1", "c@32": "4"},
+        "A (plain, t 1.0, n 2, 3 problems, seed 0)": {"b": "2", "c": "3"},
+        "A (y/A)": {"c": "5"},
+    }

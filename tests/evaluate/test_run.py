@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -13,7 +14,7 @@ from support import Crash, command, crash_before_write, environment, run_small
 
 from simplerl.errors import ConfigError, RunError
 from simplerl.evaluate import benchmarks
-from simplerl.evaluate.protocol import Settings, protocol_for, split_name
+from simplerl.evaluate.protocol import Settings, check_ks, protocol_for, split_name
 from simplerl.evaluate.run import evaluate, load_benchmarks, plan
 from simplerl.evaluate.targets import Target, targets
 from simplerl.runs.answers import read_answers
@@ -208,7 +209,7 @@ def test_nonsense_settings_are_explained() -> None:
     with pytest.raises(ConfigError, match="same response 4 times"):
         Settings(samples=4, temperature=0.0)
     with pytest.raises(ConfigError, match="--k 8 needs at least 8 samples"):
-        Settings(samples=4, ks=(8,))
+        check_ks((8,), 4, "aime24")
     with pytest.raises(ConfigError, match="aime24@32"):
         split_name("aime24@x")
     with pytest.raises(ConfigError, match="must be at least 1"):
@@ -247,3 +248,57 @@ def test_other_template_than_in_training_is_said(problems: Path, tmp_path: Path)
     models = targets(str(tmp_path / "run"), "last", recipe={})
     _, listener = run(problems, tmp_path / "out", models=models, template="simple")
     assert "trained with template 'plain' and is evaluated with 'simple'" in listener.lines[0]
+
+
+# -- what must not be mixed ----------------------------------------------------------------------------------------
+
+
+def test_two_models_of_one_name_are_two_models(problems: Path, tmp_path: Path, tiny_models) -> None:
+    """Labels are the last part of a path; the second model's figures must not be the first one's."""
+    for name, architecture in (("a", "llama"), ("b", "gpt2")):
+        shutil.copytree(tiny_models(architecture), tmp_path / name / "final")
+    sources = [str(tmp_path / name / "final") for name in ("a", "b")]
+    together = [target for source in sources for target in targets(source, recipe=RECIPE)]
+    paths, _ = run(problems, tmp_path / "both", models=together, backend="native")
+    for source, path in zip(sources, paths, strict=True):
+        (alone,), _ = run(
+            problems, tmp_path / f"alone-{Path(source).parent.name}", models=targets(source, recipe=RECIPE),
+            backend="native",
+        )  # fmt: skip
+        assert [a.response for a in read_answers(path / RESPONSES)] == [
+            a.response for a in read_answers(alone / RESPONSES)
+        ]
+    assert content(paths[0])[0] != content(paths[1])[0]
+
+
+def test_a_model_named_twice_is_evaluated_once(problems: Path, tmp_path: Path) -> None:
+    paths, listener = run(problems, tmp_path, models=targets("cub-qwen", recipe=RECIPE) * 2, overwrite=True)
+    assert listener.done == 9
+    assert len(paths) == 1
+
+
+def test_other_k_of_a_whole_evaluation_are_computed(problems: Path, tmp_path: Path) -> None:
+    (path,), _ = run(problems, tmp_path, samples=4, ks=(1, 4))
+    before = content(path)
+    _, listener = run(problems, tmp_path, samples=4, ks=(1, 3))
+    assert list(json.loads((path / FIGURES).read_text())["pass@k"]) == ["1", "3"]
+    assert listener.done == 0
+    run(problems, tmp_path, samples=4, ks=(1, 4))
+    assert content(path) == before
+
+
+def test_k_is_checked_for_every_benchmark_before_anything_is_sampled(problems: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--k 4 needs at least 4 samples per problem, but sums has 1"):
+        run(problems, tmp_path, names=[str(problems), f"{problems}@4"], ks=(1, 4))
+    with pytest.raises(ConfigError, match="--k must be numbers from 1, got 0"):
+        Settings(ks=(0, 1))
+    paths, _ = run(problems, tmp_path, names=[f"{problems}@4"], ks=(1, 4))
+    assert len(read_answers(paths[0] / RESPONSES)) == 36
+
+
+def test_samples_behind_a_name(tmp_path: Path) -> None:
+    assert split_name("aime24@32") == ("aime24", 32)
+    assert split_name("own@home.jsonl") == ("own@home.jsonl", None)
+    assert split_name("own@home.jsonl@2") == ("own@home.jsonl", 2)
+    with pytest.raises(ConfigError, match="aime24@32"):
+        split_name("aime24@²")

@@ -1,7 +1,7 @@
 """Compare two evaluations problem by problem: did it help, or did we only sample again?
 
-Reads result directories and the evaluations of run directories. Only problems that both sides answered are compared, by
-id; the rest is counted.
+Reads result directories and the evaluations of run directories. Only problems that both sides answered are compared:
+those with the same id, question and gold. The rest is counted.
 """
 
 import re
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pyarrow.parquet
 
 from simplerl.errors import RunError
@@ -42,7 +43,7 @@ def sides(name: str) -> dict[str, Side]:
     """
     path = Path(name).expanduser()
     run, _, step = name.rpartition("@")
-    if not path.exists() and run and step.isdigit() and (Path(run) / "evaluations").is_dir():
+    if not path.exists() and run and step.isdecimal() and (Path(run) / "evaluations").is_dir():
         return _of_run(Path(run).expanduser(), int(step))
     if not path.is_dir():
         raise RunError(f"{name} does not exist; give the directory of a result, or RUN@STEP for a run's evaluation")
@@ -72,7 +73,7 @@ def sides(name: str) -> dict[str, Side]:
 
 def _evaluated(run: Path) -> list[int]:
     names = (file.stem.removeprefix("step_") for file in (run / "evaluations").glob("step_*.parquet"))
-    return [int(name) for name in names if name.isdigit()]
+    return [int(name) for name in names if name.isdecimal()]
 
 
 def _of_run(run: Path, step: int) -> dict[str, Side]:
@@ -90,10 +91,14 @@ def compare(before: Side, after: Side) -> dict[str, Any]:
     Differences are after − before, with 95% bootstrap intervals over problems and a two-sided sign-flip test.
     """
     first, second = (_decided(side) for side in (before, after))
-    shared = [problem for problem in first if problem in second]
+    asked = [questions(side) for side in (before, after)]
+    both = [problem for problem in asked[0] if problem in asked[1]]
+    other = [problem for problem in both if asked[0][problem] != asked[1][problem]]
+    shared = [p for p in both if p in first and p in second and p not in set(other)]
     if not shared:
         raise RunError(
-            f"{before.label} and {after.label} have no judged problem of {before.benchmark} in common: other data?"
+            f"{before.label} and {after.label} have no judged problem of {before.benchmark} in common"
+            + (f": {len(other)} have the same id, but another question or gold" if other else ": other data?")
         )
     scores = {problem: (_score(first[problem]), _score(second[problem])) for problem in shared}
     change_P = np.array([b - a for a, b in scores.values()])
@@ -105,7 +110,12 @@ def compare(before: Side, after: Side) -> dict[str, Any]:
         "before": before.label,
         "after": after.label,
         "problems": len(shared),
-        "left_out": {before.label: len(first) - len(shared), after.label: len(second) - len(shared)},
+        "left_out": {
+            "only_before": len(asked[0]) - len(both),
+            "only_after": len(asked[1]) - len(both),
+            "other_question": len(other),
+            "undecided": len(both) - len(other) - len(shared),
+        },
         "unfair": unfair(before.protocol, after.protocol),
         "acc": {"before": _mean(scores, 0), "after": _mean(scores, 1)},
         "difference": _difference(change_P),
@@ -186,11 +196,13 @@ def _pass(members: Sequence[Answer], k: int) -> float:
     return pass_at_k(len(members), sum(a.correct for a in members), k)
 
 
-def questions(side: Side, problems: Sequence[str]) -> dict[str, str]:
-    """Return problem id → question, for those asked for."""
-    table = pyarrow.parquet.read_table(side.responses, columns=["problem_id", "question"]).to_pylist()
-    wanted = set(problems)
-    return {row["problem_id"]: row["question"] for row in table if row["problem_id"] in wanted}
+def questions(side: Side) -> dict[str, tuple[str, str]]:
+    """Return problem id → (question, gold)."""
+    try:
+        table = pyarrow.parquet.read_table(side.responses, columns=["problem_id", "question", "answer"]).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise RunError(f"{side.responses} cannot be read: {error}") from error
+    return {row["problem_id"]: (row["question"] or "", row["answer"] or "") for row in table}
 
 
 def first_and_last(run: str) -> tuple[str, str]:

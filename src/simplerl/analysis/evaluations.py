@@ -34,16 +34,43 @@ PAPER_AVERAGE = ("gsm8k", "math500", "minerva_math", "olympiadbench", "aime24", 
 
 
 def rows(results: Sequence[Result]) -> dict[str, dict[str, Result]]:
-    """Return row → benchmark → result. A row is a model; where one has several protocols for a benchmark, each further
-    one makes a row of its own, so that none hides another."""
+    """Return row → benchmark → result. A row is a model under one protocol, so that no average mixes two; a further
+    model of the same name, and a further protocol, make rows of their own. Benchmarks with a sample count of their own
+    (`aime24@32`) go with the model's first row that has room."""
     table: dict[str, dict[str, Result]] = {}
+    keys: dict[str, tuple[Any, Any]] = {}
     for result in sorted(results, key=_order):
-        name, number = result.model, 1
-        while result.benchmark in table.get(name, {}):
-            number += 1
-            name = f"{result.model} ({_shown(result.protocol)})" if number == 2 else f"{result.model} #{number}"
-        table.setdefault(name, {})[result.benchmark] = result
+        model, protocol = _key(result)
+        own = "@" in result.benchmark
+        name = next(
+            (
+                name
+                for name, (of_model, of_protocol) in keys.items()
+                if of_model == model
+                and result.benchmark not in table[name]
+                and (own or of_protocol in (None, protocol))
+            ),
+            None,
+        )
+        if name is None:
+            name = _free_name(result, table, twin=any(k[0][0] == model[0] and k[0] != model for k in keys.values()))
+            table[name], keys[name] = {}, (model, None)
+        table[name][result.benchmark] = result
+        keys[name] = (model, keys[name][1] if own else protocol)
     return table
+
+
+def _key(result: Result) -> tuple[Any, Any]:
+    """Return what tells models apart (the label alone does not), and what tells their protocols apart."""
+    protocol = result.protocol
+    weights = protocol.get("weights_sha256") or protocol.get("model")
+    return (result.model, weights), [protocol.get(name) for name in ("template", "sampling", "samples", "seed")]
+
+
+def _free_name(result: Result, taken: Mapping[str, Any], *, twin: bool) -> str:
+    base = f"{result.model} ({result.protocol.get('model')})" if twin else result.model
+    numbered = (f"{base} #{number}" for number in range(3, len(taken) + 4))
+    return next(n for n in (base, f"{base} ({_shown(result.protocol)})", *numbered) if n not in taken)
 
 
 def _order(result: Result) -> tuple[Any, ...]:
@@ -52,9 +79,9 @@ def _order(result: Result) -> tuple[Any, ...]:
 
 
 def _shown(protocol: Mapping[str, Any]) -> str:
-    sampling = protocol["sampling"]
+    temperature = protocol["sampling"].get("temperature")  # Not known of responses that were made elsewhere.
     return (
-        f"{protocol['template']['name']}, t {sampling['temperature']:g}, n {protocol['samples']}, "
+        f"{protocol['template']['name']}, t {temperature}, n {protocol['samples']}, "
         f"{protocol['problems']} problems, seed {protocol['seed']}"
     )
 

@@ -17,6 +17,15 @@ EXAMPLES = """\
 """
 
 
+#: Why problems were not compared.
+LEFT_OUT = {
+    "only_before": "that only {before} answered",
+    "only_after": "that only {after} answered",
+    "other_question": "whose id is the same on both sides, but not the question or gold",
+    "undecided": "for which one side has no judged response",
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("before", metavar="A", help="the base: a result directory, RUN@STEP, or a run alone")
@@ -59,13 +68,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(console, c, side, show: int) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from simplerl.analysis.compare import questions
     from simplerl.analysis.evaluations import cell
     from simplerl.cli.display import printable
 
-    title = f"{c['benchmark']}: {c['before']} → {c['after']}, {c['problems']} problems"
+    title = escape(f"{c['benchmark']}: {c['before']} → {c['after']}, {c['problems']} problems")
     table = Table("", "before", "after", "difference (points)", title=title)
     table.add_row("accuracy (%)", cell(c["acc"]["before"]), cell(c["acc"]["after"]), _signed(c["difference"]))
     for k, point in list(c["pass@k"].items())[1:]:
@@ -73,21 +83,21 @@ def _show(console, c, side, show: int) -> None:
             f"pass@{k}", f"{100 * point['before']:.1f}", f"{100 * point['after']:.1f}", _signed(point["difference"])
         )
     for level, difference in c["by_level"].items():
-        table.add_row(f"level {level}", "", "", _signed(difference))
+        table.add_row(escape(f"level {level}"), "", "", _signed(difference))
     console.print(table)
     for difference in c["unfair"]:
         console.print(f"not only the models differ: {difference}", markup=False)
-    for label, count in c["left_out"].items():
+    for what, count in c["left_out"].items():
         if count:
-            console.print(f"{count} problems of {label} are not on the other side and were left out", markup=False)
+            console.print(f"left out: {count} problems {LEFT_OUT[what].format(**c)}", markup=False)
     console.print(_words(c), markup=False)
     for what in ("gained", "lost"):
         ids = c[what]
         if ids and show:
-            texts = questions(side, ids[:show])
+            texts = questions(side)
             console.print(f"{what} ({len(ids)}), the first {min(show, len(ids))}:", markup=False)
             for problem in ids[:show]:
-                console.print(f"  {problem}: {printable(texts.get(problem, ''), 100)}", markup=False)
+                console.print(f"  {problem}: {printable(texts[problem][0], 100)}", markup=False)
 
 
 def _signed(figure) -> str:

@@ -5,12 +5,13 @@ also as the mean of 32 samples, which is asked for as `aime24@32` (any `NAME@N` 
 0.95, whatever the model is).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from simplerl.data.prompts import Prompter, prompter
+from simplerl.data.rows import SUFFIXES
 from simplerl.errors import ConfigError
 from simplerl.evaluate.benchmarks import Loaded
 from simplerl.evaluate.targets import Target
@@ -57,19 +58,26 @@ class Settings:
                 "--temperature 1.0 (or leave it out), or --samples 1"
             )
         for k in self.ks:
-            if k > self.samples:
-                raise ConfigError(
-                    f"--k {k} needs at least {k} samples per problem, but --samples is {self.samples}: pass@k is the "
-                    "chance that one of k samples is right, so it cannot be estimated from fewer"
-                )
+            if k < 1:
+                raise ConfigError(f"--k must be numbers from 1, got {k}")
+
+
+def check_ks(ks: Sequence[int], samples: int, name: str) -> None:
+    """Raise ConfigError, before anything is sampled, where a k is larger than the number of samples."""
+    for k in ks:
+        if k > samples:
+            raise ConfigError(
+                f"--k {k} needs at least {k} samples per problem, but {name} has {samples} (--samples, or NAME@N): "
+                "pass@k is the chance that one of k samples is right, so it cannot be estimated from fewer"
+            )
 
 
 def split_name(name: str) -> tuple[str, int | None]:
     """Return (benchmark, samples) of `NAME@N`; samples is None without a number."""
     base, at, count = name.rpartition("@")
-    if not at:
+    if not at or Path(name).suffix in SUFFIXES:  # A file may have an @ in its name.
         return name, None
-    if not base or not count.isdigit() or int(count) < 1:
+    if not base or not (count.isascii() and count.isdigit()) or int(count) < 1:
         raise ConfigError(f"benchmark {name!r}: after @ comes the number of samples, e.g. aime24@32")
     return base, int(count)
 

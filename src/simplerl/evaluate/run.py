@@ -16,9 +16,9 @@ import numpy as np
 from simplerl.errors import ConfigError, nearest
 from simplerl.evaluate import benchmarks
 from simplerl.evaluate.benchmarks import Loaded
-from simplerl.evaluate.metrics import figures
+from simplerl.evaluate.metrics import default_ks, figures
 from simplerl.evaluate.protocol import Protocol as Rules
-from simplerl.evaluate.protocol import Settings, protocol_for, split_name, template_differs
+from simplerl.evaluate.protocol import Settings, check_ks, protocol_for, split_name, template_differs
 from simplerl.evaluate.targets import Target
 from simplerl.models.device import describe_machine, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention
@@ -27,7 +27,7 @@ from simplerl.rollout import BACKENDS
 from simplerl.rollout.backend import RolloutBackend
 from simplerl.rollout.collect import Prompted, collect, prompt
 from simplerl.runs.answers import read_answers
-from simplerl.runs.results import RESPONSES, ResultDirectory, key_of, slug
+from simplerl.runs.results import FIGURES, RESPONSES, ResultDirectory, key_of, read_json, slug
 from simplerl.types import Completion, Trajectory, TrajectoryGroup, Verdict
 from simplerl.verify import POLICIES, VerifierPool
 
@@ -79,6 +79,7 @@ def plan(
         hashes = locate_and_hash(target.source)
         for name, problems in loaded.items():
             rules = protocol_for(target, name, problems, settings)
+            check_ks(settings.ks, rules.samples, rules.benchmark)
             warning = template_differs(target, rules)
             if warning and warning not in warned:
                 listener.say(warning)
@@ -93,13 +94,17 @@ def plan(
 
 def evaluate(jobs: Sequence[Job], settings: Settings, listener: Listener, *, overwrite: bool = False) -> list[Path]:
     """Do the evaluations that are not whole yet, a model at a time; return the directories of all."""
+    jobs = list({job.directory.path: job for job in jobs}.values())  # A model that was named twice is one.
     with ExitStack() as stack:
         pools: dict[str, VerifierPool] = {}
-        for target in dict.fromkeys(job.target.label for job in jobs):
-            todo = [job for job in jobs if job.target.label == target and (overwrite or not job.directory.whole)]
-            for job in jobs:
-                if job.target.label == target and job not in todo:
-                    listener.say(f"{target} on {job.rules.benchmark}: done already, in {job.directory.path}")
+        # Labels are for people: two models may have the same one.
+        for source in dict.fromkeys(job.target.source for job in jobs):
+            of_model = [job for job in jobs if job.target.source == source]
+            todo = [job for job in of_model if overwrite or not job.directory.whole]
+            for job in of_model:
+                if job not in todo:
+                    _refresh(job, settings)
+                    listener.say(f"{job.target.label} on {job.rules.benchmark}: done already, in {job.directory.path}")
             if not todo:
                 continue
             policy = _load(todo[0].target, settings)
@@ -113,6 +118,14 @@ def evaluate(jobs: Sequence[Job], settings: Settings, listener: Listener, *, ove
                         pools[name] = stack.enter_context(VerifierPool(name, workers=1))
                     _evaluate(job, policy, backend, pools[name], settings, listener, overwrite=overwrite)
     return [job.directory.path for job in jobs]
+
+
+def _refresh(job: Job, settings: Settings) -> None:
+    """Make the figures of a whole evaluation anew where they have not the k that are asked for."""
+    there = read_json(job.directory.path / FIGURES)
+    wanted = settings.ks or default_ks(job.rules.samples)
+    if isinstance(there, dict) and list(there.get("pass@k", ())) != [str(k) for k in wanted]:
+        job.directory.update(figures(read_answers(job.directory.path / RESPONSES), ks=settings.ks))
 
 
 def _check(settings: Settings) -> None:

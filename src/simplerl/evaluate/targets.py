@@ -41,7 +41,7 @@ def targets(name: str, steps: str = "", *, recipe: Mapping[str, Any]) -> list[Ta
     path = Path(name).expanduser()
     if path.parent.name == "checkpoints" and path.name.startswith("step_") and (path / MANIFEST).is_file():
         run, number = path.parent.parent, path.name.removeprefix("step_")
-        if (run / "config.json").is_file() and number.isdigit():
+        if (run / "config.json").is_file() and number.isdecimal():
             return [_of_run(run, int(number), _configuration(run))]
     if not (path / "config.json").is_file() or not (path / "checkpoints").is_dir():
         if steps:

@@ -94,6 +94,10 @@ class ResultDirectory:
         write_json(self.path / FIGURES, dict(figures))
         shutil.rmtree(self.path / "parts", ignore_errors=True)
 
+    def update(self, figures: Mapping[str, Any]) -> None:
+        """Write other figures of the same responses."""
+        write_json(self.path / FIGURES, dict(figures))
+
     def read(self, name: str) -> Any:
         """Read one of the JSON files."""
         return read_json(self.path / name)
