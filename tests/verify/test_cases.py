@@ -47,3 +47,8 @@ def test_judgement_is_symmetric(category, pool):
 def test_equal_is_the_same_judgement_on_bare_answers():
     assert equal(r"\frac12", "0.5")
     assert not equal("(1,2)", "(2,1)")
+
+
+@pytest.mark.parametrize("answer", [r"-\boxed{7}", r"8\fbox{7}", r"\boxed{7}{8}"])
+def test_what_stands_round_a_box_is_not_left_out(answer):
+    assert not equal(answer, "7")

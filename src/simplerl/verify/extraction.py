@@ -77,7 +77,7 @@ def final_part(response: str) -> str:
     return text
 
 
-def _close(text: str, start: int) -> int:
+def closing_brace(text: str, start: int) -> int:
     """Return the index of the brace that closes the group opened just before `start`, or −1."""
     depth, at, end = 1, start, len(text)
     while at < end:
@@ -105,7 +105,7 @@ def last_box(text: str) -> str | None:
         return None
     opening = _LAST_BOX.match(text, at)
     if opening:  # the common case reads only the tail of the response
-        end = _close(text, opening.end())
+        end = closing_brace(text, opening.end())
         if end >= 0:
             return text[opening.end() : end]
     open_groups: list[int] = []  # start of content for a box, −1 for any other brace

@@ -74,7 +74,8 @@ def _simple(answer: str, gold: str) -> Outcome | None:
 
 def quick(answer: str, gold: str) -> Outcome | None:
     """Decide without algebra, in linear time, or return None."""
-    answer, gold = in_dollars(answer, gold), in_dollars(unbox(gold), answer)
+    answer, gold = unbox(answer), unbox(gold)
+    answer, gold = in_dollars(answer, gold), in_dollars(gold, answer)
     outcome = _simple(answer, gold)
     if outcome is not None:
         return outcome
@@ -90,7 +91,8 @@ def quick(answer: str, gold: str) -> Outcome | None:
 def thorough(answer: str, gold: str, engine: Engine, fallback: object = None) -> Outcome:
     """Decide with algebra. `fallback(answer, gold) -> bool | None` is asked where our reader could not read both."""
     outcome = quick(answer, gold)
-    answer, gold = in_dollars(answer, gold), in_dollars(unbox(gold), answer)
+    answer, gold = unbox(answer), unbox(gold)
+    answer, gold = in_dollars(answer, gold), in_dollars(gold, answer)
     grant(BUDGET)
     if outcome is None:
         outcome = _compare(answer, gold, engine)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from simplerl.verify.extraction import closing_brace
 from simplerl.verify.nodes import Node, Unreadable, num
 from simplerl.verify.normalize import normalize
 from simplerl.verify.numbers import number
@@ -27,11 +28,11 @@ class Reading:
     problem: str
 
 
-def unbox(gold: str) -> str:
-    r"""Return a gold without an outer `\boxed{…}`."""
-    text = gold.strip()
+def unbox(text: str) -> str:
+    r"""Return a text without an outer `\boxed{…}` round all of it."""
+    text = text.strip()
     for wrapper in _WRAPPED:
-        if text.startswith(wrapper) and text.endswith("}"):
+        if text.startswith(wrapper) and closing_brace(text, len(wrapper)) == len(text) - 1:
             return text[len(wrapper) : -1]
     return text
 

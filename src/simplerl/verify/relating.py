@@ -12,6 +12,7 @@ from simplerl.verify.shapes import (
     difference,
     flip,
     function_and_y,
+    is_congruence,
     is_constant,
     plausible,
     rounding,
@@ -45,8 +46,8 @@ class RelationComparison(ScalarComparison):
                 return False
             tolerance = rounding(value, stated)
             return tolerance > 0 and self._algebra().close(value, stated, tolerance)
-        if set(operators) == {"\\equiv"} and len(node.args) == 2:
-            return self.equal(node.args[1], other)
+        if operators == ["\\equiv"]:
+            return is_congruence(node) and self.equal(node.args[1], other)
         if set(operators) == {"="}:
             return self._equation_and_value(node, other)
         if operators == ["\\in"] and names_quantity(node.args[0]):

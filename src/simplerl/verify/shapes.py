@@ -5,6 +5,7 @@ from __future__ import annotations
 from simplerl.verify.exact import exact
 from simplerl.verify.nodes import Node, is_scalar
 from simplerl.verify.relations import is_chain, name_of, names_quantity
+from simplerl.verify.work import Spent, TooBig
 
 #: Each inequality sign → what it becomes when the sides change places.
 FLIP = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
@@ -76,6 +77,22 @@ def difference(node: Node) -> Node:
 def is_constant(node: Node) -> bool:
     """Whether a relation holds no symbol at all: then its sides must be compared, not their proportion."""
     return all(is_chain(side) for side in node.args)
+
+
+def is_congruence(node: Node) -> bool:
+    """Whether `x ≡ 7 (mod 8)` can be true: 15 ≡ 7 (mod 8) is, 6 ≡ 7 (mod 8) and a bare 6 ≡ 7 are not."""
+    try:
+        numbers = [exact(without(side, "unit")) if is_scalar(side) else None for side in node.args]
+    except Spent:
+        raise
+    except TooBig:
+        return True
+    if numbers[0] is None:
+        return True
+    if numbers[1] is None:
+        return False
+    modulus = node.args[1].name.removeprefix("mod ") if node.args[1].op == "unit" else ""
+    return modulus.isdigit() and int(modulus[:9]) > 0 and (numbers[0] - numbers[1]) % int(modulus[:9]) == 0
 
 
 def same_statement(left: Node, right: Node) -> bool:

@@ -120,7 +120,9 @@ def read_tokens(tokens: list[Token]) -> Node:
         node = _bracketed(tokens)
         if node is not None:
             return node
-    if all(token.kind == "txt" or (token.kind == "op" and token.text in ".,'-()\"?!:") for token in tokens):
+    if any(token.kind == "txt" for token in tokens) and all(
+        token.kind == "txt" or (token.kind == "op" and token.text in ".,'-()\"?!:") for token in tokens
+    ):
         return word_value(" ".join(token.text for token in tokens))
     if tokens[0].kind == "txt" and all(token.kind in ("txt", "let") for token in tokens):
         return word_value(" ".join(token.text for token in tokens))  # such as "Quadrant I"

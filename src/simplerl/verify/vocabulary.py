@@ -47,6 +47,8 @@ NOT_A_UNIT = _words(
     tenth hundredth thousandth millionth third fourth fifth sixth seventh eighth ninth lakh lakhs crore crores base
     one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty
     january february march april may june july august september october november december
+    perhaps maybe possibly probably versus vs alternatively over choose divided mod modulo log sin cos tan sqrt infinite
+    infinity binary octal hexadecimal decimal x y z q i
     monday tuesday wednesday thursday friday saturday sunday
     """
 )
