@@ -20,7 +20,8 @@ import time
 from pathlib import Path
 
 from simplerl.verify import VerifierPool
-from simplerl.verify.judge import _number, quick, reading
+from simplerl.verify.judge import quick
+from simplerl.verify.reading import plain_number, reading
 
 ROOT = Path(__file__).resolve().parents[1]
 STEP = 8_192
@@ -65,7 +66,7 @@ def start_up() -> float:
 def forget() -> None:
     """Empty the caches, so that every figure is that of a fresh process."""
     reading.cache_clear()
-    _number.cache_clear()
+    plain_number.cache_clear()
 
 
 def throughput(pairs: list[tuple[str, str]], workers: int) -> float:

@@ -19,6 +19,7 @@ from simplerl.train.resolve import (
     parse_overrides,
     read_config,
     read_recipe,
+    recipe_for,
     recipe_header,
     recipe_names,
     resolve,
@@ -232,7 +233,7 @@ def test_names_of_runs_tell_what_they_are() -> None:
     names = [name(over) for over in [{}, *others]]
     assert len(set(names)) == len(names)
     assert name({"seed": 3}) == name({"seed": 3})
-    assert name({"optimizer": {"lr": 1e-3}}) == "cub-qwen_arithmetic_grpo_lr-0.001_seed0"
+    assert name({"optimizer": {"lr": 1e-3}}) == "cub-qwen_arithmetic_grpo_optimizer.lr-0.001_seed0"
     assert name({"optimizer": {"lr": resolve("cub", {}).optimizer.lr}}) == name({}), "what is as in the recipe"
     assert name({}, "qwen2.5-7b") == "qwen2.5-7b_grpo_seed0"
     assert name({"model": "some/model", "data": "gsm8k"}, "cub") == "cub_some-model_gsm8k_grpo_seed0"
@@ -276,3 +277,17 @@ def test_names_of_files_of_the_same_name_do_not_meet(tmp_path: Path) -> None:
 
     assert name(data="one/train.jsonl") != name(data="two/train.jsonl")
     assert name(model="one/base-0.5B") != name(model="two/base-0.5B")
+
+
+@pytest.mark.parametrize(
+    ("model", "recipe"),
+    [
+        ("Qwen/Qwen2.5-0.5B", "qwen2.5-0.5b"),
+        ("Qwen/Qwen2.5-7B", "qwen2.5-7b"),
+        ("cub-qwen", "cub"),
+        ("cub-llama", "cub"),
+        ("somebody/else", "generic"),
+    ],
+)
+def test_the_recipe_of_a_model_is_its_own(model: str, recipe: str) -> None:
+    assert recipe_for(model) == recipe

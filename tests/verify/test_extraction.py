@@ -125,6 +125,13 @@ def test_an_empty_box_is_no_answer_and_brings_back_no_earlier_one(content):
         ("A or B", None),
         ("The answer is a dog", None),
         ("the answer is not known", None),
+        ("It is (A) or (B).", None),
+        ("either (A) and **(B)**", None),
+        ("(A)/(B)", None),
+        ("Options (A), (B), (C)", None),
+        ("A\nor\nB", None),
+        ("(A) and (B) are wrong, so (C)", "C"),
+        ("point A, choice C", "C"),
     ],
 )
 def test_choice_finds_one_letter_or_nothing(response, letter):

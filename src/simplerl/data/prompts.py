@@ -41,7 +41,8 @@ class Prompter:
 
     def ids(self, problem: Problem, tokenizer: Any) -> list[int]:
         """Return the prompt's token ids, exactly as the model is to see them."""
-        ids = tokenizer.encode(self.text(problem, tokenizer), add_special_tokens=False)
+        # Not verbose: whether a prompt fits the context is checked, and said, by whoever uses it.
+        ids = tokenizer.encode(self.text(problem, tokenizer), add_special_tokens=False, verbose=False)
         if self.special_tokens == "none":
             return ids
         begin = tokenizer.bos_token_id

@@ -212,9 +212,12 @@ def default_recipe(table: Mapping[str, Any]) -> str:
 
 
 def recipe_for(model: str) -> str:
-    """Return the recipe that goes with a model: the shipped one for this very model, else the default."""
-    named = [name for name in recipe_names() if read_recipe(name).get("model") == model]
-    return named[0] if named else default_recipe({"model": model})
+    """Return the recipe that goes with a model: the shipped one for this very model, else the default.
+
+    `generic` and `simplerl-zoo` name a model only as an example.
+    """
+    own = (name for name in recipe_names() if name not in ("generic", "simplerl-zoo"))
+    return next((name for name in own if read_recipe(name).get("model") == model), default_recipe({"model": model}))
 
 
 def resolve(recipe: str | None, overrides: Mapping[str, Any]) -> Config:

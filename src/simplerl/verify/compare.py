@@ -11,7 +11,7 @@ from simplerl.verify.relating import RelationComparison
 from simplerl.verify.relations import assigned, assignments
 from simplerl.verify.scalars import Engine, Undecided, meaningless
 from simplerl.verify.shapes import choose_sign, expand_signs, has_sign_choice, letters_of, unwrap
-from simplerl.verify.words import plain_words
+from simplerl.verify.words import plain_words, unnumbered
 
 __all__ = ["Comparison", "Engine", "Undecided"]
 
@@ -46,7 +46,7 @@ class Comparison(RelationComparison):
             cells = [[cell for row in node.args for cell in row.args] for node in (left, right)]
             return shapes[0] == shapes[1] and self.all_equal(*cells)
         if left.op == "text":
-            return left.name == right.name
+            return unnumbered(left.name) == unnumbered(right.name)
         if left.op == "base":
             return left.args == right.args and left.name == right.name
         if left.op == "time":
@@ -109,6 +109,8 @@ class Comparison(RelationComparison):
         if other.op == "sym" and other.name == "\\emptyset":
             return node.name in ("no solution", "none", "empty set")
         letters = letters_of(other)
+        if node.name != unnumbered(node.name):
+            return letters is not None and letters.isupper() and letters.lower() == unnumbered(node.name)
         return letters is not None and plain_words(letters) == node.name
 
     def _list(self, node: Node, other: Node) -> bool | None:
@@ -122,9 +124,10 @@ class Comparison(RelationComparison):
             return self.equal(region, other)
         if other.op == "list":
             regions = region, as_region(other)
-            if regions[0] is not None and regions[1] is not None and (node.name or other.name):
+            connectives = [side.name.removeprefix("either") for side in (node, other)]
+            if regions[0] is not None and regions[1] is not None and any(connectives):
                 return self.equal(regions[0], regions[1])
-            if node.name != other.name:
+            if connectives[0] != connectives[1]:
                 return False
             mine, theirs = assignments(node), assignments(other)
             nameless = other if theirs is None else node
@@ -139,6 +142,9 @@ class Comparison(RelationComparison):
             return sorted(names) == sorted(other.name)
         if len(node.args) == 1:
             return self.equal(node.args[0], other)
+        if node.name == "either" and is_scalar(other) and not has_sign_choice(other):
+            # One value in several forms, as in "3/4 or 0.75": each of them must be right.
+            return self.all_equal(node.args, [other] * len(node.args))
         expanded = expand_signs(node)
         if expanded is not node:
             return self.equal(expanded, other)

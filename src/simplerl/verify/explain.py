@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from simplerl.types import Verdict
 from simplerl.verify.extraction import POLICIES, final_part
-from simplerl.verify.judge import RULES, reading, unbox
+from simplerl.verify.judge import RULES
 from simplerl.verify.nodes import Node
 from simplerl.verify.numbers import number
+from simplerl.verify.reading import reading, unbox
 
 _MAX_SHOWN = 100
 

@@ -40,6 +40,7 @@ _LETTER = re.compile(
     r"(?:[Aa]nswer|ANSWER|[Oo]ption|[Cc]hoice)\s{0,3}(?:is|are)?\s{0,3}[:：*]{0,4}\s{0,3}[*_$({\\a-z]{0,12}([A-H])\b(?!')"
 )
 _SECOND_LETTER = re.compile(r"[\s*_$)}.,]{0,12}(?:or|and|/|,)\s{0,3}[*_$({\\a-z]{0,12}[A-H]\b(?!')")
+_FIRST_LETTER = re.compile(r"\b[A-H][\s*_$)}.,]{0,12}(?:or|and|/|,)\s{0,3}[*_$({\\a-z]{0,12}\s{0,3}$")
 _BRACKETED_LETTER = re.compile(r"\(([A-H])\)")
 _LONE_LETTER = re.compile(r"^[\s(*]*([A-H])[\s).:*]*$", re.MULTILINE)
 
@@ -228,7 +229,9 @@ def choice(text: str) -> str | None:
     for pattern in (_LETTER, _LONE_LETTER, _BRACKETED_LETTER):
         last = _last(pattern, tail)
         if last:
-            if _SECOND_LETTER.match(tail, last.end()):
+            # "Answer: B" states B whatever stands in front; "(B)" after "(A) or" does not.
+            before = tail[max(0, last.start() - 40) : last.start()] if pattern is not _LETTER else ""
+            if _SECOND_LETTER.match(tail, last.end()) or _FIRST_LETTER.search(before):
                 return None  # "A or B" chooses nothing
             return next(group for group in last.groups() if group)
     return None

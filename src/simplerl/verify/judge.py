@@ -6,19 +6,15 @@ worker and always decides. Both see only the extracted answer, never the prompt 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from simplerl.verify.compare import Comparison, Engine, Undecided
 from simplerl.verify.extraction import MAX_ANSWER_CHARS
-from simplerl.verify.nodes import Node, Unreadable, num
+from simplerl.verify.nodes import Node
 from simplerl.verify.normalize import normalize
-from simplerl.verify.numbers import number
+from simplerl.verify.reading import Reading, in_dollars, plain_number, reading, readings, unbox
 from simplerl.verify.screen import refuse
-from simplerl.verify.structure import read
-from simplerl.verify.tokens import canonical, tokenize
-from simplerl.verify.words import choice_letter, chosen_letter, comparable_words, words_of_markup
+from simplerl.verify.words import choice_letter, chosen_letter, comparable_words, unnumbered, words_of_markup
 from simplerl.verify.work import BUDGET, QUICK_BUDGET, Spent, TooBig, grant
 
 #: Rules in the order in which they are tried → what each means, for tables and explanations.
@@ -40,9 +36,6 @@ RULES: dict[str, str] = {
 }
 
 
-_DOLLARS = re.compile(r"\s*\$?\s*\\\$\s*(\d[\d,]*(?:\.\d+)?)\s*\$?\s*")
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """Equal or not, by which rule, and one line why. `status` is set when the pair cannot be judged."""
@@ -51,46 +44,6 @@ class Outcome:
     rule: str
     detail: str
     status: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One side, read once: its normal form, canonical spelling and tree (or why there is none)."""
-
-    normal: str
-    spelling: str
-    node: Node | None
-    problem: str
-
-
-_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
-_WRAPPED = ("\\boxed{", "\\fbox{")
-
-
-def unbox(gold: str) -> str:
-    r"""Return a gold without an outer `\boxed{…}`."""
-    text = gold.strip()
-    for wrapper in _WRAPPED:
-        if text.startswith(wrapper) and text.endswith("}"):
-            return text[len(wrapper) : -1]
-    return text
-
-
-@lru_cache(maxsize=4_096)
-def reading(text: str) -> Reading:
-    """Read a text, at most MAX_ANSWER_CHARS long; never raises."""
-    normal = normalize(text)
-    spelling, node, problem = "", None, ""
-    try:
-        spelling = canonical(tokenize(normal))
-        # A comma may also separate a list: that reading comes first, the number with thousands marks second.
-        value = None if "," in normal else number(normal)
-        node = read(normal) if value is None else num(value)
-    except Unreadable as error:
-        problem = str(error)
-    except RecursionError:
-        problem = "nested too deeply"
-    return Reading(normal, spelling, node, problem)
 
 
 def _yes(rule: str, detail: str) -> Outcome:
@@ -119,25 +72,13 @@ def _simple(answer: str, gold: str) -> Outcome | None:
     return None
 
 
-@lru_cache(maxsize=4_096)
-def _number(text: str) -> tuple[str, object]:
-    normal = normalize(text)
-    return normal, number(normal)
-
-
-def _in_dollars(text: str, other: str) -> str:
-    """A dollar sign beside cents is a unit; elsewhere it is dropped."""
-    amount = _DOLLARS.fullmatch(text) if "cent" in other else None
-    return amount.group(1) + "\\text{ dollars}" if amount else text
-
-
 def quick(answer: str, gold: str) -> Outcome | None:
     """Decide without algebra, in linear time, or return None."""
-    answer, gold = _in_dollars(answer, gold), _in_dollars(unbox(gold), answer)
+    answer, gold = in_dollars(answer, gold), in_dollars(unbox(gold), answer)
     outcome = _simple(answer, gold)
     if outcome is not None:
         return outcome
-    (mine, my_value), (theirs, their_value) = _number(answer), _number(gold)
+    (mine, my_value), (theirs, their_value) = plain_number(answer), plain_number(gold)
     if mine == theirs:
         return _yes("string", "the same once normalised")
     if my_value is not None and my_value == their_value:
@@ -149,7 +90,7 @@ def quick(answer: str, gold: str) -> Outcome | None:
 def thorough(answer: str, gold: str, engine: Engine, fallback: object = None) -> Outcome:
     """Decide with algebra. `fallback(answer, gold) -> bool | None` is asked where our reader could not read both."""
     outcome = quick(answer, gold)
-    answer, gold = _in_dollars(answer, gold), _in_dollars(unbox(gold), answer)
+    answer, gold = in_dollars(answer, gold), in_dollars(unbox(gold), answer)
     grant(BUDGET)
     if outcome is None:
         outcome = _compare(answer, gold, engine)
@@ -184,7 +125,7 @@ def _compare(answer: str, gold: str, engine: Engine | None) -> Outcome | None:
     if theirs.node is None or mine.node is None:
         return _unread(mine, theirs, engine)
     undecided = False
-    for left, right in _readings(answer, gold, mine, theirs):
+    for left, right in readings(answer, gold, mine, theirs):
         comparison = Comparison(engine)
         try:
             if comparison.equal(left, right):
@@ -202,22 +143,6 @@ def _compare(answer: str, gold: str, engine: Engine | None) -> Outcome | None:
     return _no(rule, f"not equal: {_shown(mine.normal)} against {_shown(theirs.normal)}")
 
 
-def _readings(answer: str, gold: str, mine: Reading, theirs: Reading) -> list[tuple[Node, Node]]:
-    """The pairs of trees to compare: commas as separators, and as thousands marks where the digits allow it."""
-    pairs = [(mine.node, theirs.node)]
-    merged = merge_thousands(mine.normal), merge_thousands(theirs.normal)
-    if merged != (mine.normal, theirs.normal):
-        again = reading(merged[0]), reading(merged[1])
-        if again[0].node is not None and again[1].node is not None:
-            pairs.append((again[0].node, again[1].node))
-    return [(a, b) for a, b in pairs if a is not None and b is not None]
-
-
-def merge_thousands(text: str) -> str:
-    """Remove commas between groups of exactly three digits."""
-    return _THOUSANDS.sub(lambda match: match.group().replace(",", ""), text)
-
-
 def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
     """Choice letters and prose. None when mathematics should decide."""
     gold_letter = choice_letter(theirs.normal)
@@ -230,7 +155,7 @@ def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
     if mine_words is not None and mine_words == comparable_words(theirs.normal):
         return _yes("words", "the same words")
     if theirs.node is not None and theirs.node.op == "text" and mine.node is not None and mine.node.op == "text":
-        same = mine.node.name == theirs.node.name
+        same = unnumbered(mine.node.name) == unnumbered(theirs.node.name)
         return _yes("words", "the same words") if same else _no("words", "different words")
     return None
 

@@ -69,6 +69,8 @@ _DELIMITERS = re.compile(r"(?<!\\)\\[()\[\]]|\$")
 _TAGS = re.compile(r"^<answer>(.*)</answer>$", re.DOTALL)
 _PRIMES = re.compile(r"\^\s*(?:'+|\{\s*((?:'\s*)+)\})")
 _TRAILING = re.compile(r"(?:[\s.,;:。]|\\\\|\\text\s*\{[\s.]*\}|\\ldotp|\\checkmark|\\qed|\\(?:black)?square)+$")
+#: The sign for "number" in front of one.
+_NUMBER_SIGN = re.compile(r"(?<![\w#\\})\]])\\?#\s*(?=\d)")
 _PHANTOM = re.compile(r"\\[hv]?phantom\s*\{[^{}]*\}")
 
 
@@ -153,6 +155,8 @@ def normalize(text: str) -> str:
     if "^" in text or "_" in text or "{:" in text or "\\big" in text or "\\choose" in text:
         for pattern, spelling in _SPELLINGS:
             text = pattern.sub(spelling, text)
+    if "#" in text:
+        text = _NUMBER_SIGN.sub("", text)
     if "sqrt" in text:
         text = _PLAIN_ROOT.sub(r"\\sqrt{\1}", text)
     text = _SPACED.sub(lambda m: m.group(1) + m.group(2).replace(" ", ""), text)

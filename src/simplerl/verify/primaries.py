@@ -6,56 +6,15 @@ from fractions import Fraction
 
 from simplerl.verify.nodes import INFINITY, Node, Unreadable, num
 from simplerl.verify.numbers import scientific
+from simplerl.verify.stream import Stream
 from simplerl.verify.tokens import FUNCTIONS, Token, canonical
 from simplerl.verify.vocabulary import GREEK
 
-#: A longer expression is not read; trees stay far below Python's recursion limit.
-MAX_OPERATIONS = 700
 _ARGUMENT_LISTS = frozenset({"max", "min", "gcd", "lcm"})
 _CLOSERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
 #: Letters that name a function when a parenthesis follows.
 _FUNCTION_LETTERS = frozenset("fghFGH")
 _INVERSES = {"sin": "arcsin", "cos": "arccos", "tan": "arctan", "sinh": "arcsinh", "cosh": "arccosh", "tanh": "arctanh"}
-
-
-class Stream:
-    """A token list; `at` is the next token."""
-
-    def __init__(self, tokens: list[Token]) -> None:
-        self.tokens = list(tokens)
-        self.at = 0
-        self.open_bars = 0
-        self.size = 0
-
-    def grow(self) -> None:
-        """Count an operation: chains nest, and everything behind this reader recurses over them."""
-        self.size += 1
-        if self.size > MAX_OPERATIONS:
-            raise Unreadable("too many operations")
-
-    def peek(self) -> str:
-        """Text of the next token, empty at the end."""
-        return self.tokens[self.at].text if self.at < len(self.tokens) else ""
-
-    def kind(self) -> str:
-        """Kind of the next token, empty at the end."""
-        return self.tokens[self.at].kind if self.at < len(self.tokens) else ""
-
-    def kind_after(self) -> str:
-        """Kind of the token after the next one, empty at the end."""
-        return self.tokens[self.at + 1].kind if self.at + 1 < len(self.tokens) else ""
-
-    def take(self) -> Token:
-        """Consume one token."""
-        if self.at >= len(self.tokens):
-            raise Unreadable("it ends too early")
-        self.at += 1
-        return self.tokens[self.at - 1]
-
-    def expect(self, text: str) -> None:
-        """Consume one token that must be `text`."""
-        if self.take().text != text:
-            raise Unreadable(f"{text!r} is missing")
 
 
 class Primaries(Stream):
@@ -161,12 +120,8 @@ class Primaries(Stream):
                 name += "^-1"
             if self.peek() == "(":
                 return Node("app", self.arguments(), name)
-        ahead = [t.text for t in self.tokens[self.at : self.at + 3]]
-        number = len(ahead) == 3 and ahead[0] == "(" and ahead[2] == ")" and self.tokens[self.at + 1].kind == "num"
-        # I(0) is a value of a function: nobody multiplies by a bare 0, nor I by a bare number behind it.
-        if number and len(name) == 1 and (ahead[1] == "0" or letter.isupper() or letter in "pqrsuvy"):
-            return Node("app", self.arguments(), name)
-        return Node("sym", (), name)
+        # I(0) is a value of a function: who multiplies I by a number writes the number in front.
+        return Node("app", self.arguments(), name) if self.number_in_parentheses() else Node("sym", (), name)
 
     def subscript(self) -> str:
         """The canonical spelling of a subscript."""

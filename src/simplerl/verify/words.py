@@ -26,6 +26,8 @@ _SYNONYMS = {
     "no real solutions": "no solution", "no real solution": "no solution", "no solution exists": "no solution",
     "no solutions exist": "no solution",
     "infinite": "infinitely many", "infinity": "infinitely many", "infinitely many solutions": "infinitely many",
+    "first quadrant": "quadrant i", "second quadrant": "quadrant ii", "third quadrant": "quadrant iii",
+    "fourth quadrant": "quadrant iv",
     "all reals": "all real numbers", "all real": "all real numbers",
 }  # fmt: skip
 
@@ -85,6 +87,14 @@ def _settled(words: str) -> str:
     words = _DAY.sub(r"\1", _THERE_IS.sub("", words))
     words = re.sub(r"(?<=[a-z]) and (?=\d)", " ", words)  # 3 hours and 20 minutes
     return _SYNONYMS.get(words, words)
+
+
+_QUADRANT = re.compile(r"quadrant (?=(?:i{1,3}|iv)$)")
+
+
+def unnumbered(words: str) -> str:
+    """`quadrant ii` is `ii`; other words stay what they are."""
+    return _QUADRANT.sub("", words)
 
 
 def word_value(text: str) -> Node:
@@ -152,7 +162,8 @@ def is_unit_phrase(phrase: str) -> bool:
 
 _CHOICE_GOLD = re.compile(r"\(?\s*(?:\\text\s*\{)?\s*\(?\s*([A-J])\s*\)?\s*\}?\s*\)?")
 _CHOICE_ANSWER = re.compile(
-    r"\(?\s*(?:\\(?:text|textbf|mathrm)\s*\{)?\s*\(?\s*([A-J])\s*(?:\)\s*\}?|[.:]\s*\}?|\}\s*[).:]?)(?:[\s:.,].*|\\.*)?",
+    r"\(?\s*(?:\\(?:text|textbf|mathrm)\s*\{)?\s*\(?\s*([A-J])"
+    r"\s*(?:\)\s*\}?|[.:]\s*\}?|\}\s*[).:]?| (?=\(.*\)$))(?:[\s:.,].*|\\.*|\(.*)?",
     re.DOTALL,
 )
 

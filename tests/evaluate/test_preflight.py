@@ -1,0 +1,112 @@
+"""Preflight: what counts as run-on, what is recommended and why, on made-up figures and on a cub."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support import run_main
+
+from simplerl.evaluate.preflight import after_answer, choose, openers, recommend, runs_on
+from simplerl.types import Problem
+
+LONG = " and so on" * 10
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (r"so \boxed{5}.", False),
+        (r"so \boxed{5}" + LONG, True),
+        (r"so \boxed{5} Question: 1+1? \boxed{2}", True),
+        ("no box" + LONG, False),
+        (r"\boxed{\frac{1}{2}} done", False),
+        ("", False),
+    ],
+)
+def test_run_on(text: str, wanted: bool) -> None:
+    assert runs_on(text) is wanted
+
+
+def test_what_follows_the_first_box() -> None:
+    assert after_answer(r"a \boxed{\frac{1}{2}} b") == " b"
+    assert after_answer(r"a \boxed{1") is None
+
+
+def test_openers_are_counted_once_a_response() -> None:
+    texts = [r"\boxed{1}" + "\nQuestion: x\nQuestion: y" + LONG, r"\boxed{1}" + "\nHuman: x" + LONG, "fine"]
+    assert openers(texts) == {"Question:": 0.5, "Human:": 0.5}
+
+
+def test_the_sample_is_even_over_levels() -> None:
+    problems = [
+        Problem(id=f"{level}-{i}", question="q", answer="1", source="s", level=level)
+        for level, count in (("1", 50), ("2", 3), ("3", 50))
+        for i in range(count)
+    ]
+    chosen = choose(problems, 13, 0)
+    counts = {level: sum(p.level == level for p in chosen) for level in "123"}
+    assert counts == {"1": 5, "2": 3, "3": 5}
+    assert chosen == choose(problems, 13, 0)
+    assert chosen != choose(problems, 13, 1)
+    assert len(choose(problems, 1000, 0)) == 103
+
+
+def template(acc: float, half: float, boxed: float, **over) -> dict:
+    def figure(value: float, width: float = 0.05) -> dict:
+        return {"value": value, "low": value - width, "high": value + width}
+
+    fields = {
+        "measured": 10,
+        "acc": figure(acc, half),
+        "boxed": figure(boxed),
+        "truncated": figure(0.0),
+        "openers": {},
+        "by_level": {},
+    }
+    return {**fields, **over}
+
+
+def test_of_those_that_may_be_best_the_one_that_boxes() -> None:
+    measured = {"a": template(0.50, 0.1, 0.2), "b": template(0.45, 0.1, 0.9), "c": template(0.1, 0.1, 1.0)}
+    assert recommend(measured)["template"] == "b"
+
+
+def test_stops_and_tier() -> None:
+    levels = {
+        level: {"acc": 0.5, "mixed": mixed, "problems": 4}
+        for level, mixed in zip("12345", (0, 0.2, 1, 1, 0.9), strict=True)
+    }
+    measured = {"a": template(0.5, 0.1, 0.9, openers={"Question:": 0.6, "Then": 0.1}, by_level=levels)}
+    found = recommend(measured)
+    assert found["stop"] == ["Question:"]
+    assert found["tier"] == "hard"
+    assert found["tiers"]["medium"] == pytest.approx(0.55)
+
+
+def test_hopeless_cases_are_said() -> None:
+    found = recommend({"a": template(0.0, 0.0, 0.01)})
+    assert [line.split(":")[0] for line in found["advice"]] == [
+        "no response was right",
+        "hardly any response has a box",
+    ]
+    assert recommend({"a": {"measured": 0}})["template"] is None
+
+
+def test_on_a_cub(tmp_path: Path, capsys) -> None:
+    output = tmp_path / "preflight.json"
+    arguments = ["--problems", "10", "--samples", "2", "--templates", "plain,qwen-boxed", "--output", str(output)]
+    code, shown, _ = run_main(capsys, "preflight", "cub-llama", *arguments)
+    assert code == 0
+    assert "recommended template: plain" in shown
+    assert "simplerl train --model cub-llama --data arithmetic --template plain" in shown
+    report = json.loads(output.read_text())
+    assert report["templates"]["plain"]["boxed"]["value"] > report["templates"]["qwen-boxed"]["boxed"]["value"]
+
+
+def test_bad_calls(capsys) -> None:
+    code, _, message = run_main(capsys, "preflight", "cub-qwen", "--problems", "0")
+    assert (code, "--problems must be at least 1" in message) == (2, True)
+    code, _, message = run_main(capsys, "preflight", "cub-qwen", "--templates", "plane")
+    assert (code, "did you mean 'plain'" in message) == (2, True)
+    code, _, message = run_main(capsys, "preflight", "cub-qwenn")
+    assert (code, "did you mean 'cub-qwen'" in message) == (2, True)
