@@ -17,8 +17,8 @@ SFT_STEPS = Experiment(
     figures=("Best average after 0/10/20/200/1000/2000/4000 steps: 49.6/48.2/44.6/38.9/34.4/33.5/34.0."),
     source=f"{PAPER}, finding 6",
     remarks=(
-        "The short solutions of a cub are the right working without a check, which is all that its task needs; in the "
-        'paper they are solutions that crowd out a longer way of thinking. "Before" is the model that RL begins from.'
+        "The short solutions of a cub are the right working without a check, which is all that its task needs. "
+        '"Before" is the model that RL begins from.'
     ),
     overrides=SHORT,
     variants=tuple(_after(steps) for steps in (0, 5, 20, 80)),
