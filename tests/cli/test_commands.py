@@ -65,7 +65,9 @@ def test_python_m_runs_the_same() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_unknown_option(name: str, capsys) -> None:
-    given = {"cub": ["list"], "verify": [], "audit": ["x.jsonl"], "data": ["audit", "x.jsonl"]}.get(name, [])
+    given = {"cub": ["list"], "audit": ["x.jsonl"], "data": ["audit", "x.jsonl"], "sample": ["--output", "x"]}.get(
+        name, []
+    )
     code, _, error = run_main(capsys, name, *given, "--nonesuch", "1")
     assert code == 2
     assert "nonesuch" in error

@@ -2,7 +2,7 @@
 
 Our own reader and evaluator bound every operation and need no screen. This one guards the fallback, whose parser and
 simplifier do not: exponent towers, large exponents, factorials and binomials, unevaluated sums, products and
-integrals, long runs of digits, and deep nesting. Linear time.
+integrals, long runs of digits, many bars, and deep nesting. Linear time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ _UNEVALUATED = re.compile(r"\\(?:sum|prod|int|iint|oint|lim|bigcup|bigcap)(?![a-
 _DIGITS = re.compile(r"\d{400,}")
 
 
+#: A bar opens or closes, and the fallback's parser tries every pairing: 40 of them take it seconds.
+MAX_BARS = 8
+
+
 def refuse(text: str) -> str:
     """Return why a normalised text must not be given to an algebra system; empty when it may."""
     depth = deepest = 0
@@ -31,6 +35,8 @@ def refuse(text: str) -> str:
             depth -= 1
     if deepest > MAX_DEPTH:
         return "nesting beyond the limit"
+    if text.count("|") > MAX_BARS:
+        return "more vertical bars than can be paired"
     for pattern, problem in (
         (_TOWER, "a tower of exponents"),
         (_EXPONENT, "an exponent beyond the limit"),
