@@ -145,3 +145,16 @@ def test_own_file(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.jsonl", {"question": "q", "answer": "1"}, {"question": "r", "answer": "2"})
     loaded = load(str(path), limit=1)
     assert [p.id for p in loaded.problems] == ["mine-0"]
+
+
+@pytest.mark.parametrize("options", [7, {"A": "1"}, [str(i) for i in range(11)]])
+def test_options_that_cannot_be_shown(options, tmp_path: Path) -> None:
+    row = {"question": "Which?", "options": options, "Answer": "A"}
+    (tmp_path / "sat_math.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match=r"sat_math.jsonl:1: field 'options' must be a text or a list of up to 10"):
+        load("sat_math", data_dir=tmp_path)
+
+
+def test_file_named_as_a_benchmark_is_not_taken_for_it(tmp_path: Path) -> None:
+    assert find(str(tmp_path / "gsm8k.jsonl")).name == "gsm8k.jsonl"
+    assert find("mine.jsonl").name == "mine"

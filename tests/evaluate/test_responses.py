@@ -103,3 +103,28 @@ def test_command_line_explains_itself(tmp_path: Path, capsys) -> None:
     assert (code, "--responses needs the one benchmark" in message) == (2, True)
     code, _, message = run_main(capsys, "eval")
     assert (code, "give models to evaluate" in message) == (2, True)
+
+
+def test_odd_characters_many_samples_and_k(loaded, tmp_path: Path, capsys) -> None:
+    """Lone surrogates and NUL are counted and kept; --k is checked against the samples that are there."""
+    rows = [
+        {"id": "own-0", "responses": ["\ud800 \\boxed{1}", "\0"], "sample": 1},
+        {"id": "own-1", "responses": ["2", "x" * 1_000_000], "sample": 1},
+    ]
+    path = given(tmp_path, *rows)
+    base = ["eval", "--responses", str(path), "--benchmarks", str(tmp_path / "own.jsonl")]
+    out = ["--output-dir", str(tmp_path / "out"), "--tokenizer", "cub-qwen"]
+    code, _, message = run_main(capsys, *base, *out, "--k", "1,4")
+    assert (code, "--k 4 needs at least 4 samples per problem, but own has 2" in message) == (2, True)
+    assert not list(results(tmp_path / "out"))
+    code, _, message = run_main(capsys, *base, *out, "--k", "1,2")
+    assert (code, message) == (0, "")
+    (found,) = results(tmp_path / "out")
+    assert found.protocol["samples"] == found.figures["samples"] == 2
+    assert list(found.figures["pass@k"]) == ["1", "2"]
+    assert next(a.status for a in read_answers(found.path / RESPONSES)) == "correct"
+
+
+def test_a_sample_number_must_fit(loaded, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"responses.jsonl:1: sample must be a number from 0 to 999,999,999"):
+        read_responses(given(tmp_path, {"id": "own-0", "response": "a", "sample": 10**12}), loaded)

@@ -9,8 +9,10 @@ import subprocess
 import time
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
-from support import Crash, command, crash_before_write, environment, run_small
+from support import Crash, command, crash_before_write, environment, run_main, run_small
 
 from simplerl.errors import ConfigError, RunError
 from simplerl.evaluate import benchmarks
@@ -302,3 +304,71 @@ def test_samples_behind_a_name(tmp_path: Path) -> None:
     assert split_name("own@home.jsonl@2") == ("own@home.jsonl", 2)
     with pytest.raises(ConfigError, match="aime24@32"):
         split_name("aime24@²")
+
+
+# -- damaged and foreign results -----------------------------------------------------------------------------------
+
+
+def test_part_with_damage_in_the_middle_is_made_again(problems: Path, tmp_path: Path) -> None:
+    """Its last bytes, which say what is in it, are sound."""
+    (reference,), _ = run(problems, tmp_path / "whole")
+    with pytest.raises(Crash), crash_before_write(tmp_path / "out", 14):
+        run(problems, tmp_path / "out")
+    (part,) = list((tmp_path / "out").rglob("part_00000.parquet"))
+    sound = part.read_bytes()
+    part.write_bytes(sound[:4] + b"\0" * 2000 + sound[2004:])
+    (path,), _ = run(problems, tmp_path / "out")
+    assert content(path) == content(reference)
+
+
+@pytest.mark.parametrize("foreign", ["[]", "{}", '{"label": 1}'])
+@pytest.mark.parametrize("name", [FIGURES, "protocol.json"])
+def test_foreign_result_is_a_message(problems: Path, tmp_path: Path, name: str, foreign: str) -> None:
+    (path,), _ = run(problems, tmp_path / "out")
+    (path / name).write_text(foreign)
+    with pytest.raises(RunError, match=r"is not of an evaluation by this version.*--overwrite"):
+        list(results(tmp_path / "out"))
+
+
+def test_overwrite_that_ends_early_leaves_no_old_figures(problems: Path, tmp_path: Path) -> None:
+    (path,), _ = run(problems, tmp_path)
+    seen = []
+    for number in range(8):
+        with pytest.raises(Crash), crash_before_write(path, number):
+            run(problems, tmp_path, overwrite=True)
+        seen.append(((path / FIGURES).exists(), (path / RESPONSES).exists()))
+    assert set(seen) == {(True, True), (False, True), (False, False)}
+
+
+def test_other_columns_are_a_message(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.table({"problem_id": ["p"]}), tmp_path / RESPONSES)
+    with pytest.raises(RunError, match=r"no record of judged responses: it has no column sample, level"):
+        read_answers(tmp_path / RESPONSES)
+
+
+@pytest.mark.parametrize("temperature", [float("nan"), float("inf"), -1.0])
+def test_temperature_must_be_a_number(temperature: float) -> None:
+    with pytest.raises(ConfigError, match=r"temperature must be 0 \(greedy\) or positive"):
+        rules(None, temperature=temperature)
+
+
+def test_label_that_looks_like_markup_is_shown_as_it_is(problems: Path, tmp_path: Path, tiny_models, capsys) -> None:
+    shutil.copytree(tiny_models("llama"), tmp_path / "m[" / "v2[" / "x[bold]y")
+    model = str(tmp_path / "m[" / "v2[" / "x[bold]y")
+    common = ["--max-tokens", "4", "--output-dir", str(tmp_path / "out"), "--template", "plain", "--backend", "fake"]
+    code, shown, message = run_main(capsys, "eval", model, "--benchmarks", str(problems), *common)
+    assert (code, message) == (0, "")
+    assert "x[bold]y" in shown
+    code, _, message = run_main(capsys, "eval", model, "--benchmarks", " ,", *common)
+    assert (code, "--benchmarks names no benchmark" in message) == (2, True)
+
+
+def test_interruption_says_how_to_go_on(problems: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("simplerl.evaluate.run.collect", stop)
+    given = ["eval", "cub-qwen", "--benchmarks", str(problems), "--output-dir", str(tmp_path / "out"), "--overwrite"]
+    code, _, message = run_main(capsys, *given, "--max-tokens", "4")
+    assert code == 130
+    assert "the same command without --overwrite goes on there" in message

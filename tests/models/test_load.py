@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from simplerl.errors import ModelError
 from simplerl.models import cub
-from simplerl.models.load import load, locate, pick_attention
+from simplerl.models.load import load, load_tokenizer, locate, pick_attention
 
 CPU = torch.device("cpu")
 
@@ -140,3 +140,13 @@ def test_an_end_that_the_model_has_not_is_refused(tmp_path: Path, tiny_models) -
     (directory / "generation_config.json").write_text(json.dumps({**settings, "eos_token_id": [0, 64]}))
     with pytest.raises(ModelError, match=r"end-of-text tokens are \[0, 64\]"):
         load(str(directory))
+
+
+def test_directory_without_tokenizer(tiny_models, tmp_path) -> None:
+    """Transformers makes an empty tokenizer of nothing: every prompt would be empty, and every answer wrong."""
+    source = tiny_models("qwen2-tied")
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((source / name).read_bytes())
+    for load_it in (load, load_tokenizer):
+        with pytest.raises(ModelError, match=r"there is no tokenizer \(tokenizer\.json\)"):
+            load_it(str(tmp_path))

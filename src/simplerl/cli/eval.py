@@ -9,6 +9,7 @@ overwritten by mistake; an evaluation that was interrupted continues where it wa
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 EXAMPLES = """\
@@ -82,8 +83,13 @@ def run(args: argparse.Namespace) -> int:
         return _harness(args)
     if bool(args.models) == bool(args.responses):
         raise ConfigError("give models to evaluate, or --responses FILE to score; simplerl eval --help shows examples")
-    with Bar() as bar:
-        paths = _score(args, bar) if args.responses else _evaluate(args, bar)
+    try:
+        with Bar() as bar:
+            paths = _score(args, bar) if args.responses else _evaluate(args, bar)
+    except KeyboardInterrupt:
+        again = "the same command without --overwrite" if args.overwrite else "the same command"
+        print(f"interrupted; what was saved is kept in {args.output_dir}: {again} goes on there", file=sys.stderr)
+        return 130
     _show(paths, args.output_dir)
     return 0
 
@@ -135,11 +141,15 @@ def _settings(args: argparse.Namespace):
 
 
 def _names(args: argparse.Namespace) -> list[str]:
+    from simplerl.errors import ConfigError
     from simplerl.evaluate.benchmarks import DEFAULTS
 
     if args.benchmarks is None:
         return [*DEFAULTS, "aime24@32"]
-    return list(dict.fromkeys(name.strip() for name in args.benchmarks.split(",") if name.strip()))
+    names = list(dict.fromkeys(name.strip() for name in args.benchmarks.split(",") if name.strip()))
+    if not names:
+        raise ConfigError("--benchmarks names no benchmark; leave it out for the paper's eight, or see --list")
+    return names
 
 
 def _evaluate(args: argparse.Namespace, bar) -> list[Path]:
@@ -159,12 +169,9 @@ def _evaluate(args: argparse.Namespace, bar) -> list[Path]:
 
 def _score(args: argparse.Namespace, bar) -> list[Path]:
     from simplerl.errors import ConfigError
-    from simplerl.evaluate.metrics import figures
     from simplerl.evaluate.responses import read_responses, score
     from simplerl.evaluate.run import load_benchmarks
-    from simplerl.models.load import load
-    from simplerl.runs.answers import read_answers
-    from simplerl.runs.results import RESPONSES
+    from simplerl.models.load import load_tokenizer
 
     names = _names(args) if args.benchmarks else []
     if len(names) != 1:
@@ -180,16 +187,17 @@ def _score(args: argparse.Namespace, bar) -> list[Path]:
         label=args.responses.stem,
         source=args.responses,
         policy=args.policy or loaded.benchmark.policy,
-        tokenizer=load(args.tokenizer).tokenizer if args.tokenizer else None,
+        tokenizer=load_tokenizer(args.tokenizer) if args.tokenizer else None,
         output=args.output_dir,
+        ks=settings.ks,
         on_done=bar.advance,
     )
-    directory.finish(figures(read_answers(directory.path / RESPONSES), ks=settings.ks), {})
     return [directory.path]
 
 
 def _show(paths: list[Path], output: Path) -> None:
     """Print the table of these evaluations, and write the summary of all that is in the output directory."""
+    from rich.markup import escape
     from rich.table import Table
 
     from simplerl.analysis.evaluations import averages, cell, rows, write_summary
@@ -212,10 +220,12 @@ def _show(paths: list[Path], output: Path) -> None:
             ]
             tokens = f["tokens"]["value"]
             size = f"{f['problems']}" + (f" × {f['samples']}" if f["samples"] > 1 else "")
-            table.add_row(model, name, size, cell(f["acc"]), *shown, "–" if tokens is None else f"{tokens:.0f}")
+            table.add_row(
+                escape(model), escape(name), size, cell(f["acc"]), *shown, "–" if tokens is None else f"{tokens:.0f}"
+            )
         if sum("@" not in name for name in row) > 1:
             for name, figure in averages(row).items():
-                table.add_row(model, "average" if name == "acc" else "the paper's six", "", cell(figure))
+                table.add_row(escape(model), "average" if name == "acc" else "the paper's six", "", cell(figure))
         table.add_section()
     console = wide_console()
     console.print(table)

@@ -6,6 +6,8 @@ are template, stop strings and difficulty tier, as settings of `simplerl train`.
 """
 
 import argparse
+import json
+import shlex
 from pathlib import Path
 
 EXAMPLES = """\
@@ -37,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from simplerl.cli.progress import Bar, wide_console
     from simplerl.data.prompts import prompter
     from simplerl.data.templates import TEMPLATES
-    from simplerl.errors import ConfigError
+    from simplerl.errors import ConfigError, nearest
     from simplerl.evaluate.preflight import choose, measure, recommend
     from simplerl.models.device import pick_device
     from simplerl.models.load import load
@@ -45,16 +47,23 @@ def run(args: argparse.Namespace) -> int:
     from simplerl.rollout.backend import Sampling
     from simplerl.runs.files import write_json
     from simplerl.train.resolve import recipe_for, resolve
-    from simplerl.verify import VerifierPool
+    from simplerl.verify import POLICIES, VerifierPool
 
     for name in ("problems", "samples"):
         if getattr(args, name) < 1:
             raise ConfigError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    if args.max_tokens is not None and args.max_tokens < 1:
+        raise ConfigError(f"--max-tokens must be at least 1, got {args.max_tokens}")
+    if args.policy not in POLICIES:
+        raise ConfigError(f"unknown --policy {args.policy!r}; {nearest(args.policy, POLICIES)}")
+    if args.output and not args.output.parent.is_dir():
+        raise ConfigError(f"--output {args.output}: the directory {args.output.parent} does not exist")
     config = resolve(recipe_for(args.model), {})
     source = args.data or config.data
     problems = choose(data.load(source, "train"), args.problems, args.seed)
     policy = load(args.model, device=pick_device(args.device, "device"))
-    names = args.templates.split(",") if args.templates else [*TEMPLATES]
+    names = list(dict.fromkeys(part.strip() for part in (args.templates or "").split(",") if part.strip()))
+    names = names or [*TEMPLATES]
     if not args.templates and policy.tokenizer.chat_template:
         names.append("chat")
     # Nothing is stopped but by the model itself: how it runs on is what is to be seen.
@@ -88,20 +97,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(console, model: str, source: str, problems: int, samples: int, measured: dict) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from simplerl.analysis.evaluations import cell
 
-    table = Table(title=f"{model} on {source}: {problems} problems × {samples} samples, 95% intervals, per cent")
+    table = Table(
+        title=escape(f"{model} on {source}: {problems} problems × {samples} samples, 95% intervals, per cent")
+    )
     for column in ("template", "accuracy", f"solved in {samples}", "boxed", "run-on", "truncated", "mixed", "tokens"):
         table.add_column(column, justify="left" if column == "template" else "right")
     for name, found in measured.items():
         if not found["measured"]:
-            table.add_row(name, "no prompt fits the context", *[""] * 6)
+            table.add_row(escape(name), "no prompt fits the context", *[""] * 6)
             continue
         plain = [f"{100 * found[key]['value']:.1f}" for key in ("any_correct", "boxed")]
         shares = [f"{100 * share:.1f}" for share in (found["run_on"], found["truncated"]["value"], found["mixed"])]
-        table.add_row(name, cell(found["acc"]), *plain, *shares, f"{found['tokens']['value']:.0f}")
+        table.add_row(escape(name), cell(found["acc"]), *plain, *shares, f"{found['tokens']['value']:.0f}")
     console.print(table)
     for name, found in measured.items():
         if found["left_out"]:
@@ -115,7 +127,7 @@ def _show(console, model: str, source: str, problems: int, samples: int, measure
                 f"{100 * found[level]['acc']:.0f} ({100 * found[level]['mixed']:.0f})" if level in found else "–"
                 for level in names
             ]
-            table.add_row(name, *cells)
+            table.add_row(escape(name), *cells)
         console.print(table)
 
 
@@ -129,8 +141,7 @@ def _advise(console, args: argparse.Namespace, source: str, advice: dict) -> Non
         console.print(f"recommended tier: {advice['tier']} (share of problems that teach: {shares})", markup=False)
     for line in advice["advice"]:
         console.print(f"note: {line}", markup=False)
-    stop = ",".join(repr(text).replace("'", '"') for text in advice["stop"])
-    stops = f" --sampling.stop '[{stop}]'" if stop else ""
-    console.print(
-        f"simplerl train --model {args.model} --data {source} --template {advice['template']}{stops}", markup=False
-    )
+    command = ["simplerl", "train", "--model", args.model, "--data", source, "--template", advice["template"]]
+    if advice["stop"]:
+        command += ["--sampling.stop", json.dumps(advice["stop"], ensure_ascii=False)]
+    console.print(shlex.join(command), markup=False)

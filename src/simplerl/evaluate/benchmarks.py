@@ -222,7 +222,8 @@ def find(name: str) -> Benchmark:
         return BENCHMARKS[name]
     path = Path(name).expanduser()
     if path.suffix in SUFFIXES:
-        return Benchmark(name=re.sub(r"[^\w.-]+", "-", path.stem), problems=0, citation=str(path), sha256="")
+        own = path.name if path.stem in BENCHMARKS else path.stem  # A file gsm8k.jsonl is not taken for gsm8k.
+        return Benchmark(name=re.sub(r"[^\w.-]+", "-", own), problems=0, citation=str(path), sha256="")
     raise DataError(
         f"unknown benchmark {name!r}; {nearest(name, BENCHMARKS)} A .jsonl, .json or .parquet file works too."
     )

@@ -144,10 +144,11 @@ def _levels(answers: Sequence[Answer]) -> dict[str, list[list[Answer]]]:
 
 def _level(problems: Sequence[Sequence[Answer]]) -> dict[str, float]:
     """Return accuracy of a level and the share of its problems with right and wrong samples."""
-    accuracy = [sum(a.correct for a in members) / len(members) for members in problems]
+    decided = [[a.correct for a in members if a.decided] for members in problems]
+    accuracy = [sum(right) / len(right) for right in decided if right]
     return {
-        "acc": sum(accuracy) / len(accuracy),
-        "mixed": sum(0 < share < 1 for share in accuracy) / len(accuracy),
+        "acc": sum(accuracy) / len(accuracy) if accuracy else 0.0,
+        "mixed": sum(0 < share < 1 for share in accuracy) / len(problems),
         "problems": len(accuracy),
     }
 
@@ -162,6 +163,9 @@ def recommend(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     usable = {name: found for name, found in measured.items() if found["measured"]}
     if not usable:
         return {"template": None, "why": "no prompt leaves room for a response in the model's context"}
+    usable = {name: found for name, found in usable.items() if found["acc"]["problems"]}
+    if not usable:
+        return {"template": None, "why": "no response could be judged: check the golds (simplerl data audit)"}
     best = max(usable.values(), key=lambda found: found["acc"]["value"])
     rivals = {name: found for name, found in usable.items() if found["acc"]["high"] >= best["acc"]["value"]}
     template = max(rivals, key=lambda name: (rivals[name]["boxed"]["value"], rivals[name]["acc"]["value"]))

@@ -79,6 +79,11 @@ def with_choices(question: str, choices: str) -> Reader:
         if isinstance(options, str):  # `A) … B) …` in one line.
             listed = re.sub(r"(?:^|(?<=\s))([A-J])\)\s*", r"(\1) ", options.strip())
         else:
+            if not isinstance(options, list) or len(options) > len(LETTERS):
+                raise DataError(
+                    f"{row.place}: field {choices!r} must be a text or a list of up to {len(LETTERS)} options, got "
+                    f"{str(options)[:80]!r}"
+                )
             bodies = [re.sub(r"^\s*\(?[A-J]\)\s*", "", plain(option)) for option in options]
             listed = " ".join(f"({letter}) {body}" for letter, body in zip(LETTERS, bodies, strict=False))
         return f"{plain(field(row, question))}\nAnswer Choices: {listed}"
@@ -91,7 +96,7 @@ def letter(name: str) -> Reader:
 
     def read(row: Row) -> str:
         value = field(row, name)
-        found = LETTERS[value] if isinstance(value, int) and 0 <= value < len(LETTERS) else plain(value)
+        found = LETTERS[value] if type(value) is int and 0 <= value < len(LETTERS) else plain(value)
         if found not in LETTERS or len(found) != 1:
             raise DataError(f"{row.place}: field {name!r} must be a choice letter or its index, got {value!r}")
         return found

@@ -6,6 +6,7 @@ the original's `code`, each a text or a list. `finish_reason` (a text or a list)
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,18 @@ from transformers import PreTrainedTokenizerBase
 from simplerl.data.rows import Row, read_rows
 from simplerl.errors import DataError, nearest
 from simplerl.evaluate.benchmarks import Loaded
+from simplerl.evaluate.metrics import figures
+from simplerl.evaluate.protocol import check_ks
+from simplerl.runs.answers import read_answers
 from simplerl.runs.results import RESPONSES, ResultDirectory, key_of, slug
-from simplerl.runs.trajectories import problem_columns, verdict_columns, write_rows
+from simplerl.runs.trajectories import problem_columns, verdict_columns, whole_characters, write_rows
 from simplerl.types import Problem
 from simplerl.verify import VerifierPool
 
 TEXTS = ("response", "responses", "completion", "completions", "output", "outputs", "generation", "generations", "code")
 IDS = ("problem_id", "id", "unique_id", "idx", "index")
+#: More samples of a problem than anybody draws; the number must fit its column.
+MOST_SAMPLES = 1_000_000_000
 REASONS = {"stop": "stop", "eos": "eos", "length": "length", "eos_token": "eos", "max_tokens": "length"}
 
 
@@ -51,8 +57,8 @@ def read_responses(path: Path, loaded: Loaded) -> list[Given]:
             raise DataError(f"{row.place}: {len(texts)} responses but {len(reasons)} finish reasons")
         members = found.setdefault(problem.id, {})
         start = row.fields.get("sample", len(members))
-        if not isinstance(start, int) or isinstance(start, bool) or start < 0:
-            raise DataError(f"{row.place}: sample must be a number from 0, got {start!r}")
+        if not isinstance(start, int) or isinstance(start, bool) or not 0 <= start < MOST_SAMPLES:
+            raise DataError(f"{row.place}: sample must be a number from 0 to {MOST_SAMPLES - 1:,}, got {start!r}")
         _refuse_duplicate(row, problem, texts, seen)
         for offset, text in enumerate(texts):
             if start + offset in members:
@@ -158,8 +164,11 @@ def score(
     tokenizer: PreTrainedTokenizerBase | None,
     output: Path,
     on_done: Callable[[], None],
+    ks: Sequence[int] = (),
 ) -> ResultDirectory:
-    """Judge responses and write them as a result directory. Lengths are known only with a tokenizer."""
+    """Judge responses and write them and their figures. Lengths are known only with a tokenizer."""
+    samples = max(Counter(g.problem.id for g in given).values())
+    check_ks(ks, samples, name)
     record = {
         "label": label,
         "model": str(source),
@@ -169,7 +178,7 @@ def score(
         "data_sha256": loaded.sha256,
         "template": {"name": "unknown", "text": None},
         "sampling": {"made": "elsewhere"},
-        "samples": max(g.sample for g in given) + 1,
+        "samples": samples,
         "policy": policy,
         "seed": None,
         "responses_sha256": _digest(given),
@@ -178,6 +187,7 @@ def score(
     try:
         directory.begin(record, overwrite=True)
         write_rows(directory.path / RESPONSES, _rows(given, policy, tokenizer, on_done))
+        directory.finish(figures(read_answers(directory.path / RESPONSES), ks=ks), {})
     finally:
         directory.end()
     return directory
@@ -205,9 +215,11 @@ def _rows(
             **problem_columns(item.problem),
             **verdict_columns(verdicts[index]),
             "sample": item.sample,
-            "response": item.response.encode("utf-8", "replace").decode("utf-8"),
+            "response": whole_characters(item.response),
             "stop_reason": item.stop_reason,
-            "token_ids": None if tokenizer is None else tokenizer.encode(item.response, add_special_tokens=False),
+            "token_ids": None
+            if tokenizer is None
+            else tokenizer.encode(whole_characters(item.response), add_special_tokens=False),
         }
         for index, item in enumerate(given)
     ]

@@ -113,10 +113,17 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model alone. Raises ModelError."""
     source = locate(name)
     try:
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        return _with_words(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
     except Exception as error:  # Transformers and tokenizers each raise their own kinds for a bad file.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"cannot load the tokenizer of {name!r} from {source}: {reason}") from error
+
+
+def _with_words(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Return the tokenizer if it knows any text: from a directory without one, Transformers makes an empty one."""
+    if not tokenizer.encode("1 a\n", add_special_tokens=False):
+        raise ValueError("there is no tokenizer (tokenizer.json), or one without vocabulary")
+    return tokenizer
 
 
 def load(name: str, *, device: str | torch.device = "cpu", attention: str = "") -> Policy:
@@ -128,7 +135,7 @@ def load(name: str, *, device: str | torch.device = "cpu", attention: str = "") 
     attention = attention or pick_attention("auto", device, half=False)
     source = locate(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        tokenizer = _with_words(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
         model = AutoModelForCausalLM.from_pretrained(
             source,
             dtype=torch.float32,

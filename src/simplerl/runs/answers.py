@@ -51,8 +51,10 @@ def read_answers(path: Path) -> list[Answer]:
     try:
         there = set(pyarrow.parquet.read_schema(path).names)
         table = pyarrow.parquet.read_table(path, columns=[name for name in COLUMNS if name in there])
-    except (OSError, pyarrow.ArrowInvalid) as error:
+    except (OSError, pyarrow.ArrowException) as error:
         raise RunError(f"{path} cannot be read: {error}") from error
+    if missing := [name for name in COLUMNS if name not in there and name != "kind"]:
+        raise RunError(f"{path} is no record of judged responses: it has no column {', '.join(missing)}")
     lengths = pyarrow.compute.list_value_length(table["token_ids"]).to_pylist()
     kinds = table["kind"].to_pylist() if "kind" in there else [""] * len(lengths)
     rows = table.drop_columns(["token_ids"]).to_pylist()

@@ -24,7 +24,7 @@ import pyarrow
 import pyarrow.parquet
 
 from simplerl.errors import RunError
-from simplerl.runs.files import DirectoryLock, write_json
+from simplerl.runs.files import DirectoryLock, cannot_write, write_json
 from simplerl.runs.trajectories import SCHEMA, write_table, write_trajectories
 from simplerl.types import TrajectoryGroup
 
@@ -58,10 +58,13 @@ class ResultDirectory:
         """Take the directory, keeping what is there already unless `overwrite`."""
         self._lock.take("parts")
         if overwrite:
-            for name in (FIGURES, RESPONSES, TIMING):
-                (self.path / name).unlink(missing_ok=True)
-            for file in (self.path / "parts").iterdir():
-                file.unlink()
+            # The figures go first: a process that ends here must not leave old ones beside new responses.
+            old = [self.path / name for name in (FIGURES, RESPONSES, TIMING)]
+            try:
+                for file in [*old, *(self.path / "parts").iterdir()]:
+                    file.unlink(missing_ok=True)
+            except OSError as error:
+                raise cannot_write(self.path, error) from error
         write_json(self.path / PROTOCOL, dict(protocol))
 
     def end(self) -> None:
@@ -73,10 +76,10 @@ class ResultDirectory:
         return self.path / "parts" / f"part_{number:05d}.parquet"
 
     def has_part(self, number: int) -> bool:
-        """Return whether a part is there and can be read; a damaged one is made again."""
+        """Return whether a part is there and can be read to its end; a damaged one is made again."""
         try:
-            return pyarrow.parquet.read_schema(self.part(number)).equals(SCHEMA)
-        except (OSError, pyarrow.ArrowInvalid):
+            return pyarrow.parquet.read_table(self.part(number)).schema.equals(SCHEMA)
+        except (OSError, pyarrow.ArrowException):
             return False
 
     def write_part(self, number: int, step: int, groups: Sequence[TrajectoryGroup]) -> None:
@@ -136,4 +139,18 @@ def results(path: Path) -> Iterator[Result]:
     """Yield the whole evaluations in a directory, however deep, by name. Raises RunError for a damaged one."""
     for figures in sorted(path.rglob(FIGURES)):
         if (figures.parent / RESPONSES).is_file() and (figures.parent / PROTOCOL).is_file():
-            yield Result(path=figures.parent, protocol=read_json(figures.parent / PROTOCOL), figures=read_json(figures))
+            protocol, found = read_json(figures.parent / PROTOCOL), read_json(figures)
+            _check(
+                figures.parent / PROTOCOL, protocol, ("label", "benchmark", "samples", "problems", "template", "seed")
+            )
+            _check(figures, found, ("problems", "samples", "acc", "pass@k", "boxed_acc", "verdicts"))
+            yield Result(path=figures.parent, protocol=protocol, figures=found)
+
+
+def _check(path: Path, value: Any, wanted: Sequence[str]) -> None:
+    missing = [name for name in wanted if name not in value] if isinstance(value, dict) else list(wanted)
+    if missing:
+        raise RunError(
+            f"{path} is not of an evaluation by this version (no {', '.join(missing)}); evaluate again with "
+            "--overwrite, move its directory away, or choose another --output-dir"
+        )

@@ -40,7 +40,7 @@ SCHEMA = pyarrow.schema(
 )
 
 
-def _text(value: str | None) -> str | None:
+def whole_characters(value: str | None) -> str | None:
     """Return text that Parquet can hold: lone surrogates, which are no characters, become replacement characters."""
     return None if value is None else value.encode("utf-8", "replace").decode("utf-8")
 
@@ -71,7 +71,7 @@ def _row(step: int, trajectory: Trajectory, advantages: np.ndarray | None) -> di
         **verdict_columns(trajectory.verdict),
         "step": step,
         "sample": trajectory.sample,
-        "response": _text(completion.text),
+        "response": whole_characters(completion.text),
         "stop_reason": completion.stop_reason,
         "reward": None if np.isnan(trajectory.reward) else trajectory.reward,
         "reward_parts": list(trajectory.reward_parts.items()),
@@ -87,12 +87,12 @@ def _row(step: int, trajectory: Trajectory, advantages: np.ndarray | None) -> di
 def problem_columns(problem: Problem) -> dict[str, Any]:
     """Return the columns that speak of the problem. `kind` is its type (subject, field) where the source names one."""
     return {
-        "problem_id": _text(problem.id),
-        "source": _text(problem.source),
-        "level": _text(problem.level),
-        "kind": _text(str(problem.meta.get("kind", ""))),
-        "question": _text(problem.question),
-        "answer": _text(problem.answer),
+        "problem_id": whole_characters(problem.id),
+        "source": whole_characters(problem.source),
+        "level": whole_characters(problem.level),
+        "kind": whole_characters(str(problem.meta.get("kind", ""))),
+        "question": whole_characters(problem.question),
+        "answer": whole_characters(problem.answer),
     }
 
 
@@ -100,9 +100,9 @@ def verdict_columns(verdict: Verdict) -> dict[str, Any]:
     """Return the columns that speak of the verdict."""
     return {
         "verdict": verdict.status,
-        "extracted": _text(verdict.extracted),
+        "extracted": whole_characters(verdict.extracted),
         "rule": verdict.rule,
-        "detail": _text(verdict.detail),
+        "detail": whole_characters(verdict.detail),
     }
 
 
