@@ -53,7 +53,7 @@ def test_the_sample_is_even_over_levels() -> None:
 
 def template(acc: float, half: float, boxed: float, **over) -> dict:
     def figure(value: float, width: float = 0.05) -> dict:
-        return {"value": value, "low": value - width, "high": value + width}
+        return {"value": value, "low": value - width, "high": value + width, "problems": 10}
 
     fields = {
         "measured": 10,
