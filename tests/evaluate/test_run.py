@@ -372,3 +372,36 @@ def test_interruption_says_how_to_go_on(problems: Path, tmp_path: Path, capsys, 
     code, _, message = run_main(capsys, *given, "--max-tokens", "4")
     assert code == 130
     assert "the same command without --overwrite goes on there" in message
+
+
+def test_another_configuration_of_the_same_weights_is_another_result(problems: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from simplerl.models.cub import path
+
+    shutil.copytree(path("cub-qwen"), tmp_path / "model")
+    models = targets(str(tmp_path / "model"), recipe=RECIPE)
+    run(problems, tmp_path / "out", models=models)
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "rope_theta": 20000.0}))
+    _, listener = run(problems, tmp_path / "out", models=models)
+    assert listener.done == 9
+
+
+def test_a_damaged_result_does_not_hide_the_others(problems: Path, tmp_path: Path, capsys) -> None:
+    (path,), _ = run(problems, tmp_path / "out")
+    other = path.with_name("damaged")
+    other.mkdir()
+    for file in path.iterdir():
+        if file.is_file():
+            (other / file.name).write_bytes(file.read_bytes())
+    (other / FIGURES).write_text("{")
+    said: list[str] = []
+    assert [result.path for result in results(tmp_path / "out", said.append)] == [path]
+    assert "damaged" in said[0]
+    with pytest.raises(RunError, match="damaged"):
+        list(results(tmp_path / "out"))
+    arguments = ["--benchmarks", str(problems), "--max-tokens", "24", "--part", "4", "--backend", "fake"]
+    code, shown, _ = run_main(capsys, "eval", "cub-qwen", *arguments, "--output-dir", str(tmp_path / "out"))
+    assert code == 0
+    assert "left out of the tables" in shown

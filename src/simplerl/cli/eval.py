@@ -154,15 +154,17 @@ def _names(args: argparse.Namespace) -> list[str]:
 
 def _evaluate(args: argparse.Namespace, bar) -> list[Path]:
     from simplerl.evaluate.run import evaluate, load_benchmarks, plan
-    from simplerl.evaluate.targets import targets
+    from simplerl.evaluate.targets import is_run, targets
     from simplerl.train.resolve import as_table, recipe_for, resolve
 
     settings = _settings(args)
     loaded = load_benchmarks(_names(args), settings, args.data_dir, bar.say)
+    several = len(args.models) > 1 and any(is_run(name) for name in args.models)
     found = []
     for name in args.models:
         recipe = as_table(resolve(recipe_for(name), {}))
-        found += targets(name, args.steps, recipe=recipe)
+        # Beside a run, --steps speaks of the run only.
+        found += targets(name, args.steps if is_run(name) or not several else "", recipe=recipe)
     jobs = plan(found, loaded, settings, args.output_dir, bar)
     return evaluate(jobs, settings, bar, overwrite=args.overwrite)
 
@@ -203,10 +205,17 @@ def _show(paths: list[Path], output: Path) -> None:
     from simplerl.analysis.evaluations import averages, cell, rows, write_summary
     from simplerl.analysis.plots import plot_checkpoints
     from simplerl.cli.progress import wide_console
+    from simplerl.runs.files import DirectoryLock
     from simplerl.runs.results import results
 
-    everything = list(results(output))
-    write_summary(everything, output)
+    console = wide_console()
+    everything = list(results(output, lambda message: console.print(message, markup=False)))
+    lock = DirectoryLock(output)
+    lock.take(patience_s=60)  # Another evaluation may be writing the same summary.
+    try:
+        write_summary(everything, output)
+    finally:
+        lock.release()
     mine = {path.resolve() for path in paths}
     table_rows = rows([result for result in everything if result.path.resolve() in mine])
     table = Table(title="accuracy (%) with 95% interval over problems; the rest is in results.md")
@@ -227,7 +236,6 @@ def _show(paths: list[Path], output: Path) -> None:
             for name, figure in averages(row).items():
                 table.add_row(escape(model), "average" if name == "acc" else "the paper's six", "", cell(figure))
         table.add_section()
-    console = wide_console()
     console.print(table)
     for result in (result for row in table_rows.values() for result in row.values()):
         verdicts = result.figures["verdicts"]

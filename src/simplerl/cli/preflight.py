@@ -76,7 +76,11 @@ def run(args: argparse.Namespace) -> int:
             bar.phase(f"template {name}", len(problems) * args.samples)
             measured[name] = measure(
                 problems,
-                prompter(name),
+                prompter(
+                    name,
+                    system=config.prompt.system if name == "chat" else "",
+                    special_tokens=config.prompt.special_tokens,
+                ),
                 policy=policy,
                 backend=backend,
                 verifier=verifier,

@@ -30,6 +30,12 @@ class Target:
         return not self.step
 
 
+def is_run(name: str) -> bool:
+    """Return whether a name is that of a run directory."""
+    path = Path(name).expanduser()
+    return (path / "config.json").is_file() and (path / "checkpoints").is_dir()
+
+
 def targets(name: str, steps: str = "", *, recipe: Mapping[str, Any]) -> list[Target]:
     """Return the models that a command-line argument means.
 
@@ -43,7 +49,7 @@ def targets(name: str, steps: str = "", *, recipe: Mapping[str, Any]) -> list[Ta
         run, number = path.parent.parent, path.name.removeprefix("step_")
         if (run / "config.json").is_file() and number.isdecimal():
             return [_of_run(run, int(number), _configuration(run))]
-    if not (path / "config.json").is_file() or not (path / "checkpoints").is_dir():
+    if not is_run(name):
         if steps:
             raise ConfigError(f"--steps chooses checkpoints of a run, and {name} is not a run directory")
         return [Target(label=path.name or name, source=name, step=None, config=recipe)]

@@ -97,14 +97,21 @@ def pick_attention(wanted: str, device: torch.device, *, half: bool) -> str:
 
 
 def locate_and_hash(name: str) -> dict[str, str]:
-    """Return where a model was found, and the SHA-256 of its weight files (of its name, on the hub) and tokenizer."""
+    """Return where a model was found, and the SHA-256 of its weight files (of its name, on the hub) and of the
+    files beside them that decide what it does: tokenizer, configuration, stop tokens."""
     source = Path(locate(name))
     digest = hashlib.sha256(b"" if source.is_dir() else name.encode())
     for file in sorted(source.glob("*.safetensors")) if source.is_dir() else ():
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     words = hashlib.sha256()
-    for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+    for file in (
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+        "config.json",
+        "generation_config.json",
+    ):
         words.update((source / file).read_bytes() if (source / file).is_file() else b"")
     return {"path": str(source), "sha256": digest.hexdigest(), "tokenizer_sha256": words.hexdigest()}
 

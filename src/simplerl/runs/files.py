@@ -73,13 +73,13 @@ class DirectoryLock:
         self.path = path
         self._lock = filelock.FileLock(path / ".lock")
 
-    def take(self, *folders: str) -> None:
-        """Make the directory with some folders in it where they are not there, and take its lock."""
+    def take(self, *folders: str, patience_s: float = 0.0) -> None:
+        """Make the directory, and folders in it, where they are not there; take its lock within some seconds."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             for name in folders:
                 (self.path / name).mkdir(exist_ok=True)
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=patience_s)
         except filelock.Timeout:
             raise RunError(
                 f"another process is writing to {self.path}; wait for it, or choose another --output-dir"

@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,16 +135,26 @@ class Result:
         return self.protocol["label"]
 
 
-def results(path: Path) -> Iterator[Result]:
-    """Yield the whole evaluations in a directory, however deep, by name. Raises RunError for a damaged one."""
+def results(path: Path, warn: Callable[[str], None] | None = None) -> Iterator[Result]:
+    """Yield the whole evaluations in a directory, however deep, by name.
+
+    A damaged one is left out and told to `warn`; without it, it raises RunError.
+    """
     for figures in sorted(path.rglob(FIGURES)):
         if (figures.parent / RESPONSES).is_file() and (figures.parent / PROTOCOL).is_file():
-            protocol, found = read_json(figures.parent / PROTOCOL), read_json(figures)
-            _check(
-                figures.parent / PROTOCOL, protocol, ("label", "benchmark", "samples", "problems", "template", "seed")
-            )
-            _check(figures, found, ("problems", "samples", "acc", "pass@k", "boxed_acc", "verdicts"))
-            yield Result(path=figures.parent, protocol=protocol, figures=found)
+            try:
+                yield _result(figures.parent)
+            except RunError as error:
+                if warn is None:
+                    raise
+                warn(f"left out of the tables: {error}")
+
+
+def _result(path: Path) -> Result:
+    protocol, found = read_json(path / PROTOCOL), read_json(path / FIGURES)
+    _check(path / PROTOCOL, protocol, ("label", "benchmark", "samples", "problems", "template", "seed"))
+    _check(path / FIGURES, found, ("problems", "samples", "acc", "pass@k", "boxed_acc", "verdicts"))
+    return Result(path=path, protocol=protocol, figures=found)
 
 
 def _check(path: Path, value: Any, wanted: Sequence[str]) -> None:
