@@ -41,6 +41,7 @@ def test_undecided_are_counted_and_left_out() -> None:
     found = figures(answers, ks=(1,))
     assert found["acc"]["value"] == 1.0
     assert found["acc"]["problems"] == 1
+    assert (found["any_correct"]["value"], found["any_correct"]["problems"]) == (1.0, 1)
     assert (found["verdicts"]["timeout"], found["verdicts"]["error"]) == (1, 2)
 
 

@@ -77,7 +77,7 @@ def figures(answers: Sequence[Answer], *, ks: Sequence[int] = ()) -> dict[str, A
         "problems": len(problems),
         "samples": samples,
         "acc": _share(problems, _accuracy),
-        "any_correct": _share(problems, lambda members: float(any(a.correct for a in members))),
+        "any_correct": _share(problems, _any_correct),
         "pass@k": {str(k): _share(problems, lambda members, k=k: _pass_at(members, k)) for k in ks},
         "maj@k": {
             str(k): _share(labels, lambda votes, k=k: majority_at_k(votes, RIGHT, k) if len(votes) >= k else None)
@@ -127,6 +127,11 @@ def vote_labels(members: Sequence[Answer]) -> list[int | None]:
 def _accuracy(members: Sequence[Answer]) -> float | None:
     decided = [a.correct for a in members if a.decided]
     return sum(decided) / len(decided) if decided else None
+
+
+def _any_correct(members: Sequence[Answer]) -> float | None:
+    decided = [a.correct for a in members if a.decided]
+    return float(any(decided)) if decided else None
 
 
 def _pass_at(members: Sequence[Answer], k: int) -> float | None:
