@@ -1,1 +1,1 @@
-"""Cognitive behaviours in responses: what they are, who sees them (keywords, or a model that judges), how they agree."""
+"""Cognitive behaviours in responses: what they are, and who sees them: keywords, or a model that judges."""

@@ -2,7 +2,7 @@
 
     RUN/behaviours/            or RESULT/behaviours/
         judgements.jsonl       one line per judged response and judge; the last line about one is the one that holds
-        answers.jsonl          what the endpoint answered, by content address: what was paid for once is never asked again
+        answers.jsonl          what the endpoint answered, by content address: nothing is paid for twice
         table.json, behaviours.png   what they come to
 
 The folder has its own lock, so that a run may be judged while it trains. Columns: docs/run-format.md.
@@ -20,7 +20,7 @@ from simplerl.errors import RunError
 from simplerl.runs.files import DirectoryLock, cannot_write, json_line
 from simplerl.runs.trajectories import whole_characters
 
-#: The behaviours of SimpleRL-Zoo (arXiv 2503.18892), in its order; `simplerl.behaviours.definitions` says what they are.
+#: The behaviours of SimpleRL-Zoo (arXiv 2503.18892); `simplerl.behaviours.definitions` says what they are.
 BEHAVIOURS = ("backtracking", "verification", "subgoal_setting", "enumeration")
 
 FOLDER, JUDGEMENTS, ANSWERS, TABLE, PLOT = (
@@ -193,7 +193,7 @@ class BehaviourDirectory:
 
 
 def read_answers_kept(path: Path, warn: Callable[[str], None]) -> dict[str, dict[str, Any]]:
-    """Return content address → what the endpoint answered. `warn` is told of damaged lines: they will be asked again."""
+    """Return content address → what the endpoint answered. `warn` is told of damaged lines, which are asked again."""
     file = path / ANSWERS
     if not file.is_file():
         return {}

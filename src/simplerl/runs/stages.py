@@ -1,4 +1,4 @@
-"""Evaluations in the order of training: those that a run made itself, and results of `simplerl eval` over checkpoints."""
+"""Evaluations in the order of training: those that a run made itself, and results of `simplerl eval`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
