@@ -26,6 +26,8 @@ def pass_at_k_s(n: int, classes: Sequence[int], k: int, s: int) -> float:
     """
     if not 1 <= k <= n or s < 1 or sum(classes) > n or any(m < 1 for m in classes):
         raise ValueError(f"Pass@K-S needs 1 <= k <= n, s >= 1 and at most n right; got {n=}, {k=}, {s=}, {classes=}")
+    if k == n:
+        return float(len(classes) >= s)
     # ways[u][x]: choices of x samples that meet u classes; u = s stands for s or more.
     ways = [[0] * (k + 1) for _ in range(s + 1)]
     wrong = n - sum(classes)
