@@ -15,7 +15,7 @@ PROMPT_VERSION = 1
 #: Behaviour → (what it is, what it is not).
 DEFINITIONS: dict[str, tuple[str, str]] = {
     "backtracking": (
-        "The response gives up or corrects something of its own: it notices an error or a dead end and turns elsewhere.",
+        "The response gives up or corrects something of its own: it sees an error or a dead end and turns elsewhere.",
         "Not: a mistake that is never noticed; a remark about other methods without leaving the present one.",
     ),
     "verification": (

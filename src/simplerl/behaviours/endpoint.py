@@ -31,6 +31,10 @@ class NoAnswer(Exception):
     """This request got no answer; it may be sent again another time."""
 
 
+class Unreachable(NoAnswer):
+    """Nobody answers at the address."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
     """What came back for one request."""
@@ -116,7 +120,7 @@ class Endpoint:
             raise NoAnswer(f"no answer within {self._timeout_s:g} s (--timeout)") from None
         except openai.APIConnectionError as error:
             reason = self.clean(str(error.__cause__ or error))
-            raise NoAnswer(f"{self._address} cannot be reached: {reason}") from None
+            raise Unreachable(f"{self._address} cannot be reached: {reason}") from None
         except openai.APIStatusError as error:
             raise NoAnswer(f"{error.status_code}: {self._said(error)}") from None
         except openai.OpenAIError as error:

@@ -15,7 +15,7 @@ from typing import Any
 
 from simplerl.behaviours import keywords
 from simplerl.behaviours.definitions import PROMPT_VERSION, flags, messages
-from simplerl.behaviours.endpoint import Endpoint, EndpointError, NoAnswer, Reply
+from simplerl.behaviours.endpoint import Endpoint, EndpointError, NoAnswer, Reply, Unreachable
 from simplerl.behaviours.reading import read_reply
 from simplerl.runs.behaviours import Judgement
 from simplerl.runs.stages import Stage, read_columns
@@ -26,6 +26,10 @@ CHARACTERS_PER_TOKEN = 3
 
 #: So many requests without an answer one after another, and nothing further is sent.
 FAILURES_IN_A_ROW = 3
+
+
+#: The first request is tried again only so often: what is wrong with all of them should be said soon.
+PROBE_RETRIES = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,8 +204,8 @@ def ask(
     failed: dict[str, str] = {}
     row = 0
 
-    def one(key: str, item: Item) -> None:
-        keep(key, as_answer(endpoint.ask(messages(item.question, item.response))))
+    def one(key: str, item: Item, retries: int | None = None) -> None:
+        keep(key, as_answer(endpoint.ask(messages(item.question, item.response), retries=retries)))
 
     def done(key: str, error: NoAnswer | None) -> None:
         nonlocal row
@@ -218,7 +222,9 @@ def ask(
     waiting: Iterable[tuple[str, Item]] = iter(todo.items())
     for key, item in waiting:
         try:
-            one(key, item)
+            one(key, item, PROBE_RETRIES)
+        except Unreachable as error:
+            raise EndpointError(f"{error}. Is the server running? Check --base-url") from None
         except NoAnswer as error:
             done(key, error)
             continue

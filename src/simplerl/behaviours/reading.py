@@ -70,7 +70,8 @@ def quotation(example: str, haystack: str) -> str | None:
     White space does not matter, nor quotation marks around the example. One that is abridged by … or ... stands there
     if its parts do, in their order.
     """
-    for variant in (example, example.translate(_CONTROL), example.translate(_CONTROL).translate(_NEWLINE)):
+    latex = example.translate(_CONTROL)
+    for variant in (latex, latex.translate(_NEWLINE), example):
         text = " ".join(variant.split())
         for candidate in (text, text.strip("\"'“”‘’ ")):
             parts = [part.strip() for part in candidate.replace("...", "…").split("…")]
