@@ -116,7 +116,16 @@ def _show(console, found, isnan) -> None:
             highest = peak(found.points, name)
             difference = change(found.points[0], last, name)
             if difference and highest:
-                console.print(_words(name, difference, highest, change(highest, last, name), COUNTS), markup=False)
+                console.print(
+                    _words(name, difference, highest, _fall(found.points[0], highest, last, name), COUNTS), markup=False
+                )
+
+
+def _fall(first, highest, last, name: str):
+    """Return the change since a figure was highest; None where that was at the start: it is said already."""
+    from simplerl.analysis.exploration import change
+
+    return None if highest is first else change(highest, last, name)
 
 
 def _words(name: str, difference, highest, fall, counts) -> str:
