@@ -53,6 +53,11 @@ def plot_panels(panels: Sequence[Panel], output: Path, *, title: str, note: str 
         plt.close(figure)
 
 
+def plain(text: str) -> str:
+    """Return a name that is drawn as it is: a dollar sign would begin a formula."""
+    return text.replace("$", r"\$")
+
+
 def _draw(axes: Any, panel: Panel, colours: Mapping[str, Any]) -> None:
     def scaled(values: Sequence[float]) -> list[float]:
         return [panel.scale * value for value in values]
