@@ -21,6 +21,7 @@ FLOORS: dict[str, int] = {
     "rewards": 2,
     "data": 2,
     "models": 2,
+    "behaviours": 2,
     "rollout": 3,
     "train": 4,
     "cubs": 4,
@@ -40,6 +41,7 @@ DOORS: dict[str, set[str]] = {
     "datasets": {"data/rows.py"},
     "lm_eval": {"evaluate/harness.py"},
     "math_verify": {"verify/mathverify.py"},
+    "openai": {"behaviours/endpoint.py"},
     "matplotlib": {"analysis/plots.py"},
     "filelock": {"runs/files.py"},
     **{
