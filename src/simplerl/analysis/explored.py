@@ -28,6 +28,7 @@ def plot_exploration(found: Exploration, output: Path) -> None:
         title=plain(f"{found.name}: exploration and exploitation"),
         note=f"{found.points[-1].problems} problems × {most} samples, bands: 95% bootstrap intervals over problems",
         dpi=130,
+        shared=False,
     )
 
 
