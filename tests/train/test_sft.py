@@ -65,12 +65,15 @@ def test_long_responses_are_right_checked_and_of_training_problems() -> None:
         text = item.question.removeprefix("What is ").removesuffix("?")
         assert verify(item.response, text).correct, "the gold is the expression itself"
         claims = re.findall(r"(\d+)([-+*])(\d+)=(\d+)\.( Wait)?", item.response)
-        checks = item.response.count("Check: ")
-        assert checks >= 1
+        *working, check = claims
+        assert len(re.findall("Check: ", item.response)) == 1, "of the last step, by its inverse"
+        assert f"Check: {''.join(check[:3])}={check[3]}. \\boxed{{{working[-1][3]}}}" in item.response
+        assert working[-1][3] in check[::3] if working[-1][1] == "*" else check[0] == working[-1][3]
         for left, operator, right, value, slipped in claims:
             exact = {"+": int(left) + int(right), "-": int(left) - int(right), "*": int(left) * int(right)}[operator]
             assert (exact == int(value)) != bool(slipped), item.response
-        assert sum(not claim[4] for claim in claims) == 2 * checks, "every step is followed by its check"
+        operations = len(re.findall(r"[-+*]", text))
+        assert sum(not claim[4] for claim in working) == operations, "every step of the working, slips mended"
     assert long_arithmetic(0, 5) == long_arithmetic(0, 5)
     assert long_arithmetic(1, 5) != long_arithmetic(0, 5)
     assert any("Wait," in long_arithmetic(0, i).response for i in range(20))
