@@ -186,7 +186,7 @@ def test_run_resumes_exactly(tmp_path: Path) -> None:
 def test_training_begins_from_what_it_leaves(tmp_path: Path) -> None:
     run_sft(tmp_path / "cold", {"sft": {"steps": 12, "batch_size": 32, "size": 400}})
     lines = read_metrics(tmp_path / "cold")
-    assert lines[-1]["sft/loss"] < 0.6 * lines[1]["sft/loss"]
+    assert lines[-1]["sft/loss"] < 0.75 * lines[1]["sft/loss"]
     listener = Silent()
     over = {"model": str(tmp_path / "cold"), "steps": 1, "sampling": {"max_new_tokens": 40}}
     assert train(config_of(over), tmp_path / "ppo", resume=False, listener=listener).finished
