@@ -51,6 +51,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in ALG
         "rec",
         {"mask_mode": "ring", "ring_low": 0.1, "ring_high": 0.1, "clip_low": 0.02, "clip_high": 0.02},
     ),
+    "rec uneven": ("rec", {"clip_low": 0.01, "clip_high": 0.05}),
+    "rec two-side uneven": ("rec", {"mask_mode": "two-side", "clip_low": 0.05, "clip_high": 0.01}),
     "rec k2": ("rec", {"regulariser": "k2", "tau": 0.4, "clip_low": 0.02, "clip_high": 0.02}),
     "rec forward-kl": ("rec", {"regulariser": "forward-kl", "tau": 0.4, "weight_mode": "ratio"}),
     "asymre more": ("asymre", {"baseline_shift": -0.4}),
@@ -299,8 +301,8 @@ class Plain:
                 credit = whitened(credit)
 
         gradients, kls = [], []
-        for start in (0, 4):
-            rows = [r for r in range(len(tokens_BT)) if start <= int(batch.group_B[r]) < start + 4 and places[r]]
+        for groups in (range(3), range(3, 7)):  # Seven problems in updates of at most four.
+            rows = [r for r in range(len(tokens_BT)) if int(batch.group_B[r]) in groups and places[r]]
             share = shares(a, places, batch, rows)
             new_BTV = all_logprobs(self.model, tokens_BT)
             total, kl_sum, kl_count = torch.zeros(()), 0.0, 0

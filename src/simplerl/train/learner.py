@@ -5,6 +5,8 @@ of the loss are computed over the whole update before it is cut.
 """
 
 import copy
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +132,8 @@ class Learner:
                     metrics |= self.critic.update(batch, rows, whole.mask_BT, whole.values_BT, whole.returns_BT, place)
             per_update.append(metrics)
         metrics = _means(per_update)
+        if "policy/mismatch_kl" not in metrics:
+            metrics |= self._mismatch(whole)
         metrics |= {
             "optimizer/lr": learning_rate(self.optimization, places[-1], self.steps),
             "optimizer/updates": sum("optimizer/grad_norm" in found for found in per_update),
@@ -176,12 +180,17 @@ class Learner:
         )
 
     def _updates(self, batch: Batch) -> list[torch.Tensor]:
-        """Cut the step into mini-batches of `prompts_per_update` problems; return the rows of each."""
+        """Cut the step into mini-batches of at most `prompts_per_update` problems, of like size; return their rows.
+
+        Dynamic sampling may leave a number that cannot be divided: an update of the remainder would be of a few
+        problems, and move as far as one of many.
+        """
         groups = int(batch.group_B.max()) + 1
-        size = self.config.prompts_per_update or groups
+        count = math.ceil(groups / (self.config.prompts_per_update or groups))
+        bounds = [groups * i // count for i in range(count + 1)]
         return [
-            ((batch.group_B >= start) & (batch.group_B < start + size)).nonzero().flatten()
-            for start in range(0, groups, size)
+            ((batch.group_B >= start) & (batch.group_B < end)).nonzero().flatten()
+            for start, end in itertools.pairwise(bounds)
         ]
 
     def _score_all(self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor) -> Scores:
@@ -250,6 +259,15 @@ class Learner:
             "policy/loss": output.loss.detach(),
             **{name: (inputs.mean_BT * values_BT).sum() for name, values_BT in means.items()},
         }
+
+    def _mismatch(self, whole: _Step) -> dict[str, float]:
+        """Measure the distance between sampler and trainer in a step that moved no policy, over all its tokens."""
+        rows = whole.mask_BT.any(1).nonzero().flatten()
+        if not len(rows):
+            return {}
+        now_BT = self._score_all(self.scorer, whole.batch, whole.mask_BT, rows).logprobs_BT
+        gap_BT = kl(whole.batch.sampler_logprobs_BT * whole.mask_BT, now_BT, estimator="k3")
+        return {"policy/mismatch_kl": float(gap_BT[whole.mask_BT].double().mean())}
 
     def _adapt_kl(self, metrics: dict[str, float], responses: int) -> None:
         """Let an adaptive KL coefficient follow the KL that was measured, and report the coefficient used."""
