@@ -10,7 +10,7 @@ from support import copy_policy, full_scores, group, random_groups, trajectory
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.models.load import Policy
-from simplerl.train.batch import build_batch
+from simplerl.train.batch import build_batch, minibatches
 from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.learner import Learner
 from simplerl.types import Batch
@@ -204,12 +204,11 @@ def test_mismatch_is_measured_where_nothing_moves(tiny: Callable[[str], Policy])
     assert warming.step(flat, 0).metrics["policy/mismatch_kl"] == pytest.approx(0.1065306597, rel=1e-3)
 
 
-def test_what_cannot_be_divided_is_cut_evenly(tiny: Callable[[str], Policy]) -> None:
+def test_what_cannot_be_divided_is_cut_evenly() -> None:
     """Dynamic sampling may leave 5 problems for updates of 4: not 4 and 1, because every update moves alike far."""
-    learner = make_learner(tiny(), prompts_per_update=4)
     for problems, wanted in ((5, [2, 3]), (8, [4, 4]), (3, [3]), (9, [3, 3, 3])):
         batch = build_batch(random_groups(problems=problems, samples=2))
-        updates = learner._updates(batch)
+        updates = minibatches(batch.group_B, 4)
         assert [len(batch.group_B[rows].unique()) for rows in updates] == wanted
         assert torch.cat(updates).tolist() == list(range(2 * problems))
 

@@ -1,6 +1,8 @@
 """From trajectory groups to tensors, and from tensors to micro-batches."""
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -54,6 +56,18 @@ def shuffle_rewards(
         )
         for group in groups
     ]
+
+
+def minibatches(group_B: torch.Tensor, problems: int) -> list[torch.Tensor]:
+    """Cut rows into updates of at most so many problems each (0: one update), of like size; return the rows of each.
+
+    Dynamic sampling may leave a number that cannot be divided: an update of the remainder would be of a few problems,
+    and move as far as one of many.
+    """
+    groups = group_B.unique()
+    updates = math.ceil(len(groups) / (problems or len(groups)))
+    bounds = [len(groups) * i // updates for i in range(updates + 1)]
+    return [torch.isin(group_B, groups[start:end]).nonzero().flatten() for start, end in itertools.pairwise(bounds)]
 
 
 def microbatches(rows: torch.Tensor, lengths_B: torch.Tensor, *, tokens: int) -> Iterator[torch.Tensor]:
