@@ -9,6 +9,7 @@ from support import deep, run_command, run_small
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.models import cub
+from simplerl.runs.directory import read_metrics
 
 #: Twelve steps of half a second on the two easiest levels, in the recipe's own regime (an epsilon above the gradients).
 SHORT = {
@@ -94,3 +95,25 @@ def test_every_cub_gains_thirty_points(name: str, tmp_path: Path) -> None:
 def test_control_of_the_default_command_learns_nothing(tmp_path: Path) -> None:
     summary = summary_of(tmp_path / "run", "--shuffle-rewards")
     assert abs(summary["final_accuracy"] - summary["base_accuracy"]) < 0.10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_the_critic_of_the_recipe_explains_returns_it_has_not_seen(tmp_path: Path) -> None:
+    """Measured on each step's responses before it learns from them; an untrained critic explains 0."""
+    summary_of(tmp_path / "run", "cub-ppo", "--steps", "8", "--evaluation.every", "0", "--evaluation.size", "20")
+    explained = [line["critic/explained_variance"] for line in read_metrics(tmp_path / "run")[1:]]
+    assert abs(explained[0]) < 0.1
+    assert min(explained[2:]) > 0.1
+    assert sum(explained[2:]) / len(explained[2:]) > 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_reinforcement_learning_gains_after_a_cold_start(tmp_path: Path) -> None:
+    cold = tmp_path / "cold"
+    done = run_command("sft", "simplerl-cold-start", "--output-dir", str(cold), "--evaluation.size", "50", timeout=1200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = summary_of(tmp_path / "run", "simplerl-cold-start", "--model", str(cold), "--evaluation.every", "0")
+    assert summary["final_accuracy"] - summary["base_accuracy"] >= 0.25
+    assert summary["final"]["length"] > 20, "it still checks itself"

@@ -65,12 +65,15 @@ def test_long_responses_are_right_checked_and_of_training_problems() -> None:
         text = item.question.removeprefix("What is ").removesuffix("?")
         assert verify(item.response, text).correct, "the gold is the expression itself"
         claims = re.findall(r"(\d+)([-+*])(\d+)=(\d+)\.( Wait)?", item.response)
-        checks = item.response.count("Check: ")
-        assert checks >= 1
+        *working, check = claims
+        assert len(re.findall("Check: ", item.response)) == 1, "of the last step, by its inverse"
+        assert f"Check: {''.join(check[:3])}={check[3]}. \\boxed{{{working[-1][3]}}}" in item.response
+        assert working[-1][3] in check[::3] if working[-1][1] == "*" else check[0] == working[-1][3]
         for left, operator, right, value, slipped in claims:
             exact = {"+": int(left) + int(right), "-": int(left) - int(right), "*": int(left) * int(right)}[operator]
             assert (exact == int(value)) != bool(slipped), item.response
-        assert sum(not claim[4] for claim in claims) == 2 * checks, "every step is followed by its check"
+        operations = len(re.findall(r"[-+*]", text))
+        assert sum(not claim[4] for claim in working) == operations, "every step of the working, slips mended"
     assert long_arithmetic(0, 5) == long_arithmetic(0, 5)
     assert long_arithmetic(1, 5) != long_arithmetic(0, 5)
     assert any("Wait," in long_arithmetic(0, i).response for i in range(20))
@@ -183,7 +186,7 @@ def test_run_resumes_exactly(tmp_path: Path) -> None:
 def test_training_begins_from_what_it_leaves(tmp_path: Path) -> None:
     run_sft(tmp_path / "cold", {"sft": {"steps": 12, "batch_size": 32, "size": 400}})
     lines = read_metrics(tmp_path / "cold")
-    assert lines[-1]["sft/loss"] < 0.6 * lines[1]["sft/loss"]
+    assert lines[-1]["sft/loss"] < 0.75 * lines[1]["sft/loss"]
     listener = Silent()
     over = {"model": str(tmp_path / "cold"), "steps": 1, "sampling": {"max_new_tokens": 40}}
     assert train(config_of(over), tmp_path / "ppo", resume=False, listener=listener).finished

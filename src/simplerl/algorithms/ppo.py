@@ -45,7 +45,7 @@ class PPO(Algorithm):
     critic_epsilon: float = 1e-8
     """Adam's epsilon for the critic: a large one, which keeps noise from a policy, keeps a critic from learning."""
     critic_prompts_per_update: int = 0
-    """The critic's mini-batch, counted in problems; 0 is the policy's. A smaller one is more updates a step."""
+    """The critic's mini-batch, counted in problems, within the policy's (0: all of it). Smaller is more updates."""
     critic_warmup_steps: int = 0
     """Steps in which the critic learns and the policy does not yet move."""
 

@@ -1,7 +1,7 @@
 """Demonstrations: questions with whole responses, to be imitated. Built in, from a file, or from the hub.
 
-`arithmetic-long` is the cold start of the cubs: every step of the working is followed by a check with the inverse
-operation, and some by a slip that is noticed and mended, as a long chain of thought has them. `arithmetic-short` is the
+`arithmetic-long` is the cold start of the cubs: some steps of the working are slips that are noticed and mended, and
+the last one is checked by the inverse operation, as a long chain of thought has them. `arithmetic-short` is the
 bare working, as the solutions are that people write for other people.
 """
 
@@ -91,6 +91,8 @@ def _said(chat: list[Any], *roles: str) -> str | None:
 def long_arithmetic(seed: int, index: int) -> Demonstration:
     """Return demonstration number `index` for the cubs' task: a pure function of its arguments, of train expressions.
 
+    Some steps are slips that are noticed and mended, and the last one is checked by its inverse:
+    ` 8+19=26. Wait, 8+19=27. 27-4=23. Check: 23+4=27. \\boxed{23}`.
     The response begins with a space, as after the template `plain`.
     """
     rng = generator(seed, "arithmetic-long", index)
@@ -98,10 +100,9 @@ def long_arithmetic(seed: int, index: int) -> Demonstration:
     lines = []
     for left, operator, right, value in drawn.steps:
         if rng.random() < 0.2:
-            wrong = _slip(value, rng)
-            lines.append(f"{left}{operator}{right}={wrong}. Wait,")
+            lines.append(f"{left}{operator}{right}={_slip(value, rng)}. Wait,")
         lines.append(f"{left}{operator}{right}={value}.")
-        lines.append(f"Check: {_inverse(left, operator, right, value)}.")
+    lines.append(f"Check: {_inverse(*drawn.steps[-1])}.")
     return Demonstration(
         question=f"What is {drawn.text}?",
         response=f" {' '.join(lines)} \\boxed{{{drawn.value}}}",
