@@ -226,3 +226,63 @@ def test_nothing_decided_gives_no_credit_and_no_nan(name: str, batch: Batch) -> 
     values_BT = torch.ones(batch.tokens_BT.shape) if ALGORITHMS[name].needs_critic else None
     found = credit(make(name), undecided, values_BT=values_BT)
     assert torch.equal(found * make(name).mask(undecided), torch.zeros_like(found))
+
+
+#: What the papers say, or the reference implementation where they are silent: a default is a claim.
+DEFAULTS = {
+    "grpo": {"clip_low": 0.2, "clip_high": 0.2, "scale": "group", "normaliser": "token", "kl_coef": 0.0},
+    "dr_grpo": {"clip_low": 0.2, "clip_high": 0.2, "normaliser": "constant"},
+    "rloo": {"normaliser": "constant"},
+    "reinforce_pp": {"clip_low": 0.2, "clip_high": 0.2, "kl_reward_coef": 0.01, "kl_estimator": "k1", "gamma": 1.0},
+    "reinforce_pp_baseline": {"clip_low": 0.2, "clip_high": 0.2, "kl_coef": 1e-5, "kl_estimator": "k2"},
+    "dapo": {"clip_low": 0.2, "clip_high": 0.28, "normaliser": "token", "kl_coef": 0.0, "refill_rounds": 3},
+    "lite_ppo": {"clip_low": 0.2, "clip_high": 0.2, "normaliser": "token", "kl_coef": 0.0},
+    "gspo": {"clip_low": 3e-4, "clip_high": 4e-4, "normaliser": "sequence"},
+    "cispo": {"ratio_cap": 5.0, "scale": "group", "normaliser": "token"},
+    "rec": {
+        "mask_mode": "one-side",
+        "weight_mode": "one",
+        "clip_low": 0.2,
+        "clip_high": 0.2,
+        "ring_low": 0.6,
+        "ring_high": 2.0,
+        "regulariser": "none",
+        "tau": 0.0,
+    },
+    "asymre": {"baseline_shift": -0.1},
+    "opmd": {"tau": 1.0, "baseline": "mean"},
+    "rover": {"value_scale": 1.0, "kl_coef": 0.0},
+    "ppo": {
+        "clip_low": 0.2,
+        "clip_high": 0.2,
+        "gamma": 1.0,
+        "lam": 0.95,
+        "kl_reward_coef": 0.01,
+        "kl_estimator": "k1",
+        "reward_clip": 10.0,
+        "value_clip": 0.2,
+        "critic_lr": 9e-6,
+        "critic_warmup_steps": 0,
+        "kl_target": 0.0,
+    },
+}
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_defaults_are_those_of_the_papers(name: str) -> None:
+    algorithm = ALGORITHMS[name]()
+    assert {key: getattr(algorithm, key) for key in DEFAULTS[name]} == DEFAULTS[name]
+    assert (algorithm.correction, algorithm.correction_high, algorithm.entropy_coef) == ("none", 2.0, 0.0)
+    assert algorithm.needs_critic == (name == "ppo")
+    assert algorithm.needs_group == (name not in ("ppo", "reinforce_pp"))
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_tokens_left_out_have_no_advantage(name: str, batch: Batch) -> None:
+    """What is recorded is what was trained on: truncated responses that are left out show none."""
+    assert batch.truncated_B.any()
+    algorithm = make(name, mask_truncated=True)
+    values_BT = torch.ones(batch.tokens_BT.shape) if algorithm.needs_critic else None
+    found = credit(algorithm, batch, values_BT=values_BT)
+    assert not found[~algorithm.mask(batch)].any()
+    assert found.any()

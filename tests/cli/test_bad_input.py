@@ -225,7 +225,10 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
     "negative stop id": (lambda p: ["--sampling.stop-ids", "[-1]"], ["sampling.stop_ids", "-1"]),
     "stop id beyond the vocabulary": (lambda p: ["--sampling.stop-ids", "99999"], ["99999", "sampling.stop_ids"]),
     "empty stop string": (lambda p: ["--sampling.stop", '[""]'], ["sampling.stop", "empty"]),
-    "group of one": (lambda p: ["--sampling.samples-per-prompt", "1"], ["samples_per_prompt = 1", "at least 2"]),
+    "group of one": (
+        lambda p: ["--sampling.samples-per-prompt", "1"],
+        ["samples_per_prompt = 1", "algorithm grpo", "at least 2"],
+    ),
     "uneven updates": (lambda p: ["--learner.prompts-per-update", "3"], ["prompts_per_update = 3", "divide"]),
     "negative length": (lambda p: ["--algorithm.constant-length", "-1"], ["constant_length", "negative"]),
     "setting of another algorithm": (lambda p: ["--algorithm.ratio-cap", "2"], ["ratio_cap", "cispo", "grpo"]),
@@ -248,6 +251,30 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
     "KL in the reward and in the loss": (
         lambda p: ["--algorithm.name", "reinforce_pp", "--algorithm.kl-coef", "0.1"],
         ["kl_coef = 0.1", "kl_reward_coef = 0.01", "count twice"],
+    ),
+    "k1 in the loss, where it pulls nowhere": (
+        lambda p: ["--algorithm.kl-coef", "0.1", "--algorithm.kl-estimator", "k1"],
+        ["kl_estimator = 'k1'", "k2 or k3"],
+    ),
+    "k1 in the loss of PPO, whose default it is for the reward": (
+        lambda p: ["--algorithm.name", "ppo", "--algorithm.kl-coef", "0.1", "--algorithm.kl-reward-coef", "0"],
+        ["kl_estimator = 'k1'", "k2 or k3"],
+    ),
+    "horizon that would turn the KL coefficient negative": (
+        lambda p: ["--algorithm.kl-coef", "0.1", "--algorithm.kl-target", "0.1", "--algorithm.kl-horizon", "1"],
+        ["kl_horizon = 1", "negative", "at least"],
+    ),
+    "critic that warms up to the end": (
+        lambda p: ["--algorithm.name", "ppo", "--algorithm.critic-warmup-steps", "3", "--steps", "3"],
+        ["critic_warmup_steps = 3", "3 steps", "never move"],
+    ),
+    "weight without a regulariser": (
+        lambda p: ["--algorithm.name", "rec", "--algorithm.tau", "0.1"],
+        ["regulariser = 'none'", "tau = 0.1"],
+    ),
+    "regulariser without a weight": (
+        lambda p: ["--algorithm.name", "rec", "--algorithm.regulariser", "k2"],
+        ["regulariser = 'k2'", "tau = 0.0"],
     ),
     "target for no KL": (lambda p: ["--algorithm.kl-target", "0.1"], ["kl_target = 0.1", "kl_coef"]),
     "reference for no KL": (lambda p: ["--reference", "cub-llama"], ["reference = 'cub-llama'", "kl_coef"]),

@@ -21,6 +21,7 @@ def test_every_algorithm_runs_on_equal_terms() -> None:
         for key in ("model", "data", "template", "dataset", "verifier"):
             assert table[key] == base[key], (variant.label, key)
         assert config.token_budget == 100_000
+        assert config.sampling.prompts_per_step / config.learner.prompts_per_update == module.UPDATES, variant.label
         assert (config.evaluation.size, config.evaluation.samples, config.evaluation.every) == (250, 8, 10)
         # Even if every response were a single token, the budget and not the steps would end the run.
         assert config.steps * config.sampling.prompts_per_step * config.sampling.samples_per_prompt >= 100_000
@@ -43,6 +44,8 @@ def test_an_algorithm_runs_with_its_own_recipe_where_there_is_one(monkeypatch) -
         (["grpoo"], 1000, "unknown algorithm 'grpoo'; did you mean 'grpo'"),
         (["grpo", "grpo"], 1000, "named twice"),
         (["grpo"], 0, "positive number of response tokens, got 0"),
+        (["grpo"], 511, "less than a step of grpo: 512 responses"),
+        (["all", "grpo"], 1000, "all stands by itself"),
     ],
 )
 def test_bad_input(names: list[str], budget: int, message: str) -> None:

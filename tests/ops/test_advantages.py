@@ -150,6 +150,13 @@ def test_soft_maximum_of_equal_rewards_is_that_reward_exactly() -> None:
     assert torch.equal(found, torch.full((4,), 0.3))
 
 
+def test_soft_maximum_of_nothing_decided_is_a_number() -> None:
+    rewards = torch.tensor([1.0, float("nan"), float("nan")])
+    found = soft_maximum(rewards, torch.tensor([0, 1, 1]), torch.tensor([True, False, False]), tau=1.0)
+    assert found[0] == 1.0
+    assert torch.isfinite(found).all()
+
+
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="scale"):
         advantages([1.0, 0.0], scale="std")

@@ -84,3 +84,12 @@ def test_unknown_estimator_is_refused() -> None:
 )
 def test_adaptive_coefficient(kl: float, wanted: float) -> None:
     assert adapted(0.1, kl, target=0.05, horizon=1000, count=500) == pytest.approx(wanted)
+
+
+def test_abs_does_not_push_where_the_policies_differ_by_rounding() -> None:
+    """At the start reference and policy are one model: the sign of a rounding error would be the whole gradient."""
+    logprobs = torch.tensor([[-1.0, -1.0, -1.0, -1.0]], requires_grad=True)
+    found = kl(logprobs, torch.tensor([[-1.00001, -0.99999, -1.5, -0.5]]), estimator="abs")
+    found.sum().backward()
+    assert found[0].tolist() == pytest.approx([1e-5, 1e-5, 0.5, 0.5], rel=2e-2)
+    assert logprobs.grad[0].tolist() == [0.0, 0.0, 1.0, -1.0]

@@ -131,6 +131,24 @@ def test_trust_masks_by_hand(mode: str, advantage: float, kept: list[int]) -> No
     assert trust_mask(ratio, torch.full((5,), advantage), mode=mode, **BOUNDS).tolist() == kept
 
 
+@pytest.mark.parametrize(
+    ("mode", "advantage", "kept"),
+    [
+        ("two-side", 1.0, [0, 1, 1, 0]),
+        ("one-side", 1.0, [1, 1, 1, 0]),
+        ("one-side", -1.0, [0, 1, 1, 1]),
+        ("ring", 1.0, [1, 1, 1, 0]),
+        ("ring", -1.0, [0, 1, 1, 1]),
+    ],
+)
+def test_each_side_of_a_trust_mask_has_its_own_bound(mode: str, advantage: float, kept: list[int]) -> None:
+    ratio, uneven = (
+        torch.tensor([0.65, 0.75, 1.35, 1.45]),
+        {"low": 0.3, "high": 0.4, "ring_low": 0.33, "ring_high": 0.42},
+    )
+    assert trust_mask(ratio, torch.full((4,), advantage), mode=mode, **uneven).tolist() == kept
+
+
 @pytest.mark.parametrize("mode", ["none", "two-side", "one-side", "ring"])
 def test_at_ratio_one_all_masks_agree(mode: str) -> None:
     assert trust_mask(torch.ones(3), torch.tensor([1.0, 0.0, -1.0]), mode=mode, **BOUNDS).tolist() == [1, 1, 1]

@@ -119,6 +119,11 @@ def test_mixture_adds_weighted_values_and_keeps_the_parts():
         ([{"name": "correctness", "params": {"corect": 2}}], "did you mean 'correct'"),
         ([{"name": "correctness"}, {"name": "correctness"}], "twice"),
         ([{"name": "correctness", "weight": "2"}], "number"),
+        ([{"name": "correctness", "weight": float("inf")}], "finite.*inf"),
+        ([{"name": "correctness", "weight": float("nan")}], "finite.*nan"),
+        ([{"name": "correctness", "weight": 1e39}], "at most"),
+        ([{"name": ["correctness"]}], "must be text"),
+        ([{"name": "correctness", "params": 3}], "params of 'correctness' must be a table"),
         (["correctness"], "table"),
     ],
 )

@@ -68,7 +68,9 @@ def test_a_step_without_any_signal_is_recorded_and_changes_nothing(tmp_path: Pat
     metrics = listener.metrics[1]
     assert metrics["optimizer/updates"] == 0
     assert metrics["groups/dropped"] >= 6
-    assert len(rows_of(tmp_path / "run", 1)) == 2 * metrics["groups/dropped"]
+    rows = rows_of(tmp_path / "run", 1)
+    assert len(rows) == 2 * metrics["groups/dropped"]
+    assert len({row["problem_id"] for row in rows if row["advantages"] is not None}) == 6, "a step is no larger for it"
 
 
 def test_the_same_command_draws_the_same_replacements(tmp_path: Path) -> None:

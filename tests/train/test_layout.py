@@ -33,8 +33,15 @@ CASES: dict[str, Any] = {name: algorithm(constant_length=10) for name, algorithm
     "rec-ring": ALGORITHMS["rec"](mask_mode="ring", weight_mode="ratio", regulariser="k2", tau=0.1),
     "rec-exp": ALGORITHMS["rec"](mask_mode="two-side", weight_mode="exp", regulariser="forward-kl", tau=0.1),
     "ppo-all": ALGORITHMS["ppo"](
-        kl_reward_coef=0.0, kl_coef=0.1, entropy_coef=0.05, normaliser="sequence", critic_lr=1e-2, mask_truncated=True
+        kl_reward_coef=0.0,
+        kl_coef=0.1,
+        kl_estimator="k2",
+        entropy_coef=0.05,
+        normaliser="sequence",
+        critic_lr=1e-2,
+        mask_truncated=True,
     ),
+    "grpo-abs": ALGORITHMS["grpo"](kl_coef=0.1, kl_estimator="abs"),
     "opmd-soft": ALGORITHMS["opmd"](baseline="soft-maximum", tau=0.3),
 }
 

@@ -1,6 +1,7 @@
 """The learner against a plain implementation of SimpleRL-Zoo's update: whole logits, no micro-batches, no chunks."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ from support import copy_policy, full_scores, group, random_groups, trajectory
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.models.load import Policy
-from simplerl.train.batch import build_batch
+from simplerl.train.batch import build_batch, minibatches
 from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.learner import Learner
 from simplerl.types import Batch
@@ -171,7 +172,6 @@ def test_mismatch_measures_the_distance_between_sampler_and_trainer(tiny: Callab
     batch = build_batch(groups)
     with torch.no_grad():
         exact_BT, _ = full_scores(policy.model, batch.tokens_BT, batch.mask_BT)
-    import dataclasses
 
     def mismatch(shift: float) -> float:
         shifted = dataclasses.replace(batch, sampler_logprobs_BT=(exact_BT + shift) * batch.mask_BT)
@@ -180,6 +180,37 @@ def test_mismatch_measures_the_distance_between_sampler_and_trainer(tiny: Callab
     assert mismatch(0.0) == pytest.approx(0.0, abs=1e-6)
     # k3 with d = log trainer − log sampler = −0.5: e^−0.5 + 0.5 − 1.
     assert mismatch(0.5) == pytest.approx(0.1065306597, rel=1e-3)
+
+
+def test_mismatch_is_measured_where_nothing_moves(tiny: Callable[[str], Policy]) -> None:
+    """Neither a step without any advantage nor the critic's warm-up hides a sampler that is not the trainer."""
+    policy = tiny()
+    flat = build_batch([group(*[trajectory(response=[9, 8, 7], reward=1.0)] * 3)])
+    with torch.no_grad():
+        exact_BT, _ = full_scores(policy.model, flat.tokens_BT, flat.mask_BT)
+    flat = dataclasses.replace(flat, sampler_logprobs_BT=(exact_BT + 0.5) * flat.mask_BT)
+    metrics = make_learner(policy).step(flat, 0).metrics
+    assert metrics["optimizer/updates"] == 0
+    assert metrics["policy/mismatch_kl"] == pytest.approx(0.1065306597, rel=1e-3)
+    warming = Learner(
+        policy,
+        ALGORITHMS["ppo"](critic_warmup_steps=1, kl_reward_coef=0.0),
+        optimizer=OptimizerConfig(),
+        learner=LearnerConfig(),
+        precision="fp32",
+        temperature=1.0,
+        steps=10,
+    )
+    assert warming.step(flat, 0).metrics["policy/mismatch_kl"] == pytest.approx(0.1065306597, rel=1e-3)
+
+
+def test_what_cannot_be_divided_is_cut_evenly() -> None:
+    """Dynamic sampling may leave 5 problems for updates of 4: not 4 and 1, because every update moves alike far."""
+    for problems, wanted in ((5, [2, 3]), (8, [4, 4]), (3, [3]), (9, [3, 3, 3])):
+        batch = build_batch(random_groups(problems=problems, samples=2))
+        updates = minibatches(batch.group_B, 4)
+        assert [len(batch.group_B[rows].unique()) for rows in updates] == wanted
+        assert torch.cat(updates).tolist() == list(range(2 * problems))
 
 
 def test_gradient_norm_is_clipped(tiny: Callable[[str], Policy]) -> None:

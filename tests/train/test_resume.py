@@ -49,7 +49,12 @@ BY_ALGORITHM = {
     "adaptive-kl": {
         "algorithm": {"name": "reinforce_pp", "kl_reward_coef": 0.2, "kl_target": 1e-4, "kl_horizon": 20},
         "learner": {"prompts_per_update": 1},
-    }
+    },
+    "adaptive-ppo": {
+        "algorithm": {"name": "ppo", "kl_reward_coef": 0.2, "kl_target": 1e-4, "kl_horizon": 20, "critic_lr": 1e-3},
+        "learner": {"prompts_per_update": 1},
+        "optimizer": {"schedule": "cosine", "warmup_steps": 2},
+    },
 }
 
 
@@ -130,6 +135,22 @@ def test_every_algorithm_resumes_exactly(name: str, tmp_path: Path) -> None:
     assert_same_run(tmp_path / "crashed", wanted)
     if "adaptive" in name:
         assert wanted["state"]["kl_scale"] != 1.0
+
+
+def test_critic_and_adaptive_coefficient_survive_a_crash_in_a_checkpoint(tmp_path: Path) -> None:
+    """Policy, critic, both optimizers and the coefficient are one checkpoint: whole, or the one before it counts."""
+    over = BY_ALGORITHM["adaptive-ppo"]
+    writes = writes_of(tmp_path / "whole", over)
+    wanted = fingerprint(tmp_path / "whole")
+    assert wanted["critic"]
+    points = [i for i, text in enumerate(writes) if "checkpoints" in text and "step_000002" in text]
+    assert len(points) >= 4
+    for number, point in enumerate((points[0], points[len(points) // 2], points[-2], points[-1])):
+        path = tmp_path / str(number)
+        with pytest.raises(Crash), crash_before_write(path, point):
+            run_small(path, over)
+        go_on(path, over)
+        assert_same_run(path, wanted)
 
 
 def test_crash_before_anything_is_written_leaves_the_name_free(references, tmp_path: Path) -> None:

@@ -204,6 +204,18 @@ def test_each_command_continues_only_its_own_runs(tmp_path: Path) -> None:
         sft(config_of({"steps": 1}), tmp_path / "rl", resume=True, listener=Silent())
 
 
+def test_the_command_for_the_wrong_stage_says_which_is_the_right_one(tmp_path: Path, capsys) -> None:
+    """Not only the functions: what shows a resumed run's progress reads its metrics before they are reached."""
+    run_sft(tmp_path / "cold")
+    code, _, error = run_main(capsys, "train", "--output-dir", str(tmp_path / "cold"), "--resume")
+    assert code == 2, error
+    assert f"simplerl sft --output-dir {tmp_path / 'cold'} --resume" in error
+    train(config_of({"steps": 1}), tmp_path / "rl", resume=False, listener=Silent())
+    code, _, error = run_main(capsys, "sft", "--output-dir", str(tmp_path / "rl"), "--resume")
+    assert code == 2, error
+    assert f"simplerl train --output-dir {tmp_path / 'rl'} --resume" in error
+
+
 # -- the commands ----------------------------------------------------------------------------------------------------
 
 BAD = {

@@ -72,6 +72,12 @@ class Algorithm:
                 f"algorithm.kl_coef = {self.kl_coef} and algorithm.kl_reward_coef = {self.kl_reward_coef}: the KL "
                 "would be in the loss and in the reward, and count twice; set one of them to 0"
             )
+        if self.kl_coef > 0 and self.kl_estimator == "k1":
+            raise ConfigError(
+                f"algorithm.kl_coef = {self.kl_coef} with algorithm.kl_estimator = 'k1': the gradient of k1 in the "
+                "loss is 0 in the mean, so that nothing would hold the policy near the reference; give "
+                "--algorithm.kl-estimator k2 or k3 (k1 is for a KL in the reward)"
+            )
         if self.kl_target > 0 and not self.needs_reference:
             raise ConfigError(
                 f"algorithm.kl_target = {self.kl_target}, but there is no KL to steer: give algorithm.kl_coef"
@@ -161,5 +167,5 @@ def log_ratio(inputs: LossInputs) -> torch.Tensor:
 
 
 def spread(credit_B: torch.Tensor, inputs: CreditInputs) -> torch.Tensor:
-    """Return advantages_BT: one value per response, on each of its tokens."""
-    return credit_B[:, None] * inputs.batch.mask_BT
+    """Return advantages_BT: one value per response, on each of its tokens that take part."""
+    return credit_B[:, None] * inputs.mask_BT

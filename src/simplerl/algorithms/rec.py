@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from simplerl.algorithms.base import Algorithm, log_ratio, spread
+from simplerl.errors import ConfigError
 from simplerl.ops.advantages import group_relative
 from simplerl.ops.losses import TRUST_MASKS, trust_mask, weighted_reinforce
 from simplerl.types import CreditInputs, LossInputs, LossOutput
@@ -45,6 +46,11 @@ class REC(Algorithm):
         self.one_of("mask_mode", TRUST_MASKS)
         self.one_of("weight_mode", ("one", "ratio", "exp"))
         self.one_of("regulariser", ("none", "k2", "forward-kl"))
+        if (self.regulariser == "none") != (self.tau == 0):
+            raise ConfigError(
+                f"algorithm.regulariser = {self.regulariser!r} with algorithm.tau = {self.tau}: a regulariser needs a "
+                "weight above 0, and a weight a regulariser (k2 or forward-kl)"
+            )
 
     def advantages(self, inputs: CreditInputs) -> torch.Tensor:
         """Return A = r − mean over the samples of a problem."""

@@ -38,7 +38,7 @@ class Terminal:
         done = [line for line in read_metrics(path) if line["step"] > 0] if path.is_dir() else []
         self.seconds_before = sum(line.get("time/step", 0.0) for line in done)
         #: Step → response tokens sampled in it. A resumed run does the last ones again and writes over them.
-        self._tokens = {line["step"]: line["tokens/sampled"] for line in done}
+        self._tokens = {line["step"]: line.get("tokens/sampled", 0) for line in done}
         self._began = time.perf_counter()
         #: Share of the run that was done before this session; known at its first step.
         self._first: float | None = None

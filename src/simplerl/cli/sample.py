@@ -29,12 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Sample and write."""
+    from simplerl.errors import ConfigError
     from simplerl.train.resolve import merge, parse_overrides, resolve
-    from simplerl.train.sample import sample
+    from simplerl.train.sample import WITHOUT_LEARNING, sample
 
     keys = ("model", "data", "template", "seed")
     named = {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
-    config = resolve(args.recipe, merge(parse_overrides(args.overrides), named))
+    overrides = merge(parse_overrides(args.overrides), named)
+    if needless := sorted(overrides.keys() & {"algorithm", "reference"}):
+        raise ConfigError(f"sampling learns nothing: leave out --{' and --'.join(needless)}")
+    config = resolve(args.recipe, merge(overrides, WITHOUT_LEARNING))
     counts, written = sample(config, Path(args.output), everything=args.all, say=lambda line: print(line, flush=True))
     verdicts = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     print(f"{counts.total()} responses: {verdicts}. {written} written to {args.output}")

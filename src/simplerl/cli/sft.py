@@ -74,9 +74,13 @@ def run(args: argparse.Namespace) -> int:
     path = Path(config.output_dir or Path("runs") / f"sft_{run_name(args.recipe, overrides, config)}")
 
     from simplerl.analysis.summary import summarise
+    from simplerl.runs.directory import RunDirectory
     from simplerl.runs.files import write_json
+    from simplerl.train.resume import check_stage
     from simplerl.train.sft import sft
 
+    if args.resume and (path / "config.json").is_file():  # Before its configuration is found to have no demonstrations.
+        check_stage(RunDirectory(path), "sft")
     outcome = sft(config, path, resume=args.resume, listener=Lines(config.sft.steps))
     if not outcome.finished:
         print(f"stopped after step {outcome.step}. Continue with: simplerl sft --output-dir {path} --resume")

@@ -15,6 +15,10 @@ BUDGET = 300_000
 #: What makes a race fair: taken from the recipe `cub`, whatever an algorithm's own recipe says.
 SAME = ("model", "data", "template", "dataset", "evaluation", "verifier")
 
+#: Optimizer updates of a step, for each: how often sampled responses are learned from is a choice of the recipe, not
+#: of the method, and decides how far a run gets with its tokens. With two, every ratio and clip takes part.
+UPDATES = 2
+
 #: Samples of each held-out problem, so that pass@8 exists.
 EVALUATION = {"size": 250, "samples": 8, "every": 10}
 
@@ -28,6 +32,8 @@ def recipe_of(algorithm: str) -> str:
 def race(algorithms: Sequence[str], *, budget: int = BUDGET) -> Experiment:
     """Return the race as an experiment. Raises ConfigError for unknown or repeated algorithms and a bad budget."""
     for name in algorithms:
+        if name == "all":
+            raise ConfigError("all stands by itself: simplerl race all, or the names of some algorithms")
         if name not in ALGORITHMS:
             raise ConfigError(f"unknown algorithm {name!r}; {nearest(name, ALGORITHMS)}")
         if list(algorithms).count(name) > 1:
@@ -43,8 +49,9 @@ def race(algorithms: Sequence[str], *, budget: int = BUDGET) -> Experiment:
         figures="The other algorithms are not compared there.",
         source="SimpleRL-Zoo, arXiv 2503.18892, finding 9",
         remarks=(
-            "Each algorithm runs with its own recipe `cub-NAME` where there is one (learning rate, batch and reward "
-            "may differ), else with that of GRPO; model, problems, verifier, evaluation and tokens are the same."
+            "Each algorithm runs with its own recipe `cub-NAME` where there is one (learning rate and reward may "
+            f"differ), else with that of GRPO; model, problems, verifier, evaluation, tokens and updates per step "
+            f"({UPDATES}) are the same. A run ends after the step in which it has sampled its tokens."
         ),
         overrides={**same, "token_budget": budget, "evaluation": {**same["evaluation"], **EVALUATION}},
         variants=tuple(_runner(name, budget) for name in algorithms),
@@ -65,6 +72,13 @@ def _runner(algorithm: str, budget: int) -> Variant:
     recipe = recipe_of(algorithm)
     overrides: dict[str, Any] = {"algorithm": {"name": algorithm}}
     sampling = resolve(recipe, overrides).sampling
+    responses = sampling.prompts_per_step * sampling.samples_per_prompt
+    if budget < responses:
+        raise ConfigError(
+            f"--budget {budget} is less than a step of {algorithm}: {responses} responses of a token or more. Give a "
+            "budget of several steps; the default is 300,000"
+        )
     # Every response has a token at least, so that by this step the budget is used up.
-    steps = -(-budget // (sampling.prompts_per_step * sampling.samples_per_prompt))
-    return Variant(label=algorithm, recipe=recipe, overrides={**overrides, "steps": steps})
+    steps = -(-budget // responses)
+    learner = {"prompts_per_update": sampling.prompts_per_step // UPDATES}
+    return Variant(label=algorithm, recipe=recipe, overrides={**overrides, "steps": steps, "learner": learner})

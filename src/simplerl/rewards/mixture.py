@@ -15,6 +15,9 @@ from simplerl.types import Completion, Problem, Verdict
 
 _KEYS = ("name", "weight", "params")
 
+#: Largest weight: what is trained on is fp32, in which the square of a reward must have room.
+LARGEST = 1e6
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mixture(Reward):
@@ -38,11 +41,17 @@ class Mixture(Reward):
                 if key not in _KEYS:
                     raise ConfigError(f"unknown key {key!r} in a mixture's reward; {nearest(key, _KEYS)}")
             name = entry.get("name", "")
+            if not isinstance(name, str):
+                raise ConfigError(f"the name of a mixture's reward must be text, not {name!r}")
             if name in built:
                 raise ConfigError(f"the mixture names the reward {name!r} twice: add up the weights instead")
             weight = entry.get("weight", 1.0)
             if isinstance(weight, bool) or not isinstance(weight, int | float):
                 raise ConfigError(f"the weight of {name!r} must be a number, not {weight!r}")
+            if not abs(weight) <= LARGEST:
+                raise ConfigError(f"the weight of {name!r} must be finite and at most {LARGEST:g}, not {weight!r}")
+            if not isinstance(entry.get("params") or {}, Mapping):
+                raise ConfigError(f"params of {name!r} must be a table, not {entry['params']!r}")
             built[name] = (float(weight), make_reward(name, entry.get("params") or {}))
         object.__setattr__(self, "_built", tuple(built.values()))
 

@@ -4,6 +4,7 @@ Responses are handed to the verifier as they finish, so that judging runs beside
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from simplerl.data.prompts import Prompter
 from simplerl.data.templates import AnyTemplate
+from simplerl.errors import ConfigError
 from simplerl.models.load import Policy
 from simplerl.rewards import Reward
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
@@ -92,9 +94,16 @@ def collect(
                     completion=completion,
                     loss_mask=np.ones(len(completion.token_ids), dtype=bool),
                     verdict=verdict,
-                    reward=float(reward(item.problem, completion, verdict)) if verdict.decided else float("nan"),
+                    reward=_finite(reward(item.problem, completion, verdict)) if verdict.decided else float("nan"),
                     reward_parts=parts,
                 )
             )
         groups.append(TrajectoryGroup(problem=item.problem, trajectories=tuple(trajectories)))
     return groups
+
+
+def _finite(reward: float) -> float:
+    """Return the reward of a decided verdict. Raises ConfigError for NaN, which would be the gradient's too."""
+    if not math.isfinite(reward):
+        raise ConfigError(f"the reward gave {reward}; it must be a finite number for every response")
+    return float(reward)

@@ -1,6 +1,8 @@
 """From trajectory groups to tensors, and from tensors to micro-batches."""
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -57,9 +59,15 @@ def shuffle_rewards(
 
 
 def minibatches(group_B: torch.Tensor, problems: int) -> list[torch.Tensor]:
-    """Cut rows into updates of so many problems each (0: one update); return the rows of each, in order."""
+    """Cut rows into updates of at most so many problems each (0: one update), of like size; return the rows of each.
+
+    Dynamic sampling may leave a number that cannot be divided: an update of the remainder would be of a few problems,
+    and move as far as one of many.
+    """
     groups = group_B.unique()
-    return [torch.isin(group_B, part).nonzero().flatten() for part in groups.split(problems or len(groups))]
+    updates = math.ceil(len(groups) / (problems or len(groups)))
+    bounds = [len(groups) * i // updates for i in range(updates + 1)]
+    return [torch.isin(group_B, groups[start:end]).nonzero().flatten() for start, end in itertools.pairwise(bounds)]
 
 
 def microbatches(rows: torch.Tensor, lengths_B: torch.Tensor, *, tokens: int) -> Iterator[torch.Tensor]:

@@ -6,7 +6,7 @@ from these). Reading and checking is in `train/resolve.py`.
 
 from dataclasses import dataclass, field
 
-from simplerl.algorithms import GRPO, Algorithm
+from simplerl.algorithms import ALGORITHMS, GRPO, Algorithm
 from simplerl.data.prompts import SPECIAL_TOKENS
 from simplerl.errors import ConfigError
 from simplerl.rewards import Correctness
@@ -306,10 +306,24 @@ class Config:
                 "leave the reference out"
             )
         group, per_update = self.sampling.samples_per_prompt, self.learner.prompts_per_update
+        name = next((name for name, kind in ALGORITHMS.items() if kind is type(self.algorithm)), "?")
         if group < 2 and self.algorithm.needs_group:
             raise ConfigError(
-                f"sampling.samples_per_prompt = {group}, but algorithm {type(self.algorithm).__name__} compares the "
-                "samples of a problem with each other: give at least 2"
+                f"sampling.samples_per_prompt = {group}, but algorithm {name} compares the samples of a problem with "
+                "each other: give at least 2"
+            )
+        warmup = getattr(self.algorithm, "critic_warmup_steps", 0)
+        if warmup >= self.steps:
+            raise ConfigError(
+                f"algorithm.critic_warmup_steps = {warmup}, but the run has {self.steps} steps: the policy would never "
+                "move; give fewer of the former or more --steps"
+            )
+        responses, horizon = self.sampling.prompts_per_step * group, self.algorithm.kl_horizon
+        if self.algorithm.kl_target > 0 and 5 * horizon <= responses:
+            raise ConfigError(
+                f"algorithm.kl_horizon = {horizon}, but a step has {responses} responses and can take a fifth of "
+                f"{responses}/{horizon} off the KL coefficient at once, which would make it negative; give a horizon "
+                f"of at least {responses}"
             )
         if per_update and self.sampling.prompts_per_step % per_update:
             raise ConfigError(

@@ -82,7 +82,8 @@ class Critic:
             share.backward()
             loss += float(share.detach())
         rate = learning_rate(self.optimization, progress, self.steps)
-        norm = apply_gradient(self.optimizer, self.model, lr=rate, grad_clip=self.optimization.grad_clip)
+        clip, knob = self.optimization.grad_clip, "algorithm.critic_lr"
+        norm = apply_gradient(self.optimizer, self.model, lr=rate, grad_clip=clip, knob=knob)
         return {"critic/loss": loss, "critic/grad_norm": norm, "critic/lr": rate}
 
 

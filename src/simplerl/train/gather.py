@@ -19,7 +19,7 @@ def gather(
     """Return (groups to learn from, groups dropped, metrics) of step `step` (the first is 1).
 
     There are as many groups to learn from as `prompts_per_step` asks for, or fewer where the rounds or the problems
-    have run out; where all are without signal they are kept, so that a step always has something to record.
+    have run out; where all are without signal, the first are kept, so that a step always has something to record.
     """
     config, sampler = session.config, session.sampler
     rounds = config.algorithm.refill_rounds
@@ -39,7 +39,8 @@ def gather(
         kept += [group for group in further if has_signal(group)]
         dropped += [group for group in further if not has_signal(group)]
     metrics = {"groups/dropped": len(dropped), "groups/rounds": round} if rounds else {}
-    return (kept, dropped, metrics) if kept else (dropped, [], metrics)
+    size = config.sampling.prompts_per_step
+    return (kept, dropped, metrics) if kept else (dropped[:size], dropped[size:], metrics)
 
 
 def _sample(

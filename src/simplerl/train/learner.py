@@ -130,6 +130,8 @@ class Learner:
                     metrics |= self._teach(whole, rows, place)
             per_update.append(metrics)
         metrics = _means(per_update)
+        if "policy/mismatch_kl" not in metrics:
+            metrics |= self._mismatch(whole)
         metrics |= {
             "optimizer/lr": learning_rate(self.optimization, places[-1], self.steps),
             "optimizer/updates": sum("optimizer/grad_norm" in found for found in per_update),
@@ -247,6 +249,15 @@ class Learner:
             "policy/loss": output.loss.detach(),
             **{name: (inputs.mean_BT * values_BT).sum() for name, values_BT in means.items()},
         }
+
+    def _mismatch(self, whole: _Step) -> dict[str, float]:
+        """Measure the distance between sampler and trainer in a step that moved no policy, over all its tokens."""
+        rows = whole.mask_BT.any(1).nonzero().flatten()
+        if not len(rows):
+            return {}
+        now_BT = self._score_all(self.scorer, whole.batch, whole.mask_BT, rows).logprobs_BT
+        gap_BT = kl(whole.batch.sampler_logprobs_BT * whole.mask_BT, now_BT, estimator="k3")
+        return {"policy/mismatch_kl": float(gap_BT[whole.mask_BT].double().mean())}
 
     def _adapt_kl(self, metrics: dict[str, float], responses: int) -> None:
         """Let an adaptive KL coefficient follow the KL that was measured, and report the coefficient used."""

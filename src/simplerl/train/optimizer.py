@@ -17,13 +17,18 @@ def adamw(model: torch.nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
     )
 
 
-def apply_gradient(optimizer: torch.optim.Optimizer, model: torch.nn.Module, *, lr: float, grad_clip: float) -> float:
-    """Clip the gradient, do one update at a learning rate and forget the gradient; return its norm before the clip."""
+def apply_gradient(
+    optimizer: torch.optim.Optimizer, model: torch.nn.Module, *, lr: float, grad_clip: float, knob: str = "optimizer.lr"
+) -> float:
+    """Clip the gradient, do one update at a learning rate and forget the gradient; return its norm before the clip.
+
+    `knob` is the setting of that rate, for the message where training has diverged.
+    """
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
     if not torch.isfinite(norm):
         raise ModelError(
-            "the gradient is not a number: training has diverged. The last checkpoint is whole; lower --optimizer.lr "
-            "and start from it as a new run (--model DIR)"
+            "the gradient is not a number: training has diverged. The last checkpoint is whole; lower "
+            f"--{knob.replace('_', '-')} and start from it as a new run (--model DIR)"
         )
     for group in optimizer.param_groups:
         group["lr"] = lr

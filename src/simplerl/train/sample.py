@@ -1,17 +1,25 @@
 """Sample responses of a model and keep them as demonstrations: all, or only those judged right (rejection sampling)."""
 
 import dataclasses
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from simplerl.algorithms import GRPO
 from simplerl.errors import DataError, RunError
 from simplerl.rollout.collect import collect
 from simplerl.runs.files import json_line, write_atomic
 from simplerl.train.config import Config
 from simplerl.train.session import prepare
 from simplerl.types import Trajectory
+
+#: Laid over the recipe: what a learner would ask for shall not stand in the way of one sample, or of few problems.
+WITHOUT_LEARNING: dict[str, Any] = {
+    "algorithm": {"name": "reinforce_pp", "kl_reward_coef": 0.0},
+    "reference": "",
+    "learner": {"prompts_per_update": 0},
+}
 
 
 def sample(config: Config, output: Path, *, everything: bool, say: Callable[[str], None]) -> tuple[Counter[str], int]:
@@ -22,8 +30,16 @@ def sample(config: Config, output: Path, *, everything: bool, say: Callable[[str
     """
     if output.exists():
         raise RunError(f"{output} exists already; choose another --output, or remove it")
-    plain = dataclasses.replace(config, algorithm=GRPO(), reference="")
-    session = prepare(plain, say)
+    try:  # Now, not after an hour of sampling.
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise RunError(f"cannot write {output}: {error.strerror}; choose another --output") from error
+    # A chunk is larger than the problems are many: what the sampler of a training run would refuse.
+    session = prepare(
+        dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, prompts_per_step=1)), say
+    )
     counts: Counter[str] = Counter()
     lines: list[str] = []
     problems, chunk = session.sampler.problems, config.sampling.prompts_per_step
@@ -53,7 +69,6 @@ def sample(config: Config, output: Path, *, everything: bool, say: Callable[[str
             f"none of the {counts.total()} responses was right and complete, so there is nothing to write to {output}; "
             "--all keeps every response"
         )
-    output.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(output, "".join(lines))
     return counts, len(lines)
 
