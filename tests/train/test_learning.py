@@ -115,5 +115,5 @@ def test_reinforcement_learning_gains_after_a_cold_start(tmp_path: Path) -> None
     done = run_command("sft", "simplerl-cold-start", "--output-dir", str(cold), "--evaluation.size", "50", timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
     summary = summary_of(tmp_path / "run", "simplerl-cold-start", "--model", str(cold), "--evaluation.every", "0")
-    assert summary["final_accuracy"] - summary["base_accuracy"] >= 0.25
+    assert summary["final_accuracy"] - summary["base_accuracy"] >= 0.20
     assert summary["final"]["length"] > 20, "it still checks itself"
