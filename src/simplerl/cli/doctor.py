@@ -1,8 +1,8 @@
 """Say what goes wrong in a run: rules over its metrics and responses, with figures, steps and what to try.
 
 Reads run directories of `simplerl train` and `simplerl sft`, also while they run, and result directories of `simplerl
-eval`; writes nothing there. A healthy run is said to be so, with what was checked. Every rule and threshold is explained
-in docs/diagnosis.md. The exit code is 0 also with findings, 1 with --strict.
+eval`; writes nothing there. A healthy run is said to be so, with what was checked. Every rule and threshold is
+explained in docs/diagnosis.md. The exit code is 0 also with findings; with --strict it is then 1.
 """
 
 import argparse

@@ -8,7 +8,8 @@ Reads run directories (and result directories of `simplerl eval`) only; writes n
 """
 
 from simplerl.diagnosis.judge import diagnose
+from simplerl.diagnosis.live import Watch
 from simplerl.diagnosis.rules import RULES
 from simplerl.diagnosis.types import Diagnosis, Example, Finding, Rule, Seen, Threshold
 
-__all__ = ["RULES", "Diagnosis", "Example", "Finding", "Rule", "Seen", "Threshold", "diagnose"]
+__all__ = ["RULES", "Diagnosis", "Example", "Finding", "Rule", "Seen", "Threshold", "Watch", "diagnose"]

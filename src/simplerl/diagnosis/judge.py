@@ -30,7 +30,7 @@ def diagnose(run: Path, thresholds: Mapping[str, float] | None = None) -> Diagno
         if reason:
             unfit[name] = reason
             continue
-        found = _follow(rule, history, limits.of_rule(name, set_to))
+        found = follow(rule, history, limits.of_rule(name, set_to))
         if found:
             findings.append(found)
         else:
@@ -65,8 +65,8 @@ def apply(rule: Rule, history: History, values: Mapping[str, float]) -> Seen | N
     return None if misfit(rule, history) else rule.check(history, values)
 
 
-def _follow(rule: Rule, history: History, values: Mapping[str, float]) -> Finding | None:
-    """Apply a rule to every point of a run."""
+def follow(rule: Rule, history: History, values: Mapping[str, float]) -> Finding | None:
+    """Apply a rule to every point of a run; None where it held at none."""
     steps = sorted({int(step) for name in rule.needs for step in history.series(name).steps})
     if len(steps) > POINTS:
         steps = [steps[i] for i in np.unique(np.linspace(0, len(steps) - 1, POINTS).round().astype(int))]

@@ -36,7 +36,7 @@ def _idle(history: History, t: Mapping[str, float]) -> Seen | None:
     updates = history.series("optimizer/updates")
     last = updates.values[-updates.width :]
     without = float((last == 0).mean())
-    if without < t["share"]:
+    if without < t["share"] or (last == 0).sum() < 2:
         return None
     return Seen(
         text=f"in {int((last == 0).sum())} of {len(last)} steps nothing carried gradient and no update was made "
@@ -103,7 +103,6 @@ DATA = [
         "`simplerl data difficulty`), or replace such groups (`algorithm.name` = dapo with dynamic sampling).",
         needs=("groups/all_right",),
         check=_easy,
-        least=3,
         thresholds=_bounds(0.8, 0.95, "problems with all samples right"),
     ),
     Rule(
@@ -116,7 +115,6 @@ DATA = [
         "check that the answers are found and judged (`verifier.policy`, `simplerl audit`).",
         needs=("groups/all_wrong", "accuracy/mean"),
         check=_hard,
-        least=3,
         thresholds=_bounds(0.6, 0.9, "problems with all samples wrong"),
     ),
     Rule(
@@ -127,7 +125,6 @@ DATA = [
         "(`sampling.samples_per_prompt`) make it rarer.",
         needs=("optimizer/updates",),
         check=_idle,
-        least=5,
         thresholds=(Threshold(name="share", default=0.3, unit="share", meaning="steps of a window without update"),),
     ),
     Rule(
@@ -139,7 +136,6 @@ DATA = [
         "`verifier.timeout_s`, or use more `verifier.workers` on a loaded machine.",
         needs=VERDICTS,
         check=_verdicts("timeout", "timed out in the verifier"),
-        least=3,
         thresholds=_bounds(0.01, 0.1, "time-outs among responses"),
     ),
     Rule(
@@ -150,7 +146,6 @@ DATA = [
         "`simplerl verify`, and report it.",
         needs=VERDICTS,
         check=_verdicts("error", "crashed the verifier"),
-        least=3,
         thresholds=_bounds(0.002, 0.05, "errors among responses"),
     ),
     Rule(
@@ -160,7 +155,6 @@ DATA = [
         advice="`simplerl audit` names golds that cannot be judged; `simplerl data filter` leaves them out (`data`).",
         needs=VERDICTS,
         check=_verdicts("unjudgeable", "could not be judged"),
-        least=3,
         thresholds=_bounds(0.02, 0.2, "unjudgeable responses"),
     ),
     Rule(
@@ -171,7 +165,6 @@ DATA = [
         "truncated responses more room (`sampling.max_new_tokens`).",
         needs=VERDICTS,
         check=_no_answer,
-        least=3,
         thresholds=(
             Threshold(name="after", default=20, unit="steps", meaning="steps in which the form may be learned"),
             Threshold(name="share", default=0.3, unit="share", meaning="responses without an answer over a window"),

@@ -118,7 +118,6 @@ LENGTH = [
         "(`algorithm.mask_truncated`).",
         needs=("length/clip_ratio",),
         check=_clipped,
-        least=3,
         thresholds=(
             Threshold(
                 name="share",

@@ -15,16 +15,18 @@ NOT_FINITE = "doctor/not_finite"
 def _collapse(history: History, t: Mapping[str, float]) -> Seen | None:
     """Little entropy is the end of every good run too: it is a collapse where there was still something to learn."""
     entropy, accuracy = history.aligned("policy/entropy", "accuracy/mean")
-    if not len(entropy.before) or entropy.recent > t["fraction"] * entropy.early or accuracy.recent >= t["accuracy"]:
+    # Not the first window: where it falls fast, most of the fall is in there.
+    first = float(entropy.values[:3].max())
+    if not len(entropy.before) or entropy.recent > t["fraction"] * first or accuracy.recent >= t["accuracy"]:
         return None
     middle = accuracy.before[len(accuracy.before) // 2 :].mean()
     if accuracy.recent - middle >= max(t["points"], 2 * accuracy.error):
         return None  # It is still learning with what is left.
     return Seen(
-        text=f"entropy fell from {entropy.early:.4f} ({entropy.early_steps}) to {entropy.recent:.4f} nats a token "
-        f"({entropy.recent_steps}), {percent(entropy.recent / entropy.early)} of it, with accuracy at "
+        text=f"entropy fell from {first:.4f} (at first) to {entropy.recent:.4f} nats a token "
+        f"({entropy.recent_steps}), {percent(entropy.recent / first)} of it, with accuracy at "
         f"{percent(accuracy.recent)} and no longer rising",
-        figures={"entropy": entropy.recent, "early_entropy": entropy.early, "accuracy": accuracy.recent},
+        figures={"entropy": entropy.recent, "first_entropy": first, "accuracy": accuracy.recent},
         serious=accuracy.recent < 0.5,
     )
 
@@ -151,7 +153,10 @@ POLICY = [
         check=_collapse,
         thresholds=(
             Threshold(
-                name="fraction", default=0.1, unit="ratio", meaning="entropy as a part of what it was at first, at most"
+                name="fraction",
+                default=0.05,
+                unit="ratio",
+                meaning="entropy as a part of what it was at first, at most",
             ),
             Threshold(
                 name="accuracy", default=0.9, unit="share", meaning="accuracy from which on little entropy is success"
@@ -218,8 +223,8 @@ POLICY = [
         check=_mismatch,
         least=3,
         thresholds=(
-            Threshold(name="level", default=0.01, unit="nats per token", meaning="mean KL over a window"),
-            Threshold(name="serious", default=0.1, unit="nats per token", meaning="mean KL that makes it serious"),
+            Threshold(name="level", default=0.002, unit="nats per token", meaning="mean KL over a window"),
+            Threshold(name="serious", default=0.05, unit="nats per token", meaning="mean KL that makes it serious"),
         ),
     ),
     Rule(
