@@ -130,6 +130,10 @@ class History:
         view.steps = self.steps
         return view
 
+    def _width(self, name: str, count: int) -> int:
+        """Return how many of so many values make a window."""
+        return max(1, min(LOOKS, count // 2) if name.startswith(TEXT) else min(self.window, max(3, count // 3)))
+
     def series(self, name: str) -> Series:
         """Return the known values of a metric so far; empty where there are none."""
         if name not in self._series:
@@ -138,20 +142,18 @@ class History:
                 self._arrays[name] = (np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64))
             steps_N, values_N = self._arrays[name]
             count = int(np.searchsorted(steps_N, self.until, side="right"))
-            if name.startswith(TEXT):
-                width = max(1, min(LOOKS, count // 2))
-            else:
-                width = max(1, min(self.window, max(3, count // 3)))
-            self._series[name] = Series(steps_N[:count], values_N[:count], width)
+            self._series[name] = Series(steps_N[:count], values_N[:count], self._width(name, count))
         return self._series[name]
 
     def aligned(self, *names: str) -> list[Series]:
         """Return several series at the steps at which all of them are known."""
         found = [self.series(name) for name in names]
         steps = found[0].steps
+        if all(np.array_equal(steps, series.steps) for series in found[1:]):
+            return found  # Nearly always.
         for series in found[1:]:
             steps = np.intersect1d(steps, series.steps)
-        width = max(1, min(self.window, max(3, len(steps) // 3)))
+        width = self._width(names[0], len(steps))
         return [Series(steps, series.values[np.isin(series.steps, steps)], width) for series in found]
 
     def shown(self, name: str) -> tuple[Example, ...]:

@@ -13,7 +13,7 @@ PACKED = 0.2
 #: Characters of the tail that are packed.
 TAIL = 1200
 #: Distinct runs of four characters in the last 200, as a part of all: text has 0.6 and more.
-DISTINCT = 0.5
+DISTINCT = 0.4
 #: Words before the box that count as working, where there is no calculation.
 WORDS = 8
 #: Letters that a text needs for its script to be known.
@@ -38,7 +38,7 @@ _BOX = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{")
 _CALCULATION = re.compile(r"=|\d\s{0,2}(?:[-+*/×÷^]|\\times|\\cdot|\\div)\s{0,2}\d|\\(?:frac|sqrt|begin)\b")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _CODE = re.compile(
-    r"```(?!(?:latex|tex|markdown|text|math)\b)|^[ \t]{0,40}(?:"
+    r"```(?:python|py|cpp|c|java|javascript|js|bash|sh|sql|matlab|julia|sage|sympy)\b|^[ \t]{0,40}(?:"
     r"def [a-z_]\w{0,80}\(|import [a-z_]\w{0,40}\s*$|import \w{1,40} as \w|from [a-z_.]{1,60} import |print\(|"
     r"for \w{1,40} in range\(|#include\s*<|public static |console\.log\()",
     re.MULTILINE,
