@@ -32,7 +32,7 @@ def test_directory_of_runs_is_named_as_such(tmp_path: Path) -> None:
 
 def test_unknown_threshold(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", steps=2)
-    with pytest.raises(ConfigError, match="clip-ratio.share"):
+    with pytest.raises(ConfigError, match=r"clip-ratio\.share"):
         diagnose(run, {"clip-ratio.shares": 1})
     with pytest.raises(ConfigError, match="finite"):
         diagnose(run, {"clip-ratio.share": float("nan")})

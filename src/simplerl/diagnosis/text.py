@@ -12,8 +12,9 @@ SHORTEST_LOOP = 48
 PACKED = 0.2
 #: Characters of the tail that are packed.
 TAIL = 1200
-#: Distinct runs of four characters in the last 200, as a part of all: text has 0.6 and more.
-DISTINCT = 0.4
+#: Distinct runs of four characters in the last 200, as a part of all: working has 0.6 and more, tables have 0.4. Where
+#: the 200 are made of fewer than 12 different characters ("1=1=11=1"), it is neither.
+DISTINCT, DISTINCT_OF_FEW, CHARACTERS = 0.4, 0.6, 12
 #: Words before the box that count as working, where there is no calculation.
 WORDS = 8
 #: Letters that a text needs for its script to be known.
@@ -62,7 +63,8 @@ def repeats(text: str) -> bool:
     if len(zlib.compress(data, 6)) - 12 <= PACKED * len(data):
         return True
     short = tail[-200:]
-    if len({short[i : i + 4] for i in range(len(short) - 3)}) < DISTINCT * (len(short) - 3):
+    least = DISTINCT if len(set(short)) >= CHARACTERS else DISTINCT_OF_FEW
+    if len({short[i : i + 4] for i in range(len(short) - 3)}) < least * (len(short) - 3):
         return True
     lines = Counter(line.strip() for line in re.split(r"[\n。]|\.\s", ends(text)[-2 * END :]))
     return any(count >= 3 and len(line) >= 40 for line, count in lines.items())
