@@ -113,7 +113,7 @@ CASES: dict[str, Case] = {
     ),
     "kl-blow-up": Case(
         sick={"figures": {"policy/kl": after(15, 0.01, 3.0)}},
-        well={"figures": {"policy/kl": after(15, 0.01, 0.2)}},
+        well={"figures": {"policy/kl": after(15, 0.01, 0.1)}},
         figures={"kl": 3.0, "early_kl": 0.01},
         severity="serious",
         steps=(16, 30),

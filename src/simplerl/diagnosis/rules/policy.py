@@ -209,8 +209,8 @@ POLICY = [
         least=3,
         absent="no KL to a reference was measured: neither algorithm.kl_coef nor algorithm.kl_reward_coef is set",
         thresholds=(
-            Threshold(name="level", default=0.3, unit="nats per token", meaning="mean KL over a window"),
-            Threshold(name="serious", default=2.0, unit="nats per token", meaning="mean KL that makes it serious"),
+            Threshold(name="level", default=0.15, unit="nats per token", meaning="mean KL over a window"),
+            Threshold(name="serious", default=1.0, unit="nats per token", meaning="mean KL that makes it serious"),
         ),
     ),
     Rule(
