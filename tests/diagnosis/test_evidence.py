@@ -232,3 +232,53 @@ def test_long_run_is_judged_to_its_last_step(tmp_path: Path) -> None:
     (finding,) = [f for f in diagnose(run).findings if f.rule == "clip-ratio"]
     assert finding.steps[1] == 1500
     assert finding.lasting
+
+
+@pytest.mark.parametrize("value", [0, -1, 1e-300, 1e308, 10**299, 10**400, -1e308, True])
+def test_absurd_values_break_no_rule(tmp_path: Path, value: float) -> None:
+    """Every metric at an absurd value, from the start and from the middle on."""
+    names = [name for rule in RULES.values() for name in rule.needs if not name.startswith(("text/", "doctor/"))]
+    for place, first in (("all", 1), ("late", 12)):
+        run = write_run(tmp_path / place, steps=0)
+        with (run / "metrics.jsonl").open("a") as file:
+            for step in range(1, 25):
+                given = value if step >= first else 0.5
+                file.write(json.dumps({"step": step, **dict.fromkeys(names, given)}) + "\n")
+        table = diagnose(run).as_table()
+        assert table["last_step"] == 24
+        json.dumps(table, allow_nan=False)
+
+
+def test_random_values_break_no_rule(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    names = [name for rule in RULES.values() for name in rule.needs if not name.startswith(("text/", "doctor/"))]
+    odd = [0.0, 1.0, -1.0, 1e308, -1e308, 1e-308, None, float("nan"), float("inf"), "x", [], True]
+    for attempt in range(12):
+        run = write_run(tmp_path / str(attempt), steps=0)
+        with (run / "metrics.jsonl").open("a") as file:
+            for step in range(1, 40):
+                line = {name: odd[rng.integers(len(odd))] for name in names}
+                file.write(json.dumps({"step": step, **line}) + "\n")
+        json.dumps(diagnose(run).as_table(), allow_nan=False)
+
+
+def test_columns_of_other_types_are_named_or_read(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    file = run / "trajectories" / "step_000010.parquet"
+    table = pyarrow.parquet.read_table(file)
+    rows = len(table)
+    for name, values in (
+        ("response", pyarrow.array([b"\xff"] * rows)),
+        ("question", pyarrow.array([[1]] * rows)),
+        ("reward", pyarrow.array(["much"] * rows)),
+        ("problem_id", pyarrow.array([1] * rows)),
+        ("verdict", pyarrow.nulls(rows)),
+    ):
+        table = table.set_column(table.schema.get_field_index(name), name, values)
+    pyarrow.parquet.write_table(table, file)
+    assert diagnose(run).looked == (1, 10, 20, 30)
+    table = table.set_column(table.schema.get_field_index("token_ids"), "token_ids", pyarrow.array(["x"] * rows))
+    pyarrow.parquet.write_table(table, file)
+    diagnosis = diagnose(run)
+    assert diagnosis.looked == (1, 20, 30)
+    assert "step_000010" in diagnosis.warnings[0]

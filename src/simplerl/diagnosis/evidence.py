@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from simplerl.diagnosis.history import History
+from simplerl.diagnosis.history import History, is_number
 from simplerl.diagnosis.look import Response, look
 from simplerl.diagnosis.rules.policy import NOT_FINITE
 from simplerl.diagnosis.types import Example
@@ -59,13 +59,14 @@ def read(path: Path, *, window: int = 10) -> Evidence:
         found = f"; runs in it: {', '.join(inside[:8])}{' …' if len(inside) > 8 else ''}" if inside else ""
         raise RunError(f"{path} holds no run and no result of simplerl eval{found}; give the directory of one")
     config = _table(path / "config.json", warnings)
-    kind = _table(path / "stage.json", warnings).get("stage", "train") if (path / "stage.json").exists() else "train"
+    stage = _table(path / "stage.json", warnings) if (path / "stage.json").exists() else {}
+    kind = str(stage.get("stage", "train"))
     lines = list(metric_lines(path / "metrics.jsonl", warnings))
     seen, shown = looks(path, kind, warnings)
     merged: dict[int, dict[str, Any]] = {line["step"]: line for line in lines}
     for step, figures in seen.items():
         merged[step] = {"step": step, **merged.get(step, {}), **figures}
-    history = History((), config=flat(config), kind=str(kind), window=window)
+    history = History((), config=config, kind=kind, window=window)
     for step in sorted(merged):
         history.add(merged[step], shown.get(step))
     return Evidence(history=history, looked=tuple(seen), warnings=tuple(warnings))
@@ -80,8 +81,10 @@ def flat(table: dict[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def _table(file: Path, warnings: list[str]) -> dict[str, Any]:
+    """Return dotted key → value of a JSON file; nothing, and a warning, where it is damaged."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
+        found = flat(found) if isinstance(found, dict) else found
     except (OSError, ValueError, RecursionError) as error:
         warnings.append(f"{file} cannot be read and is left out: {error}")
         return {}
@@ -128,12 +131,11 @@ def _line(raw: bytes) -> dict[str, Any] | None:
 
 
 def with_flags(line: dict[str, Any]) -> dict[str, Any]:
-    """Return a line with 1 for `doctor/not_finite` where its loss or gradient norm stands there without being one."""
+    """Return a line with 1 for `doctor/not_finite` where its loss or gradient norm is there and no number, else 0."""
     watched = [name for name in ("policy/loss", "sft/loss", "optimizer/grad_norm") if name in line]
     if not watched:
         return line
-    broken = any(line[name] is None or line[name] != line[name] or abs(line[name]) == float("inf") for name in watched)
-    return {**line, NOT_FINITE: int(broken)}
+    return {**line, NOT_FINITE: int(not all(is_number(line[name]) for name in watched))}
 
 
 def looks(
@@ -204,7 +206,7 @@ def _rows(batch: pyarrow.RecordBatch) -> Iterable[Response]:
             text=_kept(response),
             tokens=length,
             status=str(verdict),
-            reward=reward,
+            reward=float(reward) if is_number(reward) else None,
         )
         for problem_id, sample, question, response, verdict, reward, length in zip(
             read["problem_id"],
@@ -219,9 +221,9 @@ def _rows(batch: pyarrow.RecordBatch) -> Iterable[Response]:
     ]
 
 
-def _kept(text: str | None) -> str:
+def _kept(text: object) -> str:
     """Return a text, or its two ends where it is very long."""
-    text = text or ""
+    text = text if isinstance(text, str) else "" if text is None else str(text)
     half = MOST_CHARACTERS // 2
     return text if len(text) <= MOST_CHARACTERS else text[:half] + text[-half:]
 

@@ -16,6 +16,8 @@ from simplerl.diagnosis.types import Example
 #: Figures of the responses are known at few steps: fewer of them make a window.
 TEXT = "text/"
 LOOKS = 3
+#: Larger values are taken for this one, so that sums and ratios stay finite.
+LARGEST = 1e15
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,11 @@ def span(steps: Sequence[int] | np.ndarray) -> str:
     return f"step {last}" if first == last else f"steps {first}–{last}"
 
 
+def is_number(value: object) -> bool:
+    """Return whether something that was read is a finite number."""
+    return math.isfinite(value) if isinstance(value, float) else isinstance(value, int) and abs(value) < 10**300
+
+
 class History:
     """Series by name. `at(step)` is the same run as it was known after that step."""
 
@@ -114,10 +121,10 @@ class History:
             self.steps.append(step)
         self.until = max(self.until, step)
         for name, value in line.items():
-            if name != "step" and isinstance(value, int | float) and math.isfinite(value):
+            if name != "step" and is_number(value):
                 steps, values = self._values.setdefault(name, ([], []))
                 steps.append(step)
-                values.append(float(value))
+                values.append(min(max(float(value), -LARGEST), LARGEST))
                 self._arrays.pop(name, None)
         for name, found in (examples or {}).items():
             self.examples.setdefault(name, []).extend(found)
@@ -132,7 +139,7 @@ class History:
 
     def _width(self, name: str, count: int) -> int:
         """Return how many of so many values make a window."""
-        return max(1, min(LOOKS, count // 2) if name.startswith(TEXT) else min(self.window, max(3, count // 3)))
+        return max(1, min(LOOKS, count // 2) if name.startswith(TEXT) else min(count, self.window, max(3, count // 3)))
 
     def series(self, name: str) -> Series:
         """Return the known values of a metric so far; empty where there are none."""

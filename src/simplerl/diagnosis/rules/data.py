@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 
 from simplerl.diagnosis.history import History
-from simplerl.diagnosis.rules.words import percent
+from simplerl.diagnosis.rules.words import percent, ratio
 from simplerl.diagnosis.types import Rule, Seen, Threshold
+
+#: How responses are counted, by verdict.
+VERDICTS = tuple(f"verdict/{name}" for name in ("correct", "wrong", "no_answer", "unjudgeable", "timeout", "error"))
 
 
 def _easy(history: History, t: Mapping[str, float]) -> Seen | None:
@@ -22,7 +25,7 @@ def _easy(history: History, t: Mapping[str, float]) -> Seen | None:
 def _hard(history: History, t: Mapping[str, float]) -> Seen | None:
     """All-wrong groups say that problems are too hard only where the policy has not broken down meanwhile."""
     wrong, accuracy = history.aligned("groups/all_wrong", "accuracy/mean")
-    if wrong.recent < t["share"] or accuracy.recent < 0.5 * accuracy.windows.max():
+    if not len(wrong.values) or wrong.recent < t["share"] or accuracy.recent < 0.5 * accuracy.windows.max():
         return None
     return Seen(
         text=f"{percent(wrong.recent)} of the problems had all their samples wrong ({wrong.recent_steps}); at first "
@@ -46,21 +49,23 @@ def _idle(history: History, t: Mapping[str, float]) -> Seen | None:
     )
 
 
-def _share_of(history: History, *statuses: str) -> tuple[float, float, str]:
-    """Return (recent share, early share, recent steps) of verdicts of some statuses among all responses."""
-    names = ("correct", "wrong", "no_answer", "unjudgeable", "timeout", "error")
-    series = history.aligned(*(f"verdict/{name}" for name in names))
-    wanted = [s for s, name in zip(series, names, strict=True) if name in statuses]
-    recent = sum(s.recent for s in wanted) / max(1e-9, sum(s.recent for s in series))
-    early = sum(s.early for s in wanted) / max(1e-9, sum(s.early for s in series))
-    return recent, early, series[0].recent_steps
+def _share_of(history: History, status: str) -> tuple[float, float, str] | None:
+    """Return (recent share, early share, recent steps) of a verdict among all; None where no step has all counts."""
+    series = dict(zip(VERDICTS, history.aligned(*VERDICTS), strict=True))
+    wanted = series[f"verdict/{status}"]
+    if not len(wanted.values):
+        return None
+    recent = ratio(wanted.recent, sum(s.recent for s in series.values()))
+    early = ratio(wanted.early, sum(s.early for s in series.values()))
+    return recent, early, wanted.recent_steps
 
 
 def _verdicts(status: str, words: str):
     def check(history: History, t: Mapping[str, float]) -> Seen | None:
-        recent, early, steps = _share_of(history, status)
-        if recent < t["share"]:
+        shares = _share_of(history, status)
+        if shares is None or shares[0] < t["share"]:
             return None
+        recent, early, steps = shares
         return Seen(
             text=f"{percent(recent)} of the responses {words} ({steps}); at first {percent(early)}",
             figures={"share": recent, "early_share": early},
@@ -72,9 +77,10 @@ def _verdicts(status: str, words: str):
 
 def _no_answer(history: History, t: Mapping[str, float]) -> Seen | None:
     count = len(history.series("verdict/no_answer").values)
-    recent, early, steps = _share_of(history, "no_answer")
-    if count < t["after"] or recent < t["share"]:
+    shares = _share_of(history, "no_answer")
+    if shares is None or count < t["after"] or shares[0] < t["share"]:
         return None
+    recent, early, steps = shares
     clip = history.series("length/clip_ratio")
     cut = f"; {percent(clip.recent)} were truncated" if len(clip.values) else ""
     return Seen(
@@ -90,8 +96,6 @@ def _bounds(share: float, serious: float, what: str) -> tuple[Threshold, ...]:
         Threshold(name="serious", default=serious, unit="share", meaning=f"{what} that make it serious"),
     )
 
-
-VERDICTS = tuple(f"verdict/{name}" for name in ("correct", "wrong", "no_answer", "unjudgeable", "timeout", "error"))
 
 DATA = [
     Rule(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from simplerl.diagnosis.history import History
-from simplerl.diagnosis.rules.words import percent, times
+from simplerl.diagnosis.rules.words import percent, ratio, times
 from simplerl.diagnosis.types import Rule, Seen, Threshold
 
 
@@ -25,7 +25,7 @@ def _change(history: History, factor: float, points: float, *, grows: bool) -> S
     was = float(accuracy.before[place])
     return Seen(
         text=f"mean length went from {then:.1f} tokens ({length.window_steps(place)}) to {now:.1f} "
-        f"({length.recent_steps}), {times(now / then)} as long, while accuracy went from {percent(was)} to "
+        f"({length.recent_steps}), {times(ratio(now, then))} as long, while accuracy went from {percent(was)} to "
         f"{percent(accuracy.recent)}",
         figures={"length": now, "earlier_length": then, "accuracy": accuracy.recent, "earlier_accuracy": was},
         serious=accuracy.recent < was - 0.1,
@@ -52,7 +52,7 @@ def _unhealthy(history: History, t: Mapping[str, float]) -> Seen | None:
         return None
     place = int(length.before.argmin())
     then, then_stopped, then_clip = (float(s.before[place]) for s in (length, stopped, clip))
-    grown, grown_stopped = length.recent / then - 1, stopped.recent / then_stopped - 1
+    grown, grown_stopped = ratio(length.recent, then) - 1, ratio(stopped.recent, then_stopped) - 1
     if grown < t["growth"] or clip.recent - then_clip < t["clip_rise"] or grown_stopped > t["flat"] * grown:
         return None
     return Seen(

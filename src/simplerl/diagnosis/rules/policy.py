@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from simplerl.diagnosis.history import History
-from simplerl.diagnosis.rules.words import percent, times
+from simplerl.diagnosis.rules.words import percent, ratio, times
 from simplerl.diagnosis.types import Rule, Seen, Threshold
 
 #: Written by the reader of the lines: 1 where a step's loss or gradient norm is no number, else 0.
@@ -24,7 +24,7 @@ def _collapse(history: History, t: Mapping[str, float]) -> Seen | None:
         return None  # It is still learning with what is left.
     return Seen(
         text=f"entropy fell from {first:.4f} (at first) to {entropy.recent:.4f} nats a token "
-        f"({entropy.recent_steps}), {percent(entropy.recent / first)} of it, with accuracy at "
+        f"({entropy.recent_steps}), {percent(ratio(entropy.recent, first))} of it, with accuracy at "
         f"{percent(accuracy.recent)} and no longer rising",
         figures={"entropy": entropy.recent, "first_entropy": first, "accuracy": accuracy.recent},
         serious=accuracy.recent < 0.5,
@@ -58,16 +58,16 @@ def _on_policy(history: History) -> str | None:
 
 
 def _ratio(history: History, t: Mapping[str, float]) -> Seen | None:
-    ratio, clipped = history.series("policy/ratio"), history.series("policy/clip_fraction")
-    off = np.abs(ratio.values[-ratio.width :] - 1)
+    means, clipped = history.series("policy/ratio"), history.series("policy/clip_fraction")
+    off = np.abs(means.values[-means.width :] - 1)
     share = clipped.recent if len(clipped.values) else 0.0
     if off.max() < t["off"] and share < t["clip_fraction"]:
         return None
-    worst = int(off.argmax()) + len(ratio.values) - len(off)
+    worst = int(off.argmax()) + len(means.values) - len(off)
     return Seen(
-        text=f"the mean ratio π/π_old was {ratio.values[worst]:.3f} in step {ratio.steps[worst]}, and the clip held "
-        f"back {percent(share)} of the tokens ({ratio.recent_steps})",
-        figures={"ratio": float(ratio.values[worst]), "clip_fraction": share},
+        text=f"the mean ratio π/π_old was {means.values[worst]:.3f} in step {means.steps[worst]}, and the clip held "
+        f"back {percent(share)} of the tokens ({means.recent_steps})",
+        figures={"ratio": float(means.values[worst]), "clip_fraction": share},
         serious=bool(off.max() >= 3 * t["off"]),
     )
 
@@ -103,15 +103,15 @@ def _spikes(history: History, t: Mapping[str, float]) -> Seen | None:
     found = []
     for place in range(start, len(values)):
         usual = float(np.median(values[max(0, place - 20) : place]))
-        if values[place] >= t["factor"] * usual and usual > 0:
+        if values[place] >= t["factor"] * usual and usual > 1e-12:
             found.append((values[place] / usual, place))
     if not found:
         return None
-    ratio, place = max(found)
+    factor, place = max(found)
     return Seen(
-        text=f"the gradient norm was {values[place]:.3g} in step {norm.steps[place]}, {times(ratio)} the median of the "
-        f"20 steps before; {len(found)} such {'step' if len(found) == 1 else 'steps'} in {norm.recent_steps}",
-        figures={"grad_norm": float(values[place]), "times_usual": float(ratio), "spikes": len(found)},
+        text=f"the gradient norm was {values[place]:.3g} in step {norm.steps[place]}, {times(factor)} the median of "
+        f"the 20 steps before; {len(found)} such {'step' if len(found) == 1 else 'steps'} in {norm.recent_steps}",
+        figures={"grad_norm": float(values[place]), "times_usual": float(factor), "spikes": len(found)},
         serious=len(found) >= 3,
     )
 
