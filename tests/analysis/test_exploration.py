@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from made_up import result_of, run_of
+from made_answers import result_of, run_of
 from support import ROOT
 
 from simplerl.analysis.exploration import MEANING, change, over_steps, peak, to_json

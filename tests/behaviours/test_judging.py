@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from made_up import result_of, run_of
+from made_answers import result_of, run_of
 from support import command, environment, run_main
 
 from simplerl.runs.behaviours import BEHAVIOURS, read_behaviours

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_up import run_of
+from made_answers import run_of
 from support import run_main, run_small
 
 from simplerl.behaviours.judge import select

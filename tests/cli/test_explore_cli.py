@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from made_up import run_of
+from made_answers import run_of
 from support import run_main, run_small
 
 RIGHT, WRONG = "2+2=4", ("it is 5", "wrong")

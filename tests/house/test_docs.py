@@ -183,7 +183,7 @@ def test_settings_in_the_texts_are_settings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["train", "sft", "sample", "preflight", "eval", "compare", "explore", "behaviours", "cub", "data", "recipes"],
+    ["train", "sft", "sample", "preflight", "eval", "compare", "doctor", "explore", "behaviours", "cub", "data", "recipes"],
 )
 def test_examples_in_the_help_can_be_parsed(name: str) -> None:
     import importlib

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from made_up import run_of
+from made_answers import run_of
 
 from simplerl.errors import ConfigError, RunError
 from simplerl.runs.stages import choose, list_means, read_columns, series

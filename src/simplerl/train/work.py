@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from simplerl.diagnosis import Finding
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.collect import collect
 from simplerl.rollout.metrics import evaluation_figures, evaluation_metrics
@@ -19,6 +20,7 @@ from simplerl.train.guards import memory_advice, stop_on_interrupt
 from simplerl.train.resolve import as_table
 from simplerl.train.resume import check_stage, describe, go_back, rewind
 from simplerl.train.session import Session
+from simplerl.train.ward import Ward
 from simplerl.types import TrajectoryGroup
 
 
@@ -44,7 +46,9 @@ class Outcome:
 
     step: int
     finished: bool
-    """False after Ctrl-C; else the run has done its steps or used up its token budget."""
+    """False after Ctrl-C or a finding; else the run has done its steps or used up its token budget."""
+    finding: Finding | None = None
+    """What the doctor found that ended the run."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +60,8 @@ class Work:
     listener: Listener
     start: int
     interrupted: Callable[[], bool]
-    """Whether Ctrl-C (or SIGTERM) has come: then `stop`, between two steps."""
+    """Whether Ctrl-C (or SIGTERM) has come, or the doctor wants it: then `stop`, between two steps."""
+    ward: Ward
 
     def evaluate(self, step: int) -> dict[str, float]:
         """Evaluate on the held-out problems with noise that is the same at every step, and record it."""
@@ -101,6 +106,7 @@ class Work:
         """Write a step's metrics, and show it."""
         self.run.record_metrics(step, metrics)
         self.listener.step(step, metrics, groups)
+        self.ward.visit(step, metrics, groups)
 
     def save(self, step: int) -> None:
         """Write the checkpoint of a step."""
@@ -113,7 +119,7 @@ class Work:
         """End early, with everything up to `step` saved."""
         if step and step not in self.run.checkpoint_steps():
             self.save(step)
-        return Outcome(step=step, finished=False)
+        return Outcome(step=step, finished=False, finding=self.ward.fatal)
 
 
 @contextmanager
@@ -155,7 +161,15 @@ def begin(
         if start:
             session.learner.restore(run.checkpoint(start))
             session.backend.sync(session.learner.weights(), version=start)
-        work = Work(run=run, session=session, listener=listener, start=start, interrupted=interrupted)
+        ward = Ward(config, stage, path, listener.say)
+        work = Work(
+            run=run,
+            session=session,
+            listener=listener,
+            start=start,
+            interrupted=lambda: interrupted() or ward.fatal is not None,
+            ward=ward,
+        )
         if not read_metrics(path):
             work.record(0, work.evaluate(0), [])
         yield work
