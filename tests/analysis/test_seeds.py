@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
-from support import made_answers_run
+from support import made_up_run
 
 from simplerl.analysis.seeds import Measure, band, curve, interval, measured, paired
 from simplerl.errors import RunError

@@ -181,18 +181,15 @@ def test_settings_in_the_texts_are_settings(tmp_path: Path) -> None:
         assert isinstance(resolve(str(recipe), {}), Config)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["train", "sft", "sample", "preflight", "eval", "compare", "doctor", "explore", "behaviours", "cub", "data", "recipes"],
-)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_examples_in_the_help_can_be_parsed(name: str) -> None:
     import importlib
 
-    examples = importlib.import_module(f"simplerl.cli.{name}").EXAMPLES
+    examples = importlib.import_module(f"simplerl.cli.{name.replace('-', '_')}").EXAMPLES
     lines = [line.strip() for line in examples.splitlines() if line.strip().startswith("simplerl ")]
     assert any(line.startswith(f"simplerl {name}") for line in lines)
     for line in lines:
-        words = shlex.split(re.split(r"\s{3,}", line)[0])
+        words = shlex.split(re.split(r"\s{3,}|\s>\s", line)[0])
         assert words[1] in COMMANDS, line
         parser = build_parser(words[1])
         takes = parser.get_default("takes_overrides")

@@ -74,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
     path = Path(config.output_dir or Path("runs") / f"sft_{run_name(args.recipe, overrides, config)}")
 
     from simplerl.analysis.summary import summarise
-    from simplerl.runs.directory import RunDirectory
     from simplerl.cli.display import stopped_by_doctor
+    from simplerl.runs.directory import RunDirectory
     from simplerl.runs.files import write_json
     from simplerl.train.resume import check_stage
     from simplerl.train.sft import sft
