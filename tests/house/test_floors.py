@@ -40,7 +40,8 @@ DOORS: dict[str, set[str]] = {
     "datasets": {"data/rows.py"},
     "lm_eval": {"evaluate/harness.py"},
     "math_verify": {"verify/mathverify.py"},
-    "matplotlib": {"analysis/plots.py"},
+    "jinja2": {"analysis/report/page.py"},
+    "matplotlib": {"analysis/canvas.py"},
     "filelock": {"runs/files.py"},
     **{
         name: set()

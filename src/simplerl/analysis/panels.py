@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from simplerl.analysis.plots import _pyplot
+from simplerl.analysis.canvas import pyplot
 from simplerl.analysis.seeds import Band, Interval
 from simplerl.runs.files import cannot_write
 
@@ -29,7 +29,7 @@ class Panel:
 
 def plot_panels(panels: Sequence[Panel], output: Path, *, title: str, note: str = "") -> None:
     """Draw panels side by side, three in a row, with a note under them. A name has one colour throughout."""
-    plt = _pyplot()
+    plt = pyplot()
     names = list(dict.fromkeys(name for panel in panels for name in (*panel.lines, *panel.bars)))
     palette = plt.get_cmap("tab10" if len(names) <= 10 else "tab20").colors
     colours = {name: palette[i % len(palette)] for i, name in enumerate(names)}
