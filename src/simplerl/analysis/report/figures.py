@@ -330,7 +330,7 @@ TRAINING: tuple[tuple[str, str, str, float], ...] = (
     ("Gradient norm", "before clipping", "optimizer/grad_norm", 1),
     ("Clipped tokens", "% of scored", "policy/clip_fraction", 100),
     ("Sampler to trainer, KL", "nats per token", "policy/mismatch_kl", 1),
-    ("Critic", "explained variance", "critic/explained_variance", 1),
+    ("Critic's explained variance", "share", "critic/explained_variance", 1),
     ("Imitation loss", "nats per token", "sft/loss", 1),
     ("Throughput", "tokens per second", "throughput/tokens_per_second", 1),
 )
