@@ -144,13 +144,17 @@ def configuration_differences(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]
     return differences(tables, always=ALWAYS)
 
 
+def _environments(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in environment(run).items() if not k.startswith(_NOT_ENVIRONMENT)} for run in runs]
+
+
 def environment_differences(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
     """Return what differs between the environments of runs: versions, commit, machine, data."""
-    tables = [{k: v for k, v in environment(run).items() if not k.startswith(_NOT_ENVIRONMENT)} for run in runs]
-    return differences(tables) if len(runs) > 1 else {}
+    return differences(_environments(runs)) if len(runs) > 1 else {}
 
 
-def common(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what all tables agree on."""
-    differ = differences(tables)
+def shared_environment(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return what the environments of all runs agree on."""
+    tables = _environments(runs)
+    differ = differences(tables) if tables else {}
     return {key: value for key, value in tables[0].items() if key not in differ} if tables else {}
