@@ -45,6 +45,10 @@ class Bar:
         if not self.console.is_terminal:
             self.say(f"{name}: {total - done:,} responses to make" + (f", {done:,} are there" if done else ""))
 
+    def now(self, what: str) -> None:
+        """Say what is being done, where no number of things is known; nothing where there is no terminal."""
+        self._progress.reset(self._task, description=escape(what), total=None)
+
     def advance(self) -> None:
         """One thing is done."""
         self._progress.advance(self._task)

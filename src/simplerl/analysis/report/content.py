@@ -8,8 +8,10 @@ from simplerl.analysis.report import figures, settings, summary
 from simplerl.analysis.report.benchmarks import Benchmarks, read_benchmarks
 from simplerl.analysis.report.examples import Examples, choose
 from simplerl.analysis.report.figures import Figure
-from simplerl.analysis.report.records import Found, Run
+from simplerl.analysis.report.records import Estimate, Found, Run
 from simplerl.analysis.report.settings import Group, Series
+from simplerl.diagnosis import Diagnosis, diagnose
+from simplerl.errors import RunError
 
 Progress = Callable[[str], None]
 
@@ -27,6 +29,16 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """A setting over its seeds."""
+
+    group: Group
+    measures: Sequence[summary.OverSeeds]
+    beside: Estimate
+    """Final accuracy beside the first setting, seed by seed; no value with fewer than three shared seeds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
     """A report without its form."""
 
@@ -34,10 +46,14 @@ class Content:
     groups: Sequence[Group]
     series: Sequence[Series]
     outcomes: Sequence[summary.Outcome]
+    seeds: Sequence[Setting]
+    """Every setting, where one has several seeds; empty where none has."""
     against_first: dict[str, summary.Change | str]
     configuration: dict[str, tuple[Any, ...]]
     environment: dict[str, tuple[Any, ...]]
     shared_environment: dict[str, Any]
+    diagnoses: dict[str, Diagnosis | str]
+    """By the run's label; a sentence where there is nothing to judge."""
     figures: dict[str, Figure]
     """By name, in the report's order."""
     examples: dict[str, Examples | str]
@@ -57,6 +73,10 @@ def make(found: Found, options: Options, *, progress: Progress = lambda _: None)
     for run in runs:
         progress(f"comparing {run.label} before and after")
         outcomes.append(summary.outcome(run))
+    diagnoses: dict[str, Diagnosis | str] = {}
+    for run in runs:
+        progress(f"diagnosing {run.label}")
+        diagnoses[run.label] = _diagnosed(run)
     progress("comparing runs")
     benchmarks = read_benchmarks(found.results, progress=progress) if found.results else None
     planned = figures.of_runs(drawn) if runs else []
@@ -77,13 +97,35 @@ def make(found: Found, options: Options, *, progress: Progress = lambda _: None)
         groups=groups,
         series=drawn,
         outcomes=outcomes,
+        seeds=_settings(groups),
         against_first=summary.against_first(runs),
         configuration=settings.configuration_differences(runs) if runs else {},
         environment=settings.environment_differences(runs),
         shared_environment=settings.shared_environment(runs),
+        diagnoses=diagnoses,
         figures=made,
         examples=examples,
         benchmarks=benchmarks,
         damage=[*(line for run in runs for line in run.damage), *found.damage],
         options=options,
     )
+
+
+def _diagnosed(run: Run) -> Diagnosis | str:
+    try:
+        return diagnose(run.path)
+    except RunError as error:
+        return str(error)
+
+
+def _settings(groups: Sequence[Group]) -> list[Setting]:
+    if not any(len(group.independent) > 1 for group in groups):
+        return []
+    return [
+        Setting(
+            group=group,
+            measures=summary.over_seeds(group),
+            beside=Estimate() if group is groups[0] else summary.paired_gain(group, groups[0]),
+        )
+        for group in groups
+    ]

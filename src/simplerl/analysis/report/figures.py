@@ -25,6 +25,8 @@ class Figure:
     """Of its files, without ending."""
     title: str
     caption: str
+    wide: bool
+    """Whether it is as wide as the text of a paper, not one column."""
     png: bytes
     pdf: bytes | None
     """None where nobody asked for files."""
@@ -53,6 +55,7 @@ def render(drawing: Drawing, *, pdf: bool) -> Figure | None:
             name=drawing.name,
             title=drawing.title,
             caption=drawing.caption,
+            wide=figure.get_figwidth() > canvas.COLUMN,
             png=canvas.image(figure, "png"),
             pdf=canvas.image(figure, "pdf") if pdf else None,
         )

@@ -23,12 +23,16 @@ def percent_of(estimate: Estimate) -> str:
     return f"{shown} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]" if estimate.bounded else shown
 
 
+def signed(value: float) -> str:
+    """Return a difference of shares in points with its sign, `+56.4`, `−3.9`."""
+    return NONE if math.isnan(value) else f"{100 * value:+.1f}".replace("-", "−")
+
+
 def points_of(estimate: Estimate) -> str:
     """Return a difference of shares in points, `+56.4 [+53.7, +59.0]`."""
-    if not estimate.known:
-        return NONE
-    shown = f"{100 * estimate.value:+.1f}"
-    return f"{shown} [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]" if estimate.bounded else shown
+    if not estimate.bounded:
+        return signed(estimate.value)
+    return f"{signed(estimate.value)} [{signed(estimate.low)}, {signed(estimate.high)}]"
 
 
 def number_of(estimate: Estimate, *, digits: int = 1) -> str:
