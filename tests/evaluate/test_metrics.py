@@ -3,7 +3,7 @@
 import pytest
 
 from simplerl.errors import ConfigError
-from simplerl.evaluate.metrics import MEANING, PER_RESPONSE, RIGHT, default_ks, figures, vote_labels
+from simplerl.evaluate.metrics import MEANING, PER_RESPONSE, RIGHT, figures, vote_labels
 from simplerl.evaluate.wording import keywords, repeats
 from simplerl.runs.answers import Answer
 
@@ -103,12 +103,6 @@ def test_nothing_right_is_not_certain() -> None:
 def test_k_larger_than_n_is_explained() -> None:
     with pytest.raises(ConfigError, match=r"pass@8 cannot be estimated from 7 samples.*--samples 8"):
         figures(seven(1), ks=(8,))
-
-
-def test_default_ks() -> None:
-    assert default_ks(1) == (1,)
-    assert default_ks(7) == (1, 2, 4, 7)
-    assert default_ks(32) == (1, 2, 4, 8, 16, 32)
 
 
 def test_every_figure_is_explained() -> None:

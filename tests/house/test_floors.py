@@ -22,6 +22,7 @@ FLOORS: dict[str, int] = {
     "rewards": 2,
     "data": 2,
     "models": 2,
+    "behaviours": 2,
     "rollout": 3,
     "train": 4,
     "cubs": 4,
@@ -44,6 +45,7 @@ DOORS: dict[str, set[str]] = {
     "math_verify": {"verify/mathverify.py"},
     "jinja2": {"analysis/report/page.py"},
     "matplotlib": {"analysis/canvas.py"},
+    "openai": {"behaviours/endpoint.py"},
     "filelock": {"runs/files.py"},
     "latex2mathml": {"markup/latex.py"},
     **{

@@ -11,6 +11,8 @@ from simplerl.ops.statistics import (
     bootstrap_ratios,
     majority_at_k,
     pass_at_k,
+    powers_up_to,
+    ratio_figures,
     sign_flip_test,
 )
 
@@ -146,3 +148,25 @@ def test_sign_flip_literals() -> None:
     assert sign_flip_test(np.array([1.0, 1.0, 1.0, 0.0])) == pytest.approx(2 / 8), "+++ and −−− of eight"
     assert sign_flip_test(np.zeros(5)) == 1.0
     assert sign_flip_test(np.ones(40)) == pytest.approx(1 / 20_001)
+
+
+def test_powers_up_to() -> None:
+    assert powers_up_to(1) == (1,)
+    assert powers_up_to(7) == (1, 2, 4, 7)
+    assert powers_up_to(32) == (1, 2, 4, 8, 16, 32)
+
+
+def test_ratio_figures_literals() -> None:
+    """Measure 0 over two of three problems; 1 is right in all; 2 is nowhere; 3 is as 1, but no share."""
+    above, below = (
+        np.array([[1.0, 1, 0, 1], [0, 1, 0, 1], [9, 1, 0, 1]]),
+        np.array([[1.0, 1, 0, 1], [1, 1, 0, 1], [0, 1, 0, 1]]),
+    )
+    above[2, 0] = 0
+    found = ratio_figures(above, below, ["a", "b", "c", "d"], shares={"a", "b", "c"})
+    assert (found["a"]["value"], found["a"]["problems"]) == (0.5, 2)
+    assert found["b"]["value"] == found["b"]["high"] == 1.0
+    assert found["b"]["low"] == pytest.approx(0.025 ** (1 / 3)), "Clopper and Pearson: three of three"
+    assert found["c"]["problems"] == 0
+    assert np.isnan(found["c"]["value"])
+    assert found["d"]["low"] == 1.0

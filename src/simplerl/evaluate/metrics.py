@@ -11,7 +11,7 @@ import numpy as np
 
 from simplerl.errors import ConfigError
 from simplerl.evaluate.wording import keywords, repeats
-from simplerl.ops.statistics import bootstrap_ratios, certain_end, majority_at_k, pass_at_k
+from simplerl.ops.statistics import majority_at_k, pass_at_k, powers_up_to, ratio_figures
 from simplerl.runs.answers import Answer, by_problem
 from simplerl.types import VerdictStatus
 from simplerl.verify import equal, extract
@@ -35,7 +35,7 @@ PER_RESPONSE: dict[str, tuple[Callable[[Answer], float], Callable[[Answer], bool
 }
 
 #: Figures between 0 and 1.
-SHARES = frozenset({"share", "clip_ratio", "stop_ratio", "box_ratio", "boxed_acc", "answer_ratio", "repeat_ratio"})
+SHARES = frozenset({"clip_ratio", "stop_ratio", "box_ratio", "boxed_acc", "answer_ratio", "repeat_ratio"})
 
 #: What each figure is; docs/evaluation.md has a line for each.
 MEANING: dict[str, str] = {
@@ -64,7 +64,7 @@ def figures(answers: Sequence[Answer], *, ks: Sequence[int] = ()) -> dict[str, A
     """
     problems = list(by_problem(answers).values())
     samples = max(map(len, problems))
-    ks = tuple(ks) or default_ks(samples)
+    ks = tuple(ks) or powers_up_to(samples)
     for k in ks:
         if not 1 <= k <= samples:
             raise ConfigError(
@@ -93,11 +93,6 @@ def figures(answers: Sequence[Answer], *, ks: Sequence[int] = ()) -> dict[str, A
             value: _share([m for m in problems if getattr(m[0], name) == value], _accuracy) for value in values
         }
     return found
-
-
-def default_ks(samples: int) -> tuple[int, ...]:
-    """Return 1, 2, 4 … and the number of samples."""
-    return tuple(sorted({2**i for i in range(samples.bit_length()) if 2**i <= samples} | {samples}))
 
 
 def vote_labels(members: Sequence[Answer]) -> list[int | None]:
@@ -144,7 +139,8 @@ def _share(problems: Sequence[Any], measure: Callable[[Any], float | None]) -> d
     values = [value for value in map(measure, problems) if value is not None]
     if not values:
         return {"value": float("nan"), "low": float("nan"), "high": float("nan"), "problems": 0}
-    return _figures(np.array(values, dtype=float)[:, None], np.ones((len(values), 1)), ["share"])["share"]
+    above_P1 = np.array(values, dtype=float)[:, None]
+    return ratio_figures(above_P1, np.ones_like(above_P1), ["share"], shares={"share"})["share"]
 
 
 def _per_response(problems: Sequence[Sequence[Answer]]) -> dict[str, Any]:
@@ -154,23 +150,4 @@ def _per_response(problems: Sequence[Sequence[Answer]]) -> dict[str, Any]:
         for m, (measure, counts) in enumerate(PER_RESPONSE.values()):
             values = [float(measure(answer)) for answer in members if counts(answer)]
             above_PM[p, m], below_PM[p, m] = sum(values), len(values)
-    return _figures(above_PM, below_PM, list(PER_RESPONSE))
-
-
-def _figures(above_PM: np.ndarray, below_PM: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return name → {value, low, high, problems}; values are NaN where nothing was counted.
-
-    A share that is 0 or 1 in every problem gets the exact interval's other end: its bootstrap would have no width.
-    """
-    low_M, high_M = bootstrap_ratios(above_PM, below_PM)
-    found = {}
-    for m, name in enumerate(names):
-        above, below = above_PM[:, m], below_PM[:, m]
-        counted = int((below > 0).sum())
-        value = float(above.sum() / below.sum()) if counted else float("nan")
-        low, high = float(low_M[m]), float(high_M[m])
-        if counted and name in SHARES:
-            low = 1 - certain_end(counted) if value == 1 else low
-            high = certain_end(counted) if value == 0 else high
-        found[name] = {"value": value, "low": low, "high": high, "problems": counted}
-    return found
+    return ratio_figures(above_PM, below_PM, list(PER_RESPONSE), shares=SHARES)

@@ -16,12 +16,13 @@ import numpy as np
 from simplerl.errors import ConfigError, nearest
 from simplerl.evaluate import benchmarks
 from simplerl.evaluate.benchmarks import Loaded
-from simplerl.evaluate.metrics import default_ks, figures
+from simplerl.evaluate.metrics import figures
 from simplerl.evaluate.protocol import Protocol as Rules
 from simplerl.evaluate.protocol import Settings, check_ks, protocol_for, split_name, template_differs
 from simplerl.evaluate.targets import Target
 from simplerl.models.device import describe_machine, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention
+from simplerl.ops.statistics import powers_up_to
 from simplerl.rewards import Correctness
 from simplerl.rollout import BACKENDS
 from simplerl.rollout.backend import RolloutBackend
@@ -123,7 +124,7 @@ def evaluate(jobs: Sequence[Job], settings: Settings, listener: Listener, *, ove
 def _refresh(job: Job, settings: Settings) -> None:
     """Make the figures of a whole evaluation anew where they have not the k that are asked for."""
     there = read_json(job.directory.path / FIGURES)
-    wanted = settings.ks or default_ks(job.rules.samples)
+    wanted = settings.ks or powers_up_to(job.rules.samples)
     if isinstance(there, dict) and list(there.get("pass@k", ())) != [str(k) for k in wanted]:
         job.directory.update(figures(read_answers(job.directory.path / RESPONSES), ks=settings.ks))
 

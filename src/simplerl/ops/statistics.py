@@ -5,7 +5,8 @@ Problems are the unit of every interval and test, because the samples of one pro
 
 import itertools
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -100,6 +101,33 @@ def bootstrap_interval(
         above_PM, np.ones_like(above_PM), confidence=confidence, resamples=resamples, seed=seed
     )
     return float(low_M[0]), float(high_M[0])
+
+
+def ratio_figures(
+    above_PM: np.ndarray, below_PM: np.ndarray, names: Sequence[str], *, shares: Container[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Return name → {value, low, high, problems} of Σ_P above / Σ_P below with its 95% bootstrap interval.
+
+    `problems` counts those with something below; NaN where there are none. A measure in `shares` that is 0 or 1 in
+    every problem gets the exact interval's other end: its bootstrap would have no width.
+    """
+    low_M, high_M = bootstrap_ratios(above_PM, below_PM)
+    found = {}
+    for m, name in enumerate(names):
+        above, below = above_PM[:, m], below_PM[:, m]
+        counted = int((below > 0).sum())
+        value = float(above.sum() / below.sum()) if counted else float("nan")
+        low, high = float(low_M[m]), float(high_M[m])
+        if counted and name in shares:
+            low = 1 - certain_end(counted) if value == 1 else low
+            high = certain_end(counted) if value == 0 else high
+        found[name] = {"value": value, "low": low, "high": high, "problems": counted}
+    return found
+
+
+def powers_up_to(n: int) -> tuple[int, ...]:
+    """Return 1, 2, 4 … and n: the k at which curves over the number of samples are looked at."""
+    return tuple(sorted({2**i for i in range(n.bit_length()) if 2**i <= n} | {n}))
 
 
 def certain_end(problems: int, *, confidence: float = 0.95) -> float:
