@@ -23,8 +23,9 @@ from simplerl.runs.results import RESPONSES
 
 #: Steps whose responses are read: the first, the last, and some evenly between.
 LOOKS = 12
-#: Rows read of one file, and characters kept of one response (its two ends): what the memory may hold.
-MOST_ROWS = 8192
+#: Rows read of a step (its problems stand in random order) and of an evaluation, and characters kept of one response
+#: (its two ends): what the memory may hold.
+MOST_ROWS, MOST_EVALUATED = 1024, 16_384
 MOST_CHARACTERS = 20_000
 #: Longer lines of metrics.jsonl are damage.
 MOST_LINE = 4_000_000
@@ -49,7 +50,7 @@ def read(path: Path, *, window: int = 10) -> Evidence:
         raise RunError(f"{path} is {'a file' if path.exists() else 'not there'}; give a run directory")
     warnings: list[str] = []
     if (path / RESPONSES).is_file() and not (path / "metrics.jsonl").exists():
-        figures, examples = look(0, responses(path / RESPONSES, warnings))
+        figures, examples = look(0, responses(path / RESPONSES, warnings, most=MOST_EVALUATED))
         history = History((), kind="evaluation")
         history.add({"step": 0, **figures}, examples)
         return Evidence(history=history, looked=(0,) if figures else (), warnings=tuple(warnings))
@@ -173,8 +174,8 @@ def _opens(file: Path, warnings: list[str]) -> bool:
     return not missing
 
 
-def responses(file: Path, warnings: list[str]) -> list[Response]:
-    """Return the responses of a file, few rows in memory at a time; none, and a warning, where it is damaged."""
+def responses(file: Path, warnings: list[str], *, most: int = MOST_ROWS) -> list[Response]:
+    """Return the first responses of a file, read few at a time; none, and a warning, where it is damaged."""
     found: list[Response] = []
     try:
         with pyarrow.parquet.ParquetFile(file) as opened:
@@ -182,8 +183,7 @@ def responses(file: Path, warnings: list[str]) -> list[Response]:
             names = [name for name in COLUMNS if name in there]
             for batch in opened.iter_batches(batch_size=64, columns=names):
                 found += _rows(batch)
-                if len(found) >= MOST_ROWS:
-                    warnings.append(f"{file}: the first {len(found):,} of {opened.metadata.num_rows:,} rows were read")
+                if len(found) >= most:
                     break
     except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError) as error:
         warnings.append(f"{file} is damaged and left out: {_first_line(error)}")

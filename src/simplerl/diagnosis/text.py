@@ -12,6 +12,8 @@ SHORTEST_LOOP = 48
 PACKED = 0.2
 #: Characters of the tail that are packed.
 TAIL = 1200
+#: Distinct runs of four characters in the last 200, as a part of all: text has 0.6 and more.
+DISTINCT = 0.5
 #: Words before the box that count as working, where there is no calculation.
 WORDS = 8
 #: Letters that a text needs for its script to be known.
@@ -49,15 +51,18 @@ def ends(text: str) -> str:
 
 
 def repeats(text: str) -> bool:
-    """Return whether the end of a text goes round in circles: it packs into next to nothing, or a line is said thrice.
+    """Return whether the end of a text goes round in circles: a loop, few different characters, or a line said thrice.
 
-    Text of 48 to 1,200 characters is packed by zlib; short ones are granted what zlib itself needs (12 bytes).
+    A loop is a tail of up to 1,200 characters that zlib packs into a fifth (less the 12 bytes that zlib itself needs).
     """
     tail = text[-TAIL:].strip()
     if len(tail) < SHORTEST_LOOP:
         return False
     data = tail.encode("utf-8", "replace")
     if len(zlib.compress(data, 6)) - 12 <= PACKED * len(data):
+        return True
+    short = tail[-200:]
+    if len({short[i : i + 4] for i in range(len(short) - 3)}) < DISTINCT * (len(short) - 3):
         return True
     lines = Counter(line.strip() for line in re.split(r"[\n。]|\.\s", ends(text)[-2 * END :]))
     return any(count >= 3 and len(line) >= 40 for line, count in lines.items())

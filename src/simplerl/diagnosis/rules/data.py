@@ -133,7 +133,7 @@ DATA = [
     Rule(
         name="verifier-timeouts",
         title="The verifier runs out of time",
-        why="Judgements that were killed are left out of the update; if it is always the same kind of answer, the model "
+        why="Judgements that were killed are left out of the update; if it is always one kind of answer, the model "
         "learns nothing about it, and each costs its whole time.",
         advice="Look at rows with verdict `timeout` in trajectories/: are they real answers or garbage? Raise "
         "`verifier.timeout_s`, or use more `verifier.workers` on a loaded machine.",
