@@ -90,6 +90,20 @@ def look(place: int) -> dict[str, Any]:
     }
 
 
+def legend(figure: Any, entries: list[tuple[str, dict[str, Any]]]) -> None:
+    """Put one legend of (name, look) under all panels of a figure, in as few rows as its width allows."""
+    from matplotlib.lines import Line2D
+
+    if not entries:
+        return
+    # A letter of 7 points is about 0.06 inches wide; a handle with its margins about 0.5.
+    widest = 0.5 + 0.06 * max(len(name) for name, _ in entries)
+    fit = max(1, min(len(entries), int(figure.get_figwidth() / widest)))
+    rows = -(-len(entries) // fit)
+    handles = [Line2D([], [], **{"color": "#555555", **look, "label": name}) for name, look in entries]
+    figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // rows))
+
+
 def percent_axis(axes: Any) -> None:
     """Keep an axis of percentages within what a share can be; an interval by Student's t may reach beyond."""
     low, high = axes.get_ylim()

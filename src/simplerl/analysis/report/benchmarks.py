@@ -106,9 +106,7 @@ def _beside(benchmark: str, first: str, other: str, before: Result, after: Resul
 
 
 def _side(label: str, result: Result) -> Side:
-    return Side(
-        label=label, benchmark=result.benchmark, responses=result.path / RESPONSES, protocol=result.protocol
-    )
+    return Side(label=label, benchmark=result.benchmark, responses=result.path / RESPONSES, protocol=result.protocol)
 
 
 def estimate(figure: Any) -> Estimate:

@@ -7,7 +7,9 @@ from typing import Any
 from simplerl.analysis.report import figures, settings, summary
 from simplerl.analysis.report.benchmarks import Benchmarks, read_benchmarks
 from simplerl.analysis.report.examples import Examples, choose
+from simplerl.analysis.report.exploring import Explored, explore
 from simplerl.analysis.report.figures import Figure
+from simplerl.analysis.report.judged import Judge, read_judges
 from simplerl.analysis.report.records import Estimate, Found, Run
 from simplerl.analysis.report.settings import Group, Series
 from simplerl.diagnosis import Diagnosis, diagnose
@@ -54,6 +56,10 @@ class Content:
     shared_environment: dict[str, Any]
     diagnoses: dict[str, Diagnosis | str]
     """By the run's label; a sentence where there is nothing to judge."""
+    judges: dict[str, list[Judge] | str]
+    """By the run's label; a sentence where nobody judged."""
+    explored: dict[str, Explored | str]
+    """By the run's label; a sentence where there is nothing to say."""
     figures: dict[str, Figure]
     """By name, in the report's order."""
     examples: dict[str, Examples | str]
@@ -77,9 +83,14 @@ def make(found: Found, options: Options, *, progress: Progress = lambda _: None)
     for run in runs:
         progress(f"diagnosing {run.label}")
         diagnoses[run.label] = _diagnosed(run)
+    judges = {run.label: read_judges(run) for run in runs}
+    explored: dict[str, Explored | str] = {}
+    for run in runs:
+        progress(f"exploration of {run.label}")
+        explored[run.label] = explore(run)
     progress("comparing runs")
     benchmarks = read_benchmarks(found.results, progress=progress) if found.results else None
-    planned = figures.of_runs(drawn) if runs else []
+    planned = figures.of_runs(drawn, explored=explored, judges=judges) if runs else []
     if benchmarks:
         planned += figures.of_benchmarks(benchmarks)
     made: dict[str, Figure] = {}
@@ -103,6 +114,8 @@ def make(found: Found, options: Options, *, progress: Progress = lambda _: None)
         environment=settings.environment_differences(runs),
         shared_environment=settings.shared_environment(runs),
         diagnoses=diagnoses,
+        judges=judges,
+        explored=explored,
         figures=made,
         examples=examples,
         benchmarks=benchmarks,

@@ -134,7 +134,10 @@ def _wanted_rows(file: Any, wanted: set[str]) -> dict[str, list[Mapping[str, Any
 
 
 def _example(
-    problem: str, right: Sequence[bool], sides: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]], steps: Sequence[int]
+    problem: str,
+    right: Sequence[bool],
+    sides: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]],
+    steps: Sequence[int],
 ) -> Example:
     before, after = (
         _response(side[problem], wanted, step) for side, wanted, step in zip(sides, right, steps, strict=True)

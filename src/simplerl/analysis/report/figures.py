@@ -4,6 +4,7 @@ A run, or a setting over at least three seeds, has one colour, marker and line s
 95% intervals: over problems for one run, over seeds (Student's t) for a setting.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,13 @@ from typing import Any
 
 from simplerl.analysis import canvas
 from simplerl.analysis.report.benchmarks import Benchmarks, estimate
+from simplerl.analysis.report.exploring import ROLES, Explored, best
+from simplerl.analysis.report.judged import Judge
 from simplerl.analysis.report.reading import level_order
 from simplerl.analysis.report.records import Estimate, Evaluation, Run
 from simplerl.analysis.report.settings import Series
 from simplerl.analysis.seeds import band, interval
+from simplerl.runs.behaviours import BEHAVIOURS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +65,15 @@ def render(drawing: Drawing, *, pdf: bool) -> Figure | None:
         )
 
 
-def of_runs(drawn: Sequence[Series]) -> list[Drawing]:
-    """Return the figures of runs, in the report's order."""
+def of_runs(
+    drawn: Sequence[Series],
+    *,
+    explored: Mapping[str, Explored | str] | None = None,
+    judges: Mapping[str, Sequence[Judge] | str] | None = None,
+) -> list[Drawing]:
+    """Return the figures of runs, in the report's order. `explored` and `judges` are by the run's label."""
+    explored, judges = explored or {}, judges or {}
+    known = {label: found for label, found in explored.items() if isinstance(found, Explored)}
     return [
         Drawing(
             name="accuracy_and_length",
@@ -92,6 +103,19 @@ def of_runs(drawn: Sequence[Series]) -> list[Drawing]:
             title="Accuracy by level",
             caption="Held-out problems with 95% intervals; hollow: before training, filled: after the last evaluation.",
             draw=lambda: _by_level(drawn),
+        ),
+        Drawing(
+            name="behaviours",
+            title="Reasoning behaviours over steps",
+            caption="Share of judged responses that show each behaviour, with 95% intervals over problems. One row per "
+            "judge; `keywords` matches words and is the weaker one.",
+            draw=lambda: _behaviours(drawn, {label: v for label, v in judges.items() if not isinstance(v, str)}),
+        ),
+        Drawing(
+            name="exploration",
+            title="Exploration and exploitation over steps",
+            caption=_exploration_caption(known),
+            draw=lambda: _exploration(drawn, known),
         ),
         Drawing(
             name="training",
@@ -171,20 +195,10 @@ def _marker(place: int) -> str:
     return canvas.look(place)["marker"]
 
 
-def legend(figure: Any, drawn: Sequence[Series], further: Sequence[tuple[str, Mapping[str, Any]]] = ()) -> None:
+def legend(figure: Any, drawn: Sequence[Series], further: Sequence[tuple[str, dict[str, Any]]] = ()) -> None:
     """Put one legend under all panels, where there is more to tell apart than one run."""
-    from matplotlib.lines import Line2D
-
-    handles = [Line2D([], [], **{**canvas.look(s.place), "label": short(s.name)}) for s in drawn]
-    if len(drawn) == 1:
-        handles = []
-    handles += [Line2D([], [], **{"color": "#555555", **look, "label": name}) for name, look in further]
-    if handles:
-        # A letter of 7 points is about 0.06 inches wide; a handle with its margins about 0.5.
-        widest = 0.5 + 0.06 * max(len(handle.get_label()) for handle in handles)
-        fit = max(1, min(len(handles), int(figure.get_figwidth() / widest)))
-        rows = -(-len(handles) // fit)
-        figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // rows))
+    own = [(short(s.name), canvas.look(s.place)) for s in drawn] if len(drawn) > 1 else []
+    canvas.legend(figure, [*own, *further])
 
 
 def short(name: str, limit: int = 34) -> str:
@@ -318,7 +332,69 @@ def _dot(axes: Any, x: float, estimate: Estimate, place: int, *, filled: bool) -
         low, high = (min(1.0, max(0.0, end)) for end in (estimate.low, estimate.high))
         axes.vlines(x, 100 * low, 100 * high, color=look["color"], lw=1.1, alpha=0.7)
     face = look["color"] if filled else "white"
-    axes.plot([x], [100 * estimate.value], look["marker"], color=look["color"], markerfacecolor=face, ms=4.2, clip_on=False, zorder=3)
+    axes.plot(
+        [x],
+        [100 * estimate.value],
+        look["marker"],
+        color=look["color"],
+        markerfacecolor=face,
+        ms=4.2,
+        clip_on=False,
+        zorder=3,
+    )
+
+
+def _behaviours(drawn: Sequence[Series], judges: Mapping[str, Sequence[Judge]]) -> Any:
+    names = list(dict.fromkeys(judge.name for found in judges.values() for judge in found))
+    if not names:
+        return None
+    figure, grid = canvas.sheet(len(names), len(BEHAVIOURS), height=1.7)
+    places = itertools.product(names, BEHAVIOURS)
+    for axes, (name, behaviour) in zip(grid, places, strict=True):
+        for one in drawn:
+
+            def points(run: Run, name: str = name, behaviour: str = behaviour) -> list[Point]:
+                found = [judge for judge in judges.get(run.label, ()) if judge.name == name]
+                return list(found[0].curves[behaviour]) if found else []
+
+            draw_line(axes, curve_of(one, points), one.place, scale=100, marker=_marker(one.place))
+        if name == names[0]:
+            axes.set_title(behaviour.replace("_", " ").capitalize())
+        if behaviour == BEHAVIOURS[0]:
+            axes.set_ylabel(f"{short(name, 22)}\n% of responses")
+        if name == names[-1]:
+            axes.set_xlabel("step")
+        axes.set_ylim(bottom=0)
+        canvas.percent_axis(axes)
+    legend(figure, drawn)
+    return figure
+
+
+def _exploration_caption(explored: Mapping[str, Explored]) -> str:
+    counts = sorted({found.samples for found in explored.values()})
+    sizes = " and ".join(f"K = {k}, S = {best(k)}" for k in counts)
+    return (
+        "Held-out problems with 95% intervals. Exploration: Pass@K, Pass@K-2 (at least two unique right responses among "
+        f"K), different answers and responses. Exploitation: Reward@K-S (the S best of K are all right; {sizes}). "
+        "The query effect is B-STaR's balance of both (arXiv 2412.17256)."
+    )
+
+
+def _exploration(drawn: Sequence[Series], explored: Mapping[str, Explored]) -> Any:
+    if not explored:
+        return None
+    figure, grid = canvas.sheet(2, 3, height=1.6)
+    for place, (axes, (role, (title, unit, factor))) in enumerate(zip(grid, ROLES.items(), strict=True)):
+        for one in drawn:
+            points = curve_of(
+                one, lambda run, role=role: list(explored[run.label].curves[role]) if run.label in explored else []
+            )
+            draw_line(axes, points, one.place, scale=factor, marker=_marker(one.place), ms=2.8)
+        axes.set(title=title, ylabel=unit, xlabel="step" if place > 2 else "")
+        if factor == 100:
+            canvas.percent_axis(axes)
+    legend(figure, drawn)
+    return figure
 
 
 #: Panels of the training metrics: title, unit, metric, factor. Those that no run recorded are left out.
@@ -449,7 +525,9 @@ def _over_steps(found: Benchmarks) -> Any:
 
 def _benchmarks_pass_at_k(found: Benchmarks) -> Any:
     """Draw a panel per benchmark with several samples, a line per row of the table."""
-    names = [n for n in found.names if any(len(row[n].figures["pass@k"]) > 1 for row in found.table.values() if n in row)]
+    names = [
+        n for n in found.names if any(len(row[n].figures["pass@k"]) > 1 for row in found.table.values() if n in row)
+    ]
     if not names:
         return None
     columns = min(3, len(names))

@@ -16,6 +16,7 @@ from simplerl.analysis.report.benchmarks import SHAPES
 from simplerl.analysis.report.content import Content
 from simplerl.analysis.report.examples import KINDS
 from simplerl.analysis.report.figures import Figure
+from simplerl.analysis.report.judged import NOBODY
 from simplerl.analysis.report.records import Run
 from simplerl.markup.prose import prose
 from simplerl.markup.style import CSS
@@ -87,6 +88,7 @@ def render(content: Content, *, command: str, now: datetime.datetime) -> str:
         shapes=SHAPES,
         figure_html=_figure,
         last_metrics=_last_metrics,
+        nobody=NOBODY,
         is_text=lambda value: isinstance(value, str),
         verdict_class=_verdict_class,
     )
@@ -152,5 +154,3 @@ def _last_metrics(runs: Sequence[Run]) -> tuple[list[tuple[str, list[str]]], int
 def _verdict_class(verdict: str) -> str:
     """Return the class of a verdict's colour."""
     return {"correct": "right", "wrong": "wrong", "no_answer": "wrong"}.get(verdict, "open")
-
-

@@ -247,7 +247,10 @@ def _evaluations(path: Path, damage: list[str]) -> list[Evaluation]:
             damage.append(f"{file} is damaged: the evaluation of step {step} is left out")
             continue
         own: Path | None = responses.get(step)
-        length, stopped = Estimate(value=_number(table.get("length"))), Estimate(value=_number(table.get("mean_stopped")))
+        length, stopped = (
+            Estimate(value=_number(table.get("length"))),
+            Estimate(value=_number(table.get("mean_stopped"))),
+        )
         if own is None:
             damage.append(f"{file.with_suffix('.parquet')} is missing: step {step} has figures, but no responses")
         else:
@@ -258,11 +261,15 @@ def _evaluations(path: Path, damage: list[str]) -> list[Evaluation]:
                 own = None
         found.append(_evaluation(step, table, length, stopped, own))
     for step in responses.keys() - figures.keys():
-        damage.append(f"{responses[step]} has no figures beside it: the evaluation of step {step} is not whole, left out")
+        damage.append(
+            f"{responses[step]} has no figures beside it: the evaluation of step {step} is not whole, left out"
+        )
     return found
 
 
-def _evaluation(step: int, table: Mapping[str, Any], length: Estimate, stopped: Estimate, own: Path | None) -> Evaluation:
+def _evaluation(
+    step: int, table: Mapping[str, Any], length: Estimate, stopped: Estimate, own: Path | None
+) -> Evaluation:
     pass_at, levels = (table.get(name) for name in ("pass_at", "by_level"))
     whole = {name: table.get(name) for name in ("problems", "samples")}
     return Evaluation(
@@ -324,7 +331,9 @@ def _lengths(file: Path) -> tuple[Estimate, Estimate] | None:
     stopped_B = np.array([reason != "length" for reason in table["stop_reason"].to_pylist()], dtype=float)
     if not len(tokens_B) or np.isnan(tokens_B).any():
         return None
-    counts = [np.bincount(problem_B, weights=w) for w in (tokens_B, np.ones_like(tokens_B), tokens_B * stopped_B, stopped_B)]
+    counts = [
+        np.bincount(problem_B, weights=w) for w in (tokens_B, np.ones_like(tokens_B), tokens_B * stopped_B, stopped_B)
+    ]
     above_PM, below_PM = np.stack([counts[0], counts[2]], 1), np.stack([counts[1], counts[3]], 1)
     low_M, high_M = bootstrap_ratios(above_PM, below_PM)
     both = []
@@ -355,7 +364,9 @@ def _training(path: Path, damage: list[str]) -> list[TrainingStep]:
 
 def _training_step(step: int, table: pyarrow.Table) -> TrainingStep:
     problem_B = _problems(table)
-    verdict_B, stop_B, level_B = (np.array(table[name].to_pylist(), dtype=object) for name in ("verdict", "stop_reason", "level"))
+    verdict_B, stop_B, level_B = (
+        np.array(table[name].to_pylist(), dtype=object) for name in ("verdict", "stop_reason", "level")
+    )
     right_B = verdict_B == "correct"
     decided_B = ~np.isin(verdict_B.astype(str), sorted(UNDECIDED))
     levels = sorted({level for level in level_B if isinstance(level, str) and level}, key=level_order)
@@ -364,9 +375,7 @@ def _training_step(step: int, table: pyarrow.Table) -> TrainingStep:
         accuracy=_mean_over_problems(problem_B, right_B, decided_B),
         clip_ratio=_mean_over_problems(problem_B, stop_B == "length", np.ones(len(stop_B), dtype=bool)),
         by_level={
-            level: float(right_B[chosen].mean())
-            for level in levels
-            if (chosen := (level_B == level) & decided_B).any()
+            level: float(right_B[chosen].mean()) for level in levels if (chosen := (level_B == level) & decided_B).any()
         },
     )
 
@@ -389,5 +398,3 @@ def level_order(level: str) -> tuple[int, float, str]:
     """Return a sort key of levels: numbers in their order, also within a text (`Level 10`), then names."""
     number = re.search(r"\d{1,9}", level)
     return (0, float(number[0]), level) if number else (1, 0.0, level)
-
-

@@ -137,10 +137,7 @@ def _text(value: Any) -> str:
 
 def configuration_differences(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
     """Return the keys of the configuration that differ, and those that a reader always wants."""
-    tables = [
-        {"stage": run.stage, **{k: v for k, v in run.settings.items() if k != "output_dir"}}
-        for run in runs
-    ]
+    tables = [{"stage": run.stage, **{k: v for k, v in run.settings.items() if k != "output_dir"}} for run in runs]
     return differences(tables, always=ALWAYS)
 
 

@@ -71,7 +71,7 @@ def cut(text: str, limit: int) -> str:
         return text
     tail = limit // 4
     head = limit - tail
-    return f"{text[:head]} […{len(text) - limit:,} characters left out…] {text[len(text) - tail:]}"
+    return f"{text[:head]} […{len(text) - limit:,} characters left out…] {text[len(text) - tail :]}"
 
 
 def setting(value: Any, *, limit: int = 200) -> str:
