@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simplerl.analysis.report import figures, settings, summary
+from simplerl.analysis.report import benchmark_figures, drawing, figures, settings, summary
 from simplerl.analysis.report.benchmarks import Benchmarks, read_benchmarks
 from simplerl.analysis.report.examples import Examples, choose
 from simplerl.analysis.report.exploring import Explored, explore
-from simplerl.analysis.report.figures import Figure
+from simplerl.analysis.report.drawing import Figure
 from simplerl.analysis.report.judged import Judge, read_judges
 from simplerl.analysis.report.records import Estimate, Found, Run
 from simplerl.analysis.report.settings import Group, Series
@@ -92,11 +92,11 @@ def make(found: Found, options: Options, *, progress: Progress = lambda _: None)
     benchmarks = read_benchmarks(found.results, progress=progress) if found.results else None
     planned = figures.of_runs(drawn, explored=explored, judges=judges) if runs else []
     if benchmarks:
-        planned += figures.of_benchmarks(benchmarks)
+        planned += benchmark_figures.of_benchmarks(benchmarks)
     made: dict[str, Figure] = {}
-    for drawing in planned:
-        progress(f"drawing {drawing.title}")
-        if figure := figures.render(drawing, pdf=options.pdf):
+    for one in planned:
+        progress(f"drawing {one.title}")
+        if figure := drawing.render(one, pdf=options.pdf):
             made[figure.name] = figure
     examples: dict[str, Examples | str] = {}
     for run in runs:

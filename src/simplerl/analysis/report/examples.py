@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simplerl.analysis.report.reading import read_columns
 from simplerl.analysis.report.records import Run
+from simplerl.analysis.report.responses import read_columns
 from simplerl.errors import RunError
 from simplerl.seeds import generator
 from simplerl.types import UNDECIDED

@@ -1,7 +1,7 @@
 """The page of a report: one HTML file that needs nothing else and runs nothing.
 
 The only door to Jinja2. Every value that the template writes goes through `simplerl.markup`, so that text of models,
-data and directories is shown and never executed; the policy in the page's head forbids scripts, forms and every request.
+data and directories is shown and never executed; the policy in the page's head forbids scripts, forms and requests.
 """
 
 import base64
@@ -15,7 +15,7 @@ from simplerl.analysis.report import wording
 from simplerl.analysis.report.benchmarks import SHAPES
 from simplerl.analysis.report.content import Content
 from simplerl.analysis.report.examples import KINDS
-from simplerl.analysis.report.figures import Figure
+from simplerl.analysis.report.drawing import Figure
 from simplerl.analysis.report.judged import NOBODY
 from simplerl.analysis.report.records import Run
 from simplerl.markup.prose import prose

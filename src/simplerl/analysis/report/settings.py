@@ -1,7 +1,6 @@
 """What runs have in common and where they differ: configuration, environment, and which are one setting over seeds."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,9 +98,15 @@ def _key(run: Run) -> str:
     return json.dumps([run.stage, settings, content], sort_keys=True, default=str)
 
 
+def _beginning(names: Sequence[str]) -> str:
+    """Return the characters that all names begin with."""
+    length = next((i for i, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1), None)
+    return min(names, key=len) if length is None else names[0][:length]
+
+
 def _common_name(runs: Sequence[Run]) -> str:
     """Return what the names of several runs begin with; the model and algorithm where that is too little."""
-    common = os.path.commonprefix([run.label for run in runs]).rstrip("0123456789").rstrip("_-. /")
+    common = _beginning([run.label for run in runs]).rstrip("0123456789").rstrip("_-. /")
     for word in ("seed", "run", "s"):
         if common.endswith(("_" + word, "-" + word, "." + word)):
             common = common[: -len(word) - 1].rstrip("_-. /")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from simplerl.analysis.report.figures import Figure
+from simplerl.analysis.report.drawing import Figure
 from simplerl.errors import RunError
 from simplerl.runs.files import write_atomic
 
