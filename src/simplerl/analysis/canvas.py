@@ -1,7 +1,8 @@
 """The only door to matplotlib: pyplot for the quick plots of a run, and sheets for figures that a paper can print.
 
 A sheet is as wide as a column of the usual conference styles, so that it is printed at 100% and its letters are as
-large as they say. Text is never read as mathematics: names come from directories and configurations, where `$` means nothing.
+large as they say. Text is never read as mathematics: names come from directories and configurations, where `$` means
+nothing.
 """
 
 import io

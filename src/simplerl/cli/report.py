@@ -2,7 +2,8 @@
 
 A RUN is the directory of a run (`simplerl train`, `simplerl sft`), finished or still being written, or a directory of
 results of `simplerl eval`. Runs of one configuration that differ in the seed are taken together: with three seeds or
-more there are means with intervals over seeds. The HTML file needs no network and runs no script: it can be sent by mail.
+more there are means with intervals over seeds. The HTML file needs no network and runs no script, so that it can be
+mailed.
 Reads what is there and nothing else; what is damaged is named and left out.
 """
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from simplerl.analysis.report import benchmark_figures, drawing, figures, settings, summary
 from simplerl.analysis.report.benchmarks import Benchmarks, read_benchmarks
+from simplerl.analysis.report.drawing import Figure
 from simplerl.analysis.report.examples import Examples, choose
 from simplerl.analysis.report.exploring import Explored, explore
-from simplerl.analysis.report.drawing import Figure
 from simplerl.analysis.report.judged import Judge, read_judges
 from simplerl.analysis.report.records import Estimate, Found, Run
 from simplerl.analysis.report.settings import Group, Series

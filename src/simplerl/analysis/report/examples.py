@@ -22,6 +22,8 @@ KINDS: dict[str, tuple[bool, bool, str]] = {
     "both right": (True, True, "Right before and after"),
 }
 
+Row = Mapping[str, Any]
+
 _LIGHT = ("problem_id", "sample", "verdict")
 _FULL = (*_LIGHT, "level", "question", "answer", "response", "stop_reason", "extracted", "rule", "detail")
 
@@ -98,14 +100,14 @@ def choose(run: Run, *, number: int, seed: int) -> Examples | str:
     )
 
 
-def _by_problem(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    groups: dict[str, list[Mapping[str, Any]]] = {}
+def _by_problem(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(str(row["problem_id"]), []).append(row)
     return groups
 
 
-def _judged(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
+def _judged(rows: Sequence[Row]) -> list[bool]:
     """Return whether each judged sample is right."""
     return [row["verdict"] == "correct" for row in rows if row["verdict"] not in UNDECIDED]
 
@@ -126,7 +128,7 @@ def _draw(problems: Sequence[str], number: int, seed: int, kind: str) -> list[st
     return [ordered[place] for place in picked]
 
 
-def _wanted_rows(file: Any, wanted: set[str]) -> dict[str, list[Mapping[str, Any]]]:
+def _wanted_rows(file: Any, wanted: set[str]) -> dict[str, list[Row]]:
     """Return the full rows of some problems, so that only their texts are held."""
     table = read_columns(file, _FULL)
     keep = [str(value) in wanted for value in table["problem_id"].to_pylist()]
@@ -136,7 +138,7 @@ def _wanted_rows(file: Any, wanted: set[str]) -> dict[str, list[Mapping[str, Any
 def _example(
     problem: str,
     right: Sequence[bool],
-    sides: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]],
+    sides: Sequence[Mapping[str, Sequence[Row]]],
     steps: Sequence[int],
 ) -> Example:
     before, after = (
@@ -153,7 +155,7 @@ def _example(
     )
 
 
-def _response(rows: Sequence[Mapping[str, Any]], right: bool, step: int) -> Response:
+def _response(rows: Sequence[Row], right: bool, step: int) -> Response:
     """Return the first sample whose verdict agrees with the side; there is one, because half or more of them do."""
     judged = _judged(rows)
     row = next(r for r in rows if r["verdict"] not in UNDECIDED and (r["verdict"] == "correct") == right)

@@ -14,8 +14,8 @@ from simplerl import __version__
 from simplerl.analysis.report import wording
 from simplerl.analysis.report.benchmarks import SHAPES
 from simplerl.analysis.report.content import Content
-from simplerl.analysis.report.examples import KINDS
 from simplerl.analysis.report.drawing import Figure
+from simplerl.analysis.report.examples import KINDS
 from simplerl.analysis.report.judged import NOBODY
 from simplerl.analysis.report.records import Run
 from simplerl.markup.prose import prose

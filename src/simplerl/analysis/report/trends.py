@@ -44,8 +44,8 @@ def exploration_caption(explored: Mapping[str, Explored]) -> str:
     counts = sorted({found.samples for found in explored.values()})
     sizes = " and ".join(f"K = {k}, S = {best(k)}" for k in counts)
     return (
-        "Held-out problems with 95% intervals. Exploration: Pass@K, Pass@K-2 (at least two unique right responses among "
-        f"K), different answers and responses. Exploitation: Reward@K-S (the S best of K are all right; {sizes}). "
+        "Held-out problems with 95% intervals. Exploration: Pass@K, Pass@K-2 (at least two unique right responses "
+        f"among K), different answers and responses. Exploitation: Reward@K-S (the S best of K are right; {sizes}). "
         "The query effect is B-STaR's balance of both (arXiv 2412.17256)."
     )
 
