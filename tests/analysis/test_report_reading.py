@@ -99,7 +99,7 @@ def test_a_record_of_something_else_is_named(tmp_path: Path) -> None:
     run = read_run(path, "a")
     assert [step.step for step in run.training] == [1, 4]
     assert len(run.damage) == 3
-    assert "has no column problem_id" in "".join(run.damage)
+    assert "no column problem_id" in "".join(run.damage)
 
 
 def test_a_damaged_evaluation(tmp_path: Path) -> None:

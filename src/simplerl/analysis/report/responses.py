@@ -22,12 +22,12 @@ _NORMAL = 1.96
 def read_columns(file: Path, columns: Sequence[str]) -> pyarrow.Table:
     """Read some columns of a record to its end. Raises RunError where it cannot be read or lacks one."""
     try:
-        table = pyarrow.parquet.read_table(file, columns=list(columns), partitioning=None)
+        there = set(pyarrow.parquet.read_schema(file).names)
+        if missing := [name for name in columns if name not in there]:
+            raise RunError(f"{file} is no record of responses (no column {', '.join(missing)})")
+        return pyarrow.parquet.read_table(file, columns=list(columns), partitioning=None)
     except (OSError, pyarrow.ArrowException, ValueError) as error:
         raise RunError(f"{file} is damaged ({_brief(error)})") from error
-    if missing := [name for name in columns if name not in table.column_names]:
-        raise RunError(f"{file} has no column {', '.join(missing)}")
-    return table
 
 
 def _brief(error: Exception) -> str:
