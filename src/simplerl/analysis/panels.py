@@ -27,7 +27,7 @@ class Panel:
     log_x: bool = False
 
 
-def plot_panels(panels: Sequence[Panel], output: Path, *, title: str, note: str = "") -> None:
+def plot_panels(panels: Sequence[Panel], output: Path, *, title: str, note: str = "", dpi: int = 72) -> None:
     """Draw panels side by side, three in a row, with a note under them. A name has one colour throughout."""
     plt = pyplot()
     names = list(dict.fromkeys(name for panel in panels for name in (*panel.lines, *panel.bars)))
@@ -46,7 +46,7 @@ def plot_panels(panels: Sequence[Panel], output: Path, *, title: str, note: str 
     if note:
         figure.supxlabel(textwrap.fill(note, 55 * columns), fontsize=8, color="#555555")
     try:
-        figure.savefig(output, dpi=72)
+        figure.savefig(output, dpi=dpi)
     except OSError as error:
         raise cannot_write(output, error) from error
     finally:
@@ -58,7 +58,8 @@ def _draw(axes: Any, panel: Panel, colours: Mapping[str, Any]) -> None:
         return [panel.scale * value for value in values]
 
     for name, line in panel.lines.items():
-        axes.plot(line.x, scaled(line.mean), color=colours[name], label=name, lw=1.5)
+        alone = "o" if len(line.x) == 1 else None  # A line through one point is nothing to see.
+        axes.plot(line.x, scaled(line.mean), color=colours[name], label=name, lw=1.5, marker=alone)
         axes.fill_between(line.x, scaled(line.low), scaled(line.high), color=colours[name], alpha=0.12, lw=0)
     for name, line in panel.dashed.items():
         axes.plot(line.x, scaled(line.mean), color=colours[name], ls="--", lw=1.2)

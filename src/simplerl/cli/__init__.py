@@ -19,6 +19,8 @@ COMMANDS: dict[str, str] = {
     "preflight": "see how a base model takes to each prompt template before training",
     "eval": "evaluate models and checkpoints on benchmarks, or score responses made elsewhere",
     "compare": "compare two evaluations problem by problem: did it help?",
+    "explore": "exploration and exploitation over steps: pass@k, unique right answers, diversity, useful tokens",
+    "behaviours": "which cognitive behaviours the responses show: backtracking, verification, subgoals, enumeration",
     "doctor": "say what goes wrong in a run, with figures, and what to try",
     "report": "write one HTML file about runs and evaluations, and figures fit for a paper",
     "experiment": "re-examine a finding of SimpleRL-Zoo on the cubs: settings × seeds, a table, a plot",

@@ -45,9 +45,9 @@ class Bar:
         if not self.console.is_terminal:
             self.say(f"{name}: {total - done:,} responses to make" + (f", {done:,} are there" if done else ""))
 
-    def now(self, what: str) -> None:
-        """Say what is being done, where no number of things is known; nothing where there is no terminal."""
-        self._progress.reset(self._task, description=escape(what), total=None)
+    def start(self, name: str, total: int | None = None) -> None:
+        """Start anew with anything that is not responses to be made; nothing is said where there is no terminal."""
+        self._progress.reset(self._task, description=escape(name), total=total)
 
     def advance(self) -> None:
         """One thing is done."""

@@ -55,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
     writing.check(args.output, folder)
     options = content.Options(examples=args.examples, seed=args.seed, pdf=folder is not None)
     with Bar() as bar:
-        found = reading.gather(args.paths, progress=lambda name: bar.now(f"reading {name}"))
-        made = content.make(found, options, progress=bar.now)
+        found = reading.gather(args.paths, progress=lambda name: bar.start(f"reading {name}"))
+        made = content.make(found, options, progress=bar.start)
     for line in made.damage:
         bar.say(f"left out: {line}")
     for one in made.runs:

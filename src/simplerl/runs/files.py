@@ -66,6 +66,14 @@ def cannot_write(path: Path, error: OSError) -> RunError:
     )
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory where it is not there. Raises RunError where that cannot be done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 class DirectoryLock:
     """Keeps every process but one from writing to a directory."""
 

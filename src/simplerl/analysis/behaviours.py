@@ -1,0 +1,124 @@
+"""What judgements of behaviours come to: shares over steps with intervals, and how far two judges agree."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simplerl.analysis.panels import Panel, plot_panels
+from simplerl.analysis.seeds import Band
+from simplerl.behaviours.keywords import JUDGE as KEYWORDS
+from simplerl.ops.agreement import cohen_kappa, kappa_interval
+from simplerl.ops.statistics import ratio_figures
+from simplerl.runs.behaviours import BEHAVIOURS, Judgement
+
+#: How behaviours are called in tables and plots.
+TITLES = {name: name.replace("_", " ") for name in BEHAVIOURS}
+
+
+def table(judgements: Iterable[Judgement]) -> dict[str, Any]:
+    """Return, by judge and step, the share of responses that show each behaviour, with a 95% bootstrap interval over
+    problems; and the agreement of the keywords with every other judge.
+
+    Responses of which it is not known (`Judgement.shows`) are left out of the share and counted.
+    """
+    judgements = list(judgements)
+    groups: defaultdict[tuple[str, str], list[Judgement]] = defaultdict(list)
+    for judgement in judgements:
+        groups[judgement.judge, judgement.settings].append(judgement)
+    # The keywords last: they are the substitute.
+    names = sorted(groups, key=lambda name: (name[0] == KEYWORDS, name))
+    return {
+        "judges": [
+            {"judge": judge, "settings": settings, "steps": _steps(groups[judge, settings])}
+            for judge, settings in names
+        ],
+        "agreement": [
+            {"judge": judge, "settings": settings, "with": KEYWORDS, **agreement(groups[judge, settings], words)}
+            for words in [[j for j in judgements if j.judge == KEYWORDS]]
+            for judge, settings in names
+            if judge != KEYWORDS and words
+        ],
+    }
+
+
+def _steps(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
+    by_step: defaultdict[int | None, list[Judgement]] = defaultdict(list)
+    for judgement in judgements:
+        by_step[judgement.step].append(judgement)
+    return [_step(step, by_step[step]) for step in sorted(by_step, key=lambda step: (step is None, step or 0))]
+
+
+def _step(step: int | None, judgements: Sequence[Judgement]) -> dict[str, Any]:
+    problems = {problem: place for place, problem in enumerate(dict.fromkeys(j.problem_id for j in judgements))}
+    above_PM, below_PM = np.zeros((2, len(problems), len(BEHAVIOURS)))
+    for judgement in judgements:
+        for m, name in enumerate(BEHAVIOURS):
+            shown = judgement.shows(name)
+            above_PM[problems[judgement.problem_id], m] += bool(shown)
+            below_PM[problems[judgement.problem_id], m] += shown is not None
+    return {
+        "step": step,
+        "responses": len(judgements),
+        "problems": len(problems),
+        "undecided": sum(j.status == "undecided" for j in judgements),
+        "unfounded": sum(len(texts) for j in judgements for texts in j.unfounded.values()),
+        "flagged": sum(bool(j.flags) for j in judgements),
+        "behaviours": ratio_figures(above_PM, below_PM, BEHAVIOURS, shares=BEHAVIOURS),
+        "unknown": {name: sum(j.shows(name) is None for j in judgements) for name in BEHAVIOURS},
+    }
+
+
+def agreement(first: Iterable[Judgement], second: Iterable[Judgement]) -> dict[str, Any]:
+    """Return by behaviour how far two judges agree on the responses of which both know.
+
+    `share` is the share on which they agree, `kappa` Cohen's κ, each with a 95% bootstrap interval over problems;
+    `counts` those in which both see it, the first alone, the second alone, neither.
+    """
+    other = {(j.step, j.problem_id, j.sample): j for j in second}
+    pairs = [(one, two) for one in first if (two := other.get((one.step, one.problem_id, one.sample))) is not None]
+    problems = {problem: place for place, problem in enumerate(dict.fromkeys(one.problem_id for one, _ in pairs))}
+    found: dict[str, Any] = {}
+    for name in BEHAVIOURS:
+        counts_P4 = np.zeros((len(problems), 4))
+        for one, two in pairs:
+            said = (one.shows(name), two.shows(name))
+            if None not in said:
+                counts_P4[problems[one.problem_id], (0 if said[1] else 1) if said[0] else (2 if said[1] else 3)] += 1
+        counts_P4 = counts_P4[counts_P4.sum(1) > 0]
+        if not len(counts_P4):
+            continue
+        same_P1, all_P1 = counts_P4[:, [0, 3]].sum(1, keepdims=True), counts_P4.sum(1, keepdims=True)
+        low, high = kappa_interval(counts_P4)
+        found[name] = {
+            "responses": int(counts_P4.sum()),
+            "share": ratio_figures(same_P1, all_P1, ["share"], shares={"share"})["share"],
+            "kappa": {"value": cohen_kappa(counts_P4.sum(0)), "low": low, "high": high, "problems": len(counts_P4)},
+            "counts": dict(
+                zip(("both", "first", "second", "neither"), counts_P4.sum(0).astype(int).tolist(), strict=True)
+            ),
+        }
+    return {"behaviours": found}
+
+
+def plot_behaviours(found: dict[str, Any], output: Path, *, title: str) -> None:
+    """Draw the share of responses with each behaviour against steps, a panel for each judge."""
+    panels = []
+    for judge in found["judges"]:
+        steps = judge["steps"]
+        x = [float(step["step"] or 0) for step in steps]
+        lines = {}
+        for name in BEHAVIOURS:
+            ends = {
+                end: [step["behaviours"][name][key] for step in steps]
+                for end, key in (("mean", "value"), ("low", "low"), ("high", "high"))
+            }
+            lines[TITLES[name]] = Band(x=x, **ends)
+        weaker = " (weaker: words only)" if judge["judge"] == KEYWORDS else ""
+        panels.append(
+            Panel(title=f"{judge['judge']}{weaker}", ylabel="% of responses", xlabel="step", lines=lines, scale=100)
+        )
+    note = "bands: 95% bootstrap intervals over problems; undecided responses are left out"
+    plot_panels(panels, output, title=f"{title}: cognitive behaviours", note=note, dpi=130)

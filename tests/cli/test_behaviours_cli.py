@@ -1,0 +1,136 @@
+"""simplerl behaviours without an endpoint: keywords, the choice of responses, and mistakes."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from made_up import run_of
+from support import run_main, run_small
+
+from simplerl.behaviours.judge import select
+from simplerl.runs.behaviours import read_behaviours
+from simplerl.runs.stages import series
+
+
+def run_with(path: Path, problems: int = 6, samples: int = 4) -> Path:
+    said = {
+        step: {
+            f"p{i}": [f"{step} {i} {s}" + (" wait" if step else "") for s in range(samples)] for i in range(problems)
+        }
+        for step in (0, 5, 10)
+    }
+    return run_of(path, said)
+
+
+def test_keywords_alone_need_nothing(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    run = run_with(tmp_path / "run")
+    code, shown, error = run_main(capsys, "behaviours", str(run), "--responses", "0")
+    assert (code, error) == (0, "")
+    assert "by keywords (weaker than a judge)" in shown
+    (judge,) = json.loads((run / "behaviours" / "table.json").read_text())["judges"]
+    assert (judge["judge"], judge["settings"]) == ("keywords", "patterns 1")
+    assert [step["behaviours"]["backtracking"]["value"] for step in judge["steps"]] == [0.0, 1.0, 1.0]
+    assert [step["responses"] for step in judge["steps"]] == [24] * 3
+    found = read_behaviours(run)
+    assert len(found) == 72
+    assert {j.behaviours["backtracking"] for j in found if j.step} == {("wait",)}
+
+
+def test_a_real_run(tmp_path: Path, capsys) -> None:
+    run_small(tmp_path / "run")
+    assert run_main(capsys, "behaviours", str(tmp_path / "run"), "--steps", "first,last")[0] == 0
+    assert {j.step for j in read_behaviours(tmp_path / "run")} == {0, 3}
+
+
+def test_without_the_package_it_says_how_to_get_it(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    code, _, error = run_main(capsys, "behaviours", str(run_with(tmp_path / "run")), "--judge", "m", "--yes")
+    assert code == 2
+    assert "pip install 'simplerl[judge]'" in error
+
+
+def test_responses_are_split_over_problems_and_the_same_at_every_step(tmp_path: Path) -> None:
+    (one,) = series(run_with(tmp_path / "run"), pytest.fail)
+    for number, most in ((4, 1), (6, 1), (9, 2), (24, 4), (99, 4), (0, 4)):
+        chosen = [select(stage, number) for stage in one.stages]
+        places = [[(item.problem_id, item.sample) for item in items] for items in chosen]
+        assert places[0] == places[1] == places[2]
+        assert len(set(places[0])) == len(places[0]) == min(number or 24, 24)
+        counts = [sum(problem == f"p{i}" for problem, _ in places[0]) for i in range(6)]
+        assert max(counts) == most
+        assert max(counts) - min(counts) <= 1
+        assert all(item.response.startswith(str(item.step)) for items in chosen for item in items)
+    assert select(one.stages[0], 9) == select(one.stages[0], 9)
+    assert select(one.stages[0], 9) != select(one.stages[0], 9, seed=1)
+    assert select(one.stages[0], 9)[:4] == select(one.stages[0], 4), "more are added to fewer"
+
+
+def test_a_damaged_step_is_named_and_left_out(tmp_path: Path, capsys) -> None:
+    run = run_with(tmp_path / "run")
+    (run / "evaluations" / "step_000005.parquet").write_bytes(b"PAR1 no PAR1")
+    code, shown, _ = run_main(capsys, "behaviours", str(run))
+    assert code == 0
+    assert "left out: " in shown
+    assert "step_000005.parquet" in shown
+    table = json.loads((run / "behaviours" / "table.json").read_text())
+    assert [step["step"] for step in table["judges"][0]["steps"]] == [0, 10]
+    assert "step_000005.parquet" in table["left_out"][0]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (["--responses", "-1"], "--responses must be at least 0"),
+        (["--concurrency", "0"], "--concurrency must be at least 1"),
+        (["--retries", "-1"], "--retries"),
+        (["--timeout", "0"], "--timeout"),
+        (["--timeout", "nan"], "--timeout"),
+        (["--price-in", "1"], "go together"),
+        (["--price-in", "-1", "--price-out", "1"], "go together"),
+        (["--steps", "7"], "step 7 was not evaluated; there is 0, 5, 10"),
+        (["--judge", "m", "--api-key-env", "UNSET_VARIABLE"], "UNSET_VARIABLE holds no key"),
+        (["--judge", "m", "--no-api-key", "--base-url", "localhost:8000"], "--base-url must be such as"),
+        (["--judge", "m", "--param", "temperature"], "--param takes NAME=JSON"),
+        (["--judge", "m", "--param", "messages=[]"], "--param takes NAME=JSON"),
+        (["--judge", "m", "--param", "effort=low"], "is no JSON"),
+    ],
+)
+def test_mistakes(given: list[str], wanted: str, tmp_path: Path, capsys) -> None:
+    if "--judge" in given:
+        pytest.importorskip("openai")
+    run = run_with(tmp_path / "run")
+    code, _, error = run_main(capsys, "behaviours", str(run), *given)
+    assert code == 2
+    assert wanted in error
+    assert len(error.splitlines()) == 1
+    assert not (run / "behaviours").exists()
+
+
+def test_a_key_in_the_place_of_its_name_is_not_repeated(tmp_path: Path, capsys) -> None:
+    pytest.importorskip("openai")
+    secret = "sk-proj-abcdefghijkl"
+    code, shown, error = run_main(
+        capsys, "behaviours", str(run_with(tmp_path / "run")), "--judge", "m", "--api-key-env", secret
+    )
+    assert code == 2
+    assert "the name of an environment variable" in error
+    assert secret not in shown + error
+
+
+def test_user_and_password_in_the_address_are_not_shown(tmp_path: Path, capsys) -> None:
+    pytest.importorskip("openai")
+    url = "http://user:hunter2222@127.0.0.1:1/v1?token=hunter3333"
+    words = ["--judge", "m", "--no-api-key", "--base-url", url, "--yes", "--retries", "0"]
+    code, shown, error = run_main(capsys, "behaviours", str(run_with(tmp_path / "run")), *words)
+    assert code == 2
+    assert "127.0.0.1:1/v1" in shown + error
+    assert "hunter" not in shown + error
+
+
+def test_runs_of_one_name_do_not_share_a_folder(tmp_path: Path, capsys) -> None:
+    runs = [str(run_with(tmp_path / name / "run")) for name in "ab"]
+    code, _, error = run_main(capsys, "behaviours", *runs, "--output-dir", str(tmp_path / "out"))
+    assert code == 2
+    assert "would share a folder" in error
