@@ -1,18 +1,14 @@
-"""Cognitive behaviours in a report: the share of a run's responses in which a judge saw each, over steps."""
+"""Cognitive behaviours in a report: what each judge saw of a run's responses over steps, and how far judges agree."""
 
-from collections import Counter
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-
+from simplerl.analysis.behaviours import table
 from simplerl.analysis.report.records import Estimate, Run
 from simplerl.errors import RunError
-from simplerl.ops.statistics import bootstrap_ratios
-from simplerl.runs.behaviours import BEHAVIOURS, Judgement, read_behaviours
-
-#: The judge that is a list of patterns: quick, offline, and weaker than a model that reads.
-KEYWORDS = "keywords"
+from simplerl.runs.behaviours import BEHAVIOURS, read_behaviours
 
 #: What is said of a run that nobody judged.
 NOBODY = "No responses were judged yet."
@@ -31,51 +27,51 @@ class Judge:
     """Responses for which it gave no answer that could be read."""
     curves: Mapping[str, Sequence[tuple[float, Estimate]]]
     """Behaviour → (step, share of responses), with 95% intervals over problems."""
+    agreement: Mapping[str, Estimate]
+    """Behaviour → Cohen's κ with the keywords; empty for these themselves, and where there are none."""
 
 
 def read_judges(run: Run) -> list[Judge] | str:
     """Return what each judge saw, those that read before those that match words; a sentence where nobody judged."""
     try:
-        found = [j for j in read_behaviours(run.path) if j.step is not None]
+        judgements = [j for j in read_behaviours(run.path) if j.step is not None]
     except RunError as error:
         return str(error)
-    if not found:
+    if not judgements:
         return NOBODY
-    by_judge: dict[str, list[Judgement]] = {}
-    for judgement in found:
-        by_judge.setdefault(judgement.judge, []).append(judgement)
-    names = sorted(by_judge, key=lambda name: (name == KEYWORDS, -len(by_judge[name]), name))
-    return [_judge(name, by_judge[name]) for name in names[:MOST_JUDGES]]
+    found = table(judgements)
+    # Judgements by other patterns, or by another prompt, are not mixed: of a judge those that are most are shown.
+    most: dict[str, Mapping[str, Any]] = {}
+    for one in found["judges"]:
+        if one["judge"] not in most or _responses(one) > _responses(most[one["judge"]]):
+            most[one["judge"]] = one
+    agreed = {(a["judge"], a["settings"]): a["behaviours"] for a in found["agreement"]}
+    return [_judge(one, agreed.get((one["judge"], one["settings"]), {})) for one in list(most.values())[:MOST_JUDGES]]
 
 
-def _judge(name: str, judgements: Sequence[Judgement]) -> Judge:
-    # Judgements by other patterns, or of another prompt, are not mixed: those that are most are shown.
-    (settings, _), *_ = Counter(j.settings for j in judgements).most_common(1)
-    own = [j for j in judgements if j.settings == settings]
-    steps = sorted({j.step for j in own})
+def _responses(one: Mapping[str, Any]) -> int:
+    return sum(step["responses"] for step in one["steps"])
+
+
+def _judge(one: Mapping[str, Any], agreed: Mapping[str, Any]) -> Judge:
+    undecided = sum(step["undecided"] for step in one["steps"])
     return Judge(
-        name=name,
-        judged=sum(j.status == "judged" for j in own),
-        undecided=sum(j.status != "judged" for j in own),
+        name=one["judge"],
+        judged=_responses(one) - undecided,
+        undecided=undecided,
         curves={
             behaviour: [
-                (float(step), share)
-                for step in steps
-                if (share := _share([j for j in own if j.step == step], behaviour)).known
+                (float(step["step"]), share)
+                for step in one["steps"]
+                if (share := _estimate(step["behaviours"][behaviour])).known
             ]
             for behaviour in BEHAVIOURS
         },
+        agreement={name: _estimate(figures["kappa"]) for name, figures in agreed.items()},
     )
 
 
-def _share(judgements: Sequence[Judgement], behaviour: str) -> Estimate:
-    """Return the share of responses that show a behaviour among those of which that is known."""
-    known = [(j.problem_id, shows) for j in judgements if (shows := j.shows(behaviour)) is not None]
-    if not known:
-        return Estimate()
-    place = {problem: number for number, problem in enumerate(dict.fromkeys(problem for problem, _ in known))}
-    problem_B = np.array([place[problem] for problem, _ in known])
-    above_P = np.bincount(problem_B, weights=np.array([float(shows) for _, shows in known]))
-    below_P = np.bincount(problem_B).astype(float)
-    low, high = bootstrap_ratios(above_P[:, None], below_P[:, None])
-    return Estimate(value=float(above_P.sum() / below_P.sum()), low=float(low[0]), high=float(high[0]))
+def _estimate(figure: Mapping[str, Any]) -> Estimate:
+    return Estimate(
+        **{end: math.nan if figure[end] is None else float(figure[end]) for end in ("value", "low", "high")}
+    )

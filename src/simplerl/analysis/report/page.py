@@ -64,6 +64,7 @@ def render(content: Content, *, command: str, now: datetime.datetime) -> str:
         "points": wording.points_of,
         "signed": wording.signed,
         "tokens": wording.number_of,
+        "kappa": lambda kappa: wording.number_of(kappa, digits=2),
         "quantity": wording.quantity,
         "duration": wording.duration,
         "setting": wording.setting,

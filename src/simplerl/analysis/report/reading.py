@@ -252,9 +252,7 @@ def _evaluations(path: Path, damage: list[str]) -> list[Evaluation]:
                 own = None
         found.append(_evaluation(step, table, length, stopped, own))
     for step in responses.keys() - figures.keys():
-        damage.append(
-            f"{responses[step]} has no figures beside it: the evaluation of step {step} is left out"
-        )
+        damage.append(f"{responses[step]} has no figures beside it: the evaluation of step {step} is left out")
     return found
 
 

@@ -48,7 +48,7 @@ def lengths(file: Path) -> tuple[Estimate, Estimate] | None:
     """
     table = read_columns(file, ["problem_id", "stop_reason", "token_ids"])
     try:
-        tokens_B = pyarrow.compute.list_value_length(table["token_ids"]).to_numpy().astype(float)
+        tokens_B = np.array(pyarrow.compute.list_value_length(table["token_ids"]).to_pylist(), dtype=float)
         problem_B = _problems(table)
     except (pyarrow.ArrowException, ValueError) as error:
         raise RunError(f"{file} is no record of responses ({_brief(error)})") from error

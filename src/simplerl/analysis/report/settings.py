@@ -110,7 +110,7 @@ def _common_name(runs: Sequence[Run]) -> str:
     for word in ("seed", "run", "s"):
         if common.endswith(("_" + word, "-" + word, "." + word)):
             common = common[: -len(word) - 1].rstrip("_-. /")
-    if len(common) >= 3:
+    if len(common) >= 3 and common not in ("seed", "run"):
         return common
     return " ".join(str(runs[0].settings.get(key, "?")) for key in ("model", "algorithm.name"))
 
