@@ -171,7 +171,7 @@ def test_what_the_page_says(tmp_path: Path) -> None:
     other = made_run(tmp_path / "other", config={"optimizer": {"lr": 0.5}}, finished=False)
     text = " ".join(" ".join(Elements(html_of(*paths, other)).text).split())
     assert "2026-01-02 03:04 UTC" in text
-    assert "other: Not finished: shown up to its last complete line, step 4 of 4" in text
+    assert "other : Not finished: shown up to its last complete line, step 4 of 4" in text
     assert "cub-qwen grpo 3" in text, "a setting over seeds, with their number"
     assert "optimizer.lr 0.001 0.001 0.001 0.5" in text
     assert "gained: 1" in text
