@@ -1,10 +1,10 @@
 """The model card of a cub: what it was made from, and what it can do before any reinforcement learning."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
+from simplerl.cubs.specs import CubSpec
 from simplerl.data import arithmetic
 from simplerl.data.templates import TEMPLATES
 from simplerl.models.load import load
@@ -14,9 +14,6 @@ from simplerl.rollout.collect import collect, prompt
 from simplerl.rollout.metrics import evaluation_figures
 from simplerl.rollout.native import NativeBackend
 from simplerl.verify import VerifierPool
-
-if TYPE_CHECKING:
-    from simplerl.cubs.build import CubSpec
 
 SAMPLES = 8
 
@@ -39,7 +36,7 @@ def measure(directory: Path, template: str) -> dict:
     return evaluation_figures(groups)
 
 
-def card(name: str, directory: Path, spec: "CubSpec", seconds: float) -> str:
+def card(name: str, directory: Path, spec: CubSpec, seconds: float) -> str:
     """Return the text of the model card."""
     figures = {template: measure(directory, template) for template in ("plain", "simple", "qwen-boxed")}
     plain = figures["plain"]

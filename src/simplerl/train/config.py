@@ -316,6 +316,12 @@ class Config:
                 f"learner.prompts_per_update = {per_update} must divide sampling.prompts_per_step = "
                 f"{self.sampling.prompts_per_step}, so that every update is of one size"
             )
+        whole, part = per_update or self.sampling.prompts_per_step, self.algorithm.critic_prompts_per_update
+        if part and whole % part:
+            raise ConfigError(
+                f"algorithm.critic_prompts_per_update = {part} must divide the policy's mini-batch, which has {whole} "
+                "problems (learner.prompts_per_update, or all of sampling.prompts_per_step)"
+            )
 
 
 def _positive(section: object, path: str, *names: str) -> None:
