@@ -446,6 +446,58 @@ def test_killed_and_given_again(how: int, serve, tmp_path: Path, capsys) -> None
     assert len(judged(run)) == 30
 
 
+def test_a_second_interrupt_ends_it_at_once(serve, tmp_path: Path) -> None:
+    """The server hangs; the first Ctrl-C waits for it, the second does not."""
+    hanging, release = threading.Event(), threading.Event()
+
+    def answer(request: dict, number: int) -> Answer:
+        if number > 2:
+            hanging.set()
+            release.wait(60)
+        return honest(request, number)
+
+    server = serve(answer)
+    run = run_of(tmp_path / "run", {0: {f"p{i}": [f"say {i} times"] for i in range(9)}})
+    words = command("behaviours", str(run), "--judge", "m", "--base-url", server.url, "--yes", "--concurrency", "2")
+    child = subprocess.Popen(
+        words, env={**environment(), "OPENAI_API_KEY": KEY}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert hanging.wait(120)
+        time.sleep(0.5)
+        child.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(1.5)
+        child.send_signal(signal.SIGINT)
+        shown, error = child.communicate(timeout=20)
+    finally:
+        release.set()
+        child.kill()
+    assert child.returncode == 130
+    assert "waiting for the requests that are on their way" in shown
+    assert "Traceback" not in error
+    assert (run / "behaviours" / "answers.jsonl").read_text().count("\n") >= 1
+
+
+def test_a_full_disk_ends_it_with_a_message(serve, capsys, tmp_path: Path, monkeypatch) -> None:
+    from simplerl.errors import RunError
+    from simplerl.runs.behaviours import BehaviourDirectory
+
+    server, run, kept = serve(honest), run_of(tmp_path / "run", STEPS), BehaviourDirectory.keep_answer
+
+    def full(self, key: str, answer: dict) -> None:
+        if len(server.asked) > 3:
+            raise RunError("cannot write answers.jsonl: No space left on device")
+        kept(self, key, answer)
+
+    monkeypatch.setattr(BehaviourDirectory, "keep_answer", full)
+    code, _, error = judge(capsys, server, run, "--concurrency", "1")
+    assert code == 2
+    assert "No space left" in error
+    assert len(server.asked) == 4, "nothing more is asked that could not be kept"
+    assert len(judged(run)) == 3 + 1, "what was answered is recorded, one of two equal responses among it"
+
+
 def test_results_over_checkpoints(serve, capsys, tmp_path: Path) -> None:
     server = serve(honest)
     for step, problems in STEPS.items():

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from simplerl.analysis.panels import Panel, plot_panels
+from simplerl.analysis.panels import Panel, plain, plot_panels
 from simplerl.analysis.seeds import Band
 from simplerl.behaviours.keywords import JUDGE as KEYWORDS
 from simplerl.ops.agreement import cohen_kappa, kappa_interval
@@ -118,7 +118,9 @@ def plot_behaviours(found: dict[str, Any], output: Path, *, title: str) -> None:
             lines[TITLES[name]] = Band(x=x, **ends)
         weaker = " (weaker: words only)" if judge["judge"] == KEYWORDS else ""
         panels.append(
-            Panel(title=f"{judge['judge']}{weaker}", ylabel="% of responses", xlabel="step", lines=lines, scale=100)
+            Panel(
+                title=plain(f"{judge['judge']}{weaker}"), ylabel="% of responses", xlabel="step", lines=lines, scale=100
+            )
         )
     note = "bands: 95% bootstrap intervals over problems; undecided responses are left out"
-    plot_panels(panels, output, title=f"{title}: cognitive behaviours", note=note, dpi=130)
+    plot_panels(panels, output, title=plain(f"{title}: cognitive behaviours"), note=note, dpi=130)

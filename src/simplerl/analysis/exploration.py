@@ -17,7 +17,7 @@ from simplerl.errors import ConfigError, RunError
 from simplerl.ops import exploration as ops
 from simplerl.ops.statistics import bootstrap_interval, pass_at_k, powers_up_to, ratio_figures
 from simplerl.runs.directory import read_metrics
-from simplerl.runs.stages import Series, Stage, choose, is_run, read_columns, series
+from simplerl.runs.stages import Series, Stage, choose, is_run, list_means, read_columns, series
 from simplerl.types import UNDECIDED
 
 #: What each figure is; docs/exploration.md has a line for each.
@@ -174,17 +174,17 @@ def point(stage: Stage, *, k: int | None = None, s: Sequence[int] = (), wanted: 
 
 
 def _samples(stage: Stage) -> dict[str, list[_Sample]]:
-    rows = read_columns(stage.file, ["problem_id", "response", "verdict"], ["extracted", "reward", "logprobs"])
+    rows = read_columns(stage.file, ["problem_id", "response", "verdict"], ["extracted", "reward"])
+    likelihoods = list_means(stage.file, "logprobs") or [None] * len(rows)
     groups: dict[str, list[_Sample]] = {}
-    for row in rows:
-        logprobs = row["logprobs"]
+    for row, likelihood in zip(rows, likelihoods, strict=True):
         groups.setdefault(row["problem_id"], []).append(
             _Sample(
                 response=row["response"] or "",
                 right=None if row["verdict"] in UNDECIDED else row["verdict"] == "correct",
                 answer=None if row["extracted"] is None else ops.normalised(row["extracted"]),
                 reward=row["reward"],
-                likelihood=float(np.mean(logprobs)) if logprobs else None,
+                likelihood=likelihood,
             )
         )
     return groups

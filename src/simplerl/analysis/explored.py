@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.analysis.exploration import Exploration, Point
-from simplerl.analysis.panels import Panel, plot_panels
+from simplerl.analysis.panels import Panel, plain, plot_panels
 from simplerl.analysis.seeds import Band
 
 DIVERSITY = {
@@ -25,9 +25,10 @@ def plot_exploration(found: Exploration, output: Path) -> None:
     plot_panels(
         panels,
         output,
-        title=f"{found.name}: exploration and exploitation",
+        title=plain(f"{found.name}: exploration and exploitation"),
         note=f"{found.points[-1].problems} problems × {most} samples, bands: 95% bootstrap intervals over problems",
         dpi=130,
+        shared=False,
     )
 
 

@@ -27,19 +27,28 @@ class Panel:
     log_x: bool = False
 
 
-def plot_panels(panels: Sequence[Panel], output: Path, *, title: str, note: str = "", dpi: int = 72) -> None:
-    """Draw panels side by side, three in a row, with a note under them. A name has one colour throughout."""
+def plot_panels(
+    panels: Sequence[Panel], output: Path, *, title: str, note: str = "", dpi: int = 72, shared: bool = True
+) -> None:
+    """Draw panels side by side, three in a row, with a note under them.
+
+    A name has one colour throughout; not `shared`: each panel has names, and so colours, of its own.
+    """
     plt = pyplot()
-    names = list(dict.fromkeys(name for panel in panels for name in (*panel.lines, *panel.bars)))
-    palette = plt.get_cmap("tab10" if len(names) <= 10 else "tab20").colors
-    colours = {name: palette[i % len(palette)] for i, name in enumerate(names)}
+
+    def colours_of(panels: Sequence[Panel]) -> dict[str, Any]:
+        names = list(dict.fromkeys(name for panel in panels for name in (*panel.lines, *panel.bars)))
+        palette = plt.get_cmap("tab10" if len(names) <= 10 else "tab20").colors
+        return {name: palette[i % len(palette)] for i, name in enumerate(names)}
+
+    colours = colours_of(panels)
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure, grid = plt.subplots(
         rows, columns, figsize=(4.2 * columns, 3.4 * rows + 0.7), layout="constrained", squeeze=False
     )
     for axes, panel in zip(grid.flat, panels, strict=False):
-        _draw(axes, panel, colours)
+        _draw(axes, panel, colours if shared else colours_of([panel]))
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_axis_off()
     figure.suptitle(title, fontsize=11)
@@ -51,6 +60,11 @@ def plot_panels(panels: Sequence[Panel], output: Path, *, title: str, note: str 
         raise cannot_write(output, error) from error
     finally:
         plt.close(figure)
+
+
+def plain(text: str) -> str:
+    """Return a name that is drawn as it is: a dollar sign would begin a formula."""
+    return text.replace("$", r"\$")
 
 
 def _draw(axes: Any, panel: Panel, colours: Mapping[str, Any]) -> None:

@@ -7,10 +7,12 @@ and runs, and however often the process is killed.
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from simplerl.behaviours import keywords
@@ -193,13 +195,14 @@ def ask(
     *,
     keep: Callable[[str, dict[str, Any]], None],
     concurrency: int,
+    say: Callable[[str], None],
     on_done: Callable[[], None] = lambda: None,
 ) -> dict[str, str]:
     """Ask about responses, several at a time; return address → why there is no answer, of those that have none.
 
     `keep` is called with each answer at once, in the thread that received it. The first requests go one by one: where
     they all fail nothing more is sent. Raises EndpointError then, and where that happens later on; what was answered is
-    kept. After Ctrl-C no new request is sent, and those on their way are waited for and kept.
+    kept. After Ctrl-C no new request is sent, and those on their way are waited for and kept; another gives them up.
     """
     failed: dict[str, str] = {}
     row = 0
@@ -219,7 +222,7 @@ def ask(
                     "sent; what was answered is kept, and the same command goes on from there"
                 )
 
-    waiting: Iterable[tuple[str, Item]] = iter(todo.items())
+    waiting = iter(todo.items())
     for key, item in waiting:
         try:
             one(key, item, PROBE_RETRIES)
@@ -230,27 +233,58 @@ def ask(
             continue
         done(key, None)
         break
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="judge") as pool:
-        running: dict[Future[None], str] = {}
-        try:
-            for key, item in itertools.chain(waiting, [(None, None)]):
-                if key is not None:
-                    running[pool.submit(one, key, item)] = key
-                while running and (key is None or len(running) >= concurrency):
-                    finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in finished:
-                        done(running.pop(future), _no_answer(future))
-        finally:
-            for future in running:
-                future.cancel()
+    with closing(_several(one, waiting, concurrency, say)) as outcomes:
+        for key, error in outcomes:
+            done(key, error)
     return failed
 
 
-def _no_answer(future: Future[None]) -> NoAnswer | None:
-    error = future.exception()
-    if error is None or isinstance(error, NoAnswer):
-        return error
-    raise error
+def _several(
+    one: Callable[[str, Item], None], waiting: Iterator[tuple[str, Item]], threads: int, say: Callable[[str], None]
+) -> Iterator[tuple[str, NoAnswer | None]]:
+    """Do things in several threads; yield what came of each. What is on its way when the caller stops is waited for.
+
+    The threads are daemons, so that a second Ctrl-C ends the process at once: what was answered is on disk.
+    """
+    jobs: SimpleQueue[tuple[str, Item] | None] = SimpleQueue()
+    results: SimpleQueue[tuple[str, Exception | None]] = SimpleQueue()
+    stop = threading.Event()
+
+    def work() -> None:
+        while (job := jobs.get()) is not None and not stop.is_set():
+            error = None
+            try:
+                one(*job)
+            except Exception as caught:
+                error = caught
+            results.put((job[0], error))
+
+    running = 0
+    for job in itertools.islice(waiting, threads):
+        jobs.put(job)
+        running += 1
+    workers = [threading.Thread(target=work, name=f"judge-{number}", daemon=True) for number in range(running)]
+    try:
+        for worker in workers:
+            worker.start()
+        while running:
+            key, error = results.get()
+            running -= 1
+            if error is not None and not isinstance(error, NoAnswer):
+                raise error
+            if (job := next(waiting, None)) is not None:
+                jobs.put(job)
+                running += 1
+            yield key, error
+    finally:
+        if running:
+            say(f"waiting for the requests that are on their way, at most {running}; Ctrl-C gives them up")
+        stop.set()
+        for _ in workers:
+            jobs.put(None)
+        for worker in workers:
+            if worker.is_alive():
+                worker.join()
 
 
 def as_answer(reply: Reply) -> dict[str, Any]:

@@ -103,6 +103,7 @@ def ask_and_record(
     answers: dict[str, Mapping[str, Any]],
     *,
     concurrency: int,
+    say: Callable[[str], None],
     on_done: Callable[[], None],
 ) -> dict[str, str]:
     """Ask for what is missing, adding to `answers`, and record every judgement; return address → why it has no answer.
@@ -122,7 +123,7 @@ def ask_and_record(
         try:
             if planned is None:
                 return {}
-            return ask(endpoint, planned.todo, keep=keep, concurrency=concurrency, on_done=on_done)
+            return ask(endpoint, planned.todo, keep=keep, concurrency=concurrency, say=say, on_done=on_done)
         finally:
             for home, record in records.items():
                 mine = [item for part in found for item in part.items if item.home == home]

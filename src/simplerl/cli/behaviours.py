@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         bar.start(f"{args.judge} judges" if judge else "keywords", len(planned.todo) if planned else None)
         try:
             failed = session.ask_and_record(
-                parts, judge, endpoint, planned, answers, concurrency=args.concurrency, on_done=bar.advance
+                parts, judge, endpoint, planned, answers, concurrency=args.concurrency, say=bar.say, on_done=bar.advance
             )
         finally:
             if planned:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 
 from simplerl.errors import ConfigError, RunError
@@ -136,3 +138,24 @@ def read_columns(file: Path, needed: Sequence[str], optional: Sequence[str] = ()
     if missing := [name for name in needed if name not in there]:
         raise RunError(f"{file} is no record of judged responses: it has no column {', '.join(missing)}")
     return [{**dict.fromkeys(optional), **row} for row in rows]
+
+
+def list_means(file: Path, column: str) -> list[float | None]:
+    """Return the mean of each row's list of numbers; None where it is null or empty; [] without such a column.
+
+    Read in batches: lists of tokens are most of a file. Raises RunError where it cannot be read.
+    """
+    means: list[float | None] = []
+    try:
+        with pyarrow.parquet.ParquetFile(file) as parquet:
+            if column not in parquet.schema_arrow.names:
+                return []
+            for batch in parquet.iter_batches(batch_size=1024, columns=[column]):
+                lists = batch.column(0)
+                lengths = pyarrow.compute.fill_null(pyarrow.compute.list_value_length(lists), 0).to_numpy()
+                values = lists.flatten().to_numpy(zero_copy_only=False).astype(float)
+                sums = np.bincount(np.repeat(np.arange(len(lists)), lengths), values, minlength=len(lists))
+                means += [float(s / n) if n else None for s, n in zip(sums, lengths, strict=True)]
+    except (OSError, pyarrow.ArrowException) as error:
+        raise RunError(f"{file} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    return means
