@@ -44,11 +44,13 @@ def test_a_report_is_replaced_and_nothing_else_is(tmp_path: Path, capsys) -> Non
 def test_damage_is_named_on_the_terminal_and_in_the_page(tmp_path: Path, capsys) -> None:
     path = made_run(tmp_path / "a", finished=False)
     (path / "trajectories" / "step_000002.parquet").write_bytes(b"PAR1 and no more")
+    (path / "trajectories" / "notes\x1b[2J.txt").touch()
     code, out, _ = run_main(
         capsys, "report", str(path), "--output", str(tmp_path / "r.html"), "--figures", str(tmp_path / "f")
     )
     assert code == 0
     assert "step_000002.parquet is damaged" in out
+    assert "notes␛[2J.txt is no record of a step" in out, "a name cannot clear the screen"
     assert "the responses of step 2 are left out" in out
     assert "a: Not finished: shown up to its last complete line, step 4 of 4" in out
     assert "the responses of step 2 are left out" in (tmp_path / "r.html").read_text()

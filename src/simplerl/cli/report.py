@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from simplerl.analysis.report import content, page, reading, writing
     from simplerl.cli.progress import Bar
     from simplerl.errors import ConfigError
+    from simplerl.markup.text import visible
 
     if not 0 <= args.examples <= 50:
         raise ConfigError(f"--examples must lie between 0 and 50, got {args.examples}")
@@ -58,10 +59,10 @@ def run(args: argparse.Namespace) -> int:
         found = reading.gather(args.paths, progress=lambda name: bar.start(f"reading {name}"))
         made = content.make(found, options, progress=bar.start)
     for line in made.damage:
-        bar.say(f"left out: {line}")
+        bar.say(visible(f"left out: {line}"))
     for one in made.runs:
         for remark in one.remarks:
-            bar.say(f"{one.label}: {remark}")
+            bar.say(visible(f"{one.label}: {remark}"))
     command = shlex.join(["simplerl", "report", *map(str, args.paths)])
     html = page.render(made, command=command, now=datetime.datetime.now(datetime.UTC))
     written = writing.write(html, made.figures.values(), args.output, folder)
