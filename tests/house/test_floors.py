@@ -17,6 +17,7 @@ FLOORS: dict[str, int] = {
     "ops": 1,
     "verify": 1,
     "runs": 1,
+    "markup": 1,
     "algorithms": 2,
     "rewards": 2,
     "data": 2,
@@ -33,6 +34,12 @@ FLOORS: dict[str, int] = {
     "recipes": 6,
 }
 
+#: Rooms that show what happened. They read run directories, which are the only contract with what trains.
+READERS = {"analysis", "behaviours", "diagnosis", "markup", "viewer"}
+
+#: Rooms of the trainer, which readers know nothing of.
+TRAINER = {"train", "rollout", "models", "algorithms", "rewards", "cubs"}
+
 #: Ground floor: these hold no logic, so they may know each other.
 GROUND = {name for name, floor in FLOORS.items() if floor == 0}
 
@@ -42,9 +49,11 @@ DOORS: dict[str, set[str]] = {
     "datasets": {"data/rows.py"},
     "lm_eval": {"evaluate/harness.py"},
     "math_verify": {"verify/mathverify.py"},
+    "jinja2": {"analysis/report/page.py"},
+    "matplotlib": {"analysis/canvas.py"},
     "openai": {"behaviours/endpoint.py"},
-    "matplotlib": {"analysis/plots.py"},
     "filelock": {"runs/files.py"},
+    "latex2mathml": {"markup/latex.py"},
     **{
         name: set()
         for name in (
@@ -119,6 +128,14 @@ def test_imports_point_down(module: Path) -> None:
             continue
         assert FLOORS[other] != FLOORS[room], f"{place}: sideways, both on floor {FLOORS[room]}"
         assert FLOORS[other] < FLOORS[room], f"{place}: up, from floor {FLOORS[room]} to {FLOORS[other]}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) in READERS], ids=name_of)
+def test_readers_know_nothing_of_the_trainer(module: Path) -> None:
+    for line, imported in imports_of(module):
+        room = imported.split(".")[1] if imported.startswith("simplerl.") else ""
+        assert room not in TRAINER, f"{name_of(module)}:{line} imports {imported}: analysis reads run directories only"
+        assert imported.split(".")[0] not in ("torch", "transformers"), f"{name_of(module)}:{line} imports {imported}"
 
 
 def test_no_circles_between_modules() -> None:

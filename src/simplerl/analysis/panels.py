@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from simplerl.analysis.plots import _pyplot
+from simplerl.analysis.canvas import pyplot
 from simplerl.analysis.seeds import Band, Interval
 from simplerl.runs.files import cannot_write
 
@@ -34,7 +34,7 @@ def plot_panels(
 
     A name has one colour throughout; not `shared`: each panel has names, and so colours, of its own.
     """
-    plt = _pyplot()
+    plt = pyplot()
 
     def colours_of(panels: Sequence[Panel]) -> dict[str, Any]:
         names = list(dict.fromkeys(name for panel in panels for name in (*panel.lines, *panel.bars)))

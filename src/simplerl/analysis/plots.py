@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from simplerl.analysis.canvas import pyplot
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.files import cannot_write
 from simplerl.runs.results import Result, slug
@@ -11,7 +12,7 @@ from simplerl.runs.results import Result, slug
 
 def plot_learning(path: Path, output: Path) -> None:
     """Draw accuracy (training and held-out with its interval) and response length against steps, as in SimpleRL-Zoo."""
-    plt = _pyplot()
+    plt = pyplot()
     lines = read_metrics(path)
     steps = [line for line in lines if line["step"] > 0]
     evaluations = [line for line in lines if line.get("eval/accuracy") is not None]
@@ -66,7 +67,7 @@ def plot_checkpoints(results: Sequence[Result], output: Path) -> list[str]:
 
 
 def _draw_checkpoints(name: str, lines: Mapping[str, Sequence[Result]], output: Path) -> None:
-    plt = _pyplot()
+    plt = pyplot()
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     for label, results in sorted(lines.items()):
         ordered = sorted(results, key=lambda result: result.protocol["step"])
@@ -90,7 +91,7 @@ def _draw_checkpoints(name: str, lines: Mapping[str, Sequence[Result]], output: 
 
 def plot_comparison(comparisons: Sequence[Mapping[str, Any]], output: Path) -> None:
     """Draw the pass@k curves of both sides, one panel per benchmark."""
-    plt = _pyplot()
+    plt = pyplot()
     figure, panels = plt.subplots(
         1, len(comparisons), figsize=(5 * len(comparisons), 3.8), layout="constrained", squeeze=False
     )
@@ -105,15 +106,6 @@ def plot_comparison(comparisons: Sequence[Mapping[str, Any]], output: Path) -> N
     _finish(figure, panels[0], output)
 
 
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
 def _finish(figure: Any, panels: Iterable[Any], output: Path) -> None:
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
@@ -123,4 +115,4 @@ def _finish(figure: Any, panels: Iterable[Any], output: Path) -> None:
     except OSError as error:
         raise cannot_write(output, error) from error
     finally:
-        _pyplot().close(figure)
+        pyplot().close(figure)

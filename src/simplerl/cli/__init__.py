@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "explore": "exploration and exploitation over steps: pass@k, unique right answers, diversity, useful tokens",
     "behaviours": "which cognitive behaviours the responses show: backtracking, verification, subgoals, enumeration",
     "doctor": "say what goes wrong in a run, with figures, and what to try",
+    "report": "write one HTML file about runs and evaluations, and figures fit for a paper",
     "experiment": "re-examine a finding of SimpleRL-Zoo on the cubs: settings × seeds, a table, a plot",
     "race": "race algorithms at equal tokens: a table and a plot with intervals over seeds",
     "cub": "build, list and inspect the embedded tiny base models",

@@ -1,0 +1,162 @@
+"""What runs have in common and where they differ: configuration, environment, and which are one setting over seeds."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from simplerl.analysis.report.records import Run
+
+#: Keys that do not make another setting: the seed, where the run lies, and who is told about it.
+NOT_A_SETTING = ("seed", "output_dir", "tracking.")
+
+#: Keys that a reader wants to see even where all runs agree.
+ALWAYS = ("model", "data", "algorithm.name", "seed")
+
+#: Runs with different seeds from which an interval over seeds is given.
+ENOUGH_SEEDS = 3
+
+#: Parts of an environment that name the machine's own paths or change with every session.
+_NOT_ENVIRONMENT = ("start_step", "data_origin", "data.left_out", "base_model.path", "reference.path")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """Runs of one setting."""
+
+    name: str
+    runs: tuple[Run, ...]
+
+    @property
+    def independent(self) -> tuple[Run, ...]:
+        """One run of each seed, the first given: two of one seed say nothing about other seeds."""
+        by_seed: dict[str, Run] = {}
+        for run in self.runs:
+            by_seed.setdefault(json.dumps(run.seed, default=str), run)
+        return tuple(by_seed.values())
+
+    @property
+    def over_seeds(self) -> bool:
+        """Whether there are seeds enough for an interval over them."""
+        return len(self.independent) >= ENOUGH_SEEDS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Series:
+    """One curve of a figure: a run, or a setting over its seeds."""
+
+    name: str
+    runs: tuple[Run, ...]
+    place: int
+    """Which colour, marker and line it has in every figure."""
+
+    @property
+    def over_seeds(self) -> bool:
+        """Whether it stands for several seeds."""
+        return len(self.runs) > 1
+
+
+def flatten(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Return nested tables as dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{before}{key}.")
+        else:
+            flat[f"{before}{key}"] = value
+    return flat
+
+
+def groups(runs: Sequence[Run]) -> tuple[Group, ...]:
+    """Return the runs by setting, in the order in which settings appear."""
+    by_key: dict[str, list[Run]] = {}
+    for run in runs:
+        by_key.setdefault(_key(run), []).append(run)
+    names: list[str] = []
+    for members in by_key.values():
+        name = members[0].label if len(members) == 1 else _common_name(members)
+        names.append(name if name not in names else f"{name} #{names.count(name) + 1}")
+    return tuple(Group(name=n, runs=tuple(m)) for n, m in zip(names, by_key.values(), strict=True))
+
+
+def series(found: Sequence[Group]) -> tuple[Series, ...]:
+    """Return what figures draw: a setting with seeds enough as one curve, every other run as its own."""
+    drawn: list[tuple[str, tuple[Run, ...]]] = []
+    for group in found:
+        if group.over_seeds:
+            drawn.append((f"{group.name} ({len(group.independent)} seeds)", group.independent))
+        else:
+            drawn += [(run.label, (run,)) for run in group.runs]
+    return tuple(Series(name=name, runs=runs, place=place) for place, (name, runs) in enumerate(drawn))
+
+
+def _key(run: Run) -> str:
+    """Return what makes a setting: the configuration, the command, and what the data and base model really were."""
+    settings = {key: value for key, value in run.settings.items() if not key.startswith(NOT_A_SETTING)}
+    seen = environment(run)
+    content = {key: value for key, value in seen.items() if key.endswith("sha256")}
+    return json.dumps([run.stage, settings, content], sort_keys=True, default=str)
+
+
+def _beginning(names: Sequence[str]) -> str:
+    """Return the characters that all names begin with."""
+    length = next((i for i, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1), None)
+    return min(names, key=len) if length is None else names[0][:length]
+
+
+def _common_name(runs: Sequence[Run]) -> str:
+    """Return what the names of several runs begin with; the model and algorithm where that is too little."""
+    common = _beginning([run.label for run in runs]).rstrip("0123456789").rstrip("_-. /")
+    for word in ("seed", "run", "s"):
+        if common.endswith(("_" + word, "-" + word, "." + word)):
+            common = common[: -len(word) - 1].rstrip("_-. /")
+    if len(common) >= 3 and common not in ("seed", "run"):
+        return common
+    return " ".join(str(runs[0].settings.get(key, "?")) for key in ("model", "algorithm.name"))
+
+
+def environment(run: Run) -> dict[str, Any]:
+    """Return what the run's last session found, flattened: versions, commit, machine, hashes of its data."""
+    return flatten(run.sessions[-1]) if run.sessions else {}
+
+
+def differences(tables: Sequence[Mapping[str, Any]], *, always: Sequence[str] = ()) -> dict[str, tuple[Any, ...]]:
+    """Return the keys whose values differ between tables, with every table's value; `always` keys come first.
+
+    A key that a table lacks has the value None there.
+    """
+    keys = dict.fromkeys([*(key for key in always if any(key in table for table in tables))])
+    for table in tables:
+        keys |= dict.fromkeys(table)
+    found = {}
+    for key in keys:
+        values = tuple(table.get(key) for table in tables)
+        if key in always or any(_text(value) != _text(values[0]) for value in values[1:]):
+            found[key] = values
+    return found
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def configuration_differences(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
+    """Return the keys of the configuration that differ, and those that a reader always wants."""
+    tables = [{"stage": run.stage, **{k: v for k, v in run.settings.items() if k != "output_dir"}} for run in runs]
+    return differences(tables, always=ALWAYS)
+
+
+def _environments(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in environment(run).items() if not k.startswith(_NOT_ENVIRONMENT)} for run in runs]
+
+
+def environment_differences(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
+    """Return what differs between the environments of runs: versions, commit, machine, data."""
+    return differences(_environments(runs)) if len(runs) > 1 else {}
+
+
+def shared_environment(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return what the environments of all runs agree on."""
+    tables = _environments(runs)
+    differ = differences(tables) if tables else {}
+    return {key: value for key, value in tables[0].items() if key not in differ} if tables else {}

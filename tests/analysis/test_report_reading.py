@@ -1,0 +1,179 @@
+"""What is on disk is read as far as it can be: what is whole is shown, what is not is named."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from made_runs import AFTER, made_run, rows, write_evaluation
+
+from simplerl.analysis.report.reading import gather, labels_of, read_run
+from simplerl.analysis.report.responses import level_order
+from simplerl.errors import RunError
+from simplerl.runs.trajectories import write_rows
+
+
+def test_a_whole_run(tmp_path: Path) -> None:
+    run = read_run(made_run(tmp_path / "a"), "a")
+    assert (run.steps, run.finished, run.seconds, run.seed, run.stage) == (4, True, 12.0, 0, "train")
+    assert [e.step for e in run.evaluations] == [0, 4]
+    assert run.first.accuracy.value == pytest.approx(3 / 8)
+    assert list(run.last.pass_at) == [1, 2]
+    assert run.curve("length/mean") == [(1, 11.0), (2, 12.0), (3, 13.0), (4, 14.0)]
+    assert run.total("tokens/sampled") == 400
+    assert (run.remarks, run.damage) == ((), ())
+
+
+def test_lengths_have_an_interval_over_problems(tmp_path: Path) -> None:
+    run = read_run(made_run(tmp_path / "a"), "a")
+    # Right responses have 5 tokens, others 3; three of eight are right.
+    assert run.first.length.value == pytest.approx((3 * 5 + 5 * 3) / 8)
+    assert 3.0 <= run.first.length.low < run.first.length.value < run.first.length.high <= 5.0
+
+
+def test_training_steps_by_hand(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a")
+    records = rows({"p": "rt", "q": "rw", "s": "tt"}, stop_reason="eos")
+    records[1]["stop_reason"] = "length"
+    records[2]["level"] = records[3]["level"] = "2"
+    write_rows(path / "trajectories" / "step_000001.parquet", records)
+    step = read_run(path, "a").training[0]
+    assert step.accuracy.value == pytest.approx((1 + 0.5) / 2), "time-outs are neither right nor wrong"
+    half = 1.96 * math.sqrt(((1 - 0.75) ** 2 + (0.5 - 0.75) ** 2) / 1) / math.sqrt(2)
+    assert step.accuracy.low == pytest.approx(0.75 - half)
+    assert step.accuracy.high == 1.0
+    assert step.clip_ratio.value == pytest.approx((0.5 + 0 + 0) / 3)
+    assert step.by_level == {"1": 1.0, "2": 0.5}
+
+
+def test_a_run_that_is_being_written(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a", finished=False)
+    with (path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "rewa')
+    run = read_run(path, "a")
+    assert run.steps == 4
+    assert not run.finished
+    assert run.seconds == pytest.approx(6.0), "the sum of its steps"
+    assert "up to its last complete line, step 4 of 4" in run.remarks[0]
+    assert "still being written" in run.remarks[1]
+    assert run.damage == (), "that is no damage"
+
+
+def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.json").write_text('{"model": "m", "data": "d", "steps": 3}')
+    run = read_run(tmp_path / "a", "a")
+    assert run.remarks == ("No step is recorded yet.", "It has no held-out evaluation.")
+
+
+@pytest.mark.parametrize("how", ["cut short", "overwritten", "empty", "text"])
+def test_a_damaged_record_is_named_by_its_step(tmp_path: Path, how: str) -> None:
+    path = made_run(tmp_path / "a")
+    file = path / "trajectories" / "step_000003.parquet"
+    content = file.read_bytes()
+    middle = len(content) // 3
+    file.write_bytes(
+        {
+            "cut short": content[: len(content) // 2],
+            "overwritten": content[:20] + b"\xff" * middle + content[20 + middle :],
+            "empty": b"",
+            "text": b"<script>alert(1)</script>",
+        }[how]
+    )
+    run = read_run(path, "a")
+    assert [step.step for step in run.training] == [1, 2, 4]
+    (line,) = run.damage
+    assert str(file) in line
+    assert line.endswith("the responses of step 3 are left out")
+
+
+def test_a_record_of_something_else_is_named(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = made_run(tmp_path / "a")
+    other = pyarrow.table({"problem_id": [[1]], "level": [1.5], "verdict": [True], "stop_reason": [{"a": 1}]})
+    pyarrow.parquet.write_table(other, path / "trajectories" / "step_000002.parquet")
+    pyarrow.parquet.write_table(pyarrow.table({"x": [1]}), path / "trajectories" / "step_000003.parquet")
+    (path / "trajectories" / "notes.txt").write_text("mine")
+    run = read_run(path, "a")
+    assert [step.step for step in run.training] == [1, 4]
+    assert len(run.damage) == 3
+    assert "no column problem_id" in "".join(run.damage)
+
+
+def test_a_damaged_evaluation(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a")
+    write_evaluation(path, 2, rows(AFTER))
+    (path / "evaluations" / "step_000002.json").write_text('{"accuracy": {"value": "ten"}}')
+    (path / "evaluations" / "step_000004.parquet").write_bytes(b"PAR1")
+    write_evaluation(path, 3, rows(AFTER))
+    (path / "evaluations" / "step_000003.json").unlink()
+    run = read_run(path, "a")
+    assert [e.step for e in run.evaluations] == [0, 4]
+    assert run.last.responses is None
+    assert run.last.accuracy.value == pytest.approx(0.5), "its figures are whole"
+    assert run.last.length.value == 4.0, "from the figures, without an interval"
+    assert not run.last.length.bounded
+    said = "\n".join(run.damage)
+    assert "the evaluation of step 2 is left out" in said
+    assert "the evaluation of step 3 is left out" in said
+    assert "the responses of step 4 are left out, its figures are shown" in said
+
+
+def test_damaged_lines_of_metrics_are_named_and_left_out(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a")
+    lines = (path / "metrics.jsonl").read_text().splitlines()
+    lines[2] = "garbage"
+    lines[3] = '{"step": 3, "reward/mean": "many", "length/mean": 1e999, "policy/entropy": NaN, "x": 4}'
+    lines.append("[" * 100_000)
+    (path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    run = read_run(path, "a")
+    assert [line["step"] for line in run.lines] == [0, 1, 3, 4]
+    assert run.lines[2] == {"step": 3, "x": 4}
+    assert "metrics.jsonl:3 is damaged" in run.damage[0]
+    assert "reward/mean, length/mean, policy/entropy is no number" in run.damage[1]
+    assert "metrics.jsonl:6 is damaged" in run.damage[2]
+
+
+def test_tables_that_are_damaged_are_named(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a")
+    for name in ("summary.json", "environment.json", "stage.json"):
+        (path / name).write_text("[1")
+    run = read_run(path, "a")
+    assert len(run.damage) == 3
+    assert not run.finished
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    paths = [tmp_path / "x" / "seed0", tmp_path / "y" / "seed0", tmp_path / "y" / "seed1"]
+    assert labels_of(paths) == ["x/seed0", "y/seed0", "seed1"]
+    with pytest.raises(RunError, match="given twice"):
+        labels_of([tmp_path / "x", tmp_path / "y" / ".." / "x"])
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "photo.png").write_bytes(b"\x89PNG")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps({"architectures": ["Qwen2"]}))
+    broken = made_run(tmp_path / "broken")
+    (broken / "config.json").write_text("{")
+    made_run(tmp_path / "many" / "a")
+    made_run(tmp_path / "many" / "b")
+    for name, message in {
+        "nowhere": "does not exist",
+        "foreign/photo.png": "is a file",
+        "empty": "is empty",
+        "foreign": "is no run",
+        "model": "is no run",
+        "broken": "damaged, and says what the run is",
+        "many": r"holds 2 runs \(a, b\); give them",
+    }.items():
+        with pytest.raises(RunError, match=message):
+            gather([tmp_path / name])
+
+
+def test_levels_are_ordered_as_people_count() -> None:
+    assert sorted(["Level 10", "hard", "Level 2", "3"], key=level_order) == ["Level 2", "3", "Level 10", "hard"]
