@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from simplerl.errors import RunError
 from simplerl.markup.text import escape, visible
 from simplerl.runs.results import RESPONSES
-from simplerl.viewer.catalog import HELD_OUT, TRAINING, Entry
+from simplerl.viewer.catalog import TRAINING, Entry
 from simplerl.viewer.library import Library, benchmarks
 from simplerl.viewer.plots import charts
 from simplerl.viewer.problem import problem
@@ -72,18 +72,20 @@ def content(library: Library, asked: View, complaints: list[str]) -> Content:
 
 
 def label(text: str) -> str:
-    """Return a name as a control shows it: it holds no markup, so only hidden characters are replaced."""
-    return visible(text[:120])
+    """Return a name as a control shows it: it holds no markup, so only hidden characters are replaced.
+
+    The hair space before it keeps Gradio from taking it for a key of its translations (`__proto__`, `common.submit`).
+    """
+    return "\u200a" + visible(text[:120])
 
 
 def _steps(entry: Entry) -> Choices:
     found = []
     for step, there in entry.steps.items():
-        kinds = [name for name in (HELD_OUT, TRAINING) if name in there] or list(there)
         shown = f"{step} (base)" if step == 0 else str(step)
-        found.append((f"{shown} · {', '.join(map(label, kinds[:2]))}", str(step)))
-    # Steps with an evaluation first: they are what one compares; the rest are training steps.
-    return sorted(found, key=lambda item: (HELD_OUT not in item[0] and TRAINING in item[0], int(item[1])))
+        found.append((f"{shown} · training only" if set(there) == {TRAINING} else shown, str(step)))
+    # Steps with an evaluation first: they are what one compares.
+    return sorted(found, key=lambda item: (item[0].endswith("only"), int(item[1])))
 
 
 def _distinct(values: list[str], chosen: tuple[str, ...]) -> Choices:

@@ -20,7 +20,8 @@ watch("value", () => {
 });
 
 document.addEventListener("keydown", (event) => {
-  const busy = event.target.closest && event.target.closest("input, textarea, select, [contenteditable]");
+  const busy = event.target.closest && event.target.closest(
+    "input:not([type=radio]), textarea, select, [contenteditable]");
   if (busy || !plain(event)) return;
   const press = (selector) => { const found = document.querySelector(selector); if (found) found.click(); };
   if (event.key === "j" || event.key === "ArrowRight") press("#body a.next");

@@ -30,11 +30,13 @@ def build(library: Library) -> gr.Blocks:
     with gr.Blocks(title=f"simplerl · {library.root.name}", analytics_enabled=False, fill_width=True) as page:
         parts = _layout(library)
         here, names = parts["here"], list(parts)
-        outputs = list(parts.values())
+        seen = gr.State("")
+        outputs = [seen, *parts.values()]
 
         def show(view: View, complaints: list[str] | None = None) -> list[Any]:
+            now = _fingerprint(library)
             made = _updates(content(library, view, complaints or []))
-            return [made[name] for name in names]
+            return [now, *(made[name] for name in names)]
 
         def opened(request: gr.Request) -> list[Any]:
             return show(*parse(str(request.query_params)))
@@ -53,7 +55,7 @@ def build(library: Library) -> gr.Blocks:
             event(changed, [here, parts[name]], outputs, **QUIET)
             if name in ("search", "shortest", "longest"):
                 parts[name].blur(changed, [here, parts[name]], outputs, **QUIET)
-        _watch(library, parts)
+        _watch(library, parts, seen)
     return page
 
 
@@ -139,7 +141,7 @@ def _with_runs(view: View, runs: tuple[str, ...]) -> View:
         if runs and getattr(view, side) not in runs:
             changes |= {side: "", f"{side}_step": None}
     if len(changes) > 1:
-        changes |= {"page": 1, "problem": None}
+        changes |= {"sheet": 1, "problem": None}
     return view.but(**changes)
 
 
@@ -149,7 +151,7 @@ def _updates(c: Content) -> dict[str, Any]:
     step_a, step_b = (None if step is None else str(step) for step in (view.a_step, view.b_step))
     return {
         "here": view.query(),
-        "notices": c.notices,
+        "notices": gr.update(value=c.notices, visible=bool(c.notices)),
         "overview": gr.update(visible=not reading),
         "plots": gr.update(value=c.plots, visible=not reading),
         "runs": gr.update(choices=c.runs, value=list(view.runs)),
@@ -171,14 +173,13 @@ def _updates(c: Content) -> dict[str, Any]:
     }
 
 
-def _watch(library: Library, parts: dict[str, Any]) -> None:
+def _watch(library: Library, parts: dict[str, Any], seen: gr.State) -> None:
     """Show what a run that trains has added. Boxes in which one may be typing are left alone."""
     names = ("notices", "plots", "a_step", "b_step", "runs", "metrics", "body")
-    seen = gr.State("")
 
     def look(query: str, before: str) -> list[Any]:
         now = _fingerprint(library)
-        if not before or now == before or not query:
+        if now == before:
             return [now, *(gr.skip() for _ in names)]
         made = _updates(content(library, parse(query)[0], []))
         return [now, *(made[name] for name in names)]

@@ -32,7 +32,8 @@ def problem(library: Library, view: View, selection: Selection, notices: list[st
     place = pair.positions.get(view.problem or "")
     if place is None:
         notices.append(f"no problem {view.problem!r} in these responses")
-        return f'<div class="bar">{link(view.but(problem=None), "‹ back to the table", css="button back")}</div>'
+        back = link(view.but(problem=None), "‹ back to the table", css="button back")
+        return f'<div class="bar">{back}</div><div class="nothing">This problem is not among these responses.</div>'
     entries = [library.catalog().entries[key] for key in (view.a, view.b)]
     same = (view.a, view.a_step) == (view.b, view.b_step)
     sides = [library.responses(pair, place, side) if not (side and same) else [] for side in (0, 1)]

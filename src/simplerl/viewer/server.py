@@ -34,7 +34,7 @@ HEADERS = {
     # Gradio's own pages need inline scripts and `eval` for their templates; nothing is loaded from anywhere else.
     "Content-Security-Policy": (
         "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'none'; "
+        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'self'; "
         "form-action 'none'; frame-src 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",

@@ -64,7 +64,8 @@ class View:
     search: str = ""
     sort: str = "file"
     descending: bool = False
-    page: int = 1
+    sheet: int = 1
+    """Page of the table; `page` is a word of Gradio's in links."""
     problem: str | None = None
     mode: str = "rendered"
 
@@ -83,8 +84,8 @@ class View:
 
     def but(self, **changes: object) -> "View":
         """Return it with other values; what is on the page changes, so it starts at the first page and in the table."""
-        if not {"page", "problem", "mode", "metrics", "runs"} & set(changes):
-            changes = {"page": 1, "problem": None, **changes}
+        if not {"sheet", "problem", "mode", "metrics", "runs"} & set(changes):
+            changes = {"sheet": 1, "problem": None, **changes}
         return dataclasses.replace(self, **changes)
 
 
@@ -117,11 +118,11 @@ def _read(name: str, default: object, texts: list[str], values: dict[str, object
         values[name] = tuple(dict.fromkeys(texts))
     elif isinstance(default, bool):
         values[name] = texts[0] == "1"
-    elif name in ("a_step", "b_step", "shortest", "longest", "page"):
+    elif name in ("a_step", "b_step", "shortest", "longest", "sheet"):
         if not (texts[0].isascii() and texts[0].isdigit() and len(texts[0]) < 10):
             return "is no whole number"
         values[name] = int(texts[0])
-        if name == "page" and values[name] == 0:
+        if name == "sheet" and values[name] == 0:
             values[name] = 1
     elif name in _CHOICES and texts[0] not in _CHOICES[name]:
         return f"is none of {', '.join(_CHOICES[name])}"

@@ -5,8 +5,10 @@ from simplerl.markup.style import CSS as MARKUP
 CSS = (
     MARKUP
     + """
-.gradio-container { padding: 8px 16px !important; max-width: none !important; }
-.gradio-container .gap { gap: 8px; }
+.gradio-container { max-width: none !important; }
+.gradio-container main { padding: 8px 20px 24px !important; }
+.gradio-container .column, .gradio-container .row { gap: 6px; }
+.gradio-container .block { padding-top: 3px; padding-bottom: 3px; }
 footer { display: none !important; }
 #here { font-size: 13px; }
 #here h1 { font-size: 17px; margin: 0; display: inline; font-weight: 650; }
@@ -31,8 +33,8 @@ table.problems th { text-align: left; font-weight: 600; border-bottom: 2px solid
   white-space: nowrap; }
 table.problems td { border-bottom: 1px solid var(--border-color-primary); padding: 3px 8px; vertical-align: top; }
 table.problems tbody tr:hover { background: var(--background-fill-secondary); }
-table.problems td:first-child { font-family: ui-monospace, monospace; font-size: 12px; overflow-wrap: anywhere;
-  max-width: 240px; }
+table.problems td:first-child { font-family: ui-monospace, monospace; font-size: 12px; white-space: nowrap;
+  max-width: 260px; overflow: hidden; text-overflow: ellipsis; }
 table.problems td:nth-child(2) { width: 45%; overflow-wrap: anywhere; }
 table.problems td:nth-child(n+4) { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .share { display: inline-block; min-width: 34px; }
@@ -40,7 +42,7 @@ i.v { display: inline-block; width: 15px; height: 15px; line-height: 15px; font-
   text-align: center; border-radius: 3px; margin-right: 1px; vertical-align: 1px; }
 .v-correct { background: #15803d; } .v-wrong { background: #b91c1c; } .v-no_answer { background: #6b7280; }
 .v-timeout, .v-error, .v-unjudgeable, .v-other { background: #b45309; }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(260px, 1fr)); gap: 6px 12px; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 6px 12px; }
 .charts figure { margin: 0; } .charts figcaption { font-weight: 600; font-size: 12px; }
 .charts svg { width: 100%; height: auto; display: block; }
 .charts text { font-size: 9px; fill: #6b7280; } .charts text.y { text-anchor: end; } .charts text.last { text-anchor: end; }

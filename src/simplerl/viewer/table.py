@@ -36,7 +36,7 @@ def table(library: Library, view: View, selection: Selection) -> str:
     """Return the table of a resolved view as HTML."""
     pair, total = selection.pair, len(selection.places)
     pages = max(1, -(-total // ROWS))
-    page = min(view.page, pages)
+    page = min(view.sheet, pages)
     places = selection.places[(page - 1) * ROWS : page * ROWS]
     if not len(pair.ids):
         return '<div class="nothing">No responses were recorded here. Choose another step or benchmark.</div>'
@@ -91,8 +91,8 @@ def _counts(pair, total: int) -> str:
 
 
 def _pager(view: View, page: int, pages: int) -> str:
-    before = link(view.but(page=page - 1), "‹ previous", css="button previous") if page > 1 else ""
-    after = link(view.but(page=page + 1), "next ›", css="button next") if page < pages else ""
+    before = link(view.but(sheet=page - 1), "‹ previous", css="button previous") if page > 1 else ""
+    after = link(view.but(sheet=page + 1), "next ›", css="button next") if page < pages else ""
     return f"{before}<span>page {page:,} of {pages:,}</span>{after}"
 
 
