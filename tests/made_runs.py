@@ -82,11 +82,11 @@ def large(path: Path, *, rows: int = 100_000, samples: int = 8, words: int = 150
     """Write `rows` responses of about `words` words (some 900 characters) and as many tokens each."""
     rng = np.random.default_rng(0)
     problems = rows // samples
-    vocabulary = np.array(
+    words_known = (
         "the we so then 12 7 x + = therefore adding gives result is of and number 3 45 equation solve let which means "
-        "answer step check again \\frac{1}{2} $x^2$ wait".split(),
-        dtype=object,
+        "answer step check again \\frac{1}{2} $x^2$ wait"
     )
+    vocabulary = np.array(words_known.split(), dtype=object)
     length_R = np.clip(rng.lognormal(np.log(words), 0.5, rows).astype(int), 5, 4 * words)
     offsets = pyarrow.array(np.concatenate([[0], np.cumsum(length_R)]).astype(np.int32))
     total = int(length_R.sum())

@@ -1,4 +1,4 @@
-"""The page in a real browser: `pytest -m browser`. Needs Gradio, playwright and Debian's chromium (or CHROMIUM=PATH)."""
+"""The page in a real browser: `pytest -m browser`. Needs Gradio, playwright and a chromium (CHROMIUM=PATH)."""
 
 import hashlib
 import json
@@ -272,8 +272,10 @@ def test_hostile_text_is_shown_and_never_executed(watched: Watched, serve, hosti
     inserted = "#body :is(script, img, iframe, link, svg, object), #notices :is(script, img), #body [onerror]"
     assert page.locator(inserted).count() == 0
     assert page.locator("#plots :is(script, img, iframe)").count() == 0
-    assert page.evaluate("[...document.querySelectorAll('#body .page *')].every(e => !e.getAttributeNames().some("
-                         "n => n.startsWith('on') || n === 'style' || n === 'src'))")
+    assert page.evaluate(
+        "[...document.querySelectorAll('#body .page *')].every(e => !e.getAttributeNames().some("
+        "n => n.startsWith('on') || n === 'style' || n === 'src'))"
+    )
     hrefs = page.evaluate("[...document.querySelectorAll('#body a')].map(e => e.getAttribute('href'))")
     assert all(href.startswith(("?", "export?")) for href in hrefs)
 
@@ -337,7 +339,9 @@ def test_a_hundred_thousand_responses_are_quick(watched: Watched, serve, tmp_pat
         timed("first page", lambda address=address: page.goto(address), f"{rows} === 25")
         page.locator("#choose-right-or-wrong input").click()
         option = page.locator("li[data-testid=dropdown-option]", has_text="gained")
-        timed("filter", lambda option=option: option.click(), f"{bar}.includes(' of 12,500') && !{bar}.startsWith('12')")
+        timed(
+            "filter", lambda option=option: option.click(), f"{bar}.includes(' of 12,500') && !{bar}.startsWith('12')"
+        )
         timed("second page", lambda: page.locator("a.next").click(), f"{bar}.includes('page 2')")
         box = page.locator("#search :is(input, textarea)")
         box.fill(f"Wait wait {number}")
@@ -345,9 +349,7 @@ def test_a_hundred_thousand_responses_are_quick(watched: Watched, serve, tmp_pat
         timed("search", lambda box=box: box.press("Enter"), f"{bar} !== {json.dumps(shown)}")
         page.goto(f"{address}/?outcome=gained")
         page.wait_for_selector("a.id")
-        timed(
-            "problem", lambda: page.locator("a.id").first.click(), "document.querySelectorAll('.card').length === 16"
-        )
+        timed("problem", lambda: page.locator("a.id").first.click(), "document.querySelectorAll('.card').length === 16")
     print(json.dumps(tries))
     best = {name: min(attempt[name] for attempt in tries) for name in tries[0]}
     assert best["first page"] <= 2.0, tries

@@ -1,10 +1,12 @@
 """Read what a model does: a page over the runs and results in a directory.
 
-Metrics of several runs, a table of problems with filters (gained or lost between two checkpoints, right, wrong, length, text),
-and one problem with all its responses side by side. Works while a run trains. The page is for this machine alone and only
-reads; the address in the browser leads back to exactly what is shown. Needs Gradio: pip install 'simplerl[view]'.
+Metrics of several runs, a table of problems with filters (gained or lost between two checkpoints, right, wrong, length,
+text), and one problem with all its responses side by side. Works while a run trains. The page is for this machine alone
+and only reads; the address in the browser leads back to exactly what is shown. Needs Gradio: pip install
+'simplerl[view]'.
 
-On another machine: ssh -L 7860:127.0.0.1:7860 HOST simplerl view runs --no-browser, then open http://127.0.0.1:7860 here.
+For runs on another machine: `ssh -L 7860:127.0.0.1:7860 HOST simplerl view runs --no-browser`, and open
+http://127.0.0.1:7860 here.
 """
 
 import argparse
@@ -29,10 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C."""
     import sys
+    import threading
     import webbrowser
 
     from simplerl.errors import SimpleRLError
     from simplerl.markup.text import visible
+    from simplerl.viewer.content import warm
     from simplerl.viewer.library import Library
     from simplerl.viewer.server import application, free_socket, serve
 
@@ -53,5 +57,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{address}  (Ctrl-C ends it)", flush=True)
     if not args.no_browser:
         webbrowser.open(address)
+    # What the first visitor asks for is read while the browser starts.
+    threading.Thread(target=warm, args=(library,), daemon=True).start()
     serve(page, listening)
     return 0

@@ -1,7 +1,7 @@
 """What there is to see under a directory: runs, the steps they recorded, and the results of evaluations.
 
-Nothing outside the directory is opened: links that lead out of it are left out and named. What the page asks for, it asks
-for by a key of this catalogue, never by a path.
+Nothing outside the directory is opened: links that lead out of it are left out and named. What the page asks for, it
+asks for by a key of this catalogue, never by a path.
 """
 
 import json
@@ -92,6 +92,7 @@ def scan(root: Path) -> Catalog:
             steps={step: _named(found) for step, found in sorted(steps.items())},
             ended=True,
         )
+    catalog.notices = list(dict.fromkeys(catalog.notices))
     return catalog
 
 

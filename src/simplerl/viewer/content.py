@@ -1,5 +1,6 @@
 """A view as everything that the page shows: what its controls offer and hold, and the HTML between them."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -71,6 +72,12 @@ def content(library: Library, asked: View, complaints: list[str]) -> Content:
     )
 
 
+def warm(library: Library) -> None:
+    """Read what the page shows first."""
+    with contextlib.suppress(RunError):  # The page itself says what is wrong.
+        content(library, View(), [])
+
+
 def label(text: str) -> str:
     """Return a name as a control shows it: it holds no markup, so only hidden characters are replaced.
 
@@ -126,8 +133,8 @@ def _notices(notices: list[str]) -> str:
 
 def _empty(library: Library, notices: list[str]) -> Content:
     message = (
-        f'<div class="nothing">There are no runs in {escape(str(library.root))}: no directory with metrics.jsonl, and no '
-        f"result with {RESPONSES}. Start a run (simplerl train --output-dir …) or call simplerl view with another "
+        f'<div class="nothing">There are no runs in {escape(str(library.root))}: no directory with metrics.jsonl, and '
+        f"no result with {RESPONSES}. Start a run (simplerl train --output-dir …) or call simplerl view with another "
         "directory.</div>"
     )
     nothing: Choices = []

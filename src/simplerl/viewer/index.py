@@ -88,7 +88,7 @@ class Index:
 def build(records: Records) -> Index:
     """Read the light columns. Raises RunError where the file is damaged or holds something else."""
     with _reading(records):
-        file = pyarrow.parquet.ParquetFile(records.path, read_dictionary=list(_REPEATED))
+        file = _opened(records)
         there = set(file.schema_arrow.names)
         if missing := [name for name in NEEDED if name not in there]:
             raise RunError(f"{records.path.name} is no record of responses: it has no column {', '.join(missing)}")
@@ -112,6 +112,21 @@ def build(records: Records) -> Index:
             asked_P=np.fromiter((hash(pair) for pair in pairs), np.int64, len(ids)),
             first_P=first_P,
         )
+
+
+def _opened(records: Records) -> pyarrow.parquet.ParquetFile:
+    """Open a file so that words that repeat are read once."""
+    plain = pyarrow.parquet.ParquetFile(_source(records))
+    repeated = [name for name in _REPEATED if name in plain.schema_arrow.names]
+    return pyarrow.parquet.ParquetFile(_source(records), metadata=plain.metadata, read_dictionary=repeated)
+
+
+def _source(records: Records) -> Any:
+    """Return what Arrow reads a file from: given a path, it would try to read it as an address or as UTF-8."""
+    try:
+        return pyarrow.OSFile(str(records.path))
+    except UnicodeEncodeError:
+        return records.path.open("rb")
 
 
 class _reading:
@@ -179,9 +194,7 @@ def _batches(
 ) -> Iterator[tuple[int, pyarrow.RecordBatch]]:
     """Yield (first row, batch); row groups and batches beyond the wanted rows are not read."""
     with _reading(records):
-        file = pyarrow.parquet.ParquetFile(
-            records.path, read_dictionary=[name for name in _REPEATED if name in columns]
-        )
+        file = _opened(records)
         there = [name for name in columns if name in file.schema_arrow.names]
         start = 0
         for group in range(file.metadata.num_row_groups):

@@ -163,9 +163,7 @@ class Library:
 
     def _search(self, index: Index, text: str, notices: list[str]) -> np.ndarray:
         try:
-            return self._searches.get(
-                (index.records, text), lambda: search(index.records, text, len(index.problem_R))
-            )
+            return self._searches.get((index.records, text), lambda: search(index.records, text, len(index.problem_R)))
         except RunError as error:
             notices.append(str(error))
             return np.zeros(len(index.problem_R), dtype=bool)
@@ -195,7 +193,7 @@ class Library:
         return self._tokens.get(entry.path, lambda: tokens_for(self.root, entry, catalog))
 
     def export(self, view: View) -> Iterator[dict[str, Any]]:
-        """Yield the responses that a resolved view shows: of its problem, else of all problems that pass its filters."""
+        """Yield the responses that a resolved view shows: its problem's, else of all problems that pass its filters."""
         notices: list[str] = []
         selection = self.select(view, notices)
         entries = self.catalog().entries

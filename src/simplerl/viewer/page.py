@@ -1,7 +1,7 @@
 """The page in Gradio, the library that people of this field know: controls around our own escaped HTML.
 
-The only module that imports gradio. Every control's event takes the view from the page, changes one part of it, and shows the
-whole anew; so a link, a click and a control come to the same thing.
+The only module that imports gradio. Every control's event takes the view from the page, changes one part of it, and
+shows the whole anew; so a link, a click and a control come to the same thing.
 """
 
 import hashlib
@@ -82,17 +82,26 @@ def _layout(library: Library) -> dict[str, Any]:
         parts["b"] = _dropdown("B: run", scale=2)
         parts["b_step"] = _dropdown("B: checkpoint", scale=2)
         parts["benchmark"] = _dropdown("benchmark", scale=2)
-        parts["outcome"] = _dropdown("right or wrong", scale=3, choices=[(text, name) for name, text in OUTCOMES.items()])
+        outcomes = [(text, name) for name, text in OUTCOMES.items()]
+        parts["outcome"] = _dropdown("right or wrong", scale=3, choices=outcomes)
     with gr.Row(equal_height=True) as parts["filters"]:
         parts["levels"] = _dropdown("level", multiselect=True, scale=2)
         parts["kinds"] = _dropdown("kind", multiselect=True, scale=2)
         parts["shortest"] = gr.Number(label="tokens, at least", minimum=0, precision=0, min_width=90, scale=1)
         parts["longest"] = gr.Number(label="tokens, at most", minimum=0, precision=0, min_width=90, scale=1)
         parts["search"] = gr.Textbox(
-            label="search questions, golds and responses (Enter)", max_length=400, max_lines=1, elem_id="search", scale=4
+            label="search questions, golds and responses (Enter)",
+            max_length=400,
+            max_lines=1,
+            elem_id="search",
+            scale=4,
         )
     parts["mode"] = gr.Radio(
-        [(text, name) for name, text in MODES.items()], label="responses", elem_id="mode", container=False, visible=False
+        [(text, name) for name, text in MODES.items()],
+        label="responses",
+        elem_id="mode",
+        container=False,
+        visible=False,
     )
     parts["body"] = _html("body")
     return parts
@@ -195,7 +204,7 @@ def _fingerprint(library: Library) -> str:
 
 
 def mounted(application: Any, library: Library) -> Any:
-    """Put the page at `/` of an application. No upload, no file of this machine, no account, no history, nothing foreign."""
+    """Put the page at `/` of an application: no file of this machine, no account, no history, nothing foreign."""
     theme = gr.themes.Base(
         font=list(SYSTEM_FONTS),
         font_mono=["ui-monospace", "monospace"],

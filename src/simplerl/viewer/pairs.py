@@ -130,9 +130,7 @@ def _spread(index: Index | None, place: np.ndarray) -> tuple[np.ndarray, ...]:
 
 def _either(a: Index | None, b: Index | None, places: tuple[np.ndarray, ...], name: str) -> list[str]:
     of_a, of_b = (getattr(index, name) if index else [] for index in (a, b))
-    return [
-        of_a[i] if i >= 0 else of_b[j] for i, j in zip(places[0].tolist(), places[1].tolist(), strict=True)
-    ]
+    return [of_a[i] if i >= 0 else of_b[j] for i, j in zip(places[0].tolist(), places[1].tolist(), strict=True)]
 
 
 def select(pair: Pair, view: View, found: np.ndarray | None) -> np.ndarray:

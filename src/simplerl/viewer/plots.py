@@ -28,7 +28,9 @@ def charts(
     legend = "".join(
         f'<span class="run s{number % COLOURS}"><i></i>{escape(name)}</span>' for number, name in enumerate(series)
     )
-    drawn = "".join(_chart(metric, {run: lines.get(metric, {}) for run, lines in series.items()}, marks) for metric in metrics)
+    drawn = "".join(
+        _chart(metric, {run: lines.get(metric, {}) for run, lines in series.items()}, marks) for metric in metrics
+    )
     return f'<div class="run-legend">{legend}</div><div class="charts">{drawn}</div>'
 
 
@@ -59,8 +61,8 @@ def _chart(metric: str, lines: Mapping[str, Line], marks: Sequence[tuple[str, in
             )
     drawn = "".join(_line(number, run, line, x, y) for number, (run, line) in enumerate(lines.items()))
     return (
-        f'<figure>{title}<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(metric[:80])} against steps">'
-        f"{grid}{drawn}</svg></figure>"
+        f'<figure>{title}<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(metric[:80])} against steps">{grid}{drawn}</svg></figure>'
     )
 
 

@@ -73,7 +73,7 @@ def _head(name: str, row: dict[str, Any], other_question: bool, sides: list[list
         if row.get(column)
     )
     warning = (
-        '<div class="notice">Both sides have a problem of this id, but with another question or gold: A’s is shown first.'
+        '<div class="notice">Both sides have a problem of this id, but with another question or gold. B’s question:'
         f'<div class="text">{prose(sides[1][0]["question"] or "")}</div></div>'
         if other_question and all(sides)
         else ""
@@ -81,7 +81,8 @@ def _head(name: str, row: dict[str, Any], other_question: bool, sides: list[list
     return (
         f'<section class="asked"><h2>{one_line(name, limit=120) or "(no id)"}</h2><div class="faint">{facts}</div>'
         f'<div class="text question" dir="auto">{prose(row["question"] or "")}</div>'
-        f'<div class="gold"><b>gold</b> <span class="text" dir="auto">{_answer(row["answer"])}</span></div>{warning}</section>'
+        f'<div class="gold"><b>gold</b> <span class="text" dir="auto">{_answer(row["answer"])}</span></div>'
+        f"{warning}</section>"
     )
 
 
@@ -107,9 +108,7 @@ def _grid(library: Library, view: View, entries: list[Entry], sides: list[list[d
     for number in range(max(len(side) for side in sides)):
         rows = [sides[side][number] if number < len(sides[side]) else None for side in of]
         bodies = _bodies(library, view, [entries[side] for side in of], rows)
-        cells += "".join(
-            _card(row, body) if row else "<div></div>" for row, body in zip(rows, bodies, strict=True)
-        )
+        cells += "".join(_card(row, body) if row else "<div></div>" for row, body in zip(rows, bodies, strict=True))
     return f'<div class="grid {"one" if len(of) == 1 else "two"}">{heads}{cells}</div>'
 
 

@@ -56,9 +56,13 @@ def free_socket(port: int) -> socket.socket:
         except OSError as error:
             found.close()
             if error.errno == errno.EACCES:
-                raise SimpleRLError(f"port {candidate} is not allowed to you; choose one above 1023 with --port") from None
+                raise SimpleRLError(
+                    f"port {candidate} is not allowed to you; choose one above 1023 with --port"
+                ) from None
             if error.errno != errno.EADDRINUSE:
-                raise SimpleRLError(f"cannot listen on port {candidate}: {error.strerror}; choose another --port") from None
+                raise SimpleRLError(
+                    f"cannot listen on port {candidate}: {error.strerror}; choose another --port"
+                ) from None
     raise SimpleRLError(f"ports {port} to {candidate} are all in use; choose another with --port")
 
 
@@ -124,5 +128,7 @@ def serve(application: Any, listening: socket.socket) -> None:
     """Serve until Ctrl-C."""
     import uvicorn
 
-    config = uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=1, ws="none", server_header=False)
+    config = uvicorn.Config(
+        application, log_level="warning", timeout_graceful_shutdown=1, ws="none", server_header=False
+    )
     uvicorn.Server(config).run(sockets=[listening])

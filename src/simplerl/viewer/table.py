@@ -23,7 +23,15 @@ MARKS = {
     "other": "·",
 }
 
-_HEAD = (("id", "problem"), ("", "question"), ("level", "level"), ("right-a", "A"), ("right-b", "B"), ("change", "change"))
+#: Columns: what they are sorted by, and their heading.
+_HEAD = (
+    ("id", "problem"),
+    ("", "question"),
+    ("level", "level"),
+    ("right-a", "A"),
+    ("right-b", "B"),
+    ("change", "change"),
+)
 
 
 def link(view: View, text: str, *, css: str = "", title: str = "") -> str:
@@ -47,7 +55,8 @@ def table(library: Library, view: View, selection: Selection) -> str:
         _row(view, selection, int(place), question) for place, question in zip(places, questions, strict=True)
     )
     if not total:
-        rows = f'<tr><td colspan="7" class="nothing">No problem passes the filters ({escape(OUTCOMES[view.outcome])}).</td></tr>'
+        why = escape(OUTCOMES[view.outcome])
+        rows = f'<tr><td colspan="7" class="nothing">No problem passes the filters ({why}).</td></tr>'
     return (
         f'<div class="bar">{_counts(pair, total)}<span class="fill"></span>{_pager(view, page, pages)}'
         f"{export_link(view, f'export {total:,} problems')}</div>"
@@ -106,7 +115,7 @@ def _row(view: View, selection: Selection, place: int, question: str) -> str:
         one_line(pair.levels[place], limit=30),
         *(_side(pair.sides[side], int(pair.places[side][place])) for side in (0, 1)),
         _change(pair, place),
-        " → ".join("–" if np.isnan(pair.length[side][place]) else f"{pair.length[side][place]:,.0f}" for side in (0, 1)),
+        " → ".join("–" if np.isnan(length[place]) else f"{length[place]:,.0f}" for length in pair.length),
     ]
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
@@ -117,7 +126,9 @@ def _side(index: Index | None, at: int) -> str:
     verdicts = [VERDICTS[code] for code in index.verdict_R[index.rows(at)]]
     squares = ""
     if len(verdicts) <= MOST_SQUARES:
-        squares = "".join(f'<i class="v v-{name}" title="{name.replace("_", " ")}">{MARKS[name]}</i>' for name in verdicts)
+        squares = "".join(
+            f'<i class="v v-{name}" title="{name.replace("_", " ")}">{MARKS[name]}</i>' for name in verdicts
+        )
     return f'<span class="share">{verdicts.count("correct")}/{len(verdicts)}</span>{squares}'
 
 
