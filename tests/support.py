@@ -24,8 +24,9 @@ from simplerl.models.load import Policy
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.glossary import TIMINGS
 from simplerl.train.config import Config
-from simplerl.train.loop import Outcome, train
+from simplerl.train.loop import train
 from simplerl.train.resolve import resolve
+from simplerl.train.work import Outcome
 from simplerl.types import Completion, Problem, Trajectory, TrajectoryGroup, Verdict
 
 #: Qwen2 tokenizers insist on this name for their end token.

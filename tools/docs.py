@@ -1,4 +1,4 @@
-"""Write the generated pages of docs/ from the code: configuration.md, metrics.md and cli.md.
+"""Write the generated pages of docs/ from the code: configuration.md, metrics.md, cli.md, the rules in diagnosis.md.
 
 python tools/docs.py            write them
 python tools/docs.py --check    say which are out of date, and exit with 1 if any is
@@ -17,6 +17,8 @@ from typing import Any
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.cli import COMMANDS, build_parser, usage
+from simplerl.diagnosis import RULES
+from simplerl.diagnosis.thresholds import WINDOW
 from simplerl.rewards import REWARDS
 from simplerl.runs.glossary import METRICS, TIMINGS
 from simplerl.train import config
@@ -163,7 +165,33 @@ Exit codes: 0 done, 1 a check failed or a bug of ours, 2 a mistake that you can 
     return "\n".join(parts)
 
 
-PAGES = {"configuration.md": configuration, "metrics.md": metrics, "cli.md": cli}
+RULES_BEGIN = "<!-- Rules: made by tools/docs.py from the code; change the code, then run it again. -->\n"
+RULES_END = "<!-- End of the rules. -->\n"
+
+
+def diagnosis() -> str:
+    """Return docs/diagnosis.md: written by hand, but for the rules and their thresholds."""
+    path = DOCS / "diagnosis.md"
+    page = path.read_text(encoding="utf-8") if path.is_file() else f"# Diagnosis\n\n{RULES_BEGIN}{RULES_END}"
+    before, rest = page.split(RULES_BEGIN)
+    return before + RULES_BEGIN + "\n" + "\n".join(rules()) + "\n" + RULES_END + rest.split(RULES_END)[1]
+
+
+def rules() -> Iterator[str]:
+    """Yield the section of each rule."""
+    head = "| threshold | default | unit | meaning |\n|---|---|---|---|"
+    yield f"{head}\n| `window.steps` | {WINDOW.default:g} | {WINDOW.unit} | {sentence(WINDOW.meaning)} |\n"
+    for rule in RULES.values():
+        yield f"### {rule.name}\n\n**{rule.title}.** {sentence(rule.why)}\n\n*Try:* {sentence(rule.advice)}\n"
+        if rule.thresholds:
+            yield head
+            for entry in rule.thresholds:
+                row = (f"`{rule.name}.{entry.name}`", f"{entry.default:g}", entry.unit, sentence(entry.meaning))
+                yield "| " + " | ".join(row) + " |"
+            yield ""
+
+
+PAGES = {"configuration.md": configuration, "metrics.md": metrics, "cli.md": cli, "diagnosis.md": diagnosis}
 
 
 def main() -> int:

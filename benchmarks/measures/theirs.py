@@ -64,8 +64,8 @@ def measure(job: Job) -> dict[str, Any]:
         return {"missing": f"{MISSING} ({error})"}
     from simplerl.data.templates import TEMPLATES
     from simplerl.models import cub
+    from simplerl.train.problems import load_problems
     from simplerl.train.sampler import Sampler
-    from simplerl.train.session import load_problems
 
     set_threads(job.threads)
     config, setting = job.config, SETTING | job.trl

@@ -11,7 +11,8 @@ from support import small_config
 from simplerl import data
 from simplerl.data import simplerl_zoo
 from simplerl.errors import ConfigError, DataError
-from simplerl.train.session import load_problems, prepare
+from simplerl.train.problems import load_problems
+from simplerl.train.session import prepare
 
 QWEN = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{}\n"

@@ -181,7 +181,9 @@ def test_settings_in_the_texts_are_settings(tmp_path: Path) -> None:
         assert isinstance(resolve(str(recipe), {}), Config)
 
 
-@pytest.mark.parametrize("name", ["train", "sft", "sample", "preflight", "eval", "compare", "cub", "data", "recipes"])
+@pytest.mark.parametrize(
+    "name", ["train", "sft", "sample", "preflight", "eval", "compare", "doctor", "cub", "data", "recipes"]
+)
 def test_examples_in_the_help_can_be_parsed(name: str) -> None:
     import importlib
 

@@ -25,6 +25,7 @@ FLOORS: dict[str, int] = {
     "rollout": 3,
     "train": 4,
     "cubs": 4,
+    "diagnosis": 2,
     "analysis": 4,
     "viewer": 4,
     "evaluate": 4,

@@ -9,11 +9,13 @@ import torch
 from support import copy_policy, random_groups, run_small
 
 from simplerl.algorithms import ALGORITHMS
+from simplerl.errors import ConfigError
 from simplerl.models.load import Policy
 from simplerl.models.value_head import ValueModel
 from simplerl.train.batch import build_batch
 from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.learner import Learner
+from simplerl.train.resolve import resolve
 from simplerl.types import Batch
 
 
@@ -106,6 +108,24 @@ def test_value_clip_bounds_what_a_step_can_gain(tiny: Callable[[str], Policy], b
     assert metrics["critic/grad_norm"] == pytest.approx(0.0, abs=1e-9)
     metrics = learner.critic.update(batch, rows, batch.mask_BT, values_BT, returns_BT, 0)
     assert metrics["critic/grad_norm"] > 0.1
+
+
+def test_critic_has_its_own_mini_batches_and_epsilon(tiny: Callable[[str], Policy], batch: Batch) -> None:
+    learner = make_learner(tiny(), critic_prompts_per_update=1)
+    assert learner.critic.optimizer.param_groups[0]["eps"] == 1e-8
+    assert make_learner(tiny(), critic_epsilon=1e-3).critic.optimizer.param_groups[0]["eps"] == 1e-3
+    seen: list[set[int]] = []
+    real = learner.critic.update
+    learner.critic.update = lambda batch, rows, *rest: (
+        seen.append(set(batch.group_B[rows].tolist())),
+        real(batch, rows, *rest),
+    )[1]
+    metrics = learner.step(batch, 0).metrics
+    assert seen == [{number} for number in range(int(batch.group_B.max()) + 1)], "one problem after the other"
+    assert len(seen) > 1
+    assert metrics["optimizer/updates"] == 1
+    with pytest.raises(ConfigError, match=r"critic_prompts_per_update = 3 must divide .* 4 problems"):
+        resolve("cub-ppo", {"learner": {"prompts_per_update": "4"}, "algorithm": {"critic_prompts_per_update": "3"}})
 
 
 def test_checkpoint_holds_the_critic(tmp_path: Path, tiny: Callable[[str], Policy], batch: Batch) -> None:

@@ -7,7 +7,8 @@ import pytest
 from support import run_small, small_config
 
 from simplerl.errors import DataError
-from simplerl.train.session import fit, load_problems, prepare
+from simplerl.train.problems import fit, load_problems
+from simplerl.train.session import prepare
 
 
 def jsonl(path: Path, count: int, *, same: int = 0) -> str:

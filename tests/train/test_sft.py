@@ -174,6 +174,8 @@ def test_run_resumes_exactly(tmp_path: Path) -> None:
         run_sft(tmp_path / "crashed")
     run_sft(tmp_path / "crashed", resume=True)
     assert_same_run(tmp_path / "crashed", wanted)
+    state = json.loads((tmp_path / "whole/checkpoints/step_000003/trainer/state.json").read_text())
+    assert state["epoch"] == wanted["metrics"][-1]["data/epoch"], "of the demonstrations, not of the problems"
     losses = [line["sft/loss"] for line in wanted["metrics"][1:]]
     assert losses[-1] < losses[0]
 

@@ -52,6 +52,8 @@ class Algorithm:
     """Whether the loss reads `vocabulary_mean_BT`."""
     kl_reward_coef: ClassVar[float] = 0.0
     """β of a KL in the reward of each token: a setting of the algorithms that have credit per token."""
+    critic_prompts_per_update: ClassVar[int] = 0
+    """A critic's mini-batch: a setting of the algorithms that have one."""
     refill_rounds: ClassVar[int] = 0
     """Rounds in which problems without signal are replaced: a setting of the algorithms that sample dynamically."""
 

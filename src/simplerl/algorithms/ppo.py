@@ -41,7 +41,11 @@ class PPO(Algorithm):
     value_clip: float = 0.2
     """ε_v: how far a value may move from the one at the start of the step; 0 does not clip."""
     critic_lr: float = 9e-6
-    """Peak learning rate of the critic, on the policy's schedule; the other settings of `optimizer` are shared."""
+    """Peak learning rate of the critic, on the policy's schedule; what is not given here it shares with `optimizer`."""
+    critic_epsilon: float = 1e-8
+    """Adam's epsilon for the critic: a large one, which keeps noise from a policy, keeps a critic from learning."""
+    critic_prompts_per_update: int = 0
+    """The critic's mini-batch, counted in problems; 0 is the policy's. A smaller one is more updates a step."""
     critic_warmup_steps: int = 0
     """Steps in which the critic learns and the policy does not yet move."""
 
@@ -50,8 +54,10 @@ class PPO(Algorithm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.not_negative("clip_low", "clip_high", "reward_clip", "value_clip", "critic_warmup_steps")
-        self.positive("critic_lr")
+        self.not_negative(
+            "clip_low", "clip_high", "reward_clip", "value_clip", "critic_warmup_steps", "critic_prompts_per_update"
+        )
+        self.positive("critic_lr", "critic_epsilon")
         self.share("gamma", "lam")
 
     def raw_advantages(self, inputs: CreditInputs) -> torch.Tensor:

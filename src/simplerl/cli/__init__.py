@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "eval": "evaluate models and checkpoints on benchmarks, or score responses made elsewhere",
     "compare": "compare two evaluations problem by problem: did it help?",
     "view": "read what a model does: a page over the runs and results in a directory",
+    "doctor": "say what goes wrong in a run, with figures, and what to try",
     "experiment": "re-examine a finding of SimpleRL-Zoo on the cubs: settings × seeds, a table, a plot",
     "race": "race algorithms at equal tokens: a table and a plot with intervals over seeds",
     "cub": "build, list and inspect the embedded tiny base models",

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from simplerl.cli.trackers import Trackers
+from simplerl.diagnosis import Finding
 from simplerl.runs.directory import read_metrics
 from simplerl.train.config import Config
 from simplerl.types import Trajectory, TrajectoryGroup
@@ -129,6 +130,15 @@ class Terminal:
             f" [bold]{escape(printable(sampled.completion.text))}[/]"
             f" [{colour}]{sampled.verdict.status}[/] [dim](gold {escape(printable(sampled.problem.answer, 60))})[/]"
         )
+
+
+def stopped_by_doctor(finding: Finding) -> str:
+    """Return why the doctor ended a run, and what to try."""
+    return (
+        f"the doctor ended the run (doctor.action = stop): {finding.rule}: {finding.title}. {finding.seen}\n"
+        f"Why it matters: {finding.why}\nWhat to try: {finding.advice}\n"
+        "A checkpoint is saved. Going on with --resume does not stop at this finding again."
+    )
 
 
 def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:

@@ -74,13 +74,16 @@ def run(args: argparse.Namespace) -> int:
     path = Path(config.output_dir or Path("runs") / f"sft_{run_name(args.recipe, overrides, config)}")
 
     from simplerl.analysis.summary import summarise
+    from simplerl.cli.display import stopped_by_doctor
     from simplerl.runs.files import write_json
     from simplerl.train.sft import sft
 
     outcome = sft(config, path, resume=args.resume, listener=Lines(config.sft.steps))
     if not outcome.finished:
+        if outcome.finding:
+            print(stopped_by_doctor(outcome.finding))
         print(f"stopped after step {outcome.step}. Continue with: simplerl sft --output-dir {path} --resume")
-        return 130
+        return 1 if outcome.finding else 130
     summary = summarise(path, seconds=time.perf_counter() - began)
     write_json(path / "summary.json", summary)
     base, final = summary["base"], summary["final"]

@@ -2,8 +2,9 @@
 
 Without arguments: the embedded cub learns arithmetic on the CPU in about a minute. Every key of the configuration can
 be set as --section.key VALUE; sections are dataset, sampling, algorithm, reward, verifier, rollout, optimizer, learner,
-evaluation, checkpoint and tracking. `simplerl recipes NAME` prints every key with the value that a run would use, and
-docs/configuration.md explains them.
+evaluation, checkpoint, doctor and tracking. `simplerl recipes NAME` prints every key with the value that a run would
+use, and docs/configuration.md explains them. What the doctor finds is said while the run goes on (docs/diagnosis.md);
+with --doctor.action stop a serious finding ends it, with a checkpoint and exit code 1.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, then show what came of it."""
     began = time.perf_counter()
-    from simplerl.cli.display import Terminal, show_outcome
+    from simplerl.cli.display import Terminal, show_outcome, stopped_by_doctor
     from simplerl.train.resolve import merge, parse_overrides, read_config, resolve, run_name
 
     named = {
@@ -71,8 +72,10 @@ def run(args: argparse.Namespace) -> int:
         finally:
             trackers.finish()
     if not outcome.finished:
+        if outcome.finding:
+            print(stopped_by_doctor(outcome.finding))
         print(f"stopped after step {outcome.step}. Continue with: simplerl train --output-dir {path} --resume")
-        return 130
+        return 1 if outcome.finding else 130
     earlier = terminal.seconds_before
     summary = summarise(path, seconds=earlier + time.perf_counter() - began)
     from simplerl.runs.files import write_json

@@ -168,6 +168,13 @@ def load(name: str, *, device: str | torch.device = "cpu", attention: str = "") 
     )
 
 
+def recompute_activations(model: PreTrainedModel) -> None:
+    """Have a model compute its layers' activations again in the backward pass instead of keeping them."""
+    # The old name is the only one in the first versions of transformers 5, and goes away in version 6.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
 def _disable_dropout(model: PreTrainedModel) -> None:
     """Set every dropout to 0: the policy that is scored must be the policy that was sampled."""
     for module in model.modules():

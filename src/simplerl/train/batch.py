@@ -56,6 +56,12 @@ def shuffle_rewards(
     ]
 
 
+def minibatches(group_B: torch.Tensor, problems: int) -> list[torch.Tensor]:
+    """Cut rows into updates of so many problems each (0: one update); return the rows of each, in order."""
+    groups = group_B.unique()
+    return [torch.isin(group_B, part).nonzero().flatten() for part in groups.split(problems or len(groups))]
+
+
 def microbatches(rows: torch.Tensor, lengths_B: torch.Tensor, *, tokens: int) -> Iterator[torch.Tensor]:
     """Yield indices of rows of like length whose padded size (rows × longest) stays within `tokens`; at least one row.
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from simplerl.algorithms import GRPO, Algorithm
 from simplerl.data.prompts import SPECIAL_TOKENS
-from simplerl.errors import ConfigError
+from simplerl.diagnosis import RULES, thresholds
+from simplerl.errors import ConfigError, nearest
 from simplerl.rewards import Correctness
 
 
@@ -241,6 +242,25 @@ class SFTConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DoctorConfig:
+    """The rules of `simplerl doctor` while the run goes on (docs/diagnosis.md). They change nothing that is learned."""
+
+    action: str = "warn"
+    """`off`; `warn`: say what is found, once; `stop`: end the run too, with a checkpoint, at a serious finding."""
+    stop_on: tuple[str, ...] = ()
+    """Rules whose finding ends the run under `stop`, serious or not. Empty: every serious finding does."""
+    thresholds: tuple[str, ...] = ()
+    """Thresholds other than the defaults, each `RULE.NAME=VALUE`; `simplerl doctor --rules` lists them."""
+
+    def __post_init__(self) -> None:
+        _one_of("doctor.action", self.action, ("off", "warn", "stop"))
+        thresholds.parse(self.thresholds)
+        for rule in self.stop_on:
+            if rule not in RULES:
+                raise ConfigError(f"doctor.stop_on: unknown rule {rule!r}; {nearest(rule, RULES)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrackingConfig:
     """Experiment trackers, off by default (extra `trackers`)."""
 
@@ -289,6 +309,7 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
+    doctor: DoctorConfig = field(default_factory=DoctorConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
@@ -315,6 +336,12 @@ class Config:
             raise ConfigError(
                 f"learner.prompts_per_update = {per_update} must divide sampling.prompts_per_step = "
                 f"{self.sampling.prompts_per_step}, so that every update is of one size"
+            )
+        whole, part = per_update or self.sampling.prompts_per_step, self.algorithm.critic_prompts_per_update
+        if part and whole % part:
+            raise ConfigError(
+                f"algorithm.critic_prompts_per_update = {part} must divide the policy's mini-batch, which has {whole} "
+                "problems (learner.prompts_per_update, or all of sampling.prompts_per_step)"
             )
 
 

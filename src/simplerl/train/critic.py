@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from simplerl.algorithms.ppo import PPO
 from simplerl.models import checkpoint
+from simplerl.models.load import recompute_activations
 from simplerl.models.value_head import ValueModel
 from simplerl.train.batch import pieces
 from simplerl.train.config import LearnerConfig, OptimizerConfig
@@ -32,12 +33,12 @@ class Critic:
         seed: int,
     ):
         self.algorithm, self.tokens, self.steps = algorithm, tokens, steps
-        self.optimization = dataclasses.replace(optimizer, lr=algorithm.critic_lr)
+        self.optimization = dataclasses.replace(optimizer, lr=algorithm.critic_lr, epsilon=algorithm.critic_epsilon)
         self.device = next(model.parameters()).device
         self.checkpointing = learner.gradient_checkpointing
         self.model = ValueModel(model, seed=seed, precision=precision)
         if self.checkpointing:
-            self.model.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            recompute_activations(self.model.backbone)
         self.optimizer = adamw(self.model, self.optimization)
 
     def restore(self, directory: Path) -> None:

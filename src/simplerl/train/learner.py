@@ -15,11 +15,11 @@ from transformers import PreTrainedModel
 
 from simplerl.algorithms import Algorithm
 from simplerl.models import checkpoint
-from simplerl.models.load import Policy
+from simplerl.models.load import Policy, recompute_activations
 from simplerl.models.score import Scorer
 from simplerl.ops.correction import correction
 from simplerl.ops.kl import adapted, kl
-from simplerl.train.batch import Piece, pieces
+from simplerl.train.batch import Piece, minibatches, pieces
 from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.critic import Critic, value_metrics
 from simplerl.train.guards import clock
@@ -83,7 +83,7 @@ class Learner:
             frozen = (reference or copy.deepcopy(policy.model)).requires_grad_(False).eval()
             self.reference = Scorer(frozen, temperature=temperature, precision=precision)
         if learner.gradient_checkpointing:
-            policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            recompute_activations(policy.model)
         self.optimizer = adamw(policy.model, optimizer)
         self.critic = None
         if algorithm.needs_critic:
@@ -118,7 +118,7 @@ class Learner:
         whole = self._prepare(batch, seconds)
         # Dropout is set to 0 when the model is loaded; training mode only lets gradient checkpointing act.
         self.policy.model.train(self.config.gradient_checkpointing)
-        updates = self._updates(batch)
+        updates = minibatches(batch.group_B, self.config.prompts_per_update)
         places = [step + i / len(updates) for i in range(len(updates))]
         moves = self.critic is None or step >= self.algorithm.critic_warmup_steps
         per_update = []
@@ -127,7 +127,7 @@ class Learner:
             metrics = self._update(whole, rows, place, first=first) if moves else {}
             if self.critic:
                 with clock(seconds, "time/critic"):
-                    metrics |= self.critic.update(batch, rows, whole.mask_BT, whole.values_BT, whole.returns_BT, place)
+                    metrics |= self._teach(whole, rows, place)
             per_update.append(metrics)
         metrics = _means(per_update)
         metrics |= {
@@ -159,7 +159,7 @@ class Learner:
             returns_BT = algorithm.returns(credit)
         advantages_BT = algorithm.advantages(credit)
         useful_B = algorithm.carries_gradient(advantages_BT * mask_BT) & mask_BT.any(1)
-        if old is None and len(updates := self._updates(batch)) > 1:
+        if old is None and len(updates := minibatches(batch.group_B, self.config.prompts_per_update)) > 1:
             later = torch.cat(updates[1:])
             old = self._score_all(self.scorer, batch, mask_BT, later[useful_B[later]])
         if ref_BT is None and self.reference is not None:
@@ -174,15 +174,6 @@ class Learner:
             values_BT=values_BT,
             returns_BT=returns_BT,
         )
-
-    def _updates(self, batch: Batch) -> list[torch.Tensor]:
-        """Cut the step into mini-batches of `prompts_per_update` problems; return the rows of each."""
-        groups = int(batch.group_B.max()) + 1
-        size = self.config.prompts_per_update or groups
-        return [
-            ((batch.group_B >= start) & (batch.group_B < start + size)).nonzero().flatten()
-            for start in range(0, groups, size)
-        ]
 
     def _score_all(self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor) -> Scores:
         """Return the scores of the given rows, 0 elsewhere, without gradient."""
@@ -207,6 +198,12 @@ class Learner:
         lr = learning_rate(self.optimization, place, self.steps)
         norm = apply_gradient(self.optimizer, self.policy.model, lr=lr, grad_clip=self.optimization.grad_clip)
         return {**{name: float(value) for name, value in sums.items()}, "optimizer/grad_norm": norm}
+
+    def _teach(self, whole: _Step, rows: torch.Tensor, place: float) -> dict[str, float]:
+        """Do the critic's updates over the rows of one of the policy's; return the means of their metrics."""
+        parts = minibatches(whole.batch.group_B[rows], self.algorithm.critic_prompts_per_update)
+        seen = (whole.mask_BT, whole.values_BT, whole.returns_BT, place)
+        return _means([self.critic.update(whole.batch, rows[part], *seen) for part in parts])
 
     def _backward(
         self, whole: _Step, piece: Piece, weights_BT: torch.Tensor, scored: int, *, first: bool

@@ -33,6 +33,7 @@ FREE_ON_RESUME = (
     "token_budget",
     "output_dir",
     "checkpoint.",
+    "doctor.",
     "tracking.",
     "evaluation.every",
     "learner.tokens_per_microbatch",

@@ -6,7 +6,7 @@ batch of −log π, at temperature 1; a response that was truncated is not taugh
 """
 
 import dataclasses
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,18 +19,15 @@ from simplerl.errors import ConfigError, DataError
 from simplerl.models.device import peak_memory_gib
 from simplerl.models.load import Policy
 from simplerl.ops.weights import normalise
-from simplerl.runs.directory import RunDirectory, read_metrics
 from simplerl.train.batch import pieces
 from simplerl.train.config import Config
-from simplerl.train.guards import clock, memory_advice, stop_on_interrupt
+from simplerl.train.guards import clock, memory_advice
 from simplerl.train.learner import Learner
-from simplerl.train.loop import Listener, Outcome, due, evaluate, save
 from simplerl.train.optimizer import apply_gradient
-from simplerl.train.resolve import as_table
-from simplerl.train.resume import check_stage, describe, go_back, rewind
 from simplerl.train.sampler import Sampler
 from simplerl.train.schedule import learning_rate
 from simplerl.train.session import Session, prepare
+from simplerl.train.work import Listener, Outcome, Work, begin, due
 from simplerl.types import Problem
 
 
@@ -86,65 +83,49 @@ def without_rl(config: Config) -> Config:
 
 def sft(config: Config, path: Path, *, resume: bool, listener: Listener) -> Outcome:
     """Fine-tune into a run directory and return how it ended."""
-    run, plain = RunDirectory(path), without_rl(config)
-    run.check(resume=resume)
+    plain = without_rl(config)
     found = demonstrations.load(config.sft.data, split=config.sft.split, size=config.sft.size, seed=config.dataset.seed)
-    with ExitStack() as stack:
-        interrupted = stack.enter_context(stop_on_interrupt())
-        start = 0
-        if resume:
-            stack.enter_context(run)
-            check_stage(run, "sft")
-            start = go_back(run, config, listener.say)
-        with memory_advice():
-            session = prepare(plain, listener.say, checkpoint=run.checkpoint(start) if start else None)
-        stack.callback(session.close)
-        limit = min(config.sft.max_tokens, session.policy.context_length)
-        made = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
-        examples, long = encode(found, made, session.policy, limit)
-        if long:
-            named = ", ".join(long[:5]) + (" …" if len(long) > 5 else "")
-            listener.say(
-                f"{len(long)} of {len(found)} demonstrations are longer than {limit} tokens, left out: {named}"
-            )
-        sampler = Sampler(examples, per_step=min(config.sft.batch_size, len(examples)), seed=config.seed)
-        if not resume:
-            stack.enter_context(run)
-            run.check(resume=False)
-            run.write("stage.json", {"stage": "sft"})
-            run.write("config.json", as_table(config))
-        describe(run, session, start, listener.say)
-        if resume:
-            run.write("config.json", as_table(config))
-            rewind(run, config, start, listener.say)
-        if start:
-            session.learner.restore(run.checkpoint(start))
-            session.backend.sync(session.learner.weights(), version=start)
-        if not read_metrics(path):
-            _record(run, 0, evaluate(run, session, 0, listener), listener)
-        for step in range(start + 1, plain.steps + 1):
-            if interrupted():
-                if step > 1 and step - 1 not in run.checkpoint_steps():
-                    save(run, session, step - 1, listener)
-                return Outcome(step=step - 1, finished=False)
-            _step(run, session, sampler, step, listener)
+
+    def ready(checkpoint: Path | None) -> Session:
+        session = prepare(plain, listener.say, checkpoint=checkpoint)
+        return dataclasses.replace(session, sampler=_sampler(found, config, session.policy, listener.say))
+
+    with begin("sft", config, path, ready, resume=resume, listener=listener) as work:
+        for step in range(work.start + 1, plain.steps + 1):
+            if work.interrupted():
+                return work.stop(step - 1)
+            _step(work, step)
     return Outcome(step=plain.steps, finished=True)
 
 
-def _step(run: RunDirectory, session: Session, sampler: Sampler, step: int, listener: Listener) -> None:
+def _sampler(
+    found: list[demonstrations.Demonstration], config: Config, policy: Policy, say: Callable[[str], None]
+) -> Sampler:
+    """Return what draws the examples of each step, saying which demonstrations are left out."""
+    limit = min(config.sft.max_tokens, policy.context_length)
+    made = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
+    examples, long = encode(found, made, policy, limit)
+    if long:
+        named = ", ".join(long[:5]) + (" …" if len(long) > 5 else "")
+        say(f"{len(long)} of {len(found)} demonstrations are longer than {limit} tokens, left out: {named}")
+    return Sampler(examples, per_step=min(config.sft.batch_size, len(examples)), seed=config.seed)
+
+
+def _step(work: Work, step: int) -> None:
     """Do one update and record it."""
-    config, seconds = session.config, {}
+    session, seconds = work.session, {}
+    config, learner, sampler = session.config, session.learner, session.sampler
     with clock(seconds, "time/step"):
         with clock(seconds, "time/learn"), memory_advice():
-            metrics = imitate(session.learner, sampler.at(step - 1), step - 1)
+            metrics = imitate(learner, sampler.at(step - 1), step - 1)
         metrics["data/epoch"] = sampler.epoch(step)
         if step == config.steps or due(config.evaluation.every, step):
-            session.backend.sync(session.learner.weights(), version=step)
+            session.backend.sync(learner.weights(), version=step)
             with clock(seconds, "time/evaluate"):
-                metrics |= evaluate(run, session, step, listener)
-    _record(run, step, {**metrics, **seconds, "memory/peak_gib": peak_memory_gib(session.learner.device)}, listener)
+                metrics |= work.evaluate(step)
+    work.record(step, {**metrics, **seconds, "memory/peak_gib": peak_memory_gib(learner.device)}, [])
     if step == config.steps or due(config.checkpoint.every, step):
-        save(run, session, step, listener)
+        work.save(step)
 
 
 def imitate(learner: Learner, examples: list[Example], step: int) -> dict[str, float]:
@@ -175,8 +156,3 @@ def imitate(learner: Learner, examples: list[Example], step: int) -> dict[str, f
         "optimizer/grad_norm": norm,
         "optimizer/lr": rate,
     }
-
-
-def _record(run: RunDirectory, step: int, metrics: dict[str, float], listener: Listener) -> None:
-    run.record_metrics(step, metrics)
-    listener.step(step, metrics, [])

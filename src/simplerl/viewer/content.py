@@ -8,6 +8,7 @@ from simplerl.errors import RunError
 from simplerl.markup.text import escape, visible
 from simplerl.runs.results import RESPONSES
 from simplerl.viewer.catalog import TRAINING, Entry
+from simplerl.viewer.findings import findings
 from simplerl.viewer.library import Library, benchmarks
 from simplerl.viewer.plots import charts
 from simplerl.viewer.problem import problem
@@ -44,7 +45,7 @@ def content(library: Library, asked: View, complaints: list[str]) -> Content:
     notices = [*complaints, *notices, *catalog.notices]
     if not catalog.entries:
         return _empty(library, notices)
-    plots = _plots(library, view, notices)
+    plots = _plots(library, view, notices) if view.problem is None else ""
     selection = library.select(view, notices)
     try:
         show: Callable[[], str] = (
@@ -120,7 +121,8 @@ def _plots(library: Library, view: View, notices: list[str]) -> str:
         for letter, key, step in (("A", view.a, view.a_step), ("B", view.b, view.b_step))
         if step is not None and key in view.runs
     ]
-    return f'<div class="page">{charts(view.metrics[:24], series, marks)}</div>'
+    found = "".join(findings(*library.diagnosis(key)) for key in view.runs) if view.doctor else ""
+    return f'<div class="page">{charts(view.metrics[:24], series, marks)}{found}</div>'
 
 
 def _notices(notices: list[str]) -> str:

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from simplerl.errors import RunError, nearest
+from simplerl.diagnosis import Diagnosis
+from simplerl.errors import RunError, SimpleRLError, nearest
 from simplerl.viewer import pairs
 from simplerl.viewer.catalog import HELD_OUT, TRAINING, Catalog, Entry, Records, root_of, scan
+from simplerl.viewer.findings import diagnosis
 from simplerl.viewer.index import Cache, Index, build, read_rows, rows_as_json, search
 from simplerl.viewer.lines import Curves
 from simplerl.viewer.pairs import Pair
@@ -55,7 +57,7 @@ class Library:
         self._catalog: tuple[float, Catalog] | None = None
         self._curves: dict[Path, Curves] = {}
         self._indexes, self._pairs = Cache(24), Cache(12)
-        self._searches, self._tokens = Cache(64), Cache(8)
+        self._searches, self._tokens, self._diagnoses = Cache(64), Cache(8), Cache(32)
 
     def catalog(self) -> Catalog:
         """Return what there is now."""
@@ -77,6 +79,21 @@ class Library:
                 raise RunError(f"{entry.name}/metrics.jsonl cannot be read ({error.strerror})") from error
             # A copy: another request may read on while this one draws.
             return dataclasses.replace(curves, series={name: dict(line) for name, line in curves.series.items()})
+
+    def diagnosis(self, key: str) -> tuple[str, Diagnosis | SimpleRLError]:
+        """Return the name of an entry and what the doctor finds in it, or why it cannot say."""
+        entry = self.catalog().entries[key]
+        if entry.metrics is None:
+            return entry.name, RunError(
+                "results of evaluations are diagnosed with `simplerl doctor` on their directory"
+            )
+        try:
+            size = entry.metrics.stat().st_size
+            return entry.name, self._diagnoses.get((entry.path, size), lambda: diagnosis(entry))
+        except OSError as error:
+            return entry.name, RunError(f"metrics.jsonl cannot be read ({error.strerror})")
+        except SimpleRLError as error:
+            return entry.name, error
 
     def resolve(self, view: View) -> tuple[View, list[str]]:
         """Fill what a view leaves open, and take out what is not there. Return it with a message for each of these."""

@@ -75,6 +75,7 @@ def _layout(library: Library) -> dict[str, Any]:
     with gr.Group(elem_id="overview") as parts["overview"], gr.Row():
         parts["runs"] = _dropdown("runs", multiselect=True, scale=2)
         parts["metrics"] = _dropdown("metrics", multiselect=True, scale=3)
+        parts["doctor"] = gr.Checkbox(label="doctor's findings", elem_id="doctor", min_width=90, scale=0)
     parts["plots"] = _html("plots")
     with gr.Row(equal_height=True):
         parts["a"] = _dropdown("A: run", scale=2)
@@ -135,6 +136,7 @@ CHANGES: dict[str, Callable[[View, Any], View]] = {
     "longest": lambda view, value: _if_new(view, "longest", None if value is None else max(0, int(value))),
     "search": lambda view, value: _if_new(view, "search", value or ""),
     "mode": lambda view, value: view.but(mode=value or "rendered"),
+    "doctor": lambda view, value: view.but(doctor=bool(value)),
 }
 
 
@@ -178,6 +180,7 @@ def _updates(c: Content) -> dict[str, Any]:
         "longest": gr.update(value=view.longest),
         "search": gr.update(value=view.search),
         "mode": gr.update(value=view.mode, visible=reading),
+        "doctor": gr.update(value=view.doctor),
         "body": f'<div class="page">{c.body}</div>',
     }
 

@@ -68,6 +68,8 @@ class View:
     """Page of the table; `page` is a word of Gradio's in links."""
     problem: str | None = None
     mode: str = "rendered"
+    doctor: bool = False
+    """Whether the doctor's findings are shown."""
 
     def query(self) -> str:
         """Return it as the query of a link: what differs from an empty view."""
@@ -84,7 +86,7 @@ class View:
 
     def but(self, **changes: object) -> "View":
         """Return it with other values; what is on the page changes, so it starts at the first page and in the table."""
-        if not {"sheet", "problem", "mode", "metrics", "runs"} & set(changes):
+        if not {"sheet", "problem", "mode", "metrics", "runs", "doctor"} & set(changes):
             changes = {"sheet": 1, "problem": None, **changes}
         return dataclasses.replace(self, **changes)
 

@@ -61,6 +61,9 @@ g.s0, .s0 i { color: #2563eb; } g.s1, .s1 i { color: #ea580c; } g.s2, .s2 i { co
 g.s3, .s3 i { color: #9333ea; }
 g.s4, .s4 i { color: #0891b2; } g.s5, .s5 i { color: #db2777; } g.s6, .s6 i { color: #65a30d; }
 g.s7, .s7 i { color: #78716c; }
+.page h3 { font-size: 13px; margin: 6px 0 0; font-weight: 600; } .warn { color: #b45309; font-weight: 600; }
+.page details { margin: 2px 0; overflow-wrap: anywhere; } .page details > div { margin-left: 16px; }
+.page summary { cursor: pointer; }
 .asked { border-left: 3px solid #2563eb; padding: 2px 12px; margin: 6px 0; }
 .asked h2 { font-size: 14px; margin: 0; font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
 .asked .question { font-size: 15px; margin: 4px 0; max-height: 40vh; overflow: auto; }

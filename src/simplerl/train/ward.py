@@ -1,0 +1,38 @@
+"""The doctor's rounds during a run: what is newly found is said, and may end the run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from simplerl.diagnosis import Finding, Watch, thresholds
+from simplerl.runs.directory import read_metrics
+from simplerl.train.config import Config
+from simplerl.train.resolve import as_table
+from simplerl.types import TrajectoryGroup
+
+
+class Ward:
+    """Watches a run as `config.doctor` asks for."""
+
+    def __init__(self, config: Config, stage: str, path: Path, say: Callable[[str], None]):
+        """A run that was begun before is taken up: what was found then is not said again, and does not end it again."""
+        self._settings, self._say = config.doctor, say
+        self._watch = None
+        self.fatal: Finding | None = None
+        """What ends the run, if anything does."""
+        if self._settings.action != "off":
+            self._watch = Watch(as_table(config), kind=stage, thresholds=thresholds.parse(self._settings.thresholds))
+            if read_metrics(path):
+                self._watch.take_up(path)
+
+    def visit(self, step: int, metrics: Mapping[str, Any], groups: Sequence[TrajectoryGroup]) -> None:
+        """Judge a step that is recorded."""
+        if self._watch is None:
+            return
+        for found in self._watch.step(step, metrics, groups):
+            self._say(f"  doctor: {found.severity}, {found.rule}: {found.title}. {found.seen}")
+            if self._settings.action == "stop" and self._ends(found) and self.fatal is None:
+                self.fatal = found
+
+    def _ends(self, found: Finding) -> bool:
+        return found.rule in self._settings.stop_on if self._settings.stop_on else found.severity == "serious"
