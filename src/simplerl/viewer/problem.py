@@ -21,7 +21,7 @@ COLUMNS = {"log-probability": "logprobs", "entropy": "entropies", "advantage": "
 
 _WHY_NONE = {
     "log-probability": "no log-probabilities were recorded here",
-    "entropy": "no entropies were recorded here: runs of this version do not keep them",
+    "entropy": "no entropies were recorded here: the file is older, or the responses were made elsewhere",
     "advantage": "no advantages here: they belong to training responses (choose the benchmark “training”)",
 }
 
