@@ -79,7 +79,7 @@ def result(path: Path, rows: Sequence[dict[str, Any]], *, label: str, benchmark:
 
 
 def large(path: Path, *, rows: int = 100_000, samples: int = 8, words: int = 150, step: int = 0) -> None:
-    """Write `rows` responses of about `words` words (some 900 characters) and as many tokens each."""
+    """Write `rows` responses of about `words` words (some 850 characters) and as many tokens each."""
     rng = np.random.default_rng(0)
     problems = rows // samples
     words_known = (

@@ -411,6 +411,18 @@ def test_tokens_come_from_the_runs_own_tokenizer(library: Library, tokenizer_64)
     assert tokens.texts([5]) == ["⟨5⟩"]
 
 
+def test_of_many_training_steps_some_are_offered(tmp_path: Path) -> None:
+    run = made_runs.run(tmp_path / "r", {0: BEFORE, 900: AFTER}, trajectories={1: made_runs.group("t", "c")})
+    for step in range(2, 1_001):
+        os.link(run / "trajectories" / "step_000001.parquet", run / "trajectories" / f"step_{step:06d}.parquet")
+    shown = content(Library(tmp_path), View(a="r", a_step=778, b="r", b_step=0), [])
+    offered = [step for _, step in shown.steps[0]]
+    assert offered[:2] == ["0", "900"], "evaluations come first, all of them"
+    assert "778" in offered
+    assert 200 < len(offered) < 310
+    assert "every 4th of 999 training steps is offered" in shown.notices
+
+
 def test_an_export_holds_what_is_shown(library: Library) -> None:
     view, _ = library.resolve(View(a="deep/mine", b="deep/mine", outcome="worse"))
     rows = list(library.export(view))

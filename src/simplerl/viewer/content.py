@@ -21,6 +21,9 @@ Choices = list[tuple[str, str]]
 #: Levels and kinds that can be chosen from, and notices that are shown.
 MOST_CHOICES, MOST_NOTICES = 200, 8
 
+#: Training steps that are offered; of more, every so-manieth.
+MOST_STEPS = 300
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
@@ -59,6 +62,7 @@ def content(library: Library, asked: View, complaints: list[str]) -> Content:
         body = '<div class="nothing">These responses cannot be shown.</div>'
     entries = catalog.entries
     sides = [entries[key].steps.get(step, {}) for key, step in ((view.a, view.a_step), (view.b, view.b_step))]
+    steps = (_steps(entries[view.a], view.a_step, notices), _steps(entries[view.b], view.b_step, notices))
     return Content(
         view=view,
         notices=_notices(notices),
@@ -66,7 +70,7 @@ def content(library: Library, asked: View, complaints: list[str]) -> Content:
         body=body,
         runs=[(label(entry.name), key) for key, entry in entries.items()],
         metrics=[(label(name), name) for name in dict.fromkeys([*library.metric_names(view.runs), *view.metrics])],
-        steps=(_steps(entries[view.a]), _steps(entries[view.b])),
+        steps=steps,
         benchmarks=[(label(name), name) for name in benchmarks(*sides)],
         levels=_distinct(selection.pair.levels, view.levels),
         kinds=_distinct(selection.pair.kinds, view.kinds),
@@ -87,9 +91,18 @@ def label(text: str) -> str:
     return "\u200a" + visible(text[:120])
 
 
-def _steps(entry: Entry) -> Choices:
+def _steps(entry: Entry, chosen: int | None, notices: list[str]) -> Choices:
+    training = [step for step, there in entry.steps.items() if set(there) == {TRAINING}]
+    stride = -(-len(training) // MOST_STEPS)
+    passed_over = set(training) - {*training[::stride], chosen} if stride > 1 else set()
+    if passed_over:
+        notices.append(
+            f"{entry.name}: every {stride}th of {len(training):,} training steps is offered; a link may name any other"
+        )
     found = []
     for step, there in entry.steps.items():
+        if step in passed_over:
+            continue
         shown = f"{step} (base)" if step == 0 else str(step)
         found.append((f"{shown} · training only" if set(there) == {TRAINING} else shown, str(step)))
     # Steps with an evaluation first: they are what one compares.

@@ -202,8 +202,15 @@ def _watch(library: Library, parts: dict[str, Any], seen: gr.State) -> None:
 def _fingerprint(library: Library) -> str:
     """Return what changes when anything under the directory does."""
     catalog = library.catalog()
-    sizes = [e.metrics.stat().st_size if e.metrics and e.metrics.exists() else 0 for e in catalog.entries.values()]
+    sizes = [_size(entry.metrics) for entry in catalog.entries.values()]
     return hashlib.sha256(repr((catalog.entries, catalog.notices, sizes)).encode("utf-8", "replace")).hexdigest()
+
+
+def _size(file: Path | None) -> int:
+    try:
+        return file.stat().st_size if file else 0
+    except OSError:  # Gone since it was seen.
+        return 0
 
 
 def mounted(application: Any, library: Library) -> Any:
