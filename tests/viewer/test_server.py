@@ -34,7 +34,8 @@ from starlette.testclient import TestClient
 found = {}
 with TestClient(application(Library(Path(sys.argv[1]))), base_url="http://127.0.0.1") as client:
     for path in ("/", "/config", "/gradio_api/file=/etc/passwd", "/gradio_api/proxy=https://example.com/", "/runs",
-                 "/gradio_api/runs", "/monitoring", "/docs", "/gradio_api/mcp/", "/export?problem=p1", "/export?a=../x"):
+                 "/gradio_api/runs", "/monitoring", "/docs", "/gradio_api/mcp/", "/export?problem=p1",
+                 "/export?a=../x"):
         found[path] = client.get(path, follow_redirects=False).status_code
     found["upload"] = client.post("/gradio_api/upload", files={"files": b"x"}).status_code
     found["other host"] = client.get("/", headers={"Host": "evil.example"}).status_code

@@ -22,7 +22,13 @@ LOOK_S = 5.0
 
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
 
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+#: An event that comes while another is answered is answered too: Gradio would drop it, and keys may be pressed quickly.
+QUIET: dict[str, Any] = {
+    "queue": False,
+    "show_progress": "hidden",
+    "api_visibility": "private",
+    "trigger_mode": "multiple",
+}
 
 
 def build(library: Library) -> gr.Blocks:
