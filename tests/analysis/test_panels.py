@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from simplerl.analysis.panels import Panel, _draw, plot_panels
+import pytest
+from matplotlib.figure import Figure
+
+from simplerl.analysis.panels import MOST_IN_A_PANEL, Panel, _draw, plot_panels
 from simplerl.analysis.seeds import Band, Interval
 
 LINE = Band(x=[0.0, 1.0], mean=[0.5, 0.9], low=[0.4, 0.7], high=[0.6, 1.4])
@@ -10,8 +13,6 @@ BAR = (Interval(mean=0.5, low=0.25, high=0.75, n=3), [0.4, 0.5, 0.6])
 
 
 def drawn(panel: Panel):
-    from matplotlib.figure import Figure
-
     axes = Figure().subplots()
     _draw(axes, panel, {"a": "red", "b": "blue"})
     return axes
@@ -42,3 +43,16 @@ def test_file_is_small(tmp_path: Path) -> None:
     content = (tmp_path / "x.png").read_bytes()
     assert content.startswith(b"\x89PNG")
     assert 5_000 < len(content) < 100_000
+
+
+def test_many_names_stand_beside_the_panels_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **options: seen.append(figure))
+    for count in (MOST_IN_A_PANEL, MOST_IN_A_PANEL + 1):
+        lines = {f"variant {i}": LINE for i in range(count)}
+        plot_panels([Panel(title="t", ylabel="", lines=lines)] * 2, tmp_path / "x.png", title="t")
+    few, many = seen
+    assert [len(axes.get_legend().get_texts()) for axes in few.axes] == [MOST_IN_A_PANEL] * 2
+    assert not few.legends
+    assert [axes.get_legend() for axes in many.axes] == [None, None]
+    assert [len(legend.get_texts()) for legend in many.legends] == [MOST_IN_A_PANEL + 1]

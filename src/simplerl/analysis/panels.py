@@ -10,6 +10,9 @@ from simplerl.analysis.canvas import pyplot
 from simplerl.analysis.seeds import Band, Interval
 from simplerl.runs.files import cannot_write
 
+#: Names of a legend that leave the lines of a panel to be seen.
+MOST_IN_A_PANEL = 7
+
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
@@ -32,7 +35,8 @@ def plot_panels(
 ) -> None:
     """Draw panels side by side, three in a row, with a note under them.
 
-    A name has one colour throughout; not `shared`: each panel has names, and so colours, of its own.
+    A name has one colour throughout; not `shared`: each panel has names, and so colours, of its own. More names than a
+    panel has room for stand beside them once.
     """
     plt = pyplot()
 
@@ -47,8 +51,12 @@ def plot_panels(
     figure, grid = plt.subplots(
         rows, columns, figsize=(4.2 * columns, 3.4 * rows + 0.7), layout="constrained", squeeze=False
     )
+    beside = shared and len(colours) > MOST_IN_A_PANEL
     for axes, panel in zip(grid.flat, panels, strict=False):
-        _draw(axes, panel, colours if shared else colours_of([panel]))
+        _draw(axes, panel, colours if shared else colours_of([panel]), legend=not beside)
+    if beside:
+        handles = [plt.Line2D([], [], color=colour, lw=3, label=name) for name, colour in colours.items()]
+        figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=8)
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_axis_off()
     figure.suptitle(title, fontsize=11)
@@ -67,7 +75,7 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _draw(axes: Any, panel: Panel, colours: Mapping[str, Any]) -> None:
+def _draw(axes: Any, panel: Panel, colours: Mapping[str, Any], *, legend: bool = True) -> None:
     def scaled(values: Sequence[float]) -> list[float]:
         return [panel.scale * value for value in values]
 
@@ -84,13 +92,14 @@ def _draw(axes: Any, panel: Panel, colours: Mapping[str, Any]) -> None:
             axes.vlines(place, panel.scale * mean.low, panel.scale * mean.high, color="#333333", lw=1.2)
         axes.plot([place] * len(values), scaled(values), "o", ms=3, color="#333333")
     if panel.bars:
-        axes.set_xticks(range(len(panel.bars)), list(panel.bars), rotation=20, ha="right", fontsize=8)
+        steep = 20 if len(panel.bars) <= MOST_IN_A_PANEL else 60
+        axes.set_xticks(range(len(panel.bars)), list(panel.bars), rotation=steep, ha="right", fontsize=8)
     if panel.log_x:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
     if panel.scale == 100:
         _within(axes, 0, 100)
-    if panel.lines:
+    if panel.lines and legend:
         axes.legend(frameon=False, fontsize=7)
     axes.set_title(panel.title, fontsize=9)
     axes.set_xlabel(panel.xlabel, fontsize=8)
