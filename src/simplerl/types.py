@@ -55,6 +55,9 @@ class Completion:
     """`eos`: a stop token; `stop`: a stop string; `length`: truncated at the token limit."""
     policy_version: int
     """Number of updates that the sampling weights had seen."""
+    entropies: np.ndarray | None = None
+    """float32 [T]: entropy (nats) of the distribution that each token was drawn from; None where the backend does not
+    tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

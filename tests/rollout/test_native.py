@@ -179,18 +179,25 @@ def test_inversion_gives_each_token_its_share(sampling: Sampling) -> None:
     """Over a fine grid of quantiles every token comes up in exact proportion, and its log-probability says so."""
     count = 20_000
     uniform = (torch.arange(count) + 0.5) / count
-    tokens, logprobs = draw(LOGITS.expand(count, -1), uniform, sampling)
+    tokens, logprobs, entropies = draw(LOGITS.expand(count, -1), uniform, sampling)
     probabilities = (LOGITS[0].double() / sampling.temperature).softmax(-1).numpy()
     allowed = exact_nucleus(probabilities, sampling.top_k, sampling.top_p)
     exact = np.zeros(6)
     exact[allowed] = probabilities[allowed] / probabilities[allowed].sum()
     np.testing.assert_allclose(np.bincount(tokens.numpy(), minlength=6) / count, exact, atol=2 / count)
     np.testing.assert_allclose(logprobs.numpy(), np.log(exact[tokens.numpy()]), atol=1e-5)
+    entropy = -sum(p * np.log(p) for p in exact if p > 0)
+    np.testing.assert_allclose(entropies.numpy(), entropy, atol=1e-5)
+
+
+def test_a_greedy_choice_has_no_entropy() -> None:
+    token, logprob, entropy = draw(LOGITS, torch.zeros(1), Sampling(temperature=0.0))
+    assert (token.item(), logprob.item(), entropy.item()) == (0, 0.0, 0.0)
 
 
 def test_edges_of_the_unit_interval_never_give_a_forbidden_token() -> None:
     logits = torch.tensor([[-torch.inf, 1.0, 1.0, -torch.inf]]).expand(3, -1)
-    tokens, _ = draw(logits, torch.tensor([0.0, 0.5, 1 - 2**-24]), Sampling())
+    tokens, _, _ = draw(logits, torch.tensor([0.0, 0.5, 1 - 2**-24]), Sampling())
     assert tokens.tolist() == [1, 2, 2]
 
 

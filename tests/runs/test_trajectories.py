@@ -13,6 +13,8 @@ from simplerl.types import Problem
 def test_everything_comes_back(tmp_path) -> None:
     right = trajectory(response=[8, 9, 0], logprobs=[-0.25, -1e-7, -30.0], mask=[True, False, True], reward=0.75)
     right = dataclasses.replace(right, reward_parts={"correctness": 1.0, "length": -0.25})
+    entropies = np.array([0.5, 0.25, 2.0], np.float32)
+    right = dataclasses.replace(right, completion=dataclasses.replace(right.completion, entropies=entropies))
     lost = trajectory(response=[5], logprobs=[-1.0], verdict=TIMED_OUT, stop_reason="length")
     groups = [group(right, lost, id="a", level="3"), group(trajectory(verdict=WRONG), id="b", level="")]
     advantages = [np.array([0.5, 0.0, 0.5], dtype=np.float32), np.zeros(1, np.float32), np.zeros(3, np.float32)]
@@ -42,8 +44,10 @@ def test_everything_comes_back(tmp_path) -> None:
         "prompt_ids": [5, 6, 7],
         "token_ids": [8, 9, 0],
         "logprobs": np.array([-0.25, -1e-7, -30.0], np.float32).tolist(),
+        "entropies": [0.5, 0.25, 2.0],
         "loss_mask": [True, False, True],
     }
+    assert second["entropies"] is None, "where the backend does not tell"
     assert second["reward"] is None, "undecided has no reward, and no zero either"
     assert (second["verdict"], second["detail"], second["stop_reason"]) == ("timeout", "too slow", "length")
     assert (third["problem_id"], third["sample"], third["reward"]) == ("b", 0, 0.0)

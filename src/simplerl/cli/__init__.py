@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "compare": "compare two evaluations problem by problem: did it help?",
     "explore": "exploration and exploitation over steps: pass@k, unique right answers, diversity, useful tokens",
     "behaviours": "which cognitive behaviours the responses show: backtracking, verification, subgoals, enumeration",
+    "view": "read what a model does: a page over the runs and results in a directory",
     "doctor": "say what goes wrong in a run, with figures, and what to try",
     "report": "write one HTML file about runs and evaluations, and figures fit for a paper",
     "experiment": "re-examine a finding of SimpleRL-Zoo on the cubs: settings × seeds, a table, a plot",

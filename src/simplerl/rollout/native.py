@@ -73,17 +73,24 @@ def truncate(logprobs_RV: torch.Tensor, *, top_k: int, top_p: float) -> torch.Te
     return logprobs_RV
 
 
-def draw(logits_RV: torch.Tensor, uniform_R: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (token_R, logprob_R): the token at quantile `uniform_R` (in [0, 1)) of the sampled distribution."""
+def draw(
+    logits_RV: torch.Tensor, uniform_R: torch.Tensor, sampling: Sampling
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return (token_R, logprob_R, entropy_R): the token at quantile `uniform_R` (in [0, 1)) of the sampled
+    distribution, and that distribution's entropy (nats)."""
     if sampling.temperature == 0:
-        return logits_RV.argmax(-1), torch.zeros_like(uniform_R, dtype=torch.float32)
+        sure_R = torch.zeros_like(uniform_R, dtype=torch.float32)
+        return logits_RV.argmax(-1), sure_R, sure_R
     logprobs_RV = (logits_RV / sampling.temperature).log_softmax(-1)
     logprobs_RV = truncate(logprobs_RV, top_k=sampling.top_k, top_p=sampling.top_p)
-    cumulative_RV = logprobs_RV.double().exp().cumsum(-1)
+    probabilities_RV = logprobs_RV.double().exp()
+    # Where the probability is 0 its logarithm is −inf; their product counts as 0.
+    entropy_R = -torch.linalg.vecdot(probabilities_RV.to(logprobs_RV.dtype), logprobs_RV.clamp(min=-1e4))
+    cumulative_RV = probabilities_RV.cumsum_(-1)
     target_R1 = uniform_R.double()[:, None] * cumulative_RV[:, -1:]
     # Logits that are not numbers lead past the end; their log-probability tells.
     token_R = torch.searchsorted(cumulative_RV, target_R1, right=True).squeeze(-1).clamp_(max=logits_RV.shape[-1] - 1)
-    return token_R, logprobs_RV.gather(-1, token_R[:, None]).squeeze(-1)
+    return token_R, logprobs_RV.gather(-1, token_R[:, None]).squeeze(-1), entropy_R
 
 
 @dataclass(slots=True)
@@ -95,6 +102,7 @@ class _Row:
     """Tokens at which it is truncated."""
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
     done: bool = False
 
 
@@ -209,9 +217,10 @@ class NativeBackend:
         width = max(row.limit for row in rows)
         uniform_RT = torch.from_numpy(np.stack([self._noise(requests[i], width) for i in members])).to(device)
         for t in range(width):
-            token_R, logprob_R = draw(self.head.logits(hidden_RH), uniform_RT[:, t], sampling)
+            token_R, logprob_R, entropy_R = draw(self.head.logits(hidden_RH), uniform_RT[:, t], sampling)
+            drawn = zip(rows, token_R.tolist(), logprob_R.tolist(), entropy_R.tolist(), strict=True)
             alive = []
-            for place, (row, token, logprob) in enumerate(zip(rows, token_R.tolist(), logprob_R.tolist(), strict=True)):
+            for place, (row, token, logprob, entropy) in enumerate(drawn):
                 if row.done:
                     continue
                 if logprob != logprob:
@@ -221,6 +230,7 @@ class NativeBackend:
                     )
                 row.tokens.append(token)
                 row.logprobs.append(logprob)
+                row.entropies.append(entropy)
                 reason = self._ending(row, sampling)
                 if reason is None and t + 1 < row.limit:
                     alive.append(place)
@@ -264,6 +274,7 @@ class NativeBackend:
         return Completion(
             token_ids=np.array(row.tokens, dtype=np.int32),
             logprobs=np.array(row.logprobs, dtype=np.float32),
+            entropies=np.array(row.entropies, dtype=np.float32),
             text=cut(self.policy.tokenizer, spoken, sampling.stop),
             stop_reason=reason,
             policy_version=self.version,

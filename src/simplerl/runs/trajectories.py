@@ -35,6 +35,7 @@ SCHEMA = pyarrow.schema(
         ("prompt_ids", pyarrow.list_(pyarrow.int32())),
         ("token_ids", pyarrow.list_(pyarrow.int32())),
         ("logprobs", pyarrow.list_(pyarrow.float32())),
+        ("entropies", pyarrow.list_(pyarrow.float32())),
         ("loss_mask", pyarrow.list_(pyarrow.bool_())),
     ]
 )
@@ -80,6 +81,7 @@ def _row(step: int, trajectory: Trajectory, advantages: np.ndarray | None) -> di
         "prompt_ids": trajectory.prompt_ids,
         "token_ids": completion.token_ids,
         "logprobs": completion.logprobs,
+        "entropies": completion.entropies,
         "loss_mask": trajectory.loss_mask,
     }
 

@@ -1,0 +1,1 @@
+"""The page over run and result directories: reads them, writes nothing, imports nothing of the trainer."""

@@ -1,0 +1,246 @@
+"""The page in Gradio, the library that people of this field know: controls around our own escaped HTML.
+
+The only module that imports gradio. Every control's event takes the view from the page, changes one part of it, and
+shows the whole anew; so a link, a click and a control come to the same thing.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from simplerl.markup.text import escape
+from simplerl.viewer.content import Content, content
+from simplerl.viewer.library import Library
+from simplerl.viewer.state import MODES, OUTCOMES, View, parse
+from simplerl.viewer.style import CSS
+
+#: Seconds between looks at a directory in which a run may be training.
+LOOK_S = 5.0
+
+SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
+
+#: An event that comes while another is answered is answered too: Gradio would drop it, and keys may be pressed quickly.
+QUIET: dict[str, Any] = {
+    "queue": False,
+    "show_progress": "hidden",
+    "api_visibility": "private",
+    "trigger_mode": "multiple",
+}
+
+
+def build(library: Library) -> gr.Blocks:
+    """Return the page over a library."""
+    with gr.Blocks(title=f"simplerl · {library.root.name}", analytics_enabled=False, fill_width=True) as page:
+        parts = _layout(library)
+        here, names = parts["here"], list(parts)
+        seen = gr.State("")
+        outputs = [seen, *parts.values()]
+
+        def show(view: View, complaints: list[str] | None = None) -> list[Any]:
+            now = _fingerprint(library)
+            made = _updates(content(library, view, complaints or []))
+            return [now, *(made[name] for name in names)]
+
+        def opened(request: gr.Request) -> list[Any]:
+            return show(*parse(str(request.query_params)))
+
+        def gone(event: gr.EventData) -> list[Any]:
+            return show(*parse(str((event._data or {}).get("query", ""))))
+
+        page.load(opened, None, outputs, **QUIET)
+        here.click(gone, None, outputs, **QUIET)
+        for name, change in CHANGES.items():
+
+            def changed(query: str, value: Any, change: Callable[[View, Any], View] = change) -> list[Any]:
+                return show(change(parse(query)[0], value))
+
+            event = parts[name].submit if name in ("search", "shortest", "longest") else parts[name].input
+            event(changed, [here, parts[name]], outputs, **QUIET)
+            if name in ("search", "shortest", "longest"):
+                parts[name].blur(changed, [here, parts[name]], outputs, **QUIET)
+        _watch(library, parts, seen)
+    return page
+
+
+def _layout(library: Library) -> dict[str, Any]:
+    script = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
+    title = f'<div class="page"><h1>{escape(library.root.name)}</h1>'
+    parts: dict[str, Any] = {}
+    # Its value is the query of a link: percent-encoded, so it can hold no markup.
+    parts["here"] = gr.HTML(
+        "",
+        html_template=title + '<a href="?${value}" title="leads back to exactly this view">link to this view</a></div>',
+        js_on_load=script,
+        apply_default_css=False,
+        elem_id="here",
+    )
+    parts["notices"] = _html("notices")
+    with gr.Group(elem_id="overview") as parts["overview"], gr.Row():
+        parts["runs"] = _dropdown("runs", multiselect=True, scale=2)
+        parts["metrics"] = _dropdown("metrics", multiselect=True, scale=3)
+        parts["doctor"] = gr.Checkbox(label="doctor's findings", elem_id="doctor", min_width=90, scale=0)
+    parts["plots"] = _html("plots")
+    with gr.Row(equal_height=True):
+        parts["a"] = _dropdown("A: run", scale=2)
+        parts["a_step"] = _dropdown("A: checkpoint", scale=2)
+        parts["b"] = _dropdown("B: run", scale=2)
+        parts["b_step"] = _dropdown("B: checkpoint", scale=2)
+        parts["benchmark"] = _dropdown("benchmark", scale=2)
+        outcomes = [(text, name) for name, text in OUTCOMES.items()]
+        parts["outcome"] = _dropdown("right or wrong", scale=3, choices=outcomes)
+    with gr.Row(equal_height=True) as parts["filters"]:
+        parts["levels"] = _dropdown("level", multiselect=True, scale=2)
+        parts["kinds"] = _dropdown("kind", multiselect=True, scale=2)
+        parts["shortest"] = gr.Number(label="tokens, at least", minimum=0, precision=0, min_width=90, scale=1)
+        parts["longest"] = gr.Number(label="tokens, at most", minimum=0, precision=0, min_width=90, scale=1)
+        parts["search"] = gr.Textbox(
+            label="search questions, golds and responses (Enter)",
+            max_length=400,
+            max_lines=1,
+            elem_id="search",
+            scale=4,
+        )
+    parts["mode"] = gr.Radio(
+        [(text, name) for name, text in MODES.items()],
+        label="responses",
+        elem_id="mode",
+        container=False,
+        visible=False,
+    )
+    parts["body"] = _html("body")
+    return parts
+
+
+def _html(name: str) -> gr.HTML:
+    return gr.HTML("", elem_id=name, js_on_load=None, apply_default_css=False)
+
+
+def _dropdown(text: str, *, multiselect: bool = False, scale: int, choices: Any = ()) -> gr.Dropdown:
+    name = text.replace(":", "").replace(" ", "-").lower()
+    return gr.Dropdown(
+        list(choices), value=[] if multiselect else None, label=text, multiselect=multiselect, filterable=True,
+        min_width=110, scale=scale, elem_id=f"choose-{name}",
+    )  # fmt: skip
+
+
+#: Control → the view that comes of its new value.
+CHANGES: dict[str, Callable[[View, Any], View]] = {
+    "runs": lambda view, value: _with_runs(view, tuple(value or ())),
+    "metrics": lambda view, value: view.but(metrics=tuple(value or ())),
+    "a": lambda view, value: view.but(a=value or ""),
+    "a_step": lambda view, value: view.but(a_step=None if value is None else int(value)),
+    "b": lambda view, value: view.but(b=value or ""),
+    "b_step": lambda view, value: view.but(b_step=None if value is None else int(value)),
+    "benchmark": lambda view, value: view.but(benchmark=value or "", levels=(), kinds=()),
+    "outcome": lambda view, value: view.but(outcome=value or "all"),
+    "levels": lambda view, value: view.but(levels=tuple(value or ())),
+    "kinds": lambda view, value: view.but(kinds=tuple(value or ())),
+    "shortest": lambda view, value: _if_new(view, "shortest", None if value is None else max(0, int(value))),
+    "longest": lambda view, value: _if_new(view, "longest", None if value is None else max(0, int(value))),
+    "search": lambda view, value: _if_new(view, "search", value or ""),
+    "mode": lambda view, value: view.but(mode=value or "rendered"),
+    "doctor": lambda view, value: view.but(doctor=bool(value)),
+}
+
+
+def _if_new(view: View, name: str, value: Any) -> View:
+    """Leave the view, with its page and problem, where a box was only left without a change."""
+    return view if getattr(view, name) == value else view.but(**{name: value})
+
+
+def _with_runs(view: View, runs: tuple[str, ...]) -> View:
+    """Choose runs; sides that show none of them follow the choice."""
+    changes: dict[str, Any] = {"runs": runs}
+    for side in ("a", "b"):
+        if runs and getattr(view, side) not in runs:
+            changes |= {side: "", f"{side}_step": None}
+    if len(changes) > 1:
+        changes |= {"sheet": 1, "problem": None}
+    return view.but(**changes)
+
+
+def _updates(c: Content) -> dict[str, Any]:
+    """Return the update of every part of the page."""
+    view, reading = c.view, c.view.problem is not None
+    step_a, step_b = (None if step is None else str(step) for step in (view.a_step, view.b_step))
+    return {
+        "here": view.query(),
+        "notices": gr.update(value=c.notices, visible=bool(c.notices)),
+        "overview": gr.update(visible=not reading),
+        "plots": gr.update(value=c.plots, visible=not reading),
+        "runs": gr.update(choices=c.runs, value=list(view.runs)),
+        "metrics": gr.update(choices=c.metrics, value=list(view.metrics)),
+        "a": gr.update(choices=c.runs, value=view.a or None),
+        "a_step": gr.update(choices=c.steps[0], value=step_a),
+        "b": gr.update(choices=c.runs, value=view.b or None),
+        "b_step": gr.update(choices=c.steps[1], value=step_b),
+        "benchmark": gr.update(choices=c.benchmarks, value=view.benchmark or None),
+        "outcome": gr.update(value=view.outcome),
+        "filters": gr.update(visible=not reading),
+        "levels": gr.update(choices=c.levels, value=list(view.levels), visible=bool(c.levels)),
+        "kinds": gr.update(choices=c.kinds, value=list(view.kinds), visible=bool(c.kinds)),
+        "shortest": gr.update(value=view.shortest),
+        "longest": gr.update(value=view.longest),
+        "search": gr.update(value=view.search),
+        "mode": gr.update(value=view.mode, visible=reading),
+        "doctor": gr.update(value=view.doctor),
+        "body": f'<div class="page">{c.body}</div>',
+    }
+
+
+def _watch(library: Library, parts: dict[str, Any], seen: gr.State) -> None:
+    """Show what a run that trains has added. Boxes in which one may be typing are left alone."""
+    names = ("notices", "plots", "a_step", "b_step", "runs", "metrics", "body")
+
+    def look(query: str, before: str) -> list[Any]:
+        now = _fingerprint(library)
+        if now == before:
+            return [now, *(gr.skip() for _ in names)]
+        made = _updates(content(library, parse(query)[0], []))
+        return [now, *(made[name] for name in names)]
+
+    gr.Timer(LOOK_S).tick(look, [parts["here"], seen], [seen, *(parts[name] for name in names)], **QUIET)
+
+
+def _fingerprint(library: Library) -> str:
+    """Return what changes when anything under the directory does."""
+    catalog = library.catalog()
+    sizes = [_size(entry.metrics) for entry in catalog.entries.values()]
+    return hashlib.sha256(repr((catalog.entries, catalog.notices, sizes)).encode("utf-8", "replace")).hexdigest()
+
+
+def _size(file: Path | None) -> int:
+    try:
+        return file.stat().st_size if file else 0
+    except OSError:  # Gone since it was seen.
+        return 0
+
+
+def mounted(application: Any, library: Library) -> Any:
+    """Put the page at `/` of an application: no file of this machine, no account, no history, nothing foreign."""
+    theme = gr.themes.Base(
+        font=list(SYSTEM_FONTS),
+        font_mono=["ui-monospace", "monospace"],
+        text_size="sm",
+        spacing_size="sm",
+        radius_size="sm",
+    )
+    return gr.mount_gradio_app(
+        application,
+        build(library),
+        path="/",
+        server_name="127.0.0.1",
+        footer_links=[],
+        run_history=False,
+        allowed_paths=[],
+        show_error=True,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=theme,
+        css=CSS,
+    )

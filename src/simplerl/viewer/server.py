@@ -1,0 +1,134 @@
+"""The server of the page: this machine only, read only, and nothing but what the page needs.
+
+The only module that imports the web framework under Gradio.
+"""
+
+import errno
+import itertools
+import json
+import os
+import socket
+import tempfile
+import urllib.parse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from simplerl.errors import RunError, SimpleRLError
+from simplerl.viewer.library import Library
+from simplerl.viewer.state import View, parse
+
+HOST = "127.0.0.1"
+
+#: Ports tried after the one that was asked for.
+FURTHER_PORTS = 50
+
+#: What the page asks for; anything else that Gradio offers (uploads, files, proxies, accounts) is refused.
+ALLOWED = (
+    "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt", "/export", "/gradio_api/info",
+    "/gradio_api/app_id", "/gradio_api/startup-events", "/gradio_api/theme.css",
+)  # fmt: skip
+ALLOWED_BELOW = ("/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/", "/gradio_api/queue/", "/gradio_api/run/")
+
+HEADERS = {
+    # Gradio's own pages need inline scripts and `eval` for their templates; nothing is loaded from anywhere else.
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'self'; "
+        "form-action 'none'; frame-src 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def free_socket(port: int) -> socket.socket:
+    """Return a socket that listens on this machine only, on the port or the next free one."""
+    for candidate in range(port, min(port + FURTHER_PORTS, 65_536)):
+        found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if os.name == "posix":
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            found.bind((HOST, candidate))
+            found.listen(128)
+            return found
+        except OSError as error:
+            found.close()
+            if error.errno == errno.EACCES:
+                raise SimpleRLError(
+                    f"port {candidate} is not allowed to you; choose one above 1023 with --port"
+                ) from None
+            if error.errno != errno.EADDRINUSE:
+                raise SimpleRLError(
+                    f"cannot listen on port {candidate}: {error.strerror}; choose another --port"
+                ) from None
+    raise SimpleRLError(f"ports {port} to {candidate} are all in use; choose another with --port")
+
+
+def application(library: Library):
+    """Return the ASGI application of the page. Raises SimpleRLError where Gradio is not installed."""
+    # Before the import: Gradio reads these then. Its temporary files must not lie in the directory that is shown.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ["GRADIO_TEMP_DIR"] = str(Path(tempfile.gettempdir()) / "simplerl-view")
+    try:
+        from fastapi import FastAPI
+        from starlette.middleware.trustedhost import TrustedHostMiddleware
+        from starlette.responses import PlainTextResponse, StreamingResponse
+
+        from simplerl.viewer.page import mounted
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "simplerl":
+            raise
+        raise SimpleRLError(
+            f"the page needs Gradio, and {error.name} is not installed: pip install 'simplerl[view]'"
+        ) from None
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.middleware("http")
+    async def guarded(request, call_next: Callable):
+        path = request.url.path
+        if path != "/" and path not in ALLOWED and not path.startswith(ALLOWED_BELOW):
+            return PlainTextResponse("not part of this page", status_code=403, headers=HEADERS)
+        response = await call_next(request)
+        for name, value in HEADERS.items():
+            response.headers[name] = value
+        return response
+
+    def export(request):
+        view, _ = parse(request.url.query)
+        try:
+            view, complaints = library.resolve(view)
+            if complaints:
+                return PlainTextResponse("\n".join(complaints) + "\n", status_code=404)
+            lines = _json_lines(library, view)
+            first = next(lines, "")  # What cannot be read is found now, while there can still be a message.
+        except RunError as error:
+            return PlainTextResponse(f"{error}\n", status_code=404)
+        name = f"{library.root.name}-{'problem' if view.problem is not None else 'responses'}.jsonl"
+        quoted = urllib.parse.quote(name, safe="", errors="replace")
+        headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quoted}"}
+        return StreamingResponse(
+            itertools.chain([first], lines), media_type="application/x-ndjson; charset=utf-8", headers=headers
+        )
+
+    app.add_route("/export", export)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
+    return mounted(app, library)
+
+
+def _json_lines(library: Library, view: View) -> Iterator[str]:
+    for row in library.export(view):
+        yield json.dumps(row, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8") + "\n"
+
+
+def serve(application: Any, listening: socket.socket) -> None:
+    """Serve until Ctrl-C."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        application, log_level="warning", timeout_graceful_shutdown=1, ws="none", server_header=False
+    )
+    uvicorn.Server(config).run(sockets=[listening])

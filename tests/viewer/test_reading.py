@@ -1,0 +1,492 @@
+"""What the page shows, without Gradio and without a browser: catalogue, metrics, responses, pairs, links."""
+
+import json
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import made_views
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from support import run_command
+
+from simplerl.errors import RunError, SimpleRLError
+from simplerl.viewer.catalog import HELD_OUT, TRAINING, scan
+from simplerl.viewer.content import content
+from simplerl.viewer.index import read_rows, search
+from simplerl.viewer.library import Library
+from simplerl.viewer.lines import Curves
+from simplerl.viewer.plots import _ticks, charts
+from simplerl.viewer.server import HOST, free_socket
+from simplerl.viewer.state import MODES, OUTCOMES, SORTS, View, parse
+
+BEFORE = [
+    *made_views.group("gained", "ww"),
+    *made_views.group("lost", "cw"),
+    *made_views.group("same", "cc", level="2", kind="algebra"),
+    *made_views.group("timeout", "ct"),
+    *made_views.group("undecided", "uu"),
+    *made_views.group("only-a", "cw"),
+    *made_views.group("other", "ww"),
+]
+AFTER = [
+    *made_views.group("gained", "cn", text="A Needle in B"),
+    *made_views.group("lost", "ww", stop_reason="length", token_ids=[1] * 9, logprobs=[0.0] * 9),
+    *made_views.group("same", "cw", level="2", kind="algebra"),
+    *made_views.group("timeout", "cc"),
+    *made_views.group("undecided", "cc"),
+    *made_views.group("other", "cc", question="Another question?"),
+    *made_views.group("only-b", "cc"),
+]
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    steps = {3: made_views.group("train", "cw")}
+    made_views.run(tmp_path / "deep" / "mine", {0: BEFORE, 10: AFTER}, trajectories=steps)
+    made_views.run(tmp_path / "other", {0: BEFORE})
+    for step, label in ((0, "mine@0"), (10, "mine@10")):
+        path = tmp_path / "evaluations" / label / "gsm8k" / "greedy_0123"
+        made_views.result(path, BEFORE if step == 0 else AFTER, label=label, benchmark="gsm8k", step=step)
+    return Library(tmp_path)
+
+
+def ids(library: Library, **changes: object) -> list[str]:
+    view, notices = library.resolve(View(a="deep/mine", b="deep/mine", **changes))
+    selection = library.select(view, notices)
+    assert notices == []
+    return [selection.pair.ids[place] for place in selection.places]
+
+
+# -- catalogue -----------------------------------------------------------------------------------------------------
+
+
+def test_runs_and_results_are_found(library: Library) -> None:
+    entries = library.catalog().entries
+    assert list(entries) == ["other", "deep/mine", "results:evaluations:mine"] or set(entries) == {
+        "other",
+        "deep/mine",
+        "results:evaluations:mine",
+    }
+    mine = entries["deep/mine"]
+    assert {step: sorted(there) for step, there in mine.steps.items()} == {
+        0: [HELD_OUT],
+        3: [TRAINING],
+        10: [HELD_OUT],
+    }
+    assert {step: list(there) for step, there in entries["results:evaluations:mine"].steps.items()} == {
+        0: ["gsm8k"],
+        10: ["gsm8k"],
+    }
+    assert library.catalog().notices == []
+
+
+def test_a_run_itself_can_be_shown(library: Library) -> None:
+    assert list(Library(library.root / "deep" / "mine").catalog().entries) == ["."]
+
+
+def test_damaged_files_are_named_and_left_out(library: Library) -> None:
+    folder = library.root / "deep" / "mine" / "evaluations"
+    whole = (folder / "step_000010.parquet").read_bytes()
+    (folder / "step_000020.parquet").write_bytes(whole[: len(whole) // 2])
+    (folder / "step_000030.parquet").write_bytes(b"")
+    (folder / "step_000040.parquet").write_bytes(b"PAR1" + b"\xff" * 100 + b"\xff\xff\xff\xffPAR1")
+    (folder / ".step_000050.parquet.partial").write_bytes(whole)
+    catalog = scan(library.root)
+    assert list(catalog.entries["deep/mine"].steps) == [0, 3, 10]
+    assert [
+        step for step in (20, 30, 40) if any(f"step_{step:06d}.parquet is damaged" in n for n in catalog.notices)
+    ] == [
+        20,
+        30,
+        40,
+    ]
+
+
+def test_damage_inside_a_file_is_named_when_it_is_read(library: Library) -> None:
+    file = library.root / "deep" / "mine" / "evaluations" / "step_000010.parquet"
+    damaged = bytearray(file.read_bytes())
+    damaged[4 : len(damaged) // 2] = b"\x55" * (len(damaged) // 2 - 4)
+    file.write_bytes(damaged)
+    shown = content(library, View(a="deep/mine", b="deep/mine", b_step=10), [])
+    assert "step_000010.parquet is damaged" in shown.notices
+    assert "gained" in shown.body, "the other side is still shown"
+
+
+def test_a_foreign_parquet_is_named(library: Library) -> None:
+    file = library.root / "deep" / "mine" / "evaluations" / "step_000010.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"x": [1]}), file)
+    shown = content(library, View(a="deep/mine", b="deep/mine", b_step=10), [])
+    assert "no column problem_id" in shown.notices
+
+
+def test_older_and_wider_files_are_read(library: Library) -> None:
+    """Files without the columns that came later, and with columns that nobody knows."""
+    file = library.root / "deep" / "mine" / "evaluations" / "step_000010.parquet"
+    table = pyarrow.parquet.read_table(file)
+    table = table.drop_columns(["kind", "reward_parts", "token_ids", "logprobs"])
+    pyarrow.parquet.write_table(table.append_column("surprise", pyarrow.array([1] * len(table))), file)
+    view, notices = library.resolve(View(a="deep/mine", b="deep/mine", problem="gained", mode="log-probability"))
+    shown = content(library, view, notices)
+    assert "no log-probabilities were recorded here" in shown.body
+    assert "length not known" in shown.body
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+def test_links_that_lead_outside_are_left_out(library: Library, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = made_views.run(tmp_path_factory.mktemp("outside") / "secret", {0: BEFORE})
+    (library.root / "linked").symlink_to(outside)
+    folder = library.root / "other" / "evaluations"
+    (folder / "step_000099.parquet").symlink_to(outside / "evaluations" / "step_000000.parquet")
+    (library.root / "deep" / "half").mkdir()
+    (library.root / "deep" / "half" / "metrics.jsonl").symlink_to(outside / "metrics.jsonl")
+    (library.root / "loop").symlink_to(library.root)
+    catalog = scan(library.root)
+    assert len(catalog.entries) == 3
+    assert list(catalog.entries["other"].steps) == [0]
+    assert sum("leads outside" in notice for notice in catalog.notices) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_does_not_hang_the_page(library: Library) -> None:
+    os.mkfifo(library.root / "other" / "evaluations" / "step_000007.parquet")
+    catalog = scan(library.root)
+    assert list(catalog.entries["other"].steps) == [0]
+    assert any("is no file" in notice for notice in catalog.notices)
+
+
+def test_a_name_that_is_no_text_has_a_key(tmp_path: Path) -> None:
+    made_views.run(tmp_path / os.fsdecode(b"bad\xff<b>"), {0: BEFORE})
+    library = Library(tmp_path)
+    (key,) = library.catalog().entries
+    assert key == "bad%FF%3Cb%3E"
+    shown = content(library, parse(View(a=key).query())[0], [])
+    assert "bad⟨U+DCFF⟩&lt;b&gt;" in shown.plots
+    assert json.dumps(shown.runs).encode("utf-8")
+
+
+# -- metrics -------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_are_read_as_they_grow(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(b'{"step": 0, "a": 1, "t": "text", "n": null}\n{"step": 1, "a"')
+    curves = Curves(path=file)
+    curves.refresh()
+    assert curves.series == {"a": {0: 1.0}}
+    with file.open("ab") as grown:
+        grown.write(b': 2}\nnonsense\n{"step": 2, "a": Infinity}\n{"step": "x", "a": 1}\n[1]\n{"step": 3, "a": 4}\n')
+    curves.refresh()
+    assert curves.series == {"a": {0: 1.0, 1: 2.0, 3: 4.0}}
+    assert curves.damaged == [3, 5, 6]
+    file.write_bytes(b'{"step": 0, "a": 5}\n')
+    curves.refresh()
+    assert curves.series == {"a": {0: 5.0}}, "a run that went back is read anew"
+
+
+def test_damaged_lines_are_named(library: Library) -> None:
+    with (library.root / "other" / "metrics.jsonl").open("a") as file:
+        file.write("x\n")
+    assert "other/metrics.jsonl: 1 damaged lines left out (line 2)" in content(library, View(), []).notices
+
+
+def test_charts_have_a_line_per_run() -> None:
+    drawn = charts(["m", "<x>"], {"r1": {"m": {0: 0.0, 10: 1.0}}, "<r2>": {"m": {5: 0.5}}}, [("A", 0)])
+    assert drawn.count("<polyline") == 2
+    assert "&lt;r2&gt;, step 5: 0.5" in drawn
+    assert "<x>" not in drawn
+    assert "no values" in drawn
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.0, 1.0, [0, 0.5, 1.0]), (3.0, 3.0, [2.6, 2.8, 3.0, 3.2, 3.4]), (-2.0, 40.0, [-20, 0, 20, 40])],
+)
+def test_axes_have_round_numbers(low, high, expected) -> None:
+    assert _ticks(low, high) == pytest.approx(expected)
+
+
+# -- responses and pairs -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        ("all", ["gained", "lost", "same", "timeout", "undecided", "only-a", "other", "only-b"]),
+        ("gained", ["gained"]),
+        ("lost", ["lost"]),
+        ("better", ["gained"]),
+        ("worse", ["lost", "same"]),
+        ("right-a", ["lost", "same", "timeout", "only-a"]),
+        ("wrong-a", ["gained", "other"]),
+        ("right-b", ["gained", "same", "timeout", "undecided", "other", "only-b"]),
+        ("wrong-b", ["lost"]),
+        ("no-answer", ["gained"]),
+        ("timeout", ["timeout"]),
+        ("undecided", ["timeout", "undecided"]),
+        ("truncated", ["lost"]),
+    ],
+)
+def test_outcomes(library: Library, outcome: str, expected: list[str]) -> None:
+    """A problem that one side could not judge, or that is another question there, is neither gained nor lost."""
+    assert ids(library, outcome=outcome) == expected
+
+
+def test_every_outcome_has_a_test() -> None:
+    tested = next(mark for mark in test_outcomes.pytestmark if mark.name == "parametrize").args[1]
+    assert {outcome for outcome, _ in tested} == set(OUTCOMES)
+
+
+def test_filters(library: Library) -> None:
+    assert ids(library, levels=("2",)) == ["same"]
+    assert ids(library, kinds=("algebra",)) == ["same"]
+    assert ids(library, shortest=4) == ["lost"]
+    assert ids(library, shortest=9, longest=9) == ["lost"]
+    assert ids(library, longest=2) == []
+    assert ids(library, search="nEEdle in b") == ["gained"]
+    assert ids(library, search="another question") == ["other"]
+    assert ids(library, search="what about lost?") == ["lost"]
+    assert ids(library, search=".*") == [], "a search is no pattern"
+    assert ids(library, search="needle", levels=("2",)) == []
+
+
+def test_sorting(library: Library) -> None:
+    assert ids(library, sort="id")[:3] == ["gained", "lost", "only-a"]
+    assert ids(library, sort="change", outcome="worse") == ["lost", "same"]
+    assert ids(library, sort="length-b", descending=True, outcome="wrong-b") == ["lost"]
+    for sort in SORTS:
+        assert sorted(ids(library, sort=sort)) == sorted(ids(library))
+
+
+def test_numbers_in_ids_are_sorted_as_numbers(tmp_path: Path) -> None:
+    made_views.run(tmp_path / "r", {0: [row for i in (10, 9, 2) for row in made_views.group(f"p-{i}", "c")]})
+    library = Library(tmp_path)
+    view, notices = library.resolve(View(sort="id"))
+    selection = library.select(view, notices)
+    assert [selection.pair.ids[place] for place in selection.places] == ["p-2", "p-9", "p-10"]
+
+
+def test_index_against_a_plain_reading(library: Library) -> None:
+    view, _ = library.resolve(View(a="deep/mine", b="deep/mine", b_step=10))
+    records = library.records(view, 1)
+    index = library.index(records)
+    rows = pyarrow.parquet.read_table(records.path).to_pylist()
+    for place, name in enumerate(index.ids):
+        own = [row for row in rows if row["problem_id"] == name]
+        assert index.n_P[place] == len(own)
+        assert index.correct_P[place] == sum(row["verdict"] == "correct" for row in own)
+        assert index.length_P[place] == np.mean([len(row["token_ids"]) for row in own])
+        assert read_rows(records, index.rows(place), ("sample", "response")) == [
+            {"sample": row["sample"], "response": row["response"]} for row in own
+        ]
+    found = search(records, "needle", len(rows))
+    assert found.tolist() == ["needle" in row["response"].lower() for row in rows]
+
+
+def test_rows_in_many_row_groups(tmp_path: Path) -> None:
+    rows = [made_views.response(f"p{i}", 0, text=f"text {i}") for i in range(50)]
+    run = made_views.run(tmp_path / "r", {0: rows})
+    file = run / "evaluations" / "step_000000.parquet"
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(file), file, row_group_size=7)
+    library = Library(tmp_path)
+    records = library.records(library.resolve(View())[0], 0)
+    assert [row["response"] for row in read_rows(records, [49, 0, 13, 14], ("response",))] == [
+        "text 49",
+        "text 0",
+        "text 13",
+        "text 14",
+    ]
+    assert np.flatnonzero(search(records, "text 4", 50)).tolist() == [4, *range(40, 50)]
+
+
+def test_a_file_that_is_replaced_is_read_anew(library: Library) -> None:
+    assert "gained" in ids(library, outcome="gained", b_step=10)
+    file = library.root / "deep" / "mine" / "evaluations" / "step_000010.parquet"
+    made_views.write_rows(file, BEFORE)
+    os.utime(file, (1, 1))
+    library._catalog = None
+    assert ids(library, outcome="gained", b_step=10) == []
+
+
+def test_an_empty_file_is_shown_as_empty(tmp_path: Path) -> None:
+    made_views.run(tmp_path / "r", {0: []})
+    assert "No responses were recorded here" in content(Library(tmp_path), View(), []).body
+
+
+# -- links ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_link_gives_the_view_back() -> None:
+    view = View(
+        runs=("a/b", "c&d=e", "\udcff"),
+        metrics=("x/y",),
+        a="r 1",
+        a_step=0,
+        b="r+2",
+        b_step=20,
+        benchmark="gsm8k",
+        outcome="gained",
+        levels=("1", ""),
+        kinds=("ü",),
+        shortest=0,
+        longest=99,
+        search="a b&c#%",
+        sort="change",
+        descending=True,
+        sheet=3,
+        problem="",
+        mode="entropy",
+    )
+    query = view.query()
+    assert set(query) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-~%+&=")
+    back, notices = parse("?" + query)
+    assert back == View(**{**{f: getattr(view, f) for f in View.__dataclass_fields__}, "runs": back.runs})
+    assert back.runs[:2] == view.runs[:2]
+    assert notices == []
+    assert parse(View().query()) == (View(), [])
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["sheet=-1", "a_step=1e9", "mode=evil", "sort=__class__", "outcome=x", "shortest=²", "&" * 2_000 + "a=" * 600],
+)
+def test_what_a_link_cannot_say_is_left_aside(query: str) -> None:
+    view, notices = parse(query)
+    assert view == View() or view.a == ""
+    assert "left aside" in " ".join(notices) or "&&" in query
+
+
+@pytest.mark.parametrize("key", ["../../etc", "/etc/passwd", "deep/../../x", "%2e%2e", "results:../..:x", "deep"])
+def test_paths_in_links_are_refused(library: Library, key: str) -> None:
+    view, notices = library.resolve(View(a=key, runs=(key, "other")))
+    assert view.runs == ("other",)
+    assert view.a == "other"
+    assert any("nothing outside it is opened" in notice for notice in notices)
+
+
+def test_changing_a_filter_leads_to_the_first_page_of_the_table() -> None:
+    view = View(sheet=4, problem="p")
+    assert view.but(outcome="lost") == View(outcome="lost")
+    assert view.but(mode="source") == View(sheet=4, problem="p", mode="source")
+
+
+# -- content -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_problem_is_shown_in_every_mode(library: Library, mode: str) -> None:
+    view, notices = library.resolve(View(a="deep/mine", b="deep/mine", problem="gained", mode=mode))
+    body = content(library, view, notices).body
+    assert body.count("<article") == 4
+    assert body.index("A · deep/mine · step 0") < body.index("B · deep/mine · step 10")
+    if mode in ("rendered", "source", "differences"):
+        assert "Needle" in body
+    if mode == "log-probability":
+        assert body.count('class="token c-h4"') == 1 + 4, "the legend's, and one token of each response"
+    if mode in ("advantage", "entropy"):
+        assert "here" in body
+        assert "were recorded" in body or "training responses" in body
+
+
+def test_the_neighbours_are_those_of_the_filters(library: Library) -> None:
+    view, notices = library.resolve(View(a="deep/mine", b="deep/mine", outcome="worse", problem="lost"))
+    body = content(library, view, notices).body
+    assert "1 of 2" in body
+    assert "problem=same" in body
+
+
+def test_tokens_come_from_the_runs_own_tokenizer(library: Library, tokenizer_64) -> None:
+    checkpoint = library.root / "deep" / "mine" / "checkpoints" / "step_000010"
+    tokenizer_64.save_pretrained(checkpoint)
+    tokens = library.tokens(library.catalog().entries["deep/mine"])
+    assert tokens.problem == ""
+    assert tokens.texts([5, 6, 99, -1]) == [tokenizer_64.decode([5]), tokenizer_64.decode([6]), "⟨99⟩", "⟨-1⟩"]
+    shutil.rmtree(checkpoint)
+    checkpoint.mkdir()
+    (checkpoint / "tokenizer.json").write_text('{"model": 1}')
+    tokens = Library(library.root).tokens(library.catalog().entries["deep/mine"])
+    assert "cannot be read" in tokens.problem
+    assert tokens.texts([5]) == ["⟨5⟩"]
+
+
+def test_of_many_training_steps_some_are_offered(tmp_path: Path) -> None:
+    run = made_views.run(tmp_path / "r", {0: BEFORE, 900: AFTER}, trajectories={1: made_views.group("t", "c")})
+    for step in range(2, 1_001):
+        os.link(run / "trajectories" / "step_000001.parquet", run / "trajectories" / f"step_{step:06d}.parquet")
+    shown = content(Library(tmp_path), View(a="r", a_step=778, b="r", b_step=0), [])
+    offered = [step for _, step in shown.steps[0]]
+    assert offered[:2] == ["0", "900"], "evaluations come first, all of them"
+    assert "778" in offered
+    assert 200 < len(offered) < 310
+    assert "every 4th of 999 training steps is offered" in shown.notices
+
+
+def test_an_export_holds_what_is_shown(library: Library) -> None:
+    view, _ = library.resolve(View(a="deep/mine", b="deep/mine", outcome="worse"))
+    rows = list(library.export(view))
+    assert [(row["side"], row["problem_id"], row["sample"]) for row in rows] == [
+        (side, problem, sample) for side in "AB" for problem in ("lost", "same") for sample in (0, 1)
+    ]
+    assert {row["step"] for row in rows if row["side"] == "B"} == {10}
+    assert "logprobs" not in rows[0]
+    one = list(library.export(view.but(problem="lost")))
+    assert [row["logprobs"] is not None for row in one] == [True] * 4
+
+
+def test_an_empty_directory_says_so(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    shown = content(Library(tmp_path), View(a="x"), [])
+    assert "There are no runs in" in shown.body
+
+
+def test_a_missing_directory_is_a_message(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="cannot be opened"):
+        Library(tmp_path / "none")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match="is a file"):
+        Library(tmp_path / "file")
+
+
+# -- the command ---------------------------------------------------------------------------------------------------
+
+
+def test_a_port_in_use_gives_the_next_one() -> None:
+    with free_socket(47_860) as first, free_socket(first.getsockname()[1]) as second:
+        assert first.getsockname()[0] == second.getsockname()[0] == HOST
+        assert second.getsockname()[1] > first.getsockname()[1]
+        assert isinstance(second, socket.socket)
+
+
+def test_mistakes_are_messages(tmp_path: Path) -> None:
+    done = run_command("view", str(tmp_path / "none"))
+    assert done.returncode == 2
+    assert "cannot be opened" in done.stderr
+    done = run_command("view", str(tmp_path), "--port", "70000")
+    assert done.returncode == 2
+    assert "70000 is no port" in done.stderr
+
+
+def test_without_gradio_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from simplerl.viewer.server import application
+
+    for name in ("gradio", "fastapi"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "simplerl.viewer.page", raising=False)
+    with pytest.raises(SimpleRLError, match=r"pip install 'simplerl\[view\]'"):
+        application(Library(tmp_path))
+
+
+def test_reading_imports_neither_torch_nor_gradio(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    from support import environment
+
+    code = "import sys, simplerl.viewer.content; print({'torch', 'gradio', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
