@@ -231,6 +231,10 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
     ),
     "uneven updates": (lambda p: ["--learner.prompts-per-update", "3"], ["prompts_per_update = 3", "divide"]),
     "negative length": (lambda p: ["--algorithm.constant-length", "-1"], ["constant_length", "negative"]),
+    "constant length that nothing uses": (
+        lambda p: ["--algorithm.constant-length", "40"],
+        ["constant_length = 40", "normaliser = 'token'", "--algorithm.normaliser constant"],
+    ),
     "setting of another algorithm": (lambda p: ["--algorithm.ratio-cap", "2"], ["ratio_cap", "cispo", "grpo"]),
     "critic for an algorithm without one": (
         lambda p: ["--algorithm.critic-lr", "1e-5"],

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from support import environment
 
+from simplerl.errors import RunError
 from simplerl.experiments.execute import execute, share_done
 from simplerl.experiments.plan import Job
+from simplerl.runs.directory import RunDirectory
 
 
 def job(
@@ -106,6 +108,18 @@ def test_what_is_done_is_not_run_again(tmp_path: Path) -> None:
     assert not (tmp_path / "touched").exists()
     assert list(watch.results) == ["new"]
     assert watch.shares[0] == 1
+
+
+def test_a_run_that_somebody_is_writing_to_is_left_to_them(tmp_path: Path) -> None:
+    """As after a SIGKILL, which leaves the runs going: to call them failed would be wrong a moment later."""
+    jobs = [job(tmp_path, name, f"open({str(tmp_path / 'touched')!r}, 'w')") for name in ("free", "busy")]
+    (tmp_path / "free").mkdir()
+    watch = Watching()
+    with RunDirectory(tmp_path / "busy"), pytest.raises(RunError, match=r"writing to .*/busy\. .* again$"):
+        execute(jobs, parallel=2, watch=watch)
+    assert not (tmp_path / "touched").exists()
+    assert watch.shares == []
+    assert execute(jobs, parallel=2, watch=watch) == {}
 
 
 def test_shares_of_runs_under_way(tmp_path: Path) -> None:

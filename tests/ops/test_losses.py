@@ -55,18 +55,19 @@ def test_never_better_than_without_the_clip(ratio: float, advantage: float) -> N
     assert loss(ratio, advantage) >= -advantage * ratio - 1e-5
 
 
-def gradient(ratio: float, advantage: float) -> float:
+def gradient(ratio: float, advantage: float, **clip: float) -> float:
     ratio_BT = torch.tensor([[ratio]], requires_grad=True)
-    clipped_policy_loss(ratio_BT, torch.tensor([[advantage]]), **CLIP).sum().backward()
+    clipped_policy_loss(ratio_BT, torch.tensor([[advantage]]), **clip).sum().backward()
     return ratio_BT.grad.item()
 
 
 @pytest.mark.parametrize("advantage", [1.0, -1.0])
 @pytest.mark.parametrize("ratio", [0.5, 0.79, 0.81, 1.0, 1.19, 1.21, 2.0])
 def test_clipped_share_says_where_the_gradient_is_held_back(ratio: float, advantage: float) -> None:
-    held = clipped_share(torch.tensor([[ratio]]), torch.tensor([[advantage]]), **CLIP).item()
-    assert held == float(gradient(ratio, advantage) == 0.0)
-    assert gradient(ratio, advantage) in (0.0, -advantage)
+    for clip in (CLIP, {"clip_low": 0.1, "clip_high": 0.3}, {"clip_low": 0.3, "clip_high": 0.1}):
+        held = clipped_share(torch.tensor([[ratio]]), torch.tensor([[advantage]]), **clip).item()
+        assert held == float(gradient(ratio, advantage, **clip) == 0.0)
+        assert gradient(ratio, advantage, **clip) in (0.0, -advantage)
 
 
 def test_ratio_one_gives_the_gradient_of_reinforce() -> None:

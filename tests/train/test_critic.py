@@ -77,6 +77,19 @@ def test_critic_learns_the_returns(tiny: Callable[[str], Policy], batch: Batch) 
     assert explained[-1] > 0.8
 
 
+def test_figures_of_the_critic_are_of_before_the_step(tiny: Callable[[str], Policy], batch: Batch) -> None:
+    """With λ = γ = 1 and no KL the return of every token is its response's reward, whatever the critic says."""
+    learner = make_learner(tiny(), lam=1.0)
+    values_BT = learner.critic.values(batch, batch.mask_BT)
+    values_N, returns_N = values_BT[batch.mask_BT], batch.rewards_B[:, None].expand_as(batch.mask_BT)[batch.mask_BT]
+    metrics = learner.step(batch, 0).metrics
+    assert metrics["critic/value"] == pytest.approx(float(values_N.mean()), rel=1e-4)
+    assert metrics["critic/return"] == pytest.approx(float(returns_N.mean()), rel=1e-4)
+    assert metrics["critic/return"] != pytest.approx(metrics["critic/value"], abs=0.01)
+    left, spread = (returns_N - values_N).var(correction=0), returns_N.var(correction=0)
+    assert metrics["critic/explained_variance"] == pytest.approx(float(1 - left / spread), rel=1e-3, abs=1e-4)
+
+
 def test_policy_does_not_move_while_the_critic_warms_up(tiny: Callable[[str], Policy], batch: Batch) -> None:
     policy = tiny()
     before, wanted = copy.deepcopy(policy.model.state_dict()), copy_policy(policy)

@@ -100,7 +100,10 @@ def test_control_of_the_default_command_learns_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_the_critic_of_the_recipe_explains_returns_it_has_not_seen(tmp_path: Path) -> None:
-    """Measured on each step's responses before it learns from them; an untrained critic explains 0."""
+    """Measured on each step's responses before it learns from them; an untrained critic explains 0.
+
+    Seed 0: -0.01, 0.20, 0.29, 0.33, 0.31 in the first five steps. About a minute of one core.
+    """
     summary_of(tmp_path / "run", "cub-ppo", "--steps", "8", "--evaluation.every", "0", "--evaluation.size", "20")
     explained = [line["critic/explained_variance"] for line in read_metrics(tmp_path / "run")[1:]]
     assert abs(explained[0]) < 0.1
@@ -111,6 +114,7 @@ def test_the_critic_of_the_recipe_explains_returns_it_has_not_seen(tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_reinforcement_learning_gains_after_a_cold_start(tmp_path: Path) -> None:
+    """Seed 0: from 55.5% to 83.1% with 34 tokens a response, in about seven minutes of one core."""
     cold = tmp_path / "cold"
     done = run_command("sft", "simplerl-cold-start", "--output-dir", str(cold), "--evaluation.size", "50", timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -183,6 +183,36 @@ def test_run_resumes_exactly(tmp_path: Path) -> None:
     assert losses[-1] < losses[0]
 
 
+#: Demonstrations that unteach arithmetic, and a doctor that ends what makes the model worse than it was.
+SPOILS = {
+    "sft": {"steps": 8, "lr": 1e-2},
+    "evaluation": {"size": 30, "samples": 4, "every": 1},
+    "dataset": {"levels": [1]},
+    "doctor": {"action": "stop", "stop_on": ["below-base"]},
+}
+
+
+def test_the_doctor_watches_and_ends_a_fine_tuning_that_spoils_the_model(tmp_path: Path, capsys) -> None:
+    spoiled = write(tmp_path / "d.jsonl", *({"question": f"What is {i}+2?", "response": " No."} for i in range(32)))
+    path = tmp_path / "run"
+    settings = arguments(deep(TINY, deep(SPOILS, {"sft": {"data": spoiled}})))
+    code, out, error = run_main(capsys, "sft", *settings, "--output-dir", str(path))
+    assert code == 1, out + error
+    assert out.count("doctor: serious, below-base: Held-out accuracy is below the base model's.") == 1
+    assert "the doctor ended the run (doctor.action = stop): below-base" in out
+    step = read_metrics(path)[-1]["step"]
+    assert 1 <= step < 8
+    assert f"stopped after step {step}. Continue with: simplerl sft --output-dir {path} --resume" in out
+    assert [entry.name for entry in (path / "checkpoints").iterdir()] == [f"step_{step:06d}"]
+    code, out, error = run_main(capsys, "sft", "--output-dir", str(path), "--resume")
+    assert code == 0, out + error
+    assert "below-base" not in out, "it was said before, and ends no run twice"
+    assert read_metrics(path)[-1]["step"] == 8
+    over = deep(SPOILS, {"sft": {"data": spoiled}, "doctor": {"action": "off"}})
+    assert not any("doctor" in line for line in run_sft(tmp_path / "off", over).lines)
+    assert read_metrics(tmp_path / "off")[-1]["sft/loss"] == read_metrics(path)[-1]["sft/loss"], "only watched"
+
+
 def test_training_begins_from_what_it_leaves(tmp_path: Path) -> None:
     run_sft(tmp_path / "cold", {"sft": {"steps": 12, "batch_size": 32, "size": 400}})
     lines = read_metrics(tmp_path / "cold")

@@ -34,7 +34,7 @@ class Algorithm:
     normaliser: str = "token"
     """What the loss is a mean over: token, sequence, prompt or constant."""
     constant_length: int = 0
-    """Tokens per response assumed by the constant normaliser; 0 takes sampling.max_new_tokens."""
+    """Tokens per response assumed by the constant normaliser (no other uses it); 0 takes sampling.max_new_tokens."""
     mask_truncated: bool = False
     """Leave responses that hit the token limit out of the loss."""
     correction: str = "none"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from simplerl.algorithms.base import Algorithm, policy_ratio, spread
-from simplerl.ops.advantages import group_moments, group_relative, soft_maximum
+from simplerl.ops.advantages import group_relative, soft_maximum
 from simplerl.ops.losses import weighted_reinforce
 from simplerl.types import CreditInputs, LossInputs, LossOutput
 
@@ -36,10 +36,8 @@ class OPMD(Algorithm):
         members = (batch.rewards_B, batch.group_B, batch.included_B)
         if self.baseline == "mean":
             return spread(group_relative(*members, scale="none"), inputs)
-        count_B, _, _ = group_moments(*members)
-        compared_B = batch.included_B & (count_B > 1)
-        credit_B = torch.where(compared_B, batch.rewards_B - soft_maximum(*members, tau=self.tau), 0.0)
-        return spread(credit_B, inputs)
+        credit_B = batch.rewards_B - soft_maximum(*members, tau=self.tau)  # 0, exactly, for a sample left alone.
+        return spread(torch.where(batch.included_B, credit_B, 0.0), inputs)
 
     def loss(self, inputs: LossInputs) -> LossOutput:
         """Return the share of the loss −A·log π / (1 + τ)."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TextIO
 from simplerl.errors import RunError
 from simplerl.experiments.plan import Job, child_environment
 from simplerl.runs.directory import read_metrics
-from simplerl.runs.files import cannot_write
+from simplerl.runs.files import DirectoryLock, cannot_write
 
 #: Seconds between two looks at the children.
 PAUSE = 0.1
@@ -46,8 +46,14 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
     """Run what is not done yet, at most `parallel` at a time. Return job's name → message of those that failed.
 
     Ctrl-C and SIGTERM are passed on, so that every child saves where it is, and then raised as KeyboardInterrupt.
+    Raises RunError, before anything runs, where another process is writing to one of the runs.
     """
     waiting = [job for job in jobs if job.state != "done"]
+    if busy := [str(job.path) for job in waiting if DirectoryLock(job.path).held]:
+        raise RunError(
+            f"another process is writing to {', '.join(busy)}. A command that was killed cannot stop its runs: "
+            "they go on to their end. Wait for them, or end them, and give the command again"
+        )
     done, failed, running = len(jobs) - len(waiting), {}, []
     watch.progress(done)
     with _signals_as_interrupt():

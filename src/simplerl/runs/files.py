@@ -99,6 +99,19 @@ class DirectoryLock:
         """Let go of it."""
         self._lock.release()
 
+    @property
+    def held(self) -> bool:
+        """Whether another process is writing to the directory, at this moment."""
+        if not self.path.is_dir():
+            return False
+        try:
+            with self._lock.acquire(timeout=0):
+                return False
+        except filelock.Timeout:
+            return True
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
 
 def write_directory(path: Path, fill: Callable[[Path], None]) -> None:
     """Make a directory in one step: `fill` writes into a temporary one, which gets a manifest and is renamed.

@@ -231,6 +231,13 @@ def resolve(recipe: str | None, overrides: Mapping[str, Any]) -> Config:
     ):
         if name not in known:
             raise ConfigError(f"unknown {key} {name!r}; {nearest(name, known)}")
+    algorithm = config.algorithm
+    if algorithm.constant_length and algorithm.normaliser != "constant":
+        raise ConfigError(
+            f"algorithm.constant_length = {algorithm.constant_length} with algorithm.normaliser = "
+            f"{algorithm.normaliser!r}, which does not use it: give --algorithm.normaliser constant, or "
+            "--algorithm.constant-length 0"
+        )
     return config
 
 
