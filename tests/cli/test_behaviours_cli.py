@@ -121,7 +121,7 @@ def test_a_key_in_the_place_of_its_name_is_not_repeated(tmp_path: Path, capsys) 
 
 def test_user_and_password_in_the_address_are_not_shown(tmp_path: Path, capsys) -> None:
     pytest.importorskip("openai")
-    url = "http://user:hunter2222@127.0.0.1:1/v1?token=hunter3333"
+    url = "http://user:p@hunter2222@127.0.0.1:1/v1?token=hunter3333"
     words = ["--judge", "m", "--no-api-key", "--base-url", url, "--yes", "--retries", "0"]
     code, shown, error = run_main(capsys, "behaviours", str(run_with(tmp_path / "run")), *words)
     assert code == 2
