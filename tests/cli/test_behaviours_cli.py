@@ -8,7 +8,7 @@ import pytest
 from made_answers import run_of
 from support import run_main, run_small
 
-from simplerl.behaviours.judge import select
+from simplerl.behaviours.judge import Item, Judge, plan, select
 from simplerl.runs.behaviours import read_behaviours
 from simplerl.runs.stages import series
 
@@ -134,3 +134,18 @@ def test_runs_of_one_name_do_not_share_a_folder(tmp_path: Path, capsys) -> None:
     code, _, error = run_main(capsys, "behaviours", *runs, "--output-dir", str(tmp_path / "out"))
     assert code == 2
     assert "would share a folder" in error
+
+
+def test_estimate_goes_by_bytes() -> None:
+    """A Chinese character costs about a token, and so do three letters."""
+
+    def tokens(response: str) -> tuple[int, int]:
+        item = Item(step=0, home=Path(), problem_id="p", sample=0, question="q", response=response)
+        planned = plan(Judge(model="m", parameters={}), [item], {})
+        return planned.tokens_in, planned.tokens_out
+
+    empty = tokens("")
+    assert empty[1] == 40
+    assert [a - b for a, b in zip(tokens("x" * 300), empty, strict=True)] == [100, 50]
+    assert [a - b for a, b in zip(tokens("日" * 300), empty, strict=True)] == [300, 150]
+    assert tokens("x" * 9000)[1] == 340, "quotations are short"

@@ -51,8 +51,8 @@ class Ward:
             stops = " Nothing will stop it now (doctor.action = stop)." if self._settings.action == "stop" else ""
             self._say(
                 f"  doctor: an error ended the watch at {what}: {type(error).__name__}: {error} "
-                f"({Path(origin.filename).name}:{origin.lineno}). The run goes on unwatched.{stops} Please report this; "
-                "`simplerl doctor RUN --debug` on this run may show more"
+                f"({Path(origin.filename).name}:{origin.lineno}). The run goes on unwatched.{stops} Please report "
+                "this; `simplerl doctor RUN --debug` may show more"
             )
 
     def _ends(self, found: Finding) -> bool:
