@@ -1,5 +1,6 @@
 """simplerl behaviours without an endpoint: keywords, the choice of responses, and mistakes."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from made_answers import run_of
 from support import run_main, run_small
 
+from simplerl.behaviours import judge as judging
 from simplerl.behaviours.judge import Item, Judge, plan, select
 from simplerl.runs.behaviours import read_behaviours
 from simplerl.runs.stages import series
@@ -149,3 +151,20 @@ def test_estimate_goes_by_bytes() -> None:
     assert [a - b for a, b in zip(tokens("x" * 300), empty, strict=True)] == [100, 50]
     assert [a - b for a, b in zip(tokens("日" * 300), empty, strict=True)] == [300, 150]
     assert tokens("x" * 9000)[1] == 340, "quotations are short"
+
+
+def test_an_answer_is_of_everything_that_it_depends_on(monkeypatch) -> None:
+    judge = Judge(model="m", parameters={"temperature": 0})
+    item = Item(step=0, home=Path(), problem_id="p", sample=0, question="q", response="r")
+    address = judge.address(item)
+    assert judge.address(dataclasses.replace(item, step=5, home=Path("x"), problem_id="o", sample=3)) == address
+    others = {
+        dataclasses.replace(judge, model="n").address(item),
+        dataclasses.replace(judge, parameters={"temperature": 1}).address(item),
+        judge.address(dataclasses.replace(item, question="r", response="q")),
+        judge.address(dataclasses.replace(item, question="other")),
+        judge.address(dataclasses.replace(item, response="other")),
+    }
+    monkeypatch.setattr(judging, "PROMPT_VERSION", 99)
+    others.add(judge.address(item))
+    assert len(others - {address}) == 6
