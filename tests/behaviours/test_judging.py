@@ -304,6 +304,19 @@ def test_what_is_no_chat_completion_is_no_answer(body: str, serve, capsys, tmp_p
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize("count", [10**400, -5, 1.5, "7", True, None])
+def test_counts_of_tokens_that_are_none_are_not_counted(count: object, serve, capsys, tmp_path: Path) -> None:
+    reply = {
+        "choices": [{"message": {"content": json.dumps(NOTHING)}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": count, "completion_tokens": 2},
+    }
+    server = serve(lambda request, number: (200, json.dumps(reply), {}))
+    run = run_of(tmp_path / "run", {0: {"p": ["2+2=4"]}})
+    code, shown, error = judge(capsys, server, run, "--price-in", "1", "--price-out", "1")
+    assert (code, error) == (0, "")
+    assert "1 answers, 0 input and 2 output tokens" in shown
+
+
 def test_wrong_key(serve, capsys, tmp_path: Path) -> None:
     """The server repeats the key in its message; we do not."""
     server = serve(lambda request, number: refused(401, f"Incorrect API key provided: {KEY}"))

@@ -1,6 +1,7 @@
 """What a judge's answer says: quotations are looked up, and anything odd is no answer."""
 
 import json
+import time
 
 import pytest
 
@@ -68,6 +69,14 @@ def test_what_is_put_up_with(text: str) -> None:
     assert read_reply(text.replace("{}", reply(verification=["Check: 2"])), RESPONSE)[0]["verification"] == (
         "Check: 2",
     )
+
+
+@pytest.mark.parametrize("text", ["```" + " " * 200_000 + "x", "```json" + "\n" * 200_000, "```", "`````"])
+def test_fences_around_nothing_take_no_time(text: str) -> None:
+    began = time.perf_counter()
+    with pytest.raises(ValueError, match="no JSON"):
+        read_reply(text, RESPONSE)
+    assert time.perf_counter() - began < 2
 
 
 def test_names_in_other_spelling_are_the_same() -> None:

@@ -1,5 +1,6 @@
 """simplerl behaviours without an endpoint: keywords, the choice of responses, and mistakes."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 from made_answers import run_of
 from support import run_main, run_small
 
-from simplerl.behaviours.judge import select
+from simplerl.behaviours import judge as judging
+from simplerl.behaviours.judge import Item, Judge, plan, select
 from simplerl.runs.behaviours import read_behaviours
 from simplerl.runs.stages import series
 
@@ -121,7 +123,7 @@ def test_a_key_in_the_place_of_its_name_is_not_repeated(tmp_path: Path, capsys) 
 
 def test_user_and_password_in_the_address_are_not_shown(tmp_path: Path, capsys) -> None:
     pytest.importorskip("openai")
-    url = "http://user:hunter2222@127.0.0.1:1/v1?token=hunter3333"
+    url = "http://user:p@hunter2222@127.0.0.1:1/v1?token=hunter3333"
     words = ["--judge", "m", "--no-api-key", "--base-url", url, "--yes", "--retries", "0"]
     code, shown, error = run_main(capsys, "behaviours", str(run_with(tmp_path / "run")), *words)
     assert code == 2
@@ -134,3 +136,35 @@ def test_runs_of_one_name_do_not_share_a_folder(tmp_path: Path, capsys) -> None:
     code, _, error = run_main(capsys, "behaviours", *runs, "--output-dir", str(tmp_path / "out"))
     assert code == 2
     assert "would share a folder" in error
+
+
+def test_estimate_goes_by_bytes() -> None:
+    """A Chinese character costs about a token, and so do three letters."""
+
+    def tokens(response: str) -> tuple[int, int]:
+        item = Item(step=0, home=Path(), problem_id="p", sample=0, question="q", response=response)
+        planned = plan(Judge(model="m", parameters={}), [item], {})
+        return planned.tokens_in, planned.tokens_out
+
+    empty = tokens("")
+    assert empty[1] == 40
+    assert [a - b for a, b in zip(tokens("x" * 300), empty, strict=True)] == [100, 50]
+    assert [a - b for a, b in zip(tokens("日" * 300), empty, strict=True)] == [300, 150]
+    assert tokens("x" * 9000)[1] == 340, "quotations are short"
+
+
+def test_an_answer_is_of_everything_that_it_depends_on(monkeypatch) -> None:
+    judge = Judge(model="m", parameters={"temperature": 0})
+    item = Item(step=0, home=Path(), problem_id="p", sample=0, question="q", response="r")
+    address = judge.address(item)
+    assert judge.address(dataclasses.replace(item, step=5, home=Path("x"), problem_id="o", sample=3)) == address
+    others = {
+        dataclasses.replace(judge, model="n").address(item),
+        dataclasses.replace(judge, parameters={"temperature": 1}).address(item),
+        judge.address(dataclasses.replace(item, question="r", response="q")),
+        judge.address(dataclasses.replace(item, question="other")),
+        judge.address(dataclasses.replace(item, response="other")),
+    }
+    monkeypatch.setattr(judging, "PROMPT_VERSION", 99)
+    others.add(judge.address(item))
+    assert len(others - {address}) == 6

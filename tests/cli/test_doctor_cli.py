@@ -24,7 +24,7 @@ def test_findings(capsys, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", {**CLIPPED, "groups/all_right": 0.9})
     code, out, _ = run_main(capsys, "doctor", str(run))
     assert code == 0
-    assert "2 findings (1 serious, 1 warnings):" in out
+    assert "2 findings (1 serious, 1 warning):" in out
     assert "serious · clip-ratio: Many responses are truncated (steps 6–30)" in out
     assert "warning · data-too-easy" in out
     assert out.index("clip-ratio") < out.index("data-too-easy")
@@ -64,6 +64,21 @@ def test_what_a_model_says_does_not_reach_the_terminal(capsys, tmp_path: Path, e
     assert "repetition" in out
     assert "e.g. step 30, p0, sample 0: " in out or extra
     assert all(c.isprintable() or c == "\n" for c in out)
+
+
+def test_what_a_configuration_holds_does_not_reach_the_terminal(capsys, tmp_path: Path) -> None:
+    config = {"sampling": {"max_new_tokens": "\x1b]0;owned\x07"}}
+    code, out, _ = run_main(capsys, "doctor", str(write_run(tmp_path / "run", CLIPPED, config=config)))
+    assert code == 0
+    assert "truncated at sampling.max_new_tokens = ·]0;owned·" in out
+    assert all(c.isprintable() or c == "\n" for c in out)
+
+
+def test_one_step_is_too_early_to_say(capsys, tmp_path: Path) -> None:
+    code, out, _ = run_main(capsys, "doctor", str(write_run(tmp_path / "run", steps=1, looked=(1,))))
+    assert code == 0
+    assert "too early to say: 1 rule could be applied and found nothing" in out
+    assert "\nhealthy:" not in out
 
 
 def test_rules_are_listed(capsys) -> None:

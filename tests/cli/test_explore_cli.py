@@ -75,3 +75,15 @@ def test_a_run_that_cannot_be_written_to_is_shown_first(tmp_path: Path, capsys) 
     assert code == 2
     assert "exploration, 1 problems" in shown
     assert "--output-dir" in error
+
+
+@pytest.mark.parametrize("line", ['{"step": 1,', '{"step": 1, "tokens/sampled": "x", "tokens/useful": 1}'])
+def test_damaged_metrics_cost_only_the_useful_tokens(line: str, tmp_path: Path, capsys) -> None:
+    run = run_of(tmp_path / "run", {0: {"p": [RIGHT, WRONG]}})
+    (run / "metrics.jsonl").write_text(f'{{"step": 0}}\n{line}\n{{"step": 2}}\n')
+    code, shown, error = run_main(capsys, "explore", str(run))
+    assert (code, error) == (0, "")
+    assert ("left out: useful tokens" in shown) is line.endswith(",")
+    (found,) = json.loads((run / "exploration.json").read_text())
+    assert found["useful_tokens"] == []
+    assert found["points"][0]["figures"]["pass@1"]["value"] == 0.5

@@ -36,8 +36,12 @@ def test_unknown_threshold(tmp_path: Path) -> None:
         diagnose(run, {"clip-ratio.shares": 1})
     with pytest.raises(ConfigError, match="finite"):
         diagnose(run, {"clip-ratio.share": float("nan")})
-    with pytest.raises(ConfigError, match="at least 3"):
-        diagnose(run, {"window.steps": 2})
+    with pytest.raises(ConfigError, match="0 or more"):
+        diagnose(run, {"clip-ratio.share": -0.1})
+    for steps in (2, 3.5):
+        with pytest.raises(ConfigError, match="whole number, at least 3"):
+            diagnose(run, {"window.steps": steps})
+    assert diagnose(run, {"critic-useless.share": -0.3}), "variance explained may be negative"
 
 
 def test_thresholds_move_a_finding(tmp_path: Path) -> None:
@@ -60,10 +64,26 @@ def test_run_of_hardly_any_steps_is_not_judged(tmp_path: Path, steps: int) -> No
     diagnosis = diagnose(write_run(tmp_path / "run", {"length/clip_ratio": 1.0}, steps=steps))
     assert diagnosis.findings == ()
     assert "clip-ratio" in diagnosis.unfit
+    assert not diagnosis.healthy
     if steps:
         assert diagnosis.unfit["clip-ratio"].startswith("needs 6 values of length/clip_ratio, there")
-    else:
-        assert not diagnosis.healthy
+
+
+def test_run_is_healthy_from_six_steps_on(tmp_path: Path) -> None:
+    """Five steps leave most rules without a word: that they found nothing says nothing."""
+    for steps, healthy in ((5, False), (6, True)):
+        diagnosis = diagnose(write_run(tmp_path / str(steps), steps=steps, looked=(1, 2)))
+        assert diagnosis.clean
+        assert (diagnosis.findings, diagnosis.healthy, diagnosis.early) == ((), healthy, not healthy)
+
+
+def test_responses_without_metrics_are_not_called_healthy(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    (run / "metrics.jsonl").unlink()
+    diagnosis = diagnose(run)
+    assert diagnosis.clean
+    assert not diagnosis.healthy
+    assert "metrics.jsonl is not there" in diagnosis.warnings[0]
 
 
 def test_run_that_has_only_its_configuration(tmp_path: Path) -> None:
@@ -279,6 +299,17 @@ def test_columns_of_other_types_are_named_or_read(tmp_path: Path) -> None:
     assert diagnose(run).looked == (1, 10, 20, 30)
     table = table.set_column(table.schema.get_field_index("token_ids"), "token_ids", pyarrow.array(["x"] * rows))
     pyarrow.parquet.write_table(table, file)
+    diagnosis = diagnose(run)
+    assert diagnosis.looked == (1, 20, 30)
+    assert "step_000010" in diagnosis.warnings[0]
+
+
+def test_number_of_a_sample_that_is_none_is_damage(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    file = run / "trajectories" / "step_000010.parquet"
+    table = pyarrow.parquet.read_table(file)
+    sample = pyarrow.array([float("inf")] * len(table))
+    pyarrow.parquet.write_table(table.set_column(table.schema.get_field_index("sample"), "sample", sample), file)
     diagnosis = diagnose(run)
     assert diagnosis.looked == (1, 20, 30)
     assert "step_000010" in diagnosis.warnings[0]

@@ -1,5 +1,6 @@
 """The doctor during a run: it says what it would say afterwards, once, and changes nothing."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from made_metrics import HEALTHY, texts_of, value_at, write_run
 from support import assert_same_run, fingerprint, run_main, run_small, small_config
 
-from simplerl.diagnosis import Watch, diagnose
+from simplerl.diagnosis import RULES, Watch, diagnose
 from simplerl.diagnosis.look import Response, look
 from simplerl.runs.directory import read_metrics
 
@@ -141,6 +142,28 @@ def test_stop_ends_the_run_with_a_checkpoint_and_resuming_goes_on(tmp_path: Path
     ours, theirs = fingerprint(tmp_path / "run"), fingerprint(tmp_path / "plain")
     del ours["checkpoints"], theirs["checkpoints"]
     assert repr(ours) == repr(theirs)
+
+
+@pytest.mark.parametrize("action", ["warn", "stop"])
+def test_an_error_in_a_rule_is_said_once_and_the_run_goes_on(tmp_path: Path, monkeypatch, action: str) -> None:
+    calls = []
+
+    def broken(history, thresholds):
+        calls.append(history.until)
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setitem(RULES, "clip-ratio", dataclasses.replace(RULES["clip-ratio"], check=broken))
+    outcome, listener = run_small(tmp_path / "run", {**TRUNCATED, "doctor": {"action": action}})
+    assert (outcome.finished, outcome.step) == (True, 8)
+    (said,) = [line for line in listener.lines if "an error ended the watch" in line]
+    assert "at step 6: ZeroDivisionError: oh (test_live.py:" in said
+    assert ("Nothing will stop it now" in said) is (action == "stop")
+    assert calls == [6]
+    # Taking up what was recorded is guarded too.
+    over = {**TRUNCATED, "steps": 9, "doctor": {"action": action}}
+    outcome, listener = run_small(tmp_path / "run", over, resume=True)
+    assert (outcome.finished, outcome.step) == (True, 9)
+    assert sum("an error ended the watch at taking up the run" in line for line in listener.lines) == 1
 
 
 def test_stop_on_names_the_rules_that_end_a_run(tmp_path: Path) -> None:

@@ -373,10 +373,27 @@ def test_needs_are_metrics_that_runs_record() -> None:
 
 
 def test_what_has_passed_is_a_warning(tmp_path: Path) -> None:
+    """With `serious` at 0 whatever the rule sees is serious, so that only its having passed makes it a warning."""
     figures = {"length/clip_ratio": lambda s: 0.9 if 10 < s <= 15 else 0.0}
-    (finding,) = diagnose(write_run(tmp_path / "run", figures)).findings
+    run = write_run(tmp_path / "run", figures)
+    (finding,) = diagnose(run, {"clip-ratio.serious": 0.0}).findings
     assert (finding.rule, finding.severity, finding.lasting) == ("clip-ratio", "warning", False)
     assert finding.steps[1] < 30
+
+
+def test_little_entropy_is_no_collapse_while_accuracy_rises(tmp_path: Path) -> None:
+    gone = {"policy/entropy": lambda s: 0.3 if s <= 5 else 0.005}
+    assert diagnose(write_run(tmp_path / "rises", gone)).findings == ()
+    stuck = {**gone, "accuracy/mean": 0.4}
+    assert [f.rule for f in diagnose(write_run(tmp_path / "stuck", stuck)).findings] == ["entropy-collapse"]
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if "serious" in {t.name for t in RULES[rule].thresholds}])
+def test_what_is_serious_is_a_threshold(rule: str, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", **CASES[rule].sick)
+    for least, severity in ((0.0, "serious"), (1e9, "warning")):
+        (found,) = [f for f in diagnose(run, {f"{rule}.serious": least}).findings if f.rule == rule]
+        assert found.severity == severity
 
 
 def test_same_verdict_paid_by_length_is_found_below_the_general_threshold(tmp_path: Path) -> None:

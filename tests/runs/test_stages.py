@@ -53,7 +53,46 @@ def test_list_means(tmp_path: Path) -> None:
 
 def test_read_columns(tmp_path: Path) -> None:
     file = tmp_path / "a.parquet"
-    pyarrow.parquet.write_table(pyarrow.table({"x": [1, 2], "y": ["a", None]}), file)
-    assert read_columns(file, ["x"], ["y", "z"]) == [{"x": 1, "y": "a", "z": None}, {"x": 2, "y": None, "z": None}]
-    with pytest.raises(RunError, match="no column w"):
-        read_columns(file, ["x", "w"])
+    pyarrow.parquet.write_table(pyarrow.table({"sample": [1, 2], "extracted": ["a", None]}), file)
+    assert read_columns(file, ["sample"], ["extracted", "reward"]) == [
+        {"sample": 1, "extracted": "a", "reward": None},
+        {"sample": 2, "extracted": None, "reward": None},
+    ]
+    with pytest.raises(RunError, match="no column verdict"):
+        read_columns(file, ["sample", "verdict"])
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "wanted"),
+    [
+        ("response", [1] * 4, "response (int64)"),
+        ("response", [b"x"] * 4, "response (binary)"),
+        ("verdict", [1] * 4, "verdict (int64)"),
+        ("sample", ["0"] * 4, "sample (string)"),
+        ("sample", [None] * 4, "sample (null)"),
+        ("reward", ["much"] * 4, "reward (string)"),
+        ("extracted", [1.5] * 4, "extracted (double)"),
+        ("problem_id", ["p", None, "p", "p"], "problem_id is not known of every row"),
+        ("response", pyarrow.array([b"\xff"] * 4).view("string"), "cannot be read"),
+    ],
+)
+def test_columns_of_something_else_are_refused(column: str, values, wanted: str, tmp_path: Path) -> None:
+    file = run_of(tmp_path / "run", {0: {"p": ["4"] * 4}}) / "evaluations" / "step_000000.parquet"
+    table = pyarrow.parquet.read_table(file)
+    values = values if isinstance(values, pyarrow.Array) else pyarrow.array(values)
+    pyarrow.parquet.write_table(table.set_column(table.schema.get_field_index(column), column, values), file)
+    with pytest.raises(RunError) as error:
+        read_columns(file, ["problem_id", "sample", "response", "verdict"], ["extracted", "reward"])
+    assert wanted in str(error.value)
+    assert str(file) in str(error.value)
+
+
+def test_categories_and_nulls_are_read(tmp_path: Path) -> None:
+    file = run_of(tmp_path / "run", {0: {"p": ["4", "5"]}}) / "evaluations" / "step_000000.parquet"
+    table = pyarrow.parquet.read_table(file)
+    place = table.schema.get_field_index("verdict")
+    table = table.set_column(place, "verdict", table["verdict"].dictionary_encode())
+    table = table.set_column(table.schema.get_field_index("reward"), "reward", pyarrow.nulls(2))
+    pyarrow.parquet.write_table(table, file)
+    rows = read_columns(file, ["problem_id", "verdict"], ["reward"])
+    assert rows == [{"reward": None, "problem_id": "p", "verdict": "correct"}] * 2

@@ -124,13 +124,22 @@ def _of_series(
         on_done()
     if not points:
         raise RunError(f"{one.path}: no evaluation of {one.name} can be read; " + "; ".join(left_out))
-    lines = read_metrics(one.path) if is_run(one.path) else []
+    lines = []
+    try:
+        lines = read_metrics(one.path) if is_run(one.path) else []
+    except RunError as error:
+        left_out.append(f"useful tokens: {error}")
+        warn(f"left out: useful tokens: {error}")
     useful = tuple(
         (line["step"], line["tokens/sampled"], line["tokens/useful"])
         for line in lines
-        if line["step"] > 0 and line.get("tokens/sampled") is not None and line.get("tokens/useful") is not None
+        if line["step"] > 0 and all(_is_count(line.get(f"tokens/{name}")) for name in ("sampled", "useful"))
     )
     return Exploration(name=one.name, path=one.path, points=tuple(points), useful=useful, left_out=tuple(left_out))
+
+
+def _is_count(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value < 1e15
 
 
 @dataclass(frozen=True, slots=True)

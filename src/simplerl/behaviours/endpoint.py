@@ -20,6 +20,9 @@ PARAMETERS: dict[str, Any] = {"temperature": 0, "max_tokens": 2000}
 #: Parameters that are ours to set.
 RESERVED = frozenset({"model", "messages", "stream", "n"})
 
+#: No request has more tokens: such a count is not one.
+MOST_TOKENS = 10**9
+
 _NO_KEY = "none"
 
 
@@ -138,7 +141,7 @@ class Endpoint:
             raise NoAnswer(f"the answer is no chat completion: {self.clean(body)}") from None
         if not isinstance(text, str | None) or not isinstance(reason, str | None):
             raise NoAnswer(f"the answer is no chat completion: {self.clean(body)}")
-        tokens_in, tokens_out = (n if isinstance(n, int) and not isinstance(n, bool) else None for n in counts)
+        tokens_in, tokens_out = (n if type(n) is int and 0 <= n < MOST_TOKENS else None for n in counts)
         return Reply(
             text=None if text is None else self._without_key(text),
             finish_reason=None if reason is None else self.clean(reason),
@@ -195,4 +198,5 @@ def _check_address(base_url: str | None) -> None:
 
 def _shown(address: str) -> str:
     """Return an address without what may be secret in it: user, password, query."""
-    return re.sub(r"//[^/@]*@", "//", address).partition("?")[0]
+    # As far as the last @ before the path: a password may hold one.
+    return re.sub(r"//[^/?#]*@", "//", address).partition("?")[0].partition("#")[0]

@@ -19,8 +19,9 @@ from simplerl.runs.behaviours import Judgement
 from simplerl.runs.stages import Stage, read_columns
 from simplerl.seeds import derive
 
-#: Characters of a token, for the estimate of cost: few, because mathematics has short tokens.
-CHARACTERS_PER_TOKEN = 3
+#: Bytes of a token, for the estimate of cost: few, because mathematics has short tokens. A Chinese character is three
+#: bytes and about one token.
+BYTES_PER_TOKEN = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,18 +145,19 @@ class Plan:
     homes: Mapping[str, frozenset[Path]]
     """Address → the directories that its answer belongs into."""
     tokens_in: int = field(init=False)
-    """Estimated from the number of characters."""
+    """Estimated from the number of bytes."""
     tokens_out: int = field(init=False)
     """Estimated: the names of the behaviours, and half of the response in quotations at most."""
 
     def __post_init__(self) -> None:
-        requests = [
-            (sum(len(m["content"]) for m in messages(item.question, item.response)), len(item.response))
-            for item in self.todo.values()
-        ]
-        per = CHARACTERS_PER_TOKEN
-        object.__setattr__(self, "tokens_in", sum(-(-characters // per) for characters, _ in requests))
-        object.__setattr__(self, "tokens_out", sum(40 + min(length // (2 * per), 300) for _, length in requests))
+        def tokens(*texts: str) -> int:
+            return -(-sum(len(text.encode("utf-8", "replace")) for text in texts) // BYTES_PER_TOKEN)
+
+        asked = [messages(item.question, item.response) for item in self.todo.values()]
+        tokens_in = sum(tokens(*(message["content"] for message in request)) for request in asked)
+        tokens_out = sum(40 + min(tokens(item.response) // 2, 300) for item in self.todo.values())
+        object.__setattr__(self, "tokens_in", tokens_in)
+        object.__setattr__(self, "tokens_out", tokens_out)
 
 
 def plan(judge: Judge, items: Sequence[Item], answers: Mapping[str, Any]) -> Plan:

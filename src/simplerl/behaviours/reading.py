@@ -12,7 +12,7 @@ SHORTEST = 4
 #: Longer ones are cut in the record of what was not found.
 LONGEST = 500
 
-_FENCE = re.compile(r"\A```[a-zA-Z]*\s*(.*?)\s*```\Z", re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z]*")
 #: An escape that JSON knows, or a backslash that is none, as in "\sqrt": LaTeX that was not escaped.
 _BACKSLASH = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})|\\')
 #: What JSON makes of LaTeX that was not escaped: "\times" begins with a tab.
@@ -51,8 +51,8 @@ def read_reply(text: str, response: str) -> tuple[dict[str, tuple[str, ...]], di
 
 def _parse(text: str) -> Any:
     text = text.rpartition("</think>")[2].strip()
-    if fenced := _FENCE.match(text):
-        text = fenced[1]
+    if (opening := _FENCE.match(text)) and text.endswith("```") and len(text) >= opening.end() + 3:
+        text = text[opening.end() : -3].strip()
     try:
         return json.loads(text)
     except RecursionError:

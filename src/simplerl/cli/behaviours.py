@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--concurrency", type=int, default=8, metavar="N", help="requests at once (%(default)s)")
     add("--retries", type=int, default=5, metavar="N", help="tries again after 429, 5xx and broken lines (%(default)s)")
-    add("--timeout", type=float, default=120.0, metavar="S", help="seconds to wait for one answer (%(default)g)")
+    add("--timeout", type=float, default=120.0, metavar="S", help="seconds of silence that end a request (%(default)g)")
     add("--price-in", type=float, metavar="P", help="price of a million input tokens, to show the cost")
     add("--price-out", type=float, metavar="P", help="price of a million output tokens")
     add("--retry-undecided", action="store_true", help="ask again where the judge's answer could not be read")

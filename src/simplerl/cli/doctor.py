@@ -92,10 +92,13 @@ def lines(diagnosis: "Diagnosis", *, width: int) -> Iterator[tuple[str, str]]:
         yield "warning", f"  left out: {printable(warning)}"
     serious = sum(finding.severity == "serious" for finding in d.findings)
     if d.findings:
-        counts = [f"{serious} serious" * bool(serious), f"{len(d.findings) - serious} warnings"]
-        yield "", f"{len(d.findings)} findings ({', '.join(filter(None, counts))}):"
+        rest = len(d.findings) - serious
+        counts = [f"{serious} serious" * bool(serious), _number(rest, "warning") * bool(rest)]
+        yield "", f"{_number(len(d.findings), 'finding')} ({', '.join(filter(None, counts))}):"
     elif d.healthy:
         yield "good", f"healthy: {len(d.clean)} rules were applied and found nothing"
+    elif d.clean:
+        yield "warning", f"too early to say: {_number(len(d.clean), 'rule')} could be applied and found nothing"
     else:
         yield "warning", "there is nothing to judge yet: no rule could be applied"
     for finding in d.findings:
@@ -117,11 +120,16 @@ def _finding(finding: "Finding", width: int) -> Iterator[tuple[str, str]]:
     yield "", ""
     yield finding.severity, f"{finding.severity} · {finding.rule}: {finding.title} ({when}{passed})"
     for head, text in (("seen", finding.seen), ("why", finding.why), ("try", finding.advice)):
-        yield from (("", line) for line in _wrapped(f"  {head:5}", text, width))
+        # A finding may quote a setting, and config.json may hold anything.
+        yield from (("", line) for line in _wrapped(f"  {head:5}", printable(text, 2000), width))
     for example in finding.examples:
         excerpt = printable(example.excerpt.replace("\n", " "), 160)
         where = f"step {example.step}, {printable(example.problem_id, 60)}, sample {example.sample}"
         yield "dim", f"  e.g. {where}: {excerpt}"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" + "s" * (count != 1)
 
 
 def _wrapped(head: str, text: str, width: int) -> list[str]:

@@ -41,6 +41,8 @@ class Evidence:
     history: History
     looked: tuple[int, ...]
     """Steps whose responses were read."""
+    measured: int
+    """Steps of training whose metrics are known."""
     warnings: tuple[str, ...]
 
 
@@ -53,7 +55,7 @@ def read(path: Path, *, window: int = 10) -> Evidence:
         figures, examples = look(0, responses(path / RESPONSES, warnings, most=MOST_EVALUATED))
         history = History((), kind="evaluation")
         history.add({"step": 0, **figures}, examples)
-        return Evidence(history=history, looked=(0,) if figures else (), warnings=tuple(warnings))
+        return Evidence(history=history, looked=(0,) if figures else (), measured=0, warnings=tuple(warnings))
     if not (path / "metrics.jsonl").exists() and not (path / "config.json").exists():
         inside = sorted(entry.parent.name for entry in path.glob("*/metrics.jsonl"))
         found = f"; runs in it: {', '.join(inside[:8])}{' …' if len(inside) > 8 else ''}" if inside else ""
@@ -63,13 +65,16 @@ def read(path: Path, *, window: int = 10) -> Evidence:
     kind = str(stage.get("stage", "train"))
     lines = list(metric_lines(path / "metrics.jsonl", warnings))
     seen, shown = looks(path, kind, warnings)
+    if seen and not (path / "metrics.jsonl").exists():
+        warnings.append(f"{path / 'metrics.jsonl'} is not there: only responses are judged")
     merged: dict[int, dict[str, Any]] = {line["step"]: line for line in lines}
     for step, figures in seen.items():
         merged[step] = {"step": step, **merged.get(step, {}), **figures}
     history = History((), config=config, kind=kind, window=window)
     for step in sorted(merged):
         history.add(merged[step], shown.get(step))
-    return Evidence(history=history, looked=tuple(seen), warnings=tuple(warnings))
+    measured = sum(step > 0 for step in {line["step"] for line in lines})
+    return Evidence(history=history, looked=tuple(seen), measured=measured, warnings=tuple(warnings))
 
 
 def flat(table: dict[str, Any], path: str = "") -> dict[str, Any]:
@@ -187,7 +192,7 @@ def responses(file: Path, warnings: list[str], *, most: int = MOST_ROWS) -> list
                 found += _rows(batch)
                 if len(found) >= most:
                     break
-    except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError) as error:
+    except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError, OverflowError) as error:
         warnings.append(f"{file} is damaged and left out: {_first_line(error)}")
         return []
     return found

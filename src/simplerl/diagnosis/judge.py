@@ -13,6 +13,8 @@ from simplerl.diagnosis.types import Diagnosis, Finding, Rule, Seen
 
 #: Points of a run at which rules are applied; of a longer run so many, evenly apart, and the last.
 POINTS = 600
+#: Steps with metrics below which a run is not called healthy: hardly a rule can judge it.
+EARLY = 6
 
 
 def diagnose(run: Path, thresholds: Mapping[str, float] | None = None) -> Diagnosis:
@@ -42,6 +44,7 @@ def diagnose(run: Path, thresholds: Mapping[str, float] | None = None) -> Diagno
         findings=tuple(sorted(findings, key=lambda f: (f.severity != "serious", not f.lasting, f.steps[0]))),
         clean=tuple(clean),
         unfit=unfit,
+        early=history.kind != "evaluation" and evidence.measured < EARLY,
         looked=evidence.looked,
         warnings=evidence.warnings,
     )

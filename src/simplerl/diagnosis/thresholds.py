@@ -46,8 +46,12 @@ def check(values: Mapping[str, object]) -> dict[str, float]:
             found[name] = math.nan
         if not math.isfinite(found[name]):
             raise ConfigError(f"threshold {name} = {value!r}: must be a finite number ({names[name].unit})")
-    if found.get("window.steps", 3) < 3:
-        raise ConfigError(f"threshold window.steps = {found['window.steps']:g}: must be at least 3")
+        # What no figure of the kind can be would make a rule speak always or never, without a word.
+        if found[name] < 0 <= names[name].default:
+            raise ConfigError(f"threshold {name} = {value!r}: must be 0 or more ({names[name].unit})")
+    window = found.get("window.steps", 3)
+    if window < 3 or window != int(window):
+        raise ConfigError(f"threshold window.steps = {window:g}: must be a whole number, at least 3")
     return found
 
 

@@ -118,6 +118,8 @@ class Diagnosis:
     """Rules that were applied and found nothing."""
     unfit: Mapping[str, str] = field(default_factory=dict)
     """Rule that could not be applied → why."""
+    early: bool = False
+    """Whether there are too few steps with metrics for most rules, so that nothing found means little."""
     looked: tuple[int, ...] = ()
     """Steps whose responses were read."""
     warnings: tuple[str, ...] = ()
@@ -125,8 +127,8 @@ class Diagnosis:
 
     @property
     def healthy(self) -> bool:
-        """Whether rules were applied and none of them found anything."""
-        return bool(self.clean) and not self.findings
+        """Whether rules were applied to enough steps and none of them found anything."""
+        return bool(self.clean) and not self.findings and not self.early
 
     def as_table(self) -> dict[str, Any]:
         """Return it as plain tables for JSON."""
@@ -135,6 +137,7 @@ class Diagnosis:
             "kind": self.kind,
             "last_step": self.last_step,
             "healthy": self.healthy,
+            "too_early": self.early,
             "findings": [finding.as_table() for finding in self.findings],
             "checked_without_finding": list(self.clean),
             "not_applicable": dict(self.unfit),

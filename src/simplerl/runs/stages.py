@@ -12,6 +12,7 @@ import pyarrow.parquet
 
 from simplerl.errors import ConfigError, RunError
 from simplerl.runs.results import RESPONSES, Result, results
+from simplerl.runs.trajectories import SCHEMA
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,15 +130,37 @@ def choose(stages: Sequence[Stage], steps: str) -> list[Stage]:
 
 def read_columns(file: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> list[Mapping[str, Any]]:
     """Return the rows of a Parquet file of responses with some of its columns; an optional one that is not there is
-    None. Raises RunError, which names the file, where it cannot be read."""
+    None. Raises RunError, which names the file, where it cannot be read or holds something else."""
     try:
-        there = set(pyarrow.parquet.read_schema(file).names)
-        rows = pyarrow.parquet.read_table(file, columns=[n for n in (*needed, *optional) if n in there]).to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
+        schema = pyarrow.parquet.read_schema(file)
+        if missing := [name for name in needed if name not in schema.names]:
+            raise RunError(f"{file} is no record of judged responses: it has no column {', '.join(missing)}")
+        names = [name for name in (*needed, *optional) if name in schema.names]
+        if odd := [name for name in names if not _fits(name, schema.field(name).type)]:
+            kinds = ", ".join(f"{name} ({schema.field(name).type})" for name in odd)
+            raise RunError(f"{file} is no record of judged responses: it has columns of another type: {kinds}")
+        table = pyarrow.parquet.read_table(file, columns=names)
+        rows = table.to_pylist()
+    except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise RunError(f"{file} cannot be read: {' '.join(str(error).split())[:200]}") from error
-    if missing := [name for name in needed if name not in there]:
-        raise RunError(f"{file} is no record of judged responses: it has no column {', '.join(missing)}")
+    if empty := [name for name in _IDENTIFYING if name in names and table[name].null_count]:
+        raise RunError(f"{file} is no record of judged responses: {', '.join(empty)} is not known of every row")
     return [{**dict.fromkeys(optional), **row} for row in rows]
+
+
+#: Without these a row is no judged response.
+_IDENTIFYING = ("problem_id", "sample", "verdict")
+
+
+def _fits(name: str, found: pyarrow.DataType) -> bool:
+    """Return whether a column has the kind of type that a record has there: text or numbers, of any width."""
+    types, wanted = pyarrow.types, SCHEMA.field(name).type
+    found = found.value_type if types.is_dictionary(found) else found
+    if types.is_string(wanted):
+        return types.is_string(found) or types.is_large_string(found) or types.is_null(found)
+    if types.is_integer(wanted):
+        return types.is_integer(found)
+    return types.is_floating(found) or types.is_integer(found) or types.is_null(found)
 
 
 def list_means(file: Path, column: str) -> list[float | None]:
