@@ -256,7 +256,10 @@ def test_filters(library: Library) -> None:
 def test_sorting(library: Library) -> None:
     assert ids(library, sort="id")[:3] == ["gained", "lost", "only-a"]
     assert ids(library, sort="change", outcome="worse") == ["lost", "same"]
-    assert ids(library, sort="length-b", descending=True, outcome="wrong-b") == ["lost"]
+    assert ids(library, sort="change", descending=True)[:2] == ["gained", "timeout"]
+    assert ids(library, sort="right-b", descending=True)[:3] == ["timeout", "undecided", "other"], "equals: by file"
+    for descending in (False, True):
+        assert ids(library, sort="right-a", descending=descending)[-2:] == ["undecided", "only-b"], "no number: last"
     for sort in SORTS:
         assert sorted(ids(library, sort=sort)) == sorted(ids(library))
 
@@ -309,6 +312,47 @@ def test_a_file_that_is_replaced_is_read_anew(library: Library) -> None:
     os.utime(file, (1, 1))
     library._catalog = None
     assert ids(library, outcome="gained", b_step=10) == []
+
+
+def test_a_page_is_of_one_moment(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is deleted while its page is made is still in the catalogue that the page began with."""
+    monkeypatch.setattr("simplerl.viewer.library.FRESH_S", -1.0)
+    resolve = Library.resolve
+
+    def deleted(self: Library, view: View) -> tuple[View, list[str]]:
+        found = resolve(self, view)
+        shutil.rmtree(self.root / "deep", ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(Library, "resolve", deleted)
+    shown = content(library, View(a="deep/mine", b="deep/mine"), [])
+    assert "step_000000.parquet" in shown.notices
+    assert "deep/mine" not in content(library, View(), []).notices
+
+
+def test_a_file_that_is_rewritten_after_it_was_seen_is_named(library: Library) -> None:
+    view, _ = library.resolve(View(a="deep/mine", b="deep/mine", problem="lost"))
+    selection = library.select(view, [])
+    file = library.root / "deep" / "mine" / "evaluations" / "step_000010.parquet"
+    made_views.write_rows(file, AFTER[:1])
+    with pytest.raises(RunError, match="written anew"):
+        library.responses(selection.pair, selection.pair.positions["lost"], 1)
+
+
+def test_a_text_that_repeats_is_held_once(tmp_path: Path) -> None:
+    """Kilobytes on disk that would be gigabytes, were every row written out."""
+    count, text = 3000, "x" * 1_000_000
+    made_views.run(tmp_path / "r", {0: made_views.group("p", "c")})
+    [records] = [held["held-out"] for held in Library(tmp_path).catalog().entries["r"].steps.values()]
+    same = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * count, pyarrow.int32()), pyarrow.array([text]))
+    table = dict.fromkeys(("question", "answer", "response", "level", "kind"), same)
+    table |= {"problem_id": pyarrow.array([f"p{i}" for i in range(count)]), "sample": pyarrow.array([0] * count)}
+    table |= dict.fromkeys(("verdict", "stop_reason"), pyarrow.array(["correct"] * count))
+    pyarrow.parquet.write_table(pyarrow.table(table), records.path)
+    library = Library(tmp_path)
+    selection = library.select(library.resolve(View(search="y"))[0], notices := [])
+    assert (len(selection.pair.ids), len(selection.places), notices) == (count, 0, [])
+    assert len({id(level) for level in selection.pair.levels}) == 1
 
 
 def test_an_empty_file_is_shown_as_empty(tmp_path: Path) -> None:

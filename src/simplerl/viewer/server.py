@@ -99,11 +99,12 @@ def application(library: Library):
 
     def export(request):
         view, _ = parse(request.url.query)
+        shown = library.now()
         try:
-            view, complaints = library.resolve(view)
+            view, complaints = shown.resolve(view)
             if complaints:
                 return PlainTextResponse("\n".join(complaints) + "\n", status_code=404)
-            lines = _json_lines(library, view)
+            lines = _json_lines(shown, view)
             first = next(lines, "")  # What cannot be read is found now, while there can still be a message.
         except RunError as error:
             return PlainTextResponse(f"{error}\n", status_code=404)
