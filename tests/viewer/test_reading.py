@@ -435,6 +435,13 @@ def test_a_problem_is_shown_in_every_mode(library: Library, mode: str) -> None:
         assert "were recorded" in body or "training responses" in body
 
 
+def test_formulas_are_shared_out_among_the_responses(tmp_path: Path) -> None:
+    made_views.run(tmp_path / "r", {0: made_views.group("p", "c" * 64, text="$x_1$ " * 200)})
+    body = content(Library(tmp_path), View(problem="p"), []).body
+    assert 2000 < body.count("<math") <= 3000
+    assert body.count("x_1") > 64 * 150, "the others are there as their source"
+
+
 def test_the_neighbours_are_those_of_the_filters(library: Library) -> None:
     view, notices = library.resolve(View(a="deep/mine", b="deep/mine", outcome="worse", problem="lost"))
     body = content(library, view, notices).body

@@ -92,6 +92,10 @@ def application(library: Library):
         path = request.url.path
         if path != "/" and path not in ALLOWED and not path.startswith(ALLOWED_BELOW):
             return PlainTextResponse("not part of this page", status_code=403, headers=HEADERS)
+        # Gradio lets pages of every other port of this machine read along.
+        origin = request.headers.get("origin")
+        if origin is not None and urllib.parse.urlsplit(origin).netloc != request.headers.get("host"):
+            return PlainTextResponse("not for other pages", status_code=403, headers=HEADERS)
         response = await call_next(request)
         for name, value in HEADERS.items():
             response.headers[name] = value
