@@ -17,7 +17,7 @@ _CLOSING = {"$$": "$$", "$": "$", r"\[": r"\]", r"\(": r"\)"}
 
 
 def prose(text: str, *, limit: int = 20_000, most: int = MOST_FORMULAS) -> str:
-    """Return a text as HTML, its formulas as MathML; those that cannot be read, or come after `most`, as their source."""
+    """Return a text as HTML, its formulas as MathML; what cannot be read, or comes after `most`, as its source."""
     shown, missing = cut(text, limit)
     parts, formulas, characters = [], 0, 0
     for source, inside, display in _parts(shown):

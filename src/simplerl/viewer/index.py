@@ -141,6 +141,8 @@ class _reading:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+        if isinstance(error, FileNotFoundError):
+            raise RunError(f"{self.records.path.name} is no longer there: this step is left out") from error
         if isinstance(error, OSError | pyarrow.ArrowException | KeyError | UnicodeDecodeError | MemoryError):
             reason = " ".join(str(error).split())[:200]
             raise RunError(f"{self.records.path.name} is damaged ({reason}): this step is left out") from error
