@@ -435,6 +435,24 @@ def test_a_problem_is_shown_in_every_mode(library: Library, mode: str) -> None:
         assert "were recorded" in body or "training responses" in body
 
 
+@pytest.mark.parametrize("problem", [None, "<u>p"])
+@pytest.mark.parametrize("mode", MODES)
+def test_everything_that_is_shown_is_escaped(tmp_path: Path, mode: str, problem: str | None) -> None:
+    texts = ("source", "level", "kind", "question", "answer", "stop_reason", "extracted", "rule", "detail")
+    rows = [
+        *made_views.group("<u>p", "cw", text="<u>", **dict.fromkeys(texts, "<u>"), reward_parts=[("<u>", 1.0)]),
+        made_views.response("<u>q", 0, "<u>"),
+    ]
+    other = [{**row, "question": "<u>other"} for row in rows]
+    name = tmp_path / "<u>run"
+    made_views.run(name, {0: rows, 5: other}, metrics=[{"step": step, "<u>": 1.0} for step in range(5)])
+    (name / "evaluations" / "step_000007.parquet").write_text("<u>")
+    found = content(Library(tmp_path), View(problem=problem, mode=mode, doctor=True, metrics=("<u>",)), ["<u>"])
+    shown = found.body + found.plots + found.notices
+    assert "<u>" not in shown
+    assert shown.count("&lt;u&gt;") > 10
+
+
 def test_formulas_are_shared_out_among_the_responses(tmp_path: Path) -> None:
     made_views.run(tmp_path / "r", {0: made_views.group("p", "c" * 64, text="$x_1$ " * 200)})
     body = content(Library(tmp_path), View(problem="p"), []).body
