@@ -13,9 +13,12 @@ import pyarrow.parquet
 import pytest
 from support import run_command
 
+from simplerl.diagnosis import Finding
+from simplerl.diagnosis.types import Example
 from simplerl.errors import RunError, SimpleRLError
 from simplerl.viewer.catalog import HELD_OUT, TRAINING, scan
 from simplerl.viewer.content import content
+from simplerl.viewer.findings import _finding
 from simplerl.viewer.index import read_rows, search
 from simplerl.viewer.library import Library
 from simplerl.viewer.lines import Curves
@@ -451,6 +454,23 @@ def test_everything_that_is_shown_is_escaped(tmp_path: Path, mode: str, problem:
     shown = found.body + found.plots + found.notices
     assert "<u>" not in shown
     assert shown.count("&lt;u&gt;") > 10
+
+
+def test_findings_are_escaped() -> None:
+    finding = Finding(
+        rule="made",
+        severity="serious",
+        title="<u>",
+        seen="<u>",
+        why="<u>",
+        advice="<u>",
+        lasting=True,
+        figures={},
+        steps=(1, 2),
+        examples=(Example(step=1, problem_id="<u>", sample=0, excerpt="<u>"),),
+    )
+    shown = _finding(finding)
+    assert ("<u>" in shown, shown.count("&lt;u&gt;")) == (False, 6)
 
 
 def test_formulas_are_shared_out_among_the_responses(tmp_path: Path) -> None:
