@@ -12,7 +12,7 @@ from made_runs import AFTER, BEFORE, made_run, row, write_evaluation
 
 from simplerl.analysis.report import content, page, reading
 from simplerl.analysis.report.records import Estimate
-from simplerl.analysis.report.wording import cut, duration, points_of, quantity, signed
+from simplerl.analysis.report.wording import cut, duration, number_of, points_of, quantity, signed
 from simplerl.diagnosis import RULES
 from simplerl.runs.trajectories import SCHEMA
 
@@ -233,6 +233,7 @@ def test_wording() -> None:
     ]
     assert [duration(s) for s in (82.3, 840, 12_000)] == ["82 s", "14 min", "3 h 20 min"]
     assert (signed(-0.039), points_of(Estimate(value=0.5, low=0.25, high=0.75))) == ("−3.9", "+50.0 [+25.0, +75.0]")
+    assert number_of(Estimate(value=-0.001, low=-0.25, high=0.5), digits=2) == "0.00 [−0.25, 0.50]"
 
 
 def test_the_schema_of_records_is_what_the_helper_writes() -> None:

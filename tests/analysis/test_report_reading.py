@@ -2,11 +2,13 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
-from made_runs import AFTER, made_run, rows, write_evaluation
+from made_runs import AFTER, CONFIG, made_run, rows, write_evaluation
 
+from simplerl.analysis.report import content
 from simplerl.analysis.report.reading import gather, labels_of, read_run
 from simplerl.analysis.report.responses import level_order
 from simplerl.errors import RunError
@@ -177,3 +179,30 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 
 def test_levels_are_ordered_as_people_count() -> None:
     assert sorted(["Level 10", "hard", "Level 2", "3"], key=level_order) == ["Level 2", "3", "Level 10", "hard"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+@pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl", "evaluations/step_000004.parquet"])
+def test_a_pipe_does_not_hang_the_report(tmp_path: Path, name: str) -> None:
+    path = made_run(tmp_path / "a")
+    (path / name).unlink(missing_ok=True)
+    os.mkfifo(path / name)
+    found = content.make(gather([path]), content.Options(examples=1, pdf=False))
+    assert any(name in line for line in found.damage)
+
+
+def test_an_absurd_step_is_damage(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a")
+    with (path / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 10**350}) + "\n")
+    run = read_run(path, "a")
+    assert run.steps == 4
+    assert "no step" in run.damage[0]
+
+
+def test_deep_nesting_is_a_message(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a")
+    deep = '{"a": ' * 5000 + "1" + "}" * 5000
+    (path / "config.json").write_text(json.dumps(CONFIG | {"deep": 0}).replace('"deep": 0', f'"deep": {deep}'))
+    with pytest.raises(RunError, match=r"damaged|nested too deeply"):
+        gather([path])

@@ -4,13 +4,14 @@ import html
 import random
 import time
 from html.parser import HTMLParser
+from xml.etree.ElementTree import Element, SubElement
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from simplerl.markup.differences import differences, runs
-from simplerl.markup.latex import ATTRIBUTES, ELEMENTS, formula
+from simplerl.markup.latex import ATTRIBUTES, ELEMENTS, _written, formula
 from simplerl.markup.prose import prose
 from simplerl.markup.text import cut, escape, escape_marked, one_line, plain, visible
 from simplerl.markup.tokens import ADVANTAGE, ENTROPY, LOGPROB, SCALES, coloured, legend
@@ -138,6 +139,25 @@ def test_formulas(source, expected) -> None:
 )
 def test_what_cannot_be_drawn_is_none(source) -> None:
     assert formula(source) is None
+
+
+@pytest.mark.parametrize(
+    "tag", ["script", "style", "a", "img", "svg", "semantics", "annotation", "annotation-xml", "maction", "mglyph"]
+)
+def test_only_known_elements_are_written(tag: str) -> None:
+    """Whatever the converter makes of its input, now or in a later version."""
+    tree = Element("math")
+    SubElement(SubElement(tree, "mrow"), tag)
+    with pytest.raises(ValueError, match=tag):
+        _written(tree)
+
+
+def test_only_known_attributes_are_written() -> None:
+    refused = "href src style class id onclick onload mathcolor mathbackground color actiontype xlink:href"
+    tree = Element("math", dict.fromkeys(refused.split(), "x"))
+    SubElement(tree, "mi", {"mathvariant": "bold", "lspace": "2em"}).text = "<b>"
+    SubElement(tree, "mo", {"mathvariant": 'bold" onload="x', "lspace": "9999em"}).text = "&#x3C;"
+    assert _written(tree) == '<math><mi mathvariant="bold" lspace="2em">&lt;b&gt;</mi><mo>&lt;</mo></math>'
 
 
 def test_prose_finds_formulas_and_leaves_prices() -> None:

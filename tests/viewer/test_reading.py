@@ -13,9 +13,12 @@ import pyarrow.parquet
 import pytest
 from support import run_command
 
+from simplerl.diagnosis import Finding
+from simplerl.diagnosis.types import Example
 from simplerl.errors import RunError, SimpleRLError
 from simplerl.viewer.catalog import HELD_OUT, TRAINING, scan
 from simplerl.viewer.content import content
+from simplerl.viewer.findings import _finding
 from simplerl.viewer.index import read_rows, search
 from simplerl.viewer.library import Library
 from simplerl.viewer.lines import Curves
@@ -256,7 +259,10 @@ def test_filters(library: Library) -> None:
 def test_sorting(library: Library) -> None:
     assert ids(library, sort="id")[:3] == ["gained", "lost", "only-a"]
     assert ids(library, sort="change", outcome="worse") == ["lost", "same"]
-    assert ids(library, sort="length-b", descending=True, outcome="wrong-b") == ["lost"]
+    assert ids(library, sort="change", descending=True)[:2] == ["gained", "timeout"]
+    assert ids(library, sort="right-b", descending=True)[:3] == ["timeout", "undecided", "other"], "equals: by file"
+    for descending in (False, True):
+        assert ids(library, sort="right-a", descending=descending)[-2:] == ["undecided", "only-b"], "no number: last"
     for sort in SORTS:
         assert sorted(ids(library, sort=sort)) == sorted(ids(library))
 
@@ -309,6 +315,47 @@ def test_a_file_that_is_replaced_is_read_anew(library: Library) -> None:
     os.utime(file, (1, 1))
     library._catalog = None
     assert ids(library, outcome="gained", b_step=10) == []
+
+
+def test_a_page_is_of_one_moment(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is deleted while its page is made is still in the catalogue that the page began with."""
+    monkeypatch.setattr("simplerl.viewer.library.FRESH_S", -1.0)
+    resolve = Library.resolve
+
+    def deleted(self: Library, view: View) -> tuple[View, list[str]]:
+        found = resolve(self, view)
+        shutil.rmtree(self.root / "deep", ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(Library, "resolve", deleted)
+    shown = content(library, View(a="deep/mine", b="deep/mine"), [])
+    assert "step_000000.parquet" in shown.notices
+    assert "deep/mine" not in content(library, View(), []).notices
+
+
+def test_a_file_that_is_rewritten_after_it_was_seen_is_named(library: Library) -> None:
+    view, _ = library.resolve(View(a="deep/mine", b="deep/mine", problem="lost"))
+    selection = library.select(view, [])
+    file = library.root / "deep" / "mine" / "evaluations" / "step_000010.parquet"
+    made_views.write_rows(file, AFTER[:1])
+    with pytest.raises(RunError, match="written anew"):
+        library.responses(selection.pair, selection.pair.positions["lost"], 1)
+
+
+def test_a_text_that_repeats_is_held_once(tmp_path: Path) -> None:
+    """Kilobytes on disk that would be gigabytes, were every row written out."""
+    count, text = 3000, "x" * 1_000_000
+    made_views.run(tmp_path / "r", {0: made_views.group("p", "c")})
+    [records] = [held["held-out"] for held in Library(tmp_path).catalog().entries["r"].steps.values()]
+    same = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * count, pyarrow.int32()), pyarrow.array([text]))
+    table = dict.fromkeys(("question", "answer", "response", "level", "kind"), same)
+    table |= {"problem_id": pyarrow.array([f"p{i}" for i in range(count)]), "sample": pyarrow.array([0] * count)}
+    table |= dict.fromkeys(("verdict", "stop_reason"), pyarrow.array(["correct"] * count))
+    pyarrow.parquet.write_table(pyarrow.table(table), records.path)
+    library = Library(tmp_path)
+    selection = library.select(library.resolve(View(search="y"))[0], notices := [])
+    assert (len(selection.pair.ids), len(selection.places), notices) == (count, 0, [])
+    assert len({id(level) for level in selection.pair.levels}) == 1
 
 
 def test_an_empty_file_is_shown_as_empty(tmp_path: Path) -> None:
@@ -389,6 +436,48 @@ def test_a_problem_is_shown_in_every_mode(library: Library, mode: str) -> None:
     if mode in ("advantage", "entropy"):
         assert "here" in body
         assert "were recorded" in body or "training responses" in body
+
+
+@pytest.mark.parametrize("problem", [None, "<u>p"])
+@pytest.mark.parametrize("mode", MODES)
+def test_everything_that_is_shown_is_escaped(tmp_path: Path, mode: str, problem: str | None) -> None:
+    texts = ("source", "level", "kind", "question", "answer", "stop_reason", "extracted", "rule", "detail")
+    rows = [
+        *made_views.group("<u>p", "cw", text="<u>", **dict.fromkeys(texts, "<u>"), reward_parts=[("<u>", 1.0)]),
+        made_views.response("<u>q", 0, "<u>"),
+    ]
+    other = [{**row, "question": "<u>other"} for row in rows]
+    name = tmp_path / "<u>run"
+    made_views.run(name, {0: rows, 5: other}, metrics=[{"step": step, "<u>": 1.0} for step in range(5)])
+    (name / "evaluations" / "step_000007.parquet").write_text("<u>")
+    found = content(Library(tmp_path), View(problem=problem, mode=mode, doctor=True, metrics=("<u>",)), ["<u>"])
+    shown = found.body + found.plots + found.notices
+    assert "<u>" not in shown
+    assert shown.count("&lt;u&gt;") > 10
+
+
+def test_findings_are_escaped() -> None:
+    finding = Finding(
+        rule="made",
+        severity="serious",
+        title="<u>",
+        seen="<u>",
+        why="<u>",
+        advice="<u>",
+        lasting=True,
+        figures={},
+        steps=(1, 2),
+        examples=(Example(step=1, problem_id="<u>", sample=0, excerpt="<u>"),),
+    )
+    shown = _finding(finding)
+    assert ("<u>" in shown, shown.count("&lt;u&gt;")) == (False, 6)
+
+
+def test_formulas_are_shared_out_among_the_responses(tmp_path: Path) -> None:
+    made_views.run(tmp_path / "r", {0: made_views.group("p", "c" * 64, text="$x_1$ " * 200)})
+    body = content(Library(tmp_path), View(problem="p"), []).body
+    assert 2000 < body.count("<math") <= 3000
+    assert body.count("x_1") > 64 * 150, "the others are there as their source"
 
 
 def test_the_neighbours_are_those_of_the_filters(library: Library) -> None:

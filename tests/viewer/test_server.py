@@ -39,6 +39,12 @@ with TestClient(application(Library(Path(sys.argv[1]))), base_url="http://127.0.
         found[path] = client.get(path, follow_redirects=False).status_code
     found["upload"] = client.post("/gradio_api/upload", files={"files": b"x"}).status_code
     found["other host"] = client.get("/", headers={"Host": "evil.example"}).status_code
+    found["origins"] = {}
+    for origin in ("http://127.0.0.1", "http://127.0.0.1:3000", "http://localhost", "http://evil.example", "null"):
+        found["origins"][origin] = [
+            client.get("/export?problem=p1", headers={"Origin": origin}).status_code,
+            client.post("/gradio_api/run/opened", json={"data": []}, headers={"Origin": origin}).status_code != 403,
+        ]
     page, config = client.get("/"), client.get("/config").json()
     found["policy"] = page.headers["content-security-policy"]
     outside = ("fonts.googleapis", "fonts.gstatic", "cdnjs", "unpkg")
@@ -77,6 +83,12 @@ def test_only_what_the_page_needs_is_served(found: dict) -> None:
 
 def test_another_host_name_is_refused(found: dict) -> None:
     assert found["other host"] == 400
+
+
+def test_pages_of_other_origins_are_refused(found: dict) -> None:
+    """Those of other ports of this machine too: Gradio itself would let them read."""
+    assert found["origins"].pop("http://127.0.0.1") == [200, True]
+    assert set(map(tuple, found["origins"].values())) == {(403, False)}
 
 
 def test_nothing_leaves_this_machine(found: dict) -> None:

@@ -88,6 +88,8 @@ def flat(table: dict[str, Any], path: str = "") -> dict[str, Any]:
 def _table(file: Path, warnings: list[str]) -> dict[str, Any]:
     """Return dotted key → value of a JSON file; nothing, and a warning, where it is damaged."""
     try:
+        if not file.is_file():  # A pipe would never end.
+            raise OSError("it is no file")
         found = json.loads(file.read_text(encoding="utf-8"))
         found = flat(found) if isinstance(found, dict) else found
     except (OSError, ValueError, RecursionError) as error:
@@ -107,6 +109,8 @@ def metric_lines(file: Path, warnings: list[str]) -> Iterator[dict[str, Any]]:
     if not file.exists():
         return
     try:
+        if not file.is_file():  # A pipe would never end.
+            raise OSError("it is no file")
         with file.open("rb") as stream:
             number = 0
             while raw := stream.readline(MOST_LINE):
@@ -150,7 +154,7 @@ def looks(
     folder = path / ("evaluations" if kind == "sft" else "trajectories")
     files = {}
     for file in folder.glob("step_*.parquet"):
-        if match := _STEP.fullmatch(file.name):
+        if (match := _STEP.fullmatch(file.name)) and file.is_file():
             files[int(match[1])] = file
     whole = [step for step in sorted(files) if _opens(files[step], warnings)]
     figures, examples = {}, {}

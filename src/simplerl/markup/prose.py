@@ -16,13 +16,13 @@ _OPENING = re.compile(r"\$\$?|\\\[|\\\(|\\boxed\s?(?=\{)")
 _CLOSING = {"$$": "$$", "$": "$", r"\[": r"\]", r"\(": r"\)"}
 
 
-def prose(text: str, *, limit: int = 20_000) -> str:
-    """Return a text as HTML, its formulas as MathML; a formula that cannot be read is shown as its source."""
+def prose(text: str, *, limit: int = 20_000, most: int = MOST_FORMULAS) -> str:
+    """Return a text as HTML, its formulas as MathML; what cannot be read, or comes after `most`, as its source."""
     shown, missing = cut(text, limit)
     parts, formulas, characters = [], 0, 0
     for source, inside, display in _parts(shown):
         drawn = None
-        if inside is not None and formulas < MOST_FORMULAS and characters + len(inside) <= MOST_CHARACTERS:
+        if inside is not None and formulas < most and characters + len(inside) <= MOST_CHARACTERS:
             formulas, characters = formulas + 1, characters + len(inside)
             drawn = formula(inside, display=display)
             if drawn is None:

@@ -43,6 +43,7 @@ class Content:
 
 def content(library: Library, asked: View, complaints: list[str]) -> Content:
     """Return what a view shows. `complaints`: what of the link could not be used."""
+    library = library.now()
     catalog = library.catalog()
     view, notices = library.resolve(asked)
     notices = [*complaints, *notices, *catalog.notices]

@@ -97,8 +97,7 @@ def build(records: Records) -> Index:
         ids, problem_R = _words(table["problem_id"])
         first_P = np.full(len(ids), -1)
         first_P[problem_R[::-1]] = np.arange(len(problem_R))[::-1]
-        at_first = asked.take(pyarrow.array(first_P))
-        pairs = zip(_texts(at_first["question"]), _texts(at_first["answer"]), strict=True)
+        pairs = zip(_at(asked, "question", first_P), _at(asked, "answer", first_P), strict=True)
         return Index(
             records=records,
             ids=ids,
@@ -115,7 +114,10 @@ def build(records: Records) -> Index:
 
 
 def _opened(records: Records) -> pyarrow.parquet.ParquetFile:
-    """Open a file so that words that repeat are read once."""
+    """Open a file so that words that repeat are read once. Raises RunError where it is not the file that was seen."""
+    now = records.path.stat()
+    if (now.st_size, now.st_mtime_ns) != (records.size, records.mtime_ns):
+        raise RunError(f"{records.path.name} is being written anew; look again in a moment")
     plain = pyarrow.parquet.ParquetFile(_source(records))
     repeated = [name for name in _REPEATED if name in plain.schema_arrow.names]
     return pyarrow.parquet.ParquetFile(_source(records), metadata=plain.metadata, read_dictionary=repeated)
@@ -139,17 +141,31 @@ class _reading:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+        if isinstance(error, FileNotFoundError):
+            raise RunError(f"{self.records.path.name} is no longer there: this step is left out") from error
         if isinstance(error, OSError | pyarrow.ArrowException | KeyError | UnicodeDecodeError | MemoryError):
             reason = " ".join(str(error).split())[:200]
             raise RunError(f"{self.records.path.name} is damaged ({reason}): this step is left out") from error
 
 
 def _words(column: pyarrow.ChunkedArray) -> tuple[list[str], np.ndarray]:
-    """Return the distinct texts in order of appearance and the code of each row."""
-    encoded = pyarrow.compute.dictionary_encode(column.cast(pyarrow.string()).fill_null("")).combine_chunks()
-    if isinstance(encoded, pyarrow.ChunkedArray):
-        encoded = encoded.chunk(0) if encoded.num_chunks else pyarrow.array([], pyarrow.string()).dictionary_encode()
-    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    """Return the distinct texts in order of appearance and the code of each row.
+
+    A text that repeats is never written out row by row: a file of kilobytes could then fill the memory.
+    """
+    if not pyarrow.types.is_dictionary(column.type):
+        column = pyarrow.compute.dictionary_encode(column.cast(pyarrow.string()))
+    kept: dict[str, int] = {"": 0}
+    code_of, codes = [0], []
+    for chunk in column.chunks:
+        start = len(code_of)
+        code_of += [kept.setdefault(word, len(kept)) for word in _texts(chunk.dictionary)]
+        codes.append(chunk.indices.cast(pyarrow.int64()).fill_null(-start).to_numpy(zero_copy_only=False) + start)
+    code_R = np.array(code_of)[np.concatenate(codes)] if codes else np.zeros(0, np.int64)
+    used, first, word_R = np.unique(code_R, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    words = list(kept)
+    return [words[used[place]] for place in order], np.argsort(order)[word_R]
 
 
 def _codes(column: pyarrow.ChunkedArray, known: Sequence[str]) -> np.ndarray:
@@ -158,12 +174,16 @@ def _codes(column: pyarrow.ChunkedArray, known: Sequence[str]) -> np.ndarray:
     return codes[code_R] if len(words) else np.zeros(0, np.int8)
 
 
-def _texts(column: pyarrow.ChunkedArray) -> list[str]:
+def _texts(column: pyarrow.Array) -> list[str]:
     return column.cast(pyarrow.string()).fill_null("").to_pylist()
 
 
 def _at(table: pyarrow.Table, name: str, rows: np.ndarray) -> list[str]:
-    return _texts(table[name].take(pyarrow.array(rows))) if name in table.column_names else [""] * len(rows)
+    """Return the text of a column in some rows; empty where there is no such column."""
+    if name not in table.column_names:
+        return [""] * len(rows)
+    words, word_R = _words(table[name])
+    return [words[code] for code in word_R[rows].tolist()]
 
 
 def _lengths(file: pyarrow.parquet.ParquetFile, there: set[str], count: int) -> np.ndarray:

@@ -1,6 +1,8 @@
 """A directory as the page sees it: the catalogue, metrics and responses, each read when asked for and kept a while."""
 
+import copy
 import dataclasses
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -66,6 +68,15 @@ class Library:
                 found = scan(self.root)
                 self._catalog = (time.monotonic(), found)
             return self._catalog[1]
+
+    def now(self) -> "Library":
+        """Return it with the catalogue of this moment: a run that comes or goes while a page is made changes nothing.
+
+        What was read is shared.
+        """
+        same = copy.copy(self)
+        same._catalog = (math.inf, self.catalog())
+        return same
 
     def curves(self, entry: Entry) -> Curves | None:
         """Return the metrics of a run as far as they are written; None for results."""

@@ -146,17 +146,18 @@ def select(pair: Pair, view: View, found: np.ndarray | None) -> np.ndarray:
     if found is not None:
         keep &= found
     places = np.flatnonzero(keep)
-    order = _order(pair, view.sort, places)
-    return places[order[::-1] if view.descending else order]
+    return places[_order(pair, view, places)]
 
 
-def _order(pair: Pair, sort: str, places: np.ndarray) -> np.ndarray:
-    """Return a stable ascending order; what has no number comes last."""
+def _order(pair: Pair, view: View, places: np.ndarray) -> np.ndarray:
+    """Return the order of a view; equals stay in the order of the file, what has no number comes last either way."""
+    sort, down = view.sort, view.descending
     if sort == "file":
-        return np.arange(len(places))
+        return np.arange(len(places))[:: -1 if down else 1]
     if sort in ("id", "level"):
         texts = pair.ids if sort == "id" else pair.levels
-        return np.array(sorted(range(len(places)), key=lambda i: _natural(texts[places[i]])), dtype=np.int64)
+        keys = [_natural(texts[place]) for place in places.tolist()]
+        return np.array(sorted(range(len(places)), key=keys.__getitem__, reverse=down), dtype=np.int64)
     values = {
         "right-a": lambda: pair.share(0),
         "right-b": lambda: pair.share(1),
@@ -164,7 +165,7 @@ def _order(pair: Pair, sort: str, places: np.ndarray) -> np.ndarray:
         "length-a": lambda: pair.length[0],
         "length-b": lambda: pair.length[1],
     }[sort]()
-    return np.argsort(values[places], kind="stable")
+    return np.argsort(-values[places] if down else values[places], kind="stable")
 
 
 def _natural(text: str) -> tuple:

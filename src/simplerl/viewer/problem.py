@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from simplerl.markup.differences import differences
-from simplerl.markup.prose import prose
+from simplerl.markup.prose import MOST_FORMULAS, prose
 from simplerl.markup.text import escape, one_line, plain
 from simplerl.markup.tokens import SCALES, coloured, legend
 from simplerl.viewer.catalog import Entry
@@ -17,6 +17,8 @@ from simplerl.viewer.table import MARKS, export_link, link
 
 #: Samples that are shown of a problem, and what is recorded in which column for colours.
 MOST_SAMPLES = 64
+#: Formulas drawn on a page, shared out among its responses, but some for each: a browser needs seconds for 10,000.
+MOST_DRAWN, ALWAYS_DRAWN = 3_000, 12
 COLUMNS = {"log-probability": "logprobs", "entropy": "entropies", "advantage": "advantages"}
 
 _WHY_NONE = {
@@ -105,21 +107,22 @@ def _grid(library: Library, view: View, entries: list[Entry], sides: list[list[d
             f"<h3>{'AB'[side]} · {escape(entries[side].name)} · step {steps[side]} "
             f'<span class="faint">{right}/{len(sides[side])} right</span></h3>'
         )
+    most = min(MOST_FORMULAS, max(ALWAYS_DRAWN, MOST_DRAWN // sum(len(side) for side in sides)))
     for number in range(max(len(side) for side in sides)):
         rows = [sides[side][number] if number < len(sides[side]) else None for side in of]
-        bodies = _bodies(library, view, [entries[side] for side in of], rows)
+        bodies = _bodies(library, view, [entries[side] for side in of], rows, most)
         cells += "".join(_card(row, body) if row else "<div></div>" for row, body in zip(rows, bodies, strict=True))
     return f'<div class="grid {"one" if len(of) == 1 else "two"}">{heads}{cells}</div>'
 
 
-def _bodies(library: Library, view: View, entries: list[Entry], rows: list[dict | None]) -> list[str]:
+def _bodies(library: Library, view: View, entries: list[Entry], rows: list[dict | None], most: int) -> list[str]:
     """Return the responses of one sample on the sides that are there, in the way that the view asks for."""
     texts = [(row["response"] or "") if row else "" for row in rows]
     if view.mode == "differences" and len(rows) == 2 and all(rows):
         return list(differences(texts[0], texts[1]))
     if view.mode in COLUMNS:
         return [_tokens(library, view, entry, row) for entry, row in zip(entries, rows, strict=True)]
-    return [prose(text) if view.mode == "rendered" else plain(text) for text in texts]
+    return [prose(text, most=most) if view.mode == "rendered" else plain(text) for text in texts]
 
 
 def _tokens(library: Library, view: View, entry: Entry, row: dict | None) -> str:

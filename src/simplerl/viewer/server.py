@@ -10,7 +10,7 @@ import os
 import socket
 import tempfile
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,23 +87,14 @@ def application(library: Library):
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
-    @app.middleware("http")
-    async def guarded(request, call_next: Callable):
-        path = request.url.path
-        if path != "/" and path not in ALLOWED and not path.startswith(ALLOWED_BELOW):
-            return PlainTextResponse("not part of this page", status_code=403, headers=HEADERS)
-        response = await call_next(request)
-        for name, value in HEADERS.items():
-            response.headers[name] = value
-        return response
-
     def export(request):
         view, _ = parse(request.url.query)
+        shown = library.now()
         try:
-            view, complaints = library.resolve(view)
+            view, complaints = shown.resolve(view)
             if complaints:
                 return PlainTextResponse("\n".join(complaints) + "\n", status_code=404)
-            lines = _json_lines(library, view)
+            lines = _json_lines(shown, view)
             first = next(lines, "")  # What cannot be read is found now, while there can still be a message.
         except RunError as error:
             return PlainTextResponse(f"{error}\n", status_code=404)
@@ -115,8 +106,46 @@ def application(library: Library):
         )
 
     app.add_route("/export", export)
+    app.add_middleware(_Guard)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     return mounted(app, library)
+
+
+class _Guard:
+    """Refuses what the page does not need, and sets the headers of every answer.
+
+    Not a function under `@app.middleware`: that one raises where a browser goes away before its answer.
+    """
+
+    def __init__(self, app: Any):
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.datastructures import Headers, MutableHeaders
+        from starlette.responses import PlainTextResponse
+
+        async def with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        why = _refusal(scope["path"], Headers(scope=scope))
+        answer = PlainTextResponse(why, status_code=403) if why else self.app
+        await answer(scope, receive, with_headers)
+
+
+def _refusal(path: str, headers: Any) -> str:
+    """Return why a request is refused; nothing where it is not."""
+    if path != "/" and path not in ALLOWED and not path.startswith(ALLOWED_BELOW):
+        return "not part of this page"
+    # Gradio lets pages of every other port of this machine read along.
+    origin = headers.get("origin")
+    if origin is not None and urllib.parse.urlsplit(origin).netloc != headers.get("host"):
+        return "not for other pages"
+    return ""
 
 
 def _json_lines(library: Library, view: View) -> Iterator[str]:

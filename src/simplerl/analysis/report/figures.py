@@ -71,7 +71,7 @@ def of_runs(
             name="behaviours",
             title="Reasoning behaviours over steps",
             caption="Share of judged responses that show each behaviour, with 95% intervals over problems. One row per "
-            "judge; `keywords` matches words and is the weaker one.",
+            "judge; “keywords” matches words and is the weaker one.",
             draw=lambda: trends.behaviours(drawn, {label: v for label, v in judges.items() if not isinstance(v, str)}),
         ),
         Drawing(

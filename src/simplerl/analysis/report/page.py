@@ -6,6 +6,7 @@ data and directories is shown and never executed; the policy in the page's head 
 
 import base64
 import datetime
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ def render(content: Content, *, command: str, now: datetime.datetime) -> str:
         "question": lambda text: Safe(prose(text, limit=QUESTION)),
         "gold": lambda text: Safe(prose(text, limit=GOLD)),
         "advice": _with_code,
+        "quoted": lambda path: shlex.quote(str(path)),  # What one copies into a shell.
         "p_value": _p_value,
         "bars": _by_bar,
     }

@@ -17,6 +17,9 @@ from simplerl.analysis.report.settings import flatten
 from simplerl.errors import RunError
 from simplerl.runs.results import FIGURES, results
 
+#: Steps are below this; a larger number is damage.
+MOST_STEPS = 10**12
+
 _RECORD = re.compile(r"step_(\d{1,12})\.(json|parquet)")
 
 
@@ -32,7 +35,10 @@ def gather(paths: Sequence[Path], *, progress: Callable[[str], None] = lambda _:
     for path, label in zip(paths, labels, strict=True):
         progress(str(path))
         if is_run(path):
-            runs.append(read_run(path, label))
+            try:
+                runs.append(read_run(path, label))
+            except RecursionError:
+                raise RunError(f"{path}: a JSON file of it is nested too deeply to be a run's; restore it") from None
         else:
             found += _results(path, damage)
     return Found(runs=tuple(runs), results=tuple(found), damage=tuple(damage))
@@ -141,8 +147,10 @@ def _ago(seconds: float) -> str:
 
 
 def _json(path: Path) -> Any:
-    """Return the content of a JSON file; None where it is missing or cannot be read."""
+    """Return the content of a JSON file; None where it is missing, no file (a pipe would never end), or damaged."""
     try:
+        if not path.is_file():
+            return None
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
@@ -173,10 +181,12 @@ def _number(value: Any, otherwise: float = math.nan) -> float:
 def _metrics(path: Path, damage: list[str]) -> tuple[list[dict[str, float]], bool]:
     """Return the lines of metrics.jsonl with their numbers, and whether the last one is still being written."""
     file = path / "metrics.jsonl"
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
+    if not file.exists():
         return [], False
+    try:
+        if not file.is_file():
+            raise OSError(None, "it is no file")
+        content = file.read_bytes()
     except OSError as error:
         damage.append(f"{file} cannot be read ({error.strerror}): left out")
         return [], False
@@ -191,7 +201,7 @@ def _metrics(path: Path, damage: list[str]) -> tuple[list[dict[str, float]], boo
             damage.append(f"{file}:{number} is damaged: this line is left out")
             continue
         step = table.get("step") if isinstance(table, dict) else None
-        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < MOST_STEPS:
             damage.append(f"{file}:{number} is no line of metrics (no step): left out")
             continue
         known = {name: _number(value) for name, value in table.items()}
@@ -212,7 +222,7 @@ def _records(folder: Path, kind: str, damage: list[str]) -> dict[int, Path]:
         return {}
     for entry in entries:
         match = _RECORD.fullmatch(entry.name)
-        if match is None and not entry.name.startswith("."):
+        if (match is None or not entry.is_file()) and not entry.name.startswith("."):
             damage.append(f"{entry} is no record of a step: left out")
         elif match is not None and match[2] == kind:
             found[int(match[1])] = entry

@@ -18,6 +18,7 @@ def behaviours(drawn: Sequence[Series], judges: Mapping[str, Sequence[Judge]]) -
     names = list(dict.fromkeys(judge.name for found in judges.values() for judge in found))
     if not names:
         return None
+    drawn = [one for one in drawn if any(judges.get(run.label) for run in one.runs)]
     figure, grid = canvas.sheet(len(names), len(BEHAVIOURS), height=1.7)
     places = itertools.product(names, BEHAVIOURS)
     for axes, (name, behaviour) in zip(grid, places, strict=True):
@@ -53,6 +54,7 @@ def exploration_caption(explored: Mapping[str, Explored]) -> str:
 def exploration(drawn: Sequence[Series], explored: Mapping[str, Explored]) -> Any:
     if not explored:
         return None
+    drawn = [one for one in drawn if any(run.label in explored for run in one.runs)]
     figure, grid = canvas.sheet(2, 3, height=1.6)
     for place, (axes, (role, (title, unit, factor))) in enumerate(zip(grid, ROLES.items(), strict=True)):
         for one in drawn:

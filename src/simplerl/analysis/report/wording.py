@@ -36,13 +36,12 @@ def points_of(estimate: Estimate) -> str:
 
 
 def number_of(estimate: Estimate, *, digits: int = 1) -> str:
-    """Return `23.0 [22.4, 23.5]`."""
+    """Return `23.0 [22.4, 23.5]`, with a real minus, and none before a zero."""
     if not estimate.known:
         return NONE
-    shown = f"{estimate.value:,.{digits}f}"
-    if not estimate.bounded:
-        return shown
-    return f"{shown} [{estimate.low:,.{digits}f}, {estimate.high:,.{digits}f}]"
+    ends = (estimate.value, estimate.low, estimate.high) if estimate.bounded else (estimate.value,)
+    shown, *rest = (f"{end:z,.{digits}f}".replace("-", "−") for end in ends)
+    return f"{shown} [{', '.join(rest)}]" if rest else shown
 
 
 def quantity(value: float) -> str:
