@@ -134,8 +134,8 @@ def test_damaged_lines_of_metrics_are_named_and_left_out(tmp_path: Path) -> None
     assert [line["step"] for line in run.lines] == [0, 1, 3, 4]
     assert run.lines[2] == {"step": 3, "x": 4}
     assert "metrics.jsonl:3 is damaged" in run.damage[0]
-    assert "reward/mean, length/mean, policy/entropy is no number" in run.damage[1]
-    assert "metrics.jsonl:6 is damaged" in run.damage[2]
+    assert "metrics.jsonl:6 is damaged" in run.damage[1]
+    assert "step 3: reward/mean, length/mean, policy/entropy is no number" in run.damage[2]
 
 
 def test_tables_that_are_damaged_are_named(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_an_absurd_step_is_damage(tmp_path: Path) -> None:
         file.write(json.dumps({"step": 10**350}) + "\n")
     run = read_run(path, "a")
     assert run.steps == 4
-    assert "no step" in run.damage[0]
+    assert "metrics.jsonl:6 is damaged" in run.damage[0]
 
 
 def test_deep_nesting_is_a_message(tmp_path: Path) -> None:

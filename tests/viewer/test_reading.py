@@ -16,13 +16,13 @@ from support import run_command
 from simplerl.diagnosis import Finding
 from simplerl.diagnosis.types import Example
 from simplerl.errors import RunError, SimpleRLError
+from simplerl.runs.metrics import MetricLines
 from simplerl.viewer.catalog import HELD_OUT, TRAINING, scan
 from simplerl.viewer.content import content
 from simplerl.viewer.findings import _finding
 from simplerl.viewer.index import read_rows, search
 from simplerl.viewer.library import Library
-from simplerl.viewer.lines import Curves
-from simplerl.viewer.plots import _ticks, charts
+from simplerl.viewer.plots import _ticks, charts, curves_of
 from simplerl.viewer.server import HOST, free_socket
 from simplerl.viewer.state import MODES, OUTCOMES, SORTS, View, parse
 
@@ -174,20 +174,14 @@ def test_a_name_that_is_no_text_has_a_key(tmp_path: Path) -> None:
 # -- metrics -------------------------------------------------------------------------------------------------------
 
 
-def test_metrics_are_read_as_they_grow(tmp_path: Path) -> None:
+def test_curves_hold_the_numbers_in_order_of_steps(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
-    file.write_bytes(b'{"step": 0, "a": 1, "t": "text", "n": null}\n{"step": 1, "a"')
-    curves = Curves(path=file)
-    curves.refresh()
-    assert curves.series == {"a": {0: 1.0}}
-    with file.open("ab") as grown:
-        grown.write(b': 2}\nnonsense\n{"step": 2, "a": Infinity}\n{"step": "x", "a": 1}\n[1]\n{"step": 3, "a": 4}\n')
-    curves.refresh()
-    assert curves.series == {"a": {0: 1.0, 1: 2.0, 3: 4.0}}
-    assert curves.damaged == [3, 5, 6]
-    file.write_bytes(b'{"step": 0, "a": 5}\n')
-    curves.refresh()
-    assert curves.series == {"a": {0: 5.0}}, "a run that went back is read anew"
+    file.write_bytes(
+        b'{"step": 5, "a": 2}\n{"step": 0, "a": 1, "t": "text", "n": null}\nx\n{"step": 6, "a": Infinity}\n'
+    )
+    curves = curves_of(MetricLines(path=file).refresh())
+    assert {name: list(line.items()) for name, line in curves.series.items()} == {"a": [(0, 1.0), (5, 2.0)]}
+    assert (curves.last_step, curves.damaged) == (6, (3,))
 
 
 def test_damaged_lines_are_named(library: Library) -> None:

@@ -5,7 +5,7 @@ Bounded: of the metrics the numbers, of the responses those of some steps. What 
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from simplerl.diagnosis.look import Response, look
 from simplerl.diagnosis.rules.policy import NOT_FINITE
 from simplerl.diagnosis.types import Example
 from simplerl.errors import RunError
+from simplerl.runs.metrics import MetricLines
 from simplerl.runs.results import RESPONSES
 
 #: Steps whose responses are read: the first, the last, and some evenly between.
@@ -27,8 +28,6 @@ LOOKS = 12
 #: (its two ends): what the memory may hold.
 MOST_ROWS, MOST_EVALUATED = 1024, 16_384
 MOST_CHARACTERS = 20_000
-#: Longer lines of metrics.jsonl are damage.
-MOST_LINE = 4_000_000
 
 COLUMNS = ("problem_id", "sample", "question", "response", "verdict", "reward", "token_ids")
 _STEP = re.compile(r"step_(\d{1,12})\.parquet")
@@ -63,7 +62,7 @@ def read(path: Path, *, window: int = 10) -> Evidence:
     config = _table(path / "config.json", warnings)
     stage = _table(path / "stage.json", warnings) if (path / "stage.json").exists() else {}
     kind = str(stage.get("stage", "train"))
-    lines = list(metric_lines(path / "metrics.jsonl", warnings))
+    lines = metric_lines(path / "metrics.jsonl", warnings)
     seen, shown = looks(path, kind, warnings)
     if seen and not (path / "metrics.jsonl").exists():
         warnings.append(f"{path / 'metrics.jsonl'} is not there: only responses are judged")
@@ -101,42 +100,17 @@ def _table(file: Path, warnings: list[str]) -> dict[str, Any]:
     return found
 
 
-def metric_lines(file: Path, warnings: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield the lines of metrics.jsonl, with `doctor/not_finite` added. A last line without its end is being written.
-
-    Of several lines of one step the caller keeps the last: a step that was done again.
-    """
+def metric_lines(file: Path, warnings: list[str]) -> list[dict[str, Any]]:
+    """Return the lines of metrics.jsonl, with `doctor/not_finite` added."""
     if not file.exists():
-        return
+        return []
     try:
-        if not file.is_file():  # A pipe would never end.
-            raise OSError("it is no file")
-        with file.open("rb") as stream:
-            number = 0
-            while raw := stream.readline(MOST_LINE):
-                number += 1
-                if not raw.endswith(b"\n"):
-                    if len(raw) < MOST_LINE:
-                        return
-                    warnings.append(f"{file}:{number} is longer than {MOST_LINE:,} bytes; the rest is left out")
-                    return
-                line = _line(raw)
-                if line is not None:
-                    yield line
-                elif raw.strip():
-                    warnings.append(f"{file}:{number} is damaged and left out")
-    except OSError as error:
-        warnings.append(f"{file} cannot be read: {error.strerror or error}")
-
-
-def _line(raw: bytes) -> dict[str, Any] | None:
-    try:
-        line = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(line, dict) or type(line.get("step")) is not int or not 0 <= line["step"] < 10**12:
-        return None
-    return with_flags(line)
+        found = MetricLines(path=file).refresh()
+    except RunError as error:
+        warnings.append(str(error))
+        return []
+    warnings += [f"{file}:{number} is damaged and left out" for number in found.damaged]
+    return [with_flags(line) for line in found.by_step.values()]
 
 
 def with_flags(line: dict[str, Any]) -> dict[str, Any]:

@@ -14,12 +14,13 @@ import numpy as np
 
 from simplerl.diagnosis import Diagnosis
 from simplerl.errors import RunError, SimpleRLError, nearest
+from simplerl.runs.metrics import MetricLines
 from simplerl.viewer import pairs
 from simplerl.viewer.catalog import HELD_OUT, TRAINING, Catalog, Entry, Records, root_of, scan
 from simplerl.viewer.findings import diagnosis
 from simplerl.viewer.index import Cache, Index, build, read_rows, rows_as_json, search
-from simplerl.viewer.lines import Curves
 from simplerl.viewer.pairs import Pair
+from simplerl.viewer.plots import Curves, curves_of
 from simplerl.viewer.state import View
 from simplerl.viewer.tokens import Tokens, tokens_for
 
@@ -57,7 +58,7 @@ class Library:
         self.root = root_of(directory)
         self._lock = threading.Lock()
         self._catalog: tuple[float, Catalog] | None = None
-        self._curves: dict[Path, Curves] = {}
+        self._lines: dict[Path, MetricLines] = {}
         self._indexes, self._pairs = Cache(24), Cache(12)
         self._searches, self._tokens, self._diagnoses = Cache(64), Cache(8), Cache(32)
 
@@ -83,13 +84,11 @@ class Library:
         if entry.metrics is None:
             return None
         with self._lock:
-            curves = self._curves.setdefault(entry.metrics, Curves(path=entry.metrics))
+            lines = self._lines.setdefault(entry.metrics, MetricLines(path=entry.metrics))
             try:
-                curves.refresh()
-            except OSError as error:
-                raise RunError(f"{entry.name}/metrics.jsonl cannot be read ({error.strerror})") from error
-            # A copy: another request may read on while this one draws.
-            return dataclasses.replace(curves, series={name: dict(line) for name, line in curves.series.items()})
+                return curves_of(lines.refresh())
+            except RunError as error:
+                raise RunError(f"{entry.name}/metrics.jsonl cannot be read ({error.__cause__})") from error
 
     def diagnosis(self, key: str) -> tuple[str, Diagnosis | SimpleRLError]:
         """Return the name of an entry and what the doctor finds in it, or why it cannot say."""

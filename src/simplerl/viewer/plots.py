@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from simplerl.markup.text import escape
 from simplerl.runs.glossary import METRICS
+from simplerl.runs.metrics import MetricLines, as_number
 
 WIDTH, HEIGHT = 300, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 8, 18
@@ -14,7 +16,31 @@ MOST_POINTS = 300
 
 COLOURS = 8
 
+#: Metrics kept of one line.
+MOST_NAMES = 500
+
 Line = Mapping[int, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curves:
+    """What is drawn of one run."""
+
+    series: Mapping[str, Line]
+    """Metric → step → value."""
+    last_step: int | None
+    damaged: Sequence[int]
+    """Numbers of damaged lines."""
+
+
+def curves_of(lines: MetricLines) -> Curves:
+    """Return the numbers of a run's metrics, in order of steps."""
+    series: dict[str, dict[int, float]] = {}
+    for step, line in sorted(lines.by_step.items()):
+        for name, value in list(line.items())[:MOST_NAMES]:
+            if name != "step" and not math.isnan(number := as_number(value)):
+                series.setdefault(name, {})[step] = number
+    return Curves(series=series, last_step=max(lines.by_step, default=None), damaged=tuple(lines.damaged))
 
 
 def charts(

@@ -3,15 +3,16 @@
 The only module that imports the web framework under Gradio.
 """
 
+import atexit
 import errno
 import itertools
 import json
 import os
+import shutil
 import socket
 import tempfile
 import urllib.parse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from simplerl.errors import RunError, SimpleRLError
@@ -71,7 +72,9 @@ def application(library: Library):
     # Before the import: Gradio reads these then. Its temporary files must not lie in the directory that is shown.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ["GRADIO_TEMP_DIR"] = str(Path(tempfile.gettempdir()) / "simplerl-view")
+    # One of this process's own: others who use the machine could have made a directory of a fixed name.
+    os.environ["GRADIO_TEMP_DIR"] = temporary = tempfile.mkdtemp(prefix="simplerl-view-")
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     try:
         from fastapi import FastAPI
         from starlette.middleware.trustedhost import TrustedHostMiddleware

@@ -15,10 +15,8 @@ from simplerl.analysis.report.records import Estimate, Evaluation, Found, Run, T
 from simplerl.analysis.report.responses import lengths, training_step
 from simplerl.analysis.report.settings import flatten
 from simplerl.errors import RunError
+from simplerl.runs.metrics import MetricLines, as_number
 from simplerl.runs.results import FIGURES, results
-
-#: Steps are below this; a larger number is damage.
-MOST_STEPS = 10**12
 
 _RECORD = re.compile(r"step_(\d{1,12})\.(json|parquet)")
 
@@ -132,7 +130,7 @@ def read_run(path: Path, label: str) -> Run:
         evaluations=tuple(evaluations),
         training=tuple(training),
         finished=finished,
-        seconds=_number(summary.get("seconds"), sum(line.get("time/step", 0.0) for line in lines)),
+        seconds=as_number(summary.get("seconds", sum(line.get("time/step", 0.0) for line in lines))),
         ended_by=str(summary.get("ended_by", "")),
         remarks=tuple(remarks),
         damage=tuple(damage),
@@ -167,49 +165,25 @@ def _table(path: Path, damage: list[str]) -> dict[str, Any]:
     return {}
 
 
-def _number(value: Any, otherwise: float = math.nan) -> float:
-    """Return a number as a float, anything else as `otherwise`."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return otherwise
-    try:
-        number = float(value)
-    except OverflowError:
-        return otherwise
-    return number if math.isfinite(number) else otherwise
-
-
 def _metrics(path: Path, damage: list[str]) -> tuple[list[dict[str, float]], bool]:
     """Return the lines of metrics.jsonl with their numbers, and whether the last one is still being written."""
     file = path / "metrics.jsonl"
     if not file.exists():
         return [], False
     try:
-        if not file.is_file():
-            raise OSError(None, "it is no file")
-        content = file.read_bytes()
-    except OSError as error:
-        damage.append(f"{file} cannot be read ({error.strerror}): left out")
+        found = MetricLines(path=file).refresh()
+    except RunError as error:
+        damage.append(f"{error}: left out")
         return [], False
-    by_step: dict[int, dict[str, float]] = {}
-    *whole, rest = content.split(b"\n")
-    for number, line in enumerate(whole, 1):
-        if not line.strip():
-            continue
-        try:
-            table = json.loads(line)
-        except (ValueError, RecursionError):
-            damage.append(f"{file}:{number} is damaged: this line is left out")
-            continue
-        step = table.get("step") if isinstance(table, dict) else None
-        if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < MOST_STEPS:
-            damage.append(f"{file}:{number} is no line of metrics (no step): left out")
-            continue
-        known = {name: _number(value) for name, value in table.items()}
-        odd = [name for name, value in table.items() if value is not None and math.isnan(known[name])]
+    damage += [f"{file}:{number} is damaged: this line is left out" for number in found.damaged]
+    lines = []
+    for step, line in sorted(found.by_step.items()):
+        known = {name: as_number(value) for name, value in line.items()}
+        odd = [name for name, value in line.items() if value is not None and math.isnan(known[name])]
         if odd:
-            damage.append(f"{file}:{number}: {', '.join(odd)[:200]} is no number: left out")
-        by_step[step] = {name: value for name, value in known.items() if not math.isnan(value)}
-    return [by_step[step] for step in sorted(by_step)], bool(rest.strip())
+            damage.append(f"{file}, step {step}: {', '.join(odd)[:200]} is no number: left out")
+        lines.append({name: value for name, value in known.items() if not math.isnan(value)})
+    return lines, found.unfinished
 
 
 def _records(folder: Path, kind: str, damage: list[str]) -> dict[int, Path]:
@@ -233,7 +207,7 @@ def _estimate(value: Any) -> Estimate:
     """Return `{"value", "low", "high"}` of a record; whatever is no number is NaN."""
     if not isinstance(value, dict):
         return Estimate()
-    return Estimate(**{end: _number(value.get(end)) for end in ("value", "low", "high")})
+    return Estimate(**{end: as_number(value.get(end)) for end in ("value", "low", "high")})
 
 
 def _evaluations(path: Path, damage: list[str]) -> list[Evaluation]:
@@ -249,8 +223,8 @@ def _evaluations(path: Path, damage: list[str]) -> list[Evaluation]:
             continue
         own: Path | None = responses.get(step)
         length, stopped = (
-            Estimate(value=_number(table.get("length"))),
-            Estimate(value=_number(table.get("mean_stopped"))),
+            Estimate(value=as_number(table.get("length"))),
+            Estimate(value=as_number(table.get("mean_stopped"))),
         )
         if own is None:
             damage.append(f"{file.with_suffix('.parquet')} is missing: step {step} has figures, but no responses")
@@ -282,9 +256,9 @@ def _evaluation(
         by_level={level: _estimate(v) for level, v in _items(levels) if _estimate(v).known},
         length=length,
         stopped=stopped,
-        clip_ratio=_number(table.get("clip_ratio")),
-        boxed=_number(table.get("boxed")),
-        temperature=_number(table.get("temperature")),
+        clip_ratio=as_number(table.get("clip_ratio")),
+        boxed=as_number(table.get("boxed")),
+        temperature=as_number(table.get("temperature")),
         responses=own,
         **{name: value if isinstance(value, int) else None for name, value in whole.items()},
     )

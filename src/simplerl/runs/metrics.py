@@ -1,0 +1,86 @@
+"""metrics.jsonl as it is found, also while a run is being written: whole lines are read, damaged ones are numbered."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from simplerl.errors import RunError
+
+#: Longest line (bytes) and last step that are believed; more is damage.
+LONGEST_LINE, LAST_STEP = 1_000_000, 10**12
+
+
+def as_number(value: Any) -> float:
+    """Return a number as a float; NaN for anything else, and for what a float cannot hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    try:
+        return float(value) if math.isfinite(value) else math.nan
+    except OverflowError:
+        return math.nan
+
+
+@dataclass(kw_only=True, slots=True)
+class MetricLines:
+    """The lines of a run's metrics.jsonl, for whoever looks at it; a run that goes on itself refuses damage instead
+    (`runs.directory.read_metrics`)."""
+
+    path: Path
+    by_step: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """What was recorded, in the file's order; of a step that was done again the last."""
+    damaged: list[int] = field(default_factory=list)
+    """Numbers of the lines that are no metrics, the first is 1."""
+    unfinished: bool = False
+    """Whether the last line is still being written."""
+    _offset: int = 0
+    _lines: int = 0
+    _inside: bool = False
+    _inode: int = 0
+
+    def refresh(self) -> "MetricLines":
+        """Read on from where the last reading ended; anew where the file is shorter or another (a run that went back).
+
+        Raises RunError where there is no file, or it cannot be read.
+        """
+        try:
+            if not self.path.is_file():  # A pipe would never end.
+                raise OSError(None, "it is no file" if self.path.exists() else "it is not there")
+            found = self.path.stat()
+            if found.st_ino != self._inode or found.st_size < self._offset:
+                self.by_step, self.damaged = {}, []
+                self._offset, self._lines, self._inside, self._inode = 0, 0, False, found.st_ino
+            if found.st_size > self._offset:
+                self._read_on()
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be read: {error.strerror or error}") from error
+        return self
+
+    def _read_on(self) -> None:
+        self.unfinished = False
+        with self.path.open("rb") as file:
+            file.seek(self._offset)
+            while piece := file.readline(LONGEST_LINE):
+                ends = piece.endswith(b"\n")
+                if not ends and len(piece) < LONGEST_LINE:
+                    self.unfinished = bool(piece.strip())
+                    return
+                self._offset += len(piece)
+                if not self._inside and piece.strip() and not (ends and self._keep(piece)):
+                    self.damaged.append(self._lines + 1)
+                self._inside = not ends
+                self._lines += ends
+
+    def _keep(self, line: bytes) -> bool:
+        """Take a line up; return whether it is one."""
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            return False
+        step = found.get("step") if isinstance(found, dict) else None
+        if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < LAST_STEP:
+            return False
+        self.by_step.pop(step, None)
+        self.by_step[step] = found
+        return True
