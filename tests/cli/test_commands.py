@@ -173,7 +173,8 @@ def test_train_shows_what_happens(finished) -> None:
     assert [i for i, line in enumerate(steps, 1) if "held-out" in line] == [5, 10, 11]
     assert sum("(gold " in line for line in lines) == 1, "a sampled response now and then"
     rest = done.stdout.split("step 11/11")[1]
-    for text in ("before", "after", "accuracy", "pass@2", "pass@4", "level 1", "length", "95%", path, "Try next"):
+    shown = ("before", "after", "accuracy", "pass@2", "pass@4", "level 1", "length", "95%")
+    for text in (*shown, path, "simplerl report", "Try next"):
         assert text in rest, text
 
 

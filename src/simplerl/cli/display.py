@@ -166,6 +166,10 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
         f"{summary['steps']} steps{ended}, {summary['tokens']['sampled']:,} tokens sampled, "
         f"{summary['seconds']:.0f} s. Run: {escape(str(path))}  plot: {escape(str(path / 'learning.png'))}"
     )
+    console.print(
+        f"See what happened: simplerl report {escape(str(path))}, or simplerl view {escape(str(path.parent))} for a "
+        "page over all runs"
+    )
     more = f"--output-dir {escape(str(path))} --resume --steps {2 * summary['steps']}"
     console.print(
         "Try next: --shuffle-rewards (the control: nothing to learn), --model cub-llama (seldom answers in a box), or "
