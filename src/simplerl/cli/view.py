@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if port != args.port:
         print(f"port {args.port} is in use; using {port}", file=sys.stderr)
     runs = sum(entry.metrics is not None for entry in found.entries.values())
-    print(f"{runs} runs and {len(found.entries) - runs} results of models in {visible(str(library.root))}")
+    print(f"runs: {runs}, results of models: {len(found.entries) - runs}, in {visible(str(library.root))}")
     address = f"http://127.0.0.1:{port}"
     print(f"{address}  (Ctrl-C ends it)", flush=True)
     if not args.no_browser:
