@@ -9,7 +9,7 @@ CSS = (
 .gradio-container main { padding: 8px 20px 24px !important; }
 .gradio-container .column, .gradio-container .row { gap: 6px; }
 .gradio-container .block { padding-top: 3px; padding-bottom: 3px; }
-.gradio-container input[role="listbox"] { padding-right: 2em; text-overflow: ellipsis; }
+.gradio-container input[role="combobox"] { padding-right: 2em; text-overflow: ellipsis; }
 footer { display: none !important; }
 #here { font-size: 13px; }
 #here h1 { font-size: 17px; margin: 0; display: inline; font-weight: 650; }
