@@ -15,6 +15,7 @@ from simplerl.runs.behaviours import BEHAVIOURS
 
 
 def behaviours(drawn: Sequence[Series], judges: Mapping[str, Sequence[Judge]]) -> Any:
+    """Draw how many responses show each behaviour over steps, a row per judge; None where nobody judged."""
     names = list(dict.fromkeys(judge.name for found in judges.values() for judge in found))
     if not names:
         return None
@@ -52,6 +53,7 @@ def exploration_caption(explored: Mapping[str, Explored]) -> str:
 
 
 def exploration(drawn: Sequence[Series], explored: Mapping[str, Explored]) -> Any:
+    """Draw exploration and exploitation over steps; None where no run has evaluations to tell."""
     if not explored:
         return None
     drawn = [one for one in drawn if any(run.label in explored for run in one.runs)]
@@ -92,6 +94,7 @@ WHERE_NOT_ZERO = ("policy/clip_fraction",)
 
 
 def training(drawn: Sequence[Series]) -> Any:
+    """Draw the metrics of training over steps, those left out that none recorded; None where there are none."""
     panels = []
     for title, unit, metric, factor in TRAINING:
         curves = [(one, curve_of(one, _metric(metric))) for one in drawn]
