@@ -13,8 +13,7 @@ import pyarrow.parquet
 import pytest
 from support import run_command
 
-from simplerl.diagnosis import Finding
-from simplerl.diagnosis.types import Example
+from simplerl.diagnosis import Example, Finding
 from simplerl.errors import RunError, SimpleRLError
 from simplerl.runs.metrics import MetricLines
 from simplerl.viewer.catalog import HELD_OUT, TRAINING, scan

@@ -7,9 +7,10 @@
 Reads run directories (and result directories of `simplerl eval`) only; writes nothing. See docs/diagnosis.md.
 """
 
+from simplerl.diagnosis.history import Example
 from simplerl.diagnosis.judge import diagnose
 from simplerl.diagnosis.live import Watch
 from simplerl.diagnosis.rules import RULES
-from simplerl.diagnosis.types import Diagnosis, Example, Finding, Rule, Seen, Threshold
+from simplerl.diagnosis.types import Diagnosis, Finding, Rule, Seen, Threshold
 
 __all__ = ["RULES", "Diagnosis", "Example", "Finding", "Rule", "Seen", "Threshold", "Watch", "diagnose"]

@@ -14,10 +14,9 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from simplerl.diagnosis.history import History, is_number
+from simplerl.diagnosis.history import Example, History, is_number
 from simplerl.diagnosis.look import Response, look
 from simplerl.diagnosis.rules.policy import NOT_FINITE
-from simplerl.diagnosis.types import Example
 from simplerl.errors import RunError
 from simplerl.runs.metrics import MetricLines
 from simplerl.runs.results import RESPONSES

@@ -11,13 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from simplerl.diagnosis.types import Example
-
 #: Figures of the responses are known at few steps: fewer of them make a window.
 TEXT = "text/"
 LOOKS = 3
 #: Larger values are taken for this one, so that sums and ratios stay finite.
 LARGEST = 1e15
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """A response that shows a finding. `excerpt` is the model's own text: hostile until escaped."""
+
+    step: int
+    problem_id: str
+    sample: int
+    excerpt: str
 
 
 @dataclass(frozen=True)

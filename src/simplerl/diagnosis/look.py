@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simplerl.diagnosis import text
-from simplerl.diagnosis.types import Example
+from simplerl.diagnosis.history import Example
 
 #: Responses of a step that are looked at; of more, whole problems evenly apart.
 MOST = 512

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from simplerl.diagnosis.history import History
+from simplerl.diagnosis.history import Example, History
 
 Severity = Literal["serious", "warning"]
 
@@ -19,16 +18,6 @@ class Threshold:
     default: float
     unit: str
     meaning: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Example:
-    """A response that shows a finding. `excerpt` is the model's own text: hostile until escaped."""
-
-    step: int
-    problem_id: str
-    sample: int
-    excerpt: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,13 +45,13 @@ class Rule:
     """What to try; configuration keys stand in backticks."""
     needs: tuple[str, ...]
     """Metrics (or `text/…` figures of the responses) without which it cannot judge."""
-    check: Callable[["History", Mapping[str, float]], Seen | None]
+    check: Callable[[History, Mapping[str, float]], Seen | None]
     """(what is known up to a step, thresholds by name) → what was seen; None where all is well."""
     least: int = 6
     """Steps with a value that it needs at least."""
     absent: str = ""
     """Why there may be no value at all."""
-    unfit: Callable[["History"], str | None] = lambda history: None
+    unfit: Callable[[History], str | None] = lambda history: None
     """Why it does not apply to this run although there are values; None where it does."""
     thresholds: tuple[Threshold, ...] = ()
 
