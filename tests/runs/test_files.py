@@ -134,3 +134,12 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [0.1, 1e-300, 1 / 3, 2**53 + 1, -0.0])
 def test_json_keeps_every_bit_of_a_number(number: float) -> None:
     assert repr(json.loads(json_line({"x": number}))["x"]) == repr(number)
+
+
+def test_nested_tables_become_dotted_keys() -> None:
+    assert files.flatten({"a": {"b": {"c": 1}, "d": []}, "e": {}, "f": None}) == {
+        "a.b.c": 1,
+        "a.d": [],
+        "e": {},
+        "f": None,
+    }

@@ -18,6 +18,7 @@ from simplerl.diagnosis.history import Example, History, is_number
 from simplerl.diagnosis.look import Response, look
 from simplerl.diagnosis.rules.policy import NOT_FINITE
 from simplerl.errors import RunError
+from simplerl.runs.files import flatten
 from simplerl.runs.metrics import MetricLines
 from simplerl.runs.results import RESPONSES
 
@@ -75,21 +76,13 @@ def read(path: Path, *, window: int = 10) -> Evidence:
     return Evidence(history=history, looked=tuple(seen), measured=measured, warnings=tuple(warnings))
 
 
-def flat(table: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Return dotted key → value of nested tables."""
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        found |= flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
-    return found
-
-
 def _table(file: Path, warnings: list[str]) -> dict[str, Any]:
     """Return dotted key → value of a JSON file; nothing, and a warning, where it is damaged."""
     try:
         if not file.is_file():  # A pipe would never end.
             raise OSError("it is no file")
         found = json.loads(file.read_text(encoding="utf-8"))
-        found = flat(found) if isinstance(found, dict) else found
+        found = flatten(found) if isinstance(found, dict) else found
     except (OSError, ValueError, RecursionError) as error:
         warnings.append(f"{file} cannot be read and is left out: {error}")
         return {}

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.diagnosis import thresholds as limits
-from simplerl.diagnosis.evidence import flat, read, with_flags
+from simplerl.diagnosis.evidence import read, with_flags
 from simplerl.diagnosis.history import History
 from simplerl.diagnosis.judge import apply, finding, follow
 from simplerl.diagnosis.look import Response, look
 from simplerl.diagnosis.rules import RULES
 from simplerl.diagnosis.types import Finding
+from simplerl.runs.files import flatten
 from simplerl.types import Trajectory, TrajectoryGroup
 
 #: Responses are looked at in the first step and in every so many: reading texts takes longer than looking at metrics.
@@ -28,7 +29,7 @@ class Watch:
         checked = limits.check(thresholds)
         window = int(checked.get("window.steps", limits.WINDOW.default))
         self._thresholds = {name: limits.of_rule(name, checked) for name in RULES}
-        self._history = History((), config=flat(dict(config)), kind=kind, window=window)
+        self._history = History((), config=flatten(config), kind=kind, window=window)
         self._since: dict[str, int] = {}
         self._said: dict[str, str] = {}
 

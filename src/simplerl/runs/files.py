@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +157,14 @@ def damage(path: Path) -> str | None:
     except (OSError, ValueError, AttributeError) as error:
         return f"{MANIFEST} cannot be read ({error})"
     return None
+
+
+def flatten(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Return dotted key → value of the nested tables that a JSON file of a run holds; an empty table is a value."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{before}{key}.")
+        else:
+            flat[f"{before}{key}"] = value
+    return flat

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simplerl.analysis.report.records import Run
+from simplerl.runs.files import flatten
 
 #: Keys that do not make another setting: the seed, where the run lies, and who is told about it.
 NOT_A_SETTING = ("seed", "output_dir", "tracking.")
@@ -54,17 +55,6 @@ class Series:
     def over_seeds(self) -> bool:
         """Whether it stands for several seeds."""
         return len(self.runs) > 1
-
-
-def flatten(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Return nested tables as dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, dict) and value:
-            flat |= flatten(value, f"{before}{key}.")
-        else:
-            flat[f"{before}{key}"] = value
-    return flat
 
 
 def groups(runs: Sequence[Run]) -> tuple[Group, ...]:
