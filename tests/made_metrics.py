@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from support import CORRECT, WRONG, group, trajectory
 
+from simplerl.core.types import Problem, TrajectoryGroup
 from simplerl.runs.directory import RunDirectory
-from simplerl.types import Problem, TrajectoryGroup
 
 #: Metric → value at a step, or the value at every step.
 Figures = Mapping[str, Callable[[int], float | None] | float | None]

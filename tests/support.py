@@ -20,6 +20,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 import simplerl
+from simplerl.core.types import Completion, Problem, Trajectory, TrajectoryGroup, Verdict
 from simplerl.models.load import Policy
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.glossary import TIMINGS
@@ -27,7 +28,6 @@ from simplerl.train.config import Config
 from simplerl.train.loop import train
 from simplerl.train.resolve import resolve
 from simplerl.train.work import Outcome
-from simplerl.types import Completion, Problem, Trajectory, TrajectoryGroup, Verdict
 
 #: Qwen2 tokenizers insist on this name for their end token.
 END = "<|endoftext|>"

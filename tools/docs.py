@@ -1,4 +1,4 @@
-"""Write the generated pages of docs/ from the code: configuration.md, metrics.md, cli.md, the rules in diagnosis.md.
+"""Write the generated pages of docs/ from the code: configuration.md, metrics.md, cli.md, the rules in doctor.md.
 
 python tools/docs.py            write them
 python tools/docs.py --check    say which are out of date, and exit with 1 if any is
@@ -17,8 +17,8 @@ from typing import Any
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.cli import COMMANDS, build_parser, usage
-from simplerl.diagnosis import RULES
-from simplerl.diagnosis.thresholds import WINDOW
+from simplerl.doctor import RULES
+from simplerl.doctor.thresholds import WINDOW
 from simplerl.rewards import REWARDS
 from simplerl.runs.glossary import METRICS, TIMINGS
 from simplerl.train import config
@@ -170,8 +170,8 @@ RULES_END = "<!-- End of the rules. -->\n"
 
 
 def diagnosis() -> str:
-    """Return docs/diagnosis.md: written by hand, but for the rules and their thresholds."""
-    path = DOCS / "diagnosis.md"
+    """Return docs/doctor.md: written by hand, but for the rules and their thresholds."""
+    path = DOCS / "doctor.md"
     page = path.read_text(encoding="utf-8") if path.is_file() else f"# Diagnosis\n\n{RULES_BEGIN}{RULES_END}"
     before, rest = page.split(RULES_BEGIN)
     return before + RULES_BEGIN + "\n" + "\n".join(rules()) + "\n" + RULES_END + rest.split(RULES_END)[1]
@@ -191,7 +191,7 @@ def rules() -> Iterator[str]:
             yield ""
 
 
-PAGES = {"configuration.md": configuration, "metrics.md": metrics, "cli.md": cli, "diagnosis.md": diagnosis}
+PAGES = {"configuration.md": configuration, "metrics.md": metrics, "cli.md": cli, "doctor.md": diagnosis}
 
 
 def main() -> int:

@@ -84,9 +84,9 @@ def _rollout(job: Job, policy: Any, device: Any) -> tuple[dict[str, float], list
     """Sample 32 × 8 responses of 512 tokens in bf16; return the rate and the responses as trajectory groups."""
     import numpy as np
 
+    from simplerl.core.seeds import derive, generator
     from simplerl.rollout.backend import Request, Sampling
     from simplerl.rollout.native import NativeBackend
-    from simplerl.seeds import derive, generator
 
     prompts, samples, width, length = (2, 2, 8, 8) if job.tiny else (32, 8, 128, 512)
     backend = NativeBackend(policy, precision="bf16")
@@ -111,7 +111,7 @@ def _group(index: int, prompt_ids: Any, completions: list[Any]) -> Any:
     """Return responses as a group in which every other one is right, so that each carries gradient."""
     import numpy as np
 
-    from simplerl.types import Problem, Trajectory, TrajectoryGroup, Verdict
+    from simplerl.core.types import Problem, Trajectory, TrajectoryGroup, Verdict
 
     problem = Problem(id=str(index), question="", answer="", source="random")
     return TrajectoryGroup(

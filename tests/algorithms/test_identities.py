@@ -8,8 +8,8 @@ import torch
 from support import random_groups
 
 from simplerl.algorithms import ALGORITHMS, Algorithm
+from simplerl.core.types import Batch, CreditInputs, LossInputs
 from simplerl.train.batch import build_batch
-from simplerl.types import Batch, CreditInputs, LossInputs
 
 
 def make(name: str, **settings: Any) -> Algorithm:

@@ -17,11 +17,11 @@ import torch
 from support import CORRECT, TIMED_OUT, WRONG, group, trajectory
 
 from simplerl.algorithms import ALGORITHMS
+from simplerl.core.types import Batch
 from simplerl.models.load import Policy
 from simplerl.train.batch import build_batch
 from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.learner import Learner
-from simplerl.types import Batch
 
 TEMPERATURE = 0.7
 OPTIMIZER = {"lr": 0.05, "betas": (0.9, 0.999), "eps": 1.0, "weight_decay": 0.0}

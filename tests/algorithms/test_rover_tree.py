@@ -1,13 +1,14 @@
 """ROVER on a tree small enough to know everything: four ways to win out of 64, one under each branch of the root."""
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.algorithms.base import Algorithm
-from simplerl.types import LossInputs
+from simplerl.core.types import LossInputs
 
 ARMS, DEPTH = 4, 3
 WINNERS = {(0, 1, 2), (1, 3, 0), (2, 0, 3), (3, 2, 1)}
@@ -90,6 +91,14 @@ def test_regression_finds_the_values_of_the_uniform_policy() -> None:
 PREFERENCE = torch.tensor([1.0, 0.5, 0.0, -0.5])
 
 
+@pytest.fixture
+def double_precision() -> Iterator[None]:
+    """Compute in fp64: in fp32 the rounding of a processor decides how far a run goes."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 def train(name: str, inner: int) -> torch.Tensor:
     """Train until 90% of the paths win, `inner` updates a step; return the shares of the four ways among those."""
     algorithm = ALGORITHMS[name]()
@@ -114,13 +123,17 @@ def train(name: str, inner: int) -> torch.Tensor:
     raise AssertionError(f"{name} has not learned")
 
 
-def test_rover_keeps_the_ways_to_win_that_grpo_loses() -> None:
-    """At equal accuracy, each step's regression done to its end, the base policy's preference is what remains."""
+def test_rover_keeps_the_ways_to_win_that_grpo_loses(double_precision: None) -> None:
+    """At equal accuracy, each step's regression done to its end, the base policy's preference is what remains.
+
+    GRPO with few updates a step loses most of it (0.35 of 1.25 nats). With 60 updates a step its clipping stops it near
+    the old policy and it keeps nearly as much: that difference is no larger than rounding can move, so it is not tested.
+    """
 
     def diversity(shares: torch.Tensor) -> float:
         return float(-(shares * shares.log()).sum())
 
     rover = train("rover", 60)
-    torch.testing.assert_close(rover, PREFERENCE.softmax(-1), rtol=0, atol=0.02)
-    for inner in (4, 60):
-        assert diversity(rover) > diversity(train("grpo", inner)) + 0.02
+    torch.testing.assert_close(rover, PREFERENCE.double().softmax(-1), rtol=0, atol=0.02)
+    for inner in (1, 4):
+        assert diversity(rover) > diversity(train("grpo", inner)) + 0.5

@@ -11,7 +11,7 @@ from support import CORRECT, TIMED_OUT, WRONG, group, run_main, run_small, traje
 
 from simplerl.analysis.compare import compare, sides, unfair
 from simplerl.analysis.evaluations import averages, rows, to_csv, to_json, to_markdown
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.evaluate.metrics import figures
 from simplerl.runs.answers import read_answers
 from simplerl.runs.results import RESPONSES, ResultDirectory, results

@@ -9,7 +9,7 @@ from support import ROOT
 
 from simplerl.analysis.exploration import MEANING, change, over_steps, peak, to_json
 from simplerl.analysis.explored import plot_exploration
-from simplerl.errors import ConfigError, RunError
+from simplerl.core.errors import ConfigError, RunError
 
 W = "wrong"
 STEPS = {

@@ -13,7 +13,7 @@ from made_runs import AFTER, BEFORE, made_run, row, write_evaluation
 from simplerl.analysis.report import content, page, reading
 from simplerl.analysis.report.records import Estimate
 from simplerl.analysis.report.wording import cut, duration, number_of, points_of, quantity, signed
-from simplerl.diagnosis import RULES
+from simplerl.doctor import RULES
 from simplerl.runs.trajectories import SCHEMA
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC)

@@ -11,7 +11,7 @@ from made_runs import AFTER, CONFIG, made_run, rows, write_evaluation
 from simplerl.analysis.report import content
 from simplerl.analysis.report.reading import gather, labels_of, read_run
 from simplerl.analysis.report.responses import level_order
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.runs.trajectories import write_rows
 
 

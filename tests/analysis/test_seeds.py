@@ -7,7 +7,7 @@ import pytest
 from support import made_up_run
 
 from simplerl.analysis.seeds import Measure, band, curve, interval, measured, paired
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 
 
 @pytest.fixture

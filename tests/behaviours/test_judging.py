@@ -493,7 +493,7 @@ def test_a_second_interrupt_ends_it_at_once(serve, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_ends_it_with_a_message(serve, capsys, tmp_path: Path, monkeypatch) -> None:
-    from simplerl.errors import RunError
+    from simplerl.core.errors import RunError
     from simplerl.runs.behaviours import BehaviourDirectory
 
     server, run, kept = serve(honest), run_of(tmp_path / "run", STEPS), BehaviourDirectory.keep_answer

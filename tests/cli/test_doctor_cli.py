@@ -7,7 +7,7 @@ import pytest
 from made_metrics import texts_of, write_run
 from support import run_main
 
-from simplerl.diagnosis import RULES
+from simplerl.doctor import RULES
 
 CLIPPED = {"length/clip_ratio": 0.6}
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from support import SMALL, deep, run_main
 
-from simplerl import experiments
-from simplerl.experiments import race
-from simplerl.experiments.common import ACCURACY, GAIN
-from simplerl.experiments.types import Bars, Curve, Experiment, Variant
+from simplerl import studies
 from simplerl.runs.directory import read_metrics
+from simplerl.studies import race
+from simplerl.studies.common import ACCURACY, GAIN
+from simplerl.studies.types import Bars, Curve, Experiment, Variant
 
 TINY = Experiment(
     name="tiny",
@@ -33,7 +33,7 @@ TINY = Experiment(
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch) -> None:
-    monkeypatch.setitem(experiments.EXPERIMENTS, "tiny", TINY)
+    monkeypatch.setitem(studies.EXPERIMENTS, "tiny", TINY)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_it_runs_goes_on_and_survives_a_failure(capsys, made: Path) -> None:
 
 def test_other_settings_are_refused(capsys, made: Path, monkeypatch) -> None:
     changed = {**vars(TINY), "overrides": deep(dict(TINY.overrides), {"optimizer": {"lr": 0.5}})}
-    monkeypatch.setitem(experiments.EXPERIMENTS, "tiny", Experiment(**changed))
+    monkeypatch.setitem(studies.EXPERIMENTS, "tiny", Experiment(**changed))
     code, _, error = tiny(capsys, made)
     assert code == 2
     assert "was made with other settings: optimizer.lr was 0.001, now 0.5" in error
@@ -119,7 +119,7 @@ def test_a_race_ends_by_its_budget(capsys, tmp_path: Path, monkeypatch) -> None:
 def test_without_a_name_the_experiments_are_listed(capsys) -> None:
     code, out, _ = run_main(capsys, "experiment", "--seeds", "2")
     assert code == 0
-    for name, experiment in experiments.EXPERIMENTS.items():
+    for name, experiment in studies.EXPERIMENTS.items():
         assert f"{name} " in out
         assert f"{experiment.question} ({2 * len(experiment.variants)} runs with 2 seeds)" in out
 

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
+from simplerl.core.errors import ConfigError, DataError
 from simplerl.data import load
 from simplerl.data.arithmetic import LARGEST, LEVELS, expression
-from simplerl.errors import ConfigError, DataError
 from simplerl.verify import verify
 
 

@@ -8,8 +8,8 @@ import pyarrow.parquet
 import pytest
 from support import SHARED
 
+from simplerl.core.errors import DataError
 from simplerl.data import load
-from simplerl.errors import DataError
 from simplerl.verify import equal
 
 

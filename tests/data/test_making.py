@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from support import SHARED
 
+from simplerl.core.errors import ConfigError, DataError
+from simplerl.core.types import Problem
 from simplerl.data import load, read, tiers
 from simplerl.data.filtering import by_gold, by_pass_rate, by_prompt_tokens
 from simplerl.data.output import check_output, report_of, report_path, write
-from simplerl.errors import ConfigError, DataError
-from simplerl.types import Problem
 
 
 def problem(index: int, *, source: str = "d", level: str = "", answer: str = "1", **meta: object) -> Problem:

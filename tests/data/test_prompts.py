@@ -4,10 +4,10 @@ import copy
 
 import pytest
 
+from simplerl.core.errors import ConfigError, ModelError
+from simplerl.core.types import Problem
 from simplerl.data.prompts import SPECIAL_TOKENS, Prompter, difference, prompter
 from simplerl.data.templates import Template
-from simplerl.errors import ConfigError, ModelError
-from simplerl.types import Problem
 
 
 def problem(index: int = 0, prompt: str | None = None) -> Problem:

@@ -9,8 +9,8 @@ import pytest
 from support import small_config
 
 from simplerl import data
+from simplerl.core.errors import ConfigError, DataError
 from simplerl.data import simplerl_zoo
-from simplerl.errors import ConfigError, DataError
 from simplerl.train.problems import load_problems
 from simplerl.train.session import prepare
 

@@ -4,9 +4,9 @@ import copy
 
 import pytest
 
+from simplerl.core.errors import ConfigError, DataError, ModelError
+from simplerl.core.types import Problem
 from simplerl.data.templates import TEMPLATES, resolve
-from simplerl.errors import ConfigError, DataError, ModelError
-from simplerl.types import Problem
 
 EXACT = {
     "plain": "Question: 1+1?\nAnswer:",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import SHARED
 
-from simplerl.errors import DataError
+from simplerl.core.errors import DataError
 from simplerl.evaluate.benchmarks import BENCHMARKS, DEFAULTS, find, load
 from simplerl.verify import POLICIES
 

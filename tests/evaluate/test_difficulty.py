@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from simplerl.core.errors import DataError
+from simplerl.core.types import Problem
 from simplerl.data.templates import TEMPLATES
-from simplerl.errors import DataError
 from simplerl.evaluate import difficulty
 from simplerl.evaluate.difficulty import Measured, histogram, journal_path, measure, with_pass_rates
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.collect import prompt
 from simplerl.rollout.fake import FakeBackend
-from simplerl.types import Problem
 from simplerl.verify import VerifierPool
 
 PROBLEMS = [Problem(id=f"d-{i}", question=f"{i}?", answer=str(i % 4), source="d") for i in range(70)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from simplerl.errors import ConfigError
+from simplerl.core.errors import ConfigError
 from simplerl.evaluate.metrics import MEANING, PER_RESPONSE, RIGHT, figures, vote_labels
 from simplerl.evaluate.wording import keywords, repeats
 from simplerl.runs.answers import Answer

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from support import run_main
 
+from simplerl.core.types import Problem
 from simplerl.evaluate.preflight import after_answer, choose, openers, recommend, runs_on
-from simplerl.types import Problem
 
 LONG = " and so on" * 10
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import run_main
 
-from simplerl.errors import DataError
+from simplerl.core.errors import DataError
 from simplerl.evaluate.benchmarks import load
 from simplerl.evaluate.responses import read_responses
 from simplerl.runs.answers import read_answers

@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 from support import Crash, command, crash_before_write, environment, run_main, run_small
 
-from simplerl.errors import ConfigError, RunError
+from simplerl.core.errors import ConfigError, RunError
 from simplerl.evaluate import benchmarks
 from simplerl.evaluate.protocol import Settings, check_ks, protocol_for, split_name
 from simplerl.evaluate.run import evaluate, load_benchmarks, plan

@@ -6,10 +6,10 @@ import pytest
 from support import ROOT
 
 from simplerl.algorithms import ALGORITHMS
-from simplerl.experiments import EXPERIMENTS
-from simplerl.experiments.plan import QUICK, slug, table_of, why_skipped
-from simplerl.experiments.types import Bars, Curve, Experiment, PassAtK
 from simplerl.runs.glossary import METRICS
+from simplerl.studies import EXPERIMENTS
+from simplerl.studies.plan import QUICK, slug, table_of, why_skipped
+from simplerl.studies.types import Bars, Curve, Experiment, PassAtK
 from simplerl.train.config import Config
 from simplerl.train.resolve import resolve
 

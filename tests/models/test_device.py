@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from simplerl.errors import ConfigError
+from simplerl.core.errors import ConfigError
 from simplerl.models.device import describe_machine, peak_memory_gib, pick_device
 
 

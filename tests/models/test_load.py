@@ -11,7 +11,7 @@ from support import ARCHITECTURES
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
-from simplerl.errors import ModelError
+from simplerl.core.errors import ModelError
 from simplerl.models import cub
 from simplerl.models.load import load, load_tokenizer, locate, pick_attention
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from support import ARCHITECTURES, copy_policy, full_scores, random_groups
 
-from simplerl.errors import ModelError
+from simplerl.core.errors import ModelError
+from simplerl.core.types import Batch
 from simplerl.models import score
 from simplerl.models.load import Policy
 from simplerl.models.score import Scorer
 from simplerl.train.batch import build_batch
-from simplerl.types import Batch
 
 MODELS = [*ARCHITECTURES, "cub-qwen", "cub-llama", "cub-mistral"]
 

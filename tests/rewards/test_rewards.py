@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simplerl.errors import ConfigError
+from simplerl.core.errors import ConfigError
+from simplerl.core.types import UNDECIDED, Completion, Problem, Verdict
 from simplerl.rewards import REWARDS, make_reward
 from simplerl.rewards.r1_tags import in_r1_format
-from simplerl.types import UNDECIDED, Completion, Problem, Verdict
 
 PROBLEM = Problem(id="1", question="2+3?", answer="5", source="test")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from simplerl.core.types import Problem, Verdict
 from simplerl.data import load as load_data
 from simplerl.data.templates import TEMPLATES
 from simplerl.rewards import REWARDS
@@ -13,7 +14,6 @@ from simplerl.rollout.backend import Sampling
 from simplerl.rollout.collect import collect, fingerprint, prompt
 from simplerl.rollout.fake import FakeBackend
 from simplerl.rollout.native import NativeBackend
-from simplerl.types import Problem, Verdict
 from simplerl.verify import VerifierPool
 
 PROBLEMS = [

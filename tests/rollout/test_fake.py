@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from simplerl.core.types import Completion
 from simplerl.models.load import Policy
 from simplerl.rollout.backend import Request, Sampling
 from simplerl.rollout.fake import FakeBackend
-from simplerl.types import Completion
 
 
 @pytest.fixture

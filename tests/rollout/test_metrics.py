@@ -5,8 +5,8 @@ import math
 import pytest
 from support import CORRECT, TIMED_OUT, WRONG, group, trajectory
 
+from simplerl.core.types import Verdict
 from simplerl.rollout.metrics import evaluation_figures, evaluation_metrics, rollout_metrics
-from simplerl.types import Verdict
 
 NO_ANSWER = Verdict(status="no_answer", extracted=None, rule="no-answer", detail="")
 BROKEN = Verdict(status="error", extracted=None, rule="", detail="")

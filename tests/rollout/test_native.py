@@ -9,13 +9,13 @@ import scipy.stats
 import torch
 from support import ARCHITECTURES, full_scores
 
-from simplerl.errors import ModelError
+from simplerl.core.errors import ModelError
+from simplerl.core.seeds import derive
+from simplerl.core.types import Completion
 from simplerl.models.load import Policy
 from simplerl.rollout.backend import Request, Sampling
 from simplerl.rollout.native import NativeBackend, draw, truncate
 from simplerl.rollout.text import decode
-from simplerl.seeds import derive
-from simplerl.types import Completion
 
 MODELS = [*ARCHITECTURES, "cub-qwen", "cub-llama", "cub-mistral"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support import assert_same_run, fingerprint, run_small
 
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.runs.behaviours import (
     BEHAVIOURS,
     FOLDER,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support import group, trajectory
 
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.runs.directory import RunDirectory, read_evaluation, read_metrics
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support import Crash, crash_before_write
 
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.runs import files
 from simplerl.runs.files import damage, json_line, write_atomic, write_directory, write_json
 

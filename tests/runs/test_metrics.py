@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.runs import metrics
 from simplerl.runs.metrics import MetricLines, as_number
 

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 from made_answers import run_of
 
-from simplerl.errors import ConfigError, RunError
+from simplerl.core.errors import ConfigError, RunError
 from simplerl.runs.stages import choose, list_means, read_columns, series
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow.parquet
 from support import TIMED_OUT, WRONG, group, trajectory
 
+from simplerl.core.types import Problem
 from simplerl.runs.trajectories import SCHEMA, write_trajectories
-from simplerl.types import Problem
 
 
 def test_everything_comes_back(tmp_path) -> None:

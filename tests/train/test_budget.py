@@ -9,7 +9,7 @@ from support import Crash, assert_same_run, crash_before_write, fingerprint, run
 
 from simplerl.analysis.summary import summarise
 from simplerl.cli.display import Terminal
-from simplerl.errors import ConfigError
+from simplerl.core.errors import ConfigError
 from simplerl.runs.directory import read_metrics, sampled_tokens
 
 #: Without a check of the clock: checkpoints and evaluations fall on steps that the budget must not depend on.

@@ -9,12 +9,12 @@ import torch
 from support import copy_policy, random_groups, run_small
 
 from simplerl.algorithms import ALGORITHMS
+from simplerl.core.types import Batch
 from simplerl.models.load import Policy
 from simplerl.models.value_head import ValueModel
 from simplerl.train.batch import build_batch
 from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.learner import Learner
-from simplerl.types import Batch
 
 
 def make_learner(policy: Policy, *, seed: int = 0, **settings) -> Learner:

@@ -9,17 +9,17 @@ import torch
 from support import CORRECT, WRONG, run_small
 
 from simplerl.algorithms import ALGORITHMS
+from simplerl.core.seeds import derive
+from simplerl.core.types import Batch, LossInputs, LossOutput, Trajectory, TrajectoryGroup
 from simplerl.data import load
 from simplerl.data.templates import TEMPLATES
 from simplerl.models.load import Policy
 from simplerl.rollout.backend import Request, Sampling
 from simplerl.rollout.collect import prompt
 from simplerl.rollout.native import NativeBackend
-from simplerl.seeds import derive
 from simplerl.train.batch import build_batch
 from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.learner import Learner
-from simplerl.types import Batch, LossInputs, LossOutput, Trajectory, TrajectoryGroup
 
 
 def sampled(policy: Policy, *, temperature: float, max_new_tokens: int = 30) -> Batch:

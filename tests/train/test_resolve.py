@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from simplerl.algorithms import ALGORITHMS
-from simplerl.errors import ConfigError
+from simplerl.core.errors import ConfigError
 from simplerl.rewards import REWARDS
 from simplerl.train.config import Config
 from simplerl.train.resolve import (

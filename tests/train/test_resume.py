@@ -26,7 +26,7 @@ from support import (
 )
 
 from simplerl.algorithms import ALGORITHMS
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.models import cub
 
 #: Settings under which a resume has more to restore than weights and moments.

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from simplerl.errors import ConfigError
+from simplerl.core.errors import ConfigError
 from simplerl.train.sampler import Sampler
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import run_small, small_config
 
-from simplerl.errors import DataError
+from simplerl.core.errors import DataError
 from simplerl.train.problems import fit, load_problems
 from simplerl.train.session import prepare
 
@@ -94,7 +94,7 @@ def test_environment_is_recorded_without_the_environment_variables(tmp_path: Pat
 
 
 def test_resuming_with_changed_data_is_refused(tmp_path: Path) -> None:
-    from simplerl.errors import RunError
+    from simplerl.core.errors import RunError
 
     path = jsonl(tmp_path / "d.jsonl", 20)
     over = {"data": path, "dataset": {"levels": [], "size": 0}, "evaluation": {"holdout": 4}, "steps": 1}

@@ -25,10 +25,10 @@ from support import (
 )
 
 from simplerl.algorithms import GRPO
+from simplerl.core.errors import DataError, RunError
 from simplerl.data import arithmetic
 from simplerl.data.demonstrations import Demonstration, load, long_arithmetic
 from simplerl.data.prompts import prompter
-from simplerl.errors import DataError, RunError
 from simplerl.models.load import Policy
 from simplerl.runs.directory import read_metrics
 from simplerl.train.config import LearnerConfig, OptimizerConfig

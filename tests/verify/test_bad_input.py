@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from simplerl.types import UNDECIDED
+from simplerl.core.types import UNDECIDED
 from simplerl.verify import VerifierPool, verify
 
 BOMBS = [

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from simplerl.errors import SimpleRLError
+from simplerl.core.errors import SimpleRLError
 from simplerl.verify import POLICIES, extract, verify
 
 LADDER = "boxed-then-phrases-then-last-number"

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from simplerl.errors import SimpleRLError
+from simplerl.core.errors import SimpleRLError
 from simplerl.verify import VerifierPool, helper
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"

@@ -13,8 +13,8 @@ import pyarrow.parquet
 import pytest
 from support import run_command
 
-from simplerl.diagnosis import Example, Finding
-from simplerl.errors import RunError, SimpleRLError
+from simplerl.core.errors import RunError, SimpleRLError
+from simplerl.doctor import Example, Finding
 from simplerl.runs.metrics import MetricLines
 from simplerl.viewer.catalog import HELD_OUT, TRAINING, scan
 from simplerl.viewer.content import content

@@ -10,11 +10,11 @@ from typing import ClassVar
 
 import torch
 
-from simplerl.errors import ConfigError
+from simplerl.core.errors import ConfigError
+from simplerl.core.types import Batch, CreditInputs, LossInputs, LossOutput
 from simplerl.ops.correction import CORRECTIONS
 from simplerl.ops.kl import KL_ESTIMATORS, kl
 from simplerl.ops.weights import NORMALISERS, normalise
-from simplerl.types import Batch, CreditInputs, LossInputs, LossOutput
 
 
 @dataclass(frozen=True, kw_only=True)

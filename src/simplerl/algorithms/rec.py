@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 
 from simplerl.algorithms.base import Algorithm, log_ratio, spread
-from simplerl.errors import ConfigError
+from simplerl.core.errors import ConfigError
+from simplerl.core.types import CreditInputs, LossInputs, LossOutput
 from simplerl.ops.advantages import group_relative
 from simplerl.ops.losses import TRUST_MASKS, trust_mask, weighted_reinforce
-from simplerl.types import CreditInputs, LossInputs, LossOutput
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,9 @@ from typing import ClassVar
 import torch
 
 from simplerl.algorithms.base import Algorithm, policy_ratio
+from simplerl.core.types import CreditInputs, LossInputs, LossOutput
 from simplerl.ops.losses import clipped_policy_loss, clipped_share
 from simplerl.ops.returns import gae, token_rewards, whiten
-from simplerl.types import CreditInputs, LossInputs, LossOutput
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 
 from simplerl.algorithms.base import Algorithm, policy_ratio, spread
+from simplerl.core.types import CreditInputs, LossInputs, LossOutput
 from simplerl.ops.advantages import group_relative
 from simplerl.ops.losses import clipped_policy_loss, clipped_share
 from simplerl.ops.returns import whiten
-from simplerl.types import CreditInputs, LossInputs, LossOutput
 
 
 @dataclass(frozen=True, kw_only=True)

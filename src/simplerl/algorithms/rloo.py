@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from simplerl.algorithms.base import Algorithm, policy_ratio, spread
+from simplerl.core.types import CreditInputs, LossInputs, LossOutput
 from simplerl.ops.advantages import leave_one_out
-from simplerl.types import CreditInputs, LossInputs, LossOutput
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,9 @@ from typing import ClassVar
 import torch
 
 from simplerl.algorithms.base import Algorithm, log_ratio, spread
+from simplerl.core.types import CreditInputs, LossInputs, LossOutput
 from simplerl.ops.advantages import group_relative
 from simplerl.ops.returns import following
-from simplerl.types import CreditInputs, LossInputs, LossOutput
 
 
 @dataclass(frozen=True, kw_only=True)

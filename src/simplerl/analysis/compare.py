@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.ops.statistics import bootstrap_interval, pass_at_k, sign_flip_test
 from simplerl.runs.answers import Answer, by_problem, read_answers
 from simplerl.runs.directory import read_metrics

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from simplerl.errors import ConfigError, RunError
+from simplerl.core.errors import ConfigError, RunError
+from simplerl.core.types import UNDECIDED
 from simplerl.ops import exploration as ops
 from simplerl.ops.statistics import bootstrap_interval, pass_at_k, powers_up_to, ratio_figures
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.stages import Series, Stage, choose, is_run, list_means, read_columns, series
-from simplerl.types import UNDECIDED
 
 #: What each figure is; docs/exploration.md has a line for each.
 MEANING: dict[str, str] = {

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.ops.student import mean_interval
 from simplerl.runs.directory import read_evaluation, read_metrics
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.runs.directory import read_evaluation, read_metrics
 
 

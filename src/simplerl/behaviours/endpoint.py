@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from simplerl.errors import ConfigError, SimpleRLError
+from simplerl.core.errors import ConfigError, SimpleRLError
 
 #: What a request holds besides model and messages, unless it is set otherwise.
 PARAMETERS: dict[str, Any] = {"temperature": 0, "max_tokens": 2000}

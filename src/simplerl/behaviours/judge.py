@@ -15,9 +15,9 @@ from typing import Any
 from simplerl.behaviours import keywords
 from simplerl.behaviours.definitions import PROMPT_VERSION, flags, messages
 from simplerl.behaviours.reading import read_reply
+from simplerl.core.seeds import derive
 from simplerl.runs.behaviours import Judgement
 from simplerl.runs.stages import Stage, read_columns
-from simplerl.seeds import derive
 
 #: Bytes of a token, for the estimate of cost: few, because mathematics has short tokens. A Chinese character is three
 #: bytes and about one token.

@@ -9,7 +9,7 @@ from typing import Any
 from simplerl.behaviours.asking import ask
 from simplerl.behaviours.endpoint import Endpoint
 from simplerl.behaviours.judge import Item, Judge, Plan, by_keywords, select
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.runs.behaviours import FOLDER, BehaviourDirectory, Judgement, read_answers_kept, read_behaviours
 from simplerl.runs.results import slug
 from simplerl.runs.stages import choose, series

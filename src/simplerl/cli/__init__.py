@@ -8,7 +8,7 @@ import importlib
 import sys
 
 from simplerl import __version__
-from simplerl.errors import SimpleRLError, nearest
+from simplerl.core.errors import SimpleRLError, nearest
 
 #: Subcommand → one-line summary. The command lives in `simplerl/cli/NAME.py` (dashes become underscores), which has
 #: `EXAMPLES: str`, `add_arguments(parser)` and `run(args) -> int`.

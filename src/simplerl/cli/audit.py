@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from simplerl.errors import SimpleRLError, nearest
+from simplerl.core.errors import SimpleRLError, nearest
 
 EXAMPLES = """
   simplerl audit gsm8k                       # a data set by name

@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    from simplerl.errors import ConfigError
+    from simplerl.core.errors import ConfigError
 
     for name, least in (("responses", 0), ("concurrency", 1), ("retries", 0)):
         if getattr(args, name) < least:
@@ -116,7 +116,7 @@ def _parameters(given: list[str]) -> dict:
     import json
 
     from simplerl.behaviours.endpoint import PARAMETERS, RESERVED
-    from simplerl.errors import ConfigError
+    from simplerl.core.errors import ConfigError
 
     parameters = dict(PARAMETERS)
     for text in given:
@@ -159,7 +159,7 @@ def _agreed(args: argparse.Namespace, judge, endpoint, planned, console) -> bool
     import sys
 
     from simplerl.behaviours.judge import cost
-    from simplerl.errors import ConfigError
+    from simplerl.core.errors import ConfigError
 
     equal = planned.items - planned.there - len(planned.todo)
     console.print(

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from simplerl.analysis.compare import compare, first_and_last, sides
     from simplerl.analysis.plots import plot_comparison
     from simplerl.cli.progress import wide_console
-    from simplerl.errors import RunError
+    from simplerl.core.errors import RunError
     from simplerl.runs.files import write_json
 
     names = (args.before, args.after) if args.after else first_and_last(args.before)

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the action."""
-    from simplerl.errors import ConfigError, RunError, nearest
+    from simplerl.core.errors import ConfigError, RunError, nearest
     from simplerl.models import cub
 
     if args.action == "list":

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from simplerl import data
 from simplerl.cli.progress import wide_console
+from simplerl.core.errors import ConfigError, DataError
 from simplerl.data.output import check_output, report_of, report_path, where, write
 from simplerl.data.problems import ProblemSet
-from simplerl.errors import ConfigError, DataError
 
 
 def _output(args: argparse.Namespace) -> Path:

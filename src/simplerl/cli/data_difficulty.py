@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.cli.progress import Bar
+from simplerl.core.errors import ConfigError, nearest
+from simplerl.core.types import Problem
 from simplerl.data.prompts import prompter
-from simplerl.errors import ConfigError, nearest
 from simplerl.evaluate.difficulty import measure, with_pass_rates
 from simplerl.models.device import pick_device
 from simplerl.models.load import load, locate_and_hash, pick_attention
 from simplerl.rollout import BACKENDS
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.collect import prompt
-from simplerl.types import Problem
 from simplerl.verify import POLICIES, VerifierPool
 
 

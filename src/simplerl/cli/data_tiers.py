@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from simplerl import __version__, data
+from simplerl.core.errors import DataError
 from simplerl.data import decontaminate, gsm8k, math, tiers
 from simplerl.data.output import check_output, where, write
 from simplerl.data.problems import ProblemSet
-from simplerl.errors import DataError
 
 #: The benchmark whose questions are part of MATH, at a pinned revision.
 MATH_500 = "HuggingFaceH4/MATH-500@6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"

@@ -10,10 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from simplerl.cli.trackers import Trackers
-from simplerl.diagnosis import Finding
+from simplerl.core.types import Trajectory, TrajectoryGroup
+from simplerl.doctor import Finding
 from simplerl.runs.directory import read_metrics
 from simplerl.train.config import Config
-from simplerl.types import Trajectory, TrajectoryGroup
 
 #: A sampled response is shown after every so many steps.
 SAMPLE_EVERY = 10

@@ -2,7 +2,7 @@
 
 Reads run directories of `simplerl train` and `simplerl sft`, also while they run, and result directories of `simplerl
 eval`; writes nothing there. A healthy run is said to be so, with what was checked. Every rule and threshold is
-explained in docs/diagnosis.md. The exit code is 0 also with findings; with --strict it is then 1.
+explained in docs/doctor.md. The exit code is 0 also with findings; with --strict it is then 1.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from simplerl.diagnosis import Diagnosis, Finding
+    from simplerl.doctor import Diagnosis, Finding
 
 EXAMPLES = """\
   simplerl doctor runs/mine
@@ -43,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Diagnose each run."""
-    from simplerl.diagnosis import diagnose
-    from simplerl.diagnosis.thresholds import parse
-    from simplerl.errors import SimpleRLError
+    from simplerl.core.errors import SimpleRLError
+    from simplerl.doctor import diagnose
+    from simplerl.doctor.thresholds import parse
     from simplerl.runs.files import write_json
 
     if args.rules:
@@ -143,8 +143,8 @@ def _wrapped(head: str, text: str, width: int) -> list[str]:
 
 
 def _rules() -> Iterator[str]:
-    from simplerl.diagnosis import RULES
-    from simplerl.diagnosis.thresholds import WINDOW
+    from simplerl.doctor import RULES
+    from simplerl.doctor.thresholds import WINDOW
 
     yield f"window.steps = {WINDOW.default:g} {WINDOW.unit}: {WINDOW.meaning}"
     for rule in RULES.values():

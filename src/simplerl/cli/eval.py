@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, and show what came of it."""
     from simplerl.cli.progress import Bar
-    from simplerl.errors import ConfigError
+    from simplerl.core.errors import ConfigError
 
     if args.list:
         return _list()
@@ -114,7 +114,7 @@ def _list() -> int:
 
 
 def _settings(args: argparse.Namespace):
-    from simplerl.errors import ConfigError
+    from simplerl.core.errors import ConfigError
     from simplerl.evaluate.protocol import Settings
 
     try:
@@ -141,7 +141,7 @@ def _settings(args: argparse.Namespace):
 
 
 def _names(args: argparse.Namespace) -> list[str]:
-    from simplerl.errors import ConfigError
+    from simplerl.core.errors import ConfigError
     from simplerl.evaluate.benchmarks import DEFAULTS
 
     if args.benchmarks is None:
@@ -170,7 +170,7 @@ def _evaluate(args: argparse.Namespace, bar) -> list[Path]:
 
 
 def _score(args: argparse.Namespace, bar) -> list[Path]:
-    from simplerl.errors import ConfigError
+    from simplerl.core.errors import ConfigError
     from simplerl.evaluate.responses import read_responses, score
     from simplerl.evaluate.run import load_benchmarks
     from simplerl.models.load import load_tokenizer
@@ -253,8 +253,8 @@ def _harness(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     from simplerl.cli.progress import wide_console
+    from simplerl.core.errors import ConfigError
     from simplerl.data.prompts import prompter
-    from simplerl.errors import ConfigError
     from simplerl.evaluate import harness
     from simplerl.evaluate.targets import targets
     from simplerl.models.device import pick_device

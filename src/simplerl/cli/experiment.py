@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List the experiments, or run one."""
-    from simplerl.errors import ConfigError, nearest
-    from simplerl.experiments import EXPERIMENTS
+    from simplerl.core.errors import ConfigError, nearest
+    from simplerl.studies import EXPERIMENTS
 
     if args.name is None:
         width = max(map(len, EXPERIMENTS))

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from simplerl.analysis.exploration import over_steps, to_json
     from simplerl.analysis.explored import plot_exploration
     from simplerl.cli.progress import Bar, wide_console
-    from simplerl.errors import ConfigError
+    from simplerl.core.errors import ConfigError
     from simplerl.runs.files import make_directory, write_json
     from simplerl.runs.results import slug
 

@@ -37,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
     """Measure, show, recommend."""
     from simplerl import data
     from simplerl.cli.progress import Bar, wide_console
+    from simplerl.core.errors import ConfigError, nearest
     from simplerl.data.prompts import prompter
     from simplerl.data.templates import TEMPLATES
-    from simplerl.errors import ConfigError, nearest
     from simplerl.evaluate.preflight import choose, measure, recommend
     from simplerl.models.device import pick_device
     from simplerl.models.load import load

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the race."""
     from simplerl.algorithms import ALGORITHMS
     from simplerl.cli.study import run_study
-    from simplerl.experiments.race import BUDGET, race
+    from simplerl.studies.race import BUDGET, race
 
     names = list(ALGORITHMS) if args.algorithms == ["all"] else args.algorithms
     budget = args.budget or BUDGET

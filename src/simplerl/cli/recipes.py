@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List, or resolve and print."""
-    from simplerl.errors import ConfigError
+    from simplerl.core.errors import ConfigError
     from simplerl.train.resolve import as_toml, parse_overrides, recipe_header, resolve
 
     if args.name is None:

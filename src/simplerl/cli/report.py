@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     from simplerl.analysis.report import content, page, reading, writing
     from simplerl.cli.progress import Bar
-    from simplerl.errors import ConfigError
+    from simplerl.core.errors import ConfigError
     from simplerl.markup.text import visible
 
     if not 0 <= args.examples <= 50:

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Sample and write."""
-    from simplerl.errors import ConfigError
+    from simplerl.core.errors import ConfigError
     from simplerl.train.resolve import merge, parse_overrides, resolve
     from simplerl.train.sample import WITHOUT_LEARNING, sample
 

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from simplerl.experiments.plan import Job
-    from simplerl.experiments.types import Experiment
+    from simplerl.studies.plan import Job
+    from simplerl.studies.types import Experiment
 
 
 def positive(text: str) -> int:
@@ -85,10 +85,10 @@ class Progressing:
 
 def run_study(experiment: "Experiment", args: argparse.Namespace, *, command: str) -> int:
     """Run what is missing of an experiment, write and show its results. Return 1 if a run failed, else 0."""
-    from simplerl.experiments import report
-    from simplerl.experiments.execute import execute
-    from simplerl.experiments.plan import plan
     from simplerl.runs.files import cannot_write
+    from simplerl.studies import report
+    from simplerl.studies.execute import execute
+    from simplerl.studies.plan import plan
 
     directory = Path(args.output_dir or Path("runs") / f"{experiment.name}{'-quick' if args.quick else ''}")
     jobs, skipped = plan(experiment, seeds=args.seeds, directory=directory, quick=args.quick)

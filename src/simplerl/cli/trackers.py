@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from simplerl.errors import ConfigError, nearest
+from simplerl.core.errors import ConfigError, nearest
 
 
 class Trackers:

@@ -3,7 +3,7 @@
 Without arguments: the embedded cub learns arithmetic on the CPU in about a minute. Every key of the configuration can
 be set as --section.key VALUE; sections are dataset, sampling, algorithm, reward, verifier, rollout, optimizer, learner,
 evaluation, checkpoint, doctor and tracking. `simplerl recipes NAME` prints every key with the value that a run would
-use, and docs/configuration.md explains them. What the doctor finds is said while the run goes on (docs/diagnosis.md);
+use, and docs/configuration.md explains them. What the doctor finds is said while the run goes on (docs/doctor.md);
 with --doctor.action stop a serious finding ends it, with a checkpoint and exit code 1.
 """
 

@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from simplerl.errors import DataError, SimpleRLError
-from simplerl.types import Verdict
+from simplerl.core.errors import DataError, SimpleRLError
+from simplerl.core.types import Verdict
 
 EXAMPLES = r"""
   simplerl verify --gold '\frac{1}{2}' --response 'So the answer is \boxed{0.5}.'

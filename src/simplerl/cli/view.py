@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     import threading
     import webbrowser
 
-    from simplerl.errors import SimpleRLError
+    from simplerl.core.errors import SimpleRLError
     from simplerl.markup.text import visible
     from simplerl.viewer.content import warm
     from simplerl.viewer.library import Library

@@ -9,10 +9,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from simplerl.core.seeds import generator, torch_seed
 from simplerl.cubs.card import card
 from simplerl.cubs.corpus import document
 from simplerl.cubs.specs import SPECS, CubSpec
-from simplerl.seeds import generator, torch_seed
 
 VOCABULARY = 384
 CONTEXT = 1024

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from simplerl.core.seeds import generator
 from simplerl.data.arithmetic import LARGEST, LEVELS, Expression, expression
 from simplerl.data.templates import TEMPLATES
-from simplerl.seeds import generator
 
 HABITS = ("careful", "sloppy", "bare", "prose", "check")
 

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from simplerl.core.errors import ConfigError, DataError, nearest
+from simplerl.core.types import Problem
 from simplerl.data import arithmetic, gsm8k, math, simplerl_zoo
 from simplerl.data.problems import ProblemSet, problem_set
 from simplerl.data.rows import SUFFIXES, file_origin, open_hub, read_rows
 from simplerl.data.select import select
-from simplerl.errors import ConfigError, DataError, nearest
-from simplerl.types import Problem
 
 DATASETS: dict[str, Callable[..., list[Problem] | ProblemSet]] = {
     "arithmetic": arithmetic.load,

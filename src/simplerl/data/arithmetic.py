@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simplerl.errors import ConfigError, DataError
-from simplerl.seeds import generator
-from simplerl.types import Problem
+from simplerl.core.errors import ConfigError, DataError
+from simplerl.core.seeds import generator
+from simplerl.core.types import Problem
 
 LEVELS = (1, 2, 3, 4, 5)
 TEST_SHARE = 0.1

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simplerl import data
+from simplerl.core.errors import ConfigError, DataError
+from simplerl.core.types import Problem
 from simplerl.data import fields
 from simplerl.data.rows import SUFFIXES, read_rows
 from simplerl.data.words import exact, words
-from simplerl.errors import ConfigError, DataError
-from simplerl.types import Problem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

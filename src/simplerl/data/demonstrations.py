@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from simplerl.core.errors import DataError
+from simplerl.core.seeds import generator
 from simplerl.data.arithmetic import LARGEST, LEVELS, expression
 from simplerl.data.fields import QUESTION_FIELDS
 from simplerl.data.rows import SUFFIXES, Row, read_hub, read_rows
-from simplerl.errors import DataError
-from simplerl.seeds import generator
 
 RESPONSE_FIELDS = ("response", "output", "completion", "generation", "solution")
 CHAT_FIELDS = ("messages", "conversations", "conversation")

@@ -4,9 +4,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from simplerl.core.errors import ConfigError
+from simplerl.core.types import Problem
 from simplerl.data.output import where
-from simplerl.errors import ConfigError
-from simplerl.types import Problem
 from simplerl.verify.audit import Report, audit
 from simplerl.verify.rows import Row
 

@@ -1,8 +1,8 @@
 """GSM8K (arXiv 2110.14168): grade-school word problems; 7,473 train, 1,319 test; the answer stands after `####`."""
 
+from simplerl.core.errors import ConfigError
 from simplerl.data.problems import ProblemSet, problem_set
 from simplerl.data.rows import open_place
-from simplerl.errors import ConfigError
 
 HUB = "openai/gsm8k"
 #: Pinned, so that a run today and a run next year see the same rows.

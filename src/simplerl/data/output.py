@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from simplerl import __version__
+from simplerl.core.errors import DataError, RunError
+from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet
-from simplerl.errors import DataError, RunError
 from simplerl.runs.files import write_atomic, write_json
-from simplerl.types import Problem
 
 SUFFIXES = (".jsonl", ".parquet")
 

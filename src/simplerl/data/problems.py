@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from simplerl.core.errors import DataError
+from simplerl.core.types import Problem
 from simplerl.data import fields as read
 from simplerl.data.rows import Row
-from simplerl.errors import DataError
-from simplerl.types import Problem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from simplerl.core.errors import ConfigError, ModelError
+from simplerl.core.types import Problem
 from simplerl.data.templates import AnyTemplate, FromData, resolve
-from simplerl.errors import ConfigError, ModelError
-from simplerl.types import Problem
 
 #: Policy → what it does.
 SPECIAL_TOKENS = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simplerl.errors import DataError
+from simplerl.core.errors import DataError
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
 

@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Collection
 
+from simplerl.core.errors import DataError
 from simplerl.data.problems import ProblemSet
-from simplerl.errors import DataError
 
 
 def select(found: ProblemSet, *, name: str, levels: Collection[int], size: int) -> ProblemSet:

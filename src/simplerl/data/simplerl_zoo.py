@@ -8,10 +8,10 @@ MATH-500. Two of its level-5 rows have no gold; they are left out and listed.
 
 from collections.abc import Callable
 
+from simplerl.core.errors import ConfigError
 from simplerl.data.problems import ProblemSet, problem_set
 from simplerl.data.rows import open_place
 from simplerl.data.select import select
-from simplerl.errors import ConfigError
 
 HUB = "hkust-nlp/SimpleRL-Zoo-Data"
 

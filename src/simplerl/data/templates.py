@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simplerl.errors import ConfigError, DataError, ModelError, nearest
-from simplerl.types import Problem
+from simplerl.core.errors import ConfigError, DataError, ModelError, nearest
+from simplerl.core.types import Problem
 
 PLACE = "{input}"
 

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from simplerl.core.errors import DataError
+from simplerl.core.types import Problem
 from simplerl.data.words import exact
-from simplerl.errors import DataError
-from simplerl.types import Problem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from simplerl.core.errors import DataError, nearest
+from simplerl.core.types import Problem
 from simplerl.data.problems import problem_set
 from simplerl.data.rows import SUFFIXES, Row, read_hub, read_rows
-from simplerl.errors import DataError, nearest
 from simplerl.evaluate.readers import Reader, bare, hinted, joined, letter, text, with_choices, without_unit
-from simplerl.types import Problem
 
 LADDER = "boxed-then-phrases-then-last-number"
 #: Where the files of the paper's evaluation can be had.

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simplerl.errors import DataError, RunError
+from simplerl.core.errors import DataError, RunError
+from simplerl.core.types import Completion, Problem, TrajectoryGroup
 from simplerl.rewards import Correctness
 from simplerl.rollout.backend import RolloutBackend, Sampling
 from simplerl.rollout.collect import Prompted, collect, fingerprint
 from simplerl.runs.files import cannot_write, json_line, write_atomic
-from simplerl.types import Completion, Problem, TrajectoryGroup
 from simplerl.verify import VerifierPool
 
 #: Problems that are done, or not, together.

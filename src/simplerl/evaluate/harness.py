@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from simplerl.core.errors import ConfigError, DataError, SimpleRLError, nearest
+from simplerl.core.types import Problem
 from simplerl.data.prompts import Prompter
-from simplerl.errors import ConfigError, DataError, SimpleRLError, nearest
 from simplerl.models.load import Policy
 from simplerl.runs.files import write_json
-from simplerl.types import Problem
 
 #: Our short names → tasks of the harness.
 TASKS: dict[str, str] = {

@@ -9,11 +9,11 @@ from typing import Any, get_args
 
 import numpy as np
 
-from simplerl.errors import ConfigError
+from simplerl.core.errors import ConfigError
+from simplerl.core.types import VerdictStatus
 from simplerl.evaluate.wording import keywords, repeats
 from simplerl.ops.statistics import majority_at_k, pass_at_k, powers_up_to, ratio_figures
 from simplerl.runs.answers import Answer, by_problem
-from simplerl.types import VerdictStatus
 from simplerl.verify import equal, extract
 
 #: Label of the right answer in a vote; wrong answers are numbered from 1.

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from simplerl.core.seeds import generator
+from simplerl.core.types import Completion, Problem, Trajectory, TrajectoryGroup
 from simplerl.data.prompts import Prompter
 from simplerl.evaluate.metrics import figures
 from simplerl.models.load import Policy
@@ -17,8 +19,6 @@ from simplerl.rewards import Correctness
 from simplerl.rollout.backend import RolloutBackend, Sampling
 from simplerl.rollout.collect import collect, prompt
 from simplerl.runs.answers import Answer, by_problem
-from simplerl.seeds import generator
-from simplerl.types import Completion, Problem, Trajectory, TrajectoryGroup
 from simplerl.verify import VerifierPool, extract
 
 #: Levels of each tier of SimpleRL-Zoo (its Easy has GSM8K beside level 1).

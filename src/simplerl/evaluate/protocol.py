@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from simplerl.core.errors import ConfigError
 from simplerl.data.prompts import Prompter, prompter
 from simplerl.data.rows import SUFFIXES
-from simplerl.errors import ConfigError
 from simplerl.evaluate.benchmarks import Loaded
 from simplerl.evaluate.targets import Target
 from simplerl.rollout.backend import Sampling

@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from simplerl.core.errors import DataError
 from simplerl.data.fields import gold
 from simplerl.data.rows import Row
-from simplerl.errors import DataError
 
 Reader = Callable[[Row], str]
 LETTERS = "ABCDEFGHIJ"

@@ -14,15 +14,15 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from simplerl.core.errors import DataError, nearest
+from simplerl.core.types import Problem
 from simplerl.data.rows import Row, read_rows
-from simplerl.errors import DataError, nearest
 from simplerl.evaluate.benchmarks import Loaded
 from simplerl.evaluate.metrics import figures
 from simplerl.evaluate.protocol import check_ks
 from simplerl.runs.answers import read_answers
 from simplerl.runs.results import RESPONSES, ResultDirectory, key_of, slug
 from simplerl.runs.trajectories import problem_columns, verdict_columns, whole_characters, write_rows
-from simplerl.types import Problem
 from simplerl.verify import VerifierPool
 
 TEXTS = ("response", "responses", "completion", "completions", "output", "outputs", "generation", "generations", "code")

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from simplerl.errors import ConfigError, nearest
+from simplerl.core.errors import ConfigError, nearest
+from simplerl.core.types import Completion, Trajectory, TrajectoryGroup, Verdict
 from simplerl.evaluate import benchmarks
 from simplerl.evaluate.benchmarks import Loaded
 from simplerl.evaluate.metrics import figures
@@ -29,7 +30,6 @@ from simplerl.rollout.backend import RolloutBackend
 from simplerl.rollout.collect import Prompted, collect, prompt
 from simplerl.runs.answers import read_answers
 from simplerl.runs.results import FIGURES, RESPONSES, ResultDirectory, key_of, read_json, slug
-from simplerl.types import Completion, Trajectory, TrajectoryGroup, Verdict
 from simplerl.verify import POLICIES, VerifierPool
 
 

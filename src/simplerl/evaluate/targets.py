@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simplerl.errors import ConfigError, RunError
+from simplerl.core.errors import ConfigError, RunError
 from simplerl.runs.directory import RunDirectory
 from simplerl.runs.files import MANIFEST
 

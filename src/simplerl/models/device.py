@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from simplerl import __version__
-from simplerl.errors import ConfigError
+from simplerl.core.errors import ConfigError
 
 
 def pick_device(wanted: str, setting: str = "learner.device") -> torch.device:

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from simplerl.errors import ModelError, nearest
+from simplerl.core.errors import ModelError, nearest
 from simplerl.models import cub
 
 transformers_logging.disable_progress_bar()

@@ -10,7 +10,7 @@ import contextlib
 import torch
 from transformers import PreTrainedModel
 
-from simplerl.errors import ModelError
+from simplerl.core.errors import ModelError
 
 #: Logits held at once: 2**25 fp32 logits are 128 MiB; a few buffers of that size live at a time.
 CHUNK_ELEMENTS = 2**25

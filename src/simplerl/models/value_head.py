@@ -5,8 +5,8 @@ import copy
 import torch
 from transformers import PreTrainedModel
 
+from simplerl.core.seeds import torch_seed
 from simplerl.models.score import autocast, predicting_hidden
-from simplerl.seeds import torch_seed
 
 
 class ValueModel(torch.nn.Module):

@@ -3,7 +3,7 @@ neither; problems first, because the responses to one problem are not independen
 
 import numpy as np
 
-from simplerl.seeds import generator
+from simplerl.core.seeds import generator
 
 
 def cohen_kappa(counts_4: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from simplerl.seeds import generator
+from simplerl.core.seeds import generator
 
 #: Subsets of k samples that `majority_at_k` looks at: all of them up to this number, else as many drawn ones.
 SUBSETS = 1000

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from simplerl.errors import ConfigError, nearest
+from simplerl.core.errors import ConfigError, nearest
 from simplerl.rewards.base import Reward
 from simplerl.rewards.correctness import Correctness
 from simplerl.rewards.format import Format

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simplerl.types import Completion, Problem, Verdict
+from simplerl.core.types import Completion, Problem, Verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

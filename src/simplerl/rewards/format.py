@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from simplerl.core.types import Completion, Problem, Verdict
 from simplerl.rewards.base import Reward
-from simplerl.types import Completion, Problem, Verdict
 from simplerl.verify.extraction import boxed, final_part
 
 

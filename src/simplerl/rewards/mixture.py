@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from simplerl.errors import ConfigError, nearest
+from simplerl.core.errors import ConfigError, nearest
+from simplerl.core.types import Completion, Problem, Verdict
 from simplerl.rewards.base import Reward
-from simplerl.types import Completion, Problem, Verdict
 
 _KEYS = ("name", "weight", "params")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simplerl.errors import ConfigError
+from simplerl.core.errors import ConfigError
+from simplerl.core.types import Completion, Problem, Verdict
 from simplerl.rewards.base import Reward
-from simplerl.types import Completion, Problem, Verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

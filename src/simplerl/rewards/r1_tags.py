@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from simplerl.core.types import Completion, Problem, Verdict
 from simplerl.rewards.base import Reward, decided
-from simplerl.types import Completion, Problem, Verdict
 from simplerl.verify.extraction import STOP_STRINGS
 
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")

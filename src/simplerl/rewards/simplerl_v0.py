@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from simplerl.core.types import Completion, Problem, Verdict
 from simplerl.rewards.base import Reward, decided
 from simplerl.rewards.format import has_box
-from simplerl.types import Completion, Problem, Verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

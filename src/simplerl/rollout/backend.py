@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from simplerl.errors import ConfigError
-from simplerl.types import Completion
+from simplerl.core.errors import ConfigError
+from simplerl.core.types import Completion
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,7 @@ class Request:
     prompt_ids: np.ndarray
     """int32 [T_prompt], not empty."""
     noise_key: int
-    """128-bit address of all sampling noise of this response (see `simplerl.seeds.derive`)."""
+    """128-bit address of all sampling noise of this response (see `simplerl.core.seeds.derive`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from simplerl.core.errors import ConfigError
+from simplerl.core.seeds import derive
+from simplerl.core.types import Completion, Problem, Trajectory, TrajectoryGroup
 from simplerl.data.prompts import Prompter
 from simplerl.data.templates import AnyTemplate
-from simplerl.errors import ConfigError
 from simplerl.models.load import Policy
 from simplerl.rewards import Reward
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
-from simplerl.seeds import derive
-from simplerl.types import Completion, Problem, Trajectory, TrajectoryGroup
 from simplerl.verify import VerifierPool
 
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simplerl.core.types import Completion
 from simplerl.models.load import Policy
 from simplerl.rollout.backend import Request, Sampling
 from simplerl.rollout.text import cut, decode
-from simplerl.types import Completion
 
 if TYPE_CHECKING:
     import torch

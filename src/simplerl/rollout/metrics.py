@@ -6,8 +6,8 @@ from typing import Any, get_args
 
 import numpy as np
 
+from simplerl.core.types import Trajectory, TrajectoryGroup, VerdictStatus
 from simplerl.ops.statistics import bootstrap_interval, pass_at_k
-from simplerl.types import Trajectory, TrajectoryGroup, VerdictStatus
 
 
 def flat(groups: Sequence[TrajectoryGroup]) -> list[Trajectory]:

@@ -14,12 +14,12 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from simplerl.errors import ModelError
+from simplerl.core.errors import ModelError
+from simplerl.core.types import Completion, StopReason
 from simplerl.models.load import Policy
 from simplerl.models.score import Head
 from simplerl.rollout.backend import Request, Sampling
 from simplerl.rollout.text import cut, special_stops, tail_holds_stop
-from simplerl.types import Completion, StopReason
 
 #: Rows leave the batch when at least this share of them has finished: each departure copies the cache of the rest.
 LEAVE_SHARE = 0.1

@@ -9,8 +9,8 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from simplerl.errors import RunError
-from simplerl.types import UNDECIDED
+from simplerl.core.errors import RunError
+from simplerl.core.types import UNDECIDED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.runs.files import DirectoryLock, cannot_write, json_line
 from simplerl.runs.trajectories import whole_characters
 

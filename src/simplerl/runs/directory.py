@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
+from simplerl.core.types import TrajectoryGroup
 from simplerl.runs.files import (
     DirectoryLock,
     cannot_write,
@@ -32,7 +33,6 @@ from simplerl.runs.files import (
 )
 from simplerl.runs.glossary import METRICS
 from simplerl.runs.trajectories import write_trajectories
-from simplerl.types import TrajectoryGroup
 
 #: What a run that never came as far as its configuration leaves behind: its name is still free.
 _EMPTY_LAYOUT = frozenset(

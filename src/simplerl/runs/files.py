@@ -10,7 +10,7 @@ from typing import Any
 
 import filelock
 
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 
 MANIFEST = "manifest.json"
 

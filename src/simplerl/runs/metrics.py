@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 
 #: Longest line (bytes) and last step that are believed; more is damage.
 LONGEST_LINE, LAST_STEP = 1_000_000, 10**12

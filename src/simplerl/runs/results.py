@@ -23,10 +23,10 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
+from simplerl.core.types import TrajectoryGroup
 from simplerl.runs.files import DirectoryLock, cannot_write, write_json
 from simplerl.runs.trajectories import SCHEMA, write_table, write_trajectories
-from simplerl.types import TrajectoryGroup
 
 RESPONSES, FIGURES, PROTOCOL, TIMING = "responses.parquet", "figures.json", "protocol.json", "timing.json"
 

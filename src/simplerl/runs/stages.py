@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from simplerl.errors import ConfigError, RunError
+from simplerl.core.errors import ConfigError, RunError
 from simplerl.runs.results import RESPONSES, Result, results
 from simplerl.runs.trajectories import SCHEMA
 

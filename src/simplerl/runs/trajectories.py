@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
+from simplerl.core.types import Problem, Trajectory, TrajectoryGroup, Verdict
 from simplerl.runs.files import cannot_write
-from simplerl.types import Problem, Trajectory, TrajectoryGroup, Verdict
 
 SCHEMA = pyarrow.schema(
     [

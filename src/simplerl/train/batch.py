@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from simplerl.seeds import generator
-from simplerl.types import Batch, TrajectoryGroup
+from simplerl.core.seeds import generator
+from simplerl.core.types import Batch, TrajectoryGroup
 
 
 def build_batch(groups: Sequence[TrajectoryGroup]) -> Batch:

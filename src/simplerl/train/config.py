@@ -7,9 +7,9 @@ from these). Reading and checking is in `train/resolve.py`.
 from dataclasses import dataclass, field
 
 from simplerl.algorithms import ALGORITHMS, GRPO, Algorithm
+from simplerl.core.errors import ConfigError, nearest
 from simplerl.data.prompts import SPECIAL_TOKENS
-from simplerl.diagnosis import RULES, thresholds
-from simplerl.errors import ConfigError, nearest
+from simplerl.doctor import RULES, thresholds
 from simplerl.rewards import Correctness
 
 
@@ -243,7 +243,7 @@ class SFTConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorConfig:
-    """The rules of `simplerl doctor` while the run goes on (docs/diagnosis.md). They change nothing that is learned."""
+    """The rules of `simplerl doctor` while the run goes on (docs/doctor.md). They change nothing that is learned."""
 
     action: str = "warn"
     """`off`; `warn`: say what is found, once; `stop`: end the run too, with a checkpoint, at a serious finding."""

@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from simplerl.algorithms.ppo import PPO
+from simplerl.core.types import Batch
 from simplerl.models import checkpoint
 from simplerl.models.load import recompute_activations
 from simplerl.models.value_head import ValueModel
@@ -14,7 +15,6 @@ from simplerl.train.batch import pieces
 from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.optimizer import adamw, apply_gradient
 from simplerl.train.schedule import learning_rate
-from simplerl.types import Batch
 
 
 class Critic:

@@ -7,10 +7,10 @@ was drawn before in the step, so a resumed run draws the same.
 
 from collections.abc import Callable, Sequence
 
+from simplerl.core.types import Completion, TrajectoryGroup
 from simplerl.rollout.collect import Prompted, collect
 from simplerl.train.batch import shuffle_rewards
 from simplerl.train.session import Session
-from simplerl.types import Completion, TrajectoryGroup
 
 
 def gather(

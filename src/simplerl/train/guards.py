@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from simplerl.errors import SimpleRLError
+from simplerl.core.errors import SimpleRLError
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from simplerl.algorithms import Algorithm
+from simplerl.core.types import Batch, CreditInputs, LossInputs
 from simplerl.models import checkpoint
 from simplerl.models.load import Policy, recompute_activations
 from simplerl.models.score import Scorer
@@ -26,7 +27,6 @@ from simplerl.train.guards import clock
 from simplerl.train.optimizer import adamw, apply_gradient
 from simplerl.train.schedule import learning_rate
 from simplerl.train.scores import Scores, score, score_all
-from simplerl.types import Batch, CreditInputs, LossInputs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,7 +2,7 @@
 
 import torch
 
-from simplerl.errors import ModelError
+from simplerl.core.errors import ModelError
 from simplerl.train.config import OptimizerConfig
 
 

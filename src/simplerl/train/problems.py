@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from simplerl import data
+from simplerl.core.errors import ConfigError, DataError
+from simplerl.core.seeds import generator
+from simplerl.core.types import Problem
 from simplerl.data.prompts import Prompter, difference
-from simplerl.errors import ConfigError, DataError
 from simplerl.models.load import Policy
 from simplerl.rollout.collect import Prompted, fingerprint, prompt
-from simplerl.seeds import generator
 from simplerl.train.config import Config
-from simplerl.types import Problem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,8 +15,8 @@ from typing import Any
 import pydantic
 
 from simplerl.algorithms import ALGORITHMS
+from simplerl.core.errors import ConfigError, RunError, nearest
 from simplerl.data.rows import SUFFIXES
-from simplerl.errors import ConfigError, RunError, nearest
 from simplerl.rewards import REWARDS
 from simplerl.rollout import BACKENDS
 from simplerl.train.config import Config

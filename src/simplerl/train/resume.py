@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from simplerl.errors import ConfigError, RunError
+from simplerl.core.errors import ConfigError, RunError
 from simplerl.runs.directory import RunDirectory, read_metrics
 from simplerl.train.config import Config
 from simplerl.train.resolve import FREE_ON_RESUME, as_table, flatten

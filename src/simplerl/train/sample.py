@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from simplerl.errors import DataError, RunError
+from simplerl.core.errors import DataError, RunError
+from simplerl.core.types import Trajectory
 from simplerl.rollout.collect import collect
 from simplerl.runs.files import json_line, write_atomic
 from simplerl.train.config import Config
 from simplerl.train.session import prepare
-from simplerl.types import Trajectory
 
 #: Laid over the recipe: what a learner would ask for shall not stand in the way of one sample, or of few problems.
 WITHOUT_LEARNING: dict[str, Any] = {

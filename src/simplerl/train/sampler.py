@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-from simplerl.errors import ConfigError
-from simplerl.seeds import generator
+from simplerl.core.errors import ConfigError
+from simplerl.core.seeds import generator
 
 T = TypeVar("T")
 

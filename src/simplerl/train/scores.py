@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
+from simplerl.core.types import Batch
 from simplerl.models.score import Scorer
 from simplerl.train.batch import Piece
-from simplerl.types import Batch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from simplerl.core.errors import ModelError
+from simplerl.core.types import Batch
 from simplerl.data.prompts import prompter
-from simplerl.errors import ModelError
 from simplerl.models.device import describe_machine, has_fast_bf16, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention
 from simplerl.rollout import BACKENDS
@@ -20,7 +21,6 @@ from simplerl.train.config import Config
 from simplerl.train.learner import Learner
 from simplerl.train.problems import load_problems, make_prompts
 from simplerl.train.sampler import Sampler
-from simplerl.types import Batch
 from simplerl.verify import VerifierPool
 
 

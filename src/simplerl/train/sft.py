@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 
 from simplerl.algorithms import GRPO
+from simplerl.core.errors import ConfigError, DataError
+from simplerl.core.types import Problem
 from simplerl.data import demonstrations
 from simplerl.data.prompts import Prompter, prompter
-from simplerl.errors import ConfigError, DataError
 from simplerl.models.device import peak_memory_gib
 from simplerl.models.load import Policy
 from simplerl.ops.weights import normalise
@@ -28,7 +29,6 @@ from simplerl.train.sampler import Sampler
 from simplerl.train.schedule import learning_rate
 from simplerl.train.session import Session, prepare
 from simplerl.train.work import Listener, Outcome, Work, begin, due
-from simplerl.types import Problem
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

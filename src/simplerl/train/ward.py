@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from simplerl.diagnosis import Finding, Watch, thresholds
+from simplerl.core.types import TrajectoryGroup
+from simplerl.doctor import Finding, Watch, thresholds
 from simplerl.runs.directory import read_metrics
 from simplerl.train.config import Config
 from simplerl.train.resolve import as_table
-from simplerl.types import TrajectoryGroup
 
 
 class Ward:

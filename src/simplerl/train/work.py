@@ -10,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from simplerl.diagnosis import Finding
+from simplerl.core.types import TrajectoryGroup
+from simplerl.doctor import Finding
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.collect import collect
 from simplerl.rollout.metrics import evaluation_figures, evaluation_metrics
@@ -21,7 +22,6 @@ from simplerl.train.resolve import as_table
 from simplerl.train.resume import check_stage, describe, go_back, rewind
 from simplerl.train.session import Session
 from simplerl.train.ward import Ward
-from simplerl.types import TrajectoryGroup
 
 
 class Listener(Protocol):

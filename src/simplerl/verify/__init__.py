@@ -15,7 +15,7 @@ import atexit
 import os
 import threading
 
-from simplerl.types import Verdict
+from simplerl.core.types import Verdict
 from simplerl.verify.extraction import POLICIES, Extractor, final_part
 from simplerl.verify.judge import RULES, quick
 from simplerl.verify.pool import VerifierPool

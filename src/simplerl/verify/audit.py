@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from simplerl.types import Verdict
+from simplerl.core.types import Verdict
 from simplerl.verify.judge import RULES, quick
 from simplerl.verify.pool import TIMEOUT_S, VerifierPool
 from simplerl.verify.reading import reading, unbox

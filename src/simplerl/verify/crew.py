@@ -14,7 +14,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
 
-from simplerl.types import Verdict
+from simplerl.core.types import Verdict
 from simplerl.verify.frames import Closed
 from simplerl.verify.helper import Helper, Worker
 from simplerl.verify.judge import Outcome

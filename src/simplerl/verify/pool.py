@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
 from types import TracebackType
 
-from simplerl.errors import SimpleRLError, nearest
-from simplerl.types import Verdict
+from simplerl.core.errors import SimpleRLError, nearest
+from simplerl.core.types import Verdict
 from simplerl.verify.crew import START_S, Crew
 from simplerl.verify.extraction import POLICIES, final_part
 from simplerl.verify.judge import quick

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from simplerl.types import Verdict
+from simplerl.core.types import Verdict
 from simplerl.verify.judge import Outcome
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from simplerl.errors import DataError
+from simplerl.core.errors import DataError
 from simplerl.verify.extraction import last_box
 
 _GOLD_FIELDS = ("gold", "final_answer", "ground_truth", "answer", "Answer", "target")

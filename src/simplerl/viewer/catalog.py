@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.runs.results import FIGURES, PROTOCOL, RESPONSES
 
 #: How far down runs are looked for, and how many directories at most.

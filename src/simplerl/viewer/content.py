@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.markup.text import escape, visible
 from simplerl.runs.results import RESPONSES
 from simplerl.viewer.catalog import TRAINING, Entry

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from simplerl.diagnosis import Diagnosis, Finding, diagnose
-from simplerl.errors import RunError, SimpleRLError
+from simplerl.core.errors import RunError, SimpleRLError
+from simplerl.doctor import Diagnosis, Finding, diagnose
 from simplerl.markup.text import escape, one_line
 from simplerl.viewer.catalog import Entry
 

@@ -14,8 +14,8 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from simplerl.errors import RunError
-from simplerl.types import UNDECIDED
+from simplerl.core.errors import RunError
+from simplerl.core.types import UNDECIDED
 from simplerl.viewer.catalog import Records
 
 #: Verdicts by code; a word that is none of them is `other`.

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from simplerl.diagnosis import Diagnosis
-from simplerl.errors import RunError, SimpleRLError, nearest
+from simplerl.core.errors import RunError, SimpleRLError, nearest
+from simplerl.doctor import Diagnosis
 from simplerl.runs.metrics import MetricLines
 from simplerl.viewer import pairs
 from simplerl.viewer.catalog import HELD_OUT, TRAINING, Catalog, Entry, Records, root_of, scan

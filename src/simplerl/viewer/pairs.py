@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simplerl.types import UNDECIDED
+from simplerl.core.types import UNDECIDED
 from simplerl.viewer.index import LENGTH, STOPS, TIMEOUT, VERDICTS, Index
 from simplerl.viewer.state import View
 

@@ -15,7 +15,7 @@ import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
-from simplerl.errors import RunError, SimpleRLError
+from simplerl.core.errors import RunError, SimpleRLError
 from simplerl.viewer.library import Library
 from simplerl.viewer.state import View, parse
 

@@ -8,7 +8,7 @@ from simplerl.analysis.compare import Side, compare
 from simplerl.analysis.evaluations import averages, cell, rows
 from simplerl.analysis.report.records import Estimate
 from simplerl.analysis.report.summary import Change, change_of
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.runs.results import RESPONSES, Result
 
 #: Columns of the table of shapes: figure → (heading, whether it is a share).

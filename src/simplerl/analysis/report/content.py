@@ -12,8 +12,8 @@ from simplerl.analysis.report.exploring import Explored, explore
 from simplerl.analysis.report.judged import Judge, read_judges
 from simplerl.analysis.report.records import Estimate, Found, Run
 from simplerl.analysis.report.settings import Group, Series
-from simplerl.diagnosis import Diagnosis, diagnose
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
+from simplerl.doctor import Diagnosis, diagnose
 
 Progress = Callable[[str], None]
 

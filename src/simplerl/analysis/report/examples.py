@@ -10,9 +10,9 @@ from typing import Any
 
 from simplerl.analysis.report.records import Run
 from simplerl.analysis.report.responses import read_columns
-from simplerl.errors import RunError
-from simplerl.seeds import generator
-from simplerl.types import UNDECIDED
+from simplerl.core.errors import RunError
+from simplerl.core.seeds import generator
+from simplerl.core.types import UNDECIDED
 
 #: Kind → (right before, right after, what it is called).
 KINDS: dict[str, tuple[bool, bool, str]] = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from simplerl.analysis.exploration import Point, point
 from simplerl.analysis.report.records import Estimate, Evaluation, Run
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.runs.stages import Stage
 
 #: Evaluations of a run that are looked at: its first and last, and others evenly between. Each takes part of a second.

@@ -7,7 +7,7 @@ from typing import Any
 
 from simplerl.analysis.behaviours import table
 from simplerl.analysis.report.records import Estimate, Run
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.runs.behaviours import BEHAVIOURS, read_behaviours
 
 #: What is said of a run that nobody judged.

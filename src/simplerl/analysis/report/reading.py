@@ -13,7 +13,7 @@ from typing import Any
 
 from simplerl.analysis.report.records import Estimate, Evaluation, Found, Run, TrainingStep
 from simplerl.analysis.report.responses import lengths, training_step
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.runs.files import flatten
 from simplerl.runs.metrics import MetricLines, as_number
 from simplerl.runs.results import FIGURES, results

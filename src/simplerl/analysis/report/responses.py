@@ -11,9 +11,9 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from simplerl.analysis.report.records import Estimate, TrainingStep
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
+from simplerl.core.types import UNDECIDED
 from simplerl.ops.statistics import bootstrap_ratios
-from simplerl.types import UNDECIDED
 
 #: Half-width of a 95% interval in standard errors, where problems are too many and steps too many for a bootstrap each.
 _NORMAL = 1.96

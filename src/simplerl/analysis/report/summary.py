@@ -9,7 +9,7 @@ from simplerl.analysis.compare import Side, compare
 from simplerl.analysis.report.records import Estimate, Evaluation, Run
 from simplerl.analysis.report.settings import Group
 from simplerl.analysis.seeds import interval, paired
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from simplerl.analysis.report.drawing import Figure
-from simplerl.errors import RunError
+from simplerl.core.errors import RunError
 from simplerl.runs.files import write_atomic
 
 

@@ -1,0 +1,1 @@
+"""What every room shares: stage types, addressed randomness, errors, the registry."""

@@ -1,0 +1,172 @@
+"""Run jobs as child processes, a few side by side. A child that fails is noted, and the others go on."""
+
+import math
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TextIO
+
+from simplerl.core.errors import RunError
+from simplerl.runs.directory import read_metrics
+from simplerl.runs.files import DirectoryLock, cannot_write
+from simplerl.studies.plan import Job, child_environment
+
+#: Seconds between two looks at the children.
+PAUSE = 0.1
+#: Seconds that children have to end their step and save, once they were asked to stop.
+PATIENCE = 120.0
+
+
+class Watcher(Protocol):
+    """Whoever watches an experiment."""
+
+    def started(self, job: Job) -> None:
+        """A run begins."""
+
+    def progress(self, runs: float) -> None:
+        """So many runs are done, the shares of those under way included."""
+
+    def ended(self, job: Job, seconds: float, error: str) -> None:
+        """A run has ended; `error` is empty where it went well."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Child:
+    job: Job
+    process: subprocess.Popen[Any]
+    log: TextIO
+    began: float
+
+
+def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, str]:
+    """Run what is not done yet, at most `parallel` at a time. Return job's name → message of those that failed.
+
+    Ctrl-C and SIGTERM are passed on, so that every child saves where it is, and then raised as KeyboardInterrupt.
+    Raises RunError, before anything runs, where another process is writing to one of the runs.
+    """
+    waiting = [job for job in jobs if job.state != "done"]
+    if busy := [str(job.path) for job in waiting if DirectoryLock(job.path).held]:
+        raise RunError(
+            f"another process is writing to {', '.join(busy)}. A command that was killed cannot stop its runs: "
+            "they go on to their end. Wait for them, or end them, and give the command again"
+        )
+    done, failed, running = len(jobs) - len(waiting), {}, []
+    watch.progress(done)
+    with _signals_as_interrupt():
+        try:
+            while waiting or running:
+                done += _give_up(waiting, failed, watch)
+                while len(running) < parallel and (job := _next(waiting, running)):
+                    waiting.remove(job)
+                    running.append(_start(job))
+                    watch.started(job)
+                time.sleep(PAUSE)
+                for child in [child for child in running if child.process.poll() is not None]:
+                    running.remove(child)
+                    error = _end(child)
+                    if error:
+                        failed[child.job.name] = error
+                    done += 1
+                    watch.ended(child.job, time.monotonic() - child.began, error)
+                watch.progress(done + sum(share_done(child.job) for child in running))
+        finally:
+            _stop(running)
+    return failed
+
+
+def _next(waiting: Sequence[Job], running: Sequence[_Child]) -> Job | None:
+    """Return the first job that waits for no other; None if there is none."""
+    missing = {job.name for job in waiting} | {child.job.name for child in running}
+    return next((job for job in waiting if job.after not in missing), None)
+
+
+def _give_up(waiting: list[Job], failed: dict[str, str], watch: Watcher) -> int:
+    """Note as failed the jobs that were to begin from one that has failed. Return how many they are."""
+    lost = [job for job in waiting if job.after in failed]
+    for job in lost:
+        waiting.remove(job)
+        failed[job.name] = f"not run, because it begins from {job.after}"
+        watch.ended(job, 0.0, failed[job.name])
+    return len(lost)
+
+
+def _start(job: Job) -> _Child:
+    try:
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        log = job.log.open("a", encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(job.log, error) from error
+    # A session of its own: Ctrl-C reaches the child through us, once, so that it saves before it stops.
+    process = subprocess.Popen(
+        job.command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=child_environment(),
+        start_new_session=True,
+    )
+    return _Child(job=job, process=process, log=log, began=time.monotonic())
+
+
+def _end(child: _Child) -> str:
+    """Return what went wrong; empty if nothing did."""
+    child.log.close()
+    code = child.process.returncode
+    if code == 0:
+        return ""
+    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    lines = [line for line in child.job.log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    errors = [number for number, line in enumerate(lines) if line.startswith(("error:", "internal error:"))]
+    told = lines[errors[-1] :] if errors else lines[-3:]
+    return f"{how}: {' '.join(told[:4]) or 'it said nothing'} (log: {child.job.log})"
+
+
+def _stop(running: Sequence[_Child]) -> None:
+    """Ask the children to save and stop, and wait; one that does not is killed."""
+    for child in running:
+        if child.process.poll() is None:
+            child.process.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + PATIENCE
+    for child in running:
+        try:
+            child.process.wait(max(0.0, deadline - time.monotonic()))
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            child.process.kill()
+            child.process.wait()
+        child.log.close()
+
+
+@contextmanager
+def _signals_as_interrupt() -> Iterator[None]:
+    """Raise KeyboardInterrupt at Ctrl-C and at SIGTERM, so that `kill` and batch systems leave no orphans.
+
+    At Ctrl-C too, because Python does not where it was started in the background of a script.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def share_done(job: Job) -> float:
+    """Return how much of a run is done, from what it has written so far."""
+    try:
+        lines = read_metrics(job.path)
+    except (OSError, RunError):  # It is being written this very moment.
+        return 0.0
+    tokens = sum(line.get("tokens/sampled", 0) for line in lines)
+    by_budget = tokens / job.token_budget if job.token_budget else -math.inf
+    return min(1.0, max((lines[-1]["step"] if lines else 0) / job.steps, by_budget))

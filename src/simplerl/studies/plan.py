@@ -1,0 +1,153 @@
+"""From an experiment to the runs that it needs, and what of them is there already."""
+
+import dataclasses
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from simplerl.algorithms import ALGORITHMS
+from simplerl.core.errors import RunError
+from simplerl.studies.types import Experiment, Variant
+from simplerl.train.config import Config
+from simplerl.train.resolve import as_table, flatten, merge, read_config, resolve
+from simplerl.train.resume import changes
+
+#: Laid on top of everything by --quick: enough to see every part work, too little to learn anything from.
+QUICK: dict[str, Any] = {
+    "steps": 4,
+    "token_budget": 0,
+    "evaluation": {"size": 20, "every": 2},
+    "sft": {"steps": 2},
+}
+
+#: Keys in which a run that is there may differ from the one that is wanted: they change nothing that it finds out.
+FREE = ("output_dir", "checkpoint.", "tracking.", "rollout.max_rows", "verifier.workers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run of an experiment, and the command that makes it."""
+
+    label: str
+    """The variant's."""
+    seed: int
+    path: Path
+    """The run directory."""
+    log: Path
+    """Where the child's output goes."""
+    command: tuple[str, ...]
+    state: Literal["new", "half", "done"]
+    steps: int
+    token_budget: int
+    after: str = ""
+    """Name of the job whose model it begins from; empty: none."""
+
+    @property
+    def name(self) -> str:
+        """The job as a person would call it."""
+        return f"{self.label}, seed {self.seed}"
+
+
+def table_of(experiment: Experiment, variant: Variant, *, quick: bool = False) -> dict[str, Any]:
+    """Return a variant's overrides on its recipe."""
+    table = merge(experiment.overrides, variant.overrides)
+    return merge(table, QUICK) if quick else table
+
+
+def why_skipped(experiment: Experiment, variant: Variant) -> str:
+    """Return why a variant cannot be run by this version; empty if it can."""
+    name = flatten(table_of(experiment, variant)).get("algorithm.name", "grpo")
+    return "" if name in ALGORITHMS else f"needs the algorithm {name}, which this version does not have"
+
+
+def plan(
+    experiment: Experiment, *, seeds: int, directory: Path, quick: bool = False
+) -> tuple[list[Job], dict[str, str]]:
+    """Return (the runs of an experiment, seed by seed so that an early end leaves whole seeds; label → why skipped).
+
+    Raises RunError where a run is there that was made with other settings, ConfigError where settings do not work.
+    """
+    skipped = {variant.label: why_skipped(experiment, variant) for variant in experiment.variants}
+    jobs = [
+        job
+        for seed in range(seeds)
+        for variant in experiment.variants
+        if not skipped[variant.label]
+        for job in _jobs(experiment, variant, seed, directory, quick=quick)
+    ]
+    return jobs, {label: reason for label, reason in skipped.items() if reason}
+
+
+def _jobs(experiment: Experiment, variant: Variant, seed: int, directory: Path, *, quick: bool) -> list[Job]:
+    """Return the run of a variant and seed, and before it the fine-tuning that it begins from, if that is needed."""
+    recipe = variant.recipe or experiment.recipe
+    table = merge(table_of(experiment, variant, quick=quick), {"seed": seed})
+    if not variant.before:
+        return [_job("train", recipe, table, variant.label, directory)]
+    imitating = merge(merge(experiment.overrides, variant.before), QUICK if quick else {})
+    first = _job("sft", recipe, merge(imitating, {"seed": seed}), f"{variant.label} (SFT)", directory)
+    job = _job("train", recipe, merge(table, {"model": str(first.path.resolve())}), variant.label, directory)
+    return [job] if job.state == "done" else [first, dataclasses.replace(job, after=first.name)]
+
+
+def _job(stage: Literal["train", "sft"], recipe: str, table: Mapping[str, Any], label: str, directory: Path) -> Job:
+    config = resolve(recipe, table)
+    name = f"{slug(label)}_seed{config.seed}"
+    path = directory / "runs" / name
+    steps = config.steps if stage == "train" else config.sft.steps
+    state = state_of(path, config, steps=steps)
+    own = [*arguments(table), "--output-dir", str(path), *(["--resume"] if state == "half" else [])]
+    return Job(
+        label=label,
+        seed=config.seed,
+        path=path,
+        log=directory / "logs" / f"{name}.log",
+        command=(sys.executable, "-m", "simplerl", stage, recipe, *own),
+        state=state,
+        steps=steps,
+        token_budget=config.token_budget if stage == "train" else 0,
+    )
+
+
+def slug(label: str) -> str:
+    """Return a label as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", label).strip("-")
+
+
+def arguments(table: Mapping[str, Any]) -> list[str]:
+    """Return nested overrides as the command line takes them."""
+    words = []
+    for key, value in flatten(table).items():
+        words += [f"--{key.replace('_', '-')}", value if isinstance(value, str) else json.dumps(value)]
+    return words
+
+
+def state_of(path: Path, config: Config, *, steps: int) -> Literal["new", "half", "done"]:
+    """Return whether a run of so many steps is there, and whole. Raises RunError where its settings are others."""
+    if not (path / "config.json").exists():
+        return "new"
+    # Read through Config, so that keys which are newer than the run have their defaults.
+    old = flatten(json.loads(json.dumps(as_table(read_config(path, {})))))
+    changed = changes(old, config, free=FREE)
+    if changed:
+        raise RunError(
+            f"{path} was made with other settings: {'; '.join(changed)}. Keep it and choose another --output-dir, or "
+            "remove it to run it anew"
+        )
+    try:
+        summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+        sampled, done = summary["tokens"]["sampled"], summary["steps"]
+    except (OSError, ValueError, KeyError):
+        return "half"
+    return "done" if done >= steps or 0 < config.token_budget <= sampled else "half"
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment of a child: one thread each, since several run side by side and a cub gains nothing."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    return {**os.environ, **threads, "TOKENIZERS_PARALLELISM": "false"}
