@@ -7,7 +7,7 @@ as --section.key VALUE; the section `sft` is this command's own.
 """
 
 import argparse
-import time
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,13 @@ class Lines:
         """Print a line."""
         print(message, flush=True)
 
-    def phase(self, name: str, total: int) -> None:
+    def on_phase(self, name: str, total: int) -> None:
         """Nothing to show."""
 
-    def advance(self) -> None:
+    def on_response(self) -> None:
         """Nothing to show."""
 
-    def step(self, step: int, metrics: dict[str, Any], groups: list[Any]) -> None:
+    def on_step(self, step: int, metrics: dict[str, Any], groups: list[Any]) -> None:
         """Print the first and last steps, every tenth, and evaluations."""
         held_out = metrics.get("eval/accuracy")
         shown = f"  held-out {100 * held_out:.1f}%, length {metrics['eval/length']:.1f}" if held_out is not None else ""
@@ -61,7 +61,6 @@ class Lines:
 
 def run(args: argparse.Namespace) -> int:
     """Fine-tune, then say what came of it."""
-    began = time.perf_counter()
     from simplerl.train.resolve import merge, parse_overrides, read_config, resolve, run_name
 
     keys = ("model", "data", "template", "seed", "output_dir")
@@ -73,23 +72,20 @@ def run(args: argparse.Namespace) -> int:
         config = resolve(args.recipe, overrides)
     path = Path(config.output_dir or Path("runs") / f"sft_{run_name(args.recipe, overrides, config)}")
 
-    from simplerl.analysis.summary import summarise
     from simplerl.cli.display import stopped_by_doctor
     from simplerl.runs.directory import RunDirectory
-    from simplerl.runs.files import write_json
-    from simplerl.train.resume import check_stage
+    from simplerl.train.run import check_stage
     from simplerl.train.sft import sft
 
     if args.resume and (path / "config.json").is_file():  # Before its configuration is found to have no demonstrations.
         check_stage(RunDirectory(path), "sft")
-    outcome = sft(config, path, resume=args.resume, listener=Lines(config.sft.steps))
+    outcome = sft(config, path, resume=args.resume, callbacks=[Lines(config.sft.steps)])
     if not outcome.finished:
         if outcome.finding:
             print(stopped_by_doctor(outcome.finding))
         print(f"stopped after step {outcome.step}. Continue with: simplerl sft --output-dir {path} --resume")
         return 1 if outcome.finding else 130
-    summary = summarise(path, seconds=time.perf_counter() - began)
-    write_json(path / "summary.json", summary)
+    summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
     base, final = summary["base"], summary["final"]
     for name, figures in (("before", base), ("after", final)):
         value, low, high = (100 * figures["accuracy"][key] for key in ("value", "low", "high"))

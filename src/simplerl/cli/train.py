@@ -8,7 +8,7 @@ with --doctor.action stop a serious finding ends it, with a checkpoint and exit 
 """
 
 import argparse
-import time
+import json
 from pathlib import Path
 
 EXAMPLES = """\
@@ -43,7 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, then show what came of it."""
-    began = time.perf_counter()
     from simplerl.cli.display import Terminal, show_outcome, stopped_by_doctor
     from simplerl.train.resolve import merge, parse_overrides, read_config, resolve, run_name
 
@@ -59,8 +58,6 @@ def run(args: argparse.Namespace) -> int:
         config = resolve(args.recipe, overrides)
     path = Path(config.output_dir or Path("runs") / run_name(args.recipe, overrides, config))
 
-    from simplerl.analysis.plots import plot_learning
-    from simplerl.analysis.summary import summarise
     from simplerl.cli.trackers import Trackers
     from simplerl.train.loop import train
     from simplerl.train.resolve import as_table, flatten
@@ -68,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     trackers = Trackers(config.tracking.trackers, config.tracking.project, path, flatten(as_table(config)))
     with Terminal(config, path, trackers) as terminal:
         try:
-            outcome = train(config, path, resume=args.resume, listener=terminal)
+            outcome = train(config, path, resume=args.resume, callbacks=[terminal])
         finally:
             trackers.finish()
     if not outcome.finished:
@@ -76,11 +73,5 @@ def run(args: argparse.Namespace) -> int:
             print(stopped_by_doctor(outcome.finding))
         print(f"stopped after step {outcome.step}. Continue with: simplerl train --output-dir {path} --resume")
         return 1 if outcome.finding else 130
-    earlier = terminal.seconds_before
-    summary = summarise(path, seconds=earlier + time.perf_counter() - began)
-    from simplerl.runs.files import write_json
-
-    write_json(path / "summary.json", summary)
-    plot_learning(path, path / "learning.png")
-    show_outcome(summary, path, config)
+    show_outcome(json.loads((path / "summary.json").read_text(encoding="utf-8")), path, config)
     return 0
