@@ -30,6 +30,7 @@ HOMES: dict[str, str] = {
     "benchmark": "simplerl.evaluate.benchmarks:BENCHMARKS",
     "rule": "simplerl.doctor.rules:RULES",
     "policy": "simplerl.verify:POLICIES",
+    "recipe": "simplerl.train.resolve:RECIPES",
 }
 
 _REGISTRIES: dict[str, "Registry[Any]"] = {}
@@ -149,7 +150,7 @@ def registry(kind: str) -> Registry[Any]:
 def register(kind: str, name: str) -> Callable[[AnyT], AnyT]:
     """Return a decorator that registers what it decorates, and returns it unchanged.
 
-    Kinds: algorithm, reward, data, template, backend, benchmark, rule, policy.
+    Kinds: algorithm, reward, data, template, backend, benchmark, rule, policy, recipe.
 
         @simplerl.register("reward", "short")
         def short(prompts, completions, **columns):

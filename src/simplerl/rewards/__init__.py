@@ -14,6 +14,7 @@ from dataclasses import fields
 from typing import Any
 
 from simplerl.core.errors import ConfigError, nearest
+from simplerl.core.objects import is_object, recall
 from simplerl.core.plugins import is_source, load_source
 from simplerl.core.registry import Registry
 from simplerl.rewards.base import Reward
@@ -38,6 +39,8 @@ REWARDS: Registry[Any] = Registry(
 
 def reward_class(name: str) -> Any:
     """Return the class or function that a name, `file.py:function` or `module:function` stands for."""
+    if is_object(name):
+        return recall(name, "reward")
     if is_source(name):
         return load_source(name)
     return REWARDS.find(name, hint="A function of yours works too: --reward file.py:function.")

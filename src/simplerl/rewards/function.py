@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simplerl.core.errors import ConfigError, SimpleRLError, raised_at
+from simplerl.core.objects import short_name
 from simplerl.core.registry import place_of
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 from simplerl.rewards.base import Reward, checked_value
@@ -42,7 +43,7 @@ class FunctionReward(Reward):
     @property
     def name(self) -> str:  # type: ignore[override]
         """What its part is called in the record: the name without its file or module."""
-        return self.source.rpartition(":")[2] if not self.source.startswith("<") else self.function.__name__
+        return short_name(self.source).rpartition(":")[2]
 
     def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
         """Return the value of one response. Raises SimpleRLError where there is none."""

@@ -52,7 +52,10 @@ class Mixture(Reward):
                 raise ConfigError(f"the weight of {name!r} must be finite and at most {LARGEST:g}, not {weight!r}")
             if not isinstance(entry.get("params") or {}, Mapping):
                 raise ConfigError(f"params of {name!r} must be a table, not {entry['params']!r}")
-            built[name] = (float(weight), make_reward(name, entry.get("params") or {}))
+            reward = make_reward(name, entry.get("params") or {})
+            if any(reward.name == other.name for _, other in built.values()):
+                raise ConfigError(f"two rewards of the mixture are called {reward.name!r} in the record; rename one")
+            built[name] = (float(weight), reward)
         object.__setattr__(self, "_built", tuple(built.values()))
 
     def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
