@@ -106,9 +106,9 @@ def _keywords(field: dataclasses.Field, annotation: Any) -> dict[str, Any]:
         keywords["choices"] = typing.get_args(annotation)
     else:
         keywords["type"] = annotation
-        metavar = field.metadata.get("metavar") or {int: "N", float: "X", Path: "PATH"}.get(annotation, "")
-        if metavar or not is_positional:
-            keywords["metavar"] = metavar or field.name.rpartition("_")[2].upper()
+        shown = {int: "N", float: "X", Path: "PATH"}.get(annotation, field.name.rpartition("_")[2].upper())
+        if metavar := field.metadata.get("metavar") or ("" if is_positional else shown):
+            keywords["metavar"] = metavar
     if required and not is_positional:
         keywords["required"] = True
     return keywords
