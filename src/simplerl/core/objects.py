@@ -28,7 +28,7 @@ def describe(value: Any) -> str:
     except (OSError, TypeError):
         source = ""
     digest = f", sha256 {hashlib.sha256(source.encode()).hexdigest()[:12]}" if source else ""
-    return f"{getattr(value, '__qualname__', type(value).__qualname__)} at {place_of(value)}{digest}"
+    return f"{getattr(value, '__name__', type(value).__name__)} at {place_of(value)}{digest}"
 
 
 def is_object(name: str) -> bool:
