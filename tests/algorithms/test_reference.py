@@ -393,7 +393,7 @@ def test_two_steps_against_loops(case: str, tiny: Callable[[str], Policy]) -> No
         steps=10,
     )
     plain = Plain(name, algorithm, start, copy.deepcopy(learner.critic.model) if learner.critic else None)
-    for step in range(2):
+    for step in (1, 2):
         batch = sampled_nearby(make_batch(seed=step), plain.model, seed=step)
         wanted, coefficient = plain.step(batch)
         found, metrics = recorded(learner, batch, step)

@@ -22,7 +22,7 @@ def completion(text: str) -> Completion:
         logprobs=np.zeros(len(text), np.float32),
         text=text,
         stop_reason="eos",
-        policy_version=0,
+        versions=(),
     )
 
 

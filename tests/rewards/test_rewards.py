@@ -19,7 +19,7 @@ def completion(text: str = "", tokens: int = 3) -> Completion:
         logprobs=np.zeros(tokens, np.float32),
         text=text,
         stop_reason="eos",
-        policy_version=0,
+        versions=(),
     )
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from simplerl.core.errors import RunError
 from simplerl.runs.directory import read_evaluation, read_metrics
-from simplerl.runs.files import write_json
 
 
 def summarise(path: Path, *, seconds: float) -> dict[str, Any]:
@@ -43,13 +42,3 @@ def summarise(path: Path, *, seconds: float) -> dict[str, Any]:
             line.get(f"verdict/{kind}", 0) for line in steps for kind in ("unjudgeable", "timeout", "error")
         ),
     }
-
-
-def finish(path: Path, *, seconds: float) -> dict[str, Any]:
-    """Write summary.json and learning.png of a run that has done its steps; return the summary."""
-    from simplerl.analysis.plots import plot_learning
-
-    summary = summarise(path, seconds=seconds)
-    plot_learning(path, path / "learning.png")
-    write_json(path / "summary.json", summary)  # Last: it says that the run is finished.
-    return summary

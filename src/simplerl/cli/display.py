@@ -13,7 +13,7 @@ from simplerl.cli.trackers import Trackers
 from simplerl.core.types import Trajectory, TrajectoryGroup
 from simplerl.runs.directory import read_metrics
 from simplerl.train.config import Config
-from simplerl.train.work import Outcome
+from simplerl.train.run import Outcome
 
 #: A sampled response is shown after every so many steps.
 SAMPLE_EVERY = 10
@@ -40,13 +40,13 @@ class Lines:
         """Print a line."""
         print(message, flush=True)
 
-    def phase(self, name: str, total: int) -> None:
+    def on_phase(self, name: str, total: int) -> None:
         """Nothing to show."""
 
-    def advance(self) -> None:
+    def on_response(self) -> None:
         """Nothing to show."""
 
-    def step(self, step: int, metrics: dict[str, Any], groups: list[Any]) -> None:
+    def on_step(self, step: int, metrics: dict[str, Any], groups: list[Any]) -> None:
         """Print the first and last steps, every tenth, and evaluations."""
         held_out = metrics.get("eval/accuracy")
         shown = f"  held-out {100 * held_out:.1f}%, length {metrics['eval/length']:.1f}" if held_out is not None else ""
@@ -63,7 +63,6 @@ class Terminal:
         self.config, self.path, self.trackers = config, path, trackers
         self.console = Console(highlight=False, soft_wrap=True)
         done = [line for line in read_metrics(path) if line["step"] > 0] if path.is_dir() else []
-        self.seconds_before = sum(line.get("time/step", 0.0) for line in done)
         #: Step → response tokens sampled in it. A resumed run does the last ones again and writes over them.
         self._tokens = {line["step"]: line.get("tokens/sampled", 0) for line in done}
         self._began = time.perf_counter()
@@ -101,15 +100,15 @@ class Terminal:
         """Show a line."""
         self.console.print(escape(message))
 
-    def phase(self, name: str, total: int) -> None:
+    def on_phase(self, name: str, total: int) -> None:
         """Start the lower bar anew."""
         self._progress.reset(self._phase, description=name, total=total or None)
 
-    def advance(self) -> None:
+    def on_response(self) -> None:
         """Move the lower bar."""
         self._progress.advance(self._phase)
 
-    def step(self, step: int, metrics: dict[str, Any], groups: list[TrajectoryGroup]) -> None:
+    def on_step(self, step: int, metrics: dict[str, Any], groups: list[TrajectoryGroup]) -> None:
         """Show a step's line, and now and then a response."""
         self.trackers.log(step, metrics)
         held_out = ""

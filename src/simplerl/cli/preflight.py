@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from simplerl.evaluate.preflight import choose, measure, recommend
     from simplerl.models.device import pick_device
     from simplerl.models.load import load
-    from simplerl.rollout import BACKENDS
+    from simplerl.rollout import open_backend
     from simplerl.rollout.backend import Sampling
     from simplerl.runs.files import write_json
     from simplerl.train.resolve import recipe_for, resolve
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     sampling = Sampling(temperature=args.temperature, max_new_tokens=limit)
     measured = {}
     with Bar() as bar, VerifierPool(args.policy, workers=1) as verifier:
-        backend = BACKENDS["native"](policy)
+        backend = open_backend("native", policy)
         for name in names:
             bar.phase(f"template {name}", len(problems) * args.samples)
             measured[name] = measure(

@@ -7,7 +7,7 @@ as --section.key VALUE; the section `sft` is this command's own.
 """
 
 import argparse
-import time
+import json
 from dataclasses import dataclass
 
 from simplerl.cli.options import RunOptions, add_options, option, settings
@@ -45,24 +45,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fine-tune, then say what came of it."""
-    began = time.perf_counter()
     from simplerl.train.resolve import configure
 
     config, path = configure(args.recipe, settings(args, Options, "resume"), resume=args.resume, prefix="sft_")
 
     from simplerl.cli.display import Lines, show_ending
     from simplerl.runs.directory import RunDirectory
-    from simplerl.train.resume import check_stage
+    from simplerl.train.run import check_stage
     from simplerl.train.sft import sft
 
     if args.resume and (path / "config.json").is_file():  # Before its configuration is found to have no demonstrations.
         check_stage(RunDirectory(path), "sft")
-    outcome = sft(config, path, resume=args.resume, listener=Lines(config.sft.steps))
+    outcome = sft(config, path, resume=args.resume, callbacks=[Lines(config.sft.steps)])
     if not outcome.finished:
         return show_ending(outcome, "sft", path)
-    from simplerl.analysis.summary import finish
-
-    summary = finish(path, seconds=time.perf_counter() - began)
+    summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
     for name, figures in (("before", summary["base"]), ("after", summary["final"])):
         value, low, high = (100 * figures["accuracy"][key] for key in ("value", "low", "high"))
         print(f"{name:6}  held-out {value:.1f}% [{low:.1f}, {high:.1f}]  length {figures['length']:.1f}")

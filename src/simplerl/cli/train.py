@@ -8,7 +8,7 @@ with --doctor.action stop a serious finding ends it, with a checkpoint and exit 
 """
 
 import argparse
-import time
+import json
 from dataclasses import dataclass
 
 from simplerl.cli.options import RunOptions, add_options, option, settings
@@ -50,7 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, then show what came of it."""
-    began = time.perf_counter()
     from simplerl.train.resolve import configure
 
     config, path = configure(args.recipe, settings(args, Options, "resume"), resume=args.resume)
@@ -63,12 +62,10 @@ def run(args: argparse.Namespace) -> int:
     trackers = Trackers(config.tracking.trackers, config.tracking.project, path, flatten(as_table(config)))
     with Terminal(config, path, trackers) as terminal:
         try:
-            outcome = train(config, path, resume=args.resume, listener=terminal)
+            outcome = train(config, path, resume=args.resume, callbacks=[terminal])
         finally:
             trackers.finish()
     if not outcome.finished:
         return show_ending(outcome, "train", path)
-    from simplerl.analysis.summary import finish
-
-    show_outcome(finish(path, seconds=terminal.seconds_before + time.perf_counter() - began), path, config)
+    show_outcome(json.loads((path / "summary.json").read_text(encoding="utf-8")), path, config)
     return 0

@@ -9,10 +9,10 @@ from simplerl.data import arithmetic
 from simplerl.data.templates import TEMPLATES
 from simplerl.models.load import load
 from simplerl.rewards import Correctness
+from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Sampling
-from simplerl.rollout.collect import collect, prompt
+from simplerl.rollout.groups import Rollout, prompt
 from simplerl.rollout.metrics import evaluation_figures
-from simplerl.rollout.native import NativeBackend
 from simplerl.verify import VerifierPool
 
 SAMPLES = 8
@@ -22,17 +22,16 @@ def measure(directory: Path, template: str) -> dict:
     """Return the evaluation figures of a cub on the 250 test problems, 8 samples each, at temperature 1."""
     policy = load(str(directory))
     with VerifierPool(workers=1) as verifier:
-        groups = collect(
-            prompt(arithmetic.load("test"), TEMPLATES[template], policy),
-            backend=NativeBackend(policy),
+        rollout = Rollout(
+            backend=open_backend("native", policy),
             verifier=verifier,
             reward=Correctness(),
             sampling=Sampling(max_new_tokens=80),
             samples=SAMPLES,
             seed=0,
-            purpose="card",
-            step=0,
         )
+        problems = prompt(arithmetic.load("test"), TEMPLATES[template], policy)
+        groups = rollout.sample_groups(problems, purpose="card", step=0)
     return evaluation_figures(groups)
 
 

@@ -17,7 +17,7 @@ from simplerl.evaluate.metrics import figures
 from simplerl.models.load import Policy
 from simplerl.rewards import Correctness
 from simplerl.rollout.backend import RolloutBackend, Sampling
-from simplerl.rollout.collect import collect, prompt
+from simplerl.rollout.groups import Rollout, prompt
 from simplerl.runs.answers import Answer, by_problem
 from simplerl.verify import VerifierPool, extract
 
@@ -85,18 +85,10 @@ def measure(
     fitting = [item for item in prompted if 0 < len(item.prompt_ids) < policy.context_length]
     if not fitting:
         return {"left_out": len(prompted), "measured": 0}
-    groups = collect(
-        fitting,
-        backend=backend,
-        verifier=verifier,
-        reward=Correctness(),
-        sampling=sampling,
-        samples=samples,
-        seed=seed,
-        purpose="preflight",
-        step=0,
-        on_done=on_done,
+    rollout = Rollout(
+        backend=backend, verifier=verifier, reward=Correctness(), sampling=sampling, samples=samples, seed=seed
     )
+    groups = rollout.sample_groups(fitting, purpose="preflight", step=0, on_response=on_done)
     answers = [_answer(t) for group in groups for t in group.trajectories]
     texts = [answer.response for answer in answers]
     found = figures(answers)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from simplerl.core.errors import ConfigError, nearest
-from simplerl.core.types import Completion, Trajectory, TrajectoryGroup, Verdict
+from simplerl.core.types import Completion, Trajectory, TrajectoryGroup, Verdict, VersionSpan
 from simplerl.evaluate import benchmarks
 from simplerl.evaluate.benchmarks import Loaded
 from simplerl.evaluate.metrics import figures
@@ -25,9 +25,9 @@ from simplerl.models.device import describe_machine, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention
 from simplerl.ops.statistics import powers_up_to
 from simplerl.rewards import Correctness
-from simplerl.rollout import BACKENDS
+from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import RolloutBackend
-from simplerl.rollout.collect import Prompted, collect, prompt
+from simplerl.rollout.groups import Prompted, Rollout, prompt
 from simplerl.runs.answers import read_answers
 from simplerl.runs.results import FIGURES, RESPONSES, ResultDirectory, key_of, read_json, slug
 from simplerl.verify import POLICIES, VerifierPool
@@ -111,7 +111,7 @@ def evaluate(jobs: Sequence[Job], settings: Settings, listener: Listener, *, ove
             policy = _load(todo[0].target, settings)
             precision = _precision(settings)
             with closing(
-                BACKENDS[settings.backend](policy, precision=precision, max_rows=settings.max_rows)
+                open_backend(settings.backend, policy, precision=precision, max_rows=settings.max_rows)
             ) as backend:
                 for job in todo:
                     name = job.rules.policy
@@ -193,20 +193,16 @@ def _groups(
 ) -> list[TrajectoryGroup]:
     """Return the part's judged responses. A prompt that fills the model's context is answered by nothing."""
     readable = [item for item in part if 0 < len(item.prompt_ids) < policy.context_length]
-    reward = Correctness()
+    rollout = Rollout(
+        backend=backend,
+        verifier=verifier,
+        reward=Correctness(),
+        sampling=rules.sampling,
+        samples=rules.samples,
+        seed=rules.seed,
+    )
     answered = iter(
-        collect(
-            readable,
-            backend=backend,
-            verifier=verifier,
-            reward=reward,
-            sampling=rules.sampling,
-            samples=rules.samples,
-            seed=rules.seed,
-            purpose="benchmark",
-            step=0,
-            on_done=lambda completion: listener.advance(),
-        )
+        rollout.sample_groups(readable, purpose="benchmark", step=0, on_response=lambda completion: listener.advance())
         if readable
         else ()
     )
@@ -222,7 +218,7 @@ def _unread(item: Prompted, policy: Policy, samples: int) -> TrajectoryGroup:
         logprobs=np.zeros(0, dtype=np.float32),
         text="",
         stop_reason="length",
-        policy_version=0,
+        versions=(VersionSpan(0, 0, 0),),
     )
     trajectories = tuple(
         Trajectory(
@@ -230,7 +226,7 @@ def _unread(item: Prompted, policy: Policy, samples: int) -> TrajectoryGroup:
             sample=sample,
             prompt_ids=item.prompt_ids,
             completion=nothing,
-            loss_mask=np.zeros(0, dtype=bool),
+            segments=(),
             verdict=Verdict(status="no_answer", extracted=None, rule="context", detail=detail),
             reward=0.0,
             reward_parts={},

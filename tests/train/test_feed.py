@@ -1,13 +1,14 @@
-"""Dynamic sampling: problems that teach nothing are replaced, by draws that depend on step and round alone."""
+"""The feed: which problems a step sees, and those replaced that teach nothing, by draws of seed, step and round."""
 
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 from support import CORRECT, TIMED_OUT, WRONG, group, run_small, trajectory, untimed
 
-from simplerl.train.gather import has_signal
-from simplerl.train.sampler import Sampler
+from simplerl.core.errors import ConfigError
+from simplerl.train.feed import Sampler, has_signal
 
 OVER = {"algorithm": {"name": "dapo"}, "sampling": {"samples_per_prompt": 2, "prompts_per_step": 6}, "steps": 2}
 
@@ -82,7 +83,7 @@ def test_the_same_command_draws_the_same_replacements(tmp_path: Path) -> None:
 
 def test_further_problems_are_addressed_by_step_and_round() -> None:
     sampler = Sampler(range(20), per_step=4, seed=0)
-    seen = set(sampler.places(3))
+    seen = set(sampler.indices(3))
     drawn = sampler.more(3, 1, 5, seen)
     assert len(set(drawn)) == 5
     assert not set(drawn) & seen
@@ -100,3 +101,41 @@ def test_groups_are_counted_over_everything_sampled(rounds: int, tmp_path: Path)
     assert listener.metrics[1]["accuracy/mean"] == pytest.approx(
         sum(row["verdict"] == "correct" for row in rows) / len(rows)
     )
+
+
+# -- the order of problems -----------------------------------------------------------------------------------------
+
+
+def test_an_epoch_goes_through_all_problems_once() -> None:
+    sampler = Sampler(range(12), per_step=4, seed=0)
+    assert sorted(p for step in range(1, 4) for p in sampler.at(step)) == list(range(12))
+    assert sorted(p for step in range(4, 7) for p in sampler.at(step)) == list(range(12))
+    assert [sampler.at(step) for step in range(1, 4)] != [sampler.at(step) for step in range(4, 7)]
+
+
+def test_no_problem_twice_in_a_step_and_none_forgotten() -> None:
+    sampler = Sampler(range(10), per_step=4, seed=1)
+    seen = Counter()
+    for step in range(1, 201):
+        problems = sampler.at(step)
+        assert len(set(problems)) == 4
+        seen.update(problems)
+    assert set(seen) == set(range(10))
+    assert max(seen.values()) < 1.3 * min(seen.values())
+
+
+def test_a_step_needs_no_memory_of_those_before() -> None:
+    wanted = [Sampler(range(50), per_step=8, seed=3).at(step) for step in range(1, 21)]
+    fresh = Sampler(range(50), per_step=8, seed=3)
+    assert [fresh.at(step) for step in reversed(range(1, 21))] == wanted[::-1]
+    assert [Sampler(range(50), per_step=8, seed=4).at(step) for step in range(1, 21)] != wanted
+
+
+def test_epochs_as_fractions() -> None:
+    sampler = Sampler(range(12), per_step=4, seed=0)
+    assert [sampler.epoch(step) for step in (0, 1, 3, 6)] == pytest.approx([0, 1 / 3, 1, 2])
+
+
+def test_too_few_problems() -> None:
+    with pytest.raises(ConfigError, match="only 3 training problems"):
+        Sampler(range(3), per_step=4, seed=0)

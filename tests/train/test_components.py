@@ -7,8 +7,7 @@ import pytest
 from support import run_small, small_config
 
 from simplerl.core.errors import DataError
-from simplerl.train.problems import fit, load_problems
-from simplerl.train.session import prepare
+from simplerl.train.components import build_components, fit, load_problems
 
 
 def jsonl(path: Path, count: int, *, same: int = 0) -> str:
@@ -65,7 +64,7 @@ def test_other_data_to_evaluate_on(tmp_path: Path) -> None:
 
 
 def test_long_prompts_are_left_out_and_named() -> None:
-    session = prepare(small_config({"evaluation": {"size": 3}}), lambda message: None)
+    session = build_components(small_config({"evaluation": {"size": 3}}), lambda message: None)
     session.close()
     items = session.held_out
     longest = max(len(item.prompt_ids) for item in items)

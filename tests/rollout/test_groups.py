@@ -10,10 +10,9 @@ from simplerl.core.types import Problem, Verdict
 from simplerl.data import load as load_data
 from simplerl.data.templates import TEMPLATES
 from simplerl.rewards import REWARDS
+from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Sampling
-from simplerl.rollout.collect import collect, fingerprint, prompt
-from simplerl.rollout.fake import FakeBackend
-from simplerl.rollout.native import NativeBackend
+from simplerl.rollout.groups import Rollout, fingerprint, prompt
 from simplerl.verify import VerifierPool
 
 PROBLEMS = [
@@ -38,21 +37,24 @@ class Judge:
 
 
 def gather(policy, backend, problems, *, verifier=None, reward=None, **options):
-    arguments = {"samples": 3, "seed": 0, "purpose": "train", "step": 1, **options}
-    return collect(
-        prompt(problems, TEMPLATES["plain"], policy),
+    rollout = Rollout(
         backend=backend,
         verifier=verifier or Judge(),
         reward=reward or REWARDS["correctness"](),
         sampling=Sampling(max_new_tokens=20),
-        **arguments,
+        samples=options.pop("samples", 3),
+        seed=options.pop("seed", 0),
     )
+    address = {"purpose": "train", "step": 1, **options}
+    return rollout.sample_groups(prompt(problems, TEMPLATES["plain"], policy), **address)
 
 
 def test_each_response_keeps_its_own_verdict(cub) -> None:
     policy = cub("cub-qwen")
     # Right where the noise key is even: every response differs from its neighbours.
-    backend = FakeBackend(policy, respond=lambda text, key: text.split("is ")[1].split("+")[0] if key % 2 else "no")
+    backend = open_backend(
+        "fake", policy, respond=lambda text, key: text.split("is ")[1].split("+")[0] if key % 2 else "no"
+    )
     groups = gather(policy, backend, PROBLEMS, samples=5)
     assert [group.problem for group in groups] == PROBLEMS
     statuses = set()
@@ -74,7 +76,7 @@ def test_each_response_keeps_its_own_verdict(cub) -> None:
 def test_undecided_has_no_reward(cub) -> None:
     policy = cub("cub-qwen")
     answers = iter(["slow", "broken", "0"] * 6)
-    backend = FakeBackend(policy, respond=lambda text, key: next(answers))
+    backend = open_backend("fake", policy, respond=lambda text, key: next(answers))
     (group, *_) = gather(policy, backend, PROBLEMS, verifier=Judge(slow="timeout", broken="error"))
     assert [t.verdict.status for t in group.trajectories] == ["timeout", "error", "correct"]
     assert np.isnan([t.reward for t in group.trajectories]).tolist() == [True, True, False]
@@ -87,7 +89,7 @@ def texts(groups) -> dict[tuple[str, int], str]:
 
 def test_noise_is_addressed_by_seed_purpose_step_problem_and_sample(cub) -> None:
     policy = cub("cub-qwen")
-    backend = NativeBackend(policy)
+    backend = open_backend("native", policy)
     wanted = texts(gather(policy, backend, PROBLEMS))
     assert len(set(wanted.values())) > 6
     assert texts(gather(policy, backend, PROBLEMS[::-1])) == wanted
@@ -100,14 +102,14 @@ def test_noise_is_addressed_by_seed_purpose_step_problem_and_sample(cub) -> None
 def test_progress_is_told_once_per_response(cub) -> None:
     policy = cub("cub-qwen")
     seen = []
-    gather(policy, FakeBackend(policy), PROBLEMS, on_done=seen.append)
+    gather(policy, open_backend("fake", policy), PROBLEMS, on_response=seen.append)
     assert len(seen) == 18
 
 
 def test_the_real_verifier_judges_real_responses(cub) -> None:
     policy = cub("cub-qwen")
     with VerifierPool(workers=1) as verifier:
-        groups = gather(policy, FakeBackend(policy), PROBLEMS, verifier=verifier)
+        groups = gather(policy, open_backend("fake", policy), PROBLEMS, verifier=verifier)
     # The fake answers \boxed{0}: right for the first problem only.
     assert [[t.verdict.correct for t in group.trajectories] for group in groups] == [[True] * 3] + [[False] * 3] * 5
 
