@@ -1,14 +1,17 @@
 """The command line: one small file per subcommand, imported only when that command is called.
 
-Exit codes: 0 done, 1 a check failed or a bug of ours, 2 a mistake of the user's (one clear message), 130 Ctrl-C.
+Exit codes: 0 done, 1 a check failed or a bug of ours, 2 a mistake that the user can fix (one message), 130 Ctrl-C.
 """
 
 import argparse
 import importlib
+import itertools
 import sys
 
 from simplerl import __version__
+from simplerl.cli.options import names_to_choose
 from simplerl.core.errors import SimpleRLError, nearest
+from simplerl.core.plugins import load_plugins
 
 #: Subcommand → one-line summary. The command lives in `simplerl/cli/NAME.py` (dashes become underscores), which has
 #: `EXAMPLES: str`, `add_arguments(parser)` and `run(args) -> int`.
@@ -40,11 +43,19 @@ def build_parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"simplerl {command}",
         description=(module.__doc__ or COMMANDS[command]).strip(),
-        epilog="examples:\n" + module.EXAMPLES.rstrip(),
+        epilog=(f"{names_to_choose()}\n\n" if getattr(module, "NAMES", False) else "")
+        + f"examples:\n{module.EXAMPLES.rstrip()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     module.add_arguments(parser)
+    parser.add_argument(
+        "--plugin",
+        metavar="FILE_OR_MODULE",
+        action="append",
+        default=[],
+        help="code of yours to load first; repeatable",
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=module.run)
     return parser
@@ -63,6 +74,12 @@ def split_overrides(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[l
         if "=" not in argument and rest and not rest[0].startswith("--"):
             overrides.append(rest.pop(0))
     return own, overrides
+
+
+def named_plugins(argv: list[str]) -> list[str]:
+    """Return the values of `--plugin`, before there is a parser: its choices may come from them."""
+    named = [after for word, after in itertools.pairwise(argv) if word == "--plugin"]
+    return [*named, *(word.partition("=")[2] for word in argv if word.startswith("--plugin="))]
 
 
 def usage() -> str:
@@ -94,6 +111,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     debug = "--debug" in rest
     try:
+        load_plugins(named_plugins(rest))
         parser = build_parser(command)
         overrides: list[str] = []
         if parser.get_default("takes_overrides"):

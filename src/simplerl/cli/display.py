@@ -11,9 +11,9 @@ from rich.table import Table
 
 from simplerl.cli.trackers import Trackers
 from simplerl.core.types import Trajectory, TrajectoryGroup
-from simplerl.doctor import Finding
 from simplerl.runs.directory import read_metrics
 from simplerl.train.config import Config
+from simplerl.train.run import Outcome
 
 #: A sampled response is shown after every so many steps.
 SAMPLE_EVERY = 10
@@ -28,6 +28,32 @@ def printable(text: str, limit: int = 300) -> str:
     """Return model text that is safe to print: control characters shown as ·, cut to a length."""
     shown = "".join(c if c.isprintable() or c == "\n" else "·" for c in text.strip())
     return shown if len(shown) <= limit else shown[:limit] + " …"
+
+
+class Lines:
+    """Listens to a run and prints its lines."""
+
+    def __init__(self, steps: int):
+        self.steps = steps
+
+    def say(self, message: str) -> None:
+        """Print a line."""
+        print(message, flush=True)
+
+    def on_phase(self, name: str, total: int) -> None:
+        """Nothing to show."""
+
+    def on_response(self) -> None:
+        """Nothing to show."""
+
+    def on_step(self, step: int, metrics: dict[str, Any], groups: list[Any]) -> None:
+        """Print the first and last steps, every tenth, and evaluations."""
+        held_out = metrics.get("eval/accuracy")
+        shown = f"  held-out {100 * held_out:.1f}%, length {metrics['eval/length']:.1f}" if held_out is not None else ""
+        if step == 0:
+            self.say(f"before:{shown}")
+        elif shown or step % 10 == 0 or step == 1:
+            self.say(f"step {step}/{self.steps}  loss {metrics['sft/loss']:.4f}{shown}")
 
 
 class Terminal:
@@ -113,6 +139,9 @@ class Terminal:
         undecided = sum(int(metrics[f"verdict/{kind}"]) for kind in ("unjudgeable", "timeout", "error"))
         if undecided:
             self.say(f"  {undecided} responses could not be judged and were left out of the update (see trajectories/)")
+            verdicts = [t.verdict for group in groups for t in group.trajectories if t.verdict.rule == "reward"]
+            for detail in sorted({verdict.detail for verdict in verdicts})[:3]:
+                self.say(f"  {detail}")
         if step % SAMPLE_EVERY == 0:
             self._show(groups[0].trajectories[0])
 
@@ -131,13 +160,17 @@ class Terminal:
         )
 
 
-def stopped_by_doctor(finding: Finding) -> str:
-    """Return why the doctor ended a run, and what to try."""
-    return (
-        f"the doctor ended the run (doctor.action = stop): {finding.rule}: {finding.title}. {finding.seen}\n"
-        f"Why it matters: {finding.why}\nWhat to try: {finding.advice}\n"
-        "A checkpoint is saved. Going on with --resume does not stop at this finding again."
-    )
+def show_ending(outcome: Outcome, command: str, path: Path) -> int:
+    """Say why a run ended early and how to continue it; return the exit code."""
+    finding = outcome.finding
+    if finding:
+        print(
+            f"the doctor ended the run (doctor.action = stop): {finding.rule}: {finding.title}. {finding.seen}\n"
+            f"Why it matters: {finding.why}\nWhat to try: {finding.advice}\n"
+            "A checkpoint is saved. Going on with --resume does not stop at this finding again."
+        )
+    print(f"stopped after step {outcome.step}. Continue with: simplerl {command} --output-dir {path} --resume")
+    return 1 if finding else 130
 
 
 def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:

@@ -1,17 +1,23 @@
 """Rollouts: sample responses, have them judged and rewarded, and keep the record. Backends by name."""
 
-from typing import Any
+from __future__ import annotations
 
-from simplerl.models.load import Policy
-from simplerl.rollout.backend import RolloutBackend
-from simplerl.rollout.fake import FakeBackend
-from simplerl.rollout.native import NativeBackend
+from typing import TYPE_CHECKING, Any
+
+from simplerl.core.registry import Registry
+
+if TYPE_CHECKING:
+    from simplerl.models.load import Policy
+    from simplerl.rollout.backend import RolloutBackend
 
 #: Name → class; see `simplerl.rollout.backend` for how it is called.
-BACKENDS: dict[str, type] = {
-    "native": NativeBackend,
-    "fake": FakeBackend,
-}
+BACKENDS: Registry[type] = Registry(
+    "backend",
+    {
+        "native": "simplerl.rollout.native:NativeBackend",
+        "fake": "simplerl.rollout.fake:FakeBackend",
+    },
+)
 
 
 def open_backend(name: str, policy: Policy, **options: Any) -> RolloutBackend:

@@ -1,15 +1,22 @@
 """Groups: problems in, judged and rewarded groups of trajectories out. Training and evaluation share it."""
 
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import derive
-from simplerl.core.types import Completion, Problem, Segment, Trajectory, TrajectoryGroup, Verdict
+from simplerl.core.types import (
+    Completion,
+    Problem,
+    Scored,
+    Segment,
+    Trajectory,
+    TrajectoryGroup,
+    Undecided,
+    Verdict,
+)
 from simplerl.data.prompts import Prompter
 from simplerl.data.templates import AnyTemplate
 from simplerl.models.load import Policy
@@ -90,19 +97,46 @@ class Rollout:
         verdicts = dict(self.verifier.results())
         groups = []
         for first, item in zip(range(0, len(requests), self.samples), prompted, strict=True):
+            rows = range(first, first + self.samples)
+            group_verdicts = [verdicts[row] for row in rows]
+            scores = self._score(item.problem, [completions[row] for row in rows], group_verdicts)
             members = [
-                self._trajectory(item, sample, completions[first + sample], verdicts[first + sample])
-                for sample in range(self.samples)
+                self._trajectory(item, row - first, completions[row], verdict, scored, trains=purpose == "train")
+                for row, verdict, scored in zip(rows, group_verdicts, scores, strict=True)
             ]
             groups.append(TrajectoryGroup(problem=item.problem, trajectories=tuple(members)))
         return groups
 
-    def _trajectory(self, item: Prompted, sample: int, completion: Completion, verdict: Verdict) -> Trajectory:
-        """Put a response, its verdict and its reward together."""
-        reward, parts = float("nan"), {}
-        if verdict.decided:
-            reward = _finite(self.reward(item.problem, completion, verdict))
-            parts = self.reward.parts(item.problem, completion, verdict)
+    def _score(
+        self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]
+    ) -> list[Scored | Undecided]:
+        """Return what the reward says of each response; it is not shown those whose verdict is undecided."""
+        shown = [index for index, verdict in enumerate(verdicts) if verdict.decided]
+        values: list[Scored | Undecided] = []
+        if shown:
+            values = self.reward.score(problem, [completions[i] for i in shown], [verdicts[i] for i in shown])
+        scores: list[Scored | Undecided] = [Undecided(verdict.detail) for verdict in verdicts]
+        for index, scored in zip(shown, values, strict=True):
+            scores[index] = scored
+        return scores
+
+    def _trajectory(
+        self,
+        item: Prompted,
+        sample: int,
+        completion: Completion,
+        verdict: Verdict,
+        scored: Scored | Undecided,
+        *,
+        trains: bool,
+    ) -> Trajectory:
+        """Put a response, its verdict and its reward together.
+
+        Where the reward is undecided, the response is counted as an error and left out of the update, never given 0.
+        What is not trained on keeps its verdict: whether an answer is right does not depend on the reward.
+        """
+        if isinstance(scored, Undecided) and verdict.decided and trains:
+            verdict = Verdict(status="error", extracted=verdict.extracted, rule="reward", detail=scored.detail)
         return Trajectory(
             problem=item.problem,
             sample=sample,
@@ -110,13 +144,6 @@ class Rollout:
             completion=completion,
             segments=(Segment("policy", 0, len(completion.token_ids)),),
             verdict=verdict,
-            reward=reward,
-            reward_parts=parts,
+            reward=scored.value if isinstance(scored, Scored) else float("nan"),
+            reward_parts=scored.parts if isinstance(scored, Scored) else {},
         )
-
-
-def _finite(reward: float) -> float:
-    """Return the reward of a decided verdict. Raises ConfigError for NaN, which would be the gradient's too."""
-    if not math.isfinite(reward):
-        raise ConfigError(f"the reward gave {reward}; it must be a finite number for every response")
-    return float(reward)
