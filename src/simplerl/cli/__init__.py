@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a check failed or a bug of ours, 2 a mistake that the user
 import argparse
 import importlib
 import itertools
+import os
 import sys
 
 from simplerl import __version__
@@ -98,6 +99,9 @@ def usage() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    # Before torch is loaded: threads that wait for others sleep instead of spinning, or a busy neighbour would make a
+    # run several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
