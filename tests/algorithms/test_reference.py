@@ -393,10 +393,10 @@ def test_two_steps_against_loops(case: str, tiny: Callable[[str], Policy]) -> No
         steps=10,
     )
     plain = Plain(name, algorithm, start, copy.deepcopy(learner.critic.model) if learner.critic else None)
-    for step in (1, 2):
+    for step in range(2):
         batch = sampled_nearby(make_batch(seed=step), plain.model, seed=step)
         wanted, coefficient = plain.step(batch)
-        found, metrics = recorded(learner, batch, step)
+        found, metrics = recorded(learner, batch, step + 1)
         assert len(found) == len(wanted) == 2
         for number, (ours, theirs) in enumerate(zip(found, wanted, strict=True)):
             assert ours.keys() == theirs.keys()
