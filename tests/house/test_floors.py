@@ -31,6 +31,7 @@ FLOORS: dict[str, int] = {
     "studies": 6,
     "cli": 7,
     "recipes": 7,
+    "api": 8,
 }
 
 #: Rooms that show what happened. They read run directories, which are the only contract with what trains.

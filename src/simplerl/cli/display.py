@@ -1,6 +1,8 @@
 """What a person sees of a run: a live display on a terminal, plain lines elsewhere, and a table at the end."""
 
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,12 @@ from rich.table import Table
 from simplerl.cli.trackers import Trackers
 from simplerl.core.types import Trajectory, TrajectoryGroup
 from simplerl.runs.directory import read_metrics
+from simplerl.train.components import Inputs
 from simplerl.train.config import Config
-from simplerl.train.run import Outcome
+from simplerl.train.loop import train
+from simplerl.train.resolve import as_table, flatten
+from simplerl.train.run import Callback, Outcome
+from simplerl.train.sft import sft
 
 #: A sampled response is shown after every so many steps.
 SAMPLE_EVERY = 10
@@ -30,7 +36,7 @@ def printable(text: str, limit: int = 300) -> str:
     return shown if len(shown) <= limit else shown[:limit] + " …"
 
 
-class Lines:
+class Lines(Callback):
     """Listens to a run and prints its lines."""
 
     def __init__(self, steps: int):
@@ -39,12 +45,6 @@ class Lines:
     def say(self, message: str) -> None:
         """Print a line."""
         print(message, flush=True)
-
-    def on_phase(self, name: str, total: int) -> None:
-        """Nothing to show."""
-
-    def on_response(self) -> None:
-        """Nothing to show."""
 
     def on_step(self, step: int, metrics: dict[str, Any], groups: list[Any]) -> None:
         """Print the first and last steps, every tenth, and evaluations."""
@@ -56,11 +56,11 @@ class Lines:
             self.say(f"step {step}/{self.steps}  loss {metrics['sft/loss']:.4f}{shown}")
 
 
-class Terminal:
+class Terminal(Callback):
     """Listens to a run and shows it."""
 
-    def __init__(self, config: Config, path: Path, trackers: Trackers):
-        self.config, self.path, self.trackers = config, path, trackers
+    def __init__(self, config: Config, path: Path):
+        self.config, self.path = config, path
         self.console = Console(highlight=False, soft_wrap=True)
         done = [line for line in read_metrics(path) if line["step"] > 0] if path.is_dir() else []
         #: Step → response tokens sampled in it. A resumed run does the last ones again and writes over them.
@@ -110,7 +110,6 @@ class Terminal:
 
     def on_step(self, step: int, metrics: dict[str, Any], groups: list[TrajectoryGroup]) -> None:
         """Show a step's line, and now and then a response."""
-        self.trackers.log(step, metrics)
         held_out = ""
         if metrics.get("eval/accuracy") is not None:
             low, high = percent(metrics["eval/accuracy_low"]), percent(metrics["eval/accuracy_high"])
@@ -158,6 +157,27 @@ class Terminal:
             f" [bold]{escape(printable(sampled.completion.text))}[/]"
             f" [{colour}]{sampled.verdict.status}[/] [dim](gold {escape(printable(sampled.problem.answer, 60))})[/]"
         )
+
+
+def execute(
+    stage: str,
+    config: Config,
+    path: Path,
+    *,
+    resume: bool,
+    quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
+    inputs: Inputs | None = None,
+) -> Outcome:
+    """Train (or, for the stage `sft`, fine-tune) into a directory, shown on the terminal and to the trackers."""
+    with ExitStack() as stack:
+        settings = flatten(as_table(config))
+        trackers = stack.enter_context(Trackers(config.tracking.trackers, config.tracking.project, path, settings))
+        shown: list[Callback] = []
+        if not quiet:
+            shown = [Lines(config.sft.steps) if stage == "sft" else stack.enter_context(Terminal(config, path))]
+        run = sft if stage == "sft" else train
+        return run(config, path, resume=resume, callbacks=[trackers, *shown, *callbacks], inputs=inputs)
 
 
 def show_ending(outcome: Outcome, command: str, path: Path) -> int:

@@ -153,8 +153,10 @@ def _names(args: argparse.Namespace) -> list[str]:
 
 
 def _evaluate(args: argparse.Namespace, bar) -> list[Path]:
+    from simplerl.core.plugins import load_recorded
     from simplerl.evaluate.run import evaluate, load_benchmarks, plan
     from simplerl.evaluate.targets import is_run, targets
+    from simplerl.runs.run import Run
     from simplerl.train.resolve import as_table, recipe_for, resolve
 
     settings = _settings(args)
@@ -162,6 +164,8 @@ def _evaluate(args: argparse.Namespace, bar) -> list[Path]:
     several = len(args.models) > 1 and any(is_run(name) for name in args.models)
     found = []
     for name in args.models:
+        if is_run(name):
+            load_recorded(Run(name).config.get("plugins", ()), bar.say)
         recipe = as_table(resolve(recipe_for(name), {}))
         # Beside a run, --steps speaks of the run only.
         found += targets(name, args.steps if is_run(name) or not several else "", recipe=recipe)

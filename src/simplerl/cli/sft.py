@@ -49,14 +49,13 @@ def run(args: argparse.Namespace) -> int:
 
     config, path = configure(args.recipe, settings(args, Options, "resume"), resume=args.resume, prefix="sft_")
 
-    from simplerl.cli.display import Lines, show_ending
+    from simplerl.cli.display import execute, show_ending
     from simplerl.runs.directory import RunDirectory
     from simplerl.train.run import check_stage
-    from simplerl.train.sft import sft
 
     if args.resume and (path / "config.json").is_file():  # Before its configuration is found to have no demonstrations.
         check_stage(RunDirectory(path), "sft")
-    outcome = sft(config, path, resume=args.resume, callbacks=[Lines(config.sft.steps)])
+    outcome = execute("sft", config, path, resume=args.resume)
     if not outcome.finished:
         return show_ending(outcome, "sft", path)
     summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))

@@ -54,17 +54,9 @@ def run(args: argparse.Namespace) -> int:
 
     config, path = configure(args.recipe, settings(args, Options, "resume"), resume=args.resume)
 
-    from simplerl.cli.display import Terminal, show_ending, show_outcome
-    from simplerl.cli.trackers import Trackers
-    from simplerl.train.loop import train
-    from simplerl.train.resolve import as_table, flatten
+    from simplerl.cli.display import execute, show_ending, show_outcome
 
-    trackers = Trackers(config.tracking.trackers, config.tracking.project, path, flatten(as_table(config)))
-    with Terminal(config, path, trackers) as terminal:
-        try:
-            outcome = train(config, path, resume=args.resume, callbacks=[terminal])
-        finally:
-            trackers.finish()
+    outcome = execute("train", config, path, resume=args.resume)
     if not outcome.finished:
         return show_ending(outcome, "train", path)
     show_outcome(json.loads((path / "summary.json").read_text(encoding="utf-8")), path, config)

@@ -1,7 +1,7 @@
 """Objects that a user passes from Python have a name in the configuration, so that a configuration is always plain.
 
-    remember(short)   →  "<object: short at my_ideas.py:3, sha256 1f0c3a5b9d27>"
-    recall(name)      →  the function, in this process; elsewhere a message that says what to pass again
+remember(short)   →  "<object: short at my_ideas.py:3, sha256 1f0c3a5b9d27>"
+recall(name)      →  the function, in this process; elsewhere a message that says what to pass again
 """
 
 import hashlib

@@ -10,7 +10,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -81,6 +81,19 @@ def load_plugins(names: Iterable[str]) -> list[Plugin]:
     return [load_plugin(name) for name in names]
 
 
+def load_recorded(entries: Iterable[Mapping[str, str]], say: Callable[[str], None]) -> None:
+    """Load the plug-ins that a run's configuration names, for who reads the run; what is missing or changed is said."""
+    load_installed()
+    for entry in entries:
+        try:
+            loaded = load_plugin(entry["name"])
+        except PluginError as error:  # It may not matter for reading: what does is an error when it is looked up.
+            say(f"a plug-in of the run cannot be loaded: {error}")
+            continue
+        if loaded.sha256 != entry.get("sha256"):
+            say(f"plug-in {loaded.name} has changed since the run was made")
+
+
 @functools.cache
 def load_installed() -> None:
     """Load every installed package that has an entry point in the group `simplerl.plugins`; once in a process."""
@@ -100,6 +113,8 @@ def is_source(name: str) -> bool:
 
 def canonical(name: str) -> str:
     """Return the name of a plug-in, or of an attribute in one, with the path of a file made absolute."""
+    if name.startswith("<"):
+        return name
     source, colon, attribute = name.rpartition(":") if is_source(name) else (name, "", "")
     if source.endswith(".py") or "/" in source:
         source = str(Path(source).expanduser().absolute())

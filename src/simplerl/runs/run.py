@@ -205,7 +205,8 @@ class Run:
             return (self.path / FIGURES).is_file() and (self.path / RESPONSES).is_file()
         if not self.summary or not self.lines:
             return False
-        steps, budget = as_number(self.config.get("steps")), as_number(self.config.get("token_budget"))
+        steps = as_number(self.setting("sft.steps" if self.stage == "sft" else "steps"))
+        budget = 0 if self.stage == "sft" else as_number(self.config.get("token_budget"))
         sampled = sum(as_number(line.get("tokens/sampled", 0)) for line in self.lines.values())
         return not self.last_step < steps or 0 < budget <= sampled
 

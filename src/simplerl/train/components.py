@@ -12,10 +12,12 @@ from transformers import PreTrainedModel
 
 from simplerl import data
 from simplerl.core.errors import ConfigError, DataError, ModelError
+from simplerl.core.objects import is_object, recall
 from simplerl.core.seeds import generator
 from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet
 from simplerl.data.prompts import Prompter, difference, prompter
+from simplerl.data.select import select
 from simplerl.models.device import describe_machine, has_fast_bf16, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention, weights_hash
 from simplerl.rollout import open_backend
@@ -33,7 +35,7 @@ class Inputs:
 
     policy: Policy | None = None
     """Starts the run instead of `config.model`; its weights are trained in place."""
-    problems: Sequence[Problem] | None = None
+    problems: ProblemSet | None = None
     """Trained on instead of `config.data`."""
     held_out: Sequence[Problem] | None = None
     """Evaluated on instead of `config.evaluation.data`."""
@@ -71,6 +73,9 @@ def build_components(
 ) -> Components:
     """Put a run's parts together. `checkpoint` is where to resume from instead of the configured model."""
     inputs = inputs or Inputs()
+    for argument, name, given in (("model", config.model, inputs.policy), ("data", config.data, inputs.problems)):
+        if is_object(name) and given is None:
+            recall(name, argument)
     device = pick_device(config.learner.device)
     split = load_problems(config, say, inputs)
     made_prompts = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
@@ -203,7 +208,7 @@ def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | N
     """Return the problems that the configuration (or the caller) asks for, saying what is left out of them."""
     options, inputs = config.dataset, inputs or Inputs()
     if inputs.problems is not None:
-        read = {"train": ProblemSet(problems=list(inputs.problems))}
+        read = {"train": select(inputs.problems, name="data", levels=options.levels, size=options.size)}
     else:
         chosen = {"size": options.size, "seed": options.seed, "levels": options.levels}
         read = {"train": data.read(config.data, options.split, **chosen)}

@@ -191,10 +191,10 @@ def _plugin_list(value: Any) -> list[Any]:
 
 def _used_plugins(config: Config) -> list[str]:
     """Return the plug-ins that registered, or hold, something that the configuration names."""
-    section = _named_table("reward", config.reward)
+    section = named_table("reward", config.reward)
     rewards = [section["name"], *(part["name"] for part in section.get("rewards", ()))]
     named = [
-        ("algorithm", _named_table("algorithm", config.algorithm)["name"]),
+        ("algorithm", named_table("algorithm", config.algorithm)["name"]),
         *(("reward", name) for name in rewards),
         *(("data", name.partition("@")[0]) for name in (config.data, config.evaluation.data)),
         ("template", config.template),
@@ -293,7 +293,7 @@ def _others(key: str, setting: str, name: str) -> str:
     )
 
 
-def _named_table(key: str, value: Any) -> dict[str, Any]:
+def named_table(key: str, value: Any) -> dict[str, Any]:
     """Return the section of an algorithm or a reward."""
     if isinstance(value, FunctionReward):
         return {"name": value.source}
@@ -307,7 +307,7 @@ def _named_table(key: str, value: Any) -> dict[str, Any]:
 def as_table(config: Config) -> dict[str, Any]:
     """Return a configuration as plain tables: what `build_config` takes back."""
     return {
-        field.name: _named_table(field.name, getattr(config, field.name))
+        field.name: named_table(field.name, getattr(config, field.name))
         if field.name in REGISTRIES
         else _plain(getattr(config, field.name))
         for field in dataclasses.fields(config)
@@ -403,7 +403,7 @@ def _expected(recipe: str, config: Config) -> dict[str, Any]:
     table = as_table(resolve(recipe, {}))
     for section in REGISTRIES:
         value, name = getattr(config, section), table[section]["name"]
-        if _named_table(section, value)["name"] != name:
+        if named_table(section, value)["name"] != name:
             defaults = {field.name: field.default for field in dataclasses.fields(value) if field.init}
             table[section] = {"name": name} | ({} if isinstance(value, FunctionReward) else defaults)
     return flatten(table)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.core.errors import ConfigError, RunError
+from simplerl.core.objects import short_name
 from simplerl.core.types import TrajectoryGroup
 from simplerl.doctor import Finding, Watch, thresholds
 from simplerl.models.device import peak_memory_gib
@@ -270,8 +271,34 @@ def changes(old: Mapping[str, Any], config: Config, *, free: Sequence[str]) -> l
     return [
         f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
         for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
+        if without_hashes(old.get(key)) != without_hashes(new.get(key))
         and not any(key == name or (name.endswith(".") and key.startswith(name)) for name in free)
+    ]
+
+
+def without_hashes(value: Any) -> Any:
+    """Return a setting with objects that were passed from Python by their names alone: their code may be edited."""
+    if isinstance(value, list):
+        return [without_hashes(item) for item in value]
+    if isinstance(value, dict):
+        return {key: without_hashes(item) for key, item in value.items()}
+    return short_name(value) if isinstance(value, str) else value
+
+
+def changed_code(old: Mapping[str, Any], config: Config) -> list[str]:
+    """Return a sentence for each plug-in or function whose code is not what it was when config.json was written."""
+    before = {entry["name"]: entry["sha256"] for entry in old.get("plugins", ())}
+    changed = [
+        f"plug-in {plugin.name} has changed since the run began (sha256 {before[plugin.name][:12]}, now "
+        f"{plugin.sha256[:12]})."
+        for plugin in config.plugins
+        if before.get(plugin.name, plugin.sha256) != plugin.sha256
+    ]
+    new = flatten(json.loads(json.dumps(as_table(config))))
+    return changed + [
+        f"{key} was {old[key]}, now {new[key]}."
+        for key in old.keys() & new.keys()
+        if old[key] != new[key] and without_hashes(old[key]) == without_hashes(new[key]) != new[key]
     ]
 
 
@@ -291,6 +318,8 @@ def _go_back(directory: RunDirectory, config: Config, say: Callable[[str], None]
     changed = changes(old, config, free=FREE_ON_RESUME)
     if changed:
         raise RunError(f"cannot resume {directory.path} with another configuration: {'; '.join(changed)}")
+    for sentence in changed_code(old, config):
+        say(f"WARNING: {sentence} What comes from here on is made by the new code, whose hash is recorded.")
     if old["steps"] != config.steps and config.optimizer.schedule != "constant":
         raise ConfigError(
             f"steps was {old['steps']}, now {config.steps}: with the {config.optimizer.schedule} schedule that would "

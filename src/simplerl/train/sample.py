@@ -10,7 +10,7 @@ from typing import Any
 from simplerl.core.errors import DataError, RunError
 from simplerl.core.types import Trajectory
 from simplerl.runs.files import json_line, write_atomic
-from simplerl.train.components import build_components
+from simplerl.train.components import Inputs, build_components
 from simplerl.train.config import Config
 
 #: Laid over the recipe: what a learner would ask for shall not stand in the way of one sample, or of few problems.
@@ -21,7 +21,9 @@ WITHOUT_LEARNING: dict[str, Any] = {
 }
 
 
-def sample(config: Config, output: Path, *, everything: bool, say: Callable[[str], None]) -> tuple[Counter[str], int]:
+def sample(
+    config: Config, output: Path, *, everything: bool, say: Callable[[str], None], inputs: Inputs | None = None
+) -> tuple[Counter[str], int]:
     """Sample `samples_per_prompt` responses to every training problem and write them, one JSON object a line.
 
     Return (verdicts, responses written). Without `everything` only right ones that ended by themselves are kept. The
@@ -37,7 +39,9 @@ def sample(config: Config, output: Path, *, everything: bool, say: Callable[[str
         raise RunError(f"cannot write {output}: {error.strerror}; choose another --output") from error
     # A chunk is larger than the problems are many: what the sampler of a training run would refuse.
     parts = build_components(
-        dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, prompts_per_step=1)), say
+        dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, prompts_per_step=1)),
+        say,
+        inputs=inputs,
     )
     counts: Counter[str] = Counter()
     lines: list[str] = []
