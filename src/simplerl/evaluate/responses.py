@@ -18,9 +18,9 @@ from simplerl.core.errors import DataError, nearest
 from simplerl.core.types import Problem
 from simplerl.data.rows import Row, read_rows
 from simplerl.evaluate.benchmarks import Loaded
-from simplerl.evaluate.metrics import figures
+from simplerl.evaluate.figures import figures
 from simplerl.evaluate.protocol import check_ks
-from simplerl.runs.answers import read_answers
+from simplerl.runs.responses import ResponseFile
 from simplerl.runs.results import RESPONSES, ResultDirectory, key_of, slug
 from simplerl.runs.trajectories import problem_columns, verdict_columns, whole_characters, write_rows
 from simplerl.verify import VerifierPool
@@ -187,7 +187,7 @@ def score(
     try:
         directory.begin(record, overwrite=True)
         write_rows(directory.path / RESPONSES, _rows(given, policy, tokenizer, on_done))
-        directory.finish(figures(read_answers(directory.path / RESPONSES), ks=ks), {})
+        directory.finish(figures(ResponseFile(directory.path / RESPONSES).answers(), ks=ks), {})
     finally:
         directory.end()
     return directory
