@@ -291,6 +291,7 @@ def killed_reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]
     return fingerprint(path)
 
 
+@pytest.mark.slow
 def test_process_killed_at_random_moments(killed_reference: dict[str, Any], tmp_path: Path) -> None:
     met = kill_and_resume(tmp_path / "run", kills=6, seed=0)
     assert met >= 4, "the kills came too late to interrupt anything: make the run longer"

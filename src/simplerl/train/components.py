@@ -78,13 +78,14 @@ def build_components(
             recall(name, argument)
     device = pick_device(config.learner.device)
     split = load_problems(config, say, inputs)
-    made_prompts = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
+    template = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
     learns_in, samples_in = precisions(config, device)
     attention = pick_attention(config.learner.attention, device, half=learns_in == samples_in == "bf16")
-    models = describe_models(config, inputs)  # Before anything is trained: a policy in memory is trained in place.
+    given = inputs.policy  # It is trained in place, so its hash is taken before.
+    base_model = {"path": given.name, "sha256": weights_hash(given.model)} if given else locate_and_hash(config.model)
     policy, reference = load_models(config, checkpoint, inputs, device=device, attention=attention)
     policy.check(list(config.sampling.stop_ids), "setting sampling.stop_ids")
-    prompts = make_prompts(split, made_prompts, policy, config, say)
+    train, held_out, data_record = make_prompts(split, template, policy, config, say)
     s, e, verifier = config.sampling, config.evaluation, config.verifier
     limits = {"max_new_tokens": s.max_new_tokens, "stop": s.stop, "stop_ids": s.stop_ids}
     rollout = Rollout(
@@ -101,8 +102,8 @@ def build_components(
     return Components(
         config=config,
         policy=policy,
-        sampler=Sampler(prompts.train, per_step=s.prompts_per_step, seed=config.seed),
-        held_out=prompts.held_out,
+        sampler=Sampler(train, per_step=s.prompts_per_step, seed=config.seed),
+        held_out=held_out,
         rollout=rollout,
         evaluation=dataclasses.replace(rollout, sampling=drawn, samples=e.samples),
         learner=Learner(
@@ -122,8 +123,9 @@ def build_components(
             "rollout_precision": samples_in,
             "attention": policy.model.config._attn_implementation,
             "parameters": sum(p.numel() for p in policy.model.parameters()),
-            **models,
-            **prompts.record,
+            "base_model": base_model,
+            "reference": locate_and_hash(config.reference) if config.reference else None,
+            **data_record,
         },
     )
 
@@ -136,17 +138,6 @@ def precisions(config: Config, device: torch.device) -> tuple[str, str]:
     if rollout == "auto":
         rollout = "fp32" if device.type == "cpu" else "bf16"
     return learner, rollout
-
-
-def describe_models(config: Config, inputs: Inputs) -> dict[str, Any]:
-    """Return what environment.json says of the models that the run begins from, with hashes."""
-    given = inputs.policy
-    return {
-        "base_model": {"path": given.name, "sha256": weights_hash(given.model)}
-        if given
-        else locate_and_hash(config.model),
-        "reference": locate_and_hash(config.reference) if config.reference else None,
-    }
 
 
 def load_models(
@@ -193,15 +184,6 @@ class Split:
     """`train` and `held_out` → places of the rows that have no gold answer."""
     origin: dict[str, Any]
     """`train` and `held_out` → file and SHA-256, or hub data set and commit."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prompts:
-    """The problems of a run as the model is given them, and what environment.json says of the data."""
-
-    train: list[Prompted]
-    held_out: list[Prompted]
-    record: dict[str, Any]
 
 
 def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | None = None) -> Split:
@@ -278,8 +260,11 @@ def fit(
 
 def make_prompts(
     split: Split, prompter: Prompter, policy: Policy, config: Config, say: Callable[[str], None]
-) -> Prompts:
-    """Return the prompts that leave room for a response in the model's context. Raises ConfigError where none does."""
+) -> tuple[list[Prompted], list[Prompted], dict[str, Any]]:
+    """Return (training, held-out) prompts that leave room for a response, and what environment.json says of the data.
+
+    Raises ConfigError where none does.
+    """
     room = policy.context_length - config.sampling.max_new_tokens
     if room < 1:
         raise ConfigError(
@@ -291,17 +276,11 @@ def make_prompts(
         say(differing)
     train, long_train = fit(prompt(split.train, prompter, policy), limit, "training", say)
     held_out, long_held_out = fit(prompt(split.held_out, prompter, policy), limit, "held-out", say)
-    return Prompts(
-        train=train,
-        held_out=held_out,
-        record={
-            "data": {
-                "train": {"problems": len(train), "sha256": fingerprint(train)},
-                "held_out": {"problems": len(held_out), "sha256": fingerprint(held_out)},
-                "left_out_too_long": {"train": long_train, "held_out": long_held_out},
-                "left_out_held_out": split.shared,
-                "left_out_no_gold": split.left_out,
-            },
-            "data_origin": split.origin,
-        },
-    )
+    record = {
+        "train": {"problems": len(train), "sha256": fingerprint(train)},
+        "held_out": {"problems": len(held_out), "sha256": fingerprint(held_out)},
+        "left_out_too_long": {"train": long_train, "held_out": long_held_out},
+        "left_out_held_out": split.shared,
+        "left_out_no_gold": split.left_out,
+    }
+    return train, held_out, {"data": record, "data_origin": split.origin}
