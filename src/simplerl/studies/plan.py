@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.core.errors import RunError
-from simplerl.studies.types import Experiment, Variant
+from simplerl.studies.experiment import Experiment, Variant
 from simplerl.train.config import Config
 from simplerl.train.resolve import as_table, flatten, merge, read_config, resolve
 from simplerl.train.resume import changes

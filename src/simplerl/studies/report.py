@@ -12,8 +12,8 @@ from simplerl.analysis.seeds import Band, Interval, Measure, band, curve, interv
 from simplerl.core.errors import RunError
 from simplerl.runs.directory import read_evaluation, read_metrics
 from simplerl.runs.files import write_atomic, write_json
+from simplerl.studies.experiment import Bars, Curve, Experiment, PassAtK
 from simplerl.studies.plan import Job, table_of
-from simplerl.studies.types import Bars, Curve, Experiment, PassAtK
 from simplerl.train.resolve import flatten
 
 #: Label → the runs of a variant that have ended well.
@@ -144,18 +144,21 @@ def settings(experiment: Experiment) -> str:
     )
 
 
+def paper_notes(experiment: Experiment) -> list[str]:
+    """Return what stands beside the table: the paper's figures and what is different here, where the file says so."""
+    paper = f"Paper: {experiment.claim} {experiment.figures} ({experiment.source})" if experiment.claim else ""
+    return [line for line in (paper, experiment.remarks and f"Different here: {experiment.remarks}") if line]
+
+
 def text(experiment: Experiment, results: Mapping[str, Any], command: str) -> str:
     """Return table.md: question, the paper's figure, our table, every seed, and how it was made."""
     environment = results["environment"]
     failed = "".join(f"- failed: {name}: {message}\n" for name, message in results["failed"].items())
+    notes = "".join(f"{line}\n\n" for line in paper_notes(experiment))
     seconds = sum(found["seconds"] for found in results["variants"].values())
     return f"""# {experiment.name}: {experiment.question}
 
-Paper: {experiment.claim} {experiment.figures} ({experiment.source})
-
-Different here: {experiment.remarks}
-
-Mean over {results["seeds"]} seeds with 95% intervals over seeds (Student's t):
+{notes}Mean over {results["seeds"]} seeds with 95% intervals over seeds (Student's t):
 
 {markdown(rows(experiment, results))}
 Every run:
@@ -178,7 +181,7 @@ def write(experiment: Experiment, results: Mapping[str, Any], runs: Runs, direct
         panels,
         directory / "plot.png",
         title=f"{experiment.question} ({results['seeds']} seeds, 95% intervals over seeds)",
-        note=f"Paper: {experiment.claim} {experiment.figures}",
+        note=f"Paper: {experiment.claim} {experiment.figures}" if experiment.claim else "",
     )
 
 
@@ -188,7 +191,7 @@ def _panel(experiment: Experiment, panel: Curve | Bars | PassAtK, results: Mappi
     if isinstance(panel, PassAtK):
         return Panel(
             title="dashed: before, solid: after",
-            ylabel=panel.label,
+            ylabel=panel.pass_at_k,
             xlabel="k",
             lines={name: _pass_curve(jobs, last=True) for name, jobs in runs.items()},
             dashed={name: _pass_curve(jobs, last=False) for name, jobs in runs.items()},
@@ -196,13 +199,13 @@ def _panel(experiment: Experiment, panel: Curve | Bars | PassAtK, results: Mappi
             log_x=True,
         )
     curves = {
-        name: [curve(job.path, panel.metric, against=experiment.against, block=panel.block) for job in jobs]
+        name: [curve(job.path, panel.metric, against=experiment.x_axis, block=panel.block) for job in jobs]
         for name, jobs in runs.items()
     }
     return Panel(
         title=f"{panel.label}, means of {panel.block} steps" if panel.block > 1 else panel.label,
         ylabel="%" if panel.share else "",
-        xlabel="step" if experiment.against == "step" else "response tokens sampled",
+        xlabel="step" if experiment.x_axis == "step" else "response tokens sampled",
         lines={name: band(members) for name, members in curves.items() if all(members)},
         scale=100 if panel.share else 1,
     )
