@@ -1,4 +1,4 @@
-"""The text that the cubs are made from: a pure function of its address, in the stated proportions, without test data."""
+"""The text that the cubs are made from: a pure function of its address, in the stated shares, without test data."""
 
 import importlib.util
 from collections import Counter

@@ -4,6 +4,8 @@ The usual test (13-grams, as for GPT-3, arXiv 2005.14165, appendix C), on questi
 of data and benchmarks together: the benchmarks' n-grams are put into one table.
 """
 
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,22 @@ from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.data import fields
 from simplerl.data.rows import SUFFIXES, read_rows
-from simplerl.data.words import exact, words
+
+#: A word, a number, or one character of a script that is written without spaces.
+_EAST = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_EAST}]|[^\W_{_EAST}]+")
+#: The same, and the signs that make 17-9 another question than 17+9.
+_SIGN = re.compile(rf"[{_EAST}]|[^\W_{_EAST}]+|[-+*/^=<>%!|\u00b1\u00d7\u00f7\u2212]")
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text: compatibility forms unified, lower case, punctuation and signs left out."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def exact(text: str) -> str:
+    """Return a text in the form in which two are the same question: words and signs, one space apart."""
+    return " ".join(_SIGN.findall(unicodedata.normalize("NFKC", text).casefold())) or text.strip()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

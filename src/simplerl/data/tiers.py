@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from simplerl.core.errors import DataError
 from simplerl.core.types import Problem
-from simplerl.data.words import exact
+from simplerl.data.decontaminate import exact
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
