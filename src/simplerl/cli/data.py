@@ -134,10 +134,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         action.add_argument("--overwrite", action="store_true", help="replace an output that exists already")
         if name != "tiers":
-            output = {"metavar": "FILE", "required": name != "audit", "help": "data file to write: .jsonl or .parquet"}
+            required = name != "audit"
             action.add_argument("data", metavar="FILE_OR_DATASET", help="a data file, or the name of a data set")
             action.add_argument("--split", default="train", help="split of a named data set (default: %(default)s)")
-            action.add_argument("--output", **output)
+            action.add_argument(
+                "--output", metavar="FILE", required=required, help="data file to write: .jsonl or .parquet"
+            )
         for option, settings in OPTIONS[name].items():
             shown = settings.get("default") not in (None, "", [])
             action.add_argument(
@@ -363,7 +365,7 @@ def difficulty(args: argparse.Namespace) -> int:
     by_pass_rate([], least=args.min_pass_rate, most=args.max_pass_rate)  # A mistake here costs no measurement.
     path = _output(args)
     read = _read(args, size=args.limit)
-    problems, figures = read.problems, {}
+    problems, figures = read.problems, dict[str, Any]()
     if args.model:
         problems, figures = _measure(args, problems, journal_path(path))
     elif not any("pass_rate" in item.meta for item in problems):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 
 class SimpleRLError(Exception):
-    """A mistake that a user can mend: shown as a message, never as a traceback (unless `--debug`)."""
+    """A mistake that a user can fix: shown as a message, never as a traceback (unless `--debug`)."""
 
 
 class ConfigError(SimpleRLError):

@@ -51,7 +51,7 @@ class Hit:
     how: str
     """`N-gram` or `exact`."""
     shared: str
-    """The first n-gram that they share, or the whole question."""
+    """The first n-gram that they share, or the complete question."""
     count: int
     """Number of the problem's n-grams that stand in benchmarks."""
 
@@ -96,11 +96,11 @@ def decontaminate(
     if n < 2:
         raise ConfigError(f"n-grams need at least 2 words, got {n}")
     grams: dict[str, Asked] = {}
-    whole: dict[str, Asked] = {}
+    asked_exactly: dict[str, Asked] = {}
     for item in asked:
         for gram in _grams(words(item.question), n):
             grams.setdefault(gram, item)
-        whole.setdefault(exact(item.question), item)
+        asked_exactly.setdefault(exact(item.question), item)
     kept: list[Problem] = []
     hits: list[Hit] = []
     for problem in problems:
@@ -110,8 +110,8 @@ def decontaminate(
             hits.append(
                 Hit(problem=problem, asked=grams[shared[0]], how=f"{n}-gram", shared=shared[0], count=len(shared))
             )
-        elif same in whole:
-            hits.append(Hit(problem=problem, asked=whole[same], how="exact", shared=same, count=0))
+        elif same in asked_exactly:
+            hits.append(Hit(problem=problem, asked=asked_exactly[same], how="exact", shared=same, count=0))
         else:
             kept.append(problem)
     return kept, hits

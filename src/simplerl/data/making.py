@@ -102,15 +102,15 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def report_of(command: str, found: ProblemSet, settings: Mapping[str, Any], **figures: Any) -> dict[str, Any]:
+def report_of(command: str, problem_set: ProblemSet, settings: Mapping[str, Any], **figures: Any) -> dict[str, Any]:
     """Return a report: what was read, from where, with which settings, and what came of it."""
     return {
         "command": f"simplerl data {command}",
         "simplerl": __version__,
-        "input": dict(found.origin),
+        "input": dict(problem_set.origin),
         "settings": dict(settings),
-        "read": len(found.problems) + len(found.left_out),
-        "no_gold": [{"id": item.id, "place": item.place, "why": item.why} for item in found.left_out],
+        "read": len(problem_set.problems) + len(problem_set.left_out),
+        "no_gold": [{"id": item.id, "place": item.place, "why": item.why} for item in problem_set.left_out],
         **figures,
     }
 

@@ -23,7 +23,7 @@ Runs = Mapping[str, Sequence[Job]]
 def collect_results(
     experiment: Experiment, runs: Runs, *, seeds: int, skipped: Mapping[str, str], failed: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return everything that was found, as plain tables."""
+    """Return the results of all runs, as plain tables."""
     values = {
         label: {
             measure.label: {job.seed: measured(job.path, measure) for job in jobs} for measure in experiment.measures
@@ -31,12 +31,12 @@ def collect_results(
         for label, jobs in runs.items()
     }
     first = experiment.measures[0]
-    found = {}
+    variants = {}
     for variant in experiment.variants:
         if variant.label in skipped or variant.label not in values:
             continue
         own, other = values[variant.label], values.get(variant.against)
-        found[variant.label] = {
+        variants[variant.label] = {
             "recipe": variant.recipe or experiment.recipe,
             "settings": table_of(experiment, variant),
             "before": dict(variant.before),
@@ -55,7 +55,7 @@ def collect_results(
         "paper": {"claim": experiment.claim, "figures": experiment.figures, "source": experiment.source},
         "remarks": experiment.remarks,
         "seeds": seeds,
-        "variants": found,
+        "variants": variants,
         "skipped": dict(skipped),
         "failed": dict(failed),
         "environment": _environment(runs),
@@ -87,14 +87,14 @@ def number(value: float, measure: Measure, *, sign: bool = False, like: float = 
     return f"{shown:{'+' if sign else ''},.{digits}f}"
 
 
-def cell(found: Mapping[str, Any], measure: Measure, *, sign: bool = False, brief: bool = False) -> str:
+def cell(entry: Mapping[str, Any], measure: Measure, *, sign: bool = False, brief: bool = False) -> str:
     """Return `mean [low, high]`, brief `mean ±half`; the mean alone where one seed gives no interval."""
-    mean = number(found["mean"], measure, sign=sign)
-    if found["n"] < 2:
+    mean = number(entry["mean"], measure, sign=sign)
+    if entry["n"] < 2:
         return mean
     if brief:
-        return f"{mean} ±{number((found['high'] - found['low']) / 2, measure, like=found['mean'])}"
-    return f"{mean} [{number(found['low'], measure, sign=sign)}, {number(found['high'], measure, sign=sign)}]"
+        return f"{mean} ±{number((entry['high'] - entry['low']) / 2, measure, like=entry['mean'])}"
+    return f"{mean} [{number(entry['low'], measure, sign=sign)}, {number(entry['high'], measure, sign=sign)}]"
 
 
 def rows(experiment: Experiment, results: Mapping[str, Any], *, brief: bool = False) -> list[list[str]]:
@@ -104,28 +104,28 @@ def rows(experiment: Experiment, results: Mapping[str, Any], *, brief: bool = Fa
     head = ["", *(f"{m.label} (%)" if m.share else m.label for m in experiment.measures)]
     table = [[*head, *(["difference (points)"] if compared and first.share else []), "seeds"]]
     for variant in experiment.variants:
-        found = results["variants"].get(variant.label)
-        if found is None:
+        entry = results["variants"].get(variant.label)
+        if entry is None:
             reason = results["skipped"].get(variant.label, "no run has ended well")
             table.append([variant.label, f"not run: {reason}", *[""] * (len(table[0]) - 2)])
             continue
-        cells = [cell(found["measures"][measure.label], measure, brief=brief) for measure in experiment.measures]
+        cells = [cell(entry["measures"][measure.label], measure, brief=brief) for measure in experiment.measures]
         if len(table[0]) > len(cells) + 2:
-            difference = found["difference"]
+            difference = entry["difference"]
             cells.append(
-                f"{cell(difference, first, sign=True, brief=brief)} to {found['against']}" if difference else ""
+                f"{cell(difference, first, sign=True, brief=brief)} to {entry['against']}" if difference else ""
             )
-        table.append([variant.label, *cells, str(len(found["runs"]))])
+        table.append([variant.label, *cells, str(len(entry["runs"]))])
     return table
 
 
 def seed_rows(experiment: Experiment, results: Mapping[str, Any]) -> list[list[str]]:
     """Return the table of every single run."""
     table = [["", "seed", *(f"{m.label} (%)" if m.share else m.label for m in experiment.measures)]]
-    for label, found in results["variants"].items():
-        seeds = list(next(iter(found["measures"].values()))["seeds"])
+    for label, entry in results["variants"].items():
+        seeds = list(next(iter(entry["measures"].values()))["seeds"])
         for seed in seeds:
-            values = [number(found["measures"][m.label]["seeds"][seed], m) for m in experiment.measures]
+            values = [number(entry["measures"][m.label]["seeds"][seed], m) for m in experiment.measures]
             table.append([label, str(seed), *values])
     return table
 
@@ -155,7 +155,7 @@ def text(experiment: Experiment, results: Mapping[str, Any], command: str) -> st
     environment = results["environment"]
     failed = "".join(f"- failed: {name}: {message}\n" for name, message in results["failed"].items())
     notes = "".join(f"{line}\n\n" for line in paper_notes(experiment))
-    seconds = sum(found["seconds"] for found in results["variants"].values())
+    seconds = sum(entry["seconds"] for entry in results["variants"].values())
     return f"""# {experiment.name}: {experiment.question}
 
 {notes}Mean over {results["seeds"]} seeds with 95% intervals over seeds (Student's t):
@@ -213,13 +213,13 @@ def _panel(experiment: Experiment, panel: Curve | Bars | PassAtK, results: Mappi
 
 def _bars(measure: Measure, results: Mapping[str, Any]) -> Panel:
     """Return a measure of the table as bars."""
-    found = {name: variant["measures"][measure.label] for name, variant in results["variants"].items()}
+    entries = {name: variant["measures"][measure.label] for name, variant in results["variants"].items()}
     return Panel(
         title=measure.label,
         ylabel="%" if measure.share else "",
         bars={
             name: (Interval(**{key: entry[key] for key in ("mean", "low", "high", "n")}), list(entry["seeds"].values()))
-            for name, entry in found.items()
+            for name, entry in entries.items()
         },
         scale=100 if measure.share else 1,
     )
@@ -233,5 +233,5 @@ def _pass_curve(jobs: Sequence[Job], *, last: bool) -> Band:
         figures = read_evaluation(job.path, step)
         if figures is None:
             raise RunError(f"{job.path} lacks the evaluation of step {step}")
-        curves.append([(float(k), found["value"]) for k, found in figures["pass_at"].items()])
+        curves.append([(float(k), entry["value"]) for k, entry in figures["pass_at"].items()])
     return band(curves)
