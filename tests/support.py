@@ -20,14 +20,14 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 import simplerl
-from simplerl.core.types import Completion, Problem, Trajectory, TrajectoryGroup, Verdict
+from simplerl.core.types import Completion, Problem, Segment, Trajectory, TrajectoryGroup, Verdict, VersionSpan
 from simplerl.models.load import Policy
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.glossary import TIMINGS
 from simplerl.train.config import Config
 from simplerl.train.loop import train
 from simplerl.train.resolve import resolve
-from simplerl.train.work import Outcome
+from simplerl.train.run import Callback, Outcome
 
 #: Qwen2 tokenizers insist on this name for their end token.
 END = "<|endoftext|>"
@@ -176,13 +176,18 @@ def trajectory(
             logprobs=np.array([-1.0] * len(response) if logprobs is None else logprobs, dtype=np.float32),
             text="text",
             stop_reason=stop_reason,
-            policy_version=0,
+            versions=(VersionSpan(0, 0, len(response)),),
         ),
-        loss_mask=np.array([True] * len(response) if mask is None else mask, dtype=bool),
+        segments=segments_of([True] * len(response) if mask is None else mask),
         verdict=verdict,
         reward=given if reward is None else reward,
         reward_parts={},
     )
+
+
+def segments_of(mask: Sequence[bool]) -> tuple[Segment, ...]:
+    """Return segments of a token each: the policy's where the mask is True."""
+    return tuple(Segment("policy" if kept else "environment", i, i + 1) for i, kept in enumerate(mask))
 
 
 def group(*members: Trajectory, id: str = "p", level: str = "1") -> TrajectoryGroup:
@@ -225,8 +230,8 @@ def random_groups(
 # -- runs ----------------------------------------------------------------------------------------------------------
 
 
-class Silent:
-    """A listener that only keeps what it is told."""
+class Silent(Callback):
+    """A callback that only keeps what it is given."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -235,13 +240,7 @@ class Silent:
     def say(self, message: str) -> None:
         self.lines.append(message)
 
-    def phase(self, name: str, total: int) -> None:
-        pass
-
-    def advance(self) -> None:
-        pass
-
-    def step(self, step: int, metrics: dict[str, Any], groups: list[TrajectoryGroup]) -> None:
+    def on_step(self, step: int, metrics: dict[str, Any], groups: list[TrajectoryGroup]) -> None:
         self.metrics[step] = metrics
 
 
@@ -261,7 +260,7 @@ def small_config(over: dict[str, Any] | None = None) -> Config:
 def run_small(path: Path, over: dict[str, Any] | None = None, *, resume: bool = False) -> tuple[Outcome, Silent]:
     """Train in this process."""
     listener = Silent()
-    return train(small_config(over), path, resume=resume, listener=listener), listener
+    return train(small_config(over), path, resume=resume, callbacks=[listener]), listener
 
 
 def arguments(table: dict[str, Any], path: str = "") -> list[str]:

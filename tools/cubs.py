@@ -49,12 +49,12 @@ from simplerl.core.seeds import generator, torch_seed
 from simplerl.data import arithmetic
 from simplerl.data.arithmetic import LARGEST, LEVELS, Expression, expression
 from simplerl.data.templates import TEMPLATES
+from simplerl.evaluate.figures import evaluation_figures
 from simplerl.models.load import load
 from simplerl.rewards import Correctness
+from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Sampling
-from simplerl.rollout.collect import collect, prompt
-from simplerl.rollout.metrics import evaluation_figures
-from simplerl.rollout.native import NativeBackend
+from simplerl.rollout.groups import Rollout, prompt
 from simplerl.verify import VerifierPool
 
 # -- the corpus --------------------------------------------------------------------------------------------------------
@@ -365,17 +365,16 @@ def measure(directory: Path, template: str) -> dict:
     """Return the evaluation figures of a cub on the 250 test problems, 8 samples each, at temperature 1."""
     policy = load(str(directory))
     with VerifierPool(workers=1) as verifier:
-        groups = collect(
-            prompt(arithmetic.load("test"), TEMPLATES[template], policy),
-            backend=NativeBackend(policy),
+        rollout = Rollout(
+            backend=open_backend("native", policy),
             verifier=verifier,
             reward=Correctness(),
             sampling=Sampling(max_new_tokens=80),
             samples=SAMPLES,
             seed=0,
-            purpose="card",
-            step=0,
         )
+        problems = prompt(arithmetic.load("test"), TEMPLATES[template], policy)
+        groups = rollout.sample_groups(problems, purpose="card", step=0)
     return evaluation_figures(groups)
 
 
@@ -396,10 +395,11 @@ def card(name: str, directory: Path, spec: CubSpec, seconds: float) -> str:
         for level, f in plain["by_level"].items()
     )
     templates = "\n".join(
-        f"| `{template}` | {share(f['accuracy']['value'])} | {share(f['boxed'])} |" for template, f in figures.items()
+        f"| `{template}` | {share(f['acc']['value'])} | {share(f['answer_ratio']['value'])} |"
+        for template, f in figures.items()
     )
     shape = ", ".join(f"{key} {value}" for key, value in spec.shape.items())
-    corpus, accuracy, pass_all = spec.corpus, plain["accuracy"], plain["pass_at"][str(SAMPLES)]
+    corpus, accuracy, pass_all = spec.corpus, plain["acc"], plain["pass@k"][str(SAMPLES)]
     return f"""---
 license: apache-2.0
 library_name: transformers

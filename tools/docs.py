@@ -5,18 +5,18 @@ python tools/docs.py --check    say which are out of date, and exit with 1 if an
 """
 
 import argparse
-import ast
 import dataclasses
 import inspect
 import os
 import sys
-import textwrap
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.cli import COMMANDS, build_parser, usage
+from simplerl.cli.options import field_docs, type_name
 from simplerl.doctor import RULES
 from simplerl.doctor.thresholds import WINDOW
 from simplerl.rewards import REWARDS
@@ -37,22 +37,6 @@ def paragraph(cls: type) -> str:
     return inspect.getdoc(cls).split("\n\n")[0]
 
 
-def field_docs(cls: type) -> dict[str, tuple[str, str]]:
-    """Return field → (type as written, text under it) of a dataclass and its bases."""
-    found: dict[str, tuple[str, str]] = {}
-    for base in reversed(cls.__mro__):
-        if not dataclasses.is_dataclass(base):
-            continue
-        (node,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-        for entry, after in zip(node.body, [*node.body[1:], None], strict=True):
-            if isinstance(entry, ast.AnnAssign):
-                text = (
-                    after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
-                )
-                found[entry.target.id] = (ast.unparse(entry.annotation), text)
-    return found
-
-
 def shown(value: Any) -> str:
     """Return a default as one would write it in a recipe."""
     if isinstance(value, bool):
@@ -64,12 +48,13 @@ def shown(value: Any) -> str:
 
 def rows(cls: type, path: str) -> Iterator[str]:
     """Yield a table row for every plain key of a dataclass."""
-    docs = field_docs(cls)
+    docs, hints = field_docs(cls), typing.get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         if not field.init or field.default_factory is not dataclasses.MISSING:
             continue
-        kind, text = docs[field.name]
+        kind, text = type_name(hints[field.name]), docs[field.name]
         default = "required" if field.default is dataclasses.MISSING else f"`{shown(field.default)}`"
+        kind = kind.replace("|", "\\|")
         yield f"| `{path}{field.name}` | `{kind}` | {default} | {sentence(text)} |"
 
 
@@ -149,7 +134,7 @@ def cli() -> str:
         f"""# Command line
 
 {NOTE}
-Exit codes: 0 done, 1 a check failed or a bug of ours, 2 a mistake that you can mend (one message says which),
+Exit codes: 0 done, 1 a check failed or a bug of ours, 2 a mistake that you can fix (one message says which),
 130 stopped by Ctrl-C. `--debug` shows the traceback of an error.
 
 ```

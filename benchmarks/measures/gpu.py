@@ -85,11 +85,11 @@ def _rollout(job: Job, policy: Any, device: Any) -> tuple[dict[str, float], list
     import numpy as np
 
     from simplerl.core.seeds import derive, generator
+    from simplerl.rollout import open_backend
     from simplerl.rollout.backend import Request, Sampling
-    from simplerl.rollout.native import NativeBackend
 
     prompts, samples, width, length = (2, 2, 8, 8) if job.tiny else (32, 8, 128, 512)
-    backend = NativeBackend(policy, precision="bf16")
+    backend = open_backend("native", policy, precision="bf16")
     size = policy.model.config.vocab_size
     prompt_ids = [generator(0, "prompt", p).integers(0, size, width).astype(np.int32) for p in range(prompts)]
     requests = [
@@ -109,9 +109,7 @@ def _rollout(job: Job, policy: Any, device: Any) -> tuple[dict[str, float], list
 
 def _group(index: int, prompt_ids: Any, completions: list[Any]) -> Any:
     """Return responses as a group in which every other one is right, so that each carries gradient."""
-    import numpy as np
-
-    from simplerl.core.types import Problem, Trajectory, TrajectoryGroup, Verdict
+    from simplerl.core.types import Problem, Segment, Trajectory, TrajectoryGroup, Verdict
 
     problem = Problem(id=str(index), question="", answer="", source="random")
     return TrajectoryGroup(
@@ -122,7 +120,7 @@ def _group(index: int, prompt_ids: Any, completions: list[Any]) -> Any:
                 sample=sample,
                 prompt_ids=prompt_ids,
                 completion=completion,
-                loss_mask=np.ones(len(completion.token_ids), dtype=bool),
+                segments=(Segment("policy", 0, len(completion.token_ids)),),
                 verdict=Verdict(status="wrong", extracted=None, rule="none", detail=""),
                 reward=float(sample % 2),
                 reward_parts={},
@@ -149,9 +147,9 @@ def _update(job: Job, policy: Any, device: Any, groups: list[Any]) -> dict[str, 
         steps=4,
     )
     batch = build_batch(groups)
-    learner.step(batch, 0)
+    learner.step(batch, 1)
     repeats = 1 if job.tiny else 3
-    seconds, _ = _timed(device, lambda: [learner.step(batch, step) for step in range(1, repeats + 1)])
+    seconds, _ = _timed(device, lambda: [learner.step(batch, step) for step in range(2, repeats + 2)])
     seconds /= repeats
     tokens, scored = int(batch.lengths_B.sum()), int(batch.mask_BT.sum())
     head = policy.model.get_output_embeddings().weight.numel()

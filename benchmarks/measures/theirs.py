@@ -64,8 +64,8 @@ def measure(job: Job) -> dict[str, Any]:
         return {"missing": f"{MISSING} ({error})"}
     from simplerl.data.templates import TEMPLATES
     from simplerl.models import cub
-    from simplerl.train.problems import load_problems
-    from simplerl.train.sampler import Sampler
+    from simplerl.train.components import load_problems
+    from simplerl.train.feed import Sampler
 
     set_threads(job.threads)
     config, setting = job.config, SETTING | job.trl
@@ -77,7 +77,7 @@ def measure(job: Job) -> dict[str, Any]:
     template = TEMPLATES[config.template]
     rows = [
         {"prompt": template.format(problem.question), "answer": problem.answer}
-        for step in range(job.total)
+        for step in range(1, job.total + 1)
         for problem in sampler.at(step)
     ]
     directory = str(cub.path(config.model))

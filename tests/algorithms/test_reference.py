@@ -396,7 +396,7 @@ def test_two_steps_against_loops(case: str, tiny: Callable[[str], Policy]) -> No
     for step in range(2):
         batch = sampled_nearby(make_batch(seed=step), plain.model, seed=step)
         wanted, coefficient = plain.step(batch)
-        found, metrics = recorded(learner, batch, step)
+        found, metrics = recorded(learner, batch, step + 1)
         assert len(found) == len(wanted) == 2
         for number, (ours, theirs) in enumerate(zip(found, wanted, strict=True)):
             assert ours.keys() == theirs.keys()

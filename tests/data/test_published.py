@@ -11,8 +11,7 @@ from support import small_config
 from simplerl import data
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.data import simplerl_zoo
-from simplerl.train.problems import load_problems
-from simplerl.train.session import prepare
+from simplerl.train.components import build_components, load_problems
 
 QWEN = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{}\n"
@@ -82,7 +81,7 @@ def test_a_run_says_and_records_what_was_left_out_and_that_prompts_differ(tmp_pa
     path = parquet(tmp_path / "d.parquet", [row(i, None if i in (3, 8) else str(i + 1)) for i in range(20)])
     over = {"data": path, "template": "qwen-boxed", "dataset": {"levels": [], "size": 0}, "evaluation": {"holdout": 4}}
     said: list[str] = []
-    session = prepare(small_config(over), said.append)
+    session = build_components(small_config(over), said.append)
     session.close()
     assert any("2 of 20 rows have no gold answer" in line and f"{path}[3]" in line for line in said)
     assert any("prompts differ from the template in 14 of 14 problems" in line for line in said)
@@ -96,7 +95,7 @@ def test_a_run_on_the_files_own_prompts(tmp_path: Path) -> None:
     path = parquet(tmp_path / "d.parquet", [row(i, str(i + 1)) for i in range(20)])
     over = {"data": path, "template": "from-data", "dataset": {"levels": [], "size": 0}, "evaluation": {"holdout": 4}}
     said: list[str] = []
-    session = prepare(small_config(over), said.append)
+    session = build_components(small_config(over), said.append)
     session.close()
     assert not said
     item = session.held_out[0]

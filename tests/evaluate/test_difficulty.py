@@ -11,9 +11,9 @@ from simplerl.core.types import Problem
 from simplerl.data.templates import TEMPLATES
 from simplerl.evaluate import difficulty
 from simplerl.evaluate.difficulty import Measured, histogram, journal_path, measure, with_pass_rates
+from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Sampling
-from simplerl.rollout.collect import prompt
-from simplerl.rollout.fake import FakeBackend
+from simplerl.rollout.groups import prompt
 from simplerl.verify import VerifierPool
 
 PROBLEMS = [Problem(id=f"d-{i}", question=f"{i}?", answer=str(i % 4), source="d") for i in range(70)]
@@ -45,7 +45,7 @@ def run(cub, tmp_path: Path):
         with VerifierPool("boxed", workers=1) as verifier:
             measured = measure(
                 prompted,
-                backend=FakeBackend(policy, respond=respond),
+                backend=open_backend("fake", policy, respond=respond),
                 verifier=verifier,
                 sampling=Sampling(max_new_tokens=30),
                 samples=samples,

@@ -131,7 +131,7 @@ def test_everything_registered_has_what_its_protocol_asks_for() -> None:
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_shipped_recipes_say_what_they_are_and_resolve(name: str) -> None:
-    text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
+    text = RECIPES[name].read_text(encoding="utf-8")
     assert re.match(r'about = ".{20,120}\."\n', text)
     assert isinstance(resolve(name, {}), Config)
 
@@ -240,7 +240,7 @@ def test_tree_in_the_readme_is_the_tree() -> None:
 
 def test_every_benchmark_and_figure_is_documented() -> None:
     from simplerl.evaluate.benchmarks import BENCHMARKS
-    from simplerl.evaluate.metrics import MEANING
+    from simplerl.evaluate.figures import MEANING
 
     text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     for name, benchmark in BENCHMARKS.items():

@@ -7,8 +7,8 @@ import pytest
 
 from simplerl.core.types import Completion
 from simplerl.models.load import Policy
+from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Request, Sampling
-from simplerl.rollout.fake import FakeBackend
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def answer(cub: Callable[[str], Policy]) -> Callable[..., Completion]:
     policy = cub("cub-qwen")
 
     def get(text: str, **sampling: object) -> Completion:
-        backend = FakeBackend(policy, respond=lambda prompt, key: text)
+        backend = open_backend("fake", policy, respond=lambda prompt, key: text)
         request = Request(prompt_ids=np.array(policy.encode("What is 1+1?"), dtype=np.int32), noise_key=3)
         ((index, completion),) = backend.generate([request], Sampling(**sampling))
         assert index == 0
@@ -57,7 +57,7 @@ def test_stops_at_a_token_like_a_model(answer, cub) -> None:
 
 def test_sees_prompt_and_noise_and_reports_the_version(cub) -> None:
     policy = cub("cub-qwen")
-    backend = FakeBackend(policy, respond=lambda prompt, key: f"{prompt}/{key}")
+    backend = open_backend("fake", policy, respond=lambda prompt, key: f"{prompt}/{key}")
     backend.sync([], version=4)
     prompts = [np.array(policy.encode(text), dtype=np.int32) for text in ("a?", "b?")]
     requests = [Request(prompt_ids=prompt, noise_key=key) for key, prompt in enumerate(prompts)]

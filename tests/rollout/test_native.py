@@ -1,6 +1,7 @@
 """The native backend: the same request gives the same answer, drawn from the distribution that it reports."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,9 +13,10 @@ from support import ARCHITECTURES, full_scores
 from simplerl.core.errors import ModelError
 from simplerl.core.seeds import derive
 from simplerl.core.types import Completion
-from simplerl.models.load import Policy
-from simplerl.rollout.backend import Request, Sampling
-from simplerl.rollout.native import NativeBackend, draw, truncate
+from simplerl.models.load import Policy, cache_argument
+from simplerl.rollout import BACKENDS, open_backend
+from simplerl.rollout.backend import Request, RolloutBackend, Sampling
+from simplerl.rollout.native import draw, truncate
 from simplerl.rollout.text import decode
 
 MODELS = [*ARCHITECTURES, "cub-qwen", "cub-llama", "cub-mistral"]
@@ -40,7 +42,7 @@ def requests_of(prompts: Sequence[np.ndarray], samples: int = 3) -> list[Request
     ]
 
 
-def answers(backend: NativeBackend, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+def answers(backend: RolloutBackend, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
     found = dict(backend.generate(requests, sampling))
     assert sorted(found) == list(range(len(requests))), "each request is answered exactly once"
     return [found[index] for index in range(len(requests))]
@@ -61,18 +63,18 @@ def test_alone_or_in_any_batch(name: str, policy_of: Callable[[str], Policy]) ->
     policy = policy_of(name)
     requests = requests_of(prompts_of(policy))
     sampling = Sampling(max_new_tokens=24)
-    wanted = answers(NativeBackend(policy), requests, sampling)
+    wanted = answers(open_backend("native", policy), requests, sampling)
     assert len({len(w.token_ids) for w in wanted}) > 1, "some rows have to leave before others"
     for index, request in enumerate(requests):
-        (alone,) = answers(NativeBackend(policy), [request], sampling)
+        (alone,) = answers(open_backend("native", policy), [request], sampling)
         assert_same(alone, wanted[index])
     order = np.random.default_rng(0).permutation(len(requests))
-    shuffled = answers(NativeBackend(policy), [requests[i] for i in order], sampling)
+    shuffled = answers(open_backend("native", policy), [requests[i] for i in order], sampling)
     for place, index in enumerate(order):
         assert_same(shuffled[place], wanted[index])
     # Waves of five rows, and a prefill that takes one prompt at a time.
     for found, expected in zip(
-        answers(NativeBackend(policy, max_rows=5, prefill_tokens=1), requests, sampling), wanted, strict=True
+        answers(open_backend("native", policy, max_rows=5, prefill_tokens=1), requests, sampling), wanted, strict=True
     ):
         assert_same(found, expected)
 
@@ -81,17 +83,17 @@ def test_alone_or_in_any_batch(name: str, policy_of: Callable[[str], Policy]) ->
 def test_truncated_distributions_too(sampling: Sampling, tiny: Callable[[str], Policy]) -> None:
     policy = tiny()
     requests = requests_of(prompts_of(policy))
-    wanted = answers(NativeBackend(policy), requests, sampling)
+    wanted = answers(open_backend("native", policy), requests, sampling)
     for index, request in enumerate(requests):
-        assert_same(answers(NativeBackend(policy), [request], sampling)[0], wanted[index])
+        assert_same(answers(open_backend("native", policy), [request], sampling)[0], wanted[index])
 
 
 def test_longer_limit_extends_the_same_answer(tiny: Callable[[str], Policy]) -> None:
     """The noise of a token does not depend on how many may follow."""
     policy = tiny()
     requests = requests_of(prompts_of(policy))
-    short = answers(NativeBackend(policy), requests, Sampling(max_new_tokens=4))
-    long = answers(NativeBackend(policy), requests, Sampling(max_new_tokens=30))
+    short = answers(open_backend("native", policy), requests, Sampling(max_new_tokens=4))
+    long = answers(open_backend("native", policy), requests, Sampling(max_new_tokens=30))
     assert any(len(answer.token_ids) > 4 for answer in long)
     for one, other in zip(short, long, strict=True):
         assert other.token_ids[:4].tolist() == one.token_ids.tolist()
@@ -101,7 +103,7 @@ def test_other_noise_gives_other_answers(tiny: Callable[[str], Policy]) -> None:
     policy = tiny()
     prompt = prompts_of(policy)[0]
     requests = [Request(prompt_ids=prompt, noise_key=derive(0, "test", i)) for i in range(20)]
-    found = answers(NativeBackend(policy), requests, Sampling(max_new_tokens=8))
+    found = answers(open_backend("native", policy), requests, Sampling(max_new_tokens=8))
     assert len({tuple(answer.token_ids.tolist()) for answer in found}) == 20
 
 
@@ -112,7 +114,9 @@ def test_other_noise_gives_other_answers(tiny: Callable[[str], Policy]) -> None:
 def test_greedy_equals_transformers(name: str, policy_of: Callable[[str], Policy]) -> None:
     policy = policy_of(name)
     prompts = prompts_of(policy, 6)
-    found = answers(NativeBackend(policy), requests_of(prompts, 1), Sampling(temperature=0.0, max_new_tokens=20))
+    found = answers(
+        open_backend("native", policy), requests_of(prompts, 1), Sampling(temperature=0.0, max_new_tokens=20)
+    )
     for prompt, answer in zip(prompts, found, strict=True):
         wanted = policy.model.generate(
             torch.from_numpy(prompt.astype(np.int64))[None],
@@ -140,7 +144,7 @@ def scored(policy: Policy, request: Request, answer: Completion, temperature: fl
 def test_logprobs_are_those_of_the_scored_text(name: str, temperature: float, policy_of) -> None:
     policy = policy_of(name)
     requests = requests_of(prompts_of(policy), 2)
-    found = answers(NativeBackend(policy), requests, Sampling(temperature=temperature, max_new_tokens=20))
+    found = answers(open_backend("native", policy), requests, Sampling(temperature=temperature, max_new_tokens=20))
     for request, answer in zip(requests, found, strict=True):
         np.testing.assert_allclose(answer.logprobs, scored(policy, request, answer, temperature), atol=5e-4)
 
@@ -150,7 +154,7 @@ def test_logprobs_are_renormalised_after_truncation(top_k: int, top_p: float, ti
     policy = tiny()
     request = requests_of(prompts_of(policy, 1), 1)[0]
     sampling = Sampling(top_k=top_k, top_p=top_p, max_new_tokens=30)
-    (answer,) = answers(NativeBackend(policy), [request], sampling)
+    (answer,) = answers(open_backend("native", policy), [request], sampling)
     tokens = [*request.prompt_ids.tolist(), *answer.token_ids.tolist()]
     with torch.no_grad():
         logits_TV = policy.model(torch.tensor([tokens])).logits[0].double()
@@ -222,7 +226,7 @@ def test_frequencies_fit_the_distribution(sampling: Sampling, tiny: Callable[[st
     policy = tiny()
     prompt = prompts_of(policy)[0]
     requests = [Request(prompt_ids=prompt, noise_key=derive(5, "chi-square", i)) for i in range(4000)]
-    found = answers(NativeBackend(policy, max_rows=4000), requests, sampling)
+    found = answers(open_backend("native", policy, max_rows=4000), requests, sampling)
     counts = np.bincount([int(answer.token_ids[0]) for answer in found], minlength=64)
     with torch.no_grad():
         last = policy.model(torch.from_numpy(prompt.astype(np.int64))[None]).logits[0, -1].double()
@@ -243,7 +247,7 @@ def test_frequencies_fit_the_distribution(sampling: Sampling, tiny: Callable[[st
 
 def test_end_token_closes_the_response_and_is_kept(tiny: Callable[[str], Policy]) -> None:
     policy = tiny()
-    found = answers(NativeBackend(policy), requests_of(prompts_of(policy), 8), Sampling(max_new_tokens=40))
+    found = answers(open_backend("native", policy), requests_of(prompts_of(policy), 8), Sampling(max_new_tokens=40))
     ended = [answer for answer in found if answer.stop_reason == "eos"]
     cut = [answer for answer in found if answer.stop_reason == "length"]
     assert len(ended) + len(cut) == len(found)
@@ -262,7 +266,7 @@ def test_every_end_token_of_the_generation_config_ends(tiny_models, tmp_path) ->
     from simplerl.models.load import load
 
     policy = load(str(tiny_models("llama")))
-    likeliest = answers(NativeBackend(policy), requests_of(prompts_of(policy), 8), Sampling(max_new_tokens=40))
+    likeliest = answers(open_backend("native", policy), requests_of(prompts_of(policy), 8), Sampling(max_new_tokens=40))
     tokens = np.concatenate([answer.token_ids for answer in likeliest])
     second = int(np.bincount(tokens[tokens > 1]).argmax())
     policy.model.generation_config.eos_token_id = [0, second]
@@ -270,7 +274,7 @@ def test_every_end_token_of_the_generation_config_ends(tiny_models, tmp_path) ->
     policy.tokenizer.save_pretrained(tmp_path)
     again = load(str(tmp_path))
     assert again.stop_ids == {0, second}
-    found = answers(NativeBackend(again), requests_of(prompts_of(policy), 8), Sampling(max_new_tokens=40))
+    found = answers(open_backend("native", again), requests_of(prompts_of(policy), 8), Sampling(max_new_tokens=40))
     assert any(answer.token_ids[-1] == second and answer.stop_reason == "eos" for answer in found)
     assert not any(second in answer.token_ids[:-1] for answer in found)
 
@@ -278,13 +282,13 @@ def test_every_end_token_of_the_generation_config_ends(tiny_models, tmp_path) ->
 def test_stop_string_ends_the_response_where_it_is_complete(tiny: Callable[[str], Policy]) -> None:
     policy = tiny()
     requests = requests_of(prompts_of(policy, 1), 30)
-    free = answers(NativeBackend(policy), requests, Sampling(max_new_tokens=40))
+    free = answers(open_backend("native", policy), requests, Sampling(max_new_tokens=40))
     # One in which every token is a character: then places in the text are places among the tokens.
     request, whole = next(
         (r, a) for r, a in zip(requests, free, strict=True) if len(a.text) >= 12 and min(a.token_ids[:-1]) > 1
     )
     stop = whole.text[6:9]
-    (stopped,) = answers(NativeBackend(policy), [request], Sampling(max_new_tokens=40, stop=("never", stop)))
+    (stopped,) = answers(open_backend("native", policy), [request], Sampling(max_new_tokens=40, stop=("never", stop)))
     end = whole.text.find(stop)
     assert stopped.stop_reason == "stop"
     assert stopped.text == whole.text[:end]
@@ -297,8 +301,8 @@ def test_stop_string_across_tokens_and_inside_one(cub: Callable[[str], Policy]) 
     policy = cub("cub-llama")
     prompt = np.array(policy.encode("Question: What is 3+4?\nAnswer:"), dtype=np.int32)
     requests = [Request(prompt_ids=prompt, noise_key=derive(1, "stop", i)) for i in range(16)]
-    free = answers(NativeBackend(policy), requests, Sampling(max_new_tokens=40))
-    found = answers(NativeBackend(policy), requests, Sampling(max_new_tokens=40, stop=("nswer i",)))
+    free = answers(open_backend("native", policy), requests, Sampling(max_new_tokens=40))
+    found = answers(open_backend("native", policy), requests, Sampling(max_new_tokens=40, stop=("nswer i",)))
     assert sum("nswer i" in answer.text for answer in free) >= 4
     for one, other in zip(found, free, strict=True):
         assert one.text == other.text.split("nswer i")[0]
@@ -318,7 +322,9 @@ def test_stop_string_that_is_a_special_token(cub: Callable[[str], Policy]) -> No
         head.weight[end[0]] = 100 * head.weight.abs().mean() * torch.sign(head.weight[5])
     prompt = np.array(policy.encode("Question: What is 3+4?\nAnswer:"), dtype=np.int32)
     requests = [Request(prompt_ids=prompt, noise_key=derive(2, "stop", i)) for i in range(40)]
-    found = answers(NativeBackend(policy), requests, Sampling(temperature=3.0, max_new_tokens=30, stop=("<|im_end|>",)))
+    found = answers(
+        open_backend("native", policy), requests, Sampling(temperature=3.0, max_new_tokens=30, stop=("<|im_end|>",))
+    )
     said = [answer for answer in found if end[0] in answer.token_ids.tolist()]
     assert said
     for answer in said:
@@ -329,8 +335,8 @@ def test_stop_string_that_is_a_special_token(cub: Callable[[str], Policy]) -> No
 def test_stop_id_ends_a_response_and_is_no_part_of_its_text(tiny: Callable[[str], Policy]) -> None:
     policy = tiny()
     requests = requests_of(prompts_of(policy), 100)
-    free = answers(NativeBackend(policy), requests, Sampling(max_new_tokens=24))
-    found = answers(NativeBackend(policy), requests, Sampling(max_new_tokens=24, stop_ids=(9, 11)))
+    free = answers(open_backend("native", policy), requests, Sampling(max_new_tokens=24))
+    found = answers(open_backend("native", policy), requests, Sampling(max_new_tokens=24, stop_ids=(9, 11)))
     stopped = 0
     for one, other in zip(free, found, strict=True):
         tokens = one.token_ids.tolist()
@@ -346,7 +352,7 @@ def test_stop_id_ends_a_response_and_is_no_part_of_its_text(tiny: Callable[[str]
 
 def test_one_token_is_enough_to_end(tiny: Callable[[str], Policy]) -> None:
     policy = tiny()
-    found = answers(NativeBackend(policy), requests_of(prompts_of(policy), 200), Sampling(max_new_tokens=1))
+    found = answers(open_backend("native", policy), requests_of(prompts_of(policy), 200), Sampling(max_new_tokens=1))
     assert {answer.stop_reason for answer in found} == {"eos", "length"}
     for answer in found:
         assert len(answer.token_ids) == len(answer.logprobs) == 1
@@ -363,7 +369,7 @@ def test_prompts_are_run_once_and_finished_rows_leave(tiny: Callable[[str], Poli
         lambda module, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
     prompts = prompts_of(policy)
-    found = answers(NativeBackend(policy), requests_of(prompts, 10), Sampling(max_new_tokens=60))
+    found = answers(open_backend("native", policy), requests_of(prompts, 10), Sampling(max_new_tokens=60))
     assert seen[0] == (4, max(map(len, prompts))), "four prompts for forty responses"
     rows = [shape[0] for shape in seen[1:]]
     assert rows == sorted(rows, reverse=True)
@@ -377,7 +383,9 @@ def test_responses_come_as_they_finish(tiny: Callable[[str], Policy]) -> None:
     policy = tiny()
     lengths = [
         len(answer.token_ids)
-        for _, answer in NativeBackend(policy).generate(requests_of(prompts_of(policy), 6), Sampling(max_new_tokens=40))
+        for _, answer in open_backend("native", policy).generate(
+            requests_of(prompts_of(policy), 6), Sampling(max_new_tokens=40)
+        )
     ]
     assert lengths == sorted(lengths)
     assert lengths[0] < lengths[-1]
@@ -392,8 +400,8 @@ def test_new_weights_and_version_are_taken(tiny: Callable[[str], Policy]) -> Non
         for values in other.model.parameters():
             values.add_(0.2 * torch.randn_like(values))
     requests, sampling = requests_of(prompts_of(policy)), Sampling(max_new_tokens=12)
-    wanted = answers(NativeBackend(other), requests, sampling)
-    backend = NativeBackend(policy)
+    wanted = answers(open_backend("native", other), requests, sampling)
+    backend = open_backend("native", policy)
     before = answers(backend, requests, sampling)
     assert {answer.policy_version for answer in before} == {0}
     backend.sync(other.model.state_dict().items(), version=7)
@@ -406,7 +414,7 @@ def test_new_weights_and_version_are_taken(tiny: Callable[[str], Policy]) -> Non
 
 def test_bf16_samples_from_a_copy_close_to_the_policy(tiny: Callable[[str], Policy]) -> None:
     policy = tiny()
-    backend = NativeBackend(policy, precision="bf16")
+    backend = open_backend("native", policy, precision="bf16")
     requests, sampling = requests_of(prompts_of(policy), 4), Sampling(max_new_tokens=12)
     found = answers(backend, requests, sampling)
     distance = np.concatenate(
@@ -427,15 +435,17 @@ def test_bf16_samples_from_a_copy_close_to_the_policy(tiny: Callable[[str], Poli
 
 def test_unknown_weight_is_refused(tiny: Callable[[str], Policy]) -> None:
     with pytest.raises(ModelError, match="'strange'"):
-        NativeBackend(tiny()).sync([("strange", torch.zeros(1))], version=1)
+        open_backend("native", tiny()).sync([("strange", torch.zeros(1))], version=1)
 
 
 def test_responses_end_where_the_context_ends(tiny: Callable[[str], Policy]) -> None:
     """Each by its own prompt; up to there they are what a longer context would have given."""
     policy = dataclasses.replace(tiny(), stop_ids=frozenset({10_000}))
     requests = requests_of(prompts_of(policy, 3), 1)
-    free = answers(NativeBackend(policy), requests, Sampling(max_new_tokens=20))
-    cut = answers(NativeBackend(dataclasses.replace(policy, context_length=20)), requests, Sampling(max_new_tokens=20))
+    free = answers(open_backend("native", policy), requests, Sampling(max_new_tokens=20))
+    cut = answers(
+        open_backend("native", dataclasses.replace(policy, context_length=20)), requests, Sampling(max_new_tokens=20)
+    )
     for request, whole, short in zip(requests, free, cut, strict=True):
         assert len(short.token_ids) == 20 - len(request.prompt_ids)
         assert short.stop_reason == "length"
@@ -445,11 +455,11 @@ def test_responses_end_where_the_context_ends(tiny: Callable[[str], Policy]) -> 
 def test_prompt_that_fills_the_context_is_refused(tiny: Callable[[str], Policy]) -> None:
     policy = dataclasses.replace(tiny(), context_length=5)
     with pytest.raises(ModelError, match=r"prompt of 5 tokens.*5 tokens"):
-        list(NativeBackend(policy).generate(requests_of(prompts_of(policy, 1), 1), Sampling(max_new_tokens=1)))
+        list(open_backend("native", policy).generate(requests_of(prompts_of(policy, 1), 1), Sampling(max_new_tokens=1)))
 
 
 def test_no_request_no_answer(tiny: Callable[[str], Policy]) -> None:
-    assert list(NativeBackend(tiny()).generate([], Sampling(max_new_tokens=8))) == []
+    assert list(open_backend("native", tiny()).generate([], Sampling(max_new_tokens=8))) == []
 
 
 def test_requests_do_not_touch_the_global_generator(tiny: Callable[[str], Policy]) -> None:
@@ -457,7 +467,7 @@ def test_requests_do_not_touch_the_global_generator(tiny: Callable[[str], Policy
     torch.manual_seed(1)
     wanted = torch.rand(1)
     torch.manual_seed(1)
-    answers(NativeBackend(policy), requests_of(prompts_of(policy)), Sampling(max_new_tokens=8))
+    answers(open_backend("native", policy), requests_of(prompts_of(policy)), Sampling(max_new_tokens=8))
     assert torch.equal(torch.rand(1), wanted)
 
 
@@ -467,4 +477,43 @@ def test_diverged_model_is_reported(value: float, tiny: Callable[[str], Policy])
     with torch.no_grad():
         policy.model.get_output_embeddings().weight.mul_(value)
     with pytest.raises(ModelError, match="diverged"):
-        answers(NativeBackend(policy), requests_of(prompts_of(policy)), Sampling(max_new_tokens=4))
+        answers(open_backend("native", policy), requests_of(prompts_of(policy)), Sampling(max_new_tokens=4))
+
+
+@pytest.mark.parametrize("name", ["cub-qwen", "cub-llama", "cub-mistral"])
+def test_no_library_warning_reaches_a_user(name: str, cub: Callable[[str], Policy]) -> None:
+    """Nothing is called by a name that the next version of transformers does not know."""
+    policy = cub(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert answers(
+            open_backend("native", policy), requests_of(prompts_of(policy, 2), 2), Sampling(max_new_tokens=8)
+        )
+
+
+def test_the_cache_under_its_old_name() -> None:
+    """In the first versions of transformers 5 there is no other."""
+
+    class Old(torch.nn.Module):
+        def forward(self, input_ids, past_key_values=None, use_cache=None):
+            """The signature of 5.0."""
+
+    class New(torch.nn.Module):
+        def forward(self, input_ids, cache=None, use_cache=None):
+            """The signature of 5.24."""
+
+    assert cache_argument(Old()) == "past_key_values"
+    assert cache_argument(New()) == "cache"
+
+
+def test_a_backend_needs_no_model_in_memory(cub: Callable[[str], Policy]) -> None:
+    """A directory and a tokenizer will do; then the backend loads the weights itself."""
+    policy = cub("cub-qwen")
+    limits = {"stop_ids": policy.stop_ids, "context_length": policy.context_length}
+    requests, sampling = requests_of(prompts_of(policy, 2), 2), Sampling(max_new_tokens=8)
+    own = BACKENDS["native"]("cub-qwen", policy.tokenizer, **limits)
+    shared = open_backend("native", policy)
+    assert own.model is not policy.model
+    assert shared.model is policy.model, "nothing is copied"
+    found, wanted = (answers(backend, requests, sampling) for backend in (own, shared))
+    assert [each.text for each in found] == [each.text for each in wanted]

@@ -25,6 +25,6 @@ def test_a_run_records_every_metric(tmp_path) -> None:
     run_small(tmp_path / "dynamic", {"algorithm": {"name": "dapo"}})
     run_small(tmp_path / "critic", {"algorithm": {"name": "ppo"}})
     cold = small_config({"sft": {"data": "arithmetic-long", "steps": 1, "batch_size": 4, "size": 8}})
-    sft(cold, tmp_path / "cold", resume=False, listener=Silent())
+    sft(cold, tmp_path / "cold", resume=False, callbacks=[Silent()])
     found = {name for run in tmp_path.iterdir() for line in read_metrics(run) for name in line} - {"step"}
     assert found == set(METRICS)

@@ -11,7 +11,7 @@ from simplerl.studies.experiment import Bars, Curve, PassAtK, measure, read_expe
 OWN = """
 question = "Does a longer limit help?"
 overrides = { steps = 3, sampling.max_new_tokens = 80 }
-measures = ["accuracy", { label = "own", where = "final", path = ["further", 0, "accuracy", "value"] }]
+measures = ["accuracy", { label = "own", where = "final", path = ["further", 0, "acc", "value"] }]
 panels = [{ metric = "accuracy/mean", label = "accuracy" }, { measure = "own" }, { pass_at_k = "pass@k" }]
 
 [[variants]]
@@ -35,7 +35,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     assert (experiment.name, experiment.recipe, experiment.x_axis, experiment.claim) == ("limit", "cub", "step", "")
     assert experiment.overrides == {"steps": 3, "sampling": {"max_new_tokens": 80}}
     assert [variant.against for variant in experiment.variants] == ["", "80"]
-    own = Measure(label="own", where="final", path=("further", 0, "accuracy", "value"))
+    own = Measure(label="own", where="final", path=("further", 0, "acc", "value"))
     assert experiment.measures == (measure("accuracy"), own)
     assert experiment.panels == (
         Curve(metric="accuracy/mean", label="accuracy"),
@@ -47,9 +47,9 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "where", "path", "label"),
     [
-        ("pass@8", "final", ("pass_at", "8", "value"), "pass@8 after"),
-        ("pass@4 before", "base", ("pass_at", "4", "value"), "pass@4 before"),
-        ("gain of pass@64", "gain", ("pass_at", "64", "value"), "gain of pass@64"),
+        ("pass@8", "final", ("pass@k", "8", "value"), "pass@8 after"),
+        ("pass@4 before", "base", ("pass@k", "4", "value"), "pass@4 before"),
+        ("gain of pass@64", "gain", ("pass@k", "64", "value"), "gain of pass@64"),
         ("level 3", "final", ("by_level", "3", "value"), "level 3"),
     ],
 )

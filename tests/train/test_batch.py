@@ -7,7 +7,7 @@ import pytest
 import torch
 from support import CORRECT, TIMED_OUT, WRONG, group, random_groups, trajectory
 
-from simplerl.train.batch import build_batch, microbatches, shuffle_rewards
+from simplerl.train.batch import MicroBatch, build_batch, microbatches, shuffle_rewards
 
 
 def test_every_token_in_its_place() -> None:
@@ -31,11 +31,15 @@ def test_every_token_in_its_place() -> None:
     assert batch.truncated_B.tolist() == [False, True, False]
 
 
+def cut(rows: torch.Tensor, lengths_B: torch.Tensor, tokens: int) -> list[MicroBatch]:
+    return list(microbatches(rows, lengths_B, tokens=tokens, device=torch.device("cpu")))
+
+
 @pytest.mark.parametrize("tokens", [1, 7, 20, 64, 10**6])
 def test_microbatches_keep_within_their_budget_and_lose_no_row(tokens: int) -> None:
     lengths_B = torch.tensor([3, 9, 5, 9, 2, 7, 1, 4])
     rows = torch.tensor([0, 1, 3, 4, 5, 7])
-    pieces = list(microbatches(rows, lengths_B, tokens=tokens))
+    pieces = [micro.rows for micro in cut(rows, lengths_B, tokens)]
     assert sorted(torch.cat(pieces).tolist()) == rows.tolist()
     for piece in pieces:
         assert len(piece) == 1 or len(piece) * int(lengths_B[piece].max()) <= tokens
@@ -45,8 +49,7 @@ def test_microbatches_keep_within_their_budget_and_lose_no_row(tokens: int) -> N
 
 def test_microbatches_are_as_full_as_they_may_be() -> None:
     lengths_B = torch.full((10,), 5)
-    pieces = list(microbatches(torch.arange(10), lengths_B, tokens=20))
-    assert [len(piece) for piece in pieces] == [4, 4, 2]
+    assert [len(micro.rows) for micro in cut(torch.arange(10), lengths_B, 20)] == [4, 4, 2]
 
 
 def test_shuffled_rewards_are_the_same_rewards_elsewhere() -> None:

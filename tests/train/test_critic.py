@@ -72,7 +72,7 @@ def test_critic_is_apart_from_the_policy(tiny: Callable[[str], Policy], batch: B
 
 def test_critic_learns_the_returns(tiny: Callable[[str], Policy], batch: Batch) -> None:
     learner = make_learner(tiny(), critic_lr=1e-2, value_clip=0.0, lam=1.0)
-    explained = [learner.step(batch, 0).metrics["critic/explained_variance"] for _ in range(25)]
+    explained = [learner.step(batch, 1).metrics["critic/explained_variance"] for _ in range(25)]
     assert explained[0] < 0.3
     assert explained[-1] > 0.8
 
@@ -82,7 +82,7 @@ def test_figures_of_the_critic_are_of_before_the_step(tiny: Callable[[str], Poli
     learner = make_learner(tiny(), lam=1.0)
     values_BT = learner.critic.values(batch, batch.mask_BT)
     values_N, returns_N = values_BT[batch.mask_BT], batch.rewards_B[:, None].expand_as(batch.mask_BT)[batch.mask_BT]
-    metrics = learner.step(batch, 0).metrics
+    metrics = learner.step(batch, 1).metrics
     assert metrics["critic/value"] == pytest.approx(float(values_N.mean()), rel=1e-4)
     assert metrics["critic/return"] == pytest.approx(float(returns_N.mean()), rel=1e-4)
     assert metrics["critic/return"] != pytest.approx(metrics["critic/value"], abs=0.01)
@@ -94,16 +94,16 @@ def test_policy_does_not_move_while_the_critic_warms_up(tiny: Callable[[str], Po
     policy = tiny()
     before, wanted = copy.deepcopy(policy.model.state_dict()), copy_policy(policy)
     learner = make_learner(policy, critic_warmup_steps=2)
-    for step in range(2):
+    for step in (1, 2):
         metrics = learner.step(batch, step).metrics
         assert metrics["optimizer/updates"] == metrics["tokens/useful"] == 0
         assert metrics["critic/loss"] > 0
     assert all(torch.equal(values, before[name]) for name, values in policy.model.state_dict().items())
-    assert learner.step(batch, 2).metrics["optimizer/updates"] == 1
+    assert learner.step(batch, 3).metrics["optimizer/updates"] == 1
     moved = max((v - before[n]).abs().max().item() for n, v in policy.model.state_dict().items())
     assert moved > 1e-4
     first = make_learner(wanted)
-    first.step(batch, 2)
+    first.step(batch, 3)
     assert any(
         not torch.equal(values, wanted.model.state_dict()[name]) for name, values in policy.model.state_dict().items()
     ), "a critic that has learned gives other advantages"
@@ -131,7 +131,7 @@ def test_critic_has_its_own_mini_batches_and_epsilon(tiny: Callable[[str], Polic
         seen.append(set(batch.group_B[rows].tolist())),
         real(batch, rows, *rest),
     )[1]
-    metrics = learner.step(batch, 0).metrics
+    metrics = learner.step(batch, 1).metrics
     assert seen == [{number} for number in range(int(batch.group_B.max()) + 1)], "one problem after the other"
     assert len(seen) > 1
     assert metrics["optimizer/updates"] == 1
@@ -140,7 +140,7 @@ def test_critic_has_its_own_mini_batches_and_epsilon(tiny: Callable[[str], Polic
 def test_checkpoint_holds_the_critic(tmp_path: Path, tiny: Callable[[str], Policy], batch: Batch) -> None:
     policy = tiny()
     learner = make_learner(policy)
-    learner.step(batch, 0)
+    learner.step(batch, 1)
     learner.save(tmp_path / "c", {"step": 1})
     again = make_learner(copy_policy(policy), seed=5)
     assert not torch.equal(again.critic.model.head.weight, learner.critic.model.head.weight)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support import TIMED_OUT, copy_policy, group, random_groups, trajectory
@@ -16,7 +17,7 @@ from simplerl.models.load import Policy, recompute_activations
 from simplerl.runs.glossary import TIMINGS
 from simplerl.train.batch import build_batch
 from simplerl.train.config import LearnerConfig, OptimizerConfig
-from simplerl.train.learner import Learned, Learner
+from simplerl.train.learner import Learner, StepResult
 
 #: Every registered algorithm as it comes, and settings that bring in every term of a loss and every normaliser.
 CASES: dict[str, Any] = {name: algorithm(constant_length=10) for name, algorithm in ALGORITHMS.items()} | {
@@ -57,7 +58,7 @@ def learn(
     prompts_per_update: int = 0,
     checkpointing: bool = False,
     precision: str = "fp32",
-) -> tuple[Gradients, Learned]:
+) -> tuple[Gradients, StepResult]:
     """Do one step on a copy of the policy. Return the gradients of each update and what was learned."""
     policy = copy_policy(policy)
     learner = Learner(
@@ -91,7 +92,7 @@ def learn(
             return real_critic_step(*args, **kwargs)
 
         learner.critic.optimizer.step = critic_step
-    return gradients, learner.step(batch, 0)
+    return gradients, learner.step(batch, 1)
 
 
 def assert_same(found: Gradients, wanted: Gradients) -> None:
@@ -176,11 +177,11 @@ def test_groups_without_gradient_may_be_skipped(case: str, tiny: Callable[[str],
     batch = build_batch([*flat, *random_groups(problems=3)])
 
     class Everything(type(algorithm)):
-        def carries_gradient(self, advantages_BT: torch.Tensor) -> torch.Tensor:
+        def has_gradient(self, advantages_BT: torch.Tensor) -> torch.Tensor:
             return torch.ones(len(advantages_BT), dtype=torch.bool)
 
     everything = Everything(**dataclasses.asdict(algorithm))
-    skips = not algorithm.carries_gradient(torch.zeros(2, 3)).any() and algorithm.kl_reward_coef == 0
+    skips = not algorithm.has_gradient(torch.zeros(2, 3)).any() and algorithm.kl_reward_coef == 0
     wanted, _ = learn(tiny("llama"), everything, batch)
     found, learned = learn(tiny("llama"), algorithm, batch)
     assert_same(found, wanted)
@@ -203,7 +204,7 @@ def test_undecided_responses_do_not_take_part(case: str, tiny: Callable[[str], P
     wanted, _ = learn(tiny("llama"), CASES[case], build_batch(groups))
     found, learned = learn(tiny("llama"), CASES[case], build_batch([*with_lost, only_lost]), tokens=30)
     assert_same(found, wanted)
-    assert torch.isfinite(learned.advantages_BT).all()
+    assert all(np.isfinite(each).all() for each in learned.advantages)
     assert all(value == value for value in learned.metrics.values())
 
 
@@ -213,7 +214,7 @@ def test_masked_truncated_responses_are_as_if_no_token_could_be_trained(terms, t
     closed = [
         group(
             *[
-                dataclasses.replace(t, loss_mask=t.loss_mask & (t.completion.stop_reason != "length"))
+                dataclasses.replace(t, segments=() if t.completion.stop_reason == "length" else t.segments)
                 for t in members.trajectories
             ],
             id=f"p{i}",
@@ -245,7 +246,7 @@ def test_nothing_left_to_learn_from_changes_nothing(verdict: str, terms: dict[st
         steps=1,
     )
     before = {name: values.clone() for name, values in policy.model.state_dict().items()}
-    metrics = learner.step(build_batch(groups), 0).metrics
+    metrics = learner.step(build_batch(groups), 1).metrics
     assert metrics["optimizer/updates"] == 0
     assert metrics["tokens/useful"] == metrics["tokens/scored"] == 0
     assert all(value == value for value in metrics.values())

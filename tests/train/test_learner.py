@@ -80,7 +80,7 @@ def test_simplerl_zoo_step_against_a_plain_implementation(architecture: str, tin
         reference=copy.deepcopy(reference),
     )
     start = copy.deepcopy(policy.model.state_dict())
-    metrics = learner.step(batch, 0).metrics
+    metrics = learner.step(batch, 1).metrics
     wanted = plain_step(plain, reference, batch, prompts_per_update=2)
     assert wanted["policy/kl"] > 1e-3
     assert wanted["policy/clip_fraction"] > 0.01, "no clip to compare"
@@ -112,7 +112,7 @@ def test_right_answers_become_likelier_and_wrong_ones_less_likely(tiny: Callable
             return full_scores(policy.model, batch.tokens_BT, batch.mask_BT)[0].sum(1)
 
     before = likelihood()
-    make_learner(policy).step(batch, 0)
+    make_learner(policy).step(batch, 1)
     right, wrong = (likelihood() - before).tolist()
     assert right > 0 > wrong
 
@@ -133,7 +133,7 @@ def test_tokens_outside_the_loss_mask_are_not_trained_on(tiny: Callable[[str], P
         real(),
     )
     plain = copy_policy(policy).model
-    metrics = learner.step(batch, 0).metrics
+    metrics = learner.step(batch, 1).metrics
     assert metrics["tokens/useful"] == metrics["tokens/scored"] == 5
     logprobs_BT, _ = full_scores(plain, batch.tokens_BT, torch.ones_like(batch.mask_BT))
     advantages_B = torch.tensor([1.0, -1.0]) * 0.5 / (0.5**0.5 + 1e-6)
@@ -149,7 +149,7 @@ def test_on_policy_update_has_ratio_one_and_no_second_pass(tiny: Callable[[str],
     learner = make_learner(policy)
     calls = []
     policy.model.base_model.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
-    metrics = learner.step(build_batch(random_groups()), 0).metrics
+    metrics = learner.step(build_batch(random_groups()), 1).metrics
     assert metrics["policy/ratio"] == pytest.approx(1.0, abs=1e-6)
     assert metrics["policy/clip_fraction"] == 0.0
     assert calls
@@ -160,7 +160,7 @@ def test_reference_only_where_the_loss_has_a_kl_term(tiny: Callable[[str], Polic
     assert make_learner(tiny()).reference is None
     learner = make_learner(tiny(), algorithm={"kl_coef": 0.1})
     batch = build_batch(random_groups())
-    first = learner.step(batch, 0).metrics["policy/kl"]
+    first = learner.step(batch, 1).metrics["policy/kl"]
     second = learner.step(batch, 1).metrics["policy/kl"]
     assert first == pytest.approx(0.0, abs=1e-6)
     assert second > 1e-6
@@ -175,7 +175,7 @@ def test_mismatch_measures_the_distance_between_sampler_and_trainer(tiny: Callab
 
     def mismatch(shift: float) -> float:
         shifted = dataclasses.replace(batch, sampler_logprobs_BT=(exact_BT + shift) * batch.mask_BT)
-        return make_learner(copy_policy(policy)).step(shifted, 0).metrics["policy/mismatch_kl"]
+        return make_learner(copy_policy(policy)).step(shifted, 1).metrics["policy/mismatch_kl"]
 
     assert mismatch(0.0) == pytest.approx(0.0, abs=1e-6)
     # k3 with d = log trainer − log sampler = −0.5: e^−0.5 + 0.5 − 1.
@@ -189,7 +189,7 @@ def test_mismatch_is_measured_where_nothing_moves(tiny: Callable[[str], Policy])
     with torch.no_grad():
         exact_BT, _ = full_scores(policy.model, flat.tokens_BT, flat.mask_BT)
     flat = dataclasses.replace(flat, sampler_logprobs_BT=(exact_BT + 0.5) * flat.mask_BT)
-    metrics = make_learner(policy).step(flat, 0).metrics
+    metrics = make_learner(policy).step(flat, 1).metrics
     assert metrics["optimizer/updates"] == 0
     assert metrics["policy/mismatch_kl"] == pytest.approx(0.1065306597, rel=1e-3)
     warming = Learner(
@@ -201,7 +201,7 @@ def test_mismatch_is_measured_where_nothing_moves(tiny: Callable[[str], Policy])
         temperature=1.0,
         steps=10,
     )
-    assert warming.step(flat, 0).metrics["policy/mismatch_kl"] == pytest.approx(0.1065306597, rel=1e-3)
+    assert warming.step(flat, 1).metrics["policy/mismatch_kl"] == pytest.approx(0.1065306597, rel=1e-3)
 
 
 def test_what_cannot_be_divided_is_cut_evenly() -> None:
@@ -221,7 +221,7 @@ def test_gradient_norm_is_clipped(tiny: Callable[[str], Policy]) -> None:
         policy = tiny()
         before = copy.deepcopy(policy.model.state_dict())
         options = {"grad_clip": clip, "epsilon": 1e4, "lr": 1e3, "weight_decay": 0.0}
-        norm = make_learner(policy, optimizer=options).step(batch, 0).metrics["optimizer/grad_norm"]
+        norm = make_learner(policy, optimizer=options).step(batch, 1).metrics["optimizer/grad_norm"]
         after = policy.model.state_dict()
         return norm, sum(float((after[n] - v).double().square().sum()) for n, v in before.items()) ** 0.5
 
@@ -235,7 +235,7 @@ def test_update_without_gradient_leaves_weights_and_moments_alone(tiny: Callable
     """Weight decay and momentum do not act where there was nothing to learn."""
     policy = tiny()
     learner = make_learner(policy, optimizer={"weight_decay": 0.5})
-    learner.step(build_batch(random_groups()), 0)
+    learner.step(build_batch(random_groups()), 1)
     before = copy.deepcopy(policy.model.state_dict())
     flat = build_batch([group(*[trajectory(reward=1.0)] * 4)])
     assert learner.step(flat, 1).metrics["optimizer/updates"] == 0

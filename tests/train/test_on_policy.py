@@ -10,13 +10,13 @@ from support import CORRECT, WRONG, run_small
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.core.seeds import derive
-from simplerl.core.types import Batch, LossInputs, LossOutput, Trajectory, TrajectoryGroup
+from simplerl.core.types import Batch, LossInputs, LossOutput, Segment, Trajectory, TrajectoryGroup
 from simplerl.data import load
 from simplerl.data.templates import TEMPLATES
 from simplerl.models.load import Policy
+from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Request, Sampling
-from simplerl.rollout.collect import prompt
-from simplerl.rollout.native import NativeBackend
+from simplerl.rollout.groups import prompt
 from simplerl.train.batch import build_batch
 from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.learner import Learner
@@ -31,7 +31,7 @@ def sampled(policy: Policy, *, temperature: float, max_new_tokens: int = 30) -> 
         for g in range(3)
     ]
     sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens)
-    answers = dict(NativeBackend(policy, precision="fp32", max_rows=64).generate(requests, sampling))
+    answers = dict(open_backend("native", policy, max_rows=64).generate(requests, sampling))
     groups = []
     for p, item in enumerate(prompts):
         members = []
@@ -43,7 +43,7 @@ def sampled(policy: Policy, *, temperature: float, max_new_tokens: int = 30) -> 
                     sample=g,
                     prompt_ids=item.prompt_ids,
                     completion=completion,
-                    loss_mask=completion.token_ids >= 0,
+                    segments=(Segment("policy", 0, len(completion.token_ids)),),
                     verdict=CORRECT if right else WRONG,
                     reward=float(right),
                     reward_parts={},
@@ -77,7 +77,7 @@ def test_first_update_has_ratio_one_at_any_temperature(
         temperature=temperature,
         steps=1,
     )
-    metrics = learner.step(batch, 0).metrics
+    metrics = learner.step(batch, 1).metrics
     assert metrics["optimizer/updates"] == len(seen) == 2
     first, second = seen
     ratio_BT = (first.logprobs_BT - first.old_logprobs_BT)[first.mask_BT].exp()

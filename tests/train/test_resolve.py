@@ -9,11 +9,10 @@ import pytest
 from simplerl.algorithms import ALGORITHMS
 from simplerl.core.errors import ConfigError
 from simplerl.rewards import REWARDS
-from simplerl.train.config import Config
 from simplerl.train.resolve import (
     as_table,
     as_toml,
-    build,
+    build_config,
     flatten,
     merge,
     parse_overrides,
@@ -47,7 +46,7 @@ def test_recipe_through_json_is_the_same(name: str, tmp_path: Path) -> None:
 def test_every_reward_by_name(name: str) -> None:
     config = resolve("cub", {"reward": {"name": name}})
     assert type(config.reward) is REWARDS[name]
-    assert build(Config, json.loads(json.dumps(as_table(config)))) == config
+    assert build_config(json.loads(json.dumps(as_table(config)))) == config
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -24,7 +24,7 @@ from support import (
     run_main,
 )
 
-from simplerl.algorithms import GRPO
+from simplerl.algorithms.imitation import Imitation
 from simplerl.core.errors import DataError, RunError
 from simplerl.data import arithmetic
 from simplerl.data.demonstrations import Demonstration, load, long_arithmetic
@@ -35,7 +35,7 @@ from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.learner import Learner
 from simplerl.train.loop import train
 from simplerl.train.resolve import resolve
-from simplerl.train.sft import encode, imitate, sft
+from simplerl.train.sft import demonstration_batch, encode, sft
 from simplerl.verify import verify
 
 TINY = deep(SMALL, {"sft": {"steps": 3, "batch_size": 8, "size": 64, "lr": 1e-3}, "learner": {"prompts_per_update": 0}})
@@ -47,7 +47,7 @@ def config_of(over: dict[str, Any] | None = None) -> Any:
 
 def run_sft(path: Path, over: dict[str, Any] | None = None, *, resume: bool = False) -> Silent:
     listener = Silent()
-    assert sft(config_of(over), path, resume=resume, listener=listener).finished
+    assert sft(config_of(over), path, resume=resume, callbacks=[listener]).finished
     return listener
 
 
@@ -127,7 +127,7 @@ def test_too_long_ones_are_left_out_and_named(cub: Callable[[str], Policy]) -> N
 def make_learner(policy: Policy, tokens: int) -> Learner:
     return Learner(
         policy,
-        GRPO(),
+        Imitation(),
         optimizer=OptimizerConfig(lr=0.1, epsilon=1.0, grad_clip=1e9, weight_decay=0.0),
         learner=LearnerConfig(tokens_per_microbatch=tokens),
         precision="fp32",
@@ -158,9 +158,9 @@ def test_only_response_tokens_are_imitated_whatever_the_layout(tiny: Callable[[s
             gradients.update({n: p.grad.clone() for n, p in fresh.model.named_parameters()}),
             real(),
         )
-        metrics = imitate(learner, examples, 0)
+        metrics = learner.step(demonstration_batch(examples), 1).metrics
         assert metrics["sft/loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
-        assert metrics["sft/tokens"] == int(mask_BT.sum())
+        assert metrics["tokens/useful"] == int(mask_BT.sum())
         for name, values in plain.named_parameters():
             torch.testing.assert_close(gradients[name], values.grad, rtol=1e-4, atol=1e-6)
 
@@ -219,7 +219,7 @@ def test_training_begins_from_what_it_leaves(tmp_path: Path) -> None:
     assert lines[-1]["sft/loss"] < 0.75 * lines[1]["sft/loss"]
     listener = Silent()
     over = {"model": str(tmp_path / "cold"), "steps": 1, "sampling": {"max_new_tokens": 40}}
-    assert train(config_of(over), tmp_path / "ppo", resume=False, listener=listener).finished
+    assert train(config_of(over), tmp_path / "ppo", resume=False, callbacks=[listener]).finished
     before = lines[0]["eval/length"], lines[-1]["eval/length"]
     assert listener.metrics[0]["eval/length"] != before[0], "it is the fine-tuned model that is trained"
     assert listener.metrics[1]["critic/loss"] > 0
@@ -228,10 +228,10 @@ def test_training_begins_from_what_it_leaves(tmp_path: Path) -> None:
 def test_each_command_continues_only_its_own_runs(tmp_path: Path) -> None:
     run_sft(tmp_path / "cold")
     with pytest.raises(RunError, match="was made by simplerl sft"):
-        train(config_of(), tmp_path / "cold", resume=True, listener=Silent())
-    train(config_of({"steps": 1}), tmp_path / "rl", resume=False, listener=Silent())
+        train(config_of(), tmp_path / "cold", resume=True, callbacks=[Silent()])
+    train(config_of({"steps": 1}), tmp_path / "rl", resume=False, callbacks=[Silent()])
     with pytest.raises(RunError, match="was made by simplerl train"):
-        sft(config_of({"steps": 1}), tmp_path / "rl", resume=True, listener=Silent())
+        sft(config_of({"steps": 1}), tmp_path / "rl", resume=True, callbacks=[Silent()])
 
 
 def test_the_command_for_the_wrong_stage_says_which_is_the_right_one(tmp_path: Path, capsys) -> None:
@@ -240,7 +240,7 @@ def test_the_command_for_the_wrong_stage_says_which_is_the_right_one(tmp_path: P
     code, _, error = run_main(capsys, "train", "--output-dir", str(tmp_path / "cold"), "--resume")
     assert code == 2, error
     assert f"simplerl sft --output-dir {tmp_path / 'cold'} --resume" in error
-    train(config_of({"steps": 1}), tmp_path / "rl", resume=False, listener=Silent())
+    train(config_of({"steps": 1}), tmp_path / "rl", resume=False, callbacks=[Silent()])
     code, _, error = run_main(capsys, "sft", "--output-dir", str(tmp_path / "rl"), "--resume")
     assert code == 2, error
     assert f"simplerl train --output-dir {tmp_path / 'rl'} --resume" in error

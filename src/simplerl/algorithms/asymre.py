@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from simplerl.algorithms.base import Algorithm, policy_ratio, spread
+from simplerl.algorithms.base import Algorithm, broadcast_to_tokens, policy_ratio
 from simplerl.core.types import CreditInputs, LossInputs, LossOutput
 from simplerl.ops.advantages import group_moments, group_relative
 from simplerl.ops.losses import weighted_reinforce
@@ -28,7 +28,7 @@ class AsymRE(Algorithm):
         count_B, _, _ = group_moments(batch.rewards_B, batch.group_B, batch.included_B)
         centred_B = group_relative(batch.rewards_B, batch.group_B, batch.included_B, scale="none")
         compared_B = batch.included_B & (count_B > 1)
-        return spread(torch.where(compared_B, centred_B - self.baseline_shift, 0.0), inputs)
+        return broadcast_to_tokens(torch.where(compared_B, centred_B - self.baseline_shift, 0.0), inputs)
 
     def loss(self, inputs: LossInputs) -> LossOutput:
         """Return the share of the loss −A·log π."""

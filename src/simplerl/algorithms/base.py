@@ -2,24 +2,27 @@
 
 The settings and methods here are those that mean the same for all: which tokens count, what the loss is a mean over,
 the KL and entropy terms, and the correction for a sampler that is not the trainer. An algorithm adds its own and
-composes `simplerl.ops`; no algorithm builds on another.
+composes `simplerl.ops`. Most take their loss from `ClippedAlgorithm` and are only another credit; apart from these
+two bases, no algorithm builds on another.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 
 from simplerl.core.errors import ConfigError
-from simplerl.core.types import Batch, CreditInputs, LossInputs, LossOutput
+from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs, LossOutput
+from simplerl.ops.advantages import group_relative
 from simplerl.ops.correction import CORRECTIONS
 from simplerl.ops.kl import KL_ESTIMATORS, kl
+from simplerl.ops.losses import clipped_policy_loss, clipped_share
 from simplerl.ops.weights import NORMALISERS, normalise
 
 
 @dataclass(frozen=True, kw_only=True)
 class Algorithm:
-    """Base of all algorithms; they define `advantages` and `loss`."""
+    """Base of all algorithms; they define `loss`, and `advantages` where credit is not the group's."""
 
     kl_coef: float = 0.0
     """β: weight in the loss of the KL to the reference; 0 has no such term."""
@@ -45,7 +48,15 @@ class Algorithm:
     correction_high: float = 2.0
     """Cap of the truncated correction, upper bound of the masks."""
 
+    components: ClassVar[tuple[LossComponent, ...]] = ("rl",)
+    """The terms that `loss` is asked for; each is normalised over the complete update on its own."""
     needs_critic: ClassVar[bool] = False
+    """Whether there are values to learn; the algorithm is a `CriticAlgorithm` then."""
+    critic_warmup_steps: ClassVar[int] = 0
+    """Steps in which the critic learns and the policy does not yet move: a setting of the algorithms with a critic."""
+    scale: ClassVar[str] = "group"
+    """What the centred reward is divided by: the std of its group (`group`), of the complete batch (`batch`) or nothing
+    (`none`). A setting of some algorithms."""
     needs_group: ClassVar[bool] = True
     """Whether the baseline comes from the other samples of the problem, so that one sample is a contradiction."""
     needs_vocabulary_mean: ClassVar[bool] = False
@@ -121,22 +132,22 @@ class Algorithm:
         kept_B = batch.included_B & ~batch.truncated_B if self.mask_truncated else batch.included_B
         return batch.mask_BT & kept_B[:, None]
 
-    def weights(self, mask_BT: torch.Tensor, group_B: torch.Tensor) -> torch.Tensor:
-        """Return weights_BT of one update."""
+    def weights(self, mask_BT: torch.Tensor, group_B: torch.Tensor, component: LossComponent = "rl") -> torch.Tensor:
+        """Return weights_BT of one update for a term of the loss: its own global denominator."""
         return normalise(mask_BT, group_B, mode=self.normaliser, constant_length=self.constant_length)
 
-    def carries_gradient(self, advantages_BT: torch.Tensor) -> torch.Tensor:
+    def has_gradient(self, advantages_BT: torch.Tensor) -> torch.Tensor:
         """Return bool [B]: whether a response can contribute to the gradient; others need not be computed."""
         if self.kl_coef > 0 or self.entropy_coef > 0:
             return torch.ones(len(advantages_BT), dtype=torch.bool, device=advantages_BT.device)
         return (advantages_BT != 0).any(1)
 
     def advantages(self, inputs: CreditInputs) -> torch.Tensor:
-        """Return advantages_BT over the whole step, 0 outside the mask."""
-        raise NotImplementedError
+        """Return advantages_BT of the step, 0 outside the mask: (r − mean) / scale over the samples of a problem."""
+        return group_advantages(inputs, scale=self.scale)
 
     def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the micro-batch's share of the loss and its metrics."""
+        """Return the micro-batch's share of the term `inputs.component` of the loss, and its metrics."""
         raise NotImplementedError
 
     def total(self, inputs: LossInputs, per_token_BT: torch.Tensor, **metrics: torch.Tensor) -> LossOutput:
@@ -156,6 +167,60 @@ class Algorithm:
         return LossOutput(loss=loss, metrics=means)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClippedAlgorithm(Algorithm):
+    """Base of the algorithms whose loss is PPO's clipped surrogate."""
+
+    clip_low: float = 0.2
+    """ε below: the ratio is clipped at 1 − ε."""
+    clip_high: float = 0.2
+    """ε above: the ratio is clipped at 1 + ε."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.not_negative("clip_low", "clip_high")
+
+    def ratio(self, inputs: LossInputs) -> torch.Tensor:
+        """Return the importance ratio ρ_BT that is clipped."""
+        return policy_ratio(inputs)
+
+    def loss(self, inputs: LossInputs) -> LossOutput:
+        """Return the clipped surrogate's share of the loss."""
+        ratio_BT = self.ratio(inputs)
+        clip = {"clip_low": self.clip_low, "clip_high": self.clip_high}
+        return self.total(
+            inputs,
+            clipped_policy_loss(ratio_BT, inputs.advantages_BT, **clip),
+            ratio=ratio_BT,
+            clip_fraction=clipped_share(ratio_BT, inputs.advantages_BT, **clip),
+        )
+
+
+class CriticAlgorithm(Protocol):
+    """What an algorithm with `needs_critic` has besides: how its critic is taught."""
+
+    @property
+    def critic_lr(self) -> float:
+        """Peak learning rate of the critic, on the policy's schedule."""
+
+    @property
+    def critic_epsilon(self) -> float:
+        """Adam's epsilon for the critic."""
+
+    @property
+    def critic_prompts_per_update(self) -> int:
+        """The critic's mini-batch in problems, within the policy's; 0: all of it."""
+
+    def weights(self, mask_BT: torch.Tensor, group_B: torch.Tensor) -> torch.Tensor:
+        """Return weights_BT of one update."""
+
+    def returns(self, inputs: CreditInputs) -> torch.Tensor:
+        """Return returns_BT, what the critic learns; 0 outside the mask."""
+
+    def value_loss(self, values_BT: torch.Tensor, old_BT: torch.Tensor, returns_BT: torch.Tensor) -> torch.Tensor:
+        """Return the critic's loss of each token, shape [B, T]; `old_BT` are the values at the start of the step."""
+
+
 def policy_ratio(inputs: LossInputs) -> torch.Tensor:
     """Return ρ_BT = π/π_old, 1 outside the mask."""
     return log_ratio(inputs).exp()
@@ -166,6 +231,13 @@ def log_ratio(inputs: LossInputs) -> torch.Tensor:
     return torch.where(inputs.mask_BT, inputs.logprobs_BT - inputs.old_logprobs_BT, 0.0)
 
 
-def spread(credit_B: torch.Tensor, inputs: CreditInputs) -> torch.Tensor:
+def broadcast_to_tokens(credit_B: torch.Tensor, inputs: CreditInputs) -> torch.Tensor:
     """Return advantages_BT: one value per response, on each of its tokens that take part."""
     return credit_B[:, None] * inputs.mask_BT
+
+
+def group_advantages(inputs: CreditInputs, *, scale: str = "group", epsilon: float = 1e-6) -> torch.Tensor:
+    """Return advantages_BT = (r − mean) / scale over the samples of a problem (`ops.advantages.group_relative`)."""
+    batch = inputs.batch
+    credit_B = group_relative(batch.rewards_B, batch.group_B, batch.included_B, scale=scale, epsilon=epsilon)
+    return broadcast_to_tokens(credit_B, inputs)

@@ -7,12 +7,10 @@ log π. Token mean, no KL.
 
 from dataclasses import dataclass
 
-import torch
-
-from simplerl.algorithms.base import Algorithm, policy_ratio, spread
+from simplerl.algorithms.base import Algorithm, policy_ratio
 from simplerl.core.errors import ConfigError
-from simplerl.core.types import CreditInputs, LossInputs, LossOutput
-from simplerl.ops.advantages import SCALES, group_relative
+from simplerl.core.types import LossInputs, LossOutput
+from simplerl.ops.advantages import SCALES
 from simplerl.ops.losses import weighted_reinforce
 
 
@@ -23,18 +21,13 @@ class CISPO(Algorithm):
     ratio_cap: float = 5.0
     """Largest importance weight."""
     scale: str = "group"
-    """Divide the centred reward by the std of its group (`group`), of the whole batch (`batch`) or not (`none`)."""
+    """Divide the centred reward by the std of its group (`group`), of all (`batch`) or not (`none`)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.one_of("scale", SCALES)
         if self.ratio_cap < 1:
             raise ConfigError(f"algorithm.ratio_cap must be at least 1, got {self.ratio_cap}")
-
-    def advantages(self, inputs: CreditInputs) -> torch.Tensor:
-        """Return A = (r − mean) / scale, over the samples of a problem."""
-        batch = inputs.batch
-        return spread(group_relative(batch.rewards_B, batch.group_B, batch.included_B, scale=self.scale), inputs)
 
     def loss(self, inputs: LossInputs) -> LossOutput:
         """Return the share of the loss −sg(min(ρ, cap))·A·log π."""

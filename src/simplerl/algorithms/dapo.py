@@ -8,16 +8,11 @@ mixture). No KL.
 
 from dataclasses import dataclass
 
-import torch
-
-from simplerl.algorithms.base import Algorithm, policy_ratio, spread
-from simplerl.core.types import CreditInputs, LossInputs, LossOutput
-from simplerl.ops.advantages import group_relative
-from simplerl.ops.losses import clipped_policy_loss, clipped_share
+from simplerl.algorithms.base import ClippedAlgorithm
 
 
 @dataclass(frozen=True, kw_only=True)
-class DAPO(Algorithm):
+class DAPO(ClippedAlgorithm):
     """GRPO with a higher upper clip, a token mean and dynamic sampling."""
 
     clip_low: float = 0.2
@@ -26,23 +21,3 @@ class DAPO(Algorithm):
     """ε above: the ratio is clipped at 1 + ε."""
     refill_rounds: int = 3
     """Rounds in which problems whose rewards are all equal are replaced by further ones; 0 keeps them."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.not_negative("clip_low", "clip_high")
-
-    def advantages(self, inputs: CreditInputs) -> torch.Tensor:
-        """Return A = (r − mean) / (std + 1e-6), over the samples of a problem."""
-        batch = inputs.batch
-        return spread(group_relative(batch.rewards_B, batch.group_B, batch.included_B), inputs)
-
-    def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the clipped surrogate's share of the loss."""
-        ratio_BT = policy_ratio(inputs)
-        clip = {"clip_low": self.clip_low, "clip_high": self.clip_high}
-        return self.total(
-            inputs,
-            clipped_policy_loss(ratio_BT, inputs.advantages_BT, **clip),
-            ratio=ratio_BT,
-            clip_fraction=clipped_share(ratio_BT, inputs.advantages_BT, **clip),
-        )

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 
 import torch
 
-from simplerl.algorithms.base import Algorithm, log_ratio, spread
-from simplerl.core.types import CreditInputs, LossInputs, LossOutput
-from simplerl.ops.advantages import group_relative
-from simplerl.ops.losses import clipped_policy_loss, clipped_share, sequence_ratio
+from simplerl.algorithms.base import ClippedAlgorithm, log_ratio
+from simplerl.core.types import LossInputs
+from simplerl.ops.losses import sequence_ratio
 
 
 @dataclass(frozen=True, kw_only=True)
-class GSPO(Algorithm):
+class GSPO(ClippedAlgorithm):
     """GRPO's advantages with the importance ratio and the clip of whole responses."""
 
     clip_low: float = 3e-4
@@ -27,22 +26,6 @@ class GSPO(Algorithm):
     normaliser: str = "sequence"
     """What the loss is a mean over: token, sequence, prompt or constant."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.not_negative("clip_low", "clip_high")
-
-    def advantages(self, inputs: CreditInputs) -> torch.Tensor:
-        """Return A = (r − mean) / (std + 1e-6), over the samples of a problem."""
-        batch = inputs.batch
-        return spread(group_relative(batch.rewards_B, batch.group_B, batch.included_B), inputs)
-
-    def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the clipped surrogate's share of the loss, with the response's ratio on each of its tokens."""
-        ratio_BT = sequence_ratio(log_ratio(inputs), inputs.mask_BT)
-        clip = {"clip_low": self.clip_low, "clip_high": self.clip_high}
-        return self.total(
-            inputs,
-            clipped_policy_loss(ratio_BT, inputs.advantages_BT, **clip),
-            ratio=ratio_BT,
-            clip_fraction=clipped_share(ratio_BT, inputs.advantages_BT, **clip),
-        )
+    def ratio(self, inputs: LossInputs) -> torch.Tensor:
+        """Return the response's ratio on each of its tokens."""
+        return sequence_ratio(log_ratio(inputs), inputs.mask_BT)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from simplerl.algorithms.base import Algorithm, policy_ratio, spread
+from simplerl.algorithms.base import Algorithm, broadcast_to_tokens, policy_ratio
 from simplerl.core.types import CreditInputs, LossInputs, LossOutput
 from simplerl.ops.advantages import group_relative, soft_maximum
 from simplerl.ops.losses import weighted_reinforce
@@ -35,9 +35,9 @@ class OPMD(Algorithm):
         batch = inputs.batch
         members = (batch.rewards_B, batch.group_B, batch.included_B)
         if self.baseline == "mean":
-            return spread(group_relative(*members, scale="none"), inputs)
+            return broadcast_to_tokens(group_relative(*members, scale="none"), inputs)
         credit_B = batch.rewards_B - soft_maximum(*members, tau=self.tau)  # 0, exactly, for a sample left alone.
-        return spread(torch.where(batch.included_B, credit_B, 0.0), inputs)
+        return broadcast_to_tokens(torch.where(batch.included_B, credit_B, 0.0), inputs)
 
     def loss(self, inputs: LossInputs) -> LossOutput:
         """Return the share of the loss −A·log π / (1 + τ)."""

@@ -14,20 +14,16 @@ from typing import ClassVar
 
 import torch
 
-from simplerl.algorithms.base import Algorithm, policy_ratio
-from simplerl.core.types import CreditInputs, LossInputs, LossOutput
-from simplerl.ops.losses import clipped_policy_loss, clipped_share, clipped_value_loss
+from simplerl.algorithms.base import ClippedAlgorithm
+from simplerl.core.types import CreditInputs
+from simplerl.ops.losses import clipped_value_loss
 from simplerl.ops.returns import gae, token_rewards, whiten
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPO(Algorithm):
+class PPO(ClippedAlgorithm):
     """Proximal policy optimisation with a critic and generalised advantage estimation."""
 
-    clip_low: float = 0.2
-    """ε below: the ratio is clipped at 1 − ε."""
-    clip_high: float = 0.2
-    """ε above: the ratio is clipped at 1 + ε."""
     gamma: float = 1.0
     """Discount per token."""
     lam: float = 0.95
@@ -54,9 +50,7 @@ class PPO(Algorithm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.not_negative(
-            "clip_low", "clip_high", "reward_clip", "value_clip", "critic_warmup_steps", "critic_prompts_per_update"
-        )
+        self.not_negative("reward_clip", "value_clip", "critic_warmup_steps", "critic_prompts_per_update")
         self.positive("critic_lr", "critic_epsilon")
         self.share("gamma", "lam")
 
@@ -76,17 +70,6 @@ class PPO(Algorithm):
     def returns(self, inputs: CreditInputs) -> torch.Tensor:
         """Return R = A + V, what the critic learns; 0 outside the mask."""
         return self.raw_advantages(inputs) + torch.where(inputs.mask_BT, inputs.values_BT, 0.0)
-
-    def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the clipped surrogate's share of the loss."""
-        ratio_BT = policy_ratio(inputs)
-        clip = {"clip_low": self.clip_low, "clip_high": self.clip_high}
-        return self.total(
-            inputs,
-            clipped_policy_loss(ratio_BT, inputs.advantages_BT, **clip),
-            ratio=ratio_BT,
-            clip_fraction=clipped_share(ratio_BT, inputs.advantages_BT, **clip),
-        )
 
     def value_loss(self, values_BT: torch.Tensor, old_BT: torch.Tensor, returns_BT: torch.Tensor) -> torch.Tensor:
         """Return the critic's loss of each token."""

@@ -6,13 +6,13 @@ gradient is that of PPO's clip, and w = 1 learns as well.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
-from simplerl.algorithms.base import Algorithm, log_ratio, spread
+from simplerl.algorithms.base import Algorithm, log_ratio
 from simplerl.core.errors import ConfigError
-from simplerl.core.types import CreditInputs, LossInputs, LossOutput
-from simplerl.ops.advantages import group_relative
+from simplerl.core.types import LossInputs, LossOutput
 from simplerl.ops.losses import TRUST_MASKS, trust_mask, weighted_reinforce
 
 
@@ -20,6 +20,7 @@ from simplerl.ops.losses import TRUST_MASKS, trust_mask, weighted_reinforce
 class REC(Algorithm):
     """REINFORCE with a trust mask, a weight and a regulariser, each to be chosen."""
 
+    scale: ClassVar[str] = "none"
     mask_mode: str = "one-side"
     """M: none, two-side, one-side or ring."""
     weight_mode: str = "one"
@@ -52,16 +53,11 @@ class REC(Algorithm):
                 "weight above 0, and a weight a regulariser (k2 or forward-kl)"
             )
 
-    def advantages(self, inputs: CreditInputs) -> torch.Tensor:
-        """Return A = r − mean over the samples of a problem."""
-        batch = inputs.batch
-        return spread(group_relative(batch.rewards_B, batch.group_B, batch.included_B, scale="none"), inputs)
-
-    def carries_gradient(self, advantages_BT: torch.Tensor) -> torch.Tensor:
+    def has_gradient(self, advantages_BT: torch.Tensor) -> torch.Tensor:
         """Return bool [B]: every response where a regulariser is in the loss."""
         if self.regulariser != "none" and self.tau > 0:
             return torch.ones(len(advantages_BT), dtype=torch.bool, device=advantages_BT.device)
-        return super().carries_gradient(advantages_BT)
+        return super().has_gradient(advantages_BT)
 
     def loss(self, inputs: LossInputs) -> LossOutput:
         """Return the share of the loss −A·w·M·log π, and of the regulariser."""

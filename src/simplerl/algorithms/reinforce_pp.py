@@ -10,20 +10,15 @@ from typing import ClassVar
 
 import torch
 
-from simplerl.algorithms.base import Algorithm, policy_ratio
-from simplerl.core.types import CreditInputs, LossInputs, LossOutput
-from simplerl.ops.losses import clipped_policy_loss, clipped_share
+from simplerl.algorithms.base import ClippedAlgorithm
+from simplerl.core.types import CreditInputs
 from simplerl.ops.returns import gae, token_rewards, whiten
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReinforcePP(Algorithm):
+class ReinforcePP(ClippedAlgorithm):
     """REINFORCE with PPO's clip, KL in the reward and returns whitened over the batch."""
 
-    clip_low: float = 0.2
-    """ε below: the ratio is clipped at 1 − ε."""
-    clip_high: float = 0.2
-    """ε above: the ratio is clipped at 1 + ε."""
     kl_reward_coef: float = 0.01
     """β: weight of each token's KL to the reference in its reward; 0 has no such term."""
     kl_estimator: str = "k1"
@@ -35,7 +30,6 @@ class ReinforcePP(Algorithm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.not_negative("clip_low", "clip_high")
         self.share("gamma")
 
     def advantages(self, inputs: CreditInputs) -> torch.Tensor:
@@ -45,14 +39,3 @@ class ReinforcePP(Algorithm):
         rewards_BT = token_rewards(inputs.batch.rewards_B, mask_BT, inputs.kl_BT, kl_coef=coefficient)
         returns_BT = gae(rewards_BT, torch.zeros_like(rewards_BT), mask_BT, gamma=self.gamma, lam=1.0)
         return whiten(returns_BT, mask_BT)
-
-    def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the clipped surrogate's share of the loss."""
-        ratio_BT = policy_ratio(inputs)
-        clip = {"clip_low": self.clip_low, "clip_high": self.clip_high}
-        return self.total(
-            inputs,
-            clipped_policy_loss(ratio_BT, inputs.advantages_BT, **clip),
-            ratio=ratio_BT,
-            clip_fraction=clipped_share(ratio_BT, inputs.advantages_BT, **clip),
-        )

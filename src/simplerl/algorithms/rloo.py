@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from simplerl.algorithms.base import Algorithm, policy_ratio, spread
+from simplerl.algorithms.base import Algorithm, broadcast_to_tokens, policy_ratio
 from simplerl.core.types import CreditInputs, LossInputs, LossOutput
 from simplerl.ops.advantages import leave_one_out
 
@@ -25,7 +25,7 @@ class RLOO(Algorithm):
     def advantages(self, inputs: CreditInputs) -> torch.Tensor:
         """Return A = r − mean of the other samples of the problem."""
         batch = inputs.batch
-        return spread(leave_one_out(batch.rewards_B, batch.group_B, batch.included_B), inputs)
+        return broadcast_to_tokens(leave_one_out(batch.rewards_B, batch.group_B, batch.included_B), inputs)
 
     def loss(self, inputs: LossInputs) -> LossOutput:
         """Return −A·ρ: unbiased for data of the policy at the start of the step, without a clip."""

@@ -15,9 +15,8 @@ from typing import ClassVar
 
 import torch
 
-from simplerl.algorithms.base import Algorithm, log_ratio, spread
-from simplerl.core.types import CreditInputs, LossInputs, LossOutput
-from simplerl.ops.advantages import group_relative
+from simplerl.algorithms.base import Algorithm, log_ratio
+from simplerl.core.types import LossInputs, LossOutput
 from simplerl.ops.returns import following
 
 
@@ -25,6 +24,7 @@ from simplerl.ops.returns import following
 class ROVER(Algorithm):
     """Regression of the policy's shift to the value of the uniformly random policy."""
 
+    scale: ClassVar[str] = "none"
     value_scale: float = 1.0
     """ρ_T: nats of log-probability per unit of value, as a factor of Q."""
 
@@ -34,12 +34,7 @@ class ROVER(Algorithm):
         super().__post_init__()
         self.positive("value_scale")
 
-    def advantages(self, inputs: CreditInputs) -> torch.Tensor:
-        """Return r̃ = r − mean over the samples of a problem."""
-        batch = inputs.batch
-        return spread(group_relative(batch.rewards_B, batch.group_B, batch.included_B, scale="none"), inputs)
-
-    def carries_gradient(self, advantages_BT: torch.Tensor) -> torch.Tensor:
+    def has_gradient(self, advantages_BT: torch.Tensor) -> torch.Tensor:
         """Return bool [B]: every response; a value of 0 is something to regress to."""
         return torch.ones(len(advantages_BT), dtype=torch.bool, device=advantages_BT.device)
 

@@ -1,14 +1,18 @@
 """The command line: one small file per subcommand, imported only when that command is called.
 
-Exit codes: 0 done, 1 a check failed or a bug of ours, 2 a mistake of the user's (one clear message), 130 Ctrl-C.
+Exit codes: 0 done, 1 a check failed or a bug of ours, 2 a mistake that the user can fix (one message), 130 Ctrl-C.
 """
 
 import argparse
 import importlib
+import itertools
+import os
 import sys
 
 from simplerl import __version__
+from simplerl.cli.options import names_to_choose
 from simplerl.core.errors import SimpleRLError, nearest
+from simplerl.core.plugins import load_plugins
 
 #: Subcommand → one-line summary. The command lives in `simplerl/cli/NAME.py` (dashes become underscores), which has
 #: `EXAMPLES: str`, `add_arguments(parser)` and `run(args) -> int`.
@@ -40,11 +44,19 @@ def build_parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"simplerl {command}",
         description=(module.__doc__ or COMMANDS[command]).strip(),
-        epilog="examples:\n" + module.EXAMPLES.rstrip(),
+        epilog=(f"{names_to_choose()}\n\n" if getattr(module, "NAMES", False) else "")
+        + f"examples:\n{module.EXAMPLES.rstrip()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     module.add_arguments(parser)
+    parser.add_argument(
+        "--plugin",
+        metavar="FILE_OR_MODULE",
+        action="append",
+        default=[],
+        help="code of yours to load first; repeatable",
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=module.run)
     return parser
@@ -65,6 +77,12 @@ def split_overrides(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[l
     return own, overrides
 
 
+def named_plugins(argv: list[str]) -> list[str]:
+    """Return the values of `--plugin`, before there is a parser: its choices may come from them."""
+    named = [after for word, after in itertools.pairwise(argv) if word == "--plugin"]
+    return [*named, *(word.partition("=")[2] for word in argv if word.startswith("--plugin="))]
+
+
 def usage() -> str:
     """Return the text of `simplerl --help`."""
     width = max(map(len, COMMANDS))
@@ -81,6 +99,9 @@ def usage() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    # Before torch is loaded: threads that wait for others sleep instead of spinning, or a busy neighbour would make a
+    # run several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
@@ -94,6 +115,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     debug = "--debug" in rest
     try:
+        load_plugins(named_plugins(rest))
         parser = build_parser(command)
         overrides: list[str] = []
         if parser.get_default("takes_overrides"):

@@ -390,9 +390,9 @@ def _measure(args: argparse.Namespace, problems: list[Any], journal: Path) -> tu
     from simplerl.evaluate.difficulty import measure, with_pass_rates
     from simplerl.models.device import pick_device
     from simplerl.models.load import load, locate_and_hash, pick_attention
-    from simplerl.rollout import BACKENDS
+    from simplerl.rollout import open_backend
     from simplerl.rollout.backend import Sampling
-    from simplerl.rollout.collect import prompt
+    from simplerl.rollout.groups import prompt
     from simplerl.verify import POLICIES, VerifierPool
 
     for name in ("samples", "max_tokens", "max_rows"):
@@ -414,7 +414,8 @@ def _measure(args: argparse.Namespace, problems: list[Any], journal: Path) -> tu
         )
     if too_long:
         print(f"{len(too_long)} prompts do not fit the model's context and are not measured: {', '.join(too_long[:5])}")
-    backend = BACKENDS["native"](policy, precision="bf16" if device.type == "cuda" else "fp32", max_rows=args.max_rows)
+    precision = "bf16" if device.type == "cuda" else "fp32"
+    backend = open_backend("native", policy, precision=precision, max_rows=args.max_rows)
     try:
         with Bar() as bar, VerifierPool(args.policy) as verifier:
             measured = measure(

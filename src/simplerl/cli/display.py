@@ -1,6 +1,8 @@
 """What a person sees of a run: a live display on a terminal, plain lines elsewhere, and a table at the end."""
 
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,13 @@ from rich.table import Table
 
 from simplerl.cli.trackers import Trackers
 from simplerl.core.types import Trajectory, TrajectoryGroup
-from simplerl.doctor import Finding
 from simplerl.runs.directory import read_metrics
+from simplerl.train.components import Inputs
 from simplerl.train.config import Config
+from simplerl.train.loop import train
+from simplerl.train.resolve import as_table, flatten
+from simplerl.train.run import Callback, Outcome
+from simplerl.train.sft import sft
 
 #: A sampled response is shown after every so many steps.
 SAMPLE_EVERY = 10
@@ -30,14 +36,33 @@ def printable(text: str, limit: int = 300) -> str:
     return shown if len(shown) <= limit else shown[:limit] + " …"
 
 
-class Terminal:
+class Lines(Callback):
+    """Listens to a run and prints its lines."""
+
+    def __init__(self, steps: int):
+        self.steps = steps
+
+    def say(self, message: str) -> None:
+        """Print a line."""
+        print(message, flush=True)
+
+    def on_step(self, step: int, metrics: dict[str, Any], groups: list[Any]) -> None:
+        """Print the first and last steps, every tenth, and evaluations."""
+        held_out = metrics.get("eval/accuracy")
+        shown = f"  held-out {100 * held_out:.1f}%, length {metrics['eval/length']:.1f}" if held_out is not None else ""
+        if step == 0:
+            self.say(f"before:{shown}")
+        elif shown or step % 10 == 0 or step == 1:
+            self.say(f"step {step}/{self.steps}  loss {metrics['sft/loss']:.4f}{shown}")
+
+
+class Terminal(Callback):
     """Listens to a run and shows it."""
 
-    def __init__(self, config: Config, path: Path, trackers: Trackers):
-        self.config, self.path, self.trackers = config, path, trackers
+    def __init__(self, config: Config, path: Path):
+        self.config, self.path = config, path
         self.console = Console(highlight=False, soft_wrap=True)
         done = [line for line in read_metrics(path) if line["step"] > 0] if path.is_dir() else []
-        self.seconds_before = sum(line.get("time/step", 0.0) for line in done)
         #: Step → response tokens sampled in it. A resumed run does the last ones again and writes over them.
         self._tokens = {line["step"]: line.get("tokens/sampled", 0) for line in done}
         self._began = time.perf_counter()
@@ -75,17 +100,16 @@ class Terminal:
         """Show a line."""
         self.console.print(escape(message))
 
-    def phase(self, name: str, total: int) -> None:
+    def on_phase(self, name: str, total: int) -> None:
         """Start the lower bar anew."""
         self._progress.reset(self._phase, description=name, total=total or None)
 
-    def advance(self) -> None:
+    def on_response(self) -> None:
         """Move the lower bar."""
         self._progress.advance(self._phase)
 
-    def step(self, step: int, metrics: dict[str, Any], groups: list[TrajectoryGroup]) -> None:
+    def on_step(self, step: int, metrics: dict[str, Any], groups: list[TrajectoryGroup]) -> None:
         """Show a step's line, and now and then a response."""
-        self.trackers.log(step, metrics)
         held_out = ""
         if metrics.get("eval/accuracy") is not None:
             low, high = percent(metrics["eval/accuracy_low"]), percent(metrics["eval/accuracy_high"])
@@ -114,6 +138,9 @@ class Terminal:
         undecided = sum(int(metrics[f"verdict/{kind}"]) for kind in ("unjudgeable", "timeout", "error"))
         if undecided:
             self.say(f"  {undecided} responses could not be judged and were left out of the update (see trajectories/)")
+            verdicts = [t.verdict for group in groups for t in group.trajectories if t.verdict.rule == "reward"]
+            for detail in sorted({verdict.detail for verdict in verdicts})[:3]:
+                self.say(f"  {detail}")
         if step % SAMPLE_EVERY == 0:
             self._show(groups[0].trajectories[0])
 
@@ -132,13 +159,38 @@ class Terminal:
         )
 
 
-def stopped_by_doctor(finding: Finding) -> str:
-    """Return why the doctor ended a run, and what to try."""
-    return (
-        f"the doctor ended the run (doctor.action = stop): {finding.rule}: {finding.title}. {finding.seen}\n"
-        f"Why it matters: {finding.why}\nWhat to try: {finding.advice}\n"
-        "A checkpoint is saved. Going on with --resume does not stop at this finding again."
-    )
+def execute(
+    stage: str,
+    config: Config,
+    path: Path,
+    *,
+    resume: bool,
+    quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
+    inputs: Inputs | None = None,
+) -> Outcome:
+    """Train (or, for the stage `sft`, fine-tune) into a directory, shown on the terminal and to the trackers."""
+    with ExitStack() as stack:
+        settings = flatten(as_table(config))
+        trackers = stack.enter_context(Trackers(config.tracking.trackers, config.tracking.project, path, settings))
+        shown: list[Callback] = []
+        if not quiet:
+            shown = [Lines(config.sft.steps) if stage == "sft" else stack.enter_context(Terminal(config, path))]
+        run = sft if stage == "sft" else train
+        return run(config, path, resume=resume, callbacks=[trackers, *shown, *callbacks], inputs=inputs)
+
+
+def show_ending(outcome: Outcome, command: str, path: Path) -> int:
+    """Say why a run ended early and how to continue it; return the exit code."""
+    finding = outcome.finding
+    if finding:
+        print(
+            f"the doctor ended the run (doctor.action = stop): {finding.rule}: {finding.title}. {finding.seen}\n"
+            f"Why it matters: {finding.why}\nWhat to try: {finding.advice}\n"
+            "A checkpoint is saved. Going on with --resume does not stop at this finding again."
+        )
+    print(f"stopped after step {outcome.step}. Continue with: simplerl {command} --output-dir {path} --resume")
+    return 1 if finding else 130
 
 
 def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
@@ -152,14 +204,14 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
     def cell(figure: dict[str, Any]) -> str:
         return f"{percent(figure['value'])} [dim]\\[{percent(figure['low'])}, {percent(figure['high'])}][/]"
 
-    table.add_row("[bold]accuracy (pass@1)[/]", cell(base["accuracy"]), cell(final["accuracy"]))
-    for k in list(base["pass_at"])[1:]:
-        table.add_row(f"pass@{k}", cell(base["pass_at"][k]), cell(final["pass_at"][k]))
+    table.add_row("[bold]accuracy (pass@1)[/]", cell(base["acc"]), cell(final["acc"]))
+    for k in list(base["pass@k"])[1:]:
+        table.add_row(f"pass@{k}", cell(base["pass@k"][k]), cell(final["pass@k"][k]))
     for level in base["by_level"]:
         table.add_row(escape(f"level {level}"), cell(base["by_level"][level]), cell(final["by_level"][level]))
-    table.add_row("answer in the wanted form", percent(base["boxed"]), percent(final["boxed"]))
-    table.add_row("length (tokens)", f"{base['length']:.1f}", f"{final['length']:.1f}")
-    table.add_row("truncated", percent(base["clip_ratio"]), percent(final["clip_ratio"]))
+    table.add_row("answer in the wanted form", *(percent(f["answer_ratio"]["value"]) for f in (base, final)))
+    table.add_row("length (tokens)", *(f"{f['tokens']['value']:.1f}" for f in (base, final)))
+    table.add_row("truncated", *(percent(f["clip_ratio"]["value"]) for f in (base, final)))
     console.print(table)
     ended = " (the token budget is used up)" if summary["ended_by"] == "token_budget" else ""
     console.print(

@@ -5,6 +5,9 @@ them (`extends = "NAME"`) and give only what differs.
 """
 
 import argparse
+from dataclasses import dataclass
+
+from simplerl.cli.options import add_options, positional
 
 EXAMPLES = """\
   simplerl recipes
@@ -13,23 +16,31 @@ EXAMPLES = """\
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of `simplerl recipes`."""
+
+    name: str | None = positional(None)
+    """A recipe to print; settings after it are laid on top."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("name", nargs="?", help="a recipe to print; settings after it are laid on top")
+    add_options(parser, Options)
     parser.set_defaults(takes_overrides=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """List, or resolve and print."""
     from simplerl.core.errors import ConfigError
-    from simplerl.train.resolve import as_toml, parse_overrides, recipe_header, resolve
+    from simplerl.train.resolve import as_toml, merge, parse_overrides, recipe_header, resolve
 
     if args.name is None:
         if args.overrides:
             raise ConfigError(f"{args.overrides[0]} needs the name of a recipe to lay it on: simplerl recipes NAME …")
         _list()
         return 0
-    config = resolve(args.name, parse_overrides(args.overrides))
+    config = resolve(args.name, merge(parse_overrides(args.overrides), {"plugins": args.plugin}))
     about = recipe_header(args.name)[0]
     print(f"# {args.name}" + (f": {about}" if about else ""))
     print(as_toml(config), end="")

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.core.errors import ConfigError, nearest
+from simplerl.train.run import Callback
 
 
-class Trackers:
+class Trackers(Callback):
     """The trackers of a run; none by default."""
 
     def __init__(self, names: Sequence[str], project: str, path: Path, config: Mapping[str, Any]):
@@ -57,14 +58,17 @@ class Trackers:
             started.append(tracker)
         return started
 
-    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
+    def on_step(self, step: int, metrics: Mapping[str, Any], groups: Sequence[Any]) -> None:
         """Hand on a step's metrics."""
         if self._trackers is None:
             self._trackers = self._start()
         for tracker in self._trackers:
             tracker.log(dict(metrics), step=step)
 
-    def finish(self) -> None:
+    def __enter__(self) -> "Trackers":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         """Close the trackers."""
         for tracker in self._trackers or ():
             tracker.finish()

@@ -8,8 +8,10 @@ with --doctor.action stop a serious finding ends it, with a checkpoint and exit 
 """
 
 import argparse
-import time
-from pathlib import Path
+import json
+from dataclasses import dataclass
+
+from simplerl.cli.options import RunOptions, add_options, option, settings
 
 EXAMPLES = """\
   simplerl train
@@ -25,62 +27,37 @@ EXAMPLES = """\
 """
 
 
+NAMES = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
+    """Options of `simplerl train`."""
+
+    steps: str | None = option(None, metavar="N")
+    """Rollout-and-update steps."""
+    output_dir: str | None = option(None, metavar="DIR")
+    """Run directory (default: runs/ and a name from the settings)."""
+    resume: bool = False
+    """Continue the run in --output-dir."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("recipe", nargs="?", help="a shipped recipe (simplerl recipes) or a .toml file")
-    parser.add_argument("--model", metavar="M", help="a cub, a model directory, a hub name or a run directory")
-    parser.add_argument("--data", metavar="D", help="a data set, a .jsonl/.json/.parquet file or a hub data set")
-    parser.add_argument("--template", metavar="T", help="prompt template: plain, simple, qwen-boxed … or a file")
-    parser.add_argument("--steps", metavar="N", help="rollout-and-update steps")
-    parser.add_argument("--seed", metavar="N", help="seed of everything that is drawn")
-    parser.add_argument(
-        "--output-dir", metavar="DIR", help="run directory (default: runs/ and a name from the settings)"
-    )
-    parser.add_argument("--resume", action="store_true", help="continue the run in --output-dir")
-
+    add_options(parser, Options)
     parser.set_defaults(takes_overrides=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, then show what came of it."""
-    began = time.perf_counter()
-    from simplerl.cli.display import Terminal, show_outcome, stopped_by_doctor
-    from simplerl.train.resolve import merge, parse_overrides, read_config, resolve, run_name
+    from simplerl.train.resolve import configure
 
-    named = {
-        key: getattr(args, key)
-        for key in ("model", "data", "template", "steps", "seed", "output_dir")
-        if getattr(args, key) is not None
-    }
-    overrides = merge(parse_overrides(args.overrides), named)
-    if args.resume and args.recipe is None and "output_dir" in overrides:
-        config = read_config(Path(overrides["output_dir"]), overrides)
-    else:
-        config = resolve(args.recipe, overrides)
-    path = Path(config.output_dir or Path("runs") / run_name(args.recipe, overrides, config))
+    config, path = configure(args.recipe, settings(args, Options, "resume"), resume=args.resume)
 
-    from simplerl.analysis.plots import plot_learning
-    from simplerl.analysis.summary import summarise
-    from simplerl.cli.trackers import Trackers
-    from simplerl.train.loop import train
-    from simplerl.train.resolve import as_table, flatten
+    from simplerl.cli.display import execute, show_ending, show_outcome
 
-    trackers = Trackers(config.tracking.trackers, config.tracking.project, path, flatten(as_table(config)))
-    with Terminal(config, path, trackers) as terminal:
-        try:
-            outcome = train(config, path, resume=args.resume, listener=terminal)
-        finally:
-            trackers.finish()
+    outcome = execute("train", config, path, resume=args.resume)
     if not outcome.finished:
-        if outcome.finding:
-            print(stopped_by_doctor(outcome.finding))
-        print(f"stopped after step {outcome.step}. Continue with: simplerl train --output-dir {path} --resume")
-        return 1 if outcome.finding else 130
-    earlier = terminal.seconds_before
-    summary = summarise(path, seconds=earlier + time.perf_counter() - began)
-    from simplerl.runs.files import write_json
-
-    write_json(path / "summary.json", summary)
-    plot_learning(path, path / "learning.png")
-    show_outcome(summary, path, config)
+        return show_ending(outcome, "train", path)
+    show_outcome(json.loads((path / "summary.json").read_text(encoding="utf-8")), path, config)
     return 0

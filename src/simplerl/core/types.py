@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 StopReason = Literal["eos", "stop", "length"]
 VerdictStatus = Literal["correct", "wrong", "no_answer", "unjudgeable", "timeout", "error"]
 
+#: Terms of a loss: policy gradient, cross-entropy on given tokens, KL to the reference as a term of its own.
+LossComponent = Literal["rl", "ce", "ref_kl"]
+
 #: Verdicts that say nothing about the answer. What training does with them is an explicit policy, never reward 0.
 UNDECIDED: frozenset[VerdictStatus] = frozenset({"unjudgeable", "timeout", "error"})
 
@@ -41,6 +44,24 @@ class Problem:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class VersionSpan:
+    """Tokens `start` … `end` − 1 of a response, sampled by weights that had seen `version` updates."""
+
+    version: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Tokens `start` … `end` − 1 of a response, written by the policy or by its environment (a tool's output)."""
+
+    author: Literal["policy", "environment"]
+    start: int
+    end: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Completion:
     """One sampled response. `token_ids` ends with the stop token if there was one; `text` never contains it."""
@@ -53,11 +74,16 @@ class Completion:
     """The response as a reader sees it: cut at the stop string, special tokens removed."""
     stop_reason: StopReason
     """`eos`: a stop token; `stop`: a stop string; `length`: truncated at the token limit."""
-    policy_version: int
-    """Number of updates that the sampling weights had seen."""
+    versions: tuple[VersionSpan, ...]
+    """Which weights sampled which tokens, in order: `(VersionSpan(3, 0, 17),)`; several if they changed in flight."""
     entropies: np.ndarray | None = None
     """float32 [T]: entropy (nats) of the distribution that each token was drawn from; None where the backend does not
     tell."""
+
+    @property
+    def policy_version(self) -> int:
+        """Number of updates that the oldest of the sampling weights had seen."""
+        return min(span.version for span in self.versions)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +109,33 @@ class Verdict:
         return self.status not in UNDECIDED
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a reward says of a response: the number trained on, and the unweighted values that it is made of.
+
+    >>> Scored(1.1, {"correctness": 1.0, "format": 1.0}).value
+    1.1
+    """
+
+    value: float
+    """Finite."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """Name of the part → its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """A reward that could not be given: it raised, or what it returned is not a finite number. Never reward 0.
+
+    The trajectory is left out of the update and counted, as one with an undecided verdict is.
+    """
+
+    detail: str
+    """One line for a reader: what went wrong, with file and line."""
+    applies: bool = True
+    """False where the reward itself says that it does not apply (None): a mixture goes on without it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Trajectory:
     """One response to one problem with everything that was found out about it."""
@@ -93,13 +146,21 @@ class Trajectory:
     prompt_ids: np.ndarray
     """int32 [T_prompt]: the prompt exactly as the model saw it."""
     completion: Completion
-    loss_mask: np.ndarray
-    """bool [T]: True where the policy chose the token, so that it may be trained on."""
+    segments: tuple[Segment, ...]
+    """Who wrote which tokens, in order: `(Segment("policy", 0, 17),)` where there is a single turn."""
     verdict: Verdict
     reward: float
     """The number trained on."""
     reward_parts: Mapping[str, float]
     """The unweighted values of each part of the reward, by name."""
+
+    @property
+    def loss_mask(self) -> np.ndarray:
+        """bool [T]: True where the policy chose the token, so that it may be trained on."""
+        mask_T = self.completion.token_ids < 0
+        for segment in self.segments:
+            mask_T[segment.start : segment.end] = segment.author == "policy"
+        return mask_T
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -126,8 +187,9 @@ class Batch:
     """int64 [B]."""
     mask_BT: torch.Tensor
     """bool [B, T]: True at the response tokens that may be trained on."""
-    sampler_logprobs_BT: torch.Tensor
-    """float32 [B, T]: log-probabilities under the distribution that was sampled; 0 outside the response."""
+    sampler_logprobs_BT: torch.Tensor | None
+    """float32 [B, T]: log-probabilities under the distribution that was sampled, 0 outside the response; None where no
+    policy sampled the tokens (demonstrations)."""
     rewards_B: torch.Tensor
     """float32 [B]."""
     group_B: torch.Tensor
@@ -140,7 +202,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CreditInputs:
-    """What an algorithm sees of a whole step when it gives credit."""
+    """What an algorithm sees of a complete step when it gives credit."""
 
     batch: Batch
     mask_BT: torch.Tensor
@@ -155,7 +217,7 @@ class CreditInputs:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LossInputs:
-    """What an algorithm's loss sees of one micro-batch. Sums over micro-batches are the sums over the whole batch."""
+    """What an algorithm's loss sees of one micro-batch. Sums over micro-batches are those over the complete batch."""
 
     mask_BT: torch.Tensor
     """bool [B, T]."""
@@ -170,7 +232,7 @@ class LossInputs:
     advantages_BT: torch.Tensor
     """float32 [B, T]."""
     weights_BT: torch.Tensor
-    """float32 [B, T]: the loss normaliser, computed once over the whole update; 0 outside `mask_BT`."""
+    """float32 [B, T]: the loss normaliser, computed once over the complete update; 0 outside `mask_BT`."""
     mean_BT: torch.Tensor
     """float32 [B, T]: weights of a plain mean over all tokens of the update, for metrics."""
     kl_scale: float = 1.0
@@ -179,6 +241,8 @@ class LossInputs:
     """float32 [B, T]: mean over the vocabulary of log π at each token's place, without gradient; None unless asked."""
     old_vocabulary_mean_BT: torch.Tensor | None = None
     """float32 [B, T]: the same under the policy at the start of the step."""
+    component: LossComponent = "rl"
+    """Which term of the loss is wanted; each has weights of its own, normalised over the complete update."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from simplerl.core.errors import DataError
+from simplerl.core.objects import is_object, recall
 from simplerl.core.seeds import generator
 from simplerl.data.arithmetic import LARGEST, LEVELS, expression
 from simplerl.data.fields import QUESTION_FIELDS
@@ -41,8 +42,12 @@ def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> li
     if name == "arithmetic-short":
         return [short_arithmetic(seed, index) for index in range(size or 2000)]
     path = Path(name).expanduser()
-    if path.suffix in SUFFIXES or path.exists():
-        rows: Iterable[Row] = read_rows(path)
+    if is_object(name):
+        rows: Iterable[Row] = (
+            Row(dict(r), f"demonstrations[{i}]") for i, r in enumerate(recall(name, "demonstrations"))
+        )
+    elif path.suffix in SUFFIXES or path.exists():
+        rows = read_rows(path)
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
         rows = read_hub(name, split=split)
     else:

@@ -16,7 +16,7 @@ from simplerl.core.errors import DataError, RunError
 from simplerl.core.types import Completion, Problem, TrajectoryGroup
 from simplerl.rewards import Correctness
 from simplerl.rollout.backend import RolloutBackend, Sampling
-from simplerl.rollout.collect import Prompted, collect, fingerprint
+from simplerl.rollout.groups import Prompted, Rollout, fingerprint
 from simplerl.runs.files import cannot_write, json_line, write_atomic
 from simplerl.verify import VerifierPool
 
@@ -74,19 +74,12 @@ def measure(
     }
     done = _open(journal, json.loads(json.dumps(key)))
     on_start(sum(item.samples for item in done))
+    rollout = Rollout(
+        backend=backend, verifier=verifier, reward=Correctness(), sampling=sampling, samples=samples, seed=seed
+    )
     for start in range(len(done), len(prompted), CHUNK):
-        groups = collect(
-            prompted[start : start + CHUNK],
-            backend=backend,
-            verifier=verifier,
-            reward=Correctness(),
-            sampling=sampling,
-            samples=samples,
-            seed=seed,
-            purpose="difficulty",
-            step=0,
-            on_done=on_done,
-        )
+        chunk = prompted[start : start + CHUNK]
+        groups = rollout.sample_groups(chunk, purpose="difficulty", step=0, on_response=on_done)
         chunk = [_measured(group) for group in groups]
         _append(journal, {"chunk": [dataclasses.asdict(item) for item in chunk]})
         done += chunk

@@ -40,7 +40,7 @@ def save(
 
 
 def _save_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Write an optimizer's tensors; return its numbers that are none."""
+    """Write an optimizer's tensors; return its other numbers."""
     tensors, scalars = {}, {}
     for index, slots in optimizer.state_dict()["state"].items():
         for name, value in slots.items():

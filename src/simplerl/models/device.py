@@ -21,7 +21,7 @@ def pick_device(wanted: str, setting: str = "learner.device") -> torch.device:
     try:
         device = torch.device(wanted)
     except RuntimeError as error:
-        raise ConfigError(f"{setting} = {wanted!r} is no device: use auto, cpu, cuda or cuda:N") from error
+        raise ConfigError(f"{setting} = {wanted!r} is not a device: use auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"{setting} = {wanted!r}, but PyTorch sees no CUDA device; use --{setting} cpu")
     return device

@@ -6,6 +6,7 @@ autocast. What is added to a prompt besides its template is decided in one place
 
 import hashlib
 import importlib.util
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,11 +40,11 @@ class Policy:
         return self.model.get_input_embeddings().weight.shape[0]
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of a text, nothing added. Raises ModelError for a token that the model has not."""
+        """Return the token ids of a text, nothing added. Raises ModelError for a token that the model lacks."""
         return self.check(self.tokenizer.encode(text, add_special_tokens=False), "text")
 
     def check(self, ids: list[int], what: str) -> list[int]:
-        """Return the ids if the model has an embedding for each. Raises ModelError, naming the first it has not."""
+        """Return the ids if the model has an embedding for each. Raises ModelError, naming the first that has none."""
         size = self.embeddings
         if ids and max(ids) >= size:
             odd = next(token for token in ids if token >= size)
@@ -105,13 +106,8 @@ def locate_and_hash(name: str) -> dict[str, str]:
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     words = hashlib.sha256()
-    for file in (
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "chat_template.jinja",
-        "config.json",
-        "generation_config.json",
-    ):
+    names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "config.json", "generation_config.json")
+    for file in names:
         words.update((source / file).read_bytes() if (source / file).is_file() else b"")
     return {"path": str(source), "sha256": digest.hexdigest(), "tokenizer_sha256": words.hexdigest()}
 
@@ -122,8 +118,12 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     try:
         return _with_words(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
     except Exception as error:  # Transformers and tokenizers each raise their own kinds for a bad file.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"cannot load the tokenizer of {name!r} from {source}: {reason}") from error
+        raise ModelError(f"cannot load the tokenizer of {name!r} from {source}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error's message; its kind where there is none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _with_words(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
@@ -151,26 +151,43 @@ def load(name: str, *, device: str | torch.device = "cpu", attention: str = "") 
             use_safetensors=True,
         )
     except Exception as error:  # Transformers, tokenizers and safetensors each raise their own kinds for a bad file.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"cannot load model {name!r} from {source}: {reason}\n"
+            f"cannot load model {name!r} from {source}: {_reason(error)}\n"
             f"Give a cub ({', '.join(cub.NAMES)}), a Hugging Face model directory with safetensors weights, or a hub "
             "name; a hub model that is already in the local cache also loads with HF_HUB_OFFLINE=1."
         ) from error
+    return policy_of(model.to(device), tokenizer, name=name)
+
+
+def policy_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str) -> Policy:
+    """Return a loaded model as a policy, its dropout set to 0. Raises ModelError where the tokenizer does not fit."""
     _disable_dropout(model)
-    stop_ids = _stop_ids(name, model, tokenizer)
     return Policy(
         name=name,
-        model=model.to(device),
+        model=model,
         tokenizer=tokenizer,
-        stop_ids=stop_ids,
+        stop_ids=_stop_ids(name, model, tokenizer),
         context_length=int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 2**31),
     )
 
 
+def weights_hash(model: PreTrainedModel) -> str:
+    """Return the SHA-256 over names and values of a model's parameters, for a model that has no files."""
+    digest = hashlib.sha256()
+    for name, values in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def cache_argument(backbone: torch.nn.Module) -> str:
+    """Return what a backbone's forward calls its cache: transformers 5 renames `past_key_values` to `cache`."""
+    return "cache" if "cache" in inspect.signature(backbone.forward).parameters else "past_key_values"
+
+
 def recompute_activations(model: PreTrainedModel) -> None:
     """Have a model compute its layers' activations again in the backward pass instead of keeping them."""
-    # The old name is the only one in the first versions of transformers 5, and goes away in version 6.
+    # The old name is the only one in the first versions of transformers 5 and goes away in version 6.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})
 
@@ -196,7 +213,7 @@ def _stop_ids(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerB
             f"the tokenizer of {name!r} has no end-of-text token, so no response could ever end; "
             "set eos_token in its tokenizer_config.json"
         )
-    # A tokenizer may know tokens that the model has not (Gemma's image token, say), as long as none is ever used:
+    # A tokenizer may know tokens that the model lacks (Gemma's image token, say), as long as none is ever used:
     # `Policy.check` looks at every prompt.
     if max(found) >= size:
         raise ModelError(

@@ -1,10 +1,32 @@
-"""Rollouts: sample responses, have them judged, and keep the record. Backends by name."""
+"""Rollouts: sample responses, have them judged and rewarded, and keep the record. Backends by name."""
 
-from simplerl.rollout.fake import FakeBackend
-from simplerl.rollout.native import NativeBackend
+from __future__ import annotations
 
-#: Name → class, called with (policy, *, precision, max_rows).
-BACKENDS: dict[str, type] = {
-    "native": NativeBackend,
-    "fake": FakeBackend,
-}
+from typing import TYPE_CHECKING, Any
+
+from simplerl.core.registry import Registry
+
+if TYPE_CHECKING:
+    from simplerl.models.load import Policy
+    from simplerl.rollout.backend import RolloutBackend
+
+#: Name → class; see `simplerl.rollout.backend` for how it is called.
+BACKENDS: Registry[type] = Registry(
+    "backend",
+    {
+        "native": "simplerl.rollout.native:NativeBackend",
+        "fake": "simplerl.rollout.fake:FakeBackend",
+    },
+)
+
+
+def open_backend(name: str, policy: Policy, **options: Any) -> RolloutBackend:
+    """Return a backend that samples from a policy loaded in this process; for `options` see there."""
+    return BACKENDS[name](
+        policy.name,
+        policy.tokenizer,
+        stop_ids=policy.stop_ids,
+        context_length=policy.context_length,
+        model=policy.model,
+        **options,
+    )

@@ -1,4 +1,13 @@
-"""What a rollout backend is: something that answers requests with completions and takes new weights."""
+"""What a rollout backend is: something that answers requests with completions and takes new weights.
+
+A backend is built from what every engine can be started with, a model directory and a tokenizer:
+
+    BACKENDS[name](directory, tokenizer, *, stop_ids, context_length, model=None, precision, max_rows)
+
+`model` are the weights in memory where the caller has them already; an engine in this process may use them as they
+are, so that nothing is loaded or copied twice, and an engine in another process reads the directory. `open_backend`
+makes one from a policy.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -55,13 +64,26 @@ class Sampling:
 
 
 class RolloutBackend(Protocol):
-    """Anything that samples responses from the current policy."""
+    """Anything that samples responses from the current policy.
+
+    Tokens are only ever appended: what was sampled is returned as it was, never decoded and encoded again.
+    """
+
+    exact: bool
+    """Whether `noise_key` alone decides what is drawn for a request, whatever else is in the batch: then a resumed run
+    is the same run. An engine with its own random numbers says False, and a run on it says so."""
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
-        """Yield (index of the request, completion) for every request, in any order, as they finish."""
+        """Yield (index of the request, completion) for every request, in any order, as they finish.
+
+        Log-probabilities are those of the distribution that was sampled: after temperature, top-k and top-p.
+        """
 
     def sync(self, weights: "Iterable[tuple[str, torch.Tensor]]", version: int) -> None:
-        """Take new weights; completions carry `version` from now on."""
+        """Take new weights (Hugging Face parameter names); completions carry `version` from now on.
+
+        Returns when they are in use. Weights that the backend shares with the caller need no copy.
+        """
 
     def close(self) -> None:
-        """Release what the backend holds."""
+        """Release memory and processes."""

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 
 from simplerl.core.errors import ModelError
-from simplerl.core.types import Completion, StopReason
-from simplerl.models.load import Policy
+from simplerl.core.types import Completion, StopReason, VersionSpan
+from simplerl.models.device import pick_device
+from simplerl.models.load import cache_argument, load
 from simplerl.models.score import Head
 from simplerl.rollout.backend import Request, Sampling
 from simplerl.rollout.text import cut, special_stops, tail_holds_stop
@@ -109,15 +110,29 @@ class _Row:
 class NativeBackend:
     """Samples from a model held in this process."""
 
-    def __init__(self, policy: Policy, *, precision: str = "fp32", max_rows: int = 512, prefill_tokens: int = 16_384):
-        """With `precision` fp32 the policy's own module is used, so `sync` has nothing to copy; bf16 keeps a copy."""
-        self.policy = policy
-        self.model = policy.model
+    exact = True
+
+    def __init__(
+        self,
+        directory: str,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        stop_ids: frozenset[int],
+        context_length: int,
+        model: PreTrainedModel | None = None,
+        precision: str = "fp32",
+        max_rows: int = 512,
+        prefill_tokens: int = 16_384,
+    ):
+        """With weights in memory and precision fp32 that very module is used: `sync` has nothing to copy then."""
+        self.name, self.tokenizer, self.stop_ids, self.context_length = directory, tokenizer, stop_ids, context_length
+        self.model = model or load(directory, device=pick_device("auto")).model
         if precision == "bf16":
-            self.model = copy.deepcopy(policy.model).requires_grad_(False)
+            self.model = (copy.deepcopy(self.model) if model else self.model).requires_grad_(False)
             for parameter in self.model.parameters():  # Not the buffers: rotary frequencies must stay fp32.
                 parameter.data = parameter.data.to(torch.bfloat16)
         self.head = Head(self.model)
+        self._cache_argument = cache_argument(self.model.base_model)
         if not all(isinstance(layer, DynamicLayer) for layer in DynamicCache(config=self.model.config).layers):
             raise ModelError(
                 f"{type(self.model).__name__} keeps more than keys and values between tokens, which the native backend "
@@ -149,13 +164,13 @@ class NativeBackend:
         A response that reaches the end of the model's context is truncated there (`length`).
         """
         longest = max((len(request.prompt_ids) for request in requests), default=0)
-        if longest >= self.policy.context_length:
+        if longest >= self.context_length:
             raise ModelError(
-                f"a prompt of {longest} tokens leaves no room for a response in the context of {self.policy.name} "
-                f"({self.policy.context_length} tokens)"
+                f"a prompt of {longest} tokens leaves no room for a response in the context of {self.name} "
+                f"({self.context_length} tokens)"
             )
         self.model.eval()
-        self._special_stops = special_stops(self.policy.tokenizer, sampling.stop) | frozenset(sampling.stop_ids)
+        self._special_stops = special_stops(self.tokenizer, sampling.stop) | frozenset(sampling.stop_ids)
         order = sorted(
             range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids.tobytes(), i)
         )
@@ -194,38 +209,41 @@ class NativeBackend:
             input_ids=tokens_RT,
             attention_mask=None if full else mask_RT,
             position_ids=position_RT,
-            past_key_values=cache,
             use_cache=True,
+            **{self._cache_argument: cache},
         ).last_hidden_state
 
     def _wave(
         self, requests: Sequence[Request], members: list[int], sampling: Sampling
     ) -> Iterator[tuple[int, Completion]]:
+        """Yield the completions of one batch: prefill, then a token for every living row per forward pass."""
+        # The samples of a problem share their prompt: it goes through the model once, and its cache is repeated.
         prompts: dict[bytes, int] = {}
         prompt_of = [prompts.setdefault(requests[i].prompt_ids.tobytes(), len(prompts)) for i in members]
-        unique = [None] * len(prompts)
-        for i, p in zip(members, prompt_of, strict=True):
-            unique[p] = requests[i].prompt_ids
+        unique = [np.frombuffer(prompt, dtype=requests[members[0]].prompt_ids.dtype) for prompt in prompts]
         cache, hidden_PH, mask_PT = self._prefill(unique)
         device = hidden_PH.device
         select_R = torch.tensor(prompt_of, device=device)
         cache.batch_select_indices(select_R)
         hidden_RH, mask_RT = hidden_PH[select_R], mask_PT[select_R]
         position_R = mask_RT.sum(1)
+        # Without padding no mask is needed at all, which lets attention take its fast way.
         padded = not bool(mask_RT.all())
         rows = [_Row(index=i, limit=self._limit(requests[i], sampling)) for i in members]
         width = max(row.limit for row in rows)
+        # All noise is drawn ahead, each row from its own address: what a row gets does not depend on its neighbours.
         uniform_RT = torch.from_numpy(np.stack([self._noise(requests[i], width) for i in members])).to(device)
         for t in range(width):
             token_R, logprob_R, entropy_R = draw(self.head.logits(hidden_RH), uniform_RT[:, t], sampling)
+            # One transfer from the device per token; the rest of the loop is Python on the host.
             drawn = zip(rows, token_R.tolist(), logprob_R.tolist(), entropy_R.tolist(), strict=True)
             alive = []
-            for place, (row, token, logprob, entropy) in enumerate(drawn):
+            for position, (row, token, logprob, entropy) in enumerate(drawn):
                 if row.done:
                     continue
                 if logprob != logprob:
                     raise ModelError(
-                        f"{self.policy.name} gives probabilities that are not numbers: training has diverged, or the "
+                        f"{self.name} gives probabilities that are not numbers: training has diverged, or the "
                         "weights are damaged. Lower --optimizer.lr and start from an earlier checkpoint"
                     )
                 row.tokens.append(token)
@@ -233,16 +251,18 @@ class NativeBackend:
                 row.entropies.append(entropy)
                 reason = self._ending(row, sampling)
                 if reason is None and t + 1 < row.limit:
-                    alive.append(place)
+                    alive.append(position)
                     continue
                 row.done = True
                 yield row.index, self._complete(row, reason or "length", sampling)
             if not alive:
                 return
+            # Finished rows go on being computed until enough of them can leave together: leaving copies the cache of
+            # all that stay, which for a single row costs more than its forward pass.
             if len(rows) - len(alive) >= max(1, LEAVE_SHARE * len(rows)):
                 keep_R = torch.tensor(alive, device=device)
                 cache.batch_select_indices(keep_R)
-                rows = [rows[place] for place in alive]
+                rows = [rows[position] for position in alive]
                 token_R, position_R, mask_RT, uniform_RT = (
                     values[keep_R] for values in (token_R, position_R, mask_RT, uniform_RT)
                 )
@@ -253,7 +273,7 @@ class NativeBackend:
 
     def _limit(self, request: Request, sampling: Sampling) -> int:
         """Return the most tokens that a response may have: what was asked for, or what the context leaves."""
-        return min(sampling.max_new_tokens, self.policy.context_length - len(request.prompt_ids))
+        return min(sampling.max_new_tokens, self.context_length - len(request.prompt_ids))
 
     @staticmethod
     def _noise(request: Request, width: int) -> np.ndarray:
@@ -263,9 +283,9 @@ class NativeBackend:
 
     def _ending(self, row: _Row, sampling: Sampling) -> StopReason | None:
         """Return why a response has just ended, if it has."""
-        if row.tokens[-1] in self.policy.stop_ids:
+        if row.tokens[-1] in self.stop_ids:
             return "eos"
-        if row.tokens[-1] in self._special_stops or tail_holds_stop(self.policy.tokenizer, row.tokens, sampling.stop):
+        if row.tokens[-1] in self._special_stops or tail_holds_stop(self.tokenizer, row.tokens, sampling.stop):
             return "stop"
         return None
 
@@ -275,7 +295,7 @@ class NativeBackend:
             token_ids=np.array(row.tokens, dtype=np.int32),
             logprobs=np.array(row.logprobs, dtype=np.float32),
             entropies=np.array(row.entropies, dtype=np.float32),
-            text=cut(self.policy.tokenizer, spoken, sampling.stop),
+            text=cut(self.tokenizer, spoken, sampling.stop),
             stop_reason=reason,
-            policy_version=self.version,
+            versions=(VersionSpan(self.version, 0, len(row.tokens)),),
         )

@@ -28,16 +28,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from simplerl.analysis.seeds import Measure
 from simplerl.core.errors import ConfigError, nearest
 
-_ACCURACY = ("accuracy", "value")
+_ACCURACY = ("acc", "value")
 
 #: Name in a TOML file → measure. `pass@K`, `pass@K before`, `gain of pass@K` and `level NAME` are read for any K, NAME.
 MEASURES: dict[str, Measure] = {
     "accuracy before": Measure(label="accuracy before", where="base", path=_ACCURACY),
     "accuracy": Measure(label="accuracy after", where="final", path=_ACCURACY),
     "gain": Measure(label="gain", where="gain", path=_ACCURACY),
-    "boxed": Measure(label="answers in a box", where="final", path=("boxed",)),
-    "clipped": Measure(label="truncated", where="final", path=("clip_ratio",)),
-    "length": Measure(label="length (tokens)", where="final", path=("length",), share=False),
+    "boxed": Measure(label="answers in a box", where="final", path=("answer_ratio", "value")),
+    "clipped": Measure(label="truncated", where="final", path=("clip_ratio", "value")),
+    "length": Measure(label="length (tokens)", where="final", path=("tokens", "value"), share=False),
     "entropy": Measure(label="entropy (nats, last 5 steps)", where="last", path=("policy/entropy",), share=False),
     "tokens sampled": Measure(label="tokens sampled", where="sum", path=("tokens/sampled",), share=False),
     "tokens useful": Measure(label="tokens useful", where="sum", path=("tokens/useful",), share=False),
@@ -55,7 +55,7 @@ def measure(name: Any) -> Any:
         gain, k, before = match.groups()
         label = name if gain or before else f"{name} after"
         return Measure(
-            label=label, where="gain" if gain else "base" if before else "final", path=("pass_at", k, "value")
+            label=label, where="gain" if gain else "base" if before else "final", path=("pass@k", k, "value")
         )
     if match := re.fullmatch(r"level (\w+)", name):
         return Measure(label=name, where="final", path=("by_level", match[1], "value"))

@@ -15,7 +15,7 @@ from simplerl.core.errors import RunError
 from simplerl.studies.experiment import Experiment, Variant
 from simplerl.train.config import Config
 from simplerl.train.resolve import as_table, flatten, merge, read_config, resolve
-from simplerl.train.resume import changes
+from simplerl.train.run import changes
 
 #: Laid on top of everything by --quick: enough to see every part work, too little to learn anything from.
 QUICK: dict[str, Any] = {

@@ -70,23 +70,9 @@ def minibatches(group_B: torch.Tensor, problems: int) -> list[torch.Tensor]:
     return [torch.isin(group_B, groups[start:end]).nonzero().flatten() for start, end in itertools.pairwise(bounds)]
 
 
-def microbatches(rows: torch.Tensor, lengths_B: torch.Tensor, *, tokens: int) -> Iterator[torch.Tensor]:
-    """Yield indices of rows of like length whose padded size (rows × longest) stays within `tokens`; at least one row.
-
-    The longest come first, so that a memory limit shows itself at once.
-    """
-    order = rows[torch.sort(lengths_B[rows], descending=True, stable=True).indices]
-    start = 0
-    while start < len(order):
-        longest = int(lengths_B[order[start]])
-        size = max(1, tokens // longest)
-        yield order[start : start + size]
-        start += size
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Piece:
-    """A micro-batch: which rows of the batch, and how wide."""
+class MicroBatch:
+    """What goes through a model at once: which rows of the batch, and how wide."""
 
     rows: torch.Tensor
     width: int
@@ -97,7 +83,23 @@ class Piece:
         return values_BT[self.rows, : self.width].to(self.device)
 
 
-def pieces(lengths_B: torch.Tensor, rows: torch.Tensor, *, tokens: int, device: torch.device) -> Iterator[Piece]:
-    """Cut rows into micro-batches of at most `tokens`."""
-    for piece in microbatches(rows, lengths_B, tokens=tokens):
-        yield Piece(rows=piece, width=int(lengths_B[piece].max()), device=device)
+def microbatches(
+    rows: torch.Tensor, lengths_B: torch.Tensor, *, tokens: int, device: torch.device
+) -> Iterator[MicroBatch]:
+    """Yield rows of like length whose padded size (rows × longest) stays within `tokens`; at least one row each.
+
+    The longest come first, so that a memory limit shows itself at once.
+    """
+    order = rows[torch.sort(lengths_B[rows], descending=True, stable=True).indices]
+    start = 0
+    while start < len(order):
+        longest = int(lengths_B[order[start]])
+        size = max(1, tokens // longest)
+        yield MicroBatch(rows=order[start : start + size], width=longest, device=device)
+        start += size
+
+
+def by_response(values_BT: torch.Tensor, batch: Batch) -> list[np.ndarray]:
+    """Return the values at each response's tokens, [T] each."""
+    bounds = zip(batch.prompt_lengths_B.tolist(), batch.lengths_B.tolist(), strict=True)
+    return [row[start:end].numpy() for row, (start, end) in zip(values_BT, bounds, strict=True)]

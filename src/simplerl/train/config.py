@@ -1,70 +1,110 @@
 """The configuration of a training run: what may stand in a recipe and after `--` on the command line.
 
-Every key is a field of a dataclass below; the string under it is its documentation (docs/configuration.md is made
-from these). Reading and checking is in `train/resolve.py`.
+Every key is a field of a dataclass below; the string under it is its documentation (docs/configuration.md and --help
+are made from these). Pydantic checks types and bounds; what several keys must agree on is checked below each section.
+From recipes and command lines to a `Config`, and back: `train/resolve.py`.
 """
 
+import tomllib
 from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, dataclass_transform
 
-from simplerl.algorithms import ALGORITHMS, GRPO, Algorithm
+import pydantic
+from pydantic import BeforeValidator, Field
+
+from simplerl.algorithms import ALGORITHMS
 from simplerl.core.errors import ConfigError, nearest
-from simplerl.data.prompts import SPECIAL_TOKENS
-from simplerl.doctor import RULES, thresholds
-from simplerl.rewards import Correctness
+from simplerl.rewards import REWARDS
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def section(cls: type) -> Any:
+    """Make a class a checked section: frozen, keywords only, no unknown keys, no infinite numbers."""
+    strict = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+    return pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=strict)(cls)
+
+
+def read_text(value: Any) -> Any:
+    """Read a command line's text the way TOML would; `a,b` is a list where a list is wanted."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def _read_list(value: Any) -> Any:
+    read = read_text(value)
+    if isinstance(read, str):
+        return [part for part in read.split(",") if part]
+    return read if isinstance(read, list | tuple) else [read]
+
+
+_TEXT, _LIST = BeforeValidator(read_text), BeforeValidator(_read_list)
+Int = Annotated[int, _TEXT]
+PositiveInt = Annotated[int, _TEXT, Field(gt=0)]
+NonNegativeInt = Annotated[int, _TEXT, Field(ge=0)]
+Float = Annotated[float, _TEXT]
+PositiveFloat = Annotated[float, _TEXT, Field(gt=0)]
+NonNegativeFloat = Annotated[float, _TEXT, Field(ge=0)]
+Decay = Annotated[float, _TEXT, Field(ge=0, lt=1)]
+Share = Annotated[float, _TEXT, Field(gt=0, le=1)]
+Ints = Annotated[tuple[int, ...], _LIST]
+Strings = Annotated[tuple[str, ...], _LIST]
+Temperatures = Annotated[tuple[Annotated[float, Field(ge=0)], ...], _LIST]
+Precision = Literal["auto", "fp32", "bf16"]
+Schedule = Literal["constant", "linear", "cosine"]
+
+
+@section
 class DatasetConfig:
     """Which problems of the data set are trained on."""
 
     split: str = "train"
     """Split of a built-in or hub data set; files have none."""
-    size: int = 0
+    size: NonNegativeInt = 0
     """Use only the first N problems (0: all; `arithmetic` generates 2,000)."""
-    levels: tuple[int, ...] = ()
+    levels: Ints = ()
     """Difficulty levels to keep (empty: all)."""
-    seed: int = 0
+    seed: Int = 0
     """Seed of generated data (`arithmetic`), apart from the run's own."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@section
 class PromptConfig:
     """What the template leaves open, the same in training and evaluation."""
 
     system: str = ""
     """System message of the template `chat`; empty: none."""
-    special_tokens: str = "none"
+    special_tokens: Literal["none", "bos"] = "none"
     """`none`: the template is the whole prompt; `bos`: the begin-of-text token stands before it."""
 
-    def __post_init__(self) -> None:
-        _one_of("prompt.special_tokens", self.special_tokens, tuple(SPECIAL_TOKENS))
 
-
-@dataclass(frozen=True, kw_only=True)
+@section
 class SamplingConfig:
     """The rollouts that are learned from."""
 
-    prompts_per_step: int = 32
+    prompts_per_step: PositiveInt = 32
     """Problems sampled in a step."""
-    samples_per_prompt: int = 8
+    samples_per_prompt: PositiveInt = 8
     """Responses to each problem: the group."""
-    temperature: float = 1.0
+    temperature: Float = 1.0
     """Sampling temperature; the update scores tokens at the same temperature."""
-    top_p: float = 1.0
+    top_p: Share = 1.0
     """Nucleus sampling; 1 is off."""
-    top_k: int = 0
+    top_k: Int = 0
     """Only the k most likely tokens; 0 is off."""
-    max_prompt_tokens: int = 1024
+    max_prompt_tokens: PositiveInt = 1024
     """Problems with longer prompts are left out, counted and named."""
-    max_new_tokens: int = 3072
+    max_new_tokens: PositiveInt = 3072
     """Length at which a response is truncated."""
-    stop: tuple[str, ...] = ()
+    stop: Strings = ()
     """Strings that end a response, the same in training and evaluation."""
-    stop_ids: tuple[int, ...] = ()
+    stop_ids: Ints = ()
     """Token ids that end a response besides the model's own end, the same in training and evaluation."""
 
     def __post_init__(self) -> None:
-        _positive(self, "sampling", "prompts_per_step", "samples_per_prompt", "max_prompt_tokens", "max_new_tokens")
         if self.temperature <= 0:
             raise ConfigError(
                 f"sampling.temperature must be positive to learn from samples, got {self.temperature}; "
@@ -72,145 +112,106 @@ class SamplingConfig:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@section
 class RolloutConfig:
     """Who samples."""
 
     backend: str = "native"
     """A name from `simplerl.rollout.BACKENDS`."""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """`fp32`, `bf16` (a copy of the weights in bf16) or `auto`: fp32 on a CPU, bf16 on a GPU."""
-    max_rows: int = 512
+    max_rows: PositiveInt = 512
     """Responses decoded at once by the native backend."""
 
-    def __post_init__(self) -> None:
-        _positive(self, "rollout", "max_rows")
-        _one_of("rollout.precision", self.precision, ("auto", "fp32", "bf16"))
 
-
-@dataclass(frozen=True, kw_only=True)
+@section
 class VerifierConfig:
     """Who judges."""
 
     policy: str = "boxed"
     """How the final answer is found in a response: a name from `simplerl.verify.POLICIES`."""
-    workers: int = 1
+    workers: PositiveInt = 1
     """Processes for the answers that the exact fast path cannot decide; started when the first one comes."""
-    timeout_s: float = 2.0
+    timeout_s: PositiveFloat = 2.0
     """Seconds after which a judgement is killed and counted as `timeout`."""
 
-    def __post_init__(self) -> None:
-        _positive(self, "verifier", "workers", "timeout_s")
 
-
-@dataclass(frozen=True, kw_only=True)
+@section
 class OptimizerConfig:
     """AdamW and its schedule."""
 
-    lr: float = 5e-7
+    lr: PositiveFloat = 5e-7
     """Peak learning rate."""
-    beta1: float = 0.9
+    beta1: Decay = 0.9
     """Decay of the gradient's running mean."""
-    beta2: float = 0.999
+    beta2: Decay = 0.999
     """Decay of its running square."""
-    epsilon: float = 1e-8
+    epsilon: PositiveFloat = 1e-8
     """Added to the root of the running square."""
-    weight_decay: float = 0.01
+    weight_decay: NonNegativeFloat = 0.01
     """Share of a weight (times the learning rate) taken off in an update."""
-    grad_clip: float = 1.0
+    grad_clip: PositiveFloat = 1.0
     """Largest gradient norm; larger gradients are scaled down to it."""
-    schedule: str = "constant"
+    schedule: Schedule = "constant"
     """`constant`, `linear` (to 0) or `cosine` (to `min_lr_ratio`) over the run's steps, after the warm-up."""
-    warmup_steps: int = 0
+    warmup_steps: NonNegativeInt = 0
     """Steps of linear warm-up."""
-    min_lr_ratio: float = 0.1
+    min_lr_ratio: NonNegativeFloat = 0.1
     """Where the cosine schedule ends, as a share of the peak."""
 
-    def __post_init__(self) -> None:
-        _positive(self, "optimizer", "lr", "epsilon", "grad_clip")
-        _one_of("optimizer.schedule", self.schedule, ("constant", "linear", "cosine"))
-        for name in ("weight_decay", "warmup_steps", "min_lr_ratio"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"optimizer.{name} must not be negative, got {getattr(self, name)}")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"optimizer.{name} must be in [0, 1), got {getattr(self, name)}")
 
-
-@dataclass(frozen=True, kw_only=True)
+@section
 class LearnerConfig:
     """How an update is computed. Nothing here but `prompts_per_update` changes what is learned, rounding aside."""
 
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1` … or `auto`: a GPU if there is one."""
-    prompts_per_update: int = 0
+    prompts_per_update: NonNegativeInt = 0
     """Mini-batch, counted in problems; 0 is one update per step, which is on-policy."""
-    tokens_per_microbatch: int = 0
+    tokens_per_microbatch: NonNegativeInt = 0
     """Tokens (padding included) that go through the model at once; turn down when memory runs out. 0: 4,096 on a CPU
     (larger ones leave its cache and take longer), 16,384 on a GPU."""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """`fp32`, `bf16` (autocast over fp32 master weights) or `auto`: bf16 where it is fast."""
     attention: str = "auto"
     """`eager`, `sdpa`, `flash_attention_2` (padding-free) or `auto`: eager on a CPU, the best there is on a GPU."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third slower."""
 
-    def __post_init__(self) -> None:
-        _one_of("learner.precision", self.precision, ("auto", "fp32", "bf16"))
-        for name in ("prompts_per_update", "tokens_per_microbatch"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"learner.{name} must not be negative, got {getattr(self, name)}")
 
-
-@dataclass(frozen=True, kw_only=True)
+@section
 class EvaluationConfig:
     """Held-out accuracy: before the first step, every so often, and after the last."""
 
-    every: int = 0
+    every: NonNegativeInt = 0
     """Steps between evaluations; 0 is before and after only."""
     data: str = ""
     """Data set or file to evaluate on. Empty: the test split, or `holdout` problems kept from the training file."""
-    size: int = 250
+    size: NonNegativeInt = 250
     """Evaluate on the first N problems of it (0: all)."""
-    holdout: int = 100
+    holdout: PositiveInt = 100
     """Problems kept from a training file that has no test split."""
-    samples: int = 8
+    samples: PositiveInt = 8
     """Responses to each problem."""
-    temperature: float = 1.0
+    temperature: NonNegativeFloat = 1.0
     """0 is greedy."""
-    further_temperatures: tuple[float, ...] = ()
+    further_temperatures: Temperatures = ()
     """Evaluate at these temperatures too: the figures stand in the evaluation's file, the responses are not kept."""
-    top_p: float = 1.0
+    top_p: Share = 1.0
     """Nucleus sampling; 1 is off."""
 
-    def __post_init__(self) -> None:
-        _positive(self, "evaluation", "samples", "holdout")
-        for temperature in self.further_temperatures:
-            if temperature < 0:
-                raise ConfigError(f"evaluation.further_temperatures must not be negative, got {temperature}")
-        for name in ("every", "size", "temperature"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"evaluation.{name} must not be negative, got {getattr(self, name)}")
-        if not 0 < self.top_p <= 1:
-            raise ConfigError(f"evaluation.top_p must be in (0, 1], got {self.top_p}")
 
-
-@dataclass(frozen=True, kw_only=True)
+@section
 class CheckpointConfig:
     """What is kept for resuming and for later evaluation."""
 
-    every: int = 20
+    every: PositiveInt = 20
     """Steps between checkpoints; the last step is always saved."""
-    keep: int = 3
+    keep: NonNegativeInt = 3
     """Newest checkpoints to keep; 0 keeps all."""
 
-    def __post_init__(self) -> None:
-        _positive(self, "checkpoint", "every")
-        if self.keep < 0:
-            raise ConfigError(f"checkpoint.keep must not be negative, got {self.keep}")
 
-
-@dataclass(frozen=True, kw_only=True)
+@section
 class SFTConfig:
     """Supervised fine-tuning by `simplerl sft`, with the other settings of `optimizer`; `simplerl train` ignores it."""
 
@@ -219,60 +220,71 @@ class SFTConfig:
     (owner/name)."""
     split: str = "train"
     """Split of a hub data set; files have none."""
-    size: int = 0
+    size: NonNegativeInt = 0
     """Use only the first N demonstrations (0: all; those of arithmetic generate 2,000)."""
-    steps: int = 100
+    steps: PositiveInt = 100
     """Updates."""
-    batch_size: int = 64
+    batch_size: PositiveInt = 64
     """Demonstrations in an update."""
-    max_tokens: int = 8192
+    max_tokens: PositiveInt = 8192
     """Prompt and response together; longer ones are left out, counted and named."""
-    lr: float = 5e-6
+    lr: PositiveFloat = 5e-6
     """Peak learning rate."""
-    schedule: str = "cosine"
+    schedule: Schedule = "cosine"
     """`constant`, `linear` (to 0) or `cosine` (to `optimizer.min_lr_ratio`), after the warm-up."""
-    warmup_steps: int = 0
+    warmup_steps: NonNegativeInt = 0
     """Steps of linear warm-up."""
 
-    def __post_init__(self) -> None:
-        _positive(self, "sft", "steps", "batch_size", "max_tokens", "lr")
-        _one_of("sft.schedule", self.schedule, ("constant", "linear", "cosine"))
-        if self.size < 0 or self.warmup_steps < 0:
-            raise ConfigError("sft.size and sft.warmup_steps must not be negative")
 
-
-@dataclass(frozen=True, kw_only=True)
+@section
 class DoctorConfig:
     """The rules of `simplerl doctor` while the run goes on (docs/doctor.md). They change nothing that is learned."""
 
-    action: str = "warn"
+    action: Literal["off", "warn", "stop"] = "warn"
     """`off`; `warn`: say what is found, once; `stop`: end the run too, with a checkpoint, at a serious finding."""
-    stop_on: tuple[str, ...] = ()
+    stop_on: Strings = ()
     """Rules whose finding ends the run under `stop`, serious or not. Empty: every serious finding does."""
-    thresholds: tuple[str, ...] = ()
+    thresholds: Strings = ()
     """Thresholds other than the defaults, each `RULE.NAME=VALUE`; `simplerl doctor --rules` lists them."""
 
     def __post_init__(self) -> None:
-        _one_of("doctor.action", self.action, ("off", "warn", "stop"))
-        thresholds.parse(self.thresholds)
-        for rule in self.stop_on:
-            if rule not in RULES:
-                raise ConfigError(f"doctor.stop_on: unknown rule {rule!r}; {nearest(rule, RULES)}")
+        if self.stop_on or self.thresholds:  # Only then: the rules read runs, and need what reads them.
+            from simplerl.doctor import RULES, thresholds
+
+            thresholds.parse(self.thresholds)
+            for rule in self.stop_on:
+                if rule not in RULES:
+                    raise ConfigError(f"doctor.stop_on: unknown rule {rule!r}; {nearest(rule, RULES)}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@section
 class TrackingConfig:
     """Experiment trackers, off by default (extra `trackers`)."""
 
-    trackers: tuple[str, ...] = ()
+    trackers: Strings = ()
     """Any of Accelerate's: wandb, tensorboard, trackio, mlflow, comet_ml, aim, clearml, dvclive, swanlab."""
     project: str = "simplerl"
     """Project name at the tracker."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
+class PluginConfig:
+    """A plug-in of the run."""
+
+    name: str
+    """The path of a file, or the name of a module."""
+    sha256: str = ""
+    """Of its source, as it was loaded."""
+
+
+def _read_plugins(value: Any) -> Any:
+    read = _read_list(value)
+    return [{"name": item} if isinstance(item, str) else item for item in read]
+
+
+@section
 class Config:
-    """A whole run."""
+    """A complete run."""
 
     model: str = "cub-qwen"
     """A cub, a Hugging Face model directory, a hub name, or a run directory (its newest checkpoint)."""
@@ -284,23 +296,26 @@ class Config:
     template: str = "simple"
     """Prompt template: `plain`, `simple`, `qwen-boxed`, `qwen25-math-cot`, `chat` (the tokenizer's own), `from-data`
     (the prompts that the data brings), or a text file with `{input}` in it."""
-    steps: int = 100
+    steps: PositiveInt = 100
     """Rollout-and-update steps."""
-    token_budget: int = 0
+    token_budget: NonNegativeInt = 0
     """End the run after the step in which the response tokens sampled so far reach this number, so that runs can be
     compared at equal tokens; `steps` stays the upper limit. 0 is off."""
-    seed: int = 0
+    seed: Int = 0
     """Seed of everything that is drawn: order of problems and sampling noise."""
     output_dir: str = ""
     """Run directory; empty: runs/ and a name made from what the run is."""
+    plugins: Annotated[tuple[PluginConfig, ...], BeforeValidator(_read_plugins)] = ()
+    """Files or modules of yours to load first: what they register can be named here (docs/extending.md). The SHA-256 of
+    each is recorded, and a plug-in that has changed since is said when the run is resumed."""
     shuffle_rewards: bool = False
     """Control experiment: shuffle rewards among the responses of a step, so that there is nothing to learn."""
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    algorithm: Algorithm = field(default_factory=GRPO)
+    algorithm: Any = field(default_factory=lambda: ALGORITHMS["grpo"]())
     """`name` from `simplerl.algorithms.ALGORITHMS`, and that algorithm's own keys."""
-    reward: object = field(default_factory=Correctness)
+    reward: Any = field(default_factory=lambda: REWARDS["correctness"]())
     """`name` from `simplerl.rewards.REWARDS`, and that reward's own keys."""
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
@@ -313,9 +328,6 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        _positive(self, "", "steps")
-        if self.token_budget < 0:
-            raise ConfigError(f"token_budget must not be negative, got {self.token_budget}; 0 is off")
         if self.token_budget and self.optimizer.schedule != "constant":
             raise ConfigError(
                 f"token_budget = {self.token_budget} ends the run at a step that is not known beforehand, and "
@@ -327,7 +339,7 @@ class Config:
                 "leave the reference out"
             )
         group, per_update = self.sampling.samples_per_prompt, self.learner.prompts_per_update
-        name = next((name for name, kind in ALGORITHMS.items() if kind is type(self.algorithm)), "?")
+        name = ALGORITHMS.name_of(type(self.algorithm)) or type(self.algorithm).__name__
         if group < 2 and self.algorithm.needs_group:
             raise ConfigError(
                 f"sampling.samples_per_prompt = {group}, but algorithm {name} compares the samples of a problem with "
@@ -351,15 +363,3 @@ class Config:
                 f"learner.prompts_per_update = {per_update} must divide sampling.prompts_per_step = "
                 f"{self.sampling.prompts_per_step}, so that every update is of one size"
             )
-
-
-def _positive(section: object, path: str, *names: str) -> None:
-    for name in names:
-        if getattr(section, name) <= 0:
-            key = f"{path}.{name}" if path else name
-            raise ConfigError(f"{key} must be positive, got {getattr(section, name)}")
-
-
-def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{key} must be one of {', '.join(allowed)}; got {value!r}")

@@ -6,15 +6,14 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from simplerl.algorithms.ppo import PPO
+from simplerl.algorithms.base import CriticAlgorithm
 from simplerl.core.types import Batch
 from simplerl.models import checkpoint
 from simplerl.models.load import recompute_activations
 from simplerl.models.value_head import ValueModel
-from simplerl.train.batch import pieces
+from simplerl.train.batch import microbatches
 from simplerl.train.config import LearnerConfig, OptimizerConfig
-from simplerl.train.optimizer import adamw, apply_gradient
-from simplerl.train.schedule import learning_rate
+from simplerl.train.optim import adamw, apply_gradient, learning_rate
 
 
 class Critic:
@@ -23,7 +22,7 @@ class Critic:
     def __init__(
         self,
         model: PreTrainedModel,
-        algorithm: PPO,
+        algorithm: CriticAlgorithm,
         *,
         optimizer: OptimizerConfig,
         learner: LearnerConfig,
@@ -52,9 +51,9 @@ class Critic:
         self.model.eval()
         values_BT = torch.zeros(mask_BT.shape)
         rows = mask_BT.any(1).nonzero().flatten()
-        for piece in pieces(batch.lengths_B, rows, tokens=self.tokens, device=self.device):
-            found_BT = self.model(piece.cut(batch.tokens_BT), piece.cut(mask_BT), batch.lengths_B[piece.rows])
-            values_BT[piece.rows, : piece.width] = found_BT.cpu()
+        for micro in microbatches(rows, batch.lengths_B, tokens=self.tokens, device=self.device):
+            own_BT = self.model(micro.cut(batch.tokens_BT), micro.cut(mask_BT), batch.lengths_B[micro.rows])
+            values_BT[micro.rows, : micro.width] = own_BT.cpu()
         return values_BT
 
     def update(
@@ -64,9 +63,12 @@ class Critic:
         mask_BT: torch.Tensor,
         old_BT: torch.Tensor,
         returns_BT: torch.Tensor,
-        progress: float,
+        done: float,
     ) -> dict[str, float]:
-        """Do one optimizer update over some rows; return its metrics, none where no token is masked in."""
+        """Do one optimizer update over some rows; return its metrics, none where no token is masked in.
+
+        `old_BT` are the values at the start of the step, `done` the steps done so far (a fraction too).
+        """
         self.model.train(self.checkpointing)
         weights_BT = torch.zeros(mask_BT.shape)
         weights_BT[rows] = self.algorithm.weights(mask_BT[rows], batch.group_B[rows])
@@ -74,14 +76,14 @@ class Critic:
         if not len(rows):
             return {}
         loss = 0.0
-        for piece in pieces(batch.lengths_B, rows, tokens=self.tokens, device=self.device):
-            kept_BT = piece.cut(mask_BT)
-            values_BT = self.model(piece.cut(batch.tokens_BT), kept_BT, batch.lengths_B[piece.rows])
-            per_token_BT = self.algorithm.value_loss(values_BT, piece.cut(old_BT), piece.cut(returns_BT))
-            share = (piece.cut(weights_BT) * per_token_BT).sum()
+        for micro in microbatches(rows, batch.lengths_B, tokens=self.tokens, device=self.device):
+            kept_BT = micro.cut(mask_BT)
+            values_BT = self.model(micro.cut(batch.tokens_BT), kept_BT, batch.lengths_B[micro.rows])
+            per_token_BT = self.algorithm.value_loss(values_BT, micro.cut(old_BT), micro.cut(returns_BT))
+            share = (micro.cut(weights_BT) * per_token_BT).sum()
             share.backward()
             loss += float(share.detach())
-        rate = learning_rate(self.optimization, progress, self.steps)
+        rate = learning_rate(self.optimization, done, self.steps)
         clip, knob = self.optimization.grad_clip, "algorithm.critic_lr"
         norm = apply_gradient(self.optimizer, self.model, lr=rate, grad_clip=clip, knob=knob)
         return {"critic/loss": loss, "critic/grad_norm": norm, "critic/lr": rate}

@@ -1,6 +1,7 @@
 """What surrounds a step: clocks, advice when memory runs out, and a clean stop on Ctrl-C."""
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,8 +41,12 @@ def memory_advice() -> Iterator[None]:
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
     """Yield a function that says whether Ctrl-C (or SIGTERM) has come; a second one stops at once.
 
-    The handler only takes note: printing from it could break into a print that is under way.
+    The handler only takes note: printing from it could break into a print that is under way. Signals reach the main
+    thread alone, so in another thread nothing is caught.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
     seen: list[int] = []
 
     def handle(number: int, frame: Any) -> None:

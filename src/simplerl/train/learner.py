@@ -1,15 +1,16 @@
 """The learner: one step's batch in, updated weights and metrics out. On a CPU or one GPU.
 
 Nothing in how the batch is laid out (micro-batches, padding, order) changes the gradient, rounding aside: the weights
-of the loss are computed over the whole update before it is cut.
+of the loss are computed over the complete update before it is cut.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -20,33 +21,43 @@ from simplerl.models.load import Policy, recompute_activations
 from simplerl.models.score import Scorer
 from simplerl.ops.correction import correction
 from simplerl.ops.kl import adapted, kl
-from simplerl.train.batch import Piece, minibatches, pieces
+from simplerl.train.batch import MicroBatch, by_response, microbatches, minibatches
 from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.critic import Critic, value_metrics
 from simplerl.train.guards import clock
-from simplerl.train.optimizer import adamw, apply_gradient
-from simplerl.train.schedule import learning_rate
-from simplerl.train.scores import Scores, score, score_all
+from simplerl.train.optim import adamw, apply_gradient, learning_rate
+
+#: Component of the loss → the metric of its value.
+LOSS_METRICS = {"rl": "policy/loss", "ce": "sft/loss"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Learned:
-    """What a step's update leaves behind."""
+class StepResult:
+    """What a step's updates leave behind."""
 
     metrics: dict[str, float]
-    advantages_BT: torch.Tensor
+    advantages: list[np.ndarray]
+    """float32 [T] for each response: the credit of its tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Step:
-    """The whole step as its updates see it."""
+class _Scores:
+    """Log-probabilities of the batch's tokens, and where asked for the vocabulary's mean; both on the CPU."""
+
+    logprobs_BT: torch.Tensor
+    vocabulary_mean_BT: torch.Tensor | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Prepared:
+    """The complete step as its updates see it."""
 
     batch: Batch
     mask_BT: torch.Tensor
     useful_B: torch.Tensor
     """bool [B]: responses that can contribute to the gradient."""
     advantages_BT: torch.Tensor
-    old: Scores | None
+    old: _Scores | None
     """Under the policy at the start of the step, wherever an update after the first needs it."""
     ref_BT: torch.Tensor | None
     values_BT: torch.Tensor | None
@@ -112,61 +123,63 @@ class Learner:
         if self.critic:
             self.critic.restore(directory)
 
-    def step(self, batch: Batch, step: int) -> Learned:
-        """Do the updates of a step (the first is 0)."""
+    def step(self, batch: Batch, step: int) -> StepResult:
+        """Do the updates of a step (the first is 1).
+
+        The step is prepared as a whole (credit, and the scores that updates compare with), then cut twice: into
+        mini-batches, each an optimizer update, and these into micro-batches, whose gradients add up.
+        """
+        updates = minibatches(batch.group_B, self.config.prompts_per_update)
         seconds: dict[str, float] = {}
-        whole = self._prepare(batch, seconds)
+        prepared = self._prepare(batch, updates, seconds)
         # Dropout is set to 0 when the model is loaded; training mode only lets gradient checkpointing act.
         self.policy.model.train(self.config.gradient_checkpointing)
-        updates = minibatches(batch.group_B, self.config.prompts_per_update)
-        places = [step + i / len(updates) for i in range(len(updates))]
-        moves = self.critic is None or step >= self.algorithm.critic_warmup_steps
+        policy_moves = step > self.algorithm.critic_warmup_steps
         per_update = []
-        for rows, place in zip(updates, places, strict=True):
-            first = place == step
-            metrics = self._update(whole, rows, place, first=first) if moves else {}
+        for index, rows in enumerate(updates):
+            done = step - 1 + index / len(updates)
+            metrics = self._update(prepared, rows, done, first=index == 0) if policy_moves else {}
             if self.critic:
                 with clock(seconds, "time/critic"):
-                    metrics |= self._teach(whole, rows, place)
+                    metrics |= self._update_critic(prepared, rows, done)
             per_update.append(metrics)
         metrics = _means(per_update)
-        if "policy/mismatch_kl" not in metrics:
-            metrics |= self._mismatch(whole)
+        if batch.sampler_logprobs_BT is not None and "policy/mismatch_kl" not in metrics:
+            metrics |= self._mismatch(batch, prepared.mask_BT)
+        trained_BT = prepared.mask_BT & policy_moves
         metrics |= {
-            "optimizer/lr": learning_rate(self.optimization, places[-1], self.steps),
-            "optimizer/updates": sum("optimizer/grad_norm" in found for found in per_update),
-            "tokens/useful": int(((whole.advantages_BT != 0) & whole.mask_BT).sum()) if moves else 0,
-            "tokens/scored": int((whole.mask_BT & whole.useful_B[:, None]).sum()) if moves else 0,
+            "optimizer/lr": learning_rate(self.optimization, done, self.steps),
+            "optimizer/updates": sum("optimizer/grad_norm" in update for update in per_update),
+            "tokens/useful": int(((prepared.advantages_BT != 0) & trained_BT).sum()),
+            "tokens/scored": int((trained_BT & prepared.useful_B[:, None]).sum()),
         }
         if self.critic:
-            metrics |= {**value_metrics(whole.values_BT, whole.returns_BT, whole.mask_BT), **seconds}
+            metrics |= value_metrics(prepared.values_BT, prepared.returns_BT, prepared.mask_BT) | seconds
         self._adapt_kl(metrics, len(batch.tokens_BT))
-        return Learned(metrics=metrics, advantages_BT=whole.advantages_BT)
+        return StepResult(metrics=metrics, advantages=by_response(prepared.advantages_BT, batch))
 
-    def _prepare(self, batch: Batch, seconds: dict[str, float]) -> _Step:
+    def _prepare(self, batch: Batch, updates: Sequence[torch.Tensor], seconds: dict[str, float]) -> _Prepared:
         """Give credit, and score what the updates compare with: the policy as it is now, and the reference."""
         algorithm, mask_BT = self.algorithm, self.algorithm.mask(batch)
-        every = mask_BT.any(1).nonzero().flatten()
-        old = ref_BT = kl_BT = None
+        old = ref_BT = kl_BT = values_BT = None
         if algorithm.kl_reward_coef > 0:
-            old = self._score_all(self.scorer, batch, mask_BT, every)
-            ref_BT = self._score_all(self.reference, batch, mask_BT, every).logprobs_BT
+            every = mask_BT.any(1).nonzero().flatten()
+            old = self._score(self.scorer, batch, mask_BT, every)
+            ref_BT = self._score(self.reference, batch, mask_BT, every).logprobs_BT
             kl_BT = kl(old.logprobs_BT, ref_BT, estimator=algorithm.kl_estimator)
-        values_BT = returns_BT = None
         if self.critic:
             with clock(seconds, "time/critic"):
                 values_BT = self.critic.values(batch, mask_BT)
         credit = CreditInputs(batch=batch, mask_BT=mask_BT, values_BT=values_BT, kl_BT=kl_BT, kl_scale=self.kl_scale)
-        if self.critic:
-            returns_BT = algorithm.returns(credit)
         advantages_BT = algorithm.advantages(credit)
-        useful_B = algorithm.carries_gradient(advantages_BT * mask_BT) & mask_BT.any(1)
-        if old is None and len(updates := minibatches(batch.group_B, self.config.prompts_per_update)) > 1:
+        useful_B = algorithm.has_gradient(advantages_BT * mask_BT) & mask_BT.any(1)
+        # The first update's old log-probabilities are its own, so only the rows of later ones are scored beforehand.
+        if old is None and len(updates) > 1:
             later = torch.cat(updates[1:])
-            old = self._score_all(self.scorer, batch, mask_BT, later[useful_B[later]])
+            old = self._score(self.scorer, batch, mask_BT, later[useful_B[later]])
         if ref_BT is None and self.reference is not None:
-            ref_BT = self._score_all(self.reference, batch, mask_BT, useful_B.nonzero().flatten()).logprobs_BT
-        return _Step(
+            ref_BT = self._score(self.reference, batch, mask_BT, useful_B.nonzero().flatten()).logprobs_BT
+        return _Prepared(
             batch=batch,
             mask_BT=mask_BT,
             useful_B=useful_B,
@@ -174,90 +187,122 @@ class Learner:
             old=old,
             ref_BT=ref_BT,
             values_BT=values_BT,
-            returns_BT=returns_BT,
+            returns_BT=algorithm.returns(credit) if self.critic else None,
         )
 
-    def _score_all(self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor) -> Scores:
-        """Return the scores of the given rows, 0 elsewhere, without gradient."""
-        micro = pieces(batch.lengths_B, rows, tokens=self.tokens, device=self.device)
-        return score_all(scorer, batch, mask_BT, micro, vocabulary_mean=self.algorithm.needs_vocabulary_mean)
+    def _microbatches(self, batch: Batch, rows: torch.Tensor) -> Iterator[MicroBatch]:
+        return microbatches(rows, batch.lengths_B, tokens=self.tokens, device=self.device)
 
-    def _update(self, whole: _Step, rows: torch.Tensor, place: float, *, first: bool) -> dict[str, float]:
+    @torch.no_grad()
+    def _score(self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor) -> _Scores:
+        """Return the scores of the given rows, 0 elsewhere, without gradient."""
+        scorer.model.eval()
+        logprobs_BT = torch.zeros(mask_BT.shape)
+        mean_BT = torch.zeros(mask_BT.shape) if self.algorithm.needs_vocabulary_mean else None
+        for micro in self._microbatches(batch, rows):
+            own_BT, _, own_mean_BT = self._score_micro(scorer, batch, mask_BT, micro)
+            logprobs_BT[micro.rows, : micro.width] = own_BT.cpu()
+            if mean_BT is not None:
+                mean_BT[micro.rows, : micro.width] = own_mean_BT.cpu()
+        return _Scores(logprobs_BT=logprobs_BT, vocabulary_mean_BT=mean_BT)
+
+    def _score_micro(
+        self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, micro: MicroBatch
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Return (logprobs_BT, entropy_BT, vocabulary_mean_BT) of a micro-batch, on its device."""
+        return scorer.score(
+            micro.cut(batch.tokens_BT),
+            micro.cut(mask_BT),
+            batch.lengths_B[micro.rows],
+            vocabulary_mean=self.algorithm.needs_vocabulary_mean,
+        )
+
+    def _update(self, prepared: _Prepared, rows: torch.Tensor, done: float, *, first: bool) -> dict[str, float]:
         """Do one optimizer update over some rows; return its metrics, none if nothing carried gradient.
 
-        `place` is where in the run it is done, in steps: what the learning rate follows.
+        `done` is how many steps of the run are done, a fraction within a step: what the learning rate follows.
         """
-        weights_BT = torch.zeros(whole.mask_BT.shape)
-        weights_BT[rows] = self.algorithm.weights(whole.mask_BT[rows], whole.batch.group_B[rows])
-        rows = rows[whole.useful_B[rows]]
-        scored = int(whole.mask_BT[rows].sum())
+        batch, mask_BT = prepared.batch, prepared.mask_BT
+        # The one place where a loss is normalised: over all rows of the update, before rows without gradient are left
+        # out and the rest is cut into micro-batches. Each component has a denominator of its own.
+        weights = {component: torch.zeros(mask_BT.shape) for component in self.algorithm.components}
+        for component, weights_BT in weights.items():
+            weights_BT[rows] = self.algorithm.weights(mask_BT[rows], batch.group_B[rows], component)
+        rows = rows[prepared.useful_B[rows]]
+        scored = int(mask_BT[rows].sum())
         if not scored:
             return {}
         sums: dict[str, torch.Tensor] = {}
-        for piece in pieces(whole.batch.lengths_B, rows, tokens=self.tokens, device=self.device):
-            for name, value in self._backward(whole, piece, weights_BT, scored, first=first).items():
+        for micro in self._microbatches(batch, rows):
+            for name, value in self._backward(prepared, micro, weights, scored, first=first).items():
                 sums[name] = sums.get(name, 0.0) + value.double()
-        lr = learning_rate(self.optimization, place, self.steps)
+        lr = learning_rate(self.optimization, done, self.steps)
         norm = apply_gradient(self.optimizer, self.policy.model, lr=lr, grad_clip=self.optimization.grad_clip)
         return {**{name: float(value) for name, value in sums.items()}, "optimizer/grad_norm": norm}
 
-    def _teach(self, whole: _Step, rows: torch.Tensor, place: float) -> dict[str, float]:
+    def _update_critic(self, prepared: _Prepared, rows: torch.Tensor, done: float) -> dict[str, float]:
         """Do the critic's updates over the rows of one of the policy's; return the means of their metrics."""
-        parts = minibatches(whole.batch.group_B[rows], self.algorithm.critic_prompts_per_update)
-        seen = (whole.mask_BT, whole.values_BT, whole.returns_BT, place)
-        return _means([self.critic.update(whole.batch, rows[part], *seen) for part in parts])
+        batch = prepared.batch
+        parts = minibatches(batch.group_B[rows], self.algorithm.critic_prompts_per_update)
+        targets = (prepared.mask_BT, prepared.values_BT, prepared.returns_BT)
+        return _means([self.critic.update(batch, rows[part], *targets, done) for part in parts])
 
     def _backward(
-        self, whole: _Step, piece: Piece, weights_BT: torch.Tensor, scored: int, *, first: bool
+        self, prepared: _Prepared, micro: MicroBatch, weights: dict[str, torch.Tensor], scored: int, *, first: bool
     ) -> dict[str, torch.Tensor]:
         """Add a micro-batch's gradient; return its share of the metrics.
 
         In the first update the policy is the one at the start of the step: its log-probabilities are the old ones.
         """
-        algorithm, batch = self.algorithm, whole.batch
-        kept_BT = piece.cut(whole.mask_BT)
-        logprobs_BT, entropy_BT, mean_BT = score(
-            self.scorer, batch, whole.mask_BT, piece, vocabulary_mean=algorithm.needs_vocabulary_mean
-        )
-        old_BT = logprobs_BT.detach() if first else piece.cut(whole.old.logprobs_BT)
-        sampler_BT = piece.cut(batch.sampler_logprobs_BT) * kept_BT
-        bounds = {"low": algorithm.correction_low, "high": algorithm.correction_high}
-        factor_BT, acted_BT = correction(old_BT, sampler_BT, kept_BT, mode=algorithm.correction, **bounds)
-        inputs = LossInputs(
-            mask_BT=kept_BT,
-            logprobs_BT=logprobs_BT,
-            old_logprobs_BT=old_BT,
-            ref_logprobs_BT=None if whole.ref_BT is None else piece.cut(whole.ref_BT),
-            entropy_BT=entropy_BT if algorithm.needs_entropy_gradient else entropy_BT.detach(),
-            advantages_BT=piece.cut(whole.advantages_BT),
-            weights_BT=piece.cut(weights_BT) * factor_BT,
-            mean_BT=kept_BT.float() / scored,
-            kl_scale=self.kl_scale,
-            vocabulary_mean_BT=mean_BT,
-            old_vocabulary_mean_BT=mean_BT if first or mean_BT is None else piece.cut(whole.old.vocabulary_mean_BT),
-        )
-        output = algorithm.loss(inputs)
-        output.loss.backward()
-        means = {
-            "policy/entropy": entropy_BT.detach(),
-            "policy/mismatch_kl": kl(sampler_BT, old_BT, estimator="k3"),
-        }
-        if algorithm.correction != "none":
-            means |= {"policy/correction": factor_BT, "policy/correction_share": acted_BT}
-        return {
-            **output.metrics,
-            "policy/loss": output.loss.detach(),
-            **{name: (inputs.mean_BT * values_BT).sum() for name, values_BT in means.items()},
-        }
+        algorithm, batch = self.algorithm, prepared.batch
+        kept_BT = micro.cut(prepared.mask_BT)
+        logprobs_BT, entropy_BT, mean_BT = self._score_micro(self.scorer, batch, prepared.mask_BT, micro)
+        old_BT = logprobs_BT.detach() if first else micro.cut(prepared.old.logprobs_BT)
+        share_BT = kept_BT.float() / scored
+        means = {"policy/entropy": entropy_BT.detach()}
+        factor_BT = kept_BT
+        if batch.sampler_logprobs_BT is not None:
+            sampler_BT = micro.cut(batch.sampler_logprobs_BT) * kept_BT
+            means["policy/mismatch_kl"] = kl(sampler_BT, old_BT, estimator="k3")
+            bounds = {"low": algorithm.correction_low, "high": algorithm.correction_high}
+            factor_BT, acted_BT = correction(old_BT, sampler_BT, kept_BT, mode=algorithm.correction, **bounds)
+            if algorithm.correction != "none":
+                means |= {"policy/correction": factor_BT, "policy/correction_share": acted_BT}
+        metrics: dict[str, torch.Tensor] = {}
+        loss = 0.0
+        for component, weights_BT in weights.items():
+            output = algorithm.loss(
+                LossInputs(
+                    component=component,
+                    mask_BT=kept_BT,
+                    logprobs_BT=logprobs_BT,
+                    old_logprobs_BT=old_BT,
+                    ref_logprobs_BT=None if prepared.ref_BT is None else micro.cut(prepared.ref_BT),
+                    entropy_BT=entropy_BT if algorithm.needs_entropy_gradient else entropy_BT.detach(),
+                    advantages_BT=micro.cut(prepared.advantages_BT),
+                    weights_BT=micro.cut(weights_BT) * factor_BT,
+                    mean_BT=share_BT,
+                    kl_scale=self.kl_scale,
+                    vocabulary_mean_BT=mean_BT,
+                    old_vocabulary_mean_BT=(
+                        mean_BT if first or mean_BT is None else micro.cut(prepared.old.vocabulary_mean_BT)
+                    ),
+                )
+            )
+            loss = loss + output.loss
+            metrics |= output.metrics
+            metrics[LOSS_METRICS.get(component, f"{component}/loss")] = output.loss.detach()
+        loss.backward()
+        return {**metrics, **{name: (share_BT * values_BT).sum() for name, values_BT in means.items()}}
 
-    def _mismatch(self, whole: _Step) -> dict[str, float]:
+    def _mismatch(self, batch: Batch, mask_BT: torch.Tensor) -> dict[str, float]:
         """Measure the distance between sampler and trainer in a step that moved no policy, over all its tokens."""
-        rows = whole.mask_BT.any(1).nonzero().flatten()
+        rows = mask_BT.any(1).nonzero().flatten()
         if not len(rows):
             return {}
-        now_BT = self._score_all(self.scorer, whole.batch, whole.mask_BT, rows).logprobs_BT
-        gap_BT = kl(whole.batch.sampler_logprobs_BT * whole.mask_BT, now_BT, estimator="k3")
-        return {"policy/mismatch_kl": float(gap_BT[whole.mask_BT].double().mean())}
+        now_BT = self._score(self.scorer, batch, mask_BT, rows).logprobs_BT
+        gap_BT = kl(batch.sampler_logprobs_BT * mask_BT, now_BT, estimator="k3")
+        return {"policy/mismatch_kl": float(gap_BT[mask_BT].double().mean())}
 
     def _adapt_kl(self, metrics: dict[str, float], responses: int) -> None:
         """Let an adaptive KL coefficient follow the KL that was measured, and report the coefficient used."""
@@ -272,6 +317,8 @@ class Learner:
 
 def _means(per_update: list[dict[str, float]]) -> dict[str, float]:
     """Return the mean of each metric over the updates that have it."""
-    names = dict.fromkeys(name for metrics in per_update for name in metrics)
-    found = {name: [metrics[name] for metrics in per_update if name in metrics] for name in names}
-    return {name: sum(values) / len(values) for name, values in found.items()}
+    values: dict[str, list[float]] = {}
+    for metrics in per_update:
+        for name, value in metrics.items():
+            values.setdefault(name, []).append(value)
+    return {name: sum(each) / len(each) for name, each in values.items()}

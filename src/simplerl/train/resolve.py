@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import math
 import re
 import tomllib
 import typing
@@ -16,15 +15,20 @@ import pydantic
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.core.errors import ConfigError, RunError, nearest
+from simplerl.core.objects import is_object, recall, remember
+from simplerl.core.plugins import canonical, is_source, load_plugins, plugin
+from simplerl.core.registry import Registry, registry
 from simplerl.data.rows import SUFFIXES
-from simplerl.rewards import REWARDS
-from simplerl.rollout import BACKENDS
-from simplerl.train.config import Config
-from simplerl.verify import POLICIES
+from simplerl.rewards import REWARDS, make_reward, reward_class
+from simplerl.rewards.function import FunctionReward
+from simplerl.train.config import Config, PluginConfig, read_text
 
-RECIPES = Path(__file__).parent.parent / "recipes"
+#: Name → TOML file.
+RECIPES: Registry[Path] = Registry(
+    "recipe", values={path.stem: path for path in sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))}
+)
 #: Sections whose keys depend on the `name` in them.
-REGISTRIES: dict[str, Mapping[str, type]] = {"algorithm": ALGORITHMS, "reward": REWARDS}
+REGISTRIES: dict[str, Registry[Any]] = {"algorithm": ALGORITHMS, "reward": REWARDS}
 #: What may differ between a run and its resumption: nothing that changes what a step computes, rounding aside. The
 #: knobs of memory are among them, so that a run that ran out of it can go on. A run's name holds none of them: it is
 #: the same run.
@@ -32,6 +36,7 @@ FREE_ON_RESUME = (
     "steps",
     "token_budget",
     "output_dir",
+    "plugins",
     "checkpoint.",
     "doctor.",
     "tracking.",
@@ -41,20 +46,29 @@ FREE_ON_RESUME = (
     "rollout.max_rows",
     "verifier.workers",
 )
+#: What other libraries call a key → its name here.
+OTHER_NAMES = {
+    "learning_rate": "optimizer.lr",
+    "num_generations": "sampling.samples_per_prompt",
+    "max_completion_length": "sampling.max_new_tokens",
+    "max_prompt_length": "sampling.max_prompt_tokens",
+    "beta": "algorithm.kl_coef",
+    "epsilon_high": "algorithm.clip_high",
+    "max_steps": "steps",
+    "reward_funcs": "reward",
+}
 
 
 def recipe_names() -> list[str]:
-    """Return the names of the shipped recipes."""
-    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+    """Return the names of the recipes, shipped and from plug-ins."""
+    return sorted(RECIPES)
 
 
 def recipe_path(name: str) -> Path:
-    """Return the file of a shipped recipe, or of a .toml file. Raises ConfigError."""
-    path = RECIPES / f"{name}.toml"
-    if not path.is_file():
-        path = Path(name)
-        if path.suffix != ".toml" or not path.is_file():
-            raise ConfigError(f"unknown recipe {name!r}; {nearest(name, recipe_names())} A .toml file works too.")
+    """Return the file of a recipe, or of a .toml file. Raises ConfigError."""
+    path = Path(name)
+    if name in RECIPES or path.suffix != ".toml" or not path.is_file():
+        return Path(RECIPES.find(name, hint="A .toml file works too."))
     return path
 
 
@@ -84,6 +98,10 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` with `over` laid on top, tables merged. A new `name` in algorithm or reward starts afresh."""
     merged = dict(base)
     for key, value in over.items():
+        if key == "plugins":
+            names = [item if isinstance(item, str) else item["name"] for item in (*base.get(key, ()), *value)]
+            merged[key] = list(dict.fromkeys(map(canonical, names)))
+            continue
         old = merged.get(key)
         renamed = (
             key in REGISTRIES
@@ -98,8 +116,12 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
-    """Turn `--optimizer.lr 1e-5 --model=X --shuffle-rewards` into nested tables. A dash may stand for an underscore."""
+    """Turn `--optimizer.lr 1e-5 --model=X --shuffle-rewards` into nested tables. A dash may stand for an underscore.
+
+    `--reward` may be repeated, each a name or `file.py:function`, with `=WEIGHT` after it.
+    """
     table: dict[str, Any] = {}
+    rewards: list[str] = []
     rest = list(arguments)
     while rest:
         argument = rest.pop(0)
@@ -108,92 +130,194 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
         key, equals, value = argument[2:].partition("=")
         if not equals:
             value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+        if key == "reward":
+            rewards.append(value)
+            continue
         *sections, last = key.replace("-", "_").split(".")
-        place = table
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise ConfigError(f"--{key}: {section} has been given a value already")
-        place[last] = value
-    for key in REGISTRIES:
-        if isinstance(table.get(key), str):
-            table[key] = {"name": table[key]}
-    return table
+        nested = table
+        for name in sections:
+            nested = nested.setdefault(name, {})
+            if not isinstance(nested, dict):
+                raise ConfigError(f"--{key}: {name} has been given a value already")
+        nested[last] = value
+    if isinstance(table.get("algorithm"), str):
+        table["algorithm"] = {"name": table["algorithm"]}
+    return merge({"reward": reward_table(rewards)}, table) if rewards else table
 
 
-def _value(raw: Any, annotation: Any) -> Any:
-    """Read a command-line string the way TOML would, where the field is not a string itself."""
-    if not isinstance(raw, str) or annotation is str:
-        return raw
-    is_tuple = str(annotation).startswith("tuple")
-    try:
-        value = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = [part for part in raw.split(",") if part] if is_tuple else raw
-    return [value] if is_tuple and not isinstance(value, list) else value
-
-
-def build(cls: type, table: Mapping[str, Any], path: str = "") -> Any:
-    """Return the dataclass `cls` filled from a table. Raises ConfigError with the dotted key that is wrong."""
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
-    hints = typing.get_type_hints(cls)
-    values = {}
-    for key, raw in table.items():
-        dotted = f"{path}{key}"
-        if key not in fields:
-            raise ConfigError(f"unknown key {dotted!r}; {nearest(key, fields)}")
-        annotation = hints[key]
-        if not path and key in REGISTRIES:
-            values[key] = _build_named(key, raw, REGISTRIES[key])
-        elif dataclasses.is_dataclass(annotation):
-            if not isinstance(raw, Mapping):
-                raise ConfigError(
-                    f"{dotted} is a section: give its keys, e.g. {dotted}.{dataclasses.fields(annotation)[0].name}"
-                )
-            values[key] = build(annotation, raw, f"{dotted}.")
-        else:
+def reward_table(rewards: Sequence[str | tuple[str, float]]) -> dict[str, Any]:
+    """Return the section `reward` for names, `NAME=WEIGHT` or (name, weight); a weight or several are a mixture."""
+    parts: list[dict[str, Any]] = []
+    for entry in rewards:
+        name, weight = entry if isinstance(entry, tuple) else (entry, None)
+        head, equals, tail = name.rpartition("=")
+        if weight is None and equals:
             try:
-                values[key] = pydantic.TypeAdapter(annotation).validate_python(_value(raw, annotation))
-            except pydantic.ValidationError as error:
-                raise ConfigError(f"{dotted} = {raw!r}: {error.errors()[0]['msg']}") from error
-            if isinstance(values[key], float) and not math.isfinite(values[key]):
-                raise ConfigError(f"{dotted} = {raw!r}: must be a finite number")
+                name, weight = head, float(tail)
+            except ValueError as error:
+                raise ConfigError(f"--reward {entry}: the weight after '=' must be a number, got {tail!r}") from error
+        parts.append({"name": canonical(name)} | ({} if weight is None else {"weight": weight}))
+    if len(parts) == 1 and "weight" not in parts[0]:
+        return parts[0]
+    return {"name": "mixture", "rewards": parts}
+
+
+def build_config(table: Mapping[str, Any]) -> Config:
+    """Return the configuration of a table, its plug-ins loaded. Raises ConfigError with the key that is wrong."""
+    values = dict(table)
+    named = [item if isinstance(item, str) else item["name"] for item in _plugin_list(values.pop("plugins", ()))]
+    explicit = [each.name for each in load_plugins(named)]
+    for key in REGISTRIES:
+        if key in values:
+            values[key] = _build_named(key, values[key])
     try:
-        return cls(**values)
-    except TypeError as error:
-        raise ConfigError(f"{path.rstrip('.') or 'configuration'}: {error}") from error
+        config = Config(**values)
+    except pydantic.ValidationError as error:
+        raise ConfigError(_message(error.errors()[0], table)) from None
+    names = dict.fromkeys([*explicit, *_used_plugins(config)])
+    loaded = [plugin(name) for name in names]
+    return dataclasses.replace(
+        config, plugins=tuple(PluginConfig(name=each.name, sha256=each.sha256) for each in loaded if each)
+    )
 
 
-def _build_named(key: str, raw: Any, registry: Mapping[str, type]) -> Any:
+def _plugin_list(value: Any) -> list[Any]:
+    entries = value.split(",") if isinstance(value, str) else list(value)
+    for entry in entries:
+        if not isinstance(entry, str) and not (isinstance(entry, Mapping) and isinstance(entry.get("name"), str)):
+            raise ConfigError(f"plugins: each is the path of a file or the name of a module, got {entry!r}")
+    return entries
+
+
+def _used_plugins(config: Config) -> list[str]:
+    """Return the plug-ins that registered, or hold, something that the configuration names."""
+    section = named_table("reward", config.reward)
+    rewards = [section["name"], *(part["name"] for part in section.get("rewards", ()))]
+    named = [
+        ("algorithm", named_table("algorithm", config.algorithm)["name"]),
+        *(("reward", name) for name in rewards),
+        *(("data", name.partition("@")[0]) for name in (config.data, config.evaluation.data)),
+        ("template", config.template),
+        ("backend", config.rollout.backend),
+        ("policy", config.verifier.policy),
+    ]
+    owners = [name.rpartition(":")[0] if is_source(name) else registry(kind).plugin(name) for kind, name in named]
+    return [owner for owner in owners if owner]
+
+
+def _message(error: Any, table: Mapping[str, Any]) -> str:
+    """Say what is wrong with a setting: the key, its value, and what is allowed."""
+    path = [part for part in error["loc"] if isinstance(part, str)]
+    dotted, kind, bounds = ".".join(path), error["type"], error.get("ctx", {})
+    raw: Any = table
+    for part in path:
+        raw = raw.get(part, error["input"]) if isinstance(raw, Mapping) else error["input"]
+    if kind == "unexpected_keyword_argument":
+        keys = [field.name for field in dataclasses.fields(_section_class(path[:-1]))]
+        return f"unknown key {dotted!r}; {_nearest_key(path[-1], keys)}"
+    if kind == "dataclass_type":
+        first = dataclasses.fields(_section_class(path))[0].name
+        return f"{dotted} is a section: give its keys, e.g. {dotted}.{first}"
+    if kind in ("greater_than", "greater_than_equal") and 0 in bounds.values():
+        return f"{dotted} must {'be positive' if kind == 'greater_than' else 'not be negative'}, got {error['input']}"
+    if kind == "literal_error":
+        return f"{dotted} must be one of {bounds['expected'].replace(' or ', ', ').replace(chr(39), '')}; got {raw!r}"
+    if kind == "finite_number":
+        return f"{dotted} = {raw!r}: must be a finite number"
+    return f"{dotted} = {raw!r}: {error['msg']}"
+
+
+def _section_class(path: Sequence[str]) -> type:
+    return typing.get_type_hints(Config)[path[0]] if path else Config
+
+
+def _nearest_key(key: str, keys: Sequence[str]) -> str:
+    """Return what a wrong key may mean: the nearest one, another library's name, or one in another section."""
+    if key in OTHER_NAMES:
+        return f"it is called {OTHER_NAMES[key]!r} here"
+    advice = nearest(key, keys)
+    if advice.startswith("known"):
+        elsewhere = [dotted for dotted in flatten(as_table(Config())) if dotted.rpartition(".")[2] == key]
+        if elsewhere:
+            return f"did you mean {' or '.join(map(repr, elsewhere))}?"
+    return advice
+
+
+def _build_named(key: str, raw: Any) -> Any:
+    """Return the algorithm or reward of a section: the class that its name stands for, filled with its other keys."""
+    registry_ = REGISTRIES[key]
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{key} is a section: give {key}.name and its keys")
     table = dict(raw)
-    name = table.pop("name", next(iter(registry)))
-    if name not in registry:
-        raise ConfigError(f"unknown {key} {name!r}; {nearest(name, registry)}")
-    own = [field.name for field in dataclasses.fields(registry[name])]
-    for setting in table:
-        others = [other for other, cls in registry.items() if setting in {f.name for f in dataclasses.fields(cls)}]
-        if setting not in own and others and key == "algorithm":
+    name = table.pop("name", next(iter(registry_)))
+    if not isinstance(name, str):
+        raise ConfigError(f"{key}.name = {name!r}: must be text")
+    if key == "reward":
+        name = canonical(name)
+        cls = reward_class(name)
+        if not dataclasses.is_dataclass(cls):
+            return make_reward(name, table)
+    else:
+        cls = recall(name, key) if is_object(name) else registry_.find(name)
+    hints = typing.get_type_hints(cls)
+    own = [field.name for field in dataclasses.fields(cls) if field.init]
+    values = {}
+    for setting, value in table.items():
+        if setting not in own:
             raise ConfigError(
-                f"algorithm.{setting} is a setting of {', '.join(others)}, not of {name}; leave it out, or choose "
-                f"another --algorithm.name"
+                _others(key, setting, name) or f"unknown key '{key}.{setting}'; {_nearest_key(setting, own)}"
             )
-    return build(registry[name], table, f"{key}.")
+        try:
+            adapter = pydantic.TypeAdapter(hints[setting], config=pydantic.ConfigDict(allow_inf_nan=False))
+            values[setting] = adapter.validate_python(value if hints[setting] is str else read_text(value))
+        except pydantic.ValidationError as error:
+            raise ConfigError(_message({**error.errors()[0], "loc": (key, setting)}, {key: table})) from None
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ConfigError(f"{key}: {error}") from error
+
+
+def _others(key: str, setting: str, name: str) -> str:
+    """Return a sentence about the algorithms that do have a setting."""
+    if key != "algorithm":
+        return ""
+    others = [
+        other for other, cls in ALGORITHMS.items() if setting in {field.name for field in dataclasses.fields(cls)}
+    ]
+    return (
+        f"algorithm.{setting} is a setting of {', '.join(others)}, not of {name}; leave it out, or choose another "
+        "--algorithm.name"
+        if others
+        else ""
+    )
+
+
+def named_table(key: str, value: Any) -> dict[str, Any]:
+    """Return the section of an algorithm or a reward."""
+    if isinstance(value, FunctionReward):
+        return {"name": value.source}
+    name = REGISTRIES[key].name_of(type(value)) or remember(type(value))
+    return {
+        "name": name,
+        **{field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init},
+    }
 
 
 def as_table(config: Config) -> dict[str, Any]:
-    """Return a configuration as plain tables: what `build(Config, …)` takes back."""
-    table: dict[str, Any] = {}
-    for entry in dataclasses.fields(config):
-        value = getattr(config, entry.name)
-        if entry.name in REGISTRIES:
-            name = next(name for name, cls in REGISTRIES[entry.name].items() if cls is type(value))
-            own = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-            table[entry.name] = {"name": name, **own}
-        else:
-            table[entry.name] = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
-    return table
+    """Return a configuration as plain tables: what `build_config` takes back."""
+    return {
+        field.name: named_table(field.name, getattr(config, field.name))
+        if field.name in REGISTRIES
+        else _plain(getattr(config, field.name))
+        for field in dataclasses.fields(config)
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
 def flatten(table: Mapping[str, Any], path: str = "") -> dict[str, Any]:
@@ -224,13 +348,9 @@ def recipe_for(model: str) -> str:
 def resolve(recipe: str | None, overrides: Mapping[str, Any]) -> Config:
     """Return the configuration of a recipe with overrides on top. Raises ConfigError."""
     recipe = recipe or default_recipe(overrides)
-    config = completed(build(Config, merge(read_recipe(recipe), overrides)))
-    for key, name, known in (
-        ("rollout.backend", config.rollout.backend, BACKENDS),
-        ("verifier.policy", config.verifier.policy, POLICIES),
-    ):
-        if name not in known:
-            raise ConfigError(f"unknown {key} {name!r}; {nearest(name, known)}")
+    config = completed(build_config(merge(read_recipe(recipe), overrides)))
+    registry("backend").find(config.rollout.backend, key="rollout.backend")
+    registry("policy").find(config.verifier.policy, key="verifier.policy")
     algorithm = config.algorithm
     if algorithm.constant_length and algorithm.normaliser != "constant":
         raise ConfigError(
@@ -245,14 +365,28 @@ def read_config(path: Path, overrides: Mapping[str, Any]) -> Config:
     """Return the configuration of a run directory with overrides on top, to resume it."""
     file = path / "config.json"
     if not file.is_file():
-        raise RunError(f"{path} holds no run to resume; leave out --resume to start one, or mend --output-dir")
+        raise RunError(f"{path} does not hold a run to resume; leave out --resume to start one, or fix --output-dir")
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise RunError(
             f"{file} is damaged: {error}; give the recipe and settings of the run again, with --resume"
         ) from error
-    return completed(build(Config, merge(table, overrides)))
+    return completed(build_config(merge(table, overrides)))
+
+
+def configure(
+    recipe: str | None, overrides: Mapping[str, Any], *, resume: bool, prefix: str = ""
+) -> tuple[Config, Path]:
+    """Return the configuration of a run and its directory: of a recipe, or of the run in `output_dir` to resume.
+
+    Without `output_dir` the directory is runs/ and a name made from what the run is, after `prefix`.
+    """
+    if resume and recipe is None and overrides.get("output_dir"):
+        config = read_config(Path(overrides["output_dir"]), overrides)
+    else:
+        config = resolve(recipe, overrides)
+    return config, Path(config.output_dir or Path("runs") / f"{prefix}{run_name(recipe, overrides, config)}")
 
 
 def completed(config: Config) -> Config:
@@ -266,11 +400,12 @@ def completed(config: Config) -> Config:
 
 def _expected(recipe: str, config: Config) -> dict[str, Any]:
     """Return dotted key → value of a recipe; another algorithm or reward than its own is expected at its defaults."""
-    table, mine = as_table(resolve(recipe, {})), as_table(config)
-    for section, registry in REGISTRIES.items():
-        if mine[section]["name"] != table[section]["name"]:
-            own = {field.name: field.default for field in dataclasses.fields(registry[mine[section]["name"]])}
-            table[section] = {"name": table[section]["name"], **own}
+    table = as_table(resolve(recipe, {}))
+    for section in REGISTRIES:
+        value, name = getattr(config, section), table[section]["name"]
+        if named_table(section, value)["name"] != name:
+            defaults = {field.name: field.default for field in dataclasses.fields(value) if field.init}
+            table[section] = {"name": name} | ({} if isinstance(value, FunctionReward) else defaults)
     return flatten(table)
 
 
@@ -293,7 +428,9 @@ def run_name(recipe: str | None, overrides: Mapping[str, Any], config: Config) -
     named = [config.model] * (recipe is None or "model" in differing) + [data] * (recipe is None or "data" in differing)
     last = Counter(key.rsplit(".", 1)[-1] for key in values)
     more = [
-        f"{key.rsplit('.', 1)[-1] if last[key.rsplit('.', 1)[-1]] == 1 else key.removesuffix('.name')}-{value}"
+        f"{key.rsplit('.', 1)[-1] if last[key.rsplit('.', 1)[-1]] == 1 else key.removesuffix('.name')}-{value}".replace(
+            f"{Path.cwd()}/", ""
+        )
         for key, value in sorted(differing.items())
         if key not in ("model", "data", "seed", "algorithm.name")
     ]

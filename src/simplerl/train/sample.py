@@ -9,10 +9,9 @@ from typing import Any
 
 from simplerl.core.errors import DataError, RunError
 from simplerl.core.types import Trajectory
-from simplerl.rollout.collect import collect
 from simplerl.runs.files import json_line, write_atomic
+from simplerl.train.components import Inputs, build_components
 from simplerl.train.config import Config
-from simplerl.train.session import prepare
 
 #: Laid over the recipe: what a learner would ask for shall not stand in the way of one sample, or of few problems.
 WITHOUT_LEARNING: dict[str, Any] = {
@@ -22,7 +21,9 @@ WITHOUT_LEARNING: dict[str, Any] = {
 }
 
 
-def sample(config: Config, output: Path, *, everything: bool, say: Callable[[str], None]) -> tuple[Counter[str], int]:
+def sample(
+    config: Config, output: Path, *, everything: bool, say: Callable[[str], None], inputs: Inputs | None = None
+) -> tuple[Counter[str], int]:
     """Sample `samples_per_prompt` responses to every training problem and write them, one JSON object a line.
 
     Return (verdicts, responses written). Without `everything` only right ones that ended by themselves are kept. The
@@ -37,25 +38,17 @@ def sample(config: Config, output: Path, *, everything: bool, say: Callable[[str
     except OSError as error:
         raise RunError(f"cannot write {output}: {error.strerror}; choose another --output") from error
     # A chunk is larger than the problems are many: what the sampler of a training run would refuse.
-    session = prepare(
-        dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, prompts_per_step=1)), say
+    parts = build_components(
+        dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, prompts_per_step=1)),
+        say,
+        inputs=inputs,
     )
     counts: Counter[str] = Counter()
     lines: list[str] = []
-    problems, chunk = session.sampler.problems, config.sampling.prompts_per_step
+    problems, chunk = parts.sampler.problems, config.sampling.prompts_per_step
     try:
         for start in range(0, len(problems), chunk):
-            groups = collect(
-                problems[start : start + chunk],
-                backend=session.backend,
-                verifier=session.verifier,
-                reward=config.reward,
-                sampling=session.sampling,
-                samples=config.sampling.samples_per_prompt,
-                seed=config.seed,
-                purpose="sample",
-                step=0,
-            )
+            groups = parts.rollout.sample_groups(problems[start : start + chunk], purpose="sample", step=0)
             for trajectory in (t for group in groups for t in group.trajectories):
                 counts[trajectory.verdict.status] += 1
                 ended = trajectory.completion.stop_reason != "length"
@@ -63,7 +56,7 @@ def sample(config: Config, output: Path, *, everything: bool, say: Callable[[str
                     lines.append(json_line(_row(trajectory, config.model)))
             say(f"{min(start + chunk, len(problems))}/{len(problems)} problems, {len(lines)} responses kept")
     finally:
-        session.close()
+        parts.close()
     if not lines:
         raise DataError(
             f"none of the {counts.total()} responses was right and complete, so there is nothing to write to {output}; "

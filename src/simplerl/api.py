@@ -1,0 +1,393 @@
+"""simplerl from Python: what the commands do, with objects where you have them. `import simplerl` is this.
+
+    run = simplerl.train("cub", steps=20, reward=[("correctness", 1.0), (short, 0.2)], output_dir="runs/mine")
+    run.metrics.to_pandas().plot(x="step", y="accuracy/mean")
+
+A run made here is as complete as one made by the command, with the same directory and configuration. Objects stand in
+the configuration by a name that says what they were; to resume such a run, pass them again. A mistake is a
+`SimpleRLError`, with the message that the command prints.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from simplerl.core.errors import ConfigError, nearest
+from simplerl.core.objects import remember
+from simplerl.core.types import Problem, TrajectoryGroup, Verdict
+from simplerl.runs.run import Run
+
+if TYPE_CHECKING:
+    from simplerl.algorithms import Algorithm
+    from simplerl.data.problems import ProblemSet
+    from simplerl.rewards import Reward
+    from simplerl.train.components import Inputs
+
+    AnyReward = str | Callable[..., Any] | Reward
+    Rows = Iterable[Mapping[str, Any]] | Sequence[Problem]
+
+
+class Callback(Protocol):
+    """Whoever watches a run from Python. Further methods are called where they are there: `train.run.Callback`."""
+
+    def on_step(self, step: int, metrics: Mapping[str, Any], groups: Sequence[TrajectoryGroup]) -> None:
+        """Called when a step is recorded; step 0 is the base model, without groups."""
+
+
+def train(
+    recipe: str | None = None,
+    *,
+    output_dir: str | Path,
+    resume: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    plugins: Sequence[str | Path] = (),
+    reward: "AnyReward | Sequence[AnyReward | tuple[AnyReward, float]] | None" = None,
+    model: str | Path | tuple[Any, Any] | None = None,
+    data: "str | Path | Rows | None" = None,
+    algorithm: "str | Algorithm | None" = None,
+    quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
+    **top_level: Any,
+) -> Run:
+    """Train a model by reinforcement learning, as `simplerl train` does, and return its run.
+
+    `recipe` is a shipped recipe or a .toml file; without one, `cub` for the cubs and `generic` for other models, or
+    with `resume` the run's own configuration. `settings` has dotted keys (`{"sampling.temperature": 1.2}`), and keys
+    without a dot may be given by name (`steps=20, seed=1`): docs/configuration.md has them all.
+
+    `reward`: a name, `file.py:function`, a function of TRL's signature or ours, a `Reward`, or a list of these, each
+    alone or with its weight. `model`: a name or directory, or (model, tokenizer), which is trained in place. `data`:
+    a name or file, rows with a question and an answer, a `datasets.Dataset`, or problems. `algorithm`: a name or an
+    instance. `quiet` shows nothing; `callbacks` are told of every step.
+
+    After Ctrl-C, or a finding of the doctor under `doctor.action = "stop"`, the run is returned unfinished
+    (`run.finished`) with a checkpoint to resume from.
+
+    >>> run = simplerl.train("cub", steps=2, output_dir="runs/first", quiet=True,
+    ...                      settings={"sampling.prompts_per_step": 2, "evaluation.size": 4})
+    >>> run.finished, run.metrics.column("step").to_pylist()
+    (True, [0, 1, 2])
+    """
+    overrides = {**_nested(settings), **top_level}
+    inputs = _objects(overrides, reward=reward, model=model, data=data, algorithm=algorithm)
+    return _run("train", recipe, overrides, inputs, output_dir, plugins, resume, quiet, callbacks)
+
+
+def sft(
+    recipe: str | None = None,
+    *,
+    output_dir: str | Path,
+    demonstrations: "str | Path | Iterable[Mapping[str, Any]] | None" = None,
+    resume: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    plugins: Sequence[str | Path] = (),
+    model: str | Path | tuple[Any, Any] | None = None,
+    data: "str | Path | Rows | None" = None,
+    quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
+    **top_level: Any,
+) -> Run:
+    """Fine-tune a model on responses to imitate, as `simplerl sft` does, and return its run.
+
+    `demonstrations`: a name or file, or rows with a question and a response; else `sft.data`. `data` holds the problems
+    for the held-out evaluation. The rest is as in `train`.
+
+    >>> rows = [{"question": f"What is {a}+{a}?", "response": f" {a}+{a}={2*a}. \\\\boxed{{{2*a}}}"} for a in range(8)]
+    >>> run = simplerl.sft("cub", demonstrations=rows, output_dir="runs/cold", quiet=True,
+    ...                    settings={"sft.steps": 2, "sft.batch_size": 4, "evaluation.size": 4})
+    >>> run.stage, run.finished
+    ('sft', True)
+    """
+    overrides = {**_nested(settings), **top_level}
+    if demonstrations is not None:
+        if not isinstance(demonstrations, str | Path):
+            rows = [dict(row) for row in demonstrations]
+            demonstrations = remember(rows, f"{len(rows)} demonstrations, sha256 {_digest(rows)}")
+        overrides["sft"] = {**overrides.get("sft", {}), "data": str(demonstrations)}
+    inputs = _objects(overrides, model=model, data=data)
+    return _run("sft", recipe, overrides, inputs, output_dir, plugins, resume, quiet, callbacks)
+
+
+def sample(
+    recipe: str | None = None,
+    *,
+    output: str | Path,
+    everything: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    plugins: Sequence[str | Path] = (),
+    model: str | Path | tuple[Any, Any] | None = None,
+    data: "str | Path | Rows | None" = None,
+    quiet: bool = False,
+    **top_level: Any,
+) -> list[dict[str, Any]]:
+    """Sample responses into a JSONL file for `sft`, as `simplerl sample` does, and return them as rows.
+
+    Only the right and complete ones are kept, or all of them with `everything`.
+
+    >>> rows = simplerl.sample("cub", output="right.jsonl", settings={"dataset.size": 4}, quiet=True)
+    >>> {row["verdict"] for row in rows}
+    {'correct'}
+    """
+    from simplerl.train.resolve import merge, resolve
+    from simplerl.train.sample import WITHOUT_LEARNING
+    from simplerl.train.sample import sample as write_samples
+
+    overrides = {**_nested(settings), **top_level}
+    inputs = _objects(overrides, model=model, data=data)
+    config = resolve(recipe, merge(merge(overrides, {"plugins": [str(name) for name in plugins]}), WITHOUT_LEARNING))
+    say = (lambda line: None) if quiet else print
+    write_samples(config, Path(output), everything=everything, say=say, inputs=inputs)
+    return [json.loads(line) for line in Path(output).read_text(encoding="utf-8").splitlines()]
+
+
+def evaluate(
+    models: str | Path | Run | Sequence[str | Path | Run],
+    benchmarks: str | Path | Sequence[str | Path],
+    *,
+    output_dir: str | Path = "evaluations",
+    steps: str = "",
+    data_dir: str | Path | None = None,
+    overwrite: bool = False,
+    plugins: Sequence[str | Path] = (),
+    quiet: bool = False,
+    **settings: Any,
+) -> list[Run]:
+    """Evaluate models, runs or checkpoints on benchmarks or files, as `simplerl eval` does; return the results.
+
+    `steps` chooses checkpoints of a run: `all`, `last`, or `0,20,40`; empty: 0 and the last. `settings` are those of
+    the protocol: samples, temperature, top_p, max_tokens, template, policy, seed, limit, ks, device …
+
+    >>> (result,) = simplerl.evaluate("cub-qwen", "problems.jsonl", max_tokens=40, quiet=True)
+    >>> sorted(result.evaluations[0].figures["acc"])
+    ['high', 'low', 'problems', 'value']
+    """
+    from simplerl.core.plugins import load_plugins, load_recorded
+    from simplerl.evaluate.protocol import Settings
+    from simplerl.evaluate.run import evaluate as run_evaluations
+    from simplerl.evaluate.run import load_benchmarks, plan
+    from simplerl.evaluate.targets import targets
+    from simplerl.runs.run import is_run
+    from simplerl.train.resolve import as_table, recipe_for, resolve
+
+    known = [field.name for field in dataclasses.fields(Settings)]
+    for name in settings:
+        if name not in known:
+            raise ConfigError(f"unknown setting {name!r} of an evaluation; {nearest(name, known)}")
+    listener = _Quiet() if quiet else _Printing()
+    load_plugins(map(str, plugins))
+    names = [str(each.path if isinstance(each, Run) else each) for each in _several(models)]
+    rules = Settings(**settings)
+    problems = load_benchmarks(
+        [str(name) for name in _several(benchmarks)], rules, Path(data_dir) if data_dir else None, listener.say
+    )
+    found = []
+    for name in names:
+        if is_run(name):
+            load_recorded(Run(name).config.get("plugins", ()), listener.say)
+        found += targets(name, steps if is_run(name) else "", recipe=as_table(resolve(recipe_for(name), {})))
+    jobs = plan(found, problems, rules, Path(output_dir), listener)
+    return [Run(path) for path in run_evaluations(jobs, rules, listener, overwrite=overwrite)]
+
+
+def verify(response: str, answer: str, *, policy: str = "boxed") -> Verdict:
+    """Judge a response against the gold answer, as `simplerl verify` does.
+
+    >>> simplerl.verify("Half of it, so \\\\boxed{0.5}.", "1/2").correct
+    True
+    >>> simplerl.verify("I do not know.", "1/2").status
+    'no_answer'
+    """
+    from simplerl.verify import verify as judge
+
+    return judge(response, answer, policy=policy)
+
+
+def load_problems(name: str | Path, split: str = "train", *, size: int = 0, seed: int = 0) -> list[Problem]:
+    """Return the problems of a data set, a file or a hub data set.
+
+    >>> [problem.question for problem in simplerl.load_problems("arithmetic", size=1)]
+    ['What is 9-8?']
+    """
+    from simplerl.data import load
+
+    return load(str(name), split, size=size, seed=seed)
+
+
+def _run(
+    stage: str,
+    recipe: str | None,
+    overrides: dict[str, Any],
+    inputs: "Inputs",
+    output_dir: str | Path,
+    plugins: Sequence[str | Path],
+    resume: bool,
+    quiet: bool,
+    callbacks: Sequence[Callback],
+) -> Run:
+    """Make a configuration, and a run of it."""
+    from simplerl.cli.display import execute
+    from simplerl.train.resolve import configure, merge
+    from simplerl.train.run import Callback as Watcher
+
+    class Adapter(Watcher):
+        """Gives a user's callback the methods that it does not have."""
+
+        def __init__(self, callback: Callback):
+            if not callable(getattr(callback, "on_step", None)):
+                raise ConfigError(f"a callback has a method on_step(step, metrics, groups), not {callback!r}")
+            for name in ("say", "on_phase", "on_response", "on_step"):
+                if callable(getattr(callback, name, None)):
+                    setattr(self, name, getattr(callback, name))
+
+    named = {"plugins": [str(name) for name in plugins], "output_dir": str(output_dir)}
+    config, path = configure(recipe, merge(overrides, named), resume=resume)
+    watchers = [Adapter(callback) for callback in callbacks]
+    execute(stage, config, path, resume=resume, quiet=quiet, callbacks=watchers, inputs=inputs)
+    return Run(path)
+
+
+class _Quiet:
+    """Listens to an evaluation and shows nothing."""
+
+    def say(self, message: str) -> None:
+        """Take a line."""
+
+    def phase(self, name: str, total: int, done: int = 0) -> None:
+        """An evaluation begins."""
+
+    def advance(self) -> None:
+        """One response is done."""
+
+
+class _Printing(_Quiet):
+    """Prints the lines of an evaluation."""
+
+    def say(self, message: str) -> None:
+        """Print a line."""
+        print(message, flush=True)
+
+    def phase(self, name: str, total: int, done: int = 0) -> None:
+        """Print what begins."""
+        print(f"{name}: {total} responses" + (f", {done} done before" if done else ""), flush=True)
+
+
+def _several(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, list | tuple) else [values]
+
+
+def _nested(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return `{"a.b": 1}` as `{"a": {"b": 1}}`; sections may be given as tables too."""
+    nested: dict[str, Any] = {}
+    for key, value in (settings or {}).items():
+        *sections, last = key.split(".")
+        table = nested
+        for section in sections:
+            table = table.setdefault(section, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"settings[{key!r}]: {section} has been given a value already")
+        if isinstance(table.get(last), dict) and not isinstance(value, Mapping):
+            raise ConfigError(f"settings[{key!r}] = {value!r}: keys of this section have been given already")
+        table[last] = {**table.get(last, {}), **value} if isinstance(value, Mapping) else value
+    return nested
+
+
+def _objects(
+    overrides: dict[str, Any], *, reward: Any = None, model: Any = None, data: Any = None, algorithm: Any = None
+) -> "Inputs":
+    """Write what was passed into the settings, objects by their names; return the objects that a run is built from."""
+    from simplerl.train.components import Inputs
+    from simplerl.train.resolve import named_table
+
+    policy = problems = None
+    if reward is not None:
+        overrides["reward"] = _reward_table(reward)
+    if isinstance(algorithm, str):
+        overrides["algorithm"] = {**overrides.get("algorithm", {}), "name": algorithm}
+    elif algorithm is not None:
+        if isinstance(algorithm, type) or not dataclasses.is_dataclass(algorithm):
+            raise ConfigError(
+                f"algorithm: give a name, or an instance of a dataclass such as GRPO(), not {algorithm!r}"
+            )
+        overrides["algorithm"] = named_table("algorithm", algorithm)
+    if isinstance(model, str | Path):
+        overrides["model"] = str(model)
+    elif model is not None:
+        policy = _policy(model)
+        overrides["model"] = policy.name
+    if isinstance(data, str | Path):
+        overrides["data"] = str(data)
+    elif data is not None:
+        problems = _problems(data)
+        content = [(problem.id, problem.question, problem.answer) for problem in problems.problems]
+        overrides["data"] = remember(problems, f"{len(content)} problems, sha256 {_digest(content)}")
+    return Inputs(policy=policy, problems=problems)
+
+
+def _policy(model: Any) -> Any:
+    from simplerl.models.load import policy_of, weights_hash
+
+    try:
+        network, tokenizer = model
+        parameters = sum(each.numel() for each in network.parameters())
+        tokenizer.encode("1")
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"model: give a name, a directory, or (model, tokenizer), not {type(model).__name__} ({error})"
+        ) from error
+    digest = weights_hash(network)[:12]
+    name = remember(model, f"{type(network).__name__} of {parameters:,} parameters, sha256 {digest}")
+    return policy_of(network.float(), tokenizer, name=name)
+
+
+def _problems(data: Any) -> "ProblemSet":
+    """Return rows, a `datasets.Dataset` or problems as a set of problems. Raises DataError for a row without one."""
+    from simplerl.data.problems import ProblemSet, problem_set
+    from simplerl.data.rows import Row
+
+    if isinstance(data, ProblemSet):
+        return data
+    try:
+        items = list(data)
+    except TypeError:
+        raise ConfigError(f"data: give a name, a file, rows or problems, not {type(data).__name__}") from None
+    if items and all(isinstance(item, Problem) for item in items):
+        return ProblemSet(problems=items)
+    for index, item in enumerate(items):
+        if not isinstance(item, Mapping):
+            raise ConfigError(f"data[{index}]: a row has fields such as question and answer, not {type(item).__name__}")
+    return problem_set((Row(dict(item), f"data[{index}]") for index, item in enumerate(items)), source="data")
+
+
+def _reward_table(reward: Any) -> dict[str, Any]:
+    """Return the section `reward` of the configuration for what was passed."""
+    if not isinstance(reward, list | tuple):
+        part = _reward_part(reward)
+        return {"name": part["name"], **part.get("params", {})}
+    parts = []
+    for entry in reward:
+        one, weight = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, 1.0)
+        parts.append({**_reward_part(one), "weight": weight})
+    return {"name": "mixture", "rewards": parts}
+
+
+def _reward_part(reward: Any) -> dict[str, Any]:
+    from simplerl.core.plugins import canonical
+    from simplerl.rewards import Reward
+    from simplerl.train.resolve import named_table
+
+    if isinstance(reward, str):
+        return {"name": canonical(reward)}
+    if isinstance(reward, Reward):
+        table = named_table("reward", reward)
+        name = table.pop("name")
+        return {"name": name, "params": table} if table else {"name": name}
+    if not callable(reward):
+        raise ConfigError(f"reward: give a name, a function, a Reward, or a list of these, not {reward!r}")
+    return {"name": remember(reward)}
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]

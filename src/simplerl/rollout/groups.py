@@ -1,0 +1,149 @@
+"""Groups: problems in, judged and rewarded groups of trajectories out. Training and evaluation share it."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simplerl.core.seeds import derive
+from simplerl.core.types import (
+    Completion,
+    Problem,
+    Scored,
+    Segment,
+    Trajectory,
+    TrajectoryGroup,
+    Undecided,
+    Verdict,
+)
+from simplerl.data.prompts import Prompter
+from simplerl.data.templates import AnyTemplate
+from simplerl.models.load import Policy
+from simplerl.rewards import Reward
+from simplerl.rollout.backend import Request, RolloutBackend, Sampling
+from simplerl.verify import VerifierPool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Prompted:
+    """A problem as the model sees it."""
+
+    problem: Problem
+    prompt_ids: np.ndarray
+    """int32 [T_prompt]."""
+
+
+def prompt(problems: Sequence[Problem], template: Prompter | AnyTemplate, policy: Policy) -> list[Prompted]:
+    """Format and encode problems. A bare template is the whole prompt: nothing is added to it."""
+    prompter = template if isinstance(template, Prompter) else Prompter(template=template)
+    return [
+        Prompted(
+            problem=p,
+            prompt_ids=np.array(policy.check(prompter.ids(p, policy.tokenizer), f"prompt of {p.id}"), dtype=np.int32),
+        )
+        for p in problems
+    ]
+
+
+def fingerprint(prompted: Sequence[Prompted]) -> str:
+    """Return the SHA-256 over ids, prompt tokens and answers: which data a run has seen, as the model saw it."""
+    digest = hashlib.sha256()
+    for item in prompted:
+        digest.update(f"{item.problem.id}\x1f{item.problem.answer}\x1f".encode("utf-8", "surrogatepass"))
+        digest.update(item.prompt_ids.tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rollout:
+    """Who samples, judges and rewards, and how: all that stays the same from one call to the next.
+
+    `dataclasses.replace(rollout, sampling=…)` is the same engine under another sampling.
+    """
+
+    backend: RolloutBackend
+    verifier: VerifierPool
+    reward: Reward
+    sampling: Sampling
+    samples: int
+    """Responses to each problem."""
+    seed: int
+
+    def sample_groups(
+        self,
+        prompted: Sequence[Prompted],
+        *,
+        purpose: str,
+        step: int,
+        on_response: Callable[[Completion], None] = lambda completion: None,
+    ) -> list[TrajectoryGroup]:
+        """Sample responses to each problem, judge and reward them; groups come in the order of the problems.
+
+        The noise of a response is addressed by (seed, purpose, step, problem id, sample index). A trajectory whose
+        verdict is undecided gets the reward NaN: it has none, and may not be trained on. Responses are handed to the
+        verifier as they finish, so that judging runs beside generation.
+        """
+        requests = [
+            Request(prompt_ids=item.prompt_ids, noise_key=derive(self.seed, purpose, step, item.problem.id, sample))
+            for item in prompted
+            for sample in range(self.samples)
+        ]
+        completions: dict[int, Completion] = {}
+        for index, completion in self.backend.generate(requests, self.sampling):
+            completions[index] = completion
+            self.verifier.submit(index, completion.text, prompted[index // self.samples].problem.answer)
+            on_response(completion)
+        verdicts = dict(self.verifier.results())
+        groups = []
+        for first, item in zip(range(0, len(requests), self.samples), prompted, strict=True):
+            rows = range(first, first + self.samples)
+            group_verdicts = [verdicts[row] for row in rows]
+            scores = self._score(item.problem, [completions[row] for row in rows], group_verdicts)
+            members = [
+                self._trajectory(item, row - first, completions[row], verdict, scored, trains=purpose == "train")
+                for row, verdict, scored in zip(rows, group_verdicts, scores, strict=True)
+            ]
+            groups.append(TrajectoryGroup(problem=item.problem, trajectories=tuple(members)))
+        return groups
+
+    def _score(
+        self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]
+    ) -> list[Scored | Undecided]:
+        """Return what the reward says of each response; it is not shown those whose verdict is undecided."""
+        shown = [index for index, verdict in enumerate(verdicts) if verdict.decided]
+        values: list[Scored | Undecided] = []
+        if shown:
+            values = self.reward.score(problem, [completions[i] for i in shown], [verdicts[i] for i in shown])
+        scores: list[Scored | Undecided] = [Undecided(verdict.detail) for verdict in verdicts]
+        for index, scored in zip(shown, values, strict=True):
+            scores[index] = scored
+        return scores
+
+    def _trajectory(
+        self,
+        item: Prompted,
+        sample: int,
+        completion: Completion,
+        verdict: Verdict,
+        scored: Scored | Undecided,
+        *,
+        trains: bool,
+    ) -> Trajectory:
+        """Put a response, its verdict and its reward together.
+
+        Where the reward is undecided, the response is counted as an error and left out of the update, never given 0.
+        What is not trained on keeps its verdict: whether an answer is right does not depend on the reward.
+        """
+        if isinstance(scored, Undecided) and verdict.decided and trains:
+            verdict = Verdict(status="error", extracted=verdict.extracted, rule="reward", detail=scored.detail)
+        return Trajectory(
+            problem=item.problem,
+            sample=sample,
+            prompt_ids=item.prompt_ids,
+            completion=completion,
+            segments=(Segment("policy", 0, len(completion.token_ids)),),
+            verdict=verdict,
+            reward=scored.value if isinstance(scored, Scored) else float("nan"),
+            reward_parts=scored.parts if isinstance(scored, Scored) else {},
+        )

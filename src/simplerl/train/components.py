@@ -1,0 +1,307 @@
+"""What a run is put together from: problems as prompts, model, rollout, verifier, learner. What is left out is said."""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from simplerl import data
+from simplerl.core.errors import ConfigError, DataError, ModelError
+from simplerl.core.objects import is_object, recall
+from simplerl.core.seeds import generator
+from simplerl.core.types import Problem
+from simplerl.data.problems import ProblemSet
+from simplerl.data.prompts import Prompter, difference, prompter
+from simplerl.data.select import select
+from simplerl.models.device import describe_machine, has_fast_bf16, pick_device
+from simplerl.models.load import Policy, load, locate_and_hash, pick_attention, weights_hash
+from simplerl.rollout import open_backend
+from simplerl.rollout.backend import RolloutBackend, Sampling
+from simplerl.rollout.groups import Prompted, Rollout, fingerprint, prompt
+from simplerl.train.config import Config
+from simplerl.train.feed import Sampler
+from simplerl.train.learner import Learner
+from simplerl.verify import VerifierPool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Inputs:
+    """What a Python caller passes as objects, instead of what the configuration names."""
+
+    policy: Policy | None = None
+    """Starts the run instead of `config.model`; its weights are trained in place."""
+    problems: ProblemSet | None = None
+    """Trained on instead of `config.data`."""
+    held_out: Sequence[Problem] | None = None
+    """Evaluated on instead of `config.evaluation.data`."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Components:
+    """A run's parts, put together."""
+
+    config: Config
+    policy: Policy
+    sampler: Sampler[Any]
+    """Of the training problems; of the demonstrations in fine-tuning."""
+    held_out: list[Prompted]
+    learner: Learner
+    rollout: Rollout
+    evaluation: Rollout
+    """The same engine and verifier, drawing as `config.evaluation` says."""
+    environment: dict[str, Any]
+    """Versions, machine, data: what the configuration does not say."""
+
+    @property
+    def backend(self) -> RolloutBackend:
+        """The engine that training and evaluation sample from."""
+        return self.rollout.backend
+
+    def close(self) -> None:
+        """Release processes and memory."""
+        self.backend.close()
+        self.rollout.verifier.close()
+
+
+def build_components(
+    config: Config, say: Callable[[str], None], *, checkpoint: Path | None = None, inputs: Inputs | None = None
+) -> Components:
+    """Put a run's parts together. `checkpoint` is where to resume from instead of the configured model."""
+    inputs = inputs or Inputs()
+    for argument, name, given in (("model", config.model, inputs.policy), ("data", config.data, inputs.problems)):
+        if is_object(name) and given is None:
+            recall(name, argument)
+    device = pick_device(config.learner.device)
+    split = load_problems(config, say, inputs)
+    made_prompts = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
+    learns_in, samples_in = precisions(config, device)
+    attention = pick_attention(config.learner.attention, device, half=learns_in == samples_in == "bf16")
+    models = describe_models(config, inputs)  # Before anything is trained: a policy in memory is trained in place.
+    policy, reference = load_models(config, checkpoint, inputs, device=device, attention=attention)
+    policy.check(list(config.sampling.stop_ids), "setting sampling.stop_ids")
+    prompts = make_prompts(split, made_prompts, policy, config, say)
+    s, e, verifier = config.sampling, config.evaluation, config.verifier
+    limits = {"max_new_tokens": s.max_new_tokens, "stop": s.stop, "stop_ids": s.stop_ids}
+    rollout = Rollout(
+        backend=open_backend(config.rollout.backend, policy, precision=samples_in, max_rows=config.rollout.max_rows),
+        verifier=VerifierPool(verifier.policy, workers=verifier.workers, timeout_s=verifier.timeout_s),
+        reward=config.reward,
+        sampling=Sampling(temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, **limits),
+        samples=s.samples_per_prompt,
+        seed=config.seed,
+    )
+    drawn = Sampling(temperature=e.temperature, top_p=e.top_p, top_k=0, **limits)
+    if not rollout.backend.exact:
+        say(f"rollout.backend = {config.rollout.backend} draws its own random numbers: no two runs will be the same")
+    return Components(
+        config=config,
+        policy=policy,
+        sampler=Sampler(prompts.train, per_step=s.prompts_per_step, seed=config.seed),
+        held_out=prompts.held_out,
+        rollout=rollout,
+        evaluation=dataclasses.replace(rollout, sampling=drawn, samples=e.samples),
+        learner=Learner(
+            policy,
+            config.algorithm,
+            optimizer=config.optimizer,
+            learner=config.learner,
+            precision=learns_in,
+            temperature=s.temperature,
+            steps=config.steps,
+            reference=reference,
+            seed=config.seed,
+        ),
+        environment={
+            **describe_machine(device),
+            "learner_precision": learns_in,
+            "rollout_precision": samples_in,
+            "attention": policy.model.config._attn_implementation,
+            "parameters": sum(p.numel() for p in policy.model.parameters()),
+            **models,
+            **prompts.record,
+        },
+    )
+
+
+def precisions(config: Config, device: torch.device) -> tuple[str, str]:
+    """Return the precision (fp32 or bf16) that the learner works in, and the one that is sampled in."""
+    learner, rollout = config.learner.precision, config.rollout.precision
+    if learner == "auto":
+        learner = "bf16" if has_fast_bf16(device) else "fp32"
+    if rollout == "auto":
+        rollout = "fp32" if device.type == "cpu" else "bf16"
+    return learner, rollout
+
+
+def describe_models(config: Config, inputs: Inputs) -> dict[str, Any]:
+    """Return what environment.json says of the models that the run begins from, with hashes."""
+    given = inputs.policy
+    return {
+        "base_model": {"path": given.name, "sha256": weights_hash(given.model)}
+        if given
+        else locate_and_hash(config.model),
+        "reference": locate_and_hash(config.reference) if config.reference else None,
+    }
+
+
+def load_models(
+    config: Config, checkpoint: Path | None, inputs: Inputs, *, device: torch.device, attention: str
+) -> tuple[Policy, PreTrainedModel | None]:
+    """Return the policy and the model of the KL; None where there is no KL, or it is the policy as it starts.
+
+    Raises ModelError where the reference's tokens are not the policy's.
+    """
+    given = inputs.policy
+    policy = given or load(str(checkpoint or config.model), device=device, attention=attention)
+    reference = None
+    if config.algorithm.needs_reference and config.reference:
+        reference = load(config.reference, device=device, attention=attention)
+        theirs, ours = reference.tokenizer.get_vocab(), policy.tokenizer.get_vocab()
+        if theirs != ours:
+            raise ModelError(
+                f"the reference {config.reference!r} has another vocabulary than {policy.name!r}: {len(theirs)} and "
+                f"{len(ours)} tokens, {len(theirs.items() & ours.items())} of them the same. A KL compares the same "
+                "tokens: give --reference a model with the same tokenizer, or leave it out to compare with the "
+                "starting model"
+            )
+        reference = reference.model
+    elif config.algorithm.needs_reference and checkpoint:
+        reference = (
+            copy.deepcopy(given.model) if given else load(config.model, device=device, attention=attention).model
+        )
+    if given:
+        given.model.to(device)
+        if checkpoint:
+            given.model.load_state_dict(load(str(checkpoint), device=device).model.state_dict())
+    return policy, reference
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """The problems of a run, and what is to be recorded of how they were chosen."""
+
+    train: list[Problem]
+    held_out: list[Problem]
+    shared: list[str]
+    """Ids left out of training because their question is held out."""
+    left_out: dict[str, list[str]]
+    """`train` and `held_out` → places of the rows that have no gold answer."""
+    origin: dict[str, Any]
+    """`train` and `held_out` → file and SHA-256, or hub data set and commit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompts:
+    """The problems of a run as the model is given them, and what environment.json says of the data."""
+
+    train: list[Prompted]
+    held_out: list[Prompted]
+    record: dict[str, Any]
+
+
+def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | None = None) -> Split:
+    """Return the problems that the configuration (or the caller) asks for, saying what is left out of them."""
+    options, inputs = config.dataset, inputs or Inputs()
+    if inputs.problems is not None:
+        read = {"train": select(inputs.problems, name="data", levels=options.levels, size=options.size)}
+    else:
+        chosen = {"size": options.size, "seed": options.seed, "levels": options.levels}
+        read = {"train": data.read(config.data, options.split, **chosen)}
+    train = read["train"].problems
+    size, source = config.evaluation.size, config.evaluation.data
+    if inputs.held_out is not None:
+        read["held_out"] = ProblemSet(problems=list(inputs.held_out)[: size or None])
+    elif source:
+        read["held_out"] = data.read(source, "test", size=size, seed=options.seed)
+    elif inputs.problems is None and data.has_test_split(config.data):
+        read["held_out"] = data.read(config.data, "test", size=size, seed=options.seed, levels=options.levels)
+    else:
+        count = config.evaluation.holdout
+        if count >= len(train):
+            raise ConfigError(
+                f"evaluation.holdout = {count} leaves nothing to train on: {config.data} has {len(train)} problems; "
+                "set a smaller --evaluation.holdout, or --evaluation.data"
+            )
+        order = generator(options.seed, "holdout").permutation(len(train))
+        held = set(order[:count].tolist())
+        held_out = [train[i] for i in sorted(held)]
+        train = [item for i, item in enumerate(train) if i not in held]
+    for what, problems in read.items():
+        if problems.left_out:
+            say(f"{what.replace('_', '-')} data: {data.left_out_message(problems)} (all of them in environment.json)")
+    held_out = read["held_out"].problems if "held_out" in read else held_out
+    questions = {item.question for item in held_out}
+    shared = [item.id for item in train if item.question in questions]
+    if shared:
+        named = ", ".join(shared[:5]) + (" …" if len(shared) > 5 else "")
+        say(f"{len(shared)} of {len(train)} training problems are held out too and are not trained on: {named}")
+    if len(shared) == len(train):
+        raise DataError(
+            f"every training problem of {config.data} is also held out ({source or 'its test split'}); give other "
+            "problems with --evaluation.data, or leave it out"
+        )
+    return Split(
+        train=[item for item in train if item.question not in questions],
+        held_out=held_out,
+        shared=shared,
+        left_out={what: [item.place for item in problems.left_out] for what, problems in read.items()},
+        origin={what: dict(problems.origin) for what, problems in read.items()},
+    )
+
+
+def fit(
+    prompted: list[Prompted], limit: int, what: str, say: Callable[[str], None]
+) -> tuple[list[Prompted], list[str]]:
+    """Return (prompts within `limit` tokens, ids of the others), saying what was left out."""
+    short = [item for item in prompted if 0 < len(item.prompt_ids) <= limit]
+    long = [item for item in prompted if not 0 < len(item.prompt_ids) <= limit]
+    if long:
+        longest = max(len(item.prompt_ids) for item in long)
+        named = ", ".join(item.problem.id for item in long[:5]) + (" …" if len(long) > 5 else "")
+        say(
+            f"{len(long)} of {len(prompted)} {what} problems have prompts of more than {limit} tokens (up to {longest})"
+            f" and are left out: {named} (all of them in environment.json)"
+        )
+    if not short:
+        raise DataError(
+            f"all {len(prompted)} {what} prompts are longer than {limit} tokens, which is the smaller of "
+            "sampling.max_prompt_tokens and what sampling.max_new_tokens leaves of the model's context "
+            f"(shortest {min(len(item.prompt_ids) for item in prompted)}); change these, or choose another template"
+        )
+    return short, [item.problem.id for item in long]
+
+
+def make_prompts(
+    split: Split, prompter: Prompter, policy: Policy, config: Config, say: Callable[[str], None]
+) -> Prompts:
+    """Return the prompts that leave room for a response in the model's context. Raises ConfigError where none does."""
+    room = policy.context_length - config.sampling.max_new_tokens
+    if room < 1:
+        raise ConfigError(
+            f"sampling.max_new_tokens = {config.sampling.max_new_tokens} leaves no room for a prompt in the context of "
+            f"{config.model} ({policy.context_length} tokens)"
+        )
+    limit = min(config.sampling.max_prompt_tokens, room)
+    if differing := difference(split.train, prompter, policy.tokenizer):
+        say(differing)
+    train, long_train = fit(prompt(split.train, prompter, policy), limit, "training", say)
+    held_out, long_held_out = fit(prompt(split.held_out, prompter, policy), limit, "held-out", say)
+    return Prompts(
+        train=train,
+        held_out=held_out,
+        record={
+            "data": {
+                "train": {"problems": len(train), "sha256": fingerprint(train)},
+                "held_out": {"problems": len(held_out), "sha256": fingerprint(held_out)},
+                "left_out_too_long": {"train": long_train, "held_out": long_held_out},
+                "left_out_held_out": split.shared,
+                "left_out_no_gold": split.left_out,
+            },
+            "data_origin": split.origin,
+        },
+    )

@@ -1,0 +1,106 @@
+"""Putting a run together: which problems are learned from, which held out, what is left out and recorded."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support import run_small, small_config
+
+from simplerl.core.errors import DataError
+from simplerl.train.components import build_components, fit, load_problems
+
+
+def jsonl(path: Path, count: int, *, same: int = 0) -> str:
+    rows = [{"question": f"What is {max(i, same)}+1?", "answer": str(max(i, same) + 1)} for i in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_held_out_problems_of_a_file_are_kept_from_training(tmp_path: Path) -> None:
+    over = {
+        "data": jsonl(tmp_path / "d.jsonl", 40),
+        "dataset": {"levels": [], "size": 0},
+        "evaluation": {"holdout": 10},
+    }
+    split = load_problems(small_config(over), print)
+    train, held_out = split.train, split.held_out
+    assert (len(train), len(held_out)) == (30, 10)
+    assert not {p.question for p in train} & {p.question for p in held_out}
+    other_seed = load_problems(small_config({**over, "seed": 5}), print)
+    assert other_seed == split, "the run's seed moves no problem"
+
+
+def test_a_question_in_both_is_not_trained_on(tmp_path: Path) -> None:
+    """Files repeat themselves: a duplicate of a held-out question would be a leak."""
+    over = {"data": jsonl(tmp_path / "d.jsonl", 40, same=20), "dataset": {"levels": [], "size": 0}}
+    said: list[str] = []
+    split = load_problems(small_config({**over, "evaluation": {"holdout": 10}}), said.append)
+    train, held_out, shared = split.train, split.held_out, split.shared
+    assert not {p.question for p in train} & {p.question for p in held_out}
+    assert len(train) + len(held_out) + len(shared) == 40
+    assert shared
+    assert said[0].startswith(f"{len(shared)} of 30 training problems are held out too")
+
+
+def test_training_on_what_is_held_out_alone_is_refused(tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "d.jsonl", 10)
+    over = {"data": file, "dataset": {"levels": [], "size": 0}, "evaluation": {"data": file, "size": 0}}
+    with pytest.raises(DataError, match="every training problem"):
+        load_problems(small_config(over), print)
+
+
+def test_built_in_data_is_evaluated_on_its_test_split() -> None:
+    split = load_problems(small_config({"evaluation": {"size": 12}}), print)
+    train, held_out = split.train, split.held_out
+    assert {p.id.split("-")[1] for p in train} == {"train"}
+    assert {p.id.split("-")[1] for p in held_out} == {"test"}
+    assert {p.level for p in held_out} == {"1"}
+    assert len(held_out) == 12
+
+
+def test_other_data_to_evaluate_on(tmp_path: Path) -> None:
+    config = small_config({"evaluation": {"data": jsonl(tmp_path / "e.jsonl", 9), "size": 5}})
+    assert [p.id for p in load_problems(config, print).held_out] == [f"e-{i}" for i in range(5)]
+
+
+def test_long_prompts_are_left_out_and_named() -> None:
+    session = build_components(small_config({"evaluation": {"size": 3}}), lambda message: None)
+    session.close()
+    items = session.held_out
+    longest = max(len(item.prompt_ids) for item in items)
+    said: list[str] = []
+    short, left_out = fit(items, longest - 1, "held-out", said.append)
+    assert len(short) + len(left_out) == 3
+    assert left_out
+    assert f"{len(left_out)} of 3 held-out" in said[0]
+    assert left_out[0] in said[0]
+    assert fit(items, longest, "held-out", pytest.fail) == (items, [])
+    with pytest.raises(DataError, match="all 3 held-out prompts"):
+        fit(items, 1, "held-out", said.append)
+
+
+def test_environment_is_recorded_without_the_environment_variables(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "hush")
+    run_small(tmp_path / "run", {"steps": 1})
+    text = (tmp_path / "run" / "environment.json").read_text()
+    assert "hush" not in text
+    (session,) = json.loads(text)["sessions"]
+    assert session["start_step"] == 0
+    assert session["packages"]["torch"]
+    assert session["device"] == "cpu"
+    assert len(session["data"]["train"]["sha256"]) == 64
+    assert session["data"]["train"]["problems"] == 40
+
+
+def test_resuming_with_changed_data_is_refused(tmp_path: Path) -> None:
+    from simplerl.core.errors import RunError
+
+    path = jsonl(tmp_path / "d.jsonl", 20)
+    over = {"data": path, "dataset": {"levels": [], "size": 0}, "evaluation": {"holdout": 4}, "steps": 1}
+    run_small(tmp_path / "run", over)
+    text = Path(path).read_text()
+    Path(path).write_text(text.replace("What is 3+1?", "What is 3 + 1?"))
+    with pytest.raises(RunError, match="data or the template has changed"):
+        run_small(tmp_path / "run", {**over, "steps": 2}, resume=True)
+    Path(path).write_text(text)
+    assert run_small(tmp_path / "run", {**over, "steps": 2}, resume=True)[0].finished
