@@ -23,7 +23,6 @@ FLOORS: dict[str, int] = {
     "behaviours": 2,
     "rollout": 3,
     "train": 5,
-    "cubs": 5,
     "doctor": 2,
     "analysis": 4,
     "viewer": 4,
@@ -38,7 +37,7 @@ FLOORS: dict[str, int] = {
 READERS = {"analysis", "behaviours", "doctor", "markup", "viewer"}
 
 #: Rooms of the trainer, which readers know nothing of.
-TRAINER = {"train", "rollout", "models", "algorithms", "rewards", "cubs"}
+TRAINER = {"train", "rollout", "models", "algorithms", "rewards"}
 
 #: Package → the only modules that may import it. Those that only some runs need must not burden the others.
 DOORS: dict[str, set[str]] = {

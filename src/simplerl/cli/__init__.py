@@ -30,7 +30,7 @@ COMMANDS: dict[str, str] = {
     "report": "write one HTML file about runs and evaluations, and figures fit for a paper",
     "experiment": "re-examine a finding of SimpleRL-Zoo on the cubs: settings × seeds, a table, a plot",
     "race": "race algorithms at equal tokens: a table and a plot with intervals over seeds",
-    "cub": "build, list and inspect the embedded tiny base models",
+    "cub": "list the embedded tiny base models, or show a model card",
     "data": "make training data: tiers, filters, gold checks, decontamination, difficulty",
     "recipes": "list the shipped recipes, or print one fully resolved",
     "verify": "judge one answer (or a file of answers) against the gold, and say why",

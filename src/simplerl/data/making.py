@@ -1,4 +1,6 @@
-"""Write problems as a data file that `read` takes back, with a report beside it: whole or not at all.
+"""Make training data: part problems by a figure, and write them as a data file with a report beside it.
+
+The file is one that `read` takes back; it is written completely or not at all.
 
 A row has id, question, answer, source and level, and where they are known the file's own prompt (as messages), the
 measured pass rate and the number of samples behind it.
@@ -6,15 +8,18 @@ measured pass rate and the number of samples behind it.
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from simplerl import __version__
-from simplerl.core.errors import DataError, RunError
+from simplerl.core.errors import ConfigError, DataError, RunError
 from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet
 from simplerl.runs.files import write_atomic, write_json
+from simplerl.verify.audit import Report, audit
+from simplerl.verify.rows import Row
 
 SUFFIXES = (".jsonl", ".parquet")
 
@@ -97,14 +102,71 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def report_of(command: str, found: ProblemSet, settings: Mapping[str, Any], **figures: Any) -> dict[str, Any]:
+def report_of(command: str, problem_set: ProblemSet, settings: Mapping[str, Any], **figures: Any) -> dict[str, Any]:
     """Return a report: what was read, from where, with which settings, and what came of it."""
     return {
         "command": f"simplerl data {command}",
         "simplerl": __version__,
-        "input": dict(found.origin),
+        "input": dict(problem_set.origin),
         "settings": dict(settings),
-        "read": len(found.problems) + len(found.left_out),
-        "no_gold": [{"id": item.id, "place": item.place, "why": item.why} for item in found.left_out],
+        "read": len(problem_set.problems) + len(problem_set.left_out),
+        "no_gold": [{"id": item.id, "place": item.place, "why": item.why} for item in problem_set.left_out],
         **figures,
     }
+
+
+def by_prompt_tokens(
+    problems: Sequence[Problem], count: Callable[[Problem], int], limit: int
+) -> tuple[list[Problem], list[dict[str, Any]], dict[str, Any]]:
+    """Return (problems whose prompt has at most `limit` tokens, the others named, figures of all)."""
+    if limit < 1:
+        raise ConfigError(f"--max-prompt-tokens must be at least 1, got {limit}")
+    tokens = [count(item) for item in problems]
+    kept = [item for item, number in zip(problems, tokens, strict=True) if number <= limit]
+    removed = [
+        {**where(item), "tokens": number} for item, number in zip(problems, tokens, strict=True) if number > limit
+    ]
+    ordered = sorted(tokens)
+    figures = {
+        "min": ordered[0],
+        "median": statistics.median(ordered),
+        "p95": ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))],
+        "max": ordered[-1],
+    }
+    return kept, removed, figures
+
+
+def by_pass_rate(
+    problems: Sequence[Problem], *, least: float, most: float
+) -> tuple[list[Problem], list[dict[str, Any]]]:
+    """Return (problems whose `pass_rate` lies within bounds, the others named); a problem without one is removed."""
+    if not 0 <= least <= most <= 1:
+        raise ConfigError(f"pass rates lie between 0 and 1, the least first: got {least} and {most}")
+    kept, removed = [], []
+    for item in problems:
+        rate = item.meta.get("pass_rate")
+        if rate is not None and least <= rate <= most:
+            kept.append(item)
+        else:
+            why = "no sample could be judged" if rate is None else "pass rate"
+            removed.append({**where(item), "pass_rate": rate, "why": why})
+    return kept, removed
+
+
+def by_gold(
+    problems: Sequence[Problem], name: str, *, workers: int, timeout_s: float
+) -> tuple[list[Problem], list[dict[str, Any]], Report]:
+    """Return (problems whose gold the verifier can judge, the others named with the reason, the audit's report)."""
+    report = audit(
+        [Row(id=item.id, gold=item.answer) for item in problems],
+        name,
+        workers=workers,
+        timeout_s=timeout_s,
+        compare=False,
+    )
+    failed = {finding.id: finding for finding in (*report.rejected, *report.unjudgeable)}
+    kept = [item for item in problems if item.id not in failed]
+    removed = [
+        {**where(item), "gold": item.answer, "why": failed[item.id].why} for item in problems if item.id in failed
+    ]
+    return kept, removed, report
