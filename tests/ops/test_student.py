@@ -5,7 +5,7 @@ import math
 import pytest
 import scipy.stats
 
-from simplerl.ops.student import mean_interval, quantile, two_sided
+from simplerl.ops.student import quantile, t_interval, two_sided
 
 #: t at 97.5%, as every table of it has them.
 TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 9: 2.262, 30: 2.042}
@@ -26,13 +26,13 @@ def test_agrees_with_scipy(freedom: int) -> None:
 
 def test_interval_by_hand() -> None:
     # Mean 2, s = 1, so 2 ± 4.302653 / √3.
-    assert mean_interval([1.0, 2.0, 3.0]) == pytest.approx((2.0, 2 - 2.484138, 2 + 2.484138), abs=1e-6)
+    assert t_interval([1.0, 2.0, 3.0]) == pytest.approx((2.0, 2 - 2.484138, 2 + 2.484138), abs=1e-6)
     # Mean 5, s = √2, so 5 ± 12.706205 · √2 / √2.
-    assert mean_interval([4.0, 6.0]) == pytest.approx((5.0, 5 - 12.706205, 5 + 12.706205), abs=1e-6)
+    assert t_interval([4.0, 6.0]) == pytest.approx((5.0, 5 - 12.706205, 5 + 12.706205), abs=1e-6)
 
 
 def test_one_value_has_no_interval() -> None:
-    mean, low, high = mean_interval([0.25])
+    mean, low, high = t_interval([0.25])
     assert mean == 0.25
     assert math.isnan(low)
     assert math.isnan(high)
@@ -40,7 +40,7 @@ def test_one_value_has_no_interval() -> None:
 
 def test_nonsense_is_refused() -> None:
     with pytest.raises(ValueError, match="non-empty"):
-        mean_interval([])
+        t_interval([])
     with pytest.raises(ValueError, match="degree of freedom"):
         two_sided(1.0, 0)
     with pytest.raises(ValueError, match="confidence"):

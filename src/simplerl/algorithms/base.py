@@ -16,8 +16,7 @@ from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs, 
 from simplerl.ops.advantages import group_relative
 from simplerl.ops.correction import CORRECTIONS
 from simplerl.ops.kl import KL_ESTIMATORS, kl
-from simplerl.ops.losses import clipped_policy_loss, clipped_share
-from simplerl.ops.weights import NORMALISERS, normalise
+from simplerl.ops.losses import NORMALISERS, clipped_policy_loss, clipped_share, normalise
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from simplerl.core.errors import RunError
-from simplerl.ops.student import mean_interval
+from simplerl.ops.student import t_interval
 from simplerl.runs.metrics import as_number
 from simplerl.runs.run import Run
 
@@ -84,7 +84,7 @@ def interval(values: Sequence[float]) -> Interval:
     known = [value for value in values if not math.isnan(value)]
     if not known:
         return Interval(mean=math.nan, low=math.nan, high=math.nan, n=0)
-    mean, low, high = mean_interval(known)
+    mean, low, high = t_interval(known)
     return Interval(mean=mean, low=low, high=high, n=len(known))
 
 

@@ -38,7 +38,7 @@ def quantile(confidence: float, freedom: int) -> float:
     return (low + high) / 2
 
 
-def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float, float]:
+def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float, float]:
     """Return (mean, low, high): mean ± t · s / √n, s the unbiased standard deviation of n independent values.
 
     One value has no interval: low and high are NaN. Assumes values that are about normal, as means over many responses

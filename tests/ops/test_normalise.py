@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from simplerl.ops.weights import NORMALISERS, normalise
+from simplerl.ops.losses import NORMALISERS, normalise
 
 #: Responses of 3, 1, 2 and 0 trainable tokens (position 0 never counts); the first two belong to one problem.
 MASK = torch.tensor([[0, 1, 1, 1], [0, 0, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]], dtype=torch.bool)
