@@ -66,12 +66,12 @@ def go_on(path: Path, over: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def references(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """Fingerprints of uninterrupted runs, by variant."""
+    """Fingerprints of uninterrupted runs, by variant, and the changes of files that they made (`writes`)."""
     found = {}
     for name, over in VARIANTS.items():
         path = tmp_path_factory.mktemp("reference") / "run"
-        run_small(path, over)
-        found[name] = fingerprint(path)
+        writes = writes_of(path, over)
+        found[name] = {**fingerprint(path), "writes": writes}
     return found
 
 
@@ -97,7 +97,7 @@ def writes_of(path: Path, over: dict[str, Any]) -> list[str]:
 def test_crash_between_steps_of_the_loop(variant: str, references, tmp_path: Path) -> None:
     """Crash once in each step: just before its line of metrics, and just before its checkpoint gets its name."""
     over = VARIANTS[variant]
-    writes = writes_of(tmp_path / "whole", over)
+    writes = references[variant]["writes"]
     points = [
         i for i, text in enumerate(writes) if text.endswith("/metrics.jsonl") or "os.rename /checkpoints/" in text
     ]
@@ -112,7 +112,7 @@ def test_crash_between_steps_of_the_loop(variant: str, references, tmp_path: Pat
 
 @pytest.mark.slow
 def test_crash_before_every_single_write(references, tmp_path: Path) -> None:
-    for point in range(len(writes_of(tmp_path / "whole", {}))):
+    for point in range(len(references["plain"]["writes"])):
         path = tmp_path / "run"
         with pytest.raises(Crash), crash_before_write(path, point):
             run_small(path)
@@ -165,7 +165,7 @@ def test_crash_before_anything_is_written_leaves_the_name_free(references, tmp_p
 
 def test_crash_between_the_first_evaluation_and_its_line(references, tmp_path: Path) -> None:
     path = tmp_path / "run"
-    writes = writes_of(tmp_path / "whole", {})
+    writes = references["plain"]["writes"]
     point = next(i for i, text in enumerate(writes) if text == "open /metrics.jsonl")
     assert any("/evaluations/" in text for text in writes[:point])
     with pytest.raises(Crash), crash_before_write(path, point):
@@ -352,7 +352,7 @@ def test_second_process_at_the_same_time_is_refused(tmp_path: Path, capsys) -> N
 def test_resume_without_a_run_is_refused(tmp_path: Path, capsys) -> None:
     code, _, error = run_main(capsys, "train", "--output-dir", str(tmp_path / "none"), "--resume")
     assert code == 2
-    assert "no run to resume" in error
+    assert "hold a run to resume" in error
     assert not (tmp_path / "none").exists()
 
 
