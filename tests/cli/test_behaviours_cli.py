@@ -9,8 +9,9 @@ import pytest
 from made_answers import run_of
 from support import run_main, run_small
 
-from simplerl.behaviours import judge as judging
-from simplerl.behaviours.judge import Item, Judge, plan, select
+from simplerl.behaviours import judging
+from simplerl.behaviours.judging import Item, Judge
+from simplerl.behaviours.session import plan, select
 from simplerl.runs.behaviours import read_behaviours
 from simplerl.runs.stages import series
 
@@ -96,7 +97,7 @@ def test_a_damaged_step_is_named_and_left_out(tmp_path: Path, capsys) -> None:
         (["--judge", "m", "--no-api-key", "--base-url", "localhost:8000"], "--base-url must be such as"),
         (["--judge", "m", "--param", "temperature"], "--param takes NAME=JSON"),
         (["--judge", "m", "--param", "messages=[]"], "--param takes NAME=JSON"),
-        (["--judge", "m", "--param", "effort=low"], "is no JSON"),
+        (["--judge", "m", "--param", "effort=low"], "is not JSON"),
     ],
 )
 def test_mistakes(given: list[str], wanted: str, tmp_path: Path, capsys) -> None:
@@ -143,8 +144,7 @@ def test_estimate_goes_by_bytes() -> None:
 
     def tokens(response: str) -> tuple[int, int]:
         item = Item(step=0, home=Path(), problem_id="p", sample=0, question="q", response=response)
-        planned = plan(Judge(model="m", parameters={}), [item], {})
-        return planned.tokens_in, planned.tokens_out
+        return plan(Judge(model="m", parameters={}), [item], {}).estimate()
 
     empty = tokens("")
     assert empty[1] == 40

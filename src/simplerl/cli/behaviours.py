@@ -51,7 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Choose, show the cost, ask, record, show."""
     from simplerl.behaviours import session
-    from simplerl.behaviours.judge import plan
     from simplerl.cli.behaviours_shown import show
     from simplerl.cli.progress import Bar, wide_console
 
@@ -65,26 +64,27 @@ def run(args: argparse.Namespace) -> int:
             part for path in args.paths for part in session.parts(path, **options, warn=bar.say, on_done=bar.advance)
         ]
     items = [item for part in parts for item in part.items]
-    answers = session.answers_there(parts, lambda message: console.print(message, markup=False))
+    answers = session.read_answers(parts, lambda message: console.print(message, markup=False))
     planned = None
     if judge:
         if args.retry_undecided:
-            answers = session.readable(judge, items, answers)
-        planned = plan(judge, items, answers)
-        if not _agreed(args, judge, endpoint, planned, console):
+            undecided = {j.key for j in session.judgements(items, judge, answers) if j.status == "undecided"}
+            answers = {key: reply for key, reply in answers.items() if key not in undecided}
+        planned = session.plan(judge, items, answers)
+        if not _agreed(args, judge, endpoint, planned, len(items), console):
             return 0
     elif args.dry_run:
         console.print("without --judge nothing is sent and nothing costs anything", markup=False)
         return 0
     with Bar() as bar:
-        bar.start(f"{args.judge} judges" if judge else "keywords", len(planned.todo) if planned else None)
+        bar.start(f"{args.judge} judges" if judge else "keywords", len(planned.requests) if planned else None)
         try:
             failed = session.ask_and_record(
                 parts, judge, endpoint, planned, answers, concurrency=args.concurrency, say=bar.say, on_done=bar.advance
             )
         finally:
             if planned:
-                _spent(args, [answers[key] for key in planned.todo if key in answers], console)
+                _spent(args, [answers[key] for key in planned.requests if key in answers], console)
     for part in parts:
         show(console, part, session.judgements(part.items, judge, answers))
     if failed:
@@ -115,7 +115,7 @@ def _check(args: argparse.Namespace) -> None:
 def _parameters(given: list[str]) -> dict:
     import json
 
-    from simplerl.behaviours.endpoint import PARAMETERS, RESERVED
+    from simplerl.judge.endpoint import PARAMETERS, RESERVED
     from simplerl.core.errors import ConfigError
 
     parameters = dict(PARAMETERS)
@@ -129,13 +129,13 @@ def _parameters(given: list[str]) -> dict:
         try:
             parameters[name] = json.loads(value)
         except ValueError as error:
-            raise ConfigError(f"--param {name}: {value[:60]!r} is no JSON ({error}); text goes in quotes") from None
+            raise ConfigError(f"--param {name}: {value[:60]!r} is not JSON ({error}); text goes in quotes") from None
     return {name: value for name, value in parameters.items() if value is not None}
 
 
 def _judge(args: argparse.Namespace, console):
-    from simplerl.behaviours.endpoint import Endpoint
-    from simplerl.behaviours.judge import Judge
+    from simplerl.judge.endpoint import Endpoint
+    from simplerl.behaviours.judging import Judge
 
     parameters = _parameters(args.param)
     judge = Judge(model=args.judge, parameters=parameters)
@@ -154,26 +154,27 @@ def _judge(args: argparse.Namespace, console):
     return judge, endpoint
 
 
-def _agreed(args: argparse.Namespace, judge, endpoint, planned, console) -> bool:
+def _agreed(args: argparse.Namespace, judge, endpoint, planned, count: int, console) -> bool:
     """Show what it will cost; return whether to go on."""
     import sys
 
-    from simplerl.behaviours.judge import cost
+    from simplerl.judge.asking import cost
     from simplerl.core.errors import ConfigError
 
-    equal = planned.items - planned.there - len(planned.todo)
+    equal = count - planned.answered - len(planned.requests)
+    tokens_in, tokens_out = planned.estimate()
     console.print(
-        f"{judge.model} judges {planned.items:,} responses ({judge.settings}): {len(planned.todo):,} requests; "
-        f"{planned.there:,} have an answer already, {equal:,} are equal to others",
+        f"{judge.model} judges {count:,} responses ({judge.settings}): {len(planned.requests):,} requests; "
+        f"{planned.answered:,} have an answer already, {equal:,} are equal to others",
         markup=False,
     )
-    line = f"estimate: {planned.tokens_in:,} input and {planned.tokens_out:,} output tokens"
+    line = f"estimate: {tokens_in:,} input and {tokens_out:,} output tokens"
     if args.price_in is not None:
-        line += f", {cost(planned.tokens_in, planned.tokens_out, args.price_in, args.price_out):,.4f} at your prices"
+        line += f", {cost(tokens_in, tokens_out, args.price_in, args.price_out):,.4f} at your prices"
     console.print(line + (f", to {endpoint.address}" if endpoint else ""), markup=False)
     if args.dry_run:
         return False
-    if not planned.todo or args.yes:
+    if not planned.requests or args.yes:
         return True
     if not sys.stdin.isatty():
         raise ConfigError("requests cost money and nobody can be asked here: give --yes to send them, or --dry-run")
@@ -185,9 +186,9 @@ def _agreed(args: argparse.Namespace, judge, endpoint, planned, console) -> bool
 
 def _spent(args: argparse.Namespace, answers: list, console) -> None:
     """Say what was paid for, as far as the endpoint told."""
-    from simplerl.behaviours.judge import cost
+    from simplerl.judge.asking import cost
 
-    sums = [sum(answer.get(name) or 0 for answer in answers) for name in ("tokens_in", "tokens_out")]
+    sums = [sum(getattr(answer, name) or 0 for answer in answers) for name in ("tokens_in", "tokens_out")]
     if answers:
         line = f"{len(answers):,} answers, {sums[0]:,} input and {sums[1]:,} output tokens as the endpoint counts them"
         if args.price_in is not None:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from simplerl.analysis.behaviours import TITLES, plot_behaviours, table
 from simplerl.analysis.evaluations import cell
-from simplerl.behaviours.keywords import JUDGE
+from simplerl.behaviours.judging import KEYWORDS
 from simplerl.behaviours.session import Part
 from simplerl.runs.behaviours import PLOT, TABLE, Judgement
 from simplerl.runs.files import make_directory, write_json
@@ -20,7 +20,7 @@ def show(console: Console, part: Part, judgements: Sequence[Judgement]) -> None:
     """Print the tables of a series, and write them with the plot."""
     found = {**table(judgements), "name": part.name, "left_out": list(part.left_out)}
     for judge in found["judges"]:
-        words = judge["judge"] == JUDGE
+        words = judge["judge"] == KEYWORDS
         label = "by keywords (weaker than a judge)" if words else f"judged by {judge['judge']}"
         shown = Table(title=escape(f"{part.name}: % of responses that show it, {label}"), title_justify="left")
         columns = ("step", "responses", *TITLES.values(), *(() if words else ("undecided", "not found")), "flagged")
@@ -47,11 +47,11 @@ def show(console: Console, part: Part, judgements: Sequence[Judgement]) -> None:
     reasons = [j.detail for j in judgements if j.status == "undecided"]
     for reason in list(dict.fromkeys(reasons))[:5]:
         console.print(f"undecided, {reasons.count(reason)}: {reason}", markup=False)
-    make_directory(part.place)
+    make_directory(part.output)
     names = [f"{Path(name).stem}{part.ending}{Path(name).suffix}" for name in (TABLE, PLOT)]
-    write_json(part.place / names[0], found)
-    plot_behaviours(found, part.place / names[1], title=part.name)
-    console.print(f"written to {part.place}: {', '.join(names)}", markup=False)
+    write_json(part.output / names[0], found)
+    plot_behaviours(found, part.output / names[1], title=part.name)
+    console.print(f"written to {part.output}: {', '.join(names)}", markup=False)
 
 
 def _kappa(figure: Mapping[str, Any]) -> str:
