@@ -139,7 +139,7 @@ CASES: dict[str, Case] = {
         figures={"steps": 1},
         severity="serious",
         steps=(7, 30),
-        words=("1 steps: 7",),
+        words=("1 step: 7",),
     ),
     "critic-useless": Case(
         sick={"figures": {"critic/explained_variance": -0.2}},
@@ -327,12 +327,11 @@ def test_healthy_run_is_said_to_be_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_explains_itself(name: str) -> None:
     rule = RULES[name]
-    assert rule.name == name
     assert rule.title
     assert rule.why.endswith(".")
     assert rule.advice.endswith(".")
     assert rule.needs
-    for threshold in rule.thresholds:
+    for threshold in rule.thresholds.values():
         assert threshold.meaning
         assert threshold.unit
 
@@ -354,22 +353,22 @@ def test_advice_names_keys_and_commands_that_exist() -> None:
             f"{section}.{field.name}" for cls in registry.values() for field in dataclasses.fields(cls)
         }
     others = set(METRICS) | set(SCHEMA.names) | {"timeout", "error"}
-    for rule in RULES.values():
+    for name, rule in RULES.items():
         for word in re.findall(r"`([^`]+)`", rule.advice + rule.why):
             if word.startswith("simplerl "):
-                assert word.split()[1] in COMMANDS, f"{rule.name}: {word}"
+                assert word.split()[1] in COMMANDS, f"{name}: {word}"
             else:
-                assert word in keys | others, f"{rule.name}: {word}"
+                assert word in keys | others, f"{name}: {word}"
 
 
 def test_needs_are_metrics_that_runs_record() -> None:
-    from simplerl.doctor.look import TRAITS
-    from simplerl.doctor.rules.policy import NOT_FINITE
+    from simplerl.doctor.features import TRAITS
+    from simplerl.doctor.observation import NOT_FINITE
     from simplerl.runs.glossary import METRICS
 
     known = {*METRICS, *TRAITS, NOT_FINITE, "text/reward_length", "text/reward_length_error"}
-    for rule in RULES.values():
-        assert set(rule.needs) <= known, rule.name
+    for name, rule in RULES.items():
+        assert set(rule.needs) <= known, name
 
 
 def test_what_has_passed_is_a_warning(tmp_path: Path) -> None:
@@ -388,7 +387,7 @@ def test_little_entropy_is_no_collapse_while_accuracy_rises(tmp_path: Path) -> N
     assert [f.rule for f in diagnose(write_run(tmp_path / "stuck", stuck)).findings] == ["entropy-collapse"]
 
 
-@pytest.mark.parametrize("rule", [rule for rule in RULES if "serious" in {t.name for t in RULES[rule].thresholds}])
+@pytest.mark.parametrize("rule", [rule for rule in RULES if "serious" in RULES[rule].thresholds])
 def test_what_is_serious_is_a_threshold(rule: str, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", **CASES[rule].sick)
     for least, severity in ((0.0, "serious"), (1e9, "warning")):

@@ -85,11 +85,11 @@ def lines(diagnosis: "Diagnosis", *, width: int) -> Iterator[tuple[str, str]]:
     from simplerl.cli.display import printable
 
     d = diagnosis
-    what = {"sft": "steps of fine-tuning", "evaluation": "responses of an evaluation"}.get(d.kind, "steps of training")
-    amount = what if d.kind == "evaluation" else f"{d.last_step} {what}, responses of {len(d.looked)} steps read"
+    what = {"sft": "steps of fine-tuning", "eval": "responses of an evaluation"}.get(d.stage, "steps of training")
+    amount = what if d.stage == "eval" else f"{d.last_step} {what}, responses of {len(d.looked)} steps read"
     yield "", f"{printable(str(d.path))}: {amount}"
     for warning in d.warnings:
-        yield "warning", f"  left out: {printable(warning)}"
+        yield "warning", f"  damage: {printable(warning)}"
     serious = sum(finding.severity == "serious" for finding in d.findings)
     if d.findings:
         rest = len(d.findings) - serious
@@ -147,7 +147,7 @@ def _rules() -> Iterator[str]:
     from simplerl.doctor.thresholds import WINDOW
 
     yield f"window.steps = {WINDOW.default:g} {WINDOW.unit}: {WINDOW.meaning}"
-    for rule in RULES.values():
-        yield f"\n{rule.name}: {rule.title}"
-        for entry in rule.thresholds:
-            yield f"  {rule.name}.{entry.name} = {entry.default:g} ({entry.unit}): {entry.meaning}"
+    for name, rule in RULES.items():
+        yield f"\n{name}: {rule.title}"
+        for key, entry in rule.thresholds.items():
+            yield f"  {name}.{key} = {entry.default:g} ({entry.unit}): {entry.meaning}"
