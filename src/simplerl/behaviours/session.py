@@ -14,7 +14,8 @@ from simplerl.judge.asking import AnswerCache, ask, estimate_tokens
 from simplerl.judge.endpoint import Endpoint, Reply
 from simplerl.runs.behaviours import ANSWERS, FOLDER, BehaviourDirectory, Judgement, read_behaviours
 from simplerl.runs.results import slug
-from simplerl.runs.stages import Stage, choose, read_columns, series
+from simplerl.runs.run import Evaluation
+from simplerl.runs.series import choose, series
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,13 +55,13 @@ def parts(
     for number, one in enumerate(all_series, 1):
         items: list[Item] = []
         left_out: list[str] = []
-        stages = choose(one.stages, steps)
-        for stage in stages:
+        evaluations = choose(one.evaluations, steps)
+        for evaluation in evaluations:
             try:
-                items += select(stage, responses, seed=seed)
+                items += select(evaluation, responses, seed=seed)
             except RunError as error:
-                left_out.append(str(error))
-                warn(f"left out: {error}")
+                left_out.append(f"{error}: left out")
+                warn(left_out[-1])
             on_done()
         if not items:
             raise RunError(f"{path}: no response of {one.name} can be read; " + "; ".join(left_out))
@@ -68,7 +69,7 @@ def parts(
             Part(
                 name=one.name,
                 items=tuple(items),
-                folders={stage.home: base / stage.home.relative_to(path) / FOLDER for stage in stages},
+                folders={home: base / home.relative_to(path) / FOLDER for home in (e.home for e in evaluations)},
                 output=base / FOLDER,
                 ending="" if len(all_series) == 1 else f"_{number}_{slug(one.name)}",
                 left_out=tuple(left_out),
@@ -77,14 +78,14 @@ def parts(
     return result
 
 
-def select(stage: Stage, number: int, *, seed: int = 0) -> list[Item]:
-    """Return `number` of a stage's responses (0: all), split over its problems as evenly as can be.
+def select(evaluation: Evaluation, number: int, *, seed: int = 0) -> list[Item]:
+    """Return `number` of an evaluation's responses (0: all), split over its problems as evenly as can be.
 
     The draw is addressed by problem and sample, not by step: the same problems and samples are chosen at every step,
     so that steps differ by the model alone. Raises RunError where the file cannot be read.
     """
     groups: dict[str, list[Mapping[str, Any]]] = {}
-    for row in read_columns(stage.file, ["problem_id", "sample", "question", "response"]):
+    for row in evaluation.responses(["problem_id", "sample", "question", "response"]).to_pylist():
         groups.setdefault(row["problem_id"], []).append(row)
     ranked = [
         sorted(groups[problem], key=lambda row: derive(seed, "behaviours", row["problem_id"], row["sample"]))
@@ -94,8 +95,8 @@ def select(stage: Stage, number: int, *, seed: int = 0) -> list[Item]:
     turns = (row for turn in itertools.zip_longest(*ranked) for row in turn if row is not None)
     return [
         Item(
-            step=stage.step,
-            home=stage.home,
+            step=evaluation.step,
+            home=evaluation.home,
             problem_id=row["problem_id"],
             sample=row["sample"],
             question=row["question"] or "",
