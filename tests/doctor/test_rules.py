@@ -434,3 +434,77 @@ def test_steps_from_one_window_to_the_next_are_noise_where_they_always_jump(tmp_
         evaluated={0: 0.5, 30: 0.5},
     )
     assert {finding.rule for finding in diagnose(run).findings} == set()
+
+
+# -- rules of plug-ins -------------------------------------------------------------------------------------------------
+
+PLUGIN = """
+import simplerl.core.registry as registry
+from simplerl.doctor import Rule, Symptom, Threshold, rule
+
+
+@rule(
+    "mine-short",
+    title="Short",
+    why="Why.",
+    advice="Try.",
+    needs=["length/mean"],
+    thresholds={"tokens": Threshold(20, "mean length, at most", "tokens")},
+)
+def short(observed, t):
+    length = observed.series("length/mean")
+    return Symptom(f"{length.recent:.0f} tokens", {"length": length.recent}) if length.recent <= t["tokens"] else None
+
+
+def fails(observed, t):
+    return 1 / 0
+
+
+registry.register("rule", "mine-broken")(
+    Rule(title="B", why="W.", advice="A.", needs=("length/clip_ratio",), check=fails)
+)
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path):
+    from simplerl.core import plugins, registry
+
+    file = tmp_path / "my_rules.py"
+    file.write_text(PLUGIN)
+    plugins.load_plugin(str(file))
+    yield file
+    registry.forget(str(file))
+    plugins._LOADED.pop(str(file))
+
+
+def test_a_plugin_rule_is_a_rule_like_any_other(plugin: Path, tmp_path: Path) -> None:
+    figures = {"length/mean": 15.0, "length/clip_ratio": None}
+    run = write_run(tmp_path / "run", figures)
+    (found,) = [f for f in diagnose(run).findings if f.rule == "mine-short"]
+    assert (found.seen, found.severity, found.steps) == ("15 tokens", "warning", (6, 30))
+    assert "mine-short" in diagnose(run, {"mine-short.tokens": 10}).clean
+
+
+def test_a_plugin_rule_that_raises_is_named_with_its_line(plugin: Path, tmp_path: Path) -> None:
+    from simplerl.core.errors import PluginError
+
+    run = write_run(tmp_path / "run", {"length/mean": 100.0})
+    with pytest.raises(PluginError, match=r"mine-broken.*ZeroDivisionError.*my_rules\.py:20"):
+        diagnose(run)
+
+
+def test_what_is_not_a_rule_is_said(tmp_path: Path, monkeypatch) -> None:
+    from simplerl.core.errors import SimpleRLError
+
+    monkeypatch.setitem(RULES._entries, "odd", lambda observed, t: None)
+    with pytest.raises(SimpleRLError, match=r"'odd'.*is not a Rule"):
+        diagnose(write_run(tmp_path / "run", steps=2))
+
+
+def test_every_text_belongs_to_a_check_and_the_other_way_round() -> None:
+    from simplerl.doctor import rules
+
+    assert list(rules._TEXTS) == list(RULES), "the order in which they are shown"
+    for name, table in rules._TEXTS.items():
+        assert set(table) <= {"title", "why", "advice", "needs", "least", "absent", "thresholds"}, name

@@ -201,7 +201,7 @@ class Watch:
     """The same rules while a run goes on: a finding is said when it appears, and once more if it becomes serious."""
 
     def __init__(self, config: Mapping[str, Any], *, kind: str, thresholds: Mapping[str, float]):
-        """`config` is the run's, as nested tables; `kind` its stage; `thresholds` maps `RULE.NAME` to values instead of the defaults."""
+        """`config` is the run's, as nested tables; `kind` its stage; `thresholds` maps `RULE.NAME` to set values."""
         values = limits.check(thresholds)
         self._thresholds = {name: limits.of_rule(name, values) for name in RULES}
         window = int(values.get("window.steps", limits.WINDOW.default))

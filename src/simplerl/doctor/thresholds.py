@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable, Mapping
 
-from simplerl.core.errors import ConfigError, nearest
-from simplerl.doctor.rule import Threshold
+from simplerl.core.errors import ConfigError, SimpleRLError, nearest
+from simplerl.doctor.rule import Rule, Threshold
 from simplerl.doctor.rules import RULES
 
 #: What does not belong to one rule alone.
@@ -29,8 +29,13 @@ def parse(assignments: Iterable[str]) -> dict[str, float]:
 
 def check(values: Mapping[str, object]) -> dict[str, float]:
     """Return thresholds as numbers, names checked."""
-    known = {f"{name}.{key}": entry for name, rule in RULES.items() for key, entry in rule.thresholds.items()}
-    known["window.steps"] = WINDOW
+    known = {"window.steps": WINDOW}
+    for name, rule in RULES.items():
+        if not isinstance(rule, Rule):
+            raise SimpleRLError(
+                f"the rule {name!r} ({RULES.place(name)}) is not a Rule; decorate its check with simplerl.doctor.rule"
+            )
+        known |= {f"{name}.{key}": entry for key, entry in rule.thresholds.items()}
     numbers: dict[str, float] = {}
     for name, value in values.items():
         if name not in known:
