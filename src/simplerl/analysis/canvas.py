@@ -14,7 +14,7 @@ from typing import Any
 
 from simplerl.runs.files import cannot_write
 
-#: Widths in inches: one column of a two-column page, and the whole text.
+#: Widths in inches: one column of a two-column page, and the full width.
 COLUMN, TEXT = 3.25, 6.75
 
 #: Pixels per inch of the PNG; the PDF has no pixels.

@@ -248,9 +248,9 @@ class Run:
             known = {step: line[name] for step, line in self.lines.items() if name in line}
             if odd := [step for step, value in known.items() if value is not None and math.isnan(as_number(value))]:
                 self._damaged(f"{self._lines.path}, step {odd[0]}: {name[:100]} is not a number: left out")
-            whole = all(type(value) is int and abs(value) < 2**53 for value in known.values())
-            values = [None if name not in line else line[name] if whole else as_number(line[name]) for line in lines]
-            columns[name] = pyarrow.array(values, pyarrow.int64() if whole else pyarrow.float64())
+            integers = all(type(value) is int and abs(value) < 2**53 for value in known.values())
+            values = [None if name not in line else line[name] if integers else as_number(line[name]) for line in lines]
+            columns[name] = pyarrow.array(values, pyarrow.int64() if integers else pyarrow.float64())
         return pyarrow.table(columns)
 
     def history(self, name: str) -> tuple[np.ndarray, np.ndarray]:
