@@ -7,8 +7,8 @@ import pytest
 from made_runs import made_run, rows
 
 from simplerl.analysis.report import content, page, reading
-from simplerl.evaluate.metrics import figures
-from simplerl.runs.answers import read_answers
+from simplerl.evaluate.figures import figures
+from simplerl.runs.responses import ResponseFile
 from simplerl.runs.results import RESPONSES, ResultDirectory
 from simplerl.runs.trajectories import write_rows
 
@@ -28,7 +28,7 @@ def result(path: Path, label: str, outcomes: dict[str, str], **protocol) -> None
     directory = ResultDirectory(path)
     directory.begin({**PROTOCOL, "label": label, "step": None, "model": label, **protocol}, overwrite=False)
     write_rows(path / RESPONSES, rows(outcomes))
-    directory.finish(figures(read_answers(path / RESPONSES)), {})
+    directory.finish(figures(ResponseFile(path / RESPONSES).answers()), {})
     directory.end()
 
 
@@ -72,6 +72,6 @@ def test_a_damaged_result_is_named(evaluations: Path) -> None:
     made = content.make(reading.gather([evaluations]), content.Options())
     assert made.benchmarks.names == ["sums"]
     (line,) = made.damage
-    assert "figures.json is damaged" in line
+    assert "figures.json cannot be read" in line
     assert made.benchmarks.beside[0].change is None
     assert "cannot be read" in made.benchmarks.beside[0].why

@@ -17,9 +17,10 @@ from simplerl.core.errors import ConfigError, RunError
 from simplerl.core.objects import short_name
 from simplerl.core.types import TrajectoryGroup
 from simplerl.doctor import Finding, Watch, thresholds
+from simplerl.evaluate.figures import evaluation_figures, evaluation_metrics
 from simplerl.models.device import peak_memory_gib
 from simplerl.rollout.groups import Rollout
-from simplerl.rollout.metrics import evaluation_figures, evaluation_metrics, rollout_metrics
+from simplerl.rollout.metrics import rollout_metrics
 from simplerl.runs.directory import RunDirectory, read_metrics, sampled_tokens
 from simplerl.train.components import Components
 from simplerl.train.config import Config

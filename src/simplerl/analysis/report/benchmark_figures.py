@@ -34,7 +34,7 @@ def _over_steps(found: Benchmarks) -> Any:
         for name, result in row.items():
             step = result.protocol.get("step")
             if isinstance(step, int):
-                run = result.model.rpartition("@")[0] or result.model
+                run = result.label.rpartition("@")[0] or result.label
                 lines.setdefault(f"{run}, {name}", []).append((float(step), result.figures))
     lines = {name: sorted(points, key=lambda p: p[0]) for name, points in lines.items() if len(points) > 1}
     if not lines:

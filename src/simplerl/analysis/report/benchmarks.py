@@ -1,15 +1,16 @@
 """Results of `simplerl eval` in a report: one table, the curves of pass@k, and every model beside the first."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simplerl.analysis.compare import Side, compare
+from simplerl.analysis.compare import compare
 from simplerl.analysis.evaluations import averages, cell, rows
 from simplerl.analysis.report.records import Estimate
 from simplerl.analysis.report.summary import Change, change_of
 from simplerl.core.errors import RunError
-from simplerl.runs.results import RESPONSES, Result
+from simplerl.runs.run import Evaluation
 
 #: Columns of the table of shapes: figure → (heading, whether it is a share).
 SHAPES: dict[str, tuple[str, bool]] = {
@@ -44,7 +45,7 @@ class Benchmarks:
 
     names: Sequence[str]
     """Benchmarks, in the order of columns."""
-    table: Mapping[str, Mapping[str, Result]]
+    table: Mapping[str, Mapping[str, Evaluation]]
     """Row (a model under one protocol) → benchmark → result."""
     accuracies: Sequence[tuple[str, Sequence[str]]]
     """Row → cells, the last one the average."""
@@ -53,7 +54,7 @@ class Benchmarks:
     beside: Sequence[Beside]
 
 
-def read_benchmarks(results: Sequence[Result], *, progress: Callable[[str], None] = lambda _: None) -> Benchmarks:
+def read_benchmarks(results: Sequence[Evaluation], *, progress: Callable[[str], None] = lambda _: None) -> Benchmarks:
     """Arrange results, and compare every row with the first, problem by problem."""
     table = rows(results)
     names = list(dict.fromkeys(name for row in table.values() for name in row))
@@ -90,9 +91,11 @@ def read_benchmarks(results: Sequence[Result], *, progress: Callable[[str], None
     )
 
 
-def _beside(benchmark: str, first: str, other: str, before: Result, after: Result) -> Beside:
+def _beside(benchmark: str, first: str, other: str, before: Evaluation, after: Evaluation) -> Beside:
     try:
-        found = compare(*(_side(label, result) for label, result in ((first, before), (other, after))))
+        found = compare(
+            *(dataclasses.replace(result, label=label) for label, result in ((first, before), (other, after)))
+        )
     except RunError as error:
         return Beside(benchmark=benchmark, first=first, model=other, change=None, why=str(error), unfair=())
     return Beside(
@@ -103,10 +106,6 @@ def _beside(benchmark: str, first: str, other: str, before: Result, after: Resul
         why="",
         unfair=tuple(found["unfair"]),
     )
-
-
-def _side(label: str, result: Result) -> Side:
-    return Side(label=label, benchmark=result.benchmark, responses=result.path / RESPONSES, protocol=result.protocol)
 
 
 def estimate(figure: Any) -> Estimate:

@@ -16,7 +16,9 @@ from simplerl.analysis.report.responses import lengths, training_step
 from simplerl.core.errors import RunError
 from simplerl.runs.files import flatten
 from simplerl.runs.metrics import MetricLines, as_number
-from simplerl.runs.results import FIGURES, results
+from simplerl.runs.results import FIGURES
+from simplerl.runs.run import unified
+from simplerl.runs.series import results
 
 _RECORD = re.compile(r"step_(\d{1,12})\.(json|parquet)")
 
@@ -218,13 +220,14 @@ def _evaluations(path: Path, damage: list[str]) -> list[Evaluation]:
     found = []
     for step, file in figures.items():
         table = _json(file)
-        if not isinstance(table, dict) or not _estimate(table.get("accuracy")).known:
+        table = unified(table) if isinstance(table, dict) else table
+        if not isinstance(table, dict) or not _estimate(table.get("acc")).known:
             damage.append(f"{file} is damaged: the evaluation of step {step} is left out")
             continue
         own: Path | None = responses.get(step)
         length, stopped = (
-            Estimate(value=as_number(table.get("length"))),
-            Estimate(value=as_number(table.get("mean_stopped"))),
+            _estimate(table.get("tokens")),
+            _estimate(table.get("stop_tokens")),
         )
         if own is None:
             damage.append(f"{file.with_suffix('.parquet')} is missing: step {step} has figures, but no responses")
@@ -243,11 +246,11 @@ def _evaluations(path: Path, damage: list[str]) -> list[Evaluation]:
 def _evaluation(
     step: int, table: Mapping[str, Any], length: Estimate, stopped: Estimate, own: Path | None
 ) -> Evaluation:
-    pass_at, levels = (table.get(name) for name in ("pass_at", "by_level"))
+    pass_at, levels = (table.get(name) for name in ("pass@k", "by_level"))
     whole = {name: table.get(name) for name in ("problems", "samples")}
     return Evaluation(
         step=step,
-        accuracy=_estimate(table.get("accuracy")),
+        accuracy=_estimate(table.get("acc")),
         pass_at={
             int(k): _estimate(v)
             for k, v in sorted(_items(pass_at), key=lambda item: int(item[0]) if item[0].isdecimal() else 0)
@@ -256,8 +259,8 @@ def _evaluation(
         by_level={level: _estimate(v) for level, v in _items(levels) if _estimate(v).known},
         length=length,
         stopped=stopped,
-        clip_ratio=as_number(table.get("clip_ratio")),
-        boxed=as_number(table.get("boxed")),
+        clip_ratio=_estimate(table.get("clip_ratio")).value,
+        boxed=_estimate(table.get("answer_ratio")).value,
         temperature=as_number(table.get("temperature")),
         responses=own,
         **{name: value if isinstance(value, int) else None for name, value in whole.items()},

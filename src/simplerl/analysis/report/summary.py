@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simplerl.analysis.compare import Side, compare
+from simplerl.analysis.compare import compare
 from simplerl.analysis.report.records import Estimate, Evaluation, Run
 from simplerl.analysis.report.settings import Group
 from simplerl.analysis.seeds import interval, paired
 from simplerl.core.errors import RunError
+from simplerl.runs.run import Evaluation as Judged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,8 +114,16 @@ def change_of(found: Mapping[str, Any]) -> Change:
     )
 
 
-def _side(label: str, evaluation: Evaluation) -> Side:
-    return Side(label=label, benchmark="held-out", responses=evaluation.responses, protocol={})
+def _side(label: str, evaluation: Evaluation) -> Judged:
+    return Judged(
+        label=label,
+        step=evaluation.step,
+        benchmark="held-out",
+        figures={},
+        protocol={},
+        path=evaluation.responses,
+        home=evaluation.responses.parents[1],
+    )
 
 
 def against_first(runs: Sequence[Run]) -> dict[str, Change | str]:
