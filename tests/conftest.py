@@ -27,6 +27,13 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs in this process end with an empty learning.png: drawing takes longer than the run. Mark: `draws`."""
+    if request.node.get_closest_marker("draws") is None:
+        monkeypatch.setattr("simplerl.analysis.plots.plot_learning", lambda path, output: output.write_bytes(b""))
+
+
 @pytest.fixture(scope="session")
 def loaded_cubs() -> dict[str, Policy]:
     """Cubs loaded so far, by name."""

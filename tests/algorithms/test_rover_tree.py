@@ -127,7 +127,7 @@ def test_rover_keeps_the_ways_to_win_that_grpo_loses(double_precision: None) -> 
     """At equal accuracy, each step's regression done to its end, the base policy's preference is what remains.
 
     GRPO with few updates a step loses most of it (0.35 of 1.25 nats). With 60 updates a step its clipping stops it near
-    the old policy and it keeps nearly as much: that difference is no larger than rounding can move, so it is not tested.
+    the old policy and it keeps nearly as much: that difference is no larger than rounding can move, so untested.
     """
 
     def diversity(shares: torch.Tensor) -> float:

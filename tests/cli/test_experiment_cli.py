@@ -10,8 +10,7 @@ from support import SMALL, deep, run_main
 from simplerl import studies
 from simplerl.runs.directory import read_metrics
 from simplerl.studies import race
-from simplerl.studies.common import ACCURACY, GAIN
-from simplerl.studies.types import Bars, Curve, Experiment, Variant
+from simplerl.studies.experiment import Bars, Curve, Experiment, Variant
 
 TINY = Experiment(
     name="tiny",
@@ -26,8 +25,8 @@ TINY = Experiment(
         Variant(label="shuffled", overrides={"shuffle_rewards": True}, against="true"),
         Variant(label="impossible", overrides={"algorithm": {"name": "sorcery"}}),
     ),
-    measures=(ACCURACY, GAIN),
-    panels=(Curve(metric="accuracy/mean", label="accuracy"), Bars(measure=ACCURACY)),
+    measures=("accuracy", "gain"),
+    panels=(Curve(metric="accuracy/mean", label="accuracy"), Bars(measure="accuracy")),
 )
 
 
@@ -90,13 +89,13 @@ def test_it_runs_goes_on_and_survives_a_failure(capsys, made: Path) -> None:
     (made / "results.json").unlink()
     code, out, _ = tiny(capsys, made)
     assert code == 0
-    assert "2 runs, 2 of them there already" in out
+    assert "2 runs, 2 of them done already" in out
     difference = json.loads((made / "results.json").read_text())["variants"]["shuffled"]["difference"]
     assert (difference["mean"], difference["n"]) == (0.0, 1)
 
 
 def test_other_settings_are_refused(capsys, made: Path, monkeypatch) -> None:
-    changed = {**vars(TINY), "overrides": deep(dict(TINY.overrides), {"optimizer": {"lr": 0.5}})}
+    changed = {**dict(TINY), "overrides": deep(dict(TINY.overrides), {"optimizer": {"lr": 0.5}})}
     monkeypatch.setitem(studies.EXPERIMENTS, "tiny", Experiment(**changed))
     code, _, error = tiny(capsys, made)
     assert code == 2
@@ -128,6 +127,7 @@ def test_without_a_name_the_experiments_are_listed(capsys) -> None:
     ("words", "message"),
     [
         (("experiment", "grup-size"), "unknown experiment 'grup-size'; did you mean 'group-size'"),
+        (("experiment", "missing.toml"), "missing.toml cannot be read as an experiment"),
         (("experiment", "tiny", "--seeds", "0"), "must be at least 1, got 0"),
         (("experiment", "tiny", "--jobs", "x"), "--jobs"),
         (("race", "grop"), "unknown algorithm 'grop'; did you mean 'grpo'"),

@@ -10,8 +10,7 @@ from support import SHARED
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.data import load
-from simplerl.data.decontaminate import Asked, benchmark_files, decontaminate, questions
-from simplerl.data.words import exact, words
+from simplerl.data.decontaminate import Asked, benchmark_files, decontaminate, exact, questions, words
 
 LONG = "A train leaves the station at noon and travels at sixty miles an hour toward the city. When is it there?"
 

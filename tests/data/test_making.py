@@ -9,8 +9,7 @@ from support import SHARED
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.data import load, read, tiers
-from simplerl.data.filtering import by_gold, by_pass_rate, by_prompt_tokens
-from simplerl.data.output import check_output, report_of, report_path, write
+from simplerl.data.making import by_gold, by_pass_rate, by_prompt_tokens, check_output, report_of, report_path, write
 
 
 def problem(index: int, *, source: str = "d", level: str = "", answer: str = "1", **meta: object) -> Problem:

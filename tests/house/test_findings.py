@@ -8,8 +8,8 @@ from support import ROOT
 from simplerl.algorithms import ALGORITHMS
 from simplerl.runs.glossary import METRICS
 from simplerl.studies import EXPERIMENTS
+from simplerl.studies.experiment import Bars, Curve, Experiment, PassAtK
 from simplerl.studies.plan import QUICK, slug, table_of, why_skipped
-from simplerl.studies.types import Bars, Curve, Experiment, PassAtK
 from simplerl.train.config import Config
 from simplerl.train.resolve import resolve
 

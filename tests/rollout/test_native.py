@@ -1,6 +1,7 @@
 """The native backend: the same request gives the same answer, drawn from the distribution that it reports."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,8 +13,8 @@ from support import ARCHITECTURES, full_scores
 from simplerl.core.errors import ModelError
 from simplerl.core.seeds import derive
 from simplerl.core.types import Completion
-from simplerl.models.load import Policy
-from simplerl.rollout import open_backend
+from simplerl.models.load import Policy, cache_argument
+from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.native import draw, truncate
 from simplerl.rollout.text import decode
@@ -477,3 +478,42 @@ def test_diverged_model_is_reported(value: float, tiny: Callable[[str], Policy])
         policy.model.get_output_embeddings().weight.mul_(value)
     with pytest.raises(ModelError, match="diverged"):
         answers(open_backend("native", policy), requests_of(prompts_of(policy)), Sampling(max_new_tokens=4))
+
+
+@pytest.mark.parametrize("name", ["cub-qwen", "cub-llama", "cub-mistral"])
+def test_no_library_warning_reaches_a_user(name: str, cub: Callable[[str], Policy]) -> None:
+    """Nothing is called by a name that the next version of transformers does not know."""
+    policy = cub(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert answers(
+            open_backend("native", policy), requests_of(prompts_of(policy, 2), 2), Sampling(max_new_tokens=8)
+        )
+
+
+def test_the_cache_under_its_old_name() -> None:
+    """In the first versions of transformers 5 there is no other."""
+
+    class Old(torch.nn.Module):
+        def forward(self, input_ids, past_key_values=None, use_cache=None):
+            """The signature of 5.0."""
+
+    class New(torch.nn.Module):
+        def forward(self, input_ids, cache=None, use_cache=None):
+            """The signature of 5.24."""
+
+    assert cache_argument(Old()) == "past_key_values"
+    assert cache_argument(New()) == "cache"
+
+
+def test_a_backend_needs_no_model_in_memory(cub: Callable[[str], Policy]) -> None:
+    """A directory and a tokenizer will do; then the backend loads the weights itself."""
+    policy = cub("cub-qwen")
+    limits = {"stop_ids": policy.stop_ids, "context_length": policy.context_length}
+    requests, sampling = requests_of(prompts_of(policy, 2), 2), Sampling(max_new_tokens=8)
+    own = BACKENDS["native"]("cub-qwen", policy.tokenizer, **limits)
+    shared = open_backend("native", policy)
+    assert own.model is not policy.model
+    assert shared.model is policy.model, "nothing is copied"
+    found, wanted = (answers(backend, requests, sampling) for backend in (own, shared))
+    assert [each.text for each in found] == [each.text for each in wanted]

@@ -10,8 +10,8 @@ from simplerl.analysis.seeds import Measure
 from simplerl.analysis.summary import summarise
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.studies import plan as module
+from simplerl.studies.experiment import Experiment, Variant
 from simplerl.studies.plan import arguments, plan
-from simplerl.studies.types import Experiment, Variant
 from simplerl.train.config import Config
 from simplerl.train.resolve import as_table, merge, parse_overrides, resolve
 

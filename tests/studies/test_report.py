@@ -8,9 +8,8 @@ from support import made_up_run
 
 from simplerl.analysis.seeds import Measure
 from simplerl.studies import report
-from simplerl.studies.common import ACCURACY, ENTROPY, GAIN, SAMPLED, pass_at
+from simplerl.studies.experiment import Bars, Curve, Experiment, PassAtK, Variant
 from simplerl.studies.plan import Job
-from simplerl.studies.types import Bars, Curve, Experiment, PassAtK, Variant
 
 EXPERIMENT = Experiment(
     name="made-up",
@@ -24,9 +23,9 @@ EXPERIMENT = Experiment(
         Variant(label="b", overrides={"steps": 2}, against="a"),
         Variant(label="c", overrides={"algorithm": {"name": "sorcery"}}, against="a"),
     ),
-    measures=(ACCURACY, GAIN, pass_at(8), ENTROPY, SAMPLED),
+    measures=("accuracy", "gain", "pass@8", "entropy", "tokens sampled"),
     overrides={"steps": 3, "optimizer": {"lr": 0.1}},
-    panels=(Curve(metric="eval/accuracy", label="accuracy", block=1), Bars(measure=ACCURACY), PassAtK()),
+    panels=(Curve(metric="eval/accuracy", label="accuracy", block=1), Bars(measure="accuracy"), PassAtK()),
 )
 
 #: Accuracy after training, by variant and seed. b is 10 points better on average, 5, 10 and 15 seed by seed.

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a check failed or a bug of ours, 2 a mistake that the user
 import argparse
 import importlib
 import itertools
+import os
 import sys
 
 from simplerl import __version__
@@ -29,7 +30,7 @@ COMMANDS: dict[str, str] = {
     "report": "write one HTML file about runs and evaluations, and figures fit for a paper",
     "experiment": "re-examine a finding of SimpleRL-Zoo on the cubs: settings × seeds, a table, a plot",
     "race": "race algorithms at equal tokens: a table and a plot with intervals over seeds",
-    "cub": "build, list and inspect the embedded tiny base models",
+    "cub": "list the embedded tiny base models, or show a model card",
     "data": "make training data: tiers, filters, gold checks, decontamination, difficulty",
     "recipes": "list the shipped recipes, or print one fully resolved",
     "verify": "judge one answer (or a file of answers) against the gold, and say why",
@@ -98,6 +99,9 @@ def usage() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    # Before torch is loaded: threads that wait for others sleep instead of spinning, or a busy neighbour would make a
+    # run several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())

@@ -14,7 +14,7 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from simplerl.cli.study import add_study_arguments, positive
+    from simplerl.cli.experiment import add_study_arguments, positive
 
     parser.add_argument(
         "algorithms", nargs="+", metavar="ALGORITHM", help="names, as in algorithm.name; all: every one"
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the race."""
     from simplerl.algorithms import ALGORITHMS
-    from simplerl.cli.study import run_study
+    from simplerl.cli.experiment import run_study
     from simplerl.studies.race import BUDGET, race
 
     names = list(ALGORITHMS) if args.algorithms == ["all"] else args.algorithms

@@ -62,6 +62,7 @@ def _candidate(level: int, rng: np.random.Generator) -> Expression:
     def step(left: int, operator: str, right: int) -> tuple[int, str, int, int]:
         return (left, operator, right, _apply(left, operator, right))
 
+    steps: tuple[tuple[int, str, int, int], ...]
     if level == 1:
         steps = (step(operand(1, 20), sign(), operand(1, 20)),)
         text = "{}{}{}".format(*steps[0][:3])

@@ -4,6 +4,8 @@ The usual test (13-grams, as for GPT-3, arXiv 2005.14165, appendix C), on questi
 of data and benchmarks together: the benchmarks' n-grams are put into one table.
 """
 
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,22 @@ from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.data import fields
 from simplerl.data.rows import SUFFIXES, read_rows
-from simplerl.data.words import exact, words
+
+#: A word, a number, or one character of a script that is written without spaces.
+_EAST = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_EAST}]|[^\W_{_EAST}]+")
+#: The same, and the signs that make 17-9 another question than 17+9.
+_SIGN = re.compile(rf"[{_EAST}]|[^\W_{_EAST}]+|[-+*/^=<>%!|\u00b1\u00d7\u00f7\u2212]")
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text: compatibility forms unified, lower case, punctuation and signs left out."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def exact(text: str) -> str:
+    """Return a text in the form in which two are the same question: words and signs, one space apart."""
+    return " ".join(_SIGN.findall(unicodedata.normalize("NFKC", text).casefold())) or text.strip()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +51,7 @@ class Hit:
     how: str
     """`N-gram` or `exact`."""
     shared: str
-    """The first n-gram that they share, or the whole question."""
+    """The first n-gram that they share, or the complete question."""
     count: int
     """Number of the problem's n-grams that stand in benchmarks."""
 
@@ -79,11 +96,11 @@ def decontaminate(
     if n < 2:
         raise ConfigError(f"n-grams need at least 2 words, got {n}")
     grams: dict[str, Asked] = {}
-    whole: dict[str, Asked] = {}
+    asked_exactly: dict[str, Asked] = {}
     for item in asked:
         for gram in _grams(words(item.question), n):
             grams.setdefault(gram, item)
-        whole.setdefault(exact(item.question), item)
+        asked_exactly.setdefault(exact(item.question), item)
     kept: list[Problem] = []
     hits: list[Hit] = []
     for problem in problems:
@@ -93,8 +110,8 @@ def decontaminate(
             hits.append(
                 Hit(problem=problem, asked=grams[shared[0]], how=f"{n}-gram", shared=shared[0], count=len(shared))
             )
-        elif same in whole:
-            hits.append(Hit(problem=problem, asked=whole[same], how="exact", shared=same, count=0))
+        elif same in asked_exactly:
+            hits.append(Hit(problem=problem, asked=asked_exactly[same], how="exact", shared=same, count=0))
         else:
             kept.append(problem)
     return kept, hits

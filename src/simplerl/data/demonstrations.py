@@ -1,6 +1,6 @@
-"""Demonstrations: questions with whole responses, to be imitated. Built in, from a file, or from the hub.
+"""Demonstrations: questions with complete responses, to be imitated. Built in, from a file, or from the hub.
 
-`arithmetic-long` is the cold start of the cubs: some steps of the working are slips that are noticed and mended, and
+`arithmetic-long` is the cold start of the cubs: some steps of the working are slips that are noticed and corrected, and
 the last one is checked by the inverse operation, as a long chain of thought has them. `arithmetic-short` is the
 bare working, as the solutions are that people write for other people.
 """
@@ -55,14 +55,14 @@ def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> li
             f"unknown demonstrations {name!r}; known: arithmetic-long, arithmetic-short. A .jsonl, .json or .parquet "
             "file or a hub data set (owner/name) works too."
         )
-    found = []
+    demonstrations: list[Demonstration] = []
     for row in rows:
-        if size and len(found) >= size:
+        if size and len(demonstrations) >= size:
             break
-        found.append(_demonstration(row))
-    if not found:
+        demonstrations.append(_demonstration(row))
+    if not demonstrations:
         raise DataError(f"{name} holds no rows to imitate")
-    return found
+    return demonstrations
 
 
 def _demonstration(row: Row) -> Demonstration:
@@ -96,7 +96,7 @@ def _said(chat: list[Any], *roles: str) -> str | None:
 def long_arithmetic(seed: int, index: int) -> Demonstration:
     """Return demonstration number `index` for the cubs' task: a pure function of its arguments, of train expressions.
 
-    Some steps are slips that are noticed and mended, and the last one is checked by its inverse:
+    Some steps are slips that are noticed and corrected, and the last one is checked by its inverse:
     ` 8+19=26. Wait, 8+19=27. 27-4=23. Check: 23+4=27. \\boxed{23}`.
     The response begins with a space, as after the template `plain`.
     """

@@ -59,23 +59,25 @@ def prompter(template: str, *, system: str = "", special_tokens: str = "none") -
     return Prompter(template=resolve(template, system=system), special_tokens=special_tokens)
 
 
-def difference(problems: Sequence[Problem], made: Prompter, tokenizer: Any) -> str | None:
+def difference(problems: Sequence[Problem], prompts: Prompter, tokenizer: Any) -> str | None:
     """Return what to tell a user whose data brings prompts other than the template's; None where they agree.
 
     Names the number of problems and the first difference. Data without prompts of its own has none.
     """
-    if isinstance(made.template, FromData):
+    if isinstance(prompts.template, FromData):
         return None
     own = [p for p in problems if len(p.meta.get("messages", ())) == 1]
-    pairs = [(p, p.meta["messages"][0][1], made.text(p, tokenizer)) for p in own]
+    pairs = [(p, p.meta["messages"][0][1], prompts.text(p, tokenizer)) for p in own]
     differing = [pair for pair in pairs if pair[1] != pair[2]]
     if not differing:
         return None
     problem, theirs, ours = differing[0]
-    place = next((i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b), min(len(theirs), len(ours)))
-    shown = [repr(text[max(0, place - AROUND) : place + AROUND]) for text in (theirs, ours)]
+    position = next(
+        (i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b), min(len(theirs), len(ours))
+    )
+    shown = [repr(text[max(0, position - AROUND) : position + AROUND]) for text in (theirs, ours)]
     return (
         f"the data's own prompts differ from the template in {len(differing)} of {len(problems)} problems, first in "
-        f"{problem.id} at character {place}: the data has …{shown[0]}…, the template …{shown[1]}…. The template is "
+        f"{problem.id} at character {position}: the data has …{shown[0]}…, the template …{shown[1]}…. The template is "
         "used; --template from-data uses the data's prompts"
     )

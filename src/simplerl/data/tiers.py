@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from simplerl.core.errors import DataError
 from simplerl.core.types import Problem
-from simplerl.data.words import exact
+from simplerl.data.decontaminate import exact
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,15 +53,16 @@ def named(problems: Sequence[Problem], source: str, label: str) -> list[Problem]
 def build(gsm8k: Sequence[Problem], math: Sequence[Problem], *, exclude: Collection[str] = ()) -> Tiers:
     """Return the tiers. `exclude` holds questions that must not be trained on. Raises DataError for an empty tier."""
     asked = {exact(question) for question in exclude}
-    left, excluded = [], []
+    left: list[Problem] = []
+    excluded: list[Problem] = []
     for item in [*gsm8k, *math]:
         (excluded if exact(item.question) in asked else left).append(item)
     grade_school = [item for item in left if item.source == "gsm8k"]
     levels = {item.level for item in left if item.source == "math"}
-    found = {}
+    tiers: dict[str, list[Problem]] = {}
     for name, tier in TIERS.items():
         of_math = [item for item in left if item.source == "math" and item.level in tier.levels]
-        found[name] = [*(grade_school if tier.gsm8k else ()), *of_math]
+        tiers[name] = [*(grade_school if tier.gsm8k else ()), *of_math]
         if not of_math:
             raise DataError(
                 f"tier {name} has no problem of MATH: it needs levels {', '.join(tier.levels)}, and the levels there "
@@ -69,7 +70,7 @@ def build(gsm8k: Sequence[Problem], math: Sequence[Problem], *, exclude: Collect
             )
     known = {str(level) for level in range(1, 6)}
     return Tiers(
-        problems=found,
+        problems=tiers,
         excluded=excluded,
         without_level=[item for item in left if item.source == "math" and item.level not in known],
     )
@@ -77,5 +78,5 @@ def build(gsm8k: Sequence[Problem], math: Sequence[Problem], *, exclude: Collect
 
 def counts(problems: Sequence[Problem]) -> dict[str, int]:
     """Return `gsm8k` and `math level N` → problems."""
-    found = Counter(item.source if item.source == "gsm8k" else f"math level {item.level}" for item in problems)
-    return dict(sorted(found.items()))
+    numbers = Counter(item.source if item.source == "gsm8k" else f"math level {item.level}" for item in problems)
+    return dict(sorted(numbers.items()))

@@ -76,11 +76,12 @@ def bootstrap_ratios(
     if above_PM.ndim != 2 or above_PM.shape != below_PM.shape or not problems:
         raise ValueError(f"the bootstrap needs two equal non-empty [P, M], got {above_PM.shape} and {below_PM.shape}")
     rng = generator(seed, "bootstrap", problems)
-    ratios_RM = np.empty((resamples, above_PM.shape[1]))
+    sums_RM, counts_RM = np.empty((2, resamples, above_PM.shape[1]))
     for resample in range(resamples):
         times_P = np.bincount(rng.integers(0, problems, problems), minlength=problems)
-        below_M = times_P @ below_PM
-        ratios_RM[resample] = np.where(below_M > 0, (times_P @ above_PM) / np.where(below_M > 0, below_M, 1), np.nan)
+        np.matmul(times_P, above_PM, out=sums_RM[resample])
+        np.matmul(times_P, below_PM, out=counts_RM[resample])
+    ratios_RM = np.where(counts_RM > 0, sums_RM / np.where(counts_RM > 0, counts_RM, 1), np.nan)
     tail = (1 - confidence) / 2
     empty_M = np.isnan(ratios_RM).all(0)
     ratios_RM[:, empty_M] = 0.0

@@ -1,24 +1,5 @@
-"""Experiments: the findings of SimpleRL-Zoo that a laptop can bear, each a question with runs that answer it.
+"""Experiments and races: questions as TOML, answered by runs in child processes, with intervals over seeds."""
 
-Adding one is one file with an `Experiment` and one line here. They are run by `simplerl experiment NAME` and stand,
-with what came out, in docs/findings.md.
-"""
+from simplerl.studies.experiment import EXPERIMENTS, Bars, Curve, Experiment, PassAtK, Variant, read_experiment
 
-from simplerl.studies.control import CONTROL
-from simplerl.studies.format_penalty import FORMAT_PENALTY
-from simplerl.studies.group_size import GROUP_SIZE
-from simplerl.studies.pass_at_k import PASS_AT_K
-from simplerl.studies.sft_steps import SFT_STEPS
-from simplerl.studies.temperature import TEMPERATURE
-from simplerl.studies.tiers import DIFFICULTY
-from simplerl.studies.types import Experiment
-
-EXPERIMENTS: dict[str, Experiment] = {
-    "pass-at-k": PASS_AT_K,
-    "format-penalty": FORMAT_PENALTY,
-    "group-size": GROUP_SIZE,
-    "temperature": TEMPERATURE,
-    "tiers": DIFFICULTY,
-    "sft-steps": SFT_STEPS,
-    "control": CONTROL,
-}
+__all__ = ["EXPERIMENTS", "Bars", "Curve", "Experiment", "PassAtK", "Variant", "read_experiment"]

@@ -54,7 +54,7 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
             f"another process is writing to {', '.join(busy)}. A command that was killed cannot stop its runs: "
             "they go on to their end. Wait for them, or end them, and give the command again"
         )
-    done, failed, running = len(jobs) - len(waiting), {}, []
+    done, failed, running = len(jobs) - len(waiting), dict[str, str](), list[_Child]()
     watch.progress(done)
     with _signals_as_interrupt():
         try:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.core.errors import RunError
-from simplerl.studies.types import Experiment, Variant
+from simplerl.studies.experiment import Experiment, Variant
 from simplerl.train.config import Config
 from simplerl.train.resolve import as_table, flatten, merge, read_config, resolve
 from simplerl.train.run import changes
@@ -68,7 +68,7 @@ def why_skipped(experiment: Experiment, variant: Variant) -> str:
 def plan(
     experiment: Experiment, *, seeds: int, directory: Path, quick: bool = False
 ) -> tuple[list[Job], dict[str, str]]:
-    """Return (the runs of an experiment, seed by seed so that an early end leaves whole seeds; label → why skipped).
+    """Return (the runs of an experiment, seed by seed so that an early end leaves complete seeds; label → why skipped).
 
     Raises RunError where a run is there that was made with other settings, ConfigError where settings do not work.
     """
@@ -128,7 +128,7 @@ def arguments(table: Mapping[str, Any]) -> list[str]:
 
 
 def state_of(path: Path, config: Config, *, steps: int) -> Literal["new", "half", "done"]:
-    """Return whether a run of so many steps is there, and whole. Raises RunError where its settings are others."""
+    """Return whether a run of so many steps is there, and complete. Raises RunError where its settings are others."""
     if not (path / "config.json").exists():
         return "new"
     # Read through Config, so that keys which are newer than the run have their defaults.

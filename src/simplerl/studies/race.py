@@ -1,12 +1,12 @@
 """A race of algorithms: the same model, problems, tokens and evaluation for each, ended by a token budget."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.core.errors import ConfigError, nearest
-from simplerl.studies.common import ACCURACY, BASE, ENTROPY, LENGTH, SAMPLED, USEFUL, pass_at
-from simplerl.studies.types import Bars, Curve, Experiment, Variant
+from simplerl.studies.experiment import Experiment, read_experiment
 from simplerl.train.resolve import as_table, recipe_names, resolve
 
 #: Response tokens for each run: about what the cub needs to learn most of what it will.
@@ -42,33 +42,16 @@ def race(algorithms: Sequence[str], *, budget: int = BUDGET) -> Experiment:
         raise ConfigError(f"--budget must be a positive number of response tokens, got {budget}")
     table = as_table(resolve("cub", {}))
     same = {key: table[key] for key in SAME}
-    return Experiment(
-        name="race",
+    return read_experiment(
+        Path(__file__).with_name("race.toml"),
         question=f"Which algorithm learns most from {budget:,} response tokens?",
-        claim="PPO is about as good as GRPO on Qwen2.5-Math-7B.",
-        figures="The other algorithms are not compared there.",
-        source="SimpleRL-Zoo, arXiv 2503.18892, finding 9",
-        remarks=(
-            "Each algorithm runs with its own recipe `cub-NAME` where there is one (learning rate and reward may "
-            f"differ), else with that of GRPO; model, problems, verifier, evaluation, tokens and updates per step "
-            f"({UPDATES}) are the same. A run ends after the step in which it has sampled its tokens."
-        ),
         overrides={**same, "token_budget": budget, "evaluation": {**same["evaluation"], **EVALUATION}},
-        variants=tuple(_runner(name, budget) for name in algorithms),
-        measures=(ACCURACY, BASE, pass_at(8), ENTROPY, LENGTH, SAMPLED, USEFUL),
-        panels=(
-            Curve(metric="eval/accuracy", label="held-out accuracy", block=1),
-            Curve(metric="eval/pass_at_k", label="held-out pass@8", block=1),
-            Curve(metric="policy/entropy", label="entropy (nats)", share=False),
-            Curve(metric="length/mean", label="response length (tokens)", share=False),
-            Bars(measure=ACCURACY),
-            Bars(measure=USEFUL),
-        ),
-        against="tokens",
+        variants=[_runner(name, budget) for name in algorithms],
     )
 
 
-def _runner(algorithm: str, budget: int) -> Variant:
+def _runner(algorithm: str, budget: int) -> dict[str, Any]:
+    """Return the variant of an algorithm, with as many steps as may be needed to use the budget up."""
     recipe = recipe_of(algorithm)
     overrides: dict[str, Any] = {"algorithm": {"name": algorithm}}
     sampling = resolve(recipe, overrides).sampling
@@ -81,4 +64,4 @@ def _runner(algorithm: str, budget: int) -> Variant:
     # Every response has a token at least, so that by this step the budget is used up.
     steps = -(-budget // responses)
     learner = {"prompts_per_update": sampling.prompts_per_step // UPDATES}
-    return Variant(label=algorithm, recipe=recipe, overrides={**overrides, "steps": steps, "learner": learner})
+    return {"label": algorithm, "recipe": recipe, "overrides": {**overrides, "steps": steps, "learner": learner}}

@@ -11,8 +11,8 @@ from simplerl.analysis.panels import Panel, plot_panels
 from simplerl.analysis.seeds import Band, Interval, Measure, band, curve, interval, measured, paired
 from simplerl.runs.files import write_atomic, write_json
 from simplerl.runs.run import Run
+from simplerl.studies.experiment import Bars, Curve, Experiment, PassAtK
 from simplerl.studies.plan import Job, table_of
-from simplerl.studies.types import Bars, Curve, Experiment, PassAtK
 from simplerl.train.resolve import flatten
 
 #: Label → the runs of a variant that have ended well.
@@ -22,7 +22,7 @@ Runs = Mapping[str, Sequence[Job]]
 def collect_results(
     experiment: Experiment, runs: Runs, *, seeds: int, skipped: Mapping[str, str], failed: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return everything that was found, as plain tables."""
+    """Return the results of all runs, as plain tables."""
     values = {
         label: {
             measure.label: {job.seed: measured(job.path, measure) for job in jobs} for measure in experiment.measures
@@ -30,12 +30,12 @@ def collect_results(
         for label, jobs in runs.items()
     }
     first = experiment.measures[0]
-    found = {}
+    variants = {}
     for variant in experiment.variants:
         if variant.label in skipped or variant.label not in values:
             continue
         own, other = values[variant.label], values.get(variant.against)
-        found[variant.label] = {
+        variants[variant.label] = {
             "recipe": variant.recipe or experiment.recipe,
             "settings": table_of(experiment, variant),
             "before": dict(variant.before),
@@ -54,7 +54,7 @@ def collect_results(
         "paper": {"claim": experiment.claim, "figures": experiment.figures, "source": experiment.source},
         "remarks": experiment.remarks,
         "seeds": seeds,
-        "variants": found,
+        "variants": variants,
         "skipped": dict(skipped),
         "failed": dict(failed),
         "environment": _environment(runs),
@@ -86,14 +86,14 @@ def number(value: float, measure: Measure, *, sign: bool = False, like: float = 
     return f"{shown:{'+' if sign else ''},.{digits}f}"
 
 
-def cell(found: Mapping[str, Any], measure: Measure, *, sign: bool = False, brief: bool = False) -> str:
+def cell(entry: Mapping[str, Any], measure: Measure, *, sign: bool = False, brief: bool = False) -> str:
     """Return `mean [low, high]`, brief `mean ±half`; the mean alone where one seed gives no interval."""
-    mean = number(found["mean"], measure, sign=sign)
-    if found["n"] < 2:
+    mean = number(entry["mean"], measure, sign=sign)
+    if entry["n"] < 2:
         return mean
     if brief:
-        return f"{mean} ±{number((found['high'] - found['low']) / 2, measure, like=found['mean'])}"
-    return f"{mean} [{number(found['low'], measure, sign=sign)}, {number(found['high'], measure, sign=sign)}]"
+        return f"{mean} ±{number((entry['high'] - entry['low']) / 2, measure, like=entry['mean'])}"
+    return f"{mean} [{number(entry['low'], measure, sign=sign)}, {number(entry['high'], measure, sign=sign)}]"
 
 
 def rows(experiment: Experiment, results: Mapping[str, Any], *, brief: bool = False) -> list[list[str]]:
@@ -103,28 +103,28 @@ def rows(experiment: Experiment, results: Mapping[str, Any], *, brief: bool = Fa
     head = ["", *(f"{m.label} (%)" if m.share else m.label for m in experiment.measures)]
     table = [[*head, *(["difference (points)"] if compared and first.share else []), "seeds"]]
     for variant in experiment.variants:
-        found = results["variants"].get(variant.label)
-        if found is None:
+        entry = results["variants"].get(variant.label)
+        if entry is None:
             reason = results["skipped"].get(variant.label, "no run has ended well")
             table.append([variant.label, f"not run: {reason}", *[""] * (len(table[0]) - 2)])
             continue
-        cells = [cell(found["measures"][measure.label], measure, brief=brief) for measure in experiment.measures]
+        cells = [cell(entry["measures"][measure.label], measure, brief=brief) for measure in experiment.measures]
         if len(table[0]) > len(cells) + 2:
-            difference = found["difference"]
+            difference = entry["difference"]
             cells.append(
-                f"{cell(difference, first, sign=True, brief=brief)} to {found['against']}" if difference else ""
+                f"{cell(difference, first, sign=True, brief=brief)} to {entry['against']}" if difference else ""
             )
-        table.append([variant.label, *cells, str(len(found["runs"]))])
+        table.append([variant.label, *cells, str(len(entry["runs"]))])
     return table
 
 
 def seed_rows(experiment: Experiment, results: Mapping[str, Any]) -> list[list[str]]:
     """Return the table of every single run."""
     table = [["", "seed", *(f"{m.label} (%)" if m.share else m.label for m in experiment.measures)]]
-    for label, found in results["variants"].items():
-        seeds = list(next(iter(found["measures"].values()))["seeds"])
+    for label, entry in results["variants"].items():
+        seeds = list(next(iter(entry["measures"].values()))["seeds"])
         for seed in seeds:
-            values = [number(found["measures"][m.label]["seeds"][seed], m) for m in experiment.measures]
+            values = [number(entry["measures"][m.label]["seeds"][seed], m) for m in experiment.measures]
             table.append([label, str(seed), *values])
     return table
 
@@ -143,18 +143,21 @@ def settings(experiment: Experiment) -> str:
     )
 
 
+def paper_notes(experiment: Experiment) -> list[str]:
+    """Return what stands beside the table: the paper's figures and what is different here, where the file says so."""
+    paper = f"Paper: {experiment.claim} {experiment.figures} ({experiment.source})" if experiment.claim else ""
+    return [line for line in (paper, experiment.remarks and f"Different here: {experiment.remarks}") if line]
+
+
 def text(experiment: Experiment, results: Mapping[str, Any], command: str) -> str:
     """Return table.md: question, the paper's figure, our table, every seed, and how it was made."""
     environment = results["environment"]
     failed = "".join(f"- failed: {name}: {message}\n" for name, message in results["failed"].items())
-    seconds = sum(found["seconds"] for found in results["variants"].values())
+    notes = "".join(f"{line}\n\n" for line in paper_notes(experiment))
+    seconds = sum(entry["seconds"] for entry in results["variants"].values())
     return f"""# {experiment.name}: {experiment.question}
 
-Paper: {experiment.claim} {experiment.figures} ({experiment.source})
-
-Different here: {experiment.remarks}
-
-Mean over {results["seeds"]} seeds with 95% intervals over seeds (Student's t):
+{notes}Mean over {results["seeds"]} seeds with 95% intervals over seeds (Student's t):
 
 {markdown(rows(experiment, results))}
 Every run:
@@ -177,7 +180,7 @@ def write(experiment: Experiment, results: Mapping[str, Any], runs: Runs, direct
         panels,
         directory / "plot.png",
         title=f"{experiment.question} ({results['seeds']} seeds, 95% intervals over seeds)",
-        note=f"Paper: {experiment.claim} {experiment.figures}",
+        note=f"Paper: {experiment.claim} {experiment.figures}" if experiment.claim else "",
     )
 
 
@@ -187,7 +190,7 @@ def _panel(experiment: Experiment, panel: Curve | Bars | PassAtK, results: Mappi
     if isinstance(panel, PassAtK):
         return Panel(
             title="dashed: before, solid: after",
-            ylabel=panel.label,
+            ylabel=panel.pass_at_k,
             xlabel="k",
             lines={name: _pass_curve(jobs, last=True) for name, jobs in runs.items()},
             dashed={name: _pass_curve(jobs, last=False) for name, jobs in runs.items()},
@@ -195,13 +198,13 @@ def _panel(experiment: Experiment, panel: Curve | Bars | PassAtK, results: Mappi
             log_x=True,
         )
     curves = {
-        name: [curve(job.path, panel.metric, against=experiment.against, block=panel.block) for job in jobs]
+        name: [curve(job.path, panel.metric, against=experiment.x_axis, block=panel.block) for job in jobs]
         for name, jobs in runs.items()
     }
     return Panel(
         title=f"{panel.label}, means of {panel.block} steps" if panel.block > 1 else panel.label,
         ylabel="%" if panel.share else "",
-        xlabel="step" if experiment.against == "step" else "response tokens sampled",
+        xlabel="step" if experiment.x_axis == "step" else "response tokens sampled",
         lines={name: band(members) for name, members in curves.items() if all(members)},
         scale=100 if panel.share else 1,
     )
@@ -209,13 +212,13 @@ def _panel(experiment: Experiment, panel: Curve | Bars | PassAtK, results: Mappi
 
 def _bars(measure: Measure, results: Mapping[str, Any]) -> Panel:
     """Return a measure of the table as bars."""
-    found = {name: variant["measures"][measure.label] for name, variant in results["variants"].items()}
+    entries = {name: variant["measures"][measure.label] for name, variant in results["variants"].items()}
     return Panel(
         title=measure.label,
         ylabel="%" if measure.share else "",
         bars={
             name: (Interval(**{key: entry[key] for key in ("mean", "low", "high", "n")}), list(entry["seeds"].values()))
-            for name, entry in found.items()
+            for name, entry in entries.items()
         },
         scale=100 if measure.share else 1,
     )
@@ -227,5 +230,5 @@ def _pass_curve(jobs: Sequence[Job], *, last: bool) -> Band:
     for job in jobs:
         run = Run(job.path)
         figures = run.figures_at(run.last_step if last else 0)
-        curves.append([(float(k), found["value"]) for k, found in figures["pass@k"].items()])
+        curves.append([(float(k), entry["value"]) for k, entry in figures["pass@k"].items()])
     return band(curves)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from simplerl.analysis.exploration import Point, point
 from simplerl.analysis.report.records import Estimate, Evaluation, Run
 from simplerl.core.errors import RunError
-from simplerl.runs.stages import Stage
+from simplerl.runs.run import Evaluation as Evaluated
 
 #: Evaluations of a run that are looked at: its first and last, and others evenly between. Each takes part of a second.
 MOST = 12
@@ -55,9 +55,10 @@ def explore(run: Run) -> Explored | str:
     return Explored(samples=max(p.samples for p in points), curves=curves)
 
 
-def _stage(run: Run, evaluation: Evaluation) -> Stage:
+def _stage(run: Run, evaluation: Evaluation) -> Evaluated:
     label = f"{run.label}@{evaluation.step}"
-    return Stage(step=evaluation.step, label=label, file=evaluation.responses, home=run.path)
+    place = {"path": evaluation.responses, "home": run.path}
+    return Evaluated(step=evaluation.step, label=label, benchmark="", figures={}, protocol={}, **place)
 
 
 def best(samples: int) -> int:

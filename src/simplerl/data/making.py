@@ -1,0 +1,172 @@
+"""Make training data: part problems by a figure, and write them as a data file with a report beside it.
+
+The file is one that `read` takes back; it is written completely or not at all.
+
+A row has id, question, answer, source and level, and where they are known the file's own prompt (as messages), the
+measured pass rate and the number of samples behind it.
+"""
+
+import io
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from simplerl import __version__
+from simplerl.core.errors import ConfigError, DataError, RunError
+from simplerl.core.types import Problem
+from simplerl.data.problems import ProblemSet
+from simplerl.runs.files import write_atomic, write_json
+from simplerl.verify.audit import Report, audit
+from simplerl.verify.rows import Row
+
+SUFFIXES = (".jsonl", ".parquet")
+
+
+def check_output(path: Path, *, overwrite: bool) -> Path:
+    """Return the path of a data file that may be written. Raises DataError, before any work is done."""
+    if path.suffix not in SUFFIXES:
+        raise DataError(f"output {path}: the ending must be one of {', '.join(SUFFIXES)}, got {path.suffix!r}")
+    for taken in (path, report_path(path)):
+        if taken.is_dir():
+            raise DataError(f"output {taken} is a directory; give a file")
+        if taken.exists() and not overwrite:
+            raise DataError(f"output {taken} exists already; give another --output, or --overwrite to replace it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make directory {path.parent}: {error.strerror or error}") from error
+    return path
+
+
+def report_path(path: Path) -> Path:
+    """Return where the report of a data file stands: `easy.jsonl` has `easy.report.json`."""
+    return path.with_name(f"{path.stem}.report.json")
+
+
+def as_row(problem: Problem) -> dict[str, Any]:
+    """Return a problem as a row. Its id and source are those that it had where it first came from."""
+    meta = problem.meta
+    row: dict[str, Any] = {
+        "id": str(meta.get("original_id", problem.id)),
+        "question": problem.question,
+        "answer": problem.answer,
+        "source": str(meta.get("origin", problem.source)),
+        "level": problem.level,
+    }
+    if meta.get("messages"):
+        row["prompt"] = [{"role": role, "content": content} for role, content in meta["messages"]]
+    return row | {key: meta[key] for key in ("pass_rate", "pass_rate_samples") if key in meta}
+
+
+def where(problem: Problem) -> dict[str, Any]:
+    """Return how a report names a problem."""
+    return {
+        "id": problem.id,
+        **({"original_id": problem.meta["original_id"]} if "original_id" in problem.meta else {}),
+        "place": problem.meta.get("place", ""),
+    }
+
+
+def write(path: Path, problems: Sequence[Problem], report: Mapping[str, Any]) -> None:
+    """Write the data file and its report. Raises DataError for no problem, or where it cannot be written."""
+    if not problems:
+        raise DataError(f"nothing is left to write to {path}: every problem was removed")
+    rows = [as_row(problem) for problem in problems]
+    content = _parquet(rows) if path.suffix == ".parquet" else "".join(map(_line, rows)).encode()
+    try:
+        write_atomic(path, content)
+        write_json(report_path(path), report)
+    except RunError as error:
+        raise DataError(f"cannot write {path}: {error.__cause__ or error}; what was there before is intact") from error
+
+
+def _line(row: dict[str, Any]) -> str:
+    line = json.dumps(row, ensure_ascii=False) + "\n"
+    # Half a surrogate pair is no character, but JSON can write it with an escape.
+    return line if line.isascii() or not any("\ud800" <= c <= "\udfff" for c in line) else json.dumps(row) + "\n"
+
+
+def _parquet(rows: list[dict[str, Any]]) -> bytes:
+    import pyarrow
+    import pyarrow.parquet
+
+    buffer = io.BytesIO()
+    names = dict.fromkeys(name for row in rows for name in row)  # PyArrow takes the columns of the first row alone.
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    try:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pydict(columns), buffer)
+    except UnicodeEncodeError as error:
+        raise DataError(f"a text cannot be stored in Parquet ({error}); write .jsonl instead") from error
+    return buffer.getvalue()
+
+
+def report_of(command: str, problem_set: ProblemSet, settings: Mapping[str, Any], **figures: Any) -> dict[str, Any]:
+    """Return a report: what was read, from where, with which settings, and what came of it."""
+    return {
+        "command": f"simplerl data {command}",
+        "simplerl": __version__,
+        "input": dict(problem_set.origin),
+        "settings": dict(settings),
+        "read": len(problem_set.problems) + len(problem_set.left_out),
+        "no_gold": [{"id": item.id, "place": item.place, "why": item.why} for item in problem_set.left_out],
+        **figures,
+    }
+
+
+def by_prompt_tokens(
+    problems: Sequence[Problem], count: Callable[[Problem], int], limit: int
+) -> tuple[list[Problem], list[dict[str, Any]], dict[str, Any]]:
+    """Return (problems whose prompt has at most `limit` tokens, the others named, figures of all)."""
+    if limit < 1:
+        raise ConfigError(f"--max-prompt-tokens must be at least 1, got {limit}")
+    tokens = [count(item) for item in problems]
+    kept = [item for item, number in zip(problems, tokens, strict=True) if number <= limit]
+    removed = [
+        {**where(item), "tokens": number} for item, number in zip(problems, tokens, strict=True) if number > limit
+    ]
+    ordered = sorted(tokens)
+    figures = {
+        "min": ordered[0],
+        "median": statistics.median(ordered),
+        "p95": ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))],
+        "max": ordered[-1],
+    }
+    return kept, removed, figures
+
+
+def by_pass_rate(
+    problems: Sequence[Problem], *, least: float, most: float
+) -> tuple[list[Problem], list[dict[str, Any]]]:
+    """Return (problems whose `pass_rate` lies within bounds, the others named); a problem without one is removed."""
+    if not 0 <= least <= most <= 1:
+        raise ConfigError(f"pass rates lie between 0 and 1, the least first: got {least} and {most}")
+    kept, removed = [], []
+    for item in problems:
+        rate = item.meta.get("pass_rate")
+        if rate is not None and least <= rate <= most:
+            kept.append(item)
+        else:
+            why = "no sample could be judged" if rate is None else "pass rate"
+            removed.append({**where(item), "pass_rate": rate, "why": why})
+    return kept, removed
+
+
+def by_gold(
+    problems: Sequence[Problem], name: str, *, workers: int, timeout_s: float
+) -> tuple[list[Problem], list[dict[str, Any]], Report]:
+    """Return (problems whose gold the verifier can judge, the others named with the reason, the audit's report)."""
+    report = audit(
+        [Row(id=item.id, gold=item.answer) for item in problems],
+        name,
+        workers=workers,
+        timeout_s=timeout_s,
+        compare=False,
+    )
+    failed = {finding.id: finding for finding in (*report.rejected, *report.unjudgeable)}
+    kept = [item for item in problems if item.id not in failed]
+    removed = [
+        {**where(item), "gold": item.answer, "why": failed[item.id].why} for item in problems if item.id in failed
+    ]
+    return kept, removed, report

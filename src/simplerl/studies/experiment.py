@@ -1,0 +1,165 @@
+"""What an experiment is: a question, the runs that answer it, and what to look at. Data, written as TOML.
+
+The experiments that ship are the TOML files beside this module; `simplerl experiment my.toml` runs one of your own:
+
+    question = "Does a longer limit help?"
+    recipe = "cub"
+    overrides = { steps = 40, optimizer.lr = 1e-3 }         # what all variants share
+    measures = ["accuracy", "length"]                       # columns of the table; the first is what `against` compares
+    panels = [{ metric = "accuracy/mean", label = "accuracy of training samples" }, { measure = "accuracy" }]
+
+    [[variants]]
+    label = "80"
+
+    [[variants]]
+    label = "160"
+    overrides.sampling.max_new_tokens = 160
+    against = "80"
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from simplerl.analysis.seeds import Measure
+from simplerl.core.errors import ConfigError, nearest
+
+_ACCURACY = ("acc", "value")
+
+#: Name in a TOML file → measure. `pass@K`, `pass@K before`, `gain of pass@K` and `level NAME` are read for any K, NAME.
+MEASURES: dict[str, Measure] = {
+    "accuracy before": Measure(label="accuracy before", where="base", path=_ACCURACY),
+    "accuracy": Measure(label="accuracy after", where="final", path=_ACCURACY),
+    "gain": Measure(label="gain", where="gain", path=_ACCURACY),
+    "boxed": Measure(label="answers in a box", where="final", path=("answer_ratio", "value")),
+    "clipped": Measure(label="truncated", where="final", path=("clip_ratio", "value")),
+    "length": Measure(label="length (tokens)", where="final", path=("tokens", "value"), share=False),
+    "entropy": Measure(label="entropy (nats, last 5 steps)", where="last", path=("policy/entropy",), share=False),
+    "tokens sampled": Measure(label="tokens sampled", where="sum", path=("tokens/sampled",), share=False),
+    "tokens useful": Measure(label="tokens useful", where="sum", path=("tokens/useful",), share=False),
+    "mixed": Measure(label="problems with signal (last 5 steps)", where="last", path=("groups/mixed",)),
+}
+
+
+def measure(name: Any) -> Any:
+    """Return the measure of a name; anything that is not text is left to the type check. Raises ConfigError."""
+    if not isinstance(name, str):
+        return name
+    if name in MEASURES:
+        return MEASURES[name]
+    if match := re.fullmatch(r"(gain of )?pass@(\d+)( before)?", name):
+        gain, k, before = match.groups()
+        label = name if gain or before else f"{name} after"
+        return Measure(
+            label=label, where="gain" if gain else "base" if before else "final", path=("pass@k", k, "value")
+        )
+    if match := re.fullmatch(r"level (\w+)", name):
+        return Measure(label=name, where="final", path=("by_level", match[1], "value"))
+    raise ConfigError(f"unknown measure {name!r}; {nearest(name, [*MEASURES, 'pass@8', 'level 1'])}")
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Variant(_Data):
+    """One setting that is compared."""
+
+    label: str
+    overrides: Mapping[str, Any] = {}
+    """Laid on the recipe and on the experiment's own overrides."""
+    recipe: str = ""
+    """Empty: the experiment's recipe."""
+    before: Mapping[str, Any] = {}
+    """Laid on the experiment's overrides for a `simplerl sft` of the same seed, from whose model the run begins; empty:
+    none."""
+    against: str = ""
+    """Label of the variant that it is compared with, seed by seed; empty: none."""
+
+
+class Curve(_Data):
+    """A panel of the plot: a metric of metrics.jsonl while training goes on."""
+
+    metric: str
+    label: str
+    share: bool = True
+    block: int = 5
+    """Steps whose mean makes a point; evaluations need no mean."""
+
+
+class Bars(_Data):
+    """A panel of the plot: a measure of each variant as a bar, each seed as a dot."""
+
+    measure: Annotated[Measure, BeforeValidator(measure)]
+
+
+class PassAtK(_Data):
+    """A panel of the plot: pass@k against k, before and after."""
+
+    pass_at_k: str = "pass@k (%)"
+    """Label of the axis."""
+
+
+class Experiment(_Data):
+    """A question that is answered by runs: variants × seeds."""
+
+    name: str
+    question: str
+    claim: str = ""
+    """What the paper says."""
+    figures: str = ""
+    """The paper's numbers, as far as it gives them."""
+    source: str = "our own"
+    """Where the paper says it."""
+    remarks: str = ""
+    """What is different here, so that nobody compares what cannot be compared."""
+    variants: tuple[Variant, ...]
+    measures: tuple[Annotated[Measure, BeforeValidator(measure)], ...]
+    """The columns of the table. The first one is what `against` compares."""
+    panels: tuple[Curve | Bars | PassAtK, ...] = ()
+    recipe: str = "cub"
+    overrides: Mapping[str, Any] = {}
+    """What all variants share, on top of the recipe."""
+    x_axis: Literal["step", "tokens"] = "step"
+    """The x axis of the curves."""
+
+
+def read_experiment(path: Path, **more: Any) -> Experiment:
+    """Return the experiment of a TOML file, with `more` laid on top. Raises ConfigError with the file and the key."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as an experiment: {error}") from error
+    # A bar may name a measure that the table of the same file defines.
+    own = {entry["label"]: entry for entry in table.get("measures", ()) if isinstance(entry, dict) and "label" in entry}
+    for panel in table.get("panels", ()):
+        if isinstance(panel, dict) and isinstance(panel.get("measure"), str):
+            panel["measure"] = own.get(panel["measure"], panel["measure"])
+    try:
+        experiment = Experiment.model_validate({"name": path.stem, **table, **more})
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        known = f"; {nearest(key, Experiment.model_fields)}" if first["type"] == "extra_forbidden" else ""
+        raise ConfigError(f"{path}: {key}: {first['msg']}{known}") from error
+    labels = [variant.label for variant in experiment.variants]
+    for variant in experiment.variants:
+        if labels.count(variant.label) > 1:
+            raise ConfigError(f"{path}: two variants have the label {variant.label!r}; a label names its runs")
+        if variant.against and variant.against not in labels:
+            raise ConfigError(
+                f"{path}: {variant.label!r} is against {variant.against!r}; {nearest(variant.against, labels)}"
+            )
+    return experiment
+
+
+#: The experiments that ship, by name.
+EXPERIMENTS: dict[str, Experiment] = {
+    path.stem: read_experiment(path) for path in sorted(Path(__file__).parent.glob("experiments/*.toml"))
+}
