@@ -35,10 +35,10 @@ PER_PROBLEM: dict[str, Callable[[Sequence[Answer]], float]] = {
 
 #: Measures of a single response: name → (what it counts, over which responses).
 PER_RESPONSE: dict[str, tuple[Callable[[Answer], float], Callable[[Answer], bool]]] = {
-    "tokens": (lambda a: a.tokens, lambda a: a.tokens is not None),
-    "correct_tokens": (lambda a: a.tokens, lambda a: a.tokens is not None and a.correct),
-    "wrong_tokens": (lambda a: a.tokens, lambda a: a.tokens is not None and a.decided and not a.correct),
-    "stop_tokens": (lambda a: a.tokens, lambda a: a.tokens is not None and a.stop_reason in ("eos", "stop")),
+    "tokens": (lambda a: a.tokens or 0, lambda a: a.tokens is not None),
+    "correct_tokens": (lambda a: a.tokens or 0, lambda a: a.tokens is not None and a.correct),
+    "wrong_tokens": (lambda a: a.tokens or 0, lambda a: a.tokens is not None and a.decided and not a.correct),
+    "stop_tokens": (lambda a: a.tokens or 0, lambda a: a.tokens is not None and a.stop_reason in ("eos", "stop")),
     "clip_ratio": (lambda a: a.stop_reason == "length", lambda a: a.stop_reason is not None),
     "stop_ratio": (lambda a: a.stop_reason in ("eos", "stop"), lambda a: a.stop_reason is not None),
     "box_ratio": (lambda a: extract(a.response) is not None, lambda a: True),
