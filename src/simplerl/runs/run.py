@@ -242,15 +242,20 @@ class Run:
         Null where a step did not record a metric, NaN where what it recorded was not a finite number.
         """
         lines = list(self.lines.values())
-        names = list(dict.fromkeys(name for line in lines for name in line if name != "step"))
         columns = {"step": pyarrow.array(list(self.lines), pyarrow.int64())}
-        for name in sorted(names):
-            known = {step: line[name] for step, line in self.lines.items() if name in line}
-            if odd := [step for step, value in known.items() if value is not None and math.isnan(as_number(value))]:
-                self._damaged(f"{self._lines.path}, step {odd[0]}: {name[:100]} is not a number: left out")
-            integers = all(type(value) is int and abs(value) < 2**53 for value in known.values())
-            values = [None if name not in line else line[name] if integers else as_number(line[name]) for line in lines]
-            columns[name] = pyarrow.array(values, pyarrow.int64() if integers else pyarrow.float64())
+        missing = object()
+        for name in sorted({name for line in lines for name in line} - {"step"}):
+            written = [line.get(name, missing) for line in lines]
+            if all(value is missing or (type(value) is int and abs(value) < 2**53) for value in written):
+                numbers = [None if value is missing else value for value in written]
+                columns[name] = pyarrow.array(numbers, pyarrow.int64())
+                continue
+            numbers = [None if value is missing else as_number(value) for value in written]
+            columns[name] = pyarrow.array(numbers, pyarrow.float64())
+            for step, value, number in zip(self.lines, written, numbers, strict=True):
+                if number is not None and math.isnan(number) and value is not None:
+                    self._damaged(f"{self._lines.path}, step {step}: {name[:100]} is not a number: left out")
+                    break
         return pyarrow.table(columns)
 
     def history(self, name: str) -> tuple[np.ndarray, np.ndarray]:
