@@ -53,7 +53,7 @@ DOORS: dict[str, set[str]] = {
     "starlette": {"viewer/server.py"},
     "uvicorn": {"viewer/server.py"},
     "filelock": {"runs/files.py"},
-    "latex2mathml": {"markup/latex.py"},
+    "latex2mathml": {"markup/formulas.py"},
     **{
         name: set()
         for name in (

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from simplerl.markup.differences import differences
-from simplerl.markup.prose import MOST_FORMULAS, prose
+from simplerl.markup.formulas import MOST_FORMULAS, prose
 from simplerl.markup.text import escape, one_line, plain
 from simplerl.markup.tokens import SCALES, coloured, legend
 from simplerl.viewer.catalog import Entry

@@ -1,6 +1,6 @@
 """The page's style sheet. Fonts are the system's own; nothing is loaded from elsewhere."""
 
-from simplerl.markup.style import CSS as MARKUP
+from simplerl.markup import CSS as MARKUP
 
 CSS = (
     MARKUP

@@ -19,8 +19,8 @@ from simplerl.analysis.report.drawing import Figure
 from simplerl.analysis.report.examples import KINDS
 from simplerl.analysis.report.judged import NOBODY
 from simplerl.analysis.report.records import Run
-from simplerl.markup.prose import prose
-from simplerl.markup.style import CSS
+from simplerl.markup.formulas import prose
+from simplerl.markup import CSS
 from simplerl.markup.text import escape, left_out
 from simplerl.runs.glossary import METRICS
 
