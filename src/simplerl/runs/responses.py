@@ -1,0 +1,199 @@
+"""Reading files of responses (Parquet): the only place that opens one. Columns: docs/run-format.md."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.compute
+import pyarrow.parquet
+
+from simplerl.core.errors import RunError
+from simplerl.core.types import UNDECIDED
+from simplerl.runs.trajectories import SCHEMA
+
+#: Without these a file does not hold judged responses. All but the response are known of every row.
+REQUIRED = ("problem_id", "sample", "response", "verdict")
+
+#: Columns that an `Answer` is made from.
+_ANSWER = (*REQUIRED, "level", "kind", "stop_reason", "extracted", "rule", "token_ids")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """One judged response without its tokens: what every figure of an evaluation is made of.
+
+    >>> Answer(problem_id="gsm8k-0", sample=0, level="", kind="", response="It is 4.", tokens=5, stop_reason="eos",
+    ...        status="wrong", extracted="4", rule="string").decided
+    True
+    """
+
+    problem_id: str
+    sample: int
+    level: str
+    """Empty where the source has none."""
+    kind: str
+    """Type of problem (subject, field) as the source names it; empty where it has none."""
+    response: str
+    tokens: int | None
+    """Length of the response; None where it was made elsewhere and no tokenizer was given."""
+    stop_reason: str | None
+    """`eos`, `stop` or `length`; None where it was made elsewhere and did not say."""
+    status: str
+    """The verdict's."""
+    extracted: str | None
+    rule: str = ""
+    """The verifier's rule that decided; empty where the record does not say."""
+
+    @property
+    def correct(self) -> bool:
+        """Whether the response was judged right."""
+        return self.status == "correct"
+
+    @property
+    def decided(self) -> bool:
+        """Whether the verifier could tell at all."""
+        return self.status not in UNDECIDED
+
+
+def by_problem(answers: Iterable[Answer]) -> dict[str, list[Answer]]:
+    """Return problem id → its samples, both in the order of the record."""
+    groups: defaultdict[str, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        groups[answer.problem_id].append(answer)
+    return dict(groups)
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFile:
+    """A Parquet file of responses. Every method raises RunError, which names the file, where it cannot be read."""
+
+    path: Path
+
+    @contextmanager
+    def open(self, dictionary: Sequence[str] = ()) -> Iterator[pyarrow.parquet.ParquetFile]:
+        """Open the file for who reads it in a way of their own; errors while it is open are RunErrors too.
+
+        The words of the `dictionary` columns are read once each.
+        """
+        try:
+            if not self.path.is_file():  # A pipe would never end.
+                raise OSError(None, "it is not a file" if self.path.exists() else "it does not exist")
+            with pyarrow.parquet.ParquetFile(self.path, read_dictionary=list(dictionary)) as file:
+                yield file
+        except (OSError, pyarrow.ArrowException, UnicodeDecodeError, OverflowError, MemoryError) as error:
+            reason = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())[:200]
+            raise RunError(f"{self.path} cannot be read: {reason}") from error
+
+    def check(self) -> None:
+        """Raise RunError where the end of the file tells that it is damaged or holds something else."""
+        with self.open() as file:
+            self._names(file.schema_arrow, REQUIRED)
+
+    @property
+    def rows(self) -> int:
+        """Number of responses."""
+        with self.open() as file:
+            return file.metadata.num_rows
+
+    def read(self, columns: Sequence[str] | None = None) -> pyarrow.Table:
+        """Return columns of every response (None: all), with the types of `trajectories.SCHEMA`.
+
+        A column that the file lacks, because an older version wrote it, is null.
+        """
+        with self.open() as file:
+            names = self._names(file.schema_arrow, columns)
+            return self._conform(file.read(columns=[n for n in names if n in file.schema_arrow.names]), names)
+
+    def batches(self, columns: Sequence[str] | None = None, size: int = 1024) -> Iterator[pyarrow.Table]:
+        """Yield the responses as `read` does, `size` at a time, so that a large file is never held."""
+        with self.open() as file:
+            names = self._names(file.schema_arrow, columns)
+            there = [name for name in names if name in file.schema_arrow.names]
+            for batch in file.iter_batches(batch_size=size, columns=there):
+                yield self._conform(pyarrow.Table.from_batches([batch]), names)
+
+    def answers(self) -> list[Answer]:
+        """Return every response without its tokens, in the order of the file."""
+        return [
+            Answer(
+                problem_id=row["problem_id"],
+                sample=row["sample"],
+                level=row["level"] or "",
+                kind=row["kind"] or "",
+                response=row["response"] or "",
+                tokens=tokens,
+                stop_reason=row["stop_reason"],
+                status=row["verdict"],
+                extracted=row["extracted"],
+                rule=row["rule"] or "",
+            )
+            for table in self.batches(_ANSWER)
+            for row, tokens in zip(
+                table.drop_columns(["token_ids"]).to_pylist(),
+                pyarrow.compute.list_value_length(table["token_ids"]).to_pylist(),
+                strict=True,
+            )
+        ]
+
+    def list_means(self, column: str) -> list[float | None]:
+        """Return the mean of each response's list of numbers; None where it is null or empty."""
+        means: list[float | None] = []
+        for table in self.batches([column]):
+            lists = table[column].combine_chunks()
+            lengths = pyarrow.compute.fill_null(pyarrow.compute.list_value_length(lists), 0).to_numpy()
+            values = lists.flatten().to_numpy(zero_copy_only=False).astype(float)
+            sums = np.bincount(np.repeat(np.arange(len(lists)), lengths), values, minlength=len(lists))
+            means += [float(s / n) if n else None for s, n in zip(sums, lengths, strict=True)]
+        return means
+
+    def _names(self, schema: pyarrow.Schema, columns: Sequence[str] | None) -> list[str]:
+        """Return the columns to read. Raises RunError where one is missing or of a type that makes it another thing."""
+        names = list(columns or dict.fromkeys([*SCHEMA.names, *schema.names]))
+        if missing := [name for name in names if name in REQUIRED and name not in schema.names]:
+            raise RunError(f"{self.path} is not a record of judged responses: it has no column {', '.join(missing)}")
+        if unknown := [name for name in names if name not in SCHEMA.names and name not in schema.names]:
+            raise RunError(f"{self.path} has no column {', '.join(unknown)}; it has {', '.join(schema.names)}")
+        there = [name for name in names if name in schema.names and name in SCHEMA.names]
+        if odd := [name for name in there if not _fits(SCHEMA.field(name).type, schema.field(name).type)]:
+            kinds = ", ".join(f"{name} ({schema.field(name).type})" for name in odd)
+            raise RunError(f"{self.path} is not a record of judged responses: it has columns of another type: {kinds}")
+        return names
+
+    def _conform(self, table: pyarrow.Table, names: Sequence[str]) -> pyarrow.Table:
+        """Return a table with the columns and types of the schema."""
+        rows = table.num_rows
+        table.validate(full=True)  # Text that is not UTF-8 would end whoever looks at it.
+        columns = {}
+        for name in names:
+            if name not in table.column_names:
+                columns[name] = pyarrow.nulls(rows, SCHEMA.field(name).type)
+            else:
+                columns[name] = table[name].cast(SCHEMA.field(name).type) if name in SCHEMA.names else table[name]
+        if unknown := [n for n in REQUIRED if n in columns and n != "response" and columns[n].null_count]:
+            raise RunError(
+                f"{self.path} is not a record of judged responses: {', '.join(unknown)} is not known of every row"
+            )
+        return pyarrow.table(columns)
+
+
+def _fits(wanted: pyarrow.DataType, actual: pyarrow.DataType) -> bool:
+    """Return whether a column has the kind of type that a record has there: text, numbers or lists, of any width."""
+    types = pyarrow.types
+    actual = actual.value_type if types.is_dictionary(actual) else actual
+    if types.is_null(actual):
+        return not types.is_integer(wanted)
+    if types.is_string(wanted):
+        return types.is_string(actual) or types.is_large_string(actual)
+    if types.is_integer(wanted):
+        return types.is_integer(actual)
+    if types.is_floating(wanted):
+        return types.is_floating(actual) or types.is_integer(actual)
+    if types.is_boolean(wanted):
+        return types.is_boolean(actual)
+    if types.is_map(wanted):
+        return types.is_map(actual)
+    return (types.is_list(actual) or types.is_large_list(actual)) and _fits(wanted.value_type, actual.value_type)

@@ -1,0 +1,481 @@
+"""A run directory, or a result of `simplerl eval`, as it is found on disk: the only reader of both.
+
+    run = Run("runs/default")
+    run.metrics.to_pandas().plot(x="step", y="accuracy/mean")     # Arrow tables; pandas where it is installed
+    run.responses(20, columns=["question", "response", "verdict"]).to_pylist()
+    run.evaluations[-1].figures["acc"]                            # {"value": …, "low": …, "high": …, "problems": …}
+
+A run may still be written, copied half, damaged, or of an older version: what can be read is read, and `damage` says
+what cannot, and why. Everything is read when it is asked for, and kept; `refresh` looks again.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+
+from simplerl.core.errors import RunError
+from simplerl.runs.behaviours import Judgement, read_behaviours
+from simplerl.runs.files import MANIFEST, flatten
+from simplerl.runs.metrics import MetricLines, as_number
+from simplerl.runs.responses import Answer, ResponseFile
+from simplerl.runs.results import FIGURES, PROTOCOL, RESPONSES
+
+#: Folders of a run. Beside one of them config.json is a run's, and not that of a model.
+FOLDERS = ("trajectories", "evaluations", "checkpoints")
+
+#: How far down `find_runs` looks and at how many directories, and the largest JSON file that is read (bytes).
+DEEPEST, MOST_DIRECTORIES, LARGEST_JSON = 8, 20_000, 50_000_000
+
+#: What a run's own evaluations are called where others have the name of a benchmark.
+HELD_OUT = "held-out"
+
+_STEP = re.compile(r"step_(\d{1,12})(\.json|\.parquet)?")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """Every response of one model to one set of problems, and the figures that they come to."""
+
+    label: str
+    """Name of the model: `RUN@STEP`, or as the result has it."""
+    step: int | None
+    """Step of its run, 0 is the base model; None for a model that is not of a run."""
+    benchmark: str
+    """`held-out` for a run's own evaluations."""
+    figures: Mapping[str, Any]
+    """`acc`, `pass@k`, `tokens` … (docs/evaluation.md), those of older versions mapped. Empty where there are none."""
+    protocol: Mapping[str, Any]
+    """How it was made: all of protocol.json for a result; sampling, samples and problems for a run's own."""
+    path: Path
+    """The Parquet file of its responses."""
+    home: Path
+    """The run or result directory that it is of."""
+
+    @property
+    def records(self) -> ResponseFile:
+        """The responses as a file, for who reads them in batches."""
+        return ResponseFile(self.path)
+
+    def responses(self, columns: Sequence[str] | None = None) -> pyarrow.Table:
+        """Return columns of every response (None: all). Raises RunError where they cannot be read."""
+        return self.records.read(columns)
+
+    def answers(self) -> list[Answer]:
+        """Return every response without its tokens. Raises RunError where they cannot be read."""
+        return self.records.answers()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """A model directory that a run saved."""
+
+    step: int
+    path: Path
+    complete: bool
+    """Whether every file of its manifest is there. `files.damage` also compares their content."""
+
+
+def is_run(path: Path | str) -> bool:
+    """Return whether a directory is that of a run, finished or not (a result of `simplerl eval` is not)."""
+    path = Path(path).expanduser()
+    return (path / "metrics.jsonl").is_file() or (
+        (path / "config.json").is_file() and any((path / name).is_dir() for name in FOLDERS)
+    )
+
+
+def is_result(path: Path | str) -> bool:
+    """Return whether a directory is that of a result of `simplerl eval`, finished or not."""
+    path = Path(path).expanduser()
+    return (path / PROTOCOL).is_file() and any((path / name).exists() for name in (FIGURES, RESPONSES, "parts"))
+
+
+def find_runs(directory: Path | str, warn: Callable[[str], None] = lambda message: None) -> list["Run"]:
+    """Return the runs and results in a directory, itself among them, however deep, by path.
+
+    Links to directories are not followed. `warn` gets what could not be looked at. Raises RunError where there is no
+    directory.
+    """
+    root = Path(directory).expanduser()
+    if not root.is_dir():
+        raise RunError(f"{directory} {'is a file' if root.exists() else 'does not exist'}; give a directory with runs")
+    return [Run(path) for path in _directories(root, warn) if is_run(path) or is_result(path)]
+
+
+def _directories(root: Path, warn: Callable[[str], None]) -> Iterator[Path]:
+    """Yield a directory and those below it, without what a run keeps in folders of its own."""
+    waiting, seen = [(root, 0)], 0
+    while waiting:
+        path, depth = waiting.pop()
+        seen += 1
+        if seen > MOST_DIRECTORIES:
+            warn(f"only the first {MOST_DIRECTORIES:,} directories were looked at; give one further down")
+            return
+        yield path
+        skipped = {"checkpoints", "trajectories", "behaviours", "parts"} if is_run(path) or is_result(path) else set()
+        try:
+            with os.scandir(path) as entries:
+                below = [e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")]
+        except OSError as error:
+            warn(f"{path} cannot be read ({error.strerror}): left out")
+            continue
+        if depth < DEEPEST:
+            waiting += [(path / name, depth + 1) for name in sorted(below, reverse=True) if name not in skipped]
+
+
+@dataclass(eq=False)
+class Run:
+    """A run, or one result of `simplerl eval`.
+
+    Raises RunError where a directory is missing or holds neither. `warn` gets each sentence of `damage` as it is
+    found.
+    """
+
+    path: Path
+    warn: Callable[[str], None] | None = field(default=None, repr=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        given, self.path = self.path, Path(self.path).expanduser()
+        self._said: dict[str, None] = {}
+        self._lines = MetricLines(path=self.path / "metrics.jsonl")
+        self.is_result = not is_run(self.path) and is_result(self.path)
+        """Whether it is a result of `simplerl eval`: one evaluation and no training."""
+        if not self.is_result and not is_run(self.path):
+            raise RunError(f"{given} {_why_not(self.path)}")
+
+    def refresh(self) -> "Run":
+        """Forget what was read, so that a run that goes on is seen as it is now."""
+        for name in [name for name in self.__dict__ if isinstance(getattr(type(self), name, None), cached_property)]:
+            del self.__dict__[name]
+        self._said.clear()
+        return self
+
+    @property
+    def name(self) -> str:
+        """Name of the directory."""
+        return self.path.resolve().name
+
+    @cached_property
+    def stage(self) -> str:
+        """The command that made it: `train`, `sft` …, or `eval`."""
+        table = {} if self.is_result else self._table("stage.json")
+        return "eval" if self.is_result else str(table.get("stage") or table.get("command") or "train")
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The configuration as it was resolved, in tables; empty for a result."""
+        return {} if self.is_result else self._table("config.json", wanted=True)
+
+    def setting(self, key: str, default: Any = None) -> Any:
+        """Return a value of the configuration by its dotted key, e.g. `sampling.temperature`."""
+        return flatten(self.config).get(key, default)
+
+    @cached_property
+    def environment(self) -> list[dict[str, Any]]:
+        """Versions, machine and data of each session: the start, and every resumption."""
+        sessions = self._table("environment.json").get("sessions", [])
+        return [s for s in sessions if isinstance(s, dict)] if isinstance(sessions, list) else []
+
+    @cached_property
+    def summary(self) -> dict[str, Any] | None:
+        """What was written when the run ended; None before."""
+        table = self._table("summary.json")
+        for name in ("base", "final"):
+            if isinstance(table.get(name), dict):
+                table[name] = unified(table[name])
+        return table or None
+
+    @property
+    def last_step(self) -> int:
+        """The last step that is recorded; 0 where none is."""
+        return max(self.lines, default=0)
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end: by its steps or its token budget; a result, whether it has its figures."""
+        if self.is_result:
+            return (self.path / FIGURES).is_file() and (self.path / RESPONSES).is_file()
+        if not self.summary or not self.lines:
+            return False
+        steps, budget = as_number(self.config.get("steps")), as_number(self.config.get("token_budget"))
+        sampled = sum(as_number(line.get("tokens/sampled", 0)) for line in self.lines.values())
+        return not self.last_step < steps or 0 < budget <= sampled
+
+    @cached_property
+    def lines(self) -> dict[int, dict[str, Any]]:
+        """Step → its line of metrics.jsonl as it was written, by step; of a step that was done again the last."""
+        if self.is_result:
+            return {}
+        if not self._lines.path.exists():
+            self._damaged(f"{self._lines.path} is missing: nothing is known of its metrics")
+            return {}
+        try:
+            self._lines.refresh()
+        except RunError as error:
+            self._damaged(f"{error}: left out")
+            return {}
+        for number in self._lines.damaged:
+            self._damaged(f"{self._lines.path}:{number} is damaged: this line is left out")
+        if self._lines.unfinished:
+            self._damaged(f"{self._lines.path}: the last line is cut short or is still being written: left out")
+        return dict(sorted(self._lines.by_step.items()))
+
+    @property
+    def unfinished_line(self) -> bool:
+        """Whether the last line of metrics.jsonl is still being written."""
+        _ = self.lines
+        return self._lines.unfinished
+
+    @cached_property
+    def metrics(self) -> pyarrow.Table:
+        """A row per step, from 0, with a column per metric, by step.
+
+        Null where a step did not record a metric, NaN where what it recorded was not a finite number.
+        """
+        lines = list(self.lines.values())
+        names = list(dict.fromkeys(name for line in lines for name in line if name != "step"))
+        columns = {"step": pyarrow.array(list(self.lines), pyarrow.int64())}
+        for name in sorted(names):
+            known = {step: line[name] for step, line in self.lines.items() if name in line}
+            if odd := [step for step, value in known.items() if value is not None and math.isnan(as_number(value))]:
+                self._damaged(f"{self._lines.path}, step {odd[0]}: {name[:100]} is not a number: left out")
+            whole = all(type(value) is int and abs(value) < 2**53 for value in known.values())
+            values = [None if name not in line else line[name] if whole else as_number(line[name]) for line in lines]
+            columns[name] = pyarrow.array(values, pyarrow.int64() if whole else pyarrow.float64())
+        return pyarrow.table(columns)
+
+    def history(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return (steps int64, values float64) of a metric wherever it is a number; empty where it never is."""
+        points = [(step, as_number(line.get(name))) for step, line in self.lines.items()]
+        points = [(step, value) for step, value in points if not math.isnan(value)]
+        return np.array([step for step, _ in points], np.int64), np.array([value for _, value in points], np.float64)
+
+    @cached_property
+    def _training(self) -> dict[int, ResponseFile]:
+        files = {} if self.is_result else self._steps("trajectories", ".parquet")
+        return {step: ResponseFile(path) for step, path in files.items()}
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Steps that have training responses."""
+        return tuple(self._training)
+
+    def records(self, step: int) -> ResponseFile:
+        """Return the training responses of a step as a file. Raises RunError where the step has none."""
+        if step not in self._training:
+            there = f"steps {self.steps[0]} to {self.steps[-1]}" if self.steps else "no training responses"
+            raise RunError(f"{self.path} has no training responses of step {step}; it has {there}")
+        return self._training[step]
+
+    def responses(self, step: int | Sequence[int] | None = None, columns: Sequence[str] | None = None) -> pyarrow.Table:
+        """Return training responses of a step, of several or of all (None), with some columns or all (None).
+
+        Columns that an older version did not write are null. A step that is asked for by its number raises RunError
+        where it cannot be read; of several, a damaged one is left out and named in `damage`.
+        """
+        if isinstance(step, int):
+            return self.records(step).read(columns)
+        tables = []
+        for number in self.steps if step is None else step:
+            try:
+                tables.append(self.records(number).read(columns))
+            except RunError as error:
+                self._damaged(f"{error}: the responses of step {number} are left out")
+        if not tables:
+            raise RunError(f"{self.path} has no training responses that can be read")
+        return pyarrow.concat_tables(tables, promote_options="default")
+
+    @cached_property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """What was evaluated, by step; of a result the one evaluation, if it is finished."""
+        if self.is_result:
+            return self._result()
+        responses, figures = self._steps("evaluations", ".parquet"), self._steps("evaluations", ".json")
+        for step in figures.keys() - responses.keys():
+            self._damaged(f"{figures[step].with_suffix('.parquet')} is missing: step {step} has figures, no responses")
+        return tuple(
+            self._evaluation(step, responses.get(step), figures.get(step))
+            for step in sorted(responses.keys() | figures.keys())
+        )
+
+    def _evaluation(self, step: int, responses: Path | None, file: Path | None) -> Evaluation:
+        table: dict[str, Any] = {}
+        if file is None:
+            self._damaged(f"{responses} has no figures beside it: it is still being written, or was copied half")
+        else:
+            table = self._table(f"evaluations/{file.name}")
+            if table and not _is_figure(unified(table).get("acc")):
+                self._damaged(f"{file} does not hold the figures of an evaluation: left out")
+                table = {}
+        figures = unified(table)
+        sampling = {name: table[name] for name in ("temperature", "top_p", "max_new_tokens") if name in table}
+        return Evaluation(
+            label=f"{self.name}@{step}",
+            step=step,
+            benchmark=HELD_OUT,
+            figures=figures,
+            protocol={"sampling": sampling, **{k: figures[k] for k in ("samples", "problems") if k in figures}},
+            path=responses or (self.path / "evaluations" / f"step_{step:06d}.parquet"),
+            home=self.path,
+        )
+
+    def _result(self) -> tuple[Evaluation, ...]:
+        missing = [name for name in (FIGURES, RESPONSES) if not (self.path / name).is_file()]
+        if missing:
+            lacking = " and no ".join(missing)
+            self._damaged(f"{self.path} is not finished (no {lacking}); evaluate again to go on with it")
+            return ()
+        protocol, figures = self._table(PROTOCOL, wanted=True), unified(self._table(FIGURES, wanted=True))
+        for name, table, wanted in (
+            (PROTOCOL, protocol, ("label", "benchmark", "samples", "problems", "template", "sampling", "seed")),
+            (FIGURES, figures, ("problems", "samples", "acc", "pass@k", "boxed_acc", "verdicts")),
+        ):
+            lacking = [key for key in wanted if key not in table]
+            if lacking and not any(str(self.path / name) in sentence for sentence in self._said):
+                self._damaged(
+                    f"{self.path / name} is not of an evaluation by this version (no {', '.join(lacking)}); evaluate "
+                    "again with --overwrite, move its directory away, or choose another --output-dir"
+                )
+            if lacking:
+                return ()
+        step = protocol.get("step")
+        return (
+            Evaluation(
+                label=str(protocol["label"]),
+                step=step if isinstance(step, int) else None,
+                benchmark=str(protocol["benchmark"]),
+                figures=figures,
+                protocol=protocol,
+                path=self.path / RESPONSES,
+                home=self.path,
+            ),
+        )
+
+    @cached_property
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """The model directories that are there, by step."""
+        folders = {} if self.is_result else self._steps("checkpoints", "")
+        return tuple(Checkpoint(step=step, path=path, complete=_complete(path)) for step, path in folders.items())
+
+    def behaviours(self) -> list[Judgement]:
+        """Return what `simplerl behaviours` found. Raises RunError where its record is damaged."""
+        return read_behaviours(self.path)
+
+    @property
+    def damage(self) -> list[str]:
+        """What could not be read, and why, in sentences. Asking looks at every file as far as its end tells."""
+        _ = self.stage, self.config, self.environment, self.summary, self.metrics, self.checkpoints
+        evaluated = [evaluation.records for evaluation in self.evaluations if evaluation.path.exists()]
+        for records in (*self._training.values(), *evaluated):
+            try:
+                records.check()
+            except RunError as error:
+                self._damaged(f"{error}: left out")
+        return list(self._said)
+
+    def _damaged(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said[sentence] = None
+            if self.warn is not None:
+                self.warn(sentence)
+
+    def _table(self, name: str, *, wanted: bool = False) -> dict[str, Any]:
+        """Return the table in a JSON file; empty where there is none, or where it is damaged, which is said."""
+        file = self.path / name
+        if not file.exists() and not wanted:
+            return {}
+        try:
+            if not file.is_file():  # A pipe would never end.
+                raise ValueError("it is not a file" if file.exists() else "it is missing")
+            if file.stat().st_size > LARGEST_JSON:
+                raise ValueError(f"it is larger than {LARGEST_JSON:,} bytes")
+            table = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(table, dict):
+                raise ValueError("it is not a JSON object")
+        except (OSError, ValueError, RecursionError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            self._damaged(f"{file} cannot be read ({reason}): left out")
+            return {}
+        return table
+
+    def _steps(self, folder: str, ending: str) -> dict[int, Path]:
+        """Return step → what a folder holds of it under names that end so, by step; other names are said."""
+        steps: dict[int, Path] = {}
+        try:
+            entries = sorted(os.scandir(self.path / folder), key=lambda entry: entry.name)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            self._damaged(f"{self.path / folder} cannot be read ({error.strerror}): left out")
+            return {}
+        for entry in entries:
+            match = _STEP.fullmatch(entry.name)
+            good = match is not None and (entry.is_file() if match[2] else entry.is_dir())
+            if not good and not entry.name.startswith("."):
+                self._damaged(f"{entry.path} is not a record of a step: left out")
+            elif good and match is not None and (match[2] or "") == ending:
+                steps[int(match[1])] = Path(entry.path)
+        return dict(sorted(steps.items()))
+
+
+def _why_not(path: Path) -> str:
+    """Return what is wrong with a path that is neither run nor result, and what to give instead."""
+    wanted = "give the directory of a run, or of a result of `simplerl eval`"
+    if not path.is_dir():
+        return f"{'is a file' if path.exists() else 'does not exist'}; {wanted}"
+    try:
+        entries = sorted(entry for entry in path.iterdir() if entry.name != ".lock")
+        empty = all(entry.name in FOLDERS and entry.is_dir() and not any(entry.iterdir()) for entry in entries)
+        inside = [entry.name for entry in entries if is_run(entry) or is_result(entry)]
+    except OSError as error:
+        return f"cannot be read ({error.strerror}); {wanted}"
+    if empty:
+        return f"is empty; {wanted}"
+    if inside:
+        names = ", ".join(inside[:8]) + (" …" if len(inside) > 8 else "")
+        return f"is not a run, but holds {len(inside)}; give one of them: {names}"
+    return f"is not a run (no metrics.jsonl, no config.json beside trajectories/) and not a result; {wanted}"
+
+
+def _complete(checkpoint: Path) -> bool:
+    try:
+        names = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(names, dict) and bool(names) and all((checkpoint / str(name)).is_file() for name in names)
+
+
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, dict) and "value" in value and isinstance(value["value"], int | float | None)
+
+
+#: Figures of a run's evaluations as versions before 0.2 named them → what they are called.
+_RENAMED = {
+    "accuracy": "acc",
+    "pass_at": "pass@k",
+    "length": "tokens",
+    "mean_stopped": "stop_tokens",
+    "boxed": "answer_ratio",
+}
+
+
+def unified(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of an evaluation by the names and in the form of docs/evaluation.md, whoever wrote them.
+
+    Before 0.2 a run's own evaluations had other names, and their means over responses had no intervals.
+    """
+    table = {_RENAMED.get(name, name): value for name, value in figures.items() if name not in ("min", "max")}
+    for name in ("tokens", "stop_tokens", "answer_ratio", "clip_ratio"):
+        if name in table and not isinstance(table[name], dict):
+            table[name] = {"value": table[name], "low": None, "high": None, "problems": table.get("problems")}
+    if isinstance(table.get("further"), list):
+        table["further"] = [unified(other) for other in table["further"] if isinstance(other, dict)]
+    return table

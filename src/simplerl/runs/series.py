@@ -1,0 +1,96 @@
+"""Evaluations in the order of training: those that a run made itself, and results of `simplerl eval`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from simplerl.core.errors import ConfigError, RunError
+from simplerl.runs.run import Evaluation, Run, find_runs, is_run
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Series:
+    """Evaluations that differ in the weights alone, by step."""
+
+    name: str
+    path: Path
+    """What was asked for: a run directory, or a directory of results."""
+    evaluations: tuple[Evaluation, ...]
+
+    @property
+    def over_steps(self) -> bool:
+        """Whether there are several steps to draw a curve over."""
+        return len({one.step for one in self.evaluations if one.step is not None}) > 1
+
+
+def series(path: Path, warn: Callable[[str], None]) -> list[Series]:
+    """Return the evaluations in a run directory (one series) or in a directory of results (one for each run, benchmark
+    and protocol in it).
+
+    Files that are still being written are not seen. `warn` gets what is damaged and left out. Raises RunError where
+    there is nothing to read.
+    """
+    if is_run(path):
+        run = Run(path, warn=warn)
+        evaluations = tuple(one for one in run.evaluations if one.path.exists())
+        if not evaluations:
+            raise RunError(f"{path} has no evaluation yet; the first is made before the first step")
+        return [Series(name=run.name, path=path, evaluations=evaluations)]
+    if not path.is_dir():
+        raise RunError(f"{path} does not exist; give a run directory, or a directory of results of `simplerl eval`")
+    groups: dict[tuple[str, ...], list[Evaluation]] = {}
+    for evaluation in results(path, warn):
+        groups.setdefault(_group(evaluation), []).append(evaluation)
+    if not groups:
+        raise RunError(f"{path} is not a run and holds no finished result of `simplerl eval`")
+    return [
+        Series(name=" ".join(key[:2]), path=path, evaluations=tuple(sorted(group, key=lambda one: one.step or 0)))
+        for key, group in groups.items()
+    ]
+
+
+def results(path: Path, warn: Callable[[str], None] | None = None) -> list[Evaluation]:
+    """Return the finished evaluations of `simplerl eval` in a directory, however deep, by path.
+
+    A damaged one is left out and passed to `warn`; without it, it raises RunError.
+    """
+    evaluations: list[Evaluation] = []
+    for run in find_runs(path, warn or (lambda message: None)):
+        if run.is_result and run.finished:
+            evaluations += run.evaluations
+            if run.evaluations == () and warn is None:
+                raise RunError("; ".join(run.damage))
+            for sentence in () if run.evaluations else run.damage:
+                warn(f"left out: {sentence}")
+    return evaluations
+
+
+def _group(evaluation: Evaluation) -> tuple[str, ...]:
+    """Return what evaluations of one series have in common."""
+    of_run = evaluation.step is not None
+    model = evaluation.label.rpartition("@")[0] if of_run else evaluation.label
+    same = (evaluation.protocol.get(key) for key in ("template", "sampling", "samples", "seed", "data_sha256"))
+    # Models that are not of a run make a series each: one label may stand for two sets of weights.
+    return (model, evaluation.benchmark, *map(str, same), "" if of_run else str(evaluation.home))
+
+
+def choose(evaluations: Sequence[Evaluation], steps: str) -> list[Evaluation]:
+    """Return the evaluations that `all`, `first`, `last` or numbers mean, several parted by commas, by step.
+
+    Raises ConfigError for anything else, and for a step that was not evaluated.
+    """
+    wanted: set[int] = set()
+    for part in (part.strip() for part in steps.split(",")):
+        if part == "all":
+            wanted |= set(range(len(evaluations)))
+        elif part in ("first", "last"):
+            wanted.add(0 if part == "first" else len(evaluations) - 1)
+        elif part.isdecimal():
+            places = {place for place, one in enumerate(evaluations) if one.step == int(part)}
+            if not places:
+                there = ", ".join(str(one.step) for one in evaluations if one.step is not None) or "no steps"
+                raise ConfigError(f"--steps: step {part} was not evaluated; there is {there}")
+            wanted |= places
+        else:
+            raise ConfigError(f"--steps must be all, first, last or numbers such as 0,50,100; got {steps!r}")
+    return [evaluations[place] for place in sorted(wanted)]
