@@ -26,6 +26,7 @@ FLOORS: dict[str, int] = {
     "cubs": 4,
     "doctor": 2,
     "analysis": 4,
+    "report": 5,
     "viewer": 4,
     "evaluate": 4,
     "studies": 5,
@@ -34,7 +35,7 @@ FLOORS: dict[str, int] = {
 }
 
 #: Rooms that show what happened. They read run directories, which are the only contract with what trains.
-READERS = {"analysis", "behaviours", "doctor", "markup", "viewer"}
+READERS = {"analysis", "behaviours", "doctor", "markup", "report", "viewer"}
 
 #: Rooms of the trainer, which readers know nothing of.
 TRAINER = {"train", "rollout", "models", "algorithms", "rewards", "cubs"}
@@ -45,7 +46,7 @@ DOORS: dict[str, set[str]] = {
     "datasets": {"data/rows.py"},
     "lm_eval": {"evaluate/harness.py"},
     "math_verify": {"verify/mathverify.py"},
-    "jinja2": {"analysis/report/page.py"},
+    "jinja2": {"report/page.py"},
     "matplotlib": {"analysis/canvas.py"},
     "openai": {"behaviours/endpoint.py"},
     "gradio": {"viewer/page.py"},

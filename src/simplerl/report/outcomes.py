@@ -12,6 +12,7 @@ from simplerl.core.errors import RunError
 from simplerl.report.reading import Estimate, Evaluated, Point, ReportedRun
 from simplerl.report.settings import ENOUGH_SEEDS, Group
 from simplerl.runs.behaviours import BEHAVIOURS
+from simplerl.runs.results import RESPONSES, Result
 from simplerl.runs.run import Evaluation
 from simplerl.runs.stages import Stage
 
@@ -280,7 +281,7 @@ class Benchmarks:
 
 def arrange(results: Sequence[Evaluation], *, progress: Progress = lambda _: None) -> Benchmarks:
     """Arrange results in a table, and compare every row with the first, problem by problem."""
-    table = evaluations.rows(results)
+    table = evaluations.rows([Result(path=r.home, protocol=dict(r.protocol), figures=dict(r.figures)) for r in results])
     names = list(dict.fromkeys(name for row in table.values() for name in row))
     first, *others = table
     beside = {}
@@ -293,4 +294,4 @@ def arrange(results: Sequence[Evaluation], *, progress: Progress = lambda _: Non
 
 
 def _side(label: str, result: Evaluation) -> Side:
-    return Side(label=label, benchmark=result.benchmark, responses=result.path, protocol=result.protocol)
+    return Side(label=label, benchmark=result.benchmark, responses=result.path / RESPONSES, protocol=result.protocol)

@@ -143,6 +143,11 @@ class ReportedRun:
         return self.evaluations[-1] if self.evaluations and self.evaluations[-1].step > 0 else None
 
     @property
+    def k(self) -> int:
+        """The largest k of pass@k that the first and the last evaluation have; 0 where there is none."""
+        return max(self.first.pass_at.keys() & self.last.pass_at.keys(), default=0) if self.first and self.last else 0
+
+    @property
     def seconds(self) -> float:
         """The time of all sessions together; the sum of the steps where the run has not finished."""
         return as_number((self.run.summary or {}).get("seconds", self.total("time/step")))
@@ -217,7 +222,10 @@ def gather(paths: Sequence[Path], *, progress: Callable[[str], None] = lambda _:
     for path, label in zip(paths, labels_of(paths), strict=True):
         progress(str(path))
         if is_run(path) or not path.expanduser().is_dir():
-            runs.append(ReportedRun(path, label))
+            try:
+                runs.append(ReportedRun(path, label))
+            except RecursionError:
+                raise RunError(f"{path}: a JSON file in it is nested too deeply; restore it from a copy") from None
             continue
         below = find_runs(path, damage.append)
         if inside := [run.path.name for run in below if not run.is_result]:

@@ -1,7 +1,7 @@
 """What runs have in common and where they differ: configuration, environment, and which are one setting over seeds."""
 
+import itertools
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +92,10 @@ def _key(run: ReportedRun) -> str:
 
 def _common_name(runs: Sequence[ReportedRun]) -> str:
     """Return what the names of several runs begin with; the model and algorithm where that is too little."""
-    common = os.path.commonprefix([run.label for run in runs]).rstrip("0123456789").rstrip("_-. /")
+    columns = itertools.takewhile(
+        lambda letters: len(set(letters)) == 1, zip(*(run.label for run in runs), strict=False)
+    )
+    common = "".join(column[0] for column in columns).rstrip("0123456789").rstrip("_-. /")
     for word in ("seed", "run", "s"):
         if common.endswith(("_" + word, "-" + word, "." + word)):
             common = common[: -len(word) - 1].rstrip("_-. /")

@@ -249,7 +249,8 @@ class Run:
                 self._damaged(f"{self._lines.path}, step {odd[0]}: {name[:100]} is not a number: left out")
             whole = all(type(value) is int and abs(value) < 2**53 for value in known.values())
             values = [None if name not in line else line[name] if whole else as_number(line[name]) for line in lines]
-            columns[name] = pyarrow.array(values, pyarrow.int64() if whole else pyarrow.float64())
+            column = name.encode("utf-8", "replace").decode("utf-8")  # Arrow refuses lone surrogates.
+            columns[column] = pyarrow.array(values, pyarrow.int64() if whole else pyarrow.float64())
         return pyarrow.table(columns)
 
     def history(self, name: str) -> tuple[np.ndarray, np.ndarray]:
