@@ -11,14 +11,16 @@ from typing import Any
 
 import gradio as gr
 
+from simplerl.markup import CSS
 from simplerl.markup.text import escape
-from simplerl.viewer.content import Content, content
+from simplerl.viewer.html import Content, content
 from simplerl.viewer.library import Library
 from simplerl.viewer.state import MODES, OUTCOMES, View, parse
-from simplerl.viewer.style import CSS
 
 #: Seconds between looks at a directory in which a run may be training.
 LOOK_S = 5.0
+
+HERE = Path(__file__).parent
 
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
 
@@ -66,7 +68,7 @@ def build(library: Library) -> gr.Blocks:
 
 
 def _layout(library: Library) -> dict[str, Any]:
-    script = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
+    script = (HERE / "page.js").read_text(encoding="utf-8")
     title = f'<div class="page"><h1>{escape(library.root.name)}</h1>'
     parts: dict[str, Any] = {}
     # Its value is the query of a link: percent-encoded, so it can hold no markup.
@@ -208,15 +210,8 @@ def _watch(library: Library, parts: dict[str, Any], seen: gr.State) -> None:
 def _fingerprint(library: Library) -> str:
     """Return what changes when anything under the directory does."""
     catalog = library.catalog()
-    sizes = [_size(entry.metrics) for entry in catalog.entries.values()]
-    return hashlib.sha256(repr((catalog.entries, catalog.notices, sizes)).encode("utf-8", "replace")).hexdigest()
-
-
-def _size(file: Path | None) -> int:
-    try:
-        return file.stat().st_size if file else 0
-    except OSError:  # Gone since it was seen.
-        return 0
+    shown = [(entry.key, entry.stamp, entry.ended, entry.steps) for entry in catalog.entries.values()]
+    return hashlib.sha256(repr((shown, catalog.notices)).encode("utf-8", "replace")).hexdigest()
 
 
 def mounted(application: Any, library: Library) -> Any:
@@ -242,5 +237,5 @@ def mounted(application: Any, library: Library) -> Any:
         pwa=False,
         mcp_server=False,
         theme=theme,
-        css=CSS,
+        css=CSS + (HERE / "page.css").read_text(encoding="utf-8"),
     )

@@ -84,6 +84,10 @@ class View:
                 pairs.append((field.name, "1" if value is True else str(value)))
         return urllib.parse.urlencode(pairs, errors="surrogatepass")
 
+    def side(self, side: int) -> tuple[str, int | None]:
+        """Return the run and the step of side 0 (A) or 1 (B)."""
+        return ((self.a, self.a_step), (self.b, self.b_step))[side]
+
     def but(self, **changes: object) -> "View":
         """Return it with other values; what is on the page changes, so it starts at the first page and in the table."""
         if not {"sheet", "problem", "mode", "metrics", "runs", "doctor"} & set(changes):
@@ -122,12 +126,12 @@ def _read(name: str, default: object, texts: list[str], values: dict[str, object
         values[name] = texts[0] == "1"
     elif name in ("a_step", "b_step", "shortest", "longest", "sheet"):
         if not (texts[0].isascii() and texts[0].isdigit() and len(texts[0]) < 10):
-            return "is no whole number"
+            return "is not a whole number"
         values[name] = int(texts[0])
         if name == "sheet" and values[name] == 0:
             values[name] = 1
     elif name in _CHOICES and texts[0] not in _CHOICES[name]:
-        return f"is none of {', '.join(_CHOICES[name])}"
+        return f"is not one of {', '.join(_CHOICES[name])}"
     else:
         values[name] = texts[0]
     return None
