@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from simplerl.evaluate.metrics import figures
-from simplerl.runs.answers import read_answers
+from simplerl.evaluate.figures import figures
+from simplerl.runs.responses import ResponseFile
 from simplerl.runs.results import RESPONSES, ResultDirectory
 from simplerl.runs.trajectories import write_rows
 
@@ -74,6 +74,6 @@ def result_of(path: Path, problems: Mapping[str, Sequence[Said]], **protocol: An
         overwrite=False,
     )
     write_rows(path / RESPONSES, rows(problems))
-    directory.finish(figures(read_answers(path / RESPONSES)), {})
+    directory.finish(figures(ResponseFile(path / RESPONSES).answers()), {})
     directory.end()
     return path

@@ -12,9 +12,10 @@ from support import CORRECT, TIMED_OUT, WRONG, group, run_main, run_small, traje
 from simplerl.analysis.compare import compare, sides, unfair
 from simplerl.analysis.evaluations import averages, rows, to_csv, to_json, to_markdown
 from simplerl.core.errors import RunError
-from simplerl.evaluate.metrics import figures
-from simplerl.runs.answers import read_answers
-from simplerl.runs.results import RESPONSES, ResultDirectory, results
+from simplerl.evaluate.figures import figures
+from simplerl.runs.responses import ResponseFile
+from simplerl.runs.results import RESPONSES, ResultDirectory
+from simplerl.runs.series import results
 from simplerl.runs.trajectories import write_rows
 
 PROTOCOL = {
@@ -37,7 +38,7 @@ def result(path: Path, label: str, outcomes: dict[str, str], **protocol) -> Path
     directory.begin({**PROTOCOL, "label": label, "step": None, **protocol}, overwrite=False)
     directory.write_part(0, 0, groups)
     directory.join(1)
-    directory.finish(figures(read_answers(path / RESPONSES)), {})
+    directory.finish(figures(ResponseFile(path / RESPONSES).answers()), {})
     directory.end()
     return path
 
@@ -167,7 +168,7 @@ def test_rows_mix_neither_models_nor_protocols(tmp_path: Path) -> None:
     result(tmp_path / "3", "A", {"p": "ww"}, weights_sha256="1", model="x/A", benchmark="c")
     result(tmp_path / "4", "A", {"p": "rr"}, weights_sha256="1", model="x/A", benchmark="c@32", samples=32)
     result(tmp_path / "5", "A", {"p": "rr"}, weights_sha256="2", model="y/A", benchmark="c", **greedy)
-    found = {name: {key: r.path.name for key, r in row.items()} for name, row in rows(list(results(tmp_path))).items()}
+    found = {name: {key: r.home.name for key, r in row.items()} for name, row in rows(list(results(tmp_path))).items()}
     assert found == {
         "A": {"b": "1", "c@32": "4"},
         "A (plain, t 1.0, n 2, 3 problems, seed 0)": {"b": "2", "c": "3"},

@@ -18,11 +18,11 @@ def run(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("where", "path", "value"),
     [
-        ("base", ("accuracy", "value"), 0.25),
-        ("final", ("accuracy", "value"), 0.75),
-        ("gain", ("accuracy", "value"), 0.5),
-        ("base", ("pass_at", "8", "value"), 0.5),
-        ("final", ("length",), 20.0),
+        ("base", ("acc", "value"), 0.25),
+        ("final", ("acc", "value"), 0.75),
+        ("gain", ("acc", "value"), 0.5),
+        ("base", ("pass@k", "8", "value"), 0.5),
+        ("final", ("tokens", "value"), 20.0),
         ("last", ("policy/entropy",), 0.75),  # The mean of 0.5 and 1.0.
         ("sum", ("tokens/sampled",), 400.0),
     ],
@@ -41,11 +41,11 @@ def test_a_metric_without_values_is_not_a_number(run: Path) -> None:
 
 
 def test_a_figure_that_is_not_there_is_named(run: Path) -> None:
-    with pytest.raises(RunError, match=r"step 2 .* has no pass_at/64/value"):
-        measured(run, Measure(label="x", where="final", path=("pass_at", "64", "value")))
+    with pytest.raises(RunError, match=r"step 2 .* has no pass@k/64/value"):
+        measured(run, Measure(label="x", where="final", path=("pass@k", "64", "value")))
     (run / "evaluations" / "step_000000.json").unlink()
     with pytest.raises(RunError, match="lacks the evaluation of step 0"):
-        measured(run, Measure(label="x", where="gain", path=("accuracy", "value")))
+        measured(run, Measure(label="x", where="gain", path=("acc", "value")))
 
 
 def test_interval_leaves_out_what_has_no_value() -> None:

@@ -182,17 +182,18 @@ def test_train_leaves_a_summary_and_a_plot(finished) -> None:
     import json
     from pathlib import Path
 
-    from simplerl.runs.directory import read_evaluation, read_metrics
+    from simplerl.runs.directory import read_metrics
+    from simplerl.runs.run import Run
 
     path = Path(finished[0])
     summary = json.loads((path / "summary.json").read_text())
     metrics = read_metrics(path)
-    assert summary["base_accuracy"] == metrics[0]["eval/accuracy"] == read_evaluation(path, 0)["accuracy"]["value"]
+    assert summary["base_accuracy"] == metrics[0]["eval/accuracy"] == Run(path).figures_at(0)["acc"]["value"]
     assert summary["final_accuracy"] == metrics[11]["eval/accuracy"]
     assert summary["gain"] == pytest.approx(summary["final_accuracy"] - summary["base_accuracy"])
     assert summary["steps"] == 11
     assert 0 < summary["seconds"] < 600
-    assert list(summary["final"]["pass_at"]) == ["1", "2", "4"]
+    assert list(summary["final"]["pass@k"]) == ["1", "2", "4"]
     assert summary["tokens"]["sampled"] == sum(line["tokens/sampled"] for line in metrics[1:])
     assert summary["tokens"]["useful"] == sum(line["tokens/useful"] for line in metrics[1:])
     png = (path / "learning.png").read_bytes()

@@ -18,7 +18,7 @@ def test_a_real_run(tmp_path: Path, capsys) -> None:
     (found,) = json.loads((tmp_path / "run" / "exploration.json").read_text())
     assert [point["step"] for point in found["points"]] == [0, 2, 3]
     assert [line["step"] for line in found["useful_tokens"]] == [1, 2, 3]
-    figures = json.loads((tmp_path / "run" / "evaluations" / "step_000003.json").read_text())["pass_at"]["2"]
+    figures = json.loads((tmp_path / "run" / "evaluations" / "step_000003.json").read_text())["pass@k"]["2"]
     assert found["points"][-1]["figures"]["pass@2"] == pytest.approx(figures), "the same as the run's own"
     assert (tmp_path / "run" / "exploration.png").stat().st_size > 10_000
 

@@ -6,7 +6,7 @@ from support import run_main
 
 from simplerl.cli import preflight as command
 from simplerl.evaluate.preflight import _level, recommend
-from simplerl.runs.answers import Answer
+from simplerl.runs.responses import Answer
 from simplerl.train.resolve import resolve
 
 NAN = float("nan")

@@ -9,8 +9,8 @@ from support import run_main
 from simplerl.core.errors import DataError
 from simplerl.evaluate.benchmarks import load
 from simplerl.evaluate.responses import read_responses
-from simplerl.runs.answers import read_answers
-from simplerl.runs.results import RESPONSES, results
+from simplerl.runs.responses import ResponseFile
+from simplerl.runs.series import results
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_scored_like_any_other(loaded, tmp_path: Path, capsys) -> None:
     assert result.figures["boxed_acc"]["value"] == 0.25
     assert result.figures["pass@k"]["2"]["value"] == 1.0
     assert result.figures["clip_ratio"]["value"] == 0.25
-    assert next(a.tokens for a in read_answers(result.path / RESPONSES)) > 3
+    assert next(a.tokens for a in ResponseFile(result.path).answers()) > 3
     header = (tmp_path / "out" / "eval_results.csv").read_text().splitlines()[0].split(",")
     assert header[:4] == ["model", "own_acc", "own_pass_acc", "own_tokens"]
 
@@ -122,7 +122,7 @@ def test_odd_characters_many_samples_and_k(loaded, tmp_path: Path, capsys) -> No
     (found,) = results(tmp_path / "out")
     assert found.protocol["samples"] == found.figures["samples"] == 2
     assert list(found.figures["pass@k"]) == ["1", "2"]
-    assert next(a.status for a in read_answers(found.path / RESPONSES)) == "correct"
+    assert next(a.status for a in ResponseFile(found.path).answers()) == "correct"
 
 
 def test_a_sample_number_must_fit(loaded, tmp_path: Path) -> None:

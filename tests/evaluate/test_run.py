@@ -19,8 +19,9 @@ from simplerl.evaluate import benchmarks
 from simplerl.evaluate.protocol import Settings, check_ks, protocol_for, split_name
 from simplerl.evaluate.run import evaluate, load_benchmarks, plan
 from simplerl.evaluate.targets import Target, targets
-from simplerl.runs.answers import read_answers
-from simplerl.runs.results import FIGURES, RESPONSES, results
+from simplerl.runs.responses import ResponseFile
+from simplerl.runs.results import FIGURES, RESPONSES
+from simplerl.runs.series import results
 
 RECIPE = {"template": "plain", "model": "cub-qwen"}
 
@@ -81,7 +82,7 @@ def test_wherever_it_dies_it_ends_the_same(problems: Path, tmp_path: Path) -> No
     assert number > 10
 
 
-@pytest.mark.parametrize("after", [1, 3])
+@pytest.mark.parametrize("after", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_killed_and_continued_on_the_command_line(problems: Path, tmp_path: Path, after: int) -> None:
     """SIGKILL with some parts saved, by the real backend."""
     arguments = [
@@ -113,7 +114,7 @@ def test_killed_and_continued_on_the_command_line(problems: Path, tmp_path: Path
     process.wait()
     subprocess.run(run_to("killed"), env=environment(), check=True, capture_output=True, timeout=120)
     (whole,), (killed,) = (list(results(tmp_path / name)) for name in ("whole", "killed"))
-    assert content(killed.path) == content(whole.path)
+    assert content(killed.home) == content(whole.home)
 
 
 def test_damaged_part_is_made_again(problems: Path, tmp_path: Path) -> None:
@@ -151,7 +152,7 @@ def test_samples_after_one_sample_are_not_skipped(problems: Path, tmp_path: Path
     name = str(problems)
     paths, listener = run(problems, tmp_path, names=[name, f"{name}@4"])
     assert listener.done == 9 + 36
-    assert [len(read_answers(path / RESPONSES)) for path in paths] == [9, 36]
+    assert [len(ResponseFile(path / RESPONSES).answers()) for path in paths] == [9, 36]
 
 
 def test_prompt_longer_than_the_context_counts_as_unsolved(tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def test_prompt_longer_than_the_context_counts_as_unsolved(tmp_path: Path) -> No
     rows = [{"question": "7" * 5000, "answer": "7"}, {"question": "What is 0+0?", "answer": "0"}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (result,), _ = run(path, tmp_path / "out")
-    answers = read_answers(result / RESPONSES)
+    answers = ResponseFile(result / RESPONSES).answers()
     assert [a.status for a in answers] == ["no_answer", "correct"]
     figures = json.loads((result / FIGURES).read_text())
     assert figures["acc"]["value"] == 0.5
@@ -267,8 +268,8 @@ def test_two_models_of_one_name_are_two_models(problems: Path, tmp_path: Path, t
             problems, tmp_path / f"alone-{Path(source).parent.name}", models=targets(source, recipe=RECIPE),
             backend="native",
         )  # fmt: skip
-        assert [a.response for a in read_answers(path / RESPONSES)] == [
-            a.response for a in read_answers(alone / RESPONSES)
+        assert [a.response for a in ResponseFile(path / RESPONSES).answers()] == [
+            a.response for a in ResponseFile(alone / RESPONSES).answers()
         ]
     assert content(paths[0])[0] != content(paths[1])[0]
 
@@ -295,7 +296,7 @@ def test_k_is_checked_for_every_benchmark_before_anything_is_sampled(problems: P
     with pytest.raises(ConfigError, match="--k must be numbers from 1, got 0"):
         Settings(ks=(0, 1))
     paths, _ = run(problems, tmp_path, names=[f"{problems}@4"], ks=(1, 4))
-    assert len(read_answers(paths[0] / RESPONSES)) == 36
+    assert len(ResponseFile(paths[0] / RESPONSES).answers()) == 36
 
 
 def test_samples_behind_a_name(tmp_path: Path) -> None:
@@ -326,7 +327,7 @@ def test_part_with_damage_in_the_middle_is_made_again(problems: Path, tmp_path: 
 def test_foreign_result_is_a_message(problems: Path, tmp_path: Path, name: str, foreign: str) -> None:
     (path,), _ = run(problems, tmp_path / "out")
     (path / name).write_text(foreign)
-    with pytest.raises(RunError, match=r"is not of an evaluation by this version.*--overwrite"):
+    with pytest.raises(RunError, match=r"(is not of an evaluation by this version|is not a JSON object).*--overwrite"):
         list(results(tmp_path / "out"))
 
 
@@ -342,8 +343,8 @@ def test_overwrite_that_ends_early_leaves_no_old_figures(problems: Path, tmp_pat
 
 def test_other_columns_are_a_message(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"problem_id": ["p"]}), tmp_path / RESPONSES)
-    with pytest.raises(RunError, match=r"no record of judged responses: it has no column sample, level"):
-        read_answers(tmp_path / RESPONSES)
+    with pytest.raises(RunError, match=r"not a record of judged responses: it has no column sample, response, verdict"):
+        ResponseFile(tmp_path / RESPONSES).answers()
 
 
 @pytest.mark.parametrize("temperature", [float("nan"), float("inf"), -1.0])
@@ -397,11 +398,11 @@ def test_a_damaged_result_does_not_hide_the_others(problems: Path, tmp_path: Pat
             (other / file.name).write_bytes(file.read_bytes())
     (other / FIGURES).write_text("{")
     said: list[str] = []
-    assert [result.path for result in results(tmp_path / "out", said.append)] == [path]
+    assert [result.home for result in results(tmp_path / "out", said.append)] == [path]
     assert "damaged" in said[0]
     with pytest.raises(RunError, match="damaged"):
         list(results(tmp_path / "out"))
     arguments = ["--benchmarks", str(problems), "--max-tokens", "24", "--part", "4", "--backend", "fake"]
     code, shown, _ = run_main(capsys, "eval", "cub-qwen", *arguments, "--output-dir", str(tmp_path / "out"))
     assert code == 0
-    assert "left out of the tables" in shown
+    assert "left out: " in shown

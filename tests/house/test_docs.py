@@ -240,7 +240,7 @@ def test_tree_in_the_readme_is_the_tree() -> None:
 
 def test_every_benchmark_and_figure_is_documented() -> None:
     from simplerl.evaluate.benchmarks import BENCHMARKS
-    from simplerl.evaluate.metrics import MEANING
+    from simplerl.evaluate.figures import MEANING
 
     text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     for name, benchmark in BENCHMARKS.items():

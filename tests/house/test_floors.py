@@ -22,16 +22,16 @@ FLOORS: dict[str, int] = {
     "models": 2,
     "behaviours": 2,
     "rollout": 3,
-    "train": 4,
-    "cubs": 4,
+    "train": 5,
+    "cubs": 5,
     "doctor": 2,
     "analysis": 4,
     "report": 5,
     "viewer": 4,
     "evaluate": 4,
-    "studies": 5,
-    "cli": 6,
-    "recipes": 6,
+    "studies": 6,
+    "cli": 7,
+    "recipes": 7,
 }
 
 #: Rooms that show what happened. They read run directories, which are the only contract with what trains.

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from made_runs import made_run, rows
 
-from simplerl.evaluate.metrics import figures
+from simplerl.evaluate.figures import figures
 from simplerl.report import page
 from simplerl.report.content import Content, Options
 from simplerl.report.reading import gather
-from simplerl.runs.answers import read_answers
+from simplerl.runs.responses import ResponseFile
 from simplerl.runs.results import RESPONSES, ResultDirectory
 from simplerl.runs.trajectories import write_rows
 
@@ -31,7 +31,7 @@ def result(path: Path, label: str, outcomes: dict[str, str], **protocol) -> None
     directory = ResultDirectory(path)
     directory.begin({**PROTOCOL, "label": label, "step": None, "model": label, **protocol}, overwrite=False)
     write_rows(path / RESPONSES, rows(outcomes))
-    directory.finish(figures(read_answers(path / RESPONSES)), {})
+    directory.finish(figures(ResponseFile(path / RESPONSES).answers()), {})
     directory.end()
 
 

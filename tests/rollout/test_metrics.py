@@ -1,4 +1,4 @@
-"""Figures of steps and evaluations, by hand."""
+"""Metrics of steps, by hand."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 from support import CORRECT, TIMED_OUT, WRONG, group, trajectory
 
 from simplerl.core.types import Verdict
-from simplerl.rollout.metrics import evaluation_figures, evaluation_metrics, rollout_metrics
+from simplerl.rollout.metrics import rollout_metrics
 
 NO_ANSWER = Verdict(status="no_answer", extracted=None, rule="no-answer", detail="")
 BROKEN = Verdict(status="error", extracted=None, rule="", detail="")
@@ -54,35 +54,3 @@ def test_nothing_decided_and_nothing_stopped_is_no_number() -> None:
     assert math.isnan(found["reward/mean"])
     assert math.isnan(found["length/mean_stopped"])
     assert found["groups/mixed"] == found["groups/all_wrong"] == 0.0
-
-
-def test_an_evaluation() -> None:
-    found = evaluation_figures(GROUPS)
-    # Problem by problem: 2/2, 1/2, 0/2, 1/1; e has nothing to count.
-    assert found["accuracy"]["value"] == pytest.approx(2.5 / 4)
-    assert found["accuracy"]["problems"] == 4
-    assert found["pass_at"]["1"]["value"] == pytest.approx(2.5 / 4)
-    assert found["pass_at"]["2"]["value"] == pytest.approx(2 / 3)  # of those with two decided samples
-    assert found["pass_at"]["2"]["problems"] == 3
-    assert {level: f["value"] for level, f in found["by_level"].items() if level != "3"} == pytest.approx(
-        {"1": 1.0, "2": 0.25}
-    )
-    assert math.isnan(found["by_level"]["3"]["value"])
-    assert found["by_level"]["3"]["problems"] == 0
-    assert found["problems"] == 5
-    assert found["samples"] == 2
-    assert found["boxed"] == pytest.approx(8 / 10)
-    assert found["clip_ratio"] == pytest.approx(0.2)
-    assert found["length"] == pytest.approx(5.0)
-    low, high = found["accuracy"]["low"], found["accuracy"]["high"]
-    assert 0 <= low < 2.5 / 4 < high <= 1
-
-
-def test_powers_of_two_up_to_the_samples() -> None:
-    ten = [group(*members(*[CORRECT] * 3, *[WRONG] * 7), id="x")]
-    found = evaluation_figures(ten)
-    assert list(found["pass_at"]) == ["1", "2", "4", "8"]
-    assert found["pass_at"]["2"]["value"] == pytest.approx(1 - (7 * 6) / (10 * 9))
-    line = evaluation_metrics(found)
-    assert line["eval/pass_at_k"] == found["pass_at"]["8"]["value"]
-    assert line["eval/accuracy"] == pytest.approx(0.3)

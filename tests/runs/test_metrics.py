@@ -62,10 +62,10 @@ def test_an_endless_line_is_one_damaged_line(tmp_path: Path, monkeypatch: pytest
 
 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="not there"):
+    with pytest.raises(RunError, match="does not exist"):
         MetricLines(path=tmp_path / "metrics.jsonl").refresh()
     os.mkfifo(tmp_path / "metrics.jsonl")
-    with pytest.raises(RunError, match="no file"):
+    with pytest.raises(RunError, match="not a file"):
         MetricLines(path=tmp_path / "metrics.jsonl").refresh()
 
 

@@ -116,8 +116,8 @@ def test_evaluation_at_further_temperatures(tmp_path: Path) -> None:
         assert both["temperature"] == 1.0
         assert greedy["temperature"] == 0.0
         # A problem answered greedily is answered in the same way every time.
-        assert greedy["pass_at"]["2"]["value"] == greedy["accuracy"]["value"]
-        for key in ("temperature", "accuracy", "pass_at", "length", "verdicts"):
+        assert greedy["pass@k"]["2"]["value"] == greedy["acc"]["value"]
+        for key in ("temperature", "acc", "pass@k", "tokens", "verdicts"):
             assert half[key] == own[key], key
     assert "further" not in own
     with pytest.raises(ConfigError, match="further_temperatures must not be negative, got -1"):

@@ -7,9 +7,12 @@ nothing.
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+from simplerl.runs.files import cannot_write
 
 #: Widths in inches: one column of a two-column page, and the whole text.
 COLUMN, TEXT = 3.25, 6.75
@@ -62,6 +65,19 @@ def pyplot() -> Any:
     import matplotlib.pyplot as plt
 
     return plt
+
+
+def save(figure: Any, panels: Iterable[Any], output: Path, *, dpi: int = 150) -> None:
+    """Write a figure of `pyplot`, its panels with a grid and without a frame. Raises RunError where that fails."""
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+    try:
+        figure.savefig(output, dpi=dpi)
+    except OSError as error:
+        raise cannot_write(output, error) from error
+    finally:
+        pyplot().close(figure)
 
 
 @contextmanager

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from simplerl.analysis.canvas import pyplot
+from simplerl.analysis.canvas import percent_axis, pyplot, save
 from simplerl.analysis.seeds import Band, Interval
-from simplerl.runs.files import cannot_write
 
 #: Names of a legend that leave the lines of a panel to be seen.
 MOST_IN_A_PANEL = 7
@@ -62,12 +61,7 @@ def plot_panels(
     figure.suptitle(title, fontsize=11)
     if note:
         figure.supxlabel(textwrap.fill(note, 55 * columns), fontsize=8, color="#555555")
-    try:
-        figure.savefig(output, dpi=dpi)
-    except OSError as error:
-        raise cannot_write(output, error) from error
-    finally:
-        plt.close(figure)
+    save(figure, list(grid.flat)[: len(panels)], output, dpi=dpi)
 
 
 def plain(text: str) -> str:
@@ -98,18 +92,10 @@ def _draw(axes: Any, panel: Panel, colours: Mapping[str, Any], *, legend: bool =
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
     if panel.scale == 100:
-        _within(axes, 0, 100)
+        percent_axis(axes)
     if panel.lines and legend:
         axes.legend(frameon=False, fontsize=7)
     axes.set_title(panel.title, fontsize=9)
     axes.set_xlabel(panel.xlabel, fontsize=8)
     axes.set_ylabel(panel.ylabel, fontsize=8)
     axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.3)
-
-
-def _within(axes: Any, low: float, high: float) -> None:
-    """Keep the view within what a share can be: an interval by t may reach beyond."""
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(max(low, bottom), min(high, top))

@@ -14,7 +14,8 @@ import numpy as np
 
 from simplerl.core.errors import RunError
 from simplerl.ops.student import mean_interval
-from simplerl.runs.directory import read_evaluation, read_metrics
+from simplerl.runs.metrics import as_number
+from simplerl.runs.run import Run
 
 #: Steps at the end of a run over which a metric of single steps is averaged: one step alone is noise.
 LAST_STEPS = 5
@@ -56,29 +57,26 @@ class Band:
 
 def measured(path: Path, measure: Measure) -> float:
     """Return a measure of a finished run; NaN where it has no value (a mean over nothing)."""
-    lines = [line for line in read_metrics(path) if line["step"] > 0]
+    run = Run(path)
     if measure.where in ("last", "sum"):
-        (name,) = measure.path
-        values = [line[name] for line in lines if line.get(name) is not None]
+        steps, values = run.history(str(measure.path[0]))
+        values = values[steps > 0]
         if measure.where == "sum":
-            return float(sum(values))
-        return float(np.mean(values[-LAST_STEPS:])) if values else math.nan
+            return float(values.sum())
+        return float(values[-LAST_STEPS:].mean()) if len(values) else math.nan
     if measure.where == "gain":
-        final, base = (_figure(path, step, measure.path) for step in (lines[-1]["step"], 0))
-        return final - base
-    return _figure(path, 0 if measure.where == "base" else lines[-1]["step"], measure.path)
+        return _figure(run, run.last_step, measure.path) - _figure(run, 0, measure.path)
+    return _figure(run, 0 if measure.where == "base" else run.last_step, measure.path)
 
 
-def _figure(path: Path, step: int, keys: Sequence[str | int]) -> float:
-    found: Any = read_evaluation(path, step)
-    if found is None:
-        raise RunError(f"{path} lacks the evaluation of step {step}")
+def _figure(run: Run, step: int, keys: Sequence[str | int]) -> float:
+    value: Any = run.figures_at(step)
     try:
         for key in keys:
-            found = found[key]
-    except (KeyError, IndexError) as error:
-        raise RunError(f"the evaluation of step {step} in {path} has no {'/'.join(map(str, keys))}") from error
-    return math.nan if found is None else float(found)
+            value = value[key]
+    except (KeyError, IndexError, TypeError) as error:
+        raise RunError(f"the evaluation of step {step} in {run.path} has no {'/'.join(map(str, keys))}") from error
+    return math.nan if value is None else float(value)
 
 
 def interval(values: Sequence[float]) -> Interval:
@@ -104,11 +102,15 @@ def curve(path: Path, metric: str, *, against: Literal["step", "tokens"], block:
 
     With `block` the means of so many points after each other, at the middle of their x: single steps are noise.
     """
-    points, tokens = [], 0
-    for line in read_metrics(path):
-        tokens += line.get("tokens/sampled", 0)
-        if line.get(metric) is not None:
-            points.append((float(line["step"] if against == "step" else tokens), float(line[metric])))
+    lines = Run(path).lines
+    steps, tokens = list(lines), np.cumsum([line.get("tokens/sampled", 0) for line in lines.values()])
+    points = [
+        (float(step if against == "step" else sampled), value)
+        for step, sampled, value in zip(
+            steps, tokens, (as_number(line.get(metric)) for line in lines.values()), strict=True
+        )
+        if not math.isnan(value)
+    ]
     blocks = [np.array(points[start : start + block]) for start in range(0, len(points), block)]
     return [(float(part[:, 0].mean()), float(part[:, 1].mean())) for part in blocks]
 

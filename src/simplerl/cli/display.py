@@ -152,14 +152,14 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
     def cell(figure: dict[str, Any]) -> str:
         return f"{percent(figure['value'])} [dim]\\[{percent(figure['low'])}, {percent(figure['high'])}][/]"
 
-    table.add_row("[bold]accuracy (pass@1)[/]", cell(base["accuracy"]), cell(final["accuracy"]))
-    for k in list(base["pass_at"])[1:]:
-        table.add_row(f"pass@{k}", cell(base["pass_at"][k]), cell(final["pass_at"][k]))
+    table.add_row("[bold]accuracy (pass@1)[/]", cell(base["acc"]), cell(final["acc"]))
+    for k in list(base["pass@k"])[1:]:
+        table.add_row(f"pass@{k}", cell(base["pass@k"][k]), cell(final["pass@k"][k]))
     for level in base["by_level"]:
         table.add_row(escape(f"level {level}"), cell(base["by_level"][level]), cell(final["by_level"][level]))
-    table.add_row("answer in the wanted form", percent(base["boxed"]), percent(final["boxed"]))
-    table.add_row("length (tokens)", f"{base['length']:.1f}", f"{final['length']:.1f}")
-    table.add_row("truncated", percent(base["clip_ratio"]), percent(final["clip_ratio"]))
+    table.add_row("answer in the wanted form", *(percent(f["answer_ratio"]["value"]) for f in (base, final)))
+    table.add_row("length (tokens)", *(f"{f['tokens']['value']:.1f}" for f in (base, final)))
+    table.add_row("truncated", *(percent(f["clip_ratio"]["value"]) for f in (base, final)))
     console.print(table)
     ended = " (the token budget is used up)" if summary["ended_by"] == "token_budget" else ""
     console.print(

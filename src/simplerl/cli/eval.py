@@ -206,7 +206,7 @@ def _show(paths: list[Path], output: Path) -> None:
     from simplerl.analysis.plots import plot_checkpoints
     from simplerl.cli.progress import wide_console
     from simplerl.runs.files import DirectoryLock
-    from simplerl.runs.results import results
+    from simplerl.runs.series import results
 
     console = wide_console()
     everything = list(results(output, lambda message: console.print(message, markup=False)))
@@ -217,7 +217,7 @@ def _show(paths: list[Path], output: Path) -> None:
     finally:
         lock.release()
     mine = {path.resolve() for path in paths}
-    table_rows = rows([result for result in everything if result.path.resolve() in mine])
+    table_rows = rows([result for result in everything if result.home.resolve() in mine])
     table = Table(title="accuracy (%) with 95% interval over problems; the rest is in results.md")
     for column in ("model", "benchmark", "size", "accuracy", "boxed", "truncated", "tokens"):
         table.add_column(column, justify="left" if column in ("model", "benchmark") else "right", no_wrap=True)
@@ -242,7 +242,7 @@ def _show(paths: list[Path], output: Path) -> None:
         undecided = {status: verdicts[status] for status in ("unjudgeable", "timeout", "error") if verdicts[status]}
         if undecided:
             shown = ", ".join(f"{count} {status}" for status, count in undecided.items())
-            console.print(f"{result.model} on {result.benchmark}: left out of the shares: {shown}", markup=False)
+            console.print(f"{result.label} on {result.benchmark}: left out of the shares: {shown}", markup=False)
     plotted = plot_checkpoints(everything, output)
     shown = ["eval_results.csv", "results.json", "results.md", *plotted]
     console.print(f"written to {output}: {', '.join(shown)}", markup=False)

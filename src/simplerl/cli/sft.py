@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     write_json(path / "summary.json", summary)
     base, final = summary["base"], summary["final"]
     for name, figures in (("before", base), ("after", final)):
-        value, low, high = (100 * figures["accuracy"][key] for key in ("value", "low", "high"))
-        print(f"{name:6}  held-out {value:.1f}% [{low:.1f}, {high:.1f}]  length {figures['length']:.1f}")
+        value, low, high = (100 * figures["acc"][key] for key in ("value", "low", "high"))
+        print(f"{name:6}  held-out {value:.1f}% [{low:.1f}, {high:.1f}]  length {figures['tokens']['value']:.1f}")
     print(f"Run: {path}. Next: simplerl train {args.recipe or ''} --model {path}".replace("  ", " "))
     return 0

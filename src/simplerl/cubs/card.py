@@ -7,11 +7,11 @@ import torch
 from simplerl.cubs.specs import CubSpec
 from simplerl.data import arithmetic
 from simplerl.data.templates import TEMPLATES
+from simplerl.evaluate.figures import evaluation_figures
 from simplerl.models.load import load
 from simplerl.rewards import Correctness
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.collect import collect, prompt
-from simplerl.rollout.metrics import evaluation_figures
 from simplerl.rollout.native import NativeBackend
 from simplerl.verify import VerifierPool
 
@@ -53,10 +53,11 @@ def card(name: str, directory: Path, spec: CubSpec, seconds: float) -> str:
         for level, f in plain["by_level"].items()
     )
     templates = "\n".join(
-        f"| `{template}` | {share(f['accuracy']['value'])} | {share(f['boxed'])} |" for template, f in figures.items()
+        f"| `{template}` | {share(f['acc']['value'])} | {share(f['answer_ratio']['value'])} |"
+        for template, f in figures.items()
     )
     shape = ", ".join(f"{key} {value}" for key, value in spec.shape.items())
-    corpus, accuracy, pass_all = spec.corpus, plain["accuracy"], plain["pass_at"][str(SAMPLES)]
+    corpus, accuracy, pass_all = spec.corpus, plain["acc"], plain["pass@k"][str(SAMPLES)]
     return f"""---
 license: apache-2.0
 library_name: transformers

@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from simplerl.core.seeds import generator
-from simplerl.core.types import Completion, Problem, Trajectory, TrajectoryGroup
+from simplerl.core.types import Completion, Problem, TrajectoryGroup
 from simplerl.data.prompts import Prompter
-from simplerl.evaluate.metrics import figures
+from simplerl.evaluate.figures import answers_of, figures
 from simplerl.models.load import Policy
 from simplerl.rewards import Correctness
 from simplerl.rollout.backend import RolloutBackend, Sampling
 from simplerl.rollout.collect import collect, prompt
-from simplerl.runs.answers import Answer, by_problem
+from simplerl.runs.responses import Answer, by_problem
 from simplerl.verify import VerifierPool, extract
 
 #: Levels of each tier of SimpleRL-Zoo (its Easy has GSM8K beside level 1).
@@ -97,7 +97,7 @@ def measure(
         step=0,
         on_done=on_done,
     )
-    answers = [_answer(t) for group in groups for t in group.trajectories]
+    answers = answers_of(groups)
     texts = [answer.response for answer in answers]
     found = figures(answers)
     return {
@@ -114,20 +114,6 @@ def measure(
         "by_level": {level: _level(members) for level, members in _levels(answers).items()},
         "example": texts[0],
     }
-
-
-def _answer(t: Trajectory) -> Answer:
-    return Answer(
-        problem_id=t.problem.id,
-        sample=t.sample,
-        level=t.problem.level,
-        kind="",
-        response=t.completion.text,
-        tokens=len(t.completion.token_ids),
-        stop_reason=t.completion.stop_reason,
-        status=t.verdict.status,
-        extracted=t.verdict.extracted,
-    )
 
 
 def _mixed(group: TrajectoryGroup) -> bool:

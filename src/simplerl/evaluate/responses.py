@@ -7,7 +7,7 @@ the original's `code`, each a text or a list. `finish_reason` (a text or a list)
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,15 @@ from simplerl.core.errors import DataError, nearest
 from simplerl.core.types import Problem
 from simplerl.data.rows import Row, read_rows
 from simplerl.evaluate.benchmarks import Loaded
-from simplerl.evaluate.metrics import figures
+from simplerl.evaluate.figures import figures
 from simplerl.evaluate.protocol import check_ks
-from simplerl.runs.answers import read_answers
+from simplerl.runs.responses import ResponseFile
 from simplerl.runs.results import RESPONSES, ResultDirectory, key_of, slug
 from simplerl.runs.trajectories import problem_columns, verdict_columns, whole_characters, write_rows
 from simplerl.verify import VerifierPool
 
 TEXTS = ("response", "responses", "completion", "completions", "output", "outputs", "generation", "generations", "code")
-IDS = ("problem_id", "id", "unique_id", "idx", "index")
+IDS = ("problem_id", "id", "unique_id", "idx", "index", "question", "problem")
 #: More samples of a problem than anybody draws; the number must fit its column.
 MOST_SAMPLES = 1_000_000_000
 REASONS = {"stop": "stop", "eos": "eos", "length": "length", "eos_token": "eos", "max_tokens": "length"}
@@ -48,35 +48,38 @@ def read_responses(path: Path, loaded: Loaded) -> list[Given]:
     Raises DataError for a line without response, an unknown id, a duplicated row, and problems without any response.
     """
     known = _index(loaded.problems)
-    found: dict[str, dict[int, Given]] = {}
+    by_problem: dict[str, dict[int, Given]] = {}
     seen: dict[tuple[str, str], str] = {}
     for row in read_rows(path):
         problem = _problem(row, known, loaded)
         texts, reasons = _texts(row), _reasons(row)
         if len(reasons) not in (0, len(texts)):
             raise DataError(f"{row.place}: {len(texts)} responses but {len(reasons)} finish reasons")
-        members = found.setdefault(problem.id, {})
+        members = by_problem.setdefault(problem.id, {})
         start = row.fields.get("sample", len(members))
         if not isinstance(start, int) or isinstance(start, bool) or not 0 <= start < MOST_SAMPLES:
             raise DataError(f"{row.place}: sample must be a number from 0 to {MOST_SAMPLES - 1:,}, got {start!r}")
-        _refuse_duplicate(row, problem, texts, seen)
-        for offset, text in enumerate(texts):
-            if start + offset in members:
-                raise DataError(
-                    f"{row.place}: sample {start + offset} of {problem.id} is there twice; remove one of the rows"
-                )
-            members[start + offset] = Given(
-                problem=problem,
-                sample=start + offset,
-                response=text,
-                stop_reason=reasons[offset] if reasons else None,
+        # Two equal rows are a mistake unless they say which samples they are: a file that was joined with itself.
+        before = seen.setdefault((problem.id, "\x1f".join(texts)), row.place)
+        if before != row.place and "sample" not in row.fields:
+            raise DataError(
+                f"{row.place}: the same row stands at {before}; remove one, or number the rows of a problem with "
+                "'sample' if both were really drawn"
             )
-    if not found:
+        for sample, (text, reason) in enumerate(zip(texts, reasons or [None] * len(texts), strict=True), start):
+            if sample in members:
+                raise DataError(f"{row.place}: sample {sample} of {problem.id} is there twice; remove one of the rows")
+            members[sample] = Given(problem=problem, sample=sample, response=text, stop_reason=reason)
+    if not by_problem:
         raise DataError(f"{path} holds no responses")
-    _refuse_missing(path, loaded, found)
-    return [
-        members[sample] for problem in loaded.problems for members in [found[problem.id]] for sample in sorted(members)
-    ]
+    if missing := [problem.id for problem in loaded.problems if problem.id not in by_problem]:
+        named = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+        raise DataError(
+            f"{path} has no response to {len(missing)} of {len(loaded.problems)} problems of {loaded.benchmark.name}: "
+            f"{named}; an accuracy over the others would not be the benchmark's. Add them (an empty response counts as "
+            "no answer), or give --limit N if only the first N were answered"
+        )
+    return [given for problem in loaded.problems for _, given in sorted(by_problem[problem.id].items())]
 
 
 def _index(problems: Sequence[Problem]) -> dict[str, Problem]:
@@ -87,31 +90,28 @@ def _index(problems: Sequence[Problem]) -> dict[str, Problem]:
     return index | {problem.id: problem for problem in problems}
 
 
+def _first(row: Row, names: Sequence[str], what: str) -> tuple[str, Any]:
+    """Return (name, value) of the first field that is there. Raises DataError that lists what would do."""
+    for name in names:
+        if row.fields.get(name) is not None:
+            return name, row.fields[name]
+    there = ", ".join(map(repr, row.fields)) or "none"
+    raise DataError(f"{row.place}: {what}; wanted one of {', '.join(names)}. Fields there: {there}")
+
+
 def _problem(row: Row, known: Mapping[str, Problem], loaded: Loaded) -> Problem:
-    name = next((row.fields[field] for field in IDS if row.fields.get(field) is not None), None)
-    if name is None:
-        name = next((row.fields[f] for f in ("question", "problem") if isinstance(row.fields.get(f), str)), None)
-        if name is None:
-            there = ", ".join(map(repr, row.fields)) or "none"
-            raise DataError(
-                f"{row.place}: no problem is named; wanted one of {', '.join(IDS)} or question. Fields there: {there}"
-            )
-        name = name.strip()
-    problem = known.get(str(name))
+    name = str(_first(row, IDS, "no problem is named")[1]).strip()
+    problem = known.get(name)
     if problem is None:
         raise DataError(
-            f"{row.place}: {loaded.benchmark.name} has no problem {str(name)[:80]!r}; "
-            f"{nearest(str(name)[:80], [p.id for p in loaded.problems][:5000])[:200]}"
+            f"{row.place}: {loaded.benchmark.name} has no problem {name[:80]!r}; "
+            f"{nearest(name[:80], [p.id for p in loaded.problems][:5000])[:200]}"
         )
     return problem
 
 
 def _texts(row: Row) -> list[str]:
-    name = next((name for name in TEXTS if row.fields.get(name) is not None), None)
-    if name is None:
-        there = ", ".join(map(repr, row.fields)) or "none"
-        raise DataError(f"{row.place}: no response; wanted one of {', '.join(TEXTS)}. Fields there: {there}")
-    value = row.fields[name]
+    name, value = _first(row, TEXTS, "no response")
     texts = value if isinstance(value, list) else [value]
     if not texts or not all(isinstance(text, str) for text in texts):
         raise DataError(f"{row.place}: field {name!r} must be a text or a list of texts, not empty")
@@ -120,37 +120,8 @@ def _texts(row: Row) -> list[str]:
 
 def _reasons(row: Row) -> list[str | None]:
     value = row.fields.get("finish_reason", row.fields.get("stop_reason"))
-    if value is None:
-        return []
-    return [REASONS.get(reason) if isinstance(reason, str) else None for reason in _as_list(value)]
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _refuse_duplicate(row: Row, problem: Problem, texts: list[str], seen: dict[tuple[str, str], str]) -> None:
-    """Two equal rows are a mistake unless they say which samples they are: a file that was joined with itself."""
-    if "sample" in row.fields:
-        return
-    key = (problem.id, "\x1f".join(texts))
-    if key in seen:
-        raise DataError(
-            f"{row.place}: the same row stands at {seen[key]}; remove one, or number the rows of a problem with "
-            "'sample' if both were really drawn"
-        )
-    seen[key] = row.place
-
-
-def _refuse_missing(path: Path, loaded: Loaded, found: Mapping[str, Any]) -> None:
-    missing = [problem.id for problem in loaded.problems if problem.id not in found]
-    if missing:
-        named = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
-        raise DataError(
-            f"{path} has no response to {len(missing)} of {len(loaded.problems)} problems of {loaded.benchmark.name}: "
-            f"{named}; an accuracy over the others would not be the benchmark's. Add them (an empty response counts as "
-            "no answer), or give --limit N if only the first N were answered"
-        )
+    given = value if isinstance(value, list) else [] if value is None else [value]
+    return [REASONS.get(reason) if isinstance(reason, str) else None for reason in given]
 
 
 def score(
@@ -181,45 +152,39 @@ def score(
         "samples": samples,
         "policy": policy,
         "seed": None,
-        "responses_sha256": _digest(given),
+        "responses_sha256": hashlib.sha256(
+            "".join(f"{g.problem.id}\x1f{g.sample}\x1f{g.response}\x1e" for g in given).encode("utf-8", "surrogatepass")
+        ).hexdigest(),
     }
     directory = ResultDirectory(output / slug(label) / slug(name) / key_of("responses", record))
     try:
         directory.begin(record, overwrite=True)
         write_rows(directory.path / RESPONSES, _rows(given, policy, tokenizer, on_done))
-        directory.finish(figures(read_answers(directory.path / RESPONSES), ks=ks), {})
+        directory.finish(figures(ResponseFile(directory.path / RESPONSES).answers(), ks=ks), {})
     finally:
         directory.end()
     return directory
 
 
-def _digest(given: Iterable[Given]) -> str:
-    digest = hashlib.sha256()
-    for item in given:
-        digest.update(f"{item.problem.id}\x1f{item.sample}\x1f{item.response}\x1e".encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
-
-
 def _rows(
     given: Sequence[Given], policy: str, tokenizer: PreTrainedTokenizerBase | None, on_done: Callable[[], None]
 ) -> list[dict[str, Any]]:
+    verdicts = {}
     with VerifierPool(policy, workers=1) as pool:
         for index, item in enumerate(given):
             pool.submit(index, item.response, item.problem.answer)
-        verdicts = {}
         for index, verdict in pool.results():
             verdicts[index] = verdict
             on_done()
+    texts = [whole_characters(item.response) for item in given]
     return [
         {
             **problem_columns(item.problem),
             **verdict_columns(verdicts[index]),
             "sample": item.sample,
-            "response": whole_characters(item.response),
+            "response": text,
             "stop_reason": item.stop_reason,
-            "token_ids": None
-            if tokenizer is None
-            else tokenizer.encode(whole_characters(item.response), add_special_tokens=False),
+            "token_ids": tokenizer.encode(text, add_special_tokens=False) if tokenizer else None,
         }
-        for index, item in enumerate(given)
+        for index, (item, text) in enumerate(zip(given, texts, strict=True))
     ]

@@ -17,7 +17,7 @@ from simplerl.core.errors import ConfigError, nearest
 from simplerl.core.types import Completion, Trajectory, TrajectoryGroup, Verdict
 from simplerl.evaluate import benchmarks
 from simplerl.evaluate.benchmarks import Loaded
-from simplerl.evaluate.metrics import figures
+from simplerl.evaluate.figures import figures
 from simplerl.evaluate.protocol import Protocol as Rules
 from simplerl.evaluate.protocol import Settings, check_ks, protocol_for, split_name, template_differs
 from simplerl.evaluate.targets import Target
@@ -28,8 +28,9 @@ from simplerl.rewards import Correctness
 from simplerl.rollout import BACKENDS
 from simplerl.rollout.backend import RolloutBackend
 from simplerl.rollout.collect import Prompted, collect, prompt
-from simplerl.runs.answers import read_answers
-from simplerl.runs.results import FIGURES, RESPONSES, ResultDirectory, key_of, read_json, slug
+from simplerl.runs.responses import ResponseFile
+from simplerl.runs.results import RESPONSES, ResultDirectory, key_of, slug
+from simplerl.runs.run import Run
 from simplerl.verify import POLICIES, VerifierPool
 
 
@@ -123,10 +124,10 @@ def evaluate(jobs: Sequence[Job], settings: Settings, listener: Listener, *, ove
 
 def _refresh(job: Job, settings: Settings) -> None:
     """Make the figures of a whole evaluation anew where they have not the k that are asked for."""
-    there = read_json(job.directory.path / FIGURES)
+    there = Run(job.directory.path).evaluations
     wanted = settings.ks or powers_up_to(job.rules.samples)
-    if isinstance(there, dict) and list(there.get("pass@k", ())) != [str(k) for k in wanted]:
-        job.directory.update(figures(read_answers(job.directory.path / RESPONSES), ks=settings.ks))
+    if there and list(there[0].figures["pass@k"]) != [str(k) for k in wanted]:
+        job.directory.update(figures(ResponseFile(job.directory.path / RESPONSES).answers(), ks=settings.ks))
 
 
 def _check(settings: Settings) -> None:
@@ -171,7 +172,7 @@ def _evaluate(
             groups = _groups(parts[number], policy, backend, verifier, rules, listener)
             directory.write_part(number, job.target.step or 0, groups)
         directory.join(len(parts))
-        found = figures(read_answers(directory.path / RESPONSES), ks=settings.ks)
+        found = figures(ResponseFile(directory.path / RESPONSES).answers(), ks=settings.ks)
         timing = {"seconds_of_last_session": time.perf_counter() - began, "parts_of_last_session": len(missing)}
         directory.finish(found, {**timing, **describe_machine(pick_device(settings.device, "device"))})
     finally:

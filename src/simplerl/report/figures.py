@@ -382,9 +382,9 @@ def _benchmarks_over_steps(results: Benchmarks) -> Any:
     lines: dict[str, list[tuple[float, Any]]] = {}
     for row in results.table.values():
         for name, result in row.items():
-            if isinstance(step := result.protocol.get("step"), int):
-                run = result.protocol["label"].rpartition("@")[0] or result.protocol["label"]
-                lines.setdefault(f"{run}, {name}", []).append((float(step), result.figures))
+            if result.step is not None:
+                run = result.label.rpartition("@")[0] or result.label
+                lines.setdefault(f"{run}, {name}", []).append((float(result.step), result.figures))
     lines = {name: sorted(points, key=lambda p: p[0]) for name, points in lines.items() if len(points) > 1}
     if not lines:
         return None

@@ -1,18 +1,18 @@
 """What came of runs and results: before and after, over seeds, one beside another, exploration, behaviours."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from simplerl.analysis import behaviours, evaluations, exploration
-from simplerl.analysis.compare import Side, compare
+from simplerl.analysis.compare import compare
 from simplerl.analysis.seeds import interval, paired
 from simplerl.core.errors import RunError
 from simplerl.report.reading import Estimate, Evaluated, Point, ReportedRun
 from simplerl.report.settings import ENOUGH_SEEDS, Group
 from simplerl.runs.behaviours import BEHAVIOURS
-from simplerl.runs.results import RESPONSES, Result
 from simplerl.runs.run import Evaluation
 from simplerl.runs.stages import Stage
 
@@ -36,7 +36,7 @@ class Change:
     """What differs beside the model."""
 
 
-def change(before: Side, after: Side) -> Change | str:
+def change(before: Evaluation, after: Evaluation) -> Change | str:
     """Compare two evaluations problem by problem; a sentence where they cannot be compared."""
     try:
         table = compare(before, after)
@@ -53,11 +53,12 @@ def change(before: Side, after: Side) -> Change | str:
 
 
 def _held_out(before: Evaluated, after: Evaluated, labels: Sequence[str]) -> Change | str:
-    sides = list(zip(labels, (before, after), strict=True))
-    for label, side in sides:
+    sides = []
+    for label, side in zip(labels, (before, after), strict=True):
         if side.unreadable:
             return f"the responses of {label} cannot be read"
-    return change(*(Side(label=n, benchmark="held-out", responses=s.source.path, protocol={}) for n, s in sides))
+        sides.append(dataclasses.replace(side.source, label=label))
+    return change(*sides)
 
 
 def gain(run: ReportedRun) -> Change | str:
@@ -281,17 +282,13 @@ class Benchmarks:
 
 def arrange(results: Sequence[Evaluation], *, progress: Progress = lambda _: None) -> Benchmarks:
     """Arrange results in a table, and compare every row with the first, problem by problem."""
-    table = evaluations.rows([Result(path=r.home, protocol=dict(r.protocol), figures=dict(r.figures)) for r in results])
+    table = evaluations.rows(results)
     names = list(dict.fromkeys(name for row in table.values() for name in row))
     first, *others = table
     beside = {}
     for model in others:
         for name in [name for name in names if name in table[first] and name in table[model]]:
             progress(f"comparing {model} with {first} on {name}")
-            beside[model, name] = change(*(_side(label, table[label][name]) for label in (first, model)))
+            beside[model, name] = change(table[first][name], table[model][name])
     averages = {model: evaluations.averages(row)["acc"] for model, row in table.items()}
     return Benchmarks(names=names, table=table, averages=averages, beside=beside)
-
-
-def _side(label: str, result: Evaluation) -> Side:
-    return Side(label=label, benchmark=result.benchmark, responses=result.path / RESPONSES, protocol=result.protocol)

@@ -32,6 +32,7 @@ from simplerl.runs.files import (
     write_json,
 )
 from simplerl.runs.glossary import METRICS
+from simplerl.runs.metrics import read_metrics
 from simplerl.runs.trajectories import write_trajectories
 
 #: What a run that never came as far as its configuration leaves behind: its name is still free.
@@ -153,30 +154,6 @@ class RunDirectory:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of a run's metrics.jsonl; a last line that is still being written is left out."""
-    file = path / "metrics.jsonl"
-    if not file.exists():
-        return []
-    lines = []
-    for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            if file.read_bytes().rstrip().endswith(line.rstrip()):
-                break
-            raise RunError(f"{file}:{number} is damaged") from None
-    return lines
-
-
 def sampled_tokens(path: Path) -> int:
     """Return how many response tokens a run has sampled for training so far."""
     return sum(line.get("tokens/sampled", 0) for line in read_metrics(path))
-
-
-def read_evaluation(path: Path, step: int) -> dict[str, Any] | None:
-    """Return the figures of the evaluation after a step; None if there is none."""
-    file = path / "evaluations" / f"step_{step:06d}.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None

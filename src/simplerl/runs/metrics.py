@@ -25,7 +25,7 @@ def as_number(value: Any) -> float:
 @dataclass(kw_only=True, slots=True)
 class MetricLines:
     """The lines of a run's metrics.jsonl, for whoever looks at it; a run that goes on itself refuses damage instead
-    (`runs.directory.read_metrics`)."""
+    (`read_metrics`)."""
 
     path: Path
     by_step: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -46,12 +46,12 @@ class MetricLines:
         """
         try:
             if not self.path.is_file():  # A pipe would never end.
-                raise OSError(None, "it is no file" if self.path.exists() else "it is not there")
-            found = self.path.stat()
-            if found.st_ino != self._inode or found.st_size < self._offset:
+                raise OSError(None, "it is not a file" if self.path.exists() else "it does not exist")
+            status = self.path.stat()
+            if status.st_ino != self._inode or status.st_size < self._offset:
                 self.by_step, self.damaged = {}, []
-                self._offset, self._lines, self._inside, self._inode = 0, 0, False, found.st_ino
-            if found.st_size > self._offset:
+                self._offset, self._lines, self._inside, self._inode = 0, 0, False, status.st_ino
+            if status.st_size > self._offset:
                 self._read_on()
         except OSError as error:
             raise RunError(f"{self.path} cannot be read: {error.strerror or error}") from error
@@ -75,12 +75,24 @@ class MetricLines:
     def _keep(self, line: bytes) -> bool:
         """Take a line up; return whether it is one."""
         try:
-            found = json.loads(line)
+            value = json.loads(line)
         except (ValueError, RecursionError):
             return False
-        step = found.get("step") if isinstance(found, dict) else None
+        step = value.get("step") if isinstance(value, dict) else None
         if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < LAST_STEP:
             return False
         self.by_step.pop(step, None)
-        self.by_step[step] = found
+        self.by_step[step] = value
         return True
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's metrics.jsonl, for the process that goes on with it; none where there is no file.
+
+    A last line that was cut short is left out; raises RunError where another is damaged.
+    """
+    file = run / "metrics.jsonl"
+    lines = MetricLines(path=file).refresh() if file.exists() else None
+    if lines and lines.damaged:
+        raise RunError(f"{file}:{lines.damaged[0]} is damaged")
+    return list(lines.by_step.values()) if lines else []

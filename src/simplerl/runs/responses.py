@@ -112,6 +112,11 @@ class ResponseFile:
             names = self._names(file.schema_arrow, columns)
             return self._conform(file.read(columns=[n for n in names if n in file.schema_arrow.names]), names)
 
+    def read_exactly(self) -> pyarrow.Table:
+        """Return what is in the file as it is, for the process that wrote it."""
+        with self.open() as file:
+            return file.read()
+
     def batches(self, columns: Sequence[str] | None = None, size: int = 1024) -> Iterator[pyarrow.Table]:
         """Yield the responses as `read` does, `size` at a time, so that a large file is never held."""
         with self.open() as file:

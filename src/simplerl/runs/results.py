@@ -15,17 +15,16 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow
-import pyarrow.parquet
 
 from simplerl.core.errors import RunError
 from simplerl.core.types import TrajectoryGroup
 from simplerl.runs.files import DirectoryLock, cannot_write, write_json
+from simplerl.runs.responses import ResponseFile
 from simplerl.runs.trajectories import SCHEMA, write_table, write_trajectories
 
 RESPONSES, FIGURES, PROTOCOL, TIMING = "responses.parquet", "figures.json", "protocol.json", "timing.json"
@@ -78,8 +77,8 @@ class ResultDirectory:
     def has_part(self, number: int) -> bool:
         """Return whether a part is there and can be read to its end; a damaged one is made again."""
         try:
-            return pyarrow.parquet.read_table(self.part(number)).schema.equals(SCHEMA)
-        except (OSError, pyarrow.ArrowException):
+            return ResponseFile(self.part(number)).read_exactly().schema.equals(SCHEMA)
+        except RunError:
             return False
 
     def write_part(self, number: int, step: int, groups: Sequence[TrajectoryGroup]) -> None:
@@ -88,7 +87,7 @@ class ResultDirectory:
 
     def join(self, parts: int) -> None:
         """Make one file of the parts."""
-        tables = [pyarrow.parquet.read_table(self.part(number)) for number in range(parts)]
+        tables = [ResponseFile(self.part(number)).read_exactly() for number in range(parts)]
         write_table(self.path / RESPONSES, pyarrow.concat_tables(tables))
 
     def finish(self, figures: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
@@ -100,67 +99,3 @@ class ResultDirectory:
     def update(self, figures: Mapping[str, Any]) -> None:
         """Write other figures of the same responses."""
         write_json(self.path / FIGURES, dict(figures))
-
-    def read(self, name: str) -> Any:
-        """Read one of the JSON files."""
-        return read_json(self.path / name)
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file of a result. Raises RunError where it is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}; evaluate again with --overwrite") from error
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
-    """A whole evaluation as it is found on disk."""
-
-    path: Path
-    protocol: dict[str, Any]
-    figures: dict[str, Any]
-
-    @property
-    def benchmark(self) -> str:
-        """Name of the benchmark as it was asked for (`aime24@32` has its own samples)."""
-        return self.protocol["benchmark"]
-
-    @property
-    def model(self) -> str:
-        """Label of the model."""
-        return self.protocol["label"]
-
-
-def results(path: Path, warn: Callable[[str], None] | None = None) -> Iterator[Result]:
-    """Yield the whole evaluations in a directory, however deep, by name.
-
-    A damaged one is left out and told to `warn`; without it, it raises RunError.
-    """
-    for figures in sorted(path.rglob(FIGURES)):
-        if (figures.parent / RESPONSES).is_file() and (figures.parent / PROTOCOL).is_file():
-            try:
-                yield _result(figures.parent)
-            except RunError as error:
-                if warn is None:
-                    raise
-                warn(f"left out of the tables: {error}")
-
-
-def _result(path: Path) -> Result:
-    protocol, found = read_json(path / PROTOCOL), read_json(path / FIGURES)
-    _check(path / PROTOCOL, protocol, ("label", "benchmark", "samples", "problems", "template", "seed"))
-    _check(path / FIGURES, found, ("problems", "samples", "acc", "pass@k", "boxed_acc", "verdicts"))
-    return Result(path=path, protocol=protocol, figures=found)
-
-
-def _check(path: Path, value: Any, wanted: Sequence[str]) -> None:
-    missing = [name for name in wanted if name not in value] if isinstance(value, dict) else list(wanted)
-    if missing:
-        raise RunError(
-            f"{path} is not of an evaluation by this version (no {', '.join(missing)}); evaluate again with "
-            "--overwrite, move its directory away, or choose another --output-dir"
-        )

@@ -307,6 +307,13 @@ class Run:
             for step in sorted(responses.keys() | figures.keys())
         )
 
+    def figures_at(self, step: int) -> Mapping[str, Any]:
+        """Return the figures of the evaluation after a step. Raises RunError where there are none."""
+        figures = next((one.figures for one in self.evaluations if one.step == step), {})
+        if not figures:
+            raise RunError(f"{self.path} lacks the evaluation of step {step}")
+        return figures
+
     def _evaluation(self, step: int, responses: Path | None, file: Path | None) -> Evaluation:
         table: dict[str, Any] = {}
         if file is None:
@@ -341,10 +348,7 @@ class Run:
         ):
             lacking = [key for key in wanted if key not in table]
             if lacking and not any(str(self.path / name) in sentence for sentence in self._said):
-                self._damaged(
-                    f"{self.path / name} is not of an evaluation by this version (no {', '.join(lacking)}); evaluate "
-                    "again with --overwrite, move its directory away, or choose another --output-dir"
-                )
+                self._damaged(f"{self.path / name} is not of an evaluation by this version (no {', '.join(lacking)})")
             if lacking:
                 return ()
         step = protocol.get("step")

@@ -42,7 +42,7 @@ def series(path: Path, warn: Callable[[str], None]) -> list[Series]:
     for evaluation in results(path, warn):
         groups.setdefault(_group(evaluation), []).append(evaluation)
     if not groups:
-        raise RunError(f"{path} is not a run and holds no finished result of `simplerl eval`")
+        raise RunError(f"{path} holds neither a run nor a finished result of `simplerl eval`")
     return [
         Series(name=" ".join(key[:2]), path=path, evaluations=tuple(sorted(group, key=lambda one: one.step or 0)))
         for key, group in groups.items()
@@ -52,16 +52,19 @@ def series(path: Path, warn: Callable[[str], None]) -> list[Series]:
 def results(path: Path, warn: Callable[[str], None] | None = None) -> list[Evaluation]:
     """Return the finished evaluations of `simplerl eval` in a directory, however deep, by path.
 
-    A damaged one is left out and passed to `warn`; without it, it raises RunError.
+    A damaged one is left out and passed to `warn`; without it, it raises RunError. None where there is no directory.
     """
     evaluations: list[Evaluation] = []
-    for run in find_runs(path, warn or (lambda message: None)):
+    for run in find_runs(path, warn or (lambda message: None)) if path.is_dir() else []:
         if run.is_result and run.finished:
             evaluations += run.evaluations
-            if run.evaluations == () and warn is None:
-                raise RunError("; ".join(run.damage))
             for sentence in () if run.evaluations else run.damage:
-                warn(f"left out: {sentence}")
+                if warn is None:
+                    raise RunError(
+                        f"{sentence.removesuffix(': left out')}; evaluate again with --overwrite, move its directory "
+                        "away, or choose another --output-dir"
+                    )
+                warn(f"left out: {sentence.removesuffix(': left out')}")
     return evaluations
 
 

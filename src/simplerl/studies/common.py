@@ -19,12 +19,12 @@ SHORT: dict[str, Any] = {
 #: A cub that is weak at the task, seldom answering in a box (6% right), and a stronger one (35%).
 WEAK, STRONG = "cub-llama", "cub-qwen"
 
-BASE = Measure(label="accuracy before", where="base", path=("accuracy", "value"))
-ACCURACY = Measure(label="accuracy after", where="final", path=("accuracy", "value"))
-GAIN = Measure(label="gain", where="gain", path=("accuracy", "value"))
-BOXED = Measure(label="answers in a box", where="final", path=("boxed",))
-CLIPPED = Measure(label="truncated", where="final", path=("clip_ratio",))
-LENGTH = Measure(label="length (tokens)", where="final", path=("length",), share=False)
+BASE = Measure(label="accuracy before", where="base", path=("acc", "value"))
+ACCURACY = Measure(label="accuracy after", where="final", path=("acc", "value"))
+GAIN = Measure(label="gain", where="gain", path=("acc", "value"))
+BOXED = Measure(label="answers in a box", where="final", path=("answer_ratio", "value"))
+CLIPPED = Measure(label="truncated", where="final", path=("clip_ratio", "value"))
+LENGTH = Measure(label="length (tokens)", where="final", path=("tokens", "value"), share=False)
 ENTROPY = Measure(label="entropy (nats, last 5 steps)", where="last", path=("policy/entropy",), share=False)
 SAMPLED = Measure(label="tokens sampled", where="sum", path=("tokens/sampled",), share=False)
 USEFUL = Measure(label="tokens useful", where="sum", path=("tokens/useful",), share=False)
@@ -34,7 +34,7 @@ MIXED = Measure(label="problems with signal (last 5 steps)", where="last", path=
 def pass_at(k: int, *, before: bool = False) -> Measure:
     """Return pass@k of the last evaluation, or of the base model."""
     when = "base" if before else "final"
-    return Measure(label=f"pass@{k} {'before' if before else 'after'}", where=when, path=("pass_at", str(k), "value"))
+    return Measure(label=f"pass@{k} {'before' if before else 'after'}", where=when, path=("pass@k", str(k), "value"))
 
 
 def level(name: str) -> Measure:

@@ -6,7 +6,7 @@ from simplerl.studies.common import PAPER, SHORT, pass_at
 from simplerl.studies.types import Bars, Experiment, PassAtK, Variant
 from simplerl.train.resolve import merge
 
-GAIN_AT_64 = Measure(label="gain of pass@64", where="gain", path=("pass_at", "64", "value"))
+GAIN_AT_64 = Measure(label="gain of pass@64", where="gain", path=("pass@k", "64", "value"))
 
 PASS_AT_K = Experiment(
     name="pass-at-k",

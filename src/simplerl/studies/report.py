@@ -9,9 +9,8 @@ from typing import Any
 
 from simplerl.analysis.panels import Panel, plot_panels
 from simplerl.analysis.seeds import Band, Interval, Measure, band, curve, interval, measured, paired
-from simplerl.core.errors import RunError
-from simplerl.runs.directory import read_evaluation, read_metrics
 from simplerl.runs.files import write_atomic, write_json
+from simplerl.runs.run import Run
 from simplerl.studies.plan import Job, table_of
 from simplerl.studies.types import Bars, Curve, Experiment, PassAtK
 from simplerl.train.resolve import flatten
@@ -226,9 +225,7 @@ def _pass_curve(jobs: Sequence[Job], *, last: bool) -> Band:
     """Return pass@k against k, over seeds."""
     curves = []
     for job in jobs:
-        step = read_metrics(job.path)[-1]["step"] if last else 0
-        figures = read_evaluation(job.path, step)
-        if figures is None:
-            raise RunError(f"{job.path} lacks the evaluation of step {step}")
-        curves.append([(float(k), found["value"]) for k, found in figures["pass_at"].items()])
+        run = Run(job.path)
+        figures = run.figures_at(run.last_step if last else 0)
+        curves.append([(float(k), found["value"]) for k, found in figures["pass@k"].items()])
     return band(curves)

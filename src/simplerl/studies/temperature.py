@@ -4,11 +4,9 @@ from simplerl.analysis.seeds import Measure
 from simplerl.studies.common import ACCURACY, ENTROPY, LENGTH, PAPER, SHORT, pass_at
 from simplerl.studies.types import Bars, Curve, Experiment, Variant
 
-OWN = Measure(
-    label="accuracy after, at the training temperature", where="final", path=("further", 0, "accuracy", "value")
-)
+OWN = Measure(label="accuracy after, at the training temperature", where="final", path=("further", 0, "acc", "value"))
 OWN_BEFORE = Measure(
-    label="accuracy before, at the training temperature", where="base", path=("further", 0, "accuracy", "value")
+    label="accuracy before, at the training temperature", where="base", path=("further", 0, "acc", "value")
 )
 
 

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from simplerl.core.types import TrajectoryGroup
 from simplerl.doctor import Finding
+from simplerl.evaluate.figures import evaluation_figures, evaluation_metrics
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.collect import collect
-from simplerl.rollout.metrics import evaluation_figures, evaluation_metrics
 from simplerl.runs.directory import RunDirectory, read_metrics
 from simplerl.train.config import Config
 from simplerl.train.guards import memory_advice, stop_on_interrupt

@@ -1,11 +1,28 @@
 """Figures of an evaluation against hand-computed literals."""
 
+import math
+
 import pytest
+from support import CORRECT, TIMED_OUT, WRONG, group, trajectory
 
 from simplerl.core.errors import ConfigError
-from simplerl.evaluate.metrics import MEANING, PER_RESPONSE, RIGHT, figures, vote_labels
-from simplerl.evaluate.wording import keywords, repeats
-from simplerl.runs.answers import Answer
+from simplerl.core.types import Verdict
+from simplerl.evaluate.figures import (
+    MEANING,
+    PER_RESPONSE,
+    RIGHT,
+    answers_of,
+    evaluation_figures,
+    evaluation_metrics,
+    figures,
+    keywords,
+    repeats,
+    vote_labels,
+)
+from simplerl.runs.responses import Answer
+
+NO_ANSWER = Verdict(status="no_answer", extracted=None, rule="no-answer", detail="")
+BROKEN = Verdict(status="error", extracted=None, rule="", detail="")
 
 
 def answer(problem: str, sample: int, status: str, **over) -> Answer:
@@ -138,3 +155,63 @@ def test_keywords_are_whole_words(text: str, count: int) -> None:
 )
 def test_repetition(text: str, wanted: bool) -> None:
     assert repeats(text) is wanted
+
+
+def of_training() -> list:
+    """Five problems of two samples, the last without a verdict."""
+    verdicts = {"r": CORRECT, "w": WRONG, "n": NO_ANSWER, "t": TIMED_OUT, "e": BROKEN}
+
+    def members(word: str, *lengths: int, cut: tuple[int, ...] = ()):
+        return [
+            trajectory(verdict=verdicts[c], response=[9] * n, stop_reason="length" if i in cut else "eos")
+            for i, (c, n) in enumerate(zip(word, lengths, strict=True))
+        ]
+
+    return [
+        group(*members("rr", 2, 4), id="a", level="1"),
+        group(*members("rw", 6, 8, cut=(1,)), id="b", level="2"),
+        group(*members("wn", 1, 9, cut=(1,)), id="c", level="2"),
+        group(*members("tr", 5, 5), id="d", level="1"),
+        group(*members("te", 7, 3), id="e", level="3"),
+    ]
+
+
+def test_an_evaluation_in_training() -> None:
+    found = evaluation_figures(of_training())
+    # Problem by problem: 2/2, 1/2, 0/2, 1/1; e has nothing to count.
+    assert found["acc"]["value"] == pytest.approx(2.5 / 4)
+    assert found["acc"]["problems"] == 4
+    assert found["pass@k"]["1"]["value"] == pytest.approx(2.5 / 4)
+    assert found["pass@k"]["2"]["value"] == pytest.approx(2 / 3)  # of those with two decided samples
+    assert found["pass@k"]["2"]["problems"] == 3
+    assert {level: f["value"] for level, f in found["by_level"].items() if level != "3"} == pytest.approx(
+        {"1": 1.0, "2": 0.25}
+    )
+    assert math.isnan(found["by_level"]["3"]["value"])
+    assert found["by_level"]["3"]["problems"] == 0
+    assert (found["problems"], found["samples"], found["maj@k"]) == (5, 2, {})
+    assert found["answer_ratio"]["value"] == pytest.approx(8 / 10)
+    assert found["clip_ratio"]["value"] == pytest.approx(0.2)
+    assert found["tokens"]["value"] == pytest.approx(5.0)
+    assert found["stop_tokens"]["value"] == pytest.approx(33 / 8)
+    assert 0 <= found["acc"]["low"] < 2.5 / 4 < found["acc"]["high"] <= 1
+    assert set(found) == set(figures(answers_of(of_training()))), "one schema"
+
+
+def test_the_metrics_line_of_an_evaluation() -> None:
+    ten = [group(*(trajectory(verdict=v) for v in [CORRECT] * 3 + [WRONG] * 7), id="x")]
+    found = evaluation_figures(ten)
+    assert list(found["pass@k"]) == ["1", "2", "4", "8", "10"]
+    assert found["pass@k"]["2"]["value"] == pytest.approx(1 - (7 * 6) / (10 * 9))
+    line = evaluation_metrics(found)
+    assert line["eval/pass_at_k"] == found["pass@k"]["10"]["value"] == 1.0
+    assert line["eval/accuracy"] == pytest.approx(0.3)
+    assert (line["eval/boxed"], line["eval/length"]) == (1.0, found["tokens"]["value"])
+
+
+def test_nothing_decided_has_no_value() -> None:
+    found = figures([answer("a", 0, "timeout"), answer("b", 0, "error")])
+    for figure in (found["acc"], found["any_correct"], found["pass@k"]["1"], found["by_level"]["1"]):
+        assert math.isnan(figure["value"])
+        assert figure["problems"] == 0
+    assert found["tokens"]["value"] == 10

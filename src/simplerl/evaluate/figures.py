@@ -1,0 +1,227 @@
+"""The figures of an evaluation, in training and of `simplerl eval`, each with a 95% interval over problems.
+
+Responses that the verifier could not decide are counted by status and left out of every share of right answers. Every
+figure is `{"value", "low", "high", "problems"}`: a bootstrap over problems, with the exact interval's other end where
+every problem is 0 or every problem is 1, because such a bootstrap has no width.
+
+Keywords and repetition are SimpleRL-Zoo's (arXiv 2503.18892), but not to the digit: complete words are counted ("await"
+is not "wait"), in the text as it is, over all samples; and segments of a text with spaces are compared by their words,
+where the original nearly always compares sets of letters, which any two long sentences share.
+"""
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_args
+
+import numpy as np
+
+from simplerl.core.errors import ConfigError
+from simplerl.core.types import TrajectoryGroup, VerdictStatus
+from simplerl.ops.statistics import majority_at_k, pass_at_k, powers_up_to, ratio_figures
+from simplerl.runs.responses import Answer, by_problem
+from simplerl.verify import equal, extract
+
+#: Label of the right answer in a vote; wrong answers are numbered from 1.
+RIGHT = 0
+
+#: Measures of the decided samples of one problem; the figure is their mean over problems. A stricter reading of a
+#: verdict is a line here and in MEANING; `Answer.rule` says how the verifier decided.
+PER_PROBLEM: dict[str, Callable[[Sequence[Answer]], float]] = {
+    "acc": lambda decided: sum(a.correct for a in decided) / len(decided),
+    "any_correct": lambda decided: float(any(a.correct for a in decided)),
+}
+
+#: Measures of a single response: name → (what it counts, over which responses).
+PER_RESPONSE: dict[str, tuple[Callable[[Answer], float], Callable[[Answer], bool]]] = {
+    "tokens": (lambda a: a.tokens, lambda a: a.tokens is not None),
+    "correct_tokens": (lambda a: a.tokens, lambda a: a.tokens is not None and a.correct),
+    "wrong_tokens": (lambda a: a.tokens, lambda a: a.tokens is not None and a.decided and not a.correct),
+    "stop_tokens": (lambda a: a.tokens, lambda a: a.tokens is not None and a.stop_reason in ("eos", "stop")),
+    "clip_ratio": (lambda a: a.stop_reason == "length", lambda a: a.stop_reason is not None),
+    "stop_ratio": (lambda a: a.stop_reason in ("eos", "stop"), lambda a: a.stop_reason is not None),
+    "box_ratio": (lambda a: extract(a.response) is not None, lambda a: True),
+    "boxed_acc": (lambda a: a.correct and extract(a.response) is not None, lambda a: a.decided),
+    "answer_ratio": (lambda a: a.extracted is not None, lambda a: True),
+    "repeat_ratio": (lambda a: repeats(a.response), lambda a: True),
+    "keywords": (lambda a: keywords(a.response), lambda a: True),
+}
+
+#: Figures that are not between 0 and 1.
+COUNTS = frozenset({"tokens", "correct_tokens", "wrong_tokens", "stop_tokens", "keywords"})
+
+#: What each figure is; docs/evaluation.md has a line for each.
+MEANING: dict[str, str] = {
+    "acc": "mean over problems of the share of right samples (avg@n)",
+    "any_correct": "share of problems with at least one right sample (pass_acc)",
+    "pass@k": "probability that at least one of k samples is right, unbiased (arXiv 2107.03374)",
+    "maj@k": "probability that the most frequent answer of k samples is right (arXiv 2203.11171)",
+    "tokens": "mean length of a response (tokens)",
+    "correct_tokens": "mean length of the right responses",
+    "wrong_tokens": "mean length of the wrong responses",
+    "stop_tokens": "average stopped length: mean length of the responses that ended by themselves",
+    "clip_ratio": "share of responses truncated at the token limit",
+    "stop_ratio": "share of responses that ended by themselves",
+    "box_ratio": "share of responses with a closed, non-empty box",
+    "boxed_acc": "share of responses that are right and boxed: what the reward in training sees",
+    "answer_ratio": "share of responses in which an answer was found",
+    "repeat_ratio": "share of responses that repeat themselves (adjacent segments with Jaccard of at least 0.85)",
+    "keywords": "mean number of reflection keywords in a response",
+}
+
+
+def figures(answers: Sequence[Answer], *, ks: Sequence[int] = (), votes: bool = True) -> dict[str, Any]:
+    """Return every figure of an evaluation. `ks` are the k of pass@k and maj@k; empty: powers of two up to n, and n.
+
+    Without `votes` maj@k, which compares wrong answers with each other, is left out. Raises ConfigError where a k is
+    larger than the number of samples.
+    """
+    problems = list(by_problem(answers).values())
+    samples = max(map(len, problems))
+    ks = tuple(ks) or powers_up_to(samples)
+    for k in ks:
+        if not 1 <= k <= samples:
+            raise ConfigError(
+                f"pass@{k} cannot be estimated from {samples} samples per problem: k must be between 1 and the number "
+                f"of samples. Draw more (--samples {max(k, 1)}) or ask for smaller k (--k)"
+            )
+    measured = [_of_problem(members, ks, votes=votes and samples > 1) for members in problems]
+    parts = {name: sorted({getattr(m[0], name) for m in problems} - {""}) for name in ("level", "kind")}
+    # All of one bootstrap: a problem that lacks a measure has nothing below its line.
+    names = [*dict.fromkeys(name for values in measured for name in values), *PER_RESPONSE]
+    names += [f"{part}:{value}" for part, values in parts.items() for value in values]
+    above_PM, below_PM = np.zeros((2, len(problems), len(names)))
+    for p, (members, values) in enumerate(zip(problems, measured, strict=True)):
+        values = dict(values)
+        for part in parts:
+            if "acc" in values and getattr(members[0], part):
+                values[f"{part}:{getattr(members[0], part)}"] = values["acc"]
+        for m, name in enumerate(names):
+            if name in values:
+                above_PM[p, m], below_PM[p, m] = values[name], 1
+            elif name in PER_RESPONSE:
+                measure, counts = PER_RESPONSE[name]
+                numbers = [float(measure(answer)) for answer in members if counts(answer)]
+                above_PM[p, m], below_PM[p, m] = sum(numbers), len(numbers)
+    found = ratio_figures(above_PM, below_PM, names, shares={name for name in names if name not in COUNTS})
+    nothing = {"value": float("nan"), "low": float("nan"), "high": float("nan"), "problems": 0}
+    statuses = Counter(answer.status for answer in answers)
+    return {
+        "problems": len(problems),
+        "samples": samples,
+        **{name: found.get(name, nothing) for name in PER_PROBLEM},
+        "pass@k": {str(k): found.get(f"pass@{k}", nothing) for k in ks},
+        "maj@k": {str(k): found.get(f"maj@{k}", nothing) for k in ks if votes and samples > 1},
+        **{name: found[name] for name in PER_RESPONSE},
+        "verdicts": {status: statuses[status] for status in get_args(VerdictStatus)},
+        **{f"by_{part}": {value: found[f"{part}:{value}"] for value in values} for part, values in parts.items()},
+    }
+
+
+def _of_problem(members: Sequence[Answer], ks: Sequence[int], *, votes: bool) -> dict[str, float]:
+    """Return the measures that the samples of one problem have; figures at k need as many decided samples."""
+    decided = [answer for answer in members if answer.decided]
+    if not decided:
+        return {}
+    n, right = len(decided), sum(answer.correct for answer in decided)
+    labels = vote_labels(decided) if votes else []
+    return {
+        **{name: measure(decided) for name, measure in PER_PROBLEM.items()},
+        **{f"pass@{k}": pass_at_k(n, right, k) for k in ks if k <= n},
+        **{f"maj@{k}": majority_at_k(labels, RIGHT, k) for k in ks if k <= len(labels)},
+    }
+
+
+def vote_labels(members: Sequence[Answer]) -> list[int | None]:
+    """Return a label for each decided sample's answer: equal answers share one, right answers are `RIGHT`.
+
+    None where there is no answer. Wrong answers are compared with each other by the verifier.
+    """
+    labels: list[int | None] = []
+    heads: list[str] = []
+    by_text: dict[str, int] = {}
+    for answer in members:
+        if not answer.decided:
+            continue
+        if answer.correct or answer.extracted is None:
+            labels.append(RIGHT if answer.correct else None)
+            continue
+        text = answer.extracted.strip()
+        if text not in by_text:
+            same = next((label for label, head in enumerate(heads, 1) if equal(text, head)), 0)
+            if not same:
+                heads.append(text)
+            by_text[text] = same or len(heads)
+        labels.append(by_text[text])
+    return labels
+
+
+def answers_of(groups: Sequence[TrajectoryGroup]) -> list[Answer]:
+    """Return the judged responses of trajectory groups, in their order."""
+    return [
+        Answer(
+            problem_id=trajectory.problem.id,
+            sample=trajectory.sample,
+            level=trajectory.problem.level,
+            kind=str(trajectory.problem.meta.get("kind", "")),
+            response=trajectory.completion.text,
+            tokens=len(trajectory.completion.token_ids),
+            stop_reason=trajectory.completion.stop_reason,
+            status=trajectory.verdict.status,
+            extracted=trajectory.verdict.extracted,
+            rule=trajectory.verdict.rule,
+        )
+        for group in groups
+        for trajectory in group.trajectories
+    ]
+
+
+def evaluation_figures(groups: Sequence[TrajectoryGroup]) -> dict[str, Any]:
+    """Return the figures of a held-out evaluation in training: all but maj@k, which costs more than it tells there."""
+    return figures(answers_of(groups), votes=False)
+
+
+def evaluation_metrics(found: Mapping[str, Any]) -> dict[str, float]:
+    """Return the few figures of an evaluation that belong on a step's metrics line."""
+    return {
+        "eval/accuracy": found["acc"]["value"],
+        "eval/accuracy_low": found["acc"]["low"],
+        "eval/accuracy_high": found["acc"]["high"],
+        "eval/pass_at_k": list(found["pass@k"].values())[-1]["value"],
+        "eval/length": found["tokens"]["value"],
+        "eval/clip_ratio": found["clip_ratio"]["value"],
+        "eval/boxed": found["answer_ratio"]["value"],
+    }
+
+
+#: arXiv 2503.18892, section on reflection.
+KEYWORDS = ("recheck", "rethink", "try again", "wait", "alternatively", "retry", "however")
+_KEYWORD = re.compile(r"\b(?:" + "|".join(word.replace(" ", r"\s+") for word in KEYWORDS) + r")\b", re.IGNORECASE)
+
+#: Adjacent segments at least this alike are a repetition; shorter ones (characters) are not compared; words of a window
+#: for text that repeats itself without a full stop.
+JACCARD, SHORTEST, WINDOW = 0.85, 20, 10
+
+
+def keywords(response: str) -> int:
+    """Return how many reflection keywords stand in a response."""
+    return len(_KEYWORD.findall(response))
+
+
+def repeats(response: str) -> bool:
+    """Return whether a response repeats itself: adjacent sentences, lines or windows of words that are nearly equal."""
+    words = response.split()
+    windows = [set(words[start : start + WINDOW]) for start in range(0, len(words) - WINDOW + 1, WINDOW)]
+    cut = ([_units(s) for s in response.split(mark) if len(s.strip()) >= SHORTEST] for mark in ("\n", ".", "。"))
+    return any(
+        len(before & after) >= JACCARD * len(before | after) > 0
+        for segments in (windows, *cut)
+        for before, after in itertools.pairwise(segments)
+    )
+
+
+def _units(segment: str) -> set[str]:
+    """Return the words of a text, or its characters where it has no spaces (Chinese)."""
+    words = segment.split()
+    return set(words) if len(words) > 1 else set(segment.strip())
