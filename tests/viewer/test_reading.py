@@ -165,7 +165,7 @@ def test_a_name_that_is_no_text_has_a_key(tmp_path: Path) -> None:
     assert key == "bad%FF%3Cb%3E"
     shown = content(library, parse(View(a=key).query())[0], [])
     assert "bad⟨U+DCFF⟩&lt;b&gt;" in shown.plots
-    assert json.dumps(shown.runs).encode("utf-8")
+    assert json.dumps(shown.options).encode("utf-8")
 
 
 # -- metrics -------------------------------------------------------------------------------------------------------
@@ -500,7 +500,7 @@ def test_of_many_training_steps_some_are_offered(tmp_path: Path) -> None:
     for step in range(2, 1_001):
         os.link(run / "trajectories" / "step_000001.parquet", run / "trajectories" / f"step_{step:06d}.parquet")
     shown = content(Library(tmp_path), View(a="r", a_step=778, b="r", b_step=0), [])
-    offered = [step for _, step in shown.steps[0]]
+    offered = [step for _, step in shown.options["a_step"]["choices"]]
     assert offered[:2] == ["0", "900"], "evaluations come first, all of them"
     assert "778" in offered
     assert 200 < len(offered) < 310

@@ -64,12 +64,8 @@ class Content:
     notices: str = ""
     plots: str = ""
     body: str = ""
-    runs: Choices = field(default_factory=list)
-    metrics: Choices = field(default_factory=list)
-    steps: tuple[Choices, Choices] = ((), ())
-    benchmarks: Choices = field(default_factory=list)
-    levels: Choices = field(default_factory=list)
-    kinds: Choices = field(default_factory=list)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Control → what it offers (`choices`), and whether it is visible."""
 
 
 def content(library: Library, asked: View, complaints: list[str]) -> Content:
@@ -96,20 +92,23 @@ def content(library: Library, asked: View, complaints: list[str]) -> Content:
     except RunError as error:
         notices.append(str(error))
         body = '<div class="nothing">These responses cannot be shown.</div>'
-    sides = [(entries[key], step) for key, step in (view.side(0), view.side(1))]
-    steps = [_steps(entry, step, notices) for entry, step in sides]
-    return Content(
-        view=view,
-        notices=_notices(notices),
-        plots=plots,
-        body=body,
-        runs=[(label(entry.name), key) for key, entry in entries.items()],
-        metrics=_choices(dict.fromkeys([*library.metric_names(view.runs), *view.metrics])),
-        steps=(steps[0], steps[1]),
-        benchmarks=_choices(benchmarks(*(entry.steps.get(step, {}) for entry, step in sides))),
-        levels=_distinct(selection.pair.levels, view.levels),
-        kinds=_distinct(selection.pair.kinds, view.kinds),
-    )
+    (a, a_step), (b, b_step) = ((entries[key], step) for key, step in (view.side(0), view.side(1)))
+    runs = [(label(entry.name), key) for key, entry in entries.items()]
+    choices = {
+        "runs": runs,
+        "metrics": _choices(dict.fromkeys([*library.metric_names(view.runs), *view.metrics])),
+        "a": runs,
+        "a_step": _steps(a, a_step, notices),
+        "b": runs,
+        "b_step": _steps(b, b_step, notices),
+        "benchmark": _choices(benchmarks(a.steps.get(a_step, {}), b.steps.get(b_step, {}))),
+        "levels": _distinct(selection.pair.levels, view.levels),
+        "kinds": _distinct(selection.pair.kinds, view.kinds),
+    }
+    options: dict[str, dict[str, Any]] = {name: {"choices": choice} for name, choice in choices.items()}
+    for name in ("levels", "kinds"):
+        options[name]["visible"] = bool(choices[name])
+    return Content(view=view, notices=_notices(notices), plots=plots, body=body, options=options)
 
 
 def warm(library: Library) -> None:
