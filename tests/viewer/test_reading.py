@@ -271,8 +271,8 @@ def test_numbers_in_ids_are_sorted_as_numbers(tmp_path: Path) -> None:
 
 def test_index_against_a_plain_reading(library: Library) -> None:
     view, _ = library.resolve(View(a="deep/mine", b="deep/mine", b_step=10))
-    records = library.records(view, 1)
-    index = library.index(records)
+    index = library.pair(view, []).sides[1]
+    records = index.records
     rows = pyarrow.parquet.read_table(records.path).to_pylist()
     for place, name in enumerate(index.ids):
         own = [row for row in rows if row["problem_id"] == name]
@@ -292,7 +292,7 @@ def test_rows_in_many_row_groups(tmp_path: Path) -> None:
     file = run / "evaluations" / "step_000000.parquet"
     pyarrow.parquet.write_table(pyarrow.parquet.read_table(file), file, row_group_size=7)
     library = Library(tmp_path)
-    records = library.records(library.resolve(View())[0], 0)
+    records = library.pair(library.resolve(View())[0], []).sides[0].records
     assert [row["response"] for row in read_rows(records, [49, 0, 13, 14], ("response",))] == [
         "text 49",
         "text 0",

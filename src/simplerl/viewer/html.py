@@ -162,14 +162,14 @@ def _notices(notices: list[str]) -> str:
 
 
 def _plots(library: Library, view: View) -> str:
+    entries = [library.catalog().entries[key] for key in view.runs]
     runs = {}
-    for entry in (library.catalog().entries[key] for key in view.runs):
-        if entry.run is not None:
-            last = max(entry.run.metrics["step"].to_pylist(), default=None)
-            runs[entry.name if entry.ended else f"{entry.name} (not ended, step {last})"] = entry.run
+    for entry in [entry for entry in entries if entry.run is not None]:
+        last = max(entry.run.metrics["step"].to_pylist(), default=None)
+        runs[entry.name if entry.ended else f"{entry.name} (not ended, step {last})"] = entry.run
     sides = zip("AB", (view.side(0), view.side(1)), strict=True)
     marks = [(letter, step) for letter, (key, step) in sides if step is not None and key in view.runs]
-    found = "".join(findings(*library.diagnosis(key)) for key in view.runs) if view.doctor else ""
+    found = "".join(findings(e.name, library.diagnosis(e)) for e in entries) if view.doctor else ""
     return f'<div class="page">{charts(view.metrics[:24], runs, marks)}{found}</div>'
 
 

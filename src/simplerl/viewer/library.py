@@ -23,18 +23,8 @@ from simplerl.core.errors import RunError, SimpleRLError, nearest
 from simplerl.doctor import Diagnosis, diagnose
 from simplerl.runs.responses import ResponseFile
 from simplerl.runs.run import HELD_OUT, Run, find_runs
-from simplerl.viewer.responses import (
-    Index,
-    Pair,
-    Records,
-    Selection,
-    build,
-    pair_up,
-    read_rows,
-    rows_as_json,
-    search,
-    select,
-)
+from simplerl.viewer import responses as files
+from simplerl.viewer.responses import Index, Pair, Records, Selection
 from simplerl.viewer.state import View
 
 #: Seconds for which the directory is not looked at again.
@@ -56,6 +46,12 @@ SHOWN = (
 
 #: What an export of the table holds per response: everything but the numbers of single tokens.
 EXPORTED = tuple(name for name in SHOWN if name not in ("advantages", "token_ids", "logprobs", "entropies"))
+
+#: What is read of a run or a result; where one of these leads out of the directory, none of them is.
+PARTS = (
+    "metrics.jsonl", "config.json", "summary.json", "stage.json", "environment.json", "evaluations", "trajectories",
+    "checkpoints", "protocol.json", "figures.json", "responses.parquet",
+)  # fmt: skip
 
 #: Largest tokenizer file that is read (bytes).
 LARGEST_TOKENIZER = 100_000_000
@@ -151,17 +147,24 @@ class Library:
             return False
 
     def _scan(self) -> Catalog:
-        notices: list[str] = self._links_out(self.root)
+        notices: list[str] = [_leads_out(link) for link in self._links_out(self.root)]
         entries: dict[str, Entry] = {}
         results: dict[tuple[Path, str], dict[int, list[tuple[str, str, Records]]]] = {}
-        for found in find_runs(self.root, notices.append):
-            links = self._links_out(found.path) if found.path != self.root else []
-            notices += links
-            if any(Path(link.split(" is a link")[0]).name in ("metrics.jsonl", "config.json") for link in links):
+        try:
+            paths = [run.path for run in find_runs(self.root, notices.append)]
+        except RunError as error:
+            return Catalog(notices=[str(error)])
+        for path in paths:
+            links = self._links_out(path)
+            notices += map(_leads_out, links)
+            if any(link.name in PARTS for link in links):
                 continue
-            parts = ("", "metrics.jsonl", "evaluations", "trajectories", "checkpoints")
-            stamp = tuple(_stamp(found.path / name) for name in parts)
-            run, said = self._runs.get((found.path, stamp), lambda path=found.path: _opened(path))
+            stamp = tuple(_stamp(path / name) for name in ("", *PARTS))
+            try:
+                run, said = self._runs.get((path, stamp), lambda path=path: _opened(path))
+            except RunError as error:  # It is gone since.
+                notices.append(str(error))
+                continue
             notices += [sentence for sentence in said if "is still being written" not in sentence]
             if run.is_result:
                 self._add_result(run, results, notices)
@@ -175,14 +178,14 @@ class Library:
         shown = [notice.replace(f"{self.root}{os.sep}", "") for notice in notices]
         return Catalog(entries=entries, notices=list(dict.fromkeys(shown)))
 
-    def _links_out(self, folder: Path) -> list[str]:
-        """Return a notice for every link in a folder that leads out of the directory."""
+    def _links_out(self, folder: Path) -> list[Path]:
+        """Return the links in a folder that lead out of the directory."""
         try:
             with os.scandir(folder) as items:
                 links = [Path(item.path) for item in items if item.is_symlink()]
         except OSError:  # `find_runs` says so.
             return []
-        return [f"{link} is a link that leads outside: left out" for link in links if not self.inside(link)]
+        return [link for link in links if not self.inside(link)]
 
     def _entry(self, run: Run, stamp: Any, notices: list[str]) -> Entry:
         steps: dict[int, dict[str, Records]] = {}
@@ -199,7 +202,7 @@ class Library:
     def _records(self, path: Path, notices: list[str]) -> Records | None:
         """Return a file of responses; None, with a notice, where it is damaged or leads outside."""
         if not self.inside(path):
-            notices.append(f"{path} is a link that leads outside: left out")
+            notices.append(_leads_out(path))
             return None
         size, mtime_ns = _stamp(path) or (0, 0)
         records = Records(path=path, size=size, mtime_ns=mtime_ns)
@@ -226,9 +229,8 @@ class Library:
         chosen = [entry.run for key in runs if (entry := self.catalog().entries.get(key)) and entry.run]
         return sorted({name for run in chosen for name in run.metrics.column_names} - {"step"})
 
-    def diagnosis(self, key: str) -> tuple[str, Diagnosis | SimpleRLError]:
-        """Return the name of an entry and what the doctor finds in it, or why it cannot say."""
-        entry = self.catalog().entries[key]
+    def diagnosis(self, entry: Entry) -> Diagnosis | SimpleRLError:
+        """Return what the doctor finds in an entry, or why it cannot say."""
         try:
             if entry.run is None:
                 raise RunError("results of evaluations are diagnosed with `simplerl doctor` on their directory")
@@ -237,9 +239,9 @@ class Library:
             # The doctor reads all files of a run; a link may lead anywhere.
             if any(inner.is_symlink() for folder in folders for inner in (folder, *folder.iterdir())):
                 raise RunError(f"{entry.name} holds links: the doctor does not read it here")
-            return entry.name, self._diagnoses.get((path, entry.stamp), lambda: diagnose(path))
+            return self._diagnoses.get((path, entry.stamp), lambda: diagnose(path))
         except SimpleRLError as error:
-            return entry.name, error
+            return error
 
     # -- views -----------------------------------------------------------------------------------------------------
 
@@ -276,38 +278,33 @@ class Library:
         )
         return ""
 
-    def records(self, view: View, side: int) -> Records | None:
-        """Return the file of a side of a resolved view."""
-        key, step = view.side(side)
-        entry = self.catalog().entries.get(key)
-        return entry.steps.get(step, {}).get(view.benchmark) if entry else None
-
-    def index(self, records: Records) -> Index:
-        """Return the index of a file. Raises RunError where it cannot be read."""
-        return self._indexes.get(records, lambda: build(records))
-
     def pair(self, view: View, notices: list[str]) -> Pair:
         """Return both sides of a resolved view; a damaged one is named and missing."""
         sides: list[Index | None] = []
         for side in (0, 1):
-            records = self.records(view, side)
+            key, step = view.side(side)
+            entry = self.catalog().entries.get(key)
+            records = entry.steps.get(step, {}).get(view.benchmark) if entry else None
             try:
-                sides.append(self.index(records) if records else None)
+                index = self._indexes.get(records, lambda records=records: files.build(records)) if records else None
+                sides.append(index)
             except RunError as error:
                 sides.append(None)
                 notices.append(f"{'AB'[side]}: {error}")
         key = tuple(index and index.records for index in sides)
-        return self._pairs.get(key, lambda: pair_up(*sides))
+        return self._pairs.get(key, lambda: files.pair_up(*sides))
 
     def select(self, view: View, notices: list[str]) -> Selection:
         """Return the problems that a resolved view shows."""
         pair = self.pair(view, notices)
         hits = pair.having(lambda index: self._search(index, view.search, notices)) if view.search else None
-        return Selection(pair=pair, places=select(pair, view, hits))
+        return Selection(pair=pair, places=files.select(pair, view, hits))
 
     def _search(self, index: Index, text: str, notices: list[str]) -> np.ndarray:
         try:
-            return self._searches.get((index.records, text), lambda: search(index.records, text, len(index.problem_R)))
+            return self._searches.get(
+                (index.records, text), lambda: files.search(index.records, text, len(index.problem_R))
+            )
         except RunError as error:
             notices.append(str(error))
             return np.zeros(len(index.problem_R), dtype=bool)
@@ -319,14 +316,14 @@ class Library:
             index, of = pair.sides[side], pair.places[side]
             here = [place for place in texts if of[place] >= 0]
             if index is not None and here:
-                rows = read_rows(index.records, index.first_P[of[here]], ("question",))
+                rows = files.read_rows(index.records, index.first_P[of[here]], ("question",))
                 texts.update({place: row["question"] or "" for place, row in zip(here, rows, strict=True)})
         return list(texts.values())
 
     def responses(self, pair: Pair, place: int, side: int) -> list[dict[str, Any]]:
         """Return all that is recorded of the responses of a problem on one side, by sample."""
         index, at = pair.sides[side], int(pair.places[side][place])
-        return read_rows(index.records, index.rows(at), SHOWN) if index is not None and at >= 0 else []
+        return files.read_rows(index.records, index.rows(at), SHOWN) if index is not None and at >= 0 else []
 
     def export(self, view: View) -> Iterator[dict[str, Any]]:
         """Yield the responses that a resolved view shows: its problem's, else of all problems that pass its filters."""
@@ -345,7 +342,7 @@ class Library:
                 shown = np.zeros(len(index.ids) + 1, dtype=bool)
                 shown[selection.pair.places[side][selection.places]] = True
                 shown[-1] = False  # Where −1, a problem that is not on this side, has pointed.
-                rows = rows_as_json(index.records, shown[index.problem_R], EXPORTED)
+                rows = files.rows_as_json(index.records, shown[index.problem_R], EXPORTED)
             for row in rows:
                 yield label | row
 
@@ -398,6 +395,10 @@ class Tokens:
         text = self.tokenizer.decode([number], skip_special_tokens=False)
         # A part of a character decodes to replacement characters: then its name says more.
         return text if text and "\ufffd" not in text else f"⟨{name}⟩"
+
+
+def _leads_out(link: Path) -> str:
+    return f"{link} is a link that leads outside: left out"
 
 
 def _opened(path: Path) -> tuple[Run, list[str]]:
