@@ -5,7 +5,7 @@ import shlex
 from support import run_main
 
 from simplerl.cli import preflight as command
-from simplerl.evaluate.preflight import _level, recommend
+from simplerl.evaluate.preflight import by_level, recommend
 from simplerl.runs.responses import Answer
 from simplerl.train.resolve import resolve
 
@@ -28,7 +28,7 @@ def test_template_whose_responses_cannot_be_judged_is_not_recommended() -> None:
 def test_undecided_samples_are_left_out_of_a_levels_share() -> None:
     member = {"problem_id": "p", "sample": 0, "level": "1", "kind": "", "response": "", "tokens": 1}
     answers = [Answer(**member, stop_reason="eos", extracted=None, status=s) for s in ("correct", "timeout")]
-    assert _level([answers]) == {"acc": 1.0, "mixed": 0.0, "problems": 1}
+    assert by_level(answers) == {"1": {"acc": 1.0, "mixed": 0.0, "problems": 1}}
 
 
 def test_the_recommended_command_can_be_typed(monkeypatch, capsys) -> None:

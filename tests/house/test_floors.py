@@ -177,6 +177,41 @@ def test_heavy_packages_have_one_door(package: str) -> None:
     assert found == DOORS[package]
 
 
+#: Who may open Parquet: the reader and the writer of responses, and data files, which are not runs.
+PARQUET = {"runs/responses.py", "runs/trajectories.py", "data/rows.py", "data/output.py"}
+
+#: Who may name metrics.jsonl: the reader and the writer of runs.
+METRICS_FILE = {"runs/directory.py", "runs/metrics.py", "runs/run.py"}
+
+#: Readers that are not converted yet; the list must be empty when they are.
+PENDING = {
+    "analysis/exploration.py",
+    "analysis/report/reading.py",
+    "analysis/report/responses.py",
+    "doctor/evidence.py",
+    "viewer/catalog.py",
+    "viewer/index.py",
+}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_runs_have_one_reader(module: Path) -> None:
+    """Everybody reads runs and results through `runs.run.Run`."""
+    name = name_of(module)
+    if name in PENDING:
+        pytest.skip(f"{name} is not converted to Run yet")
+    if any(imported.startswith("pyarrow.parquet") for _, imported in imports_of(module)):
+        assert name in PARQUET, f"{name} opens Parquet: read through runs.run.Run"
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Constant) and node.value == "metrics.jsonl":
+            assert name in METRICS_FILE, f"{name}:{node.lineno} opens metrics.jsonl: read through runs.run.Run"
+        if isinstance(node, ast.FunctionDef) and node.name == "is_run":
+            assert name == "runs/run.py", f"{name}:{node.lineno} has an is_run of its own: there is one in runs.run"
+        if isinstance(node, ast.ImportFrom) and room_of(module) in READERS:
+            names = {alias.name for alias in node.names}
+            assert "read_metrics" not in names, f"{name}:{node.lineno}: what goes on with a run reads so; use Run"
+
+
 def test_only_declared_packages_are_imported() -> None:
     import tomllib
 

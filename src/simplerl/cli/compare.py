@@ -8,6 +8,7 @@ lost.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 EXAMPLES = """\
   simplerl compare runs/mine
@@ -15,7 +16,6 @@ EXAMPLES = """\
   simplerl compare evaluations/Qwen2.5-7B evaluations/mine@100
   simplerl compare runs/mine@20 runs/mine@75 --show 20 --output comparison.json
 """
-
 
 #: Why problems were not compared.
 LEFT_OUT = {
@@ -28,12 +28,11 @@ LEFT_OUT = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("before", metavar="A", help="the base: a result directory, RUN@STEP, or a run alone")
-    parser.add_argument("after", metavar="B", nargs="?", help="what it became")
-    parser.add_argument(
-        "--show", type=int, default=5, metavar="N", help="problems gained and lost to name (%(default)s)"
-    )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write everything as JSON, and FILE.png beside it")
+    add = parser.add_argument
+    add("before", metavar="A", help="the base: a result directory, RUN@STEP, or a run alone")
+    add("after", metavar="B", nargs="?", help="what it became")
+    add("--show", type=int, default=5, metavar="N", help="problems gained and lost to name (%(default)s)")
+    add("--output", type=Path, metavar="FILE", help="write everything as JSON, and FILE.png beside it")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,22 +51,20 @@ def run(args: argparse.Namespace) -> int:
             f"{names[0]} has {', '.join(before)} and {names[1]} has {', '.join(after)}: no benchmark in common"
         )
     console = wide_console()
-    found = []
+    comparisons = []
     for benchmark in shared:
-        comparison = compare(before[benchmark], after[benchmark])
-        found.append(comparison)
-        _show(console, comparison, before[benchmark], args.show)
-    left_out = sorted({*before, *after} - set(shared))
-    if left_out:
+        comparisons.append(compare(before[benchmark], after[benchmark]))
+        _show(console, comparisons[-1], before[benchmark], args.show)
+    if left_out := sorted({*before, *after} - set(shared)):
         console.print(f"only on one side: {', '.join(left_out)}", markup=False)
     if args.output:
-        write_json(args.output, found)
-        plot_comparison(found, args.output.with_suffix(".png"))
+        write_json(args.output, comparisons)
+        plot_comparison(comparisons, args.output.with_suffix(".png"))
         console.print(f"written to {args.output} and {args.output.with_suffix('.png')}", markup=False)
     return 0
 
 
-def _show(console, c, side, show: int) -> None:
+def _show(console: Any, c: dict[str, Any], before: Any, show: int) -> None:
     from rich.markup import escape
     from rich.table import Table
 
@@ -79,63 +76,45 @@ def _show(console, c, side, show: int) -> None:
     table = Table("", "before", "after", "difference (points)", title=title)
     table.add_row("accuracy (%)", cell(c["acc"]["before"]), cell(c["acc"]["after"]), _signed(c["difference"]))
     for k, point in list(c["pass@k"].items())[1:]:
-        table.add_row(
-            f"pass@{k}", f"{100 * point['before']:.1f}", f"{100 * point['after']:.1f}", _signed(point["difference"])
-        )
+        shares = (f"{100 * point[side]:.1f}" for side in ("before", "after"))
+        table.add_row(f"pass@{k}", *shares, _signed(point["difference"]))
     for level, difference in c["by_level"].items():
         table.add_row(escape(f"level {level}"), "", "", _signed(difference))
     console.print(table)
-    for difference in c["unfair"]:
-        console.print(f"not only the models differ: {difference}", markup=False)
-    for what, count in c["left_out"].items():
-        if count:
-            console.print(f"left out: {count} problems {LEFT_OUT[what].format(**c)}", markup=False)
-    console.print(_words(c), markup=False)
+    lines = [f"not only the models differ: {difference}" for difference in c["unfair"]]
+    lines += [f"left out: {n} problems {LEFT_OUT[what].format(**c)}" for what, n in c["left_out"].items() if n]
+    lines.append(_words(c))
+    texts = questions(before) if show and (c["gained"] or c["lost"]) else {}
     for what in ("gained", "lost"):
-        ids = c[what]
-        if ids and show:
-            texts = questions(side)
-            console.print(f"{what} ({len(ids)}), the first {min(show, len(ids))}:", markup=False)
-            for problem in ids[:show]:
-                console.print(f"  {problem}: {printable(texts[problem][0], 100)}", markup=False)
+        if texts and c[what]:
+            lines.append(f"{what} ({len(c[what])}), the first {min(show, len(c[what]))}:")
+            lines += [f"  {problem}: {printable(texts[problem][0], 100)}" for problem in c[what][:show]]
+    for line in lines:
+        console.print(line, markup=False)
 
 
-def _signed(figure) -> str:
+def _signed(figure: dict[str, float]) -> str:
     return f"{100 * figure['value']:+.1f} [{100 * figure['low']:+.1f}, {100 * figure['high']:+.1f}]"
 
 
-def _words(c) -> str:
+def _words(c: dict[str, Any]) -> str:
     """Say what the figures mean: whether it helped, and whether that is more than sampling again would give."""
-    p, difference = c["p_value"], c["difference"]
+    p, difference, k = c["p_value"], c["difference"], list(c["pass@k"])[-1]
+    moved = f"Accuracy {'rises' if difference['value'] > 0 else 'falls'} by {100 * abs(difference['value']):.1f} points"
     sure = difference["low"] > 0 or difference["high"] < 0
-    direction = "rises" if difference["value"] > 0 else "falls"
-    words = [
-        (
-            f"Accuracy {direction} by {100 * abs(difference['value']):.1f} points"
-            if sure
-            else "No difference can be seen"
-        )
-        + f" (p = {p:.2g}, sign-flip test over problems)."
-    ]
-    words.append(
+    words = (
+        f"{moved if sure else 'No difference can be seen'} (p = {p:.2g}, sign-flip test over problems). "
         f"Solved at least once: {len(c['gained'])} problems gained, {len(c['lost'])} lost; right more often on "
         f"{c['more_often']}, less often on {c['less_often']}."
     )
-    ks = list(c["pass@k"])
-    if len(ks) > 1:
-        last = c["pass@k"][ks[-1]]["difference"]
-        if c["crossing"]:
-            how = "and beyond doubt" if c["crossing_is_certain"] else "though within the interval"
-            words.append(
-                f"The pass@k curves cross at k = {c['crossing']}, {how}: with that many samples the first side solves "
-                "more."
-            )
-        elif last["low"] > 0:
-            words.append(f"The gain holds at pass@{ks[-1]}: more than sampling again would give.")
-        elif difference["value"] > 0:
-            words.append(
-                f"At pass@{ks[-1]} no gain can be seen: what was solved once in {ks[-1]} samples is solved more often."
-            )
-    else:
-        words.append("With one sample per problem pass@k cannot be compared; evaluate with --samples 8 or more.")
-    return " ".join(words)
+    if len(c["pass@k"]) == 1:
+        words += " With one sample per problem pass@k cannot be compared; evaluate with --samples 8 or more."
+    elif c["crossing"]:
+        how = "and beyond doubt" if c["crossing_is_certain"] else "though within the interval"
+        words += f" The pass@k curves cross at k = {c['crossing']}, {how}: "
+        words += "with that many samples the first side solves more."
+    elif c["pass@k"][k]["difference"]["low"] > 0:
+        words += f" The gain holds at pass@{k}: more than sampling again would give."
+    elif difference["value"] > 0:
+        words += f" At pass@{k} no gain can be seen: what was solved once in {k} samples is solved more often."
+    return words

@@ -9,8 +9,12 @@ overwritten by mistake; an evaluation that was interrupted continues where it wa
 """
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
+
+from simplerl.core.errors import ConfigError
 
 EXAMPLES = """\
   simplerl eval cub-qwen --benchmarks gsm8k --data-dir benchmarks
@@ -30,6 +34,13 @@ EXAMPLES = """\
 DEFAULT_MAX_TOKENS = 16_000
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(k) for k in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--k must be numbers such as 1,4,16; got {text!r}") from None
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
@@ -39,25 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data-dir", type=Path, metavar="DIR", help="benchmark files; without it they come from the hub")
     add("--output-dir", type=Path, default=Path("evaluations"), metavar="DIR", help="default: %(default)s")
     add("--steps", default="", metavar="S", help="checkpoints of a run: all, last or 0,20,40 (default: 0 and the last)")
-    add("--samples", type=int, metavar="N", help="responses to each problem (default: 1)")
+    add("--samples", type=int, default=1, metavar="N", help="responses to each problem (default: %(default)s)")
     add("--temperature", type=float, metavar="T", help="default: 0 for base models, 1.0 for trained ones or N > 1")
     add("--top-p", type=float, metavar="P", help="default: 0.95 where sampled, else 1")
-    add(
-        "--max-tokens",
-        type=int,
-        default=DEFAULT_MAX_TOKENS,
-        metavar="N",
-        help="length limit of a response (default: %(default)s; for --tasks that of the task)",
-    )
+    limit = "length limit of a response (default: %(default)s; for --tasks that of the task)"
+    add("--max-tokens", type=int, default=DEFAULT_MAX_TOKENS, metavar="N", help=limit)
     add("--limit", type=int, default=0, metavar="N", help="only the first N problems of each benchmark")
-    add("--k", metavar="K,K", help="the k of pass@k and maj@k (default: 1, 2, 4 … and the number of samples)")
+    k = "the k of pass@k and maj@k (default: 1, 2, 4 … and the number of samples)"
+    add("--k", dest="ks", type=_numbers, default=(), metavar="K,K", help=k)
     add("--template", metavar="T", help="prompt template (default: the run's, or that of the model's recipe)")
-    add(
-        "--stop",
-        action="append",
-        metavar="TEXT",
-        help="string that ends a response, again for more (default: as above)",
-    )
+    add("--stop", action="append", metavar="TEXT", help="string that ends a response, again for more (as above)")
     add("--policy", metavar="P", help="how answers are found (default: the box, then phrases, then the last number)")
     add("--seed", type=int, default=0, metavar="N", help="seed of the sampling (default: %(default)s)")
     add("--responses", type=Path, metavar="FILE", help="score these responses instead of sampling")
@@ -75,7 +77,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, and show what came of it."""
     from simplerl.cli.progress import Bar
-    from simplerl.core.errors import ConfigError
 
     if args.list:
         return _list()
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         again = "the same command without --overwrite" if args.overwrite else "the same command"
         print(f"interrupted; what was saved is kept in {args.output_dir}: {again} goes on there", file=sys.stderr)
         return 130
-    _show(paths, args.output_dir)
+    _show({path.resolve() for path in paths}, args.output_dir)
     return 0
 
 
@@ -101,87 +102,66 @@ def _list() -> int:
     from simplerl.evaluate.benchmarks import BENCHMARKS, DEFAULTS
 
     table = Table("benchmark", "problems", "default", "hub", "source")
-    for benchmark in BENCHMARKS.values():
-        table.add_row(
-            benchmark.name,
-            str(benchmark.problems),
-            "yes" if benchmark.name in DEFAULTS else "",
-            benchmark.hub.name if benchmark.hub else "– (--data-dir)",
-            benchmark.citation,
-        )
+    for name, one in BENCHMARKS.items():
+        hub = one.hub.name if one.hub else "– (--data-dir)"
+        table.add_row(name, str(one.problems), "yes" if name in DEFAULTS else "", hub, one.citation)
     wide_console().print(table)
     return 0
 
 
-def _settings(args: argparse.Namespace):
-    from simplerl.core.errors import ConfigError
+def _load(args: argparse.Namespace, bar: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the settings of the protocol, and the problems of each benchmark."""
+    from simplerl.evaluate.benchmarks import DEFAULTS
     from simplerl.evaluate.protocol import Settings
+    from simplerl.evaluate.run import load_benchmarks
 
-    try:
-        ks = tuple(int(k) for k in args.k.split(",")) if args.k else ()
-    except ValueError as error:
-        raise ConfigError(f"--k must be numbers such as 1,4,16; got {args.k!r}") from error
-    return Settings(
-        template=args.template,
-        stop=None if args.stop is None else tuple(args.stop),
-        temperature=args.temperature,
-        top_p=args.top_p,
-        samples=args.samples if args.samples is not None else 1,
-        max_tokens=args.max_tokens,
-        policy=args.policy,
-        seed=args.seed,
-        limit=args.limit,
-        ks=ks,
-        device=args.device,
-        backend=args.backend,
-        precision=args.precision,
-        max_rows=args.max_rows,
-        part=args.part,
+    given = {field.name: getattr(args, field.name) for field in dataclasses.fields(Settings)}
+    settings = Settings(**{**given, "stop": None if args.stop is None else tuple(args.stop)})
+    names = [*DEFAULTS, "aime24@32"]
+    if args.benchmarks is not None:
+        names = list(dict.fromkeys(name.strip() for name in args.benchmarks.split(",") if name.strip()))
+    if args.responses and (not args.benchmarks or len(names) != 1):
+        raise ConfigError("--responses needs the one benchmark that they answer: --benchmarks NAME (or a file)")
+    if not names:
+        raise ConfigError("--benchmarks names no benchmark; leave it out for the paper's eight, or see --list")
+    return settings, load_benchmarks(names, settings, args.data_dir, bar.say)
+
+
+def _targets(args: argparse.Namespace) -> list[Any]:
+    """Return the models to evaluate. Beside a run, --steps speaks of the run only."""
+    from simplerl.evaluate.targets import targets
+    from simplerl.runs.run import is_run
+    from simplerl.train.resolve import as_table, recipe_for, resolve
+
+    several = len(args.models) > 1 and any(is_run(name) for name in args.models)
+    return [
+        target
+        for name in args.models
+        for target in targets(
+            name,
+            args.steps if is_run(name) or not several else "",
+            recipe=as_table(resolve(recipe_for(name), {})),
+        )
+    ]
+
+
+def _evaluate(args: argparse.Namespace, bar: Any) -> list[Path]:
+    from simplerl.evaluate.run import evaluate, plan
+
+    settings, loaded = _load(args, bar)
+    return evaluate(
+        plan(_targets(args), loaded, settings, args.output_dir, bar), settings, bar, overwrite=args.overwrite
     )
 
 
-def _names(args: argparse.Namespace) -> list[str]:
-    from simplerl.core.errors import ConfigError
-    from simplerl.evaluate.benchmarks import DEFAULTS
-
-    if args.benchmarks is None:
-        return [*DEFAULTS, "aime24@32"]
-    names = list(dict.fromkeys(name.strip() for name in args.benchmarks.split(",") if name.strip()))
-    if not names:
-        raise ConfigError("--benchmarks names no benchmark; leave it out for the paper's eight, or see --list")
-    return names
-
-
-def _evaluate(args: argparse.Namespace, bar) -> list[Path]:
-    from simplerl.evaluate.run import evaluate, load_benchmarks, plan
-    from simplerl.evaluate.targets import is_run, targets
-    from simplerl.train.resolve import as_table, recipe_for, resolve
-
-    settings = _settings(args)
-    loaded = load_benchmarks(_names(args), settings, args.data_dir, bar.say)
-    several = len(args.models) > 1 and any(is_run(name) for name in args.models)
-    found = []
-    for name in args.models:
-        recipe = as_table(resolve(recipe_for(name), {}))
-        # Beside a run, --steps speaks of the run only.
-        found += targets(name, args.steps if is_run(name) or not several else "", recipe=recipe)
-    jobs = plan(found, loaded, settings, args.output_dir, bar)
-    return evaluate(jobs, settings, bar, overwrite=args.overwrite)
-
-
-def _score(args: argparse.Namespace, bar) -> list[Path]:
-    from simplerl.core.errors import ConfigError
+def _score(args: argparse.Namespace, bar: Any) -> list[Path]:
     from simplerl.evaluate.responses import read_responses, score
-    from simplerl.evaluate.run import load_benchmarks
     from simplerl.models.load import load_tokenizer
 
-    names = _names(args) if args.benchmarks else []
-    if len(names) != 1:
-        raise ConfigError("--responses needs the one benchmark that they answer: --benchmarks NAME (or a file)")
-    settings = _settings(args)
-    loaded = load_benchmarks(names, settings, args.data_dir, bar.say)[names[0]]
+    settings, benchmarks = _load(args, bar)
+    ((name, loaded),) = benchmarks.items()
     given = read_responses(args.responses, loaded)
-    bar.phase(f"{args.responses.name} on {names[0]}", len(given))
+    bar.phase(f"{args.responses.name} on {name}", len(given))
     directory = score(
         given,
         loaded,
@@ -197,7 +177,7 @@ def _score(args: argparse.Namespace, bar) -> list[Path]:
     return [directory.path]
 
 
-def _show(paths: list[Path], output: Path) -> None:
+def _show(mine: set[Path], output: Path) -> None:
     """Print the table of these evaluations, and write the summary of all that is in the output directory."""
     from rich.markup import escape
     from rich.table import Table
@@ -205,47 +185,45 @@ def _show(paths: list[Path], output: Path) -> None:
     from simplerl.analysis.evaluations import averages, cell, rows, write_summary
     from simplerl.analysis.plots import plot_checkpoints
     from simplerl.cli.progress import wide_console
+    from simplerl.core.types import UNDECIDED
     from simplerl.runs.files import DirectoryLock
     from simplerl.runs.series import results
 
     console = wide_console()
-    everything = list(results(output, lambda message: console.print(message, markup=False)))
+    everything = results(output, lambda message: console.print(message, markup=False))
     lock = DirectoryLock(output)
     lock.take(patience_s=60)  # Another evaluation may be writing the same summary.
     try:
         write_summary(everything, output)
     finally:
         lock.release()
-    mine = {path.resolve() for path in paths}
-    table_rows = rows([result for result in everything if result.home.resolve() in mine])
     table = Table(title="accuracy (%) with 95% interval over problems; the rest is in results.md")
     for column in ("model", "benchmark", "size", "accuracy", "boxed", "truncated", "tokens"):
         table.add_column(column, justify="left" if column in ("model", "benchmark") else "right", no_wrap=True)
-    for model, row in table_rows.items():
-        for name, result in row.items():
-            f = result.figures
-            shown = [
-                f"{100 * v:.1f}" if (v := f[key]["value"]) is not None else "–" for key in ("box_ratio", "clip_ratio")
-            ]
-            tokens = f["tokens"]["value"]
+    remarks = []
+    for model, row in rows([one for one in everything if one.home.resolve() in mine]).items():
+        for name, one in row.items():
+            f = one.figures
             size = f"{f['problems']}" + (f" × {f['samples']}" if f["samples"] > 1 else "")
-            table.add_row(
-                escape(model), escape(name), size, cell(f["acc"]), *shown, "–" if tokens is None else f"{tokens:.0f}"
-            )
+            shares = [(f[key]["value"], 100, ".1f") for key in ("box_ratio", "clip_ratio")]
+            plain = [
+                "–" if value is None else f"{factor * value:{digits}}"
+                for value, factor, digits in (*shares, (f["tokens"]["value"], 1, ".0f"))
+            ]
+            table.add_row(escape(model), escape(name), size, cell(f["acc"]), *plain)
+            undecided = [
+                f"{count} {status}" for status, count in f["verdicts"].items() if count and status in UNDECIDED
+            ]
+            if undecided:
+                remarks.append(f"{one.label} on {name}: left out of the shares: {', '.join(undecided)}")
         if sum("@" not in name for name in row) > 1:
             for name, figure in averages(row).items():
                 table.add_row(escape(model), "average" if name == "acc" else "the paper's six", "", cell(figure))
         table.add_section()
     console.print(table)
-    for result in (result for row in table_rows.values() for result in row.values()):
-        verdicts = result.figures["verdicts"]
-        undecided = {status: verdicts[status] for status in ("unjudgeable", "timeout", "error") if verdicts[status]}
-        if undecided:
-            shown = ", ".join(f"{count} {status}" for status, count in undecided.items())
-            console.print(f"{result.label} on {result.benchmark}: left out of the shares: {shown}", markup=False)
-    plotted = plot_checkpoints(everything, output)
-    shown = ["eval_results.csv", "results.json", "results.md", *plotted]
-    console.print(f"written to {output}: {', '.join(shown)}", markup=False)
+    files = ["eval_results.csv", "results.json", "results.md", *plot_checkpoints(everything, output)]
+    for line in (*remarks, f"written to {output}: {', '.join(files)}"):
+        console.print(line, markup=False)
 
 
 def _harness(args: argparse.Namespace) -> int:
@@ -253,40 +231,27 @@ def _harness(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     from simplerl.cli.progress import wide_console
-    from simplerl.core.errors import ConfigError
-    from simplerl.data.prompts import prompter
     from simplerl.evaluate import harness
-    from simplerl.evaluate.targets import targets
-    from simplerl.models.device import pick_device
-    from simplerl.models.load import load
-    from simplerl.runs.results import slug
-    from simplerl.train.resolve import as_table, recipe_for, resolve
 
     if not args.models or args.responses or args.benchmarks:
         raise ConfigError("--tasks needs models, and goes without --benchmarks and --responses")
-    tasks = [name.strip() for name in args.tasks.split(",") if name.strip()]
     console = wide_console()
     table = Table("model", "task", "metric", "value", "standard error", title="lm-evaluation-harness")
-    for name in args.models:
-        for target in targets(name, args.steps, recipe=as_table(resolve(recipe_for(name), {}))):
-            template = args.template or target.config["template"]
-            found = harness.evaluate(
-                load(target.source, device=pick_device(args.device, "device")),
-                prompter(template, special_tokens=target.config.get("prompt", {}).get("special_tokens", "none")),
-                tasks,
-                limit=args.limit,
-                fewshot=args.fewshot,
-                max_tokens=args.max_tokens if args.max_tokens != DEFAULT_MAX_TOKENS else None,
-                batch=min(args.max_rows, 16),
-                seed=args.seed,
-            )
-            directory = args.output_dir / slug(target.label)
-            directory.mkdir(parents=True, exist_ok=True)
-            shown = f"harness_{slug('+'.join(tasks))}_{slug(Path(template).stem)}_seed{args.seed}"
-            harness.write(
-                found, directory / f"{shown}{f'_limit{args.limit}' if args.limit else ''}.json", console.print
-            )
-            for task, metric, value, error in harness.scores(found):
-                table.add_row(target.label, task, metric, f"{value:.4f}", "–" if error is None else f"{error:.4f}")
+    for target in _targets(args):
+        found = harness.evaluate(
+            target,
+            [name.strip() for name in args.tasks.split(",") if name.strip()],
+            template=args.template,
+            limit=args.limit,
+            fewshot=args.fewshot,
+            max_tokens=args.max_tokens if args.max_tokens != DEFAULT_MAX_TOKENS else None,
+            batch=min(args.max_rows, 16),
+            seed=args.seed,
+            device=args.device,
+            output=args.output_dir,
+            say=console.print,
+        )
+        for task, metric, value, error in harness.scores(found):
+            table.add_row(target.label, task, metric, f"{value:.4f}", "–" if error is None else f"{error:.4f}")
     console.print(table)
     return 0

@@ -9,6 +9,7 @@ import argparse
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 EXAMPLES = """\
   simplerl preflight cub-qwen
@@ -49,11 +50,9 @@ def run(args: argparse.Namespace) -> int:
     from simplerl.train.resolve import recipe_for, resolve
     from simplerl.verify import POLICIES, VerifierPool
 
-    for name in ("problems", "samples"):
-        if getattr(args, name) < 1:
-            raise ConfigError(f"--{name} must be at least 1, got {getattr(args, name)}")
-    if args.max_tokens is not None and args.max_tokens < 1:
-        raise ConfigError(f"--max-tokens must be at least 1, got {args.max_tokens}")
+    for name in ("problems", "samples", "max_tokens"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
     if args.policy not in POLICIES:
         raise ConfigError(f"unknown --policy {args.policy!r}; {nearest(args.policy, POLICIES)}")
     if args.output and not args.output.parent.is_dir():
@@ -74,13 +73,10 @@ def run(args: argparse.Namespace) -> int:
         backend = BACKENDS["native"](policy)
         for name in names:
             bar.phase(f"template {name}", len(problems) * args.samples)
+            system = config.prompt.system if name == "chat" else ""
             measured[name] = measure(
                 problems,
-                prompter(
-                    name,
-                    system=config.prompt.system if name == "chat" else "",
-                    special_tokens=config.prompt.special_tokens,
-                ),
+                prompter(name, system=system, special_tokens=config.prompt.special_tokens),
                 policy=policy,
                 backend=backend,
                 verifier=verifier,
@@ -100,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _show(console, model: str, source: str, problems: int, samples: int, measured: dict) -> None:
+def _show(console: Any, model: str, source: str, problems: int, samples: int, measured: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
@@ -111,41 +107,40 @@ def _show(console, model: str, source: str, problems: int, samples: int, measure
     )
     for column in ("template", "accuracy", f"solved in {samples}", "boxed", "run-on", "truncated", "mixed", "tokens"):
         table.add_column(column, justify="left" if column == "template" else "right")
-    for name, found in measured.items():
-        if not found["measured"]:
+    for name, one in measured.items():
+        if not one["measured"]:
             table.add_row(escape(name), "no prompt fits the context", *[""] * 6)
             continue
-        plain = [f"{100 * found[key]['value']:.1f}" for key in ("any_correct", "boxed")]
-        shares = [f"{100 * share:.1f}" for share in (found["run_on"], found["truncated"]["value"], found["mixed"])]
-        table.add_row(escape(name), cell(found["acc"]), *plain, *shares, f"{found['tokens']['value']:.0f}")
+        solved, boxed, truncated = (one[key]["value"] for key in ("any_correct", "boxed", "truncated"))
+        shares = [f"{100 * share:.1f}" for share in (solved, boxed, one["run_on"], truncated, one["mixed"])]
+        table.add_row(escape(name), cell(one["acc"]), *shares, f"{one['tokens']['value']:.0f}")
     console.print(table)
-    for name, found in measured.items():
-        if found["left_out"]:
-            console.print(f"{name}: {found['left_out']} prompts longer than the context were left out", markup=False)
-    levels = {name: found["by_level"] for name, found in measured.items() if found.get("by_level")}
-    if levels:
-        names = sorted({level for found in levels.values() for level in found})
-        table = Table("template", *(f"level {level}" for level in names), title="accuracy by level (share of mixed)")
-        for name, found in levels.items():
-            cells = [
-                f"{100 * found[level]['acc']:.0f} ({100 * found[level]['mixed']:.0f})" if level in found else "–"
-                for level in names
-            ]
-            table.add_row(escape(name), *cells)
+    for name, one in measured.items():
+        if one["left_out"]:
+            console.print(f"{name}: {one['left_out']} prompts longer than the context were left out", markup=False)
+    by_template = {name: one["by_level"] for name, one in measured.items() if one.get("by_level")}
+    names = sorted({level for levels in by_template.values() for level in levels})
+    table = Table("template", *(f"level {level}" for level in names), title="accuracy by level (share of mixed)")
+    for name, levels in by_template.items():
+        shares = [
+            f"{100 * one['acc']:.0f} ({100 * one['mixed']:.0f})" if (one := levels.get(n)) else "–" for n in names
+        ]
+        table.add_row(escape(name), *shares)
+    if by_template:
         console.print(table)
 
 
-def _advise(console, args: argparse.Namespace, source: str, advice: dict) -> None:
-    if advice["template"] is None:
+def _advise(console: Any, args: argparse.Namespace, source: str, advice: dict[str, Any]) -> None:
+    template = advice["template"]
+    if template is None:
         console.print(f"nothing to recommend: {advice['why']}", markup=False)
         return
-    console.print(f"recommended template: {advice['template']} ({advice['why']})", markup=False)
+    lines = [f"recommended template: {template} ({advice['why']})"]
     if advice["tier"]:
         shares = ", ".join(f"{tier} {100 * share:.0f}%" for tier, share in advice["tiers"].items())
-        console.print(f"recommended tier: {advice['tier']} (share of problems that teach: {shares})", markup=False)
-    for line in advice["advice"]:
-        console.print(f"note: {line}", markup=False)
-    command = ["simplerl", "train", "--model", args.model, "--data", source, "--template", advice["template"]]
+        lines.append(f"recommended tier: {advice['tier']} (share of problems that teach: {shares})")
+    command = ["simplerl", "train", "--model", args.model, "--data", source, "--template", template]
     if advice["stop"]:
         command += ["--sampling.stop", json.dumps(advice["stop"], ensure_ascii=False)]
-    console.print(shlex.join(command), markup=False)
+    for line in (*lines, *(f"note: {note}" for note in advice["advice"]), shlex.join(command)):
+        console.print(line, markup=False)

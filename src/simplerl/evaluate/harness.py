@@ -11,9 +11,12 @@ from typing import Any
 
 from simplerl.core.errors import ConfigError, DataError, SimpleRLError, nearest
 from simplerl.core.types import Problem
-from simplerl.data.prompts import Prompter
-from simplerl.models.load import Policy
-from simplerl.runs.files import write_json
+from simplerl.data.prompts import Prompter, prompter
+from simplerl.evaluate.targets import Target
+from simplerl.models.device import pick_device
+from simplerl.models.load import load
+from simplerl.runs.files import make_directory, write_json
+from simplerl.runs.results import slug
 
 #: Our short names → tasks of the harness.
 TASKS: dict[str, str] = {
@@ -25,20 +28,23 @@ TASKS: dict[str, str] = {
 
 
 def evaluate(
-    policy: Policy,
-    prompter: Prompter,
+    target: Target,
     tasks: Sequence[str],
     *,
+    template: str | None,
     limit: int,
     fewshot: int | None,
     max_tokens: int | None,
     batch: int,
     seed: int,
+    device: str,
+    output: Path,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Return the harness's results (its own structure) for some tasks.
+    """Return the harness's results (its own structure) for some tasks, written into `output/MODEL` without its samples.
 
     Raises ConfigError for an unknown task or a harness that is not installed, DataError where a task's data cannot be
-    had.
+    loaded.
     """
     try:
         import lm_eval
@@ -49,14 +55,18 @@ def evaluate(
             "--tasks needs lm-evaluation-harness: pip install 'simplerl[harness]' (IFEval also needs langdetect)"
         ) from error
 
+    template = template or target.config["template"]
+    prompts = prompter(template, special_tokens=target.config.get("prompt", {}).get("special_tokens", "none"))
+    policy = load(target.source, device=pick_device(device, "device"))
+
     class Templated(HFLM):
         """The harness's own model class, speaking through our template."""
 
         def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-            return render(chat_history, prompter, self.tokenizer, opened=add_generation_prompt)
+            return render(chat_history, prompts, self.tokenizer, opened=add_generation_prompt)
 
         def chat_template(self, chat_template: bool | str = False) -> str:
-            return repr(prompter.template)
+            return repr(prompts.template)
 
     manager = TaskManager(include_path=[str(p) for p in {Path(t).parent for t in tasks if t.endswith(".yaml")}] or None)
     names = [_task(name, manager) for name in tasks]
@@ -66,11 +76,11 @@ def evaluate(
         backend="causal",
         batch_size=batch,
         max_length=min(policy.context_length, 2**17),
-        add_bos_token=prompter.special_tokens == "bos",
+        add_bos_token=prompts.special_tokens == "bos",
         trust_remote_code=False,
     )
     try:
-        found = lm_eval.simple_evaluate(
+        results = lm_eval.simple_evaluate(
             model=model,
             tasks=names,
             num_fewshot=fewshot,
@@ -92,7 +102,13 @@ def evaluate(
             "Its tasks load their data from the hub: without a network, load them once elsewhere and copy the cache "
             "(HF_HOME), or give a task file (.yaml) with local data. --debug shows the traceback."
         ) from error
-    return found
+    name = f"harness_{slug('+'.join(tasks))}_{slug(Path(template).stem)}_seed{seed}{f'_limit{limit}' if limit else ''}"
+    file = output / slug(target.label) / f"{name}.json"
+    make_directory(file.parent)
+    plain = {key: value for key, value in results.items() if key != "samples"}
+    write_json(file, json.loads(json.dumps(plain, default=str)))
+    say(f"written to {file}")
+    return results
 
 
 def render(history: Sequence[Mapping[str, str]], prompter: Prompter, tokenizer: Any, *, opened: bool) -> str:
@@ -125,10 +141,10 @@ def _task(name: str, manager: Any) -> str:
     return wanted
 
 
-def scores(found: Mapping[str, Any]) -> list[tuple[str, str, float, float | None]]:
-    """Return (task, metric, value, standard error) of what the harness found, in its order."""
+def scores(results: Mapping[str, Any]) -> list[tuple[str, str, float, float | None]]:
+    """Return (task, metric, value, standard error) of the harness's results, in its order."""
     rows = []
-    for task, metrics in found["results"].items():
+    for task, metrics in results["results"].items():
         for name, value in metrics.items():
             metric = name.partition(",")[0]
             if metric.endswith("_stderr") or isinstance(value, str) or not isinstance(value, int | float):
@@ -137,10 +153,3 @@ def scores(found: Mapping[str, Any]) -> list[tuple[str, str, float, float | None
             if metric not in ("alias", "sample_len"):
                 rows.append((task, metric, float(value), error if isinstance(error, float) else None))
     return rows
-
-
-def write(found: Mapping[str, Any], path: Path, say: Callable[[str], None]) -> None:
-    """Write the harness's results, without the samples, as JSON; with them as JSON lines beside it."""
-    plain = {key: value for key, value in found.items() if key != "samples"}
-    write_json(path, json.loads(json.dumps(plain, default=str)))
-    say(f"written to {path}")

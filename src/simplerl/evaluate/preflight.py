@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from simplerl.core.seeds import generator
-from simplerl.core.types import Completion, Problem, TrajectoryGroup
+from simplerl.core.types import Completion, Problem
 from simplerl.data.prompts import Prompter
 from simplerl.evaluate.figures import answers_of, figures
 from simplerl.models.load import Policy
@@ -37,8 +37,8 @@ _OPENER = re.compile(r"\n\s*([A-Z#<][^\s:]{0,24}:?)")
 
 def after_answer(text: str) -> str | None:
     """Return what follows the first box; None where there is no box."""
-    found = _BOX.search(text)
-    return text[found.end() :] if found else None
+    box = _BOX.search(text)
+    return text[box.end() :] if box else None
 
 
 def runs_on(text: str) -> bool:
@@ -99,44 +99,42 @@ def measure(
     )
     answers = answers_of(groups)
     texts = [answer.response for answer in answers]
-    found = figures(answers)
+    figure = figures(answers)
     return {
         "left_out": len(prompted) - len(fitting),
         "measured": len(fitting),
-        "acc": found["acc"],
-        "any_correct": found["any_correct"],
-        "boxed": found["box_ratio"],
-        "truncated": found["clip_ratio"],
-        "tokens": found["tokens"],
+        "acc": figure["acc"],
+        "any_correct": figure["any_correct"],
+        "boxed": figure["box_ratio"],
+        "truncated": figure["clip_ratio"],
+        "tokens": figure["tokens"],
         "run_on": sum(map(runs_on, texts)) / len(texts),
         "openers": openers(texts),
-        "mixed": sum(map(_mixed, groups)) / len(groups),
-        "by_level": {level: _level(members) for level, members in _levels(answers).items()},
+        "mixed": sum(_mixed(group) for group in by_problem(answers).values()) / len(groups),
+        "by_level": by_level(answers),
         "example": texts[0],
     }
 
 
-def _mixed(group: TrajectoryGroup) -> bool:
-    return {t.verdict.correct for t in group.trajectories if t.verdict.decided} == {True, False}
+def _mixed(samples: Sequence[Answer]) -> bool:
+    return len({answer.correct for answer in samples if answer.decided}) == 2
 
 
-def _levels(answers: Sequence[Answer]) -> dict[str, list[list[Answer]]]:
+def by_level(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
+    """Return level → accuracy, the share of problems with right and wrong samples, and problems that were judged."""
     levels: dict[str, list[list[Answer]]] = {}
-    for members in by_problem(answers).values():
-        if members[0].level:
-            levels.setdefault(members[0].level, []).append(members)
-    return dict(sorted(levels.items()))
-
-
-def _level(problems: Sequence[Sequence[Answer]]) -> dict[str, float]:
-    """Return accuracy of a level and the share of its problems with right and wrong samples."""
-    decided = [[a.correct for a in members if a.decided] for members in problems]
-    accuracy = [sum(right) / len(right) for right in decided if right]
-    return {
-        "acc": sum(accuracy) / len(accuracy) if accuracy else 0.0,
-        "mixed": sum(0 < share < 1 for share in accuracy) / len(problems),
-        "problems": len(accuracy),
-    }
+    for samples in by_problem(answers).values():
+        levels.setdefault(samples[0].level, []).append(samples)
+    shares = {}
+    for level in sorted(levels.keys() - {""}):
+        decided = [[answer.correct for answer in samples if answer.decided] for samples in levels[level]]
+        accuracy = [sum(right) / len(right) for right in decided if right]
+        shares[level] = {
+            "acc": sum(accuracy) / len(accuracy) if accuracy else 0.0,
+            "mixed": sum(map(_mixed, levels[level])) / len(levels[level]),
+            "problems": len(accuracy),
+        }
+    return shares
 
 
 def recommend(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -146,18 +144,17 @@ def recommend(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     box is rewarded. Stops: what opens a line after the answer in a fifth of the run-on responses. Tier: the one with
     the largest share of problems that have right and wrong samples, which alone teach a group method anything.
     """
-    usable = {name: found for name, found in measured.items() if found["measured"]}
+    readable = {name: one for name, one in measured.items() if one["measured"]}
+    usable = {name: one for name, one in readable.items() if one["acc"]["problems"]}
     if not usable:
-        return {"template": None, "why": "no prompt leaves room for a response in the model's context"}
-    usable = {name: found for name, found in usable.items() if found["acc"]["problems"]}
-    if not usable:
-        return {"template": None, "why": "no response could be judged: check the golds (simplerl data audit)"}
-    best = max(usable.values(), key=lambda found: found["acc"]["value"])
-    rivals = {name: found for name, found in usable.items() if found["acc"]["high"] >= best["acc"]["value"]}
+        why = "no response could be judged: check the golds (simplerl data audit)"
+        return {"template": None, "why": why if readable else "no prompt leaves room for a response in the context"}
+    best = max(one["acc"]["value"] for one in usable.values())
+    rivals = {name: one for name, one in usable.items() if one["acc"]["high"] >= best}
     template = max(rivals, key=lambda name: (rivals[name]["boxed"]["value"], rivals[name]["acc"]["value"]))
-    found = usable[template]
-    stops = [opener for opener, share in found["openers"].items() if share >= OPENER_SHARE][:5]
-    levels = found["by_level"]
+    chosen = usable[template]
+    stops = [opener for opener, share in chosen["openers"].items() if share >= OPENER_SHARE][:5]
+    levels = chosen["by_level"]
     tiers = {
         tier: sum(levels[level]["mixed"] for level in members & levels.keys()) / len(members & levels.keys())
         for tier, members in TIERS.items()
@@ -165,11 +162,11 @@ def recommend(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
     tier = max(tiers, key=tiers.__getitem__) if tiers else None
     advice = []
-    if found["acc"]["value"] == 0:
+    if chosen["acc"]["value"] == 0:
         advice.append("no response was right: nothing can be learned here; take easier problems or a stronger model")
-    if found["boxed"]["value"] < 0.05:
+    if chosen["boxed"]["value"] < 0.05:
         advice.append("hardly any response has a box: only boxed answers are rewarded (verifier.policy)")
-    if found["truncated"]["value"] > 0.2:
+    if chosen["truncated"]["value"] > 0.2:
         advice.append("many responses are truncated: raise sampling.max_new_tokens, or set stop strings")
     return {
         "template": template,

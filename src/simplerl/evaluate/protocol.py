@@ -50,6 +50,8 @@ class Settings:
         for name in ("samples", "max_tokens", "max_rows", "part"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise ConfigError(f"--precision must be auto, fp32 or bf16; got {self.precision!r}")
         if self.limit < 0:
             raise ConfigError(f"--limit must not be negative, got {self.limit}")
         if self.temperature == 0 and self.samples > 1:

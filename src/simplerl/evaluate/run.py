@@ -5,7 +5,7 @@ interrupted, so an evaluation that was killed and continued ends with the same f
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +28,7 @@ from simplerl.rewards import Correctness
 from simplerl.rollout import BACKENDS
 from simplerl.rollout.backend import RolloutBackend
 from simplerl.rollout.collect import Prompted, collect, prompt
-from simplerl.runs.responses import ResponseFile
-from simplerl.runs.results import RESPONSES, ResultDirectory, key_of, slug
+from simplerl.runs.results import ResultDirectory, key_of, slug
 from simplerl.runs.run import Run
 from simplerl.verify import POLICIES, VerifierPool
 
@@ -62,20 +61,21 @@ def load_benchmarks(
     names: Sequence[str], settings: Settings, data_dir: Path | None, say: Callable[[str], None]
 ) -> dict[str, Loaded]:
     """Return the problems of each benchmark asked for, each read once."""
-    read: dict[str, Loaded] = {}
-    for name in names:
-        base, _ = split_name(name)
-        if base not in read:
-            read[base] = benchmarks.load(base, data_dir=data_dir, limit=settings.limit, say=say)
-    return {name: read[split_name(name)[0]] for name in names}
+    bases = {name: split_name(name)[0] for name in names}
+    loaded = {
+        base: benchmarks.load(base, data_dir=data_dir, limit=settings.limit, say=say)
+        for base in dict.fromkeys(bases.values())
+    }
+    return {name: loaded[base] for name, base in bases.items()}
 
 
 def plan(
     targets: Sequence[Target], loaded: Mapping[str, Loaded], settings: Settings, output: Path, listener: Listener
 ) -> list[Job]:
     """Return every evaluation that is asked for, with the directory that its protocol names."""
-    _check(settings)
-    precision = _precision(settings)
+    for what, name, known in (("backend", settings.backend, BACKENDS), ("policy", settings.policy, POLICIES)):
+        if name is not None and name not in known:
+            raise ConfigError(f"unknown --{what} {name!r}; {nearest(name, known)}")
     jobs, warned = [], set()
     for target in targets:
         hashes = locate_and_hash(target.source)
@@ -86,30 +86,31 @@ def plan(
             if warning and warning not in warned:
                 listener.say(warning)
                 warned.add(warning)
-            record = rules.record(target, problems, settings, hashes=hashes, precision=precision)
+            record = rules.record(target, problems, settings, hashes=hashes, precision=_precision(settings))
             path = output / slug(target.label) / slug(rules.benchmark) / key_of(rules.shown, record)
-            jobs.append(
-                Job(target=target, loaded=problems, rules=rules, record=record, directory=ResultDirectory(path))
-            )
+            directory = ResultDirectory(path)
+            jobs.append(Job(target=target, loaded=problems, rules=rules, record=record, directory=directory))
     return jobs
 
 
 def evaluate(jobs: Sequence[Job], settings: Settings, listener: Listener, *, overwrite: bool = False) -> list[Path]:
-    """Do the evaluations that are not whole yet, a model at a time; return the directories of all."""
+    """Do the evaluations that are not complete yet, a model at a time; return the directories of all."""
     jobs = list({job.directory.path: job for job in jobs}.values())  # A model that was named twice is one.
+    device = pick_device(settings.device, "device")
     with ExitStack() as stack:
         pools: dict[str, VerifierPool] = {}
         # Labels are for people: two models may have the same one.
         for source in dict.fromkeys(job.target.source for job in jobs):
-            of_model = [job for job in jobs if job.target.source == source]
-            todo = [job for job in of_model if overwrite or not job.directory.whole]
-            for job in of_model:
-                if job not in todo:
-                    _refresh(job, settings)
-                    listener.say(f"{job.target.label} on {job.rules.benchmark}: done already, in {job.directory.path}")
+            todo = []
+            for job in (job for job in jobs if job.target.source == source):
+                if overwrite or not job.directory.complete:
+                    todo.append(job)
+                    continue
+                _refresh(job, settings)
+                listener.say(f"{job.target.label} on {job.rules.benchmark}: done already, in {job.directory.path}")
             if not todo:
                 continue
-            policy = _load(todo[0].target, settings)
+            policy = load(source, device=device, attention=pick_attention("auto", device, half=False))
             precision = _precision(settings)
             with closing(
                 BACKENDS[settings.backend](policy, precision=precision, max_rows=settings.max_rows)
@@ -123,29 +124,16 @@ def evaluate(jobs: Sequence[Job], settings: Settings, listener: Listener, *, ove
 
 
 def _refresh(job: Job, settings: Settings) -> None:
-    """Make the figures of a whole evaluation anew where they have not the k that are asked for."""
-    there = Run(job.directory.path).evaluations
+    """Make the figures of a complete evaluation anew where they do not have the k that are asked for."""
     wanted = settings.ks or powers_up_to(job.rules.samples)
-    if there and list(there[0].figures["pass@k"]) != [str(k) for k in wanted]:
-        job.directory.update(figures(ResponseFile(job.directory.path / RESPONSES).answers(), ks=settings.ks))
-
-
-def _check(settings: Settings) -> None:
-    for what, name, known in (("backend", settings.backend, BACKENDS), ("policy", settings.policy, POLICIES)):
-        if name is not None and name not in known:
-            raise ConfigError(f"unknown --{what} {name!r}; {nearest(name, known)}")
-    if settings.precision not in ("auto", "fp32", "bf16"):
-        raise ConfigError(f"--precision must be auto, fp32 or bf16; got {settings.precision!r}")
+    for one in Run(job.directory.path).evaluations:
+        if list(one.figures["pass@k"]) != [str(k) for k in wanted]:
+            job.directory.update(figures(one.answers(), ks=settings.ks))
 
 
 def _precision(settings: Settings) -> str:
     device = pick_device(settings.device, "device")
     return {"auto": "fp32" if device.type == "cpu" else "bf16"}.get(settings.precision, settings.precision)
-
-
-def _load(target: Target, settings: Settings) -> Policy:
-    device = pick_device(settings.device, "device")
-    return load(target.source, device=device, attention=pick_attention("auto", device, half=False))
 
 
 def _evaluate(
@@ -161,7 +149,8 @@ def _evaluate(
     """Do one evaluation, or what is left of it."""
     rules, directory = job.rules, job.directory
     prompted = prompt(job.loaded.problems, rules.prompter(), policy)
-    parts = list(_parts(prompted, max(1, settings.part // rules.samples)))
+    size = max(1, settings.part // rules.samples)
+    parts = [prompted[start : start + size] for start in range(0, len(prompted), size)]
     began = time.perf_counter()
     try:
         directory.begin(job.record, overwrite=overwrite)
@@ -171,17 +160,12 @@ def _evaluate(
         for number in missing:
             groups = _groups(parts[number], policy, backend, verifier, rules, listener)
             directory.write_part(number, job.target.step or 0, groups)
-        directory.join(len(parts))
-        found = figures(ResponseFile(directory.path / RESPONSES).answers(), ks=settings.ks)
+        responses = directory.join(len(parts))
         timing = {"seconds_of_last_session": time.perf_counter() - began, "parts_of_last_session": len(missing)}
-        directory.finish(found, {**timing, **describe_machine(pick_device(settings.device, "device"))})
+        machine = describe_machine(pick_device(settings.device, "device"))
+        directory.finish(figures(responses.answers(), ks=settings.ks), {**timing, **machine})
     finally:
         directory.end()
-
-
-def _parts(prompted: Sequence[Prompted], size: int) -> Iterator[Sequence[Prompted]]:
-    for start in range(0, len(prompted), size):
-        yield prompted[start : start + size]
 
 
 def _groups(

@@ -3,8 +3,8 @@
     OUT/MODEL/BENCHMARK/KEY/
         protocol.json        everything that matters for the result; its hash is in KEY
         parts/part_N.parquet responses of some problems, while the evaluation runs
-        responses.parquet    all of them, when it is whole
-        figures.json         what they come to; says that the evaluation is whole
+        responses.parquet    all of them, when it is complete
+        figures.json         what they come to; says that the evaluation is complete
         timing.json          seconds and machine: what may differ between two equal results
 
 KEY names the protocol, so that another temperature or another checkpoint under the same name is another directory:
@@ -36,20 +36,20 @@ def slug(name: str) -> str:
 
 
 def key_of(shown: str, protocol: Mapping[str, Any]) -> str:
-    """Return `shown` and a hash of the whole protocol."""
+    """Return `shown` and a hash of the complete protocol."""
     canonical = json.dumps(protocol, sort_keys=True, ensure_ascii=False)
     return f"{slug(shown)}_{hashlib.sha256(canonical.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 
 class ResultDirectory:
-    """One evaluation that is being made, or is whole. One process at a time writes to it."""
+    """One evaluation that is being made, or is complete. One process at a time writes to it."""
 
     def __init__(self, path: Path):
         self.path = path
         self._lock = DirectoryLock(path)
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether there is nothing left to do."""
         return (self.path / FIGURES).is_file() and (self.path / RESPONSES).is_file()
 
@@ -85,10 +85,11 @@ class ResultDirectory:
         """Write the responses of some problems."""
         write_trajectories(self.part(number), step, groups)
 
-    def join(self, parts: int) -> None:
-        """Make one file of the parts."""
+    def join(self, parts: int) -> ResponseFile:
+        """Make one file of the parts, and return it."""
         tables = [ResponseFile(self.part(number)).read_exactly() for number in range(parts)]
         write_table(self.path / RESPONSES, pyarrow.concat_tables(tables))
+        return ResponseFile(self.path / RESPONSES)
 
     def finish(self, figures: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
         """Write what came of it; the parts are no longer needed."""
