@@ -168,7 +168,7 @@ class ReportedRun:
         elif not self.finished:
             budget = self.settings.get("token_budget")
             planned = f"{budget:,} tokens" if isinstance(budget, int) and budget else self.settings.get("steps")
-            age = _duration(time.time() - (self.path / "metrics.jsonl").stat().st_mtime)
+            age = _duration(time.time() - max(entry.stat().st_mtime for entry in self.path.iterdir()))
             remarks.append(
                 f"Not finished: shown up to its last complete line, step {self.steps} of {planned}, written {age} ago."
             )

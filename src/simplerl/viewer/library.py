@@ -47,12 +47,6 @@ SHOWN = (
 #: What an export of the table holds per response: everything but the numbers of single tokens.
 EXPORTED = tuple(name for name in SHOWN if name not in ("advantages", "token_ids", "logprobs", "entropies"))
 
-#: What is read of a run or a result; where one of these leads out of the directory, none of them is.
-PARTS = (
-    "metrics.jsonl", "config.json", "summary.json", "stage.json", "environment.json", "evaluations", "trajectories",
-    "checkpoints", "protocol.json", "figures.json", "responses.parquet",
-)  # fmt: skip
-
 #: Largest tokenizer file that is read (bytes).
 LARGEST_TOKENIZER = 100_000_000
 
@@ -155,14 +149,13 @@ class Library:
         except RunError as error:
             return Catalog(notices=[str(error)])
         for path in paths:
-            links = self._links_out(path)
-            notices += map(_leads_out, links)
-            if any(link.name in PARTS for link in links):
+            if links := self._links_out(path):
+                notices += [*map(_leads_out, links), f"{path} holds such a link: this run is left out"]
                 continue
-            stamp = tuple(_stamp(path / name) for name in ("", *PARTS))
             try:
+                stamp = tuple((entry.name, _stamp(entry)) for entry in sorted(path.iterdir()))
                 run, said = self._runs.get((path, stamp), lambda path=path: _opened(path))
-            except RunError as error:  # It is gone since.
+            except (OSError, RunError) as error:  # It is gone since.
                 notices.append(str(error))
                 continue
             notices += [sentence for sentence in said if "is still being written" not in sentence]
