@@ -181,12 +181,12 @@ def rules() -> Iterator[str]:
     """Yield the section of each rule."""
     head = "| threshold | default | unit | meaning |\n|---|---|---|---|"
     yield f"{head}\n| `window.steps` | {WINDOW.default:g} | {WINDOW.unit} | {sentence(WINDOW.meaning)} |\n"
-    for rule in RULES.values():
-        yield f"### {rule.name}\n\n**{rule.title}.** {sentence(rule.why)}\n\n*Try:* {sentence(rule.advice)}\n"
+    for name, rule in RULES.items():
+        yield f"### {name}\n\n**{rule.title}.** {sentence(rule.why)}\n\n*Try:* {sentence(rule.advice)}\n"
         if rule.thresholds:
             yield head
-            for entry in rule.thresholds:
-                row = (f"`{rule.name}.{entry.name}`", f"{entry.default:g}", entry.unit, sentence(entry.meaning))
+            for key, entry in rule.thresholds.items():
+                row = (f"`{name}.{key}`", f"{entry.default:g}", entry.unit, sentence(entry.meaning))
                 yield "| " + " | ".join(row) + " |"
             yield ""
 

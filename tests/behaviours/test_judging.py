@@ -265,7 +265,7 @@ def test_a_server_that_only_fails_is_left_alone(serve, capsys, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (said("I am not sure."), "no JSON"),
+        (said("I am not sure."), "not JSON"),
         (said(json.dumps(NOTHING)[:-9], reason="length"), "truncated at the token limit"),
         (said("", reason="content_filter"), "said nothing (content_filter)"),
         (said(None), "said nothing"),
@@ -300,7 +300,7 @@ def test_what_is_no_chat_completion_is_no_answer(body: str, serve, capsys, tmp_p
     server, run = serve(lambda request, number: (200, body, {})), run_of(tmp_path / "run", STEPS)
     code, _, error = judge(capsys, server, run)
     assert code == 2
-    assert "is no chat completion" in error
+    assert "is not a chat completion" in error
     assert "Traceback" not in error
 
 
@@ -347,7 +347,7 @@ def test_the_key_is_kept_nowhere(serve, capsys, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("message", "status", "wanted"),
     [
-        ("The model `m` does not exist", 404, "knows no model 'm'"),
+        ("The model `m` does not exist", 404, "does not know the model 'm'"),
         ("max_tokens is too large", 400, "400: max_tokens is too"),
     ],
 )
@@ -494,16 +494,16 @@ def test_a_second_interrupt_ends_it_at_once(serve, tmp_path: Path) -> None:
 
 def test_a_full_disk_ends_it_with_a_message(serve, capsys, tmp_path: Path, monkeypatch) -> None:
     from simplerl.core.errors import RunError
-    from simplerl.runs.behaviours import BehaviourDirectory
+    from simplerl.judge.asking import AnswerCache
 
-    server, run, kept = serve(honest), run_of(tmp_path / "run", STEPS), BehaviourDirectory.keep_answer
+    server, run, kept = serve(honest), run_of(tmp_path / "run", STEPS), AnswerCache.keep
 
-    def full(self, key: str, answer: dict) -> None:
+    def full(self, key: str, reply: object) -> None:
         if len(server.asked) > 3:
             raise RunError("cannot write answers.jsonl: No space left on device")
-        kept(self, key, answer)
+        kept(self, key, reply)
 
-    monkeypatch.setattr(BehaviourDirectory, "keep_answer", full)
+    monkeypatch.setattr(AnswerCache, "keep", full)
     code, _, error = judge(capsys, server, run, "--concurrency", "1")
     assert code == 2
     assert "No space left" in error

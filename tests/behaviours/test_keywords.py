@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from simplerl.behaviours.keywords import MOST, PHRASES, detect
+from simplerl.behaviours.judging import MOST, PHRASES, detect
 from simplerl.runs.behaviours import BEHAVIOURS
 
 

@@ -2,11 +2,11 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
-from simplerl.behaviours.definitions import flags, messages
-from simplerl.behaviours.reading import quotation, read_reply
+from simplerl.behaviours.judging import Item, by_keywords, messages, quotation, read_reply
 from simplerl.runs.behaviours import BEHAVIOURS
 
 RESPONSE = "First  find x.\nWait, 2+2=5 is wrong. \\frac{1}{2} \\times 4 \\sqrt{2} \\neq 3. Check: 2+2=4."
@@ -74,7 +74,7 @@ def test_what_is_put_up_with(text: str) -> None:
 @pytest.mark.parametrize("text", ["```" + " " * 200_000 + "x", "```json" + "\n" * 200_000, "```", "`````"])
 def test_fences_around_nothing_take_no_time(text: str) -> None:
     began = time.perf_counter()
-    with pytest.raises(ValueError, match="no JSON"):
+    with pytest.raises(ValueError, match="not JSON"):
         read_reply(text, RESPONSE)
     assert time.perf_counter() - began < 2
 
@@ -87,19 +87,19 @@ def test_names_in_other_spelling_are_the_same() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "no JSON"),
-        ("I see no behaviour.", "no JSON"),
-        (reply()[:-5], "no JSON"),
-        ("[" * 100_000, "no JSON"),
-        ("[]", "no object"),
-        ("null", "no object"),
+        ("", "not JSON"),
+        ("I see no behaviour.", "not JSON"),
+        (reply()[:-5], "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "not an object"),
+        ("null", "not an object"),
         ("{}", "nothing of backtracking"),
         (json.dumps({name: [] for name in BEHAVIOURS[:3]}), "nothing of enumeration"),
         (reply(honesty=[]), "'honesty'"),
-        (reply(verification="Check"), "no list"),
-        (reply(verification=[1]), "no list"),
-        (reply(verification={"a": "Check"}), "no list"),
-        (reply() + " I hope this helps", "no JSON"),
+        (reply(verification="Check"), "not a list"),
+        (reply(verification=[1]), "not a list"),
+        (reply(verification={"a": "Check"}), "not a list"),
+        (reply() + " I hope this helps", "not JSON"),
     ],
 )
 def test_what_cannot_be_read_is_no_answer(text: str, why: str) -> None:
@@ -141,4 +141,5 @@ def test_every_behaviour_is_asked_for() -> None:
     ],
 )
 def test_responses_that_speak_to_the_judge_are_flagged(text: str, flagged: bool) -> None:
-    assert bool(flags(text)) is flagged
+    item = Item(step=0, home=Path(), problem_id="p", sample=0, question="q", response=text)
+    assert bool(by_keywords(item).flags) is flagged

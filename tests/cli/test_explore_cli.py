@@ -53,7 +53,7 @@ def test_two_runs_of_one_name_into_another_directory(tmp_path: Path, capsys) -> 
         (["RUN", "--k", "9"], "--k 9"),
         (["RUN", "--wanted", "0"], "--wanted must be"),
         (["nothing"], "nothing does not exist"),
-        (["EMPTY"], "neither a run"),
+        (["EMPTY"], "is not a run and holds no finished result"),
         (["RUN", "--output-dir", "FILE"], "cannot write"),
     ],
 )
@@ -83,7 +83,7 @@ def test_damaged_metrics_cost_only_the_useful_tokens(line: str, tmp_path: Path, 
     (run / "metrics.jsonl").write_text(f'{{"step": 0}}\n{line}\n{{"step": 2}}\n')
     code, shown, error = run_main(capsys, "explore", str(run))
     assert (code, error) == (0, "")
-    assert ("left out: useful tokens" in shown) is line.endswith(",")
+    assert ("metrics.jsonl:2 is damaged: this line is left out" in shown) is line.endswith(",")
     (found,) = json.loads((run / "exploration.json").read_text())
     assert found["useful_tokens"] == []
     assert found["points"][0]["figures"]["pass@1"]["value"] == 0.5

@@ -9,8 +9,9 @@ from made_metrics import HEALTHY, texts_of, value_at, write_run
 from support import assert_same_run, fingerprint, run_main, run_small, small_config
 
 from simplerl.doctor import RULES, Watch, diagnose
-from simplerl.doctor.look import Response, look
+from simplerl.doctor.features import read_responses, responses_of, step_features
 from simplerl.runs.directory import read_metrics
+from simplerl.runs.run import Run
 
 #: A fall at step 15 that a watch should see as it comes.
 FALLS = {"accuracy/mean": lambda s: 0.6 if s <= 15 else 0.2}
@@ -86,26 +87,12 @@ def test_watch_reads_responses_now_and_then() -> None:
 
 
 def test_groups_and_rows_give_the_same_figures(tmp_path: Path) -> None:
-    from simplerl.doctor.evidence import responses
-
     groups = texts_of(["3 + 4 = 7. \\boxed{7}", "\\boxed{8}"] * 6, lengths=list(range(4, 16)))
     run = write_run(tmp_path / "run", texts=lambda step: groups, steps=1, looked=(1,))
-    rows = responses(run / "trajectories" / "step_000001.parquet", [])
-    live = [
-        Response(
-            problem_id=t.problem.id,
-            sample=t.sample,
-            question=t.problem.question,
-            text=t.completion.text,
-            tokens=len(t.completion.token_ids),
-            status=t.verdict.status,
-            reward=t.reward,
-        )
-        for group in groups
-        for t in group.trajectories
-    ]
+    rows = read_responses(Run(run).records(1), 100)
+    live = responses_of(groups)
     assert rows == live
-    assert look(1, rows) == look(1, live)
+    assert step_features(1, rows) == step_features(1, live)
 
 
 @pytest.mark.parametrize("action", ["warn", "stop"])

@@ -139,7 +139,7 @@ CASES: dict[str, Case] = {
         figures={"steps": 1},
         severity="serious",
         steps=(7, 30),
-        words=("1 steps: 7",),
+        words=("1 step: 7",),
     ),
     "critic-useless": Case(
         sick={"figures": {"critic/explained_variance": -0.2}},
@@ -327,12 +327,11 @@ def test_healthy_run_is_said_to_be_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_explains_itself(name: str) -> None:
     rule = RULES[name]
-    assert rule.name == name
     assert rule.title
     assert rule.why.endswith(".")
     assert rule.advice.endswith(".")
     assert rule.needs
-    for threshold in rule.thresholds:
+    for threshold in rule.thresholds.values():
         assert threshold.meaning
         assert threshold.unit
 
@@ -354,22 +353,22 @@ def test_advice_names_keys_and_commands_that_exist() -> None:
             f"{section}.{field.name}" for cls in registry.values() for field in dataclasses.fields(cls)
         }
     others = set(METRICS) | set(SCHEMA.names) | {"timeout", "error"}
-    for rule in RULES.values():
+    for name, rule in RULES.items():
         for word in re.findall(r"`([^`]+)`", rule.advice + rule.why):
             if word.startswith("simplerl "):
-                assert word.split()[1] in COMMANDS, f"{rule.name}: {word}"
+                assert word.split()[1] in COMMANDS, f"{name}: {word}"
             else:
-                assert word in keys | others, f"{rule.name}: {word}"
+                assert word in keys | others, f"{name}: {word}"
 
 
 def test_needs_are_metrics_that_runs_record() -> None:
-    from simplerl.doctor.look import TRAITS
-    from simplerl.doctor.rules.policy import NOT_FINITE
+    from simplerl.doctor.features import TRAITS
+    from simplerl.doctor.observation import NOT_FINITE
     from simplerl.runs.glossary import METRICS
 
     known = {*METRICS, *TRAITS, NOT_FINITE, "text/reward_length", "text/reward_length_error"}
-    for rule in RULES.values():
-        assert set(rule.needs) <= known, rule.name
+    for name, rule in RULES.items():
+        assert set(rule.needs) <= known, name
 
 
 def test_what_has_passed_is_a_warning(tmp_path: Path) -> None:
@@ -388,7 +387,7 @@ def test_little_entropy_is_no_collapse_while_accuracy_rises(tmp_path: Path) -> N
     assert [f.rule for f in diagnose(write_run(tmp_path / "stuck", stuck)).findings] == ["entropy-collapse"]
 
 
-@pytest.mark.parametrize("rule", [rule for rule in RULES if "serious" in {t.name for t in RULES[rule].thresholds}])
+@pytest.mark.parametrize("rule", [rule for rule in RULES if "serious" in RULES[rule].thresholds])
 def test_what_is_serious_is_a_threshold(rule: str, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", **CASES[rule].sick)
     for least, severity in ((0.0, "serious"), (1e9, "warning")):
@@ -435,3 +434,77 @@ def test_steps_from_one_window_to_the_next_are_noise_where_they_always_jump(tmp_
         evaluated={0: 0.5, 30: 0.5},
     )
     assert {finding.rule for finding in diagnose(run).findings} == set()
+
+
+# -- rules of plug-ins -------------------------------------------------------------------------------------------------
+
+PLUGIN = """
+import simplerl.core.registry as registry
+from simplerl.doctor import Rule, Symptom, Threshold, rule
+
+
+@rule(
+    "mine-short",
+    title="Short",
+    why="Why.",
+    advice="Try.",
+    needs=["length/mean"],
+    thresholds={"tokens": Threshold(20, "mean length, at most", "tokens")},
+)
+def short(observed, t):
+    length = observed.series("length/mean")
+    return Symptom(f"{length.recent:.0f} tokens", {"length": length.recent}) if length.recent <= t["tokens"] else None
+
+
+def fails(observed, t):
+    return 1 / 0
+
+
+registry.register("rule", "mine-broken")(
+    Rule(title="B", why="W.", advice="A.", needs=("length/clip_ratio",), check=fails)
+)
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path):
+    from simplerl.core import plugins, registry
+
+    file = tmp_path / "my_rules.py"
+    file.write_text(PLUGIN)
+    plugins.load_plugin(str(file))
+    yield file
+    registry.forget(str(file))
+    plugins._LOADED.pop(str(file))
+
+
+def test_a_plugin_rule_is_a_rule_like_any_other(plugin: Path, tmp_path: Path) -> None:
+    figures = {"length/mean": 15.0, "length/clip_ratio": None}
+    run = write_run(tmp_path / "run", figures)
+    (found,) = [f for f in diagnose(run).findings if f.rule == "mine-short"]
+    assert (found.seen, found.severity, found.steps) == ("15 tokens", "warning", (6, 30))
+    assert "mine-short" in diagnose(run, {"mine-short.tokens": 10}).clean
+
+
+def test_a_plugin_rule_that_raises_is_named_with_its_line(plugin: Path, tmp_path: Path) -> None:
+    from simplerl.core.errors import PluginError
+
+    run = write_run(tmp_path / "run", {"length/mean": 100.0})
+    with pytest.raises(PluginError, match=r"mine-broken.*ZeroDivisionError.*my_rules\.py:20"):
+        diagnose(run)
+
+
+def test_what_is_not_a_rule_is_said(tmp_path: Path, monkeypatch) -> None:
+    from simplerl.core.errors import SimpleRLError
+
+    monkeypatch.setitem(RULES._entries, "odd", lambda observed, t: None)
+    with pytest.raises(SimpleRLError, match=r"'odd'.*is not a Rule"):
+        diagnose(write_run(tmp_path / "run", steps=2))
+
+
+def test_every_text_belongs_to_a_check_and_the_other_way_round() -> None:
+    from simplerl.doctor import rules
+
+    assert list(rules._TEXTS) == list(RULES), "the order in which they are shown"
+    for name, table in rules._TEXTS.items():
+        assert set(table) <= {"title", "why", "advice", "needs", "least", "absent", "thresholds"}, name

@@ -20,8 +20,9 @@ FLOORS: dict[str, int] = {
     "rewards": 2,
     "data": 2,
     "models": 2,
-    "behaviours": 2,
+    "judge": 2,
     "rollout": 3,
+    "behaviours": 3,
     "train": 5,
     "cubs": 5,
     "doctor": 2,
@@ -35,7 +36,7 @@ FLOORS: dict[str, int] = {
 }
 
 #: Rooms that show what happened. They read run directories, which are the only contract with what trains.
-READERS = {"analysis", "behaviours", "doctor", "markup", "report", "viewer"}
+READERS = {"analysis", "behaviours", "doctor", "judge", "markup", "report", "viewer"}
 
 #: Rooms of the trainer, which readers know nothing of.
 TRAINER = {"train", "rollout", "models", "algorithms", "rewards", "cubs"}
@@ -48,7 +49,7 @@ DOORS: dict[str, set[str]] = {
     "math_verify": {"verify/mathverify.py"},
     "jinja2": {"report/page.py"},
     "matplotlib": {"analysis/canvas.py"},
-    "openai": {"behaviours/endpoint.py"},
+    "openai": {"judge/endpoint.py"},
     "gradio": {"viewer/page.py"},
     "fastapi": {"viewer/server.py"},
     "starlette": {"viewer/server.py"},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from simplerl.core.errors import ConfigError
-from simplerl.core.types import UNDECIDED, Completion, Problem, Verdict
+from simplerl.core.types import UNDECIDED, Completion, Problem, Scored, Verdict
 from simplerl.rewards import REWARDS, make_reward
 from simplerl.rewards.r1_tags import in_r1_format
 
@@ -57,7 +57,7 @@ TABLE = [
 def test_values(name, text, status, value):
     reward = make_reward(name)
     assert reward(PROBLEM, completion(text), verdict(status)) == value
-    assert reward.parts(PROBLEM, completion(text), verdict(status)) == {name: value}
+    assert reward.score(PROBLEM, [completion(text)], [verdict(status)]) == [Scored(value, {name: value})]
 
 
 @pytest.mark.parametrize("status", sorted(UNDECIDED))
@@ -106,8 +106,8 @@ def test_mixture_adds_weighted_values_and_keeps_the_parts():
         },
     )
     assert reward(PROBLEM, completion(BOX, tokens=80), verdict("correct")) == pytest.approx(1 + 0.1 - 1)
-    parts = reward.parts(PROBLEM, completion(BOX, tokens=80), verdict("correct"))
-    assert parts == {"correctness": 1, "format": 1, "overlong": -0.5}
+    (scored,) = reward.score(PROBLEM, [completion(BOX, tokens=80)], [verdict("correct")])
+    assert scored.parts == {"correctness": 1, "format": 1, "overlong": -0.5}
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,13 @@
 """The record of judgements: what is written comes back, half a line does no harm, a run goes on beside it."""
 
 import json
-import threading
 from pathlib import Path
 
 import pytest
 from support import assert_same_run, fingerprint, run_small
 
 from simplerl.core.errors import RunError
-from simplerl.runs.behaviours import (
-    BEHAVIOURS,
-    FOLDER,
-    BehaviourDirectory,
-    Judgement,
-    read_answers_kept,
-    read_behaviours,
-)
+from simplerl.runs.behaviours import BEHAVIOURS, FOLDER, BehaviourDirectory, Judgement, read_behaviours
 from simplerl.runs.directory import RunDirectory
 
 NONE = dict.fromkeys(BEHAVIOURS, ())
@@ -69,17 +61,12 @@ def test_the_last_line_holds(tmp_path: Path) -> None:
 def test_half_a_line_is_left_out_and_cut_off(rest: str, tmp_path: Path) -> None:
     with BehaviourDirectory(tmp_path) as directory:
         directory.record([judgement()])
-        directory.keep_answer("a", {"reply": "{}"})
-    for name in ("judgements.jsonl", "answers.jsonl"):
-        with (tmp_path / name).open("a") as file:
-            file.write(rest)
+    with (tmp_path / "judgements.jsonl").open("a") as file:
+        file.write(rest)
     assert read_behaviours(tmp_path) == [judgement()]
-    assert list(read_answers_kept(tmp_path, pytest.fail)) == ["a"]
     with BehaviourDirectory(tmp_path) as directory:
         directory.record([judgement(sample=1)])
-        directory.keep_answer("b", {"reply": None})
     assert read_behaviours(tmp_path) == [judgement(), judgement(sample=1)]
-    assert list(read_answers_kept(tmp_path, pytest.fail)) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -96,15 +83,10 @@ def test_half_a_line_is_left_out_and_cut_off(rest: str, tmp_path: Path) -> None:
 def test_damage_is_named(line: str, tmp_path: Path) -> None:
     with BehaviourDirectory(tmp_path) as directory:
         directory.record([judgement()])
-        directory.keep_answer("a", {"reply": "{}"})
-    for name in ("judgements.jsonl", "answers.jsonl"):
-        with (tmp_path / name).open("a") as file:
-            file.write(line + "\n")
+    with (tmp_path / "judgements.jsonl").open("a") as file:
+        file.write(line + "\n")
     with pytest.raises(RunError, match=r"judgements\.jsonl:2"):
         read_behaviours(tmp_path)
-    told: list[str] = []
-    assert list(read_answers_kept(tmp_path, told.append)) == ["a"]
-    assert "answers.jsonl:2" in told[0]
 
 
 @pytest.mark.parametrize(
@@ -124,30 +106,14 @@ def test_foreign_lines_are_refused(change: dict, tmp_path: Path) -> None:
         directory.record([judgement()])
     file = tmp_path / "judgements.jsonl"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}) + "\n")
-    with pytest.raises(RunError, match="no judgement of this version"):
+    with pytest.raises(RunError, match="not a judgement of this version"):
         read_behaviours(tmp_path)
 
 
 def test_text_that_is_no_unicode_is_kept_as_far_as_it_goes(tmp_path: Path) -> None:
     with BehaviourDirectory(tmp_path) as directory:
         directory.record([judgement(detail="a\ud800b")])
-        directory.keep_answer("k", {"reply": "\udfff"})
     assert read_behaviours(tmp_path)[0].detail == "a?b"
-    assert read_answers_kept(tmp_path, pytest.fail)["k"]["reply"] == "?"
-
-
-def test_threads_do_not_mix_their_lines(tmp_path: Path) -> None:
-    with BehaviourDirectory(tmp_path) as directory:
-        threads = [
-            threading.Thread(target=lambda i=i: directory.keep_answer(str(i), {"reply": str(i) * 5000}))
-            for i in range(20)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    kept = read_answers_kept(tmp_path, pytest.fail)
-    assert {key: answer["reply"] for key, answer in kept.items()} == {str(i): str(i) * 5000 for i in range(20)}
 
 
 def test_one_process_writes(tmp_path: Path) -> None:

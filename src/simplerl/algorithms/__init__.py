@@ -1,41 +1,45 @@
 """Algorithms: frozen dataclasses whose fields are their hyper-parameters, composed from `simplerl.ops`.
 
-Adding one is one file and one line here. What an algorithm is to the learner stands in `base.Algorithm`.
-docs/algorithms.md has a section on each: paper, equation, code.
+Adding one here is one file and one line; adding one from outside is `@simplerl.register("algorithm", "name")`
+(docs/extending.md). What an algorithm is to the learner stands in `base.Algorithm`. docs/algorithms.md has a section on
+each: paper, equation, code. Nothing is imported, torch least of all, before an algorithm is looked up.
 """
 
-from simplerl.algorithms.asymre import AsymRE
-from simplerl.algorithms.base import Algorithm
-from simplerl.algorithms.cispo import CISPO
-from simplerl.algorithms.dapo import DAPO
-from simplerl.algorithms.dr_grpo import DrGRPO
-from simplerl.algorithms.grpo import GRPO
-from simplerl.algorithms.gspo import GSPO
-from simplerl.algorithms.lite_ppo import LitePPO
-from simplerl.algorithms.opmd import OPMD
-from simplerl.algorithms.ppo import PPO
-from simplerl.algorithms.rec import REC
-from simplerl.algorithms.reinforce_pp import ReinforcePP
-from simplerl.algorithms.reinforce_pp_baseline import ReinforcePPBaseline
-from simplerl.algorithms.rloo import RLOO
-from simplerl.algorithms.rover import ROVER
+from typing import TYPE_CHECKING, Any
+
+from simplerl.core.registry import Registry, load_object
+
+if TYPE_CHECKING:
+    from simplerl.algorithms.base import Algorithm
+    from simplerl.algorithms.grpo import GRPO
 
 __all__ = ["ALGORITHMS", "GRPO", "Algorithm"]
 
 #: Name → class.
-ALGORITHMS: dict[str, type[Algorithm]] = {
-    "grpo": GRPO,
-    "dr_grpo": DrGRPO,
-    "rloo": RLOO,
-    "reinforce_pp": ReinforcePP,
-    "reinforce_pp_baseline": ReinforcePPBaseline,
-    "dapo": DAPO,
-    "lite_ppo": LitePPO,
-    "gspo": GSPO,
-    "cispo": CISPO,
-    "rec": REC,
-    "asymre": AsymRE,
-    "opmd": OPMD,
-    "rover": ROVER,
-    "ppo": PPO,
-}
+ALGORITHMS: "Registry[type[Algorithm]]" = Registry(
+    "algorithm",
+    {
+        "grpo": "simplerl.algorithms.grpo:GRPO",
+        "dr_grpo": "simplerl.algorithms.dr_grpo:DrGRPO",
+        "rloo": "simplerl.algorithms.rloo:RLOO",
+        "reinforce_pp": "simplerl.algorithms.reinforce_pp:ReinforcePP",
+        "reinforce_pp_baseline": "simplerl.algorithms.reinforce_pp_baseline:ReinforcePPBaseline",
+        "dapo": "simplerl.algorithms.dapo:DAPO",
+        "lite_ppo": "simplerl.algorithms.lite_ppo:LitePPO",
+        "gspo": "simplerl.algorithms.gspo:GSPO",
+        "cispo": "simplerl.algorithms.cispo:CISPO",
+        "rec": "simplerl.algorithms.rec:REC",
+        "asymre": "simplerl.algorithms.asymre:AsymRE",
+        "opmd": "simplerl.algorithms.opmd:OPMD",
+        "rover": "simplerl.algorithms.rover:ROVER",
+        "ppo": "simplerl.algorithms.ppo:PPO",
+    },
+)
+
+_LAZY = {"Algorithm": "simplerl.algorithms.base:Algorithm", "GRPO": "simplerl.algorithms.grpo:GRPO"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return load_object(_LAZY[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

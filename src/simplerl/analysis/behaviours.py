@@ -9,13 +9,16 @@ import numpy as np
 
 from simplerl.analysis.panels import Panel, plain, plot_panels
 from simplerl.analysis.seeds import Band
-from simplerl.behaviours.keywords import JUDGE as KEYWORDS
+from simplerl.behaviours.judging import KEYWORDS
 from simplerl.ops.agreement import cohen_kappa, kappa_interval
 from simplerl.ops.statistics import ratio_figures
 from simplerl.runs.behaviours import BEHAVIOURS, Judgement
 
 #: How behaviours are called in tables and plots.
 TITLES = {name: name.replace("_", " ") for name in BEHAVIOURS}
+
+#: Responses in which both judges see a behaviour, only the first, only the second, neither.
+_COUNTS = ("both", "first", "second", "neither")
 
 
 def table(judgements: Iterable[Judgement]) -> dict[str, Any]:
@@ -24,31 +27,22 @@ def table(judgements: Iterable[Judgement]) -> dict[str, Any]:
 
     Responses of which it is not known (`Judgement.shows`) are left out of the share and counted.
     """
-    judgements = list(judgements)
-    groups: defaultdict[tuple[str, str], list[Judgement]] = defaultdict(list)
+    by_judge: defaultdict[tuple[str, str], list[Judgement]] = defaultdict(list)
     for judgement in judgements:
-        groups[judgement.judge, judgement.settings].append(judgement)
+        by_judge[judgement.judge, judgement.settings].append(judgement)
+    by_keywords = [j for (judge, _), said in by_judge.items() if judge == KEYWORDS for j in said]
+    judges, agreements = [], []
     # The keywords last: they are the substitute.
-    names = sorted(groups, key=lambda name: (name[0] == KEYWORDS, name))
-    return {
-        "judges": [
-            {"judge": judge, "settings": settings, "steps": _steps(groups[judge, settings])}
-            for judge, settings in names
-        ],
-        "agreement": [
-            {"judge": judge, "settings": settings, "with": KEYWORDS, **agreement(groups[judge, settings], words)}
-            for words in [[j for j in judgements if j.judge == KEYWORDS]]
-            for judge, settings in names
-            if judge != KEYWORDS and words
-        ],
-    }
-
-
-def _steps(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
-    by_step: defaultdict[int | None, list[Judgement]] = defaultdict(list)
-    for judgement in judgements:
-        by_step[judgement.step].append(judgement)
-    return [_step(step, by_step[step]) for step in sorted(by_step, key=lambda step: (step is None, step or 0))]
+    for (judge, settings), said in sorted(by_judge.items(), key=lambda item: (item[0][0] == KEYWORDS, item[0])):
+        by_step: defaultdict[int | None, list[Judgement]] = defaultdict(list)
+        for judgement in said:
+            by_step[judgement.step].append(judgement)
+        steps = sorted(by_step, key=lambda step: (step is None, step or 0))
+        judges.append({"judge": judge, "settings": settings, "steps": [_step(step, by_step[step]) for step in steps]})
+        if judge != KEYWORDS and by_keywords:
+            names = {"judge": judge, "settings": settings, "with": KEYWORDS}
+            agreements.append({**names, **agreement(said, by_keywords)})
+    return {"judges": judges, "agreement": agreements}
 
 
 def _step(step: int | None, judgements: Sequence[Judgement]) -> dict[str, Any]:
@@ -80,7 +74,7 @@ def agreement(first: Iterable[Judgement], second: Iterable[Judgement]) -> dict[s
     other = {(j.step, j.problem_id, j.sample): j for j in second}
     pairs = [(one, two) for one in first if (two := other.get((one.step, one.problem_id, one.sample))) is not None]
     problems = {problem: place for place, problem in enumerate(dict.fromkeys(one.problem_id for one, _ in pairs))}
-    found: dict[str, Any] = {}
+    behaviours: dict[str, Any] = {}
     for name in BEHAVIOURS:
         counts_P4 = np.zeros((len(problems), 4))
         for one, two in pairs:
@@ -92,35 +86,25 @@ def agreement(first: Iterable[Judgement], second: Iterable[Judgement]) -> dict[s
             continue
         same_P1, all_P1 = counts_P4[:, [0, 3]].sum(1, keepdims=True), counts_P4.sum(1, keepdims=True)
         low, high = kappa_interval(counts_P4)
-        found[name] = {
+        behaviours[name] = {
             "responses": int(counts_P4.sum()),
             "share": ratio_figures(same_P1, all_P1, ["share"], shares={"share"})["share"],
             "kappa": {"value": cohen_kappa(counts_P4.sum(0)), "low": low, "high": high, "problems": len(counts_P4)},
-            "counts": dict(
-                zip(("both", "first", "second", "neither"), counts_P4.sum(0).astype(int).tolist(), strict=True)
-            ),
+            "counts": dict(zip(_COUNTS, counts_P4.sum(0).astype(int).tolist(), strict=True)),
         }
-    return {"behaviours": found}
+    return {"behaviours": behaviours}
 
 
-def plot_behaviours(found: dict[str, Any], output: Path, *, title: str) -> None:
+def plot_behaviours(behaviours: dict[str, Any], output: Path, *, title: str) -> None:
     """Draw the share of responses with each behaviour against steps, a panel for each judge."""
     panels = []
-    for judge in found["judges"]:
-        steps = judge["steps"]
-        x = [float(step["step"] or 0) for step in steps]
-        lines = {}
+    for judge in behaviours["judges"]:
+        x, lines = [float(step["step"] or 0) for step in judge["steps"]], {}
         for name in BEHAVIOURS:
-            ends = {
-                end: [step["behaviours"][name][key] for step in steps]
-                for end, key in (("mean", "value"), ("low", "low"), ("high", "high"))
-            }
-            lines[TITLES[name]] = Band(x=x, **ends)
-        weaker = " (weaker: words only)" if judge["judge"] == KEYWORDS else ""
-        panels.append(
-            Panel(
-                title=plain(f"{judge['judge']}{weaker}"), ylabel="% of responses", xlabel="step", lines=lines, scale=100
-            )
-        )
+            shares = [step["behaviours"][name] for step in judge["steps"]]
+            mean, low, high = ([share[end] for share in shares] for end in ("value", "low", "high"))
+            lines[TITLES[name]] = Band(x=x, mean=mean, low=low, high=high)
+        heading = plain(judge["judge"] + (" (weaker: words only)" if judge["judge"] == KEYWORDS else ""))
+        panels.append(Panel(title=heading, ylabel="% of responses", xlabel="step", lines=lines, scale=100))
     note = "bands: 95% bootstrap intervals over problems; undecided responses are left out"
     plot_panels(panels, output, title=plain(f"{title}: cognitive behaviours"), note=note, dpi=130)

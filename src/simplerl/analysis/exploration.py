@@ -1,4 +1,4 @@
-"""Exploration and exploitation over the steps of training (B-STaR, arXiv 2412.17256): reads runs and results.
+"""Exploration and exploitation over the steps of training (B-STaR, arXiv 2412.17256), as figures and as a plot.
 
 Every figure is a mean over problems of a measure of one problem's samples (`ops.exploration`), with a 95% bootstrap
 interval over problems. Right and wrong are the verdicts; what the verifier could not decide is left out of both, and
@@ -7,18 +7,20 @@ counted.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from simplerl.analysis.panels import Panel, plain, plot_panels
+from simplerl.analysis.seeds import Band
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.core.types import UNDECIDED
 from simplerl.ops import exploration as ops
 from simplerl.ops.statistics import bootstrap_interval, pass_at_k, powers_up_to, ratio_figures
-from simplerl.runs.directory import read_metrics
-from simplerl.runs.stages import Series, Stage, choose, is_run, list_means, read_columns, series
+from simplerl.runs.run import Evaluation, Run, is_run
+from simplerl.runs.series import Series, choose, series
 
 #: What each figure is; docs/exploration.md has a line for each.
 MEANING: dict[str, str] = {
@@ -36,14 +38,20 @@ MEANING: dict[str, str] = {
     "useful_tokens": "share of the response tokens sampled for training that carried gradient",
 }
 
-#: Figures that are no share of anything, so that they are not shown as percentages.
-COUNTS = frozenset({"distinct_answers", "distinct_right"})
+#: Figures that are numbers and not shares, so that they are not shown as percentages.
+COUNTS = ("distinct_answers", "distinct_right")
+#: Shares that show how different responses are, and what they are called in the plot.
+DIVERSITY = {
+    "unique_responses": "unique responses",
+    "distinct_2": "distinct-2",
+    "distinct_equations": "distinct equations",
+    "similarity": "similarity of pairs",
+}
+#: Figures that are 0 or 1 in each problem, so that an interval of no width would be too sure of itself.
+_SURE = ("pass@", "reward@", "likelihood@")
 
 #: n* of the query effect: how many unique right responses a problem is wanted to have. The paper's.
 WANTED = 6
-
-#: Figures that are 0 or 1 in each problem, so that an interval of no width would be too sure of itself.
-_SURE = ("pass@", "reward@", "likelihood@")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +70,10 @@ class Point:
     by_problem: Mapping[str, Mapping[str, float]]
     """Name → problem id → value, of the problems that have one."""
 
+    def has(self, name: str) -> bool:
+        """Return whether a figure has a value."""
+        return name in self.figures and not math.isnan(self.figures[name]["value"])
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exploration:
@@ -77,9 +89,9 @@ class Exploration:
 
     def useful_share(self, after: int, until: int) -> float:
         """Return the share of useful tokens over the steps after one and up to another; NaN where there are none."""
-        steps = [(sampled, used) for step, sampled, used in self.useful if after < step <= until]
+        steps = [(sampled, useful) for step, sampled, useful in self.useful if after < step <= until]
         sampled = sum(count for count, _ in steps)
-        return sum(used for _, used in steps) / sampled if sampled else math.nan
+        return sum(useful for _, useful in steps) / sampled if sampled else math.nan
 
 
 def over_steps(
@@ -95,139 +107,96 @@ def over_steps(
     """Return exploration and exploitation over steps: of a run one, of a directory of results one per series.
 
     `k` is the K of Pass@K-S and its like (default: the number of samples), `s` their S (default: 1, 2, 4 … up to K),
-    `wanted` the n* of the query effect. A damaged file is told to `warn`, named and left out. Raises RunError where
-    there is nothing to read, ConfigError where K or S do not fit the samples.
+    `wanted` the n* of the query effect. `warn` hears of a damaged file, which is left out. Raises RunError where there
+    is nothing to read, ConfigError where K or S do not fit the samples.
     """
-    return [
-        _of_series(one, choose(one.stages, steps), k=k, s=s, wanted=wanted, warn=warn, on_done=on_done)
-        for one in series(path, warn)
-    ]
+
+    def explore(one: Series) -> Exploration:
+        points: list[Point] = []
+        left_out: list[str] = []
+
+        def leave_out(reason: str) -> None:
+            left_out.append(reason)
+            warn(reason)
+
+        for evaluation in choose(one.evaluations, steps):
+            try:
+                points.append(point(evaluation, k=k, s=s, wanted=wanted))
+            except RunError as error:
+                leave_out(f"{evaluation.label}: {error}: left out")
+            on_done()
+        if not points:
+            raise RunError(f"{path}: no evaluation of {one.name} can be read; " + "; ".join(left_out))
+        lines = Run(path, warn=leave_out).lines if is_run(path) else {}
+        useful = [(step, line.get("tokens/sampled"), line.get("tokens/useful")) for step, line in lines.items() if step]
+        counted = tuple(entry for entry in useful if all(type(n) in (int, float) and 0 <= n < 1e15 for n in entry))
+        return Exploration(name=one.name, path=path, points=tuple(points), useful=counted, left_out=tuple(left_out))
+
+    return [explore(one) for one in series(path, warn)]
 
 
-def _of_series(
-    one: Series,
-    stages: Sequence[Stage],
-    *,
-    k: int | None,
-    s: Sequence[int],
-    wanted: int,
-    warn: Callable[[str], None],
-    on_done: Callable[[], None],
-) -> Exploration:
-    points, left_out = [], []
-    for stage in stages:
-        try:
-            points.append(point(stage, k=k, s=s, wanted=wanted))
-        except RunError as error:
-            left_out.append(f"{stage.label}: {error}")
-            warn(f"left out: {error}")
-        on_done()
-    if not points:
-        raise RunError(f"{one.path}: no evaluation of {one.name} can be read; " + "; ".join(left_out))
-    lines = []
-    try:
-        lines = read_metrics(one.path) if is_run(one.path) else []
-    except RunError as error:
-        left_out.append(f"useful tokens: {error}")
-        warn(f"left out: useful tokens: {error}")
-    useful = tuple(
-        (line["step"], line["tokens/sampled"], line["tokens/useful"])
-        for line in lines
-        if line["step"] > 0 and all(_is_count(line.get(f"tokens/{name}")) for name in ("sampled", "useful"))
-    )
-    return Exploration(name=one.name, path=one.path, points=tuple(points), useful=useful, left_out=tuple(left_out))
-
-
-def _is_count(value: object) -> bool:
-    return type(value) in (int, float) and 0 <= value < 1e15
-
-
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    response: str
-    right: bool | None
-    """None where the verifier could not decide."""
-    answer: str | None
-    reward: float | None
-    likelihood: float | None
-
-
-def point(stage: Stage, *, k: int | None = None, s: Sequence[int] = (), wanted: int = WANTED) -> Point:
+def point(evaluation: Evaluation, *, k: int | None = None, s: Sequence[int] = (), wanted: int = WANTED) -> Point:
     """Return the figures of one evaluation. Raises RunError where it cannot be read, ConfigError as `over_steps`."""
-    groups = _samples(stage)
+    columns = ["problem_id", "response", "verdict", "extracted", "reward"]
+    rows, likelihoods = evaluation.responses(columns).to_pylist(), evaluation.records.list_means("logprobs")
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row, likelihood in zip(rows, likelihoods, strict=True):
+        groups.setdefault(row["problem_id"], []).append({**row, "likelihood": likelihood})
     if not groups:
-        raise RunError(f"{stage.file} holds no responses")
+        raise RunError(f"{evaluation.path} holds no responses")
     most = max(map(len, groups.values()))
     among = most if k is None else k
     tops = tuple(s) or powers_up_to(among)
     if not 1 <= among <= most:
-        raise ConfigError(f"--k {among}: {stage.label} has {most} samples per problem; K must be between 1 and that")
+        raise ConfigError(f"--k {among}: {evaluation.label} has {most} samples per problem; K is between 1 and that")
     if not all(1 <= top <= among for top in tops):
         raise ConfigError(f"--s {','.join(map(str, tops))}: S must be between 1 and K = {among}")
-    measured = {name: _of_problem(group, most, among, tops, wanted) for name, group in groups.items()}
+    measured = {problem: _of_problem(group, most, among, tops, wanted) for problem, group in groups.items()}
     names = list(dict.fromkeys(name for values in measured.values() for name in values))
     above_PM = np.array([[values.get(name, 0.0) for name in names] for values in measured.values()], dtype=float)
     below_PM = np.array([[float(name in values) for name in names] for values in measured.values()])
-    sure = [name for name in names if name.startswith(_SURE)]
     return Point(
-        step=stage.step,
-        label=stage.label,
+        step=evaluation.step,
+        label=evaluation.label,
         problems=len(groups),
         samples=most,
-        undecided=sum(sample.right is None for group in groups.values() for sample in group),
-        figures=ratio_figures(above_PM, below_PM, names, shares=sure),
+        undecided=sum(row["verdict"] in UNDECIDED for row in rows),
+        figures=ratio_figures(above_PM, below_PM, names, shares=[name for name in names if name.startswith(_SURE)]),
         by_problem={
             name: {problem: values[name] for problem, values in measured.items() if name in values} for name in names
         },
     )
 
 
-def _samples(stage: Stage) -> dict[str, list[_Sample]]:
-    rows = read_columns(stage.file, ["problem_id", "response", "verdict"], ["extracted", "reward"])
-    likelihoods = list_means(stage.file, "logprobs") or [None] * len(rows)
-    groups: dict[str, list[_Sample]] = {}
-    for row, likelihood in zip(rows, likelihoods, strict=True):
-        groups.setdefault(row["problem_id"], []).append(
-            _Sample(
-                response=row["response"] or "",
-                right=None if row["verdict"] in UNDECIDED else row["verdict"] == "correct",
-                answer=None if row["extracted"] is None else ops.normalised(row["extracted"]),
-                reward=row["reward"],
-                likelihood=likelihood,
-            )
-        )
-    return groups
-
-
-def _of_problem(group: Sequence[_Sample], most: int, among: int, tops: Sequence[int], wanted: int) -> dict[str, float]:
+def _of_problem(
+    group: Sequence[Mapping[str, Any]], most: int, among: int, tops: Sequence[int], wanted: int
+) -> dict[str, float]:
     """Return the measures that a problem's samples have. Figures among k need as many decided samples."""
-    decided = [sample for sample in group if sample.right is not None]
-    right = [ops.normalised(sample.response) for sample in decided if sample.right]
+    decided = [row for row in group if row["verdict"] not in UNDECIDED]
+    truth = [row["verdict"] == "correct" for row in decided]
+    texts = [row["response"] or "" for row in group]
+    right = [ops.normalised(row["response"] or "") for row in decided if row["verdict"] == "correct"]
     n, classes = len(decided), ops.unique_classes(right)
-    found: dict[str, float] = {f"pass@{k}": pass_at_k(n, len(right), k) for k in powers_up_to(most) if k <= n}
+    measures: dict[str, float] = {f"pass@{k}": pass_at_k(n, len(right), k) for k in powers_up_to(most) if k <= n}
     if among <= n:
-        found |= {f"pass@{among}-{top}": ops.pass_at_k_s(n, classes, among, top) for top in tops}
-        for name, scores in (
-            ("reward", [sample.reward for sample in decided]),
-            ("likelihood", [sample.likelihood for sample in decided]),
-        ):
+        measures |= {f"pass@{among}-{top}": ops.pass_at_k_s(n, classes, among, top) for top in tops}
+        for name in ("reward", "likelihood"):
+            scores = [row[name] for row in decided]
             if all(score is not None and score == score for score in scores):
-                truth = [bool(sample.right) for sample in decided]
-                found |= {f"{name}@{among}-{top}": ops.reward_at_k_s(scores, truth, among, top) for top in tops}
+                measures |= {f"{name}@{among}-{top}": ops.reward_at_k_s(scores, truth, among, top) for top in tops}
     if decided:
-        wrong = {sample.answer for sample in decided if not sample.right and sample.answer is not None}
-        found["distinct_answers"] = float(len(wrong) + bool(right))
-        found["distinct_right"] = float(len(classes))
-        found["distinct_equations"] = ops.distinct_equations(right)
-        found["query_effect"] = ops.query_effect(len(classes), len(right), wanted)
-    texts = [sample.response for sample in group]
-    found["unique_responses"] = len({ops.normalised(text) for text in texts}) / len(texts)
+        wrong = {row["extracted"] for row in decided if row["verdict"] != "correct"} - {None}
+        measures["distinct_answers"] = float(len({ops.normalised(answer) for answer in wrong}) + bool(right))
+        measures["distinct_right"] = float(len(classes))
+        measures["distinct_equations"] = ops.distinct_equations(right)
+        measures["query_effect"] = ops.query_effect(len(classes), len(right), wanted)
+    measures["unique_responses"] = len({ops.normalised(text) for text in texts}) / len(texts)
     different, grams = ops.distinct_n(texts)
     if grams:
-        found["distinct_2"] = different / grams
+        measures["distinct_2"] = different / grams
     if len(texts) > 1:
-        found["similarity"] = ops.mean_similarity(texts)
-    return found
+        measures["similarity"] = ops.mean_similarity(texts)
+    return measures
 
 
 def change(before: Point, after: Point, name: str) -> dict[str, Any] | None:
@@ -246,39 +215,86 @@ def change(before: Point, after: Point, name: str) -> dict[str, Any] | None:
 
 def peak(points: Sequence[Point], name: str) -> Point | None:
     """Return the evaluation at which a figure is highest, the earliest of equals; None where none has it."""
-    known = [p for p in points if name in p.figures and not math.isnan(p.figures[name]["value"])]
-    return max(known, key=lambda p: p.figures[name]["value"]) if known else None
+    return max((p for p in points if p.has(name)), key=lambda p: p.figures[name]["value"], default=None)
 
 
-def to_json(found: Exploration) -> dict[str, Any]:
+def to_json(exploration: Exploration) -> dict[str, Any]:
     """Return everything but the values of single problems, for a JSON file."""
-    names = list(dict.fromkeys(name for p in found.points for name in p.figures))
-    first, last = found.points[0], found.points[-1]
+    first, last = exploration.points[0], exploration.points[-1]
+    names = list(dict.fromkeys(name for p in exploration.points for name in p.figures))
+    peaks = {name: peak(exploration.points, name) for name in names}
+    columns = ("step", "sampled", "useful")
     return {
-        "name": found.name,
-        "path": str(found.path),
-        "points": [
-            {
-                "step": p.step,
-                "label": p.label,
-                "problems": p.problems,
-                "samples": p.samples,
-                "undecided": p.undecided,
-                "figures": {name: dict(figure) for name, figure in p.figures.items()},
-            }
-            for p in found.points
-        ],
-        "useful_tokens": [
-            {"step": step, "sampled": sampled, "useful": useful} for step, sampled, useful in found.useful
-        ],
+        "name": exploration.name,
+        "path": str(exploration.path),
+        "points": [{key: v for key, v in asdict(p).items() if key != "by_problem"} for p in exploration.points],
+        "useful_tokens": [dict(zip(columns, entry, strict=True)) for entry in exploration.useful],
         "change": {name: change(first, last, name) for name in names},
-        "peak": {name: _peak_and_fall(found, name) for name in names},
-        "left_out": list(found.left_out),
+        "peak": {name: p and {"step": p.step, "to_last": change(p, last, name)} for name, p in peaks.items()},
+        "left_out": list(exploration.left_out),
     }
 
 
-def _peak_and_fall(found: Exploration, name: str) -> dict[str, Any] | None:
-    highest = peak(found.points, name)
-    if highest is None:
-        return None
-    return {"step": highest.step, "to_last": change(highest, found.points[-1], name)}
+def plot_exploration(exploration: Exploration, output: Path) -> None:
+    """Draw every figure with its 95% interval over problems: over steps, or against k and S of one evaluation."""
+    last, steps = exploration.points[-1], [p for p in exploration.points if p.step is not None]
+    over = len({p.step for p in steps}) > 1
+    plot_panels(
+        _over_steps(exploration, steps) if over else _at_once(last),
+        output,
+        title=plain(f"{exploration.name}: exploration and exploitation"),
+        note=f"{last.problems} problems × {last.samples} samples, bands: 95% bootstrap intervals over problems",
+        dpi=130,
+        shared=False,
+    )
+
+
+def _over_steps(exploration: Exploration, points: Sequence[Point]) -> list[Panel]:
+    names = list(points[-1].figures)
+
+    def panel(title: str, shown: Mapping[str, str] | Sequence[str], *, share: bool = True) -> Panel:
+        lines = {}
+        for name in (name for name in shown if name in names):
+            known = [p for p in points if p.has(name)]
+            if known:
+                label = shown[name] if isinstance(shown, Mapping) else name.replace("_", " ")
+                lines[label] = _band([float(p.step or 0) for p in known], [p.figures[name] for p in known])
+        return Panel(
+            title=title, ylabel="%" if share else "number", xlabel="step", lines=lines, scale=100 if share else 1
+        )
+
+    panels = [
+        panel("at least one right among k: pass@k", [n for n in names if n.startswith("pass@") and "-" not in n]),
+        panel("S unique right ones among K: Pass@K-S", [n for n in names if n.startswith("pass@") and "-" in n]),
+        panel("the best S of K all right", [n for n in names if n.startswith(("reward@", "likelihood@"))]),
+        panel("of a problem's samples", COUNTS, share=False),
+        panel("diversity", DIVERSITY),
+    ]
+    if used := [(float(step), useful / sampled) for step, sampled, useful in exploration.useful if sampled]:
+        x, share = [step for step, _ in used], [share for _, share in used]
+        lines = {"useful": Band(x=x, mean=share, low=share, high=share)}
+        panels.append(Panel(title="training tokens with gradient", ylabel="%", xlabel="step", lines=lines, scale=100))
+    return [panel for panel in panels if panel.lines]
+
+
+def _at_once(p: Point) -> list[Panel]:
+    """Return panels against k, and against S."""
+    curves: dict[str, list[str]] = {}
+    for name in (name for name in p.figures if name.startswith(_SURE) and p.has(name)):
+        curves.setdefault(name.rsplit("-", 1)[0] + "-S" if "-" in name else "pass@k", []).append(name)
+    bands = {
+        label: _band([float(name.replace("@", "-").rsplit("-", 1)[1]) for name in names], [p.figures[n] for n in names])
+        for label, names in curves.items()
+    }
+    against_k = {label: band for label, band in bands.items() if label == "pass@k"}
+    against_s = {label: band for label, band in bands.items() if label != "pass@k"}
+    return [
+        Panel(title=title, ylabel="%", xlabel=xlabel, lines=lines, scale=100, log_x=True)
+        for title, xlabel, lines in (("pass@k", "k", against_k), ("among K", "S", against_s))
+        if lines or xlabel == "k"
+    ]
+
+
+def _band(x: list[float], figures: Sequence[Mapping[str, Any]]) -> Band:
+    ends = {"mean": "value", "low": "low", "high": "high"}
+    return Band(x=x, **{end: [figure[key] for figure in figures] for end, key in ends.items()})

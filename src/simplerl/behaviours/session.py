@@ -1,21 +1,21 @@
-"""One call of `simplerl behaviours`: what is looked at, the answers that are there, asking for the rest, recording."""
+"""One call of `simplerl behaviours`: which responses are looked at, what has to be asked, asking it, recording it."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simplerl.behaviours.asking import ask
-from simplerl.behaviours.endpoint import Endpoint
-from simplerl.behaviours.judge import Item, Judge, Plan, by_keywords, select
+from simplerl.behaviours.judging import Item, Judge, by_keywords, messages
 from simplerl.core.errors import RunError
-from simplerl.runs.behaviours import FOLDER, BehaviourDirectory, Judgement, read_answers_kept, read_behaviours
+from simplerl.core.seeds import derive
+from simplerl.judge.asking import AnswerCache, ask, estimate_tokens
+from simplerl.judge.endpoint import Endpoint, Reply
+from simplerl.runs.behaviours import ANSWERS, FOLDER, BehaviourDirectory, Judgement, read_behaviours
 from simplerl.runs.results import slug
-from simplerl.runs.stages import choose, series
-
-#: Content address → what the endpoint answered, as it is kept.
-Answers = Mapping[str, Mapping[str, Any]]
+from simplerl.runs.run import Evaluation
+from simplerl.runs.series import choose, series
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +26,7 @@ class Part:
     items: tuple[Item, ...]
     folders: Mapping[Path, Path]
     """Run or result directory → the folder of its record."""
-    place: Path
+    output: Path
     """The folder that table and plot go to."""
     ending: str
     """What their names end with, so that those of several series are different."""
@@ -46,54 +46,100 @@ def parts(
 ) -> list[Part]:
     """Return what there is to look at in a run or a directory of results, `responses` of each step.
 
-    Records go beside what they are of, or into `output/NAME`. A damaged file is told to `warn` and left out. Raises
+    Records go beside what they are of, or into `output/NAME`. `warn` hears of a damaged file, which is left out. Raises
     RunError where nothing can be read.
     """
     base = output / slug(path.resolve().name) if output else path
     all_series = series(path, warn)
-    found = []
+    result = []
     for number, one in enumerate(all_series, 1):
         items: list[Item] = []
         left_out: list[str] = []
-        stages = choose(one.stages, steps)
-        for stage in stages:
+        evaluations = choose(one.evaluations, steps)
+        for evaluation in evaluations:
             try:
-                items += select(stage, responses, seed=seed)
+                items += select(evaluation, responses, seed=seed)
             except RunError as error:
-                left_out.append(str(error))
-                warn(f"left out: {error}")
+                left_out.append(f"{error}: left out")
+                warn(left_out[-1])
             on_done()
         if not items:
             raise RunError(f"{path}: no response of {one.name} can be read; " + "; ".join(left_out))
-        found.append(
+        result.append(
             Part(
                 name=one.name,
                 items=tuple(items),
-                folders={stage.home: base / stage.home.relative_to(path) / FOLDER for stage in stages},
-                place=base / FOLDER,
+                folders={home: base / home.relative_to(path) / FOLDER for home in (e.home for e in evaluations)},
+                output=base / FOLDER,
                 ending="" if len(all_series) == 1 else f"_{number}_{slug(one.name)}",
                 left_out=tuple(left_out),
             )
         )
-    return found
+    return result
 
 
-def answers_there(found: Sequence[Part], warn: Callable[[str], None]) -> dict[str, Mapping[str, Any]]:
+def select(evaluation: Evaluation, number: int, *, seed: int = 0) -> list[Item]:
+    """Return `number` of an evaluation's responses (0: all), split over its problems as evenly as can be.
+
+    The draw is addressed by problem and sample, not by step: the same problems and samples are chosen at every step,
+    so that steps differ by the model alone. Raises RunError where the file cannot be read.
+    """
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in evaluation.responses(["problem_id", "sample", "question", "response"]).to_pylist():
+        groups.setdefault(row["problem_id"], []).append(row)
+    ranked = [
+        sorted(groups[problem], key=lambda row: derive(seed, "behaviours", row["problem_id"], row["sample"]))
+        for problem in sorted(groups, key=lambda problem: derive(seed, "behaviours", problem))
+    ]
+    # Every problem's first, then every problem's second …
+    turns = (row for turn in itertools.zip_longest(*ranked) for row in turn if row is not None)
+    return [
+        Item(
+            step=evaluation.step,
+            home=evaluation.home,
+            problem_id=row["problem_id"],
+            sample=row["sample"],
+            question=row["question"] or "",
+            response=row["response"] or "",
+        )
+        for row in itertools.islice(turns, number or None)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What has to be asked."""
+
+    answered: int
+    """Responses whose answer is there already."""
+    requests: Mapping[str, Item]
+    """Address → one of the responses that it is of: equal responses are asked about once."""
+
+    def estimate(self) -> tuple[int, int]:
+        """Return about how many tokens go in and come out: the behaviours' names, and quotations of half a response."""
+        tokens_in = tokens_out = 0
+        for item in self.requests.values():
+            tokens_in += sum(estimate_tokens(m["content"]) for m in messages(item.question, item.response))
+            tokens_out += 40 + min(estimate_tokens(item.response) // 2, 300)
+        return tokens_in, tokens_out
+
+
+def plan(judge: Judge, items: Sequence[Item], answers: Mapping[str, Reply]) -> Plan:
+    """Return what has to be asked, given the answers that are there."""
+    addressed = [(judge.address(item), item) for item in items]
+    requests: dict[str, Item] = {}
+    for key, item in addressed:
+        if key not in answers:
+            requests.setdefault(key, item)
+    return Plan(answered=sum(key in answers for key, _ in addressed), requests=requests)
+
+
+def read_answers(found: Sequence[Part], warn: Callable[[str], None]) -> dict[str, Reply]:
     """Return every answer that was kept beside the parts."""
-    there: dict[str, Mapping[str, Any]] = {}
+    answers: dict[str, Reply] = {}
     for folder in dict.fromkeys(folder for part in found for folder in part.folders.values()):
-        there |= read_answers_kept(folder, warn)
-    return there
-
-
-def readable(judge: Judge, items: Sequence[Item], answers: Answers) -> dict[str, Mapping[str, Any]]:
-    """Return the answers without those that left a response undecided."""
-    by_key = {judge.address(item): item for item in items}
-    return {
-        key: answer
-        for key, answer in answers.items()
-        if key not in by_key or judge.judgement(by_key[key], answer).status == "judged"
-    }
+        answers |= AnswerCache(folder / ANSWERS).read(warn)
+    return answers
 
 
 def ask_and_record(
@@ -101,7 +147,7 @@ def ask_and_record(
     judge: Judge | None,
     endpoint: Endpoint | None,
     planned: Plan | None,
-    answers: dict[str, Mapping[str, Any]],
+    answers: dict[str, Reply],
     *,
     concurrency: int,
     say: Callable[[str], None],
@@ -112,38 +158,40 @@ def ask_and_record(
     An answer is kept in every folder that it belongs into, the moment it is there. What was answered is recorded even
     where asking ends with an error, which then goes on.
     """
+    items = [item for part in found for item in part.items]
     folders = {home: folder for part in found for home, folder in part.folders.items()}
+    homes: dict[str, set[Path]] = {}
+    for item in items if judge else ():
+        homes.setdefault(judge.address(item), set()).add(item.home)
     with ExitStack() as stack:
         records = {home: stack.enter_context(BehaviourDirectory(folder)) for home, folder in folders.items()}
+        caches = {home: AnswerCache(folder / ANSWERS) for home, folder in folders.items()}
 
-        def keep(key: str, answer: dict[str, Any]) -> None:
-            for home in planned.homes[key]:
-                records[home].keep_answer(key, answer)
-            answers[key] = answer
+        def keep(key: str, reply: Reply) -> None:
+            for home in homes[key]:
+                caches[home].keep(key, reply)
+            answers[key] = reply
 
         try:
             if planned is None:
                 return {}
-            return ask(endpoint, planned.todo, keep=keep, concurrency=concurrency, say=say, on_done=on_done)
+            requests = {key: messages(item.question, item.response) for key, item in planned.requests.items()}
+            return ask(endpoint, requests, keep=keep, concurrency=concurrency, say=say, on_done=on_done)
         finally:
             for home, record in records.items():
-                mine = [item for part in found for item in part.items if item.home == home]
-                _record(record, judgements(mine, judge, answers), answers)
+                # New or different judgements, and the answers that another folder had.
+                new = judgements([item for item in items if item.home == home], judge, answers)
+                recorded = {judgement.identity: judgement for judgement in read_behaviours(record.path)}
+                record.record([judgement for judgement in new if recorded.get(judgement.identity) != judgement])
+                kept = caches[home].read(lambda message: None)
+                for key in dict.fromkeys(j.key for j in new if j.key in answers and j.key not in kept):
+                    caches[home].keep(key, answers[key])
 
 
-def judgements(items: Sequence[Item], judge: Judge | None, answers: Answers) -> list[Judgement]:
+def judgements(items: Sequence[Item], judge: Judge | None, answers: Mapping[str, Reply]) -> list[Judgement]:
     """Return what keywords say of responses, and the judge where it has answered."""
-    found = [by_keywords(item) for item in items]
+    result = [by_keywords(item) for item in items]
     if judge:
         addressed = ((item, judge.address(item)) for item in items)
-        found += [judge.judgement(item, answers[key]) for item, key in addressed if key in answers]
-    return found
-
-
-def _record(record: BehaviourDirectory, found: Sequence[Judgement], answers: Answers) -> None:
-    """Append the judgements that are new or different, and the answers that another folder had."""
-    before = {judgement.place: judgement for judgement in read_behaviours(record.path)}
-    record.record([judgement for judgement in found if before.get(judgement.place) != judgement])
-    kept = read_answers_kept(record.path, lambda message: None)
-    for key in dict.fromkeys(j.key for j in found if j.key in answers and j.key not in kept):
-        record.keep_answer(key, answers[key])
+        result += [judge.judgement(item, answers[key]) for item, key in addressed if key in answers]
+    return result

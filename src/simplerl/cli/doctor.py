@@ -5,6 +5,8 @@ eval`; writes nothing there. A healthy run is said to be so, with what was check
 explained in docs/doctor.md. The exit code is 0 also with findings; with --strict it is then 1.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import textwrap
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from simplerl.doctor import Diagnosis, Finding
+    from simplerl.doctor import Diagnosis
 
 EXAMPLES = """\
   simplerl doctor runs/mine
@@ -25,75 +27,76 @@ EXAMPLES = """\
       every rule with its thresholds
 """
 
+COLOURS = {"serious": "bold red", "warning": "bold yellow", "good": "bold green", "dim": "dim"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("runs", metavar="RUN", nargs="*", type=Path, help="run directory, or a result of simplerl eval")
-    parser.add_argument(
-        "--threshold",
-        metavar="RULE.NAME=VALUE",
-        action="append",
-        default=[],
-        help="set a threshold (may be repeated); --rules lists them",
-    )
-    parser.add_argument("--strict", action="store_true", help="exit with 1 if there are findings")
-    parser.add_argument("--json", metavar="FILE", help="write the diagnoses as a JSON list; - prints it instead")
-    parser.add_argument("--rules", action="store_true", help="list the rules and their thresholds, and stop")
+    add = parser.add_argument
+    add("runs", metavar="RUN", nargs="*", type=Path, help="run directory, or a result of simplerl eval")
+    help = "set a threshold (may be repeated); --rules lists them"
+    add("--threshold", metavar="RULE.NAME=VALUE", action="append", default=[], help=help)
+    add("--strict", action="store_true", help="exit with 1 if there are findings")
+    add("--json", metavar="FILE", help="write the diagnoses as a JSON list; - prints it instead")
+    add("--rules", action="store_true", help="list the rules and their thresholds, and stop")
 
 
 def run(args: argparse.Namespace) -> int:
     """Diagnose each run."""
     from simplerl.core.errors import SimpleRLError
-    from simplerl.doctor import diagnose
-    from simplerl.doctor.thresholds import parse
+    from simplerl.doctor import RULES, diagnose, thresholds
     from simplerl.runs.files import write_json
 
     if args.rules:
-        print("\n".join(_rules()))
+        print(f"window.steps = {thresholds.WINDOW.default:g} {thresholds.WINDOW.unit}: {thresholds.WINDOW.meaning}")
+        for name, rule in RULES.items():
+            print(f"\n{name}: {rule.title}")
+            for key, entry in rule.thresholds.items():
+                print(f"  {name}.{key} = {entry.default:g} ({entry.unit}): {entry.meaning}")
         return 0
     if not args.runs:
         raise SimpleRLError("no run was named; give a run directory, e.g. simplerl doctor runs/NAME")
-    thresholds = parse(args.threshold)
-    found = [diagnose(path, thresholds) for path in args.runs]
-    tables = [diagnosis.as_table() for diagnosis in found]
+    values = thresholds.parse(args.threshold)
+    diagnoses = [diagnose(path, values) for path in args.runs]
+    tables = [diagnosis.as_table() for diagnosis in diagnoses]
     if args.json == "-":
         # What a response says may hold anything: ASCII escapes keep it from a terminal's control sequences.
         print(json.dumps(tables, indent=2))
     else:
-        for diagnosis in found:
+        for diagnosis in diagnoses:
             show(diagnosis)
         if args.json:
             write_json(Path(args.json), tables)
             print(f"written to {args.json}")
-    return int(args.strict and any(diagnosis.findings for diagnosis in found))
+    return int(args.strict and any(diagnosis.findings for diagnosis in diagnoses))
 
 
-def show(diagnosis: "Diagnosis") -> None:
+def show(diagnosis: Diagnosis) -> None:
     """Print a diagnosis."""
     from rich.console import Console
     from rich.markup import escape
 
     console = Console(highlight=False, soft_wrap=True)
-    colours = {"serious": "bold red", "warning": "bold yellow", "good": "bold green", "dim": "dim"}
     for style, line in lines(diagnosis, width=min(110, console.width if console.is_terminal else 110)):
-        text = escape(line)
-        console.print(f"[{colours[style]}]{text}[/]" if style else text)
+        console.print(f"[{COLOURS[style]}]{escape(line)}[/]" if style else escape(line))
 
 
-def lines(diagnosis: "Diagnosis", *, width: int) -> Iterator[tuple[str, str]]:
+def lines(d: Diagnosis, *, width: int) -> Iterator[tuple[str, str]]:
     """Yield (style, line) of a diagnosis; every line is safe to print."""
     from simplerl.cli.display import printable
 
-    d = diagnosis
-    what = {"sft": "steps of fine-tuning", "evaluation": "responses of an evaluation"}.get(d.kind, "steps of training")
-    amount = what if d.kind == "evaluation" else f"{d.last_step} {what}, responses of {len(d.looked)} steps read"
+    def wrapped(head: str, text: str, indent: int = 2) -> list[str]:
+        gap = " " * indent
+        return textwrap.wrap(text, width, initial_indent=head, subsequent_indent=gap, break_on_hyphens=False)
+
+    steps = f"{d.last_step} steps of {'fine-tuning' if d.stage == 'sft' else 'training'}"
+    amount = "responses of an evaluation" if d.stage == "eval" else f"{steps}, responses of {len(d.looked)} steps read"
     yield "", f"{printable(str(d.path))}: {amount}"
     for warning in d.warnings:
-        yield "warning", f"  left out: {printable(warning)}"
+        yield "warning", f"  damage: {printable(warning)}"
     serious = sum(finding.severity == "serious" for finding in d.findings)
     if d.findings:
-        rest = len(d.findings) - serious
-        counts = [f"{serious} serious" * bool(serious), _number(rest, "warning") * bool(rest)]
+        counts = [f"{serious} serious" * bool(serious), _number(len(d.findings) - serious, "warning")]
         yield "", f"{_number(len(d.findings), 'finding')} ({', '.join(filter(None, counts))}):"
     elif d.healthy:
         yield "good", f"healthy: {len(d.clean)} rules were applied and found nothing"
@@ -101,53 +104,26 @@ def lines(diagnosis: "Diagnosis", *, width: int) -> Iterator[tuple[str, str]]:
         yield "warning", f"too early to say: {_number(len(d.clean), 'rule')} could be applied and found nothing"
     else:
         yield "warning", "there is nothing to judge yet: no rule could be applied"
-    for finding in d.findings:
-        yield from _finding(finding, width)
+    for f in d.findings:
+        when = f"step {f.steps[0]}" if f.steps[0] == f.steps[1] else f"steps {f.steps[0]}–{f.steps[1]}"
+        yield "", ""
+        yield f.severity, f"{f.severity} · {f.rule}: {f.title} ({when}{'' if f.lasting else ', passed since'})"
+        for head, text in (("seen", f.seen), ("why", f.why), ("try", f.advice)):
+            # A finding may quote a setting, and config.json may hold anything.
+            yield from (("", line) for line in wrapped(f"  {head:5}", printable(text, 2000), indent=7))
+        for example in f.examples:
+            excerpt = printable(example.excerpt.replace("\n", " "), 160)
+            yield (
+                "dim",
+                f"  e.g. step {example.step}, {printable(example.problem_id, 60)}, sample {example.sample}: {excerpt}",
+            )
     if d.clean:
         yield "", ""
-        yield from (("dim", line) for line in _wrapped("checked, nothing found: ", ", ".join(d.clean), width))
+        yield from (("dim", line) for line in wrapped("checked, nothing found: ", ", ".join(d.clean)))
     for rule, reason in d.unfit.items():
         yield "dim", f"not applicable: {rule} ({printable(reason)})"
     yield "", ""
 
 
-def _finding(finding: "Finding", width: int) -> Iterator[tuple[str, str]]:
-    from simplerl.cli.display import printable
-
-    first, last = finding.steps
-    when = f"step {first}" if first == last else f"steps {first}–{last}"
-    passed = "" if finding.lasting else ", passed since"
-    yield "", ""
-    yield finding.severity, f"{finding.severity} · {finding.rule}: {finding.title} ({when}{passed})"
-    for head, text in (("seen", finding.seen), ("why", finding.why), ("try", finding.advice)):
-        # A finding may quote a setting, and config.json may hold anything.
-        yield from (("", line) for line in _wrapped(f"  {head:5}", printable(text, 2000), width))
-    for example in finding.examples:
-        excerpt = printable(example.excerpt.replace("\n", " "), 160)
-        where = f"step {example.step}, {printable(example.problem_id, 60)}, sample {example.sample}"
-        yield "dim", f"  e.g. {where}: {excerpt}"
-
-
 def _number(count: int, what: str) -> str:
-    return f"{count} {what}" + "s" * (count != 1)
-
-
-def _wrapped(head: str, text: str, width: int) -> list[str]:
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=head,
-        subsequent_indent=" " * (len(head) if len(head) < 10 else 2),
-        break_on_hyphens=False,
-    )
-
-
-def _rules() -> Iterator[str]:
-    from simplerl.doctor import RULES
-    from simplerl.doctor.thresholds import WINDOW
-
-    yield f"window.steps = {WINDOW.default:g} {WINDOW.unit}: {WINDOW.meaning}"
-    for rule in RULES.values():
-        yield f"\n{rule.name}: {rule.title}"
-        for entry in rule.thresholds:
-            yield f"  {rule.name}.{entry.name} = {entry.default:g} ({entry.unit}): {entry.meaning}"
+    return f"{count} {what}" + "s" * (count != 1) if count else ""

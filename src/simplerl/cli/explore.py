@@ -6,8 +6,17 @@ are the best by reward right?), diversity of the responses, and the share of tra
 table is printed; everything goes to exploration.json and exploration.png. docs/exploration.md has the definitions.
 """
 
+from __future__ import annotations
+
 import argparse
+import math
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from simplerl.analysis.exploration import Exploration
 
 EXAMPLES = """\
   simplerl explore runs/mine
@@ -31,10 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, show, write."""
-    import math
-
-    from simplerl.analysis.exploration import over_steps, to_json
-    from simplerl.analysis.explored import plot_exploration
+    from simplerl.analysis.exploration import over_steps, plot_exploration, to_json
     from simplerl.cli.progress import Bar, wide_console
     from simplerl.core.errors import ConfigError
     from simplerl.runs.files import make_directory, write_json
@@ -46,16 +52,14 @@ def run(args: argparse.Namespace) -> int:
         tops = tuple(int(part) for part in args.s.split(",")) if args.s else ()
     except ValueError as error:
         raise ConfigError(f"--s must be numbers such as 1,2,4; got {args.s!r}") from error
-    console = wide_console()
-    taken: set[str] = set()
+    options = {"k": args.k, "s": tops, "wanted": args.wanted, "steps": args.steps}
+    console, taken = wide_console(), set[str]()
     for path in args.paths:
         with Bar() as bar:
             bar.start("evaluations")
-            found = over_steps(
-                path, k=args.k, s=tops, wanted=args.wanted, steps=args.steps, warn=bar.say, on_done=bar.advance
-            )
-        for one in found:
-            _show(console, one, math.isnan)
+            explorations = over_steps(path, **options, warn=bar.say, on_done=bar.advance)
+        for one in explorations:
+            _show(console, one)
         prefix = ""
         if args.output_dir:
             make_directory(args.output_dir)
@@ -64,79 +68,71 @@ def run(args: argparse.Namespace) -> int:
             taken.add(name)
             prefix = f"{name}_"
         directory = args.output_dir or path
-        write_json(directory / f"{prefix}exploration.json", [to_json(one) for one in found])
-        for number, one in enumerate(found, 1):
-            ending = "" if len(found) == 1 else f"_{number}_{slug(one.name)}"
+        write_json(directory / f"{prefix}exploration.json", [to_json(one) for one in explorations])
+        for number, one in enumerate(explorations, 1):
+            ending = "" if len(explorations) == 1 else f"_{number}_{slug(one.name)}"
             plot_exploration(one, directory / f"{prefix}exploration{ending}.png")
         console.print(f"written to {directory}: {prefix}exploration.json and .png", markup=False)
     return 0
 
 
-def _show(console, found, isnan) -> None:
+def _show(console: Console, exploration: Exploration) -> None:
     from rich.markup import escape
     from rich.table import Table
 
     from simplerl.analysis.evaluations import cell
-    from simplerl.analysis.exploration import COUNTS, change, peak
+    from simplerl.analysis.exploration import COUNTS
 
-    last = found.points[-1]
+    points = exploration.points
+    last = points[-1]
     split = [name for name in last.figures if name.startswith("pass@") and "-" in name]
-    among = split[0].removeprefix("pass@").rsplit("-", 1)[0] if split else ""
-    tops = [name.rsplit("-", 1)[1] for name in split]
-    shown = [top for top in tops if top != "1"][:2]
-    first_table = ["pass@1", f"pass@{last.samples}", *(f"pass@{among}-{top}" for top in shown)]
-    second_table = [f"{kind}@{among}-{tops[0]}" for kind in ("reward", "likelihood") if tops]
-    second_table += [f"{kind}@{among}-{tops[-1]}" for kind in ("reward",) if len(tops) > 1]
-    third_table = ["unique_responses", "distinct_2", "similarity", "distinct_equations"]
+    unique = [name for name in split if not name.endswith("-1")][:2]
+    picked = [split[i].replace("pass", kind) for kind, i in (("reward", 0), ("likelihood", 0), ("reward", -1)) if split]
+    exploring = ["pass@1", f"pass@{last.samples}", *unique]
     size = f"{last.problems} problems × {last.samples} samples"
+    diversity = "diversity of a problem's responses, and training tokens with gradient since the row before (%)"
     for title, names in (
-        (f"{found.name}: exploration, {size} (%, 95% intervals)", [*first_table, "distinct_answers", "distinct_right"]),
-        ("exploitation (%)", [*second_table, "query_effect"]),
-        ("diversity of a problem's responses, and training tokens with gradient since the row before (%)", third_table),
+        (f"{exploration.name}: exploration, {size} (%, 95% intervals)", [*exploring, *COUNTS]),
+        ("exploitation (%)", [*picked, "query_effect"]),
+        (diversity, ["unique_responses", "distinct_2", "similarity", "distinct_equations"]),
     ):
-        present = [name for name in dict.fromkeys(names) if any(name in p.figures for p in found.points)]
+        present = [name for name in dict.fromkeys(names) if any(name in p.figures for p in points)]
+        useful = title == diversity and bool(exploration.useful)
         table = Table(title=escape(title), title_justify="left")
-        useful = names is third_table and bool(found.useful)
         for column in ("step", *present, *(["useful tokens"] if useful else [])):
             table.add_column(column.replace("_", " "), justify="right", no_wrap=True)
         before = 0
-        for p in found.points:
+        for p in points:
             cells = [cell(p.figures.get(name), percent=name not in COUNTS) for name in present]
             if useful:
-                share = found.useful_share(before, p.step or 0)
-                cells.append("–" if isnan(share) else f"{100 * share:.1f}")
-                before = p.step or 0
+                share, before = exploration.useful_share(before, p.step or 0), p.step or 0
+                cells.append("–" if math.isnan(share) else f"{100 * share:.1f}")
             table.add_row(escape(p.label) if p.step is None else str(p.step), *cells)
         console.print(table)
-    undecided = sum(p.undecided for p in found.points)
-    if undecided:
+    if undecided := sum(p.undecided for p in points):
         console.print(f"left out of right and wrong: {undecided} responses that could not be judged", markup=False)
-    if len(found.points) > 1:
-        for name in [*first_table, "distinct_answers", "unique_responses"]:
-            highest = peak(found.points, name)
-            difference = change(found.points[0], last, name)
-            if difference and highest:
-                console.print(
-                    _words(name, difference, highest, _fall(found.points[0], highest, last, name), COUNTS), markup=False
-                )
+    for name in [*exploring, "distinct_answers", "unique_responses"] if len(points) > 1 else []:
+        if sentence := _change(exploration, name):
+            console.print(sentence, markup=False)
 
 
-def _fall(first, highest, last, name: str):
-    """Return the change since a figure was highest; None where that was at the start: it is said already."""
-    from simplerl.analysis.exploration import change
+def _change(exploration: Exploration, name: str) -> str:
+    """Say how a figure moved, and whether it has fallen since it was highest; nothing where it is not known."""
+    from simplerl.analysis.exploration import COUNTS, change, peak
 
-    return None if highest is first else change(highest, last, name)
+    first, last, highest = exploration.points[0], exploration.points[-1], peak(exploration.points, name)
+    difference = change(first, last, name)
+    if difference is None or highest is None:
+        return ""
+    factor, unit = (1.0, "") if name in COUNTS else (100.0, " points")
 
-
-def _words(name: str, difference, highest, fall, counts) -> str:
-    """Say how a figure moved, and whether it has fallen since it was highest."""
-    factor, unit = (1.0, "") if name in counts else (100.0, " points")
-
-    def signed(figure) -> str:
-        low, high = (f"{factor * figure[end]:+.1f}" for end in ("low", "high"))
-        return f"{factor * figure['value']:+.1f} [{low}, {high}]{unit}"
+    def signed(figure: dict[str, float]) -> str:
+        value, low, high = (f"{factor * figure[key]:+.1f}" for key in ("value", "low", "high"))
+        return f"{value} [{low}, {high}]{unit}"
 
     words = f"{name.replace('_', ' ')}: first to last {signed(difference)}"
+    # Where it was highest at the start, the fall is said already.
+    fall = None if highest is first else change(highest, last, name)
     if fall and fall["high"] < 0:
         words += f"; since its highest, at {highest.label}, {signed(fall)}"
     return words + "."

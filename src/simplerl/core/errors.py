@@ -4,15 +4,20 @@ The command line prints a `SimpleRLError` as one message and exits with code 2; 
 """
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
 class SimpleRLError(Exception):
-    """A mistake that a user can mend: shown as a message, never as a traceback (unless `--debug`)."""
+    """A mistake that a user can fix: shown as a message, never as a traceback (unless `--debug`)."""
 
 
 class ConfigError(SimpleRLError):
     """An unknown key, a wrong type, or settings that contradict each other."""
+
+
+class PluginError(SimpleRLError):
+    """A plug-in that is missing, raises at import, or registers a name that is taken."""
 
 
 class DataError(SimpleRLError):
@@ -34,3 +39,16 @@ def nearest(name: str, options: Iterable[str]) -> str:
     if close:
         return "did you mean " + " or ".join(repr(option) for option in close) + "?"
     return "known: " + ", ".join(options)
+
+
+def raised_at(error: BaseException, *, within: str = "") -> str:
+    """Return `Type: message (file:line)`: where it was raised, or its last line in the file `within`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame for frame in frames if within and frame.filename == within]
+    frame = (inside or frames or [None])[-1]
+    if isinstance(error, SyntaxError) and error.filename and not inside:
+        place = f"{error.filename}:{error.lineno}"
+    else:
+        place = f"{frame.filename}:{frame.lineno}" if frame else "unknown place"
+    message = (str(error).strip().splitlines() or [""])[0][:300]
+    return f"{type(error).__name__}{': ' + message if message else ''} ({place})"

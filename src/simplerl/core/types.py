@@ -83,6 +83,33 @@ class Verdict:
         return self.status not in UNDECIDED
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a reward says of a response: the number trained on, and the unweighted values that it is made of.
+
+    >>> Scored(1.1, {"correctness": 1.0, "format": 1.0}).value
+    1.1
+    """
+
+    value: float
+    """Finite."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """Name of the part → its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """A reward that could not be given: it raised, or what it returned is not a finite number. Never reward 0.
+
+    The trajectory is left out of the update and counted, as one with an undecided verdict is.
+    """
+
+    detail: str
+    """One line for a reader: what went wrong, with file and line."""
+    applies: bool = True
+    """False where the reward itself says that it does not apply (None): a mixture goes on without it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Trajectory:
     """One response to one problem with everything that was found out about it."""

@@ -11,18 +11,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from simplerl.core.errors import ConfigError, DataError, nearest
+from simplerl.core.registry import Registry
 from simplerl.core.types import Problem
-from simplerl.data import arithmetic, gsm8k, math, simplerl_zoo
 from simplerl.data.problems import ProblemSet, problem_set
 from simplerl.data.rows import SUFFIXES, file_origin, open_hub, read_rows
 from simplerl.data.select import select
 
-DATASETS: dict[str, Callable[..., list[Problem] | ProblemSet]] = {
-    "arithmetic": arithmetic.load,
-    "gsm8k": gsm8k.load,
-    "math": math.load,
-    **{f"simplerl-zoo-{name}": simplerl_zoo.tier(name) for name in simplerl_zoo.DIRECTORIES},
-}
+#: Name → loader.
+DATASETS: Registry[Callable[..., list[Problem] | ProblemSet]] = Registry(
+    "data",
+    {
+        "arithmetic": "simplerl.data.arithmetic:load",
+        "gsm8k": "simplerl.data.gsm8k:load",
+        "math": "simplerl.data.math:load",
+        "simplerl-zoo-easy": "simplerl.data.simplerl_zoo:load_easy",
+        "simplerl-zoo-medium": "simplerl.data.simplerl_zoo:load_medium",
+        "simplerl-zoo-hard": "simplerl.data.simplerl_zoo:load_hard",
+    },
+)
 
 
 def read(name: str, split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[int, ...] = ()) -> ProblemSet:

@@ -40,3 +40,6 @@ def tier(name: str) -> Callable[..., ProblemSet]:
 
     load.__doc__ = f"Return the {name} tier ({CONTENT[name]}), from the hub or from `at`."
     return load
+
+
+load_easy, load_medium, load_hard = tier("easy"), tier("medium"), tier("hard")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.core.errors import ConfigError, DataError, ModelError, nearest
+from simplerl.core.registry import Registry
 from simplerl.core.types import Problem
 
 PLACE = "{input}"
@@ -76,7 +77,7 @@ class FromData:
 AnyTemplate = Template | ChatTemplate | FromData
 
 
-TEMPLATES: dict[str, Template] = {
+_BUILT_IN: dict[str, Any] = {
     "plain": Template("Question: {input}\nAnswer:"),
     "simple": Template("Question:\n{input}\nAnswer:\nLet's think step by step.\n"),
     "qwen-boxed": Template(
@@ -91,7 +92,10 @@ TEMPLATES: dict[str, Template] = {
     ),
 }
 
-#: Templates that are no text of ours.
+#: Name → template.
+TEMPLATES: Registry[Template] = Registry("template", values=_BUILT_IN)
+
+#: Templates that are not texts of ours.
 SPECIAL = {"chat": "the tokenizer's own chat template", "from-data": "the prompts that the data set brings"}
 
 
@@ -107,7 +111,8 @@ def resolve(name: str, *, system: str = "") -> AnyTemplate:
     if name == "from-data":
         return FromData()
     if name in TEMPLATES:
-        return TEMPLATES[name]
+        entry = TEMPLATES[name]
+        return _from_text(entry, f"template {name!r}") if isinstance(entry, str) else entry
     path = Path(name)
     if not path.is_file():
         raise ConfigError(
@@ -118,6 +123,10 @@ def resolve(name: str, *, system: str = "") -> AnyTemplate:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"template file {name} cannot be read as UTF-8 text: {error}") from error
+    return _from_text(text, f"template file {name}")
+
+
+def _from_text(text: str, what: str) -> Template:
     if text.count(PLACE) != 1:
-        raise ConfigError(f"template file {name}: {PLACE} must stand in it exactly once, found {text.count(PLACE)}")
+        raise ConfigError(f"{what}: {PLACE} must stand in it exactly once, found {text.count(PLACE)}")
     return Template(text)

@@ -1,16 +1,31 @@
 """Diagnosis: rules over a run's metrics and responses that say what goes wrong, why it matters and what to try.
 
     diagnose(path)       → Diagnosis: findings with figures, what was clean, what could not be judged, what was damaged
-    RULES                → every rule by name
     Watch                → the same rules while a run goes on
+    RULES, rule          → every rule by name; the decorator that adds one
+    text_features        → what one response's text shows: repetition, keywords, boxes, language, code
 
 Reads run directories (and result directories of `simplerl eval`) only; writes nothing. See docs/doctor.md.
 """
 
-from simplerl.doctor.history import Example
-from simplerl.doctor.judge import diagnose
-from simplerl.doctor.live import Watch
+from simplerl.doctor.diagnosis import Diagnosis, Watch, diagnose
+from simplerl.doctor.observation import Example, Observation
+from simplerl.doctor.rule import Finding, Rule, Symptom, Threshold, rule
 from simplerl.doctor.rules import RULES
-from simplerl.doctor.types import Diagnosis, Finding, Rule, Seen, Threshold
+from simplerl.doctor.text import TextFeatures, text_features
 
-__all__ = ["RULES", "Diagnosis", "Example", "Finding", "Rule", "Seen", "Threshold", "Watch", "diagnose"]
+__all__ = [
+    "RULES",
+    "Diagnosis",
+    "Example",
+    "Finding",
+    "Observation",
+    "Rule",
+    "Symptom",
+    "TextFeatures",
+    "Threshold",
+    "Watch",
+    "diagnose",
+    "rule",
+    "text_features",
+]

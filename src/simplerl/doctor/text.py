@@ -1,8 +1,12 @@
-"""What a response's text shows, by rule. Pure, linear in time, and bounded: of a long text its two ends are read."""
+"""What a response's text shows, by rule: `text_features`, for the doctor's figures and those of evaluations.
+
+Pure, linear in time, and bounded: of a long text its two ends are read (of keywords all is counted).
+"""
 
 import re
 import zlib
 from collections import Counter
+from dataclasses import dataclass
 
 #: Characters read of each end of a response. What goes wrong shows there: the beginning sets the tone, loops end it.
 END = 4000
@@ -19,6 +23,8 @@ DISTINCT, DISTINCT_OF_FEW, CHARACTERS = 0.4, 0.6, 12
 WORDS = 8
 #: Letters that a text needs for its script to be known.
 LETTERS = 3
+#: Words of reflection, as SimpleRL-Zoo counts them (arXiv 2503.18892, section on reflection).
+KEYWORDS = ("recheck", "rethink", "try again", "wait", "alternatively", "retry", "however")
 
 _SCRIPTS = {
     "Latin": "A-Za-zªºÀ-ÖØ-öø-ɏḀ-ỿ",
@@ -35,6 +41,7 @@ _SCRIPTS = {
 _LETTERS_OF = {name: re.compile(f"[{ranges}]") for name, ranges in _SCRIPTS.items()}
 _LATIN_WORD = re.compile(f"[{_SCRIPTS['Latin']}]{{4,}}")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
+_KEYWORD = re.compile(r"\b(?:" + "|".join(word.replace(" ", r"\s+") for word in KEYWORDS) + r")\b", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{")
 _CALCULATION = re.compile(r"=|\d\s{0,2}(?:[-+*/×÷^]|\\times|\\cdot|\\div)\s{0,2}\d|\\(?:frac|sqrt|begin)\b")
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -44,6 +51,45 @@ _CODE = re.compile(
     r"for \w{1,40} in range\(|#include\s*<|public static |console\.log\()",
     re.MULTILINE,
 )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextFeatures:
+    """What one response shows.
+
+    >>> text_features("Wait, is it 5? However I count, it is 4.", question="What is 2 + 2?").keywords
+    2
+    """
+
+    repetition: bool
+    """Its end goes round in circles."""
+    language: bool
+    """It is partly in another script than the question."""
+    bare_box: bool
+    """It boxes an answer without working."""
+    several_boxes: bool
+    """It boxes different answers."""
+    code: bool
+    """It holds program code."""
+    keywords: int
+    """Words of reflection in it."""
+
+
+def text_features(response: str, question: str = "") -> TextFeatures:
+    """Return what a response to a question shows."""
+    return TextFeatures(
+        repetition=repeats(response),
+        language=switches_language(question, response),
+        bare_box=bare_box(response),
+        several_boxes=several_boxes(response),
+        code=is_code(response),
+        keywords=count_keywords(response),
+    )
+
+
+def count_keywords(text: str) -> int:
+    """Return how many words of reflection stand in a text: whole words ("await" is not "wait"), in any case."""
+    return len(_KEYWORD.findall(text))
 
 
 def ends(text: str) -> str:

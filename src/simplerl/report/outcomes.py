@@ -14,7 +14,6 @@ from simplerl.report.reading import Estimate, Evaluated, Point, ReportedRun
 from simplerl.report.settings import ENOUGH_SEEDS, Group
 from simplerl.runs.behaviours import BEHAVIOURS
 from simplerl.runs.run import Evaluation
-from simplerl.runs.stages import Stage
 
 Progress = Callable[[str], None]
 
@@ -158,7 +157,7 @@ def explore(run: ReportedRun) -> Explored | str:
     """Return the exploration of a run; a sentence where there is none."""
     readable = [e for e in run.evaluations if not e.unreadable]
     try:
-        points = [exploration.point(_stage(run, e)) for e in thinned(readable)]
+        points = [exploration.point(e.source) for e in thinned(readable)]
     except RunError as error:
         return str(error)
     if not points:
@@ -173,11 +172,6 @@ def explore(run: ReportedRun) -> Explored | str:
             if (estimate := Estimate.of(p.figures.get(name))).known:
                 curve.append((float(p.step or 0), estimate))
     return Explored(samples=max(p.samples for p in points), curves=curves)
-
-
-def _stage(run: ReportedRun, evaluated: Evaluated) -> Stage:
-    label = f"{run.label}@{evaluated.step}"
-    return Stage(step=evaluated.step, label=label, file=evaluated.source.path, home=run.path)
 
 
 def best(samples: int) -> int:

@@ -1,51 +1,62 @@
 """Rewards: the number trained on, from a problem, a completion and its verdict. See docs/rewards.md.
 
-A reward is a frozen dataclass whose fields are its parameters. Adding one is one file and one line here. A verdict that
-says nothing about the answer (`timeout`, `error`, `unjudgeable`) has no reward: the trainer excludes the trajectory
-from the loss and counts it, and a reward that depends on the verdict raises `ValueError` rather than inventing one.
+A reward is a frozen dataclass whose fields are its parameters, or a function of yours (`function.py`). Adding one here
+is one file and one line; from outside, `@simplerl.register("reward", "name")` or `--reward file.py:function`. A verdict
+that says nothing about the answer (`timeout`, `error`, `unjudgeable`) has no reward: the trainer leaves the trajectory
+out of the loss and counts it, and so it does where the reward itself fails (`Undecided`).
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from simplerl.core.errors import ConfigError, nearest
+from simplerl.core.plugins import is_source, load_source
+from simplerl.core.registry import Registry
 from simplerl.rewards.base import Reward
-from simplerl.rewards.correctness import Correctness
-from simplerl.rewards.format import Format
-from simplerl.rewards.independent import Independent
-from simplerl.rewards.length import Length
-from simplerl.rewards.mixture import Mixture
-from simplerl.rewards.overlong import Overlong
-from simplerl.rewards.r1_tags import R1Tags
-from simplerl.rewards.simplerl_v0 import SimplerlV0
 
-__all__ = ["REWARDS", "Reward", "make_reward"]
+__all__ = ["REWARDS", "Reward", "make_reward", "reward_class"]
 
-#: Name → class.
-REWARDS: dict[str, type[Reward]] = {
-    "correctness": Correctness,
-    "simplerl-v0": SimplerlV0,
-    "independent": Independent,
-    "r1-tags": R1Tags,
-    "format": Format,
-    "length": Length,
-    "overlong": Overlong,
-    "mixture": Mixture,
-}
+#: Name → class, or a function.
+REWARDS: Registry[Any] = Registry(
+    "reward",
+    {
+        "correctness": "simplerl.rewards.correctness:Correctness",
+        "simplerl-v0": "simplerl.rewards.simplerl_v0:SimplerlV0",
+        "independent": "simplerl.rewards.independent:Independent",
+        "r1-tags": "simplerl.rewards.r1_tags:R1Tags",
+        "format": "simplerl.rewards.format:Format",
+        "length": "simplerl.rewards.length:Length",
+        "overlong": "simplerl.rewards.overlong:Overlong",
+        "mixture": "simplerl.rewards.mixture:Mixture",
+    },
+)
+
+
+def reward_class(name: str) -> Any:
+    """Return the class or function that a name, `file.py:function` or `module:function` stands for."""
+    if is_source(name):
+        return load_source(name)
+    return REWARDS.find(name, hint="A function of yours works too: --reward file.py:function.")
 
 
 def make_reward(name: str, params: Mapping[str, Any] | None = None) -> Reward:
-    """Return the named reward with these parameters; a wrong name or parameter is a `ConfigError`."""
-    if name not in REWARDS:
-        raise ConfigError(f"unknown reward {name!r}; {nearest(name, REWARDS)}")
-    known = [field.name for field in fields(REWARDS[name]) if field.init]
+    """Return the reward of a name, or of `file.py:function`; a wrong name or parameter is a `ConfigError`."""
+    kind = reward_class(name)
+    if not (inspect.isclass(kind) and issubclass(kind, Reward)):
+        from simplerl.rewards.function import FunctionReward
+
+        if params:
+            raise ConfigError(f"the reward {name!r} is a function and has no parameters; leave out {', '.join(params)}")
+        return FunctionReward(source=name, function=kind)
+    known = [field.name for field in fields(kind) if field.init]
     for key in params or {}:
         if key not in known:
             raise ConfigError(f"unknown parameter {key!r} of the reward {name!r}; {nearest(key, known)}")
     try:
-        return REWARDS[name](**(params or {}))
+        return kind(**(params or {}))
     except TypeError as error:
         raise ConfigError(f"the reward {name!r} cannot be made: {error}") from error

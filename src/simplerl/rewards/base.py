@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from simplerl.core.types import Completion, Problem, Verdict
+from simplerl.core.errors import SimpleRLError, raised_at
+from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reward:
-    """Base of all rewards; subclasses set `name` and define `__call__`."""
+    """Base of all rewards; subclasses define `__call__`, and set `name` where it is built in."""
 
     name: ClassVar[str] = ""
 
@@ -18,9 +21,38 @@ class Reward:
         """Return the number trained on."""
         raise NotImplementedError
 
-    def parts(self, problem: Problem, completion: Completion, verdict: Verdict) -> dict[str, float]:
-        """Return the unweighted values that make up the reward, by name."""
-        return {self.name: self(problem, completion, verdict)}
+    def score(
+        self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]
+    ) -> list[Scored | Undecided]:
+        """Return what the reward says of responses to one problem, whose verdicts are decided.
+
+        Whatever goes wrong for a response makes it undecided, and nothing else.
+        """
+        return [self._score(problem, *pair) for pair in zip(completions, verdicts, strict=True)]
+
+    def _score(self, problem: Problem, completion: Completion, verdict: Verdict) -> Scored | Undecided:
+        label = self.name or type(self).__name__
+        try:
+            value = self(problem, completion, verdict)
+            checked = checked_value(value, label)
+            return checked if isinstance(checked, Undecided) else Scored(checked, {label: checked})
+        except SimpleRLError:
+            raise
+        except Exception as error:  # A reward may be anybody's code: the response is undecided, and counted.
+            return Undecided(f"reward {label} raised {raised_at(error)}")
+
+
+def checked_value(value: Any, label: str) -> float | Undecided:
+    """Return a reward's value as a float; Undecided for what is not a finite number."""
+    if value is None:
+        return Undecided(f"reward {label} does not apply (None)", applies=False)
+    try:
+        number = float(value) if not isinstance(value, str | bytes) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        return Undecided(f"reward {label} gave {str(value)[:60]!r} ({type(value).__name__}), not a finite number")
+    return number
 
 
 def decided(verdict: Verdict) -> Verdict:

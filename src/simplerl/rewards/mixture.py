@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from simplerl.core.errors import ConfigError, nearest
-from simplerl.core.types import Completion, Problem, Verdict
+from simplerl.core.errors import ConfigError, SimpleRLError, nearest
+from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 from simplerl.rewards.base import Reward
 
 _KEYS = ("name", "weight", "params")
@@ -21,7 +21,7 @@ LARGEST = 1e6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mixture(Reward):
-    """The sum of weight × value; `parts` gives the unweighted values by name."""
+    """The sum of weight × value; the parts are the unweighted values by name."""
 
     name: ClassVar[str] = "mixture"
     rewards: Sequence[Mapping[str, Any]]
@@ -56,12 +56,26 @@ class Mixture(Reward):
         object.__setattr__(self, "_built", tuple(built.values()))
 
     def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
-        """Return the weighted sum."""
-        return sum(weight * reward(problem, completion, verdict) for weight, reward in self._built)
+        """Return the weighted sum. Raises SimpleRLError where there is none."""
+        (scored,) = self.score(problem, [completion], [verdict])
+        if isinstance(scored, Undecided):
+            raise SimpleRLError(scored.detail)
+        return scored.value
 
-    def parts(self, problem: Problem, completion: Completion, verdict: Verdict) -> dict[str, float]:
-        """Return each reward's own value, unweighted; of a nested mixture, its parts."""
-        found: dict[str, float] = {}
-        for _, reward in self._built:
-            found.update(reward.parts(problem, completion, verdict))
-        return found
+    def score(
+        self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]
+    ) -> list[Scored | Undecided]:
+        """Return the weighted sums with each reward's own value; a part that does not apply adds nothing."""
+        by_reward = [reward.score(problem, completions, verdicts) for _, reward in self._built]
+        return [self._sum(parts) for parts in zip(*by_reward, strict=True)]
+
+    def _sum(self, results: Sequence[Scored | Undecided]) -> Scored | Undecided:
+        failed = next((each for each in results if isinstance(each, Undecided) and each.applies), None)
+        if failed:
+            return failed
+        total, parts = 0.0, {}
+        for (weight, _), each in zip(self._built, results, strict=True):
+            if isinstance(each, Scored):
+                total += weight * each.value
+                parts |= each.parts
+        return Scored(total, parts) if parts else Undecided("no reward of the mixture applies", applies=False)

@@ -1,10 +1,12 @@
 """Rollouts: sample responses, have them judged, and keep the record. Backends by name."""
 
-from simplerl.rollout.fake import FakeBackend
-from simplerl.rollout.native import NativeBackend
+from simplerl.core.registry import Registry
 
 #: Name → class, called with (policy, *, precision, max_rows).
-BACKENDS: dict[str, type] = {
-    "native": NativeBackend,
-    "fake": FakeBackend,
-}
+BACKENDS: Registry[type] = Registry(
+    "backend",
+    {
+        "native": "simplerl.rollout.native:NativeBackend",
+        "fake": "simplerl.rollout.fake:FakeBackend",
+    },
+)

@@ -4,15 +4,13 @@ Responses are handed to the verifier as they finish, so that judging runs beside
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import derive
-from simplerl.core.types import Completion, Problem, Trajectory, TrajectoryGroup
+from simplerl.core.types import Completion, Problem, Scored, Trajectory, TrajectoryGroup, Undecided, Verdict
 from simplerl.data.prompts import Prompter
 from simplerl.data.templates import AnyTemplate
 from simplerl.models.load import Policy
@@ -82,10 +80,14 @@ def collect(
     verdicts = dict(verifier.results())
     groups = []
     for place, item in enumerate(prompted):
+        rows = range(place * samples, (place + 1) * samples)
+        scores = _score(reward, item.problem, [completions[row] for row in rows], [verdicts[row] for row in rows])
         trajectories = []
-        for sample in range(samples):
-            completion, verdict = completions[place * samples + sample], verdicts[place * samples + sample]
-            parts = reward.parts(item.problem, completion, verdict) if verdict.decided else {}
+        for sample, (row, scored) in enumerate(zip(rows, scores, strict=True)):
+            completion, verdict = completions[row], verdicts[row]
+            if isinstance(scored, Undecided) and verdict.decided and purpose == "train":
+                # Counted and left out, as one that could not be judged. What is not trained on keeps its verdict.
+                verdict = Verdict(status="error", extracted=verdict.extracted, rule="reward", detail=scored.detail)
             trajectories.append(
                 Trajectory(
                     problem=item.problem,
@@ -94,16 +96,20 @@ def collect(
                     completion=completion,
                     loss_mask=np.ones(len(completion.token_ids), dtype=bool),
                     verdict=verdict,
-                    reward=_finite(reward(item.problem, completion, verdict)) if verdict.decided else float("nan"),
-                    reward_parts=parts,
+                    reward=scored.value if isinstance(scored, Scored) else float("nan"),
+                    reward_parts=scored.parts if isinstance(scored, Scored) else {},
                 )
             )
         groups.append(TrajectoryGroup(problem=item.problem, trajectories=tuple(trajectories)))
     return groups
 
 
-def _finite(reward: float) -> float:
-    """Return the reward of a decided verdict. Raises ConfigError for NaN, which would be the gradient's too."""
-    if not math.isfinite(reward):
-        raise ConfigError(f"the reward gave {reward}; it must be a finite number for every response")
-    return float(reward)
+def _score(
+    reward: Reward, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]
+) -> list[Scored | Undecided]:
+    """Return what the reward says of each response; those with an undecided verdict are not shown to it."""
+    shown = [index for index, verdict in enumerate(verdicts) if verdict.decided]
+    if not shown:
+        return [Undecided(verdict.detail) for verdict in verdicts]
+    scores = iter(reward.score(problem, [completions[i] for i in shown], [verdicts[i] for i in shown]))
+    return [next(scores) if verdict.decided else Undecided(verdict.detail) for verdict in verdicts]

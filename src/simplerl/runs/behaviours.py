@@ -8,19 +8,17 @@
 The folder has its own lock, so that a run may be judged while it trains. Columns: docs/run-format.md.
 """
 
-import json
-import os
-import threading
-from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from simplerl.core.errors import RunError
-from simplerl.runs.files import DirectoryLock, cannot_write, json_line
-from simplerl.runs.trajectories import whole_characters
+from simplerl.runs.files import DirectoryLock
+from simplerl.runs.jsonl import JsonLines
 
-#: The behaviours of SimpleRL-Zoo (arXiv 2503.18892); `simplerl.behaviours.definitions` says what they are.
+#: The behaviours of SimpleRL-Zoo (arXiv 2503.18892); `simplerl.behaviours.judging` says what they are.
 BEHAVIOURS = ("backtracking", "verification", "subgoal_setting", "enumeration")
 
 FOLDER, JUDGEMENTS, ANSWERS, TABLE, PLOT = (
@@ -72,8 +70,8 @@ class Judgement:
         return None if self.unfounded.get(behaviour) else False
 
     @property
-    def place(self) -> tuple[Any, ...]:
-        """What a later line about the same thing replaces this one by."""
+    def identity(self) -> tuple[Any, ...]:
+        """Response and judge: a later line with the same identity replaces this one."""
         return (self.step, self.problem_id, self.sample, self.judge, self.settings)
 
 
@@ -83,143 +81,65 @@ def read_behaviours(path: Path) -> list[Judgement]:
     Of several lines about the same response by the same judge the last holds. A last line that is still being written
     is left out; raises RunError where another is damaged.
     """
-    file = next((p for p in (path / FOLDER / JUDGEMENTS, path / JUDGEMENTS) if p.is_file()), None)
-    if file is None:
-        return []
-    found: dict[tuple[Any, ...], Judgement] = {}
-
-    def refuse(place: str) -> None:
-        raise RunError(f"{place} is damaged; move the file away and give the command again: answers are kept apart")
-
-    for place, line in _lines(file, refuse):
-        judgement = _judgement(place, line)
-        found.pop(judgement.place, None)
-        found[judgement.place] = judgement
-    return list(found.values())
+    file = path / FOLDER / JUDGEMENTS
+    judgements: dict[tuple[Any, ...], Judgement] = {}
+    for where, line in JsonLines(file if file.is_file() else path / JUDGEMENTS).read():
+        if line is None:
+            raise RunError(f"{where} is damaged; move the file away and give the command again: answers are kept apart")
+        judgement = _judgement(where, line)
+        judgements.pop(judgement.identity, None)
+        judgements[judgement.identity] = judgement
+    return list(judgements.values())
 
 
-def _lines(file: Path, damaged: Callable[[str], None]) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Yield (place, object) of the whole lines of a file; `damaged` is told of those that are none."""
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise RunError(f"{file} cannot be read: {error.strerror or error}") from error
-    *lines, _unfinished = content.split(b"\n")
-    for number, line in enumerate(lines, 1):
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            value = None
-        if isinstance(value, dict):
-            yield f"{file}:{number}", value
-        elif line.strip():
-            damaged(f"{file}:{number}")
+def _judgement(where: str, line: dict[str, Any]) -> Judgement:
+    """Return the judgement that a line holds. Raises RunError where it holds something else."""
 
+    def texts(name: str) -> dict[str, tuple[str, ...]]:
+        return {behaviour: tuple(quotations) for behaviour, quotations in line[name].items()}
 
-def _judgement(place: str, line: dict[str, Any]) -> Judgement:
+    foreign = RunError(f"{where} is not a judgement of this version; move the file away and judge again")
     try:
         judgement = Judgement(
             **{
                 **line,
-                "behaviours": {name: tuple(items) for name, items in line["behaviours"].items()},
-                "unfounded": {name: tuple(items) for name, items in line["unfounded"].items()},
+                "behaviours": texts("behaviours"),
+                "unfounded": texts("unfounded"),
                 "flags": tuple(line["flags"]),
             }
         )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"{place} is no judgement of this version ({error}); move the file away and judge again"
-        ) from None
-    texts = (judgement.problem_id, judgement.judge, judgement.settings, judgement.detail, judgement.key)
-    quoted = [text for part in (judgement.behaviours, judgement.unfounded) for texts in part.values() for text in texts]
-    wanted = BEHAVIOURS if judgement.status == "judged" else ()
+    except (KeyError, TypeError, AttributeError):
+        raise foreign from None
+    strings = [judgement.problem_id, judgement.judge, judgement.settings, judgement.detail, judgement.key]
+    for quotations in (*judgement.behaviours.values(), *judgement.unfounded.values(), judgement.flags):
+        strings += quotations
     if (
         judgement.status not in get_args(Status)
-        or not all(isinstance(text, str) for text in (*texts, *quoted, *judgement.flags))
+        or not all(isinstance(text, str) for text in strings)
         or not isinstance(judgement.sample, int)
         or not isinstance(judgement.step, int | None)
-        or any(name not in judgement.behaviours for name in wanted)
+        or (judgement.status == "judged" and any(name not in judgement.behaviours for name in BEHAVIOURS))
     ):
-        raise RunError(f"{place} is no judgement of this version; move the file away and judge again")
+        raise foreign
     return judgement
 
 
 class BehaviourDirectory:
-    """The folder of judgements, for the one process that writes to it. Every line is on disk before it counts."""
+    """The folder of judgements, for the one process that writes to it."""
 
     def __init__(self, path: Path):
         self.path = path
         self._lock = DirectoryLock(path)
-        self._one_at_a_time = threading.Lock()
+        self._judgements = JsonLines(path / JUDGEMENTS)
 
     def __enter__(self) -> "BehaviourDirectory":
-        """Make the folder where it is not there, take its lock, and cut off a line that was never finished."""
+        """Make the folder where it does not exist, and take its lock."""
         self._lock.take()
-        for name in (JUDGEMENTS, ANSWERS):
-            self._cut(self.path / name)
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._lock.release()
 
-    def _cut(self, file: Path) -> None:
-        if not file.is_file():
-            return
-        try:
-            content = file.read_bytes()
-            if content and not content.endswith(b"\n"):
-                os.truncate(file, content.rfind(b"\n") + 1)
-        except OSError as error:
-            raise cannot_write(file, error) from error
-
-    def keep_answer(self, key: str, answer: Mapping[str, Any]) -> None:
-        """Append what an endpoint answered and flush it to disk. May be called from several threads."""
-        self._append(self.path / ANSWERS, [{"key": key, **answer}])
-
     def record(self, judgements: Iterable[Judgement]) -> None:
         """Append judgements and flush them to disk."""
-        self._append(self.path / JUDGEMENTS, [_line(judgement) for judgement in judgements])
-
-    def _append(self, file: Path, lines: list[dict[str, Any]]) -> None:
-        data = "".join(map(json_line, lines)).encode("utf-8", "replace")
-        with self._one_at_a_time:
-            try:
-                with file.open("ab") as handle:
-                    handle.write(data)
-                    handle.flush()
-                    os.fsync(handle.fileno())
-            except OSError as error:
-                raise cannot_write(file, error) from error
-
-
-def read_answers_kept(path: Path, warn: Callable[[str], None]) -> dict[str, dict[str, Any]]:
-    """Return content address → what the endpoint answered. `warn` is told of damaged lines, which are asked again."""
-    file = path / ANSWERS
-    if not file.is_file():
-        return {}
-    found = {}
-    for place, line in _lines(file, lambda place: warn(f"{place} is damaged and left out: it will be asked again")):
-        if isinstance(line.get("key"), str) and isinstance(line.get("reply"), str | None):
-            found[line["key"]] = line
-        else:
-            warn(f"{place} is no answer of this version and left out: it will be asked again")
-    return found
-
-
-def _line(judgement: Judgement) -> dict[str, Any]:
-    def clean(parts: Mapping[str, tuple[str, ...]]) -> dict[str, list[str | None]]:
-        return {name: [whole_characters(text) for text in texts] for name, texts in parts.items()}
-
-    return {
-        "step": judgement.step,
-        "problem_id": whole_characters(judgement.problem_id),
-        "sample": judgement.sample,
-        "judge": judgement.judge,
-        "settings": judgement.settings,
-        "status": judgement.status,
-        "behaviours": clean(judgement.behaviours),
-        "unfounded": clean(judgement.unfounded),
-        "flags": list(judgement.flags),
-        "detail": whole_characters(judgement.detail),
-        "key": judgement.key,
-    }
+        self._judgements.append(dataclasses.asdict(judgement) for judgement in judgements)

@@ -10,7 +10,7 @@ from simplerl.algorithms import ALGORITHMS, GRPO, Algorithm
 from simplerl.core.errors import ConfigError, nearest
 from simplerl.data.prompts import SPECIAL_TOKENS
 from simplerl.doctor import RULES, thresholds
-from simplerl.rewards import Correctness
+from simplerl.rewards.correctness import Correctness
 
 
 @dataclass(frozen=True, kw_only=True)

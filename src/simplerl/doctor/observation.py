@@ -1,21 +1,26 @@
-"""What is known of a run up to some step: one series of numbers per metric, and the settings of the run.
+"""What rules see: the run as it was known after a step, one series of numbers per metric, its settings and examples.
 
 The same object serves a finished run and one that is going on: a rule sees the past of one step at a time.
 """
 
+import copy
+import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 #: Figures of the responses are known at few steps: fewer of them make a window.
 TEXT = "text/"
-LOOKS = 3
+TEXT_WINDOW = 3
 #: Larger values are taken for this one, so that sums and ratios stay finite.
 LARGEST = 1e15
+
+#: 1 where a step's loss or gradient norm is recorded and is not a number, 0 where it is one.
+NOT_FINITE = "doctor/not_finite"
+_MUST_BE_FINITE = ("policy/loss", "sft/loss", "optimizer/grad_norm")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +42,9 @@ class Series:
     width: int
     """Values in a window: a third of them all, from 3 to the threshold `window.steps`."""
 
+    def __len__(self) -> int:
+        return len(self.values)
+
     @property
     def early(self) -> float:
         """Mean of the first window."""
@@ -46,6 +54,11 @@ class Series:
     def recent(self) -> float:
         """Mean of the last window."""
         return float(self.values[-self.width :].mean())
+
+    @property
+    def first(self) -> float:
+        """The oldest value."""
+        return float(self.values[0])
 
     @property
     def last(self) -> float:
@@ -62,7 +75,7 @@ class Series:
         """The steps of the first window, in words."""
         return span(self.steps[: self.width])
 
-    @cached_property
+    @functools.cached_property
     def windows(self) -> np.ndarray:
         """Means of all windows, [n − width + 1]; the last one is `recent`."""
         sums = np.concatenate([[0.0], np.cumsum(self.values)])
@@ -71,19 +84,19 @@ class Series:
     @property
     def before(self) -> np.ndarray:
         """Means of the windows that share no step with the last one."""
-        return self.windows[: max(0, len(self.values) - 2 * self.width + 1)]
+        return self.windows[: max(0, len(self) - 2 * self.width + 1)]
 
     def window_steps(self, start: int) -> str:
-        """Return the steps of the window that begins at a place, in words."""
+        """Return the steps of the window that begins at an index, in words."""
         return span(self.steps[start : start + self.width])
 
-    @cached_property
+    @functools.cached_property
     def error(self) -> float:
         """Standard error of the difference between two windows, from the changes between neighbouring steps.
 
         The median of the absolute changes is used, so that a trend or a single jump does not pass for noise.
         """
-        if len(self.values) < 3:
+        if len(self) < 3:
             return math.inf
         deviation = float(np.median(np.abs(np.diff(self.values)))) / 0.6745 / math.sqrt(2)
         return deviation * math.sqrt(2 / self.width)
@@ -100,61 +113,57 @@ def is_number(value: object) -> bool:
     return math.isfinite(value) if isinstance(value, float) else isinstance(value, int) and abs(value) < 10**300
 
 
-class History:
-    """Series by name. `at(step)` is the same run as it was known after that step."""
+class Observation:
+    """A run as it was known after some step. `at(step)` is the same run at an earlier step."""
 
-    def __init__(
-        self,
-        lines: Iterable[Mapping[str, Any]],
-        *,
-        config: Mapping[str, Any] | None = None,
-        kind: str = "train",
-        window: int = 10,
-    ):
-        """`lines` are those of metrics.jsonl, in order; `config` is flat, its keys dotted."""
-        self.config, self.kind, self.window = dict(config or {}), kind, window
-        self.examples: dict[str, list[Example]] = {}
+    def __init__(self, *, config: Mapping[str, Any] | None = None, stage: str = "train", window: int = 10):
+        """`config` is flat, its keys dotted; `stage` the command that made the run; `window` the most values of one."""
+        self.config, self.stage, self.window = dict(config or {}), stage, window
+        self.until = -1
+        """The step up to which the run is known."""
+        self.steps: list[int] = []
         self._values: dict[str, tuple[list[int], list[float]]] = {}
         self._arrays: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._examples: dict[str, list[Example]] = {}
         self._series: dict[str, Series] = {}
-        self.until = -1
-        self.steps: list[int] = []
-        for line in lines:
-            self.add(line)
 
-    def add(self, line: Mapping[str, Any], examples: Mapping[str, Sequence[Example]] | None = None) -> None:
-        """Take in what was recorded of a step. Values that are no numbers are not known."""
-        step = line["step"]
-        if not self.steps or step > self.steps[-1]:
-            self.steps.append(step)
-        self.until = max(self.until, step)
-        for name, value in line.items():
+    def add(
+        self, step: int, figures: Mapping[str, Any], examples: Mapping[str, Sequence[Example]] | None = None
+    ) -> None:
+        """Take in what was recorded of a step, later than those before. Values that are not numbers are not known."""
+        watched = [name for name in _MUST_BE_FINITE if name in figures]
+        if watched:
+            figures = {**figures, NOT_FINITE: int(not all(is_number(figures[name]) for name in watched))}
+        self.steps.append(step)
+        self.until = step
+        for name, value in figures.items():
             if name != "step" and is_number(value):
                 steps, values = self._values.setdefault(name, ([], []))
                 steps.append(step)
                 values.append(min(max(float(value), -LARGEST), LARGEST))
                 self._arrays.pop(name, None)
-        for name, found in (examples or {}).items():
-            self.examples.setdefault(name, []).extend(found)
+        for name, shown in (examples or {}).items():
+            self._examples.setdefault(name, []).extend(shown)
         self._series.clear()
 
-    def at(self, step: int) -> "History":
-        """Return the run as it was known after a step. The series are shared, not copied."""
-        view = History((), config=self.config, kind=self.kind, window=self.window)
-        view.examples, view._values, view._arrays, view.until = self.examples, self._values, self._arrays, step
-        view.steps = self.steps
+    def at(self, step: int) -> "Observation":
+        """Return the run as it was known after a step. What was recorded is shared, not copied."""
+        view = copy.copy(self)
+        view.until, view._series = step, {}
         return view
 
     def _width(self, name: str, count: int) -> int:
         """Return how many of so many values make a window."""
-        return max(1, min(LOOKS, count // 2) if name.startswith(TEXT) else min(count, self.window, max(3, count // 3)))
+        if name.startswith(TEXT):
+            return max(1, min(TEXT_WINDOW, count // 2))
+        return max(1, min(count, self.window, max(3, count // 3)))
 
     def series(self, name: str) -> Series:
         """Return the known values of a metric so far; empty where there are none."""
         if name not in self._series:
             if name not in self._arrays:
                 steps, values = self._values.get(name, ([], []))
-                self._arrays[name] = (np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64))
+                self._arrays[name] = (np.array(steps, np.int64), np.array(values, np.float64))
             steps_N, values_N = self._arrays[name]
             count = int(np.searchsorted(steps_N, self.until, side="right"))
             self._series[name] = Series(steps_N[:count], values_N[:count], self._width(name, count))
@@ -162,15 +171,14 @@ class History:
 
     def aligned(self, *names: str) -> list[Series]:
         """Return several series at the steps at which all of them are known."""
-        found = [self.series(name) for name in names]
-        steps = found[0].steps
-        if all(np.array_equal(steps, series.steps) for series in found[1:]):
-            return found  # Nearly always.
-        for series in found[1:]:
-            steps = np.intersect1d(steps, series.steps)
+        all_series = [self.series(name) for name in names]
+        steps = all_series[0].steps
+        if all(np.array_equal(steps, series.steps) for series in all_series[1:]):
+            return all_series  # Nearly always.
+        steps = functools.reduce(np.intersect1d, [series.steps for series in all_series])
         width = self._width(names[0], len(steps))
-        return [Series(steps, series.values[np.isin(series.steps, steps)], width) for series in found]
+        return [Series(steps, series.values[np.isin(series.steps, steps)], width) for series in all_series]
 
-    def shown(self, name: str) -> tuple[Example, ...]:
+    def examples(self, name: str) -> tuple[Example, ...]:
         """Return the newest responses that show a figure, at most two."""
-        return tuple([e for e in self.examples.get(name, []) if e.step <= self.until][-2:])
+        return tuple([e for e in self._examples.get(name, []) if e.step <= self.until][-2:])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from simplerl.doctor.look import MOST, Response, correlations, look, pooled, thin
+from simplerl.doctor.features import MOST, Response, correlations, pooled, step_features, thin
 
 
 def response(problem: int, sample: int, tokens: int, reward: float | None, status: str = "wrong") -> Response:
@@ -72,4 +72,4 @@ def test_one_huge_problem_is_cut() -> None:
 
 
 def test_nothing_to_look_at() -> None:
-    assert look(1, []) == ({}, {})
+    assert step_features(1, []) == ({}, {})

@@ -1,0 +1,147 @@
+"""Many requests to one endpoint: their keys and cost, several at a time, every answer kept, an end where it is vain."""
+
+import hashlib
+import json
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from simplerl.judge.endpoint import Endpoint, EndpointError, Messages, NoAnswer, Reply, Unreachable
+from simplerl.runs.jsonl import JsonLines
+
+#: So many requests without an answer one after another, and nothing further is sent.
+FAILURES_IN_A_ROW = 3
+#: The first request is tried again only so often: what is wrong with all of them should be said soon.
+PROBE_RETRIES = 2
+#: Bytes of a token, for the estimate of cost: few, because mathematics has short tokens. A Chinese character is three
+#: bytes and about one token.
+BYTES_PER_TOKEN = 3
+
+
+def content_address(*parts: Any) -> str:
+    """Return the SHA-256 of JSON values: the key of an answer that depends on them and on nothing else."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def estimate_tokens(*texts: str) -> int:
+    """Return about how many tokens texts have, from their bytes."""
+    return -(-sum(len(text.encode("utf-8", "replace")) for text in texts) // BYTES_PER_TOKEN)
+
+
+def cost(tokens_in: int, tokens_out: int, price_in: float, price_out: float) -> float:
+    """Return what tokens cost at prices per million."""
+    return (tokens_in * price_in + tokens_out * price_out) / 1_000_000
+
+
+class AnswerCache:
+    """Answers by content address in a file. One process writes to it: the caller holds the lock of its directory."""
+
+    def __init__(self, path: Path):
+        self._lines = JsonLines(path)
+
+    def read(self, warn: Callable[[str], None]) -> dict[str, Reply]:
+        """Return address → answer. `warn` hears of damaged lines, whose requests will be sent again."""
+        answers = {}
+        for where, line in self._lines.read():
+            try:
+                answers[str((line or {})["key"])] = Reply.from_record(line or {})
+            except (KeyError, TypeError):
+                warn(f"{where} is damaged and left out: it will be asked again")
+        return answers
+
+    def keep(self, key: str, reply: Reply) -> None:
+        """Append an answer and flush it to disk."""
+        self._lines.append([{"key": key, **reply.as_record()}])
+
+
+def ask(
+    endpoint: Endpoint,
+    requests: Mapping[str, Messages],
+    *,
+    keep: Callable[[str, Reply], None],
+    concurrency: int = 8,
+    deadline_s: float = math.inf,
+    say: Callable[[str], None] = lambda message: None,
+    on_done: Callable[[], None] = lambda: None,
+) -> dict[str, str]:
+    """Send requests, several at a time; return key → why there is no answer, of those that have none.
+
+    `keep` receives each answer at once, one call at a time. The first requests go one by one: where they all fail
+    nothing more is sent. Raises EndpointError then, and where that happens later on; what was answered is kept. After
+    `deadline_s` the others count as unanswered, and what still arrives is dropped. After Ctrl-C no new request is sent,
+    and those on their way are waited for and kept; another gives them up.
+    """
+    ends_at, failures_in_a_row = time.monotonic() + deadline_s, 0
+    waiting, unanswered, failed = iter(requests.items()), set(requests), dict[str, str]()
+    lock, stop, ended = threading.Lock(), threading.Event(), queue.SimpleQueue[Exception | None]()
+
+    def one(key: str, messages: Messages, *, probe: bool = False) -> None:
+        nonlocal failures_in_a_row
+        reply, error = None, None
+        try:
+            reply = endpoint.ask(messages, retries=PROBE_RETRIES if probe else None)
+        except NoAnswer as caught:
+            error = caught
+        if probe and isinstance(error, Unreachable):
+            raise EndpointError(f"{error}. Is the server running? Check --base-url")
+        with lock:
+            if key not in unanswered:  # The deadline has passed.
+                return
+            if reply:
+                keep(key, reply)
+            unanswered.remove(key)
+            on_done()
+            failures_in_a_row = failures_in_a_row + 1 if error else 0
+            if error:
+                failed[key] = str(error)
+            if failures_in_a_row >= FAILURES_IN_A_ROW:
+                raise EndpointError(
+                    f"{endpoint.address} gave no answer {failures_in_a_row} times in a row, the last time: {error}. "
+                    "Nothing more is sent; what was answered is kept, and the same command goes on from there"
+                )
+
+    def work() -> None:
+        error = None
+        try:
+            while not stop.is_set():
+                with lock:
+                    request = next(waiting, None)
+                if request is None:
+                    break
+                one(*request)
+        except Exception as caught:
+            error = caught
+            stop.set()
+        ended.put(error)
+
+    for request in waiting:
+        one(*request, probe=True)
+        if not failures_in_a_row:
+            break
+    # Daemons, so that a second Ctrl-C ends the process at once: what was answered is on disk.
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(min(concurrency, len(unanswered)))]
+    try:
+        for worker in workers:
+            worker.start()
+        for _ in workers:
+            left_s = ends_at - time.monotonic()
+            error = ended.get(timeout=None if left_s == math.inf else max(0.0, left_s))
+            if error is not None:
+                raise error
+    except queue.Empty:
+        with lock:
+            failed |= dict.fromkeys(unanswered, f"no answer within {deadline_s:g} s, the time for all of them")
+            unanswered.clear()
+    finally:
+        stop.set()
+        busy = [worker for worker in workers if worker.is_alive()] if unanswered else []
+        if busy:
+            say(f"waiting for the requests that are on their way, at most {len(busy)}; Ctrl-C gives them up")
+        for worker in busy:
+            worker.join()
+    return failed
