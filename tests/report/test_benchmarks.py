@@ -46,7 +46,7 @@ def evaluations(tmp_path: Path) -> Path:
 
 
 def test_results_alone(evaluations: Path) -> None:
-    made = Content(gather([evaluations]), Options())
+    made = Content(gather([evaluations]), Options(pdf=False))
     found = made.benchmarks
     assert found.names == ["sums", "<b>products</b>"]
     assert list(found.table) == ["base", "run@4", "run@8"]
@@ -63,7 +63,7 @@ def test_results_alone(evaluations: Path) -> None:
 
 
 def test_results_beside_a_run(evaluations: Path, tmp_path: Path) -> None:
-    made = Content(gather([made_run(tmp_path / "r"), evaluations]), Options())
+    made = Content(gather([made_run(tmp_path / "r"), evaluations]), Options(pdf=False))
     assert {"accuracy_and_length", "benchmarks_pass_at_k"} <= made.figures.keys()
     assert page.render(made, command="x", now=datetime.datetime(2026, 1, 1)).count("<h2>") == 10
 
@@ -71,7 +71,7 @@ def test_results_beside_a_run(evaluations: Path, tmp_path: Path) -> None:
 def test_a_damaged_result_is_named(evaluations: Path) -> None:
     (evaluations / "d" / "figures.json").write_text("{")
     (evaluations / "b" / RESPONSES).write_bytes(b"PAR1")
-    made = Content(gather([evaluations]), Options())
+    made = Content(gather([evaluations]), Options(pdf=False))
     assert made.benchmarks.names == ["sums"]
     said = "\n".join(made.damage)
     assert "figures.json cannot be read" in said

@@ -18,7 +18,7 @@ from simplerl.report.page import cut, duration, number_of, points_of, quantity, 
 from simplerl.report.reading import Estimate, gather
 from simplerl.runs.trajectories import SCHEMA
 
-FIGURE = Figure(name="training", title="<b>", caption="<b>", wide=True, png=b"\x89PNG", pdf=None)
+FIGURE = Figure(title="<b>", caption="<b>", wide=True, png=b"\x89PNG", pdf=None)
 NOW = datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC)
 
 #: Text that would run, fetch, hide, break out or break down, were it not shown as text.

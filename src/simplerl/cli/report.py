@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         bar.say(visible(line))
     command = shlex.join(["simplerl", "report", *map(str, args.paths)])
     html = page.render(content, command=command, now=datetime.datetime.now(datetime.UTC))
-    page.write(html, content.figures.values(), args.output, folder)
+    page.write(html, content.figures, args.output, folder)
     bar.say(f"report: {args.output} ({len(html.encode('utf-8')) / 1e6:.1f} MB)")
     if folder is not None:
         bar.say(f"figures: {folder}/ ({len(content.figures)} as PNG and PDF)")

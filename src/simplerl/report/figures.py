@@ -6,7 +6,7 @@ A run, or a setting over at least three seeds, has one colour, marker and line s
 
 import itertools
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,6 @@ _TEXTS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "figures.toml").
 class Figure:
     """A finished figure."""
 
-    name: str
-    """Of its files, without ending."""
     title: str
     caption: str
     wide: bool
@@ -75,7 +73,6 @@ def draw_all(
         with canvas.paper_style():
             if (sheet := draw()) is not None:
                 figures[name] = Figure(
-                    name=name,
                     title=title,
                     caption=caption,
                     wide=sheet.get_figwidth() > canvas.COLUMN,
@@ -162,11 +159,15 @@ def _marker(place: int) -> str:
     return canvas.look(place)["marker"]
 
 
-def _legend(figure: Any, names: Sequence[str], further: Sequence[tuple[str, dict[str, Any]]] = ()) -> Any:
+def _legend(figure: Any, drawn: Sequence[Series], further: Sequence[tuple[str, dict[str, Any]]] = ()) -> Any:
     """Put one legend under all panels, where there is more to tell apart than one run. Returns the figure."""
-    own = [(short(name), canvas.look(place)) for place, name in enumerate(names)] if len(names) > 1 else []
+    own = [(short(one.name), canvas.look(one.place)) for one in drawn] if len(drawn) > 1 else []
     canvas.legend(figure, [*own, *further])
     return figure
+
+
+def _series(names: Iterable[str]) -> list[Series]:
+    return [Series(name=short(name), runs=(), place=place) for place, name in enumerate(names)]
 
 
 def short(name: str, limit: int = 34) -> str:
@@ -174,10 +175,6 @@ def short(name: str, limit: int = 34) -> str:
     shown = "".join(c if c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF else "·" for c in name)
     shown = shown if len(shown) <= limit else "…" + shown[-limit + 1 :]
     return f" {shown}" if shown.startswith("_") else shown
-
-
-def _names(drawn: Sequence[Series]) -> list[str]:
-    return [one.name for one in drawn]
 
 
 def _label_pair(left: Any, right: Any, titles: tuple[str, str], left_label: str) -> None:
@@ -209,7 +206,7 @@ def _accuracy_and_length(drawn: Sequence[Series]) -> Any:
     _label_pair(left, right, ("Accuracy", "Response length"), "accuracy (%)")
     canvas.percent_axis(left)
     looks = [("held-out", {"marker": "o", "lw": 1.4}), ("training samples", {"lw": 0.8, "alpha": 0.45})]
-    return _legend(figure, _names(drawn), looks)
+    return _legend(figure, drawn, looks)
 
 
 def _clip_and_stopped(drawn: Sequence[Series]) -> Any:
@@ -228,7 +225,7 @@ def _clip_and_stopped(drawn: Sequence[Series]) -> Any:
     left.set_ylim(bottom=0, top=max(5.0, left.get_ylim()[1]))
     canvas.percent_axis(left)
     looks = [("mean length", {"alpha": 0.5, "lw": 1.0}), ("average stopped length", {"linestyle": DASHED})]
-    return _legend(figure, _names(drawn), looks)
+    return _legend(figure, drawn, looks)
 
 
 def _pass_at_k(drawn: Sequence[Series]) -> Any:
@@ -249,7 +246,7 @@ def _pass_at_k(drawn: Sequence[Series]) -> Any:
     canvas.powers_of_two(axes, sorted({int(k) for points in [*before, *after] for k, _ in points}))
     axes.set(xlabel="k (samples)", ylabel="pass@k (%)")
     canvas.percent_axis(axes)
-    return _legend(figure, _names(drawn), [("before", {**dashed, "marker": "o"}), ("after", {"marker": "o"})])
+    return _legend(figure, drawn, [("before", {**dashed, "marker": "o"}), ("after", {"marker": "o"})])
 
 
 def _curve_of_k(evaluation: Evaluated | None) -> list[Point]:
@@ -278,7 +275,7 @@ def _by_level(drawn: Sequence[Series]) -> Any:
     axes.set(xlabel="level", ylabel="accuracy (%)")
     axes.set_ylim(0, 100)
     look = {"marker": "o", "linestyle": ""}
-    return _legend(figure, _names(drawn), [("before", {**look, "markerfacecolor": "white"}), ("after", look)])
+    return _legend(figure, drawn, [("before", {**look, "markerfacecolor": "white"}), ("after", look)])
 
 
 def _draw_dot(axes: Any, x: float, estimate: Estimate, place: int, *, filled: bool) -> None:
@@ -311,7 +308,7 @@ def _behaviours(drawn: Sequence[Series], judges: Mapping[str, Sequence[Judge]]) 
         axes.set_title(behaviour.replace("_", " ").capitalize() if name == names[0] else "")
         axes.set_ylabel(f"{short(name, 22)}\n% of responses" if behaviour == BEHAVIOURS[0] else "")
         axes.set_xlabel("step" if name == names[-1] else "")
-    return _legend(figure, _names(drawn))
+    return _legend(figure, drawn)
 
 
 def _exploration(drawn: Sequence[Series], explored: Mapping[str, Explored]) -> Any:
@@ -327,7 +324,7 @@ def _exploration(drawn: Sequence[Series], explored: Mapping[str, Explored]) -> A
 
         _draw_all(axes, drawn, points, scale=factor, ms=2.8)
         axes.set(title=title, ylabel=unit, xlabel="step" if place > 2 else "")
-    return _legend(figure, _names(drawn))
+    return _legend(figure, drawn)
 
 
 def _training(drawn: Sequence[Series]) -> Any:
@@ -360,7 +357,7 @@ def _training(drawn: Sequence[Series]) -> Any:
             axes.set_axis_off()
         elif place + columns >= len(panels):
             axes.set_xlabel("step")
-    return _legend(figure, _names(drawn))
+    return _legend(figure, drawn)
 
 
 def _ratio(above: str, below: Sequence[str]) -> PointsOf:
@@ -395,7 +392,7 @@ def _benchmarks_over_steps(results: Benchmarks) -> Any:
             draw_line(axes, curve, place, scale=scale, marker=_marker(place))
     _label_pair(*axes_pair, ("Accuracy", "Response length"), "accuracy (%)")
     canvas.percent_axis(axes_pair[0])
-    return _legend(figure, [short(name) for name in lines])
+    return _legend(figure, _series(lines))
 
 
 def _benchmarks_pass_at_k(results: Benchmarks) -> Any:
@@ -420,4 +417,4 @@ def _benchmarks_pass_at_k(results: Benchmarks) -> Any:
         canvas.percent_axis(axes)
     for axes in grid[len(names) :]:
         axes.set_axis_off()
-    return _legend(figure, [short(row) for row in results.table])
+    return _legend(figure, _series(results.table))

@@ -9,7 +9,7 @@ import datetime
 import json
 import math
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,15 +234,15 @@ def check(output: Path, folder: Path | None) -> None:
         raise RunError(f"--output {output} exists and is not a report; choose another name")
 
 
-def write(html: str, figures: Iterable[Figure], output: Path, folder: Path | None) -> None:
+def write(html: str, figures: Mapping[str, Figure], output: Path, folder: Path | None) -> None:
     """Write the page and, with a folder, every figure as PNG and PDF, each completely or not at all.
 
     Raises RunError where something cannot be written.
     """
     files = {output: html.encode("utf-8")}
     if folder is not None:
-        for figure in figures:
-            files |= {folder / f"{figure.name}.png": figure.png, folder / f"{figure.name}.pdf": figure.pdf or b""}
+        for name, figure in figures.items():
+            files |= {folder / f"{name}.png": figure.png, folder / f"{name}.pdf": figure.pdf or b""}
     for path, content in files.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
