@@ -53,7 +53,7 @@ class Content:
         """Measures of every setting, where one has several seeds; empty where none has."""
         self.paired = [Estimate(), *(outcomes.paired_gain(group, groups[0]) for group in groups[1:])]
         """Final accuracy beside the first setting, seed by seed; no value with fewer than three shared seeds."""
-        self.benchmarks = outcomes.arrange(sources.results, progress=progress) if sources.results else None
+        self.benchmarks = outcomes.Benchmarks(sources.results, progress=progress) if sources.results else None
         self.figures = figures.draw_all(
             settings.series(groups),
             explored=self.explored,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.analysis import canvas
-from simplerl.analysis.seeds import band, interval
+from simplerl.analysis.seeds import band
 from simplerl.report.outcomes import ROLES, Benchmarks, Explored, Judge, best
 from simplerl.report.reading import Estimate, Evaluated, Point, ReportedRun, level_order
 from simplerl.report.settings import Series
@@ -53,7 +53,7 @@ def draw_all(
     known = {label: entry for label, entry in (explored or {}).items() if isinstance(entry, Explored)}
     judged = {label: entry for label, entry in (judges or {}).items() if not isinstance(entry, str)}
     sizes = " and ".join(f"K = {k}, S = {best(k)}" for k in sorted({entry.samples for entry in known.values()}))
-    of_runs: dict[str, Callable[[], Any]] = {
+    draw: dict[str, Callable[[], Any]] = {
         "accuracy_and_length": lambda: _accuracy_and_length(drawn),
         "clip_ratio_and_stopped_length": lambda: _clip_and_stopped(drawn),
         "pass_at_k": lambda: _pass_at_k(drawn),
@@ -61,17 +61,15 @@ def draw_all(
         "behaviours": lambda: _behaviours(drawn, judged),
         "exploration": lambda: _exploration(drawn, known),
         "training": lambda: _training(drawn),
-    }
-    of_results: dict[str, Callable[[], Any]] = {
         "benchmarks_over_steps": lambda: _benchmarks_over_steps(benchmarks),
         "benchmarks_pass_at_k": lambda: _benchmarks_pass_at_k(benchmarks),
     }
     figures = {}
-    for name, draw in {**(of_runs if drawn else {}), **(of_results if benchmarks else {})}.items():
+    for name in [name for name in draw if (benchmarks if name.startswith("benchmarks") else drawn)]:
         title, caption = (_TEXTS["figures"][name][key].replace("{sizes}", sizes) for key in ("title", "caption"))
         progress(f"drawing {title}")
         with canvas.paper_style():
-            if (sheet := draw()) is not None:
+            if (sheet := draw[name]()) is not None:
                 figures[name] = Figure(
                     title=title,
                     caption=caption,
@@ -117,8 +115,7 @@ def estimate_of(one: Series, of: Callable[[ReportedRun], Estimate]) -> Estimate:
         return estimates[0]
     if not all(e.known for e in estimates):
         return Estimate()
-    over = interval([e.value for e in estimates])
-    return Estimate(value=over.mean, low=over.low, high=over.high)
+    return Estimate.over([e.value for e in estimates])
 
 
 def smooth(points: Sequence[Point], width: int) -> list[Point]:

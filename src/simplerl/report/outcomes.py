@@ -1,6 +1,7 @@
 """What came of runs and results: before and after, over seeds, one beside another, exploration, behaviours."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,6 @@ from typing import Any
 
 from simplerl.analysis import behaviours, evaluations, exploration
 from simplerl.analysis.compare import compare
-from simplerl.analysis.seeds import interval, paired
 from simplerl.core.errors import RunError
 from simplerl.report.reading import Estimate, Evaluated, Point, ReportedRun
 from simplerl.report.settings import ENOUGH_SEEDS, Group
@@ -112,19 +112,18 @@ def over_seeds(group: Group) -> dict[str, OverSeeds]:
     rows = {}
     for label, (share, of) in MEASURES.items():
         values = {str(run.seed): of(run) for run in group.independent}
-        over = interval(list(values.values()))
-        mean = Estimate(value=over.mean, low=over.low, high=over.high)
-        if not group.over_seeds or over.n < len(values):
-            mean = Estimate(value=over.mean)
+        mean = Estimate.over(list(values.values()))
+        if not group.over_seeds or any(map(math.isnan, values.values())):
+            mean = Estimate(value=mean.value)
         rows[label] = OverSeeds(share=share, values=values, mean=mean)
     return rows
 
 
 def paired_gain(group: Group, reference: Group) -> Estimate:
     """Return the difference in final accuracy from another setting, seed by seed; no value below three shared seeds."""
-    final = [{run.seed: _accuracy(run.last) for run in g.independent if run.last} for g in (group, reference)]
-    over = paired(*final)
-    return Estimate(value=over.mean, low=over.low, high=over.high) if over.n >= ENOUGH_SEEDS else Estimate()
+    own, other = ({run.seed: _accuracy(run.last) for run in g.independent if run.last} for g in (group, reference))
+    gains = [own[seed] - other[seed] for seed in own if seed in other]
+    return Estimate.over(gains) if len(gains) >= ENOUGH_SEEDS else Estimate()
 
 
 # -- exploration ---------------------------------------------------------------------------------------------------
@@ -260,29 +259,19 @@ SHAPES: dict[str, tuple[str, bool]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Benchmarks:
-    """Every evaluation that was given."""
+    """Every evaluation that was given, in a table, and every row beside the first, problem by problem."""
 
-    names: Sequence[str]
-    """Benchmarks, in the order of columns."""
-    table: Mapping[str, Mapping[str, Evaluation]]
-    """Row (a model under one protocol) → benchmark → evaluation."""
-    averages: Mapping[str, Mapping[str, Any]]
-    """Row → mean accuracy over its benchmarks."""
-    beside: Mapping[tuple[str, str], Change | str]
-    """(row, benchmark) → how it compares with the first row."""
-
-
-def arrange(results: Sequence[Evaluation], *, progress: Progress = lambda _: None) -> Benchmarks:
-    """Arrange results in a table, and compare every row with the first, problem by problem."""
-    table = evaluations.rows(results)
-    names = list(dict.fromkeys(name for row in table.values() for name in row))
-    first, *others = table
-    beside = {}
-    for model in others:
-        for name in [name for name in names if name in table[first] and name in table[model]]:
-            progress(f"comparing {model} with {first} on {name}")
-            beside[model, name] = change(table[first][name], table[model][name])
-    averages = {model: evaluations.averages(row)["acc"] for model, row in table.items()}
-    return Benchmarks(names=names, table=table, averages=averages, beside=beside)
+    def __init__(self, results: Sequence[Evaluation], *, progress: Progress = lambda _: None):
+        self.table = evaluations.rows(results)
+        """Row (a model under one protocol) → benchmark → evaluation."""
+        self.names = list(dict.fromkeys(name for row in self.table.values() for name in row))
+        """Benchmarks, in the order of columns."""
+        self.averages = {model: evaluations.averages(row)["acc"] for model, row in self.table.items()}
+        self.beside: dict[tuple[str, str], Change | str] = {}
+        """(row, benchmark) → how it compares with the first row."""
+        first, *others = self.table
+        for model, name in itertools.product(others, self.names):
+            if name in self.table[first] and name in self.table[model]:
+                progress(f"comparing {model} with {first} on {name}")
+                self.beside[model, name] = change(self.table[first][name], self.table[model][name])

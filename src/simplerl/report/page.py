@@ -9,7 +9,7 @@ import datetime
 import json
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +153,14 @@ def percent(value: float, *, digits: int = 1) -> str:
     return NONE if math.isnan(value) else f"{100 * value:.{digits}f}%"
 
 
+def _with_ends(estimate: Estimate, shown: str, form: Callable[[float], str]) -> str:
+    """Return a number with its interval in brackets, without brackets where there is none."""
+    return f"{shown} [{form(estimate.low)}, {form(estimate.high)}]" if estimate.bounded else shown
+
+
 def percent_of(estimate: Estimate) -> str:
-    """Return `91.5% [89.4, 93.3]`, without brackets where there is no interval."""
-    shown = percent(estimate.value)
-    return f"{shown} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]" if estimate.bounded else shown
+    """Return `91.5% [89.4, 93.3]`."""
+    return _with_ends(estimate, percent(estimate.value), lambda end: f"{100 * end:.1f}")
 
 
 def signed(value: float) -> str:
@@ -166,17 +170,16 @@ def signed(value: float) -> str:
 
 def points_of(estimate: Estimate) -> str:
     """Return a difference of shares in points, `+56.4 [+53.7, +59.0]`."""
-    interval = f" [{signed(estimate.low)}, {signed(estimate.high)}]" if estimate.bounded else ""
-    return signed(estimate.value) + interval
+    return _with_ends(estimate, signed(estimate.value), signed)
 
 
 def number_of(estimate: Estimate, *, digits: int = 1) -> str:
     """Return `23.0 [22.4, 23.5]`, with a real minus, and none before a zero."""
-    if not estimate.known:
-        return NONE
-    ends = (estimate.value, estimate.low, estimate.high) if estimate.bounded else (estimate.value,)
-    shown, *rest = (f"{end:z,.{digits}f}".replace("-", "−") for end in ends)
-    return f"{shown} [{', '.join(rest)}]" if rest else shown
+
+    def form(value: float) -> str:
+        return NONE if math.isnan(value) else f"{value:z,.{digits}f}".replace("-", "−")
+
+    return _with_ends(estimate, form(estimate.value), form)
 
 
 def quantity(value: float) -> str:

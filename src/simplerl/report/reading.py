@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow
 
+from simplerl.analysis.seeds import interval
 from simplerl.core.errors import RunError
 from simplerl.ops.statistics import ratio_figures
 from simplerl.runs.files import flatten
@@ -39,6 +40,12 @@ class Estimate:
         """Return a figure `{"value", "low", "high"}`; whatever is not a number in it is NaN."""
         table = figure if isinstance(figure, Mapping) else {}
         return cls(**{end: as_number(table.get(end)) for end in ("value", "low", "high")})
+
+    @classmethod
+    def over(cls, values: Sequence[float]) -> "Estimate":
+        """Return the mean of several seeds with its interval by Student's t; those without a value are left out."""
+        mean = interval(values)
+        return cls(value=mean.mean, low=mean.low, high=mean.high)
 
     @property
     def known(self) -> bool:
