@@ -1,12 +1,12 @@
 """What runs have in common and where they differ: configuration, environment, and which are one setting over seeds."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simplerl.analysis.report.records import Run
-from simplerl.runs.files import flatten
+from simplerl.report.reading import ReportedRun
 
 #: Keys that do not make another setting: the seed, where the run lies, and who is told about it.
 NOT_A_SETTING = ("seed", "output_dir", "tracking.")
@@ -20,18 +20,21 @@ ENOUGH_SEEDS = 3
 #: Parts of an environment that name the machine's own paths or change with every session.
 _NOT_ENVIRONMENT = ("start_step", "data_origin", "data.left_out", "base_model.path", "reference.path")
 
+Differences = dict[str, tuple[Any, ...]]
+"""Key → the value of each run."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
     """Runs of one setting."""
 
     name: str
-    runs: tuple[Run, ...]
+    runs: tuple[ReportedRun, ...]
 
     @property
-    def independent(self) -> tuple[Run, ...]:
+    def independent(self) -> tuple[ReportedRun, ...]:
         """One run of each seed, the first given: two of one seed say nothing about other seeds."""
-        by_seed: dict[str, Run] = {}
+        by_seed: dict[str, ReportedRun] = {}
         for run in self.runs:
             by_seed.setdefault(json.dumps(run.seed, default=str), run)
         return tuple(by_seed.values())
@@ -47,7 +50,7 @@ class Series:
     """One curve of a figure: a run, or a setting over its seeds."""
 
     name: str
-    runs: tuple[Run, ...]
+    runs: tuple[ReportedRun, ...]
     place: int
     """Which colour, marker and line it has in every figure."""
 
@@ -57,9 +60,9 @@ class Series:
         return len(self.runs) > 1
 
 
-def groups(runs: Sequence[Run]) -> tuple[Group, ...]:
+def groups(runs: Sequence[ReportedRun]) -> tuple[Group, ...]:
     """Return the runs by setting, in the order in which settings appear."""
-    by_key: dict[str, list[Run]] = {}
+    by_key: dict[str, list[ReportedRun]] = {}
     for run in runs:
         by_key.setdefault(_key(run), []).append(run)
     names: list[str] = []
@@ -69,10 +72,10 @@ def groups(runs: Sequence[Run]) -> tuple[Group, ...]:
     return tuple(Group(name=n, runs=tuple(m)) for n, m in zip(names, by_key.values(), strict=True))
 
 
-def series(found: Sequence[Group]) -> tuple[Series, ...]:
+def series(settings: Sequence[Group]) -> tuple[Series, ...]:
     """Return what figures draw: a setting with seeds enough as one curve, every other run as its own."""
-    drawn: list[tuple[str, tuple[Run, ...]]] = []
-    for group in found:
+    drawn: list[tuple[str, tuple[ReportedRun, ...]]] = []
+    for group in settings:
         if group.over_seeds:
             drawn.append((f"{group.name} ({len(group.independent)} seeds)", group.independent))
         else:
@@ -80,23 +83,19 @@ def series(found: Sequence[Group]) -> tuple[Series, ...]:
     return tuple(Series(name=name, runs=runs, place=place) for place, (name, runs) in enumerate(drawn))
 
 
-def _key(run: Run) -> str:
+def _key(run: ReportedRun) -> str:
     """Return what makes a setting: the configuration, the command, and what the data and base model really were."""
     settings = {key: value for key, value in run.settings.items() if not key.startswith(NOT_A_SETTING)}
-    seen = environment(run)
-    content = {key: value for key, value in seen.items() if key.endswith("sha256")}
-    return json.dumps([run.stage, settings, content], sort_keys=True, default=str)
+    hashes = {key: value for key, value in run.environment.items() if key.endswith("sha256")}
+    return _text([run.run.stage, settings, hashes])
 
 
-def _beginning(names: Sequence[str]) -> str:
-    """Return the characters that all names begin with."""
-    length = next((i for i, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1), None)
-    return min(names, key=len) if length is None else names[0][:length]
-
-
-def _common_name(runs: Sequence[Run]) -> str:
+def _common_name(runs: Sequence[ReportedRun]) -> str:
     """Return what the names of several runs begin with; the model and algorithm where that is too little."""
-    common = _beginning([run.label for run in runs]).rstrip("0123456789").rstrip("_-. /")
+    columns = itertools.takewhile(
+        lambda letters: len(set(letters)) == 1, zip(*(run.label for run in runs), strict=False)
+    )
+    common = "".join(column[0] for column in columns).rstrip("0123456789").rstrip("_-. /")
     for word in ("seed", "run", "s"):
         if common.endswith(("_" + word, "-" + word, "." + word)):
             common = common[: -len(word) - 1].rstrip("_-. /")
@@ -105,48 +104,29 @@ def _common_name(runs: Sequence[Run]) -> str:
     return " ".join(str(runs[0].settings.get(key, "?")) for key in ("model", "algorithm.name"))
 
 
-def environment(run: Run) -> dict[str, Any]:
-    """Return what the run's last session found, flattened: versions, commit, machine, hashes of its data."""
-    return flatten(run.sessions[-1]) if run.sessions else {}
-
-
-def differences(tables: Sequence[Mapping[str, Any]], *, always: Sequence[str] = ()) -> dict[str, tuple[Any, ...]]:
+def differences(tables: Sequence[Mapping[str, Any]], *, always: Sequence[str] = ()) -> Differences:
     """Return the keys whose values differ between tables, with every table's value; `always` keys come first.
 
     A key that a table lacks has the value None there.
     """
-    keys = dict.fromkeys([*(key for key in always if any(key in table for table in tables))])
-    for table in tables:
-        keys |= dict.fromkeys(table)
-    found = {}
-    for key in keys:
-        values = tuple(table.get(key) for table in tables)
-        if key in always or any(_text(value) != _text(values[0]) for value in values[1:]):
-            found[key] = values
-    return found
+    keys = dict.fromkeys(key for key in always if any(key in table for table in tables))
+    keys |= dict.fromkeys(key for table in tables for key in table)
+    rows = {key: tuple(table.get(key) for table in tables) for key in keys}
+    return {key: row for key, row in rows.items() if key in always or len(set(map(_text, row))) > 1}
 
 
 def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def configuration_differences(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
+def configuration_differences(runs: Sequence[ReportedRun]) -> Differences:
     """Return the keys of the configuration that differ, and those that a reader always wants."""
-    tables = [{"stage": run.stage, **{k: v for k, v in run.settings.items() if k != "output_dir"}} for run in runs]
+    tables = [{"stage": r.run.stage, **{k: v for k, v in r.settings.items() if k != "output_dir"}} for r in runs]
     return differences(tables, always=ALWAYS)
 
 
-def _environments(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    return [{k: v for k, v in environment(run).items() if not k.startswith(_NOT_ENVIRONMENT)} for run in runs]
-
-
-def environment_differences(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
-    """Return what differs between the environments of runs: versions, commit, machine, data."""
-    return differences(_environments(runs)) if len(runs) > 1 else {}
-
-
-def shared_environment(runs: Sequence[Run]) -> dict[str, Any]:
-    """Return what the environments of all runs agree on."""
-    tables = _environments(runs)
-    differ = differences(tables) if tables else {}
-    return {key: value for key, value in tables[0].items() if key not in differ} if tables else {}
+def environments(runs: Sequence[ReportedRun]) -> tuple[Differences, dict[str, Any]]:
+    """Return what differs between the environments of runs (versions, commit, machine, data), and what they share."""
+    tables = [{k: v for k, v in run.environment.items() if not k.startswith(_NOT_ENVIRONMENT)} for run in runs]
+    differ = differences(tables)
+    return differ, {key: value for table in tables[:1] for key, value in table.items() if key not in differ}

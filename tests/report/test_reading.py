@@ -8,26 +8,25 @@ from pathlib import Path
 import pytest
 from made_runs import AFTER, CONFIG, made_run, rows, write_evaluation
 
-from simplerl.analysis.report import content
-from simplerl.analysis.report.reading import gather, labels_of, read_run
-from simplerl.analysis.report.responses import level_order
 from simplerl.core.errors import RunError
+from simplerl.report.content import Content, Options
+from simplerl.report.reading import ReportedRun, gather, labels_of, level_order
 from simplerl.runs.trajectories import write_rows
 
 
 def test_a_whole_run(tmp_path: Path) -> None:
-    run = read_run(made_run(tmp_path / "a"), "a")
-    assert (run.steps, run.finished, run.seconds, run.seed, run.stage) == (4, True, 12.0, 0, "train")
+    run = ReportedRun(made_run(tmp_path / "a"), "a")
+    assert (run.steps, run.finished, run.seconds, run.seed, run.run.stage) == (4, True, 12.0, 0, "train")
     assert [e.step for e in run.evaluations] == [0, 4]
     assert run.first.accuracy.value == pytest.approx(3 / 8)
     assert list(run.last.pass_at) == [1, 2]
     assert run.curve("length/mean") == [(1, 11.0), (2, 12.0), (3, 13.0), (4, 14.0)]
     assert run.total("tokens/sampled") == 400
-    assert (run.remarks, run.damage) == ((), ())
+    assert (run.remarks, run.damage) == ([], [])
 
 
 def test_lengths_have_an_interval_over_problems(tmp_path: Path) -> None:
-    run = read_run(made_run(tmp_path / "a"), "a")
+    run = ReportedRun(made_run(tmp_path / "a"), "a")
     # Right responses have 5 tokens, others 3; three of eight are right.
     assert run.first.length.value == pytest.approx((3 * 5 + 5 * 3) / 8)
     assert 3.0 <= run.first.length.low < run.first.length.value < run.first.length.high <= 5.0
@@ -37,35 +36,30 @@ def test_training_steps_by_hand(tmp_path: Path) -> None:
     path = made_run(tmp_path / "a")
     records = rows({"p": "rt", "q": "rw", "s": "tt"}, stop_reason="eos")
     records[1]["stop_reason"] = "length"
-    records[2]["level"] = records[3]["level"] = "2"
     write_rows(path / "trajectories" / "step_000001.parquet", records)
-    step = read_run(path, "a").training[0]
-    assert step.accuracy.value == pytest.approx((1 + 0.5) / 2), "time-outs are neither right nor wrong"
-    half = 1.96 * math.sqrt(((1 - 0.75) ** 2 + (0.5 - 0.75) ** 2) / 1) / math.sqrt(2)
-    assert step.accuracy.low == pytest.approx(0.75 - half)
-    assert step.accuracy.high == 1.0
-    assert step.clip_ratio.value == pytest.approx((0.5 + 0 + 0) / 3)
-    assert step.by_level == {"1": 1.0, "2": 0.5}
+    ratio = ReportedRun(path, "a").clip_ratio[1]
+    assert ratio.value == pytest.approx((0.5 + 0 + 0) / 3)
+    deviation = math.sqrt(((0.5 - 1 / 6) ** 2 + 2 * (1 / 6) ** 2) / 2)
+    assert (ratio.low, ratio.high) == (0.0, pytest.approx(1 / 6 + 1.96 * deviation / math.sqrt(3)))
 
 
 def test_a_run_that_is_being_written(tmp_path: Path) -> None:
     path = made_run(tmp_path / "a", finished=False)
     with (path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "rewa')
-    run = read_run(path, "a")
+    run = ReportedRun(path, "a")
     assert run.steps == 4
     assert not run.finished
     assert run.seconds == pytest.approx(6.0), "the sum of its steps"
     assert "up to its last complete line, step 4 of 4" in run.remarks[0]
-    assert "still being written" in run.remarks[1]
-    assert run.damage == (), "that is no damage"
+    assert "the last line is cut short or is still being written" in run.damage[0]
 
 
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "trajectories").mkdir(parents=True)
     (tmp_path / "a" / "config.json").write_text('{"model": "m", "data": "d", "steps": 3}')
-    run = read_run(tmp_path / "a", "a")
-    assert run.remarks == ("No step is recorded yet.", "It has no held-out evaluation.")
+    run = ReportedRun(tmp_path / "a", "a")
+    assert run.remarks == ["No step is recorded yet.", "It has no held-out evaluation."]
 
 
 @pytest.mark.parametrize("how", ["cut short", "overwritten", "empty", "text"])
@@ -82,8 +76,8 @@ def test_a_damaged_record_is_named_by_its_step(tmp_path: Path, how: str) -> None
             "text": b"<script>alert(1)</script>",
         }[how]
     )
-    run = read_run(path, "a")
-    assert [step.step for step in run.training] == [1, 2, 4]
+    run = ReportedRun(path, "a")
+    assert list(run.clip_ratio) == [1, 2, 4]
     (line,) = run.damage
     assert str(file) in line
     assert line.endswith("the responses of step 3 are left out")
@@ -98,8 +92,8 @@ def test_a_record_of_something_else_is_named(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(other, path / "trajectories" / "step_000002.parquet")
     pyarrow.parquet.write_table(pyarrow.table({"x": [1]}), path / "trajectories" / "step_000003.parquet")
     (path / "trajectories" / "notes.txt").write_text("mine")
-    run = read_run(path, "a")
-    assert [step.step for step in run.training] == [1, 4]
+    run = ReportedRun(path, "a")
+    assert list(run.clip_ratio) == [1, 4]
     assert len(run.damage) == 3
     assert "no column problem_id" in "".join(run.damage)
 
@@ -111,15 +105,15 @@ def test_a_damaged_evaluation(tmp_path: Path) -> None:
     (path / "evaluations" / "step_000004.parquet").write_bytes(b"PAR1")
     write_evaluation(path, 3, rows(AFTER))
     (path / "evaluations" / "step_000003.json").unlink()
-    run = read_run(path, "a")
+    run = ReportedRun(path, "a")
     assert [e.step for e in run.evaluations] == [0, 4]
-    assert run.last.responses is None
-    assert run.last.accuracy.value == pytest.approx(0.5), "its figures are whole"
+    assert "cannot be read" in run.last.unreadable
+    assert run.last.accuracy.value == pytest.approx(0.5), "its figures are complete"
     assert run.last.length.value == 4.0, "from the figures, without an interval"
     assert not run.last.length.bounded
     said = "\n".join(run.damage)
-    assert "the evaluation of step 2 is left out" in said
-    assert "the evaluation of step 3 is left out" in said
+    assert "step_000002.json does not hold the figures of an evaluation: left out" in said
+    assert "step_000003.parquet has no figures beside it" in said
     assert "the responses of step 4 are left out, its figures are shown" in said
 
 
@@ -130,20 +124,21 @@ def test_damaged_lines_of_metrics_are_named_and_left_out(tmp_path: Path) -> None
     lines[3] = '{"step": 3, "reward/mean": "many", "length/mean": 1e999, "policy/entropy": NaN, "x": 4}'
     lines.append("[" * 100_000)
     (path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
-    run = read_run(path, "a")
-    assert [line["step"] for line in run.lines] == [0, 1, 3, 4]
-    assert run.lines[2] == {"step": 3, "x": 4}
+    run = ReportedRun(path, "a")
+    assert run.recorded == [0, 1, 3, 4]
+    assert run.curve("x") == [(3, 4)]
+    assert [step for step, _ in run.curve("reward/mean")] == [1, 4]
     assert "metrics.jsonl:3 is damaged" in run.damage[0]
     assert "metrics.jsonl:6 is damaged" in run.damage[1]
-    assert "step 3: reward/mean, length/mean, policy/entropy is no number" in run.damage[2]
+    assert [name for name in ("reward/mean", "length/mean", "policy/entropy") if name in str(run.damage[2:])]
 
 
 def test_tables_that_are_damaged_are_named(tmp_path: Path) -> None:
     path = made_run(tmp_path / "a")
-    for name in ("summary.json", "environment.json", "stage.json"):
+    for name in ("config.json", "summary.json", "environment.json", "stage.json"):
         (path / name).write_text("[1")
-    run = read_run(path, "a")
-    assert len(run.damage) == 3
+    run = ReportedRun(path, "a")
+    assert len(run.damage) == 4
     assert not run.finished
 
 
@@ -160,17 +155,14 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "foreign" / "photo.png").write_bytes(b"\x89PNG")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text(json.dumps({"architectures": ["Qwen2"]}))
-    broken = made_run(tmp_path / "broken")
-    (broken / "config.json").write_text("{")
     made_run(tmp_path / "many" / "a")
     made_run(tmp_path / "many" / "b")
     for name, message in {
         "nowhere": "does not exist",
         "foreign/photo.png": "is a file",
         "empty": "is empty",
-        "foreign": "is no run",
-        "model": "is no run",
-        "broken": "damaged, and says what the run is",
+        "foreign": "is not a run",
+        "model": "is not a run",
         "many": r"holds 2 runs \(a, b\); give them",
     }.items():
         with pytest.raises(RunError, match=message):
@@ -187,7 +179,7 @@ def test_a_pipe_does_not_hang_the_report(tmp_path: Path, name: str) -> None:
     path = made_run(tmp_path / "a")
     (path / name).unlink(missing_ok=True)
     os.mkfifo(path / name)
-    found = content.make(gather([path]), content.Options(examples=1, pdf=False))
+    found = Content(gather([path]), Options(examples=1, pdf=False))
     assert any(name in line for line in found.damage)
 
 
@@ -195,14 +187,13 @@ def test_an_absurd_step_is_damage(tmp_path: Path) -> None:
     path = made_run(tmp_path / "a")
     with (path / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"step": 10**350}) + "\n")
-    run = read_run(path, "a")
+    run = ReportedRun(path, "a")
     assert run.steps == 4
     assert "metrics.jsonl:6 is damaged" in run.damage[0]
 
 
-def test_deep_nesting_is_a_message(tmp_path: Path) -> None:
+def test_deep_nesting_is_damage(tmp_path: Path) -> None:
     path = made_run(tmp_path / "a")
     deep = '{"a": ' * 5000 + "1" + "}" * 5000
     (path / "config.json").write_text(json.dumps(CONFIG | {"deep": 0}).replace('"deep": 0', f'"deep": {deep}'))
-    with pytest.raises(RunError, match=r"damaged|nested too deeply"):
-        gather([path])
+    assert "config.json cannot be read" in gather([path]).runs[0].damage[0]

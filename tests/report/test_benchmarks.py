@@ -1,13 +1,16 @@
 """Results of `simplerl eval` in a report."""
 
 import datetime
+import re
 from pathlib import Path
 
 import pytest
 from made_runs import made_run, rows
 
-from simplerl.analysis.report import content, page, reading
 from simplerl.evaluate.figures import figures
+from simplerl.report import page
+from simplerl.report.content import Content, Options
+from simplerl.report.reading import gather
 from simplerl.runs.responses import ResponseFile
 from simplerl.runs.results import RESPONSES, ResultDirectory
 from simplerl.runs.trajectories import write_rows
@@ -43,25 +46,24 @@ def evaluations(tmp_path: Path) -> Path:
 
 
 def test_results_alone(evaluations: Path) -> None:
-    made = content.make(reading.gather([evaluations]), content.Options())
+    made = Content(gather([evaluations]), Options(pdf=False))
     found = made.benchmarks
     assert found.names == ["sums", "<b>products</b>"]
-    assert [model for model, _ in found.accuracies] == ["base", "run@4", "run@8"]
-    assert found.accuracies[0][1][0].startswith("50.0 [")
-    assert found.accuracies[0][1][1] == "–"
-    after, best = found.beside
-    assert (after.model, after.change.difference.value) == ("run@4", pytest.approx((1 + 0.5 - 0.5) / 3))
-    assert (best.change.gained, best.change.lost) == (1, 0)
+    assert list(found.table) == ["base", "run@4", "run@8"]
+    assert found.beside["run@4", "sums"].difference.value == pytest.approx((1 + 0.5 - 0.5) / 3)
+    best = found.beside["run@8", "sums"]
+    assert (best.gained, best.lost) == (1, 0)
     assert best.unfair == ("policy: boxed before, loose after",)
     assert set(made.figures) == {"benchmarks_over_steps", "benchmarks_pass_at_k"}
     html = page.render(made, command="x", now=datetime.datetime(2026, 1, 1))
     assert "<b>" not in html
+    assert re.search(r"<tr><th>base</th><td class=\"number\">50\.0 \[.*?</td><td class=\"number\">–</td>", html)
     assert "policy: boxed before, loose after" in html
     assert 'id="summary"' not in html
 
 
 def test_results_beside_a_run(evaluations: Path, tmp_path: Path) -> None:
-    made = content.make(reading.gather([made_run(tmp_path / "r"), evaluations]), content.Options())
+    made = Content(gather([made_run(tmp_path / "r"), evaluations]), Options(pdf=False))
     assert {"accuracy_and_length", "benchmarks_pass_at_k"} <= made.figures.keys()
     assert page.render(made, command="x", now=datetime.datetime(2026, 1, 1)).count("<h2>") == 10
 
@@ -69,9 +71,9 @@ def test_results_beside_a_run(evaluations: Path, tmp_path: Path) -> None:
 def test_a_damaged_result_is_named(evaluations: Path) -> None:
     (evaluations / "d" / "figures.json").write_text("{")
     (evaluations / "b" / RESPONSES).write_bytes(b"PAR1")
-    made = content.make(reading.gather([evaluations]), content.Options())
+    made = Content(gather([evaluations]), Options(pdf=False))
     assert made.benchmarks.names == ["sums"]
-    (line,) = made.damage
-    assert "figures.json cannot be read" in line
-    assert made.benchmarks.beside[0].change is None
-    assert "cannot be read" in made.benchmarks.beside[0].why
+    said = "\n".join(made.damage)
+    assert "figures.json cannot be read" in said
+    assert "responses.parquet cannot be read" in said
+    assert "cannot be read" in made.benchmarks.beside["run@4", "sums"]

@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 from made_runs import AFTER, BEFORE, made_run, row, write_evaluation
 
-from simplerl.analysis.report import content, page, reading
-from simplerl.analysis.report.records import Estimate
-from simplerl.analysis.report.wording import cut, duration, number_of, points_of, quantity, signed
 from simplerl.doctor import RULES
+from simplerl.report import page
+from simplerl.report.content import Content, Options
+from simplerl.report.figures import Figure
+from simplerl.report.page import cut, duration, number_of, points_of, quantity, signed
+from simplerl.report.reading import Estimate, gather
 from simplerl.runs.trajectories import SCHEMA
 
+FIGURE = Figure(title="<b>", caption="<b>", wide=True, png=b"\x89PNG", pdf=None)
 NOW = datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC)
 
 #: Text that would run, fetch, hide, break out or break down, were it not shown as text.
@@ -67,8 +70,14 @@ ALLOWED = frozenset(_ALLOWED.split())
 
 
 def html_of(*paths: Path, **options) -> str:
-    found = reading.gather(list(paths))
-    return page.render(content.make(found, content.Options(**options)), command="simplerl report x", now=NOW)
+    content = Content(gather(list(paths)), Options(pdf=False, **options))
+    return page.render(content, command="simplerl report x", now=NOW)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no figures, which take most of a report's time: for tests of everything else."""
+    monkeypatch.setattr("simplerl.report.figures.draw_all", lambda *_, **__: {"training": FIGURE})
 
 
 def check_harmless(html: str) -> Elements:
@@ -149,6 +158,7 @@ def test_what_was_written_is_what_is_read(hostile_html: str) -> None:
     assert len(hostile_html) < 5_000_000, "megabyte texts are cut"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_hostile_directory_names(tmp_path: Path) -> None:
     name = "<img src=x onerror=alert(1)>\u202e$x$&amp;\n{{7*7}}"
     html = html_of(made_run(tmp_path / name), made_run(tmp_path / "b"))
@@ -157,15 +167,17 @@ def test_hostile_directory_names(tmp_path: Path) -> None:
     assert "{{7*7}}" in "".join(Elements(html).text)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_hostile_names_of_files_that_are_left_out(tmp_path: Path) -> None:
     path = made_run(tmp_path / "a")
     (path / "trajectories" / "<script>alert(1)<").mkdir()
     (path / "trajectories" / "step_000002.parquet").write_bytes(b"<script>")
     seen = check_harmless(html_of(path))
     assert "<script>alert(1)<" in "".join(seen.text)
-    assert "step_000002.parquet is damaged" in "".join(seen.text)
+    assert "step_000002.parquet cannot be read" in "".join(seen.text)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_the_page_says(tmp_path: Path) -> None:
     paths = [made_run(tmp_path / f"seed{seed}", config={"seed": seed}) for seed in range(3)]
     other = made_run(tmp_path / "other", config={"optimizer": {"lr": 0.5}}, finished=False)
@@ -183,7 +195,7 @@ def test_what_the_page_says(tmp_path: Path) -> None:
 
 
 def test_sections_that_have_nothing_say_so(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "trajectories").mkdir(parents=True)
     (tmp_path / "a" / "config.json").write_text('{"model": "m", "data": "d", "steps": 3}')
     seen = check_harmless(html_of(tmp_path / "a"))
     text = " ".join("".join(seen.text).split())
@@ -199,10 +211,10 @@ def test_a_run_of_sft(tmp_path: Path) -> None:
     (path / "stage.json").write_text('{"stage": "sft"}')
     lines = [{"step": step, "sft/loss": 1 / (step + 1), "sft/tokens": 10} for step in range(1, 5)]
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = reading.gather([path])
-    assert found.runs[0].stage == "sft"
-    assert found.damage == ()
-    made = content.make(found, content.Options())
+    found = gather([path])
+    assert found.runs[0].run.stage == "sft"
+    assert (found.damage, found.runs[0].damage) == ([], [])
+    made = Content(found, Options(pdf=False))
     assert {"accuracy_and_length", "training", "pass_at_k"} <= made.figures.keys()
     assert "clip_ratio_and_stopped_length" not in made.figures
     assert "made by simplerl sft" in "".join(Elements(page.render(made, command="x", now=NOW)).text)

@@ -1,6 +1,5 @@
 """Settings over seeds, differences, examples and figures of a report against values worked out by hand."""
 
-import dataclasses
 import json
 import math
 import re
@@ -10,17 +9,15 @@ import pytest
 from made_runs import made_run, rows, write_evaluation
 
 from simplerl.analysis import canvas
-from simplerl.analysis.report import figures, settings, summary
-from simplerl.analysis.report.drawing import curve_of, draw_line, evaluated, recorded, render, short, smooth
-from simplerl.analysis.report.examples import KINDS, choose
-from simplerl.analysis.report.exploring import best, explore, thinned
-from simplerl.analysis.report.judged import read_judges
-from simplerl.analysis.report.reading import gather, read_run
-from simplerl.analysis.report.records import Estimate, Run
+from simplerl.report import outcomes, settings
+from simplerl.report.examples import KINDS, choose
+from simplerl.report.figures import curve_of, draw_all, draw_line, evaluated, recorded, short, smooth
+from simplerl.report.outcomes import best, explore, read_judges, thinned
+from simplerl.report.reading import Estimate, ReportedRun, gather
 from simplerl.runs.behaviours import BEHAVIOURS, BehaviourDirectory, Judgement
 
 
-def seeds(directory: Path, accuracies: dict[int, str], name: str = "s", **config) -> list[Run]:
+def seeds(directory: Path, accuracies: dict[int, str], name: str = "s", **config) -> list[ReportedRun]:
     """Return runs of one setting; seed → outcome of each of four problems after training, one sample each."""
     for seed, word in accuracies.items():
         after = {f"p{i}": letter for i, letter in enumerate(word)}
@@ -68,7 +65,7 @@ def test_one_seed_twice_counts_once(tmp_path: Path) -> None:
 
 def test_means_over_seeds(tmp_path: Path) -> None:
     (group,) = settings.groups(seeds(tmp_path, {0: "rrww", 1: "rrrw", 2: "rrrr"}))
-    after = next(m for m in summary.over_seeds(group) if m.measure.label == "accuracy after")
+    after = outcomes.over_seeds(group)["accuracy after"]
     assert after.values == {"0": 0.5, "1": 0.75, "2": 1.0}
     half = 4.302652729911275 * 0.25 / math.sqrt(3)
     assert after.mean.value == pytest.approx(0.75)
@@ -77,17 +74,17 @@ def test_means_over_seeds(tmp_path: Path) -> None:
 
 def test_two_seeds_have_no_interval(tmp_path: Path) -> None:
     (group,) = settings.groups(seeds(tmp_path, {0: "rrww", 1: "rrrw"}))
-    assert not any(m.mean.bounded for m in summary.over_seeds(group))
+    assert not any(m.mean.bounded for m in outcomes.over_seeds(group).values())
 
 
 def test_paired_difference_between_settings(tmp_path: Path) -> None:
     runs = seeds(tmp_path, {0: "rrww", 1: "rrrw", 2: "rrrr"})
     others = seeds(tmp_path, {0: "rwww", 1: "rrww", 2: "rrrw"}, name="t", algorithm={"name": "ppo"})
     one, other = settings.groups([*runs, *others])
-    found = summary.paired_gain(other, one)
+    found = outcomes.paired_gain(other, one)
     assert found.value == pytest.approx(-0.25)
     assert found.low == found.high == pytest.approx(-0.25), "it is the same for every seed"
-    assert not summary.paired_gain(settings.groups(others[:2])[0], one).known, "two shared seeds are too few"
+    assert not outcomes.paired_gain(settings.groups(others[:2])[0], one).known, "two shared seeds are too few"
 
 
 def test_only_keys_that_differ_are_shown(tmp_path: Path) -> None:
@@ -102,9 +99,10 @@ def test_only_keys_that_differ_are_shown(tmp_path: Path) -> None:
         "seed": (0, 1),
         "optimizer.lr": (0.001, 0.1),
     }
-    assert settings.environment_differences(runs) == {"packages.simplerl": ("0.1.0", "0.2.0")}
-    assert settings.shared_environment(runs)["packages.torch"] == "2.13.0"
-    assert "packages.simplerl" not in settings.shared_environment(runs)
+    differ, shared = settings.environments(runs)
+    assert differ == {"packages.simplerl": ("0.1.0", "0.2.0")}
+    assert shared["packages.torch"] == "2.13.0"
+    assert "packages.simplerl" not in shared
 
 
 # -- examples ------------------------------------------------------------------------------------------------------
@@ -113,8 +111,8 @@ def test_only_keys_that_differ_are_shown(tmp_path: Path) -> None:
 def test_kinds_of_problems(tmp_path: Path) -> None:
     before = {"a": "rw", "b": "ww", "c": "rr", "d": "wn", "e": "tt", "f": "tr"}
     after = {"a": "wr", "b": "rr", "c": "ww", "d": "ww", "e": "rr", "f": "rr", "g": "rr"}
-    found = choose(read_run(made_run(tmp_path / "a", before=before, after=after), "a"), number=5, seed=0)
-    chosen = {kind: [e.problem_id for e in examples] for kind, examples in found.chosen.items()}
+    found = choose(ReportedRun(made_run(tmp_path / "a", before=before, after=after), "a"), number=5, seed=0)
+    chosen = {kind: [e.after.row["problem_id"] for e in examples] for kind, examples in found.chosen.items()}
     assert {kind: sorted(ids) for kind, ids in chosen.items()} == {
         "gained": ["b"],
         "lost": ["c"],
@@ -126,24 +124,22 @@ def test_kinds_of_problems(tmp_path: Path) -> None:
 
 
 def test_the_response_shown_agrees_with_its_side(tmp_path: Path) -> None:
-    run = read_run(made_run(tmp_path / "a", before={"a": "twwr"}, after={"a": "wtrr"}), "a")
+    run = ReportedRun(made_run(tmp_path / "a", before={"a": "twwr"}, after={"a": "wtrr"}), "a")
     (example,) = choose(run, number=1, seed=0).chosen["gained"]
-    assert (example.before.sample, example.before.verdict) == (1, "wrong")
-    assert (example.before.right, example.before.judged) == (1, 3)
-    assert (example.after.sample, example.after.verdict, example.after.extracted) == (2, "correct", "7")
-    assert example.after.reason == "string: the texts are compared"
-    assert (example.question, example.gold) == ("What is a?", "7")
+    before, after = example.before, example.after
+    assert (before.row["sample"], before.row["verdict"], before.right, before.judged) == (1, "wrong", 1, 3)
+    assert (after.row["sample"], after.row["verdict"], after.row["extracted"]) == (2, "correct", "7")
 
 
 def test_the_draw_is_seeded_and_independent_of_order(tmp_path: Path) -> None:
     names = {f"p{i:02}": "w" for i in range(40)}
-    run = read_run(made_run(tmp_path / "a", before=names, after=names), "a")
-    backwards = read_run(
+    run = ReportedRun(made_run(tmp_path / "a", before=names, after=names), "a")
+    backwards = ReportedRun(
         made_run(tmp_path / "b", before=dict(reversed(names.items())), after=dict(reversed(names.items()))), "b"
     )
 
-    def drawn(run: Run, seed: int) -> list[str]:
-        return [e.problem_id for e in choose(run, number=3, seed=seed).chosen["still wrong"]]
+    def drawn(run: ReportedRun, seed: int) -> list[str]:
+        return [e.after.row["problem_id"] for e in choose(run, number=3, seed=seed).chosen["still wrong"]]
 
     assert drawn(run, 0) == drawn(backwards, 0)
     assert drawn(run, 0) != drawn(run, 1)
@@ -154,14 +150,15 @@ def test_the_last_evaluation_that_can_be_read_is_used(tmp_path: Path) -> None:
     path = made_run(tmp_path / "a")
     write_evaluation(path, 2, rows({"1+1": "rr", "2+2": "ww", "3+3": "rr", "4+4": "ww"}))
     (path / "evaluations" / "step_000004.parquet").write_bytes(b"x")
-    run = read_run(path, "a")
+    run = ReportedRun(path, "a")
     assert choose(run, number=1, seed=0).after_step == 2
-    assert "cannot be read" in summary.outcome(run).why
-    assert "two evaluations" in choose(dataclasses.replace(run, evaluations=run.evaluations[:1]), number=1, seed=0)
+    assert "cannot be read" in outcomes.gain(run)
+    run.evaluations = run.evaluations[:1]
+    assert "two evaluations" in choose(run, number=1, seed=0)
 
 
 def test_the_gain_is_paired(tmp_path: Path) -> None:
-    change = summary.outcome(read_run(made_run(tmp_path / "a"), "a")).change
+    change = outcomes.gain(ReportedRun(made_run(tmp_path / "a"), "a"))
     assert change.problems == 4
     assert change.difference.value == pytest.approx((0.5 + 1 - 1 + 0) / 4)
     assert (change.gained, change.lost) == (1, 1)
@@ -172,7 +169,7 @@ def test_the_gain_is_paired(tmp_path: Path) -> None:
 
 def test_a_curve_over_seeds_is_their_mean(tmp_path: Path) -> None:
     (one,) = settings.series(settings.groups(seeds(tmp_path, {0: "rrww", 1: "rrrw", 2: "rrrr"})))
-    points = curve_of(one, lambda run: evaluated(run, lambda e: e.accuracy))
+    points = curve_of(one, evaluated(lambda e: e.accuracy))
     assert [(x, round(e.value, 6)) for x, e in points] == [(0.0, 0.0), (4.0, 0.75)]
     assert points[-1][1].high == pytest.approx(0.75 + 4.302652729911275 * 0.25 / math.sqrt(3))
     assert curve_of(one, recorded("no/such")) == []
@@ -199,20 +196,15 @@ def test_figures_are_fit_for_a_paper(tmp_path: Path) -> None:
     path = made_run(tmp_path / "_x $\\frac{1}{$ 数学 <b>")
     drawn = settings.series(settings.groups(gather([path, made_run(tmp_path / "b", steps=3)]).runs))
     explored = {s.name: explore(s.runs[0]) for s in drawn}
-    made = {}
-    for drawing in figures.of_runs(drawn, explored=explored):
-        figure = render(drawing, pdf=True)
-        if figure is None:
-            assert drawing.name == "behaviours", "nobody judged"
-            continue
-        made[figure.name] = figure
+    made = draw_all(drawn, explored=explored, pdf=True)
+    assert draw_all(drawn[:1], pdf=True) == draw_all(drawn[:1], pdf=True)
+    for figure in made.values():
         assert figure.png.startswith(b"\x89PNG")
         assert figure.pdf.startswith(b"%PDF")
         assert b"/Type3" not in figure.pdf
         assert b"/Subtype /Image" not in figure.pdf, "no pixels in a PDF"
         width = float(re.search(rb"/MediaBox \[ 0 0 ([\d.]+)", figure.pdf)[1]) / 72
         assert width == pytest.approx(canvas.TEXT if figure.wide else canvas.COLUMN)
-        assert render(drawing, pdf=True) == figure
     assert set(made) == {
         "accuracy_and_length",
         "clip_ratio_and_stopped_length",
@@ -235,24 +227,21 @@ def test_24_curves_look_different() -> None:
 
 
 def test_exploration_needs_several_samples(tmp_path: Path) -> None:
-    single = read_run(made_run(tmp_path / "a", before={"p": "w"}, after={"p": "r"}), "a")
+    single = ReportedRun(made_run(tmp_path / "a", before={"p": "w"}, after={"p": "r"}), "a")
     assert "one sample per problem" in explore(single)
-    several = explore(read_run(made_run(tmp_path / "b"), "b"))
+    several = explore(ReportedRun(made_run(tmp_path / "b"), "b"))
     assert several.samples == 2
     assert [(x, e.value) for x, e in several.curves["pass@K"]] == [(0.0, 0.5), (4.0, 0.5)]
     assert [best(k) for k in (1, 2, 6, 8, 16)] == [1, 1, 2, 4, 8]
 
 
 def test_many_evaluations_are_thinned_evenly(tmp_path: Path) -> None:
-    (one,) = read_run(made_run(tmp_path / "a"), "a").evaluations[:1]
-    many = [dataclasses.replace(one, step=step) for step in range(100)]
-    kept = [e.step for e in thinned(many, 5)]
-    assert kept == [0, 25, 50, 74, 99]
+    assert thinned(range(100), 5) == [0, 25, 50, 74, 99]
 
 
 def test_behaviours_by_judge(tmp_path: Path) -> None:
     path = made_run(tmp_path / "a")
-    assert read_judges(read_run(path, "a")) == "No responses were judged yet."
+    assert read_judges(ReportedRun(path, "a")) == "No responses were judged yet."
 
     def judged(judge: str, problem: str, shows: bool, settings: str = "v1", status: str = "judged") -> Judgement:
         seen = {b: ("x",) if shows and b == "verification" else () for b in BEHAVIOURS} if status == "judged" else {}
@@ -272,7 +261,7 @@ def test_behaviours_by_judge(tmp_path: Path) -> None:
     record += [judged("big", "a", False, settings="v0")]
     with BehaviourDirectory(path / "behaviours") as directory:
         directory.record(record)
-    first, second = read_judges(read_run(path, "a"))
+    first, second = read_judges(ReportedRun(path, "a"))
     assert (first.name, first.judged, first.undecided) == ("big", 4, 1), "the older prompt is not mixed in"
     ((step, share),) = first.curves["verification"]
     assert (step, share.value) == (4.0, 0.75)
@@ -280,4 +269,4 @@ def test_behaviours_by_judge(tmp_path: Path) -> None:
     assert second.name == "keywords"
     assert second.curves["verification"][0][1].value == 0.0
     (path / "behaviours" / "judgements.jsonl").write_text("broken\n" + json.dumps({}) + "\n")
-    assert "damaged" in read_judges(read_run(path, "a"))
+    assert "damaged" in read_judges(ReportedRun(path, "a"))
