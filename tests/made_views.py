@@ -73,8 +73,11 @@ def result(path: Path, rows: Sequence[dict[str, Any]], *, label: str, benchmark:
     """Write a result directory OUT/MODEL/BENCHMARK/KEY."""
     path.mkdir(parents=True)
     write_rows(path / "responses.parquet", rows)
-    (path / "protocol.json").write_text(json.dumps({"label": label, "benchmark": benchmark, "step": step}))
-    (path / "figures.json").write_text("{}")
+    protocol = dict.fromkeys(("samples", "problems", "template", "sampling", "seed"))
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6}
+    figures = dict.fromkeys(("problems", "samples", "pass@k", "boxed_acc", "verdicts"))
+    (path / "protocol.json").write_text(json.dumps({**protocol, "label": label, "benchmark": benchmark, "step": step}))
+    (path / "figures.json").write_text(json.dumps({**figures, "acc": figure}))
     return path
 
 

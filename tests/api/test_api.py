@@ -162,7 +162,7 @@ def test_another_function_of_that_name_is_said_on_resume(tmp_path: Path, capsys)
     said = " ".join(capsys.readouterr().out.split())
     assert "WARNING: reward.name was <object: short at" in said
     assert run.responses(3, columns=["reward"]).column("reward").to_pylist() == [0.5] * 8
-    with pytest.raises(RunError, match="cannot resume .* with another configuration: .*reward.name was"):
+    with pytest.raises(RunError, match=r"cannot resume .* with another configuration: .*reward.name was"):
         simplerl.train(output_dir=tmp_path / "run", resume=True, steps=4, reward="correctness", quiet=True)
 
 

@@ -53,7 +53,7 @@ def test_two_runs_of_one_name_into_another_directory(tmp_path: Path, capsys) -> 
         (["RUN", "--k", "9"], "--k 9"),
         (["RUN", "--wanted", "0"], "--wanted must be"),
         (["nothing"], "nothing does not exist"),
-        (["EMPTY"], "is not a run and holds no finished result"),
+        (["EMPTY"], "holds neither a run nor a finished result"),
         (["RUN", "--output-dir", "FILE"], "cannot write"),
     ],
 )

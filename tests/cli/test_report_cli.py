@@ -26,7 +26,8 @@ def test_writes_the_page_and_its_figures(tmp_path: Path, capsys, monkeypatch) ->
     ), "the run is left as it was"
 
 
-def test_a_report_is_replaced_and_nothing_else_is(tmp_path: Path, capsys) -> None:
+def test_a_report_is_replaced_and_nothing_else_is(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("simplerl.report.figures.draw_all", lambda *_, **__: {})
     run = str(made_run(tmp_path / "a"))
     output = tmp_path / "r.html"
     assert run_main(capsys, "report", run, "--output", str(output), "--no-figures")[0] == 0
@@ -37,7 +38,7 @@ def test_a_report_is_replaced_and_nothing_else_is(tmp_path: Path, capsys) -> Non
     output.write_text("<html>my notes</html>")
     code, _, err = run_main(capsys, "report", run, "--output", str(output))
     assert code == 2
-    assert "is there already and is no report" in err
+    assert "exists and is not a report" in err
     assert output.read_text() == "<html>my notes</html>"
 
 
@@ -49,8 +50,8 @@ def test_damage_is_named_on_the_terminal_and_in_the_page(tmp_path: Path, capsys)
         capsys, "report", str(path), "--output", str(tmp_path / "r.html"), "--figures", str(tmp_path / "f")
     )
     assert code == 0
-    assert "step_000002.parquet is damaged" in out
-    assert "notes␛[2J.txt is no record of a step" in out, "a name cannot clear the screen"
+    assert "step_000002.parquet cannot be read" in out
+    assert "notes␛[2J.txt is not a record of a step" in out, "a name cannot clear the screen"
     assert "the responses of step 2 are left out" in out
     assert "a: Not finished: shown up to its last complete line, step 4 of 4" in out
     assert "the responses of step 2 are left out" in (tmp_path / "r.html").read_text()
@@ -64,7 +65,7 @@ def test_damage_is_named_on_the_terminal_and_in_the_page(tmp_path: Path, capsys)
         (["empty"], "empty is empty"),
         (["a", "a"], "is given twice"),
         (["a", "--output", "empty"], "is a directory; name a file"),
-        (["a", "--output", "no/such/r.html"], "does not exist; make it"),
+        (["a", "--output", "no/such/r.html"], "does not exist; create it"),
         (["a", "--figures", "a/config.json"], "is a file; name a directory"),
         (["a", "--examples", "-1"], "must lie between 0 and 50"),
         (["a", "--figures", "f", "--no-figures"], "exclude each other"),
@@ -95,14 +96,15 @@ def test_a_directory_that_cannot_be_written(tmp_path: Path, capsys) -> None:
 
 
 def test_a_device_that_is_full(tmp_path: Path, capsys, monkeypatch) -> None:
-    from simplerl.analysis.report import writing
+    monkeypatch.setattr("simplerl.report.figures.draw_all", lambda *_, **__: {})
+    from simplerl.report import page
     from simplerl.runs.files import cannot_write
 
     def full(path: Path, content: bytes) -> None:
         error = OSError(28, "No space left on device")
         raise cannot_write(path, error) from error
 
-    monkeypatch.setattr(writing, "write_atomic", full)
+    monkeypatch.setattr(page, "write_atomic", full)
     run = str(made_run(tmp_path / "a"))
     code, _, err = run_main(capsys, "report", run, "--output", str(tmp_path / "r.html"), "--no-figures")
     assert code == 2

@@ -8,7 +8,7 @@ from support import CORRECT, TIMED_OUT, WRONG, group, trajectory
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Verdict
 from simplerl.evaluate.figures import (
-    MEANING,
+    NAMES,
     PER_RESPONSE,
     RIGHT,
     answers_of,
@@ -122,10 +122,10 @@ def test_k_larger_than_n_is_explained() -> None:
         figures(seven(1), ks=(8,))
 
 
-def test_every_figure_is_explained() -> None:
+def test_every_figure_is_named() -> None:
     found = figures(seven(2))
     counts = {"problems", "samples", "verdicts", "by_level", "by_kind"}
-    assert set(found) - counts == set(MEANING)
+    assert set(found) - counts == set(NAMES)
 
 
 @pytest.mark.parametrize(

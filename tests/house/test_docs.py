@@ -240,12 +240,12 @@ def test_tree_in_the_readme_is_the_tree() -> None:
 
 def test_every_benchmark_and_figure_is_documented() -> None:
     from simplerl.evaluate.benchmarks import BENCHMARKS
-    from simplerl.evaluate.figures import MEANING
+    from simplerl.evaluate.figures import NAMES
 
     text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     for name, benchmark in BENCHMARKS.items():
         row = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
         assert f"{benchmark.problems:,}" in row
         assert (benchmark.hub.name if benchmark.hub else "–") in row
-    for figure in MEANING:
+    for figure in NAMES:
         assert f"`{figure}`" in text, figure

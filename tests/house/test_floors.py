@@ -26,6 +26,7 @@ FLOORS: dict[str, int] = {
     "train": 5,
     "doctor": 2,
     "analysis": 4,
+    "report": 5,
     "viewer": 4,
     "evaluate": 4,
     "studies": 6,
@@ -35,7 +36,7 @@ FLOORS: dict[str, int] = {
 }
 
 #: Rooms that show what happened. They read run directories, which are the only contract with what trains.
-READERS = {"analysis", "behaviours", "doctor", "judge", "markup", "viewer"}
+READERS = {"analysis", "behaviours", "doctor", "judge", "markup", "report", "viewer"}
 
 #: Rooms of the trainer, which readers know nothing of.
 TRAINER = {"train", "rollout", "models", "algorithms", "rewards"}
@@ -46,7 +47,7 @@ DOORS: dict[str, set[str]] = {
     "datasets": {"data/rows.py"},
     "lm_eval": {"evaluate/harness.py"},
     "math_verify": {"verify/mathverify.py"},
-    "jinja2": {"analysis/report/page.py"},
+    "jinja2": {"report/page.py"},
     "matplotlib": {"analysis/canvas.py"},
     "openai": {"judge/endpoint.py"},
     "gradio": {"viewer/page.py"},
@@ -54,7 +55,7 @@ DOORS: dict[str, set[str]] = {
     "starlette": {"viewer/server.py"},
     "uvicorn": {"viewer/server.py"},
     "filelock": {"runs/files.py"},
-    "latex2mathml": {"markup/latex.py"},
+    "latex2mathml": {"markup/formulas.py"},
     **{
         name: set()
         for name in (

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simplerl.markup.differences import differences, runs
-from simplerl.markup.latex import ATTRIBUTES, ELEMENTS, _written, formula
-from simplerl.markup.prose import prose
+from simplerl.markup.formulas import ATTRIBUTES, ELEMENTS, _written, formula, prose
 from simplerl.markup.text import cut, escape, escape_marked, one_line, plain, visible
 from simplerl.markup.tokens import ADVANTAGE, ENTROPY, LOGPROB, SCALES, coloured, legend
 

@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import group, trajectory
 
@@ -36,10 +37,12 @@ def everything(run: RunDirectory) -> set[str]:
     return {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file() and p.name != ".lock"}
 
 
-def test_metrics_without_a_line_in_the_glossary_are_refused(run: RunDirectory) -> None:
-    with pytest.raises(ValueError, match="reward/men"):
-        run.record_metrics(1, {"reward/men": 1.0})
-    assert read_metrics(run.path) == []
+def test_metrics_of_a_plug_in_are_recorded_and_must_be_numbers(run: RunDirectory) -> None:
+    run.record_metrics(1, {"mine/count": 3, "mine/scalar": np.float32(0.5), "mine/array": np.array([2.0])})
+    for value in ("much", [1.0], np.zeros(2)):
+        with pytest.raises(RunError, match=r"metric 'mine/odd' is .*; a metric must be a number"):
+            run.record_metrics(2, {"mine/odd": value})
+    assert read_metrics(run.path) == [{"step": 1, "mine/count": 3, "mine/scalar": 0.5, "mine/array": 2.0}]
 
 
 def test_lines_come_back(run: RunDirectory) -> None:

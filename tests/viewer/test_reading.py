@@ -15,13 +15,11 @@ from support import run_command
 
 from simplerl.core.errors import RunError, SimpleRLError
 from simplerl.doctor import Example, Finding
-from simplerl.runs.metrics import MetricLines
-from simplerl.viewer.catalog import HELD_OUT, TRAINING, scan
-from simplerl.viewer.content import content
-from simplerl.viewer.findings import _finding
-from simplerl.viewer.index import read_rows, search
-from simplerl.viewer.library import Library
-from simplerl.viewer.plots import _ticks, charts, curves_of
+from simplerl.runs.run import HELD_OUT, Run
+from simplerl.viewer.html import _finding, content
+from simplerl.viewer.library import TRAINING, Library
+from simplerl.viewer.plots import _ticks, charts
+from simplerl.viewer.responses import read_rows, search
 from simplerl.viewer.server import HOST, free_socket
 from simplerl.viewer.state import MODES, OUTCOMES, SORTS, View, parse
 
@@ -97,10 +95,10 @@ def test_damaged_files_are_named_and_left_out(library: Library) -> None:
     (folder / "step_000030.parquet").write_bytes(b"")
     (folder / "step_000040.parquet").write_bytes(b"PAR1" + b"\xff" * 100 + b"\xff\xff\xff\xffPAR1")
     (folder / ".step_000050.parquet.partial").write_bytes(whole)
-    catalog = scan(library.root)
+    catalog = Library(library.root).catalog()
     assert list(catalog.entries["deep/mine"].steps) == [0, 3, 10]
     assert [
-        step for step in (20, 30, 40) if any(f"step_{step:06d}.parquet is damaged" in n for n in catalog.notices)
+        step for step in (20, 30, 40) if any(f"step_{step:06d}.parquet cannot be read" in n for n in catalog.notices)
     ] == [
         20,
         30,
@@ -114,7 +112,7 @@ def test_damage_inside_a_file_is_named_when_it_is_read(library: Library) -> None
     damaged[4 : len(damaged) // 2] = b"\x55" * (len(damaged) // 2 - 4)
     file.write_bytes(damaged)
     shown = content(library, View(a="deep/mine", b="deep/mine", b_step=10), [])
-    assert "step_000010.parquet is damaged" in shown.notices
+    assert "step_000010.parquet cannot be read" in shown.notices
     assert "gained" in shown.body, "the other side is still shown"
 
 
@@ -122,7 +120,7 @@ def test_a_foreign_parquet_is_named(library: Library) -> None:
     file = library.root / "deep" / "mine" / "evaluations" / "step_000010.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"x": [1]}), file)
     shown = content(library, View(a="deep/mine", b="deep/mine", b_step=10), [])
-    assert "no column problem_id" in shown.notices
+    assert "it has no column problem_id" in shown.notices
 
 
 def test_older_and_wider_files_are_read(library: Library) -> None:
@@ -146,7 +144,7 @@ def test_links_that_lead_outside_are_left_out(library: Library, tmp_path_factory
     (library.root / "deep" / "half").mkdir()
     (library.root / "deep" / "half" / "metrics.jsonl").symlink_to(outside / "metrics.jsonl")
     (library.root / "loop").symlink_to(library.root)
-    catalog = scan(library.root)
+    catalog = Library(library.root).catalog()
     assert len(catalog.entries) == 3
     assert list(catalog.entries["other"].steps) == [0]
     assert sum("leads outside" in notice for notice in catalog.notices) == 3
@@ -155,9 +153,9 @@ def test_links_that_lead_outside_are_left_out(library: Library, tmp_path_factory
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_does_not_hang_the_page(library: Library) -> None:
     os.mkfifo(library.root / "other" / "evaluations" / "step_000007.parquet")
-    catalog = scan(library.root)
+    catalog = Library(library.root).catalog()
     assert list(catalog.entries["other"].steps) == [0]
-    assert any("is no file" in notice for notice in catalog.notices)
+    assert any("is not a record of a step" in notice for notice in catalog.notices)
 
 
 def test_a_name_that_is_no_text_has_a_key(tmp_path: Path) -> None:
@@ -167,7 +165,7 @@ def test_a_name_that_is_no_text_has_a_key(tmp_path: Path) -> None:
     assert key == "bad%FF%3Cb%3E"
     shown = content(library, parse(View(a=key).query())[0], [])
     assert "bad⟨U+DCFF⟩&lt;b&gt;" in shown.plots
-    assert json.dumps(shown.runs).encode("utf-8")
+    assert json.dumps(shown.options).encode("utf-8")
 
 
 # -- metrics -------------------------------------------------------------------------------------------------------
@@ -178,19 +176,22 @@ def test_curves_hold_the_numbers_in_order_of_steps(tmp_path: Path) -> None:
     file.write_bytes(
         b'{"step": 5, "a": 2}\n{"step": 0, "a": 1, "t": "text", "n": null}\nx\n{"step": 6, "a": Infinity}\n'
     )
-    curves = curves_of(MetricLines(path=file).refresh())
-    assert {name: list(line.items()) for name, line in curves.series.items()} == {"a": [(0, 1.0), (5, 2.0)]}
-    assert (curves.last_step, curves.damaged) == (6, (3,))
+    library = Library(tmp_path)
+    (entry,) = library.catalog().entries.values()
+    assert [values.tolist() for values in entry.run.history("a")] == [[0, 5], [1.0, 2.0]]
+    assert any("metrics.jsonl:3 is damaged" in notice for notice in library.catalog().notices)
 
 
 def test_damaged_lines_are_named(library: Library) -> None:
     with (library.root / "other" / "metrics.jsonl").open("a") as file:
         file.write("x\n")
-    assert "other/metrics.jsonl: 1 damaged lines left out (line 2)" in content(library, View(), []).notices
+    assert "other/metrics.jsonl:2 is damaged: this line is left out" in content(library, View(), []).notices
 
 
-def test_charts_have_a_line_per_run() -> None:
-    drawn = charts(["m", "<x>"], {"r1": {"m": {0: 0.0, 10: 1.0}}, "<r2>": {"m": {5: 0.5}}}, [("A", 0)])
+def test_charts_have_a_line_per_run(tmp_path: Path) -> None:
+    one = made_views.run(tmp_path / "1", {}, metrics=[{"step": 0, "m": 0.0}, {"step": 10, "m": 1.0}])
+    other = made_views.run(tmp_path / "2", {}, metrics=[{"step": 5, "m": 0.5}])
+    drawn = charts(["m", "<x>"], {"r1": Run(one), "<r2>": Run(other)}, [("A", 0)])
     assert drawn.count("<polyline") == 2
     assert "&lt;r2&gt;, step 5: 0.5" in drawn
     assert "<x>" not in drawn
@@ -270,8 +271,8 @@ def test_numbers_in_ids_are_sorted_as_numbers(tmp_path: Path) -> None:
 
 def test_index_against_a_plain_reading(library: Library) -> None:
     view, _ = library.resolve(View(a="deep/mine", b="deep/mine", b_step=10))
-    records = library.records(view, 1)
-    index = library.index(records)
+    index = library.pair(view, []).sides[1]
+    records = index.records
     rows = pyarrow.parquet.read_table(records.path).to_pylist()
     for place, name in enumerate(index.ids):
         own = [row for row in rows if row["problem_id"] == name]
@@ -291,7 +292,7 @@ def test_rows_in_many_row_groups(tmp_path: Path) -> None:
     file = run / "evaluations" / "step_000000.parquet"
     pyarrow.parquet.write_table(pyarrow.parquet.read_table(file), file, row_group_size=7)
     library = Library(tmp_path)
-    records = library.records(library.resolve(View())[0], 0)
+    records = library.pair(library.resolve(View())[0], []).sides[0].records
     assert [row["response"] for row in read_rows(records, [49, 0, 13, 14], ("response",))] == [
         "text 49",
         "text 0",
@@ -499,7 +500,7 @@ def test_of_many_training_steps_some_are_offered(tmp_path: Path) -> None:
     for step in range(2, 1_001):
         os.link(run / "trajectories" / "step_000001.parquet", run / "trajectories" / f"step_{step:06d}.parquet")
     shown = content(Library(tmp_path), View(a="r", a_step=778, b="r", b_step=0), [])
-    offered = [step for _, step in shown.steps[0]]
+    offered = [step for _, step in shown.options["a_step"]["choices"]]
     assert offered[:2] == ["0", "900"], "evaluations come first, all of them"
     assert "778" in offered
     assert 200 < len(offered) < 310
@@ -548,7 +549,7 @@ def test_mistakes_are_messages(tmp_path: Path) -> None:
     assert "cannot be opened" in done.stderr
     done = run_command("view", str(tmp_path), "--port", "70000")
     assert done.returncode == 2
-    assert "70000 is no port" in done.stderr
+    assert "70000 is not a port" in done.stderr
 
 
 def test_without_gradio_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -569,6 +570,6 @@ def test_reading_imports_neither_torch_nor_gradio(tmp_path: Path) -> None:
 
     from support import environment
 
-    code = "import sys, simplerl.viewer.content; print({'torch', 'gradio', 'transformers'} & set(sys.modules))"
+    code = "import sys, simplerl.viewer.html; print({'torch', 'gradio', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -14,7 +14,7 @@ from typing import Any
 
 from simplerl.runs.files import cannot_write
 
-#: Widths in inches: one column of a two-column page, and the whole text.
+#: Widths in inches: one column of a two-column page, and the full width.
 COLUMN, TEXT = 3.25, 6.75
 
 #: Pixels per inch of the PNG; the PDF has no pixels.
@@ -29,7 +29,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 #: Line styles for a second and third round through the colours.
 STROKES = ("-", (0, (5, 1)), (0, (3, 1, 1, 1)))
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 8,

@@ -57,8 +57,8 @@ def _of_run(run: Run, step: int | None) -> dict[str, Evaluation]:
     return {by_step[step].benchmark: by_step[step]}
 
 
-def _evaluated(run: Run) -> dict[int | None, Evaluation]:
-    return {one.step: one for one in run.evaluations if one.path.exists()}
+def _evaluated(run: Run) -> dict[int, Evaluation]:
+    return {one.step or 0: one for one in run.evaluations if one.path.exists()}
 
 
 def first_and_last(run: str) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from simplerl.core.errors import ConfigError, RunError
 from simplerl.core.types import UNDECIDED
 from simplerl.ops import exploration as ops
 from simplerl.ops.statistics import bootstrap_interval, pass_at_k, powers_up_to, ratio_figures
+from simplerl.runs.metrics import as_number
 from simplerl.runs.run import Evaluation, Run, is_run
 from simplerl.runs.series import Series, choose, series
 
@@ -128,9 +129,13 @@ def over_steps(
         if not points:
             raise RunError(f"{path}: no evaluation of {one.name} can be read; " + "; ".join(left_out))
         lines = Run(path, warn=leave_out).lines if is_run(path) else {}
-        useful = [(step, line.get("tokens/sampled"), line.get("tokens/useful")) for step, line in lines.items() if step]
-        counted = tuple(entry for entry in useful if all(type(n) in (int, float) and 0 <= n < 1e15 for n in entry))
-        return Exploration(name=one.name, path=path, points=tuple(points), useful=counted, left_out=tuple(left_out))
+        counts = [
+            (step, as_number(line.get("tokens/sampled")), as_number(line.get("tokens/useful")))
+            for step, line in lines.items()
+            if step > 0
+        ]
+        useful = tuple(entry for entry in counts if all(0 <= number < 1e15 for number in entry))
+        return Exploration(name=one.name, path=path, points=tuple(points), useful=useful, left_out=tuple(left_out))
 
     return [explore(one) for one in series(path, warn)]
 

@@ -124,7 +124,7 @@ def band(curves: Sequence[Sequence[tuple[float, float]]]) -> Band:
         raise ValueError("a band needs at least one curve, and every curve a point")
     start, end = max(points[0][0] for points in curves), min(points[-1][0] for points in curves)
     grid = sorted({x for points in curves for x, _ in points if start <= x <= end} | {min(start, end), end})
-    heights = [np.interp(grid, *zip(*points, strict=True)) for points in curves]
+    heights = [np.interp(grid, [x for x, _ in points], [y for _, y in points]) for points in curves]
     intervals = [interval(column.tolist()) for column in np.array(heights).T]
     return Band(
         x=list(grid),

@@ -161,8 +161,9 @@ def ask_and_record(
     items = [item for part in found for item in part.items]
     folders = {home: folder for part in found for home, folder in part.folders.items()}
     homes: dict[str, set[Path]] = {}
-    for item in items if judge else ():
-        homes.setdefault(judge.address(item), set()).add(item.home)
+    if judge:
+        for item in items:
+            homes.setdefault(judge.address(item), set()).add(item.home)
     with ExitStack() as stack:
         records = {home: stack.enter_context(BehaviourDirectory(folder)) for home, folder in folders.items()}
         caches = {home: AnswerCache(folder / ANSWERS) for home, folder in folders.items()}
@@ -173,7 +174,7 @@ def ask_and_record(
             answers[key] = reply
 
         try:
-            if planned is None:
+            if planned is None or endpoint is None:
                 return {}
             requests = {key: messages(item.question, item.response) for key, item in planned.requests.items()}
             return ask(endpoint, requests, keep=keep, concurrency=concurrency, say=say, on_done=on_done)

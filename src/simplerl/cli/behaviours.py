@@ -85,14 +85,15 @@ def run(args: argparse.Namespace) -> int:
         return 0
     with Bar() as bar:
         bar.start(f"{args.judge} judges" if judge else "keywords", len(planned.requests) if planned else None)
-        progress = {"concurrency": args.concurrency, "say": bar.say, "on_done": bar.advance}
         try:
-            failed = session.ask_and_record(parts, judge, endpoint, planned, answers, **progress)
+            failed = session.ask_and_record(
+                parts, judge, endpoint, planned, answers, concurrency=args.concurrency, say=bar.say, on_done=bar.advance
+            )
         finally:
             if planned and (paid := [answers[key] for key in planned.requests if key in answers]):
                 counts = [sum(getattr(reply, name) or 0 for reply in paid) for name in ("tokens_in", "tokens_out")]
                 words = f"{len(paid):,} answers, {counts[0]:,} input and {counts[1]:,} output tokens"
-                console.print(f"{words} as the endpoint counts them{_priced(args, *counts, ': ')}", markup=False)
+                console.print(f"{words} as the endpoint counts them{_priced(args, ': ', *counts)}", markup=False)
     for part in parts:
         _show(console, part, session.judgements(part.items, judge, answers))
     if failed:
@@ -150,7 +151,7 @@ def _judge(args: argparse.Namespace, console: Console) -> tuple[Judge, Endpoint 
     return judge, endpoint
 
 
-def _priced(args: argparse.Namespace, tokens_in: int, tokens_out: int, before: str) -> str:
+def _priced(args: argparse.Namespace, before: str, tokens_in: int, tokens_out: int) -> str:
     from simplerl.judge.asking import cost
 
     if args.price_in is None:
@@ -166,7 +167,7 @@ def _agreed(args: argparse.Namespace, judge, endpoint, planned, count: int, cons
     console.print(
         f"{judge.model} judges {count:,} responses ({judge.settings}): {requests:,} requests; {planned.answered:,} "
         f"have an answer already, {count - planned.answered - requests:,} are equal to others\n"
-        f"estimate: {tokens_in:,} input and {tokens_out:,} output tokens{_priced(args, tokens_in, tokens_out, ', ')}"
+        f"estimate: {tokens_in:,} input and {tokens_out:,} output tokens{_priced(args, ', ', tokens_in, tokens_out)}"
         + (f", to {endpoint.address}" if endpoint else ""),
         markup=False,
     )

@@ -43,30 +43,30 @@ def run(args: argparse.Namespace) -> int:
     import datetime
     import shlex
 
-    from simplerl.analysis.report import content, page, reading, writing
     from simplerl.cli.progress import Bar
     from simplerl.core.errors import ConfigError
     from simplerl.markup.text import visible
+    from simplerl.report import page
+    from simplerl.report.content import Content, Options
+    from simplerl.report.reading import gather
 
     if not 0 <= args.examples <= 50:
         raise ConfigError(f"--examples must lie between 0 and 50, got {args.examples}")
     if args.no_figures and args.figures:
         raise ConfigError("--figures and --no-figures exclude each other")
     folder = None if args.no_figures else args.figures or args.output.with_name(f"{args.output.stem}_figures")
-    writing.check(args.output, folder)
-    options = content.Options(examples=args.examples, seed=args.seed, pdf=folder is not None)
+    page.check(args.output, folder)
+    options = Options(examples=args.examples, seed=args.seed, pdf=folder is not None)
     with Bar() as bar:
-        found = reading.gather(args.paths, progress=lambda name: bar.start(f"reading {name}"))
-        made = content.make(found, options, progress=bar.start)
-    for line in made.damage:
-        bar.say(visible(f"left out: {line}"))
-    for one in made.runs:
-        for remark in one.remarks:
-            bar.say(visible(f"{one.label}: {remark}"))
+        sources = gather(args.paths, progress=lambda name: bar.start(f"reading {name}"))
+        content = Content(sources, options, progress=bar.start)
+    remarks = [f"{run.label}: {remark}" for run in content.runs for remark in run.remarks]
+    for line in [*(f"left out: {line}" for line in content.damage), *remarks]:
+        bar.say(visible(line))
     command = shlex.join(["simplerl", "report", *map(str, args.paths)])
-    html = page.render(made, command=command, now=datetime.datetime.now(datetime.UTC))
-    written = writing.write(html, made.figures.values(), args.output, folder)
-    bar.say(f"report: {args.output} ({len(html.encode('utf-8', 'replace')) / 1e6:.1f} MB)")
+    html = page.render(content, command=command, now=datetime.datetime.now(datetime.UTC))
+    page.write(html, content.figures, args.output, folder)
+    bar.say(f"report: {args.output} ({len(html.encode('utf-8')) / 1e6:.1f} MB)")
     if folder is not None:
-        bar.say(f"figures: {folder}/ ({written} as PNG and PDF)")
+        bar.say(f"figures: {folder}/ ({len(content.figures)} as PNG and PDF)")
     return 0

@@ -36,12 +36,12 @@ def run(args: argparse.Namespace) -> int:
 
     from simplerl.core.errors import SimpleRLError
     from simplerl.markup.text import visible
-    from simplerl.viewer.content import warm
+    from simplerl.viewer.html import warm
     from simplerl.viewer.library import Library
     from simplerl.viewer.server import application, free_socket, serve
 
     if not 1 <= args.port <= 65_535:
-        raise SimpleRLError(f"--port {args.port} is no port; choose one from 1024 to 65535")
+        raise SimpleRLError(f"--port {args.port} is not a port; choose one from 1024 to 65535")
     library = Library(args.directory)
     found = library.catalog()
     for notice in found.notices:
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     port = listening.getsockname()[1]
     if port != args.port:
         print(f"port {args.port} is in use; using {port}", file=sys.stderr)
-    runs = sum(entry.metrics is not None for entry in found.entries.values())
+    runs = sum(entry.run is not None for entry in found.entries.values())
     print(f"runs: {runs}, results of models: {len(found.entries) - runs}, in {visible(str(library.root))}")
     address = f"http://127.0.0.1:{port}"
     print(f"{address}  (Ctrl-C ends it)", flush=True)

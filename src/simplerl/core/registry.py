@@ -15,7 +15,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, Generic, TypeVar
 
-from simplerl.core.errors import ConfigError, SimpleRLError, nearest
+from simplerl.core.errors import ConfigError, PluginError, SimpleRLError, nearest, raised_at
 
 T = TypeVar("T")
 AnyT = TypeVar("AnyT")
@@ -51,7 +51,12 @@ class Registry(MutableMapping[str, T], Generic[T]):
     def __getitem__(self, name: str) -> T:
         entry = self._entries[name]
         if isinstance(entry, _Lazy):
-            entry = self._entries[name] = load_object(entry.path)
+            try:
+                entry = self._entries[name] = load_object(entry.path)
+            except Exception as error:
+                if not self._plugins.get(name):
+                    raise
+                raise PluginError(f"{self.kind} {name!r} of plug-in {entry.path}: {raised_at(error)}") from error
         return entry
 
     def __setitem__(self, name: str, value: T) -> None:
@@ -147,8 +152,11 @@ def registry(kind: str) -> Registry[Any]:
     return _REGISTRIES[kind]
 
 
-def register(kind: str, name: str) -> Callable[[AnyT], AnyT]:
+def register(kind: str, name: str, *, at: str = "") -> Callable[[AnyT], AnyT]:
     """Return a decorator that registers what it decorates, and returns it unchanged.
+
+    With `at` ("module:attribute") what is there is registered now and imported when it is looked up: for what needs
+    torch, so that listing names does not.
 
     Kinds: algorithm, reward, data, template, backend, benchmark, rule, policy, recipe.
 
@@ -156,6 +164,9 @@ def register(kind: str, name: str) -> Callable[[AnyT], AnyT]:
         def short(prompts, completions, **columns):
             return [1.0 if len(completion) < 80 else 0.0 for completion in completions]
     """
+
+    if at:
+        registry(kind).register(name, _Lazy(at))
 
     def decorate(value: AnyT) -> AnyT:
         registry(kind).register(name, value)
@@ -172,6 +183,8 @@ def forget(plugin: str) -> None:
 
 def place_of(value: Any) -> str:
     """Return `file:line` of a function or class, or its type where Python does not know."""
+    if isinstance(value, _Lazy):
+        return value.path
     target = value if inspect.isroutine(value) or inspect.isclass(value) else type(value)
     try:
         return f"{inspect.getsourcefile(target)}:{inspect.getsourcelines(target)[1]}"

@@ -60,12 +60,10 @@ def responses_of(groups: Iterable[TrajectoryGroup]) -> list[Response]:
 
 def read_responses(records: "ResponseFile", most: int) -> list[Response]:
     """Return the first responses of a record, read few at a time. Raises RunError where it cannot be read."""
-    import pyarrow.compute
-
     columns = ["problem_id", "sample", "question", "response", "verdict", "reward", "token_ids"]
     responses: list[Response] = []
     for table in records.batches(columns, size=64):
-        lengths = pyarrow.compute.list_value_length(table["token_ids"]).to_pylist()
+        lengths = table["token_ids"].combine_chunks().value_lengths().to_pylist()
         for row, tokens in zip(table.drop_columns(["token_ids"]).to_pylist(), lengths, strict=True):
             text, half, reward = row["response"] or "", MOST_CHARACTERS // 2, row["reward"]
             responses.append(
@@ -125,12 +123,12 @@ def correlations(responses: Sequence[Response]) -> dict[str, float]:
 
     A figure is left out where nothing varies: under a reward that is the verdict, none of the second kind exists.
     """
-    judged = [r for r in responses if r.reward is not None and math.isfinite(r.reward) and r.tokens is not None]
     figures = {}
     for name, by_verdict in (("text/reward_length", False), ("text/reward_length_same_verdict", True)):
         groups: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-        for r in judged:
-            groups[r.problem_id, r.status if by_verdict else ""].append((float(r.tokens), r.reward))
+        for r in responses:
+            if r.reward is not None and r.tokens is not None and math.isfinite(r.reward):
+                groups[r.problem_id, r.status if by_verdict else ""].append((float(r.tokens), r.reward))
         sums: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(3))
         for (problem, _), pairs in groups.items():
             x, y = np.array(pairs).T

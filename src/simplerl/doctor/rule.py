@@ -18,7 +18,7 @@ A plug-in adds a rule like this, or by `@simplerl.register("rule", NAME)` of a `
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from simplerl.core.registry import Registry
@@ -103,10 +103,6 @@ class Finding:
     """Whether it still holds at the end of what there is; else it passed."""
     figures: Mapping[str, float]
     examples: tuple[Example, ...] = ()
-
-    def as_table(self) -> dict[str, Any]:
-        """Return it as plain tables for JSON."""
-        return {**asdict(self), "steps": list(self.steps), "examples": [asdict(example) for example in self.examples]}
 
 
 def percent(share: float) -> str:

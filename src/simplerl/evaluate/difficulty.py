@@ -7,12 +7,12 @@ chunk; a measurement that was killed goes on there, and because chunks are alway
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simplerl.core.errors import DataError, RunError
+from simplerl.core.errors import DataError
 from simplerl.core.types import Completion, Problem, TrajectoryGroup
 from simplerl.rewards import Correctness
 from simplerl.rollout.backend import RolloutBackend, Sampling
@@ -97,22 +97,14 @@ def _measured(group: TrajectoryGroup) -> Measured:
     )
 
 
-def _lines(journal: Path) -> Iterator[dict[str, Any]]:
-    """Yield the whole lines of a journal; the last may have been cut short when its writer was killed."""
-    for line in journal.read_bytes().splitlines(keepends=True):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            return
-        if not line.endswith(b"\n"):
-            return
-        yield value
-
-
 def _open(journal: Path, key: dict[str, Any]) -> list[Measured]:
-    """Begin a journal, or return what it holds. Raises DataError where it belongs to another measurement."""
+    """Begin a journal, or return what it holds. Raises DataError where it belongs to another measurement.
+
+    Its last line may have been cut short when its writer was killed: it is left out.
+    """
     try:
-        lines = list(_lines(journal)) if journal.is_file() else []
+        *complete, _unfinished = (journal.read_bytes() if journal.is_file() else b"").split(b"\n")
+        lines = [json.loads(line) for line in complete]
         if lines and lines[0] != key:
             differing = sorted(name for name in {*key, *lines[0]} if key.get(name) != lines[0].get(name))
             raise DataError(
@@ -121,7 +113,7 @@ def _open(journal: Path, key: dict[str, Any]) -> list[Measured]:
             )
         write_atomic(journal, "".join(map(json_line, lines or [key])))
         return [Measured(**item) for line in lines[1:] for item in line["chunk"]]
-    except (OSError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{journal} cannot be read as a journal ({error}); delete it to begin again") from error
 
 
@@ -132,7 +124,7 @@ def _append(journal: Path, value: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise RunError(str(cannot_write(journal, error))) from error
+        raise cannot_write(journal, error) from error
 
 
 def with_pass_rates(problems: Sequence[Problem], measured: Sequence[Measured]) -> list[Problem]:
@@ -142,26 +134,19 @@ def with_pass_rates(problems: Sequence[Problem], measured: Sequence[Measured]) -
             problem,
             meta={
                 **{key: value for key, value in problem.meta.items() if not key.startswith("pass_rate")},
-                **({"pass_rate": found.pass_rate} if found.decided else {}),
-                "pass_rate_samples": found.decided,
+                **({"pass_rate": one.pass_rate} if one.decided else {}),
+                "pass_rate_samples": one.decided,
             },
         )
-        for problem, found in zip(problems, measured, strict=True)
+        for problem, one in zip(problems, measured, strict=True)
     ]
 
 
 def histogram(problems: Sequence[Problem]) -> dict[str, int]:
     """Return pass rate → problems: never, by quarters, always, not measured."""
-    found = dict.fromkeys(("0", "up to 1/4", "up to 1/2", "up to 3/4", "below 1", "1", "not judged"), 0)
+    most = {"0": 0, "up to 1/4": 0.25, "up to 1/2": 0.5, "up to 3/4": 0.75, "below 1": 1 - 1e-12, "1": 1}
+    counts = dict.fromkeys((*most, "not judged"), 0)
     for problem in problems:
         rate = problem.meta.get("pass_rate")
-        if rate is None:
-            name = "not judged"
-        elif rate in (0, 1):
-            name = str(int(rate))
-        else:
-            name = next(
-                (name for name, most in zip(found, (0, 0.25, 0.5, 0.75), strict=False) if rate <= most), "below 1"
-            )
-        found[name] += 1
-    return found
+        counts["not judged" if rate is None else next(name for name, end in most.items() if rate <= end)] += 1
+    return counts

@@ -27,7 +27,7 @@ from simplerl.verify import equal, extract
 RIGHT = 0
 
 #: Measures of the decided samples of one problem; the figure is their mean over problems. A stricter reading of a
-#: verdict is a line here and in MEANING; `Answer.rule` says how the verifier decided.
+#: verdict is a line here (`Answer.rule` says how the verifier decided) and one in docs/evaluation.md.
 PER_PROBLEM: dict[str, Callable[[Sequence[Answer]], float]] = {
     "acc": lambda decided: sum(a.correct for a in decided) / len(decided),
     "any_correct": lambda decided: float(any(a.correct for a in decided)),
@@ -35,10 +35,10 @@ PER_PROBLEM: dict[str, Callable[[Sequence[Answer]], float]] = {
 
 #: Measures of a single response: name → (what it counts, over which responses).
 PER_RESPONSE: dict[str, tuple[Callable[[Answer], float], Callable[[Answer], bool]]] = {
-    "tokens": (lambda a: a.tokens, lambda a: a.tokens is not None),
-    "correct_tokens": (lambda a: a.tokens, lambda a: a.tokens is not None and a.correct),
-    "wrong_tokens": (lambda a: a.tokens, lambda a: a.tokens is not None and a.decided and not a.correct),
-    "stop_tokens": (lambda a: a.tokens, lambda a: a.tokens is not None and a.stop_reason in ("eos", "stop")),
+    "tokens": (lambda a: a.tokens or 0, lambda a: a.tokens is not None),
+    "correct_tokens": (lambda a: a.tokens or 0, lambda a: a.tokens is not None and a.correct),
+    "wrong_tokens": (lambda a: a.tokens or 0, lambda a: a.tokens is not None and a.decided and not a.correct),
+    "stop_tokens": (lambda a: a.tokens or 0, lambda a: a.tokens is not None and a.stop_reason in ("eos", "stop")),
     "clip_ratio": (lambda a: a.stop_reason == "length", lambda a: a.stop_reason is not None),
     "stop_ratio": (lambda a: a.stop_reason in ("eos", "stop"), lambda a: a.stop_reason is not None),
     "box_ratio": (lambda a: extract(a.response) is not None, lambda a: True),
@@ -48,27 +48,14 @@ PER_RESPONSE: dict[str, tuple[Callable[[Answer], float], Callable[[Answer], bool
     "keywords": (lambda a: keywords(a.response), lambda a: True),
 }
 
+#: What `acc` is given by, too: `by_level`, `by_kind`.
+PARTS = ("level", "kind")
+
+#: Every figure of its own; docs/evaluation.md says what each is.
+NAMES = (*PER_PROBLEM, "pass@k", "maj@k", *PER_RESPONSE)
+
 #: Figures that are not between 0 and 1.
 COUNTS = frozenset({"tokens", "correct_tokens", "wrong_tokens", "stop_tokens", "keywords"})
-
-#: What each figure is; docs/evaluation.md has a line for each.
-MEANING: dict[str, str] = {
-    "acc": "mean over problems of the share of right samples (avg@n)",
-    "any_correct": "share of problems with at least one right sample (pass_acc)",
-    "pass@k": "probability that at least one of k samples is right, unbiased (arXiv 2107.03374)",
-    "maj@k": "probability that the most frequent answer of k samples is right (arXiv 2203.11171)",
-    "tokens": "mean length of a response (tokens)",
-    "correct_tokens": "mean length of the right responses",
-    "wrong_tokens": "mean length of the wrong responses",
-    "stop_tokens": "average stopped length: mean length of the responses that ended by themselves",
-    "clip_ratio": "share of responses truncated at the token limit",
-    "stop_ratio": "share of responses that ended by themselves",
-    "box_ratio": "share of responses with a closed, non-empty box",
-    "boxed_acc": "share of responses that are right and boxed: what the reward in training sees",
-    "answer_ratio": "share of responses in which an answer was found",
-    "repeat_ratio": "share of responses that repeat themselves (adjacent segments with Jaccard of at least 0.85)",
-    "keywords": "mean number of reflection keywords in a response",
-}
 
 
 def figures(answers: Sequence[Answer], *, ks: Sequence[int] = (), votes: bool = True) -> dict[str, Any]:
@@ -86,51 +73,48 @@ def figures(answers: Sequence[Answer], *, ks: Sequence[int] = (), votes: bool = 
                 f"pass@{k} cannot be estimated from {samples} samples per problem: k must be between 1 and the number "
                 f"of samples. Draw more (--samples {max(k, 1)}) or ask for smaller k (--k)"
             )
-    measured = [_of_problem(members, ks, votes=votes and samples > 1) for members in problems]
-    parts = {name: sorted({getattr(m[0], name) for m in problems} - {""}) for name in ("level", "kind")}
-    # All of one bootstrap: a problem that lacks a measure has nothing below its line.
-    names = [*dict.fromkeys(name for values in measured for name in values), *PER_RESPONSE]
-    names += [f"{part}:{value}" for part, values in parts.items() for value in values]
-    above_PM, below_PM = np.zeros((2, len(problems), len(names)))
-    for p, (members, values) in enumerate(zip(problems, measured, strict=True)):
-        values = dict(values)
-        for part in parts:
-            if "acc" in values and getattr(members[0], part):
-                values[f"{part}:{getattr(members[0], part)}"] = values["acc"]
-        for m, name in enumerate(names):
-            if name in values:
-                above_PM[p, m], below_PM[p, m] = values[name], 1
-            elif name in PER_RESPONSE:
-                measure, counts = PER_RESPONSE[name]
-                numbers = [float(measure(answer)) for answer in members if counts(answer)]
-                above_PM[p, m], below_PM[p, m] = sum(numbers), len(numbers)
-    found = ratio_figures(above_PM, below_PM, names, shares={name for name in names if name not in COUNTS})
+    sums = [_of_problem(members, ks, votes=votes and samples > 1) for members in problems]
+    # One bootstrap for all: a problem that lacks a measure adds nothing to either side of its ratio.
+    names = list(dict.fromkeys(name for one in sums for name in one))
+    above_PM, below_PM = (
+        np.array([[one.get(name, (0.0, 0.0))[side] for name in names] for one in sums]) for side in (0, 1)
+    )
+    by_name = ratio_figures(above_PM, below_PM, names, shares={name for name in names if name not in COUNTS})
     nothing = {"value": float("nan"), "low": float("nan"), "high": float("nan"), "problems": 0}
+
+    def figure(name: str) -> dict[str, Any]:
+        return by_name.get(name, nothing)
+
     statuses = Counter(answer.status for answer in answers)
+    parts = {part: sorted({getattr(members[0], part) for members in problems} - {""}) for part in PARTS}
     return {
         "problems": len(problems),
         "samples": samples,
-        **{name: found.get(name, nothing) for name in PER_PROBLEM},
-        "pass@k": {str(k): found.get(f"pass@{k}", nothing) for k in ks},
-        "maj@k": {str(k): found.get(f"maj@{k}", nothing) for k in ks if votes and samples > 1},
-        **{name: found[name] for name in PER_RESPONSE},
+        **{name: figure(name) for name in PER_PROBLEM},
+        "pass@k": {str(k): figure(f"pass@{k}") for k in ks},
+        "maj@k": {str(k): figure(f"maj@{k}") for k in ks if votes and samples > 1},
+        **{name: figure(name) for name in PER_RESPONSE},
         "verdicts": {status: statuses[status] for status in get_args(VerdictStatus)},
-        **{f"by_{part}": {value: found[f"{part}:{value}"] for value in values} for part, values in parts.items()},
+        **{f"by_{part}": {value: figure(f"{part}:{value}") for value in values} for part, values in parts.items()},
     }
 
 
-def _of_problem(members: Sequence[Answer], ks: Sequence[int], *, votes: bool) -> dict[str, float]:
-    """Return the measures that the samples of one problem have; figures at k need as many decided samples."""
+def _of_problem(members: Sequence[Answer], ks: Sequence[int], *, votes: bool) -> dict[str, tuple[float, float]]:
+    """Return measure → (sum, count) of one problem; figures at k need as many decided samples."""
     decided = [answer for answer in members if answer.decided]
-    if not decided:
-        return {}
-    n, right = len(decided), sum(answer.correct for answer in decided)
-    labels = vote_labels(decided) if votes else []
-    return {
-        **{name: measure(decided) for name, measure in PER_PROBLEM.items()},
-        **{f"pass@{k}": pass_at_k(n, right, k) for k in ks if k <= n},
-        **{f"maj@{k}": majority_at_k(labels, RIGHT, k) for k in ks if k <= len(labels)},
-    }
+    shares: dict[str, float] = {}
+    if decided:
+        n, right = len(decided), sum(answer.correct for answer in decided)
+        labels = vote_labels(decided) if votes else []
+        shares |= {name: measure(decided) for name, measure in PER_PROBLEM.items()}
+        shares |= {f"pass@{k}": pass_at_k(n, right, k) for k in ks if k <= n}
+        shares |= {f"maj@{k}": majority_at_k(labels, RIGHT, k) for k in ks if k <= len(labels)}
+        shares |= {f"{part}:{value}": shares["acc"] for part in PARTS if (value := getattr(members[0], part))}
+    sums = {name: (value, 1.0) for name, value in shares.items()}
+    for name, (measure, counts) in PER_RESPONSE.items():
+        numbers = [float(measure(answer)) for answer in members if counts(answer)]
+        sums[name] = (sum(numbers), float(len(numbers)))
+    return sums
 
 
 def vote_labels(members: Sequence[Answer]) -> list[int | None]:

@@ -55,7 +55,7 @@ def evaluate(
             "--tasks needs lm-evaluation-harness: pip install 'simplerl[harness]' (IFEval also needs langdetect)"
         ) from error
 
-    template = template or target.config["template"]
+    template = str(template or target.config["template"])
     prompts = prompter(template, special_tokens=target.config.get("prompt", {}).get("special_tokens", "none"))
     policy = load(target.source, device=pick_device(device, "device"))
 

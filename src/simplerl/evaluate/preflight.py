@@ -49,7 +49,7 @@ def runs_on(text: str) -> bool:
 
 def openers(texts: Sequence[str]) -> dict[str, float]:
     """Return line openers after the first answer of run-on responses → the share of these responses that have them."""
-    running = [after_answer(text) for text in texts if runs_on(text)]
+    running = [after_answer(text) or "" for text in texts if runs_on(text)]
     counts = Counter(opener for rest in running for opener in set(_OPENER.findall(rest)))
     return {opener: count / len(running) for opener, count in counts.most_common(20)}
 

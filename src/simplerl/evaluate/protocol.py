@@ -54,14 +54,13 @@ class Settings:
             raise ConfigError(f"--precision must be auto, fp32 or bf16; got {self.precision!r}")
         if self.limit < 0:
             raise ConfigError(f"--limit must not be negative, got {self.limit}")
+        if wrong := [k for k in self.ks if k < 1]:
+            raise ConfigError(f"--k must be numbers from 1, got {wrong[0]}")
         if self.temperature == 0 and self.samples > 1:
             raise ConfigError(
                 f"--samples {self.samples} at temperature 0 would give the same response {self.samples} times; set "
                 "--temperature 1.0 (or leave it out), or --samples 1"
             )
-        for k in self.ks:
-            if k < 1:
-                raise ConfigError(f"--k must be numbers from 1, got {k}")
 
 
 def check_ks(ks: Sequence[int], samples: int, name: str) -> None:
@@ -103,8 +102,10 @@ class Protocol:
     def shown(self) -> str:
         """A readable name of it."""
         s = self.sampling
-        parts = [Path(self.template).stem, f"t{s.temperature:g}", f"p{s.top_p:g}", f"n{self.samples}"]
-        return "_".join([*parts, f"max{s.max_new_tokens}", f"seed{self.seed}"])
+        return (
+            f"{Path(self.template).stem}_t{s.temperature:g}_p{s.top_p:g}_n{self.samples}_max{s.max_new_tokens}"
+            f"_seed{self.seed}"
+        )
 
     def prompter(self) -> Prompter:
         """Return what makes prompts of problems."""
@@ -114,6 +115,8 @@ class Protocol:
         self, target: Target, loaded: Loaded, settings: Settings, *, hashes: Mapping[str, str], precision: str
     ) -> dict[str, Any]:
         """Return what is written beside the result, and hashed into its name."""
+        text = getattr(self.prompter().template, "text", None)
+        prompts = {"name": self.template, "text": text, "system": self.system, "special_tokens": self.special_tokens}
         return {
             "label": target.label,
             "model": target.source,
@@ -123,16 +126,9 @@ class Protocol:
             "benchmark": self.benchmark,
             "problems": len(loaded.problems),
             "data_sha256": loaded.sha256,
-            "template": {
-                "name": self.template,
-                "text": getattr(self.prompter().template, "text", None),
-                "system": self.system,
-                "special_tokens": self.special_tokens,
-            },
+            "template": prompts,
             "sampling": asdict(self.sampling),
-            "samples": self.samples,
-            "policy": self.policy,
-            "seed": self.seed,
+            **{name: getattr(self, name) for name in ("samples", "policy", "seed")},
             "backend": settings.backend,
             "precision": precision,
             "max_rows": settings.max_rows,
@@ -145,14 +141,10 @@ def protocol_for(target: Target, name: str, loaded: Loaded, settings: Settings) 
     _, own_samples = split_name(name)
     samples = own_samples or settings.samples
     temperature, top_p = GREEDY if target.base and samples == 1 else SAMPLED
-    if settings.temperature is not None:
-        temperature = settings.temperature
-        top_p = 1.0 if temperature == 0 else top_p
-    if own_samples and temperature == 0 and own_samples > 1:
-        temperature, top_p = SAMPLED
-    config = target.config
-    own, prompts = config.get("sampling", {}), config.get("prompt", {})
-    template = settings.template or config.get("template") or "simple"
+    if settings.temperature is not None and not (settings.temperature == 0 and samples > 1):
+        temperature, top_p = settings.temperature, 1.0 if settings.temperature == 0 else top_p
+    own, prompts = target.config.get("sampling", {}), target.config.get("prompt", {})
+    template = settings.template or target.config.get("template") or "simple"
     return Protocol(
         benchmark=loaded.benchmark.name + ("" if own_samples is None else f"@{own_samples}"),
         samples=samples,

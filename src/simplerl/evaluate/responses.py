@@ -176,7 +176,7 @@ def _rows(
         for index, verdict in pool.results():
             verdicts[index] = verdict
             on_done()
-    texts = [whole_characters(item.response) for item in given]
+    texts = [whole_characters(item.response) or "" for item in given]
     return [
         {
             **problem_columns(item.problem),

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 from simplerl.core.errors import ConfigError, SimpleRLError
@@ -109,7 +109,7 @@ class Endpoint:
         client = self._client if retries is None else self._client.with_options(max_retries=retries)
         try:
             raw = client.chat.completions.with_raw_response.create(
-                model=self.model, messages=list(messages), extra_body=self._parameters
+                model=self.model, messages=cast(Any, list(messages)), extra_body=self._parameters
             )
             body = raw.http_response.text
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
@@ -185,8 +185,10 @@ def _read_key(variable: str) -> str:
 
 
 def _check_address(base_url: str | None) -> None:
+    if base_url is None:
+        return
     try:
-        parts = urlsplit(base_url or "https://default")
+        parts = urlsplit(base_url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False

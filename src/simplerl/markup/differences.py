@@ -1,10 +1,11 @@
 """What differs between two texts, word by word.
 
 Myers' greedy algorithm ("An O(ND) difference algorithm", 1986) on what is left between the common beginning and end,
-with bounds on words and differences: then the time is at most some tenths of a second. Beyond them the whole middle
-counts as different, and says so.
+with bounds on words and differences: then the time is at most some tenths of a second. Beyond them everything between
+counts as different, and the page says so.
 """
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -19,6 +20,19 @@ Runs = list[tuple[bool, str]]
 """Pieces of a text in order: (whether it differs, the piece)."""
 
 
+def differences(first: str, second: str, *, limit: int = 20_000) -> tuple[str, str]:
+    """Return both texts as HTML, what only the first has in `<del>` and what only the second has in `<ins>`."""
+    (a, missing_a), (b, missing_b) = cut(first, limit), cut(second, limit)
+    runs_a, runs_b, exact = runs(a, b)
+    note = "" if exact else '<span class="left-out">compared as a whole: too many differences for single words</span>'
+    sides = []
+    for tag, pieces, missing in (("del", runs_a, missing_a), ("ins", runs_b, missing_b)):
+        texts = ((differs, escape_marked(text)) for differs, text in pieces)
+        marked = "".join(f"<{tag}>{text}</{tag}>" if differs else text for differs, text in texts)
+        sides.append(marked + left_out(missing) + note)
+    return sides[0], sides[1]
+
+
 def runs(first: str, second: str) -> tuple[Runs, Runs, bool]:
     """Return the pieces of both texts, and whether they were compared word by word."""
     a, b = _WORDS.findall(first), _WORDS.findall(second)
@@ -27,65 +41,35 @@ def runs(first: str, second: str) -> tuple[Runs, Runs, bool]:
     tail = next((i for i in range(shorter - head) if a[-1 - i] != b[-1 - i]), shorter - head)
     inner_a, inner_b = a[head : len(a) - tail], b[head : len(b) - tail]
     common = _common(inner_a, inner_b) if max(len(inner_a), len(inner_b)) <= MOST_WORDS else None
-    exact = common is not None
-    kept = common or []
     sides = []
     for words, inner, side in ((a, inner_a, 0), (b, inner_b, 1)):
-        same = {pair[side] for pair in kept}
+        same = {pair[side] for pair in common or ()}
         flags = [False] * head + [index not in same for index in range(len(inner))] + [False] * tail
-        sides.append(_joined(words, flags))
-    return sides[0], sides[1], exact
+        pieces = itertools.groupby(zip(flags, words, strict=True), key=lambda pair: pair[0])
+        sides.append([(flag, "".join(word for _, word in group)) for flag, group in pieces])
+    return sides[0], sides[1], common is not None
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> list[tuple[int, int]] | None:
     """Return index pairs of a longest common subsequence; None with more than `MOST_DIFFERENCES` differences."""
-    reach, trace = {1: 0}, []
+    # Diagonal k = x − y → (the furthest x that d differences reach, the stretches of equal words on the way there).
+    best: dict[int, tuple[int, tuple | None]] = {1: (0, None)}
     for d in range(min(len(a) + len(b), MOST_DIFFERENCES) + 1):
-        trace.append(dict(reach))
         for k in range(-d, d + 1, 2):
-            x = reach[k + 1] if k == -d or (k != d and reach[k - 1] < reach[k + 1]) else reach[k - 1] + 1
-            while x < len(a) and x - k < len(b) and x >= 0 <= x - k and a[x] == b[x - k]:
+            down = k == -d or (k != d and best[k - 1][0] < best[k + 1][0])
+            x, path = best[k + 1] if down else (best[k - 1][0] + 1, best[k - 1][1])
+            begin = x
+            while x < len(a) and x - k < len(b) and a[x] == b[x - k]:
                 x += 1
-            reach[k] = x
+            best[k] = x, (begin, x, k, path) if x > begin else path
             if x >= len(a) and x - k >= len(b):
-                return _backwards(trace, len(a), len(b))
+                return _pairs(best[k][1])
     return None
 
 
-def _backwards(trace: list[dict[int, int]], x: int, y: int) -> list[tuple[int, int]]:
+def _pairs(path: tuple | None) -> list[tuple[int, int]]:
     pairs = []
-    for d in range(len(trace) - 1, -1, -1):
-        reach, k = trace[d], x - y
-        before = k + 1 if k == -d or (k != d and reach[k - 1] < reach[k + 1]) else k - 1
-        came_x = reach[before] if d else 0
-        came_y = came_x - before if d else 0
-        while x > max(came_x, 0) and y > max(came_y, 0):
-            x, y = x - 1, y - 1
-            pairs.append((x, y))
-        x, y = came_x, came_y
+    while path is not None:
+        begin, end, k, path = path
+        pairs += [(x, x - k) for x in range(begin, end)]
     return pairs
-
-
-def _joined(words: Sequence[str], flags: Sequence[bool]) -> Runs:
-    pieces: list[tuple[bool, list[str]]] = []
-    for word, flag in zip(words, flags, strict=True):
-        if pieces and pieces[-1][0] == flag:
-            pieces[-1][1].append(word)
-        else:
-            pieces.append((flag, [word]))
-    return [(flag, "".join(piece)) for flag, piece in pieces]
-
-
-def differences(first: str, second: str, *, limit: int = 20_000) -> tuple[str, str]:
-    """Return both texts as HTML, what only the first has in `<del>` and what only the second has in `<ins>`."""
-    (a, missing_a), (b, missing_b) = cut(first, limit), cut(second, limit)
-    runs_a, runs_b, exact = runs(a, b)
-    note = "" if exact else '<span class="left-out">compared as a whole: too many differences for single words</span>'
-    return (
-        "".join(_piece("del", *piece) for piece in runs_a) + left_out(missing_a) + note,
-        "".join(_piece("ins", *piece) for piece in runs_b) + left_out(missing_b) + note,
-    )
-
-
-def _piece(tag: str, differs: bool, text: str) -> str:
-    return f"<{tag}>{escape_marked(text)}</{tag}>" if differs else escape_marked(text)

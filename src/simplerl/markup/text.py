@@ -15,6 +15,7 @@ HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
+_BY_HIDDEN = re.compile(f"({HIDDEN.pattern})")
 
 #: Template languages of web libraries give these a meaning even in escaped text.
 _TEMPLATE = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;"})
@@ -40,11 +41,8 @@ def escape(text: str) -> str:
 
 def escape_marked(text: str) -> str:
     """Return text as HTML for between tags only, the stand-ins of hidden characters marked as such."""
-    parts, end = [], 0
-    for match in HIDDEN.finditer(text):
-        parts += [escape(text[end : match.start()]), _mark(match[0])]
-        end = match.end()
-    return "".join([*parts, escape(text[end:])])
+    parts = _BY_HIDDEN.split(text)  # Every second part is a hidden character.
+    return "".join(_mark(part) if place % 2 else escape(part) for place, part in enumerate(parts))
 
 
 def _mark(character: str) -> str:

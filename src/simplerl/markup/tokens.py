@@ -9,7 +9,7 @@ from simplerl.markup.text import escape, escape_marked, left_out
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scale:
-    """How a number becomes one of a few colours, which `style.CSS` defines."""
+    """How a number becomes one of a few colours, which `markup.css` defines."""
 
     name: str
     unit: str
@@ -17,6 +17,8 @@ class Scale:
     """Upper bounds of the colours but the last, ascending."""
     colours: tuple[str, ...]
     """CSS classes, one more than the bounds."""
+    labels: tuple[str, ...]
+    """What the legend says of each colour."""
     about: str
 
     def colour(self, value: float | None) -> str:
@@ -32,6 +34,7 @@ LOGPROB = Scale(
     unit="nats",
     bounds=(-4.605, -2.303, -1.0, -0.25),
     colours=("c-h4", "c-h3", "c-h2", "c-h1", "c-0"),
+    labels=("≤ -4.605", "≤ -2.303", "≤ -1", "≤ -0.25", "> -0.25"),
     about="under the distribution that was sampled; the darker, the less likely",
 )
 ENTROPY = Scale(
@@ -39,6 +42,7 @@ ENTROPY = Scale(
     unit="nats",
     bounds=(0.1, 0.5, 1.0, 2.0),
     colours=("c-0", "c-h1", "c-h2", "c-h3", "c-h4"),
+    labels=("≤ 0.1", "≤ 0.5", "≤ 1", "≤ 2", "> 2"),
     about="of the distribution that the token was drawn from; the darker, the more open the choice",
 )
 ADVANTAGE = Scale(
@@ -46,6 +50,7 @@ ADVANTAGE = Scale(
     unit="",
     bounds=(-1.0, -0.25, -1e-6, 1e-6, 0.25, 1.0),
     colours=("c-n3", "c-n2", "c-n1", "c-0", "c-p1", "c-p2", "c-p3"),
+    labels=("≤ −1", "≤ −0.25", "< 0", "0", "> 0", "> 0.25", "> 1"),
     about="the credit that training gave the token: blue is more of this, red is less",
 )
 SCALES = {scale.name: scale for scale in (LOGPROB, ENTROPY, ADVANTAGE)}
@@ -57,7 +62,7 @@ def coloured(tokens: Sequence[str], values: Sequence[float | None], scale: Scale
         f'<span class="token {scale.colour(value)}" title="{index}: {_shown(value, scale)}">{_text(token)}</span>'
         for index, (token, value) in enumerate(zip(tokens[:limit], values[:limit], strict=True), 1)
     ]
-    return "".join(parts) + left_out(len(tokens) - limit if len(tokens) > limit else 0, "tokens")
+    return "".join(parts) + left_out(max(0, len(tokens) - limit), "tokens")
 
 
 def _text(token: str) -> str:
@@ -74,16 +79,7 @@ def _shown(value: float | None, scale: Scale) -> str:
 
 def legend(scale: Scale) -> str:
     """Return what the colours of a scale mean as HTML."""
-    edges = [f"{bound:g}" for bound in scale.bounds]
-    if scale is ADVANTAGE:
-        texts = ["≤ −1", "≤ −0.25", "< 0", "0", "> 0", "> 0.25", "> 1"]
-    else:
-        texts = [f"≤ {edges[0]}", *(f"≤ {edge}" for edge in edges[1:]), f"> {edges[-1]}"]
-    boxes = "".join(
-        f'<span class="token {colour}">{escape(text)}</span> '
-        for colour, text in zip(scale.colours, texts, strict=True)
-    )
-    return (
-        f'<div class="legend">{escape(scale.name)}{f" ({scale.unit})" if scale.unit else ""}: {boxes}'
-        f"<span>{escape(scale.about)}</span></div>"
-    )
+    colours = zip(scale.colours, scale.labels, strict=True)
+    boxes = " ".join(f'<span class="token {colour}">{escape(label)}</span>' for colour, label in colours)
+    unit = f" ({scale.unit})" if scale.unit else ""
+    return f'<div class="legend">{scale.name}{unit}: {boxes} <span>{scale.about}</span></div>'

@@ -31,7 +31,6 @@ from simplerl.runs.files import (
     write_directory,
     write_json,
 )
-from simplerl.runs.glossary import METRICS
 from simplerl.runs.metrics import read_metrics
 from simplerl.runs.trajectories import write_trajectories
 
@@ -59,9 +58,9 @@ class RunDirectory:
                 f"{path} already holds a run. Continue it with --resume, or choose another name with --output-dir"
             )
         if path.is_dir() and not exists and any(entry.name not in _EMPTY_LAYOUT for entry in path.rglob("*")):
-            raise RunError(f"{path} is not empty and holds no run; choose another --output-dir")
+            raise RunError(f"{path} is not empty and is not a run; choose another --output-dir")
         if resume and not exists:
-            raise RunError(f"{path} holds no run to resume; leave out --resume to start one, or mend --output-dir")
+            raise RunError(f"{path} has no run to resume; leave out --resume to start one, or fix --output-dir")
 
     def __enter__(self) -> "RunDirectory":
         """Make the directory where it is not there, and take its lock."""
@@ -85,14 +84,16 @@ class RunDirectory:
             raise RunError(f"{self.path / name} is damaged: {error}") from error
 
     def record_metrics(self, step: int, metrics: dict[str, Any]) -> None:
-        """Append a step's line to metrics.jsonl and flush it to disk. Every name must be in the glossary."""
-        unknown = sorted(set(metrics) - set(METRICS))
-        if unknown:
-            raise ValueError(f"metrics without a line in the glossary: {', '.join(unknown)}")
+        """Append a step's line to metrics.jsonl and flush it to disk.
+
+        A metric that is not in the glossary, of a plug-in, is recorded like any other. Raises RunError where a value is
+        not a number.
+        """
         path = self.path / "metrics.jsonl"
+        line = {"step": step, **{name: _number(name, value) for name, value in metrics.items()}}
         try:
             with path.open("a", encoding="utf-8") as file:
-                file.write(json_line({"step": step, **metrics}))
+                file.write(json_line(line))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -105,7 +106,7 @@ class RunDirectory:
         write_trajectories(self.path / "trajectories" / f"step_{step:06d}.parquet", step, groups, advantages)
 
     def record_evaluation(self, step: int, groups: Sequence[TrajectoryGroup], figures: dict[str, Any]) -> None:
-        """Write the held-out responses of a step, then their figures: the figures say that the evaluation is whole."""
+        """Write the held-out responses of a step, then their figures: the figures say that it is complete."""
         write_trajectories(self.path / "evaluations" / f"step_{step:06d}.parquet", step, groups)
         write_json(self.path / "evaluations" / f"step_{step:06d}.json", figures)
 
@@ -132,7 +133,7 @@ class RunDirectory:
         return sorted(int(path.name.removeprefix("step_")) for path in (self.path / "checkpoints").glob("step_*"))
 
     def newest_whole_checkpoint(self, warn: Callable[[str], None]) -> int:
-        """Return the newest step whose checkpoint is whole, 0 if there is none; `warn` names the damaged ones."""
+        """Return the newest step whose checkpoint is complete, 0 if there is none; `warn` names the damaged ones."""
         for step in reversed(self.checkpoint_steps()):
             reason = damage(self.checkpoint(step))
             if reason is None:
@@ -152,6 +153,16 @@ class RunDirectory:
             number = path.name.lstrip(".").removeprefix("step_").split(".")[0]
             if path.name.startswith(".") or int(number) > step:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _number(name: str, value: Any) -> int | float | None:
+    """Return a metric's value; that of an array or tensor with one element. Raises RunError for anything else."""
+    if not isinstance(value, int | float | None):
+        try:
+            return value.item()
+        except (AttributeError, TypeError, ValueError, RuntimeError):
+            raise RunError(f"metric {name!r} is {str(value)[:80]!r}; a metric must be a number, or None") from None
+    return value
 
 
 def sampled_tokens(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written beside their place, flushed to disk, then renamed."""
+"""Files that are either complete or not there: written beside their place, flushed to disk, then renamed."""
 
 import hashlib
 import json
@@ -61,7 +61,7 @@ def json_line(value: dict[str, Any]) -> str:
 def cannot_write(path: Path, error: OSError) -> RunError:
     """Return the message for a path that cannot be written."""
     return RunError(
-        f"cannot write {path}: {error.strerror or error}. What was saved before is intact; free space or mend the "
+        f"cannot write {path}: {error.strerror or error}. What was saved before is intact; free space or fix the "
         "permissions and give the same command again (train and sft: with --resume), or choose another --output-dir"
     )
 
@@ -146,7 +146,7 @@ def _digest(path: Path) -> str:
 
 
 def damage(path: Path) -> str | None:
-    """Return what is wrong with a directory made by `write_directory`, or None if it is whole."""
+    """Return what is wrong with a directory made by `write_directory`, or None if it is complete."""
     try:
         sums = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         for name, digest in sums.items():

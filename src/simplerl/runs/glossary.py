@@ -1,4 +1,4 @@
-"""Every metric, defined once. A run refuses to record a name that is not here; docs/metrics.md is made from this."""
+"""Every metric of our own, defined once; docs/metrics.md is made from this. A plug-in may record others."""
 
 #: `group/name` → what it is, with its unit. In lines of metrics.jsonl.
 METRICS: dict[str, str] = {

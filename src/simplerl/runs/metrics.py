@@ -1,4 +1,4 @@
-"""metrics.jsonl as it is found, also while a run is being written: whole lines are read, damaged ones are numbered."""
+"""metrics.jsonl as it is found, also while a run is being written: complete lines are read, damaged ones numbered."""
 
 import json
 import math

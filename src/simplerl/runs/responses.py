@@ -82,8 +82,12 @@ class ResponseFile:
         try:
             if not self.path.is_file():  # A pipe would never end.
                 raise OSError(None, "it is not a file" if self.path.exists() else "it does not exist")
-            with pyarrow.parquet.ParquetFile(self.path, read_dictionary=list(dictionary)) as file:
-                yield file
+            # Arrow takes no path that is not UTF-8.
+            with self.path.open("rb") as source:
+                there = pyarrow.parquet.read_schema(source).names if dictionary else ()
+                words = [name for name in dictionary if name in there]
+                with pyarrow.parquet.ParquetFile(source, read_dictionary=words) as file:
+                    yield file
         except (OSError, pyarrow.ArrowException, UnicodeDecodeError, OverflowError, MemoryError) as error:
             reason = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())[:200]
             raise RunError(f"{self.path} cannot be read: {reason}") from error
@@ -139,7 +143,7 @@ class ResponseFile:
             for table in self.batches(_ANSWER)
             for row, tokens in zip(
                 table.drop_columns(["token_ids"]).to_pylist(),
-                pyarrow.compute.list_value_length(table["token_ids"]).to_pylist(),
+                list_lengths(table["token_ids"]).to_pylist(),
                 strict=True,
             )
         ]
@@ -149,7 +153,7 @@ class ResponseFile:
         means: list[float | None] = []
         for table in self.batches([column]):
             lists = table[column].combine_chunks()
-            lengths = pyarrow.compute.fill_null(pyarrow.compute.list_value_length(lists), 0).to_numpy()
+            lengths = list_lengths(lists).fill_null(0).to_numpy()
             values = lists.flatten().to_numpy(zero_copy_only=False).astype(float)
             sums = np.bincount(np.repeat(np.arange(len(lists)), lengths), values, minlength=len(lists))
             means += [float(s / n) if n else None for s, n in zip(sums, lengths, strict=True)]
@@ -183,6 +187,11 @@ class ResponseFile:
                 f"{self.path} is not a record of judged responses: {', '.join(unknown)} is not known of every row"
             )
         return pyarrow.table(columns)
+
+
+def list_lengths(column: pyarrow.ChunkedArray | pyarrow.Array) -> pyarrow.ChunkedArray | pyarrow.Array:
+    """Return the length of each list of a column; null where there is none."""
+    return pyarrow.compute.call_function("list_value_length", [column])
 
 
 def _fits(wanted: pyarrow.DataType, actual: pyarrow.DataType) -> bool:

@@ -14,7 +14,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,6 @@ def _directories(root: Path, warn: Callable[[str], None]) -> Iterator[Path]:
             waiting += [(path / name, depth + 1) for name in sorted(below, reverse=True) if name not in skipped]
 
 
-@dataclass(eq=False)
 class Run:
     """A run, or one result of `simplerl eval`.
 
@@ -139,17 +138,18 @@ class Run:
     found.
     """
 
-    path: Path
-    warn: Callable[[str], None] | None = field(default=None, repr=False, kw_only=True)
-
-    def __post_init__(self) -> None:
-        given, self.path = self.path, Path(self.path).expanduser()
+    def __init__(self, path: Path | str, *, warn: Callable[[str], None] | None = None):
+        self.path = Path(path).expanduser()
+        self._warn = warn
         self._said: dict[str, None] = {}
         self._lines = MetricLines(path=self.path / "metrics.jsonl")
         self.is_result = not is_run(self.path) and is_result(self.path)
         """Whether it is a result of `simplerl eval`: one evaluation and no training."""
         if not self.is_result and not is_run(self.path):
-            raise RunError(f"{given} {_why_not(self.path)}")
+            raise RunError(f"{path} {_why_not(self.path)}")
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
 
     def refresh(self) -> "Run":
         """Forget what was read, so that a run that goes on is seen as it is now."""
@@ -242,15 +242,21 @@ class Run:
         Null where a step did not record a metric, NaN where what it recorded was not a finite number.
         """
         lines = list(self.lines.values())
-        names = list(dict.fromkeys(name for line in lines for name in line if name != "step"))
         columns = {"step": pyarrow.array(list(self.lines), pyarrow.int64())}
-        for name in sorted(names):
-            known = {step: line[name] for step, line in self.lines.items() if name in line}
-            if odd := [step for step, value in known.items() if value is not None and math.isnan(as_number(value))]:
-                self._damaged(f"{self._lines.path}, step {odd[0]}: {name[:100]} is not a number: left out")
-            whole = all(type(value) is int and abs(value) < 2**53 for value in known.values())
-            values = [None if name not in line else line[name] if whole else as_number(line[name]) for line in lines]
-            columns[name] = pyarrow.array(values, pyarrow.int64() if whole else pyarrow.float64())
+        missing = object()
+        for name in sorted({name for line in lines for name in line} - {"step"}):
+            written = [line.get(name, missing) for line in lines]
+            column = name.encode("utf-8", "replace").decode("utf-8")  # Arrow refuses lone surrogates.
+            if all(value is missing or (type(value) is int and abs(value) < 2**53) for value in written):
+                numbers = [None if value is missing else value for value in written]
+                columns[column] = pyarrow.array(numbers, pyarrow.int64())
+                continue
+            numbers = [None if value is missing else as_number(value) for value in written]
+            columns[column] = pyarrow.array(numbers, pyarrow.float64())
+            for step, value, number in zip(self.lines, written, numbers, strict=True):
+                if number is not None and math.isnan(number) and value is not None:
+                    self._damaged(f"{self._lines.path}, step {step}: {name[:100]} is not a number: left out")
+                    break
         return pyarrow.table(columns)
 
     def history(self, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -389,8 +395,8 @@ class Run:
     def _damaged(self, sentence: str) -> None:
         if sentence not in self._said:
             self._said[sentence] = None
-            if self.warn is not None:
-                self.warn(sentence)
+            if self._warn is not None:
+                self._warn(sentence)
 
     def _table(self, name: str, *, wanted: bool = False) -> dict[str, Any]:
         """Return the table in a JSON file; empty where there is none, or where it is damaged, which is said."""

@@ -99,7 +99,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         if key == "plugins":
-            names = [item if isinstance(item, str) else item["name"] for item in (*base.get(key, ()), *value)]
+            names = [*_plugin_names(base.get(key, ())), *_plugin_names(value)]
             merged[key] = list(dict.fromkeys(map(canonical, names)))
             continue
         old = merged.get(key)
@@ -165,8 +165,7 @@ def reward_table(rewards: Sequence[str | tuple[str, float]]) -> dict[str, Any]:
 def build_config(table: Mapping[str, Any]) -> Config:
     """Return the configuration of a table, its plug-ins loaded. Raises ConfigError with the key that is wrong."""
     values = dict(table)
-    named = [item if isinstance(item, str) else item["name"] for item in _plugin_list(values.pop("plugins", ()))]
-    explicit = [each.name for each in load_plugins(named)]
+    explicit = [each.name for each in load_plugins(_plugin_names(values.pop("plugins", ())))]
     for key in REGISTRIES:
         if key in values:
             values[key] = _build_named(key, values[key])
@@ -181,12 +180,14 @@ def build_config(table: Mapping[str, Any]) -> Config:
     )
 
 
-def _plugin_list(value: Any) -> list[Any]:
+def _plugin_names(value: Any) -> list[str]:
+    """Return the names of plug-ins, given as a list, as `a,b`, or as config.json has them. Raises ConfigError."""
     entries = value.split(",") if isinstance(value, str) else list(value)
-    for entry in entries:
-        if not isinstance(entry, str) and not (isinstance(entry, Mapping) and isinstance(entry.get("name"), str)):
+    names = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in entries]
+    for entry, name in zip(entries, names, strict=True):
+        if not isinstance(name, str):
             raise ConfigError(f"plugins: each is the path of a file or the name of a module, got {entry!r}")
-    return entries
+    return [name for name in names if name]
 
 
 def _used_plugins(config: Config) -> list[str]:
@@ -347,6 +348,7 @@ def recipe_for(model: str) -> str:
 
 def resolve(recipe: str | None, overrides: Mapping[str, Any]) -> Config:
     """Return the configuration of a recipe with overrides on top. Raises ConfigError."""
+    load_plugins(_plugin_names(overrides.get("plugins", ())))  # A plug-in may bring the recipe.
     recipe = recipe or default_recipe(overrides)
     config = completed(build_config(merge(read_recipe(recipe), overrides)))
     registry("backend").find(config.rollout.backend, key="rollout.backend")
@@ -365,7 +367,7 @@ def read_config(path: Path, overrides: Mapping[str, Any]) -> Config:
     """Return the configuration of a run directory with overrides on top, to resume it."""
     file = path / "config.json"
     if not file.is_file():
-        raise RunError(f"{path} does not hold a run to resume; leave out --resume to start one, or fix --output-dir")
+        raise RunError(f"{path} holds no run to resume; leave out --resume to start one, or fix --output-dir")
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -1,35 +1,40 @@
-"""A directory as the page sees it: the catalogue, metrics and responses, each read when asked for and kept a while."""
+"""A directory as the page sees it: runs and results, their metrics and responses, read when asked for and kept a while.
+
+Everything is read through `Run`. Nothing outside the directory is opened: links that lead out of it are left out and
+named. What the page asks for, it asks for by a key of this catalogue, never by a path.
+"""
 
 import copy
 import dataclasses
 import math
+import os
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import urllib.parse
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from simplerl.core.errors import RunError, SimpleRLError, nearest
-from simplerl.doctor import Diagnosis
-from simplerl.runs.metrics import MetricLines
-from simplerl.viewer import pairs
-from simplerl.viewer.catalog import HELD_OUT, TRAINING, Catalog, Entry, Records, root_of, scan
-from simplerl.viewer.findings import diagnosis
-from simplerl.viewer.index import Cache, Index, build, read_rows, rows_as_json, search
-from simplerl.viewer.pairs import Pair
-from simplerl.viewer.plots import Curves, curves_of
+from simplerl.doctor import Diagnosis, diagnose
+from simplerl.runs.responses import ResponseFile
+from simplerl.runs.run import HELD_OUT, Run, find_runs
+from simplerl.viewer import responses as files
+from simplerl.viewer.responses import Index, Pair, Records, Selection
 from simplerl.viewer.state import View
-from simplerl.viewer.tokens import Tokens, tokens_for
 
 #: Seconds for which the directory is not looked at again.
 FRESH_S = 2.0
 
-DEFAULT_METRICS = ("eval/accuracy", "accuracy/mean", "length/mean", "length/clip_ratio", "policy/entropy")
+#: The name among benchmarks of the responses that a run was trained on.
+TRAINING = "training"
 
-#: Runs whose metrics are drawn when nothing is chosen.
+#: Metrics that are drawn when none is chosen, and how many runs.
+DEFAULT_METRICS = ("eval/accuracy", "accuracy/mean", "length/mean", "length/clip_ratio", "policy/entropy")
 FIRST_RUNS = 6
 
 #: What is read of the responses that are shown.
@@ -42,32 +47,81 @@ SHOWN = (
 #: What an export of the table holds per response: everything but the numbers of single tokens.
 EXPORTED = tuple(name for name in SHOWN if name not in ("advantages", "token_ids", "logprobs", "entropies"))
 
+#: Largest tokenizer file that is read (bytes).
+LARGEST_TOKENIZER = 100_000_000
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Selection:
-    """What a view comes to: the problems that pass, in order."""
 
-    pair: Pair
-    places: np.ndarray
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A run, or the results of one model: something with steps to choose from."""
+
+    key: str
+    """Its path under the directory, percent-encoded: what a link says."""
+    name: str
+    run: Run | None
+    """None for results."""
+    steps: dict[int, dict[str, Records]]
+    """Step → benchmark → responses. A run has `held-out` and `training`; 0 is the base model."""
+    ended: bool = True
+    """Whether there is nothing more to come."""
+    stamp: Any = None
+    """What changes when the run does."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Catalog:
+    """Every entry, in the order of names, and what was left out and why."""
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+
+
+class Cache:
+    """Keeps the newest results of functions of files; a file that has changed is another file."""
+
+    def __init__(self, most: int):
+        self.most = most
+        self._kept: OrderedDict[Any, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Return what is kept under a key, or make it; an exception is not kept."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        value = make()
+        with self._lock:
+            self._kept[key] = value
+            while len(self._kept) > self.most:
+                self._kept.popitem(last=False)
+        return value
 
 
 class Library:
-    """Reads one directory. Several requests may use it at a time."""
+    """Reads one directory. Several requests may use it at a time. Raises RunError where there is no directory."""
 
     def __init__(self, directory: Path):
-        self.root = root_of(directory)
+        try:
+            self.root = directory.expanduser().resolve(strict=True)
+        except OSError as error:
+            raise RunError(f"{directory} cannot be opened ({error.strerror}); give a directory with runs") from error
+        if not self.root.is_dir():
+            raise RunError(f"{directory} is a file; give the directory of a run, or one with runs in it")
         self._lock = threading.Lock()
         self._catalog: tuple[float, Catalog] | None = None
-        self._lines: dict[Path, MetricLines] = {}
+        self._runs, self._checks = Cache(200), Cache(100_000)
         self._indexes, self._pairs = Cache(24), Cache(12)
         self._searches, self._tokens, self._diagnoses = Cache(64), Cache(8), Cache(32)
+
+    # -- what there is ---------------------------------------------------------------------------------------------
 
     def catalog(self) -> Catalog:
         """Return what there is now."""
         with self._lock:
             if self._catalog is None or time.monotonic() - self._catalog[0] > FRESH_S:
-                found = scan(self.root)
-                self._catalog = (time.monotonic(), found)
+                catalog = self._scan()
+                self._catalog = (time.monotonic(), catalog)
             return self._catalog[1]
 
     def now(self) -> "Library":
@@ -79,31 +133,110 @@ class Library:
         same._catalog = (math.inf, self.catalog())
         return same
 
-    def curves(self, entry: Entry) -> Curves | None:
-        """Return the metrics of a run as far as they are written; None for results."""
-        if entry.metrics is None:
-            return None
-        with self._lock:
-            lines = self._lines.setdefault(entry.metrics, MetricLines(path=entry.metrics))
-            try:
-                return curves_of(lines.refresh())
-            except RunError as error:
-                raise RunError(f"{entry.name}/metrics.jsonl cannot be read ({error.__cause__})") from error
-
-    def diagnosis(self, key: str) -> tuple[str, Diagnosis | SimpleRLError]:
-        """Return the name of an entry and what the doctor finds in it, or why it cannot say."""
-        entry = self.catalog().entries[key]
-        if entry.metrics is None:
-            return entry.name, RunError(
-                "results of evaluations are diagnosed with `simplerl doctor` on their directory"
-            )
+    def inside(self, path: Path) -> bool:
+        """Return whether a path, its links followed, is under the directory and there."""
         try:
-            size = entry.metrics.stat().st_size
-            return entry.name, self._diagnoses.get((entry.path, size), lambda: diagnosis(entry))
-        except OSError as error:
-            return entry.name, RunError(f"metrics.jsonl cannot be read ({error.strerror})")
+            return path.resolve(strict=True).is_relative_to(self.root)
+        except (OSError, RuntimeError):
+            return False
+
+    def _scan(self) -> Catalog:
+        notices: list[str] = [_leads_out(link) for link in self._links_out(self.root)]
+        entries: dict[str, Entry] = {}
+        results: dict[tuple[Path, str], dict[int, list[tuple[str, str, Records]]]] = {}
+        try:
+            paths = [run.path for run in find_runs(self.root, notices.append)]
+        except RunError as error:
+            return Catalog(notices=[str(error)])
+        for path in paths:
+            if links := self._links_out(path):
+                notices += [*map(_leads_out, links), f"{path} holds such a link: this run is left out"]
+                continue
+            try:
+                stamp = tuple((entry.name, _stamp(entry)) for entry in sorted(path.iterdir()))
+                run, said = self._runs.get((path, stamp), lambda path=path: _opened(path))
+            except (OSError, RunError) as error:  # It is gone since.
+                notices.append(str(error))
+                continue
+            notices += [sentence for sentence in said if "is still being written" not in sentence]
+            if run.is_result:
+                self._add_result(run, results, notices)
+            else:
+                entry = self._entry(run, stamp, notices)
+                entries[entry.key] = entry
+        for (place, label), steps in results.items():
+            key = f"results:{self._key(place)}:{urllib.parse.quote(label, safe='', errors='surrogatepass')}"
+            named = {step: _named(evaluated) for step, evaluated in sorted(steps.items())}
+            entries[key] = Entry(key=key, name=f"{label} (eval)", run=None, steps=named)
+        shown = [notice.replace(f"{self.root}{os.sep}", "") for notice in notices]
+        return Catalog(entries=entries, notices=list(dict.fromkeys(shown)))
+
+    def _links_out(self, folder: Path) -> list[Path]:
+        """Return the links in a folder that lead out of the directory."""
+        try:
+            with os.scandir(folder) as items:
+                links = [Path(item.path) for item in items if item.is_symlink()]
+        except OSError:  # `find_runs` says so.
+            return []
+        return [link for link in links if not self.inside(link)]
+
+    def _entry(self, run: Run, stamp: Any, notices: list[str]) -> Entry:
+        steps: dict[int, dict[str, Records]] = {}
+        files = [(e.step or 0, HELD_OUT, e.path) for e in run.evaluations if e.path.exists()]
+        for step, benchmark, path in [*files, *((step, TRAINING, run.records(step).path) for step in run.steps)]:
+            if (records := self._records(path, notices)) is not None:
+                steps.setdefault(step, {})[benchmark] = records
+        name = run.path.name if run.path == self.root else str(run.path.relative_to(self.root))
+        ended = (run.path / "summary.json").exists()
+        return Entry(
+            key=self._key(run.path), name=name, run=run, steps=dict(sorted(steps.items())), ended=ended, stamp=stamp
+        )
+
+    def _records(self, path: Path, notices: list[str]) -> Records | None:
+        """Return a file of responses; None, with a notice, where it is damaged or leads outside."""
+        if not self.inside(path):
+            notices.append(_leads_out(path))
+            return None
+        size, mtime_ns = _stamp(path) or (0, 0)
+        records = Records(path=path, size=size, mtime_ns=mtime_ns)
+        problem = self._checks.get(records, lambda: _problem(path))
+        if problem:
+            notices.append(f"{problem}: this step is left out")
+        return None if problem else records
+
+    def _add_result(self, run: Run, results: dict, notices: list[str]) -> None:
+        for evaluation in run.evaluations:
+            if (records := self._records(evaluation.path, notices)) is not None:
+                # OUT/MODEL/BENCHMARK/KEY: steps of one run are models of their own, side by side in OUT.
+                place = run.path.parents[2] if len(run.path.relative_to(self.root).parts) >= 3 else self.root
+                steps = results.setdefault((place, evaluation.label.removesuffix(f"@{evaluation.step}")), {})
+                steps.setdefault(evaluation.step or 0, []).append((evaluation.benchmark, run.path.name, records))
+
+    def _key(self, path: Path) -> str:
+        return urllib.parse.quote_from_bytes(os.fsencode(path.relative_to(self.root)), safe="/@=+,-._~")
+
+    # -- metrics and findings --------------------------------------------------------------------------------------
+
+    def metric_names(self, runs: Sequence[str]) -> list[str]:
+        """Return the names of all metrics of some runs."""
+        chosen = [entry.run for key in runs if (entry := self.catalog().entries.get(key)) and entry.run]
+        return sorted({name for run in chosen for name in run.metrics.column_names} - {"step"})
+
+    def diagnosis(self, entry: Entry) -> Diagnosis | SimpleRLError:
+        """Return what the doctor finds in an entry, or why it cannot say."""
+        try:
+            if entry.run is None:
+                raise RunError("results of evaluations are diagnosed with `simplerl doctor` on their directory")
+            path = entry.run.path
+            folders = [folder for folder in (path, path / "evaluations", path / "trajectories") if folder.is_dir()]
+            # The doctor reads all files of a run; a link may lead anywhere.
+            if any(inner.is_symlink() for folder in folders for inner in (folder, *folder.iterdir())):
+                raise RunError(f"{entry.name} holds links: the doctor does not read it here")
+            return self._diagnoses.get((path, entry.stamp), lambda: diagnose(path))
         except SimpleRLError as error:
-            return entry.name, error
+            return error
+
+    # -- views -----------------------------------------------------------------------------------------------------
 
     def resolve(self, view: View) -> tuple[View, list[str]]:
         """Fill what a view leaves open, and take out what is not there. Return it with a message for each of these."""
@@ -114,133 +247,185 @@ class Library:
         runs = tuple(dict.fromkeys(key for key in runs if key)) or tuple(entries)[:FIRST_RUNS]
         a = self._known(view.a, notices) or _best(entries, runs)
         b = self._known(view.b, notices) or a
-        a_step, b_step = (
-            _step(entries[key], step, last=last, notices=notices)
-            for key, step, last in ((a, view.a_step, a != b), (b, view.b_step, True))
-        )
-        sides = (entries[a].steps.get(a_step, {}), entries[b].steps.get(b_step, {}))
-        names = benchmarks(*sides)
+        a_step = _step(entries[a], view.a_step, last=a != b, notices=notices)
+        b_step = _step(entries[b], view.b_step, last=True, notices=notices)
+        names = benchmarks(entries[a].steps.get(a_step, {}), entries[b].steps.get(b_step, {}))
         benchmark = view.benchmark
         if benchmark not in names:
             if benchmark:
                 notices.append(f"neither side has responses of {benchmark!r}")
             benchmark = names[0] if names else ""
-        metrics = view.metrics or self._metrics(runs)
-        resolved = dataclasses.replace(
-            view, runs=runs, metrics=metrics, a=a, b=b, a_step=a_step, b_step=b_step, benchmark=benchmark
-        )
-        return resolved, notices
+        recorded = self.metric_names(runs) if not view.metrics else []
+        usual = tuple(name for name in DEFAULT_METRICS if name in recorded)
+        metrics = view.metrics or usual or tuple(recorded[:4])
+        changes = {"runs": runs, "metrics": metrics, "benchmark": benchmark}
+        return dataclasses.replace(view, a=a, b=b, a_step=a_step, b_step=b_step, **changes), notices
 
     def _known(self, key: str, notices: list[str]) -> str:
         entries = self.catalog().entries
         if not key or key in entries:
             return key
         notices.append(
-            f"the link names {key!r}, which is no run in {self.root.name} (nothing outside it is opened); "
+            f"the link names {key!r}, which is not a run in {self.root.name} (nothing outside it is opened); "
             + nearest(key, list(entries))
         )
         return ""
 
-    def _metrics(self, runs: tuple[str, ...]) -> tuple[str, ...]:
-        names = self.metric_names(runs)
-        return tuple(name for name in DEFAULT_METRICS if name in names) or tuple(names[:4])
-
-    def metric_names(self, runs: tuple[str, ...]) -> list[str]:
-        """Return the names of all metrics of some runs."""
-        found: dict[str, None] = {}
-        for key in runs:
-            entry = self.catalog().entries.get(key)
-            try:
-                curves = self.curves(entry) if entry else None
-            except RunError:
-                continue
-            found.update(dict.fromkeys(curves.series if curves else ()))
-        return sorted(found)
-
-    def records(self, view: View, side: int) -> Records | None:
-        """Return the file of a side of a resolved view."""
-        key, step = ((view.a, view.a_step), (view.b, view.b_step))[side]
-        entry = self.catalog().entries.get(key)
-        return entry.steps.get(step, {}).get(view.benchmark) if entry else None
-
-    def index(self, records: Records) -> Index:
-        """Return the index of a file. Raises RunError where it cannot be read."""
-        return self._indexes.get(records, lambda: build(records))
-
     def pair(self, view: View, notices: list[str]) -> Pair:
         """Return both sides of a resolved view; a damaged one is named and missing."""
-        found: list[Index | None] = []
+        sides: list[Index | None] = []
         for side in (0, 1):
-            records = self.records(view, side)
+            key, step = view.side(side)
+            entry = self.catalog().entries.get(key)
+            records = entry.steps.get(step, {}).get(view.benchmark) if entry else None
             try:
-                found.append(self.index(records) if records else None)
+                index = self._indexes.get(records, lambda records=records: files.build(records)) if records else None
+                sides.append(index)
             except RunError as error:
-                found.append(None)
+                sides.append(None)
                 notices.append(f"{'AB'[side]}: {error}")
-        key = tuple(index and index.records for index in found)
-        return self._pairs.get(key, lambda: pairs.pair(*found))
+        key = tuple(index and index.records for index in sides)
+        return self._pairs.get(key, lambda: files.pair_up(*sides))
 
     def select(self, view: View, notices: list[str]) -> Selection:
         """Return the problems that a resolved view shows."""
         pair = self.pair(view, notices)
-        hits = None
-        if view.search:
-            hits = pair.having(lambda index: self._search(index, view.search, notices))
-        return Selection(pair=pair, places=pairs.select(pair, view, hits))
+        hits = pair.having(lambda index: self._search(index, view.search, notices)) if view.search else None
+        return Selection(pair=pair, places=files.select(pair, view, hits))
 
     def _search(self, index: Index, text: str, notices: list[str]) -> np.ndarray:
         try:
-            return self._searches.get((index.records, text), lambda: search(index.records, text, len(index.problem_R)))
+            return self._searches.get(
+                (index.records, text), lambda: files.search(index.records, text, len(index.problem_R))
+            )
         except RunError as error:
             notices.append(str(error))
             return np.zeros(len(index.problem_R), dtype=bool)
 
     def questions(self, pair: Pair, places: np.ndarray) -> list[str]:
         """Return the questions of some problems."""
-        found = dict.fromkeys(places.tolist(), "")
+        texts = dict.fromkeys(places.tolist(), "")
         for side in (1, 0):
             index, of = pair.sides[side], pair.places[side]
-            here = [place for place in places.tolist() if of[place] >= 0]
+            here = [place for place in texts if of[place] >= 0]
             if index is not None and here:
-                rows = index.first_P[of[here]]
-                texts = read_rows(index.records, rows, ("question",))
-                found.update({place: row["question"] or "" for place, row in zip(here, texts, strict=True)})
-        return [found[place] for place in places.tolist()]
+                rows = files.read_rows(index.records, index.first_P[of[here]], ("question",))
+                texts.update({place: row["question"] or "" for place, row in zip(here, rows, strict=True)})
+        return list(texts.values())
 
     def responses(self, pair: Pair, place: int, side: int) -> list[dict[str, Any]]:
         """Return all that is recorded of the responses of a problem on one side, by sample."""
         index, at = pair.sides[side], int(pair.places[side][place])
-        if index is None or at < 0:
-            return []
-        return read_rows(index.records, index.rows(at), SHOWN)
-
-    def tokens(self, entry: Entry) -> Tokens:
-        """Return what turns token ids into texts."""
-        catalog = self.catalog()
-        return self._tokens.get(entry.path, lambda: tokens_for(self.root, entry, catalog))
+        return files.read_rows(index.records, index.rows(at), SHOWN) if index is not None and at >= 0 else []
 
     def export(self, view: View) -> Iterator[dict[str, Any]]:
         """Yield the responses that a resolved view shows: its problem's, else of all problems that pass its filters."""
-        notices: list[str] = []
-        selection = self.select(view, notices)
+        selection = self.select(view, [])
         entries = self.catalog().entries
         for side in (0, 1):
             index = selection.pair.sides[side]
-            key, step = ((view.a, view.a_step), (view.b, view.b_step))[side]
-            if index is None or (side and (view.a, view.a_step) == (view.b, view.b_step)):
+            key, step = view.side(side)
+            if index is None or (side and view.side(0) == view.side(1)):
                 continue
             label = {"side": "AB"[side], "run": entries[key].name, "step": step, "benchmark": view.benchmark}
             if view.problem is not None:
                 place = selection.pair.positions.get(view.problem)
                 rows: Any = self.responses(selection.pair, place, side) if place is not None else []
             else:
-                of = selection.pair.places[side][selection.places]
                 shown = np.zeros(len(index.ids) + 1, dtype=bool)
-                shown[of] = True
-                shown[-1] = False
-                rows = rows_as_json(index.records, shown[index.problem_R], EXPORTED)
+                shown[selection.pair.places[side][selection.places]] = True
+                shown[-1] = False  # Where −1, a problem that is not on this side, has pointed.
+                rows = files.rows_as_json(index.records, shown[index.problem_R], EXPORTED)
             for row in rows:
                 yield label | row
+
+    # -- tokens ----------------------------------------------------------------------------------------------------
+
+    def tokens(self, entry: Entry) -> "Tokens":
+        """Return what turns token ids into texts: the tokenizer.json of a run's newest checkpoint.
+
+        No model is loaded and no code of its is run. Results use the run of the same name.
+        """
+        return self._tokens.get((entry.key, entry.stamp), lambda: self._tokens_of(entry))
+
+    def _tokens_of(self, entry: Entry) -> "Tokens":
+        from tokenizers import Tokenizer
+
+        runs = [other.run for other in self.catalog().entries.values() if other.run]
+        runs = [entry.run] if entry.run else [run for run in runs if run.name == entry.name.removesuffix(" (eval)")]
+        problem = f"no tokenizer.json in checkpoints of {entry.name}: tokens are shown by number"
+        for file in [c.path / "tokenizer.json" for run in runs for c in reversed(run.checkpoints)]:
+            if not file.exists():
+                continue
+            if not self.inside(file) or not file.is_file() or file.stat().st_size > LARGEST_TOKENIZER:
+                problem = f"{file.name} of {entry.name} leads outside or is too large: tokens are shown by number"
+                continue
+            try:
+                return Tokens(tokenizer=Tokenizer.from_file(str(file)), problem="")
+            except Exception as error:  # The library raises plain Exception on a damaged file.
+                problem = f"{file.name} of {entry.name} cannot be read ({str(error)[:100]}): tokens are shown by number"
+        return Tokens(tokenizer=None, problem=problem)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tokens:
+    """A tokenizer, or why there is none."""
+
+    tokenizer: Any
+    problem: str
+
+    def texts(self, ids: Sequence[int]) -> list[str]:
+        """Return the text of each token; its number where there is no tokenizer or no such token."""
+        known: dict[int, str] = {}
+        return [known[i] if i in known else known.setdefault(i, self._text(i)) for i in ids]
+
+    def _text(self, number: int) -> str:
+        name = self.tokenizer.id_to_token(number) if self.tokenizer is not None and number >= 0 else None
+        if name is None:
+            return f"⟨{number}⟩"
+        if "▁" in name:
+            return name.replace("▁", " ")
+        text = self.tokenizer.decode([number], skip_special_tokens=False)
+        # A part of a character decodes to replacement characters: then its name says more.
+        return text if text and "\ufffd" not in text else f"⟨{name}⟩"
+
+
+def _leads_out(link: Path) -> str:
+    return f"{link} is a link that leads outside: left out"
+
+
+def _opened(path: Path) -> tuple[Run, list[str]]:
+    """Return a run with what could not be read of its metrics and evaluations."""
+    said: list[str] = []
+    run = Run(path, warn=said.append)
+    _ = run.metrics, run.evaluations, run.steps
+    return run, said
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return what changes when a file or directory does; None where it is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _problem(path: Path) -> str:
+    try:
+        ResponseFile(path).check()
+    except RunError as error:
+        return str(error)
+    return ""
+
+
+def _named(evaluated: list[tuple[str, str, Records]]) -> dict[str, Records]:
+    """Return name → responses; where a benchmark was done under several protocols, the name holds the protocol."""
+    names = [benchmark for benchmark, _, _ in evaluated]
+    return {
+        benchmark if names.count(benchmark) == 1 else f"{benchmark} ({key})": records
+        for benchmark, key, records in sorted(evaluated, key=lambda item: item[:2])
+    }
 
 
 def benchmarks(*sides: dict[str, Records]) -> list[str]:

@@ -5,20 +5,21 @@ shows the whole anew; so a link, a click and a control come to the same thing.
 """
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from simplerl.markup import CSS
 from simplerl.markup.text import escape
-from simplerl.viewer.content import Content, content
+from simplerl.viewer.html import Content, content
 from simplerl.viewer.library import Library
 from simplerl.viewer.state import MODES, OUTCOMES, View, parse
-from simplerl.viewer.style import CSS
 
 #: Seconds between looks at a directory in which a run may be training.
 LOOK_S = 5.0
+
+HERE = Path(__file__).parent
 
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
 
@@ -52,21 +53,19 @@ def build(library: Library) -> gr.Blocks:
 
         page.load(opened, None, outputs, **QUIET)
         here.click(gone, None, outputs, **QUIET)
-        for name, change in CHANGES.items():
+        for name in (*CHOSEN, *TYPED):
 
-            def changed(query: str, value: Any, change: Callable[[View, Any], View] = change) -> list[Any]:
-                return show(change(parse(query)[0], value))
+            def changed(query: str, value: Any, name: str = name) -> list[Any]:
+                return show(parse(query)[0].choose(name, value))
 
-            event = parts[name].submit if name in ("search", "shortest", "longest") else parts[name].input
-            event(changed, [here, parts[name]], outputs, **QUIET)
-            if name in ("search", "shortest", "longest"):
-                parts[name].blur(changed, [here, parts[name]], outputs, **QUIET)
+            for event in (parts[name].submit, parts[name].blur) if name in TYPED else (parts[name].input,):
+                event(changed, [here, parts[name]], outputs, **QUIET)
         _watch(library, parts, seen)
     return page
 
 
 def _layout(library: Library) -> dict[str, Any]:
-    script = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
+    script = (HERE / "page.js").read_text(encoding="utf-8")
     title = f'<div class="page"><h1>{escape(library.root.name)}</h1>'
     parts: dict[str, Any] = {}
     # Its value is the query of a link: percent-encoded, so it can hold no markup.
@@ -96,20 +95,9 @@ def _layout(library: Library) -> dict[str, Any]:
         parts["kinds"] = _dropdown("kind", multiselect=True, scale=2)
         parts["shortest"] = gr.Number(label="tokens, at least", minimum=0, precision=0, min_width=90, scale=1)
         parts["longest"] = gr.Number(label="tokens, at most", minimum=0, precision=0, min_width=90, scale=1)
-        parts["search"] = gr.Textbox(
-            label="search questions, golds and responses (Enter)",
-            max_length=400,
-            max_lines=1,
-            elem_id="search",
-            scale=4,
-        )
-    parts["mode"] = gr.Radio(
-        [(text, name) for name, text in MODES.items()],
-        label="responses",
-        elem_id="mode",
-        container=False,
-        visible=False,
-    )
+        asked = "search questions, golds and responses (Enter)"
+        parts["search"] = gr.Textbox(label=asked, max_length=400, max_lines=1, elem_id="search", scale=4)
+    parts["mode"] = gr.Radio(list(MODES), label="responses", elem_id="mode", container=False, visible=False)
     parts["body"] = _html("body")
     return parts
 
@@ -126,67 +114,30 @@ def _dropdown(text: str, *, multiselect: bool = False, scale: int, choices: Any 
     )  # fmt: skip
 
 
-#: Control → the view that comes of its new value.
-CHANGES: dict[str, Callable[[View, Any], View]] = {
-    "runs": lambda view, value: _with_runs(view, tuple(value or ())),
-    "metrics": lambda view, value: view.but(metrics=tuple(value or ())),
-    "a": lambda view, value: view.but(a=value or ""),
-    "a_step": lambda view, value: view.but(a_step=None if value is None else int(value)),
-    "b": lambda view, value: view.but(b=value or ""),
-    "b_step": lambda view, value: view.but(b_step=None if value is None else int(value)),
-    "benchmark": lambda view, value: view.but(benchmark=value or "", levels=(), kinds=()),
-    "outcome": lambda view, value: view.but(outcome=value or "all"),
-    "levels": lambda view, value: view.but(levels=tuple(value or ())),
-    "kinds": lambda view, value: view.but(kinds=tuple(value or ())),
-    "shortest": lambda view, value: _if_new(view, "shortest", None if value is None else max(0, int(value))),
-    "longest": lambda view, value: _if_new(view, "longest", None if value is None else max(0, int(value))),
-    "search": lambda view, value: _if_new(view, "search", value or ""),
-    "mode": lambda view, value: view.but(mode=value or "rendered"),
-    "doctor": lambda view, value: view.but(doctor=bool(value)),
-}
-
-
-def _if_new(view: View, name: str, value: Any) -> View:
-    """Leave the view, with its page and problem, where a box was only left without a change."""
-    return view if getattr(view, name) == value else view.but(**{name: value})
-
-
-def _with_runs(view: View, runs: tuple[str, ...]) -> View:
-    """Choose runs; sides that show none of them follow the choice."""
-    changes: dict[str, Any] = {"runs": runs}
-    for side in ("a", "b"):
-        if runs and getattr(view, side) not in runs:
-            changes |= {side: "", f"{side}_step": None}
-    if len(changes) > 1:
-        changes |= {"sheet": 1, "problem": None}
-    return view.but(**changes)
+#: Controls of which a change shows something else; those that are typed into, on Enter or when they are left.
+TYPED = ("search", "shortest", "longest")
+CHOSEN = (
+    "runs", "metrics", "a", "a_step", "b", "b_step", "benchmark", "outcome", "levels", "kinds", "mode", "doctor"
+)  # fmt: skip
 
 
 def _updates(c: Content) -> dict[str, Any]:
     """Return the update of every part of the page."""
     view, reading = c.view, c.view.problem is not None
-    step_a, step_b = (None if step is None else str(step) for step in (view.a_step, view.b_step))
-    return {
+    values: dict[str, Any] = {
+        **{name: list(getattr(view, name)) for name in ("runs", "metrics", "levels", "kinds")},
+        **{name: getattr(view, name) or None for name in ("a", "b", "benchmark")},
+        **{name: str(step) for name in ("a_step", "b_step") if (step := getattr(view, name)) is not None},
+        **{name: getattr(view, name) for name in ("outcome", *TYPED, "mode", "doctor")},
+    }
+    updates = {name: gr.update(value=values.get(name), **c.options.get(name, {})) for name in (*CHOSEN, *TYPED)}
+    return updates | {
         "here": view.query(),
         "notices": gr.update(value=c.notices, visible=bool(c.notices)),
         "overview": gr.update(visible=not reading),
         "plots": gr.update(value=c.plots, visible=not reading),
-        "runs": gr.update(choices=c.runs, value=list(view.runs)),
-        "metrics": gr.update(choices=c.metrics, value=list(view.metrics)),
-        "a": gr.update(choices=c.runs, value=view.a or None),
-        "a_step": gr.update(choices=c.steps[0], value=step_a),
-        "b": gr.update(choices=c.runs, value=view.b or None),
-        "b_step": gr.update(choices=c.steps[1], value=step_b),
-        "benchmark": gr.update(choices=c.benchmarks, value=view.benchmark or None),
-        "outcome": gr.update(value=view.outcome),
         "filters": gr.update(visible=not reading),
-        "levels": gr.update(choices=c.levels, value=list(view.levels), visible=bool(c.levels)),
-        "kinds": gr.update(choices=c.kinds, value=list(view.kinds), visible=bool(c.kinds)),
-        "shortest": gr.update(value=view.shortest),
-        "longest": gr.update(value=view.longest),
-        "search": gr.update(value=view.search),
         "mode": gr.update(value=view.mode, visible=reading),
-        "doctor": gr.update(value=view.doctor),
         "body": f'<div class="page">{c.body}</div>',
     }
 
@@ -208,26 +159,14 @@ def _watch(library: Library, parts: dict[str, Any], seen: gr.State) -> None:
 def _fingerprint(library: Library) -> str:
     """Return what changes when anything under the directory does."""
     catalog = library.catalog()
-    sizes = [_size(entry.metrics) for entry in catalog.entries.values()]
-    return hashlib.sha256(repr((catalog.entries, catalog.notices, sizes)).encode("utf-8", "replace")).hexdigest()
-
-
-def _size(file: Path | None) -> int:
-    try:
-        return file.stat().st_size if file else 0
-    except OSError:  # Gone since it was seen.
-        return 0
+    shown = [(entry.key, entry.stamp, entry.ended, entry.steps) for entry in catalog.entries.values()]
+    return hashlib.sha256(repr((shown, catalog.notices)).encode("utf-8", "replace")).hexdigest()
 
 
 def mounted(application: Any, library: Library) -> Any:
     """Put the page at `/` of an application: no file of this machine, no account, no history, nothing foreign."""
-    theme = gr.themes.Base(
-        font=list(SYSTEM_FONTS),
-        font_mono=["ui-monospace", "monospace"],
-        text_size="sm",
-        spacing_size="sm",
-        radius_size="sm",
-    )
+    sizes = dict.fromkeys(("text_size", "spacing_size", "radius_size"), "sm")
+    theme = gr.themes.Base(font=list(SYSTEM_FONTS), font_mono=["ui-monospace", "monospace"], **sizes)
     return gr.mount_gradio_app(
         application,
         build(library),
@@ -242,5 +181,5 @@ def mounted(application: Any, library: Library) -> Any:
         pwa=False,
         mcp_server=False,
         theme=theme,
-        css=CSS,
+        css=CSS + (HERE / "page.css").read_text(encoding="utf-8"),
     )

@@ -1,12 +1,11 @@
 """Metrics against steps as small SVG charts: one per metric, one line per run."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 from simplerl.markup.text import escape
 from simplerl.runs.glossary import METRICS
-from simplerl.runs.metrics import MetricLines, as_number
+from simplerl.runs.run import Run
 
 WIDTH, HEIGHT = 300, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 8, 18
@@ -16,47 +15,23 @@ MOST_POINTS = 300
 
 COLOURS = 8
 
-#: Metrics kept of one line.
-MOST_NAMES = 500
-
 Line = Mapping[int, float]
+"""Step → value."""
+
+_Scale = Callable[[float], float]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Curves:
-    """What is drawn of one run."""
-
-    series: Mapping[str, Line]
-    """Metric → step → value."""
-    last_step: int | None
-    damaged: Sequence[int]
-    """Numbers of damaged lines."""
-
-
-def curves_of(lines: MetricLines) -> Curves:
-    """Return the numbers of a run's metrics, in order of steps."""
-    series: dict[str, dict[int, float]] = {}
-    for step, line in sorted(lines.by_step.items()):
-        for name, value in list(line.items())[:MOST_NAMES]:
-            if name != "step" and not math.isnan(number := as_number(value)):
-                series.setdefault(name, {})[step] = number
-    return Curves(series=series, last_step=max(lines.by_step, default=None), damaged=tuple(lines.damaged))
-
-
-def charts(
-    metrics: Sequence[str],
-    series: Mapping[str, Mapping[str, Line]],
-    marks: Sequence[tuple[str, int]] = (),
-) -> str:
-    """Return the charts as HTML. `series`: run → metric → step → value; `marks`: letters at steps (A and B)."""
-    if not series:
+def charts(metrics: Sequence[str], runs: Mapping[str, Run], marks: Sequence[tuple[str, int]] = ()) -> str:
+    """Return the charts as HTML. `runs` by the name that is shown; `marks`: letters at steps (A and B)."""
+    if not runs:
         return ""
     legend = "".join(
-        f'<span class="run s{number % COLOURS}"><i></i>{escape(name)}</span>' for number, name in enumerate(series)
+        f'<span class="run s{number % COLOURS}"><i></i>{escape(name)}</span>' for number, name in enumerate(runs)
     )
-    drawn = "".join(
-        _chart(metric, {run: lines.get(metric, {}) for run, lines in series.items()}, marks) for metric in metrics
-    )
+    drawn = ""
+    for metric in metrics:
+        lines = {name: dict(zip(*map(list, run.history(metric)), strict=True)) for name, run in runs.items()}
+        drawn += _chart(metric, lines, marks)
     return f'<div class="run-legend">{legend}</div><div class="charts">{drawn}</div>'
 
 
@@ -92,7 +67,7 @@ def _chart(metric: str, lines: Mapping[str, Line], marks: Sequence[tuple[str, in
     )
 
 
-def _line(number: int, run: str, line: Line, x, y) -> str:
+def _line(number: int, run: str, line: Line, x: _Scale, y: _Scale) -> str:
     steps = sorted(line)
     stride = max(1, math.ceil(len(steps) / MOST_POINTS))
     shown = sorted({*steps[::stride], *steps[-1:]})
@@ -109,7 +84,7 @@ def _line(number: int, run: str, line: Line, x, y) -> str:
     return f'<g class="s{number % COLOURS}"><polyline points="{path}"/>{dots}</g>'
 
 
-def _scale(low: float, high: float, begin: float, end: float):
+def _scale(low: float, high: float, begin: float, end: float) -> _Scale:
     span = high - low
     return lambda value: begin + (end - begin) * ((value - low) / span if span else 0.5)
 

@@ -12,12 +12,11 @@ import shutil
 import socket
 import tempfile
 import urllib.parse
-from collections.abc import Iterator
 from typing import Any
 
 from simplerl.core.errors import RunError, SimpleRLError
 from simplerl.viewer.library import Library
-from simplerl.viewer.state import View, parse
+from simplerl.viewer.state import parse
 
 HOST = "127.0.0.1"
 
@@ -47,23 +46,15 @@ HEADERS = {
 def free_socket(port: int) -> socket.socket:
     """Return a socket that listens on this machine only, on the port or the next free one."""
     for candidate in range(port, min(port + FURTHER_PORTS, 65_536)):
-        found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        if os.name == "posix":
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            found.bind((HOST, candidate))
-            found.listen(128)
-            return found
+            return socket.create_server((HOST, candidate), backlog=128)
         except OSError as error:
-            found.close()
             if error.errno == errno.EACCES:
-                raise SimpleRLError(
-                    f"port {candidate} is not allowed to you; choose one above 1023 with --port"
-                ) from None
+                problem = f"port {candidate} is not allowed to you; choose one above 1023 with --port"
+                raise SimpleRLError(problem) from None
             if error.errno != errno.EADDRINUSE:
-                raise SimpleRLError(
-                    f"cannot listen on port {candidate}: {error.strerror}; choose another --port"
-                ) from None
+                problem = f"cannot listen on port {candidate}: {error.strerror}; choose another --port"
+                raise SimpleRLError(problem) from None
     raise SimpleRLError(f"ports {port} to {candidate} are all in use; choose another with --port")
 
 
@@ -91,14 +82,14 @@ def application(library: Library):
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     def export(request):
-        view, _ = parse(request.url.query)
         shown = library.now()
         try:
-            view, complaints = shown.resolve(view)
+            view, complaints = shown.resolve(parse(request.url.query)[0])
             if complaints:
-                return PlainTextResponse("\n".join(complaints) + "\n", status_code=404)
-            lines = _json_lines(shown, view)
-            first = next(lines, "")  # What cannot be read is found now, while there can still be a message.
+                raise RunError("\n".join(complaints))
+            rows = (json.dumps(row, ensure_ascii=False) + "\n" for row in shown.export(view))
+            lines = (line.encode("utf-8", "replace") for line in rows)
+            first = next(lines, b"")  # What cannot be read is found now, while there can still be a message.
         except RunError as error:
             return PlainTextResponse(f"{error}\n", status_code=404)
         name = f"{library.root.name}-{'problem' if view.problem is not None else 'responses'}.jsonl"
@@ -149,11 +140,6 @@ def _refusal(path: str, headers: Any) -> str:
     if origin is not None and urllib.parse.urlsplit(origin).netloc != headers.get("host"):
         return "not for other pages"
     return ""
-
-
-def _json_lines(library: Library, view: View) -> Iterator[str]:
-    for row in library.export(view):
-        yield json.dumps(row, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8") + "\n"
 
 
 def serve(application: Any, listening: socket.socket) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import urllib.parse
 from dataclasses import dataclass
+from typing import Any
 
 #: Outcome filters: name in links → what people read.
 OUTCOMES = {
@@ -21,27 +22,14 @@ OUTCOMES = {
     "truncated": "some response truncated",
 }
 
-SORTS = {
-    "file": "order of the file",
-    "id": "problem",
-    "level": "level",
-    "right-a": "right in A",
-    "right-b": "right in B",
-    "change": "change from A to B",
-    "length-a": "length in A",
-    "length-b": "length in B",
-}
+#: What the table is sorted by, and how responses are read.
+SORTS = ("file", "id", "level", "right-a", "right-b", "change", "length-a", "length-b")
+MODES = ("rendered", "source", "differences", "log-probability", "entropy", "advantage")
 
-#: How responses are read.
-MODES = {
-    "rendered": "rendered",
-    "source": "source",
-    "differences": "differences",
-    "log-probability": "log-probability",
-    "entropy": "entropy",
-    "advantage": "advantage",
-}
+_CHOICES = {"outcome": tuple(OUTCOMES), "sort": SORTS, "mode": MODES}
+_WHOLE_NUMBERS = ("a_step", "b_step", "shortest", "longest", "sheet")
 
+#: Characters of a value in a link, and values of one name, that are read.
 _LONGEST, _MOST = 500, 50
 
 
@@ -84,11 +72,32 @@ class View:
                 pairs.append((field.name, "1" if value is True else str(value)))
         return urllib.parse.urlencode(pairs, errors="surrogatepass")
 
+    def side(self, side: int) -> tuple[str, int | None]:
+        """Return the run and the step of side 0 (A) or 1 (B)."""
+        return ((self.a, self.a_step), (self.b, self.b_step))[side]
+
     def but(self, **changes: object) -> "View":
         """Return it with other values; what is on the page changes, so it starts at the first page and in the table."""
         if not {"sheet", "problem", "mode", "metrics", "runs", "doctor"} & set(changes):
             changes = {"sheet": 1, "problem": None, **changes}
         return dataclasses.replace(self, **changes)
+
+    def choose(self, name: str, value: Any) -> "View":
+        """Return it with the value that a control of the page now has."""
+        default = getattr(View(), name)
+        if name in _WHOLE_NUMBERS:
+            value = None if value is None else max(0, int(value))
+        else:
+            value = tuple(value or ()) if isinstance(default, tuple) else value or default
+        if value == getattr(self, name):  # A box was only left: the page and the problem stay.
+            return self
+        changes: dict[str, Any] = {name: value}
+        if name == "benchmark":
+            changes |= {"levels": (), "kinds": ()}
+        if name == "runs":  # Sides that show none of them follow the choice.
+            for side in [side for side in ("a", "b") if value and getattr(self, side) not in value]:
+                changes |= {side: "", f"{side}_step": None, "sheet": 1, "problem": None}
+        return self.but(**changes)
 
 
 def parse(query: str) -> tuple[View, list[str]]:
@@ -112,22 +121,16 @@ def parse(query: str) -> tuple[View, list[str]]:
     return View(**values), notices
 
 
-_CHOICES = {"outcome": OUTCOMES, "sort": SORTS, "mode": MODES}
-
-
 def _read(name: str, default: object, texts: list[str], values: dict[str, object]) -> str | None:
-    if isinstance(default, tuple):
-        values[name] = tuple(dict.fromkeys(texts))
-    elif isinstance(default, bool):
-        values[name] = texts[0] == "1"
-    elif name in ("a_step", "b_step", "shortest", "longest", "sheet"):
+    """Read the values of one name in a link. Return what is wrong with them; None where nothing is."""
+    if name in _WHOLE_NUMBERS:
         if not (texts[0].isascii() and texts[0].isdigit() and len(texts[0]) < 10):
-            return "is no whole number"
-        values[name] = int(texts[0])
-        if name == "sheet" and values[name] == 0:
-            values[name] = 1
+            return "is not a whole number"
+        values[name] = max(int(texts[0]), int(name == "sheet"))
     elif name in _CHOICES and texts[0] not in _CHOICES[name]:
-        return f"is none of {', '.join(_CHOICES[name])}"
+        return f"is not one of {', '.join(_CHOICES[name])}"
+    elif isinstance(default, tuple):
+        values[name] = tuple(dict.fromkeys(texts))
     else:
-        values[name] = texts[0]
+        values[name] = texts[0] == "1" if isinstance(default, bool) else texts[0]
     return None

@@ -1,0 +1,79 @@
+"""Everything that a report shows, made from what was found on disk. The page only arranges it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from simplerl.core.errors import RunError
+from simplerl.doctor import Diagnosis, diagnose
+from simplerl.report import figures, outcomes, settings
+from simplerl.report.examples import Examples, choose
+from simplerl.report.reading import Estimate, ReportedRun, Sources
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What a person chose."""
+
+    examples: int = 3
+    """Problems of each kind to show from each run."""
+    seed: int = 0
+    """Of the draw of examples."""
+    pdf: bool = True
+    """Whether figures are drawn as PDF too."""
+
+
+class Content:
+    """A report without its form. What is by a run's label has a sentence where there is nothing to show of it."""
+
+    def __init__(self, sources: Sources, options: Options, *, progress: Callable[[str], None] = lambda _: None):
+        """Make it. `progress` gets a word about each thing as it is made."""
+        self.options, self.progress = options, progress
+        self.runs = runs = sources.runs
+        self.damage = [*(line for run in runs for line in run.damage), *sources.damage]
+        self.groups = groups = settings.groups(runs)
+        self.configuration = settings.configuration_differences(runs)
+        self.environment, self.shared_environment = settings.environments(runs)
+
+        self.gains = self._each("comparing before and after:", outcomes.gain)
+        self.diagnoses = self._each("diagnosing", _diagnosed)
+        self.judges = self._each("behaviours of", outcomes.read_judges)
+        self.explored = self._each("exploration of", outcomes.explore)
+        self.examples: Mapping[str, Examples | str] = {}
+        if options.examples:
+            self.examples = self._each(
+                "choosing responses of", lambda run: choose(run, number=options.examples, seed=options.seed)
+            )
+        progress("comparing runs")
+        self.against_first = outcomes.against_first(runs)
+        several = any(len(group.independent) > 1 for group in groups)
+        self.over_seeds = [outcomes.over_seeds(group) for group in groups] if several else []
+        """Measures of every setting, where one has several seeds; empty where none has."""
+        self.paired = [Estimate(), *(outcomes.paired_gain(group, groups[0]) for group in groups[1:])]
+        """Final accuracy beside the first setting, seed by seed; no value with fewer than three shared seeds."""
+        self.benchmarks = outcomes.Benchmarks(sources.results, progress=progress) if sources.results else None
+        self.figures = figures.draw_all(
+            settings.series(groups),
+            explored=self.explored,
+            judges=self.judges,
+            benchmarks=self.benchmarks,
+            pdf=options.pdf,
+            progress=progress,
+        )
+        """By name, in the report's order."""
+
+    def _each(self, what: str, of: Callable[[ReportedRun], T]) -> dict[str, T]:
+        by_label = {}
+        for run in self.runs:
+            self.progress(f"{what} {run.label}")
+            by_label[run.label] = of(run)
+        return by_label
+
+
+def _diagnosed(run: ReportedRun) -> Diagnosis | str:
+    try:
+        return diagnose(run.path)
+    except RunError as error:
+        return str(error)

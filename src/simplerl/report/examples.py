@@ -1,0 +1,124 @@
+"""Responses before and after training, chosen by a rule that is written in the report, and not by hand.
+
+A problem is right where at least half of its judged samples are. Before and after give four kinds; from each, problems
+are drawn by the report's seed. Of a problem the first sample is shown whose verdict agrees with its side.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from simplerl.core.errors import RunError
+from simplerl.core.seeds import generator
+from simplerl.core.types import UNDECIDED
+from simplerl.report.reading import Evaluated, ReportedRun
+
+#: Kind → (right before, right after, what it is called).
+KINDS: dict[str, tuple[bool, bool, str]] = {
+    "gained": (False, True, "Gained: wrong before, right after"),
+    "lost": (True, False, "Lost: right before, wrong after"),
+    "still wrong": (False, False, "Still wrong"),
+    "both right": (True, True, "Right before and after"),
+}
+
+Row = Mapping[str, Any]
+
+_TEXTS = ("level", "question", "answer", "response", "stop_reason", "extracted", "rule", "detail")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Response:
+    """One response of one side."""
+
+    step: int
+    right: int
+    """Judged samples of the problem that are right."""
+    judged: int
+    row: Row
+    """The columns of the record."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """One problem with a response of either side; the problem's own columns are in the rows of both."""
+
+    before: Response
+    after: Response
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Examples:
+    """What was chosen from a run."""
+
+    before_step: int
+    after_step: int
+    counts: Mapping[str, int]
+    """Kind → problems of that kind."""
+    chosen: Mapping[str, Sequence[Example]]
+    left_out: int
+    """Problems that only one side has, or that nobody could judge on one side."""
+
+
+def choose(run: ReportedRun, *, number: int, seed: int) -> Examples | str:
+    """Choose up to `number` problems of each kind; a sentence where that cannot be done."""
+    readable = [e for e in run.evaluations if not e.unreadable]
+    if len(readable) < 2:
+        return "There are not two evaluations whose responses can be read."
+    sides = (readable[0], readable[-1])
+    try:
+        before, after = ({p: _judged(rows) for p, rows in _rows(side).items()} for side in sides)
+        both = [p for p in before if before[p] and after.get(p)]
+        kinds: dict[str, list[str]] = {kind: [] for kind in KINDS}
+        for problem in both:
+            right = tuple(2 * sum(side[problem]) >= len(side[problem]) for side in (before, after))
+            kinds[next(kind for kind, of in KINDS.items() if of[:2] == right)].append(problem)
+        drawn = {kind: _draw(problems, number, seed, kind) for kind, problems in kinds.items()}
+        wanted = {problem for problems in drawn.values() for problem in problems}
+        texts = [_rows(side, wanted) for side in sides]
+    except RunError as error:
+        return str(error)
+
+    def example(problem: str, kind: str) -> Example:
+        first, last = (
+            _response(rows[problem], right, side.step)
+            for rows, right, side in zip(texts, KINDS[kind][:2], sides, strict=True)
+        )
+        return Example(before=first, after=last)
+
+    return Examples(
+        before_step=sides[0].step,
+        after_step=sides[1].step,
+        counts={kind: len(problems) for kind, problems in kinds.items()},
+        chosen={kind: [example(problem, kind) for problem in problems] for kind, problems in drawn.items()},
+        left_out=len(before.keys() | after.keys()) - len(both),
+    )
+
+
+def _rows(side: Evaluated, wanted: set[str] | None = None) -> dict[str, list[Row]]:
+    """Return problem → its rows: without texts of all problems, with texts of those that are wanted."""
+    table = side.source.responses(["problem_id", "sample", "verdict", *(_TEXTS if wanted is not None else ())])
+    if wanted is not None:
+        table = table.filter([problem in wanted for problem in table["problem_id"].to_pylist()])
+    groups: dict[str, list[Row]] = {}
+    for row in table.to_pylist():
+        groups.setdefault(row["problem_id"], []).append(row)
+    return groups
+
+
+def _judged(rows: Sequence[Row]) -> list[bool]:
+    """Return whether each judged sample is right."""
+    return [row["verdict"] == "correct" for row in rows if row["verdict"] not in UNDECIDED]
+
+
+def _draw(problems: Sequence[str], number: int, seed: int, kind: str) -> list[str]:
+    """Draw problems without replacement; the draw of one kind does not depend on the others."""
+    ordered = sorted(problems)
+    picked = generator(seed, "report-examples", kind).permutation(len(ordered))[:number]
+    return [ordered[place] for place in picked]
+
+
+def _response(rows: Sequence[Row], right: bool, step: int) -> Response:
+    """Return the first sample whose verdict agrees with the side; there is one, because half or more of them do."""
+    judged = _judged(rows)
+    row = next(r for r in rows if r["verdict"] not in UNDECIDED and (r["verdict"] == "correct") == right)
+    return Response(step=step, right=sum(judged), judged=len(judged), row=row)

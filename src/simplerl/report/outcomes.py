@@ -1,0 +1,277 @@
+"""What came of runs and results: before and after, over seeds, one beside another, exploration, behaviours."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from simplerl.analysis import behaviours, evaluations, exploration
+from simplerl.analysis.compare import compare
+from simplerl.core.errors import RunError
+from simplerl.report.reading import Estimate, Evaluated, Point, ReportedRun
+from simplerl.report.settings import ENOUGH_SEEDS, Group
+from simplerl.runs.behaviours import BEHAVIOURS
+from simplerl.runs.run import Evaluation
+
+Progress = Callable[[str], None]
+
+# -- one evaluation beside another ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One evaluation beside another, problem by problem."""
+
+    problems: int
+    difference: Estimate
+    """After − before, with an interval over the problems that both answered."""
+    p_value: float
+    gained: int
+    """Problems solved by some sample after, by none before."""
+    lost: int
+    unfair: Sequence[str]
+    """What differs beside the model."""
+
+
+def change(before: Evaluation, after: Evaluation) -> Change | str:
+    """Compare two evaluations problem by problem; a sentence where they cannot be compared."""
+    try:
+        table = compare(before, after)
+    except RunError as error:
+        return str(error)
+    return Change(
+        problems=table["problems"],
+        difference=Estimate.of(table["difference"]),
+        p_value=table["p_value"],
+        gained=len(table["gained"]),
+        lost=len(table["lost"]),
+        unfair=tuple(table["unfair"]),
+    )
+
+
+def _held_out(before: Evaluated, after: Evaluated, labels: Sequence[str]) -> Change | str:
+    sides = []
+    for label, side in zip(labels, (before, after), strict=True):
+        if side.unreadable:
+            return f"the responses of {label} cannot be read"
+        sides.append(dataclasses.replace(side.source, label=label))
+    return change(*sides)
+
+
+def gain(run: ReportedRun) -> Change | str:
+    """Return what came of a run: its last evaluation beside the one before training."""
+    if run.first is None or run.last is None:
+        return f"there is no evaluation {'before training' if run.first is None else 'after training began'}"
+    return _held_out(run.first, run.last, [f"{run.label}@{side.step}" for side in (run.first, run.last)])
+
+
+def against_first(runs: Sequence[ReportedRun]) -> dict[str, Change | str]:
+    """Return label → the run's last evaluation beside the first run's, or why they cannot be compared."""
+    last = [(run.label, run.last) for run in runs if run.last is not None]
+    return {label: _held_out(last[0][1], after, (last[0][0], label)) for label, after in last[1:]}
+
+
+# -- over seeds ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OverSeeds:
+    """A number of one setting over its seeds."""
+
+    share: bool
+    """Whether it is shown as a percentage."""
+    values: Mapping[str, float]
+    """By seed."""
+    mean: Estimate
+    """By Student's t over seeds; without interval where there are fewer than three."""
+
+
+def _accuracy(evaluated: Evaluated | None) -> float:
+    return evaluated.accuracy.value if evaluated else math.nan
+
+
+def _largest(evaluated: Evaluated | None) -> float:
+    return list(evaluated.pass_at.values())[-1].value if evaluated and evaluated.pass_at else math.nan
+
+
+#: What is averaged over seeds: label → (whether it is a share, the number of a run).
+MEASURES: dict[str, tuple[bool, Callable[[ReportedRun], float]]] = {
+    "accuracy before": (True, lambda run: _accuracy(run.first)),
+    "accuracy after": (True, lambda run: _accuracy(run.last)),
+    "gain": (True, lambda run: _accuracy(run.last) - _accuracy(run.first)),
+    "pass@k after": (True, lambda run: _largest(run.last)),
+    "length after": (False, lambda run: run.last.length.value if run.last else math.nan),
+    "truncated after": (True, lambda run: run.last.clip_ratio if run.last else math.nan),
+}
+
+
+def over_seeds(group: Group) -> dict[str, OverSeeds]:
+    """Return every measure of a setting over its seeds, by its label."""
+    rows = {}
+    for label, (share, of) in MEASURES.items():
+        values = {str(run.seed): of(run) for run in group.independent}
+        mean = Estimate.over(list(values.values()))
+        if not group.over_seeds or any(map(math.isnan, values.values())):
+            mean = Estimate(value=mean.value)
+        rows[label] = OverSeeds(share=share, values=values, mean=mean)
+    return rows
+
+
+def paired_gain(group: Group, reference: Group) -> Estimate:
+    """Return the difference in final accuracy from another setting, seed by seed; no value below three shared seeds."""
+    own, other = ({run.seed: _accuracy(run.last) for run in g.independent if run.last} for g in (group, reference))
+    gains = [own[seed] - other[seed] for seed in own if seed in other]
+    return Estimate.over(gains) if len(gains) >= ENOUGH_SEEDS else Estimate()
+
+
+# -- exploration ---------------------------------------------------------------------------------------------------
+
+#: Evaluations of a run that are looked at: its first and last, and others evenly between. Each takes part of a second.
+MOST_EVALUATIONS = 12
+
+#: Panels: role → (title, unit, factor).
+ROLES: dict[str, tuple[str, str, float]] = {
+    "pass@K": ("Pass@K", "% of problems", 100),
+    "two right": ("Pass@K-2", "% of problems", 100),
+    "reward": ("Reward@K-S", "% of problems", 100),
+    "distinct_answers": ("Different final answers", "per problem", 1),
+    "unique_responses": ("Different responses", "% of samples", 100),
+    "query_effect": ("Query effect", "0 to 1", 1),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explored:
+    """A run's exploration and exploitation over its evaluations."""
+
+    samples: int
+    """K: samples per problem."""
+    curves: Mapping[str, Sequence[Point]]
+    """By role."""
+
+
+def explore(run: ReportedRun) -> Explored | str:
+    """Return the exploration of a run; a sentence where there is none."""
+    readable = [e for e in run.evaluations if not e.unreadable]
+    try:
+        points = [exploration.point(e.source) for e in thinned(readable)]
+    except RunError as error:
+        return str(error)
+    if not points:
+        return "It has no evaluation whose responses can be read."
+    if max(p.samples for p in points) < 2:
+        return "With one sample per problem there is nothing to say of exploration; set evaluation.samples to 8 or so."
+    curves: dict[str, list[Point]] = {role: [] for role in ROLES}
+    for p in points:
+        names = {"pass@K": "pass@{0}", "two right": "pass@{0}-2", "reward": "reward@{0}-{1}"}
+        for role, curve in curves.items():
+            name = names.get(role, role).format(p.samples, best(p.samples))
+            if (estimate := Estimate.of(p.figures.get(name))).known:
+                curve.append((float(p.step or 0), estimate))
+    return Explored(samples=max(p.samples for p in points), curves=curves)
+
+
+def best(samples: int) -> int:
+    """Return the S of Reward@K-S that is shown: the largest power of two up to half the samples."""
+    return 2 ** max(0, int(math.log2(samples)) - 1)
+
+
+def thinned(items: Sequence[Any], most: int = MOST_EVALUATIONS) -> list[Any]:
+    """Return at most `most` items, the first and the last among them, evenly apart."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(place * (len(items) - 1) / (most - 1))] for place in range(most)]
+
+
+# -- behaviours ----------------------------------------------------------------------------------------------------
+
+#: What is said of a run whose responses nobody judged.
+NOBODY = "No responses were judged yet."
+
+#: Judges of one run that are drawn.
+MOST_JUDGES = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judge:
+    """What one judge saw."""
+
+    name: str
+    judged: int
+    undecided: int
+    """Responses for which it gave no answer that could be read."""
+    curves: Mapping[str, Sequence[Point]]
+    """Behaviour → (step, share of responses), with 95% intervals over problems."""
+    agreement: Mapping[str, Estimate]
+    """Behaviour → Cohen's κ with the keywords; empty for these themselves, and where there are none."""
+
+
+def read_judges(run: ReportedRun) -> list[Judge] | str:
+    """Return what each judge saw, those that read before those that match words; a sentence where nobody judged."""
+    try:
+        judgements = [judgement for judgement in run.run.behaviours() if judgement.step is not None]
+    except RunError as error:
+        return str(error)
+    if not judgements:
+        return NOBODY
+    table = behaviours.table(judgements)
+    agreed = {(a["judge"], a["settings"]): a["behaviours"] for a in table["agreement"]}
+    # Judgements by other patterns, or by another prompt, are not mixed: of a judge those that are most are shown.
+    most: dict[str, Judge] = {}
+    for entry in table["judges"]:
+        judge = _judge(entry, agreed.get((entry["judge"], entry["settings"]), {}))
+        other = most.setdefault(judge.name, judge)
+        if judge.judged + judge.undecided > other.judged + other.undecided:
+            most[judge.name] = judge
+    return list(most.values())[:MOST_JUDGES]
+
+
+def _judge(entry: Mapping[str, Any], agreed: Mapping[str, Any]) -> Judge:
+    undecided = sum(step["undecided"] for step in entry["steps"])
+    curves: dict[str, list[Point]] = {name: [] for name in BEHAVIOURS}
+    for step in entry["steps"]:
+        for name, curve in curves.items():
+            if (share := Estimate.of(step["behaviours"][name])).known:
+                curve.append((float(step["step"]), share))
+    return Judge(
+        name=entry["judge"],
+        judged=sum(step["responses"] for step in entry["steps"]) - undecided,
+        undecided=undecided,
+        curves=curves,
+        agreement={name: Estimate.of(figures["kappa"]) for name, figures in agreed.items()},
+    )
+
+
+# -- results of `simplerl eval` ------------------------------------------------------------------------------------
+
+#: Columns of the table of shapes: figure → (heading, whether it is a share).
+SHAPES: dict[str, tuple[str, bool]] = {
+    "boxed_acc": ("right and boxed (%)", True),
+    "any_correct": ("any sample right (%)", True),
+    "clip_ratio": ("truncated (%)", True),
+    "box_ratio": ("boxed (%)", True),
+    "repeat_ratio": ("repeats itself (%)", True),
+    "tokens": ("length (tokens)", False),
+    "stop_tokens": ("stopped length (tokens)", False),
+    "keywords": ("reflection words", False),
+}
+
+
+class Benchmarks:
+    """Every evaluation that was given, in a table, and every row beside the first, problem by problem."""
+
+    def __init__(self, results: Sequence[Evaluation], *, progress: Progress = lambda _: None):
+        self.table = evaluations.rows(results)
+        """Row (a model under one protocol) → benchmark → evaluation."""
+        self.names = list(dict.fromkeys(name for row in self.table.values() for name in row))
+        """Benchmarks, in the order of columns."""
+        self.averages = {model: evaluations.averages(row)["acc"] for model, row in self.table.items()}
+        self.beside: dict[tuple[str, str], Change | str] = {}
+        """(row, benchmark) → how it compares with the first row."""
+        first, *others = self.table
+        for model, name in itertools.product(others, self.names):
+            if name in self.table[first] and name in self.table[model]:
+                progress(f"comparing {model} with {first} on {name}")
+                self.beside[model, name] = change(self.table[first][name], self.table[model][name])

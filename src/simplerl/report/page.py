@@ -1,0 +1,256 @@
+"""The page of a report: one HTML file that needs nothing else and runs nothing.
+
+The only door to Jinja2. Every value that the template writes goes through `simplerl.markup`, so that text of models,
+data and directories is shown and never executed; the policy in the page's head forbids scripts, forms and requests.
+"""
+
+import base64
+import datetime
+import json
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from simplerl import __version__
+from simplerl.analysis.evaluations import cell
+from simplerl.core.errors import RunError
+from simplerl.markup import CSS
+from simplerl.markup.formulas import prose
+from simplerl.markup.text import escape, left_out
+from simplerl.report.content import Content
+from simplerl.report.examples import KINDS
+from simplerl.report.figures import Figure
+from simplerl.report.outcomes import MEASURES, NOBODY, SHAPES
+from simplerl.report.reading import Estimate, ReportedRun
+from simplerl.runs.files import write_atomic
+from simplerl.runs.glossary import METRICS
+
+#: Nothing may be loaded or run, not even from the file's own directory; images are within the page.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+
+#: Characters shown of a response; of a longer one its beginning and its end, where the answer is.
+RESPONSE_HEAD, RESPONSE_TAIL = 2400, 1200
+
+#: Characters shown of a question, of a gold, of any other text, and of a value of a configuration.
+QUESTION, GOLD, OTHER, SETTING = 3000, 400, 600, 200
+
+#: Metrics listed per run, should a directory hold names without end.
+MOST_METRICS = 150
+
+NONE = "–"
+
+
+class Safe(str):
+    """HTML that is finished. Everything else that a template writes is escaped."""
+
+    __slots__ = ()
+
+    def __html__(self) -> str:
+        return self
+
+
+def render(content: Content, *, command: str, now: datetime.datetime) -> str:
+    """Return the report as HTML. `command` is what made it, `now` the time that it names."""
+    import jinja2
+
+    here = Path(__file__).parent
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(here),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": percent,
+        "estimate": percent_of,
+        "points": points_of,
+        "signed": signed,
+        "tokens": number_of,
+        "kappa": lambda kappa: number_of(kappa, digits=2),
+        "cell": cell,
+        "quantity": quantity,
+        "duration": duration,
+        "setting": setting,
+        "response": _response,
+        "question": lambda text: Safe(prose(text or "", limit=QUESTION)),
+        "gold": lambda text: Safe(prose(text or "", limit=GOLD)),
+        "advice": _with_code,
+        "quoted": lambda path: shlex.quote(str(path)),  # What one copies into a shell.
+        "p_value": lambda p: "p < 0.001" if p < 0.001 else f"p = {p:.2g}",
+        "bars": lambda counts: [(kind, count, count / (sum(counts.values()) or 1)) for kind, count in counts.items()],
+    }
+    names = [group.name for group in content.groups] + list(content.benchmarks.table if content.benchmarks else ())
+    title = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return environment.get_template("page.html.j2").render(
+        c=content,
+        style=Safe(CSS + (here / "page.css").read_text(encoding="utf-8")),
+        policy=Safe(POLICY),
+        title=cut(title, 160),
+        command=command,
+        made=now.strftime("%Y-%m-%d %H:%M UTC"),
+        version=__version__,
+        kinds={kind: label for kind, (_, _, label) in KINDS.items()},
+        glossary=METRICS,
+        measures=MEASURES,
+        shapes=SHAPES,
+        image=_image,
+        last_metrics=_last_metrics,
+        nobody=NOBODY,
+        is_text=lambda value: isinstance(value, str),
+        verdict_class=lambda verdict: {"correct": "right", "wrong": "wrong", "no_answer": "wrong"}.get(verdict, "open"),
+    )
+
+
+def _finalize(value: Any) -> Any:
+    """Escape what the template writes; long texts are cut, and the cut is said."""
+    if hasattr(value, "__html__"):  # Ours, or what a macro of the template has put together from escaped parts.
+        return value
+    text = str(value)
+    return Safe(escape(text[:OTHER]) + left_out(max(0, len(text) - OTHER)))
+
+
+def _response(text: str | None) -> Safe:
+    """Return a response with its formulas drawn; of a long one the beginning and the end."""
+    text = text or ""
+    if (missing := len(text) - RESPONSE_HEAD - RESPONSE_TAIL) <= 0:
+        return Safe(prose(text))
+    gap = f'<span class="left-out gap">… {missing:,} characters left out …</span>'
+    return Safe(prose(text[:RESPONSE_HEAD]) + gap + prose(text[-RESPONSE_TAIL:]))
+
+
+def _with_code(text: str) -> Safe:
+    """Return text with what stands in backticks as code."""
+    parts = text.split("`")
+    return Safe("".join(f"<code>{escape(p)}</code>" if i % 2 else escape(p) for i, p in enumerate(parts)))
+
+
+def _image(figure: Figure) -> Safe:
+    """Return a figure as an image within the page."""
+    data = base64.b64encode(figure.png).decode("ascii")
+    alt = escape(f"{figure.title}. {figure.caption}")
+    return Safe(f'<img src="data:image/png;base64,{data}" alt="{alt}">')
+
+
+def _last_metrics(runs: Sequence[ReportedRun]) -> tuple[list[tuple[str, list[str]]], int]:
+    """Return (metric → what each run recorded last), and how many names were left out."""
+    names = sorted({name for run in runs for name in run.run.metrics.column_names} - {"step"})
+    table = []
+    for name in names[:MOST_METRICS]:
+        histories = [run.run.history(name)[1] for run in runs]
+        table.append((name, [quantity(values[-1]) if len(values) else NONE for values in histories]))
+    return table, max(0, len(names) - MOST_METRICS)
+
+
+# -- numbers and texts ---------------------------------------------------------------------------------------------
+
+
+def percent(value: float, *, digits: int = 1) -> str:
+    """Return a share as a percentage; a dash where there is none."""
+    return NONE if math.isnan(value) else f"{100 * value:.{digits}f}%"
+
+
+def _with_ends(estimate: Estimate, shown: str, form: Callable[[float], str]) -> str:
+    """Return a number with its interval in brackets, without brackets where there is none."""
+    return f"{shown} [{form(estimate.low)}, {form(estimate.high)}]" if estimate.bounded else shown
+
+
+def percent_of(estimate: Estimate) -> str:
+    """Return `91.5% [89.4, 93.3]`."""
+    return _with_ends(estimate, percent(estimate.value), lambda end: f"{100 * end:.1f}")
+
+
+def signed(value: float) -> str:
+    """Return a difference of shares in points with its sign, `+56.4`, `−3.9`."""
+    return NONE if math.isnan(value) else f"{100 * value:+.1f}".replace("-", "−")
+
+
+def points_of(estimate: Estimate) -> str:
+    """Return a difference of shares in points, `+56.4 [+53.7, +59.0]`."""
+    return _with_ends(estimate, signed(estimate.value), signed)
+
+
+def number_of(estimate: Estimate, *, digits: int = 1) -> str:
+    """Return `23.0 [22.4, 23.5]`, with a real minus, and none before a zero."""
+
+    def form(value: float) -> str:
+        return NONE if math.isnan(value) else f"{value:z,.{digits}f}".replace("-", "−")
+
+    return _with_ends(estimate, form(estimate.value), form)
+
+
+def quantity(value: float) -> str:
+    """Return a number of any size as few characters: `851,177`, `0.246`, `1.3e-05`."""
+    if math.isnan(value):
+        return NONE
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    size = abs(value)
+    return f"{value:,.1f}" if size >= 100 else f"{value:.3g}" if size >= 1e-3 else f"{value:.1e}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as `82 s`, `14 min`, `3 h 20 min`."""
+    if math.isnan(seconds) or seconds < 120:
+        return NONE if math.isnan(seconds) else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def cut(text: str, limit: int) -> str:
+    """Return a text of at most about `limit` characters: its beginning and its end, and how much was left out."""
+    if len(text) <= limit:
+        return text
+    tail = limit // 4
+    return f"{text[: limit - tail]} […{len(text) - limit:,} characters left out…] {text[len(text) - tail :]}"
+
+
+def setting(value: Any) -> str:
+    """Return a value of a configuration as one would write it."""
+    if value is None or value == "":
+        return NONE if value is None else '""'
+    return cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), SETTING)
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
+
+
+def check(output: Path, folder: Path | None) -> None:
+    """Raise RunError where a report could not be written, or would replace something else, before the work is done."""
+    if output.is_dir():
+        raise RunError(f"--output {output} is a directory; name a file, for example {output / 'report.html'}")
+    if not output.parent.is_dir():
+        raise RunError(f"--output {output}: the directory {output.parent} does not exist; create it, or choose another")
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise RunError(f"--figures {folder} is a file; name a directory")
+    try:
+        with output.open("rb") as file:
+            head = file.read(2000)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunError(f"--output {output} cannot be written: {error.strerror}; choose another name") from error
+    if head and b'name="generator" content="simplerl' not in head:
+        raise RunError(f"--output {output} exists and is not a report; choose another name")
+
+
+def write(html: str, figures: Mapping[str, Figure], output: Path, folder: Path | None) -> None:
+    """Write the page and, with a folder, every figure as PNG and PDF, each completely or not at all.
+
+    Raises RunError where something cannot be written.
+    """
+    files = {output: html.encode("utf-8")}
+    if folder is not None:
+        for name, figure in figures.items():
+            files |= {folder / f"{name}.png": figure.png, folder / f"{name}.pdf": figure.pdf or b""}
+    for path, content in files.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, content)
+        except (OSError, RunError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            reason = cause.strerror if isinstance(cause, OSError) else error
+            raise RunError(f"cannot write {path}: {reason}; choose another --output or --figures") from error

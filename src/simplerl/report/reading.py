@@ -1,0 +1,264 @@
+"""Runs and results as a report needs them, read through `Run`: what can be read is shown, what cannot is named."""
+
+import math
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+
+from simplerl.analysis.seeds import interval
+from simplerl.core.errors import RunError
+from simplerl.ops.statistics import ratio_figures
+from simplerl.runs.files import flatten
+from simplerl.runs.metrics import as_number
+from simplerl.runs.responses import by_problem
+from simplerl.runs.run import Evaluation, Run, find_runs, is_run
+
+#: Half-width of a 95% interval in standard errors, where problems and steps are too many for a bootstrap each.
+_NORMAL = 1.96
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A mean with its 95% interval; NaN where there is no value, or no interval.
+
+    >>> Estimate(value=0.5).known, Estimate(value=0.5).bounded
+    (True, False)
+    """
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+    @classmethod
+    def of(cls, figure: Any) -> "Estimate":
+        """Return a figure `{"value", "low", "high"}`; whatever is not a number in it is NaN."""
+        table = figure if isinstance(figure, Mapping) else {}
+        return cls(**{end: as_number(table.get(end)) for end in ("value", "low", "high")})
+
+    @classmethod
+    def over(cls, values: Sequence[float]) -> "Estimate":
+        """Return the mean of several seeds with its interval by Student's t; those without a value are left out."""
+        mean = interval(values)
+        return cls(value=mean.mean, low=mean.low, high=mean.high)
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a value."""
+        return not math.isnan(self.value)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is an interval."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
+
+
+Point = tuple[float, Estimate]
+"""(step, or another x, and the estimate there)."""
+
+
+class Evaluated:
+    """One held-out evaluation of a run. Intervals are over problems."""
+
+    def __init__(self, source: Evaluation):
+        figures = source.figures
+        self.source = source
+        self.step = source.step or 0
+        self.accuracy = Estimate.of(figures.get("acc"))
+        curve = {int(k): e for k, e in _estimates(figures.get("pass@k")).items() if re.fullmatch(r"[1-9]\d{0,5}", k)}
+        self.pass_at = dict(sorted(curve.items()))
+        self.by_level = _estimates(figures.get("by_level"))
+        self.clip_ratio = Estimate.of(figures.get("clip_ratio")).value
+        self.length = Estimate.of(figures.get("tokens"))
+        """Mean length (tokens)."""
+        self.unreadable = ""
+        """Why its responses cannot be read; empty where they can."""
+        try:
+            source.records.check()
+            if not self.length.bounded:  # Before 0.2 a run's own evaluations had no interval.
+                self.length = _length(source) or self.length
+        except RunError as error:
+            self.unreadable = f"{error}: the responses of step {self.step} are left out, its figures are shown"
+
+
+def _estimates(table: Any) -> dict[str, Estimate]:
+    """Return the figures of a table that have a value, by name."""
+    items = table.items() if isinstance(table, Mapping) else ()
+    return {name: estimate for name, figure in items if (estimate := Estimate.of(figure)).known}
+
+
+def _length(evaluation: Evaluation) -> Estimate | None:
+    """Return the mean length of the responses; None where the record has no tokens."""
+    lengths = [[answer.tokens for answer in members] for members in by_problem(evaluation.answers()).values()]
+    if not lengths or any(tokens is None for members in lengths for tokens in members):
+        return None
+    above_P1, below_P1 = (np.array([[float(measure(members))] for members in lengths]) for measure in (sum, len))
+    return Estimate.of(ratio_figures(above_P1, below_P1, ["tokens"])["tokens"])
+
+
+class ReportedRun:
+    """A run with what a report needs of it. Raises RunError where there is no run."""
+
+    def __init__(self, path: Path, label: str):
+        self.run = run = Run(path)
+        self.label = label
+        """Name of the directory, with as much of the path as tells it from the other runs."""
+        self.path, self.finished = run.path, run.finished
+        self.settings = flatten(run.config)
+        self.environment = flatten(run.environment[-1]) if run.environment else {}
+        """What the last session found, by dotted keys: versions, commit, machine, hashes of its data."""
+        self.recorded = run.metrics["step"].to_pylist()
+        """Steps that metrics are recorded of."""
+        evaluated = [Evaluated(evaluation) for evaluation in run.evaluations]
+        self.evaluations = [evaluation for evaluation in evaluated if evaluation.accuracy.known]
+        unreadable = {str(e.source.path): e.unreadable for e in self.evaluations if e.unreadable}
+        self.clip_ratio: dict[int, Estimate] = {}
+        """Step → share of its training responses that were truncated, with an interval over its problems."""
+        for step in run.steps:
+            try:
+                self.clip_ratio[step] = _clip_ratio(run.responses(step, columns=["problem_id", "stop_reason"]))
+            except RunError as error:
+                unreadable[str(run.records(step).path)] = f"{error}: the responses of step {step} are left out"
+        # What was read to its end here is said once, and said better.
+        self.damage = [line for line in run.damage if not line.startswith(tuple(unreadable))] + [*unreadable.values()]
+        self.remarks = self._remarks()
+        """What a reader should know: how far it is, what it lacks."""
+
+    @property
+    def steps(self) -> int:
+        """The last step that is recorded; 0 where none is."""
+        return max(self.recorded, default=0)
+
+    @property
+    def seed(self) -> Any:
+        """The run's seed."""
+        return self.settings.get("seed")
+
+    @property
+    def first(self) -> Evaluated | None:
+        """The evaluation before training; None where step 0 was not evaluated."""
+        return self.evaluations[0] if self.evaluations and self.evaluations[0].step == 0 else None
+
+    @property
+    def last(self) -> Evaluated | None:
+        """The last evaluation after training began."""
+        return self.evaluations[-1] if self.evaluations and self.evaluations[-1].step > 0 else None
+
+    @property
+    def k(self) -> int:
+        """The largest k of pass@k that the first and the last evaluation have; 0 where there is none."""
+        return max(self.first.pass_at.keys() & self.last.pass_at.keys(), default=0) if self.first and self.last else 0
+
+    @property
+    def seconds(self) -> float:
+        """The time of all sessions together; the sum of the steps where the run has not finished."""
+        return as_number((self.run.summary or {}).get("seconds", self.total("time/step")))
+
+    def curve(self, metric: str) -> list[tuple[float, float]]:
+        """Return (step, value) wherever a metric was recorded after training began."""
+        steps, values = self.run.history(metric)
+        return [(float(step), float(value)) for step, value in zip(steps, values, strict=True) if step > 0]
+
+    def total(self, metric: str) -> float:
+        """Return the sum of a metric over the steps of training."""
+        return sum(value for _, value in self.curve(metric))
+
+    def _remarks(self) -> list[str]:
+        remarks = []
+        if not self.recorded:
+            remarks.append("No step is recorded yet.")
+        elif not self.finished:
+            budget = self.settings.get("token_budget")
+            planned = f"{budget:,} tokens" if isinstance(budget, int) and budget else self.settings.get("steps")
+            age = _duration(time.time() - max(entry.stat().st_mtime for entry in self.path.iterdir()))
+            remarks.append(
+                f"Not finished: shown up to its last complete line, step {self.steps} of {planned}, written {age} ago."
+            )
+        if not self.evaluations:
+            remarks.append("It has no held-out evaluation.")
+        elif self.evaluations[0].step != 0:
+            remarks.append("The base model was not evaluated (no step 0): there is no before.")
+        return remarks
+
+
+def _clip_ratio(table: pyarrow.Table) -> Estimate:
+    """Return the share of truncated responses: the mean over problems, with a normal interval over them."""
+    _, problem_B = np.unique(np.array(table["problem_id"].to_pylist(), dtype=object), return_inverse=True)
+    cut_B = np.array([reason == "length" for reason in table["stop_reason"].to_pylist()], dtype=float)
+    if not len(cut_B):
+        return Estimate()
+    share_P = np.bincount(problem_B, weights=cut_B) / np.bincount(problem_B)
+    mean = float(share_P.mean())
+    if len(share_P) == 1:
+        return Estimate(value=mean)
+    half = _NORMAL * float(share_P.std(ddof=1)) / math.sqrt(len(share_P))
+    return Estimate(value=mean, low=max(0.0, mean - half), high=min(1.0, mean + half))
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} seconds"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sources:
+    """Everything that was given to a report."""
+
+    runs: Sequence[ReportedRun]
+    results: Sequence[Evaluation] = ()
+    """Evaluations by `simplerl eval`."""
+    damage: Sequence[str] = field(default=())
+    """Results that could not be read."""
+
+
+def gather(paths: Sequence[Path], *, progress: Callable[[str], None] = lambda _: None) -> Sources:
+    """Read runs and directories of results. Raises RunError where a path is neither.
+
+    `progress` gets the name of each path as its reading begins.
+    """
+    runs: list[ReportedRun] = []
+    results: list[Evaluation] = []
+    damage: list[str] = []
+    for path, label in zip(paths, labels_of(paths), strict=True):
+        progress(str(path))
+        if is_run(path) or not path.expanduser().is_dir():
+            try:
+                runs.append(ReportedRun(path, label))
+            except RecursionError:
+                raise RunError(f"{path}: a JSON file in it is nested too deeply; restore it from a copy") from None
+            continue
+        below = find_runs(path, damage.append)
+        if inside := [run.path.name for run in below if not run.is_result]:
+            names = ", ".join(inside[:5])
+            raise RunError(f"{path} holds {len(inside)} runs ({names}); give them: simplerl report {path}/*")
+        for result in below or [Run(path)]:  # `Run` says why it is neither run nor result.
+            results += result.evaluations
+            damage += result.damage
+    return Sources(runs=runs, results=results, damage=damage)
+
+
+def labels_of(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each path: its last component, with more of the path where two would be equal."""
+    absolute = [path.expanduser().resolve() for path in paths]
+    if twice := sorted(path for path in absolute if absolute.count(path) > 1):
+        raise RunError(f"{twice[0]} is given twice")
+    labels = []
+    for path in absolute:
+        count = 1
+        while count < len(path.parts) and sum(o.parts[-count:] == path.parts[-count:] for o in absolute) > 1:
+            count += 1
+        labels.append("/".join(path.parts[-count:]))
+    return labels
+
+
+def level_order(level: str) -> tuple[int, float, str]:
+    """Return a sort key of levels: numbers in their order, also within a text (`Level 10`), then names."""
+    number = re.search(r"\d{1,9}", level)
+    return (0, float(number[0]), level) if number else (1, 0.0, level)

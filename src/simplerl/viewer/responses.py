@@ -1,0 +1,400 @@
+"""Responses of one file, found quickly, and two evaluations beside each other, problem by problem.
+
+Light columns are read at once, texts only for what is shown or searched. 100,000 responses: the index takes about
+0.15 s, a search through all texts about 0.2 s (docs/viewer.md).
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.compute
+
+from simplerl.core.errors import RunError
+from simplerl.core.types import UNDECIDED
+from simplerl.runs.responses import ResponseFile
+from simplerl.viewer.state import View
+
+#: Verdicts by code; a word that is none of them is `other`.
+VERDICTS = ("correct", "wrong", "no_answer", "unjudgeable", "timeout", "error", "other")
+STOPS = ("eos", "stop", "length", "other")
+CORRECT, NO_ANSWER, TIMEOUT = (VERDICTS.index(name) for name in ("correct", "no_answer", "timeout"))
+LENGTH = STOPS.index("length")
+_UNDECIDED = [VERDICTS.index(name) for name in VERDICTS if name in UNDECIDED]
+_DECIDED = np.array([name not in UNDECIDED and name != "other" for name in VERDICTS])
+
+#: An id longer than this is named by its hash in links.
+LONGEST_ID = 300
+
+_LIGHT = ("problem_id", "sample", "level", "kind", "verdict", "stop_reason", "question", "answer")
+_SEARCHED = ("problem_id", "question", "answer", "response", "extracted")
+_REPEATED = ("problem_id", "level", "kind", "verdict", "stop_reason", "question", "answer")
+
+
+# -- one file ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Records:
+    """A file of responses as it was when it was seen; another size or time is another file."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+
+    @contextmanager
+    def open(self) -> Iterator[Any]:
+        """Open the file, words that repeat read once. Raises RunError where it is damaged or not the one seen."""
+        with ResponseFile(self.path).open(_REPEATED) as file:
+            now = self.path.stat()
+            if (now.st_size, now.st_mtime_ns) != (self.size, self.mtime_ns):
+                raise RunError(f"{self.path.name} is being written anew; look again in a moment")
+            yield file
+
+    def batches(
+        self, columns: Sequence[str], wanted: np.ndarray | None = None
+    ) -> Iterator[tuple[int, pyarrow.RecordBatch]]:
+        """Yield (first row, batch); row groups and batches beyond the wanted rows are not read."""
+        with self.open() as file:
+            there = [name for name in columns if name in file.schema_arrow.names]
+            start = 0
+            for group in range(file.metadata.num_row_groups):
+                end = start + file.metadata.row_group(group).num_rows
+                own = None if wanted is None else wanted[(wanted >= start) & (wanted < end)]
+                place = start
+                if own is None or len(own):
+                    for batch in file.iter_batches(batch_size=4096, row_groups=[group], columns=there):
+                        if len(batch):
+                            yield place, batch
+                        place += len(batch)
+                        if own is not None and place > own[-1]:
+                            break
+                start = end
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Index:
+    """What is known of every response without its text. R rows of the file, P problems in order of appearance."""
+
+    records: Records
+    ids: list[str]
+    problem_R: np.ndarray
+    """int64 [R]: index into `ids`."""
+    sample_R: np.ndarray
+    verdict_R: np.ndarray
+    """int8 [R]: index into VERDICTS."""
+    stop_R: np.ndarray
+    """int8 [R]: index into STOPS."""
+    length_R: np.ndarray
+    """float64 [R]: tokens; NaN where they are not known."""
+    levels: list[str]
+    kinds: list[str]
+    asked_P: np.ndarray
+    """int64 [P]: hash of question and gold, to tell problems apart that share an id."""
+    first_P: np.ndarray
+    """int64 [P]: a row of the problem."""
+
+    def count(self, rows_R: np.ndarray) -> np.ndarray:
+        """Return how many of the rows marked true each problem has."""
+        return np.bincount(self.problem_R[rows_R], minlength=len(self.ids))
+
+    @property
+    def n_P(self) -> np.ndarray:
+        """Number of responses per problem."""
+        return np.bincount(self.problem_R, minlength=len(self.ids))
+
+    @property
+    def correct_P(self) -> np.ndarray:
+        """Number of correct responses per problem."""
+        return self.count(self.verdict_R == CORRECT)
+
+    @property
+    def decided_P(self) -> np.ndarray:
+        """Number of responses per problem that the verifier could judge."""
+        return self.count(_DECIDED[self.verdict_R])
+
+    @property
+    def length_P(self) -> np.ndarray:
+        """Mean length per problem; NaN where no length is known."""
+        known = ~np.isnan(self.length_R)
+        total = np.bincount(self.problem_R[known], weights=self.length_R[known], minlength=len(self.ids))
+        return _ratio(total, self.count(known))
+
+    def rows(self, problem: int) -> np.ndarray:
+        """Return the rows of a problem, by sample."""
+        rows = np.flatnonzero(self.problem_R == problem)
+        return rows[np.argsort(self.sample_R[rows], kind="stable")]
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)
+
+
+def build(records: Records) -> Index:
+    """Read the light columns. Raises RunError where the file is damaged or holds something else."""
+    ResponseFile(records.path).check()
+    with records.open() as file:
+        there = file.schema_arrow.names
+        table = file.read(columns=[name for name in _LIGHT if name in there])
+        lengths = [np.full(len(table), np.nan)]
+        if "token_ids" in there:
+            lengths = [
+                pyarrow.compute.list_value_length(batch.column(0)).cast("float64").to_numpy(zero_copy_only=False)
+                for batch in file.iter_batches(batch_size=8192, columns=["token_ids"])
+            ]
+    ids, problem_R = _words(table["problem_id"])
+    first_P = np.full(len(ids), -1)
+    first_P[problem_R[::-1]] = np.arange(len(problem_R))[::-1]
+    asked = zip(_at(table, "question", first_P), _at(table, "answer", first_P), strict=True)
+    return Index(
+        records=records,
+        ids=ids,
+        problem_R=problem_R,
+        sample_R=table["sample"].cast("int64").fill_null(0).to_numpy(),
+        verdict_R=_codes(table, "verdict", VERDICTS),
+        stop_R=_codes(table, "stop_reason", STOPS),
+        length_R=np.concatenate([np.zeros(0), *lengths]),
+        levels=_at(table, "level", first_P),
+        kinds=_at(table, "kind", first_P),
+        asked_P=np.fromiter(map(hash, asked), np.int64, len(ids)),
+        first_P=first_P,
+    )
+
+
+def _words(column: pyarrow.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """Return the distinct texts in order of appearance and the code of each row.
+
+    A text that repeats is never written out row by row: a file of kilobytes could then fill the memory.
+    """
+    if not pyarrow.types.is_dictionary(column.type):
+        column = pyarrow.compute.dictionary_encode(column.cast("string"))
+    kept: dict[str, int] = {"": 0}
+    code_of, codes = [0], [np.zeros(0, np.int64)]
+    for chunk in column.chunks:
+        start = len(code_of)
+        words = chunk.dictionary.cast("string").fill_null("").to_pylist()
+        code_of += [kept.setdefault(word, len(kept)) for word in words]
+        codes.append(chunk.indices.cast("int64").fill_null(-start).to_numpy(zero_copy_only=False) + start)
+    code_R = np.array(code_of)[np.concatenate(codes)]
+    used, first, word_R = np.unique(code_R, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    words = list(kept)
+    return [words[used[place]] for place in order], np.argsort(order)[word_R]
+
+
+def _codes(table: pyarrow.Table, name: str, known: Sequence[str]) -> np.ndarray:
+    """Return the code of each row's word; the last one where there is no such word, or no such column."""
+    if name not in table.column_names:
+        return np.full(len(table), len(known) - 1, np.int8)
+    words, code_R = _words(table[name])
+    codes = np.array([known.index(word) if word in known else len(known) - 1 for word in words], dtype=np.int8)
+    return codes[code_R]
+
+
+def _at(table: pyarrow.Table, name: str, rows: np.ndarray) -> list[str]:
+    """Return the text of a column in some rows; empty where there is no such column."""
+    if name not in table.column_names:
+        return [""] * len(rows)
+    words, word_R = _words(table[name])
+    return [words[code] for code in word_R[rows].tolist()]
+
+
+def read_rows(records: Records, rows: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Return all of some rows by their numbers, in that order; columns that the file does not have are left out."""
+    wanted = np.unique(np.asarray(rows, dtype=np.int64))
+    by_row: dict[int, dict[str, Any]] = {}
+    for start, batch in records.batches(columns, wanted):
+        inside = wanted[(wanted >= start) & (wanted < start + len(batch))]
+        by_row.update(zip(inside.tolist(), batch.take(pyarrow.array(inside - start)).to_pylist(), strict=True))
+    return [by_row[int(row)] for row in rows]
+
+
+def rows_as_json(records: Records, wanted: np.ndarray, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows marked true, as they come in the file."""
+    for start, batch in records.batches(columns, np.flatnonzero(wanted)):
+        yield from batch.take(pyarrow.array(np.flatnonzero(wanted[start : start + len(batch)]))).to_pylist()
+
+
+def search(records: Records, text: str, rows: int) -> np.ndarray:
+    """Return bool [R]: rows whose id, question, gold, response or extracted answer holds a text, in any case."""
+    hits = np.zeros(rows, dtype=bool)
+    for start, batch in records.batches(_SEARCHED):
+        for column in batch.columns:
+            hits[start : start + len(batch)] |= _matches(column, text)
+    return hits
+
+
+def _matches(column: pyarrow.Array, text: str) -> np.ndarray:
+    if pyarrow.types.is_dictionary(column.type):
+        words = _matches(column.dictionary, text)
+        codes = column.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        known = column.is_valid().to_numpy(zero_copy_only=False)
+        return words[codes] & known if len(words) else np.zeros(len(column), dtype=bool)
+    if not (pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type)):
+        return np.zeros(len(column), dtype=bool)
+    match = pyarrow.compute.match_substring(column, text, ignore_case=True)
+    return match.fill_null(False).to_numpy(zero_copy_only=False)
+
+
+# -- two files -----------------------------------------------------------------------------------------------------
+
+
+def reference(problem: str) -> str:
+    """Return how a link names a problem."""
+    if len(problem) <= LONGEST_ID:
+        return problem
+    return "sha256:" + hashlib.sha256(problem.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Pair:
+    """The problems of two sides (either may be missing), those of A first, in the order of the file."""
+
+    sides: tuple[Index | None, Index | None]
+    ids: list[str]
+    places: list[np.ndarray]
+    """Two int64 [P]: index of the problem on each side; −1 where it is not there."""
+    levels: list[str]
+    kinds: list[str]
+    correct: list[np.ndarray]
+    decided: list[np.ndarray]
+    length: list[np.ndarray]
+    other_question: np.ndarray
+    """bool [P]: the same id on both sides, but another question or gold: such problems are not compared."""
+    positions: dict[str, int]
+    """How a link names a problem → its place."""
+
+    @property
+    def compared(self) -> np.ndarray:
+        """bool [P]: judged on both sides, and the same problem."""
+        return (self.decided[0] > 0) & (self.decided[1] > 0) & ~self.other_question
+
+    def share(self, side: int) -> np.ndarray:
+        """Return the share of right responses among those judged: float64 [P], NaN where none is."""
+        return _ratio(self.correct[side], self.decided[side])
+
+    def outcome(self, name: str) -> np.ndarray:
+        """Return bool [P]: the problems of an outcome filter."""
+        right_a, right_b = (correct > 0 for correct in self.correct)
+        judged_a, judged_b = (decided > 0 for decided in self.decided)
+        change = self.share(1) - self.share(0)
+        by_problem = {
+            "all": np.ones(len(self.ids), dtype=bool),
+            "gained": self.compared & ~right_a & right_b,
+            "lost": self.compared & right_a & ~right_b,
+            "better": self.compared & (change > 0),
+            "worse": self.compared & (change < 0),
+            "right-a": right_a,
+            "wrong-a": judged_a & ~right_a,
+            "right-b": right_b,
+            "wrong-b": judged_b & ~right_b,
+        }
+        by_response: dict[str, Callable[[Index], np.ndarray]] = {
+            "no-answer": lambda index: index.verdict_R == NO_ANSWER,
+            "timeout": lambda index: index.verdict_R == TIMEOUT,
+            "undecided": lambda index: np.isin(index.verdict_R, _UNDECIDED),
+            "truncated": lambda index: index.stop_R == LENGTH,
+        }
+        return by_problem[name] if name in by_problem else self.having(by_response[name])
+
+    def having(self, rows: Callable[[Index], np.ndarray]) -> np.ndarray:
+        """Return bool [P]: problems with a response, on either side, among the rows marked true."""
+        marked = np.zeros(len(self.ids), dtype=bool)
+        for index, place in zip(self.sides, self.places, strict=True):
+            if index is not None:
+                there = place >= 0
+                marked[there] |= (index.count(rows(index)) > 0)[place[there]]
+        return marked
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Selection:
+    """What a view comes to: the problems that pass, in order."""
+
+    pair: Pair
+    places: np.ndarray
+
+
+def pair_up(a: Index | None, b: Index | None) -> Pair:
+    """Put two sides beside each other."""
+    ids = list(dict.fromkeys([*(a.ids if a else ()), *(b.ids if b else ())]))
+    places = []
+    for index in (a, b):
+        of = {problem: place for place, problem in enumerate(index.ids)} if index else {}
+        places.append(np.fromiter((of.get(problem, -1) for problem in ids), np.int64, len(ids)))
+    both = (places[0] >= 0) & (places[1] >= 0)
+    other = np.zeros(len(ids), dtype=bool)
+    if a and b:
+        other[both] = a.asked_P[places[0][both]] != b.asked_P[places[1][both]]
+
+    def spread(values_of: Callable[[Index], np.ndarray], missing: float) -> list[np.ndarray]:
+        columns = []
+        for index, place in zip((a, b), places, strict=True):
+            column = np.full(len(ids), missing)
+            if index is not None:
+                column[place >= 0] = values_of(index)[place[place >= 0]]
+            columns.append(column)
+        return columns
+
+    def texts(name: str) -> list[str]:
+        of_a, of_b = (getattr(index, name) if index else [] for index in (a, b))
+        return [of_a[i] if i >= 0 else of_b[j] for i, j in zip(*(place.tolist() for place in places), strict=True)]
+
+    return Pair(
+        sides=(a, b),
+        ids=ids,
+        places=places,
+        levels=texts("levels"),
+        kinds=texts("kinds"),
+        correct=spread(lambda index: index.correct_P, 0),
+        decided=spread(lambda index: index.decided_P, 0),
+        length=spread(lambda index: index.length_P, np.nan),
+        other_question=other,
+        positions={reference(problem): place for place, problem in enumerate(ids)},
+    )
+
+
+def select(pair: Pair, view: View, hits: np.ndarray | None) -> np.ndarray:
+    """Return the places of the problems that pass a view's filters, sorted. `hits`: what the text search left."""
+    keep = pair.outcome(view.outcome)
+    for chosen, texts in ((view.levels, pair.levels), (view.kinds, pair.kinds)):
+        if chosen:
+            keep &= np.fromiter((text in chosen for text in texts), bool, len(pair.ids))
+    if view.shortest is not None or view.longest is not None:
+        low, high = view.shortest or 0, np.inf if view.longest is None else view.longest
+        keep &= pair.having(lambda index: (index.length_R >= low) & (index.length_R <= high))
+    if hits is not None:
+        keep &= hits
+    places = np.flatnonzero(keep)
+    return places[_order(pair, view, places)]
+
+
+def _order(pair: Pair, view: View, places: np.ndarray) -> np.ndarray:
+    """Return the order of a view; equals stay in the order of the file, what has no number comes last either way."""
+    sort, down = view.sort, view.descending
+    if sort == "file":
+        return np.arange(len(places))[:: -1 if down else 1]
+    if sort in ("id", "level"):
+        texts = pair.ids if sort == "id" else pair.levels
+        keys = [_natural(texts[place]) for place in places.tolist()]
+        return np.array(sorted(range(len(places)), key=keys.__getitem__, reverse=down), dtype=np.int64)
+    values = {
+        "right-a": lambda: pair.share(0),
+        "right-b": lambda: pair.share(1),
+        "change": lambda: np.where(pair.compared, pair.share(1) - pair.share(0), np.nan),
+        "length-a": lambda: pair.length[0],
+        "length-b": lambda: pair.length[1],
+    }[sort]()
+    return np.argsort(-values[places] if down else values[places], kind="stable")
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    """Return a key that puts 2 before 10."""
+    parts = re.findall(r"([0-9]+)|([^0-9])", text[:100], re.DOTALL)
+    return [(0, int(digits), "") if digits else (1, 0, other) for digits, other in parts]

@@ -1,0 +1,272 @@
+"""Settings over seeds, differences, examples and figures of a report against values worked out by hand."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+from made_runs import made_run, rows, write_evaluation
+
+from simplerl.analysis import canvas
+from simplerl.report import outcomes, settings
+from simplerl.report.examples import KINDS, choose
+from simplerl.report.figures import curve_of, draw_all, draw_line, evaluated, recorded, short, smooth
+from simplerl.report.outcomes import best, explore, read_judges, thinned
+from simplerl.report.reading import Estimate, ReportedRun, gather
+from simplerl.runs.behaviours import BEHAVIOURS, BehaviourDirectory, Judgement
+
+
+def seeds(directory: Path, accuracies: dict[int, str], name: str = "s", **config) -> list[ReportedRun]:
+    """Return runs of one setting; seed → outcome of each of four problems after training, one sample each."""
+    for seed, word in accuracies.items():
+        after = {f"p{i}": letter for i, letter in enumerate(word)}
+        made_run(
+            directory / f"{name}{seed}", config={"seed": seed, **config}, before=dict.fromkeys(after, "w"), after=after
+        )
+    return list(gather([directory / f"{name}{seed}" for seed in accuracies]).runs)
+
+
+# -- settings ------------------------------------------------------------------------------------------------------
+
+
+def test_runs_that_differ_in_the_seed_are_one_setting(tmp_path: Path) -> None:
+    runs = seeds(tmp_path, {0: "rrww", 1: "rrrw", 2: "rrrr"}) + seeds(tmp_path, {0: "wwww"}, name="t", steps=9)
+    one, other = settings.groups(runs)
+    assert (len(one.runs), len(other.runs)) == (3, 1)
+    assert one.over_seeds
+    assert not other.over_seeds
+    drawn = settings.series([one, other])
+    assert [s.name for s in drawn] == ["cub-qwen grpo (3 seeds)", "t0"]
+    assert [s.place for s in drawn] == [0, 1]
+
+
+def test_names_of_settings(tmp_path: Path) -> None:
+    runs = seeds(tmp_path, {0: "rrww", 1: "rrrw"}, name="grpo_wide_seed")
+    assert settings.groups(runs)[0].name == "grpo_wide"
+
+
+def test_other_data_makes_another_setting(tmp_path: Path) -> None:
+    a = made_run(tmp_path / "a")
+    b = made_run(tmp_path / "b", config={"seed": 1}, session={"data": {"train": {"problems": 4, "sha256": "d2"}}})
+    assert len(settings.groups(gather([a, b]).runs)) == 2
+
+
+def test_one_seed_twice_counts_once(tmp_path: Path) -> None:
+    a = made_run(tmp_path / "a")
+    b = made_run(tmp_path / "b")
+    c = made_run(tmp_path / "c", config={"seed": 1})
+    (group,) = settings.groups(gather([a, b, c]).runs)
+    assert len(group.runs) == 3
+    assert len(group.independent) == 2
+    assert not group.over_seeds, "three runs, but two seeds"
+    assert len(settings.series([group])) == 3, "each run is a curve of its own"
+
+
+def test_means_over_seeds(tmp_path: Path) -> None:
+    (group,) = settings.groups(seeds(tmp_path, {0: "rrww", 1: "rrrw", 2: "rrrr"}))
+    after = outcomes.over_seeds(group)["accuracy after"]
+    assert after.values == {"0": 0.5, "1": 0.75, "2": 1.0}
+    half = 4.302652729911275 * 0.25 / math.sqrt(3)
+    assert after.mean.value == pytest.approx(0.75)
+    assert (after.mean.low, after.mean.high) == (pytest.approx(0.75 - half), pytest.approx(0.75 + half))
+
+
+def test_two_seeds_have_no_interval(tmp_path: Path) -> None:
+    (group,) = settings.groups(seeds(tmp_path, {0: "rrww", 1: "rrrw"}))
+    assert not any(m.mean.bounded for m in outcomes.over_seeds(group).values())
+
+
+def test_paired_difference_between_settings(tmp_path: Path) -> None:
+    runs = seeds(tmp_path, {0: "rrww", 1: "rrrw", 2: "rrrr"})
+    others = seeds(tmp_path, {0: "rwww", 1: "rrww", 2: "rrrw"}, name="t", algorithm={"name": "ppo"})
+    one, other = settings.groups([*runs, *others])
+    found = outcomes.paired_gain(other, one)
+    assert found.value == pytest.approx(-0.25)
+    assert found.low == found.high == pytest.approx(-0.25), "it is the same for every seed"
+    assert not outcomes.paired_gain(settings.groups(others[:2])[0], one).known, "two shared seeds are too few"
+
+
+def test_only_keys_that_differ_are_shown(tmp_path: Path) -> None:
+    a = made_run(tmp_path / "a", config={"output_dir": "x"})
+    changed = {"seed": 1, "output_dir": "y", "optimizer": {"lr": 0.1}, "new": None}
+    b = made_run(tmp_path / "b", config=changed, session={"packages": {"simplerl": "0.2.0", "torch": "2.13.0"}})
+    runs = gather([a, b]).runs
+    assert settings.configuration_differences(runs) == {
+        "model": ("cub-qwen", "cub-qwen"),
+        "data": ("arithmetic", "arithmetic"),
+        "algorithm.name": ("grpo", "grpo"),
+        "seed": (0, 1),
+        "optimizer.lr": (0.001, 0.1),
+    }
+    differ, shared = settings.environments(runs)
+    assert differ == {"packages.simplerl": ("0.1.0", "0.2.0")}
+    assert shared["packages.torch"] == "2.13.0"
+    assert "packages.simplerl" not in shared
+
+
+# -- examples ------------------------------------------------------------------------------------------------------
+
+
+def test_kinds_of_problems(tmp_path: Path) -> None:
+    before = {"a": "rw", "b": "ww", "c": "rr", "d": "wn", "e": "tt", "f": "tr"}
+    after = {"a": "wr", "b": "rr", "c": "ww", "d": "ww", "e": "rr", "f": "rr", "g": "rr"}
+    found = choose(ReportedRun(made_run(tmp_path / "a", before=before, after=after), "a"), number=5, seed=0)
+    chosen = {kind: [e.after.row["problem_id"] for e in examples] for kind, examples in found.chosen.items()}
+    assert {kind: sorted(ids) for kind, ids in chosen.items()} == {
+        "gained": ["b"],
+        "lost": ["c"],
+        "still wrong": ["d"],
+        "both right": ["a", "f"],
+    }
+    assert found.counts == {"gained": 1, "lost": 1, "still wrong": 1, "both right": 2}
+    assert found.left_out == 2, "e was judged by nobody, g is of one side only"
+
+
+def test_the_response_shown_agrees_with_its_side(tmp_path: Path) -> None:
+    run = ReportedRun(made_run(tmp_path / "a", before={"a": "twwr"}, after={"a": "wtrr"}), "a")
+    (example,) = choose(run, number=1, seed=0).chosen["gained"]
+    before, after = example.before, example.after
+    assert (before.row["sample"], before.row["verdict"], before.right, before.judged) == (1, "wrong", 1, 3)
+    assert (after.row["sample"], after.row["verdict"], after.row["extracted"]) == (2, "correct", "7")
+
+
+def test_the_draw_is_seeded_and_independent_of_order(tmp_path: Path) -> None:
+    names = {f"p{i:02}": "w" for i in range(40)}
+    run = ReportedRun(made_run(tmp_path / "a", before=names, after=names), "a")
+    backwards = ReportedRun(
+        made_run(tmp_path / "b", before=dict(reversed(names.items())), after=dict(reversed(names.items()))), "b"
+    )
+
+    def drawn(run: ReportedRun, seed: int) -> list[str]:
+        return [e.after.row["problem_id"] for e in choose(run, number=3, seed=seed).chosen["still wrong"]]
+
+    assert drawn(run, 0) == drawn(backwards, 0)
+    assert drawn(run, 0) != drawn(run, 1)
+    assert set(KINDS) == set(choose(run, number=3, seed=0).counts)
+
+
+def test_the_last_evaluation_that_can_be_read_is_used(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a")
+    write_evaluation(path, 2, rows({"1+1": "rr", "2+2": "ww", "3+3": "rr", "4+4": "ww"}))
+    (path / "evaluations" / "step_000004.parquet").write_bytes(b"x")
+    run = ReportedRun(path, "a")
+    assert choose(run, number=1, seed=0).after_step == 2
+    assert "cannot be read" in outcomes.gain(run)
+    run.evaluations = run.evaluations[:1]
+    assert "two evaluations" in choose(run, number=1, seed=0)
+
+
+def test_the_gain_is_paired(tmp_path: Path) -> None:
+    change = outcomes.gain(ReportedRun(made_run(tmp_path / "a"), "a"))
+    assert change.problems == 4
+    assert change.difference.value == pytest.approx((0.5 + 1 - 1 + 0) / 4)
+    assert (change.gained, change.lost) == (1, 1)
+
+
+# -- figures -------------------------------------------------------------------------------------------------------
+
+
+def test_a_curve_over_seeds_is_their_mean(tmp_path: Path) -> None:
+    (one,) = settings.series(settings.groups(seeds(tmp_path, {0: "rrww", 1: "rrrw", 2: "rrrr"})))
+    points = curve_of(one, evaluated(lambda e: e.accuracy))
+    assert [(x, round(e.value, 6)) for x, e in points] == [(0.0, 0.0), (4.0, 0.75)]
+    assert points[-1][1].high == pytest.approx(0.75 + 4.302652729911275 * 0.25 / math.sqrt(3))
+    assert curve_of(one, recorded("no/such")) == []
+
+
+def test_a_line_has_its_band_in_per_cent() -> None:
+    _, (axes,) = canvas.sheet(1, 1)
+    points = [(0.0, Estimate(value=0.5, low=0.4, high=0.6)), (1.0, Estimate(value=0.7, low=0.6, high=0.9))]
+    line = draw_line(axes, points, 1, scale=100)
+    assert list(line.get_ydata()) == [50.0, 70.0]
+    assert line.get_color() == canvas.PALETTE[1]
+    heights = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (pytest.approx(40.0), pytest.approx(90.0))
+    assert draw_line(axes, [], 0) is None
+
+
+def test_smoothing_is_a_centred_mean() -> None:
+    points = [(float(x), Estimate(value=v)) for x, v in enumerate([0.0, 3.0, 6.0, 0.0])]
+    assert [e.value for _, e in smooth(points, 3)] == [1.5, 3.0, 3.0, 3.0]
+
+
+def test_figures_are_fit_for_a_paper(tmp_path: Path) -> None:
+    """Vector with TrueType letters, as wide as a column or the text, equal bytes for equal runs; names may be odd."""
+    path = made_run(tmp_path / "_x $\\frac{1}{$ 数学 <b>")
+    drawn = settings.series(settings.groups(gather([path, made_run(tmp_path / "b", steps=3)]).runs))
+    explored = {s.name: explore(s.runs[0]) for s in drawn}
+    made = draw_all(drawn, explored=explored, pdf=True)
+    assert draw_all(drawn[:1], pdf=True) == draw_all(drawn[:1], pdf=True)
+    for figure in made.values():
+        assert figure.png.startswith(b"\x89PNG")
+        assert figure.pdf.startswith(b"%PDF")
+        assert b"/Type3" not in figure.pdf
+        assert b"/Subtype /Image" not in figure.pdf, "no pixels in a PDF"
+        width = float(re.search(rb"/MediaBox \[ 0 0 ([\d.]+)", figure.pdf)[1]) / 72
+        assert width == pytest.approx(canvas.TEXT if figure.wide else canvas.COLUMN)
+    assert set(made) == {
+        "accuracy_and_length",
+        "clip_ratio_and_stopped_length",
+        "pass_at_k",
+        "by_level",
+        "exploration",
+        "training",
+    }
+
+
+def test_names_in_legends() -> None:
+    assert short("_hidden") == " _hidden", "matplotlib hides what begins with an underscore"
+    assert short("a\nb\x00\ud800") == "a·b··"
+    assert len(short("x" * 100)) == 34
+
+
+def test_24_curves_look_different() -> None:
+    looks = [tuple(map(str, canvas.look(place).values())) for place in range(24)]
+    assert len(set(looks)) == 24
+
+
+def test_exploration_needs_several_samples(tmp_path: Path) -> None:
+    single = ReportedRun(made_run(tmp_path / "a", before={"p": "w"}, after={"p": "r"}), "a")
+    assert "one sample per problem" in explore(single)
+    several = explore(ReportedRun(made_run(tmp_path / "b"), "b"))
+    assert several.samples == 2
+    assert [(x, e.value) for x, e in several.curves["pass@K"]] == [(0.0, 0.5), (4.0, 0.5)]
+    assert [best(k) for k in (1, 2, 6, 8, 16)] == [1, 1, 2, 4, 8]
+
+
+def test_many_evaluations_are_thinned_evenly(tmp_path: Path) -> None:
+    assert thinned(range(100), 5) == [0, 25, 50, 74, 99]
+
+
+def test_behaviours_by_judge(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a")
+    assert read_judges(ReportedRun(path, "a")) == "No responses were judged yet."
+
+    def judged(judge: str, problem: str, shows: bool, settings: str = "v1", status: str = "judged") -> Judgement:
+        seen = {b: ("x",) if shows and b == "verification" else () for b in BEHAVIOURS} if status == "judged" else {}
+        return Judgement(
+            step=4,
+            problem_id=problem,
+            sample=0,
+            judge=judge,
+            settings=settings,
+            status=status,
+            behaviours=seen,
+            key=problem,
+        )
+
+    record = [judged("keywords", p, False) for p in "abc"]
+    record += [judged("big", p, p != "d") for p in "abcd"] + [judged("big", "e", True, status="undecided")]
+    record += [judged("big", "a", False, settings="v0")]
+    with BehaviourDirectory(path / "behaviours") as directory:
+        directory.record(record)
+    first, second = read_judges(ReportedRun(path, "a"))
+    assert (first.name, first.judged, first.undecided) == ("big", 4, 1), "the older prompt is not mixed in"
+    ((step, share),) = first.curves["verification"]
+    assert (step, share.value) == (4.0, 0.75)
+    assert 0.0 < share.low < 0.75 < share.high <= 1.0
+    assert second.name == "keywords"
+    assert second.curves["verification"][0][1].value == 0.0
+    (path / "behaviours" / "judgements.jsonl").write_text("broken\n" + json.dumps({}) + "\n")
+    assert "damaged" in read_judges(ReportedRun(path, "a"))
