@@ -82,8 +82,12 @@ class ResponseFile:
         try:
             if not self.path.is_file():  # A pipe would never end.
                 raise OSError(None, "it is not a file" if self.path.exists() else "it does not exist")
-            with pyarrow.parquet.ParquetFile(self.path, read_dictionary=list(dictionary)) as file:
-                yield file
+            # Arrow takes no path that is not UTF-8.
+            with self.path.open("rb") as source:
+                there = pyarrow.parquet.read_schema(source).names if dictionary else ()
+                words = [name for name in dictionary if name in there]
+                with pyarrow.parquet.ParquetFile(source, read_dictionary=words) as file:
+                    yield file
         except (OSError, pyarrow.ArrowException, UnicodeDecodeError, OverflowError, MemoryError) as error:
             reason = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())[:200]
             raise RunError(f"{self.path} cannot be read: {reason}") from error

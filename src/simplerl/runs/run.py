@@ -245,15 +245,16 @@ class Run:
         missing = object()
         for name in sorted({name for line in lines for name in line} - {"step"}):
             written = [line.get(name, missing) for line in lines]
+            column = name.encode("utf-8", "replace").decode("utf-8")  # Arrow refuses lone surrogates.
             if all(value is missing or (type(value) is int and abs(value) < 2**53) for value in written):
                 numbers = [None if value is missing else value for value in written]
-                columns[name] = pyarrow.array(numbers, pyarrow.int64())
+                columns[column] = pyarrow.array(numbers, pyarrow.int64())
                 continue
             numbers = [None if value is missing else as_number(value) for value in written]
-            columns[name] = pyarrow.array(numbers, pyarrow.float64())
+            columns[column] = pyarrow.array(numbers, pyarrow.float64())
             for step, value, number in zip(self.lines, written, numbers, strict=True):
                 if number is not None and math.isnan(number) and value is not None:
-                    self._damaged(f"{self._lines.path}, step {step}: {name[:100]} is not a number: left out")
+                    self._damaged(f"{self._lines.path}, step {step}: {column[:100]} is not a number: left out")
                     break
         return pyarrow.table(columns)
 
