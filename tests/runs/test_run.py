@@ -180,7 +180,12 @@ def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
 
 
 def test_of_a_step_that_was_done_again_the_last_line_counts(tmp_path: Path) -> None:
-    lines = [{"step": 2, "a": 1}, {"step": 0}, {"step": 1, "a": None, "b": "x"}, {"step": 2, "a": 3.5, "c": True}]
+    lines = [
+        {"step": 2, "a": 1},
+        {"step": 0},
+        {"step": 1, "a": None, "b": "x"},
+        {"step": 2, "a": 3.5, "c": True, "\ud800": 1},
+    ]
     run = Run(run_of(tmp_path / "run", {}, lines))
     assert run.metrics["step"].to_pylist() == [0, 1, 2]
     a = run.metrics["a"].to_pylist()
@@ -188,6 +193,7 @@ def test_of_a_step_that_was_done_again_the_last_line_counts(tmp_path: Path) -> N
     assert math.isnan(a[1]), "what was not finite is written as null, and is NaN here"
     assert a[2] == 3.5
     assert math.isnan(run.metrics["b"].to_pylist()[1])
+    assert run.metrics["?"].to_pylist() == [None, None, 1], "a lone surrogate is not a character"
     assert [tuple(part.tolist()) for part in run.history("a")] == [(2,), (3.5,)]
     assert sum("is not a number: left out" in sentence for sentence in run.damage) == 2
 

@@ -255,7 +255,7 @@ class Run:
             columns[column] = pyarrow.array(numbers, pyarrow.float64())
             for step, value, number in zip(self.lines, written, numbers, strict=True):
                 if number is not None and math.isnan(number) and value is not None:
-                    self._damaged(f"{self._lines.path}, step {step}: {name[:100]} is not a number: left out")
+                    self._damaged(f"{self._lines.path}, step {step}: {column[:100]} is not a number: left out")
                     break
         return pyarrow.table(columns)
 
