@@ -150,7 +150,11 @@ def test_what_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "new" / "evaluations").mkdir(parents=True)
     (tmp_path / "new" / "config.json").write_text("{}")
-    for name, message in (("empty", "holds neither a run nor a finished result"), ("none", "does not exist"), ("new", "no evaluation yet")):
+    for name, message in (
+        ("empty", "holds neither a run nor a finished result"),
+        ("none", "does not exist"),
+        ("new", "no evaluation yet"),
+    ):
         with pytest.raises(RunError, match=message):
             over_steps(tmp_path / name)
 
