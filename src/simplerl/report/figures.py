@@ -61,11 +61,11 @@ def draw_all(
         "behaviours": lambda: _behaviours(drawn, judged),
         "exploration": lambda: _exploration(drawn, known),
         "training": lambda: _training(drawn),
-        "benchmarks_over_steps": lambda: _benchmarks_over_steps(benchmarks),
-        "benchmarks_pass_at_k": lambda: _benchmarks_pass_at_k(benchmarks),
+        "benchmarks_over_steps": lambda: _benchmarks_over_steps(benchmarks) if benchmarks else None,
+        "benchmarks_pass_at_k": lambda: _benchmarks_pass_at_k(benchmarks) if benchmarks else None,
     }
     figures = {}
-    for name in [name for name in draw if (benchmarks if name.startswith("benchmarks") else drawn)]:
+    for name in [name for name in draw if drawn or name.startswith("benchmarks")]:
         title, caption = (_TEXTS["figures"][name][key].replace("{sizes}", sizes) for key in ("title", "caption"))
         progress(f"drawing {title}")
         with canvas.paper_style():
@@ -382,13 +382,13 @@ def _benchmarks_over_steps(results: Benchmarks) -> Any:
     lines = {name: sorted(points, key=lambda p: p[0]) for name, points in lines.items() if len(points) > 1}
     if not lines:
         return None
-    figure, axes_pair = canvas.sheet(1, 2)
+    figure, (left, right) = canvas.sheet(1, 2)
     for place, points in enumerate(lines.values()):
-        for axes, figure_name, scale in zip(axes_pair, ("acc", "tokens"), (100, 1), strict=True):
+        for axes, figure_name, scale in ((left, "acc", 100), (right, "tokens", 1)):
             curve = [(x, e) for x, figures in points if (e := Estimate.of(figures.get(figure_name))).known]
             draw_line(axes, curve, place, scale=scale, marker=_marker(place))
-    _label_pair(*axes_pair, ("Accuracy", "Response length"), "accuracy (%)")
-    canvas.percent_axis(axes_pair[0])
+    _label_pair(left, right, ("Accuracy", "Response length"), "accuracy (%)")
+    canvas.percent_axis(left)
     return _legend(figure, _series(lines))
 
 

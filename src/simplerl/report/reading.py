@@ -97,7 +97,8 @@ def _length(evaluation: Evaluation) -> Estimate | None:
     lengths = [[answer.tokens for answer in members] for members in by_problem(evaluation.answers()).values()]
     if not lengths or any(tokens is None for members in lengths for tokens in members):
         return None
-    above_P1, below_P1 = (np.array([[float(measure(members))] for members in lengths]) for measure in (sum, len))
+    above_P1 = np.array([[float(sum(tokens or 0 for tokens in members))] for members in lengths])
+    below_P1 = np.array([[float(len(members))] for members in lengths])
     return Estimate.of(ratio_figures(above_P1, below_P1, ["tokens"])["tokens"])
 
 

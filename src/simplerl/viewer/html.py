@@ -101,7 +101,7 @@ def content(library: Library, asked: View, complaints: list[str]) -> Content:
         "a_step": _steps(a, a_step, notices),
         "b": runs,
         "b_step": _steps(b, b_step, notices),
-        "benchmark": _choices(benchmarks(a.steps.get(a_step, {}), b.steps.get(b_step, {}))),
+        "benchmark": _choices(benchmarks(a.at(a_step), b.at(b_step))),
         "levels": _distinct(selection.pair.levels, view.levels),
         "kinds": _distinct(selection.pair.kinds, view.kinds),
     }
@@ -164,9 +164,10 @@ def _notices(notices: list[str]) -> str:
 def _plots(library: Library, view: View) -> str:
     entries = [library.catalog().entries[key] for key in view.runs]
     runs = {}
-    for entry in [entry for entry in entries if entry.run is not None]:
-        last = max(entry.run.metrics["step"].to_pylist(), default=None)
-        runs[entry.name if entry.ended else f"{entry.name} (not ended, step {last})"] = entry.run
+    for entry, run in [(entry, entry.run) for entry in entries]:
+        if run is not None:
+            last = max(run.metrics["step"].to_pylist(), default=None)
+            runs[entry.name if entry.ended else f"{entry.name} (not ended, step {last})"] = run
     sides = zip("AB", (view.side(0), view.side(1)), strict=True)
     marks = [(letter, step) for letter, (key, step) in sides if step is not None and key in view.runs]
     found = "".join(findings(e.name, library.diagnosis(e)) for e in entries) if view.doctor else ""

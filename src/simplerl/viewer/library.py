@@ -67,6 +67,10 @@ class Entry:
     stamp: Any = None
     """What changes when the run does."""
 
+    def at(self, step: int | None) -> dict[str, Records]:
+        """Return benchmark → responses of a step; empty where the step has none."""
+        return {} if step is None else self.steps.get(step, {})
+
 
 @dataclass(kw_only=True, slots=True)
 class Catalog:
@@ -249,7 +253,7 @@ class Library:
         b = self._known(view.b, notices) or a
         a_step = _step(entries[a], view.a_step, last=a != b, notices=notices)
         b_step = _step(entries[b], view.b_step, last=True, notices=notices)
-        names = benchmarks(entries[a].steps.get(a_step, {}), entries[b].steps.get(b_step, {}))
+        names = benchmarks(entries[a].at(a_step), entries[b].at(b_step))
         benchmark = view.benchmark
         if benchmark not in names:
             if benchmark:
@@ -277,7 +281,7 @@ class Library:
         for side in (0, 1):
             key, step = view.side(side)
             entry = self.catalog().entries.get(key)
-            records = entry.steps.get(step, {}).get(view.benchmark) if entry else None
+            records = entry.at(step).get(view.benchmark) if entry else None
             try:
                 index = self._indexes.get(records, lambda records=records: files.build(records)) if records else None
                 sides.append(index)
@@ -380,8 +384,7 @@ class Tokens:
         return [known[i] if i in known else known.setdefault(i, self._text(i)) for i in ids]
 
     def _text(self, number: int) -> str:
-        name = self.tokenizer.id_to_token(number) if self.tokenizer is not None and number >= 0 else None
-        if name is None:
+        if self.tokenizer is None or number < 0 or (name := self.tokenizer.id_to_token(number)) is None:
             return f"⟨{number}⟩"
         if "▁" in name:
             return name.replace("▁", " ")

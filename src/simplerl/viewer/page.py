@@ -166,7 +166,9 @@ def _fingerprint(library: Library) -> str:
 def mounted(application: Any, library: Library) -> Any:
     """Put the page at `/` of an application: no file of this machine, no account, no history, nothing foreign."""
     sizes = dict.fromkeys(("text_size", "spacing_size", "radius_size"), "sm")
-    theme = gr.themes.Base(font=list(SYSTEM_FONTS), font_mono=["ui-monospace", "monospace"], **sizes)
+    theme = gr.themes.Base(  # pyright: ignore[reportPrivateImportUsage]
+        font=list(SYSTEM_FONTS), font_mono=["ui-monospace", "monospace"], **sizes
+    )
     return gr.mount_gradio_app(
         application,
         build(library),

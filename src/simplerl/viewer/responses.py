@@ -145,7 +145,7 @@ def build(records: Records) -> Index:
         lengths = [np.full(len(table), np.nan)]
         if "token_ids" in there:
             lengths = [
-                pyarrow.compute.list_value_length(batch.column(0)).cast("float64").to_numpy(zero_copy_only=False)
+                batch.column(0).value_lengths().cast("float64").to_numpy(zero_copy_only=False)
                 for batch in file.iter_batches(batch_size=8192, columns=["token_ids"])
             ]
     ids, problem_R = _words(table["problem_id"])
@@ -173,7 +173,7 @@ def _words(column: pyarrow.ChunkedArray) -> tuple[list[str], np.ndarray]:
     A text that repeats is never written out row by row: a file of kilobytes could then fill the memory.
     """
     if not pyarrow.types.is_dictionary(column.type):
-        column = pyarrow.compute.dictionary_encode(column.cast("string"))
+        column = column.cast("string").dictionary_encode()
     kept: dict[str, int] = {"": 0}
     code_of, codes = [0], [np.zeros(0, np.int64)]
     for chunk in column.chunks:
@@ -205,7 +205,7 @@ def _at(table: pyarrow.Table, name: str, rows: np.ndarray) -> list[str]:
     return [words[code] for code in word_R[rows].tolist()]
 
 
-def read_rows(records: Records, rows: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
+def read_rows(records: Records, rows: Sequence[int] | np.ndarray, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Return all of some rows by their numbers, in that order; columns that the file does not have are left out."""
     wanted = np.unique(np.asarray(rows, dtype=np.int64))
     by_row: dict[int, dict[str, Any]] = {}
@@ -238,7 +238,7 @@ def _matches(column: pyarrow.Array, text: str) -> np.ndarray:
         return words[codes] & known if len(words) else np.zeros(len(column), dtype=bool)
     if not (pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type)):
         return np.zeros(len(column), dtype=bool)
-    match = pyarrow.compute.match_substring(column, text, ignore_case=True)
+    match = pyarrow.compute.match_substring(column, text, ignore_case=True)  # pyright: ignore[reportAttributeAccessIssue]
     return match.fill_null(False).to_numpy(zero_copy_only=False)
 
 

@@ -45,6 +45,7 @@ HEADERS = {
 
 def free_socket(port: int) -> socket.socket:
     """Return a socket that listens on this machine only, on the port or the next free one."""
+    candidate = port
     for candidate in range(port, min(port + FURTHER_PORTS, 65_536)):
         try:
             return socket.create_server((HOST, candidate), backlog=128)

@@ -76,7 +76,7 @@ class View:
         """Return the run and the step of side 0 (A) or 1 (B)."""
         return ((self.a, self.a_step), (self.b, self.b_step))[side]
 
-    def but(self, **changes: object) -> "View":
+    def but(self, **changes: Any) -> "View":
         """Return it with other values; what is on the page changes, so it starts at the first page and in the table."""
         if not {"sheet", "problem", "mode", "metrics", "runs", "doctor"} & set(changes):
             changes = {"sheet": 1, "problem": None, **changes}
@@ -110,7 +110,7 @@ def parse(query: str) -> tuple[View, list[str]]:
         return View(), ["the link has too many parts: it is left aside"]
     for name, value in pairs:
         given.setdefault(name, []).append(value)
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(View):
         if field.name not in given:
             continue
@@ -121,7 +121,7 @@ def parse(query: str) -> tuple[View, list[str]]:
     return View(**values), notices
 
 
-def _read(name: str, default: object, texts: list[str], values: dict[str, object]) -> str | None:
+def _read(name: str, default: object, texts: list[str], values: dict[str, Any]) -> str | None:
     """Read the values of one name in a link. Return what is wrong with them; None where nothing is."""
     if name in _WHOLE_NUMBERS:
         if not (texts[0].isascii() and texts[0].isdigit() and len(texts[0]) < 10):
