@@ -82,7 +82,7 @@ def throughput(pairs: list[tuple[str, str]], workers: int) -> float:
 def latencies(pairs: list[tuple[str, str]]) -> list[float]:
     """Seconds per judgement as a worker makes it: extraction, comparison and, where needed, algebra."""
     from simplerl.verify import algebra
-    from simplerl.verify.extraction import boxed, final_part
+    from simplerl.verify.extract import boxed, final_part
     from simplerl.verify.judge import thorough
 
     found = []

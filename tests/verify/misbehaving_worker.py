@@ -1,21 +1,21 @@
-"""A helper whose workers misbehave on request, for the fault injection of `test_pool.py`."""
+"""A worker that misbehaves on request, for the fault injection of `test_pool.py`."""
 
 import os
 import socket
 import subprocess
-import sys
 
-from simplerl.verify import judge, worker
+from simplerl.verify import _shim as judge
+from simplerl.verify import worker
 
 thorough, harmless = judge.thorough, judge.harmless
 
 
-def misbehave(answer, gold, engine, fallback=None):
+def misbehave(answer, gold, *, question=None):
     if answer.endswith("spin"):
         while True:
             pass
     if answer.endswith("memory"):
-        return [bytearray(1 << 28) for _ in range(64)]
+        return [bytearray(1 << 26) for _ in range(8)]
     if answer.endswith("write"):
         return open("/tmp/simplerl-must-not-exist", "w")
     if answer.endswith("connect"):
@@ -24,18 +24,21 @@ def misbehave(answer, gold, engine, fallback=None):
         return subprocess.run(["true"], check=True)
     if answer.endswith("exit"):
         os._exit(3)
-    return thorough(answer, gold, engine, fallback)
+    if answer.endswith("noise"):
+        print("not a reply")
+    if answer.endswith("nonsense"):
+        os.write(1, b"nonsense\n")
+    return thorough(answer, gold, question=question)
 
 
-def misbehave_alone(gold, engine, fallback=None):
+def misbehave_alone(gold):
     if gold.endswith("spin"):
         while True:
             pass
-    return harmless(gold, engine, fallback)
+    return harmless(gold)
 
 
 judge.thorough, judge.harmless = misbehave, misbehave_alone
 
 if __name__ == "__main__":
-    with socket.socket(fileno=int(sys.argv[1])) as control:
-        worker.main(control)
+    worker.main()

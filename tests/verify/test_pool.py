@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from simplerl.errors import SimpleRLError
-from simplerl.verify import VerifierPool, helper
+from simplerl.verify import VerifierPool
+from simplerl.verify import pool as module
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 EASY = [(r"\boxed{5}", "5", True), (r"\boxed{6}", "5", False), (r"\boxed{0.5}", r"\frac12", True), ("none", "5", False)]
@@ -35,16 +36,12 @@ def pool():
 
 @pytest.fixture
 def misbehaving(monkeypatch):
-    monkeypatch.setattr(helper, "COMMAND", (str(Path(__file__).with_name("misbehaving_worker.py")),))
+    monkeypatch.setattr(module, "COMMAND", (str(Path(__file__).with_name("misbehaving_worker.py")),))
 
 
 def workers_of(pool: VerifierPool) -> list[psutil.Process]:
-    if pool._helper is None or not pool._helper.alive():
-        return []
-    try:
-        return psutil.Process(pool._helper.process.pid).children()
-    except psutil.NoSuchProcess:
-        return []
+    running = [worker for worker in pool._workers if worker.process.poll() is None]
+    return [psutil.Process(worker.process.pid) for worker in running]
 
 
 def mixed(count: int, seed: int) -> list[tuple[str, str, bool]]:
@@ -65,7 +62,7 @@ def test_simple_answers_start_no_process():
     with VerifierPool() as pool:
         verdicts = pool.verify_many([(r"\boxed{1,000}", "1000"), (r"\boxed{(1,2)}", "(1, 2)"), ("", "1")])
         assert [verdict.status for verdict in verdicts] == ["correct", "correct", "no_answer"]
-        assert pool._helper is None
+        assert not pool._workers
 
 
 def test_verify_many_keeps_the_order_and_streams_its_input(pool):
@@ -123,17 +120,27 @@ def test_a_stopped_worker_is_replaced_and_its_answer_judged():
         worker.suspend()
         (verdict,) = pool.verify_many([(r"\boxed{\frac{\sqrt3}{3}}", r"\frac{1}{\sqrt3}")])
         assert verdict.correct
-        assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+        assert not worker.is_running()
 
 
-def test_the_helper_killed_is_started_again(pool):
+def test_workers_killed_while_idle_are_replaced(pool):
     pool.warm_up()
-    first = pool._helper.process.pid
-    os.kill(first, signal.SIGKILL)
+    for worker in workers_of(pool):
+        worker.kill()
     time.sleep(0.2)
-    (verdict,) = pool.verify_many([(r"\boxed{\sqrt8}", r"2\sqrt2")])
+    verdicts = pool.verify_many([(r"\boxed{\sqrt8}", r"2\sqrt2"), (r"\boxed{\sqrt8}", r"3\sqrt2")])
+    assert [verdict.correct for verdict in verdicts] == [True, False]
+    assert pool.kills == 0
+
+
+def test_a_stopped_worker_cannot_block_the_pool_by_not_reading(monkeypatch):
+    monkeypatch.setattr(module, "SEND_S", 0.3)
+    with VerifierPool(workers=1, timeout_s=0.5) as pool:
+        pool.warm_up()
+        workers_of(pool)[0].suspend()
+        question = "What is it? " * 200_000  # more than a socket holds
+        (verdict,) = pool.verify_many([(r"\boxed{\sqrt8}", r"2\sqrt2", question)])
     assert verdict.correct
-    assert pool._helper.process.pid != first
 
 
 def test_an_answer_that_computes_too_long_is_killed_and_wrong_where_the_gold_is_harmless(misbehaving):
@@ -178,6 +185,24 @@ def test_workers_cannot_write_connect_or_run(misbehaving):
         assert "PermissionError" in verdicts[act].detail
 
 
+@pytest.mark.parametrize("act", ["noise", "nonsense"])
+def test_what_a_worker_prints_is_not_a_verdict(misbehaving, act):
+    with VerifierPool(workers=1) as pool:
+        pool.submit_answer(act, PLEASE + act, r"\sqrt2")
+        pool.submit_answer("next", r"\sqrt8", r"2\sqrt2")
+        verdicts = dict(pool.results())
+    assert verdicts[act].status == ("wrong" if act == "noise" else "error") or not verdicts[act].correct
+    assert verdicts["next"].correct
+
+
+def test_workers_that_do_not_start_are_an_error_and_not_a_wrong_answer(monkeypatch):
+    monkeypatch.setattr(module, "COMMAND", ("-c", "raise SystemExit(1)"))
+    with VerifierPool(workers=1) as pool:
+        (verdict,) = pool.verify_many([(r"\boxed{\sqrt8}", r"2\sqrt2")])
+    assert (verdict.status, verdict.rule) == ("error", "crash")
+    assert "do not start" in verdict.detail
+
+
 def test_an_answer_that_always_kills_its_worker_is_an_error_in_the_end(misbehaving):
     with VerifierPool(workers=1) as pool:
         pool.submit_answer("exit", PLEASE + "exit", r"\sqrt2")
@@ -190,23 +215,31 @@ def test_an_answer_that_always_kills_its_worker_is_an_error_in_the_end(misbehavi
 def test_close_leaves_no_process_behind():
     pool = VerifierPool(workers=2)
     pool.warm_up()
-    processes = [*workers_of(pool), psutil.Process(pool._helper.process.pid)]
-    assert len(processes) >= 2
+    processes = workers_of(pool)
+    assert len(processes) == 2
     pool.close()
     _, alive = psutil.wait_procs(processes, timeout=3)
     assert not alive
 
 
-def test_everything_dies_with_the_parent():
+IDLE = "time.sleep(60)"
+BUSY = f"pool.submit_answer(1, r'{PLEASE}spin', '1+x'); pool.ready(); {IDLE}"
+
+
+@pytest.mark.parametrize("last", [IDLE, BUSY])
+def test_everything_dies_with_the_parent(last):
+    script = Path(__file__).with_name("misbehaving_worker.py")
     code = (
-        "import time; from simplerl.verify import VerifierPool; pool = VerifierPool(workers=2); pool.warm_up();"
-        "print(pool._helper.process.pid, flush=True); time.sleep(60)"
+        "import time; from simplerl.verify import VerifierPool, pool as module;"
+        f"module.COMMAND = ({str(script)!r},); pool = VerifierPool(workers=2, timeout_s=60); pool.warm_up();"
+        f"print(*(worker.process.pid for worker in pool._workers), flush=True); {last}"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(SOURCE)}
     )
-    helper = psutil.Process(int(parent.stdout.readline()))
-    processes = [helper, *helper.children()]
+    processes = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+    assert len(processes) == 2
+    time.sleep(0.5)
     parent.kill()
     parent.wait()
     _, alive = psutil.wait_procs(processes, timeout=5)

@@ -7,8 +7,7 @@ from typing import Any
 from simplerl.data.output import where
 from simplerl.errors import ConfigError
 from simplerl.types import Problem
-from simplerl.verify.audit import Report, audit
-from simplerl.verify.rows import Row
+from simplerl.verify.audit import Report, Row, audit
 
 
 def by_prompt_tokens(
@@ -54,11 +53,10 @@ def by_gold(
 ) -> tuple[list[Problem], list[dict[str, Any]], Report]:
     """Return (problems whose gold the verifier can judge, the others named with the reason, the audit's report)."""
     report = audit(
-        [Row(id=item.id, gold=item.answer) for item in problems],
+        [Row(id=item.id, gold=item.answer, question=item.question) for item in problems],
         name,
         workers=workers,
         timeout_s=timeout_s,
-        compare=False,
     )
     failed = {finding.id: finding for finding in (*report.rejected, *report.unjudgeable)}
     kept = [item for item in problems if item.id not in failed]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simplerl.types import Verdict
-from simplerl.verify.extraction import POLICIES, final_part
+from simplerl.verify.extract import POLICIES, final_part
 from simplerl.verify.judge import RULES
 from simplerl.verify.nodes import Node
 from simplerl.verify.numbers import number

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simplerl.verify.compare import Comparison, Engine, Undecided
-from simplerl.verify.extraction import MAX_ANSWER_CHARS
+from simplerl.verify.extract import MAX_ANSWER_CHARS
 from simplerl.verify.nodes import Node
 from simplerl.verify.normalize import normalize
 from simplerl.verify.reading import Reading, in_dollars, plain_number, reading, readings, unbox

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from simplerl.verify.extraction import closing_brace
+from simplerl.verify.extract import closing_brace
 from simplerl.verify.nodes import Node, Unreadable, num
 from simplerl.verify.normalize import normalize
 from simplerl.verify.numbers import number
