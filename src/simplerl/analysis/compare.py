@@ -101,6 +101,7 @@ def compare(before: Side, after: Side) -> dict[str, Any]:
             + (f": {len(other)} have the same id, but another question or gold" if other else ": other data?")
         )
     scores = {problem: (_score(first[problem]), _score(second[problem])) for problem in shared}
+    strict = {problem: (_strict(first[problem]), _strict(second[problem])) for problem in shared}
     change_P = np.array([b - a for a, b in scores.values()])
     levels = sorted({first[problem][0].level for problem in shared} - {""})
     gained = [p for p in shared if not _solved(first[p]) and _solved(second[p])]
@@ -118,6 +119,7 @@ def compare(before: Side, after: Side) -> dict[str, Any]:
         },
         "unfair": unfair(before.protocol, after.protocol),
         "acc": {"before": _mean(scores, 0), "after": _mean(scores, 1)},
+        "acc_strict": {"before": _mean(strict, 0), "after": _mean(strict, 1)},
         "difference": _difference(change_P),
         "p_value": sign_flip_test(change_P),
         "by_level": {
@@ -156,6 +158,10 @@ def _decided(side: Side) -> dict[str, list[Answer]]:
 
 def _score(members: Sequence[Answer]) -> float:
     return sum(a.correct for a in members) / len(members)
+
+
+def _strict(members: Sequence[Answer]) -> float:
+    return sum(a.strictly_correct for a in members) / len(members)
 
 
 def _solved(members: Sequence[Answer]) -> bool:

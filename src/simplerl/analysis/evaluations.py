@@ -157,6 +157,7 @@ def to_markdown(results: Sequence[Result]) -> str:
         accuracies = [cell(row[name].figures["acc"] if name in row else None) for name in names]
         lines.append(f"| {_escape(model)} | " + " | ".join(accuracies) + f" | {cell(averages(row)['acc'])} |")
     shapes = (
+        "acc_strict",
         "boxed_acc",
         "any_correct",
         "clip_ratio",
@@ -172,7 +173,7 @@ def to_markdown(results: Sequence[Result]) -> str:
         for name, result in row.items():
             figures = result.figures
             values = [
-                cell(figures[shape], percent=shape not in ("tokens", "stop_tokens", "keywords")) for shape in shapes
+                cell(figures.get(shape), percent=shape not in ("tokens", "stop_tokens", "keywords")) for shape in shapes
             ]
             undecided = sum(figures["verdicts"][status] for status in ("unjudgeable", "timeout", "error"))
             size = f"{figures['problems']} × {figures['samples']}"

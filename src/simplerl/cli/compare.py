@@ -78,6 +78,8 @@ def _show(console, c, side, show: int) -> None:
     title = escape(f"{c['benchmark']}: {c['before']} → {c['after']}, {c['problems']} problems")
     table = Table("", "before", "after", "difference (points)", title=title)
     table.add_row("accuracy (%)", cell(c["acc"]["before"]), cell(c["acc"]["after"]), _signed(c["difference"]))
+    strict = c["acc_strict"]
+    table.add_row("accuracy, finished answers only (%)", cell(strict["before"]), cell(strict["after"]), "")
     for k, point in list(c["pass@k"].items())[1:]:
         table.add_row(
             f"pass@{k}", f"{100 * point['before']:.1f}", f"{100 * point['after']:.1f}", _signed(point["difference"])

@@ -219,13 +219,14 @@ def _show(paths: list[Path], output: Path) -> None:
     mine = {path.resolve() for path in paths}
     table_rows = rows([result for result in everything if result.path.resolve() in mine])
     table = Table(title="accuracy (%) with 95% interval over problems; the rest is in results.md")
-    for column in ("model", "benchmark", "size", "accuracy", "boxed", "truncated", "tokens"):
+    for column in ("model", "benchmark", "size", "accuracy", "strict", "boxed", "truncated", "tokens"):
         table.add_column(column, justify="left" if column in ("model", "benchmark") else "right", no_wrap=True)
     for model, row in table_rows.items():
         for name, result in row.items():
             f = result.figures
             shown = [
-                f"{100 * v:.1f}" if (v := f[key]["value"]) is not None else "–" for key in ("box_ratio", "clip_ratio")
+                f"{100 * v:.1f}" if (v := f.get(key, {}).get("value")) is not None else "–"
+                for key in ("acc_strict", "box_ratio", "clip_ratio")
             ]
             tokens = f["tokens"]["value"]
             size = f"{f['problems']}" + (f" × {f['samples']}" if f["samples"] > 1 else "")

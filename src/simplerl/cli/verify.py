@@ -35,10 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", help="JSON lines of gold, response and maybe question; '-' reads standard input")
     parser.add_argument("--policy", default="boxed", help="where the answer is looked for (default: %(default)s)")
     parser.add_argument(
-        "--unfinished",
-        default="wrong",
-        choices=("wrong", "right"),
-        help="what a right value counts as that leaves computing to the reader (default: %(default)s)",
+        "--lenient",
+        nargs="+",
+        default=(),
+        choices=("unfinished", "restates"),
+        help="answers of the right value that count as right although they leave computing to the reader (unfinished), "
+        "or only restate the question",
     )
     parser.add_argument("--workers", type=int, default=2, help="worker processes for a file (default: %(default)s)")
     parser.add_argument("--timeout", type=float, default=2.0, help="seconds per answer (default: %(default)s)")
@@ -78,7 +80,7 @@ def _file(args: argparse.Namespace) -> int:
         lines = iter(Path(args.file).read_text(encoding="utf-8", errors="replace").splitlines())
     else:
         raise DataError(f"no such file: {args.file}")
-    with VerifierPool(args.policy, args.workers, args.timeout, args.unfinished) as pool:
+    with VerifierPool(args.policy, args.workers, args.timeout, args.lenient) as pool:
         verdicts = pool.verify_many(read_triples(lines, args.file))
     for number, verdict in enumerate(verdicts, 1):
         if args.json:
@@ -114,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     from simplerl.verify import VerifierPool
     from simplerl.verify.explain import explain
 
-    with VerifierPool(args.policy, 1, args.timeout, args.unfinished) as pool:
+    with VerifierPool(args.policy, 1, args.timeout, args.lenient) as pool:
         verdict = pool.verify_many([(response, args.gold, args.question)])[0]
     if args.json:
         print(as_json(verdict))

@@ -30,6 +30,8 @@ MOST_ROWS, MOST_EVALUATED = 1024, 16_384
 MOST_CHARACTERS = 20_000
 
 COLUMNS = ("problem_id", "sample", "question", "response", "verdict", "reward", "token_ids")
+#: Columns that only newer records have.
+OPTIONAL = ("rule",)
 _STEP = re.compile(r"step_(\d{1,12})\.parquet")
 
 
@@ -157,7 +159,7 @@ def responses(file: Path, warnings: list[str], *, most: int = MOST_ROWS) -> list
     try:
         with pyarrow.parquet.ParquetFile(file) as opened:
             there = set(opened.schema_arrow.names)
-            names = [name for name in COLUMNS if name in there]
+            names = [name for name in (*COLUMNS, *OPTIONAL) if name in there]
             for batch in opened.iter_batches(batch_size=64, columns=names):
                 found += _rows(batch)
                 if len(found) >= most:
@@ -171,8 +173,8 @@ def responses(file: Path, warnings: list[str], *, most: int = MOST_ROWS) -> list
 def _rows(batch: pyarrow.RecordBatch) -> Iterable[Response]:
     columns = {name: batch.column(name) for name in batch.schema.names}
     lengths = pyarrow.compute.list_value_length(columns["token_ids"]).to_pylist()
-    read = {name: columns[name].to_pylist() for name in COLUMNS if name in columns and name != "token_ids"}
-    rewards = read.get("reward", [None] * len(lengths))
+    read = {name: column.to_pylist() for name, column in columns.items() if name != "token_ids"}
+    rewards, rules = (read.get(name, [None] * len(lengths)) for name in ("reward", "rule"))
     return [
         Response(
             problem_id=str(problem_id),
@@ -182,8 +184,9 @@ def _rows(batch: pyarrow.RecordBatch) -> Iterable[Response]:
             tokens=length,
             status=str(verdict),
             reward=float(reward) if is_number(reward) else None,
+            rule=str(rule or ""),
         )
-        for problem_id, sample, question, response, verdict, reward, length in zip(
+        for problem_id, sample, question, response, verdict, reward, length, rule in zip(
             read["problem_id"],
             read["sample"],
             read["question"],
@@ -191,6 +194,7 @@ def _rows(batch: pyarrow.RecordBatch) -> Iterable[Response]:
             read["verdict"],
             rewards,
             lengths,
+            rules,
             strict=True,
         )
     ]

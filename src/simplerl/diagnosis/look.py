@@ -29,6 +29,13 @@ class Response:
     """The verdict's."""
     reward: float | None
     """None where the verdict is undecided."""
+    rule: str = ""
+    """The rule that decided; empty where the record does not say."""
+
+    @property
+    def restating(self) -> bool:
+        """Whether the value is right and the answer restates the question or leaves computing to the reader."""
+        return self.rule in ("restates", "unfinished")
 
 
 #: Figure → whether a response has the trait. Each becomes the share of the step's responses that do.
@@ -53,6 +60,12 @@ def look(step: int, responses: Iterable[Response]) -> tuple[dict[str, float], di
         figures[name] = len(those) / len(found)
         if those:
             examples[name] = [example(step, name, those[0])]
+    valued = [response for response in found if response.status == "correct" or response.restating]
+    if valued and any(response.rule for response in found):
+        restating = [response for response in valued if response.restating]
+        figures["text/restating"] = len(restating) / len(valued)
+        if restating:
+            examples["text/restating"] = [example(step, "text/restating", restating[0])]
     figures |= correlations(found)
     return figures, examples
 
@@ -72,7 +85,7 @@ def thin(responses: list[Response]) -> list[Response]:
 
 def example(step: int, name: str, response: Response) -> Example:
     """Return a response cut to where the trait shows: the end for repetition, else the beginning."""
-    cut = response.text[-EXCERPT:] if name == "text/repetition" else response.text[:EXCERPT]
+    cut = response.text[-EXCERPT:] if name in ("text/repetition", "text/restating") else response.text[:EXCERPT]
     return Example(step=step, problem_id=response.problem_id, sample=response.sample, excerpt=cut)
 
 

@@ -39,7 +39,8 @@ SHARES = frozenset({"clip_ratio", "stop_ratio", "box_ratio", "boxed_acc", "answe
 
 #: What each figure is; docs/evaluation.md has a line for each.
 MEANING: dict[str, str] = {
-    "acc": "mean over problems of the share of right samples (avg@n)",
+    "acc": "mean over problems of the share of right samples (avg@n); an unfinished answer of the right value is right",
+    "acc_strict": "the same without answers that leave computing to the reader (rule `unfinished`)",
     "any_correct": "share of problems with at least one right sample (pass_acc)",
     "pass@k": "probability that at least one of k samples is right, unbiased (arXiv 2107.03374)",
     "maj@k": "probability that the most frequent answer of k samples is right (arXiv 2203.11171)",
@@ -77,6 +78,7 @@ def figures(answers: Sequence[Answer], *, ks: Sequence[int] = ()) -> dict[str, A
         "problems": len(problems),
         "samples": samples,
         "acc": _share(problems, _accuracy),
+        "acc_strict": _share(problems, _strict_accuracy),
         "any_correct": _share(problems, _any_correct),
         "pass@k": {str(k): _share(problems, lambda members, k=k: _pass_at(members, k)) for k in ks},
         "maj@k": {
@@ -121,6 +123,11 @@ def vote_labels(members: Sequence[Answer]) -> list[int | None]:
 
 def _accuracy(members: Sequence[Answer]) -> float | None:
     decided = [a.correct for a in members if a.decided]
+    return sum(decided) / len(decided) if decided else None
+
+
+def _strict_accuracy(members: Sequence[Answer]) -> float | None:
+    decided = [a.strictly_correct for a in members if a.decided]
     return sum(decided) / len(decided) if decided else None
 
 

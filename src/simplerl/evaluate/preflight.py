@@ -127,6 +127,7 @@ def _answer(t: Trajectory) -> Answer:
         stop_reason=t.completion.stop_reason,
         status=t.verdict.status,
         extracted=t.verdict.extracted,
+        rule=t.verdict.rule,
     )
 
 

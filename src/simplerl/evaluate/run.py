@@ -116,16 +116,19 @@ def evaluate(jobs: Sequence[Job], settings: Settings, listener: Listener, *, ove
                 for job in todo:
                     name = job.rules.policy
                     if name not in pools:
-                        pools[name] = stack.enter_context(VerifierPool(name, workers=1))
+                        # As the literature counts; `acc_strict` leaves the unfinished answers out.
+                        pools[name] = stack.enter_context(VerifierPool(name, workers=1, lenient=("unfinished",)))
                     _evaluate(job, policy, backend, pools[name], settings, listener, overwrite=overwrite)
     return [job.directory.path for job in jobs]
 
 
 def _refresh(job: Job, settings: Settings) -> None:
-    """Make the figures of a whole evaluation anew where they have not the k that are asked for."""
+    """Make the figures of a complete evaluation anew where they lack the k that are asked for, or `acc_strict`."""
     there = read_json(job.directory.path / FIGURES)
     wanted = settings.ks or powers_up_to(job.rules.samples)
-    if isinstance(there, dict) and list(there.get("pass@k", ())) != [str(k) for k in wanted]:
+    if isinstance(there, dict) and (
+        list(there.get("pass@k", ())) != [str(k) for k in wanted] or "acc_strict" not in there
+    ):
         job.directory.update(figures(read_answers(job.directory.path / RESPONSES), ks=settings.ks))
 
 

@@ -77,7 +77,8 @@ def collect(
     completions: list[Completion | None] = [None] * len(requests)
     for index, completion in backend.generate(requests, sampling):
         completions[index] = completion
-        verifier.submit(index, completion.text, prompted[index // samples].problem.answer)
+        problem = prompted[index // samples].problem
+        verifier.submit(index, completion.text, problem.answer, problem.question)
         on_done(completion)
     verdicts = dict(verifier.results())
     groups = []

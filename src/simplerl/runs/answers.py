@@ -31,6 +31,13 @@ class Answer:
     status: str
     """The verdict's."""
     extracted: str | None
+    rule: str = ""
+    """The verdict's; empty where the record does not say."""
+
+    @property
+    def strictly_correct(self) -> bool:
+        """Whether the response is right and leaves no computing to the reader."""
+        return self.correct and self.rule not in ("unfinished", "restates")
 
     @property
     def correct(self) -> bool:
@@ -43,7 +50,11 @@ class Answer:
         return self.status not in UNDECIDED
 
 
-COLUMNS = ("problem_id", "sample", "level", "kind", "response", "stop_reason", "verdict", "extracted", "token_ids")
+COLUMNS = (
+    "problem_id", "sample", "level", "kind", "response", "stop_reason", "verdict", "extracted", "rule", "token_ids",
+)  # fmt: skip
+#: Columns that older records do not have.
+_OPTIONAL = {"kind", "rule"}
 
 
 def read_answers(path: Path) -> list[Answer]:
@@ -53,7 +64,7 @@ def read_answers(path: Path) -> list[Answer]:
         table = pyarrow.parquet.read_table(path, columns=[name for name in COLUMNS if name in there])
     except (OSError, pyarrow.ArrowException) as error:
         raise RunError(f"{path} cannot be read: {error}") from error
-    if missing := [name for name in COLUMNS if name not in there and name != "kind"]:
+    if missing := [name for name in COLUMNS if name not in there and name not in _OPTIONAL]:
         raise RunError(f"{path} is no record of judged responses: it has no column {', '.join(missing)}")
     lengths = pyarrow.compute.list_value_length(table["token_ids"]).to_pylist()
     kinds = table["kind"].to_pylist() if "kind" in there else [""] * len(lengths)
@@ -69,6 +80,7 @@ def read_answers(path: Path) -> list[Answer]:
             stop_reason=row["stop_reason"],
             status=row["verdict"],
             extracted=row["extracted"],
+            rule=row.get("rule") or "",
         )
         for row, kind, length in zip(rows, kinds, lengths, strict=True)
     ]

@@ -4,6 +4,8 @@
 METRICS: dict[str, str] = {
     "reward/mean": "mean reward over the step's decided responses",
     "accuracy/mean": "share of the step's decided responses that the verifier judged correct",
+    "accuracy/unfinished": "share of decided responses of the right value that leave computing to the reader",
+    "accuracy/restates": "share of decided responses of the right value that only restate the question",
     "groups/all_right": "share of problems whose samples are all right: no signal, the problem is too easy",
     "groups/all_wrong": "share of problems whose samples are all wrong: no signal, the problem is too hard",
     "groups/mixed": "share of problems with right and wrong samples: where group methods learn",

@@ -98,9 +98,20 @@ class VerifierConfig:
     """Processes for the answers that the exact fast path cannot decide; started when the first one comes."""
     timeout_s: float = 2.0
     """Seconds after which a judgement is killed and counted as `timeout`."""
+    unfinished: str = "wrong"
+    """`wrong` or `right`: an answer of the right value that leaves computing to the reader, such as 27-4 for 23."""
+    restates: str = "wrong"
+    """`wrong` or `right`: an answer of the right value that only restates an expression of the question."""
 
     def __post_init__(self) -> None:
         _positive(self, "verifier", "workers", "timeout_s")
+        for name in ("unfinished", "restates"):
+            _one_of(f"verifier.{name}", getattr(self, name), ("wrong", "right"))
+
+    @property
+    def lenient(self) -> tuple[str, ...]:
+        """The rules that count as right although the answer is not finished."""
+        return tuple(name for name in ("unfinished", "restates") if getattr(self, name) == "right")
 
 
 @dataclass(frozen=True, kw_only=True)

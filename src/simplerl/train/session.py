@@ -68,7 +68,9 @@ def prepare(config: Config, say: Callable[[str], None], *, checkpoint: Path | No
         sampler=Sampler(prompts.train, per_step=s.prompts_per_step, seed=config.seed),
         held_out=prompts.held_out,
         backend=BACKENDS[config.rollout.backend](policy, precision=samples_in, max_rows=config.rollout.max_rows),
-        verifier=VerifierPool(verifier.policy, workers=verifier.workers, timeout_s=verifier.timeout_s),
+        verifier=VerifierPool(
+            verifier.policy, workers=verifier.workers, timeout_s=verifier.timeout_s, lenient=verifier.lenient
+        ),
         learner=Learner(
             policy,
             config.algorithm,

@@ -21,9 +21,9 @@ from typing import TypeVar
 from simplerl.types import Verdict
 from simplerl.verify.extract import POLICIES, final_part
 from simplerl.verify.judge import RULES
-from simplerl.verify.pool import NO_ANSWER, VerifierPool, as_text
+from simplerl.verify.pool import LENIENCIES, NO_ANSWER, VerifierPool, as_text
 
-__all__ = ["POLICIES", "RULES", "VerifierPool", "equal", "extract", "is_correct", "verify", "verify_many"]
+__all__ = ["LENIENCIES", "POLICIES", "RULES", "VerifierPool", "equal", "extract", "is_correct", "verify", "verify_many"]
 
 _T = TypeVar("_T")
 _lock = threading.Lock()

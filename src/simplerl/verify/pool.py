@@ -21,11 +21,11 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 from simplerl.errors import SimpleRLError, nearest
 from simplerl.types import Verdict
@@ -44,7 +44,8 @@ COMMAND: tuple[str, ...] = ("-c", "from simplerl.verify.worker import main; main
 _CACHE_ENTRIES, _CACHED_CHARS = 50_000, 300
 _MAX_REPLY = 1 << 20
 
-Unfinished = Literal["wrong", "right"]
+#: Rules of answers whose value is right and which are not finished: a pool may be lenient about them.
+LENIENCIES = ("unfinished", "restates")
 NO_ANSWER = Verdict(status="no_answer", extracted=None, rule="no-answer", detail="no closed, non-empty answer found")
 
 
@@ -57,9 +58,9 @@ def as_text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def verdict_of(outcome: Outcome, answer: str, unfinished: Unfinished = "wrong") -> Verdict:
-    """Return the verdict for an outcome. `unfinished`: what an answer that leaves computing to the reader counts as."""
-    right = outcome.equal or (outcome.rule == "unfinished" and unfinished == "right")
+def verdict_of(outcome: Outcome, answer: str, lenient: Collection[str] = ()) -> Verdict:
+    """Return the verdict for an outcome; a rule in `lenient` counts as right."""
+    right = outcome.equal or outcome.rule in lenient
     status = outcome.status or ("correct" if right else "wrong")
     return Verdict(status=status, extracted=answer, rule=outcome.rule, detail=outcome.detail)
 
@@ -163,9 +164,8 @@ class VerifierPool:
 
     `submit(key, response, gold, question)` accepts a response, `ready()` gives what is finished without waiting,
     `results()` gives everything that is still to come, in the order in which it finishes. `verify_many(rows)` keeps the
-    order of its input. Each submitted response is answered exactly once. `unfinished` says what an answer counts as
-    whose value is right but which leaves computing to the reader: "wrong" (the default) or "right"; its rule is
-    `unfinished` either way.
+    order of its input. Each submitted response is answered exactly once. `lenient` names rules that count as right
+    although the answer is not finished: `unfinished` (as the literature counts), `restates`; the verdict's rule tells.
     """
 
     def __init__(
@@ -173,15 +173,15 @@ class VerifierPool:
         policy: str = "boxed",
         workers: int = 2,
         timeout_s: float = TIMEOUT_S,
-        unfinished: Unfinished = "wrong",
+        lenient: Collection[str] = (),
     ) -> None:
         if policy not in POLICIES:
             raise SimpleRLError(f"unknown extraction policy {policy!r}; {nearest(policy, POLICIES)}")
         if workers < 1 or timeout_s <= 0:
             raise SimpleRLError(f"a verifier pool needs workers ≥ 1 and timeout_s > 0, not {workers} and {timeout_s}")
-        if unfinished not in ("wrong", "right"):
-            raise SimpleRLError(f"unfinished must be 'wrong' or 'right', not {unfinished!r}")
-        self.policy, self.size, self.timeout_s, self.unfinished = policy, workers, timeout_s, unfinished
+        if unknown := set(lenient) - set(LENIENCIES):
+            raise SimpleRLError(f"a verifier pool can be lenient about {', '.join(LENIENCIES)}, not about {unknown}")
+        self.policy, self.size, self.timeout_s, self.lenient = policy, workers, timeout_s, frozenset(lenient)
         self.owner = os.getpid()
         #: Workers killed at a deadline, and dead by themselves: for metrics.
         self.kills = self.deaths = 0
@@ -209,7 +209,7 @@ class VerifierPool:
 
         def deliver(outcome: Outcome) -> None:
             self._pending -= 1
-            self._finished.append((key, verdict_of(outcome, answer, self.unfinished)))
+            self._finished.append((key, verdict_of(outcome, answer, self.lenient)))
 
         self._pending += 1
         self._accept(deliver, None, answer, gold, question)
@@ -243,7 +243,7 @@ class VerifierPool:
 
             def deliver(outcome: Outcome) -> None:
                 missing.discard(index)
-                verdicts[index] = verdict_of(outcome, answer, self.unfinished)
+                verdicts[index] = verdict_of(outcome, answer, self.lenient)
 
             self._accept(deliver, verdicts, answer, *gold_and_question)
 
@@ -264,7 +264,7 @@ class VerifierPool:
         """Judge one answer that is already extracted, and wait for its verdict."""
         verdicts: list[Verdict] = []
         self._accept(
-            lambda outcome: verdicts.append(verdict_of(outcome, answer, self.unfinished)), None, answer, gold, question
+            lambda outcome: verdicts.append(verdict_of(outcome, answer, self.lenient)), None, answer, gold, question
         )
         while not verdicts:
             self._pump(0.2)

@@ -13,6 +13,7 @@ from simplerl.runs.results import RESPONSES, Result
 
 #: Columns of the table of shapes: figure → (heading, whether it is a share).
 SHAPES: dict[str, tuple[str, bool]] = {
+    "acc_strict": ("right and finished (%)", True),
     "boxed_acc": ("right and boxed (%)", True),
     "any_correct": ("any sample right (%)", True),
     "clip_ratio": ("truncated (%)", True),

@@ -44,6 +44,19 @@ def _bare(history: History, t: Mapping[str, float]) -> Seen | None:
     return _seen(history, "text/bare_box", "box an answer without working", serious=False)
 
 
+def _restating(history: History, t: Mapping[str, float]) -> Seen | None:
+    series = history.series("text/restating")
+    if min(series.recent, series.last) < t["share"]:
+        return None
+    return Seen(
+        text=f"{percent(series.recent)} of the answers of the right value restate the question or leave computing to "
+        f"the reader ({series.recent_steps}); at first {percent(series.early)} ({series.early_steps})",
+        figures={"share": series.recent, "early_share": series.early},
+        serious=series.recent >= t["serious"],
+        examples=history.shown("text/restating"),
+    )
+
+
 def _paid_by_length(history: History, t: Mapping[str, float]) -> Seen | None:
     for name, words, least in (
         ("text/reward_length_same_verdict", "of responses to one problem with the same verdict", t["same_verdict"]),
@@ -127,6 +140,27 @@ WORDING = [
         least=2,
         absent=NO_RESPONSES,
         thresholds=_bounds(0.2, 0.5, "box different answers"),
+    ),
+    Rule(
+        name="restating",
+        title="Answers restate the question",
+        why="Copying the question's expression into the answer is the shortest way to a verifier that computes it: "
+        "where it is paid, accuracy rises to 100% in a few steps and nothing has been learned.",
+        advice="Pay finished answers only (`verifier.restates` and `verifier.unfinished`: wrong), and compare `acc` "
+        "with `acc_strict` of `simplerl eval`. Where they are refused already, the base model's habit goes by itself.",
+        needs=("text/restating",),
+        check=_restating,
+        least=2,
+        absent="no response has the right value, or the record does not name the verifier's rules",
+        thresholds=(
+            Threshold(
+                name="share",
+                default=0.2,
+                unit="share",
+                meaning="answers that do so, of those of the right value, over up to 3 looks",
+            ),
+            Threshold(name="serious", default=0.5, unit="share", meaning="the same, where it is serious"),
+        ),
     ),
     Rule(
         name="code",
