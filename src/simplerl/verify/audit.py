@@ -15,9 +15,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from simplerl.types import Verdict
-from simplerl.verify.judge import RULES, quick
+from simplerl.verify.judge import RULES, quick, reading, unbox
 from simplerl.verify.pool import TIMEOUT_S, VerifierPool
-from simplerl.verify.reading import reading, unbox
 from simplerl.verify.rows import Row
 
 

@@ -18,7 +18,7 @@ from simplerl.types import Verdict
 from simplerl.verify.frames import Closed
 from simplerl.verify.helper import Helper, Worker
 from simplerl.verify.judge import Outcome
-from simplerl.verify.normalize import normalize
+from simplerl.verify.normalise import normalise
 from simplerl.verify.numbers import number
 from simplerl.verify.requests import ABANDONED, Request, Running, not_left_out, verdict_of
 
@@ -150,7 +150,7 @@ class Crew:
         a gold that stays within the limits by itself it is wrong. A worker is asked about the gold alone."""
         if request.stopped is not None:  # this was about the gold
             outcome = request.stopped
-        elif number(normalize(request.gold)) is not None:
+        elif number(normalise(request.gold)) is not None:
             outcome = not_left_out(outcome)
         else:
             about_gold = Request(request.key, request.answer, request.gold, extra={"only": "gold"}, stopped=outcome)

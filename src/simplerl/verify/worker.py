@@ -65,24 +65,12 @@ def limit_cpu(seconds: float) -> None:
 def judge(request: dict[str, Any], patience: Callable[[bool], None] = lambda more: None) -> dict[str, Any]:
     """Judge one pair and return the reply; every failure is a reply too. `patience(True)` asks for time that is not the
     answer's, `patience(False)` begins the answer's own anew."""
-    from simplerl.verify import algebra, mathverify
     from simplerl.verify.judge import harmless, thorough
 
-    def agrees(answer: str, gold: str) -> bool | None:
-        if not mathverify.ready:
-            patience(True)
-            mathverify.prepare()
-            patience(False)
-        return mathverify.agrees(answer, gold)
-
     try:
-        if request.get("only") == "math-verify":
-            from simplerl.verify.mathverify import own_judgement
-
-            return {"equal": own_judgement(request["answer"], request["gold"])}
         if request.get("only") == "gold":
-            return {"equal": harmless(request["gold"], algebra, agrees)}
-        outcome = thorough(request["answer"], request["gold"], algebra, agrees)
+            return {"equal": harmless(request["gold"])}
+        outcome = thorough(request["answer"], request["gold"])
     except MemoryError:
         return {"equal": False, "rule": "limits", "detail": "stopped at the memory limit", "status": "memory", "end": 1}
     except Exception as error:
@@ -134,7 +122,7 @@ def _fork(control: socket.socket, worker_fd: int) -> int:
 
 def main(control: socket.socket) -> None:
     """Fork workers on request until the pool is gone."""
-    from simplerl.verify import algebra, judge, mathverify  # noqa: F401  imported here, once, for all workers
+    from simplerl.verify import judge, points  # noqa: F401  imported here, once, for all workers
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's to handle
     parent = os.getppid()
@@ -148,7 +136,6 @@ def main(control: socket.socket) -> None:
                     return  # some other process may hold a copy of the socket open
                 if not warm:
                     warm = True
-                    mathverify.prepare()  # later workers are born with it
                 continue
             data, fds, _, _ = socket.recv_fds(control, 64, 4)
             if not data:
