@@ -4,8 +4,7 @@ import os
 import socket
 import subprocess
 
-from simplerl.verify import _shim as judge
-from simplerl.verify import worker
+from simplerl.verify import judge, worker
 
 thorough, harmless = judge.thorough, judge.harmless
 

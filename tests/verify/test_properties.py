@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from simplerl.verify import VerifierPool, extract, verify
 from simplerl.verify.judge import quick
-from simplerl.verify.normalize import normalize
+from simplerl.verify.normalise import normalise as normalize
 from simplerl.verify.numbers import number
 
 POOL = VerifierPool(workers=1, timeout_s=5)

@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
         raise SimpleRLError("give --gold and --response, or --file with JSON lines; see simplerl verify --help")
     response = sys.stdin.read() if args.response == "-" else args.response
     from simplerl.verify import VerifierPool
-    from simplerl.verify.explain import explain
+    from simplerl.verify.judge import explain
 
     with VerifierPool(args.policy, 1, args.timeout, args.lenient) as pool:
         verdict = pool.verify_many([(response, args.gold, args.question)])[0]

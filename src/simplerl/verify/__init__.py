@@ -71,10 +71,12 @@ def extract(response: str, policy: str = "boxed") -> str | None:
 
 
 def equal(a: str, b: str) -> bool:
-    """Return whether two bare answers are the same."""
-    return _with_pool(lambda pool: pool.judge(as_text(a), b)).correct
+    """Return whether two bare answers have the same value, whether or not it is left to the reader to compute."""
+    verdict = _with_pool(lambda pool: pool.judge(as_text(a), b))
+    return verdict.correct or verdict.rule == "unfinished"
 
 
 def is_correct(gold: str, response: str) -> bool:
-    """Return whether the response's last closed box equals the gold."""
-    return verify(response, gold).correct
+    """Return whether the response's last closed box equals the gold in value, as `equal` has it."""
+    answer = extract(response)
+    return answer is not None and equal(answer, gold)

@@ -25,9 +25,8 @@ from typing import Any
 from simplerl.errors import DataError
 from simplerl.types import Verdict
 from simplerl.verify.extract import MAX_ANSWER_CHARS, last_box
-from simplerl.verify.judge import RULES
+from simplerl.verify.judge import RULES, question_expressions, reading, unbox
 from simplerl.verify.pool import TIMEOUT_S, VerifierPool
-from simplerl.verify.reading import reading, unbox
 
 _GOLD_FIELDS = ("gold", "final_answer", "ground_truth", "answer", "Answer", "target")
 _RESPONSE_FIELDS = ("prediction", "response", "completion")
@@ -169,6 +168,19 @@ def _check_golds(report: Report, rows: Sequence[Row], pool: VerifierPool) -> Non
                 report.literal.append(_finding(row, None, f"only the same text matches: {problem}"))
 
 
+def _check_questions(report: Report, rows: Sequence[Row], pool: VerifierPool) -> None:
+    """Count the golds that their own question states in another form, and those for which copying it is right."""
+    for row in rows:
+        for text in question_expressions(row.question or "") if row.gold else ():
+            copied = pool.judge(text, row.gold)
+            if copied.rule == "string" or not (copied.correct or copied.rule == "unfinished"):
+                continue
+            with_question = pool.judge(text, row.gold, row.question)
+            report.restated.append(_finding(row, text, f"with the question: {with_question.rule}"))
+            report.restated_rewarded += with_question.correct
+            break
+
+
 def _check_responses(report: Report, rows: Sequence[Row], pool: VerifierPool) -> list[Verdict]:
     """Judge the responses and compare the verdicts with the labels."""
     start = time.perf_counter()
@@ -211,6 +223,7 @@ def audit(
     answered = [row for row in rows if row.response is not None]
     with VerifierPool(policy, workers=workers, timeout_s=timeout_s) as pool:
         _check_golds(report, rows, pool)
+        _check_questions(report, rows, pool)
         if answered:
             verdicts = _check_responses(report, answered, pool)
         else:

@@ -175,6 +175,10 @@ def read_prose(text: str) -> Prose:
         if end < 0:
             continue
         inside = text[position:end]
+        if inside[0] == "^" and text[opening.start() - 1 : opening.start()].isalpha():  # a unit: cm$^2$
+            parts += [text[start : opening.start()], inside]
+            start = position = end + len(closing)
+            continue
         parts += [text[start : opening.start()], chr(ord(_FIRST_MARK) + len(formulas))]
         formulas.append(re.sub(r"&|\\\\\s*$", "", inside).strip() if opening[1] else inside.strip())
         start = position = end + len(closing)
@@ -213,20 +217,24 @@ _CHOSEN = re.compile(
     r"\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s{0,3}\(?([A-H])\)?\s{1,3}is\s{1,3}(?:the\s{1,3})?(?:correct|right|best)\b"
     r"|(?<![\w\\])\(?([A-H])\)?\s{1,3}is\s{1,3}the\s{1,3}(?:correct|right|best)\s{1,3}(?:answer|option|choice)\b"
 )
+_CONTRACTED = re.compile(r"\b(is|are|was|were)n['’]t\b", re.IGNORECASE)
+_NEGATION = re.compile(r"\b(?:not|never|cannot)\b|\bcan['’]t\b", re.IGNORECASE)
 _LEAD = re.compile(r"(?:[\s*_#`:：}~]|\\(?:quad|qquad|[;,! ]))*+")
 _END = re.compile(
-    r"\n(?!\s{0,4}(?:or|and)\b)|[.。!?？](?=[\s\"'*_)`]|$)(?!\s{1,4}or\b)|\s{1,4}I hope\b|\\\]|\\\)|\$\$|[□■✓✅]",
+    r"\n(?!\s{0,4}(?:or|and)\b)|(?<!i\.e)(?<!e\.g)[.。!?？](?=[\s\"'*_)`]|$)(?!\s{1,4}or\b)|\s{1,4}I hope\b|\\\]|\\\)|\$\$|[□■✓✅]",
     re.IGNORECASE,
 )
 #: What follows a value and says nothing of it: a reason, a place, what it is not.
 _CLAUSE = re.compile(
     r"(?<=.)[\s,;:(—–]{1,4}(?:and\s)?\b(?:because|since|which|where|whose|so|thus|hence|therefore|given|due|instead|not"
-    r"|rather\s+than|as\s+(?:required|expected|desired|needed|we|shown|the|stated|claimed|above|before|a)"
+    r"|rather\s+than|as\s+(?:required|expected|desired|needed|we|shown|the|stated|claimed|above|before|a|each|every|all|both|there)"
     r"|by(?!\s*[\d\ue000-\uf8ff])|(?:for|from|in)\s+(?:the|this|our|an?|each|every|his|her|their|it)"
     r"|(?:when|after|if)?\s*round(?:ed|ing)|in\s+(?:total|all|sum)|altogether|overall|of\s+(?:them|these|those)"
-    r"|with\s+(?:the|this|our|an?|these|those)|obtained|found|using|via|from\s+(?=[A-Z])|QED)\b.*+",
+    r"|with\s+(?:the|this|our|an?|these|those)|obtained|found|using|via|from\s+(?=[A-Z])|QED|done"
+    r"|see\s+(?:above|below|the|table|figure|step)|(?<=and\s)(?:the|this|that|we|it)\s)\b.*+",
     re.DOTALL | re.IGNORECASE,
 )
+_HEDGE = re.compile(r"\b(?:or|maybe|perhaps|possibly)\b", re.IGNORECASE)
 #: "1,200 per month": the rate of an amount; "60 miles per hour" and "50 per cent" are units.
 _RATE = re.compile(r"(?<=\d)(\s?(?:dollars|cents|euros|pounds|USD))?\s(?:per|a|each)\s(?!cent)[a-z]+$")
 _FILLER = re.compile(
@@ -257,6 +265,7 @@ _REPEATED = re.compile(
 
 def _statement(text: str) -> tuple[bool, str | None]:
     """Return whether a phrase states an answer, and the answer; None where it is taken back without another."""
+    text = _CONTRACTED.sub(r"\1 not", text)
     phrase, chosen = _last(_PHRASE.finditer(text)), _last(_CHOSEN.finditer(text))
     if chosen and (phrase is None or chosen.start() > phrase.start()):
         return True, chosen[1] or chosen[2]
@@ -276,6 +285,8 @@ def _statement(text: str) -> tuple[bool, str | None]:
     if end and end.group() in "?？":  # a question states nothing; what follows may
         return True, _last_quantity(Prose(rest[end.end() :], prose.formulas))
     answer = _sentence(rest, prose)
+    if answer and _NEGATION.search(phrase.group()):
+        return True, None  # what the answer is not
     return bool(answer), answer
 
 
@@ -286,7 +297,7 @@ def _sentence(rest: str, prose: Prose) -> str | None:
     text = _FILLER.sub("", text.strip(" *_`\t\"'"), count=1) if _FILLER.match(text) else text.strip()
     sentence = text = re.sub(r"\bor,?\s+equivalently\b,?", "or", text)
     clause = _CLAUSE.search(text)
-    if clause and clause.start():
+    if clause and clause.start() and not _HEDGE.search(clause.group()):
         text = text[: clause.start()]
     named = _NAMED.fullmatch(text) or (_NAMED.fullmatch(sentence) if text[:1].isalpha() else None)
     text = prose.restore(named[1] if named else text)
@@ -320,6 +331,7 @@ _QUANTITY = re.compile(
     rf"{_MARK}|[(\[]\s?{_SIGN}{_RUN}(?:\s?,\s?{_SIGN}{_RUN}){{1,9}}\s?[)\]]"
     rf"|(?<![\w.^_}}\\]){_SIGN}(?:\\?[$€£]\s?)?{_SIGN}{_RUN}"
 )
+_POWER_OF_LETTER = re.compile(rf"(?<![A-Za-z\\])[A-Za-z]{_EXPONENT}")
 _JOINED = re.compile(r"[\s*_,]{0,4}\b(?:or|and/or)\b[\s*_]{0,4}(?:either\s)?(?:[A-Za-z]\s?=\s?)?", re.IGNORECASE)
 _LISTED = re.compile(r"[\s*_]{0,4}(?:,|,?\s?and)[\s*_]{0,4}(?:[A-Za-z]\s?=\s?)?", re.IGNORECASE)
 _PLURAL = re.compile(r"\bare\b[\s:*_]{0,4}(?:[A-Za-z]\s?=\s?)?$", re.IGNORECASE)
@@ -331,7 +343,7 @@ def _last_quantity(prose: Prose) -> str | None:
     matches: deque[re.Match[str]] = deque(maxlen=12)
     names: re.Match[str] | None = None
     for match in _QUANTITY.finditer(text):
-        content = prose.restore(match.group())
+        content = _POWER_OF_LETTER.sub("", prose.restore(match.group()))
         if any(char.isdigit() or char in "π½⅓⅔¼¾" for char in content) or "\\pi" in content:
             matches.append(match)
         elif _PRIVATE.match(match.group()):
@@ -424,6 +436,8 @@ def choice(text: str) -> str | None:
         if last:
             # "Answer: B" states B whatever stands in front; "(B)" after "(A) or" does not.
             before = tail[max(0, last.start() - 40) : last.start()] if pattern is not _STATED_LETTER else ""
+            if _NEGATION.search(last.group()) or re.search(r"(?:\bnot|n['’]t)\s{0,3}[*_$({\\]{0,4}$", before):
+                return None  # what the answer is not
             if _SECOND_LETTER.match(tail, last.end()) or _FIRST_LETTER.search(before):
                 return None  # "A or B" chooses nothing
             return last[1]

@@ -29,9 +29,8 @@ from typing import Any
 
 from simplerl.errors import SimpleRLError, nearest
 from simplerl.types import Verdict
-from simplerl.verify._shim import quick
 from simplerl.verify.extract import POLICIES, final_part
-from simplerl.verify.judge import Outcome
+from simplerl.verify.judge import Outcome, quick
 
 #: Seconds of computation that one answer may take.
 TIMEOUT_S = 2.0

@@ -69,7 +69,7 @@ def _limit_cpu(seconds: float) -> None:
 
 def reply_to(request: dict[str, Any]) -> dict[str, Any]:
     """Judge one request; every failure is a reply too. `alone` asks whether the gold stays within the limits."""
-    from simplerl.verify import _shim as judge
+    from simplerl.verify import judge
 
     try:
         if request["alone"]:
@@ -85,7 +85,7 @@ def reply_to(request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Answer requests until the input closes. Arguments: the parent's process id, and the seconds for an answer."""
-    import simplerl.verify.algebra  # noqa: F401  before the limits are set
+    import simplerl.verify.points  # noqa: F401  before the limits are set
 
     parent, seconds = int(sys.argv[1]), float(sys.argv[2])
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
