@@ -19,6 +19,8 @@ from simplerl.verify.parse import (
     INFINITY,
     MINUS_INFINITY,
     Node,
+    Unreadable,
+    compound,
     has_symbols,
     is_scalar,
     neg,
@@ -72,8 +74,10 @@ def names_quantity(node: Node) -> bool:
         return names_quantity(node.args[0])
     if node.op == "func":
         return not _is_chain(node)
-    if node.op == "pow":  # the inverse of a matrix
-        return node.args[0].op == "sym" and node.args[0].name.isupper() and node.args[1] == neg(num(1))
+    if node.op == "pow":  # the inverse or the transpose of a matrix
+        return node.args[0].op == "sym" and node.args[0].name.isupper() and node.args[1] in (neg(num(1)), sym("T"))
+    if node.op == "add":
+        return all(arg.op == "sym" or (arg.op == "add" and names_quantity(arg)) for arg in node.args)
     if node.op == "seq" and node.name == "[]" and len(node.args) == 1:
         return node.args[0].op == "sym" and node.args[0].name.isupper()  # the area [ABC]
     if node.op in ("div", "mul"):
@@ -114,6 +118,10 @@ def name_of(node: Node) -> str:
         arguments = node.args if node.op == "app" else node.args[1:]
         fixed = ",".join(map(str, arguments)) if all(map(_is_chain, arguments)) else ""
         return f"{node.name or node.args[0].name}({fixed})"
+    if node.op == "div" and all(arg.op == "mul" and arg.args[0] == sym("d") for arg in node.args):
+        return node.args[0].args[1].name + "'"  # dy/dx is y'
+    if node.op == "mul" and node.args[0] == sym("m") and node.args[1].name.startswith("\\angle"):
+        return node.args[1].name
     return node.name or node.op + "".join(name_of(arg) for arg in node.args)
 
 
@@ -161,6 +169,16 @@ def _without(node: Node, mark: str) -> Node:
     while node.op == mark:
         node = node.args[0]
     return node
+
+
+def _by_component(node: Node) -> Node:
+    """`(r, h) = (3, 10)` as the list r = 3, h = 10."""
+    if node.op != "rel" or node.name != "=" or node.args[0].op != "seq" or node.args[1].op != "seq":
+        return node
+    names, values = (side.args for side in node.args)
+    if len(names) != len(values) or not all(map(names_quantity, names)):
+        return node
+    return Node("list", tuple(Node("rel", pair, "=") for pair in zip(names, values, strict=True)))
 
 
 def _lift(node: Node) -> Node:
@@ -408,7 +426,9 @@ def _one_bound(node: Node) -> Node | None:
         return _interval(MINUS_INFINITY, bound, "(" + _UP[operator])
     if operator in _DOWN:
         return _interval(bound, INFINITY, _DOWN[operator] + ")")
-    return _punctured([bound]) if operator == "\\neq" else None
+    if operator != "\\neq":
+        return None
+    return _punctured([_choose_sign(bound, 1), _choose_sign(bound, -1)] if has_sign_choice(bound) else [bound])
 
 
 def _punctured(points: list[Node]) -> Node | None:
@@ -468,6 +488,8 @@ def _region_of_list(node: Node) -> Node | None:
     """Several conditions on one quantity: `or` joins their regions, `and` keeps what they share; a comma may mean
     either, and then means `and` unless nothing would be left: x < 1, x > 2 are two branches."""
     items = [item for item in node.args if not (item.op == "rel" and _is_number_line(item))]
+    if items and items[0].op == "rel" and items[0].name == "\\neq" and all(is_scalar(item) for item in items[1:]):
+        return _punctured([items[0].args[1], *items[1:]])
     if not items or node.name == "mixed" or any(item.op != "rel" for item in items):
         return None
     if len({_subject(item) for item in items} - {""}) > 1:
@@ -520,6 +542,8 @@ class Comparison:
         if left == right:
             return not self._meaningless(left)
         left, right = _unwrap(left), _unwrap(right)
+        if "list" in (left.op, right.op):
+            left, right = _by_component(left), _by_component(right)
         for first, second in ((left, right), (right, left)):
             answer = self._one_sided(first, second)
             if answer is not None:
@@ -577,7 +601,8 @@ class Comparison:
             return self._vector(node, other)
         if node.op == "base" and is_scalar(other):
             # The base may be left out when the digits are the same; a converted value is another answer.
-            return other.op == "num" and other.value == (int(node.name) if node.name.isdigit() else None)
+            # In words ("17 base 8") it says that the digits are not the value.
+            return node.value is None and other.op == "num" and node.name.isdigit() and other.value == int(node.name)
         if node.op == "point":
             return self._point(node, other)
         if node.op == "time" and is_scalar(other) and node.name in ("am", "pm"):
@@ -586,6 +611,8 @@ class Comparison:
         if node.op == "time" and other.op == "ratio":
             return self._ratio(Node("ratio", node.args[: len(other.args)]), other) and node.name in ("", "24")
         if node.op == "ratio" and len(node.args) == 2 and is_scalar(other):
+            if any(self._exact(arg) == 0 for arg in node.args):
+                return False
             return self.scalar(Node("div", node.args), other)
         if _is_number_line(node) and other.op != node.op:
             return _is_number_line(other)
@@ -788,6 +815,11 @@ class Comparison:
             return sorted(names) == sorted(other.name)
         if len(node.args) == 1:
             return self.equal(node.args[0], other)
+        if is_scalar(other) and all(item.op == "unit" for item in node.args):
+            try:
+                return self.scalar(compound(list(node.args)), other)  # 1 hour and 30 minutes
+            except Unreadable:
+                return False
         if node.name == "either" and is_scalar(other) and not has_sign_choice(other):
             # One value in several forms, as in "3/4 or 0.75": each of them must be right.
             return self.all_equal(node.args, [other] * len(node.args))
@@ -1017,7 +1049,9 @@ class Comparison:
                         (Node("mul", (num(first), left.args[0])), Node("mul", (num(second), right.args[0])))
                         for first in mine.factors for second in theirs.factors
                     ])  # fmt: skip
-            elif (mine and theirs and not (mine.counts or theirs.counts)) or (mine and theirs and _power_of_unit(mine) != _power_of_unit(theirs)):
+            elif mine and theirs and not (mine.counts or theirs.counts):
+                return False
+            elif mine and theirs and _power_of_unit(mine) != _power_of_unit(theirs):
                 return False
         left, right = _radians(left, right), _radians(right, left)
         left, right = _lift(_without(left, "unit")), _lift(_without(right, "unit"))

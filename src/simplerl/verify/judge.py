@@ -31,6 +31,8 @@ from simplerl.verify.numbers import BUDGET, QUICK_BUDGET, Spent, TooBig, Work, e
 from simplerl.verify.parse import Node, Unreadable, canonical, has_symbols, is_scalar, num, read, tokenize
 from simplerl.verify.words import (
     choice_letter,
+    circled_choices,
+    counts_in,
     chosen_letter,
     comparable_words,
     date_of,
@@ -154,10 +156,13 @@ def _without_words(gold: Node, answer: Node) -> Node:
     return gold
 
 
-def _readings(answer: str, gold: str, mine: Reading, theirs: Reading) -> Iterator[tuple[Node, Node]]:
+def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[tuple[Node, Node]]:
     """The pairs of trees to compare: commas as separators, and as thousands marks where the digits allow it."""
     if mine.node is not None and theirs.node is not None:
-        yield mine.node, _without_words(theirs.node, mine.node)
+        answer = mine.node
+        if question and answer.op == "label" and counts_in(answer.name, question[:_MAX_QUESTION]):
+            answer = answer.args[0]  # a noun of the question is counted
+        yield answer, _without_words(theirs.node, answer)
     merged = _merge_thousands(mine.normal), _merge_thousands(theirs.normal)
     if merged != (mine.normal, theirs.normal):
         again = reading(merged[0]), reading(merged[1])
@@ -190,9 +195,9 @@ def quick(answer: str, gold: str, *, question: str | None = None) -> Outcome | N
     (mine, my_value), (theirs, their_value) = plain_number(answer), plain_number(gold)
     if mine == theirs:
         return _yes("string", "the same once normalised")
-    if my_value is not None and my_value == their_value and "cent" not in gold + answer:
+    if my_value is not None and my_value == their_value and not ("cent" in gold + answer):
         return _honest(_yes("number", f"both are {_shown(str(my_value))}"), answer, gold, question, Work(QUICK_BUDGET))
-    outcome = _compare(answer, gold, Work(QUICK_BUDGET), algebra=False)
+    outcome = _compare(answer, gold, question, Work(QUICK_BUDGET), algebra=False)
     return None if outcome is None else _honest(outcome, answer, gold, question, Work(QUICK_BUDGET))
 
 
@@ -202,7 +207,7 @@ def thorough(answer: str, gold: str, *, question: str | None = None) -> Outcome:
     if outcome is not None:
         return outcome
     answer, gold = unbox(answer), unbox(gold)
-    outcome = _compare(answer, gold, Work(BUDGET), algebra=True)
+    outcome = _compare(answer, gold, question, Work(BUDGET), algebra=True)
     if outcome is not None:
         return _honest(outcome, answer, gold, question, Work(BUDGET))
     mine, theirs = reading(answer), reading(gold)
@@ -223,7 +228,7 @@ def harmless(gold: str) -> bool:
     return Evaluator(Work(BUDGET)).within_limits(node)
 
 
-def _compare(answer: str, gold: str, work: Work, *, algebra: bool) -> Outcome | None:
+def _compare(answer: str, gold: str, question: str | None, work: Work, *, algebra: bool) -> Outcome | None:
     """Compare by spelling, words and structure; None when only algebra can tell, or a side was not read."""
     mine, theirs = reading(answer), reading(gold)
     if mine.spelling and mine.spelling == theirs.spelling and "‹" not in mine.spelling:
@@ -240,7 +245,7 @@ def _compare(answer: str, gold: str, work: Work, *, algebra: bool) -> Outcome | 
         engine = Evaluator(work)
     undecided = False
     comparison = Comparison(work, engine)
-    for left, right in _readings(answer, gold, mine, theirs):
+    for left, right in _readings(mine, theirs, question):
         comparison = Comparison(work, engine)
         try:
             if comparison.equal(left, right):
@@ -270,6 +275,9 @@ def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
         if based.node is not None and based.node.op == "base" and not based.node.name.isdigit():
             if re.sub(r"\s", "", opened(other.normal)) == based.node.name:
                 return _yes("words", "the same digits")
+    circled = circled_choices(mine.normal), circled_choices(theirs.normal)
+    if all(circled):
+        return _yes("words", "the same choices") if circled[0] == circled[1] else _no("words", "different choices")
     mine_words = comparable_words(mine.normal)
     if mine_words is not None and mine_words == comparable_words(theirs.normal):
         return _yes("words", "the same words")
@@ -310,24 +318,38 @@ def _honest(outcome: Outcome, answer: str, gold: str, question: str | None, work
     """The outcome, unless the answer is right in value and restates the question or is unfinished."""
     if not outcome.equal or outcome.rule in ("string", "words"):
         return outcome
-    mine, theirs = reading(answer), reading(gold)
-    if mine.node is None or theirs.node is None:
+    mine, theirs = _as_written(answer), _as_written(gold)
+    if mine is None or theirs is None or mine == theirs:
         return outcome
     try:
-        if question and _form(mine.node, work) != _form(theirs.node, work):
-            forms = _forms_of_question(question)
-            if any(form in forms for form in _own_forms(mine.node, work)):
-                return _no("restates", f"{_shown(mine.normal)!r} is an expression of the question")
-        problem = _computing(_stated(mine.node), theirs.node, work)
-        if problem and not _computing(_stated(theirs.node), theirs.node, work):
-            return _no("unfinished", f"the value is right, but {problem} is left to the reader: {_shown(mine.normal)}")
+        own = _form(_stated(mine))
+        if question and own != _form(_stated(theirs, rounded=True)):
+            if {own, _form(mine)} & _forms_of_question(question):
+                return _no("restates", f"{_shown(answer)!r} is an expression of the question")
+        problem = _computing(_stated(mine), theirs, work)
+        if problem and not _computing(_stated(theirs), theirs, work):
+            return _no("unfinished", f"the value is right, but {problem} is left to the reader: {_shown(answer)}")
     except (TooBig, RecursionError):
         pass
     return outcome
 
 
-def _stated(node: Node) -> Node:
-    """The value of `name = … = value`, or the answer itself."""
+@lru_cache(maxsize=4_096)
+def _as_written(text: str) -> Node | None:
+    """The tree of a text with its numbers as they are written: 6/4 is a fraction here, not the number 3/2."""
+    side = reading(text)
+    if side.node is None or side.node.op != "num":
+        return side.node
+    try:
+        return read(side.normal)
+    except (Unreadable, RecursionError):
+        return side.node
+
+
+def _stated(node: Node, *, rounded: bool = False) -> Node:
+    """The value of `name = … = value`, or the answer itself; of an approximation the precise side, unless `rounded`."""
+    if rounded and node.op == "rel" and "\\approx" in node.name:
+        return node.args[-1]
     pair = assigned(node)
     if pair is not None:
         return pair[1]
@@ -337,7 +359,7 @@ def _stated(node: Node) -> Node:
     return node
 
 
-def _form(node: Node, work: Work) -> object:
+def _form(node: Node) -> object:
     """The form of an expression, which operands in another order share, as a key for comparison."""
     if node.op in ("add", "mul"):
         parts: list[object] = []
@@ -347,25 +369,19 @@ def _form(node: Node, work: Work) -> object:
             if part.op == node.op and part.name == node.name:
                 stack.extend(part.args)
             else:
-                parts.append(_form(part, work))
+                parts.append(_form(part))
         return (node.op, *sorted(parts, key=repr))
     if node.op == "num":
         return ("num", node.value)
     if node.op in ("list", "set"):
-        return ("list", *sorted((_form(arg, work) for arg in node.args), key=repr))
-    return (node.op, node.name, *(_form(arg, work) for arg in node.args))
-
-
-def _own_forms(node: Node, work: Work) -> Iterator[object]:
-    """The forms under which an answer may stand in the question: complete, and the side that states its value."""
-    yield _form(node, work)
-    for side in node.args if node.op == "rel" else ():
-        if side.args:
-            yield _form(side, work)
+        return ("list", *sorted((_form(arg) for arg in node.args), key=repr))
+    return (node.op, node.name, *(_form(arg) for arg in node.args))
 
 
 _SPANS = re.compile(r"\$\$([^$]{1,400})\$\$|\$([^$]{1,400})\$|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
 _PLAIN_EXPRESSION = re.compile(r"[\d(.√-][\d\s+\-*/^().=,%!×÷·√<>]{1,100}[\d).!%]|[a-zA-Z\d(-][\w+\-*/^().=]{2,100}")
+#: Numbers that are long enough to be meant as an expression: decimals, and whole numbers from 1,000 on.
+_PLAIN_NUMBER = re.compile(r"(?<![\w.,])(?:\d+\.\d+|\d{4,})(?![\w,]|\.\d)")
 _MAX_QUESTION, _MAX_EXPRESSIONS = 8_000, 200
 
 
@@ -374,23 +390,22 @@ def question_expressions(question: str) -> list[str]:
     question = question[:_MAX_QUESTION]
     texts = [next(group for group in match.groups() if group) for match in _SPANS.finditer(question)]
     bare = _SPANS.sub(" ; ", question)
-    plain = (match.group() for match in _PLAIN_EXPRESSION.finditer(bare))
-    texts += [text for text in plain if re.search(r"[-+*/^=!×÷·√%<>(]", text)]
-    return [text.strip(" .,;?") for text in texts[:_MAX_EXPRESSIONS]]
+    texts += [match.group() for match in _PLAIN_EXPRESSION.finditer(bare)]
+    texts += _PLAIN_NUMBER.findall(bare)
+    return [text.strip(" .,;?=$") for text in texts[:_MAX_EXPRESSIONS]]
 
 
 @lru_cache(maxsize=256)
 def _forms_of_question(question: str) -> frozenset[object]:
     """The forms of the expressions of a question, of the sides of its equations and the parts of its lists."""
     forms: set[object] = set()
-    work = Work(BUDGET)
     for text in question_expressions(question):
-        node = reading(text).node
+        node = _as_written(text)
         stack = [] if node is None else [node]
         while stack:
             part = stack.pop()
-            if part.args or part.op == "num":
-                forms.add(_form(part, work))
+            if part.args or part.op in ("num", "const"):
+                forms.add(_form(part))
             if part.op in ("rel", "list", "cond", "set", "both", "pieces"):
                 stack.extend(part.args)
     return frozenset(forms)
@@ -460,6 +475,9 @@ def _step_left(node: Node, gold: Node, work: Work) -> str:
         terms = _terms(node)
         if sum(_is_number(term) for term in terms) > 1:
             return "a sum of numbers"
+        outer = any(map(_is_number, terms))
+        if outer and any(map(_is_multiple_of_sum, terms)):
+            return "a product to multiply out"
         surds = [_surd(_bare(term)) for term in terms]
         like = [surd for surd in surds if surd]
         return "a sum of like terms" if len(like) != len({repr(surd) for surd in like}) else ""
@@ -471,6 +489,9 @@ def _step_left(node: Node, gold: Node, work: Work) -> str:
             return "a product of numbers"
         if sum(factor.op == "add" and factor.name != "mixed" and _is_constant(factor) for factor in factors) > 1:
             return "a product of sums"
+        sums = [repr(_form(factor)) for factor in factors if factor.op == "add" and factor.name != "mixed"]
+        if len(set(sums)) < len(sums):
+            return "a product of equal factors"
         whole = [factor for factor in factors if factor.op == "root" and _bare(factor.args[1]).op == "num"]
         powers = [factor for factor in factors if factor.op == "pow" and _is_number(factor.args[0])]
         return "a product of roots" if len(whole) > 1 and factors[0].op != "const" else (
@@ -503,6 +524,15 @@ def _step_left(node: Node, gold: Node, work: Work) -> str:
     return ""
 
 
+def _is_multiple_of_sum(term: Node) -> bool:
+    """Whether a term is a number times a sum that has a number in it: 5(x + 1)."""
+    term = _bare(term)
+    factors = _terms(term) if term.op == "mul" else []
+    return len(factors) == 2 and any(map(_is_number, factors)) and any(
+        factor.op == "add" and factor.name != "mixed" and any(map(_is_number, _terms(factor))) for factor in factors
+    )  # fmt: skip
+
+
 def _is_scientific(factors: list[Node]) -> bool:
     """Whether a product is a number times a power of ten."""
     powers = [factor for factor in factors if factor.op == "pow" and factor.args[0] == num(10)]
@@ -515,7 +545,7 @@ def _surd(term: Node) -> object:
     if term.op == "div" and _bare(term.args[1]).op == "num":
         top = _bare(term.args[0])
         parts = _terms(top) if top.op == "mul" else [top]
-    rest = [_form(part, Work(1_000)) for part in parts if not _is_number(part)]
+    rest = [_form(part) for part in parts if not _is_number(part)]
     return tuple(sorted(map(repr, rest))) or None
 
 

@@ -22,7 +22,7 @@ _SYMBOLS = {
     "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ",
     "λ": r"\lambda ", "μ": r"\mu ", "µ": r"\mu ", "φ": r"\phi ", "ϕ": r"\phi ", "ω": r"\omega ", "σ": r"\sigma ",
     "Δ": r"\Delta ", "Ω": r"\Omega ", "ρ": r"\rho ", "τ": r"\tau ", "ε": r"\epsilon ", "∞": r"\infty ",
-    "√": "sqrt ", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "≤": r"\le ", "⩽": r"\le ", "≦": r"\le ", "≥": r"\ge ",
+    "√": "sqrt ", "∛": r"\sqrt[3] ", "∜": r"\sqrt[4] ", "≤": r"\le ", "⩽": r"\le ", "≦": r"\le ", "≥": r"\ge ",
     "⩾": r"\ge ", "≧": r"\ge ", "≠": r"\neq ", "≈": r"\approx ", "≅": r"\approx ", "≡": r"\equiv ", "°": r"^\circ ",
     "º": r"^\circ ", "˚": r"^\circ ", "℃": r"^\circ C", "℉": r"^\circ F", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
     "∉": r"\notin ", "∖": r"\setminus ", "±": r"\pm ", "∓": r"\mp ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}",
@@ -30,7 +30,7 @@ _SYMBOLS = {
     "⟨": r"\langle ", "⟩": r"\rangle ", "∠": r"\angle ", "△": r"\triangle ", "∘": r"\circ ", "→": r"\to ",
     "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∴": r"\therefore ", "∀": r"\forall ",
     "，": ",", "、": ",", "；": ";", "：": ":", "（": "(", "）": ")", "。": ".", "％": r"\%", "…": r"\ldots ",
-    "“": '"', "”": '"', "’": "'", "‘": "'", "€": r"\euro ", "¢": r"\text{ cents}", "£": r"\pounds ", "¥": r"\yen ",
+    "“": '"', "”": '"', "’": "'", "‘": "'", "€": r"\euro ", "₹": r"\rupee ", "‖": "|", "¢": r"\text{ cents}", "£": r"\pounds ", "¥": r"\yen ",
     "￥": r"\yen ", "＄": r"\$", "和": r"\text{ and }", "与": r"\text{ and }", "及": r"\text{ and }",
     "或": r"\text{ or }", "或者": r"\text{ or }", "且": r"\text{ and }",
 }  # fmt: skip
@@ -66,6 +66,7 @@ _UNIT_VECTOR = re.compile(
     r"\\(?:mathbf|boldsymbol|bm|hat|vec|overrightarrow|overline|bf|textbf)\s*(?:\{\s*(?:\\hat\s*)?(?:\{\s*)?"
     r"(?:\\mathbf\s*\{\s*)?(?:\\([ij])math|([ijk]))[\s}]*?\}|(?<=f )([ijk])(?![a-zA-Z]))(?!\s*[_=^({])"
 )
+_NUMBER_SETS = re.compile(r"\\(?:mathbf|mathbb|Bbb|bf)\s*\{?\s*([RZNQC])\b\s*\}?")
 _WRAPPER = re.compile(
     r"\\(?:(?:mathbf|boldsymbol|bm|mathit|mathsf|mathtt|mathnormal|mathord|mathcal|mathscr|bf|rm|it|cal)(?![a-zA-Z])"
     r"|(?:text)?color\s*\{[a-zA-Z]+\})\s*(?=[{\\a-zA-Z0-9-])"
@@ -85,6 +86,7 @@ _SPELLINGS = (
      r"\\binom{\1}{\2}"),
     (re.compile(r"^\((\d+)\)\s*_"), r"\1_"),
     (re.compile(r"(?<=\d)\s*_\s*\\text\s*\{([a-z]+)\}"), r"_{\1}"),
+    (re.compile(r"\\(?:text|mathrm)\s*\{\s*([0-9A-F]*[0-9][0-9A-F]*)\s*\}(?=\s*_)"), r"\1"),
     (re.compile(r"\\text\s*\{([A-Z][A-Za-z]?)\}(?=\s*_)"), r"\\mathrm{\1}"),
     (re.compile(r"\\(bigcup|bigcap)(?!\s*(?:[_^a-zA-Z]|\\limits))"), lambda m: "\\" + m.group(1)[3:] + " "),
     (re.compile(r"\\\{\s*\\(?:row\s*)?(?=\\begin)"), r"\\{"),
@@ -192,7 +194,8 @@ def normalise(text: str) -> str:
         text = _PHANTOM.sub("", text)
         text = _STYLE.sub(" ", text)
         text = _UNIT_VECTOR.sub(lambda m: rf"\hat{{{m.group(1) or m.group(2) or m.group(3)}}}", text)
-        text = _WRAPPER.sub("", text)
+        text = _NUMBER_SETS.sub(r"\\mathbb{\1}", text)
+        text = _WRAPPER.sub("", text).replace("\\|", "|")
         text = _COMMAND.sub(_alias, text)
         text = _PRIMES.sub(lambda m: "'" * m.group().count("'"), text)
     else:

@@ -102,12 +102,12 @@ def _repeating(sign: str, whole: str, fixed: str, cycle: str) -> Fraction:
 
 def _ellipsis(sign: str, whole: str, decimals: str) -> Fraction | None:
     """`0.333…` is a repeating decimal when its digits end with one short cycle written out at least three times."""
-    for length in range(1, len(decimals) // 3 + 1):
+    for length in range(1, len(decimals) // 2 + 1):
         cycle = decimals[-length:]
         repeats = 1
         while decimals[: len(decimals) - repeats * length].endswith(cycle):
             repeats += 1
-        if repeats >= 3:
+        if repeats >= 3 or (repeats == 2 and length >= 5):
             return _repeating(sign, whole, decimals[: len(decimals) - repeats * length], cycle)
     return None
 

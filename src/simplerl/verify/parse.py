@@ -69,7 +69,7 @@ class Node:
 
 #: Structures; everything else is a scalar expression.
 STRUCTURES = frozenset(
-    ["list", "seq", "set", "union", "rel", "matrix", "text", "ratio", "time", "date", "base", "both", "point", "cond", "pieces"]
+    "list seq set union rel matrix text ratio time date base both point cond pieces".split()
 )  # fmt: skip
 
 
@@ -135,7 +135,7 @@ _TOKEN = re.compile(
     r"(?P<base>(?<![\w.])(?:\d+_(?:\{\s*(?:\\text\s*\{)?\s*\w+\s*\}?\s*\}|\d+)"
     r"|\d[0-9A-Fa-f]*_(?:\{\s*(?:1[1-9]|2\d|3[0-6])\s*\}|(?:1[1-9]|2\d|3[0-6]))"
     r"|[A-F][0-9A-F]*\d[0-9A-F]*_(?:\{\s*(?:1[1-9]|2\d|3[0-6])\s*\}|(?:1[1-9]|2\d|3[0-6]))))"
-    r"|(?P<rep>" + REPEATING + r"|\d*\.\d*(?P<cycle>\d{1,3}?)(?P=cycle){2,}\s?\\ldots(?!\s*[,+]))"
+    r"|(?P<rep>" + REPEATING + r"|\d*\.\d{3,}\s?\\ldots(?!\s*\+))"
     r"|(?P<sci>(?:1|\d+\.\d+)[eE][-+]?\d+|\d+[eE](?:[-+]?\d{2,}|\+\d+)|\d+[eE]\d+(?![\w^]))"
     r"|(?P<num>\d+(?:\.\d+|\.(?=\s*[/*)]))?|\.\d+)"
     r"|(?P<begin>\\begin\s*\{[a-zA-Z]+\*?\}\s*(?:\{[^{}]*\}|\[[^\[\]]*\])?)"
@@ -146,7 +146,6 @@ _TOKEN = re.compile(
     r"|(?P<op><=|>=|!=|<|>|:=|\*\*|==|!!|.))",
     re.DOTALL | re.ASCII,
 )
-_GROUPS_OF_REPEATING = 9
 _SIGNS = {"<=": r"\le", ">=": r"\ge", "!=": r"\neq", "==": "=", ":=": "=", "**": "^"}
 #: What shows that letters in front of it are factors, not a unit: mg \sin θ.
 _FACTOR = re.compile(
@@ -195,8 +194,8 @@ class _Lexer:
         out = self.out
         if not out:
             return False
-        if out[-1].text in ("/", "\\cdot"):
-            return len(out) > 1 and (out[-2].kind == "txt" or out[-2].text in "}23")
+        if out[-1].text in ("/", "\\cdot", "-"):
+            return len(out) > 1 and (out[-2].kind == "txt" or (out[-2].text in "}23" and out[-1].text == "/"))
         return out[-1].kind not in ("op", "sep") or out[-1].text in "})%|"
 
     def words(self, content: str, spaced: bool, *, bare: bool = False, roman: bool = False) -> None:
@@ -227,14 +226,17 @@ class _Lexer:
             self.add("cmd", "\\" + FUNCTIONS.get(content, content), spaced)
         elif content in ("inf", "infinity", "Infinity") and (not out or last.text in ("-", "(", ",", "+", "[")):
             self.add("cmd", "\\infty", spaced)
+        elif content in ("C", "F") and any(token.text == "\\circ" for token in out[-2:]):
+            self.add("let", content, spaced)  # a temperature
         elif len(content) == 1 and content.isalpha():
             value = last.kind in ("num", "txt", "rep") or last.text in ("}", ")", r"\circ")
-            value = value or (last.text in ("/", "\\cdot") and self.unit_may_follow())
+            value = value or (last.text in ("/", "\\cdot", "-") and self.unit_may_follow())
             unit = not bare and value and lower in "mslghkcfnjwva" and content not in ("j", "k")
             self.add("txt" if unit else "let", content, spaced)
         elif not bare and _CHOICES.fullmatch(content):
             self.out.extend(tokenize(content))
-        elif (bare or roman) and content.isupper() and len(content) <= 3 and content not in UPPER_WORDS:
+        elif (bare or roman) and content.isupper() and len(content) <= 4 and content not in UPPER_WORDS and (
+                len(content) < 4 or lower not in ANSWER_WORDS):  # fmt: skip
             self.add("let", content, spaced)  # the name of a segment, an angle or a triangle, such as AB
         elif roman and re.fullmatch(r"[a-z]{2,3}", content) and lower not in ANSWER_WORDS:
             for i, letter in enumerate(content):
@@ -259,6 +261,8 @@ class _Lexer:
 
     def text(self, content: str, spaced: bool) -> None:
         r"""Append the tokens of a text group that holds numbers or signs: its runs of words stay words."""
+        if self.out and re.match(r"[(\[]\s*(?:[-+~\d.]|[a-z]\s*[)\]])", content):
+            raise Unreadable(f"the remark {content!r}")
         for match in re.finditer(r"(\d+(?:,\d{3})+(?:\.\d+)?)|([A-Za-z][A-Za-z' .-]*)|([^A-Za-z]+)", content):
             if match.group(2):
                 self.words(match.group(2), True)
@@ -354,7 +358,7 @@ def tokenize(text: str) -> list[Token]:
 def canonical(tokens: list[Token]) -> str:
     r"""Return a spelling that equal token sequences share: no spaces, `x^{2}` as `x^2`, words in lower case."""
     pieces: list[str] = []
-    connected = any(token.text in ("<", ">", "\\le", "\\ge") for token in tokens)  # there, "and" is not "or"
+    connected = any(token.text in ("<", ">", "\\le", "\\ge", "\\neg", "\\lnot") for token in tokens)  # there, "and" is not "or"
     connected = connected or (any(token.text == "or" for token in tokens) and all(
         token.kind in ("sep", "let", "op") and (token.kind != "let" or token.text in "ABCDEFGHIJ") for token in tokens))
     for i, token in enumerate(tokens):
@@ -438,8 +442,9 @@ RELATIONS = frozenset({"=", "<", ">", "\\le", "\\ge", "\\neq", "\\approx", "\\in
 INEQUALITIES = frozenset({"<", ">", "\\le", "\\ge"})
 _SEMICOLON, _COMMAS, _UNION = frozenset({";", "\\row"}), frozenset({",", "and", "or", "\\quad"}), frozenset({"\\cup"})
 _COLON, _MINUS = frozenset({":"}), frozenset({"\\setminus"})
-_MATRICES = frozenset(["pmatrix", "bmatrix", "matrix", "vmatrix", "Vmatrix", "Bmatrix", "smallmatrix", "array", "psmallmatrix", "bsmallmatrix"])
-_LAYOUTS = frozenset(["cases", "dcases", "rcases", "aligned", "align", "gathered", "gather", "split", "eqnarray", "alignedat", "alignat", "array", "equation", "multline", "subarray"])  # fmt: skip
+_MATRICES = frozenset("pmatrix bmatrix matrix vmatrix Vmatrix Bmatrix smallmatrix array psmallmatrix bsmallmatrix".split())
+_LAYOUTS = frozenset("cases dcases rcases aligned align gathered gather split eqnarray alignedat alignat array "
+                     "equation multline subarray".split())  # fmt: skip
 _UNIT_FRACTION = re.compile(
     r"(?<=[\d})])\s*\\frac\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}"
     r"(?:\^\{?(\d)\}?)?\s*\}$"
@@ -448,13 +453,14 @@ _MODULUS = re.compile(r"\s*(?:\\[pb]?mod|\(\s*mod|\\text\s*\{\s*\(?\s*mod\s*\}?)
 _BASE_WORDS = re.compile(
     r"\(?([0-9A-Fa-f]+)\)?\s*\(?\s*(?:\\text\s*\{)?\s*\(?base\s*\}?\s*\{?(\w+)\s*[)}]*"
 )
+_AND = re.compile(r"\\text\s*\{\s*(?:and|or)\s*\}")
 _EXCEPT = re.compile(
     r"^\s*(?:\\text\s*\{\s*)?(?:all\s+)?real\s+numbers\s*,?\s+(?:except|excluding|other\s+than)(?:\s+for)?\s*"
-    r"(?:\}\s*)?(?:[a-zA-Z]\s*(?:=|\\neq)\s*)?([^{}a-zA-Z]+?)\s*\}?\s*$",
+    r"(?:\}\s*)?(?:[a-zA-Z]\s*(?:=|\\neq)\s*)?((?:[^{}a-zA-Z]|\\pm ?|\\frac\s*\{\d+\}\s*\{\d+\}|\band\b)+?)\s*\}?\s*$",
     re.IGNORECASE,
 )
 _MAPS_TO = re.compile(r"^(?:([a-zA-Z])\s*:\s*)?([a-z])\s*\\mapsto")
-_FIRST_WORDS = re.compile(r"\s*(\\(?:text|mathrm|textbf|mbox)\s*\{)?\s*([A-Za-z][A-Za-z',:=. ]{0,100})(\})?")
+_FIRST_WORDS = re.compile(r"\s*(\\(?:text|mathrm|textbf|mbox)\s*\{)?\s*([A-Za-z][A-Za-z',:. ]{0,100})(\})?")
 _CONDITION_WORDS = frozenset({"if", "when", "for", "where", "for all", "with", "for every", "for any", "whenever", "as"})
 _CHANGES = ("increase", "decrease", "off", "discount", "interest", "increased", "chance", "probability")
 _REASONS = ("since ", "because ", "as ")
@@ -462,23 +468,31 @@ _REASONS = ("since ", "because ", "as ")
 
 def read(text: str) -> Node:
     """Return the tree of a normalised answer; raise `Unreadable` when it is not completely understood."""
-    text = _EXCEPT.sub(r"\\mathbb{R}\\setminus\\{\1\\}", text)
+    if "real" in text.lower() and (excepted := _EXCEPT.fullmatch(_AND.sub(",", text))):
+        text = rf"\mathbb{{R}}\setminus\{{{excepted.group(1).replace('and', ',')}\}}"
     if "mapsto" in text:
         text = _MAPS_TO.sub(lambda m: f"{m.group(1) or 'f'}({m.group(2)})=", text)
     if "frac" in text:
         text = _UNIT_FRACTION.sub(lambda m: rf" \text{{{m.group(1)}/{m.group(2)}{'^' + m.group(3) if m.group(3) else ''}}}",
                                   text)  # fmt: skip
     if "base" in text and (based := _BASE_WORDS.fullmatch(text)):
-        text = f"{based.group(1)}_{{{based.group(2)}}}"
+        return Node("base", _base(f"{based.group(1)}_{{{based.group(2)}}}").args, based.group(1).upper(), Fraction(1))
     text = strip_lead_in(text)
     modulus = _MODULUS.search(text) if "mod" in text else None
     if not modulus or not modulus.start():
         return read_tokens(_clean(tokenize(text)))
-    return _modulo(read_tokens(_clean(tokenize(text[: modulus.start()]))), "mod " + modulus.group(1))
+    residue, name = read_tokens(_clean(tokenize(text[: modulus.start()]))), modulus.group(1)
+    numeric = residue.op == "num" and name.isdigit() and 0 <= (residue.value or 0) < int(name[:9])
+    if not (numeric or residue.op in ("sym", "list") or (residue.op == "rel" and "=" not in residue.name) or (
+            residue.op == "rel" and residue.args[-1].op == "num")):  # fmt: skip
+        raise Unreadable(f"the modulus {name}: {text[: modulus.start()]} is not a residue")
+    return _modulo(residue, "mod " + name)
 
 
 def strip_lead_in(text: str) -> str:
     r"""Remove words that introduce an answer (`the area is`, `about`); `\text{The answer is D}` becomes `\text{D}`."""
+    if text[:1] > "\u2e00":
+        text = re.sub(r"^(?:答案|结果|选项|故|所以|因此|最终)+(?:是|为)?\s*:?\s*", "", text) or text
     match = _FIRST_WORDS.match(text)
     if not match:
         return text
@@ -503,7 +517,7 @@ def strip_lead_in(text: str) -> str:
 def _introduces(prefix: str, rest: str) -> bool:
     """Whether words that could introduce an answer do so before this text: a currency only before digits."""
     lower = prefix.lower().strip(" ,:=")
-    if lower.endswith((" is", " are", "equals")) or lower in ("is", "are") or prefix.rstrip().endswith((":", "=")):
+    if lower.endswith((" is", " are", "equals")) or lower in ("is", "are") or prefix.rstrip().endswith(":"):
         return True
     if lower in ("point", "the point", "points", "the points"):
         return rest[0] == "("
@@ -531,7 +545,7 @@ def _clean(tokens: list[Token]) -> list[Token]:
                 side.kind in ("sep", "txt", "cell", "row", "begin", "end")
                 or side.text in RELATIONS or side.text in ("+", "-", "\\quad", "\\cup", "\\forall", ":", "|")
                 for side in (before, after)
-            ) or (after.text == "(" and _parenthesis_is_remark(tokens[i + 1 :])):  # fmt: skip
+            ) or after.text == "(" and _parenthesis_is_remark(tokens[i + 1 :]):  # fmt: skip
                 continue
         kept.append(token)
     return kept
@@ -546,7 +560,7 @@ def read_tokens(tokens: list[Token]) -> Node:
     """Read a token list as an answer."""
     while _enclosing(tokens) and tokens[0].text == "{":
         tokens = tokens[1:-1]
-    while tokens and (tokens[0].text in (",", "=", "\\approx", ":") or tokens[0].kind in ("sep", "row")):
+    while tokens and (tokens[0].text in (",", "=", "\\approx", ":", "\\forall") or tokens[0].kind in ("sep", "row")):
         tokens = tokens[1:]
     while tokens and (tokens[-1].kind in ("sep", "row") or tokens[-1].text == "."):
         tokens = tokens[:-1]
@@ -579,14 +593,21 @@ def read_tokens(tokens: list[Token]) -> Node:
     if len(parts) == 2 and len(parts[0]) > 1 and parts[1] and (parts[1][0].text in _OPEN or "R" in parts[1][0].text):
         # One region said twice, as in "x < 7 : (−∞, 7)": both forms must be right.
         return Node("both", tuple(read_tokens(part) for part in parts))
-    if len(parts) == 2 and all(parts) and all(t.kind in ("txt", "let") for t in parts[0]) and len(parts[0][0].text) > 1:
+    if len(parts) == 2 and all(parts) and all(
+            t.kind in ("txt", "let") for t in parts[0]) and any(t.text.islower() or t.text.istitle() for t in parts[0]) and (
+            len(parts[0][0].text) > 1):  # fmt: skip
         words = " ".join(token.text for token in parts[0])
         if is_name(words):
             return Node("rel", (Node("text", (), plain_words(words)), read_tokens(parts[1])), "=")
         return Node("label", (read_tokens(parts[1]),), words)  # Tom: 8
     parts, operators = split(tokens, RELATIONS)
     if len(parts) > 1:
-        return Node("rel", tuple(_side(part) for part in parts), " ".join(operators))
+        sides = tuple(_side(part) for part in parts)
+        if operators == ["="] and sides[0].op == "text" and not is_name(sides[0].name):
+            return Node("label", sides[1:], sides[0].name)  # Tom = 8
+        return Node("rel", sides, " ".join(operators))
+    if len(tokens) > 4 and (scaled := _scaled_tuple(tokens)) is not None:
+        return scaled
     if len(tokens) > 5 and tokens[0].kind == "let" and tokens[0].text.isupper() and _enclosing(tokens[1:]):
         inside = _bracketed(tokens[1:]) if tokens[1].text == "(" else None
         if inside is not None and inside.op == "seq":
@@ -602,11 +623,15 @@ def read_tokens(tokens: list[Token]) -> Node:
     return _ratio(tokens) or _quantity(tokens)
 
 
+_NUMBER_SETS = {"all real numbers": "\\mathbb{R}", "all integers": "\\mathbb{Z}", "integers": "\\mathbb{Z}",
+                "all natural numbers": "\\mathbb{N}", "all rational numbers": "\\mathbb{Q}"}  # fmt: skip
+
+
 def _in_words(text: str) -> Node:
     """The node of an answer in words; some words are mathematics."""
     words = plain_words(text)
-    if words == "all real numbers":
-        return sym("\\mathbb{R}")
+    if words in _NUMBER_SETS:
+        return sym(_NUMBER_SETS[words])
     value = number_in_words(words)
     return Node("text", (), words) if value is None else num(value)
 
@@ -686,7 +711,7 @@ def _remark(tokens: list[Token]) -> Node | None:
             break
         start -= 1
     inner = tokens[start + 1 : -1]
-    if start < 1 or not inner or (tokens[start - 1].kind == "cmd" and tokens[start - 1].text[1:] in FUNCTIONS):
+    if start < 1 or not inner or tokens[start - 1].kind == "cmd" and tokens[start - 1].text[1:] in FUNCTIONS:
         return None
     worded = [token.text.lower() for token in inner if token.kind == "txt"]
     relation = any(token.text in RELATIONS for token in inner)
@@ -740,8 +765,13 @@ def _with_words(node: Node, words: str) -> Node:
     lower = words.lower().strip(" .")
     if lower in ("st", "nd", "rd", "th") or (node.op == "percent" and lower in _CHANGES):
         return node
-    if lower in ("percent", "pct", "per cent", "percents"):
+    if percent := re.match(r"(?:percent|per cent|pct)s?(?: (.*))?$", lower):
+        rest = percent.group(1)
+        if rest and not (rest in _CHANGES or (rest.startswith("of ") and unit_of(rest[3:]))):
+            raise Unreadable(f"the words {rest!r}")
         return Node("percent", (node,))
+    if temperature := re.fullmatch(r"(?:degrees? )(celsius|centigrade|c|fahrenheit|f)", lower):
+        return Node("unit", (node,), "degF" if temperature.group(1)[0] == "f" else "degC")
     if lower in ("degrees", "degree", "deg"):
         return Node("degree", (node,))
     if node.op == "seq":
@@ -758,7 +788,9 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
     rows = [cells for cells in rows if any(cells)]
     if not rows:
         raise Unreadable("an empty environment")
-    if name in ("cases", "dcases", "rcases", "array") and all(len([c for c in cells if c]) == 2 for cells in rows):
+    apart = all(cells[0] and (cells[0][-1].kind == "sep" or cells[0][-1].text == "\\quad") for cells in rows)
+    if (name in ("cases", "dcases", "rcases", "array") or apart) and all(
+            len([c for c in cells if c]) == 2 for cells in rows):  # fmt: skip
         seconds = [[cell for cell in cells if cell][1] for cells in rows]
         if all(_starts_condition(second) for second in seconds):
             return _pieces([[cell for cell in cells if cell] for cells in rows])
@@ -850,10 +882,12 @@ def _side(tokens: list[Token]) -> Node:
     if _calls(tokens):
         arguments = [token for token in tokens[2:-1] if token.text != ","]
         return Node("app", tuple(read_expression([token]) for token in arguments), tokens[0].text)
-    if any(token.kind == "txt" for token in tokens) and is_name(
-        " ".join(token.text for token in tokens if token.kind in ("txt", "let") or token.text.isalnum())
-    ) and not any(token.kind in ("num", "begin") for token in tokens):  # fmt: skip
-        return Node("text", (), plain_words(" ".join(token.text for token in tokens)))
+    if tokens[0].kind == "txt" and all(_in_name(token) for token in tokens) and is_name(
+        " ".join(token.text for token in tokens if token.kind == "txt")
+    ):
+        return sym(canonical(tokens))
+    if tokens[0].kind == "txt" and len(tokens) > 3 and _names(tokens):
+        return sym(canonical(tokens))
     if tokens[0].text == "(" and "\\circ" in [token.text for token in tokens] and _names(tokens):
         return sym(canonical(tokens))  # a composition, not an angle
     try:
@@ -864,6 +898,10 @@ def _side(tokens: list[Token]) -> Node:
         raise
 
 
+def _in_name(token: Token) -> bool:
+    return token.kind in ("txt", "let") or token.text in ("\\triangle", "\\angle", "\\odot")
+
+
 def _names(tokens: list[Token]) -> bool:
     r"""Whether a side that is no expression names a quantity: `P(A|B)`, `(f \circ g)(2)`, `\max`, `m\angle ABC`."""
     texts = [token.text for token in tokens]
@@ -871,13 +909,16 @@ def _names(tokens: list[Token]) -> bool:
         return tokens[0].kind == "cmd" and texts[0][1:] in ("max", "min", "det", "lim", "sup", "inf", "deg", "dim", "rank")
     if "\\circ" in texts and texts[0] in ("(", "f", "g", "h"):
         return all(token.kind in ("let", "num") or token.text in ("(", ")", "\\circ", "[", "]", "-") for token in tokens)
+    if texts[0] in ("\\deg", "\\dim", "\\ker", "\\det", "\\sup", "\\inf", "\\max", "\\min"):
+        return all(token.kind == "let" or token.text in "(){}_[]" for token in tokens[1:])
     if "\\angle" in texts:
         return all(token.kind == "let" or token.text == "\\angle" for token in tokens)
     head = 1
     while head < len(tokens) and texts[head] in ("_", "^", "'") and head + 1 < len(tokens):
         head += 1 if texts[head] == "'" else (
             _closing(tokens, head + 1) - head + 1 if texts[head + 1] in _OPEN else 2)  # fmt: skip
-    named = tokens[0].kind in ("let", "txt", "cmd") and (tokens[0].kind != "txt" or len(texts[0]) <= 4)
+    named = tokens[0].kind in ("let", "txt", "cmd") and (
+        tokens[0].kind != "txt" or texts[0].lower() in ("var", "cov", "pr", "prob", "area", "vol", "sd", "std", "len"))
     return named and head < len(tokens) and texts[head] in ("(", "[") and _closing(tokens, head) == len(tokens) - 1
 
 
@@ -931,6 +972,23 @@ def _bracketed(tokens: list[Token]) -> Node | None:
     return Node("seq", items, brackets)
 
 
+def _scaled_tuple(tokens: list[Token]) -> Node | None:
+    """A number or a parameter in front of a tuple: t(1, 2, −1)."""
+    if tokens[-1].text not in (")", "\\rangle"):
+        return None
+    start = next((i for i in range(1, len(tokens)) if _depth(tokens[i]) > 0 and _closing(tokens, i) == len(tokens) - 1), 0)
+    parts, _ = split(tokens[start + 1 : -1], frozenset({","}))
+    head = tokens[:start]
+    function = len(head) == 1 and (head[0].text.isupper() or head[0].text in _FUNCTION_LETTERS)
+    if not start or len(parts) < 2 or function or head[-1].text[1:] in FUNCTIONS or head[-1].kind == "txt":
+        return None
+    try:
+        factor = read_expression(head[:-1] if head[-1].text in ("\\cdot", "*", "\\times") else head)
+    except Unreadable:
+        return None
+    return Node("seq", tuple(Node("mul", (factor, read_tokens(part))) for part in parts), "()")
+
+
 def _split_bar(tokens: list[Token]) -> list[list[Token]]:
     """Split a set-builder at its first bar; bars in pairs are absolute values."""
     if sum(token.text == "|" for token in tokens) % 2:
@@ -948,7 +1006,17 @@ def _builder(parts: list[list[Token]]) -> Node:
     head = [token.text for token in parts[0]]
     symbol = parts[0][0].kind == "let" or head[0][1:] in GREEK
     if symbol and head[1:] in ([], ["\\in", "\\mathbb{R}"]) and head[0] in [token.text for token in parts[1]]:
-        return read_tokens([Token("sep", "and") if token.text in (",", ";") else token for token in parts[1]])
+        joined = [Token("sep", "and") if token.text in (",", ";") else token for token in parts[1]]
+        if not any(token.text == "x" for token in joined):
+            joined = [Token("let", "x", token.spaced) if token.text == head[0] else token for token in joined]
+        return read_tokens(joined)
+    if all(token.kind != "txt" for token in parts[1]):
+        try:
+            value, condition = read_tokens(parts[0]), read_tokens(parts[1])
+        except Unreadable:
+            value = condition = num(0)
+        if condition.op == "rel" and condition.name == "\\in" and (is_scalar(value) or value.op == "seq"):
+            return Node("cond", (value, condition))
     bound = {token.text for token, after in zip(parts[1], parts[1][1:], strict=False)
              if token.kind == "let" and after.text == "\\in"}  # fmt: skip
     names = {name: f"¤{i}" for i, name in enumerate(sorted(bound))}
@@ -973,21 +1041,21 @@ def _ratio(tokens: list[Token]) -> Node | None:
     if all(texts) and len(texts) in (2, 3) and all(re.fullmatch(r"\d\d", text) for text in texts[1:]):
         hour, minute = int(texts[0]), int(texts[1])
         if len(texts[0]) <= 2 and hour < 25 and minute < 60:
-            return _time([hour, minute, int(texts[2]) if len(texts) == 3 else 0], suffix)
-    if suffix:
+            return _time([hour, minute, int(texts[2]) if len(texts) == 3 else 0], suffix, padded=texts[0][0] == "0")
+    if suffix or any(part and part[0].text == "+" for part in parts):
         return None
     return Node("ratio", tuple(_quantity(part) for part in parts))
 
 
-def _time(parts: list[int], suffix: str) -> Node:
+def _time(parts: list[int], suffix: str, *, padded: bool = False) -> Node:
     """A clock time, on 24 hours where that is known."""
     hour = parts[0]
     hour += 12 if suffix == "pm" and hour < 12 else -12 if suffix == "am" and hour == 12 else 0
-    return Node("time", tuple(map(num, (hour, *parts[1:]))), suffix or ("24" if hour > 12 else ""))
+    return Node("time", tuple(map(num, (hour, *parts[1:]))), suffix or ("24" if hour > 12 or padded else ""))
 
 
 _BASE = re.compile(r"([0-9A-Fa-f]+)_\{?\s*(?:\\text\s*\{)?\s*(\w+)[\s}]*")
-_CURRENCIES = {"\\$": "dollars", "\\euro": "euros", "\\pounds": "GBP", "\\yen": "yen"}
+_CURRENCIES = {"\\$": "dollars", "\\euro": "euros", "\\pounds": "GBP", "\\yen": "yen", "\\rupee": "rupees"}
 
 
 def _base(text: str) -> Node:
@@ -1002,6 +1070,8 @@ def _base(text: str) -> Node:
 
 def _quantity(tokens: list[Token]) -> Node:
     """An expression with an optional unit behind it, or a currency in front."""
+    if not tokens:
+        raise Unreadable("an empty part")
     if len(tokens) == 1 and tokens[0].kind == "base":
         return _base(tokens[0].text)
     if len(tokens) > 1 and any(token.text in _CURRENCIES for token in tokens[:2]):
@@ -1025,12 +1095,12 @@ def _quantity(tokens: list[Token]) -> Node:
     parts = [i for i in range(end + 1, len(tokens)) if tokens[i].kind == "num" and tokens[i - 1].kind == "txt"]
     if parts:  # 3 feet 4 inches
         heads = [tokens[a:b] for a, b in zip([0, *parts], [*parts, len(tokens)], strict=True)]
-        return _compound([_quantity(head) for head in heads])
+        return compound([_quantity(head) for head in heads])
     if not all(_belongs_to_unit(token, tokens[i - 1]) for i, token in enumerate(tokens[end:], end)):
         raise Unreadable(f"the words {tokens[end].text!r}")
     phrase = "".join((" " if token.kind in ("txt", "let") else "") + token.text for token in tokens[end:]).strip()
     phrase = _NO_BRACES.sub("", phrase) if "{" not in phrase or phrase.count("{") == phrase.count("}") else phrase
-    scale = scale_of(phrase.split()[0]) if tokens[end].kind == "txt" else None
+    scale = scale_of(phrase.split()[0]) if tokens[end].kind == "txt" and tokens[end - 1].text != "0" else None
     if scale and read_expression(tokens[:end]).op != "text":  # 1.5 million dollars, 3 halves
         inner, rest = Node("mul", (read_expression(tokens[:end]), num(scale))), phrase.partition(" ")[2]
         value = number(tokens[0].text) if end == 1 else None
@@ -1052,7 +1122,7 @@ def _belongs_to_unit(token: Token, before: Token) -> bool:
     return token.kind == "let" and len(token.text) == 1 and before.text != "-"
 
 
-def _compound(parts: list[Node]) -> Node:
+def compound(parts: list[Node]) -> Node:
     """A quantity in several units, largest first: 3 feet 4 inches, 2 hours 30 minutes."""
     units = [unit_of(part.name) if part.op == "unit" else None for part in parts]
     first = units[0]
@@ -1200,6 +1270,9 @@ class _Reader:
                     raise Unreadable("two numbers side by side")
                 if argument and (text[1:] in FUNCTIONS or text == "("):
                     return node
+                letter = self.kind() == "let" and len(text) == 1 and self.kind(1) != "let"
+                if node.op == "num" and not node.value and not letter:
+                    raise Unreadable(f"{canonical(self.tokens[self.at :])!r} behind 0")
                 factor = self.power()
                 node = Node("mul", (node, factor))
             else:
@@ -1239,6 +1312,9 @@ class _Reader:
         if self.peek() == "{" and self.peek(1) == "\\circ" and self.peek(2) == "}":
             self.at += 3
             return self.degrees(base)
+        if self.peek() == "*" and base.op == "sym":
+            self.take()
+            return sym(base.name + "^*")
         return Node("pow", (base, self.exponent()))
 
     def degrees(self, base: Node) -> Node:
@@ -1284,6 +1360,8 @@ class _Reader:
 
     def group(self, opening: str) -> Node:
         """A bracketed sum."""
+        if opening in ("(", "[") and self.at and self.peek(1) == "+" and self.kind(-1) not in ("op", "cmd", ""):
+            raise Unreadable(f"the remark {canonical(self.tokens[self.at :])}")
         self.expect(opening)
         bars, self.open_bars = self.open_bars, 0
         node = self.sum()

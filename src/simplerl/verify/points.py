@@ -114,7 +114,7 @@ class Evaluator:
             return _symbol("opaque " + node.name, point)
         if op == "const":
             return self._constant(node.name, point)
-        if op in ("unit", "label"):
+        if op == "unit":
             return self.evaluate(node.args[0], point)
         operation = getattr(self, "_" + op, None) if op in _OPERATIONS else None
         if operation is None:
@@ -438,7 +438,7 @@ class Evaluator:
 
 
 _OPERATIONS = frozenset(
-    ["add", "neg", "mul", "percent", "degree", "abs", "div", "pow", "root", "fact", "fact2", "binom", "app", "func"]
+    "add neg mul percent degree abs div pow root fact fact2 binom app func".split()
 )  # fmt: skip
 
 

@@ -49,6 +49,7 @@ L3 0.0002365882365||cup
 L3 0.00001478676478125|tbsp|tablespoon
 L3 0.00000492892159375|tsp|teaspoon
 L3 1/1000000|cc|
+L3 0.0000295735295625|floz|
 L2 4046.8564224||acre
 L2 10000|ha|hectare
 M,L2,T-2 1|J*|joule*
@@ -88,7 +89,7 @@ euro 1|EUR|euro
 sterling 1|GBP|
 yuan 1|RMB CNY|yuan
 yen 1|JPY|yen
-rupee 1|Rs INR|rupee
+rupee 1|Rs INR|rupee rs
 rad 1|rad|radian
 L,T-1 0.44704|mph|
 L,T-1 5/18|kph kmh kmph|
@@ -115,7 +116,7 @@ _CHINESE_UNITS = {
 #: What is counted, in the singular (of a noun that is often met in problems); only these may stand behind a number.
 NOUNS = _words(
     """
-    acorn actor adult age airplane album alligator angle animal ant apartment app appetizer apple apron aquarium area
+    acorn clip trip o'clock actor adult age airplane album alligator angle animal ant apartment app appetizer apple apron aquarium area
     arm arrangement artichoke article artwork asparagus athlete atom attendee aunt avocado award baby backpack badge
     bag bagel baguette bale ball balloon banana band bandage bar barrel baseball basket basketball batch bath bathroom
     battery bead beaker bean bear bed bedbug bedroom bee beetle belt bench berry bicycle bike bill billboard bird
@@ -174,14 +175,19 @@ NOUNS = _words(
     weight whale wheel whisker whistler widget wig window wing wolf wolves woman women wood word worker worm wrapper
     yard yogurt zebra zero zombie    """
 )
-#: Words that may stand with a noun behind a number, and change nothing.
-_BESIDE_NOUNS = _words(
+#: Words that may stand with a unit or a noun behind a number, and change nothing.
+_BESIDE_UNITS = _words(
     """
     the a an of in per for from with on at to by all these those this that them us his her their its our him she he
-    they it you we i possible different distinct total whole real positive integer integral negative natural rational
-    old years red blue green yellow black white brown orange purple pink new small large big long tall wide deep high
-    square squared cubic cubed sq cu full empty regular valid such unique ordered outcomes altogether overall each
-    apiece left remaining together there are is more fewer less extra additional first last same other adult
+    they it you we i old altogether overall each apiece left remaining together outcomes
+    """
+)
+#: Words that may stand with a counted noun only: in "7 negative" or "7 more" they change the value.
+_BESIDE_NOUNS = _BESIDE_UNITS | _words(
+    """
+    possible different distinct total whole real positive integer integral negative natural rational years red blue
+    green yellow black white brown orange purple pink new small large big long tall wide deep high square cubic sq cu
+    full empty regular valid such unique ordered there are is more fewer extra additional first last same other adult
     """
 )
 #: Words whose case does not matter behind a number, beside nouns and units.
@@ -217,17 +223,25 @@ _QUANTITIES = _words(
     radius diameter circumference probability mean median mode range average total sum product difference quotient
     ratio remainder minimum maximum min max slope distance speed velocity time cost price profit loss angle age number
     amount weight mass rate percentage percent count size surface domain equation vertex center centre limit integral
-    derivative determinant rank area perimeter intercept root roots least greatest largest smallest common multiple
-    divisor factor expected variance deviation standard final correct desired required point base side hypotenuse
+    derivative determinant rank intercept root roots multiple
+    divisor factor variance deviation point base side hypotenuse
     arc chord sector temperature force energy power work charge current resistance voltage frequency wavelength
     interest balance income revenue score grade salary wage tax discount tip sale change
-    maximum-value minimum-value exact approximate option choice letter term digit digits expression function inverse
+    option choice letter term digit digits
+    """
+)
+_VERBS = _words(
+    """
+    is are was were be equals has have had needs need takes took costs cost gets got makes made pays paid spends spent
+    earns earned sells sold weighs contains bought buys eats ate used uses
     """
 )
 _LEADING_WORDS = _words(
     """
+    least greatest largest smallest common expected standard final correct desired required exact approximate inverse
+    function expression maximum-value minimum-value
     the a an of in for is are was were be equals equal to so thus hence therefore there exist exists have has we get
-    that this these our its it her his their he she they must will which such where value and both from at on with
+    that this these our its it her his their he she they you i must each will which such where value and both from at on with
     total probability triangle rectangle circle square cube sphere cone cylinder polygon line segment point set
     """
 )
@@ -252,19 +266,21 @@ DECORATIONS = _words(
 #: In the text of an option, words that deny or hedge the choice.
 _DENIALS = _words(
     """
+    halved doubled squared cubed inverse factorial half twice thousand hundred hundreds mod rounded reciprocal off
     not or wrong incorrect false no never neither nor rejected reject rejects excluded exclude eliminated eliminate
     ruled unless except perhaps maybe possibly probably impossible invalid untrue mistaken mistake error discarded
     discard cannot can't isn't doesn't don't won't unlikely likely however but instead rather unknown unsure guess
     guessing else other another alternatively otherwise dismissed refuted disproved contradicted contradiction fails
     failed ignore ignored crossed struck inadmissible denied deny erroneous inaccurate lie doubt doubtful supposedly
     allegedly approximately about almost nearly if either opposite negation complement minus plus times
-    less more than least most retracted withdrawn void refused
+    less more than least most retracted withdrawn void refused would too cannot could might may should
     """
 )
 
 _ARTICLES = re.compile(r"^(?:an?|the)\s+")
-_THERE_IS = re.compile(r"^(?:there (?:is|are|exists?)|it has|the equation has) (?=no |infinitely )")
-_MONTHS = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"]
+_THERE_IS = re.compile(r"^(?:the )?(?:limit|integral|series|sum|value|derivative|expression|answer|sequence) (?:is )?"
+                       r"(?=does not exist|undefined|diverge|converge|not defined|infinit)|^(?:there (?:is|are|exists?)|it has|the equation has) (?=no |infinitely )")
+_MONTHS = "january february march april may june july august september october november december".split()
 _MONTH = "|".join(name[:3] + f"(?:{name[3:]})?" if name != "may" else name for name in _MONTHS)
 _DATES = tuple(
     re.compile(pattern, re.IGNORECASE | re.ASCII)
@@ -293,10 +309,16 @@ _SYNONYMS = {
 
 # --- numbers in words ---------------------------------------------------------------------------------------------
 
-_SMALL = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_SMALL = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+).split()
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _VALUES = {word: i for i, word in enumerate(_SMALL)} | {word: 10 * i for i, word in enumerate(_TENS, 2)}
-_ORDINALS = ["zeroth", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth", "twentieth"]
+_ORDINALS = (
+    "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
+    "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
+).split()
 #: Words that multiply the number in front of them: 1.5 million, 3 dozen, 3 halves.
 SCALES: dict[str, Fraction] = {
     "hundred": Fraction(100), "thousand": Fraction(10**3), "million": Fraction(10**6), "billion": Fraction(10**9),
@@ -432,7 +454,9 @@ def _unit_tables() -> tuple[dict[str, Unit], dict[str, Unit]]:
 
 def _unit_word(word: str) -> Unit | None:
     symbols, names = _unit_tables()
-    known = symbols.get(word) or names.get(word.lower()) or names.get(stem(word.lower()))
+    known = symbols.get(word)
+    if known is None and (word.islower() or word.isupper() or word.istitle()):  # in mB or Mw the case is meant
+        known = names.get(word.lower()) or names.get(stem(word.lower()))
     if known is None and word.lower().endswith("s"):
         known = names.get(word.lower()[:-1])
     if known is None and word.lower() in ("foots", "inche", "inches"):
@@ -449,7 +473,9 @@ def unit_of(phrase: str) -> Unit | None:
     """What the words behind a value measure or count, all of them; None when any of them is not understood."""
     text = _CHINESE_UNITS.get(phrase.strip(), phrase)
     text = re.sub(r"\\(?:text|mathrm|mbox|textrm|rm)(?![a-z])", " ", text.replace("\\cdot", "·").replace("\\mu", "u"))
-    text = re.sub(r"[{}]|(?<=[a-z])\.", "", text).replace("µ", "u").replace("μ", "u").replace("light years", "lightyear")
+    text = re.sub(r"[{}]|(?<=[a-z])\.", "", text).replace("µ", "u").replace("μ", "u")
+    text = re.sub(r"light years?", "lightyear", re.sub(r"(?:fl\.?|fluid) (?:oz|ounces?)\b", "floz", text))
+    text = re.sub(r"(?<=[A-Za-z])\s*-\s*(?=[A-Za-z]{1,2}\b)", "·", text)
     text = re.sub(r"^\s*\((.*)\)\s*$", r"\1", text.strip())
     if len(text) > 80 or not text:
         return None
@@ -459,7 +485,7 @@ def unit_of(phrase: str) -> Unit | None:
     words = text.split()
     if len(words) > 1 and words[0].lower() in ("of", "in", "for") and not all(map(_known_word, words[1:])):
         return None
-    meaning = False
+    meaning = adjectives = False
 
     def multiply(unit: Unit, power: int) -> None:
         nonlocal factors
@@ -468,10 +494,11 @@ def unit_of(phrase: str) -> Unit | None:
         factors = tuple(a * b**power for a in factors for b in unit.factors)
 
     after_of = False
-    for piece in _UNIT_PIECE.findall(text):
-        lower = piece.lower()
+    for match in _UNIT_PIECE.finditer(text):
+        piece, lower = match.group(), match.group().lower()
         if piece[-1].isdigit():
-            if last is None or abs(int(piece.strip("^ "))) > 9:
+            raised = piece[0] == "^" or text[match.start() - 1].isalpha()
+            if last is None or not raised or abs(int(piece.strip("^ "))) > 9:
                 return None
             unit, power = last
             multiply(unit, (int(piece.strip("^ ")) - 1) * power)
@@ -494,11 +521,14 @@ def unit_of(phrase: str) -> Unit | None:
                 last = (unit, sign * before)
             sign, before, meaning = 1, 1, True
         elif lower in _BESIDE_NOUNS:
+            adjectives = adjectives or lower not in _BESIDE_UNITS
             after_of = after_of or (lower in ("of", "in", "for", "from", "on", "at", "to") and meaning)
             meaning = meaning or lower in _ALONE or lower in ("them", "old")
         else:
             return None
-    if not meaning or sign < 0:
+    if not meaning or sign < 0 or text.lower().startswith("per cent"):
+        return None
+    if adjectives and not any(name[0] == "#" for name in exponents):
         return None
     return Unit(tuple(sorted((name, power) for name, power in exponents.items() if power)), factors)
 
@@ -516,7 +546,8 @@ def same_dimension(first: Unit, second: Unit) -> bool:
 def is_name(text: str) -> bool:
     """Whether words only name the quantity that is asked for: `Area`, `The probability`, `total cost of`."""
     words = re.findall(r"[^\s,:]+", text.lower())
-    if not words or len(words) > 12 or words[0] in ("one", "another", "some", "a"):
+    if not words or len(words) > 12 or words[0] in ("one", "another", "some", "a", "of", "at", "in",
+                                                          "for", "from", "with", "on", "and", "both"):  # fmt: skip
         return False
     known = all(word in _QUANTITIES or word in _LEADING_WORDS or len(word) == 1 or stem(word) in NOUNS
                 or number_in_words(word) is not None or word.isdigit() for word in words)  # fmt: skip
@@ -525,7 +556,7 @@ def is_name(text: str) -> bool:
 
 def is_lead_in(text: str) -> bool:
     """Whether words in front of an answer only introduce it: `the answer is`, `there are`, `so`, `exactly`."""
-    lower = text.lower().strip(" ,:=")
+    lower = text.lower().strip(" ,:")
     if not lower:
         return True
     words = re.findall(r"[^\s,:]+", lower)
@@ -534,8 +565,8 @@ def is_lead_in(text: str) -> bool:
     if all(word in ("approximately", "about", "around", "roughly", "exactly", "so", "thus", "hence", "therefore", "then",
                     "simply", "just") for word in words):  # fmt: skip
         return True
-    if words[-1] in ("is", "are", "equals", "be") or text.rstrip().endswith((":", "=")):
-        rest = words[:-1] if words[-1] in ("is", "are", "equals", "be") else words
+    if words[-1] in _VERBS or text.rstrip().endswith(":"):
+        rest = words[:-1] if words[-1] in _VERBS else words
         return not rest or is_name(" ".join(rest)) or all(word in _LEADING_WORDS for word in rest)
     return lower in ("usd", "rs", "rs.", "rmb", "eur", "gbp", "year", "the year", "point", "the point", "points",
                      "the points", "answer", "final answer", "the answer", "value", "option", "choice", "number",
@@ -629,12 +660,12 @@ def pair_text(parts: list[str]) -> str:
 
 # --- choices ------------------------------------------------------------------------------------------------------
 
-_CHOICE = re.compile(r"\(?\s*(?:\\(?:text|textbf|mathrm)\s*\{)?\s*\(?\s*([A-J])\s*\)?\s*\}?\s*\)?")
+_CHOICE = re.compile(r"[(\[]?\s*(?:\\(?:text|textbf|mathrm)\s*\{)?\s*\(?\s*([A-J])\s*\)?\s*\}?\s*[)\]]?")
 _OPTION = re.compile(
     r"\(?\s*(?:\\(?:text|textbf|mathrm)\s*\{)?\s*\(?\s*([A-J])\s*(?:\)\s*\}?|[.:]\s*\}?|\}\s*[).:]|\}\s*(?=\()| (?=\())(.*)", re.DOTALL
 )
 _NAMED_CHOICE = re.compile(r"(?:\\text\s*\{)?\s*(?i:(?:the )?(?:correct )?(?:option|choice|answer))(?: is)?\s*:?\s*(?:\})?\s*"
-                           r"\(?([A-J])\)?\s*\}?|选?\s*([A-J])\s*项?")  # fmt: skip
+                           r"\(?([A-J])\)?\s*\}?|(?:选项|答案|选|选择)?\s*:?\s*([A-J])\s*项?")  # fmt: skip
 _CIRCLED = "ⒶⒷⒸⒹⒺⒻⒼⒽⒾⒿ"
 
 
@@ -658,7 +689,7 @@ def chosen_letter(answer: str) -> str | None:
     # Another letter, a sign of more, or a denial makes it a hedge rather than a choice.
     letter, rest = match.groups()
     hedged = set(re.findall(r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])", rest)) - {letter}
-    denied = _DENIALS & set(re.findall(r"[a-z']+", rest.lower())) or re.match(r"\s*[-+*/^=<>!?]", rest)
+    denied = _DENIALS & set(re.findall(r"[a-z']+", rest.lower())) or re.match(r"\s*[-+*/^=<>!?~\[]|\s*i\.?e", rest.replace("\\text{", "").lstrip(" ("))
     bracketed = re.match(r"\s*\(", rest) and re.search(r"[A-Za-z]{2}", rest)
     return None if hedged or denied or bracketed else letter
 
@@ -675,3 +706,18 @@ def may_be_left_out(text: str) -> bool:
     return bool(words) and not denies(text) and words[-1].endswith("s") and len(words[-1]) > 3 and all(
         _known_word(word) or (word.isalpha() and word.endswith("s") and number_in_words(word) is None) for word in words
     )  # fmt: skip
+
+
+def counts_in(phrase: str, question: str) -> bool:
+    """Whether words behind a value count something that the question speaks of: nouns in the plural, from its text."""
+    words = phrase.lower().split()
+    asked = set(re.findall(r"[a-z']+", question.lower()))
+    return bool(words) and len(words) < 5 and not denies(phrase) and words[-1].endswith("s") and all(
+        word in asked or word in _BESIDE_NOUNS for word in words
+    )  # fmt: skip
+
+
+def circled_choices(text: str) -> tuple[str, ...]:
+    """The circled numbers that an answer lists, in order, when it holds nothing else."""
+    content = re.sub(r"[\s,]|\\text\b|[{}]|\band\b", "", text)
+    return tuple(sorted(content)) if content and all("①" <= char <= "⓿" for char in content) else ()
