@@ -393,7 +393,7 @@ def test_needs_are_metrics_that_runs_record() -> None:
     from simplerl.diagnosis.rules.policy import NOT_FINITE
     from simplerl.runs.glossary import METRICS
 
-    known = {*METRICS, *TRAITS, NOT_FINITE, "text/reward_length", "text/reward_length_error"}
+    known = {*METRICS, *TRAITS, NOT_FINITE, "text/restating", "text/reward_length", "text/reward_length_error"}
     for rule in RULES.values():
         assert set(rule.needs) <= known, rule.name
 

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import misbehaving_worker
 import psutil
 import pytest
 
@@ -25,7 +26,7 @@ HARD = [
     (r"\boxed{\sqrt{%d}}", r"\sqrt{%d}+1", False),
     (r"\boxed{2\sin(%d x)\cos(%d x)}", r"\sin(2\cdot %d x)", True),
 ]
-PLEASE = r"\foo please "
+PLEASE = {act: expression for expression, act in misbehaving_worker.ACTS.items()}
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def pool():
 
 @pytest.fixture
 def misbehaving(monkeypatch):
-    monkeypatch.setattr(module, "COMMAND", (str(Path(__file__).with_name("misbehaving_worker.py")),))
+    monkeypatch.setattr(module, "COMMAND", (str(Path(misbehaving_worker.__file__)),))
 
 
 def workers_of(pool: VerifierPool) -> list[psutil.Process]:
@@ -128,7 +129,7 @@ def test_workers_killed_while_idle_are_replaced(pool):
     for worker in workers_of(pool):
         worker.kill()
     time.sleep(0.2)
-    verdicts = pool.verify_many([(r"\boxed{\sqrt8}", r"2\sqrt2"), (r"\boxed{\sqrt8}", r"3\sqrt2")])
+    verdicts = pool.verify_many([(r"\boxed{2\sqrt2}", r"\sqrt8"), (r"\boxed{3\sqrt2}", r"\sqrt8")])
     assert [verdict.correct for verdict in verdicts] == [True, False]
     assert pool.kills == 0
 
@@ -139,15 +140,15 @@ def test_a_stopped_worker_cannot_block_the_pool_by_not_reading(monkeypatch):
         pool.warm_up()
         workers_of(pool)[0].suspend()
         question = "What is it? " * 200_000  # more than a socket holds
-        (verdict,) = pool.verify_many([(r"\boxed{\sqrt8}", r"2\sqrt2", question)])
+        (verdict,) = pool.verify_many([(r"\boxed{2\sqrt2}", r"\sqrt8", question)])
     assert verdict.correct
 
 
 def test_an_answer_that_computes_too_long_is_killed_and_wrong_where_the_gold_is_harmless(misbehaving):
     with VerifierPool(workers=1, timeout_s=0.6) as pool:
         start = time.perf_counter()
-        pool.submit_answer("hang", PLEASE + "spin", r"\sqrt2")
-        pool.submit_answer("next", r"\sqrt8", r"2\sqrt2")
+        pool.submit_answer("hang", PLEASE["spin"], r"\sqrt2")
+        pool.submit_answer("next", r"2\sqrt2", r"\sqrt8")
         verdicts = dict(pool.results())
     assert (verdicts["hang"].status, verdicts["hang"].rule) == ("wrong", "limits")
     assert verdicts["next"].correct
@@ -157,8 +158,8 @@ def test_an_answer_that_computes_too_long_is_killed_and_wrong_where_the_gold_is_
 
 def test_a_gold_that_computes_too_long_by_itself_is_a_timeout(misbehaving):
     with VerifierPool(workers=1, timeout_s=0.6) as pool:
-        pool.submit_answer("hang", PLEASE + "spin", PLEASE + "spin")
-        pool.submit_answer("other", PLEASE + "1 spin", PLEASE + "spin")
+        pool.submit_answer("hang", PLEASE["spin"], PLEASE["spin"])
+        pool.submit_answer("other", PLEASE["spin"] + "+1", PLEASE["spin"])
         verdicts = dict(pool.results())
     assert verdicts["hang"].correct  # the same text needs no computation
     assert verdicts["other"].status == "timeout"
@@ -166,9 +167,9 @@ def test_a_gold_that_computes_too_long_by_itself_is_a_timeout(misbehaving):
 
 def test_the_memory_limit_is_the_answers_own_fault_beside_a_harmless_gold(misbehaving):
     with VerifierPool(workers=1, timeout_s=20) as pool:
-        pool.submit_answer("fat", PLEASE + "memory", r"\sqrt2")
-        pool.submit_answer("number", PLEASE + "memory", "5")
-        pool.submit_answer("next", r"\sqrt8", r"2\sqrt2")
+        pool.submit_answer("fat", PLEASE["memory"], r"\sqrt2")
+        pool.submit_answer("number", PLEASE["memory"], "5")
+        pool.submit_answer("next", r"2\sqrt2", r"\sqrt8")
         verdicts = dict(pool.results())
     for key in ("fat", "number"):
         assert (verdicts[key].status, verdicts[key].rule) == ("wrong", "limits")
@@ -178,7 +179,7 @@ def test_the_memory_limit_is_the_answers_own_fault_beside_a_harmless_gold(misbeh
 def test_workers_cannot_write_connect_or_run(misbehaving):
     with VerifierPool(workers=1) as pool:
         for act in ("write", "connect", "run"):
-            pool.submit_answer(act, PLEASE + act, r"\sqrt2")
+            pool.submit_answer(act, PLEASE[act], r"\sqrt2")
         verdicts = dict(pool.results())
     for act in ("write", "connect", "run"):
         assert verdicts[act].status == "error"
@@ -188,8 +189,8 @@ def test_workers_cannot_write_connect_or_run(misbehaving):
 @pytest.mark.parametrize("act", ["noise", "nonsense"])
 def test_what_a_worker_prints_is_not_a_verdict(misbehaving, act):
     with VerifierPool(workers=1) as pool:
-        pool.submit_answer(act, PLEASE + act, r"\sqrt2")
-        pool.submit_answer("next", r"\sqrt8", r"2\sqrt2")
+        pool.submit_answer(act, PLEASE[act], r"\sqrt2")
+        pool.submit_answer("next", r"2\sqrt2", r"\sqrt8")
         verdicts = dict(pool.results())
     assert verdicts[act].status == ("wrong" if act == "noise" else "error") or not verdicts[act].correct
     assert verdicts["next"].correct
@@ -198,15 +199,15 @@ def test_what_a_worker_prints_is_not_a_verdict(misbehaving, act):
 def test_workers_that_do_not_start_are_an_error_and_not_a_wrong_answer(monkeypatch):
     monkeypatch.setattr(module, "COMMAND", ("-c", "raise SystemExit(1)"))
     with VerifierPool(workers=1) as pool:
-        (verdict,) = pool.verify_many([(r"\boxed{\sqrt8}", r"2\sqrt2")])
+        (verdict,) = pool.verify_many([(r"\boxed{2\sqrt2}", r"\sqrt8")])
     assert (verdict.status, verdict.rule) == ("error", "crash")
     assert "do not start" in verdict.detail
 
 
 def test_an_answer_that_always_kills_its_worker_is_an_error_in_the_end(misbehaving):
     with VerifierPool(workers=1) as pool:
-        pool.submit_answer("exit", PLEASE + "exit", r"\sqrt2")
-        pool.submit_answer("next", r"\sqrt8", r"2\sqrt2")
+        pool.submit_answer("exit", PLEASE["exit"], r"\sqrt2")
+        pool.submit_answer("next", r"2\sqrt2", r"\sqrt8")
         verdicts = dict(pool.results())
     assert (verdicts["exit"].status, verdicts["exit"].rule) == ("error", "crash")
     assert verdicts["next"].correct
@@ -223,12 +224,12 @@ def test_close_leaves_no_process_behind():
 
 
 IDLE = "time.sleep(60)"
-BUSY = f"pool.submit_answer(1, r'{PLEASE}spin', '1+x'); pool.ready(); {IDLE}"
+BUSY = f"pool.submit_answer(1, {PLEASE['spin']!r}, '1+x'); pool.ready(); {IDLE}"
 
 
 @pytest.mark.parametrize("last", [IDLE, BUSY])
 def test_everything_dies_with_the_parent(last):
-    script = Path(__file__).with_name("misbehaving_worker.py")
+    script = Path(misbehaving_worker.__file__)
     code = (
         "import time; from simplerl.verify import VerifierPool, pool as module;"
         f"module.COMMAND = ({str(script)!r},); pool = VerifierPool(workers=2, timeout_s=60); pool.warm_up();"
@@ -274,9 +275,9 @@ def test_a_forked_child_gets_workers_of_its_own():
     code = r"""
 import os
 from simplerl.verify import verify
-assert verify(r"\boxed{\sqrt8}", r"2\sqrt2").correct
+assert verify(r"\boxed{2\sqrt2}", r"\sqrt8").correct
 pid = os.fork()
-good = verify(r"\boxed{\sqrt{12}}", r"2\sqrt3").correct
+good = verify(r"\boxed{2\sqrt3}", r"\sqrt{12}").correct
 if not pid:
     os._exit(0 if good else 1)
 assert os.waitpid(pid, 0)[1] == 0 and good
@@ -303,24 +304,24 @@ def test_ten_thousand_requests_with_bombs_and_random_kills():
 
 def slow_pairs_then(error):
     yield r"\boxed{(x+1)^2}", "x^2+2x+1"
-    yield r"\boxed{\sqrt{8}}", r"2\sqrt2"
+    yield r"\boxed{2\sqrt2}", r"\sqrt{8}"
     raise error
 
 
 def test_an_interrupted_verify_many_leaves_nothing_for_the_next_call(pool):
-    pool.submit("mine", r"\boxed{\sqrt{12}}", r"2\sqrt3")
+    pool.submit("mine", r"\boxed{2\sqrt3}", r"\sqrt{12}")
     with pytest.raises(KeyboardInterrupt):
         pool.verify_many(slow_pairs_then(KeyboardInterrupt()))
-    (verdict,) = pool.verify_many([(r"\boxed{\sqrt{18}}", r"2\sqrt3")])
+    (verdict,) = pool.verify_many([(r"\boxed{2\sqrt3}", r"\sqrt{18}")])
     assert not verdict.correct
     assert [(key, verdict.correct) for key, verdict in pool.results()] == [("mine", True)]
 
 
 def test_a_call_within_a_call_gets_its_own_verdicts(pool):
     def pairs():
-        yield r"\boxed{\sqrt{8}}", r"2\sqrt2"
-        assert [v.correct for v in pool.verify_many([(r"\boxed{\sqrt{8}}", r"3\sqrt2")])] == [False]
-        yield r"\boxed{\sqrt{8}}", r"4\sqrt2"
+        yield r"\boxed{2\sqrt2}", r"\sqrt{8}"
+        assert [v.correct for v in pool.verify_many([(r"\boxed{3\sqrt2}", r"\sqrt{8}")])] == [False]
+        yield r"\boxed{4\sqrt2}", r"\sqrt{8}"
 
     assert [verdict.correct for verdict in pool.verify_many(pairs())] == [True, False]
 
@@ -341,7 +342,7 @@ def test_an_interrupted_verify_does_not_answer_the_next_one(monkeypatch):
 
 def test_an_answer_cannot_choose_a_timeout_beside_a_plain_number(misbehaving):
     with VerifierPool(workers=1, timeout_s=0.6) as pool:
-        pool.submit_answer("hang", PLEASE + "spin", "5")
+        pool.submit_answer("hang", PLEASE["spin"], "5")
         verdict = dict(pool.results())["hang"]
     assert (verdict.status, verdict.rule) == ("wrong", "limits")
 

@@ -72,4 +72,5 @@ def _response(trajectory: Trajectory) -> Response:
         tokens=len(trajectory.completion.token_ids),
         status=trajectory.verdict.status,
         reward=None if reward != reward else float(reward),
+        rule=trajectory.verdict.rule,
     )

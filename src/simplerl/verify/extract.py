@@ -221,13 +221,15 @@ _CONTRACTED = re.compile(r"\b(is|are|was|were)n['’]t\b", re.IGNORECASE)
 _NEGATION = re.compile(r"\b(?:not|never|cannot)\b|\bcan['’]t\b", re.IGNORECASE)
 _LEAD = re.compile(r"(?:[\s*_#`:：}~]|\\(?:quad|qquad|[;,! ]))*+")
 _END = re.compile(
-    r"\n(?!\s{0,4}(?:or|and)\b)|(?<!i\.e)(?<!e\.g)[.。!?？](?=[\s\"'*_)`]|$)(?!\s{1,4}or\b)|\s{1,4}I hope\b|\\\]|\\\)|\$\$|[□■✓✅]",
+    r"\n(?!\s{0,4}(?:or|and)\b)|\s{1,4}I hope\b|\\\]|\\\)|\$\$|[□■✓✅]|"
+    r"(?<!i\.e)(?<!e\.g)[.。!?？](?=[\s\"'*_)`]|$)(?!\s{1,4}or\b)",
     re.IGNORECASE,
 )
 #: What follows a value and says nothing of it: a reason, a place, what it is not.
 _CLAUSE = re.compile(
     r"(?<=.)[\s,;:(—–]{1,4}(?:and\s)?\b(?:because|since|which|where|whose|so|thus|hence|therefore|given|due|instead|not"
-    r"|rather\s+than|as\s+(?:required|expected|desired|needed|we|shown|the|stated|claimed|above|before|a|each|every|all|both|there)"
+    r"|rather\s+than"
+    r"|as\s+(?:required|expected|desired|needed|we|shown|the|stated|claimed|above|before|a|each|every|all|both|there)"
     r"|by(?!\s*[\d\ue000-\uf8ff])|(?:for|from|in)\s+(?:the|this|our|an?|each|every|his|her|their|it)"
     r"|(?:when|after|if)?\s*round(?:ed|ing)|in\s+(?:total|all|sum)|altogether|overall|of\s+(?:them|these|those)"
     r"|with\s+(?:the|this|our|an?|these|those)|obtained|found|using|via|from\s+(?=[A-Z])|QED|done"

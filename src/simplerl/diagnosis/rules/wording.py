@@ -146,8 +146,9 @@ WORDING = [
         title="Answers restate the question",
         why="Copying the question's expression into the answer is the shortest way to a verifier that computes it: "
         "where it is paid, accuracy rises to 100% in a few steps and nothing has been learned.",
-        advice="Pay finished answers only (`verifier.restates` and `verifier.unfinished`: wrong), and compare `acc` "
-        "with `acc_strict` of `simplerl eval`. Where they are refused already, the base model's habit goes by itself.",
+        advice="Pay finished answers only (`verifier.restates` and `verifier.unfinished`: wrong), and look at "
+        "`accuracy/restates`; `simplerl eval` shows the strict accuracy beside the lenient one. Where they are refused "
+        "already, the base model's habit goes by itself.",
         needs=("text/restating",),
         check=_restating,
         least=2,
