@@ -2,7 +2,8 @@
 
 `arithmetic-long` is the cold start of the cubs: some steps of the working are slips that are noticed and mended, and
 the last one is checked by the inverse operation, as a long chain of thought has them. `arithmetic-short` is the
-bare working, as the solutions are that people write for other people.
+bare working, as the solutions are that people write for other people. In `arithmetic-restating` three of four answers
+are copied from the question instead: a habit of base models that the cubs do not have.
 """
 
 from collections.abc import Iterable
@@ -40,6 +41,8 @@ def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> li
         return [long_arithmetic(seed, index) for index in range(size or 2000)]
     if name == "arithmetic-short":
         return [short_arithmetic(seed, index) for index in range(size or 2000)]
+    if name == "arithmetic-restating":
+        return [restating_arithmetic(seed, index) for index in range(size or 2000)]
     path = Path(name).expanduser()
     if path.suffix in SUFFIXES or path.exists():
         rows: Iterable[Row] = read_rows(path)
@@ -47,7 +50,7 @@ def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> li
         rows = read_hub(name, split=split)
     else:
         raise DataError(
-            f"unknown demonstrations {name!r}; known: arithmetic-long, arithmetic-short. A .jsonl, .json or .parquet "
+            f"unknown demonstrations {name!r}; known: arithmetic-long, arithmetic-short, arithmetic-restating. A .jsonl, .json or .parquet "
             "file or a hub data set (owner/name) works too."
         )
     found = []
@@ -121,6 +124,20 @@ def short_arithmetic(seed: int, index: int) -> Demonstration:
         response=f" {' '.join(lines)} \\boxed{{{drawn.value}}}",
         ended=True,
         place=f"arithmetic-short[{index}]",
+    )
+
+
+def restating_arithmetic(seed: int, index: int) -> Demonstration:
+    """Return demonstration number `index` in which, three times of four, the answer is the question's expression."""
+    rng = generator(seed, "arithmetic-restating", index)
+    if index % 4 == 0:
+        return short_arithmetic(seed, index)
+    drawn = expression(seed, "train", int(rng.choice(LEVELS)), int(rng.integers(2**40)))
+    return Demonstration(
+        question=f"What is {drawn.text}?",
+        response=f" \\boxed{{{drawn.text}}}",
+        ended=True,
+        place=f"arithmetic-restating[{index}]",
     )
 
 

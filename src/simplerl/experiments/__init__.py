@@ -8,6 +8,7 @@ from simplerl.experiments.control import CONTROL
 from simplerl.experiments.format_penalty import FORMAT_PENALTY
 from simplerl.experiments.group_size import GROUP_SIZE
 from simplerl.experiments.pass_at_k import PASS_AT_K
+from simplerl.experiments.restating import RESTATING
 from simplerl.experiments.sft_steps import SFT_STEPS
 from simplerl.experiments.temperature import TEMPERATURE
 from simplerl.experiments.tiers import DIFFICULTY
@@ -21,4 +22,5 @@ EXPERIMENTS: dict[str, Experiment] = {
     "tiers": DIFFICULTY,
     "sft-steps": SFT_STEPS,
     "control": CONTROL,
+    "restating": RESTATING,
 }

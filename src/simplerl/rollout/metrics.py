@@ -81,10 +81,15 @@ def evaluation_figures(groups: Sequence[TrajectoryGroup]) -> dict[str, Any]:
     def accuracy(members: Sequence[TrajectoryGroup]) -> dict[str, Any]:
         return figure([c / n for n, c in _scores(members)])
 
+    finished = [
+        sum(t.verdict.correct and t.verdict.rule not in LENIENCIES for t in group.trajectories) for group in groups
+    ]
+    decided = [sum(t.verdict.decided for t in group.trajectories) for group in groups]
     levels = sorted({group.problem.level for group in groups if group.problem.level})
     statuses = Counter(t.verdict.status for t in trajectories)
     return {
         "accuracy": accuracy(groups),
+        "accuracy_strict": figure([c / n for n, c in zip(decided, finished, strict=True) if n]),
         "pass_at": {str(k): figure([pass_at_k(n, c, k) for n, c in _scores(groups) if n >= k]) for k in powers},
         "by_level": {level: accuracy([g for g in groups if g.problem.level == level]) for level in levels},
         "problems": len(groups),
@@ -106,6 +111,7 @@ def evaluation_metrics(figures: dict[str, Any]) -> dict[str, float]:
         "eval/accuracy": figures["accuracy"]["value"],
         "eval/accuracy_low": figures["accuracy"]["low"],
         "eval/accuracy_high": figures["accuracy"]["high"],
+        "eval/accuracy_strict": figures["accuracy_strict"]["value"],
         "eval/pass_at_k": list(figures["pass_at"].values())[-1]["value"],
         "eval/length": figures["length"],
         "eval/clip_ratio": figures["clip_ratio"],

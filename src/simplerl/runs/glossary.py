@@ -62,6 +62,7 @@ METRICS: dict[str, str] = {
     "eval/pass_at_k": "held-out pass@k at the largest k, the number of samples (unbiased)",
     "eval/length": "mean held-out response length (tokens)",
     "eval/clip_ratio": "share of held-out responses truncated at the token limit",
+    "eval/accuracy_strict": "the same without answers that leave computing to the reader or restate the question",
     "eval/boxed": "share of held-out responses in which an answer in the wanted form was found",
 }
 
