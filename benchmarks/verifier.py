@@ -20,8 +20,7 @@ import time
 from pathlib import Path
 
 from simplerl.verify import VerifierPool
-from simplerl.verify.judge import quick
-from simplerl.verify.reading import plain_number, reading
+from simplerl.verify.judge import plain_number, quick, reading, thorough
 
 ROOT = Path(__file__).resolve().parents[1]
 STEP = 8_192
@@ -81,9 +80,7 @@ def throughput(pairs: list[tuple[str, str]], workers: int) -> float:
 
 def latencies(pairs: list[tuple[str, str]]) -> list[float]:
     """Seconds per judgement as a worker makes it: extraction, comparison and, where needed, algebra."""
-    from simplerl.verify import algebra
     from simplerl.verify.extraction import boxed, final_part
-    from simplerl.verify.judge import thorough
 
     found = []
     for response, gold in pairs:
@@ -91,7 +88,7 @@ def latencies(pairs: list[tuple[str, str]]) -> list[float]:
         start = time.perf_counter()
         answer = boxed(final_part(response))
         if answer is not None and quick(answer, gold) is None:
-            thorough(answer, gold, algebra)
+            thorough(answer, gold)
         found.append(time.perf_counter() - start)
     return sorted(found)
 

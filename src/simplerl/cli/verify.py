@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         raise SimpleRLError("give --gold and --response, or --file with JSON lines; see simplerl verify --help")
     response = sys.stdin.read() if args.response == "-" else args.response
     from simplerl.verify import VerifierPool
-    from simplerl.verify.explain import explain
+    from simplerl.verify.judge import explain
 
     with VerifierPool(policy=args.policy, workers=1, timeout_s=args.timeout) as pool:
         verdict = pool.verify_many([(response, args.gold)])[0]
