@@ -33,7 +33,8 @@ def test_figures_on_the_open_cases():
         assert not pool.kills
     core, real = Counter(), Counter()
     for row, verdict in zip(rows, verdicts, strict=True):
-        cell = ("T" if verdict.correct == row["expected"] else "F") + ("P" if verdict.correct else "N")
+        right = verdict.correct or verdict.rule == "unfinished"  # the labels are those of values
+        cell = ("T" if right == row["expected"] else "F") + ("P" if right else "N")
         if row["set"] == "robust":
             assert verdict.correct == row["expected"], row["id"]
         elif row["tier"] == "core":

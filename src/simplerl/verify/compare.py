@@ -569,6 +569,7 @@ class Comparison:
             "time": self._time,
             "ratio": self._ratio,
             "pieces": self._pieces,
+            "prose": lambda a, b: self.all_equal(a.args, b.args),
             "cond": self._conditions,
         }
         return by_op.get(left.op, self.scalar)(left, right)

@@ -19,6 +19,7 @@ An answer of the right value may still leave the computing to the reader. Two ru
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from simplerl.verify.compare import Comparison, Undecided, assigned
 from simplerl.verify.extract import MAX_ANSWER_CHARS, POLICIES, closing_brace, final_part
 from simplerl.verify.normalise import normalise
 from simplerl.verify.numbers import BUDGET, QUICK_BUDGET, Spent, TooBig, Work, exact, number
-from simplerl.verify.parse import Node, Unreadable, canonical, has_symbols, is_scalar, num, read, tokenize
+from simplerl.verify.parse import Node, Unreadable, canonical, has_symbols, is_scalar, num, read, read_prose, tokenize
 from simplerl.verify.words import (
     choice_letter,
     circled_choices,
@@ -129,6 +130,9 @@ def reading(text: str) -> Reading:
         node = Node("date", (), date) if date else read(normal) if value is None else num(value)
     except Unreadable as error:
         problem = str(error)
+        if spelling:
+            with contextlib.suppress(Unreadable, RecursionError):
+                node = read_prose(normal)
     except RecursionError:
         problem = "nesting beyond the limit"
     return Reading(normal, spelling, node, problem)
@@ -259,6 +263,11 @@ def _compare(answer: str, gold: str, question: str | None, work: Work, *, algebr
             return _too_big(theirs.node, TooBig("an expression nested too deeply"), algebra)
     if undecided:
         return None
+    if theirs.node.op == "prose":
+        return _cannot(f"the gold {_shown(theirs.normal)!r} is a sentence; only the same words count")
+    if mine.node.op in ("prose", "label"):
+        part = mine.problem or f"the words {mine.node.name!r}"
+        return _no("unreadable", f"{_shown(mine.normal)!r} is not understood: {part}")
     rule = next((r for r in ("algebra", "exact", "structure") if r in comparison.rules), "structure")
     return _no(rule, f"not equal: {_shown(mine.normal)} against {_shown(theirs.normal)}")
 

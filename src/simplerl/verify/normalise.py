@@ -59,7 +59,7 @@ _ALIASES = {
     "setminus", "backslash": "setminus", "R": r"\mathbb{R}", "reals": r"\mathbb{R}", "Reals": r"\mathbb{R}", "Z":
     r"\mathbb{Z}", "N": r"\mathbb{N}", "oslash": "emptyset", "mathds": "mathbb", "dag": "dagger", "celsius":
     r"^\circ C", "textdegree": r"^\circ", "arcdeg": r"^\circ", "textdollar": r"\$", "And": r"\text{and}",
-    "bmod": r"\text{ mod }", "slash": "/", "euro": "euro", "Or": r"\text{or}",
+    "bullet": "cdot", "bmod": r"\text{ mod }", "slash": "/", "euro": "euro", "Or": r"\text{or}",
 }  # fmt: skip
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
 _UNIT_VECTOR = re.compile(

@@ -50,7 +50,7 @@ class Node:
     `list` (name: its connective), `seq` (name: its two brackets), `set`, `union`, `rel` (name: operators joined by
     spaces), `matrix` (rows of `row`), `text` (name), `ratio`, `time`, `date`, `base` (name: digits; one argument),
     `both` (the same answer in two forms), `point` (a tuple with its name in front), `cond` (a value and the conditions
-    behind it), `pieces` (of a function: each a `cond`, or a value alone for "otherwise").
+    behind it), `prose` (words and mathematics in turn), `pieces` (of a function: each a `cond`, or a value alone for "otherwise").
     """
 
     op: str
@@ -69,7 +69,7 @@ class Node:
 
 #: Structures; everything else is a scalar expression.
 STRUCTURES = frozenset(
-    "list seq set union rel matrix text ratio time date base both point cond pieces".split()
+    "list seq set union rel matrix text ratio time date base both point cond pieces prose".split()
 )  # fmt: skip
 
 
@@ -438,7 +438,8 @@ def _closing(tokens: list[Token], start: int) -> int:
 
 # --- structures ---------------------------------------------------------------------------------------------------
 
-RELATIONS = frozenset({"=", "<", ">", "\\le", "\\ge", "\\neq", "\\approx", "\\in", "\\notin", "\\equiv", "\\sim"})
+RELATIONS = frozenset({"=", "<", ">", "\\le", "\\ge", "\\neq", "\\approx", "\\in", "\\notin", "\\equiv", "\\sim", "\\leftrightarrow", "\\perp",
+                       "\\parallel"})  # fmt: skip
 INEQUALITIES = frozenset({"<", ">", "\\le", "\\ge"})
 _SEMICOLON, _COMMAS, _UNION = frozenset({";", "\\row"}), frozenset({",", "and", "or", "\\quad"}), frozenset({"\\cup"})
 _COLON, _MINUS = frozenset({":"}), frozenset({"\\setminus"})
@@ -482,11 +483,33 @@ def read(text: str) -> Node:
     if not modulus or not modulus.start():
         return read_tokens(_clean(tokenize(text)))
     residue, name = read_tokens(_clean(tokenize(text[: modulus.start()]))), modulus.group(1)
-    numeric = residue.op == "num" and name.isdigit() and 0 <= (residue.value or 0) < int(name[:9])
-    if not (numeric or residue.op in ("sym", "list") or (residue.op == "rel" and "=" not in residue.name) or (
-            residue.op == "rel" and residue.args[-1].op == "num")):  # fmt: skip
+    last = residue.args[-1] if residue.op == "rel" else residue
+    whole = last.op == "num" and name.isdigit() and last.value is not None and last.value.denominator == 1
+    numeric = whole and (0 <= (last.value or 0) < int(name[:9]) or "\\equiv" in residue.name)
+    named = residue.op != "rel" or "=" not in residue.name or residue.args[0].op == "sym"
+    if not (named and (numeric or residue.op in ("sym", "list") or "\\equiv" in residue.name)):
         raise Unreadable(f"the modulus {name}: {text[: modulus.start()]} is not a residue")
     return _modulo(residue, "mod " + name)
+
+
+def read_prose(text: str) -> Node:
+    """A sentence with mathematics in it, as its words and its mathematics in turn: they are compared one by one."""
+    runs: list[list[Token]] = []
+    for token in tokenize(text):
+        kind = token.kind == "txt" or (token.kind == "let" and len(token.text) > 1)
+        if token.text in (".", ",", ";", ":", "and", "or", "\\quad", "\\row") and not any(map(_level, runs[-1:])):
+            runs.append([])
+        elif not runs or not runs[-1] or kind != (runs[-1][-1].kind == "txt") and _level(runs[-1]) == 0:
+            runs.append([token])
+        else:
+            runs[-1].append(token)
+    parts = [
+        Node("text", (), plain_words(" ".join(t.text for t in run))) if all(t.kind == "txt" for t in run) else read_tokens(run)
+        for run in runs if run
+    ]  # fmt: skip
+    if not any(part.op == "text" for part in parts) or all(part.op == "text" for part in parts):
+        raise Unreadable("no sentence")
+    return Node("prose", tuple(parts))
 
 
 def strip_lead_in(text: str) -> str:
@@ -1360,8 +1383,6 @@ class _Reader:
 
     def group(self, opening: str) -> Node:
         """A bracketed sum."""
-        if opening in ("(", "[") and self.at and self.peek(1) == "+" and self.kind(-1) not in ("op", "cmd", ""):
-            raise Unreadable(f"the remark {canonical(self.tokens[self.at :])}")
         self.expect(opening)
         bars, self.open_bars = self.open_bars, 0
         node = self.sum()
@@ -1398,8 +1419,13 @@ class _Reader:
             self.expect("|")
             return determinant(inner) if inner.op == "matrix" else Node("abs", (inner,))
         if token.text in ("(", "[", "{"):
-            self.at -= 1
-            return self.group(token.text)
+            start = self.at = self.at - 1
+            node = self.group(token.text)
+            before = self.tokens[start - 1] if start else Token("op", "+")
+            value = before.kind in ("num", "let", "rep") or before.text in ("}", ")", "]", "|", "!")
+            if self.tokens[start + 1].text == "+" and token.text != "{" and (value or self.starts_factor()):
+                raise Unreadable(f"the remark {canonical(self.tokens[start : self.at])}")  # nobody multiplies by (+1)
+            return node
         raise Unreadable(f"the words {token.text!r}" if token.kind == "txt" else f"{token.text!r} out of place")
 
     def environment(self, token: Token) -> Node:

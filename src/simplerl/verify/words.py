@@ -549,7 +549,7 @@ def is_name(text: str) -> bool:
     if not words or len(words) > 12 or words[0] in ("one", "another", "some", "a", "of", "at", "in",
                                                           "for", "from", "with", "on", "and", "both"):  # fmt: skip
         return False
-    known = all(word in _QUANTITIES or word in _LEADING_WORDS or len(word) == 1 or stem(word) in NOUNS
+    known = all(word in _QUANTITIES or word in _LEADING_WORDS or (len(word) == 1 and word != words[0]) or stem(word) in NOUNS
                 or number_in_words(word) is not None or word.isdigit() for word in words)  # fmt: skip
     return known and any(word in _QUANTITIES or stem(word) in NOUNS for word in words)
 
