@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import importlib.util
 import json
 import random
 import statistics
@@ -131,7 +132,9 @@ def main() -> None:
     ours = latencies(pairs)
     row("median per judgement, caches empty", f"{1e3 * statistics.median(ours):.3f} ms", "goal ≤ 0.1 ms")
     row("p99 per judgement", f"{1e3 * ours[int(0.99 * len(ours))]:.2f} ms", "goal ≤ 5 ms")
-    if not args.no_math_verify:
+    if not args.no_math_verify and importlib.util.find_spec("math_verify") is None:
+        row("math-verify", "not installed", "pip install 'simplerl[benchmark]'")
+    elif not args.no_math_verify:
         theirs = math_verify_latencies(pairs)
         row("math-verify: verdicts/s", f"{len(theirs) / sum(theirs):,.0f}")
         row("math-verify: median per judgement", f"{1e3 * statistics.median(theirs):.3f} ms")

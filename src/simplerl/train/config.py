@@ -226,8 +226,8 @@ class SFTConfig:
     """Supervised fine-tuning by `simplerl sft`, with the other settings of `optimizer`; `simplerl train` ignores it."""
 
     data: str = ""
-    """Demonstrations: `arithmetic-long`, `arithmetic-short`, a .jsonl, .json or .parquet file, or a hub data set
-    (owner/name)."""
+    """Demonstrations: `arithmetic-long`, `arithmetic-short`, `arithmetic-restating`, a .jsonl, .json or .parquet file,
+    or a hub data set (owner/name)."""
     split: str = "train"
     """Split of a hub data set; files have none."""
     size: int = 0
