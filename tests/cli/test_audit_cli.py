@@ -97,3 +97,19 @@ def test_a_bad_file_names_the_line(tmp_path, capsys, content, message):
 def test_an_unknown_name_is_a_message(capsys):
     assert main(["audit", "gsm9k"]) == 2
     assert "no file and no data set is called 'gsm9k'" in capsys.readouterr().err
+
+
+def test_golds_that_their_question_states_are_counted(tmp_path, capsys):
+    rows = [
+        {"id": "copied", "question": "What is 7+13?", "gold": "20"},
+        {"id": "own form", "question": "Simplify $(x-1)(x+1)$ or say that it is $x^2-1$.", "gold": "x^2-1"},
+        {"id": "honest", "question": "How many legs have 3 dogs?", "gold": "12"},
+    ]
+    assert main(["audit", write(tmp_path / "data.jsonl", rows), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {finding["id"]: finding["answer"] for finding in report["restated"]} == {
+        "copied": "7+13", "own form": "(x-1)(x+1)",
+    }  # fmt: skip
+    assert report["restated_rewarded"] == 0
+    assert main(["audit", str(tmp_path / "data.jsonl")]) == 0
+    assert "restated by their question    2, rewarded when copied 0" in capsys.readouterr().out

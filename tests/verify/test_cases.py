@@ -26,7 +26,7 @@ CATEGORIES = sorted(path.stem for path in CASES.glob("*.jsonl"))
 
 @pytest.fixture(scope="module")
 def pool():
-    with VerifierPool(workers=1, timeout_s=5, lenient=("unfinished",)) as pool:
+    with VerifierPool(workers=1, timeout_s=5) as pool:
         yield pool
 
 

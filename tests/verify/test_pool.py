@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from simplerl.errors import SimpleRLError
-from simplerl.verify import VerifierPool
+from simplerl.verify import VerifierPool, equal, is_correct, verify, verify_many
 from simplerl.verify import pool as module
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -361,3 +361,26 @@ def test_work_is_counted_so_that_a_bomb_is_wrong_without_a_kill(bomb):
     assert {verdict.status for verdict in verdicts.values()} == {"wrong"}
     assert pool.kills == pool.deaths == 0
     assert (own[1].status, own[1].rule) == ("unjudgeable", "gold")
+
+
+def test_pairs_and_triples_are_judged_and_the_cache_knows_the_question(pool):
+    rows = [(r"\boxed{7+13}", "20", "What is 7+13?"), (r"\boxed{7+13}", "20"), (r"\boxed{7+13}", "20", "What is 8+12?")]
+    assert [verdict.rule for verdict in pool.verify_many(rows)] == ["restates", "unfinished", "unfinished"]
+    assert [verdict.rule for verdict in verify_many(rows)] == ["restates", "unfinished", "unfinished"]
+
+
+def test_a_lenient_pool_counts_them_as_right_and_names_the_rule():
+    rows = [(r"\boxed{7+13}", "20", "What is 7+13?"), (r"\boxed{7+13}", "20"), (r"\boxed{7+14}", "20")]
+    with VerifierPool(workers=1, lenient=("unfinished",)) as pool:
+        assert [(v.correct, v.rule) for v in pool.verify_many(rows)][:2] == [(False, "restates"), (True, "unfinished")]
+    with VerifierPool(workers=1, lenient=("unfinished", "restates")) as pool:
+        assert [verdict.correct for verdict in pool.verify_many(rows)] == [True, True, False]
+    with pytest.raises(SimpleRLError, match="lenient"):
+        VerifierPool(lenient=("wrong",))
+
+
+def test_values_are_compared_whether_finished_or_not():
+    assert equal(r"\sqrt8", r"2\sqrt2")
+    assert is_correct("20", r"\boxed{7+13}")
+    assert verify(r"\boxed{7+13}", "20").rule == "unfinished"
+    assert verify(r"\boxed{7+13}", "20", question="What is 7+13?").rule == "restates"

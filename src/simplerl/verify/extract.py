@@ -297,7 +297,7 @@ def _sentence(rest: str, prose: Prose) -> str | None:
     end = _END.search(rest)
     text = rest[: end.start()] if end else rest
     text = _FILLER.sub("", text.strip(" *_`\t\"'"), count=1) if _FILLER.match(text) else text.strip()
-    sentence = text = re.sub(r"\bor,?\s+equivalently\b,?", "or", text)
+    sentence = text = re.sub(r"\bor,?\s+equivalently\b,?|,?\s+i\.e\.,?", " or", text)
     clause = _CLAUSE.search(text)
     if clause and clause.start() and not _HEDGE.search(clause.group()):
         text = text[: clause.start()]
