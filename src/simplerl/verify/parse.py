@@ -478,6 +478,8 @@ def read(text: str) -> Node:
                                   text)  # fmt: skip
     if "base" in text and (based := _BASE_WORDS.fullmatch(text)):
         return Node("base", _base(f"{based.group(1)}_{{{based.group(2)}}}").args, based.group(1).upper(), Fraction(1))
+    if re.fullmatch(r"[A-Za-z][A-Za-z -]+", text) and (said := number_in_words(text)) is not None:
+        return num(said)
     text = strip_lead_in(text)
     modulus = _MODULUS.search(text) if "mod" in text else None
     if not modulus or not modulus.start():
@@ -597,6 +599,12 @@ def read_tokens(tokens: list[Token]) -> Node:
             return layout
     if tokens[0].text == "]" or (tokens[-1].text == "[" and tokens[0].text in ("(", "[")):
         return _french_interval(tokens)
+    if len(tokens) > 4 and tokens[-2].text == "^" and tokens[-1].text in ("T", "\\top") and _enclosing(tokens[:-2]) and (
+            (transposed := read_tokens(tokens[:-2])).op == "seq"):  # fmt: skip
+        return transposed  # a row that is to be read as a column
+    for i, token in enumerate(tokens):
+        if i and token.kind == "txt" and token.text.lower().strip(" .,") in ("i.e", "ie", "that is") and tokens[i + 1 :]:
+            return Node("both", (read_tokens(tokens[:i]), read_tokens(tokens[i + 1 :])))
     if len(tokens) > 3 and tokens[-1].text == ")" and (remarked := _remark(tokens)) is not None:
         return remarked
     for wanted in (_SEMICOLON, _COMMAS):
@@ -677,8 +685,12 @@ def _listed(parts: list[list[Token]], separators: list[str]) -> Node:
     conditions = len(items)
     while conditions > 1 and _is_condition(items[conditions - 1], items[:conditions - 1]):
         conditions -= 1
-    if conditions < len(items) and len(inequalities) < len(items) and words != {"or"}:
-        head = items[0] if conditions == 1 else Node("list", items[:conditions], "")
+    if len(items) > 1 and all(item.op == "cond" and len(item.args) == 2 for item in items):
+        return Node("pieces", items)
+    joins = separators[-(len(items) - conditions) :] if conditions < len(items) else []
+    if conditions < len(items) and len(inequalities) < len(items) and "or" not in joins:
+        either = set(separators[: conditions - 1]) == {"or"}
+        head = items[0] if conditions == 1 else Node("list", items[:conditions], "either" if either else "")
         return Node("cond", (head, *items[conditions:]))
     if not words or not inequalities:
         return Node("list", items, "either" if set(separators) == {"or"} else "")
@@ -740,6 +752,8 @@ def _remark(tokens: list[Token]) -> Node | None:
     relation = any(token.text in RELATIONS for token in inner)
     percent = inner[-1].text == "%" and tokens[start].spaced
     joined = inner[0].text in ("or", "=", "\\approx")
+    if worded and not relation and any(len(split(tokens[:start], wanted)[0]) > 1 for wanted in (_SEMICOLON, _COMMAS)):
+        return None  # it belongs to the last item of a list
     if not worded and not (relation and tokens[start - 1].text not in ("P", "E")) and not percent and not joined:
         return None
     head = tokens[:start]
@@ -786,7 +800,7 @@ def _with_words(node: Node, words: str) -> Node:
             return Node("rel", (*node.args[:-1], _with_words(node.args[-1], words)), node.name)
         raise Unreadable(f"the words {words!r}")
     lower = words.lower().strip(" .")
-    if lower in ("st", "nd", "rd", "th") or (node.op == "percent" and lower in _CHANGES):
+    if lower in ("st", "nd", "rd", "th", "is the answer", "is the final answer", "is the solution") or (node.op == "percent" and lower in _CHANGES):
         return node
     if percent := re.match(r"(?:percent|per cent|pct)s?(?: (.*))?$", lower):
         rest = percent.group(1)
@@ -925,6 +939,9 @@ def _in_name(token: Token) -> bool:
     return token.kind in ("txt", "let") or token.text in ("\\triangle", "\\angle", "\\odot")
 
 
+_NAMED_FUNCTIONS = frozenset("var cov corr pr prob area vol volume sd std len rank dim tr trace deg card ord span".split())
+
+
 def _names(tokens: list[Token]) -> bool:
     r"""Whether a side that is no expression names a quantity: `P(A|B)`, `(f \circ g)(2)`, `\max`, `m\angle ABC`."""
     texts = [token.text for token in tokens]
@@ -934,6 +951,8 @@ def _names(tokens: list[Token]) -> bool:
         return all(token.kind in ("let", "num") or token.text in ("(", ")", "\\circ", "[", "]", "-") for token in tokens)
     if texts[0] in ("\\deg", "\\dim", "\\ker", "\\det", "\\sup", "\\inf", "\\max", "\\min"):
         return all(token.kind == "let" or token.text in "(){}_[]" for token in tokens[1:])
+    if texts[0] == texts[-1] == "|" and len(texts) > 2:
+        return all(token.kind == "let" or token.text in ("|", "\\cup", "\\cap", "\\setminus") for token in tokens)
     if "\\angle" in texts:
         return all(token.kind == "let" or token.text == "\\angle" for token in tokens)
     head = 1
@@ -941,7 +960,7 @@ def _names(tokens: list[Token]) -> bool:
         head += 1 if texts[head] == "'" else (
             _closing(tokens, head + 1) - head + 1 if texts[head + 1] in _OPEN else 2)  # fmt: skip
     named = tokens[0].kind in ("let", "txt", "cmd") and (
-        tokens[0].kind != "txt" or texts[0].lower() in ("var", "cov", "pr", "prob", "area", "vol", "sd", "std", "len"))
+        tokens[0].kind != "txt" or texts[0].lower() in _NAMED_FUNCTIONS)
     return named and head < len(tokens) and texts[head] in ("(", "[") and _closing(tokens, head) == len(tokens) - 1
 
 
@@ -1112,6 +1131,10 @@ def _quantity(tokens: list[Token]) -> Node:
         return Node("unit", (read_expression(tokens[: -2 if prefix else -1]),), prefix + "ohm")
     end = next((i for i, token in enumerate(tokens) if token.kind == "txt"), len(tokens))
     if end == len(tokens) or not end:
+        if not end and len(tokens) > 1 and tokens[1].kind in ("num", "cmd", "rep"):  # length 8, Tom 8
+            value, words = _quantity(tokens[1:]), tokens[0].text
+            return Node("rel", (Node("text", (), plain_words(words)), value), "=") if is_name(words) else (
+                Node("label", (value,), words))  # fmt: skip
         if not end:
             raise Unreadable(f"the words {tokens[0].text!r}")
         return read_expression(tokens)
@@ -1123,6 +1146,8 @@ def _quantity(tokens: list[Token]) -> Node:
         raise Unreadable(f"the words {tokens[end].text!r}")
     phrase = "".join((" " if token.kind in ("txt", "let") else "") + token.text for token in tokens[end:]).strip()
     phrase = _NO_BRACES.sub("", phrase) if "{" not in phrase or phrase.count("{") == phrase.count("}") else phrase
+    if not phrase:
+        raise Unreadable("an empty part")
     scale = scale_of(phrase.split()[0]) if tokens[end].kind == "txt" and tokens[end - 1].text != "0" else None
     if scale and read_expression(tokens[:end]).op != "text":  # 1.5 million dollars, 3 halves
         inner, rest = Node("mul", (read_expression(tokens[:end]), num(scale))), phrase.partition(" ")[2]
@@ -1187,6 +1212,15 @@ def read_expression(tokens: list[Token]) -> Node:
 
 def _spread(node: Node) -> Node:
     """A matrix with a scalar in front (or a sign, or a divisor) as the matrix of the products."""
+    if node.op == "add":
+        args = [_spread(arg) for arg in node.args]
+        shapes = [[len(row.args) for row in arg.args] if arg.op == "matrix" else None for arg in args]
+        if shapes[0] is not None and shapes[0] == shapes[1]:
+            pairs = zip(args[0].args, args[1].args, strict=True)
+            return Node("matrix", tuple(
+                Node("row", tuple(Node("add", cells) for cells in zip(a.args, b.args, strict=True))) for a, b in pairs
+            ))  # fmt: skip
+        return Node("add", tuple(args), node.name)
     if node.op in ("neg", "mul", "div") and any(arg.op == "matrix" or arg.op in ("neg", "mul", "div") for arg in node.args):
         args = [_spread(arg) for arg in node.args]
         at = next((i for i, arg in enumerate(args) if arg.op == "matrix"), None)
@@ -1335,9 +1369,8 @@ class _Reader:
         if self.peek() == "{" and self.peek(1) == "\\circ" and self.peek(2) == "}":
             self.at += 3
             return self.degrees(base)
-        if self.peek() == "*" and base.op == "sym":
-            self.take()
-            return sym(base.name + "^*")
+        if self.peek() in ("*", "+") and base.op == "sym" and self.kind(1) in ("", "op", "sep"):
+            return sym(base.name + "^" + self.take().text)
         return Node("pow", (base, self.exponent()))
 
     def degrees(self, base: Node) -> Node:
