@@ -437,8 +437,10 @@ def _forms_of_question(question: str) -> frozenset[object]:
 
 def _computing(node: Node, gold: Node, work: Work) -> str:
     """What computing is left in an answer, in words; empty when it is finished."""
-    if node.op == "rel":
-        return ""  # an equation other than `name = value` has no value to finish
+    if node.op == "rel":  # an equation other than `name = value` has no value to finish
+        value = _stated(gold)
+        solved = gold.op == "rel" and value is not gold and is_scalar(value) and not has_symbols(value)
+        return "solving the equation" if solved and set(node.name.split()) == {"="} else ""
     if not is_scalar(node):
         if node.op in ("list", "seq", "set", "matrix", "row", "union", "pieces", "cond"):
             return next((text for arg in node.args if (text := _computing(_stated(arg), gold, work))), "")
@@ -485,6 +487,8 @@ def _is_number(node: Node) -> bool:
         node = node.args[0]
     if node.op == "div":
         return all(_bare(arg).op == "num" for arg in node.args)
+    if node.op == "percent":
+        return _is_number(node.args[0])
     return node.op == "num" or node.name == "mixed"
 
 

@@ -143,7 +143,7 @@ _TOKEN = re.compile(
     r"|(?P<cmd>\\[a-zA-Z]+|\\.)"
     r"|(?P<word>[A-Za-z]+)"
     r"|(?P<cjk>[\u4e00-\u9fff]+(?:/[\u4e00-\u9fff]+)?)"
-    r"|(?P<op><=|>=|!=|<|>|:=|\*\*|==|!!|.))",
+    r"|(?P<op>(?<=[\d)}])!(?==)|<=|>=|!=|<|>|:=|\*\*|==|!!|.))",
     re.DOTALL | re.ASCII,
 )
 _SIGNS = {"<=": r"\le", ">=": r"\ge", "!=": r"\neq", "==": "=", ":=": "=", "**": "^"}
@@ -200,6 +200,7 @@ class _Lexer:
 
     def words(self, content: str, spaced: bool, *, bare: bool = False, roman: bool = False) -> None:
         r"""Append the tokens of a `\text{…}` group, a roman group or a bare run of letters."""
+        labels = not bare and content != content.strip()
         content = re.sub(r"\s+", " ", content.replace("\\", " ")).strip()
         lower = content.lower().strip(" .")
         out = self.out
@@ -209,8 +210,12 @@ class _Lexer:
                 self.add("sep" if lower in ",;" else "op", lower, spaced)
         elif lower == "to" and (last.kind == "num" or last.text in (")", "}")):
             self.add("op", ":", spaced)  # 3 to 4
+        elif lower == "out of" and last.kind == "num":
+            self.add("op", "/", spaced)  # 7 out of 20
         elif lower.strip(" ,;") in ("and", "or"):
             self.add("sep", lower.strip(" ,;"), spaced)
+        elif not bare and " " in content and number_in_words(content) is not None:
+            self.add("txt", content, spaced)
         elif lower in ("and a half", "and half", "and one half"):
             self.add("txt", "and a half", spaced)
         elif not bare and re.search(r"[\d=<>()^/]", content) and not self.measures(content):
@@ -222,7 +227,7 @@ class _Lexer:
                         "op" if piece == ":" else "sep", piece, spaced)  # fmt: skip
         elif lower in UNIT_WORDS and len(lower) > 1 and not bare and self.unit_may_follow():
             self.add("txt", content, spaced)
-        elif content in FUNCTIONS or content == "pi":
+        elif (content in FUNCTIONS or content == "pi") and not (labels and content in ("max", "min")):
             self.add("cmd", "\\" + FUNCTIONS.get(content, content), spaced)
         elif content in ("inf", "infinity", "Infinity") and (not out or last.text in ("-", "(", ",", "+", "[")):
             self.add("cmd", "\\infty", spaced)
@@ -283,6 +288,7 @@ class _Lexer:
             self.words(content, spaced, roman=name == "mathrm")
         elif name in DECORATIONS:
             content, at = _group(text, at)
+            name = {"overline": "bar", "widehat": "hat", "overrightarrow": "vec"}.get(name, name)
             self.add("let", f"\\{name}{{{content.replace(' ', '')}}}", spaced)
         elif piece in (r"\%", r"\&", r"\#"):
             self.add("sep" if piece == r"\&" else "op", "and" if piece == r"\&" else piece[1], spaced)
@@ -360,7 +366,7 @@ def canonical(tokens: list[Token]) -> str:
     pieces: list[str] = []
     connected = any(token.text in ("<", ">", "\\le", "\\ge", "\\neg", "\\lnot") for token in tokens)  # there, "and" is not "or"
     connected = connected or (any(token.text == "or" for token in tokens) and all(
-        token.kind in ("sep", "let", "op") and (token.kind != "let" or token.text in "ABCDEFGHIJ") for token in tokens))
+        token.kind in ("sep", "let", "op") and (token.kind != "let" or token.text.isupper()) for token in tokens))
     for i, token in enumerate(tokens):
         text = token.text
         if token.kind == "txt":
@@ -444,7 +450,7 @@ INEQUALITIES = frozenset({"<", ">", "\\le", "\\ge"})
 _SEMICOLON, _COMMAS, _UNION = frozenset({";", "\\row"}), frozenset({",", "and", "or", "\\quad"}), frozenset({"\\cup"})
 _COLON, _MINUS = frozenset({":"}), frozenset({"\\setminus"})
 _MATRICES = frozenset("pmatrix bmatrix matrix vmatrix Vmatrix Bmatrix smallmatrix array psmallmatrix bsmallmatrix".split())
-_LAYOUTS = frozenset("cases dcases rcases aligned align gathered gather split eqnarray alignedat alignat array "
+_LAYOUTS = frozenset("cases dcases rcases matrix aligned align gathered gather split eqnarray alignedat alignat array "
                      "equation multline subarray".split())  # fmt: skip
 _UNIT_FRACTION = re.compile(
     r"(?<=[\d})])\s*\\frac\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}"
@@ -542,7 +548,9 @@ def strip_lead_in(text: str) -> str:
 def _introduces(prefix: str, rest: str) -> bool:
     """Whether words that could introduce an answer do so before this text: a currency only before digits."""
     lower = prefix.lower().strip(" ,:=")
-    if lower.endswith((" is", " are", "equals")) or lower in ("is", "are") or prefix.rstrip().endswith(":"):
+    if prefix.rstrip().endswith(":"):
+        return ":" not in rest
+    if lower.endswith((" is", " are", "equals")) or lower in ("is", "are"):
         return True
     if lower in ("point", "the point", "points", "the points"):
         return rest[0] == "("
@@ -664,6 +672,10 @@ def _in_words(text: str) -> Node:
     if words in _NUMBER_SETS:
         return sym(_NUMBER_SETS[words])
     value = number_in_words(words)
+    pieces = words.split()
+    for count in range(len(pieces) - 1, 0, -1) if value is None else ():
+        if (said := number_in_words(" ".join(pieces[:count]))) is not None and unit_of(" ".join(pieces[count:])):
+            return Node("unit", (num(said),), " ".join(pieces[count:]))  # fourteen students
     return Node("text", (), words) if value is None else num(value)
 
 
@@ -683,6 +695,10 @@ def _listed(parts: list[list[Token]], separators: list[str]) -> Node:
     words = {word for word in separators if word in ("and", "or")}
     inequalities = [item for item in items if item.op == "rel" and set(item.name.split()) & INEQUALITIES]
     conditions = len(items)
+    first = items[0]
+    if first.op == "rel" and first.name == "=" and first.args[0].op == "sym" and not any(map(has_symbols, items[1:])) and all(
+            map(is_scalar, items[1:])):  # fmt: skip
+        items = (first, *(Node("rel", (first.args[0], item), "=") for item in items[1:]))  # x = 0, 8
     while conditions > 1 and _is_condition(items[conditions - 1], items[:conditions - 1]):
         conditions -= 1
     if len(items) > 1 and all(item.op == "cond" and len(item.args) == 2 for item in items):
@@ -692,6 +708,8 @@ def _listed(parts: list[list[Token]], separators: list[str]) -> Node:
         either = set(separators[: conditions - 1]) == {"or"}
         head = items[0] if conditions == 1 else Node("list", items[:conditions], "either" if either else "")
         return Node("cond", (head, *items[conditions:]))
+    if separators == ["and"] and items[0].op == "num" and items[1].op == "div":
+        return Node("list", items, "and")  # 7 and 1/2 may be one number
     if not words or not inequalities:
         return Node("list", items, "either" if set(separators) == {"or"} else "")
     return Node("list", items, "mixed" if len(words) == 2 else words.pop())
@@ -813,7 +831,7 @@ def _with_words(node: Node, words: str) -> Node:
         return Node("degree", (node,))
     if node.op == "seq":
         raise Unreadable(f"the words {words!r}")
-    return Node("unit" if unit_of(words) is not None else "label", (node,), words)
+    return Node("unit", (node,), words) if unit_of(words) else Node("label", (node,), re.sub(r"^(?:is|are) ", "", words))
 
 
 def _layout(name: str, tokens: list[Token]) -> Node | None:
@@ -832,7 +850,7 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
         if all(_starts_condition(second) for second in seconds):
             return _pieces([[cell for cell in cells if cell] for cells in rows])
     joined = [[token for cell in cells for token in cell] for cells in rows]
-    if name == "array" and not all(len(split(row, RELATIONS)[0]) > 1 for row in joined):
+    if name in ("array", "matrix") and not all(len(split(row, RELATIONS)[0]) > 1 for row in joined):
         return None
     lines: list[list[Token]] = []
     for row in joined:
@@ -857,7 +875,7 @@ def _starts_condition(tokens: list[Token]) -> bool:
     """Whether a second cell says where the first one holds."""
     if tokens[0].kind == "txt":
         return tokens[0].text.lower().split()[0].strip(",.") in ("if", "when", "for", "otherwise", "else", "where", "whenever")
-    return tokens[0].text not in RELATIONS and len(split(tokens, RELATIONS)[0]) > 1
+    return tokens[0].text not in RELATIONS and (len(split(tokens, RELATIONS)[0]) > 1 or tokens[-1].kind == "txt")
 
 
 def _pieces(rows: list[list[list[Token]]]) -> Node:
@@ -920,18 +938,18 @@ def _side(tokens: list[Token]) -> Node:
         arguments = [token for token in tokens[2:-1] if token.text != ","]
         return Node("app", tuple(read_expression([token]) for token in arguments), tokens[0].text)
     if tokens[0].kind == "txt" and all(_in_name(token) for token in tokens) and is_name(
-        " ".join(token.text for token in tokens if token.kind == "txt")
+        " ".join(token.text for token in tokens if token.kind == "txt").lower().removesuffix(" of")
     ):
         return sym(canonical(tokens))
-    if tokens[0].kind == "txt" and len(tokens) > 3 and _names(tokens):
-        return sym(canonical(tokens))
+    if tokens[0].kind == "txt" and len(tokens) > 1 and _names(tokens):
+        return sym(canonical([token for token in tokens if token.text not in "(){}"]))
     if tokens[0].text == "(" and "\\circ" in [token.text for token in tokens] and _names(tokens):
         return sym(canonical(tokens))  # a composition, not an angle
     try:
         return read_tokens(tokens)
     except Unreadable:
         if _names(tokens):
-            return sym(canonical(tokens))
+            return sym(canonical([token for token in tokens if token.text not in "(){}"]))
         raise
 
 
@@ -949,7 +967,7 @@ def _names(tokens: list[Token]) -> bool:
         return tokens[0].kind == "cmd" and texts[0][1:] in ("max", "min", "det", "lim", "sup", "inf", "deg", "dim", "rank")
     if "\\circ" in texts and texts[0] in ("(", "f", "g", "h"):
         return all(token.kind in ("let", "num") or token.text in ("(", ")", "\\circ", "[", "]", "-") for token in tokens)
-    if texts[0] in ("\\deg", "\\dim", "\\ker", "\\det", "\\sup", "\\inf", "\\max", "\\min"):
+    if texts[0] in ("\\deg", "\\dim", *_NAMED_FUNCTIONS, "\\ker", "\\det", "\\sup", "\\inf", "\\max", "\\min"):
         return all(token.kind == "let" or token.text in "(){}_[]" for token in tokens[1:])
     if texts[0] == texts[-1] == "|" and len(texts) > 2:
         return all(token.kind == "let" or token.text in ("|", "\\cup", "\\cap", "\\setminus") for token in tokens)
@@ -1022,7 +1040,7 @@ def _scaled_tuple(tokens: list[Token]) -> Node | None:
     parts, _ = split(tokens[start + 1 : -1], frozenset({","}))
     head = tokens[:start]
     function = len(head) == 1 and (head[0].text.isupper() or head[0].text in _FUNCTION_LETTERS)
-    if not start or len(parts) < 2 or function or head[-1].text[1:] in FUNCTIONS or head[-1].kind == "txt":
+    if not start or len(parts) < 2 or function or head[0].text == "+" or head[-1].text[1:] in FUNCTIONS or head[-1].kind == "txt":
         return None
     try:
         factor = read_expression(head[:-1] if head[-1].text in ("\\cdot", "*", "\\times") else head)
@@ -1114,6 +1132,11 @@ def _quantity(tokens: list[Token]) -> Node:
     """An expression with an optional unit behind it, or a currency in front."""
     if not tokens:
         raise Unreadable("an empty part")
+    if tokens[0].kind == "txt" and len(tokens) > 1 and tokens[1].kind in ("num", "cmd", "rep"):  # length 8, Tom 8
+        value, words = _quantity(tokens[1:]), tokens[0].text
+        if is_name(words):
+            return Node("rel", (Node("text", (), plain_words(words)), value), "=")
+        return Node("label", (value,), words)
     if len(tokens) == 1 and tokens[0].kind == "base":
         return _base(tokens[0].text)
     if len(tokens) > 1 and any(token.text in _CURRENCIES for token in tokens[:2]):
@@ -1131,10 +1154,6 @@ def _quantity(tokens: list[Token]) -> Node:
         return Node("unit", (read_expression(tokens[: -2 if prefix else -1]),), prefix + "ohm")
     end = next((i for i, token in enumerate(tokens) if token.kind == "txt"), len(tokens))
     if end == len(tokens) or not end:
-        if not end and len(tokens) > 1 and tokens[1].kind in ("num", "cmd", "rep"):  # length 8, Tom 8
-            value, words = _quantity(tokens[1:]), tokens[0].text
-            return Node("rel", (Node("text", (), plain_words(words)), value), "=") if is_name(words) else (
-                Node("label", (value,), words))  # fmt: skip
         if not end:
             raise Unreadable(f"the words {tokens[0].text!r}")
         return read_expression(tokens)
@@ -1296,6 +1315,9 @@ class _Reader:
         if self.peek() in ("+", "-", "\\pm", "\\mp"):
             self.grow()
             sign = self.take().text
+            if sign == "+" and self.peek() == "1" and self.kind(1) in ("let", "cmd", "rep", "num") and (
+                    self.peek(1) not in _NOT_FACTORS):  # fmt: skip
+                raise Unreadable("'+1' in front of a factor")
             inner = self.signed()
             return inner if sign == "+" else neg(inner) if sign == "-" else Node(sign[1:], (num(0), inner))
         return self.product()
@@ -1608,6 +1630,7 @@ class _Reader:
             name, base = "log", (num(10),)
         if base and name not in ("log", "ln"):
             raise Unreadable(f"a subscript on {name}")
+        bracketed = self.peek() in ("(", "{", "\\{")
         if self.peek() == "(":
             inner = self.arguments()
         elif self.peek() == "{":
@@ -1626,12 +1649,14 @@ class _Reader:
             raise Unreadable(f"several arguments for {name}")
         if exponent is not None and exponent == neg(num(1)) and name in _INVERSES:
             name, exponent = _INVERSES[name], None
+        if name in ("max", "min") and len(inner) == 1 and not bracketed:
+            raise Unreadable(f"the words {name!r}")
         if name == "sqrt":
             node = Node("root", (num(2), *inner))
         elif name == "det" and inner[0].op == "matrix":
             node = determinant(inner[0])
         else:
-            node = Node("abs", inner) if name == "abs" else Node("func", (*inner, *base), name)
+            node = Node("abs", inner) if name in ("abs", "det") else Node("func", (*inner, *base), name)
         return node if exponent is None else Node("pow", (node, exponent))
 
     def primary_number(self) -> Node:
