@@ -8,9 +8,10 @@ part already settles it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, permutations
 from typing import TYPE_CHECKING
 
 from simplerl.verify.numbers import Spent, TooBig, Work, exact
@@ -39,7 +40,7 @@ FLOAT_DIGITS = 12
 _FLOAT_NOISE = Fraction(4, 10**15)
 #: Each inequality sign → what it becomes when the sides change places.
 _FLIP = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
-_CONSTANTS_OF_INTEGRATION = ("C", "c", "K", "C_1", "c_1", "C_0", "A")
+_CONSTANT_OF_INTEGRATION = re.compile(r"[CcK](?:_\d)?"), re.compile(r"[CcKABD](?:_\d)?")
 
 
 class Undecided(Exception):
@@ -257,20 +258,21 @@ def _split_runs(node: Node, singles: set[str]) -> Node:
     return Node(node.op, tuple(_split_runs(arg, singles) for arg in node.args), node.name, node.value)
 
 
-def _same_notation(left: Node, right: Node) -> tuple[Node, Node]:
-    """Read two expressions in one notation: GM is G M where either letter stands alone, and one constant of
-    integration may have another name: `C e^x` is `c e^x`."""
+def _notations(left: Node, right: Node) -> Iterator[tuple[Node, Node]]:
+    """Two expressions in one notation: GM is G M where either letter stands alone, and constants of integration may
+    have other names: `C e^x` is `c e^x`."""
     names = _letters(left), _letters(right)
     singles = {name for name in (*names[0], *names[1]) if len(name) == 1 and name.isupper()}
     if singles and any(len(name) > 1 and name.isupper() for name in (*names[0], *names[1])):
         left, right = _split_runs(left, singles), _split_runs(right, singles)
-    only = set(names[0]) - set(names[1]), set(names[1]) - set(names[0])
-    if len(only[0]) == len(only[1]) == 1:
-        (first,), (second,) = only
-        constants = first in _CONSTANTS_OF_INTEGRATION and second in _CONSTANTS_OF_INTEGRATION
-        if constants and names[0].count(first) == names[1].count(second) and set(names[0]) - only[0]:
-            right = replace(right, {second: sym(first)})
-    return left, right
+    only = sorted(set(names[0]) - set(names[1])), sorted(set(names[1]) - set(names[0]))
+    pattern = _CONSTANT_OF_INTEGRATION[len(only[0]) > 1]  # one constant is C or c; several may be A and B
+    constants = all(pattern.fullmatch(name) for side in only for name in side)
+    if not (1 <= len(only[0]) == len(only[1]) <= 3 and constants and set(names[0]) - set(only[0])):
+        yield left, right
+        return
+    for order in permutations(only[0]):
+        yield left, replace(right, dict(zip(only[1], map(sym, order), strict=True)))
 
 
 def _same_arguments(left: Node, right: Node) -> Node | None:
@@ -471,7 +473,10 @@ def _two_bounds(node: Node) -> Node | None:
 def as_region(node: Node) -> Node | None:
     """Return the interval or union that an inequality, a membership or a list of them describes, else None."""
     if node.op == "union" and node.name == "minus":
-        return _complement(node.args[1]) if _is_number_line(node.args[0]) else None
+        first, rest = as_region(node.args[0]) or node.args[0], _complement(node.args[1])
+        if rest is None or _is_number_line(first):
+            return rest
+        return _intersection([first, rest]) if all(part.op == "seq" for part in _pieces(first)) else None
     if node.op == "rel":
         operators = _operators(node)
         if operators == ["\\in"] and names_quantity(node.args[0]):
@@ -554,7 +559,10 @@ class Comparison:
         if left.op in ("list", "set", "union"):
             if left.name != right.name and "minus" in (left.name, right.name):
                 return False
-            return self.same_multiset(_expand_signs(left).args, _expand_signs(right).args)
+            items = _expand_signs(left).args, _expand_signs(right).args
+            if left.op == "set" and sorted(i.op == "set" for i in items[0]) != sorted(i.op == "set" for i in items[1]):
+                return False  # {{1}} is not {1}
+            return self.same_multiset(*items)
         if left.op == "seq":
             return left.name == right.name and self.all_equal(left.args, right.args)
         if left.op == "matrix":
@@ -589,6 +597,8 @@ class Comparison:
         if node.op == "list":
             return self._list(node, other)
         if node.op == "set" and len(node.args) == 1 and is_scalar(other):
+            if node.args[0] == sym("\\emptyset") or node.args[0].op == "set":
+                return False
             return self.equal(node.args[0], other)
         if node.op == "union" and node.name == "minus" and (region := as_region(node)) is not None:
             return self.equal(region, other)
@@ -741,6 +751,10 @@ class Comparison:
     def _domain(self, node: Node, other: Node) -> bool:
         """A value with a domain behind it, against one without: the domain must say nothing new."""
         value = node.args[0]
+        running = [c.args[0].name for c in node.args[1:] if _is_set_of_numbers(c) and c.args[0].op == "sym"]
+        letters = set(_letters(other)) - set(_letters(value))
+        if len(running) == len(letters) == 1 and letters <= set("kmnl") and running[0] not in _letters(other):
+            value = replace(value, {running[0]: sym(letters.pop())})
         return all(_is_set_of_numbers(c) or self._natural(value, c) for c in node.args[1:]) and self.equal(value, other)
 
     def _natural(self, value: Node, condition: Node) -> bool:
@@ -768,7 +782,8 @@ class Comparison:
         if len(whole[0]) == len(whole[1]) == 1 and whole[0] != whole[1]:
             right = replace(right, {whole[1][0]: sym(whole[0][0])})
         kept = [[c for c in node.args[1:] if not _is_set_of_numbers(c)] for node in (left, right)]
-        sets = [{c.args[1].name for c in node.args[1:] if _is_set_of_numbers(c)} for node in (left, right)]
+        sets = [{_set_name(c.args[1]) for c in node.args[1:] if c.op == "rel" and c.name == "\\in"} - {""}
+                for node in (left, right)]  # fmt: skip
         if all(sets) and sets[0] != sets[1]:
             return False
         return self.same_multiset(*kept) and self.equal(left.args[0], right.args[0])
@@ -816,6 +831,10 @@ class Comparison:
             return sorted(names) == sorted(other.name)
         if len(node.args) == 1:
             return self.equal(node.args[0], other)
+        if is_scalar(other) and len(node.args) == 2 and node.args[0].op == "num" and node.args[1].op == "div":
+            whole, part = self._exact(node.args[0]), self._exact(node.args[1])
+            if whole is not None and part is not None and whole.denominator == 1 and 0 < part < 1 and node.name == "and":
+                return self.value(num(whole + part), other)
         if is_scalar(other) and all(item.op == "unit" for item in node.args):
             try:
                 return self.scalar(compound(list(node.args)), other)  # 1 hour and 30 minutes
@@ -830,13 +849,17 @@ class Comparison:
         return None if not is_scalar(other) or has_sign_choice(other) else False
 
     def _two_lists(self, node: Node, other: Node, region: Node | None) -> bool | None:
+        labels = [[_label(item) for item in side.args] for side in (node, other)]
+        if all(map(all, labels)):
+            return self.same_multiset(node.args, other.args)
         regions = region, as_region(other)
         connectives = [side.name.removeprefix("either") for side in (node, other)]
         if regions[0] is not None and regions[1] is not None and any(connectives):
             return self.equal(regions[0], regions[1])
-        if connectives[0] != connectives[1]:
+        if connectives[0] != connectives[1] and (set(connectives) != {"", "and"} or any(regions)):
             return False
-        if node.name != other.name and all(i.op == "sym" and i.name in "ABCDEFGHIJ" for i in node.args):
+        if "either" in (node.name, other.name) and node.name != other.name and all(
+                i.op == "text" or (i.op == "sym" and i.name.isupper()) for i in node.args):  # fmt: skip
             return False  # A or B chooses nothing
         mine, theirs = _assignments(node), _assignments(other)
         nameless = other if theirs is None else node
@@ -885,7 +908,8 @@ class Comparison:
         if set(operators) == {"="}:
             return self._equation_and_value(node, other)
         if operators == ["\\in"] and names_quantity(node.args[0]):
-            return self.equal(node.args[1], other)
+            return (other.op != "list" or node.args[1].op == "set" or as_region(other) is not None) and self.equal(
+                node.args[1], other)  # fmt: skip
         region = as_region(node)
         if region is None or (other.op == "list" and as_region(other) is None):
             return False
@@ -897,10 +921,8 @@ class Comparison:
         if not at and names_quantity(node.args[0]):  # L ≈ 4.5 states 4.5
             rest = Node("rel", node.args[1:], " ".join(operators[1:]))
             return self.equal(node.args[1] if len(operators) == 1 else rest, other)
-        numbers = [self._exact(side) for side in node.args[at : at + 2]]
-        if numbers[0] is not None and numbers[1] is not None and (
-                abs(numbers[0] - numbers[1]) > max(map(abs, numbers)) / 50):  # fmt: skip
-            return False  # 6 ≈ 7 is two answers, not one
+        if not self._plausible(*node.args[at : at + 2]):
+            return False
         precise = node.args[0] if at == 0 else Node("rel", node.args[: at + 1], " ".join(operators[:at]))
         if self.equal(precise, other):
             return True
@@ -910,6 +932,16 @@ class Comparison:
             return False
         tolerance = self._rounding(value, stated)
         return tolerance > 0 and self._algebra().close(value, stated, tolerance)
+
+    def _plausible(self, value: Node, stated: Node) -> bool:
+        """Whether a stated approximation can be one: of a constant, and near it; 6 ≈ 7 is two answers, not one."""
+        bare = [_without(_without(_without(side, "unit"), "degree"), "percent") for side in (value, stated)]
+        if not all(is_scalar(side) and _is_chain(side) for side in bare):
+            return False
+        numbers = [self._exact(side) for side in bare]
+        if numbers[0] is not None and numbers[1] is not None:
+            return abs(numbers[0] - numbers[1]) <= max(map(abs, numbers)) / 50
+        return self._algebra().close(*bare, 0.02)
 
     def _rounding(self, value: Node, stated: Node) -> float:
         """How far, relatively, a stated approximation may be off: half a unit of its last digit. Zero where it is none,
@@ -968,7 +1000,8 @@ class Comparison:
             node, other = (left, right) if "\\approx" in ops[0] else (right, left)
             at = _operators(node).index("\\approx")
             cut = Node("rel", node.args[: at + 1], " ".join(_operators(node)[:at])) if at else node.args[0]
-            return self.equal(cut, other)
+            named = not at and names_quantity(node.args[0])
+            return (named or self._plausible(*node.args[at : at + 2])) and self.equal(cut, other)
         turned = [_FLIP.get(op, op if op in ("=", "\\neq") else "") for op in reversed(ops[1])]
         for operators, sides in ((ops[1], right.args), (turned, right.args[::-1])):
             if ops[0] == operators and len(left.args) == len(sides):
@@ -1017,8 +1050,8 @@ class Comparison:
                         raise
         scalars = all(is_scalar(side) for side in (*left.args, *right.args))
         if len(left.args) == len(right.args) == 2 and scalars and not any(constant):
-            first, second = _same_notation(_difference(left), _difference(right))
-            return bool(self._algebra().proportion(first, second))
+            engine = self._algebra()
+            return any(engine.proportion(*pair) for pair in _notations(_difference(left), _difference(right)))
         return False
 
     def _same_statement(self, left: Node, right: Node) -> bool:
@@ -1088,8 +1121,7 @@ class Comparison:
         if _no_common_ground(left, right):
             return False
         engine = self._algebra()
-        left, right = _same_notation(left, right)
-        if engine.equal(left, right):
+        if any(engine.equal(*pair) for pair in _notations(left, right)):
             return True
         for node, known, other in ((left, values[0], right), (right, values[1], left)):
             if known is not None and node.op in ("num", "neg") and (places := _float_places(known)):
@@ -1102,6 +1134,8 @@ def _label(node: Node) -> str:
     node = _unwrap(node)
     if node.op == "label":
         return plain_words(node.name)
+    if node.op == "rel" and node.name == "=" and (node.args[0].op == "text" or node.args[0].name in ("\\max", "\\min")):
+        return " ".join(stem(word) for word in node.args[0].name.lstrip("\\").split())
     unit = unit_of(node.name) if node.op == "unit" else None
     if unit is None or not unit.counts:
         return ""
@@ -1114,7 +1148,18 @@ def _power_of_unit(unit: object) -> int:
 
 def _is_set_of_numbers(condition: Node) -> bool:
     r"""Whether a condition only says what kind of number a letter is: `k \in \mathbb{Z}`."""
-    return condition.op == "rel" and condition.name == "\\in" and condition.args[1].name.startswith("\\mathbb")
+    if condition.op != "rel" or len(condition.args) != 2 or condition.args[1].op not in ("sym", "num"):
+        return False
+    variable, bound = condition.args
+    if condition.name in ("\\ge", ">") and variable.name in ("n", "k", "m"):  # the terms of a sequence
+        return bound.op == "num" and bound.value in (0, 1)
+    return condition.name == "\\in" and bool(_set_name(bound))
+
+
+def _set_name(node: Node) -> str:
+    r"""The letter of a set of numbers, `Z` of `\mathbb{Z}` or `Z`, with its mark; empty for any other symbol."""
+    name = node.name.replace("\\mathbb{", "").replace("}", "")
+    return name.replace("^+", "^*").replace("_+", "^*") if name[:1] in "RZNQC" and len(name) in (1, 3) else ""
 
 
 def _radians(node: Node, other: Node) -> Node:

@@ -39,6 +39,7 @@ from simplerl.verify.words import (
     date_of,
     may_be_left_out,
     opened,
+    unit_of,
     unnumbered,
     words_of_markup,
 )
@@ -105,7 +106,8 @@ class Reading:
 
 _WRAPPED = ("\\boxed{", "\\fbox{")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
-_CURRENCY = re.compile(r"^(-?\s*)\\(?:\$|euro|pounds|yen)\s*(?=[\d.-])")
+_CURRENCY_SIGN = re.compile(r"\\(?:\$|euro|pounds|yen|rupee)")
+_CURRENCY = re.compile(r"^(-?\s*)\\(?:\$|euro|pounds|yen|rupee)\s*(?=[\d.-])")
 
 
 def unbox(text: str) -> str:
@@ -160,6 +162,18 @@ def _without_words(gold: Node, answer: Node) -> Node:
     return gold
 
 
+_QUANTITY = re.compile(r"(-?\s*[\d.]+(?:/\d+)?)\s+([A-Za-z][A-Za-z0-9/^{} \\·-]{0,20})")
+
+
+def _with_unit(side: Reading) -> Node | None:
+    """A side as a quantity in a unit that only stands in plain letters, as in `10 m/s`: read so beside another unit."""
+    if side.node is not None and side.node.op == "unit":
+        return side.node
+    match = _QUANTITY.fullmatch(side.normal.replace("\\cdot", "·"))
+    value = number(match.group(1)) if match else None
+    return Node("unit", (num(value),), match.group(2)) if match and value is not None and unit_of(match.group(2)) else None
+
+
 def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[tuple[Node, Node]]:
     """The pairs of trees to compare: commas as separators, and as thousands marks where the digits allow it."""
     if mine.node is not None and theirs.node is not None:
@@ -167,6 +181,11 @@ def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[
         if question and answer.op == "label" and counts_in(answer.name, question[:_MAX_QUESTION]):
             answer = answer.args[0]  # a noun of the question is counted
         yield answer, _without_words(theirs.node, answer)
+    units = [_with_unit(side) for side in (mine, theirs)]
+    if units[0] is not None and units[1] is not None and any(side.node not in units for side in (mine, theirs)):
+        first, second = unit_of(units[0].name), unit_of(units[1].name)
+        if first and second and first.dimensions == second.dimensions and not first.counts:
+            yield units[0], units[1]
     merged = _merge_thousands(mine.normal), _merge_thousands(theirs.normal)
     if merged != (mine.normal, theirs.normal):
         again = reading(merged[0]), reading(merged[1])
@@ -199,7 +218,8 @@ def quick(answer: str, gold: str, *, question: str | None = None) -> Outcome | N
     (mine, my_value), (theirs, their_value) = plain_number(answer), plain_number(gold)
     if mine == theirs:
         return _yes("string", "the same once normalised")
-    if my_value is not None and my_value == their_value and not ("cent" in gold + answer):
+    currencies = {match.group() for text in (mine, theirs) if (match := _CURRENCY_SIGN.search(text))}
+    if my_value is not None and my_value == their_value and len(currencies) < 2:
         return _honest(_yes("number", f"both are {_shown(str(my_value))}"), answer, gold, question, Work(QUICK_BUDGET))
     outcome = _compare(answer, gold, question, Work(QUICK_BUDGET), algebra=False)
     return None if outcome is None else _honest(outcome, answer, gold, question, Work(QUICK_BUDGET))
@@ -422,8 +442,10 @@ def _forms_of_question(question: str) -> frozenset[object]:
 
 def _computing(node: Node, gold: Node, work: Work) -> str:
     """What computing is left in an answer, in words; empty when it is finished."""
-    if node.op == "rel":
-        return ""  # an equation other than `name = value` has no value to finish
+    if node.op == "rel":  # an equation other than `name = value` has no value to finish
+        value = _stated(gold)
+        solved = gold.op == "rel" and value is not gold and is_scalar(value) and not has_symbols(value)
+        return "solving the equation" if solved and set(node.name.split()) == {"="} else ""
     if not is_scalar(node):
         if node.op in ("list", "seq", "set", "matrix", "row", "union", "pieces", "cond"):
             return next((text for arg in node.args if (text := _computing(_stated(arg), gold, work))), "")
@@ -470,6 +492,8 @@ def _is_number(node: Node) -> bool:
         node = node.args[0]
     if node.op == "div":
         return all(_bare(arg).op == "num" for arg in node.args)
+    if node.op == "percent":
+        return _is_number(node.args[0])
     return node.op == "num" or node.name == "mixed"
 
 

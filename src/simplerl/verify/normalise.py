@@ -50,7 +50,7 @@ _WIDE = re.compile(r"\\(?:quad|qquad|enspace|(?:hspace|hskip)\*?\s*\{\s*-?[\d.]+
 _ALIASES = {
     "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "nicefrac": "frac", "sfrac": "frac", "dbinom": "binom",
     "tbinom": "binom", "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge", "ne": "neq", "lt": "<", "gt": ">",
-    "rvert": "|", "vert": "|", "mid": "|", "lvert": "|", "lbrack": "[", "rbrack": "]", "lbrace": r"\{",
+    "rvert": "|", "vert": "|", "mid": "|", "lvert": "|", "Vert": "|", "lVert": "|", "rVert": "|", "lbrack": "[", "rbrack": "]", "lbrace": r"\{",
     "rbrace": r"\}", "degree": r"^\circ", "varnothing": "emptyset", "colon": ":", "dots": "ldots", "cdots": "ldots",
     "dotsc": "ldots", "land": r"\text{and}", "lor": r"\text{or}", "wedge": r"\text{and}", "vee": r"\text{or}",
     "rightarrow": "to", "longrightarrow": "to", "implies": "Rightarrow", "Longrightarrow": "Rightarrow",
@@ -84,6 +84,8 @@ _SPELLINGS = (
      r"\\binom{\1}{\2}"),
     (re.compile(r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*\^\s*\{?(\d{1,3})\}?\s*_\s*\{?(\d{1,3})\}?"),
      r"\\binom{\1}{\2}"),
+    (re.compile(r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*_\s*\{?([a-z])\}?\s*\^\s*\{?([a-z])\}?(?![a-z])"),
+     r"\\binom{\1}{\2}"),
     (re.compile(r"^\((\d+)\)\s*_"), r"\1_"),
     (re.compile(r"(?<=\d)\s*_\s*\\text\s*\{([a-z]+)\}"), r"_{\1}"),
     (re.compile(r"\\(?:text|mathrm)\s*\{\s*([0-9A-F]*[0-9][0-9A-F]*)\s*\}(?=\s*_)"), r"\1"),
@@ -104,6 +106,7 @@ _TRAILING = re.compile(r"(?:[\s.,;:。]|\\row|\\quad|\\text\s*\{[\s.]*\}|\\ldotp
 _LEADING = re.compile(r"^(?:\s|\\row(?![a-z])|\\quad(?![a-z])|\\Rightarrow(?![a-z])|\\to(?![a-z]))+")
 #: The sign for "number" in front of one.
 _NUMBER_SIGN = re.compile(r"(?<![\w#\\})\]])\\?#\s*(?=\d)")
+_NORM = re.compile(r"\\(?:\||[lr]?Vert)\s*([a-z])\s*\\(?:\||[lr]?Vert)(?![a-z])")
 _PHANTOM = re.compile(r"\\[hv]?phantom\s*\{[^{}]*\}")
 _TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
 _MARKDOWN = ("**", "__", "`", "*", "_")
@@ -195,7 +198,7 @@ def normalise(text: str) -> str:
         text = _STYLE.sub(" ", text)
         text = _UNIT_VECTOR.sub(lambda m: rf"\hat{{{m.group(1) or m.group(2) or m.group(3)}}}", text)
         text = _NUMBER_SETS.sub(r"\\mathbb{\1}", text)
-        text = _WRAPPER.sub("", text).replace("\\|", "|")
+        text = _NORM.sub(r"|\\vec{\1}|", _WRAPPER.sub("", text)).replace("\\|", "|")
         text = _COMMAND.sub(_alias, text)
         text = _PRIMES.sub(lambda m: "'" * m.group().count("'"), text)
     else:

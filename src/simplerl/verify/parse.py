@@ -143,7 +143,7 @@ _TOKEN = re.compile(
     r"|(?P<cmd>\\[a-zA-Z]+|\\.)"
     r"|(?P<word>[A-Za-z]+)"
     r"|(?P<cjk>[\u4e00-\u9fff]+(?:/[\u4e00-\u9fff]+)?)"
-    r"|(?P<op><=|>=|!=|<|>|:=|\*\*|==|!!|.))",
+    r"|(?P<op>(?<=[\d)}])!(?==)|<=|>=|!=|<|>|:=|\*\*|==|!!|.))",
     re.DOTALL | re.ASCII,
 )
 _SIGNS = {"<=": r"\le", ">=": r"\ge", "!=": r"\neq", "==": "=", ":=": "=", "**": "^"}
@@ -200,6 +200,7 @@ class _Lexer:
 
     def words(self, content: str, spaced: bool, *, bare: bool = False, roman: bool = False) -> None:
         r"""Append the tokens of a `\text{…}` group, a roman group or a bare run of letters."""
+        labels = not bare and content != content.strip()
         content = re.sub(r"\s+", " ", content.replace("\\", " ")).strip()
         lower = content.lower().strip(" .")
         out = self.out
@@ -209,8 +210,12 @@ class _Lexer:
                 self.add("sep" if lower in ",;" else "op", lower, spaced)
         elif lower == "to" and (last.kind == "num" or last.text in (")", "}")):
             self.add("op", ":", spaced)  # 3 to 4
+        elif lower == "out of" and last.kind == "num":
+            self.add("op", "/", spaced)  # 7 out of 20
         elif lower.strip(" ,;") in ("and", "or"):
             self.add("sep", lower.strip(" ,;"), spaced)
+        elif not bare and " " in content and number_in_words(content) is not None:
+            self.add("txt", content, spaced)
         elif lower in ("and a half", "and half", "and one half"):
             self.add("txt", "and a half", spaced)
         elif not bare and re.search(r"[\d=<>()^/]", content) and not self.measures(content):
@@ -222,7 +227,7 @@ class _Lexer:
                         "op" if piece == ":" else "sep", piece, spaced)  # fmt: skip
         elif lower in UNIT_WORDS and len(lower) > 1 and not bare and self.unit_may_follow():
             self.add("txt", content, spaced)
-        elif content in FUNCTIONS or content == "pi":
+        elif (content in FUNCTIONS or content == "pi") and not (labels and content in ("max", "min")):
             self.add("cmd", "\\" + FUNCTIONS.get(content, content), spaced)
         elif content in ("inf", "infinity", "Infinity") and (not out or last.text in ("-", "(", ",", "+", "[")):
             self.add("cmd", "\\infty", spaced)
@@ -283,6 +288,7 @@ class _Lexer:
             self.words(content, spaced, roman=name == "mathrm")
         elif name in DECORATIONS:
             content, at = _group(text, at)
+            name = {"overline": "bar", "widehat": "hat", "overrightarrow": "vec"}.get(name, name)
             self.add("let", f"\\{name}{{{content.replace(' ', '')}}}", spaced)
         elif piece in (r"\%", r"\&", r"\#"):
             self.add("sep" if piece == r"\&" else "op", "and" if piece == r"\&" else piece[1], spaced)
@@ -360,7 +366,7 @@ def canonical(tokens: list[Token]) -> str:
     pieces: list[str] = []
     connected = any(token.text in ("<", ">", "\\le", "\\ge", "\\neg", "\\lnot") for token in tokens)  # there, "and" is not "or"
     connected = connected or (any(token.text == "or" for token in tokens) and all(
-        token.kind in ("sep", "let", "op") and (token.kind != "let" or token.text in "ABCDEFGHIJ") for token in tokens))
+        token.kind in ("sep", "let", "op") and (token.kind != "let" or token.text.isupper()) for token in tokens))
     for i, token in enumerate(tokens):
         text = token.text
         if token.kind == "txt":
@@ -444,7 +450,7 @@ INEQUALITIES = frozenset({"<", ">", "\\le", "\\ge"})
 _SEMICOLON, _COMMAS, _UNION = frozenset({";", "\\row"}), frozenset({",", "and", "or", "\\quad"}), frozenset({"\\cup"})
 _COLON, _MINUS = frozenset({":"}), frozenset({"\\setminus"})
 _MATRICES = frozenset("pmatrix bmatrix matrix vmatrix Vmatrix Bmatrix smallmatrix array psmallmatrix bsmallmatrix".split())
-_LAYOUTS = frozenset("cases dcases rcases aligned align gathered gather split eqnarray alignedat alignat array "
+_LAYOUTS = frozenset("cases dcases rcases matrix aligned align gathered gather split eqnarray alignedat alignat array "
                      "equation multline subarray".split())  # fmt: skip
 _UNIT_FRACTION = re.compile(
     r"(?<=[\d})])\s*\\frac\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}"
@@ -478,6 +484,8 @@ def read(text: str) -> Node:
                                   text)  # fmt: skip
     if "base" in text and (based := _BASE_WORDS.fullmatch(text)):
         return Node("base", _base(f"{based.group(1)}_{{{based.group(2)}}}").args, based.group(1).upper(), Fraction(1))
+    if re.fullmatch(r"[A-Za-z][A-Za-z -]+", text) and (said := number_in_words(text)) is not None:
+        return num(said)
     text = strip_lead_in(text)
     modulus = _MODULUS.search(text) if "mod" in text else None
     if not modulus or not modulus.start():
@@ -540,7 +548,9 @@ def strip_lead_in(text: str) -> str:
 def _introduces(prefix: str, rest: str) -> bool:
     """Whether words that could introduce an answer do so before this text: a currency only before digits."""
     lower = prefix.lower().strip(" ,:=")
-    if lower.endswith((" is", " are", "equals")) or lower in ("is", "are") or prefix.rstrip().endswith(":"):
+    if prefix.rstrip().endswith(":"):
+        return ":" not in rest
+    if lower.endswith((" is", " are", "equals")) or lower in ("is", "are"):
         return True
     if lower in ("point", "the point", "points", "the points"):
         return rest[0] == "("
@@ -597,6 +607,12 @@ def read_tokens(tokens: list[Token]) -> Node:
             return layout
     if tokens[0].text == "]" or (tokens[-1].text == "[" and tokens[0].text in ("(", "[")):
         return _french_interval(tokens)
+    if len(tokens) > 4 and tokens[-2].text == "^" and tokens[-1].text in ("T", "\\top") and _enclosing(tokens[:-2]) and (
+            (transposed := read_tokens(tokens[:-2])).op == "seq"):  # fmt: skip
+        return transposed  # a row that is to be read as a column
+    for i, token in enumerate(tokens):
+        if i and token.kind == "txt" and token.text.lower().strip(" .,") in ("i.e", "ie", "that is") and tokens[i + 1 :]:
+            return Node("both", (read_tokens(tokens[:i]), read_tokens(tokens[i + 1 :])))
     if len(tokens) > 3 and tokens[-1].text == ")" and (remarked := _remark(tokens)) is not None:
         return remarked
     for wanted in (_SEMICOLON, _COMMAS):
@@ -656,6 +672,10 @@ def _in_words(text: str) -> Node:
     if words in _NUMBER_SETS:
         return sym(_NUMBER_SETS[words])
     value = number_in_words(words)
+    pieces = words.split()
+    for count in range(len(pieces) - 1, 0, -1) if value is None else ():
+        if (said := number_in_words(" ".join(pieces[:count]))) is not None and unit_of(" ".join(pieces[count:])):
+            return Node("unit", (num(said),), " ".join(pieces[count:]))  # fourteen students
     return Node("text", (), words) if value is None else num(value)
 
 
@@ -675,11 +695,21 @@ def _listed(parts: list[list[Token]], separators: list[str]) -> Node:
     words = {word for word in separators if word in ("and", "or")}
     inequalities = [item for item in items if item.op == "rel" and set(item.name.split()) & INEQUALITIES]
     conditions = len(items)
+    first = items[0]
+    if first.op == "rel" and first.name == "=" and first.args[0].op == "sym" and not any(map(has_symbols, items[1:])) and all(
+            map(is_scalar, items[1:])):  # fmt: skip
+        items = (first, *(Node("rel", (first.args[0], item), "=") for item in items[1:]))  # x = 0, 8
     while conditions > 1 and _is_condition(items[conditions - 1], items[:conditions - 1]):
         conditions -= 1
-    if conditions < len(items) and len(inequalities) < len(items) and words != {"or"}:
-        head = items[0] if conditions == 1 else Node("list", items[:conditions], "")
+    if len(items) > 1 and all(item.op == "cond" and len(item.args) == 2 for item in items):
+        return Node("pieces", items)
+    joins = separators[-(len(items) - conditions) :] if conditions < len(items) else []
+    if conditions < len(items) and len(inequalities) < len(items) and "or" not in joins:
+        either = set(separators[: conditions - 1]) == {"or"}
+        head = items[0] if conditions == 1 else Node("list", items[:conditions], "either" if either else "")
         return Node("cond", (head, *items[conditions:]))
+    if separators == ["and"] and items[0].op == "num" and items[1].op == "div":
+        return Node("list", items, "and")  # 7 and 1/2 may be one number
     if not words or not inequalities:
         return Node("list", items, "either" if set(separators) == {"or"} else "")
     return Node("list", items, "mixed" if len(words) == 2 else words.pop())
@@ -740,6 +770,8 @@ def _remark(tokens: list[Token]) -> Node | None:
     relation = any(token.text in RELATIONS for token in inner)
     percent = inner[-1].text == "%" and tokens[start].spaced
     joined = inner[0].text in ("or", "=", "\\approx")
+    if worded and not relation and any(len(split(tokens[:start], wanted)[0]) > 1 for wanted in (_SEMICOLON, _COMMAS)):
+        return None  # it belongs to the last item of a list
     if not worded and not (relation and tokens[start - 1].text not in ("P", "E")) and not percent and not joined:
         return None
     head = tokens[:start]
@@ -786,7 +818,7 @@ def _with_words(node: Node, words: str) -> Node:
             return Node("rel", (*node.args[:-1], _with_words(node.args[-1], words)), node.name)
         raise Unreadable(f"the words {words!r}")
     lower = words.lower().strip(" .")
-    if lower in ("st", "nd", "rd", "th") or (node.op == "percent" and lower in _CHANGES):
+    if lower in ("st", "nd", "rd", "th", "is the answer", "is the final answer", "is the solution") or (node.op == "percent" and lower in _CHANGES):
         return node
     if percent := re.match(r"(?:percent|per cent|pct)s?(?: (.*))?$", lower):
         rest = percent.group(1)
@@ -799,7 +831,7 @@ def _with_words(node: Node, words: str) -> Node:
         return Node("degree", (node,))
     if node.op == "seq":
         raise Unreadable(f"the words {words!r}")
-    return Node("unit" if unit_of(words) is not None else "label", (node,), words)
+    return Node("unit", (node,), words) if unit_of(words) else Node("label", (node,), re.sub(r"^(?:is|are) ", "", words))
 
 
 def _layout(name: str, tokens: list[Token]) -> Node | None:
@@ -818,7 +850,7 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
         if all(_starts_condition(second) for second in seconds):
             return _pieces([[cell for cell in cells if cell] for cells in rows])
     joined = [[token for cell in cells for token in cell] for cells in rows]
-    if name == "array" and not all(len(split(row, RELATIONS)[0]) > 1 for row in joined):
+    if name in ("array", "matrix") and not all(len(split(row, RELATIONS)[0]) > 1 for row in joined):
         return None
     lines: list[list[Token]] = []
     for row in joined:
@@ -843,7 +875,7 @@ def _starts_condition(tokens: list[Token]) -> bool:
     """Whether a second cell says where the first one holds."""
     if tokens[0].kind == "txt":
         return tokens[0].text.lower().split()[0].strip(",.") in ("if", "when", "for", "otherwise", "else", "where", "whenever")
-    return tokens[0].text not in RELATIONS and len(split(tokens, RELATIONS)[0]) > 1
+    return tokens[0].text not in RELATIONS and (len(split(tokens, RELATIONS)[0]) > 1 or tokens[-1].kind == "txt")
 
 
 def _pieces(rows: list[list[list[Token]]]) -> Node:
@@ -906,23 +938,26 @@ def _side(tokens: list[Token]) -> Node:
         arguments = [token for token in tokens[2:-1] if token.text != ","]
         return Node("app", tuple(read_expression([token]) for token in arguments), tokens[0].text)
     if tokens[0].kind == "txt" and all(_in_name(token) for token in tokens) and is_name(
-        " ".join(token.text for token in tokens if token.kind == "txt")
+        " ".join(token.text for token in tokens if token.kind == "txt").lower().removesuffix(" of")
     ):
         return sym(canonical(tokens))
-    if tokens[0].kind == "txt" and len(tokens) > 3 and _names(tokens):
-        return sym(canonical(tokens))
+    if tokens[0].kind == "txt" and len(tokens) > 1 and _names(tokens):
+        return sym(canonical([token for token in tokens if token.text not in "(){}"]))
     if tokens[0].text == "(" and "\\circ" in [token.text for token in tokens] and _names(tokens):
         return sym(canonical(tokens))  # a composition, not an angle
     try:
         return read_tokens(tokens)
     except Unreadable:
         if _names(tokens):
-            return sym(canonical(tokens))
+            return sym(canonical([token for token in tokens if token.text not in "(){}"]))
         raise
 
 
 def _in_name(token: Token) -> bool:
     return token.kind in ("txt", "let") or token.text in ("\\triangle", "\\angle", "\\odot")
+
+
+_NAMED_FUNCTIONS = frozenset("var cov corr pr prob area vol volume sd std len rank dim tr trace deg card ord span".split())
 
 
 def _names(tokens: list[Token]) -> bool:
@@ -932,8 +967,10 @@ def _names(tokens: list[Token]) -> bool:
         return tokens[0].kind == "cmd" and texts[0][1:] in ("max", "min", "det", "lim", "sup", "inf", "deg", "dim", "rank")
     if "\\circ" in texts and texts[0] in ("(", "f", "g", "h"):
         return all(token.kind in ("let", "num") or token.text in ("(", ")", "\\circ", "[", "]", "-") for token in tokens)
-    if texts[0] in ("\\deg", "\\dim", "\\ker", "\\det", "\\sup", "\\inf", "\\max", "\\min"):
+    if texts[0] in ("\\deg", "\\dim", *_NAMED_FUNCTIONS, "\\ker", "\\det", "\\sup", "\\inf", "\\max", "\\min"):
         return all(token.kind == "let" or token.text in "(){}_[]" for token in tokens[1:])
+    if texts[0] == texts[-1] == "|" and len(texts) > 2:
+        return all(token.kind == "let" or token.text in ("|", "\\cup", "\\cap", "\\setminus") for token in tokens)
     if "\\angle" in texts:
         return all(token.kind == "let" or token.text == "\\angle" for token in tokens)
     head = 1
@@ -941,7 +978,7 @@ def _names(tokens: list[Token]) -> bool:
         head += 1 if texts[head] == "'" else (
             _closing(tokens, head + 1) - head + 1 if texts[head + 1] in _OPEN else 2)  # fmt: skip
     named = tokens[0].kind in ("let", "txt", "cmd") and (
-        tokens[0].kind != "txt" or texts[0].lower() in ("var", "cov", "pr", "prob", "area", "vol", "sd", "std", "len"))
+        tokens[0].kind != "txt" or texts[0].lower() in _NAMED_FUNCTIONS)
     return named and head < len(tokens) and texts[head] in ("(", "[") and _closing(tokens, head) == len(tokens) - 1
 
 
@@ -1003,7 +1040,7 @@ def _scaled_tuple(tokens: list[Token]) -> Node | None:
     parts, _ = split(tokens[start + 1 : -1], frozenset({","}))
     head = tokens[:start]
     function = len(head) == 1 and (head[0].text.isupper() or head[0].text in _FUNCTION_LETTERS)
-    if not start or len(parts) < 2 or function or head[-1].text[1:] in FUNCTIONS or head[-1].kind == "txt":
+    if not start or len(parts) < 2 or function or head[0].text == "+" or head[-1].text[1:] in FUNCTIONS or head[-1].kind == "txt":
         return None
     try:
         factor = read_expression(head[:-1] if head[-1].text in ("\\cdot", "*", "\\times") else head)
@@ -1095,6 +1132,11 @@ def _quantity(tokens: list[Token]) -> Node:
     """An expression with an optional unit behind it, or a currency in front."""
     if not tokens:
         raise Unreadable("an empty part")
+    if tokens[0].kind == "txt" and len(tokens) > 1 and tokens[1].kind in ("num", "cmd", "rep"):  # length 8, Tom 8
+        value, words = _quantity(tokens[1:]), tokens[0].text
+        if is_name(words):
+            return Node("rel", (Node("text", (), plain_words(words)), value), "=")
+        return Node("label", (value,), words)
     if len(tokens) == 1 and tokens[0].kind == "base":
         return _base(tokens[0].text)
     if len(tokens) > 1 and any(token.text in _CURRENCIES for token in tokens[:2]):
@@ -1123,6 +1165,8 @@ def _quantity(tokens: list[Token]) -> Node:
         raise Unreadable(f"the words {tokens[end].text!r}")
     phrase = "".join((" " if token.kind in ("txt", "let") else "") + token.text for token in tokens[end:]).strip()
     phrase = _NO_BRACES.sub("", phrase) if "{" not in phrase or phrase.count("{") == phrase.count("}") else phrase
+    if not phrase:
+        raise Unreadable("an empty part")
     scale = scale_of(phrase.split()[0]) if tokens[end].kind == "txt" and tokens[end - 1].text != "0" else None
     if scale and read_expression(tokens[:end]).op != "text":  # 1.5 million dollars, 3 halves
         inner, rest = Node("mul", (read_expression(tokens[:end]), num(scale))), phrase.partition(" ")[2]
@@ -1187,6 +1231,15 @@ def read_expression(tokens: list[Token]) -> Node:
 
 def _spread(node: Node) -> Node:
     """A matrix with a scalar in front (or a sign, or a divisor) as the matrix of the products."""
+    if node.op == "add":
+        args = [_spread(arg) for arg in node.args]
+        shapes = [[len(row.args) for row in arg.args] if arg.op == "matrix" else None for arg in args]
+        if shapes[0] is not None and shapes[0] == shapes[1]:
+            pairs = zip(args[0].args, args[1].args, strict=True)
+            return Node("matrix", tuple(
+                Node("row", tuple(Node("add", cells) for cells in zip(a.args, b.args, strict=True))) for a, b in pairs
+            ))  # fmt: skip
+        return Node("add", tuple(args), node.name)
     if node.op in ("neg", "mul", "div") and any(arg.op == "matrix" or arg.op in ("neg", "mul", "div") for arg in node.args):
         args = [_spread(arg) for arg in node.args]
         at = next((i for i, arg in enumerate(args) if arg.op == "matrix"), None)
@@ -1262,6 +1315,9 @@ class _Reader:
         if self.peek() in ("+", "-", "\\pm", "\\mp"):
             self.grow()
             sign = self.take().text
+            if sign == "+" and self.peek() == "1" and self.kind(1) in ("let", "cmd", "rep", "num") and (
+                    self.peek(1) not in _NOT_FACTORS):  # fmt: skip
+                raise Unreadable("'+1' in front of a factor")
             inner = self.signed()
             return inner if sign == "+" else neg(inner) if sign == "-" else Node(sign[1:], (num(0), inner))
         return self.product()
@@ -1335,9 +1391,8 @@ class _Reader:
         if self.peek() == "{" and self.peek(1) == "\\circ" and self.peek(2) == "}":
             self.at += 3
             return self.degrees(base)
-        if self.peek() == "*" and base.op == "sym":
-            self.take()
-            return sym(base.name + "^*")
+        if self.peek() in ("*", "+") and base.op == "sym" and self.kind(1) in ("", "op", "sep"):
+            return sym(base.name + "^" + self.take().text)
         return Node("pow", (base, self.exponent()))
 
     def degrees(self, base: Node) -> Node:
@@ -1575,6 +1630,7 @@ class _Reader:
             name, base = "log", (num(10),)
         if base and name not in ("log", "ln"):
             raise Unreadable(f"a subscript on {name}")
+        bracketed = self.peek() in ("(", "{", "\\{")
         if self.peek() == "(":
             inner = self.arguments()
         elif self.peek() == "{":
@@ -1593,12 +1649,14 @@ class _Reader:
             raise Unreadable(f"several arguments for {name}")
         if exponent is not None and exponent == neg(num(1)) and name in _INVERSES:
             name, exponent = _INVERSES[name], None
+        if name in ("max", "min") and len(inner) == 1 and not bracketed:
+            raise Unreadable(f"the words {name!r}")
         if name == "sqrt":
             node = Node("root", (num(2), *inner))
         elif name == "det" and inner[0].op == "matrix":
             node = determinant(inner[0])
         else:
-            node = Node("abs", inner) if name == "abs" else Node("func", (*inner, *base), name)
+            node = Node("abs", inner) if name in ("abs", "det") else Node("func", (*inner, *base), name)
         return node if exponent is None else Node("pow", (node, exponent))
 
     def primary_number(self) -> Node:

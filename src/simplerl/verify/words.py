@@ -26,6 +26,8 @@ L 1609.344|mi|mile
 L 1852|nmi|
 L 149597870700|AU|
 L 9460730472580800|ly|lightyear light-year
+L 30856775814913673|pc*|parsec*
+M,L-1,T-2 133.322|torr mmHg|torr
 M 1/1000|g* gm|gram* gramme*
 M 0.45359237|lb lbs|pound
 M 0.028349523125|oz|ounce
@@ -267,7 +269,7 @@ DECORATIONS = _words(
 _DENIALS = _words(
     """
     halved doubled squared cubed inverse factorial half twice thousand hundred hundreds mod rounded reciprocal off
-    not or wrong incorrect false no never neither nor rejected reject rejects excluded exclude eliminated eliminate
+    not or wrong incorrect false no never neither nor nope nah rejected reject rejects excluded exclude eliminated eliminate
     ruled unless except perhaps maybe possibly probably impossible invalid untrue mistaken mistake error discarded
     discard cannot can't isn't doesn't don't won't unlikely likely however but instead rather unknown unsure guess
     guessing else other another alternatively otherwise dismissed refuted disproved contradicted contradiction fails
@@ -455,7 +457,7 @@ def _unit_tables() -> tuple[dict[str, Unit], dict[str, Unit]]:
 def _unit_word(word: str) -> Unit | None:
     symbols, names = _unit_tables()
     known = symbols.get(word)
-    if known is None and (word.islower() or word.isupper() or word.istitle()):  # in mB or Mw the case is meant
+    if known is None and (word.islower() or word.isupper() or (word.istitle() and len(word) > 3)):  # in mB or Mw the case is meant
         known = names.get(word.lower()) or names.get(stem(word.lower()))
     if known is None and word.lower().endswith("s"):
         known = names.get(word.lower()[:-1])
@@ -474,6 +476,7 @@ def unit_of(phrase: str) -> Unit | None:
     text = _CHINESE_UNITS.get(phrase.strip(), phrase)
     text = re.sub(r"\\(?:text|mathrm|mbox|textrm|rm)(?![a-z])", " ", text.replace("\\cdot", "·").replace("\\mu", "u"))
     text = re.sub(r"[{}]|(?<=[a-z])\.", "", text).replace("µ", "u").replace("μ", "u")
+    text = re.sub(r"/\s*\(([^()]*)\)", lambda m: " / " + " / ".join(m.group(1).replace("·", " ").split()), text)
     text = re.sub(r"light years?", "lightyear", re.sub(r"(?:fl\.?|fluid) (?:oz|ounces?)\b", "floz", text))
     text = re.sub(r"(?<=[A-Za-z])\s*-\s*(?=[A-Za-z]{1,2}\b)", "·", text)
     text = re.sub(r"^\s*\((.*)\)\s*$", r"\1", text.strip())
@@ -543,10 +546,13 @@ def same_dimension(first: Unit, second: Unit) -> bool:
     return first.dimensions == second.dimensions
 
 
+_PREPOSITIONS = _words("of in for from with to on at")
+
+
 def is_name(text: str) -> bool:
     """Whether words only name the quantity that is asked for: `Area`, `The probability`, `total cost of`."""
     words = re.findall(r"[^\s,:]+", text.lower())
-    if not words or len(words) > 12 or words[0] in ("one", "another", "some", "a", "of", "at", "in",
+    if not words or len(words) > 12 or words[-1] in _PREPOSITIONS or words[0] in ("one", "another", "some", "a", "of", "at", "in",
                                                           "for", "from", "with", "on", "and", "both"):  # fmt: skip
         return False
     known = all(word in _QUANTITIES or word in _LEADING_WORDS or (len(word) == 1 and word != words[0]) or stem(word) in NOUNS
@@ -604,7 +610,7 @@ def plain_words(text: str) -> str:
 def _settled(words: str) -> str:
     """One of several ways of saying the same thing; words in lower case."""
     words = _THERE_IS.sub("", words)
-    words = re.sub(r"(?<=[a-z]) and (?=\d)", " ", words)  # 3 hours and 20 minutes
+    words = re.sub(r"(?<=[a-z]) and (?=\d)", " ", words).removesuffix(" only")  # 3 hours and 20 minutes
     return _SYNONYMS.get(words, words)
 
 
@@ -689,7 +695,7 @@ def chosen_letter(answer: str) -> str | None:
     # Another letter, a sign of more, or a denial makes it a hedge rather than a choice.
     letter, rest = match.groups()
     hedged = set(re.findall(r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])", rest)) - {letter}
-    denied = _DENIALS & set(re.findall(r"[a-z']+", rest.lower())) or re.match(r"\s*[-+*/^=<>!?~\[]|\s*i\.?e", rest.replace("\\text{", "").lstrip(" ("))
+    denied = _DENIALS & set(re.findall(r"[a-z']+", rest.lower())) or re.match(r"\s*[-+*/^=<>!?~\[|]|\s*i\.?e", rest.replace("\\text{", "").lstrip(" ("))
     bracketed = re.match(r"\s*\(", rest) and re.search(r"[A-Za-z]{2}", rest)
     return None if hedged or denied or bracketed else letter
 
