@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import statistics
 import time
 import zlib
@@ -31,6 +32,8 @@ from simplerl.verify.pool import TIMEOUT_S, VerifierPool
 _GOLD_FIELDS = ("gold", "final_answer", "ground_truth", "answer", "Answer", "target")
 _RESPONSE_FIELDS = ("prediction", "response", "completion")
 _QUESTION_FIELDS = ("question", "problem", "Question")
+#: What an expression holds that leaves something to compute; a number or a word of the question may be the answer.
+_COMPUTES = re.compile(r"[-+*/^!|√×÷·]|\\[a-z]")
 _ID_FIELDS = ("id", "idx", "unique_id", "ID")
 
 
@@ -171,7 +174,7 @@ def _check_golds(report: Report, rows: Sequence[Row], pool: VerifierPool) -> Non
 def _check_questions(report: Report, rows: Sequence[Row], pool: VerifierPool) -> None:
     """Count the golds that their own question states in another form, and those for which copying it is right."""
     for row in rows:
-        for text in question_expressions(row.question or "") if row.gold else ():
+        for text in filter(_COMPUTES.search, question_expressions(row.question or "") if row.gold else ()):
             copied = pool.judge(text, row.gold)
             if copied.rule == "string" or not (copied.correct or copied.rule == "unfinished"):
                 continue
