@@ -153,7 +153,7 @@ def test_an_answer_that_computes_too_long_is_killed_and_wrong_where_the_gold_is_
     assert (verdicts["hang"].status, verdicts["hang"].rule) == ("wrong", "limits")
     assert verdicts["next"].correct
     assert pool.kills == 1
-    assert time.perf_counter() - start < 6
+    assert time.perf_counter() - start < 60  # the machine may be busy; without a kill it would never end
 
 
 def test_a_gold_that_computes_too_long_by_itself_is_a_timeout(misbehaving):
@@ -384,3 +384,13 @@ def test_values_are_compared_whether_finished_or_not():
     assert is_correct("20", r"\boxed{7+13}")
     assert verify(r"\boxed{7+13}", "20").rule == "unfinished"
     assert verify(r"\boxed{7+13}", "20", question="What is 7+13?").rule == "restates"
+
+
+def test_a_fault_in_the_calling_process_is_a_verdict_and_not_an_exception(monkeypatch, misbehaving):
+    def broken(answer, gold, *, question=None):
+        raise ZeroDivisionError("a fault of the verifier")
+
+    monkeypatch.setattr(module, "quick", broken)
+    with VerifierPool(workers=1) as pool:
+        verdicts = pool.verify_many([(r"\boxed{2}", "2"), (rf"\boxed{{{PLEASE['write']}}}", r"\sqrt2")])
+    assert [verdict.status for verdict in verdicts] == ["correct", "error"]

@@ -74,7 +74,7 @@ class _Request:
 
     deliver: Callable[[Outcome], None]
     batch: object
-    """The call of `verify_many` that waits for it; None elsewhere."""
+    """The call that waits for it; None after `submit`."""
     answer: str
     gold: str
     question: str | None
@@ -210,6 +210,7 @@ class VerifierPool:
             self._pending -= 1
             self._finished.append((key, verdict_of(outcome, answer, self.lenient)))
 
+        self._check_open()
         self._pending += 1
         self._accept(deliver, None, answer, gold, question)
 
@@ -232,42 +233,35 @@ class VerifierPool:
     def verify_many(self, rows: Iterable[tuple[object, ...]]) -> list[Verdict]:
         """Judge (response, gold) or (response, gold, question) rows; the verdicts come in the order of the rows, which
         may still be arriving."""
-        verdicts: list[Verdict | None] = []
+        return self._judge_all((self._extract(final_part(as_text(response))), *rest) for response, *rest in rows)
+
+    def judge(self, answer: str, gold: object, question: object = None) -> Verdict:
+        """Judge one answer that is already extracted, and wait for its verdict."""
+        return self._judge_all([(answer, gold, question)])[0]
+
+    def _judge_all(self, rows: Iterable[tuple[Any, ...]]) -> list[Verdict]:
+        """Judge (answer or None, gold, maybe question) rows and wait for all verdicts."""
+        verdicts: list[Verdict] = []
         missing: set[int] = set()
 
-        def accept(answer: str, *gold_and_question: object) -> None:
-            index = len(verdicts)
-            verdicts.append(None)
-            missing.add(index)
-
+        def deliver_to(index: int, answer: str) -> Callable[[Outcome], None]:
             def deliver(outcome: Outcome) -> None:
                 missing.discard(index)
                 verdicts[index] = verdict_of(outcome, answer, self.lenient)
 
-            self._accept(deliver, verdicts, answer, *gold_and_question)
+            return deliver
 
         try:
-            for response, *gold_and_question in rows:
-                answer = self._extract(final_part(as_text(response)))
-                if answer is None:
-                    verdicts.append(NO_ANSWER)
-                else:
-                    accept(answer, *gold_and_question)
+            for answer, *gold_and_question in rows:
+                verdicts.append(NO_ANSWER)
+                if answer is not None:
+                    missing.add(len(verdicts) - 1)
+                    self._accept(deliver_to(len(verdicts) - 1, answer), verdicts, answer, *gold_and_question)
             while missing:
                 self._pump(0.2)
         finally:  # when interrupted: what a worker computes now it finishes, for nobody
             self._waiting = deque(request for request in self._waiting if request.batch is not verdicts)
-        return verdicts  # type: ignore[return-value]
-
-    def judge(self, answer: str, gold: object, question: object = None) -> Verdict:
-        """Judge one answer that is already extracted, and wait for its verdict."""
-        verdicts: list[Verdict] = []
-        self._accept(
-            lambda outcome: verdicts.append(verdict_of(outcome, answer, self.lenient)), None, answer, gold, question
-        )
-        while not verdicts:
-            self._pump(0.2)
-        return verdicts[0]
+        return verdicts
 
     def warm_up(self) -> None:
         """Start the workers now and wait until one is ready, instead of at the first undecided answer."""
@@ -317,7 +311,10 @@ class VerifierPool:
         key = (answer, gold, question)
         outcome = self._cache.get(key)
         if outcome is None:
-            outcome = quick(answer, gold, question=question)
+            try:
+                outcome = quick(answer, gold, question=question)
+            except Exception:  # not the caller's to handle: the worker meets it too, and makes it a verdict `error`
+                outcome = None
             if outcome is None:
                 self._waiting.append(_Request(deliver, batch, answer, gold, question))
                 self._pump(0)
