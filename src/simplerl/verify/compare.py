@@ -1083,9 +1083,7 @@ class Comparison:
                         (Node("mul", (num(first), left.args[0])), Node("mul", (num(second), right.args[0])))
                         for first in mine.factors for second in theirs.factors
                     ])  # fmt: skip
-            elif mine and theirs and not (mine.counts or theirs.counts):
-                return False
-            elif mine and theirs and _power_of_unit(mine) != _power_of_unit(theirs):
+            elif (mine and theirs and not (mine.counts or theirs.counts)) or (mine and theirs and _power_of_unit(mine) != _power_of_unit(theirs)):
                 return False
         left, right = _radians(left, right), _radians(right, left)
         left, right = _lift(_without(left, "unit")), _lift(_without(right, "unit"))

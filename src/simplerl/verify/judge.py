@@ -32,10 +32,10 @@ from simplerl.verify.numbers import BUDGET, QUICK_BUDGET, Spent, TooBig, Work, e
 from simplerl.verify.parse import Node, Unreadable, canonical, has_symbols, is_scalar, num, read, read_prose, tokenize
 from simplerl.verify.words import (
     choice_letter,
-    circled_choices,
-    counts_in,
     chosen_letter,
+    circled_choices,
     comparable_words,
+    counts_in,
     date_of,
     may_be_left_out,
     opened,

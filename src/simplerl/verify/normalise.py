@@ -11,29 +11,12 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_VULGAR = {
-    "½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5), "⅗": (3, 5),
-    "⅘": (4, 5), "⅙": (1, 6), "⅚": (5, 6), "⅐": (1, 7), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8),
-    "⅑": (1, 9), "⅒": (1, 10),
-}  # fmt: skip
-_SYMBOLS = {
-    "−": "-", "–": "-", "—": "-", "﹣": "-", "‐": "-", "‑": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ",
-    "∙": r"\cdot ", "∗": "*", "÷": r"\div ", "⁄": "/", "∕": "/",
-    "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ",
-    "λ": r"\lambda ", "μ": r"\mu ", "µ": r"\mu ", "φ": r"\phi ", "ϕ": r"\phi ", "ω": r"\omega ", "σ": r"\sigma ",
-    "Δ": r"\Delta ", "Ω": r"\Omega ", "ρ": r"\rho ", "τ": r"\tau ", "ε": r"\epsilon ", "∞": r"\infty ",
-    "√": "sqrt ", "∛": r"\sqrt[3] ", "∜": r"\sqrt[4] ", "≤": r"\le ", "⩽": r"\le ", "≦": r"\le ", "≥": r"\ge ",
-    "⩾": r"\ge ", "≧": r"\ge ", "≠": r"\neq ", "≈": r"\approx ", "≅": r"\approx ", "≡": r"\equiv ", "°": r"^\circ ",
-    "º": r"^\circ ", "˚": r"^\circ ", "℃": r"^\circ C", "℉": r"^\circ F", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
-    "∉": r"\notin ", "∖": r"\setminus ", "±": r"\pm ", "∓": r"\mp ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}",
-    "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "′": "'", "″": "''",
-    "⟨": r"\langle ", "⟩": r"\rangle ", "∠": r"\angle ", "△": r"\triangle ", "∘": r"\circ ", "→": r"\to ",
-    "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∴": r"\therefore ", "∀": r"\forall ",
-    "，": ",", "、": ",", "；": ";", "：": ":", "（": "(", "）": ")", "。": ".", "％": r"\%", "…": r"\ldots ",
-    "“": '"', "”": '"', "’": "'", "‘": "'", "€": r"\euro ", "₹": r"\rupee ", "‖": "|", "¢": r"\text{ cents}", "£": r"\pounds ", "¥": r"\yen ",
-    "￥": r"\yen ", "＄": r"\$", "和": r"\text{ and }", "与": r"\text{ and }", "及": r"\text{ and }",
-    "或": r"\text{ or }", "或者": r"\text{ or }", "且": r"\text{ and }",
-}  # fmt: skip
+from simplerl.verify.words import TABLES
+
+#: Characters → their spelling in LaTeX, vulgar fractions → numerator and denominator, commands → the usual one.
+_SYMBOLS: dict[str, str] = TABLES["symbols"]
+_VULGAR: dict[str, str] = TABLES["vulgar_fractions"]
+_ALIASES: dict[str, str] = TABLES["aliases"]
 
 _STYLE = re.compile(
     r"\\(?:left|right)\s*\.|\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|left|right|middle|[bB]igg?[lrm]?"
@@ -47,20 +30,6 @@ _DOUBLY = re.compile(
     r"\\\\(?=(?:[dt]?frac|sqrt|text|pi|cdot|times|left|right|infty|theta|alpha|pm|le|ge|circ|cup|mathbb|boxed)\b|[%{}$])"
 )
 _WIDE = re.compile(r"\\(?:quad|qquad|enspace|(?:hspace|hskip)\*?\s*\{\s*-?[\d.]+\s*[a-z]{2}\s*\})(?![a-zA-Z])")
-_ALIASES = {
-    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "nicefrac": "frac", "sfrac": "frac", "dbinom": "binom",
-    "tbinom": "binom", "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge", "ne": "neq", "lt": "<", "gt": ">",
-    "rvert": "|", "vert": "|", "mid": "|", "lvert": "|", "Vert": "|", "lVert": "|", "rVert": "|", "lbrack": "[", "rbrack": "]", "lbrace": r"\{",
-    "rbrace": r"\}", "degree": r"^\circ", "varnothing": "emptyset", "colon": ":", "dots": "ldots", "cdots": "ldots",
-    "dotsc": "ldots", "land": r"\text{and}", "lor": r"\text{or}", "wedge": r"\text{and}", "vee": r"\text{or}",
-    "rightarrow": "to", "longrightarrow": "to", "implies": "Rightarrow", "Longrightarrow": "Rightarrow",
-    "simeq": "approx", "thickapprox": "approx", "cong": "approx", "cdotp": "cdot", "ast": "*", "prime": "'",
-    "percent": r"\%", "varphi": "phi", "varepsilon": "epsilon", "lang": "langle", "rang": "rangle", "smallsetminus":
-    "setminus", "backslash": "setminus", "R": r"\mathbb{R}", "reals": r"\mathbb{R}", "Reals": r"\mathbb{R}", "Z":
-    r"\mathbb{Z}", "N": r"\mathbb{N}", "oslash": "emptyset", "mathds": "mathbb", "dag": "dagger", "celsius":
-    r"^\circ C", "textdegree": r"^\circ", "arcdeg": r"^\circ", "textdollar": r"\$", "And": r"\text{and}",
-    "bullet": "cdot", "bmod": r"\text{ mod }", "slash": "/", "euro": "euro", "Or": r"\text{or}",
-}  # fmt: skip
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
 _UNIT_VECTOR = re.compile(
     r"\\(?:mathbf|boldsymbol|bm|hat|vec|overrightarrow|overline|bf|textbf)\s*(?:\{\s*(?:\\hat\s*)?(?:\{\s*)?"
@@ -136,7 +105,7 @@ def _unicode(text: str) -> str:
         if char in _SYMBOLS:
             pieces.append(_SYMBOLS[char])
         elif char in _VULGAR:
-            pieces.append("\\frac{{{}}}{{{}}}".format(*_VULGAR[char]))
+            pieces.append("\\frac{{{}}}{{{}}}".format(*_VULGAR[char].split()))
         elif char == "\u0305" and pieces and pieces[-1].isdigit():  # a digit under a combining bar repeats
             pieces[-1] = "\\overline{" + pieces[-1] + "}"
         elif "①" <= char <= "⓿":

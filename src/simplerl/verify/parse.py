@@ -69,7 +69,7 @@ class Node:
 
 #: Structures; everything else is a scalar expression.
 STRUCTURES = frozenset(
-    "list seq set union rel matrix text ratio time date base both point cond pieces prose".split()
+    ["list", "seq", "set", "union", "rel", "matrix", "text", "ratio", "time", "date", "base", "both", "point", "cond", "pieces", "prose"]
 )  # fmt: skip
 
 
@@ -449,9 +449,8 @@ RELATIONS = frozenset({"=", "<", ">", "\\le", "\\ge", "\\neq", "\\approx", "\\in
 INEQUALITIES = frozenset({"<", ">", "\\le", "\\ge"})
 _SEMICOLON, _COMMAS, _UNION = frozenset({";", "\\row"}), frozenset({",", "and", "or", "\\quad"}), frozenset({"\\cup"})
 _COLON, _MINUS = frozenset({":"}), frozenset({"\\setminus"})
-_MATRICES = frozenset("pmatrix bmatrix matrix vmatrix Vmatrix Bmatrix smallmatrix array psmallmatrix bsmallmatrix".split())
-_LAYOUTS = frozenset("cases dcases rcases matrix aligned align gathered gather split eqnarray alignedat alignat array "
-                     "equation multline subarray".split())  # fmt: skip
+_MATRICES = frozenset(["pmatrix", "bmatrix", "matrix", "vmatrix", "Vmatrix", "Bmatrix", "smallmatrix", "array", "psmallmatrix", "bsmallmatrix"])
+_LAYOUTS = frozenset(["cases", "dcases", "rcases", "matrix", "aligned", "align", "gathered", "gather", "split", "eqnarray", "alignedat", "alignat", "array", "equation", "multline", "subarray"])  # fmt: skip
 _UNIT_FRACTION = re.compile(
     r"(?<=[\d})])\s*\\frac\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}"
     r"(?:\^\{?(\d)\}?)?\s*\}$"
@@ -507,7 +506,7 @@ def read_prose(text: str) -> Node:
         kind = token.kind == "txt" or (token.kind == "let" and len(token.text) > 1)
         if token.text in (".", ",", ";", ":", "and", "or", "\\quad", "\\row") and not any(map(_level, runs[-1:])):
             runs.append([])
-        elif not runs or not runs[-1] or kind != (runs[-1][-1].kind == "txt") and _level(runs[-1]) == 0:
+        elif not runs or not runs[-1] or (kind != (runs[-1][-1].kind == "txt") and _level(runs[-1]) == 0):
             runs.append([token])
         else:
             runs[-1].append(token)
@@ -578,7 +577,7 @@ def _clean(tokens: list[Token]) -> list[Token]:
                 side.kind in ("sep", "txt", "cell", "row", "begin", "end")
                 or side.text in RELATIONS or side.text in ("+", "-", "\\quad", "\\cup", "\\forall", ":", "|")
                 for side in (before, after)
-            ) or after.text == "(" and _parenthesis_is_remark(tokens[i + 1 :]):  # fmt: skip
+            ) or (after.text == "(" and _parenthesis_is_remark(tokens[i + 1 :])):  # fmt: skip
                 continue
         kept.append(token)
     return kept
@@ -764,7 +763,7 @@ def _remark(tokens: list[Token]) -> Node | None:
             break
         start -= 1
     inner = tokens[start + 1 : -1]
-    if start < 1 or not inner or tokens[start - 1].kind == "cmd" and tokens[start - 1].text[1:] in FUNCTIONS:
+    if start < 1 or not inner or (tokens[start - 1].kind == "cmd" and tokens[start - 1].text[1:] in FUNCTIONS):
         return None
     worded = [token.text.lower() for token in inner if token.kind == "txt"]
     relation = any(token.text in RELATIONS for token in inner)
@@ -957,7 +956,7 @@ def _in_name(token: Token) -> bool:
     return token.kind in ("txt", "let") or token.text in ("\\triangle", "\\angle", "\\odot")
 
 
-_NAMED_FUNCTIONS = frozenset("var cov corr pr prob area vol volume sd std len rank dim tr trace deg card ord span".split())
+_NAMED_FUNCTIONS = frozenset(["var", "cov", "corr", "pr", "prob", "area", "vol", "volume", "sd", "std", "len", "rank", "dim", "tr", "trace", "deg", "card", "ord", "span"])
 
 
 def _names(tokens: list[Token]) -> bool:

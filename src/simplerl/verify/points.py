@@ -438,7 +438,7 @@ class Evaluator:
 
 
 _OPERATIONS = frozenset(
-    "add neg mul percent degree abs div pow root fact fact2 binom app func".split()
+    ["add", "neg", "mul", "percent", "degree", "abs", "div", "pow", "root", "fact", "fact2", "binom", "app", "func"]
 )  # fmt: skip
 
 
