@@ -43,25 +43,48 @@ _WRAPPER = re.compile(
 #: Ways of writing marks and numbers that only typesetting tells apart, and how they are written here.
 _SPELLINGS = (
     (re.compile(r"\{([:;])\}"), r"\1"),
-    (re.compile(r"(?<=\d)\s*\^\s*\{?\s*(?:\\(?:text|textrm|mathrm)\s*\{\s*(st|nd|rd|th)\s*\}|\b(st|nd|rd|th)\b)\s*\}?"),
-     r"\\text{\1\2}"),
-    (re.compile(r"(?<=[\d)}])\s*\^\s*(?:\{\s*(?:o|\\(?:text|textrm|mathrm)\s*\{\s*o\s*\})\s*\}|o(?![a-zA-Z])"
-                r"|\\(?:text|textrm|mathrm)\s*\{\s*o\s*\})"), r"^\\circ "),
-    (re.compile(r"(?:\{\s*\})?[_^]\s*\{?(\d{1,3})\}?\s*(?:\\(?:text|mathrm)\s*)?\{?C\}?\s*_\s*\{?(\d{1,3})\}?"),
-     r"\\binom{\1}{\2}"),
-    (re.compile(r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*_\s*\{?(\d{1,3})\}?\s*\^\s*\{?(\d{1,3})\}?"),
-     r"\\binom{\1}{\2}"),
-    (re.compile(r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*\^\s*\{?(\d{1,3})\}?\s*_\s*\{?(\d{1,3})\}?"),
-     r"\\binom{\1}{\2}"),
-    (re.compile(r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*_\s*\{?([a-z])\}?\s*\^\s*\{?([a-z])\}?(?![a-z])"),
-     r"\\binom{\1}{\2}"),
+    (
+        re.compile(
+            r"(?<=\d)\s*\^\s*\{?\s*(?:\\(?:text|textrm|mathrm)\s*\{\s*(st|nd|rd|th)\s*\}|\b(st|nd|rd|th)\b)\s*\}?"
+        ),
+        r"\\text{\1\2}",
+    ),
+    (
+        re.compile(
+            r"(?<=[\d)}])\s*\^\s*(?:\{\s*(?:o|\\(?:text|textrm|mathrm)\s*\{\s*o\s*\})\s*\}|o(?![a-zA-Z])"
+            r"|\\(?:text|textrm|mathrm)\s*\{\s*o\s*\})"
+        ),
+        r"^\\circ ",
+    ),
+    (
+        re.compile(r"(?:\{\s*\})?[_^]\s*\{?(\d{1,3})\}?\s*(?:\\(?:text|mathrm)\s*)?\{?C\}?\s*_\s*\{?(\d{1,3})\}?"),
+        r"\\binom{\1}{\2}",
+    ),
+    (
+        re.compile(
+            r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*_\s*\{?(\d{1,3})\}?\s*\^\s*\{?(\d{1,3})\}?"
+        ),
+        r"\\binom{\1}{\2}",
+    ),
+    (
+        re.compile(
+            r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*\^\s*\{?(\d{1,3})\}?\s*_\s*\{?(\d{1,3})\}?"
+        ),
+        r"\\binom{\1}{\2}",
+    ),
+    (
+        re.compile(
+            r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*_\s*\{?([a-z])\}?\s*\^\s*\{?([a-z])\}?(?![a-z])"
+        ),
+        r"\\binom{\1}{\2}",
+    ),
     (re.compile(r"^\((\d+)\)\s*_"), r"\1_"),
     (re.compile(r"(?<=\d)\s*_\s*\\text\s*\{([a-z]+)\}"), r"_{\1}"),
     (re.compile(r"\\(?:text|mathrm)\s*\{\s*([0-9A-F]*[0-9][0-9A-F]*)\s*\}(?=\s*_)"), r"\1"),
     (re.compile(r"\\text\s*\{([A-Z][A-Za-z]?)\}(?=\s*_)"), r"\\mathrm{\1}"),
     (re.compile(r"\\(bigcup|bigcap)(?!\s*(?:[_^a-zA-Z]|\\limits))"), lambda m: "\\" + m.group(1)[3:] + " "),
     (re.compile(r"\\\{\s*\\(?:row\s*)?(?=\\begin)"), r"\\{"),
-)  # fmt: skip
+)
 _PLAIN_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(\d+(?:\.\d+)?)")
 _GROUPED = re.compile(
     r"(?<![\d.,])(\d{1,3})((?:(?:\{,\}|,\s*\\!|\\,|\\!,|\\;|\\ |~|\\(?:text|mathord)\s*\{,\})\s*\d{3})+)(?!\d)"
@@ -71,7 +94,9 @@ _SPACED = re.compile(r"(?<![\d.,^_])([1-9]\d{0,2})((?: \d{3})+)(?![\d ]*\d)")
 _DELIMITERS = re.compile(r"(?<!\\)\\[()\[\]]|(?<!\\)\$")
 _TAGS = re.compile(r"^<answer>(.*)</answer>$", re.DOTALL)
 _PRIMES = re.compile(r"\^\s*(?:'+|\{\s*((?:'\s*)+)\})")
-_TRAILING = re.compile(r"(?:[\s.,;:。]|\\row|\\quad|\\text\s*\{[\s.]*\}|\\ldotp|\\checkmark|\\qed|\\(?:black)?square|\\)+$")
+_TRAILING = re.compile(
+    r"(?:[\s.,;:。]|\\row|\\quad|\\text\s*\{[\s.]*\}|\\ldotp|\\checkmark|\\qed|\\(?:black)?square|\\)+$"
+)
 _LEADING = re.compile(r"^(?:\s|\\row(?![a-z])|\\quad(?![a-z])|\\Rightarrow(?![a-z])|\\to(?![a-z]))+")
 #: The sign for "number" in front of one.
 _NUMBER_SIGN = re.compile(r"(?<![\w#\\})\]])\\?#\s*(?=\d)")

@@ -13,7 +13,6 @@ from fractions import Fraction
 from functools import lru_cache
 from importlib.resources import files
 
-
 #: The tables: words, units and notation as data, so that a word is added in one place.
 TABLES = tomllib.loads(files(__package__).joinpath("tables.toml").read_text(encoding="utf-8"))
 
@@ -50,9 +49,25 @@ _DENIALS = _words("denials")
 _SYNONYMS: dict[str, str] = TABLES["synonyms"]
 
 _ARTICLES = re.compile(r"^(?:an?|the)\s+")
-_THERE_IS = re.compile(r"^(?:the )?(?:limit|integral|series|sum|value|derivative|expression|answer|sequence) (?:is )?"
-                       r"(?=does not exist|undefined|diverge|converge|not defined|infinit)|^(?:there (?:is|are|exists?)|it has|the equation has) (?=no |infinitely )")
-_MONTHS = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"]
+_THERE_IS = re.compile(
+    r"^(?:the )?(?:limit|integral|series|sum|value|derivative|expression|answer|sequence) (?:is )?"
+    r"(?=does not exist|undefined|diverge|converge|not defined|infinit)"
+    r"|^(?:there (?:is|are|exists?)|it has|the equation has) (?=no |infinitely )"
+)
+_MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
 _MONTH = "|".join(name[:3] + f"(?:{name[3:]})?" if name != "may" else name for name in _MONTHS)
 _DATES = tuple(
     re.compile(pattern, re.IGNORECASE | re.ASCII)
@@ -66,18 +81,72 @@ _DATES = tuple(
 )
 # --- numbers in words ---------------------------------------------------------------------------------------------
 
-_SMALL = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
+_SMALL = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _VALUES = {word: i for i, word in enumerate(_SMALL)} | {word: 10 * i for i, word in enumerate(_TENS, 2)}
-_ORDINALS = ["zeroth", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth", "twentieth"]
+_ORDINALS = [
+    "zeroth",
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+    "eleventh",
+    "twelfth",
+    "thirteenth",
+    "fourteenth",
+    "fifteenth",
+    "sixteenth",
+    "seventeenth",
+    "eighteenth",
+    "nineteenth",
+    "twentieth",
+]
 #: Words that multiply the number in front of them: 1.5 million, 3 dozen, 3 halves.
 SCALES: dict[str, Fraction] = {
-    "hundred": Fraction(100), "thousand": Fraction(10**3), "million": Fraction(10**6), "billion": Fraction(10**9),
-    "trillion": Fraction(10**12), "dozen": Fraction(12), "lakh": Fraction(10**5), "crore": Fraction(10**7),
-    "half": Fraction(1, 2), "halves": Fraction(1, 2), "quarter": Fraction(1, 4), "hundredth": Fraction(1, 100),
-    "thousandth": Fraction(1, 1000), "millionth": Fraction(1, 10**6), "score": Fraction(20),
+    "hundred": Fraction(100),
+    "thousand": Fraction(10**3),
+    "million": Fraction(10**6),
+    "billion": Fraction(10**9),
+    "trillion": Fraction(10**12),
+    "dozen": Fraction(12),
+    "lakh": Fraction(10**5),
+    "crore": Fraction(10**7),
+    "half": Fraction(1, 2),
+    "halves": Fraction(1, 2),
+    "quarter": Fraction(1, 4),
+    "hundredth": Fraction(1, 100),
+    "thousandth": Fraction(1, 1000),
+    "millionth": Fraction(1, 10**6),
+    "score": Fraction(20),
     **{word: Fraction(1, i) for i, word in enumerate(_ORDINALS) if i > 2},
-}  # fmt: skip
+}
 _GROUPS = {name: int(SCALES[name]) for name in ("thousand", "million", "billion", "trillion")}
 
 
@@ -188,7 +257,10 @@ def _unit_tables() -> tuple[dict[str, Unit], dict[str, Unit]]:
             if (match := re.fullmatch(r"([a-zA-Z-]*[a-zA-Z])(-?\d)?", part))
         )
         factors = tuple(map(_factor, factor_text.split(",")))
-        for text, table, prefixes in ((symbol_text, symbols, TABLES["prefixes"]), (name_text, names, TABLES["long_prefixes"])):
+        for text, table, prefixes in (
+            (symbol_text, symbols, TABLES["prefixes"]),
+            (name_text, names, TABLES["long_prefixes"]),
+        ):
             for entry in text.split():
                 name = entry.rstrip("*").partition(":")[0]
                 own = Fraction(entry.partition(":")[2] or 1)
@@ -206,7 +278,9 @@ def _unit_tables() -> tuple[dict[str, Unit], dict[str, Unit]]:
 def _unit_word(word: str) -> Unit | None:
     symbols, names = _unit_tables()
     known = symbols.get(word)
-    if known is None and (word.islower() or word.isupper() or (word.istitle() and len(word) > 3)):  # in mB or Mw the case is meant
+    if known is None and (
+        word.islower() or word.isupper() or (word.istitle() and len(word) > 3)
+    ):  # in mB or Mw the case is meant
         known = names.get(word.lower()) or names.get(stem(word.lower()))
     if known is None and word.lower().endswith("s"):
         known = names.get(word.lower()[:-1])
@@ -298,11 +372,22 @@ def same_dimension(first: Unit, second: Unit) -> bool:
 def is_name(text: str) -> bool:
     """Whether words only name the quantity that is asked for: `Area`, `The probability`, `total cost of`."""
     words = re.findall(r"[^\s,:]+", text.lower())
-    if not words or len(words) > 12 or words[-1] in _PREPOSITIONS or words[0] in ("one", "another", "some", "a", "of", "at", "in",
-                                                          "for", "from", "with", "on", "and", "both"):  # fmt: skip
+    if (
+        not words
+        or len(words) > 12
+        or words[-1] in _PREPOSITIONS
+        or words[0] in ("one", "another", "some", "a", "of", "at", "in", "for", "from", "with", "on", "and", "both")
+    ):
         return False
-    known = all(word in _QUANTITIES or word in _LEADING_WORDS or (len(word) == 1 and word != words[0]) or stem(word) in NOUNS
-                or number_in_words(word) is not None or word.isdigit() for word in words)  # fmt: skip
+    known = all(
+        word in _QUANTITIES
+        or word in _LEADING_WORDS
+        or (len(word) == 1 and word != words[0])
+        or stem(word) in NOUNS
+        or number_in_words(word) is not None
+        or word.isdigit()
+        for word in words
+    )
     return known and any(word in _QUANTITIES or stem(word) in NOUNS for word in words)
 
 
@@ -314,15 +399,51 @@ def is_lead_in(text: str) -> bool:
     words = re.findall(r"[^\s,:]+", lower)
     if len(words) > 12:
         return False
-    if all(word in ("approximately", "about", "around", "roughly", "exactly", "so", "thus", "hence", "therefore", "then",
-                    "simply", "just") for word in words):  # fmt: skip
+    if all(
+        word
+        in (
+            "approximately",
+            "about",
+            "around",
+            "roughly",
+            "exactly",
+            "so",
+            "thus",
+            "hence",
+            "therefore",
+            "then",
+            "simply",
+            "just",
+        )
+        for word in words
+    ):
         return True
     if words[-1] in _VERBS or text.rstrip().endswith(":"):
         rest = words[:-1] if words[-1] in _VERBS else words
         return not rest or is_name(" ".join(rest)) or all(word in _LEADING_WORDS for word in rest)
-    return lower in ("usd", "rs", "rs.", "rmb", "eur", "gbp", "year", "the year", "point", "the point", "points",
-                     "the points", "answer", "final answer", "the answer", "value", "option", "choice", "number",
-                     "equal to", "equals")  # fmt: skip
+    return lower in (
+        "usd",
+        "rs",
+        "rs.",
+        "rmb",
+        "eur",
+        "gbp",
+        "year",
+        "the year",
+        "point",
+        "the point",
+        "points",
+        "the points",
+        "answer",
+        "final answer",
+        "the answer",
+        "value",
+        "option",
+        "choice",
+        "number",
+        "equal to",
+        "equals",
+    )
 
 
 # --- answers in words ---------------------------------------------------------------------------------------------
@@ -401,8 +522,11 @@ def comparable_words(text: str) -> str | None:
     words = re.sub(r"^(?:an?|the) ", "", words, flags=re.IGNORECASE)
     pair = _settled(words).split(" and ")
     # "Bob and Alice" are "Alice and Bob": two names without anything else, in order of the alphabet.
-    return " and ".join(sorted(pair)) if len(pair) == 2 and all(len(item.split()) == 1 for item in pair) else pair_text(
-        pair)  # fmt: skip
+    return (
+        " and ".join(sorted(pair))
+        if len(pair) == 2 and all(len(item.split()) == 1 for item in pair)
+        else pair_text(pair)
+    )
 
 
 def pair_text(parts: list[str]) -> str:
@@ -414,10 +538,14 @@ def pair_text(parts: list[str]) -> str:
 
 _CHOICE = re.compile(r"[(\[]?\s*(?:\\(?:text|textbf|mathrm)\s*\{)?\s*\(?\s*([A-J])\s*\)?\s*\}?\s*[)\]]?")
 _OPTION = re.compile(
-    r"\(?\s*(?:\\(?:text|textbf|mathrm)\s*\{)?\s*\(?\s*([A-J])\s*(?:\)\s*\}?|[.:]\s*\}?|\}\s*[).:]|\}\s*(?=\()| (?=\())(.*)", re.DOTALL
+    r"\(?\s*(?:\\(?:text|textbf|mathrm)\s*\{)?\s*\(?\s*([A-J])\s*"
+    r"(?:\)\s*\}?|[.:]\s*\}?|\}\s*[).:]|\}\s*(?=\()| (?=\())(.*)",
+    re.DOTALL,
 )
-_NAMED_CHOICE = re.compile(r"(?:\\text\s*\{)?\s*(?i:(?:the )?(?:correct )?(?:option|choice|answer))(?: is)?\s*:?\s*(?:\})?\s*"
-                           r"\(?([A-J])\)?\s*\}?|(?:选项|答案|选|选择)?\s*:?\s*([A-J])\s*项?")  # fmt: skip
+_NAMED_CHOICE = re.compile(
+    r"(?:\\text\s*\{)?\s*(?i:(?:the )?(?:correct )?(?:option|choice|answer))(?: is)?\s*:?\s*(?:\})?\s*"
+    r"\(?([A-J])\)?\s*\}?|(?:选项|答案|选|选择)?\s*:?\s*([A-J])\s*项?"
+)
 _CIRCLED = "ⒶⒷⒸⒹⒺⒻⒼⒽⒾⒿ"
 
 
@@ -441,7 +569,9 @@ def chosen_letter(answer: str) -> str | None:
     # Another letter, a sign of more, or a denial makes it a hedge rather than a choice.
     letter, rest = match.groups()
     hedged = set(re.findall(r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])", rest)) - {letter}
-    denied = _DENIALS & set(re.findall(r"[a-z']+", rest.lower())) or re.match(r"\s*[-+*/^=<>!?~\[|]|\s*i\.?e", rest.replace("\\text{", "").lstrip(" ("))
+    denied = _DENIALS & set(re.findall(r"[a-z']+", rest.lower())) or re.match(
+        r"\s*[-+*/^=<>!?~\[|]|\s*i\.?e", rest.replace("\\text{", "").lstrip(" (")
+    )
     bracketed = re.match(r"\s*\(", rest) and re.search(r"[A-Za-z]{2}", rest)
     return None if hedged or denied or bracketed else letter
 
@@ -455,18 +585,29 @@ def may_be_left_out(text: str) -> bool:
     """Whether words that stand behind a value in a gold, and that are no unit we know, may be missing in an answer:
     nouns in the plural."""
     words = text.lower().split()
-    return bool(words) and not denies(text) and words[-1].endswith("s") and len(words[-1]) > 3 and all(
-        _known_word(word) or (word.isalpha() and word.endswith("s") and number_in_words(word) is None) for word in words
-    )  # fmt: skip
+    return (
+        bool(words)
+        and not denies(text)
+        and words[-1].endswith("s")
+        and len(words[-1]) > 3
+        and all(
+            _known_word(word) or (word.isalpha() and word.endswith("s") and number_in_words(word) is None)
+            for word in words
+        )
+    )
 
 
 def counts_in(phrase: str, question: str) -> bool:
     """Whether words behind a value count something that the question speaks of: nouns in the plural, from its text."""
     words = phrase.lower().split()
     asked = set(re.findall(r"[a-z']+", question.lower()))
-    return bool(words) and len(words) < 5 and not denies(phrase) and words[-1].endswith("s") and all(
-        word in asked or word in _BESIDE_NOUNS for word in words
-    )  # fmt: skip
+    return (
+        bool(words)
+        and len(words) < 5
+        and not denies(phrase)
+        and words[-1].endswith("s")
+        and all(word in asked or word in _BESIDE_NOUNS for word in words)
+    )
 
 
 def circled_choices(text: str) -> tuple[str, ...]:
