@@ -320,8 +320,11 @@ def _printed_float(node: Node, value: Fraction, other: Fraction) -> bool:
     """Whether a long decimal is another value as a computer prints it: rounded in its last place, or off by an ulp."""
     if node.op not in ("num", "neg") or not (places := _float_places(value)):
         return False
-    short = len(str(abs(other.numerator)).rstrip("0")) < FLOAT_DIGITS if other.denominator == 1 else (
-        not _float_places(other))  # fmt: skip
+    short = (
+        len(str(abs(other.numerator)).rstrip("0")) < FLOAT_DIGITS
+        if other.denominator == 1
+        else (not _float_places(other))
+    )
     gap = abs(value - other)
     # 0.30000000000000004 is 0.3; two numbers of sixteen digits that are nearly the same are two numbers.
     return gap < Fraction(1, 10**places) or (gap <= _FLOAT_NOISE * abs(other) and short)
@@ -332,9 +335,12 @@ def _printed_float(node: Node, value: Fraction, other: Fraction) -> bool:
 _UP, _DOWN = {"<": ")", "\\le": "]"}, {">": "(", "\\ge": "["}
 _LOWER, _UPPER = {"<": "(", "\\le": "["}, {">": ")", "\\ge": "]"}
 _ESTIMATES: dict[str, Callable[..., float]] = {
-    "neg": lambda a: -a, "add": lambda a, b: a + b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
+    "neg": lambda a: -a,
+    "add": lambda a, b: a + b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
     "root": lambda index, a: math.sqrt(a) if index == 2 else math.exp(math.log(a) / index),
-}  # fmt: skip
+}
 
 
 def _is_number_line(node: Node) -> bool:
@@ -770,7 +776,8 @@ class Comparison:
             return False
         engine = self._algebra()
         return not any(
-            engine.is_defined(replace(expression, {variable.name: num(bound_value + Fraction(step, 3))})) for step in steps
+            engine.is_defined(replace(expression, {variable.name: num(bound_value + Fraction(step, 3))}))
+            for step in steps
         )
 
     def _conditions(self, left: Node, right: Node) -> bool:
@@ -782,21 +789,29 @@ class Comparison:
         if len(whole[0]) == len(whole[1]) == 1 and whole[0] != whole[1]:
             right = replace(right, {whole[1][0]: sym(whole[0][0])})
         kept = [[c for c in node.args[1:] if not _is_set_of_numbers(c)] for node in (left, right)]
-        sets = [{_set_name(c.args[1]) for c in node.args[1:] if c.op == "rel" and c.name == "\\in"} - {""}
-                for node in (left, right)]  # fmt: skip
+        sets = [
+            {_set_name(c.args[1]) for c in node.args[1:] if c.op == "rel" and c.name == "\\in"} - {""}
+            for node in (left, right)
+        ]
         if all(sets) and sets[0] != sets[1]:
             return False
         return self.same_multiset(*kept) and self.equal(left.args[0], right.args[0])
 
     def _pieces(self, left: Node, right: Node) -> bool:
-        """Functions in pieces: the same values under the same conditions, in any order; one piece may be "otherwise"."""
+        """Functions in pieces: the same values under the same conditions; one piece may be "otherwise"."""
         if len(left.args) != len(right.args):
             return False
         rest = list(right.args)
         unmatched = []
         for piece in left.args:
-            same = next((other for other in rest if piece.op == other.op == "cond"
-                         and self.all_equal(piece.args[1:], other.args[1:])), None)  # fmt: skip
+            same = next(
+                (
+                    other
+                    for other in rest
+                    if piece.op == other.op == "cond" and self.all_equal(piece.args[1:], other.args[1:])
+                ),
+                None,
+            )
             if same is None:
                 unmatched.append(piece)
                 continue
@@ -833,7 +848,13 @@ class Comparison:
             return self.equal(node.args[0], other)
         if is_scalar(other) and len(node.args) == 2 and node.args[0].op == "num" and node.args[1].op == "div":
             whole, part = self._exact(node.args[0]), self._exact(node.args[1])
-            if whole is not None and part is not None and whole.denominator == 1 and 0 < part < 1 and node.name == "and":
+            if (
+                whole is not None
+                and part is not None
+                and whole.denominator == 1
+                and 0 < part < 1
+                and node.name == "and"
+            ):
                 return self.value(num(whole + part), other)
         if is_scalar(other) and all(item.op == "unit" for item in node.args):
             try:
@@ -858,8 +879,11 @@ class Comparison:
             return self.equal(regions[0], regions[1])
         if connectives[0] != connectives[1] and (set(connectives) != {"", "and"} or any(regions)):
             return False
-        if "either" in (node.name, other.name) and node.name != other.name and all(
-                i.op == "text" or (i.op == "sym" and i.name.isupper()) for i in node.args):  # fmt: skip
+        if (
+            "either" in (node.name, other.name)
+            and node.name != other.name
+            and all(i.op == "text" or (i.op == "sym" and i.name.isupper()) for i in node.args)
+        ):
             return False  # A or B chooses nothing
         mine, theirs = _assignments(node), _assignments(other)
         nameless = other if theirs is None else node
@@ -909,7 +933,8 @@ class Comparison:
             return self._equation_and_value(node, other)
         if operators == ["\\in"] and names_quantity(node.args[0]):
             return (other.op != "list" or node.args[1].op == "set" or as_region(other) is not None) and self.equal(
-                node.args[1], other)  # fmt: skip
+                node.args[1], other
+            )
         region = as_region(node)
         if region is None or (other.op == "list" and as_region(other) is None):
             return False
@@ -949,7 +974,12 @@ class Comparison:
         digits = _without(stated.args[0] if stated.op in ("unit", "percent", "degree") else stated, "neg")
         literal = _without(_without(_without(value, "unit"), "neg"), "percent")
         known = self._exact(literal)
-        if digits.op != "num" or not digits.value or literal.op == "num" or (known is not None and known.denominator == 1):
+        if (
+            digits.op != "num"
+            or not digits.value
+            or literal.op == "num"
+            or (known is not None and known.denominator == 1)
+        ):
             return 0.0
         amount = digits.value
         place = 0
@@ -1017,7 +1047,12 @@ class Comparison:
             return (names[0] == names[1] or "" in names or _function_and_y(*names)) and self.equal(*regions)
         if len(left.args) == len(right.args) == 2 and all(is_scalar(n) for n in (*left.args, *right.args)):
             first, second = ops[0][0], ops[1][0]
-            if first not in _FLIP or second not in _FLIP or all(map(_is_chain, left.args)) or all(map(_is_chain, right.args)):
+            if (
+                first not in _FLIP
+                or second not in _FLIP
+                or all(map(_is_chain, left.args))
+                or all(map(_is_chain, right.args))
+            ):
                 return False
             sign = self._algebra().proportion(_difference(left), _difference(right))
             return bool(sign) and first == (second if sign > 0 else _FLIP[second])
@@ -1061,8 +1096,9 @@ class Comparison:
             return False
         for mine, theirs in zip(left.args, right.args, strict=True):
             numbers = all(node.op in ("num", "neg", "div", "add") for node in (mine, theirs))
-            if mine != theirs and not (numbers and self._exact(mine) is not None and (
-                    self._exact(mine) == self._exact(theirs))):  # fmt: skip
+            if mine != theirs and not (
+                numbers and self._exact(mine) is not None and (self._exact(mine) == self._exact(theirs))
+            ):
                 return False
         return True
 
@@ -1079,13 +1115,16 @@ class Comparison:
             mine, theirs = unit_of(left.name), unit_of(right.name)
             if mine and theirs and mine.dimensions == theirs.dimensions:
                 if mine.factors != theirs.factors:
-                    return self.any_equal([
-                        (Node("mul", (num(first), left.args[0])), Node("mul", (num(second), right.args[0])))
-                        for first in mine.factors for second in theirs.factors
-                    ])  # fmt: skip
-            elif mine and theirs and not (mine.counts or theirs.counts):
-                return False
-            elif mine and theirs and _power_of_unit(mine) != _power_of_unit(theirs):
+                    return self.any_equal(
+                        [
+                            (Node("mul", (num(first), left.args[0])), Node("mul", (num(second), right.args[0])))
+                            for first in mine.factors
+                            for second in theirs.factors
+                        ]
+                    )
+            elif (mine and theirs and not (mine.counts or theirs.counts)) or (
+                mine and theirs and _power_of_unit(mine) != _power_of_unit(theirs)
+            ):
                 return False
         left, right = _radians(left, right), _radians(right, left)
         left, right = _lift(_without(left, "unit")), _lift(_without(right, "unit"))
@@ -1113,8 +1152,11 @@ class Comparison:
         values = self._exact(left), self._exact(right)
         if values[0] is not None and values[1] is not None:
             self.rules.append("exact")
-            return values[0] == values[1] or _printed_float(left, values[0], values[1]) or _printed_float(
-                right, values[1], values[0])  # fmt: skip
+            return (
+                values[0] == values[1]
+                or _printed_float(left, values[0], values[1])
+                or _printed_float(right, values[1], values[0])
+            )
         infinite = [_infinite(node) for node in (left, right)]
         if any(infinite):
             return infinite[0] == infinite[1]
@@ -1164,7 +1206,12 @@ def _set_name(node: Node) -> str:
 
 def _radians(node: Node, other: Node) -> Node:
     """Degrees beside radians by name are converted; elsewhere the sign may be left out."""
-    if node.op == "degree" and other.op == "unit" and (unit := unit_of(other.name)) and unit.dimensions == (("rad", 1),):
+    if (
+        node.op == "degree"
+        and other.op == "unit"
+        and (unit := unit_of(other.name))
+        and unit.dimensions == (("rad", 1),)
+    ):
         return Node("div", (Node("mul", (node.args[0], Node("const", (), "pi"))), num(180)))
     return node
 

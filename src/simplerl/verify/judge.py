@@ -32,10 +32,10 @@ from simplerl.verify.numbers import BUDGET, QUICK_BUDGET, Spent, TooBig, Work, e
 from simplerl.verify.parse import Node, Unreadable, canonical, has_symbols, is_scalar, num, read, read_prose, tokenize
 from simplerl.verify.words import (
     choice_letter,
-    circled_choices,
-    counts_in,
     chosen_letter,
+    circled_choices,
     comparable_words,
+    counts_in,
     date_of,
     may_be_left_out,
     opened,
@@ -154,9 +154,8 @@ def _merge_thousands(text: str) -> str:
 
 def _without_words(gold: Node, answer: Node) -> Node:
     """The gold without the words and conditions that only the gold has: it is trusted, and an answer may be short."""
-    if gold.op == "label" and not any(part.op == "label" for part in answer.walk()):
-        if may_be_left_out(gold.name):
-            return gold.args[0]
+    if gold.op == "label" and may_be_left_out(gold.name) and not any(part.op == "label" for part in answer.walk()):
+        return gold.args[0]
     if gold.op == "cond" and answer.op != "cond":
         return gold.args[0]
     return gold
@@ -171,7 +170,9 @@ def _with_unit(side: Reading) -> Node | None:
         return side.node
     match = _QUANTITY.fullmatch(side.normal.replace("\\cdot", "·"))
     value = number(match.group(1)) if match else None
-    return Node("unit", (num(value),), match.group(2)) if match and value is not None and unit_of(match.group(2)) else None
+    return (
+        Node("unit", (num(value),), match.group(2)) if match and value is not None and unit_of(match.group(2)) else None
+    )
 
 
 def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[tuple[Node, Node]]:
@@ -301,9 +302,9 @@ def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
             return None
         return _yes("words", f"both choose {letter}") if letter == gold_letter else None
     for based, other in ((mine, theirs), (theirs, mine)):
-        if based.node is not None and based.node.op == "base" and not based.node.name.isdigit():
-            if re.sub(r"\s", "", opened(other.normal)) == based.node.name:
-                return _yes("words", "the same digits")
+        digits = based.node.name if based.node is not None and based.node.op == "base" else ""
+        if digits and not digits.isdigit() and re.sub(r"\s", "", opened(other.normal)) == digits:
+            return _yes("words", "the same digits")
     circled = circled_choices(mine.normal), circled_choices(theirs.normal)
     if all(circled):
         return _yes("words", "the same choices") if circled[0] == circled[1] else _no("words", "different choices")
@@ -331,8 +332,11 @@ def _unread(mine: Reading, theirs: Reading) -> Outcome | None:
 def _too_big(gold: Node, error: TooBig, algebra: bool) -> Outcome | None:
     """Something beyond the limits: the gold's fault if it cannot be computed alone, else the answer's."""
     if not algebra:
-        return None if gold.op != "num" else _no("limits" if isinstance(error, Spent) else "screen",
-                                                 f"the answer holds {error}")  # fmt: skip
+        return (
+            None
+            if gold.op != "num"
+            else _no("limits" if isinstance(error, Spent) else "screen", f"the answer holds {error}")
+        )
     from simplerl.verify.points import Evaluator
 
     if not Evaluator(Work(BUDGET)).within_limits(gold):
@@ -352,9 +356,9 @@ def _honest(outcome: Outcome, answer: str, gold: str, question: str | None, work
         return outcome
     try:
         own = _form(_stated(mine))
-        if question and own != _form(_stated(theirs, rounded=True)):
-            if {own, _form(mine)} & _forms_of_question(question):
-                return _no("restates", f"{_shown(answer)!r} is an expression of the question")
+        copied = question and own != _form(_stated(theirs, rounded=True))
+        if question and copied and {own, _form(mine)} & _forms_of_question(question):
+            return _no("restates", f"{_shown(answer)!r} is an expression of the question")
         problem = _computing(_stated(mine), theirs, work)
         if problem and not _computing(_stated(theirs), theirs, work):
             return _no("unfinished", f"the value is right, but {problem} is left to the reader: {_shown(answer)}")
@@ -466,8 +470,13 @@ def _scalars(node: Node) -> Iterator[Node]:
     while stack:
         part = stack.pop()
         yield part
-        stack.extend(_terms(part) if part.op in ("add", "mul") and part.name != "mixed" else
-                     () if part.name == "mixed" else part.args)  # fmt: skip
+        stack.extend(
+            _terms(part)
+            if part.op in ("add", "mul") and part.name != "mixed"
+            else ()
+            if part.name == "mixed"
+            else part.args
+        )
 
 
 def _terms(node: Node) -> list[Node]:
@@ -527,8 +536,11 @@ def _step_left(node: Node, gold: Node, work: Work) -> str:
             return "a product of equal factors"
         whole = [factor for factor in factors if factor.op == "root" and _bare(factor.args[1]).op == "num"]
         powers = [factor for factor in factors if factor.op == "pow" and _is_number(factor.args[0])]
-        return "a product of roots" if len(whole) > 1 and factors[0].op != "const" else (
-            "a product of powers" if powers and any(map(_is_number, factors)) else "")  # fmt: skip
+        return (
+            "a product of roots"
+            if len(whole) > 1 and factors[0].op != "const"
+            else ("a product of powers" if powers and any(map(_is_number, factors)) else "")
+        )
     if op == "div":
         top, bottom = (_bare(arg) for arg in node.args)
         if top.op == bottom.op == "num" and bottom.value and top.value is not None:
@@ -543,7 +555,9 @@ def _step_left(node: Node, gold: Node, work: Work) -> str:
             return "" if _bare(base).op == "num" and abs(value) >= 1_000 else "a power"
         base = _bare(base)
         constant = _is_constant(base) and base.op in ("add", "div", "root", "pow", "mul")
-        return "a power" if constant and exact(exponent, work) is not None and exact(exponent, work) not in (-1,) else ""
+        return (
+            "a power" if constant and exact(exponent, work) is not None and exact(exponent, work) not in (-1,) else ""
+        )
     if op == "root":
         index, radicand = exact(node.args[0], work), exact(node.args[1], work)
         if radicand is None or index is None or index.denominator != 1 or not 2 <= index <= 6:
@@ -561,9 +575,13 @@ def _is_multiple_of_sum(term: Node) -> bool:
     """Whether a term is a number times a sum that has a number in it: 5(x + 1)."""
     term = _bare(term)
     factors = _terms(term) if term.op == "mul" else []
-    return len(factors) == 2 and any(map(_is_number, factors)) and any(
-        factor.op == "add" and factor.name != "mixed" and any(map(_is_number, _terms(factor))) for factor in factors
-    )  # fmt: skip
+    return (
+        len(factors) == 2
+        and any(map(_is_number, factors))
+        and any(
+            factor.op == "add" and factor.name != "mixed" and any(map(_is_number, _terms(factor))) for factor in factors
+        )
+    )
 
 
 def _is_scientific(factors: list[Node]) -> bool:
@@ -608,14 +626,26 @@ def _kind(text: str) -> str:
         return f"not understood: {side.problem}; its text still counts"
     parts = len(node.args)
     names = {
-        "list": f"a list of {parts}", "set": f"a set of {parts}", "union": f"a union of {parts}", "text": "words",
-        "seq": f"a tuple or interval {node.name} of {parts}", "matrix": f"a matrix of {parts} rows",
-        "rel": f"a relation ({node.name})", "ratio": "a ratio", "time": "a clock time", "base": "a number in a base",
-        "both": "one answer in two forms", "unit": f"a quantity in {node.name}", "percent": "a percentage",
-        "degree": "an angle in degrees", "opaque": "an expression that is never expanded", "date": "a date",
-        "label": f"a value with the words {node.name!r}", "cond": "a value with a condition",
+        "list": f"a list of {parts}",
+        "set": f"a set of {parts}",
+        "union": f"a union of {parts}",
+        "text": "words",
+        "seq": f"a tuple or interval {node.name} of {parts}",
+        "matrix": f"a matrix of {parts} rows",
+        "rel": f"a relation ({node.name})",
+        "ratio": "a ratio",
+        "time": "a clock time",
+        "base": "a number in a base",
+        "both": "one answer in two forms",
+        "unit": f"a quantity in {node.name}",
+        "percent": "a percentage",
+        "degree": "an angle in degrees",
+        "opaque": "an expression that is never expanded",
+        "date": "a date",
+        "label": f"a value with the words {node.name!r}",
+        "cond": "a value with a condition",
         "pieces": f"a function in {parts} pieces",
-    }  # fmt: skip
+    }
     return names.get(node.op, "an expression")
 
 

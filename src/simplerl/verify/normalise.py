@@ -11,29 +11,12 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_VULGAR = {
-    "½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5), "⅗": (3, 5),
-    "⅘": (4, 5), "⅙": (1, 6), "⅚": (5, 6), "⅐": (1, 7), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8),
-    "⅑": (1, 9), "⅒": (1, 10),
-}  # fmt: skip
-_SYMBOLS = {
-    "−": "-", "–": "-", "—": "-", "﹣": "-", "‐": "-", "‑": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ",
-    "∙": r"\cdot ", "∗": "*", "÷": r"\div ", "⁄": "/", "∕": "/",
-    "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ",
-    "λ": r"\lambda ", "μ": r"\mu ", "µ": r"\mu ", "φ": r"\phi ", "ϕ": r"\phi ", "ω": r"\omega ", "σ": r"\sigma ",
-    "Δ": r"\Delta ", "Ω": r"\Omega ", "ρ": r"\rho ", "τ": r"\tau ", "ε": r"\epsilon ", "∞": r"\infty ",
-    "√": "sqrt ", "∛": r"\sqrt[3] ", "∜": r"\sqrt[4] ", "≤": r"\le ", "⩽": r"\le ", "≦": r"\le ", "≥": r"\ge ",
-    "⩾": r"\ge ", "≧": r"\ge ", "≠": r"\neq ", "≈": r"\approx ", "≅": r"\approx ", "≡": r"\equiv ", "°": r"^\circ ",
-    "º": r"^\circ ", "˚": r"^\circ ", "℃": r"^\circ C", "℉": r"^\circ F", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
-    "∉": r"\notin ", "∖": r"\setminus ", "±": r"\pm ", "∓": r"\mp ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}",
-    "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "′": "'", "″": "''",
-    "⟨": r"\langle ", "⟩": r"\rangle ", "∠": r"\angle ", "△": r"\triangle ", "∘": r"\circ ", "→": r"\to ",
-    "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∴": r"\therefore ", "∀": r"\forall ",
-    "，": ",", "、": ",", "；": ";", "：": ":", "（": "(", "）": ")", "。": ".", "％": r"\%", "…": r"\ldots ",
-    "“": '"', "”": '"', "’": "'", "‘": "'", "€": r"\euro ", "₹": r"\rupee ", "‖": "|", "¢": r"\text{ cents}", "£": r"\pounds ", "¥": r"\yen ",
-    "￥": r"\yen ", "＄": r"\$", "和": r"\text{ and }", "与": r"\text{ and }", "及": r"\text{ and }",
-    "或": r"\text{ or }", "或者": r"\text{ or }", "且": r"\text{ and }",
-}  # fmt: skip
+from simplerl.verify.words import TABLES
+
+#: Characters → their spelling in LaTeX, vulgar fractions → numerator and denominator, commands → the usual one.
+_SYMBOLS: dict[str, str] = TABLES["symbols"]
+_VULGAR: dict[str, str] = TABLES["vulgar_fractions"]
+_ALIASES: dict[str, str] = TABLES["aliases"]
 
 _STYLE = re.compile(
     r"\\(?:left|right)\s*\.|\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|left|right|middle|[bB]igg?[lrm]?"
@@ -47,20 +30,6 @@ _DOUBLY = re.compile(
     r"\\\\(?=(?:[dt]?frac|sqrt|text|pi|cdot|times|left|right|infty|theta|alpha|pm|le|ge|circ|cup|mathbb|boxed)\b|[%{}$])"
 )
 _WIDE = re.compile(r"\\(?:quad|qquad|enspace|(?:hspace|hskip)\*?\s*\{\s*-?[\d.]+\s*[a-z]{2}\s*\})(?![a-zA-Z])")
-_ALIASES = {
-    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "nicefrac": "frac", "sfrac": "frac", "dbinom": "binom",
-    "tbinom": "binom", "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge", "ne": "neq", "lt": "<", "gt": ">",
-    "rvert": "|", "vert": "|", "mid": "|", "lvert": "|", "Vert": "|", "lVert": "|", "rVert": "|", "lbrack": "[", "rbrack": "]", "lbrace": r"\{",
-    "rbrace": r"\}", "degree": r"^\circ", "varnothing": "emptyset", "colon": ":", "dots": "ldots", "cdots": "ldots",
-    "dotsc": "ldots", "land": r"\text{and}", "lor": r"\text{or}", "wedge": r"\text{and}", "vee": r"\text{or}",
-    "rightarrow": "to", "longrightarrow": "to", "implies": "Rightarrow", "Longrightarrow": "Rightarrow",
-    "simeq": "approx", "thickapprox": "approx", "cong": "approx", "cdotp": "cdot", "ast": "*", "prime": "'",
-    "percent": r"\%", "varphi": "phi", "varepsilon": "epsilon", "lang": "langle", "rang": "rangle", "smallsetminus":
-    "setminus", "backslash": "setminus", "R": r"\mathbb{R}", "reals": r"\mathbb{R}", "Reals": r"\mathbb{R}", "Z":
-    r"\mathbb{Z}", "N": r"\mathbb{N}", "oslash": "emptyset", "mathds": "mathbb", "dag": "dagger", "celsius":
-    r"^\circ C", "textdegree": r"^\circ", "arcdeg": r"^\circ", "textdollar": r"\$", "And": r"\text{and}",
-    "bullet": "cdot", "bmod": r"\text{ mod }", "slash": "/", "euro": "euro", "Or": r"\text{or}",
-}  # fmt: skip
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
 _UNIT_VECTOR = re.compile(
     r"\\(?:mathbf|boldsymbol|bm|hat|vec|overrightarrow|overline|bf|textbf)\s*(?:\{\s*(?:\\hat\s*)?(?:\{\s*)?"
@@ -74,25 +43,48 @@ _WRAPPER = re.compile(
 #: Ways of writing marks and numbers that only typesetting tells apart, and how they are written here.
 _SPELLINGS = (
     (re.compile(r"\{([:;])\}"), r"\1"),
-    (re.compile(r"(?<=\d)\s*\^\s*\{?\s*(?:\\(?:text|textrm|mathrm)\s*\{\s*(st|nd|rd|th)\s*\}|\b(st|nd|rd|th)\b)\s*\}?"),
-     r"\\text{\1\2}"),
-    (re.compile(r"(?<=[\d)}])\s*\^\s*(?:\{\s*(?:o|\\(?:text|textrm|mathrm)\s*\{\s*o\s*\})\s*\}|o(?![a-zA-Z])"
-                r"|\\(?:text|textrm|mathrm)\s*\{\s*o\s*\})"), r"^\\circ "),
-    (re.compile(r"(?:\{\s*\})?[_^]\s*\{?(\d{1,3})\}?\s*(?:\\(?:text|mathrm)\s*)?\{?C\}?\s*_\s*\{?(\d{1,3})\}?"),
-     r"\\binom{\1}{\2}"),
-    (re.compile(r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*_\s*\{?(\d{1,3})\}?\s*\^\s*\{?(\d{1,3})\}?"),
-     r"\\binom{\1}{\2}"),
-    (re.compile(r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*\^\s*\{?(\d{1,3})\}?\s*_\s*\{?(\d{1,3})\}?"),
-     r"\\binom{\1}{\2}"),
-    (re.compile(r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*_\s*\{?([a-z])\}?\s*\^\s*\{?([a-z])\}?(?![a-z])"),
-     r"\\binom{\1}{\2}"),
+    (
+        re.compile(
+            r"(?<=\d)\s*\^\s*\{?\s*(?:\\(?:text|textrm|mathrm)\s*\{\s*(st|nd|rd|th)\s*\}|\b(st|nd|rd|th)\b)\s*\}?"
+        ),
+        r"\\text{\1\2}",
+    ),
+    (
+        re.compile(
+            r"(?<=[\d)}])\s*\^\s*(?:\{\s*(?:o|\\(?:text|textrm|mathrm)\s*\{\s*o\s*\})\s*\}|o(?![a-zA-Z])"
+            r"|\\(?:text|textrm|mathrm)\s*\{\s*o\s*\})"
+        ),
+        r"^\\circ ",
+    ),
+    (
+        re.compile(r"(?:\{\s*\})?[_^]\s*\{?(\d{1,3})\}?\s*(?:\\(?:text|mathrm)\s*)?\{?C\}?\s*_\s*\{?(\d{1,3})\}?"),
+        r"\\binom{\1}{\2}",
+    ),
+    (
+        re.compile(
+            r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*_\s*\{?(\d{1,3})\}?\s*\^\s*\{?(\d{1,3})\}?"
+        ),
+        r"\\binom{\1}{\2}",
+    ),
+    (
+        re.compile(
+            r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*\^\s*\{?(\d{1,3})\}?\s*_\s*\{?(\d{1,3})\}?"
+        ),
+        r"\\binom{\1}{\2}",
+    ),
+    (
+        re.compile(
+            r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*_\s*\{?([a-z])\}?\s*\^\s*\{?([a-z])\}?(?![a-z])"
+        ),
+        r"\\binom{\1}{\2}",
+    ),
     (re.compile(r"^\((\d+)\)\s*_"), r"\1_"),
     (re.compile(r"(?<=\d)\s*_\s*\\text\s*\{([a-z]+)\}"), r"_{\1}"),
     (re.compile(r"\\(?:text|mathrm)\s*\{\s*([0-9A-F]*[0-9][0-9A-F]*)\s*\}(?=\s*_)"), r"\1"),
     (re.compile(r"\\text\s*\{([A-Z][A-Za-z]?)\}(?=\s*_)"), r"\\mathrm{\1}"),
     (re.compile(r"\\(bigcup|bigcap)(?!\s*(?:[_^a-zA-Z]|\\limits))"), lambda m: "\\" + m.group(1)[3:] + " "),
     (re.compile(r"\\\{\s*\\(?:row\s*)?(?=\\begin)"), r"\\{"),
-)  # fmt: skip
+)
 _PLAIN_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(\d+(?:\.\d+)?)")
 _GROUPED = re.compile(
     r"(?<![\d.,])(\d{1,3})((?:(?:\{,\}|,\s*\\!|\\,|\\!,|\\;|\\ |~|\\(?:text|mathord)\s*\{,\})\s*\d{3})+)(?!\d)"
@@ -102,7 +94,9 @@ _SPACED = re.compile(r"(?<![\d.,^_])([1-9]\d{0,2})((?: \d{3})+)(?![\d ]*\d)")
 _DELIMITERS = re.compile(r"(?<!\\)\\[()\[\]]|(?<!\\)\$")
 _TAGS = re.compile(r"^<answer>(.*)</answer>$", re.DOTALL)
 _PRIMES = re.compile(r"\^\s*(?:'+|\{\s*((?:'\s*)+)\})")
-_TRAILING = re.compile(r"(?:[\s.,;:。]|\\row|\\quad|\\text\s*\{[\s.]*\}|\\ldotp|\\checkmark|\\qed|\\(?:black)?square|\\)+$")
+_TRAILING = re.compile(
+    r"(?:[\s.,;:。]|\\row|\\quad|\\text\s*\{[\s.]*\}|\\ldotp|\\checkmark|\\qed|\\(?:black)?square|\\)+$"
+)
 _LEADING = re.compile(r"^(?:\s|\\row(?![a-z])|\\quad(?![a-z])|\\Rightarrow(?![a-z])|\\to(?![a-z]))+")
 #: The sign for "number" in front of one.
 _NUMBER_SIGN = re.compile(r"(?<![\w#\\})\]])\\?#\s*(?=\d)")
@@ -136,7 +130,7 @@ def _unicode(text: str) -> str:
         if char in _SYMBOLS:
             pieces.append(_SYMBOLS[char])
         elif char in _VULGAR:
-            pieces.append("\\frac{{{}}}{{{}}}".format(*_VULGAR[char]))
+            pieces.append("\\frac{{{}}}{{{}}}".format(*_VULGAR[char].split()))
         elif char == "\u0305" and pieces and pieces[-1].isdigit():  # a digit under a combining bar repeats
             pieces[-1] = "\\overline{" + pieces[-1] + "}"
         elif "①" <= char <= "⓿":

@@ -49,7 +49,7 @@ class Work:
         self.left = units
 
     def spend(self, units: float) -> None:
-        """Charge an operation before it is taken; raise `Spent` when the budget does not hold it, now and ever after."""
+        """Charge an operation before it is taken; raise `Spent` when the budget does not hold it, now or later."""
         if units > self.left:
             self.left = -1.0
             raise Spent("more work than one answer may cause")
@@ -227,7 +227,7 @@ def _function(name: str, values: list[Fraction]) -> Fraction | None:
 
 _RATIONAL_OPS = frozenset(
     {"add", "neg", "mul", "div", "pow", "fact", "fact2", "abs", "root", "binom", "func", "percent"}
-)  # fmt: skip
+)
 
 
 def exact(node: Node, work: Work) -> Fraction | None:

@@ -50,7 +50,8 @@ class Node:
     `list` (name: its connective), `seq` (name: its two brackets), `set`, `union`, `rel` (name: operators joined by
     spaces), `matrix` (rows of `row`), `text` (name), `ratio`, `time`, `date`, `base` (name: digits; one argument),
     `both` (the same answer in two forms), `point` (a tuple with its name in front), `cond` (a value and the conditions
-    behind it), `prose` (words and mathematics in turn), `pieces` (of a function: each a `cond`, or a value alone for "otherwise").
+    behind it), `prose` (words and mathematics in turn), `pieces` (of a function: each
+    a `cond`, or a value alone for "otherwise").
     """
 
     op: str
@@ -69,8 +70,25 @@ class Node:
 
 #: Structures; everything else is a scalar expression.
 STRUCTURES = frozenset(
-    "list seq set union rel matrix text ratio time date base both point cond pieces prose".split()
-)  # fmt: skip
+    [
+        "list",
+        "seq",
+        "set",
+        "union",
+        "rel",
+        "matrix",
+        "text",
+        "ratio",
+        "time",
+        "date",
+        "base",
+        "both",
+        "point",
+        "cond",
+        "pieces",
+        "prose",
+    ]
+)
 
 
 def num(value: int | Fraction) -> Node:
@@ -118,16 +136,70 @@ class Token:
 
 #: Function names → canonical name.
 FUNCTIONS: dict[str, str] = {
-    **{name: name for name in (
-        "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "coth", "sech",
-        "ln", "log", "exp", "cis", "max", "min", "gcd", "lcm", "arccot", "arcsec", "arccsc", "sqrt", "lg", "det", "csch",
-        "arcsinh", "arccosh", "arctanh", "abs", "floor", "ceil",
-    )},
-    "asin": "arcsin", "acos": "arccos", "atan": "arctan", "arsinh": "arcsinh", "arcosh": "arccosh", "artanh": "arctanh",
-    "sh": "sinh", "ch": "cosh", "tg": "tan", "ctg": "cot", "cotg": "cot", "cosec": "csc",
-    "arctg": "arctan", "arcctg": "arccot", "arccotg": "arccot", "ceiling": "ceil", "sgn": "sgn", "sign": "sgn",
-    "hcf": "gcd", "GCD": "gcd", "LCM": "lcm", "Ln": "ln", "Log": "log",
-}  # fmt: skip
+    **{
+        name: name
+        for name in (
+            "sin",
+            "cos",
+            "tan",
+            "cot",
+            "sec",
+            "csc",
+            "arcsin",
+            "arccos",
+            "arctan",
+            "sinh",
+            "cosh",
+            "tanh",
+            "coth",
+            "sech",
+            "ln",
+            "log",
+            "exp",
+            "cis",
+            "max",
+            "min",
+            "gcd",
+            "lcm",
+            "arccot",
+            "arcsec",
+            "arccsc",
+            "sqrt",
+            "lg",
+            "det",
+            "csch",
+            "arcsinh",
+            "arccosh",
+            "arctanh",
+            "abs",
+            "floor",
+            "ceil",
+        )
+    },
+    "asin": "arcsin",
+    "acos": "arccos",
+    "atan": "arctan",
+    "arsinh": "arcsinh",
+    "arcosh": "arccosh",
+    "artanh": "arctanh",
+    "sh": "sinh",
+    "ch": "cosh",
+    "tg": "tan",
+    "ctg": "cot",
+    "cotg": "cot",
+    "cosec": "csc",
+    "arctg": "arctan",
+    "arcctg": "arccot",
+    "arccotg": "arccot",
+    "ceiling": "ceil",
+    "sgn": "sgn",
+    "sign": "sgn",
+    "hcf": "gcd",
+    "GCD": "gcd",
+    "LCM": "lcm",
+    "Ln": "ln",
+    "Log": "log",
+}
 _ARGUMENT_LISTS = frozenset({"max", "min", "gcd", "lcm"})
 
 _TOKEN = re.compile(
@@ -224,7 +296,8 @@ class _Lexer:
             for piece in re.split(r"\s*(?:[,;]\s*)?\b(and|or)\b\s*|\s*([,;:])\s*", content):
                 if piece:
                     self.words(piece, spaced) if piece.isalnum() or " " in piece else self.add(
-                        "op" if piece == ":" else "sep", piece, spaced)  # fmt: skip
+                        "op" if piece == ":" else "sep", piece, spaced
+                    )
         elif lower in UNIT_WORDS and len(lower) > 1 and not bare and self.unit_may_follow():
             self.add("txt", content, spaced)
         elif (content in FUNCTIONS or content == "pi") and not (labels and content in ("max", "min")):
@@ -240,8 +313,13 @@ class _Lexer:
             self.add("txt" if unit else "let", content, spaced)
         elif not bare and _CHOICES.fullmatch(content):
             self.out.extend(tokenize(content))
-        elif (bare or roman) and content.isupper() and len(content) <= 4 and content not in UPPER_WORDS and (
-                len(content) < 4 or lower not in ANSWER_WORDS):  # fmt: skip
+        elif (
+            (bare or roman)
+            and content.isupper()
+            and len(content) <= 4
+            and content not in UPPER_WORDS
+            and (len(content) < 4 or lower not in ANSWER_WORDS)
+        ):
             self.add("let", content, spaced)  # the name of a segment, an angle or a triangle, such as AB
         elif roman and re.fullmatch(r"[a-z]{2,3}", content) and lower not in ANSWER_WORDS:
             for i, letter in enumerate(content):
@@ -275,7 +353,7 @@ class _Lexer:
                 self.out.extend(tokenize((match.group(1) or "").replace(",", "") or match.group(3).strip()))
 
     def stands_as_unit(self, run: str) -> bool:
-        r"""Whether a bare run is a unit: alone or behind a value; inside `\frac{Mm}{r^2}` it is a product of symbols."""
+        r"""Whether a bare run is a unit: alone or behind a value; in `\frac{Mm}{r^2}` it is a product of symbols."""
         return run.lower() in UNIT_WORDS and (not self.out or len(run) > 3 or self.unit_may_follow())
 
     def command(self, piece: str, text: str, at: int, spaced: bool) -> int:
@@ -312,8 +390,11 @@ class _Lexer:
                 break
             at = match.end()
             spaced = bool(match.group("space"))
-            kind = next(name for name in ("op", "word", "num", "cmd", "base", "rep", "sci", "begin", "end", "cjk")
-                        if match.group(name) is not None)  # fmt: skip
+            kind = next(
+                name
+                for name in ("op", "word", "num", "cmd", "base", "rep", "sci", "begin", "end", "cjk")
+                if match.group(name) is not None
+            )
             piece = match.group(kind)
             if kind == "cmd" and piece == "\\row":
                 self.add("row", piece, spaced)
@@ -323,15 +404,22 @@ class _Lexer:
                 depth += 1 if kind == "begin" else -1
                 self.add(kind, re.sub(r"^\\(?:begin|end)\s*\{|[*}].*", "", piece, flags=re.DOTALL), spaced)
             elif kind == "word":
-                if piece in ("min", "sec") and self.out and self.out[-1].kind == "num" and not re.match(
-                        r"\s*[({\\]", text[at : at + 4]):  # fmt: skip
+                if (
+                    piece in ("min", "sec")
+                    and self.out
+                    and self.out[-1].kind == "num"
+                    and not re.match(r"\s*[({\\]", text[at : at + 4])
+                ):
                     self.add("txt", piece, spaced)  # minutes, not the minimum of something
                 elif piece in GLUED_UNITS and _FACTOR.match(text, at):
                     for i, letter in enumerate(piece):
                         self.add("let", letter, spaced and not i)
                 else:
-                    for part in re.findall(r"or(?=[A-Z])|(?<=or)[A-Z]+|.+?(?=or[A-Z])|.+", piece) if (
-                            "or" in piece and re.search(r"or[A-Z]", piece)) else [piece]:  # fmt: skip
+                    for part in (
+                        re.findall(r"or(?=[A-Z])|(?<=or)[A-Z]+|.+?(?=or[A-Z])|.+", piece)
+                        if ("or" in piece and re.search(r"or[A-Z]", piece))
+                        else [piece]
+                    ):
                         self.words(part, spaced, bare=True)
             elif kind == "op":
                 if piece in "{([":
@@ -339,8 +427,11 @@ class _Lexer:
                 elif piece in "})]":
                     depth -= 1
                 piece = _SIGNS.get(piece, piece)
-                self.add("sep" if piece in ",;" else "cell" if piece == "&" else "cmd" if piece[0] == "\\" else "op",
-                         piece, spaced)  # fmt: skip
+                self.add(
+                    "sep" if piece in ",;" else "cell" if piece == "&" else "cmd" if piece[0] == "\\" else "op",
+                    piece,
+                    spaced,
+                )
             else:
                 self.add("txt" if kind == "cjk" else kind, piece, spaced)
             if depth > MAX_DEPTH:
@@ -364,9 +455,15 @@ def tokenize(text: str) -> list[Token]:
 def canonical(tokens: list[Token]) -> str:
     r"""Return a spelling that equal token sequences share: no spaces, `x^{2}` as `x^2`, words in lower case."""
     pieces: list[str] = []
-    connected = any(token.text in ("<", ">", "\\le", "\\ge", "\\neg", "\\lnot") for token in tokens)  # there, "and" is not "or"
-    connected = connected or (any(token.text == "or" for token in tokens) and all(
-        token.kind in ("sep", "let", "op") and (token.kind != "let" or token.text.isupper()) for token in tokens))
+    connected = any(
+        token.text in ("<", ">", "\\le", "\\ge", "\\neg", "\\lnot") for token in tokens
+    )  # there, "and" is not "or"
+    connected = connected or (
+        any(token.text == "or" for token in tokens)
+        and all(
+            token.kind in ("sep", "let", "op") and (token.kind != "let" or token.text.isupper()) for token in tokens
+        )
+    )
     for i, token in enumerate(tokens):
         text = token.text
         if token.kind == "txt":
@@ -444,22 +541,67 @@ def _closing(tokens: list[Token], start: int) -> int:
 
 # --- structures ---------------------------------------------------------------------------------------------------
 
-RELATIONS = frozenset({"=", "<", ">", "\\le", "\\ge", "\\neq", "\\approx", "\\in", "\\notin", "\\equiv", "\\sim", "\\leftrightarrow", "\\perp",
-                       "\\parallel"})  # fmt: skip
+RELATIONS = frozenset(
+    {
+        "=",
+        "<",
+        ">",
+        "\\le",
+        "\\ge",
+        "\\neq",
+        "\\approx",
+        "\\in",
+        "\\notin",
+        "\\equiv",
+        "\\sim",
+        "\\leftrightarrow",
+        "\\perp",
+        "\\parallel",
+    }
+)
 INEQUALITIES = frozenset({"<", ">", "\\le", "\\ge"})
 _SEMICOLON, _COMMAS, _UNION = frozenset({";", "\\row"}), frozenset({",", "and", "or", "\\quad"}), frozenset({"\\cup"})
 _COLON, _MINUS = frozenset({":"}), frozenset({"\\setminus"})
-_MATRICES = frozenset("pmatrix bmatrix matrix vmatrix Vmatrix Bmatrix smallmatrix array psmallmatrix bsmallmatrix".split())
-_LAYOUTS = frozenset("cases dcases rcases matrix aligned align gathered gather split eqnarray alignedat alignat array "
-                     "equation multline subarray".split())  # fmt: skip
+_MATRICES = frozenset(
+    [
+        "pmatrix",
+        "bmatrix",
+        "matrix",
+        "vmatrix",
+        "Vmatrix",
+        "Bmatrix",
+        "smallmatrix",
+        "array",
+        "psmallmatrix",
+        "bsmallmatrix",
+    ]
+)
+_LAYOUTS = frozenset(
+    [
+        "cases",
+        "dcases",
+        "rcases",
+        "matrix",
+        "aligned",
+        "align",
+        "gathered",
+        "gather",
+        "split",
+        "eqnarray",
+        "alignedat",
+        "alignat",
+        "array",
+        "equation",
+        "multline",
+        "subarray",
+    ]
+)
 _UNIT_FRACTION = re.compile(
     r"(?<=[\d})])\s*\\frac\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}"
     r"(?:\^\{?(\d)\}?)?\s*\}$"
 )
 _MODULUS = re.compile(r"\s*(?:\\[pb]?mod|\(\s*mod|\\text\s*\{\s*\(?\s*mod\s*\}?)\s*\{?\s*(\w+)\s*[)}\s]*$")
-_BASE_WORDS = re.compile(
-    r"\(?([0-9A-Fa-f]+)\)?\s*\(?\s*(?:\\text\s*\{)?\s*\(?base\s*\}?\s*\{?(\w+)\s*[)}]*"
-)
+_BASE_WORDS = re.compile(r"\(?([0-9A-Fa-f]+)\)?\s*\(?\s*(?:\\text\s*\{)?\s*\(?base\s*\}?\s*\{?(\w+)\s*[)}]*")
 _AND = re.compile(r"\\text\s*\{\s*(?:and|or)\s*\}")
 _EXCEPT = re.compile(
     r"^\s*(?:\\text\s*\{\s*)?(?:all\s+)?real\s+numbers\s*,?\s+(?:except|excluding|other\s+than)(?:\s+for)?\s*"
@@ -468,7 +610,9 @@ _EXCEPT = re.compile(
 )
 _MAPS_TO = re.compile(r"^(?:([a-zA-Z])\s*:\s*)?([a-z])\s*\\mapsto")
 _FIRST_WORDS = re.compile(r"\s*(\\(?:text|mathrm|textbf|mbox)\s*\{)?\s*([A-Za-z][A-Za-z',:. ]{0,100})(\})?")
-_CONDITION_WORDS = frozenset({"if", "when", "for", "where", "for all", "with", "for every", "for any", "whenever", "as"})
+_CONDITION_WORDS = frozenset(
+    {"if", "when", "for", "where", "for all", "with", "for every", "for any", "whenever", "as"}
+)
 _CHANGES = ("increase", "decrease", "off", "discount", "interest", "increased", "chance", "probability")
 _REASONS = ("since ", "because ", "as ")
 
@@ -480,8 +624,9 @@ def read(text: str) -> Node:
     if "mapsto" in text:
         text = _MAPS_TO.sub(lambda m: f"{m.group(1) or 'f'}({m.group(2)})=", text)
     if "frac" in text:
-        text = _UNIT_FRACTION.sub(lambda m: rf" \text{{{m.group(1)}/{m.group(2)}{'^' + m.group(3) if m.group(3) else ''}}}",
-                                  text)  # fmt: skip
+        text = _UNIT_FRACTION.sub(
+            lambda m: rf" \text{{{m.group(1)}/{m.group(2)}{'^' + m.group(3) if m.group(3) else ''}}}", text
+        )
     if "base" in text and (based := _BASE_WORDS.fullmatch(text)):
         return Node("base", _base(f"{based.group(1)}_{{{based.group(2)}}}").args, based.group(1).upper(), Fraction(1))
     if re.fullmatch(r"[A-Za-z][A-Za-z -]+", text) and (said := number_in_words(text)) is not None:
@@ -507,14 +652,17 @@ def read_prose(text: str) -> Node:
         kind = token.kind == "txt" or (token.kind == "let" and len(token.text) > 1)
         if token.text in (".", ",", ";", ":", "and", "or", "\\quad", "\\row") and not any(map(_level, runs[-1:])):
             runs.append([])
-        elif not runs or not runs[-1] or kind != (runs[-1][-1].kind == "txt") and _level(runs[-1]) == 0:
+        elif not runs or not runs[-1] or (kind != (runs[-1][-1].kind == "txt") and _level(runs[-1]) == 0):
             runs.append([token])
         else:
             runs[-1].append(token)
     parts = [
-        Node("text", (), plain_words(" ".join(t.text for t in run))) if all(t.kind == "txt" for t in run) else read_tokens(run)
-        for run in runs if run
-    ]  # fmt: skip
+        Node("text", (), plain_words(" ".join(t.text for t in run)))
+        if all(t.kind == "txt" for t in run)
+        else read_tokens(run)
+        for run in runs
+        if run
+    ]
     if not any(part.op == "text" for part in parts) or all(part.op == "text" for part in parts):
         raise Unreadable("no sentence")
     return Node("prose", tuple(parts))
@@ -574,11 +722,17 @@ def _clean(tokens: list[Token]) -> list[Token]:
     for i, token in enumerate(tokens):
         if token.text == "\\quad":
             before, after = kept[-1] if kept else None, next((t for t in tokens[i + 1 :] if t.text != "\\quad"), None)
-            if before is None or after is None or any(
-                side.kind in ("sep", "txt", "cell", "row", "begin", "end")
-                or side.text in RELATIONS or side.text in ("+", "-", "\\quad", "\\cup", "\\forall", ":", "|")
-                for side in (before, after)
-            ) or after.text == "(" and _parenthesis_is_remark(tokens[i + 1 :]):  # fmt: skip
+            if (
+                before is None
+                or after is None
+                or any(
+                    side.kind in ("sep", "txt", "cell", "row", "begin", "end")
+                    or side.text in RELATIONS
+                    or side.text in ("+", "-", "\\quad", "\\cup", "\\forall", ":", "|")
+                    for side in (before, after)
+                )
+                or (after.text == "(" and _parenthesis_is_remark(tokens[i + 1 :]))
+            ):
                 continue
         kept.append(token)
     return kept
@@ -599,7 +753,12 @@ def read_tokens(tokens: list[Token]) -> Node:
         tokens = tokens[:-1]
     if not tokens:
         raise Unreadable("an empty part")
-    if tokens[0].text == "\\{" and len(tokens) > 2 and tokens[1].kind == "begin" and _closing(tokens, 1) == len(tokens) - 1:
+    if (
+        tokens[0].text == "\\{"
+        and len(tokens) > 2
+        and tokens[1].kind == "begin"
+        and _closing(tokens, 1) == len(tokens) - 1
+    ):
         tokens = tokens[1:]  # \left\{ … \right. round a system
     if tokens[0].kind == "begin" and tokens[0].text in _LAYOUTS and _closing(tokens, 0) == len(tokens) - 1:
         layout = _layout(tokens[0].text, tokens[1:-1])
@@ -607,11 +766,21 @@ def read_tokens(tokens: list[Token]) -> Node:
             return layout
     if tokens[0].text == "]" or (tokens[-1].text == "[" and tokens[0].text in ("(", "[")):
         return _french_interval(tokens)
-    if len(tokens) > 4 and tokens[-2].text == "^" and tokens[-1].text in ("T", "\\top") and _enclosing(tokens[:-2]) and (
-            (transposed := read_tokens(tokens[:-2])).op == "seq"):  # fmt: skip
+    if (
+        len(tokens) > 4
+        and tokens[-2].text == "^"
+        and tokens[-1].text in ("T", "\\top")
+        and _enclosing(tokens[:-2])
+        and ((transposed := read_tokens(tokens[:-2])).op == "seq")
+    ):
         return transposed  # a row that is to be read as a column
     for i, token in enumerate(tokens):
-        if i and token.kind == "txt" and token.text.lower().strip(" .,") in ("i.e", "ie", "that is") and tokens[i + 1 :]:
+        if (
+            i
+            and token.kind == "txt"
+            and token.text.lower().strip(" .,") in ("i.e", "ie", "that is")
+            and tokens[i + 1 :]
+        ):
             return Node("both", (read_tokens(tokens[:i]), read_tokens(tokens[i + 1 :])))
     if len(tokens) > 3 and tokens[-1].text == ")" and (remarked := _remark(tokens)) is not None:
         return remarked
@@ -632,9 +801,13 @@ def read_tokens(tokens: list[Token]) -> Node:
     if len(parts) == 2 and len(parts[0]) > 1 and parts[1] and (parts[1][0].text in _OPEN or "R" in parts[1][0].text):
         # One region said twice, as in "x < 7 : (−∞, 7)": both forms must be right.
         return Node("both", tuple(read_tokens(part) for part in parts))
-    if len(parts) == 2 and all(parts) and all(
-            t.kind in ("txt", "let") for t in parts[0]) and any(t.text.islower() or t.text.istitle() for t in parts[0]) and (
-            len(parts[0][0].text) > 1):  # fmt: skip
+    if (
+        len(parts) == 2
+        and all(parts)
+        and all(t.kind in ("txt", "let") for t in parts[0])
+        and any(t.text.islower() or t.text.istitle() for t in parts[0])
+        and (len(parts[0][0].text) > 1)
+    ):
         words = " ".join(token.text for token in parts[0])
         if is_name(words):
             return Node("rel", (Node("text", (), plain_words(words)), read_tokens(parts[1])), "=")
@@ -655,15 +828,25 @@ def read_tokens(tokens: list[Token]) -> Node:
         node = _bracketed(tokens)
         if node is not None:
             return node
-    if any(token.kind == "txt" for token in tokens) and all(
-        token.kind in ("txt", "let") or (token.kind == "op" and token.text in ".,'-()\"?!:") for token in tokens
-    ) and tokens[0].kind in ("txt", "let") and (tokens[0].kind == "txt" or len(tokens[0].text) > 1):  # fmt: skip
+    if (
+        any(token.kind == "txt" for token in tokens)
+        and all(
+            token.kind in ("txt", "let") or (token.kind == "op" and token.text in ".,'-()\"?!:") for token in tokens
+        )
+        and tokens[0].kind in ("txt", "let")
+        and (tokens[0].kind == "txt" or len(tokens[0].text) > 1)
+    ):
         return _in_words(" ".join(token.text for token in tokens))
     return _ratio(tokens) or _quantity(tokens)
 
 
-_NUMBER_SETS = {"all real numbers": "\\mathbb{R}", "all integers": "\\mathbb{Z}", "integers": "\\mathbb{Z}",
-                "all natural numbers": "\\mathbb{N}", "all rational numbers": "\\mathbb{Q}"}  # fmt: skip
+_NUMBER_SETS = {
+    "all real numbers": "\\mathbb{R}",
+    "all integers": "\\mathbb{Z}",
+    "integers": "\\mathbb{Z}",
+    "all natural numbers": "\\mathbb{N}",
+    "all rational numbers": "\\mathbb{Q}",
+}
 
 
 def _in_words(text: str) -> Node:
@@ -687,8 +870,14 @@ def _listed(parts: list[list[Token]], separators: list[str]) -> Node:
     if not kept:
         raise Unreadable("an empty part")
     if "or" in separators and "," in separators and any(token.text == "=" for token in kept[0]):
-        groups = split([token for i, part in enumerate(parts) for token in (
-            *part, *([Token("sep", separators[i])] if i < len(separators) else []))], frozenset({"or"}))[0]  # fmt: skip
+        groups = split(
+            [
+                token
+                for i, part in enumerate(parts)
+                for token in (*part, *([Token("sep", separators[i])] if i < len(separators) else []))
+            ],
+            frozenset({"or"}),
+        )[0]
         if len(groups) > 1 and all(len(split(group, _COMMAS)[0]) > 1 for group in groups):
             return Node("list", tuple(map(read_tokens, groups)))  # x=1, y=0 or x=2, y=3
     items = tuple(read_tokens(part) for part in kept)
@@ -696,10 +885,15 @@ def _listed(parts: list[list[Token]], separators: list[str]) -> Node:
     inequalities = [item for item in items if item.op == "rel" and set(item.name.split()) & INEQUALITIES]
     conditions = len(items)
     first = items[0]
-    if first.op == "rel" and first.name == "=" and first.args[0].op == "sym" and not any(map(has_symbols, items[1:])) and all(
-            map(is_scalar, items[1:])):  # fmt: skip
+    if (
+        first.op == "rel"
+        and first.name == "="
+        and first.args[0].op == "sym"
+        and not any(map(has_symbols, items[1:]))
+        and all(map(is_scalar, items[1:]))
+    ):
         items = (first, *(Node("rel", (first.args[0], item), "=") for item in items[1:]))  # x = 0, 8
-    while conditions > 1 and _is_condition(items[conditions - 1], items[:conditions - 1]):
+    while conditions > 1 and _is_condition(items[conditions - 1], items[: conditions - 1]):
         conditions -= 1
     if len(items) > 1 and all(item.op == "cond" and len(item.args) == 2 for item in items):
         return Node("pieces", items)
@@ -764,7 +958,7 @@ def _remark(tokens: list[Token]) -> Node | None:
             break
         start -= 1
     inner = tokens[start + 1 : -1]
-    if start < 1 or not inner or tokens[start - 1].kind == "cmd" and tokens[start - 1].text[1:] in FUNCTIONS:
+    if start < 1 or not inner or (tokens[start - 1].kind == "cmd" and tokens[start - 1].text[1:] in FUNCTIONS):
         return None
     worded = [token.text.lower() for token in inner if token.kind == "txt"]
     relation = any(token.text in RELATIONS for token in inner)
@@ -818,7 +1012,9 @@ def _with_words(node: Node, words: str) -> Node:
             return Node("rel", (*node.args[:-1], _with_words(node.args[-1], words)), node.name)
         raise Unreadable(f"the words {words!r}")
     lower = words.lower().strip(" .")
-    if lower in ("st", "nd", "rd", "th", "is the answer", "is the final answer", "is the solution") or (node.op == "percent" and lower in _CHANGES):
+    if lower in ("st", "nd", "rd", "th", "is the answer", "is the final answer", "is the solution") or (
+        node.op == "percent" and lower in _CHANGES
+    ):
         return node
     if percent := re.match(r"(?:percent|per cent|pct)s?(?: (.*))?$", lower):
         rest = percent.group(1)
@@ -831,7 +1027,9 @@ def _with_words(node: Node, words: str) -> Node:
         return Node("degree", (node,))
     if node.op == "seq":
         raise Unreadable(f"the words {words!r}")
-    return Node("unit", (node,), words) if unit_of(words) else Node("label", (node,), re.sub(r"^(?:is|are) ", "", words))
+    return (
+        Node("unit", (node,), words) if unit_of(words) else Node("label", (node,), re.sub(r"^(?:is|are) ", "", words))
+    )
 
 
 def _layout(name: str, tokens: list[Token]) -> Node | None:
@@ -845,7 +1043,8 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
         raise Unreadable("an empty environment")
     apart = all(cells[0] and (cells[0][-1].kind == "sep" or cells[0][-1].text == "\\quad") for cells in rows)
     if (name in ("cases", "dcases", "rcases", "array") or apart) and all(
-            len([c for c in cells if c]) == 2 for cells in rows):  # fmt: skip
+        len([c for c in cells if c]) == 2 for cells in rows
+    ):
         seconds = [[cell for cell in cells if cell][1] for cells in rows]
         if all(_starts_condition(second) for second in seconds):
             return _pieces([[cell for cell in cells if cell] for cells in rows])
@@ -874,7 +1073,15 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
 def _starts_condition(tokens: list[Token]) -> bool:
     """Whether a second cell says where the first one holds."""
     if tokens[0].kind == "txt":
-        return tokens[0].text.lower().split()[0].strip(",.") in ("if", "when", "for", "otherwise", "else", "where", "whenever")
+        return tokens[0].text.lower().split()[0].strip(",.") in (
+            "if",
+            "when",
+            "for",
+            "otherwise",
+            "else",
+            "where",
+            "whenever",
+        )
     return tokens[0].text not in RELATIONS and (len(split(tokens, RELATIONS)[0]) > 1 or tokens[-1].kind == "txt")
 
 
@@ -937,8 +1144,10 @@ def _side(tokens: list[Token]) -> Node:
     if _calls(tokens):
         arguments = [token for token in tokens[2:-1] if token.text != ","]
         return Node("app", tuple(read_expression([token]) for token in arguments), tokens[0].text)
-    if tokens[0].kind == "txt" and all(_in_name(token) for token in tokens) and is_name(
-        " ".join(token.text for token in tokens if token.kind == "txt").lower().removesuffix(" of")
+    if (
+        tokens[0].kind == "txt"
+        and all(_in_name(token) for token in tokens)
+        and is_name(" ".join(token.text for token in tokens if token.kind == "txt").lower().removesuffix(" of"))
     ):
         return sym(canonical(tokens))
     if tokens[0].kind == "txt" and len(tokens) > 1 and _names(tokens):
@@ -957,16 +1166,50 @@ def _in_name(token: Token) -> bool:
     return token.kind in ("txt", "let") or token.text in ("\\triangle", "\\angle", "\\odot")
 
 
-_NAMED_FUNCTIONS = frozenset("var cov corr pr prob area vol volume sd std len rank dim tr trace deg card ord span".split())
+_NAMED_FUNCTIONS = frozenset(
+    [
+        "var",
+        "cov",
+        "corr",
+        "pr",
+        "prob",
+        "area",
+        "vol",
+        "volume",
+        "sd",
+        "std",
+        "len",
+        "rank",
+        "dim",
+        "tr",
+        "trace",
+        "deg",
+        "card",
+        "ord",
+        "span",
+    ]
+)
 
 
 def _names(tokens: list[Token]) -> bool:
     r"""Whether a side that is no expression names a quantity: `P(A|B)`, `(f \circ g)(2)`, `\max`, `m\angle ABC`."""
     texts = [token.text for token in tokens]
     if len(tokens) == 1:
-        return tokens[0].kind == "cmd" and texts[0][1:] in ("max", "min", "det", "lim", "sup", "inf", "deg", "dim", "rank")
+        return tokens[0].kind == "cmd" and texts[0][1:] in (
+            "max",
+            "min",
+            "det",
+            "lim",
+            "sup",
+            "inf",
+            "deg",
+            "dim",
+            "rank",
+        )
     if "\\circ" in texts and texts[0] in ("(", "f", "g", "h"):
-        return all(token.kind in ("let", "num") or token.text in ("(", ")", "\\circ", "[", "]", "-") for token in tokens)
+        return all(
+            token.kind in ("let", "num") or token.text in ("(", ")", "\\circ", "[", "]", "-") for token in tokens
+        )
     if texts[0] in ("\\deg", "\\dim", *_NAMED_FUNCTIONS, "\\ker", "\\det", "\\sup", "\\inf", "\\max", "\\min"):
         return all(token.kind == "let" or token.text in "(){}_[]" for token in tokens[1:])
     if texts[0] == texts[-1] == "|" and len(texts) > 2:
@@ -975,10 +1218,10 @@ def _names(tokens: list[Token]) -> bool:
         return all(token.kind == "let" or token.text == "\\angle" for token in tokens)
     head = 1
     while head < len(tokens) and texts[head] in ("_", "^", "'") and head + 1 < len(tokens):
-        head += 1 if texts[head] == "'" else (
-            _closing(tokens, head + 1) - head + 1 if texts[head + 1] in _OPEN else 2)  # fmt: skip
+        head += 1 if texts[head] == "'" else (_closing(tokens, head + 1) - head + 1 if texts[head + 1] in _OPEN else 2)
     named = tokens[0].kind in ("let", "txt", "cmd") and (
-        tokens[0].kind != "txt" or texts[0].lower() in _NAMED_FUNCTIONS)
+        tokens[0].kind != "txt" or texts[0].lower() in _NAMED_FUNCTIONS
+    )
     return named and head < len(tokens) and texts[head] in ("(", "[") and _closing(tokens, head) == len(tokens) - 1
 
 
@@ -1036,11 +1279,20 @@ def _scaled_tuple(tokens: list[Token]) -> Node | None:
     """A number or a parameter in front of a tuple: t(1, 2, −1)."""
     if tokens[-1].text not in (")", "\\rangle"):
         return None
-    start = next((i for i in range(1, len(tokens)) if _depth(tokens[i]) > 0 and _closing(tokens, i) == len(tokens) - 1), 0)
+    start = next(
+        (i for i in range(1, len(tokens)) if _depth(tokens[i]) > 0 and _closing(tokens, i) == len(tokens) - 1), 0
+    )
     parts, _ = split(tokens[start + 1 : -1], frozenset({","}))
     head = tokens[:start]
     function = len(head) == 1 and (head[0].text.isupper() or head[0].text in _FUNCTION_LETTERS)
-    if not start or len(parts) < 2 or function or head[0].text == "+" or head[-1].text[1:] in FUNCTIONS or head[-1].kind == "txt":
+    if (
+        not start
+        or len(parts) < 2
+        or function
+        or head[0].text == "+"
+        or head[-1].text[1:] in FUNCTIONS
+        or head[-1].kind == "txt"
+    ):
         return None
     try:
         factor = read_expression(head[:-1] if head[-1].text in ("\\cdot", "*", "\\times") else head)
@@ -1077,8 +1329,11 @@ def _builder(parts: list[list[Token]]) -> Node:
             value = condition = num(0)
         if condition.op == "rel" and condition.name == "\\in" and (is_scalar(value) or value.op == "seq"):
             return Node("cond", (value, condition))
-    bound = {token.text for token, after in zip(parts[1], parts[1][1:], strict=False)
-             if token.kind == "let" and after.text == "\\in"}  # fmt: skip
+    bound = {
+        token.text
+        for token, after in zip(parts[1], parts[1][1:], strict=False)
+        if token.kind == "let" and after.text == "\\in"
+    }
     names = {name: f"¤{i}" for i, name in enumerate(sorted(bound))}
     tokens = [*parts[0], Token("op", "|"), *parts[1]]
     return Node("opaque", (), canonical([Token(t.kind, names.get(t.text, t.text), t.spaced) for t in tokens]))
@@ -1144,8 +1399,10 @@ def _quantity(tokens: list[Token]) -> Node:
         amount = _quantity(tokens[:at] + tokens[at + 1 :])
         if amount.op == "label" or (at and tokens[0].text != "-"):
             raise Unreadable("a currency sign out of place")
-        if amount.op == "unit" and not (unit := unit_of(amount.name)) == unit_of("dollars"):
-            if unit is None or not (unit.counts or amount.name.lstrip("/ ").startswith("per ") or amount.name[0] == "/"):
+        if amount.op == "unit" and (unit := unit_of(amount.name)) != unit_of("dollars"):
+            if unit is None or not (
+                unit.counts or amount.name.lstrip("/ ").startswith("per ") or amount.name[0] == "/"
+            ):
                 raise Unreadable("two units for one number")
             return amount
         return Node("unit", (amount.args[0] if amount.op == "unit" else amount,), _CURRENCIES[tokens[at].text])
@@ -1212,8 +1469,23 @@ _CLOSERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", 
 #: Letters that name a function when a parenthesis follows.
 _FUNCTION_LETTERS = frozenset("fghFGH")
 _INVERSES = {name: "arc" + name for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")}
-_NOT_FACTORS = frozenset({"\\cdot", "\\times", "\\div", "\\pm", "\\mp", "\\rfloor", "\\rceil", "\\}", "\\circ", "\\over",
-                          "\\choose", "\\atop", "\\quad"})  # fmt: skip
+_NOT_FACTORS = frozenset(
+    {
+        "\\cdot",
+        "\\times",
+        "\\div",
+        "\\pm",
+        "\\mp",
+        "\\rfloor",
+        "\\rceil",
+        "\\}",
+        "\\circ",
+        "\\over",
+        "\\choose",
+        "\\atop",
+        "\\quad",
+    }
+)
 
 
 def read_expression(tokens: list[Token]) -> Node:
@@ -1236,11 +1508,17 @@ def _spread(node: Node) -> Node:
         shapes = [[len(row.args) for row in arg.args] if arg.op == "matrix" else None for arg in args]
         if shapes[0] is not None and shapes[0] == shapes[1]:
             pairs = zip(args[0].args, args[1].args, strict=True)
-            return Node("matrix", tuple(
-                Node("row", tuple(Node("add", cells) for cells in zip(a.args, b.args, strict=True))) for a, b in pairs
-            ))  # fmt: skip
+            return Node(
+                "matrix",
+                tuple(
+                    Node("row", tuple(Node("add", cells) for cells in zip(a.args, b.args, strict=True)))
+                    for a, b in pairs
+                ),
+            )
         return Node("add", tuple(args), node.name)
-    if node.op in ("neg", "mul", "div") and any(arg.op == "matrix" or arg.op in ("neg", "mul", "div") for arg in node.args):
+    if node.op in ("neg", "mul", "div") and any(
+        arg.op == "matrix" or arg.op in ("neg", "mul", "div") for arg in node.args
+    ):
         args = [_spread(arg) for arg in node.args]
         at = next((i for i, arg in enumerate(args) if arg.op == "matrix"), None)
         if at is not None and not (node.op == "div" and at) and sum(arg.op == "matrix" for arg in args) == 1:
@@ -1315,8 +1593,12 @@ class _Reader:
         if self.peek() in ("+", "-", "\\pm", "\\mp"):
             self.grow()
             sign = self.take().text
-            if sign == "+" and self.peek() == "1" and self.kind(1) in ("let", "cmd", "rep", "num") and (
-                    self.peek(1) not in _NOT_FACTORS):  # fmt: skip
+            if (
+                sign == "+"
+                and self.peek() == "1"
+                and self.kind(1) in ("let", "cmd", "rep", "num")
+                and (self.peek(1) not in _NOT_FACTORS)
+            ):
                 raise Unreadable("'+1' in front of a factor")
             inner = self.signed()
             return inner if sign == "+" else neg(inner) if sign == "-" else Node(sign[1:], (num(0), inner))
@@ -1403,8 +1685,11 @@ class _Reader:
             return Node("unit", (base,), "deg" + self.take().text)
         for mark, part in (("'", 60), ("''", 3600)):
             size = len(mark)
-            if self.kind() == "num" and [self.peek(1 + i) for i in range(size)] == ["'"] * size and (
-                    self.peek(1 + size) != "'"):  # fmt: skip
+            if (
+                self.kind() == "num"
+                and [self.peek(1 + i) for i in range(size)] == ["'"] * size
+                and (self.peek(1 + size) != "'")
+            ):
                 base = Node("add", (base, Node("div", (num(Fraction(self.take().text)), num(part)))), "mixed")
                 self.at += size
             elif self.kind() == "num" and size == 2 and self.peek(1) == '"':
@@ -1512,8 +1797,12 @@ class _Reader:
             if proper and self.peek() not in ("^", "!"):
                 return Node("add", (number_node, Node("div", (top, bottom))), "mixed")
             self.at, self.tokens = mark, saved
-        if [t.kind for t in rest] == ["num", "op", "num"] and rest[1].text == "/" and rest[0].spaced and (
-                rest[0].text.isdigit() and rest[2].text.isdigit()):  # fmt: skip
+        if (
+            [t.kind for t in rest] == ["num", "op", "num"]
+            and rest[1].text == "/"
+            and rest[0].spaced
+            and (rest[0].text.isdigit() and rest[2].text.isdigit())
+        ):
             self.at += 3
             return Node("add", (number_node, Node("div", (num(int(rest[0].text)), num(int(rest[2].text))))), "mixed")
         return number_node

@@ -2,8 +2,8 @@ r"""Evaluation at points: two expressions are equal when they agree, to 30 digit
 
 No rewriting, so nothing can explode: each expression is evaluated at fixed pseudo-random points with mpmath at 50
 digits, every operation bounded in size and charged to the work budget beforehand. Agreement is *relative*; a difference
-that should vanish must keep vanishing at twice the precision. An expression that two different functions share at random
-points to 30 digits does not occur by accident (Schwartz, 1980; Zippel, 1979). Imported by workers only.
+that should vanish must keep vanishing at twice the precision. Two different functions do not share their values at
+random points to 30 digits by accident (Schwartz, 1980; Zippel, 1979). Imported by workers only.
 
 Conventions: roots of odd index are real for negative arguments; `\log` without a base may mean either the decimal or
 the natural logarithm; unknown functions `f(x)` are generic; domains must agree when an absolute value is involved.
@@ -78,15 +78,43 @@ def _symbol(name: str, point: Point) -> mpmath.mpf:
     return -value if negative else value
 
 
-_REAL_DOMAIN = {"ln": lambda v: v > 0, "arcsin": lambda v: abs(v) <= 1, "arccos": lambda v: abs(v) <= 1,
-                "arccosh": lambda v: v >= 1, "arctanh": lambda v: abs(v) < 1}  # fmt: skip
+_REAL_DOMAIN = {
+    "ln": lambda v: v > 0,
+    "arcsin": lambda v: abs(v) <= 1,
+    "arccos": lambda v: abs(v) <= 1,
+    "arccosh": lambda v: v >= 1,
+    "arctanh": lambda v: abs(v) < 1,
+}
 _FUNCTIONS = {
-    "sin": mp.sin, "cos": mp.cos, "tan": mp.tan, "cot": mp.cot, "sec": mp.sec, "csc": mp.csc, "arcsin": mp.asin,
-    "arccos": mp.acos, "arctan": mp.atan, "sinh": mp.sinh, "cosh": mp.cosh, "tanh": mp.tanh, "coth": mp.coth,
-    "exp": mp.exp, "arcsinh": mp.asinh, "arccosh": mp.acosh, "arctanh": mp.atanh, "arcsec": mp.asec, "arccsc": mp.acsc,
-    "sech": mp.sech, "csch": mp.csch, "arccot": lambda v: mp.pi / 2 - mp.atan(v), "floor": mp.floor, "ceil": mp.ceil,
-    "sgn": mp.sign, "Re": mp.re, "Im": mp.im, "conj": mp.conj,
-}  # fmt: skip
+    "sin": mp.sin,
+    "cos": mp.cos,
+    "tan": mp.tan,
+    "cot": mp.cot,
+    "sec": mp.sec,
+    "csc": mp.csc,
+    "arcsin": mp.asin,
+    "arccos": mp.acos,
+    "arctan": mp.atan,
+    "sinh": mp.sinh,
+    "cosh": mp.cosh,
+    "tanh": mp.tanh,
+    "coth": mp.coth,
+    "exp": mp.exp,
+    "arcsinh": mp.asinh,
+    "arccosh": mp.acosh,
+    "arctanh": mp.atanh,
+    "arcsec": mp.asec,
+    "arccsc": mp.acsc,
+    "sech": mp.sech,
+    "csch": mp.csch,
+    "arccot": lambda v: mp.pi / 2 - mp.atan(v),
+    "floor": mp.floor,
+    "ceil": mp.ceil,
+    "sgn": mp.sign,
+    "Re": mp.re,
+    "Im": mp.im,
+    "conj": mp.conj,
+}
 #: Operations by series or iteration, whose cost grows faster with the digits than that of one multiplication.
 _COSTLY = frozenset({"pow", "root", "func", "app", "const"})
 
@@ -438,8 +466,8 @@ class Evaluator:
 
 
 _OPERATIONS = frozenset(
-    "add neg mul percent degree abs div pow root fact fact2 binom app func".split()
-)  # fmt: skip
+    ["add", "neg", "mul", "percent", "degree", "abs", "div", "pow", "root", "fact", "fact2", "binom", "app", "func"]
+)
 
 
 def _agree(left: object, right: object, digits: int = AGREE) -> bool:
