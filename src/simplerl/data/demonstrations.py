@@ -50,8 +50,8 @@ def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> li
         rows = read_hub(name, split=split)
     else:
         raise DataError(
-            f"unknown demonstrations {name!r}; known: arithmetic-long, arithmetic-short, arithmetic-restating. A .jsonl, "
-            ".json or .parquet file or a hub data set (owner/name) works too."
+            f"unknown demonstrations {name!r}; known: arithmetic-long, arithmetic-short, arithmetic-restating. A "
+            ".jsonl, .json or .parquet file or a hub data set (owner/name) works too."
         )
     found = []
     for row in rows:

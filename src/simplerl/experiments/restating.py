@@ -24,8 +24,8 @@ RESTATING = Experiment(
     source="our own",
     remarks=(
         "A cub never boxes the question (0 of 1,824 samples), so that both variants begin from one that has imitated "
-        "such answers for a hundred steps; a tenth of its answers are copies then. The accuracy of the lenient variant is what its own verifier says; `finished "
-        "answers right` is counted alike in both."
+        "such answers for a hundred steps; a tenth of its answers are copies then. The accuracy of the lenient variant "
+        "is what its own verifier says; `finished answers right` is counted alike in both."
     ),
     overrides=merge(SHORT, {"steps": 20, "evaluation": {"every": 10}}),
     variants=(

@@ -208,14 +208,15 @@ _PHRASE = re.compile(
           | (?:[^.\n:：=?!]{{0,80}}?[\s*_])?\b(?:{_VERB}|es|est|ist)\b [\s:：]{{0,3}}
           | [*_\s]{{0,4}}\n (?=\s{{0,4}}\S) )
     | 答案\s{{0,3}}(?:是|为|等于|[:：=])
-    | \b(?:option|choice|alternative)\s{{0,3}}(?:{_VERB}\b|[:：])
+    | \b(?:option|choice|alternative)\s{{0,3}}(?:{_VERB}\b|[:：])(?=[\s*_$({{\\a-z]{{0,20}}[A-H]\b)
     """,
     re.IGNORECASE | re.VERBOSE,
 )
 #: "Option C is correct", "(C) is the right choice": the letter stands in front.
 _CHOSEN = re.compile(
     r"\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s{0,3}\(?([A-H])\)?\s{1,3}is\s{1,3}(?:the\s{1,3})?(?:correct|right|best)\b"
-    r"|(?<![\w\\])\(?([A-H])\)?\s{1,3}is\s{1,3}the\s{1,3}(?:correct|right|best)\s{1,3}(?:answer|option|choice)\b"
+    r"|(?<![\w\\])\(?([A-H])\)?\s{1,3}is\s{1,3}(?:the\s{1,3})?(?:correct|right|best)\b(?!\s{1,3}(?:that|to)\b)"
+    r"|\b(?:choose|pick|select|go\s{1,3}with)\s{1,3}(?:option\s|choice\s|answer\s)?\(?([A-H])\b(?!['’])\)?"
 )
 _CONTRACTED = re.compile(r"\b(is|are|was|were)n['’]t\b", re.IGNORECASE)
 _NEGATION = re.compile(r"\b(?:not|never|cannot)\b|\bcan['’]t\b", re.IGNORECASE)
@@ -236,9 +237,17 @@ _CLAUSE = re.compile(
     r"|see\s+(?:above|below|the|table|figure|step)|(?<=and\s)(?:the|this|that|we|it)\s)\b.*+",
     re.DOTALL | re.IGNORECASE,
 )
-_HEDGE = re.compile(r"\b(?:or|maybe|perhaps|possibly)\b", re.IGNORECASE)
+#: What must not be left out with such a clause: another value, or that this one is wrong.
+_HEDGE = re.compile(
+    r"\b(?:or|maybe|perhaps|possibly)\b"
+    r"|^[\s,;:(—–]*(?:and\s)?(?:which|not|the|this|that|it)\b[^.]*?\b(?:wrong|incorrect|false|reject\w*|invalid|impossible"
+    r"|extraneous|mistaken?|ruled\s+out|sure|certain|not\s+(?:correct|right|valid|true|possible|an?|the))\b",
+    re.IGNORECASE,
+)
 #: "1,200 per month": the rate of an amount; "60 miles per hour" and "50 per cent" are units.
-_RATE = re.compile(r"(?<=\d)(\s?(?:dollars|cents|euros|pounds|USD))?\s(?:per|a|each)\s(?!cent)[a-z]+$")
+_RATE = re.compile(
+    r"(?<=\d)(\s?(?:dollars|cents|euros|pounds|USD))?(?:\s(?:per|a|each)\s(?!cent)[a-z]+|\s?/\s?(?:month|day|week|year|person))$"
+)
 _FILLER = re.compile(
     r"(?:(?:simply|just|indeed|therefore|thus|hence|clearly|exactly|precisely|then|now|equal\s+to|given\s+by|that)[\s,:]+"
     r"|(?:the\s+)?(?:number|value|integer|fraction|option|choice|letter|expression|following)[\s:]+)++",
@@ -251,7 +260,8 @@ _NAMED = re.compile(
 #: Taking back what was said: "No, it is 4", "wait", "I mean 4".
 _RETRACTION = re.compile(
     rf"(?:(?<=[?!.,;)—–-])|(?<={_MARK})|\n)\s{{0,4}}(?:oh[,\s]\s?)?"
-    r"(?:(?:no|nope|sorry|oops|wrong|correction|rather)(?=\s{0,3}[,.:;!—–-]|\s+(?:it|that|this|the|i|we|wait|actually)\b|\s+[-\d\ue000-\uf8ff])"
+    r"(?:(?:no|nope|sorry|oops|wrong|correction|rather)"
+    r"(?=\s{0,3}[,.:;!—–-]|\s+(?:it|that|this|the|i|we|wait|actually)\b|\s+[-\d\ue000-\uf8ff])"
     r"|wait|hmm+|hold\s+on|actually|scratch\s+that|i\s+mean|i\s+meant)\b"
     r"|\s(?:or\s+rather|i\s+mean|i\s+meant|correction:|no\s+wait|no,\s+wait)\b",
     re.IGNORECASE,
@@ -270,7 +280,8 @@ def _statement(text: str) -> tuple[bool, str | None]:
     text = _CONTRACTED.sub(r"\1 not", text)
     phrase, chosen = _last(_PHRASE.finditer(text)), _last(_CHOSEN.finditer(text))
     if chosen and (phrase is None or chosen.start() > phrase.start()):
-        return True, chosen[1] or chosen[2]
+        letter = next(filter(None, chosen.groups()))
+        return True, None if _SECOND_LETTER.match(text, chosen.end()) else letter
     if phrase is None:
         return False, None
     prose = read_prose(text[phrase.end() : phrase.end() + MAX_ANSWER_CHARS])
@@ -317,12 +328,12 @@ def _clean(answer: str) -> str:
 
 # The last number -----------------------------------------------------------------------------------------------------
 
-_DIGITS = r"(?:\d++(?:(?:,|\{,\})\d++)*+(?:\.\d++)?|\.\d++)"
+_DIGITS = r"(?:\d{1,3}(?:[ \u00a0\u202f]\d{3})++(?![\d/])(?:\.\d++)?|\d++(?:(?:,|\{,\})\d++)*+(?:\.\d++)?|\.\d++)"
 _EXPONENT = r"\s?(?:\^|\*\*)\s?(?:\{[-−]?\d{1,9}\}|[-−]?\d{1,9})"
 _NUMBER = (
     rf"(?:\d{{1,9}}[\s-])?\d{{1,15}}/\d{{1,15}}(?![\d/])|{_DIGITS}[eE][-+]?\d{{1,9}}\b"
     rf"|{_DIGITS}(?:\s?(?:\\times|\\cdot|[x×*·])\s?10{_EXPONENT}|{_EXPONENT}|:\d\d\b)?"
-    r"(?:\s?\\?%|\s(?:thousand|million|billion|trillion)\b|[½⅓⅔¼¾])?|[½⅓⅔¼¾]"
+    r"(?:\s?\\?%|\s(?:thousand|million|billion|trillion)\b|\s?[½⅓⅔¼¾])?|[½⅓⅔¼¾]"
 )
 _COMMAND = r"\\[dt]?frac\{[^{}]{1,40}\}\{[^{}]{1,40}\}|\\sqrt(?:\[\d{1,3}\])?\{[^{}]{1,40}\}|\\pi(?![a-z])|π|√\d{1,15}"
 _LETTER = rf"[A-Za-z](?![A-Za-z'’])(?:{_EXPONENT})?"
@@ -388,6 +399,9 @@ def boxed_then_phrases_then_last_number(text: str) -> str | None:
     stated, answer = _statement(text)
     if stated:
         return answer
+    letter = _CLOSING_LETTER.search(text[-200:])
+    if letter and not _FIRST_LETTER.search(text[-200:][: letter.start()]):
+        return letter[1] or letter[2]
     tail = text[-_TAIL:]
     if len(text) > _TAIL:  # begin with a line: half a formula would turn the others inside out
         tail = tail[tail.find("\n") + 1 :]
@@ -422,6 +436,7 @@ _STATED_LETTER = re.compile(
 )
 _SECOND_LETTER = re.compile(r"[\s*_$)}.,]{0,12}(?:or|and|/|,)\s{0,3}[*_$({\\a-z]{0,12}[A-H]\b(?!')")
 _FIRST_LETTER = re.compile(r"\b[A-H][\s*_$)}.,]{0,12}(?:or|and|/|,)\s{0,3}[*_$({\\a-z]{0,12}\s{0,3}$")
+_CLOSING_LETTER = re.compile(r"(?<![A-Za-z\\])\(([A-H])\)[\s.*_]{0,9}$|\n[\s*_]{0,9}([A-H])[\s.*_]{0,9}$")
 _BRACKETED_LETTER = re.compile(r"\(([A-H])\)")
 _LONE_LETTER = re.compile(r"^[\s(*]*+([A-H])[\s).:*]*$", re.MULTILINE)
 
