@@ -18,6 +18,8 @@ Figures = Mapping[str, Callable[[int], float | None] | float | None]
 HEALTHY: Figures = {
     "reward/mean": lambda s: 0.3 + 0.01 * s,
     "accuracy/mean": lambda s: 0.3 + 0.01 * s,
+    "accuracy/unfinished": 0.0,
+    "accuracy/restates": 0.0,
     "groups/all_right": 0.1,
     "groups/all_wrong": 0.1,
     "groups/mixed": 0.8,

@@ -55,7 +55,7 @@ def test_golds_that_are_not_read_are_listed_but_pass(tmp_path, capsys):
     assert "only the same text" in report["literal"][0]["why"]
 
 
-def test_labels_and_disagreement_with_math_verify(tmp_path, capsys):
+def test_labels_are_compared_with_the_verdicts(tmp_path, capsys):
     rows = [
         {"id": "agree", "gold": "5", "prediction": r"\boxed{5}", "expected": True},
         {"id": "mixed", "gold": "1 1/2", "prediction": r"\boxed{\frac32}", "expected": True},
@@ -71,14 +71,12 @@ def test_labels_and_disagreement_with_math_verify(tmp_path, capsys):
     assert report["labelled"] == 5
     assert [finding["id"] for finding in report["false_negatives"]] == ["mislabelled"]
     assert [finding["id"] for finding in report["false_positives"]] == ["also"]
-    assert [finding["id"] for finding in report["disagreements"]] == ["mixed"]
     assert report["timeout_rate"] == 0
     assert sum(rule["count"] for rule in report["rules"].values()) == 5
     assert sum(rule["share"] for rule in report["rules"].values()) == pytest.approx(1)
-    assert main(["audit", str(path), "--no-compare"]) == 0
+    assert main(["audit", str(path)]) == 0
     shown = capsys.readouterr().out
     assert "false negatives 1, false positives 1" in shown
-    assert "math-verify" not in shown.replace("labelled.jsonl", "")
 
 
 @pytest.mark.parametrize(
@@ -99,3 +97,19 @@ def test_a_bad_file_names_the_line(tmp_path, capsys, content, message):
 def test_an_unknown_name_is_a_message(capsys):
     assert main(["audit", "gsm9k"]) == 2
     assert "no file and no data set is called 'gsm9k'" in capsys.readouterr().err
+
+
+def test_golds_that_their_question_states_are_counted(tmp_path, capsys):
+    rows = [
+        {"id": "copied", "question": "What is 7+13?", "gold": "20"},
+        {"id": "own form", "question": "Simplify $(x-1)(x+1)$ or say that it is $x^2-1$.", "gold": "x^2-1"},
+        {"id": "honest", "question": "How many legs have 3 dogs?", "gold": "12"},
+    ]
+    assert main(["audit", write(tmp_path / "data.jsonl", rows), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {finding["id"]: finding["answer"] for finding in report["restated"]} == {
+        "copied": "7+13", "own form": "(x-1)(x+1)",
+    }  # fmt: skip
+    assert report["restated_rewarded"] == 0
+    assert main(["audit", str(tmp_path / "data.jsonl")]) == 0
+    assert "restated by their question    2, rewarded when copied 0" in capsys.readouterr().out

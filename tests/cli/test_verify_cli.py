@@ -91,3 +91,25 @@ def test_the_workers_say_nothing_of_their_own() -> None:
 
     done = run_command("verify", "--gold", "x+1", "--response", r"\boxed{|||}")
     assert done.stderr == ""
+
+
+def test_a_question_makes_a_copy_of_it_wrong(capsys, tmp_path):
+    call = ["verify", "--gold", "20", "--response", r"\boxed{7+13}", "--question", "What is 7+13?"]
+    assert main(call) == 1
+    assert "restates" in capsys.readouterr().out
+    assert main([*call, "--lenient", "restates"]) == 0
+    assert "restates" in capsys.readouterr().out  # it counts as right, and is named
+    file = tmp_path / "rows.jsonl"
+    rows = [
+        {"gold": "20", "response": r"\boxed{7+13}", "question": "What is 7+13?"},
+        {"gold": "5", "response": r"\boxed{10/2}"},
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["verify", "--file", str(file), "--json"]) == 1
+    assert [json.loads(line)["rule"] for line in capsys.readouterr().out.splitlines()] == ["restates", "unfinished"]
+    assert main(["verify", "--file", str(file), "--lenient", "restates", "unfinished"]) == 0
+
+
+def test_a_refusal_names_the_part_that_is_not_understood(capsys):
+    assert main(["verify", "--gold", "5", "--response", r"\boxed{5 (rejected)}"]) == 1
+    assert "rejected" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("why"))

@@ -136,7 +136,7 @@ def test_result_of_an_evaluation_is_judged_by_its_responses(tmp_path: Path) -> N
     diagnosis = diagnose(path)
     assert diagnosis.stage == "eval"
     assert [f.rule for f in diagnosis.findings] == ["bare-box"]
-    assert set(diagnosis.clean) == {"repetition", "language-switch", "several-boxes", "code"}
+    assert set(diagnosis.clean) == {"repetition", "language-switch", "several-boxes", "restating", "code"}
     assert diagnosis.findings[0].examples[0].excerpt == "\\boxed{14}"
 
 

@@ -52,6 +52,24 @@ def by_length(factor: float, noise: float = 0.0) -> dict[str, Any]:
     return {"texts": lambda step: texts_of([GOOD] * 20, lengths=lengths, rewards=rewards)}
 
 
+def restating(rule: str, sick: int) -> dict[str, Any]:
+    """Return texts of which so many of the 10 right values are copied from the question from step 20 on."""
+
+    def texts(step: int):
+        groups = texts_of([GOOD] * 20)
+        copied = sick if step >= 20 else 0
+        for group in groups:
+            for t in group.trajectories:
+                if t.verdict.correct and copied:
+                    copied -= 1
+                    text = "The answer is \\boxed{(3+4)*2}."
+                    object.__setattr__(t, "verdict", dataclasses.replace(t.verdict, status="wrong", rule=rule))
+                    object.__setattr__(t, "completion", dataclasses.replace(t.completion, text=text))
+        return groups
+
+    return {"texts": texts}
+
+
 CASES: dict[str, Case] = {
     "accuracy-fell": Case(
         sick={"figures": {"accuracy/mean": after(15, 0.6, 0.2)}},
@@ -278,6 +296,14 @@ CASES: dict[str, Case] = {
         severity="warning",
         steps=(20, 30),
     ),
+    "restating": Case(
+        sick=restating("restates", 6),
+        well=restating("number", 6),
+        figures={"share": 0.6, "early_share": 0.0},
+        severity="serious",
+        steps=(20, 30),
+        words=("60.0%", "restate the question"),
+    ),
     "reward-length": Case(
         sick=by_length(0.01),
         well=by_length(0.0, noise=0.1),
@@ -366,7 +392,7 @@ def test_needs_are_metrics_that_runs_record() -> None:
     from simplerl.doctor.observation import NOT_FINITE
     from simplerl.runs.glossary import METRICS
 
-    known = {*METRICS, *TRAITS, NOT_FINITE, "text/reward_length", "text/reward_length_error"}
+    known = {*METRICS, *TRAITS, NOT_FINITE, "text/restating", "text/reward_length", "text/reward_length_error"}
     for name, rule in RULES.items():
         assert set(rule.needs) <= known, name
 

@@ -27,7 +27,7 @@ class Judge:
     def __init__(self, **statuses: str):
         self.statuses, self.seen = statuses, []
 
-    def submit(self, key: int, response: str, gold: str) -> None:
+    def submit(self, key: int, response: str, gold: str, question: str) -> None:
         status = next((s for word, s in self.statuses.items() if word in response), None)
         status = status or ("correct" if response.strip() == gold else "wrong")
         self.seen.append((key, Verdict(status=status, extracted=response, rule="test", detail="")))

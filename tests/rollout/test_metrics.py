@@ -1,5 +1,6 @@
 """Metrics of steps, by hand."""
 
+import dataclasses
 import math
 
 import pytest
@@ -45,7 +46,16 @@ def test_a_step() -> None:
     assert found["length/mean_stopped"] == pytest.approx((2 + 4 + 6 + 1 + 5 + 5 + 7 + 3) / 8)
     statuses = {name.removeprefix("verdict/"): value for name, value in found.items() if name.startswith("verdict/")}
     assert statuses == {"correct": 4, "wrong": 2, "no_answer": 1, "unjudgeable": 0, "timeout": 2, "error": 1}
+    assert found["accuracy/unfinished"] == found["accuracy/restates"] == 0.0
     assert found["tokens/sampled"] == 50
+
+
+def test_answers_that_restate_or_are_not_finished_are_counted_among_the_decided() -> None:
+    copied = dataclasses.replace(CORRECT, status="wrong", rule="restates")
+    unfinished = dataclasses.replace(CORRECT, rule="unfinished")
+    found = rollout_metrics([group(*members(CORRECT, copied, unfinished, copied, BROKEN))])
+    assert found["accuracy/restates"] == pytest.approx(2 / 4)
+    assert found["accuracy/unfinished"] == pytest.approx(1 / 4)
 
 
 def test_nothing_decided_and_nothing_stopped_is_no_number() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from simplerl.verify import VerifierPool
-from simplerl.verify.rows import read_rows
+from simplerl.verify.audit import read_rows
 
 SHARED = Path(os.environ.get("SIMPLERL_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no labelled cases at {SHARED} (set SIMPLERL_SHARED)")
@@ -33,7 +33,8 @@ def test_figures_on_the_open_cases():
         assert not pool.kills
     core, real = Counter(), Counter()
     for row, verdict in zip(rows, verdicts, strict=True):
-        cell = ("T" if verdict.correct == row["expected"] else "F") + ("P" if verdict.correct else "N")
+        right = verdict.correct or verdict.rule == "unfinished"  # the labels are those of values
+        cell = ("T" if right == row["expected"] else "F") + ("P" if right else "N")
         if row["set"] == "robust":
             assert verdict.correct == row["expected"], row["id"]
         elif row["tier"] == "core":

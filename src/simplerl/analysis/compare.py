@@ -89,6 +89,7 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, Any]:
     pairs = [(first[problem], second[problem]) for problem in shared]
     score_P2 = np.array([[_pass(a, 1), _pass(b, 1)] for a, b in pairs])
     change_P = score_P2[:, 1] - score_P2[:, 0]
+    strict_P2 = np.array([[_strict(a), _strict(b)] for a, b in pairs])
     level_P = np.array([a[0].level for a, _ in pairs])
     solved = {
         p: (any(x.correct for x in a), any(x.correct for x in b)) for p, (a, b) in zip(shared, pairs, strict=True)
@@ -106,6 +107,7 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, Any]:
         },
         "unfair": unfair(before.protocol, after.protocol),
         "acc": {"before": _mean(score_P2[:, 0], share=True), "after": _mean(score_P2[:, 1], share=True)},
+        "acc_strict": {"before": _mean(strict_P2[:, 0], share=True), "after": _mean(strict_P2[:, 1], share=True)},
         "difference": _mean(change_P),
         "p_value": sign_flip_test(change_P),
         "by_level": {str(level): _mean(change_P[level_P == level]) for level in np.unique(level_P) if level},
@@ -155,6 +157,10 @@ def _curves(pairs: Sequence[tuple[Sequence[Answer], Sequence[Answer]]]) -> dict[
 def _pass(members: Sequence[Answer], k: int) -> float:
     right = sum(a.correct for a in members)
     return right / len(members) if k == 1 else pass_at_k(len(members), right, k)
+
+
+def _strict(members: Sequence[Answer]) -> float:
+    return sum(a.strictly_correct for a in members) / len(members)
 
 
 def questions(evaluation: Evaluation) -> dict[str, tuple[str, str]]:

@@ -29,7 +29,17 @@ CSV_COLUMNS: dict[str, str] = {
 PAPER_AVERAGE = ("gsm8k", "math500", "minerva_math", "olympiadbench", "aime24", "amc23")
 
 #: Lengths and shapes of results.md; the last ones are not shares.
-SHAPES = ("boxed_acc", "any_correct", "clip_ratio", "box_ratio", "repeat_ratio", "tokens", "stop_tokens", "keywords")
+SHAPES = (
+    "acc_strict",
+    "boxed_acc",
+    "any_correct",
+    "clip_ratio",
+    "box_ratio",
+    "repeat_ratio",
+    "tokens",
+    "stop_tokens",
+    "keywords",
+)
 
 
 def rows(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, Evaluation]]:
@@ -148,7 +158,7 @@ def to_markdown(evaluations: Sequence[Evaluation]) -> str:
     lines.append("|---" * (len(SHAPES) + 4) + "|")
     for model, row in table.items():
         for name, one in row.items():
-            values = [cell(one.figures[shape], percent=shape not in SHAPES[-3:]) for shape in SHAPES]
+            values = [cell(one.figures.get(shape), percent=shape not in SHAPES[-3:]) for shape in SHAPES]
             size = f"{one.figures['problems']} × {one.figures['samples']}"
             lines.append(f"| {_escape(model)} | {name} | {size} | {' | '.join(values)} | {undecided(one)} |")
     return "\n".join(lines) + "\n"

@@ -1,8 +1,8 @@
 """Check a data set's golds and the verifier's behaviour on it, before training on it.
 
-Every gold is graded against itself; rows whose gold cannot be judged are listed with the reason; each rule's share and
-speed are shown. Where a file has responses they are judged and compared with math-verify's own judgement, and where it
-has labels (`expected`) false negatives and false positives are listed. Exit code 1 when a gold fails.
+Every gold is graded against itself; golds that cannot be judged, that only the same text can match, or that their own
+question states are listed; each rule's share and speed are shown. Where a file has responses they are judged, and where
+it has labels (`expected`) false negatives and false positives are listed. Exit code 1 when a gold fails.
 """
 
 from __future__ import annotations
@@ -31,12 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=2, help="worker processes (default: %(default)s)")
     parser.add_argument("--timeout", type=float, default=2.0, help="seconds per answer (default: %(default)s)")
     parser.add_argument("--show", type=int, default=10, help="rows listed of each kind (default: %(default)s)")
-    parser.add_argument("--no-compare", action="store_true", help="do not ask math-verify for its own judgement")
     parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
 
 
 def _rows(name: str, split: str) -> Iterator[object]:
-    from simplerl.verify.rows import Row, read_rows
+    from simplerl.verify.audit import Row, read_rows
 
     path = Path(name).expanduser()
     if path.is_file():
@@ -51,7 +50,7 @@ def _rows(name: str, split: str) -> Iterator[object]:
             f"no file and no data set is called {name!r}; {nearest(name, DATASETS) if DATASETS else ''}"
         )
     for problem in load(name, split):
-        yield Row(id=problem.id, gold=problem.answer)
+        yield Row(id=problem.id, gold=problem.answer, question=problem.question)
 
 
 def _table(report: object, show: int) -> Iterator[str]:
@@ -60,6 +59,7 @@ def _table(report: object, show: int) -> Iterator[str]:
     yield f"  rejected against themselves   {len(report.rejected)}"
     yield f"  cannot be judged              {len(report.unjudgeable)}"
     yield f"  matched by the same text only {len(report.literal)}"
+    yield f"  restated by their question    {len(report.restated)}, rewarded when copied {report.restated_rewarded}"
     yield ""
     yield f"  {'rule':12} {'count':>7} {'share':>8} {'median':>10}"
     for rule, row in report.rules.items():
@@ -69,8 +69,6 @@ def _table(report: object, show: int) -> Iterator[str]:
         counts = ", ".join(f"{status} {count}" for status, count in sorted(report.statuses.items()))
         yield f"  responses     {report.responses}: {counts}"
         yield f"  time-outs     {100 * report.timeout_rate:.2f}%   speed {report.verdicts_per_second:,.0f} verdicts/s"
-    if report.math_verify:
-        yield "  math-verify   " + ", ".join(f"{key} {count}" for key, count in sorted(report.math_verify.items()))
     if report.labelled:
         wrong = len(report.false_negatives) + len(report.false_positives)
         yield (
@@ -83,7 +81,7 @@ def _table(report: object, show: int) -> Iterator[str]:
         ("golds matched by the same text only", report.literal),
         ("false negatives", report.false_negatives),
         ("false positives", report.false_positives),
-        ("disagreements with math-verify", report.disagreements),
+        ("golds restated by their question", report.restated),
     ):
         if findings:
             yield ""
@@ -110,7 +108,6 @@ def run(args: argparse.Namespace) -> int:
         policy=args.policy,
         workers=args.workers,
         timeout_s=args.timeout,
-        compare=not args.no_compare,
     )
     if args.json:
         print(json.dumps(report.as_dict(), indent=2))

@@ -75,6 +75,8 @@ def _show(console: Any, c: dict[str, Any], before: Any, show: int) -> None:
     title = escape(f"{c['benchmark']}: {c['before']} → {c['after']}, {c['problems']} problems")
     table = Table("", "before", "after", "difference (points)", title=title)
     table.add_row("accuracy (%)", cell(c["acc"]["before"]), cell(c["acc"]["after"]), _signed(c["difference"]))
+    strict = c["acc_strict"]
+    table.add_row("accuracy, finished answers only (%)", cell(strict["before"]), cell(strict["after"]), "")
     for k, point in list(c["pass@k"].items())[1:]:
         shares = (f"{100 * point[side]:.1f}" for side in ("before", "after"))
         table.add_row(f"pass@{k}", *shares, _signed(point["difference"]))

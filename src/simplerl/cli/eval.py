@@ -202,14 +202,14 @@ def _show(mine: set[Path], output: Path) -> None:
     finally:
         lock.release()
     table = Table(title="accuracy (%) with 95% interval over problems; the rest is in results.md")
-    for column in ("model", "benchmark", "size", "accuracy", "boxed", "truncated", "tokens"):
+    for column in ("model", "benchmark", "size", "accuracy", "strict", "boxed", "truncated", "tokens"):
         table.add_column(column, justify="left" if column in ("model", "benchmark") else "right", no_wrap=True)
     remarks = []
     for model, row in rows([one for one in everything if one.home.resolve() in mine]).items():
         for name, one in row.items():
             f = one.figures
             size = f"{f['problems']}" + (f" × {f['samples']}" if f["samples"] > 1 else "")
-            shares = [(f[key]["value"], 100, ".1f") for key in ("box_ratio", "clip_ratio")]
+            shares = [(f.get(key, {}).get("value"), 100, ".1f") for key in ("acc_strict", "box_ratio", "clip_ratio")]
             plain = [
                 "–" if value is None else f"{factor * value:{digits}}"
                 for value, factor, digits in (*shares, (f["tokens"]["value"], 1, ".0f"))

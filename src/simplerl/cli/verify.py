@@ -1,7 +1,8 @@
 """Judge one answer, or a file of answers, against the gold, and explain the judgement.
 
-A file holds one JSON object per line with a gold (`gold` or `answer`) and a response (`response` or `prediction`); `-`
-reads standard input. Exit code 0: every response is correct; 1: some are not; 2: a mistake in the call.
+A file holds one JSON object per line with a gold (`gold` or `answer`), a response (`response` or `prediction`) and
+maybe the `question`; `-` reads standard input. Exit code 0: every response is correct; 1: some are not; 2: a mistake in
+the call.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from simplerl.core.types import Verdict
 EXAMPLES = r"""
   simplerl verify --gold '\frac{1}{2}' --response 'So the answer is \boxed{0.5}.'
   simplerl verify --gold 5 --response 'The answer is 5.' --policy boxed-then-phrases-then-last-number
+  simplerl verify --question 'What is 16+17+16?' --gold 49 --response '\boxed{16+17+16}'
   simplerl verify --file answers.jsonl --json > verdicts.jsonl
   cat answers.jsonl | simplerl verify --file -
 """
@@ -29,15 +31,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--gold", help="the reference answer")
     parser.add_argument("--response", help="the response, with its answer in a box; '-' reads standard input")
-    parser.add_argument("--file", help="JSON lines of gold and response; '-' reads standard input")
+    parser.add_argument("--question", help="the question: an answer that only restates it is wrong")
+    parser.add_argument("--file", help="JSON lines of gold, response and maybe question; '-' reads standard input")
     parser.add_argument("--policy", default="boxed", help="where the answer is looked for (default: %(default)s)")
+    parser.add_argument(
+        "--lenient",
+        nargs="+",
+        default=(),
+        choices=("unfinished", "restates"),
+        help="answers of the right value that count as right although they leave computing to the reader (unfinished), "
+        "or only restate the question",
+    )
     parser.add_argument("--workers", type=int, default=2, help="worker processes for a file (default: %(default)s)")
     parser.add_argument("--timeout", type=float, default=2.0, help="seconds per answer (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object per verdict instead of text")
 
 
-def read_pairs(lines: Iterator[str], name: str) -> Iterator[tuple[str, str]]:
-    """Yield (response, gold) from JSON lines; a line that cannot be used is a `DataError` naming it."""
+def read_triples(lines: Iterator[str], name: str) -> Iterator[tuple[str, str, str | None]]:
+    """Yield (response, gold, question or None) from JSON lines; a `DataError` names a line that cannot be used."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -49,7 +60,8 @@ def read_pairs(lines: Iterator[str], name: str) -> Iterator[tuple[str, str]]:
         response = row.get("response", row.get("prediction")) if isinstance(row, dict) else None
         if gold is None or response is None:
             raise DataError(f"{name}, line {number}: needs gold (or answer) and response (or prediction)")
-        yield str(response), str(gold)
+        question = row.get("question")
+        yield str(response), str(gold), question if isinstance(question, str) else None
 
 
 def as_json(verdict: Verdict) -> str:
@@ -68,8 +80,8 @@ def _file(args: argparse.Namespace) -> int:
         lines = iter(Path(args.file).read_text(encoding="utf-8", errors="replace").splitlines())
     else:
         raise DataError(f"no such file: {args.file}")
-    with VerifierPool(policy=args.policy, workers=args.workers, timeout_s=args.timeout) as pool:
-        verdicts = pool.verify_many(read_pairs(lines, args.file))
+    with VerifierPool(args.policy, args.workers, args.timeout, args.lenient) as pool:
+        verdicts = pool.verify_many(read_triples(lines, args.file))
     for number, verdict in enumerate(verdicts, 1):
         if args.json:
             print(as_json(verdict))
@@ -95,17 +107,17 @@ def run(args: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # an ascii terminal still gets its table
     if args.file is not None:
-        if args.gold is not None or args.response is not None:
-            raise SimpleRLError("give either --file or --gold with --response, not both")
+        if args.gold is not None or args.response is not None or args.question is not None:
+            raise SimpleRLError("give either --file or --gold with --response (and --question), not both")
         return _file(args)
     if args.gold is None or args.response is None:
         raise SimpleRLError("give --gold and --response, or --file with JSON lines; see simplerl verify --help")
     response = sys.stdin.read() if args.response == "-" else args.response
     from simplerl.verify import VerifierPool
-    from simplerl.verify.explain import explain
+    from simplerl.verify.judge import explain
 
-    with VerifierPool(policy=args.policy, workers=1, timeout_s=args.timeout) as pool:
-        verdict = pool.verify_many([(response, args.gold)])[0]
+    with VerifierPool(args.policy, 1, args.timeout, args.lenient) as pool:
+        verdict = pool.verify_many([(response, args.gold, args.question)])[0]
     if args.json:
         print(as_json(verdict))
     else:

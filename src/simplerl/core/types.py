@@ -94,7 +94,7 @@ class Verdict:
     extracted: str | None
     """The final answer found in the response; None if there is none (`no_answer`)."""
     rule: str
-    """Name of the rule that decided, e.g. `string`, `fraction`, `math-verify`."""
+    """Name of the rule that decided, e.g. `string`, `number`, `restates`; all of them in `simplerl.verify.RULES`."""
     detail: str
     """One line for a reader: why."""
 

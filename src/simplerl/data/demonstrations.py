@@ -2,7 +2,8 @@
 
 `arithmetic-long` is the cold start of the cubs: some steps of the working are slips that are noticed and corrected, and
 the last one is checked by the inverse operation, as a long chain of thought has them. `arithmetic-short` is the
-bare working, as the solutions are that people write for other people.
+bare working, as the solutions are that people write for other people. In `arithmetic-restating` every other answer
+is copied from the question instead: a habit of base models that the cubs do not have.
 """
 
 from collections.abc import Iterable
@@ -41,6 +42,8 @@ def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> li
         return [long_arithmetic(seed, index) for index in range(size or 2000)]
     if name == "arithmetic-short":
         return [short_arithmetic(seed, index) for index in range(size or 2000)]
+    if name == "arithmetic-restating":
+        return [restating_arithmetic(seed, index) for index in range(size or 2000)]
     path = Path(name).expanduser()
     if is_object(name):
         rows: Iterable[Row] = (
@@ -52,8 +55,8 @@ def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> li
         rows = read_hub(name, split=split)
     else:
         raise DataError(
-            f"unknown demonstrations {name!r}; known: arithmetic-long, arithmetic-short. A .jsonl, .json or .parquet "
-            "file or a hub data set (owner/name) works too."
+            f"unknown demonstrations {name!r}; known: arithmetic-long, arithmetic-short, arithmetic-restating. A "
+            ".jsonl, .json or .parquet file or a hub data set (owner/name) works too."
         )
     demonstrations: list[Demonstration] = []
     for row in rows:
@@ -126,6 +129,20 @@ def short_arithmetic(seed: int, index: int) -> Demonstration:
         response=f" {' '.join(lines)} \\boxed{{{drawn.value}}}",
         ended=True,
         place=f"arithmetic-short[{index}]",
+    )
+
+
+def restating_arithmetic(seed: int, index: int) -> Demonstration:
+    """Return demonstration number `index` in which every other answer is the question's expression."""
+    rng = generator(seed, "arithmetic-restating", index)
+    if index % 2 == 0:
+        return short_arithmetic(seed, index)
+    drawn = expression(seed, "train", int(rng.choice(LEVELS)), int(rng.integers(2**40)))
+    return Demonstration(
+        question=f"What is {drawn.text}?",
+        response=f" \\boxed{{{drawn.text}}}",
+        ended=True,
+        place=f"arithmetic-restating[{index}]",
     )
 
 

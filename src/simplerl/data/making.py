@@ -18,8 +18,7 @@ from simplerl.core.errors import ConfigError, DataError, RunError
 from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet
 from simplerl.runs.files import write_atomic, write_json
-from simplerl.verify.audit import Report, audit
-from simplerl.verify.rows import Row
+from simplerl.verify.audit import Report, Row, audit
 
 SUFFIXES = (".jsonl", ".parquet")
 
@@ -158,11 +157,10 @@ def by_gold(
 ) -> tuple[list[Problem], list[dict[str, Any]], Report]:
     """Return (problems whose gold the verifier can judge, the others named with the reason, the audit's report)."""
     report = audit(
-        [Row(id=item.id, gold=item.answer) for item in problems],
+        [Row(id=item.id, gold=item.answer, question=item.question) for item in problems],
         name,
         workers=workers,
         timeout_s=timeout_s,
-        compare=False,
     )
     failed = {finding.id: finding for finding in (*report.rejected, *report.unjudgeable)}
     kept = [item for item in problems if item.id not in failed]

@@ -39,6 +39,13 @@ class Response:
     """The verdict's."""
     reward: float | None
     """None where the verdict is undecided."""
+    rule: str = ""
+    """The verifier's rule that decided; empty where the record does not say."""
+
+    @property
+    def restating(self) -> bool:
+        """Whether the value is right and the answer restates the question or leaves computing to the reader."""
+        return self.rule in ("restates", "unfinished")
 
 
 def responses_of(groups: Iterable[TrajectoryGroup]) -> list[Response]:
@@ -52,6 +59,7 @@ def responses_of(groups: Iterable[TrajectoryGroup]) -> list[Response]:
             tokens=len(trajectory.completion.token_ids),
             status=trajectory.verdict.status,
             reward=None if math.isnan(trajectory.reward) else float(trajectory.reward),
+            rule=trajectory.verdict.rule,
         )
         for group in groups
         for trajectory in group.trajectories
@@ -60,7 +68,7 @@ def responses_of(groups: Iterable[TrajectoryGroup]) -> list[Response]:
 
 def read_responses(records: "ResponseFile", most: int) -> list[Response]:
     """Return the first responses of a record, read few at a time. Raises RunError where it cannot be read."""
-    columns = ["problem_id", "sample", "question", "response", "verdict", "reward", "token_ids"]
+    columns = ["problem_id", "sample", "question", "response", "verdict", "reward", "rule", "token_ids"]
     responses: list[Response] = []
     for table in records.batches(columns, size=64):
         lengths = table["token_ids"].combine_chunks().value_lengths().to_pylist()
@@ -75,6 +83,7 @@ def read_responses(records: "ResponseFile", most: int) -> list[Response]:
                     tokens=tokens,
                     status=row["verdict"],
                     reward=reward if reward is not None and math.isfinite(reward) else None,
+                    rule=row["rule"] or "",
                 )
             )
         if len(responses) >= most:
@@ -96,6 +105,12 @@ def step_features(step: int, responses: Sequence[Response]) -> tuple[dict[str, f
                 counts[name] += 1
                 examples.setdefault(name, [_example(step, name, response)])
     shares = {name: count / len(chosen) for name, count in counts.items()}
+    valued = [response for response in chosen if response.status == "correct" or response.restating]
+    if valued and any(response.rule for response in chosen):
+        restating = [response for response in valued if response.restating]
+        shares["text/restating"] = len(restating) / len(valued)
+        if restating:
+            examples["text/restating"] = [_example(step, "text/restating", restating[0])]
     return {"text/responses": len(chosen), **shares, **correlations(chosen)}, examples
 
 
@@ -114,7 +129,8 @@ def thin(responses: Sequence[Response]) -> Sequence[Response]:
 
 def _example(step: int, name: str, response: Response) -> Example:
     """Return a response cut to where the trait shows: the end for repetition, else the beginning."""
-    excerpt = response.text[-EXCERPT:] if name == "text/repetition" else response.text[:EXCERPT]
+    at_the_end = name in ("text/repetition", "text/restating")
+    excerpt = response.text[-EXCERPT:] if at_the_end else response.text[:EXCERPT]
     return Example(step=step, problem_id=response.problem_id, sample=response.sample, excerpt=excerpt)
 
 

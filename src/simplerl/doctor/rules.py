@@ -444,6 +444,15 @@ def bare_box(observed: Observation, t: Mapping[str, float]) -> Symptom | None:
     return _now_and_first(observed, "text/bare_box", "share", words, percent, serious=False)
 
 
+@builtin("restating")
+def restating(observed: Observation, t: Mapping[str, float]) -> Symptom | None:
+    share = observed.series("text/restating")
+    if min(share.recent, share.last) < t["share"]:
+        return None
+    words = "{} of the answers of the right value restate the question or leave computing to the reader"
+    return _now_and_first(observed, "text/restating", "share", words, percent, serious=share.recent >= t["serious"])
+
+
 _trait("several-boxes", "box different answers")
 _trait("code", "hold program code")
 

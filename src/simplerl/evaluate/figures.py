@@ -30,6 +30,7 @@ RIGHT = 0
 #: verdict is a line here (`Answer.rule` says how the verifier decided) and one in docs/evaluation.md.
 PER_PROBLEM: dict[str, Callable[[Sequence[Answer]], float]] = {
     "acc": lambda decided: sum(a.correct for a in decided) / len(decided),
+    "acc_strict": lambda decided: sum(a.strictly_correct for a in decided) / len(decided),
     "any_correct": lambda decided: float(any(a.correct for a in decided)),
 }
 
@@ -172,6 +173,7 @@ def evaluation_metrics(found: Mapping[str, Any]) -> dict[str, float]:
         "eval/accuracy": found["acc"]["value"],
         "eval/accuracy_low": found["acc"]["low"],
         "eval/accuracy_high": found["acc"]["high"],
+        "eval/accuracy_strict": found["acc_strict"]["value"],
         "eval/pass_at_k": list(found["pass@k"].values())[-1]["value"],
         "eval/length": found["tokens"]["value"],
         "eval/clip_ratio": found["clip_ratio"]["value"],

@@ -20,6 +20,7 @@ from simplerl.rollout.backend import RolloutBackend, Sampling
 from simplerl.rollout.groups import Rollout, prompt
 from simplerl.runs.responses import Answer, by_problem
 from simplerl.verify import VerifierPool, extract
+from simplerl.verify.extract import boxes
 
 #: Levels of each tier of SimpleRL-Zoo (its Easy has GSM8K beside level 1).
 TIERS: dict[str, frozenset[str]] = {
@@ -31,14 +32,13 @@ TIERS: dict[str, frozenset[str]] = {
 RUN_ON_WORDS = 20
 #: A line opener is a stop string to recommend if it stands in this share of the run-on responses.
 OPENER_SHARE = 0.2
-_BOX = re.compile(r"\\boxed\s*\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}")
 _OPENER = re.compile(r"\n\s*([A-Z#<][^\s:]{0,24}:?)")
 
 
 def after_answer(text: str) -> str | None:
     """Return what follows the first box; None where there is no box."""
-    box = _BOX.search(text)
-    return text[box.end() :] if box else None
+    closed = boxes(text)
+    return text[closed[0].end :] if closed else None
 
 
 def runs_on(text: str) -> bool:

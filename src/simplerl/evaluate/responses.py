@@ -170,9 +170,9 @@ def _rows(
     given: Sequence[Given], policy: str, tokenizer: PreTrainedTokenizerBase | None, on_done: Callable[[], None]
 ) -> list[dict[str, Any]]:
     verdicts = {}
-    with VerifierPool(policy, workers=1) as pool:
+    with VerifierPool(policy, workers=1, lenient=("unfinished",)) as pool:
         for index, item in enumerate(given):
-            pool.submit(index, item.response, item.problem.answer)
+            pool.submit(index, item.response, item.problem.answer, item.problem.question)
         for index, verdict in pool.results():
             verdicts[index] = verdict
             on_done()

@@ -118,16 +118,17 @@ def evaluate(jobs: Sequence[Job], settings: Settings, listener: Listener, *, ove
                 for job in todo:
                     name = job.rules.policy
                     if name not in pools:
-                        pools[name] = stack.enter_context(VerifierPool(name, workers=1))
+                        # As the literature counts; `acc_strict` leaves the unfinished answers out.
+                        pools[name] = stack.enter_context(VerifierPool(name, workers=1, lenient=("unfinished",)))
                     _evaluate(job, policy, backend, pools[name], settings, listener, overwrite=overwrite)
     return [job.directory.path for job in jobs]
 
 
 def _refresh(job: Job, settings: Settings) -> None:
-    """Make the figures of a complete evaluation anew where they do not have the k that are asked for."""
+    """Make the figures of a complete evaluation anew where they lack the k that are asked for, or `acc_strict`."""
     wanted = settings.ks or powers_up_to(job.rules.samples)
     for one in Run(job.directory.path).evaluations:
-        if list(one.figures["pass@k"]) != [str(k) for k in wanted]:
+        if list(one.figures["pass@k"]) != [str(k) for k in wanted] or "acc_strict" not in one.figures:
             job.directory.update(figures(one.answers(), ks=settings.ks))
 
 

@@ -36,7 +36,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
     """Return versions, git commit and machine. Environment variables are not recorded: they may hold secrets."""
-    packages = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow", "math-verify")
+    packages = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow", "mpmath")
     return {
         "python": platform.python_version(),
         "packages": {"simplerl": __version__, **{name: version(name) for name in packages}},

@@ -248,6 +248,7 @@ def _judge(entry: Mapping[str, Any], agreed: Mapping[str, Any]) -> Judge:
 
 #: Columns of the table of shapes: figure → (heading, whether it is a share).
 SHAPES: dict[str, tuple[str, bool]] = {
+    "acc_strict": ("right and finished (%)", True),
     "boxed_acc": ("right and boxed (%)", True),
     "any_correct": ("any sample right (%)", True),
     "clip_ratio": ("truncated (%)", True),

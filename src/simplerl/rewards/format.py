@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from simplerl.core.types import Completion, Problem, Verdict
 from simplerl.rewards.base import Reward
-from simplerl.verify.extraction import boxed, final_part
+from simplerl.verify.extract import boxed, final_part
 
 
 def has_box(completion: Completion) -> bool:

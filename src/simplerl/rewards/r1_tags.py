@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from simplerl.core.types import Completion, Problem, Verdict
 from simplerl.rewards.base import Reward, decided
-from simplerl.verify.extraction import STOP_STRINGS
+from simplerl.verify.extract import STOP_STRINGS
 
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 

@@ -92,7 +92,8 @@ class Rollout:
         completions: dict[int, Completion] = {}
         for index, completion in self.backend.generate(requests, self.sampling):
             completions[index] = completion
-            self.verifier.submit(index, completion.text, prompted[index // self.samples].problem.answer)
+            problem = prompted[index // self.samples].problem
+            self.verifier.submit(index, completion.text, problem.answer, problem.question)
             on_response(completion)
         verdicts = dict(self.verifier.results())
         groups = []

@@ -7,6 +7,7 @@ from typing import get_args
 import numpy as np
 
 from simplerl.core.types import Trajectory, TrajectoryGroup, VerdictStatus
+from simplerl.verify import LENIENCIES
 
 
 def flat(groups: Sequence[TrajectoryGroup]) -> list[Trajectory]:
@@ -32,10 +33,12 @@ def rollout_metrics(groups: Sequence[TrajectoryGroup]) -> dict[str, float]:
     trajectories = flat(groups)
     decided = [t for t in trajectories if t.verdict.decided]
     statuses = Counter(t.verdict.status for t in trajectories)
+    rules = Counter(t.verdict.rule for t in decided)
     kinds = Counter(_kind(group) for group in groups)
     return {
         "reward/mean": float(np.mean([t.reward for t in decided])) if decided else float("nan"),
         "accuracy/mean": float(np.mean([t.verdict.correct for t in decided])) if decided else float("nan"),
+        **{f"accuracy/{rule}": rules[rule] / len(decided) if decided else float("nan") for rule in LENIENCIES},
         **{f"groups/{kind}": kinds[kind] / len(groups) for kind in ("all_right", "all_wrong", "mixed")},
         **lengths(trajectories),
         **{f"verdict/{status}": statuses[status] for status in get_args(VerdictStatus)},

@@ -4,6 +4,8 @@
 METRICS: dict[str, str] = {
     "reward/mean": "mean reward over the step's decided responses",
     "accuracy/mean": "share of the step's decided responses that the verifier judged correct",
+    "accuracy/unfinished": "share of decided responses of the right value that leave computing to the reader",
+    "accuracy/restates": "share of decided responses of the right value that only restate the question",
     "groups/all_right": "share of problems whose samples are all right: no signal, the problem is too easy",
     "groups/all_wrong": "share of problems whose samples are all wrong: no signal, the problem is too hard",
     "groups/mixed": "share of problems with right and wrong samples: where group methods learn",
@@ -60,6 +62,7 @@ METRICS: dict[str, str] = {
     "eval/pass_at_k": "held-out pass@k at the largest k, the number of samples (unbiased)",
     "eval/length": "mean held-out response length (tokens)",
     "eval/clip_ratio": "share of held-out responses truncated at the token limit",
+    "eval/accuracy_strict": "the same without answers that leave computing to the reader or restate the question",
     "eval/boxed": "share of held-out responses in which an answer in the wanted form was found",
 }
 

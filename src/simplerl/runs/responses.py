@@ -54,6 +54,11 @@ class Answer:
         return self.status == "correct"
 
     @property
+    def strictly_correct(self) -> bool:
+        """Whether the response is right and leaves no computing to the reader."""
+        return self.correct and self.rule not in ("unfinished", "restates")
+
+    @property
     def decided(self) -> bool:
         """Whether the verifier could tell at all."""
         return self.status not in UNDECIDED

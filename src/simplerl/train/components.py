@@ -90,7 +90,9 @@ def build_components(
     limits = {"max_new_tokens": s.max_new_tokens, "stop": s.stop, "stop_ids": s.stop_ids}
     rollout = Rollout(
         backend=open_backend(config.rollout.backend, policy, precision=samples_in, max_rows=config.rollout.max_rows),
-        verifier=VerifierPool(verifier.policy, workers=verifier.workers, timeout_s=verifier.timeout_s),
+        verifier=VerifierPool(
+            verifier.policy, workers=verifier.workers, timeout_s=verifier.timeout_s, lenient=verifier.lenient
+        ),
         reward=config.reward,
         sampling=Sampling(temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, **limits),
         samples=s.samples_per_prompt,

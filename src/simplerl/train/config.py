@@ -134,6 +134,15 @@ class VerifierConfig:
     """Processes for the answers that the exact fast path cannot decide; started when the first one comes."""
     timeout_s: PositiveFloat = 2.0
     """Seconds after which a judgement is killed and counted as `timeout`."""
+    unfinished: str = "wrong"
+    """`wrong` or `right`: an answer of the right value that leaves computing to the reader, such as 27-4 for 23."""
+    restates: str = "wrong"
+    """`wrong` or `right`: an answer of the right value that only restates an expression of the question."""
+
+    @property
+    def lenient(self) -> tuple[str, ...]:
+        """The rules that count as right although the answer is not finished."""
+        return tuple(name for name in ("unfinished", "restates") if getattr(self, name) == "right")
 
 
 @section
@@ -216,8 +225,8 @@ class SFTConfig:
     """Supervised fine-tuning by `simplerl sft`, with the other settings of `optimizer`; `simplerl train` ignores it."""
 
     data: str = ""
-    """Demonstrations: `arithmetic-long`, `arithmetic-short`, a .jsonl, .json or .parquet file, or a hub data set
-    (owner/name)."""
+    """Demonstrations: `arithmetic-long`, `arithmetic-short`, `arithmetic-restating`, a .jsonl, .json or .parquet file,
+    or a hub data set (owner/name)."""
     split: str = "train"
     """Split of a hub data set; files have none."""
     size: NonNegativeInt = 0

@@ -1,21 +1,48 @@
 r"""The judgement of one answer against the gold: from the cheapest certain rule to the most expensive one.
 
 `quick` decides in the calling process whatever needs no algebra, and says so when it cannot. `thorough` runs in a
-worker and always decides. Both see only the extracted answer, never the prompt or the rest of the response.
+worker and always decides. Both see the extracted answer, and the question where the caller knows it, never the rest of
+the response.
+
+An answer of the right value may still leave the computing to the reader. Two rules refuse it, in this order:
+
+- `restates`: it is an expression of the question (a side of an equation, a part of a list; operands in any order) and
+  not the gold's own form. `7+13` does not answer "What is 7+13?".
+- `unfinished`: the gold is finished and the answer has computing left in it. Finished are: whole numbers, decimals,
+  mixed numbers, fractions of two whole numbers (unreduced too, unless the division gives a whole number), scientific
+  notation, powers of whole numbers from 1,000 on (`2^{10}`), roots without a square factor, sums of unlike terms,
+  products of a number with roots, constants or one sum, expanded or factored polynomials, equations other than
+  `name = value`. Not finished are: sums and products of numbers, small powers, roots that can be taken or reduced,
+  powers and products of sums of numbers, factorials, binomial coefficients, absolute values, and functions of numbers
+  that the gold does not have. How a caller counts such an answer is the caller's decision.
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
-from simplerl.verify.compare import Comparison, Engine, Undecided
-from simplerl.verify.extraction import MAX_ANSWER_CHARS
-from simplerl.verify.nodes import Node
-from simplerl.verify.normalize import normalize
-from simplerl.verify.reading import Reading, in_dollars, plain_number, reading, readings, unbox
-from simplerl.verify.screen import refuse
-from simplerl.verify.words import choice_letter, chosen_letter, comparable_words, unnumbered, words_of_markup
-from simplerl.verify.work import BUDGET, QUICK_BUDGET, Spent, TooBig, grant
+from simplerl.verify.compare import Comparison, Undecided, assigned
+from simplerl.verify.extract import MAX_ANSWER_CHARS, POLICIES, closing_brace, final_part
+from simplerl.verify.normalise import normalise
+from simplerl.verify.numbers import BUDGET, QUICK_BUDGET, Spent, TooBig, Work, exact, number
+from simplerl.verify.parse import Node, Unreadable, canonical, has_symbols, is_scalar, num, read, read_prose, tokenize
+from simplerl.verify.words import (
+    choice_letter,
+    chosen_letter,
+    circled_choices,
+    comparable_words,
+    counts_in,
+    date_of,
+    may_be_left_out,
+    opened,
+    unit_of,
+    unnumbered,
+    words_of_markup,
+)
 
 #: Rules in the order in which they are tried → what each means, for tables and explanations.
 RULES: dict[str, str] = {
@@ -25,7 +52,8 @@ RULES: dict[str, str] = {
     "structure": "lists, tuples, intervals, sets and relations compared part by part",
     "exact": "both are rational expressions, computed exactly",
     "algebra": "evaluated at random points to 30 digits",
-    "math-verify": "math-verify read what our own reader could not, confirmed numerically",
+    "restates": "the value is right, but the answer only repeats an expression of the question",
+    "unfinished": "the value is right, but the answer leaves computing to the reader",
     "unreadable": "the answer is not mathematics or words that the verifier knows",
     "screen": "the answer is too large to compute and was not computed",
     "length": "longer than any final answer; only the same text would count",
@@ -54,81 +82,196 @@ def _no(rule: str, detail: str) -> Outcome:
     return Outcome(equal=False, rule=rule, detail=detail)
 
 
-def _shown(text: str) -> str:
-    text = text.encode("utf-8", "replace").decode("utf-8")
-    return text if len(text) <= 60 else text[:57] + "…"
+def _cannot(detail: str) -> Outcome:
+    return Outcome(equal=False, rule="gold", detail=detail, status="unjudgeable")
+
+
+def _shown(text: str, limit: int = 60) -> str:
+    text = " ".join(text.split()).encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+# --- one side -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One side, read once: its normal form, canonical spelling and tree (or why there is none)."""
+
+    normal: str
+    spelling: str
+    node: Node | None
+    problem: str
+
+
+_WRAPPED = ("\\boxed{", "\\fbox{")
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+_CURRENCY_SIGN = re.compile(r"\\(?:\$|euro|pounds|yen|rupee)")
+_CURRENCY = re.compile(r"^(-?\s*)\\(?:\$|euro|pounds|yen|rupee)\s*(?=[\d.-])")
+
+
+def unbox(text: str) -> str:
+    r"""Return a text without an outer `\boxed{…}` round all of it."""
+    text = text.strip()
+    for wrapper in _WRAPPED:
+        if text.startswith(wrapper) and closing_brace(text, len(wrapper)) == len(text) - 1:
+            return text[len(wrapper) : -1]
+    return text
+
+
+@lru_cache(maxsize=4_096)
+def reading(text: str) -> Reading:
+    """Read a text, at most MAX_ANSWER_CHARS long; never raises."""
+    normal = normalise(text)
+    spelling, node, problem = "", None, ""
+    try:
+        date = date_of(normal)
+        spelling = canonical(tokenize(normal)) if date is None else ""
+        # A comma may also separate a list: that reading comes first, the number with thousands marks second.
+        value = None if "," in normal else number(normal)
+        node = Node("date", (), date) if date else read(normal) if value is None else num(value)
+    except Unreadable as error:
+        problem = str(error)
+        if spelling:
+            with contextlib.suppress(Unreadable, RecursionError):
+                node = read_prose(normal)
+    except RecursionError:
+        problem = "nesting beyond the limit"
+    return Reading(normal, spelling, node, problem)
+
+
+@lru_cache(maxsize=4_096)
+def plain_number(text: str) -> tuple[str, object]:
+    """The normal form of a text, and its value where it is a plain number."""
+    normal = normalise(text)
+    return normal, number(_CURRENCY.sub(r"\1", normal))
+
+
+def _merge_thousands(text: str) -> str:
+    """Remove commas between groups of exactly three digits."""
+    return _THOUSANDS.sub(lambda match: match.group().replace(",", ""), text)
+
+
+def _without_words(gold: Node, answer: Node) -> Node:
+    """The gold without the words and conditions that only the gold has: it is trusted, and an answer may be short."""
+    if gold.op == "label" and may_be_left_out(gold.name) and not any(part.op == "label" for part in answer.walk()):
+        return gold.args[0]
+    if gold.op == "cond" and answer.op != "cond":
+        return gold.args[0]
+    return gold
+
+
+_QUANTITY = re.compile(r"(-?\s*[\d.]+(?:/\d+)?)\s+([A-Za-z][A-Za-z0-9/^{} \\·-]{0,20})")
+
+
+def _with_unit(side: Reading) -> Node | None:
+    """A side as a quantity in a unit that only stands in plain letters, as in `10 m/s`: read so beside another unit."""
+    if side.node is not None and side.node.op == "unit":
+        return side.node
+    match = _QUANTITY.fullmatch(side.normal.replace("\\cdot", "·"))
+    value = number(match.group(1)) if match else None
+    return (
+        Node("unit", (num(value),), match.group(2)) if match and value is not None and unit_of(match.group(2)) else None
+    )
+
+
+def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[tuple[Node, Node]]:
+    """The pairs of trees to compare: commas as separators, and as thousands marks where the digits allow it."""
+    if mine.node is not None and theirs.node is not None:
+        answer = mine.node
+        if question and answer.op == "label" and counts_in(answer.name, question[:_MAX_QUESTION]):
+            answer = answer.args[0]  # a noun of the question is counted
+        yield answer, _without_words(theirs.node, answer)
+    units = [_with_unit(side) for side in (mine, theirs)]
+    if units[0] is not None and units[1] is not None and any(side.node not in units for side in (mine, theirs)):
+        first, second = unit_of(units[0].name), unit_of(units[1].name)
+        if first and second and first.dimensions == second.dimensions and not first.counts:
+            yield units[0], units[1]
+    merged = _merge_thousands(mine.normal), _merge_thousands(theirs.normal)
+    if merged != (mine.normal, theirs.normal):
+        again = reading(merged[0]), reading(merged[1])
+        if again[0].node is not None and again[1].node is not None:
+            yield again[0].node, _without_words(again[1].node, again[0].node)
+
+
+# --- two sides ----------------------------------------------------------------------------------------------------
 
 
 def _simple(answer: str, gold: str) -> Outcome | None:
-    """Empty golds, equal texts, excessive lengths and plain numbers: decided without reading further."""
+    """Empty golds, equal texts and excessive lengths: decided without reading further."""
     if not gold.strip():
-        return Outcome(equal=False, rule="gold", detail="the gold is empty", status="unjudgeable")
+        return _cannot("the gold is empty")
     if answer.strip() == gold.strip():
         return _yes("string", "the texts are the same")
     if len(answer) > MAX_ANSWER_CHARS:
         return _no("length", f"the answer has {len(answer)} characters; the limit is {MAX_ANSWER_CHARS}")
     if len(gold) > MAX_ANSWER_CHARS:
-        return Outcome(equal=False, rule="gold", detail="the gold is too long to compare", status="unjudgeable")
+        return _cannot("the gold is too long to compare")
     return None
 
 
-def quick(answer: str, gold: str) -> Outcome | None:
+def quick(answer: str, gold: str, *, question: str | None = None) -> Outcome | None:
     """Decide without algebra, in linear time, or return None."""
     answer, gold = unbox(answer), unbox(gold)
-    answer, gold = in_dollars(answer, gold), in_dollars(gold, answer)
     outcome = _simple(answer, gold)
     if outcome is not None:
         return outcome
     (mine, my_value), (theirs, their_value) = plain_number(answer), plain_number(gold)
     if mine == theirs:
         return _yes("string", "the same once normalised")
-    if my_value is not None and my_value == their_value:
-        return _yes("number", f"both are {_shown(str(my_value))}")
-    grant(QUICK_BUDGET)
-    return _compare(answer, gold, None)
+    currencies = {match.group() for text in (mine, theirs) if (match := _CURRENCY_SIGN.search(text))}
+    if my_value is not None and my_value == their_value and len(currencies) < 2:
+        return _honest(_yes("number", f"both are {_shown(str(my_value))}"), answer, gold, question, Work(QUICK_BUDGET))
+    outcome = _compare(answer, gold, question, Work(QUICK_BUDGET), algebra=False)
+    return None if outcome is None else _honest(outcome, answer, gold, question, Work(QUICK_BUDGET))
 
 
-def thorough(answer: str, gold: str, engine: Engine, fallback: object = None) -> Outcome:
-    """Decide with algebra. `fallback(answer, gold) -> bool | None` is asked where our reader could not read both."""
-    outcome = quick(answer, gold)
+def thorough(answer: str, gold: str, *, question: str | None = None) -> Outcome:
+    """Decide with algebra."""
+    outcome = quick(answer, gold, question=question)
+    if outcome is not None:
+        return outcome
     answer, gold = unbox(answer), unbox(gold)
-    answer, gold = in_dollars(answer, gold), in_dollars(gold, answer)
-    grant(BUDGET)
-    if outcome is None:
-        outcome = _compare(answer, gold, engine)
-    if outcome is None:
-        outcome = _fallback(answer, gold, fallback)
-    return outcome
+    outcome = _compare(answer, gold, question, Work(BUDGET), algebra=True)
+    if outcome is not None:
+        return _honest(outcome, answer, gold, question, Work(BUDGET))
+    mine, theirs = reading(answer), reading(gold)
+    if theirs.node is None:
+        detail = f"the gold {_shown(theirs.normal)!r} cannot be read: {theirs.problem}; only the same text would count"
+        return _cannot(detail)
+    return _no("unreadable", f"{_shown(mine.normal)!r} cannot be read: {mine.problem}")
 
 
-def harmless(gold: str, engine: Engine, fallback: object = None) -> bool:
+def harmless(gold: str) -> bool:
     """Whether a gold by itself stays within the limits: then what an answer beside it costs is the answer's doing."""
     gold = unbox(gold)
-    grant(BUDGET)
-    try:
-        node = reading(gold).node if len(gold) <= MAX_ANSWER_CHARS else None
-        if node is not None:
-            return engine.within_limits(node)
-        if callable(fallback) and gold.strip() and not refuse(normalize(gold)):
-            fallback(normalize(gold), normalize(gold))
-    except TooBig:
-        return False
-    return True
+    node = reading(gold).node if len(gold) <= MAX_ANSWER_CHARS else None
+    if node is None:
+        return True
+    from simplerl.verify.points import Evaluator
+
+    return Evaluator(Work(BUDGET)).within_limits(node)
 
 
-def _compare(answer: str, gold: str, engine: Engine | None) -> Outcome | None:
-    """Compare by spelling, words and structure; None when only an engine (or a fallback) can tell."""
+def _compare(answer: str, gold: str, question: str | None, work: Work, *, algebra: bool) -> Outcome | None:
+    """Compare by spelling, words and structure; None when only algebra can tell, or a side was not read."""
     mine, theirs = reading(answer), reading(gold)
-    if mine.spelling and mine.spelling == theirs.spelling:
+    if mine.spelling and mine.spelling == theirs.spelling and "‹" not in mine.spelling:
         return _yes("string", "the same once normalised")
     words = _by_words(mine, theirs)
     if words is not None:
         return words
     if theirs.node is None or mine.node is None:
-        return _unread(mine, theirs, engine)
+        return _unread(mine, theirs)
+    engine = None
+    if algebra:
+        from simplerl.verify.points import Evaluator
+
+        engine = Evaluator(work)
     undecided = False
-    for left, right in readings(answer, gold, mine, theirs):
-        comparison = Comparison(engine)
+    comparison = Comparison(work, engine)
+    for left, right in _readings(mine, theirs, question):
+        comparison = Comparison(work, engine)
         try:
             if comparison.equal(left, right):
                 rule = next((r for r in ("algebra", "exact", "structure") if r in comparison.rules), "structure")
@@ -136,23 +279,35 @@ def _compare(answer: str, gold: str, engine: Engine | None) -> Outcome | None:
         except Undecided:
             undecided = True
         except TooBig as error:
-            return _too_big(theirs.node, error, engine)
+            return _too_big(theirs.node, error, algebra)
         except RecursionError:
-            return _too_big(theirs.node, TooBig("an expression nested too deeply"), engine)
+            return _too_big(theirs.node, TooBig("an expression nested too deeply"), algebra)
     if undecided:
         return None
+    if theirs.node.op == "prose":
+        return _cannot(f"the gold {_shown(theirs.normal)!r} is a sentence; only the same words count")
+    if mine.node.op in ("prose", "label"):
+        part = mine.problem or f"the words {mine.node.name!r}"
+        return _no("unreadable", f"{_shown(mine.normal)!r} is not understood: {part}")
     rule = next((r for r in ("algebra", "exact", "structure") if r in comparison.rules), "structure")
     return _no(rule, f"not equal: {_shown(mine.normal)} against {_shown(theirs.normal)}")
 
 
 def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
-    """Choice letters and prose. None when mathematics should decide."""
+    """Choice letters, digits in a base, and prose. None when mathematics should decide."""
     gold_letter = choice_letter(theirs.normal)
     if gold_letter is not None:
         letter = chosen_letter(mine.normal)
         if letter is None and theirs.normal == gold_letter:
             return None
         return _yes("words", f"both choose {letter}") if letter == gold_letter else None
+    for based, other in ((mine, theirs), (theirs, mine)):
+        digits = based.node.name if based.node is not None and based.node.op == "base" else ""
+        if digits and not digits.isdigit() and re.sub(r"\s", "", opened(other.normal)) == digits:
+            return _yes("words", "the same digits")
+    circled = circled_choices(mine.normal), circled_choices(theirs.normal)
+    if all(circled):
+        return _yes("words", "the same choices") if circled[0] == circled[1] else _no("words", "different choices")
     mine_words = comparable_words(mine.normal)
     if mine_words is not None and mine_words == comparable_words(theirs.normal):
         return _yes("words", "the same words")
@@ -162,53 +317,351 @@ def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
     return None
 
 
-def _unread(mine: Reading, theirs: Reading, engine: Engine | None) -> Outcome | None:
-    """At least one side was not read: words stay words; mathematics may go to the fallback."""
+def _unread(mine: Reading, theirs: Reading) -> Outcome | None:
+    """At least one side was not read: then only words can still be told apart."""
+    if mine.spelling and mine.spelling == theirs.spelling:
+        return _yes("string", "the same once normalised")
+    unread = f"{_shown(mine.normal)!r} cannot be read: {mine.problem}"
     if words_of_markup(theirs.normal) is not None:
         if mine.node is None or mine.node.op == "text" or words_of_markup(mine.normal) is not None:
-            return _no("words", "different words")
+            return _no("words", f"different words; {unread}" if mine.node is None else "different words")
         return _no("words", f"the gold is words, the answer is not: {_shown(mine.normal)}")
-    if theirs.node is not None and words_of_markup(mine.normal) is not None:
-        return _no("unreadable", f"{_shown(mine.normal)} is not an answer of the gold's kind")
-    return None
+    return _no("unreadable", unread) if theirs.node is not None else None
 
 
-def _too_big(gold: Node, error: TooBig, engine: Engine | None) -> Outcome | None:
+def _too_big(gold: Node, error: TooBig, algebra: bool) -> Outcome | None:
     """Something beyond the limits: the gold's fault if it cannot be computed alone, else the answer's."""
-    if engine is None and gold.op != "num":
-        return None
-    grant(BUDGET)
-    if engine is not None and not engine.within_limits(gold):
-        return Outcome(equal=False, rule="gold", detail=f"the gold holds {error}", status="unjudgeable")
+    if not algebra:
+        return (
+            None
+            if gold.op != "num"
+            else _no("limits" if isinstance(error, Spent) else "screen", f"the answer holds {error}")
+        )
+    from simplerl.verify.points import Evaluator
+
+    if not Evaluator(Work(BUDGET)).within_limits(gold):
+        return _cannot(f"the gold holds {error}")
     return _no("limits" if isinstance(error, Spent) else "screen", f"the answer holds {error}")
 
 
-def _unread_too_big(gold: str, error: TooBig, fallback: object) -> Outcome:
-    """The same for a pair that only math-verify could read."""
-    try:
-        fallback(normalize(gold), normalize(gold))
-    except TooBig:
-        return Outcome(equal=False, rule="gold", detail=f"the gold holds {error}", status="unjudgeable")
-    return _no("limits", f"the answer holds {error}")
+# --- answers that leave the computing to the reader -----------------------------------------------------------------
 
 
-def _fallback(answer: str, gold: str, fallback: object) -> Outcome:
-    """Ask math-verify about what our reader could not read, after the bomb screen."""
-    mine, theirs = reading(answer), reading(gold)
-    unread = f"cannot be read: {mine.problem or theirs.problem}"
-    for side, text in (("answer", mine.normal), ("gold", theirs.normal)):
-        problem = refuse(text)
-        if problem and side == "gold":
-            return Outcome(equal=False, rule="gold", detail=f"the gold holds {problem}", status="unjudgeable")
-        if problem:
-            return _no("screen", f"the answer holds {problem}")
+def _honest(outcome: Outcome, answer: str, gold: str, question: str | None, work: Work) -> Outcome:
+    """The outcome, unless the answer is right in value and restates the question or is unfinished."""
+    if not outcome.equal or outcome.rule in ("string", "words"):
+        return outcome
+    mine, theirs = _as_written(answer), _as_written(gold)
+    if mine is None or theirs is None or mine == theirs:
+        return outcome
     try:
-        verdict = fallback(mine.normal, theirs.normal) if callable(fallback) else None
-    except Spent as error:
-        return _unread_too_big(gold, error, fallback)
-    if verdict:
-        return _yes("math-verify", RULES["math-verify"])
-    if theirs.node is None and verdict is None:
-        detail = f"the gold {_shown(theirs.normal)!r} {unread}; only the same text would count"
-        return Outcome(equal=False, rule="gold", detail=detail, status="unjudgeable")
-    return _no("unreadable" if verdict is None else "math-verify", f"{_shown(mine.normal)!r} {unread}")
+        own = _form(_stated(mine))
+        copied = question and own != _form(_stated(theirs, rounded=True))
+        if question and copied and {own, _form(mine)} & _forms_of_question(question):
+            return _no("restates", f"{_shown(answer)!r} is an expression of the question")
+        problem = _computing(_stated(mine), theirs, work)
+        if problem and not _computing(_stated(theirs), theirs, work):
+            return _no("unfinished", f"the value is right, but {problem} is left to the reader: {_shown(answer)}")
+    except (TooBig, RecursionError):
+        pass
+    return outcome
+
+
+@lru_cache(maxsize=4_096)
+def _as_written(text: str) -> Node | None:
+    """The tree of a text with its numbers as they are written: 6/4 is a fraction here, not the number 3/2."""
+    side = reading(text)
+    if side.node is None or side.node.op != "num":
+        return side.node
+    try:
+        return read(side.normal)
+    except (Unreadable, RecursionError):
+        return side.node
+
+
+def _stated(node: Node, *, rounded: bool = False) -> Node:
+    """The value of `name = … = value`, or the answer itself; of an approximation the precise side, unless `rounded`."""
+    if rounded and node.op == "rel" and "\\approx" in node.name:
+        return node.args[-1]
+    pair = assigned(node)
+    if pair is not None:
+        return pair[1]
+    if node.op == "rel" and node.name.split()[0] in ("=", "\\approx") and is_scalar(node.args[0]):
+        constants = not any(map(has_symbols, node.args))
+        return node.args[0 if "\\approx" in node.name.split()[0] else -1] if constants else node
+    return node
+
+
+def _form(node: Node) -> object:
+    """The form of an expression, which operands in another order share, as a key for comparison."""
+    if node.op in ("add", "mul"):
+        parts: list[object] = []
+        stack = list(node.args)
+        while stack:
+            part = stack.pop()
+            if part.op == node.op and part.name == node.name:
+                stack.extend(part.args)
+            else:
+                parts.append(_form(part))
+        return (node.op, *sorted(parts, key=repr))
+    if node.op == "num":
+        return ("num", node.value)
+    if node.op in ("list", "set"):
+        return ("list", *sorted((_form(arg) for arg in node.args), key=repr))
+    return (node.op, node.name, *(_form(arg) for arg in node.args))
+
+
+_SPANS = re.compile(r"\$\$([^$]{1,400})\$\$|\$([^$]{1,400})\$|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
+_PLAIN_EXPRESSION = re.compile(r"[\d(.√-][\d\s+\-*/^().=,%!×÷·√<>]{1,100}[\d).!%]|[a-zA-Z\d(-][\w+\-*/^().=]{2,100}")
+#: Numbers that are long enough to be meant as an expression: decimals, and whole numbers from 1,000 on.
+_PLAIN_NUMBER = re.compile(r"(?<![\w.,])(?:\d+\.\d+|\d{4,})(?![\w,]|\.\d)")
+_MAX_QUESTION, _MAX_EXPRESSIONS = 8_000, 200
+
+
+def question_expressions(question: str) -> list[str]:
+    """The expressions of a question as written: its formulas, then what looks like one in its words."""
+    question = question[:_MAX_QUESTION]
+    texts = [next(group for group in match.groups() if group) for match in _SPANS.finditer(question)]
+    bare = _SPANS.sub(" ; ", question)
+    texts += [match.group() for match in _PLAIN_EXPRESSION.finditer(bare)]
+    texts += _PLAIN_NUMBER.findall(bare)
+    return [text.strip(" .,;?=$") for text in texts[:_MAX_EXPRESSIONS]]
+
+
+@lru_cache(maxsize=256)
+def _forms_of_question(question: str) -> frozenset[object]:
+    """The forms of the expressions of a question, of the sides of its equations and the parts of its lists."""
+    forms: set[object] = set()
+    for text in question_expressions(question):
+        node = _as_written(text)
+        stack = [] if node is None else [node]
+        while stack:
+            part = stack.pop()
+            if part.args or part.op in ("num", "const"):
+                forms.add(_form(part))
+            if part.op in ("rel", "list", "cond", "set", "both", "pieces"):
+                stack.extend(part.args)
+    return frozenset(forms)
+
+
+def _computing(node: Node, gold: Node, work: Work) -> str:
+    """What computing is left in an answer, in words; empty when it is finished."""
+    if node.op == "rel":  # an equation other than `name = value` has no value to finish
+        value = _stated(gold)
+        solved = gold.op == "rel" and value is not gold and is_scalar(value) and not has_symbols(value)
+        return "solving the equation" if solved and set(node.name.split()) == {"="} else ""
+    if not is_scalar(node):
+        if node.op in ("list", "seq", "set", "matrix", "row", "union", "pieces", "cond"):
+            return next((text for arg in node.args if (text := _computing(_stated(arg), gold, work))), "")
+        if node.op == "both":
+            texts = [_computing(arg, gold, work) for arg in node.args]
+            return texts[0] if all(texts) else ""
+        return ""
+    for part in _scalars(node):
+        text = _step_left(part, gold, work)
+        if text:
+            return text
+    return ""
+
+
+def _scalars(node: Node) -> Iterator[Node]:
+    """The parts of an expression from the top, sums and products as one part each."""
+    stack = [node]
+    while stack:
+        part = stack.pop()
+        yield part
+        stack.extend(
+            _terms(part)
+            if part.op in ("add", "mul") and part.name != "mixed"
+            else ()
+            if part.name == "mixed"
+            else part.args
+        )
+
+
+def _terms(node: Node) -> list[Node]:
+    """The operands of nested sums or products."""
+    terms, stack = [], list(node.args)
+    while stack:
+        part = stack.pop()
+        if part.op == node.op and part.name != "mixed":
+            stack.extend(part.args)
+        else:
+            terms.append(part)
+    return terms
+
+
+def _is_constant(node: Node) -> bool:
+    return not has_symbols(node)
+
+
+def _is_number(node: Node) -> bool:
+    """Whether an expression is one number: a whole number, a decimal, a fraction, a mixed number, with any sign."""
+    while node.op == "neg":
+        node = node.args[0]
+    if node.op == "div":
+        return all(_bare(arg).op == "num" for arg in node.args)
+    if node.op == "percent":
+        return _is_number(node.args[0])
+    return node.op == "num" or node.name == "mixed"
+
+
+def _bare(node: Node) -> Node:
+    return node.args[0] if node.op == "neg" else node
+
+
+def _step_left(node: Node, gold: Node, work: Work) -> str:
+    """The computing that is left at one part of an expression; empty when there is none."""
+    op = node.op
+    if op == "add" and node.name != "mixed":
+        terms = _terms(node)
+        if sum(_is_number(term) for term in terms) > 1:
+            return "a sum of numbers"
+        outer = any(map(_is_number, terms))
+        if outer and any(map(_is_multiple_of_sum, terms)):
+            return "a product to multiply out"
+        surds = [_surd(_bare(term)) for term in terms]
+        like = [surd for surd in surds if surd]
+        return "a sum of like terms" if len(like) != len({repr(surd) for surd in like}) else ""
+    if op == "mul":
+        factors = _terms(node)
+        if _is_scientific(factors):
+            return ""
+        if sum(_is_number(factor) for factor in factors) > 1:
+            return "a product of numbers"
+        if sum(factor.op == "add" and factor.name != "mixed" and _is_constant(factor) for factor in factors) > 1:
+            return "a product of sums"
+        sums = [repr(_form(factor)) for factor in factors if factor.op == "add" and factor.name != "mixed"]
+        if len(set(sums)) < len(sums):
+            return "a product of equal factors"
+        whole = [factor for factor in factors if factor.op == "root" and _bare(factor.args[1]).op == "num"]
+        powers = [factor for factor in factors if factor.op == "pow" and _is_number(factor.args[0])]
+        return (
+            "a product of roots"
+            if len(whole) > 1 and factors[0].op != "const"
+            else ("a product of powers" if powers and any(map(_is_number, factors)) else "")
+        )
+    if op == "div":
+        top, bottom = (_bare(arg) for arg in node.args)
+        if top.op == bottom.op == "num" and bottom.value and top.value is not None:
+            whole = top.value.denominator == bottom.value.denominator == 1
+            return "a division" if whole and (top.value / bottom.value).denominator == 1 else ""
+        nested = any(arg.op == "div" or arg.name == "mixed" for arg in (top, bottom))
+        return "a fraction of fractions" if nested and exact(node, work) is not None else ""
+    if op == "pow":
+        base, exponent = node.args
+        value = exact(node, work) if _is_number(base) else None
+        if value is not None:
+            return "" if _bare(base).op == "num" and abs(value) >= 1_000 else "a power"
+        base = _bare(base)
+        constant = _is_constant(base) and base.op in ("add", "div", "root", "pow", "mul")
+        return (
+            "a power" if constant and exact(exponent, work) is not None and exact(exponent, work) not in (-1,) else ""
+        )
+    if op == "root":
+        index, radicand = exact(node.args[0], work), exact(node.args[1], work)
+        if radicand is None or index is None or index.denominator != 1 or not 2 <= index <= 6:
+            return ""
+        reducible = any(_power_factor(abs(part), int(index)) for part in (radicand.numerator, radicand.denominator))
+        return "a root" if reducible or not radicand else ""
+    if op in ("fact", "fact2", "binom", "abs") and _is_constant(node):
+        return {"binom": "a binomial coefficient", "abs": "an absolute value"}.get(op, "a factorial")
+    if op == "func" and _is_constant(node) and not any(part.name == node.name for part in gold.walk()):
+        return f"the function {node.name}"
+    return ""
+
+
+def _is_multiple_of_sum(term: Node) -> bool:
+    """Whether a term is a number times a sum that has a number in it: 5(x + 1)."""
+    term = _bare(term)
+    factors = _terms(term) if term.op == "mul" else []
+    return (
+        len(factors) == 2
+        and any(map(_is_number, factors))
+        and any(
+            factor.op == "add" and factor.name != "mixed" and any(map(_is_number, _terms(factor))) for factor in factors
+        )
+    )
+
+
+def _is_scientific(factors: list[Node]) -> bool:
+    """Whether a product is a number times a power of ten."""
+    powers = [factor for factor in factors if factor.op == "pow" and factor.args[0] == num(10)]
+    return len(powers) == 1 and sum(_is_number(factor) for factor in factors) == len(factors) - 1 <= 1
+
+
+def _surd(term: Node) -> object:
+    """What a term has beside its rational factor, as a key: terms that share it are alike. None for a number."""
+    parts = _terms(term) if term.op == "mul" else [term]
+    if term.op == "div" and _bare(term.args[1]).op == "num":
+        top = _bare(term.args[0])
+        parts = _terms(top) if top.op == "mul" else [top]
+    rest = [_form(part) for part in parts if not _is_number(part)]
+    return tuple(sorted(map(repr, rest))) or None
+
+
+def _power_factor(value: int, index: int) -> bool:
+    """Whether a number has a factor p^index with a small p, or is itself such a power."""
+    if value < 2 or value > 10**12:
+        return False
+    for p in range(2, 1_000):
+        if p**index > value:
+            return False
+        if value % p**index == 0:
+            return True
+    return False
+
+
+# --- explanation --------------------------------------------------------------------------------------------------
+
+
+def _kind(text: str) -> str:
+    """What a text was read as."""
+    side = reading(text)
+    value = number(side.normal)
+    if value is not None:
+        return f"the number {_shown(str(value), 100)}"
+    node = side.node
+    if node is None:
+        return f"not understood: {side.problem}; its text still counts"
+    parts = len(node.args)
+    names = {
+        "list": f"a list of {parts}",
+        "set": f"a set of {parts}",
+        "union": f"a union of {parts}",
+        "text": "words",
+        "seq": f"a tuple or interval {node.name} of {parts}",
+        "matrix": f"a matrix of {parts} rows",
+        "rel": f"a relation ({node.name})",
+        "ratio": "a ratio",
+        "time": "a clock time",
+        "base": "a number in a base",
+        "both": "one answer in two forms",
+        "unit": f"a quantity in {node.name}",
+        "percent": "a percentage",
+        "degree": "an angle in degrees",
+        "opaque": "an expression that is never expanded",
+        "date": "a date",
+        "label": f"a value with the words {node.name!r}",
+        "cond": "a value with a condition",
+        "pieces": f"a function in {parts} pieces",
+    }
+    return names.get(node.op, "an expression")
+
+
+def explain(response: str, gold: str, policy: str, verdict: object) -> list[tuple[str, str]]:
+    """Return the steps of a judgement as (name, text): what was looked at, understood and decided, and by which rule.
+
+    `verdict` has the fields of `simplerl.core.types.Verdict`.
+    """
+    part = final_part(response)
+    tail = f", of which the last part, {len(part)}, counts" if len(part) != len(response) else ""
+    steps = [("response", f"{len(response)} characters{tail}"), ("policy", policy)]
+    answer = POLICIES[policy](part)
+    for name, text in (("answer", answer), ("gold", unbox(gold))):
+        steps.append((name, "none found" if text is None else _shown(text, 100) or "empty"))
+        if text is not None and text.strip() and len(text) <= MAX_ANSWER_CHARS:
+            steps += [("  normal", _shown(reading(text).normal, 100)), ("  read as", _kind(text))]
+    rule = getattr(verdict, "rule", "")
+    steps += [("rule", f"{rule}: {RULES.get(rule, '')}"), ("why", getattr(verdict, "detail", ""))]
+    return [*steps, ("verdict", getattr(verdict, "status", ""))]

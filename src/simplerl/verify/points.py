@@ -1,16 +1,39 @@
-"""Where expressions are evaluated: a point fixes the value of every symbol, and what is undefined there."""
+r"""Evaluation at points: two expressions are equal when they agree, to 30 digits, wherever both are real.
+
+No rewriting, so nothing can explode: each expression is evaluated at fixed pseudo-random points with mpmath at 50
+digits, every operation bounded in size and charged to the work budget beforehand. Agreement is *relative*; a difference
+that should vanish must keep vanishing at twice the precision. Two different functions do not share their values at
+random points to 30 digits by accident (Schwartz, 1980; Zippel, 1979). Imported by workers only.
+
+Conventions: roots of odd index are real for negative arguments; `\log` without a base may mean either the decimal or
+the natural logarithm; unknown functions `f(x)` are generic; domains must agree when an absolute value is involved.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+
+from simplerl.verify.numbers import MAX_FACTORIAL, Spent, TooBig, Work, exact
+from simplerl.verify.parse import Node, has_symbols, is_scalar
 
 os.environ.setdefault("MPMATH_NOGMPY", "1")  # big integers of GMP abort the process when memory runs out
 
 import mpmath
 from mpmath import mp
 
+#: Working precisions in decimal digits, and what counts as agreement.
+DIGITS, CHECK_DIGITS, AGREE = 50, 90, 30
+#: Magnitudes up to 2^(±_PLAIN_BITS) need no extra digits; beyond the second number of them nothing is computed.
+_PLAIN_BITS, _MAX_EXTRA_DIGITS = 64, 4_000
+#: Points at which expressions in variables are compared; a few may lie outside a domain.
+POINTS = 10
+#: Values beyond 2^(±MAX_MAGNITUDE) are never computed.
+MAX_MAGNITUDE = 60_000
 #: Letters that usually stand for whole numbers.
 _WHOLE_NAMES = frozenset("nkmijN")
 
@@ -38,8 +61,8 @@ def digest(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 
-def symbol_value(name: str, point: Point) -> mpmath.mpf:
-    """Return the value of a symbol at a point: positive at even indices, of either sign at odd ones.
+def _symbol(name: str, point: Point) -> mpmath.mpf:
+    """The value of a symbol at a point: positive at even indices, of either sign at odd ones.
 
     Where expressions have steps, values reach further, and are whole at even indices or always (n, k, m …): there
     `⌈x⌉` and `⌊x⌋ + 1` differ.
@@ -53,3 +76,427 @@ def symbol_value(name: str, point: Point) -> mpmath.mpf:
         return -value if negative and name[0] not in _WHOLE_NAMES else value
     value = point.scale * (mp.mpf(seed % 10**9) / 10**9 * 3 + mp.mpf(1) / 7)
     return -value if negative else value
+
+
+_REAL_DOMAIN = {
+    "ln": lambda v: v > 0,
+    "arcsin": lambda v: abs(v) <= 1,
+    "arccos": lambda v: abs(v) <= 1,
+    "arccosh": lambda v: v >= 1,
+    "arctanh": lambda v: abs(v) < 1,
+}
+_FUNCTIONS = {
+    "sin": mp.sin,
+    "cos": mp.cos,
+    "tan": mp.tan,
+    "cot": mp.cot,
+    "sec": mp.sec,
+    "csc": mp.csc,
+    "arcsin": mp.asin,
+    "arccos": mp.acos,
+    "arctan": mp.atan,
+    "sinh": mp.sinh,
+    "cosh": mp.cosh,
+    "tanh": mp.tanh,
+    "coth": mp.coth,
+    "exp": mp.exp,
+    "arcsinh": mp.asinh,
+    "arccosh": mp.acosh,
+    "arctanh": mp.atanh,
+    "arcsec": mp.asec,
+    "arccsc": mp.acsc,
+    "sech": mp.sech,
+    "csch": mp.csch,
+    "arccot": lambda v: mp.pi / 2 - mp.atan(v),
+    "floor": mp.floor,
+    "ceil": mp.ceil,
+    "sgn": mp.sign,
+    "Re": mp.re,
+    "Im": mp.im,
+    "conj": mp.conj,
+}
+#: Operations by series or iteration, whose cost grows faster with the digits than that of one multiplication.
+_COSTLY = frozenset({"pow", "root", "func", "app", "const"})
+
+
+class Evaluator:
+    """Algebra within one work budget."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        #: The largest binary magnitude met since it was last reset: how many digits cancellation may have cost.
+        self.bits = 0
+
+    # --- one value ------------------------------------------------------------------------------------------------
+
+    def evaluate(self, node: Node, point: Point) -> object:
+        """Return the value of an expression at a point; raise `Undefined` or `TooBig`."""
+        op = node.op
+        if op == "num":
+            value = node.value or Fraction(0)
+            return mp.mpf(value.numerator) / value.denominator
+        self.work.spend(self._cost(op))
+        if op == "sym":
+            return _symbol(node.name, point)
+        if op == "opaque":
+            return _symbol("opaque " + node.name, point)
+        if op == "const":
+            return self._constant(node.name, point)
+        if op == "unit":
+            return self.evaluate(node.args[0], point)
+        operation = getattr(self, "_" + op, None) if op in _OPERATIONS else None
+        if operation is None:
+            raise Undefined
+        values = [self.evaluate(arg, point) for arg in node.args]
+        return self._checked(operation(node, values, point))
+
+    @staticmethod
+    def _cost(op: str) -> float:
+        """Units of work for one operation at the working precision, as measured with mpmath's integers of Python."""
+        digits = mp.dps
+        if op in ("fact", "fact2", "binom"):
+            return 50 + digits**3 / 1_500
+        return 25 + digits**2 / 1_000 if op in _COSTLY else 4 + digits**2 / 50_000
+
+    def _checked(self, value: object) -> object:
+        """Refuse infinities, NaN and values beyond the size limit."""
+        for part in (mp.re(value), mp.im(value)):
+            if not mp.isfinite(part):
+                raise Undefined
+            if part:
+                bits = abs(mp.mag(part))
+                if bits > MAX_MAGNITUDE:
+                    raise TooBig("a value beyond the limit")
+                self.bits = max(self.bits, bits)
+        return value
+
+    @staticmethod
+    def _constant(name: str, point: Point) -> object:
+        if name in ("pi", "e"):
+            return +mp.pi if name == "pi" else +mp.e
+        if name == "i" and point.complex_:
+            return mp.mpc(0, 1)
+        raise Undefined
+
+    def _add(self, node: Node, values: list, point: Point) -> object:
+        return values[0] + values[1]
+
+    def _neg(self, node: Node, values: list, point: Point) -> object:
+        return -values[0]
+
+    def _mul(self, node: Node, values: list, point: Point) -> object:
+        return values[0] * values[1]
+
+    def _percent(self, node: Node, values: list, point: Point) -> object:
+        return values[0] / 100
+
+    def _degree(self, node: Node, values: list, point: Point) -> object:
+        return values[0] * mp.pi / 180
+
+    def _abs(self, node: Node, values: list, point: Point) -> object:
+        return abs(values[0])
+
+    def _div(self, node: Node, values: list, point: Point) -> object:
+        if not values[1] or abs(values[1]) < mp.mpf(10) ** -(mp.dps - 8):
+            raise Undefined
+        return values[0] / values[1]
+
+    def _rational(self, node: Node) -> Fraction | None:
+        try:
+            return exact(node, self.work)
+        except Spent:
+            raise
+        except TooBig:
+            return None
+
+    def _pow(self, node: Node, values: list, point: Point) -> object:
+        base, exponent = values
+        if not base:
+            if mp.re(exponent) <= 0:
+                raise Undefined
+            return mp.mpf(0)
+        if abs(mp.mag(base)) * min(abs(exponent), 10**9) > MAX_MAGNITUDE or abs(exponent) > 10**8:
+            raise TooBig("a power beyond the limit")
+        if isinstance(base, mpmath.mpc) or base > 0:
+            return mp.power(base, exponent)
+        if not isinstance(exponent, mpmath.mpc) and exponent == mp.floor(exponent):
+            return mp.power(base, exponent)
+        rational = self._rational(node.args[1])
+        if rational is not None and rational.denominator % 2:  # an odd root of a negative number is real
+            value = mp.power(-base, exponent)
+            return -value if rational.numerator % 2 else value
+        if point.complex_:
+            return mp.power(mp.mpc(base), exponent)
+        raise Undefined
+
+    def _root(self, node: Node, values: list, point: Point) -> object:
+        index, radicand = values
+        rational = self._rational(node.args[0])
+        if not radicand:
+            return mp.mpf(0)
+        if isinstance(index, mpmath.mpc) or not index:
+            raise Undefined
+        if not isinstance(radicand, mpmath.mpc) and radicand < 0:
+            if rational is not None and rational.denominator == 1 and rational.numerator % 2:
+                return -mp.power(-radicand, 1 / index)
+            if not point.complex_:
+                raise Undefined
+            radicand = mp.mpc(radicand)
+        return mp.sqrt(radicand) if index == 2 else mp.power(radicand, 1 / index)
+
+    def _fact(self, node: Node, values: list, point: Point) -> object:
+        if isinstance(values[0], mpmath.mpc) or values[0] <= -1:
+            raise Undefined
+        if values[0] > 4 * MAX_FACTORIAL:
+            raise TooBig("a factorial beyond the limit")
+        if values[0] == mp.floor(values[0]):
+            return mp.mpf(math.factorial(int(values[0])))
+        return mp.factorial(values[0])
+
+    def _fact2(self, node: Node, values: list, point: Point) -> object:
+        if isinstance(values[0], mpmath.mpc) or values[0] < 0:
+            raise Undefined
+        if values[0] > MAX_FACTORIAL:
+            raise TooBig("a factorial beyond the limit")
+        return mp.fac2(values[0])
+
+    def _binom(self, node: Node, values: list, point: Point) -> object:
+        if any(isinstance(value, mpmath.mpc) or abs(value) > 4 * MAX_FACTORIAL for value in values):
+            raise TooBig("a binomial coefficient beyond the limit")
+        bottom = self._rational(node.args[1])
+        if bottom is not None and bottom.denominator == 1 and 0 <= bottom <= 60:
+            # Written out, so that it is a polynomial in the upper argument, also at negative points.
+            product = mp.mpf(1)
+            for i in range(int(bottom)):
+                product *= (values[0] - i) / mp.mpf(i + 1)
+            return product
+        return mp.binomial(values[0], values[1])
+
+    def _app(self, node: Node, values: list, point: Point) -> object:
+        """An unknown function: a generic smooth function fixed by its name."""
+        total = mp.mpf(digest("app", node.name) % 997) / 997
+        for i, value in enumerate(values):
+            factor = mp.mpf(digest(node.name, i, "scale") % 9973) / 9973 + 1
+            if abs(mp.re(value)) > 10**6:
+                raise TooBig("an argument beyond the limit")
+            total += mp.sin(value * factor + i) + value * value * factor / (3 + i)
+        return total
+
+    def _func(self, node: Node, values: list, point: Point) -> object:
+        name = node.name
+        if name in ("ln", "log"):
+            return self._logarithm(node, values, point)
+        if any(isinstance(value, mpmath.mpc) for value in values) and name in ("max", "min", "floor", "ceil", "gcd"):
+            raise Undefined
+        if name in ("max", "min"):
+            return max(values) if name == "max" else min(values)
+        if name in ("gcd", "lcm"):  # a generic symmetric function; whole numbers are computed exactly
+            return sum((mp.sin(value * 3) for value in values), mp.mpf(digest(name) % 97)) + mp.fprod(values)
+        function = _FUNCTIONS.get(name)
+        if function is None or len(values) != 1:
+            raise Undefined
+        value = values[0]
+        if abs(value) > 10**6 or (name in ("exp", "sinh", "cosh", "tanh", "coth") and abs(value) > MAX_MAGNITUDE / 2):
+            raise TooBig("an argument beyond the limit")
+        domain = _REAL_DOMAIN.get(name)
+        if domain and not point.complex_ and not domain(value):
+            raise Undefined
+        try:
+            return function(value)
+        except (ZeroDivisionError, ValueError) as error:
+            raise Undefined from error
+
+    @staticmethod
+    def _logarithm(node: Node, values: list, point: Point) -> object:
+        value = values[0]
+        if not value or (not point.complex_ and value < 0):
+            raise Undefined
+        result = mp.log(value)
+        if len(values) == 2:
+            if not values[1] or values[1] == 1 or (not point.complex_ and values[1] < 0):
+                raise Undefined
+            return result / mp.log(values[1])
+        return result / mp.log(10) if node.name == "log" and point.log_base == 10 else result
+
+    def _value(self, node: Node, point: Point) -> object | None:
+        try:
+            return self.evaluate(node, point)
+        except Undefined:
+            return None
+
+    # --- two expressions ------------------------------------------------------------------------------------------
+
+    def equal(self, left: Node, right: Node) -> bool:
+        r"""Whether two scalar expressions are equal; `\log` may mean either base where it is used without one."""
+        if left == right or self._equal_at_points(left, right, 10):
+            return True
+        bare_log = any(
+            part.op == "func" and part.name == "log" and len(part.args) == 1
+            for node in (left, right)
+            for part in node.walk()
+        )
+        return bare_log and self._equal_at_points(left, right, 0)
+
+    def _equal_at_points(self, left: Node, right: Node, log_base: int) -> bool:
+        """Whether two expressions agree wherever both are defined; raise `TooBig` beyond the limits."""
+        complex_ = _has(left, "const", "i") or _has(right, "const", "i")
+        symbols = has_symbols(left) or has_symbols(right)
+        strict = _has(left, "abs") != _has(right, "abs")
+        agreed = 0
+        for point in _points(left, right, complex_, log_base) if symbols else [Point(0, complex_, log_base)]:
+            try:
+                values, same = self._at(left, right, point)
+            except Spent:
+                raise
+            except TooBig:
+                if point.scale == 1:
+                    raise
+                continue
+            if values[0] is None or values[1] is None:
+                if not symbols and not complex_:  # constants that are not real, such as the square root of −4
+                    point = Point(0, True, log_base)
+                    values = self._value(left, point), self._value(right, point)
+                    return values[0] is not None and values[1] is not None and bool(_agree(*values))
+                if strict and values[0] is not values[1]:
+                    return False
+                continue
+            if not same:
+                return False
+            agreed += 1
+        return agreed >= (3 if symbols else 1)
+
+    def _at(self, left: Node, right: Node, point: Point) -> tuple[tuple[object | None, object | None], bool]:
+        """Both values at a point and whether they agree, with as many digits as their magnitudes call for."""
+        self.bits = 0
+        with mp.workdps(DIGITS):
+            values = self._value(left, point), self._value(right, point)
+            if values[0] is None or values[1] is None:
+                return values, False
+            if self.bits <= _PLAIN_BITS:
+                same = _agree(*values)
+                if same and not _agree(*values, DIGITS - 5):  # with more digits too: tanh 50 is 1 to 43 digits
+                    with mp.workdps(CHECK_DIGITS):
+                        closer = self.evaluate(left, point), self.evaluate(right, point)
+                        same = _agree(*closer, CHECK_DIGITS - 25)
+                if not same and abs(values[0] - values[1]) < mp.mpf(10) ** -AGREE:
+                    with mp.workdps(CHECK_DIGITS):  # small or cancelling: it must shrink with the precision
+                        difference = abs(self.evaluate(left, point) - self.evaluate(right, point))
+                        same = difference <= mp.mpf(10) ** -(CHECK_DIGITS - 25)
+                return values, same
+        extra = self._extra()
+        with mp.workdps(DIGITS + 2 * extra):
+            values = self._value(left, point), self._value(right, point)
+            if values[0] is None or values[1] is None:
+                return values, False
+            gap = abs(values[0] - values[1])
+            return values, _agree(*values, AGREE + extra) or gap < mp.mpf(10) ** -(AGREE + extra + 10)
+
+    def _extra(self) -> int:
+        """How many digits the magnitudes met call for: beside 10^24, x + y and x + 2y are nearly the same."""
+        extra = int(self.bits * 0.302)
+        if extra > _MAX_EXTRA_DIGITS:
+            raise TooBig("a value beyond the limit")
+        return extra
+
+    def proportion(self, left: Node, right: Node) -> int:
+        """The sign of the constant k ≠ 0 with left = k · right at every point, or 0 if there is none."""
+        ratio = None
+        agreed = 0
+        complex_ = _has(left, "const", "i") or _has(right, "const", "i")
+        for point in _points(left, right, complex_, 10):
+            try:
+                self.bits = 0
+                with mp.workdps(DIGITS):
+                    self._value(left, point)
+                    self._value(right, point)
+                extra = self._extra()
+            except Spent:
+                raise
+            except TooBig:
+                if point.scale == 1:
+                    raise
+                continue
+            with mp.workdps(DIGITS + 2 * extra):
+                values = self._value(left, point), self._value(right, point)
+                if values[0] is None or values[1] is None:
+                    continue
+                if not values[0] or not values[1]:
+                    return 0
+                here = values[0] / values[1]
+                if ratio is not None and not _agree(ratio, here, AGREE - 8 + extra):
+                    return 0
+                ratio = here
+                agreed += 1
+        if agreed < 3 or ratio is None or mp.im(ratio):
+            return 0
+        return 1 if mp.re(ratio) > 0 else -1
+
+    def rounds_to(self, decimal: Fraction, places: int, node: Node) -> bool:
+        """Whether a decimal with that many places is the value of a constant expression, rounded or truncated."""
+        with mp.workdps(DIGITS):
+            value = self._value(node, Point(0, False, 10))
+            if value is None or isinstance(value, mpmath.mpc):
+                return False
+            gap = abs(value - mp.mpf(decimal.numerator) / decimal.denominator)
+            return bool(gap < mp.mpf(10) ** -places)
+
+    def close(self, left: Node, right: Node, tolerance: float) -> bool:
+        """Whether two constants agree to a relative tolerance: for a stated approximation beside an exact value."""
+        with mp.workdps(DIGITS):
+            values = self._value(left, Point(0, False, 10)), self._value(right, Point(0, False, 10))
+            if values[0] is None or values[1] is None:
+                return False
+            return bool(abs(values[0] - values[1]) <= tolerance * max(abs(values[0]), abs(values[1])))
+
+    def is_defined(self, node: Node) -> bool:
+        """Whether a constant has a real value."""
+        with mp.workdps(DIGITS):
+            return self._value(node, Point(0, False, 10)) is not None
+
+    def within_limits(self, node: Node) -> bool:
+        """Whether every scalar of an answer can be computed: asked about a gold, to tell whose fault a failure is."""
+        try:
+            if not is_scalar(node):
+                return all(map(self.within_limits, node.args))
+            if exact(node, self.work) is None:
+                self._equal_at_points(node, node, 10)
+        except TooBig:
+            return False
+        return True
+
+
+_OPERATIONS = frozenset(
+    ["add", "neg", "mul", "percent", "degree", "abs", "div", "pow", "root", "fact", "fact2", "binom", "app", "func"]
+)
+
+
+def _agree(left: object, right: object, digits: int = AGREE) -> bool:
+    return abs(left - right) <= mp.mpf(10) ** -digits * max(abs(left), abs(right))
+
+
+def _has(node: Node, op: str, name: str = "") -> bool:
+    return any(part.op == op and (not name or part.name == name) for part in node.walk())
+
+
+def _has_kinks(node: Node) -> bool:
+    """Whether an expression may change its form, or end, far from zero: |x|, max, ⌊x⌋, even roots, logarithms."""
+    return any(
+        part.op == "abs"
+        or (part.op == "func" and part.name in ("max", "min", "floor", "ceil", "ln", "log"))
+        or (part.op == "root" and not (part.args[0].value or 2) % 2)
+        or (part.op == "pow" and part.args[1].op == "div")
+        for part in node.walk()
+    )
+
+
+def _points(left: Node, right: Node, complex_: bool, log_base: int) -> Iterator[Point]:
+    """Where to compare expressions in variables: near zero, and far from it where that may matter."""
+    # In complex arithmetic branches differ off the positive axis, so symbols stay positive there.
+    stride = 2 if complex_ else 1
+    steps = any(_has(node, "func", name) for node in (left, right) for name in ("floor", "ceil"))
+    for index in range(3 * POINTS if steps else POINTS):
+        yield Point(stride * index, complex_, log_base, steps)
+    if _has_kinks(left) or _has_kinks(right):
+        for i, scale in enumerate((10, 100, 1000)):
+            for index in range(4 * i, 4 * i + 4):
+                yield Point(100 + stride * index, complex_, log_base, steps, scale)

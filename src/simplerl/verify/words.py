@@ -1,78 +1,470 @@
-r"""Words: answers in prose, choice letters, lead-ins and units."""
+r"""Words: one table of units, one of words, and what answers in words, choices and numbers in words mean.
+
+What may stand beside a value is listed here: a unit, a noun that counts or measures, a word that introduces an answer.
+A word that is not listed is never dropped: the text beside it is then not understood, or compared as words.
+"""
 
 from __future__ import annotations
 
 import re
+import tomllib
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from importlib.resources import files
 
-from simplerl.verify.counting import number_in_words
-from simplerl.verify.nodes import Node, num
-from simplerl.verify.numbers import number
-from simplerl.verify.vocabulary import ANSWER_WORDS, NOT_A_UNIT
+#: The tables: words, units and notation as data, so that a word is added in one place.
+TABLES = tomllib.loads(files(__package__).joinpath("tables.toml").read_text(encoding="utf-8"))
 
-_LEAD_IN = re.compile(
-    r"^\s*(?:\\text\s*\{\s*)?(?:(?:the|so|thus|hence|therefore),?\s+)*(?:final\s+|correct\s+)?"
-    r"(?:answer|solution|result|choice|option)s?\s*(?:is|are|:|=|equals)\s*:?\s*(?P<brace>\})?\s*(?:=\s*)?",
-    re.IGNORECASE,
-)
-_THERE_IS = re.compile(r"^(?:there (?:is|are|exists?)|it has|the equation has) (?=no |infinitely )")
-#: March 5th; in 5th alone the ending is left to the reader of numbers.
-_MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
-_DAY = re.compile(rf"((?:{_MONTHS}) \d{{1,2}})(?:st|nd|rd|th)\b")
-_ARTICLES = re.compile(r"^(?:an?|the)\s+")
+
+def _words(name: str) -> frozenset[str]:
+    return frozenset(TABLES[name].split())
+
+
+#: What is counted, in the singular; only these nouns may stand behind a number.
+NOUNS = _words("nouns")
+#: Words that may stand with a unit or a noun behind a number, and change nothing.
+_BESIDE_UNITS = _words("beside_units")
+#: Words that may stand with a counted noun only: in "7 negative" or "7 more" they change the value.
+_BESIDE_NOUNS = _BESIDE_UNITS | _words("beside_nouns")
+#: Words that say by themselves that something is counted.
+_ALONE = _words("alone")
+#: Bare runs of letters that are units, not products of symbols. One-letter units count only in a text group.
+UNIT_WORDS = _words("unit_words")
+#: Short units that may stand right behind a number, as in 5cm; other short runs, as in 4kn, are products of symbols.
+GLUED_UNITS = _words("glued_units")
+#: Bare runs of letters that are words of an answer, not products of symbols.
+ANSWER_WORDS = _words("answer_words")
+#: Upper-case runs that are words, not the name of a segment or an angle.
+UPPER_WORDS = _words("upper_words")
+#: Names of quantities: before an equals sign, a colon or "is" they say what is asked for.
+_QUANTITIES = _words("quantities")
+#: Words that lead to an answer ("she has 12"), and words that may stand beside the name of a quantity.
+_VERBS, _LEADING_WORDS, _PREPOSITIONS = _words("verbs"), _words("leading_words"), _words("prepositions")
+#: Commands that stand for a letter, whose argument is text, and that decorate a letter into another symbol.
+GREEK, TEXT_COMMANDS, DECORATIONS = _words("greek"), _words("text_commands"), _words("decorations")
+#: In the text of an option, words that deny or hedge the choice.
+_DENIALS = _words("denials")
 #: Ways of saying the same thing, each mapped to one of them.
-_SYNONYMS = {
-    "dne": "does not exist", "doesn't exist": "does not exist", "no solutions": "no solution",
-    "there is no solution": "no solution", "there are no solutions": "no solution",
-    "no real solutions": "no solution", "no real solution": "no solution", "no solution exists": "no solution",
-    "no solutions exist": "no solution",
-    "infinite": "infinitely many", "infinity": "infinitely many", "infinitely many solutions": "infinitely many",
-    "first quadrant": "quadrant i", "second quadrant": "quadrant ii", "third quadrant": "quadrant iii",
-    "fourth quadrant": "quadrant iv",
-    "all reals": "all real numbers", "all real": "all real numbers",
-}  # fmt: skip
+_SYNONYMS: dict[str, str] = TABLES["synonyms"]
 
-
-#: Words that may stand before an answer: hedges before anything, currencies and years before a number, `the point`
-#: before its coordinates.
-_BEFORE = (
-    r"(?:(?:approximately|about|around|roughly|exactly)|(?:usd|rs\.?|rmb|eur|gbp|(?:the )?year)(?=\s*\}?\s*[\d.])"
-    r"|(?:the )?points?(?=\s*\}?\s*\())"
+_ARTICLES = re.compile(r"^(?:an?|the)\s+")
+_THERE_IS = re.compile(
+    r"^(?:the )?(?:limit|integral|series|sum|value|derivative|expression|answer|sequence) (?:is )?"
+    r"(?=does not exist|undefined|diverge|converge|not defined|infinit)"
+    r"|^(?:there (?:is|are|exists?)|it has|the equation has) (?=no |infinitely )"
 )
-_ABOUT = re.compile(
-    rf"^\s*(?:\\text\s*\{{\s*{_BEFORE}\s*(?:\}}\s*|(?=[\d.]+\s*\}}))|{_BEFORE}(?![a-z]))(?=\s*\S)", re.IGNORECASE
+_MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
+_MONTH = "|".join(name[:3] + f"(?:{name[3:]})?" if name != "may" else name for name in _MONTHS)
+_DATES = tuple(
+    re.compile(pattern, re.IGNORECASE | re.ASCII)
+    for pattern in (
+        r"(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})",
+        r"(?P<m>\d{1,2})[-/](?P<d>\d{1,2})[-/](?P<y>\d{4})",
+        rf"(?P<n>{_MONTH})\.? (?P<d>\d{{1,2}})(?:st|nd|rd|th)?(?:,? (?P<y>\d{{4}}))?",
+        rf"(?:the )?(?P<d>\d{{1,2}})(?:st|nd|rd|th)?(?: of)? (?P<n>{_MONTH})\.?(?:,? (?P<y>\d{{4}}))?",
+        r"(?P<y>\d{4}) ?年 ?(?P<m>\d{1,2}) ?月 ?(?P<d>\d{1,2}) ?日",
+    )
 )
-#: "All real numbers except 2", in words or with the number behind them.
-_EXCEPT = re.compile(
-    r"^\s*(?:\\text\s*\{\s*)?(?:all\s+)?real\s+numbers\s*,?\s+(?:except|excluding|other\s+than)(?:\s+for)?\s*"
-    r"(?:\}\s*)?(?:[a-zA-Z]\s*=\s*)?([^{}a-zA-Z]+?)\s*\}?\s*$",
-    re.IGNORECASE,
-)
-_SENTENCE = re.compile(r"^\s*\\text\s*\{\s*([A-Za-z][A-Za-z', ]{1,60})\s(?:is|are|equals)\s*:?\s*\}(?=\s*\S)")
-_HEDGES = frozenset({"not", "or", "either", "neither", "if", "when", "unless", "one", "another", "wrong", "and", "no"})
-_NAMED_TWICE = re.compile(r"^(.*\d)\s*(?:\\text\s*\{\s*)?\(\s*([a-z][a-z -]*)\)\s*\}?$")
+# --- numbers in words ---------------------------------------------------------------------------------------------
+
+_SMALL = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_VALUES = {word: i for i, word in enumerate(_SMALL)} | {word: 10 * i for i, word in enumerate(_TENS, 2)}
+_ORDINALS = [
+    "zeroth",
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+    "eleventh",
+    "twelfth",
+    "thirteenth",
+    "fourteenth",
+    "fifteenth",
+    "sixteenth",
+    "seventeenth",
+    "eighteenth",
+    "nineteenth",
+    "twentieth",
+]
+#: Words that multiply the number in front of them: 1.5 million, 3 dozen, 3 halves.
+SCALES: dict[str, Fraction] = {
+    "hundred": Fraction(100),
+    "thousand": Fraction(10**3),
+    "million": Fraction(10**6),
+    "billion": Fraction(10**9),
+    "trillion": Fraction(10**12),
+    "dozen": Fraction(12),
+    "lakh": Fraction(10**5),
+    "crore": Fraction(10**7),
+    "half": Fraction(1, 2),
+    "halves": Fraction(1, 2),
+    "quarter": Fraction(1, 4),
+    "hundredth": Fraction(1, 100),
+    "thousandth": Fraction(1, 1000),
+    "millionth": Fraction(1, 10**6),
+    "score": Fraction(20),
+    **{word: Fraction(1, i) for i, word in enumerate(_ORDINALS) if i > 2},
+}
+_GROUPS = {name: int(SCALES[name]) for name in ("thousand", "million", "billion", "trillion")}
 
 
-def strip_lead_in(text: str) -> str:
-    r"""Remove "the answer is" from the start of an answer; `\text{The answer is D}` becomes `\text{D}`."""
-    text = _EXCEPT.sub(r"\\mathbb{R}\\setminus\\{\1\\}", text)
-    sentence = _SENTENCE.match(text)
-    if sentence and not set(sentence.group(1).lower().split()) & _HEDGES:
-        text = text[sentence.end() :]  # the probability is …
-    about = _ABOUT.match(text)
-    if about:
-        opened = "{" in about.group() and "}" not in about.group()
-        text = ("\\text{" if opened else "") + text[about.end() :]
-    twice = _NAMED_TWICE.match(text)
-    if twice and number_in_words(twice.group(2)) == number(twice.group(1)):
-        text = twice.group(1)  # 7 (seven)
-    match = _LEAD_IN.match(text)
-    if not match or match.end() == 0:
-        return text
-    rest = text[match.end() :].strip()
-    if not rest:
-        return text
-    opened = "{" in match.group() and not match.group("brace")
-    return "\\text{" + rest if opened else rest
+def scale_of(word: str) -> Fraction | None:
+    """The factor that a word behind a number stands for: dozen, million, halves; None for any other word."""
+    word = word.lower()
+    return SCALES.get(word) or SCALES.get(word.removesuffix("s"))
+
+
+def _fits(group: int, before: str, value: int) -> bool:
+    """Whether a number may follow what was said: twenty one, hundred five; not five six, nor one zero."""
+    if not before or before in _GROUPS or before in ("hundred", "and"):
+        return value > 0 or (not before and not group)
+    return before in _TENS and 0 < value < 10
+
+
+def _cardinal(words: list[str]) -> int | None:
+    """The whole number that words say, all of them, else None."""
+    if not words or len(words) > 16 or words[0] == "and":
+        return None
+    total = group = 0
+    last = 10**15
+    for before, word in zip(["", *words], words, strict=False):
+        if word == "and":
+            if before not in ("hundred", *_GROUPS) or word == words[-1]:
+                return None
+        elif word == "hundred" and 0 < group < 10:
+            group *= 100
+        elif word in _GROUPS and group and _GROUPS[word] < last:
+            last = _GROUPS[word]
+            total, group = total + group * last, 0
+        elif word in _VALUES and _fits(group, before, _VALUES[word]):
+            group += _VALUES[word]
+        else:
+            return None
+    return total + group
+
+
+def number_in_words(text: str) -> Fraction | None:
+    """The number that English words say, all of them: seven, minus two, three fifths, two and a half, a dozen."""
+    lower = text.lower().strip()
+    if not re.fullmatch(r"[a-z][a-z\s-]{1,119}", lower):
+        return None
+    words = lower.replace("-", " ").split()
+    if words[0] in ("negative", "minus") and len(words) > 1:
+        value = number_in_words(" ".join(words[1:]))
+        return None if value is None else -value
+    cardinal = _cardinal(words)
+    if cardinal is not None:
+        return Fraction(cardinal)
+    if len(words) == 1 and words[0] in _ORDINALS[1:]:
+        return Fraction(_ORDINALS.index(words[0]))
+    if words[-3:] == ["and", "a", "half"]:
+        head = _cardinal(words[:-3])
+        return None if head is None else head + Fraction(1, 2)
+    scale = scale_of(words[-1])
+    if scale is not None and (scale < 1 or words[-1].startswith("dozen")) and len(words) > 1:
+        head = 1 if words[:-1] in (["a"], ["one"]) else _cardinal(words[:-1])
+        return None if head is None else head * scale
+    return None
+
+
+# --- units and counted nouns --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What words behind a value measure or count: dimension → exponent, with the factors to its base unit.
+
+    Counted nouns are dimensions whose name begins with `#`. A name with two meanings (ton) has two factors.
+    """
+
+    dimensions: tuple[tuple[str, int], ...]
+    factors: tuple[Fraction, ...] = (Fraction(1),)
+
+    @property
+    def counts(self) -> bool:
+        """Whether a counted noun is part of it."""
+        return any(name[0] == "#" for name, _ in self.dimensions)
+
+
+def stem(word: str) -> str:
+    """The singular of a noun, as the table of nouns has it."""
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if re.search(r"(?:s|x|ch|sh|z|o)es$", word):
+        return word[:-2]
+    if word.endswith("ves"):
+        return word[:-1]
+    return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+
+
+def _factor(text: str) -> Fraction:
+    return Fraction(text)
+
+
+@lru_cache(maxsize=1)
+def _unit_tables() -> tuple[dict[str, Unit], dict[str, Unit]]:
+    """Symbol → unit with case, and name in lower case → unit; made at first use."""
+    symbols: dict[str, Unit] = {}
+    names: dict[str, Unit] = {}
+    for line in TABLES["units"].strip().splitlines():
+        head, symbol_text, name_text = line.split("|")
+        dimension_text, factor_text = head.split()
+        dimensions = tuple(
+            (match.group(1), int(match.group(2) or 1))
+            for part in dimension_text.split(",")
+            if (match := re.fullmatch(r"([a-zA-Z-]*[a-zA-Z])(-?\d)?", part))
+        )
+        factors = tuple(map(_factor, factor_text.split(",")))
+        for text, table, prefixes in (
+            (symbol_text, symbols, TABLES["prefixes"]),
+            (name_text, names, TABLES["long_prefixes"]),
+        ):
+            for entry in text.split():
+                name = entry.rstrip("*").partition(":")[0]
+                own = Fraction(entry.partition(":")[2] or 1)
+                table.setdefault(name, Unit(dimensions, tuple(factor * own for factor in factors)))
+                if entry.endswith("*"):
+                    for prefix, power in prefixes.items():
+                        scaled = tuple(factor * _factor(power) for factor in factors)
+                        table.setdefault(prefix + name, Unit(dimensions, scaled))
+    for loose in (*symbols, "kwh"):
+        names.setdefault(loose.lower(), symbols.get(loose) or symbols["kWh"])
+    names["mw"] = Unit((("mw", 1),))  # milli or mega: in lower case nobody can tell
+    return symbols, names
+
+
+def _unit_word(word: str) -> Unit | None:
+    symbols, names = _unit_tables()
+    known = symbols.get(word)
+    if known is None and (
+        word.islower() or word.isupper() or (word.istitle() and len(word) > 3)
+    ):  # in mB or Mw the case is meant
+        known = names.get(word.lower()) or names.get(stem(word.lower()))
+    if known is None and word.lower().endswith("s"):
+        known = names.get(word.lower()[:-1])
+    if known is None and word.lower() in ("foots", "inche", "inches"):
+        known = names["inch"]
+    return known
+
+
+_UNIT_PIECE = re.compile(r"\^\s*-?\d|(?<=[A-Za-z])-?\d|[/·]|\bper\b|[A-Za-z][A-Za-z'-]*|\S", re.ASCII)
+_POWER_BEFORE, _POWER_BEHIND = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}, {"squared": 2, "cubed": 3}
+
+
+@lru_cache(maxsize=4_096)
+def unit_of(phrase: str) -> Unit | None:
+    """What the words behind a value measure or count, all of them; None when any of them is not understood."""
+    text = TABLES["chinese_units"].get(phrase.strip(), phrase)
+    text = re.sub(r"\\(?:text|mathrm|mbox|textrm|rm)(?![a-z])", " ", text.replace("\\cdot", "·").replace("\\mu", "u"))
+    text = re.sub(r"[{}]|(?<=[a-z])\.", "", text).replace("µ", "u").replace("μ", "u")
+    text = re.sub(r"/\s*\(([^()]*)\)", lambda m: " / " + " / ".join(m.group(1).replace("·", " ").split()), text)
+    text = re.sub(r"light years?", "lightyear", re.sub(r"(?:fl\.?|fluid) (?:oz|ounces?)\b", "floz", text))
+    text = re.sub(r"(?<=[A-Za-z])\s*-\s*(?=[A-Za-z]{1,2}\b)", "·", text)
+    text = re.sub(r"^\s*\((.*)\)\s*$", r"\1", text.strip())
+    if len(text) > 80 or not text:
+        return None
+    exponents: dict[str, int] = {}
+    factors: tuple[Fraction, ...] = (Fraction(1),)
+    sign, before, last = 1, 1, None
+    words = text.split()
+    if len(words) > 1 and words[0].lower() in ("of", "in", "for") and not all(map(_known_word, words[1:])):
+        return None
+    meaning = adjectives = False
+
+    def multiply(unit: Unit, power: int) -> None:
+        nonlocal factors
+        for name, exponent in unit.dimensions:
+            exponents[name] = exponents.get(name, 0) + exponent * power
+        factors = tuple(a * b**power for a in factors for b in unit.factors)
+
+    after_of = False
+    for match in _UNIT_PIECE.finditer(text):
+        piece, lower = match.group(), match.group().lower()
+        if piece[-1].isdigit():
+            raised = piece[0] == "^" or text[match.start() - 1].isalpha()
+            if last is None or not raised or abs(int(piece.strip("^ "))) > 9:
+                return None
+            unit, power = last
+            multiply(unit, (int(piece.strip("^ ")) - 1) * power)
+            last = None
+        elif lower in _POWER_BEHIND and last is not None:
+            multiply(last[0], (_POWER_BEHIND[lower] - 1) * last[1])
+        elif lower in ("/", "per"):
+            sign, after_of = -1, False
+        elif lower == "·":
+            continue
+        elif lower in _POWER_BEFORE:
+            before = _POWER_BEFORE[lower]
+        elif (unit := _unit_word(piece)) is not None and not after_of and (len(piece) > 1 or len(text) < 14):
+            multiply(unit, sign * before)
+            last, sign, before, meaning = (unit, sign * before), 1, 1, True
+        elif stem(lower) in NOUNS or lower in NOUNS or lower in ("times", "people", "unit", "units"):
+            if not after_of:
+                unit = Unit((("#" + (stem(lower) if stem(lower) in NOUNS else lower), 1),))
+                multiply(unit, sign * before)
+                last = (unit, sign * before)
+            sign, before, meaning = 1, 1, True
+        elif lower in _BESIDE_NOUNS:
+            adjectives = adjectives or lower not in _BESIDE_UNITS
+            after_of = after_of or (lower in ("of", "in", "for", "from", "on", "at", "to") and meaning)
+            meaning = meaning or lower in _ALONE or lower in ("them", "old")
+        else:
+            return None
+    if not meaning or sign < 0 or text.lower().startswith("per cent"):
+        return None
+    if adjectives and not any(name[0] == "#" for name in exponents):
+        return None
+    return Unit(tuple(sorted((name, power) for name, power in exponents.items() if power)), factors)
+
+
+def _known_word(word: str) -> bool:
+    lower = word.lower()
+    return lower in _BESIDE_NOUNS or stem(lower) in NOUNS or lower in NOUNS or _unit_word(word) is not None
+
+
+def same_dimension(first: Unit, second: Unit) -> bool:
+    """Whether two units measure the same, so that one may be converted into the other."""
+    return first.dimensions == second.dimensions
+
+
+def is_name(text: str) -> bool:
+    """Whether words only name the quantity that is asked for: `Area`, `The probability`, `total cost of`."""
+    words = re.findall(r"[^\s,:]+", text.lower())
+    if (
+        not words
+        or len(words) > 12
+        or words[-1] in _PREPOSITIONS
+        or words[0] in ("one", "another", "some", "a", "of", "at", "in", "for", "from", "with", "on", "and", "both")
+    ):
+        return False
+    known = all(
+        word in _QUANTITIES
+        or word in _LEADING_WORDS
+        or (len(word) == 1 and word != words[0])
+        or stem(word) in NOUNS
+        or number_in_words(word) is not None
+        or word.isdigit()
+        for word in words
+    )
+    return known and any(word in _QUANTITIES or stem(word) in NOUNS for word in words)
+
+
+def is_lead_in(text: str) -> bool:
+    """Whether words in front of an answer only introduce it: `the answer is`, `there are`, `so`, `exactly`."""
+    lower = text.lower().strip(" ,:")
+    if not lower:
+        return True
+    words = re.findall(r"[^\s,:]+", lower)
+    if len(words) > 12:
+        return False
+    if all(
+        word
+        in (
+            "approximately",
+            "about",
+            "around",
+            "roughly",
+            "exactly",
+            "so",
+            "thus",
+            "hence",
+            "therefore",
+            "then",
+            "simply",
+            "just",
+        )
+        for word in words
+    ):
+        return True
+    if words[-1] in _VERBS or text.rstrip().endswith(":"):
+        rest = words[:-1] if words[-1] in _VERBS else words
+        return not rest or is_name(" ".join(rest)) or all(word in _LEADING_WORDS for word in rest)
+    return lower in (
+        "usd",
+        "rs",
+        "rs.",
+        "rmb",
+        "eur",
+        "gbp",
+        "year",
+        "the year",
+        "point",
+        "the point",
+        "points",
+        "the points",
+        "answer",
+        "final answer",
+        "the answer",
+        "value",
+        "option",
+        "choice",
+        "number",
+        "equal to",
+        "equals",
+    )
+
+
+# --- answers in words ---------------------------------------------------------------------------------------------
+
+
+def date_of(text: str) -> str | None:
+    """A date in one spelling, year-month-day with what is not stated left empty; None for anything else."""
+    text = " ".join(re.sub(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}", r" \1 ", text).split()).strip(" .")
+    text = re.sub(r"\s+,", ",", text)
+    for pattern in _DATES if len(text) < 40 else ():
+        if match := pattern.fullmatch(text):
+            parts = match.groupdict()
+            month = int(parts["m"]) if parts.get("m") else _month(parts["n"])
+            day = int(parts["d"])
+            if 1 <= month <= 12 and 1 <= day <= 31:
+                return f"{parts.get('y') or ''}-{month}-{day}"
+    return None
+
+
+def _month(name: str) -> int:
+    return next(i for i, month in enumerate(_MONTHS, 1) if month.startswith(name[:3].lower()))
 
 
 def plain_words(text: str) -> str:
@@ -84,40 +476,27 @@ def plain_words(text: str) -> str:
 
 def _settled(words: str) -> str:
     """One of several ways of saying the same thing; words in lower case."""
-    words = _DAY.sub(r"\1", _THERE_IS.sub("", words))
-    words = re.sub(r"(?<=[a-z]) and (?=\d)", " ", words)  # 3 hours and 20 minutes
+    words = _THERE_IS.sub("", words)
+    words = re.sub(r"(?<=[a-z]) and (?=\d)", " ", words).removesuffix(" only")  # 3 hours and 20 minutes
     return _SYNONYMS.get(words, words)
-
-
-_QUADRANT = re.compile(r"quadrant (?=(?:i{1,3}|iv)$)")
 
 
 def unnumbered(words: str) -> str:
     """`quadrant ii` is `ii`; other words stay what they are."""
-    return _QUADRANT.sub("", words)
+    return re.sub(r"quadrant (?=(?:i{1,3}|iv)$)", "", words)
 
 
-def word_value(text: str) -> Node:
-    """Return the node of an answer in words; some words are mathematics."""
-    words = plain_words(text)
-    if words == "all real numbers":
-        return Node("sym", (), "\\mathbb{R}")
-    value = number_in_words(words)
-    if value is not None:
-        return num(value)
-    return Node("text", (), words)
-
-
-def _opened(text: str) -> str:
+def opened(text: str) -> str:
+    r"""The text with its `\text{…}` groups opened."""
     return re.sub(r"\\(?:text|textbf|textit|mathrm|mbox|textrm|mathbf)\s*\{([^{}]*)\}", r" \1 ", text)
 
 
 def words_of_markup(text: str) -> str | None:
     r"""Return the plain words of a normalised answer, with `\text{…}` opened; None when it holds mathematics."""
-    opened = _opened(text)
-    if not re.fullmatch(r"[\w\s.,;:'\"()?!-]*", opened) or not re.search(r"[^\W\d_]", opened):
+    content = opened(text)
+    if not re.fullmatch(r"[\w\s.,;:'\"()?!-]*", content) or not re.search(r"[^\W\d_]", content):
         return None
-    return plain_words(opened) or None
+    return plain_words(content) or None
 
 
 #: Primes, factorials and arguments: `f'`, `(n)!`, `f(x)`.
@@ -129,11 +508,11 @@ def comparable_words(text: str) -> str | None:
 
     Names of up to three letters keep their case (AB is not ab), and beside digits nothing in front is dropped (.5, -5).
     """
-    opened = _opened(text)
-    if words_of_markup(text) is None or _NOTATION.search(opened):
+    content = opened(text)
+    if words_of_markup(text) is None or _NOTATION.search(content):
         return None
-    pieces = re.findall(r"\d+(?:\.\d+)?|\.\d+|[^\W\d_]+|\S", re.sub(r"[\"“”*_]", " ", opened))
-    known = [len(piece) > 3 or piece.lower() in ANSWER_WORDS for piece in pieces]
+    pieces = re.findall(r"\d+(?:\.\d+)?|\.\d+|[^\W\d_]+|\S", re.sub(r"[\"“”*_]", " ", content))
+    known = [len(piece) > 3 or piece.lower() in ANSWER_WORDS or piece > "\u2e00" for piece in pieces]
     if not any(known_word and piece[0].isalpha() for known_word, piece in zip(known, pieces, strict=True)):
         return None
     words = " ".join(piece.lower() if lower else piece for piece, lower in zip(pieces, known, strict=True))
@@ -141,39 +520,40 @@ def comparable_words(text: str) -> str | None:
         return words.rstrip(" .,;:?")
     words = re.sub(r"\s*([,.;:()'-])\s*", r"\1", words.strip(" .,;:!?'"))
     words = re.sub(r"^(?:an?|the) ", "", words, flags=re.IGNORECASE)
-    return _either_order(_settled(words))
-
-
-def _either_order(words: str) -> str:
-    """`Bob and Alice` are `Alice and Bob`: two names or things without anything else, in order of the alphabet."""
-    pair = words.split(" and ")
-    return " and ".join(sorted(pair)) if len(pair) == 2 and all(len(item.split()) == 1 for item in pair) else words
-
-
-def is_unit_phrase(phrase: str) -> bool:
-    """Whether the words behind a number are a unit or what is counted, rather than a second statement."""
-    words = re.findall(r"[a-z']+", phrase.lower())
-    if not words or len(words) > 8 or len(phrase) > 60:
-        return False
-    return not any(word in NOT_A_UNIT for word in words) and not re.search(
-        r"[\d=<>?]", re.sub(r"\^\{?-?\d\}?", "", phrase)
+    pair = _settled(words).split(" and ")
+    # "Bob and Alice" are "Alice and Bob": two names without anything else, in order of the alphabet.
+    return (
+        " and ".join(sorted(pair))
+        if len(pair) == 2 and all(len(item.split()) == 1 for item in pair)
+        else pair_text(pair)
     )
 
 
-_CHOICE_GOLD = re.compile(r"\(?\s*(?:\\text\s*\{)?\s*\(?\s*([A-J])\s*\)?\s*\}?\s*\)?")
-_CHOICE_ANSWER = re.compile(
-    r"\(?\s*(?:\\(?:text|textbf|mathrm)\s*\{)?\s*\(?\s*([A-J])"
-    r"\s*(?:\)\s*\}?|[.:]\s*\}?|\}\s*[).:]?| (?=\(.*\)$))(?:[\s:.,].*|\\.*|\(.*)?",
+def pair_text(parts: list[str]) -> str:
+    """The parts of a text that was split at `and`, joined again."""
+    return " and ".join(parts)
+
+
+# --- choices ------------------------------------------------------------------------------------------------------
+
+_CHOICE = re.compile(r"[(\[]?\s*(?:\\(?:text|textbf|mathrm)\s*\{)?\s*\(?\s*([A-J])\s*\)?\s*\}?\s*[)\]]?")
+_OPTION = re.compile(
+    r"\(?\s*(?:\\(?:text|textbf|mathrm)\s*\{)?\s*\(?\s*([A-J])\s*"
+    r"(?:\)\s*\}?|[.:]\s*\}?|\}\s*[).:]|\}\s*(?=\()| (?=\())(.*)",
     re.DOTALL,
 )
+_NAMED_CHOICE = re.compile(
+    r"(?:\\text\s*\{)?\s*(?i:(?:the )?(?:correct )?(?:option|choice|answer))(?: is)?\s*:?\s*(?:\})?\s*"
+    r"\(?([A-J])\)?\s*\}?|(?:选项|答案|选|选择)?\s*:?\s*([A-J])\s*项?"
+)
+_CIRCLED = "ⒶⒷⒸⒹⒺⒻⒼⒽⒾⒿ"
 
 
-_NAMED_CHOICE = re.compile(r"(?:\\text\s*\{)?\s*(?i:option|choice|answer)\s*\(?([A-J])\)?\s*\}?")
-
-
-def choice_letter(gold: str) -> str | None:
-    """Return the letter when the gold is a choice letter, bare or in parentheses."""
-    match = _CHOICE_GOLD.fullmatch(gold)
+def choice_letter(text: str) -> str | None:
+    """Return the letter when a text is a choice letter, bare, circled or in parentheses."""
+    if text in _CIRCLED and len(text) == 1:
+        return chr(ord("A") + _CIRCLED.index(text))
+    match = _CHOICE.fullmatch(text)
     return match.group(1) if match else None
 
 
@@ -182,52 +562,55 @@ def chosen_letter(answer: str) -> str | None:
     if (letter := choice_letter(answer)) is not None:
         return letter
     if named := _NAMED_CHOICE.fullmatch(answer):
-        return named.group(1)
-    match = _CHOICE_ANSWER.fullmatch(answer)
+        return named.group(1) or named.group(2)
+    match = _OPTION.fullmatch(answer)
     if not match:
         return None
-    # Another letter, or a denial, makes it a hedge rather than a choice.
-    rest = answer[match.end(1) :]
-    hedged = set(re.findall(r"(?<![A-Za-z\\])[A-H](?![A-Za-z'])", rest)) - {match.group(1)}
-    denied = any(word in {"not", "or", "wrong", "incorrect", "false"} for word in re.findall(r"[a-z]+", rest.lower()))
-    return None if hedged or denied else match.group(1)
-
-
-#: Unit → (dimension, factor): only units whose conversion is exact and whose name is not ambiguous.
-_CONVERT: dict[str, tuple[str, tuple[int, int]]] = {
-    "mm": ("length", (1, 1000)), "cm": ("length", (1, 100)), "m": ("length", (1, 1)), "km": ("length", (1000, 1)),
-    "meter": ("length", (1, 1)), "kilometer": ("length", (1000, 1)), "centimeter": ("length", (1, 100)),
-    "metre": ("length", (1, 1)), "kilometre": ("length", (1000, 1)), "centimetre": ("length", (1, 100)),
-    "in": ("feet", (1, 12)), "inch": ("feet", (1, 12)), "inche": ("feet", (1, 12)), "ft": ("feet", (1, 1)),
-    "foot": ("feet", (1, 1)), "feet": ("feet", (1, 1)), "yd": ("feet", (3, 1)), "yard": ("feet", (3, 1)),
-    "mile": ("feet", (5280, 1)), "mi": ("feet", (5280, 1)),
-    "mg": ("mass", (1, 1000)), "g": ("mass", (1, 1)), "kg": ("mass", (1000, 1)), "gram": ("mass", (1, 1)),
-    "kilogram": ("mass", (1000, 1)),
-    "s": ("time", (1, 1)), "sec": ("time", (1, 1)), "second": ("time", (1, 1)), "min": ("time", (60, 1)),
-    "minute": ("time", (60, 1)), "h": ("time", (3600, 1)), "hr": ("time", (3600, 1)), "hour": ("time", (3600, 1)),
-    "day": ("time", (86400, 1)), "week": ("time", (604800, 1)),
-    "cent": ("money", (1, 100)), "dollar": ("money", (1, 1)),
-}  # fmt: skip
-
-
-def conversion(unit: str) -> tuple[str, int, int] | None:
-    """Return (dimension, numerator, denominator) of a simple unit with an optional exponent, else None."""
-    match = re.fullmatch(r"\s*([a-zA-Z]+)\s*(?:\^\s*\{?\s*([23])\s*\}?)?\s*", unit)
-    if not match:
-        return None
-    name, power = match.group(1), int(match.group(2) or 1)
-    known = _CONVERT.get(name) or _CONVERT.get(name.lower().removesuffix("s"))
-    if not known:
-        return None
-    dimension, (top, bottom) = known
-    return f"{dimension}^{power}", top**power, bottom**power
-
-
-def same_but_for_powers(first: str, second: str) -> bool:
-    """Whether two units differ in nothing but their exponents, as cm² and cm³ do."""
-    first, second = (re.sub(r"[\s{}.]", "", unit.lower()) for unit in (first, second))
-    return (
-        first != second
-        and re.sub(r"\^?-?\d", "", first) == re.sub(r"\^?-?\d", "", second)
-        and ("^" in first and "^" in second)
+    # Another letter, a sign of more, or a denial makes it a hedge rather than a choice.
+    letter, rest = match.groups()
+    hedged = set(re.findall(r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])", rest)) - {letter}
+    denied = _DENIALS & set(re.findall(r"[a-z']+", rest.lower())) or re.match(
+        r"\s*[-+*/^=<>!?~\[|]|\s*i\.?e", rest.replace("\\text{", "").lstrip(" (")
     )
+    bracketed = re.match(r"\s*\(", rest) and re.search(r"[A-Za-z]{2}", rest)
+    return None if hedged or denied or bracketed else letter
+
+
+def denies(text: str) -> bool:
+    """Whether words deny, hedge or change what they stand beside."""
+    return bool(_DENIALS & set(re.findall(r"[a-z']+", text.lower())))
+
+
+def may_be_left_out(text: str) -> bool:
+    """Whether words that stand behind a value in a gold, and that are no unit we know, may be missing in an answer:
+    nouns in the plural."""
+    words = text.lower().split()
+    return (
+        bool(words)
+        and not denies(text)
+        and words[-1].endswith("s")
+        and len(words[-1]) > 3
+        and all(
+            _known_word(word) or (word.isalpha() and word.endswith("s") and number_in_words(word) is None)
+            for word in words
+        )
+    )
+
+
+def counts_in(phrase: str, question: str) -> bool:
+    """Whether words behind a value count something that the question speaks of: nouns in the plural, from its text."""
+    words = phrase.lower().split()
+    asked = set(re.findall(r"[a-z']+", question.lower()))
+    return (
+        bool(words)
+        and len(words) < 5
+        and not denies(phrase)
+        and words[-1].endswith("s")
+        and all(word in asked or word in _BESIDE_NOUNS for word in words)
+    )
+
+
+def circled_choices(text: str) -> tuple[str, ...]:
+    """The circled numbers that an answer lists, in order, when it holds nothing else."""
+    content = re.sub(r"[\s,]|\\text\b|[{}]|\band\b", "", text)
+    return tuple(sorted(content)) if content and all("①" <= char <= "⓿" for char in content) else ()
