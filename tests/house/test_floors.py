@@ -191,7 +191,6 @@ METRICS_FILE = {"runs/directory.py", "runs/metrics.py", "runs/run.py"}
 def test_runs_have_one_reader(module: Path) -> None:
     """Everybody reads runs and results through `runs.run.Run`."""
     name = name_of(module)
-        pytest.skip(f"{name} is not converted to Run yet")
     if any(imported.startswith("pyarrow.parquet") for _, imported in imports_of(module)):
         assert name in PARQUET, f"{name} opens Parquet: read through runs.run.Run"
     for node in ast.walk(tree_of(module)):
