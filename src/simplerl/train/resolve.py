@@ -215,7 +215,7 @@ def _message(error: Any, table: Mapping[str, Any]) -> str:
         raw = raw.get(part, error["input"]) if isinstance(raw, Mapping) else error["input"]
     if kind == "unexpected_keyword_argument":
         keys = [field.name for field in dataclasses.fields(_section_class(path[:-1]))]
-        return f"unknown key {dotted!r}; {_nearest_key(path[-1], keys)}"
+        return f"unknown key {dotted!r}; {_nearest_key(path[-1], keys, top=len(path) == 1)}"
     if kind == "dataclass_type":
         first = dataclasses.fields(_section_class(path))[0].name
         return f"{dotted} is a section: give its keys, e.g. {dotted}.{first}"
@@ -232,15 +232,14 @@ def _section_class(path: Sequence[str]) -> type:
     return typing.get_type_hints(Config)[path[0]] if path else Config
 
 
-def _nearest_key(key: str, keys: Sequence[str]) -> str:
-    """Return what a wrong key may mean: the nearest one, another library's name, or one in another section."""
+def _nearest_key(key: str, keys: Sequence[str], *, top: bool = False) -> str:
+    """Return what a wrong key may mean: another library's name, one in a section (of a `top` key), or the nearest."""
     if key in OTHER_NAMES:
         return f"it is called {OTHER_NAMES[key]!r} here"
     advice = nearest(key, keys)
-    if advice.startswith("known"):
-        elsewhere = [dotted for dotted in flatten(as_table(Config())) if dotted.rpartition(".")[2] == key]
-        if elsewhere:
-            return f"did you mean {' or '.join(map(repr, elsewhere))}?"
+    elsewhere = [dotted for dotted in flatten(as_table(Config())) if dotted.rpartition(".")[2] == key]
+    if elsewhere and (top or advice.startswith("known")):
+        return f"did you mean {' or '.join(map(repr, elsewhere))}?"
     return advice
 
 
@@ -350,7 +349,9 @@ def resolve(recipe: str | None, overrides: Mapping[str, Any]) -> Config:
     """Return the configuration of a recipe with overrides on top. Raises ConfigError."""
     load_plugins(_plugin_names(overrides.get("plugins", ())))  # A plug-in may bring the recipe.
     recipe = recipe or default_recipe(overrides)
-    config = completed(build_config(merge(read_recipe(recipe), overrides)))
+    owner = RECIPES.plugin(recipe)
+    table = merge(merge(read_recipe(recipe), overrides), {"plugins": [owner] if owner else []})
+    config = completed(build_config(table))
     registry("backend").find(config.rollout.backend, key="rollout.backend")
     registry("policy").find(config.verifier.policy, key="verifier.policy")
     algorithm = config.algorithm
