@@ -182,6 +182,7 @@ def build_config(table: Mapping[str, Any]) -> Config:
 
 def _plugin_names(value: Any) -> list[str]:
     """Return the names of plug-ins, given as a list, as `a,b`, or as config.json has them. Raises ConfigError."""
+    value = read_text(value)  # `[]` and `["a.py"]` as TOML writes them; a name alone is no TOML and stays text.
     entries = value.split(",") if isinstance(value, str) else list(value)
     names = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in entries]
     for entry, name in zip(entries, names, strict=True):
