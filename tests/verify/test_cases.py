@@ -34,9 +34,8 @@ def pool():
 def test_every_case_is_judged_as_labelled(category, pool):
     rows = load(category)
     verdicts = pool.verify_many((f"So it is $\\boxed{{{row['answer']}}}$.", row["gold"]) for row in rows)
-    wrong = [
-        (row, verdict) for row, verdict in zip(rows, verdicts, strict=True) if equal_in_value(verdict) != row["equal"]
-    ]
+    judged = zip(rows, verdicts, strict=True)
+    wrong = [(row, verdict) for row, verdict in judged if equal_in_value(verdict) != row["equal"]]
     assert not wrong
 
 

@@ -619,7 +619,7 @@ class Comparison:
         if node.op == "base" and is_scalar(other):
             # The base may be left out when the digits are the same; a converted value is another answer.
             # In words ("17 base 8") it says that the digits are not the value.
-            return node.value is None and other.op == "num" and node.name.isdigit() and other.value == int(node.name)
+            return node.value is None and other.op == "num" and node.name.isdecimal() and other.value == int(node.name)
         if node.op == "point":
             return self._point(node, other)
         if node.op == "time" and is_scalar(other) and node.name in ("am", "pm"):
@@ -1000,7 +1000,7 @@ class Comparison:
         if numbers[0] is None:
             return True
         modulus = node.args[1].name.removeprefix("mod ") if node.args[1].op == "unit" else ""
-        known = numbers[1] is not None and modulus.isdigit() and int(modulus[:9]) > 0
+        known = numbers[1] is not None and modulus.isdecimal() and int(modulus[:9]) > 0
         return known and (numbers[0] - (numbers[1] or 0)) % int(modulus[:9]) == 0
 
     def _equation_and_value(self, node: Node, other: Node) -> bool:

@@ -286,8 +286,9 @@ def _compare(answer: str, gold: str, question: str | None, work: Work, *, algebr
         return None
     if theirs.node.op == "prose":
         return _cannot(f"the gold {_shown(theirs.normal)!r} is a sentence; only the same words count")
-    if mine.node.op in ("prose", "label"):
-        part = mine.problem or f"the words {mine.node.name!r}"
+    label = next((part.name for part in mine.node.walk() if part.op == "label"), "")
+    if label or mine.node.op == "prose":
+        part = mine.problem or f"the words {label!r}"
         return _no("unreadable", f"{_shown(mine.normal)!r} is not understood: {part}")
     rule = next((r for r in ("algebra", "exact", "structure") if r in comparison.rules), "structure")
     return _no(rule, f"not equal: {_shown(mine.normal)} against {_shown(theirs.normal)}")
@@ -303,7 +304,7 @@ def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
         return _yes("words", f"both choose {letter}") if letter == gold_letter else None
     for based, other in ((mine, theirs), (theirs, mine)):
         digits = based.node.name if based.node is not None and based.node.op == "base" else ""
-        if digits and not digits.isdigit() and re.sub(r"\s", "", opened(other.normal)) == digits:
+        if digits and not digits.isdecimal() and re.sub(r"\s", "", opened(other.normal)) == digits:
             return _yes("words", "the same digits")
     circled = circled_choices(mine.normal), circled_choices(theirs.normal)
     if all(circled):

@@ -340,7 +340,7 @@ class _Lexer:
 
     def measures(self, content: str) -> bool:
         """Whether a group behind a value is one unit, such as `m/s` or `cm^2`."""
-        return self.unit_may_follow() and not content[0].isdigit() and unit_of(content) is not None
+        return self.unit_may_follow() and not content[0].isdecimal() and unit_of(content) is not None
 
     def text(self, content: str, spaced: bool) -> None:
         r"""Append the tokens of a text group that holds numbers or signs: its runs of words stay words."""
@@ -490,7 +490,7 @@ def _runs_on(before: str, after: str) -> bool:
     """Whether two tokens would read as one when written without a space."""
     if before.lstrip()[:1] == "\\":
         return after[0].isalpha()
-    return before[-1:].isdigit() and after[0].isdigit()
+    return before[-1:].isdecimal() and after[0].isdecimal()
 
 
 # --- brackets and separators --------------------------------------------------------------------------------------
@@ -637,7 +637,7 @@ def read(text: str) -> Node:
         return read_tokens(_clean(tokenize(text)))
     residue, name = read_tokens(_clean(tokenize(text[: modulus.start()]))), modulus.group(1)
     last = residue.args[-1] if residue.op == "rel" else residue
-    whole = last.op == "num" and name.isdigit() and last.value is not None and last.value.denominator == 1
+    whole = last.op == "num" and name.isdecimal() and last.value is not None and last.value.denominator == 1
     numeric = whole and (0 <= (last.value or 0) < int(name[:9]) or "\\equiv" in residue.name)
     named = residue.op != "rel" or "=" not in residue.name or residue.args[0].op == "sym"
     if not (named and (numeric or residue.op in ("sym", "list") or "\\equiv" in residue.name)):
@@ -704,7 +704,7 @@ def _introduces(prefix: str, rest: str) -> bool:
         return rest[0] == "("
     if lower in ("approximately", "about", "around", "roughly", "exactly", "so", "thus", "hence", "therefore", "then"):
         return True
-    return rest[0].isdigit() or rest[0] in "$.\\-("
+    return rest[0].isdecimal() or rest[0] in "$.\\-("
 
 
 def _modulo(node: Node, name: str) -> Node:
@@ -1377,7 +1377,7 @@ def _base(text: str) -> Node:
     """`204_5`, `2A_{16}`, `54_{six}`."""
     match = _BASE.fullmatch(text)
     word = match.group(2).lower() if match else ""
-    base = int(word) if word.isdigit() and len(word) < 3 else number_in_words(word)
+    base = int(word) if word.isdecimal() and len(word) < 3 else number_in_words(word)
     if not match or base is None or not 2 <= base <= 36:
         raise Unreadable("a subscript on a number")
     return Node("base", (num(base),), match.group(1).upper())
@@ -1424,7 +1424,8 @@ def _quantity(tokens: list[Token]) -> Node:
     phrase = _NO_BRACES.sub("", phrase) if "{" not in phrase or phrase.count("{") == phrase.count("}") else phrase
     if not phrase:
         raise Unreadable("an empty part")
-    scale = scale_of(phrase.split()[0]) if tokens[end].kind == "txt" and tokens[end - 1].text != "0" else None
+    scalable = tokens[end].kind == "txt" and tokens[end - 1].text not in ("0", "%")
+    scale = scale_of(phrase.split()[0]) if scalable else None
     if scale and read_expression(tokens[:end]).op != "text":  # 1.5 million dollars, 3 halves
         inner, rest = Node("mul", (read_expression(tokens[:end]), num(scale))), phrase.partition(" ")[2]
         value = number(tokens[0].text) if end == 1 else None
@@ -1434,7 +1435,7 @@ def _quantity(tokens: list[Token]) -> Node:
         return Node("add", (read_expression(tokens[:end]), num(Fraction(1, 2))))
     clock = phrase.lower().replace(".", "").replace(" ", "")
     hour = tokens[0].text if end == 1 and clock in ("am", "pm") else ""
-    if hour.isdigit() and 1 <= int(hour) <= 12:
+    if hour.isdecimal() and 1 <= int(hour) <= 12:
         return _time([int(hour), 0, 0], clock)
     return _with_words(read_expression(tokens[:end]), phrase)
 
@@ -1535,6 +1536,10 @@ def _spread(node: Node) -> Node:
     return node
 
 
+#: Tokens that end a value: a parenthesis behind one is a factor or a remark.
+_VALUE_ENDS = frozenset({"}", ")", "]", "|", "!", "%", "'", "\\circ", "\\pi", "\\infty"})
+
+
 class _Reader:
     """Recursive descent over tokens: sums of products of powers of primaries."""
 
@@ -1593,11 +1598,9 @@ class _Reader:
         if self.peek() in ("+", "-", "\\pm", "\\mp"):
             self.grow()
             sign = self.take().text
-            if (
-                sign == "+"
-                and self.peek() == "1"
-                and self.kind(1) in ("let", "cmd", "rep", "num")
-                and (self.peek(1) not in _NOT_FACTORS)
+            factor = self.kind(1) in ("let", "rep", "num", "begin") or self.peek(1) in ("(", "[")
+            if sign == "+" and self.peek() == "1" and (
+                factor or (self.kind(1) == "cmd" and self.peek(1) not in _NOT_FACTORS)
             ):
                 raise Unreadable("'+1' in front of a factor")
             inner = self.signed()
@@ -1716,7 +1719,7 @@ class _Reader:
         r"""An argument of `\frac` and its like: a group, or one token (of a number, one digit)."""
         if self.peek() == "{":
             return self.group("{")
-        if self.kind() == "num" and len(self.peek()) > 1 and self.peek().isdigit():
+        if self.kind() == "num" and len(self.peek()) > 1 and self.peek().isdecimal():
             token = self.tokens[self.at]
             self.tokens[self.at : self.at + 1] = [Token("num", token.text[0]), Token("num", token.text[1:])]
         return self.primary()
@@ -1762,7 +1765,7 @@ class _Reader:
             start = self.at = self.at - 1
             node = self.group(token.text)
             before = self.tokens[start - 1] if start else Token("op", "+")
-            value = before.kind in ("num", "let", "rep") or before.text in ("}", ")", "]", "|", "!")
+            value = before.kind in ("num", "let", "rep", "end") or before.text in _VALUE_ENDS
             if self.tokens[start + 1].text == "+" and token.text != "{" and (value or self.starts_factor()):
                 raise Unreadable(f"the remark {canonical(self.tokens[start : self.at])}")  # nobody multiplies by (+1)
             return node
@@ -1783,7 +1786,7 @@ class _Reader:
         if len(token.text) > 1_000:
             raise Unreadable("too many digits")
         number_node = num(Fraction(token.text))
-        if not token.text.isdigit():
+        if not token.text.isdecimal():
             return number_node
         rest = self.tokens[self.at : self.at + 3]
         braced = len(rest) > 1 and rest[0].text == "{" and rest[1].text == "\\frac"
@@ -1801,7 +1804,7 @@ class _Reader:
             [t.kind for t in rest] == ["num", "op", "num"]
             and rest[1].text == "/"
             and rest[0].spaced
-            and (rest[0].text.isdigit() and rest[2].text.isdigit())
+            and (rest[0].text.isdecimal() and rest[2].text.isdecimal())
         ):
             self.at += 3
             return Node("add", (number_node, Node("div", (num(int(rest[0].text)), num(int(rest[2].text))))), "mixed")

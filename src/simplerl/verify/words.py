@@ -311,7 +311,8 @@ def unit_of(phrase: str) -> Unit | None:
     words = text.split()
     if len(words) > 1 and words[0].lower() in ("of", "in", "for") and not all(map(_known_word, words[1:])):
         return None
-    meaning = adjectives = False
+    meaning = False
+    adjectives = 0  # 2 while one waits for its noun
 
     def multiply(unit: Unit, power: int) -> None:
         nonlocal factors
@@ -322,7 +323,7 @@ def unit_of(phrase: str) -> Unit | None:
     after_of = False
     for match in _UNIT_PIECE.finditer(text):
         piece, lower = match.group(), match.group().lower()
-        if piece[-1].isdigit():
+        if piece[-1].isdecimal():
             raised = piece[0] == "^" or text[match.start() - 1].isalpha()
             if last is None or not raised or abs(int(piece.strip("^ "))) > 9:
                 return None
@@ -345,14 +346,14 @@ def unit_of(phrase: str) -> Unit | None:
                 unit = Unit((("#" + (stem(lower) if stem(lower) in NOUNS else lower), 1),))
                 multiply(unit, sign * before)
                 last = (unit, sign * before)
-            sign, before, meaning = 1, 1, True
+            sign, before, meaning, adjectives = 1, 1, True, min(adjectives, 1)
         elif lower in _BESIDE_NOUNS:
-            adjectives = adjectives or lower not in _BESIDE_UNITS
+            adjectives = adjectives if lower in _BESIDE_UNITS else 2 if not after_of else adjectives
             after_of = after_of or (lower in ("of", "in", "for", "from", "on", "at", "to") and meaning)
             meaning = meaning or lower in _ALONE or lower in ("them", "old")
         else:
             return None
-    if not meaning or sign < 0 or text.lower().startswith("per cent"):
+    if not meaning or sign < 0 or adjectives == 2 or re.search(r"\bper cent\b", text, re.IGNORECASE):
         return None
     if adjectives and not any(name[0] == "#" for name in exponents):
         return None
@@ -385,7 +386,7 @@ def is_name(text: str) -> bool:
         or (len(word) == 1 and word != words[0])
         or stem(word) in NOUNS
         or number_in_words(word) is not None
-        or word.isdigit()
+        or word.isdecimal()
         for word in words
     )
     return known and any(word in _QUANTITIES or stem(word) in NOUNS for word in words)
@@ -516,7 +517,7 @@ def comparable_words(text: str) -> str | None:
     if not any(known_word and piece[0].isalpha() for known_word, piece in zip(known, pieces, strict=True)):
         return None
     words = " ".join(piece.lower() if lower else piece for piece, lower in zip(pieces, known, strict=True))
-    if any(piece[-1].isdigit() for piece in pieces):
+    if any(piece[-1].isdecimal() for piece in pieces):
         return words.rstrip(" .,;:?")
     words = re.sub(r"\s*([,.;:()'-])\s*", r"\1", words.strip(" .,;:!?'"))
     words = re.sub(r"^(?:an?|the) ", "", words, flags=re.IGNORECASE)
@@ -570,7 +571,7 @@ def chosen_letter(answer: str) -> str | None:
     letter, rest = match.groups()
     hedged = set(re.findall(r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])", rest)) - {letter}
     denied = _DENIALS & set(re.findall(r"[a-z']+", rest.lower())) or re.match(
-        r"\s*[-+*/^=<>!?~\[|]|\s*i\.?e", rest.replace("\\text{", "").lstrip(" (")
+        r"\s*[-+*/^=<>!?~\[|]|\s*i\.?e|\s*of\b", re.sub(r"\\(?:text|mathrm)\s*\{", "", rest).lstrip(" (:,.")
     )
     bracketed = re.match(r"\s*\(", rest) and re.search(r"[A-Za-z]{2}", rest)
     return None if hedged or denied or bracketed else letter
