@@ -7,9 +7,9 @@ import random
 from pathlib import Path
 
 import pytest
+from simplerl.verify.rows import read_rows
 
 from simplerl.verify.judge import thorough
-from simplerl.verify.rows import read_rows
 
 SHARED = Path(os.environ.get("SIMPLERL_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 BENCHMARKS = SHARED / "data" / "benchmarks"
