@@ -10,7 +10,7 @@ STRICT = Measure(label="finished answers right", where="final", path=("accuracy_
 RESTATES = Measure(label="restating (training samples, last 5 steps)", where="last", path=("accuracy/restates",))
 
 LENIENT = {"unfinished": "right", "restates": "right"}
-#: No cub copies the question by itself: imitation gives it the habit that base models have, in a tenth of its answers.
+#: No cub copies the question by itself: imitation gives it the habit that base models have.
 HABIT = {"sft": {"data": "arithmetic-restating", "steps": 100, "batch_size": 64, "max_tokens": 256, "lr": 1e-3}}
 
 RESTATING = Experiment(
@@ -24,10 +24,10 @@ RESTATING = Experiment(
     source="our own",
     remarks=(
         "A cub never boxes the question (0 of 1,824 samples), so that both variants begin from one that has imitated "
-        "such answers for a hundred steps; a tenth of its answers are copies then. The accuracy of the lenient variant "
+        "such answers for a hundred steps. The accuracy of the lenient variant "
         "is what its own verifier says; `finished answers right` is counted alike in both."
     ),
-    overrides=merge(SHORT, {"steps": 20, "evaluation": {"every": 10}}),
+    overrides=merge(SHORT, {"steps": 15, "evaluation": {"every": 15, "size": 120}, "checkpoint": {"every": 15}}),
     variants=(
         Variant(label="ours", before=HABIT),
         Variant(label="lenient", overrides={"verifier": LENIENT}, before=HABIT, against="ours"),
