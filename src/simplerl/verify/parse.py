@@ -977,8 +977,6 @@ def _remark(tokens: list[Token]) -> Node | None:
         return None  # a function of a statement: P(X > 1)
     if joined or percent:
         return Node("both", (read_tokens(head), read_tokens(inner[1:] if joined else inner)))
-    if inner[0].kind == "txt" and inner[0].text.lower().startswith(("i.e", "ie ")) and len(inner) > 1:
-        return Node("both", (read_tokens(head), read_tokens(inner[1:])))
     if inner[0].kind == "txt" and (inner[0].text.lower() + " ").startswith(_REASONS) and len(inner) < 12:
         if relation and len(worded) == 1 and inner[0].text.lower() in ("since", "because", "as"):
             read_tokens(inner[1:])
@@ -1353,7 +1351,8 @@ def _ratio(tokens: list[Token]) -> Node | None:
             return None
         parts[-1] = parts[-1][:1]
     texts = [part[0].text if len(part) == 1 and part[0].kind == "num" else "" for part in parts]
-    if all(texts) and len(texts) in (2, 3) and all(re.fullmatch(r"\d\d", text) for text in texts[1:]):
+    clock = all(texts) and texts[0].isdecimal() and len(texts) in (2, 3)
+    if clock and all(re.fullmatch(r"\d\d", text) for text in texts[1:]):
         hour, minute = int(texts[0]), int(texts[1])
         if len(texts[0]) <= 2 and hour < 25 and minute < 60:
             return _time([hour, minute, int(texts[2]) if len(texts) == 3 else 0], suffix, padded=texts[0][0] == "0")
@@ -1599,8 +1598,10 @@ class _Reader:
             self.grow()
             sign = self.take().text
             factor = self.kind(1) in ("let", "rep", "num", "begin") or self.peek(1) in ("(", "[")
-            if sign == "+" and self.peek() == "1" and (
-                factor or (self.kind(1) == "cmd" and self.peek(1) not in _NOT_FACTORS)
+            if (
+                sign == "+"
+                and self.peek() == "1"
+                and (factor or (self.kind(1) == "cmd" and self.peek(1) not in _NOT_FACTORS))
             ):
                 raise Unreadable("'+1' in front of a factor")
             inner = self.signed()
@@ -1626,9 +1627,6 @@ class _Reader:
                 self.take()
                 factor = self.factor_with_sign()
                 node = Node("mul" if text in ("*", "\\cdot", "\\times") else "div", (node, factor))
-            elif not argument and self.kind() == "txt" and text == "mod":
-                self.take()
-                node = Node("func", (node, self.power()), "mod")
             elif self.starts_factor():
                 if self.kind() in ("num", "sci", "rep") and (factor.op == "num" or factor.name == "mixed"):
                     raise Unreadable("two numbers side by side")
@@ -1707,8 +1705,6 @@ class _Reader:
             sign = self.take().text
             inner = self.exponent()
             return neg(inner) if sign == "-" else inner
-        if self.kind() == "num" and not self.tokens[self.at - 1].spaced and len(self.peek()) > 1 and False:
-            return self.argument()
         node = self.primary()
         if self.peek() == "^" and not (self.peek(1) == "\\circ" or (self.peek(1) == "{" and self.peek(2) == "\\circ")):
             self.take()
