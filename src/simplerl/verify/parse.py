@@ -390,11 +390,7 @@ class _Lexer:
                 break
             at = match.end()
             spaced = bool(match.group("space"))
-            kind = next(
-                name
-                for name in ("op", "word", "num", "cmd", "base", "rep", "sci", "begin", "end", "cjk")
-                if match.group(name) is not None
-            )
+            kind = match.lastgroup or "op"
             piece = match.group(kind)
             if kind == "cmd" and piece == "\\row":
                 self.add("row", piece, spaced)
@@ -498,14 +494,19 @@ def _runs_on(before: str, after: str) -> bool:
 _OPEN, _CLOSE = {"(", "[", "{", "\\{", "\\langle"}, {")", "]", "}", "\\}", "\\rangle"}
 
 
+_DEPTHS = dict.fromkeys(_OPEN, 1) | dict.fromkeys(_CLOSE, -1)
+
+
 def _depth(token: Token) -> int:
     if token.kind in ("begin", "end"):
         return 1 if token.kind == "begin" else -1
-    return 0 if token.kind == "txt" else (token.text in _OPEN) - (token.text in _CLOSE)
+    return 0 if token.kind == "txt" else _DEPTHS.get(token.text, 0)
 
 
 def split(tokens: list[Token], wanted: frozenset[str]) -> tuple[list[list[Token]], list[str]]:
     """Split at top-level tokens of these texts; return the parts and the separators between them."""
+    if not any(token.text in wanted for token in tokens):
+        return [tokens], []
     parts: list[list[Token]] = [[]]
     separators: list[str] = []
     depth = 0
@@ -1632,7 +1633,7 @@ class _Reader:
                     raise Unreadable("two numbers side by side")
                 if argument and (text[1:] in FUNCTIONS or text == "("):
                     return node
-                letter = self.kind() == "let" and len(text) == 1 and self.kind(1) != "let"
+                letter = self.kind() == "let" and len(text) == 1 and not self.tokens[self.at].spaced
                 if node.op == "num" and not node.value and not letter:
                     raise Unreadable(f"{canonical(self.tokens[self.at :])!r} behind 0")
                 factor = self.power()
@@ -1761,7 +1762,7 @@ class _Reader:
             start = self.at = self.at - 1
             node = self.group(token.text)
             before = self.tokens[start - 1] if start else Token("op", "+")
-            value = before.kind in ("num", "let", "rep", "end") or before.text in _VALUE_ENDS
+            value = before.kind in ("num", "let", "rep", "sci", "end") or before.text in _VALUE_ENDS
             if self.tokens[start + 1].text == "+" and token.text != "{" and (value or self.starts_factor()):
                 raise Unreadable(f"the remark {canonical(self.tokens[start : self.at])}")  # nobody multiplies by (+1)
             return node
