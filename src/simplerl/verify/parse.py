@@ -26,6 +26,7 @@ from simplerl.verify.words import (
     UPPER_WORDS,
     is_lead_in,
     is_name,
+    measures_by_name,
     number_in_words,
     plain_words,
     scale_of,
@@ -765,6 +766,10 @@ def read_tokens(tokens: list[Token]) -> Node:
         layout = _layout(tokens[0].text, tokens[1:-1])
         if layout is not None:
             return layout
+    if tokens[0].text == "]" and any(token.text == "\\cup" for token in tokens):
+        cuts = [i for i, token in enumerate(tokens) if token.text == "\\cup"]
+        spans = zip([0, *(cut + 1 for cut in cuts)], [*cuts, len(tokens)], strict=True)
+        return Node("union", tuple(read_tokens(tokens[a:b]) for a, b in spans))
     if tokens[0].text == "]" or (tokens[-1].text == "[" and tokens[0].text in ("(", "[")):
         return _french_interval(tokens)
     if (
@@ -1001,6 +1006,8 @@ def _remark(tokens: list[Token]) -> Node | None:
             return Node("cond", (value, *conditions))
     if relation and not worded:
         return None
+    if node.op == "unit" and unit_of(node.name):
+        return Node("both", (read_tokens(head), node))  # 2 hours (120 minutes)
     raise Unreadable("the remark " + canonical(inner))
 
 
@@ -1022,7 +1029,7 @@ def _with_words(node: Node, words: str) -> Node:
         return Node("percent", (node,))
     if temperature := re.fullmatch(r"(?:degrees? )(celsius|centigrade|c|fahrenheit|f)", lower):
         return Node("unit", (node,), "degF" if temperature.group(1)[0] == "f" else "degC")
-    if lower in ("degrees", "degree", "deg"):
+    if lower in ("degrees", "degree", "deg", "度"):
         return Node("degree", (node,))
     if node.op == "seq":
         raise Unreadable(f"the words {words!r}")
@@ -1389,7 +1396,7 @@ def _quantity(tokens: list[Token]) -> Node:
         raise Unreadable("an empty part")
     if tokens[0].kind == "txt" and len(tokens) > 1 and tokens[1].kind in ("num", "cmd", "rep"):  # length 8, Tom 8
         value, words = _quantity(tokens[1:]), tokens[0].text
-        if is_name(words):
+        if is_name(words) and measures_by_name(words):
             return Node("rel", (Node("text", (), plain_words(words)), value), "=")
         return Node("label", (value,), words)
     if len(tokens) == 1 and tokens[0].kind == "base":
@@ -1782,6 +1789,8 @@ class _Reader:
         r"""A number, or a mixed number: `2\frac58` and `1 1/2` are sums, unlike `x\frac12`."""
         if len(token.text) > 1_000:
             raise Unreadable("too many digits")
+        if token.text[:2] == "00" and len(token.text) < 4:
+            raise Unreadable(f"the number {token.text!r}")
         number_node = num(Fraction(token.text))
         if not token.text.isdecimal():
             return number_node

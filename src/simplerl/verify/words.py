@@ -383,6 +383,11 @@ def is_name(text: str) -> bool:
     return known and any(word in _QUANTITIES or stem(word) in NOUNS for word in words)
 
 
+def measures_by_name(text: str) -> bool:
+    """Whether the name of a quantity may stand right before its value, as in `length 8`: not where it computes."""
+    return text.lower().split()[-1] in _QUANTITIES - _words("operations")
+
+
 def is_lead_in(text: str) -> bool:
     """Whether words in front of an answer only introduce it: `the answer is`, `there are`, `so`, `exactly`."""
     lower = text.lower().strip(" ,:")
@@ -412,6 +417,8 @@ def is_lead_in(text: str) -> bool:
         return True
     if words[-1] in _VERBS or text.rstrip().endswith(":"):
         rest = words[:-1] if words[-1] in _VERBS else words
+        if rest and rest[-1] in _PREPOSITIONS:
+            return False
         return not rest or is_name(" ".join(rest)) or all(word in _LEADING_WORDS for word in rest)
     return lower in (
         "usd",
