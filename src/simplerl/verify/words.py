@@ -239,10 +239,6 @@ def stem(word: str) -> str:
     return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
 
 
-def _factor(text: str) -> Fraction:
-    return Fraction(text)
-
-
 @lru_cache(maxsize=1)
 def _unit_tables() -> tuple[dict[str, Unit], dict[str, Unit]]:
     """Symbol → unit with case, and name in lower case → unit; made at first use."""
@@ -256,7 +252,7 @@ def _unit_tables() -> tuple[dict[str, Unit], dict[str, Unit]]:
             for part in dimension_text.split(",")
             if (match := re.fullmatch(r"([a-zA-Z-]*[a-zA-Z])(-?\d)?", part))
         )
-        factors = tuple(map(_factor, factor_text.split(",")))
+        factors = tuple(map(Fraction, factor_text.split(",")))
         for text, table, prefixes in (
             (symbol_text, symbols, TABLES["prefixes"]),
             (name_text, names, TABLES["long_prefixes"]),
@@ -267,7 +263,7 @@ def _unit_tables() -> tuple[dict[str, Unit], dict[str, Unit]]:
                 table.setdefault(name, Unit(dimensions, tuple(factor * own for factor in factors)))
                 if entry.endswith("*"):
                     for prefix, power in prefixes.items():
-                        scaled = tuple(factor * _factor(power) for factor in factors)
+                        scaled = tuple(factor * Fraction(power) for factor in factors)
                         table.setdefault(prefix + name, Unit(dimensions, scaled))
     for loose in (*symbols, "kwh"):
         names.setdefault(loose.lower(), symbols.get(loose) or symbols["kWh"])
@@ -365,11 +361,6 @@ def _known_word(word: str) -> bool:
     return lower in _BESIDE_NOUNS or stem(lower) in NOUNS or lower in NOUNS or _unit_word(word) is not None
 
 
-def same_dimension(first: Unit, second: Unit) -> bool:
-    """Whether two units measure the same, so that one may be converted into the other."""
-    return first.dimensions == second.dimensions
-
-
 def is_name(text: str) -> bool:
     """Whether words only name the quantity that is asked for: `Area`, `The probability`, `total cost of`."""
     words = re.findall(r"[^\s,:]+", text.lower())
@@ -390,6 +381,11 @@ def is_name(text: str) -> bool:
         for word in words
     )
     return known and any(word in _QUANTITIES or stem(word) in NOUNS for word in words)
+
+
+def measures_by_name(text: str) -> bool:
+    """Whether the name of a quantity may stand right before its value, as in `length 8`: not where it computes."""
+    return text.lower().split()[-1] in _QUANTITIES - _words("operations")
 
 
 def is_lead_in(text: str) -> bool:
@@ -421,6 +417,8 @@ def is_lead_in(text: str) -> bool:
         return True
     if words[-1] in _VERBS or text.rstrip().endswith(":"):
         rest = words[:-1] if words[-1] in _VERBS else words
+        if rest and rest[-1] in _PREPOSITIONS:
+            return False
         return not rest or is_name(" ".join(rest)) or all(word in _LEADING_WORDS for word in rest)
     return lower in (
         "usd",
@@ -523,16 +521,8 @@ def comparable_words(text: str) -> str | None:
     words = re.sub(r"^(?:an?|the) ", "", words, flags=re.IGNORECASE)
     pair = _settled(words).split(" and ")
     # "Bob and Alice" are "Alice and Bob": two names without anything else, in order of the alphabet.
-    return (
-        " and ".join(sorted(pair))
-        if len(pair) == 2 and all(len(item.split()) == 1 for item in pair)
-        else pair_text(pair)
-    )
-
-
-def pair_text(parts: list[str]) -> str:
-    """The parts of a text that was split at `and`, joined again."""
-    return " and ".join(parts)
+    names = len(pair) == 2 and all(len(item.split()) == 1 for item in pair)
+    return " and ".join(sorted(pair) if names else pair)
 
 
 # --- choices ------------------------------------------------------------------------------------------------------
