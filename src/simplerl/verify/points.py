@@ -115,6 +115,12 @@ _FUNCTIONS = {
     "Im": mp.im,
     "conj": mp.conj,
 }
+#: Operations whose value needs no bound of its own, and those that are methods of the evaluator.
+_SIMPLE = {
+    "add": lambda a, b: a + b, "neg": lambda a: -a, "mul": lambda a, b: a * b, "percent": lambda a: a / 100,
+    "degree": lambda a: a * mp.pi / 180, "abs": abs,
+}  # fmt: skip
+_BOUNDED = frozenset({"div", "pow", "root", "fact", "fact2", "binom", "app", "func"})
 #: Operations by series or iteration, whose cost grows faster with the digits than that of one multiplication.
 _COSTLY = frozenset({"pow", "root", "func", "app", "const"})
 
@@ -144,11 +150,12 @@ class Evaluator:
             return self._constant(node.name, point)
         if op == "unit":
             return self.evaluate(node.args[0], point)
-        operation = getattr(self, "_" + op, None) if op in _OPERATIONS else None
-        if operation is None:
+        if op not in _SIMPLE and op not in _BOUNDED:
             raise Undefined
         values = [self.evaluate(arg, point) for arg in node.args]
-        return self._checked(operation(node, values, point))
+        if op in _SIMPLE:
+            return self._checked(_SIMPLE[op](*values))
+        return self._checked(getattr(self, "_" + op)(node, values, point))
 
     @staticmethod
     def _cost(op: str) -> float:
@@ -177,24 +184,6 @@ class Evaluator:
         if name == "i" and point.complex_:
             return mp.mpc(0, 1)
         raise Undefined
-
-    def _add(self, node: Node, values: list, point: Point) -> object:
-        return values[0] + values[1]
-
-    def _neg(self, node: Node, values: list, point: Point) -> object:
-        return -values[0]
-
-    def _mul(self, node: Node, values: list, point: Point) -> object:
-        return values[0] * values[1]
-
-    def _percent(self, node: Node, values: list, point: Point) -> object:
-        return values[0] / 100
-
-    def _degree(self, node: Node, values: list, point: Point) -> object:
-        return values[0] * mp.pi / 180
-
-    def _abs(self, node: Node, values: list, point: Point) -> object:
-        return abs(values[0])
 
     def _div(self, node: Node, values: list, point: Point) -> object:
         if not values[1] or abs(values[1]) < mp.mpf(10) ** -(mp.dps - 8):
@@ -463,11 +452,6 @@ class Evaluator:
         except TooBig:
             return False
         return True
-
-
-_OPERATIONS = frozenset(
-    ["add", "neg", "mul", "percent", "degree", "abs", "div", "pow", "root", "fact", "fact2", "binom", "app", "func"]
-)
 
 
 def _agree(left: object, right: object, digits: int = AGREE) -> bool:
