@@ -182,7 +182,9 @@ def build_config(table: Mapping[str, Any]) -> Config:
 
 def _plugin_names(value: Any) -> list[str]:
     """Return the names of plug-ins, given as a list, as `a,b`, or as config.json has them. Raises ConfigError."""
-    entries = value.split(",") if isinstance(value, str) else list(value)
+    if isinstance(value, str):
+        value = json.loads(value) if value.startswith("[") and value.endswith("]") else value.split(",")
+    entries = list(value)
     names = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in entries]
     for entry, name in zip(entries, names, strict=True):
         if not isinstance(name, str):
