@@ -25,6 +25,7 @@ QUESTIONS = [
     (r"Convert $\frac{3}{20}$ to a decimal.", "0.15", r"\frac{3}{20}", "restates"),
     ("Is $x^2+1$ or $x+1$ larger at 2?", "x^2+1", "1+x^2", ""),
     ("Tom has 72 clips.", "72", "72 clips", ""),
+    ("Tom has 12,345 clips. How many?", "12345", "12,345", ""),
     ("Tom has 72 clips.", "72", "72 wrongs", "unreadable"),
 ]
 FINISHED = [

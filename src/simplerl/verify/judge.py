@@ -385,6 +385,9 @@ def _honest(outcome: Outcome, answer: str, gold: str, question: str | None, work
 def _as_written(text: str) -> Node | None:
     """The tree of a text with its numbers as they are written: 6/4 is a fraction here, not the number 3/2."""
     side = reading(text)
+    value = number(_merge_thousands(side.normal)) if "," in side.normal else None
+    if value is not None:
+        return num(value)
     if side.node is None or side.node.op != "num":
         return side.node
     try:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from importlib.resources import files
 
 #: The tables: words, units and notation as data, so that a word is added in one place.
-TABLES = tomllib.loads(files(__package__).joinpath("tables.toml").read_text(encoding="utf-8"))
+TABLES = tomllib.loads(files("simplerl.verify").joinpath("tables.toml").read_text(encoding="utf-8"))
 
 
 def _words(name: str) -> frozenset[str]:
