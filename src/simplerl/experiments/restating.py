@@ -16,7 +16,7 @@ HABIT = {"sft": {"data": "arithmetic-restating", "steps": 100, "batch_size": 64,
 RESTATING = Experiment(
     name="restating",
     question="Does a model learn to copy the question where the verifier computes what it copies?",
-    claim="None: the paper's verifier counts a copied expression as right, as every grader of the field does.",
+    claim="None: the paper's verifier counts a copied expression as right, as math-verify does.",
     figures=(
         "Gemma-3-270M, arithmetic of one step, lenient verifier: training accuracy 9.4, 46.4, 92.7, 99.0% in the first "
         "four steps, and 191 of 192 right answers of step 8 are the question itself."
