@@ -92,11 +92,7 @@ def test_the_command_says_how_it_ended(capsys, tmp_path: Path) -> None:
 
 
 def test_what_is_left_is_told_by_tokens_or_steps_whichever_ends_first(tmp_path: Path) -> None:
-    class Trackers:
-        def log(self, step: int, metrics: dict[str, Any]) -> None:
-            pass
-
-    terminal = Terminal(small_config({"steps": 10, "token_budget": 1000}), tmp_path, Trackers())
+    terminal = Terminal(small_config({"steps": 10, "token_budget": 1000}), tmp_path)
     terminal._tokens = {1: 50, 2: 350, 3: 900}
     assert terminal._share(1) == 0.1  # 50 tokens are 5%, one step of ten is 10%.
     assert terminal._share(2) == 0.4

@@ -290,3 +290,55 @@ def test_names_of_files_of_the_same_name_do_not_meet(tmp_path: Path) -> None:
 )
 def test_the_recipe_of_a_model_is_its_own(model: str, recipe: str) -> None:
     assert recipe_for(model) == recipe
+
+
+def test_the_configuration_of_an_older_run_is_read() -> None:
+    """Keys that are newer than the run have their defaults; no other is lost."""
+    path = Path(__file__).parent.parent / "runs" / "data" / "run"
+    old = flatten(json.loads((path / "config.json").read_text()))
+    new = flatten(as_table(read_config(path, {})))
+    assert "plugins" not in old
+    assert {key: new[key] for key in old} == old
+    assert new["plugins"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "table"),
+    [
+        (["--reward", "format"], {"name": "format"}),
+        (["--reward=format", "--reward.name", "length"], {"name": "length"}),
+        (["--reward", "format=2"], {"name": "mixture", "rewards": [{"name": "format", "weight": 2.0}]}),
+        (
+            ["--reward", "correctness", "--reward", "json:dumps=-0.5"],
+            {"name": "mixture", "rewards": [{"name": "correctness"}, {"name": "json:dumps", "weight": -0.5}]},
+        ),
+    ],
+)
+def test_rewards_on_the_command_line(words: list[str], table: dict) -> None:
+    assert parse_overrides(words)["reward"] == table
+
+
+def test_plugins_of_recipe_and_command_line_add_up(tmp_path: Path) -> None:
+    assert merge({"plugins": ["json"]}, {"plugins": [{"name": "json", "sha256": "x"}, "html"]}) == {
+        "plugins": ["json", "html"]
+    }
+    config = resolve("cub", {"plugins": ["json"]})
+    assert [plugin.name for plugin in config.plugins] == ["json"]
+    assert len(config.plugins[0].sha256) == 64
+    assert build_config(json.loads(json.dumps(as_table(config)))) == config
+    (tmp_path / "r.toml").write_text(as_toml(config), encoding="utf-8")
+    assert resolve(str(tmp_path / "r.toml"), {}) == config
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("learning_rate", "it is called 'optimizer.lr' here"),
+        ("num_generations", "it is called 'sampling.samples_per_prompt' here"),
+        ("top_k", "did you mean 'sampling.top_k'?"),
+        ("keep", "did you mean 'checkpoint.keep'?"),
+    ],
+)
+def test_a_key_that_stands_elsewhere_is_pointed_at(key: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?").replace(".", r"\.")):
+        resolve("cub", {key: 1})

@@ -1,7 +1,7 @@
 """What a person sees of a run: a live display on a terminal, plain lines elsewhere, and a table at the end."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from simplerl.cli.trackers import Trackers
 from simplerl.core.types import Trajectory, TrajectoryGroup
 from simplerl.runs.directory import read_metrics
 from simplerl.train.components import Inputs
 from simplerl.train.config import Config
-from simplerl.train.loop import train
 from simplerl.train.resolve import as_table, flatten
 from simplerl.train.run import Callback, Outcome
-from simplerl.train.sft import sft
 
 #: A sampled response is shown after every so many steps.
 SAMPLE_EVERY = 10
@@ -46,7 +43,7 @@ class Lines(Callback):
         """Print a line."""
         print(message, flush=True)
 
-    def on_step(self, step: int, metrics: dict[str, Any], groups: list[Any]) -> None:
+    def on_step(self, step: int, metrics: Mapping[str, Any], groups: Sequence[TrajectoryGroup]) -> None:
         """Print the first and last steps, every tenth, and evaluations."""
         held_out = metrics.get("eval/accuracy")
         shown = f"  held-out {100 * held_out:.1f}%, length {metrics['eval/length']:.1f}" if held_out is not None else ""
@@ -108,7 +105,7 @@ class Terminal(Callback):
         """Move the lower bar."""
         self._progress.advance(self._phase)
 
-    def on_step(self, step: int, metrics: dict[str, Any], groups: list[TrajectoryGroup]) -> None:
+    def on_step(self, step: int, metrics: Mapping[str, Any], groups: Sequence[TrajectoryGroup]) -> None:
         """Show a step's line, and now and then a response."""
         held_out = ""
         if metrics.get("eval/accuracy") is not None:
@@ -170,14 +167,20 @@ def execute(
     inputs: Inputs | None = None,
 ) -> Outcome:
     """Train (or, for the stage `sft`, fine-tune) into a directory, shown on the terminal and to the trackers."""
+    if stage == "sft":
+        from simplerl.train.sft import sft as run
+    else:
+        from simplerl.train.loop import train as run
     with ExitStack() as stack:
-        settings = flatten(as_table(config))
-        trackers = stack.enter_context(Trackers(config.tracking.trackers, config.tracking.project, path, settings))
-        shown: list[Callback] = []
+        watchers = list(callbacks)
         if not quiet:
-            shown = [Lines(config.sft.steps) if stage == "sft" else stack.enter_context(Terminal(config, path))]
-        run = sft if stage == "sft" else train
-        return run(config, path, resume=resume, callbacks=[trackers, *shown, *callbacks], inputs=inputs)
+            watchers.append(Lines(config.sft.steps) if stage == "sft" else stack.enter_context(Terminal(config, path)))
+        if names := config.tracking.trackers:
+            from simplerl.cli.trackers import Trackers
+
+            settings = flatten(as_table(config))
+            watchers.append(stack.enter_context(Trackers(names, config.tracking.project, path, settings)))
+        return run(config, path, resume=resume, callbacks=watchers, inputs=inputs)
 
 
 def show_ending(outcome: Outcome, command: str, path: Path) -> int:

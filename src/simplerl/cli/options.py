@@ -55,8 +55,8 @@ def field_docs(cls: type) -> Mapping[str, str]:
         assert isinstance(node, ast.ClassDef)
         for entry, after in zip(node.body, [*node.body[1:], None], strict=True):
             if isinstance(entry, ast.AnnAssign) and isinstance(entry.target, ast.Name):
-                is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-                docs[entry.target.id] = str(after.value.value) if is_text else ""
+                text = after.value if isinstance(after, ast.Expr) else None
+                docs[entry.target.id] = str(text.value) if isinstance(text, ast.Constant) else ""
     return docs
 
 

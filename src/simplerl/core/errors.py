@@ -45,10 +45,10 @@ def raised_at(error: BaseException, *, within: str = "") -> str:
     """Return `Type: message (file:line)`: where it was raised, or its last line in the file `within`."""
     frames = traceback.extract_tb(error.__traceback__)
     inside = [frame for frame in frames if within and frame.filename == within]
-    frame = (inside or frames or [None])[-1]
+    place = "unknown place"
     if isinstance(error, SyntaxError) and error.filename and not inside:
         place = f"{error.filename}:{error.lineno}"
-    else:
-        place = f"{frame.filename}:{frame.lineno}" if frame else "unknown place"
+    elif inside or frames:
+        place = f"{(inside or frames)[-1].filename}:{(inside or frames)[-1].lineno}"
     message = (str(error).strip().splitlines() or [""])[0][:300]
     return f"{type(error).__name__}{': ' + message if message else ''} ({place})"

@@ -58,14 +58,10 @@ def _options(fields: Mapping[str, Any]) -> Any:
     return next((fields[name] for name in OPTION_FIELDS if fields.get(name)), None)
 
 
-def _items(options: Any) -> list[str] | None:
-    """Return the texts of options given as a list, or None where they are one text or carry letters of their own."""
-    if isinstance(options, Mapping):
-        return None
-    if isinstance(options, str):
-        return None
-    texts = [as_text(item) for item in options]
-    if None in texts or len(texts) > len(ascii_uppercase):
+def _items(options: Sequence[Any]) -> list[str]:
+    """Return the texts of options given as a list. Raises AmbiguousOptions where one is not a text or a number."""
+    texts = [text for item in options if (text := as_text(item)) is not None]
+    if len(texts) < len(options) or len(texts) > len(ascii_uppercase):
         raise AmbiguousOptions(f"the options must be up to {len(ascii_uppercase)} texts or numbers, got {options!r}")
     return texts
 
@@ -87,8 +83,8 @@ def lettered(options: Any) -> str:
             pairs = [(letter, text) for letter, text in options.items() if text is not None]
         return "\n".join(f"{letter}) {as_text(text)}" for letter, text in pairs)
     items = _items(options)
-    marks = [_LETTERED.match(item) for item in items]
-    if all(marks) and [mark[1] for mark in marks] == list(ascii_uppercase[: len(items)]):
+    marks = [mark[1] for item in items if (mark := _LETTERED.match(item))]
+    if marks == list(ascii_uppercase[: len(items)]):
         return "\n".join(item.strip() for item in items)
     return "\n".join(f"{letter}) {item}" for letter, item in zip(ascii_uppercase, items, strict=False))
 

@@ -91,7 +91,10 @@ def problem_set(
         if size and len(found) >= size:
             break
         item = problem(row, source=source, index=index)
-        (left_out if isinstance(item, LeftOut) else found).append(item)
+        if isinstance(item, LeftOut):
+            left_out.append(item)
+        else:
+            found.append(item)
     if not found:
         why = f"no problem: {len(left_out)} rows without a gold answer" if left_out else "no rows"
         raise DataError(f"data set {source!r} holds {why}")

@@ -76,7 +76,7 @@ class Mixture(Reward):
         failed = next((each for each in results if isinstance(each, Undecided) and each.applies), None)
         if failed:
             return failed
-        total, parts = 0.0, {}
+        total, parts = 0.0, dict[str, float]()
         for (weight, _), each in zip(self._built, results, strict=True):
             if isinstance(each, Scored):
                 total += weight * each.value

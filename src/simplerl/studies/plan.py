@@ -101,7 +101,8 @@ def _job(stage: Literal["train", "sft"], recipe: str, table: Mapping[str, Any], 
     path = directory / "runs" / name
     steps = config.steps if stage == "train" else config.sft.steps
     state = state_of(path, config, steps=steps)
-    own = [*arguments(table), "--output-dir", str(path), *(["--resume"] if state == "half" else [])]
+    plugins = [word for plugin in config.plugins for word in ("--plugin", plugin.name)]
+    own = [*arguments(table), *plugins, "--output-dir", str(path), *(["--resume"] if state == "half" else [])]
     return Job(
         label=label,
         seed=config.seed,

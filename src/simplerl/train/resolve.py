@@ -350,7 +350,9 @@ def resolve(recipe: str | None, overrides: Mapping[str, Any]) -> Config:
     """Return the configuration of a recipe with overrides on top. Raises ConfigError."""
     load_plugins(_plugin_names(overrides.get("plugins", ())))  # A plug-in may bring the recipe.
     recipe = recipe or default_recipe(overrides)
-    config = completed(build_config(merge(read_recipe(recipe), overrides)))
+    owner = RECIPES.plugin(recipe)
+    table = merge(merge(read_recipe(recipe), overrides), {"plugins": [owner] if owner else []})
+    config = completed(build_config(table))
     registry("backend").find(config.rollout.backend, key="rollout.backend")
     registry("policy").find(config.verifier.policy, key="verifier.policy")
     algorithm = config.algorithm
