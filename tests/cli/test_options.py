@@ -52,8 +52,8 @@ def test_what_is_left_out_has_its_default() -> None:
 
 def test_what_is_given_has_its_type() -> None:
     args = parsed("b", "c", "--output", "x", "--seeds", "7", "--share", "0.5", "--show-as", "json", "--force")
-    assert args["runs"] == [Path("a"), Path("b")]
-    assert (args["base"], args["seeds"], args["share"], args["show_as"], args["force"]) == ("c", 7, 0.5, "json", True)
+    assert args["runs"] == [Path("a"), Path("b"), Path("c")]
+    assert (args["seeds"], args["share"], args["show_as"], args["force"]) == (7, 0.5, "json", True)
     args = parsed("--output", "x", "--k", "1,4", "--only", " a,,b,a", "--stop", "A", "--stop", "B")
     assert (args["k"], args["only"], args["stop"]) == ((1, 4), ["a", "b"], ["A", "B"])
 

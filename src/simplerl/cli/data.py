@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,51 +18,51 @@ from simplerl.data.prompts import prompter
 MATH_500 = "HuggingFaceH4/MATH-500@6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Filtered:
+    """What an action makes of the problems that were read."""
+
+    kept: Sequence[Problem]
+    removed: Sequence[Mapping[str, Any]]
+    why: str
+    """Key of `removed` that says why."""
+    title: str
+    rows: Sequence[tuple[str, int]]
+    """Counts to show, between those read and those kept."""
+    report: Mapping[str, Any] = field(default_factory=dict)
+    """What else the report holds; `settings` among it."""
+
+
 def run(args: argparse.Namespace) -> int:
-    """Carry out the action: read, work, write, show."""
-    actions = {
-        "tiers": build_tiers,
-        "filter": filter_by_length,
-        "audit": check_golds,
-        "decontaminate": remove_benchmarks,
-        "difficulty": filter_by_difficulty,
-    }
-    return actions[args.action](args)
-
-
-# -- what all actions share ------------------------------------------------------------------------------------------
-
-
-def _output(args: argparse.Namespace) -> Path:
-    return making.check_output(Path(args.output).expanduser(), overwrite=args.overwrite)
-
-
-def _read(args: argparse.Namespace, size: int = 0) -> data.ProblemSet:
-    problems = data.read(args.data, args.split, size=size)
-    if problems.left_out:
-        print(data.left_out_message(problems))
-    return problems
+    """Carry out the action: read, work, show, write."""
+    if args.action == "tiers":
+        return build_tiers(args)
+    if args.action == "audit" and bool(args.output) != args.drop_unjudgeable:
+        raise ConfigError("--drop-unjudgeable and --output go together: what is left is written there")
+    path = making.check_output(Path(args.output).expanduser(), overwrite=args.overwrite) if args.output else None
+    read = data.read(args.data, args.split, size=getattr(args, "limit", 0))
+    if read.left_out:
+        print(data.left_out_message(read))
+    actions = {"filter": by_length, "audit": by_gold, "decontaminate": by_benchmarks, "difficulty": by_difficulty}
+    result = actions[args.action](args, read.problems)
+    for item in result.removed[:5]:
+        print(f"  removed {item['id']} ({item['place']}): {result.why.replace('_', ' ')} {item[result.why]}")
+    if len(result.removed) > 5:
+        print(f"  … and {len(result.removed) - 5:,} more: all of them are in the report")
+    rows = [("read", len(read.problems)), *result.rows, ("kept", len(result.kept))]
+    show_table(result.title, ("", "problems"), rows)
+    if path is None:
+        return 1 if result.removed else 0
+    figures = {"settings": {}, "kept": len(result.kept), **result.report, "removed": result.removed}
+    making.write(path, result.kept, making.report_of(args.action, read, **figures))
+    if args.action == "difficulty":
+        _journal(args).unlink(missing_ok=True)
+    print(f"wrote {path}\n      {making.report_path(path)}")
+    return 0
 
 
 def _chosen(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names}
-
-
-def _show(title: str, rows: Sequence[tuple[str, int]], removed: Sequence[Mapping[str, Any]], key: str) -> None:
-    """Name the first few that were removed, and why; then print the counts."""
-    for item in removed[:5]:
-        print(f"  removed {item['id']} ({item['place']}): {key.replace('_', ' ')} {item[key]}")
-    if len(removed) > 5:
-        print(f"  … and {len(removed) - 5:,} more: all of them are in the report")
-    show_table(title, ("", "problems"), rows)
-
-
-def _write(path: Path, kept: Sequence[Problem], report: Mapping[str, Any]) -> None:
-    making.write(path, kept, report)
-    print(f"wrote {path}\n      {making.report_path(path)}")
-
-
-# -- the actions -----------------------------------------------------------------------------------------------------
 
 
 def build_tiers(args: argparse.Namespace) -> int:
@@ -123,55 +124,48 @@ def build_tiers(args: argparse.Namespace) -> int:
     return 0
 
 
-def filter_by_length(args: argparse.Namespace) -> int:
+def by_length(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered:
     """Keep the problems whose prompt is short enough."""
     from simplerl.models.load import load_tokenizer
 
-    path = _output(args)
     prompts = prompter(args.template, system=args.system, special_tokens=args.special_tokens)
-    read, tokenizer = _read(args), load_tokenizer(args.tokenizer)
+    tokenizer = load_tokenizer(args.tokenizer)
     kept, removed, tokens = making.by_prompt_tokens(
-        read.problems, lambda item: len(prompts.ids(item, tokenizer)), args.max_prompt_tokens
+        problems, lambda item: len(prompts.ids(item, tokenizer)), args.max_prompt_tokens
     )
-    settings = _chosen(args, "tokenizer", "template", "system", "special_tokens", "max_prompt_tokens")
-    report = making.report_of("filter", read, settings, kept=len(kept), prompt_tokens=tokens, removed=removed)
-    title = f"prompts of at most {args.max_prompt_tokens:,} tokens (longest: {tokens['max']:,})"
-    rows = [("read", len(read.problems)), ("longer prompts", len(removed)), ("kept", len(kept))]
-    _show(title, rows, removed, "tokens")
-    _write(path, kept, report)
-    return 0
+    names = ("tokenizer", "template", "system", "special_tokens", "max_prompt_tokens")
+    return Filtered(
+        kept=kept,
+        removed=removed,
+        why="tokens",
+        title=f"prompts of at most {args.max_prompt_tokens:,} tokens (longest: {tokens['max']:,})",
+        rows=[("longer prompts", len(removed))],
+        report={"settings": _chosen(args, *names), "prompt_tokens": tokens},
+    )
 
 
-def check_golds(args: argparse.Namespace) -> int:
-    """Check the golds; return 1 where one fails and nothing is to be written."""
-    if bool(args.output) != args.drop_unjudgeable:
-        raise ConfigError("--drop-unjudgeable and --output go together: what is left is written there")
-    path = _output(args) if args.output else None
-    read = _read(args)
-    kept, removed, audit = making.by_gold(read.problems, args.data, workers=args.workers, timeout_s=args.timeout)
-    rows = [
-        ("read", len(read.problems)),
-        ("rejected against themselves", len(audit.rejected)),
-        ("cannot be judged", len(audit.unjudgeable)),
-        ("matched by the same text only", len(audit.literal)),
-        ("judged", len(kept)),
-    ]
-    _show(f"golds of {args.data}", rows, removed, "why")
-    if path is None:
-        return 1 if removed else 0
-    literal = [dataclasses.asdict(item) for item in audit.literal]
-    report = making.report_of("audit", read, {}, kept=len(kept), removed=removed, same_text_only=literal)
-    _write(path, kept, report)
-    return 0
+def by_gold(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered:
+    """Keep the problems whose gold can be judged."""
+    kept, removed, audit = making.by_gold(problems, args.data, workers=args.workers, timeout_s=args.timeout)
+    return Filtered(
+        kept=kept,
+        removed=removed,
+        why="why",
+        title=f"golds of {args.data}",
+        rows=[
+            ("rejected against themselves", len(audit.rejected)),
+            ("cannot be judged", len(audit.unjudgeable)),
+            ("matched by the same text only", len(audit.literal)),
+        ],
+        report={"same_text_only": [dataclasses.asdict(item) for item in audit.literal]},
+    )
 
 
-def remove_benchmarks(args: argparse.Namespace) -> int:
+def by_benchmarks(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered:
     """Remove what benchmarks ask too."""
-    path = _output(args)
-    read = _read(args)
     asked = {name: list(decontaminate.questions(name)) for name in decontaminate.benchmark_files(args.against)}
     questions = [item for items in asked.values() for item in items]
-    kept, hits = decontaminate.decontaminate(read.problems, questions, n=args.n)
+    kept, hits = decontaminate.decontaminate(problems, questions, n=args.n)
     removed = [
         {
             **making.where(hit.problem),
@@ -186,48 +180,50 @@ def remove_benchmarks(args: argparse.Namespace) -> int:
         for hit in hits
     ]
     places = {name: {item.place for item in items} for name, items in asked.items()}
-    by_benchmark = {
+    by_name = {
         name: {"questions": len(items), "removed": sum(hit.asked.place in places[name] for hit in hits)}
         for name, items in asked.items()
     }
-    settings = _chosen(args, "n", "against")
-    report = making.report_of("decontaminate", read, settings, kept=len(kept), benchmarks=by_benchmark, removed=removed)
-    rows = [(f"also in {name} ({row['questions']:,} questions)", row["removed"]) for name, row in by_benchmark.items()]
-    rows = [("read", len(read.problems)), *rows, ("kept", len(kept))]
-    _show(f"{args.n}-grams of words shared with benchmarks", rows, removed, "benchmark_place")
-    _write(path, kept, report)
-    return 0
+    return Filtered(
+        kept=kept,
+        removed=removed,
+        why="benchmark_place",
+        title=f"{args.n}-grams of words shared with benchmarks",
+        rows=[(f"also in {name} ({row['questions']:,} questions)", row["removed"]) for name, row in by_name.items()],
+        report={"settings": _chosen(args, "n", "against"), "benchmarks": by_name},
+    )
 
 
-def filter_by_difficulty(args: argparse.Namespace) -> int:
+def by_difficulty(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered:
     """Measure pass rates, or take those of the file, and filter by them."""
-    from simplerl.evaluate.difficulty import histogram, journal_path
+    from simplerl.evaluate.difficulty import histogram
 
     making.by_pass_rate([], least=args.min_pass_rate, most=args.max_pass_rate)  # A mistake costs no measurement.
-    path = _output(args)
-    read = _read(args, size=args.limit)
-    problems, figures = read.problems, dict[str, Any]()
+    figures: dict[str, Any] = {}
     if args.model:
-        problems, figures = _measure(args, problems, journal_path(path))
+        problems, figures = _measure(args, problems)
     elif not any("pass_rate" in item.meta for item in problems):
         raise DataError(f"{args.data} has no pass rates (field pass_rate); give --model to measure them")
     kept, removed = making.by_pass_rate(problems, least=args.min_pass_rate, most=args.max_pass_rate)
     rates = histogram(problems)
     settings = _chosen(args, "model", "min_pass_rate", "max_pass_rate")
-    report = making.report_of(
-        "difficulty", read, settings, kept=len(kept), pass_rates=rates, **figures, removed=removed
+    return Filtered(
+        kept=kept,
+        removed=removed,
+        why="pass_rate",
+        title=f"pass rates between {args.min_pass_rate} and {args.max_pass_rate}",
+        rows=[(f"pass rate {name}", count) for name, count in rates.items()],
+        report={"settings": settings, "pass_rates": rates, **figures},
     )
-    rows = [(f"pass rate {name}", count) for name, count in rates.items()]
-    rows = [("read", len(read.problems)), *rows, ("kept", len(kept))]
-    _show(f"pass rates between {args.min_pass_rate} and {args.max_pass_rate}", rows, removed, "pass_rate")
-    _write(path, kept, report)
-    journal_path(path).unlink(missing_ok=True)
-    return 0
 
 
-def _measure(
-    args: argparse.Namespace, problems: Sequence[Problem], journal: Path
-) -> tuple[list[Problem], dict[str, Any]]:
+def _journal(args: argparse.Namespace) -> Path:
+    from simplerl.evaluate.difficulty import journal_path
+
+    return journal_path(Path(args.output).expanduser())
+
+
+def _measure(args: argparse.Namespace, problems: Sequence[Problem]) -> tuple[list[Problem], dict[str, Any]]:
     """Return (the problems with pass rates, figures for the report). Continues the journal where there is one."""
     from simplerl.evaluate.difficulty import measure, with_pass_rates
     from simplerl.models.device import pick_device
@@ -263,7 +259,7 @@ def _measure(
                 samples=args.samples,
                 seed=args.seed,
                 settings={**locate_and_hash(args.model), "policy": args.policy},
-                journal=journal,
+                journal=_journal(args),
                 on_start=lambda done: bar.phase(f"pass rates of {args.model}", len(fitting) * args.samples, done),
                 on_done=lambda completion: bar.advance(),
             )
