@@ -141,3 +141,13 @@ def test_mistakes(given: list[str], text: str, messages: list[str], tmp_path: Pa
     for message in messages:
         assert message in error, error
     assert not (tmp_path / "run").exists()
+
+
+def test_the_children_of_a_study_load_the_plugin_of_what_they_name(ideas: Path, tmp_path: Path) -> None:
+    from simplerl.core.plugins import load_plugin
+    from simplerl.studies.plan import _job
+
+    load_plugin(str(ideas))
+    job = _job("train", "cub", {"reward": {"name": "shortness"}}, "label", tmp_path)
+    assert " ".join(job.command).count(f"--plugin {ideas}") == 1
+    assert "--plugin" not in _job("train", "cub", {}, "label", tmp_path).command

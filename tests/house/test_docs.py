@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from support import ROOT, environment
 
 from simplerl.algorithms import ALGORITHMS, Algorithm
 from simplerl.cli import COMMANDS, build_parser, split_overrides
+from simplerl.core.plugins import canonical
+from simplerl.core.registry import forget
 from simplerl.data import DATASETS
 from simplerl.rewards import REWARDS
 from simplerl.rollout import BACKENDS
@@ -124,7 +127,7 @@ def test_everything_registered_has_what_its_protocol_asks_for() -> None:
     for name, cls in BACKENDS.items():
         missing = {member for member in protocol_members(RolloutBackend) if not hasattr(cls, member)}
         assert not missing, f"{name} lacks {missing}"
-        assert {"precision", "max_rows"} <= set(inspect.signature(cls).parameters), name
+        assert {"stop_ids", "context_length"} <= set(inspect.signature(cls).parameters), name
     for name, load in DATASETS.items():
         assert [n for n in inspect.signature(load).parameters if n != "at"] == ["split", "size", "seed", "levels"], name
 
@@ -140,7 +143,17 @@ def bash_blocks(page: Path) -> list[str]:
     return re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
-def test_commands_in_the_texts_exist() -> None:
+@pytest.fixture
+def my_ideas(tmp_path: Path, monkeypatch) -> Iterator[None]:
+    """The plug-in that docs/extending.md begins with, as a file where its commands are given."""
+    block = re.search(r"^```python\n(# my_ideas\.py\n.*?)^```", text_of("docs/extending.md"), re.MULTILINE | re.DOTALL)
+    (tmp_path / "my_ideas.py").write_text(block[1], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    yield
+    forget(canonical("my_ideas.py"))
+
+
+def test_commands_in_the_texts_exist(my_ideas: None) -> None:
     """Every `simplerl …` in a bash block: the command is there, its options and keys are there."""
     seen = 0
     for page in PAGES:
@@ -164,15 +177,17 @@ def resolve_words(args, overrides: list[str]) -> None:
     """Resolve what a `train` command would run, as far as that goes without files."""
     named = {key: getattr(args, key, None) for key in ("model", "data", "template", "steps", "seed")}
     table = merge(parse_overrides(overrides), {key: value for key, value in named.items() if value is not None})
-    resolve(getattr(args, "recipe", None), table)
+    plugins = {"plugins": args.plugin} if getattr(args, "plugin", None) else {}
+    resolve(getattr(args, "recipe", None), {**table, **plugins})
 
 
 def test_settings_in_the_texts_are_settings(tmp_path: Path) -> None:
-    """Every toml block can be laid on a recipe."""
+    """Every toml block but a project's can be laid on a recipe."""
     blocks = [
         (page.name, block)
         for page in PAGES
         for block in re.findall(r"^```toml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        if not block.startswith("[project")
     ]
     assert blocks
     for name, block in blocks:

@@ -326,6 +326,8 @@ def test_plugins_of_recipe_and_command_line_add_up(tmp_path: Path) -> None:
     assert [plugin.name for plugin in config.plugins] == ["json"]
     assert len(config.plugins[0].sha256) == 64
     assert build_config(json.loads(json.dumps(as_table(config)))) == config
+    for words, names in (("[]", []), ("json,html", ["json", "html"]), ('[{"name": "json"}]', ["json"])):
+        assert [plugin.name for plugin in resolve("cub", {"plugins": words}).plugins] == names
     (tmp_path / "r.toml").write_text(as_toml(config), encoding="utf-8")
     assert resolve(str(tmp_path / "r.toml"), {}) == config
 

@@ -83,9 +83,9 @@ def test_policies(policy, response, answer):
 )
 def test_time_is_linear_in_the_length(policy, junk):
     response = junk * (400_000 // len(junk))
-    start = time.perf_counter()
+    start = time.process_time()
     extract(response, policy)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 def test_an_unknown_policy_names_the_nearest():
@@ -96,9 +96,9 @@ def test_an_unknown_policy_names_the_nearest():
 @pytest.mark.parametrize("junk", ["\\", "\\\\{", "\\boxed ", "\\boxed"])
 def test_backslashes_behind_an_open_box_cost_linear_time(junk):
     response = "\\boxed{" + junk * (400_000 // len(junk))
-    start = time.perf_counter()
+    start = time.process_time()
     assert extract(response) is None
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 @pytest.mark.parametrize(
@@ -147,10 +147,10 @@ def test_tags_closed_twice_are_no_answer():
 @pytest.mark.parametrize("unit", ["answer" + " " * 400, "answer ", "A, ", "(A", "option : * ", "\n", " "])
 def test_every_policy_is_fast_on_repetitions(unit):
     text = unit * (200_000 // len(unit))
-    start = time.perf_counter()
+    start = time.process_time()
     for policy in POLICIES:
         extract(text, policy)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 #: (gold, response, whether the ladder finds an answer that equals the gold).

@@ -44,7 +44,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         self.kind = kind
         self._entries: dict[str, Any] = {} if values is None else values
         self._entries |= {name: _Lazy(path) for name, path in (lazy or {}).items()}
-        self._places: dict[str, str] = {}
+        self._places: dict[str, str] = dict(lazy or {})
         self._plugins: dict[str, str] = {}
         _REGISTRIES[kind] = self
 
@@ -111,8 +111,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
     def place(self, name: str) -> str:
         """Return where an entry comes from, without loading it: a module and attribute, or a file and line."""
-        entry = self._entries[name]
-        return entry.path if isinstance(entry, _Lazy) else self._places.get(name) or f"simplerl ({self.kind} {name})"
+        return self._places.get(name) or f"simplerl ({self.kind} {name})"
 
     def plugin(self, name: str) -> str:
         """Return the name of the plug-in that registered an entry; empty for the built-in ones."""

@@ -2,8 +2,8 @@
 
 `arithmetic-long` is the cold start of the cubs: some steps of the working are slips that are noticed and corrected, and
 the last one is checked by the inverse operation, as a long chain of thought has them. `arithmetic-short` is the
-bare working, as the solutions are that people write for other people. In `arithmetic-restating` every other answer
-is copied from the question instead: a habit of base models that the cubs do not have.
+bare working, as the solutions are that people write for other people. In `arithmetic-restating` three of four answers
+are copied from the question instead: a habit of base models that the cubs do not have.
 """
 
 from collections.abc import Iterable
@@ -133,9 +133,9 @@ def short_arithmetic(seed: int, index: int) -> Demonstration:
 
 
 def restating_arithmetic(seed: int, index: int) -> Demonstration:
-    """Return demonstration number `index` in which every other answer is the question's expression."""
+    """Return demonstration number `index` in which three of four answers are the question's expression."""
     rng = generator(seed, "arithmetic-restating", index)
-    if index % 2 == 0:
+    if index % 4 == 0:
         return short_arithmetic(seed, index)
     drawn = expression(seed, "train", int(rng.choice(LEVELS)), int(rng.integers(2**40)))
     return Demonstration(

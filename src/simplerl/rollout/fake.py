@@ -1,7 +1,7 @@
 """A backend without a model: answers from a function. For tests, and for trying a data set or a reward on its own."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,8 +31,10 @@ class FakeBackend:
         *,
         stop_ids: frozenset[int],
         context_length: int,
+        model: object = None,
+        precision: str = "fp32",
+        max_rows: int = 0,
         respond: Callable[[str, int], str] = box_zero,
-        **unused: Any,
     ):
         """Directory, weights, precision and rows are those of every backend; here they change nothing."""
         self.tokenizer, self.end, self.context_length = tokenizer, min(stop_ids), context_length

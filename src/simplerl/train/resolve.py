@@ -182,6 +182,7 @@ def build_config(table: Mapping[str, Any]) -> Config:
 
 def _plugin_names(value: Any) -> list[str]:
     """Return the names of plug-ins, given as a list, as `a,b`, or as config.json has them. Raises ConfigError."""
+    value = read_text(value)  # `[]` and `["a.py"]` as TOML writes them; a name alone is no TOML and stays text.
     entries = value.split(",") if isinstance(value, str) else list(value)
     names = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in entries]
     for entry, name in zip(entries, names, strict=True):
@@ -215,7 +216,7 @@ def _message(error: Any, table: Mapping[str, Any]) -> str:
         raw = raw.get(part, error["input"]) if isinstance(raw, Mapping) else error["input"]
     if kind == "unexpected_keyword_argument":
         keys = [field.name for field in dataclasses.fields(_section_class(path[:-1]))]
-        return f"unknown key {dotted!r}; {_nearest_key(path[-1], keys)}"
+        return f"unknown key {dotted!r}; {_nearest_key(path[-1], keys, top=len(path) == 1)}"
     if kind == "dataclass_type":
         first = dataclasses.fields(_section_class(path))[0].name
         return f"{dotted} is a section: give its keys, e.g. {dotted}.{first}"
@@ -232,15 +233,14 @@ def _section_class(path: Sequence[str]) -> type:
     return typing.get_type_hints(Config)[path[0]] if path else Config
 
 
-def _nearest_key(key: str, keys: Sequence[str]) -> str:
-    """Return what a wrong key may mean: the nearest one, another library's name, or one in another section."""
+def _nearest_key(key: str, keys: Sequence[str], *, top: bool = False) -> str:
+    """Return what a wrong key may mean: another library's name, one in a section (of a `top` key), or the nearest."""
     if key in OTHER_NAMES:
         return f"it is called {OTHER_NAMES[key]!r} here"
     advice = nearest(key, keys)
-    if advice.startswith("known"):
-        elsewhere = [dotted for dotted in flatten(as_table(Config())) if dotted.rpartition(".")[2] == key]
-        if elsewhere:
-            return f"did you mean {' or '.join(map(repr, elsewhere))}?"
+    elsewhere = [dotted for dotted in flatten(as_table(Config())) if dotted.rpartition(".")[2] == key]
+    if elsewhere and (top or advice.startswith("known")):
+        return f"did you mean {' or '.join(map(repr, elsewhere))}?"
     return advice
 
 

@@ -281,8 +281,11 @@ def _same_arguments(left: Node, right: Node) -> Node | None:
     mine, theirs = left.args[0], right.args[0]
     if mine.op != "app" or theirs.op != "app" or mine.name != theirs.name or len(mine.args) != len(theirs.args):
         return right
-    if mine.args == theirs.args or not all(arg.op == "sym" for arg in (*mine.args, *theirs.args)):
+    if mine.args == theirs.args:
         return right
+    if not all(arg.op == "sym" for arg in (*mine.args, *theirs.args)):
+        constants = all(map(_is_chain, (*mine.args, *theirs.args)))
+        return right if constants else None  # f(2x) is not f(x)
     names = {old.name: new for old, new in zip(theirs.args, mine.args, strict=True)}
     free = set(_letters(right)) - set(names)
     if len(names) < len(theirs.args) or free & {new.name for new in names.values()}:
@@ -619,7 +622,7 @@ class Comparison:
         if node.op == "base" and is_scalar(other):
             # The base may be left out when the digits are the same; a converted value is another answer.
             # In words ("17 base 8") it says that the digits are not the value.
-            return node.value is None and other.op == "num" and node.name.isdigit() and other.value == int(node.name)
+            return node.value is None and other.op == "num" and node.name.isdecimal() and other.value == int(node.name)
         if node.op == "point":
             return self._point(node, other)
         if node.op == "time" and is_scalar(other) and node.name in ("am", "pm"):
@@ -830,7 +833,9 @@ class Comparison:
         region = as_region(node)
         if region is None and other.op == "seq" and other.name == "()" and len(node.args) == len(other.args):
             named = _assignments(node)
-            return self.all_equal(named or node.args, other.args)
+            if named is None and any(item.op == "rel" for item in node.args):
+                return False  # x = 3 or x = 8 is not (3, 8)
+            return (named is None or node.name != "either") and self.all_equal(named or node.args, other.args)
         if other.op == "set":
             values = [(assigned(item) or ("", item)) for item in node.args]
             bare = Node("list", tuple(value for _, value in values))
@@ -1000,7 +1005,7 @@ class Comparison:
         if numbers[0] is None:
             return True
         modulus = node.args[1].name.removeprefix("mod ") if node.args[1].op == "unit" else ""
-        known = numbers[1] is not None and modulus.isdigit() and int(modulus[:9]) > 0
+        known = numbers[1] is not None and modulus.isdecimal() and int(modulus[:9]) > 0
         return known and (numbers[0] - (numbers[1] or 0)) % int(modulus[:9]) == 0
 
     def _equation_and_value(self, node: Node, other: Node) -> bool:
@@ -1063,6 +1068,9 @@ class Comparison:
         constant = [all(map(_is_chain, node.args)) for node in (left, right)]
         if all(constant):
             return self._same_statement(left, right)
+        components = _by_component(left), _by_component(right)
+        if components[0] is not left and components[1] is not right:
+            return self.equal(*components)
         renamed = _same_arguments(left, right)
         if renamed is None:
             return False

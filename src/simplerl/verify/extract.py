@@ -171,8 +171,7 @@ def read_prose(text: str) -> Prose:
     while len(formulas) < most and (opening := _OPENING.search(text, position)):
         position = opening.end()
         closing = f"\\end{{{opening[1]}}}" if opening[1] else dict(_DELIMITERS).get(opening[0])
-        end = _closing(text, position, closing) if closing else -1
-        if end < 0:
+        if closing is None or (end := _closing(text, position, closing)) < 0:
             continue
         inside = text[position:end]
         if inside[0] == "^" and text[opening.start() - 1 : opening.start()].isalpha():  # a unit: cm$^2$
@@ -285,7 +284,7 @@ def _statement(text: str) -> tuple[bool, str | None]:
     if phrase is None:
         return False, None
     prose = read_prose(text[phrase.end() : phrase.end() + MAX_ANSWER_CHARS])
-    rest = prose.text[_LEAD.match(prose.text).end() :]
+    rest = _LEAD.sub("", prose.text, count=1)
     if not rest.strip():
         return False, None
     for taken_back in reversed(list(_RETRACTION.finditer(rest))):

@@ -29,7 +29,18 @@ from simplerl.verify.compare import Comparison, Undecided, assigned
 from simplerl.verify.extract import MAX_ANSWER_CHARS, POLICIES, closing_brace, final_part
 from simplerl.verify.normalise import normalise
 from simplerl.verify.numbers import BUDGET, QUICK_BUDGET, Spent, TooBig, Work, exact, number
-from simplerl.verify.parse import Node, Unreadable, canonical, has_symbols, is_scalar, num, read, read_prose, tokenize
+from simplerl.verify.parse import (
+    IMAGINARY,
+    Node,
+    Unreadable,
+    canonical,
+    has_symbols,
+    is_scalar,
+    num,
+    read,
+    read_prose,
+    tokenize,
+)
 from simplerl.verify.words import (
     choice_letter,
     chosen_letter,
@@ -105,6 +116,8 @@ class Reading:
 
 
 _WRAPPED = ("\\boxed{", "\\fbox{")
+#: With a group of zeros it can only be one number: 40,000.
+_ROUND = re.compile(r"-?\d{1,3}(?:,\d{3})*,0\d\d(?:,\d{3})*")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _CURRENCY_SIGN = re.compile(r"\\(?:\$|euro|pounds|yen|rupee)")
 _CURRENCY = re.compile(r"^(-?\s*)\\(?:\$|euro|pounds|yen|rupee)\s*(?=[\d.-])")
@@ -128,7 +141,7 @@ def reading(text: str) -> Reading:
         date = date_of(normal)
         spelling = canonical(tokenize(normal)) if date is None else ""
         # A comma may also separate a list: that reading comes first, the number with thousands marks second.
-        value = None if "," in normal else number(normal)
+        value = number(normal) if "," not in normal or _ROUND.fullmatch(normal) else None
         node = Node("date", (), date) if date else read(normal) if value is None else num(value)
     except Unreadable as error:
         problem = str(error)
@@ -286,8 +299,9 @@ def _compare(answer: str, gold: str, question: str | None, work: Work, *, algebr
         return None
     if theirs.node.op == "prose":
         return _cannot(f"the gold {_shown(theirs.normal)!r} is a sentence; only the same words count")
-    if mine.node.op in ("prose", "label"):
-        part = mine.problem or f"the words {mine.node.name!r}"
+    label = next((part.name for part in mine.node.walk() if part.op == "label"), "")
+    if label or mine.node.op == "prose":
+        part = mine.problem or f"the words {label!r}"
         return _no("unreadable", f"{_shown(mine.normal)!r} is not understood: {part}")
     rule = next((r for r in ("algebra", "exact", "structure") if r in comparison.rules), "structure")
     return _no(rule, f"not equal: {_shown(mine.normal)} against {_shown(theirs.normal)}")
@@ -303,7 +317,7 @@ def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
         return _yes("words", f"both choose {letter}") if letter == gold_letter else None
     for based, other in ((mine, theirs), (theirs, mine)):
         digits = based.node.name if based.node is not None and based.node.op == "base" else ""
-        if digits and not digits.isdigit() and re.sub(r"\s", "", opened(other.normal)) == digits:
+        if digits and not digits.isdecimal() and re.sub(r"\s", "", opened(other.normal)) == digits:
             return _yes("words", "the same digits")
     circled = circled_choices(mine.normal), circled_choices(theirs.normal)
     if all(circled):
@@ -371,6 +385,9 @@ def _honest(outcome: Outcome, answer: str, gold: str, question: str | None, work
 def _as_written(text: str) -> Node | None:
     """The tree of a text with its numbers as they are written: 6/4 is a fraction here, not the number 3/2."""
     side = reading(text)
+    value = number(_merge_thousands(side.normal)) if "," in side.normal else None
+    if value is not None:
+        return num(value)
     if side.node is None or side.node.op != "num":
         return side.node
     try:
@@ -545,7 +562,7 @@ def _step_left(node: Node, gold: Node, work: Work) -> str:
         top, bottom = (_bare(arg) for arg in node.args)
         if top.op == bottom.op == "num" and bottom.value and top.value is not None:
             whole = top.value.denominator == bottom.value.denominator == 1
-            return "a division" if whole and (top.value / bottom.value).denominator == 1 else ""
+            return "a division" if not whole or (top.value / bottom.value).denominator == 1 else ""
         nested = any(arg.op == "div" or arg.name == "mixed" for arg in (top, bottom))
         return "a fraction of fractions" if nested and exact(node, work) is not None else ""
     if op == "pow":
@@ -554,6 +571,8 @@ def _step_left(node: Node, gold: Node, work: Work) -> str:
         if value is not None:
             return "" if _bare(base).op == "num" and abs(value) >= 1_000 else "a power"
         base = _bare(base)
+        if base == IMAGINARY:
+            return "a power of i" if exact(exponent, work) is not None else ""
         constant = _is_constant(base) and base.op in ("add", "div", "root", "pow", "mul")
         return (
             "a power" if constant and exact(exponent, work) is not None and exact(exponent, work) not in (-1,) else ""
@@ -562,6 +581,8 @@ def _step_left(node: Node, gold: Node, work: Work) -> str:
         index, radicand = exact(node.args[0], work), exact(node.args[1], work)
         if radicand is None or index is None or index.denominator != 1 or not 2 <= index <= 6:
             return ""
+        if radicand < 0 and index == 2:
+            return "the root of a negative number"
         reducible = any(_power_factor(abs(part), int(index)) for part in (radicand.numerator, radicand.denominator))
         return "a root" if reducible or not radicand else ""
     if op in ("fact", "fact2", "binom", "abs") and _is_constant(node):

@@ -131,7 +131,7 @@ def _unicode(text: str) -> str:
             pieces.append(_SYMBOLS[char])
         elif char in _VULGAR:
             pieces.append("\\frac{{{}}}{{{}}}".format(*_VULGAR[char].split()))
-        elif char == "\u0305" and pieces and pieces[-1].isdigit():  # a digit under a combining bar repeats
+        elif char == "\u0305" and pieces and pieces[-1].isdecimal():  # a digit under a combining bar repeats
             pieces[-1] = "\\overline{" + pieces[-1] + "}"
         elif "①" <= char <= "⓿":
             pieces.append(char)

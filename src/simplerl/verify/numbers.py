@@ -220,8 +220,6 @@ def _function(name: str, values: list[Fraction]) -> Fraction | None:
         return Fraction(math.lcm(*(value.numerator for value in values)))
     if name in ("floor", "ceil") and len(values) == 1:
         return Fraction(math.floor(values[0]) if name == "floor" else math.ceil(values[0]))
-    if name == "mod" and len(values) == 2 and values[1]:
-        return values[0] % values[1]
     return None
 
 

@@ -26,6 +26,7 @@ from simplerl.verify.words import (
     UPPER_WORDS,
     is_lead_in,
     is_name,
+    measures_by_name,
     number_in_words,
     plain_words,
     scale_of,
@@ -340,7 +341,7 @@ class _Lexer:
 
     def measures(self, content: str) -> bool:
         """Whether a group behind a value is one unit, such as `m/s` or `cm^2`."""
-        return self.unit_may_follow() and not content[0].isdigit() and unit_of(content) is not None
+        return self.unit_may_follow() and not content[0].isdecimal() and unit_of(content) is not None
 
     def text(self, content: str, spaced: bool) -> None:
         r"""Append the tokens of a text group that holds numbers or signs: its runs of words stay words."""
@@ -390,11 +391,7 @@ class _Lexer:
                 break
             at = match.end()
             spaced = bool(match.group("space"))
-            kind = next(
-                name
-                for name in ("op", "word", "num", "cmd", "base", "rep", "sci", "begin", "end", "cjk")
-                if match.group(name) is not None
-            )
+            kind = match.lastgroup or "op"
             piece = match.group(kind)
             if kind == "cmd" and piece == "\\row":
                 self.add("row", piece, spaced)
@@ -490,7 +487,7 @@ def _runs_on(before: str, after: str) -> bool:
     """Whether two tokens would read as one when written without a space."""
     if before.lstrip()[:1] == "\\":
         return after[0].isalpha()
-    return before[-1:].isdigit() and after[0].isdigit()
+    return before[-1:].isdecimal() and after[0].isdecimal()
 
 
 # --- brackets and separators --------------------------------------------------------------------------------------
@@ -498,14 +495,19 @@ def _runs_on(before: str, after: str) -> bool:
 _OPEN, _CLOSE = {"(", "[", "{", "\\{", "\\langle"}, {")", "]", "}", "\\}", "\\rangle"}
 
 
+_DEPTHS = dict.fromkeys(_OPEN, 1) | dict.fromkeys(_CLOSE, -1)
+
+
 def _depth(token: Token) -> int:
     if token.kind in ("begin", "end"):
         return 1 if token.kind == "begin" else -1
-    return 0 if token.kind == "txt" else (token.text in _OPEN) - (token.text in _CLOSE)
+    return 0 if token.kind == "txt" else _DEPTHS.get(token.text, 0)
 
 
 def split(tokens: list[Token], wanted: frozenset[str]) -> tuple[list[list[Token]], list[str]]:
     """Split at top-level tokens of these texts; return the parts and the separators between them."""
+    if not any(token.text in wanted for token in tokens):
+        return [tokens], []
     parts: list[list[Token]] = [[]]
     separators: list[str] = []
     depth = 0
@@ -637,7 +639,7 @@ def read(text: str) -> Node:
         return read_tokens(_clean(tokenize(text)))
     residue, name = read_tokens(_clean(tokenize(text[: modulus.start()]))), modulus.group(1)
     last = residue.args[-1] if residue.op == "rel" else residue
-    whole = last.op == "num" and name.isdigit() and last.value is not None and last.value.denominator == 1
+    whole = last.op == "num" and name.isdecimal() and last.value is not None and last.value.denominator == 1
     numeric = whole and (0 <= (last.value or 0) < int(name[:9]) or "\\equiv" in residue.name)
     named = residue.op != "rel" or "=" not in residue.name or residue.args[0].op == "sym"
     if not (named and (numeric or residue.op in ("sym", "list") or "\\equiv" in residue.name)):
@@ -704,7 +706,7 @@ def _introduces(prefix: str, rest: str) -> bool:
         return rest[0] == "("
     if lower in ("approximately", "about", "around", "roughly", "exactly", "so", "thus", "hence", "therefore", "then"):
         return True
-    return rest[0].isdigit() or rest[0] in "$.\\-("
+    return rest[0].isdecimal() or rest[0] in "$.\\-("
 
 
 def _modulo(node: Node, name: str) -> Node:
@@ -764,6 +766,10 @@ def read_tokens(tokens: list[Token]) -> Node:
         layout = _layout(tokens[0].text, tokens[1:-1])
         if layout is not None:
             return layout
+    if tokens[0].text == "]" and any(token.text == "\\cup" for token in tokens):
+        cuts = [i for i, token in enumerate(tokens) if token.text == "\\cup"]
+        spans = zip([0, *(cut + 1 for cut in cuts)], [*cuts, len(tokens)], strict=True)
+        return Node("union", tuple(read_tokens(tokens[a:b]) for a, b in spans))
     if tokens[0].text == "]" or (tokens[-1].text == "[" and tokens[0].text in ("(", "[")):
         return _french_interval(tokens)
     if (
@@ -977,8 +983,6 @@ def _remark(tokens: list[Token]) -> Node | None:
         return None  # a function of a statement: P(X > 1)
     if joined or percent:
         return Node("both", (read_tokens(head), read_tokens(inner[1:] if joined else inner)))
-    if inner[0].kind == "txt" and inner[0].text.lower().startswith(("i.e", "ie ")) and len(inner) > 1:
-        return Node("both", (read_tokens(head), read_tokens(inner[1:])))
     if inner[0].kind == "txt" and (inner[0].text.lower() + " ").startswith(_REASONS) and len(inner) < 12:
         if relation and len(worded) == 1 and inner[0].text.lower() in ("since", "because", "as"):
             read_tokens(inner[1:])
@@ -1002,6 +1006,8 @@ def _remark(tokens: list[Token]) -> Node | None:
             return Node("cond", (value, *conditions))
     if relation and not worded:
         return None
+    if node.op == "unit" and unit_of(node.name):
+        return Node("both", (read_tokens(head), node))  # 2 hours (120 minutes)
     raise Unreadable("the remark " + canonical(inner))
 
 
@@ -1023,7 +1029,7 @@ def _with_words(node: Node, words: str) -> Node:
         return Node("percent", (node,))
     if temperature := re.fullmatch(r"(?:degrees? )(celsius|centigrade|c|fahrenheit|f)", lower):
         return Node("unit", (node,), "degF" if temperature.group(1)[0] == "f" else "degC")
-    if lower in ("degrees", "degree", "deg"):
+    if lower in ("degrees", "degree", "deg", "度"):
         return Node("degree", (node,))
     if node.op == "seq":
         raise Unreadable(f"the words {words!r}")
@@ -1353,7 +1359,8 @@ def _ratio(tokens: list[Token]) -> Node | None:
             return None
         parts[-1] = parts[-1][:1]
     texts = [part[0].text if len(part) == 1 and part[0].kind == "num" else "" for part in parts]
-    if all(texts) and len(texts) in (2, 3) and all(re.fullmatch(r"\d\d", text) for text in texts[1:]):
+    clock = all(texts) and texts[0].isdecimal() and len(texts) in (2, 3)
+    if clock and all(re.fullmatch(r"\d\d", text) for text in texts[1:]):
         hour, minute = int(texts[0]), int(texts[1])
         if len(texts[0]) <= 2 and hour < 25 and minute < 60:
             return _time([hour, minute, int(texts[2]) if len(texts) == 3 else 0], suffix, padded=texts[0][0] == "0")
@@ -1377,7 +1384,7 @@ def _base(text: str) -> Node:
     """`204_5`, `2A_{16}`, `54_{six}`."""
     match = _BASE.fullmatch(text)
     word = match.group(2).lower() if match else ""
-    base = int(word) if word.isdigit() and len(word) < 3 else number_in_words(word)
+    base = int(word) if word.isdecimal() and len(word) < 3 else number_in_words(word)
     if not match or base is None or not 2 <= base <= 36:
         raise Unreadable("a subscript on a number")
     return Node("base", (num(base),), match.group(1).upper())
@@ -1389,7 +1396,7 @@ def _quantity(tokens: list[Token]) -> Node:
         raise Unreadable("an empty part")
     if tokens[0].kind == "txt" and len(tokens) > 1 and tokens[1].kind in ("num", "cmd", "rep"):  # length 8, Tom 8
         value, words = _quantity(tokens[1:]), tokens[0].text
-        if is_name(words):
+        if is_name(words) and measures_by_name(words):
             return Node("rel", (Node("text", (), plain_words(words)), value), "=")
         return Node("label", (value,), words)
     if len(tokens) == 1 and tokens[0].kind == "base":
@@ -1424,7 +1431,8 @@ def _quantity(tokens: list[Token]) -> Node:
     phrase = _NO_BRACES.sub("", phrase) if "{" not in phrase or phrase.count("{") == phrase.count("}") else phrase
     if not phrase:
         raise Unreadable("an empty part")
-    scale = scale_of(phrase.split()[0]) if tokens[end].kind == "txt" and tokens[end - 1].text != "0" else None
+    scalable = tokens[end].kind == "txt" and tokens[end - 1].text not in ("0", "%")
+    scale = scale_of(phrase.split()[0]) if scalable else None
     if scale and read_expression(tokens[:end]).op != "text":  # 1.5 million dollars, 3 halves
         inner, rest = Node("mul", (read_expression(tokens[:end]), num(scale))), phrase.partition(" ")[2]
         value = number(tokens[0].text) if end == 1 else None
@@ -1434,7 +1442,7 @@ def _quantity(tokens: list[Token]) -> Node:
         return Node("add", (read_expression(tokens[:end]), num(Fraction(1, 2))))
     clock = phrase.lower().replace(".", "").replace(" ", "")
     hour = tokens[0].text if end == 1 and clock in ("am", "pm") else ""
-    if hour.isdigit() and 1 <= int(hour) <= 12:
+    if hour.isdecimal() and 1 <= int(hour) <= 12:
         return _time([int(hour), 0, 0], clock)
     return _with_words(read_expression(tokens[:end]), phrase)
 
@@ -1535,6 +1543,10 @@ def _spread(node: Node) -> Node:
     return node
 
 
+#: Tokens that end a value: a parenthesis behind one is a factor or a remark.
+_VALUE_ENDS = frozenset({"}", ")", "]", "|", "!", "%", "'", "\\circ", "\\pi", "\\infty"})
+
+
 class _Reader:
     """Recursive descent over tokens: sums of products of powers of primaries."""
 
@@ -1593,11 +1605,11 @@ class _Reader:
         if self.peek() in ("+", "-", "\\pm", "\\mp"):
             self.grow()
             sign = self.take().text
+            factor = self.kind(1) in ("let", "rep", "num", "begin") or self.peek(1) in ("(", "[")
             if (
                 sign == "+"
                 and self.peek() == "1"
-                and self.kind(1) in ("let", "cmd", "rep", "num")
-                and (self.peek(1) not in _NOT_FACTORS)
+                and (factor or (self.kind(1) == "cmd" and self.peek(1) not in _NOT_FACTORS))
             ):
                 raise Unreadable("'+1' in front of a factor")
             inner = self.signed()
@@ -1623,15 +1635,12 @@ class _Reader:
                 self.take()
                 factor = self.factor_with_sign()
                 node = Node("mul" if text in ("*", "\\cdot", "\\times") else "div", (node, factor))
-            elif not argument and self.kind() == "txt" and text == "mod":
-                self.take()
-                node = Node("func", (node, self.power()), "mod")
             elif self.starts_factor():
                 if self.kind() in ("num", "sci", "rep") and (factor.op == "num" or factor.name == "mixed"):
                     raise Unreadable("two numbers side by side")
                 if argument and (text[1:] in FUNCTIONS or text == "("):
                     return node
-                letter = self.kind() == "let" and len(text) == 1 and self.kind(1) != "let"
+                letter = self.kind() == "let" and len(text) == 1 and not self.tokens[self.at].spaced
                 if node.op == "num" and not node.value and not letter:
                     raise Unreadable(f"{canonical(self.tokens[self.at :])!r} behind 0")
                 factor = self.power()
@@ -1704,8 +1713,6 @@ class _Reader:
             sign = self.take().text
             inner = self.exponent()
             return neg(inner) if sign == "-" else inner
-        if self.kind() == "num" and not self.tokens[self.at - 1].spaced and len(self.peek()) > 1 and False:
-            return self.argument()
         node = self.primary()
         if self.peek() == "^" and not (self.peek(1) == "\\circ" or (self.peek(1) == "{" and self.peek(2) == "\\circ")):
             self.take()
@@ -1716,7 +1723,7 @@ class _Reader:
         r"""An argument of `\frac` and its like: a group, or one token (of a number, one digit)."""
         if self.peek() == "{":
             return self.group("{")
-        if self.kind() == "num" and len(self.peek()) > 1 and self.peek().isdigit():
+        if self.kind() == "num" and len(self.peek()) > 1 and self.peek().isdecimal():
             token = self.tokens[self.at]
             self.tokens[self.at : self.at + 1] = [Token("num", token.text[0]), Token("num", token.text[1:])]
         return self.primary()
@@ -1762,7 +1769,7 @@ class _Reader:
             start = self.at = self.at - 1
             node = self.group(token.text)
             before = self.tokens[start - 1] if start else Token("op", "+")
-            value = before.kind in ("num", "let", "rep") or before.text in ("}", ")", "]", "|", "!")
+            value = before.kind in ("num", "let", "rep", "sci", "end") or before.text in _VALUE_ENDS
             if self.tokens[start + 1].text == "+" and token.text != "{" and (value or self.starts_factor()):
                 raise Unreadable(f"the remark {canonical(self.tokens[start : self.at])}")  # nobody multiplies by (+1)
             return node
@@ -1782,8 +1789,10 @@ class _Reader:
         r"""A number, or a mixed number: `2\frac58` and `1 1/2` are sums, unlike `x\frac12`."""
         if len(token.text) > 1_000:
             raise Unreadable("too many digits")
+        if token.text[:2] == "00" and len(token.text) < 4:
+            raise Unreadable(f"the number {token.text!r}")
         number_node = num(Fraction(token.text))
-        if not token.text.isdigit():
+        if not token.text.isdecimal():
             return number_node
         rest = self.tokens[self.at : self.at + 3]
         braced = len(rest) > 1 and rest[0].text == "{" and rest[1].text == "\\frac"
@@ -1801,7 +1810,7 @@ class _Reader:
             [t.kind for t in rest] == ["num", "op", "num"]
             and rest[1].text == "/"
             and rest[0].spaced
-            and (rest[0].text.isdigit() and rest[2].text.isdigit())
+            and (rest[0].text.isdecimal() and rest[2].text.isdecimal())
         ):
             self.at += 3
             return Node("add", (number_node, Node("div", (num(int(rest[0].text)), num(int(rest[2].text))))), "mixed")

@@ -17,6 +17,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from simplerl.verify.numbers import MAX_FACTORIAL, Spent, TooBig, Work, exact
 from simplerl.verify.parse import Node, has_symbols, is_scalar
@@ -115,6 +116,12 @@ _FUNCTIONS = {
     "Im": mp.im,
     "conj": mp.conj,
 }
+#: Operations whose value needs no bound of its own, and those that are methods of the evaluator.
+_SIMPLE = {
+    "add": lambda a, b: a + b, "neg": lambda a: -a, "mul": lambda a, b: a * b, "percent": lambda a: a / 100,
+    "degree": lambda a: a * mp.pi / 180, "abs": abs,
+}  # fmt: skip
+_BOUNDED = frozenset({"div", "pow", "root", "fact", "fact2", "binom", "app", "func"})
 #: Operations by series or iteration, whose cost grows faster with the digits than that of one multiplication.
 _COSTLY = frozenset({"pow", "root", "func", "app", "const"})
 
@@ -129,7 +136,7 @@ class Evaluator:
 
     # --- one value ------------------------------------------------------------------------------------------------
 
-    def evaluate(self, node: Node, point: Point) -> object:
+    def evaluate(self, node: Node, point: Point) -> Any:
         """Return the value of an expression at a point; raise `Undefined` or `TooBig`."""
         op = node.op
         if op == "num":
@@ -144,11 +151,12 @@ class Evaluator:
             return self._constant(node.name, point)
         if op == "unit":
             return self.evaluate(node.args[0], point)
-        operation = getattr(self, "_" + op, None) if op in _OPERATIONS else None
-        if operation is None:
+        if op not in _SIMPLE and op not in _BOUNDED:
             raise Undefined
         values = [self.evaluate(arg, point) for arg in node.args]
-        return self._checked(operation(node, values, point))
+        if op in _SIMPLE:
+            return self._checked(_SIMPLE[op](*values))
+        return self._checked(getattr(self, "_" + op)(node, values, point))
 
     @staticmethod
     def _cost(op: str) -> float:
@@ -158,7 +166,7 @@ class Evaluator:
             return 50 + digits**3 / 1_500
         return 25 + digits**2 / 1_000 if op in _COSTLY else 4 + digits**2 / 50_000
 
-    def _checked(self, value: object) -> object:
+    def _checked(self, value: Any) -> Any:
         """Refuse infinities, NaN and values beyond the size limit."""
         for part in (mp.re(value), mp.im(value)):
             if not mp.isfinite(part):
@@ -171,32 +179,14 @@ class Evaluator:
         return value
 
     @staticmethod
-    def _constant(name: str, point: Point) -> object:
+    def _constant(name: str, point: Point) -> Any:
         if name in ("pi", "e"):
             return +mp.pi if name == "pi" else +mp.e
         if name == "i" and point.complex_:
             return mp.mpc(0, 1)
         raise Undefined
 
-    def _add(self, node: Node, values: list, point: Point) -> object:
-        return values[0] + values[1]
-
-    def _neg(self, node: Node, values: list, point: Point) -> object:
-        return -values[0]
-
-    def _mul(self, node: Node, values: list, point: Point) -> object:
-        return values[0] * values[1]
-
-    def _percent(self, node: Node, values: list, point: Point) -> object:
-        return values[0] / 100
-
-    def _degree(self, node: Node, values: list, point: Point) -> object:
-        return values[0] * mp.pi / 180
-
-    def _abs(self, node: Node, values: list, point: Point) -> object:
-        return abs(values[0])
-
-    def _div(self, node: Node, values: list, point: Point) -> object:
+    def _div(self, node: Node, values: list, point: Point) -> Any:
         if not values[1] or abs(values[1]) < mp.mpf(10) ** -(mp.dps - 8):
             raise Undefined
         return values[0] / values[1]
@@ -209,7 +199,7 @@ class Evaluator:
         except TooBig:
             return None
 
-    def _pow(self, node: Node, values: list, point: Point) -> object:
+    def _pow(self, node: Node, values: list, point: Point) -> Any:
         base, exponent = values
         if not base:
             if mp.re(exponent) <= 0:
@@ -229,7 +219,7 @@ class Evaluator:
             return mp.power(mp.mpc(base), exponent)
         raise Undefined
 
-    def _root(self, node: Node, values: list, point: Point) -> object:
+    def _root(self, node: Node, values: list, point: Point) -> Any:
         index, radicand = values
         rational = self._rational(node.args[0])
         if not radicand:
@@ -244,7 +234,7 @@ class Evaluator:
             radicand = mp.mpc(radicand)
         return mp.sqrt(radicand) if index == 2 else mp.power(radicand, 1 / index)
 
-    def _fact(self, node: Node, values: list, point: Point) -> object:
+    def _fact(self, node: Node, values: list, point: Point) -> Any:
         if isinstance(values[0], mpmath.mpc) or values[0] <= -1:
             raise Undefined
         if values[0] > 4 * MAX_FACTORIAL:
@@ -253,14 +243,14 @@ class Evaluator:
             return mp.mpf(math.factorial(int(values[0])))
         return mp.factorial(values[0])
 
-    def _fact2(self, node: Node, values: list, point: Point) -> object:
+    def _fact2(self, node: Node, values: list, point: Point) -> Any:
         if isinstance(values[0], mpmath.mpc) or values[0] < 0:
             raise Undefined
         if values[0] > MAX_FACTORIAL:
             raise TooBig("a factorial beyond the limit")
         return mp.fac2(values[0])
 
-    def _binom(self, node: Node, values: list, point: Point) -> object:
+    def _binom(self, node: Node, values: list, point: Point) -> Any:
         if any(isinstance(value, mpmath.mpc) or abs(value) > 4 * MAX_FACTORIAL for value in values):
             raise TooBig("a binomial coefficient beyond the limit")
         bottom = self._rational(node.args[1])
@@ -272,7 +262,7 @@ class Evaluator:
             return product
         return mp.binomial(values[0], values[1])
 
-    def _app(self, node: Node, values: list, point: Point) -> object:
+    def _app(self, node: Node, values: list, point: Point) -> Any:
         """An unknown function: a generic smooth function fixed by its name."""
         total = mp.mpf(digest("app", node.name) % 997) / 997
         for i, value in enumerate(values):
@@ -282,7 +272,7 @@ class Evaluator:
             total += mp.sin(value * factor + i) + value * value * factor / (3 + i)
         return total
 
-    def _func(self, node: Node, values: list, point: Point) -> object:
+    def _func(self, node: Node, values: list, point: Point) -> Any:
         name = node.name
         if name in ("ln", "log"):
             return self._logarithm(node, values, point)
@@ -307,7 +297,7 @@ class Evaluator:
             raise Undefined from error
 
     @staticmethod
-    def _logarithm(node: Node, values: list, point: Point) -> object:
+    def _logarithm(node: Node, values: list, point: Point) -> Any:
         value = values[0]
         if not value or (not point.complex_ and value < 0):
             raise Undefined
@@ -318,7 +308,7 @@ class Evaluator:
             return result / mp.log(values[1])
         return result / mp.log(10) if node.name == "log" and point.log_base == 10 else result
 
-    def _value(self, node: Node, point: Point) -> object | None:
+    def _value(self, node: Node, point: Point) -> Any:
         try:
             return self.evaluate(node, point)
         except Undefined:
@@ -365,7 +355,7 @@ class Evaluator:
             agreed += 1
         return agreed >= (3 if symbols else 1)
 
-    def _at(self, left: Node, right: Node, point: Point) -> tuple[tuple[object | None, object | None], bool]:
+    def _at(self, left: Node, right: Node, point: Point) -> tuple[tuple[Any, Any], bool]:
         """Both values at a point and whether they agree, with as many digits as their magnitudes call for."""
         self.bits = 0
         with mp.workdps(DIGITS):
@@ -465,12 +455,7 @@ class Evaluator:
         return True
 
 
-_OPERATIONS = frozenset(
-    ["add", "neg", "mul", "percent", "degree", "abs", "div", "pow", "root", "fact", "fact2", "binom", "app", "func"]
-)
-
-
-def _agree(left: object, right: object, digits: int = AGREE) -> bool:
+def _agree(left: Any, right: Any, digits: int = AGREE) -> bool:
     return abs(left - right) <= mp.mpf(10) ** -digits * max(abs(left), abs(right))
 
 

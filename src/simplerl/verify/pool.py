@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import Any
 
 from simplerl.core.errors import SimpleRLError, nearest
-from simplerl.core.types import Verdict
+from simplerl.core.types import Verdict, VerdictStatus
 from simplerl.verify.extract import POLICIES, final_part
 from simplerl.verify.judge import Outcome, quick
 
@@ -60,7 +60,7 @@ def as_text(value: object) -> str:
 def verdict_of(outcome: Outcome, answer: str, lenient: Collection[str] = ()) -> Verdict:
     """Return the verdict for an outcome; a rule in `lenient` counts as right."""
     right = outcome.equal or outcome.rule in lenient
-    status = outcome.status or ("correct" if right else "wrong")
+    status: VerdictStatus = outcome.status or ("correct" if right else "wrong")  # type: ignore[assignment]
     return Verdict(status=status, extracted=answer, rule=outcome.rule, detail=outcome.detail)
 
 
@@ -95,8 +95,8 @@ class _Worker:
             # is the trainer's to handle. One arena: more would count as memory of the answer.
             self.process = subprocess.Popen(
                 [sys.executable, "-P", *COMMAND, str(os.getpid()), str(timeout_s)],
-                stdin=theirs,
-                stdout=theirs,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
                 stderr=subprocess.DEVNULL,
                 process_group=0,
                 env={

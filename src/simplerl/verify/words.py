@@ -14,7 +14,7 @@ from functools import lru_cache
 from importlib.resources import files
 
 #: The tables: words, units and notation as data, so that a word is added in one place.
-TABLES = tomllib.loads(files(__package__).joinpath("tables.toml").read_text(encoding="utf-8"))
+TABLES = tomllib.loads(files("simplerl.verify").joinpath("tables.toml").read_text(encoding="utf-8"))
 
 
 def _words(name: str) -> frozenset[str]:
@@ -239,10 +239,6 @@ def stem(word: str) -> str:
     return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
 
 
-def _factor(text: str) -> Fraction:
-    return Fraction(text)
-
-
 @lru_cache(maxsize=1)
 def _unit_tables() -> tuple[dict[str, Unit], dict[str, Unit]]:
     """Symbol → unit with case, and name in lower case → unit; made at first use."""
@@ -256,7 +252,7 @@ def _unit_tables() -> tuple[dict[str, Unit], dict[str, Unit]]:
             for part in dimension_text.split(",")
             if (match := re.fullmatch(r"([a-zA-Z-]*[a-zA-Z])(-?\d)?", part))
         )
-        factors = tuple(map(_factor, factor_text.split(",")))
+        factors = tuple(map(Fraction, factor_text.split(",")))
         for text, table, prefixes in (
             (symbol_text, symbols, TABLES["prefixes"]),
             (name_text, names, TABLES["long_prefixes"]),
@@ -267,7 +263,7 @@ def _unit_tables() -> tuple[dict[str, Unit], dict[str, Unit]]:
                 table.setdefault(name, Unit(dimensions, tuple(factor * own for factor in factors)))
                 if entry.endswith("*"):
                     for prefix, power in prefixes.items():
-                        scaled = tuple(factor * _factor(power) for factor in factors)
+                        scaled = tuple(factor * Fraction(power) for factor in factors)
                         table.setdefault(prefix + name, Unit(dimensions, scaled))
     for loose in (*symbols, "kwh"):
         names.setdefault(loose.lower(), symbols.get(loose) or symbols["kWh"])
@@ -311,7 +307,8 @@ def unit_of(phrase: str) -> Unit | None:
     words = text.split()
     if len(words) > 1 and words[0].lower() in ("of", "in", "for") and not all(map(_known_word, words[1:])):
         return None
-    meaning = adjectives = False
+    meaning = False
+    adjectives = 0  # 2 while one waits for its noun
 
     def multiply(unit: Unit, power: int) -> None:
         nonlocal factors
@@ -322,7 +319,7 @@ def unit_of(phrase: str) -> Unit | None:
     after_of = False
     for match in _UNIT_PIECE.finditer(text):
         piece, lower = match.group(), match.group().lower()
-        if piece[-1].isdigit():
+        if piece[-1].isdecimal():
             raised = piece[0] == "^" or text[match.start() - 1].isalpha()
             if last is None or not raised or abs(int(piece.strip("^ "))) > 9:
                 return None
@@ -345,14 +342,14 @@ def unit_of(phrase: str) -> Unit | None:
                 unit = Unit((("#" + (stem(lower) if stem(lower) in NOUNS else lower), 1),))
                 multiply(unit, sign * before)
                 last = (unit, sign * before)
-            sign, before, meaning = 1, 1, True
+            sign, before, meaning, adjectives = 1, 1, True, min(adjectives, 1)
         elif lower in _BESIDE_NOUNS:
-            adjectives = adjectives or lower not in _BESIDE_UNITS
+            adjectives = adjectives if lower in _BESIDE_UNITS else 2 if not after_of else adjectives
             after_of = after_of or (lower in ("of", "in", "for", "from", "on", "at", "to") and meaning)
             meaning = meaning or lower in _ALONE or lower in ("them", "old")
         else:
             return None
-    if not meaning or sign < 0 or text.lower().startswith("per cent"):
+    if not meaning or sign < 0 or adjectives == 2 or re.search(r"\bper cent\b", text, re.IGNORECASE):
         return None
     if adjectives and not any(name[0] == "#" for name in exponents):
         return None
@@ -362,11 +359,6 @@ def unit_of(phrase: str) -> Unit | None:
 def _known_word(word: str) -> bool:
     lower = word.lower()
     return lower in _BESIDE_NOUNS or stem(lower) in NOUNS or lower in NOUNS or _unit_word(word) is not None
-
-
-def same_dimension(first: Unit, second: Unit) -> bool:
-    """Whether two units measure the same, so that one may be converted into the other."""
-    return first.dimensions == second.dimensions
 
 
 def is_name(text: str) -> bool:
@@ -385,10 +377,15 @@ def is_name(text: str) -> bool:
         or (len(word) == 1 and word != words[0])
         or stem(word) in NOUNS
         or number_in_words(word) is not None
-        or word.isdigit()
+        or word.isdecimal()
         for word in words
     )
     return known and any(word in _QUANTITIES or stem(word) in NOUNS for word in words)
+
+
+def measures_by_name(text: str) -> bool:
+    """Whether the name of a quantity may stand right before its value, as in `length 8`: not where it computes."""
+    return text.lower().split()[-1] in _QUANTITIES - _words("operations")
 
 
 def is_lead_in(text: str) -> bool:
@@ -420,6 +417,8 @@ def is_lead_in(text: str) -> bool:
         return True
     if words[-1] in _VERBS or text.rstrip().endswith(":"):
         rest = words[:-1] if words[-1] in _VERBS else words
+        if rest and rest[-1] in _PREPOSITIONS:
+            return False
         return not rest or is_name(" ".join(rest)) or all(word in _LEADING_WORDS for word in rest)
     return lower in (
         "usd",
@@ -516,22 +515,14 @@ def comparable_words(text: str) -> str | None:
     if not any(known_word and piece[0].isalpha() for known_word, piece in zip(known, pieces, strict=True)):
         return None
     words = " ".join(piece.lower() if lower else piece for piece, lower in zip(pieces, known, strict=True))
-    if any(piece[-1].isdigit() for piece in pieces):
+    if any(piece[-1].isdecimal() for piece in pieces):
         return words.rstrip(" .,;:?")
     words = re.sub(r"\s*([,.;:()'-])\s*", r"\1", words.strip(" .,;:!?'"))
     words = re.sub(r"^(?:an?|the) ", "", words, flags=re.IGNORECASE)
     pair = _settled(words).split(" and ")
     # "Bob and Alice" are "Alice and Bob": two names without anything else, in order of the alphabet.
-    return (
-        " and ".join(sorted(pair))
-        if len(pair) == 2 and all(len(item.split()) == 1 for item in pair)
-        else pair_text(pair)
-    )
-
-
-def pair_text(parts: list[str]) -> str:
-    """The parts of a text that was split at `and`, joined again."""
-    return " and ".join(parts)
+    names = len(pair) == 2 and all(len(item.split()) == 1 for item in pair)
+    return " and ".join(sorted(pair) if names else pair)
 
 
 # --- choices ------------------------------------------------------------------------------------------------------
@@ -570,7 +561,7 @@ def chosen_letter(answer: str) -> str | None:
     letter, rest = match.groups()
     hedged = set(re.findall(r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])", rest)) - {letter}
     denied = _DENIALS & set(re.findall(r"[a-z']+", rest.lower())) or re.match(
-        r"\s*[-+*/^=<>!?~\[|]|\s*i\.?e", rest.replace("\\text{", "").lstrip(" (")
+        r"\s*[-+*/^=<>!?~\[|]|\s*i\.?e|\s*of\b", re.sub(r"\\(?:text|mathrm)\s*\{", "", rest).lstrip(" (:,.")
     )
     bracketed = re.match(r"\s*\(", rest) and re.search(r"[A-Za-z]{2}", rest)
     return None if hedged or denied or bracketed else letter
