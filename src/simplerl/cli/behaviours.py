@@ -22,16 +22,26 @@ from simplerl.runs.files import make_directory, write_json
 def run(args: argparse.Namespace) -> int:
     """Choose, show the cost, ask, record, show."""
     if (args.price_in is None) != (args.price_out is None):
-        raise ConfigError("--price-in and --price-out go together, and are 0 or more")
+        raise ConfigError("--price-in and --price-out go together")
     names = [path.resolve().name for path in args.paths]
     if args.output_dir and len(set(names)) < len(names):
         raise ConfigError(f"--output-dir: {', '.join(names)} would share a folder; give them one at a time")
     judge, endpoint = _judge(args) if args.judge else (None, None)
-    options = {"steps": args.steps, "responses": args.responses, "seed": args.seed, "output": args.output_dir}
     with Bar() as bar:
         bar.start("evaluations")
-        progress = {"warn": bar.say, "on_done": bar.advance}
-        parts = [part for path in args.paths for part in session.parts(path, **options, **progress)]
+        parts = [
+            part
+            for path in args.paths
+            for part in session.parts(
+                path,
+                steps=args.steps,
+                responses=args.responses,
+                seed=args.seed,
+                output=args.output_dir,
+                warn=bar.say,
+                on_done=bar.advance,
+            )
+        ]
     items = [item for part in parts for item in part.items]
     answers = session.read_answers(parts, say)
     planned = None
