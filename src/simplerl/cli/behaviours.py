@@ -29,19 +29,9 @@ def run(args: argparse.Namespace) -> int:
     judge, endpoint = _judge(args) if args.judge else (None, None)
     with Bar() as bar:
         bar.start("evaluations")
-        parts = [
-            part
-            for path in args.paths
-            for part in session.parts(
-                path,
-                steps=args.steps,
-                responses=args.responses,
-                seed=args.seed,
-                output=args.output_dir,
-                warn=bar.say,
-                on_done=bar.advance,
-            )
-        ]
+        options: dict[str, Any] = {"steps": args.steps, "responses": args.responses, "seed": args.seed}
+        options |= {"output": args.output_dir, "warn": bar.say, "on_done": bar.advance}
+        parts = [part for path in args.paths for part in session.parts(path, **options)]
     items = [item for part in parts for item in part.items]
     answers = session.read_answers(parts, say)
     planned = None

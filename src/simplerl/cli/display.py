@@ -8,8 +8,7 @@ from typing import Any, Self
 
 from rich.markup import escape
 
-from simplerl.analysis.evaluations import cell
-from simplerl.cli.console import Bar, percent, points, printable, say, show_table
+from simplerl.cli.console import Bar, percent, printable, say, show_table
 from simplerl.core.types import Trajectory, TrajectoryGroup
 from simplerl.runs.directory import read_metrics
 from simplerl.train.components import Inputs
@@ -164,12 +163,12 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
     base = summary["base"]
     sides = (base, summary["final"])
     rows = [
-        ("accuracy (%)", *(cell(side["acc"]) for side in sides)),
-        *((f"pass@{k} (%)", *(cell(side["pass@k"][k]) for side in sides)) for k in list(base["pass@k"])[1:]),
-        *((f"level {level} (%)", *(cell(side["by_level"][level]) for side in sides)) for level in base["by_level"]),
-        ("answer in the wanted form (%)", *(points(side["answer_ratio"]["value"]) for side in sides)),
+        ("accuracy (pass@1)", *(_cell(side["acc"]) for side in sides)),
+        *((f"pass@{k}", *(_cell(side["pass@k"][k]) for side in sides)) for k in list(base["pass@k"])[1:]),
+        *((f"level {level}", *(_cell(side["by_level"][level]) for side in sides)) for level in base["by_level"]),
+        ("answer in the wanted form", *(percent(side["answer_ratio"]["value"]) for side in sides)),
         ("length (tokens)", *(f"{side['tokens']['value']:.1f}" for side in sides)),
-        ("truncated (%)", *(points(side["clip_ratio"]["value"]) for side in sides)),
+        ("truncated", *(percent(side["clip_ratio"]["value"]) for side in sides)),
     ]
     title = f"held-out: {base['problems']} problems × {base['samples']} samples, 95% intervals"
     show_table(title, ("", "before", "after"), rows)
@@ -183,3 +182,7 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
         if config.model.startswith("cub-")
         else f"Try next: more steps (--output-dir {path} --resume --steps {2 * summary['steps']}), or another --seed",
     )
+
+
+def _cell(figure: Mapping[str, Any]) -> str:
+    return f"{percent(figure['value'])} [{percent(figure['low'])}, {percent(figure['high'])}]"
