@@ -10,7 +10,7 @@ import os
 import sys
 
 from simplerl import __version__
-from simplerl.cli.options import COMMANDS, complete, fill, names_to_choose, read_options
+from simplerl.cli.options import COMMANDS, TABLES, complete, fill, names_to_choose, read_options
 from simplerl.core.errors import SimpleRLError, nearest
 from simplerl.core.plugins import load_plugins
 
@@ -60,14 +60,7 @@ def usage() -> str:
     """Return the text of `simplerl --help`."""
     width = max(map(len, COMMANDS))
     rows = "\n".join(f"  {name:{width}}  {table['summary']}" for name, table in COMMANDS.items())
-    return (
-        "usage: simplerl COMMAND [OPTIONS]\n\n"
-        "Train reasoning into open base language models by reinforcement learning from verifiable rewards.\n\n"
-        f"commands:\n{rows}\n\n"
-        "examples:\n"
-        "  simplerl train                      # learn on a laptop, in about a minute\n"
-        "  simplerl train --help               # every option of a command\n"
-    )
+    return TABLES["usage"].format(commands=rows)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -29,14 +29,8 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, and show what came of it."""
     if args.list:
         listed = [
-            (
-                name,
-                one.problems,
-                "yes" if name in DEFAULTS else "",
-                one.hub.name if one.hub else "– (--data-dir)",
-                one.citation,
-            )
-            for name, one in BENCHMARKS.items()
+            (n, b.problems, "yes" if n in DEFAULTS else "", b.hub.name if b.hub else "– (--data-dir)", b.citation)
+            for n, b in BENCHMARKS.items()
         ]
         show_table("benchmarks", ("benchmark", "problems", "default", "hub", "source"), listed, left=5)
         return 0
@@ -58,15 +52,11 @@ def run(args: argparse.Namespace) -> int:
 def _targets(args: argparse.Namespace) -> list[Target]:
     """Return the models to evaluate. Beside a run, --steps speaks of the run only."""
     several = len(args.models) > 1 and any(map(is_run, args.models))
-    return [
-        target
-        for name in args.models
-        for target in targets(
-            name,
-            args.steps if is_run(name) or not several else "",
-            recipe=as_table(resolve(recipe_for(name), {})),
-        )
-    ]
+    models: list[Target] = []
+    for name in args.models:
+        steps = args.steps if is_run(name) or not several else ""
+        models += targets(name, steps, recipe=as_table(resolve(recipe_for(name), {})))
+    return models
 
 
 def _evaluate(args: argparse.Namespace, bar: Bar) -> list[Path]:
