@@ -6,8 +6,6 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.markup import escape
-
 from simplerl.cli.console import new_console, printable
 from simplerl.core.errors import SimpleRLError
 from simplerl.doctor import RULES, Diagnosis, diagnose, thresholds
@@ -36,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         console = new_console()
         for style, line in (line for d in diagnoses for line in lines(d, min(110, console.width))):
-            console.print(f"[{COLOURS[style]}]{escape(line)}[/]" if style else escape(line))
+            console.print(line, style=COLOURS.get(style), markup=False)
         if args.json:
             write_json(Path(args.json), tables)
             print(f"written to {args.json}")
