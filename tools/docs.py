@@ -5,18 +5,21 @@ python tools/docs.py --check    say which are out of date, and exit with 1 if an
 """
 
 import argparse
+import ast
 import dataclasses
+import functools
 import inspect
 import os
 import sys
+import textwrap
+import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Union
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.cli import COMMANDS, build_parser, usage
-from simplerl.cli.options import field_docs, type_name
 from simplerl.doctor import RULES
 from simplerl.doctor.thresholds import WINDOW
 from simplerl.rewards import REWARDS
@@ -25,6 +28,36 @@ from simplerl.train import config
 
 DOCS = Path(__file__).parent.parent / "docs"
 NOTE = "<!-- Made by tools/docs.py from the code: change the code, then run it again. -->\n"
+
+
+@functools.cache
+def field_docs(cls: type) -> Mapping[str, str]:
+    """Return field → the text under it, of a dataclass and its bases; empty where there is none."""
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        (node,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        assert isinstance(node, ast.ClassDef)
+        for entry, after in zip(node.body, [*node.body[1:], None], strict=True):
+            if isinstance(entry, ast.AnnAssign) and isinstance(entry.target, ast.Name):
+                text = after.value if isinstance(after, ast.Expr) else None
+                docs[entry.target.id] = str(text.value) if isinstance(text, ast.Constant) else ""
+    return docs
+
+
+def type_name(annotation: Any) -> str:
+    """Return a type as a reader of the documentation would write it; a choice as `a | b`."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return type_name(arguments[0])
+    if origin is Literal:
+        return " | ".join(map(str, arguments))
+    if origin in (Union, types.UnionType):
+        return " | ".join(type_name(each) for each in arguments if each is not type(None))
+    if origin is tuple:
+        return f"list of {type_name(arguments[0])}"
+    return getattr(annotation, "__name__", str(annotation))
 
 
 def sentence(text: str) -> str:

@@ -1,5 +1,6 @@
 """The command line: quick help, one message for what is not known, every command documented."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -47,9 +48,9 @@ def test_help_of_a_command_is_light_and_has_examples(name: str) -> None:
 def test_usage_names_every_command(given: list[str], capsys) -> None:
     code, out, _ = run_main(capsys, *given)
     assert code == 0
-    for name, summary in COMMANDS.items():
+    for name, table in COMMANDS.items():
         assert f"  {name}" in out
-        assert summary in out
+        assert table["summary"] in out
 
 
 def test_version(capsys) -> None:
@@ -78,7 +79,7 @@ def test_unknown_option(name: str, capsys) -> None:
 def test_every_command_has_what_the_front_door_asks_for(name: str) -> None:
     parser = build_parser(name)
     assert parser.prog == f"simplerl {name}"
-    assert parser.get_default("run")
+    assert callable(importlib.import_module(f"simplerl.cli.{name}").run)
     assert parser.description.split("\n")[0].endswith((".", ":")), "the first line is a sentence"
 
 
@@ -101,15 +102,10 @@ def test_cub_list_and_show(capsys) -> None:
     [
         (["show", "cub-qwn"], "'cub-qwen'"),
         (["show"], "unknown cub"),
-        (["build", "cub-qwen"], "--output-dir"),
         (["burn"], "invalid choice"),
-        (["build", "cub-qwen", "--output-dir", "."], "not empty"),
-        (["build", "cub-qwen", "--output-dir", "file"], "file"),
     ],
 )
-def test_cub_mistakes(given: list[str], wanted: str, capsys, tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "file").touch()
+def test_cub_mistakes(given: list[str], wanted: str, capsys) -> None:
     code, _, error = run_main(capsys, "cub", *given)
     assert code == 2
     assert wanted in error

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import SMALL, arguments, run_main
 
-from simplerl.cli.data import ACTIONS
+from simplerl.cli import COMMANDS
 from simplerl.data import load
 
 
@@ -26,7 +26,7 @@ def report(path: Path) -> dict:
     return json.loads(path.with_name(f"{path.stem}.report.json").read_text())
 
 
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("action", COMMANDS["data"]["actions"])
 def test_every_action_has_examples_and_takes_debug(action: str, capsys) -> None:
     code, out, _ = run_main(capsys, "data", action, "--help")
     assert code == 0

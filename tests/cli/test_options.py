@@ -1,96 +1,110 @@
-"""Options of a command come from a dataclass: names, types, defaults, choices, help."""
+"""Options of a command come from its table: names, types, defaults, choices, bounds, help."""
 
 import argparse
-from dataclasses import dataclass
+import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any
 
 import pytest
 
-from simplerl.cli.options import add_options, field_docs, option, positional, read_options, type_name
+from simplerl.cli import COMMANDS, main
+from simplerl.cli.options import TABLES, complete, fill, read_options, settings
+from simplerl.core.errors import ConfigError
 
-
-@dataclass(frozen=True, kw_only=True)
-class Base:
-    """What several commands share."""
-
-    limit: int = 20
-    """Rows to show.
-
-    At least one.
-    """
-    share: float | None = None
-    """A share, in %."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(Base):
-    """What one command takes."""
-
-    runs: tuple[Path, ...] = positional()
-    """Run directories."""
-    output: Path = option(metavar="FILE", flags=["-o"])
-    """JSON to write."""
-    show_as: Literal["text", "json"] = "text"
-    """How to show them."""
-    force: bool = False
-    """Write over a file that is there."""
-    limit: int = 5
-    """Fewer rows."""
+TABLE = tomllib.loads("""
+shared = ["study"]
+[options]
+"runs RUN [RUN ...]" = { type = "path", help = "run directories" }
+"base [BASE]" = "what they are compared with"
+"--output FILE" = { required = true, type = "path", help = "JSON to write" }
+"--seeds N" = { default = 5, least = 1, help = "fewer seeds" }
+"--share X" = { type = "float", least = 0, most = 1, help = "a share, in %" }
+"--show-as" = { default = "text", choices = ["text", "json"], help = "how to show them" }
+"--k K,K" = { type = "numbers", help = "the k of pass@k" }
+"--only A,B" = { type = "names", help = "names" }
+"--policy P" = { default = "boxed", from = "policy", help = "how answers are found" }
+"--stop TEXT" = { again = true, help = "ends a response" }
+"--force" = "write over a file that is there"
+[settings]
+"--model M" = "a model"
+""")
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="x", exit_on_error=False)
-    add_options(made, Options)
-    return made
+    filled = argparse.ArgumentParser(prog="x", exit_on_error=False)
+    fill(filled, complete(TABLE, "every"))
+    return filled
+
+
+def parsed(*given: str) -> dict[str, Any]:
+    args = parser().parse_args(["a", *given])
+    read_options(args)
+    return vars(args)
 
 
 def test_what_is_left_out_has_its_default() -> None:
-    options = read_options(parser().parse_args(["a", "b", "--output", "x.json"]), Options)
-    assert options == Options(runs=(Path("a"), Path("b")), output=Path("x.json"))
-    assert (options.limit, options.share, options.show_as, options.force) == (5, None, "text", False)
+    args = parsed("--output", "x")
+    assert (args["runs"], args["base"], args["output"]) == ([Path("a")], None, Path("x"))
+    assert (args["seeds"], args["share"], args["show_as"], args["force"]) == (5, None, "text", False)
+    assert (args["k"], args["only"], args["policy"], args["stop"]) == (None, None, "boxed", [])
+    assert (args["quick"], args["plugin"]) == (False, []), "what every study and every command takes"
 
 
 def test_what_is_given_has_its_type() -> None:
-    given = ["a", "-o", "x", "--limit", "7", "--share", "0.5", "--show-as", "json", "--force"]
-    options = read_options(parser().parse_args(given), Options)
-    assert options == Options(runs=(Path("a"),), output=Path("x"), limit=7, share=0.5, show_as="json", force=True)
+    args = parsed("b", "c", "--output", "x", "--seeds", "7", "--share", "0.5", "--show-as", "json", "--force")
+    assert args["runs"] == [Path("a"), Path("b"), Path("c")]
+    assert (args["seeds"], args["share"], args["show_as"], args["force"]) == (7, 0.5, "json", True)
+    args = parsed("--output", "x", "--k", "1,4", "--only", " a,,b,a", "--stop", "A", "--stop", "B")
+    assert (args["k"], args["only"], args["stop"]) == ((1, 4), ["a", "b"], ["A", "B"])
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["a"], "--output"),
-        (["--output", "x"], "runs"),
-        (["a", "--output", "x", "--limit", "many"], "invalid int value: 'many'"),
-        (["a", "--output", "x", "--show-as", "xml"], "invalid choice: 'xml'"),
+        ([], "--output"),
+        (["--output", "x", "--seeds", "many"], "invalid int value: 'many'"),
+        (["--output", "x", "--show-as", "xml"], "invalid choice: 'xml'"),
+        (["--output", "x", "--seeds", "0"], "--seeds must be at least 1, got 0"),
+        (["--output", "x", "--share", "nan"], "--share must lie between 0 and 1, got nan"),
+        (["--output", "x", "--k", "1,x"], "--k must be numbers such as 1,4,16; got '1,x'"),
+        (["--output", "x", "--policy", "boxd"], "unknown --policy 'boxd'; did you mean 'boxed'?"),
     ],
 )
 def test_mistakes_are_named(given: list[str], message: str, capsys) -> None:
-    with pytest.raises((SystemExit, argparse.ArgumentError)) as caught:
-        parser().parse_args(given)
+    with pytest.raises((SystemExit, argparse.ArgumentError, ConfigError)) as caught:
+        parsed(*given)
     assert message in capsys.readouterr().err + str(caught.value)
 
 
-def test_the_help_is_the_text_under_the_field() -> None:
+def test_the_help_is_the_text_of_the_row() -> None:
     shown = " ".join(parser().format_help().split())
-    assert "-o FILE, --output FILE JSON to write" in shown, "an abbreviation stays as it is"
-    assert "--limit N fewer rows" in shown, "the text of the class that declares the field last"
+    assert "--output FILE JSON to write" in shown
+    assert "--seeds N fewer seeds (default: 5)" in shown, "a command's own row wins over a shared one"
     assert "--share X a share, in %" in shown
-    assert "--show-as {text,json} how to show them" in shown
-    assert field_docs(Base)["limit"].startswith("Rows to show.")
-    assert field_docs(Options)["limit"] == "Fewer rows."
+    assert "--show-as {text,json} how to show them (default: text)" in shown
+    assert "RUN [RUN ...]" in shown
+    assert "[BASE]" in shown
 
 
-@pytest.mark.parametrize(
-    ("annotation", "name"),
-    [
-        (int, "int"),
-        (int | None, "int"),
-        (Literal["a", "b"], "a | b"),
-        (tuple[str, ...], "list of str"),
-        (Annotated[tuple[float, ...], "more"], "list of float"),
-    ],
-)
-def test_types_as_a_reader_would_write_them(annotation: object, name: str) -> None:
-    assert type_name(annotation) == name
+def test_settings_are_keys_of_a_configuration() -> None:
+    args = parser().parse_args(["a", "--output", "x", "--model", "m"])
+    args.overrides = ["--optimizer.lr", "0.5"]
+    table = settings(args)
+    assert table["model"] == "m"
+    assert set(table) == {"model", "optimizer"}
+
+
+def test_the_tables_use_only_what_their_head_explains() -> None:
+    known = {"help", "default", "type", "least", "most", "choices", "from", "again", "required"}
+    tables = [*TABLES["shared"].values(), *COMMANDS.values(), *COMMANDS["data"]["actions"].values()]
+    rows = [row for table in tables for kind in ("settings", "options") for row in table.get(kind, {}).values()]
+    assert len(rows) > 100
+    for row in rows:
+        assert isinstance(row, str) or (set(row) <= known and row["help"])
+        assert isinstance(row, str) or row.get("type", "int") in ("int", "float", "path", "numbers", "names")
+
+
+@pytest.mark.parametrize("words", [["report", "a", "--examples", "51"], ["behaviours", "a", "--timeout", "inf"]])
+def test_bounds_hold_before_a_command_runs(words: list[str], capsys) -> None:
+    assert main(words) == 2
+    assert "must lie between" in capsys.readouterr().err

@@ -4,7 +4,6 @@ import shlex
 
 from support import run_main
 
-from simplerl.cli import preflight as command
 from simplerl.evaluate.preflight import by_level, recommend
 from simplerl.runs.responses import Answer
 from simplerl.train.resolve import resolve
@@ -50,7 +49,6 @@ def test_the_recommended_command_can_be_typed(monkeypatch, capsys) -> None:
 
 
 def test_mistakes_are_found_before_anything_is_sampled(tmp_path, capsys) -> None:
-    assert command.EXAMPLES
     for given, wanted in (
         (["--max-tokens", "0"], "--max-tokens must be at least 1, got 0"),
         (["--policy", "boxd"], "unknown --policy 'boxd'; did you mean 'boxed'"),

@@ -165,7 +165,7 @@ def test_commands_in_the_texts_exist(my_ideas: None) -> None:
                 seen += 1
                 assert words[1] in COMMANDS, f"{page.name}: {line}"
                 parser = build_parser(words[1])
-                takes = parser.get_default("takes_overrides")
+                takes = parser.get_default("table").get("overrides")
                 own, overrides = split_overrides(parser, words[2:]) if takes else (words[2:], [])
                 args = parser.parse_args(own)
                 if takes:
@@ -198,16 +198,14 @@ def test_settings_in_the_texts_are_settings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_examples_in_the_help_can_be_parsed(name: str) -> None:
-    import importlib
-
-    examples = importlib.import_module(f"simplerl.cli.{name.replace('-', '_')}").EXAMPLES
+    examples = build_parser(name).epilog.split("examples:")[1]
     lines = [line.strip() for line in examples.splitlines() if line.strip().startswith("simplerl ")]
     assert any(line.startswith(f"simplerl {name}") for line in lines)
     for line in lines:
         words = shlex.split(re.split(r"\s{3,}|\s>\s", line)[0])
         assert words[1] in COMMANDS, line
         parser = build_parser(words[1])
-        takes = parser.get_default("takes_overrides")
+        takes = parser.get_default("table").get("overrides")
         own, overrides = split_overrides(parser, words[2:]) if takes else (words[2:], [])
         args = parser.parse_args(own)
         if takes:
@@ -264,3 +262,24 @@ def test_every_benchmark_and_figure_is_documented() -> None:
         assert (benchmark.hub.name if benchmark.hub else "–") in row
     for figure in NAMES:
         assert f"`{figure}`" in text, figure
+
+
+def test_what_a_key_means_is_the_text_under_its_field() -> None:
+    """The class that declares a field last says what it is; types are written as a reader would write them."""
+    import importlib.util
+    from typing import Annotated, Literal
+
+    from simplerl.train.config import Config
+
+    spec = importlib.util.spec_from_file_location("docs_tool", ROOT / "tools" / "docs.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert tool.field_docs(Config)["seed"]
+    for annotation, name in (
+        (int, "int"),
+        (int | None, "int"),
+        (Literal["a", "b"], "a | b"),
+        (tuple[str, ...], "list of str"),
+        (Annotated[tuple[float, ...], "more"], "list of float"),
+    ):
+        assert tool.type_name(annotation) == name

@@ -1,4 +1,4 @@
-"""The command line: one small file per subcommand, imported only when that command is called.
+"""The command line: what --help says stands in commands.toml, what a command does in a file of its name.
 
 Exit codes: 0 done, 1 a check failed or a bug of ours, 2 a mistake that the user can fix (one message), 130 Ctrl-C.
 """
@@ -10,55 +10,28 @@ import os
 import sys
 
 from simplerl import __version__
-from simplerl.cli.options import names_to_choose
+from simplerl.cli.options import COMMANDS, TABLES, complete, fill, names_to_choose, read_options
 from simplerl.core.errors import SimpleRLError, nearest
 from simplerl.core.plugins import load_plugins
 
-#: Subcommand → one-line summary. The command lives in `simplerl/cli/NAME.py` (dashes become underscores), which has
-#: `EXAMPLES: str`, `add_arguments(parser)` and `run(args) -> int`.
-COMMANDS: dict[str, str] = {
-    "train": "train a base model by reinforcement learning from verifiable rewards",
-    "sft": "fine-tune a model on responses to imitate: the cold start before training",
-    "sample": "write a model's responses, the right ones or all, as data to imitate",
-    "preflight": "see how a base model takes to each prompt template before training",
-    "eval": "evaluate models and checkpoints on benchmarks, or score responses made elsewhere",
-    "compare": "compare two evaluations problem by problem: did it help?",
-    "explore": "exploration and exploitation over steps: pass@k, unique right answers, diversity, useful tokens",
-    "behaviours": "which cognitive behaviours the responses show: backtracking, verification, subgoals, enumeration",
-    "view": "read what a model does: a page over the runs and results in a directory",
-    "doctor": "say what goes wrong in a run, with figures, and what to try",
-    "report": "write one HTML file about runs and evaluations, and figures fit for a paper",
-    "experiment": "re-examine a finding of SimpleRL-Zoo on the cubs: settings × seeds, a table, a plot",
-    "race": "race algorithms at equal tokens: a table and a plot with intervals over seeds",
-    "cub": "list the embedded tiny base models, or show a model card",
-    "data": "make training data: tiers, filters, gold checks, decontamination, difficulty",
-    "recipes": "list the shipped recipes, or print one fully resolved",
-    "verify": "judge one answer (or a file of answers) against the gold, and say why",
-    "audit": "check a data set's golds and a verifier's behaviour before training on them",
-}
-
 
 def build_parser(command: str) -> argparse.ArgumentParser:
-    """Return the parser of one subcommand, its module imported."""
-    module = importlib.import_module(f"simplerl.cli.{command.replace('-', '_')}")
+    """Return the parser of one subcommand; the command itself is imported when it runs."""
+    table = complete(COMMANDS[command], "every")
+    own = None if "about" in table else importlib.import_module(f"simplerl.cli.{command}")
+    if own:  # verify and audit declare their options themselves.
+        table |= {"about": own.__doc__, "examples": own.EXAMPLES}
+    names = f"{names_to_choose()}\n\n" if table.get("names") else ""
     parser = argparse.ArgumentParser(
         prog=f"simplerl {command}",
-        description=(module.__doc__ or COMMANDS[command]).strip(),
-        epilog=(f"{names_to_choose()}\n\n" if getattr(module, "NAMES", False) else "")
-        + f"examples:\n{module.EXAMPLES.rstrip()}",
+        description=table["about"].strip(),
+        epilog=f"{names}examples:\n{table['examples'].rstrip()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    module.add_arguments(parser)
-    parser.add_argument(
-        "--plugin",
-        metavar="FILE_OR_MODULE",
-        action="append",
-        default=[],
-        help="code of yours to load first; repeatable",
-    )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.set_defaults(run=module.run)
+    if own:
+        own.add_arguments(parser)
+    fill(parser, table)
     return parser
 
 
@@ -86,15 +59,8 @@ def named_plugins(argv: list[str]) -> list[str]:
 def usage() -> str:
     """Return the text of `simplerl --help`."""
     width = max(map(len, COMMANDS))
-    rows = "\n".join(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items())
-    return (
-        "usage: simplerl COMMAND [OPTIONS]\n\n"
-        "Train reasoning into open base language models by reinforcement learning from verifiable rewards.\n\n"
-        f"commands:\n{rows}\n\n"
-        "examples:\n"
-        "  simplerl train                      # learn on a laptop, in about a minute\n"
-        "  simplerl train --help               # every option of a command\n"
-    )
+    rows = "\n".join(f"  {name:{width}}  {table['summary']}" for name, table in COMMANDS.items())
+    return TABLES["usage"].format(commands=rows)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -118,11 +84,12 @@ def main(argv: list[str] | None = None) -> int:
         load_plugins(named_plugins(rest))
         parser = build_parser(command)
         overrides: list[str] = []
-        if parser.get_default("takes_overrides"):
+        if parser.get_default("table").get("overrides"):
             rest, overrides = split_overrides(parser, rest)
         args = parser.parse_args(rest)
         args.overrides = overrides
-        return args.run(args)
+        read_options(args)
+        return importlib.import_module(f"simplerl.cli.{command}").run(args)
     except SimpleRLError as error:
         if debug:
             raise

@@ -4,13 +4,11 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
+from simplerl.cli.console import Bar, percent, printable, say, show_table
 from simplerl.core.types import Trajectory, TrajectoryGroup
 from simplerl.runs.directory import read_metrics
 from simplerl.train.components import Inputs
@@ -22,19 +20,8 @@ from simplerl.train.run import Callback, Outcome
 SAMPLE_EVERY = 10
 
 
-def percent(share: float | None) -> str:
-    """Return a share as a percentage; a dash where there is none."""
-    return "–" if share is None or share != share else f"{100 * share:.1f}%"
-
-
-def printable(text: str, limit: int = 300) -> str:
-    """Return model text that is safe to print: control characters shown as ·, cut to a length."""
-    shown = "".join(c if c.isprintable() or c == "\n" else "·" for c in text.strip())
-    return shown if len(shown) <= limit else shown[:limit] + " …"
-
-
 class Lines(Callback):
-    """Listens to a run and prints its lines."""
+    """Listens to a run of fine-tuning and prints its lines."""
 
     def __init__(self, steps: int):
         self.steps = steps
@@ -46,64 +33,39 @@ class Lines(Callback):
     def on_step(self, step: int, metrics: Mapping[str, Any], groups: Sequence[TrajectoryGroup]) -> None:
         """Print the first and last steps, every tenth, and evaluations."""
         held_out = metrics.get("eval/accuracy")
-        shown = f"  held-out {100 * held_out:.1f}%, length {metrics['eval/length']:.1f}" if held_out is not None else ""
+        shown = "" if held_out is None else f"  held-out {percent(held_out)}, length {metrics['eval/length']:.1f}"
         if step == 0:
             self.say(f"before:{shown}")
         elif shown or step % 10 == 0 or step == 1:
             self.say(f"step {step}/{self.steps}  loss {metrics['sft/loss']:.4f}{shown}")
 
 
-class Terminal(Callback):
-    """Listens to a run and shows it."""
+class Terminal(Bar, Callback):
+    """Listens to a run of training and shows it."""
 
     def __init__(self, config: Config, path: Path):
+        super().__init__("tokens" if config.token_budget else "step", config.token_budget or config.steps)
         self.config, self.path = config, path
-        self.console = Console(highlight=False, soft_wrap=True)
         done = [line for line in read_metrics(path) if line["step"] > 0] if path.is_dir() else []
         #: Step → response tokens sampled in it. A resumed run does the last ones again and writes over them.
         self._tokens = {line["step"]: line.get("tokens/sampled", 0) for line in done}
         self._began = time.perf_counter()
         #: Share of the run that was done before this session; known at its first step.
         self._first: float | None = None
-        self._progress = Progress(
-            TextColumn("{task.description:>9}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
-            transient=True,
-        )
-        self._total = config.token_budget or config.steps
-        self._run = self._progress.add_task("tokens" if config.token_budget else "step", total=self._total, note="")
-        self._phase = self._progress.add_task("start", total=None, note="")
 
-    def __enter__(self) -> "Terminal":
-        self._progress.start()
-        self.say(
-            f"{self.config.model} learns {self.config.data}, {self._length()}, seed {self.config.seed} → {self.path}"
-        )
-        return self
-
-    def _length(self) -> str:
+    def __enter__(self) -> Self:
         steps, budget = self.config.steps, self.config.token_budget
-        return f"{budget:,} tokens (at most {steps} steps)" if budget else f"{steps} steps"
-
-    def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
-
-    def say(self, message: str) -> None:
-        """Show a line."""
-        self.console.print(escape(message))
+        length = f"{budget:,} tokens (at most {steps} steps)" if budget else f"{steps} steps"
+        self.say(f"{self.config.model} learns {self.config.data}, {length}, seed {self.config.seed} → {self.path}")
+        return super().__enter__()
 
     def on_phase(self, name: str, total: int) -> None:
         """Start the lower bar anew."""
-        self._progress.reset(self._phase, description=name, total=total or None)
+        self.start(name, total)
 
     def on_response(self) -> None:
         """Move the lower bar."""
-        self._progress.advance(self._phase)
+        self.advance()
 
     def on_step(self, step: int, metrics: Mapping[str, Any], groups: Sequence[TrajectoryGroup]) -> None:
         """Show a step's line, and now and then a response."""
@@ -121,11 +83,11 @@ class Terminal(Callback):
         self._tokens[step] = metrics["tokens/sampled"]
         share = self._share(step)
         left = (time.perf_counter() - self._began) / (share - self._first) * (1 - share)
-        note = f"accuracy {percent(metrics['accuracy/mean'])}"
-        self._progress.update(self._run, completed=round(share * self._total), note=note)
+        accuracy = percent(metrics["accuracy/mean"])
+        self.move(round(share * (self.config.token_budget or self.config.steps)), f"accuracy {accuracy}")
         self.say(
             f"step {step:>{len(str(self.config.steps))}}/{self.config.steps}"
-            f"  accuracy {percent(metrics['accuracy/mean']):>6}"
+            f"  accuracy {accuracy:>6}"
             f"  reward {metrics['reward/mean']:6.3f}"
             f"  length {metrics['length/mean']:6.1f}"
             f"  clipped {percent(metrics['length/clip_ratio']):>5}"
@@ -198,37 +160,29 @@ def show_ending(outcome: Outcome, command: str, path: Path) -> int:
 
 def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
     """Print the table before and after, where everything lies, and what to try next."""
-    console = Console(highlight=False, soft_wrap=True)
-    base, final = summary["base"], summary["final"]
-    table = Table(title=f"held-out: {base['problems']} problems × {base['samples']} samples, 95% intervals")
-    for name in ("", "before", "after"):
-        table.add_column(name, justify="left" if not name else "right")
-
-    def cell(figure: dict[str, Any]) -> str:
-        return f"{percent(figure['value'])} [dim]\\[{percent(figure['low'])}, {percent(figure['high'])}][/]"
-
-    table.add_row("[bold]accuracy (pass@1)[/]", cell(base["acc"]), cell(final["acc"]))
-    for k in list(base["pass@k"])[1:]:
-        table.add_row(f"pass@{k}", cell(base["pass@k"][k]), cell(final["pass@k"][k]))
-    for level in base["by_level"]:
-        table.add_row(escape(f"level {level}"), cell(base["by_level"][level]), cell(final["by_level"][level]))
-    table.add_row("answer in the wanted form", *(percent(f["answer_ratio"]["value"]) for f in (base, final)))
-    table.add_row("length (tokens)", *(f"{f['tokens']['value']:.1f}" for f in (base, final)))
-    table.add_row("truncated", *(percent(f["clip_ratio"]["value"]) for f in (base, final)))
-    console.print(table)
+    base = summary["base"]
+    sides = (base, summary["final"])
+    rows = [
+        ("accuracy (pass@1)", *(_cell(side["acc"]) for side in sides)),
+        *((f"pass@{k}", *(_cell(side["pass@k"][k]) for side in sides)) for k in list(base["pass@k"])[1:]),
+        *((f"level {level}", *(_cell(side["by_level"][level]) for side in sides)) for level in base["by_level"]),
+        ("answer in the wanted form", *(percent(side["answer_ratio"]["value"]) for side in sides)),
+        ("length (tokens)", *(f"{side['tokens']['value']:.1f}" for side in sides)),
+        ("truncated", *(percent(side["clip_ratio"]["value"]) for side in sides)),
+    ]
+    title = f"held-out: {base['problems']} problems × {base['samples']} samples, 95% intervals"
+    show_table(title, ("", "before", "after"), rows)
     ended = " (the token budget is used up)" if summary["ended_by"] == "token_budget" else ""
-    console.print(
+    say(
         f"{summary['steps']} steps{ended}, {summary['tokens']['sampled']:,} tokens sampled, "
-        f"{summary['seconds']:.0f} s. Run: {escape(str(path))}  plot: {escape(str(path / 'learning.png'))}"
-    )
-    console.print(
-        f"See what happened: simplerl report {escape(str(path))}, or simplerl view {escape(str(path.parent))} for a "
-        "page over all runs"
-    )
-    more = f"--output-dir {escape(str(path))} --resume --steps {2 * summary['steps']}"
-    console.print(
+        f"{summary['seconds']:.0f} s. Run: {path}  plot: {path / 'learning.png'}",
+        f"See what happened: simplerl report {path}, or simplerl view {path.parent} for a page over all runs",
         "Try next: --shuffle-rewards (the control: nothing to learn), --model cub-llama (seldom answers in a box), or "
         "a real model: simplerl train --model DIR_OR_HUB_NAME --data FILE_OR_NAME"
         if config.model.startswith("cub-")
-        else f"Try next: more steps ({more}), or another --seed"
+        else f"Try next: more steps (--output-dir {path} --resume --steps {2 * summary['steps']}), or another --seed",
     )
+
+
+def _cell(figure: Mapping[str, Any]) -> str:
+    return f"{percent(figure['value'])} [{percent(figure['low'])}, {percent(figure['high'])}]"

@@ -1,52 +1,21 @@
-"""Say what goes wrong in a run: rules over its metrics and responses, with figures, steps and what to try.
-
-Reads run directories of `simplerl train` and `simplerl sft`, also while they run, and result directories of `simplerl
-eval`; writes nothing there. A healthy run is said to be so, with what was checked. Every rule and threshold is
-explained in docs/doctor.md. The exit code is 0 also with findings; with --strict it is then 1.
-"""
-
-from __future__ import annotations
+"""`simplerl doctor`: what goes wrong in a run, and what to try."""
 
 import argparse
 import json
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from simplerl.doctor import Diagnosis
-
-EXAMPLES = """\
-  simplerl doctor runs/mine
-  simplerl doctor runs/mine runs/other --strict
-      exit code 1 if anything is found, for scripts
-  simplerl doctor runs/mine --threshold clip-ratio.share=0.4 --threshold entropy-collapse.fraction=0.05
-  simplerl doctor runs/mine --json -
-  simplerl doctor --rules
-      every rule with its thresholds
-"""
+from simplerl.cli.console import new_console, printable
+from simplerl.core.errors import SimpleRLError
+from simplerl.doctor import RULES, Diagnosis, diagnose, thresholds
+from simplerl.runs.files import write_json
 
 COLOURS = {"serious": "bold red", "warning": "bold yellow", "good": "bold green", "dim": "dim"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    add = parser.add_argument
-    add("runs", metavar="RUN", nargs="*", type=Path, help="run directory, or a result of simplerl eval")
-    help = "set a threshold (may be repeated); --rules lists them"
-    add("--threshold", metavar="RULE.NAME=VALUE", action="append", default=[], help=help)
-    add("--strict", action="store_true", help="exit with 1 if there are findings")
-    add("--json", metavar="FILE", help="write the diagnoses as a JSON list; - prints it instead")
-    add("--rules", action="store_true", help="list the rules and their thresholds, and stop")
-
-
 def run(args: argparse.Namespace) -> int:
     """Diagnose each run."""
-    from simplerl.core.errors import SimpleRLError
-    from simplerl.doctor import RULES, diagnose, thresholds
-    from simplerl.runs.files import write_json
-
     if args.rules:
         print(f"window.steps = {thresholds.WINDOW.default:g} {thresholds.WINDOW.unit}: {thresholds.WINDOW.meaning}")
         for name, rule in RULES.items():
@@ -63,27 +32,17 @@ def run(args: argparse.Namespace) -> int:
         # What a response says may hold anything: ASCII escapes keep it from a terminal's control sequences.
         print(json.dumps(tables, indent=2))
     else:
-        for diagnosis in diagnoses:
-            show(diagnosis)
+        console = new_console()
+        for style, line in (line for d in diagnoses for line in lines(d, min(110, console.width))):
+            console.print(line, style=COLOURS.get(style), markup=False)
         if args.json:
             write_json(Path(args.json), tables)
             print(f"written to {args.json}")
     return int(args.strict and any(diagnosis.findings for diagnosis in diagnoses))
 
 
-def show(diagnosis: Diagnosis) -> None:
-    """Print a diagnosis."""
-    from rich.console import Console
-    from rich.markup import escape
-
-    console = Console(highlight=False, soft_wrap=True)
-    for style, line in lines(diagnosis, width=min(110, console.width if console.is_terminal else 110)):
-        console.print(f"[{COLOURS[style]}]{escape(line)}[/]" if style else escape(line))
-
-
-def lines(d: Diagnosis, *, width: int) -> Iterator[tuple[str, str]]:
+def lines(d: Diagnosis, width: int) -> Iterator[tuple[str, str]]:
     """Yield (style, line) of a diagnosis; every line is safe to print."""
-    from simplerl.cli.display import printable
 
     def wrapped(head: str, text: str, indent: int = 2) -> list[str]:
         gap = " " * indent
@@ -112,11 +71,8 @@ def lines(d: Diagnosis, *, width: int) -> Iterator[tuple[str, str]]:
             # A finding may quote a setting, and config.json may hold anything.
             yield from (("", line) for line in wrapped(f"  {head:5}", printable(text, 2000), indent=7))
         for example in f.examples:
-            excerpt = printable(example.excerpt.replace("\n", " "), 160)
-            yield (
-                "dim",
-                f"  e.g. step {example.step}, {printable(example.problem_id, 60)}, sample {example.sample}: {excerpt}",
-            )
+            name, excerpt = printable(example.problem_id, 60), printable(example.excerpt.replace("\n", " "), 160)
+            yield "dim", f"  e.g. step {example.step}, {name}, sample {example.sample}: {excerpt}"
     if d.clean:
         yield "", ""
         yield from (("dim", line) for line in wrapped("checked, nothing found: ", ", ".join(d.clean)))

@@ -1,158 +1,123 @@
-"""Options of a command from a dataclass: a field is an option, its type the type, the text under it the help.
-
-    @dataclass(frozen=True, kw_only=True)
-    class Options:
-        runs: tuple[Path, ...] = positional()
-        '''Run directories.'''
-        limit: int = 20
-        '''Rows to show.'''
-        format: Literal["text", "json"] = "text"
-        '''How to show them.'''
-        force: bool = False
-        '''Write over a file that is there.'''
-
-    add_options(parser, Options)                  # runs [runs ...], --limit N, --format {text,json}, --force
-    options = read_options(parsed, Options)       # an instance
-
-`bool` is a switch, `tuple` takes several values, `X | None` has no default to show, a field without default is
-required. `field_docs` serves the generated documentation too.
-"""
+"""The parser of a command from its table in `commands.toml`, whose head explains the form."""
 
 import argparse
-import ast
-import dataclasses
-import functools
-import inspect
+import math
 import textwrap
-import types
-import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Any
 
-T = TypeVar("T")
+from simplerl.core.errors import ConfigError
+from simplerl.core.registry import registry
 
+TABLES: dict[str, Any] = tomllib.loads(Path(__file__).with_name("commands.toml").read_text(encoding="utf-8"))
 
-def positional(default: Any = MISSING, *, metavar: str = "") -> Any:
-    """Declare a field that is given by its place, without `--`; with a default it may be left out."""
-    return dataclasses.field(default=default, metadata={"positional": True, "metavar": metavar})
+#: Subcommand → its table. The command itself is `run(args) -> int` in `simplerl/cli/NAME.py`.
+COMMANDS: dict[str, dict[str, Any]] = TABLES["command"]
 
-
-def option(default: Any = MISSING, *, metavar: str = "", flags: Sequence[str] = ()) -> Any:
-    """Declare a field with another placeholder in --help, or with further flags such as `-o`."""
-    return dataclasses.field(default=default, metadata={"metavar": metavar, "flags": tuple(flags)})
-
-
-@functools.cache
-def field_docs(cls: type) -> Mapping[str, str]:
-    """Return field → the text under it, of a dataclass and its bases; empty where there is none."""
-    docs: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        if not dataclasses.is_dataclass(base):
-            continue
-        (node,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-        assert isinstance(node, ast.ClassDef)
-        for entry, after in zip(node.body, [*node.body[1:], None], strict=True):
-            if isinstance(entry, ast.AnnAssign) and isinstance(entry.target, ast.Name):
-                text = after.value if isinstance(after, ast.Expr) else None
-                docs[entry.target.id] = str(text.value) if isinstance(text, ast.Constant) else ""
-    return docs
+#: Lists are read after parsing, so that a mistake in one is a message like any other.
+TYPES = {"int": int, "float": float, "path": Path}
 
 
-def type_name(annotation: Any) -> str:
-    """Return a type as a reader of the documentation would write it; a choice as `a | b`."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated:
-        return type_name(arguments[0])
-    if origin is Literal:
-        return " | ".join(map(str, arguments))
-    if origin in (Union, types.UnionType):
-        return " | ".join(type_name(each) for each in arguments if each is not type(None))
-    if origin is tuple:
-        return f"list of {type_name(arguments[0])}"
-    return getattr(annotation, "__name__", str(annotation))
+def complete(table: Mapping[str, Any], *more: str) -> dict[str, Any]:
+    """Return the table of a command or an action with the groups that it shares, and `more`; its own rows win."""
+    tables = [*(TABLES["shared"][name] for name in table.get("shared", ())), table]
+    tables += [TABLES["shared"][name] for name in more]
+    merged = {key: value for each in tables for key, value in each.items()}
+    for kind in ("settings", "options"):
+        merged[kind] = {key: row for each in tables for key, row in each.get(kind, {}).items()}
+    return merged
 
 
-def add_options(parser: argparse.ArgumentParser, cls: type) -> None:
-    """Declare an option for every field of a dataclass."""
-    docs, hints = field_docs(cls), typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        keywords = _keywords(field, hints[field.name])
-        help_text = " ".join(docs[field.name].split()).replace("%", "%%")
-        first, _, rest = help_text.removesuffix(".").partition(" ")
-        keywords["help"] = f"{first if first[1:].isupper() else first.lower()} {rest}".strip()  # JSON stays as it is.
-        if field.metadata.get("positional"):
-            parser.add_argument(field.name, **keywords)
-        else:
-            parser.add_argument(*field.metadata.get("flags", ()), f"--{field.name.replace('_', '-')}", **keywords)
+def row_of(entry: str | dict[str, Any]) -> dict[str, Any]:
+    """Return the row of an option; a mere text is its help."""
+    return {"help": entry} if isinstance(entry, str) else entry
 
 
-def _keywords(field: dataclasses.Field, annotation: Any) -> dict[str, Any]:
-    """Return what argparse wants to know of a field."""
-    default = None if field.default is MISSING else field.default
-    is_positional, required = field.metadata.get("positional", False), field.default is MISSING
-    if typing.get_origin(annotation) in (Union, types.UnionType):
-        (annotation,) = (each for each in typing.get_args(annotation) if each is not type(None))
-    if annotation is bool:
-        return {"action": "store_true", "default": False}
-    keywords: dict[str, Any] = {"default": default}
-    if typing.get_origin(annotation) is tuple:
-        annotation = typing.get_args(annotation)[0]
-        keywords["nargs"] = "+" if required else "*"
-    elif is_positional and not required:
-        keywords["nargs"] = "?"
-    if typing.get_origin(annotation) is Literal:
-        keywords["choices"] = typing.get_args(annotation)
-    else:
-        keywords["type"] = annotation
-        shown = {int: "N", float: "X", Path: "PATH"}.get(annotation, field.name.rpartition("_")[2].upper())
-        if metavar := field.metadata.get("metavar") or ("" if is_positional else shown):
-            keywords["metavar"] = metavar
-    if required and not is_positional:
+def dest_of(key: str) -> str:
+    """Return the attribute of an option: `--data-dir DIR` is `data_dir`."""
+    return key.partition(" ")[0].lstrip("-").replace("-", "_")
+
+
+def fill(parser: argparse.ArgumentParser, table: Mapping[str, Any]) -> None:
+    """Add the options of a completed table, and make its actions parsers of their own."""
+    for key, entry in {**table["settings"], **table["options"]}.items():
+        parser.add_argument(key.partition(" ")[0], **_keywords(key, row_of(entry)))
+    parser.set_defaults(table=table)
+    if "actions" in table:
+        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
+        for name, action in table["actions"].items():
+            inner = actions.add_parser(
+                name,
+                help=action["summary"],
+                description=f"{action['summary'][0].upper()}{action['summary'][1:]}.",
+                epilog=f"examples:\n{action['examples'].rstrip()}",
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+                allow_abbrev=False,
+            )
+            inner.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+            fill(inner, complete(action))
+
+
+def _keywords(key: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what argparse wants to know of an option."""
+    name, _, shown = key.partition(" ")
+    default, text = row.get("default"), row["help"]
+    if default not in (None, "") and "default:" not in text:
+        text += f" (default: {default})"
+    text = text.replace("%", "%%")
+    if name.startswith("--") and not shown and "choices" not in row:
+        return {"action": "store_true", "help": text}
+    read = TYPES.get(row.get("type", type(default).__name__), str)
+    keywords: dict[str, Any] = {"help": text, "default": default if default is None else read(default), "type": read}
+    if row.get("required"):
         keywords["required"] = True
+    if "choices" in row:
+        return {**keywords, "choices": row["choices"]}
+    keywords["metavar"] = shown.strip("[. ]").split()[0] if shown else None
+    if row.get("again"):
+        return {**keywords, "action": "append", "default": []}
+    if shown.startswith("["):
+        keywords["nargs"] = "*" if "..." in shown else "?"
+    elif "..." in shown:
+        keywords["nargs"] = "+"
     return keywords
 
 
-def read_options(args: argparse.Namespace, cls: type[T]) -> T:
-    """Return what was parsed as an instance of the dataclass."""
-    values = {field.name: getattr(args, field.name) for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+def read_options(args: argparse.Namespace) -> None:
+    """Check the numbers and names of what was parsed, and part its lists. Raises ConfigError."""
+    for key, entry in args.table["options"].items():
+        row, dest, name = row_of(entry), dest_of(key), key.partition(" ")[0]
+        value = getattr(args, dest)
+        if value is None:
+            continue
+        low, high = row.get("least", -math.inf), row.get("most", math.inf)
+        if ("least" in row or "most" in row) and not low <= value <= high:
+            bounds = f"be at least {low}" if high == math.inf else f"lie between {low} and {high}"
+            raise ConfigError(f"{name} must {bounds}, got {value}")
+        if "from" in row:
+            registry(row["from"]).find(value, key=name)
+        if row.get("type") == "names":
+            setattr(args, dest, list(dict.fromkeys(part.strip() for part in value.split(",") if part.strip())))
+        elif row.get("type") == "numbers":
+            try:
+                setattr(args, dest, tuple(int(part) for part in value.split(",")))
+            except ValueError:
+                raise ConfigError(f"{name} must be numbers such as 1,4,16; got {value!r}") from None
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """What every command that makes a configuration takes, besides any `--section.key VALUE`."""
-
-    recipe: str | None = positional(None)
-    """A shipped recipe (simplerl recipes) or a .toml file."""
-    model: str | None = option(None, metavar="M")
-    """A cub, a model directory, a hub name or a run directory."""
-    data: str | None = option(None, metavar="D")
-    """A data set, a .jsonl/.json/.parquet file or a hub data set."""
-    template: str | None = option(None, metavar="T")
-    """Prompt template: plain, simple, qwen-boxed … or a file."""
-    seed: str | None = option(None, metavar="N")
-    """Seed of everything that is drawn."""
-
-
-def settings(args: argparse.Namespace, cls: type[RunOptions], *own: str) -> dict[str, Any]:
-    """Return the settings of a command line as tables: `--section.key VALUE`, and the options that are keys.
-
-    `own` are options of the command that are not keys of a configuration.
-    """
+def settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of a command line as tables: `--section.key VALUE`, and the options that are keys."""
     from simplerl.train.resolve import merge, parse_overrides
 
-    keys = [field.name for field in dataclasses.fields(cls) if field.name not in ("recipe", *own)]
-    named = {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
-    plugins = {"plugins": args.plugin} if args.plugin else {}
-    return merge(merge(parse_overrides(args.overrides), named), plugins)
+    named = {name: getattr(args, name) for name in map(dest_of, args.table["settings"])}
+    named["plugins"] = args.plugin or None
+    return merge(parse_overrides(args.overrides), {key: value for key, value in named.items() if value is not None})
 
 
 def names_to_choose() -> str:
     """Return the lines of --help that say what a setting may name, plug-ins included."""
-    from simplerl.core.registry import registry
-
     kinds = (("algorithm.name", "algorithm"), ("reward", "reward"), ("data", "data"), ("template", "template"))
     lines = [f"--{key} {', '.join(registry(kind))}" for key, kind in kinds]
     wrapped = [textwrap.fill(line, 98, initial_indent="  ", subsequent_indent="      ") for line in lines]
