@@ -103,20 +103,25 @@ def _list() -> int:
 
     table = Table("benchmark", "problems", "default", "hub", "source")
     for name, one in BENCHMARKS.items():
-        hub = one.hub.name if one.hub else "– (--data-dir)"
+        hub = one.hub["name"] if one.hub else "– (--data-dir)"
         table.add_row(name, str(one.problems), "yes" if name in DEFAULTS else "", hub, one.citation)
     wide_console().print(table)
     return 0
 
 
+def _settings(args: argparse.Namespace) -> Any:
+    from simplerl.evaluate.protocol import Settings
+
+    given = {field.name: getattr(args, field.name) for field in dataclasses.fields(Settings)}
+    return Settings(**{**given, "stop": None if args.stop is None else tuple(args.stop)})
+
+
 def _load(args: argparse.Namespace, bar: Any) -> tuple[Any, dict[str, Any]]:
     """Return the settings of the protocol, and the problems of each benchmark."""
     from simplerl.evaluate.benchmarks import DEFAULTS
-    from simplerl.evaluate.protocol import Settings
     from simplerl.evaluate.run import load_benchmarks
 
-    given = {field.name: getattr(args, field.name) for field in dataclasses.fields(Settings)}
-    settings = Settings(**{**given, "stop": None if args.stop is None else tuple(args.stop)})
+    settings = _settings(args)
     names = [*DEFAULTS, "aime24@32"]
     if args.benchmarks is not None:
         names = list(dict.fromkeys(name.strip() for name in args.benchmarks.split(",") if name.strip()))
@@ -129,7 +134,7 @@ def _load(args: argparse.Namespace, bar: Any) -> tuple[Any, dict[str, Any]]:
 
 def _targets(args: argparse.Namespace) -> list[Any]:
     """Return the models to evaluate. Beside a run, --steps speaks of the run only."""
-    from simplerl.evaluate.targets import targets
+    from simplerl.evaluate.protocol import targets
     from simplerl.runs.run import is_run
     from simplerl.train.resolve import as_table, recipe_for, resolve
 
@@ -169,13 +174,10 @@ def _score(args: argparse.Namespace, bar: Any) -> list[Path]:
     directory = score(
         given,
         loaded,
-        name=loaded.benchmark.name,
-        label=args.responses.stem,
-        source=args.responses,
-        policy=args.policy or loaded.benchmark.policy,
+        args.responses,
+        settings=settings,
         tokenizer=load_tokenizer(args.tokenizer) if args.tokenizer else None,
         output=args.output_dir,
-        ks=settings.ks,
         on_done=bar.advance,
     )
     return [directory.path]
@@ -190,17 +192,13 @@ def _show(mine: set[Path], output: Path) -> None:
     from simplerl.analysis.plots import plot_checkpoints
     from simplerl.cli.progress import wide_console
     from simplerl.core.types import UNDECIDED
-    from simplerl.runs.files import DirectoryLock
+    from simplerl.runs.files import LockedDirectory
     from simplerl.runs.series import results
 
     console = wide_console()
     everything = results(output, lambda message: console.print(message, markup=False))
-    lock = DirectoryLock(output)
-    lock.take(patience_s=60)  # Another evaluation may be writing the same summary.
-    try:
+    with LockedDirectory(output, patience_s=60):  # Another evaluation may be writing the same summary.
         write_summary(everything, output)
-    finally:
-        lock.release()
     table = Table(title="accuracy (%) with 95% interval over problems; the rest is in results.md")
     for column in ("model", "benchmark", "size", "accuracy", "strict", "boxed", "truncated", "tokens"):
         table.add_column(column, justify="left" if column in ("model", "benchmark") else "right", no_wrap=True)
@@ -245,13 +243,8 @@ def _harness(args: argparse.Namespace) -> int:
         found = harness.evaluate(
             target,
             [name.strip() for name in args.tasks.split(",") if name.strip()],
-            template=args.template,
-            limit=args.limit,
+            _settings(args),
             fewshot=args.fewshot,
-            max_tokens=args.max_tokens if args.max_tokens != DEFAULT_MAX_TOKENS else None,
-            batch=min(args.max_rows, 16),
-            seed=args.seed,
-            device=args.device,
             output=args.output_dir,
             say=console.print,
         )

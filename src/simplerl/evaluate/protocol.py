@@ -1,24 +1,85 @@
-"""How a model is evaluated: what the user sets, and the protocol that comes of it for one model and benchmark.
+"""What is evaluated and how: models and checkpoints, what the user sets, and the protocol that comes of both.
 
 SimpleRL-Zoo's protocol: base models greedily, trained ones at temperature 1.0 and top-p 0.95; 16,000 tokens; AIME24
 also as the mean of 32 samples, which is asked for as `aime24@32` (any `NAME@N` is N samples at temperature 1.0, top-p
 0.95, whatever the model is).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from simplerl.core.errors import ConfigError
+from simplerl.core.errors import ConfigError, RunError
 from simplerl.data.prompts import Prompter, prompter
 from simplerl.data.rows import SUFFIXES
 from simplerl.evaluate.benchmarks import Loaded
-from simplerl.evaluate.targets import Target
 from simplerl.rollout.backend import Sampling
+from simplerl.runs.run import Run, is_run
+from simplerl.runs.series import choose
 
 #: Temperature and top-p of a base model, and of a trained one or of several samples.
 GREEDY, SAMPLED = (0.0, 1.0), (1.0, 0.95)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """A model with what a run says of how it was trained."""
+
+    label: str
+    """Name in tables and of the result's directory: `RUN@20`, or the model's own."""
+    source: str
+    """What `models.load` takes."""
+    step: int | None
+    """Step of its run, 0 is the base model; None for a model that is not of a run."""
+    config: Mapping[str, Any]
+    """The run's configuration; for a model that is not of a run, the recipe that goes with it."""
+
+
+def targets(name: str, steps: str = "", *, recipe: Mapping[str, Any]) -> list[Target]:
+    """Return the models that a command-line argument means.
+
+    `name` is a run directory, a checkpoint in one, or anything else that can be loaded. `steps` chooses checkpoints of
+    a run: `all`, `first`, `last`, or numbers such as `0,20,40`; empty is the base model and the last. `recipe` is the
+    configuration to use for a model that is not of a run. Raises RunError for a run without checkpoints, ConfigError
+    for a step that it does not have.
+    """
+    path = Path(name).expanduser()
+    if path.parent.name == "checkpoints" and is_run(path.parents[1]):
+        for target in _of_run(path.parents[1])[1:]:
+            if Path(target.source).name == path.name:
+                return [target]
+    if not is_run(path):
+        if steps:
+            raise ConfigError(f"--steps chooses checkpoints of a run, and {name} is not a run directory")
+        return [Target(label=path.name or name, source=name, step=None, config=recipe)]
+    base, *saved = _of_run(path)
+    if not saved:
+        raise RunError(
+            f"{path} has no checkpoints yet; evaluate its base model by name ({base.source}), or let it train to its "
+            "first checkpoint (checkpoint.every)"
+        )
+    return choose(
+        [base, *saved],
+        steps or "first,last",
+        lambda step, there: (
+            f"{path} has no checkpoint of step {step}; it has {there} (0 is the base model; "
+            "checkpoint.keep decides how many are kept)"
+        ),
+    )
+
+
+def _of_run(path: Path) -> list[Target]:
+    """Return the base model of a run, then its checkpoints by step."""
+    run = Run(path)
+    base = run.config.get("model")
+    if not isinstance(base, str):
+        raise RunError(f"{path / 'config.json'} is not a run's configuration: it names no model")
+    sources = {0: base} | {checkpoint.step: str(checkpoint.path) for checkpoint in run.checkpoints}
+    return [
+        Target(label=f"{run.name}@{step}", source=source, step=step, config=run.config)
+        for step, source in sources.items()
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,16 +124,6 @@ class Settings:
             )
 
 
-def check_ks(ks: Sequence[int], samples: int, name: str) -> None:
-    """Raise ConfigError, before anything is sampled, where a k is larger than the number of samples."""
-    for k in ks:
-        if k > samples:
-            raise ConfigError(
-                f"--k {k} needs at least {k} samples per problem, but {name} has {samples} (--samples, or NAME@N): "
-                "pass@k is the chance that one of k samples is right, so it cannot be estimated from fewer"
-            )
-
-
 def split_name(name: str) -> tuple[str, int | None]:
     """Return (benchmark, samples) of `NAME@N`; samples is None without a number."""
     base, at, count = name.rpartition("@")
@@ -85,8 +136,10 @@ def split_name(name: str) -> tuple[str, int | None]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Protocol:
-    """Everything that decides what an evaluation measures."""
+    """A model, problems, and everything that decides what an evaluation measures."""
 
+    target: Target
+    loaded: Loaded
     benchmark: str
     """Name, with `@N` where its own number of samples was asked for."""
     samples: int
@@ -102,37 +155,45 @@ class Protocol:
     def shown(self) -> str:
         """A readable name of it."""
         s = self.sampling
+        name = f"{Path(self.template).stem}_t{s.temperature:g}_p{s.top_p:g}_n{self.samples}_max{s.max_new_tokens}"
+        return f"{name}_seed{self.seed}"
+
+    @property
+    def warning(self) -> str | None:
+        """What to say where a run is evaluated with another prompt than it was trained with."""
+        trained = self.target.config.get("template")
+        if self.target.step is None or trained in (None, self.template):
+            return None
         return (
-            f"{Path(self.template).stem}_t{s.temperature:g}_p{s.top_p:g}_n{self.samples}_max{s.max_new_tokens}"
-            f"_seed{self.seed}"
+            f"{self.target.label} was trained with template {trained!r} and is evaluated with {self.template!r}: the "
+            "difference in prompts will be part of the difference in accuracy"
         )
 
     def prompter(self) -> Prompter:
         """Return what makes prompts of problems."""
         return prompter(self.template, system=self.system, special_tokens=self.special_tokens)
 
-    def record(
-        self, target: Target, loaded: Loaded, settings: Settings, *, hashes: Mapping[str, str], precision: str
-    ) -> dict[str, Any]:
+    def record(self, settings: Settings, *, hashes: Mapping[str, str], precision: str) -> dict[str, Any]:
         """Return what is written beside the result, and hashed into its name."""
         text = getattr(self.prompter().template, "text", None)
-        prompts = {"name": self.template, "text": text, "system": self.system, "special_tokens": self.special_tokens}
         return {
-            "label": target.label,
-            "model": target.source,
-            "step": target.step,
+            "label": self.target.label,
+            "model": self.target.source,
+            "step": self.target.step,
             "weights_sha256": hashes["sha256"],
             "tokenizer_sha256": hashes["tokenizer_sha256"],
-            "benchmark": self.benchmark,
-            "problems": len(loaded.problems),
-            "data_sha256": loaded.sha256,
-            "template": prompts,
+            "problems": len(self.loaded.problems),
+            "data_sha256": self.loaded.sha256,
+            "template": {
+                "name": self.template,
+                "text": text,
+                "system": self.system,
+                "special_tokens": self.special_tokens,
+            },
             "sampling": asdict(self.sampling),
-            **{name: getattr(self, name) for name in ("samples", "policy", "seed")},
-            "backend": settings.backend,
+            **{name: getattr(self, name) for name in ("benchmark", "samples", "policy", "seed")},
+            **{name: getattr(settings, name) for name in ("backend", "max_rows", "part")},
             "precision": precision,
-            "max_rows": settings.max_rows,
-            "part": settings.part,
         }
 
 
@@ -140,12 +201,14 @@ def protocol_for(target: Target, name: str, loaded: Loaded, settings: Settings) 
     """Return the protocol of a model on a benchmark: what is set, else what the paper does."""
     _, own_samples = split_name(name)
     samples = own_samples or settings.samples
-    temperature, top_p = GREEDY if target.base and samples == 1 else SAMPLED
+    temperature, top_p = GREEDY if not target.step and samples == 1 else SAMPLED
     if settings.temperature is not None and not (settings.temperature == 0 and samples > 1):
         temperature, top_p = settings.temperature, 1.0 if settings.temperature == 0 else top_p
     own, prompts = target.config.get("sampling", {}), target.config.get("prompt", {})
     template = settings.template or target.config.get("template") or "simple"
     return Protocol(
+        target=target,
+        loaded=loaded,
         benchmark=loaded.benchmark.name + ("" if own_samples is None else f"@{own_samples}"),
         samples=samples,
         sampling=Sampling(
@@ -160,15 +223,4 @@ def protocol_for(target: Target, name: str, loaded: Loaded, settings: Settings) 
         special_tokens=prompts.get("special_tokens", "none"),
         policy=settings.policy or loaded.benchmark.policy,
         seed=settings.seed,
-    )
-
-
-def template_differs(target: Target, protocol: Protocol) -> str | None:
-    """Return a warning where a run is evaluated with another prompt than it was trained with."""
-    trained = target.config.get("template")
-    if target.step is None or trained is None or trained == protocol.template:
-        return None
-    return (
-        f"{target.label} was trained with template {trained!r} and is evaluated with {protocol.template!r}: the "
-        "difference in prompts will be part of the difference in accuracy"
     )

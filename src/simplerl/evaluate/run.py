@@ -4,6 +4,8 @@ The noise of a response is addressed by (seed, problem, sample), and the parts a
 interrupted, so an evaluation that was killed and continued ends with the same file, byte for byte.
 """
 
+import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -17,16 +19,14 @@ from simplerl.core.errors import ConfigError, nearest
 from simplerl.core.types import Completion, Trajectory, TrajectoryGroup, Verdict, VersionSpan
 from simplerl.evaluate import benchmarks
 from simplerl.evaluate.benchmarks import Loaded
-from simplerl.evaluate.figures import figures
+from simplerl.evaluate.figures import check_ks, figures
 from simplerl.evaluate.protocol import Protocol as Rules
-from simplerl.evaluate.protocol import Settings, check_ks, protocol_for, split_name, template_differs
-from simplerl.evaluate.targets import Target
+from simplerl.evaluate.protocol import Settings, Target, protocol_for, split_name
 from simplerl.models.device import describe_machine, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention
 from simplerl.ops.statistics import powers_up_to
 from simplerl.rewards.correctness import Correctness
 from simplerl.rollout import BACKENDS, open_backend
-from simplerl.rollout.backend import RolloutBackend
 from simplerl.rollout.groups import Prompted, Rollout, prompt
 from simplerl.runs.results import ResultDirectory, key_of, slug
 from simplerl.runs.run import Run
@@ -46,12 +46,10 @@ class Listener(Protocol):
         """One response is done."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """One evaluation to do."""
 
-    target: Target
-    loaded: Loaded
     rules: Rules
     record: Mapping[str, Any]
     directory: ResultDirectory
@@ -76,20 +74,18 @@ def plan(
     for what, name, known in (("backend", settings.backend, BACKENDS), ("policy", settings.policy, POLICIES)):
         if name is not None and name not in known:
             raise ConfigError(f"unknown --{what} {name!r}; {nearest(name, known)}")
-    jobs, warned = [], set()
+    jobs, said = [], set()
     for target in targets:
         hashes = locate_and_hash(target.source)
         for name, problems in loaded.items():
             rules = protocol_for(target, name, problems, settings)
             check_ks(settings.ks, rules.samples, rules.benchmark)
-            warning = template_differs(target, rules)
-            if warning and warning not in warned:
-                listener.say(warning)
-                warned.add(warning)
-            record = rules.record(target, problems, settings, hashes=hashes, precision=_precision(settings))
+            if rules.warning and rules.warning not in said:
+                listener.say(rules.warning)
+                said.add(rules.warning)
+            record = rules.record(settings, hashes=hashes, precision=_precision(settings))
             path = output / slug(target.label) / slug(rules.benchmark) / key_of(rules.shown, record)
-            directory = ResultDirectory(path)
-            jobs.append(Job(target=target, loaded=problems, rules=rules, record=record, directory=directory))
+            jobs.append(Job(rules, record, ResultDirectory(path)))
     return jobs
 
 
@@ -100,14 +96,14 @@ def evaluate(jobs: Sequence[Job], settings: Settings, listener: Listener, *, ove
     with ExitStack() as stack:
         pools: dict[str, VerifierPool] = {}
         # Labels are for people: two models may have the same one.
-        for source in dict.fromkeys(job.target.source for job in jobs):
-            todo = []
-            for job in (job for job in jobs if job.target.source == source):
-                if overwrite or not job.directory.complete:
-                    todo.append(job)
-                    continue
-                _refresh(job, settings)
-                listener.say(f"{job.target.label} on {job.rules.benchmark}: done already, in {job.directory.path}")
+        for source in dict.fromkeys(job.rules.target.source for job in jobs):
+            of_model = [job for job in jobs if job.rules.target.source == source]
+            todo = [job for job in of_model if overwrite or not job.directory.complete]
+            for job in of_model:
+                if job not in todo:
+                    _refresh(job, settings)
+                    label, benchmark = job.rules.target.label, job.rules.benchmark
+                    listener.say(f"{label} on {benchmark}: done already, in {job.directory.path}")
             if not todo:
                 continue
             policy = load(source, device=device, attention=pick_attention("auto", device, half=False))
@@ -116,11 +112,20 @@ def evaluate(jobs: Sequence[Job], settings: Settings, listener: Listener, *, ove
                 open_backend(settings.backend, policy, precision=precision, max_rows=settings.max_rows)
             ) as backend:
                 for job in todo:
-                    name = job.rules.policy
-                    if name not in pools:
+                    rules = job.rules
+                    if rules.policy not in pools:
                         # As the literature counts; `acc_strict` leaves the unfinished answers out.
-                        pools[name] = stack.enter_context(VerifierPool(name, workers=1, lenient=("unfinished",)))
-                    _evaluate(job, policy, backend, pools[name], settings, listener, overwrite=overwrite)
+                        pool = VerifierPool(rules.policy, workers=1, lenient=("unfinished",))
+                        pools[rules.policy] = stack.enter_context(pool)
+                    rollout = Rollout(
+                        backend=backend,
+                        verifier=pools[rules.policy],
+                        reward=Correctness(),
+                        sampling=rules.sampling,
+                        samples=rules.samples,
+                        seed=rules.seed,
+                    )
+                    _evaluate(job, policy, rollout, settings, listener, overwrite=overwrite)
     return [job.directory.path for job in jobs]
 
 
@@ -138,62 +143,40 @@ def _precision(settings: Settings) -> str:
 
 
 def _evaluate(
-    job: Job,
-    policy: Policy,
-    backend: RolloutBackend,
-    verifier: VerifierPool,
-    settings: Settings,
-    listener: Listener,
-    *,
-    overwrite: bool,
+    job: Job, policy: Policy, rollout: Rollout, settings: Settings, listener: Listener, *, overwrite: bool
 ) -> None:
     """Do one evaluation, or what is left of it."""
-    rules, directory = job.rules, job.directory
-    prompted = prompt(job.loaded.problems, rules.prompter(), policy)
-    size = max(1, settings.part // rules.samples)
+    rules, directory, samples = job.rules, job.directory, job.rules.samples
+    prompted = prompt(rules.loaded.problems, rules.prompter(), policy)
+    size = max(1, settings.part // samples)
     parts = [prompted[start : start + size] for start in range(0, len(prompted), size)]
     began = time.perf_counter()
-    try:
+    with directory:
         directory.begin(job.record, overwrite=overwrite)
         missing = [number for number in range(len(parts)) if not directory.has_part(number)]
-        done = sum(len(part) for number, part in enumerate(parts) if number not in missing)
-        listener.phase(f"{job.target.label} on {rules.benchmark}", len(prompted) * rules.samples, done * rules.samples)
+        left = sum(len(parts[number]) for number in missing)
+        total = len(prompted)
+        listener.phase(f"{rules.target.label} on {rules.benchmark}", total * samples, (total - left) * samples)
         for number in missing:
-            groups = _groups(parts[number], policy, backend, verifier, rules, listener)
-            directory.write_part(number, job.target.step or 0, groups)
+            directory.write_part(number, rules.target.step or 0, _groups(parts[number], policy, rollout, listener))
         responses = directory.join(len(parts))
         timing = {"seconds_of_last_session": time.perf_counter() - began, "parts_of_last_session": len(missing)}
         machine = describe_machine(pick_device(settings.device, "device"))
         directory.finish(figures(responses.answers(), ks=settings.ks), {**timing, **machine})
-    finally:
-        directory.end()
 
 
-def _groups(
-    part: Sequence[Prompted],
-    policy: Policy,
-    backend: RolloutBackend,
-    verifier: VerifierPool,
-    rules: Rules,
-    listener: Listener,
-) -> list[TrajectoryGroup]:
+def _groups(part: Sequence[Prompted], policy: Policy, rollout: Rollout, listener: Listener) -> list[TrajectoryGroup]:
     """Return the part's judged responses. A prompt that fills the model's context is answered by nothing."""
-    readable = [item for item in part if 0 < len(item.prompt_ids) < policy.context_length]
-    rollout = Rollout(
-        backend=backend,
-        verifier=verifier,
-        reward=Correctness(),
-        sampling=rules.sampling,
-        samples=rules.samples,
-        seed=rules.seed,
-    )
+    fits = [0 < len(item.prompt_ids) < policy.context_length for item in part]
+    readable = list(itertools.compress(part, fits))
     answered = iter(
         rollout.sample_groups(readable, purpose="benchmark", step=0, on_response=lambda completion: listener.advance())
         if readable
         else ()
     )
-    chosen = {id(item) for item in readable}
-    return [next(answered) if id(item) in chosen else _unread(item, policy, rules.samples) for item in part]
+    return [
+        next(answered) if fit else _unread(item, policy, rollout.samples) for item, fit in zip(part, fits, strict=True)
+    ]
 
 
 def _unread(item: Prompted, policy: Policy, samples: int) -> TrajectoryGroup:
@@ -206,17 +189,15 @@ def _unread(item: Prompted, policy: Policy, samples: int) -> TrajectoryGroup:
         stop_reason="length",
         versions=(VersionSpan(0, 0, 0),),
     )
-    trajectories = tuple(
-        Trajectory(
-            problem=item.problem,
-            sample=sample,
-            prompt_ids=item.prompt_ids,
-            completion=nothing,
-            segments=(),
-            verdict=Verdict(status="no_answer", extracted=None, rule="context", detail=detail),
-            reward=0.0,
-            reward_parts={},
-        )
-        for sample in range(samples)
+    trajectory = Trajectory(
+        problem=item.problem,
+        sample=0,
+        prompt_ids=item.prompt_ids,
+        completion=nothing,
+        segments=(),
+        verdict=Verdict(status="no_answer", extracted=None, rule="context", detail=detail),
+        reward=0.0,
+        reward_parts={},
     )
+    trajectories = tuple(dataclasses.replace(trajectory, sample=sample) for sample in range(samples))
     return TrajectoryGroup(problem=item.problem, trajectories=trajectories)

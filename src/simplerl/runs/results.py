@@ -23,9 +23,8 @@ import pyarrow
 
 from simplerl.core.errors import RunError
 from simplerl.core.types import TrajectoryGroup
-from simplerl.runs.files import DirectoryLock, cannot_write, write_json
-from simplerl.runs.responses import ResponseFile
-from simplerl.runs.trajectories import SCHEMA, write_table, write_trajectories
+from simplerl.runs.files import LockedDirectory, cannot_write, write_json
+from simplerl.runs.responses import SCHEMA, ResponseFile, write_table, write_trajectories
 
 RESPONSES, FIGURES, PROTOCOL, TIMING = "responses.parquet", "figures.json", "protocol.json", "timing.json"
 
@@ -41,12 +40,10 @@ def key_of(shown: str, protocol: Mapping[str, Any]) -> str:
     return f"{slug(shown)}_{hashlib.sha256(canonical.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 
-class ResultDirectory:
-    """One evaluation that is being made, or is complete. One process at a time writes to it."""
+class ResultDirectory(LockedDirectory):
+    """One evaluation that is being made, or is complete."""
 
-    def __init__(self, path: Path):
-        self.path = path
-        self._lock = DirectoryLock(path)
+    folders = ("parts",)
 
     @property
     def complete(self) -> bool:
@@ -54,8 +51,7 @@ class ResultDirectory:
         return (self.path / FIGURES).is_file() and (self.path / RESPONSES).is_file()
 
     def begin(self, protocol: Mapping[str, Any], *, overwrite: bool) -> None:
-        """Take the directory, keeping what is there already unless `overwrite`."""
-        self._lock.take("parts")
+        """Write the protocol, keeping what is there already unless `overwrite`."""
         if overwrite:
             # The figures go first: a process that ends here must not leave old ones beside new responses.
             old = [self.path / name for name in (FIGURES, RESPONSES, TIMING)]
@@ -65,10 +61,6 @@ class ResultDirectory:
             except OSError as error:
                 raise cannot_write(self.path, error) from error
         write_json(self.path / PROTOCOL, dict(protocol))
-
-    def end(self) -> None:
-        """Let go of the directory."""
-        self._lock.release()
 
     def part(self, number: int) -> Path:
         """Return the file of a part."""

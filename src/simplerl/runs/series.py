@@ -1,8 +1,10 @@
 """Evaluations in the order of training: those that a run made itself, and results of `simplerl eval`."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.runs.run import Evaluation, Run, find_runs, is_run
@@ -38,9 +40,9 @@ def series(path: Path, warn: Callable[[str], None]) -> list[Series]:
         return [Series(name=run.name, path=path, evaluations=evaluations)]
     if not path.is_dir():
         raise RunError(f"{path} does not exist; give a run directory, or a directory of results of `simplerl eval`")
-    groups: dict[tuple[str, ...], list[Evaluation]] = {}
+    groups = defaultdict[tuple[str, ...], list[Evaluation]](list)
     for evaluation in results(path, warn):
-        groups.setdefault(_group(evaluation), []).append(evaluation)
+        groups[_group(evaluation)].append(evaluation)
     if not groups:
         raise RunError(f"{path} holds neither a run nor a finished result of `simplerl eval`")
     return [
@@ -77,23 +79,35 @@ def _group(evaluation: Evaluation) -> tuple[str, ...]:
     return (model, evaluation.benchmark, *map(str, same), "" if of_run else str(evaluation.home))
 
 
-def choose(evaluations: Sequence[Evaluation], steps: str) -> list[Evaluation]:
-    """Return the evaluations that `all`, `first`, `last` or numbers mean, several parted by commas, by step.
+class _HasStep(Protocol):
+    @property
+    def step(self) -> int | None: ...
 
-    Raises ConfigError for anything else, and for a step that was not evaluated.
+
+Item = TypeVar("Item", bound=_HasStep)
+
+
+def choose(
+    items: Sequence[Item],
+    steps: str,
+    missing: Callable[[str, str], str] = lambda step, there: f"step {step} was not evaluated; there is {there}",
+) -> list[Item]:
+    """Return the items that `all`, `first`, `last` or numbers mean, several parted by commas, in their order.
+
+    Raises ConfigError for anything else, and with the sentence of `missing` for a step that is not there.
     """
-    wanted: set[int] = set()
+    chosen: set[int] = set()
     for part in (part.strip() for part in steps.split(",")):
         if part == "all":
-            wanted |= set(range(len(evaluations)))
+            chosen |= set(range(len(items)))
         elif part in ("first", "last"):
-            wanted.add(0 if part == "first" else len(evaluations) - 1)
+            chosen.add(0 if part == "first" else len(items) - 1)
         elif part.isdecimal():
-            places = {place for place, one in enumerate(evaluations) if one.step == int(part)}
-            if not places:
-                there = ", ".join(str(one.step) for one in evaluations if one.step is not None) or "no steps"
-                raise ConfigError(f"--steps: step {part} was not evaluated; there is {there}")
-            wanted |= places
+            indices = {index for index, item in enumerate(items) if item.step == int(part)}
+            if not indices:
+                there = ", ".join(str(item.step) for item in items if item.step is not None) or "no steps"
+                raise ConfigError(f"--steps: {missing(part, there)}")
+            chosen |= indices
         else:
             raise ConfigError(f"--steps must be all, first, last or numbers such as 0,50,100; got {steps!r}")
-    return [evaluations[place] for place in sorted(wanted)]
+    return [items[index] for index in sorted(chosen)]
