@@ -122,19 +122,15 @@ class Benchmark:
     """A set of test problems."""
 
     name: str
-    problems: int
-    """Exact number; 0 for a user's own file."""
+    problems: int  # Exact number; 0 for a user's own file
     citation: str
     sha256: str = ""
     """Of questions and golds (see `fingerprint`); empty for a user's own file."""
     question: Reader = QUESTION
     answer: Reader = ANSWER
-    level: Sequence[str] = ()
-    """Fields that may hold a difficulty."""
-    kind: Sequence[str] = ()
-    """Fields that may hold a type of problem."""
-    policy: str = LADDER
-    """How the final answer is found: the paper's order for base models, or the choice letter."""
+    level: Sequence[str] = ()  # Fields that may hold a difficulty
+    kind: Sequence[str] = ()  # Fields that may hold a type of problem
+    policy: str = LADDER  # How the final answer is found: the paper's order for base models, or the choice letter
     hub: Mapping[str, str] | None = None
     """Data set on the Hugging Face hub: `name`, `split` (test), `configuration`, and `revision` where one is known to
     be right; where it is not, the content hash tells."""

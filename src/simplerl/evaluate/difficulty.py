@@ -25,12 +25,10 @@ class Measured:
     """What a model did with one problem."""
 
     samples: int
-    decided: int
-    """Responses that could be judged."""
+    decided: int  # Responses that could be judged
     correct: int
     truncated: int
-    tokens: int
-    """Of all responses together."""
+    tokens: int  # Of all responses together
 
     @property
     def pass_rate(self) -> float | None:

@@ -94,19 +94,20 @@ def _mixed(samples: Sequence[Answer]) -> bool:
 
 def by_level(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
     """Return level → accuracy, the share of problems with right and wrong samples, and problems that were judged."""
-    levels = defaultdict[str, list[list[Answer]]](list)
+    accuracies, mixed = defaultdict[str, list[float]](list), defaultdict[str, list[bool]](list)
     for samples in by_problem(answers).values():
-        levels[samples[0].level].append(samples)
-    shares = {}
-    for level in sorted(levels.keys() - {""}):
-        decided = [[answer.correct for answer in samples if answer.decided] for samples in levels[level]]
-        accuracy = [sum(right) / len(right) for right in decided if right]
-        shares[level] = {
+        right = [answer.correct for answer in samples if answer.decided]
+        accuracies[samples[0].level] += [sum(right) / len(right)] if right else []
+        mixed[samples[0].level].append(_mixed(samples))
+    return {
+        level: {
             "acc": sum(accuracy) / len(accuracy) if accuracy else 0.0,
-            "mixed": sum(map(_mixed, levels[level])) / len(levels[level]),
+            "mixed": sum(mixed[level]) / len(mixed[level]),
             "problems": len(accuracy),
         }
-    return shares
+        for level, accuracy in sorted(accuracies.items())
+        if level
+    }
 
 
 def recommend(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -26,14 +26,10 @@ GREEDY, SAMPLED = (0.0, 1.0), (1.0, 0.95)
 class Target:
     """A model with what a run says of how it was trained."""
 
-    label: str
-    """Name in tables and of the result's directory: `RUN@20`, or the model's own."""
-    source: str
-    """What `models.load` takes."""
-    step: int | None
-    """Step of its run, 0 is the base model; None for a model that is not of a run."""
-    config: Mapping[str, Any]
-    """The run's configuration; for a model that is not of a run, the recipe that goes with it."""
+    label: str  # Name in tables and of the result's directory: `RUN@20`, or the model's own
+    source: str  # What `models.load` takes
+    step: int | None  # Step of its run, 0 is the base model; None for a model that is not of a run
+    config: Mapping[str, Any]  # The run's configuration; for a model that is not of a run, the recipe that goes with it
 
 
 def targets(name: str, steps: str = "", *, recipe: Mapping[str, Any]) -> list[Target]:
@@ -86,26 +82,21 @@ def _of_run(path: Path) -> list[Target]:
 class Settings:
     """What can be set. None leaves a choice to the protocol."""
 
-    template: str | None = None
-    """Name or file; None: the run's or the recipe's."""
-    stop: tuple[str, ...] | None = None
-    """Strings that end a response; None: the run's or the recipe's."""
+    template: str | None = None  # Name or file; None: the run's or the recipe's
+    stop: tuple[str, ...] | None = None  # Strings that end a response; None: the run's or the recipe's
     temperature: float | None = None
     top_p: float | None = None
     samples: int = 1
     max_tokens: int = 16_000
-    policy: str | None = None
-    """Extraction policy; None: the benchmark's."""
+    policy: str | None = None  # Extraction policy; None: the benchmark's
     seed: int = 0
-    limit: int = 0
-    """Only the first N problems of a benchmark; 0 is all."""
+    limit: int = 0  # Only the first N problems of a benchmark; 0 is all
     ks: tuple[int, ...] = ()
     device: str = "auto"
     backend: str = "native"
     precision: str = "auto"
     max_rows: int = 512
-    part: int = 512
-    """Responses between two saves."""
+    part: int = 512  # Responses between two saves
 
     def __post_init__(self) -> None:
         for name in ("samples", "max_tokens", "max_rows", "part"):
@@ -140,12 +131,10 @@ class Protocol:
 
     target: Target
     loaded: Loaded
-    benchmark: str
-    """Name, with `@N` where its own number of samples was asked for."""
+    benchmark: str  # Name, with `@N` where its own number of samples was asked for
     samples: int
     sampling: Sampling
-    template: str
-    """Name or file."""
+    template: str  # Name or file
     system: str
     special_tokens: str
     policy: str

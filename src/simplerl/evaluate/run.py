@@ -5,6 +5,7 @@ interrupted, so an evaluation that was killed and continued ends with the same f
 """
 
 import dataclasses
+import functools
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -54,17 +55,18 @@ class Job:
     record: Mapping[str, Any]
     directory: ResultDirectory
 
+    @property
+    def title(self) -> str:
+        """Model and benchmark, for messages."""
+        return f"{self.rules.target.label} on {self.rules.benchmark}"
+
 
 def load_benchmarks(
     names: Sequence[str], settings: Settings, data_dir: Path | None, say: Callable[[str], None]
 ) -> dict[str, Loaded]:
     """Return the problems of each benchmark asked for, each read once."""
-    bases = {name: split_name(name)[0] for name in names}
-    loaded = {
-        base: benchmarks.load(base, data_dir=data_dir, limit=settings.limit, say=say)
-        for base in dict.fromkeys(bases.values())
-    }
-    return {name: loaded[base] for name, base in bases.items()}
+    load_once = functools.cache(functools.partial(benchmarks.load, data_dir=data_dir, limit=settings.limit, say=say))
+    return {name: load_once(split_name(name)[0]) for name in names}
 
 
 def plan(
@@ -74,6 +76,8 @@ def plan(
     for what, name, known in (("backend", settings.backend, BACKENDS), ("policy", settings.policy, POLICIES)):
         if name is not None and name not in known:
             raise ConfigError(f"unknown --{what} {name!r}; {nearest(name, known)}")
+    cpu = pick_device(settings.device, "device").type == "cpu"
+    precision = ("fp32" if cpu else "bf16") if settings.precision == "auto" else settings.precision
     jobs, said = [], set()
     for target in targets:
         hashes = locate_and_hash(target.source)
@@ -83,7 +87,7 @@ def plan(
             if rules.warning and rules.warning not in said:
                 listener.say(rules.warning)
                 said.add(rules.warning)
-            record = rules.record(settings, hashes=hashes, precision=_precision(settings))
+            record = rules.record(settings, hashes=hashes, precision=precision)
             path = output / slug(target.label) / slug(rules.benchmark) / key_of(rules.shown, record)
             jobs.append(Job(rules, record, ResultDirectory(path)))
     return jobs
@@ -102,15 +106,12 @@ def evaluate(jobs: Sequence[Job], settings: Settings, listener: Listener, *, ove
             for job in of_model:
                 if job not in todo:
                     _refresh(job, settings)
-                    label, benchmark = job.rules.target.label, job.rules.benchmark
-                    listener.say(f"{label} on {benchmark}: done already, in {job.directory.path}")
+                    listener.say(f"{job.title}: done already, in {job.directory.path}")
             if not todo:
                 continue
             policy = load(source, device=device, attention=pick_attention("auto", device, half=False))
-            precision = _precision(settings)
-            with closing(
-                open_backend(settings.backend, policy, precision=precision, max_rows=settings.max_rows)
-            ) as backend:
+            options = {"precision": todo[0].record["precision"], "max_rows": settings.max_rows}
+            with closing(open_backend(settings.backend, policy, **options)) as backend:
                 for job in todo:
                     rules = job.rules
                     if rules.policy not in pools:
@@ -137,11 +138,6 @@ def _refresh(job: Job, settings: Settings) -> None:
             job.directory.update(figures(one.answers(), ks=settings.ks))
 
 
-def _precision(settings: Settings) -> str:
-    device = pick_device(settings.device, "device")
-    return {"auto": "fp32" if device.type == "cpu" else "bf16"}.get(settings.precision, settings.precision)
-
-
 def _evaluate(
     job: Job, policy: Policy, rollout: Rollout, settings: Settings, listener: Listener, *, overwrite: bool
 ) -> None:
@@ -156,7 +152,7 @@ def _evaluate(
         missing = [number for number in range(len(parts)) if not directory.has_part(number)]
         left = sum(len(parts[number]) for number in missing)
         total = len(prompted)
-        listener.phase(f"{rules.target.label} on {rules.benchmark}", total * samples, (total - left) * samples)
+        listener.phase(job.title, total * samples, (total - left) * samples)
         for number in missing:
             directory.write_part(number, rules.target.step or 0, _groups(parts[number], policy, rollout, listener))
         responses = directory.join(len(parts))

@@ -36,26 +36,20 @@ class Judgement:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    step: int | None
-    """Step of the run that the response was sampled after; None for a model that is of no run."""
+    step: int | None  # Step of the run that the response was sampled after; None for a model that is of no run
     problem_id: str
     sample: int
-    judge: str
-    """`keywords`, or the name of the model that judged."""
+    judge: str  # `keywords`, or the name of the model that judged
     settings: str
     """What else the judgement depends on: version of the patterns, or of the prompt with the request's parameters."""
-    status: Status
-    """`undecided`: the judge gave no answer that could be read. That is not "no behaviour"."""
+    status: Status  # `undecided`: the judge gave no answer that could be read. That is not "no behaviour".
     behaviours: Mapping[str, tuple[str, ...]]
     """Behaviour → its examples, quotations from the response. Every behaviour where judged, none where undecided."""
     unfounded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Behaviour → examples that the judge gave and that do not stand in the response; they count for nothing."""
-    flags: tuple[str, ...] = ()
-    """What a reader should know of the response, e.g. `addresses_judge`."""
-    detail: str = ""
-    """One line: why it is undecided."""
-    key: str
-    """Content address of response, question and judge; the answer's key in answers.jsonl."""
+    flags: tuple[str, ...] = ()  # What a reader should know of the response, e.g. `addresses_judge`.
+    detail: str = ""  # One line: why it is undecided
+    key: str  # Content address of response, question and judge; the answer's key in answers.jsonl
 
     def shows(self, behaviour: str) -> bool | None:
         """Return whether the response shows a behaviour; None where that is not known.

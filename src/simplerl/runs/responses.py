@@ -20,32 +20,27 @@ from simplerl.core.errors import RunError
 from simplerl.core.types import UNDECIDED, Problem, Trajectory, TrajectoryGroup, Verdict
 from simplerl.runs.files import replacing
 
+_INTEGER, _INTEGERS = pyarrow.int32(), pyarrow.list_(pyarrow.int32())
+_TEXT, _NUMBERS = pyarrow.string(), pyarrow.list_(pyarrow.float32())
+_TEXTS = (
+    "source", "level", "kind", "question", "answer", "response",
+    "stop_reason", "verdict", "extracted", "rule", "detail",
+)  # fmt: skip
+
 SCHEMA = pyarrow.schema(
-    [
-        ("step", pyarrow.int32()),
-        ("problem_id", pyarrow.string()),
-        ("sample", pyarrow.int32()),
-        ("source", pyarrow.string()),
-        ("level", pyarrow.string()),
-        ("kind", pyarrow.string()),
-        ("question", pyarrow.string()),
-        ("answer", pyarrow.string()),
-        ("response", pyarrow.string()),
-        ("stop_reason", pyarrow.string()),
-        ("verdict", pyarrow.string()),
-        ("extracted", pyarrow.string()),
-        ("rule", pyarrow.string()),
-        ("detail", pyarrow.string()),
-        ("reward", pyarrow.float64()),
-        ("reward_parts", pyarrow.map_(pyarrow.string(), pyarrow.float64())),
-        ("advantages", pyarrow.list_(pyarrow.float32())),
-        ("policy_version", pyarrow.int32()),
-        ("prompt_ids", pyarrow.list_(pyarrow.int32())),
-        ("token_ids", pyarrow.list_(pyarrow.int32())),
-        ("logprobs", pyarrow.list_(pyarrow.float32())),
-        ("entropies", pyarrow.list_(pyarrow.float32())),
-        ("loss_mask", pyarrow.list_(pyarrow.bool_())),
-    ]
+    {
+        "step": _INTEGER,
+        "problem_id": _TEXT,
+        "sample": _INTEGER,
+        **dict.fromkeys(_TEXTS, _TEXT),
+        "reward": pyarrow.float64(),
+        "reward_parts": pyarrow.map_(_TEXT, pyarrow.float64()),
+        "advantages": _NUMBERS,
+        "policy_version": _INTEGER,
+        **dict.fromkeys(("prompt_ids", "token_ids"), _INTEGERS),
+        **dict.fromkeys(("logprobs", "entropies"), _NUMBERS),
+        "loss_mask": pyarrow.list_(pyarrow.bool_()),
+    }
 )
 
 #: Without these a file does not hold judged responses. All but the response are known of every row.
@@ -66,20 +61,14 @@ class Answer:
 
     problem_id: str
     sample: int
-    level: str
-    """Empty where the source has none."""
-    kind: str
-    """Type of problem (subject, field) as the source names it; empty where it has none."""
+    level: str  # Empty where the source has none
+    kind: str  # Type of problem (subject, field) as the source names it; empty where it has none
     response: str
-    tokens: int | None
-    """Length of the response; None where it was made elsewhere and no tokenizer was given."""
-    stop_reason: str | None
-    """`eos`, `stop` or `length`; None where it was made elsewhere and did not say."""
-    status: str
-    """The verdict's."""
+    tokens: int | None  # Length of the response; None where it was made elsewhere and no tokenizer was given
+    stop_reason: str | None  # `eos`, `stop` or `length`; None where it was made elsewhere and did not say
+    status: str  # The verdict's
     extracted: str | None
-    rule: str = ""
-    """The verifier's rule that decided; empty where the record does not say."""
+    rule: str = ""  # The verifier's rule that decided; empty where the record does not say
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any], tokens: int | None) -> "Answer":
@@ -141,12 +130,6 @@ class ResponseFile:
         """Raise RunError where the end of the file tells that it is damaged or holds something else."""
         with self.open() as file:
             self._names(file.schema_arrow, REQUIRED)
-
-    @property
-    def rows(self) -> int:
-        """Number of responses."""
-        with self.open() as file:
-            return file.metadata.num_rows
 
     def read(self, columns: Sequence[str] | None = None) -> pyarrow.Table:
         """Return columns of every response (None: all), with the types of the schema.
@@ -263,12 +246,8 @@ def _row(step: int, trajectory: Trajectory, advantages: np.ndarray | None) -> di
         "reward": None if np.isnan(trajectory.reward) else trajectory.reward,
         "reward_parts": list(trajectory.reward_parts.items()),
         "advantages": advantages,
-        "policy_version": completion.policy_version,
-        "prompt_ids": trajectory.prompt_ids,
-        "token_ids": completion.token_ids,
-        "logprobs": completion.logprobs,
-        "entropies": completion.entropies,
-        "loss_mask": trajectory.loss_mask,
+        **{name: getattr(completion, name) for name in ("policy_version", "token_ids", "logprobs", "entropies")},
+        **{name: getattr(trajectory, name) for name in ("prompt_ids", "loss_mask")},
     }
 
 
@@ -280,19 +259,14 @@ def response_columns(
     Lone surrogates, which are not characters and which Parquet cannot hold, become question marks.
     """
     columns = {
+        **{name: getattr(problem, name) for name in ("source", "level", "question", "answer")},
+        **{name: getattr(verdict, name) for name in ("extracted", "rule", "detail")},
         "problem_id": problem.id,
-        "source": problem.source,
-        "level": problem.level,
         "kind": str(problem.meta.get("kind", "")),
-        "question": problem.question,
-        "answer": problem.answer,
         "sample": sample,
         "response": response,
         "stop_reason": stop_reason,
         "verdict": verdict.status,
-        "extracted": verdict.extracted,
-        "rule": verdict.rule,
-        "detail": verdict.detail,
     }
     return {
         name: value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value

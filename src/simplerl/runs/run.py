@@ -49,20 +49,15 @@ _STEP = re.compile(r"step_(\d{1,12})(\.json|\.parquet)?")
 class Evaluation:
     """Every response of one model to one set of problems, and the figures that they come to."""
 
-    label: str
-    """Name of the model: `RUN@STEP`, or as the result has it."""
-    step: int | None
-    """Step of its run, 0 is the base model; None for a model that is not of a run."""
-    benchmark: str
-    """`held-out` for a run's own evaluations."""
+    label: str  # Name of the model: `RUN@STEP`, or as the result has it
+    step: int | None  # Step of its run, 0 is the base model; None for a model that is not of a run
+    benchmark: str  # `held-out` for a run's own evaluations
     figures: Mapping[str, Any]
     """`acc`, `pass@k`, `tokens` … (docs/evaluation.md), those of older versions mapped. Empty where there are none."""
     protocol: Mapping[str, Any]
     """How it was made: all of protocol.json for a result; sampling, samples and problems for a run's own."""
-    path: Path
-    """The Parquet file of its responses."""
-    home: Path
-    """The run or result directory that it is of."""
+    path: Path  # The Parquet file of its responses
+    home: Path  # The run or result directory that it is of
 
     @property
     def records(self) -> ResponseFile:
@@ -84,8 +79,7 @@ class Checkpoint:
 
     step: int
     path: Path
-    complete: bool
-    """Whether every file of its manifest is there. `files.damage` also compares their content."""
+    complete: bool  # Whether every file of its manifest is there. `files.damage` also compares their content.
 
 
 def is_run(path: Path | str) -> bool:
@@ -212,19 +206,20 @@ class Run:
         """Step → its line of metrics.jsonl as it was written, by step; of a step that was done again the last."""
         if self.is_result:
             return {}
-        if not self._lines.path.exists():
-            self._damaged(f"{self._lines.path} is missing: nothing is known of its metrics")
+        lines, file = self._lines, self._lines.path
+        if not file.exists():
+            self._damaged(f"{file} is missing: nothing is known of its metrics")
             return {}
         try:
-            self._lines.refresh()
+            lines.refresh()
         except RunError as error:
             self._damaged(f"{error}: left out")
             return {}
-        for number in self._lines.damaged:
-            self._damaged(f"{self._lines.path}:{number} is damaged: this line is left out")
-        if self._lines.unfinished:
-            self._damaged(f"{self._lines.path}: the last line is cut short or is still being written: left out")
-        return dict(sorted(self._lines.by_step.items()))
+        for number in lines.damaged:
+            self._damaged(f"{file}:{number} is damaged: this line is left out")
+        if lines.unfinished:
+            self._damaged(f"{file}: the last line is cut short or is still being written: left out")
+        return dict(sorted(lines.by_step.items()))
 
     @cached_property
     def metrics(self) -> pyarrow.Table:
@@ -252,8 +247,7 @@ class Run:
 
     @cached_property
     def _training(self) -> dict[int, ResponseFile]:
-        files = {} if self.is_result else self._steps("trajectories", ".parquet")
-        return {step: ResponseFile(path) for step, path in files.items()}
+        return {step: ResponseFile(path) for step, path in self._steps("trajectories", ".parquet").items()}
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -293,10 +287,31 @@ class Run:
         responses, figures = self._steps("evaluations", ".parquet"), self._steps("evaluations", ".json")
         for step in figures.keys() - responses.keys():
             self._damaged(f"{figures[step].with_suffix('.parquet')} is missing: step {step} has figures, no responses")
-        return tuple(
-            self._evaluation(step, responses.get(step), figures.get(step))
-            for step in sorted(responses.keys() | figures.keys())
-        )
+        evaluations = []
+        for step in sorted(responses.keys() | figures.keys()):
+            table: dict[str, Any] = {}
+            if step not in figures:
+                reason = "has no figures beside it: it is still being written, or was copied half"
+                self._damaged(f"{responses[step]} {reason}")
+            else:
+                table = self._table(f"evaluations/{figures[step].name}")
+                if table and not _is_figure(unified(table).get("acc")):
+                    self._damaged(f"{figures[step]} does not hold the figures of an evaluation: left out")
+                    table = {}
+            sampling = {name: table[name] for name in ("temperature", "top_p", "max_new_tokens") if name in table}
+            table = unified(table)
+            evaluations.append(
+                Evaluation(
+                    label=f"{self.name}@{step}",
+                    step=step,
+                    benchmark=HELD_OUT,
+                    figures=table,
+                    protocol={"sampling": sampling, **{k: table[k] for k in ("samples", "problems") if k in table}},
+                    path=responses.get(step) or self.path / f"evaluations/step_{step:06d}.parquet",
+                    home=self.path,
+                )
+            )
+        return tuple(evaluations)
 
     def figures_at(self, step: int) -> Mapping[str, Any]:
         """Return the figures of the evaluation after a step. Raises RunError where there are none."""
@@ -304,27 +319,6 @@ class Run:
         if not figures:
             raise RunError(f"{self.path} lacks the evaluation of step {step}")
         return figures
-
-    def _evaluation(self, step: int, responses: Path | None, file: Path | None) -> Evaluation:
-        table: dict[str, Any] = {}
-        if file is None:
-            self._damaged(f"{responses} has no figures beside it: it is still being written, or was copied half")
-        else:
-            table = self._table(f"evaluations/{file.name}")
-        if table and not _is_figure(unified(table).get("acc")):
-            self._damaged(f"{file} does not hold the figures of an evaluation: left out")
-            table = {}
-        figures = unified(table)
-        sampling = {name: table[name] for name in ("temperature", "top_p", "max_new_tokens") if name in table}
-        return Evaluation(
-            label=f"{self.name}@{step}",
-            step=step,
-            benchmark=HELD_OUT,
-            figures=figures,
-            protocol={"sampling": sampling, **{k: figures[k] for k in ("samples", "problems") if k in figures}},
-            path=responses or self.path / f"evaluations/step_{step:06d}.parquet",
-            home=self.path,
-        )
 
     @property
     def _lacking(self) -> list[str]:
@@ -357,8 +351,10 @@ class Run:
     @cached_property
     def checkpoints(self) -> tuple[Checkpoint, ...]:
         """The model directories that are there, by step."""
-        folders = {} if self.is_result else self._steps("checkpoints", "")
-        return tuple(Checkpoint(step=step, path=path, complete=_complete(path)) for step, path in folders.items())
+        return tuple(
+            Checkpoint(step=step, path=path, complete=_complete(path))
+            for step, path in self._steps("checkpoints", "").items()
+        )
 
     def behaviours(self) -> list[Judgement]:
         """Return what `simplerl behaviours` found. Raises RunError where its record is damaged."""

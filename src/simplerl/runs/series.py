@@ -15,8 +15,7 @@ class Series:
     """Evaluations that differ in the weights alone, by step."""
 
     name: str
-    path: Path
-    """What was asked for: a run directory, or a directory of results."""
+    path: Path  # What was asked for: a run directory, or a directory of results
     evaluations: tuple[Evaluation, ...]
 
     @property
