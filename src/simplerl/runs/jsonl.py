@@ -46,6 +46,7 @@ class JsonLines:
                     file.flush()
                     os.fsync(file.fileno())
             except OSError as error:
+                self._repaired = False  # Half a line may be there.
                 raise cannot_write(self.path, error) from error
 
     def read(self) -> Iterator[tuple[int, dict[str, Any] | None]]:
