@@ -14,8 +14,7 @@ from simplerl.analysis.evaluations import averages, rows, to_csv, to_json, to_ma
 from simplerl.core.errors import RunError
 from simplerl.evaluate.figures import figures
 from simplerl.runs.responses import ResponseFile, write_rows
-from simplerl.runs.results import RESPONSES, ResultDirectory
-from simplerl.runs.series import results
+from simplerl.runs.results import RESPONSES, ResultDirectory, results
 
 PROTOCOL = {
     "benchmark": "b",

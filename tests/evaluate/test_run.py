@@ -17,11 +17,18 @@ from support import Crash, command, crash_before_write, environment, run_main, r
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.evaluate import benchmarks
 from simplerl.evaluate.figures import check_ks
-from simplerl.evaluate.protocol import Settings, Target, protocol_for, split_name, targets
-from simplerl.evaluate.run import evaluate, load_benchmarks, plan
+from simplerl.evaluate.run import (
+    Settings,
+    Target,
+    evaluate,
+    load_benchmarks,
+    plan,
+    protocol_for,
+    split_name,
+    targets,
+)
 from simplerl.runs.responses import ResponseFile
-from simplerl.runs.results import FIGURES, RESPONSES
-from simplerl.runs.series import results
+from simplerl.runs.results import FIGURES, RESPONSES, results
 
 RECIPE = {"template": "plain", "model": "cub-qwen"}
 

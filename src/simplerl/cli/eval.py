@@ -110,7 +110,7 @@ def _list() -> int:
 
 
 def _settings(args: argparse.Namespace) -> Any:
-    from simplerl.evaluate.protocol import Settings
+    from simplerl.evaluate.run import Settings
 
     given = {field.name: getattr(args, field.name) for field in dataclasses.fields(Settings)}
     return Settings(**{**given, "stop": None if args.stop is None else tuple(args.stop)})
@@ -134,7 +134,7 @@ def _load(args: argparse.Namespace, bar: Any) -> tuple[Any, dict[str, Any]]:
 
 def _targets(args: argparse.Namespace) -> list[Any]:
     """Return the models to evaluate. Beside a run, --steps speaks of the run only."""
-    from simplerl.evaluate.protocol import targets
+    from simplerl.evaluate.run import targets
     from simplerl.runs.run import is_run
     from simplerl.train.resolve import as_table, recipe_for, resolve
 
@@ -193,7 +193,7 @@ def _show(mine: set[Path], output: Path) -> None:
     from simplerl.cli.progress import wide_console
     from simplerl.core.types import UNDECIDED
     from simplerl.runs.files import LockedDirectory
-    from simplerl.runs.series import results
+    from simplerl.runs.results import results
 
     console = wide_console()
     everything = results(output, lambda message: console.print(message, markup=False))

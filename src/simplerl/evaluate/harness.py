@@ -12,7 +12,7 @@ from typing import Any
 from simplerl.core.errors import ConfigError, DataError, SimpleRLError, nearest
 from simplerl.core.types import Problem
 from simplerl.data.prompts import Prompter, prompter
-from simplerl.evaluate.protocol import Settings, Target
+from simplerl.evaluate.run import Settings, Target
 from simplerl.models.device import pick_device
 from simplerl.models.load import load
 from simplerl.runs.files import make_directory, write_json
@@ -137,7 +137,7 @@ def scores(results: Mapping[str, Any]) -> list[tuple[str, str, float, float | No
     for task, metrics in results["results"].items():
         for name, value in metrics.items():
             metric = name.partition(",")[0]
-            if isinstance(value, int | float) and metric not in ("alias", "sample_len") and "_stderr" not in metric:
+            if isinstance(value, int | float) and metric != "sample_len" and not metric.endswith("_stderr"):
                 error = metrics.get(name.replace(metric, f"{metric}_stderr", 1))
                 rows.append((task, metric, float(value), error if isinstance(error, float) else None))
     return rows

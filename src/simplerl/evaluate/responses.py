@@ -20,7 +20,7 @@ from simplerl.core.types import Problem
 from simplerl.data.rows import Row, read_rows
 from simplerl.evaluate.benchmarks import Loaded
 from simplerl.evaluate.figures import check_ks, figures
-from simplerl.evaluate.protocol import Settings
+from simplerl.evaluate.run import Settings
 from simplerl.runs.responses import ResponseFile, response_columns, write_rows
 from simplerl.runs.results import RESPONSES, ResultDirectory, key_of, slug
 from simplerl.verify import VerifierPool

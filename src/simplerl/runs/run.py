@@ -27,10 +27,12 @@ from simplerl.runs.behaviours import Judgement, read_behaviours
 from simplerl.runs.files import MANIFEST, flatten
 from simplerl.runs.metrics import MetricLines, as_number
 from simplerl.runs.responses import Answer, ResponseFile
-from simplerl.runs.results import FIGURES, PROTOCOL, RESPONSES
 
 #: Folders of a run. Beside one of them config.json is a run's, and not that of a model.
 FOLDERS = ("trajectories", "evaluations", "checkpoints")
+
+#: Files of a result of `simplerl eval`.
+RESPONSES, FIGURES, PROTOCOL, TIMING = "responses.parquet", "figures.json", "protocol.json", "timing.json"
 
 #: How far down `find_runs` looks and at how many directories, and the largest JSON file that is read (bytes).
 DEEPEST, MOST_DIRECTORIES, LARGEST_JSON = 8, 20_000, 50_000_000
