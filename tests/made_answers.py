@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.evaluate.figures import figures
-from simplerl.runs.responses import ResponseFile
+from simplerl.runs.responses import ResponseFile, write_rows
 from simplerl.runs.results import RESPONSES, ResultDirectory
-from simplerl.runs.trajectories import write_rows
 
 #: A response, or (response, verdict), or a row's own columns.
 Said = str | tuple[str, str] | Mapping[str, Any]
@@ -58,22 +57,21 @@ def run_of(
 
 def result_of(path: Path, problems: Mapping[str, Sequence[Said]], **protocol: Any) -> Path:
     """Write a finished result of `simplerl eval`."""
-    directory = ResultDirectory(path)
-    directory.begin(
-        {
-            "label": "model",
-            "benchmark": "b",
-            "problems": len(problems),
-            "samples": 1,
-            "template": {"name": "simple"},
-            "sampling": {"temperature": 1.0},
-            "seed": 0,
-            "step": None,
-            **protocol,
-        },
-        overwrite=False,
-    )
-    write_rows(path / RESPONSES, rows(problems))
-    directory.finish(figures(ResponseFile(path / RESPONSES).answers()), {})
-    directory.end()
+    with ResultDirectory(path) as directory:
+        directory.begin(
+            {
+                "label": "model",
+                "benchmark": "b",
+                "problems": len(problems),
+                "samples": 1,
+                "template": {"name": "simple"},
+                "sampling": {"temperature": 1.0},
+                "seed": 0,
+                "step": None,
+                **protocol,
+            },
+            overwrite=False,
+        )
+        write_rows(path / RESPONSES, rows(problems))
+        directory.finish(figures(ResponseFile(path / RESPONSES).answers()), {})
     return path

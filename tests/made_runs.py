@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from simplerl.runs.trajectories import write_rows
+from simplerl.runs.responses import write_rows
 
 CONFIG: dict[str, Any] = {
     "model": "cub-qwen",

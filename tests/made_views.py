@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from simplerl.runs.trajectories import SCHEMA, write_rows
+from simplerl.runs.responses import SCHEMA, write_rows
 
 
 def response(problem: str, sample: int, verdict: str = "correct", text: str = "", **more: Any) -> dict[str, Any]:

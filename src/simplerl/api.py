@@ -165,10 +165,8 @@ def evaluate(
     ['high', 'low', 'problems', 'value']
     """
     from simplerl.core.plugins import load_plugins, load_recorded
-    from simplerl.evaluate.protocol import Settings
+    from simplerl.evaluate.run import Settings, load_benchmarks, plan, targets
     from simplerl.evaluate.run import evaluate as run_evaluations
-    from simplerl.evaluate.run import load_benchmarks, plan
-    from simplerl.evaluate.targets import targets
     from simplerl.runs.run import is_run
     from simplerl.train.resolve import as_table, recipe_for, resolve
 

@@ -13,10 +13,8 @@ from simplerl.analysis.compare import compare, sides, unfair
 from simplerl.analysis.evaluations import averages, rows, to_csv, to_json, to_markdown
 from simplerl.core.errors import RunError
 from simplerl.evaluate.figures import figures
-from simplerl.runs.responses import ResponseFile
-from simplerl.runs.results import RESPONSES, ResultDirectory
-from simplerl.runs.series import results
-from simplerl.runs.trajectories import write_rows
+from simplerl.runs.responses import ResponseFile, write_rows
+from simplerl.runs.results import RESPONSES, ResultDirectory, results
 
 PROTOCOL = {
     "benchmark": "b",
@@ -34,12 +32,11 @@ def result(path: Path, label: str, outcomes: dict[str, str], **protocol) -> Path
     """Write a result; outcomes are problem → one letter a sample: r(ight), w(rong), t(imeout)."""
     verdicts = {"r": CORRECT, "w": WRONG, "t": TIMED_OUT}
     groups = [group(*(trajectory(verdict=verdicts[c]) for c in word), id=name) for name, word in outcomes.items()]
-    directory = ResultDirectory(path)
-    directory.begin({**PROTOCOL, "label": label, "step": None, **protocol}, overwrite=False)
-    directory.write_part(0, 0, groups)
-    directory.join(1)
-    directory.finish(figures(ResponseFile(path / RESPONSES).answers()), {})
-    directory.end()
+    with ResultDirectory(path) as directory:
+        directory.begin({**PROTOCOL, "label": label, "step": None, **protocol}, overwrite=False)
+        directory.write_part(0, 0, groups)
+        directory.join(1)
+        directory.finish(figures(ResponseFile(path / RESPONSES).answers()), {})
     return path
 
 

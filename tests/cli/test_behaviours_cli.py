@@ -13,7 +13,7 @@ from simplerl.behaviours import judging
 from simplerl.behaviours.judging import Item, Judge
 from simplerl.behaviours.session import plan, select
 from simplerl.runs.behaviours import read_behaviours
-from simplerl.runs.series import series
+from simplerl.runs.results import series
 
 
 def run_with(path: Path, problems: int = 6, samples: int = 4) -> Path:

@@ -15,7 +15,7 @@ from made_metrics import GOOD, texts_of, write_run
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.doctor import RULES, diagnose
 from simplerl.doctor.diagnosis import LOOKS, spread
-from simplerl.runs.trajectories import write_trajectories
+from simplerl.runs.responses import write_trajectories
 
 
 def test_not_a_run(tmp_path: Path) -> None:

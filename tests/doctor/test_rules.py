@@ -369,7 +369,7 @@ def test_advice_names_keys_and_commands_that_exist() -> None:
     from simplerl.cli import COMMANDS
     from simplerl.rewards import REWARDS
     from simplerl.runs.glossary import METRICS
-    from simplerl.runs.trajectories import SCHEMA
+    from simplerl.runs.responses import SCHEMA
     from simplerl.train.config import Config
     from simplerl.train.resolve import as_table, flatten
 

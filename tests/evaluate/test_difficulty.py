@@ -11,9 +11,10 @@ from simplerl.core.types import Problem
 from simplerl.data.templates import TEMPLATES
 from simplerl.evaluate import difficulty
 from simplerl.evaluate.difficulty import Measured, histogram, journal_path, measure, with_pass_rates
+from simplerl.rewards import Correctness
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Sampling
-from simplerl.rollout.groups import prompt
+from simplerl.rollout.groups import Rollout, prompt
 from simplerl.verify import VerifierPool
 
 PROBLEMS = [Problem(id=f"d-{i}", question=f"{i}?", answer=str(i % 4), source="d") for i in range(70)]
@@ -43,13 +44,17 @@ def run(cub, tmp_path: Path):
 
         started: list[int] = []
         with VerifierPool("boxed", workers=1) as verifier:
-            measured = measure(
-                prompted,
+            rollout = Rollout(
                 backend=open_backend("fake", policy, respond=respond),
                 verifier=verifier,
+                reward=Correctness(),
                 sampling=Sampling(max_new_tokens=30),
                 samples=samples,
                 seed=0,
+            )
+            measured = measure(
+                prompted,
+                rollout,
                 settings=settings,
                 journal=journal_path(tmp_path / "out.jsonl"),
                 on_start=started.append,

@@ -10,7 +10,7 @@ from simplerl.core.errors import DataError
 from simplerl.evaluate.benchmarks import load
 from simplerl.evaluate.responses import read_responses
 from simplerl.runs.responses import ResponseFile
-from simplerl.runs.series import results
+from simplerl.runs.results import results
 
 
 @pytest.fixture

@@ -16,12 +16,19 @@ from support import Crash, command, crash_before_write, environment, run_main, r
 
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.evaluate import benchmarks
-from simplerl.evaluate.protocol import Settings, check_ks, protocol_for, split_name
-from simplerl.evaluate.run import evaluate, load_benchmarks, plan
-from simplerl.evaluate.targets import Target, targets
+from simplerl.evaluate.figures import check_ks
+from simplerl.evaluate.run import (
+    Settings,
+    Target,
+    evaluate,
+    load_benchmarks,
+    plan,
+    protocol_for,
+    split_name,
+    targets,
+)
 from simplerl.runs.responses import ResponseFile
-from simplerl.runs.results import FIGURES, RESPONSES
-from simplerl.runs.series import results
+from simplerl.runs.results import FIGURES, RESPONSES, results
 
 RECIPE = {"template": "plain", "model": "cub-qwen"}
 
@@ -233,7 +240,7 @@ def test_steps_of_a_run(tmp_path: Path) -> None:
     assert (checkpoint.label, checkpoint.config["template"]) == ("run@2", "plain")
     with pytest.raises(ConfigError, match=r"no checkpoint of step 1; it has 0, 2, 3"):
         targets(path, "1", recipe={})
-    with pytest.raises(ConfigError, match="all, last or numbers"):
+    with pytest.raises(ConfigError, match="all, first, last or numbers"):
         targets(path, "some", recipe={})
     with pytest.raises(ConfigError, match="not a run directory"):
         targets("cub-qwen", "all", recipe={})
@@ -368,7 +375,7 @@ def test_interruption_says_how_to_go_on(problems: Path, tmp_path: Path, capsys, 
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("simplerl.evaluate.run.collect", stop)
+    monkeypatch.setattr("simplerl.evaluate.run.Rollout.sample_groups", stop)
     given = ["eval", "cub-qwen", "--benchmarks", str(problems), "--output-dir", str(tmp_path / "out"), "--overwrite"]
     code, _, message = run_main(capsys, *given, "--max-tokens", "4")
     assert code == 130

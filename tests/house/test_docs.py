@@ -21,7 +21,7 @@ from simplerl.rewards import REWARDS
 from simplerl.rollout import BACKENDS
 from simplerl.rollout.backend import RolloutBackend
 from simplerl.runs.glossary import METRICS
-from simplerl.runs.trajectories import SCHEMA
+from simplerl.runs.responses import SCHEMA
 from simplerl.train.config import Config
 from simplerl.train.resolve import RECIPES, as_table, flatten, merge, parse_overrides, recipe_names, resolve
 
@@ -259,7 +259,7 @@ def test_every_benchmark_and_figure_is_documented() -> None:
     for name, benchmark in BENCHMARKS.items():
         row = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
         assert f"{benchmark.problems:,}" in row
-        assert (benchmark.hub.name if benchmark.hub else "–") in row
+        assert (benchmark.hub["name"] if benchmark.hub else "–") in row
     for figure in NAMES:
         assert f"`{figure}`" in text, figure
 

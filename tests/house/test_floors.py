@@ -181,7 +181,7 @@ def test_heavy_packages_have_one_door(package: str) -> None:
 
 
 #: Who may open Parquet: the reader and the writer of responses, and data files, which are not runs.
-PARQUET = {"runs/responses.py", "runs/trajectories.py", "data/rows.py", "data/making.py"}
+PARQUET = {"runs/responses.py", "data/rows.py", "data/making.py"}
 
 #: Who may name metrics.jsonl: the reader and the writer of runs.
 METRICS_FILE = {"runs/directory.py", "runs/metrics.py", "runs/run.py"}

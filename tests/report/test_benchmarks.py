@@ -11,9 +11,8 @@ from simplerl.evaluate.figures import figures
 from simplerl.report import page
 from simplerl.report.content import Content, Options
 from simplerl.report.reading import gather
-from simplerl.runs.responses import ResponseFile
+from simplerl.runs.responses import ResponseFile, write_rows
 from simplerl.runs.results import RESPONSES, ResultDirectory
-from simplerl.runs.trajectories import write_rows
 
 PROTOCOL = {
     "benchmark": "sums",
@@ -28,11 +27,10 @@ PROTOCOL = {
 
 
 def result(path: Path, label: str, outcomes: dict[str, str], **protocol) -> None:
-    directory = ResultDirectory(path)
-    directory.begin({**PROTOCOL, "label": label, "step": None, "model": label, **protocol}, overwrite=False)
-    write_rows(path / RESPONSES, rows(outcomes))
-    directory.finish(figures(ResponseFile(path / RESPONSES).answers()), {})
-    directory.end()
+    with ResultDirectory(path) as directory:
+        directory.begin({**PROTOCOL, "label": label, "step": None, "model": label, **protocol}, overwrite=False)
+        write_rows(path / RESPONSES, rows(outcomes))
+        directory.finish(figures(ResponseFile(path / RESPONSES).answers()), {})
 
 
 @pytest.fixture

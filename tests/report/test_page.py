@@ -16,7 +16,7 @@ from simplerl.report.content import Content, Options
 from simplerl.report.figures import Figure
 from simplerl.report.page import cut, duration, number_of, points_of, quantity, signed
 from simplerl.report.reading import Estimate, gather
-from simplerl.runs.trajectories import SCHEMA
+from simplerl.runs.responses import SCHEMA
 
 FIGURE = Figure(title="<b>", caption="<b>", wide=True, png=b"\x89PNG", pdf=None)
 NOW = datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC)

@@ -11,7 +11,7 @@ from made_runs import AFTER, CONFIG, made_run, rows, write_evaluation
 from simplerl.core.errors import RunError
 from simplerl.report.content import Content, Options
 from simplerl.report.reading import ReportedRun, gather, labels_of, level_order
-from simplerl.runs.trajectories import write_rows
+from simplerl.runs.responses import write_rows
 
 
 def test_a_whole_run(tmp_path: Path) -> None:

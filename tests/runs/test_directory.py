@@ -112,7 +112,7 @@ def test_the_old_checkpoint_stays_until_the_new_one_is_whole(run: RunDirectory) 
 
     with pytest.raises(RunError, match="step_000002: No space left"):
         run.save_checkpoint(2, full, keep=1)
-    assert run.newest_whole_checkpoint(pytest.fail) == 1
+    assert run.newest_complete_checkpoint(pytest.fail) == 1
 
 
 def test_damaged_checkpoints_are_passed_over_and_named(run: RunDirectory) -> None:
@@ -121,10 +121,10 @@ def test_damaged_checkpoints_are_passed_over_and_named(run: RunDirectory) -> Non
     (run.checkpoint(3) / "model").write_text("")
     (run.checkpoint(2) / "manifest.json").unlink()
     said: list[str] = []
-    assert run.newest_whole_checkpoint(said.append) == 1
+    assert run.newest_complete_checkpoint(said.append) == 1
     assert ["step_000003" in said[0], "step_000002" in said[1]] == [True, True]
     (run.checkpoint(1) / "model").unlink()
-    assert run.newest_whole_checkpoint(said.append) == 0
+    assert run.newest_complete_checkpoint(said.append) == 0
 
 
 def test_full_disk_under_the_metrics(run: RunDirectory, monkeypatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from simplerl.core.errors import RunError
-from simplerl.runs import metrics
+from simplerl.runs import jsonl
 from simplerl.runs.metrics import MetricLines, as_number
 
 
@@ -53,7 +53,7 @@ def test_absurd_lines_are_damage(tmp_path: Path, line: bytes) -> None:
 
 
 def test_an_endless_line_is_one_damaged_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "LONGEST_LINE", 16)
+    monkeypatch.setattr(jsonl, "LONGEST_LINE", 16)
     file = tmp_path / "metrics.jsonl"
     file.write_bytes(b" " + b"x" * 15 + b'{"step": 5}    ' + b" \n" + b'{"step": 7}\n')
     lines = MetricLines(path=file).refresh()

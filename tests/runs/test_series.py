@@ -6,7 +6,7 @@ import pytest
 from made_answers import result_of, run_of
 
 from simplerl.core.errors import ConfigError, RunError
-from simplerl.runs.series import choose, results, series
+from simplerl.runs.results import choose, results, series
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import numpy as np
 from simplerl.core.errors import RunError
 from simplerl.ops.statistics import pass_at_k, powers_up_to, ratio_figures, sign_flip_test
 from simplerl.runs.responses import Answer, by_problem
+from simplerl.runs.results import results
 from simplerl.runs.run import Evaluation, Run, is_run
-from simplerl.runs.series import results
 
 #: Parts of a protocol that must be equal for a difference to be the models' own.
 FAIR = ("template", "sampling", "policy", "data_sha256", "seed")

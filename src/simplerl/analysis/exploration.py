@@ -20,8 +20,8 @@ from simplerl.core.types import UNDECIDED
 from simplerl.ops import exploration as ops
 from simplerl.ops.statistics import bootstrap_interval, pass_at_k, powers_up_to, ratio_figures
 from simplerl.runs.metrics import as_number
+from simplerl.runs.results import Series, choose, series
 from simplerl.runs.run import Evaluation, Run, is_run
-from simplerl.runs.series import Series, choose, series
 
 #: What each figure is; docs/exploration.md has a line for each.
 MEANING: dict[str, str] = {

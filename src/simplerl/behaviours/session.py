@@ -13,9 +13,8 @@ from simplerl.core.seeds import derive
 from simplerl.judge.asking import AnswerCache, ask, estimate_tokens
 from simplerl.judge.endpoint import Endpoint, Reply
 from simplerl.runs.behaviours import ANSWERS, FOLDER, BehaviourDirectory, Judgement, read_behaviours
-from simplerl.runs.results import slug
+from simplerl.runs.results import choose, series, slug
 from simplerl.runs.run import Evaluation
-from simplerl.runs.series import choose, series
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -228,9 +228,10 @@ def _measure(args: argparse.Namespace, problems: Sequence[Problem]) -> tuple[lis
     from simplerl.evaluate.difficulty import measure, with_pass_rates
     from simplerl.models.device import pick_device
     from simplerl.models.load import load, locate_and_hash, pick_attention
+    from simplerl.rewards import Correctness
     from simplerl.rollout import open_backend
     from simplerl.rollout.backend import Sampling
-    from simplerl.rollout.groups import prompt
+    from simplerl.rollout.groups import Rollout, prompt
     from simplerl.verify import VerifierPool
 
     prompts = prompter(args.template, system=args.system, special_tokens=args.special_tokens)
@@ -251,13 +252,17 @@ def _measure(args: argparse.Namespace, problems: Sequence[Problem]) -> tuple[lis
     backend = open_backend("native", policy, precision=precision, max_rows=args.max_rows)
     try:
         with Bar() as bar, VerifierPool(args.policy) as verifier:
-            measured = measure(
-                fitting,
+            rollout = Rollout(
                 backend=backend,
                 verifier=verifier,
+                reward=Correctness(),
                 sampling=sampling,
                 samples=args.samples,
                 seed=args.seed,
+            )
+            measured = measure(
+                fitting,
+                rollout,
                 settings={**locate_and_hash(args.model), "policy": args.policy},
                 journal=_journal(args),
                 on_start=lambda done: bar.phase(f"pass rates of {args.model}", len(fitting) * args.samples, done),

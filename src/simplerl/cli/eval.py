@@ -14,14 +14,12 @@ from simplerl.core.plugins import load_recorded
 from simplerl.core.types import UNDECIDED
 from simplerl.evaluate import harness
 from simplerl.evaluate.benchmarks import BENCHMARKS, DEFAULTS
-from simplerl.evaluate.protocol import Settings
 from simplerl.evaluate.responses import read_responses, score
-from simplerl.evaluate.run import evaluate, load_benchmarks, plan
-from simplerl.evaluate.targets import Target, targets
+from simplerl.evaluate.run import Settings, Target, evaluate, load_benchmarks, plan, targets
 from simplerl.models.load import load_tokenizer
-from simplerl.runs.files import DirectoryLock
+from simplerl.runs.files import LockedDirectory
+from simplerl.runs.results import results
 from simplerl.runs.run import Evaluation, Run, is_run
-from simplerl.runs.series import results
 from simplerl.train.resolve import as_table, recipe_for, resolve
 
 
@@ -29,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, and show what came of it."""
     if args.list:
         listed = [
-            (n, b.problems, "yes" if n in DEFAULTS else "", b.hub.name if b.hub else "– (--data-dir)", b.citation)
+            (n, b.problems, "yes" if n in DEFAULTS else "", b.hub["name"] if b.hub else "– (--data-dir)", b.citation)
             for n, b in BENCHMARKS.items()
         ]
         show_table("benchmarks", ("benchmark", "problems", "default", "hub", "source"), listed, left=5)
@@ -59,13 +57,17 @@ def _targets(args: argparse.Namespace) -> list[Target]:
     return models
 
 
+def _settings(args: argparse.Namespace) -> Settings:
+    chosen = {**vars(args), "stop": tuple(args.stop) or None, "ks": args.k}
+    fields = (field.name for field in dataclasses.fields(Settings))
+    return Settings(**{name: chosen[name] for name in fields if chosen[name] is not None})
+
+
 def _evaluate(args: argparse.Namespace, bar: Bar) -> list[Path]:
     """Evaluate the models, or score the responses; return the directories of the results."""
     for name in filter(is_run, args.models):
         load_recorded(Run(name).config.get("plugins", ()), bar.say)
-    chosen = {**vars(args), "stop": tuple(args.stop) or None, "ks": args.k}
-    fields = (field.name for field in dataclasses.fields(Settings))
-    settings = Settings(**{name: chosen[name] for name in fields if chosen[name] is not None})
+    settings = _settings(args)
     names = [*DEFAULTS, "aime24@32"] if args.benchmarks is None else args.benchmarks
     if args.responses and (args.benchmarks is None or len(names) != 1):
         raise ConfigError("--responses needs the one benchmark that they answer: --benchmarks NAME (or a file)")
@@ -81,13 +83,10 @@ def _evaluate(args: argparse.Namespace, bar: Bar) -> list[Path]:
     directory = score(
         given,
         loaded,
-        name=loaded.benchmark.name,
-        label=args.responses.stem,
-        source=args.responses,
-        policy=args.policy or loaded.benchmark.policy,
+        args.responses,
+        settings=settings,
         tokenizer=load_tokenizer(args.tokenizer) if args.tokenizer else None,
         output=args.output_dir,
-        ks=settings.ks,
         on_done=bar.advance,
     )
     return [directory.path]
@@ -96,12 +95,8 @@ def _evaluate(args: argparse.Namespace, bar: Bar) -> list[Path]:
 def _show(mine: set[Path], output: Path) -> None:
     """Print the table of these evaluations, and write the summary of all that is in the output directory."""
     everything = results(output, say)
-    lock = DirectoryLock(output)
-    lock.take(patience_s=60)  # Another evaluation may be writing the same summary.
-    try:
+    with LockedDirectory(output, patience_s=60):  # Another evaluation may be writing the same summary.
         write_summary(everything, output)
-    finally:
-        lock.release()
     table = rows([one for one in everything if one.home.resolve() in mine])
     head = ("model", "benchmark", "size", "accuracy", "strict", "boxed", "truncated", "tokens")
     title = "accuracy (%) with 95% interval over problems; the rest is in results.md"
@@ -140,13 +135,8 @@ def _harness(args: argparse.Namespace) -> int:
         scores = harness.evaluate(
             target,
             args.tasks,
-            template=args.template,
-            limit=args.limit,
+            _settings(args),
             fewshot=args.fewshot,
-            max_tokens=args.max_tokens,
-            batch=min(args.max_rows, 16),
-            seed=args.seed,
-            device=args.device,
             output=args.output_dir,
             say=say,
         )

@@ -14,8 +14,10 @@ from simplerl.data.templates import TEMPLATES
 from simplerl.evaluate import preflight
 from simplerl.models.device import pick_device
 from simplerl.models.load import load
+from simplerl.rewards import Correctness
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Sampling
+from simplerl.rollout.groups import Rollout
 from simplerl.runs.files import write_json
 from simplerl.train.resolve import recipe_for, resolve
 from simplerl.verify import VerifierPool
@@ -36,20 +38,19 @@ def run(args: argparse.Namespace) -> int:
     measured = {}
     with Bar() as bar, VerifierPool(args.policy, workers=1) as verifier:
         backend = open_backend("native", policy)
+        rollout = Rollout(
+            backend=backend,
+            verifier=verifier,
+            reward=Correctness(),
+            sampling=sampling,
+            samples=args.samples,
+            seed=args.seed,
+        )
         for name in names:
             bar.phase(f"template {name}", len(problems) * args.samples)
             system = config.prompt.system if name == "chat" else ""
-            measured[name] = preflight.measure(
-                problems,
-                prompter(name, system=system, special_tokens=config.prompt.special_tokens),
-                policy=policy,
-                backend=backend,
-                verifier=verifier,
-                sampling=sampling,
-                samples=args.samples,
-                seed=args.seed,
-                on_done=lambda completion: bar.advance(),
-            )
+            prompts = prompter(name, system=system, special_tokens=config.prompt.special_tokens)
+            measured[name] = preflight.measure(problems, prompts, policy, rollout, lambda completion: bar.advance())
         backend.close()
     advice = preflight.recommend(measured)
     size = f"{len(problems)} problems × {args.samples} samples"

@@ -10,14 +10,14 @@ form too: it is part of the prompt, so it decides scores.
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from simplerl.core.errors import DataError, nearest
 from simplerl.core.types import Problem
-from simplerl.data.fields import gold
+from simplerl.data.fields import first_text, gold
 from simplerl.data.problems import problem_set
 from simplerl.data.rows import SUFFIXES, Row, read_hub, read_rows
 
@@ -45,75 +45,56 @@ def plain(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
-def text(*names: str) -> Reader:
-    """Read the first of some fields."""
-    return lambda row: plain(field(row, *names))
+def text(row: Row, *names: str) -> str:
+    """Return the first of some fields."""
+    return plain(field(row, *names))
 
 
-def bare(*names: str) -> Reader:
-    """Read a gold answer: what follows `####`, the last box of a `solution`, or the text itself.
+def bare(row: Row, *names: str) -> str:
+    """Return a gold answer: what follows `####`, the last box of a `solution`, or the text itself.
 
     A field that is there and empty is an empty gold, which nothing can be judged against; only a missing one is an
     error. (Two rows of gaokao2023en have none.)
     """
-
-    def read(row: Row) -> str:
-        there = [name for name in names if row.fields.get(name) is not None]
-        if not there:
-            return field(row, *names)
-        value = row.fields[there[0]]
-        value = value[0] if isinstance(value, list) and len(value) == 1 else value
-        return gold(plain(value), there[0]) or ""
-
-    return read
+    name = next((name for name in names if row.fields.get(name) is not None), None)
+    value = row.fields[name] if name else field(row, *names)
+    value = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return gold(plain(value), name or "") or ""
 
 
-def joined(body: str, question: str) -> Reader:
-    """Read a story and its question."""
-    return lambda row: f"{plain(field(row, body))} {plain(field(row, question))}"
+def joined(row: Row, body: str, question: str, end: str = "") -> str:
+    """Return a story, which gets the `end` where it does not have it, and its question."""
+    return f"{text(row, body).removesuffix(end)}{end} {text(row, question)}"
 
 
-def sentences(body: str, question: str) -> Reader:
-    """Read a story and its question; the story gets a full stop where it has none."""
-    return lambda row: f"{plain(field(row, body)).removesuffix('.')}. {plain(field(row, question))}"
+def without_unit(row: Row, name: str) -> str:
+    """Return 9 for `9 (apples)`."""
+    return re.sub(r"\s*\([^()]*\)", "", text(row, name)).strip()
 
 
-def without_unit(name: str) -> Reader:
-    """Read `9 (apples)` as 9."""
-    return lambda row: re.sub(r"\s*\([^()]*\)", "", plain(field(row, name))).strip()
+def with_choices(row: Row, question: str, choices: str) -> str:
+    """Return a question with its options behind it: `Answer Choices: (A) … (B) …`."""
+    options = field(row, choices)
+    if isinstance(options, str):  # `A) … B) …` in one line.
+        listed = re.sub(r"(?:^|(?<=\s))([A-J])\)\s*", r"(\1) ", options.strip())
+    elif isinstance(options, list) and len(options) <= len(LETTERS):
+        bodies = [re.sub(r"^\s*\(?[A-J]\)\s*", "", plain(option)) for option in options]
+        listed = " ".join(f"({letter}) {body}" for letter, body in zip(LETTERS, bodies, strict=False))
+    else:
+        raise DataError(
+            f"{row.place}: field {choices!r} must be a text or a list of up to {len(LETTERS)} options, got "
+            f"{str(options)[:80]!r}"
+        )
+    return f"{text(row, question)}\nAnswer Choices: {listed}"
 
 
-def with_choices(question: str, choices: str) -> Reader:
-    """Read a question and write its options behind it: `Answer Choices: (A) … (B) …`."""
-
-    def read(row: Row) -> str:
-        options = field(row, choices)
-        if isinstance(options, str):  # `A) … B) …` in one line.
-            listed = re.sub(r"(?:^|(?<=\s))([A-J])\)\s*", r"(\1) ", options.strip())
-        elif isinstance(options, list) and len(options) <= len(LETTERS):
-            bodies = [re.sub(r"^\s*\(?[A-J]\)\s*", "", plain(option)) for option in options]
-            listed = " ".join(f"({letter}) {body}" for letter, body in zip(LETTERS, bodies, strict=False))
-        else:
-            raise DataError(
-                f"{row.place}: field {choices!r} must be a text or a list of up to {len(LETTERS)} options, got "
-                f"{str(options)[:80]!r}"
-            )
-        return f"{plain(field(row, question))}\nAnswer Choices: {listed}"
-
-    return read
-
-
-def letter(name: str) -> Reader:
-    """Read a gold choice, given as a letter or as its index from 0."""
-
-    def read(row: Row) -> str:
-        value = field(row, name)
-        choice = LETTERS[value] if type(value) is int and 0 <= value < len(LETTERS) else plain(value)
-        if choice not in LETTERS or len(choice) != 1:
-            raise DataError(f"{row.place}: field {name!r} must be a choice letter or its index, got {value!r}")
-        return choice
-
-    return read
+def letter(row: Row, name: str) -> str:
+    """Return a gold choice, given as a letter or as its index from 0."""
+    value = field(row, name)
+    choice = LETTERS[value] if type(value) is int and 0 <= value < len(LETTERS) else plain(value)
+    if choice not in LETTERS or len(choice) != 1:
+        raise DataError(f"{row.place}: field {name!r} must be a choice letter or its index, got {value!r}")
+    return choice
 
 
 def hinted(question: str, answer: str) -> str:
@@ -124,21 +105,16 @@ def hinted(question: str, answer: str) -> str:
     return question
 
 
-READERS = {reader.__name__: reader for reader in (text, bare, joined, sentences, without_unit, with_choices, letter)}
+READERS = {reader.__name__: reader for reader in (text, bare, joined, without_unit, with_choices, letter)}
+
+
+def reader(kind: str, *names: str) -> Reader:
+    """Return a reader of some fields by its name in benchmarks.toml."""
+    return lambda row: READERS[kind](row, *names)
+
 
 #: Where most benchmarks keep them.
-QUESTION, ANSWER = text("question", "problem"), bare("answer")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Hub:
-    """A data set on the Hugging Face hub."""
-
-    name: str
-    split: str = "test"
-    configuration: str | None = None
-    revision: str | None = None
-    """Commit; None where we know of none that is right: the content hash tells whether it is the right one."""
+QUESTION, ANSWER = reader("text", "question", "problem"), reader("bare", "answer")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,31 +122,22 @@ class Benchmark:
     """A set of test problems."""
 
     name: str
-    problems: int
-    """Exact number; 0 for a user's own file."""
+    problems: int  # Exact number; 0 for a user's own file
     citation: str
     sha256: str = ""
     """Of questions and golds (see `fingerprint`); empty for a user's own file."""
     question: Reader = QUESTION
     answer: Reader = ANSWER
-    level: tuple[str, ...] = ()
-    """Fields that may hold a difficulty."""
-    kind: tuple[str, ...] = ()
-    """Fields that may hold a type of problem."""
-    policy: str = LADDER
-    """How the final answer is found: the paper's order for base models, or the choice letter."""
-    hub: Hub | None = None
-
-
-def _benchmark(name: str, row: dict[str, Any]) -> Benchmark:
-    readers = {key: READERS[row[key][0]](*row[key][1:]) for key in ("question", "answer") if key in row}
-    fields = {key: tuple(row[key]) for key in ("level", "kind") if key in row}
-    hub = {"hub": Hub(**row["hub"])} if "hub" in row else {}
-    return Benchmark(name=name, **{**row, **readers, **fields, **hub})
+    level: Sequence[str] = ()  # Fields that may hold a difficulty
+    kind: Sequence[str] = ()  # Fields that may hold a type of problem
+    policy: str = LADDER  # How the final answer is found: the paper's order for base models, or the choice letter
+    hub: Mapping[str, str] | None = None
+    """Data set on the Hugging Face hub: `name`, `split` (test), `configuration`, and `revision` where one is known to
+    be right; where it is not, the content hash tells."""
 
 
 BENCHMARKS: dict[str, Benchmark] = {
-    name: _benchmark(name, row)
+    name: Benchmark(**{"name": name, **row, **{key: reader(*row[key]) for key in ("question", "answer") if key in row}})
     for name, row in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items()
 }
 
@@ -263,9 +230,8 @@ def _rows(benchmark: Benchmark, data_dir: Path | None) -> list[Row]:
             f"benchmark {benchmark.name} is not on the hub in the form that the paper evaluated; get the files "
             f"({FILES}) and give --data-dir"
         )
-    hub = benchmark.hub
     try:
-        return list(read_hub(hub.name, split=hub.split, configuration=hub.configuration, revision=hub.revision))
+        return list(read_hub(**{"split": "test", **benchmark.hub}))
     except DataError as error:
         raise DataError(f"{error}\nOr get the files of the paper ({FILES}) and give --data-dir") from error
 
@@ -276,21 +242,15 @@ def _files(data_dir: Path, name: str) -> tuple[Path, Path]:
 
 def _problem(benchmark: Benchmark, index: int, row: Row) -> Problem:
     answer = benchmark.answer(row)
-    original = next((row.fields[name] for name in ("id", "unique_id", "ID") if row.fields.get(name) is not None), None)
+    level, kind, original = (
+        (first_text(row.fields, names) or ("", ""))[1]
+        for names in (benchmark.level, benchmark.kind, ("id", "unique_id", "ID"))
+    )
     return Problem(
         id=f"{benchmark.name}-{index}",
         question=hinted(benchmark.question(row).strip(), answer),
         answer=answer,
         source=benchmark.name,
-        level=_first(row, benchmark.level),
-        meta={
-            "place": row.place,
-            "kind": _first(row, benchmark.kind),
-            **({} if original is None else {"original_id": str(original)}),
-        },
+        level=level.removeprefix("Level ").strip(),
+        meta={"place": row.place, "kind": kind.strip(), **({"original_id": original} if original else {})},
     )
-
-
-def _first(row: Row, names: tuple[str, ...]) -> str:
-    value = next((row.fields[name] for name in names if row.fields.get(name) not in (None, "")), "")
-    return str(value).removeprefix("Level ").strip()

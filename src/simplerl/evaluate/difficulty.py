@@ -6,7 +6,6 @@ chunk; a measurement that was killed goes on there, and because chunks are alway
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,8 @@ from typing import Any
 
 from simplerl.core.errors import DataError
 from simplerl.core.types import Completion, Problem, TrajectoryGroup
-from simplerl.rewards import Correctness
-from simplerl.rollout.backend import RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout, fingerprint
-from simplerl.runs.files import cannot_write, json_line, write_atomic
-from simplerl.verify import VerifierPool
+from simplerl.runs.jsonl import JsonLines
 
 #: Problems that are done, or not, together.
 CHUNK = 32
@@ -29,12 +25,10 @@ class Measured:
     """What a model did with one problem."""
 
     samples: int
-    decided: int
-    """Responses that could be judged."""
+    decided: int  # Responses that could be judged
     correct: int
     truncated: int
-    tokens: int
-    """Of all responses together."""
+    tokens: int  # Of all responses together
 
     @property
     def pass_rate(self) -> float | None:
@@ -49,12 +43,8 @@ def journal_path(output: Path) -> Path:
 
 def measure(
     prompted: Sequence[Prompted],
+    rollout: Rollout,
     *,
-    backend: RolloutBackend,
-    verifier: VerifierPool,
-    sampling: Sampling,
-    samples: int,
-    seed: int,
     settings: Mapping[str, Any],
     journal: Path,
     on_start: Callable[[int], None] = lambda done: None,
@@ -63,26 +53,24 @@ def measure(
     """Return what came of each problem, in order, going on with the journal where there is one.
 
     `settings` is everything else that the figures depend on; a journal of other settings is refused, never mixed.
-    `on_start` is told how many responses the journal has already.
+    `on_start` gets how many responses the journal has already.
     """
     key = {
         **settings,
         "problems": fingerprint(prompted),
-        "sampling": dataclasses.asdict(sampling),
-        "samples": samples,
-        "seed": seed,
+        "sampling": dataclasses.asdict(rollout.sampling),
+        "samples": rollout.samples,
+        "seed": rollout.seed,
     }
-    done = _open(journal, json.loads(json.dumps(key)))
+    lines = JsonLines(journal)
+    done = _begin(lines, json.loads(json.dumps(key)))
     on_start(sum(item.samples for item in done))
-    rollout = Rollout(
-        backend=backend, verifier=verifier, reward=Correctness(), sampling=sampling, samples=samples, seed=seed
-    )
     for start in range(len(done), len(prompted), CHUNK):
         chunk = prompted[start : start + CHUNK]
         groups = rollout.sample_groups(chunk, purpose="difficulty", step=0, on_response=on_done)
-        chunk = [_measured(group) for group in groups]
-        _append(journal, {"chunk": [dataclasses.asdict(item) for item in chunk]})
-        done += chunk
+        measured = [_measured(group) for group in groups]
+        lines.append([{"chunk": [dataclasses.asdict(item) for item in measured]}])
+        done += measured
     return done
 
 
@@ -97,34 +85,25 @@ def _measured(group: TrajectoryGroup) -> Measured:
     )
 
 
-def _open(journal: Path, key: dict[str, Any]) -> list[Measured]:
+def _begin(journal: JsonLines, key: dict[str, Any]) -> list[Measured]:
     """Begin a journal, or return what it holds. Raises DataError where it belongs to another measurement.
 
     Its last line may have been cut short when its writer was killed: it is left out.
     """
+    lines = [line for _, line in journal.read()]
     try:
-        *complete, _unfinished = (journal.read_bytes() if journal.is_file() else b"").split(b"\n")
-        lines = [json.loads(line) for line in complete]
         if lines and lines[0] != key:
-            differing = sorted(name for name in {*key, *lines[0]} if key.get(name) != lines[0].get(name))
+            header = dict(lines[0] or {})
+            differing = sorted(name for name in {*key, *header} if key.get(name) != header.get(name))
             raise DataError(
-                f"{journal} is of a measurement with other settings ({', '.join(differing)} differ); give the same "
-                "again to go on with it, choose another --output, or delete it"
+                f"{journal.path} is of a measurement with other settings ({', '.join(differing)} differ); give the "
+                "same again to go on with it, choose another --output, or delete it"
             )
-        write_atomic(journal, "".join(map(json_line, lines or [key])))
-        return [Measured(**item) for line in lines[1:] for item in line["chunk"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{journal} cannot be read as a journal ({error}); delete it to begin again") from error
-
-
-def _append(journal: Path, value: dict[str, Any]) -> None:
-    try:
-        with journal.open("ab") as file:
-            file.write(json_line(value).encode())
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise cannot_write(journal, error) from error
+        if not lines:
+            journal.append([key])
+        return [Measured(**item) for line in lines[1:] for item in (line or {})["chunk"]]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{journal.path} cannot be read as a journal ({error}); delete it to begin again") from error
 
 
 def with_pass_rates(problems: Sequence[Problem], measured: Sequence[Measured]) -> list[Problem]:

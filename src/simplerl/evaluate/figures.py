@@ -11,7 +11,7 @@ where the original nearly always compares sets of letters, which any two long se
 
 import itertools
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
@@ -20,7 +20,7 @@ import numpy as np
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import TrajectoryGroup, VerdictStatus
 from simplerl.ops.statistics import majority_at_k, pass_at_k, powers_up_to, ratio_figures
-from simplerl.runs.responses import Answer, by_problem
+from simplerl.runs.responses import Answer, by_problem, response_columns
 from simplerl.verify import equal, extract
 
 #: Label of the right answer in a vote; wrong answers are numbered from 1.
@@ -68,12 +68,7 @@ def figures(answers: Sequence[Answer], *, ks: Sequence[int] = (), votes: bool = 
     problems = list(by_problem(answers).values())
     samples = max(map(len, problems))
     ks = tuple(ks) or powers_up_to(samples)
-    for k in ks:
-        if not 1 <= k <= samples:
-            raise ConfigError(
-                f"pass@{k} cannot be estimated from {samples} samples per problem: k must be between 1 and the number "
-                f"of samples. Draw more (--samples {max(k, 1)}) or ask for smaller k (--k)"
-            )
+    check_ks(ks, samples)
     sums = [_of_problem(members, ks, votes=votes and samples > 1) for members in problems]
     # One bootstrap for all: a problem that lacks a measure adds nothing to either side of its ratio.
     names = list(dict.fromkeys(name for one in sums for name in one))
@@ -81,23 +76,30 @@ def figures(answers: Sequence[Answer], *, ks: Sequence[int] = (), votes: bool = 
         np.array([[one.get(name, (0.0, 0.0))[side] for name in names] for one in sums]) for side in (0, 1)
     )
     by_name = ratio_figures(above_PM, below_PM, names, shares={name for name in names if name not in COUNTS})
-    nothing = {"value": float("nan"), "low": float("nan"), "high": float("nan"), "problems": 0}
-
-    def figure(name: str) -> dict[str, Any]:
-        return by_name.get(name, nothing)
-
+    nan = float("nan")
+    figure = defaultdict[str, dict[str, Any]](lambda: {"value": nan, "low": nan, "high": nan, "problems": 0}, by_name)
     statuses = Counter(answer.status for answer in answers)
     parts = {part: sorted({getattr(members[0], part) for members in problems} - {""}) for part in PARTS}
     return {
         "problems": len(problems),
         "samples": samples,
-        **{name: figure(name) for name in PER_PROBLEM},
-        "pass@k": {str(k): figure(f"pass@{k}") for k in ks},
-        "maj@k": {str(k): figure(f"maj@{k}") for k in ks if votes and samples > 1},
-        **{name: figure(name) for name in PER_RESPONSE},
+        **{name: figure[name] for name in PER_PROBLEM},
+        "pass@k": {str(k): figure[f"pass@{k}"] for k in ks},
+        "maj@k": {str(k): figure[f"maj@{k}"] for k in ks if votes and samples > 1},
+        **{name: figure[name] for name in PER_RESPONSE},
         "verdicts": {status: statuses[status] for status in get_args(VerdictStatus)},
-        **{f"by_{part}": {value: figure(f"{part}:{value}") for value in values} for part, values in parts.items()},
+        **{f"by_{part}": {value: figure[f"{part}:{value}"] for value in values} for part, values in parts.items()},
     }
+
+
+def check_ks(ks: Sequence[int], samples: int, name: str = "this evaluation") -> None:
+    """Raise ConfigError where a k is larger than the number of samples."""
+    for k in ks:
+        if not 1 <= k <= samples:
+            raise ConfigError(
+                f"--k {k} needs at least {k} samples per problem, but {name} has {samples} (--samples, or NAME@N): "
+                "pass@k is the chance that one of k samples is right, so it cannot be estimated from fewer"
+            )
 
 
 def _of_problem(members: Sequence[Answer], ks: Sequence[int], *, votes: bool) -> dict[str, tuple[float, float]]:
@@ -127,38 +129,27 @@ def vote_labels(members: Sequence[Answer]) -> list[int | None]:
     heads: list[str] = []
     by_text: dict[str, int] = {}
     for answer in members:
-        if not answer.decided:
-            continue
-        if answer.correct or answer.extracted is None:
+        if answer.decided and (answer.correct or answer.extracted is None):
             labels.append(RIGHT if answer.correct else None)
-            continue
-        text = answer.extracted.strip()
-        if text not in by_text:
-            same = next((label for label, head in enumerate(heads, 1) if equal(text, head)), 0)
-            if not same:
-                heads.append(text)
-            by_text[text] = same or len(heads)
-        labels.append(by_text[text])
+        elif answer.decided and answer.extracted is not None:
+            text = answer.extracted.strip()
+            if text not in by_text:
+                same = next((label for label, head in enumerate(heads, 1) if equal(text, head)), 0)
+                heads += [] if same else [text]
+                by_text[text] = same or len(heads)
+            labels.append(by_text[text])
     return labels
 
 
 def answers_of(groups: Sequence[TrajectoryGroup]) -> list[Answer]:
-    """Return the judged responses of trajectory groups, in their order."""
+    """Return the judged responses of trajectory groups, in their order, as a record of them would be read."""
     return [
-        Answer(
-            problem_id=trajectory.problem.id,
-            sample=trajectory.sample,
-            level=trajectory.problem.level,
-            kind=str(trajectory.problem.meta.get("kind", "")),
-            response=trajectory.completion.text,
-            tokens=len(trajectory.completion.token_ids),
-            stop_reason=trajectory.completion.stop_reason,
-            status=trajectory.verdict.status,
-            extracted=trajectory.verdict.extracted,
-            rule=trajectory.verdict.rule,
+        Answer.of_row(
+            response_columns(t.problem, t.sample, t.completion.text, t.completion.stop_reason, t.verdict),
+            len(t.completion.token_ids),
         )
         for group in groups
-        for trajectory in group.trajectories
+        for t in group.trajectories
     ]
 
 
@@ -167,17 +158,17 @@ def evaluation_figures(groups: Sequence[TrajectoryGroup]) -> dict[str, Any]:
     return figures(answers_of(groups), votes=False)
 
 
-def evaluation_metrics(found: Mapping[str, Any]) -> dict[str, float]:
+def evaluation_metrics(figures: Mapping[str, Any]) -> dict[str, float]:
     """Return the few figures of an evaluation that belong on a step's metrics line."""
     return {
-        "eval/accuracy": found["acc"]["value"],
-        "eval/accuracy_low": found["acc"]["low"],
-        "eval/accuracy_high": found["acc"]["high"],
-        "eval/accuracy_strict": found["acc_strict"]["value"],
-        "eval/pass_at_k": list(found["pass@k"].values())[-1]["value"],
-        "eval/length": found["tokens"]["value"],
-        "eval/clip_ratio": found["clip_ratio"]["value"],
-        "eval/boxed": found["answer_ratio"]["value"],
+        "eval/accuracy": figures["acc"]["value"],
+        "eval/accuracy_low": figures["acc"]["low"],
+        "eval/accuracy_high": figures["acc"]["high"],
+        "eval/accuracy_strict": figures["acc_strict"]["value"],
+        "eval/pass_at_k": list(figures["pass@k"].values())[-1]["value"],
+        "eval/length": figures["tokens"]["value"],
+        "eval/clip_ratio": figures["clip_ratio"]["value"],
+        "eval/boxed": figures["answer_ratio"]["value"],
     }
 
 

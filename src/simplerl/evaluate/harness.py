@@ -12,39 +12,32 @@ from typing import Any
 from simplerl.core.errors import ConfigError, DataError, SimpleRLError, nearest
 from simplerl.core.types import Problem
 from simplerl.data.prompts import Prompter, prompter
-from simplerl.evaluate.targets import Target
+from simplerl.evaluate.run import Settings, Target
 from simplerl.models.device import pick_device
 from simplerl.models.load import load
 from simplerl.runs.files import make_directory, write_json
 from simplerl.runs.results import slug
 
 #: Our short names → tasks of the harness.
-TASKS: dict[str, str] = {
-    "ifeval": "ifeval",
-    "mmlu": "mmlu",
-    "mmlu_stem": "mmlu_stem",
-    "gpqa_diamond": "gpqa_diamond_cot_zeroshot",
-}
+TASKS = {"ifeval": "ifeval", "mmlu": "mmlu", "mmlu_stem": "mmlu_stem", "gpqa_diamond": "gpqa_diamond_cot_zeroshot"}
+
+#: Most prompts that go through the model at once.
+MOST_ROWS = 16
 
 
 def evaluate(
     target: Target,
     tasks: Sequence[str],
+    settings: Settings,
     *,
-    template: str | None,
-    limit: int,
     fewshot: int | None,
-    max_tokens: int | None,
-    batch: int,
-    seed: int,
-    device: str,
     output: Path,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Return the harness's results (its own structure) for some tasks, written into `output/MODEL` without its samples.
 
-    Raises ConfigError for an unknown task or a harness that is not installed, DataError where a task's data cannot be
-    loaded.
+    A length limit other than our default goes before the task's own. Raises ConfigError for an unknown task or a
+    harness that is not installed, DataError where a task's data cannot be loaded.
     """
     try:
         import lm_eval
@@ -55,9 +48,9 @@ def evaluate(
             "--tasks needs lm-evaluation-harness: pip install 'simplerl[harness]' (IFEval also needs langdetect)"
         ) from error
 
-    template = str(template or target.config["template"])
+    template, seed, limit = str(settings.template or target.config["template"]), settings.seed, settings.limit
     prompts = prompter(template, special_tokens=target.config.get("prompt", {}).get("special_tokens", "none"))
-    policy = load(target.source, device=pick_device(device, "device"))
+    policy = load(target.source, device=pick_device(settings.device, "device"))
 
     class Templated(HFLM):
         """The harness's own model class, speaking through our template."""
@@ -74,7 +67,7 @@ def evaluate(
         pretrained=policy.model,
         tokenizer=policy.tokenizer,
         backend="causal",
-        batch_size=batch,
+        batch_size=min(settings.max_rows, MOST_ROWS),
         max_length=min(policy.context_length, 2**17),
         add_bos_token=prompts.special_tokens == "bos",
         trust_remote_code=False,
@@ -86,17 +79,14 @@ def evaluate(
             num_fewshot=fewshot,
             limit=limit or None,
             apply_chat_template=True,
-            gen_kwargs={"max_gen_toks": max_tokens} if max_tokens else None,
+            gen_kwargs={"max_gen_toks": settings.max_tokens} if settings.max_tokens != Settings().max_tokens else None,
             task_manager=manager,
-            random_seed=seed,
-            numpy_random_seed=seed,
-            torch_random_seed=seed,
-            fewshot_random_seed=seed,
+            **dict.fromkeys(("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed"), seed),
         )
     except SimpleRLError:
         raise
     except Exception as error:  # Data sets, metrics and tasks each fail in ways of their own.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DataError(
             f"lm-evaluation-harness failed on {', '.join(names)}: {reason}\n"
             "Its tasks load their data from the hub: without a network, load them once elsewhere and copy the cache "
@@ -117,14 +107,14 @@ def render(history: Sequence[Mapping[str, str]], prompter: Prompter, tokenizer: 
     A system message stands before the first question. Without `opened` the last message is the beginning of the answer.
     """
     parts: list[str] = []
-    before = ""
+    system = ""
     for message in history:
         if message["role"] == "system":
-            before = message["content"].strip() + "\n\n"
+            system = message["content"].strip() + "\n\n"
         elif message["role"] == "user":
-            question = Problem(id="harness", question=before + message["content"], answer="", source="harness")
+            question = Problem(id="harness", question=system + message["content"], answer="", source="harness")
             parts.append(prompter.text(question, tokenizer))
-            before = ""
+            system = ""
         else:
             parts.append(message["content"] + "\n\n")
     text = "".join(parts)
@@ -147,9 +137,7 @@ def scores(results: Mapping[str, Any]) -> list[tuple[str, str, float, float | No
     for task, metrics in results["results"].items():
         for name, value in metrics.items():
             metric = name.partition(",")[0]
-            if metric.endswith("_stderr") or isinstance(value, str) or not isinstance(value, int | float):
-                continue
-            error = metrics.get(name.replace(metric, f"{metric}_stderr", 1))
-            if metric not in ("alias", "sample_len"):
+            if isinstance(value, int | float) and metric != "sample_len" and not metric.endswith("_stderr"):
+                error = metrics.get(name.replace(metric, f"{metric}_stderr", 1))
                 rows.append((task, metric, float(value), error if isinstance(error, float) else None))
     return rows

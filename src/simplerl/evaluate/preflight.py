@@ -5,8 +5,9 @@ run-on (text that goes on after the answer) and truncation under each template, 
 sampling as in training; recommended are template, stop strings and difficulty tier.
 """
 
+import itertools
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,19 +16,13 @@ from simplerl.core.types import Completion, Problem
 from simplerl.data.prompts import Prompter
 from simplerl.evaluate.figures import answers_of, figures
 from simplerl.models.load import Policy
-from simplerl.rewards import Correctness
-from simplerl.rollout.backend import RolloutBackend, Sampling
 from simplerl.rollout.groups import Rollout, prompt
 from simplerl.runs.responses import Answer, by_problem
-from simplerl.verify import VerifierPool, extract
+from simplerl.verify import extract
 from simplerl.verify.extract import boxes
 
 #: Levels of each tier of SimpleRL-Zoo (its Easy has GSM8K beside level 1).
-TIERS: dict[str, frozenset[str]] = {
-    "easy": frozenset("1"),
-    "medium": frozenset("1234"),
-    "hard": frozenset("345"),
-}
+TIERS = {"easy": set("1"), "medium": set("1234"), "hard": set("345")}
 #: Words after the answer from which on a response runs on.
 RUN_ON_WORDS = 20
 #: A line opener is a stop string to recommend if it stands in this share of the run-on responses.
@@ -56,28 +51,19 @@ def openers(texts: Sequence[str]) -> dict[str, float]:
 
 def choose(problems: Sequence[Problem], size: int, seed: int) -> list[Problem]:
     """Return a sample of the problems, the levels as evenly as they allow, in a fixed order."""
-    order = generator(seed, "preflight").permutation(len(problems)).tolist()
-    by_level: dict[str, list[Problem]] = {}
-    for index in order:
-        by_level.setdefault(problems[index].level, []).append(problems[index])
-    chosen: list[Problem] = []
-    while len(chosen) < min(size, len(problems)):
-        for level in sorted(by_level):
-            if by_level[level] and len(chosen) < size:
-                chosen.append(by_level[level].pop())
-    return chosen
+    by_level = defaultdict[str, list[Problem]](list)
+    for index in generator(seed, "preflight").permutation(len(problems)).tolist():
+        by_level[problems[index].level].append(problems[index])
+    # The last of each level first, in rounds over the levels.
+    rounds = itertools.zip_longest(*(reversed(by_level[level]) for level in sorted(by_level)))
+    return [problem for members in rounds for problem in members if problem is not None][:size]
 
 
 def measure(
     problems: Sequence[Problem],
     prompter: Prompter,
-    *,
     policy: Policy,
-    backend: RolloutBackend,
-    verifier: VerifierPool,
-    sampling: Sampling,
-    samples: int,
-    seed: int,
+    rollout: Rollout,
     on_done: Callable[[Completion], None],
 ) -> dict[str, Any]:
     """Return what one template does, measured on the problems whose prompts leave room for a response."""
@@ -85,24 +71,18 @@ def measure(
     fitting = [item for item in prompted if 0 < len(item.prompt_ids) < policy.context_length]
     if not fitting:
         return {"left_out": len(prompted), "measured": 0}
-    rollout = Rollout(
-        backend=backend, verifier=verifier, reward=Correctness(), sampling=sampling, samples=samples, seed=seed
-    )
-    groups = rollout.sample_groups(fitting, purpose="preflight", step=0, on_response=on_done)
-    answers = answers_of(groups)
+    answers = answers_of(rollout.sample_groups(fitting, purpose="preflight", step=0, on_response=on_done))
     texts = [answer.response for answer in answers]
     figure = figures(answers)
     return {
         "left_out": len(prompted) - len(fitting),
         "measured": len(fitting),
-        "acc": figure["acc"],
-        "any_correct": figure["any_correct"],
+        **{name: figure[name] for name in ("acc", "any_correct", "tokens")},
         "boxed": figure["box_ratio"],
         "truncated": figure["clip_ratio"],
-        "tokens": figure["tokens"],
         "run_on": sum(map(runs_on, texts)) / len(texts),
         "openers": openers(texts),
-        "mixed": sum(_mixed(group) for group in by_problem(answers).values()) / len(groups),
+        "mixed": sum(map(_mixed, by_problem(answers).values())) / len(fitting),
         "by_level": by_level(answers),
         "example": texts[0],
     }
@@ -114,19 +94,20 @@ def _mixed(samples: Sequence[Answer]) -> bool:
 
 def by_level(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
     """Return level → accuracy, the share of problems with right and wrong samples, and problems that were judged."""
-    levels: dict[str, list[list[Answer]]] = {}
+    accuracies, mixed = defaultdict[str, list[float]](list), defaultdict[str, list[bool]](list)
     for samples in by_problem(answers).values():
-        levels.setdefault(samples[0].level, []).append(samples)
-    shares = {}
-    for level in sorted(levels.keys() - {""}):
-        decided = [[answer.correct for answer in samples if answer.decided] for samples in levels[level]]
-        accuracy = [sum(right) / len(right) for right in decided if right]
-        shares[level] = {
+        right = [answer.correct for answer in samples if answer.decided]
+        accuracies[samples[0].level] += [sum(right) / len(right)] if right else []
+        mixed[samples[0].level].append(_mixed(samples))
+    return {
+        level: {
             "acc": sum(accuracy) / len(accuracy) if accuracy else 0.0,
-            "mixed": sum(map(_mixed, levels[level])) / len(levels[level]),
+            "mixed": sum(mixed[level]) / len(mixed[level]),
             "problems": len(accuracy),
         }
-    return shares
+        for level, accuracy in sorted(accuracies.items())
+        if level
+    }
 
 
 def recommend(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

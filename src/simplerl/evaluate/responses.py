@@ -6,8 +6,9 @@ the original's `code`, each a text or a list. `finish_reason` (a text or a list)
 """
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,10 @@ from simplerl.core.errors import DataError, nearest
 from simplerl.core.types import Problem
 from simplerl.data.rows import Row, read_rows
 from simplerl.evaluate.benchmarks import Loaded
-from simplerl.evaluate.figures import figures
-from simplerl.evaluate.protocol import check_ks
-from simplerl.runs.responses import ResponseFile
+from simplerl.evaluate.figures import check_ks, figures
+from simplerl.evaluate.run import Settings
+from simplerl.runs.responses import ResponseFile, response_columns, write_rows
 from simplerl.runs.results import RESPONSES, ResultDirectory, key_of, slug
-from simplerl.runs.trajectories import problem_columns, verdict_columns, whole_characters, write_rows
 from simplerl.verify import VerifierPool
 
 TEXTS = ("response", "responses", "completion", "completions", "output", "outputs", "generation", "generations", "code")
@@ -47,47 +47,52 @@ def read_responses(path: Path, loaded: Loaded) -> list[Given]:
 
     Raises DataError for a line without response, an unknown id, a duplicated row, and problems without any response.
     """
-    known = _index(loaded.problems)
-    by_problem: dict[str, dict[int, Given]] = {}
-    seen: dict[tuple[str, str], str] = {}
+    problems = loaded.problems
+    known = {str(index): problem for index, problem in enumerate(problems)}
+    known |= {str(p.meta["original_id"]): p for p in problems if "original_id" in p.meta and p.source not in known}
+    known |= {problem.question.strip(): problem for problem in problems} | {problem.id: problem for problem in problems}
+    by_problem = defaultdict[str, dict[int, Given]](dict)
+    seen: dict[tuple[str, ...], str] = {}
     for row in read_rows(path):
-        problem = _problem(row, known, loaded)
-        texts, reasons = _texts(row), _reasons(row)
+        name = str(_first(row, IDS, "no problem is named")[1]).strip()
+        problem = known.get(name)
+        if problem is None:
+            near = nearest(name[:80], [p.id for p in problems][:5000])[:200]
+            raise DataError(f"{row.place}: {loaded.benchmark.name} has no problem {name[:80]!r}; {near}")
+        field, value = _first(row, TEXTS, "no response")
+        texts = value if isinstance(value, list) else [value]
+        if not texts or not all(isinstance(text, str) for text in texts):
+            raise DataError(f"{row.place}: field {field!r} must be a text or a list of texts, not empty")
+        reasons = row.fields.get("finish_reason", row.fields.get("stop_reason"))
+        reasons = reasons if isinstance(reasons, list) else [reasons] * (reasons is not None)
         if len(reasons) not in (0, len(texts)):
             raise DataError(f"{row.place}: {len(texts)} responses but {len(reasons)} finish reasons")
-        members = by_problem.setdefault(problem.id, {})
+        members = by_problem[problem.id]
         start = row.fields.get("sample", len(members))
-        if not isinstance(start, int) or isinstance(start, bool) or not 0 <= start < MOST_SAMPLES:
+        if type(start) is not int or not 0 <= start < MOST_SAMPLES:
             raise DataError(f"{row.place}: sample must be a number from 0 to {MOST_SAMPLES - 1:,}, got {start!r}")
         # Two equal rows are a mistake unless they say which samples they are: a file that was joined with itself.
-        before = seen.setdefault((problem.id, "\x1f".join(texts)), row.place)
+        before = seen.setdefault((problem.id, *texts), row.place)
         if before != row.place and "sample" not in row.fields:
             raise DataError(
                 f"{row.place}: the same row stands at {before}; remove one, or number the rows of a problem with "
                 "'sample' if both were really drawn"
             )
-        for sample, (text, reason) in enumerate(zip(texts, reasons or [None] * len(texts), strict=True), start):
+        for sample, (text, reason) in enumerate(itertools.zip_longest(texts, reasons), start):
             if sample in members:
                 raise DataError(f"{row.place}: sample {sample} of {problem.id} is there twice; remove one of the rows")
-            members[sample] = Given(problem=problem, sample=sample, response=text, stop_reason=reason)
+            stop_reason = REASONS.get(reason) if isinstance(reason, str) else None
+            members[sample] = Given(problem=problem, sample=sample, response=text, stop_reason=stop_reason)
     if not by_problem:
         raise DataError(f"{path} holds no responses")
-    if missing := [problem.id for problem in loaded.problems if problem.id not in by_problem]:
+    if missing := [problem.id for problem in problems if problem.id not in by_problem]:
         named = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
         raise DataError(
-            f"{path} has no response to {len(missing)} of {len(loaded.problems)} problems of {loaded.benchmark.name}: "
+            f"{path} has no response to {len(missing)} of {len(problems)} problems of {loaded.benchmark.name}: "
             f"{named}; an accuracy over the others would not be the benchmark's. Add them (an empty response counts as "
             "no answer), or give --limit N if only the first N were answered"
         )
-    return [given for problem in loaded.problems for _, given in sorted(by_problem[problem.id].items())]
-
-
-def _index(problems: Sequence[Problem]) -> dict[str, Problem]:
-    """Return every name under which a problem may be given."""
-    index = {str(place): problem for place, problem in enumerate(problems)}
-    index |= {str(p.meta["original_id"]): p for p in problems if "original_id" in p.meta and p.source not in index}
-    index |= {problem.question.strip(): problem for problem in problems}
-    return index | {problem.id: problem for problem in problems}
+    return [given for problem in problems for _, given in sorted(by_problem[problem.id].items())]
 
 
 def _first(row: Row, names: Sequence[str], what: str) -> tuple[str, Any]:
@@ -99,49 +104,23 @@ def _first(row: Row, names: Sequence[str], what: str) -> tuple[str, Any]:
     raise DataError(f"{row.place}: {what}; wanted one of {', '.join(names)}. Fields there: {there}")
 
 
-def _problem(row: Row, known: Mapping[str, Problem], loaded: Loaded) -> Problem:
-    name = str(_first(row, IDS, "no problem is named")[1]).strip()
-    problem = known.get(name)
-    if problem is None:
-        raise DataError(
-            f"{row.place}: {loaded.benchmark.name} has no problem {name[:80]!r}; "
-            f"{nearest(name[:80], [p.id for p in loaded.problems][:5000])[:200]}"
-        )
-    return problem
-
-
-def _texts(row: Row) -> list[str]:
-    name, value = _first(row, TEXTS, "no response")
-    texts = value if isinstance(value, list) else [value]
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise DataError(f"{row.place}: field {name!r} must be a text or a list of texts, not empty")
-    return texts
-
-
-def _reasons(row: Row) -> list[str | None]:
-    value = row.fields.get("finish_reason", row.fields.get("stop_reason"))
-    given = value if isinstance(value, list) else [] if value is None else [value]
-    return [REASONS.get(reason) if isinstance(reason, str) else None for reason in given]
-
-
 def score(
     given: Sequence[Given],
     loaded: Loaded,
-    *,
-    name: str,
-    label: str,
     source: Path,
-    policy: str,
+    *,
+    settings: Settings,
     tokenizer: PreTrainedTokenizerBase | None,
     output: Path,
     on_done: Callable[[], None],
-    ks: Sequence[int] = (),
 ) -> ResultDirectory:
-    """Judge responses and write them and their figures. Lengths are known only with a tokenizer."""
-    samples = max(Counter(g.problem.id for g in given).values())
-    check_ks(ks, samples, name)
+    """Judge the responses of the file `source`; write them and their figures. Only a tokenizer tells lengths."""
+    name, policy = loaded.benchmark.name, settings.policy or loaded.benchmark.policy
+    samples = max(Counter(item.problem.id for item in given).values())
+    check_ks(settings.ks, samples, name)
+    texts = "".join(f"{item.problem.id}\x1f{item.sample}\x1f{item.response}\x1e" for item in given)
     record = {
-        "label": label,
+        "label": source.stem,
         "model": str(source),
         "step": None,
         "benchmark": name,
@@ -152,17 +131,12 @@ def score(
         "samples": samples,
         "policy": policy,
         "seed": None,
-        "responses_sha256": hashlib.sha256(
-            "".join(f"{g.problem.id}\x1f{g.sample}\x1f{g.response}\x1e" for g in given).encode("utf-8", "surrogatepass")
-        ).hexdigest(),
+        "responses_sha256": hashlib.sha256(texts.encode("utf-8", "surrogatepass")).hexdigest(),
     }
-    directory = ResultDirectory(output / slug(label) / slug(name) / key_of("responses", record))
-    try:
+    with ResultDirectory(output / slug(source.stem) / slug(name) / key_of("responses", record)) as directory:
         directory.begin(record, overwrite=True)
         write_rows(directory.path / RESPONSES, _rows(given, policy, tokenizer, on_done))
-        directory.finish(figures(ResponseFile(directory.path / RESPONSES).answers(), ks=ks), {})
-    finally:
-        directory.end()
+        directory.finish(figures(ResponseFile(directory.path / RESPONSES).answers(), ks=settings.ks), {})
     return directory
 
 
@@ -173,18 +147,14 @@ def _rows(
     with VerifierPool(policy, workers=1, lenient=("unfinished",)) as pool:
         for index, item in enumerate(given):
             pool.submit(index, item.response, item.problem.answer, item.problem.question)
-        for index, verdict in pool.results():
-            verdicts[index] = verdict
+        for number, verdict in pool.results():
+            verdicts[number] = verdict
             on_done()
-    texts = [whole_characters(item.response) or "" for item in given]
-    return [
-        {
-            **problem_columns(item.problem),
-            **verdict_columns(verdicts[index]),
-            "sample": item.sample,
-            "response": text,
-            "stop_reason": item.stop_reason,
-            "token_ids": tokenizer.encode(text, add_special_tokens=False) if tokenizer else None,
-        }
-        for index, (item, text) in enumerate(zip(given, texts, strict=True))
+    rows = [
+        response_columns(item.problem, item.sample, item.response, item.stop_reason, verdicts[index])
+        for index, item in enumerate(given)
     ]
+    if tokenizer:
+        for row in rows:
+            row["token_ids"] = tokenizer.encode(row["response"], add_special_tokens=False)
+    return rows

@@ -1,39 +1,237 @@
-"""Run evaluations: models × benchmarks, in parts that are saved as they are done.
+"""Run evaluations: what is evaluated and how, models × benchmarks, in parts that are saved as they are done.
+
+SimpleRL-Zoo's protocol: base models greedily, trained ones at temperature 1.0 and top-p 0.95; 16,000 tokens; AIME24
+also as the mean of 32 samples, which is asked for as `aime24@32` (any `NAME@N` is N samples at temperature 1.0, top-p
+0.95, whatever the model is).
 
 The noise of a response is addressed by (seed, problem, sample), and the parts are the same however often a run is
 interrupted, so an evaluation that was killed and continued ends with the same file, byte for byte.
 """
 
+import dataclasses
+import functools
+import itertools
 import time
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from simplerl.core.errors import ConfigError, nearest
+from simplerl.core.errors import ConfigError, RunError, nearest
 from simplerl.core.types import Completion, Trajectory, TrajectoryGroup, Verdict, VersionSpan
+from simplerl.data.prompts import Prompter, prompter
+from simplerl.data.rows import SUFFIXES
 from simplerl.evaluate import benchmarks
 from simplerl.evaluate.benchmarks import Loaded
-from simplerl.evaluate.figures import figures
-from simplerl.evaluate.protocol import Protocol as Rules
-from simplerl.evaluate.protocol import Settings, check_ks, protocol_for, split_name, template_differs
-from simplerl.evaluate.targets import Target
+from simplerl.evaluate.figures import check_ks, figures
 from simplerl.models.device import describe_machine, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention
 from simplerl.ops.statistics import powers_up_to
 from simplerl.rewards.correctness import Correctness
 from simplerl.rollout import BACKENDS, open_backend
-from simplerl.rollout.backend import RolloutBackend
+from simplerl.rollout.backend import Sampling
 from simplerl.rollout.groups import Prompted, Rollout, prompt
-from simplerl.runs.results import ResultDirectory, key_of, slug
-from simplerl.runs.run import Run
+from simplerl.runs.results import ResultDirectory, choose, key_of, slug
+from simplerl.runs.run import Run, is_run
 from simplerl.verify import POLICIES, VerifierPool
 
+#: Temperature and top-p of a base model, and of a trained one or of several samples.
+GREEDY, SAMPLED = (0.0, 1.0), (1.0, 0.95)
 
-class Listener(Protocol):
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """A model with what a run says of how it was trained."""
+
+    label: str  # Name in tables and of the result's directory: `RUN@20`, or the model's own
+    source: str  # What `models.load` takes
+    step: int | None  # Step of its run, 0 is the base model; None for a model that is not of a run
+    config: Mapping[str, Any]  # The run's configuration; for a model that is not of a run, the recipe that goes with it
+
+
+def targets(name: str, steps: str = "", *, recipe: Mapping[str, Any]) -> list[Target]:
+    """Return the models that a command-line argument means.
+
+    `name` is a run directory, a checkpoint in one, or anything else that can be loaded. `steps` chooses checkpoints of
+    a run: `all`, `first`, `last`, or numbers such as `0,20,40`; empty is the base model and the last. `recipe` is the
+    configuration to use for a model that is not of a run. Raises RunError for a run without checkpoints, ConfigError
+    for a step that it does not have.
+    """
+    path = Path(name).expanduser()
+    if path.parent.name == "checkpoints" and is_run(path.parents[1]):
+        for target in _of_run(path.parents[1])[1:]:
+            if Path(target.source).name == path.name:
+                return [target]
+    if not is_run(path):
+        if steps:
+            raise ConfigError(f"--steps chooses checkpoints of a run, and {name} is not a run directory")
+        return [Target(label=path.name or name, source=name, step=None, config=recipe)]
+    base, *saved = _of_run(path)
+    if not saved:
+        raise RunError(
+            f"{path} has no checkpoints yet; evaluate its base model by name ({base.source}), or let it train to its "
+            "first checkpoint (checkpoint.every)"
+        )
+    return choose(
+        [base, *saved],
+        steps or "first,last",
+        lambda step, there: (
+            f"{path} has no checkpoint of step {step}; it has {there} (0 is the base model; "
+            "checkpoint.keep decides how many are kept)"
+        ),
+    )
+
+
+def _of_run(path: Path) -> list[Target]:
+    """Return the base model of a run, then its checkpoints by step."""
+    run = Run(path)
+    base = run.config.get("model")
+    if not isinstance(base, str):
+        raise RunError(f"{path / 'config.json'} is not a run's configuration: it names no model")
+    sources = {0: base} | {checkpoint.step: str(checkpoint.path) for checkpoint in run.checkpoints}
+    return [
+        Target(label=f"{run.name}@{step}", source=source, step=step, config=run.config)
+        for step, source in sources.items()
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What can be set. None leaves a choice to the protocol."""
+
+    template: str | None = None  # Name or file; None: the run's or the recipe's
+    stop: tuple[str, ...] | None = None  # Strings that end a response; None: the run's or the recipe's
+    temperature: float | None = None
+    top_p: float | None = None
+    samples: int = 1
+    max_tokens: int = 16_000
+    policy: str | None = None  # Extraction policy; None: the benchmark's
+    seed: int = 0
+    limit: int = 0  # Only the first N problems of a benchmark; 0 is all
+    ks: tuple[int, ...] = ()
+    device: str = "auto"
+    backend: str = "native"
+    precision: str = "auto"
+    max_rows: int = 512
+    part: int = 512  # Responses between two saves
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "max_tokens", "max_rows", "part"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise ConfigError(f"--precision must be auto, fp32 or bf16; got {self.precision!r}")
+        if self.limit < 0:
+            raise ConfigError(f"--limit must not be negative, got {self.limit}")
+        if wrong := [k for k in self.ks if k < 1]:
+            raise ConfigError(f"--k must be numbers from 1, got {wrong[0]}")
+        if self.temperature == 0 and self.samples > 1:
+            raise ConfigError(
+                f"--samples {self.samples} at temperature 0 would give the same response {self.samples} times; set "
+                "--temperature 1.0 (or leave it out), or --samples 1"
+            )
+
+
+def split_name(name: str) -> tuple[str, int | None]:
+    """Return (benchmark, samples) of `NAME@N`; samples is None without a number."""
+    base, at, count = name.rpartition("@")
+    if not at or Path(name).suffix in SUFFIXES:  # A file may have an @ in its name.
+        return name, None
+    if not base or not (count.isascii() and count.isdigit()) or int(count) < 1:
+        raise ConfigError(f"benchmark {name!r}: after @ comes the number of samples, e.g. aime24@32")
+    return base, int(count)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Protocol:
+    """A model, problems, and everything that decides what an evaluation measures."""
+
+    target: Target
+    loaded: Loaded
+    benchmark: str  # Name, with `@N` where its own number of samples was asked for
+    samples: int
+    sampling: Sampling
+    template: str  # Name or file
+    system: str
+    special_tokens: str
+    policy: str
+    seed: int
+
+    @property
+    def shown(self) -> str:
+        """A readable name of it."""
+        s = self.sampling
+        name = f"{Path(self.template).stem}_t{s.temperature:g}_p{s.top_p:g}_n{self.samples}_max{s.max_new_tokens}"
+        return f"{name}_seed{self.seed}"
+
+    @property
+    def warning(self) -> str | None:
+        """What to say where a run is evaluated with another prompt than it was trained with."""
+        trained = self.target.config.get("template")
+        if self.target.step is None or trained in (None, self.template):
+            return None
+        return (
+            f"{self.target.label} was trained with template {trained!r} and is evaluated with {self.template!r}: the "
+            "difference in prompts will be part of the difference in accuracy"
+        )
+
+    def prompter(self) -> Prompter:
+        """Return what makes prompts of problems."""
+        return prompter(self.template, system=self.system, special_tokens=self.special_tokens)
+
+    def record(self, settings: Settings, *, hashes: Mapping[str, str], precision: str) -> dict[str, Any]:
+        """Return what is written beside the result, and hashed into its name."""
+        prompts = {name: getattr(self, name) for name in ("system", "special_tokens")}
+        return {
+            "label": self.target.label,
+            "model": self.target.source,
+            "step": self.target.step,
+            "weights_sha256": hashes["sha256"],
+            "tokenizer_sha256": hashes["tokenizer_sha256"],
+            "problems": len(self.loaded.problems),
+            "data_sha256": self.loaded.sha256,
+            "template": {"name": self.template, "text": getattr(self.prompter().template, "text", None), **prompts},
+            "sampling": asdict(self.sampling),
+            **{name: getattr(self, name) for name in ("benchmark", "samples", "policy", "seed")},
+            **{name: getattr(settings, name) for name in ("backend", "max_rows", "part")},
+            "precision": precision,
+        }
+
+
+def protocol_for(target: Target, name: str, loaded: Loaded, settings: Settings) -> Protocol:
+    """Return the protocol of a model on a benchmark: what is set, else what the paper does."""
+    _, own_samples = split_name(name)
+    samples = own_samples or settings.samples
+    temperature, top_p = GREEDY if not target.step and samples == 1 else SAMPLED
+    if settings.temperature is not None and not (settings.temperature == 0 and samples > 1):
+        temperature, top_p = settings.temperature, 1.0 if settings.temperature == 0 else top_p
+    own, prompts = target.config.get("sampling", {}), target.config.get("prompt", {})
+    template = settings.template or target.config.get("template") or "simple"
+    return Protocol(
+        target=target,
+        loaded=loaded,
+        benchmark=loaded.benchmark.name + ("" if own_samples is None else f"@{own_samples}"),
+        samples=samples,
+        sampling=Sampling(
+            temperature=temperature,
+            top_p=top_p if settings.top_p is None else settings.top_p,
+            max_new_tokens=settings.max_tokens,
+            stop=tuple(own.get("stop", ()) if settings.stop is None else settings.stop),
+            stop_ids=tuple(own.get("stop_ids", ()) if settings.stop is None else ()),
+        ),
+        template=template,
+        system=prompts.get("system", "") if template == "chat" else "",
+        special_tokens=prompts.get("special_tokens", "none"),
+        policy=settings.policy or loaded.benchmark.policy,
+        seed=settings.seed,
+    )
+
+
+class Listener(typing.Protocol):
     """Whoever watches."""
 
     def say(self, message: str) -> None:
@@ -46,27 +244,26 @@ class Listener(Protocol):
         """One response is done."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """One evaluation to do."""
 
-    target: Target
-    loaded: Loaded
-    rules: Rules
+    protocol: Protocol
     record: Mapping[str, Any]
     directory: ResultDirectory
+
+    @property
+    def title(self) -> str:
+        """Model and benchmark, for messages."""
+        return f"{self.protocol.target.label} on {self.protocol.benchmark}"
 
 
 def load_benchmarks(
     names: Sequence[str], settings: Settings, data_dir: Path | None, say: Callable[[str], None]
 ) -> dict[str, Loaded]:
     """Return the problems of each benchmark asked for, each read once."""
-    bases = {name: split_name(name)[0] for name in names}
-    loaded = {
-        base: benchmarks.load(base, data_dir=data_dir, limit=settings.limit, say=say)
-        for base in dict.fromkeys(bases.values())
-    }
-    return {name: loaded[base] for name, base in bases.items()}
+    load_once = functools.cache(functools.partial(benchmarks.load, data_dir=data_dir, limit=settings.limit, say=say))
+    return {name: load_once(split_name(name)[0]) for name in names}
 
 
 def plan(
@@ -76,20 +273,20 @@ def plan(
     for what, name, known in (("backend", settings.backend, BACKENDS), ("policy", settings.policy, POLICIES)):
         if name is not None and name not in known:
             raise ConfigError(f"unknown --{what} {name!r}; {nearest(name, known)}")
-    jobs, warned = [], set()
+    cpu = pick_device(settings.device, "device").type == "cpu"
+    precision = ("fp32" if cpu else "bf16") if settings.precision == "auto" else settings.precision
+    jobs, said = [], set()
     for target in targets:
         hashes = locate_and_hash(target.source)
         for name, problems in loaded.items():
-            rules = protocol_for(target, name, problems, settings)
-            check_ks(settings.ks, rules.samples, rules.benchmark)
-            warning = template_differs(target, rules)
-            if warning and warning not in warned:
-                listener.say(warning)
-                warned.add(warning)
-            record = rules.record(target, problems, settings, hashes=hashes, precision=_precision(settings))
-            path = output / slug(target.label) / slug(rules.benchmark) / key_of(rules.shown, record)
-            directory = ResultDirectory(path)
-            jobs.append(Job(target=target, loaded=problems, rules=rules, record=record, directory=directory))
+            protocol = protocol_for(target, name, problems, settings)
+            check_ks(settings.ks, protocol.samples, protocol.benchmark)
+            if protocol.warning and protocol.warning not in said:
+                listener.say(protocol.warning)
+                said.add(protocol.warning)
+            record = protocol.record(settings, hashes=hashes, precision=precision)
+            path = output / slug(target.label) / slug(protocol.benchmark) / key_of(protocol.shown, record)
+            jobs.append(Job(protocol, record, ResultDirectory(path)))
     return jobs
 
 
@@ -100,100 +297,79 @@ def evaluate(jobs: Sequence[Job], settings: Settings, listener: Listener, *, ove
     with ExitStack() as stack:
         pools: dict[str, VerifierPool] = {}
         # Labels are for people: two models may have the same one.
-        for source in dict.fromkeys(job.target.source for job in jobs):
-            todo = []
-            for job in (job for job in jobs if job.target.source == source):
-                if overwrite or not job.directory.complete:
-                    todo.append(job)
-                    continue
-                _refresh(job, settings)
-                listener.say(f"{job.target.label} on {job.rules.benchmark}: done already, in {job.directory.path}")
+        for source in dict.fromkeys(job.protocol.target.source for job in jobs):
+            of_model = [job for job in jobs if job.protocol.target.source == source]
+            todo = [job for job in of_model if overwrite or not job.directory.complete]
+            for job in of_model:
+                if job not in todo:
+                    _refresh(job, settings)
+                    listener.say(f"{job.title}: done already, in {job.directory.path}")
             if not todo:
                 continue
             policy = load(source, device=device, attention=pick_attention("auto", device, half=False))
-            precision = _precision(settings)
-            with closing(
-                open_backend(settings.backend, policy, precision=precision, max_rows=settings.max_rows)
-            ) as backend:
+            options = {"precision": todo[0].record["precision"], "max_rows": settings.max_rows}
+            with closing(open_backend(settings.backend, policy, **options)) as backend:
                 for job in todo:
-                    name = job.rules.policy
-                    if name not in pools:
+                    protocol = job.protocol
+                    if protocol.policy not in pools:
                         # As the literature counts; `acc_strict` leaves the unfinished answers out.
-                        pools[name] = stack.enter_context(VerifierPool(name, workers=1, lenient=("unfinished",)))
-                    _evaluate(job, policy, backend, pools[name], settings, listener, overwrite=overwrite)
+                        pool = VerifierPool(protocol.policy, workers=1, lenient=("unfinished",))
+                        pools[protocol.policy] = stack.enter_context(pool)
+                    rollout = Rollout(
+                        backend=backend,
+                        verifier=pools[protocol.policy],
+                        reward=Correctness(),
+                        sampling=protocol.sampling,
+                        samples=protocol.samples,
+                        seed=protocol.seed,
+                    )
+                    _evaluate(job, policy, rollout, settings, listener, overwrite=overwrite)
     return [job.directory.path for job in jobs]
 
 
 def _refresh(job: Job, settings: Settings) -> None:
     """Make the figures of a complete evaluation anew where they lack the k that are asked for, or `acc_strict`."""
-    wanted = settings.ks or powers_up_to(job.rules.samples)
+    wanted = settings.ks or powers_up_to(job.protocol.samples)
     for one in Run(job.directory.path).evaluations:
         if list(one.figures["pass@k"]) != [str(k) for k in wanted] or "acc_strict" not in one.figures:
             job.directory.update(figures(one.answers(), ks=settings.ks))
 
 
-def _precision(settings: Settings) -> str:
-    device = pick_device(settings.device, "device")
-    return {"auto": "fp32" if device.type == "cpu" else "bf16"}.get(settings.precision, settings.precision)
-
-
 def _evaluate(
-    job: Job,
-    policy: Policy,
-    backend: RolloutBackend,
-    verifier: VerifierPool,
-    settings: Settings,
-    listener: Listener,
-    *,
-    overwrite: bool,
+    job: Job, policy: Policy, rollout: Rollout, settings: Settings, listener: Listener, *, overwrite: bool
 ) -> None:
     """Do one evaluation, or what is left of it."""
-    rules, directory = job.rules, job.directory
-    prompted = prompt(job.loaded.problems, rules.prompter(), policy)
-    size = max(1, settings.part // rules.samples)
+    protocol, directory, samples = job.protocol, job.directory, job.protocol.samples
+    prompted = prompt(protocol.loaded.problems, protocol.prompter(), policy)
+    size = max(1, settings.part // samples)
     parts = [prompted[start : start + size] for start in range(0, len(prompted), size)]
     began = time.perf_counter()
-    try:
+    with directory:
         directory.begin(job.record, overwrite=overwrite)
         missing = [number for number in range(len(parts)) if not directory.has_part(number)]
-        done = sum(len(part) for number, part in enumerate(parts) if number not in missing)
-        listener.phase(f"{job.target.label} on {rules.benchmark}", len(prompted) * rules.samples, done * rules.samples)
+        left = sum(len(parts[number]) for number in missing)
+        total = len(prompted)
+        listener.phase(job.title, total * samples, (total - left) * samples)
         for number in missing:
-            groups = _groups(parts[number], policy, backend, verifier, rules, listener)
-            directory.write_part(number, job.target.step or 0, groups)
+            directory.write_part(number, protocol.target.step or 0, _groups(parts[number], policy, rollout, listener))
         responses = directory.join(len(parts))
         timing = {"seconds_of_last_session": time.perf_counter() - began, "parts_of_last_session": len(missing)}
         machine = describe_machine(pick_device(settings.device, "device"))
         directory.finish(figures(responses.answers(), ks=settings.ks), {**timing, **machine})
-    finally:
-        directory.end()
 
 
-def _groups(
-    part: Sequence[Prompted],
-    policy: Policy,
-    backend: RolloutBackend,
-    verifier: VerifierPool,
-    rules: Rules,
-    listener: Listener,
-) -> list[TrajectoryGroup]:
+def _groups(part: Sequence[Prompted], policy: Policy, rollout: Rollout, listener: Listener) -> list[TrajectoryGroup]:
     """Return the part's judged responses. A prompt that fills the model's context is answered by nothing."""
-    readable = [item for item in part if 0 < len(item.prompt_ids) < policy.context_length]
-    rollout = Rollout(
-        backend=backend,
-        verifier=verifier,
-        reward=Correctness(),
-        sampling=rules.sampling,
-        samples=rules.samples,
-        seed=rules.seed,
-    )
+    fits = [0 < len(item.prompt_ids) < policy.context_length for item in part]
+    readable = list(itertools.compress(part, fits))
     answered = iter(
         rollout.sample_groups(readable, purpose="benchmark", step=0, on_response=lambda completion: listener.advance())
         if readable
         else ()
     )
-    chosen = {id(item) for item in readable}
-    return [next(answered) if id(item) in chosen else _unread(item, policy, rules.samples) for item in part]
+    return [
+        next(answered) if fit else _unread(item, policy, rollout.samples) for item, fit in zip(part, fits, strict=True)
+    ]
 
 
 def _unread(item: Prompted, policy: Policy, samples: int) -> TrajectoryGroup:
@@ -206,17 +382,15 @@ def _unread(item: Prompted, policy: Policy, samples: int) -> TrajectoryGroup:
         stop_reason="length",
         versions=(VersionSpan(0, 0, 0),),
     )
-    trajectories = tuple(
-        Trajectory(
-            problem=item.problem,
-            sample=sample,
-            prompt_ids=item.prompt_ids,
-            completion=nothing,
-            segments=(),
-            verdict=Verdict(status="no_answer", extracted=None, rule="context", detail=detail),
-            reward=0.0,
-            reward_parts={},
-        )
-        for sample in range(samples)
+    trajectory = Trajectory(
+        problem=item.problem,
+        sample=0,
+        prompt_ids=item.prompt_ids,
+        completion=nothing,
+        segments=(),
+        verdict=Verdict(status="no_answer", extracted=None, rule="context", detail=detail),
+        reward=0.0,
+        reward_parts={},
     )
+    trajectories = tuple(dataclasses.replace(trajectory, sample=sample) for sample in range(samples))
     return TrajectoryGroup(problem=item.problem, trajectories=trajectories)

@@ -47,11 +47,11 @@ class AnswerCache:
     def read(self, warn: Callable[[str], None]) -> dict[str, Reply]:
         """Return address → answer. `warn` hears of damaged lines, whose requests will be sent again."""
         answers = {}
-        for where, line in self._lines.read():
+        for number, line in self._lines.read():
             try:
                 answers[str((line or {})["key"])] = Reply.from_record(line or {})
             except (KeyError, TypeError):
-                warn(f"{where} is damaged and left out: it will be asked again")
+                warn(f"{self._lines.path}:{number} is damaged and left out: it will be asked again")
         return answers
 
     def keep(self, key: str, reply: Reply) -> None:

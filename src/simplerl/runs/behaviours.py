@@ -9,25 +9,23 @@ The folder has its own lock, so that a run may be judged while it trains. Column
 """
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter
 
 from simplerl.core.errors import RunError
-from simplerl.runs.files import DirectoryLock
+from simplerl.runs.files import LockedDirectory
 from simplerl.runs.jsonl import JsonLines
 
 #: The behaviours of SimpleRL-Zoo (arXiv 2503.18892); `simplerl.behaviours.judging` says what they are.
 BEHAVIOURS = ("backtracking", "verification", "subgoal_setting", "enumeration")
 
-FOLDER, JUDGEMENTS, ANSWERS, TABLE, PLOT = (
-    "behaviours",
-    "judgements.jsonl",
-    "answers.jsonl",
-    "table.json",
-    "behaviours.png",
-)
+FOLDER, JUDGEMENTS, ANSWERS = "behaviours", "judgements.jsonl", "answers.jsonl"
+TABLE, PLOT = "table.json", "behaviours.png"
 
 Status = Literal["judged", "undecided"]
 
@@ -36,26 +34,22 @@ Status = Literal["judged", "undecided"]
 class Judgement:
     """What one judge says of one response."""
 
-    step: int | None
-    """Step of the run that the response was sampled after; None for a model that is of no run."""
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    step: int | None  # Step of the run that the response was sampled after; None for a model that is of no run
     problem_id: str
     sample: int
-    judge: str
-    """`keywords`, or the name of the model that judged."""
+    judge: str  # `keywords`, or the name of the model that judged
     settings: str
     """What else the judgement depends on: version of the patterns, or of the prompt with the request's parameters."""
-    status: Status
-    """`undecided`: the judge gave no answer that could be read. That is not "no behaviour"."""
+    status: Status  # `undecided`: the judge gave no answer that could be read. That is not "no behaviour".
     behaviours: Mapping[str, tuple[str, ...]]
     """Behaviour → its examples, quotations from the response. Every behaviour where judged, none where undecided."""
     unfounded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Behaviour → examples that the judge gave and that do not stand in the response; they count for nothing."""
-    flags: tuple[str, ...] = ()
-    """What a reader should know of the response, e.g. `addresses_judge`."""
-    detail: str = ""
-    """One line: why it is undecided."""
-    key: str
-    """Content address of response, question and judge; the answer's key in answers.jsonl."""
+    flags: tuple[str, ...] = ()  # What a reader should know of the response, e.g. `addresses_judge`.
+    detail: str = ""  # One line: why it is undecided
+    key: str  # Content address of response, question and judge; the answer's key in answers.jsonl
 
     def shows(self, behaviour: str) -> bool | None:
         """Return whether the response shows a behaviour; None where that is not known.
@@ -82,63 +76,32 @@ def read_behaviours(path: Path) -> list[Judgement]:
     is left out; raises RunError where another is damaged.
     """
     file = path / FOLDER / JUDGEMENTS
+    file = file if file.is_file() else path / JUDGEMENTS
     judgements: dict[tuple[Any, ...], Judgement] = {}
-    for where, line in JsonLines(file if file.is_file() else path / JUDGEMENTS).read():
+    for number, line in JsonLines(file).read():
+        where = f"{file}:{number}"
         if line is None:
             raise RunError(f"{where} is damaged; move the file away and give the command again: answers are kept apart")
-        judgement = _judgement(where, line)
+        try:
+            judgement = _CHECKED.validate_json(json.dumps(line), strict=True)
+            if judgement.status == "judged" and not judgement.behaviours.keys() >= set(BEHAVIOURS):
+                raise ValueError("a behaviour is missing")
+        except ValueError:
+            raise RunError(f"{where} is not a judgement of this version; move the file away and judge again") from None
         judgements.pop(judgement.identity, None)
         judgements[judgement.identity] = judgement
     return list(judgements.values())
 
 
-def _judgement(where: str, line: dict[str, Any]) -> Judgement:
-    """Return the judgement that a line holds. Raises RunError where it holds something else."""
-
-    def texts(name: str) -> dict[str, tuple[str, ...]]:
-        return {behaviour: tuple(quotations) for behaviour, quotations in line[name].items()}
-
-    foreign = RunError(f"{where} is not a judgement of this version; move the file away and judge again")
-    try:
-        judgement = Judgement(
-            **{
-                **line,
-                "behaviours": texts("behaviours"),
-                "unfounded": texts("unfounded"),
-                "flags": tuple(line["flags"]),
-            }
-        )
-    except (KeyError, TypeError, AttributeError):
-        raise foreign from None
-    strings = [judgement.problem_id, judgement.judge, judgement.settings, judgement.detail, judgement.key]
-    for quotations in (*judgement.behaviours.values(), *judgement.unfounded.values(), judgement.flags):
-        strings += quotations
-    if (
-        judgement.status not in get_args(Status)
-        or not all(isinstance(text, str) for text in strings)
-        or not isinstance(judgement.sample, int)
-        or not isinstance(judgement.step, int | None)
-        or (judgement.status == "judged" and any(name not in judgement.behaviours for name in BEHAVIOURS))
-    ):
-        raise foreign
-    return judgement
+_CHECKED = TypeAdapter(Judgement)
 
 
-class BehaviourDirectory:
+class BehaviourDirectory(LockedDirectory):
     """The folder of judgements, for the one process that writes to it."""
 
     def __init__(self, path: Path):
-        self.path = path
-        self._lock = DirectoryLock(path)
+        super().__init__(path)
         self._judgements = JsonLines(path / JUDGEMENTS)
-
-    def __enter__(self) -> "BehaviourDirectory":
-        """Make the folder where it does not exist, and take its lock."""
-        self._lock.take()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._lock.release()
 
     def record(self, judgements: Iterable[Judgement]) -> None:
         """Append judgements and flush them to disk."""

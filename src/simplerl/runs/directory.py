@@ -12,7 +12,6 @@ summary.json, learning.png    at the end
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,30 +21,24 @@ import numpy as np
 
 from simplerl.core.errors import RunError
 from simplerl.core.types import TrajectoryGroup
-from simplerl.runs.files import (
-    DirectoryLock,
-    cannot_write,
-    damage,
-    json_line,
-    write_atomic,
-    write_directory,
-    write_json,
-)
+from simplerl.runs.files import LockedDirectory, damage, json_line, write_atomic, write_directory, write_json
+from simplerl.runs.jsonl import JsonLines
 from simplerl.runs.metrics import read_metrics
-from simplerl.runs.trajectories import write_trajectories
+from simplerl.runs.responses import write_trajectories
+from simplerl.runs.run import FOLDERS
 
 #: What a run that never came as far as its configuration leaves behind: its name is still free.
-_EMPTY_LAYOUT = frozenset(
-    {".lock", "trajectories", "evaluations", "checkpoints", ".config.json.partial", "stage.json", ".stage.json.partial"}
-)
+_EMPTY_LAYOUT = {".lock", *FOLDERS, ".config.json.partial", "stage.json", ".stage.json.partial"}
 
 
-class RunDirectory:
-    """A run that is being written. One process at a time holds its lock."""
+class RunDirectory(LockedDirectory):
+    """A run that is being written."""
+
+    folders = FOLDERS
 
     def __init__(self, path: Path):
-        self.path = path
-        self._lock = DirectoryLock(path)
+        super().__init__(path)
+        self._metrics = JsonLines(path / "metrics.jsonl")
 
     def check(self, *, resume: bool) -> None:
         """Raise RunError where there is a run already, or with `resume` where there is none. Writes nothing."""
@@ -61,14 +54,6 @@ class RunDirectory:
             raise RunError(f"{path} is not empty and is not a run; choose another --output-dir")
         if resume and not exists:
             raise RunError(f"{path} has no run to resume; leave out --resume to start one, or fix --output-dir")
-
-    def __enter__(self) -> "RunDirectory":
-        """Make the directory where it is not there, and take its lock."""
-        self._lock.take("trajectories", "evaluations", "checkpoints")
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._lock.release()
 
     def write(self, name: str, value: Any) -> None:
         """Write a JSON file of the run."""
@@ -89,26 +74,18 @@ class RunDirectory:
         A metric that is not in the glossary, of a plug-in, is recorded like any other. Raises RunError where a value is
         not a number.
         """
-        path = self.path / "metrics.jsonl"
-        line = {"step": step, **{name: _number(name, value) for name, value in metrics.items()}}
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json_line(line))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise cannot_write(path, error) from error
+        self._metrics.append([{"step": step, **{name: _number(name, value) for name, value in metrics.items()}}])
 
     def record_trajectories(
         self, step: int, groups: Sequence[TrajectoryGroup], advantages: Sequence[np.ndarray]
     ) -> None:
         """Write the training responses of a step."""
-        write_trajectories(self.path / "trajectories" / f"step_{step:06d}.parquet", step, groups, advantages)
+        write_trajectories(self.path / f"trajectories/step_{step:06d}.parquet", step, groups, advantages)
 
     def record_evaluation(self, step: int, groups: Sequence[TrajectoryGroup], figures: dict[str, Any]) -> None:
         """Write the held-out responses of a step, then their figures: the figures say that it is complete."""
-        write_trajectories(self.path / "evaluations" / f"step_{step:06d}.parquet", step, groups)
-        write_json(self.path / "evaluations" / f"step_{step:06d}.json", figures)
+        write_trajectories(self.path / f"evaluations/step_{step:06d}.parquet", step, groups)
+        write_json(self.path / f"evaluations/step_{step:06d}.json", figures)
 
     def save_checkpoint(self, step: int, fill: Callable[[Path], None], *, keep: int) -> Path:
         """Write a checkpoint in one step, then remove the oldest beyond `keep` (0: none)."""
@@ -126,13 +103,13 @@ class RunDirectory:
 
     def checkpoint(self, step: int) -> Path:
         """Return the directory of the checkpoint after a step."""
-        return self.path / "checkpoints" / f"step_{step:06d}"
+        return self.path / f"checkpoints/step_{step:06d}"
 
     def checkpoint_steps(self) -> list[int]:
         """Return the steps that have a checkpoint, oldest first."""
         return sorted(int(path.name.removeprefix("step_")) for path in (self.path / "checkpoints").glob("step_*"))
 
-    def newest_whole_checkpoint(self, warn: Callable[[str], None]) -> int:
+    def newest_complete_checkpoint(self, warn: Callable[[str], None]) -> int:
         """Return the newest step whose checkpoint is complete, 0 if there is none; `warn` names the damaged ones."""
         for step in reversed(self.checkpoint_steps()):
             reason = damage(self.checkpoint(step))
@@ -145,11 +122,7 @@ class RunDirectory:
         """Forget everything after a step, so that it is done again: metrics, trajectories, evaluations, checkpoints."""
         lines = [json_line(line) for line in read_metrics(self.path) if line["step"] <= step]
         write_atomic(self.path / "metrics.jsonl", "".join(lines))
-        for path in [
-            *(self.path / "trajectories").glob("*step_*"),
-            *(self.path / "evaluations").glob("*step_*"),
-            *(self.path / "checkpoints").glob("*step_*"),
-        ]:
+        for path in [path for name in FOLDERS for path in (self.path / name).glob("*step_*")]:
             number = path.name.lstrip(".").removeprefix("step_").split(".")[0]
             if path.name.startswith(".") or int(number) > step:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

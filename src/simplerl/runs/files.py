@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Self
 
 import filelock
 
@@ -24,13 +26,16 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Replace a file's content in one step. Raises RunError where it cannot be written; the old file then stays."""
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `path` in one step when all is written and flushed to disk.
+
+    Raises RunError where it cannot be written; the old file then stays.
+    """
     temporary = path.with_name(f".{path.name}.partial")
-    data = content.encode("utf-8") if isinstance(content, str) else content
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -38,6 +43,13 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replace a file's content in one step. Raises RunError where it cannot be written; the old file then stays."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with replacing(path) as file:
+        file.write(data)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -50,7 +62,7 @@ def _finite(value: Any) -> Any:
         return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
-    return None if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def json_line(value: dict[str, Any]) -> str:
@@ -74,29 +86,33 @@ def make_directory(path: Path) -> None:
         raise cannot_write(path, error) from error
 
 
-class DirectoryLock:
-    """Keeps every process but one from writing to a directory."""
+class LockedDirectory:
+    """A directory that one process at a time writes to: `with` makes it, with its folders, and holds its lock.
 
-    def __init__(self, path: Path):
+    Raises RunError where another process has the lock and does not let go of it within `patience_s` seconds.
+    """
+
+    folders: tuple[str, ...] = ()
+
+    def __init__(self, path: Path, *, patience_s: float = 0.0):
         self.path = path
-        self._lock = filelock.FileLock(path / ".lock")
+        self._lock = filelock.FileLock(path / ".lock", timeout=patience_s)
 
-    def take(self, *folders: str, patience_s: float = 0.0) -> None:
-        """Make the directory, and folders in it, where they are not there; take its lock within some seconds."""
+    def __enter__(self) -> Self:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for name in folders:
+            for name in self.folders:
                 (self.path / name).mkdir(exist_ok=True)
-            self._lock.acquire(timeout=patience_s)
+            self._lock.acquire()
         except filelock.Timeout:
             raise RunError(
                 f"another process is writing to {self.path}; wait for it, or choose another --output-dir"
             ) from None
         except OSError as error:
             raise cannot_write(self.path, error) from error
+        return self
 
-    def release(self) -> None:
-        """Let go of it."""
+    def __exit__(self, *exception: object) -> None:
         self._lock.release()
 
     @property
@@ -132,11 +148,10 @@ def write_directory(path: Path, fill: Callable[[Path], None]) -> None:
             shutil.rmtree(path)
         temporary.rename(path)
         _sync(path.parent)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise cannot_write(path, error) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from error
         raise
 
 

@@ -1,70 +1,12 @@
-"""Every metric of our own, defined once; docs/metrics.md is made from this. A plug-in may record others."""
+"""Every metric of our own, defined once, in glossary.toml. A plug-in may record others."""
+
+import tomllib
+from pathlib import Path
+
+_GROUPS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
 #: `group/name` → what it is, with its unit. In lines of metrics.jsonl.
-METRICS: dict[str, str] = {
-    "reward/mean": "mean reward over the step's decided responses",
-    "accuracy/mean": "share of the step's decided responses that the verifier judged correct",
-    "accuracy/unfinished": "share of decided responses of the right value that leave computing to the reader",
-    "accuracy/restates": "share of decided responses of the right value that only restate the question",
-    "groups/all_right": "share of problems whose samples are all right: no signal, the problem is too easy",
-    "groups/all_wrong": "share of problems whose samples are all wrong: no signal, the problem is too hard",
-    "groups/mixed": "share of problems with right and wrong samples: where group methods learn",
-    "groups/dropped": "problems sampled and dropped, their rewards being all equal (count); dynamic sampling only",
-    "groups/rounds": "rounds in which dropped problems were replaced by others (count); dynamic sampling only",
-    "length/mean": "mean response length (tokens, the end token included)",
-    "length/min": "shortest response (tokens)",
-    "length/max": "longest response (tokens)",
-    "length/clip_ratio": "share of responses truncated at the token limit",
-    "length/mean_stopped": "average stopped length: mean length (tokens) of the responses that ended by themselves",
-    "policy/loss": "the loss that was minimised, mean over the step's updates",
-    "policy/kl": "KL to the reference (nats per token) over the tokens scored; only with a reference",
-    "policy/entropy": "mean entropy (nats) of the next token at the sampling temperature, over the tokens scored",
-    "policy/ratio": "mean of π/π_old over the tokens scored; exactly 1 in an on-policy update",
-    "policy/clip_fraction": "share of the tokens scored at which the clip held back the gradient",
-    "policy/mismatch_kl": "KL (nats per token, k3) from the sampler's to the trainer's distribution before the update",
-    "policy/kl_coef": "coefficient of the KL to the reference in this step; moves where it is adaptive",
-    "policy/correction": "mean factor that the correction for another sampler put on the weights of the tokens scored",
-    "policy/correction_share": "share of the tokens scored at which the correction's bound acted",
-    "optimizer/grad_norm": "norm of the gradient before clipping, mean over the step's updates",
-    "optimizer/lr": "learning rate of the step's last update",
-    "optimizer/updates": "optimizer updates in this step; fewer than planned where nothing carried gradient",
-    "sft/loss": "mean −log-probability (nats) of the response tokens imitated in the step; `simplerl sft` only",
-    "sft/tokens": "response tokens imitated in this step (count); `simplerl sft` only",
-    "critic/loss": "the critic's loss, mean over the step's updates; only with a critic",
-    "critic/grad_norm": "norm of the critic's gradient before clipping, mean over the step's updates",
-    "critic/lr": "the critic's learning rate, mean over the step's updates",
-    "critic/value": "mean of the critic's values before the step, over the tokens that count",
-    "critic/return": "mean of the returns that the critic learns, over the same tokens",
-    "critic/explained_variance": "share of the returns' variance that the values explain before the step; 1 is perfect",
-    "verdict/correct": "responses judged correct (count)",
-    "verdict/wrong": "responses judged wrong (count)",
-    "verdict/no_answer": "responses without a final answer in the wanted form (count)",
-    "verdict/unjudgeable": "responses whose answer or gold cannot be judged (count); not trained on",
-    "verdict/timeout": "judgements killed at the time limit (count); not trained on",
-    "verdict/error": "judgements that crashed (count); not trained on",
-    "tokens/sampled": "response tokens sampled in this step (count)",
-    "tokens/useful": "response tokens that carried gradient in this step (count)",
-    "tokens/scored": "response tokens that went through the update in this step (count)",
-    "data/epoch": "how often the training problems have been gone through, as a fraction",
-    "time/rollout": "seconds of sampling and judging",
-    "time/learn": "seconds of the update",
-    "time/critic": "seconds of it spent on the critic, its values and its updates; only with a critic",
-    "time/sync": "seconds of handing weights to the rollout backend",
-    "time/evaluate": "seconds of held-out evaluation",
-    "time/save": "seconds of writing trajectories",
-    "time/step": "seconds of the whole step, evaluation included, checkpoint not",
-    "throughput/tokens_per_second": "response tokens sampled and learned from per second of rollout and update",
-    "throughput/useful_tokens_per_second": "response tokens that carried gradient per second of rollout and update",
-    "memory/peak_gib": "largest memory so far: allocated on the GPU, or resident in this process (GiB)",
-    "eval/accuracy": "held-out accuracy: mean over problems of the share of right samples (avg@n)",
-    "eval/accuracy_low": "lower end of its 95% bootstrap interval over problems",
-    "eval/accuracy_high": "upper end of its 95% bootstrap interval over problems",
-    "eval/pass_at_k": "held-out pass@k at the largest k, the number of samples (unbiased)",
-    "eval/length": "mean held-out response length (tokens)",
-    "eval/clip_ratio": "share of held-out responses truncated at the token limit",
-    "eval/accuracy_strict": "the same without answers that leave computing to the reader or restate the question",
-    "eval/boxed": "share of held-out responses in which an answer in the wanted form was found",
-}
+METRICS = {f"{group}/{name}": meaning for group, names in _GROUPS.items() for name, meaning in names.items()}
 
 #: Prefixes of what depends on the machine's speed, and so differs between a run and the same run resumed.
 TIMINGS = ("time/", "throughput/", "memory/")

@@ -1,10 +1,15 @@
-"""Reading files of responses (Parquet): the only place that opens one. Columns: docs/run-format.md."""
+"""Files of responses (Parquet), written and read: every judged response of a step, one row each, for any reader.
 
+Columns: docs/run-format.md. This is the only place that opens such a file.
+"""
+
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -12,8 +17,31 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from simplerl.core.errors import RunError
-from simplerl.core.types import UNDECIDED
-from simplerl.runs.trajectories import SCHEMA
+from simplerl.core.types import UNDECIDED, Problem, Trajectory, TrajectoryGroup, Verdict
+from simplerl.runs.files import replacing
+
+_INTEGER, _INTEGERS = pyarrow.int32(), pyarrow.list_(pyarrow.int32())
+_TEXT, _NUMBERS = pyarrow.string(), pyarrow.list_(pyarrow.float32())
+_TEXTS = (
+    "source", "level", "kind", "question", "answer", "response",
+    "stop_reason", "verdict", "extracted", "rule", "detail",
+)  # fmt: skip
+
+SCHEMA = pyarrow.schema(
+    {
+        "step": _INTEGER,
+        "problem_id": _TEXT,
+        "sample": _INTEGER,
+        **dict.fromkeys(_TEXTS, _TEXT),
+        "reward": pyarrow.float64(),
+        "reward_parts": pyarrow.map_(_TEXT, pyarrow.float64()),
+        "advantages": _NUMBERS,
+        "policy_version": _INTEGER,
+        **dict.fromkeys(("prompt_ids", "token_ids"), _INTEGERS),
+        **dict.fromkeys(("logprobs", "entropies"), _NUMBERS),
+        "loss_mask": pyarrow.list_(pyarrow.bool_()),
+    }
+)
 
 #: Without these a file does not hold judged responses. All but the response are known of every row.
 REQUIRED = ("problem_id", "sample", "response", "verdict")
@@ -33,20 +61,21 @@ class Answer:
 
     problem_id: str
     sample: int
-    level: str
-    """Empty where the source has none."""
-    kind: str
-    """Type of problem (subject, field) as the source names it; empty where it has none."""
+    level: str  # Empty where the source has none
+    kind: str  # Type of problem (subject, field) as the source names it; empty where it has none
     response: str
-    tokens: int | None
-    """Length of the response; None where it was made elsewhere and no tokenizer was given."""
-    stop_reason: str | None
-    """`eos`, `stop` or `length`; None where it was made elsewhere and did not say."""
-    status: str
-    """The verdict's."""
+    tokens: int | None  # Length of the response; None where it was made elsewhere and no tokenizer was given
+    stop_reason: str | None  # `eos`, `stop` or `length`; None where it was made elsewhere and did not say
+    status: str  # The verdict's
     extracted: str | None
-    rule: str = ""
-    """The verifier's rule that decided; empty where the record does not say."""
+    rule: str = ""  # The verifier's rule that decided; empty where the record does not say
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any], tokens: int | None) -> "Answer":
+        """Return the answer in a row of a record."""
+        columns = {name: row[name] for name in ("problem_id", "sample", "stop_reason", "extracted")}
+        columns |= {name: row[name] or "" for name in ("level", "kind", "response", "rule")}
+        return cls(tokens=tokens, status=row["verdict"], **columns)
 
     @property
     def correct(self) -> bool:
@@ -102,14 +131,8 @@ class ResponseFile:
         with self.open() as file:
             self._names(file.schema_arrow, REQUIRED)
 
-    @property
-    def rows(self) -> int:
-        """Number of responses."""
-        with self.open() as file:
-            return file.metadata.num_rows
-
     def read(self, columns: Sequence[str] | None = None) -> pyarrow.Table:
-        """Return columns of every response (None: all), with the types of `trajectories.SCHEMA`.
+        """Return columns of every response (None: all), with the types of the schema.
 
         A column that the file lacks, because an older version wrote it, is null.
         """
@@ -133,23 +156,10 @@ class ResponseFile:
     def answers(self) -> list[Answer]:
         """Return every response without its tokens, in the order of the file."""
         return [
-            Answer(
-                problem_id=row["problem_id"],
-                sample=row["sample"],
-                level=row["level"] or "",
-                kind=row["kind"] or "",
-                response=row["response"] or "",
-                tokens=tokens,
-                stop_reason=row["stop_reason"],
-                status=row["verdict"],
-                extracted=row["extracted"],
-                rule=row["rule"] or "",
-            )
+            Answer.of_row(row, tokens.as_py())
             for table in self.batches(_ANSWER)
             for row, tokens in zip(
-                table.drop_columns(["token_ids"]).to_pylist(),
-                list_lengths(table["token_ids"]).to_pylist(),
-                strict=True,
+                table.drop_columns(["token_ids"]).to_pylist(), list_lengths(table["token_ids"]), strict=True
             )
         ]
 
@@ -205,14 +215,71 @@ def _fits(wanted: pyarrow.DataType, actual: pyarrow.DataType) -> bool:
     actual = actual.value_type if types.is_dictionary(actual) else actual
     if types.is_null(actual):
         return not types.is_integer(wanted)
-    if types.is_string(wanted):
-        return types.is_string(actual) or types.is_large_string(actual)
-    if types.is_integer(wanted):
-        return types.is_integer(actual)
     if types.is_floating(wanted):
         return types.is_floating(actual) or types.is_integer(actual)
-    if types.is_boolean(wanted):
-        return types.is_boolean(actual)
-    if types.is_map(wanted):
-        return types.is_map(actual)
-    return (types.is_list(actual) or types.is_large_list(actual)) and _fits(wanted.value_type, actual.value_type)
+    if types.is_list(wanted):
+        return (types.is_list(actual) or types.is_large_list(actual)) and _fits(wanted.value_type, actual.value_type)
+    if types.is_string(wanted):
+        return types.is_string(actual) or types.is_large_string(actual)
+    return any(kind(wanted) and kind(actual) for kind in (types.is_integer, types.is_boolean, types.is_map))
+
+
+def write_trajectories(
+    path: Path, step: int, groups: Sequence[TrajectoryGroup], advantages: Sequence[np.ndarray] = ()
+) -> None:
+    """Write a step's groups atomically. `advantages` has one array [T] per trajectory, in order.
+
+    Trajectories beyond the advantages were sampled and dropped, not trained on: theirs are null. A reward of NaN
+    (undecided verdict) is written as null.
+    """
+    pairs = itertools.zip_longest((t for group in groups for t in group.trajectories), advantages)
+    write_rows(path, [_row(step, trajectory, array) for trajectory, array in pairs])
+
+
+def _row(step: int, trajectory: Trajectory, advantages: np.ndarray | None) -> dict[str, Any]:
+    completion = trajectory.completion
+    return {
+        **response_columns(
+            trajectory.problem, trajectory.sample, completion.text, completion.stop_reason, trajectory.verdict
+        ),
+        "step": step,
+        "reward": None if np.isnan(trajectory.reward) else trajectory.reward,
+        "reward_parts": list(trajectory.reward_parts.items()),
+        "advantages": advantages,
+        **{name: getattr(completion, name) for name in ("policy_version", "token_ids", "logprobs", "entropies")},
+        **{name: getattr(trajectory, name) for name in ("prompt_ids", "loss_mask")},
+    }
+
+
+def response_columns(
+    problem: Problem, sample: int, response: str, stop_reason: str | None, verdict: Verdict
+) -> dict[str, Any]:
+    """Return the columns of a judged response. `kind` is the problem's type (subject, field) if its source names one.
+
+    Lone surrogates, which are not characters and which Parquet cannot hold, become question marks.
+    """
+    columns = {
+        **{name: getattr(problem, name) for name in ("source", "level", "question", "answer")},
+        **{name: getattr(verdict, name) for name in ("extracted", "rule", "detail")},
+        "problem_id": problem.id,
+        "kind": str(problem.meta.get("kind", "")),
+        "sample": sample,
+        "response": response,
+        "stop_reason": stop_reason,
+        "verdict": verdict.status,
+    }
+    return {
+        name: value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
+        for name, value in columns.items()
+    }
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows of the schema atomically; columns that a row leaves out are null."""
+    write_table(path, pyarrow.Table.from_pylist(list(rows), schema=SCHEMA))
+
+
+def write_table(path: Path, table: pyarrow.Table) -> None:
+    """Write a table atomically. Raises RunError where it cannot be written."""
+    with replacing(path) as file:
+        pyarrow.parquet.write_table(table, file, compression="zstd")

@@ -1,4 +1,4 @@
-"""Result directories: where an evaluation of one model on one benchmark under one protocol is kept.
+"""Results of `simplerl eval`, one model on one benchmark under one protocol each, and evaluations in series.
 
     OUT/MODEL/BENCHMARK/KEY/
         protocol.json        everything that matters for the result; its hash is in KEY
@@ -15,19 +15,19 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pyarrow
 
-from simplerl.core.errors import RunError
+from simplerl.core.errors import ConfigError, RunError
 from simplerl.core.types import TrajectoryGroup
-from simplerl.runs.files import DirectoryLock, cannot_write, write_json
-from simplerl.runs.responses import ResponseFile
-from simplerl.runs.trajectories import SCHEMA, write_table, write_trajectories
-
-RESPONSES, FIGURES, PROTOCOL, TIMING = "responses.parquet", "figures.json", "protocol.json", "timing.json"
+from simplerl.runs.files import LockedDirectory, cannot_write, write_json
+from simplerl.runs.responses import SCHEMA, ResponseFile, write_table, write_trajectories
+from simplerl.runs.run import FIGURES, PROTOCOL, RESPONSES, TIMING, Evaluation, Run, find_runs, is_run
 
 
 def slug(name: str) -> str:
@@ -41,12 +41,10 @@ def key_of(shown: str, protocol: Mapping[str, Any]) -> str:
     return f"{slug(shown)}_{hashlib.sha256(canonical.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 
-class ResultDirectory:
-    """One evaluation that is being made, or is complete. One process at a time writes to it."""
+class ResultDirectory(LockedDirectory):
+    """One evaluation that is being made, or is complete."""
 
-    def __init__(self, path: Path):
-        self.path = path
-        self._lock = DirectoryLock(path)
+    folders = ("parts",)
 
     @property
     def complete(self) -> bool:
@@ -54,8 +52,7 @@ class ResultDirectory:
         return (self.path / FIGURES).is_file() and (self.path / RESPONSES).is_file()
 
     def begin(self, protocol: Mapping[str, Any], *, overwrite: bool) -> None:
-        """Take the directory, keeping what is there already unless `overwrite`."""
-        self._lock.take("parts")
+        """Write the protocol, keeping what is there already unless `overwrite`."""
         if overwrite:
             # The figures go first: a process that ends here must not leave old ones beside new responses.
             old = [self.path / name for name in (FIGURES, RESPONSES, TIMING)]
@@ -65,10 +62,6 @@ class ResultDirectory:
             except OSError as error:
                 raise cannot_write(self.path, error) from error
         write_json(self.path / PROTOCOL, dict(protocol))
-
-    def end(self) -> None:
-        """Let go of the directory."""
-        self._lock.release()
 
     def part(self, number: int) -> Path:
         """Return the file of a part."""
@@ -100,3 +93,105 @@ class ResultDirectory:
     def update(self, figures: Mapping[str, Any]) -> None:
         """Write other figures of the same responses."""
         write_json(self.path / FIGURES, dict(figures))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Series:
+    """Evaluations that differ in the weights alone, by step."""
+
+    name: str
+    path: Path  # What was asked for: a run directory, or a directory of results
+    evaluations: tuple[Evaluation, ...]
+
+    @property
+    def over_steps(self) -> bool:
+        """Whether there are several steps to draw a curve over."""
+        return len({one.step for one in self.evaluations if one.step is not None}) > 1
+
+
+def series(path: Path, warn: Callable[[str], None]) -> list[Series]:
+    """Return the evaluations in a run directory (one series) or in a directory of results (one for each run, benchmark
+    and protocol in it).
+
+    Files that are still being written are not seen. `warn` gets what is damaged and left out. Raises RunError where
+    there is nothing to read.
+    """
+    if is_run(path):
+        run = Run(path, warn=warn)
+        evaluations = tuple(one for one in run.evaluations if one.path.exists())
+        if not evaluations:
+            raise RunError(f"{path} has no evaluation yet; the first is made before the first step")
+        return [Series(name=run.name, path=path, evaluations=evaluations)]
+    if not path.is_dir():
+        raise RunError(f"{path} does not exist; give a run directory, or a directory of results of `simplerl eval`")
+    groups = defaultdict[tuple[str, ...], list[Evaluation]](list)
+    for evaluation in results(path, warn):
+        groups[_group(evaluation)].append(evaluation)
+    if not groups:
+        raise RunError(f"{path} holds neither a run nor a finished result of `simplerl eval`")
+    return [
+        Series(name=" ".join(key[:2]), path=path, evaluations=tuple(sorted(group, key=lambda one: one.step or 0)))
+        for key, group in groups.items()
+    ]
+
+
+def results(path: Path, warn: Callable[[str], None] | None = None) -> list[Evaluation]:
+    """Return the finished evaluations of `simplerl eval` in a directory, however deep, by path.
+
+    A damaged one is left out and passed to `warn`; without it, it raises RunError. None where there is no directory.
+    """
+    evaluations: list[Evaluation] = []
+    for run in find_runs(path, warn or (lambda message: None)) if path.is_dir() else []:
+        if run.is_result and run.finished:
+            evaluations += run.evaluations
+            for sentence in () if run.evaluations else run.damage:
+                if warn is None:
+                    raise RunError(
+                        f"{sentence.removesuffix(': left out')}; evaluate again with --overwrite, move its directory "
+                        "away, or choose another --output-dir"
+                    )
+                warn(f"left out: {sentence.removesuffix(': left out')}")
+    return evaluations
+
+
+def _group(evaluation: Evaluation) -> tuple[str, ...]:
+    """Return what evaluations of one series have in common."""
+    of_run = evaluation.step is not None
+    model = evaluation.label.rpartition("@")[0] if of_run else evaluation.label
+    same = (evaluation.protocol.get(key) for key in ("template", "sampling", "samples", "seed", "data_sha256"))
+    # Models that are not of a run make a series each: one label may stand for two sets of weights.
+    return (model, evaluation.benchmark, *map(str, same), "" if of_run else str(evaluation.home))
+
+
+class _HasStep(Protocol):
+    @property
+    def step(self) -> int | None: ...
+
+
+Item = TypeVar("Item", bound=_HasStep)
+
+
+def choose(
+    items: Sequence[Item],
+    steps: str,
+    missing: Callable[[str, str], str] = lambda step, there: f"step {step} was not evaluated; there is {there}",
+) -> list[Item]:
+    """Return the items that `all`, `first`, `last` or numbers mean, several parted by commas, in their order.
+
+    Raises ConfigError for anything else, and with the sentence of `missing` for a step that is not there.
+    """
+    chosen: set[int] = set()
+    for part in (part.strip() for part in steps.split(",")):
+        if part == "all":
+            chosen |= set(range(len(items)))
+        elif part in ("first", "last"):
+            chosen.add(0 if part == "first" else len(items) - 1)
+        elif part.isdecimal():
+            indices = {index for index, item in enumerate(items) if item.step == int(part)}
+            if not indices:
+                there = ", ".join(str(item.step) for item in items if item.step is not None) or "no steps"
+                raise ConfigError(f"--steps: {missing(part, there)}")
+            chosen |= indices
+        else:
+            raise ConfigError(f"--steps must be all, first, last or numbers such as 0,50,100; got {steps!r}")
+    return [items[index] for index in sorted(chosen)]

@@ -13,7 +13,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,16 +27,22 @@ from simplerl.runs.behaviours import Judgement, read_behaviours
 from simplerl.runs.files import MANIFEST, flatten
 from simplerl.runs.metrics import MetricLines, as_number
 from simplerl.runs.responses import Answer, ResponseFile
-from simplerl.runs.results import FIGURES, PROTOCOL, RESPONSES
 
 #: Folders of a run. Beside one of them config.json is a run's, and not that of a model.
 FOLDERS = ("trajectories", "evaluations", "checkpoints")
+
+#: Files of a result of `simplerl eval`.
+RESPONSES, FIGURES, PROTOCOL, TIMING = "responses.parquet", "figures.json", "protocol.json", "timing.json"
 
 #: How far down `find_runs` looks and at how many directories, and the largest JSON file that is read (bytes).
 DEEPEST, MOST_DIRECTORIES, LARGEST_JSON = 8, 20_000, 50_000_000
 
 #: What a run's own evaluations are called where others have the name of a benchmark.
 HELD_OUT = "held-out"
+
+#: What every version has written of a result.
+_PROTOCOL_KEYS = ("label", "benchmark", "samples", "problems", "template", "sampling", "seed")
+_FIGURES_KEYS = ("problems", "samples", "acc", "pass@k", "boxed_acc", "verdicts")
 
 _STEP = re.compile(r"step_(\d{1,12})(\.json|\.parquet)?")
 
@@ -45,20 +51,15 @@ _STEP = re.compile(r"step_(\d{1,12})(\.json|\.parquet)?")
 class Evaluation:
     """Every response of one model to one set of problems, and the figures that they come to."""
 
-    label: str
-    """Name of the model: `RUN@STEP`, or as the result has it."""
-    step: int | None
-    """Step of its run, 0 is the base model; None for a model that is not of a run."""
-    benchmark: str
-    """`held-out` for a run's own evaluations."""
+    label: str  # Name of the model: `RUN@STEP`, or as the result has it
+    step: int | None  # Step of its run, 0 is the base model; None for a model that is not of a run
+    benchmark: str  # `held-out` for a run's own evaluations
     figures: Mapping[str, Any]
     """`acc`, `pass@k`, `tokens` … (docs/evaluation.md), those of older versions mapped. Empty where there are none."""
     protocol: Mapping[str, Any]
     """How it was made: all of protocol.json for a result; sampling, samples and problems for a run's own."""
-    path: Path
-    """The Parquet file of its responses."""
-    home: Path
-    """The run or result directory that it is of."""
+    path: Path  # The Parquet file of its responses
+    home: Path  # The run or result directory that it is of
 
     @property
     def records(self) -> ResponseFile:
@@ -80,8 +81,7 @@ class Checkpoint:
 
     step: int
     path: Path
-    complete: bool
-    """Whether every file of its manifest is there. `files.damage` also compares their content."""
+    complete: bool  # Whether every file of its manifest is there. `files.damage` also compares their content.
 
 
 def is_run(path: Path | str) -> bool:
@@ -107,28 +107,19 @@ def find_runs(directory: Path | str, warn: Callable[[str], None] = lambda messag
     root = Path(directory).expanduser()
     if not root.is_dir():
         raise RunError(f"{directory} {'is a file' if root.exists() else 'does not exist'}; give a directory with runs")
-    return [Run(path) for path in _directories(root, warn) if is_run(path) or is_result(path)]
-
-
-def _directories(root: Path, warn: Callable[[str], None]) -> Iterator[Path]:
-    """Yield a directory and those below it, without what a run keeps in folders of its own."""
-    waiting, seen = [(root, 0)], 0
-    while waiting:
-        path, depth = waiting.pop()
-        seen += 1
-        if seen > MOST_DIRECTORIES:
+    runs = []
+    walk = os.walk(root, onerror=lambda error: warn(f"{error.filename} cannot be read ({error.strerror}): left out"))
+    for number, (name, below, _) in enumerate(walk):
+        if number == MOST_DIRECTORIES:
             warn(f"only the first {MOST_DIRECTORIES:,} directories were looked at; give one further down")
-            return
-        yield path
-        skipped = {"checkpoints", "trajectories", "behaviours", "parts"} if is_run(path) or is_result(path) else set()
-        try:
-            with os.scandir(path) as entries:
-                below = [e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")]
-        except OSError as error:
-            warn(f"{path} cannot be read ({error.strerror}): left out")
-            continue
-        if depth < DEEPEST:
-            waiting += [(path / name, depth + 1) for name in sorted(below, reverse=True) if name not in skipped]
+            break
+        path, skipped = Path(name), set[str]()
+        if is_run(path) or is_result(path):
+            runs.append(Run(path))
+            skipped = {"checkpoints", "trajectories", "behaviours", "parts"}
+        deep = len(path.relative_to(root).parts) >= DEEPEST
+        below[:] = [] if deep else sorted(n for n in below if n not in skipped and not n.startswith("."))
+    return runs
 
 
 class Run:
@@ -138,11 +129,11 @@ class Run:
     found.
     """
 
-    def __init__(self, path: Path | str, *, warn: Callable[[str], None] | None = None):
+    def __init__(self, path: Path | str, *, warn: Callable[[str], None] = lambda sentence: None):
         self.path = Path(path).expanduser()
         self._warn = warn
         self._said: dict[str, None] = {}
-        self._lines = MetricLines(path=self.path / "metrics.jsonl")
+        self._lines = MetricLines(self.path / "metrics.jsonl")
         self.is_result = not is_run(self.path) and is_result(self.path)
         """Whether it is a result of `simplerl eval`: one evaluation and no training."""
         if not self.is_result and not is_run(self.path):
@@ -166,13 +157,15 @@ class Run:
     @cached_property
     def stage(self) -> str:
         """The command that made it: `train`, `sft` …, or `eval`."""
-        table = {} if self.is_result else self._table("stage.json")
-        return "eval" if self.is_result else str(table.get("stage") or table.get("command") or "train")
+        if self.is_result:
+            return "eval"
+        table = self._table("stage.json")
+        return str(table.get("stage") or table.get("command") or "train")
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The configuration as it was resolved, in tables; empty for a result."""
-        return {} if self.is_result else self._table("config.json", wanted=True)
+        return {} if self.is_result else self._table("config.json", required=True)
 
     def setting(self, key: str, default: Any = None) -> Any:
         """Return a value of the configuration by its dotted key, e.g. `sampling.temperature`."""
@@ -202,7 +195,7 @@ class Run:
     def finished(self) -> bool:
         """Whether it came to its end: by its steps or its token budget; a result, whether it has its figures."""
         if self.is_result:
-            return (self.path / FIGURES).is_file() and (self.path / RESPONSES).is_file()
+            return not self._lacking
         if not self.summary or not self.lines:
             return False
         steps = as_number(self.setting("sft.steps" if self.stage == "sft" else "steps"))
@@ -215,25 +208,20 @@ class Run:
         """Step → its line of metrics.jsonl as it was written, by step; of a step that was done again the last."""
         if self.is_result:
             return {}
-        if not self._lines.path.exists():
-            self._damaged(f"{self._lines.path} is missing: nothing is known of its metrics")
+        lines, file = self._lines, self._lines.path
+        if not file.exists():
+            self._damaged(f"{file} is missing: nothing is known of its metrics")
             return {}
         try:
-            self._lines.refresh()
+            lines.refresh()
         except RunError as error:
             self._damaged(f"{error}: left out")
             return {}
-        for number in self._lines.damaged:
-            self._damaged(f"{self._lines.path}:{number} is damaged: this line is left out")
-        if self._lines.unfinished:
-            self._damaged(f"{self._lines.path}: the last line is cut short or is still being written: left out")
-        return dict(sorted(self._lines.by_step.items()))
-
-    @property
-    def unfinished_line(self) -> bool:
-        """Whether the last line of metrics.jsonl is still being written."""
-        _ = self.lines
-        return self._lines.unfinished
+        for number in lines.damaged:
+            self._damaged(f"{file}:{number} is damaged: this line is left out")
+        if lines.unfinished:
+            self._damaged(f"{file}: the last line is cut short or is still being written: left out")
+        return dict(sorted(lines.by_step.items()))
 
     @cached_property
     def metrics(self) -> pyarrow.Table:
@@ -241,20 +229,14 @@ class Run:
 
         Null where a step did not record a metric, NaN where what it recorded was not a finite number.
         """
-        lines = list(self.lines.values())
         columns = {"step": pyarrow.array(list(self.lines), pyarrow.int64())}
-        missing = object()
-        for name in sorted({name for line in lines for name in line} - {"step"}):
-            written = [line.get(name, missing) for line in lines]
+        for name in sorted({name for line in self.lines.values() for name in line} - {"step"}):
+            values = {step: _finite(line[name]) for step, line in self.lines.items() if name in line}
             column = name.encode("utf-8", "replace").decode("utf-8")  # Arrow refuses lone surrogates.
-            if all(value is missing or (type(value) is int and abs(value) < 2**53) for value in written):
-                numbers = [None if value is missing else value for value in written]
-                columns[column] = pyarrow.array(numbers, pyarrow.int64())
-                continue
-            numbers = [None if value is missing else as_number(value) for value in written]
-            columns[column] = pyarrow.array(numbers, pyarrow.float64())
-            for step, value, number in zip(self.lines, written, numbers, strict=True):
-                if number is not None and math.isnan(number) and value is not None:
+            kind = pyarrow.int64() if all(isinstance(value, int) for value in values.values()) else pyarrow.float64()
+            columns[column] = pyarrow.array([values.get(step) for step in self.lines], kind)
+            for step, value in values.items():
+                if math.isnan(value) and self.lines[step][name] is not None:
                     self._damaged(f"{self._lines.path}, step {step}: {column[:100]} is not a number: left out")
                     break
         return pyarrow.table(columns)
@@ -267,8 +249,7 @@ class Run:
 
     @cached_property
     def _training(self) -> dict[int, ResponseFile]:
-        files = {} if self.is_result else self._steps("trajectories", ".parquet")
-        return {step: ResponseFile(path) for step, path in files.items()}
+        return {step: ResponseFile(path) for step, path in self._steps("trajectories", ".parquet").items()}
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -308,10 +289,31 @@ class Run:
         responses, figures = self._steps("evaluations", ".parquet"), self._steps("evaluations", ".json")
         for step in figures.keys() - responses.keys():
             self._damaged(f"{figures[step].with_suffix('.parquet')} is missing: step {step} has figures, no responses")
-        return tuple(
-            self._evaluation(step, responses.get(step), figures.get(step))
-            for step in sorted(responses.keys() | figures.keys())
-        )
+        evaluations = []
+        for step in sorted(responses.keys() | figures.keys()):
+            table: dict[str, Any] = {}
+            if step not in figures:
+                reason = "has no figures beside it: it is still being written, or was copied half"
+                self._damaged(f"{responses[step]} {reason}")
+            else:
+                table = self._table(f"evaluations/{figures[step].name}")
+                if table and not _is_figure(unified(table).get("acc")):
+                    self._damaged(f"{figures[step]} does not hold the figures of an evaluation: left out")
+                    table = {}
+            sampling = {name: table[name] for name in ("temperature", "top_p", "max_new_tokens") if name in table}
+            table = unified(table)
+            evaluations.append(
+                Evaluation(
+                    label=f"{self.name}@{step}",
+                    step=step,
+                    benchmark=HELD_OUT,
+                    figures=table,
+                    protocol={"sampling": sampling, **{k: table[k] for k in ("samples", "problems") if k in table}},
+                    path=responses.get(step) or self.path / f"evaluations/step_{step:06d}.parquet",
+                    home=self.path,
+                )
+            )
+        return tuple(evaluations)
 
     def figures_at(self, step: int) -> Mapping[str, Any]:
         """Return the figures of the evaluation after a step. Raises RunError where there are none."""
@@ -320,61 +322,41 @@ class Run:
             raise RunError(f"{self.path} lacks the evaluation of step {step}")
         return figures
 
-    def _evaluation(self, step: int, responses: Path | None, file: Path | None) -> Evaluation:
-        table: dict[str, Any] = {}
-        if file is None:
-            self._damaged(f"{responses} has no figures beside it: it is still being written, or was copied half")
-        else:
-            table = self._table(f"evaluations/{file.name}")
-            if table and not _is_figure(unified(table).get("acc")):
-                self._damaged(f"{file} does not hold the figures of an evaluation: left out")
-                table = {}
-        figures = unified(table)
-        sampling = {name: table[name] for name in ("temperature", "top_p", "max_new_tokens") if name in table}
-        return Evaluation(
-            label=f"{self.name}@{step}",
-            step=step,
-            benchmark=HELD_OUT,
-            figures=figures,
-            protocol={"sampling": sampling, **{k: figures[k] for k in ("samples", "problems") if k in figures}},
-            path=responses or (self.path / "evaluations" / f"step_{step:06d}.parquet"),
-            home=self.path,
-        )
+    @property
+    def _lacking(self) -> list[str]:
+        return [name for name in (FIGURES, RESPONSES) if not (self.path / name).is_file()]
 
     def _result(self) -> tuple[Evaluation, ...]:
-        missing = [name for name in (FIGURES, RESPONSES) if not (self.path / name).is_file()]
-        if missing:
-            lacking = " and no ".join(missing)
+        if self._lacking:
+            lacking = " and no ".join(self._lacking)
             self._damaged(f"{self.path} is not finished (no {lacking}); evaluate again to go on with it")
             return ()
-        protocol, figures = self._table(PROTOCOL, wanted=True), unified(self._table(FIGURES, wanted=True))
-        for name, table, wanted in (
-            (PROTOCOL, protocol, ("label", "benchmark", "samples", "problems", "template", "sampling", "seed")),
-            (FIGURES, figures, ("problems", "samples", "acc", "pass@k", "boxed_acc", "verdicts")),
-        ):
-            lacking = [key for key in wanted if key not in table]
+        protocol, figures = self._table(PROTOCOL, required=True), unified(self._table(FIGURES, required=True))
+        for name, table, keys in ((PROTOCOL, protocol, _PROTOCOL_KEYS), (FIGURES, figures, _FIGURES_KEYS)):
+            lacking = ", ".join(key for key in keys if key not in table)
             if lacking and not any(str(self.path / name) in sentence for sentence in self._said):
-                self._damaged(f"{self.path / name} is not of an evaluation by this version (no {', '.join(lacking)})")
+                self._damaged(f"{self.path / name} is not of an evaluation by this version (no {lacking})")
             if lacking:
                 return ()
         step = protocol.get("step")
-        return (
-            Evaluation(
-                label=str(protocol["label"]),
-                step=step if isinstance(step, int) else None,
-                benchmark=str(protocol["benchmark"]),
-                figures=figures,
-                protocol=protocol,
-                path=self.path / RESPONSES,
-                home=self.path,
-            ),
+        evaluation = Evaluation(
+            label=str(protocol["label"]),
+            step=step if isinstance(step, int) else None,
+            benchmark=str(protocol["benchmark"]),
+            figures=figures,
+            protocol=protocol,
+            path=self.path / RESPONSES,
+            home=self.path,
         )
+        return (evaluation,)
 
     @cached_property
     def checkpoints(self) -> tuple[Checkpoint, ...]:
         """The model directories that are there, by step."""
-        folders = {} if self.is_result else self._steps("checkpoints", "")
-        return tuple(Checkpoint(step=step, path=path, complete=_complete(path)) for step, path in folders.items())
+        return tuple(
+            Checkpoint(step=step, path=path, complete=_complete(path))
+            for step, path in self._steps("checkpoints", "").items()
+        )
 
     def behaviours(self) -> list[Judgement]:
         """Return what `simplerl behaviours` found. Raises RunError where its record is damaged."""
@@ -395,27 +377,19 @@ class Run:
     def _damaged(self, sentence: str) -> None:
         if sentence not in self._said:
             self._said[sentence] = None
-            if self._warn is not None:
-                self._warn(sentence)
+            self._warn(sentence)
 
-    def _table(self, name: str, *, wanted: bool = False) -> dict[str, Any]:
+    def _table(self, name: str, *, required: bool = False) -> dict[str, Any]:
         """Return the table in a JSON file; empty where there is none, or where it is damaged, which is said."""
         file = self.path / name
-        if not file.exists() and not wanted:
+        if not file.exists() and not required:
             return {}
         try:
-            if not file.is_file():  # A pipe would never end.
-                raise ValueError("it is not a file" if file.exists() else "it is missing")
-            if file.stat().st_size > LARGEST_JSON:
-                raise ValueError(f"it is larger than {LARGEST_JSON:,} bytes")
-            table = json.loads(file.read_text(encoding="utf-8"))
-            if not isinstance(table, dict):
-                raise ValueError("it is not a JSON object")
+            return _read_table(file)
         except (OSError, ValueError, RecursionError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             self._damaged(f"{file} cannot be read ({reason}): left out")
             return {}
-        return table
 
     def _steps(self, folder: str, ending: str) -> dict[int, Path]:
         """Return step → what a folder holds of it under names that end so, by step; other names are said."""
@@ -430,10 +404,10 @@ class Run:
         for entry in entries:
             match = _STEP.fullmatch(entry.name)
             good = match is not None and (entry.is_file() if match[2] else entry.is_dir())
-            if not good and not entry.name.startswith("."):
-                self._damaged(f"{entry.path} is not a record of a step: left out")
-            elif good and match is not None and (match[2] or "") == ending:
+            if match and good and (match[2] or "") == ending:
                 steps[int(match[1])] = Path(entry.path)
+            elif not good and not entry.name.startswith("."):
+                self._damaged(f"{entry.path} is not a record of a step: left out")
         return dict(sorted(steps.items()))
 
 
@@ -456,12 +430,29 @@ def _why_not(path: Path) -> str:
     return f"is not a run (no metrics.jsonl, no config.json beside trajectories/) and not a result; {wanted}"
 
 
+def _read_table(file: Path) -> dict[str, Any]:
+    """Return the JSON object in a file. Raises OSError, ValueError or RecursionError where it holds something else."""
+    if not file.is_file():  # A pipe would never end.
+        raise ValueError("it is not a file" if file.exists() else "it is missing")
+    if file.stat().st_size > LARGEST_JSON:
+        raise ValueError(f"it is larger than {LARGEST_JSON:,} bytes")
+    table = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(table, dict):
+        raise ValueError("it is not a JSON object")
+    return table
+
+
 def _complete(checkpoint: Path) -> bool:
     try:
-        names = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        names = _read_table(checkpoint / MANIFEST)
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(names, dict) and bool(names) and all((checkpoint / str(name)).is_file() for name in names)
+    return bool(names) and all((checkpoint / name).is_file() for name in names)
+
+
+def _finite(value: Any) -> int | float:
+    """Return a value of a metric: an integer as it is where a float could hold it, NaN where it is not a number."""
+    return value if type(value) is int and abs(value) < 2**53 else as_number(value)
 
 
 def _is_figure(value: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TextIO
 
 from simplerl.core.errors import RunError
 from simplerl.runs.directory import read_metrics
-from simplerl.runs.files import DirectoryLock, cannot_write
+from simplerl.runs.files import LockedDirectory, cannot_write
 from simplerl.studies.plan import Job, child_environment
 
 #: Seconds between two looks at the children.
@@ -49,7 +49,7 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
     Raises RunError, before anything runs, where another process is writing to one of the runs.
     """
     waiting = [job for job in jobs if job.state != "done"]
-    if busy := [str(job.path) for job in waiting if DirectoryLock(job.path).held]:
+    if busy := [str(job.path) for job in waiting if LockedDirectory(job.path).held]:
         raise RunError(
             f"another process is writing to {', '.join(busy)}. A command that was killed cannot stop its runs: "
             "they go on to their end. Wait for them, or end them, and give the command again"

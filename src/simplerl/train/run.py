@@ -326,7 +326,7 @@ def _go_back(directory: RunDirectory, config: Config, say: Callable[[str], None]
             f"steps was {old['steps']}, now {config.steps}: with the {config.optimizer.schedule} schedule that would "
             "change the learning rate of the steps already done"
         )
-    start = directory.newest_whole_checkpoint(say)
+    start = directory.newest_complete_checkpoint(say)
     if not start and directory.checkpoint_steps():
         raise RunError(
             f"cannot resume {directory.path}: every checkpoint is damaged. Its record is left as it is; start again "

@@ -7,7 +7,7 @@ import pyarrow.parquet
 from support import TIMED_OUT, WRONG, group, trajectory
 
 from simplerl.core.types import Problem
-from simplerl.runs.trajectories import SCHEMA, write_trajectories
+from simplerl.runs.responses import SCHEMA, write_trajectories
 
 
 def test_everything_comes_back(tmp_path) -> None:
