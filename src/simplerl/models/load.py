@@ -144,11 +144,7 @@ def load(name: str, *, device: str | torch.device = "cpu", attention: str = "") 
     try:
         tokenizer = _with_words(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
         model = AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype=torch.float32,
-            attn_implementation=attention,
-            trust_remote_code=False,
-            use_safetensors=True,
+            source, dtype=torch.float32, attn_implementation=attention, trust_remote_code=False, use_safetensors=True
         )
     except Exception as error:  # Transformers, tokenizers and safetensors each raise their own kinds for a bad file.
         raise ModelError(

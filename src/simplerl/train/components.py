@@ -79,7 +79,11 @@ def build_components(
     device = pick_device(config.learner.device)
     split = load_problems(config, say, inputs)
     template = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
-    learns_in, samples_in = precisions(config, device)
+    learns_in, samples_in = config.learner.precision, config.rollout.precision
+    if learns_in == "auto":
+        learns_in = "bf16" if has_fast_bf16(device) else "fp32"
+    if samples_in == "auto":
+        samples_in = "fp32" if device.type == "cpu" else "bf16"
     attention = pick_attention(config.learner.attention, device, half=learns_in == samples_in == "bf16")
     given = inputs.policy  # It is trained in place, so its hash is taken before.
     base_model = {"path": given.name, "sha256": weights_hash(given.model)} if given else locate_and_hash(config.model)
@@ -130,16 +134,6 @@ def build_components(
             **data_record,
         },
     )
-
-
-def precisions(config: Config, device: torch.device) -> tuple[str, str]:
-    """Return the precision (fp32 or bf16) that the learner works in, and the one that is sampled in."""
-    learner, rollout = config.learner.precision, config.rollout.precision
-    if learner == "auto":
-        learner = "bf16" if has_fast_bf16(device) else "fp32"
-    if rollout == "auto":
-        rollout = "fp32" if device.type == "cpu" else "bf16"
-    return learner, rollout
 
 
 def load_models(
@@ -222,8 +216,10 @@ def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | N
     questions = {item.question for item in held_out}
     shared = [item.id for item in train if item.question in questions]
     if shared:
-        named = ", ".join(shared[:5]) + (" …" if len(shared) > 5 else "")
-        say(f"{len(shared)} of {len(train)} training problems are held out too and are not trained on: {named}")
+        say(
+            f"{len(shared)} of {len(train)} training problems are held out too and are not trained on: "
+            f"{first_few(shared)}"
+        )
     if len(shared) == len(train):
         raise DataError(
             f"every training problem of {config.data} is also held out ({source or 'its test split'}); give other "
@@ -238,18 +234,22 @@ def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | N
     )
 
 
+def first_few(names: Sequence[str]) -> str:
+    """Return the first five names, and a sign that there are more."""
+    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+
+
 def fit(
     prompted: list[Prompted], limit: int, what: str, say: Callable[[str], None]
 ) -> tuple[list[Prompted], list[str]]:
     """Return (prompts within `limit` tokens, ids of the others), saying what was left out."""
     short = [item for item in prompted if 0 < len(item.prompt_ids) <= limit]
-    long = [item for item in prompted if not 0 < len(item.prompt_ids) <= limit]
+    long = [item.problem.id for item in prompted if not 0 < len(item.prompt_ids) <= limit]
     if long:
-        longest = max(len(item.prompt_ids) for item in long)
-        named = ", ".join(item.problem.id for item in long[:5]) + (" …" if len(long) > 5 else "")
+        longest = max(len(item.prompt_ids) for item in prompted)
         say(
             f"{len(long)} of {len(prompted)} {what} problems have prompts of more than {limit} tokens (up to {longest})"
-            f" and are left out: {named} (all of them in environment.json)"
+            f" and are left out: {first_few(long)} (all of them in environment.json)"
         )
     if not short:
         raise DataError(
@@ -257,7 +257,7 @@ def fit(
             "sampling.max_prompt_tokens and what sampling.max_new_tokens leaves of the model's context "
             f"(shortest {min(len(item.prompt_ids) for item in prompted)}); change these, or choose another template"
         )
-    return short, [item.problem.id for item in long]
+    return short, long
 
 
 def make_prompts(

@@ -18,7 +18,7 @@ from simplerl.core.types import Batch, Problem
 from simplerl.data import demonstrations
 from simplerl.data.prompts import Prompter, prompter
 from simplerl.models.load import Policy
-from simplerl.train.components import Components, Inputs, build_components
+from simplerl.train.components import Components, Inputs, build_components, first_few
 from simplerl.train.config import Config
 from simplerl.train.feed import Sampler, StepGroups
 from simplerl.train.run import Callback, Outcome, open_run
@@ -138,6 +138,5 @@ def _sampler(
     prompts = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
     examples, long = encode(items, prompts, policy, limit)
     if long:
-        named = ", ".join(long[:5]) + (" …" if len(long) > 5 else "")
-        say(f"{len(long)} of {len(items)} demonstrations are longer than {limit} tokens, left out: {named}")
+        say(f"{len(long)} of {len(items)} demonstrations are longer than {limit} tokens, left out: {first_few(long)}")
     return Sampler(examples, per_step=min(config.sft.batch_size, len(examples)), seed=config.seed)
