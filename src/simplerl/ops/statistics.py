@@ -40,7 +40,7 @@ def majority_at_k(answers: Sequence[Hashable | None], right: Hashable, k: int, *
     if not 1 <= k <= n:
         raise ValueError(f"maj@k needs 1 <= k <= n; got k={k}, n={n}")
     if math.comb(n, k) <= SUBSETS:
-        subsets = list(itertools.combinations(range(n), k))
+        subsets: list[Any] = list(itertools.combinations(range(n), k))
     else:
         rng = generator(seed, "majority", n, k)
         subsets = [sorted(rng.choice(n, k, replace=False)) for _ in range(SUBSETS)]

@@ -8,6 +8,7 @@ one uniform number per token, addressed by the request, so a request gets the sa
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -155,7 +156,8 @@ class NativeBackend:
 
     def close(self) -> None:
         """Drop the model."""
-        self.model = self.head = None
+        for name in ("model", "head"):
+            vars(self).pop(name, None)
 
     @torch.no_grad()
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
@@ -196,9 +198,10 @@ class NativeBackend:
             parts.append((cache, self._forward(tokens_PT[part], mask_PT[part], positions_PT, cache)[:, -1]))
         cache = parts[0][0]
         if len(parts) > 1:
-            for index, layer in enumerate(cache.layers):
-                layer.keys = torch.cat([part.layers[index].keys for part, _ in parts])
-                layer.values = torch.cat([part.layers[index].values for part, _ in parts])
+            layers: list[Any] = [part.layers for part, _ in parts]
+            for index, layer in enumerate(layers[0]):
+                layer.keys = torch.cat([part[index].keys for part in layers])
+                layer.values = torch.cat([part[index].values for part in layers])
         return cache, torch.cat([hidden_PH for _, hidden_PH in parts]), mask_PT
 
     def _forward(self, tokens_RT, mask_RT, position_RT, cache):

@@ -91,7 +91,7 @@ def build_components(
     policy.check(list(config.sampling.stop_ids), "setting sampling.stop_ids")
     train, held_out, data_record = make_prompts(split, template, policy, config, say)
     s, e, verifier = config.sampling, config.evaluation, config.verifier
-    limits = {"max_new_tokens": s.max_new_tokens, "stop": s.stop, "stop_ids": s.stop_ids}
+    limits: dict[str, Any] = {"max_new_tokens": s.max_new_tokens, "stop": s.stop, "stop_ids": s.stop_ids}
     rollout = Rollout(
         backend=open_backend(config.rollout.backend, policy, precision=samples_in, max_rows=config.rollout.max_rows),
         verifier=VerifierPool(
@@ -143,12 +143,12 @@ def load_models(
 
     Raises ModelError where the reference's tokens are not the policy's.
     """
-    given = inputs.policy
+    given, wanted = inputs.policy, config.algorithm.needs_reference
     policy = given or load(str(checkpoint or config.model), device=device, attention=attention)
-    reference = None
-    if config.algorithm.needs_reference and config.reference:
-        reference = load(config.reference, device=device, attention=attention)
-        theirs, ours = reference.tokenizer.get_vocab(), policy.tokenizer.get_vocab()
+    reference: PreTrainedModel | None = None
+    if wanted and config.reference:
+        other = load(config.reference, device=device, attention=attention)
+        theirs, ours = other.tokenizer.get_vocab(), policy.tokenizer.get_vocab()
         if theirs != ours:
             raise ModelError(
                 f"the reference {config.reference!r} has another vocabulary than {policy.name!r}: {len(theirs)} and "
@@ -156,15 +156,15 @@ def load_models(
                 "tokens: give --reference a model with the same tokenizer, or leave it out to compare with the "
                 "starting model"
             )
-        reference = reference.model
-    elif config.algorithm.needs_reference and checkpoint:
-        reference = (
-            copy.deepcopy(given.model) if given else load(config.model, device=device, attention=attention).model
-        )
+        reference = other.model
+    elif wanted and checkpoint:
+        start = None if given else load(config.model, device=device, attention=attention)
+        reference = start.model if start else copy.deepcopy(policy.model)
     if given:
-        given.model.to(device)
+        module: torch.nn.Module = given.model
+        module.to(device)
         if checkpoint:
-            given.model.load_state_dict(load(str(checkpoint), device=device).model.state_dict())
+            module.load_state_dict(load(str(checkpoint), device=device).model.state_dict())
     return policy, reference
 
 
@@ -188,7 +188,7 @@ def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | N
     if inputs.problems is not None:
         read = {"train": select(inputs.problems, name="data", levels=options.levels, size=options.size)}
     else:
-        chosen = {"size": options.size, "seed": options.seed, "levels": options.levels}
+        chosen: dict[str, Any] = {"size": options.size, "seed": options.seed, "levels": options.levels}
         read = {"train": data.read(config.data, options.split, **chosen)}
     train = read["train"].problems
     size, source = config.evaluation.size, config.evaluation.data

@@ -109,7 +109,7 @@ class Feed:
             seen |= set(indices)
             for group in self._sample(indices, step, round):
                 (kept if has_signal(group) else dropped).append(group)
-        metrics = {"groups/dropped": len(dropped), "groups/rounds": round}
+        metrics: dict[str, float] = {"groups/dropped": len(dropped), "groups/rounds": round}
         if not kept:
             kept, dropped = dropped[:wanted], dropped[wanted:]
         return StepGroups(kept=kept, dropped=dropped, metrics=metrics)

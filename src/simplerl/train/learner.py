@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from simplerl.algorithms import Algorithm
-from simplerl.core.types import Batch, CreditInputs, LossInputs
+from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs
 from simplerl.models import checkpoint
 from simplerl.models.load import Policy, recompute_activations
 from simplerl.models.score import Scorer
@@ -56,10 +56,8 @@ class _Prepared:
     old_mean_BT: torch.Tensor | None
     """The vocabulary's means there, for the algorithms that read them."""
     ref_BT: torch.Tensor | None
-    values_BT: torch.Tensor | None
-    """The critic's, at the start of the step."""
-    returns_BT: torch.Tensor | None
-    """What the critic learns."""
+    critic_BT: tuple[torch.Tensor, torch.Tensor] | None
+    """The critic's values at the start of the step, and the returns that it learns."""
 
 
 class Learner:
@@ -94,8 +92,8 @@ class Learner:
         self.optimizer = adamw(policy.model, optimizer)
         self.critic = None
         if algorithm.needs_critic:
-            settings = {"optimizer": optimizer, "learner": learner, "precision": precision, "tokens": self.tokens}
-            self.critic = Critic(policy.model, algorithm, **settings, steps=steps, seed=seed)
+            settings: dict[str, Any] = {"optimizer": optimizer, "learner": learner, "precision": precision}
+            self.critic = Critic(policy.model, algorithm, **settings, tokens=self.tokens, steps=steps, seed=seed)
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the policy's parameters and buffers by name."""
@@ -135,11 +133,11 @@ class Learner:
         for index, rows in enumerate(updates):
             done = step - 1 + index / len(updates)
             metrics = self._update(prepared, rows, done, first=index == 0) if policy_moves else {}
-            if self.critic:
+            if self.critic and prepared.critic_BT:
                 with clock(seconds, "time/critic"):
-                    metrics |= self._update_critic(prepared, rows, done)
+                    metrics |= means(self.critic.updates(batch, rows, prepared.mask_BT, *prepared.critic_BT, done))
             per_update.append(metrics)
-        metrics = _means(per_update)
+        metrics = means(per_update)
         if batch.sampler_logprobs_BT is not None and "policy/mismatch_kl" not in metrics:
             metrics |= self._mismatch(batch, prepared.mask_BT)
         trained_BT = prepared.mask_BT & policy_moves
@@ -149,8 +147,8 @@ class Learner:
             "tokens/useful": int(((prepared.advantages_BT != 0) & trained_BT).sum()),
             "tokens/scored": int((trained_BT & prepared.useful_B[:, None]).sum()),
         }
-        if self.critic:
-            metrics |= value_metrics(prepared.values_BT, prepared.returns_BT, prepared.mask_BT) | seconds
+        if prepared.critic_BT:
+            metrics |= value_metrics(*prepared.critic_BT, prepared.mask_BT) | seconds
         self._adapt_kl(metrics, len(batch.tokens_BT))
         return StepResult(metrics=metrics, advantages=by_response(prepared.advantages_BT, batch))
 
@@ -171,7 +169,7 @@ class Learner:
         useful_B = algorithm.has_gradient(advantages_BT * mask_BT) & mask_BT.any(1)
         # The first update's old log-probabilities are its own, so only the rows of later ones are scored beforehand.
         if old_BT is None and len(updates) > 1:
-            later = torch.cat(updates[1:])
+            later = torch.cat(list(updates[1:]))
             old_BT, old_mean_BT = self._score(self.scorer, batch, mask_BT, later[useful_B[later]])
         if ref_BT is None and self.reference is not None:
             ref_BT, _ = self._score(self.reference, batch, mask_BT, useful_B.nonzero().flatten())
@@ -183,8 +181,7 @@ class Learner:
             old_BT=old_BT,
             old_mean_BT=old_mean_BT,
             ref_BT=ref_BT,
-            values_BT=values_BT,
-            returns_BT=algorithm.returns(credit) if self.critic else None,
+            critic_BT=(values_BT, self.critic.algorithm.returns(credit)) if self.critic else None,
         )
 
     def _scored(
@@ -194,7 +191,7 @@ class Learner:
         wants_mean = self.algorithm.needs_vocabulary_mean
         for micro in microbatches(rows, batch.lengths_B, tokens=self.tokens, device=self.device):
             tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
-            yield micro, scorer.score(tokens_BT, kept_BT, batch.lengths_B[micro.rows], vocabulary_mean=wants_mean)
+            yield micro, scorer(tokens_BT, kept_BT, batch.lengths_B[micro.rows], vocabulary_mean=wants_mean)
 
     @torch.no_grad()
     def _score(
@@ -206,7 +203,7 @@ class Learner:
         mean_BT = torch.zeros(mask_BT.shape) if self.algorithm.needs_vocabulary_mean else None
         for micro, (own_BT, _, own_mean_BT) in self._scored(scorer, batch, mask_BT, rows):
             logprobs_BT[micro.rows, : micro.width] = own_BT.cpu()
-            if mean_BT is not None:
+            if mean_BT is not None and own_mean_BT is not None:
                 mean_BT[micro.rows, : micro.width] = own_mean_BT.cpu()
         return logprobs_BT, mean_BT
 
@@ -233,19 +230,12 @@ class Learner:
         norm = apply_gradient(self.optimizer, self.policy.model, lr=lr, grad_clip=self.optimization.grad_clip)
         return {**{name: float(value) for name, value in sums.items()}, "optimizer/grad_norm": norm}
 
-    def _update_critic(self, prepared: _Prepared, rows: torch.Tensor, done: float) -> dict[str, float]:
-        """Do the critic's updates over the rows of one of the policy's; return the means of their metrics."""
-        batch = prepared.batch
-        parts = minibatches(batch.group_B[rows], self.algorithm.critic_prompts_per_update)
-        targets = (prepared.mask_BT, prepared.values_BT, prepared.returns_BT)
-        return _means([self.critic.update(batch, rows[part], *targets, done) for part in parts])
-
     def _backward(
         self,
         prepared: _Prepared,
         micro: MicroBatch,
         scores: Scores,
-        weights: dict[str, torch.Tensor],
+        weights: dict[LossComponent, torch.Tensor],
         scored: int,
         *,
         first: bool,
@@ -259,17 +249,17 @@ class Learner:
         logprobs_BT, entropy_BT, mean_BT = scores
         old_BT = logprobs_BT.detach() if first else micro.cut(prepared.old_BT)
         share_BT = kept_BT.float() / scored
-        means = {"policy/entropy": entropy_BT.detach()}
+        measured = {"policy/entropy": entropy_BT.detach()}
         factor_BT = kept_BT
         if batch.sampler_logprobs_BT is not None:
             sampler_BT = micro.cut(batch.sampler_logprobs_BT) * kept_BT
-            means["policy/mismatch_kl"] = kl(sampler_BT, old_BT, estimator="k3")
+            measured["policy/mismatch_kl"] = kl(sampler_BT, old_BT, estimator="k3")
             bounds = {"low": algorithm.correction_low, "high": algorithm.correction_high}
             factor_BT, acted_BT = correction(old_BT, sampler_BT, kept_BT, mode=algorithm.correction, **bounds)
             if algorithm.correction != "none":
-                means |= {"policy/correction": factor_BT, "policy/correction_share": acted_BT}
+                measured |= {"policy/correction": factor_BT, "policy/correction_share": acted_BT}
         metrics: dict[str, torch.Tensor] = {}
-        loss = 0.0
+        losses: list[torch.Tensor] = []
         for component, weights_BT in weights.items():
             output = algorithm.loss(
                 LossInputs(
@@ -287,11 +277,11 @@ class Learner:
                     old_vocabulary_mean_BT=mean_BT if first or mean_BT is None else micro.cut(prepared.old_mean_BT),
                 )
             )
-            loss = loss + output.loss
+            losses.append(output.loss)
             metrics |= output.metrics
             metrics[LOSS_METRICS.get(component, f"{component}/loss")] = output.loss.detach()
-        loss.backward()
-        return {**metrics, **{name: (share_BT * values_BT).sum() for name, values_BT in means.items()}}
+        torch.stack(losses).sum().backward()
+        return {**metrics, **{name: (share_BT * values_BT).sum() for name, values_BT in measured.items()}}
 
     def _mismatch(self, batch: Batch, mask_BT: torch.Tensor) -> dict[str, float]:
         """Measure the distance between sampler and trainer in a step that moved no policy, over all its tokens."""
@@ -309,11 +299,11 @@ class Learner:
             return
         metrics["policy/kl_coef"] = self.kl_scale * (algorithm.kl_coef or algorithm.kl_reward_coef)
         if algorithm.kl_target > 0 and "policy/kl" in metrics:
-            control = {"target": algorithm.kl_target, "horizon": algorithm.kl_horizon, "count": responses}
-            self.kl_scale = adapted(self.kl_scale, metrics["policy/kl"], **control)
+            kl_now, horizon = metrics["policy/kl"], algorithm.kl_horizon
+            self.kl_scale = adapted(self.kl_scale, kl_now, target=algorithm.kl_target, horizon=horizon, count=responses)
 
 
-def _means(per_update: list[dict[str, float]]) -> dict[str, float]:
+def means(per_update: list[dict[str, float]]) -> dict[str, float]:
     """Return the mean of each metric over the updates that have it."""
     values: dict[str, list[float]] = {}
     for metrics in per_update:

@@ -21,6 +21,7 @@ from simplerl.core.registry import Registry, registry
 from simplerl.data.rows import SUFFIXES
 from simplerl.rewards import REWARDS, make_reward, reward_class
 from simplerl.rewards.function import FunctionReward
+from simplerl.runs.files import flatten
 from simplerl.train.config import Config, PluginConfig, read_text
 
 #: Name → TOML file.
@@ -293,20 +294,9 @@ def as_table(config: Config) -> dict[str, Any]:
     for key, value in table.items():
         if key in REGISTRIES:
             table[key] = named_table(key, value)
-        elif dataclasses.is_dataclass(value):
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
             table[key] = dataclasses.asdict(value)
     return {**table, "plugins": tuple(map(dataclasses.asdict, config.plugins))}
-
-
-def flatten(table: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Return dotted key → value."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{path}{key}.")
-        else:
-            flat[f"{path}{key}"] = list(value) if isinstance(value, tuple) else value
-    return flat
 
 
 def default_recipe(table: Mapping[str, Any]) -> str:

@@ -161,7 +161,7 @@ class TrainingRun:
             with clock(self._seconds, "time/save"):
                 self.directory.record_trajectories(step, sampled, result.advantages)
             metrics |= rollout_metrics(sampled)
-            self._tokens += metrics["tokens/sampled"]
+            self._tokens += int(metrics["tokens/sampled"])
         last = self._is_last(step)
         if last or due(components.config.evaluation.every, step):
             metrics |= self.evaluate(step)
@@ -216,7 +216,7 @@ def open_run(
     stage: str,
     config: Config,
     path: Path,
-    build: Callable[[Path | None, Callable[[str], None]], Components],
+    build: Callable[..., Components],
     *,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
@@ -224,8 +224,8 @@ def open_run(
     """Begin a run or go on with it, with the starting model evaluated and recorded as step 0.
 
     `stage` is the command that makes it (train, sft), `config` what is written down, `build` what puts its parts
-    together: it gets the checkpoint to start from, if there is one, and where to say things. Settings or data that do
-    not work leave no directory behind.
+    together: `build(say, checkpoint=…)`, the checkpoint to start from or None. Settings or data that do not work leave
+    no directory behind.
     """
 
     def say(message: str) -> None:
@@ -241,7 +241,7 @@ def open_run(
             check_stage(directory, stage)
             start = _go_back(directory, config, say)
         with memory_advice():
-            components = build(directory.checkpoint(start) if start else None, say)
+            components = build(say, checkpoint=directory.checkpoint(start) if start else None)
         stack.callback(components.close)
         if not resume:
             stack.enter_context(directory)

@@ -112,7 +112,7 @@ def sft(
     plain = without_rl(config)
     items = demonstrations.load(config.sft.data, split=config.sft.split, size=config.sft.size, seed=config.dataset.seed)
 
-    def build(checkpoint: Path | None, say: Callable[[str], None]) -> Components:
+    def build(say: Callable[[str], None], *, checkpoint: Path | None) -> Components:
         parts = build_components(plain, say, checkpoint=checkpoint, inputs=inputs)
         return dataclasses.replace(parts, sampler=_sampler(items, config, parts.policy, say))
 
