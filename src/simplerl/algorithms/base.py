@@ -14,7 +14,7 @@ import torch
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs, LossOutput
-from simplerl.ops.advantages import group_relative
+from simplerl.ops.advantages import SCALES, group_relative
 from simplerl.ops.correction import CORRECTIONS
 from simplerl.ops.kl import KL_ESTIMATORS, kl
 from simplerl.ops.losses import NORMALISERS, clipped_policy_loss, clipped_share, normalise
@@ -35,7 +35,7 @@ class Algorithm:
     entropy_coef: float = 0.0
     """c_H: weight of the entropy bonus."""
     normaliser: str = "token"
-    """What the loss is a mean over: token, sequence, prompt or constant."""
+    """What the loss is a mean over: token, sequence, prompt or constant (`constant_length` tokens a response)."""
     constant_length: int = 0
     """Tokens per response assumed by the constant normaliser (no other uses it); 0 takes sampling.max_new_tokens."""
     mask_truncated: bool = False
@@ -71,6 +71,7 @@ class Algorithm:
         self.one_of("kl_estimator", tuple(KL_ESTIMATORS))
         self.one_of("normaliser", NORMALISERS)
         self.one_of("correction", CORRECTIONS)
+        self.one_of("scale", SCALES)
         self.positive("kl_horizon")
         if not 0 <= self.correction_low < 1 <= self.correction_high:
             raise ConfigError(

@@ -115,15 +115,9 @@ class _TokenScores(torch.autograd.Function):
                 grad_hidden_NH[part] = (grad_NV @ weight_VH.to(compute)).to(hidden_NH.dtype)
                 if grad_weight_VH is not None:
                     grad_weight_VH.addmm_(grad_NV.t().float(), hidden_NH[part].float())
-        return (
-            grad_hidden_NH,
-            None if grad_weight_VH is None else grad_weight_VH.to(weight_VH.dtype),
-            None if grad_bias_V is None else grad_bias_V.to(head.bias.dtype),
-            None,
-            None,
-            None,
-            None,
-        )
+        weight_gradient = None if grad_weight_VH is None else grad_weight_VH.to(weight_VH.dtype)
+        bias_gradient = None if grad_bias_V is None else grad_bias_V.to(head.bias.dtype)
+        return grad_hidden_NH, weight_gradient, bias_gradient, None, None, None, None
 
 
 class Scorer:

@@ -138,7 +138,7 @@ class Learner:
                     metrics |= means(self.critic.updates(batch, rows, prepared.mask_BT, *prepared.critic_BT, done))
             per_update.append(metrics)
         metrics = means(per_update)
-        if batch.sampler_logprobs_BT is not None and "policy/mismatch_kl" not in metrics:
+        if "policy/mismatch_kl" not in metrics:
             metrics |= self._mismatch(batch, prepared.mask_BT)
         trained_BT = prepared.mask_BT & policy_moves
         metrics |= {
@@ -156,7 +156,7 @@ class Learner:
         """Give credit, and score what the updates compare with: the policy as it is now, and the reference."""
         algorithm, mask_BT = self.algorithm, self.algorithm.mask(batch)
         old_BT = old_mean_BT = ref_BT = kl_BT = values_BT = None
-        if algorithm.kl_reward_coef > 0:
+        if algorithm.kl_reward_coef > 0 and self.reference:
             every = mask_BT.any(1).nonzero().flatten()
             old_BT, old_mean_BT = self._score(self.scorer, batch, mask_BT, every)
             ref_BT, _ = self._score(self.reference, batch, mask_BT, every)
@@ -166,6 +166,9 @@ class Learner:
                 values_BT = self.critic.values(batch, mask_BT)
         credit = CreditInputs(batch=batch, mask_BT=mask_BT, values_BT=values_BT, kl_BT=kl_BT, kl_scale=self.kl_scale)
         advantages_BT = algorithm.advantages(credit)
+        critic_BT = None
+        if self.critic and values_BT is not None:
+            critic_BT = (values_BT, self.critic.algorithm.returns(credit))
         useful_B = algorithm.has_gradient(advantages_BT * mask_BT) & mask_BT.any(1)
         # The first update's old log-probabilities are its own, so only the rows of later ones are scored beforehand.
         if old_BT is None and len(updates) > 1:
@@ -181,7 +184,7 @@ class Learner:
             old_BT=old_BT,
             old_mean_BT=old_mean_BT,
             ref_BT=ref_BT,
-            critic_BT=(values_BT, self.critic.algorithm.returns(credit)) if self.critic else None,
+            critic_BT=critic_BT,
         )
 
     def _scored(
@@ -286,7 +289,7 @@ class Learner:
     def _mismatch(self, batch: Batch, mask_BT: torch.Tensor) -> dict[str, float]:
         """Measure the distance between sampler and trainer in a step that moved no policy, over all its tokens."""
         rows = mask_BT.any(1).nonzero().flatten()
-        if not len(rows):
+        if batch.sampler_logprobs_BT is None or not len(rows):
             return {}
         now_BT, _ = self._score(self.scorer, batch, mask_BT, rows)
         gap_BT = kl(batch.sampler_logprobs_BT * mask_BT, now_BT, estimator="k3")

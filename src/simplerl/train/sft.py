@@ -114,7 +114,14 @@ def sft(
 
     def build(say: Callable[[str], None], *, checkpoint: Path | None) -> Components:
         parts = build_components(plain, say, checkpoint=checkpoint, inputs=inputs)
-        return dataclasses.replace(parts, sampler=_sampler(items, config, parts.policy, say))
+        limit = min(config.sft.max_tokens, parts.policy.context_length)
+        prompts = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
+        examples, long = encode(items, prompts, parts.policy, limit)
+        if long:
+            named = first_few(long)
+            say(f"{len(long)} of {len(items)} demonstrations are longer than {limit} tokens, left out: {named}")
+        per_step = min(config.sft.batch_size, len(examples))
+        return dataclasses.replace(parts, sampler=Sampler(examples, per_step=per_step, seed=config.seed))
 
     with open_run("sft", config, path, build, resume=resume, callbacks=callbacks) as run:
         learner, engine, sampler = run.components.learner, run.components.backend, run.components.sampler
@@ -128,15 +135,3 @@ def sft(
             metrics["sft/tokens"] = int(batch.mask_BT.sum())
             run.record(step, StepGroups(), dataclasses.replace(result, metrics=metrics))
     return run.outcome
-
-
-def _sampler(
-    items: Sequence[demonstrations.Demonstration], config: Config, policy: Policy, say: Callable[[str], None]
-) -> Sampler[Example]:
-    """Return what draws the examples of each step, saying which demonstrations are left out."""
-    limit = min(config.sft.max_tokens, policy.context_length)
-    prompts = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
-    examples, long = encode(items, prompts, policy, limit)
-    if long:
-        say(f"{len(long)} of {len(items)} demonstrations are longer than {limit} tokens, left out: {first_few(long)}")
-    return Sampler(examples, per_step=min(config.sft.batch_size, len(examples)), seed=config.seed)
