@@ -336,7 +336,7 @@ def read_config(path: Path, overrides: Mapping[str, Any]) -> Config:
     """Return the configuration of a run directory with overrides on top, to resume it."""
     file = path / "config.json"
     if not file.is_file():
-        raise RunError(f"{path} holds no run to resume; leave out --resume to start one, or fix --output-dir")
+        raise RunError(f"{path} does not hold a run to resume; leave out --resume to start one, or fix --output-dir")
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
