@@ -58,7 +58,7 @@ class Critic:
         return values_BT
 
     def updates(self, batch: Batch, rows: torch.Tensor, *targets: Any) -> list[dict[str, float]]:
-        """Do the updates over the rows of one of the policy's, cut as the algorithm says; return their metrics."""
+        """Do the updates over the rows of one of the policy's, cut as the algorithm says; `targets` as in `update`."""
         parts = minibatches(batch.group_B[rows], self.algorithm.critic_prompts_per_update)
         return [self.update(batch, rows[part], *targets) for part in parts]
 
