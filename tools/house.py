@@ -4,9 +4,10 @@
     python tools/house.py --check    exit with 1 where a limit is exceeded
 
 The files from the command to the loss are measured, not listed by hand: a tiny `simplerl train` runs in this process,
-and until its first loss is returned, every file of the package is noted that is on the call stack while tokens are
-sampled (the backend), credit is given or the loss is computed (the algorithm and its mathematics). The configuration
-is added.
+and while its first step runs, until the first loss is returned, every file of the package is noted that is on the call
+stack while tokens are sampled (the backend), credit is given or the loss is computed (the algorithm and its
+mathematics). What is imported, configured, put together or evaluated before the first step is not part of the way. The
+configuration is added.
 """
 
 import argparse
@@ -63,6 +64,9 @@ def files_to_loss() -> list[str]:
             if at.f_code.co_filename.startswith(str(SOURCE)):
                 stack.append(Path(at.f_code.co_filename).relative_to(SOURCE).as_posix())
             at = at.f_back
+        # In a step the loop itself calls the feed or the learner; what stands before the first one is beginning a run.
+        if "train/loop.py" not in stack or "train/run.py" in stack:
+            return
         credit = any(name.startswith("algorithms/") for name in stack)
         if stack[0] == "rollout/native.py" or (credit and stack[0].startswith(("algorithms/", "ops/"))):
             files.update(dict.fromkeys(reversed(stack)))

@@ -27,7 +27,7 @@ def batch() -> Batch:
 
 
 def scores(scorer: Scorer, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    return scorer(batch.tokens_BT, batch.mask_BT, batch.lengths_B)
+    return scorer(batch.tokens_BT, batch.mask_BT, batch.lengths_B)[:2]
 
 
 def gradients(model: torch.nn.Module, loss: torch.Tensor) -> dict[str, torch.Tensor]:

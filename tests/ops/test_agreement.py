@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from simplerl.ops.agreement import cohen_kappa, kappa_interval
+from simplerl.ops.statistics import cohen_kappa, kappa_interval
 
 
 @pytest.mark.parametrize(

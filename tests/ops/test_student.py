@@ -5,7 +5,7 @@ import math
 import pytest
 import scipy.stats
 
-from simplerl.ops.student import quantile, t_interval, two_sided
+from simplerl.ops.statistics import quantile, t_interval, two_sided
 
 #: t at 97.5%, as every table of it has them.
 TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 9: 2.262, 30: 2.042}

@@ -12,7 +12,6 @@ import torch
 from simplerl.algorithms.base import Algorithm, broadcast_to_tokens, policy_ratio
 from simplerl.core.types import CreditInputs, LossInputs, LossOutput
 from simplerl.ops.advantages import group_moments, group_relative
-from simplerl.ops.losses import weighted_reinforce
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +31,4 @@ class AsymRE(Algorithm):
 
     def loss(self, inputs: LossInputs) -> LossOutput:
         """Return the share of the loss −A·log π."""
-        ratio_BT = policy_ratio(inputs)
-        per_token_BT = weighted_reinforce(inputs.logprobs_BT, inputs.advantages_BT, torch.ones_like(ratio_BT))
-        return self.total(inputs, per_token_BT, ratio=ratio_BT)
+        return self.total(inputs, -inputs.advantages_BT * inputs.logprobs_BT, ratio=policy_ratio(inputs))

@@ -6,6 +6,7 @@ composes `simplerl.ops`. Most take their loss from `ClippedAlgorithm` and are on
 two bases, no algorithm builds on another.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -13,7 +14,7 @@ import torch
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs, LossOutput
-from simplerl.ops.advantages import group_relative
+from simplerl.ops.advantages import SCALES, group_relative
 from simplerl.ops.correction import CORRECTIONS
 from simplerl.ops.kl import KL_ESTIMATORS, kl
 from simplerl.ops.losses import NORMALISERS, clipped_policy_loss, clipped_share, normalise
@@ -34,7 +35,7 @@ class Algorithm:
     entropy_coef: float = 0.0
     """c_H: weight of the entropy bonus."""
     normaliser: str = "token"
-    """What the loss is a mean over: token, sequence, prompt or constant."""
+    """What the loss is a mean over: token, sequence, prompt or constant (`constant_length` tokens a response)."""
     constant_length: int = 0
     """Tokens per response assumed by the constant normaliser (no other uses it); 0 takes sampling.max_new_tokens."""
     mask_truncated: bool = False
@@ -70,13 +71,13 @@ class Algorithm:
         self.one_of("kl_estimator", tuple(KL_ESTIMATORS))
         self.one_of("normaliser", NORMALISERS)
         self.one_of("correction", CORRECTIONS)
+        self.one_of("scale", SCALES)
+        self.positive("kl_horizon")
         if not 0 <= self.correction_low < 1 <= self.correction_high:
             raise ConfigError(
                 "algorithm.correction_low must be in [0, 1) and algorithm.correction_high at least 1, got "
                 f"{self.correction_low} and {self.correction_high}"
             )
-        if self.kl_horizon <= 0:
-            raise ConfigError(f"algorithm.kl_horizon must be positive, got {self.kl_horizon}")
         if self.kl_coef > 0 and self.kl_reward_coef > 0:
             raise ConfigError(
                 f"algorithm.kl_coef = {self.kl_coef} and algorithm.kl_reward_coef = {self.kl_reward_coef}: the KL "
@@ -95,21 +96,20 @@ class Algorithm:
 
     def not_negative(self, *names: str) -> None:
         """Raise ConfigError for a setting below 0."""
-        for name in names:
-            if getattr(self, name) < 0:
-                raise ConfigError(f"algorithm.{name} must not be negative, got {getattr(self, name)}")
+        self._check(names, lambda value: value >= 0, "must not be negative")
 
     def positive(self, *names: str) -> None:
         """Raise ConfigError for a setting that is not above 0."""
-        for name in names:
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"algorithm.{name} must be positive, got {getattr(self, name)}")
+        self._check(names, lambda value: value > 0, "must be positive")
 
     def share(self, *names: str) -> None:
         """Raise ConfigError for a setting outside [0, 1]."""
+        self._check(names, lambda value: 0 <= value <= 1, "must be in [0, 1]")
+
+    def _check(self, names: Sequence[str], fits: Callable[[float], bool], rule: str) -> None:
         for name in names:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"algorithm.{name} must be in [0, 1], got {getattr(self, name)}")
+            if not fits(getattr(self, name)):
+                raise ConfigError(f"algorithm.{name} {rule}, got {getattr(self, name)}")
 
     def one_of(self, name: str, allowed: tuple[str, ...]) -> None:
         """Raise ConfigError for a name that is not allowed."""

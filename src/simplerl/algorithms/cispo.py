@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from simplerl.algorithms.base import Algorithm, policy_ratio
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import LossInputs, LossOutput
-from simplerl.ops.advantages import SCALES
 from simplerl.ops.losses import weighted_reinforce
 
 
@@ -25,7 +24,6 @@ class CISPO(Algorithm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.one_of("scale", SCALES)
         if self.ratio_cap < 1:
             raise ConfigError(f"algorithm.ratio_cap must be at least 1, got {self.ratio_cap}")
 

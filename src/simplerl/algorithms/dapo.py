@@ -15,9 +15,6 @@ from simplerl.algorithms.base import ClippedAlgorithm
 class DAPO(ClippedAlgorithm):
     """GRPO with a higher upper clip, a token mean and dynamic sampling."""
 
-    clip_low: float = 0.2
-    """ε below: the ratio is clipped at 1 − ε."""
     clip_high: float = 0.28
-    """ε above: the ratio is clipped at 1 + ε."""
     refill_rounds: int = 3
     """Rounds in which problems whose rewards are all equal are replaced by further ones; 0 keeps them."""

@@ -19,4 +19,3 @@ class DrGRPO(ClippedAlgorithm):
 
     scale: ClassVar[str] = "none"
     normaliser: str = "constant"
-    """What the loss is a mean over: token, sequence, prompt or constant (`constant_length` tokens a response)."""

@@ -11,7 +11,6 @@ normaliser. Left out: the original's mean over micro-batches of token means, whi
 from dataclasses import dataclass
 
 from simplerl.algorithms.base import ClippedAlgorithm
-from simplerl.ops.advantages import SCALES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +19,3 @@ class GRPO(ClippedAlgorithm):
 
     scale: str = "group"
     """Divide the centred reward by the std of its group (`group`), of all (`batch`) or not (`none`)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.one_of("scale", SCALES)

@@ -20,11 +20,8 @@ class GSPO(ClippedAlgorithm):
     """GRPO's advantages with the importance ratio and the clip of whole responses."""
 
     clip_low: float = 3e-4
-    """ε below: the ratio is clipped at 1 − ε."""
     clip_high: float = 4e-4
-    """ε above: the ratio is clipped at 1 + ε."""
     normaliser: str = "sequence"
-    """What the loss is a mean over: token, sequence, prompt or constant."""
 
     def ratio(self, inputs: LossInputs) -> torch.Tensor:
         """Return the response's ratio on each of its tokens."""

@@ -31,7 +31,6 @@ class PPO(ClippedAlgorithm):
     kl_reward_coef: float = 0.01
     """β: weight of each token's KL to the reference in its reward; 0 has no such term."""
     kl_estimator: str = "k1"
-    """k1, k2, k3 or abs."""
     reward_clip: float = 10.0
     """Rewards of responses are clipped to ± this; 0 does not clip."""
     value_clip: float = 0.2

@@ -22,7 +22,6 @@ class ReinforcePP(ClippedAlgorithm):
     kl_reward_coef: float = 0.01
     """β: weight of each token's KL to the reference in its reward; 0 has no such term."""
     kl_estimator: str = "k1"
-    """k1, k2, k3 or abs."""
     gamma: float = 1.0
     """Discount per token."""
 

@@ -19,9 +19,7 @@ class ReinforcePPBaseline(ClippedAlgorithm):
     """REINFORCE++ with the group's mean subtracted before the batch is whitened."""
 
     kl_coef: float = 1e-5
-    """β: weight in the loss of the KL to the reference; 0 has no such term."""
     kl_estimator: str = "k2"
-    """k1, k2, k3 or abs."""
 
     def advantages(self, inputs: CreditInputs) -> torch.Tensor:
         """Return the centred rewards, whitened over the tokens of the step."""

@@ -20,7 +20,6 @@ class RLOO(Algorithm):
     """REINFORCE with the mean of the other samples as the baseline."""
 
     normaliser: str = "constant"
-    """What the loss is a mean over: token, sequence, prompt or constant (`constant_length` tokens a response)."""
 
     def advantages(self, inputs: CreditInputs) -> torch.Tensor:
         """Return A = r − mean of the other samples of the problem."""

@@ -10,8 +10,7 @@ import numpy as np
 from simplerl.analysis.panels import Panel, plain, plot_panels
 from simplerl.analysis.seeds import Band
 from simplerl.behaviours.judging import KEYWORDS
-from simplerl.ops.agreement import cohen_kappa, kappa_interval
-from simplerl.ops.statistics import ratio_figures
+from simplerl.ops.statistics import cohen_kappa, kappa_interval, ratio_figures
 from simplerl.runs.behaviours import BEHAVIOURS, Judgement
 
 #: How behaviours are called in tables and plots.

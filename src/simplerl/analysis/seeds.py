@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from simplerl.core.errors import RunError
-from simplerl.ops.student import t_interval
+from simplerl.ops.statistics import t_interval
 from simplerl.runs.metrics import as_number
 from simplerl.runs.run import Run
 

@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -37,7 +38,7 @@ class Policy:
     @property
     def embeddings(self) -> int:
         """Number of tokens that the model can take."""
-        return self.model.get_input_embeddings().weight.shape[0]
+        return embeddings_of(self.model)
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text, nothing added. Raises ModelError for a token that the model lacks."""
@@ -55,6 +56,12 @@ class Policy:
                 "without that token"
             )
         return ids
+
+
+def embeddings_of(model: PreTrainedModel) -> int:
+    """Return the number of tokens that a model can take."""
+    layer: Any = model.get_input_embeddings()
+    return layer.weight.shape[0]
 
 
 def locate(name: str) -> str:
@@ -107,8 +114,8 @@ def locate_and_hash(name: str) -> dict[str, str]:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     words = hashlib.sha256()
     names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "config.json", "generation_config.json")
-    for file in names:
-        words.update((source / file).read_bytes() if (source / file).is_file() else b"")
+    for beside in names:
+        words.update((source / beside).read_bytes() if (source / beside).is_file() else b"")
     return {"path": str(source), "sha256": digest.hexdigest(), "tokenizer_sha256": words.hexdigest()}
 
 
@@ -144,11 +151,7 @@ def load(name: str, *, device: str | torch.device = "cpu", attention: str = "") 
     try:
         tokenizer = _with_words(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
         model = AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype=torch.float32,
-            attn_implementation=attention,
-            trust_remote_code=False,
-            use_safetensors=True,
+            source, dtype=torch.float32, attn_implementation=attention, trust_remote_code=False, use_safetensors=True
         )
     except Exception as error:  # Transformers, tokenizers and safetensors each raise their own kinds for a bad file.
         raise ModelError(
@@ -204,20 +207,20 @@ def _disable_dropout(model: PreTrainedModel) -> None:
 
 def _stop_ids(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Collect the end-of-text tokens of tokenizer and generation config."""
-    found: set[int] = set()
+    ids: set[int] = set()
     for value in (tokenizer.eos_token_id, model.generation_config.eos_token_id if model.generation_config else None):
-        found |= set(value) if isinstance(value, (list, tuple)) else {value} if value is not None else set()
-    size = model.get_input_embeddings().weight.shape[0]
-    if not found:
+        ids |= set(value) if isinstance(value, (list, tuple)) else {value} if value is not None else set()
+    size = embeddings_of(model)
+    if not ids:
         raise ModelError(
             f"the tokenizer of {name!r} has no end-of-text token, so no response could ever end; "
             "set eos_token in its tokenizer_config.json"
         )
     # A tokenizer may know tokens that the model lacks (Gemma's image token, say), as long as none is ever used:
     # `Policy.check` looks at every prompt.
-    if max(found) >= size:
+    if max(ids) >= size:
         raise ModelError(
-            f"the tokenizer of {name!r} does not fit its model: its end-of-text tokens are {sorted(found)}, of "
+            f"the tokenizer of {name!r} does not fit its model: its end-of-text tokens are {sorted(ids)}, of "
             f"{len(tokenizer)} tokens for {size} embeddings"
         )
-    return frozenset(found)
+    return frozenset(ids)

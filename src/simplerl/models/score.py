@@ -115,15 +115,9 @@ class _TokenScores(torch.autograd.Function):
                 grad_hidden_NH[part] = (grad_NV @ weight_VH.to(compute)).to(hidden_NH.dtype)
                 if grad_weight_VH is not None:
                     grad_weight_VH.addmm_(grad_NV.t().float(), hidden_NH[part].float())
-        return (
-            grad_hidden_NH,
-            None if grad_weight_VH is None else grad_weight_VH.to(weight_VH.dtype),
-            None if grad_bias_V is None else grad_bias_V.to(head.bias.dtype),
-            None,
-            None,
-            None,
-            None,
-        )
+        weight_gradient = None if grad_weight_VH is None else grad_weight_VH.to(weight_VH.dtype)
+        bias_gradient = None if grad_bias_V is None else grad_bias_V.to(head.bias.dtype)
+        return grad_hidden_NH, weight_gradient, bias_gradient, None, None, None, None
 
 
 class Scorer:
@@ -156,30 +150,23 @@ class Scorer:
             )
 
     def __call__(
-        self, tokens_BT: torch.Tensor, mask_BT: torch.Tensor, lengths_B: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return fp32 (logprobs_BT, entropy_BT) where the mask is True, 0 elsewhere."""
-        logprobs_BT, entropy_BT, _ = self.score(tokens_BT, mask_BT, lengths_B)
-        return logprobs_BT, entropy_BT
-
-    def score(
         self, tokens_BT: torch.Tensor, mask_BT: torch.Tensor, lengths_B: torch.Tensor, *, vocabulary_mean: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Return fp32 (logprobs_BT, entropy_BT, vocabulary_mean_BT or None) where the mask is True, 0 elsewhere.
 
-        The vocabulary mean is mean_v log π(v) at the token's place, without gradient; only computed where asked for.
+        The vocabulary mean is mean_v log π(v) at the token, without gradient; only computed where asked for.
         """
-        place = mask_BT.nonzero(as_tuple=True)
+        masked = mask_BT.nonzero(as_tuple=True)
         with autocast(tokens_BT.device, self.precision):
             hidden_NH = predicting_hidden(self.backbone, tokens_BT, mask_BT, lengths_B, packs=self.packs)
         if self.precision == "bf16" and hidden_NH.is_cuda:  # Products of bf16 that add up in fp32.
             hidden_NH = hidden_NH.bfloat16()
         logprobs_N, entropy_N, mean_N = _TokenScores.apply(
-            hidden_NH, self.head.weight, self.head.bias, self.head, tokens_BT[place], self.temperature, vocabulary_mean
+            hidden_NH, self.head.weight, self.head.bias, self.head, tokens_BT[masked], self.temperature, vocabulary_mean
         )
         zeros_BT = torch.zeros(tokens_BT.shape, dtype=torch.float32, device=tokens_BT.device)
-        mean_BT = zeros_BT.index_put(place, mean_N) if vocabulary_mean else None
-        return zeros_BT.index_put(place, logprobs_N), zeros_BT.index_put(place, entropy_N), mean_BT
+        mean_BT = zeros_BT.index_put(masked, mean_N) if vocabulary_mean else None
+        return zeros_BT.index_put(masked, logprobs_N), zeros_BT.index_put(masked, entropy_N), mean_BT
 
 
 def predicting_hidden(

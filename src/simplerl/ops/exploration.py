@@ -5,6 +5,7 @@ ones? With n ≥ K samples every figure "among K" is the mean over all C(n, K) s
 unbiased estimate, of which pass@k is the case S = 1. At K = n it is simply what was seen.
 """
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -92,7 +93,7 @@ def equations(response: str) -> list[str]:
     An equation is text without white space, comma, colon and the like, parted by equals signs; a chain `a=b=c` is one.
     Nothing is computed: `2+3=5` and `3+2=5` are two. The time is linear in the length.
     """
-    found = []
+    result = []
     for line in response.splitlines():
         for piece in _APART.split(_AROUND.sub(r"\1", " ".join(line.split()))):
             terms: list[str] = []
@@ -101,15 +102,15 @@ def equations(response: str) -> list[str]:
                     terms.append(term)
                     continue
                 if len(terms) > 1:
-                    found.append("=".join(terms))
+                    result.append("=".join(terms))
                 terms = []
-    return found
+    return result
 
 
 def distinct_equations(responses: Sequence[str]) -> float:
     """Return unique equations / all equations in the right responses to one query; 0 where there are none (0/0 = 0)."""
-    found = [equation for response in responses for equation in equations(response)]
-    return len(set(found)) / len(found) if found else 0.0
+    written = [equation for response in responses for equation in equations(response)]
+    return len(set(written)) / len(written) if written else 0.0
 
 
 def distinct_n(responses: Sequence[str], n: int = 2) -> tuple[int, int]:
@@ -132,10 +133,9 @@ def mean_similarity(responses: Sequence[str], n: int = 2) -> float:
     counts = Counter(normalised(response) for response in responses)
     kinds = [(frozenset(_grams(text, n)), number) for text, number in counts.items()]
     total = sum(number * (number - 1) / 2 for _, number in kinds)
-    for place, (first, a) in enumerate(kinds):
-        for second, b in kinds[place + 1 :]:
-            union = len(first | second)
-            total += a * b * (len(first & second) / union if union else 0.0)
+    for (first, a), (second, b) in itertools.combinations(kinds, 2):
+        union = len(first | second)
+        total += a * b * (len(first & second) / union if union else 0.0)
     return total / math.comb(len(responses), 2)
 
 

@@ -5,7 +5,8 @@ Problems are the unit of every interval and test, because the samples of one pro
 
 import itertools
 import math
-from collections.abc import Container, Hashable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,31 +40,27 @@ def majority_at_k(answers: Sequence[Hashable | None], right: Hashable, k: int, *
     if not 1 <= k <= n:
         raise ValueError(f"maj@k needs 1 <= k <= n; got k={k}, n={n}")
     if math.comb(n, k) <= SUBSETS:
-        subsets = itertools.combinations(range(n), k)
-        count = math.comb(n, k)
+        subsets: list[Any] = list(itertools.combinations(range(n), k))
     else:
         rng = generator(seed, "majority", n, k)
-        subsets = (sorted(rng.choice(n, k, replace=False)) for _ in range(SUBSETS))
-        count = SUBSETS
-    return sum(_majority([answers[i] for i in subset]) == right for subset in subsets) / count
+        subsets = [sorted(rng.choice(n, k, replace=False)) for _ in range(SUBSETS)]
+    return sum(_majority([answers[i] for i in subset]) == right for subset in subsets) / len(subsets)
 
 
 def _majority(votes: Sequence[Hashable | None]) -> Hashable | None:
     """Return the most frequent answer, the earliest of equals; None without any."""
-    counts: dict[Hashable, int] = {}
-    for vote in votes:
-        if vote is not None:
-            counts[vote] = counts.get(vote, 0) + 1
+    counts = Counter(vote for vote in votes if vote is not None)
     return max(counts, key=counts.__getitem__) if counts else None
 
 
+def _resamples(problems: int, number: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield for each resample how often each problem is drawn."""
+    rng = generator(seed, "bootstrap", problems)
+    return (np.bincount(rng.integers(0, problems, problems), minlength=problems) for _ in range(number))
+
+
 def bootstrap_ratios(
-    above_PM: np.ndarray,
-    below_PM: np.ndarray,
-    *,
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+    above_PM: np.ndarray, below_PM: np.ndarray, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the percentile bootstrap interval (low_M, high_M) of Σ_P above / Σ_P below.
 
@@ -75,10 +72,8 @@ def bootstrap_ratios(
     problems = len(above_PM)
     if above_PM.ndim != 2 or above_PM.shape != below_PM.shape or not problems:
         raise ValueError(f"the bootstrap needs two equal non-empty [P, M], got {above_PM.shape} and {below_PM.shape}")
-    rng = generator(seed, "bootstrap", problems)
     sums_RM, counts_RM = np.empty((2, resamples, above_PM.shape[1]))
-    for resample in range(resamples):
-        times_P = np.bincount(rng.integers(0, problems, problems), minlength=problems)
+    for resample, times_P in enumerate(_resamples(problems, resamples, seed)):
         np.matmul(times_P, above_PM, out=sums_RM[resample])
         np.matmul(times_P, below_PM, out=counts_RM[resample])
     ratios_RM = np.where(counts_RM > 0, sums_RM / np.where(counts_RM > 0, counts_RM, 1), np.nan)
@@ -113,7 +108,7 @@ def ratio_figures(
     every problem gets the exact interval's other end: its bootstrap would have no width.
     """
     low_M, high_M = bootstrap_ratios(above_PM, below_PM)
-    found = {}
+    figures = {}
     for m, name in enumerate(names):
         above, below = above_PM[:, m], below_PM[:, m]
         counted = int((below > 0).sum())
@@ -122,8 +117,8 @@ def ratio_figures(
         if counted and name in shares:
             low = 1 - certain_end(counted) if value == 1 else low
             high = certain_end(counted) if value == 0 else high
-        found[name] = {"value": value, "low": low, "high": high, "problems": counted}
-    return found
+        figures[name] = {"value": value, "low": low, "high": high, "problems": counted}
+    return figures
 
 
 def powers_up_to(n: int) -> tuple[int, ...]:
@@ -169,3 +164,89 @@ def mean_of_estimates(figures: Sequence[Mapping[str, float]]) -> tuple[float, fl
     below = math.sqrt(sum((f["value"] - f["low"]) ** 2 for f in figures)) / len(figures)
     above = math.sqrt(sum((f["high"] - f["value"]) ** 2 for f in figures)) / len(figures)
     return value, value - below, value + above
+
+
+def cohen_kappa(counts_4: np.ndarray) -> float:
+    """Return the agreement of two judges about a yes or no, beyond chance: κ = (p_o − p_e) / (1 − p_e) (Cohen, 1960).
+
+    The counts are of: both say yes, only the first, only the second, neither. p_o is the share on which they agree, p_e
+    what two judges would agree on who say yes as often but independently. NaN where p_e = 1: both say the same of
+    everything, and nothing can be learned of their agreement beyond chance.
+    """
+    both, first, second, neither = (float(count) for count in counts_4)
+    n = both + first + second + neither
+    if n == 0:
+        return float("nan")
+    yes_1, yes_2 = (both + first) / n, (both + second) / n
+    expected = yes_1 * yes_2 + (1 - yes_1) * (1 - yes_2)
+    if expected == 1:
+        return float("nan")
+    return ((both + neither) / n - expected) / (1 - expected)
+
+
+def kappa_interval(
+    counts_P4: np.ndarray, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of κ over problems; NaN where no resample has a κ.
+
+    Resamples in which both judges say the same of everything have none and are left out.
+    """
+    counts_P4 = np.asarray(counts_P4, dtype=np.float64)
+    problems = len(counts_P4)
+    if counts_P4.ndim != 2 or counts_P4.shape[1] != 4 or not problems:
+        raise ValueError(f"the bootstrap of kappa needs a non-empty [P, 4], got {counts_P4.shape}")
+    kappas = np.array([cohen_kappa(times_P @ counts_P4) for times_P in _resamples(problems, resamples, seed)])
+    kappas = kappas[~np.isnan(kappas)]
+    if not len(kappas):
+        return float("nan"), float("nan")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(kappas, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def two_sided(t: float, freedom: int) -> float:
+    """Return P(|T| ≤ t) for Student's T with `freedom` degrees of freedom (a whole number, at least 1).
+
+    The finite sums of Abramowitz & Stegun, 26.7.3 and 26.7.4, in θ = arctan(t / √ν).
+    """
+    if freedom < 1 or t < 0:
+        raise ValueError(f"Student's t needs at least one degree of freedom and t >= 0; got {freedom} and {t}")
+    angle = math.atan(t / math.sqrt(freedom))
+    cosine, odd = math.cos(angle), freedom % 2
+    term, total = (cosine, cosine) if odd else (1.0, 1.0)
+    if freedom == 1:
+        total = 0.0
+    for power in range(3 if odd else 2, freedom - 1, 2):
+        term *= cosine**2 * (power - 1) / power
+        total += term
+    total *= math.sin(angle)
+    return 2 / math.pi * (angle + total) if odd else total
+
+
+def quantile(confidence: float, freedom: int) -> float:
+    """Return the t with P(|T| ≤ t) = confidence, by bisection."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+    low, high = 0.0, 1.0
+    while two_sided(high, freedom) < confidence:
+        high *= 2
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if two_sided(middle, freedom) < confidence else (low, middle)
+    return (low + high) / 2
+
+
+def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Return (mean, low, high): mean ± t · s / √n, s the unbiased standard deviation of n independent values.
+
+    One value has no interval: low and high are NaN. Assumes values that are about normal, as means over many responses
+    are; the interval may reach beyond what the quantity can be.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or len(array) == 0:
+        raise ValueError(f"an interval needs a non-empty vector of values, got shape {array.shape}")
+    mean = float(array.mean())
+    if len(array) == 1:
+        return mean, math.nan, math.nan
+    half = quantile(confidence, len(array) - 1) * float(array.std(ddof=1)) / math.sqrt(len(array))
+    return mean, mean - half, mean + half

@@ -7,16 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simplerl.core.seeds import derive
-from simplerl.core.types import (
-    Completion,
-    Problem,
-    Scored,
-    Segment,
-    Trajectory,
-    TrajectoryGroup,
-    Undecided,
-    Verdict,
-)
+from simplerl.core.types import Completion, Problem, Scored, Segment, Trajectory, TrajectoryGroup, Undecided, Verdict
 from simplerl.data.prompts import Prompter
 from simplerl.data.templates import AnyTemplate
 from simplerl.models.load import Policy
@@ -101,11 +92,24 @@ class Rollout:
             rows = range(first, first + self.samples)
             group_verdicts = [verdicts[row] for row in rows]
             scores = self._score(item.problem, [completions[row] for row in rows], group_verdicts)
-            members = [
-                self._trajectory(item, row - first, completions[row], verdict, scored, trains=purpose == "train")
-                for row, verdict, scored in zip(rows, group_verdicts, scores, strict=True)
-            ]
-            groups.append(TrajectoryGroup(problem=item.problem, trajectories=tuple(members)))
+            trajectories = []
+            for sample, (row, verdict, scored) in enumerate(zip(rows, group_verdicts, scores, strict=True)):
+                # A response that the reward says nothing of is an error, left out of the update: it never counts as 0.
+                # Where nothing is trained it keeps its verdict: whether an answer is right is not up to the reward.
+                if isinstance(scored, Undecided) and verdict.decided and purpose == "train":
+                    verdict = Verdict(status="error", extracted=verdict.extracted, rule="reward", detail=scored.detail)
+                trajectory = Trajectory(
+                    problem=item.problem,
+                    sample=sample,
+                    prompt_ids=item.prompt_ids,
+                    completion=completions[row],
+                    segments=(Segment("policy", 0, len(completions[row].token_ids)),),
+                    verdict=verdict,
+                    reward=scored.value if isinstance(scored, Scored) else float("nan"),
+                    reward_parts=scored.parts if isinstance(scored, Scored) else {},
+                )
+                trajectories.append(trajectory)
+            groups.append(TrajectoryGroup(problem=item.problem, trajectories=tuple(trajectories)))
         return groups
 
     def _score(
@@ -120,31 +124,3 @@ class Rollout:
         for index, scored in zip(shown, values, strict=True):
             scores[index] = scored
         return scores
-
-    def _trajectory(
-        self,
-        item: Prompted,
-        sample: int,
-        completion: Completion,
-        verdict: Verdict,
-        scored: Scored | Undecided,
-        *,
-        trains: bool,
-    ) -> Trajectory:
-        """Put a response, its verdict and its reward together.
-
-        Where the reward is undecided, the response is counted as an error and left out of the update, never given 0.
-        What is not trained on keeps its verdict: whether an answer is right does not depend on the reward.
-        """
-        if isinstance(scored, Undecided) and verdict.decided and trains:
-            verdict = Verdict(status="error", extracted=verdict.extracted, rule="reward", detail=scored.detail)
-        return Trajectory(
-            problem=item.problem,
-            sample=sample,
-            prompt_ids=item.prompt_ids,
-            completion=completion,
-            segments=(Segment("policy", 0, len(completion.token_ids)),),
-            verdict=verdict,
-            reward=scored.value if isinstance(scored, Scored) else float("nan"),
-            reward_parts=scored.parts if isinstance(scored, Scored) else {},
-        )

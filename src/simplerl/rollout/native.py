@@ -8,6 +8,7 @@ one uniform number per token, addressed by the request, so a request gets the sa
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -155,7 +156,8 @@ class NativeBackend:
 
     def close(self) -> None:
         """Drop the model."""
-        self.model = self.head = None
+        for name in ("model", "head"):
+            vars(self).pop(name, None)
 
     @torch.no_grad()
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
@@ -192,22 +194,20 @@ class NativeBackend:
         for start in range(0, len(prompts), rows):
             part = slice(start, start + rows)
             cache = _new_cache(self.model.config)
-            hidden_PTH = self._forward(
-                tokens_PT[part], mask_PT[part], (mask_PT[part].cumsum(1) - 1).clamp(min=0), cache
-            )
-            parts.append((cache, hidden_PTH[:, -1]))
+            positions_PT = (mask_PT[part].cumsum(1) - 1).clamp(min=0)
+            parts.append((cache, self._forward(tokens_PT[part], mask_PT[part], positions_PT, cache)[:, -1]))
         cache = parts[0][0]
         if len(parts) > 1:
-            for index, layer in enumerate(cache.layers):
-                layer.keys = torch.cat([part.layers[index].keys for part, _ in parts])
-                layer.values = torch.cat([part.layers[index].values for part, _ in parts])
+            layers: list[Any] = [part.layers for part, _ in parts]
+            for index, layer in enumerate(layers[0]):
+                layer.keys = torch.cat([part[index].keys for part in layers])
+                layer.values = torch.cat([part[index].values for part in layers])
         return cache, torch.cat([hidden_PH for _, hidden_PH in parts]), mask_PT
 
     def _forward(self, tokens_RT, mask_RT, position_RT, cache):
-        full = bool(mask_RT.all()) if mask_RT is not None else True
         return self.model.base_model(
             input_ids=tokens_RT,
-            attention_mask=None if full else mask_RT,
+            attention_mask=None if mask_RT is None or bool(mask_RT.all()) else mask_RT,
             position_ids=position_RT,
             use_cache=True,
             **{self._cache_argument: cache},
@@ -229,10 +229,13 @@ class NativeBackend:
         position_R = mask_RT.sum(1)
         # Without padding no mask is needed at all, which lets attention take its fast way.
         padded = not bool(mask_RT.all())
-        rows = [_Row(index=i, limit=self._limit(requests[i], sampling)) for i in members]
+        # A response is truncated at what was asked for, or at what the context leaves.
+        room_of = {i: self.context_length - len(requests[i].prompt_ids) for i in members}
+        rows = [_Row(index=i, limit=min(sampling.max_new_tokens, room_of[i])) for i in members]
         width = max(row.limit for row in rows)
         # All noise is drawn ahead, each row from its own address: what a row gets does not depend on its neighbours.
-        uniform_RT = torch.from_numpy(np.stack([self._noise(requests[i], width) for i in members])).to(device)
+        streams = [np.random.Generator(np.random.Philox(key=requests[i].noise_key)) for i in members]
+        uniform_RT = torch.from_numpy(np.stack([stream.random(width) for stream in streams])).to(device)
         for t in range(width):
             token_R, logprob_R, entropy_R = draw(self.head.logits(hidden_RH), uniform_RT[:, t], sampling)
             # One transfer from the device per token; the rest of the loop is Python on the host.
@@ -270,16 +273,6 @@ class NativeBackend:
                 mask_RT = torch.cat([mask_RT, mask_RT.new_ones(len(mask_RT), 1)], dim=1)
             hidden_RH = self._forward(token_R[:, None], mask_RT if padded else None, position_R[:, None], cache)[:, -1]
             position_R = position_R + 1
-
-    def _limit(self, request: Request, sampling: Sampling) -> int:
-        """Return the most tokens that a response may have: what was asked for, or what the context leaves."""
-        return min(sampling.max_new_tokens, self.context_length - len(request.prompt_ids))
-
-    @staticmethod
-    def _noise(request: Request, width: int) -> np.ndarray:
-        """Return the first uniform numbers of a request: float64 [width] in [0, 1)."""
-        rng = np.random.Generator(np.random.Philox(key=request.noise_key))
-        return rng.random(width)
 
     def _ending(self, row: _Row, sampling: Sampling) -> StopReason | None:
         """Return why a response has just ended, if it has."""

@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 def decode(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
     """Return the text of tokens, special tokens removed and spaces left as they are."""
-    return tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return str(tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 def special_stops(tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]) -> frozenset[int]:
@@ -28,5 +28,5 @@ def tail_holds_stop(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]
 def cut(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], stop: Sequence[str]) -> str:
     """Return the text of a response up to the first stop string."""
     text = decode(tokenizer, token_ids)
-    ends = [place for place in (text.find(string) for string in stop) if place >= 0]
+    ends = [end for end in (text.find(string) for string in stop) if end >= 0]
     return text[: min(ends)] if ends else text

@@ -175,11 +175,11 @@ def damage(path: Path) -> str | None:
 
 
 def flatten(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Return dotted key → value of the nested tables that a JSON file of a run holds; an empty table is a value."""
+    """Return dotted key → value of nested tables, as JSON has them: a tuple is a list; an empty table is a value."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{before}{key}.")
         else:
-            flat[f"{before}{key}"] = value
+            flat[f"{before}{key}"] = list(value) if isinstance(value, tuple) else value
     return flat

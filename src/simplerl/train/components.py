@@ -79,7 +79,11 @@ def build_components(
     device = pick_device(config.learner.device)
     split = load_problems(config, say, inputs)
     template = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
-    learns_in, samples_in = precisions(config, device)
+    learns_in, samples_in = config.learner.precision, config.rollout.precision
+    if learns_in == "auto":
+        learns_in = "bf16" if has_fast_bf16(device) else "fp32"
+    if samples_in == "auto":
+        samples_in = "fp32" if device.type == "cpu" else "bf16"
     attention = pick_attention(config.learner.attention, device, half=learns_in == samples_in == "bf16")
     given = inputs.policy  # It is trained in place, so its hash is taken before.
     base_model = {"path": given.name, "sha256": weights_hash(given.model)} if given else locate_and_hash(config.model)
@@ -87,7 +91,7 @@ def build_components(
     policy.check(list(config.sampling.stop_ids), "setting sampling.stop_ids")
     train, held_out, data_record = make_prompts(split, template, policy, config, say)
     s, e, verifier = config.sampling, config.evaluation, config.verifier
-    limits = {"max_new_tokens": s.max_new_tokens, "stop": s.stop, "stop_ids": s.stop_ids}
+    limits: dict[str, Any] = {"max_new_tokens": s.max_new_tokens, "stop": s.stop, "stop_ids": s.stop_ids}
     rollout = Rollout(
         backend=open_backend(config.rollout.backend, policy, precision=samples_in, max_rows=config.rollout.max_rows),
         verifier=VerifierPool(
@@ -132,16 +136,6 @@ def build_components(
     )
 
 
-def precisions(config: Config, device: torch.device) -> tuple[str, str]:
-    """Return the precision (fp32 or bf16) that the learner works in, and the one that is sampled in."""
-    learner, rollout = config.learner.precision, config.rollout.precision
-    if learner == "auto":
-        learner = "bf16" if has_fast_bf16(device) else "fp32"
-    if rollout == "auto":
-        rollout = "fp32" if device.type == "cpu" else "bf16"
-    return learner, rollout
-
-
 def load_models(
     config: Config, checkpoint: Path | None, inputs: Inputs, *, device: torch.device, attention: str
 ) -> tuple[Policy, PreTrainedModel | None]:
@@ -149,12 +143,12 @@ def load_models(
 
     Raises ModelError where the reference's tokens are not the policy's.
     """
-    given = inputs.policy
+    given, wanted = inputs.policy, config.algorithm.needs_reference
     policy = given or load(str(checkpoint or config.model), device=device, attention=attention)
-    reference = None
-    if config.algorithm.needs_reference and config.reference:
-        reference = load(config.reference, device=device, attention=attention)
-        theirs, ours = reference.tokenizer.get_vocab(), policy.tokenizer.get_vocab()
+    reference: PreTrainedModel | None = None
+    if wanted and config.reference:
+        other = load(config.reference, device=device, attention=attention)
+        theirs, ours = other.tokenizer.get_vocab(), policy.tokenizer.get_vocab()
         if theirs != ours:
             raise ModelError(
                 f"the reference {config.reference!r} has another vocabulary than {policy.name!r}: {len(theirs)} and "
@@ -162,15 +156,15 @@ def load_models(
                 "tokens: give --reference a model with the same tokenizer, or leave it out to compare with the "
                 "starting model"
             )
-        reference = reference.model
-    elif config.algorithm.needs_reference and checkpoint:
-        reference = (
-            copy.deepcopy(given.model) if given else load(config.model, device=device, attention=attention).model
-        )
+        reference = other.model
+    elif wanted and checkpoint:
+        start = None if given else load(config.model, device=device, attention=attention)
+        reference = start.model if start else copy.deepcopy(policy.model)
     if given:
-        given.model.to(device)
+        module: torch.nn.Module = given.model
+        module.to(device)
         if checkpoint:
-            given.model.load_state_dict(load(str(checkpoint), device=device).model.state_dict())
+            module.load_state_dict(load(str(checkpoint), device=device).model.state_dict())
     return policy, reference
 
 
@@ -194,7 +188,7 @@ def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | N
     if inputs.problems is not None:
         read = {"train": select(inputs.problems, name="data", levels=options.levels, size=options.size)}
     else:
-        chosen = {"size": options.size, "seed": options.seed, "levels": options.levels}
+        chosen: dict[str, Any] = {"size": options.size, "seed": options.seed, "levels": options.levels}
         read = {"train": data.read(config.data, options.split, **chosen)}
     train = read["train"].problems
     size, source = config.evaluation.size, config.evaluation.data
@@ -222,8 +216,10 @@ def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | N
     questions = {item.question for item in held_out}
     shared = [item.id for item in train if item.question in questions]
     if shared:
-        named = ", ".join(shared[:5]) + (" …" if len(shared) > 5 else "")
-        say(f"{len(shared)} of {len(train)} training problems are held out too and are not trained on: {named}")
+        say(
+            f"{len(shared)} of {len(train)} training problems are held out too and are not trained on: "
+            f"{first_few(shared)}"
+        )
     if len(shared) == len(train):
         raise DataError(
             f"every training problem of {config.data} is also held out ({source or 'its test split'}); give other "
@@ -238,18 +234,22 @@ def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | N
     )
 
 
+def first_few(names: Sequence[str]) -> str:
+    """Return the first five names, and a sign that there are more."""
+    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+
+
 def fit(
     prompted: list[Prompted], limit: int, what: str, say: Callable[[str], None]
 ) -> tuple[list[Prompted], list[str]]:
     """Return (prompts within `limit` tokens, ids of the others), saying what was left out."""
     short = [item for item in prompted if 0 < len(item.prompt_ids) <= limit]
-    long = [item for item in prompted if not 0 < len(item.prompt_ids) <= limit]
+    long = [item.problem.id for item in prompted if not 0 < len(item.prompt_ids) <= limit]
     if long:
-        longest = max(len(item.prompt_ids) for item in long)
-        named = ", ".join(item.problem.id for item in long[:5]) + (" …" if len(long) > 5 else "")
+        longest = max(len(item.prompt_ids) for item in prompted)
         say(
             f"{len(long)} of {len(prompted)} {what} problems have prompts of more than {limit} tokens (up to {longest})"
-            f" and are left out: {named} (all of them in environment.json)"
+            f" and are left out: {first_few(long)} (all of them in environment.json)"
         )
     if not short:
         raise DataError(
@@ -257,7 +257,7 @@ def fit(
             "sampling.max_prompt_tokens and what sampling.max_new_tokens leaves of the model's context "
             f"(shortest {min(len(item.prompt_ids) for item in prompted)}); change these, or choose another template"
         )
-    return short, [item.problem.id for item in long]
+    return short, long
 
 
 def make_prompts(

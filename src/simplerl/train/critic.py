@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -11,7 +12,7 @@ from simplerl.core.types import Batch
 from simplerl.models import checkpoint
 from simplerl.models.load import recompute_activations
 from simplerl.models.value_head import ValueModel
-from simplerl.train.batch import microbatches
+from simplerl.train.batch import microbatches, minibatches
 from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.optim import adamw, apply_gradient, learning_rate
 
@@ -55,6 +56,11 @@ class Critic:
             own_BT = self.model(micro.cut(batch.tokens_BT), micro.cut(mask_BT), batch.lengths_B[micro.rows])
             values_BT[micro.rows, : micro.width] = own_BT.cpu()
         return values_BT
+
+    def updates(self, batch: Batch, rows: torch.Tensor, *targets: Any) -> list[dict[str, float]]:
+        """Do the updates over the rows of one of the policy's, cut as the algorithm says; `targets` as in `update`."""
+        parts = minibatches(batch.group_B[rows], self.algorithm.critic_prompts_per_update)
+        return [self.update(batch, rows[part], *targets) for part in parts]
 
     def update(
         self,

@@ -93,23 +93,19 @@ class Feed:
         have run out; where all are without signal, the first are kept, so that a step always has something to record.
         """
         wanted, rounds = self.config.sampling.prompts_per_step, self.config.algorithm.refill_rounds
-        indices = self.sampler.indices(step)
-        seen = set(indices)
-        groups = self._sample(indices, step, 0)
-        if not rounds:
-            return StepGroups(kept=groups)
-        kept = [group for group in groups if has_signal(group)]
-        dropped = [group for group in groups if not has_signal(group)]
-        round = 0
-        while round < rounds and len(kept) < wanted:
-            round += 1
-            indices = self.sampler.more(step, round, wanted - len(kept), seen)
-            if not indices:
-                break
+        kept: list[TrajectoryGroup] = []
+        dropped: list[TrajectoryGroup] = []
+        seen: set[int] = set()
+        round, indices = 0, self.sampler.indices(step)
+        while indices:
             seen |= set(indices)
             for group in self._sample(indices, step, round):
-                (kept if has_signal(group) else dropped).append(group)
-        metrics = {"groups/dropped": len(dropped), "groups/rounds": round}
+                (kept if not rounds or has_signal(group) else dropped).append(group)
+            if round == rounds or len(kept) >= wanted:
+                break
+            round += 1
+            indices = self.sampler.more(step, round, wanted - len(kept), seen)
+        metrics: dict[str, float] = {"groups/dropped": len(dropped), "groups/rounds": round} if rounds else {}
         if not kept:
             kept, dropped = dropped[:wanted], dropped[wanted:]
         return StepGroups(kept=kept, dropped=dropped, metrics=metrics)

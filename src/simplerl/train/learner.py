@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from simplerl.algorithms import Algorithm
-from simplerl.core.types import Batch, CreditInputs, LossInputs
+from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs
 from simplerl.models import checkpoint
 from simplerl.models.load import Policy, recompute_activations
 from simplerl.models.score import Scorer
@@ -27,6 +27,8 @@ from simplerl.train.critic import Critic, value_metrics
 from simplerl.train.guards import clock
 from simplerl.train.optim import adamw, apply_gradient, learning_rate
 
+#: Log-probabilities, entropies and (or None) the vocabulary's means, each [B, T].
+Scores = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 #: Component of the loss → the metric of its value.
 LOSS_METRICS = {"rl": "policy/loss", "ce": "sft/loss"}
 
@@ -41,14 +43,6 @@ class StepResult:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Scores:
-    """Log-probabilities of the batch's tokens, and where asked for the vocabulary's mean; both on the CPU."""
-
-    logprobs_BT: torch.Tensor
-    vocabulary_mean_BT: torch.Tensor | None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class _Prepared:
     """The complete step as its updates see it."""
 
@@ -57,13 +51,13 @@ class _Prepared:
     useful_B: torch.Tensor
     """bool [B]: responses that can contribute to the gradient."""
     advantages_BT: torch.Tensor
-    old: _Scores | None
-    """Under the policy at the start of the step, wherever an update after the first needs it."""
+    old_BT: torch.Tensor | None
+    """Log-probabilities under the policy at the start of the step, wherever an update after the first needs them."""
+    old_mean_BT: torch.Tensor | None
+    """The vocabulary's means there, for the algorithms that read them."""
     ref_BT: torch.Tensor | None
-    values_BT: torch.Tensor | None
-    """The critic's, at the start of the step."""
-    returns_BT: torch.Tensor | None
-    """What the critic learns."""
+    critic_BT: tuple[torch.Tensor, torch.Tensor] | None
+    """The critic's values at the start of the step, and the returns that it learns."""
 
 
 class Learner:
@@ -98,8 +92,8 @@ class Learner:
         self.optimizer = adamw(policy.model, optimizer)
         self.critic = None
         if algorithm.needs_critic:
-            settings = {"optimizer": optimizer, "learner": learner, "precision": precision, "tokens": self.tokens}
-            self.critic = Critic(policy.model, algorithm, **settings, steps=steps, seed=seed)
+            settings: dict[str, Any] = {"optimizer": optimizer, "learner": learner, "precision": precision}
+            self.critic = Critic(policy.model, algorithm, **settings, tokens=self.tokens, steps=steps, seed=seed)
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the policy's parameters and buffers by name."""
@@ -139,12 +133,12 @@ class Learner:
         for index, rows in enumerate(updates):
             done = step - 1 + index / len(updates)
             metrics = self._update(prepared, rows, done, first=index == 0) if policy_moves else {}
-            if self.critic:
+            if self.critic and prepared.critic_BT:
                 with clock(seconds, "time/critic"):
-                    metrics |= self._update_critic(prepared, rows, done)
+                    metrics |= means(self.critic.updates(batch, rows, prepared.mask_BT, *prepared.critic_BT, done))
             per_update.append(metrics)
-        metrics = _means(per_update)
-        if batch.sampler_logprobs_BT is not None and "policy/mismatch_kl" not in metrics:
+        metrics = means(per_update)
+        if "policy/mismatch_kl" not in metrics:
             metrics |= self._mismatch(batch, prepared.mask_BT)
         trained_BT = prepared.mask_BT & policy_moves
         metrics |= {
@@ -153,69 +147,68 @@ class Learner:
             "tokens/useful": int(((prepared.advantages_BT != 0) & trained_BT).sum()),
             "tokens/scored": int((trained_BT & prepared.useful_B[:, None]).sum()),
         }
-        if self.critic:
-            metrics |= value_metrics(prepared.values_BT, prepared.returns_BT, prepared.mask_BT) | seconds
+        if prepared.critic_BT:
+            metrics |= value_metrics(*prepared.critic_BT, prepared.mask_BT) | seconds
         self._adapt_kl(metrics, len(batch.tokens_BT))
         return StepResult(metrics=metrics, advantages=by_response(prepared.advantages_BT, batch))
 
     def _prepare(self, batch: Batch, updates: Sequence[torch.Tensor], seconds: dict[str, float]) -> _Prepared:
         """Give credit, and score what the updates compare with: the policy as it is now, and the reference."""
         algorithm, mask_BT = self.algorithm, self.algorithm.mask(batch)
-        old = ref_BT = kl_BT = values_BT = None
-        if algorithm.kl_reward_coef > 0:
+        old_BT = old_mean_BT = ref_BT = kl_BT = values_BT = None
+        if algorithm.kl_reward_coef > 0 and self.reference:
             every = mask_BT.any(1).nonzero().flatten()
-            old = self._score(self.scorer, batch, mask_BT, every)
-            ref_BT = self._score(self.reference, batch, mask_BT, every).logprobs_BT
-            kl_BT = kl(old.logprobs_BT, ref_BT, estimator=algorithm.kl_estimator)
+            old_BT, old_mean_BT = self._score(self.scorer, batch, mask_BT, every)
+            ref_BT, _ = self._score(self.reference, batch, mask_BT, every)
+            kl_BT = kl(old_BT, ref_BT, estimator=algorithm.kl_estimator)
         if self.critic:
             with clock(seconds, "time/critic"):
                 values_BT = self.critic.values(batch, mask_BT)
         credit = CreditInputs(batch=batch, mask_BT=mask_BT, values_BT=values_BT, kl_BT=kl_BT, kl_scale=self.kl_scale)
         advantages_BT = algorithm.advantages(credit)
+        critic_BT = None
+        if self.critic and values_BT is not None:
+            critic_BT = (values_BT, self.critic.algorithm.returns(credit))
         useful_B = algorithm.has_gradient(advantages_BT * mask_BT) & mask_BT.any(1)
         # The first update's old log-probabilities are its own, so only the rows of later ones are scored beforehand.
-        if old is None and len(updates) > 1:
-            later = torch.cat(updates[1:])
-            old = self._score(self.scorer, batch, mask_BT, later[useful_B[later]])
+        if old_BT is None and len(updates) > 1:
+            later = torch.cat(list(updates[1:]))
+            old_BT, old_mean_BT = self._score(self.scorer, batch, mask_BT, later[useful_B[later]])
         if ref_BT is None and self.reference is not None:
-            ref_BT = self._score(self.reference, batch, mask_BT, useful_B.nonzero().flatten()).logprobs_BT
+            ref_BT, _ = self._score(self.reference, batch, mask_BT, useful_B.nonzero().flatten())
         return _Prepared(
             batch=batch,
             mask_BT=mask_BT,
             useful_B=useful_B,
             advantages_BT=advantages_BT,
-            old=old,
+            old_BT=old_BT,
+            old_mean_BT=old_mean_BT,
             ref_BT=ref_BT,
-            values_BT=values_BT,
-            returns_BT=algorithm.returns(credit) if self.critic else None,
+            critic_BT=critic_BT,
         )
 
-    def _microbatches(self, batch: Batch, rows: torch.Tensor) -> Iterator[MicroBatch]:
-        return microbatches(rows, batch.lengths_B, tokens=self.tokens, device=self.device)
+    def _scored(
+        self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor
+    ) -> Iterator[tuple[MicroBatch, Scores]]:
+        """Yield each micro-batch of some rows with its scores, on its device."""
+        wants_mean = self.algorithm.needs_vocabulary_mean
+        for micro in microbatches(rows, batch.lengths_B, tokens=self.tokens, device=self.device):
+            tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
+            yield micro, scorer(tokens_BT, kept_BT, batch.lengths_B[micro.rows], vocabulary_mean=wants_mean)
 
     @torch.no_grad()
-    def _score(self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor) -> _Scores:
-        """Return the scores of the given rows, 0 elsewhere, without gradient."""
+    def _score(
+        self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return (logprobs_BT, vocabulary_mean_BT or None) of some rows, 0 elsewhere, on the CPU, without gradient."""
         scorer.model.eval()
         logprobs_BT = torch.zeros(mask_BT.shape)
         mean_BT = torch.zeros(mask_BT.shape) if self.algorithm.needs_vocabulary_mean else None
-        for micro in self._microbatches(batch, rows):
-            own_BT, _, own_mean_BT = self._score_micro(scorer, batch, mask_BT, micro)
+        for micro, (own_BT, _, own_mean_BT) in self._scored(scorer, batch, mask_BT, rows):
             logprobs_BT[micro.rows, : micro.width] = own_BT.cpu()
-            if mean_BT is not None:
+            if mean_BT is not None and own_mean_BT is not None:
                 mean_BT[micro.rows, : micro.width] = own_mean_BT.cpu()
-        return _Scores(logprobs_BT=logprobs_BT, vocabulary_mean_BT=mean_BT)
-
-    def _score_micro(
-        self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, micro: MicroBatch
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Return (logprobs_BT, entropy_BT, vocabulary_mean_BT) of a micro-batch, on its device."""
-        return scorer.score(
-            micro.cut(batch.tokens_BT),
-            micro.cut(mask_BT),
-            batch.lengths_B[micro.rows],
-            vocabulary_mean=self.algorithm.needs_vocabulary_mean,
-        )
+        return logprobs_BT, mean_BT
 
     def _update(self, prepared: _Prepared, rows: torch.Tensor, done: float, *, first: bool) -> dict[str, float]:
         """Do one optimizer update over some rows; return its metrics, none if nothing carried gradient.
@@ -233,22 +226,22 @@ class Learner:
         if not scored:
             return {}
         sums: dict[str, torch.Tensor] = {}
-        for micro in self._microbatches(batch, rows):
-            for name, value in self._backward(prepared, micro, weights, scored, first=first).items():
+        for micro, scores in self._scored(self.scorer, batch, mask_BT, rows):
+            for name, value in self._backward(prepared, micro, scores, weights, scored, first=first).items():
                 sums[name] = sums.get(name, 0.0) + value.double()
         lr = learning_rate(self.optimization, done, self.steps)
         norm = apply_gradient(self.optimizer, self.policy.model, lr=lr, grad_clip=self.optimization.grad_clip)
         return {**{name: float(value) for name, value in sums.items()}, "optimizer/grad_norm": norm}
 
-    def _update_critic(self, prepared: _Prepared, rows: torch.Tensor, done: float) -> dict[str, float]:
-        """Do the critic's updates over the rows of one of the policy's; return the means of their metrics."""
-        batch = prepared.batch
-        parts = minibatches(batch.group_B[rows], self.algorithm.critic_prompts_per_update)
-        targets = (prepared.mask_BT, prepared.values_BT, prepared.returns_BT)
-        return _means([self.critic.update(batch, rows[part], *targets, done) for part in parts])
-
     def _backward(
-        self, prepared: _Prepared, micro: MicroBatch, weights: dict[str, torch.Tensor], scored: int, *, first: bool
+        self,
+        prepared: _Prepared,
+        micro: MicroBatch,
+        scores: Scores,
+        weights: dict[LossComponent, torch.Tensor],
+        scored: int,
+        *,
+        first: bool,
     ) -> dict[str, torch.Tensor]:
         """Add a micro-batch's gradient; return its share of the metrics.
 
@@ -256,20 +249,20 @@ class Learner:
         """
         algorithm, batch = self.algorithm, prepared.batch
         kept_BT = micro.cut(prepared.mask_BT)
-        logprobs_BT, entropy_BT, mean_BT = self._score_micro(self.scorer, batch, prepared.mask_BT, micro)
-        old_BT = logprobs_BT.detach() if first else micro.cut(prepared.old.logprobs_BT)
+        logprobs_BT, entropy_BT, mean_BT = scores
+        old_BT = logprobs_BT.detach() if first else micro.cut(prepared.old_BT)
         share_BT = kept_BT.float() / scored
-        means = {"policy/entropy": entropy_BT.detach()}
+        measured = {"policy/entropy": entropy_BT.detach()}
         factor_BT = kept_BT
         if batch.sampler_logprobs_BT is not None:
             sampler_BT = micro.cut(batch.sampler_logprobs_BT) * kept_BT
-            means["policy/mismatch_kl"] = kl(sampler_BT, old_BT, estimator="k3")
+            measured["policy/mismatch_kl"] = kl(sampler_BT, old_BT, estimator="k3")
             bounds = {"low": algorithm.correction_low, "high": algorithm.correction_high}
             factor_BT, acted_BT = correction(old_BT, sampler_BT, kept_BT, mode=algorithm.correction, **bounds)
             if algorithm.correction != "none":
-                means |= {"policy/correction": factor_BT, "policy/correction_share": acted_BT}
+                measured |= {"policy/correction": factor_BT, "policy/correction_share": acted_BT}
         metrics: dict[str, torch.Tensor] = {}
-        loss = 0.0
+        losses: list[torch.Tensor] = []
         for component, weights_BT in weights.items():
             output = algorithm.loss(
                 LossInputs(
@@ -284,23 +277,21 @@ class Learner:
                     mean_BT=share_BT,
                     kl_scale=self.kl_scale,
                     vocabulary_mean_BT=mean_BT,
-                    old_vocabulary_mean_BT=(
-                        mean_BT if first or mean_BT is None else micro.cut(prepared.old.vocabulary_mean_BT)
-                    ),
+                    old_vocabulary_mean_BT=mean_BT if first or mean_BT is None else micro.cut(prepared.old_mean_BT),
                 )
             )
-            loss = loss + output.loss
+            losses.append(output.loss)
             metrics |= output.metrics
             metrics[LOSS_METRICS.get(component, f"{component}/loss")] = output.loss.detach()
-        loss.backward()
-        return {**metrics, **{name: (share_BT * values_BT).sum() for name, values_BT in means.items()}}
+        torch.stack(losses).sum().backward()
+        return {**metrics, **{name: (share_BT * values_BT).sum() for name, values_BT in measured.items()}}
 
     def _mismatch(self, batch: Batch, mask_BT: torch.Tensor) -> dict[str, float]:
         """Measure the distance between sampler and trainer in a step that moved no policy, over all its tokens."""
         rows = mask_BT.any(1).nonzero().flatten()
-        if not len(rows):
+        if batch.sampler_logprobs_BT is None or not len(rows):
             return {}
-        now_BT = self._score(self.scorer, batch, mask_BT, rows).logprobs_BT
+        now_BT, _ = self._score(self.scorer, batch, mask_BT, rows)
         gap_BT = kl(batch.sampler_logprobs_BT * mask_BT, now_BT, estimator="k3")
         return {"policy/mismatch_kl": float(gap_BT[mask_BT].double().mean())}
 
@@ -311,11 +302,11 @@ class Learner:
             return
         metrics["policy/kl_coef"] = self.kl_scale * (algorithm.kl_coef or algorithm.kl_reward_coef)
         if algorithm.kl_target > 0 and "policy/kl" in metrics:
-            control = {"target": algorithm.kl_target, "horizon": algorithm.kl_horizon, "count": responses}
-            self.kl_scale = adapted(self.kl_scale, metrics["policy/kl"], **control)
+            kl_now, horizon = metrics["policy/kl"], algorithm.kl_horizon
+            self.kl_scale = adapted(self.kl_scale, kl_now, target=algorithm.kl_target, horizon=horizon, count=responses)
 
 
-def _means(per_update: list[dict[str, float]]) -> dict[str, float]:
+def means(per_update: list[dict[str, float]]) -> dict[str, float]:
     """Return the mean of each metric over the updates that have it."""
     values: dict[str, list[float]] = {}
     for metrics in per_update:

@@ -5,11 +5,12 @@ draw is addressed by the step, so a run that was killed and resumed repeats what
 same weights, bit for bit (`train/run.py`).
 """
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 from simplerl.train.batch import build_batch
-from simplerl.train.components import Components, Inputs, build_components
+from simplerl.train.components import Inputs, build_components
 from simplerl.train.config import Config
 from simplerl.train.feed import Feed
 from simplerl.train.run import Callback, Outcome, open_run
@@ -24,10 +25,7 @@ def train(
     inputs: Inputs | None = None,
 ) -> Outcome:
     """Train into a run directory and return how it ended. `inputs` are objects in place of what `config` names."""
-
-    def build(checkpoint: Path | None, say: Callable[[str], None]) -> Components:
-        return build_components(config, say, checkpoint=checkpoint, inputs=inputs)
-
+    build = functools.partial(build_components, config, inputs=inputs)
     with open_run("train", config, path, build, resume=resume, callbacks=callbacks) as run:
         parts = run.components
         learner, engine = parts.learner, parts.backend

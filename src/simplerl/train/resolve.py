@@ -21,6 +21,7 @@ from simplerl.core.registry import Registry, registry
 from simplerl.data.rows import SUFFIXES
 from simplerl.rewards import REWARDS, make_reward, reward_class
 from simplerl.rewards.function import FunctionReward
+from simplerl.runs.files import flatten
 from simplerl.train.config import Config, PluginConfig, read_text
 
 #: Name → TOML file.
@@ -98,20 +99,15 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` with `over` laid on top, tables merged. A new `name` in algorithm or reward starts afresh."""
     merged = dict(base)
     for key, value in over.items():
-        if key == "plugins":
-            names = [*_plugin_names(base.get(key, ())), *_plugin_names(value)]
-            merged[key] = list(dict.fromkeys(map(canonical, names)))
-            continue
         old = merged.get(key)
-        renamed = (
-            key in REGISTRIES
-            and isinstance(value, Mapping)
-            and isinstance(old, Mapping)
-            and value.get("name", old.get("name")) != old.get("name")
-        )
-        merged[key] = (
-            merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) and not renamed else value
-        )
+        if key == "plugins":
+            names = [*_plugin_names(old or ()), *_plugin_names(value)]
+            merged[key] = list(dict.fromkeys(map(canonical, names)))
+        elif not (isinstance(old, Mapping) and isinstance(value, Mapping)):
+            merged[key] = value
+        else:
+            renamed = key in REGISTRIES and value.get("name", old.get("name")) != old.get("name")
+            merged[key] = value if renamed else merge(old, value)
     return merged
 
 
@@ -173,11 +169,8 @@ def build_config(table: Mapping[str, Any]) -> Config:
         config = Config(**values)
     except pydantic.ValidationError as error:
         raise ConfigError(_message(error.errors()[0], table)) from None
-    names = dict.fromkeys([*explicit, *_used_plugins(config)])
-    loaded = [plugin(name) for name in names]
-    return dataclasses.replace(
-        config, plugins=tuple(PluginConfig(name=each.name, sha256=each.sha256) for each in loaded if each)
-    )
+    loaded = filter(None, map(plugin, dict.fromkeys([*explicit, *_used_plugins(config)])))
+    return dataclasses.replace(config, plugins=tuple(PluginConfig(each.name, each.sha256) for each in loaded))
 
 
 def _plugin_names(value: Any) -> list[str]:
@@ -203,8 +196,8 @@ def _used_plugins(config: Config) -> list[str]:
         ("backend", config.rollout.backend),
         ("policy", config.verifier.policy),
     ]
-    owners = [name.rpartition(":")[0] if is_source(name) else registry(kind).plugin(name) for kind, name in named]
-    return [owner for owner in owners if owner]
+    owners = (name.rpartition(":")[0] if is_source(name) else registry(kind).plugin(name) for kind, name in named)
+    return list(filter(None, owners))
 
 
 def _message(error: Any, table: Mapping[str, Any]) -> str:
@@ -260,14 +253,17 @@ def _build_named(key: str, raw: Any) -> Any:
             return make_reward(name, table)
     else:
         cls = recall(name, key) if is_object(name) else registry_.find(name)
-    hints = typing.get_type_hints(cls)
-    own = [field.name for field in dataclasses.fields(cls) if field.init]
+    hints, own = typing.get_type_hints(cls), _settings(cls)
     values = {}
     for setting, value in table.items():
         if setting not in own:
-            raise ConfigError(
-                _others(key, setting, name) or f"unknown key '{key}.{setting}'; {_nearest_key(setting, own)}"
-            )
+            others = [other for other, each in ALGORITHMS.items() if setting in _settings(each)]
+            if key == "algorithm" and others:
+                raise ConfigError(
+                    f"algorithm.{setting} is a setting of {', '.join(others)}, not of {name}; leave it out, or choose "
+                    "another --algorithm.name"
+                )
+            raise ConfigError(f"unknown key '{key}.{setting}'; {_nearest_key(setting, own)}")
         try:
             adapter = pydantic.TypeAdapter(hints[setting], config=pydantic.ConfigDict(allow_inf_nan=False))
             values[setting] = adapter.validate_python(value if hints[setting] is str else read_text(value))
@@ -279,19 +275,9 @@ def _build_named(key: str, raw: Any) -> Any:
         raise ConfigError(f"{key}: {error}") from error
 
 
-def _others(key: str, setting: str, name: str) -> str:
-    """Return a sentence about the algorithms that do have a setting."""
-    if key != "algorithm":
-        return ""
-    others = [
-        other for other, cls in ALGORITHMS.items() if setting in {field.name for field in dataclasses.fields(cls)}
-    ]
-    return (
-        f"algorithm.{setting} is a setting of {', '.join(others)}, not of {name}; leave it out, or choose another "
-        "--algorithm.name"
-        if others
-        else ""
-    )
+def _settings(cls: Any) -> list[str]:
+    """Return the names of the settings of an algorithm or a reward, a class or an instance."""
+    return [field.name for field in dataclasses.fields(cls) if field.init]
 
 
 def named_table(key: str, value: Any) -> dict[str, Any]:
@@ -299,37 +285,18 @@ def named_table(key: str, value: Any) -> dict[str, Any]:
     if isinstance(value, FunctionReward):
         return {"name": value.source}
     name = REGISTRIES[key].name_of(type(value)) or remember(type(value))
-    return {
-        "name": name,
-        **{field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init},
-    }
+    return {"name": name, **{setting: getattr(value, setting) for setting in _settings(value)}}
 
 
 def as_table(config: Config) -> dict[str, Any]:
     """Return a configuration as plain tables: what `build_config` takes back."""
-    return {
-        field.name: named_table(field.name, getattr(config, field.name))
-        if field.name in REGISTRIES
-        else _plain(getattr(config, field.name))
-        for field in dataclasses.fields(config)
-    }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return tuple(map(_plain, value))
-    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
-
-
-def flatten(table: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Return dotted key → value."""
-    flat: dict[str, Any] = {}
+    table = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     for key, value in table.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{path}{key}.")
-        else:
-            flat[f"{path}{key}"] = list(value) if isinstance(value, tuple) else value
-    return flat
+        if key in REGISTRIES:
+            table[key] = named_table(key, value)
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            table[key] = dataclasses.asdict(value)
+    return {**table, "plugins": tuple(map(dataclasses.asdict, config.plugins))}
 
 
 def default_recipe(table: Mapping[str, Any]) -> str:
@@ -369,7 +336,7 @@ def read_config(path: Path, overrides: Mapping[str, Any]) -> Config:
     """Return the configuration of a run directory with overrides on top, to resume it."""
     file = path / "config.json"
     if not file.is_file():
-        raise RunError(f"{path} holds no run to resume; leave out --resume to start one, or fix --output-dir")
+        raise RunError(f"{path} does not hold a run to resume; leave out --resume to start one, or fix --output-dir")
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -402,6 +369,11 @@ def completed(config: Config) -> Config:
     return dataclasses.replace(config, algorithm=dataclasses.replace(algorithm, constant_length=length))
 
 
+def is_among(key: str, names: Sequence[str]) -> bool:
+    """Return whether a dotted key is one of some names; a name that ends in a dot stands for its section."""
+    return any(key == name or (name.endswith(".") and key.startswith(name)) for name in names)
+
+
 def _expected(recipe: str, config: Config) -> dict[str, Any]:
     """Return dotted key → value of a recipe; another algorithm or reward than its own is expected at its defaults."""
     table = as_table(resolve(recipe, {}))
@@ -419,23 +391,17 @@ def run_name(recipe: str | None, overrides: Mapping[str, Any], config: Config) -
     Deterministic; the number of steps, and whatever else may change when a run is resumed, is no part of it. Long ones
     end in a hash of everything that is.
     """
-    free = tuple(name for name in FREE_ON_RESUME if name.endswith("."))
-    values = {
-        key: value
-        for key, value in flatten(as_table(config)).items()
-        if key not in FREE_ON_RESUME and not key.startswith(free)
-    }
+    values = {key: value for key, value in flatten(as_table(config)).items() if not is_among(key, FREE_ON_RESUME)}
     expected = _expected(recipe or default_recipe(overrides), config)
-    differing = {key: value for key, value in values.items() if expected.get(key) != value}
+    differing = {key: value for key, value in sorted(values.items()) if expected.get(key) != value}
     stem = [] if recipe is None else [Path(recipe).name.removesuffix(".toml")]
     data = config.data.removesuffix(Path(config.data).suffix if Path(config.data).suffix in SUFFIXES else "")
     named = [config.model] * (recipe is None or "model" in differing) + [data] * (recipe is None or "data" in differing)
-    last = Counter(key.rsplit(".", 1)[-1] for key in values)
+    last = {key: key.rpartition(".")[2] for key in values}
+    unique = {name for name, number in Counter(last.values()).items() if number == 1}
     more = [
-        f"{key.rsplit('.', 1)[-1] if last[key.rsplit('.', 1)[-1]] == 1 else key.removesuffix('.name')}-{value}".replace(
-            f"{Path.cwd()}/", ""
-        )
-        for key, value in sorted(differing.items())
+        f"{last[key] if last[key] in unique else key.removesuffix('.name')}-{value}".replace(f"{Path.cwd()}/", "")
+        for key, value in differing.items()
         if key not in ("model", "data", "seed", "algorithm.name")
     ]
     parts = [*stem, *named, values["algorithm.name"], *more, f"seed{config.seed}"]

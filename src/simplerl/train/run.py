@@ -27,7 +27,7 @@ from simplerl.train.config import Config
 from simplerl.train.feed import StepGroups
 from simplerl.train.guards import clock, memory_advice, stop_on_interrupt
 from simplerl.train.learner import StepResult
-from simplerl.train.resolve import FREE_ON_RESUME, as_table, flatten
+from simplerl.train.resolve import FREE_ON_RESUME, as_table, flatten, is_among
 
 
 class Callback:
@@ -161,7 +161,7 @@ class TrainingRun:
             with clock(self._seconds, "time/save"):
                 self.directory.record_trajectories(step, sampled, result.advantages)
             metrics |= rollout_metrics(sampled)
-            self._tokens += metrics["tokens/sampled"]
+            self._tokens += int(metrics["tokens/sampled"])
         last = self._is_last(step)
         if last or due(components.config.evaluation.every, step):
             metrics |= self.evaluate(step)
@@ -216,7 +216,7 @@ def open_run(
     stage: str,
     config: Config,
     path: Path,
-    build: Callable[[Path | None, Callable[[str], None]], Components],
+    build: Callable[..., Components],
     *,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
@@ -224,8 +224,8 @@ def open_run(
     """Begin a run or go on with it, with the starting model evaluated and recorded as step 0.
 
     `stage` is the command that makes it (train, sft), `config` what is written down, `build` what puts its parts
-    together: it gets the checkpoint to start from, if there is one, and where to say things. Settings or data that do
-    not work leave no directory behind.
+    together: `build(say, checkpoint=…)`, the checkpoint to start from or None. Settings or data that do not work leave
+    no directory behind.
     """
 
     def say(message: str) -> None:
@@ -241,7 +241,7 @@ def open_run(
             check_stage(directory, stage)
             start = _go_back(directory, config, say)
         with memory_advice():
-            components = build(directory.checkpoint(start) if start else None, say)
+            components = build(say, checkpoint=directory.checkpoint(start) if start else None)
         stack.callback(components.close)
         if not resume:
             stack.enter_context(directory)
@@ -266,41 +266,43 @@ def open_run(
 def changes(old: Mapping[str, Any], config: Config, *, free: Sequence[str]) -> list[str]:
     """Return `key was …, now …` for each key in which a flat table of config.json and a configuration differ.
 
-    Keys in `free` may differ; one that ends in a dot stands for its section.
+    Keys in `free` may differ; one that ends in a dot stands for its section. So may the code of an object.
     """
-    new = flatten(json.loads(json.dumps(as_table(config))))
     return [
-        f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
-        for key in sorted({*old, *new})
-        if without_hashes(old.get(key)) != without_hashes(new.get(key))
-        and not any(key == name or (name.endswith(".") and key.startswith(name)) for name in free)
+        f"{key} was {before!r}, now {now!r}"
+        for key, before, now in _differences(old, config)
+        if _without_hashes(before) != _without_hashes(now) and not is_among(key, free)
     ]
 
 
-def without_hashes(value: Any) -> Any:
-    """Return a setting with objects that were passed from Python by their names alone: their code may be edited."""
-    if isinstance(value, list):
-        return [without_hashes(item) for item in value]
-    if isinstance(value, dict):
-        return {key: without_hashes(item) for key, item in value.items()}
-    return short_name(value) if isinstance(value, str) else value
-
-
-def changed_code(old: Mapping[str, Any], config: Config) -> list[str]:
+def _changed_code(old: Mapping[str, Any], config: Config) -> list[str]:
     """Return a sentence for each plug-in or function whose code is not what it was when config.json was written."""
     before = {entry["name"]: entry["sha256"] for entry in old.get("plugins", ())}
-    changed = [
+    return [
         f"plug-in {plugin.name} has changed since the run began (sha256 {before[plugin.name][:12]}, now "
         f"{plugin.sha256[:12]})."
         for plugin in config.plugins
         if before.get(plugin.name, plugin.sha256) != plugin.sha256
+    ] + [
+        f"{key} was {before}, now {now}."
+        for key, before, now in _differences(old, config)
+        if _without_hashes(before) == _without_hashes(now) != now
     ]
+
+
+def _differences(old: Mapping[str, Any], config: Config) -> list[tuple[str, Any, Any]]:
+    """Return (key, value in a flat table of config.json, value now) of every setting in which they differ."""
     new = flatten(json.loads(json.dumps(as_table(config))))
-    return changed + [
-        f"{key} was {old[key]}, now {new[key]}."
-        for key in old.keys() & new.keys()
-        if old[key] != new[key] and without_hashes(old[key]) == without_hashes(new[key]) != new[key]
-    ]
+    return [(key, old.get(key), new.get(key)) for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+
+
+def _without_hashes(value: Any) -> Any:
+    """Return a setting with objects that were passed from Python by their names alone: their code may be edited."""
+    if isinstance(value, list):
+        return [_without_hashes(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _without_hashes(item) for key, item in value.items()}
+    return short_name(value) if isinstance(value, str) else value
 
 
 def check_stage(directory: RunDirectory, stage: str) -> None:
@@ -319,7 +321,7 @@ def _go_back(directory: RunDirectory, config: Config, say: Callable[[str], None]
     changed = changes(old, config, free=FREE_ON_RESUME)
     if changed:
         raise RunError(f"cannot resume {directory.path} with another configuration: {'; '.join(changed)}")
-    for sentence in changed_code(old, config):
+    for sentence in _changed_code(old, config):
         say(f"WARNING: {sentence} What comes from here on is made by the new code, whose hash is recorded.")
     if old["steps"] != config.steps and config.optimizer.schedule != "constant":
         raise ConfigError(

@@ -38,11 +38,8 @@ def sample(
     except OSError as error:
         raise RunError(f"cannot write {output}: {error.strerror}; choose another --output") from error
     # A chunk is larger than the problems are many: what the sampler of a training run would refuse.
-    parts = build_components(
-        dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, prompts_per_step=1)),
-        say,
-        inputs=inputs,
-    )
+    sampling = dataclasses.replace(config.sampling, prompts_per_step=1)
+    parts = build_components(dataclasses.replace(config, sampling=sampling), say, inputs=inputs)
     counts: Counter[str] = Counter()
     lines: list[str] = []
     problems, chunk = parts.sampler.problems, config.sampling.prompts_per_step

@@ -18,7 +18,7 @@ from simplerl.core.types import Batch, Problem
 from simplerl.data import demonstrations
 from simplerl.data.prompts import Prompter, prompter
 from simplerl.models.load import Policy
-from simplerl.train.components import Components, Inputs, build_components
+from simplerl.train.components import Components, Inputs, build_components, first_few
 from simplerl.train.config import Config
 from simplerl.train.feed import Sampler, StepGroups
 from simplerl.train.run import Callback, Outcome, open_run
@@ -112,9 +112,16 @@ def sft(
     plain = without_rl(config)
     items = demonstrations.load(config.sft.data, split=config.sft.split, size=config.sft.size, seed=config.dataset.seed)
 
-    def build(checkpoint: Path | None, say: Callable[[str], None]) -> Components:
+    def build(say: Callable[[str], None], *, checkpoint: Path | None) -> Components:
         parts = build_components(plain, say, checkpoint=checkpoint, inputs=inputs)
-        return dataclasses.replace(parts, sampler=_sampler(items, config, parts.policy, say))
+        limit = min(config.sft.max_tokens, parts.policy.context_length)
+        prompts = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
+        examples, long = encode(items, prompts, parts.policy, limit)
+        if long:
+            named = first_few(long)
+            say(f"{len(long)} of {len(items)} demonstrations are longer than {limit} tokens, left out: {named}")
+        per_step = min(config.sft.batch_size, len(examples))
+        return dataclasses.replace(parts, sampler=Sampler(examples, per_step=per_step, seed=config.seed))
 
     with open_run("sft", config, path, build, resume=resume, callbacks=callbacks) as run:
         learner, engine, sampler = run.components.learner, run.components.backend, run.components.sampler
@@ -128,16 +135,3 @@ def sft(
             metrics["sft/tokens"] = int(batch.mask_BT.sum())
             run.record(step, StepGroups(), dataclasses.replace(result, metrics=metrics))
     return run.outcome
-
-
-def _sampler(
-    items: Sequence[demonstrations.Demonstration], config: Config, policy: Policy, say: Callable[[str], None]
-) -> Sampler[Example]:
-    """Return what draws the examples of each step, saying which demonstrations are left out."""
-    limit = min(config.sft.max_tokens, policy.context_length)
-    prompts = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
-    examples, long = encode(items, prompts, policy, limit)
-    if long:
-        named = ", ".join(long[:5]) + (" …" if len(long) > 5 else "")
-        say(f"{len(long)} of {len(items)} demonstrations are longer than {limit} tokens, left out: {named}")
-    return Sampler(examples, per_step=min(config.sft.batch_size, len(examples)), seed=config.seed)
