@@ -21,6 +21,7 @@ from simplerl.verify.words import (
     DECORATIONS,
     GLUED_UNITS,
     GREEK,
+    TABLES,
     TEXT_COMMANDS,
     UNIT_WORDS,
     UPPER_WORDS,
@@ -31,6 +32,7 @@ from simplerl.verify.words import (
     plain_words,
     scale_of,
     unit_of,
+    word_set,
 )
 
 #: Deeper nesting is refused before any recursion, a longer expression too: trees stay below Python's recursion limit.
@@ -70,26 +72,7 @@ class Node:
 
 
 #: Structures; everything else is a scalar expression.
-STRUCTURES = frozenset(
-    [
-        "list",
-        "seq",
-        "set",
-        "union",
-        "rel",
-        "matrix",
-        "text",
-        "ratio",
-        "time",
-        "date",
-        "base",
-        "both",
-        "point",
-        "cond",
-        "pieces",
-        "prose",
-    ]
-)
+STRUCTURES = word_set("structures")
 
 
 def num(value: int | Fraction) -> Node:
@@ -136,71 +119,7 @@ class Token:
 
 
 #: Function names → canonical name.
-FUNCTIONS: dict[str, str] = {
-    **{
-        name: name
-        for name in (
-            "sin",
-            "cos",
-            "tan",
-            "cot",
-            "sec",
-            "csc",
-            "arcsin",
-            "arccos",
-            "arctan",
-            "sinh",
-            "cosh",
-            "tanh",
-            "coth",
-            "sech",
-            "ln",
-            "log",
-            "exp",
-            "cis",
-            "max",
-            "min",
-            "gcd",
-            "lcm",
-            "arccot",
-            "arcsec",
-            "arccsc",
-            "sqrt",
-            "lg",
-            "det",
-            "csch",
-            "arcsinh",
-            "arccosh",
-            "arctanh",
-            "abs",
-            "floor",
-            "ceil",
-        )
-    },
-    "asin": "arcsin",
-    "acos": "arccos",
-    "atan": "arctan",
-    "arsinh": "arcsinh",
-    "arcosh": "arccosh",
-    "artanh": "arctanh",
-    "sh": "sinh",
-    "ch": "cosh",
-    "tg": "tan",
-    "ctg": "cot",
-    "cotg": "cot",
-    "cosec": "csc",
-    "arctg": "arctan",
-    "arcctg": "arccot",
-    "arccotg": "arccot",
-    "ceiling": "ceil",
-    "sgn": "sgn",
-    "sign": "sgn",
-    "hcf": "gcd",
-    "GCD": "gcd",
-    "LCM": "lcm",
-    "Ln": "ln",
-    "Log": "log",
-}
+FUNCTIONS: dict[str, str] = {name: name for name in word_set("functions")} | TABLES["function_aliases"]
 _ARGUMENT_LISTS = frozenset({"max", "min", "gcd", "lcm"})
 
 _TOKEN = re.compile(
@@ -543,61 +462,11 @@ def _closing(tokens: list[Token], start: int) -> int:
 
 # --- structures ---------------------------------------------------------------------------------------------------
 
-RELATIONS = frozenset(
-    {
-        "=",
-        "<",
-        ">",
-        "\\le",
-        "\\ge",
-        "\\neq",
-        "\\approx",
-        "\\in",
-        "\\notin",
-        "\\equiv",
-        "\\sim",
-        "\\leftrightarrow",
-        "\\perp",
-        "\\parallel",
-    }
-)
+RELATIONS = word_set("relations")
 INEQUALITIES = frozenset({"<", ">", "\\le", "\\ge"})
 _SEMICOLON, _COMMAS, _UNION = frozenset({";", "\\row"}), frozenset({",", "and", "or", "\\quad"}), frozenset({"\\cup"})
 _COLON, _MINUS = frozenset({":"}), frozenset({"\\setminus"})
-_MATRICES = frozenset(
-    [
-        "pmatrix",
-        "bmatrix",
-        "matrix",
-        "vmatrix",
-        "Vmatrix",
-        "Bmatrix",
-        "smallmatrix",
-        "array",
-        "psmallmatrix",
-        "bsmallmatrix",
-    ]
-)
-_LAYOUTS = frozenset(
-    [
-        "cases",
-        "dcases",
-        "rcases",
-        "matrix",
-        "aligned",
-        "align",
-        "gathered",
-        "gather",
-        "split",
-        "eqnarray",
-        "alignedat",
-        "alignat",
-        "array",
-        "equation",
-        "multline",
-        "subarray",
-    ]
-)
+_MATRICES, _LAYOUTS = word_set("matrices"), word_set("layouts")
 _UNIT_FRACTION = re.compile(
     r"(?<=[\d})])\s*\\frac\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}"
     r"(?:\^\{?(\d)\}?)?\s*\}$"
@@ -1172,29 +1041,7 @@ def _in_name(token: Token) -> bool:
     return token.kind in ("txt", "let") or token.text in ("\\triangle", "\\angle", "\\odot")
 
 
-_NAMED_FUNCTIONS = frozenset(
-    [
-        "var",
-        "cov",
-        "corr",
-        "pr",
-        "prob",
-        "area",
-        "vol",
-        "volume",
-        "sd",
-        "std",
-        "len",
-        "rank",
-        "dim",
-        "tr",
-        "trace",
-        "deg",
-        "card",
-        "ord",
-        "span",
-    ]
-)
+_NAMED_FUNCTIONS = word_set("named_functions")
 
 
 def _names(tokens: list[Token]) -> bool:
@@ -1477,23 +1324,7 @@ _CLOSERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", 
 #: Letters that name a function when a parenthesis follows.
 _FUNCTION_LETTERS = frozenset("fghFGH")
 _INVERSES = {name: "arc" + name for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")}
-_NOT_FACTORS = frozenset(
-    {
-        "\\cdot",
-        "\\times",
-        "\\div",
-        "\\pm",
-        "\\mp",
-        "\\rfloor",
-        "\\rceil",
-        "\\}",
-        "\\circ",
-        "\\over",
-        "\\choose",
-        "\\atop",
-        "\\quad",
-    }
-)
+_NOT_FACTORS = word_set("not_factors")
 
 
 def read_expression(tokens: list[Token]) -> Node:

@@ -17,34 +17,36 @@ from importlib.resources import files
 TABLES = tomllib.loads(files("simplerl.verify").joinpath("tables.toml").read_text(encoding="utf-8"))
 
 
-def _words(name: str) -> frozenset[str]:
+def word_set(name: str) -> frozenset[str]:
+    """The words of a table."""
     return frozenset(TABLES[name].split())
 
 
 #: What is counted, in the singular; only these nouns may stand behind a number.
-NOUNS = _words("nouns")
+NOUNS = word_set("nouns")
 #: Words that may stand with a unit or a noun behind a number, and change nothing.
-_BESIDE_UNITS = _words("beside_units")
+_BESIDE_UNITS = word_set("beside_units")
 #: Words that may stand with a counted noun only: in "7 negative" or "7 more" they change the value.
-_BESIDE_NOUNS = _BESIDE_UNITS | _words("beside_nouns")
+_BESIDE_NOUNS = _BESIDE_UNITS | word_set("beside_nouns")
 #: Words that say by themselves that something is counted.
-_ALONE = _words("alone")
+_ALONE = word_set("alone")
 #: Bare runs of letters that are units, not products of symbols. One-letter units count only in a text group.
-UNIT_WORDS = _words("unit_words")
+UNIT_WORDS = word_set("unit_words")
 #: Short units that may stand right behind a number, as in 5cm; other short runs, as in 4kn, are products of symbols.
-GLUED_UNITS = _words("glued_units")
+GLUED_UNITS = word_set("glued_units")
 #: Bare runs of letters that are words of an answer, not products of symbols.
-ANSWER_WORDS = _words("answer_words")
+ANSWER_WORDS = word_set("answer_words")
 #: Upper-case runs that are words, not the name of a segment or an angle.
-UPPER_WORDS = _words("upper_words")
+UPPER_WORDS = word_set("upper_words")
 #: Names of quantities: before an equals sign, a colon or "is" they say what is asked for.
-_QUANTITIES = _words("quantities")
+_QUANTITIES = word_set("quantities")
 #: Words that lead to an answer ("she has 12"), and words that may stand beside the name of a quantity.
-_VERBS, _LEADING_WORDS, _PREPOSITIONS = _words("verbs"), _words("leading_words"), _words("prepositions")
+_VERBS, _LEADING_WORDS, _PREPOSITIONS = word_set("verbs"), word_set("leading_words"), word_set("prepositions")
+_ADVERBS, _LEAD_INS = word_set("adverbs"), word_set("lead_ins")
 #: Commands that stand for a letter, whose argument is text, and that decorate a letter into another symbol.
-GREEK, TEXT_COMMANDS, DECORATIONS = _words("greek"), _words("text_commands"), _words("decorations")
+GREEK, TEXT_COMMANDS, DECORATIONS = word_set("greek"), word_set("text_commands"), word_set("decorations")
 #: In the text of an option, words that deny or hedge the choice.
-_DENIALS = _words("denials")
+_DENIALS = word_set("denials")
 #: Ways of saying the same thing, each mapped to one of them.
 _SYNONYMS: dict[str, str] = TABLES["synonyms"]
 
@@ -54,20 +56,7 @@ _THERE_IS = re.compile(
     r"(?=does not exist|undefined|diverge|converge|not defined|infinit)"
     r"|^(?:there (?:is|are|exists?)|it has|the equation has) (?=no |infinitely )"
 )
-_MONTHS = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-]
+_MONTHS = TABLES["months"].split()
 _MONTH = "|".join(name[:3] + f"(?:{name[3:]})?" if name != "may" else name for name in _MONTHS)
 _DATES = tuple(
     re.compile(pattern, re.IGNORECASE | re.ASCII)
@@ -81,71 +70,11 @@ _DATES = tuple(
 )
 # --- numbers in words ---------------------------------------------------------------------------------------------
 
-_SMALL = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_SMALL, _TENS, _ORDINALS = (TABLES[name].split() for name in ("small_numbers", "tens", "ordinals"))
 _VALUES = {word: i for i, word in enumerate(_SMALL)} | {word: 10 * i for i, word in enumerate(_TENS, 2)}
-_ORDINALS = [
-    "zeroth",
-    "first",
-    "second",
-    "third",
-    "fourth",
-    "fifth",
-    "sixth",
-    "seventh",
-    "eighth",
-    "ninth",
-    "tenth",
-    "eleventh",
-    "twelfth",
-    "thirteenth",
-    "fourteenth",
-    "fifteenth",
-    "sixteenth",
-    "seventeenth",
-    "eighteenth",
-    "nineteenth",
-    "twentieth",
-]
 #: Words that multiply the number in front of them: 1.5 million, 3 dozen, 3 halves.
-SCALES: dict[str, Fraction] = {
-    "hundred": Fraction(100),
-    "thousand": Fraction(10**3),
-    "million": Fraction(10**6),
-    "billion": Fraction(10**9),
-    "trillion": Fraction(10**12),
-    "dozen": Fraction(12),
-    "lakh": Fraction(10**5),
-    "crore": Fraction(10**7),
-    "half": Fraction(1, 2),
-    "halves": Fraction(1, 2),
-    "quarter": Fraction(1, 4),
-    "hundredth": Fraction(1, 100),
-    "thousandth": Fraction(1, 1000),
-    "millionth": Fraction(1, 10**6),
-    "score": Fraction(20),
-    **{word: Fraction(1, i) for i, word in enumerate(_ORDINALS) if i > 2},
+SCALES = {word: Fraction(1, i) for i, word in enumerate(_ORDINALS) if i > 2} | {
+    word: Fraction(factor) for word, factor in TABLES["scales"].items()
 }
 _GROUPS = {name: int(SCALES[name]) for name in ("thousand", "million", "billion", "trillion")}
 
@@ -385,7 +314,7 @@ def is_name(text: str) -> bool:
 
 def measures_by_name(text: str) -> bool:
     """Whether the name of a quantity may stand right before its value, as in `length 8`: not where it computes."""
-    return text.lower().split()[-1] in _QUANTITIES - _words("operations")
+    return text.lower().split()[-1] in _QUANTITIES - word_set("operations")
 
 
 def is_lead_in(text: str) -> bool:
@@ -396,53 +325,14 @@ def is_lead_in(text: str) -> bool:
     words = re.findall(r"[^\s,:]+", lower)
     if len(words) > 12:
         return False
-    if all(
-        word
-        in (
-            "approximately",
-            "about",
-            "around",
-            "roughly",
-            "exactly",
-            "so",
-            "thus",
-            "hence",
-            "therefore",
-            "then",
-            "simply",
-            "just",
-        )
-        for word in words
-    ):
+    if all(word in _ADVERBS for word in words):
         return True
     if words[-1] in _VERBS or text.rstrip().endswith(":"):
         rest = words[:-1] if words[-1] in _VERBS else words
         if rest and rest[-1] in _PREPOSITIONS:
             return False
         return not rest or is_name(" ".join(rest)) or all(word in _LEADING_WORDS for word in rest)
-    return lower in (
-        "usd",
-        "rs",
-        "rs.",
-        "rmb",
-        "eur",
-        "gbp",
-        "year",
-        "the year",
-        "point",
-        "the point",
-        "points",
-        "the points",
-        "answer",
-        "final answer",
-        "the answer",
-        "value",
-        "option",
-        "choice",
-        "number",
-        "equal to",
-        "equals",
-    )
+    return lower.removeprefix("the ").replace(" ", "-") in _LEAD_INS
 
 
 # --- answers in words ---------------------------------------------------------------------------------------------
