@@ -84,6 +84,8 @@ _SPELLINGS = (
     (re.compile(r"\\text\s*\{([A-Z][A-Za-z]?)\}(?=\s*_)"), r"\\mathrm{\1}"),
     (re.compile(r"\\(bigcup|bigcap)(?!\s*(?:[_^a-zA-Z]|\\limits))"), lambda m: "\\" + m.group(1)[3:] + " "),
     (re.compile(r"\\\{\s*\\(?:row\s*)?(?=\\begin)"), r"\\{"),
+    (re.compile(r"(?<=\d)\s*\\mu\s*(?:\\(?:text|mathrm)\s*\{\s*)?([mgsLlAVWFN])\b\s*\}?"), r"\\text{ u\1}"),
+    (re.compile(r"(?<=\d)\s*(?:\\(?:text|mathrm)\s*\{\s*)?([kMm]?)\s*\}?\s*\\Omega"), r"\\text{ \1ohm}"),
 )
 _PLAIN_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(\d+(?:\.\d+)?)")
 _GROUPED = re.compile(
@@ -198,7 +200,7 @@ def normalise(text: str) -> str:
     else:
         text = _SPACES.sub(" ", text)
         text = _GROUPED.sub(_only_digits, text)
-    if "^" in text or "_" in text or "{:" in text or "\\big" in text or "\\row" in text:
+    if any(mark in text for mark in ("^", "_", "{:", "\\big", "\\row", "\\mu", "\\Omega")):
         for pattern, spelling in _SPELLINGS:
             text = pattern.sub(spelling, text)
     if "10" in text:

@@ -42,7 +42,7 @@ UPPER_WORDS = word_set("upper_words")
 _QUANTITIES = word_set("quantities")
 #: Words that lead to an answer ("she has 12"), and words that may stand beside the name of a quantity.
 _VERBS, _LEADING_WORDS, _PREPOSITIONS = word_set("verbs"), word_set("leading_words"), word_set("prepositions")
-_ADVERBS, _LEAD_INS = word_set("adverbs"), word_set("lead_ins")
+ADVERBS, _LEAD_INS = word_set("adverbs"), word_set("lead_ins")
 #: Commands that stand for a letter, whose argument is text, and that decorate a letter into another symbol.
 GREEK, TEXT_COMMANDS, DECORATIONS = word_set("greek"), word_set("text_commands"), word_set("decorations")
 #: In the text of an option, words that deny or hedge the choice.
@@ -325,7 +325,7 @@ def is_lead_in(text: str) -> bool:
     words = re.findall(r"[^\s,:]+", lower)
     if len(words) > 12:
         return False
-    if all(word in _ADVERBS for word in words):
+    if all(word in ADVERBS for word in words):
         return True
     if words[-1] in _VERBS or text.rstrip().endswith(":"):
         rest = words[:-1] if words[-1] in _VERBS else words
