@@ -107,6 +107,9 @@ def has_symbols(node: Node) -> bool:
 INFINITY = Node("const", (), "inf")
 MINUS_INFINITY = neg(INFINITY)
 IMAGINARY = Node("const", (), "i")
+_CONSTANTS = {"pi": Node("const", (), "pi"), "infty": INFINITY, "imath": IMAGINARY, "jmath": IMAGINARY} | {
+    name: sym("\\" + name) for name in ("ldots", "emptyset")
+}
 
 # --- tokens -------------------------------------------------------------------------------------------------------
 
@@ -1102,12 +1105,17 @@ def compound(parts: list[Node]) -> Node:
 
 # --- expressions --------------------------------------------------------------------------------------------------
 
-_OPAQUE = frozenset({"\\sum", "\\prod", "\\int", "\\iint", "\\oint", "\\lim", "\\bigcup", "\\bigcap", "\\limsup"})
+_OPAQUE = word_set("opaque")
 _CLOSERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
 #: Letters that name a function when a parenthesis follows.
 _FUNCTION_LETTERS = frozenset("fghFGH")
 _INVERSES = {name: "arc" + name for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")}
 _NOT_FACTORS = word_set("not_factors")
+_PRODUCTS = {"*": "mul", "\\cdot": "mul", "\\times": "mul", "/": "div", "\\div": "div"}
+_SIGNED = ("+", "-", "\\pm", "\\mp")
+_POSTFIX = {"!": "fact", "!!": "fact2", "%": "percent"}
+#: Tokens that end a value: a parenthesis behind one is a factor or a remark.
+_VALUE_ENDS = frozenset({"}", ")", "]", "|", "!", "%", "'", "\\circ", "\\pi", "\\infty"})
 
 
 def read_expression(tokens: list[Token]) -> Node:
@@ -1119,46 +1127,31 @@ def read_expression(tokens: list[Token]) -> Node:
     reader = _Reader(tokens)
     node = reader.sum()
     if reader.at < len(reader.tokens):
-        raise Unreadable(f"{reader.tokens[reader.at].text!r} out of place")
+        raise Unreadable(f"{reader.peek()!r} out of place")
     return _spread(node) if reader.matrices else node
 
 
 def _spread(node: Node) -> Node:
-    """A matrix with a scalar in front (or a sign, or a divisor) as the matrix of the products."""
-    if node.op == "add":
-        args = [_spread(arg) for arg in node.args]
-        shapes = [[len(row.args) for row in arg.args] if arg.op == "matrix" else None for arg in args]
-        if shapes[0] is not None and shapes[0] == shapes[1]:
+    """A matrix with a scalar in front (or a sign, or a divisor), a sum or a transposed matrix, as one matrix."""
+    if node.op not in ("add", "neg", "mul", "div", "pow"):
+        return node
+    args = tuple(map(_spread, node.args))
+    matrices = [i for i, arg in enumerate(args) if arg.op == "matrix"]
+    rows: list[tuple[Node, ...]] = []
+    if node.op == "add" and len(matrices) == 2:
+        if _shape(args[0]) == _shape(args[1]):
             pairs = zip(args[0].args, args[1].args, strict=True)
-            return Node(
-                "matrix",
-                tuple(
-                    Node("row", tuple(Node("add", cells) for cells in zip(a.args, b.args, strict=True)))
-                    for a, b in pairs
-                ),
-            )
-        return Node("add", tuple(args), node.name)
-    if node.op in ("neg", "mul", "div") and any(
-        arg.op == "matrix" or arg.op in ("neg", "mul", "div") for arg in node.args
-    ):
-        args = [_spread(arg) for arg in node.args]
-        at = next((i for i, arg in enumerate(args) if arg.op == "matrix"), None)
-        if at is not None and not (node.op == "div" and at) and sum(arg.op == "matrix" for arg in args) == 1:
-            rows = tuple(
-                Node("row", tuple(Node(node.op, (*args[:at], cell, *args[at + 1 :])) for cell in row.args))
-                for row in args[at].args
-            )
-            return Node("matrix", rows, args[at].name)
-        return Node(node.op, tuple(args), node.name, node.value)
-    if node.op == "pow" and node.args[0].op == "matrix" and node.args[1] in (sym("T"), sym("\\top")):
-        rows = [row.args for row in node.args[0].args]
-        if len({len(row) for row in rows}) == 1:
-            return Node("matrix", tuple(Node("row", tuple(column)) for column in zip(*rows, strict=True)))
-    return node
+            rows = [tuple(Node("add", cells) for cells in zip(a.args, b.args, strict=True)) for a, b in pairs]
+    elif node.op in ("neg", "mul", "div") and len(matrices) == 1 and not (node.op == "div" and matrices[0]):
+        at = matrices[0]
+        rows = [tuple(Node(node.op, (*args[:at], cell, *args[at + 1 :])) for cell in row.args) for row in args[at].args]
+    elif node.op == "pow" and matrices == [0] and args[1] in (sym("T"), sym("\\top")):
+        rows = list(zip(*(row.args for row in args[0].args), strict=True)) if len(set(_shape(args[0]))) == 1 else []
+    return Node("matrix", tuple(Node("row", row) for row in rows)) if rows else Node(node.op, args, node.name)
 
 
-#: Tokens that end a value: a parenthesis behind one is a factor or a remark.
-_VALUE_ENDS = frozenset({"}", ")", "]", "|", "!", "%", "'", "\\circ", "\\pi", "\\infty"})
+def _shape(matrix: Node) -> list[int]:
+    return [len(row.args) for row in matrix.args]
 
 
 class _Reader:
@@ -1166,9 +1159,7 @@ class _Reader:
 
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens = list(tokens)
-        self.at = 0
-        self.open_bars = 0
-        self.size = 0
+        self.at = self.open_bars = self.size = 0
         self.matrices = False
 
     def grow(self) -> None:
@@ -1202,42 +1193,35 @@ class _Reader:
     def sum(self) -> Node:
         r"""sum := [sign] product {sign product} [\over sum]"""
         node = self.signed()
-        while self.peek() in ("+", "-", "\\pm", "\\mp"):
+        while self.peek() in _SIGNED:
             sign = self.take().text
             self.grow()
             right = self.product()
-            if sign in ("+", "-"):
-                node = Node("add", (node, right if sign == "+" else neg(right)))
-            else:
-                node = Node(sign[1:], (node, right))
+            op = {"+": "add", "-": "add"}.get(sign, sign[1:])
+            node = Node(op, (node, neg(right) if sign == "-" else right))
         if self.peek() in ("\\over", "\\choose"):
             return Node("div" if self.take().text == "\\over" else "binom", (node, self.sum()))
         return node
 
     def signed(self) -> Node:
         """signed := [sign] product"""
-        if self.peek() in ("+", "-", "\\pm", "\\mp"):
-            self.grow()
-            sign = self.take().text
-            factor = self.kind(1) in ("let", "rep", "num", "begin") or self.peek(1) in ("(", "[")
-            if (
-                sign == "+"
-                and self.peek() == "1"
-                and (factor or (self.kind(1) == "cmd" and self.peek(1) not in _NOT_FACTORS))
-            ):
+        if self.peek() not in _SIGNED:
+            return self.product()
+        self.grow()
+        sign = self.take().text
+        if sign == "+" and self.peek() == "1":
+            kind, text = self.kind(1), self.peek(1)
+            if kind in ("let", "rep", "num", "begin") or text in ("(", "[") or (kind == "cmd" and self.factor_at(1)):
                 raise Unreadable("'+1' in front of a factor")
-            inner = self.signed()
-            return inner if sign == "+" else neg(inner) if sign == "-" else Node(sign[1:], (num(0), inner))
-        return self.product()
+        inner = self.signed()
+        return inner if sign == "+" else neg(inner) if sign == "-" else Node(sign[1:], (num(0), inner))
 
-    def starts_factor(self) -> bool:
-        """Whether the next token begins another factor of an implicit product."""
-        kind, text = self.kind(), self.peek()
-        if kind in ("num", "let", "sci", "rep", "begin"):
-            return True
+    def factor_at(self, ahead: int = 0) -> bool:
+        """Whether a token begins another factor of an implicit product."""
+        kind, text = self.kind(ahead), self.peek(ahead)
         if kind == "op":
             return text in ("(", "{", "[") or (text == "|" and not self.open_bars)
-        return kind == "cmd" and text not in _NOT_FACTORS
+        return kind in ("num", "let", "sci", "rep", "begin") or (kind == "cmd" and text not in _NOT_FACTORS)
 
     def product(self, *, argument: bool = False) -> Node:
         r"""product := factor {[* or /] factor}; the argument of `\sin x` ends at an operator or the next function."""
@@ -1245,60 +1229,42 @@ class _Reader:
         while True:
             text = self.peek()
             number_times_letter = argument and node.op == "num" and text == "\\cdot" and self.kind(1) == "let"
-            if (not argument or number_times_letter) and text in ("*", "\\cdot", "\\times", "/", "\\div"):
+            if text in _PRODUCTS and (not argument or number_times_letter):
                 self.take()
-                factor = self.factor_with_sign()
-                node = Node("mul" if text in ("*", "\\cdot", "\\times") else "div", (node, factor))
-            elif self.starts_factor():
-                if self.kind() in ("num", "sci", "rep") and (factor.op == "num" or factor.name == "mixed"):
-                    raise Unreadable("two numbers side by side")
-                if argument and (text[1:] in FUNCTIONS or text == "("):
-                    return node
-                letter = self.kind() == "let" and len(text) == 1 and not self.tokens[self.at].spaced
-                if node.op == "num" and not node.value and not letter:
-                    raise Unreadable(f"{canonical(self.tokens[self.at :])!r} behind 0")
-                factor = self.power()
-                node = Node("mul", (node, factor))
-            else:
+                sign = self.take().text if self.peek() in ("+", "-") else ""
+                factor = neg(self.power()) if sign == "-" else self.power()
+                node = Node(_PRODUCTS[text], (node, factor))
+                continue
+            if not self.factor_at():
                 return node
-
-    def factor_with_sign(self) -> Node:
-        r"""A factor that may carry its own sign, as in `2 \cdot -3`."""
-        if self.peek() in ("+", "-"):
-            sign = self.take().text
-            inner = self.power()
-            return neg(inner) if sign == "-" else inner
-        return self.power()
+            if self.kind() in ("num", "sci", "rep") and (factor.op == "num" or factor.name == "mixed"):
+                raise Unreadable("two numbers side by side")
+            if argument and (text[1:] in FUNCTIONS or text == "("):
+                return node
+            letter = self.kind() == "let" and len(text) == 1 and not self.tokens[self.at].spaced
+            if node.op == "num" and not node.value and not letter:
+                raise Unreadable(f"{canonical(self.tokens[self.at :])!r} behind 0")
+            factor = self.power()
+            node = Node("mul", (node, factor))
 
     def power(self) -> Node:
         """power := primary {^ exponent | ! | !! | % | degree}"""
         node = self.primary()
-        while True:
-            text = self.peek()
-            self.grow()
-            if text == "^":
-                self.take()
-                node = self.raised(node)
-            elif text in ("!", "!!", "%"):
-                self.take()
-                node = Node({"!": "fact", "!!": "fact2", "%": "percent"}[text], (node,))
-            elif text == "\\circ":
-                self.take()
-                node = self.degrees(node)
-            else:
-                return node
-
-    def raised(self, base: Node) -> Node:
-        """What follows `^`: a degree sign, or an exponent."""
-        if self.peek() == "\\circ":
+        while (text := self.peek()) in ("^", "\\circ", *_POSTFIX):
             self.take()
-            return self.degrees(base)
-        if self.peek() == "{" and self.peek(1) == "\\circ" and self.peek(2) == "}":
-            self.at += 3
-            return self.degrees(base)
-        if self.peek() in ("*", "+") and base.op == "sym" and self.kind(1) in ("", "op", "sep"):
-            return sym(base.name + "^" + self.take().text)
-        return Node("pow", (base, self.exponent()))
+            self.grow()
+            if text in _POSTFIX:
+                node = Node(_POSTFIX[text], (node,))
+            elif text == "\\circ":
+                node = self.degrees(node)
+            elif circle := next((n for n in (1, 3) if self.peek(n // 2) == "\\circ"), 0):  # bare or in braces
+                self.at += circle
+                node = self.degrees(node)
+            elif self.peek() in ("*", "+") and node.op == "sym" and self.kind(1) in ("", "op", "sep"):
+                node = sym(node.name + "^" + self.take().text)
+            else:
+                node = Node("pow", (node, self.exponent()))
+        return node
 
     def degrees(self, base: Node) -> Node:
         """What a degree sign makes of a number: an angle, with its minutes and seconds, or a temperature."""
@@ -1306,50 +1272,49 @@ class _Reader:
             return Node("degree", (base,))
         if self.peek() in ("C", "F") and not self.peek(1):
             return Node("unit", (base,), "deg" + self.take().text)
-        for mark, part in (("'", 60), ("''", 3600)):
-            size = len(mark)
-            if (
-                self.kind() == "num"
-                and [self.peek(1 + i) for i in range(size)] == ["'"] * size
-                and (self.peek(1 + size) != "'")
-            ):
+        for marks, part in ((["'"], 60), (["'", "'"], 3600), (['"'], 3600)):
+            size = len(marks)
+            following = [self.peek(1 + i) for i in range(size)]
+            if self.kind() == "num" and following == marks and self.peek(1 + size) != "'":
                 base = Node("add", (base, Node("div", (num(Fraction(self.take().text)), num(part)))), "mixed")
                 self.at += size
-            elif self.kind() == "num" and size == 2 and self.peek(1) == '"':
-                base = Node("add", (base, Node("div", (num(Fraction(self.take().text)), num(part)))), "mixed")
-                self.at += 1
         return Node("degree", (base,))
 
     def exponent(self) -> Node:
         """A braced group, a parenthesis, or one signed token with its arguments; towers are read from the top."""
         self.grow()
         if self.peek() in ("+", "-"):
-            sign = self.take().text
-            inner = self.exponent()
-            return neg(inner) if sign == "-" else inner
+            return neg(self.exponent()) if self.take().text == "-" else self.exponent()
         node = self.primary()
-        if self.peek() == "^" and not (self.peek(1) == "\\circ" or (self.peek(1) == "{" and self.peek(2) == "\\circ")):
+        if self.peek() == "^" and self.peek(1) != "\\circ" and self.peek(2) != "\\circ":
             self.take()
             node = Node("pow", (node, self.exponent()))
         return node
 
     def argument(self) -> Node:
         r"""An argument of `\frac` and its like: a group, or one token (of a number, one digit)."""
-        if self.peek() == "{":
+        text = self.peek()
+        if text == "{":
             return self.group("{")
-        if self.kind() == "num" and len(self.peek()) > 1 and self.peek().isdecimal():
-            token = self.tokens[self.at]
-            self.tokens[self.at : self.at + 1] = [Token("num", token.text[0]), Token("num", token.text[1:])]
+        if self.kind() == "num" and len(text) > 1 and text.isdecimal():
+            self.tokens[self.at : self.at + 1] = [Token("num", text[0]), Token("num", text[1:])]
         return self.primary()
+
+    def arguments(self, opening: str = "(", most: int = MAX_TOKENS) -> tuple[Node, ...]:
+        """A list of sums in brackets."""
+        self.expect(opening)
+        bars, self.open_bars = self.open_bars, 0
+        items = [self.sum()]
+        while self.kind() == "sep" and self.peek() == "," and len(items) < most:
+            self.take()
+            items.append(self.sum())
+        self.open_bars = bars
+        self.expect(_CLOSERS[opening])
+        return tuple(items)
 
     def group(self, opening: str) -> Node:
         """A bracketed sum."""
-        self.expect(opening)
-        bars, self.open_bars = self.open_bars, 0
-        node = self.sum()
-        self.open_bars = bars
-        self.expect(_CLOSERS[opening])
-        return node
+        return self.arguments(opening, 1)[0]
 
     def primary(self) -> Node:
         """A number, a symbol, a group, an environment or a command with its arguments."""
@@ -1357,15 +1322,10 @@ class _Reader:
         token = self.take()
         if token.kind == "num":
             return self.mixed(token)
-        if token.kind == "rep":
-            value = number(token.text)
+        if token.kind in ("rep", "sci"):
+            value = number(token.text) if token.kind == "rep" else scientific(*token.text.lower().split("e"))
             if value is None:
-                raise Unreadable(f"{token.text!r}")
-            return num(value)
-        if token.kind == "sci":
-            value = scientific(*token.text.lower().split("e"))
-            if value is None:
-                raise Unreadable("a power of ten beyond the limit")
+                raise Unreadable(f"{token.text!r}, or a power of ten beyond the limit")
             return num(value)
         if token.kind == "let":
             return self.symbol(token.text)
@@ -1384,7 +1344,7 @@ class _Reader:
             node = self.group(token.text)
             before = self.tokens[start - 1] if start else Token("op", "+")
             value = before.kind in ("num", "let", "rep", "sci", "end") or before.text in _VALUE_ENDS
-            if self.tokens[start + 1].text == "+" and token.text != "{" and (value or self.starts_factor()):
+            if self.tokens[start + 1].text == "+" and token.text != "{" and (value or self.factor_at()):
                 raise Unreadable(f"the remark {canonical(self.tokens[start : self.at])}")  # nobody multiplies by (+1)
             return node
         raise Unreadable(f"the words {token.text!r}" if token.kind == "txt" else f"{token.text!r} out of place")
@@ -1405,30 +1365,24 @@ class _Reader:
             raise Unreadable("too many digits")
         if token.text[:2] == "00" and len(token.text) < 4:
             raise Unreadable(f"the number {token.text!r}")
-        number_node = num(Fraction(token.text))
+        integer = num(Fraction(token.text))
         if not token.text.isdecimal():
-            return number_node
+            return integer
         rest = self.tokens[self.at : self.at + 3]
-        braced = len(rest) > 1 and rest[0].text == "{" and rest[1].text == "\\frac"
-        if rest and (rest[0].text == "\\frac" or braced):
+        braced = self.peek() == "{" and self.peek(1) == "\\frac"
+        if braced or self.peek() == "\\frac":
             mark, saved = self.at, list(self.tokens)
             self.at += 2 if braced else 1
             top, bottom = self.argument(), self.argument()
             proper = top.op == bottom.op == "num" and 0 < (top.value or 0) < (bottom.value or 0)
-            if proper and braced:
-                proper = self.take().text == "}"
-            if proper and self.peek() not in ("^", "!"):
-                return Node("add", (number_node, Node("div", (top, bottom))), "mixed")
+            if proper and (not braced or self.take().text == "}") and self.peek() not in ("^", "!"):
+                return Node("add", (integer, Node("div", (top, bottom))), "mixed")
             self.at, self.tokens = mark, saved
-        if (
-            [t.kind for t in rest] == ["num", "op", "num"]
-            and rest[1].text == "/"
-            and rest[0].spaced
-            and (rest[0].text.isdecimal() and rest[2].text.isdecimal())
-        ):
+        kinds, texts = [t.kind for t in rest], [t.text for t in rest]
+        if kinds == ["num", "op", "num"] and rest[0].spaced and re.fullmatch(r"\d+/\d+", "".join(texts)):
             self.at += 3
-            return Node("add", (number_node, Node("div", (num(int(rest[0].text)), num(int(rest[2].text))))), "mixed")
-        return number_node
+            return Node("add", (integer, Node("div", (num(int(texts[0])), num(int(texts[2]))))), "mixed")
+        return integer
 
     def symbol(self, name: str) -> Node:
         """A symbol with its subscript and primes; `e`, `i` are constants; `f(x)` is an application."""
@@ -1439,138 +1393,93 @@ class _Reader:
             name += self.take().text
         if name in ("e", "i"):
             return Node("const", (), name)
-        if name[0] in _FUNCTION_LETTERS and len(name.rstrip("'").split("_")[0]) == 1:
-            if [self.peek(i) for i in range(6)] == ["^", "{", "-", "1", "}", "("]:
-                self.at += 5
-                name += "^-1"
-            if self.peek() == "(":
-                return Node("app", self.arguments(), name)
+        function = name[0] in _FUNCTION_LETTERS and len(name.rstrip("'").split("_")[0]) == 1
+        if function and [self.peek(i) for i in range(6)] == ["^", "{", "-", "1", "}", "("]:
+            self.at += 5
+            name += "^-1"
         # I(0) is a value of a function: who multiplies I by a number writes the number in front.
-        return Node("app", self.arguments(), name) if self.number_in_parentheses() else sym(name)
+        applied = (function and self.peek() == "(") or self.number_in_parentheses()
+        return Node("app", self.arguments(), name) if applied else sym(name)
 
     def number_in_parentheses(self) -> bool:
         r"""Whether a parenthesis follows that holds a number and nothing else: `(2)`, `(-0.5)`, `(\frac12)`."""
         if self.peek() != "(":
             return False
-        numeric = False
-        for i in range(self.at + 1, len(self.tokens)):
-            token = self.tokens[i]
-            if token.text == ")":
-                return numeric
-            numeric = numeric or token.kind in ("num", "sci") or token.text == "\\pi"
-            signed = token.text in ("-", "+") and i == self.at + 1
-            if not (signed or token.kind in ("num", "sci") or token.text in ("/", "\\frac", "\\pi", "{", "}")):
-                return False
-        return False
+        inner = self.tokens[self.at + 1 : _closing(self.tokens, self.at)]
+        inner = inner[1:] if inner and inner[0].text in ("-", "+") else inner
+        numeric = [token.kind in ("num", "sci") or token.text == "\\pi" for token in inner]
+        return any(numeric) and all(
+            value or token.text in ("/", "\\frac", "{", "}") for value, token in zip(numeric, inner, strict=True)
+        )
 
     def subscript(self) -> str:
         """The canonical spelling of a subscript."""
         if self.peek() != "{":
             return self.take().text
-        depth, start = 0, self.at
-        while True:
-            text = self.take().text
-            depth += (text == "{") - (text == "}")
-            if not depth:
-                return canonical(self.tokens[start + 1 : self.at - 1])
-
-    def arguments(self, opening: str = "(") -> tuple[Node, ...]:
-        """A list of sums in parentheses, or in the braces of a set."""
-        self.expect(opening)
-        bars, self.open_bars = self.open_bars, 0
-        items = [self.sum()]
-        while self.kind() == "sep" and self.peek() == ",":
-            self.take()
-            items.append(self.sum())
-        self.open_bars = bars
-        self.expect(_CLOSERS[opening])
-        return tuple(items)
+        start, end = self.at + 1, _closing(self.tokens, self.at)
+        if end < 0:
+            raise Unreadable("it ends too early")
+        self.at = end + 1
+        return canonical(self.tokens[start:end])
 
     def command(self, text: str) -> Node:
         """A LaTeX command with its arguments."""
         name = text[1:]
-        simple: dict[str, Callable[[], Node]] = {
-            "frac": lambda: Node("div", (self.argument(), self.argument())),
-            "binom": lambda: Node("binom", (self.argument(), self.argument())),
-            "sqrt": self.root,
-            "pi": lambda: Node("const", (), "pi"),
-            "infty": lambda: INFINITY,
-            "imath": lambda: IMAGINARY,
-            "jmath": lambda: IMAGINARY,
-        }
-        if name in simple:
-            return simple[name]()
+        if name in ("frac", "binom"):
+            return Node("div" if name == "frac" else "binom", (self.argument(), self.argument()))
+        if name in _CONSTANTS:
+            return _CONSTANTS[name]
+        if name == "sqrt":
+            return self.root()
         if name in FUNCTIONS:
             return self.function(FUNCTIONS[name])
         if name in ("lfloor", "lceil"):
             self.at -= 1
             return Node("func", (self.group(text),), "floor" if name == "lfloor" else "ceil")
-        if name in ("ldots", "emptyset"):
-            return sym(text)
         if name in ("angle", "triangle"):
-            braced = self.peek() == "{"
-            return sym(text + (self.subscript() if braced or self.kind() == "let" else ""))
-        if text == "\\Gamma" and self.peek() == "(":
-            return Node("fact", (Node("add", (self.group("("), num(-1))),))
-        if text == "\\zeta" and self.peek() == "(":
-            return Node("app", self.arguments(), text)
+            return sym(text + (self.subscript() if self.peek() == "{" or self.kind() == "let" else ""))
         if name in GREEK:
             return self.symbol(text)
         raise Unreadable(f"the command {text}")
 
     def root(self) -> Node:
         r"""`\sqrt[n]{x}`, `\sqrt2`, and the plain-text `sqrt(2)`."""
-        index: Node = num(2)
-        if self.peek() == "[":
-            index = self.group("[")
-        if self.peek() == "{":
-            return Node("root", (index, self.group("{")))
+        index = self.group("[") if self.peek() == "[" else num(2)
         # TeX takes one digit, also behind a space; but whoever writes \sqrt 15 means the complete number.
         spaced = self.kind() == "num" and self.tokens[self.at].spaced
         return Node("root", (index, self.primary() if spaced else self.argument()))
 
     def function(self, name: str) -> Node:
         r"""A named function: `\sin^2 x`, `\log_2 8`, `\ln(x+1)`, `\sin 2x`, `\max(3,7)`."""
-        base: tuple[Node, ...] = ()
+        base: tuple[Node, ...] = (num(10),) if name == "lg" else ()
+        name = "log" if name == "lg" else name
         exponent: Node | None = None
         while self.peek() in ("_", "^") or (self.peek() == "'" and name == "log"):
-            if self.take().text == "_":
-                base = (self.argument() if self.peek() == "{" else self.primary_number(),)
-            else:
+            if self.take().text != "_":
                 exponent = self.exponent()
-        if name == "lg":
-            name, base = "log", (num(10),)
+            elif self.kind() == "num":  # all digits of it
+                base = (num(Fraction(self.take().text)),)
+            else:
+                base = (self.primary(),)
         if base and name not in ("log", "ln"):
             raise Unreadable(f"a subscript on {name}")
-        bracketed = self.peek() in ("(", "{", "\\{")
-        if self.peek() == "(":
-            inner = self.arguments()
-        elif self.peek() == "{":
-            inner = (self.group("{"),)
-        elif self.peek() == "\\{" and name in _ARGUMENT_LISTS:
-            inner = self.arguments("\\{")
-        elif self.peek() == "-":
-            self.take()
-            inner = (neg(self.product(argument=True)),)
+        opening = self.peek()
+        if opening in ("(", "{") or (opening == "\\{" and name in _ARGUMENT_LISTS):
+            inner = self.arguments(opening, 1 if opening == "{" else MAX_TOKENS)
         else:
+            sign = self.take().text if opening == "-" else ""
             inner = (self.product(argument=True),)
-        if name == "cis" and len(inner) == 1:
-            node = Node("add", (Node("func", inner, "cos"), Node("mul", (IMAGINARY, Node("func", inner, "sin")))))
-            return node if exponent is None else Node("pow", (node, exponent))
+            inner = (neg(*inner),) if sign else inner
+            if name in ("max", "min"):
+                raise Unreadable(f"the words {name!r}")
         if len(inner) > 1 and name not in _ARGUMENT_LISTS:
             raise Unreadable(f"several arguments for {name}")
-        if exponent is not None and exponent == neg(num(1)) and name in _INVERSES:
+        if exponent == neg(num(1)) and name in _INVERSES:
             name, exponent = _INVERSES[name], None
-        if name in ("max", "min") and len(inner) == 1 and not bracketed:
-            raise Unreadable(f"the words {name!r}")
-        if name == "sqrt":
-            node = Node("root", (num(2), *inner))
+        if name == "cis":
+            node = Node("add", (Node("func", inner, "cos"), Node("mul", (IMAGINARY, Node("func", inner, "sin")))))
         elif name == "det" and inner[0].op == "matrix":
             node = determinant(inner[0])
         else:
             node = Node("abs", inner) if name in ("abs", "det") else Node("func", (*inner, *base), name)
         return node if exponent is None else Node("pow", (node, exponent))
-
-    def primary_number(self) -> Node:
-        r"""The base of `\log_2 8`: one token, of a number one digit when more digits follow, as TeX reads it."""
-        return self.primary() if self.kind() != "num" else num(Fraction(self.take().text))
