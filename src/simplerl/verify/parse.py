@@ -1438,6 +1438,8 @@ class _Reader:
             return Node("func", (self.group(text),), "floor" if name == "lfloor" else "ceil")
         if name in ("angle", "triangle"):
             return sym(text + (self.subscript() if self.peek() == "{" or self.kind() == "let" else ""))
+        if name == "Gamma" and self.peek() == "(":
+            return Node("fact", (Node("add", (self.group("("), num(-1))),))
         if name in GREEK:
             return self.symbol(text)
         raise Unreadable(f"the command {text}")

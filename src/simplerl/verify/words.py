@@ -202,16 +202,10 @@ def _unit_tables() -> tuple[dict[str, Unit], dict[str, Unit]]:
 
 def _unit_word(word: str) -> Unit | None:
     symbols, names = _unit_tables()
-    known = symbols.get(word)
-    if known is None and (
-        word.islower() or word.isupper() or (word.istitle() and len(word) > 3)
-    ):  # in mB or Mw the case is meant
-        known = names.get(word.lower()) or names.get(stem(word.lower()))
-    if known is None and word.lower().endswith("s"):
-        known = names.get(word.lower()[:-1])
-    if known is None and word.lower() in ("foots", "inche", "inches"):
-        known = names["inch"]
-    return known
+    lower = word.lower()
+    cased = word.islower() or word.isupper() or (word.istitle() and len(word) > 3)  # in mB or Mw the case is meant
+    spellings = ((lower, stem(lower)) if cased else ()) + ((lower[:-1],) if lower[-1:] == "s" else ())
+    return symbols.get(word) or next((names[name] for name in spellings if name in names), None)
 
 
 _UNIT_PIECE = re.compile(r"\^\s*-?\d|(?<=[A-Za-z])-?\d|[/·]|\bper\b|[A-Za-z][A-Za-z'-]*|\S", re.ASCII)
@@ -345,15 +339,12 @@ def date_of(text: str) -> str | None:
     for pattern in _DATES if len(text) < 40 else ():
         if match := pattern.fullmatch(text):
             parts = match.groupdict()
-            month = int(parts["m"]) if parts.get("m") else _month(parts["n"])
+            named = [i for i, name in enumerate(_MONTHS, 1) if name[:3] == (parts.get("n") or "")[:3].lower()]
+            month = named[0] if named else int(parts["m"])
             day = int(parts["d"])
             if 1 <= month <= 12 and 1 <= day <= 31:
                 return f"{parts.get('y') or ''}-{month}-{day}"
     return None
-
-
-def _month(name: str) -> int:
-    return next(i for i, month in enumerate(_MONTHS, 1) if month.startswith(name[:3].lower()))
 
 
 def plain_words(text: str) -> str:
@@ -459,7 +450,7 @@ def chosen_letter(answer: str) -> str | None:
 
 def denies(text: str) -> bool:
     """Whether words deny, hedge or change what they stand beside."""
-    return bool(_DENIALS & set(re.findall(r"[a-z']+", text.lower())))
+    return not _DENIALS.isdisjoint(re.findall(r"[a-z']+", text.lower()))
 
 
 def may_be_left_out(text: str) -> bool:
