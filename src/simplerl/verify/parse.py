@@ -18,6 +18,7 @@ from fractions import Fraction
 from functools import reduce
 from itertools import pairwise
 
+from simplerl.verify.extract import closing_brace
 from simplerl.verify.numbers import REPEATING, number, scientific
 from simplerl.verify.words import (
     ADVERBS,
@@ -57,8 +58,8 @@ class Node:
     `list` (name: its connective), `seq` (name: its two brackets), `set`, `union`, `rel` (name: operators joined by
     spaces), `matrix` (rows of `row`), `text` (name), `ratio`, `time`, `date`, `base` (name: digits; one argument),
     `both` (the same answer in two forms), `point` (a tuple with its name in front), `cond` (a value and the conditions
-    behind it), `prose` (words and mathematics in turn), `pieces` (of a function: each
-    a `cond`, or a value alone for "otherwise").
+    behind it), `prose` (words and mathematics in turn), `pieces` (of a function: each a `cond`, or a value alone for
+    "otherwise").
     """
 
     op: str
@@ -155,24 +156,16 @@ _CHOICES = re.compile(r"\(?[A-Z]\)?(?:\s*(?:,|,? and )\s*\(?[A-Z]\)?)*")
 
 def _group(text: str, at: int) -> tuple[str, int]:
     """Return the content of the brace group that opens at or after `at`, and the index behind it."""
-    while at < len(text) and text[at].isspace():
+    while text[at : at + 1].isspace():
         at += 1
-    if at >= len(text) or text[at] != "{":
-        if at < len(text) and text[at] != "\\":
-            return text[at], at + 1
+    if text[at : at + 1] in ("", "\\"):
         raise Unreadable("a command without its argument")
-    depth, start = 0, at + 1
-    while at < len(text):
-        if text[at] == "\\":
-            at += 1
-        elif text[at] == "{":
-            depth += 1
-        elif text[at] == "}":
-            depth -= 1
-            if not depth:
-                return text[start:at], at + 1
-        at += 1
-    raise Unreadable("an unclosed brace")
+    if text[at] != "{":
+        return text[at], at + 1
+    end = closing_brace(text, at + 1)
+    if end < 0:
+        raise Unreadable("an unclosed brace")
+    return text[at + 1 : end], end + 1
 
 
 class _Lexer:

@@ -43,6 +43,8 @@ _QUANTITIES = word_set("quantities")
 #: Words that lead to an answer ("she has 12"), and words that may stand beside the name of a quantity.
 _VERBS, _LEADING_WORDS, _PREPOSITIONS = word_set("verbs"), word_set("leading_words"), word_set("prepositions")
 ADVERBS, _LEAD_INS = word_set("adverbs"), word_set("lead_ins")
+#: Words with which the name of a quantity does not begin.
+_NOT_FIRST = _PREPOSITIONS - {"to"} | {"one", "another", "some", "a", "and", "both"}
 #: Commands that stand for a letter, whose argument is text, and that decorate a letter into another symbol.
 GREEK, TEXT_COMMANDS, DECORATIONS = word_set("greek"), word_set("text_commands"), word_set("decorations")
 #: In the text of an option, words that deny or hedge the choice.
@@ -287,12 +289,7 @@ def _known_word(word: str) -> bool:
 def is_name(text: str) -> bool:
     """Whether words only name the quantity that is asked for: `Area`, `The probability`, `total cost of`."""
     words = re.findall(r"[^\s,:]+", text.lower())
-    if (
-        not words
-        or len(words) > 12
-        or words[-1] in _PREPOSITIONS
-        or words[0] in ("one", "another", "some", "a", "of", "at", "in", "for", "from", "with", "on", "and", "both")
-    ):
+    if not words or len(words) > 12 or words[-1] in _PREPOSITIONS or words[0] in _NOT_FIRST:
         return False
     known = all(
         word in _QUANTITIES
@@ -441,7 +438,7 @@ def chosen_letter(answer: str) -> str | None:
     # Another letter, a sign of more, or a denial makes it a hedge rather than a choice.
     letter, rest = match.groups()
     hedged = set(re.findall(r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])", rest)) - {letter}
-    denied = _DENIALS & set(re.findall(r"[a-z']+", rest.lower())) or re.match(
+    denied = denies(rest) or re.match(
         r"\s*[-+*/^=<>!?~\[|]|\s*i\.?e|\s*of\b", re.sub(r"\\(?:text|mathrm)\s*\{", "", rest).lstrip(" (:,.")
     )
     bracketed = re.match(r"\s*\(", rest) and re.search(r"[A-Za-z]{2}", rest)
@@ -453,33 +450,25 @@ def denies(text: str) -> bool:
     return not _DENIALS.isdisjoint(re.findall(r"[a-z']+", text.lower()))
 
 
+def _plural(phrase: str) -> list[str]:
+    """The words of a phrase that ends with a noun in the plural and denies nothing; of any other phrase, none."""
+    words = phrase.lower().split()
+    return words if words and words[-1].endswith("s") and not denies(phrase) else []
+
+
 def may_be_left_out(text: str) -> bool:
     """Whether words that stand behind a value in a gold, and that are no unit we know, may be missing in an answer:
     nouns in the plural."""
-    words = text.lower().split()
-    return (
-        bool(words)
-        and not denies(text)
-        and words[-1].endswith("s")
-        and len(words[-1]) > 3
-        and all(
-            _known_word(word) or (word.isalpha() and word.endswith("s") and number_in_words(word) is None)
-            for word in words
-        )
+    words = _plural(text)
+    return len("".join(words[-1:])) > 3 and all(
+        _known_word(word) or (word.isalpha() and word.endswith("s") and number_in_words(word) is None) for word in words
     )
 
 
 def counts_in(phrase: str, question: str) -> bool:
     """Whether words behind a value count something that the question speaks of: nouns in the plural, from its text."""
-    words = phrase.lower().split()
-    asked = set(re.findall(r"[a-z']+", question.lower()))
-    return (
-        bool(words)
-        and len(words) < 5
-        and not denies(phrase)
-        and words[-1].endswith("s")
-        and all(word in asked or word in _BESIDE_NOUNS for word in words)
-    )
+    words, asked = _plural(phrase), set(re.findall(r"[a-z']+", question.lower()))
+    return 0 < len(words) < 5 and all(word in asked or word in _BESIDE_NOUNS for word in words)
 
 
 def circled_choices(text: str) -> tuple[str, ...]:
