@@ -723,9 +723,9 @@ def _remark(tokens: list[Token]) -> Node | None:
         raise Unreadable("the remark " + canonical(inner))
     if len(worded) == len(inner):
         words = _texts(inner)
-        value = number_in_words(words)
-        if value is not None:
-            return Node("both", (read_tokens(head), num(value)))
+        said = number_in_words(words)
+        if said is not None:
+            return Node("both", (read_tokens(head), num(said)))
         if words.lower().strip(" .") in ("approximately", "approx", "exactly"):
             return read_tokens(head)
         if not any(token.kind == "txt" for token in head):
@@ -1336,8 +1336,8 @@ class _Reader:
             start = self.at = self.at - 1
             node = self.group(token.text)
             before = self.tokens[start - 1] if start else Token("op", "+")
-            value = before.kind in ("num", "let", "rep", "sci", "end") or before.text in _VALUE_ENDS
-            if self.tokens[start + 1].text == "+" and token.text != "{" and (value or self.factor_at()):
+            factor = before.kind in ("num", "let", "rep", "sci", "end") or before.text in _VALUE_ENDS
+            if self.tokens[start + 1].text == "+" and token.text != "{" and (factor or self.factor_at()):
                 raise Unreadable(f"the remark {canonical(self.tokens[start : self.at])}")  # nobody multiplies by (+1)
             return node
         raise Unreadable(f"the words {token.text!r}" if token.kind == "txt" else f"{token.text!r} out of place")

@@ -228,11 +228,12 @@ def unit_of(phrase: str) -> Unit | None:
         return None
     exponents: dict[str, int] = {}
     factors: tuple[Fraction, ...] = (Fraction(1),)
-    sign, before, last = 1, 1, None
+    sign, before = 1, 1
+    last: tuple[Unit, int] | None = None
     words = text.split()
     if len(words) > 1 and words[0].lower() in ("of", "in", "for") and not all(map(_known_word, words[1:])):
         return None
-    meaning = False
+    meaning = after_of = False
     adjectives = 0  # 2 while one waits for its noun
 
     def multiply(unit: Unit, power: int) -> None:
@@ -241,15 +242,13 @@ def unit_of(phrase: str) -> Unit | None:
             exponents[name] = exponents.get(name, 0) + exponent * power
         factors = tuple(a * b**power for a in factors for b in unit.factors)
 
-    after_of = False
     for match in _UNIT_PIECE.finditer(text):
         piece, lower = match.group(), match.group().lower()
         if piece[-1].isdecimal():
             raised = piece[0] == "^" or text[match.start() - 1].isalpha()
             if last is None or not raised or abs(int(piece.strip("^ "))) > 9:
                 return None
-            unit, power = last
-            multiply(unit, (int(piece.strip("^ ")) - 1) * power)
+            multiply(last[0], (int(piece.strip("^ ")) - 1) * last[1])
             last = None
         elif lower in _POWER_BEHIND and last is not None:
             multiply(last[0], (_POWER_BEHIND[lower] - 1) * last[1])
@@ -260,13 +259,13 @@ def unit_of(phrase: str) -> Unit | None:
         elif lower in _POWER_BEFORE:
             before = _POWER_BEFORE[lower]
         elif (unit := _unit_word(piece)) is not None and not after_of and (len(piece) > 1 or len(text) < 14):
-            multiply(unit, sign * before)
-            last, sign, before, meaning = (unit, sign * before), 1, 1, True
+            last = unit, sign * before
+            multiply(*last)
+            sign, before, meaning = 1, 1, True
         elif stem(lower) in NOUNS or lower in NOUNS or lower in ("times", "people", "unit", "units"):
             if not after_of:
-                unit = Unit((("#" + (stem(lower) if stem(lower) in NOUNS else lower), 1),))
-                multiply(unit, sign * before)
-                last = (unit, sign * before)
+                last = Unit((("#" + (stem(lower) if stem(lower) in NOUNS else lower), 1),)), sign * before
+                multiply(*last)
             sign, before, meaning, adjectives = 1, 1, True, min(adjectives, 1)
         elif lower in _BESIDE_NOUNS:
             adjectives = adjectives if lower in _BESIDE_UNITS else 2 if not after_of else adjectives
@@ -316,13 +315,11 @@ def is_lead_in(text: str) -> bool:
     words = re.findall(r"[^\s,:]+", lower)
     if len(words) > 12:
         return False
-    if all(word in ADVERBS for word in words):
+    if ADVERBS.issuperset(words):
         return True
     if words[-1] in _VERBS or text.rstrip().endswith(":"):
         rest = words[:-1] if words[-1] in _VERBS else words
-        if rest and rest[-1] in _PREPOSITIONS:
-            return False
-        return not rest or is_name(" ".join(rest)) or all(word in _LEADING_WORDS for word in rest)
+        return _PREPOSITIONS.isdisjoint(rest[-1:]) and (_LEADING_WORDS.issuperset(rest) or is_name(" ".join(rest)))
     return lower.removeprefix("the ").replace(" ", "-") in _LEAD_INS
 
 
