@@ -40,6 +40,7 @@ _WRAPPER = re.compile(
     r"\\(?:(?:mathbf|boldsymbol|bm|mathit|mathsf|mathtt|mathnormal|mathord|mathcal|mathscr|bf|rm|it|cal)(?![a-zA-Z])"
     r"|(?:text)?color\s*\{[a-zA-Z]+\})\s*(?=[{\\a-zA-Z0-9-])"
 )
+_CHOOSE = r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*"
 #: Ways of writing marks and numbers that only typesetting tells apart, and how they are written here.
 _SPELLINGS = (
     (re.compile(r"\{([:;])\}"), r"\1"),
@@ -60,30 +61,16 @@ _SPELLINGS = (
         re.compile(r"(?:\{\s*\})?[_^]\s*\{?(\d{1,3})\}?\s*(?:\\(?:text|mathrm)\s*)?\{?C\}?\s*_\s*\{?(\d{1,3})\}?"),
         r"\\binom{\1}{\2}",
     ),
-    (
-        re.compile(
-            r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*_\s*\{?(\d{1,3})\}?\s*\^\s*\{?(\d{1,3})\}?"
-        ),
-        r"\\binom{\1}{\2}",
-    ),
-    (
-        re.compile(
-            r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*\^\s*\{?(\d{1,3})\}?\s*_\s*\{?(\d{1,3})\}?"
-        ),
-        r"\\binom{\1}{\2}",
-    ),
-    (
-        re.compile(
-            r"(?<![A-Za-z\\])(?:\\(?:text|mathrm)\s*\{\s*C\s*\}|C)\s*_\s*\{?([a-z])\}?\s*\^\s*\{?([a-z])\}?(?![a-z])"
-        ),
-        r"\\binom{\1}{\2}",
-    ),
+    (re.compile(_CHOOSE + r"[_^]\s*\{?(\d{1,3})\}?\s*[_^]\s*\{?(\d{1,3})\}?"), r"\\binom{\1}{\2}"),
+    (re.compile(_CHOOSE + r"_\s*\{?([a-z])\}?\s*\^\s*\{?([a-z])\}?(?![a-z])"), r"\\binom{\1}{\2}"),
     (re.compile(r"^\((\d+)\)\s*_"), r"\1_"),
     (re.compile(r"(?<=\d)\s*_\s*\\text\s*\{([a-z]+)\}"), r"_{\1}"),
     (re.compile(r"\\(?:text|mathrm)\s*\{\s*([0-9A-F]*[0-9][0-9A-F]*)\s*\}(?=\s*_)"), r"\1"),
     (re.compile(r"\\text\s*\{([A-Z][A-Za-z]?)\}(?=\s*_)"), r"\\mathrm{\1}"),
     (re.compile(r"\\(bigcup|bigcap)(?!\s*(?:[_^a-zA-Z]|\\limits))"), lambda m: "\\" + m.group(1)[3:] + " "),
     (re.compile(r"\\\{\s*\\(?:row\s*)?(?=\\begin)"), r"\\{"),
+    (re.compile(r"(?<=\d)\s*\\mu\s*(?:\\(?:text|mathrm)\s*\{\s*)?([mgsLlAVWFN])\b\s*\}?"), r"\\text{ u\1}"),
+    (re.compile(r"(?<=\d)\s*(?:\\(?:text|mathrm)\s*\{\s*)?([kMm]?)\s*\}?\s*\\Omega"), r"\\text{ \1ohm}"),
 )
 _PLAIN_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(\d+(?:\.\d+)?)")
 _GROUPED = re.compile(
@@ -198,7 +185,7 @@ def normalise(text: str) -> str:
     else:
         text = _SPACES.sub(" ", text)
         text = _GROUPED.sub(_only_digits, text)
-    if "^" in text or "_" in text or "{:" in text or "\\big" in text or "\\row" in text:
+    if any(mark in text for mark in ("^", "_", "{:", "\\big", "\\row", "\\mu", "\\Omega")):
         for pattern, spelling in _SPELLINGS:
             text = pattern.sub(spelling, text)
     if "10" in text:

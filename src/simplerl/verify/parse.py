@@ -10,17 +10,23 @@ Linear in the number of tokens, which the lexer caps, as it caps the depth.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import reduce
+from itertools import pairwise
 
+from simplerl.verify.extract import closing_brace
 from simplerl.verify.numbers import REPEATING, number, scientific
 from simplerl.verify.words import (
+    ADVERBS,
     ANSWER_WORDS,
     DECORATIONS,
     GLUED_UNITS,
     GREEK,
+    TABLES,
     TEXT_COMMANDS,
     UNIT_WORDS,
     UPPER_WORDS,
@@ -31,6 +37,7 @@ from simplerl.verify.words import (
     plain_words,
     scale_of,
     unit_of,
+    word_set,
 )
 
 #: Deeper nesting is refused before any recursion, a longer expression too: trees stay below Python's recursion limit.
@@ -51,8 +58,8 @@ class Node:
     `list` (name: its connective), `seq` (name: its two brackets), `set`, `union`, `rel` (name: operators joined by
     spaces), `matrix` (rows of `row`), `text` (name), `ratio`, `time`, `date`, `base` (name: digits; one argument),
     `both` (the same answer in two forms), `point` (a tuple with its name in front), `cond` (a value and the conditions
-    behind it), `prose` (words and mathematics in turn), `pieces` (of a function: each
-    a `cond`, or a value alone for "otherwise").
+    behind it), `prose` (words and mathematics in turn), `pieces` (of a function: each a `cond`, or a value alone for
+    "otherwise").
     """
 
     op: str
@@ -70,26 +77,7 @@ class Node:
 
 
 #: Structures; everything else is a scalar expression.
-STRUCTURES = frozenset(
-    [
-        "list",
-        "seq",
-        "set",
-        "union",
-        "rel",
-        "matrix",
-        "text",
-        "ratio",
-        "time",
-        "date",
-        "base",
-        "both",
-        "point",
-        "cond",
-        "pieces",
-        "prose",
-    ]
-)
+STRUCTURES = word_set("structures")
 
 
 def num(value: int | Fraction) -> Node:
@@ -120,6 +108,9 @@ def has_symbols(node: Node) -> bool:
 INFINITY = Node("const", (), "inf")
 MINUS_INFINITY = neg(INFINITY)
 IMAGINARY = Node("const", (), "i")
+_CONSTANTS = {"pi": Node("const", (), "pi"), "infty": INFINITY, "imath": IMAGINARY, "jmath": IMAGINARY} | {
+    name: sym("\\" + name) for name in ("ldots", "emptyset")
+}
 
 # --- tokens -------------------------------------------------------------------------------------------------------
 
@@ -136,71 +127,7 @@ class Token:
 
 
 #: Function names → canonical name.
-FUNCTIONS: dict[str, str] = {
-    **{
-        name: name
-        for name in (
-            "sin",
-            "cos",
-            "tan",
-            "cot",
-            "sec",
-            "csc",
-            "arcsin",
-            "arccos",
-            "arctan",
-            "sinh",
-            "cosh",
-            "tanh",
-            "coth",
-            "sech",
-            "ln",
-            "log",
-            "exp",
-            "cis",
-            "max",
-            "min",
-            "gcd",
-            "lcm",
-            "arccot",
-            "arcsec",
-            "arccsc",
-            "sqrt",
-            "lg",
-            "det",
-            "csch",
-            "arcsinh",
-            "arccosh",
-            "arctanh",
-            "abs",
-            "floor",
-            "ceil",
-        )
-    },
-    "asin": "arcsin",
-    "acos": "arccos",
-    "atan": "arctan",
-    "arsinh": "arcsinh",
-    "arcosh": "arccosh",
-    "artanh": "arctanh",
-    "sh": "sinh",
-    "ch": "cosh",
-    "tg": "tan",
-    "ctg": "cot",
-    "cotg": "cot",
-    "cosec": "csc",
-    "arctg": "arctan",
-    "arcctg": "arccot",
-    "arccotg": "arccot",
-    "ceiling": "ceil",
-    "sgn": "sgn",
-    "sign": "sgn",
-    "hcf": "gcd",
-    "GCD": "gcd",
-    "LCM": "lcm",
-    "Ln": "ln",
-    "Log": "log",
-}
+FUNCTIONS: dict[str, str] = {name: name for name in word_set("functions")} | TABLES["function_aliases"]
 _ARGUMENT_LISTS = frozenset({"max", "min", "gcd", "lcm"})
 
 _TOKEN = re.compile(
@@ -225,29 +152,20 @@ _FACTOR = re.compile(
     r"\s*\\(?:sin|cos|tan|cot|sec|csc|ln|log|sqrt|frac|theta|alpha|beta|phi|mu|omega|rho|Delta)(?![a-zA-Z])"
 )
 _CHOICES = re.compile(r"\(?[A-Z]\)?(?:\s*(?:,|,? and )\s*\(?[A-Z]\)?)*")
-_NO_BRACES = re.compile(r"[{}]")
 
 
 def _group(text: str, at: int) -> tuple[str, int]:
     """Return the content of the brace group that opens at or after `at`, and the index behind it."""
-    while at < len(text) and text[at].isspace():
+    while text[at : at + 1].isspace():
         at += 1
-    if at >= len(text) or text[at] != "{":
-        if at < len(text) and text[at] != "\\":
-            return text[at], at + 1
+    if text[at : at + 1] in ("", "\\"):
         raise Unreadable("a command without its argument")
-    depth, start = 0, at + 1
-    while at < len(text):
-        if text[at] == "\\":
-            at += 1
-        elif text[at] == "{":
-            depth += 1
-        elif text[at] == "}":
-            depth -= 1
-            if not depth:
-                return text[start:at], at + 1
-        at += 1
-    raise Unreadable("an unclosed brace")
+    if text[at] != "{":
+        return text[at], at + 1
+    end = closing_brace(text, at + 1)
+    if end < 0:
+        raise Unreadable("an unclosed brace")
+    return text[at + 1 : end], end + 1
 
 
 class _Lexer:
@@ -262,82 +180,78 @@ class _Lexer:
         if len(self.out) > MAX_TOKENS:
             raise Unreadable("too many tokens")
 
+    def letters(self, run: str, spaced: bool) -> None:
+        """Append a run of letters as factors."""
+        for i, letter in enumerate(run):
+            self.add("let", letter, spaced and not i)
+
     def unit_may_follow(self) -> bool:
         """Whether what stands before can carry a unit: a value, or a unit and a slash."""
         out = self.out
-        if not out:
-            return False
-        if out[-1].text in ("/", "\\cdot", "-"):
+        if out and out[-1].text in ("/", "\\cdot", "-"):
             return len(out) > 1 and (out[-2].kind == "txt" or (out[-2].text in "}23" and out[-1].text == "/"))
-        return out[-1].kind not in ("op", "sep") or out[-1].text in "})%|"
+        return bool(out) and (out[-1].kind not in ("op", "sep") or out[-1].text in "})%|")
 
     def words(self, content: str, spaced: bool, *, bare: bool = False, roman: bool = False) -> None:
         r"""Append the tokens of a `\text{…}` group, a roman group or a bare run of letters."""
-        labels = not bare and content != content.strip()
-        content = re.sub(r"\s+", " ", content.replace("\\", " ")).strip()
+        padded = not bare and content != content.strip()
+        content = " ".join(content.replace("\\", " ").split())
         lower = content.lower().strip(" .")
-        out = self.out
-        last = out[-1] if out else Token("", "")
-        if not lower or lower in (",", ":", "-", "+", "/", "%", "(", ")", ";"):
-            if lower:
-                self.add("sep" if lower in ",;" else "op", lower, spaced)
-        elif lower == "to" and (last.kind == "num" or last.text in (")", "}")):
-            self.add("op", ":", spaced)  # 3 to 4
-        elif lower == "out of" and last.kind == "num":
-            self.add("op", "/", spaced)  # 7 out of 20
-        elif lower.strip(" ,;") in ("and", "or"):
-            self.add("sep", lower.strip(" ,;"), spaced)
-        elif not bare and " " in content and number_in_words(content) is not None:
-            self.add("txt", content, spaced)
+        out, last = self.out, self.out[-1] if self.out else Token("", "")
+        joining = lower.strip(" ,;")
+        if not lower:
+            return
+        if len(lower) == 1 and lower in ",:-+/%();":
+            self.add("sep" if lower in ",;" else "op", lower, spaced)
+        elif lower in ("to", "out of") and (last.kind == "num" or last.text in (")", "}")):
+            self.add("op", ":" if lower == "to" else "/", spaced)  # 3 to 4, 7 out of 20
+        elif joining in ("and", "or"):
+            self.add("sep", joining, spaced)
         elif lower in ("and a half", "and half", "and one half"):
             self.add("txt", "and a half", spaced)
+        elif not bare and " " in content and number_in_words(content) is not None:
+            self.add("txt", content, spaced)
         elif not bare and re.search(r"[\d=<>()^/]", content) and not self.measures(content):
             self.text(content, spaced)
         elif not bare and re.search(r"(?:^| )(?:and|or)(?: |$)|[,;:]", content) and not is_lead_in(content):
-            for piece in re.split(r"\s*(?:[,;]\s*)?\b(and|or)\b\s*|\s*([,;:])\s*", content):
-                if piece:
-                    self.words(piece, spaced) if piece.isalnum() or " " in piece else self.add(
-                        "op" if piece == ":" else "sep", piece, spaced
-                    )
+            for piece in filter(None, re.split(r"\s*(?:[,;]\s*)?\b(and|or)\b\s*|\s*([,;:])\s*", content)):
+                if piece.isalnum() or " " in piece:
+                    self.words(piece, spaced)
+                else:
+                    self.add("op" if piece == ":" else "sep", piece, spaced)
         elif lower in UNIT_WORDS and len(lower) > 1 and not bare and self.unit_may_follow():
             self.add("txt", content, spaced)
-        elif (content in FUNCTIONS or content == "pi") and not (labels and content in ("max", "min")):
+        elif (content in FUNCTIONS or content == "pi") and not (padded and content in ("max", "min")):
             self.add("cmd", "\\" + FUNCTIONS.get(content, content), spaced)
-        elif content in ("inf", "infinity", "Infinity") and (not out or last.text in ("-", "(", ",", "+", "[")):
+        elif content in ("inf", "infinity", "Infinity") and last.text in ("", "-", "(", ",", "+", "["):
             self.add("cmd", "\\infty", spaced)
         elif content in ("C", "F") and any(token.text == "\\circ" for token in out[-2:]):
             self.add("let", content, spaced)  # a temperature
         elif len(content) == 1 and content.isalpha():
             value = last.kind in ("num", "txt", "rep") or last.text in ("}", ")", r"\circ")
             value = value or (last.text in ("/", "\\cdot", "-") and self.unit_may_follow())
-            unit = not bare and value and lower in "mslghkcfnjwva" and content not in ("j", "k")
-            self.add("txt" if unit else "let", content, spaced)
+            self.add("txt" if not bare and value and content in "mslghcfnwvaMSLGHKCFNJWVA" else "let", content, spaced)
         elif not bare and _CHOICES.fullmatch(content):
             self.out.extend(tokenize(content))
         elif (
             (bare or roman)
-            and content.isupper()
-            and len(content) <= 4
-            and content not in UPPER_WORDS
+            and (content.isupper() and len(content) <= 4 and content not in UPPER_WORDS)
             and (len(content) < 4 or lower not in ANSWER_WORDS)
         ):
             self.add("let", content, spaced)  # the name of a segment, an angle or a triangle, such as AB
-        elif roman and re.fullmatch(r"[a-z]{2,3}", content) and lower not in ANSWER_WORDS:
-            for i, letter in enumerate(content):
-                self.add("let", letter, spaced and not i)
-        elif bare and not spaced and last.kind == "num" and not _glued_unit(last.text, lower):
-            for letter in content:
-                self.add("let", letter)
+        elif (roman and re.fullmatch(r"[a-z]{2,3}", content) and lower not in ANSWER_WORDS) or (
+            bare and not spaced and last.kind == "num" and not _glued_unit(last.text, lower)
+        ):
+            self.letters(content, spaced)
         elif not bare or self.stands_as_unit(content) or lower in ANSWER_WORDS or len(content) >= 4:
-            if last.kind == "txt" and (spaced or bare) and bare:
+            if bare and last.kind == "txt":
                 out[-1] = Token("txt", last.text + (" " if spaced else "") + content, last.spaced)
             else:
                 self.add("txt", content, spaced)
         elif re.fullmatch(r"[A-Z][a-z]{2,}", content):
             self.add("let", content, spaced)  # a name such as Tom
         else:
-            for i, letter in enumerate(content):
-                self.add("let", letter, spaced and not i)
+            self.letters(content, spaced)
 
     def measures(self, content: str) -> bool:
         """Whether a group behind a value is one unit, such as `m/s` or `cm^2`."""
@@ -369,66 +283,42 @@ class _Lexer:
             content, at = _group(text, at)
             name = {"overline": "bar", "widehat": "hat", "overrightarrow": "vec"}.get(name, name)
             self.add("let", f"\\{name}{{{content.replace(' ', '')}}}", spaced)
-        elif piece in (r"\%", r"\&", r"\#"):
-            self.add("sep" if piece == r"\&" else "op", "and" if piece == r"\&" else piece[1], spaced)
-        elif name == "mu" and self.unit_may_follow() and self.out[-1].kind == "num":
-            unit = re.match(r"\s*(?:\\(?:text|mathrm)\s*\{\s*)?([a-zA-Z])\b\s*\}?", text[at : at + 40])
-            if unit and unit_of("u" + unit.group(1)):
-                self.add("txt", "u" + unit.group(1), spaced)
-                at += unit.end()
-            else:
-                self.add("cmd", piece, spaced)
+        elif piece == r"\&":
+            self.add("sep", "and", spaced)
+        elif piece in (r"\%", r"\#"):
+            self.add("op", name, spaced)
+        elif piece == "\\row":
+            self.add("row", piece, spaced)
         else:
             self.add("cmd", piece, spaced)
         return at
 
     def read(self, text: str) -> list[Token]:
-        """Return the tokens of a normalised text; raise `Unreadable` for unbalanced or too deeply nested text."""
+        """Return the tokens of a normalised text; raise `Unreadable` for too deeply nested text."""
         at = depth = 0
-        while at < len(text):
-            match = _TOKEN.match(text, at)
-            if not match:
-                break
+        while match := _TOKEN.match(text, at):
             at = match.end()
-            spaced = bool(match.group("space"))
-            kind = match.lastgroup or "op"
+            spaced, kind = bool(match.group("space")), match.lastgroup or "op"
             piece = match.group(kind)
-            if kind == "cmd" and piece == "\\row":
-                self.add("row", piece, spaced)
-            elif kind == "cmd":
+            if kind == "cmd":
                 at = self.command(piece, text, at, spaced)
             elif kind in ("begin", "end"):
                 depth += 1 if kind == "begin" else -1
                 self.add(kind, re.sub(r"^\\(?:begin|end)\s*\{|[*}].*", "", piece, flags=re.DOTALL), spaced)
             elif kind == "word":
-                if (
-                    piece in ("min", "sec")
-                    and self.out
-                    and self.out[-1].kind == "num"
-                    and not re.match(r"\s*[({\\]", text[at : at + 4])
-                ):
+                behind_number = bool(self.out) and self.out[-1].kind == "num"
+                if piece in ("min", "sec") and behind_number and not re.compile(r"\s*[({\\]").match(text, at):
                     self.add("txt", piece, spaced)  # minutes, not the minimum of something
                 elif piece in GLUED_UNITS and _FACTOR.match(text, at):
-                    for i, letter in enumerate(piece):
-                        self.add("let", letter, spaced and not i)
+                    self.letters(piece, spaced)
                 else:
-                    for part in (
-                        re.findall(r"or(?=[A-Z])|(?<=or)[A-Z]+|.+?(?=or[A-Z])|.+", piece)
-                        if ("or" in piece and re.search(r"or[A-Z]", piece))
-                        else [piece]
-                    ):
+                    for part in re.findall(r"or(?=[A-Z])|(?<=or)[A-Z]+|.+?(?=or[A-Z])|.+", piece):
                         self.words(part, spaced, bare=True)
             elif kind == "op":
-                if piece in "{([":
-                    depth += 1
-                elif piece in "})]":
-                    depth -= 1
+                depth += (piece in "{([") - (piece in "})]")
                 piece = _SIGNS.get(piece, piece)
-                self.add(
-                    "sep" if piece in ",;" else "cell" if piece == "&" else "cmd" if piece[0] == "\\" else "op",
-                    piece,
-                    spaced,
-                )
+                kind = "sep" if piece in ",;" else "cell" if piece == "&" else "cmd" if piece[0] == "\\" else "op"
+                self.add(kind, piece, spaced)
             else:
                 self.add("txt" if kind == "cjk" else kind, piece, spaced)
             if depth > MAX_DEPTH:
@@ -451,16 +341,12 @@ def tokenize(text: str) -> list[Token]:
 
 def canonical(tokens: list[Token]) -> str:
     r"""Return a spelling that equal token sequences share: no spaces, `x^{2}` as `x^2`, words in lower case."""
-    pieces: list[str] = []
-    connected = any(
-        token.text in ("<", ">", "\\le", "\\ge", "\\neg", "\\lnot") for token in tokens
-    )  # there, "and" is not "or"
-    connected = connected or (
-        any(token.text == "or" for token in tokens)
-        and all(
-            token.kind in ("sep", "let", "op") and (token.kind != "let" or token.text.isupper()) for token in tokens
-        )
+    texts = [token.text for token in tokens]
+    # Between relations and between names "and" is not "or".
+    connected = any(text in ("<", ">", "\\le", "\\ge", "\\neg", "\\lnot") for text in texts) or (
+        "or" in texts and all(t.kind in ("sep", "op") or (t.kind == "let" and t.text.isupper()) for t in tokens)
     )
+    pieces: list[str] = []
     for i, token in enumerate(tokens):
         text = token.text
         if token.kind == "txt":
@@ -471,30 +357,21 @@ def canonical(tokens: list[Token]) -> str:
             text = f" {text} " if connected and text in ("and", "or") else ","
         elif text in "{}" and token.kind == "op":
             # Braces round a single token carry no meaning: x^{2} is x^2, \frac{1}{2} is \frac12.
-            if text == "{" and i + 2 < len(tokens) and tokens[i + 2].text == "}" and tokens[i + 1].text not in "{}":
-                text = "{" if len(tokens[i + 1].text) > 1 and tokens[i + 1].kind == "num" else ""
-            elif text == "}" and i >= 2 and tokens[i - 2].text == "{" and tokens[i - 1].text not in "{}":
-                number_next = i + 1 < len(tokens) and tokens[i + 1].kind == "num"
-                long_number = len(tokens[i - 1].text) > 1 and tokens[i - 1].kind == "num"
-                text = "}" if long_number else " " if number_next else ""
-        if pieces and text[:1].isalnum() and _runs_on(pieces[-1], text):
-            text = " " + text
+            start = i if text == "{" else i - 2
+            single = start >= 0 and texts[start : start + 3 : 2] == ["{", "}"] and texts[start + 1] not in "{}"
+            if single and (len(texts[start + 1]) == 1 or tokens[start + 1].kind != "num"):
+                text = " " if text == "}" and i + 1 < len(tokens) and tokens[i + 1].kind == "num" else ""
+        if pieces and text[:1].isalnum():
+            command = pieces[-1].lstrip()[:1] == "\\"
+            if text[0].isalpha() if command else pieces[-1][-1:].isdecimal() and text[0].isdecimal():
+                text = " " + text  # the two would read as one
         pieces.append(text)
     return "".join(pieces)
-
-
-def _runs_on(before: str, after: str) -> bool:
-    """Whether two tokens would read as one when written without a space."""
-    if before.lstrip()[:1] == "\\":
-        return after[0].isalpha()
-    return before[-1:].isdecimal() and after[0].isdecimal()
 
 
 # --- brackets and separators --------------------------------------------------------------------------------------
 
 _OPEN, _CLOSE = {"(", "[", "{", "\\{", "\\langle"}, {")", "]", "}", "\\}", "\\rangle"}
-
-
 _DEPTHS = dict.fromkeys(_OPEN, 1) | dict.fromkeys(_CLOSE, -1)
 
 
@@ -504,31 +381,28 @@ def _depth(token: Token) -> int:
     return 0 if token.kind == "txt" else _DEPTHS.get(token.text, 0)
 
 
-def split(tokens: list[Token], wanted: frozenset[str]) -> tuple[list[list[Token]], list[str]]:
+def _level(tokens: list[Token]) -> int:
+    return sum(map(_depth, tokens))
+
+
+def split(tokens: list[Token], *wanted: str) -> tuple[list[list[Token]], list[str]]:
     """Split at top-level tokens of these texts; return the parts and the separators between them."""
     if not any(token.text in wanted for token in tokens):
         return [tokens], []
     parts: list[list[Token]] = [[]]
     separators: list[str] = []
-    depth = 0
-    bars = False
+    depth, bars = 0, False
     for token in tokens:
         depth += _depth(token)
-        if token.text == "|" and depth == 0:
-            bars = not bars
+        bars ^= token.text == "|" and depth == 0
         if depth == 0 and not bars and token.text in wanted and token.kind not in ("txt", "begin", "end"):
             separators.append(token.text)
             parts.append([])
         else:
             parts[-1].append(token)
     if bars:  # unpaired bars separate nothing: read them as ordinary tokens
-        return split([Token(t.kind, "¦" if t.text == "|" else t.text, t.spaced) for t in tokens], wanted)
+        return split([Token(t.kind, "¦" if t.text == "|" else t.text, t.spaced) for t in tokens], *wanted)
     return parts, separators
-
-
-def _enclosing(tokens: list[Token]) -> bool:
-    """Whether the first token opens a bracket that the last one closes."""
-    return len(tokens) > 1 and _depth(tokens[0]) > 0 and _closing(tokens, 0) == len(tokens) - 1
 
 
 def _closing(tokens: list[Token], start: int) -> int:
@@ -541,63 +415,19 @@ def _closing(tokens: list[Token], start: int) -> int:
     return -1
 
 
+def _enclosing(tokens: list[Token]) -> bool:
+    """Whether the first token opens a bracket that the last one closes."""
+    return len(tokens) > 1 and _depth(tokens[0]) > 0 and _closing(tokens, 0) == len(tokens) - 1
+
+
 # --- structures ---------------------------------------------------------------------------------------------------
 
-RELATIONS = frozenset(
-    {
-        "=",
-        "<",
-        ">",
-        "\\le",
-        "\\ge",
-        "\\neq",
-        "\\approx",
-        "\\in",
-        "\\notin",
-        "\\equiv",
-        "\\sim",
-        "\\leftrightarrow",
-        "\\perp",
-        "\\parallel",
-    }
-)
+RELATIONS = word_set("relations")
 INEQUALITIES = frozenset({"<", ">", "\\le", "\\ge"})
-_SEMICOLON, _COMMAS, _UNION = frozenset({";", "\\row"}), frozenset({",", "and", "or", "\\quad"}), frozenset({"\\cup"})
-_COLON, _MINUS = frozenset({":"}), frozenset({"\\setminus"})
-_MATRICES = frozenset(
-    [
-        "pmatrix",
-        "bmatrix",
-        "matrix",
-        "vmatrix",
-        "Vmatrix",
-        "Bmatrix",
-        "smallmatrix",
-        "array",
-        "psmallmatrix",
-        "bsmallmatrix",
-    ]
-)
-_LAYOUTS = frozenset(
-    [
-        "cases",
-        "dcases",
-        "rcases",
-        "matrix",
-        "aligned",
-        "align",
-        "gathered",
-        "gather",
-        "split",
-        "eqnarray",
-        "alignedat",
-        "alignat",
-        "array",
-        "equation",
-        "multline",
-        "subarray",
-    ]
-)
+_COMMAS = (",", "and", "or", "\\quad")
+#: Beside these a wide space separates nothing.
+_BESIDE_SPACE = RELATIONS | {"+", "-", "\\quad", "\\cup", "\\forall", ":", "|"}
+_MATRICES, _LAYOUTS = word_set("matrices"), word_set("layouts")
 _UNIT_FRACTION = re.compile(
     r"(?<=[\d})])\s*\\frac\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}"
     r"(?:\^\{?(\d)\}?)?\s*\}$"
@@ -612,11 +442,8 @@ _EXCEPT = re.compile(
 )
 _MAPS_TO = re.compile(r"^(?:([a-zA-Z])\s*:\s*)?([a-z])\s*\\mapsto")
 _FIRST_WORDS = re.compile(r"\s*(\\(?:text|mathrm|textbf|mbox)\s*\{)?\s*([A-Za-z][A-Za-z',:. ]{0,100})(\})?")
-_CONDITION_WORDS = frozenset(
-    {"if", "when", "for", "where", "for all", "with", "for every", "for any", "whenever", "as"}
-)
+_CONDITION_WORDS = ("if", "when", "for", "where", "for all", "with", "for every", "for any", "whenever", "as")
 _CHANGES = ("increase", "decrease", "off", "discount", "interest", "increased", "chance", "probability")
-_REASONS = ("since ", "because ", "as ")
 
 
 def read(text: str) -> Node:
@@ -626,12 +453,10 @@ def read(text: str) -> Node:
     if "mapsto" in text:
         text = _MAPS_TO.sub(lambda m: f"{m.group(1) or 'f'}({m.group(2)})=", text)
     if "frac" in text:
-        text = _UNIT_FRACTION.sub(
-            lambda m: rf" \text{{{m.group(1)}/{m.group(2)}{'^' + m.group(3) if m.group(3) else ''}}}", text
-        )
+        text = _UNIT_FRACTION.sub(lambda m: rf" \text{{{m[1]}/{m[2]}{'^' + m[3] if m[3] else ''}}}", text)
     if "base" in text and (based := _BASE_WORDS.fullmatch(text)):
         return Node("base", _base(f"{based.group(1)}_{{{based.group(2)}}}").args, based.group(1).upper(), Fraction(1))
-    if re.fullmatch(r"[A-Za-z][A-Za-z -]+", text) and (said := number_in_words(text)) is not None:
+    if (said := number_in_words(text)) is not None:
         return num(said)
     text = strip_lead_in(text)
     modulus = _MODULUS.search(text) if "mod" in text else None
@@ -639,12 +464,18 @@ def read(text: str) -> Node:
         return read_tokens(_clean(tokenize(text)))
     residue, name = read_tokens(_clean(tokenize(text[: modulus.start()]))), modulus.group(1)
     last = residue.args[-1] if residue.op == "rel" else residue
-    whole = last.op == "num" and name.isdecimal() and last.value is not None and last.value.denominator == 1
-    numeric = whole and (0 <= (last.value or 0) < int(name[:9]) or "\\equiv" in residue.name)
+    integer = name.isdecimal() and last.value is not None and last.value.denominator == 1
+    numeric = integer and (0 <= (last.value or 0) < int(name[:9]) or "\\equiv" in residue.name)
     named = residue.op != "rel" or "=" not in residue.name or residue.args[0].op == "sym"
     if not (named and (numeric or residue.op in ("sym", "list") or "\\equiv" in residue.name)):
         raise Unreadable(f"the modulus {name}: {text[: modulus.start()]} is not a residue")
-    return _modulo(residue, "mod " + name)
+    # The modulus is a unit of the residue: it may be left out, but a different one is another answer.
+    return _at_end(residue, lambda value: Node("unit", (value,), "mod " + name))
+
+
+def _at_end(node: Node, change: Callable[[Node], Node]) -> Node:
+    """Change a value, or the last side of a relation."""
+    return Node("rel", (*node.args[:-1], change(node.args[-1])), node.name) if node.op == "rel" else change(node)
 
 
 def read_prose(text: str) -> Node:
@@ -658,16 +489,17 @@ def read_prose(text: str) -> Node:
             runs.append([token])
         else:
             runs[-1].append(token)
-    parts = [
-        Node("text", (), plain_words(" ".join(t.text for t in run)))
-        if all(t.kind == "txt" for t in run)
-        else read_tokens(run)
-        for run in runs
-        if run
-    ]
-    if not any(part.op == "text" for part in parts) or all(part.op == "text" for part in parts):
+    parts = tuple(
+        Node("text", (), plain_words(_texts(run))) if all(t.kind == "txt" for t in run) else read_tokens(run)
+        for run in filter(None, runs)
+    )
+    if len({part.op == "text" for part in parts}) < 2:
         raise Unreadable("no sentence")
-    return Node("prose", tuple(parts))
+    return Node("prose", parts)
+
+
+def _texts(tokens: list[Token]) -> str:
+    return " ".join(token.text for token in tokens)
 
 
 def strip_lead_in(text: str) -> str:
@@ -678,20 +510,15 @@ def strip_lead_in(text: str) -> str:
     if not match:
         return text
     opening, run, closing = match.groups()
-    words = re.findall(r"\S+", run)
-    spans = [found.end() for found in re.finditer(r"\S+", run)]
-    for count in range(min(len(words), 13), 0, -1):
-        prefix = run[: spans[count - 1]]
-        rest = run[spans[count - 1] :] + (closing or "") + text[match.end() :]
+    ends = [word.end() for word in re.finditer(r"\S+", run)]
+    for end in reversed(ends[:13]):
+        prefix, rest = run[:end], run[end:] + (closing or "") + text[match.end() :]
         bare = rest.strip().lstrip("}").strip()
-        if not bare:
-            continue
-        inside = opening and (closing is None or count < len(words))
-        if prefix.lower() in ("negative", "minus") and re.match(r"[\d.\\({]", bare):
+        inside = opening and (closing is None or end < ends[-1])
+        if bare and prefix.lower() in ("negative", "minus") and re.match(r"[\d.\\({]", bare):
             return "-" + ("\\text{" + rest if inside else bare)
-        if not is_lead_in(prefix) or not _introduces(prefix, bare):
-            continue
-        return strip_lead_in("\\text{" + rest.strip() if inside else bare)
+        if bare and is_lead_in(prefix) and _introduces(prefix, bare):
+            return strip_lead_in("\\text{" + rest.strip() if inside else bare)
     return text
 
 
@@ -700,49 +527,31 @@ def _introduces(prefix: str, rest: str) -> bool:
     lower = prefix.lower().strip(" ,:=")
     if prefix.rstrip().endswith(":"):
         return ":" not in rest
-    if lower.endswith((" is", " are", "equals")) or lower in ("is", "are"):
-        return True
-    if lower in ("point", "the point", "points", "the points"):
+    if lower.removeprefix("the ") in ("point", "points"):
         return rest[0] == "("
-    if lower in ("approximately", "about", "around", "roughly", "exactly", "so", "thus", "hence", "therefore", "then"):
+    if lower.split()[-1:] in (["is"], ["are"], ["equals"]) or lower in ADVERBS:
         return True
     return rest[0].isdecimal() or rest[0] in "$.\\-("
 
 
-def _modulo(node: Node, name: str) -> Node:
-    """A residue keeps its modulus as a unit: it may be left out, but a different one is another answer."""
-    if node.op == "rel":
-        return Node("rel", (*node.args[:-1], _modulo(node.args[-1], name)), node.name)
-    return Node("unit", (node,), name)
-
-
 def _clean(tokens: list[Token]) -> list[Token]:
-    r"""Drop wide spaces that separate nothing: beside another separator, an operator, words or an end."""
-    if not any(token.text == "\\quad" for token in tokens):
-        return tokens
+    r"""Drop wide spaces that separate nothing: beside another separator, an operator, words, a remark or an end."""
     kept: list[Token] = []
+    end = Token("sep", "")
     for i, token in enumerate(tokens):
         if token.text == "\\quad":
-            before, after = kept[-1] if kept else None, next((t for t in tokens[i + 1 :] if t.text != "\\quad"), None)
-            if (
-                before is None
-                or after is None
-                or any(
-                    side.kind in ("sep", "txt", "cell", "row", "begin", "end")
-                    or side.text in RELATIONS
-                    or side.text in ("+", "-", "\\quad", "\\cup", "\\forall", ":", "|")
-                    for side in (before, after)
-                )
-                or (after.text == "(" and _parenthesis_is_remark(tokens[i + 1 :]))
-            ):
+            rest = [t for t in tokens[i + 1 :] if t.text != "\\quad"] or [end]
+            sides = (kept[-1] if kept else end, rest[0])
+            remark = rest[0].text == "(" and any(map(_worded, rest[: _closing(rest, 0)]))
+            kinds = ("sep", "txt", "cell", "row", "begin", "end")
+            if remark or any(side.kind in kinds or side.text in _BESIDE_SPACE for side in sides):
                 continue
         kept.append(token)
     return kept
 
 
-def _parenthesis_is_remark(tokens: list[Token]) -> bool:
-    end = _closing(tokens, next((i for i, t in enumerate(tokens) if t.text == "("), 0))
-    return any(token.kind == "txt" or token.text in RELATIONS for token in tokens[:end])
+def _worded(token: Token) -> bool:
+    return token.kind == "txt" or token.text in RELATIONS
 
 
 def read_tokens(tokens: list[Token]) -> Node:
@@ -755,111 +564,74 @@ def read_tokens(tokens: list[Token]) -> Node:
         tokens = tokens[:-1]
     if not tokens:
         raise Unreadable("an empty part")
-    if (
-        tokens[0].text == "\\{"
-        and len(tokens) > 2
-        and tokens[1].kind == "begin"
-        and _closing(tokens, 1) == len(tokens) - 1
-    ):
+    if tokens[0].text == "\\{" and _closing(tokens[1:], 0) == len(tokens) - 2 and tokens[1].kind == "begin":
         tokens = tokens[1:]  # \left\{ … \right. round a system
-    if tokens[0].kind == "begin" and tokens[0].text in _LAYOUTS and _closing(tokens, 0) == len(tokens) - 1:
-        layout = _layout(tokens[0].text, tokens[1:-1])
+    first, last = tokens[0], tokens[-1]
+    if first.kind == "begin" and first.text in _LAYOUTS and _enclosing(tokens):
+        layout = _layout(first.text, tokens[1:-1])
         if layout is not None:
             return layout
-    if tokens[0].text == "]" and any(token.text == "\\cup" for token in tokens):
-        cuts = [i for i, token in enumerate(tokens) if token.text == "\\cup"]
-        spans = zip([0, *(cut + 1 for cut in cuts)], [*cuts, len(tokens)], strict=True)
-        return Node("union", tuple(read_tokens(tokens[a:b]) for a, b in spans))
-    if tokens[0].text == "]" or (tokens[-1].text == "[" and tokens[0].text in ("(", "[")):
+    if first.text == "]" or (last.text == "[" and first.text in ("(", "[")):
         return _french_interval(tokens)
-    if (
-        len(tokens) > 4
-        and tokens[-2].text == "^"
-        and tokens[-1].text in ("T", "\\top")
-        and _enclosing(tokens[:-2])
-        and ((transposed := read_tokens(tokens[:-2])).op == "seq")
-    ):
-        return transposed  # a row that is to be read as a column
+    if [t.text for t in tokens[-2:]] in (["^", "T"], ["^", "\\top"]) and _enclosing(tokens[:-2]) and first.text == "(":
+        return read_tokens(tokens[:-2])  # a row that is to be read as a column
     for i, token in enumerate(tokens):
-        if (
-            i
-            and token.kind == "txt"
-            and token.text.lower().strip(" .,") in ("i.e", "ie", "that is")
-            and tokens[i + 1 :]
-        ):
+        if i and token.text.lower().strip(" .,") in ("i.e", "ie", "that is"):
             return Node("both", (read_tokens(tokens[:i]), read_tokens(tokens[i + 1 :])))
-    if len(tokens) > 3 and tokens[-1].text == ")" and (remarked := _remark(tokens)) is not None:
+    if len(tokens) > 3 and last.text == ")" and (remarked := _remark(tokens)) is not None:
         return remarked
-    for wanted in (_SEMICOLON, _COMMAS):
-        parts, separators = split(tokens, wanted)
+    groups, _ = split(tokens, "or")
+    if len(groups) > 1 and all(len(split(group, ",")[0]) > 1 and any(t.text == "=" for t in group) for group in groups):
+        return Node("list", tuple(map(read_tokens, groups)))  # x=1, y=0 or x=2, y=3
+    for wanted in ((";", "\\row"), _COMMAS):
+        parts, separators = split(tokens, *wanted)
         if len(parts) > 1:
             return _listed(parts, separators)
     conditional = _conditional(tokens)
     if conditional is not None:
         return conditional
-    for wanted, op in ((_UNION, "union"), (_MINUS, "minus")):
-        parts, _ = split(tokens, wanted)
-        if len(parts) > 1:
-            return Node("union", tuple(map(read_tokens, parts))) if op == "union" else _without(parts)
-    if len(tokens) > 2 and tokens[0].text.startswith("\\mathbb") and tokens[1].text == "-" and tokens[2].text in _OPEN:
-        return _without([tokens[:1], tokens[2:]])
-    parts, _ = split(tokens, _COLON)
+    parts, _ = split(tokens, "\\cup")
+    if len(parts) > 1:
+        return Node("union", tuple(map(read_tokens, parts)))
+    parts, _ = split(tokens, "\\setminus", *(["-"] if first.text.startswith("\\mathbb") else []))
+    if len(parts) == 2:  # without points or intervals: compared as a region
+        return Node("union", tuple(map(read_tokens, parts)), "minus")
+    parts, _ = split(tokens, ":")
     if len(parts) == 2 and len(parts[0]) > 1 and parts[1] and (parts[1][0].text in _OPEN or "R" in parts[1][0].text):
         # One region said twice, as in "x < 7 : (−∞, 7)": both forms must be right.
-        return Node("both", tuple(read_tokens(part) for part in parts))
-    if (
-        len(parts) == 2
-        and all(parts)
-        and all(t.kind in ("txt", "let") for t in parts[0])
-        and any(t.text.islower() or t.text.istitle() for t in parts[0])
-        and (len(parts[0][0].text) > 1)
-    ):
-        words = " ".join(token.text for token in parts[0])
+        return Node("both", tuple(map(read_tokens, parts)))
+    if len(parts) == 2 and all(parts) and len(first.text) > 1 and all(t.kind in ("txt", "let") for t in parts[0]):
+        words = _texts(parts[0])
         if is_name(words):
             return Node("rel", (Node("text", (), plain_words(words)), read_tokens(parts[1])), "=")
-        return Node("label", (read_tokens(parts[1]),), words)  # Tom: 8
-    parts, operators = split(tokens, RELATIONS)
+        if any(t.text.islower() or t.text.istitle() for t in parts[0]):
+            return Node("label", (read_tokens(parts[1]),), words)  # Tom: 8
+    parts, operators = split(tokens, *RELATIONS)
     if len(parts) > 1:
-        sides = tuple(_side(part) for part in parts)
+        sides = tuple(map(_side, parts))
         if operators == ["="] and sides[0].op == "text" and not is_name(sides[0].name):
             return Node("label", sides[1:], sides[0].name)  # Tom = 8
         return Node("rel", sides, " ".join(operators))
     if len(tokens) > 4 and (scaled := _scaled_tuple(tokens)) is not None:
         return scaled
-    if len(tokens) > 5 and tokens[0].kind == "let" and tokens[0].text.isupper() and _enclosing(tokens[1:]):
-        inside = _bracketed(tokens[1:]) if tokens[1].text == "(" else None
+    if len(tokens) > 5 and first.kind == "let" and first.text.isupper() and tokens[1].text == "(":
+        inside = _bracketed(tokens[1:]) if _enclosing(tokens[1:]) else None
         if inside is not None and inside.op == "seq":
-            return Node("point", inside.args, tokens[0].text)
-    if _enclosing(tokens):
-        node = _bracketed(tokens)
-        if node is not None:
-            return node
-    if (
-        any(token.kind == "txt" for token in tokens)
-        and all(
-            token.kind in ("txt", "let") or (token.kind == "op" and token.text in ".,'-()\"?!:") for token in tokens
-        )
-        and tokens[0].kind in ("txt", "let")
-        and (tokens[0].kind == "txt" or len(tokens[0].text) > 1)
-    ):
-        return _in_words(" ".join(token.text for token in tokens))
+            return Node("point", inside.args, first.text)
+    if _enclosing(tokens) and (node := _bracketed(tokens)) is not None:
+        return node
+    worded = first.kind == "txt" or (first.kind == "let" and len(first.text) > 1)
+    wordlike = all(t.kind in ("txt", "let") or (t.kind == "op" and t.text in ".,'-()\"?!:") for t in tokens)
+    if worded and wordlike and any(token.kind == "txt" for token in tokens):
+        return _in_words(_texts(tokens))
     return _ratio(tokens) or _quantity(tokens)
-
-
-_NUMBER_SETS = {
-    "all real numbers": "\\mathbb{R}",
-    "all integers": "\\mathbb{Z}",
-    "integers": "\\mathbb{Z}",
-    "all natural numbers": "\\mathbb{N}",
-    "all rational numbers": "\\mathbb{Q}",
-}
 
 
 def _in_words(text: str) -> Node:
     """The node of an answer in words; some words are mathematics."""
     words = plain_words(text)
-    if words in _NUMBER_SETS:
-        return sym(_NUMBER_SETS[words])
+    if words in TABLES["number_sets"]:
+        return sym(TABLES["number_sets"][words])
     value = number_in_words(words)
     pieces = words.split()
     for count in range(len(pieces) - 1, 0, -1) if value is None else ():
@@ -872,44 +644,26 @@ def _listed(parts: list[list[Token]], separators: list[str]) -> Node:
     """A list; between inequalities its connective matters: the name is `and`, `or`, empty (a comma), or `mixed`. Other
     answers are alternatives where each is joined by `or`: then the name is `either`. Conditions at its end belong to
     what stands before them."""
-    kept = [part for part in parts if part]
-    if not kept:
+    items = tuple(map(read_tokens, filter(None, parts)))
+    if not items:
         raise Unreadable("an empty part")
-    if "or" in separators and "," in separators and any(token.text == "=" for token in kept[0]):
-        groups = split(
-            [
-                token
-                for i, part in enumerate(parts)
-                for token in (*part, *([Token("sep", separators[i])] if i < len(separators) else []))
-            ],
-            frozenset({"or"}),
-        )[0]
-        if len(groups) > 1 and all(len(split(group, _COMMAS)[0]) > 1 for group in groups):
-            return Node("list", tuple(map(read_tokens, groups)))  # x=1, y=0 or x=2, y=3
-    items = tuple(read_tokens(part) for part in kept)
-    words = {word for word in separators if word in ("and", "or")}
-    inequalities = [item for item in items if item.op == "rel" and set(item.name.split()) & INEQUALITIES]
-    conditions = len(items)
-    first = items[0]
-    if (
-        first.op == "rel"
-        and first.name == "="
-        and first.args[0].op == "sym"
-        and not any(map(has_symbols, items[1:]))
-        and all(map(is_scalar, items[1:]))
-    ):
-        items = (first, *(Node("rel", (first.args[0], item), "=") for item in items[1:]))  # x = 0, 8
-    while conditions > 1 and _is_condition(items[conditions - 1], items[: conditions - 1]):
-        conditions -= 1
+    first, others = items[0], items[1:]
+    assigned = first.op == "rel" and first.name == "=" and first.args[0].op == "sym"
+    if assigned and not any(map(has_symbols, others)) and all(map(is_scalar, others)):
+        items = (first, *(Node("rel", (first.args[0], item), "=") for item in others))  # x = 0, 8
     if len(items) > 1 and all(item.op == "cond" and len(item.args) == 2 for item in items):
         return Node("pieces", items)
-    joins = separators[-(len(items) - conditions) :] if conditions < len(items) else []
-    if conditions < len(items) and len(inequalities) < len(items) and "or" not in joins:
-        either = set(separators[: conditions - 1]) == {"or"}
-        head = items[0] if conditions == 1 else Node("list", items[:conditions], "either" if either else "")
+    inequalities = [item for item in items if item.op == "rel" and set(item.name.split()) & INEQUALITIES]
+    conditions = len(items)
+    while conditions > 1 and _is_condition(items[conditions - 1], items[: conditions - 1]):
+        conditions -= 1
+    if conditions < len(items) and len(inequalities) < len(items) and "or" not in separators[conditions - len(items) :]:
+        either = "either" if set(separators[: conditions - 1]) == {"or"} else ""
+        head = items[0] if conditions == 1 else Node("list", items[:conditions], either)
         return Node("cond", (head, *items[conditions:]))
-    if separators == ["and"] and items[0].op == "num" and items[1].op == "div":
+    if separators == ["and"] and first.op == "num" and items[-1].op == "div":
         return Node("list", items, "and")  # 7 and 1/2 may be one number
+    words = {word for word in separators if word in ("and", "or")}
     if not words or not inequalities:
         return Node("list", items, "either" if set(separators) == {"or"} else "")
     return Node("list", items, "mixed" if len(words) == 2 else words.pop())
@@ -919,14 +673,11 @@ def _is_condition(node: Node, before: tuple[Node, ...]) -> bool:
     r"""Whether an item only says where what stands before it holds: `k \in \mathbb{Z}`, `x > 0` behind a function."""
     if node.op != "rel" or len(node.args) != 2 or node.args[0].op not in ("sym", "list"):
         return False
-    if node.name not in ("\\in", "\\neq", "<", ">", "\\le", "\\ge"):
-        return False
-    name = node.args[0].name
-    if node.name == "\\in" and node.args[1].op != "sym":
+    if node.name not in ("\\neq", *INEQUALITIES) and not (node.name == "\\in" and node.args[1].op == "sym"):
         return False
     values = [item.args[-1] if item.op == "rel" else item for item in before]
-    named = [item.args[0] for item in before if item.op == "rel" and set(item.name.split()) != {"="}]
-    return not named and any(part == sym(name) for value in values for part in value.walk())
+    named = any(item.op == "rel" and set(item.name.split()) != {"="} for item in before)
+    return not named and any(part == sym(node.args[0].name) for value in values for part in value.walk())
 
 
 def _conditional(tokens: list[Token]) -> Node | None:
@@ -934,10 +685,7 @@ def _conditional(tokens: list[Token]) -> Node | None:
     for i, token in enumerate(tokens):
         words = token.text.lower().strip(" ,.") if token.kind == "txt" else ""
         if i and (words in _CONDITION_WORDS or token.text == "\\forall") and _level(tokens[:i]) == 0:
-            value = read_tokens(tokens[:i])
-            rest = tokens[i + 1 :]
-            if not rest:
-                raise Unreadable(f"the words {token.text!r}")
+            value, rest = read_tokens(tokens[:i]), tokens[i + 1 :]
             if len(rest) == 1 and rest[0].kind == "let":
                 return Node("cond", (value, Node("rel", (sym(rest[0].text), sym("\\mathbb{R}")), "\\in")))
             condition = read_tokens(rest)
@@ -947,77 +695,61 @@ def _conditional(tokens: list[Token]) -> Node | None:
     return None
 
 
-def _level(tokens: list[Token]) -> int:
-    return sum(map(_depth, tokens))
-
-
 def _remark(tokens: list[Token]) -> Node | None:
     """A value with a remark in parentheses behind it: its unit, the same value in another form, a condition, a reason.
 
     None where the parentheses are mathematics. A remark that is none of these is not understood.
     """
-    depth = 0
-    start = len(tokens) - 1
-    while start >= 0:
-        depth += _depth(tokens[start])
-        if not depth:
-            break
+    start = len(tokens) - 2
+    while start > 0 and _level(tokens[start:]):
         start -= 1
-    inner = tokens[start + 1 : -1]
-    if start < 1 or not inner or (tokens[start - 1].kind == "cmd" and tokens[start - 1].text[1:] in FUNCTIONS):
+    head, inner, before = tokens[:start], tokens[start + 1 : -1], tokens[start - 1]
+    if start < 1 or not inner or (before.kind == "cmd" and before.text[1:] in FUNCTIONS):
         return None
     worded = [token.text.lower() for token in inner if token.kind == "txt"]
     relation = any(token.text in RELATIONS for token in inner)
     percent = inner[-1].text == "%" and tokens[start].spaced
     joined = inner[0].text in ("or", "=", "\\approx")
-    if worded and not relation and any(len(split(tokens[:start], wanted)[0]) > 1 for wanted in (_SEMICOLON, _COMMAS)):
+    if worded and not relation and len(split(head, ";", "\\row", *_COMMAS)[0]) > 1:
         return None  # it belongs to the last item of a list
-    if not worded and not (relation and tokens[start - 1].text not in ("P", "E")) and not percent and not joined:
+    if not worded and not (relation and before.text not in ("P", "E")) and not percent and not joined:
         return None
-    head = tokens[:start]
-    while head and (head[-1].kind == "sep" or head[-1].text == "\\quad"):
-        head = head[:-1]
-    if not head:
-        return None
-    if len(head) == 1 and head[0].kind in ("let", "txt") and not joined and not worded:
-        return None  # a function of a statement: P(X > 1)
     if joined or percent:
         return Node("both", (read_tokens(head), read_tokens(inner[1:] if joined else inner)))
-    if inner[0].kind == "txt" and (inner[0].text.lower() + " ").startswith(_REASONS) and len(inner) < 12:
-        if relation and len(worded) == 1 and inner[0].text.lower() in ("since", "because", "as"):
+    if worded and inner[0].kind == "txt" and worded[0].split()[0] in ("since", "because", "as") and len(inner) < 12:
+        if relation and len(worded) == 1:
             read_tokens(inner[1:])
             return read_tokens(head)
         raise Unreadable("the remark " + canonical(inner))
     if len(worded) == len(inner):
-        words = " ".join(token.text for token in inner)
-        value = number_in_words(words)
-        if value is not None:
-            return Node("both", (read_tokens(head), num(value)))
-        if words.lower() in ("approximately", "approx", "approx.", "exactly"):
+        words = _texts(inner)
+        said = number_in_words(words)
+        if said is not None:
+            return Node("both", (read_tokens(head), num(said)))
+        if words.lower().strip(" .") in ("approximately", "approx", "exactly"):
             return read_tokens(head)
         if not any(token.kind == "txt" for token in head):
             return _with_words(read_tokens(head), words)
         raise Unreadable(f"the words {words!r}")
-    node = read_tokens(inner)
+    node, value = read_tokens(inner), read_tokens(head)
     if relation and node.op in ("rel", "list") and len(head) > 1:
-        value = read_tokens(head)
         conditions = node.args if node.op == "list" else (node,)
         if all(_is_condition(item, (value,)) for item in conditions):
             return Node("cond", (value, *conditions))
     if relation and not worded:
         return None
     if node.op == "unit" and unit_of(node.name):
-        return Node("both", (read_tokens(head), node))  # 2 hours (120 minutes)
+        return Node("both", (value, node))  # 2 hours (120 minutes)
     raise Unreadable("the remark " + canonical(inner))
 
 
 def _with_words(node: Node, words: str) -> Node:
     """A value with a unit or a counted noun, or else with words that must be there on both sides."""
-    if node.op in STRUCTURES and node.op != "seq":
-        if node.op == "rel" and set(node.name.split()) == {"="}:
-            return Node("rel", (*node.args[:-1], _with_words(node.args[-1], words)), node.name)
-        raise Unreadable(f"the words {words!r}")
+    if node.op == "rel" and set(node.name.split()) == {"="}:
+        return _at_end(node, lambda value: _with_words(value, words))
     lower = words.lower().strip(" .")
+    if node.op in STRUCTURES and node.op != "seq":
+        raise Unreadable(f"the words {words!r}")
     if lower in ("st", "nd", "rd", "th", "is the answer", "is the final answer", "is the solution") or (
         node.op == "percent" and lower in _CHANGES
     ):
@@ -1027,15 +759,15 @@ def _with_words(node: Node, words: str) -> Node:
         if rest and not (rest in _CHANGES or (rest.startswith("of ") and unit_of(rest[3:]))):
             raise Unreadable(f"the words {rest!r}")
         return Node("percent", (node,))
-    if temperature := re.fullmatch(r"(?:degrees? )(celsius|centigrade|c|fahrenheit|f)", lower):
-        return Node("unit", (node,), "degF" if temperature.group(1)[0] == "f" else "degC")
+    if temperature := re.fullmatch(r"(?:degrees? )(?:(celsius|centigrade|c)|fahrenheit|f)", lower):
+        return Node("unit", (node,), "degC" if temperature.group(1) else "degF")
     if lower in ("degrees", "degree", "deg", "度"):
         return Node("degree", (node,))
     if node.op == "seq":
         raise Unreadable(f"the words {words!r}")
-    return (
-        Node("unit", (node,), words) if unit_of(words) else Node("label", (node,), re.sub(r"^(?:is|are) ", "", words))
-    )
+    if unit_of(words):
+        return Node("unit", (node,), words)
+    return Node("label", (node,), re.sub(r"^(?:is|are) ", "", words))
 
 
 def _layout(name: str, tokens: list[Token]) -> Node | None:
@@ -1043,19 +775,17 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
 
     None where an array is a matrix.
     """
-    rows = [split(row, frozenset({"&"}))[0] for row in split(tokens, frozenset({"\\row"}))[0]]
-    rows = [cells for cells in rows if any(cells)]
+    rows = [list(filter(None, split(row, "&")[0])) for row in split(tokens, "\\row")[0]]
+    rows = [cells for cells in rows if cells]
     if not rows:
         raise Unreadable("an empty environment")
-    apart = all(cells[0] and (cells[0][-1].kind == "sep" or cells[0][-1].text == "\\quad") for cells in rows)
+    apart = all(cells[0][-1].kind == "sep" or cells[0][-1].text == "\\quad" for cells in rows)
     if (name in ("cases", "dcases", "rcases", "array") or apart) and all(
-        len([c for c in cells if c]) == 2 for cells in rows
+        len(cells) == 2 and _starts_condition(cells[1]) for cells in rows
     ):
-        seconds = [[cell for cell in cells if cell][1] for cells in rows]
-        if all(_starts_condition(second) for second in seconds):
-            return _pieces([[cell for cell in cells if cell] for cells in rows])
+        return Node("pieces", tuple(_piece(value, condition) for value, condition in rows))
     joined = [[token for cell in cells for token in cell] for cells in rows]
-    if name in ("array", "matrix") and not all(len(split(row, RELATIONS)[0]) > 1 for row in joined):
+    if name in ("array", "matrix") and not all(len(split(row, *RELATIONS)[0]) > 1 for row in joined):
         return None
     lines: list[list[Token]] = []
     for row in joined:
@@ -1065,54 +795,32 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
             lines[-1] = lines[-1] + row  # a chain goes on
         elif row:
             lines.append(row)
-    if name in ("cases", "dcases") and any(t.kind == "txt" for line in lines for t in line):
-        items = [read_tokens(line) for line in lines]
-        if all(item.op == "cond" for item in items):
-            return Node("pieces", tuple(items))
     if len(lines) == 1:
         return read_tokens(lines[0])
-    items = tuple(read_tokens(line) for line in lines)
-    related = any(item.op == "rel" and set(item.name.split()) & INEQUALITIES for item in items)
-    return Node("list", items, "and" if related else "")
+    return _listed(lines, ["and"] * (len(lines) - 1))
 
 
 def _starts_condition(tokens: list[Token]) -> bool:
     """Whether a second cell says where the first one holds."""
     if tokens[0].kind == "txt":
-        return tokens[0].text.lower().split()[0].strip(",.") in (
-            "if",
-            "when",
-            "for",
-            "otherwise",
-            "else",
-            "where",
-            "whenever",
-        )
-    return tokens[0].text not in RELATIONS and (len(split(tokens, RELATIONS)[0]) > 1 or tokens[-1].kind == "txt")
+        words = tokens[0].text.lower().split()
+        return words[0].strip(",.") in ("if", "when", "for", "otherwise", "else", "where", "whenever")
+    return tokens[0].text not in RELATIONS and (len(split(tokens, *RELATIONS)[0]) > 1 or tokens[-1].kind == "txt")
 
 
-def _pieces(rows: list[list[list[Token]]]) -> Node:
-    pieces = []
-    for value, condition in rows:
-        if condition[0].kind == "txt" and condition[0].text.lower().strip(" ,.") in ("otherwise", "else", "elsewhere"):
-            pieces.append(read_tokens(value))
-            continue
-        if condition[0].kind == "txt" and condition[0].text.lower().strip(" ,") in _CONDITION_WORDS:
-            condition = condition[1:]
-        pieces.append(Node("cond", (read_tokens(value), read_tokens(condition))))
-    return Node("pieces", tuple(pieces))
+def _piece(value: list[Token], condition: list[Token]) -> Node:
+    words = condition[0].text.lower().strip(" ,.") if condition[0].kind == "txt" else ""
+    if words in ("otherwise", "else", "elsewhere"):
+        return read_tokens(value)
+    return Node("cond", (read_tokens(value), read_tokens(condition[words in _CONDITION_WORDS :])))
 
 
 def _matrix(name: str, tokens: list[Token]) -> Node:
     """A matrix from the tokens between its ends; a determinant becomes an expression."""
-    rows = []
-    for row in split(tokens, frozenset({"\\row"}))[0]:
-        if row:
-            cells = split(row, frozenset({"&"}))[0]
-            rows.append(Node("row", tuple(read_tokens(cell) for cell in cells)))
-    if not rows:
+    rows = filter(None, split(tokens, "\\row")[0])
+    matrix = Node("matrix", tuple(Node("row", tuple(map(read_tokens, split(row, "&")[0]))) for row in rows))
+    if not matrix.args:
         raise Unreadable("an empty matrix")
-    matrix = Node("matrix", tuple(rows))
     return determinant(matrix) if name in ("vmatrix", "Vmatrix") else matrix
 
 
@@ -1121,26 +829,14 @@ def determinant(matrix: Node) -> Node:
     rows = [row.args for row in matrix.args]
     if any(len(row) != len(rows) for row in rows) or len(rows) > 4:
         raise Unreadable("a determinant")
-    return _laplace(rows)
-
-
-def _laplace(rows: list[tuple[Node, ...]]) -> Node:
     if len(rows) == 1:
         return rows[0][0]
-    total: Node | None = None
+    terms = []
     for i, cell in enumerate(rows[0]):
-        term = Node("mul", (cell, _laplace([row[:i] + row[i + 1 :] for row in rows[1:]])))
-        term = neg(term) if i % 2 else term
-        total = term if total is None else Node("add", (total, term))
-    return total or num(1)
-
-
-def _without(parts: list[list[Token]]) -> Node:
-    r"""A difference of sets; `\mathbb{R}` without points or intervals is compared as a region."""
-    first, second = read_tokens(parts[0]), read_tokens(parts[1])
-    if len(parts) > 2:
-        raise Unreadable("several differences of sets")
-    return Node("union", (first, second), "minus")
+        minor = Node("matrix", tuple(Node("row", row[:i] + row[i + 1 :]) for row in rows[1:]))
+        term = Node("mul", (cell, determinant(minor)))
+        terms.append(neg(term) if i % 2 else term)
+    return reduce(lambda total, term: Node("add", (total, term)), terms)
 
 
 def _side(tokens: list[Token]) -> Node:
@@ -1150,84 +846,46 @@ def _side(tokens: list[Token]) -> Node:
     if _calls(tokens):
         arguments = [token for token in tokens[2:-1] if token.text != ","]
         return Node("app", tuple(read_expression([token]) for token in arguments), tokens[0].text)
-    if (
-        tokens[0].kind == "txt"
-        and all(_in_name(token) for token in tokens)
-        and is_name(" ".join(token.text for token in tokens if token.kind == "txt").lower().removesuffix(" of"))
+    if tokens[0].kind == "txt" and all(
+        token.kind in ("txt", "let") or token.text in ("\\triangle", "\\angle", "\\odot") for token in tokens
     ):
-        return sym(canonical(tokens))
-    if tokens[0].kind == "txt" and len(tokens) > 1 and _names(tokens):
-        return sym(canonical([token for token in tokens if token.text not in "(){}"]))
+        words = _texts([token for token in tokens if token.kind == "txt"])
+        if is_name(words.lower().removesuffix(" of")):
+            return sym(canonical(tokens))
     if tokens[0].text == "(" and "\\circ" in [token.text for token in tokens] and _names(tokens):
         return sym(canonical(tokens))  # a composition, not an angle
+    name = sym(canonical([token for token in tokens if token.text not in "(){}"])) if _names(tokens) else None
+    if name and tokens[0].kind == "txt" and len(tokens) > 1:
+        return name
     try:
         return read_tokens(tokens)
     except Unreadable:
-        if _names(tokens):
-            return sym(canonical([token for token in tokens if token.text not in "(){}"]))
+        if name:
+            return name
         raise
 
 
-def _in_name(token: Token) -> bool:
-    return token.kind in ("txt", "let") or token.text in ("\\triangle", "\\angle", "\\odot")
-
-
-_NAMED_FUNCTIONS = frozenset(
-    [
-        "var",
-        "cov",
-        "corr",
-        "pr",
-        "prob",
-        "area",
-        "vol",
-        "volume",
-        "sd",
-        "std",
-        "len",
-        "rank",
-        "dim",
-        "tr",
-        "trace",
-        "deg",
-        "card",
-        "ord",
-        "span",
-    ]
-)
+_NAMED_FUNCTIONS = word_set("named_functions")
 
 
 def _names(tokens: list[Token]) -> bool:
-    r"""Whether a side that is no expression names a quantity: `P(A|B)`, `(f \circ g)(2)`, `\max`, `m\angle ABC`."""
+    r"""Whether a side that is no expression names a quantity: `P(A|B)`, `(f \circ g)(2)`, `\max`, `|AB|`."""
     texts = [token.text for token in tokens]
+    named = texts[0].lower().lstrip("\\") in _NAMED_FUNCTIONS
     if len(tokens) == 1:
-        return tokens[0].kind == "cmd" and texts[0][1:] in (
-            "max",
-            "min",
-            "det",
-            "lim",
-            "sup",
-            "inf",
-            "deg",
-            "dim",
-            "rank",
-        )
+        return named and tokens[0].kind == "cmd"
     if "\\circ" in texts and texts[0] in ("(", "f", "g", "h"):
         return all(
             token.kind in ("let", "num") or token.text in ("(", ")", "\\circ", "[", "]", "-") for token in tokens
         )
-    if texts[0] in ("\\deg", "\\dim", *_NAMED_FUNCTIONS, "\\ker", "\\det", "\\sup", "\\inf", "\\max", "\\min"):
-        return all(token.kind == "let" or token.text in "(){}_[]" for token in tokens[1:])
-    if texts[0] == texts[-1] == "|" and len(texts) > 2:
+    if named and all(token.kind == "let" or token.text in "(){}_[]" for token in tokens[1:]):
+        return True
+    if texts[0] == texts[-1] == "|":
         return all(token.kind == "let" or token.text in ("|", "\\cup", "\\cap", "\\setminus") for token in tokens)
-    if "\\angle" in texts:
-        return all(token.kind == "let" or token.text == "\\angle" for token in tokens)
     head = 1
-    while head < len(tokens) and texts[head] in ("_", "^", "'") and head + 1 < len(tokens):
+    while head + 1 < len(tokens) and texts[head] in ("_", "^", "'"):
         head += 1 if texts[head] == "'" else (_closing(tokens, head + 1) - head + 1 if texts[head + 1] in _OPEN else 2)
-    named = tokens[0].kind in ("let", "txt", "cmd") and (
-        tokens[0].kind != "txt" or texts[0].lower() in _NAMED_FUNCTIONS
-    )
+    named = named or tokens[0].kind in ("let", "cmd")
     return named and head < len(tokens) and texts[head] in ("(", "[") and _closing(tokens, head) == len(tokens) - 1
 
 
@@ -1237,20 +895,22 @@ def _calls(tokens: list[Token]) -> bool:
     texts = [token.text for token in tokens]
     if len(texts) < 4 or len(texts) % 2 or tokens[0].kind != "let" or texts[1] != "(" or texts[-1] != ")":
         return False
-    arguments = tokens[2:-1:2]
-    return all(text == "," for text in texts[3:-1:2]) and all(
+    return set(texts[3:-1:2]) <= {","} and all(
         token.kind == "num" or (token.kind == "let" and len(token.text) == 1 and token.text != texts[0])
-        for token in arguments
+        for token in tokens[2:-1:2]
     )
 
 
 def _french_interval(tokens: list[Token]) -> Node:
-    """`]a,b[`, with the bracket turned away where the end is not included."""
-    parts, _ = split(tokens[1:-1], frozenset({",", ";"}))
+    """`]a,b[`, with the bracket turned away where the end is not included, or several joined by a cup."""
+    cup = next((i for i, token in enumerate(tokens) if token.text == "\\cup"), 0)
+    if cup:
+        return Node("union", (read_tokens(tokens[:cup]), read_tokens(tokens[cup + 1 :])))
+    parts, _ = split(tokens[1:-1], ",", ";")
     if len(parts) != 2 or tokens[0].text not in "][" or tokens[-1].text not in "][":
         raise Unreadable("brackets that do not match")
     brackets = ("(" if tokens[0].text == "]" else "[") + (")" if tokens[-1].text == "[" else "]")
-    return Node("seq", tuple(read_tokens(part) for part in parts), brackets)
+    return Node("seq", tuple(map(read_tokens, parts)), brackets)
 
 
 def _bracketed(tokens: list[Token]) -> Node | None:
@@ -1259,46 +919,36 @@ def _bracketed(tokens: list[Token]) -> Node | None:
     if tokens[0].kind == "begin":
         return None
     if opening == "\\{" and closing == "\\}":
-        for parts in (_split_bar(inner), split(inner, _COLON)[0]):
-            if len(parts) == 2 and parts[0] and parts[1]:
-                return _builder(parts)
+        bar = next((i for i, token in enumerate(inner) if token.text == "|"), 0)
+        odd = sum(token.text == "|" for token in inner) % 2  # bars in pairs are absolute values
+        parts = [inner[:bar], inner[bar + 1 :]] if odd else split(inner, ":")[0]
+        if len(parts) == 2 and all(parts):
+            return _builder(*parts)
         if not inner:
             return sym("\\emptyset")
-        parts, _ = split(inner, _COMMAS | {";"})
-        return Node("set", tuple(read_tokens(part) for part in parts if part))
-    parts, _ = split(inner, frozenset({",", ";", "\\quad"}))
-    if len(parts) == 1:
-        if opening == "[" and closing == "]":
-            item = read_tokens(inner)
-            return item if item.op == "matrix" else Node("seq", (item,), "[]")
-        return read_tokens(inner) if opening + closing == "()" else None
+        return Node("set", tuple(map(read_tokens, filter(None, split(inner, ";", *_COMMAS)[0]))))
+    parts, _ = split(inner, ",", ";", "\\quad")
     brackets = {"\\langle": "(", "\\{": "{"}.get(opening, opening) + {"\\rangle": ")", "\\}": "}"}.get(closing, closing)
+    if len(parts) == 1 and brackets not in ("()", "[]"):
+        return None
     if brackets not in ("()", "[]", "[)", "(]"):
         raise Unreadable("brackets that do not match")
-    items = tuple(read_tokens(part) for part in parts)
-    if brackets == "[]" and all(item.op == "seq" and item.name == "[]" for item in items):
+    items = tuple(map(read_tokens, parts))
+    if len(items) == 1 and (brackets == "()" or items[0].op == "matrix"):
+        return items[0] if opening != "\\langle" else None
+    if len(items) > 1 and brackets == "[]" and all(item.op == "seq" and item.name == "[]" for item in items):
         return Node("matrix", tuple(Node("row", item.args) for item in items))
     return Node("seq", items, brackets)
 
 
 def _scaled_tuple(tokens: list[Token]) -> Node | None:
     """A number or a parameter in front of a tuple: t(1, 2, −1)."""
-    if tokens[-1].text not in (")", "\\rangle"):
+    opens = (i for i in range(1, len(tokens)) if _depth(tokens[i]) > 0 and _closing(tokens, i) == len(tokens) - 1)
+    start = next(opens, 0) if tokens[-1].text in (")", "\\rangle") else 0
+    head, parts = tokens[:start], split(tokens[start + 1 : -1], ",")[0]
+    if not head or len(parts) < 2 or head[0].text == "+" or head[-1].text[1:] in FUNCTIONS or head[-1].kind == "txt":
         return None
-    start = next(
-        (i for i in range(1, len(tokens)) if _depth(tokens[i]) > 0 and _closing(tokens, i) == len(tokens) - 1), 0
-    )
-    parts, _ = split(tokens[start + 1 : -1], frozenset({","}))
-    head = tokens[:start]
-    function = len(head) == 1 and (head[0].text.isupper() or head[0].text in _FUNCTION_LETTERS)
-    if (
-        not start
-        or len(parts) < 2
-        or function
-        or head[0].text == "+"
-        or head[-1].text[1:] in FUNCTIONS
-        or head[-1].kind == "txt"
-    ):
+    if len(head) == 1 and (head[0].text.isupper() or head[0].text in _FUNCTION_LETTERS):
         return None
     try:
         factor = read_expression(head[:-1] if head[-1].text in ("\\cdot", "*", "\\times") else head)
@@ -1307,66 +957,44 @@ def _scaled_tuple(tokens: list[Token]) -> Node | None:
     return Node("seq", tuple(Node("mul", (factor, read_tokens(part))) for part in parts), "()")
 
 
-def _split_bar(tokens: list[Token]) -> list[list[Token]]:
-    """Split a set-builder at its first bar; bars in pairs are absolute values."""
-    if sum(token.text == "|" for token in tokens) % 2:
-        at = next(i for i, token in enumerate(tokens) if token.text == "|")
-        return [tokens[:at], tokens[at + 1 :]]
-    return [tokens]
-
-
-def _builder(parts: list[list[Token]]) -> Node:
+def _builder(head: list[Token], rest: list[Token]) -> Node:
     r"""`\{x \in \mathbb{R} : x > 2\}` is its condition: one real symbol, of which the condition speaks.
 
     Anything else in front of the bar (`2n`, another set) is part of the answer, which then equals only itself, up to
     the letters that the condition binds.
     """
-    head = [token.text for token in parts[0]]
-    symbol = parts[0][0].kind == "let" or head[0][1:] in GREEK
-    if symbol and head[1:] in ([], ["\\in", "\\mathbb{R}"]) and head[0] in [token.text for token in parts[1]]:
-        joined = [Token("sep", "and") if token.text in (",", ";") else token for token in parts[1]]
-        if not any(token.text == "x" for token in joined):
-            joined = [Token("let", "x", token.spaced) if token.text == head[0] else token for token in joined]
-        return read_tokens(joined)
-    if all(token.kind != "txt" for token in parts[1]):
-        try:
-            value, condition = read_tokens(parts[0]), read_tokens(parts[1])
-        except Unreadable:
-            value = condition = num(0)
-        if condition.op == "rel" and condition.name == "\\in" and (is_scalar(value) or value.op == "seq"):
-            return Node("cond", (value, condition))
-    bound = {
-        token.text
-        for token, after in zip(parts[1], parts[1][1:], strict=False)
-        if token.kind == "let" and after.text == "\\in"
-    }
-    names = {name: f"¤{i}" for i, name in enumerate(sorted(bound))}
-    tokens = [*parts[0], Token("op", "|"), *parts[1]]
+    name, domain, texts = head[0].text, [token.text for token in head[1:]], [token.text for token in rest]
+    symbol = head[0].kind == "let" or name[1:] in GREEK
+    if symbol and domain in ([], ["\\in", "\\mathbb{R}"]) and name in texts:
+        renamed = {",": Token("sep", "and"), ";": Token("sep", "and")}
+        if "x" not in texts:
+            renamed[name] = Token("let", "x")
+        return read_tokens([renamed.get(token.text, token) for token in rest])
+    if all(token.kind != "txt" for token in rest):
+        with contextlib.suppress(Unreadable):
+            value, condition = read_tokens(head), read_tokens(rest)
+            if condition.op == "rel" and condition.name == "\\in" and (is_scalar(value) or value.op == "seq"):
+                return Node("cond", (value, condition))
+    bound = sorted({t.text for t, after in pairwise(rest) if t.kind == "let" and after.text == "\\in"})
+    tokens = [*head, Token("op", "|"), *rest]
+    names = {name: f"¤{i}" for i, name in enumerate(bound)}
     return Node("opaque", (), canonical([Token(t.kind, names.get(t.text, t.text), t.spaced) for t in tokens]))
 
 
 def _ratio(tokens: list[Token]) -> Node | None:
     """`3:4`, `2:3:4`, and clock times such as `4:30 p.m.`."""
-    parts, _ = split(tokens, _COLON)
+    parts, _ = split(tokens, ":")
     if len(parts) == 1:
         return None
-    suffix = ""
-    if len(parts[-1]) > 1 and all(
-        token.kind == "txt" or token.text.lower() in ("p", "a", "m", ".") for token in parts[-1][1:]
-    ):
-        suffix = "".join(token.text for token in parts[-1][1:]).lower().replace(".", "").replace(" ", "")
-        if suffix not in ("am", "pm"):
-            return None
-        parts[-1] = parts[-1][:1]
+    suffix = "".join(token.text for token in parts[-1][1:]).lower().replace(".", "").replace(" ", "")
+    suffix = suffix if suffix in ("am", "pm") else ""
+    parts[-1] = parts[-1][:1] if suffix else parts[-1]
     texts = [part[0].text if len(part) == 1 and part[0].kind == "num" else "" for part in parts]
-    clock = all(texts) and texts[0].isdecimal() and len(texts) in (2, 3)
-    if clock and all(re.fullmatch(r"\d\d", text) for text in texts[1:]):
-        hour, minute = int(texts[0]), int(texts[1])
-        if len(texts[0]) <= 2 and hour < 25 and minute < 60:
-            return _time([hour, minute, int(texts[2]) if len(texts) == 3 else 0], suffix, padded=texts[0][0] == "0")
+    if re.fullmatch(r"\d\d?(:\d\d){1,2}", ":".join(texts)) and int(texts[0]) < 25 and int(texts[1]) < 60:
+        return _time([*map(int, texts), 0][:3], suffix, padded=texts[0][0] == "0")
     if suffix or any(part and part[0].text == "+" for part in parts):
         return None
-    return Node("ratio", tuple(_quantity(part) for part in parts))
+    return Node("ratio", tuple(map(_quantity, parts)))
 
 
 def _time(parts: list[int], suffix: str, *, padded: bool = False) -> Node:
@@ -1402,49 +1030,48 @@ def _quantity(tokens: list[Token]) -> Node:
     if len(tokens) == 1 and tokens[0].kind == "base":
         return _base(tokens[0].text)
     if len(tokens) > 1 and any(token.text in _CURRENCIES for token in tokens[:2]):
-        at = 0 if tokens[0].text in _CURRENCIES else 1
-        amount = _quantity(tokens[:at] + tokens[at + 1 :])
-        if amount.op == "label" or (at and tokens[0].text != "-"):
-            raise Unreadable("a currency sign out of place")
-        if amount.op == "unit" and (unit := unit_of(amount.name)) != unit_of("dollars"):
-            if unit is None or not (
-                unit.counts or amount.name.lstrip("/ ").startswith("per ") or amount.name[0] == "/"
-            ):
-                raise Unreadable("two units for one number")
-            return amount
-        return Node("unit", (amount.args[0] if amount.op == "unit" else amount,), _CURRENCIES[tokens[at].text])
-    if len(tokens) > 1 and tokens[-1].text == "\\Omega" and tokens[0].kind == "num":
-        prefix = tokens[-2].text if tokens[-2].text in ("k", "M", "m") else ""
-        return Node("unit", (read_expression(tokens[: -2 if prefix else -1]),), prefix + "ohm")
+        return _money(tokens)
     end = next((i for i, token in enumerate(tokens) if token.kind == "txt"), len(tokens))
-    if end == len(tokens) or not end:
-        if not end:
-            raise Unreadable(f"the words {tokens[0].text!r}")
+    if end == len(tokens):
         return read_expression(tokens)
-    parts = [i for i in range(end + 1, len(tokens)) if tokens[i].kind == "num" and tokens[i - 1].kind == "txt"]
-    if parts:  # 3 feet 4 inches
-        heads = [tokens[a:b] for a, b in zip([0, *parts], [*parts, len(tokens)], strict=True)]
-        return compound([_quantity(head) for head in heads])
+    if not end:
+        raise Unreadable(f"the words {tokens[0].text!r}")
+    cuts = [i for i in range(end + 1, len(tokens)) if tokens[i].kind == "num" and tokens[i - 1].kind == "txt"]
+    if cuts:  # 3 feet 4 inches
+        return compound([_quantity(tokens[a:b]) for a, b in pairwise([0, *cuts, len(tokens)])])
     if not all(_belongs_to_unit(token, tokens[i - 1]) for i, token in enumerate(tokens[end:], end)):
         raise Unreadable(f"the words {tokens[end].text!r}")
     phrase = "".join((" " if token.kind in ("txt", "let") else "") + token.text for token in tokens[end:]).strip()
-    phrase = _NO_BRACES.sub("", phrase) if "{" not in phrase or phrase.count("{") == phrase.count("}") else phrase
+    if phrase.count("{") == phrase.count("}"):
+        phrase = re.sub(r"[{}]", "", phrase)
     if not phrase:
         raise Unreadable("an empty part")
-    scalable = tokens[end].kind == "txt" and tokens[end - 1].text not in ("0", "%")
-    scale = scale_of(phrase.split()[0]) if scalable else None
-    if scale and read_expression(tokens[:end]).op != "text":  # 1.5 million dollars, 3 halves
-        inner, rest = Node("mul", (read_expression(tokens[:end]), num(scale))), phrase.partition(" ")[2]
-        value = number(tokens[0].text) if end == 1 else None
-        inner = num(value * scale) if value is not None else inner
-        return _with_words(inner, rest) if rest else inner
-    if phrase.lower() in ("and a half", "and half"):
-        return Node("add", (read_expression(tokens[:end]), num(Fraction(1, 2))))
+    value = read_expression(tokens[:end])
+    scale = scale_of(phrase.split()[0]) if tokens[end - 1].text not in ("0", "%") else None
+    if scale:  # 1.5 million dollars, 3 halves
+        rest = phrase.partition(" ")[2]
+        plain = number(tokens[0].text) if end == 1 else None
+        value = Node("mul", (value, num(scale))) if plain is None else num(plain * scale)
+        return _with_words(value, rest) if rest else value
+    if phrase.lower() == "and a half":
+        return Node("add", (value, num(Fraction(1, 2))))
     clock = phrase.lower().replace(".", "").replace(" ", "")
-    hour = tokens[0].text if end == 1 and clock in ("am", "pm") else ""
-    if hour.isdecimal() and 1 <= int(hour) <= 12:
-        return _time([int(hour), 0, 0], clock)
-    return _with_words(read_expression(tokens[:end]), phrase)
+    if clock in ("am", "pm") and value.value in range(1, 13):
+        return _time([int(value.value or 0), 0, 0], clock)
+    return _with_words(value, phrase)
+
+
+def _money(tokens: list[Token]) -> Node:
+    """An amount with the sign of its currency, alone or with what it is paid for."""
+    at = 0 if tokens[0].text in _CURRENCIES else 1
+    amount = _quantity(tokens[:at] + tokens[at + 1 :])
+    if amount.op == "label" or (at and tokens[0].text != "-"):
+        raise Unreadable("a currency sign out of place")
+    if amount.op == "unit" and (unit := unit_of(amount.name)) != unit_of("dollars"):
+        if unit is None or not (unit.counts or re.match(r"/|[/ ]*per ", amount.name)):
+            raise Unreadable("two units for one number")
+        return amount
+    return Node("unit", (amount.args[0] if amount.op == "unit" else amount,), _CURRENCIES[tokens[at].text])
 
 
 def _belongs_to_unit(token: Token, before: Token) -> bool:
@@ -1460,40 +1087,28 @@ def compound(parts: list[Node]) -> Node:
     first = units[0]
     if first is None or any(u is None or u.dimensions != first.dimensions or u.counts for u in units):
         raise Unreadable("several quantities side by side")
-    total: Node | None = None
-    for part, unit in zip(parts, units, strict=True):
+    total = parts[0].args[0]
+    for part, unit in zip(parts[1:], units[1:], strict=True):
         scale = unit.factors[0] / first.factors[0] if unit else Fraction(1)
-        if total is not None and scale >= 1:
+        if scale >= 1:
             raise Unreadable("several quantities side by side")
-        term = Node("mul", (num(scale), part.args[0])) if total is not None else part.args[0]
-        total = term if total is None else Node("add", (total, term))
-    return Node("unit", (total or num(0),), parts[0].name)
+        total = Node("add", (total, Node("mul", (num(scale), part.args[0]))))
+    return Node("unit", (total,), parts[0].name)
 
 
 # --- expressions --------------------------------------------------------------------------------------------------
 
-_OPAQUE = frozenset({"\\sum", "\\prod", "\\int", "\\iint", "\\oint", "\\lim", "\\bigcup", "\\bigcap", "\\limsup"})
+_OPAQUE = word_set("opaque")
 _CLOSERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
 #: Letters that name a function when a parenthesis follows.
 _FUNCTION_LETTERS = frozenset("fghFGH")
 _INVERSES = {name: "arc" + name for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")}
-_NOT_FACTORS = frozenset(
-    {
-        "\\cdot",
-        "\\times",
-        "\\div",
-        "\\pm",
-        "\\mp",
-        "\\rfloor",
-        "\\rceil",
-        "\\}",
-        "\\circ",
-        "\\over",
-        "\\choose",
-        "\\atop",
-        "\\quad",
-    }
-)
+_NOT_FACTORS = word_set("not_factors")
+_PRODUCTS = {"*": "mul", "\\cdot": "mul", "\\times": "mul", "/": "div", "\\div": "div"}
+_SIGNED = ("+", "-", "\\pm", "\\mp")
+_POSTFIX = {"!": "fact", "!!": "fact2", "%": "percent"}
+#: Tokens that end a value: a parenthesis behind one is a factor or a remark.
+_VALUE_ENDS = frozenset({"}", ")", "]", "|", "!", "%", "'", "\\circ", "\\pi", "\\infty"})
 
 
 def read_expression(tokens: list[Token]) -> Node:
@@ -1505,46 +1120,31 @@ def read_expression(tokens: list[Token]) -> Node:
     reader = _Reader(tokens)
     node = reader.sum()
     if reader.at < len(reader.tokens):
-        raise Unreadable(f"{reader.tokens[reader.at].text!r} out of place")
+        raise Unreadable(f"{reader.peek()!r} out of place")
     return _spread(node) if reader.matrices else node
 
 
 def _spread(node: Node) -> Node:
-    """A matrix with a scalar in front (or a sign, or a divisor) as the matrix of the products."""
-    if node.op == "add":
-        args = [_spread(arg) for arg in node.args]
-        shapes = [[len(row.args) for row in arg.args] if arg.op == "matrix" else None for arg in args]
-        if shapes[0] is not None and shapes[0] == shapes[1]:
+    """A matrix with a scalar in front (or a sign, or a divisor), a sum or a transposed matrix, as one matrix."""
+    if node.op not in ("add", "neg", "mul", "div", "pow"):
+        return node
+    args = tuple(map(_spread, node.args))
+    matrices = [i for i, arg in enumerate(args) if arg.op == "matrix"]
+    rows: list[tuple[Node, ...]] = []
+    if node.op == "add" and len(matrices) == 2:
+        if _shape(args[0]) == _shape(args[1]):
             pairs = zip(args[0].args, args[1].args, strict=True)
-            return Node(
-                "matrix",
-                tuple(
-                    Node("row", tuple(Node("add", cells) for cells in zip(a.args, b.args, strict=True)))
-                    for a, b in pairs
-                ),
-            )
-        return Node("add", tuple(args), node.name)
-    if node.op in ("neg", "mul", "div") and any(
-        arg.op == "matrix" or arg.op in ("neg", "mul", "div") for arg in node.args
-    ):
-        args = [_spread(arg) for arg in node.args]
-        at = next((i for i, arg in enumerate(args) if arg.op == "matrix"), None)
-        if at is not None and not (node.op == "div" and at) and sum(arg.op == "matrix" for arg in args) == 1:
-            rows = tuple(
-                Node("row", tuple(Node(node.op, (*args[:at], cell, *args[at + 1 :])) for cell in row.args))
-                for row in args[at].args
-            )
-            return Node("matrix", rows, args[at].name)
-        return Node(node.op, tuple(args), node.name, node.value)
-    if node.op == "pow" and node.args[0].op == "matrix" and node.args[1] in (sym("T"), sym("\\top")):
-        rows = [row.args for row in node.args[0].args]
-        if len({len(row) for row in rows}) == 1:
-            return Node("matrix", tuple(Node("row", tuple(column)) for column in zip(*rows, strict=True)))
-    return node
+            rows = [tuple(Node("add", cells) for cells in zip(a.args, b.args, strict=True)) for a, b in pairs]
+    elif node.op in ("neg", "mul", "div") and len(matrices) == 1 and not (node.op == "div" and matrices[0]):
+        at = matrices[0]
+        rows = [tuple(Node(node.op, (*args[:at], cell, *args[at + 1 :])) for cell in row.args) for row in args[at].args]
+    elif node.op == "pow" and matrices == [0] and args[1] in (sym("T"), sym("\\top")):
+        rows = list(zip(*(row.args for row in args[0].args), strict=True)) if len(set(_shape(args[0]))) == 1 else []
+    return Node("matrix", tuple(Node("row", row) for row in rows)) if rows else Node(node.op, args, node.name)
 
 
-#: Tokens that end a value: a parenthesis behind one is a factor or a remark.
-_VALUE_ENDS = frozenset({"}", ")", "]", "|", "!", "%", "'", "\\circ", "\\pi", "\\infty"})
+def _shape(matrix: Node) -> list[int]:
+    return [len(row.args) for row in matrix.args]
 
 
 class _Reader:
@@ -1552,9 +1152,7 @@ class _Reader:
 
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens = list(tokens)
-        self.at = 0
-        self.open_bars = 0
-        self.size = 0
+        self.at = self.open_bars = self.size = 0
         self.matrices = False
 
     def grow(self) -> None:
@@ -1588,42 +1186,35 @@ class _Reader:
     def sum(self) -> Node:
         r"""sum := [sign] product {sign product} [\over sum]"""
         node = self.signed()
-        while self.peek() in ("+", "-", "\\pm", "\\mp"):
+        while self.peek() in _SIGNED:
             sign = self.take().text
             self.grow()
             right = self.product()
-            if sign in ("+", "-"):
-                node = Node("add", (node, right if sign == "+" else neg(right)))
-            else:
-                node = Node(sign[1:], (node, right))
+            op = {"+": "add", "-": "add"}.get(sign, sign[1:])
+            node = Node(op, (node, neg(right) if sign == "-" else right))
         if self.peek() in ("\\over", "\\choose"):
             return Node("div" if self.take().text == "\\over" else "binom", (node, self.sum()))
         return node
 
     def signed(self) -> Node:
         """signed := [sign] product"""
-        if self.peek() in ("+", "-", "\\pm", "\\mp"):
-            self.grow()
-            sign = self.take().text
-            factor = self.kind(1) in ("let", "rep", "num", "begin") or self.peek(1) in ("(", "[")
-            if (
-                sign == "+"
-                and self.peek() == "1"
-                and (factor or (self.kind(1) == "cmd" and self.peek(1) not in _NOT_FACTORS))
-            ):
+        if self.peek() not in _SIGNED:
+            return self.product()
+        self.grow()
+        sign = self.take().text
+        if sign == "+" and self.peek() == "1":
+            kind, text = self.kind(1), self.peek(1)
+            if kind in ("let", "rep", "num", "begin") or text in ("(", "[") or (kind == "cmd" and self.factor_at(1)):
                 raise Unreadable("'+1' in front of a factor")
-            inner = self.signed()
-            return inner if sign == "+" else neg(inner) if sign == "-" else Node(sign[1:], (num(0), inner))
-        return self.product()
+        inner = self.signed()
+        return inner if sign == "+" else neg(inner) if sign == "-" else Node(sign[1:], (num(0), inner))
 
-    def starts_factor(self) -> bool:
-        """Whether the next token begins another factor of an implicit product."""
-        kind, text = self.kind(), self.peek()
-        if kind in ("num", "let", "sci", "rep", "begin"):
-            return True
+    def factor_at(self, ahead: int = 0) -> bool:
+        """Whether a token begins another factor of an implicit product."""
+        kind, text = self.kind(ahead), self.peek(ahead)
         if kind == "op":
             return text in ("(", "{", "[") or (text == "|" and not self.open_bars)
-        return kind == "cmd" and text not in _NOT_FACTORS
+        return kind in ("num", "let", "sci", "rep", "begin") or (kind == "cmd" and text not in _NOT_FACTORS)
 
     def product(self, *, argument: bool = False) -> Node:
         r"""product := factor {[* or /] factor}; the argument of `\sin x` ends at an operator or the next function."""
@@ -1631,60 +1222,42 @@ class _Reader:
         while True:
             text = self.peek()
             number_times_letter = argument and node.op == "num" and text == "\\cdot" and self.kind(1) == "let"
-            if (not argument or number_times_letter) and text in ("*", "\\cdot", "\\times", "/", "\\div"):
+            if text in _PRODUCTS and (not argument or number_times_letter):
                 self.take()
-                factor = self.factor_with_sign()
-                node = Node("mul" if text in ("*", "\\cdot", "\\times") else "div", (node, factor))
-            elif self.starts_factor():
-                if self.kind() in ("num", "sci", "rep") and (factor.op == "num" or factor.name == "mixed"):
-                    raise Unreadable("two numbers side by side")
-                if argument and (text[1:] in FUNCTIONS or text == "("):
-                    return node
-                letter = self.kind() == "let" and len(text) == 1 and not self.tokens[self.at].spaced
-                if node.op == "num" and not node.value and not letter:
-                    raise Unreadable(f"{canonical(self.tokens[self.at :])!r} behind 0")
-                factor = self.power()
-                node = Node("mul", (node, factor))
-            else:
+                sign = self.take().text if self.peek() in ("+", "-") else ""
+                factor = neg(self.power()) if sign == "-" else self.power()
+                node = Node(_PRODUCTS[text], (node, factor))
+                continue
+            if not self.factor_at():
                 return node
-
-    def factor_with_sign(self) -> Node:
-        r"""A factor that may carry its own sign, as in `2 \cdot -3`."""
-        if self.peek() in ("+", "-"):
-            sign = self.take().text
-            inner = self.power()
-            return neg(inner) if sign == "-" else inner
-        return self.power()
+            if self.kind() in ("num", "sci", "rep") and (factor.op == "num" or factor.name == "mixed"):
+                raise Unreadable("two numbers side by side")
+            if argument and (text[1:] in FUNCTIONS or text == "("):
+                return node
+            letter = self.kind() == "let" and len(text) == 1 and not self.tokens[self.at].spaced
+            if node.op == "num" and not node.value and not letter:
+                raise Unreadable(f"{canonical(self.tokens[self.at :])!r} behind 0")
+            factor = self.power()
+            node = Node("mul", (node, factor))
 
     def power(self) -> Node:
         """power := primary {^ exponent | ! | !! | % | degree}"""
         node = self.primary()
-        while True:
-            text = self.peek()
-            self.grow()
-            if text == "^":
-                self.take()
-                node = self.raised(node)
-            elif text in ("!", "!!", "%"):
-                self.take()
-                node = Node({"!": "fact", "!!": "fact2", "%": "percent"}[text], (node,))
-            elif text == "\\circ":
-                self.take()
-                node = self.degrees(node)
-            else:
-                return node
-
-    def raised(self, base: Node) -> Node:
-        """What follows `^`: a degree sign, or an exponent."""
-        if self.peek() == "\\circ":
+        while (text := self.peek()) in ("^", "\\circ", *_POSTFIX):
             self.take()
-            return self.degrees(base)
-        if self.peek() == "{" and self.peek(1) == "\\circ" and self.peek(2) == "}":
-            self.at += 3
-            return self.degrees(base)
-        if self.peek() in ("*", "+") and base.op == "sym" and self.kind(1) in ("", "op", "sep"):
-            return sym(base.name + "^" + self.take().text)
-        return Node("pow", (base, self.exponent()))
+            self.grow()
+            if text in _POSTFIX:
+                node = Node(_POSTFIX[text], (node,))
+            elif text == "\\circ":
+                node = self.degrees(node)
+            elif circle := next((n for n in (1, 3) if self.peek(n // 2) == "\\circ"), 0):  # bare or in braces
+                self.at += circle
+                node = self.degrees(node)
+            elif self.peek() in ("*", "+") and node.op == "sym" and self.kind(1) in ("", "op", "sep"):
+                node = sym(node.name + "^" + self.take().text)
+            else:
+                node = Node("pow", (node, self.exponent()))
+        return node
 
     def degrees(self, base: Node) -> Node:
         """What a degree sign makes of a number: an angle, with its minutes and seconds, or a temperature."""
@@ -1692,50 +1265,49 @@ class _Reader:
             return Node("degree", (base,))
         if self.peek() in ("C", "F") and not self.peek(1):
             return Node("unit", (base,), "deg" + self.take().text)
-        for mark, part in (("'", 60), ("''", 3600)):
-            size = len(mark)
-            if (
-                self.kind() == "num"
-                and [self.peek(1 + i) for i in range(size)] == ["'"] * size
-                and (self.peek(1 + size) != "'")
-            ):
+        for marks, part in ((["'"], 60), (["'", "'"], 3600), (['"'], 3600)):
+            size = len(marks)
+            following = [self.peek(1 + i) for i in range(size)]
+            if self.kind() == "num" and following == marks and self.peek(1 + size) != "'":
                 base = Node("add", (base, Node("div", (num(Fraction(self.take().text)), num(part)))), "mixed")
                 self.at += size
-            elif self.kind() == "num" and size == 2 and self.peek(1) == '"':
-                base = Node("add", (base, Node("div", (num(Fraction(self.take().text)), num(part)))), "mixed")
-                self.at += 1
         return Node("degree", (base,))
 
     def exponent(self) -> Node:
         """A braced group, a parenthesis, or one signed token with its arguments; towers are read from the top."""
         self.grow()
         if self.peek() in ("+", "-"):
-            sign = self.take().text
-            inner = self.exponent()
-            return neg(inner) if sign == "-" else inner
+            return neg(self.exponent()) if self.take().text == "-" else self.exponent()
         node = self.primary()
-        if self.peek() == "^" and not (self.peek(1) == "\\circ" or (self.peek(1) == "{" and self.peek(2) == "\\circ")):
+        if self.peek() == "^" and self.peek(1) != "\\circ" and self.peek(2) != "\\circ":
             self.take()
             node = Node("pow", (node, self.exponent()))
         return node
 
     def argument(self) -> Node:
         r"""An argument of `\frac` and its like: a group, or one token (of a number, one digit)."""
-        if self.peek() == "{":
+        text = self.peek()
+        if text == "{":
             return self.group("{")
-        if self.kind() == "num" and len(self.peek()) > 1 and self.peek().isdecimal():
-            token = self.tokens[self.at]
-            self.tokens[self.at : self.at + 1] = [Token("num", token.text[0]), Token("num", token.text[1:])]
+        if self.kind() == "num" and len(text) > 1 and text.isdecimal():
+            self.tokens[self.at : self.at + 1] = [Token("num", text[0]), Token("num", text[1:])]
         return self.primary()
+
+    def arguments(self, opening: str = "(", most: int = MAX_TOKENS) -> tuple[Node, ...]:
+        """A list of sums in brackets."""
+        self.expect(opening)
+        bars, self.open_bars = self.open_bars, 0
+        items = [self.sum()]
+        while self.kind() == "sep" and self.peek() == "," and len(items) < most:
+            self.take()
+            items.append(self.sum())
+        self.open_bars = bars
+        self.expect(_CLOSERS[opening])
+        return tuple(items)
 
     def group(self, opening: str) -> Node:
         """A bracketed sum."""
-        self.expect(opening)
-        bars, self.open_bars = self.open_bars, 0
-        node = self.sum()
-        self.open_bars = bars
-        self.expect(_CLOSERS[opening])
-        return node
+        return self.arguments(opening, 1)[0]
 
     def primary(self) -> Node:
         """A number, a symbol, a group, an environment or a command with its arguments."""
@@ -1743,15 +1315,10 @@ class _Reader:
         token = self.take()
         if token.kind == "num":
             return self.mixed(token)
-        if token.kind == "rep":
-            value = number(token.text)
+        if token.kind in ("rep", "sci"):
+            value = number(token.text) if token.kind == "rep" else scientific(*token.text.lower().split("e"))
             if value is None:
-                raise Unreadable(f"{token.text!r}")
-            return num(value)
-        if token.kind == "sci":
-            value = scientific(*token.text.lower().split("e"))
-            if value is None:
-                raise Unreadable("a power of ten beyond the limit")
+                raise Unreadable(f"{token.text!r}, or a power of ten beyond the limit")
             return num(value)
         if token.kind == "let":
             return self.symbol(token.text)
@@ -1769,8 +1336,8 @@ class _Reader:
             start = self.at = self.at - 1
             node = self.group(token.text)
             before = self.tokens[start - 1] if start else Token("op", "+")
-            value = before.kind in ("num", "let", "rep", "sci", "end") or before.text in _VALUE_ENDS
-            if self.tokens[start + 1].text == "+" and token.text != "{" and (value or self.starts_factor()):
+            factor = before.kind in ("num", "let", "rep", "sci", "end") or before.text in _VALUE_ENDS
+            if self.tokens[start + 1].text == "+" and token.text != "{" and (factor or self.factor_at()):
                 raise Unreadable(f"the remark {canonical(self.tokens[start : self.at])}")  # nobody multiplies by (+1)
             return node
         raise Unreadable(f"the words {token.text!r}" if token.kind == "txt" else f"{token.text!r} out of place")
@@ -1791,30 +1358,24 @@ class _Reader:
             raise Unreadable("too many digits")
         if token.text[:2] == "00" and len(token.text) < 4:
             raise Unreadable(f"the number {token.text!r}")
-        number_node = num(Fraction(token.text))
+        integer = num(Fraction(token.text))
         if not token.text.isdecimal():
-            return number_node
+            return integer
         rest = self.tokens[self.at : self.at + 3]
-        braced = len(rest) > 1 and rest[0].text == "{" and rest[1].text == "\\frac"
-        if rest and (rest[0].text == "\\frac" or braced):
+        braced = self.peek() == "{" and self.peek(1) == "\\frac"
+        if braced or self.peek() == "\\frac":
             mark, saved = self.at, list(self.tokens)
             self.at += 2 if braced else 1
             top, bottom = self.argument(), self.argument()
             proper = top.op == bottom.op == "num" and 0 < (top.value or 0) < (bottom.value or 0)
-            if proper and braced:
-                proper = self.take().text == "}"
-            if proper and self.peek() not in ("^", "!"):
-                return Node("add", (number_node, Node("div", (top, bottom))), "mixed")
+            if proper and (not braced or self.take().text == "}") and self.peek() not in ("^", "!"):
+                return Node("add", (integer, Node("div", (top, bottom))), "mixed")
             self.at, self.tokens = mark, saved
-        if (
-            [t.kind for t in rest] == ["num", "op", "num"]
-            and rest[1].text == "/"
-            and rest[0].spaced
-            and (rest[0].text.isdecimal() and rest[2].text.isdecimal())
-        ):
+        kinds, texts = [t.kind for t in rest], [t.text for t in rest]
+        if kinds == ["num", "op", "num"] and rest[0].spaced and re.fullmatch(r"\d+/\d+", "".join(texts)):
             self.at += 3
-            return Node("add", (number_node, Node("div", (num(int(rest[0].text)), num(int(rest[2].text))))), "mixed")
-        return number_node
+            return Node("add", (integer, Node("div", (num(int(texts[0])), num(int(texts[2]))))), "mixed")
+        return integer
 
     def symbol(self, name: str) -> Node:
         """A symbol with its subscript and primes; `e`, `i` are constants; `f(x)` is an application."""
@@ -1825,138 +1386,95 @@ class _Reader:
             name += self.take().text
         if name in ("e", "i"):
             return Node("const", (), name)
-        if name[0] in _FUNCTION_LETTERS and len(name.rstrip("'").split("_")[0]) == 1:
-            if [self.peek(i) for i in range(6)] == ["^", "{", "-", "1", "}", "("]:
-                self.at += 5
-                name += "^-1"
-            if self.peek() == "(":
-                return Node("app", self.arguments(), name)
+        function = name[0] in _FUNCTION_LETTERS and len(name.rstrip("'").split("_")[0]) == 1
+        if function and [self.peek(i) for i in range(6)] == ["^", "{", "-", "1", "}", "("]:
+            self.at += 5
+            name += "^-1"
         # I(0) is a value of a function: who multiplies I by a number writes the number in front.
-        return Node("app", self.arguments(), name) if self.number_in_parentheses() else sym(name)
+        applied = (function and self.peek() == "(") or self.number_in_parentheses()
+        return Node("app", self.arguments(), name) if applied else sym(name)
 
     def number_in_parentheses(self) -> bool:
         r"""Whether a parenthesis follows that holds a number and nothing else: `(2)`, `(-0.5)`, `(\frac12)`."""
         if self.peek() != "(":
             return False
-        numeric = False
-        for i in range(self.at + 1, len(self.tokens)):
-            token = self.tokens[i]
-            if token.text == ")":
-                return numeric
-            numeric = numeric or token.kind in ("num", "sci") or token.text == "\\pi"
-            signed = token.text in ("-", "+") and i == self.at + 1
-            if not (signed or token.kind in ("num", "sci") or token.text in ("/", "\\frac", "\\pi", "{", "}")):
-                return False
-        return False
+        inner = self.tokens[self.at + 1 : _closing(self.tokens, self.at)]
+        inner = inner[1:] if inner and inner[0].text in ("-", "+") else inner
+        numeric = [token.kind in ("num", "sci") or token.text == "\\pi" for token in inner]
+        return any(numeric) and all(
+            value or token.text in ("/", "\\frac", "{", "}") for value, token in zip(numeric, inner, strict=True)
+        )
 
     def subscript(self) -> str:
         """The canonical spelling of a subscript."""
         if self.peek() != "{":
             return self.take().text
-        depth, start = 0, self.at
-        while True:
-            text = self.take().text
-            depth += (text == "{") - (text == "}")
-            if not depth:
-                return canonical(self.tokens[start + 1 : self.at - 1])
-
-    def arguments(self, opening: str = "(") -> tuple[Node, ...]:
-        """A list of sums in parentheses, or in the braces of a set."""
-        self.expect(opening)
-        bars, self.open_bars = self.open_bars, 0
-        items = [self.sum()]
-        while self.kind() == "sep" and self.peek() == ",":
-            self.take()
-            items.append(self.sum())
-        self.open_bars = bars
-        self.expect(_CLOSERS[opening])
-        return tuple(items)
+        start, end = self.at + 1, _closing(self.tokens, self.at)
+        if end < 0:
+            raise Unreadable("it ends too early")
+        self.at = end + 1
+        return canonical(self.tokens[start:end])
 
     def command(self, text: str) -> Node:
         """A LaTeX command with its arguments."""
         name = text[1:]
-        simple: dict[str, Callable[[], Node]] = {
-            "frac": lambda: Node("div", (self.argument(), self.argument())),
-            "binom": lambda: Node("binom", (self.argument(), self.argument())),
-            "sqrt": self.root,
-            "pi": lambda: Node("const", (), "pi"),
-            "infty": lambda: INFINITY,
-            "imath": lambda: IMAGINARY,
-            "jmath": lambda: IMAGINARY,
-        }
-        if name in simple:
-            return simple[name]()
+        if name in ("frac", "binom"):
+            return Node("div" if name == "frac" else "binom", (self.argument(), self.argument()))
+        if name in _CONSTANTS:
+            return _CONSTANTS[name]
+        if name == "sqrt":
+            return self.root()
         if name in FUNCTIONS:
             return self.function(FUNCTIONS[name])
         if name in ("lfloor", "lceil"):
             self.at -= 1
             return Node("func", (self.group(text),), "floor" if name == "lfloor" else "ceil")
-        if name in ("ldots", "emptyset"):
-            return sym(text)
         if name in ("angle", "triangle"):
-            braced = self.peek() == "{"
-            return sym(text + (self.subscript() if braced or self.kind() == "let" else ""))
-        if text == "\\Gamma" and self.peek() == "(":
+            return sym(text + (self.subscript() if self.peek() == "{" or self.kind() == "let" else ""))
+        if name == "Gamma" and self.peek() == "(":
             return Node("fact", (Node("add", (self.group("("), num(-1))),))
-        if text == "\\zeta" and self.peek() == "(":
-            return Node("app", self.arguments(), text)
         if name in GREEK:
             return self.symbol(text)
         raise Unreadable(f"the command {text}")
 
     def root(self) -> Node:
         r"""`\sqrt[n]{x}`, `\sqrt2`, and the plain-text `sqrt(2)`."""
-        index: Node = num(2)
-        if self.peek() == "[":
-            index = self.group("[")
-        if self.peek() == "{":
-            return Node("root", (index, self.group("{")))
+        index = self.group("[") if self.peek() == "[" else num(2)
         # TeX takes one digit, also behind a space; but whoever writes \sqrt 15 means the complete number.
         spaced = self.kind() == "num" and self.tokens[self.at].spaced
         return Node("root", (index, self.primary() if spaced else self.argument()))
 
     def function(self, name: str) -> Node:
         r"""A named function: `\sin^2 x`, `\log_2 8`, `\ln(x+1)`, `\sin 2x`, `\max(3,7)`."""
-        base: tuple[Node, ...] = ()
+        base: tuple[Node, ...] = (num(10),) if name == "lg" else ()
+        name = "log" if name == "lg" else name
         exponent: Node | None = None
         while self.peek() in ("_", "^") or (self.peek() == "'" and name == "log"):
-            if self.take().text == "_":
-                base = (self.argument() if self.peek() == "{" else self.primary_number(),)
-            else:
+            if self.take().text != "_":
                 exponent = self.exponent()
-        if name == "lg":
-            name, base = "log", (num(10),)
+            elif self.kind() == "num":  # all digits of it
+                base = (num(Fraction(self.take().text)),)
+            else:
+                base = (self.primary(),)
         if base and name not in ("log", "ln"):
             raise Unreadable(f"a subscript on {name}")
-        bracketed = self.peek() in ("(", "{", "\\{")
-        if self.peek() == "(":
-            inner = self.arguments()
-        elif self.peek() == "{":
-            inner = (self.group("{"),)
-        elif self.peek() == "\\{" and name in _ARGUMENT_LISTS:
-            inner = self.arguments("\\{")
-        elif self.peek() == "-":
-            self.take()
-            inner = (neg(self.product(argument=True)),)
+        opening = self.peek()
+        if opening in ("(", "{") or (opening == "\\{" and name in _ARGUMENT_LISTS):
+            inner = self.arguments(opening, 1 if opening == "{" else MAX_TOKENS)
         else:
+            sign = self.take().text if opening == "-" else ""
             inner = (self.product(argument=True),)
-        if name == "cis" and len(inner) == 1:
-            node = Node("add", (Node("func", inner, "cos"), Node("mul", (IMAGINARY, Node("func", inner, "sin")))))
-            return node if exponent is None else Node("pow", (node, exponent))
+            inner = (neg(*inner),) if sign else inner
+            if name in ("max", "min"):
+                raise Unreadable(f"the words {name!r}")
         if len(inner) > 1 and name not in _ARGUMENT_LISTS:
             raise Unreadable(f"several arguments for {name}")
-        if exponent is not None and exponent == neg(num(1)) and name in _INVERSES:
+        if exponent == neg(num(1)) and name in _INVERSES:
             name, exponent = _INVERSES[name], None
-        if name in ("max", "min") and len(inner) == 1 and not bracketed:
-            raise Unreadable(f"the words {name!r}")
-        if name == "sqrt":
-            node = Node("root", (num(2), *inner))
+        if name == "cis":
+            node = Node("add", (Node("func", inner, "cos"), Node("mul", (IMAGINARY, Node("func", inner, "sin")))))
         elif name == "det" and inner[0].op == "matrix":
             node = determinant(inner[0])
         else:
             node = Node("abs", inner) if name in ("abs", "det") else Node("func", (*inner, *base), name)
         return node if exponent is None else Node("pow", (node, exponent))
-
-    def primary_number(self) -> Node:
-        r"""The base of `\log_2 8`: one token, of a number one digit when more digits follow, as TeX reads it."""
-        return self.primary() if self.kind() != "num" else num(Fraction(self.take().text))

@@ -17,34 +17,38 @@ from importlib.resources import files
 TABLES = tomllib.loads(files("simplerl.verify").joinpath("tables.toml").read_text(encoding="utf-8"))
 
 
-def _words(name: str) -> frozenset[str]:
+def word_set(name: str) -> frozenset[str]:
+    """The words of a table."""
     return frozenset(TABLES[name].split())
 
 
 #: What is counted, in the singular; only these nouns may stand behind a number.
-NOUNS = _words("nouns")
+NOUNS = word_set("nouns")
 #: Words that may stand with a unit or a noun behind a number, and change nothing.
-_BESIDE_UNITS = _words("beside_units")
+_BESIDE_UNITS = word_set("beside_units")
 #: Words that may stand with a counted noun only: in "7 negative" or "7 more" they change the value.
-_BESIDE_NOUNS = _BESIDE_UNITS | _words("beside_nouns")
+_BESIDE_NOUNS = _BESIDE_UNITS | word_set("beside_nouns")
 #: Words that say by themselves that something is counted.
-_ALONE = _words("alone")
+_ALONE = word_set("alone")
 #: Bare runs of letters that are units, not products of symbols. One-letter units count only in a text group.
-UNIT_WORDS = _words("unit_words")
+UNIT_WORDS = word_set("unit_words")
 #: Short units that may stand right behind a number, as in 5cm; other short runs, as in 4kn, are products of symbols.
-GLUED_UNITS = _words("glued_units")
+GLUED_UNITS = word_set("glued_units")
 #: Bare runs of letters that are words of an answer, not products of symbols.
-ANSWER_WORDS = _words("answer_words")
+ANSWER_WORDS = word_set("answer_words")
 #: Upper-case runs that are words, not the name of a segment or an angle.
-UPPER_WORDS = _words("upper_words")
+UPPER_WORDS = word_set("upper_words")
 #: Names of quantities: before an equals sign, a colon or "is" they say what is asked for.
-_QUANTITIES = _words("quantities")
+_QUANTITIES = word_set("quantities")
 #: Words that lead to an answer ("she has 12"), and words that may stand beside the name of a quantity.
-_VERBS, _LEADING_WORDS, _PREPOSITIONS = _words("verbs"), _words("leading_words"), _words("prepositions")
+_VERBS, _LEADING_WORDS, _PREPOSITIONS = word_set("verbs"), word_set("leading_words"), word_set("prepositions")
+ADVERBS, _LEAD_INS = word_set("adverbs"), word_set("lead_ins")
+#: Words with which the name of a quantity does not begin.
+_NOT_FIRST = _PREPOSITIONS - {"to"} | {"one", "another", "some", "a", "and", "both"}
 #: Commands that stand for a letter, whose argument is text, and that decorate a letter into another symbol.
-GREEK, TEXT_COMMANDS, DECORATIONS = _words("greek"), _words("text_commands"), _words("decorations")
+GREEK, TEXT_COMMANDS, DECORATIONS = word_set("greek"), word_set("text_commands"), word_set("decorations")
 #: In the text of an option, words that deny or hedge the choice.
-_DENIALS = _words("denials")
+_DENIALS = word_set("denials")
 #: Ways of saying the same thing, each mapped to one of them.
 _SYNONYMS: dict[str, str] = TABLES["synonyms"]
 
@@ -54,20 +58,7 @@ _THERE_IS = re.compile(
     r"(?=does not exist|undefined|diverge|converge|not defined|infinit)"
     r"|^(?:there (?:is|are|exists?)|it has|the equation has) (?=no |infinitely )"
 )
-_MONTHS = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-]
+_MONTHS = TABLES["months"].split()
 _MONTH = "|".join(name[:3] + f"(?:{name[3:]})?" if name != "may" else name for name in _MONTHS)
 _DATES = tuple(
     re.compile(pattern, re.IGNORECASE | re.ASCII)
@@ -81,71 +72,11 @@ _DATES = tuple(
 )
 # --- numbers in words ---------------------------------------------------------------------------------------------
 
-_SMALL = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_SMALL, _TENS, _ORDINALS = (TABLES[name].split() for name in ("small_numbers", "tens", "ordinals"))
 _VALUES = {word: i for i, word in enumerate(_SMALL)} | {word: 10 * i for i, word in enumerate(_TENS, 2)}
-_ORDINALS = [
-    "zeroth",
-    "first",
-    "second",
-    "third",
-    "fourth",
-    "fifth",
-    "sixth",
-    "seventh",
-    "eighth",
-    "ninth",
-    "tenth",
-    "eleventh",
-    "twelfth",
-    "thirteenth",
-    "fourteenth",
-    "fifteenth",
-    "sixteenth",
-    "seventeenth",
-    "eighteenth",
-    "nineteenth",
-    "twentieth",
-]
 #: Words that multiply the number in front of them: 1.5 million, 3 dozen, 3 halves.
-SCALES: dict[str, Fraction] = {
-    "hundred": Fraction(100),
-    "thousand": Fraction(10**3),
-    "million": Fraction(10**6),
-    "billion": Fraction(10**9),
-    "trillion": Fraction(10**12),
-    "dozen": Fraction(12),
-    "lakh": Fraction(10**5),
-    "crore": Fraction(10**7),
-    "half": Fraction(1, 2),
-    "halves": Fraction(1, 2),
-    "quarter": Fraction(1, 4),
-    "hundredth": Fraction(1, 100),
-    "thousandth": Fraction(1, 1000),
-    "millionth": Fraction(1, 10**6),
-    "score": Fraction(20),
-    **{word: Fraction(1, i) for i, word in enumerate(_ORDINALS) if i > 2},
+SCALES = {word: Fraction(1, i) for i, word in enumerate(_ORDINALS) if i > 2} | {
+    word: Fraction(factor) for word, factor in TABLES["scales"].items()
 }
 _GROUPS = {name: int(SCALES[name]) for name in ("thousand", "million", "billion", "trillion")}
 
@@ -273,16 +204,10 @@ def _unit_tables() -> tuple[dict[str, Unit], dict[str, Unit]]:
 
 def _unit_word(word: str) -> Unit | None:
     symbols, names = _unit_tables()
-    known = symbols.get(word)
-    if known is None and (
-        word.islower() or word.isupper() or (word.istitle() and len(word) > 3)
-    ):  # in mB or Mw the case is meant
-        known = names.get(word.lower()) or names.get(stem(word.lower()))
-    if known is None and word.lower().endswith("s"):
-        known = names.get(word.lower()[:-1])
-    if known is None and word.lower() in ("foots", "inche", "inches"):
-        known = names["inch"]
-    return known
+    lower = word.lower()
+    cased = word.islower() or word.isupper() or (word.istitle() and len(word) > 3)  # in mB or Mw the case is meant
+    spellings = ((lower, stem(lower)) if cased else ()) + ((lower[:-1],) if lower[-1:] == "s" else ())
+    return symbols.get(word) or next((names[name] for name in spellings if name in names), None)
 
 
 _UNIT_PIECE = re.compile(r"\^\s*-?\d|(?<=[A-Za-z])-?\d|[/·]|\bper\b|[A-Za-z][A-Za-z'-]*|\S", re.ASCII)
@@ -303,11 +228,12 @@ def unit_of(phrase: str) -> Unit | None:
         return None
     exponents: dict[str, int] = {}
     factors: tuple[Fraction, ...] = (Fraction(1),)
-    sign, before, last = 1, 1, None
+    sign, before = 1, 1
+    last: tuple[Unit, int] | None = None
     words = text.split()
     if len(words) > 1 and words[0].lower() in ("of", "in", "for") and not all(map(_known_word, words[1:])):
         return None
-    meaning = False
+    meaning = after_of = False
     adjectives = 0  # 2 while one waits for its noun
 
     def multiply(unit: Unit, power: int) -> None:
@@ -316,15 +242,13 @@ def unit_of(phrase: str) -> Unit | None:
             exponents[name] = exponents.get(name, 0) + exponent * power
         factors = tuple(a * b**power for a in factors for b in unit.factors)
 
-    after_of = False
     for match in _UNIT_PIECE.finditer(text):
         piece, lower = match.group(), match.group().lower()
         if piece[-1].isdecimal():
             raised = piece[0] == "^" or text[match.start() - 1].isalpha()
             if last is None or not raised or abs(int(piece.strip("^ "))) > 9:
                 return None
-            unit, power = last
-            multiply(unit, (int(piece.strip("^ ")) - 1) * power)
+            multiply(last[0], (int(piece.strip("^ ")) - 1) * last[1])
             last = None
         elif lower in _POWER_BEHIND and last is not None:
             multiply(last[0], (_POWER_BEHIND[lower] - 1) * last[1])
@@ -335,13 +259,13 @@ def unit_of(phrase: str) -> Unit | None:
         elif lower in _POWER_BEFORE:
             before = _POWER_BEFORE[lower]
         elif (unit := _unit_word(piece)) is not None and not after_of and (len(piece) > 1 or len(text) < 14):
-            multiply(unit, sign * before)
-            last, sign, before, meaning = (unit, sign * before), 1, 1, True
+            last = unit, sign * before
+            multiply(*last)
+            sign, before, meaning = 1, 1, True
         elif stem(lower) in NOUNS or lower in NOUNS or lower in ("times", "people", "unit", "units"):
             if not after_of:
-                unit = Unit((("#" + (stem(lower) if stem(lower) in NOUNS else lower), 1),))
-                multiply(unit, sign * before)
-                last = (unit, sign * before)
+                last = Unit((("#" + (stem(lower) if stem(lower) in NOUNS else lower), 1),)), sign * before
+                multiply(*last)
             sign, before, meaning, adjectives = 1, 1, True, min(adjectives, 1)
         elif lower in _BESIDE_NOUNS:
             adjectives = adjectives if lower in _BESIDE_UNITS else 2 if not after_of else adjectives
@@ -364,12 +288,7 @@ def _known_word(word: str) -> bool:
 def is_name(text: str) -> bool:
     """Whether words only name the quantity that is asked for: `Area`, `The probability`, `total cost of`."""
     words = re.findall(r"[^\s,:]+", text.lower())
-    if (
-        not words
-        or len(words) > 12
-        or words[-1] in _PREPOSITIONS
-        or words[0] in ("one", "another", "some", "a", "of", "at", "in", "for", "from", "with", "on", "and", "both")
-    ):
+    if not words or len(words) > 12 or words[-1] in _PREPOSITIONS or words[0] in _NOT_FIRST:
         return False
     known = all(
         word in _QUANTITIES
@@ -385,7 +304,7 @@ def is_name(text: str) -> bool:
 
 def measures_by_name(text: str) -> bool:
     """Whether the name of a quantity may stand right before its value, as in `length 8`: not where it computes."""
-    return text.lower().split()[-1] in _QUANTITIES - _words("operations")
+    return text.lower().split()[-1] in _QUANTITIES - word_set("operations")
 
 
 def is_lead_in(text: str) -> bool:
@@ -396,53 +315,12 @@ def is_lead_in(text: str) -> bool:
     words = re.findall(r"[^\s,:]+", lower)
     if len(words) > 12:
         return False
-    if all(
-        word
-        in (
-            "approximately",
-            "about",
-            "around",
-            "roughly",
-            "exactly",
-            "so",
-            "thus",
-            "hence",
-            "therefore",
-            "then",
-            "simply",
-            "just",
-        )
-        for word in words
-    ):
+    if ADVERBS.issuperset(words):
         return True
     if words[-1] in _VERBS or text.rstrip().endswith(":"):
         rest = words[:-1] if words[-1] in _VERBS else words
-        if rest and rest[-1] in _PREPOSITIONS:
-            return False
-        return not rest or is_name(" ".join(rest)) or all(word in _LEADING_WORDS for word in rest)
-    return lower in (
-        "usd",
-        "rs",
-        "rs.",
-        "rmb",
-        "eur",
-        "gbp",
-        "year",
-        "the year",
-        "point",
-        "the point",
-        "points",
-        "the points",
-        "answer",
-        "final answer",
-        "the answer",
-        "value",
-        "option",
-        "choice",
-        "number",
-        "equal to",
-        "equals",
-    )
+        return _PREPOSITIONS.isdisjoint(rest[-1:]) and (_LEADING_WORDS.issuperset(rest) or is_name(" ".join(rest)))
+    return lower.removeprefix("the ").replace(" ", "-") in _LEAD_INS
 
 
 # --- answers in words ---------------------------------------------------------------------------------------------
@@ -455,15 +333,12 @@ def date_of(text: str) -> str | None:
     for pattern in _DATES if len(text) < 40 else ():
         if match := pattern.fullmatch(text):
             parts = match.groupdict()
-            month = int(parts["m"]) if parts.get("m") else _month(parts["n"])
+            named = [i for i, name in enumerate(_MONTHS, 1) if name[:3] == (parts.get("n") or "")[:3].lower()]
+            month = named[0] if named else int(parts["m"])
             day = int(parts["d"])
             if 1 <= month <= 12 and 1 <= day <= 31:
                 return f"{parts.get('y') or ''}-{month}-{day}"
     return None
-
-
-def _month(name: str) -> int:
-    return next(i for i, month in enumerate(_MONTHS, 1) if month.startswith(name[:3].lower()))
 
 
 def plain_words(text: str) -> str:
@@ -560,7 +435,7 @@ def chosen_letter(answer: str) -> str | None:
     # Another letter, a sign of more, or a denial makes it a hedge rather than a choice.
     letter, rest = match.groups()
     hedged = set(re.findall(r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])", rest)) - {letter}
-    denied = _DENIALS & set(re.findall(r"[a-z']+", rest.lower())) or re.match(
+    denied = denies(rest) or re.match(
         r"\s*[-+*/^=<>!?~\[|]|\s*i\.?e|\s*of\b", re.sub(r"\\(?:text|mathrm)\s*\{", "", rest).lstrip(" (:,.")
     )
     bracketed = re.match(r"\s*\(", rest) and re.search(r"[A-Za-z]{2}", rest)
@@ -569,36 +444,28 @@ def chosen_letter(answer: str) -> str | None:
 
 def denies(text: str) -> bool:
     """Whether words deny, hedge or change what they stand beside."""
-    return bool(_DENIALS & set(re.findall(r"[a-z']+", text.lower())))
+    return not _DENIALS.isdisjoint(re.findall(r"[a-z']+", text.lower()))
+
+
+def _plural(phrase: str) -> list[str]:
+    """The words of a phrase that ends with a noun in the plural and denies nothing; of any other phrase, none."""
+    words = phrase.lower().split()
+    return words if words and words[-1].endswith("s") and not denies(phrase) else []
 
 
 def may_be_left_out(text: str) -> bool:
     """Whether words that stand behind a value in a gold, and that are no unit we know, may be missing in an answer:
     nouns in the plural."""
-    words = text.lower().split()
-    return (
-        bool(words)
-        and not denies(text)
-        and words[-1].endswith("s")
-        and len(words[-1]) > 3
-        and all(
-            _known_word(word) or (word.isalpha() and word.endswith("s") and number_in_words(word) is None)
-            for word in words
-        )
+    words = _plural(text)
+    return len("".join(words[-1:])) > 3 and all(
+        _known_word(word) or (word.isalpha() and word.endswith("s") and number_in_words(word) is None) for word in words
     )
 
 
 def counts_in(phrase: str, question: str) -> bool:
     """Whether words behind a value count something that the question speaks of: nouns in the plural, from its text."""
-    words = phrase.lower().split()
-    asked = set(re.findall(r"[a-z']+", question.lower()))
-    return (
-        bool(words)
-        and len(words) < 5
-        and not denies(phrase)
-        and words[-1].endswith("s")
-        and all(word in asked or word in _BESIDE_NOUNS for word in words)
-    )
+    words, asked = _plural(phrase), set(re.findall(r"[a-z']+", question.lower()))
+    return 0 < len(words) < 5 and all(word in asked or word in _BESIDE_NOUNS for word in words)
 
 
 def circled_choices(text: str) -> tuple[str, ...]:
