@@ -8,10 +8,11 @@ part already settles it.
 from __future__ import annotations
 
 import math
+import operator
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise, permutations
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 from simplerl.verify.numbers import Spent, TooBig, Work, exact
@@ -333,17 +334,19 @@ def _printed_float(node: Node, value: Fraction, other: Fraction) -> bool:
     return gap < Fraction(1, 10**places) or (gap <= _FLOAT_NOISE * abs(other) and short)
 
 
-# --- regions of the number line -----------------------------------------------------------------------------------
+# --- regions of the number line: unions of intervals ----------------------------------------------------------------
 
-_UP, _DOWN = {"<": ")", "\\le": "]"}, {">": "(", "\\ge": "["}
-_LOWER, _UPPER = {"<": "(", "\\le": "["}, {">": ")", "\\ge": "]"}
 _ESTIMATES: dict[str, Callable[..., float]] = {
-    "neg": lambda a: -a,
-    "add": lambda a, b: a + b,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
+    "neg": operator.neg,
+    "add": operator.add,
+    "mul": operator.mul,
+    "div": operator.truediv,
     "root": lambda index, a: math.sqrt(a) if index == 2 else math.exp(math.log(a) / index),
 }
+
+
+class _Unclear(Exception):
+    """No region, or one whose ends cannot be put in order."""
 
 
 def _is_number_line(node: Node) -> bool:
@@ -364,161 +367,129 @@ def _estimate(node: Node) -> float | None:
     if node.op == "const":
         return {"inf": math.inf, "pi": math.pi, "e": math.e}.get(node.name)
     values = [_estimate(arg) for arg in node.args]
-    if any(value is None for value in values):
-        return None
     try:
         if node.op == "num":
             return float(node.value or 0)
-        return _ESTIMATES[node.op](*values) if node.op in _ESTIMATES else None
+        return None if None in values or node.op not in _ESTIMATES else _ESTIMATES[node.op](*values)
     except (ArithmeticError, ValueError):
         return None
 
 
-def _pieces(region: Node) -> list[Node]:
-    return list(region.args) if region.op == "union" else [region]
+def _intervals(region: Node) -> list[Node]:
+    parts = region.args if region.op == "union" and region.name != "minus" else (region,)
+    return [_interval(MINUS_INFINITY, INFINITY, "()") if _is_number_line(part) else part for part in parts]
 
 
-def _meet(first: Node, second: Node) -> Node | None:
-    """What two intervals have in common; None when that is nothing. Raise `ValueError` when their order is unclear."""
-    ends = [tuple(_estimate(end) for end in part.args) for part in (first, second)]
-    if any(value is None for pair in ends for value in pair):
-        raise ValueError
-    parts = list(zip(ends, (first, second), strict=True))
-    low = max(((pair[0], part.name[0] == "(", part) for pair, part in parts), key=lambda end: end[:2])
-    high = min(((pair[1], part.name[1] == "]", part) for pair, part in parts), key=lambda end: end[:2])
-    if low[0] > high[0] or (low[0] == high[0] and low[2].name[0] + high[2].name[1] != "[]"):
-        return None
-    return _interval(low[2].args[0], high[2].args[1], low[2].name[0] + high[2].name[1])
+def _inner_end(side: int, first: Node, second: Node) -> tuple[Node, str]:
+    """The end of two intervals, lower (side 0) or upper (1), that is further inside, with its bracket."""
+    ends = [(part.args[side], part.name[side]) for part in (first, second)]
+    finite = [end for end in ends if not _infinite(end[0])]
+    if len(finite) < 2:
+        return (finite or ends)[0]
+    values = [_estimate(end) for end, _ in ends]
+    if values[0] is None or values[1] is None:
+        raise _Unclear
+    if values[0] == values[1]:
+        return ends[ends[0][1] in "[]"]
+    return ends[(values[0] < values[1]) == (side == 0)]
 
 
-def _intersection(parts: list[Node]) -> Node | None:
-    """What `x > 1 and x < 3`, or `x ≥ 1 and x ≠ 2`, leaves; None when nothing is left or it is unclear."""
-    inside = _pieces(parts[0])
-    try:
-        for part in parts[1:]:
-            met = [_meet(one, other) for one in inside for other in _pieces(part)]
-            inside = [piece for piece in met if piece is not None]
-    except ValueError:
-        return None
-    if not inside or len(inside) > 8:
-        return None
-    return inside[0] if len(inside) == 1 else Node("union", tuple(inside))
+def _meet(first: Node, second: Node) -> list[Node]:
+    """What two intervals have in common, if anything."""
+    if any(part.op != "seq" or not all(map(is_scalar, part.args)) for part in (first, second)):
+        raise _Unclear
+    (low, opening), (high, closing) = _inner_end(0, first, second), _inner_end(1, first, second)
+    ends = _estimate(low), _estimate(high)
+    if ends[0] is None or ends[1] is None or ends[0] < ends[1] or (ends[0] == ends[1] and opening + closing == "[]"):
+        return [_interval(low, high, opening + closing)]
+    return []
 
 
-def _one_bound(node: Node) -> Node | None:
-    """The region of `x < 3`, `3 > x`, `x ≠ 3`, `|x| < 3`."""
-    left, right = node.args
-    operator = node.name
-
-    def named(side: Node) -> bool:
-        return names_quantity(side) or (side.op == "abs" and side.args[0].op == "sym")
-
-    if named(left) and _is_chain(right):
-        subject, bound = left, right
-    elif named(right) and _is_chain(left):
-        subject, bound = right, left
-        operator = _FLIP.get(operator, operator)
-    else:
-        return None
-    if not is_scalar(bound):
-        return None
-    if not names_quantity(subject):
-        if (_estimate(bound) or 0) <= 0:
-            return None
-        if operator in _UP:
-            close = _UP[operator]
-            return _interval(neg(bound), bound, {")": "(", "]": "["}[close] + close)
-        if operator in _DOWN:
-            opening = _DOWN[operator]
-            below = _interval(MINUS_INFINITY, neg(bound), "(" + {"(": ")", "[": "]"}[opening])
-            return Node("union", (below, _interval(bound, INFINITY, opening + ")")))
-        return None
-    if operator in _UP:
-        return _interval(MINUS_INFINITY, bound, "(" + _UP[operator])
-    if operator in _DOWN:
-        return _interval(bound, INFINITY, _DOWN[operator] + ")")
-    if operator != "\\neq":
-        return None
-    return _punctured([_choose_sign(bound, 1), _choose_sign(bound, -1)] if has_sign_choice(bound) else [bound])
+def _intersection(regions: Iterable[list[Node]]) -> list[Node]:
+    inside = [_interval(MINUS_INFINITY, INFINITY, "()")]
+    for region in regions:
+        inside = [piece for one in inside for other in region for piece in _meet(one, other)]
+        if len(inside) > MAX_ITEMS:
+            raise _Unclear
+    return inside
 
 
-def _punctured(points: list[Node]) -> Node | None:
-    """The number line without some points, as a union of intervals; None unless their order is known."""
-    if len(points) > 1:
-        order = [(_estimate(point), i) for i, point in enumerate(points)]
-        if any(value is None for value, _ in order):
-            return None
-        points = [points[i] for _, i in sorted(order, key=lambda pair: pair[0] or 0.0)]
-    ends = [MINUS_INFINITY, *points, INFINITY]
-    return Node("union", tuple(_interval(low, high, "()") for low, high in pairwise(ends)))
-
-
-def _complement(node: Node) -> Node | None:
+def _complement(region: Node) -> list[Node]:
     """The number line without an interval, or without the points of a set."""
-    if node.op == "set":
-        return _punctured(list(node.args)) if all(map(is_scalar, node.args)) else None
-    if node.op != "seq" or len(node.args) != 2 or not all(map(is_scalar, node.args)):
-        return None
-    low, high = node.args
-    below = _interval(MINUS_INFINITY, low, "(" + {"[": ")", "(": "]"}[node.name[0]])
-    above = _interval(high, INFINITY, {"]": "(", ")": "["}[node.name[1]] + ")")
-    parts = [part for part, end in ((below, low), (above, high)) if not _infinite(end)]
-    return parts[0] if len(parts) == 1 else Node("union", tuple(parts)) if parts else None
+    if region.op == "set":
+        return _intersection(_complement(_interval(point, point, "[]")) for point in region.args)
+    if region.op != "seq" or len(region.args) != 2:
+        raise _Unclear
+    low, high = region.args
+    below = _interval(MINUS_INFINITY, low, "(" + {"[": ")", "(": "]"}[region.name[0]])
+    above = _interval(high, INFINITY, {"]": "(", ")": "["}[region.name[1]] + ")")
+    return [part for part, empty in ((below, _infinite(low) < 0), (above, _infinite(high) > 0)) if not empty]
 
 
-def _two_bounds(node: Node) -> Node | None:
-    """The region of `1 < x ≤ 2` and `2 ≥ x > 1`."""
-    low, middle, high = node.args
-    first, second = _operators(node)
-    if not (names_quantity(middle) and is_scalar(low) and is_scalar(high) and _is_chain(low) and _is_chain(high)):
-        return None
-    if first in _LOWER and second in _UP:
-        return _interval(low, high, _LOWER[first] + _UP[second])
-    if first in _UPPER and second in _DOWN:
-        return _interval(high, low, _DOWN[second] + _UPPER[first])
-    return None
+def _bounded(left: Node, sign: str, right: Node) -> list[Node]:
+    """The region of `x < 3`, `3 > x`, `x ≠ ±3`, `|x| < 3`."""
+    for subject, bound in ((left, right), (right, left)):
+        distance = not names_quantity(subject) and subject.op == "abs" and subject.args[0].op == "sym"
+        if (distance or names_quantity(subject)) and is_scalar(bound) and not has_symbols(bound):
+            break
+    else:
+        raise _Unclear
+    sign = sign if subject is left else _FLIP.get(sign, sign)
+    if sign == "\\neq" and not distance:
+        return _complement(_expand_signs(Node("set", (bound,))))
+    if sign not in _FLIP or (distance and (_estimate(bound) or 0) <= 0):
+        raise _Unclear
+    closed = sign in ("\\le", ">")  # what > excludes is closed
+    low = neg(bound) if distance else MINUS_INFINITY
+    below = _interval(low, bound, ("[" if closed and distance else "(") + ("]" if closed else ")"))
+    return [below] if sign in ("<", "\\le") else _complement(below)
 
 
 def as_region(node: Node) -> Node | None:
     """Return the interval or union that an inequality, a membership or a list of them describes, else None."""
+    try:
+        parts = _region(node)
+    except _Unclear:
+        return None
+    return Node("union", tuple(parts)) if len(parts) > 1 else parts[0] if parts else None
+
+
+def _region(node: Node) -> list[Node]:
     if node.op == "union" and node.name == "minus":
-        first, rest = as_region(node.args[0]) or node.args[0], _complement(node.args[1])
-        if rest is None or _is_number_line(first):
-            return rest
-        return _intersection([first, rest]) if all(part.op == "seq" for part in _pieces(first)) else None
-    if node.op == "rel":
-        operators = _operators(node)
-        if operators == ["\\in"] and names_quantity(node.args[0]):
-            return as_region(node.args[1]) or node.args[1]
-        if operators == ["\\notin"] and names_quantity(node.args[0]):
-            return _complement(node.args[1])
-        if len(operators) == 1:
-            return _one_bound(node)
-        return _two_bounds(node) if len(operators) == 2 else None
-    return _region_of_list(node) if node.op == "list" and len(node.args) > 1 else None
+        return _intersection([_intervals(as_region(node.args[0]) or node.args[0]), _complement(node.args[1])])
+    if node.op == "list" and len(node.args) > 1:
+        return _region_of_list(node)
+    if node.op != "rel":
+        raise _Unclear
+    signs = _operators(node)
+    if signs[0] in ("\\in", "\\notin") and len(signs) == 1 and names_quantity(node.args[0]):
+        return (
+            _complement(node.args[1]) if signs[0] == "\\notin" else _intervals(as_region(node.args[1]) or node.args[1])
+        )
+    if sum(has_symbols(side) or not is_scalar(side) for side in node.args) > 1:
+        raise _Unclear
+    return _intersection([_bounded(*part) for part in zip(node.args, signs, node.args[1:], strict=False)])
 
 
-def _region_of_list(node: Node) -> Node | None:
+def _region_of_list(node: Node) -> list[Node]:
     """Several conditions on one quantity: `or` joins their regions, `and` keeps what they share; a comma may mean
     either, and then means `and` unless nothing would be left: x < 1, x > 2 are two branches."""
     items = [item for item in node.args if not (item.op == "rel" and _is_number_line(item))]
-    if items and items[0].op == "rel" and items[0].name == "\\neq" and all(is_scalar(item) for item in items[1:]):
-        return _punctured([items[0].args[1], *items[1:]])
+    if items and items[0].op == "rel" and items[0].name == "\\neq" and all(map(is_scalar, items[1:])):  # x ≠ 1, 2
+        items = [Node("rel", (items[0].args[0], value), "\\neq") for value in (items[0].args[1], *items[1:])]
     if not items or node.name == "mixed" or any(item.op != "rel" for item in items):
-        return None
+        raise _Unclear
     if len({_subject(item) for item in items} - {""}) > 1:
-        return None
-    if all(item.name == "\\neq" and item.args[0] == items[0].args[0] for item in items):
-        return _punctured([item.args[1] for item in items])
-    regions = [as_region(item) for item in items]
-    parts = [region for region in regions if region is not None and all(part.op == "seq" for part in _pieces(region))]
-    if len(parts) < len(regions):
-        return None
-    if len(parts) == 1 or node.name != "or":
-        inside = parts[0] if len(parts) == 1 else _intersection(parts)
-        if inside is not None or node.name == "and":
+        raise _Unclear
+    regions = [_region(item) for item in items]
+    if node.name != "or" or all(item.name == "\\neq" for item in items):
+        inside = _intersection(regions)
+        if inside or node.name == "and":
             return inside
-    return Node("union", tuple(parts)) if all(part.op == "seq" for part in parts) else None
+    parts = [part for region in regions for part in region]
+    if any(part.op != "seq" for part in parts):
+        raise _Unclear
+    return parts
 
 
 # --- comparison ---------------------------------------------------------------------------------------------------
