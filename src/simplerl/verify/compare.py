@@ -12,7 +12,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from itertools import permutations
+from itertools import chain, permutations
 from typing import TYPE_CHECKING
 
 from simplerl.verify.numbers import Spent, TooBig, Work, exact
@@ -51,12 +51,12 @@ class Undecided(Exception):
 # --- what trees say -----------------------------------------------------------------------------------------------
 
 
-def _operators(node: Node) -> list[str]:
+def _signs(node: Node) -> list[str]:
     return node.name.split()
 
 
-def _is_chain(node: Node) -> bool:
-    return not has_symbols(node)
+def _is_constant(node: Node) -> bool:
+    return is_scalar(node) and not has_symbols(node)
 
 
 def names_quantity(node: Node) -> bool:
@@ -75,7 +75,7 @@ def names_quantity(node: Node) -> bool:
     if node.op in ("unit", "degree"):
         return names_quantity(node.args[0])
     if node.op == "func":
-        return not _is_chain(node)
+        return has_symbols(node)
     if node.op == "pow":  # the inverse or the transpose of a matrix
         return node.args[0].op == "sym" and node.args[0].name.isupper() and node.args[1] in (neg(num(1)), sym("T"))
     if node.op == "add":
@@ -118,7 +118,7 @@ def name_of(node: Node) -> str:
     """A spelling of the name that a side gives to a quantity."""
     if node.op == "app" or (node.op == "mul" and _called(node)):
         arguments = node.args if node.op == "app" else node.args[1:]
-        fixed = ",".join(map(str, arguments)) if all(map(_is_chain, arguments)) else ""
+        fixed = ",".join(map(str, arguments)) if not any(map(has_symbols, arguments)) else ""
         return f"{node.name or node.args[0].name}({fixed})"
     if node.op == "div" and all(arg.op == "mul" and arg.args[0] == sym("d") for arg in node.args):
         return node.args[0].args[1].name + "'"  # dy/dx is y'
@@ -129,7 +129,7 @@ def name_of(node: Node) -> str:
 
 def assigned(node: Node) -> tuple[str, Node] | None:
     """Return (name, value) of `x = 5` or `5 = x`; a chain gives its last value. None for anything else."""
-    if node.op != "rel" or set(_operators(node)) != {"="}:
+    if node.op != "rel" or set(_signs(node)) != {"="}:
         return None
     if names_quantity(node.args[0]):
         return name_of(node.args[0]), node.args[-1]
@@ -167,8 +167,8 @@ def _unwrap(node: Node) -> Node:
     return node
 
 
-def _without(node: Node, mark: str) -> Node:
-    while node.op == mark:
+def _without(node: Node, *marks: str) -> Node:
+    while node.op in marks:
         node = node.args[0]
     return node
 
@@ -199,7 +199,7 @@ def _difference(node: Node) -> Node:
 def _subject(node: Node) -> str:
     """The name that an inequality speaks of, x in |x| < 5; empty when it is in words or unclear."""
     sides = [side.args[0] if side.op == "abs" and side.args[0].op == "sym" else side for side in node.args]
-    names = [name_of(side) for side in sides if names_quantity(side) and side.op != "text" and not _is_chain(side)]
+    names = [name_of(side) for side in sides if names_quantity(side) and side.op != "text" and has_symbols(side)]
     return names[0] if len(names) == 1 else ""
 
 
@@ -210,16 +210,12 @@ def _function_and_y(first: str, second: str) -> bool:
     return first.removesuffix("()") == second.removesuffix("()") and "()" in first + second
 
 
-def _letters_of(node: Node) -> str | None:
-    """The letters of a bare run such as `odd`, which the reader took for a product of symbols."""
-    if node.op == "sym" and node.name.isalpha():
+def _letters_of(node: Node) -> str:
+    """The letters of a bare run such as `odd`, which the reader took for a product of symbols; empty for others."""
+    if (node.op == "sym" and node.name.isalpha()) or (node.op == "const" and node.name in ("e", "i")):
         return node.name
-    if node.op == "const" and node.name in ("e", "i"):
-        return node.name
-    if node.op == "mul":
-        parts = [_letters_of(part) for part in node.args]
-        return "".join(part or "" for part in parts) if all(parts) else None
-    return None
+    parts = [_letters_of(part) for part in node.args] if node.op == "mul" else []
+    return "".join(parts) if all(parts) else ""
 
 
 def has_sign_choice(node: Node) -> bool:
@@ -240,10 +236,8 @@ def _expand_signs(node: Node) -> Node:
     r"""Replace each item that holds a `\pm` by its two values."""
     if node.op not in ("list", "set") or not any(has_sign_choice(item) for item in node.args):
         return node
-    items: list[Node] = []
-    for item in node.args:
-        items.extend([_choose_sign(item, 1), _choose_sign(item, -1)] if has_sign_choice(item) else [item])
-    return Node(node.op, tuple(items), node.name)
+    items = [[_choose_sign(item, sign) for sign in ((1, -1) if has_sign_choice(item) else (1,))] for item in node.args]
+    return Node(node.op, tuple(chain.from_iterable(items)), node.name)
 
 
 def _letters(node: Node) -> list[str]:
@@ -285,8 +279,7 @@ def _same_arguments(left: Node, right: Node) -> Node | None:
     if mine.args == theirs.args:
         return right
     if not all(arg.op == "sym" for arg in (*mine.args, *theirs.args)):
-        constants = all(map(_is_chain, (*mine.args, *theirs.args)))
-        return right if constants else None  # f(2x) is not f(x)
+        return None if any(map(has_symbols, (*mine.args, *theirs.args))) else right  # f(2x) is not f(x)
     names = {old.name: new for old, new in zip(theirs.args, mine.args, strict=True)}
     free = set(_letters(right)) - set(names)
     if len(names) < len(theirs.args) or free & {new.name for new in names.values()}:
@@ -295,9 +288,7 @@ def _same_arguments(left: Node, right: Node) -> Node | None:
 
 
 def _infinite(node: Node) -> int:
-    if node.op == "const" and node.name == "inf":
-        return 1
-    return -_infinite(node.args[0]) if node.op == "neg" else 0
+    return {INFINITY: 1, MINUS_INFINITY: -1}.get(node, 0)
 
 
 def _no_common_ground(left: Node, right: Node) -> bool:
@@ -308,30 +299,24 @@ def _no_common_ground(left: Node, right: Node) -> bool:
 
 def _float_places(value: Fraction) -> int:
     """Decimal places of a terminating decimal with at least FLOAT_DIGITS significant digits, else 0."""
-    denominator = value.denominator
-    if denominator == 1 or denominator.bit_length() > 200:
+    if value.denominator == 1 or (places := _decimal_places(value, 60)) is None:
         return 0
-    places = 0
-    while (10**places) % denominator:
-        places += 1
-        if places > 60:
-            return 0
-    digits = len(str(abs(value.numerator * 10**places // denominator)))
-    return places if digits >= FLOAT_DIGITS else 0
+    return places if len(str(abs(value.numerator * 10**places // value.denominator))) >= FLOAT_DIGITS else 0
+
+
+def _decimal_places(value: Fraction, limit: int) -> int | None:
+    return next((places for places in range(limit) if 10**places % value.denominator == 0), None)
 
 
 def _printed_float(node: Node, value: Fraction, other: Fraction) -> bool:
     """Whether a long decimal is another value as a computer prints it: rounded in its last place, or off by an ulp."""
     if node.op not in ("num", "neg") or not (places := _float_places(value)):
         return False
-    short = (
-        len(str(abs(other.numerator)).rstrip("0")) < FLOAT_DIGITS
-        if other.denominator == 1
-        else (not _float_places(other))
-    )
+    whole_number = other.denominator == 1
+    long = len(str(abs(other.numerator)).rstrip("0")) >= FLOAT_DIGITS if whole_number else _float_places(other)
     gap = abs(value - other)
     # 0.30000000000000004 is 0.3; two numbers of sixteen digits that are nearly the same are two numbers.
-    return gap < Fraction(1, 10**places) or (gap <= _FLOAT_NOISE * abs(other) and short)
+    return gap < Fraction(1, 10**places) or (gap <= _FLOAT_NOISE * abs(other) and not long)
 
 
 # --- regions of the number line: unions of intervals ----------------------------------------------------------------
@@ -430,7 +415,7 @@ def _bounded(left: Node, sign: str, right: Node) -> list[Node]:
     """The region of `x < 3`, `3 > x`, `x ≠ ±3`, `|x| < 3`."""
     for subject, bound in ((left, right), (right, left)):
         distance = not names_quantity(subject) and subject.op == "abs" and subject.args[0].op == "sym"
-        if (distance or names_quantity(subject)) and is_scalar(bound) and not has_symbols(bound):
+        if (distance or names_quantity(subject)) and _is_constant(bound):
             break
     else:
         raise _Unclear
@@ -461,12 +446,11 @@ def _region(node: Node) -> list[Node]:
         return _region_of_list(node)
     if node.op != "rel":
         raise _Unclear
-    signs = _operators(node)
-    if signs[0] in ("\\in", "\\notin") and len(signs) == 1 and names_quantity(node.args[0]):
-        return (
-            _complement(node.args[1]) if signs[0] == "\\notin" else _intervals(as_region(node.args[1]) or node.args[1])
-        )
-    if sum(has_symbols(side) or not is_scalar(side) for side in node.args) > 1:
+    signs = _signs(node)
+    if signs in (["\\in"], ["\\notin"]) and names_quantity(node.args[0]):
+        values = node.args[1]
+        return _complement(values) if signs == ["\\notin"] else _intervals(as_region(values) or values)
+    if sum(not _is_constant(side) for side in node.args) > 1:
         raise _Unclear
     return _intersection([_bounded(*part) for part in zip(node.args, signs, node.args[1:], strict=False)])
 
@@ -626,19 +610,6 @@ class Comparison:
             raise Undecided
         return True
 
-    def any_equal(self, pairs: Sequence[tuple[Node, Node]]) -> bool:
-        """Whether any of several pairs of values is equal; an undecided pair leaves it open unless another is."""
-        undecided = False
-        for left, right in pairs:
-            try:
-                if self.value(left, right):
-                    return True
-            except Undecided:
-                undecided = True
-        if undecided:
-            raise Undecided
-        return False
-
     def same_multiset(self, left: Sequence[Node], right: Sequence[Node]) -> bool:
         """Compare without order, counting repetitions; items that say what they count are matched by that."""
         if len(left) != len(right) or len(left) > MAX_ITEMS:
@@ -646,23 +617,14 @@ class Comparison:
         labels = [[_label(item) for item in side] for side in (left, right)]
         if len(left) > 1 and all(all(side) and len(set(side)) == len(side) for side in labels):
             if sorted(labels[0]) == sorted(labels[1]):
-                order = [labels[1].index(label) for label in labels[0]]
-                return self.all_equal(left, [right[i] for i in order])
+                right = [right[labels[1].index(label)] for label in labels[0]]
             return self.all_equal(left, right)
         rest = list(right)
-        undecided = False
         for item in left:
-            for i, other in enumerate(rest):
-                try:
-                    if self.equal(item, other):
-                        del rest[i]
-                        break
-                except Undecided:
-                    undecided = True
-            else:
-                if undecided:
-                    raise Undecided
+            match = next((i for i, other in enumerate(rest) if self.equal(item, other)), None)
+            if match is None:
                 return False
+            del rest[match]
         return True
 
     def _date(self, left: Node, right: Node) -> bool:
@@ -723,15 +685,15 @@ class Comparison:
             return node.name in ("no solution", "none", "empty set", "the empty set")
         letters = _letters_of(other)
         if node.name != unnumbered(node.name):
-            return letters is not None and letters.isupper() and letters.lower() == unnumbered(node.name)
-        return letters is not None and plain_words(letters) == node.name
+            return letters.isupper() and letters.lower() == unnumbered(node.name)
+        return bool(letters) and plain_words(letters) == node.name
 
     # --- conditions and pieces ------------------------------------------------------------------------------------
 
     def _domain(self, node: Node, other: Node) -> bool:
         """A value with a domain behind it, against one without: the domain must say nothing new."""
         value = node.args[0]
-        running = [c.args[0].name for c in node.args[1:] if _is_set_of_numbers(c) and c.args[0].op == "sym"]
+        running = _running(node)
         letters = set(_letters(other)) - set(_letters(value))
         if len(running) == len(letters) == 1 and letters <= set("kmnl") and running[0] not in _letters(other):
             value = replace(value, {running[0]: sym(letters.pop())})
@@ -756,12 +718,9 @@ class Comparison:
 
     def _conditions(self, left: Node, right: Node) -> bool:
         """Two values with conditions: the same up to the name of a whole number that runs."""
-        whole = [
-            [c.args[0].name for c in node.args[1:] if _is_set_of_numbers(c) and c.args[0].op == "sym"]
-            for node in (left, right)
-        ]
-        if len(whole[0]) == len(whole[1]) == 1 and whole[0] != whole[1]:
-            right = replace(right, {whole[1][0]: sym(whole[0][0])})
+        names = _running(left), _running(right)
+        if len(names[0]) == len(names[1]) == 1:
+            right = replace(right, {names[1][0]: sym(names[0][0])})
         kept = [[c for c in node.args[1:] if not _is_set_of_numbers(c)] for node in (left, right)]
         sets = [
             {_set_name(c.args[1]) for c in node.args[1:] if c.op == "rel" and c.name == "\\in"} - {""}
@@ -773,30 +732,22 @@ class Comparison:
 
     def _pieces(self, left: Node, right: Node) -> bool:
         """Functions in pieces: the same values under the same conditions; one piece may be "otherwise"."""
-        if len(left.args) != len(right.args):
-            return False
-        rest = list(right.args)
-        unmatched = []
+        rest, unmatched = list(right.args), []
         for piece in left.args:
-            same = next(
-                (
-                    other
-                    for other in rest
-                    if piece.op == other.op == "cond" and self.all_equal(piece.args[1:], other.args[1:])
-                ),
-                None,
-            )
-            if same is None:
+            for other in rest:
+                if piece.op == other.op == "cond" and self.all_equal(piece.args[1:], other.args[1:]):
+                    if not self.equal(piece.args[0], other.args[0]):
+                        return False
+                    rest.remove(other)
+                    break
+            else:
                 unmatched.append(piece)
-                continue
-            if not self.equal(piece.args[0], same.args[0]):
-                return False
-            rest.remove(same)
-        if not unmatched:
+        if len(unmatched) != len(rest) or len(rest) > 1:
+            return False
+        if not rest:
             return True
-        values = [piece.args[0] if piece.op == "cond" else piece for piece in (*unmatched, *rest)]
-        otherwise = unmatched[0].op != "cond" or rest[0].op != "cond"
-        return len(unmatched) == 1 and otherwise and self.equal(*values)
+        last = unmatched[0], rest[0]
+        return any(piece.op != "cond" for piece in last) and self.equal(*(_without(piece, "cond") for piece in last))
 
     # --- lists ----------------------------------------------------------------------------------------------------
 
@@ -885,14 +836,11 @@ class Comparison:
     def _sign_choice(self, node: Node, other: Node) -> bool | None:
         if other.op in ("rel", "text"):
             return None
-        if is_scalar(other) and not has_sign_choice(other):
+        if is_scalar(other) and has_sign_choice(other):
+            other = Node("list", (other,))
+        if other.op not in ("list", "set"):
             return False
-        both = Node("list", (_choose_sign(node, 1), _choose_sign(node, -1)))
-        if is_scalar(other):
-            other = Node("list", (_choose_sign(other, 1), _choose_sign(other, -1)))
-        if other.op in ("list", "set"):
-            return self.same_multiset(both.args, _expand_signs(other).args)
-        return False
+        return self.same_multiset(_expand_signs(Node("list", (node,))).args, _expand_signs(other).args)
 
     # --- relations ------------------------------------------------------------------------------------------------
 
@@ -900,7 +848,7 @@ class Comparison:
         """A relation against something that is not one: an assignment, an interval, an equation of constants."""
         if other.op == "rel":
             return None
-        operators = _operators(node)
+        operators = _signs(node)
         if "\\approx" in operators:
             return self._approximation(node, other)
         if operators == ["\\equiv"]:
@@ -917,7 +865,7 @@ class Comparison:
         return self.equal(region, other)
 
     def _approximation(self, node: Node, other: Node) -> bool:
-        operators = _operators(node)
+        operators = _signs(node)
         at = operators.index("\\approx")
         if not at and names_quantity(node.args[0]):  # L ≈ 4.5 states 4.5
             rest = Node("rel", node.args[1:], " ".join(operators[1:]))
@@ -936,8 +884,8 @@ class Comparison:
 
     def _plausible(self, value: Node, stated: Node) -> bool:
         """Whether a stated approximation can be one: of a constant, and near it; 6 ≈ 7 is two answers, not one."""
-        bare = [_without(_without(_without(side, "unit"), "degree"), "percent") for side in (value, stated)]
-        if not all(is_scalar(side) and _is_chain(side) for side in bare):
+        bare = [_without(side, "unit", "degree", "percent") for side in (value, stated)]
+        if not all(_is_constant(side) for side in bare):
             return False
         numbers = [self._exact(side) for side in bare]
         if numbers[0] is not None and numbers[1] is not None:
@@ -947,20 +895,14 @@ class Comparison:
     def _rounding(self, value: Node, stated: Node) -> float:
         """How far, relatively, a stated approximation may be off: half a unit of its last digit. Zero where it is none,
         as in 100 ≈ 101: an integer or a decimal is not rounded, it is changed."""
-        digits = _without(stated.args[0] if stated.op in ("unit", "percent", "degree") else stated, "neg")
-        literal = _without(_without(_without(value, "unit"), "neg"), "percent")
+        digits = _without(stated, "unit", "percent", "degree", "neg")
+        literal = _without(value, "unit", "neg", "percent")
         known = self._exact(literal)
-        if (
-            digits.op != "num"
-            or not digits.value
-            or literal.op == "num"
-            or (known is not None and known.denominator == 1)
-        ):
+        exact_value = literal.op == "num" or (known is not None and known.denominator == 1)
+        if digits.op != "num" or not digits.value or exact_value:
             return 0.0
         amount = digits.value
-        place = 0
-        while (amount * 10**place).denominator != 1 and place < 40:
-            place += 1
+        place = _decimal_places(amount, 40) or 0
         while place <= 0 and amount % 10 ** (1 - place) == 0:
             place -= 1
         return 0.5 * 10.0**-place / float(amount) * (1 + 1e-9)
@@ -986,49 +928,39 @@ class Comparison:
         if len(sides) == 2 and names_quantity(sides[1]) and is_scalar(sides[0]):
             return self.equal(sides[0], other)
         # A chain of constants states its value only when it is true: 7 = 8 states nothing.
-        if all(is_scalar(side) and _is_chain(side) for side in sides):
+        if all(_is_constant(side) for side in sides):
             return self.equal(sides[-1], other) and all(self.equal(sides[0], side) for side in sides[1:])
         # What stands first in m + n = 3 + 4 = 7 is computed, so that the last is its value.
-        computed = sides[0].op in ("opaque", "func") or all(is_scalar(side) and _is_chain(side) for side in sides[1:])
+        computed = sides[0].op in ("opaque", "func") or all(_is_constant(side) for side in sides[1:])
         return len(sides) > 2 and computed and self.equal(sides[-1], other) and self._consistent(sides)
 
     def _consistent(self, sides: tuple[Node, ...]) -> bool:
         """Whether the constants of a chain are one value: x = 7 = 8 states nothing."""
-        constants = [side for side in sides[1:] if is_scalar(side) and _is_chain(side)]
+        constants = [side for side in sides[1:] if _is_constant(side)]
         return all(self.equal(constants[-1], side) for side in constants[:-1])
 
     def relations(self, left: Node, right: Node) -> bool:
         """Compare two relations."""
-        ops = _operators(left), _operators(right)
+        ops = _signs(left), _signs(right)
         if set(ops[0]) == set(ops[1]) == {"="}:
             return self._equations(left, right)
         if ("\\approx" in ops[0]) != ("\\approx" in ops[1]):
             node, other = (left, right) if "\\approx" in ops[0] else (right, left)
-            at = _operators(node).index("\\approx")
-            cut = Node("rel", node.args[: at + 1], " ".join(_operators(node)[:at])) if at else node.args[0]
+            at = _signs(node).index("\\approx")
+            cut = Node("rel", node.args[: at + 1], " ".join(_signs(node)[:at])) if at else node.args[0]
             named = not at and names_quantity(node.args[0])
             return (named or self._plausible(*node.args[at : at + 2])) and self.equal(cut, other)
         turned = [_FLIP.get(op, op if op in ("=", "\\neq") else "") for op in reversed(ops[1])]
         for operators, sides in ((ops[1], right.args), (turned, right.args[::-1])):
-            if ops[0] == operators and len(left.args) == len(sides):
-                try:
-                    if self.all_equal(left.args, sides):
-                        return True
-                except Undecided:
-                    if self.engine is None:
-                        raise
+            if ops[0] == operators and self.all_equal(left.args, sides):
+                return True
         regions = as_region(left), as_region(right)
         if regions[0] is not None and regions[1] is not None and (regions[0].op != "rel" or regions[1].op != "rel"):
             names = _subject(left), _subject(right)
             return (names[0] == names[1] or "" in names or _function_and_y(*names)) and self.equal(*regions)
         if len(left.args) == len(right.args) == 2 and all(is_scalar(n) for n in (*left.args, *right.args)):
             first, second = ops[0][0], ops[1][0]
-            if (
-                first not in _FLIP
-                or second not in _FLIP
-                or all(map(_is_chain, left.args))
-                or all(map(_is_chain, right.args))
-            ):
+            if not {first, second} <= _FLIP.keys() or not all(any(map(has_symbols, n.args)) for n in (left, right)):
                 return False
             sign = self._algebra().proportion(_difference(left), _difference(right))
             return bool(sign) and first == (second if sign > 0 else _FLIP[second])
@@ -1036,7 +968,7 @@ class Comparison:
 
     def _equations(self, left: Node, right: Node) -> bool:
         """Two equations (chains): the same assignment, side by side equal, or proportional."""
-        constant = [all(map(_is_chain, node.args)) for node in (left, right)]
+        constant = [not any(map(has_symbols, node.args)) for node in (left, right)]
         if all(constant):
             return self._same_statement(left, right)
         components = _by_component(left), _by_component(right)
@@ -1054,14 +986,8 @@ class Comparison:
                 return self.equal(mine[1], theirs[1]) and self._consistent(left.args) and self._consistent(right.args)
             if mine[0].endswith(")") and theirs[0].endswith(")"):
                 return False  # f(1) = 5 and f(2) = 5
-        if len(left.args) == len(right.args):
-            for sides in (right.args, right.args[::-1]):
-                try:
-                    if self.all_equal(left.args, sides):
-                        return True
-                except Undecided:
-                    if self.engine is None:
-                        raise
+        if any(self.all_equal(left.args, sides) for sides in (right.args, right.args[::-1])):
+            return True
         scalars = all(is_scalar(side) for side in (*left.args, *right.args))
         if len(left.args) == len(right.args) == 2 and scalars and not any(constant):
             engine = self._algebra()
@@ -1071,15 +997,12 @@ class Comparison:
     def _same_statement(self, left: Node, right: Node) -> bool:
         """Two equations between constants, such as `cos(3π/2) = 0`: true ones are all equivalent, so the sides must be
         the same expressions, up to the spelling of rational numbers."""
-        if len(left.args) != len(right.args):
-            return False
-        for mine, theirs in zip(left.args, right.args, strict=True):
-            numbers = all(node.op in ("num", "neg", "div", "add") for node in (mine, theirs))
-            if mine != theirs and not (
-                numbers and self._exact(mine) is not None and (self._exact(mine) == self._exact(theirs))
-            ):
-                return False
-        return True
+
+        def same(mine: Node, theirs: Node) -> bool:
+            rational = all(node.op in ("num", "neg", "div", "add") for node in (mine, theirs))
+            return mine == theirs or (rational and None is not self._exact(mine) == self._exact(theirs))
+
+        return len(left.args) == len(right.args) and all(map(same, left.args, right.args))
 
     # --- scalars --------------------------------------------------------------------------------------------------
 
@@ -1094,12 +1017,10 @@ class Comparison:
             mine, theirs = unit_of(left.name), unit_of(right.name)
             if mine and theirs and mine.dimensions == theirs.dimensions:
                 if mine.factors != theirs.factors:
-                    return self.any_equal(
-                        [
-                            (Node("mul", (num(first), left.args[0])), Node("mul", (num(second), right.args[0])))
-                            for first in mine.factors
-                            for second in theirs.factors
-                        ]
+                    return any(
+                        self.value(Node("mul", (num(first), left.args[0])), Node("mul", (num(second), right.args[0])))
+                        for first in mine.factors
+                        for second in theirs.factors
                     )
             elif (mine and theirs and not (mine.counts or theirs.counts)) or (
                 mine and theirs and _power_of_unit(mine) != _power_of_unit(theirs)
@@ -1113,7 +1034,7 @@ class Comparison:
         if "percent" in marks:
             percentage, other = (left, right) if left.op == "percent" else (right, left)
             other = _without(other, "degree")
-            return self.any_equal([(percentage.args[0], other), (percentage, other)])
+            return self.value(percentage.args[0], other) or self.value(percentage, other)
         if "degree" in marks:
             angle, other = (left, right) if left.op == "degree" else (right, left)
             # 90° is written 90, or in radians with π or an inverse function.
@@ -1131,11 +1052,8 @@ class Comparison:
         values = self._exact(left), self._exact(right)
         if values[0] is not None and values[1] is not None:
             self.rules.append("exact")
-            return (
-                values[0] == values[1]
-                or _printed_float(left, values[0], values[1])
-                or _printed_float(right, values[1], values[0])
-            )
+            known, theirs = values
+            return known == theirs or _printed_float(left, known, theirs) or _printed_float(right, theirs, known)
         infinite = [_infinite(node) for node in (left, right)]
         if any(infinite):
             return infinite[0] == infinite[1]
@@ -1175,6 +1093,11 @@ def _is_set_of_numbers(condition: Node) -> bool:
     if condition.name in ("\\ge", ">") and variable.name in ("n", "k", "m"):  # the terms of a sequence
         return bound.op == "num" and bound.value in (0, 1)
     return condition.name == "\\in" and bool(_set_name(bound))
+
+
+def _running(node: Node) -> list[str]:
+    """The letters of the whole numbers that run through the conditions of a value."""
+    return [c.args[0].name for c in node.args[1:] if _is_set_of_numbers(c) and c.args[0].op == "sym"]
 
 
 def _set_name(node: Node) -> str:
