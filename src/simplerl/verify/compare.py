@@ -167,7 +167,8 @@ def _unwrap(node: Node) -> Node:
     return node
 
 
-def _without(node: Node, *marks: str) -> Node:
+def without(node: Node, *marks: str) -> Node:
+    """The tree inside some outer marks, such as a unit and a sign."""
     while node.op in marks:
         node = node.args[0]
     return node
@@ -485,13 +486,17 @@ class Comparison:
     def __init__(self, work: Work, engine: Evaluator | None = None) -> None:
         self.work = work
         self.engine = engine
-        self.rules: list[str] = []
+        self.rules: set[str] = set()
+
+    @property
+    def rule(self) -> str:
+        """The most expensive rule that was used."""
+        return next((rule for rule in ("algebra", "exact") if rule in self.rules), "structure")
 
     def _algebra(self) -> Evaluator:
         if self.engine is None:
             raise Undecided
-        if "algebra" not in self.rules:
-            self.rules.append("algebra")
+        self.rules.add("algebra")
         return self.engine
 
     def _exact(self, node: Node) -> Fraction | None:
@@ -519,7 +524,6 @@ class Comparison:
                 return answer
         if left.op != right.op:
             return is_scalar(left) and is_scalar(right) and self.scalar(left, right)
-        self.rules.append("structure")
         if left.op in ("list", "set", "union"):
             if left.name != right.name and "minus" in (left.name, right.name):
                 return False
@@ -747,7 +751,7 @@ class Comparison:
         if not rest:
             return True
         last = unmatched[0], rest[0]
-        return any(piece.op != "cond" for piece in last) and self.equal(*(_without(piece, "cond") for piece in last))
+        return any(piece.op != "cond" for piece in last) and self.equal(*(without(piece, "cond") for piece in last))
 
     # --- lists ----------------------------------------------------------------------------------------------------
 
@@ -884,7 +888,7 @@ class Comparison:
 
     def _plausible(self, value: Node, stated: Node) -> bool:
         """Whether a stated approximation can be one: of a constant, and near it; 6 ≈ 7 is two answers, not one."""
-        bare = [_without(side, "unit", "degree", "percent") for side in (value, stated)]
+        bare = [without(side, "unit", "degree", "percent") for side in (value, stated)]
         if not all(_is_constant(side) for side in bare):
             return False
         numbers = [self._exact(side) for side in bare]
@@ -895,8 +899,8 @@ class Comparison:
     def _rounding(self, value: Node, stated: Node) -> float:
         """How far, relatively, a stated approximation may be off: half a unit of its last digit. Zero where it is none,
         as in 100 ≈ 101: an integer or a decimal is not rounded, it is changed."""
-        digits = _without(stated, "unit", "percent", "degree", "neg")
-        literal = _without(value, "unit", "neg", "percent")
+        digits = without(stated, "unit", "percent", "degree", "neg")
+        literal = without(value, "unit", "neg", "percent")
         known = self._exact(literal)
         exact_value = literal.op == "num" or (known is not None and known.denominator == 1)
         if digits.op != "num" or not digits.value or exact_value:
@@ -910,7 +914,7 @@ class Comparison:
     def _is_congruence(self, node: Node) -> bool:
         """Whether `x ≡ 7 (mod 8)` can be true: 15 ≡ 7 (mod 8) is, 6 ≡ 7 (mod 8) and a bare 6 ≡ 7 are not."""
         try:
-            numbers = [self._exact(_without(side, "unit")) for side in node.args]
+            numbers = [self._exact(without(side, "unit")) for side in node.args]
         except Spent:
             raise
         except TooBig:
@@ -1027,13 +1031,13 @@ class Comparison:
             ):
                 return False
         left, right = _radians(left, right), _radians(right, left)
-        left, right = _lift(_without(left, "unit")), _lift(_without(right, "unit"))
+        left, right = _lift(without(left, "unit")), _lift(without(right, "unit"))
         marks = (left.op, right.op)
         if marks in (("percent", "percent"), ("degree", "degree")):
             return self.value(left.args[0], right.args[0])
         if "percent" in marks:
             percentage, other = (left, right) if left.op == "percent" else (right, left)
-            other = _without(other, "degree")
+            other = without(other, "degree")
             return self.value(percentage.args[0], other) or self.value(percentage, other)
         if "degree" in marks:
             angle, other = (left, right) if left.op == "degree" else (right, left)
@@ -1051,7 +1055,7 @@ class Comparison:
             return self.equal(left, right)
         values = self._exact(left), self._exact(right)
         if values[0] is not None and values[1] is not None:
-            self.rules.append("exact")
+            self.rules.add("exact")
             known, theirs = values
             return known == theirs or _printed_float(left, known, theirs) or _printed_float(right, theirs, known)
         infinite = [_infinite(node) for node in (left, right)]
