@@ -104,7 +104,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise DataError(f"{path}: the file holds no rows")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One row worth a look."""
 
@@ -151,7 +151,7 @@ class Report:
 
 
 def _finding(row: Row, answer: str | None, why: str) -> Finding:
-    return Finding(id=row.id, gold=row.gold[:200], answer=None if answer is None else answer[:200], why=why)
+    return Finding(row.id, row.gold[:200], None if answer is None else answer[:200], why)
 
 
 def _check_golds(report: Report, rows: Sequence[Row], pool: VerifierPool) -> None:

@@ -8,10 +8,11 @@ part already settles it.
 from __future__ import annotations
 
 import math
+import operator
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise, permutations
+from itertools import chain, permutations
 from typing import TYPE_CHECKING
 
 from simplerl.verify.numbers import Spent, TooBig, Work, exact
@@ -50,12 +51,12 @@ class Undecided(Exception):
 # --- what trees say -----------------------------------------------------------------------------------------------
 
 
-def _operators(node: Node) -> list[str]:
+def _signs(node: Node) -> list[str]:
     return node.name.split()
 
 
-def _is_chain(node: Node) -> bool:
-    return not has_symbols(node)
+def _is_constant(node: Node) -> bool:
+    return is_scalar(node) and not has_symbols(node)
 
 
 def names_quantity(node: Node) -> bool:
@@ -74,7 +75,7 @@ def names_quantity(node: Node) -> bool:
     if node.op in ("unit", "degree"):
         return names_quantity(node.args[0])
     if node.op == "func":
-        return not _is_chain(node)
+        return has_symbols(node)
     if node.op == "pow":  # the inverse or the transpose of a matrix
         return node.args[0].op == "sym" and node.args[0].name.isupper() and node.args[1] in (neg(num(1)), sym("T"))
     if node.op == "add":
@@ -117,7 +118,7 @@ def name_of(node: Node) -> str:
     """A spelling of the name that a side gives to a quantity."""
     if node.op == "app" or (node.op == "mul" and _called(node)):
         arguments = node.args if node.op == "app" else node.args[1:]
-        fixed = ",".join(map(str, arguments)) if all(map(_is_chain, arguments)) else ""
+        fixed = ",".join(map(str, arguments)) if not any(map(has_symbols, arguments)) else ""
         return f"{node.name or node.args[0].name}({fixed})"
     if node.op == "div" and all(arg.op == "mul" and arg.args[0] == sym("d") for arg in node.args):
         return node.args[0].args[1].name + "'"  # dy/dx is y'
@@ -128,7 +129,7 @@ def name_of(node: Node) -> str:
 
 def assigned(node: Node) -> tuple[str, Node] | None:
     """Return (name, value) of `x = 5` or `5 = x`; a chain gives its last value. None for anything else."""
-    if node.op != "rel" or set(_operators(node)) != {"="}:
+    if node.op != "rel" or set(_signs(node)) != {"="}:
         return None
     if names_quantity(node.args[0]):
         return name_of(node.args[0]), node.args[-1]
@@ -166,8 +167,9 @@ def _unwrap(node: Node) -> Node:
     return node
 
 
-def _without(node: Node, mark: str) -> Node:
-    while node.op == mark:
+def without(node: Node, *marks: str) -> Node:
+    """The tree inside some outer marks, such as a unit and a sign."""
+    while node.op in marks:
         node = node.args[0]
     return node
 
@@ -198,7 +200,7 @@ def _difference(node: Node) -> Node:
 def _subject(node: Node) -> str:
     """The name that an inequality speaks of, x in |x| < 5; empty when it is in words or unclear."""
     sides = [side.args[0] if side.op == "abs" and side.args[0].op == "sym" else side for side in node.args]
-    names = [name_of(side) for side in sides if names_quantity(side) and side.op != "text" and not _is_chain(side)]
+    names = [name_of(side) for side in sides if names_quantity(side) and side.op != "text" and has_symbols(side)]
     return names[0] if len(names) == 1 else ""
 
 
@@ -209,16 +211,12 @@ def _function_and_y(first: str, second: str) -> bool:
     return first.removesuffix("()") == second.removesuffix("()") and "()" in first + second
 
 
-def _letters_of(node: Node) -> str | None:
-    """The letters of a bare run such as `odd`, which the reader took for a product of symbols."""
-    if node.op == "sym" and node.name.isalpha():
+def _letters_of(node: Node) -> str:
+    """The letters of a bare run such as `odd`, which the reader took for a product of symbols; empty for others."""
+    if (node.op == "sym" and node.name.isalpha()) or (node.op == "const" and node.name in ("e", "i")):
         return node.name
-    if node.op == "const" and node.name in ("e", "i"):
-        return node.name
-    if node.op == "mul":
-        parts = [_letters_of(part) for part in node.args]
-        return "".join(part or "" for part in parts) if all(parts) else None
-    return None
+    parts = [_letters_of(part) for part in node.args] if node.op == "mul" else []
+    return "".join(parts) if all(parts) else ""
 
 
 def has_sign_choice(node: Node) -> bool:
@@ -239,10 +237,8 @@ def _expand_signs(node: Node) -> Node:
     r"""Replace each item that holds a `\pm` by its two values."""
     if node.op not in ("list", "set") or not any(has_sign_choice(item) for item in node.args):
         return node
-    items: list[Node] = []
-    for item in node.args:
-        items.extend([_choose_sign(item, 1), _choose_sign(item, -1)] if has_sign_choice(item) else [item])
-    return Node(node.op, tuple(items), node.name)
+    items = [[_choose_sign(item, sign) for sign in ((1, -1) if has_sign_choice(item) else (1,))] for item in node.args]
+    return Node(node.op, tuple(chain.from_iterable(items)), node.name)
 
 
 def _letters(node: Node) -> list[str]:
@@ -284,8 +280,7 @@ def _same_arguments(left: Node, right: Node) -> Node | None:
     if mine.args == theirs.args:
         return right
     if not all(arg.op == "sym" for arg in (*mine.args, *theirs.args)):
-        constants = all(map(_is_chain, (*mine.args, *theirs.args)))
-        return right if constants else None  # f(2x) is not f(x)
+        return None if any(map(has_symbols, (*mine.args, *theirs.args))) else right  # f(2x) is not f(x)
     names = {old.name: new for old, new in zip(theirs.args, mine.args, strict=True)}
     free = set(_letters(right)) - set(names)
     if len(names) < len(theirs.args) or free & {new.name for new in names.values()}:
@@ -294,9 +289,7 @@ def _same_arguments(left: Node, right: Node) -> Node | None:
 
 
 def _infinite(node: Node) -> int:
-    if node.op == "const" and node.name == "inf":
-        return 1
-    return -_infinite(node.args[0]) if node.op == "neg" else 0
+    return {INFINITY: 1, MINUS_INFINITY: -1}.get(node, 0)
 
 
 def _no_common_ground(left: Node, right: Node) -> bool:
@@ -307,43 +300,39 @@ def _no_common_ground(left: Node, right: Node) -> bool:
 
 def _float_places(value: Fraction) -> int:
     """Decimal places of a terminating decimal with at least FLOAT_DIGITS significant digits, else 0."""
-    denominator = value.denominator
-    if denominator == 1 or denominator.bit_length() > 200:
+    if value.denominator == 1 or (places := _decimal_places(value, 60)) is None:
         return 0
-    places = 0
-    while (10**places) % denominator:
-        places += 1
-        if places > 60:
-            return 0
-    digits = len(str(abs(value.numerator * 10**places // denominator)))
-    return places if digits >= FLOAT_DIGITS else 0
+    return places if len(str(abs(value.numerator * 10**places // value.denominator))) >= FLOAT_DIGITS else 0
+
+
+def _decimal_places(value: Fraction, limit: int) -> int | None:
+    return next((places for places in range(limit) if 10**places % value.denominator == 0), None)
 
 
 def _printed_float(node: Node, value: Fraction, other: Fraction) -> bool:
     """Whether a long decimal is another value as a computer prints it: rounded in its last place, or off by an ulp."""
     if node.op not in ("num", "neg") or not (places := _float_places(value)):
         return False
-    short = (
-        len(str(abs(other.numerator)).rstrip("0")) < FLOAT_DIGITS
-        if other.denominator == 1
-        else (not _float_places(other))
-    )
+    whole_number = other.denominator == 1
+    long = len(str(abs(other.numerator)).rstrip("0")) >= FLOAT_DIGITS if whole_number else _float_places(other)
     gap = abs(value - other)
     # 0.30000000000000004 is 0.3; two numbers of sixteen digits that are nearly the same are two numbers.
-    return gap < Fraction(1, 10**places) or (gap <= _FLOAT_NOISE * abs(other) and short)
+    return gap < Fraction(1, 10**places) or (gap <= _FLOAT_NOISE * abs(other) and not long)
 
 
-# --- regions of the number line -----------------------------------------------------------------------------------
+# --- regions of the number line: unions of intervals ----------------------------------------------------------------
 
-_UP, _DOWN = {"<": ")", "\\le": "]"}, {">": "(", "\\ge": "["}
-_LOWER, _UPPER = {"<": "(", "\\le": "["}, {">": ")", "\\ge": "]"}
 _ESTIMATES: dict[str, Callable[..., float]] = {
-    "neg": lambda a: -a,
-    "add": lambda a, b: a + b,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
+    "neg": operator.neg,
+    "add": operator.add,
+    "mul": operator.mul,
+    "div": operator.truediv,
     "root": lambda index, a: math.sqrt(a) if index == 2 else math.exp(math.log(a) / index),
 }
+
+
+class _Unclear(Exception):
+    """No region, or one whose ends cannot be put in order."""
 
 
 def _is_number_line(node: Node) -> bool:
@@ -364,161 +353,128 @@ def _estimate(node: Node) -> float | None:
     if node.op == "const":
         return {"inf": math.inf, "pi": math.pi, "e": math.e}.get(node.name)
     values = [_estimate(arg) for arg in node.args]
-    if any(value is None for value in values):
-        return None
     try:
         if node.op == "num":
             return float(node.value or 0)
-        return _ESTIMATES[node.op](*values) if node.op in _ESTIMATES else None
+        return None if None in values or node.op not in _ESTIMATES else _ESTIMATES[node.op](*values)
     except (ArithmeticError, ValueError):
         return None
 
 
-def _pieces(region: Node) -> list[Node]:
-    return list(region.args) if region.op == "union" else [region]
+def _intervals(region: Node) -> list[Node]:
+    parts = region.args if region.op == "union" and region.name != "minus" else (region,)
+    return [_interval(MINUS_INFINITY, INFINITY, "()") if _is_number_line(part) else part for part in parts]
 
 
-def _meet(first: Node, second: Node) -> Node | None:
-    """What two intervals have in common; None when that is nothing. Raise `ValueError` when their order is unclear."""
-    ends = [tuple(_estimate(end) for end in part.args) for part in (first, second)]
-    if any(value is None for pair in ends for value in pair):
-        raise ValueError
-    parts = list(zip(ends, (first, second), strict=True))
-    low = max(((pair[0], part.name[0] == "(", part) for pair, part in parts), key=lambda end: end[:2])
-    high = min(((pair[1], part.name[1] == "]", part) for pair, part in parts), key=lambda end: end[:2])
-    if low[0] > high[0] or (low[0] == high[0] and low[2].name[0] + high[2].name[1] != "[]"):
-        return None
-    return _interval(low[2].args[0], high[2].args[1], low[2].name[0] + high[2].name[1])
+def _inner_end(side: int, first: Node, second: Node) -> tuple[Node, str]:
+    """The end of two intervals, lower (side 0) or upper (1), that is further inside, with its bracket."""
+    ends = [(part.args[side], part.name[side]) for part in (first, second)]
+    finite = [end for end in ends if not _infinite(end[0])]
+    if len(finite) < 2:
+        return (finite or ends)[0]
+    values = [_estimate(end) for end, _ in ends]
+    if values[0] is None or values[1] is None:
+        raise _Unclear
+    if values[0] == values[1]:
+        return ends[ends[0][1] in "[]"]
+    return ends[(values[0] < values[1]) == (side == 0)]
 
 
-def _intersection(parts: list[Node]) -> Node | None:
-    """What `x > 1 and x < 3`, or `x ≥ 1 and x ≠ 2`, leaves; None when nothing is left or it is unclear."""
-    inside = _pieces(parts[0])
-    try:
-        for part in parts[1:]:
-            met = [_meet(one, other) for one in inside for other in _pieces(part)]
-            inside = [piece for piece in met if piece is not None]
-    except ValueError:
-        return None
-    if not inside or len(inside) > 8:
-        return None
-    return inside[0] if len(inside) == 1 else Node("union", tuple(inside))
+def _meet(first: Node, second: Node) -> list[Node]:
+    """What two intervals have in common, if anything."""
+    if any(part.op != "seq" or not all(map(is_scalar, part.args)) for part in (first, second)):
+        raise _Unclear
+    (low, opening), (high, closing) = _inner_end(0, first, second), _inner_end(1, first, second)
+    ends = _estimate(low), _estimate(high)
+    if ends[0] is None or ends[1] is None or ends[0] < ends[1] or (ends[0] == ends[1] and opening + closing == "[]"):
+        return [_interval(low, high, opening + closing)]
+    return []
 
 
-def _one_bound(node: Node) -> Node | None:
-    """The region of `x < 3`, `3 > x`, `x ≠ 3`, `|x| < 3`."""
-    left, right = node.args
-    operator = node.name
-
-    def named(side: Node) -> bool:
-        return names_quantity(side) or (side.op == "abs" and side.args[0].op == "sym")
-
-    if named(left) and _is_chain(right):
-        subject, bound = left, right
-    elif named(right) and _is_chain(left):
-        subject, bound = right, left
-        operator = _FLIP.get(operator, operator)
-    else:
-        return None
-    if not is_scalar(bound):
-        return None
-    if not names_quantity(subject):
-        if (_estimate(bound) or 0) <= 0:
-            return None
-        if operator in _UP:
-            close = _UP[operator]
-            return _interval(neg(bound), bound, {")": "(", "]": "["}[close] + close)
-        if operator in _DOWN:
-            opening = _DOWN[operator]
-            below = _interval(MINUS_INFINITY, neg(bound), "(" + {"(": ")", "[": "]"}[opening])
-            return Node("union", (below, _interval(bound, INFINITY, opening + ")")))
-        return None
-    if operator in _UP:
-        return _interval(MINUS_INFINITY, bound, "(" + _UP[operator])
-    if operator in _DOWN:
-        return _interval(bound, INFINITY, _DOWN[operator] + ")")
-    if operator != "\\neq":
-        return None
-    return _punctured([_choose_sign(bound, 1), _choose_sign(bound, -1)] if has_sign_choice(bound) else [bound])
+def _intersection(regions: Iterable[list[Node]]) -> list[Node]:
+    inside = [_interval(MINUS_INFINITY, INFINITY, "()")]
+    for region in regions:
+        inside = [piece for one in inside for other in region for piece in _meet(one, other)]
+        if len(inside) > MAX_ITEMS:
+            raise _Unclear
+    return inside
 
 
-def _punctured(points: list[Node]) -> Node | None:
-    """The number line without some points, as a union of intervals; None unless their order is known."""
-    if len(points) > 1:
-        order = [(_estimate(point), i) for i, point in enumerate(points)]
-        if any(value is None for value, _ in order):
-            return None
-        points = [points[i] for _, i in sorted(order, key=lambda pair: pair[0] or 0.0)]
-    ends = [MINUS_INFINITY, *points, INFINITY]
-    return Node("union", tuple(_interval(low, high, "()") for low, high in pairwise(ends)))
-
-
-def _complement(node: Node) -> Node | None:
+def _complement(region: Node) -> list[Node]:
     """The number line without an interval, or without the points of a set."""
-    if node.op == "set":
-        return _punctured(list(node.args)) if all(map(is_scalar, node.args)) else None
-    if node.op != "seq" or len(node.args) != 2 or not all(map(is_scalar, node.args)):
-        return None
-    low, high = node.args
-    below = _interval(MINUS_INFINITY, low, "(" + {"[": ")", "(": "]"}[node.name[0]])
-    above = _interval(high, INFINITY, {"]": "(", ")": "["}[node.name[1]] + ")")
-    parts = [part for part, end in ((below, low), (above, high)) if not _infinite(end)]
-    return parts[0] if len(parts) == 1 else Node("union", tuple(parts)) if parts else None
+    if region.op == "set":
+        return _intersection(_complement(_interval(point, point, "[]")) for point in region.args)
+    if region.op != "seq" or len(region.args) != 2:
+        raise _Unclear
+    low, high = region.args
+    below = _interval(MINUS_INFINITY, low, "(" + {"[": ")", "(": "]"}[region.name[0]])
+    above = _interval(high, INFINITY, {"]": "(", ")": "["}[region.name[1]] + ")")
+    return [part for part, empty in ((below, _infinite(low) < 0), (above, _infinite(high) > 0)) if not empty]
 
 
-def _two_bounds(node: Node) -> Node | None:
-    """The region of `1 < x ≤ 2` and `2 ≥ x > 1`."""
-    low, middle, high = node.args
-    first, second = _operators(node)
-    if not (names_quantity(middle) and is_scalar(low) and is_scalar(high) and _is_chain(low) and _is_chain(high)):
-        return None
-    if first in _LOWER and second in _UP:
-        return _interval(low, high, _LOWER[first] + _UP[second])
-    if first in _UPPER and second in _DOWN:
-        return _interval(high, low, _DOWN[second] + _UPPER[first])
-    return None
+def _bounded(left: Node, sign: str, right: Node) -> list[Node]:
+    """The region of `x < 3`, `3 > x`, `x ≠ ±3`, `|x| < 3`."""
+    for subject, bound in ((left, right), (right, left)):
+        distance = not names_quantity(subject) and subject.op == "abs" and subject.args[0].op == "sym"
+        if (distance or names_quantity(subject)) and _is_constant(bound):
+            break
+    else:
+        raise _Unclear
+    sign = sign if subject is left else _FLIP.get(sign, sign)
+    if sign == "\\neq" and not distance:
+        return _complement(_expand_signs(Node("set", (bound,))))
+    if sign not in _FLIP or (distance and (_estimate(bound) or 0) <= 0):
+        raise _Unclear
+    closed = sign in ("\\le", ">")  # what > excludes is closed
+    low = neg(bound) if distance else MINUS_INFINITY
+    below = _interval(low, bound, ("[" if closed and distance else "(") + ("]" if closed else ")"))
+    return [below] if sign in ("<", "\\le") else _complement(below)
 
 
 def as_region(node: Node) -> Node | None:
     """Return the interval or union that an inequality, a membership or a list of them describes, else None."""
+    try:
+        parts = _region(node)
+    except _Unclear:
+        return None
+    return Node("union", tuple(parts)) if len(parts) > 1 else parts[0] if parts else None
+
+
+def _region(node: Node) -> list[Node]:
     if node.op == "union" and node.name == "minus":
-        first, rest = as_region(node.args[0]) or node.args[0], _complement(node.args[1])
-        if rest is None or _is_number_line(first):
-            return rest
-        return _intersection([first, rest]) if all(part.op == "seq" for part in _pieces(first)) else None
-    if node.op == "rel":
-        operators = _operators(node)
-        if operators == ["\\in"] and names_quantity(node.args[0]):
-            return as_region(node.args[1]) or node.args[1]
-        if operators == ["\\notin"] and names_quantity(node.args[0]):
-            return _complement(node.args[1])
-        if len(operators) == 1:
-            return _one_bound(node)
-        return _two_bounds(node) if len(operators) == 2 else None
-    return _region_of_list(node) if node.op == "list" and len(node.args) > 1 else None
+        return _intersection([_intervals(as_region(node.args[0]) or node.args[0]), _complement(node.args[1])])
+    if node.op == "list" and len(node.args) > 1:
+        return _region_of_list(node)
+    if node.op != "rel":
+        raise _Unclear
+    signs = _signs(node)
+    if signs in (["\\in"], ["\\notin"]) and names_quantity(node.args[0]):
+        values = node.args[1]
+        return _complement(values) if signs == ["\\notin"] else _intervals(as_region(values) or values)
+    if sum(not _is_constant(side) for side in node.args) > 1:
+        raise _Unclear
+    return _intersection([_bounded(*part) for part in zip(node.args, signs, node.args[1:], strict=False)])
 
 
-def _region_of_list(node: Node) -> Node | None:
+def _region_of_list(node: Node) -> list[Node]:
     """Several conditions on one quantity: `or` joins their regions, `and` keeps what they share; a comma may mean
     either, and then means `and` unless nothing would be left: x < 1, x > 2 are two branches."""
     items = [item for item in node.args if not (item.op == "rel" and _is_number_line(item))]
-    if items and items[0].op == "rel" and items[0].name == "\\neq" and all(is_scalar(item) for item in items[1:]):
-        return _punctured([items[0].args[1], *items[1:]])
+    if items and items[0].op == "rel" and items[0].name == "\\neq" and all(map(is_scalar, items[1:])):  # x ≠ 1, 2
+        items = [Node("rel", (items[0].args[0], value), "\\neq") for value in (items[0].args[1], *items[1:])]
     if not items or node.name == "mixed" or any(item.op != "rel" for item in items):
-        return None
+        raise _Unclear
     if len({_subject(item) for item in items} - {""}) > 1:
-        return None
-    if all(item.name == "\\neq" and item.args[0] == items[0].args[0] for item in items):
-        return _punctured([item.args[1] for item in items])
-    regions = [as_region(item) for item in items]
-    parts = [region for region in regions if region is not None and all(part.op == "seq" for part in _pieces(region))]
-    if len(parts) < len(regions):
-        return None
-    if len(parts) == 1 or node.name != "or":
-        inside = parts[0] if len(parts) == 1 else _intersection(parts)
-        if inside is not None or node.name == "and":
+        raise _Unclear
+    regions = [_region(item) for item in items]
+    if node.name != "or" or all(item.name == "\\neq" for item in items):
+        inside = _intersection(regions)
+        if inside or node.name == "and":
             return inside
-    return Node("union", tuple(parts)) if all(part.op == "seq" for part in parts) else None
+    parts = [part for region in regions for part in region]
+    if any(part.op != "seq" for part in parts):
+        raise _Unclear
+    return parts
 
 
 # --- comparison ---------------------------------------------------------------------------------------------------
@@ -530,13 +486,17 @@ class Comparison:
     def __init__(self, work: Work, engine: Evaluator | None = None) -> None:
         self.work = work
         self.engine = engine
-        self.rules: list[str] = []
+        self.rules: set[str] = set()
+
+    @property
+    def rule(self) -> str:
+        """The most expensive rule that was used."""
+        return next((rule for rule in ("algebra", "exact") if rule in self.rules), "structure")
 
     def _algebra(self) -> Evaluator:
         if self.engine is None:
             raise Undecided
-        if "algebra" not in self.rules:
-            self.rules.append("algebra")
+        self.rules.add("algebra")
         return self.engine
 
     def _exact(self, node: Node) -> Fraction | None:
@@ -564,7 +524,6 @@ class Comparison:
                 return answer
         if left.op != right.op:
             return is_scalar(left) and is_scalar(right) and self.scalar(left, right)
-        self.rules.append("structure")
         if left.op in ("list", "set", "union"):
             if left.name != right.name and "minus" in (left.name, right.name):
                 return False
@@ -655,19 +614,6 @@ class Comparison:
             raise Undecided
         return True
 
-    def any_equal(self, pairs: Sequence[tuple[Node, Node]]) -> bool:
-        """Whether any of several pairs of values is equal; an undecided pair leaves it open unless another is."""
-        undecided = False
-        for left, right in pairs:
-            try:
-                if self.value(left, right):
-                    return True
-            except Undecided:
-                undecided = True
-        if undecided:
-            raise Undecided
-        return False
-
     def same_multiset(self, left: Sequence[Node], right: Sequence[Node]) -> bool:
         """Compare without order, counting repetitions; items that say what they count are matched by that."""
         if len(left) != len(right) or len(left) > MAX_ITEMS:
@@ -675,23 +621,14 @@ class Comparison:
         labels = [[_label(item) for item in side] for side in (left, right)]
         if len(left) > 1 and all(all(side) and len(set(side)) == len(side) for side in labels):
             if sorted(labels[0]) == sorted(labels[1]):
-                order = [labels[1].index(label) for label in labels[0]]
-                return self.all_equal(left, [right[i] for i in order])
+                right = [right[labels[1].index(label)] for label in labels[0]]
             return self.all_equal(left, right)
         rest = list(right)
-        undecided = False
         for item in left:
-            for i, other in enumerate(rest):
-                try:
-                    if self.equal(item, other):
-                        del rest[i]
-                        break
-                except Undecided:
-                    undecided = True
-            else:
-                if undecided:
-                    raise Undecided
+            match = next((i for i, other in enumerate(rest) if self.equal(item, other)), None)
+            if match is None:
                 return False
+            del rest[match]
         return True
 
     def _date(self, left: Node, right: Node) -> bool:
@@ -752,15 +689,15 @@ class Comparison:
             return node.name in ("no solution", "none", "empty set", "the empty set")
         letters = _letters_of(other)
         if node.name != unnumbered(node.name):
-            return letters is not None and letters.isupper() and letters.lower() == unnumbered(node.name)
-        return letters is not None and plain_words(letters) == node.name
+            return letters.isupper() and letters.lower() == unnumbered(node.name)
+        return bool(letters) and plain_words(letters) == node.name
 
     # --- conditions and pieces ------------------------------------------------------------------------------------
 
     def _domain(self, node: Node, other: Node) -> bool:
         """A value with a domain behind it, against one without: the domain must say nothing new."""
         value = node.args[0]
-        running = [c.args[0].name for c in node.args[1:] if _is_set_of_numbers(c) and c.args[0].op == "sym"]
+        running = _running(node)
         letters = set(_letters(other)) - set(_letters(value))
         if len(running) == len(letters) == 1 and letters <= set("kmnl") and running[0] not in _letters(other):
             value = replace(value, {running[0]: sym(letters.pop())})
@@ -785,12 +722,9 @@ class Comparison:
 
     def _conditions(self, left: Node, right: Node) -> bool:
         """Two values with conditions: the same up to the name of a whole number that runs."""
-        whole = [
-            [c.args[0].name for c in node.args[1:] if _is_set_of_numbers(c) and c.args[0].op == "sym"]
-            for node in (left, right)
-        ]
-        if len(whole[0]) == len(whole[1]) == 1 and whole[0] != whole[1]:
-            right = replace(right, {whole[1][0]: sym(whole[0][0])})
+        names = _running(left), _running(right)
+        if len(names[0]) == len(names[1]) == 1:
+            right = replace(right, {names[1][0]: sym(names[0][0])})
         kept = [[c for c in node.args[1:] if not _is_set_of_numbers(c)] for node in (left, right)]
         sets = [
             {_set_name(c.args[1]) for c in node.args[1:] if c.op == "rel" and c.name == "\\in"} - {""}
@@ -802,30 +736,22 @@ class Comparison:
 
     def _pieces(self, left: Node, right: Node) -> bool:
         """Functions in pieces: the same values under the same conditions; one piece may be "otherwise"."""
-        if len(left.args) != len(right.args):
-            return False
-        rest = list(right.args)
-        unmatched = []
+        rest, unmatched = list(right.args), []
         for piece in left.args:
-            same = next(
-                (
-                    other
-                    for other in rest
-                    if piece.op == other.op == "cond" and self.all_equal(piece.args[1:], other.args[1:])
-                ),
-                None,
-            )
-            if same is None:
+            for other in rest:
+                if piece.op == other.op == "cond" and self.all_equal(piece.args[1:], other.args[1:]):
+                    if not self.equal(piece.args[0], other.args[0]):
+                        return False
+                    rest.remove(other)
+                    break
+            else:
                 unmatched.append(piece)
-                continue
-            if not self.equal(piece.args[0], same.args[0]):
-                return False
-            rest.remove(same)
-        if not unmatched:
+        if len(unmatched) != len(rest) or len(rest) > 1:
+            return False
+        if not rest:
             return True
-        values = [piece.args[0] if piece.op == "cond" else piece for piece in (*unmatched, *rest)]
-        otherwise = unmatched[0].op != "cond" or rest[0].op != "cond"
-        return len(unmatched) == 1 and otherwise and self.equal(*values)
+        last = unmatched[0], rest[0]
+        return any(piece.op != "cond" for piece in last) and self.equal(*(without(piece, "cond") for piece in last))
 
     # --- lists ----------------------------------------------------------------------------------------------------
 
@@ -914,14 +840,11 @@ class Comparison:
     def _sign_choice(self, node: Node, other: Node) -> bool | None:
         if other.op in ("rel", "text"):
             return None
-        if is_scalar(other) and not has_sign_choice(other):
+        if is_scalar(other) and has_sign_choice(other):
+            other = Node("list", (other,))
+        if other.op not in ("list", "set"):
             return False
-        both = Node("list", (_choose_sign(node, 1), _choose_sign(node, -1)))
-        if is_scalar(other):
-            other = Node("list", (_choose_sign(other, 1), _choose_sign(other, -1)))
-        if other.op in ("list", "set"):
-            return self.same_multiset(both.args, _expand_signs(other).args)
-        return False
+        return self.same_multiset(_expand_signs(Node("list", (node,))).args, _expand_signs(other).args)
 
     # --- relations ------------------------------------------------------------------------------------------------
 
@@ -929,7 +852,7 @@ class Comparison:
         """A relation against something that is not one: an assignment, an interval, an equation of constants."""
         if other.op == "rel":
             return None
-        operators = _operators(node)
+        operators = _signs(node)
         if "\\approx" in operators:
             return self._approximation(node, other)
         if operators == ["\\equiv"]:
@@ -946,7 +869,7 @@ class Comparison:
         return self.equal(region, other)
 
     def _approximation(self, node: Node, other: Node) -> bool:
-        operators = _operators(node)
+        operators = _signs(node)
         at = operators.index("\\approx")
         if not at and names_quantity(node.args[0]):  # L ≈ 4.5 states 4.5
             rest = Node("rel", node.args[1:], " ".join(operators[1:]))
@@ -965,8 +888,8 @@ class Comparison:
 
     def _plausible(self, value: Node, stated: Node) -> bool:
         """Whether a stated approximation can be one: of a constant, and near it; 6 ≈ 7 is two answers, not one."""
-        bare = [_without(_without(_without(side, "unit"), "degree"), "percent") for side in (value, stated)]
-        if not all(is_scalar(side) and _is_chain(side) for side in bare):
+        bare = [without(side, "unit", "degree", "percent") for side in (value, stated)]
+        if not all(_is_constant(side) for side in bare):
             return False
         numbers = [self._exact(side) for side in bare]
         if numbers[0] is not None and numbers[1] is not None:
@@ -976,20 +899,14 @@ class Comparison:
     def _rounding(self, value: Node, stated: Node) -> float:
         """How far, relatively, a stated approximation may be off: half a unit of its last digit. Zero where it is none,
         as in 100 ≈ 101: an integer or a decimal is not rounded, it is changed."""
-        digits = _without(stated.args[0] if stated.op in ("unit", "percent", "degree") else stated, "neg")
-        literal = _without(_without(_without(value, "unit"), "neg"), "percent")
+        digits = without(stated, "unit", "percent", "degree", "neg")
+        literal = without(value, "unit", "neg", "percent")
         known = self._exact(literal)
-        if (
-            digits.op != "num"
-            or not digits.value
-            or literal.op == "num"
-            or (known is not None and known.denominator == 1)
-        ):
+        exact_value = literal.op == "num" or (known is not None and known.denominator == 1)
+        if digits.op != "num" or not digits.value or exact_value:
             return 0.0
         amount = digits.value
-        place = 0
-        while (amount * 10**place).denominator != 1 and place < 40:
-            place += 1
+        place = _decimal_places(amount, 40) or 0
         while place <= 0 and amount % 10 ** (1 - place) == 0:
             place -= 1
         return 0.5 * 10.0**-place / float(amount) * (1 + 1e-9)
@@ -997,7 +914,7 @@ class Comparison:
     def _is_congruence(self, node: Node) -> bool:
         """Whether `x ≡ 7 (mod 8)` can be true: 15 ≡ 7 (mod 8) is, 6 ≡ 7 (mod 8) and a bare 6 ≡ 7 are not."""
         try:
-            numbers = [self._exact(_without(side, "unit")) for side in node.args]
+            numbers = [self._exact(without(side, "unit")) for side in node.args]
         except Spent:
             raise
         except TooBig:
@@ -1015,49 +932,39 @@ class Comparison:
         if len(sides) == 2 and names_quantity(sides[1]) and is_scalar(sides[0]):
             return self.equal(sides[0], other)
         # A chain of constants states its value only when it is true: 7 = 8 states nothing.
-        if all(is_scalar(side) and _is_chain(side) for side in sides):
+        if all(_is_constant(side) for side in sides):
             return self.equal(sides[-1], other) and all(self.equal(sides[0], side) for side in sides[1:])
         # What stands first in m + n = 3 + 4 = 7 is computed, so that the last is its value.
-        computed = sides[0].op in ("opaque", "func") or all(is_scalar(side) and _is_chain(side) for side in sides[1:])
+        computed = sides[0].op in ("opaque", "func") or all(_is_constant(side) for side in sides[1:])
         return len(sides) > 2 and computed and self.equal(sides[-1], other) and self._consistent(sides)
 
     def _consistent(self, sides: tuple[Node, ...]) -> bool:
         """Whether the constants of a chain are one value: x = 7 = 8 states nothing."""
-        constants = [side for side in sides[1:] if is_scalar(side) and _is_chain(side)]
+        constants = [side for side in sides[1:] if _is_constant(side)]
         return all(self.equal(constants[-1], side) for side in constants[:-1])
 
     def relations(self, left: Node, right: Node) -> bool:
         """Compare two relations."""
-        ops = _operators(left), _operators(right)
+        ops = _signs(left), _signs(right)
         if set(ops[0]) == set(ops[1]) == {"="}:
             return self._equations(left, right)
         if ("\\approx" in ops[0]) != ("\\approx" in ops[1]):
             node, other = (left, right) if "\\approx" in ops[0] else (right, left)
-            at = _operators(node).index("\\approx")
-            cut = Node("rel", node.args[: at + 1], " ".join(_operators(node)[:at])) if at else node.args[0]
+            at = _signs(node).index("\\approx")
+            cut = Node("rel", node.args[: at + 1], " ".join(_signs(node)[:at])) if at else node.args[0]
             named = not at and names_quantity(node.args[0])
             return (named or self._plausible(*node.args[at : at + 2])) and self.equal(cut, other)
         turned = [_FLIP.get(op, op if op in ("=", "\\neq") else "") for op in reversed(ops[1])]
         for operators, sides in ((ops[1], right.args), (turned, right.args[::-1])):
-            if ops[0] == operators and len(left.args) == len(sides):
-                try:
-                    if self.all_equal(left.args, sides):
-                        return True
-                except Undecided:
-                    if self.engine is None:
-                        raise
+            if ops[0] == operators and self.all_equal(left.args, sides):
+                return True
         regions = as_region(left), as_region(right)
         if regions[0] is not None and regions[1] is not None and (regions[0].op != "rel" or regions[1].op != "rel"):
             names = _subject(left), _subject(right)
             return (names[0] == names[1] or "" in names or _function_and_y(*names)) and self.equal(*regions)
         if len(left.args) == len(right.args) == 2 and all(is_scalar(n) for n in (*left.args, *right.args)):
             first, second = ops[0][0], ops[1][0]
-            if (
-                first not in _FLIP
-                or second not in _FLIP
-                or all(map(_is_chain, left.args))
-                or all(map(_is_chain, right.args))
-            ):
+            if not {first, second} <= _FLIP.keys() or not all(any(map(has_symbols, n.args)) for n in (left, right)):
                 return False
             sign = self._algebra().proportion(_difference(left), _difference(right))
             return bool(sign) and first == (second if sign > 0 else _FLIP[second])
@@ -1065,7 +972,7 @@ class Comparison:
 
     def _equations(self, left: Node, right: Node) -> bool:
         """Two equations (chains): the same assignment, side by side equal, or proportional."""
-        constant = [all(map(_is_chain, node.args)) for node in (left, right)]
+        constant = [not any(map(has_symbols, node.args)) for node in (left, right)]
         if all(constant):
             return self._same_statement(left, right)
         components = _by_component(left), _by_component(right)
@@ -1083,14 +990,8 @@ class Comparison:
                 return self.equal(mine[1], theirs[1]) and self._consistent(left.args) and self._consistent(right.args)
             if mine[0].endswith(")") and theirs[0].endswith(")"):
                 return False  # f(1) = 5 and f(2) = 5
-        if len(left.args) == len(right.args):
-            for sides in (right.args, right.args[::-1]):
-                try:
-                    if self.all_equal(left.args, sides):
-                        return True
-                except Undecided:
-                    if self.engine is None:
-                        raise
+        if any(self.all_equal(left.args, sides) for sides in (right.args, right.args[::-1])):
+            return True
         scalars = all(is_scalar(side) for side in (*left.args, *right.args))
         if len(left.args) == len(right.args) == 2 and scalars and not any(constant):
             engine = self._algebra()
@@ -1100,15 +1001,12 @@ class Comparison:
     def _same_statement(self, left: Node, right: Node) -> bool:
         """Two equations between constants, such as `cos(3π/2) = 0`: true ones are all equivalent, so the sides must be
         the same expressions, up to the spelling of rational numbers."""
-        if len(left.args) != len(right.args):
-            return False
-        for mine, theirs in zip(left.args, right.args, strict=True):
-            numbers = all(node.op in ("num", "neg", "div", "add") for node in (mine, theirs))
-            if mine != theirs and not (
-                numbers and self._exact(mine) is not None and (self._exact(mine) == self._exact(theirs))
-            ):
-                return False
-        return True
+
+        def same(mine: Node, theirs: Node) -> bool:
+            rational = all(node.op in ("num", "neg", "div", "add") for node in (mine, theirs))
+            return mine == theirs or (rational and None is not self._exact(mine) == self._exact(theirs))
+
+        return len(left.args) == len(right.args) and all(map(same, left.args, right.args))
 
     # --- scalars --------------------------------------------------------------------------------------------------
 
@@ -1123,26 +1021,24 @@ class Comparison:
             mine, theirs = unit_of(left.name), unit_of(right.name)
             if mine and theirs and mine.dimensions == theirs.dimensions:
                 if mine.factors != theirs.factors:
-                    return self.any_equal(
-                        [
-                            (Node("mul", (num(first), left.args[0])), Node("mul", (num(second), right.args[0])))
-                            for first in mine.factors
-                            for second in theirs.factors
-                        ]
+                    return any(
+                        self.value(Node("mul", (num(first), left.args[0])), Node("mul", (num(second), right.args[0])))
+                        for first in mine.factors
+                        for second in theirs.factors
                     )
             elif (mine and theirs and not (mine.counts or theirs.counts)) or (
                 mine and theirs and _power_of_unit(mine) != _power_of_unit(theirs)
             ):
                 return False
         left, right = _radians(left, right), _radians(right, left)
-        left, right = _lift(_without(left, "unit")), _lift(_without(right, "unit"))
+        left, right = _lift(without(left, "unit")), _lift(without(right, "unit"))
         marks = (left.op, right.op)
         if marks in (("percent", "percent"), ("degree", "degree")):
             return self.value(left.args[0], right.args[0])
         if "percent" in marks:
             percentage, other = (left, right) if left.op == "percent" else (right, left)
-            other = _without(other, "degree")
-            return self.any_equal([(percentage.args[0], other), (percentage, other)])
+            other = without(other, "degree")
+            return self.value(percentage.args[0], other) or self.value(percentage, other)
         if "degree" in marks:
             angle, other = (left, right) if left.op == "degree" else (right, left)
             # 90° is written 90, or in radians with π or an inverse function.
@@ -1159,12 +1055,9 @@ class Comparison:
             return self.equal(left, right)
         values = self._exact(left), self._exact(right)
         if values[0] is not None and values[1] is not None:
-            self.rules.append("exact")
-            return (
-                values[0] == values[1]
-                or _printed_float(left, values[0], values[1])
-                or _printed_float(right, values[1], values[0])
-            )
+            self.rules.add("exact")
+            known, theirs = values
+            return known == theirs or _printed_float(left, known, theirs) or _printed_float(right, theirs, known)
         infinite = [_infinite(node) for node in (left, right)]
         if any(infinite):
             return infinite[0] == infinite[1]
@@ -1204,6 +1097,11 @@ def _is_set_of_numbers(condition: Node) -> bool:
     if condition.name in ("\\ge", ">") and variable.name in ("n", "k", "m"):  # the terms of a sequence
         return bound.op == "num" and bound.value in (0, 1)
     return condition.name == "\\in" and bool(_set_name(bound))
+
+
+def _running(node: Node) -> list[str]:
+    """The letters of the whole numbers that run through the conditions of a value."""
+    return [c.args[0].name for c in node.args[1:] if _is_set_of_numbers(c) and c.args[0].op == "sym"]
 
 
 def _set_name(node: Node) -> str:

@@ -24,8 +24,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 
-from simplerl.verify.compare import Comparison, Undecided, assigned
+from simplerl.verify.compare import Comparison, Undecided, assigned, without
 from simplerl.verify.extract import MAX_ANSWER_CHARS, POLICIES, closing_brace, final_part
 from simplerl.verify.normalise import normalise
 from simplerl.verify.numbers import BUDGET, QUICK_BUDGET, Spent, TooBig, Work, exact, number
@@ -182,10 +183,8 @@ def _with_unit(side: Reading) -> Node | None:
     if side.node is not None and side.node.op == "unit":
         return side.node
     match = _QUANTITY.fullmatch(side.normal.replace("\\cdot", "·"))
-    value = number(match.group(1)) if match else None
-    return (
-        Node("unit", (num(value),), match.group(2)) if match and value is not None and unit_of(match.group(2)) else None
-    )
+    value = number(match.group(1)) if match and unit_of(match.group(2)) else None
+    return Node("unit", (num(value),), match.group(2)) if match and value is not None else None
 
 
 def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[tuple[Node, Node]]:
@@ -210,8 +209,9 @@ def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[
 # --- two sides ----------------------------------------------------------------------------------------------------
 
 
-def _simple(answer: str, gold: str) -> Outcome | None:
-    """Empty golds, equal texts and excessive lengths: decided without reading further."""
+def quick(answer: str, gold: str, *, question: str | None = None) -> Outcome | None:
+    """Decide without algebra, in linear time, or return None."""
+    answer, gold = unbox(answer), unbox(gold)
     if not gold.strip():
         return _cannot("the gold is empty")
     if answer.strip() == gold.strip():
@@ -220,22 +220,14 @@ def _simple(answer: str, gold: str) -> Outcome | None:
         return _no("length", f"the answer has {len(answer)} characters; the limit is {MAX_ANSWER_CHARS}")
     if len(gold) > MAX_ANSWER_CHARS:
         return _cannot("the gold is too long to compare")
-    return None
-
-
-def quick(answer: str, gold: str, *, question: str | None = None) -> Outcome | None:
-    """Decide without algebra, in linear time, or return None."""
-    answer, gold = unbox(answer), unbox(gold)
-    outcome = _simple(answer, gold)
-    if outcome is not None:
-        return outcome
     (mine, my_value), (theirs, their_value) = plain_number(answer), plain_number(gold)
     if mine == theirs:
         return _yes("string", "the same once normalised")
     currencies = {match.group() for text in (mine, theirs) if (match := _CURRENCY_SIGN.search(text))}
     if my_value is not None and my_value == their_value and len(currencies) < 2:
-        return _honest(_yes("number", f"both are {_shown(str(my_value))}"), answer, gold, question, Work(QUICK_BUDGET))
-    outcome = _compare(answer, gold, question, Work(QUICK_BUDGET), algebra=False)
+        outcome: Outcome | None = _yes("number", f"both are {_shown(str(my_value))}")
+    else:
+        outcome = _compare(answer, gold, question, Work(QUICK_BUDGET), algebra=False)
     return None if outcome is None else _honest(outcome, answer, gold, question, Work(QUICK_BUDGET))
 
 
@@ -281,14 +273,12 @@ def _compare(answer: str, gold: str, question: str | None, work: Work, *, algebr
         from simplerl.verify.points import Evaluator
 
         engine = Evaluator(work)
-    undecided = False
-    comparison = Comparison(work, engine)
+    undecided, comparison = False, Comparison(work, engine)
     for left, right in _readings(mine, theirs, question):
         comparison = Comparison(work, engine)
         try:
             if comparison.equal(left, right):
-                rule = next((r for r in ("algebra", "exact", "structure") if r in comparison.rules), "structure")
-                return _yes(rule, RULES[rule])
+                return _yes(comparison.rule, RULES[comparison.rule])
         except Undecided:
             undecided = True
         except TooBig as error:
@@ -303,8 +293,7 @@ def _compare(answer: str, gold: str, question: str | None, work: Work, *, algebr
     if label or mine.node.op == "prose":
         part = mine.problem or f"the words {label!r}"
         return _no("unreadable", f"{_shown(mine.normal)!r} is not understood: {part}")
-    rule = next((r for r in ("algebra", "exact", "structure") if r in comparison.rules), "structure")
-    return _no(rule, f"not equal: {_shown(mine.normal)} against {_shown(theirs.normal)}")
+    return _no(comparison.rule, f"not equal: {_shown(mine.normal)} against {_shown(theirs.normal)}")
 
 
 def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
@@ -345,16 +334,13 @@ def _unread(mine: Reading, theirs: Reading) -> Outcome | None:
 
 def _too_big(gold: Node, error: TooBig, algebra: bool) -> Outcome | None:
     """Something beyond the limits: the gold's fault if it cannot be computed alone, else the answer's."""
-    if not algebra:
-        return (
-            None
-            if gold.op != "num"
-            else _no("limits" if isinstance(error, Spent) else "screen", f"the answer holds {error}")
-        )
-    from simplerl.verify.points import Evaluator
+    if algebra:
+        from simplerl.verify.points import Evaluator
 
-    if not Evaluator(Work(BUDGET)).within_limits(gold):
-        return _cannot(f"the gold holds {error}")
+        if not Evaluator(Work(BUDGET)).within_limits(gold):
+            return _cannot(f"the gold holds {error}")
+    elif gold.op != "num":
+        return None
     return _no("limits" if isinstance(error, Spent) else "screen", f"the answer holds {error}")
 
 
@@ -411,16 +397,8 @@ def _stated(node: Node, *, rounded: bool = False) -> Node:
 
 def _form(node: Node) -> object:
     """The form of an expression, which operands in another order share, as a key for comparison."""
-    if node.op in ("add", "mul"):
-        parts: list[object] = []
-        stack = list(node.args)
-        while stack:
-            part = stack.pop()
-            if part.op == node.op and part.name == node.name:
-                stack.extend(part.args)
-            else:
-                parts.append(_form(part))
-        return (node.op, *sorted(parts, key=repr))
+    if node.op in ("add", "mul") and node.name != "mixed":
+        return (node.op, *sorted(map(_form, _terms(node)), key=repr))
     if node.op == "num":
         return ("num", node.value)
     if node.op in ("list", "set"):
@@ -474,11 +452,7 @@ def _computing(node: Node, gold: Node, work: Work) -> str:
             texts = [_computing(arg, gold, work) for arg in node.args]
             return texts[0] if all(texts) else ""
         return ""
-    for part in _scalars(node):
-        text = _step_left(part, gold, work)
-        if text:
-            return text
-    return ""
+    return next((text for part in _scalars(node) if (text := _step_left(part, gold, work))), "")
 
 
 def _scalars(node: Node) -> Iterator[Node]:
@@ -487,17 +461,12 @@ def _scalars(node: Node) -> Iterator[Node]:
     while stack:
         part = stack.pop()
         yield part
-        stack.extend(
-            _terms(part)
-            if part.op in ("add", "mul") and part.name != "mixed"
-            else ()
-            if part.name == "mixed"
-            else part.args
-        )
+        if part.name != "mixed":
+            stack.extend(_terms(part) if part.op in ("add", "mul") else part.args)
 
 
 def _terms(node: Node) -> list[Node]:
-    """The operands of nested sums or products."""
+    """The operands of nested sums or products; a mixed number is one operand."""
     terms, stack = [], list(node.args)
     while stack:
         part = stack.pop()
@@ -508,101 +477,105 @@ def _terms(node: Node) -> list[Node]:
     return terms
 
 
-def _is_constant(node: Node) -> bool:
-    return not has_symbols(node)
-
-
 def _is_number(node: Node) -> bool:
     """Whether an expression is one number: a whole number, a decimal, a fraction, a mixed number, with any sign."""
-    while node.op == "neg":
-        node = node.args[0]
+    node = without(node, "neg")
     if node.op == "div":
-        return all(_bare(arg).op == "num" for arg in node.args)
+        return all(without(arg, "neg").op == "num" for arg in node.args)
     if node.op == "percent":
         return _is_number(node.args[0])
     return node.op == "num" or node.name == "mixed"
 
 
-def _bare(node: Node) -> Node:
-    return node.args[0] if node.op == "neg" else node
+def _is_sum(node: Node) -> bool:
+    return node.op == "add" and node.name != "mixed"
 
 
-def _step_left(node: Node, gold: Node, work: Work) -> str:
-    """The computing that is left at one part of an expression; empty when there is none."""
-    op = node.op
-    if op == "add" and node.name != "mixed":
-        terms = _terms(node)
-        if sum(_is_number(term) for term in terms) > 1:
-            return "a sum of numbers"
-        outer = any(map(_is_number, terms))
-        if outer and any(map(_is_multiple_of_sum, terms)):
-            return "a product to multiply out"
-        surds = [_surd(_bare(term)) for term in terms]
-        like = [surd for surd in surds if surd]
-        return "a sum of like terms" if len(like) != len({repr(surd) for surd in like}) else ""
-    if op == "mul":
-        factors = _terms(node)
-        if _is_scientific(factors):
-            return ""
-        if sum(_is_number(factor) for factor in factors) > 1:
-            return "a product of numbers"
-        if sum(factor.op == "add" and factor.name != "mixed" and _is_constant(factor) for factor in factors) > 1:
-            return "a product of sums"
-        sums = [repr(_form(factor)) for factor in factors if factor.op == "add" and factor.name != "mixed"]
-        if len(set(sums)) < len(sums):
-            return "a product of equal factors"
-        whole = [factor for factor in factors if factor.op == "root" and _bare(factor.args[1]).op == "num"]
-        powers = [factor for factor in factors if factor.op == "pow" and _is_number(factor.args[0])]
-        return (
-            "a product of roots"
-            if len(whole) > 1 and factors[0].op != "const"
-            else ("a product of powers" if powers and any(map(_is_number, factors)) else "")
-        )
-    if op == "div":
-        top, bottom = (_bare(arg) for arg in node.args)
-        if top.op == bottom.op == "num" and bottom.value and top.value is not None:
-            whole = top.value.denominator == bottom.value.denominator == 1
-            return "a division" if not whole or (top.value / bottom.value).denominator == 1 else ""
-        nested = any(arg.op == "div" or arg.name == "mixed" for arg in (top, bottom))
-        return "a fraction of fractions" if nested and exact(node, work) is not None else ""
-    if op == "pow":
-        base, exponent = node.args
-        value = exact(node, work) if _is_number(base) else None
-        if value is not None:
-            return "" if _bare(base).op == "num" and abs(value) >= 1_000 else "a power"
-        base = _bare(base)
-        if base == IMAGINARY:
-            return "a power of i" if exact(exponent, work) is not None else ""
-        constant = _is_constant(base) and base.op in ("add", "div", "root", "pow", "mul")
-        return (
-            "a power" if constant and exact(exponent, work) is not None and exact(exponent, work) not in (-1,) else ""
-        )
-    if op == "root":
-        index, radicand = exact(node.args[0], work), exact(node.args[1], work)
-        if radicand is None or index is None or index.denominator != 1 or not 2 <= index <= 6:
-            return ""
-        if radicand < 0 and index == 2:
-            return "the root of a negative number"
-        reducible = any(_power_factor(abs(part), int(index)) for part in (radicand.numerator, radicand.denominator))
-        return "a root" if reducible or not radicand else ""
-    if op in ("fact", "fact2", "binom", "abs") and _is_constant(node):
-        return {"binom": "a binomial coefficient", "abs": "an absolute value"}.get(op, "a factorial")
-    if op == "func" and _is_constant(node) and not any(part.name == node.name for part in gold.walk()):
-        return f"the function {node.name}"
-    return ""
+def _sum_left(node: Node) -> str:
+    terms = _terms(node)
+    if sum(map(_is_number, terms)) > 1:
+        return "a sum of numbers"
+    if any(map(_is_number, terms)) and any(map(_is_multiple_of_sum, terms)):
+        return "a product to multiply out"
+    surds = [surd for surd in map(_surd, terms) if surd]
+    return "a sum of like terms" if len(surds) > len(set(surds)) else ""
 
 
 def _is_multiple_of_sum(term: Node) -> bool:
     """Whether a term is a number times a sum that has a number in it: 5(x + 1)."""
-    term = _bare(term)
+    term = without(term, "neg")
     factors = _terms(term) if term.op == "mul" else []
-    return (
-        len(factors) == 2
-        and any(map(_is_number, factors))
-        and any(
-            factor.op == "add" and factor.name != "mixed" and any(map(_is_number, _terms(factor))) for factor in factors
-        )
-    )
+    sums = [factor for factor in factors if _is_sum(factor) and any(map(_is_number, _terms(factor)))]
+    return len(factors) == 2 and bool(sums) and any(map(_is_number, factors))
+
+
+def _product_left(node: Node) -> str:
+    factors = _terms(node)
+    numbers, sums = sum(map(_is_number, factors)), list(filter(_is_sum, factors))
+    if _is_scientific(factors):
+        return ""
+    if numbers > 1:
+        return "a product of numbers"
+    if sum(not has_symbols(factor) for factor in sums) > 1:
+        return "a product of sums"
+    if len({repr(_form(factor)) for factor in sums}) < len(sums):
+        return "a product of equal factors"
+    roots = sum(factor.op == "root" and without(factor.args[1], "neg").op == "num" for factor in factors)
+    if roots > 1 and factors[0].op != "const":
+        return "a product of roots"
+    powers = any(factor.op == "pow" and _is_number(factor.args[0]) for factor in factors)
+    return "a product of powers" if powers and numbers else ""
+
+
+def _quotient_left(node: Node, work: Work) -> str:
+    top, bottom = (without(arg, "neg") for arg in node.args)
+    if top.op == bottom.op == "num" and bottom.value and top.value is not None:
+        fraction = top.value.denominator == bottom.value.denominator == 1 and (top.value / bottom.value).denominator > 1
+        return "" if fraction else "a division"
+    nested = any(arg.op == "div" or arg.name == "mixed" for arg in (top, bottom))
+    return "a fraction of fractions" if nested and exact(node, work) is not None else ""
+
+
+def _power_left(node: Node, work: Work) -> str:
+    base, exponent = without(node.args[0], "neg"), exact(node.args[1], work)
+    value = exact(node, work) if _is_number(base) else None
+    if value is not None:
+        return "" if base.op == "num" and abs(value) >= 1_000 else "a power"
+    if exponent is None:
+        return ""
+    if base == IMAGINARY:
+        return "a power of i"
+    constant = not has_symbols(base) and base.op in ("add", "div", "root", "pow", "mul")
+    return "a power" if constant and exponent != -1 else ""
+
+
+def _root_left(node: Node, work: Work) -> str:
+    index, radicand = exact(node.args[0], work), exact(node.args[1], work)
+    if radicand is None or index is None or index.denominator != 1 or not 2 <= index <= 6:
+        return ""
+    if radicand < 0 and index == 2:
+        return "the root of a negative number"
+    reducible = any(_power_factor(abs(part), int(index)) for part in (radicand.numerator, radicand.denominator))
+    return "a root" if reducible or not radicand else ""
+
+
+def _step_left(node: Node, gold: Node, work: Work) -> str:
+    """The computing that is left at one part of an expression; empty when there is none."""
+    if node.op in ("add", "mul") and node.name != "mixed":
+        return _sum_left(node) if node.op == "add" else _product_left(node)
+    if node.op in ("div", "pow", "root"):
+        return {"div": _quotient_left, "pow": _power_left, "root": _root_left}[node.op](node, work)
+    if has_symbols(node):
+        return ""
+    if node.op == "func":
+        return "" if any(part.name == node.name for part in gold.walk()) else f"the function {node.name}"
+    names = {
+        "fact": "a factorial",
+        "fact2": "a factorial",
+        "binom": "a binomial coefficient",
+        "abs": "an absolute value",
+    }
+    return names.get(node.op, "")
 
 
 def _is_scientific(factors: list[Node]) -> bool:
@@ -613,24 +586,17 @@ def _is_scientific(factors: list[Node]) -> bool:
 
 def _surd(term: Node) -> object:
     """What a term has beside its rational factor, as a key: terms that share it are alike. None for a number."""
+    term = without(term, "neg")
+    if term.op == "div" and without(term.args[1], "neg").op == "num":
+        term = without(term.args[0], "neg")
     parts = _terms(term) if term.op == "mul" else [term]
-    if term.op == "div" and _bare(term.args[1]).op == "num":
-        top = _bare(term.args[0])
-        parts = _terms(top) if top.op == "mul" else [top]
-    rest = [_form(part) for part in parts if not _is_number(part)]
-    return tuple(sorted(map(repr, rest))) or None
+    return tuple(sorted(repr(_form(part)) for part in parts if not _is_number(part))) or None
 
 
 def _power_factor(value: int, index: int) -> bool:
     """Whether a number has a factor p^index with a small p, or is itself such a power."""
-    if value < 2 or value > 10**12:
-        return False
-    for p in range(2, 1_000):
-        if p**index > value:
-            return False
-        if value % p**index == 0:
-            return True
-    return False
+    powers = takewhile(lambda power: power <= value, (p**index for p in range(2, 1_000)))
+    return 2 <= value <= 10**12 and any(value % power == 0 for power in powers)
 
 
 # --- explanation --------------------------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ and every step of an exact computation is bounded before it is taken, so that bo
 from __future__ import annotations
 
 import math
+import operator
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -59,10 +61,9 @@ class Work:
 # --- plain numbers ------------------------------------------------------------------------------------------------
 
 _PLAIN = re.compile(r"([-+]?)\s?(\d+|\d{1,3}(?:,\d{3})+)?(?:\.(\d*))?", re.ASCII)
-_FRACTION = re.compile(r"([-+]?)\s?\\frac\s?(?:\{\s?([-+]?\d+)\s?\}|(\d))\s?(?:\{\s?([-+]?\d+)\s?\}|(\d))", re.ASCII)
-_SLASH = re.compile(r"([-+]?)\s?(\d+)\s?/\s?(\d+)", re.ASCII)
-_MIXED = re.compile(r"([-+]?)\s?(\d+)\s?\\frac\s?(?:\{\s?(\d+)\s?\}|(\d))\s?(?:\{\s?(\d+)\s?\}|(\d))", re.ASCII)
-_MIXED_SLASH = re.compile(r"([-+]?)\s?(\d+)\s(\d+)\s?/\s?(\d+)", re.ASCII)
+_DIGITS = r"(?:\{\s?([-+]?\d+)\s?\}|(\d))"
+_FRACTION = re.compile(rf"([-+]?)\s?(\d+)?\s?\\frac\s?{_DIGITS}\s?{_DIGITS}", re.ASCII)
+_SLASH = re.compile(r"([-+]?)\s?(?:(\d+)\s)?(\d+)\s?/\s?(\d+)", re.ASCII)
 _SCIENTIFIC = re.compile(r"([-+]?\d+(?:\.\d+)?)[eE]([-+]?\d+)", re.ASCII)
 #: A repeating decimal without its sign, for the lexer too.
 REPEATING = (
@@ -86,11 +87,11 @@ def plain(text: str) -> Fraction | None:
     return -value if sign == "-" else value
 
 
-def _ratio(sign: str, top: str, bottom: str, whole: str = "0") -> Fraction | None:
-    denominator = int(bottom)
-    if not denominator:
+def _ratio(sign: str, whole: str | None, top: str, bottom: str) -> Fraction | None:
+    """A fraction or mixed number; None for a denominator 0, and for signs behind a whole number."""
+    if not int(bottom) or (whole and not (top + bottom).isdecimal()):
         return None
-    value = int(whole) + Fraction(int(top), denominator)
+    value = int(whole or 0) + Fraction(int(top), int(bottom))
     return -value if sign == "-" else value
 
 
@@ -120,16 +121,10 @@ def number(text: str) -> Fraction | None:
     if value is not None:
         return value
     if match := _FRACTION.fullmatch(text):
-        sign, top, top_digit, bottom, bottom_digit = match.groups()
-        return _ratio(sign, top or top_digit, bottom or bottom_digit)
+        sign, whole, top, top_digit, bottom, bottom_digit = match.groups()
+        return _ratio(sign, whole, top or top_digit, bottom or bottom_digit)
     if match := _SLASH.fullmatch(text):
         return _ratio(*match.groups())
-    if match := _MIXED.fullmatch(text):
-        sign, whole, top, top_digit, bottom, bottom_digit = match.groups()
-        return _ratio(sign, top or top_digit, bottom or bottom_digit, whole)
-    if match := _MIXED_SLASH.fullmatch(text):
-        sign, whole, top, bottom = match.groups()
-        return _ratio(sign, top, bottom, whole)
     if match := _SCIENTIFIC.fullmatch(text):
         return scientific(*match.groups())
     if match := _REPEATING.fullmatch(text):
@@ -157,10 +152,8 @@ def _bits(value: Fraction) -> int:
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
     if exponent.denominator != 1:
-        if exponent.denominator <= 12 and base > 0:
-            rooted = _root(base, exponent.denominator)
-            return None if rooted is None else _power(rooted, Fraction(exponent.numerator))
-        return None
+        rooted = _root(base, exponent.denominator) if exponent.denominator <= 12 and base > 0 else None
+        return None if rooted is None else _power(rooted, Fraction(exponent.numerator))
     power = exponent.numerator
     if base in (0, 1, -1):
         if base == 0 and power <= 0:
@@ -223,16 +216,27 @@ def _function(name: str, values: list[Fraction]) -> Fraction | None:
     return None
 
 
-_RATIONAL_OPS = frozenset(
-    {"add", "neg", "mul", "div", "pow", "fact", "fact2", "abs", "root", "binom", "func", "percent"}
-)
+#: Operation → its value; None where that is not rational.
+_RATIONAL: dict[str, Callable[..., Fraction | None]] = {
+    "add": operator.add,
+    "neg": operator.neg,
+    "mul": operator.mul,
+    "div": lambda a, b: a / b if b else None,
+    "pow": _power,
+    "fact": _factorial,
+    "fact2": lambda n: _factorial(n, 2),
+    "abs": abs,
+    "root": lambda index, a: _root(a, int(index)) if index.denominator == 1 and 2 <= index <= 12 else None,
+    "binom": _binomial,
+    "percent": lambda a: a / 100,
+}
 
 
 def exact(node: Node, work: Work) -> Fraction | None:
     """Return the value of a rational expression, None if it is not one; raise `TooBig` beyond the limits."""
     if node.op == "num":
         return node.value
-    if node.op not in _RATIONAL_OPS:
+    if node.op not in _RATIONAL and node.op != "func":
         return None
     values = []
     for arg in node.args:
@@ -241,33 +245,7 @@ def exact(node: Node, work: Work) -> Fraction | None:
             return None
         values.append(value)
     work.spend(1 + 1.5e-6 * sum(map(_bits, values)) ** 2)
-    result = _apply(node, values)
+    result = _function(node.name, values) if node.op == "func" else _RATIONAL[node.op](*values)
     if result is not None and _bits(result) > 2 * MAX_BITS:
         raise TooBig("a number beyond the limit")
     return result
-
-
-def _apply(node: Node, values: list[Fraction]) -> Fraction | None:
-    op = node.op
-    if op == "add":
-        return values[0] + values[1]
-    if op == "neg":
-        return -values[0]
-    if op == "mul":
-        return values[0] * values[1]
-    if op == "div":
-        return values[0] / values[1] if values[1] else None
-    if op == "pow":
-        return _power(values[0], values[1])
-    if op in ("fact", "fact2"):
-        return _factorial(values[0], 1 if op == "fact" else 2)
-    if op == "abs":
-        return abs(values[0])
-    if op == "root":
-        index = values[0]
-        return _root(values[1], index.numerator) if index.denominator == 1 and 2 <= index <= 12 else None
-    if op == "binom":
-        return _binomial(values[0], values[1])
-    if op == "percent":
-        return values[0] / 100
-    return _function(node.name, values)

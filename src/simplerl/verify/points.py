@@ -12,7 +12,6 @@ the natural logarithm; unknown functions `f(x)` are generic; domains must agree 
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,8 +26,8 @@ os.environ.setdefault("MPMATH_NOGMPY", "1")  # big integers of GMP abort the pro
 import mpmath
 from mpmath import mp
 
-#: Working precisions in decimal digits, and what counts as agreement.
-DIGITS, CHECK_DIGITS, AGREE = 50, 90, 30
+#: Working precision in decimal digits, digits added for a check, and what counts as agreement.
+DIGITS, CHECK_DIGITS, AGREE = 50, 40, 30
 #: Magnitudes up to 2^(±_PLAIN_BITS) need no extra digits; beyond the second number of them nothing is computed.
 _PLAIN_BITS, _MAX_EXTRA_DIGITS = 64, 4_000
 #: Points at which expressions in variables are compared; a few may lie outside a domain.
@@ -86,36 +85,14 @@ _REAL_DOMAIN = {
     "arccosh": lambda v: v >= 1,
     "arctanh": lambda v: abs(v) < 1,
 }
+_OF_MPMATH = (
+    "sin cos tan cot sec csc sinh cosh tanh coth sech csch arcsin arccos arctan arcsec arccsc arcsinh arccosh arctanh "
+    "exp floor ceil conj"
+)
 _FUNCTIONS = {
-    "sin": mp.sin,
-    "cos": mp.cos,
-    "tan": mp.tan,
-    "cot": mp.cot,
-    "sec": mp.sec,
-    "csc": mp.csc,
-    "arcsin": mp.asin,
-    "arccos": mp.acos,
-    "arctan": mp.atan,
-    "sinh": mp.sinh,
-    "cosh": mp.cosh,
-    "tanh": mp.tanh,
-    "coth": mp.coth,
-    "exp": mp.exp,
-    "arcsinh": mp.asinh,
-    "arccosh": mp.acosh,
-    "arctanh": mp.atanh,
-    "arcsec": mp.asec,
-    "arccsc": mp.acsc,
-    "sech": mp.sech,
-    "csch": mp.csch,
-    "arccot": lambda v: mp.pi / 2 - mp.atan(v),
-    "floor": mp.floor,
-    "ceil": mp.ceil,
-    "sgn": mp.sign,
-    "Re": mp.re,
-    "Im": mp.im,
-    "conj": mp.conj,
-}
+    **{name: getattr(mp, name.replace("arc", "a")) for name in _OF_MPMATH.split()},
+    "arccot": lambda v: mp.pi / 2 - mp.atan(v), "sgn": mp.sign, "Re": mp.re, "Im": mp.im,
+}  # fmt: skip
 #: Operations whose value needs no bound of its own, and those that are methods of the evaluator.
 _SIMPLE = {
     "add": lambda a, b: a + b, "neg": lambda a: -a, "mul": lambda a, b: a * b, "percent": lambda a: a / 100,
@@ -143,10 +120,8 @@ class Evaluator:
             value = node.value or Fraction(0)
             return mp.mpf(value.numerator) / value.denominator
         self.work.spend(self._cost(op))
-        if op == "sym":
-            return _symbol(node.name, point)
-        if op == "opaque":
-            return _symbol("opaque " + node.name, point)
+        if op in ("sym", "opaque"):
+            return _symbol(node.name if op == "sym" else "opaque " + node.name, point)
         if op == "const":
             return self._constant(node.name, point)
         if op == "unit":
@@ -207,9 +182,8 @@ class Evaluator:
             return mp.mpf(0)
         if abs(mp.mag(base)) * min(abs(exponent), 10**9) > MAX_MAGNITUDE or abs(exponent) > 10**8:
             raise TooBig("a power beyond the limit")
-        if isinstance(base, mpmath.mpc) or base > 0:
-            return mp.power(base, exponent)
-        if not isinstance(exponent, mpmath.mpc) and exponent == mp.floor(exponent):
+        whole = not isinstance(exponent, mpmath.mpc) and exponent == mp.floor(exponent)
+        if whole or isinstance(base, mpmath.mpc) or base > 0:
             return mp.power(base, exponent)
         rational = self._rational(node.args[1])
         if rational is not None and rational.denominator % 2:  # an odd root of a negative number is real
@@ -237,18 +211,11 @@ class Evaluator:
     def _fact(self, node: Node, values: list, point: Point) -> Any:
         if isinstance(values[0], mpmath.mpc) or values[0] <= -1:
             raise Undefined
-        if values[0] > 4 * MAX_FACTORIAL:
-            raise TooBig("a factorial beyond the limit")
-        if values[0] == mp.floor(values[0]):
-            return mp.mpf(math.factorial(int(values[0])))
-        return mp.factorial(values[0])
-
-    def _fact2(self, node: Node, values: list, point: Point) -> Any:
-        if isinstance(values[0], mpmath.mpc) or values[0] < 0:
-            raise Undefined
         if values[0] > MAX_FACTORIAL:
             raise TooBig("a factorial beyond the limit")
-        return mp.fac2(values[0])
+        return mp.factorial(values[0]) if node.op == "fact" else mp.fac2(values[0])
+
+    _fact2 = _fact
 
     def _binom(self, node: Node, values: list, point: Point) -> Any:
         if any(isinstance(value, mpmath.mpc) or abs(value) > 4 * MAX_FACTORIAL for value in values):
@@ -256,10 +223,7 @@ class Evaluator:
         bottom = self._rational(node.args[1])
         if bottom is not None and bottom.denominator == 1 and 0 <= bottom <= 60:
             # Written out, so that it is a polynomial in the upper argument, also at negative points.
-            product = mp.mpf(1)
-            for i in range(int(bottom)):
-                product *= (values[0] - i) / mp.mpf(i + 1)
-            return product
+            return mp.fprod((values[0] - i) / mp.mpf(i + 1) for i in range(int(bottom)))
         return mp.binomial(values[0], values[1])
 
     def _app(self, node: Node, values: list, point: Point) -> Any:
@@ -279,7 +243,7 @@ class Evaluator:
         if any(isinstance(value, mpmath.mpc) for value in values) and name in ("max", "min", "floor", "ceil", "gcd"):
             raise Undefined
         if name in ("max", "min"):
-            return max(values) if name == "max" else min(values)
+            return (max if name == "max" else min)(values)
         if name in ("gcd", "lcm"):  # a generic symmetric function; whole numbers are computed exactly
             return sum((mp.sin(value * 3) for value in values), mp.mpf(digest(name) % 97)) + mp.fprod(values)
         function = _FUNCTIONS.get(name)
@@ -330,118 +294,88 @@ class Evaluator:
     def _equal_at_points(self, left: Node, right: Node, log_base: int) -> bool:
         """Whether two expressions agree wherever both are defined; raise `TooBig` beyond the limits."""
         complex_ = _has(left, "const", "i") or _has(right, "const", "i")
-        symbols = has_symbols(left) or has_symbols(right)
-        strict = _has(left, "abs") != _has(right, "abs")
+        if not (has_symbols(left) or has_symbols(right)):
+            a, b, digits = self._pair(left, right, Point(0, complex_, log_base))
+            if (a is None or b is None) and not complex_:  # constants that are not real, such as the square root of −4
+                a, b, digits = self._pair(left, right, Point(0, True, log_base))
+            return _agree(a, b, digits)
+        domains = _has(left, "abs") != _has(right, "abs")
         agreed = 0
-        for point in _points(left, right, complex_, log_base) if symbols else [Point(0, complex_, log_base)]:
+        for a, b, digits in self._pairs(left, right, complex_, log_base):
+            if a is None or b is None:
+                if domains and a is not b:
+                    return False
+            elif not _agree(a, b, digits):
+                return False
+            else:
+                agreed += 1
+        return agreed >= 3
+
+    def _pairs(self, left: Node, right: Node, complex_: bool, log_base: int = 10) -> Iterator[tuple[Any, Any, int]]:
+        """Both values at every point, as `_pair` has them; far from zero a value may be beyond the limit."""
+        for point in _points(left, right, complex_, log_base):
             try:
-                values, same = self._at(left, right, point)
+                yield self._pair(left, right, point)
             except Spent:
                 raise
             except TooBig:
                 if point.scale == 1:
                     raise
-                continue
-            if values[0] is None or values[1] is None:
-                if not symbols and not complex_:  # constants that are not real, such as the square root of −4
-                    point = Point(0, True, log_base)
-                    values = self._value(left, point), self._value(right, point)
-                    return values[0] is not None and values[1] is not None and bool(_agree(*values))
-                if strict and values[0] is not values[1]:
-                    return False
-                continue
-            if not same:
-                return False
-            agreed += 1
-        return agreed >= (3 if symbols else 1)
 
-    def _at(self, left: Node, right: Node, point: Point) -> tuple[tuple[Any, Any], bool]:
-        """Both values at a point and whether they agree, with as many digits as their magnitudes call for."""
+    def _pair(self, left: Node, right: Node, point: Point) -> tuple[Any, Any, int]:
+        """Both values at a point, None where undefined, and the digits to which equal ones agree.
+
+        Large magnitudes call for more digits: beside 10^24, x + y and x + 2y are nearly the same. So do values that
+        nearly agree, or vanish: tanh 50 is 1 to 43 digits, and a difference must shrink with the precision.
+        """
         self.bits = 0
         with mp.workdps(DIGITS):
-            values = self._value(left, point), self._value(right, point)
-            if values[0] is None or values[1] is None:
-                return values, False
-            if self.bits <= _PLAIN_BITS:
-                same = _agree(*values)
-                if same and not _agree(*values, DIGITS - 5):  # with more digits too: tanh 50 is 1 to 43 digits
-                    with mp.workdps(CHECK_DIGITS):
-                        closer = self.evaluate(left, point), self.evaluate(right, point)
-                        same = _agree(*closer, CHECK_DIGITS - 25)
-                if not same and abs(values[0] - values[1]) < mp.mpf(10) ** -AGREE:
-                    with mp.workdps(CHECK_DIGITS):  # small or cancelling: it must shrink with the precision
-                        difference = abs(self.evaluate(left, point) - self.evaluate(right, point))
-                        same = difference <= mp.mpf(10) ** -(CHECK_DIGITS - 25)
-                return values, same
-        extra = self._extra()
-        with mp.workdps(DIGITS + 2 * extra):
-            values = self._value(left, point), self._value(right, point)
-            if values[0] is None or values[1] is None:
-                return values, False
-            gap = abs(values[0] - values[1])
-            return values, _agree(*values, AGREE + extra) or gap < mp.mpf(10) ** -(AGREE + extra + 10)
-
-    def _extra(self) -> int:
-        """How many digits the magnitudes met call for: beside 10^24, x + y and x + 2y are nearly the same."""
-        extra = int(self.bits * 0.302)
+            a, b = self._value(left, point), self._value(right, point)
+            extra = int(self.bits * 0.302) if self.bits > _PLAIN_BITS else 0
+            if a is None or b is None or (not extra and (not _agree(a, b) or _agree(a, b, DIGITS - 5))):
+                return a, b, AGREE
         if extra > _MAX_EXTRA_DIGITS:
             raise TooBig("a value beyond the limit")
-        return extra
+        extra = extra or CHECK_DIGITS
+        with mp.workdps(DIGITS + 2 * extra):
+            return self._value(left, point), self._value(right, point), AGREE + extra
 
     def proportion(self, left: Node, right: Node) -> int:
         """The sign of the constant k ≠ 0 with left = k · right at every point, or 0 if there is none."""
-        ratio = None
-        agreed = 0
-        complex_ = _has(left, "const", "i") or _has(right, "const", "i")
-        for point in _points(left, right, complex_, 10):
-            try:
-                self.bits = 0
-                with mp.workdps(DIGITS):
-                    self._value(left, point)
-                    self._value(right, point)
-                extra = self._extra()
-            except Spent:
-                raise
-            except TooBig:
-                if point.scale == 1:
-                    raise
+        ratios = []
+        for a, b, digits in self._pairs(left, right, _has(left, "const", "i") or _has(right, "const", "i")):
+            if a is None or b is None:
                 continue
-            with mp.workdps(DIGITS + 2 * extra):
-                values = self._value(left, point), self._value(right, point)
-                if values[0] is None or values[1] is None:
-                    continue
-                if not values[0] or not values[1]:
+            if not a or not b:
+                return 0
+            with mp.workdps(digits + DIGITS):
+                ratios.append(a / b)
+                if not _agree(ratios[0], ratios[-1], digits - 8):
                     return 0
-                here = values[0] / values[1]
-                if ratio is not None and not _agree(ratio, here, AGREE - 8 + extra):
-                    return 0
-                ratio = here
-                agreed += 1
-        if agreed < 3 or ratio is None or mp.im(ratio):
+        if len(ratios) < 3 or mp.im(ratios[0]):
             return 0
-        return 1 if mp.re(ratio) > 0 else -1
+        return 1 if mp.re(ratios[0]) > 0 else -1
+
+    def _constant_value(self, node: Node) -> Any:
+        with mp.workdps(DIGITS):
+            return self._value(node, Point(0, False, 10))
 
     def rounds_to(self, decimal: Fraction, places: int, node: Node) -> bool:
         """Whether a decimal with that many places is the value of a constant expression, rounded or truncated."""
+        value = self._constant_value(node)
+        if value is None or isinstance(value, mpmath.mpc):
+            return False
         with mp.workdps(DIGITS):
-            value = self._value(node, Point(0, False, 10))
-            if value is None or isinstance(value, mpmath.mpc):
-                return False
-            gap = abs(value - mp.mpf(decimal.numerator) / decimal.denominator)
-            return bool(gap < mp.mpf(10) ** -places)
+            return bool(abs(value - mp.mpf(decimal.numerator) / decimal.denominator) < mp.mpf(10) ** -places)
 
     def close(self, left: Node, right: Node, tolerance: float) -> bool:
         """Whether two constants agree to a relative tolerance: for a stated approximation beside an exact value."""
-        with mp.workdps(DIGITS):
-            values = self._value(left, Point(0, False, 10)), self._value(right, Point(0, False, 10))
-            if values[0] is None or values[1] is None:
-                return False
-            return bool(abs(values[0] - values[1]) <= tolerance * max(abs(values[0]), abs(values[1])))
+        a, b = self._constant_value(left), self._constant_value(right)
+        return a is not None and b is not None and bool(abs(a - b) <= tolerance * max(abs(a), abs(b)))
 
     def is_defined(self, node: Node) -> bool:
         """Whether a constant has a real value."""
-        with mp.workdps(DIGITS):
-            return self._value(node, Point(0, False, 10)) is not None
+        return self._constant_value(node) is not None
 
     def within_limits(self, node: Node) -> bool:
         """Whether every scalar of an answer can be computed: asked about a gold, to tell whose fault a failure is."""
@@ -456,7 +390,11 @@ class Evaluator:
 
 
 def _agree(left: Any, right: Any, digits: int = AGREE) -> bool:
-    return abs(left - right) <= mp.mpf(10) ** -digits * max(abs(left), abs(right))
+    """Whether two values agree, relatively or, near zero, absolutely; undefined ones do not."""
+    if left is None or right is None:
+        return False
+    with mp.workdps(digits + DIGITS // 2):
+        return bool(abs(left - right) <= mp.mpf(10) ** -digits * max(abs(left), abs(right), mp.mpf(10) ** -10))
 
 
 def _has(node: Node, op: str, name: str = "") -> bool:
