@@ -132,7 +132,8 @@ def test_fine_tuning_is_judged_by_what_it_has(tmp_path: Path) -> None:
 
 
 def test_result_of_an_evaluation_is_judged_by_its_responses(tmp_path: Path) -> None:
-    path = result_of(tmp_path / "result", {f"p{i}": ["\\boxed{14}"] * 4 for i in range(3)})
+    boxed = {"response": "\\boxed{14}", "rule": "number"}
+    path = result_of(tmp_path / "result", {f"p{i}": [boxed] * 4 for i in range(3)})
     diagnosis = diagnose(path)
     assert diagnosis.stage == "eval"
     assert [f.rule for f in diagnosis.findings] == ["bare-box"]

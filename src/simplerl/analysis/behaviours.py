@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from simplerl.analysis.panels import Panel, plain, plot_panels
-from simplerl.analysis.seeds import Band
+from simplerl.analysis.panels import Panel, band_of, plot_panels
 from simplerl.behaviours.judging import KEYWORDS
 from simplerl.ops.statistics import cohen_kappa, kappa_interval, ratio_figures
 from simplerl.runs.behaviours import BEHAVIOURS, Judgement
@@ -98,12 +97,11 @@ def plot_behaviours(behaviours: dict[str, Any], output: Path, *, title: str) -> 
     """Draw the share of responses with each behaviour against steps, a panel for each judge."""
     panels = []
     for judge in behaviours["judges"]:
-        x, lines = [float(step["step"] or 0) for step in judge["steps"]], {}
-        for name in BEHAVIOURS:
-            shares = [step["behaviours"][name] for step in judge["steps"]]
-            mean, low, high = ([share[end] for share in shares] for end in ("value", "low", "high"))
-            lines[TITLES[name]] = Band(x=x, mean=mean, low=low, high=high)
-        heading = plain(judge["judge"] + (" (weaker: words only)" if judge["judge"] == KEYWORDS else ""))
+        x = [float(step["step"] or 0) for step in judge["steps"]]
+        lines = {
+            title: band_of(x, [step["behaviours"][name] for step in judge["steps"]]) for name, title in TITLES.items()
+        }
+        heading = judge["judge"] + (" (weaker: words only)" if judge["judge"] == KEYWORDS else "")
         panels.append(Panel(title=heading, ylabel="% of responses", xlabel="step", lines=lines, scale=100))
     note = "bands: 95% bootstrap intervals over problems; undecided responses are left out"
-    plot_panels(panels, output, title=plain(f"{title}: cognitive behaviours"), note=note, dpi=130)
+    plot_panels(panels, output, title=f"{title}: cognitive behaviours", note=note, dpi=130)

@@ -1,4 +1,4 @@
-"""The only door to matplotlib: pyplot for the quick plots of a run, and sheets for figures that a paper can print.
+"""The only door to matplotlib: sheets for figures that a paper can print, and for the quick plots of a run.
 
 A sheet is as wide as a column of the usual conference styles, so that it is printed at 100% and its letters are as
 large as they say. Text is never read as mathematics: names come from directories and configurations, where `$` means
@@ -7,12 +7,9 @@ nothing.
 
 import io
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-
-from simplerl.runs.files import cannot_write
 
 #: Widths in inches: one column of a two-column page, and the full width.
 COLUMN, TEXT = 3.25, 6.75
@@ -57,29 +54,6 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def pyplot() -> Any:
-    """Return `matplotlib.pyplot` drawing to files, without a window."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
-def save(figure: Any, panels: Iterable[Any], output: Path, *, dpi: int = 150) -> None:
-    """Write a figure of `pyplot`, its panels with a grid and without a frame. Raises RunError where that fails."""
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.3)
-    try:
-        figure.savefig(output, dpi=dpi)
-    except OSError as error:
-        raise cannot_write(output, error) from error
-    finally:
-        pyplot().close(figure)
-
-
 @contextmanager
 def paper_style() -> Iterator[None]:
     """Draw and save in the style of a paper. Letters that the font lacks are drawn as boxes, without a warning each."""
@@ -105,6 +79,14 @@ def look(place: int) -> dict[str, Any]:
         "marker": MARKERS[place % len(MARKERS)],
         "linestyle": STROKES[place // len(PALETTE) % len(STROKES)],
     }
+
+
+def colours(names: Sequence[str]) -> dict[str, Any]:
+    """Return name → a colour; twenty differ."""
+    from matplotlib import colormaps
+
+    palette = colormaps["tab10" if len(names) <= 10 else "tab20"].colors
+    return {name: palette[i % len(palette)] for i, name in enumerate(names)}
 
 
 def legend(figure: Any, entries: list[tuple[str, dict[str, Any]]]) -> None:
@@ -134,9 +116,9 @@ def powers_of_two(axes: Any, ks: list[int]) -> None:
     axes.minorticks_off()
 
 
-def image(figure: Any, kind: str) -> bytes:
+def image(figure: Any, kind: str, *, dpi: int = DPI) -> bytes:
     """Return a figure as a file of `png` or `pdf`. Equal figures give equal bytes."""
     buffer = io.BytesIO()
     stamp = {"Software": None} if kind == "png" else {"CreationDate": None, "Producer": None, "Creator": None}
-    figure.savefig(buffer, format=kind, dpi=DPI, metadata=stamp)
+    figure.savefig(buffer, format=kind, dpi=dpi, metadata=stamp)
     return buffer.getvalue()

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from simplerl.analysis.panels import Panel, plain, plot_panels
+from simplerl.analysis.panels import Panel, band_of, plot_panels
 from simplerl.analysis.seeds import Band
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.core.types import UNDECIDED
@@ -247,7 +247,7 @@ def plot_exploration(exploration: Exploration, output: Path) -> None:
     plot_panels(
         _over_steps(exploration, steps) if over else _at_once(last),
         output,
-        title=plain(f"{exploration.name}: exploration and exploitation"),
+        title=f"{exploration.name}: exploration and exploitation",
         note=f"{last.problems} problems × {last.samples} samples, bands: 95% bootstrap intervals over problems",
         dpi=130,
         shared=False,
@@ -263,7 +263,7 @@ def _over_steps(exploration: Exploration, points: Sequence[Point]) -> list[Panel
             known = [p for p in points if p.has(name)]
             if known:
                 label = shown[name] if isinstance(shown, Mapping) else name.replace("_", " ")
-                lines[label] = _band([float(p.step or 0) for p in known], [p.figures[name] for p in known])
+                lines[label] = band_of([float(p.step or 0) for p in known], [p.figures[name] for p in known])
         return Panel(
             title=title, ylabel="%" if share else "number", xlabel="step", lines=lines, scale=100 if share else 1
         )
@@ -287,10 +287,10 @@ def _at_once(p: Point) -> list[Panel]:
     curves: dict[str, list[str]] = {}
     for name in (name for name in p.figures if name.startswith(_SURE) and p.has(name)):
         curves.setdefault(name.rsplit("-", 1)[0] + "-S" if "-" in name else "pass@k", []).append(name)
-    bands = {
-        label: _band([float(name.replace("@", "-").rsplit("-", 1)[1]) for name in names], [p.figures[n] for n in names])
-        for label, names in curves.items()
-    }
+    bands = {}
+    for label, names in curves.items():
+        x = [float(name.replace("@", "-").rsplit("-", 1)[1]) for name in names]
+        bands[label] = band_of(x, [p.figures[name] for name in names])
     against_k = {label: band for label, band in bands.items() if label == "pass@k"}
     against_s = {label: band for label, band in bands.items() if label != "pass@k"}
     return [
@@ -298,8 +298,3 @@ def _at_once(p: Point) -> list[Panel]:
         for title, xlabel, lines in (("pass@k", "k", against_k), ("among K", "S", against_s))
         if lines or xlabel == "k"
     ]
-
-
-def _band(x: list[float], figures: Sequence[Mapping[str, Any]]) -> Band:
-    ends = {"mean": "value", "low": "low", "high": "high"}
-    return Band(x=x, **{end: [figure[key] for figure in figures] for end, key in ends.items()})

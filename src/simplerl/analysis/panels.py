@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from simplerl.analysis.canvas import percent_axis, pyplot, save
+from simplerl.analysis import canvas
 from simplerl.analysis.seeds import Band, Interval
+from simplerl.runs.files import write_atomic
+from simplerl.runs.metrics import as_number
 
 #: Names of a legend that leave the lines of a panel to be seen.
 MOST_IN_A_PANEL = 7
@@ -37,36 +39,33 @@ def plot_panels(
     A name has one colour throughout; not `shared`: each panel has names, and so colours, of its own. More names than a
     panel has room for stand beside them once.
     """
-    plt = pyplot()
 
     def colours_of(panels: Sequence[Panel]) -> dict[str, Any]:
-        names = list(dict.fromkeys(name for panel in panels for name in (*panel.lines, *panel.bars)))
-        palette = plt.get_cmap("tab10" if len(names) <= 10 else "tab20").colors
-        return {name: palette[i % len(palette)] for i, name in enumerate(names)}
+        return canvas.colours(list(dict.fromkeys(name for panel in panels for name in (*panel.lines, *panel.bars))))
 
     colours = colours_of(panels)
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(4.2 * columns, 3.4 * rows + 0.7), layout="constrained", squeeze=False
-    )
     beside = shared and len(colours) > MOST_IN_A_PANEL
-    for axes, panel in zip(grid.flat, panels, strict=False):
-        _draw(axes, panel, colours if shared else colours_of([panel]), legend=not beside)
-    if beside:
-        handles = [plt.Line2D([], [], color=colour, lw=3, label=name) for name, colour in colours.items()]
-        figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=8)
-    for axes in list(grid.flat)[len(panels) :]:
-        axes.set_axis_off()
-    figure.suptitle(title, fontsize=11)
-    if note:
-        figure.supxlabel(textwrap.fill(note, 55 * columns), fontsize=8, color="#555555")
-    save(figure, list(grid.flat)[: len(panels)], output, dpi=dpi)
+    with canvas.paper_style():
+        figure, grid = canvas.sheet(rows, columns, width=4.2 * columns, height=3.4 + 0.7 / rows)
+        for axes, panel in zip(grid, panels, strict=False):
+            _draw(axes, panel, colours if shared else colours_of([panel]), legend=not beside)
+        if beside:
+            labelled = {label: line for a in grid for line, label in zip(*a.get_legend_handles_labels(), strict=True)}
+            figure.legend(labelled.values(), labelled.keys(), loc="outside right center")
+        for axes in grid[len(panels) :]:
+            axes.set_axis_off()
+        figure.suptitle(title, fontsize=11)
+        if note:
+            figure.supxlabel(textwrap.fill(note, 55 * columns), fontsize=8, color="#555555")
+        write_atomic(output, canvas.image(figure, "png", dpi=dpi))
 
 
-def plain(text: str) -> str:
-    """Return a name that is drawn as it is: a dollar sign would begin a formula."""
-    return text.replace("$", r"\$")
+def band_of(x: Sequence[float], figures: Sequence[Mapping[str, Any]]) -> Band:
+    """Return figures {value, low, high} at each x as a curve with its band."""
+    ends = {"mean": "value", "low": "low", "high": "high"}
+    return Band(x=list(x), **{end: [as_number(figure[key]) for figure in figures] for end, key in ends.items()})
 
 
 def _draw(axes: Any, panel: Panel, colours: Mapping[str, Any], *, legend: bool = True) -> None:
@@ -81,7 +80,7 @@ def _draw(axes: Any, panel: Panel, colours: Mapping[str, Any], *, legend: bool =
         axes.plot(line.x, scaled(line.mean), color=colours[name], ls="--", lw=1.2)
         axes.fill_between(line.x, scaled(line.low), scaled(line.high), color=colours[name], alpha=0.08, lw=0)
     for place, (name, (mean, values)) in enumerate(panel.bars.items()):
-        axes.bar(place, panel.scale * mean.mean, color=colours[name], alpha=0.6, width=0.7)
+        axes.bar(place, panel.scale * mean.mean, color=colours[name], alpha=0.6, width=0.7, label=name)
         if mean.n > 1:
             axes.vlines(place, panel.scale * mean.low, panel.scale * mean.high, color="#333333", lw=1.2)
         axes.plot([place] * len(values), scaled(values), "o", ms=3, color="#333333")
@@ -92,10 +91,7 @@ def _draw(axes: Any, panel: Panel, colours: Mapping[str, Any], *, legend: bool =
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
     if panel.scale == 100:
-        percent_axis(axes)
+        canvas.percent_axis(axes)
     if panel.lines and legend:
-        axes.legend(frameon=False, fontsize=7)
-    axes.set_title(panel.title, fontsize=9)
-    axes.set_xlabel(panel.xlabel, fontsize=8)
-    axes.set_ylabel(panel.ylabel, fontsize=8)
-    axes.tick_params(labelsize=8)
+        axes.legend()
+    axes.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.ylabel)

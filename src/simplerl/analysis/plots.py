@@ -4,27 +4,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from simplerl.analysis.canvas import pyplot, save
-from simplerl.runs.metrics import as_number
+from simplerl.analysis.panels import Panel, band_of, plot_panels
+from simplerl.analysis.seeds import Band
 from simplerl.runs.results import slug
 from simplerl.runs.run import Evaluation, Run
+
+DPI = 150
 
 
 def plot_learning(path: Path, output: Path) -> None:
     """Draw accuracy (training and held-out with its interval) and response length against steps, as in SimpleRL-Zoo."""
     run = Run(path)
-    figure, (left, right) = _two_panels()
-    steps, accuracy = run.history("accuracy/mean")
-    left.plot(steps, 100 * accuracy, color="#9bb7d4", label="training samples")
-    held_out = [one for one in run.evaluations if one.figures]
-    _with_intervals(left, held_out, "acc", 100, color="#1f4e79", label="held-out, 95% interval")
-    left.set(xlabel="step", ylabel="accuracy (%)", ylim=(0, 100), title=path.name)
-    right.plot(*run.history("length/mean"), color="#c55a11", label="mean")
-    right.plot(*run.history("length/mean_stopped"), color="#7f7f7f", ls="--", label="mean of those that stopped")
-    right.set(xlabel="step", ylabel="response length (tokens)", ylim=(0, None))
-    for axes in (left, right):
-        axes.legend(loc="lower right", frameon=False)
-    save(figure, (left, right), output)
+    held_out = _over_steps([one for one in run.evaluations if one.figures], "acc")
+    accuracy = {"training samples": _recorded(run, "accuracy/mean"), "held-out, 95% interval": held_out}
+    length = {"mean": "length/mean", "mean of those that stopped": "length/mean_stopped"}
+    lengths = {label: _recorded(run, metric) for label, metric in length.items()}
+    _plot_two(accuracy, lengths, output, title=path.name, xlabel="step")
 
 
 def plot_checkpoints(evaluations: Sequence[Evaluation], output: Path) -> list[str]:
@@ -41,41 +36,45 @@ def plot_checkpoints(evaluations: Sequence[Evaluation], output: Path) -> list[st
     for name, lines in runs.items():
         if len({one.step for line in lines.values() for one in line}) < 2:
             continue
-        figure, (left, right) = _two_panels()
-        for label, line in sorted(lines.items()):
-            _with_intervals(left, line, "acc", 100, label=label)
-            _with_intervals(right, line, "tokens", 1, label=label)
-        left.set(xlabel="step (0: base model)", ylabel="accuracy (%)", title=name)
-        right.set(xlabel="step (0: base model)", ylabel="response length (tokens)", ylim=(0, None))
-        left.legend(frameon=False, fontsize=8)
+        accuracy, lengths = (
+            {label: _over_steps(line, figure) for label, line in sorted(lines.items())} for figure in ("acc", "tokens")
+        )
         files.append(f"{slug(name)}_steps.png")
-        save(figure, (left, right), output / files[-1])
+        _plot_two(accuracy, lengths, output / files[-1], title=name, xlabel="step (0: base model)")
     return files
 
 
 def plot_comparison(comparisons: Sequence[Mapping[str, Any]], output: Path) -> None:
     """Draw the pass@k curves of both sides, one panel per benchmark."""
-    figure, panels = pyplot().subplots(
-        1, len(comparisons), figsize=(5 * len(comparisons), 3.8), layout="constrained", squeeze=False
-    )
-    for axes, comparison in zip(panels[0], comparisons, strict=True):
-        ks = [int(k) for k in comparison["pass@k"]]
-        points = list(comparison["pass@k"].values())
-        for side, colour in (("before", "#7f7f7f"), ("after", "#1f4e79")):
-            axes.plot(ks, [100 * point[side] for point in points], "o-", color=colour, label=comparison[side])
-        axes.set_xscale("log", base=2)
-        axes.set(xlabel="k", ylabel="pass@k (%)", title=comparison["benchmark"], xticks=ks, xticklabels=ks)
-        axes.legend(frameon=False, fontsize=8)
-    save(figure, panels[0], output)
+    panels = []
+    for comparison in comparisons:
+        ks = [float(k) for k in comparison["pass@k"]]
+        lines = {}
+        for side in ("before", "after"):
+            values = [point[side] for point in comparison["pass@k"].values()]
+            lines[f"{side}: {comparison[side]}"] = Band(x=ks, mean=values, low=values, high=values)
+        panels.append(
+            Panel(title=comparison["benchmark"], ylabel="pass@k (%)", xlabel="k", lines=lines, scale=100, log_x=True)
+        )
+    plot_panels(panels, output, title="before and after", dpi=DPI, shared=False)
 
 
-def _two_panels() -> tuple[Any, Any]:
-    return pyplot().subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+def _plot_two(
+    accuracy: Mapping[str, Band], lengths: Mapping[str, Band], output: Path, *, title: str, xlabel: str
+) -> None:
+    panels = [
+        Panel(title="accuracy", ylabel="accuracy (%)", xlabel=xlabel, lines=accuracy, scale=100),
+        Panel(title="length", ylabel="response length (tokens)", xlabel=xlabel, lines=lengths),
+    ]
+    plot_panels(panels, output, title=title, dpi=DPI, shared=False)
 
 
-def _with_intervals(axes: Any, evaluations: Sequence[Evaluation], name: str, factor: float, **style: Any) -> None:
-    """Draw a figure against steps, with its intervals where they are known."""
+def _recorded(run: Run, metric: str) -> Band:
+    steps, values = (array.tolist() for array in run.history(metric))
+    return Band(x=steps, mean=values, low=values, high=values)
+
+
+def _over_steps(evaluations: Sequence[Evaluation], name: str) -> Band:
+    """Return a figure over steps, with its intervals where they are known."""
     ordered = sorted(evaluations, key=lambda one: one.step or 0)
-    ends = [[factor * as_number(one.figures[name][end]) for one in ordered] for end in ("value", "low", "high")]
-    errors = [[abs(value - end) for value, end in zip(ends[0], side, strict=True)] for side in ends[1:]]
-    axes.errorbar([one.step for one in ordered], ends[0], yerr=errors, marker="o", capsize=3, **style)
+    return band_of([float(one.step or 0) for one in ordered], [one.figures[name] for one in ordered])

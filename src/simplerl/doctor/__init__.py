@@ -3,7 +3,6 @@
     diagnose(path)       → Diagnosis: findings with figures, what was clean, what could not be judged, what was damaged
     Watch                → the same rules while a run goes on
     RULES, rule          → every rule by name; the decorator that adds one
-    text_features        → what one response's text shows: repetition, keywords, boxes, language, code
 
 Reads run directories (and result directories of `simplerl eval`) only; writes nothing. See docs/doctor.md.
 """
@@ -12,7 +11,6 @@ from simplerl.doctor.diagnosis import Diagnosis, Watch, diagnose
 from simplerl.doctor.observation import Example, Observation
 from simplerl.doctor.rule import Finding, Rule, Symptom, Threshold, rule
 from simplerl.doctor.rules import RULES
-from simplerl.doctor.text import TextFeatures, text_features
 
 __all__ = [
     "RULES",
@@ -22,10 +20,8 @@ __all__ = [
     "Observation",
     "Rule",
     "Symptom",
-    "TextFeatures",
     "Threshold",
     "Watch",
     "diagnose",
     "rule",
-    "text_features",
 ]

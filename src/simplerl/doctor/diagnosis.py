@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from simplerl.core.errors import PluginError, RunError, raised_at
 from simplerl.core.types import TrajectoryGroup
 from simplerl.doctor import thresholds as limits
@@ -83,24 +81,18 @@ def diagnose(path: Path, thresholds: Mapping[str, float] | None = None) -> Diagn
     """
     from simplerl.runs.run import Run  # Arrow is not needed to know the rules, as a configuration does.
 
-    values = limits.check(thresholds or {})
+    window, of_rules = limits.resolved(thresholds or {})
     run = Run(path)
-    observed, looked, warnings = observe(run, window=int(values.get("window.steps", limits.WINDOW.default)))
-    findings, clean, unfit = [], [], {}
-    for name, rule in RULES.items():
-        reason = misfit(rule, observed)
-        if reason:
-            unfit[name] = reason
-        elif found := follow(name, observed, limits.of_rule(name, values)):
-            findings.append(found)
-        else:
-            clean.append(name)
+    observed, looked, warnings = observe(run, window=window)
+    unfit = {name: reason for name, rule in RULES.items() if (reason := misfit(rule, observed))}
+    results = {name: follow(name, observed, of_rules[name]) for name in RULES if name not in unfit}
+    findings = [finding for finding in results.values() if finding]
     return Diagnosis(
         path=path,
         stage=observed.stage,
         last_step=max(observed.steps, default=0),
         findings=tuple(sorted(findings, key=lambda f: (f.severity != "serious", not f.lasting, f.steps[0]))),
-        clean=tuple(clean),
+        clean=tuple(name for name, finding in results.items() if finding is None),
         unfit=unfit,
         early=not run.is_result and sum(step > 0 for step in run.lines) < EARLY,
         looked=looked,
@@ -172,8 +164,7 @@ def apply(name: str, observed: Observation, values: Mapping[str, float]) -> Symp
 def follow(name: str, observed: Observation, values: Mapping[str, float]) -> Finding | None:
     """Apply a rule to every point of a run; None where it held at none."""
     steps = sorted({int(step) for metric in RULES[name].needs for step in observed.series(metric).steps})
-    if len(steps) > POINTS:
-        steps = [steps[i] for i in np.unique(np.linspace(0, len(steps) - 1, POINTS).round().astype(int))]
+    steps = spread(steps, POINTS)
     held = [(step, symptom) for step in steps if (symptom := apply(name, observed.at(step), values)) is not None]
     if not held:
         return None
@@ -202,9 +193,7 @@ class Watch:
 
     def __init__(self, config: Mapping[str, Any], *, kind: str, thresholds: Mapping[str, float]):
         """`config` is the run's, as nested tables; `kind` its stage; `thresholds` maps `RULE.NAME` to set values."""
-        values = limits.check(thresholds)
-        self._thresholds = {name: limits.of_rule(name, values) for name in RULES}
-        window = int(values.get("window.steps", limits.WINDOW.default))
+        window, self._thresholds = limits.resolved(thresholds)
         self._observed = Observation(config=flatten(config), stage=kind, window=window)
         self._since: dict[str, int] = {}
         self._said: dict[str, str] = {}
@@ -217,9 +206,8 @@ class Watch:
         observed.config, observed.stage = self._observed.config, self._observed.stage
         self._observed = observed
         for name in RULES:
-            found = follow(name, observed, self._thresholds[name])
-            if found:
-                self._since[name], self._said[name] = found.steps[0], found.severity
+            if finding := follow(name, observed, self._thresholds[name]):
+                self._since[name], self._said[name] = finding.steps[0], finding.severity
 
     def step(self, step: int, metrics: Mapping[str, Any], groups: Sequence[TrajectoryGroup]) -> list[Finding]:
         """Take in a step (0: the base model) and return what is newly found."""
@@ -232,8 +220,8 @@ class Watch:
             symptom = apply(name, self._observed, self._thresholds[name])
             if symptom is None:
                 continue
-            found = _finding(name, symptom, first=self._since.setdefault(name, step), last=step, lasting=True)
-            if name not in self._said or (found.severity == "serious" and self._said[name] != "serious"):
-                self._said[name] = found.severity
-                new.append(found)
+            finding = _finding(name, symptom, first=self._since.setdefault(name, step), last=step, lasting=True)
+            if name not in self._said or (finding.severity == "serious" and self._said[name] != "serious"):
+                self._said[name] = finding.severity
+                new.append(finding)
         return new

@@ -13,7 +13,7 @@ import numpy as np
 
 from simplerl.core.types import TrajectoryGroup
 from simplerl.doctor.observation import Example
-from simplerl.doctor.text import text_features
+from simplerl.doctor.text import TRAITS
 
 if TYPE_CHECKING:
     from simplerl.runs.responses import ResponseFile
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 MOST = 512
 #: Characters of an example, and of a response (its two ends), that are kept.
 EXCERPT, MOST_CHARACTERS = 300, 20_000
-#: Figures that are shares of the responses with a trait.
-TRAITS = ("text/repetition", "text/language", "text/bare_box", "text/several_boxes", "text/code")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,21 +94,13 @@ def step_features(step: int, responses: Sequence[Response]) -> tuple[dict[str, f
     chosen = thin(responses)
     if not chosen:
         return {}, {}
-    examples: dict[str, list[Example]] = {}
-    counts = dict.fromkeys(TRAITS, 0)
-    for response in chosen:
-        features = text_features(response.text, response.question)
-        for name in TRAITS:
-            if getattr(features, name.removeprefix("text/")):
-                counts[name] += 1
-                examples.setdefault(name, [_example(step, name, response)])
-    shares = {name: count / len(chosen) for name, count in counts.items()}
+    showing = {name: [r for r in chosen if shows(r.text, r.question)] for name, shows in TRAITS.items()}
+    shares = {name: len(responses) / len(chosen) for name, responses in showing.items()}
     valued = [response for response in chosen if response.status == "correct" or response.restating]
     if valued and any(response.rule for response in chosen):
-        restating = [response for response in valued if response.restating]
-        shares["text/restating"] = len(restating) / len(valued)
-        if restating:
-            examples["text/restating"] = [_example(step, "text/restating", restating[0])]
+        showing["text/restating"] = [response for response in valued if response.restating]
+        shares["text/restating"] = len(showing["text/restating"]) / len(valued)
+    examples = {name: [_example(step, name, first[0])] for name, first in showing.items() if first}
     return {"text/responses": len(chosen), **shares, **correlations(chosen)}, examples
 
 

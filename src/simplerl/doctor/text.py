@@ -1,12 +1,9 @@
-"""What a response's text shows, by rule: `text_features`, for the doctor's figures and those of evaluations.
-
-Pure, linear in time, and bounded: of a long text its two ends are read (of keywords all is counted).
-"""
+"""What a response's text shows: `TRAITS`. Pure, linear in time, and bounded: of a long text its two ends are read."""
 
 import re
 import zlib
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
 
 #: Characters read of each end of a response. What goes wrong shows there: the beginning sets the tone, loops end it.
 END = 4000
@@ -23,8 +20,6 @@ DISTINCT, DISTINCT_OF_FEW, CHARACTERS = 0.4, 0.6, 12
 WORDS = 8
 #: Letters that a text needs for its script to be known.
 LETTERS = 3
-#: Words of reflection, as SimpleRL-Zoo counts them (arXiv 2503.18892, section on reflection).
-KEYWORDS = ("recheck", "rethink", "try again", "wait", "alternatively", "retry", "however")
 
 _SCRIPTS = {
     "Latin": "A-Za-zªºÀ-ÖØ-öø-ɏḀ-ỿ",
@@ -41,7 +36,6 @@ _SCRIPTS = {
 _LETTERS_OF = {name: re.compile(f"[{ranges}]") for name, ranges in _SCRIPTS.items()}
 _LATIN_WORD = re.compile(f"[{_SCRIPTS['Latin']}]{{4,}}")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
-_KEYWORD = re.compile(r"\b(?:" + "|".join(word.replace(" ", r"\s+") for word in KEYWORDS) + r")\b", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{")
 _CALCULATION = re.compile(r"=|\d\s{0,2}(?:[-+*/×÷^]|\\times|\\cdot|\\div)\s{0,2}\d|\\(?:frac|sqrt|begin)\b")
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -51,45 +45,6 @@ _CODE = re.compile(
     r"for \w{1,40} in range\(|#include\s*<|public static |console\.log\()",
     re.MULTILINE,
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TextFeatures:
-    """What one response shows.
-
-    >>> text_features("Wait, is it 5? However I count, it is 4.", question="What is 2 + 2?").keywords
-    2
-    """
-
-    repetition: bool
-    """Its end goes round in circles."""
-    language: bool
-    """It is partly in another script than the question."""
-    bare_box: bool
-    """It boxes an answer without working."""
-    several_boxes: bool
-    """It boxes different answers."""
-    code: bool
-    """It holds program code."""
-    keywords: int
-    """Words of reflection in it."""
-
-
-def text_features(response: str, question: str = "") -> TextFeatures:
-    """Return what a response to a question shows."""
-    return TextFeatures(
-        repetition=repeats(response),
-        language=switches_language(question, response),
-        bare_box=bare_box(response),
-        several_boxes=several_boxes(response),
-        code=is_code(response),
-        keywords=count_keywords(response),
-    )
-
-
-def count_keywords(text: str) -> int:
-    """Return how many words of reflection stand in a text: whole words ("await" is not "wait"), in any case."""
-    return len(_KEYWORD.findall(text))
 
 
 def ends(text: str) -> str:
@@ -122,10 +77,10 @@ def scripts(text: str) -> Counter[str]:
     Of Latin only words of four letters and more do: names of variables and functions belong to no language.
     """
     text = _COMMAND.sub(" ", ends(text))
-    found = Counter({"Latin": sum(map(len, _LATIN_WORD.findall(text)))})
+    letters = Counter({"Latin": sum(map(len, _LATIN_WORD.findall(text)))})
     if not text.isascii():
-        found.update({name: len(pattern.findall(text)) for name, pattern in _LETTERS_OF.items() if name != "Latin"})
-    return +found
+        letters.update({name: len(pattern.findall(text)) for name, pattern in _LETTERS_OF.items() if name != "Latin"})
+    return +letters
 
 
 def switches_language(question: str, response: str) -> bool:
@@ -144,8 +99,7 @@ def switches_language(question: str, response: str) -> bool:
 
 def boxes(text: str) -> list[str]:
     """Return the contents of the closed boxes in the two ends of a text, in order, spaces removed."""
-    text = ends(text)
-    found = []
+    text, contents = ends(text), []
     for opening in _BOX.finditer(text):
         depth, at = 1, opening.end()
         stop = min(len(text), at + 500)  # A longer answer is none; this keeps a text full of openings linear.
@@ -156,8 +110,8 @@ def boxes(text: str) -> list[str]:
                 depth += 1 if text[at] == "{" else -1
             at += 1
         if not depth:
-            found.append("".join(text[opening.end() : at - 1].split()))
-    return found
+            contents.append("".join(text[opening.end() : at - 1].split()))
+    return contents
 
 
 def several_boxes(text: str) -> bool:
@@ -184,3 +138,13 @@ def bare_box(text: str) -> bool:
 def is_code(text: str) -> bool:
     """Return whether a text holds program code: a fenced block, a definition, an import, a print at a line's start."""
     return _CODE.search(ends(text)) is not None
+
+
+#: Figure → whether a response to a question has the trait; the figure is the share of the responses that do.
+TRAITS: dict[str, Callable[[str, str], bool]] = {
+    "text/repetition": lambda response, question: repeats(response),
+    "text/language": lambda response, question: switches_language(question, response),
+    "text/bare_box": lambda response, question: bare_box(response),
+    "text/several_boxes": lambda response, question: several_boxes(response),
+    "text/code": lambda response, question: is_code(response),
+}

@@ -55,6 +55,11 @@ def check(values: Mapping[str, object]) -> dict[str, float]:
     return numbers
 
 
-def of_rule(name: str, values: Mapping[str, float]) -> dict[str, float]:
-    """Return a rule's thresholds by their short names, set ones instead of the defaults."""
-    return {key: values.get(f"{name}.{key}", entry.default) for key, entry in RULES[name].thresholds.items()}
+def resolved(values: Mapping[str, object]) -> tuple[int, dict[str, dict[str, float]]]:
+    """Return the steps of a window, and rule → its thresholds by their short names, set ones instead of defaults."""
+    numbers = check(values)
+    of_rules = {
+        name: {key: numbers.get(f"{name}.{key}", entry.default) for key, entry in rule.thresholds.items()}
+        for name, rule in RULES.items()
+    }
+    return int(numbers.get("window.steps", WINDOW.default)), of_rules
