@@ -42,7 +42,8 @@ def field_docs(cls: type) -> Mapping[str, str]:
         for entry, after in zip(node.body, [*node.body[1:], None], strict=True):
             if isinstance(entry, ast.AnnAssign) and isinstance(entry.target, ast.Name):
                 text = after.value if isinstance(after, ast.Expr) else None
-                docs[entry.target.id] = str(text.value) if isinstance(text, ast.Constant) else ""
+                own = str(text.value) if isinstance(text, ast.Constant) else ""
+                docs[entry.target.id] = own or docs.get(entry.target.id, "")  # Another default may be all that is new.
     return docs
 
 
