@@ -52,18 +52,18 @@ class Algorithm:
     """The terms that `loss` is asked for; each is normalised over the complete update on its own."""
     needs_critic: ClassVar[bool] = False
     """Whether there are values to learn; the algorithm is a `CriticAlgorithm` then."""
-    critic_warmup_steps: ClassVar[int] = 0
+    critic_warmup_steps = 0
     """Steps in which the critic learns and the policy does not yet move: a setting of the algorithms with a critic."""
-    scale: ClassVar[str] = "group"
+    scale = "group"
     """What the centred reward is divided by: the std of its group (`group`), of the complete batch (`batch`) or nothing
     (`none`). A setting of some algorithms."""
     needs_group: ClassVar[bool] = True
     """Whether the baseline comes from the other samples of the problem, so that one sample is a contradiction."""
     needs_vocabulary_mean: ClassVar[bool] = False
     """Whether the loss reads `vocabulary_mean_BT`."""
-    kl_reward_coef: ClassVar[float] = 0.0
+    kl_reward_coef = 0.0
     """β of a KL in the reward of each token: a setting of the algorithms that have credit per token."""
-    refill_rounds: ClassVar[int] = 0
+    refill_rounds = 0
     """Rounds in which problems without signal are replaced: a setting of the algorithms that sample dynamically."""
 
     def __post_init__(self) -> None:

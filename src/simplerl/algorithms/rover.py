@@ -41,6 +41,8 @@ class ROVER(Algorithm):
     def loss(self, inputs: LossInputs) -> LossOutput:
         """Return the share of the squared Bellman error."""
         gap_BT = log_ratio(inputs)
+        assert inputs.vocabulary_mean_BT is not None
+        assert inputs.old_vocabulary_mean_BT is not None  # This algorithm asks for both.
         shift_BT = self.value_scale * (inputs.vocabulary_mean_BT - inputs.old_vocabulary_mean_BT)
         target_BT = inputs.advantages_BT + following(shift_BT, inputs.mask_BT)
         per_token_BT = torch.where(inputs.mask_BT, self.value_scale * gap_BT - target_BT.detach(), 0.0).square()

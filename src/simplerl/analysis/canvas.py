@@ -85,8 +85,8 @@ def colours(names: Sequence[str]) -> dict[str, Any]:
     """Return name → a colour; twenty differ."""
     from matplotlib import colormaps
 
-    palette = colormaps["tab10" if len(names) <= 10 else "tab20"].colors
-    return {name: palette[i % len(palette)] for i, name in enumerate(names)}
+    palette: Any = colormaps["tab10" if len(names) <= 10 else "tab20"]
+    return {name: palette.colors[i % palette.N] for i, name in enumerate(names)}
 
 
 def legend(figure: Any, entries: list[tuple[str, dict[str, Any]]]) -> None:

@@ -13,8 +13,12 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from simplerl.core.errors import SimpleRLError, nearest
+
+if TYPE_CHECKING:
+    from simplerl.verify.audit import Report, Row
 
 EXAMPLES = """
   simplerl audit gsm8k                       # a data set by name
@@ -34,26 +38,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
 
 
-def _rows(name: str, split: str) -> Iterator[object]:
+def _rows(name: str, split: str) -> Iterator[Row]:
+    from simplerl.data import DATASETS, load
     from simplerl.verify.audit import Row, read_rows
 
     path = Path(name).expanduser()
     if path.is_file():
         yield from read_rows(path)
         return
-    try:
-        from simplerl.data import DATASETS, load
-    except ImportError:
-        DATASETS, load = {}, None
-    if name not in DATASETS or load is None:
-        raise SimpleRLError(
-            f"no file and no data set is called {name!r}; {nearest(name, DATASETS) if DATASETS else ''}"
-        )
+    if name not in DATASETS:
+        raise SimpleRLError(f"no file and no data set is called {name!r}; {nearest(name, DATASETS)}")
     for problem in load(name, split):
         yield Row(id=problem.id, gold=problem.answer, question=problem.question)
 
 
-def _table(report: object, show: int) -> Iterator[str]:
+def _table(report: Report, show: int) -> Iterator[str]:
     """Yield the lines of the report for the terminal."""
     yield f"{report.name}: {report.golds} golds"
     yield f"  rejected against themselves   {len(report.rejected)}"

@@ -211,7 +211,7 @@ class Watch:
 
     def step(self, step: int, metrics: Mapping[str, Any], groups: Sequence[TrajectoryGroup]) -> list[Finding]:
         """Take in a step (0: the base model) and return what is newly found."""
-        figures, examples = {}, {}
+        figures, examples = dict[str, Any](), dict[str, Any]()
         if groups and (step == 1 or step % LOOK_EVERY == 0):
             figures, examples = step_features(step, responses_of(groups))
         self._observed.add(step, {**metrics, **figures}, examples)

@@ -195,14 +195,14 @@ def _accuracy_and_length(drawn: Sequence[Series]) -> Any:
         _draw_mean(right, one, "length/mean", **pale)
         # Of many evaluations every so-manieth has a marker, so that markers do not hide the line.
         every = max(1, max(len(run.evaluations) for run in one.runs) // 12)
-        strong = {"marker": _marker(one.place), "markevery": every}
+        strong: dict[str, Any] = {"marker": _marker(one.place), "markevery": every}
         draw_line(left, curve_of(one, evaluated(lambda e: e.accuracy)), one.place, scale=100, **strong)
         draw_line(right, curve_of(one, evaluated(lambda e: e.length)), one.place, **strong)
     if not left.lines and not right.lines:
         return None
     _label_pair(left, right, ("Accuracy", "Response length"), "accuracy (%)")
     canvas.percent_axis(left)
-    looks = [("held-out", {"marker": "o", "lw": 1.4}), ("training samples", {"lw": 0.8, "alpha": 0.45})]
+    looks: list[tuple[str, dict[str, Any]]] = [("held-out", {"marker": "o", "lw": 1.4}), ("training samples", {"lw": 0.8, "alpha": 0.45})]
     return _legend(figure, drawn, looks)
 
 

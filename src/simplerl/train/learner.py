@@ -93,6 +93,7 @@ class Learner:
         self.critic = None
         if algorithm.needs_critic:
             settings: dict[str, Any] = {"optimizer": optimizer, "learner": learner, "precision": precision}
+            assert isinstance(algorithm, CriticAlgorithm)
             self.critic = Critic(policy.model, algorithm, **settings, tokens=self.tokens, steps=steps, seed=seed)
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:

@@ -651,13 +651,14 @@ class Comparison:
         if len(left.args) != len(right.args):
             return False
         pairs = [(self._exact(a), self._exact(b)) for a, b in zip(left.args, right.args, strict=True)]
-        if any(a is None or b is None for a, b in pairs):
+        known = [(a, b) for a, b in pairs if a is not None and b is not None]
+        if len(known) < len(pairs):
             if any(pair[0] == 0 or pair[1] == 0 for pair in pairs):
                 return self.all_equal(left.args, right.args)
             quotients = [[Node("div", (part, node.args[0])) for part in node.args[1:]] for node in (left, right)]
             return self.all_equal(*quotients)
-        first = next((pair for pair in pairs if any(pair)), None)
-        return first is not None and all(first) and all(a * first[1] == b * first[0] for a, b in pairs)
+        first = next((pair for pair in known if any(pair)), None)
+        return first is not None and all(first) and all(a * first[1] == b * first[0] for a, b in known)
 
     def _point(self, node: Node, other: Node) -> bool | None:
         """`P(3,4)` is a point with its name or a number of permutations, `C(5,2)` a point or a binomial coefficient."""
@@ -891,10 +892,10 @@ class Comparison:
         bare = [without(side, "unit", "degree", "percent") for side in (value, stated)]
         if not all(_is_constant(side) for side in bare):
             return False
-        numbers = [self._exact(side) for side in bare]
-        if numbers[0] is not None and numbers[1] is not None:
-            return abs(numbers[0] - numbers[1]) <= max(map(abs, numbers)) / 50
-        return self._algebra().close(*bare, 0.02)
+        exact, near = self._exact(bare[0]), self._exact(bare[1])
+        if exact is not None and near is not None:
+            return abs(exact - near) <= max(abs(exact), abs(near)) / 50
+        return self._algebra().close(bare[0], bare[1], 0.02)
 
     def _rounding(self, value: Node, stated: Node) -> float:
         """How far, relatively, a stated approximation may be off: half a unit of its last digit. Zero where it is none,
@@ -958,10 +959,10 @@ class Comparison:
         for operators, sides in ((ops[1], right.args), (turned, right.args[::-1])):
             if ops[0] == operators and self.all_equal(left.args, sides):
                 return True
-        regions = as_region(left), as_region(right)
-        if regions[0] is not None and regions[1] is not None and (regions[0].op != "rel" or regions[1].op != "rel"):
+        region, others = as_region(left), as_region(right)
+        if region is not None and others is not None and (region.op != "rel" or others.op != "rel"):
             names = _subject(left), _subject(right)
-            return (names[0] == names[1] or "" in names or _function_and_y(*names)) and self.equal(*regions)
+            return (names[0] == names[1] or "" in names or _function_and_y(*names)) and self.equal(region, others)
         if len(left.args) == len(right.args) == 2 and all(is_scalar(n) for n in (*left.args, *right.args)):
             first, second = ops[0][0], ops[1][0]
             if not {first, second} <= _FLIP.keys() or not all(any(map(has_symbols, n.args)) for n in (left, right)):
@@ -1053,10 +1054,9 @@ class Comparison:
             return not self._meaningless(left)
         if not (is_scalar(left) and is_scalar(right)):
             return self.equal(left, right)
-        values = self._exact(left), self._exact(right)
-        if values[0] is not None and values[1] is not None:
+        known, theirs = self._exact(left), self._exact(right)
+        if known is not None and theirs is not None:
             self.rules.add("exact")
-            known, theirs = values
             return known == theirs or _printed_float(left, known, theirs) or _printed_float(right, theirs, known)
         infinite = [_infinite(node) for node in (left, right)]
         if any(infinite):
@@ -1066,9 +1066,9 @@ class Comparison:
         engine = self._algebra()
         if any(engine.equal(*pair) for pair in _notations(left, right)):
             return True
-        for node, known, other in ((left, values[0], right), (right, values[1], left)):
-            if known is not None and node.op in ("num", "neg") and (places := _float_places(known)):
-                return engine.rounds_to(known, places, other)
+        for node, value, other in ((left, known, right), (right, theirs, left)):
+            if value is not None and node.op in ("num", "neg") and (places := _float_places(value)):
+                return engine.rounds_to(value, places, other)
         return False
 
 

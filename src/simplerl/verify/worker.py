@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 try:
     import resource
 except ImportError:  # Windows has no limits; the deadline of the pool holds there too
-    resource = None
+    resource = None  # type: ignore[assignment]
 
 #: Bytes that a judgement may take beyond what the worker has when it is ready.
 MEMORY_BYTES = 256 << 20
