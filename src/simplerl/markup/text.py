@@ -42,7 +42,7 @@ def escape(text: str) -> str:
 def escape_marked(text: str) -> str:
     """Return text as HTML for between tags only, the stand-ins of hidden characters marked as such."""
     parts = _BY_HIDDEN.split(text)  # Every second part is a hidden character.
-    return "".join(_mark(part) if place % 2 else escape(part) for place, part in enumerate(parts))
+    return "".join(_mark(part) if index % 2 else escape(part) for index, part in enumerate(parts))
 
 
 def _mark(character: str) -> str:

@@ -226,7 +226,7 @@ class Library:
         chosen = [entry.run for key in runs if (entry := self.catalog().entries.get(key)) and entry.run]
         return sorted({name for run in chosen for name in run.metrics.column_names} - {"step"})
 
-    def diagnosis(self, entry: Entry) -> Diagnosis | SimpleRLError:
+    def diagnosis(self, entry: Entry) -> Diagnosis | str:
         """Return what the doctor finds in an entry, or why it cannot say."""
         try:
             if entry.run is None:
@@ -238,7 +238,7 @@ class Library:
                 raise RunError(f"{entry.name} holds links: the doctor does not read it here")
             return self._diagnoses.get((path, entry.stamp), lambda: diagnose(path))
         except SimpleRLError as error:
-            return error
+            return str(error)
 
     # -- views -----------------------------------------------------------------------------------------------------
 

@@ -82,6 +82,15 @@ class View:
             changes = {"sheet": 1, "problem": None, **changes}
         return dataclasses.replace(self, **changes)
 
+    def sorted_by(self, sort: str) -> "View":
+        """Return it after a click on a heading: first what is most looked for, then the reverse, then the file's."""
+        first = sort not in ("id", "level")
+        if self.sort != sort:
+            return self.but(sort=sort, descending=first)
+        if self.descending == first:
+            return self.but(sort=sort, descending=not first)
+        return self.but(sort="file", descending=False)
+
     def choose(self, name: str, value: Any) -> "View":
         """Return it with the value that a control of the page now has."""
         default = getattr(View(), name)
