@@ -276,9 +276,9 @@ def test_index_against_a_plain_reading(library: Library) -> None:
     rows = pyarrow.parquet.read_table(records.path).to_pylist()
     for place, name in enumerate(index.ids):
         own = [row for row in rows if row["problem_id"] == name]
-        assert index.n_P[place] == len(own)
-        assert index.correct_P[place] == sum(row["verdict"] == "correct" for row in own)
-        assert index.length_P[place] == np.mean([len(row["token_ids"]) for row in own])
+        assert len(index.rows(place)) == len(own)
+        assert index.correct()[place] == sum(row["verdict"] == "correct" for row in own)
+        assert index.length()[place] == np.mean([len(row["token_ids"]) for row in own])
         assert read_rows(records, index.rows(place), ("sample", "response")) == [
             {"sample": row["sample"], "response": row["response"]} for row in own
         ]

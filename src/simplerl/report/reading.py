@@ -176,7 +176,7 @@ class ReportedRun:
         elif not self.finished:
             budget = self.settings.get("token_budget")
             planned = f"{budget:,} tokens" if isinstance(budget, int) and budget else self.settings.get("steps")
-            age = _duration(time.time() - max(entry.stat().st_mtime for entry in self.path.iterdir()))
+            age = duration(time.time() - max(entry.stat().st_mtime for entry in self.path.iterdir()))
             remarks.append(
                 f"Not finished: shown up to its last complete line, step {self.steps} of {planned}, written {age} ago."
             )
@@ -201,11 +201,12 @@ def _clip_ratio(table: pyarrow.Table) -> Estimate:
     return Estimate(value=mean, low=max(0.0, mean - half), high=min(1.0, mean + half))
 
 
-def _duration(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} seconds"
+def duration(seconds: float) -> str:
+    """Return a time as `82 s`, `14 min`, `3 h 20 min`."""
+    if math.isnan(seconds) or seconds < 120:
+        return "–" if math.isnan(seconds) else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,7 @@ from simplerl.markup.tokens import SCALES, coloured, legend
 from simplerl.viewer.library import TRAINING, Entry, Library, benchmarks
 from simplerl.viewer.plots import charts
 from simplerl.viewer.responses import VERDICTS, Index, Pair, Selection, reference
-from simplerl.viewer.state import OUTCOMES, View
+from simplerl.viewer.state import OUTCOMES, TOKEN_COLUMNS, View
 
 Choices = list[tuple[str, str]]
 """(what is shown, what a link says)."""
@@ -37,19 +37,6 @@ ROWS, MOST_SAMPLES = 25, 64
 
 #: Formulas drawn on a page, shared out among its responses, but some for each: a browser needs seconds for 10,000.
 MOST_DRAWN, ALWAYS_DRAWN = 3_000, 12
-
-#: Way of reading → (the column that is recorded for it, what is said where it was not).
-TOKEN_COLUMNS = {
-    "log-probability": ("logprobs", "no log-probabilities were recorded here"),
-    "entropy": (
-        "entropies",
-        "no entropies were recorded here: the file is older, or the responses were made elsewhere",
-    ),
-    "advantage": (
-        "advantages",
-        "no advantages here: they belong to training responses (choose the benchmark “training”)",
-    ),
-}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -90,7 +77,8 @@ def content(library: Library, asked: View, complaints: list[str]) -> Content:
     if not entries:
         message = (
             f"There are no runs in {library.root}: no directory with metrics.jsonl, and no result with "
-            "responses.parquet. Start a run (simplerl train --output-dir …) or call simplerl view with another directory."
+            "responses.parquet. Start a run (simplerl train --output-dir …) or call simplerl view with another "
+            "directory."
         )
         return Content(view=View(), notices=_notices(notices), body=piece("nothing", message))
     plots = _plots(library, view) if view.problem is None else ""
