@@ -271,13 +271,14 @@ def test_numbers_in_ids_are_sorted_as_numbers(tmp_path: Path) -> None:
 
 def test_index_against_a_plain_reading(library: Library) -> None:
     view, _ = library.resolve(View(a="deep/mine", b="deep/mine", b_step=10))
-    index = library.pair(view, []).sides[1]
+    pair = library.pair(view, [])
+    index = pair.sides[1]
     records = index.records
     rows = pyarrow.parquet.read_table(records.path).to_pylist()
     for place, name in enumerate(index.ids):
         own = [row for row in rows if row["problem_id"] == name]
         assert len(index.rows(place)) == len(own)
-        assert index.correct()[place] == sum(row["verdict"] == "correct" for row in own)
+        assert pair.correct[1][pair.positions[name]] == sum(row["verdict"] == "correct" for row in own)
         assert index.length()[place] == np.mean([len(row["token_ids"]) for row in own])
         assert read_rows(records, index.rows(place), ("sample", "response")) == [
             {"sample": row["sample"], "response": row["response"]} for row in own

@@ -5,22 +5,18 @@ A run, or a setting over at least three seeds, has one colour, marker and line s
 """
 
 import itertools
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from simplerl.analysis import canvas
 from simplerl.analysis.seeds import band
-from simplerl.report.outcomes import ROLES, Benchmarks, Explored, Judge, best
-from simplerl.report.reading import Estimate, Evaluated, Point, ReportedRun, level_order
+from simplerl.report.outcomes import ROLES, TEXTS, Benchmarks, Explored, Judge, best
+from simplerl.report.reading import Estimate, Evaluated, Point, ReportedRun, level_order, pass_at
 from simplerl.report.settings import Series
 from simplerl.runs.behaviours import BEHAVIOURS
 
 PointsOf = Callable[[ReportedRun], list[Point]]
-
-_TEXTS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "figures.toml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +61,7 @@ def draw_all(
     }
     figures = {}
     for name in [name for name in draw if drawn or name.startswith("benchmarks")]:
-        title, caption = (_TEXTS["figures"][name][key].replace("{sizes}", sizes) for key in ("title", "caption"))
+        title, caption = (TEXTS["figures"][name][key].replace("{sizes}", sizes) for key in ("title", "caption"))
         progress(f"drawing {title}")
         with canvas.paper_style():
             if (sheet := draw[name]()) is not None:
@@ -197,13 +193,16 @@ def _accuracy_and_length(drawn: Sequence[Series]) -> Any:
         _draw_mean(right, one, "length/mean", **pale)
         # Of many evaluations every so-manieth has a marker, so that markers do not hide the line.
         every = max(1, max(len(run.evaluations) for run in one.runs) // 12)
-        strong = {"marked": True, "markevery": every}
+        strong: dict[str, Any] = {"marked": True, "markevery": every}
         draw_line(left, curve_of(one, evaluated(lambda e: e.accuracy)), one.place, scale=100, **strong)
         draw_line(right, curve_of(one, evaluated(lambda e: e.length)), one.place, **strong)
     if not left.lines and not right.lines:
         return None
     _label_pair(left, right, ("Accuracy", "Response length"), "accuracy (%)")
-    looks = [("held-out", {"marker": "o", "lw": 1.4}), ("training samples", {"lw": 0.8, "alpha": 0.45})]
+    looks: list[tuple[str, Any]] = [
+        ("held-out", {"marker": "o", "lw": 1.4}),
+        ("training samples", {"lw": 0.8, "alpha": 0.45}),
+    ]
     return _legend(figure, drawn, looks)
 
 
@@ -221,17 +220,20 @@ def _clip_and_stopped(drawn: Sequence[Series]) -> Any:
         return None
     left.set_ylim(bottom=0, top=max(5.0, left.get_ylim()[1]))
     _label_pair(left, right, ("Truncated responses", "Mean and average stopped length"), "clip ratio (%)")
-    looks = [("mean length", {"alpha": 0.5, "lw": 1.0}), ("average stopped length", {"linestyle": DASHED})]
+    looks: list[tuple[str, Any]] = [
+        ("mean length", {"alpha": 0.5, "lw": 1.0}),
+        ("average stopped length", {"linestyle": DASHED}),
+    ]
     return _legend(figure, drawn, looks)
 
 
 def _pass_at_k(drawn: Sequence[Series]) -> Any:
-    def pass_at(evaluation: Evaluated | None) -> list[Point]:
+    def curve_of_k(evaluation: Evaluated | None) -> list[Point]:
         return [(float(k), e) for k, e in evaluation.pass_at.items()] if evaluation else []
 
     figure, (axes,) = canvas.sheet(1, 1, width=canvas.COLUMN, height=2.6)
-    before = [curve_of(one, lambda run: pass_at(run.first)) for one in drawn]
-    after = [curve_of(one, lambda run: pass_at(run.last)) for one in drawn]
+    before = [curve_of(one, lambda run: curve_of_k(run.first)) for one in drawn]
+    after = [curve_of(one, lambda run: curve_of_k(run.last)) for one in drawn]
     dashed = {"linestyle": DASHED, "markerfacecolor": "white"}
     for place, points in enumerate(before):
         # Runs of one base model, evaluated with one noise, share a curve: it is drawn once, in no run's colour.
@@ -308,7 +310,6 @@ def _behaviours(drawn: Sequence[Series], judges: Mapping[str, Sequence[Judge]]) 
 
 
 def _exploration(drawn: Sequence[Series], explored: Mapping[str, Explored]) -> Any:
-    """Draw exploration and exploitation over steps."""
     if not explored:
         return None
     drawn = [one for one in drawn if any(run.label in explored for run in one.runs)]
@@ -324,9 +325,8 @@ def _exploration(drawn: Sequence[Series], explored: Mapping[str, Explored]) -> A
 
 
 def _training(drawn: Sequence[Series]) -> Any:
-    """Draw the metrics of training over steps."""
     panels = []
-    for panel in _TEXTS["training"]:
+    for panel in TEXTS["training"]:
         points_of = recorded(panel["metric"], panel.get("of", ()))
         curves = [(one, curve_of(one, points_of)) for one in drawn]
         values = [e.value for _, points in curves for _, e in points]
@@ -391,11 +391,9 @@ def _benchmarks_pass_at_k(results: Benchmarks) -> Any:
     for axes, name in zip(grid, names, strict=False):
         ks: set[int] = set()
         for place, row in enumerate(rows):
-            curve = row[name].figures["pass@k"] if name in row else {}
-            known = {float(k): e for k, v in curve.items() if k.isdecimal() and (e := Estimate.of(v)).known}
-            points = sorted(known.items(), key=lambda point: point[0])
-            draw_line(axes, points, place, scale=100, marked=True)
-            ks |= {int(k) for k, _ in points}
+            points = pass_at(row[name].figures) if name in row else {}
+            draw_line(axes, [(float(k), e) for k, e in points.items()], place, scale=100, marked=True)
+            ks |= points.keys()
         canvas.powers_of_two(axes, sorted(ks))
         axes.set(title=short(name), xlabel="k (samples)", ylabel="pass@k (%)")
         canvas.percent_axis(axes)

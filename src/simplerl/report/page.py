@@ -19,6 +19,7 @@ from simplerl.core.errors import RunError
 from simplerl.markup import CSS
 from simplerl.markup.formulas import prose
 from simplerl.markup.templates import Safe, environment
+from simplerl.markup.text import quantity
 from simplerl.report.content import Content
 from simplerl.report.examples import KINDS
 from simplerl.report.figures import Figure
@@ -42,7 +43,7 @@ NONE = "–"
 def render(content: Content, *, command: str, now: datetime.datetime) -> str:
     """Return the report as HTML. `command` is what made it, `now` the time that it names."""
     here = Path(__file__).parent
-    filters = {
+    filters: dict[str, Any] = {
         "percent": percent,
         "estimate": percent_of,
         "points": points_of,
@@ -130,17 +131,7 @@ def points_of(estimate: Estimate) -> str:
 
 def number_of(estimate: Estimate, *, digits: int = 1) -> str:
     """Return `23.0 [22.4, 23.5]`, with a real minus, and none before a zero."""
-    return _with_ends(estimate, lambda value: NONE if math.isnan(value) else f"{value:z,.{digits}f}".replace("-", "−"))
-
-
-def quantity(value: float) -> str:
-    """Return a number of any size as few characters: `851,177`, `0.246`, `1.3e-05`."""
-    if math.isnan(value):
-        return NONE
-    if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
-    size = abs(value)
-    return f"{value:,.1f}" if size >= 100 else f"{value:.3g}" if size >= 1e-3 else f"{value:.1e}"
+    return _with_ends(estimate, lambda v: NONE if math.isnan(v) else f"{v:z,.{digits}f}".replace("-", "−"))
 
 
 def cut(text: str, limit: int) -> str:

@@ -53,7 +53,7 @@ class Content:
 
 @functools.cache
 def _macros() -> Any:
-    filters = {"thousands": "{:,}".format, "as_formula": _as_formula}
+    filters: dict[str, Any] = {"thousands": "{:,}".format, "as_formula": _as_formula}
     return environment(Path(__file__).parent, filters).get_template("content.html.j2").module
 
 
@@ -157,10 +157,10 @@ def _steps(entry: Entry, chosen: int | None, notices: list[str]) -> Choices:
 def _plots(library: Library, view: View) -> str:
     entries = [library.catalog().entries[key] for key in view.runs]
     runs = {}
-    for entry, run in [(entry, entry.run) for entry in entries]:
-        if run is not None:
-            last = max(run.metrics["step"].to_pylist(), default=None)
-            runs[entry.name if entry.ended else f"{entry.name} (not ended, step {last})"] = run
+    for entry in entries:
+        if entry.run is not None:
+            last = max(entry.run.metrics["step"].to_pylist(), default=None)
+            runs[entry.name if entry.ended else f"{entry.name} (not ended, step {last})"] = entry.run
     sides = zip("AB", (view.side(0), view.side(1)), strict=True)
     marks = [(letter, step) for letter, (key, step) in sides if step is not None and key in view.runs]
     drawn = piece("charts", **charts(view.metrics[:MOST_METRICS], runs, marks)) if runs else ""
@@ -209,10 +209,8 @@ def _verdicts(index: Index | None, problem: int) -> list[str]:
 
 def _change(pair: Pair, place: int) -> dict[str, Any]:
     """Return by how much B is right more often than A (None: not compared), and whether it is gained or lost."""
-    if all(pair.sides) and pair.other_question[place]:
-        return {"change": "other", "outcome": ""}
-    if not all(pair.sides) or not pair.compared[place]:
-        return {"change": None, "outcome": ""}
+    if not pair.compared[place]:
+        return {"change": "other" if pair.other_question[place] else None, "outcome": ""}
     a, b = (pair.correct[side][place] for side in (0, 1))
     outcome = " gained" if not a and b else " lost" if a and not b else ""
     return {"change": float(pair.share(1)[place] - pair.share(0)[place]), "outcome": outcome}
@@ -259,7 +257,7 @@ def _grid(library: Library, view: View, sides: list[list[dict]], *, one_sided: b
         rows = [sides[side][number] if number < len(sides[side]) else None for side in shown]
         texts = [(row["response"] or "") if row else "" for row in rows]
         if view.mode == "differences" and len(rows) == 2 and all(rows):
-            bodies = differences(*texts)
+            bodies = list(differences(*texts))
         elif view.mode in TOKEN_COLUMNS:
             bodies = [_tokens(library, view, entries[s], row) for s, row in zip(shown, rows, strict=True)]
         else:

@@ -13,7 +13,6 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,8 +50,7 @@ EXPORTED = tuple(name for name in SHOWN if name not in ("advantages", "token_ids
 LARGEST_TOKENIZER = 100_000_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A run, or the results of one model: something with steps to choose from."""
 
     key: str
@@ -103,10 +101,7 @@ class Library:
             return self._catalog[1]
 
     def now(self) -> "Library":
-        """Return it with the catalogue of this moment: a run that comes or goes while a page is made changes nothing.
-
-        What was read is shared.
-        """
+        """Return it with the catalogue of this moment: runs that come or go while a page is made change nothing."""
         same = copy.copy(self)
         same._catalog = (math.inf, self.catalog())
         return same
@@ -131,7 +126,7 @@ class Library:
                 notices += [*map(_leads_out, links), f"{path} holds such a link: this run is left out"]
                 continue
             try:
-                stamp = tuple((entry.name, _stamp(entry)) for entry in sorted(path.iterdir()))
+                stamp = tuple((item.name, _stamp(item)) for item in sorted(path.iterdir()))
                 run, said = _opened(path, stamp)
             except (OSError, RunError) as error:  # It is gone since.
                 notices.append(str(error))
@@ -140,8 +135,7 @@ class Library:
             if run.is_result:
                 self._add_result(run, results, notices)
             else:
-                entry = self._entry(run, stamp, notices)
-                entries[entry.key] = entry
+                entries[self._key(path)] = self._entry(run, stamp, notices)
         for (folder, label), steps in results.items():
             key = f"results:{self._key(folder)}:{urllib.parse.quote(label, safe='', errors='surrogatepass')}"
             named = {step: _named(evaluated) for step, evaluated in sorted(steps.items())}
@@ -152,11 +146,9 @@ class Library:
     def _links_out(self, folder: Path) -> list[Path]:
         """Return the links in a folder that lead out of the directory."""
         try:
-            with os.scandir(folder) as items:
-                links = [Path(item.path) for item in items if item.is_symlink()]
+            return [path for path in folder.iterdir() if path.is_symlink() and not self.inside(path)]
         except OSError:  # `find_runs` says so.
             return []
-        return [link for link in links if not self.inside(link)]
 
     def _entry(self, run: Run, stamp: Any, notices: list[str]) -> Entry:
         steps: dict[int, dict[str, Records]] = {}
@@ -174,8 +166,7 @@ class Library:
         if not self.inside(path):
             notices.append(_leads_out(path))
             return None
-        size, mtime_ns = _stamp(path) or (0, 0)
-        records = Records(path=path, size=size, mtime_ns=mtime_ns)
+        records = Records(path, *(_stamp(path) or (0, 0)))
         if problem := _problem(records):
             notices.append(f"{problem}: this step is left out")
         return None if problem else records
@@ -216,7 +207,8 @@ class Library:
 
     def resolve(self, view: View) -> tuple[View, list[str]]:
         """Fill what a view leaves open, and take out what is not there. Return it with a message for each of these."""
-        entries, notices = self.catalog().entries, []
+        entries = self.catalog().entries
+        notices: list[str] = []
         if not entries:
             return View(), notices
         runs = tuple(self._known(key, notices) for key in view.runs)
@@ -234,7 +226,7 @@ class Library:
         recorded = self.metric_names(runs) if not view.metrics else []
         usual = tuple(name for name in DEFAULT_METRICS if name in recorded)
         metrics = view.metrics or usual or tuple(recorded[:4])
-        sides = {"a": a, "a_step": a_step, "b": b, "b_step": b_step}
+        sides: Any = {"a": a, "a_step": a_step, "b": b, "b_step": b_step}
         return dataclasses.replace(view, runs=runs, metrics=metrics, benchmark=benchmark, **sides), notices
 
     def _known(self, key: str, notices: list[str]) -> str:

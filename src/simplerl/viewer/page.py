@@ -94,7 +94,7 @@ def _layout(library: Library) -> dict[str, Any]:
         parts["kinds"] = _dropdown("kind", multiselect=True, scale=2)
         parts["shortest"] = gr.Number(label="tokens, at least", minimum=0, precision=0, min_width=90, scale=1)
         parts["longest"] = gr.Number(label="tokens, at most", minimum=0, precision=0, min_width=90, scale=1)
-        search = {"label": "search questions, golds and responses (Enter)", "elem_id": "search"}
+        search: Any = {"label": "search questions, golds and responses (Enter)", "elem_id": "search"}
         parts["search"] = gr.Textbox(**search, max_length=400, max_lines=1, scale=4)
     parts["mode"] = gr.Radio(list(MODES), label="responses", elem_id="mode", container=False, visible=False)
     parts["body"] = _html("body")
@@ -130,7 +130,9 @@ def _updates(library: Library, view: View, complaints: list[str], names: Sequenc
         **{name: str(step) for name in ("a_step", "b_step") if (step := getattr(view, name)) is not None},
         **{name: getattr(view, name) for name in ("outcome", *TYPED, "mode", "doctor")},
     }
-    updates = {name: gr.update(value=values.get(name), **c.options.get(name, {})) for name in (*CHOSEN, *TYPED)}
+    updates: dict[str, Any] = {
+        name: gr.update(value=values.get(name), **c.options.get(name, {})) for name in (*CHOSEN, *TYPED)
+    }
     updates |= {
         "here": view.query(),
         "notices": gr.update(value=c.notices, visible=bool(c.notices)),
@@ -152,7 +154,7 @@ def _fingerprint(library: Library) -> str:
 
 def mounted(application: Any, library: Library) -> Any:
     """Put the page at `/` of an application: no file of this machine, no account, no history, nothing foreign."""
-    sizes = dict.fromkeys(("text_size", "spacing_size", "radius_size"), "sm")
+    sizes: Any = dict.fromkeys(("text_size", "spacing_size", "radius_size"), "sm")
     theme = gr.themes.Base(  # pyright: ignore[reportPrivateImportUsage]
         font=["system-ui", "-apple-system", "Segoe UI", "sans-serif"], font_mono=["ui-monospace", "monospace"], **sizes
     )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from simplerl.markup.text import quantity
 from simplerl.runs.glossary import METRICS
 from simplerl.runs.run import Run
 
@@ -34,9 +35,9 @@ def _panel(metric: str, runs: Mapping[str, Run], marks: Sequence[tuple[str, int]
     for order, (name, line) in enumerate(zip(runs, lines, strict=True)):
         stride = max(1, math.ceil(len(line) / MOST_POINTS))
         shown = sorted({*line[::stride], *line[-1:]})
-        dots = [(x(step), y(value), f"{name}, step {step}: {_number(value)}") for step, value in shown]
+        dots = [(x(step), y(value), f"{name}, step {step}: {quantity(value)}") for step, value in shown]
         panel["lines"] += [{"order": order, "points": dots}] if dots else []
-    panel["ticks"] = [(y(tick), _number(tick)) for tick in ticks]
+    panel["ticks"] = [(y(tick), quantity(tick)) for tick in ticks]
     panel["ends"] = [(x(step), step) for step in sorted({first, last})]
     panel["marks"] = [(x(step), letter) for letter, step in marks if first <= step <= last]
     return panel
@@ -57,7 +58,3 @@ def _ticks(low: float, high: float) -> list[float]:
     first = math.floor(low / step + 1e-9)
     count = math.ceil(high / step - 1e-9) - first
     return [(first + i) * step for i in range(count + 1)]
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1e4 else f"{value:,.0f}" if abs(value) < 1e6 else f"{value:.2e}"

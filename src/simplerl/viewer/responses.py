@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow
@@ -41,8 +41,7 @@ _LIGHT = ("sample", *_REPEATED)
 # -- one file ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Records:
+class Records(NamedTuple):
     """A file of responses as it was when it was seen; another size or time is another file."""
 
     path: Path
@@ -103,14 +102,6 @@ class Index:
     def count(self, rows_R: np.ndarray) -> np.ndarray:
         """Return how many of the rows marked true each problem has."""
         return np.bincount(self.problem_R[rows_R], minlength=len(self.ids))
-
-    def correct(self) -> np.ndarray:
-        """Return the number of correct responses per problem."""
-        return self.count(self.verdict_R == CORRECT)
-
-    def decided(self) -> np.ndarray:
-        """Return the number of responses per problem that the verifier could judge."""
-        return self.count(_DECIDED[self.verdict_R])
 
     def length(self) -> np.ndarray:
         """Return the mean length per problem; NaN where no length is known."""
@@ -298,8 +289,7 @@ class Pair:
         return marked
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Selection:
+class Selection(NamedTuple):
     """What a view comes to: the problems that pass, in order."""
 
     pair: Pair
@@ -330,7 +320,7 @@ def pair_up(a: Index | None, b: Index | None) -> Pair:
 
     def texts(name: str) -> list[str]:
         of_a, of_b = (getattr(index, name) if index else [] for index in (a, b))
-        return [of_a[i] if i >= 0 else of_b[j] for i, j in zip(*(place.tolist() for place in places), strict=True)]
+        return [of_a[i] if i >= 0 else of_b[j] for i, j in np.transpose(places).tolist()]
 
     return Pair(
         sides=(a, b),
@@ -338,8 +328,8 @@ def pair_up(a: Index | None, b: Index | None) -> Pair:
         places=places,
         levels=texts("levels"),
         kinds=texts("kinds"),
-        correct=spread(Index.correct, 0),
-        decided=spread(Index.decided, 0),
+        correct=spread(lambda index: index.count(index.verdict_R == CORRECT), 0),
+        decided=spread(lambda index: index.count(_DECIDED[index.verdict_R]), 0),
         length=spread(Index.length, np.nan),
         other_question=other,
         positions={reference(problem): place for place, problem in enumerate(ids)},
@@ -351,7 +341,7 @@ def select(pair: Pair, view: View, hits: np.ndarray | None) -> np.ndarray:
     keep = pair.outcome(view.outcome)
     for chosen, texts in ((view.levels, pair.levels), (view.kinds, pair.kinds)):
         if chosen:
-            keep &= np.fromiter((text in chosen for text in texts), bool, len(pair.ids))
+            keep &= np.array([text in chosen for text in texts], dtype=bool)
     if view.shortest is not None or view.longest is not None:
         low, high = view.shortest or 0, np.inf if view.longest is None else view.longest
         keep &= pair.having(lambda index: (index.length_R >= low) & (index.length_R <= high))
