@@ -47,7 +47,7 @@ DOORS: dict[str, set[str]] = {
     "datasets": {"data/rows.py"},
     "lm_eval": {"evaluate/harness.py"},
     "mpmath": {"verify/points.py"},
-    "jinja2": {"report/page.py"},
+    "jinja2": {"markup/templates.py"},
     "matplotlib": {"analysis/canvas.py"},
     "openai": {"judge/endpoint.py"},
     "gradio": {"viewer/page.py"},

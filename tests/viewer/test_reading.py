@@ -14,9 +14,9 @@ import pytest
 from support import run_command
 
 from simplerl.core.errors import RunError, SimpleRLError
-from simplerl.doctor import Example, Finding
+from simplerl.doctor import Diagnosis, Example, Finding
 from simplerl.runs.run import HELD_OUT, Run
-from simplerl.viewer.html import _finding, content
+from simplerl.viewer.html import content, piece
 from simplerl.viewer.library import TRAINING, Library
 from simplerl.viewer.plots import _ticks, charts
 from simplerl.viewer.responses import read_rows, search
@@ -191,7 +191,7 @@ def test_damaged_lines_are_named(library: Library) -> None:
 def test_charts_have_a_line_per_run(tmp_path: Path) -> None:
     one = made_views.run(tmp_path / "1", {}, metrics=[{"step": 0, "m": 0.0}, {"step": 10, "m": 1.0}])
     other = made_views.run(tmp_path / "2", {}, metrics=[{"step": 5, "m": 0.5}])
-    drawn = charts(["m", "<x>"], {"r1": Run(one), "<r2>": Run(other)}, [("A", 0)])
+    drawn = piece("charts", **charts(["m", "<x>"], {"r1": Run(one), "<r2>": Run(other)}, [("A", 0)]))
     assert drawn.count("<polyline") == 2
     assert "&lt;r2&gt;, step 5: 0.5" in drawn
     assert "<x>" not in drawn
@@ -271,14 +271,15 @@ def test_numbers_in_ids_are_sorted_as_numbers(tmp_path: Path) -> None:
 
 def test_index_against_a_plain_reading(library: Library) -> None:
     view, _ = library.resolve(View(a="deep/mine", b="deep/mine", b_step=10))
-    index = library.pair(view, []).sides[1]
+    pair = library.pair(view, [])
+    index = pair.sides[1]
     records = index.records
     rows = pyarrow.parquet.read_table(records.path).to_pylist()
     for place, name in enumerate(index.ids):
         own = [row for row in rows if row["problem_id"] == name]
-        assert index.n_P[place] == len(own)
-        assert index.correct_P[place] == sum(row["verdict"] == "correct" for row in own)
-        assert index.length_P[place] == np.mean([len(row["token_ids"]) for row in own])
+        assert len(index.rows(place)) == len(own)
+        assert pair.correct[1][pair.positions[name]] == sum(row["verdict"] == "correct" for row in own)
+        assert index.length()[place] == np.mean([len(row["token_ids"]) for row in own])
         assert read_rows(records, index.rows(place), ("sample", "response")) == [
             {"sample": row["sample"], "response": row["response"]} for row in own
         ]
@@ -463,8 +464,9 @@ def test_findings_are_escaped() -> None:
         steps=(1, 2),
         examples=(Example(step=1, problem_id="<u>", sample=0, excerpt="<u>"),),
     )
-    shown = _finding(finding)
-    assert ("<u>" in shown, shown.count("&lt;u&gt;")) == (False, 6)
+    diagnosis = Diagnosis(path=Path("r"), stage="train", last_step=2, findings=(finding,), clean=())
+    shown = piece("findings", "<u>", diagnosis)
+    assert ("<u>" in shown, shown.count("&lt;u&gt;")) == (False, 7)
 
 
 def test_formulas_are_shared_out_among_the_responses(tmp_path: Path) -> None:

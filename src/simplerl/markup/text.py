@@ -6,6 +6,7 @@ spaces) or that are no characters (lone surrogates) are made visible, so that wh
 """
 
 import html
+import math
 import re
 import unicodedata
 
@@ -42,7 +43,7 @@ def escape(text: str) -> str:
 def escape_marked(text: str) -> str:
     """Return text as HTML for between tags only, the stand-ins of hidden characters marked as such."""
     parts = _BY_HIDDEN.split(text)  # Every second part is a hidden character.
-    return "".join(_mark(part) if place % 2 else escape(part) for place, part in enumerate(parts))
+    return "".join(_mark(part) if index % 2 else escape(part) for index, part in enumerate(parts))
 
 
 def _mark(character: str) -> str:
@@ -72,3 +73,13 @@ def one_line(text: str, *, limit: int = 160) -> str:
     short = " ".join(text[: 4 * limit].split())
     shown, missing = cut(short, limit)
     return escape(shown) + ("…" if missing or len(text) > 4 * limit else "")
+
+
+def quantity(value: float) -> str:
+    """Return a number of any size as few characters: `851,177`, `0.246`, `1.3e-05`."""
+    if math.isnan(value):
+        return "–"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    size = abs(value)
+    return f"{value:,.1f}" if size >= 100 else f"{value:.3g}" if size >= 1e-3 else f"{value:.1e}"

@@ -1,59 +1,36 @@
 """Tokens coloured by a number each (log-probability, entropy, advantage), with the legend that reads the colours."""
 
+import bisect
 import math
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from simplerl.markup.text import escape, escape_marked, left_out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scale:
-    """How a number becomes one of a few colours, which `markup.css` defines."""
+    """How a number becomes one of a few colours: an entry of tokens.toml, which says what the fields are."""
 
     name: str
     unit: str
-    bounds: tuple[float, ...]
-    """Upper bounds of the colours but the last, ascending."""
-    colours: tuple[str, ...]
-    """CSS classes, one more than the bounds."""
-    labels: tuple[str, ...]
-    """What the legend says of each colour."""
+    bounds: list[float]
+    colours: list[str]
+    labels: list[str]
     about: str
 
     def colour(self, value: float | None) -> str:
-        """Return the class of a value; `c-none` where there is no number."""
+        """Return the CSS class of a value; `c-none` where there is no number."""
         if value is None or math.isnan(value):
             return "c-none"
-        return self.colours[sum(value > bound for bound in self.bounds)]
+        return self.colours[bisect.bisect_left(self.bounds, value)]
 
 
-#: By how surprised the sampler was: probability below 1%, 10%, 37%, 78%, or above.
-LOGPROB = Scale(
-    name="log-probability",
-    unit="nats",
-    bounds=(-4.605, -2.303, -1.0, -0.25),
-    colours=("c-h4", "c-h3", "c-h2", "c-h1", "c-0"),
-    labels=("≤ -4.605", "≤ -2.303", "≤ -1", "≤ -0.25", "> -0.25"),
-    about="under the distribution that was sampled; the darker, the less likely",
-)
-ENTROPY = Scale(
-    name="entropy",
-    unit="nats",
-    bounds=(0.1, 0.5, 1.0, 2.0),
-    colours=("c-0", "c-h1", "c-h2", "c-h3", "c-h4"),
-    labels=("≤ 0.1", "≤ 0.5", "≤ 1", "≤ 2", "> 2"),
-    about="of the distribution that the token was drawn from; the darker, the more open the choice",
-)
-ADVANTAGE = Scale(
-    name="advantage",
-    unit="",
-    bounds=(-1.0, -0.25, -1e-6, 1e-6, 0.25, 1.0),
-    colours=("c-n3", "c-n2", "c-n1", "c-0", "c-p1", "c-p2", "c-p3"),
-    labels=("≤ −1", "≤ −0.25", "< 0", "0", "> 0", "> 0.25", "> 1"),
-    about="the credit that training gave the token: blue is more of this, red is less",
-)
-SCALES = {scale.name: scale for scale in (LOGPROB, ENTROPY, ADVANTAGE)}
+_TABLES = tomllib.loads((Path(__file__).parent / "tokens.toml").read_text(encoding="utf-8"))
+SCALES = {name: Scale(name=name, **table) for name, table in _TABLES.items()}
+LOGPROB, ENTROPY, ADVANTAGE = SCALES.values()
 
 
 def coloured(tokens: Sequence[str], values: Sequence[float | None], scale: Scale, *, limit: int = 2_000) -> str:

@@ -4,9 +4,9 @@ A problem is right where at least half of its judged samples are. Before and aft
 are drawn by the report's seed. Of a problem the first sample is shown whose verdict agrees with its side.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from simplerl.core.errors import RunError
 from simplerl.core.seeds import generator
@@ -26,8 +26,7 @@ Row = Mapping[str, Any]
 _TEXTS = ("level", "question", "answer", "response", "stop_reason", "extracted", "rule", "detail")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """One response of one side."""
 
     step: int
@@ -38,16 +37,14 @@ class Response:
     """The columns of the record."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Example:
+class Example(NamedTuple):
     """One problem with a response of either side; the problem's own columns are in the rows of both."""
 
     before: Response
     after: Response
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Examples:
+class Examples(NamedTuple):
     """What was chosen from a run."""
 
     before_step: int
@@ -79,11 +76,8 @@ def choose(run: ReportedRun, *, number: int, seed: int) -> Examples | str:
         return str(error)
 
     def example(problem: str, kind: str) -> Example:
-        first, last = (
-            _response(rows[problem], right, side.step)
-            for rows, right, side in zip(texts, KINDS[kind][:2], sides, strict=True)
-        )
-        return Example(before=first, after=last)
+        columns = zip(texts, KINDS[kind][:2], sides, strict=True)
+        return Example(*(_response(rows[problem], right, side.step) for rows, right, side in columns))
 
     return Examples(
         before_step=sides[0].step,
@@ -99,9 +93,9 @@ def _rows(side: Evaluated, wanted: set[str] | None = None) -> dict[str, list[Row
     table = side.source.responses(["problem_id", "sample", "verdict", *(_TEXTS if wanted is not None else ())])
     if wanted is not None:
         table = table.filter([problem in wanted for problem in table["problem_id"].to_pylist()])
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[Row]] = defaultdict(list)
     for row in table.to_pylist():
-        groups.setdefault(row["problem_id"], []).append(row)
+        groups[row["problem_id"]].append(row)
     return groups
 
 
@@ -113,12 +107,11 @@ def _judged(rows: Sequence[Row]) -> list[bool]:
 def _draw(problems: Sequence[str], number: int, seed: int, kind: str) -> list[str]:
     """Draw problems without replacement; the draw of one kind does not depend on the others."""
     ordered = sorted(problems)
-    picked = generator(seed, "report-examples", kind).permutation(len(ordered))[:number]
-    return [ordered[place] for place in picked]
+    return [ordered[i] for i in generator(seed, "report-examples", kind).permutation(len(ordered))[:number]]
 
 
 def _response(rows: Sequence[Row], right: bool, step: int) -> Response:
     """Return the first sample whose verdict agrees with the side; there is one, because half or more of them do."""
     judged = _judged(rows)
     row = next(r for r in rows if r["verdict"] not in UNDECIDED and (r["verdict"] == "correct") == right)
-    return Response(step=step, right=sum(judged), judged=len(judged), row=row)
+    return Response(step, sum(judged), len(judged), row)

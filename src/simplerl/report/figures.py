@@ -5,23 +5,18 @@ A run, or a setting over at least three seeds, has one colour, marker and line s
 """
 
 import itertools
-import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from simplerl.analysis import canvas
 from simplerl.analysis.seeds import band
-from simplerl.report.outcomes import ROLES, Benchmarks, Explored, Judge, best
-from simplerl.report.reading import Estimate, Evaluated, Point, ReportedRun, level_order
+from simplerl.report.outcomes import ROLES, TEXTS, Benchmarks, Explored, Judge, best
+from simplerl.report.reading import Estimate, Evaluated, Point, ReportedRun, level_order, pass_at
 from simplerl.report.settings import Series
 from simplerl.runs.behaviours import BEHAVIOURS
 
 PointsOf = Callable[[ReportedRun], list[Point]]
-
-
-_TEXTS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "figures.toml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +45,7 @@ def draw_all(
 
     `explored` and `judges` are by the run's label. `progress` gets a word about each figure.
     """
-    known = {label: entry for label, entry in (explored or {}).items() if isinstance(entry, Explored)}
+    known = {label: entry for label, entry in (explored or {}).items() if not isinstance(entry, str)}
     judged = {label: entry for label, entry in (judges or {}).items() if not isinstance(entry, str)}
     sizes = " and ".join(f"K = {k}, S = {best(k)}" for k in sorted({entry.samples for entry in known.values()}))
     draw: dict[str, Callable[[], Any]] = {
@@ -66,7 +61,7 @@ def draw_all(
     }
     figures = {}
     for name in [name for name in draw if drawn or name.startswith("benchmarks")]:
-        title, caption = (_TEXTS["figures"][name][key].replace("{sizes}", sizes) for key in ("title", "caption"))
+        title, caption = (TEXTS["figures"][name][key].replace("{sizes}", sizes) for key in ("title", "caption"))
         progress(f"drawing {title}")
         with canvas.paper_style():
             if (sheet := draw[name]()) is not None:
@@ -88,9 +83,15 @@ def evaluated(of: Callable[[Evaluated], Estimate]) -> PointsOf:
     return lambda run: [(float(e.step), of(e)) for e in run.evaluations if of(e).known]
 
 
-def recorded(metric: str) -> PointsOf:
-    """Return what gives the points of a metric of every step."""
-    return lambda run: [(step, Estimate(value=value)) for step, value in run.curve(metric)]
+def recorded(metric: str, of: Sequence[str] = ()) -> PointsOf:
+    """Return what gives the points of a metric of every step; with `of` as a share of the sum of these counts."""
+
+    def points(run: ReportedRun) -> list[Point]:
+        counts = [dict(run.curve(name)) for name in of]
+        totals = {x: sum(count.get(x, 0.0) for count in counts) if of else 1.0 for x, _ in run.curve(metric)}
+        return [(x, Estimate(value=value / totals[x])) for x, value in run.curve(metric) if totals[x] > 0]
+
+    return points
 
 
 def curve_of(one: Series, points_of: PointsOf) -> list[Point]:
@@ -125,11 +126,14 @@ def smooth(points: Sequence[Point], width: int) -> list[Point]:
     return [(x, Estimate(value=sum(part) / len(part))) for (x, _), part in zip(points, parts, strict=True)]
 
 
-def draw_line(axes: Any, points: Sequence[Point], place: int, *, scale: float = 1.0, **options: Any) -> Any:
+def draw_line(
+    axes: Any, points: Sequence[Point], place: int, *, scale: float = 1.0, marked: bool = False, **options: Any
+) -> Any:
     """Draw points as a line with its band, in the look of its place. Returns the line; None without points."""
     if not points:
         return None
-    look = {**canvas.look(place), "marker": "", **options}
+    look = canvas.look(place)
+    look |= options if marked else {"marker": "", **options}
     x = [p[0] for p in points]
     (line,) = axes.plot(x, [scale * e.value for _, e in points], **look)
     if any(e.bounded for _, e in points):
@@ -138,10 +142,10 @@ def draw_line(axes: Any, points: Sequence[Point], place: int, *, scale: float = 
     return line
 
 
-def _draw_all(axes: Any, drawn: Sequence[Series], points_of: PointsOf, *, scale: float, **options: Any) -> None:
+def _draw_curves(axes: Any, drawn: Sequence[Series], points_of: PointsOf, *, scale: float, **options: Any) -> None:
     """Draw the curve of every series with its marker, and keep percentages within what a share can be."""
     for one in drawn:
-        draw_line(axes, curve_of(one, points_of), one.place, scale=scale, marker=_marker(one.place), **options)
+        draw_line(axes, curve_of(one, points_of), one.place, scale=scale, marked=True, **options)
     if scale == 100:
         canvas.percent_axis(axes)
 
@@ -152,19 +156,12 @@ def _draw_mean(axes: Any, one: Series, metric: str, **options: Any) -> None:
     draw_line(axes, points, one.place, **options)
 
 
-def _marker(place: int) -> str:
-    return canvas.look(place)["marker"]
-
-
-def _legend(figure: Any, drawn: Sequence[Series], further: Sequence[tuple[str, dict[str, Any]]] = ()) -> Any:
-    """Put one legend under all panels, where there is more to tell apart than one run. Returns the figure."""
-    own = [(short(one.name), canvas.look(one.place)) for one in drawn] if len(drawn) > 1 else []
+def _legend(figure: Any, drawn: Sequence[Series | str], further: Sequence[tuple[str, dict[str, Any]]] = ()) -> Any:
+    """Put one legend under all panels, where there is more to tell apart than one curve. Returns the figure."""
+    named = [(one, place) if isinstance(one, str) else (one.name, one.place) for place, one in enumerate(drawn)]
+    own = [(short(name), canvas.look(place)) for name, place in named] if len(named) > 1 else []
     canvas.legend(figure, [*own, *further])
     return figure
-
-
-def _series(names: Iterable[str]) -> list[Series]:
-    return [Series(name=short(name), runs=(), place=place) for place, name in enumerate(names)]
 
 
 def short(name: str, limit: int = 34) -> str:
@@ -179,6 +176,7 @@ def _label_pair(left: Any, right: Any, titles: tuple[str, str], left_label: str)
     left.set(xlabel="step", ylabel=left_label, title=titles[0])
     right.set(xlabel="step", ylabel="length (tokens)", title=titles[1])
     right.set_ylim(bottom=0)
+    canvas.percent_axis(left)
 
 
 # -- figures of runs -----------------------------------------------------------------------------------------------
@@ -195,14 +193,16 @@ def _accuracy_and_length(drawn: Sequence[Series]) -> Any:
         _draw_mean(right, one, "length/mean", **pale)
         # Of many evaluations every so-manieth has a marker, so that markers do not hide the line.
         every = max(1, max(len(run.evaluations) for run in one.runs) // 12)
-        strong: dict[str, Any] = {"marker": _marker(one.place), "markevery": every}
+        strong: dict[str, Any] = {"marked": True, "markevery": every}
         draw_line(left, curve_of(one, evaluated(lambda e: e.accuracy)), one.place, scale=100, **strong)
         draw_line(right, curve_of(one, evaluated(lambda e: e.length)), one.place, **strong)
     if not left.lines and not right.lines:
         return None
     _label_pair(left, right, ("Accuracy", "Response length"), "accuracy (%)")
-    canvas.percent_axis(left)
-    looks: list[tuple[str, dict[str, Any]]] = [("held-out", {"marker": "o", "lw": 1.4}), ("training samples", {"lw": 0.8, "alpha": 0.45})]
+    looks: list[tuple[str, Any]] = [
+        ("held-out", {"marker": "o", "lw": 1.4}),
+        ("training samples", {"lw": 0.8, "alpha": 0.45}),
+    ]
     return _legend(figure, drawn, looks)
 
 
@@ -218,36 +218,36 @@ def _clip_and_stopped(drawn: Sequence[Series]) -> Any:
         draw_line(right, curve_of(one, recorded("length/mean_stopped")), one.place, linestyle=DASHED)
     if not left.lines and not right.lines:
         return None
-    _label_pair(left, right, ("Truncated responses", "Mean and average stopped length"), "clip ratio (%)")
     left.set_ylim(bottom=0, top=max(5.0, left.get_ylim()[1]))
-    canvas.percent_axis(left)
-    looks = [("mean length", {"alpha": 0.5, "lw": 1.0}), ("average stopped length", {"linestyle": DASHED})]
+    _label_pair(left, right, ("Truncated responses", "Mean and average stopped length"), "clip ratio (%)")
+    looks: list[tuple[str, Any]] = [
+        ("mean length", {"alpha": 0.5, "lw": 1.0}),
+        ("average stopped length", {"linestyle": DASHED}),
+    ]
     return _legend(figure, drawn, looks)
 
 
 def _pass_at_k(drawn: Sequence[Series]) -> Any:
+    def curve_of_k(evaluation: Evaluated | None) -> list[Point]:
+        return [(float(k), e) for k, e in evaluation.pass_at.items()] if evaluation else []
+
     figure, (axes,) = canvas.sheet(1, 1, width=canvas.COLUMN, height=2.6)
-    before = [curve_of(one, lambda run: _curve_of_k(run.first)) for one in drawn]
-    after = [curve_of(one, lambda run: _curve_of_k(run.last)) for one in drawn]
+    before = [curve_of(one, lambda run: curve_of_k(run.first)) for one in drawn]
+    after = [curve_of(one, lambda run: curve_of_k(run.last)) for one in drawn]
     dashed = {"linestyle": DASHED, "markerfacecolor": "white"}
     for place, points in enumerate(before):
         # Runs of one base model, evaluated with one noise, share a curve: it is drawn once, in no run's colour.
         if points not in before[:place]:
-            shared = before.count(points) > 1
-            own = {"color": "#555555", "marker": "o"} if shared else {"marker": _marker(drawn[place].place)}
-            draw_line(axes, points, drawn[place].place, scale=100, **dashed, **own)
+            own = {"color": "#555555", "marker": "o"} if before.count(points) > 1 else {}
+            draw_line(axes, points, drawn[place].place, scale=100, marked=True, **dashed, **own)
     for one, points in zip(drawn, after, strict=True):
-        draw_line(axes, points, one.place, scale=100, marker=_marker(one.place))
+        draw_line(axes, points, one.place, scale=100, marked=True)
     if not axes.lines:
         return None
     canvas.powers_of_two(axes, sorted({int(k) for points in [*before, *after] for k, _ in points}))
     axes.set(xlabel="k (samples)", ylabel="pass@k (%)")
     canvas.percent_axis(axes)
     return _legend(figure, drawn, [("before", {**dashed, "marker": "o"}), ("after", {"marker": "o"})])
-
-
-def _curve_of_k(evaluation: Evaluated | None) -> list[Point]:
-    return [(float(k), e) for k, e in evaluation.pass_at.items()] if evaluation else []
 
 
 def _by_level(drawn: Sequence[Series]) -> Any:
@@ -265,7 +265,7 @@ def _by_level(drawn: Sequence[Series]) -> Any:
                 evaluation = run.last if last else run.first
                 return evaluation.by_level.get(level, Estimate()) if evaluation else Estimate()
 
-            _draw_dot(axes, x + shift, estimate_of(one, accuracy), one.place, filled=last)
+            _draw_dot(axes, x + shift, estimate_of(one, accuracy), canvas.look(one.place), filled=last)
     axes.set_xticks(range(len(levels)), [short(level, 12) for level in levels])
     axes.set_xlim(-0.6, len(levels) - 0.4)
     axes.grid(axis="x", visible=False)
@@ -275,11 +275,10 @@ def _by_level(drawn: Sequence[Series]) -> Any:
     return _legend(figure, drawn, [("before", {**look, "markerfacecolor": "white"}), ("after", look)])
 
 
-def _draw_dot(axes: Any, x: float, estimate: Estimate, place: int, *, filled: bool) -> None:
+def _draw_dot(axes: Any, x: float, estimate: Estimate, look: dict[str, Any], *, filled: bool) -> None:
     """Draw a percentage as a dot with its interval; nothing where it has no value."""
     if not estimate.known:
         return
-    look = canvas.look(place)
     if estimate.bounded:
         low, high = (100 * min(1.0, max(0.0, end)) for end in (estimate.low, estimate.high))
         axes.vlines(x, low, high, color=look["color"], lw=1.1, alpha=0.7)
@@ -300,16 +299,17 @@ def _behaviours(drawn: Sequence[Series], judges: Mapping[str, Sequence[Judge]]) 
             curves = [judge.curves[behaviour] for judge in judges.get(run.label, ()) if judge.name == name]
             return list(curves[0]) if curves else []
 
-        _draw_all(axes, drawn, points, scale=100)
+        _draw_curves(axes, drawn, points, scale=100)
         axes.set_ylim(bottom=0)
-        axes.set_title(behaviour.replace("_", " ").capitalize() if name == names[0] else "")
-        axes.set_ylabel(f"{short(name, 22)}\n% of responses" if behaviour == BEHAVIOURS[0] else "")
-        axes.set_xlabel("step" if name == names[-1] else "")
+        axes.set(
+            title=behaviour.replace("_", " ").capitalize() if name == names[0] else "",
+            ylabel=f"{short(name, 22)}\n% of responses" if behaviour == BEHAVIOURS[0] else "",
+            xlabel="step" if name == names[-1] else "",
+        )
     return _legend(figure, drawn)
 
 
 def _exploration(drawn: Sequence[Series], explored: Mapping[str, Explored]) -> Any:
-    """Draw exploration and exploitation over steps."""
     if not explored:
         return None
     drawn = [one for one in drawn if any(run.label in explored for run in one.runs)]
@@ -319,16 +319,15 @@ def _exploration(drawn: Sequence[Series], explored: Mapping[str, Explored]) -> A
         def points(run: ReportedRun, role: str = role) -> list[Point]:
             return list(explored[run.label].curves[role]) if run.label in explored else []
 
-        _draw_all(axes, drawn, points, scale=factor, ms=2.8)
+        _draw_curves(axes, drawn, points, scale=factor, ms=2.8)
         axes.set(title=title, ylabel=unit, xlabel="step" if place > 2 else "")
     return _legend(figure, drawn)
 
 
 def _training(drawn: Sequence[Series]) -> Any:
-    """Draw the metrics of training over steps."""
     panels = []
-    for panel in _TEXTS["training"]:
-        points_of = _ratio(panel["metric"], panel["of"]) if "of" in panel else recorded(panel["metric"])
+    for panel in TEXTS["training"]:
+        points_of = recorded(panel["metric"], panel.get("of", ()))
         curves = [(one, curve_of(one, points_of)) for one in drawn]
         values = [e.value for _, points in curves for _, e in points]
         if values and not (panel.get("hide_zero") and not any(values)):
@@ -357,17 +356,6 @@ def _training(drawn: Sequence[Series]) -> Any:
     return _legend(figure, drawn)
 
 
-def _ratio(above: str, below: Sequence[str]) -> PointsOf:
-    """Return what gives the points of a share that is made from several counts."""
-
-    def points(run: ReportedRun) -> list[Point]:
-        counts = [dict(run.curve(name)) for name in below]
-        pairs = [(x, value, sum(count.get(x, 0.0) for count in counts)) for x, value in run.curve(above)]
-        return [(x, Estimate(value=value / total)) for x, value, total in pairs if total > 0]
-
-    return points
-
-
 # -- figures of results --------------------------------------------------------------------------------------------
 
 
@@ -386,10 +374,9 @@ def _benchmarks_over_steps(results: Benchmarks) -> Any:
     for place, points in enumerate(lines.values()):
         for axes, figure_name, scale in ((left, "acc", 100), (right, "tokens", 1)):
             curve = [(x, e) for x, figures in points if (e := Estimate.of(figures.get(figure_name))).known]
-            draw_line(axes, curve, place, scale=scale, marker=_marker(place))
+            draw_line(axes, curve, place, scale=scale, marked=True)
     _label_pair(left, right, ("Accuracy", "Response length"), "accuracy (%)")
-    canvas.percent_axis(left)
-    return _legend(figure, _series(lines))
+    return _legend(figure, list(lines))
 
 
 def _benchmarks_pass_at_k(results: Benchmarks) -> Any:
@@ -404,14 +391,12 @@ def _benchmarks_pass_at_k(results: Benchmarks) -> Any:
     for axes, name in zip(grid, names, strict=False):
         ks: set[int] = set()
         for place, row in enumerate(rows):
-            curve = row[name].figures["pass@k"] if name in row else {}
-            known = {float(k): e for k, v in curve.items() if k.isdecimal() and (e := Estimate.of(v)).known}
-            points = sorted(known.items(), key=lambda point: point[0])
-            draw_line(axes, points, place, scale=100, marker=_marker(place))
-            ks |= {int(k) for k, _ in points}
+            points = pass_at(row[name].figures) if name in row else {}
+            draw_line(axes, [(float(k), e) for k, e in points.items()], place, scale=100, marked=True)
+            ks |= points.keys()
         canvas.powers_of_two(axes, sorted(ks))
         axes.set(title=short(name), xlabel="k (samples)", ylabel="pass@k (%)")
         canvas.percent_axis(axes)
     for axes in grid[len(names) :]:
         axes.set_axis_off()
-    return _legend(figure, _series(results.table))
+    return _legend(figure, list(results.table))

@@ -3,9 +3,12 @@
 import dataclasses
 import itertools
 import math
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from simplerl.analysis import behaviours, evaluations, exploration
 from simplerl.analysis.compare import compare
@@ -15,24 +18,14 @@ from simplerl.report.settings import ENOUGH_SEEDS, Group
 from simplerl.runs.behaviours import BEHAVIOURS
 from simplerl.runs.run import Evaluation
 
-Progress = Callable[[str], None]
+#: Titles, captions and headings.
+TEXTS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "texts.toml").read_text(encoding="utf-8"))
 
 # -- one evaluation beside another ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Change:
-    """One evaluation beside another, problem by problem."""
-
-    problems: int
-    difference: Estimate
-    """After − before, with an interval over the problems that both answered."""
-    p_value: float
-    gained: int
-    """Problems solved by some sample after, by none before."""
-    lost: int
-    unfair: Sequence[str]
-    """What differs beside the model."""
+Change = dict[str, Any]
+"""What `compare` says of one evaluation beside another; `difference` (after − before) as an Estimate."""
 
 
 def change(before: Evaluation, after: Evaluation) -> Change | str:
@@ -41,23 +34,15 @@ def change(before: Evaluation, after: Evaluation) -> Change | str:
         table = compare(before, after)
     except RunError as error:
         return str(error)
-    return Change(
-        problems=table["problems"],
-        difference=Estimate.of(table["difference"]),
-        p_value=table["p_value"],
-        gained=len(table["gained"]),
-        lost=len(table["lost"]),
-        unfair=tuple(table["unfair"]),
-    )
+    return {**table, "difference": Estimate.of(table["difference"])}
 
 
 def _held_out(before: Evaluated, after: Evaluated, labels: Sequence[str]) -> Change | str:
-    sides = []
     for label, side in zip(labels, (before, after), strict=True):
         if side.unreadable:
             return f"the responses of {label} cannot be read"
-        sides.append(dataclasses.replace(side.source, label=label))
-    return change(*sides)
+    first, second = (dataclasses.replace(e.source, label=n) for n, e in zip(labels, (before, after), strict=True))
+    return change(first, second)
 
 
 def gain(run: ReportedRun) -> Change | str:
@@ -76,8 +61,7 @@ def against_first(runs: Sequence[ReportedRun]) -> dict[str, Change | str]:
 # -- over seeds ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OverSeeds:
+class OverSeeds(NamedTuple):
     """A number of one setting over its seeds."""
 
     share: bool
@@ -88,23 +72,19 @@ class OverSeeds:
     """By Student's t over seeds; without interval where there are fewer than three."""
 
 
-def _accuracy(evaluated: Evaluated | None) -> float:
-    return evaluated.accuracy.value if evaluated else math.nan
-
-
-def _largest(evaluated: Evaluated | None) -> float:
-    return list(evaluated.pass_at.values())[-1].value if evaluated and evaluated.pass_at else math.nan
-
-
 #: What is averaged over seeds: label → (whether it is a share, the number of a run).
 MEASURES: dict[str, tuple[bool, Callable[[ReportedRun], float]]] = {
-    "accuracy before": (True, lambda run: _accuracy(run.first)),
-    "accuracy after": (True, lambda run: _accuracy(run.last)),
-    "gain": (True, lambda run: _accuracy(run.last) - _accuracy(run.first)),
-    "pass@k after": (True, lambda run: _largest(run.last)),
-    "length after": (False, lambda run: run.last.length.value if run.last else math.nan),
-    "truncated after": (True, lambda run: run.last.clip_ratio if run.last else math.nan),
+    "accuracy before": (True, lambda run: _of(run.first, "accuracy")),
+    "accuracy after": (True, lambda run: _of(run.last, "accuracy")),
+    "gain": (True, lambda run: _of(run.last, "accuracy") - _of(run.first, "accuracy")),
+    "pass@k after": (True, lambda run: _of(run.last, "largest_pass_at")),
+    "length after": (False, lambda run: _of(run.last, "length")),
+    "truncated after": (True, lambda run: _of(run.last, "clip_ratio")),
 }
+
+
+def _of(evaluated: Evaluated | None, name: str) -> float:
+    return getattr(evaluated, name).value if evaluated else math.nan
 
 
 def over_seeds(group: Group) -> dict[str, OverSeeds]:
@@ -115,13 +95,13 @@ def over_seeds(group: Group) -> dict[str, OverSeeds]:
         mean = Estimate.over(list(values.values()))
         if not group.over_seeds or any(map(math.isnan, values.values())):
             mean = Estimate(value=mean.value)
-        rows[label] = OverSeeds(share=share, values=values, mean=mean)
+        rows[label] = OverSeeds(share, values, mean)
     return rows
 
 
 def paired_gain(group: Group, reference: Group) -> Estimate:
     """Return the difference in final accuracy from another setting, seed by seed; no value below three shared seeds."""
-    own, other = ({run.seed: _accuracy(run.last) for run in g.independent if run.last} for g in (group, reference))
+    own, other = ({run.seed: run.last.accuracy.value for run in g.independent if run.last} for g in (group, reference))
     gains = [own[seed] - other[seed] for seed in own if seed in other]
     return Estimate.over(gains) if len(gains) >= ENOUGH_SEEDS else Estimate()
 
@@ -132,18 +112,10 @@ def paired_gain(group: Group, reference: Group) -> Estimate:
 MOST_EVALUATIONS = 12
 
 #: Panels: role → (title, unit, factor).
-ROLES: dict[str, tuple[str, str, float]] = {
-    "pass@K": ("Pass@K", "% of problems", 100),
-    "two right": ("Pass@K-2", "% of problems", 100),
-    "reward": ("Reward@K-S", "% of problems", 100),
-    "distinct_answers": ("Different final answers", "per problem", 1),
-    "unique_responses": ("Different responses", "% of samples", 100),
-    "query_effect": ("Query effect", "0 to 1", 1),
-}
+ROLES: dict[str, tuple[str, str, float]] = TEXTS["exploration"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Explored:
+class Explored(NamedTuple):
     """A run's exploration and exploitation over its evaluations."""
 
     samples: int
@@ -170,7 +142,7 @@ def explore(run: ReportedRun) -> Explored | str:
             name = names.get(role, role).format(p.samples, best(p.samples))
             if (estimate := Estimate.of(p.figures.get(name))).known:
                 curve.append((float(p.step or 0), estimate))
-    return Explored(samples=max(p.samples for p in points), curves=curves)
+    return Explored(max(p.samples for p in points), curves)
 
 
 def best(samples: int) -> int:
@@ -180,22 +152,18 @@ def best(samples: int) -> int:
 
 def thinned(items: Sequence[Any], most: int = MOST_EVALUATIONS) -> list[Any]:
     """Return at most `most` items, the first and the last among them, evenly apart."""
-    if len(items) <= most:
-        return list(items)
-    return [items[round(place * (len(items) - 1) / (most - 1))] for place in range(most)]
+    return [items[i] for i in np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)]
 
 
 # -- behaviours ----------------------------------------------------------------------------------------------------
 
 #: What is said of a run whose responses nobody judged.
 NOBODY = "No responses were judged yet."
-
 #: Judges of one run that are drawn.
 MOST_JUDGES = 3
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Judge:
+class Judge(NamedTuple):
     """What one judge saw."""
 
     name: str
@@ -230,16 +198,15 @@ def read_judges(run: ReportedRun) -> list[Judge] | str:
 
 def _judge(entry: Mapping[str, Any], agreed: Mapping[str, Any]) -> Judge:
     undecided = sum(step["undecided"] for step in entry["steps"])
-    curves: dict[str, list[Point]] = {name: [] for name in BEHAVIOURS}
-    for step in entry["steps"]:
-        for name, curve in curves.items():
-            if (share := Estimate.of(step["behaviours"][name])).known:
-                curve.append((float(step["step"]), share))
+    shares = {
+        name: [(float(step["step"]), Estimate.of(step["behaviours"][name])) for step in entry["steps"]]
+        for name in BEHAVIOURS
+    }
     return Judge(
         name=entry["judge"],
         judged=sum(step["responses"] for step in entry["steps"]) - undecided,
         undecided=undecided,
-        curves=curves,
+        curves={name: [(step, share) for step, share in points if share.known] for name, points in shares.items()},
         agreement={name: Estimate.of(figures["kappa"]) for name, figures in agreed.items()},
     )
 
@@ -247,23 +214,13 @@ def _judge(entry: Mapping[str, Any], agreed: Mapping[str, Any]) -> Judge:
 # -- results of `simplerl eval` ------------------------------------------------------------------------------------
 
 #: Columns of the table of shapes: figure → (heading, whether it is a share).
-SHAPES: dict[str, tuple[str, bool]] = {
-    "acc_strict": ("right and finished (%)", True),
-    "boxed_acc": ("right and boxed (%)", True),
-    "any_correct": ("any sample right (%)", True),
-    "clip_ratio": ("truncated (%)", True),
-    "box_ratio": ("boxed (%)", True),
-    "repeat_ratio": ("repeats itself (%)", True),
-    "tokens": ("length (tokens)", False),
-    "stop_tokens": ("stopped length (tokens)", False),
-    "keywords": ("reflection words", False),
-}
+SHAPES: dict[str, tuple[str, bool]] = TEXTS["shapes"]
 
 
 class Benchmarks:
     """Every evaluation that was given, in a table, and every row beside the first, problem by problem."""
 
-    def __init__(self, results: Sequence[Evaluation], *, progress: Progress = lambda _: None):
+    def __init__(self, results: Sequence[Evaluation], *, progress: Callable[[str], None] = lambda _: None):
         self.table = evaluations.rows(results)
         """Row (a model under one protocol) → benchmark → evaluation."""
         self.names = list(dict.fromkeys(name for row in self.table.values() for name in row))

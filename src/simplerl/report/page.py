@@ -1,7 +1,7 @@
 """The page of a report: one HTML file that needs nothing else and runs nothing.
 
-The only door to Jinja2. Every value that the template writes goes through `simplerl.markup`, so that text of models,
-data and directories is shown and never executed; the policy in the page's head forbids scripts, forms and requests.
+Every value that the template writes goes through `simplerl.markup`, so that text of models, data and directories is
+shown and never executed; the policy in the page's head forbids scripts, forms and requests.
 """
 
 import base64
@@ -18,23 +18,21 @@ from simplerl.analysis.evaluations import cell
 from simplerl.core.errors import RunError
 from simplerl.markup import CSS
 from simplerl.markup.formulas import prose
-from simplerl.markup.text import escape, left_out
+from simplerl.markup.templates import Safe, environment
+from simplerl.markup.text import quantity
 from simplerl.report.content import Content
 from simplerl.report.examples import KINDS
 from simplerl.report.figures import Figure
 from simplerl.report.outcomes import MEASURES, NOBODY, SHAPES
-from simplerl.report.reading import Estimate, ReportedRun
+from simplerl.report.reading import Estimate, ReportedRun, duration
 from simplerl.runs.files import write_atomic
 from simplerl.runs.glossary import METRICS
-
-#: Nothing may be loaded or run, not even from the file's own directory; images are within the page.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 #: Characters shown of a response; of a longer one its beginning and its end, where the answer is.
 RESPONSE_HEAD, RESPONSE_TAIL = 2400, 1200
 
-#: Characters shown of a question, of a gold, of any other text, and of a value of a configuration.
-QUESTION, GOLD, OTHER, SETTING = 3000, 400, 600, 200
+#: Characters shown of a value of a configuration.
+SETTING = 200
 
 #: Metrics listed per run, should a directory hold names without end.
 MOST_METRICS = 150
@@ -42,75 +40,45 @@ MOST_METRICS = 150
 NONE = "–"
 
 
-class Safe(str):
-    """HTML that is finished. Everything else that a template writes is escaped."""
-
-    __slots__ = ()
-
-    def __html__(self) -> str:
-        return self
-
-
 def render(content: Content, *, command: str, now: datetime.datetime) -> str:
     """Return the report as HTML. `command` is what made it, `now` the time that it names."""
-    import jinja2
-
     here = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters: dict[str, Any] = {
         "percent": percent,
         "estimate": percent_of,
         "points": points_of,
         "signed": signed,
-        "tokens": number_of,
-        "kappa": lambda kappa: number_of(kappa, digits=2),
+        "number": number_of,
         "cell": cell,
         "quantity": quantity,
         "duration": duration,
         "setting": setting,
         "response": _response,
-        "question": lambda text: Safe(prose(text or "", limit=QUESTION)),
-        "gold": lambda text: Safe(prose(text or "", limit=GOLD)),
-        "advice": _with_code,
-        "quoted": lambda path: shlex.quote(str(path)),  # What one copies into a shell.
-        "p_value": lambda p: "p < 0.001" if p < 0.001 else f"p = {p:.2g}",
-        "bars": lambda counts: [(kind, count, count / (sum(counts.values()) or 1)) for kind, count in counts.items()],
+        "quoted": shlex.quote,  # What one copies into a shell.
+        "base64": lambda image: Safe(base64.b64encode(image).decode("ascii")),
     }
     names = [group.name for group in content.groups] + list(content.benchmarks.table if content.benchmarks else ())
     title = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    return environment.get_template("page.html.j2").render(
-        c=content,
-        style=Safe(CSS + (here / "page.css").read_text(encoding="utf-8")),
-        policy=Safe(POLICY),
-        title=cut(title, 160),
-        command=command,
-        made=now.strftime("%Y-%m-%d %H:%M UTC"),
-        version=__version__,
-        kinds={kind: label for kind, (_, _, label) in KINDS.items()},
-        glossary=METRICS,
-        measures=MEASURES,
-        shapes=SHAPES,
-        image=_image,
-        last_metrics=_last_metrics,
-        nobody=NOBODY,
-        is_text=lambda value: isinstance(value, str),
-        verdict_class=lambda verdict: {"correct": "right", "wrong": "wrong", "no_answer": "wrong"}.get(verdict, "open"),
+    metrics, missing_metrics = _last_metrics(content.runs)
+    return (
+        environment(here, filters)
+        .get_template("page.html.j2")
+        .render(
+            c=content,
+            style=Safe(CSS + (here / "page.css").read_text(encoding="utf-8")),
+            title=cut(title, 160),
+            command=command,
+            made=now.strftime("%Y-%m-%d %H:%M UTC"),
+            version=__version__,
+            kinds=KINDS,
+            glossary=METRICS,
+            measures=MEASURES,
+            shapes=SHAPES,
+            metrics=metrics,
+            missing_metrics=missing_metrics,
+            nobody=NOBODY,
+        )
     )
-
-
-def _finalize(value: Any) -> Any:
-    """Escape what the template writes; long texts are cut, and the cut is said."""
-    if hasattr(value, "__html__"):  # Ours, or what a macro of the template has put together from escaped parts.
-        return value
-    text = str(value)
-    return Safe(escape(text[:OTHER]) + left_out(max(0, len(text) - OTHER)))
 
 
 def _response(text: str | None) -> Safe:
@@ -120,19 +88,6 @@ def _response(text: str | None) -> Safe:
         return Safe(prose(text))
     gap = f'<span class="left-out gap">… {missing:,} characters left out …</span>'
     return Safe(prose(text[:RESPONSE_HEAD]) + gap + prose(text[-RESPONSE_TAIL:]))
-
-
-def _with_code(text: str) -> Safe:
-    """Return text with what stands in backticks as code."""
-    parts = text.split("`")
-    return Safe("".join(f"<code>{escape(p)}</code>" if i % 2 else escape(p) for i, p in enumerate(parts)))
-
-
-def _image(figure: Figure) -> Safe:
-    """Return a figure as an image within the page."""
-    data = base64.b64encode(figure.png).decode("ascii")
-    alt = escape(f"{figure.title}. {figure.caption}")
-    return Safe(f'<img src="data:image/png;base64,{data}" alt="{alt}">')
 
 
 def _last_metrics(runs: Sequence[ReportedRun]) -> tuple[list[tuple[str, list[str]]], int]:
@@ -148,19 +103,9 @@ def _last_metrics(runs: Sequence[ReportedRun]) -> tuple[list[tuple[str, list[str
 # -- numbers and texts ---------------------------------------------------------------------------------------------
 
 
-def percent(value: float, *, digits: int = 1) -> str:
+def percent(value: float) -> str:
     """Return a share as a percentage; a dash where there is none."""
-    return NONE if math.isnan(value) else f"{100 * value:.{digits}f}%"
-
-
-def _with_ends(estimate: Estimate, shown: str, form: Callable[[float], str]) -> str:
-    """Return a number with its interval in brackets, without brackets where there is none."""
-    return f"{shown} [{form(estimate.low)}, {form(estimate.high)}]" if estimate.bounded else shown
-
-
-def percent_of(estimate: Estimate) -> str:
-    """Return `91.5% [89.4, 93.3]`."""
-    return _with_ends(estimate, percent(estimate.value), lambda end: f"{100 * end:.1f}")
+    return NONE if math.isnan(value) else f"{100 * value:.1f}%"
 
 
 def signed(value: float) -> str:
@@ -168,36 +113,25 @@ def signed(value: float) -> str:
     return NONE if math.isnan(value) else f"{100 * value:+.1f}".replace("-", "−")
 
 
+def _with_ends(estimate: Estimate, form: Callable[[float], str]) -> str:
+    """Return a number with its interval in brackets, without brackets where there is none."""
+    ends = f" [{form(estimate.low)}, {form(estimate.high)}]" if estimate.bounded else ""
+    return form(estimate.value) + ends.replace("%", "")
+
+
+def percent_of(estimate: Estimate) -> str:
+    """Return `91.5% [89.4, 93.3]`."""
+    return _with_ends(estimate, percent)
+
+
 def points_of(estimate: Estimate) -> str:
     """Return a difference of shares in points, `+56.4 [+53.7, +59.0]`."""
-    return _with_ends(estimate, signed(estimate.value), signed)
+    return _with_ends(estimate, signed)
 
 
 def number_of(estimate: Estimate, *, digits: int = 1) -> str:
     """Return `23.0 [22.4, 23.5]`, with a real minus, and none before a zero."""
-
-    def form(value: float) -> str:
-        return NONE if math.isnan(value) else f"{value:z,.{digits}f}".replace("-", "−")
-
-    return _with_ends(estimate, form(estimate.value), form)
-
-
-def quantity(value: float) -> str:
-    """Return a number of any size as few characters: `851,177`, `0.246`, `1.3e-05`."""
-    if math.isnan(value):
-        return NONE
-    if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
-    size = abs(value)
-    return f"{value:,.1f}" if size >= 100 else f"{value:.3g}" if size >= 1e-3 else f"{value:.1e}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time as `82 s`, `14 min`, `3 h 20 min`."""
-    if math.isnan(seconds) or seconds < 120:
-        return NONE if math.isnan(seconds) else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+    return _with_ends(estimate, lambda v: NONE if math.isnan(v) else f"{v:z,.{digits}f}".replace("-", "−"))
 
 
 def cut(text: str, limit: int) -> str:

@@ -70,10 +70,10 @@ class Evaluated:
         self.source = source
         self.step = source.step or 0
         self.accuracy = Estimate.of(figures.get("acc"))
-        curve = {int(k): e for k, e in _estimates(figures.get("pass@k")).items() if re.fullmatch(r"[1-9]\d{0,5}", k)}
-        self.pass_at = dict(sorted(curve.items()))
+        self.pass_at = pass_at(figures)
         self.by_level = _estimates(figures.get("by_level"))
-        self.clip_ratio = Estimate.of(figures.get("clip_ratio")).value
+        self.largest_pass_at = list(self.pass_at.values())[-1] if self.pass_at else Estimate()
+        self.clip_ratio = Estimate.of(figures.get("clip_ratio"))
         self.length = Estimate.of(figures.get("tokens"))
         """Mean length (tokens)."""
         self.unreadable = ""
@@ -90,6 +90,12 @@ def _estimates(table: Any) -> dict[str, Estimate]:
     """Return the figures of a table that have a value, by name."""
     items = table.items() if isinstance(table, Mapping) else ()
     return {name: estimate for name, figure in items if (estimate := Estimate.of(figure)).known}
+
+
+def pass_at(figures: Mapping[str, Any]) -> dict[int, Estimate]:
+    """Return k → pass@k of an evaluation's figures, ascending."""
+    curve = _estimates(figures.get("pass@k"))
+    return dict(sorted((int(k), e) for k, e in curve.items() if re.fullmatch(r"[1-9]\d{0,5}", k)))
 
 
 def _length(evaluation: Evaluation) -> Estimate | None:
@@ -115,6 +121,9 @@ class ReportedRun:
         """What the last session found, by dotted keys: versions, commit, machine, hashes of its data."""
         self.recorded = run.metrics["step"].to_pylist()
         """Steps that metrics are recorded of."""
+        self.steps: int = max(self.recorded, default=0)
+        """The last step that is recorded; 0 where none is."""
+        self.seed = self.settings.get("seed")
         evaluated = [Evaluated(evaluation) for evaluation in run.evaluations]
         self.evaluations = [evaluation for evaluation in evaluated if evaluation.accuracy.known]
         unreadable = {str(e.source.path): e.unreadable for e in self.evaluations if e.unreadable}
@@ -129,16 +138,6 @@ class ReportedRun:
         self.damage = [line for line in run.damage if not line.startswith(tuple(unreadable))] + [*unreadable.values()]
         self.remarks = self._remarks()
         """What a reader should know: how far it is, what it lacks."""
-
-    @property
-    def steps(self) -> int:
-        """The last step that is recorded; 0 where none is."""
-        return max(self.recorded, default=0)
-
-    @property
-    def seed(self) -> Any:
-        """The run's seed."""
-        return self.settings.get("seed")
 
     @property
     def first(self) -> Evaluated | None:
@@ -176,7 +175,7 @@ class ReportedRun:
         elif not self.finished:
             budget = self.settings.get("token_budget")
             planned = f"{budget:,} tokens" if isinstance(budget, int) and budget else self.settings.get("steps")
-            age = _duration(time.time() - max(entry.stat().st_mtime for entry in self.path.iterdir()))
+            age = duration(time.time() - max(entry.stat().st_mtime for entry in self.path.iterdir()))
             remarks.append(
                 f"Not finished: shown up to its last complete line, step {self.steps} of {planned}, written {age} ago."
             )
@@ -201,11 +200,12 @@ def _clip_ratio(table: pyarrow.Table) -> Estimate:
     return Estimate(value=mean, low=max(0.0, mean - half), high=min(1.0, mean + half))
 
 
-def _duration(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} seconds"
+def duration(seconds: float) -> str:
+    """Return a time as `82 s`, `14 min`, `3 h 20 min`."""
+    if math.isnan(seconds) or seconds < 120:
+        return "–" if math.isnan(seconds) else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

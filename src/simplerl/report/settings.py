@@ -65,11 +65,12 @@ def groups(runs: Sequence[ReportedRun]) -> tuple[Group, ...]:
     by_key: dict[str, list[ReportedRun]] = {}
     for run in runs:
         by_key.setdefault(_key(run), []).append(run)
-    names: list[str] = []
+    named: dict[str, Group] = {}
     for members in by_key.values():
-        name = members[0].label if len(members) == 1 else _common_name(members)
-        names.append(name if name not in names else f"{name} #{names.count(name) + 1}")
-    return tuple(Group(name=n, runs=tuple(m)) for n, m in zip(names, by_key.values(), strict=True))
+        base = members[0].label if len(members) == 1 else _common_name(members)
+        name = next(n for n in (base, *(f"{base} #{i}" for i in range(2, len(named) + 2))) if n not in named)
+        named[name] = Group(name=name, runs=tuple(members))
+    return tuple(named.values())
 
 
 def series(settings: Sequence[Group]) -> tuple[Series, ...]:
@@ -92,10 +93,9 @@ def _key(run: ReportedRun) -> str:
 
 def _common_name(runs: Sequence[ReportedRun]) -> str:
     """Return what the names of several runs begin with; the model and algorithm where that is too little."""
-    columns = itertools.takewhile(
-        lambda letters: len(set(letters)) == 1, zip(*(run.label for run in runs), strict=False)
-    )
-    common = "".join(column[0] for column in columns).rstrip("0123456789").rstrip("_-. /")
+    columns = zip(*(run.label for run in runs), strict=False)
+    same = itertools.takewhile(lambda letters: len(set(letters)) == 1, columns)
+    common = "".join(letters[0] for letters in same).rstrip("0123456789").rstrip("_-. /")
     for word in ("seed", "run", "s"):
         if common.endswith(("_" + word, "-" + word, "." + word)):
             common = common[: -len(word) - 1].rstrip("_-. /")

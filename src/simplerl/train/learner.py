@@ -8,13 +8,14 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from simplerl.algorithms import Algorithm
+from simplerl.algorithms.base import CriticAlgorithm
 from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs
 from simplerl.models import checkpoint
 from simplerl.models.load import Policy, recompute_activations
@@ -93,8 +94,8 @@ class Learner:
         self.critic = None
         if algorithm.needs_critic:
             settings: dict[str, Any] = {"optimizer": optimizer, "learner": learner, "precision": precision}
-            assert isinstance(algorithm, CriticAlgorithm)
-            self.critic = Critic(policy.model, algorithm, **settings, tokens=self.tokens, steps=steps, seed=seed)
+            taught = cast(CriticAlgorithm, algorithm)
+            self.critic = Critic(policy.model, taught, **settings, tokens=self.tokens, steps=steps, seed=seed)
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the policy's parameters and buffers by name."""

@@ -94,7 +94,7 @@ _FUNCTIONS = {
     "arccot": lambda v: mp.pi / 2 - mp.atan(v), "sgn": mp.sign, "Re": mp.re, "Im": mp.im,
 }  # fmt: skip
 #: Operations whose value needs no bound of its own, and those that are methods of the evaluator.
-_SIMPLE = {
+_SIMPLE: dict[str, Any] = {
     "add": lambda a, b: a + b, "neg": lambda a: -a, "mul": lambda a, b: a * b, "percent": lambda a: a / 100,
     "degree": lambda a: a * mp.pi / 180, "abs": abs,
 }  # fmt: skip

@@ -6,16 +6,15 @@ named. What the page asks for, it asks for by a key of this catalogue, never by 
 
 import copy
 import dataclasses
+import functools
 import math
 import os
 import threading
 import time
 import urllib.parse
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,8 +50,7 @@ EXPORTED = tuple(name for name in SHOWN if name not in ("advantages", "token_ids
 LARGEST_TOKENIZER = 100_000_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A run, or the results of one model: something with steps to choose from."""
 
     key: str
@@ -72,34 +70,11 @@ class Entry:
         return {} if step is None else self.steps.get(step, {})
 
 
-@dataclass(kw_only=True, slots=True)
-class Catalog:
+class Catalog(NamedTuple):
     """Every entry, in the order of names, and what was left out and why."""
 
-    entries: dict[str, Entry] = field(default_factory=dict)
-    notices: list[str] = field(default_factory=list)
-
-
-class Cache:
-    """Keeps the newest results of functions of files; a file that has changed is another file."""
-
-    def __init__(self, most: int):
-        self.most = most
-        self._kept: OrderedDict[Any, Any] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Any, make: Callable[[], Any]) -> Any:
-        """Return what is kept under a key, or make it; an exception is not kept."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        value = make()
-        with self._lock:
-            self._kept[key] = value
-            while len(self._kept) > self.most:
-                self._kept.popitem(last=False)
-        return value
+    entries: dict[str, Entry]
+    notices: list[str]
 
 
 class Library:
@@ -114,9 +89,6 @@ class Library:
             raise RunError(f"{directory} is a file; give the directory of a run, or one with runs in it")
         self._lock = threading.Lock()
         self._catalog: tuple[float, Catalog] | None = None
-        self._runs, self._checks = Cache(200), Cache(100_000)
-        self._indexes, self._pairs = Cache(24), Cache(12)
-        self._searches, self._tokens, self._diagnoses = Cache(64), Cache(8), Cache(32)
 
     # -- what there is ---------------------------------------------------------------------------------------------
 
@@ -129,10 +101,7 @@ class Library:
             return self._catalog[1]
 
     def now(self) -> "Library":
-        """Return it with the catalogue of this moment: a run that comes or goes while a page is made changes nothing.
-
-        What was read is shared.
-        """
+        """Return it with the catalogue of this moment: runs that come or go while a page is made change nothing."""
         same = copy.copy(self)
         same._catalog = (math.inf, self.catalog())
         return same
@@ -151,14 +120,14 @@ class Library:
         try:
             paths = [run.path for run in find_runs(self.root, notices.append)]
         except RunError as error:
-            return Catalog(notices=[str(error)])
+            return Catalog({}, [str(error)])
         for path in paths:
             if links := self._links_out(path):
                 notices += [*map(_leads_out, links), f"{path} holds such a link: this run is left out"]
                 continue
             try:
-                stamp = tuple((entry.name, _stamp(entry)) for entry in sorted(path.iterdir()))
-                run, said = self._runs.get((path, stamp), lambda path=path: _opened(path))
+                stamp = tuple((item.name, _stamp(item)) for item in sorted(path.iterdir()))
+                run, said = _opened(path, stamp)
             except (OSError, RunError) as error:  # It is gone since.
                 notices.append(str(error))
                 continue
@@ -166,45 +135,39 @@ class Library:
             if run.is_result:
                 self._add_result(run, results, notices)
             else:
-                entry = self._entry(run, stamp, notices)
-                entries[entry.key] = entry
-        for (place, label), steps in results.items():
-            key = f"results:{self._key(place)}:{urllib.parse.quote(label, safe='', errors='surrogatepass')}"
+                entries[self._key(path)] = self._entry(run, stamp, notices)
+        for (folder, label), steps in results.items():
+            key = f"results:{self._key(folder)}:{urllib.parse.quote(label, safe='', errors='surrogatepass')}"
             named = {step: _named(evaluated) for step, evaluated in sorted(steps.items())}
             entries[key] = Entry(key=key, name=f"{label} (eval)", run=None, steps=named)
         shown = [notice.replace(f"{self.root}{os.sep}", "") for notice in notices]
-        return Catalog(entries=entries, notices=list(dict.fromkeys(shown)))
+        return Catalog(entries, list(dict.fromkeys(shown)))
 
     def _links_out(self, folder: Path) -> list[Path]:
         """Return the links in a folder that lead out of the directory."""
         try:
-            with os.scandir(folder) as items:
-                links = [Path(item.path) for item in items if item.is_symlink()]
+            return [path for path in folder.iterdir() if path.is_symlink() and not self.inside(path)]
         except OSError:  # `find_runs` says so.
             return []
-        return [link for link in links if not self.inside(link)]
 
     def _entry(self, run: Run, stamp: Any, notices: list[str]) -> Entry:
         steps: dict[int, dict[str, Records]] = {}
         files = [(e.step or 0, HELD_OUT, e.path) for e in run.evaluations if e.path.exists()]
-        for step, benchmark, path in [*files, *((step, TRAINING, run.records(step).path) for step in run.steps)]:
+        files += [(step, TRAINING, run.records(step).path) for step in run.steps]
+        for step, benchmark, path in sorted(files, key=lambda file: file[0]):
             if (records := self._records(path, notices)) is not None:
                 steps.setdefault(step, {})[benchmark] = records
         name = run.path.name if run.path == self.root else str(run.path.relative_to(self.root))
         ended = (run.path / "summary.json").exists()
-        return Entry(
-            key=self._key(run.path), name=name, run=run, steps=dict(sorted(steps.items())), ended=ended, stamp=stamp
-        )
+        return Entry(key=self._key(run.path), name=name, run=run, steps=steps, ended=ended, stamp=stamp)
 
     def _records(self, path: Path, notices: list[str]) -> Records | None:
         """Return a file of responses; None, with a notice, where it is damaged or leads outside."""
         if not self.inside(path):
             notices.append(_leads_out(path))
             return None
-        size, mtime_ns = _stamp(path) or (0, 0)
-        records = Records(path=path, size=size, mtime_ns=mtime_ns)
-        problem = self._checks.get(records, lambda: _problem(path))
-        if problem:
+        records = Records(path, *(_stamp(path) or (0, 0)))
+        if problem := _problem(records):
             notices.append(f"{problem}: this step is left out")
         return None if problem else records
 
@@ -212,8 +175,8 @@ class Library:
         for evaluation in run.evaluations:
             if (records := self._records(evaluation.path, notices)) is not None:
                 # OUT/MODEL/BENCHMARK/KEY: steps of one run are models of their own, side by side in OUT.
-                place = run.path.parents[2] if len(run.path.relative_to(self.root).parts) >= 3 else self.root
-                steps = results.setdefault((place, evaluation.label.removesuffix(f"@{evaluation.step}")), {})
+                folder = run.path.parents[2] if len(run.path.relative_to(self.root).parts) >= 3 else self.root
+                steps = results.setdefault((folder, evaluation.label.removesuffix(f"@{evaluation.step}")), {})
                 steps.setdefault(evaluation.step or 0, []).append((evaluation.benchmark, run.path.name, records))
 
     def _key(self, path: Path) -> str:
@@ -226,7 +189,7 @@ class Library:
         chosen = [entry.run for key in runs if (entry := self.catalog().entries.get(key)) and entry.run]
         return sorted({name for run in chosen for name in run.metrics.column_names} - {"step"})
 
-    def diagnosis(self, entry: Entry) -> Diagnosis | SimpleRLError:
+    def diagnosis(self, entry: Entry) -> Diagnosis | str:
         """Return what the doctor finds in an entry, or why it cannot say."""
         try:
             if entry.run is None:
@@ -236,15 +199,16 @@ class Library:
             # The doctor reads all files of a run; a link may lead anywhere.
             if any(inner.is_symlink() for folder in folders for inner in (folder, *folder.iterdir())):
                 raise RunError(f"{entry.name} holds links: the doctor does not read it here")
-            return self._diagnoses.get((path, entry.stamp), lambda: diagnose(path))
+            return _diagnosed(path, entry.stamp)
         except SimpleRLError as error:
-            return error
+            return str(error)
 
     # -- views -----------------------------------------------------------------------------------------------------
 
     def resolve(self, view: View) -> tuple[View, list[str]]:
         """Fill what a view leaves open, and take out what is not there. Return it with a message for each of these."""
-        entries, notices = self.catalog().entries, []
+        entries = self.catalog().entries
+        notices: list[str] = []
         if not entries:
             return View(), notices
         runs = tuple(self._known(key, notices) for key in view.runs)
@@ -262,8 +226,8 @@ class Library:
         recorded = self.metric_names(runs) if not view.metrics else []
         usual = tuple(name for name in DEFAULT_METRICS if name in recorded)
         metrics = view.metrics or usual or tuple(recorded[:4])
-        changes = {"runs": runs, "metrics": metrics, "benchmark": benchmark}
-        return dataclasses.replace(view, a=a, b=b, a_step=a_step, b_step=b_step, **changes), notices
+        sides: Any = {"a": a, "a_step": a_step, "b": b, "b_step": b_step}
+        return dataclasses.replace(view, runs=runs, metrics=metrics, benchmark=benchmark, **sides), notices
 
     def _known(self, key: str, notices: list[str]) -> str:
         entries = self.catalog().entries
@@ -282,29 +246,26 @@ class Library:
             key, step = view.side(side)
             entry = self.catalog().entries.get(key)
             records = entry.at(step).get(view.benchmark) if entry else None
+            sides.append(None)
             try:
-                index = self._indexes.get(records, lambda records=records: files.build(records)) if records else None
-                sides.append(index)
+                if records:
+                    sides[side] = files.build(records)
             except RunError as error:
-                sides.append(None)
                 notices.append(f"{'AB'[side]}: {error}")
-        key = tuple(index and index.records for index in sides)
-        return self._pairs.get(key, lambda: files.pair_up(*sides))
+        return files.pair_up(*sides)
 
     def select(self, view: View, notices: list[str]) -> Selection:
         """Return the problems that a resolved view shows."""
-        pair = self.pair(view, notices)
-        hits = pair.having(lambda index: self._search(index, view.search, notices)) if view.search else None
-        return Selection(pair=pair, places=files.select(pair, view, hits))
 
-    def _search(self, index: Index, text: str, notices: list[str]) -> np.ndarray:
-        try:
-            return self._searches.get(
-                (index.records, text), lambda: files.search(index.records, text, len(index.problem_R))
-            )
-        except RunError as error:
-            notices.append(str(error))
-            return np.zeros(len(index.problem_R), dtype=bool)
+        def matches(index: Index) -> np.ndarray:
+            try:
+                return files.search(index.records, view.search, len(index.problem_R))
+            except RunError as error:
+                notices.append(str(error))
+                return np.zeros(len(index.problem_R), dtype=bool)
+
+        pair = self.pair(view, notices)
+        return Selection(pair=pair, places=files.select(pair, view, pair.having(matches) if view.search else None))
 
     def questions(self, pair: Pair, places: np.ndarray) -> list[str]:
         """Return the questions of some problems."""
@@ -314,7 +275,7 @@ class Library:
             here = [place for place in texts if of[place] >= 0]
             if index is not None and here:
                 rows = files.read_rows(index.records, index.first_P[of[here]], ("question",))
-                texts.update({place: row["question"] or "" for place, row in zip(here, rows, strict=True)})
+                texts |= {place: row["question"] or "" for place, row in zip(here, rows, strict=True)}
         return list(texts.values())
 
     def responses(self, pair: Pair, place: int, side: int) -> list[dict[str, Any]]:
@@ -325,23 +286,20 @@ class Library:
     def export(self, view: View) -> Iterator[dict[str, Any]]:
         """Yield the responses that a resolved view shows: its problem's, else of all problems that pass its filters."""
         selection = self.select(view, [])
-        entries = self.catalog().entries
-        for side in (0, 1):
-            index = selection.pair.sides[side]
+        pair, entries = selection.pair, self.catalog().entries
+        for side, index in enumerate(pair.sides):
             key, step = view.side(side)
             if index is None or (side and view.side(0) == view.side(1)):
                 continue
             label = {"side": "AB"[side], "run": entries[key].name, "step": step, "benchmark": view.benchmark}
-            if view.problem is not None:
-                place = selection.pair.positions.get(view.problem)
-                rows: Any = self.responses(selection.pair, place, side) if place is not None else []
+            if view.problem is None:
+                shown = np.isin(index.problem_R, pair.places[side][selection.places])
+                rows: Any = files.rows_in_order(index.records, np.flatnonzero(shown), EXPORTED)
             else:
-                shown = np.zeros(len(index.ids) + 1, dtype=bool)
-                shown[selection.pair.places[side][selection.places]] = True
-                shown[-1] = False  # Where −1, a problem that is not on this side, has pointed.
-                rows = files.rows_as_json(index.records, shown[index.problem_R], EXPORTED)
-            for row in rows:
-                yield label | row
+                rows = (
+                    self.responses(pair, pair.positions[view.problem], side) if view.problem in pair.positions else ()
+                )
+            yield from (label | row for row in rows)
 
     # -- tokens ----------------------------------------------------------------------------------------------------
 
@@ -350,29 +308,23 @@ class Library:
 
         No model is loaded and no code of its is run. Results use the run of the same name.
         """
-        return self._tokens.get((entry.key, entry.stamp), lambda: self._tokens_of(entry))
-
-    def _tokens_of(self, entry: Entry) -> "Tokens":
-        from tokenizers import Tokenizer
-
         runs = [other.run for other in self.catalog().entries.values() if other.run]
         runs = [entry.run] if entry.run else [run for run in runs if run.name == entry.name.removesuffix(" (eval)")]
-        problem = f"no tokenizer.json in checkpoints of {entry.name}: tokens are shown by number"
+        problem = f"no tokenizer.json in checkpoints of {entry.name}"
         for file in [c.path / "tokenizer.json" for run in runs for c in reversed(run.checkpoints)]:
             if not file.exists():
                 continue
             if not self.inside(file) or not file.is_file() or file.stat().st_size > LARGEST_TOKENIZER:
-                problem = f"{file.name} of {entry.name} leads outside or is too large: tokens are shown by number"
+                problem = f"{file.name} of {entry.name} leads outside or is too large"
                 continue
             try:
-                return Tokens(tokenizer=Tokenizer.from_file(str(file)), problem="")
+                return Tokens(_tokenizer(file, _stamp(file)), "")
             except Exception as error:  # The library raises plain Exception on a damaged file.
-                problem = f"{file.name} of {entry.name} cannot be read ({str(error)[:100]}): tokens are shown by number"
-        return Tokens(tokenizer=None, problem=problem)
+                problem = f"{file.name} of {entry.name} cannot be read ({str(error)[:100]})"
+        return Tokens(None, f"{problem}: tokens are shown by number")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tokens:
+class Tokens(NamedTuple):
     """A tokenizer, or why there is none."""
 
     tokenizer: Any
@@ -380,8 +332,8 @@ class Tokens:
 
     def texts(self, ids: Sequence[int]) -> list[str]:
         """Return the text of each token; its number where there is no tokenizer or no such token."""
-        known: dict[int, str] = {}
-        return [known[i] if i in known else known.setdefault(i, self._text(i)) for i in ids]
+        known = {number: self._text(number) for number in set(ids)}
+        return [known[number] for number in ids]
 
     def _text(self, number: int) -> str:
         if self.tokenizer is None or number < 0 or (name := self.tokenizer.id_to_token(number)) is None:
@@ -397,12 +349,28 @@ def _leads_out(link: Path) -> str:
     return f"{link} is a link that leads outside: left out"
 
 
-def _opened(path: Path) -> tuple[Run, list[str]]:
+# What is read is kept under the path and the stamp: a file or run that has changed is another one.
+
+
+@functools.lru_cache(200)
+def _opened(path: Path, stamp: Any) -> tuple[Run, list[str]]:
     """Return a run with what could not be read of its metrics and evaluations."""
     said: list[str] = []
     run = Run(path, warn=said.append)
     _ = run.metrics, run.evaluations, run.steps
     return run, said
+
+
+@functools.lru_cache(32)
+def _diagnosed(path: Path, stamp: Any) -> Diagnosis:
+    return diagnose(path)
+
+
+@functools.lru_cache(8)
+def _tokenizer(path: Path, stamp: Any) -> Any:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(path))
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -414,9 +382,11 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _problem(path: Path) -> str:
+@functools.lru_cache(100_000)
+def _problem(records: Records) -> str:
+    """Return why a file of responses cannot be read; empty where it can."""
     try:
-        ResponseFile(path).check()
+        ResponseFile(records.path).check()
     except RunError as error:
         return str(error)
     return ""
@@ -433,10 +403,8 @@ def _named(evaluated: list[tuple[str, str, Records]]) -> dict[str, Records]:
 
 def benchmarks(*sides: dict[str, Records]) -> list[str]:
     """Return the benchmarks of two sides: those of both first, training responses last."""
-    names = dict.fromkeys(name for side in sides for name in side)
-    return sorted(
-        names, key=lambda name: (not all(name in side for side in sides), name == TRAINING, name != HELD_OUT, name)
-    )
+    names = {name for side in sides for name in side}
+    return sorted(names, key=lambda n: (not all(n in side for side in sides), n == TRAINING, n != HELD_OUT, n))
 
 
 def _best(entries: dict[str, Entry], runs: tuple[str, ...]) -> str:

@@ -5,6 +5,7 @@ shows the whole anew; so a link, a click and a control come to the same thing.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import gradio as gr
 
 from simplerl.markup import CSS
 from simplerl.markup.text import escape
-from simplerl.viewer.html import Content, content
+from simplerl.viewer.html import content
 from simplerl.viewer.library import Library
 from simplerl.viewer.state import MODES, OUTCOMES, View, parse
 
@@ -21,15 +22,8 @@ LOOK_S = 5.0
 
 HERE = Path(__file__).parent
 
-SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
-
 #: An event that comes while another is answered is answered too: Gradio would drop it, and keys may be pressed quickly.
-QUIET: dict[str, Any] = {
-    "queue": False,
-    "show_progress": "hidden",
-    "api_visibility": "private",
-    "trigger_mode": "multiple",
-}
+QUIET: Any = {"queue": False, "show_progress": "hidden", "api_visibility": "private", "trigger_mode": "multiple"}
 
 
 def build(library: Library) -> gr.Blocks:
@@ -40,10 +34,8 @@ def build(library: Library) -> gr.Blocks:
         seen = gr.State("")
         outputs = [seen, *parts.values()]
 
-        def show(view: View, complaints: list[str] | None = None) -> list[Any]:
-            now = _fingerprint(library)
-            made = _updates(content(library, view, complaints or []))
-            return [now, *(made[name] for name in names)]
+        def show(view: View, complaints: list[str]) -> list[Any]:
+            return [_fingerprint(library), *_updates(library, view, complaints, names)]
 
         def opened(request: gr.Request) -> list[Any]:
             return show(*parse(str(request.query_params)))
@@ -56,23 +48,31 @@ def build(library: Library) -> gr.Blocks:
         for name in (*CHOSEN, *TYPED):
 
             def changed(query: str, value: Any, name: str = name) -> list[Any]:
-                return show(parse(query)[0].choose(name, value))
+                return show(parse(query)[0].choose(name, value), [])
 
             for event in (parts[name].submit, parts[name].blur) if name in TYPED else (parts[name].input,):
                 event(changed, [here, parts[name]], outputs, **QUIET)
-        _watch(library, parts, seen)
+        watched = ("notices", "plots", "a_step", "b_step", "runs", "metrics", "body")
+
+        def look(query: str, before: str) -> list[Any]:
+            """Show what a run that trains has added. Boxes in which one may be typing are left alone."""
+            now = _fingerprint(library)
+            if now == before:
+                return [now, *(gr.skip() for _ in watched)]
+            return [now, *_updates(library, parse(query)[0], [], watched)]
+
+        gr.Timer(LOOK_S).tick(look, [here, seen], [seen, *(parts[name] for name in watched)], **QUIET)
     return page
 
 
 def _layout(library: Library) -> dict[str, Any]:
-    script = (HERE / "page.js").read_text(encoding="utf-8")
     title = f'<div class="page"><h1>{escape(library.root.name)}</h1>'
     parts: dict[str, Any] = {}
     # Its value is the query of a link: percent-encoded, so it can hold no markup.
     parts["here"] = gr.HTML(
         "",
         html_template=title + '<a href="?${value}" title="leads back to exactly this view">link to this view</a></div>',
-        js_on_load=script,
+        js_on_load=(HERE / "page.js").read_text(encoding="utf-8"),
         apply_default_css=False,
         elem_id="here",
     )
@@ -88,15 +88,14 @@ def _layout(library: Library) -> dict[str, Any]:
         parts["b"] = _dropdown("B: run", scale=2)
         parts["b_step"] = _dropdown("B: checkpoint", scale=2)
         parts["benchmark"] = _dropdown("benchmark", scale=2)
-        outcomes = [(text, name) for name, text in OUTCOMES.items()]
-        parts["outcome"] = _dropdown("right or wrong", scale=3, choices=outcomes)
+        parts["outcome"] = _dropdown("right or wrong", scale=3, choices=[(o, name) for name, o in OUTCOMES.items()])
     with gr.Row(equal_height=True) as parts["filters"]:
         parts["levels"] = _dropdown("level", multiselect=True, scale=2)
         parts["kinds"] = _dropdown("kind", multiselect=True, scale=2)
         parts["shortest"] = gr.Number(label="tokens, at least", minimum=0, precision=0, min_width=90, scale=1)
         parts["longest"] = gr.Number(label="tokens, at most", minimum=0, precision=0, min_width=90, scale=1)
-        asked = "search questions, golds and responses (Enter)"
-        parts["search"] = gr.Textbox(label=asked, max_length=400, max_lines=1, elem_id="search", scale=4)
+        search: Any = {"label": "search questions, golds and responses (Enter)", "elem_id": "search"}
+        parts["search"] = gr.Textbox(**search, max_length=400, max_lines=1, scale=4)
     parts["mode"] = gr.Radio(list(MODES), label="responses", elem_id="mode", container=False, visible=False)
     parts["body"] = _html("body")
     return parts
@@ -121,8 +120,9 @@ CHOSEN = (
 )  # fmt: skip
 
 
-def _updates(c: Content) -> dict[str, Any]:
-    """Return the update of every part of the page."""
+def _updates(library: Library, view: View, complaints: list[str], names: Sequence[str]) -> list[Any]:
+    """Return the updates of some parts of the page."""
+    c = content(library, view, complaints)
     view, reading = c.view, c.view.problem is not None
     values: dict[str, Any] = {
         **{name: list(getattr(view, name)) for name in ("runs", "metrics", "levels", "kinds")},
@@ -130,8 +130,10 @@ def _updates(c: Content) -> dict[str, Any]:
         **{name: str(step) for name in ("a_step", "b_step") if (step := getattr(view, name)) is not None},
         **{name: getattr(view, name) for name in ("outcome", *TYPED, "mode", "doctor")},
     }
-    updates = {name: gr.update(value=values.get(name), **c.options.get(name, {})) for name in (*CHOSEN, *TYPED)}
-    return updates | {
+    updates: dict[str, Any] = {
+        name: gr.update(value=values.get(name), **c.options.get(name, {})) for name in (*CHOSEN, *TYPED)
+    }
+    updates |= {
         "here": view.query(),
         "notices": gr.update(value=c.notices, visible=bool(c.notices)),
         "overview": gr.update(visible=not reading),
@@ -140,20 +142,7 @@ def _updates(c: Content) -> dict[str, Any]:
         "mode": gr.update(value=view.mode, visible=reading),
         "body": f'<div class="page">{c.body}</div>',
     }
-
-
-def _watch(library: Library, parts: dict[str, Any], seen: gr.State) -> None:
-    """Show what a run that trains has added. Boxes in which one may be typing are left alone."""
-    names = ("notices", "plots", "a_step", "b_step", "runs", "metrics", "body")
-
-    def look(query: str, before: str) -> list[Any]:
-        now = _fingerprint(library)
-        if now == before:
-            return [now, *(gr.skip() for _ in names)]
-        made = _updates(content(library, parse(query)[0], []))
-        return [now, *(made[name] for name in names)]
-
-    gr.Timer(LOOK_S).tick(look, [parts["here"], seen], [seen, *(parts[name] for name in names)], **QUIET)
+    return [updates[name] for name in names]
 
 
 def _fingerprint(library: Library) -> str:
@@ -165,9 +154,9 @@ def _fingerprint(library: Library) -> str:
 
 def mounted(application: Any, library: Library) -> Any:
     """Put the page at `/` of an application: no file of this machine, no account, no history, nothing foreign."""
-    sizes = dict.fromkeys(("text_size", "spacing_size", "radius_size"), "sm")
+    sizes: Any = dict.fromkeys(("text_size", "spacing_size", "radius_size"), "sm")
     theme = gr.themes.Base(  # pyright: ignore[reportPrivateImportUsage]
-        font=list(SYSTEM_FONTS), font_mono=["ui-monospace", "monospace"], **sizes
+        font=["system-ui", "-apple-system", "Segoe UI", "sans-serif"], font_mono=["ui-monospace", "monospace"], **sizes
     )
     return gr.mount_gradio_app(
         application,

@@ -2,91 +2,50 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from simplerl.markup.text import escape
+from simplerl.markup.text import quantity
 from simplerl.runs.glossary import METRICS
 from simplerl.runs.run import Run
 
-WIDTH, HEIGHT = 300, 150
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 8, 18
+#: The view box of a chart, and the edges of its axes.
+BOX = {"width": 300, "height": 150, "left": 40, "right": 292, "top": 8, "bottom": 132}
 
 #: Points drawn per line; of more, evenly spaced ones and the last.
 MOST_POINTS = 300
 
-COLOURS = 8
 
-Line = Mapping[int, float]
-"""Step → value."""
-
-_Scale = Callable[[float], float]
+def charts(metrics: Sequence[str], runs: Mapping[str, Run], marks: Sequence[tuple[str, int]] = ()) -> dict[str, Any]:
+    """Return what the page's `charts` draws. `runs` by the name that is shown; `marks`: letters at steps (A and B)."""
+    return {"runs": list(runs), "panels": [_panel(metric, runs, marks) for metric in metrics], "box": BOX}
 
 
-def charts(metrics: Sequence[str], runs: Mapping[str, Run], marks: Sequence[tuple[str, int]] = ()) -> str:
-    """Return the charts as HTML. `runs` by the name that is shown; `marks`: letters at steps (A and B)."""
-    if not runs:
-        return ""
-    legend = "".join(
-        f'<span class="run s{number % COLOURS}"><i></i>{escape(name)}</span>' for number, name in enumerate(runs)
-    )
-    drawn = ""
-    for metric in metrics:
-        lines = {name: dict(zip(*map(list, run.history(metric)), strict=True)) for name, run in runs.items()}
-        drawn += _chart(metric, lines, marks)
-    return f'<div class="run-legend">{legend}</div><div class="charts">{drawn}</div>'
-
-
-def _chart(metric: str, lines: Mapping[str, Line], marks: Sequence[tuple[str, int]]) -> str:
+def _panel(metric: str, runs: Mapping[str, Run], marks: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    """Return what a chart shows; coordinates are in units of its view box."""
     about = METRICS.get(metric, "not in simplerl's glossary")
-    title = f'<figcaption title="{escape(about)}">{escape(metric[:80])}</figcaption>'
-    points = [(step, value) for line in lines.values() for step, value in line.items()]
+    panel: dict[str, Any] = {"metric": metric, "about": about, "lines": []}
+    lines = [sorted(zip(*map(list, run.history(metric)), strict=True)) for run in runs.values()]
+    points = [point for line in lines for point in line]
     if not points:
-        return f'<figure>{title}<div class="nothing">no values</div></figure>'
-    x = _scale(min(p[0] for p in points), max(p[0] for p in points), _LEFT, WIDTH - _RIGHT)
-    ticks = _ticks(min(p[1] for p in points), max(p[1] for p in points))
-    y = _scale(ticks[0], ticks[-1], HEIGHT - _BOTTOM, _TOP)
-    grid = "".join(
-        f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
-        f'<text class="y" x="{_LEFT - 4}" y="{y(tick) + 3:.1f}">{_number(tick)}</text>'
-        for tick in ticks
-    )
-    ends = sorted({min(p[0] for p in points), max(p[0] for p in points)})
-    grid += "".join(
-        f'<text class="{"x first" if step == ends[0] else "x last"}" x="{x(step):.1f}" y="{HEIGHT - 4}">{step}</text>'
-        for step in ends
-    )
-    for letter, step in marks:
-        if ends[0] <= step <= ends[-1]:
-            grid += (
-                f'<line class="mark" x1="{x(step):.1f}" x2="{x(step):.1f}" y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>'
-                f'<text class="mark" x="{x(step) + 2:.1f}" y="{_TOP + 8}">{letter}</text>'
-            )
-    drawn = "".join(_line(number, run, line, x, y) for number, (run, line) in enumerate(lines.items()))
-    return (
-        f'<figure>{title}<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(metric[:80])} against steps">{grid}{drawn}</svg></figure>'
-    )
+        return panel
+    first, last = min(step for step, _ in points), max(step for step, _ in points)
+    ticks = _ticks(min(value for _, value in points), max(value for _, value in points))
+    x = _scale(first, last, BOX["left"], BOX["right"])
+    y = _scale(ticks[0], ticks[-1], BOX["bottom"], BOX["top"])
+    for order, (name, line) in enumerate(zip(runs, lines, strict=True)):
+        stride = max(1, math.ceil(len(line) / MOST_POINTS))
+        shown = sorted({*line[::stride], *line[-1:]})
+        dots = [(x(step), y(value), f"{name}, step {step}: {quantity(value)}") for step, value in shown]
+        panel["lines"] += [{"order": order, "points": dots}] if dots else []
+    panel["ticks"] = [(y(tick), quantity(tick)) for tick in ticks]
+    panel["ends"] = [(x(step), step) for step in sorted({first, last})]
+    panel["marks"] = [(x(step), letter) for letter, step in marks if first <= step <= last]
+    return panel
 
 
-def _line(number: int, run: str, line: Line, x: _Scale, y: _Scale) -> str:
-    steps = sorted(line)
-    stride = max(1, math.ceil(len(steps) / MOST_POINTS))
-    shown = sorted({*steps[::stride], *steps[-1:]})
-    if not shown:
-        return ""
-    path = " ".join(f"{x(step):.1f},{y(line[step]):.1f}" for step in shown)
-    # Dots carry the values as tips; where there are many, only their tips can be felt.
-    kind = "dot" if len(shown) <= 30 else "dot quiet"
-    dots = "".join(
-        f'<circle class="{kind}" cx="{x(step):.1f}" cy="{y(line[step]):.1f}" r="2.5">'
-        f"<title>{escape(run)}, step {step}: {_number(line[step])}</title></circle>"
-        for step in shown
-    )
-    return f'<g class="s{number % COLOURS}"><polyline points="{path}"/>{dots}</g>'
-
-
-def _scale(low: float, high: float, begin: float, end: float) -> _Scale:
+def _scale(low: float, high: float, begin: float, end: float) -> Callable[[float], float]:
     span = high - low
-    return lambda value: begin + (end - begin) * ((value - low) / span if span else 0.5)
+    return lambda value: round(begin + (end - begin) * (float(value - low) / span if span else 0.5), 1)
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -99,7 +58,3 @@ def _ticks(low: float, high: float) -> list[float]:
     first = math.floor(low / step + 1e-9)
     count = math.ceil(high / step - 1e-9) - first
     return [(first + i) * step for i in range(count + 1)]
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1e4 else f"{value:,.0f}" if abs(value) < 1e6 else f"{value:.2e}"

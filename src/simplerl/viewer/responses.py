@@ -4,13 +4,14 @@ Light columns are read at once, texts only for what is shown or searched. 100,00
 0.15 s, a search through all texts about 0.2 s (docs/viewer.md).
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow
@@ -32,16 +33,15 @@ _DECIDED = np.array([name not in UNDECIDED and name != "other" for name in VERDI
 #: An id longer than this is named by its hash in links.
 LONGEST_ID = 300
 
-_LIGHT = ("problem_id", "sample", "level", "kind", "verdict", "stop_reason", "question", "answer")
 _SEARCHED = ("problem_id", "question", "answer", "response", "extracted")
 _REPEATED = ("problem_id", "level", "kind", "verdict", "stop_reason", "question", "answer")
+_LIGHT = ("sample", *_REPEATED)
 
 
 # -- one file ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Records:
+class Records(NamedTuple):
     """A file of responses as it was when it was seen; another size or time is another file."""
 
     path: Path
@@ -62,20 +62,19 @@ class Records:
     ) -> Iterator[tuple[int, pyarrow.RecordBatch]]:
         """Yield (first row, batch); row groups and batches beyond the wanted rows are not read."""
         with self.open() as file:
-            there = [name for name in columns if name in file.schema_arrow.names]
-            start = 0
+            names = [name for name in columns if name in file.schema_arrow.names]
+            end = 0
             for group in range(file.metadata.num_row_groups):
-                end = start + file.metadata.row_group(group).num_rows
+                start, end = end, end + file.metadata.row_group(group).num_rows
                 own = None if wanted is None else wanted[(wanted >= start) & (wanted < end)]
-                place = start
-                if own is None or len(own):
-                    for batch in file.iter_batches(batch_size=4096, row_groups=[group], columns=there):
-                        if len(batch):
-                            yield place, batch
-                        place += len(batch)
-                        if own is not None and place > own[-1]:
-                            break
-                start = end
+                if own is not None and not len(own):
+                    continue
+                for batch in file.iter_batches(batch_size=4096, row_groups=[group], columns=names):
+                    if len(batch):
+                        yield start, batch
+                    start += len(batch)
+                    if own is not None and start > own[-1]:
+                        break
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -104,24 +103,8 @@ class Index:
         """Return how many of the rows marked true each problem has."""
         return np.bincount(self.problem_R[rows_R], minlength=len(self.ids))
 
-    @property
-    def n_P(self) -> np.ndarray:
-        """Number of responses per problem."""
-        return np.bincount(self.problem_R, minlength=len(self.ids))
-
-    @property
-    def correct_P(self) -> np.ndarray:
-        """Number of correct responses per problem."""
-        return self.count(self.verdict_R == CORRECT)
-
-    @property
-    def decided_P(self) -> np.ndarray:
-        """Number of responses per problem that the verifier could judge."""
-        return self.count(_DECIDED[self.verdict_R])
-
-    @property
-    def length_P(self) -> np.ndarray:
-        """Mean length per problem; NaN where no length is known."""
+    def length(self) -> np.ndarray:
+        """Return the mean length per problem; NaN where no length is known."""
         known = ~np.isnan(self.length_R)
         total = np.bincount(self.problem_R[known], weights=self.length_R[known], minlength=len(self.ids))
         return _ratio(total, self.count(known))
@@ -136,32 +119,46 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)
 
 
+@functools.lru_cache(24)
 def build(records: Records) -> Index:
     """Read the light columns. Raises RunError where the file is damaged or holds something else."""
     ResponseFile(records.path).check()
     with records.open() as file:
-        there = file.schema_arrow.names
-        table = file.read(columns=[name for name in _LIGHT if name in there])
+        names = file.schema_arrow.names
+        table = file.read(columns=[name for name in _LIGHT if name in names])
         lengths = [np.full(len(table), np.nan)]
-        if "token_ids" in there:
+        if "token_ids" in names:
             lengths = [
                 batch.column(0).value_lengths().cast("float64").to_numpy(zero_copy_only=False)
                 for batch in file.iter_batches(batch_size=8192, columns=["token_ids"])
             ]
-    ids, problem_R = _words(table["problem_id"])
+    words = {name: _words(table[name]) for name in _REPEATED if name in names}
+    ids, problem_R = words["problem_id"]
     first_P = np.full(len(ids), -1)
     first_P[problem_R[::-1]] = np.arange(len(problem_R))[::-1]
-    asked = zip(_at(table, "question", first_P), _at(table, "answer", first_P), strict=True)
+
+    def of_problems(name: str) -> list[str]:
+        """Return the text of a column in the first row of each problem; empty where there is no such column."""
+        texts, code_R = words.get(name, ([""], np.zeros(len(table), np.int64)))
+        return [texts[code] for code in code_R[first_P].tolist()]
+
+    def codes(name: str, known: Sequence[str]) -> np.ndarray:
+        """Return the code of each row's word; the last one where there is no such word, or no such column."""
+        texts, code_R = words.get(name, ([""], np.zeros(len(table), np.int64)))
+        other = len(known) - 1
+        return np.array([known.index(text) if text in known else other for text in texts], np.int8)[code_R]
+
+    asked = zip(of_problems("question"), of_problems("answer"), strict=True)
     return Index(
         records=records,
         ids=ids,
         problem_R=problem_R,
         sample_R=table["sample"].cast("int64").fill_null(0).to_numpy(),
-        verdict_R=_codes(table, "verdict", VERDICTS),
-        stop_R=_codes(table, "stop_reason", STOPS),
+        verdict_R=codes("verdict", VERDICTS),
+        stop_R=codes("stop_reason", STOPS),
         length_R=np.concatenate([np.zeros(0), *lengths]),
-        levels=_at(table, "level", first_P),
-        kinds=_at(table, "kind", first_P),
+        levels=of_problems("level"),
+        kinds=of_problems("kind"),
         asked_P=np.fromiter(map(hash, asked), np.int64, len(ids)),
         first_P=first_P,
     )
@@ -181,46 +178,26 @@ def _words(column: pyarrow.ChunkedArray) -> tuple[list[str], np.ndarray]:
         words = chunk.dictionary.cast("string").fill_null("").to_pylist()
         code_of += [kept.setdefault(word, len(kept)) for word in words]
         codes.append(chunk.indices.cast("int64").fill_null(-start).to_numpy(zero_copy_only=False) + start)
-    code_R = np.array(code_of)[np.concatenate(codes)]
-    used, first, word_R = np.unique(code_R, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    words = list(kept)
-    return [words[used[place]] for place in order], np.argsort(order)[word_R]
-
-
-def _codes(table: pyarrow.Table, name: str, known: Sequence[str]) -> np.ndarray:
-    """Return the code of each row's word; the last one where there is no such word, or no such column."""
-    if name not in table.column_names:
-        return np.full(len(table), len(known) - 1, np.int8)
-    words, code_R = _words(table[name])
-    codes = np.array([known.index(word) if word in known else len(known) - 1 for word in words], dtype=np.int8)
-    return codes[code_R]
-
-
-def _at(table: pyarrow.Table, name: str, rows: np.ndarray) -> list[str]:
-    """Return the text of a column in some rows; empty where there is no such column."""
-    if name not in table.column_names:
-        return [""] * len(rows)
-    words, word_R = _words(table[name])
-    return [words[code] for code in word_R[rows].tolist()]
+    used, first, word_R = np.unique(np.array(code_of)[np.concatenate(codes)], return_index=True, return_inverse=True)
+    order, words = np.argsort(first), list(kept)
+    return [words[used[index]] for index in order], np.argsort(order)[word_R]
 
 
 def read_rows(records: Records, rows: Sequence[int] | np.ndarray, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Return all of some rows by their numbers, in that order; columns that the file does not have are left out."""
     wanted = np.unique(np.asarray(rows, dtype=np.int64))
-    by_row: dict[int, dict[str, Any]] = {}
-    for start, batch in records.batches(columns, wanted):
-        inside = wanted[(wanted >= start) & (wanted < start + len(batch))]
-        by_row.update(zip(inside.tolist(), batch.take(pyarrow.array(inside - start)).to_pylist(), strict=True))
+    by_row = dict(zip(wanted.tolist(), rows_in_order(records, wanted, columns), strict=True))
     return [by_row[int(row)] for row in rows]
 
 
-def rows_as_json(records: Records, wanted: np.ndarray, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows marked true, as they come in the file."""
-    for start, batch in records.batches(columns, np.flatnonzero(wanted)):
-        yield from batch.take(pyarrow.array(np.flatnonzero(wanted[start : start + len(batch)]))).to_pylist()
+def rows_in_order(records: Records, wanted: np.ndarray, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield some rows by their ascending numbers."""
+    for start, batch in records.batches(columns, wanted):
+        inside = wanted[(wanted >= start) & (wanted < start + len(batch))]
+        yield from batch.take(pyarrow.array(inside - start)).to_pylist()
 
 
+@functools.lru_cache(64)
 def search(records: Records, text: str, rows: int) -> np.ndarray:
     """Return bool [R]: rows whose id, question, gold, response or extracted answer holds a text, in any case."""
     hits = np.zeros(rows, dtype=bool)
@@ -232,13 +209,13 @@ def search(records: Records, text: str, rows: int) -> np.ndarray:
 
 def _matches(column: pyarrow.Array, text: str) -> np.ndarray:
     if pyarrow.types.is_dictionary(column.type):
-        words = _matches(column.dictionary, text)
-        codes = column.indices.fill_null(0).to_numpy(zero_copy_only=False)
-        known = column.is_valid().to_numpy(zero_copy_only=False)
-        return words[codes] & known if len(words) else np.zeros(len(column), dtype=bool)
+        codes = column.indices.fill_null(len(column.dictionary)).to_numpy(zero_copy_only=False)
+        return np.append(_matches(column.dictionary, text), False)[codes]
     if not (pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type)):
         return np.zeros(len(column), dtype=bool)
-    match = pyarrow.compute.match_substring(column, text, ignore_case=True)  # pyright: ignore[reportAttributeAccessIssue]
+    match = pyarrow.compute.call_function(
+        "match_substring", [column], pyarrow.compute.MatchSubstringOptions(text, ignore_case=True)
+    )
     return match.fill_null(False).to_numpy(zero_copy_only=False)
 
 
@@ -308,19 +285,18 @@ class Pair:
         marked = np.zeros(len(self.ids), dtype=bool)
         for index, place in zip(self.sides, self.places, strict=True):
             if index is not None:
-                there = place >= 0
-                marked[there] |= (index.count(rows(index)) > 0)[place[there]]
+                marked[place >= 0] |= (index.count(rows(index)) > 0)[place[place >= 0]]
         return marked
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Selection:
+class Selection(NamedTuple):
     """What a view comes to: the problems that pass, in order."""
 
     pair: Pair
     places: np.ndarray
 
 
+@functools.lru_cache(12)
 def pair_up(a: Index | None, b: Index | None) -> Pair:
     """Put two sides beside each other."""
     ids = list(dict.fromkeys([*(a.ids if a else ()), *(b.ids if b else ())]))
@@ -344,7 +320,7 @@ def pair_up(a: Index | None, b: Index | None) -> Pair:
 
     def texts(name: str) -> list[str]:
         of_a, of_b = (getattr(index, name) if index else [] for index in (a, b))
-        return [of_a[i] if i >= 0 else of_b[j] for i, j in zip(*(place.tolist() for place in places), strict=True)]
+        return [of_a[i] if i >= 0 else of_b[j] for i, j in np.transpose(places).tolist()]
 
     return Pair(
         sides=(a, b),
@@ -352,9 +328,9 @@ def pair_up(a: Index | None, b: Index | None) -> Pair:
         places=places,
         levels=texts("levels"),
         kinds=texts("kinds"),
-        correct=spread(lambda index: index.correct_P, 0),
-        decided=spread(lambda index: index.decided_P, 0),
-        length=spread(lambda index: index.length_P, np.nan),
+        correct=spread(lambda index: index.count(index.verdict_R == CORRECT), 0),
+        decided=spread(lambda index: index.count(_DECIDED[index.verdict_R]), 0),
+        length=spread(Index.length, np.nan),
         other_question=other,
         positions={reference(problem): place for place, problem in enumerate(ids)},
     )
@@ -365,7 +341,7 @@ def select(pair: Pair, view: View, hits: np.ndarray | None) -> np.ndarray:
     keep = pair.outcome(view.outcome)
     for chosen, texts in ((view.levels, pair.levels), (view.kinds, pair.kinds)):
         if chosen:
-            keep &= np.fromiter((text in chosen for text in texts), bool, len(pair.ids))
+            keep &= np.array([text in chosen for text in texts], dtype=bool)
     if view.shortest is not None or view.longest is not None:
         low, high = view.shortest or 0, np.inf if view.longest is None else view.longest
         keep &= pair.having(lambda index: (index.length_R >= low) & (index.length_R <= high))
@@ -384,14 +360,14 @@ def _order(pair: Pair, view: View, places: np.ndarray) -> np.ndarray:
         texts = pair.ids if sort == "id" else pair.levels
         keys = [_natural(texts[place]) for place in places.tolist()]
         return np.array(sorted(range(len(places)), key=keys.__getitem__, reverse=down), dtype=np.int64)
-    values = {
-        "right-a": lambda: pair.share(0),
-        "right-b": lambda: pair.share(1),
-        "change": lambda: np.where(pair.compared, pair.share(1) - pair.share(0), np.nan),
-        "length-a": lambda: pair.length[0],
-        "length-b": lambda: pair.length[1],
-    }[sort]()
-    return np.argsort(-values[places] if down else values[places], kind="stable")
+    numbers = {
+        "right-a": pair.share(0),
+        "right-b": pair.share(1),
+        "change": np.where(pair.compared, pair.share(1) - pair.share(0), np.nan),
+        "length-a": pair.length[0],
+        "length-b": pair.length[1],
+    }[sort][places]
+    return np.argsort(-numbers if down else numbers, kind="stable")
 
 
 def _natural(text: str) -> list[tuple[int, int, str]]:

@@ -50,12 +50,12 @@ def free_socket(port: int) -> socket.socket:
         try:
             return socket.create_server((HOST, candidate), backlog=128)
         except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                continue
+            problem = f"cannot listen on port {candidate}: {error.strerror}; choose another --port"
             if error.errno == errno.EACCES:
                 problem = f"port {candidate} is not allowed to you; choose one above 1023 with --port"
-                raise SimpleRLError(problem) from None
-            if error.errno != errno.EADDRINUSE:
-                problem = f"cannot listen on port {candidate}: {error.strerror}; choose another --port"
-                raise SimpleRLError(problem) from None
+            raise SimpleRLError(problem) from None
     raise SimpleRLError(f"ports {port} to {candidate} are all in use; choose another with --port")
 
 
@@ -76,9 +76,8 @@ def application(library: Library):
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "simplerl":
             raise
-        raise SimpleRLError(
-            f"the page needs Gradio, and {error.name} is not installed: pip install 'simplerl[view]'"
-        ) from None
+        problem = f"the page needs Gradio, and {error.name} is not installed: pip install 'simplerl[view]'"
+        raise SimpleRLError(problem) from None
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -95,10 +94,11 @@ def application(library: Library):
             return PlainTextResponse(f"{error}\n", status_code=404)
         name = f"{library.root.name}-{'problem' if view.problem is not None else 'responses'}.jsonl"
         quoted = urllib.parse.quote(name, safe="", errors="replace")
-        headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quoted}"}
-        return StreamingResponse(
-            itertools.chain([first], lines), media_type="application/x-ndjson; charset=utf-8", headers=headers
-        )
+        headers = {
+            "Content-Type": "application/x-ndjson; charset=utf-8",
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quoted}",
+        }
+        return StreamingResponse(itertools.chain([first], lines), headers=headers)
 
     app.add_route("/export", export)
     app.add_middleware(_Guard)
@@ -124,10 +124,7 @@ class _Guard:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
-            return
-        why = _refusal(scope["path"], Headers(scope=scope))
+        why = "" if scope["type"] == "lifespan" else _refusal(scope["path"], Headers(scope=scope))
         answer = PlainTextResponse(why, status_code=403) if why else self.app
         await answer(scope, receive, with_headers)
 
@@ -147,7 +144,5 @@ def serve(application: Any, listening: socket.socket) -> None:
     """Serve until Ctrl-C."""
     import uvicorn
 
-    config = uvicorn.Config(
-        application, log_level="warning", timeout_graceful_shutdown=1, ws="none", server_header=False
-    )
-    uvicorn.Server(config).run(sockets=[listening])
+    options: Any = {"log_level": "warning", "timeout_graceful_shutdown": 1, "ws": "none", "server_header": False}
+    uvicorn.Server(uvicorn.Config(application, **options)).run(sockets=[listening])

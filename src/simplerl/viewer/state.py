@@ -1,30 +1,23 @@
 """What the page shows, as a value: a link holds it, and gives it back."""
 
 import dataclasses
+import tomllib
 import urllib.parse
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+_TEXTS = tomllib.loads((Path(__file__).parent / "page.toml").read_text(encoding="utf-8"))
+
 #: Outcome filters: name in links → what people read.
-OUTCOMES = {
-    "all": "all problems",
-    "gained": "gained (A never right, B right)",
-    "lost": "lost (A right, B never)",
-    "better": "right more often in B",
-    "worse": "right less often in B",
-    "right-b": "B right at least once",
-    "wrong-b": "B never right",
-    "right-a": "A right at least once",
-    "wrong-a": "A never right",
-    "no-answer": "some response without an answer",
-    "timeout": "some verdict timed out",
-    "undecided": "some verdict undecided",
-    "truncated": "some response truncated",
-}
+OUTCOMES: dict[str, str] = _TEXTS["outcomes"]
+
+#: Way of reading token by token → (the column that is recorded for it, what is said where it was not).
+TOKEN_COLUMNS: dict[str, tuple[str, str]] = _TEXTS["tokens"]
 
 #: What the table is sorted by, and how responses are read.
 SORTS = ("file", "id", "level", "right-a", "right-b", "change", "length-a", "length-b")
-MODES = ("rendered", "source", "differences", "log-probability", "entropy", "advantage")
+MODES = ("rendered", "source", "differences", *TOKEN_COLUMNS)
 
 _CHOICES = {"outcome": tuple(OUTCOMES), "sort": SORTS, "mode": MODES}
 _WHOLE_NUMBERS = ("a_step", "b_step", "shortest", "longest", "sheet")
@@ -61,16 +54,9 @@ class View:
 
     def query(self) -> str:
         """Return it as the query of a link: what differs from an empty view."""
-        pairs: list[tuple[str, str]] = []
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value == field.default:
-                continue
-            if isinstance(value, tuple):
-                pairs += [(field.name, item) for item in value]
-            else:
-                pairs.append((field.name, "1" if value is True else str(value)))
-        return urllib.parse.urlencode(pairs, errors="surrogatepass")
+        values = {field: getattr(self, field.name) for field in dataclasses.fields(self)}
+        changed = {f.name: 1 if value is True else value for f, value in values.items() if value != f.default}
+        return urllib.parse.urlencode(changed, doseq=True, errors="surrogatepass")
 
     def side(self, side: int) -> tuple[str, int | None]:
         """Return the run and the step of side 0 (A) or 1 (B)."""
@@ -81,6 +67,15 @@ class View:
         if not {"sheet", "problem", "mode", "metrics", "runs", "doctor"} & set(changes):
             changes = {"sheet": 1, "problem": None, **changes}
         return dataclasses.replace(self, **changes)
+
+    def sorted_by(self, sort: str) -> "View":
+        """Return it after a click on a heading: first what is most looked for, then the reverse, then the file's."""
+        first = sort not in ("id", "level")
+        if self.sort != sort:
+            return self.but(sort=sort, descending=first)
+        if self.descending == first:
+            return self.but(sort=sort, descending=not first)
+        return self.but(sort="file", descending=False)
 
     def choose(self, name: str, value: Any) -> "View":
         """Return it with the value that a control of the page now has."""
@@ -103,34 +98,27 @@ class View:
 def parse(query: str) -> tuple[View, list[str]]:
     """Return the view of a link, and what of it could not be used."""
     notices: list[str] = []
-    given: dict[str, list[str]] = {}
     try:
-        pairs = urllib.parse.parse_qsl(query.removeprefix("?")[:100_000], keep_blank_values=True, max_num_fields=500)
+        given = urllib.parse.parse_qs(query.removeprefix("?")[:100_000], keep_blank_values=True, max_num_fields=500)
     except ValueError:
         return View(), ["the link has too many parts: it is left aside"]
-    for name, value in pairs:
-        given.setdefault(name, []).append(value)
     values: dict[str, Any] = {}
     for field in dataclasses.fields(View):
-        if field.name not in given:
+        name, texts = field.name, [text[:_LONGEST] for text in given.get(field.name, ())][:_MOST]
+        if not texts:
             continue
-        texts = [text[:_LONGEST] for text in given[field.name]][:_MOST]
-        problem = _read(field.name, field.default, texts, values)
+        text, problem = texts[0], ""
+        if name in _WHOLE_NUMBERS:
+            if text.isascii() and text.isdigit() and len(text) < 10:
+                values[name] = max(int(text), int(name == "sheet"))
+            else:
+                problem = "is not a whole number"
+        elif name in _CHOICES and text not in _CHOICES[name]:
+            problem = f"is not one of {', '.join(_CHOICES[name])}"
+        elif isinstance(field.default, tuple):
+            values[name] = tuple(dict.fromkeys(texts))
+        else:
+            values[name] = text == "1" if isinstance(field.default, bool) else text
         if problem:
-            notices.append(f"the link's {field.name} {texts[0]!r} {problem}: left aside")
+            notices.append(f"the link's {name} {text!r} {problem}: left aside")
     return View(**values), notices
-
-
-def _read(name: str, default: object, texts: list[str], values: dict[str, Any]) -> str | None:
-    """Read the values of one name in a link. Return what is wrong with them; None where nothing is."""
-    if name in _WHOLE_NUMBERS:
-        if not (texts[0].isascii() and texts[0].isdigit() and len(texts[0]) < 10):
-            return "is not a whole number"
-        values[name] = max(int(texts[0]), int(name == "sheet"))
-    elif name in _CHOICES and texts[0] not in _CHOICES[name]:
-        return f"is not one of {', '.join(_CHOICES[name])}"
-    elif isinstance(default, tuple):
-        values[name] = tuple(dict.fromkeys(texts))
-    else:
-        values[name] = texts[0] == "1" if isinstance(default, bool) else texts[0]
-    return None
