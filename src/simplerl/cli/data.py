@@ -219,7 +219,7 @@ def tiers(args: argparse.Namespace) -> int:
     """Build the tiers: GSM8K and MATH in, three files out, their counts beside the paper's."""
     from simplerl import __version__, data
     from simplerl.core.errors import DataError
-    from simplerl.data import decontaminate, gsm8k, math, tiers
+    from simplerl.data import decontaminate, tiers
     from simplerl.data.making import check_output, where, write
 
     directory = Path(args.output_dir).expanduser()
@@ -228,11 +228,11 @@ def tiers(args: argparse.Namespace) -> int:
     if args.gsm8k:
         sources = [("gsm8k", Path(args.gsm8k).stem, data.read(args.gsm8k))]
     else:
-        sources = [("gsm8k", "gsm8k-train", gsm8k.load("train"))]
+        sources = [("gsm8k", "gsm8k-train", data.read("gsm8k"))]
     if args.math:
         sources += [("math", Path(name).stem, data.read(name)) for name in args.math]
     else:
-        sources += [("math", f"math-{split}", math.load(split)) for split in ("train", "test")]
+        sources += [("math", f"math-{split}", data.read("math", split)) for split in ("train", "test")]
     labels = [label for _, label, _ in sources]
     if len({*labels}) < len(labels):
         raise DataError(f"two files have the same name, so their problems would have the same ids: {', '.join(labels)}")

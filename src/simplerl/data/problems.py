@@ -5,8 +5,8 @@ a row of a published file (`reward_model`) whose ground truth is empty is left o
 read as they are.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from simplerl.core.errors import DataError
@@ -81,21 +81,21 @@ def _more(fields: Mapping[str, Any]) -> dict[str, Any]:
     return more
 
 
-def problem_set(
-    rows: Iterable[Row], *, source: str, size: int = 0, origin: Mapping[str, Any] | None = None
-) -> ProblemSet:
-    """Return the first `size` problems (0: all) and the rows left out before them. Raises DataError for no problem."""
-    found: list[Problem] = []
-    left_out: list[LeftOut] = []
-    for index, row in enumerate(rows):
-        if size and len(found) >= size:
-            break
-        item = problem(row, source=source, index=index)
-        if isinstance(item, LeftOut):
-            left_out.append(item)
-        else:
-            found.append(item)
-    if not found:
+def problem_set(rows: Iterable[Row], *, source: str, origin: Mapping[str, Any] | None = None) -> ProblemSet:
+    """Return the problems in rows, and the rows left out. Raises DataError for no problem."""
+    items = [problem(row, source=source, index=index) for index, row in enumerate(rows)]
+    problems = [item for item in items if isinstance(item, Problem)]
+    left_out = tuple(item for item in items if isinstance(item, LeftOut))
+    if not problems:
         why = f"no problem: {len(left_out)} rows without a gold answer" if left_out else "no rows"
         raise DataError(f"data set {source!r} holds {why}")
-    return ProblemSet(problems=found, left_out=tuple(left_out), origin=origin or {})
+    return ProblemSet(problems=problems, left_out=left_out, origin=origin or {})
+
+
+def select(chosen: ProblemSet, *, name: str, levels: Collection[int], size: int) -> ProblemSet:
+    """Return the first `size` problems (0: all) of the wanted levels (none: all). Raises DataError for no problem."""
+    wanted = {str(level) for level in levels}
+    problems = [item for item in chosen.problems if not wanted or item.level in wanted]
+    if wanted and not problems:
+        raise DataError(f"data set {name!r} has no problem of level {', '.join(sorted(wanted))}")
+    return replace(chosen, problems=problems[: size or None])

@@ -24,7 +24,7 @@ from simplerl.evaluate.targets import Target
 from simplerl.models.device import describe_machine, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention
 from simplerl.ops.statistics import powers_up_to
-from simplerl.rewards.correctness import Correctness
+from simplerl.rewards import Correctness
 from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import RolloutBackend
 from simplerl.rollout.groups import Prompted, Rollout, prompt
