@@ -19,7 +19,7 @@ from simplerl.core.objects import is_object, recall
 from simplerl.core.seeds import generator
 from simplerl.data.arithmetic import LARGEST, LEVELS, Expression, expression
 from simplerl.data.fields import QUESTION_FIELDS
-from simplerl.data.rows import SUFFIXES, Row, read_hub, read_rows
+from simplerl.data.rows import SUFFIXES, Row, open_hub, read_rows
 
 RESPONSE_FIELDS = ("response", "output", "completion", "generation", "solution")
 CHAT_FIELDS = ("messages", "conversations", "conversation")
@@ -48,7 +48,7 @@ def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> li
     elif path.suffix in SUFFIXES or path.exists():
         rows = read_rows(path)
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        rows = read_hub(name, split=split)
+        rows = open_hub(name, split=split)[1]
     else:
         raise DataError(
             f"unknown demonstrations {name!r}; known: {', '.join(BUILT_IN)}. A .jsonl, .json or .parquet file or a hub "
