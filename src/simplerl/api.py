@@ -164,6 +164,7 @@ def evaluate(
     >>> sorted(result.evaluations[0].figures["acc"])
     ['high', 'low', 'problems', 'value']
     """
+    from simplerl.cli.console import Bar
     from simplerl.core.plugins import load_plugins, load_recorded
     from simplerl.evaluate.run import Settings, load_benchmarks, plan, targets
     from simplerl.evaluate.run import evaluate as run_evaluations
@@ -174,20 +175,20 @@ def evaluate(
     for name in settings:
         if name not in known:
             raise ConfigError(f"unknown setting {name!r} of an evaluation; {nearest(name, known)}")
-    listener = _Quiet() if quiet else _Printing()
     load_plugins(map(str, plugins))
     names = [str(each.path if isinstance(each, Run) else each) for each in _several(models)]
     rules = Settings(**settings)
-    problems = load_benchmarks(
-        [str(name) for name in _several(benchmarks)], rules, Path(data_dir) if data_dir else None, listener.say
-    )
-    found = []
-    for name in names:
-        if is_run(name):
-            load_recorded(Run(name).config.get("plugins", ()), listener.say)
-        found += targets(name, steps if is_run(name) else "", recipe=as_table(resolve(recipe_for(name), {})))
-    jobs = plan(found, problems, rules, Path(output_dir), listener)
-    return [Run(path) for path in run_evaluations(jobs, rules, listener, overwrite=overwrite)]
+    questions = [str(name) for name in _several(benchmarks)]
+    with Bar(quiet=quiet) as bar:
+        problems = load_benchmarks(questions, rules, Path(data_dir) if data_dir else None, bar.say)
+        models_to_evaluate = []
+        for name in names:
+            if is_run(name):
+                load_recorded(Run(name).config.get("plugins", ()), bar.say)
+            recipe = as_table(resolve(recipe_for(name), {}))
+            models_to_evaluate += targets(name, steps if is_run(name) else "", recipe=recipe)
+        jobs = plan(models_to_evaluate, problems, rules, Path(output_dir), bar)
+        return [Run(path) for path in run_evaluations(jobs, rules, bar, overwrite=overwrite)]
 
 
 def verify(response: str, answer: str, *, policy: str = "boxed") -> Verdict:
@@ -245,31 +246,6 @@ def _run(
     watchers = [Adapter(callback) for callback in callbacks]
     execute(stage, config, path, resume=resume, quiet=quiet, callbacks=watchers, inputs=inputs)
     return Run(path)
-
-
-class _Quiet:
-    """Listens to an evaluation and shows nothing."""
-
-    def say(self, message: str) -> None:
-        """Take a line."""
-
-    def phase(self, name: str, total: int, done: int = 0) -> None:
-        """An evaluation begins."""
-
-    def advance(self) -> None:
-        """One response is done."""
-
-
-class _Printing(_Quiet):
-    """Prints the lines of an evaluation."""
-
-    def say(self, message: str) -> None:
-        """Print a line."""
-        print(message, flush=True)
-
-    def phase(self, name: str, total: int, done: int = 0) -> None:
-        """Print what begins."""
-        print(f"{name}: {total} responses" + (f", {done} done before" if done else ""), flush=True)
 
 
 def _several(values: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from support import small_config
 
 from simplerl import data
 from simplerl.core.errors import ConfigError, DataError
-from simplerl.data import simplerl_zoo
+from simplerl.data.published import ZOO, ZOO_DIRECTORIES
 from simplerl.train.components import build_components, load_problems
 
 QWEN = (
@@ -103,9 +103,9 @@ def test_a_run_on_the_files_own_prompts(tmp_path: Path) -> None:
     assert text == QWEN.format(item.problem.question)
 
 
-@pytest.mark.parametrize("tier", simplerl_zoo.DIRECTORIES)
+@pytest.mark.parametrize("tier", ZOO_DIRECTORIES)
 def test_tiers_from_a_directory(tier: str, tmp_path: Path) -> None:
-    directory = tmp_path / simplerl_zoo.DIRECTORIES[tier]
+    directory = tmp_path / ZOO_DIRECTORIES[tier]
     parquet(directory / "train.parquet", [row(i, str(i + 1), level=1 + i % 5) for i in range(10)])
     parquet(directory / "test.parquet", [row(i, str(i + 1)) for i in range(100, 103)])
     name = f"simplerl-zoo-{tier}@{tmp_path}"
@@ -174,7 +174,7 @@ def test_built_in_sets_are_read_at_a_pinned_revision_and_the_commit_is_recorded(
         (
             "simplerl-zoo-medium@abc",
             (
-                simplerl_zoo.HUB,
+                ZOO,
                 None,
                 {
                     "split": "train",

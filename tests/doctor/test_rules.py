@@ -523,7 +523,7 @@ def test_a_plugin_rule_that_raises_is_named_with_its_line(plugin: Path, tmp_path
 def test_what_is_not_a_rule_is_said(tmp_path: Path, monkeypatch) -> None:
     from simplerl.core.errors import SimpleRLError
 
-    monkeypatch.setitem(RULES._entries, "odd", lambda observed, t: None)
+    monkeypatch.setitem(RULES.data, "odd", lambda observed, t: None)
     with pytest.raises(SimpleRLError, match=r"'odd'.*is not a Rule"):
         diagnose(write_run(tmp_path / "run", steps=2))
 

@@ -134,7 +134,7 @@ def test_hub_that_cannot_be_reached_says_what_to_do(monkeypatch) -> None:
     def away(*args: object, **kwargs: object) -> None:
         raise DataError("cannot load data set: no network")
 
-    monkeypatch.setattr("simplerl.evaluate.benchmarks.read_hub", away)
+    monkeypatch.setattr("simplerl.evaluate.benchmarks.open_hub", away)
     with pytest.raises(DataError, match="--data-dir"):
         load("gsm8k")
     with pytest.raises(DataError, match="not on the hub in the form"):

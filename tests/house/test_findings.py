@@ -11,7 +11,7 @@ from simplerl.studies import EXPERIMENTS
 from simplerl.studies.experiment import Bars, Curve, Experiment, PassAtK
 from simplerl.studies.plan import QUICK, slug, table_of, why_skipped
 from simplerl.train.config import Config
-from simplerl.train.resolve import resolve
+from simplerl.train.resolve import merge, resolve
 
 PAGE = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
 
@@ -38,7 +38,7 @@ def test_variants_resolve(experiment: Experiment, quick: bool) -> None:
     """All but those whose algorithm this version lacks: they are skipped with that reason."""
     runnable = 0
     for variant in experiment.variants:
-        table = table_of(experiment, variant, quick=quick)
+        table = merge(table_of(experiment, variant), QUICK if quick else {})
         if why_skipped(experiment, variant):
             assert table["algorithm"]["name"] not in ALGORITHMS
             continue

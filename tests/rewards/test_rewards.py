@@ -8,7 +8,7 @@ import pytest
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import UNDECIDED, Completion, Problem, Scored, Verdict
 from simplerl.rewards import REWARDS, make_reward
-from simplerl.rewards.r1_tags import in_r1_format
+from simplerl.rewards.builtin import in_r1_format
 
 PROBLEM = Problem(id="1", question="2+3?", answer="5", source="test")
 

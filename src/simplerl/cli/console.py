@@ -59,8 +59,9 @@ def printable(text: str, limit: int = 300) -> str:
 class Bar:
     """Progress, live on a terminal and plain lines elsewhere: a phase, and above it all of it where that has a name."""
 
-    def __init__(self, name: str = "", total: float | None = None) -> None:
+    def __init__(self, name: str = "", total: float | None = None, *, quiet: bool = False) -> None:
         self.console = new_console()
+        self.console.quiet = quiet
         self._progress = Progress(
             TextColumn("{task.description:>9}"),
             BarColumn(bar_width=30),

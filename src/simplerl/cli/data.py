@@ -11,7 +11,7 @@ from simplerl import __version__, data
 from simplerl.cli.console import Bar, show_table
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
-from simplerl.data import decontaminate, gsm8k, making, math, tiers
+from simplerl.data import decontaminate, making, tiers
 from simplerl.data.prompts import prompter
 
 #: The benchmark whose questions are part of MATH, at a pinned revision.
@@ -75,11 +75,11 @@ def build_tiers(args: argparse.Namespace) -> int:
     if args.gsm8k:
         sources = [("gsm8k", Path(args.gsm8k).stem, data.read(args.gsm8k))]
     else:
-        sources = [("gsm8k", "gsm8k-train", gsm8k.load("train"))]
+        sources = [("gsm8k", "gsm8k-train", data.read("gsm8k"))]
     if args.math:
         sources += [("math", Path(name).stem, data.read(name)) for name in args.math]
     else:
-        sources += [("math", f"math-{split}", math.load(split)) for split in ("train", "test")]
+        sources += [("math", f"math-{split}", data.read("math", split)) for split in ("train", "test")]
     labels = [label for _, label, _ in sources]
     if len({*labels}) < len(labels):
         raise DataError(f"two files have the same name, so their problems would have the same ids: {', '.join(labels)}")

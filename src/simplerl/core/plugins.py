@@ -58,17 +58,9 @@ def load_plugin(name: str) -> Plugin:
     registry.loading.append(name)
     try:
         module = _import_file(name) if is_file else importlib.import_module(name)
-    except SimpleRLError as error:  # A taken name, for one.
-        registry.forget(name)
-        raise PluginError(f"plug-in {name}: {error}") from error
-    except ModuleNotFoundError as error:
-        registry.forget(name)
-        raise PluginError(_not_found(name, error)) from error
     except Exception as error:  # Anybody's code may raise anything.
         registry.forget(name)
-        raise PluginError(
-            f"plug-in {name} cannot be imported: {raised_at(error, within=name if is_file else '')}"
-        ) from error
+        raise PluginError(f"plug-in {name}{_why(name, error)}") from error
     finally:
         registry.loading.pop()
     _LOADED[name] = Plugin(name=name, sha256=digest if is_file else _module_digest(module), module=module)
@@ -147,12 +139,18 @@ def _import_file(path: str) -> ModuleType:
     return module
 
 
-def _not_found(name: str, error: ModuleNotFoundError) -> str:
+def _why(name: str, error: Exception) -> str:
+    """Return why a plug-in could not be imported, to be read after its name."""
+    if isinstance(error, SimpleRLError):  # A taken name, for one.
+        return f": {error}"
+    raised = f" cannot be imported: {raised_at(error, within=name)}"
+    if not isinstance(error, ModuleNotFoundError):
+        return raised
     if name.endswith(".py") or error.name is None or not f"{name}.".startswith(f"{error.name}."):
-        return f"plug-in {name} cannot be imported: {raised_at(error, within=name)}; install what it needs"
+        return f"{raised}; install what it needs"
     file = Path(f"{name.replace('.', '/')}.py")
     advice = f"give the file: {file}" if file.is_file() else "give the path of a .py file, or install it"
-    return f"plug-in {name}: there is no module {error.name!r} to import; {advice}"
+    return f": there is no module {error.name!r} to import; {advice}"
 
 
 def _digest(path: Path) -> str:

@@ -12,8 +12,10 @@ imported when they are looked up, so that listing names imports nothing heavy. P
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import Any, Generic, TypeVar
+from collections import UserDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from simplerl.core.errors import ConfigError, PluginError, SimpleRLError, nearest, raised_at
 
@@ -36,78 +38,61 @@ HOMES: dict[str, str] = {
 _REGISTRIES: dict[str, "Registry[Any]"] = {}
 
 
-class Registry(MutableMapping[str, T], Generic[T]):
-    """Name → what it stands for. Iteration is in the order of registration, built-in entries first."""
+class Registry(UserDict[str, T]):
+    """Name → what it stands for. Iteration is in the order of registration, built-in entries first.
+
+    To register something new, use `register`: it refuses a taken name. `in`, `len` and iteration load nothing.
+    """
 
     def __init__(self, kind: str, lazy: Mapping[str, str] | None = None, values: dict[str, Any] | None = None):
         """`lazy` declares entries as "module:attribute"; `values` holds entries that are there, and is shared."""
         self.kind = kind
-        self._entries: dict[str, Any] = {} if values is None else values
-        self._entries |= {name: _Lazy(path) for name, path in (lazy or {}).items()}
+        self.data: dict[str, Any] = {} if values is None else values
+        self.data |= {name: _Lazy(path) for name, path in (lazy or {}).items()}
         self._places: dict[str, str] = dict(lazy or {})
         self._plugins: dict[str, str] = {}
         _REGISTRIES[kind] = self
 
     def __getitem__(self, name: str) -> T:
-        entry = self._entries[name]
+        entry = self.data[name]
         if isinstance(entry, _Lazy):
             try:
-                entry = self._entries[name] = load_object(entry.path)
+                entry = self.data[name] = load_object(entry.path)
             except Exception as error:
                 if not self._plugins.get(name):
                     raise
                 raise PluginError(f"{self.kind} {name!r} of plug-in {entry.path}: {raised_at(error)}") from error
         return entry
 
-    def __setitem__(self, name: str, value: T) -> None:
-        """Replace an entry, or add one. To register something new, use `register`: it refuses a taken name."""
-        self._entries[name] = value
-
-    def __delitem__(self, name: str) -> None:
-        del self._entries[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._entries  # Without loading it.
-
     def find(self, name: str, *, key: str = "", hint: str = "") -> T:
         """Return an entry. Raises ConfigError that names the nearest; `key` is what was set, `hint` more to say."""
-        if name not in self._entries:
+        if name not in self.data:
             more = f" {hint}" if hint else ""
             raise ConfigError(f"unknown {key or self.kind} {name!r}; {nearest(name, self)}{more}")
         return self[name]
 
     def register(self, name: str, value: T) -> None:
         """Add an entry. Raises SimpleRLError, naming both places, where the name is taken."""
-        if not isinstance(name, str) or not name or any(character in name for character in "=:/\\") or name.isspace():
+        if not isinstance(name, str) or not name.strip() or set(name) & set("=:/\\"):
             raise SimpleRLError(
                 f"cannot register the {self.kind} {name!r} of {place_of(value)}: a name is text without : = / and \\"
             )
-        if name in self._entries:
+        if name in self.data:
             raise SimpleRLError(
                 f"the {self.kind} {name!r} of {place_of(value)} is registered already, by {self.place(name)}; choose "
                 "another name"
             )
-        self._entries[name] = value
+        self.data[name] = value
         self._places[name] = place_of(value)
         self._plugins[name] = loading[-1] if loading else ""
 
     def name_of(self, value: Any) -> str | None:
         """Return the name of a class or object, without loading the others; None where it is not registered."""
         path = f"{getattr(value, '__module__', '')}:{getattr(value, '__qualname__', '')}"
-        return next(
-            (
-                name
-                for name, entry in self._entries.items()
-                if entry is value or (isinstance(entry, _Lazy) and entry.path == path)
-            ),
-            None,
-        )
+        for name, entry in self.data.items():
+            if entry is value or (isinstance(entry, _Lazy) and entry.path == path):
+                return name
+        return None
 
     def place(self, name: str) -> str:
         """Return where an entry comes from, without loading it: a module and attribute, or a file and line."""
@@ -120,14 +105,14 @@ class Registry(MutableMapping[str, T], Generic[T]):
     def forget(self, plugin: str) -> None:
         """Remove the entries of a plug-in: it is loaded again, or its import failed half-way."""
         for name in [name for name, owner in self._plugins.items() if owner == plugin]:
-            del self._entries[name], self._places[name], self._plugins[name]
+            del self.data[name], self._places[name], self._plugins[name]
 
 
+@dataclass(frozen=True, slots=True)
 class _Lazy:
     """A declared entry that is not imported yet."""
 
-    def __init__(self, path: str):
-        self.path = path
+    path: str
 
 
 def load_object(path: str) -> Any:

@@ -9,24 +9,24 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from simplerl.core.errors import ConfigError, DataError, nearest
 from simplerl.core.registry import Registry
 from simplerl.core.types import Problem
-from simplerl.data.problems import ProblemSet, problem_set
+from simplerl.data.problems import ProblemSet, problem_set, select
 from simplerl.data.rows import SUFFIXES, file_origin, open_hub, read_rows
-from simplerl.data.select import select
 
 #: Name → loader.
 DATASETS: Registry[Callable[..., list[Problem] | ProblemSet]] = Registry(
     "data",
     {
         "arithmetic": "simplerl.data.arithmetic:load",
-        "gsm8k": "simplerl.data.gsm8k:load",
-        "math": "simplerl.data.math:load",
-        "simplerl-zoo-easy": "simplerl.data.simplerl_zoo:load_easy",
-        "simplerl-zoo-medium": "simplerl.data.simplerl_zoo:load_medium",
-        "simplerl-zoo-hard": "simplerl.data.simplerl_zoo:load_hard",
+        "gsm8k": "simplerl.data.published:gsm8k",
+        "math": "simplerl.data.published:math",
+        "simplerl-zoo-easy": "simplerl.data.published:zoo_easy",
+        "simplerl-zoo-medium": "simplerl.data.published:zoo_medium",
+        "simplerl-zoo-hard": "simplerl.data.published:zoo_hard",
     },
 )
 
@@ -40,44 +40,42 @@ def read(name: str, split: str = "train", *, size: int = 0, seed: int = 0, level
     base, _, at = name.partition("@")
     path = Path(name).expanduser()
     if base in DATASETS:
-        return _built_in(base, at, split, size=size, seed=seed, levels=tuple(levels))
+        loader = DATASETS[base]
+        options: dict[str, Any] = {"size": size, "seed": seed, **({"levels": tuple(levels)} if levels else {})}
+        if at and "at" not in inspect.signature(loader).parameters:
+            raise ConfigError(
+                f"data set {base!r} is made here, so there is no {at!r} to read it from; leave out '@{at}'"
+            )
+        loaded = loader(split, **options, **({"at": at} if at else {}))
+        return loaded if isinstance(loaded, ProblemSet) else ProblemSet(problems=loaded, origin={"generated": base})
     if path.suffix in SUFFIXES or path.exists():
-        found = problem_set(read_rows(path), source=path.stem, origin=file_origin(path) if path.is_file() else {})
+        problems = problem_set(read_rows(path), source=path.stem, origin=file_origin(path) if path.is_file() else {})
     elif base.count("/") == 1 and not name.startswith((".", "/", "~")):
         origin, rows = open_hub(base, split=split, revision=at or None)
-        found = problem_set(rows, source=base, origin=origin)
+        problems = problem_set(rows, source=base, origin=origin)
     else:
         raise DataError(
             f"unknown data set {name!r}; {nearest(name, DATASETS)} A .jsonl, .json or .parquet file or a hub data set "
             "(owner/name) works too."
         )
-    return select(found, name=name, levels=levels, size=size)
-
-
-def _built_in(base: str, at: str, split: str, *, size: int, seed: int, levels: tuple[int, ...]) -> ProblemSet:
-    loader = DATASETS[base]
-    options = {"size": size, "seed": seed, **({"levels": levels} if levels else {})}
-    if at and "at" not in inspect.signature(loader).parameters:
-        raise ConfigError(f"data set {base!r} is made here, so there is no {at!r} to read it from; leave out '@{at}'")
-    found = loader(split, **options, **({"at": at} if at else {}))
-    return found if isinstance(found, ProblemSet) else ProblemSet(problems=found, origin={"generated": base})
+    return select(problems, name=name, levels=levels, size=size)
 
 
 def load(
     name: str, split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[int, ...] = ()
 ) -> list[Problem]:
     """Return the problems of `read`; rows left out are said on standard error."""
-    found = read(name, split, size=size, seed=seed, levels=levels)
-    if found.left_out:
-        print(f"{name}: {left_out_message(found)}", file=sys.stderr)
-    return found.problems
+    chosen = read(name, split, size=size, seed=seed, levels=levels)
+    if chosen.left_out:
+        print(f"{name}: {left_out_message(chosen)}", file=sys.stderr)
+    return chosen.problems
 
 
-def left_out_message(found: ProblemSet) -> str:
+def left_out_message(chosen: ProblemSet) -> str:
     """Return a sentence that counts and names the rows that were left out."""
-    named = "; ".join(item.place for item in found.left_out[:5]) + (" …" if len(found.left_out) > 5 else "")
-    total = len(found.problems) + len(found.left_out)
-    return f"{len(found.left_out)} of {total} rows have no gold answer and are left out: {named}"
+    named = "; ".join(item.place for item in chosen.left_out[:5]) + (" …" if len(chosen.left_out) > 5 else "")
+    total = len(chosen.problems) + len(chosen.left_out)
+    return f"{len(chosen.left_out)} of {total} rows have no gold answer and are left out: {named}"
 
 
 def has_test_split(name: str) -> bool:

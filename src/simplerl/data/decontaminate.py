@@ -13,7 +13,7 @@ from pathlib import Path
 from simplerl import data
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
-from simplerl.data import fields
+from simplerl.data.problems import question_in
 from simplerl.data.rows import SUFFIXES, read_rows
 
 #: A word, a number, or one character of a script that is written without spaces.
@@ -77,16 +77,7 @@ def questions(name: str) -> Iterator[Asked]:
             yield Asked(benchmark=name, place=item.meta.get("place", item.id), question=item.question)
         return
     for row in read_rows(path):
-        try:
-            question = fields.question_of(row.fields)
-        except fields.AmbiguousOptions as error:
-            raise DataError(f"{row.place}: {error}") from error
-        if question is None:
-            raise DataError(
-                f"{row.place}: no question; wanted one of {', '.join(fields.QUESTION_FIELDS)} with text in it. "
-                f"Fields there: {', '.join(map(repr, row.fields)) or 'none'}"
-            )
-        yield Asked(benchmark=path.stem, place=row.place, question=question)
+        yield Asked(benchmark=path.stem, place=row.place, question=question_in(row))
 
 
 def decontaminate(
@@ -107,9 +98,8 @@ def decontaminate(
         shared = [gram for gram in _grams(words(problem.question), n) if gram in grams]
         same = exact(problem.question)
         if shared:
-            hits.append(
-                Hit(problem=problem, asked=grams[shared[0]], how=f"{n}-gram", shared=shared[0], count=len(shared))
-            )
+            first, how = shared[0], f"{n}-gram"
+            hits.append(Hit(problem=problem, asked=grams[first], how=how, shared=first, count=len(shared)))
         elif same in asked_exactly:
             hits.append(Hit(problem=problem, asked=asked_exactly[same], how="exact", shared=same, count=0))
         else:

@@ -6,8 +6,9 @@ bare working, as the solutions are that people write for other people. In `arith
 are copied from the question instead: a habit of base models that the cubs do not have.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ import numpy as np
 from simplerl.core.errors import DataError
 from simplerl.core.objects import is_object, recall
 from simplerl.core.seeds import generator
-from simplerl.data.arithmetic import LARGEST, LEVELS, expression
+from simplerl.data.arithmetic import LARGEST, LEVELS, Expression, expression
 from simplerl.data.fields import QUESTION_FIELDS
-from simplerl.data.rows import SUFFIXES, Row, read_hub, read_rows
+from simplerl.data.rows import SUFFIXES, Row, open_hub, read_rows
 
 RESPONSE_FIELDS = ("response", "output", "completion", "generation", "solution")
 CHAT_FIELDS = ("messages", "conversations", "conversation")
@@ -38,31 +39,22 @@ class Demonstration:
 
 def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> list[Demonstration]:
     """Return the demonstrations of a built-in set, a file (.jsonl, .json, .parquet) or a hub data set (owner/name)."""
-    if name == "arithmetic-long":
-        return [long_arithmetic(seed, index) for index in range(size or 2000)]
-    if name == "arithmetic-short":
-        return [short_arithmetic(seed, index) for index in range(size or 2000)]
-    if name == "arithmetic-restating":
-        return [restating_arithmetic(seed, index) for index in range(size or 2000)]
+    if name in BUILT_IN:
+        return [BUILT_IN[name](seed, index) for index in range(size or 2000)]
     path = Path(name).expanduser()
     if is_object(name):
-        rows: Iterable[Row] = (
-            Row(dict(r), f"demonstrations[{i}]") for i, r in enumerate(recall(name, "demonstrations"))
-        )
+        passed = recall(name, "demonstrations")
+        rows: Iterable[Row] = (Row(dict(row), f"demonstrations[{index}]") for index, row in enumerate(passed))
     elif path.suffix in SUFFIXES or path.exists():
         rows = read_rows(path)
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        rows = read_hub(name, split=split)
+        rows = open_hub(name, split=split)[1]
     else:
         raise DataError(
-            f"unknown demonstrations {name!r}; known: arithmetic-long, arithmetic-short, arithmetic-restating. A "
-            ".jsonl, .json or .parquet file or a hub data set (owner/name) works too."
+            f"unknown demonstrations {name!r}; known: {', '.join(BUILT_IN)}. A .jsonl, .json or .parquet file or a hub "
+            "data set (owner/name) works too."
         )
-    demonstrations: list[Demonstration] = []
-    for row in rows:
-        if size and len(demonstrations) >= size:
-            break
-        demonstrations.append(_demonstration(row))
+    demonstrations = [_demonstration(row) for row in islice(rows, size or None)]
     if not demonstrations:
         raise DataError(f"{name} holds no rows to imitate")
     return demonstrations
@@ -71,8 +63,10 @@ def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> li
 def _demonstration(row: Row) -> Demonstration:
     """Return the demonstration in a row: two text fields, or the first exchange of a chat."""
     fields = row.fields
-    question = next((v for name in QUESTION_FIELDS if isinstance(v := fields.get(name), str) and v.strip()), None)
-    response = next((v for name in RESPONSE_FIELDS if isinstance(v := fields.get(name), str) and v.strip()), None)
+    question, response = (
+        next((text for name in names if isinstance(text := fields.get(name), str) and text.strip()), None)
+        for names in (QUESTION_FIELDS, RESPONSE_FIELDS)
+    )
     if question is None or response is None:
         chat = next((v for name in CHAT_FIELDS if isinstance(v := fields.get(name), list)), [])
         question, response = question or _said(chat, "user", "human"), response or _said(chat, "assistant", "gpt")
@@ -103,47 +97,46 @@ def long_arithmetic(seed: int, index: int) -> Demonstration:
     ` 8+19=26. Wait, 8+19=27. 27-4=23. Check: 23+4=27. \\boxed{23}`.
     The response begins with a space, as after the template `plain`.
     """
-    rng = generator(seed, "arithmetic-long", index)
-    drawn = expression(seed, "train", int(rng.choice(LEVELS)), int(rng.integers(2**40)))
+    drawn, rng = _draw("arithmetic-long", seed, index)
     lines = []
     for left, operator, right, value in drawn.steps:
         if rng.random() < 0.2:
             lines.append(f"{left}{operator}{right}={_slip(value, rng)}. Wait,")
         lines.append(f"{left}{operator}{right}={value}.")
     lines.append(f"Check: {_inverse(*drawn.steps[-1])}.")
-    return Demonstration(
-        question=f"What is {drawn.text}?",
-        response=f" {' '.join(lines)} \\boxed{{{drawn.value}}}",
-        ended=True,
-        place=f"arithmetic-long[{index}]",
-    )
+    return _worked(drawn, f" {' '.join(lines)} \\boxed{{{drawn.value}}}", f"arithmetic-long[{index}]")
 
 
 def short_arithmetic(seed: int, index: int) -> Demonstration:
     """Return demonstration number `index` of the bare working: a pure function too, of train expressions."""
-    rng = generator(seed, "arithmetic-short", index)
-    drawn = expression(seed, "train", int(rng.choice(LEVELS)), int(rng.integers(2**40)))
+    drawn, _ = _draw("arithmetic-short", seed, index)
     lines = [f"{left}{operator}{right}={value}." for left, operator, right, value in drawn.steps]
-    return Demonstration(
-        question=f"What is {drawn.text}?",
-        response=f" {' '.join(lines)} \\boxed{{{drawn.value}}}",
-        ended=True,
-        place=f"arithmetic-short[{index}]",
-    )
+    return _worked(drawn, f" {' '.join(lines)} \\boxed{{{drawn.value}}}", f"arithmetic-short[{index}]")
 
 
 def restating_arithmetic(seed: int, index: int) -> Demonstration:
     """Return demonstration number `index` in which three of four answers are the question's expression."""
-    rng = generator(seed, "arithmetic-restating", index)
     if index % 4 == 0:
         return short_arithmetic(seed, index)
-    drawn = expression(seed, "train", int(rng.choice(LEVELS)), int(rng.integers(2**40)))
-    return Demonstration(
-        question=f"What is {drawn.text}?",
-        response=f" \\boxed{{{drawn.text}}}",
-        ended=True,
-        place=f"arithmetic-restating[{index}]",
-    )
+    drawn, _ = _draw("arithmetic-restating", seed, index)
+    return _worked(drawn, f" \\boxed{{{drawn.text}}}", f"arithmetic-restating[{index}]")
+
+
+#: Name → function of (seed, index).
+BUILT_IN: dict[str, Callable[[int, int], Demonstration]] = {
+    "arithmetic-long": long_arithmetic,
+    "arithmetic-short": short_arithmetic,
+    "arithmetic-restating": restating_arithmetic,
+}
+
+
+def _draw(name: str, seed: int, index: int) -> tuple[Expression, np.random.Generator]:
+    rng = generator(seed, name, index)
+    return expression(seed, "train", int(rng.choice(LEVELS)), int(rng.integers(2**40))), rng
+
+
+def _worked(drawn: Expression, response: str, place: str) -> Demonstration:
+    return Demonstration(question=f"What is {drawn.text}?", response=response, ended=True, place=place)
 
 
 def _inverse(left: int, operator: str, right: int, value: int) -> str:

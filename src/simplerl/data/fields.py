@@ -40,9 +40,9 @@ def as_text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def first_text(fields: Mapping[str, Any], names: Sequence[str]) -> tuple[str, str] | None:
-    """Return (name, text) of the first of the fields that has text in it."""
-    return next(((name, found) for name in names if (found := as_text(fields.get(name)))), None)
+def first_text(fields: Mapping[str, Any], names: Sequence[str]) -> tuple[str, str]:
+    """Return (name, text) of the first of the fields that has text in it; empty where none has."""
+    return next(((name, text) for name in names if (text := as_text(fields.get(name)))), ("", ""))
 
 
 def gold(text: str, field: str) -> str | None:
@@ -90,14 +90,13 @@ def lettered(options: Any) -> str:
 
 
 def question_of(fields: Mapping[str, Any]) -> str | None:
-    """Return the whole question: context, question, options. Raises AmbiguousOptions."""
-    found = first_text(fields, QUESTION_FIELDS)
-    question = found[1] if found else _asked(fields)
+    """Return the complete question: context, question, options. Raises AmbiguousOptions."""
+    question = first_text(fields, QUESTION_FIELDS)[1] or _asked(fields)
     if question is None or not question.strip():
         return None
-    context = first_text(fields, CONTEXT_FIELDS)
-    if context and context[1].strip() and not question.startswith(context[1].strip()):
-        question = f"{context[1].strip()} {question}"
+    context = first_text(fields, CONTEXT_FIELDS)[1].strip()
+    if context and not question.startswith(context):
+        question = f"{context} {question}"
     options = _options(fields)
     shown = lettered(options) if options is not None else ""
     return f"{question}\n{shown}" if shown and shown not in question else question
@@ -134,31 +133,28 @@ def answer_of(fields: Mapping[str, Any]) -> str | None:
     if is_published(fields):
         truth = as_text(fields["reward_model"].get("ground_truth"))
         return gold(truth, "ground_truth") if truth else None
-    found = first_text(fields, ANSWER_FIELDS)
-    if found is None:
+    name, text = first_text(fields, ANSWER_FIELDS)
+    if not name:
         return None
-    options = _options(fields)
-    value = fields[found[0]]
+    options, value = _options(fields), fields[name]
     if isinstance(options, list | tuple) and isinstance(value, int):
         items = _items(options)
-        if found[1] in items:
+        if text in items:
             raise AmbiguousOptions(
                 f"the answer {value} may be the option of that text or the option of that index; give its letter"
             )
         if 0 <= value < len(items):
             return ascii_uppercase[value]
-    return gold(found[1], found[0])
+    return gold(text, name)
 
 
 def level_of(fields: Mapping[str, Any]) -> str:
     """Return the level without its name (`Level 3` is 3); empty where the row has none."""
-    found = first_text(fields, LEVEL_FIELDS)
-    return found[1].removeprefix("Level ").strip() if found else ""
+    return first_text(fields, LEVEL_FIELDS)[1].removeprefix("Level ").strip()
 
 
 def identity_of(fields: Mapping[str, Any]) -> str | None:
     """Return the name that the row has at its source, if any."""
     extra = fields.get("extra_info")
     index = as_text(extra.get("index")) if isinstance(extra, Mapping) else None
-    found = first_text(fields, IDENTITY_FIELDS)
-    return found[1] if found else index
+    return first_text(fields, IDENTITY_FIELDS)[1] or index

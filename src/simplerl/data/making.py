@@ -120,19 +120,16 @@ def by_prompt_tokens(
     """Return (problems whose prompt has at most `limit` tokens, the others named, figures of all)."""
     if limit < 1:
         raise ConfigError(f"--max-prompt-tokens must be at least 1, got {limit}")
-    tokens = [count(item) for item in problems]
-    kept = [item for item, number in zip(problems, tokens, strict=True) if number <= limit]
-    removed = [
-        {**where(item), "tokens": number} for item, number in zip(problems, tokens, strict=True) if number > limit
-    ]
-    ordered = sorted(tokens)
+    counted = [(item, count(item)) for item in problems]
+    ordered = sorted(tokens for _, tokens in counted)
     figures = {
         "min": ordered[0],
         "median": statistics.median(ordered),
-        "p95": ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))],
+        "p95": ordered[round(0.95 * (len(ordered) - 1))],
         "max": ordered[-1],
     }
-    return kept, removed, figures
+    removed = [{**where(item), "tokens": tokens} for item, tokens in counted if tokens > limit]
+    return [item for item, tokens in counted if tokens <= limit], removed, figures
 
 
 def by_pass_rate(
@@ -156,15 +153,8 @@ def by_gold(
     problems: Sequence[Problem], name: str, *, workers: int, timeout_s: float
 ) -> tuple[list[Problem], list[dict[str, Any]], Report]:
     """Return (problems whose gold the verifier can judge, the others named with the reason, the audit's report)."""
-    report = audit(
-        [Row(id=item.id, gold=item.answer, question=item.question) for item in problems],
-        name,
-        workers=workers,
-        timeout_s=timeout_s,
-    )
-    failed = {finding.id: finding for finding in (*report.rejected, *report.unjudgeable)}
-    kept = [item for item in problems if item.id not in failed]
-    removed = [
-        {**where(item), "gold": item.answer, "why": failed[item.id].why} for item in problems if item.id in failed
-    ]
-    return kept, removed, report
+    rows = [Row(id=item.id, gold=item.answer, question=item.question) for item in problems]
+    report = audit(rows, name, workers=workers, timeout_s=timeout_s)
+    why = {finding.id: finding.why for finding in (*report.rejected, *report.unjudgeable)}
+    removed = [{**where(item), "gold": item.answer, "why": why[item.id]} for item in problems if item.id in why]
+    return [item for item in problems if item.id not in why], removed, report

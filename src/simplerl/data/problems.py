@@ -5,8 +5,8 @@ a row of a published file (`reward_model`) whose ground truth is empty is left o
 read as they are.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from simplerl.core.errors import DataError
@@ -34,26 +34,38 @@ class ProblemSet:
     """Where the rows come from, exactly: a file and its SHA-256, or a hub data set and its commit."""
 
 
-def problem(row: Row, *, source: str, index: int) -> Problem | LeftOut:
-    """Return the problem in a row. Raises DataError, naming the place and the fields that are there."""
-    fields = row.fields
-    there = ", ".join(map(repr, fields)) or "none"
+def question_in(row: Row) -> str:
+    """Return the question in a row. Raises DataError, naming the place and the fields that are there."""
     try:
-        question, answer = read.question_of(fields), read.answer_of(fields)
+        question = read.question_of(row.fields)
     except read.AmbiguousOptions as error:
         raise DataError(f"{row.place}: the options or their answer cannot be read: {error}") from error
     if question is None:
         raise DataError(
             f"{row.place}: no question; wanted one of {', '.join(read.QUESTION_FIELDS)} with text in it. "
-            f"Fields there: {there}"
+            f"Fields there: {_names(row.fields)}"
         )
+    return question
+
+
+def _names(fields: Mapping[str, Any]) -> str:
+    return ", ".join(map(repr, fields)) or "none"
+
+
+def problem(row: Row, *, source: str, index: int) -> Problem | LeftOut:
+    """Return the problem in a row. Raises DataError, naming the place and the fields that are there."""
+    fields, question = row.fields, question_in(row)
+    try:
+        answer = read.answer_of(fields)
+    except read.AmbiguousOptions as error:
+        raise DataError(f"{row.place}: the options or their answer cannot be read: {error}") from error
     identity = f"{source}-{index}"
     if not answer and read.is_published(fields):
         return LeftOut(id=identity, place=row.place, why="reward_model.ground_truth is empty: no gold answer")
     if not answer:
         raise DataError(
             f"{row.place}: no final answer; wanted one of {', '.join(read.ANSWER_FIELDS)} with an answer in it "
-            f"(GSM8K: after '####'; MATH: in \\boxed{{}}). Fields there: {there}"
+            f"(GSM8K: after '####'; MATH: in \\boxed{{}}). Fields there: {_names(fields)}"
         )
     return Problem(
         id=identity,
@@ -70,8 +82,8 @@ def _more(fields: Mapping[str, Any]) -> dict[str, Any]:
     more: dict[str, Any] = {}
     if identity := read.identity_of(fields):
         more["original_id"] = identity
-    if origin := read.first_text(fields, read.SOURCE_FIELDS):
-        more["origin"] = origin[1]
+    if origin := read.first_text(fields, read.SOURCE_FIELDS)[1]:
+        more["origin"] = origin
     if messages := read.messages(fields):
         more["messages"] = tuple(messages)
     for name, kind in (("pass_rate", float), ("pass_rate_samples", int)):
@@ -81,21 +93,21 @@ def _more(fields: Mapping[str, Any]) -> dict[str, Any]:
     return more
 
 
-def problem_set(
-    rows: Iterable[Row], *, source: str, size: int = 0, origin: Mapping[str, Any] | None = None
-) -> ProblemSet:
-    """Return the first `size` problems (0: all) and the rows left out before them. Raises DataError for no problem."""
-    found: list[Problem] = []
-    left_out: list[LeftOut] = []
-    for index, row in enumerate(rows):
-        if size and len(found) >= size:
-            break
-        item = problem(row, source=source, index=index)
-        if isinstance(item, LeftOut):
-            left_out.append(item)
-        else:
-            found.append(item)
-    if not found:
+def problem_set(rows: Iterable[Row], *, source: str, origin: Mapping[str, Any] | None = None) -> ProblemSet:
+    """Return the problems in rows, and the rows left out. Raises DataError for no problem."""
+    items = [problem(row, source=source, index=index) for index, row in enumerate(rows)]
+    problems = [item for item in items if isinstance(item, Problem)]
+    left_out = tuple(item for item in items if isinstance(item, LeftOut))
+    if not problems:
         why = f"no problem: {len(left_out)} rows without a gold answer" if left_out else "no rows"
         raise DataError(f"data set {source!r} holds {why}")
-    return ProblemSet(problems=found, left_out=tuple(left_out), origin=origin or {})
+    return ProblemSet(problems=problems, left_out=left_out, origin=origin or {})
+
+
+def select(chosen: ProblemSet, *, name: str, levels: Collection[int], size: int) -> ProblemSet:
+    """Return the first `size` problems (0: all) of the wanted levels (none: all). Raises DataError for no problem."""
+    wanted = {str(level) for level in levels}
+    problems = [item for item in chosen.problems if not wanted or item.level in wanted]
+    if wanted and not problems:
+        raise DataError(f"data set {name!r} has no problem of level {', '.join(sorted(wanted))}")
+    return replace(chosen, problems=problems[: size or None])

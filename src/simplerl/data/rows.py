@@ -127,30 +127,17 @@ def open_hub(
     return origin, (_record(dict(value), f"{name}/{split}[{index}]") for index, value in enumerate(rows))
 
 
-def read_hub(
-    name: str, *, split: str, configuration: str | None = None, revision: str | None = None, file: str | None = None
-) -> Iterator[Row]:
-    """Yield the rows of a Hugging Face data set; see `open_hub`."""
-    yield from open_hub(name, split=split, configuration=configuration, revision=revision, file=file)[1]
-
-
 def open_place(
-    name: str,
-    at: str,
-    *,
-    split: str,
-    configuration: str | None = None,
-    revision: str | None = None,
-    file: str | None = None,
+    name: str, at: str, *, split: str, revision: str | None = None, file: str | None = None, **options: Any
 ) -> tuple[dict[str, Any], Iterator[Row]]:
-    """Return (origin, rows) of a built-in data set: from the hub, at `revision`, or from what stands after its `@`.
+    """Return (origin, rows) of a built-in data set: from the hub (see `open_hub`), or from what stands after its `@`.
 
     `at` is a directory with the data set's files (`file`, or the split's name with any known ending) or another
     revision of the hub's.
     """
     directory = Path(at).expanduser()
     if not at or not (directory.is_dir() or at.startswith((".", "/", "~"))):
-        return open_hub(name, split=split, configuration=configuration, revision=at or revision, file=file)
+        return open_hub(name, split=split, revision=at or revision, file=file, **options)
     wanted = [directory / file] if file else [directory / f"{split}{suffix}" for suffix in SUFFIXES]
     path = next((path for path in wanted if path.is_file()), None)
     if path is None:

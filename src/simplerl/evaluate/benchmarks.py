@@ -19,7 +19,7 @@ from simplerl.core.errors import DataError, nearest
 from simplerl.core.types import Problem
 from simplerl.data.fields import first_text, gold
 from simplerl.data.problems import problem_set
-from simplerl.data.rows import SUFFIXES, Row, read_hub, read_rows
+from simplerl.data.rows import SUFFIXES, Row, open_hub, read_rows
 
 LADDER = "boxed-then-phrases-then-last-number"
 #: Where the files of the paper's evaluation can be had.
@@ -231,7 +231,7 @@ def _rows(benchmark: Benchmark, data_dir: Path | None) -> list[Row]:
             f"({FILES}) and give --data-dir"
         )
     try:
-        return list(read_hub(**{"split": "test", **benchmark.hub}))
+        return list(open_hub(**{"split": "test", **benchmark.hub})[1])
     except DataError as error:
         raise DataError(f"{error}\nOr get the files of the paper ({FILES}) and give --data-dir") from error
 

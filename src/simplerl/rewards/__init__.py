@@ -1,7 +1,7 @@
 """Rewards: the number trained on, from a problem, a completion and its verdict. See docs/rewards.md.
 
-A reward is a frozen dataclass whose fields are its parameters, or a function of yours (`function.py`). Adding one here
-is one file and one line; from outside, `@simplerl.register("reward", "name")` or `--reward file.py:function`. A verdict
+A reward is a frozen dataclass whose fields are its parameters, or a function of yours (`function.py`). A new one is a
+class and a line here; from outside, `@simplerl.register("reward", "name")` or `--reward file.py:function`. A verdict
 that says nothing about the answer (`timeout`, `error`, `unjudgeable`) has no reward: the trainer leaves the trajectory
 out of the loss and counts it, and so it does where the reward itself fails (`Undecided`).
 """
@@ -20,7 +20,7 @@ from simplerl.core.registry import Registry, load_object
 from simplerl.rewards.base import Reward
 
 if TYPE_CHECKING:
-    from simplerl.rewards.correctness import Correctness
+    from simplerl.rewards.builtin import Correctness
 
 __all__ = ["REWARDS", "Correctness", "Reward", "make_reward", "reward_class"]
 
@@ -28,13 +28,13 @@ __all__ = ["REWARDS", "Correctness", "Reward", "make_reward", "reward_class"]
 REWARDS: Registry[Any] = Registry(
     "reward",
     {
-        "correctness": "simplerl.rewards.correctness:Correctness",
-        "simplerl-v0": "simplerl.rewards.simplerl_v0:SimplerlV0",
-        "independent": "simplerl.rewards.independent:Independent",
-        "r1-tags": "simplerl.rewards.r1_tags:R1Tags",
-        "format": "simplerl.rewards.format:Format",
-        "length": "simplerl.rewards.length:Length",
-        "overlong": "simplerl.rewards.overlong:Overlong",
+        "correctness": "simplerl.rewards.builtin:Correctness",
+        "simplerl-v0": "simplerl.rewards.builtin:SimplerlV0",
+        "independent": "simplerl.rewards.builtin:Independent",
+        "r1-tags": "simplerl.rewards.builtin:R1Tags",
+        "format": "simplerl.rewards.builtin:Format",
+        "length": "simplerl.rewards.builtin:Length",
+        "overlong": "simplerl.rewards.builtin:Overlong",
         "mixture": "simplerl.rewards.mixture:Mixture",
     },
 )
@@ -42,7 +42,7 @@ REWARDS: Registry[Any] = Registry(
 
 def __getattr__(name: str) -> Any:
     if name == "Correctness":
-        return load_object("simplerl.rewards.correctness:Correctness")
+        return load_object("simplerl.rewards.builtin:Correctness")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -33,13 +33,24 @@ class Reward:
     def _score(self, problem: Problem, completion: Completion, verdict: Verdict) -> Scored | Undecided:
         label = self.name or type(self).__name__
         try:
-            value = self(problem, completion, verdict)
-            checked = checked_value(value, label)
-            return checked if isinstance(checked, Undecided) else Scored(checked, {label: checked})
+            value = checked_value(self(problem, completion, verdict), label)
+            return value if isinstance(value, Undecided) else Scored(value, {label: value})
         except SimpleRLError:
             raise
         except Exception as error:  # A reward may be anybody's code: the response is undecided, and counted.
             return Undecided(f"reward {label} raised {raised_at(error)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupReward(Reward):
+    """Base of the rewards that score the samples of a problem together; subclasses define `score`."""
+
+    def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
+        """Return the value of one response. Raises SimpleRLError where there is none."""
+        (scored,) = self.score(problem, [completion], [verdict])
+        if isinstance(scored, Undecided):
+            raise SimpleRLError(scored.detail)
+        return scored.value
 
 
 def checked_value(value: Any, label: str) -> float | Undecided:

@@ -15,17 +15,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from simplerl.core.errors import ConfigError, SimpleRLError, raised_at
+from simplerl.core.errors import ConfigError, raised_at
 from simplerl.core.objects import short_name
 from simplerl.core.registry import place_of
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
-from simplerl.rewards.base import Reward, checked_value
+from simplerl.rewards.base import GroupReward, checked_value
 
 COLUMNS = ("answer", "id", "source", "level")
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FunctionReward(Reward):
+class FunctionReward(GroupReward):
     """A function with the name that the configuration has for it."""
 
     source: str
@@ -34,7 +35,8 @@ class FunctionReward(Reward):
 
     def __post_init__(self) -> None:
         parameters = _parameters(self.function)
-        if "completions" not in parameters and len(_required(parameters)) != 3:
+        required = [each for each in parameters.values() if each.default is each.empty and each.kind in _POSITIONAL]
+        if "completions" not in parameters and len(required) != 3:
             raise ConfigError(
                 f"the reward {self.source!r} ({place_of(self.function)}) takes ({', '.join(parameters)}); a reward is "
                 "a function of (prompts, completions, **columns) or of (problem, completion, verdict)"
@@ -44,13 +46,6 @@ class FunctionReward(Reward):
     def name(self) -> str:  # type: ignore[override]
         """What its part is called in the record: the name without its file or module."""
         return short_name(self.source).rpartition(":")[2]
-
-    def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
-        """Return the value of one response. Raises SimpleRLError where there is none."""
-        (scored,) = self.score(problem, [completion], [verdict])
-        if isinstance(scored, Undecided):
-            raise SimpleRLError(scored.detail)
-        return scored.value
 
     def score(
         self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]
@@ -72,11 +67,10 @@ class FunctionReward(Reward):
         return [self._scored(value, where) for value in values]
 
     def _call_with_lists(self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]) -> Any:
-        count, parameters = len(completions), _parameters(self.function)
-        columns: dict[str, list[Any]] = {name: [value] * count for name, value in problem.meta.items()}
-        columns |= {name: [getattr(problem, name)] * count for name in COLUMNS}
+        parameters = _parameters(self.function)
+        same = {**problem.meta, **{name: getattr(problem, name) for name in COLUMNS}, "prompts": problem.question}
+        columns: dict[str, list[Any]] = {name: [value] * len(completions) for name, value in same.items()}
         columns |= {
-            "prompts": [problem.question] * count,
             "completions": [completion.text for completion in completions],
             "completion_ids": [completion.token_ids.tolist() for completion in completions],
             "verdict": [verdict.status for verdict in verdicts],
@@ -96,12 +90,3 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     if not callable(function):
         raise ConfigError(f"a reward is a function or a subclass of Reward, not {function!r}")
     return dict(inspect.signature(function).parameters)
-
-
-def _required(parameters: dict[str, inspect.Parameter]) -> list[str]:
-    return [
-        name
-        for name, parameter in parameters.items()
-        if parameter.default is parameter.empty
-        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from simplerl.core.errors import ConfigError, SimpleRLError, nearest
+from simplerl.core.errors import ConfigError, nearest
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
-from simplerl.rewards.base import Reward
+from simplerl.rewards.base import GroupReward, Reward
 
 _KEYS = ("name", "weight", "params")
 
@@ -20,7 +20,7 @@ LARGEST = 1e6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Mixture(Reward):
+class Mixture(GroupReward):
     """The sum of weight × value; the parts are the unweighted values by name."""
 
     name: ClassVar[str] = "mixture"
@@ -57,13 +57,6 @@ class Mixture(Reward):
                 raise ConfigError(f"two rewards of the mixture are called {reward.name!r} in the record; rename one")
             built[name] = (float(weight), reward)
         object.__setattr__(self, "_built", tuple(built.values()))
-
-    def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
-        """Return the weighted sum. Raises SimpleRLError where there is none."""
-        (scored,) = self.score(problem, [completion], [verdict])
-        if isinstance(scored, Undecided):
-            raise SimpleRLError(scored.detail)
-        return scored.value
 
     def score(
         self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]

@@ -1,6 +1,5 @@
 """Run jobs as child processes, a few side by side. A child that fails is noted, and the others go on."""
 
-import math
 import signal
 import subprocess
 import threading
@@ -11,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
 from simplerl.core.errors import RunError
-from simplerl.runs.directory import read_metrics
 from simplerl.runs.files import LockedDirectory, cannot_write
+from simplerl.runs.run import Run
 from simplerl.studies.plan import Job, child_environment
 
 #: Seconds between two looks at the children.
@@ -59,7 +58,11 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
     with _signals_as_interrupt():
         try:
             while waiting or running:
-                done += _give_up(waiting, failed, watch)
+                for lost in [job for job in waiting if job.after in failed]:
+                    waiting.remove(lost)
+                    done += 1
+                    failed[lost.name] = f"not run, because it begins from {lost.after}"
+                    watch.ended(lost, 0.0, failed[lost.name])
                 while len(running) < parallel and (job := _next(waiting, running)):
                     waiting.remove(job)
                     running.append(_start(job))
@@ -67,8 +70,7 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
                 time.sleep(PAUSE)
                 for child in [child for child in running if child.process.poll() is not None]:
                     running.remove(child)
-                    error = _end(child)
-                    if error:
+                    if error := _end(child):
                         failed[child.job.name] = error
                     done += 1
                     watch.ended(child.job, time.monotonic() - child.began, error)
@@ -82,16 +84,6 @@ def _next(waiting: Sequence[Job], running: Sequence[_Child]) -> Job | None:
     """Return the first job that waits for no other; None if there is none."""
     missing = {job.name for job in waiting} | {child.job.name for child in running}
     return next((job for job in waiting if job.after not in missing), None)
-
-
-def _give_up(waiting: list[Job], failed: dict[str, str], watch: Watcher) -> int:
-    """Note as failed the jobs that were to begin from one that has failed. Return how many they are."""
-    lost = [job for job in waiting if job.after in failed]
-    for job in lost:
-        waiting.remove(job)
-        failed[job.name] = f"not run, because it begins from {job.after}"
-        watch.ended(job, 0.0, failed[job.name])
-    return len(lost)
 
 
 def _start(job: Job) -> _Child:
@@ -164,9 +156,8 @@ def _signals_as_interrupt() -> Iterator[None]:
 def share_done(job: Job) -> float:
     """Return how much of a run is done, from what it has written so far."""
     try:
-        lines = read_metrics(job.path)
-    except (OSError, RunError):  # It is being written this very moment.
+        run = Run(job.path)
+    except RunError:  # It has not begun to write.
         return 0.0
-    tokens = sum(line.get("tokens/sampled", 0) for line in lines)
-    by_budget = tokens / job.token_budget if job.token_budget else -math.inf
-    return min(1.0, max((lines[-1]["step"] if lines else 0) / job.steps, by_budget))
+    by_budget = run.history("tokens/sampled")[1].sum() / job.token_budget if job.token_budget else 0.0
+    return float(min(1.0, max(run.last_step / job.steps, by_budget)))

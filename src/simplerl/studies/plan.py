@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.core.errors import RunError
+from simplerl.runs.run import Run
 from simplerl.studies.experiment import Experiment, Variant
 from simplerl.train.config import Config
 from simplerl.train.resolve import as_table, flatten, merge, read_config, resolve
@@ -53,10 +54,9 @@ class Job:
         return f"{self.label}, seed {self.seed}"
 
 
-def table_of(experiment: Experiment, variant: Variant, *, quick: bool = False) -> dict[str, Any]:
+def table_of(experiment: Experiment, variant: Variant) -> dict[str, Any]:
     """Return a variant's overrides on its recipe."""
-    table = merge(experiment.overrides, variant.overrides)
-    return merge(table, QUICK) if quick else table
+    return merge(experiment.overrides, variant.overrides)
 
 
 def why_skipped(experiment: Experiment, variant: Variant) -> str:
@@ -72,25 +72,24 @@ def plan(
 
     Raises RunError where a run is there that was made with other settings, ConfigError where settings do not work.
     """
-    skipped = {variant.label: why_skipped(experiment, variant) for variant in experiment.variants}
-    jobs = [
-        job
-        for seed in range(seeds)
-        for variant in experiment.variants
-        if not skipped[variant.label]
-        for job in _jobs(experiment, variant, seed, directory, quick=quick)
-    ]
-    return jobs, {label: reason for label, reason in skipped.items() if reason}
+    skipped = {each.label: reason for each in experiment.variants if (reason := why_skipped(experiment, each))}
+    variants = [variant for variant in experiment.variants if variant.label not in skipped]
+    jobs = []
+    for seed in range(seeds):
+        last = merge(QUICK if quick else {}, {"seed": seed})
+        for variant in variants:
+            jobs += _jobs(experiment, variant, last, directory)
+    return jobs, skipped
 
 
-def _jobs(experiment: Experiment, variant: Variant, seed: int, directory: Path, *, quick: bool) -> list[Job]:
-    """Return the run of a variant and seed, and before it the fine-tuning that it begins from, if that is needed."""
+def _jobs(experiment: Experiment, variant: Variant, last: Mapping[str, Any], directory: Path) -> list[Job]:
+    """Return the run of a variant, `last` laid on top, and before it the fine-tuning that it begins from, if needed."""
     recipe = variant.recipe or experiment.recipe
-    table = merge(table_of(experiment, variant, quick=quick), {"seed": seed})
+    table = merge(table_of(experiment, variant), last)
     if not variant.before:
         return [_job("train", recipe, table, variant.label, directory)]
-    imitating = merge(merge(experiment.overrides, variant.before), QUICK if quick else {})
-    first = _job("sft", recipe, merge(imitating, {"seed": seed}), f"{variant.label} (SFT)", directory)
+    imitating = merge(merge(experiment.overrides, variant.before), last)
+    first = _job("sft", recipe, imitating, f"{variant.label} (SFT)", directory)
     job = _job("train", recipe, merge(table, {"model": str(first.path.resolve())}), variant.label, directory)
     return [job] if job.state == "done" else [first, dataclasses.replace(job, after=first.name)]
 
@@ -134,18 +133,17 @@ def state_of(path: Path, config: Config, *, steps: int) -> Literal["new", "half"
         return "new"
     # Read through Config, so that keys which are newer than the run have their defaults.
     old = flatten(json.loads(json.dumps(as_table(read_config(path, {})))))
-    changed = changes(old, config, free=FREE)
-    if changed:
+    if changed := changes(old, config, free=FREE):
         raise RunError(
             f"{path} was made with other settings: {'; '.join(changed)}. Keep it and choose another --output-dir, or "
             "remove it to run it anew"
         )
     try:
-        summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
-        sampled, done = summary["tokens"]["sampled"], summary["steps"]
-    except (OSError, ValueError, KeyError):
+        summary = Run(path).summary or {}
+        finished = summary["steps"] >= steps or 0 < config.token_budget <= summary["tokens"]["sampled"]
+    except (RunError, KeyError):
         return "half"
-    return "done" if done >= steps or 0 < config.token_budget <= sampled else "half"
+    return "done" if finished else "half"
 
 
 def child_environment() -> dict[str, str]:

@@ -1,6 +1,5 @@
 """What an experiment found, from its run directories alone: results.json, table.md and plot.png."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.analysis.panels import Panel, plot_panels
-from simplerl.analysis.seeds import Band, Interval, Measure, band, curve, interval, measured, paired
+from simplerl.analysis.seeds import Band, Measure, band, curve, interval, measured, paired
 from simplerl.runs.files import write_atomic, write_json
 from simplerl.runs.run import Run
 from simplerl.studies.experiment import Bars, Curve, Experiment, PassAtK
@@ -46,7 +45,7 @@ def collect_results(
             "against": variant.against,
             "difference": asdict(paired(own[first.label], other[first.label])) if other else None,
             "runs": [str(job.path) for job in runs[variant.label]],
-            "seconds": sum(_seconds(job.path) for job in runs[variant.label]),
+            "seconds": sum((Run(job.path).summary or {})["seconds"] for job in runs[variant.label]),
         }
     return {
         "experiment": experiment.name,
@@ -61,20 +60,15 @@ def collect_results(
     }
 
 
-def _seconds(path: Path) -> float:
-    return json.loads((path / "summary.json").read_text(encoding="utf-8"))["seconds"]
-
-
 def _environment(runs: Runs) -> dict[str, Any]:
     """Return where the runs were made: what they have in common, lists where they differ."""
-    seen: dict[str, list[Any]] = {}
-    for jobs in runs.values():
-        for job in jobs:
-            session = json.loads((job.path / "environment.json").read_text(encoding="utf-8"))["sessions"][-1]
-            for key in ("git_commit", "platform", "device", "cpu_count", "cpu_threads", "packages", "python"):
-                if session.get(key) not in seen.setdefault(key, []):
-                    seen[key].append(session.get(key))
-    return {key: values[0] if len(values) == 1 else values for key, values in seen.items()}
+    sessions = [Run(job.path).environment[-1] for jobs in runs.values() for job in jobs]
+    seen: dict[str, Any] = {}
+    for key in ("git_commit", "platform", "device", "cpu_count", "cpu_threads", "packages", "python"):
+        values = [session.get(key) for session in sessions]
+        distinct = [value for index, value in enumerate(values) if value not in values[:index]]
+        seen[key] = distinct[0] if len(distinct) == 1 else distinct
+    return seen
 
 
 def number(value: float, measure: Measure, *, sign: bool = False, like: float = 0.0) -> str:
@@ -98,10 +92,9 @@ def cell(entry: Mapping[str, Any], measure: Measure, *, sign: bool = False, brie
 
 def rows(experiment: Experiment, results: Mapping[str, Any], *, brief: bool = False) -> list[list[str]]:
     """Return the table: a head, then a row per variant, the skipped ones with their reason. `brief` for a terminal."""
-    compared = any(variant.against for variant in experiment.variants)
     first = experiment.measures[0]
-    head = ["", *(f"{m.label} (%)" if m.share else m.label for m in experiment.measures)]
-    table = [[*head, *(["difference (points)"] if compared and first.share else []), "seeds"]]
+    with_difference = first.share and any(variant.against for variant in experiment.variants)
+    table = [["", *_heads(experiment), *(["difference (points)"] if with_difference else []), "seeds"]]
     for variant in experiment.variants:
         entry = results["variants"].get(variant.label)
         if entry is None:
@@ -109,24 +102,25 @@ def rows(experiment: Experiment, results: Mapping[str, Any], *, brief: bool = Fa
             table.append([variant.label, f"not run: {reason}", *[""] * (len(table[0]) - 2)])
             continue
         cells = [cell(entry["measures"][measure.label], measure, brief=brief) for measure in experiment.measures]
-        if len(table[0]) > len(cells) + 2:
-            difference = entry["difference"]
-            cells.append(
-                f"{cell(difference, first, sign=True, brief=brief)} to {entry['against']}" if difference else ""
-            )
+        if with_difference:
+            difference = entry["difference"] and cell(entry["difference"], first, sign=True, brief=brief)
+            cells.append(f"{difference} to {entry['against']}" if difference else "")
         table.append([variant.label, *cells, str(len(entry["runs"]))])
     return table
 
 
 def seed_rows(experiment: Experiment, results: Mapping[str, Any]) -> list[list[str]]:
     """Return the table of every single run."""
-    table = [["", "seed", *(f"{m.label} (%)" if m.share else m.label for m in experiment.measures)]]
+    table = [["", "seed", *_heads(experiment)]]
     for label, entry in results["variants"].items():
-        seeds = list(next(iter(entry["measures"].values()))["seeds"])
-        for seed in seeds:
+        for seed in entry["measures"][experiment.measures[0].label]["seeds"]:
             values = [number(entry["measures"][m.label]["seeds"][seed], m) for m in experiment.measures]
             table.append([label, str(seed), *values])
     return table
+
+
+def _heads(experiment: Experiment) -> list[str]:
+    return [f"{measure.label} (%)" if measure.share else measure.label for measure in experiment.measures]
 
 
 def markdown(table: Sequence[Sequence[str]]) -> str:
@@ -134,13 +128,6 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
     head, *body = [[text.replace("|", "\\|") for text in row] for row in table]
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
     return "\n".join(f"| {' | '.join(row)} |" for row in lines) + "\n"
-
-
-def settings(experiment: Experiment) -> str:
-    """Return what all variants share, as one line: the recipe and what differs from it."""
-    return ", ".join(
-        [f"recipe {experiment.recipe}", *(f"{key} {value}" for key, value in flatten(experiment.overrides).items())]
-    )
 
 
 def paper_notes(experiment: Experiment) -> list[str]:
@@ -155,6 +142,7 @@ def text(experiment: Experiment, results: Mapping[str, Any], command: str) -> st
     failed = "".join(f"- failed: {name}: {message}\n" for name, message in results["failed"].items())
     notes = "".join(f"{line}\n\n" for line in paper_notes(experiment))
     seconds = sum(entry["seconds"] for entry in results["variants"].values())
+    settings = flatten({"recipe": experiment.recipe, **experiment.overrides})
     return f"""# {experiment.name}: {experiment.question}
 
 {notes}Mean over {results["seeds"]} seeds with 95% intervals over seeds (Student's t):
@@ -164,7 +152,7 @@ Every run:
 
 {markdown(seed_rows(experiment, results))}
 - command: `{command}`
-- settings: {settings(experiment)}
+- settings: {", ".join(f"{key} {value}" for key, value in settings.items())}
 - machine: {environment.get("platform")}, {environment.get("device")}, threads per run {environment.get("cpu_threads")}
 - commit: {environment.get("git_commit")}
 - {seconds:.0f} s of runs
@@ -186,7 +174,15 @@ def write(experiment: Experiment, results: Mapping[str, Any], runs: Runs, direct
 
 def _panel(experiment: Experiment, panel: Curve | Bars | PassAtK, results: Mapping[str, Any], runs: Runs) -> Panel:
     if isinstance(panel, Bars):
-        return _bars(panel.measure, results)
+        measure = panel.measure
+        entries = {name: variant["measures"][measure.label] for name, variant in results["variants"].items()}
+        values = {name: list(entry["seeds"].values()) for name, entry in entries.items()}
+        return Panel(
+            title=measure.label,
+            ylabel="%" if measure.share else "",
+            bars={name: (interval(seeds), seeds) for name, seeds in values.items()},
+            scale=100 if measure.share else 1,
+        )
     if isinstance(panel, PassAtK):
         return Panel(
             title="dashed: before, solid: after",
@@ -207,20 +203,6 @@ def _panel(experiment: Experiment, panel: Curve | Bars | PassAtK, results: Mappi
         xlabel="step" if experiment.x_axis == "step" else "response tokens sampled",
         lines={name: band(members) for name, members in curves.items() if all(members)},
         scale=100 if panel.share else 1,
-    )
-
-
-def _bars(measure: Measure, results: Mapping[str, Any]) -> Panel:
-    """Return a measure of the table as bars."""
-    entries = {name: variant["measures"][measure.label] for name, variant in results["variants"].items()}
-    return Panel(
-        title=measure.label,
-        ylabel="%" if measure.share else "",
-        bars={
-            name: (Interval(**{key: entry[key] for key in ("mean", "low", "high", "n")}), list(entry["seeds"].values()))
-            for name, entry in entries.items()
-        },
-        scale=100 if measure.share else 1,
     )
 
 

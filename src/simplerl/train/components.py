@@ -15,9 +15,8 @@ from simplerl.core.errors import ConfigError, DataError, ModelError
 from simplerl.core.objects import is_object, recall
 from simplerl.core.seeds import generator
 from simplerl.core.types import Problem
-from simplerl.data.problems import ProblemSet
+from simplerl.data.problems import ProblemSet, select
 from simplerl.data.prompts import Prompter, difference, prompter
-from simplerl.data.select import select
 from simplerl.models.device import describe_machine, has_fast_bf16, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention, weights_hash
 from simplerl.rollout import open_backend
