@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
@@ -385,7 +385,7 @@ def _level(tokens: list[Token]) -> int:
     return sum(map(_depth, tokens))
 
 
-def split(tokens: list[Token], *wanted: str) -> tuple[list[list[Token]], list[str]]:
+def split(tokens: list[Token], wanted: Collection[str]) -> tuple[list[list[Token]], list[str]]:
     """Split at top-level tokens of these texts; return the parts and the separators between them."""
     if not any(token.text in wanted for token in tokens):
         return [tokens], []
@@ -401,7 +401,7 @@ def split(tokens: list[Token], *wanted: str) -> tuple[list[list[Token]], list[st
         else:
             parts[-1].append(token)
     if bars:  # unpaired bars separate nothing: read them as ordinary tokens
-        return split([Token(t.kind, "¦" if t.text == "|" else t.text, t.spaced) for t in tokens], *wanted)
+        return split([Token(t.kind, "¦" if t.text == "|" else t.text, t.spaced) for t in tokens], wanted)
     return parts, separators
 
 
@@ -424,7 +424,7 @@ def _enclosing(tokens: list[Token]) -> bool:
 
 RELATIONS = word_set("relations")
 INEQUALITIES = frozenset({"<", ">", "\\le", "\\ge"})
-_COMMAS = (",", "and", "or", "\\quad")
+_COMMAS, _ROWS = frozenset({",", "and", "or", "\\quad"}), frozenset({";", "\\row"})
 #: Beside these a wide space separates nothing.
 _BESIDE_SPACE = RELATIONS | {"+", "-", "\\quad", "\\cup", "\\forall", ":", "|"}
 _MATRICES, _LAYOUTS = word_set("matrices"), word_set("layouts")
@@ -576,27 +576,29 @@ def read_tokens(tokens: list[Token]) -> Node:
     if [t.text for t in tokens[-2:]] in (["^", "T"], ["^", "\\top"]) and _enclosing(tokens[:-2]) and first.text == "(":
         return read_tokens(tokens[:-2])  # a row that is to be read as a column
     for i, token in enumerate(tokens):
-        if i and token.text.lower().strip(" .,") in ("i.e", "ie", "that is"):
+        if i and token.kind == "txt" and token.text.lower().strip(" .,") in ("i.e", "ie", "that is"):
             return Node("both", (read_tokens(tokens[:i]), read_tokens(tokens[i + 1 :])))
     if len(tokens) > 3 and last.text == ")" and (remarked := _remark(tokens)) is not None:
         return remarked
-    groups, _ = split(tokens, "or")
-    if len(groups) > 1 and all(len(split(group, ",")[0]) > 1 and any(t.text == "=" for t in group) for group in groups):
+    groups, _ = split(tokens, ("or",))
+    if len(groups) > 1 and all(
+        len(split(group, (",",))[0]) > 1 and any(t.text == "=" for t in group) for group in groups
+    ):
         return Node("list", tuple(map(read_tokens, groups)))  # x=1, y=0 or x=2, y=3
-    for wanted in ((";", "\\row"), _COMMAS):
-        parts, separators = split(tokens, *wanted)
+    for wanted in (_ROWS, _COMMAS):
+        parts, separators = split(tokens, wanted)
         if len(parts) > 1:
             return _listed(parts, separators)
     conditional = _conditional(tokens)
     if conditional is not None:
         return conditional
-    parts, _ = split(tokens, "\\cup")
+    parts, _ = split(tokens, ("\\cup",))
     if len(parts) > 1:
         return Node("union", tuple(map(read_tokens, parts)))
-    parts, _ = split(tokens, "\\setminus", *(["-"] if first.text.startswith("\\mathbb") else []))
+    parts, _ = split(tokens, ("\\setminus", "-") if first.text.startswith("\\mathbb") else ("\\setminus",))
     if len(parts) == 2:  # without points or intervals: compared as a region
         return Node("union", tuple(map(read_tokens, parts)), "minus")
-    parts, _ = split(tokens, ":")
+    parts, _ = split(tokens, (":",))
     if len(parts) == 2 and len(parts[0]) > 1 and parts[1] and (parts[1][0].text in _OPEN or "R" in parts[1][0].text):
         # One region said twice, as in "x < 7 : (−∞, 7)": both forms must be right.
         return Node("both", tuple(map(read_tokens, parts)))
@@ -606,7 +608,7 @@ def read_tokens(tokens: list[Token]) -> Node:
             return Node("rel", (Node("text", (), plain_words(words)), read_tokens(parts[1])), "=")
         if any(t.text.islower() or t.text.istitle() for t in parts[0]):
             return Node("label", (read_tokens(parts[1]),), words)  # Tom: 8
-    parts, operators = split(tokens, *RELATIONS)
+    parts, operators = split(tokens, RELATIONS)
     if len(parts) > 1:
         sides = tuple(map(_side, parts))
         if operators == ["="] and sides[0].op == "text" and not is_name(sides[0].name):
@@ -710,7 +712,7 @@ def _remark(tokens: list[Token]) -> Node | None:
     relation = any(token.text in RELATIONS for token in inner)
     percent = inner[-1].text == "%" and tokens[start].spaced
     joined = inner[0].text in ("or", "=", "\\approx")
-    if worded and not relation and len(split(head, ";", "\\row", *_COMMAS)[0]) > 1:
+    if worded and not relation and len(split(head, _ROWS | _COMMAS)[0]) > 1:
         return None  # it belongs to the last item of a list
     if not worded and not (relation and before.text not in ("P", "E")) and not percent and not joined:
         return None
@@ -775,7 +777,7 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
 
     None where an array is a matrix.
     """
-    rows = [list(filter(None, split(row, "&")[0])) for row in split(tokens, "\\row")[0]]
+    rows = [list(filter(None, split(row, ("&",))[0])) for row in split(tokens, ("\\row",))[0]]
     rows = [cells for cells in rows if cells]
     if not rows:
         raise Unreadable("an empty environment")
@@ -785,7 +787,7 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
     ):
         return Node("pieces", tuple(_piece(value, condition) for value, condition in rows))
     joined = [[token for cell in cells for token in cell] for cells in rows]
-    if name in ("array", "matrix") and not all(len(split(row, *RELATIONS)[0]) > 1 for row in joined):
+    if name in ("array", "matrix") and not all(len(split(row, RELATIONS)[0]) > 1 for row in joined):
         return None
     lines: list[list[Token]] = []
     for row in joined:
@@ -805,7 +807,7 @@ def _starts_condition(tokens: list[Token]) -> bool:
     if tokens[0].kind == "txt":
         words = tokens[0].text.lower().split()
         return words[0].strip(",.") in ("if", "when", "for", "otherwise", "else", "where", "whenever")
-    return tokens[0].text not in RELATIONS and (len(split(tokens, *RELATIONS)[0]) > 1 or tokens[-1].kind == "txt")
+    return tokens[0].text not in RELATIONS and (len(split(tokens, RELATIONS)[0]) > 1 or tokens[-1].kind == "txt")
 
 
 def _piece(value: list[Token], condition: list[Token]) -> Node:
@@ -817,8 +819,8 @@ def _piece(value: list[Token], condition: list[Token]) -> Node:
 
 def _matrix(name: str, tokens: list[Token]) -> Node:
     """A matrix from the tokens between its ends; a determinant becomes an expression."""
-    rows = filter(None, split(tokens, "\\row")[0])
-    matrix = Node("matrix", tuple(Node("row", tuple(map(read_tokens, split(row, "&")[0]))) for row in rows))
+    rows = filter(None, split(tokens, ("\\row",))[0])
+    matrix = Node("matrix", tuple(Node("row", tuple(map(read_tokens, split(row, ("&",))[0]))) for row in rows))
     if not matrix.args:
         raise Unreadable("an empty matrix")
     return determinant(matrix) if name in ("vmatrix", "Vmatrix") else matrix
@@ -854,15 +856,13 @@ def _side(tokens: list[Token]) -> Node:
             return sym(canonical(tokens))
     if tokens[0].text == "(" and "\\circ" in [token.text for token in tokens] and _names(tokens):
         return sym(canonical(tokens))  # a composition, not an angle
-    name = sym(canonical([token for token in tokens if token.text not in "(){}"])) if _names(tokens) else None
-    if name and tokens[0].kind == "txt" and len(tokens) > 1:
-        return name
-    try:
-        return read_tokens(tokens)
-    except Unreadable:
-        if name:
-            return name
-        raise
+    if tokens[0].kind != "txt" or len(tokens) == 1 or not _names(tokens):
+        try:
+            return read_tokens(tokens)
+        except Unreadable:
+            if not _names(tokens):
+                raise
+    return sym(canonical([token for token in tokens if token.text not in "(){}"]))
 
 
 _NAMED_FUNCTIONS = word_set("named_functions")
@@ -906,7 +906,7 @@ def _french_interval(tokens: list[Token]) -> Node:
     cup = next((i for i, token in enumerate(tokens) if token.text == "\\cup"), 0)
     if cup:
         return Node("union", (read_tokens(tokens[:cup]), read_tokens(tokens[cup + 1 :])))
-    parts, _ = split(tokens[1:-1], ",", ";")
+    parts, _ = split(tokens[1:-1], (",", ";"))
     if len(parts) != 2 or tokens[0].text not in "][" or tokens[-1].text not in "][":
         raise Unreadable("brackets that do not match")
     brackets = ("(" if tokens[0].text == "]" else "[") + (")" if tokens[-1].text == "[" else "]")
@@ -921,13 +921,13 @@ def _bracketed(tokens: list[Token]) -> Node | None:
     if opening == "\\{" and closing == "\\}":
         bar = next((i for i, token in enumerate(inner) if token.text == "|"), 0)
         odd = sum(token.text == "|" for token in inner) % 2  # bars in pairs are absolute values
-        parts = [inner[:bar], inner[bar + 1 :]] if odd else split(inner, ":")[0]
+        parts = [inner[:bar], inner[bar + 1 :]] if odd else split(inner, (":",))[0]
         if len(parts) == 2 and all(parts):
             return _builder(*parts)
         if not inner:
             return sym("\\emptyset")
-        return Node("set", tuple(map(read_tokens, filter(None, split(inner, ";", *_COMMAS)[0]))))
-    parts, _ = split(inner, ",", ";", "\\quad")
+        return Node("set", tuple(map(read_tokens, filter(None, split(inner, _COMMAS | {";"})[0]))))
+    parts, _ = split(inner, (",", ";", "\\quad"))
     brackets = {"\\langle": "(", "\\{": "{"}.get(opening, opening) + {"\\rangle": ")", "\\}": "}"}.get(closing, closing)
     if len(parts) == 1 and brackets not in ("()", "[]"):
         return None
@@ -945,7 +945,7 @@ def _scaled_tuple(tokens: list[Token]) -> Node | None:
     """A number or a parameter in front of a tuple: t(1, 2, −1)."""
     opens = (i for i in range(1, len(tokens)) if _depth(tokens[i]) > 0 and _closing(tokens, i) == len(tokens) - 1)
     start = next(opens, 0) if tokens[-1].text in (")", "\\rangle") else 0
-    head, parts = tokens[:start], split(tokens[start + 1 : -1], ",")[0]
+    head, parts = tokens[:start], split(tokens[start + 1 : -1], (",",))[0]
     if not head or len(parts) < 2 or head[0].text == "+" or head[-1].text[1:] in FUNCTIONS or head[-1].kind == "txt":
         return None
     if len(head) == 1 and (head[0].text.isupper() or head[0].text in _FUNCTION_LETTERS):
@@ -983,7 +983,7 @@ def _builder(head: list[Token], rest: list[Token]) -> Node:
 
 def _ratio(tokens: list[Token]) -> Node | None:
     """`3:4`, `2:3:4`, and clock times such as `4:30 p.m.`."""
-    parts, _ = split(tokens, ":")
+    parts, _ = split(tokens, (":",))
     if len(parts) == 1:
         return None
     suffix = "".join(token.text for token in parts[-1][1:]).lower().replace(".", "").replace(" ", "")
@@ -1107,6 +1107,7 @@ _NOT_FACTORS = word_set("not_factors")
 _PRODUCTS = {"*": "mul", "\\cdot": "mul", "\\times": "mul", "/": "div", "\\div": "div"}
 _SIGNED = ("+", "-", "\\pm", "\\mp")
 _POSTFIX = {"!": "fact", "!!": "fact2", "%": "percent"}
+_BEHIND = frozenset({"^", "\\circ", *_POSTFIX})
 #: Tokens that end a value: a parenthesis behind one is a factor or a remark.
 _VALUE_ENDS = frozenset({"}", ")", "]", "|", "!", "%", "'", "\\circ", "\\pi", "\\infty"})
 
@@ -1243,7 +1244,7 @@ class _Reader:
     def power(self) -> Node:
         """power := primary {^ exponent | ! | !! | % | degree}"""
         node = self.primary()
-        while (text := self.peek()) in ("^", "\\circ", *_POSTFIX):
+        while (text := self.peek()) in _BEHIND:
             self.take()
             self.grow()
             if text in _POSTFIX:
