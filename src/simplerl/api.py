@@ -191,17 +191,21 @@ def evaluate(
         return [Run(path) for path in run_evaluations(jobs, rules, bar, overwrite=overwrite)]
 
 
-def verify(response: str, answer: str, *, policy: str = "boxed") -> Verdict:
+def verify(response: str, answer: str, *, question: str | None = None, policy: str = "boxed") -> Verdict:
     """Judge a response against the gold answer, as `simplerl verify` does.
+
+    With the question, an answer that only restates an expression of it is wrong.
 
     >>> simplerl.verify("Half of it, so \\\\boxed{0.5}.", "1/2").correct
     True
     >>> simplerl.verify("I do not know.", "1/2").status
     'no_answer'
+    >>> simplerl.verify(r"\\boxed{7+6}", "13", question="What is 7+6?").rule
+    'restates'
     """
     from simplerl.verify import verify as judge
 
-    return judge(response, answer, policy=policy)
+    return judge(response, answer, question=question, policy=policy)
 
 
 def load_problems(name: str | Path, split: str = "train", *, size: int = 0, seed: int = 0) -> list[Problem]:
