@@ -129,7 +129,7 @@ def correlations(responses: Sequence[Response]) -> dict[str, float]:
 
     A figure is left out where nothing varies: under a reward that is the verdict, none of the second kind exists.
     """
-    figures = {}
+    figures: dict[str, float] = {}
     for name, by_verdict in (("text/reward_length", False), ("text/reward_length_same_verdict", True)):
         groups: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
         for r in responses:
