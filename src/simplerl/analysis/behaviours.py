@@ -44,7 +44,7 @@ def table(judgements: Iterable[Judgement]) -> dict[str, Any]:
 
 
 def _step(step: int | None, judgements: Sequence[Judgement]) -> dict[str, Any]:
-    problems = {problem: place for place, problem in enumerate(dict.fromkeys(j.problem_id for j in judgements))}
+    problems = {problem: row for row, problem in enumerate(dict.fromkeys(j.problem_id for j in judgements))}
     above_PM, below_PM = np.zeros((2, len(problems), len(BEHAVIOURS)))
     for judgement in judgements:
         for m, name in enumerate(BEHAVIOURS):
@@ -71,7 +71,7 @@ def agreement(first: Iterable[Judgement], second: Iterable[Judgement]) -> dict[s
     """
     other = {(j.step, j.problem_id, j.sample): j for j in second}
     pairs = [(one, two) for one in first if (two := other.get((one.step, one.problem_id, one.sample))) is not None]
-    problems = {problem: place for place, problem in enumerate(dict.fromkeys(one.problem_id for one, _ in pairs))}
+    problems = {problem: row for row, problem in enumerate(dict.fromkeys(one.problem_id for one, _ in pairs))}
     behaviours: dict[str, Any] = {}
     for name in BEHAVIOURS:
         counts_P4 = np.zeros((len(problems), 4))

@@ -72,12 +72,12 @@ def sheet(rows: int, columns: int, *, width: float = TEXT, height: float = 2.3) 
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-def look(place: int) -> dict[str, Any]:
-    """Return colour, marker and line style of the `place`-th thing drawn; 24 differ."""
+def look(index: int) -> dict[str, Any]:
+    """Return colour, marker and line style of the `index`-th thing drawn; 24 differ."""
     return {
-        "color": PALETTE[place % len(PALETTE)],
-        "marker": MARKERS[place % len(MARKERS)],
-        "linestyle": STROKES[place // len(PALETTE) % len(STROKES)],
+        "color": PALETTE[index % len(PALETTE)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "linestyle": STROKES[index // len(PALETTE) % len(STROKES)],
     }
 
 
@@ -86,7 +86,7 @@ def colours(names: Sequence[str]) -> dict[str, Any]:
     from matplotlib import colormaps
 
     palette: Any = colormaps["tab10" if len(names) <= 10 else "tab20"]
-    return {name: palette.colors[i % palette.N] for i, name in enumerate(names)}
+    return {name: palette(i % palette.N) for i, name in enumerate(names)}
 
 
 def legend(figure: Any, entries: list[tuple[str, dict[str, Any]]]) -> None:

@@ -12,34 +12,22 @@ from simplerl.ops.statistics import mean_of_estimates
 from simplerl.runs.files import write_atomic, write_json
 from simplerl.runs.run import Evaluation
 
-#: Columns per benchmark of the original's `eval_results.csv`, in its order → our figure; accuracies are in per cent.
-CSV_COLUMNS: dict[str, str] = {
-    "acc": "acc",
-    "pass_acc": "any_correct",
-    **{
-        name: name
-        for name in (
-            "tokens", "keywords", "correct_tokens", "wrong_tokens", "clip_ratio", "stop_tokens", "stop_ratio",
-            "box_ratio", "repeat_ratio",
-        )
-    },
-}  # fmt: skip
+#: Columns per benchmark of the original's `eval_results.csv`, in its order; accuracies are in per cent.
+CSV_COLUMNS = (
+    "acc", "pass_acc", "tokens", "keywords", "correct_tokens", "wrong_tokens", "clip_ratio", "stop_tokens",
+    "stop_ratio", "box_ratio", "repeat_ratio",
+)  # fmt: skip
+#: Columns that have another name among our figures.
+RENAMED = {"pass_acc": "any_correct"}
 
 #: The six benchmarks of the paper's "Avg.", AIME24 by pass@1.
 PAPER_AVERAGE = ("gsm8k", "math500", "minerva_math", "olympiadbench", "aime24", "amc23")
 
 #: Lengths and shapes of results.md; the last ones are not shares.
 SHAPES = (
-    "acc_strict",
-    "boxed_acc",
-    "any_correct",
-    "clip_ratio",
-    "box_ratio",
-    "repeat_ratio",
-    "tokens",
-    "stop_tokens",
+    "acc_strict", "boxed_acc", "any_correct", "clip_ratio", "box_ratio", "repeat_ratio", "tokens", "stop_tokens",
     "keywords",
-)
+)  # fmt: skip
 
 
 def rows(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, Evaluation]]:
@@ -113,10 +101,10 @@ def to_csv(evaluations: Sequence[Evaluation]) -> str:
     writer.writeheader()
     for model, row in table.items():
         cells: dict[str, Any] = {"model": model}
-        for column, figure in CSV_COLUMNS.items():
+        for column in CSV_COLUMNS:
             values = []
             for name, one in row.items():
-                value = one.figures[figure]["value"]
+                value = one.figures[RENAMED.get(column, column)]["value"]
                 value = value if value is None or column not in ("acc", "pass_acc") else 100 * value
                 cells[f"{name}_{column}"] = "" if value is None else round(value, 4)
                 values += [value] if value is not None and "@" not in name else []

@@ -79,11 +79,11 @@ def _draw(axes: Any, panel: Panel, colours: Mapping[str, Any], *, legend: bool =
     for name, line in panel.dashed.items():
         axes.plot(line.x, scaled(line.mean), color=colours[name], ls="--", lw=1.2)
         axes.fill_between(line.x, scaled(line.low), scaled(line.high), color=colours[name], alpha=0.08, lw=0)
-    for place, (name, (mean, values)) in enumerate(panel.bars.items()):
-        axes.bar(place, panel.scale * mean.mean, color=colours[name], alpha=0.6, width=0.7, label=name)
+    for position, (name, (mean, values)) in enumerate(panel.bars.items()):
+        axes.bar(position, panel.scale * mean.mean, color=colours[name], alpha=0.6, width=0.7, label=name)
         if mean.n > 1:
-            axes.vlines(place, panel.scale * mean.low, panel.scale * mean.high, color="#333333", lw=1.2)
-        axes.plot([place] * len(values), scaled(values), "o", ms=3, color="#333333")
+            axes.vlines(position, panel.scale * mean.low, panel.scale * mean.high, color="#333333", lw=1.2)
+        axes.plot([position] * len(values), scaled(values), "o", ms=3, color="#333333")
     if panel.bars:
         steep = 20 if len(panel.bars) <= MOST_IN_A_PANEL else 60
         axes.set_xticks(range(len(panel.bars)), list(panel.bars), rotation=steep, ha="right", fontsize=8)

@@ -82,9 +82,7 @@ def _figure(run: Run, step: int, keys: Sequence[str | int]) -> float:
 def interval(values: Sequence[float]) -> Interval:
     """Return the mean of the seeds that have a value, and its interval."""
     known = [value for value in values if not math.isnan(value)]
-    if not known:
-        return Interval(mean=math.nan, low=math.nan, high=math.nan, n=0)
-    mean, low, high = t_interval(known)
+    mean, low, high = t_interval(known) if known else [math.nan] * 3
     return Interval(mean=mean, low=low, high=high, n=len(known))
 
 
@@ -126,9 +124,4 @@ def band(curves: Sequence[Sequence[tuple[float, float]]]) -> Band:
     grid = sorted({x for points in curves for x, _ in points if start <= x <= end} | {min(start, end), end})
     heights = [np.interp(grid, [x for x, _ in points], [y for _, y in points]) for points in curves]
     intervals = [interval(column.tolist()) for column in np.array(heights).T]
-    return Band(
-        x=list(grid),
-        mean=[item.mean for item in intervals],
-        low=[item.low for item in intervals],
-        high=[item.high for item in intervals],
-    )
+    return Band(x=list(grid), **{end: [getattr(one, end) for one in intervals] for end in ("mean", "low", "high")})

@@ -99,7 +99,8 @@ class Judge:
 
     def judgement(self, item: Item, reply: Reply) -> Judgement:
         """Return what an answer says of a response; undecided, with the reason, where it cannot be read."""
-        behaviours, unfounded, detail = dict[str, tuple[str, ...]](), dict[str, tuple[str, ...]](), ""
+        behaviours: dict[str, tuple[str, ...]] = {}
+        unfounded, detail = dict(behaviours), ""
         if not reply.text or not reply.text.strip():
             detail = "the judge said nothing" + (f" ({reply.finish_reason})" if reply.finish_reason else "")
         else:

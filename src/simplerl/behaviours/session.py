@@ -133,16 +133,16 @@ def plan(judge: Judge, items: Sequence[Item], answers: Mapping[str, Reply]) -> P
     return Plan(answered=sum(key in answers for key, _ in addressed), requests=requests)
 
 
-def read_answers(found: Sequence[Part], warn: Callable[[str], None]) -> dict[str, Reply]:
+def read_answers(shown: Sequence[Part], warn: Callable[[str], None]) -> dict[str, Reply]:
     """Return every answer that was kept beside the parts."""
     answers: dict[str, Reply] = {}
-    for folder in dict.fromkeys(folder for part in found for folder in part.folders.values()):
+    for folder in dict.fromkeys(folder for part in shown for folder in part.folders.values()):
         answers |= AnswerCache(folder / ANSWERS).read(warn)
     return answers
 
 
 def ask_and_record(
-    found: Sequence[Part],
+    shown: Sequence[Part],
     judge: Judge | None,
     endpoint: Endpoint | None,
     planned: Plan | None,
@@ -157,8 +157,8 @@ def ask_and_record(
     An answer is kept in every folder that it belongs into, the moment it is there. What was answered is recorded even
     where asking ends with an error, which then goes on.
     """
-    items = [item for part in found for item in part.items]
-    folders = {home: folder for part in found for home, folder in part.folders.items()}
+    items = [item for part in shown for item in part.items]
+    folders = {home: folder for part in shown for home, folder in part.folders.items()}
     homes: dict[str, set[Path]] = {}
     if judge:
         for item in items:

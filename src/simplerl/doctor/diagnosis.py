@@ -12,7 +12,7 @@ from simplerl.core.errors import PluginError, RunError, raised_at
 from simplerl.core.types import TrajectoryGroup
 from simplerl.doctor import thresholds as limits
 from simplerl.doctor.features import read_responses, responses_of, step_features
-from simplerl.doctor.observation import TEXT, Observation
+from simplerl.doctor.observation import TEXT, Example, Observation
 from simplerl.doctor.rule import Finding, Rule, Symptom
 from simplerl.doctor.rules import RULES
 from simplerl.runs.files import flatten
@@ -211,7 +211,8 @@ class Watch:
 
     def step(self, step: int, metrics: Mapping[str, Any], groups: Sequence[TrajectoryGroup]) -> list[Finding]:
         """Take in a step (0: the base model) and return what is newly found."""
-        figures, examples = dict[str, Any](), dict[str, Any]()
+        figures: dict[str, float] = {}
+        examples: dict[str, list[Example]] = {}
         if groups and (step == 1 or step % LOOK_EVERY == 0):
             figures, examples = step_features(step, responses_of(groups))
         self._observed.add(step, {**metrics, **figures}, examples)
