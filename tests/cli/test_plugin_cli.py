@@ -122,7 +122,7 @@ TAKEN = 'import simplerl\n\n@simplerl.register("reward", "length")\ndef mine(pro
         (["--plugin", "bad.py"], "x = 1\nx.y\n", ["cannot be imported: AttributeError", "bad.py:2)"]),
         (["--plugin", "bad.py"], "def (:\n", ["cannot be imported: SyntaxError", "bad.py:1)"]),
         (["--plugin", "bad.py"], "import nonesuch_module\n", ["No module named 'nonesuch_module'", "bad.py:1)"]),
-        (["--plugin=bad.py"], TAKEN, ["'length' of", "bad.py:3 is registered already, by", "length:Length"]),
+        (["--plugin=bad.py"], TAKEN, ["'length' of", "bad.py:3 is registered already, by", "builtin:Length"]),
         (["--reward", "bad.py:shrot"], "def short(prompts, completions): ...\n", ["did you mean 'short'"]),
         (["--reward", "bad.py:short"], "def short(prompts): ...\n", ["a reward is a function of (prompts"]),
         (["--reward", "bad.py:short=much"], "def short(prompts, completions): ...\n", ["after '=' must be a number"]),

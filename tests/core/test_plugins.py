@@ -108,7 +108,7 @@ def test_a_plugin_that_is_missing(tmp_path: Path, monkeypatch) -> None:
 
 def test_a_taken_name_leaves_nothing_of_the_plugin_behind(write) -> None:
     path = write(GOOD.format(name="mine", value=1.0) + GOOD.format(name="length", value=1.0))
-    with pytest.raises(PluginError, match=r"'length' of .*ideas\.py:\d+ is registered already, by .*length:Length"):
+    with pytest.raises(PluginError, match=r"'length' of .*ideas\.py:\d+ is registered already, by .*builtin:Length"):
         load_plugin(path)
     assert "mine" not in registry("reward")
     other = write(GOOD.format(name="mine", value=1.0), "one.py")
