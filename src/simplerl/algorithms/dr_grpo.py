@@ -8,7 +8,6 @@ in the denominator makes long wrong answers cheap):
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from simplerl.algorithms.base import ClippedAlgorithm
 
@@ -17,5 +16,5 @@ from simplerl.algorithms.base import ClippedAlgorithm
 class DrGRPO(ClippedAlgorithm):
     """GRPO without division by the group's std or by the response's length."""
 
-    scale: ClassVar[str] = "none"
+    scale = "none"
     normaliser: str = "constant"

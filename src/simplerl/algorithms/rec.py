@@ -6,7 +6,6 @@ gradient is that of PPO's clip, and w = 1 learns as well.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
@@ -20,7 +19,7 @@ from simplerl.ops.losses import TRUST_MASKS, trust_mask, weighted_reinforce
 class REC(Algorithm):
     """REINFORCE with a trust mask, a weight and a regulariser, each to be chosen."""
 
-    scale: ClassVar[str] = "none"
+    scale = "none"
     mask_mode: str = "one-side"
     """M: none, two-side, one-side or ring."""
     weight_mode: str = "one"

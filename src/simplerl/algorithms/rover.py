@@ -24,7 +24,7 @@ from simplerl.ops.returns import following
 class ROVER(Algorithm):
     """Regression of the policy's shift to the value of the uniformly random policy."""
 
-    scale: ClassVar[str] = "none"
+    scale = "none"
     value_scale: float = 1.0
     """ρ_T: nats of log-probability per unit of value, as a factor of Q."""
 
