@@ -43,8 +43,8 @@ _QUANTITIES = word_set("quantities")
 #: Words that lead to an answer ("she has 12"), and words that may stand beside the name of a quantity.
 _VERBS, _LEADING_WORDS, _PREPOSITIONS = word_set("verbs"), word_set("leading_words"), word_set("prepositions")
 ADVERBS, _LEAD_INS = word_set("adverbs"), word_set("lead_ins")
-#: Words with which the name of a quantity does not begin.
-_NOT_FIRST = _PREPOSITIONS - {"to"} | {"one", "another", "some", "a", "and", "both"}
+#: Words with which the name of a quantity does not begin: "triple: 5" is fifteen, although triples are counted too.
+_NOT_FIRST = _PREPOSITIONS - {"to"} | {"one", "another", "some", "a", "and", "both", "triple"}
 #: Commands that stand for a letter, whose argument is text, and that decorate a letter into another symbol.
 GREEK, TEXT_COMMANDS, DECORATIONS = word_set("greek"), word_set("text_commands"), word_set("decorations")
 #: In the text of an option, words that deny or hedge the choice.
@@ -423,6 +423,14 @@ def choice_letter(text: str) -> str | None:
     return match.group(1) if match else None
 
 
+#: Behind the letter of a choice: an operator, which makes it something else than the text of the option.
+_NOT_AN_OPTION = re.compile(
+    r"\s*[-+*/^=<>!?~\[|]|\s*i\.?e|\s*of\b|\s*\\(?:setminus|i?ff|circ|wedge|vee|land|lor|lnot|neg|n?mid|implies|impliedby|to"
+    r"|[Rr]ightarrow|[Ll]eftarrow|[Ll]eftrightarrow|mapsto|cup|cap|leq?|geq?|neq?|approx|sim|equiv|pm|mp|times|div|cdot|in|notin"
+    r"|subset|oplus|therefore|because)(?![a-zA-Z])"
+)
+
+
 def chosen_letter(answer: str) -> str | None:
     """Return the letter that an answer chooses, alone or in front of the option's text (`A. 5`, `(B) blue`)."""
     if (letter := choice_letter(answer)) is not None:
@@ -435,9 +443,8 @@ def chosen_letter(answer: str) -> str | None:
     # Another letter, a sign of more, or a denial makes it a hedge rather than a choice.
     letter, rest = match.groups()
     hedged = set(re.findall(r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])", rest)) - {letter}
-    denied = denies(rest) or re.match(
-        r"\s*[-+*/^=<>!?~\[|]|\s*i\.?e|\s*of\b", re.sub(r"\\(?:text|mathrm)\s*\{", "", rest).lstrip(" (:,.")
-    )
+    shown = re.sub(r"\\(?:text|mathrm)\s*\{", "", rest)
+    denied = denies(rest) or _NOT_AN_OPTION.match(shown.lstrip(" (:,.")) or re.match(r"[\s)}]*,\s*[-+\d]", shown)
     bracketed = re.match(r"\s*\(", rest) and re.search(r"[A-Za-z]{2}", rest)
     return None if hedged or denied or bracketed else letter
 
