@@ -41,7 +41,7 @@ def measure(job: Job) -> dict[str, Any]:
     forget_peak()
     with Neighbours() as neighbours:
         began = time.perf_counter()
-        logprobs_BT, _ = scorer(tokens_BT, mask_BT, lengths_B)
+        logprobs_BT, *_ = scorer(tokens_BT, mask_BT, lengths_B)
         scored = time.perf_counter()
         (logprobs_BT.sum() / tokens).backward()
         ended = time.perf_counter()

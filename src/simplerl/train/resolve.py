@@ -175,8 +175,12 @@ def build_config(table: Mapping[str, Any]) -> Config:
 
 def _plugin_names(value: Any) -> list[str]:
     """Return the names of plug-ins, given as a list, as `a,b`, or as config.json has them. Raises ConfigError."""
-    value = read_text(value)  # `[]` and `["a.py"]` as TOML writes them; a name alone is no TOML and stays text.
-    entries = value.split(",") if isinstance(value, str) else list(value)
+    if isinstance(value, str):  # A list as JSON writes it (a study hands its children such), or names and commas.
+        try:
+            value = json.loads(value) if value.startswith("[") else value.split(",")
+        except ValueError as error:
+            raise ConfigError(f"plugins: {value!r} is not a list ({error}); give names with commas between") from None
+    entries = list(value)
     names = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in entries]
     for entry, name in zip(entries, names, strict=True):
         if not isinstance(name, str):
