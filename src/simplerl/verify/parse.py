@@ -19,7 +19,7 @@ from functools import reduce
 from itertools import pairwise
 
 from simplerl.verify.extract import closing_brace
-from simplerl.verify.numbers import REPEATING, number, scientific
+from simplerl.verify.numbers import REPEATING, number
 from simplerl.verify.words import (
     ADVERBS,
     ANSWER_WORDS,
@@ -135,7 +135,7 @@ _TOKEN = re.compile(
     r"(?P<base>(?<![\w.])(?:\d+_(?:\{\s*(?:\\text\s*\{)?\s*\w+\s*\}?\s*\}|\d+)"
     r"|\d[0-9A-Fa-f]*_(?:\{\s*(?:1[1-9]|2\d|3[0-6])\s*\}|(?:1[1-9]|2\d|3[0-6]))"
     r"|[A-F][0-9A-F]*\d[0-9A-F]*_(?:\{\s*(?:1[1-9]|2\d|3[0-6])\s*\}|(?:1[1-9]|2\d|3[0-6]))))"
-    r"|(?P<rep>" + REPEATING + r"|\d*\.\d{3,}\s?\\ldots(?!\s*\+))"
+    r"|(?P<rep>(?x:" + REPEATING + r")|\d*\.\d{3,}\s?\\ldots(?!\s*\+))"
     r"|(?P<sci>(?:1|\d+\.\d+)[eE][-+]?\d+|\d+[eE](?:[-+]?\d{2,}|\+\d+)|\d+[eE]\d+(?![\w^]))"
     r"|(?P<num>\d+(?:\.\d+|\.(?=\s*[/*)]))?|\.\d+)"
     r"|(?P<begin>\\begin\s*\{[a-zA-Z]+\*?\}\s*(?:\{[^{}]*\}|\[[^\[\]]*\])?)"
@@ -1317,7 +1317,7 @@ class _Reader:
         if token.kind == "num":
             return self.mixed(token)
         if token.kind in ("rep", "sci"):
-            value = number(token.text) if token.kind == "rep" else scientific(*token.text.lower().split("e"))
+            value = number(token.text)
             if value is None:
                 raise Unreadable(f"{token.text!r}, or a power of ten beyond the limit")
             return num(value)

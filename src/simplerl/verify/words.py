@@ -17,6 +17,11 @@ from importlib.resources import files
 TABLES = tomllib.loads(files("simplerl.verify").joinpath("tables.toml").read_text(encoding="utf-8"))
 
 
+def pattern(text: str) -> re.Pattern[str]:
+    """Compile a regular expression of the tables, in which <<name>> stands for one of its parts."""
+    return re.compile(re.sub(r"<<(\w+)>>", lambda part: TABLES["parts"][part.group(1)], text))
+
+
 def word_set(name: str) -> frozenset[str]:
     """The words of a table."""
     return frozenset(TABLES[name].split())
