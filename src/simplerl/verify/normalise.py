@@ -65,7 +65,7 @@ _FUNCTIONS = {
     "@digits": lambda match: match.group(1) + re.sub(r"\D", "", match.group(2)),
     "@primes": lambda match: "'" * match.group().count("'"),
 }
-_RULES = [(near, pattern(find), _FUNCTIONS.get(new, new)) for near, find, new in TABLES["rules"]]
+_RULES = [(frozenset(near), pattern(find), _FUNCTIONS.get(new, new)) for near, find, new in TABLES["rules"]]
 _ENDS = [(pattern(find), new) for find, new in TABLES["ends"]]
 
 
@@ -73,9 +73,11 @@ def normalise(text: str) -> str:
     """Return the text without typesetting. Applied to gold and answer alike; idempotent."""
     if not text.isascii():
         text = _unicode(text)
+    characters = set(text)
     for near, find, new in _RULES:
-        if not near or any(mark in text for mark in near):
-            text = find.sub(new, text)
+        if not near or not near.isdisjoint(characters):
+            text, count = find.subn(new, text)
+            characters = set(text) if count else characters
     text, before = " ".join(text.split()), ""
     while text != before:
         before = text
