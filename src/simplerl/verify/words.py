@@ -19,7 +19,9 @@ TABLES = tomllib.loads(files("simplerl.verify").joinpath("tables.toml").read_tex
 
 def pattern(text: str) -> re.Pattern[str]:
     """Compile a regular expression of the tables, in which <<name>> stands for one of its parts."""
-    return re.compile(re.sub(r"<<(\w+)>>", lambda part: TABLES["parts"][part.group(1)], text))
+    while "<<" in text:
+        text = re.sub(r"<<(\w+)>>", lambda part: TABLES["parts"][part.group(1)], text)
+    return re.compile(text)
 
 
 def word_set(name: str) -> frozenset[str]:
