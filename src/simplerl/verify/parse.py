@@ -19,7 +19,7 @@ from functools import reduce
 from itertools import pairwise
 
 from simplerl.verify.extract import closing_brace
-from simplerl.verify.numbers import REPEATING, number
+from simplerl.verify.numbers import number
 from simplerl.verify.words import (
     ADVERBS,
     ANSWER_WORDS,
@@ -34,6 +34,7 @@ from simplerl.verify.words import (
     is_name,
     measures_by_name,
     number_in_words,
+    pattern,
     plain_words,
     scale_of,
     unit_of,
@@ -117,7 +118,7 @@ _CONSTANTS = {"pi": Node("const", (), "pi"), "infty": INFINITY, "imath": IMAGINA
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`kind`: num · sci · base · let (one letter or a name) · cmd · op · txt (words) · sep (comma, and, or, ;) ·
+    """`kind`: num · rep · sci · base · let (one letter or a name) · cmd · op · txt (words) · sep (comma, and, or, ;) ·
     begin, end (of an environment, by name) · cell · row."""
 
     kind: str
@@ -130,29 +131,35 @@ _END = Token("", "")
 #: Function names → canonical name.
 FUNCTIONS: dict[str, str] = {name: name for name in word_set("functions")} | TABLES["function_aliases"]
 _ARGUMENT_LISTS = frozenset({"max", "min", "gcd", "lcm"})
+#: Name → regular expression of the reader.
+_READ = {name: pattern(text) for name, text in TABLES["reader"].items()}
+_SIGNS, _PHRASES = TABLES["signs"], TABLES["phrases"]
+_KINDS = {",": "sep", ";": "sep", "and": "sep", "or": "sep", "&": "cell", "\\row": "row"}
 
-_TOKEN = re.compile(
-    r"(?P<space>\s*)(?:"
-    r"(?P<base>(?<![\w.])(?:\d+_(?:\{\s*(?:\\text\s*\{)?\s*\w+\s*\}?\s*\}|\d+)"
-    r"|\d[0-9A-Fa-f]*_(?:\{\s*(?:1[1-9]|2\d|3[0-6])\s*\}|(?:1[1-9]|2\d|3[0-6]))"
-    r"|[A-F][0-9A-F]*\d[0-9A-F]*_(?:\{\s*(?:1[1-9]|2\d|3[0-6])\s*\}|(?:1[1-9]|2\d|3[0-6]))))"
-    r"|(?P<rep>(?x:" + REPEATING + r")|\d*\.\d{3,}\s?\\ldots(?!\s*\+))"
-    r"|(?P<sci>(?:1|\d+\.\d+)[eE][-+]?\d+|\d+[eE](?:[-+]?\d{2,}|\+\d+)|\d+[eE]\d+(?![\w^]))"
-    r"|(?P<num>\d+(?:\.\d+|\.(?=\s*[/*)]))?|\.\d+)"
-    r"|(?P<begin>\\begin\s*\{[a-zA-Z]+\*?\}\s*(?:\{[^{}]*\}|\[[^\[\]]*\])?)"
-    r"|(?P<end>\\end\s*\{[a-zA-Z]+\*?\})"
-    r"|(?P<cmd>\\[a-zA-Z]+|\\.)"
-    r"|(?P<word>[A-Za-z]+)"
-    r"|(?P<cjk>[\u4e00-\u9fff]+(?:/[\u4e00-\u9fff]+)?)"
-    r"|(?P<op>(?<=[\d)}])!(?==)|<=|>=|!=|<|>|:=|\*\*|==|!!|.))",
-    re.DOTALL | re.ASCII,
-)
-_SIGNS = {"<=": r"\le", ">=": r"\ge", "!=": r"\neq", "==": "=", ":=": "=", "**": "^"}
-#: What shows that letters in front of it are factors, not a unit: mg \sin θ.
-_FACTOR = re.compile(
-    r"\s*\\(?:sin|cos|tan|cot|sec|csc|ln|log|sqrt|frac|theta|alpha|beta|phi|mu|omega|rho|Delta)(?![a-zA-Z])"
-)
-_CHOICES = re.compile(r"\(?[A-Z]\)?(?:\s*(?:,|,? and )\s*\(?[A-Z]\)?)*")
+
+def tokenize(text: str) -> list[Token]:
+    """Return the tokens of a normalised text; raise `Unreadable` for too long or too deeply nested text."""
+    out: list[Token] = []
+    at = depth = 0
+    while match := _READ["token"].match(text, at):
+        at, spaced, kind = match.end(), bool(match["space"]), match.lastgroup or "op"
+        piece = _SIGNS.get(match[kind], match[kind])
+        depth += (kind == "begin" or piece in ("{", "(", "[")) - (kind == "end" or piece in ("}", ")", "]"))
+        if kind == "cmd" and (piece[1:] in TEXT_COMMANDS or piece[1:] in DECORATIONS):
+            content, at = _group(text, at)
+            if piece[1:] in TEXT_COMMANDS:
+                content = re.sub(r"\\[a-z]+|[{}$]", " ", content) if "$" in content or "\\" in content else content
+                _add_words(out, content, spaced, roman=piece == "\\mathrm")
+            else:
+                out.append(Token("let", f"{piece}{{{content.replace(' ', '')}}}", spaced))
+        elif kind == "word":
+            _add_bare(out, piece, spaced, text[at : at + 12])
+        else:
+            kind = "txt" if kind == "cjk" else "cmd" if piece[0] == "\\" and kind == "op" else kind
+            out.append(Token(_KINDS.get(piece, kind), piece, spaced))
+        if depth > MAX_DEPTH or len(out) > MAX_TOKENS:
+            raise Unreadable("nested too deeply" if depth > MAX_DEPTH else "too many tokens")
+    return out
 
 
 def _group(text: str, at: int) -> tuple[str, int]:
@@ -161,173 +168,113 @@ def _group(text: str, at: int) -> tuple[str, int]:
         at += 1
     if text[at : at + 1] in ("", "\\"):
         raise Unreadable("a command without its argument")
-    if text[at] != "{":
-        return text[at], at + 1
-    end = closing_brace(text, at + 1)
+    end = closing_brace(text, at + 1) if text[at] == "{" else at
     if end < 0:
         raise Unreadable("an unclosed brace")
-    return text[at + 1 : end], end + 1
+    return (text[at + 1 : end], end + 1) if text[at] == "{" else (text[at], at + 1)
 
 
-class _Lexer:
-    """Turns a normalised text into tokens."""
-
-    def __init__(self) -> None:
-        self.out: list[Token] = []
-
-    def add(self, kind: str, text: str, spaced: bool = False) -> None:
-        """Append one token."""
-        self.out.append(Token(kind, text, spaced))
-        if len(self.out) > MAX_TOKENS:
-            raise Unreadable("too many tokens")
-
-    def letters(self, run: str, spaced: bool) -> None:
-        """Append a run of letters as factors."""
-        for i, letter in enumerate(run):
-            self.add("let", letter, spaced and not i)
-
-    def unit_may_follow(self) -> bool:
-        """Whether what stands before can carry a unit: a value, or a unit and a slash."""
-        out = self.out
-        if out and out[-1].text in ("/", "\\cdot", "-"):
-            return len(out) > 1 and (out[-2].kind == "txt" or (out[-2].text in "}23" and out[-1].text == "/"))
-        return bool(out) and (out[-1].kind not in ("op", "sep") or out[-1].text in "})%|")
-
-    def words(self, content: str, spaced: bool, *, bare: bool = False, roman: bool = False) -> None:
-        r"""Append the tokens of a `\text{…}` group, a roman group or a bare run of letters."""
-        padded = not bare and content != content.strip()
-        content = " ".join(content.replace("\\", " ").split())
-        lower = content.lower().strip(" .")
-        out, last = self.out, self.out[-1] if self.out else Token("", "")
-        joining = lower.strip(" ,;")
-        if not lower:
-            return
-        if len(lower) == 1 and lower in ",:-+/%();":
-            self.add("sep" if lower in ",;" else "op", lower, spaced)
-        elif lower in ("to", "out of") and (last.kind == "num" or last.text in (")", "}")):
-            self.add("op", ":" if lower == "to" else "/", spaced)  # 3 to 4, 7 out of 20
-        elif joining in ("and", "or"):
-            self.add("sep", joining, spaced)
-        elif lower in ("and a half", "and half", "and one half"):
-            self.add("txt", "and a half", spaced)
-        elif not bare and " " in content and number_in_words(content) is not None:
-            self.add("txt", content, spaced)
-        elif not bare and re.search(r"[\d=<>()^/]", content) and not self.measures(content):
-            self.text(content, spaced)
-        elif not bare and re.search(r"(?:^| )(?:and|or)(?: |$)|[,;:]", content) and not is_lead_in(content):
-            for piece in filter(None, re.split(r"\s*(?:[,;]\s*)?\b(and|or)\b\s*|\s*([,;:])\s*", content)):
-                if piece.isalnum() or " " in piece:
-                    self.words(piece, spaced)
-                else:
-                    self.add("op" if piece == ":" else "sep", piece, spaced)
-        elif lower in UNIT_WORDS and len(lower) > 1 and not bare and self.unit_may_follow():
-            self.add("txt", content, spaced)
-        elif (content in FUNCTIONS or content == "pi") and not (padded and content in ("max", "min")):
-            self.add("cmd", "\\" + FUNCTIONS.get(content, content), spaced)
-        elif content in ("inf", "infinity", "Infinity") and last.text in ("", "-", "(", ",", "+", "["):
-            self.add("cmd", "\\infty", spaced)
-        elif content in ("C", "F") and any(token.text == "\\circ" for token in out[-2:]):
-            self.add("let", content, spaced)  # a temperature
-        elif len(content) == 1 and content.isalpha():
-            value = last.kind in ("num", "txt", "rep") or last.text in ("}", ")", r"\circ")
-            value = value or (last.text in ("/", "\\cdot", "-") and self.unit_may_follow())
-            self.add("txt" if not bare and value and content in "mslghcfnwvaMSLGHKCFNJWVA" else "let", content, spaced)
-        elif not bare and _CHOICES.fullmatch(content):
-            self.out.extend(tokenize(content))
-        elif (
-            (bare or roman)
-            and (content.isupper() and len(content) <= 4 and content not in UPPER_WORDS)
-            and (len(content) < 4 or lower not in ANSWER_WORDS)
-        ):
-            self.add("let", content, spaced)  # the name of a segment, an angle or a triangle, such as AB
-        elif (roman and re.fullmatch(r"[a-z]{2,3}", content) and lower not in ANSWER_WORDS) or (
-            bare and not spaced and last.kind == "num" and not _glued_unit(last.text, lower)
-        ):
-            self.letters(content, spaced)
-        elif not bare or self.stands_as_unit(content) or lower in ANSWER_WORDS or len(content) >= 4:
-            if bare and last.kind == "txt":
-                out[-1] = Token("txt", last.text + (" " if spaced else "") + content, last.spaced)
-            else:
-                self.add("txt", content, spaced)
-        elif re.fullmatch(r"[A-Z][a-z]{2,}", content):
-            self.add("let", content, spaced)  # a name such as Tom
-        else:
-            self.letters(content, spaced)
-
-    def measures(self, content: str) -> bool:
-        """Whether a group behind a value is one unit, such as `m/s` or `cm^2`."""
-        return self.unit_may_follow() and not content[0].isdecimal() and unit_of(content) is not None
-
-    def text(self, content: str, spaced: bool) -> None:
-        r"""Append the tokens of a text group that holds numbers or signs: its runs of words stay words."""
-        if self.out and re.match(r"[(\[]\s*(?:[-+~\d.]|[a-z]\s*[)\]])", content):
-            raise Unreadable(f"the remark {content!r}")
-        for match in re.finditer(r"(\d+(?:,\d{3})+(?:\.\d+)?)|([A-Za-z][A-Za-z' .-]*)|([^A-Za-z]+)", content):
-            if match.group(2):
-                self.words(match.group(2), True)
-            elif match.group().strip():
-                self.out.extend(tokenize((match.group(1) or "").replace(",", "") or match.group(3).strip()))
-
-    def stands_as_unit(self, run: str) -> bool:
-        r"""Whether a bare run is a unit: alone or behind a value; in `\frac{Mm}{r^2}` it is a product of symbols."""
-        return run.lower() in UNIT_WORDS and (not self.out or len(run) > 3 or self.unit_may_follow())
-
-    def command(self, piece: str, text: str, at: int, spaced: bool) -> int:
-        """Append the tokens of a command, and of its argument where that is text; return the index behind it."""
-        name = piece[1:]
-        if name in TEXT_COMMANDS:
-            content, at = _group(text, at)
-            if "$" in content or "\\" in content:
-                content = re.sub(r"\\[a-z]+|[{}$]", " ", content)
-            self.words(content, spaced, roman=name == "mathrm")
-        elif name in DECORATIONS:
-            content, at = _group(text, at)
-            name = {"overline": "bar", "widehat": "hat", "overrightarrow": "vec"}.get(name, name)
-            self.add("let", f"\\{name}{{{content.replace(' ', '')}}}", spaced)
-        elif piece == r"\&":
-            self.add("sep", "and", spaced)
-        elif piece in (r"\%", r"\#"):
-            self.add("op", name, spaced)
-        elif piece == "\\row":
-            self.add("row", piece, spaced)
-        else:
-            self.add("cmd", piece, spaced)
-        return at
-
-    def read(self, text: str) -> list[Token]:
-        """Return the tokens of a normalised text; raise `Unreadable` for too deeply nested text."""
-        at = depth = 0
-        while match := _TOKEN.match(text, at):
-            at = match.end()
-            spaced, kind = bool(match.group("space")), match.lastgroup or "op"
-            piece = match.group(kind)
-            if kind == "cmd":
-                at = self.command(piece, text, at, spaced)
-            elif kind in ("begin", "end"):
-                depth += 1 if kind == "begin" else -1
-                self.add(kind, re.sub(r"^\\(?:begin|end)\s*\{|[*}].*", "", piece, flags=re.DOTALL), spaced)
-            elif kind == "word":
-                behind_number = bool(self.out) and self.out[-1].kind == "num"
-                if piece in ("min", "sec") and behind_number and not re.compile(r"\s*[({\\]").match(text, at):
-                    self.add("txt", piece, spaced)  # minutes, not the minimum of something
-                elif piece in GLUED_UNITS and _FACTOR.match(text, at):
-                    self.letters(piece, spaced)
-                else:
-                    for part in re.findall(r"or(?=[A-Z])|(?<=or)[A-Z]+|.+?(?=or[A-Z])|.+", piece):
-                        self.words(part, spaced, bare=True)
-            elif kind == "op":
-                depth += (piece in "{([") - (piece in "})]")
-                piece = _SIGNS.get(piece, piece)
-                kind = "sep" if piece in ",;" else "cell" if piece == "&" else "cmd" if piece[0] == "\\" else "op"
-                self.add(kind, piece, spaced)
-            else:
-                self.add("txt" if kind == "cjk" else kind, piece, spaced)
-            if depth > MAX_DEPTH:
-                raise Unreadable("nested too deeply")
-        return self.out
+def _unit_may_follow(out: list[Token]) -> bool:
+    """Whether what stands before can carry a unit: a value, or a unit and a slash."""
+    if out and out[-1].text in ("/", "\\cdot", "-"):
+        return len(out) > 1 and (out[-2].kind == "txt" or (out[-2].text in "}23" and out[-1].text == "/"))
+    return bool(out) and (out[-1].kind not in ("op", "sep") or out[-1].text in "})%|")
 
 
-def _glued_unit(digits: str, run: str) -> bool:
+def _add_bare(out: list[Token], run: str, spaced: bool, after: str) -> None:
+    """Append the tokens of letters without a group: words, units, names, or factors."""
+    if run in ("min", "sec") and out and out[-1].kind == "num" and not re.match(r"\s*[({\\]", after):
+        out.append(Token("txt", run, spaced))  # minutes, not the minimum of something
+    elif run in GLUED_UNITS and _READ["factor"].match(after):
+        out += _factors(run, spaced)
+    else:
+        for part in re.findall(r"or(?=[A-Z])|(?<=or)[A-Z]+|.+?(?=or[A-Z])|.+", run):
+            _add_words(out, part, spaced, bare=True)
+
+
+def _factors(run: str, spaced: bool) -> list[Token]:
+    return [Token("let", letter, spaced and not i) for i, letter in enumerate(run)]
+
+
+def _add_words(out: list[Token], content: str, spaced: bool, *, bare: bool = False, roman: bool = False) -> None:
+    r"""Append the tokens of a `\text{…}` group, a roman group or a bare run of letters."""
+    padded = not bare and content != content.strip()
+    content = " ".join(content.replace("\\", " ").split())
+    lower = content.lower().strip(" .")
+    last = out[-1] if out else _END
+    kind, text = "txt", content
+    if not lower:
+        return
+    if lower.strip(" ,;") in _PHRASES or (len(lower) == 1 and not lower.isalnum() and lower.isascii()):
+        text = _PHRASES.get(lower.strip(" ,;"), lower)
+        kind = "txt" if " " in text else _KINDS.get(text, "op")
+    elif lower in ("to", "out of") and (last.kind == "num" or last.text in (")", "}")):
+        kind, text = "op", ":" if lower == "to" else "/"  # 3 to 4, 7 out of 20
+    elif not bare and _is_mixed(out, content):
+        _add_pieces(out, content, spaced)
+        return
+    elif lower in UNIT_WORDS and len(lower) > 1 and not bare and _unit_may_follow(out):
+        pass
+    elif (content in FUNCTIONS or content == "pi") and not (padded and content in ("max", "min")):
+        kind, text = "cmd", "\\" + FUNCTIONS.get(content, content)
+    elif content in ("inf", "infinity", "Infinity") and last.text in ("", "-", "(", ",", "+", "["):
+        kind, text = "cmd", "\\infty"
+    elif len(content) == 1 and content.isalpha():
+        value = last.kind in ("num", "txt", "rep") or last.text in ("}", ")", r"\circ") or last.text in "/\\cdot-"
+        temperature = content in "CF" and any(token.text == "\\circ" for token in out[-2:])
+        unit = not bare and value and _unit_may_follow(out) and content in "mslghcfnwvaMSLGHKCFNJWVA"
+        kind = "txt" if unit and not temperature else "let"
+    elif not bare and _READ["choices"].fullmatch(content):
+        out += tokenize(content)
+        return
+    elif (bare or roman) and content.isupper() and len(content) <= 4 and content not in UPPER_WORDS:
+        kind = "let" if len(content) < 4 or lower not in ANSWER_WORDS else "txt"  # a segment, an angle, such as AB
+    elif (roman and re.fullmatch(r"[a-z]{2,3}", content) and lower not in ANSWER_WORDS) or (
+        bare and not spaced and last.kind == "num" and not _is_glued_unit(last.text, lower)
+    ):
+        out += _factors(content, spaced)
+        return
+    elif bare and not _is_word(out, content):
+        name = re.fullmatch(r"[A-Z][a-z]{2,}", content)  # Tom
+        out += [Token("let", content, spaced)] if name else _factors(content, spaced)
+        return
+    elif bare and last.kind == "txt":
+        out[-1] = Token("txt", last.text + (" " if spaced else "") + content, last.spaced)
+        return
+    out.append(Token(kind, text, spaced))
+
+
+def _is_mixed(out: list[Token], content: str) -> bool:
+    """Whether a text group holds more than words: numbers, signs, or parts joined by `and`, `or` and commas."""
+    if " " in content and number_in_words(content) is not None:
+        return False
+    if re.search(r"[\d=<>()^/]", content):
+        return not (_unit_may_follow(out) and not content[0].isdecimal() and unit_of(content) is not None)
+    return bool(re.search(r"(?:^| )(?:and|or)(?: |$)|[,;:]", content)) and not is_lead_in(content)
+
+
+def _add_pieces(out: list[Token], content: str, spaced: bool) -> None:
+    """Append the tokens of a text group that is more than words: its runs of words stay words."""
+    if out and _READ["text_remark"].match(content):
+        raise Unreadable(f"the remark {content!r}")
+    for match in _READ["text_pieces"].finditer(content):
+        piece = match.group().strip()
+        if match["sep"]:
+            piece = match["sep"].strip(" ,;") or match["sep"].strip()
+            out.append(Token("op" if piece == ":" else "sep", piece, spaced))
+        elif match["words"]:
+            _add_words(out, piece, True)
+        elif piece:
+            out += tokenize(piece.replace(",", "") if match["number"] else piece)
+
+
+def _is_word(out: list[Token], run: str) -> bool:
+    r"""Whether a bare run is a word or a unit, alone or behind a value; in `\frac{Mm}{r^2}` it is a product."""
+    unit = run.lower() in UNIT_WORDS and (not out or len(run) > 3 or _unit_may_follow(out))
+    return unit or run.lower() in ANSWER_WORDS or len(run) >= 4
+
+
+def _is_glued_unit(digits: str, run: str) -> bool:
     """Whether letters written right behind a number are its unit or ordinal: 5cm, 3rd; in 4kn, 24abcd they are not."""
     if run in ("st", "nd", "rd", "th"):
         last = {"1": "st", "2": "nd", "3": "rd"}.get(digits[-1], "th")
@@ -335,39 +282,14 @@ def _glued_unit(digits: str, run: str) -> bool:
     return run in UNIT_WORDS and (len(run) > 2 or run in GLUED_UNITS)
 
 
-def tokenize(text: str) -> list[Token]:
-    """Return the tokens of a normalised text."""
-    return _Lexer().read(text)
-
-
 def canonical(tokens: list[Token]) -> str:
-    r"""Return a spelling that equal token sequences share: no spaces, `x^{2}` as `x^2`, words in lower case."""
-    texts = [token.text for token in tokens]
-    # Between relations and between names "and" is not "or".
-    connected = any(text in ("<", ">", "\\le", "\\ge", "\\neg", "\\lnot") for text in texts) or (
-        "or" in texts and all(t.kind in ("sep", "op") or (t.kind == "let" and t.text.isupper()) for t in tokens)
-    )
-    pieces: list[str] = []
-    for i, token in enumerate(tokens):
-        text = token.text
-        if token.kind == "txt":
-            text = "‹" + " ".join(text.lower().split()) + "›"
-        elif token.kind in ("begin", "end"):
-            text = f"\\{token.kind}{{{text}}}"
-        elif token.kind == "sep":
-            text = f" {text} " if connected and text in ("and", "or") else ","
-        elif text in "{}" and token.kind == "op":
-            # Braces round a single token carry no meaning: x^{2} is x^2, \frac{1}{2} is \frac12.
-            start = i if text == "{" else i - 2
-            single = start >= 0 and texts[start : start + 3 : 2] == ["{", "}"] and texts[start + 1] not in "{}"
-            if single and (len(texts[start + 1]) == 1 or tokens[start + 1].kind != "num"):
-                text = " " if text == "}" and i + 1 < len(tokens) and tokens[i + 1].kind == "num" else ""
-        if pieces and text[:1].isalnum():
-            command = pieces[-1].lstrip()[:1] == "\\"
-            if text[0].isalpha() if command else pieces[-1][-1:].isdecimal() and text[0].isdecimal():
-                text = " " + text  # the two would read as one
-        pieces.append(text)
-    return "".join(pieces)
+    r"""Return a spelling that equal token sequences share: `x^{2}` as `x^2`, words in lower case and in marks."""
+    texts = [f"‹{' '.join(t.text.lower().split())}›" if t.kind == "txt" else t.text for t in tokens]
+    for i, token in enumerate(tokens[:-2]):
+        single = token.text == "{" and texts[i + 2] == "}" and texts[i + 1] not in "{}"
+        if single and (len(texts[i + 1]) == 1 or tokens[i + 1].kind != "num"):
+            texts[i] = texts[i + 2] = ""  # braces round a single token carry no meaning
+    return " ".join(filter(None, texts))
 
 
 # --- brackets and separators --------------------------------------------------------------------------------------
@@ -388,21 +310,17 @@ def _level(tokens: list[Token]) -> int:
 
 def split(tokens: list[Token], wanted: Collection[str]) -> tuple[list[list[Token]], list[str]]:
     """Split at top-level tokens of these texts; return the parts and the separators between them."""
-    if not any(token.text in wanted for token in tokens):
-        return [tokens], []
     parts: list[list[Token]] = [[]]
     separators: list[str] = []
-    depth, bars = 0, False
+    depth, bars, paired = 0, False, sum(token.text == "|" for token in tokens) % 2 == 0
     for token in tokens:
         depth += _depth(token)
-        bars ^= token.text == "|" and depth == 0
+        bars ^= paired and token.text == "|" and depth == 0  # unpaired bars enclose nothing
         if depth == 0 and not bars and token.text in wanted and token.kind not in ("txt", "begin", "end"):
             separators.append(token.text)
             parts.append([])
         else:
             parts[-1].append(token)
-    if bars:  # unpaired bars separate nothing: read them as ordinary tokens
-        return split([Token(t.kind, "¦" if t.text == "|" else t.text, t.spaced) for t in tokens], wanted)
     return parts, separators
 
 
