@@ -346,47 +346,27 @@ INEQUALITIES = frozenset({"<", ">", "\\le", "\\ge"})
 _COMMAS, _ROWS = frozenset({",", "and", "or", "\\quad"}), frozenset({";", "\\row"})
 #: Beside these a wide space separates nothing.
 _BESIDE_SPACE = RELATIONS | {"+", "-", "\\quad", "\\cup", "\\forall", ":", "|"}
-_MATRICES, _LAYOUTS = word_set("matrices"), word_set("layouts")
-_UNIT_FRACTION = re.compile(
-    r"(?<=[\d})])\s*\\frac\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}"
-    r"(?:\^\{?(\d)\}?)?\s*\}$"
-)
-_MODULUS = re.compile(r"\s*(?:\\[pb]?mod|\(\s*mod|\\text\s*\{\s*\(?\s*mod\s*\}?)\s*\{?\s*(\w+)\s*[)}\s]*$")
-_BASE_WORDS = re.compile(r"\(?([0-9A-Fa-f]+)\)?\s*\(?\s*(?:\\text\s*\{)?\s*\(?base\s*\}?\s*\{?(\w+)\s*[)}]*")
-_AND = re.compile(r"\\text\s*\{\s*(?:and|or)\s*\}")
-_EXCEPT = re.compile(
-    r"^\s*(?:\\text\s*\{\s*)?(?:all\s+)?real\s+numbers\s*,?\s+(?:except|excluding|other\s+than)(?:\s+for)?\s*"
-    r"(?:\}\s*)?(?:[a-zA-Z]\s*(?:=|\\neq)\s*)?((?:[^{}a-zA-Z]|\\pm ?|\\frac\s*\{\d+\}\s*\{\d+\}|\band\b)+?)\s*\}?\s*$",
-    re.IGNORECASE,
-)
-_MAPS_TO = re.compile(r"^(?:([a-zA-Z])\s*:\s*)?([a-z])\s*\\mapsto")
-_FIRST_WORDS = re.compile(r"\s*(\\(?:text|mathrm|textbf|mbox)\s*\{)?\s*([A-Za-z][A-Za-z',:. ]{0,100})(\})?")
-_CONDITION_WORDS = ("if", "when", "for", "where", "for all", "with", "for every", "for any", "whenever", "as")
-_CHANGES = ("increase", "decrease", "off", "discount", "interest", "increased", "chance", "probability")
+_MATRICES, _LAYOUTS, _CHANGES = word_set("matrices"), word_set("layouts"), word_set("changes")
+_CONDITION_WORDS = frozenset(TABLES["condition_words"].split("/"))
+_READINGS = [(near, pattern(find), new) for near, find, new in TABLES["readings"]]
 
 
 def read(text: str) -> Node:
     """Return the tree of a normalised answer; raise `Unreadable` when it is not completely understood."""
-    if "real" in text.lower() and (excepted := _EXCEPT.fullmatch(_AND.sub(",", text))):
-        text = rf"\mathbb{{R}}\setminus\{{{excepted.group(1).replace('and', ',')}\}}"
-    if "mapsto" in text:
-        text = _MAPS_TO.sub(lambda m: f"{m.group(1) or 'f'}({m.group(2)})=", text)
-    if "frac" in text:
-        text = _UNIT_FRACTION.sub(lambda m: rf" \text{{{m[1]}/{m[2]}{'^' + m[3] if m[3] else ''}}}", text)
-    if "base" in text and (based := _BASE_WORDS.fullmatch(text)):
-        return Node("base", _base(f"{based.group(1)}_{{{based.group(2)}}}").args, based.group(1).upper(), Fraction(1))
+    for near, find, new in _READINGS:
+        if near in text:
+            text = find.sub(new, text)
     if (said := number_in_words(text)) is not None:
         return num(said)
     text = strip_lead_in(text)
-    modulus = _MODULUS.search(text) if "mod" in text else None
+    modulus = _READ["modulus"].search(text) if "mod" in text else None
     if not modulus or not modulus.start():
-        return read_tokens(_clean(tokenize(text)))
-    residue, name = read_tokens(_clean(tokenize(text[: modulus.start()]))), modulus.group(1)
+        return read_tokens(_without_wide_spaces(tokenize(text)))
+    residue, name = read_tokens(tokenize(text[: modulus.start()])), modulus.group(1)
     last = residue.args[-1] if residue.op == "rel" else residue
-    integer = name.isdecimal() and last.value is not None and last.value.denominator == 1
-    numeric = integer and (0 <= (last.value or 0) < int(name[:9]) or "\\equiv" in residue.name)
+    below = name.isdecimal() and last.value is not None and last.value.denominator == 1 and last.value < int(name[:9])
     named = residue.op != "rel" or "=" not in residue.name or residue.args[0].op == "sym"
-    if not (named and (numeric or residue.op in ("sym", "list") or "\\equiv" in residue.name)):
+    if not (named and (below or residue.op in ("sym", "list") or "\\equiv" in residue.name)):
         raise Unreadable(f"the modulus {name}: {text[: modulus.start()]} is not a residue")
     # The modulus is a unit of the residue: it may be left out, but a different one is another answer.
     return _at_end(residue, lambda value: Node("unit", (value,), "mod " + name))
@@ -401,10 +381,10 @@ def read_prose(text: str) -> Node:
     """A sentence with mathematics in it, as its words and its mathematics in turn: they are compared one by one."""
     runs: list[list[Token]] = []
     for token in tokenize(text):
-        kind = token.kind == "txt" or (token.kind == "let" and len(token.text) > 1)
+        words = token.kind == "txt" or (token.kind == "let" and len(token.text) > 1)
         if token.text in (".", ",", ";", ":", "and", "or", "\\quad", "\\row") and not any(map(_level, runs[-1:])):
             runs.append([])
-        elif not runs or not runs[-1] or (kind != (runs[-1][-1].kind == "txt") and _level(runs[-1]) == 0):
+        elif not runs or not runs[-1] or (words != (runs[-1][-1].kind == "txt") and _level(runs[-1]) == 0):
             runs.append([token])
         else:
             runs[-1].append(token)
@@ -423,17 +403,15 @@ def _texts(tokens: list[Token]) -> str:
 
 def strip_lead_in(text: str) -> str:
     r"""Remove words that introduce an answer (`the area is`, `about`); `\text{The answer is D}` becomes `\text{D}`."""
-    if text[:1] > "\u2e00":
-        text = re.sub(r"^(?:答案|结果|选项|故|所以|因此|最终)+(?:是|为)?\s*:?\s*", "", text) or text
-    match = _FIRST_WORDS.match(text)
+    match = _READ["first_words"].match(text)
     if not match:
         return text
-    opening, run, closing = match.groups()
+    opening, run, closed = match.groups()
     ends = [word.end() for word in re.finditer(r"\S+", run)]
     for end in reversed(ends[:13]):
-        prefix, rest = run[:end], run[end:] + (closing or "") + text[match.end() :]
+        prefix, rest = run[:end], run[end:] + (closed or "") + text[match.end() :]
         bare = rest.strip().lstrip("}").strip()
-        inside = opening and (closing is None or end < ends[-1])
+        inside = opening and (closed is None or end < ends[-1])
         if bare and prefix.lower() in ("negative", "minus") and re.match(r"[\d.\\({]", bare):
             return "-" + ("\\text{" + rest if inside else bare)
         if bare and is_lead_in(prefix) and _introduces(prefix, bare):
@@ -448,36 +426,27 @@ def _introduces(prefix: str, rest: str) -> bool:
         return ":" not in rest
     if lower.removeprefix("the ") in ("point", "points"):
         return rest[0] == "("
-    if lower.split()[-1:] in (["is"], ["are"], ["equals"]) or lower in ADVERBS:
-        return True
-    return rest[0].isdecimal() or rest[0] in "$.\\-("
+    return lower in ADVERBS or lower.split()[-1:] in (["is"], ["are"], ["equals"]) or rest[0] in "0123456789$.\\-("
 
 
-def _clean(tokens: list[Token]) -> list[Token]:
+def _without_wide_spaces(tokens: list[Token]) -> list[Token]:
     r"""Drop wide spaces that separate nothing: beside another separator, an operator, words, a remark or an end."""
     kept: list[Token] = []
-    end = Token("sep", "")
     for i, token in enumerate(tokens):
-        if token.text == "\\quad":
-            rest = [t for t in tokens[i + 1 :] if t.text != "\\quad"] or [end]
-            sides = (kept[-1] if kept else end, rest[0])
-            remark = rest[0].text == "(" and any(map(_worded, rest[: closing(rest, 0)]))
-            kinds = ("sep", "txt", "cell", "row", "begin", "end")
-            if remark or any(side.kind in kinds or side.text in _BESIDE_SPACE for side in sides):
-                continue
-        kept.append(token)
+        rest = [t for t in tokens[i + 1 :] if t.text != "\\quad"] if token.text == "\\quad" else []
+        sides = ((kept or [_END])[-1], (rest or [_END])[0])
+        remark = sides[1].text == "(" and any(t.kind == "txt" or t.text in RELATIONS for t in rest[: closing(rest, 0)])
+        kinds = ("", "sep", "txt", "cell", "row", "begin", "end")
+        if token.text != "\\quad" or not (remark or any(t.kind in kinds or t.text in _BESIDE_SPACE for t in sides)):
+            kept.append(token)
     return kept
 
 
-def _worded(token: Token) -> bool:
-    return token.kind == "txt" or token.text in RELATIONS
-
-
 def read_tokens(tokens: list[Token]) -> Node:
-    """Read a token list as an answer."""
+    """Read a token list as an answer: from what separates its parts to its values."""
     while _enclosing(tokens) and tokens[0].text == "{":
         tokens = tokens[1:-1]
-    while tokens and (tokens[0].text in (",", "=", "\\approx", ":", "\\forall") or tokens[0].kind in ("sep", "row")):
+    while tokens and (tokens[0].text in ("=", "\\approx", ":", "\\forall") or tokens[0].kind in ("sep", "row")):
         tokens = tokens[1:]
     while tokens and (tokens[-1].kind in ("sep", "row") or tokens[-1].text == "."):
         tokens = tokens[:-1]
@@ -492,17 +461,10 @@ def read_tokens(tokens: list[Token]) -> Node:
             return layout
     if first.text == "]" or (last.text == "[" and first.text in ("(", "[")):
         return _french_interval(tokens)
-    if [t.text for t in tokens[-2:]] in (["^", "T"], ["^", "\\top"]) and _enclosing(tokens[:-2]) and first.text == "(":
-        return read_tokens(tokens[:-2])  # a row that is to be read as a column
-    for i, token in enumerate(tokens):
-        if i and token.kind == "txt" and token.text.lower().strip(" .,") in ("i.e", "ie", "that is"):
-            return Node("both", (read_tokens(tokens[:i]), read_tokens(tokens[i + 1 :])))
     if len(tokens) > 3 and last.text == ")" and (remarked := _remark(tokens)) is not None:
         return remarked
     groups, _ = split(tokens, ("or",))
-    if len(groups) > 1 and all(
-        len(split(group, (",",))[0]) > 1 and any(t.text == "=" for t in group) for group in groups
-    ):
+    if len(groups) > 1 and all(len(split(group, (",",))[0]) > 1 and "=" in map(_text, group) for group in groups):
         return Node("list", tuple(map(read_tokens, groups)))  # x=1, y=0 or x=2, y=3
     for wanted in (_ROWS, _COMMAS):
         parts, separators = split(tokens, wanted)
@@ -517,31 +479,47 @@ def read_tokens(tokens: list[Token]) -> Node:
     parts, _ = split(tokens, ("\\setminus", "-") if first.text.startswith("\\mathbb") else ("\\setminus",))
     if len(parts) == 2:  # without points or intervals: compared as a region
         return Node("union", tuple(map(read_tokens, parts)), "minus")
+    return _labelled(tokens) or _relation(tokens) or _value(tokens)
+
+
+def _text(token: Token) -> str:
+    return token.text
+
+
+def _labelled(tokens: list[Token]) -> Node | None:
+    """`Area: 12` and `Tom: 8`: a value with a name in front."""
     parts, _ = split(tokens, (":",))
-    if len(parts) == 2 and len(parts[0]) > 1 and parts[1] and (parts[1][0].text in _OPEN or "R" in parts[1][0].text):
-        # One region said twice, as in "x < 7 : (−∞, 7)": both forms must be right.
-        return Node("both", tuple(map(read_tokens, parts)))
-    if len(parts) == 2 and all(parts) and len(first.text) > 1 and all(t.kind in ("txt", "let") for t in parts[0]):
-        words = _texts(parts[0])
-        if is_name(words):
-            return Node("rel", (Node("text", (), plain_words(words)), read_tokens(parts[1])), "=")
-        if any(t.text.islower() or t.text.istitle() for t in parts[0]):
-            return Node("label", (read_tokens(parts[1]),), words)  # Tom: 8
+    head = parts[0]
+    if len(parts) != 2 or not all(parts) or len(_texts(head)) < 2 or any(t.kind not in ("txt", "let") for t in head):
+        return None
+    words = _texts(head)
+    if is_name(words):
+        return Node("rel", (Node("text", (), plain_words(words)), read_tokens(parts[1])), "=")
+    named = len(head[0].text) > 1 and any(t.text.islower() or t.text.istitle() for t in head)
+    return Node("label", (read_tokens(parts[1]),), words) if named else None
+
+
+def _relation(tokens: list[Token]) -> Node | None:
     parts, operators = split(tokens, RELATIONS)
-    if len(parts) > 1:
-        sides = tuple(map(_side, parts))
-        if operators == ["="] and sides[0].op == "text" and not is_name(sides[0].name):
-            return Node("label", sides[1:], sides[0].name)  # Tom = 8
-        return Node("rel", sides, " ".join(operators))
-    if len(tokens) > 5 and first.kind == "let" and first.text.isupper() and tokens[1].text == "(":
-        inside = _bracketed(tokens[1:]) if _enclosing(tokens[1:]) else None
+    if len(parts) == 1:
+        return None
+    sides = tuple(map(_side, parts))
+    if operators == ["="] and sides[0].op == "text" and not is_name(sides[0].name):
+        return Node("label", sides[1:], sides[0].name)  # Tom = 8
+    return Node("rel", sides, " ".join(operators))
+
+
+def _value(tokens: list[Token]) -> Node:
+    """One value: a point, a tuple, an interval, a set, words, a ratio or a quantity."""
+    first = tokens[0]
+    if len(tokens) > 5 and first.kind == "let" and first.text.isupper() and _enclosing(tokens[1:]):
+        inside = _bracketed(tokens[1:]) if tokens[1].text == "(" else None
         if inside is not None and inside.op == "seq":
             return Node("point", inside.args, first.text)
     if _enclosing(tokens) and (node := _bracketed(tokens)) is not None:
         return node
-    worded = first.kind == "txt" or (first.kind == "let" and len(first.text) > 1)
     wordlike = all(t.kind in ("txt", "let") or (t.kind == "op" and t.text in ".,'-()\"?!:") for t in tokens)
-    if worded and wordlike and any(token.kind == "txt" for token in tokens):
+    if wordlike and (first.kind == "txt" or len(first.text) > 1) and any(token.kind == "txt" for token in tokens):
         return _in_words(_texts(tokens))
     return _ratio(tokens) or _quantity(tokens)
 
@@ -551,12 +529,12 @@ def _in_words(text: str) -> Node:
     words = plain_words(text)
     if words in TABLES["number_sets"]:
         return sym(TABLES["number_sets"][words])
-    value = number_in_words(words)
     pieces = words.split()
-    for count in range(len(pieces) - 1, 0, -1) if value is None else ():
-        if (said := number_in_words(" ".join(pieces[:count]))) is not None and unit_of(" ".join(pieces[count:])):
-            return Node("unit", (num(said),), " ".join(pieces[count:]))  # fourteen students
-    return Node("text", (), words) if value is None else num(value)
+    for count in range(len(pieces), 0, -1):
+        said, rest = number_in_words(" ".join(pieces[:count])), " ".join(pieces[count:])
+        if said is not None and (not rest or unit_of(rest)):
+            return Node("unit", (num(said),), rest) if rest else num(said)  # fourteen students
+    return Node("text", (), words)
 
 
 def _listed(parts: list[list[Token]], separators: list[str]) -> Node:
@@ -599,11 +577,14 @@ def _is_condition(node: Node, before: tuple[Node, ...]) -> bool:
     return not named and any(part == sym(node.args[0].name) for value in values for part in value.walk())
 
 
+def _words_of(token: Token) -> str:
+    return token.text.lower().strip(" ,.") if token.kind == "txt" else ""
+
+
 def _conditional(tokens: list[Token]) -> Node | None:
     r"""`x + 1 \text{ if } x < 0`, `f(x) = 2x \; \forall x \in \mathbb{R}`: a value and where it holds."""
     for i, token in enumerate(tokens):
-        words = token.text.lower().strip(" ,.") if token.kind == "txt" else ""
-        if i and (words in _CONDITION_WORDS or token.text == "\\forall") and _level(tokens[:i]) == 0:
+        if i and (_words_of(token) in _CONDITION_WORDS or token.text == "\\forall") and _level(tokens[:i]) == 0:
             value, rest = read_tokens(tokens[:i]), tokens[i + 1 :]
             if len(rest) == 1 and rest[0].kind == "let":
                 return Node("cond", (value, Node("rel", (sym(rest[0].text), sym("\\mathbb{R}")), "\\in")))
@@ -619,43 +600,38 @@ def _remark(tokens: list[Token]) -> Node | None:
 
     None where the parentheses are mathematics. A remark that is none of these is not understood.
     """
-    start = len(tokens) - 2
-    while start > 0 and _level(tokens[start:]):
-        start -= 1
+    start = next(i for i in range(len(tokens) - 2, -1, -1) if not i or not _level(tokens[i:]))
     head, inner, before = tokens[:start], tokens[start + 1 : -1], tokens[start - 1]
-    if start < 1 or not inner or (before.kind == "cmd" and before.text[1:] in FUNCTIONS):
+    if start < 1 or not inner or before.text[1:] in FUNCTIONS:
         return None
     worded = [token.text.lower() for token in inner if token.kind == "txt"]
     relation = any(token.text in RELATIONS for token in inner)
     percent = inner[-1].text == "%" and tokens[start].spaced
     joined = inner[0].text in ("or", "=", "\\approx")
+    if joined or (percent and not worded):
+        return Node("both", (read_tokens(head), read_tokens(inner[joined:])))
+    if not worded and (not relation or before.text in ("P", "E")):
+        return None
     if worded and not relation and len(split(head, _ROWS | _COMMAS)[0]) > 1:
         return None  # it belongs to the last item of a list
-    if not worded and not (relation and before.text not in ("P", "E")) and not percent and not joined:
-        return None
-    if joined or percent:
-        return Node("both", (read_tokens(head), read_tokens(inner[1:] if joined else inner)))
-    if worded and inner[0].kind == "txt" and worded[0].split()[0] in ("since", "because", "as") and len(inner) < 12:
-        if relation and len(worded) == 1:
-            read_tokens(inner[1:])
-            return read_tokens(head)
-        raise Unreadable("the remark " + canonical(inner))
+    if inner[0].kind == "txt" and worded[0].split()[0] in ("since", "because", "as") and relation and len(worded) == 1:
+        read_tokens(inner[1:])
+        return read_tokens(head)
+    value = read_tokens(head)
     if len(worded) == len(inner):
         words = _texts(inner)
-        said = number_in_words(words)
-        if said is not None:
-            return Node("both", (read_tokens(head), num(said)))
+        if (said := number_in_words(words)) is not None:
+            return Node("both", (value, num(said)))
         if words.lower().strip(" .") in ("approximately", "approx", "exactly"):
-            return read_tokens(head)
+            return value
         if not any(token.kind == "txt" for token in head):
-            return _with_words(read_tokens(head), words)
+            return _with_words(value, words)
         raise Unreadable(f"the words {words!r}")
-    node, value = read_tokens(inner), read_tokens(head)
-    if relation and node.op in ("rel", "list") and len(head) > 1:
-        conditions = node.args if node.op == "list" else (node,)
-        if all(_is_condition(item, (value,)) for item in conditions):
-            return Node("cond", (value, *conditions))
-    if relation and not worded:
+    node = read_tokens(inner)
+    conditions = node.args if node.op == "list" else (node,)
+    if relation and len(head) > 1 and all(_is_condition(item, (value,)) for item in conditions):
+        return Node("cond", (value, *conditions))
+    if not worded:
         return None
     if node.op == "unit" and unit_of(node.name):
         return Node("both", (value, node))  # 2 hours (120 minutes)
@@ -667,12 +643,14 @@ def _with_words(node: Node, words: str) -> Node:
     if node.op == "rel" and set(node.name.split()) == {"="}:
         return _at_end(node, lambda value: _with_words(value, words))
     lower = words.lower().strip(" .")
-    if node.op in STRUCTURES and node.op != "seq":
-        raise Unreadable(f"the words {words!r}")
     if lower in ("st", "nd", "rd", "th", "is the answer", "is the final answer", "is the solution") or (
         node.op == "percent" and lower in _CHANGES
     ):
         return node
+    if lower in ("degrees", "degree", "deg", "度") and (is_scalar(node) or node.op == "seq"):
+        return Node("degree", (node,))
+    if not is_scalar(node) and not (node.op == "seq" and lower in ("percent", "%")):
+        raise Unreadable(f"the words {words!r}")
     if percent := re.match(r"(?:percent|per cent|pct)s?(?: (.*))?$", lower):
         rest = percent.group(1)
         if rest and not (rest in _CHANGES or (rest.startswith("of ") and unit_of(rest[3:]))):
@@ -680,13 +658,7 @@ def _with_words(node: Node, words: str) -> Node:
         return Node("percent", (node,))
     if temperature := re.fullmatch(r"(?:degrees? )(?:(celsius|centigrade|c)|fahrenheit|f)", lower):
         return Node("unit", (node,), "degC" if temperature.group(1) else "degF")
-    if lower in ("degrees", "degree", "deg", "度"):
-        return Node("degree", (node,))
-    if node.op == "seq":
-        raise Unreadable(f"the words {words!r}")
-    if unit_of(words):
-        return Node("unit", (node,), words)
-    return Node("label", (node,), re.sub(r"^(?:is|are) ", "", words))
+    return Node("unit", (node,), words) if unit_of(words) else Node("label", (node,), re.sub("^(?:is|are) ", "", words))
 
 
 def _layout(name: str, tokens: list[Token]) -> Node | None:
@@ -694,14 +666,11 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
 
     None where an array is a matrix.
     """
-    rows = [list(filter(None, split(row, ("&",))[0])) for row in split(tokens, ("\\row",))[0]]
-    rows = [cells for cells in rows if cells]
+    rows = [list(filter(None, split(row, ("&",))[0])) for row in split(tokens, ("\\row",))[0] if row]
     if not rows:
         raise Unreadable("an empty environment")
-    apart = all(cells[0][-1].kind == "sep" or cells[0][-1].text == "\\quad" for cells in rows)
-    if (name in ("cases", "dcases", "rcases", "array") or apart) and all(
-        len(cells) == 2 and _starts_condition(cells[1]) for cells in rows
-    ):
+    apart = name in ("cases", "dcases", "rcases", "array") or all(cells[0][-1].kind == "sep" for cells in rows)
+    if apart and all(len(cells) == 2 and _starts_condition(cells[1]) for cells in rows):
         return Node("pieces", tuple(_piece(value, condition) for value, condition in rows))
     joined = [[token for cell in cells for token in cell] for cells in rows]
     if name in ("array", "matrix") and not all(len(split(row, RELATIONS)[0]) > 1 for row in joined):
@@ -714,21 +683,19 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
             lines[-1] = lines[-1] + row  # a chain goes on
         elif row:
             lines.append(row)
-    if len(lines) == 1:
-        return read_tokens(lines[0])
-    return _listed(lines, ["and"] * (len(lines) - 1))
+    return read_tokens(lines[0]) if len(lines) == 1 else _listed(lines, ["and"] * (len(lines) - 1))
 
 
 def _starts_condition(tokens: list[Token]) -> bool:
     """Whether a second cell says where the first one holds."""
     if tokens[0].kind == "txt":
         words = tokens[0].text.lower().split()
-        return words[0].strip(",.") in ("if", "when", "for", "otherwise", "else", "where", "whenever")
+        return words[0].strip(",.") in _CONDITION_WORDS | {"otherwise", "else"}
     return tokens[0].text not in RELATIONS and (len(split(tokens, RELATIONS)[0]) > 1 or tokens[-1].kind == "txt")
 
 
 def _piece(value: list[Token], condition: list[Token]) -> Node:
-    words = condition[0].text.lower().strip(" ,.") if condition[0].kind == "txt" else ""
+    words = _words_of(condition[0])
     if words in ("otherwise", "else", "elsewhere"):
         return read_tokens(value)
     return Node("cond", (read_tokens(value), read_tokens(condition[words in _CONDITION_WORDS :])))
@@ -759,63 +726,33 @@ def determinant(matrix: Node) -> Node:
 
 
 def _side(tokens: list[Token]) -> Node:
-    """One side of a relation: words may name a quantity, and so may a function of anything."""
+    r"""One side of a relation: a value, or the name of one, in words or as in `P(A|B)`, `(f \circ g)(2)`, `\max`."""
     if not tokens:
         raise Unreadable("a relation without one of its sides")
-    if _calls(tokens):
-        arguments = [token for token in tokens[2:-1] if token.text != ","]
-        return Node("app", tuple(read_expression([token]) for token in arguments), tokens[0].text)
-    if tokens[0].kind == "txt" and all(
-        token.kind in ("txt", "let") or token.text in ("\\triangle", "\\angle", "\\odot") for token in tokens
-    ):
-        words = _texts([token for token in tokens if token.kind == "txt"])
-        if is_name(words.lower().removesuffix(" of")):
-            return sym(canonical(tokens))
-    if tokens[0].text == "(" and "\\circ" in [token.text for token in tokens] and _names(tokens):
-        return sym(canonical(tokens))  # a composition, not an angle
-    if tokens[0].kind != "txt" or len(tokens) == 1 or not _names(tokens):
-        try:
-            return read_tokens(tokens)
-        except Unreadable:
-            if not _names(tokens):
-                raise
-    return sym(canonical([token for token in tokens if token.text not in "(){}"]))
+    texts = [token.text for token in tokens]
+    call = _READ["call"].fullmatch(" ".join(texts))
+    if call and texts[0] not in texts[2:]:  # p(1) = 2, y(t) = …; x(x+1) = 0 and xy = 6 are equations
+        return Node("app", tuple(read_expression([token]) for token in tokens[2:-1:2]), texts[0])
+    words = _texts([token for token in tokens if token.kind == "txt"])
+    beside = all(token.kind in ("txt", "let") or token.text in ("\\triangle", "\\angle", "\\odot") for token in tokens)
+    if beside and tokens[0].kind == "txt" and is_name(words.lower().removesuffix(" of")):
+        return sym(canonical(tokens))
+    name = sym(canonical([token for token in tokens if token.text not in "(){}"]))
+    function = texts[0].lower().lstrip("\\") in _NAMED_FUNCTIONS and (len(tokens) > 1 or tokens[0].kind == "cmd")
+    function = function and all(token.kind == "let" or token.text in "(){}_[]," for token in tokens[1:])
+    if _READ["composition"].fullmatch("".join(texts)) or (function and tokens[0].kind == "txt"):
+        return name  # not an angle
+    try:
+        return read_tokens(tokens)
+    except Unreadable:
+        named = texts[0] == "|" or (tokens[0].kind in ("let", "cmd") and len(tokens) > 1)
+        closed = texts[-1] in (")", "]", "|") and all(token.kind != "txt" for token in tokens)
+        if not function and not (named and closed):
+            raise
+    return name
 
 
 _NAMED_FUNCTIONS = word_set("named_functions")
-
-
-def _names(tokens: list[Token]) -> bool:
-    r"""Whether a side that is no expression names a quantity: `P(A|B)`, `(f \circ g)(2)`, `\max`, `|AB|`."""
-    texts = [token.text for token in tokens]
-    named = texts[0].lower().lstrip("\\") in _NAMED_FUNCTIONS
-    if len(tokens) == 1:
-        return named and tokens[0].kind == "cmd"
-    if "\\circ" in texts and texts[0] in ("(", "f", "g", "h"):
-        return all(
-            token.kind in ("let", "num") or token.text in ("(", ")", "\\circ", "[", "]", "-") for token in tokens
-        )
-    if named and all(token.kind == "let" or token.text in "(){}_[]" for token in tokens[1:]):
-        return True
-    if texts[0] == texts[-1] == "|":
-        return all(token.kind == "let" or token.text in ("|", "\\cup", "\\cap", "\\setminus") for token in tokens)
-    head = 1
-    while head + 1 < len(tokens) and texts[head] in ("_", "^", "'"):
-        head += 1 if texts[head] == "'" else (closing(tokens, head + 1) - head + 1 if texts[head + 1] in _OPEN else 2)
-    named = named or tokens[0].kind in ("let", "cmd")
-    return named and head < len(tokens) and texts[head] in ("(", "[") and closing(tokens, head) == len(tokens) - 1
-
-
-def _calls(tokens: list[Token]) -> bool:
-    """Whether a complete side is a value of a function, as in `p(1) = 2` or `y(t) = e^{-t}`: a letter before numbers or
-    other letters in parentheses. `x(x+1) = 0` and `xy = 6` are equations."""
-    texts = [token.text for token in tokens]
-    if len(texts) < 4 or len(texts) % 2 or tokens[0].kind != "let" or texts[1] != "(" or texts[-1] != ")":
-        return False
-    return set(texts[3:-1:2]) <= {","} and all(
-        token.kind == "num" or (token.kind == "let" and len(token.text) == 1 and token.text != texts[0])
-        for token in tokens[2:-1:2]
-    )
 
 
 def _french_interval(tokens: list[Token]) -> Node:
@@ -832,25 +769,21 @@ def _french_interval(tokens: list[Token]) -> Node:
 
 def _bracketed(tokens: list[Token]) -> Node | None:
     r"""A tuple, an interval, a set or a set-builder; None when the brackets only group a scalar."""
-    opening, closing, inner = tokens[0].text, tokens[-1].text, tokens[1:-1]
+    opening, closed, inner = tokens[0].text, tokens[-1].text, tokens[1:-1]
     if tokens[0].kind == "begin":
         return None
-    if opening == "\\{" and closing == "\\}":
+    if opening == "\\{" and closed == "\\}":
         bar = next((i for i, token in enumerate(inner) if token.text == "|"), 0)
         odd = sum(token.text == "|" for token in inner) % 2  # bars in pairs are absolute values
         parts = [inner[:bar], inner[bar + 1 :]] if odd else split(inner, (":",))[0]
         if len(parts) == 2 and all(parts):
             return _builder(*parts)
-        if not inner:
-            return sym("\\emptyset")
-        return Node("set", tuple(map(read_tokens, filter(None, split(inner, _COMMAS | {";"})[0]))))
-    parts, _ = split(inner, (",", ";", "\\quad"))
-    brackets = {"\\langle": "(", "\\{": "{"}.get(opening, opening) + {"\\rangle": ")", "\\}": "}"}.get(closing, closing)
-    if len(parts) == 1 and brackets not in ("()", "[]"):
-        return None
+        items = tuple(map(read_tokens, filter(None, split(inner, _COMMAS | {";"})[0])))
+        return Node("set", items) if inner else sym("\\emptyset")
+    brackets = {"\\langle": "("}.get(opening, opening) + {"\\rangle": ")"}.get(closed, closed)
     if brackets not in ("()", "[]", "[)", "(]"):
         raise Unreadable("brackets that do not match")
-    items = tuple(map(read_tokens, parts))
+    items = tuple(map(read_tokens, split(inner, (",", ";", "\\quad"))[0]))
     if len(items) == 1 and (brackets == "()" or items[0].op == "matrix"):
         return items[0] if opening != "\\langle" else None
     if len(items) > 1 and brackets == "[]" and all(item.op == "seq" and item.name == "[]" for item in items):
@@ -877,46 +810,42 @@ def _builder(head: list[Token], rest: list[Token]) -> Node:
             if condition.op == "rel" and condition.name == "\\in" and (is_scalar(value) or value.op == "seq"):
                 return Node("cond", (value, condition))
     bound = sorted({t.text for t, after in pairwise(rest) if t.kind == "let" and after.text == "\\in"})
-    tokens = [*head, Token("op", "|"), *rest]
     names = {name: f"¤{i}" for i, name in enumerate(bound)}
+    tokens = [*head, Token("op", "|"), *rest]
     return Node("opaque", (), canonical([Token(t.kind, names.get(t.text, t.text), t.spaced) for t in tokens]))
 
 
 def _ratio(tokens: list[Token]) -> Node | None:
     """`3:4`, `2:3:4`, and clock times such as `4:30 p.m.`."""
+    clock = _READ["clock"].fullmatch("".join(token.text for token in tokens).lower())
+    if clock and int(clock[1]) < 25 and int(clock[2]) < 60:
+        return _time(
+            [int(clock[1]), int(clock[2]), int(clock[3] or 0)], (clock[4] or "")[:1], padded=clock[1][0] == "0"
+        )
     parts, _ = split(tokens, (":",))
-    if len(parts) == 1:
-        return None
-    suffix = "".join(token.text for token in parts[-1][1:]).lower().replace(".", "").replace(" ", "")
-    suffix = suffix if suffix in ("am", "pm") else ""
-    parts[-1] = parts[-1][:1] if suffix else parts[-1]
-    texts = [part[0].text if len(part) == 1 and part[0].kind == "num" else "" for part in parts]
-    if re.fullmatch(r"\d\d?(:\d\d){1,2}", ":".join(texts)) and int(texts[0]) < 25 and int(texts[1]) < 60:
-        return _time([*map(int, texts), 0][:3], suffix, padded=texts[0][0] == "0")
-    if suffix or any(part and part[0].text == "+" for part in parts):
+    if len(parts) == 1 or any(part and (part[0].text == "+" or part[-1].kind == "txt") for part in parts):
         return None
     return Node("ratio", tuple(map(_quantity, parts)))
 
 
-def _time(parts: list[int], suffix: str, *, padded: bool = False) -> Node:
-    """A clock time, on 24 hours where that is known."""
-    hour = parts[0]
-    hour += 12 if suffix == "pm" and hour < 12 else -12 if suffix == "am" and hour == 12 else 0
-    return Node("time", tuple(map(num, (hour, *parts[1:]))), suffix or ("24" if hour > 12 or padded else ""))
+def _time(parts: list[int], half: str, *, padded: bool = False) -> Node:
+    """A clock time, on 24 hours where that is known; `half` is a, p or empty."""
+    hour = parts[0] + (12 if half == "p" and parts[0] < 12 else -12 if half == "a" and parts[0] == 12 else 0)
+    name = half + "m" if half else "24" if hour > 12 or padded else ""
+    return Node("time", tuple(map(num, (hour, *parts[1:]))), name)
 
 
-_BASE = re.compile(r"([0-9A-Fa-f]+)_\{?\s*(?:\\text\s*\{)?\s*(\w+)[\s}]*")
 _CURRENCIES = {"\\$": "dollars", "\\euro": "euros", "\\pounds": "GBP", "\\yen": "yen", "\\rupee": "rupees"}
 
 
 def _base(text: str) -> Node:
     """`204_5`, `2A_{16}`, `54_{six}`."""
-    match = _BASE.fullmatch(text)
-    word = match.group(2).lower() if match else ""
+    digits, _, word = re.sub(r"\\text|[\s{}]", "", text).partition("_")
     base = int(word) if word.isdecimal() and len(word) < 3 else number_in_words(word)
-    if not match or base is None or not 2 <= base <= 36:
+    if base is None or not 2 <= base <= 36:
         raise Unreadable("a subscript on a number")
-    return Node("base", (num(base),), match.group(1).upper())
+    # Behind digits in words ("17 base 8") the base may not be left out: the value says so.
+    return Node("base", (num(base),), digits.upper(), Fraction(1) if "\\text{" in text and word.isdecimal() else None)
 
 
 def _quantity(tokens: list[Token]) -> Node:
@@ -935,30 +864,25 @@ def _quantity(tokens: list[Token]) -> Node:
     end = next((i for i, token in enumerate(tokens) if token.kind == "txt"), len(tokens))
     if end == len(tokens):
         return read_expression(tokens)
-    if not end:
-        raise Unreadable(f"the words {tokens[0].text!r}")
     cuts = [i for i in range(end + 1, len(tokens)) if tokens[i].kind == "num" and tokens[i - 1].kind == "txt"]
-    if cuts:  # 3 feet 4 inches
+    if end and cuts:  # 3 feet 4 inches
         return compound([_quantity(tokens[a:b]) for a, b in pairwise([0, *cuts, len(tokens)])])
-    if not all(_belongs_to_unit(token, tokens[i - 1]) for i, token in enumerate(tokens[end:], end)):
+    if not end or not all(_belongs_to_unit(token, tokens[i - 1]) for i, token in enumerate(tokens[end:], end)):
         raise Unreadable(f"the words {tokens[end].text!r}")
     phrase = "".join((" " if token.kind in ("txt", "let") else "") + token.text for token in tokens[end:]).strip()
     if phrase.count("{") == phrase.count("}"):
         phrase = re.sub(r"[{}]", "", phrase)
-    if not phrase:
-        raise Unreadable("an empty part")
     value = read_expression(tokens[:end])
-    scale = scale_of(phrase.split()[0]) if tokens[end - 1].text not in ("0", "%") else None
+    word, _, rest = phrase.partition(" ")
+    scale = scale_of(word) if tokens[end - 1].text not in ("0", "%") else None
     if scale:  # 1.5 million dollars, 3 halves
-        rest = phrase.partition(" ")[2]
-        plain = number(tokens[0].text) if end == 1 else None
-        value = Node("mul", (value, num(scale))) if plain is None else num(plain * scale)
+        value = num(value.value * scale) if value.value is not None else Node("mul", (value, num(scale)))
         return _with_words(value, rest) if rest else value
     if phrase.lower() == "and a half":
         return Node("add", (value, num(Fraction(1, 2))))
-    clock = phrase.lower().replace(".", "").replace(" ", "")
-    if clock in ("am", "pm") and value.value in range(1, 13):
-        return _time([int(value.value or 0), 0, 0], clock)
+    half = re.fullmatch(r"([ap])\.? ?m\.?", phrase.lower())
+    if half and value.value in range(1, 13):
+        return _time([int(value.value or 0), 0, 0], half[1])
     return _with_words(value, phrase)
 
 
@@ -985,16 +909,20 @@ def _belongs_to_unit(token: Token, before: Token) -> bool:
 def compound(parts: list[Node]) -> Node:
     """A quantity in several units, largest first: 3 feet 4 inches, 2 hours 30 minutes."""
     units = [unit_of(part.name) if part.op == "unit" else None for part in parts]
-    first = units[0]
-    if first is None or any(u is None or u.dimensions != first.dimensions or u.counts for u in units):
-        raise Unreadable("several quantities side by side")
-    total = parts[0].args[0]
-    for part, unit in zip(parts[1:], units[1:], strict=True):
-        scale = unit.factors[0] / first.factors[0] if unit else Fraction(1)
-        if scale >= 1:
+    total: Node | None = None
+    for part, unit in zip(parts, units, strict=True):
+        scale = unit.factors[0] / units[0].factors[0] if unit and units[0] else Fraction(1)
+        if (
+            unit is None
+            or units[0] is None
+            or unit.dimensions != units[0].dimensions
+            or unit.counts
+            or (total is not None and scale >= 1)
+        ):
             raise Unreadable("several quantities side by side")
-        total = Node("add", (total, Node("mul", (num(scale), part.args[0]))))
-    return Node("unit", (total,), parts[0].name)
+        scaled = part.args[0] if total is None else Node("mul", (num(scale), part.args[0]))
+        total = scaled if total is None else Node("add", (total, scaled))
+    return Node("unit", (total or num(0),), parts[0].name)
 
 
 # --- expressions --------------------------------------------------------------------------------------------------
@@ -1045,7 +973,9 @@ def _spread(node: Node) -> Node:
     elif node.op in ("neg", "mul", "div") and len(vectors) == 1 and (node.op, vectors) != ("div", [1]):
         at = vectors[0]
         cells = [Node(node.op, (*args[:at], cell, *args[at + 1 :])) for cell in vector.args]
-    elif node.op == "pow" and vector.op == "matrix" and args[1] in (sym("T"), sym("\\top")):
+    elif node.op == "pow" and vectors == [0] and args[1] in (sym("T"), sym("\\top")):
+        if vector.op == "seq":
+            return vector  # a row that is to be read as a column
         return Node("matrix", tuple(Node("row", row) for row in zip(*(row.args for row in vector.args), strict=False)))
     else:
         return Node(node.op, args, node.name)
