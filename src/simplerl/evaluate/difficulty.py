@@ -14,7 +14,7 @@ from typing import Any
 from simplerl.core.errors import DataError
 from simplerl.core.types import Completion, Problem, TrajectoryGroup
 from simplerl.rollout.groups import Prompted, Rollout, fingerprint
-from simplerl.runs.jsonl import JsonLines
+from simplerl.runs.files import JsonLines
 
 #: Problems that are done, or not, together.
 CHUNK = 32

@@ -332,7 +332,7 @@ def _refresh(job: Job, settings: Settings) -> None:
     wanted = settings.ks or powers_up_to(job.protocol.samples)
     for one in Run(job.directory.path).evaluations:
         if list(one.figures["pass@k"]) != [str(k) for k in wanted] or "acc_strict" not in one.figures:
-            job.directory.update(figures(one.answers(), ks=settings.ks))
+            job.directory.finish(figures(one.answers(), ks=settings.ks))
 
 
 def _evaluate(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.judge.endpoint import Endpoint, EndpointError, Messages, NoAnswer, Reply, Unreachable
-from simplerl.runs.jsonl import JsonLines
+from simplerl.runs.files import JsonLines
 
 #: So many requests without an answer one after another, and nothing further is sent.
 FAILURES_IN_A_ROW = 3
