@@ -356,26 +356,19 @@ class Evaluator:
             return 0
         return 1 if mp.re(ratios[0]) > 0 else -1
 
-    def _constant_value(self, node: Node) -> Any:
+    def constant(self, node: Node) -> Any:
+        """The real value of a constant; None where it has none."""
         with mp.workdps(DIGITS):
             return self._value(node, Point(0, False, 10))
 
-    def rounds_to(self, decimal: Fraction, places: int, node: Node) -> bool:
-        """Whether a decimal with that many places is the value of a constant expression, rounded or truncated."""
-        value = self._constant_value(node)
-        if value is None or isinstance(value, mpmath.mpc):
+    def close(self, left: Node, right: Node, tolerance: Fraction, *, relative: bool = False) -> bool:
+        """Whether two constants agree to a tolerance: for an approximation, or a printed decimal, of an exact value."""
+        a, b = self.constant(left), self.constant(right)
+        if a is None or b is None:
             return False
         with mp.workdps(DIGITS):
-            return bool(abs(value - mp.mpf(decimal.numerator) / decimal.denominator) < mp.mpf(10) ** -places)
-
-    def close(self, left: Node, right: Node, tolerance: float) -> bool:
-        """Whether two constants agree to a relative tolerance: for a stated approximation beside an exact value."""
-        a, b = self._constant_value(left), self._constant_value(right)
-        return a is not None and b is not None and bool(abs(a - b) <= tolerance * max(abs(a), abs(b)))
-
-    def is_defined(self, node: Node) -> bool:
-        """Whether a constant has a real value."""
-        return self._constant_value(node) is not None
+            gap, size = abs(a - b), max(abs(a), abs(b)) if relative else 1
+            return bool(gap * tolerance.denominator <= size * tolerance.numerator)
 
     def within_limits(self, node: Node) -> bool:
         """Whether every scalar of an answer can be computed: asked about a gold, to tell whose fault a failure is."""
