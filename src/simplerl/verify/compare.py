@@ -236,7 +236,12 @@ def _notations(left: Node, right: Node) -> Iterator[tuple[Node, Node]]:
         left, right = _split_runs(left, singles), _split_runs(right, singles)
     only = sorted(names[0] - names[1]), sorted(names[1] - names[0])
     pattern = _CONSTANT_OF_INTEGRATION[len(only[0]) > 1]  # one constant is C or c; several may be A and B
-    if len(only[0]) == len(only[1]) < 4 and only[0] and all(map(pattern.fullmatch, chain(*only))) and names[0] & names[1]:
+    if (
+        len(only[0]) == len(only[1]) < 4
+        and only[0]
+        and all(map(pattern.fullmatch, chain(*only)))
+        and names[0] & names[1]
+    ):
         for order in permutations(only[0]):
             yield left, replace(right, dict(zip(only[1], map(sym, order), strict=True)))
     else:

@@ -118,9 +118,7 @@ def _power(values: list, node: Node, point: Point, work: Work) -> Any:
     if rational is not None and rational.denominator % 2:  # an odd root of a negative number is real
         value = mp.power(-base, exponent)
         return -value if rational.numerator % 2 else value
-    if point.complex_:
-        return mp.power(mp.mpc(base), exponent)
-    raise Undefined
+    return mp.power(mp.mpc(base), exponent)
 
 
 def _root(values: list, node: Node, point: Point, work: Work) -> Any:
@@ -164,14 +162,11 @@ def _function(values: list, node: Node, point: Point, work: Work) -> Any:
     name, value = node.name, values[0]
     if name in ("ln", "log"):
         return _logarithm(values, node, point)
-    if name in _OF_REALS and any(isinstance(value, mpmath.mpc) for value in values):
-        raise Undefined
-    if name in ("max", "min"):
+    if name in ("max", "min") and not any(isinstance(value, mpmath.mpc) for value in values):
         return (max if name == "max" else min)(values)
     if name in ("gcd", "lcm"):  # a generic symmetric function; whole numbers are computed exactly
         return sum((mp.sin(value * 3) for value in values), mp.mpf(digest(name) % 97)) + mp.fprod(values)
-    domain = _REAL_DOMAIN.get(name)
-    if name not in _FUNCTIONS or len(values) != 1 or (domain and not point.complex_ and not domain(value)):
+    if name not in _FUNCTIONS or len(values) != 1:
         raise Undefined
     if abs(value) > (MAX_MAGNITUDE / 2 if name in ("exp", "sinh", "cosh", "tanh", "coth") else MAX_ARGUMENT):
         raise TooBig("an argument beyond the limit")
@@ -182,7 +177,7 @@ def _function(values: list, node: Node, point: Point, work: Work) -> Any:
 
 
 def _logarithm(values: list, node: Node, point: Point) -> Any:
-    if any(not value or (not point.complex_ and value < 0) for value in values) or values[1:] == [1]:
+    if not all(values) or values[1:] == [1]:
         raise Undefined
     logarithms = list(map(mp.log, values))
     if node.name == "log" and len(values) == 1 and point.log_base == 10:
@@ -190,11 +185,6 @@ def _logarithm(values: list, node: Node, point: Point) -> Any:
     return logarithms[0] / logarithms[1] if len(logarithms) == 2 else logarithms[0]
 
 
-_OF_REALS = frozenset({"max", "min", "floor", "ceil", "gcd"})
-_REAL_DOMAIN: dict[str, Callable[[Any], bool]] = {
-    "arcsin": lambda v: abs(v) <= 1, "arccos": lambda v: abs(v) <= 1, "arccosh": lambda v: v >= 1,
-    "arctanh": lambda v: abs(v) < 1,
-}  # fmt: skip
 _OF_MPMATH = (
     "sin cos tan cot sec csc sinh cosh tanh coth sech csch arcsin arccos arctan arcsec arccsc arcsinh arccosh arctanh "
     "exp floor ceil conj"
@@ -241,6 +231,8 @@ class Evaluator:
         if node.op not in _OPERATIONS:
             raise Undefined
         value = _OPERATIONS[node.op]([self.evaluate(arg, point) for arg in node.args], node, point, self.work)
+        if isinstance(value, mpmath.mpc) and not point.complex_:
+            raise Undefined
         for part in (mp.re(value), mp.im(value)):
             if not mp.isfinite(part):
                 raise Undefined
