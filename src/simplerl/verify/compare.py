@@ -42,7 +42,8 @@ FLOAT_DIGITS, _FLOAT_NOISE = 12, Fraction(4, 10**15)
 #: Each sign of order → what it becomes when the sides change places.
 _FLIP = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 _ORDER: dict[str, Callable[[int, int], bool]] = {
-    "<": operator.lt, ">": operator.gt, "\\le": operator.le, "\\ge": operator.ge, "=": operator.eq, "\\neq": operator.ne,
+    "<": operator.lt, ">": operator.gt, "\\le": operator.le, "\\ge": operator.ge,
+    "=": operator.eq, "\\neq": operator.ne,
 }  # fmt: skip
 _CONSTANT_OF_INTEGRATION = re.compile(r"[CcK](?:_\d)?"), re.compile(r"[CcKABD](?:_\d)?")
 _REALS, _EMPTY_SET = sym("\\mathbb{R}"), sym("\\emptyset")
@@ -174,7 +175,7 @@ def replace(node: Node, names: dict[str, Node]) -> Node:
 
 
 def _sign_choices(node: Node) -> list[Node]:
-    r"""The two values of an expression with a `\pm`, read as + and as − throughout (`\mp` the opposite); else itself."""
+    r"""The two values of an expression with a `\pm`, read as + and as − throughout; else itself."""
     if not any(part.op in ("pm", "mp") for part in node.walk()):
         return [node]
 
@@ -875,7 +876,7 @@ class Comparison:
         return bool(sign) and first == (second if sign > 0 else _FLIP[second])
 
     def _two_expressions(self, left: Node, right: Node) -> bool:
-        """Whether both relations are between two expressions, not both constant: they may be a multiple of each other."""
+        """Whether both relations are between two expressions, neither constant: one may be a multiple of the other."""
         pair = len(left.args) == len(right.args) == 2 and all(map(is_scalar, (*left.args, *right.args)))
         return pair and all(any(map(has_symbols, node.args)) for node in (left, right))
 

@@ -336,9 +336,9 @@ def _honest(outcome: Outcome, answer: str, gold: str, question: str | None, work
         return outcome
     try:
         own = _form(_stated(mine))
-        if question and own != _form(_stated(theirs, rounded=True)):
-            if {own, _form(mine)} & _forms_of_question(question):
-                return _no("restates", f"{_shown(answer)!r} is an expression of the question")
+        copied = question and own != _form(_stated(theirs, rounded=True))
+        if question and copied and {own, _form(mine)} & _forms_of_question(question):
+            return _no("restates", f"{_shown(answer)!r} is an expression of the question")
         problem = _computing(_stated(mine), theirs, work)
         if problem and not _computing(_stated(theirs), theirs, work):
             return _no("unfinished", f"the value is right, but {problem} is left to the reader: {_shown(answer)}")
@@ -566,7 +566,7 @@ def _kind(text: str) -> str:
 
 
 def explain(response: str, gold: str, policy: str, verdict: Verdict) -> list[tuple[str, str]]:
-    """Return the steps of a judgement as (name, text): what was looked at, understood and decided, and by which rule."""
+    """Return the steps of a judgement as (name, text): what was looked at, understood and decided."""
     part = final_part(response)
     tail = f", of which the last part, {len(part)}, counts" if len(part) != len(response) else ""
     steps = [("response", f"{len(response)} characters{tail}"), ("policy", policy)]
