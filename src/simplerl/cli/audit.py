@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from simplerl.core.errors import SimpleRLError, nearest
 
 if TYPE_CHECKING:
-    from simplerl.verify.audit import Report, Row
+    from simplerl.data.audit import Report, Row
 
 EXAMPLES = """
   simplerl audit gsm8k                       # a data set by name
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _rows(name: str, split: str) -> Iterator[Row]:
     from simplerl.data import DATASETS, load
-    from simplerl.verify.audit import Row, read_rows
+    from simplerl.data.audit import Row, read_rows
 
     path = Path(name).expanduser()
     if path.is_file():
@@ -97,7 +97,7 @@ def _short(text: str, width: int = 60) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Audit and print; return 1 when a gold fails."""
-    from simplerl.verify.audit import audit
+    from simplerl.data.audit import audit
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # an ascii terminal still gets its table

@@ -363,8 +363,8 @@ def _positions(node: Node, rank: dict[Node, int]) -> frozenset[int]:
     if node.op != "rel":
         raise _NoRegion
     if node.name in ("\\in", "\\notin") and name_of(node.args[0]):
-        inside = _positions(node.args[1], rank)
-        return everything - inside if node.name == "\\notin" else inside
+        members = _positions(node.args[1], rank)
+        return everything - members if node.name == "\\notin" else members
     if sum(not _is_constant(side) for side in node.args) > 1:
         raise _NoRegion
     parts = [_bounded(*part, rank) for part in zip(node.args, _signs(node), node.args[1:], strict=False)]
@@ -586,12 +586,13 @@ class Comparison:
         values = dict.fromkeys(ends, 0.0)
         if len(ends) > 1:
             values = {end: self._estimate(end) for end in ends}
-        rank, position, last = {MINUS_INFINITY: -1}, -1, None
-        for end in sorted(ends, key=lambda end: values[end]):
-            close = last is not None and abs(values[end] - values[last]) <= 1e-9 * max(1, abs(values[end]))
+        rank, position = {MINUS_INFINITY: -1}, -1
+        ends = sorted(ends, key=lambda end: values[end])
+        for last, end in zip([INFINITY, *ends], ends, strict=False):
+            close = position > 0 and abs(values[end] - values[last]) <= 1e-9 * max(1, abs(values[end]))
             if not (close and self.value(end, last)):
                 position += 2
-            rank[end], last = position, end
+            rank[end] = position
         return rank | {INFINITY: position + 2}
 
     def _estimate(self, end: Node) -> float:
@@ -739,8 +740,9 @@ class Comparison:
             return self.all_equal(node.args, [other] * len(node.args))
         if node.name == "and" and node.args[0].op == "num":
             number, part = map(self._exact, node.args)
-            mixed = number is not None and part is not None and number.denominator == 1 and 0 < part < 1
-            return mixed and self.value(num(number + part), other)
+            if number is None or part is None or number.denominator > 1 or not 0 < part < 1:
+                return False
+            return self.value(num(number + part), other)
         if all(item.op == "unit" for item in node.args):
             try:
                 return self.scalar(compound(list(node.args)), other)  # 1 hour and 30 minutes
@@ -828,7 +830,7 @@ class Comparison:
         exact, near = map(self._exact, bare)
         if exact is not None and near is not None:
             return abs(exact - near) <= max(abs(exact), abs(near)) / 50
-        return self._algebra().close(*bare, Fraction(1, 50), relative=True)
+        return self._algebra().close(bare[0], bare[1], Fraction(1, 50), relative=True)
 
     def _rounding(self, value: Node, stated: Node) -> Fraction:
         """How far a stated approximation may be off: half a unit of its last digit. Zero where it is none, as in

@@ -181,7 +181,7 @@ def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[
     if units[0] is not None and units[1] is not None and (mine.node, theirs.node) != units:
         first, second = unit_of(units[0].name), unit_of(units[1].name)
         if first and second and first.dimensions == second.dimensions and not first.counts:
-            yield units
+            yield units[0], units[1]
     merged = _merge_thousands(mine.normal), _merge_thousands(theirs.normal)
     if merged != (mine.normal, theirs.normal):
         nodes = reading(merged[0]).node, reading(merged[1]).node

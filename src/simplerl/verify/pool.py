@@ -84,8 +84,8 @@ class _Worker:
             # is the trainer's to handle. One arena: more would count as memory of the answer.
             self.process = subprocess.Popen(
                 [sys.executable, "-P", *COMMAND, str(os.getpid()), str(timeout_s)],
-                stdin=theirs,
-                stdout=theirs,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
                 stderr=subprocess.DEVNULL,
                 process_group=0,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "MPMATH_NOGMPY": "1", "MALLOC_ARENA_MAX": "1"},
