@@ -8,13 +8,13 @@ part already settles it.
 
 from __future__ import annotations
 
-import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
+from functools import reduce
 from itertools import chain, permutations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simplerl.verify.numbers import Spent, TooBig, Work, exact
 from simplerl.verify.parse import (
@@ -81,30 +81,22 @@ def name_of(node: Node) -> str:
         return name if is_name(name) else ""
     if op in ("sym", "opaque") or (op == "const" and name in ("e", "i")):
         return name
-    if op in ("unit", "degree"):
-        return name_of(args[0])
     if op == "func":
         return f"{name}{args}" if has_symbols(node) else ""
     if op == "app" or (op == "mul" and args[1].op in ("sym", "num") and re.fullmatch("[A-Z]", args[0].name)):  # E(X)
         arguments = args if op == "app" else args[1:]
-        fixed = "" if any(map(has_symbols, arguments)) else ",".join(map(str, arguments))
-        return f"{name or args[0].name}({fixed})"
+        bare = all(arg.op == "sym" for arg in arguments)
+        return f"{name or args[0].name}({'' if bare else arguments})"
     if op == "div" and all(arg.op == "mul" and arg.args[0] == sym("d") for arg in args):
         return args[0].args[1].name + "'"  # dy/dx is y'
     if op == "mul" and args[0] == sym("m") and args[1].name.startswith("\\angle"):
         return args[1].name
     if op == "pow":  # the inverse or the transpose of a matrix
         return name_of(args[0]) + "^" if args[0].name.isupper() and args[1] in (neg(num(1)), sym("T")) else ""
-    if op == "seq" and name == "[]" and len(args) == 1:  # the area [ABC]
-        return args[0].name if args[0].name.isupper() else ""
     if op == "abs":
         named = _has_length(args[0])
-    elif op == "add":
-        named = all(arg.op in ("sym", "add") for arg in args)
-    elif op in ("div", "mul"):
-        named = all(map(_is_upper_name, args))
     else:
-        named = op in ("seq", "ratio", "list") and bool(args)
+        named = all(map(_is_upper_name, args)) if op in ("div", "mul") else op in ("add", "seq", "ratio", "list")
     parts = [name_of(arg) for arg in args] if named else []
     return op + "".join(parts) if parts and all(parts) else ""
 
@@ -175,7 +167,7 @@ def replace(node: Node, names: dict[str, Node]) -> Node:
 
 
 def _sign_choices(node: Node) -> list[Node]:
-    r"""The two values of an expression with a `\pm`, read as + and as − throughout; else itself."""
+    r"""The two values of an expression or a relation with a `\pm`, read as + and as − throughout; else itself."""
     if not any(part.op in ("pm", "mp") for part in node.walk()):
         return [node]
 
@@ -189,20 +181,28 @@ def _sign_choices(node: Node) -> list[Node]:
 
 
 def _canonical(node: Node) -> Node:
-    r"""One form for what is written in several: a list of one is its item, `(r,h) = (3,10)` the list r = 3, h = 10, and
-    an expression with a `\pm` the list of both values."""
+    r"""One form for what is written in several: a list of one is its item, what holds a `\pm` the list of both values,
+    `|x| < 3` is −3 < x < 3, and `(r,h) = (3,10)` the list r = 3, h = 10."""
     while node.op == "list" and len(node.args) == 1:
         node = node.args[0]
-    if is_scalar(node):
-        choices = _sign_choices(node)
-        return Node("list", tuple(choices), "pm") if len(choices) > 1 else node
     if node.op in ("list", "set"):
         items = [_sign_choices(item) if is_scalar(item) or item.op == "rel" else [item] for item in node.args]
         return Node(node.op, tuple(chain.from_iterable(items)), node.name)
-    if node.op == "rel" and node.name == "=" and node.args[0].op == node.args[1].op == "seq":
-        names, values = (side.args for side in node.args)
-        if len(names) == len(values) and all(map(name_of, names)):
-            return Node("list", tuple(Node("rel", pair, "=") for pair in zip(names, values, strict=True)))
+    choices = _sign_choices(node) if is_scalar(node) or node.op == "rel" else [node]
+    if len(choices) > 1:
+        return Node("list", tuple(choices), "and" if node.name == "\\neq" else "pm")
+    if node.op != "rel" or len(node.args) != 2:
+        return node
+    left, right = node.args
+    if node.name in _FLIP and right.op == "abs":
+        left, right, node = right, left, Node("rel", (right, left), _FLIP[node.name])
+    if node.name == "=" and left.op == right.op == "seq" and len(left.args) == len(right.args) and name_of(left):
+        return Node("list", tuple(Node("rel", pair, "=") for pair in zip(left.args, right.args, strict=True)))
+    if node.name in _FLIP and left.op == "abs" and left.args[0].op == "sym" and not name_of(left):
+        inner, flipped = left.args[0], _FLIP[node.name]
+        if node.name in ("<", "\\le"):
+            return Node("rel", (neg(right), inner, right), f"{node.name} {node.name}")
+        return Node("list", (Node("rel", (inner, neg(right)), flipped), Node("rel", (inner, right), node.name)), "or")
     return node
 
 
@@ -219,51 +219,33 @@ def _letters(node: Node) -> list[str]:
     return [part.name for part in node.walk() if part.op == "sym"]
 
 
-def _split_runs(node: Node, singles: set[str]) -> Node:
-    if node.op == "sym" and 1 < len(node.name) < 4 and node.name.isupper() and set(node.name) & singles:
-        product = sym(node.name[0])
-        for letter in node.name[1:]:
-            product = Node("mul", (product, sym(letter)))
-        return product
-    return Node(node.op, tuple(_split_runs(arg, singles) for arg in node.args), node.name, node.value)
-
-
 def _notations(left: Node, right: Node) -> Iterator[tuple[Node, Node]]:
     """Two expressions in one notation: GM is G M where either letter stands alone, and constants of integration may
-    have other names: `C e^x` is `c e^x`."""
+    have other names: `c e^x` is `C e^x`."""
     names = set(_letters(left)), set(_letters(right))
-    singles = {name for name in names[0] | names[1] if len(name) == 1 and name.isupper()}
-    if singles and any(len(name) > 1 and name.isupper() for name in names[0] | names[1]):
-        left, right = _split_runs(left, singles), _split_runs(right, singles)
+    every = names[0] | names[1]
+    runs = {name: reduce(_times, map(sym, name)) for name in every if name.isupper() and every & set(name) - {name}}
+    left, right = replace(left, runs), replace(right, runs)
+    yield left, right
     only = sorted(names[0] - names[1]), sorted(names[1] - names[0])
     pattern = _CONSTANT_OF_INTEGRATION[len(only[0]) > 1]  # one constant is C or c; several may be A and B
-    if (
-        len(only[0]) == len(only[1]) < 4
-        and only[0]
-        and all(map(pattern.fullmatch, chain(*only)))
-        and names[0] & names[1]
-    ):
-        for order in permutations(only[0]):
-            yield left, replace(right, dict(zip(only[1], map(sym, order), strict=True)))
-    else:
-        yield left, right
+    constants = len(only[0]) == len(only[1]) < 4 and all(map(pattern.fullmatch, chain(*only)))
+    for order in permutations(only[0] if constants and names[0] & names[1] else ()):
+        yield left, replace(right, dict(zip(only[1], map(sym, order), strict=False)))
 
 
-def _same_arguments(left: Node, right: Node) -> Node | None:
-    """Return `right` with the letters of its function's arguments as in `left`: f(t) = 2t is f(x) = 2x. None when the
-    letters differ and cannot be exchanged, as in f(t) = 2x."""
+def _times(left: Node, right: Node) -> Node:
+    return Node("mul", (left, right))
+
+
+def _same_arguments(left: Node, right: Node) -> Node:
+    """Return `right` with the letters of its function's arguments exchanged for those in `left`: f(t) = 2t is
+    f(x) = 2x, and f(t) = 2x is f(x) = 2t."""
     mine, theirs = left.args[0], right.args[0]
-    if mine.op != "app" or theirs.op != "app" or mine.name != theirs.name or len(mine.args) != len(theirs.args):
+    if mine.op != "app" or theirs.op != "app" or len(mine.args) != len(theirs.args):
         return right
-    if mine.args == theirs.args:
-        return right
-    if not all(arg.op == "sym" for arg in (*mine.args, *theirs.args)):
-        return None if any(map(has_symbols, (*mine.args, *theirs.args))) else right  # f(2x) is not f(x)
-    names = {old.name: new for old, new in zip(theirs.args, mine.args, strict=True)}
-    free = set(_letters(right)) - set(names)
-    if len(names) < len(theirs.args) or free & {new.name for new in names.values()}:
-        return None
-    return replace(right, names)
+    pairs = [(old, new) for old, new in zip(theirs.args, mine.args, strict=True) if old.op == new.op == "sym"]
+    return replace(right, {new.name: old for old, new in pairs} | {old.name: new for old, new in pairs})
 
 
 # --- printed decimals -------------------------------------------------------------------------------------------------
@@ -295,112 +277,75 @@ class _NoRegion(Exception):
     """Not a region, or one whose ends cannot be put in order."""
 
 
-_ESTIMATES: dict[str, Callable[..., float]] = {
-    "neg": operator.neg, "add": operator.add, "mul": operator.mul, "div": operator.truediv,
-    "root": lambda index, a: math.sqrt(a) if index == 2 else math.exp(math.log(a) / index),
-}  # fmt: skip
-
-
-def _estimate(node: Node) -> float | None:
-    """A constant as a floating-point number, enough to order the ends of intervals; None when it is not simple."""
-    if node.op == "const":
-        return {"inf": math.inf, "pi": math.pi, "e": math.e}.get(node.name)
-    values = [_estimate(arg) for arg in node.args]
-    try:
-        if node.op == "num":
-            return float(node.value or 0)
-        return None if None in values or node.op not in _ESTIMATES else _ESTIMATES[node.op](*values)
-    except (ArithmeticError, ValueError):
-        return None
-
-
 def _is_region(node: Node) -> bool:
     """Whether an answer describes a part of the number line by more than its points."""
     if node.op == "rel":
         return not {"\\in", "\\notin", "\\neq", *INEQUALITIES}.isdisjoint(_signs(node))
     if node.op == "list":
-        return any(map(_is_region, node.args)) and all(item.op == "rel" for item in node.args[:1])
+        return node.args[0].op == "rel" and any(map(_is_region, node.args))
     return node.op == "union" or node == _REALS or (node.op == "seq" and len(node.args) == 2)
 
 
 def _ends(node: Node) -> Iterator[Node]:
     """The constants that bound a region."""
+    node = _canonical(node)
     if is_scalar(node):
-        yield from _sign_choices(node) if _is_constant(node) else ()
-        return
-    for arg in node.args:
-        for end in _ends(arg):
-            yield end
-            if node.op == "rel" and any(side.op == "abs" for side in node.args):
-                yield neg(end)
+        yield from (node,) if _is_constant(node) else ()
+    else:
+        yield from chain.from_iterable(map(_ends, node.args))
 
 
 def _positions(node: Node, rank: dict[Node, int]) -> frozenset[int]:
     """The region that a node describes, as positions on the number line: the ends in order, at the odd numbers, and the
     gaps between them, at the even ones."""
-    everything = frozenset(range(rank[INFINITY]))
-    if is_scalar(node):
-        if node in (_REALS, _EMPTY_SET):
-            return everything if node == _REALS else frozenset()
-        if not _is_constant(node):
-            raise _NoRegion
-        return frozenset(rank[end] for end in _sign_choices(node))
+    node, everything = _canonical(node), frozenset(range(rank[INFINITY]))
+    if node in (_REALS, _EMPTY_SET):
+        return everything if node == _REALS else frozenset()
+    if node in rank:
+        return frozenset({rank[node]})
     if node.op == "seq" and len(node.args) == 2 and all(arg in rank for arg in node.args):
         low, high = (rank[arg] for arg in node.args)
-        inside = range(low + (node.name[0] == "("), high + (node.name[1] == "]"))
-        if not everything.issuperset(inside):  # [−∞, 2)
-            raise _NoRegion
-        return frozenset(inside)
-    if node.op == "set" or node.op == "union":
-        first, *others = [_positions(arg, rank) for arg in node.args] or [frozenset()]
+        inside = frozenset(range(low + (node.name[0] == "("), high + (node.name[1] == "]")))
+        if everything >= inside:  # else [−∞, 2)
+            return inside
+    if node.op in ("set", "union"):
+        first, *others = [_positions(arg, rank) for arg in node.args]
         if node.name == "minus":
             return first.difference(*others)
-        if sum(map(len, others), len(first)) > len(first.union(*others)):  # [0, 1] ∪ [0, 1]
-            raise _NoRegion
-        return first.union(*others)
-    if node.op == "list":
+        if sum(map(len, others), len(first)) == len(first.union(*others)):  # else [0, 1] ∪ [0, 1]
+            return first.union(*others)
+    if node.op == "list" and node.name != "mixed":
         return _joined(node, rank)
-    if node.op != "rel":
-        raise _NoRegion
-    if node.name in ("\\in", "\\notin") and name_of(node.args[0]):
+    if node.op == "rel" and node.name in ("\\in", "\\notin") and name_of(node.args[0]):
         members = _positions(node.args[1], rank)
         return everything - members if node.name == "\\notin" else members
-    if sum(not _is_constant(side) for side in node.args) > 1:
-        raise _NoRegion
-    parts = [_bounded(*part, rank) for part in zip(node.args, _signs(node), node.args[1:], strict=False)]
-    return everything.intersection(*parts)
+    if node.op == "rel" and sum(side not in rank for side in node.args) == 1:
+        parts = [_bounded(*part, rank) for part in zip(node.args, _signs(node), node.args[1:], strict=False)]
+        return everything.intersection(*parts)
+    raise _NoRegion
 
 
 def _bounded(left: Node, sign: str, right: Node, rank: dict[Node, int]) -> frozenset[int]:
-    """The region of `x < 3`, `3 > x`, `x ≠ ±3`, `|x| < 3`."""
-    subject, bound = (left, right) if _is_constant(right) else (right, left)
-    sign = sign if subject is left else _FLIP.get(sign, sign)
-    distance = subject.op == "abs" and subject.args[0].op == "sym" and not name_of(subject)
-    if sign not in _ORDER or not _is_constant(bound) or not (distance or name_of(subject)):
+    """The region of `x < 3` or `3 > x`."""
+    subject, bound = (left, right) if right in rank else (right, left)
+    holds = _ORDER.get(sign if subject is left else _FLIP.get(sign, sign))
+    if holds is None or not name_of(subject):
         raise _NoRegion
-    bounds = [(sign, rank[end]) for end in _sign_choices(bound)]
-    if distance:
-        bounds.append((_FLIP.get(sign, sign), rank[neg(bound)]))
-        if bounds[0][1] <= bounds[1][1]:
-            raise _NoRegion
-    join = any if sign in (">", "\\ge", "=") else all
-    return frozenset(p for p in range(rank[INFINITY]) if join(_ORDER[op](p, end) for op, end in bounds))
+    return frozenset(position for position in range(rank[INFINITY]) if holds(position, rank[bound]))
 
 
 def _joined(node: Node, rank: dict[Node, int]) -> frozenset[int]:
     """Several conditions on one quantity: `or` joins their regions, `and` keeps what they share; a comma may mean
     either, and then means `and` unless nothing would be left: x < 1, x > 2 are two branches."""
-    first, *others = node.args
-    if first.op == "rel" and first.name == "\\neq" and all(map(is_scalar, others)):  # x ≠ 1, 2
-        others = [Node("rel", (first.args[0], value), "\\neq") for value in others]
-    if node.name == "mixed" or any(item.op != "rel" for item in (first, *others)):
+    first, *items = node.args
+    if first.name == "\\neq" and all(map(is_scalar, items)):  # x ≠ 1, 2
+        items = [Node("rel", (first.args[0], value), "\\neq") for value in items]
+    if any(item.op != "rel" for item in (first, *items)):
         raise _NoRegion
-    regions = [_positions(item, rank) for item in (first, *others)]
-    if node.name not in ("or", "either") or all(item.name == "\\neq" for item in (first, *others)):
-        inside = regions[0].intersection(*regions[1:])
-        if inside or node.name == "and":
-            return inside
-    return regions[0].union(*regions[1:])
+    regions = [_positions(item, rank) for item in (first, *items)]
+    shared = frozenset.intersection(*regions)
+    both = node.name == "and" or (shared and node.name not in ("or", "either"))
+    return shared if both or {first.name, *(item.name for item in items)} == {"\\neq"} else frozenset.union(*regions)
 
 
 def _subjects(node: Node) -> set[str]:
@@ -571,35 +516,27 @@ class Comparison:
         mine, theirs = _subjects(left), _subjects(right)
         if len(mine) > 1 or len(theirs) > 1:
             return None
-        ends = dict.fromkeys(chain(_ends(left), _ends(right)))
-        rank = self._ranked([end for end in ends if end not in (INFINITY, MINUS_INFINITY)])
         try:
+            rank = self._ranked(dict.fromkeys(chain(_ends(left), _ends(right))))
             regions = _positions(left, rank), _positions(right, rank)
         except _NoRegion:
             return None
-        if mine and theirs and not _same_name(*mine, *theirs):
-            return False
-        return bool(regions[0]) and regions[0] == regions[1]
+        named = not mine or not theirs or _same_name(*mine, *theirs)
+        return named and bool(regions[0]) and regions[0] == regions[1]
 
-    def _ranked(self, ends: list[Node]) -> dict[Node, int]:
+    def _ranked(self, ends: Iterable[Node]) -> dict[Node, int]:
         """The position of each end on the number line: odd numbers in their order, and the infinities outside."""
-        values = dict.fromkeys(ends, 0.0)
-        if len(ends) > 1:
-            values = {end: self._estimate(end) for end in ends}
-        rank, position = {MINUS_INFINITY: -1}, -1
-        ends = sorted(ends, key=lambda end: values[end])
-        for last, end in zip([INFINITY, *ends], ends, strict=False):
-            close = position > 0 and abs(values[end] - values[last]) <= 1e-9 * max(1, abs(values[end]))
-            if not (close and self.value(end, last)):
-                position += 2
+        values: dict[Node, Any] = {end: self._exact(end) for end in ends if end not in (INFINITY, MINUS_INFINITY)}
+        if None in values.values() and len(values) > 1:
+            values = {end: self._algebra().constant(end) for end in values}
+            if None in values.values():
+                raise _NoRegion
+        rank, position, last = {MINUS_INFINITY: -1}, -1, INFINITY
+        for end in sorted(values, key=lambda end: values[end]):
+            position += 0 if self.value(end, last) else 2
             rank[end] = position
+            last = end
         return rank | {INFINITY: position + 2}
-
-    def _estimate(self, end: Node) -> float:
-        value = _estimate(end)
-        if value is None:
-            value = self._algebra().constant(end)
-        return math.nan if value is None else float(value)
 
     # --- two kinds of answer ----------------------------------------------------------------------------------------
 
@@ -805,44 +742,32 @@ class Comparison:
         return all(self.equal(constants[-1], side) for side in constants[:-1])
 
     def _approximation(self, node: Node, other: Node) -> bool:
-        """`A ≈ B` is A, or B where B is A rounded; 6 ≈ 7 is two answers, not one."""
-        signs = _signs(node)
-        at = signs.index("\\approx")
-        before, after = node.args[: at + 1], node.args[at + 1]
-        if not at and name_of(before[0]):  # L ≈ 4.5 states 4.5
-            rest = Node("rel", node.args[1:], " ".join(signs[1:])) if len(signs) > 1 else after
-            return self.equal(rest, other)
-        if not self._plausible(before[-1], after):
+        """`A ≈ B` is A, or B where that is A rounded; 6 ≈ 7 is two answers, not one."""
+        precise, value, stated = _approximated(node)
+        if precise is None:  # L ≈ 4.5 states 4.5
+            return self.equal(stated, other)
+        if not self._near(value, stated, rounded=False):
             return False
-        if self.equal(Node("rel", before, " ".join(signs[:at])) if at else before[0], other):
-            return True
-        value = before[-1]
-        if not (is_scalar(value) and is_scalar(after)) or not self.equal(after, other):
-            return False
-        tolerance = self._rounding(value, after)
-        return tolerance > 0 and self._algebra().close(value, after, tolerance)
+        return self.equal(precise, other) or (self.equal(stated, other) and self._near(value, stated, rounded=True))
 
-    def _plausible(self, value: Node, stated: Node) -> bool:
-        """Whether a stated approximation can be one: of a constant, and near it."""
-        bare = [without(side, "unit", "degree", "percent") for side in (value, stated)]
-        if not all(map(_is_constant, bare)):
+    def _near(self, value: Node, stated: Node, *, rounded: bool) -> bool:
+        """Whether a constant may be approximated so: within 2%, or (`rounded`) half a unit of the last digit stated. An
+        integer or a decimal is not rounded, it is changed: 100 ≈ 101."""
+        value, stated = (without(side, "unit", "degree", "percent") for side in (value, stated))
+        if not (_is_constant(value) and _is_constant(stated)):
             return False
-        exact, near = map(self._exact, bare)
-        if exact is not None and near is not None:
-            return abs(exact - near) <= max(abs(exact), abs(near)) / 50
-        return self._algebra().close(bare[0], bare[1], Fraction(1, 50), relative=True)
-
-    def _rounding(self, value: Node, stated: Node) -> Fraction:
-        """How far a stated approximation may be off: half a unit of its last digit. Zero where it is none, as in
-        100 ≈ 101: an integer or a decimal is not rounded, it is changed."""
-        digits, literal = (without(side, "unit", "percent", "degree", "neg") for side in (stated, value))
-        known = self._exact(literal)
-        if digits.op != "num" or not digits.value or literal.op == "num" or (known and known.denominator == 1):
-            return Fraction(0)
-        places = _decimal(digits.value)[1]
-        while places <= 0 and digits.value % 10 ** (1 - places) == 0:
-            places -= 1
-        return Fraction(10) ** -places * Fraction(501, 1000)
+        known, near = self._exact(value), self._exact(stated)
+        tolerance = Fraction(1, 50)
+        if rounded:
+            if value.op == "num" or stated.op != "num" or not near or (known is not None and known.denominator == 1):
+                return False
+            places = _decimal(near)[1]
+            while places <= 0 and near % 10 ** (1 - places) == 0:
+                places -= 1
+            tolerance = Fraction(10) ** -places * Fraction(501, 1000) / near
+        if known is not None and near is not None:
+            return abs(known - near) <= tolerance * max(abs(known), abs(near))
+        return self._algebra().close(value, stated, tolerance, relative=True)
 
     def _is_congruence(self, node: Node) -> bool:
         """Whether `x ≡ 7 (mod 8)` can be true: 15 ≡ 7 (mod 8) is, 6 ≡ 7 (mod 8) and a bare 6 ≡ 7 are not."""
@@ -864,9 +789,8 @@ class Comparison:
             return self._equations(left, right)
         for node, other in ((left, right), (right, left)):
             if "\\approx" in _signs(node) and "\\approx" not in _signs(other):
-                at = _signs(node).index("\\approx")
-                cut = Node("rel", node.args[: at + 1], " ".join(_signs(node)[:at])) if at else node.args[0]
-                return self._plausible(*node.args[at : at + 2]) and self.equal(cut, other)
+                precise, value, stated = _approximated(node)
+                return precise is not None and self._near(value, stated, rounded=False) and self.equal(precise, other)
         turned = [_FLIP.get(op, op if op in ("=", "\\neq") else "") for op in reversed(signs[1])]
         for operators, sides in ((signs[1], right.args), (turned, right.args[::-1])):
             if signs[0] == operators and self.all_equal(left.args, sides):
@@ -886,17 +810,14 @@ class Comparison:
         """Two equations (chains): the same assignment, side by side equal, or proportional."""
         if not any(map(has_symbols, (*left.args, *right.args))):
             return self._same_statement(left, right)
-        renamed = _same_arguments(left, right)
-        if renamed is None:
-            return False
-        right = renamed
+        right = _same_arguments(left, right)
         if len(left.args) == len(right.args) > 2:
             return self.all_equal(left.args, right.args)
-        mine, theirs = assigned(left), assigned(right)
-        if mine and theirs:
-            if _same_name(mine[0], theirs[0]):
-                return self.equal(mine[1], theirs[1]) and all(map(self._consistent, (left.args[1:], right.args[1:])))
-            if mine[0].endswith(")") and theirs[0].endswith(")"):
+        named, other = assigned(left), assigned(right)
+        if named and other:
+            if _same_name(named[0], other[0]):
+                return self.equal(named[1], other[1]) and all(map(self._consistent, (left.args[1:], right.args[1:])))
+            if named[0].endswith(")") and other[0].endswith(")"):
                 return False  # f(1) = 5 and f(2) = 5
         if any(self.all_equal(left.args, sides) for sides in (right.args, right.args[::-1])):
             return True
@@ -970,6 +891,14 @@ class Comparison:
             return True
         constants = tolerance and _is_constant(left) and _is_constant(right)
         return bool(constants) and engine.close(left, right, tolerance)
+
+
+def _approximated(node: Node) -> tuple[Node | None, Node, Node]:
+    """What stands before the sign of `A = B ≈ C`, None where that is a name, and the two values beside the sign."""
+    signs = _signs(node)
+    at = signs.index("\\approx")
+    precise = Node("rel", node.args[: at + 1], " ".join(signs[:at])) if at else node.args[0]
+    return None if not at and name_of(precise) else precise, node.args[at], node.args[at + 1]
 
 
 def _difference(node: Node) -> Node:
