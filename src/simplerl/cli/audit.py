@@ -8,7 +8,7 @@ from pathlib import Path
 from simplerl.cli.console import one_line
 from simplerl.core.errors import SimpleRLError, nearest
 from simplerl.data import DATASETS, load
-from simplerl.verify.audit import Report, Row, audit, read_rows
+from simplerl.data.audit import Report, Row, audit, read_rows
 
 #: Field of the report → title of its list.
 LISTS = {
