@@ -18,28 +18,10 @@ from fractions import Fraction
 from functools import reduce
 from itertools import pairwise
 
+from simplerl.verify import words as lexicon
 from simplerl.verify.extract import closing_brace
 from simplerl.verify.numbers import number
-from simplerl.verify.words import (
-    ADVERBS,
-    ANSWER_WORDS,
-    DECORATIONS,
-    GLUED_UNITS,
-    GREEK,
-    TABLES,
-    TEXT_COMMANDS,
-    UNIT_WORDS,
-    UPPER_WORDS,
-    is_lead_in,
-    is_name,
-    measures_by_name,
-    number_in_words,
-    pattern,
-    plain_words,
-    scale_of,
-    unit_of,
-    word_set,
-)
+from simplerl.verify.words import TABLES, pattern, word_set
 
 #: Deeper nesting is refused before any recursion, a longer expression too: trees stay below Python's recursion limit.
 MAX_DEPTH, MAX_OPERATIONS, MAX_TOKENS = 40, 700, 1_500
@@ -145,9 +127,9 @@ def tokenize(text: str) -> list[Token]:
         at, spaced, kind = match.end(), bool(match["space"]), match.lastgroup or "op"
         piece = _SIGNS.get(match[kind], match[kind])
         depth += (kind == "begin" or piece in ("{", "(", "[")) - (kind == "end" or piece in ("}", ")", "]"))
-        if kind == "cmd" and (piece[1:] in TEXT_COMMANDS or piece[1:] in DECORATIONS):
+        if kind == "cmd" and (piece[1:] in lexicon.TEXT_COMMANDS or piece[1:] in lexicon.DECORATIONS):
             content, at = _group(text, at)
-            if piece[1:] in TEXT_COMMANDS:
+            if piece[1:] in lexicon.TEXT_COMMANDS:
                 content = re.sub(r"\\[a-z]+|[{}$]", " ", content) if "$" in content or "\\" in content else content
                 _add_words(out, content, spaced, roman=piece == "\\mathrm")
             else:
@@ -185,7 +167,7 @@ def _add_bare(out: list[Token], run: str, spaced: bool, after: str) -> None:
     """Append the tokens of letters without a group: words, units, names, or factors."""
     if run in ("min", "sec") and out and out[-1].kind == "num" and not re.match(r"\s*[({\\]", after):
         out.append(Token("txt", run, spaced))  # minutes, not the minimum of something
-    elif run in GLUED_UNITS and _READ["factor"].match(after):
+    elif run in lexicon.GLUED_UNITS and _READ["factor"].match(after):
         out += _factors(run, spaced)
     else:
         for part in re.findall(r"or(?=[A-Z])|(?<=or)[A-Z]+|.+?(?=or[A-Z])|.+", run):
@@ -213,7 +195,7 @@ def _add_words(out: list[Token], content: str, spaced: bool, *, bare: bool = Fal
     elif not bare and _is_mixed(out, content):
         _add_pieces(out, content, spaced)
         return
-    elif lower in UNIT_WORDS and len(lower) > 1 and not bare and _unit_may_follow(out):
+    elif lower in lexicon.UNIT_WORDS and len(lower) > 1 and not bare and _unit_may_follow(out):
         pass
     elif (content in FUNCTIONS or content == "pi") and not (padded and content in ("max", "min")):
         kind, text = "cmd", "\\" + FUNCTIONS.get(content, content)
@@ -227,9 +209,11 @@ def _add_words(out: list[Token], content: str, spaced: bool, *, bare: bool = Fal
     elif not bare and _READ["choices"].fullmatch(content):
         out += tokenize(content)
         return
-    elif (bare or roman) and content.isupper() and len(content) <= 4 and content not in UPPER_WORDS:
-        kind = "let" if len(content) < 4 or lower not in ANSWER_WORDS else "txt"  # a segment, an angle, such as AB
-    elif (roman and re.fullmatch(r"[a-z]{2,3}", content) and lower not in ANSWER_WORDS) or (
+    elif (bare or roman) and content.isupper() and len(content) <= 4 and content not in lexicon.UPPER_WORDS:
+        kind = (
+            "let" if len(content) < 4 or lower not in lexicon.ANSWER_WORDS else "txt"
+        )  # a segment, an angle, such as AB
+    elif (roman and re.fullmatch(r"[a-z]{2,3}", content) and lower not in lexicon.ANSWER_WORDS) or (
         bare and not spaced and last.kind == "num" and not _is_glued_unit(last.text, lower)
     ):
         out += _factors(content, spaced)
@@ -246,11 +230,11 @@ def _add_words(out: list[Token], content: str, spaced: bool, *, bare: bool = Fal
 
 def _is_mixed(out: list[Token], content: str) -> bool:
     """Whether a text group holds more than words: numbers, signs, or parts joined by `and`, `or` and commas."""
-    if " " in content and number_in_words(content) is not None:
+    if " " in content and lexicon.number_in_words(content) is not None:
         return False
     if re.search(r"[\d=<>()^/]", content):
-        return not (_unit_may_follow(out) and not content[0].isdecimal() and unit_of(content) is not None)
-    return bool(re.search(r"(?:^| )(?:and|or)(?: |$)|[,;:]", content)) and not is_lead_in(content)
+        return not (_unit_may_follow(out) and not content[0].isdecimal() and lexicon.unit_of(content) is not None)
+    return bool(re.search(r"(?:^| )(?:and|or)(?: |$)|[,;:]", content)) and not lexicon.is_lead_in(content)
 
 
 def _add_pieces(out: list[Token], content: str, spaced: bool) -> None:
@@ -270,8 +254,8 @@ def _add_pieces(out: list[Token], content: str, spaced: bool) -> None:
 
 def _is_word(out: list[Token], run: str) -> bool:
     r"""Whether a bare run is a word or a unit, alone or behind a value; in `\frac{Mm}{r^2}` it is a product."""
-    unit = run.lower() in UNIT_WORDS and (not out or len(run) > 3 or _unit_may_follow(out))
-    return unit or run.lower() in ANSWER_WORDS or len(run) >= 4
+    unit = run.lower() in lexicon.UNIT_WORDS and (not out or len(run) > 3 or _unit_may_follow(out))
+    return unit or run.lower() in lexicon.ANSWER_WORDS or len(run) >= 4
 
 
 def _is_glued_unit(digits: str, run: str) -> bool:
@@ -279,7 +263,7 @@ def _is_glued_unit(digits: str, run: str) -> bool:
     if run in ("st", "nd", "rd", "th"):
         last = {"1": "st", "2": "nd", "3": "rd"}.get(digits[-1], "th")
         return run == ("th" if digits[-2:-1] == "1" else last)
-    return run in UNIT_WORDS and (len(run) > 2 or run in GLUED_UNITS)
+    return run in lexicon.UNIT_WORDS and (len(run) > 2 or run in lexicon.GLUED_UNITS)
 
 
 def canonical(tokens: list[Token]) -> str:
@@ -356,7 +340,7 @@ def read(text: str) -> Node:
     for near, find, new in _READINGS:
         if near in text:
             text = find.sub(new, text)
-    if (said := number_in_words(text)) is not None:
+    if (said := lexicon.number_in_words(text)) is not None:
         return num(said)
     text = strip_lead_in(text)
     modulus = _READ["modulus"].search(text) if "mod" in text else None
@@ -389,7 +373,7 @@ def read_prose(text: str) -> Node:
         else:
             runs[-1].append(token)
     parts = tuple(
-        Node("text", (), plain_words(_texts(run))) if all(t.kind == "txt" for t in run) else read_tokens(run)
+        Node("text", (), lexicon.plain_words(_texts(run))) if all(t.kind == "txt" for t in run) else read_tokens(run)
         for run in filter(None, runs)
     )
     if len({part.op == "text" for part in parts}) < 2:
@@ -414,7 +398,7 @@ def strip_lead_in(text: str) -> str:
         inside = opening and (closed is None or end < ends[-1])
         if bare and prefix.lower() in ("negative", "minus") and re.match(r"[\d.\\({]", bare):
             return "-" + ("\\text{" + rest if inside else bare)
-        if bare and is_lead_in(prefix) and _introduces(prefix, bare):
+        if bare and lexicon.is_lead_in(prefix) and _introduces(prefix, bare):
             return strip_lead_in("\\text{" + rest.strip() if inside else bare)
     return text
 
@@ -426,7 +410,9 @@ def _introduces(prefix: str, rest: str) -> bool:
         return ":" not in rest
     if lower.removeprefix("the ") in ("point", "points"):
         return rest[0] == "("
-    return lower in ADVERBS or lower.split()[-1:] in (["is"], ["are"], ["equals"]) or rest[0] in "0123456789$.\\-("
+    return (
+        lower in lexicon.ADVERBS or lower.split()[-1:] in (["is"], ["are"], ["equals"]) or rest[0] in "0123456789$.\\-("
+    )
 
 
 def _without_wide_spaces(tokens: list[Token]) -> list[Token]:
@@ -493,8 +479,8 @@ def _labelled(tokens: list[Token]) -> Node | None:
     if len(parts) != 2 or not all(parts) or len(_texts(head)) < 2 or any(t.kind not in ("txt", "let") for t in head):
         return None
     words = _texts(head)
-    if is_name(words):
-        return Node("rel", (Node("text", (), plain_words(words)), read_tokens(parts[1])), "=")
+    if lexicon.is_name(words):
+        return Node("rel", (Node("text", (), lexicon.plain_words(words)), read_tokens(parts[1])), "=")
     named = len(head[0].text) > 1 and any(t.text.islower() or t.text.istitle() for t in head)
     return Node("label", (read_tokens(parts[1]),), words) if named else None
 
@@ -504,7 +490,7 @@ def _relation(tokens: list[Token]) -> Node | None:
     if len(parts) == 1:
         return None
     sides = tuple(map(_side, parts))
-    if operators == ["="] and sides[0].op == "text" and not is_name(sides[0].name):
+    if operators == ["="] and sides[0].op == "text" and not lexicon.is_name(sides[0].name):
         return Node("label", sides[1:], sides[0].name)  # Tom = 8
     return Node("rel", sides, " ".join(operators))
 
@@ -526,13 +512,13 @@ def _value(tokens: list[Token]) -> Node:
 
 def _in_words(text: str) -> Node:
     """The node of an answer in words; some words are mathematics."""
-    words = plain_words(text)
+    words = lexicon.plain_words(text)
     if words in TABLES["number_sets"]:
         return sym(TABLES["number_sets"][words])
     pieces = words.split()
     for count in range(len(pieces), 0, -1):
-        said, rest = number_in_words(" ".join(pieces[:count])), " ".join(pieces[count:])
-        if said is not None and (not rest or unit_of(rest)):
+        said, rest = lexicon.number_in_words(" ".join(pieces[:count])), " ".join(pieces[count:])
+        if said is not None and (not rest or lexicon.unit_of(rest)):
             return Node("unit", (num(said),), rest) if rest else num(said)  # fourteen students
     return Node("text", (), words)
 
@@ -620,7 +606,7 @@ def _remark(tokens: list[Token]) -> Node | None:
     value = read_tokens(head)
     if len(worded) == len(inner):
         words = _texts(inner)
-        if (said := number_in_words(words)) is not None:
+        if (said := lexicon.number_in_words(words)) is not None:
             return Node("both", (value, num(said)))
         if words.lower().strip(" .") in ("approximately", "approx", "exactly"):
             return value
@@ -633,7 +619,7 @@ def _remark(tokens: list[Token]) -> Node | None:
         return Node("cond", (value, *conditions))
     if not worded:
         return None
-    if node.op == "unit" and unit_of(node.name):
+    if node.op == "unit" and lexicon.unit_of(node.name):
         return Node("both", (value, node))  # 2 hours (120 minutes)
     raise Unreadable("the remark " + canonical(inner))
 
@@ -653,12 +639,16 @@ def _with_words(node: Node, words: str) -> Node:
         raise Unreadable(f"the words {words!r}")
     if percent := re.match(r"(?:percent|per cent|pct)s?(?: (.*))?$", lower):
         rest = percent.group(1)
-        if rest and not (rest in _CHANGES or (rest.startswith("of ") and unit_of(rest[3:]))):
+        if rest and not (rest in _CHANGES or (rest.startswith("of ") and lexicon.unit_of(rest[3:]))):
             raise Unreadable(f"the words {rest!r}")
         return Node("percent", (node,))
     if temperature := re.fullmatch(r"(?:degrees? )(?:(celsius|centigrade|c)|fahrenheit|f)", lower):
         return Node("unit", (node,), "degC" if temperature.group(1) else "degF")
-    return Node("unit", (node,), words) if unit_of(words) else Node("label", (node,), re.sub("^(?:is|are) ", "", words))
+    return (
+        Node("unit", (node,), words)
+        if lexicon.unit_of(words)
+        else Node("label", (node,), re.sub("^(?:is|are) ", "", words))
+    )
 
 
 def _layout(name: str, tokens: list[Token]) -> Node | None:
@@ -735,7 +725,7 @@ def _side(tokens: list[Token]) -> Node:
         return Node("app", tuple(read_expression([token]) for token in tokens[2:-1:2]), texts[0])
     words = _texts([token for token in tokens if token.kind == "txt"])
     beside = all(token.kind in ("txt", "let") or token.text in ("\\triangle", "\\angle", "\\odot") for token in tokens)
-    if beside and tokens[0].kind == "txt" and is_name(words.lower().removesuffix(" of")):
+    if beside and tokens[0].kind == "txt" and lexicon.is_name(words.lower().removesuffix(" of")):
         return sym(canonical(tokens))
     name = sym(canonical([token for token in tokens if token.text not in "(){}"]))
     function = texts[0].lower().lstrip("\\") in _NAMED_FUNCTIONS and (len(tokens) > 1 or tokens[0].kind == "cmd")
@@ -798,7 +788,7 @@ def _builder(head: list[Token], rest: list[Token]) -> Node:
     the letters that the condition binds.
     """
     name, domain, texts = head[0].text, [token.text for token in head[1:]], [token.text for token in rest]
-    symbol = head[0].kind == "let" or name[1:] in GREEK
+    symbol = head[0].kind == "let" or name[1:] in lexicon.GREEK
     if symbol and domain in ([], ["\\in", "\\mathbb{R}"]) and name in texts:
         renamed = {",": Token("sep", "and"), ";": Token("sep", "and")}
         if "x" not in texts:
@@ -841,7 +831,7 @@ _CURRENCIES = {"\\$": "dollars", "\\euro": "euros", "\\pounds": "GBP", "\\yen": 
 def _base(text: str) -> Node:
     """`204_5`, `2A_{16}`, `54_{six}`."""
     digits, _, word = re.sub(r"\\text|[\s{}]", "", text).partition("_")
-    base = int(word) if word.isdecimal() and len(word) < 3 else number_in_words(word)
+    base = int(word) if word.isdecimal() and len(word) < 3 else lexicon.number_in_words(word)
     if base is None or not 2 <= base <= 36:
         raise Unreadable("a subscript on a number")
     # Behind digits in words ("17 base 8") the base may not be left out: the value says so.
@@ -854,8 +844,8 @@ def _quantity(tokens: list[Token]) -> Node:
         raise Unreadable("an empty part")
     if tokens[0].kind == "txt" and len(tokens) > 1 and tokens[1].kind in ("num", "cmd", "rep"):  # length 8, Tom 8
         value, words = _quantity(tokens[1:]), tokens[0].text
-        if is_name(words) and measures_by_name(words):
-            return Node("rel", (Node("text", (), plain_words(words)), value), "=")
+        if lexicon.is_name(words) and lexicon.measures_by_name(words):
+            return Node("rel", (Node("text", (), lexicon.plain_words(words)), value), "=")
         return Node("label", (value,), words)
     if len(tokens) == 1 and tokens[0].kind == "base":
         return _base(tokens[0].text)
@@ -874,7 +864,7 @@ def _quantity(tokens: list[Token]) -> Node:
         phrase = re.sub(r"[{}]", "", phrase)
     value = read_expression(tokens[:end])
     word, _, rest = phrase.partition(" ")
-    scale = scale_of(word) if tokens[end - 1].text not in ("0", "%") else None
+    scale = lexicon.scale_of(word) if tokens[end - 1].text not in ("0", "%") else None
     if scale:  # 1.5 million dollars, 3 halves
         value = num(value.value * scale) if value.value is not None else Node("mul", (value, num(scale)))
         return _with_words(value, rest) if rest else value
@@ -892,7 +882,7 @@ def _money(tokens: list[Token]) -> Node:
     amount = _quantity(tokens[:at] + tokens[at + 1 :])
     if amount.op == "label" or (at and tokens[0].text != "-"):
         raise Unreadable("a currency sign out of place")
-    if amount.op == "unit" and (unit := unit_of(amount.name)) != unit_of("dollars"):
+    if amount.op == "unit" and (unit := lexicon.unit_of(amount.name)) != lexicon.unit_of("dollars"):
         if unit is None or not (unit.counts or re.match(r"/|[/ ]*per ", amount.name)):
             raise Unreadable("two units for one number")
         return amount
@@ -908,7 +898,7 @@ def _belongs_to_unit(token: Token, before: Token) -> bool:
 
 def compound(parts: list[Node]) -> Node:
     """A quantity in several units, largest first: 3 feet 4 inches, 2 hours 30 minutes."""
-    units = [unit_of(part.name) if part.op == "unit" else None for part in parts]
+    units = [lexicon.unit_of(part.name) if part.op == "unit" else None for part in parts]
     total: Node | None = None
     for part, unit in zip(parts, units, strict=True):
         scale = unit.factors[0] / units[0].factors[0] if unit and units[0] else Fraction(1)
@@ -1228,7 +1218,7 @@ class _Reader:
             return sym(text + (self.subscript() if self.peek() == "{" or self.ahead().kind == "let" else ""))
         if name == "Gamma" and self.peek() == "(":
             return Node("fact", (Node("add", (self.group("("), num(-1))),))
-        if name in GREEK:
+        if name in lexicon.GREEK:
             return self.symbol(text)
         raise Unreadable(f"the command {text}")
 
