@@ -713,8 +713,8 @@ def _side(tokens: list[Token]) -> Node:
     try:
         return read_tokens(tokens)
     except Unreadable:
-        named = texts[0] == "|" or (tokens[0].kind in ("let", "cmd") and len(tokens) > 1)
-        closed = texts[-1] in (")", "]", "|") and all(token.kind != "txt" for token in tokens)
+        named = texts[0] == "|" or (tokens[0].kind in ("let", "cmd") and texts[0][1:] not in FUNCTIONS)
+        closed = len(tokens) > 1 and texts[-1] in (")", "]", "|") and all(token.kind != "txt" for token in tokens)
         if not function and not (named and closed):
             raise
     return name
