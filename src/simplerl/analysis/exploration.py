@@ -50,8 +50,7 @@ class Point:
     undecided: int
     figures: Mapping[str, Mapping[str, Any]]
     """Name (docs/exploration.md) → {value, low, high, problems}: `pass@4`, `pass@8-2`, `distinct_answers` …"""
-    by_problem: Mapping[str, Mapping[str, float]]
-    """Name → problem id → value, of the problems that have one."""
+    by_problem: Mapping[str, Mapping[str, float]]  # Name → problem id → value, of the problems that have one
 
     def has(self, name: str) -> bool:
         """Return whether a figure has a value."""
@@ -67,8 +66,7 @@ class Exploration:
     points: tuple[Point, ...]
     useful: tuple[tuple[int, float, float], ...]
     """(step, response tokens sampled, of them useful) of every training step of a run; empty for results."""
-    left_out: tuple[str, ...]
-    """Evaluations that could not be read, each with its reason."""
+    left_out: tuple[str, ...]  # Evaluations that could not be read, each with its reason
 
     def useful_share(self, after: int, until: int) -> float:
         """Return the share of useful tokens over the steps after one and up to another; NaN where there are none."""

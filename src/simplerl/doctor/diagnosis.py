@@ -38,18 +38,13 @@ class Diagnosis:
     path: Path
     stage: str
     last_step: int
-    findings: tuple[Finding, ...]
-    """The serious ones first, then by the step at which they began."""
-    clean: tuple[str, ...]
-    """Rules that were applied and found nothing."""
-    unfit: Mapping[str, str] = field(default_factory=dict)
-    """Rule that could not be applied → why."""
+    findings: tuple[Finding, ...]  # The serious ones first, then by the step at which they began
+    clean: tuple[str, ...]  # Rules that were applied and found nothing
+    unfit: Mapping[str, str] = field(default_factory=dict)  # Rule that could not be applied → why
     early: bool = False
     """Whether there are too few steps with metrics for most rules, so that nothing found means little."""
-    looked: tuple[int, ...] = ()
-    """Steps whose responses were read."""
-    warnings: tuple[str, ...] = ()
-    """What was damaged and left out, by name."""
+    looked: tuple[int, ...] = ()  # Steps whose responses were read
+    warnings: tuple[str, ...] = ()  # What was damaged and left out, by name
 
     @property
     def healthy(self) -> bool:

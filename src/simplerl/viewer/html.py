@@ -20,7 +20,7 @@ from simplerl.markup.text import escape, plain, visible
 from simplerl.markup.tokens import SCALES, coloured, legend
 from simplerl.viewer.library import TRAINING, Entry, Library, benchmarks
 from simplerl.viewer.plots import charts
-from simplerl.viewer.responses import VERDICTS, Index, Pair, Selection, reference
+from simplerl.viewer.responses import VERDICTS, Index, Selection, reference
 from simplerl.viewer.state import OUTCOMES, TOKEN_COLUMNS, View
 
 Choices = list[tuple[str, str]]
@@ -98,12 +98,12 @@ def content(library: Library, asked: View, complaints: list[str]) -> Content:
         "b": runs,
         "b_step": _steps(b, b_step, notices),
         "benchmark": _choices(benchmarks(a.at(a_step), b.at(b_step))),
-        "levels": _distinct(selection.pair.levels, view.levels),
-        "kinds": _distinct(selection.pair.kinds, view.kinds),
     }
     options: dict[str, dict[str, Any]] = {name: {"choices": choice} for name, choice in choices.items()}
     for name in ("levels", "kinds"):
-        options[name]["visible"] = bool(choices[name])
+        texts = {*getattr(selection.pair, name), *getattr(view, name)} - {""}
+        offered = _choices(sorted(texts, key=lambda text: (len(text) > 3, text))[:MOST_CHOICES])
+        options[name] = {"choices": offered, "visible": bool(offered)}
     return Content(view=view, notices=_notices(notices), plots=plots, body=body, options=options)
 
 
@@ -130,10 +130,6 @@ def label(text: str) -> str:
 
 def _choices(names: Iterable[str]) -> Choices:
     return [(label(name), name) for name in names]
-
-
-def _distinct(values: list[str], chosen: tuple[str, ...]) -> Choices:
-    return _choices(sorted({*values, *chosen} - {""}, key=lambda text: (len(text) > 3, text))[:MOST_CHOICES])
 
 
 def _steps(entry: Entry, chosen: int | None, notices: list[str]) -> Choices:
@@ -177,6 +173,7 @@ def _table(library: Library, view: View, selection: Selection) -> str:
     pages = max(1, -(-total // ROWS))
     page = min(view.sheet, pages)
     places = selection.places[(page - 1) * ROWS : page * ROWS]
+    gained, lost, change = pair.outcome("gained"), pair.outcome("lost"), pair.change
     rows = [
         {
             "id": pair.ids[place],
@@ -184,10 +181,10 @@ def _table(library: Library, view: View, selection: Selection) -> str:
             "question": question,
             "level": pair.levels[place],
             "sides": [_verdicts(pair.sides[side], int(pair.places[side][place])) for side in (0, 1)],
-            "lengths": " → ".join(
-                "–" if np.isnan(length[place]) else f"{length[place]:,.0f}" for length in pair.length
-            ),
-            **_change(pair, place),
+            "lengths": " → ".join("–" if np.isnan(one[place]) else f"{one[place]:,.0f}" for one in pair.length),
+            "other": bool(pair.other_question[place]),
+            "change": float(change[place]) if pair.compared[place] else None,
+            "outcome": " gained" if gained[place] else " lost" if lost[place] else "",
         }
         for place, question in zip(places.tolist(), library.questions(pair, places), strict=True)
     ]
@@ -196,7 +193,7 @@ def _table(library: Library, view: View, selection: Selection) -> str:
         "shown": total,
         "all": len(pair.ids),
         "right": {letter: np.nanmean(share) for letter, share in shares.items() if not np.isnan(share).all()},
-        "changed": [int(pair.outcome(name).sum()) for name in ("gained", "lost")] if all(pair.sides) else None,
+        "changed": [int(gained.sum()), int(lost.sum())] if all(pair.sides) else None,
         "other": int(pair.other_question.sum()),
     }
     return piece("table", view, rows, counts, page, pages, OUTCOMES[view.outcome])
@@ -205,15 +202,6 @@ def _table(library: Library, view: View, selection: Selection) -> str:
 def _verdicts(index: Index | None, problem: int) -> list[str]:
     """Return the verdicts of a problem by sample; empty where this side does not have it."""
     return [] if index is None or problem < 0 else [VERDICTS[code] for code in index.verdict_R[index.rows(problem)]]
-
-
-def _change(pair: Pair, place: int) -> dict[str, Any]:
-    """Return by how much B is right more often than A (None: not compared), and whether it is gained or lost."""
-    if not pair.compared[place]:
-        return {"change": "other" if pair.other_question[place] else None, "outcome": ""}
-    a, b = (pair.correct[side][place] for side in (0, 1))
-    outcome = " gained" if not a and b else " lost" if a and not b else ""
-    return {"change": float(pair.share(1)[place] - pair.share(0)[place]), "outcome": outcome}
 
 
 def _problem(library: Library, view: View, selection: Selection, notices: list[str]) -> str:
