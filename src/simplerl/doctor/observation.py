@@ -131,7 +131,6 @@ class Observation:
         return view
 
     def _width(self, name: str, count: int) -> int:
-        """Return how many of so many values make a window."""
         if name.startswith(TEXT):
             return max(1, min(TEXT_WINDOW, count // 2))
         return max(1, min(count, self.window, max(3, count // 3)))
