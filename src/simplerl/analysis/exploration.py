@@ -104,10 +104,11 @@ def over_steps(
         if not points:
             raise RunError(f"{path}: no evaluation of {one.name} can be read; " + "; ".join(left_out))
         lines = Run(path, warn=left_out.append).lines if is_run(path) else {}
-        numbers = [
-            (step, *(as_number(line.get(f"tokens/{n}")) for n in ("sampled", "useful"))) for step, line in lines.items()
+        tokens = [
+            (step, as_number(line.get("tokens/sampled")), as_number(line.get("tokens/useful")))
+            for step, line in lines.items()
         ]
-        useful = tuple(entry for entry in numbers if entry[0] > 0 and all(0 <= number < 1e15 for number in entry[1:]))
+        useful = tuple(entry for entry in tokens if entry[0] > 0 and all(0 <= number < 1e15 for number in entry[1:]))
         for reason in left_out:
             warn(reason)
         explorations.append(

@@ -107,7 +107,9 @@ def draw_panel(axes: Any, panel: Panel, looks: Looks) -> None:
         steep = 20 if len(panel.bars) <= MOST_IN_A_PANEL else 60
         axes.set_xticks(range(len(panel.bars)), list(panel.bars), rotation=steep, ha="right", fontsize=8)
     if panel.log_x:
-        canvas.powers_of_two(axes, sorted({int(x) for line in (panel.lines | panel.dashed).values() for x in line.x}))
+        canvas.powers_of_two(
+            axes, sorted({int(x) for line in {**panel.lines, **panel.dashed}.values() for x in line.x})
+        )
     if panel.scale == 100:
         canvas.percent_axis(axes)
     if panel.from_zero:

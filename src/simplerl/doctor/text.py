@@ -1,9 +1,11 @@
 """What a response's text shows: `TRAITS`. Pure, linear in time, and bounded: of a long text its two ends are read."""
 
 import re
+import tomllib
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 #: Characters read of each end of a response. What goes wrong shows there: the beginning sets the tone, loops end it.
 END = 4000
@@ -21,18 +23,7 @@ WORDS = 8
 #: Letters that a text needs for its script to be known.
 LETTERS = 3
 
-_SCRIPTS = {
-    "Latin": "A-Za-zªºÀ-ÖØ-öø-ɏḀ-ỿ",
-    "Cyrillic": "Ѐ-ԯ",
-    "Hebrew": "֐-׿",
-    "Arabic": "؀-ۿݐ-ݿ",
-    "Devanagari": "ऀ-ॿ",
-    "Bengali": "ঀ-৿",
-    "Thai": "฀-๿",
-    "Hangul": "ᄀ-ᇿ가-힯",
-    "Kana": "぀-ヿ",
-    "Han": "㐀-䶿一-鿿豈-﫿",
-}
+_SCRIPTS = tomllib.loads(Path(__file__).with_name("scripts.toml").read_text(encoding="utf-8"))
 _LETTERS_OF = {name: re.compile(f"[{ranges}]") for name, ranges in _SCRIPTS.items()}
 _LATIN_WORD = re.compile(f"[{_SCRIPTS['Latin']}]{{4,}}")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
