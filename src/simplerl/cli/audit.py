@@ -12,24 +12,21 @@ import io
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simplerl.core.errors import SimpleRLError, nearest
-
 if TYPE_CHECKING:
-    from simplerl.verify.audit import Report, Row
+    from simplerl.verify.audit import Report
 
 EXAMPLES = """
   simplerl audit gsm8k                       # a data set by name
-  simplerl audit my_problems.jsonl           # GSM8K or MATH style, or {gold, response, expected}
+  simplerl audit my_problems.jsonl           # read as for training, or {gold, response, expected}
   simplerl audit labelled.jsonl --json > report.json
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("data", metavar="FILE_OR_DATASET", help="JSON lines (also .gz), or the name of a data set")
+    parser.add_argument("data", metavar="FILE_OR_DATASET", help="whatever --data takes: a file or a data set")
     parser.add_argument("--split", default="train", help="split of a named data set (default: %(default)s)")
     parser.add_argument("--policy", default="boxed", help="where answers are looked for (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes (default: %(default)s)")
@@ -38,23 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
 
 
-def _rows(name: str, split: str) -> Iterator[Row]:
-    from simplerl.data import DATASETS, load
-    from simplerl.verify.audit import Row, read_rows
-
-    path = Path(name).expanduser()
-    if path.is_file():
-        yield from read_rows(path)
-        return
-    if name not in DATASETS:
-        raise SimpleRLError(f"no file and no data set is called {name!r}; {nearest(name, DATASETS)}")
-    for problem in load(name, split):
-        yield Row(id=problem.id, gold=problem.answer, question=problem.question)
-
-
 def _table(report: Report, show: int) -> Iterator[str]:
     """Yield the lines of the report for the terminal."""
     yield f"{report.name}: {report.golds} golds"
+    yield f"  refused in training           {len(report.refused)}"
+    yield f"  left out of training          {len(report.left_out)}"
     yield f"  rejected against themselves   {len(report.rejected)}"
     yield f"  cannot be judged              {len(report.unjudgeable)}"
     yield f"  matched by the same text only {len(report.literal)}"
@@ -75,6 +60,8 @@ def _table(report: Report, show: int) -> Iterator[str]:
             f"false negatives {len(report.false_negatives)}, false positives {len(report.false_positives)}"
         )
     for title, findings in (
+        ("rows refused in training", report.refused),
+        ("rows left out of training", report.left_out),
         ("rejected golds", report.rejected),
         ("golds that cannot be judged", report.unjudgeable),
         ("golds matched by the same text only", report.literal),
@@ -97,12 +84,13 @@ def _short(text: str, width: int = 60) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Audit and print; return 1 when a gold fails."""
+    from simplerl.data import rows_to_audit
     from simplerl.verify.audit import audit
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # an ascii terminal still gets its table
     report = audit(
-        _rows(args.data, args.split),
+        rows_to_audit(args.data, args.split),
         args.data,
         policy=args.policy,
         workers=args.workers,

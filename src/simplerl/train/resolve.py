@@ -18,7 +18,7 @@ from simplerl.core.errors import ConfigError, RunError, nearest
 from simplerl.core.objects import is_object, recall, remember
 from simplerl.core.plugins import canonical, is_source, load_plugins, plugin
 from simplerl.core.registry import Registry, registry
-from simplerl.data.rows import SUFFIXES
+from simplerl.data.rows import suffix_of
 from simplerl.rewards import REWARDS, make_reward, reward_class
 from simplerl.rewards.function import FunctionReward
 from simplerl.runs.files import flatten
@@ -399,7 +399,7 @@ def run_name(recipe: str | None, overrides: Mapping[str, Any], config: Config) -
     expected = _expected(recipe or default_recipe(overrides), config)
     differing = {key: value for key, value in sorted(values.items()) if expected.get(key) != value}
     stem = [] if recipe is None else [Path(recipe).name.removesuffix(".toml")]
-    data = config.data.removesuffix(Path(config.data).suffix if Path(config.data).suffix in SUFFIXES else "")
+    data = config.data[: len(config.data) - len(suffix_of(Path(config.data)))]
     named = [config.model] * (recipe is None or "model" in differing) + [data] * (recipe is None or "data" in differing)
     last = {key: key.rpartition(".")[2] for key in values}
     unique = {name for name, number in Counter(last.values()).items() if number == 1}

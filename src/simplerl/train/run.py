@@ -362,7 +362,7 @@ def _record_environment(directory: RunDirectory, now: dict[str, Any], start: int
                 raise RunError(
                     f"cannot resume {directory.path}: the {what} has changed since it began (see environment.json)"
                 )
-        silent = ("git_commit", "data", "data_origin", "base_model", "reference")
+        silent = ("git_commit", "data", "data_origin", "data_decisions", "base_model", "reference")
         differing = [key for key in now if key in before and before[key] != now[key] and key not in silent]
         if differing:
             say(
