@@ -202,14 +202,14 @@ def _answers(value: Any, name: str, decided: list[str]) -> list[str]:
         else:
             raise UnreadableRow(f"no final answer: {name!r} begins as a list does and is none: {value[:60]}")
     if not isinstance(value, list | tuple):
-        text = as_text(value)
-        if text is None or (isinstance(value, float) and math.isinf(value)):
+        single = as_text(value)
+        if single is None or (isinstance(value, float) and math.isinf(value)):
             kind = {bool: "a boolean", dict: "an object"}.get(type(value), "not a finite number")
             raise UnreadableRow(
                 f"no final answer: {name!r} is {kind}, {str(value)[:60]}; write the answer as the text that is "
                 "to be given"
             )
-        return [text]
+        return [single]
     if not value or any(is_empty(item) for item in value):
         raise UnreadableRow(f"no final answer: {name!r} is {'a list with an empty item' if value else 'an empty list'}")
     return [text for item in value for text in _answers(item, name, decided)]

@@ -169,7 +169,8 @@ def audit_rows(rows: Iterable[Row], *, source: str) -> Iterator[audit.Row]:
 
     A row with a `gold` may do without a question: a labelled case.
     """
-    readings, beside = [], []
+    readings: list[Reading] = []
+    beside: list[dict[str, Any]] = []
     for index, row in enumerate(rows):
         fields = read.folded(row.fields)
         case = "gold" in fields and not read.first_text(fields, read.QUESTION_FIELDS)[1]

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from simplerl.core.errors import DataError
 
@@ -54,7 +54,7 @@ def read_rows(path: Path) -> Iterator[Row]:
             yield from _read_parquet(path)
         else:
             with gzip.open(path, "rb") if suffix.endswith(".gz") else path.open("rb") as stream:
-                yield from _read_json(stream, path)
+                yield from _read_json(cast(IO[bytes], stream), path)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not a complete gzip file: {error}") from error
     except OSError as error:

@@ -200,7 +200,7 @@ def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | N
     elif inputs.problems is None and data.has_test_split(config.data):
         read["held_out"] = data.read(config.data, "test", size=size, seed=options.seed, levels=options.levels)
     else:
-        count = config.evaluation.holdout
+        count = config.evaluation.holdout or min(100, max(1, len(train) // 5))
         if count >= len(train):
             raise ConfigError(
                 f"evaluation.holdout = {count} leaves nothing to train on: {config.data} has {len(train)} problems; "
