@@ -94,6 +94,11 @@ class Terminal(Bar, Callback):
             f"  {metrics['throughput/tokens_per_second']:7,.0f} tok/s"
             f"  {left:4.0f} s left" + (f"  {held_out}" if held_out else "")
         )
+        if "star/temperature" in metrics:
+            self.say(
+                f"  temperature {metrics['star/temperature']:g}, threshold {metrics['star/threshold']:g}: query effect "
+                f"{metrics['star/query_effect']:.3f}, {metrics['star/examples']:,} responses imitated"
+            )
         undecided = sum(int(metrics[f"verdict/{kind}"]) for kind in ("unjudgeable", "timeout", "error"))
         if undecided:
             self.say(f"  {undecided} responses could not be judged and were left out of the update (see trajectories/)")
@@ -131,6 +136,8 @@ def execute(
     """Train (or, for the stage `sft`, fine-tune) into a directory, shown on the terminal and to the trackers."""
     if stage == "sft":
         from simplerl.train.sft import sft as run
+    elif stage == "star":
+        from simplerl.train.star import star as run
     else:
         from simplerl.train.loop import train as run
     with ExitStack() as stack:
