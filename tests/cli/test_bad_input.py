@@ -171,7 +171,10 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
         lambda p: ["--data", rows(p / "d.jsonl", *GOOD_ROWS[:3]), "--evaluation.holdout", "2", *ALL],
         ["prompts_per_step = 2", "only 1"],
     ),
-    "everything held out": (lambda p: ["--data", rows(p / "d.jsonl", *GOOD_ROWS), *ALL], ["holdout", "20"]),
+    "everything held out": (
+        lambda p: ["--data", rows(p / "d.jsonl", *GOOD_ROWS), "--evaluation.holdout", "20", *ALL],
+        ["holdout", "20"],
+    ),
     "all prompts too long": (
         lambda p: ["--sampling.max-prompt-tokens", "3"],
         ["all", "prompts", "3 tokens", "max_prompt_tokens"],
