@@ -14,9 +14,9 @@ from typing import Any
 from simplerl.core.errors import ConfigError, DataError, nearest
 from simplerl.core.registry import Registry
 from simplerl.core.types import Problem
+from simplerl.data import audit
 from simplerl.data.problems import ProblemSet, audit_rows, problem_set, select
 from simplerl.data.rows import SUFFIXES, Row, file_origin, open_hub, read_rows, stem_of, suffix_of
-from simplerl.verify import audit
 
 #: Name → loader.
 DATASETS: Registry[Callable[..., list[Problem] | ProblemSet]] = Registry(

@@ -11,9 +11,10 @@ from typing import Any
 
 from simplerl.core.errors import DataError
 from simplerl.core.types import Problem
+from simplerl.data import audit
 from simplerl.data import fields as read
 from simplerl.data.rows import Row
-from simplerl.verify import audit, equal
+from simplerl.verify import equal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -207,7 +207,8 @@ class EvaluationConfig:
     temperature: NonNegativeFloat = 1.0
     """0 is greedy."""
     further_temperatures: Temperatures = ()
-    """Evaluate at these temperatures too: the figures stand in the evaluation's file, the responses are not kept."""
+    """Evaluate at these temperatures too (0: greedily, one response a problem): the figures stand in the evaluation's
+    file, the responses are not kept."""
     top_p: Share = 1.0
     """Nucleus sampling; 1 is off."""
 
@@ -326,7 +327,7 @@ def _read_plugins(value: Any) -> Any:
 class Config:
     """A complete run."""
 
-    model: str = "cub-qwen"
+    model: str = "cub-hasty"
     """A cub, a Hugging Face model directory, a hub name, or a run directory (its newest checkpoint)."""
     reference: str = ""
     """Model that a KL term compares with, of the same vocabulary; empty: `model` as it is at the start."""
