@@ -154,13 +154,16 @@ _SHARE: dict[str, Any] = {"xlabel": "step", "scale": 100}
 
 
 def _accuracy_and_length(drawn: Sequence[Series]) -> Any:
-    accuracy, length = ({"lines": _curves(drawn, evaluated(name)), "marked": True} for name in ("acc", "tokens"))
+    both: list[dict[str, Any]] = [
+        {"lines": _curves(drawn, evaluated(name)), "marked": True} for name in ("acc", "tokens")
+    ]
+    accuracy, length = both
     accuracy["pale"], length["pale"] = (_curves(drawn, recorded(f"{name}/mean")) for name in ("accuracy", "length"))
     panels = [
         Panel(title="Accuracy", ylabel="accuracy (%)", **_SHARE, **accuracy),
         Panel(title="Response length", **_LENGTH, **length),
     ]
-    looks = {"held-out": {"marker": "o", "lw": 1.4}, "training samples": PALE}
+    looks: dict[str, Any] = {"held-out": {"marker": "o", "lw": 1.4}, "training samples": PALE}
     return _sheet(drawn, panels, columns=2, further=looks)
 
 
@@ -192,7 +195,7 @@ def _pass_at_k(drawn: Sequence[Series]) -> Any:
     return _sheet(drawn, [panel], columns=1, width=canvas.COLUMN, height=2.6, further=further)
 
 
-def _pass_panel(title: str, **curves: Mapping[str, Band]) -> Panel:
+def _pass_panel(title: str, **curves: Any) -> Panel:
     return Panel(title=title, xlabel="k (samples)", ylabel="pass@k (%)", scale=100, log_x=True, marked=True, **curves)
 
 

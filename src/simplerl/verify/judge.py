@@ -59,7 +59,7 @@ from simplerl.verify.words import (
 )
 
 #: Rules in the order in which they are tried → what each means, for tables and explanations.
-RULES: dict[str, str] = TABLES["rules"]
+RULES: dict[str, str] = TABLES["verdict_rules"]
 
 
 @dataclass(frozen=True, slots=True)
