@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from simplerl.verify.audit import read_rows
+from simplerl.data.audit import read_rows
 from simplerl.verify.judge import thorough
 
 SHARED = Path(os.environ.get("SIMPLERL_SHARED", Path(__file__).resolve().parents[3] / "shared"))

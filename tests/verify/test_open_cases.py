@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from simplerl.data.audit import read_rows
 from simplerl.verify import VerifierPool
-from simplerl.verify.audit import read_rows
 
 SHARED = Path(os.environ.get("SIMPLERL_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no labelled cases at {SHARED} (set SIMPLERL_SHARED)")

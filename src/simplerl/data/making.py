@@ -16,9 +16,9 @@ from typing import Any
 from simplerl import __version__
 from simplerl.core.errors import ConfigError, DataError, RunError
 from simplerl.core.types import Problem
+from simplerl.data.audit import Report, Row, audit
 from simplerl.data.problems import ProblemSet
 from simplerl.runs.files import write_atomic, write_json
-from simplerl.verify.audit import Report, Row, audit
 
 SUFFIXES = (".jsonl", ".parquet")
 

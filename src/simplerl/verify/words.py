@@ -17,6 +17,13 @@ from importlib.resources import files
 TABLES = tomllib.loads(files("simplerl.verify").joinpath("tables.toml").read_text(encoding="utf-8"))
 
 
+def pattern(text: str) -> re.Pattern[str]:
+    """Compile a regular expression of the tables, in which <<name>> stands for one of its parts."""
+    while "<<" in text:
+        text = re.sub(r"<<(\w+)>>", lambda part: TABLES["parts"][part.group(1)], text)
+    return re.compile(text)
+
+
 def word_set(name: str) -> frozenset[str]:
     """The words of a table."""
     return frozenset(TABLES[name].split())
