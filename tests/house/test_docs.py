@@ -89,7 +89,7 @@ def test_every_algorithm_has_its_section_and_recipe() -> None:
         assert f"`algorithms/{Path(inspect.getfile(cls)).name}`" in sections[name], name
         recipe = "cub" if name == "grpo" else f"cub-{name.replace('_', '-')}"
         assert type(recipes[recipe].algorithm) is cls, recipe
-        assert recipes[recipe].model == "cub-qwen"
+        assert recipes[recipe].model == ("cub-hasty" if recipe == "cub" else "cub-qwen")
     assert set(re.findall(r"^## ([a-z]\w+)\n", page, re.MULTILINE)) == set(ALGORITHMS)
 
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from simplerl.cli.console import Bar, percent, printable, say, show_table
 from simplerl.core.types import Trajectory, TrajectoryGroup
+from simplerl.evaluate.figures import greedy_figures
 from simplerl.runs.directory import read_metrics
 from simplerl.train.components import Inputs
 from simplerl.train.config import Config
@@ -64,6 +65,8 @@ class Terminal(Bar, Callback):
         if metrics.get("eval/accuracy") is not None:
             names = {"value": "eval/accuracy", "low": "eval/accuracy_low", "high": "eval/accuracy_high"}
             held_out = f"held-out {_cell({key: metrics[name] for key, name in names.items()})}"
+            if metrics.get("eval/accuracy_greedy") is not None:
+                held_out += f", greedy {percent(metrics['eval/accuracy_greedy'])}"
         if step == 0:
             self.say(f"before training: {held_out}, length {metrics['eval/length']:.1f}")
             self._began = time.perf_counter()
@@ -159,8 +162,10 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
     """Print the table before and after, where everything lies, and what to try next."""
     base = summary["base"]
     sides = (base, summary["final"])
+    greedy = [figures for side in sides if (figures := greedy_figures(side))]
     rows = [
-        ("accuracy (pass@1)", *(_cell(side["acc"]) for side in sides)),
+        *([("accuracy, greedy", *(_cell(figures["acc"]) for figures in greedy))] if len(greedy) == 2 else []),
+        *([("accuracy, sampled (pass@1)", *(_cell(side["acc"]) for side in sides))] if base["temperature"] else []),
         *((f"pass@{k}", *(_cell(side["pass@k"][k]) for side in sides)) for k in list(base["pass@k"])[1:]),
         *((f"level {level}", *(_cell(side["by_level"][level]) for side in sides)) for level in base["by_level"]),
         ("answer in the wanted form", *(percent(side["answer_ratio"]["value"]) for side in sides)),
