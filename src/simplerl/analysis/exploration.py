@@ -50,8 +50,7 @@ class Point:
     undecided: int
     figures: Mapping[str, Mapping[str, Any]]
     """Name (docs/exploration.md) → {value, low, high, problems}: `pass@4`, `pass@8-2`, `distinct_answers` …"""
-    by_problem: Mapping[str, Mapping[str, float]]
-    """Name → problem id → value, of the problems that have one."""
+    by_problem: Mapping[str, Mapping[str, float]]  # Name → problem id → value, of the problems that have one
 
     def has(self, name: str) -> bool:
         """Return whether a figure has a value."""
@@ -67,8 +66,7 @@ class Exploration:
     points: tuple[Point, ...]
     useful: tuple[tuple[int, float, float], ...]
     """(step, response tokens sampled, of them useful) of every training step of a run; empty for results."""
-    left_out: tuple[str, ...]
-    """Evaluations that could not be read, each with its reason."""
+    left_out: tuple[str, ...]  # Evaluations that could not be read, each with its reason
 
     def useful_share(self, after: int, until: int) -> float:
         """Return the share of useful tokens over the steps after one and up to another; NaN where there are none."""
@@ -106,10 +104,11 @@ def over_steps(
         if not points:
             raise RunError(f"{path}: no evaluation of {one.name} can be read; " + "; ".join(left_out))
         lines = Run(path, warn=left_out.append).lines if is_run(path) else {}
-        numbers = [
-            (step, *(as_number(line.get(f"tokens/{n}")) for n in ("sampled", "useful"))) for step, line in lines.items()
+        tokens = [
+            (step, as_number(line.get("tokens/sampled")), as_number(line.get("tokens/useful")))
+            for step, line in lines.items()
         ]
-        useful = tuple(entry for entry in numbers if entry[0] > 0 and all(0 <= number < 1e15 for number in entry[1:]))
+        useful = tuple(entry for entry in tokens if entry[0] > 0 and all(0 <= number < 1e15 for number in entry[1:]))
         for reason in left_out:
             warn(reason)
         explorations.append(

@@ -19,7 +19,7 @@ from simplerl.core.errors import DataError, nearest
 from simplerl.core.types import Problem
 from simplerl.data.fields import first_text, gold
 from simplerl.data.problems import problem_set
-from simplerl.data.rows import SUFFIXES, Row, open_hub, read_rows
+from simplerl.data.rows import SUFFIXES, Row, open_hub, read_rows, stem_of, suffix_of
 
 LADDER = "boxed-then-phrases-then-last-number"
 #: Where the files of the paper's evaluation can be had.
@@ -170,12 +170,10 @@ def find(name: str) -> Benchmark:
     if name in BENCHMARKS:
         return BENCHMARKS[name]
     path = Path(name).expanduser()
-    if path.suffix in SUFFIXES:
-        own = path.name if path.stem in BENCHMARKS else path.stem  # A file gsm8k.jsonl is not taken for gsm8k.
+    if suffix_of(path):
+        own = path.name if stem_of(path) in BENCHMARKS else stem_of(path)  # A file gsm8k.jsonl is not taken for gsm8k.
         return Benchmark(name=re.sub(r"[^\w.-]+", "-", own), problems=0, citation=str(path))
-    raise DataError(
-        f"unknown benchmark {name!r}; {nearest(name, BENCHMARKS)} A .jsonl, .json or .parquet file works too."
-    )
+    raise DataError(f"unknown benchmark {name!r}; {nearest(name, BENCHMARKS)} A {', '.join(SUFFIXES)} file works too.")
 
 
 def load(
@@ -188,8 +186,8 @@ def load(
     benchmark = find(name)
     if benchmark.problems == 0:
         read = problem_set(read_rows(Path(name).expanduser()), source=benchmark.name)
-        for row in read.left_out:
-            say(f"benchmark {name}: {row.place} is left out: {row.why}")
+        for note in read.notes:
+            say(f"benchmark {name}: {note}")
         problems = read.problems
     else:
         problems = [_problem(benchmark, index, row) for index, row in enumerate(_rows(benchmark, data_dir))]

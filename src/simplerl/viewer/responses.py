@@ -57,23 +57,21 @@ class Records(NamedTuple):
                 raise RunError(f"{self.path.name} is being written anew; look again in a moment")
             yield file
 
-    def batches(
-        self, columns: Sequence[str], wanted: np.ndarray | None = None
-    ) -> Iterator[tuple[int, pyarrow.RecordBatch]]:
-        """Yield (first row, batch); row groups and batches beyond the wanted rows are not read."""
+    def batches(self, columns: Sequence[str], wanted: np.ndarray) -> Iterator[tuple[pyarrow.RecordBatch, np.ndarray]]:
+        """Yield batches with the rows that are wanted of each (ascending); what holds none of them is not read."""
         with self.open() as file:
             names = [name for name in columns if name in file.schema_arrow.names]
             end = 0
             for group in range(file.metadata.num_row_groups):
                 start, end = end, end + file.metadata.row_group(group).num_rows
-                own = None if wanted is None else wanted[(wanted >= start) & (wanted < end)]
-                if own is not None and not len(own):
-                    continue
-                for batch in file.iter_batches(batch_size=4096, row_groups=[group], columns=names):
-                    if len(batch):
-                        yield start, batch
+                own = wanted[(wanted >= start) & (wanted < end)]
+                batches = file.iter_batches(batch_size=4096, row_groups=[group], columns=names) if len(own) else ()
+                for batch in batches:
+                    inside = own[(own >= start) & (own < start + len(batch))] - start
+                    if len(inside):
+                        yield batch, inside
                     start += len(batch)
-                    if own is not None and start > own[-1]:
+                    if start > own[-1]:
                         break
 
 
@@ -83,21 +81,15 @@ class Index:
 
     records: Records
     ids: list[str]
-    problem_R: np.ndarray
-    """int64 [R]: index into `ids`."""
+    problem_R: np.ndarray  # int64: index into `ids`
     sample_R: np.ndarray
-    verdict_R: np.ndarray
-    """int8 [R]: index into VERDICTS."""
-    stop_R: np.ndarray
-    """int8 [R]: index into STOPS."""
-    length_R: np.ndarray
-    """float64 [R]: tokens; NaN where they are not known."""
+    verdict_R: np.ndarray  # int8: index into VERDICTS
+    stop_R: np.ndarray  # int8: index into STOPS
+    length_R: np.ndarray  # float64: tokens; NaN where they are not known
     levels: list[str]
     kinds: list[str]
-    asked_P: np.ndarray
-    """int64 [P]: hash of question and gold, to tell problems apart that share an id."""
-    first_P: np.ndarray
-    """int64 [P]: a row of the problem."""
+    asked_P: np.ndarray  # int64: hash of question and gold, to tell problems apart that share an id
+    first_P: np.ndarray  # int64: a row of the problem
 
     def count(self, rows_R: np.ndarray) -> np.ndarray:
         """Return how many of the rows marked true each problem has."""
@@ -192,19 +184,16 @@ def read_rows(records: Records, rows: Sequence[int] | np.ndarray, columns: Seque
 
 def rows_in_order(records: Records, wanted: np.ndarray, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield some rows by their ascending numbers."""
-    for start, batch in records.batches(columns, wanted):
-        inside = wanted[(wanted >= start) & (wanted < start + len(batch))]
-        yield from batch.take(pyarrow.array(inside - start)).to_pylist()
+    for batch, inside in records.batches(columns, wanted):
+        yield from batch.take(pyarrow.array(inside)).to_pylist()
 
 
 @functools.lru_cache(64)
 def search(records: Records, text: str, rows: int) -> np.ndarray:
     """Return bool [R]: rows whose id, question, gold, response or extracted answer holds a text, in any case."""
-    hits = np.zeros(rows, dtype=bool)
-    for start, batch in records.batches(_SEARCHED):
-        for column in batch.columns:
-            hits[start : start + len(batch)] |= _matches(column, text)
-    return hits
+    batches = records.batches(_SEARCHED, np.arange(rows))
+    hits = [np.any([_matches(column, text) for column in batch.columns], axis=0) for batch, _ in batches]
+    return np.concatenate([np.zeros(0, bool), *hits])
 
 
 def _matches(column: pyarrow.Array, text: str) -> np.ndarray:
@@ -235,8 +224,7 @@ class Pair:
 
     sides: tuple[Index | None, Index | None]
     ids: list[str]
-    places: list[np.ndarray]
-    """Two int64 [P]: index of the problem on each side; −1 where it is not there."""
+    places: list[np.ndarray]  # Two int64 [P]: index of the problem on each side; −1 where it is not there
     levels: list[str]
     kinds: list[str]
     correct: list[np.ndarray]
@@ -244,8 +232,7 @@ class Pair:
     length: list[np.ndarray]
     other_question: np.ndarray
     """bool [P]: the same id on both sides, but another question or gold: such problems are not compared."""
-    positions: dict[str, int]
-    """How a link names a problem → its place."""
+    positions: dict[str, int]  # How a link names a problem → its place
 
     @property
     def compared(self) -> np.ndarray:
@@ -256,29 +243,32 @@ class Pair:
         """Return the share of right responses among those judged: float64 [P], NaN where none is."""
         return _ratio(self.correct[side], self.decided[side])
 
+    @property
+    def change(self) -> np.ndarray:
+        """float64 [P]: by how much the share of B is higher; NaN where they are not compared."""
+        return np.where(self.compared, self.share(1) - self.share(0), np.nan)
+
     def outcome(self, name: str) -> np.ndarray:
         """Return bool [P]: the problems of an outcome filter."""
         right_a, right_b = (correct > 0 for correct in self.correct)
         judged_a, judged_b = (decided > 0 for decided in self.decided)
-        change = self.share(1) - self.share(0)
-        by_problem = {
-            "all": np.ones(len(self.ids), dtype=bool),
-            "gained": self.compared & ~right_a & right_b,
-            "lost": self.compared & right_a & ~right_b,
-            "better": self.compared & (change > 0),
-            "worse": self.compared & (change < 0),
-            "right-a": right_a,
-            "wrong-a": judged_a & ~right_a,
-            "right-b": right_b,
-            "wrong-b": judged_b & ~right_b,
+        change = self.change
+        outcomes: dict[str, Callable[[], np.ndarray]] = {
+            "all": lambda: np.ones(len(self.ids), dtype=bool),
+            "gained": lambda: self.compared & ~right_a & right_b,
+            "lost": lambda: self.compared & right_a & ~right_b,
+            "better": lambda: change > 0,
+            "worse": lambda: change < 0,
+            "right-a": lambda: right_a,
+            "wrong-a": lambda: judged_a & ~right_a,
+            "right-b": lambda: right_b,
+            "wrong-b": lambda: judged_b & ~right_b,
+            "no-answer": lambda: self.having(lambda index: index.verdict_R == NO_ANSWER),
+            "timeout": lambda: self.having(lambda index: index.verdict_R == TIMEOUT),
+            "undecided": lambda: self.having(lambda index: np.isin(index.verdict_R, _UNDECIDED)),
+            "truncated": lambda: self.having(lambda index: index.stop_R == LENGTH),
         }
-        by_response: dict[str, Callable[[Index], np.ndarray]] = {
-            "no-answer": lambda index: index.verdict_R == NO_ANSWER,
-            "timeout": lambda index: index.verdict_R == TIMEOUT,
-            "undecided": lambda index: np.isin(index.verdict_R, _UNDECIDED),
-            "truncated": lambda index: index.stop_R == LENGTH,
-        }
-        return by_problem[name] if name in by_problem else self.having(by_response[name])
+        return outcomes[name]()
 
     def having(self, rows: Callable[[Index], np.ndarray]) -> np.ndarray:
         """Return bool [P]: problems with a response, on either side, among the rows marked true."""
@@ -363,7 +353,7 @@ def _order(pair: Pair, view: View, places: np.ndarray) -> np.ndarray:
     numbers = {
         "right-a": pair.share(0),
         "right-b": pair.share(1),
-        "change": np.where(pair.compared, pair.share(1) - pair.share(0), np.nan),
+        "change": pair.change,
         "length-a": pair.length[0],
         "length-b": pair.length[1],
     }[sort][places]
