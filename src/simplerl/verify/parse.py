@@ -623,11 +623,8 @@ def _with_words(node: Node, words: str) -> Node:
         return Node("percent", (node,))
     if temperature := re.fullmatch(r"(?:degrees? )(?:(celsius|centigrade|c)|fahrenheit|f)", lower):
         return Node("unit", (node,), "degC" if temperature.group(1) else "degF")
-    return (
-        Node("unit", (node,), words)
-        if lexicon.unit_of(words)
-        else Node("label", (node,), re.sub("^(?:is|are) ", "", words))
-    )
+    known = lexicon.unit_of(words) is not None
+    return Node("unit" if known else "label", (node,), words if known else re.sub("^(?:is|are) ", "", words))
 
 
 def _layout(name: str, tokens: list[Token]) -> Node | None:
@@ -690,7 +687,7 @@ def determinant(matrix: Node) -> Node:
         minor = Node("matrix", tuple(Node("row", row[:i] + row[i + 1 :]) for row in rows[1:]))
         term = Node("mul", (cell, determinant(minor)))
         terms.append(neg(term) if i % 2 else term)
-    return reduce(lambda total, term: Node("add", (total, term)), terms)
+    return reduce(_add, terms)
 
 
 def _side(tokens: list[Token]) -> Node:
@@ -877,20 +874,16 @@ def _belongs_to_unit(token: Token, before: Token) -> bool:
 def compound(parts: list[Node]) -> Node:
     """A quantity in several units, largest first: 3 feet 4 inches, 2 hours 30 minutes."""
     units = [lexicon.unit_of(part.name) if part.op == "unit" else None for part in parts]
-    total: Node | None = None
-    for part, unit in zip(parts, units, strict=True):
-        scale = unit.factors[0] / units[0].factors[0] if unit and units[0] else Fraction(1)
-        if (
-            unit is None
-            or units[0] is None
-            or unit.dimensions != units[0].dimensions
-            or unit.counts
-            or (total is not None and scale >= 1)
-        ):
-            raise Unreadable("several quantities side by side")
-        scaled = part.args[0] if total is None else Node("mul", (num(scale), part.args[0]))
-        total = scaled if total is None else Node("add", (total, scaled))
-    return Node("unit", (total or num(0),), parts[0].name)
+    known = [unit for unit in units if unit and units[0] and unit.dimensions == units[0].dimensions and not unit.counts]
+    scales = [num(unit.factors[0] / known[0].factors[0]) for unit in known]
+    if len(known) < len(units) or any((scale.value or 1) >= 1 for scale in scales[1:]):
+        raise Unreadable("several quantities side by side")
+    terms = [Node("mul", (scale, part.args[0])) for scale, part in zip(scales[1:], parts[1:], strict=True)]
+    return Node("unit", (reduce(_add, terms, parts[0].args[0]),), parts[0].name)
+
+
+def _add(total: Node, term: Node) -> Node:
+    return Node("add", (total, term))
 
 
 # --- expressions --------------------------------------------------------------------------------------------------
@@ -936,7 +929,7 @@ def _spread(node: Node) -> Node:
     args = tuple(map(_spread, node.args))
     vectors = [i for i, arg in enumerate(args) if arg.op in ("matrix", "row", "seq")]
     vector = args[vectors[0]] if vectors else node
-    if node.op == "add" and len(vectors) == 2 and len(args[0].args) == len(args[1].args):
+    if node.op == "add" and len({(arg.op, len(arg.args)) for arg in args}) == 1 and len(vectors) == 2:
         cells = [Node("add", pair) for pair in zip(args[0].args, args[1].args, strict=True)]
     elif node.op in ("neg", "mul", "div") and len(vectors) == 1 and (node.op, vectors) != ("div", [1]):
         at = vectors[0]
@@ -944,7 +937,12 @@ def _spread(node: Node) -> Node:
     elif node.op == "pow" and vectors == [0] and args[1] in (sym("T"), sym("\\top")):
         if vector.op == "seq":
             return vector  # a row that is to be read as a column
-        return Node("matrix", tuple(Node("row", row) for row in zip(*(row.args for row in vector.args), strict=False)))
+        rows = [row.args for row in vector.args]
+        if len(set(map(len, rows))) > 1:
+            raise Unreadable("rows of different lengths")
+        return Node("matrix", tuple(Node("row", row) for row in zip(*rows, strict=True)))
+    elif any(args[i].op == "row" for i in vectors):
+        raise Unreadable("matrices of different shapes")
     else:
         return Node(node.op, args, node.name)
     return Node(vector.op, tuple(map(_spread, cells)), vector.name)
