@@ -999,7 +999,9 @@ class _Reader:
                 raise Unreadable("two numbers side by side")
             elif node == num(0) and (self.ahead().kind != "let" or len(text) > 1 or self.ahead().spaced):
                 raise Unreadable(f"{canonical(self.tokens[self.at :])!r} behind 0")
-            factor = self.sum(max(level, _SUM) if level < _PRODUCT else _SIDE_BY_SIDE)
+            if level == _SUM and self.peek() in _SIGNED:
+                raise Unreadable(f"{self.peek()!r} out of place")
+            factor = self.sum(level if level < _PRODUCT else _SIDE_BY_SIDE)
             node = Node("add", (node, neg(factor))) if op == "sub" else Node(op, (node, factor))
 
     def signed(self, least: int) -> Node:
