@@ -414,14 +414,18 @@ class Comparison:
     def _exact(self, node: Node) -> Fraction | None:
         return exact(node, self.work) if is_scalar(node) else None
 
-    def _meaningless(self, node: Node) -> bool:
-        """Division by zero is equal to nothing, not even to itself."""
+    def _known(self, node: Node) -> Fraction | None:
+        """The exact value of an expression; None also where it is too large to compute."""
         try:
-            return any(part.op == "div" and self._exact(part.args[1]) == 0 for part in node.walk())
+            return self._exact(node)
         except Spent:
             raise
         except TooBig:
-            return False
+            return None
+
+    def _meaningless(self, node: Node) -> bool:
+        """Division by zero is equal to nothing, not even to itself."""
+        return any(part.op == "div" and self._known(part.args[1]) == 0 for part in node.walk())
 
     def equal(self, left: Node, right: Node) -> bool:
         """Return whether two answers are equal; raise `Undecided` when only algebra can tell."""
@@ -771,16 +775,10 @@ class Comparison:
 
     def _is_congruence(self, node: Node) -> bool:
         """Whether `x ≡ 7 (mod 8)` can be true: 15 ≡ 7 (mod 8) is, 6 ≡ 7 (mod 8) and a bare 6 ≡ 7 are not."""
-        modulus = node.args[1].name.removeprefix("mod ") if node.args[1].op == "unit" else ""
-        try:
-            first, second = (self._exact(without(side, "unit")) for side in node.args)
-        except Spent:
-            raise
-        except TooBig:
-            return True
-        if first is None:
-            return True
-        return second is not None and modulus.isdecimal() and (first - second) % (int(modulus[:9]) or 1) == 0
+        first, second = (self._known(without(side, "unit")) for side in node.args)
+        modulus = node.args[1].name.removeprefix("mod ")[:9] if node.args[1].op == "unit" else ""
+        true = second is not None and modulus.isdecimal() and int(modulus) > 0
+        return first is None or bool(true and (first - (second or 0)) % int(modulus) == 0)
 
     def _relations(self, left: Node, right: Node) -> bool:
         """Compare two relations."""
