@@ -111,6 +111,33 @@ def sft(
     return _run("sft", recipe, overrides, inputs, output_dir, plugins, resume, quiet, callbacks)
 
 
+def star(
+    recipe: str | None = None,
+    *,
+    output_dir: str | Path,
+    resume: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    plugins: Sequence[str | Path] = (),
+    model: str | Path | tuple[Any, Any] | None = None,
+    data: "str | Path | Rows | None" = None,
+    reward: Any = None,
+    quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
+    **top_level: Any,
+) -> Run:
+    """Train by self-training, as `simplerl star` does, and return the run; its steps are the iterations.
+
+    >>> run = simplerl.star("cub-b-star", output_dir="runs/star", steps=1, quiet=True,
+    ...                     settings={"sampling.prompts_per_step": 8, "star.subset": 4, "star.updates": 2,
+    ...                               "star.temperatures": [0.8, 1.0], "evaluation.size": 4})
+    >>> run.stage, run.finished
+    ('star', True)
+    """
+    overrides = {**_nested(settings), **top_level}
+    inputs = _objects(overrides, reward=reward, model=model, data=data)
+    return _run("star", recipe, overrides, inputs, output_dir, plugins, resume, quiet, callbacks)
+
+
 def sample(
     recipe: str | None = None,
     *,

@@ -213,8 +213,8 @@ def test_names_of_runs_tell_what_they_are() -> None:
     def name(overrides: dict, recipe: str | None = None) -> str:
         return run_name(recipe, overrides, resolve(recipe, overrides))
 
-    assert name({}) == "cub-qwen_arithmetic_grpo_seed0"
-    assert name({"seed": 3}) == "cub-qwen_arithmetic_grpo_seed3"
+    assert name({}) == "cub-hasty_arithmetic_grpo_seed0"
+    assert name({"seed": 3}) == "cub-hasty_arithmetic_grpo_seed3"
     others = [
         {"model": "cub-llama"},
         {"optimizer": {"lr": 1e-3}},
@@ -232,11 +232,11 @@ def test_names_of_runs_tell_what_they_are() -> None:
     names = [name(over) for over in [{}, *others]]
     assert len(set(names)) == len(names)
     assert name({"seed": 3}) == name({"seed": 3})
-    assert name({"optimizer": {"lr": 1e-3}}) == "cub-qwen_arithmetic_grpo_optimizer.lr-0.001_seed0"
+    assert name({"optimizer": {"lr": 1e-3}}) == "cub-hasty_arithmetic_grpo_optimizer.lr-0.001_seed0"
     assert name({"optimizer": {"lr": resolve("cub", {}).optimizer.lr}}) == name({}), "what is as in the recipe"
     assert name({}, "qwen2.5-7b") == "qwen2.5-7b_grpo_seed0"
     assert name({"model": "some/model", "data": "gsm8k"}, "cub") == "cub_some-model_gsm8k_grpo_seed0"
-    assert name({"reward": {"name": "format"}}) == "cub-qwen_arithmetic_grpo_reward-format_seed0"
+    assert name({"reward": {"name": "format"}}) == "cub-hasty_arithmetic_grpo_reward-format_seed0"
     assert "/" not in name({"model": "some/model", "data": "a/b.jsonl"}, "generic")
 
 
@@ -283,7 +283,8 @@ def test_names_of_files_of_the_same_name_do_not_meet(tmp_path: Path) -> None:
     [
         ("Qwen/Qwen2.5-0.5B", "qwen2.5-0.5b"),
         ("Qwen/Qwen2.5-7B", "qwen2.5-7b"),
-        ("cub-qwen", "cub"),
+        ("cub-hasty", "cub"),
+        ("cub-qwen", "cub-qwen"),
         ("cub-llama", "cub"),
         ("somebody/else", "generic"),
     ],

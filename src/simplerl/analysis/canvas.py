@@ -7,7 +7,7 @@ nothing.
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -82,24 +82,24 @@ def look(index: int) -> dict[str, Any]:
 
 
 def colours(names: Sequence[str]) -> dict[str, Any]:
-    """Return name → a colour; twenty differ."""
+    """Return name → the look of a line in a colour of its own; twenty differ."""
     from matplotlib import colormaps
 
     palette: Any = colormaps["tab10" if len(names) <= 10 else "tab20"]
-    return {name: palette(i % palette.N) for i, name in enumerate(names)}
+    return {name: {"color": palette(i % palette.N)} for i, name in enumerate(names)}
 
 
-def legend(figure: Any, entries: list[tuple[str, dict[str, Any]]]) -> None:
-    """Put one legend of (name, look) under all panels of a figure, in as few rows as its width allows."""
+def legend(figure: Any, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Put one legend of name → look under all panels of a figure, in as few rows as its width allows."""
     from matplotlib.lines import Line2D
 
     if not entries:
         return
     # A letter of 7 points is about 0.06 inches wide; a handle with its margins about 0.5.
-    widest = 0.5 + 0.06 * max(len(name) for name, _ in entries)
+    widest = 0.5 + 0.06 * max(map(len, entries))
     fit = max(1, min(len(entries), int(figure.get_figwidth() / widest)))
     rows = -(-len(entries) // fit)
-    handles = [Line2D([], [], **{"color": "#555555", **look, "label": name}) for name, look in entries]
+    handles = [Line2D([], [], **{"color": "#555555", **look, "label": name}) for name, look in entries.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // rows))
 
 

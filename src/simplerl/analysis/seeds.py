@@ -6,7 +6,7 @@ speaks of what another seed would give and not of what more held-out problems wo
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,12 +47,12 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """A curve over seeds: at each x the mean and its 95% interval."""
+    """A curve: at each x the mean and its 95% interval; `low` and `high` are empty where there are no intervals."""
 
     x: list[float]
     mean: list[float]
-    low: list[float]
-    high: list[float]
+    low: list[float] = field(default_factory=list)
+    high: list[float] = field(default_factory=list)
 
 
 def measured(path: Path, measure: Measure) -> float:

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from simplerl.cli.console import Bar, percent, printable, say, show_table
 from simplerl.core.types import Trajectory, TrajectoryGroup
+from simplerl.evaluate.figures import greedy_figures
 from simplerl.runs.directory import read_metrics
 from simplerl.train.components import Inputs
 from simplerl.train.config import Config
@@ -73,6 +74,8 @@ class Terminal(Bar, Callback):
         if metrics.get("eval/accuracy") is not None:
             low, high = percent(metrics["eval/accuracy_low"]), percent(metrics["eval/accuracy_high"])
             held_out = f"held-out {percent(metrics['eval/accuracy'])} [{low}, {high}]"
+            if metrics.get("eval/accuracy_greedy") is not None:
+                held_out += f", greedy {percent(metrics['eval/accuracy_greedy'])}"
         if step == 0:
             self.say(f"before training: {held_out}, length {metrics['eval/length']:.1f}")
             self._began = time.perf_counter()
@@ -94,6 +97,11 @@ class Terminal(Bar, Callback):
             f"  {metrics['throughput/tokens_per_second']:7,.0f} tok/s"
             f"  {left:4.0f} s left" + (f"  {held_out}" if held_out else "")
         )
+        if "star/temperature" in metrics:
+            self.say(
+                f"  temperature {metrics['star/temperature']:g}, threshold {metrics['star/threshold']:g}: query effect "
+                f"{metrics['star/query_effect']:.3f}, {metrics['star/examples']:,} responses imitated"
+            )
         undecided = sum(int(metrics[f"verdict/{kind}"]) for kind in ("unjudgeable", "timeout", "error"))
         if undecided:
             self.say(f"  {undecided} responses could not be judged and were left out of the update (see trajectories/)")
@@ -131,6 +139,8 @@ def execute(
     """Train (or, for the stage `sft`, fine-tune) into a directory, shown on the terminal and to the trackers."""
     if stage == "sft":
         from simplerl.train.sft import sft as run
+    elif stage == "star":
+        from simplerl.train.star import star as run
     else:
         from simplerl.train.loop import train as run
     with ExitStack() as stack:
@@ -162,8 +172,10 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
     """Print the table before and after, where everything lies, and what to try next."""
     base = summary["base"]
     sides = (base, summary["final"])
+    greedy = [figures for side in sides if (figures := greedy_figures(side))]
     rows = [
-        ("accuracy (pass@1)", *(_cell(side["acc"]) for side in sides)),
+        *([("accuracy, greedy", *(_cell(figures["acc"]) for figures in greedy))] if len(greedy) == 2 else []),
+        *([("accuracy, sampled (pass@1)", *(_cell(side["acc"]) for side in sides))] if base["temperature"] else []),
         *((f"pass@{k}", *(_cell(side["pass@k"][k]) for side in sides)) for k in list(base["pass@k"])[1:]),
         *((f"level {level}", *(_cell(side["by_level"][level]) for side in sides)) for level in base["by_level"]),
         ("answer in the wanted form", *(percent(side["answer_ratio"]["value"]) for side in sides)),

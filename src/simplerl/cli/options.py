@@ -73,9 +73,9 @@ def _keywords(key: str, row: Mapping[str, Any]) -> dict[str, Any]:
     keywords: dict[str, Any] = {"help": text, "default": default if default is None else read(default), "type": read}
     if row.get("required"):
         keywords["required"] = True
-    if "choices" in row:
-        return {**keywords, "choices": row["choices"]}
-    keywords["metavar"] = shown.strip("[. ]").split()[0] if shown else None
+    keywords |= (
+        {"choices": row["choices"]} if "choices" in row else {"metavar": shown.strip("[. ]").split(" ")[0] or None}
+    )
     if row.get("again"):
         return {**keywords, "action": "append", "default": []}
     if shown.startswith("["):

@@ -33,11 +33,10 @@ MOST_ROWS, MOST_EVALUATED = 1024, 16_384
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Diagnosis:
-    """All that the rules have to say of a run."""
+    """All that the rules have to say of a run, or of a result of `simplerl eval` (whose `stage` is `eval`)."""
 
     path: Path
     stage: str
-    """The command that made what the directory holds: `train`, `sft` …, `eval`."""
     last_step: int
     findings: tuple[Finding, ...]
     """The serious ones first, then by the step at which they began."""

@@ -26,7 +26,11 @@ EXCERPT, MOST_CHARACTERS = 300, 20_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Response:
-    """One response as the record has it."""
+    """One response as the record has it.
+
+    `status` is the verdict's; `reward` is None where that is undecided; `rule` is the verifier's that decided, empty
+    where the record does not say.
+    """
 
     problem_id: str
     sample: int
@@ -34,11 +38,8 @@ class Response:
     text: str
     tokens: int | None
     status: str
-    """The verdict's."""
     reward: float | None
-    """None where the verdict is undecided."""
     rule: str = ""
-    """The verifier's rule that decided; empty where the record does not say."""
 
     @property
     def restating(self) -> bool:
@@ -74,8 +75,7 @@ def read_responses(records: "ResponseFile", most: int) -> list[Response]:
             text, half, reward = row["response"] or "", MOST_CHARACTERS // 2, row["reward"]
             responses.append(
                 Response(
-                    problem_id=row["problem_id"],
-                    sample=row["sample"],
+                    **{name: row[name] for name in ("problem_id", "sample")},
                     question=(row["question"] or "")[:MOST_CHARACTERS],
                     text=text if len(text) <= MOST_CHARACTERS else text[:half] + text[-half:],
                     tokens=tokens,

@@ -36,12 +36,10 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """What a rule saw at one point of a run."""
+    """What a rule saw at one point of a run: one sentence with its figures, and the same figures by name."""
 
     text: str
-    """One sentence with its figures."""
     figures: Mapping[str, float]
-    """The same figures by name."""
     serious: bool = False
     examples: tuple[Example, ...] = ()
 
@@ -52,14 +50,11 @@ Check = Callable[[Observation, Mapping[str, float]], Symptom | None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """One thing that can go wrong."""
+    """One thing that can go wrong: a headline, why it matters, and what to try (configuration keys in backticks)."""
 
     title: str
-    """What has gone wrong, as a headline."""
     why: str
-    """Why it matters."""
     advice: str
-    """What to try; configuration keys stand in backticks."""
     needs: tuple[str, ...]
     """Metrics (or `text/…` figures of the responses) without which it cannot judge."""
     check: Check
@@ -88,13 +83,12 @@ def rule(name: str, *, needs: Sequence[str], **fields: Any) -> Callable[[Check],
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """Something that is wrong with a run, with the figures that say so."""
+    """Something that is wrong with a run: a rule with what was seen, in words and figures, and when."""
 
     rule: str
     title: str
     severity: Literal["serious", "warning"]
     seen: str
-    """What was seen, with figures and steps, in words."""
     why: str
     advice: str
     steps: tuple[int, int]

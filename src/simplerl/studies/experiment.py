@@ -35,6 +35,8 @@ MEASURES: dict[str, Measure] = {
     "accuracy before": Measure(label="accuracy before", where="base", path=_ACCURACY),
     "accuracy": Measure(label="accuracy after", where="final", path=_ACCURACY),
     "gain": Measure(label="gain", where="gain", path=_ACCURACY),
+    "greedy accuracy before": Measure(label="greedy accuracy before", where="base", path=("further", 0, *_ACCURACY)),
+    "greedy accuracy": Measure(label="greedy accuracy after", where="final", path=("further", 0, *_ACCURACY)),
     "boxed": Measure(label="answers in a box", where="final", path=("answer_ratio", "value")),
     "clipped": Measure(label="truncated", where="final", path=("clip_ratio", "value")),
     "length": Measure(label="length (tokens)", where="final", path=("tokens", "value"), share=False),

@@ -53,6 +53,8 @@ Share = Annotated[float, _TEXT, Field(gt=0, le=1)]
 Ints = Annotated[tuple[int, ...], _LIST]
 Strings = Annotated[tuple[str, ...], _LIST]
 Temperatures = Annotated[tuple[Annotated[float, Field(ge=0)], ...], _LIST]
+Grid = Annotated[tuple[Annotated[float, Field(gt=0)], ...], _LIST, Field(min_length=1)]
+Thresholds = Annotated[tuple[float, ...], _LIST, Field(min_length=1)]
 Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -205,7 +207,8 @@ class EvaluationConfig:
     temperature: NonNegativeFloat = 1.0
     """0 is greedy."""
     further_temperatures: Temperatures = ()
-    """Evaluate at these temperatures too: the figures stand in the evaluation's file, the responses are not kept."""
+    """Evaluate at these temperatures too (0: greedily, one response a problem): the figures stand in the evaluation's
+    file, the responses are not kept."""
     top_p: Share = 1.0
     """Nucleus sampling; 1 is off."""
 
@@ -243,6 +246,35 @@ class SFTConfig:
     """`constant`, `linear` (to 0) or `cosine` (to `optimizer.min_lr_ratio`), after the warm-up."""
     warmup_steps: NonNegativeInt = 0
     """Steps of linear warm-up."""
+
+
+@section
+class StarConfig:
+    """Self-training by `simplerl star`, whose iterations are the steps of the run; `simplerl train` ignores it."""
+
+    mode: Literal["rest-em", "iterative-rft", "online-rft", "b-star"] = "b-star"
+    """What an iteration inherits: nothing (`rest-em`: it starts from the base model), the weights (`iterative-rft`),
+    optimizer and learning-rate schedule too (`online-rft`, `b-star`). Under `b-star` temperature and threshold are
+    chosen anew each time."""
+    updates: PositiveInt = 500
+    """Updates in an iteration."""
+    batch_size: PositiveInt = 128
+    """Responses in an update."""
+    threshold: Float = 0.0
+    """Responses of a higher reward are selected; `b-star` chooses it."""
+    temperatures: Grid = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
+    """The temperatures that `b-star` chooses from."""
+    thresholds: Thresholds = tuple(i / 10 for i in range(-10, 11))
+    """The thresholds that it chooses from."""
+    subset: PositiveInt = 600
+    """Training problems on which it does: the same in every iteration."""
+    wanted: NonNegativeInt = 0
+    """n* of the query effect: unique right responses wanted for a problem. 0: updates × batch_size / prompts_per_step,
+    rounded up."""
+    s: PositiveInt = 4
+    """S of the figures Pass@K-S and Reward@K-S of an iteration; K is `sampling.samples_per_prompt`."""
+    demonstrations: str = ""
+    """Given responses (as for `sft.data`) that are imitated in every iteration besides the model's own; empty: none."""
 
 
 @section
@@ -295,7 +327,7 @@ def _read_plugins(value: Any) -> Any:
 class Config:
     """A complete run."""
 
-    model: str = "cub-qwen"
+    model: str = "cub-hasty"
     """A cub, a Hugging Face model directory, a hub name, or a run directory (its newest checkpoint)."""
     reference: str = ""
     """Model that a KL term compares with, of the same vocabulary; empty: `model` as it is at the start."""
@@ -333,6 +365,7 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
+    star: StarConfig = field(default_factory=StarConfig)
     doctor: DoctorConfig = field(default_factory=DoctorConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 

@@ -305,7 +305,7 @@ def as_table(config: Config) -> dict[str, Any]:
 
 def default_recipe(table: Mapping[str, Any]) -> str:
     """Return the recipe for a model when none is named: `cub` for cubs and what was made of them, else `generic`."""
-    return "cub" if Path(str(table.get("model", "cub-qwen"))).name.startswith("cub-") else "generic"
+    return "cub" if Path(str(table.get("model", "cub-"))).name.startswith("cub-") else "generic"
 
 
 def recipe_for(model: str) -> str:
@@ -313,7 +313,8 @@ def recipe_for(model: str) -> str:
 
     `generic` and `simplerl-zoo` name a model only as an example.
     """
-    own = (name for name in recipe_names() if name not in ("generic", "simplerl-zoo"))
+    shipped = sorted(recipe_names(), key=lambda name: name != model)  # One of the model's very name comes first.
+    own = (name for name in shipped if name not in ("generic", "simplerl-zoo"))
     return next((name for name in own if read_recipe(name).get("model") == model), default_recipe({"model": model}))
 
 

@@ -139,9 +139,11 @@ class TrainingRun:
         further = []
         for temperature in self.components.config.evaluation.further_temperatures:
             sampling = dataclasses.replace(rollout.sampling, temperature=temperature)
-            other = evaluation_figures(self._held_out(dataclasses.replace(rollout, sampling=sampling)))
-            further.append({"temperature": temperature, **other})
-        self.directory.record_evaluation(step, groups, figures | ({"further": further} if further else {}))
+            samples = rollout.samples if temperature > 0 else 1  # Greedy responses to a problem are all the same.
+            other = self._held_out(dataclasses.replace(rollout, sampling=sampling, samples=samples))
+            further.append({"temperature": temperature, **evaluation_figures(other)})
+        figures |= {"further": further} if further else {}
+        self.directory.record_evaluation(step, groups, figures)
         return evaluation_metrics(figures)
 
     def _held_out(self, rollout: Rollout) -> list[TrajectoryGroup]:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from simplerl.verify.points import Evaluator
 
 #: Rules in the order in which they are tried → what each means, for tables and explanations.
-RULES: dict[str, str] = words.TABLES["rules"]
+RULES: dict[str, str] = words.TABLES["verdict_rules"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from functools import reduce
 from itertools import pairwise
 
 from simplerl.verify.extract import closing_brace
-from simplerl.verify.numbers import REPEATING, number, scientific
+from simplerl.verify.numbers import REPEATING, number
 from simplerl.verify.words import (
     ADVERBS,
     ANSWER_WORDS,
@@ -126,6 +126,7 @@ class Token:
     """Whether a space stood before it."""
 
 
+_END = Token("", "")
 #: Function names → canonical name.
 FUNCTIONS: dict[str, str] = {name: name for name in word_set("functions")} | TABLES["function_aliases"]
 _ARGUMENT_LISTS = frozenset({"max", "min", "gcd", "lcm"})
@@ -135,7 +136,7 @@ _TOKEN = re.compile(
     r"(?P<base>(?<![\w.])(?:\d+_(?:\{\s*(?:\\text\s*\{)?\s*\w+\s*\}?\s*\}|\d+)"
     r"|\d[0-9A-Fa-f]*_(?:\{\s*(?:1[1-9]|2\d|3[0-6])\s*\}|(?:1[1-9]|2\d|3[0-6]))"
     r"|[A-F][0-9A-F]*\d[0-9A-F]*_(?:\{\s*(?:1[1-9]|2\d|3[0-6])\s*\}|(?:1[1-9]|2\d|3[0-6]))))"
-    r"|(?P<rep>" + REPEATING + r"|\d*\.\d{3,}\s?\\ldots(?!\s*\+))"
+    r"|(?P<rep>(?x:" + REPEATING + r")|\d*\.\d{3,}\s?\\ldots(?!\s*\+))"
     r"|(?P<sci>(?:1|\d+\.\d+)[eE][-+]?\d+|\d+[eE](?:[-+]?\d{2,}|\+\d+)|\d+[eE]\d+(?![\w^]))"
     r"|(?P<num>\d+(?:\.\d+|\.(?=\s*[/*)]))?|\.\d+)"
     r"|(?P<begin>\\begin\s*\{[a-zA-Z]+\*?\}\s*(?:\{[^{}]*\}|\[[^\[\]]*\])?)"
@@ -405,7 +406,7 @@ def split(tokens: list[Token], wanted: Collection[str]) -> tuple[list[list[Token
     return parts, separators
 
 
-def _closing(tokens: list[Token], start: int) -> int:
+def closing(tokens: list[Token], start: int) -> int:
     """Index of the token that closes the bracket at `start`, or −1."""
     depth = 0
     for i in range(start, len(tokens)):
@@ -417,7 +418,7 @@ def _closing(tokens: list[Token], start: int) -> int:
 
 def _enclosing(tokens: list[Token]) -> bool:
     """Whether the first token opens a bracket that the last one closes."""
-    return len(tokens) > 1 and _depth(tokens[0]) > 0 and _closing(tokens, 0) == len(tokens) - 1
+    return len(tokens) > 1 and _depth(tokens[0]) > 0 and closing(tokens, 0) == len(tokens) - 1
 
 
 # --- structures ---------------------------------------------------------------------------------------------------
@@ -542,7 +543,7 @@ def _clean(tokens: list[Token]) -> list[Token]:
         if token.text == "\\quad":
             rest = [t for t in tokens[i + 1 :] if t.text != "\\quad"] or [end]
             sides = (kept[-1] if kept else end, rest[0])
-            remark = rest[0].text == "(" and any(map(_worded, rest[: _closing(rest, 0)]))
+            remark = rest[0].text == "(" and any(map(_worded, rest[: closing(rest, 0)]))
             kinds = ("sep", "txt", "cell", "row", "begin", "end")
             if remark or any(side.kind in kinds or side.text in _BESIDE_SPACE for side in sides):
                 continue
@@ -564,7 +565,7 @@ def read_tokens(tokens: list[Token]) -> Node:
         tokens = tokens[:-1]
     if not tokens:
         raise Unreadable("an empty part")
-    if tokens[0].text == "\\{" and _closing(tokens[1:], 0) == len(tokens) - 2 and tokens[1].kind == "begin":
+    if tokens[0].text == "\\{" and closing(tokens[1:], 0) == len(tokens) - 2 and tokens[1].kind == "begin":
         tokens = tokens[1:]  # \left\{ … \right. round a system
     first, last = tokens[0], tokens[-1]
     if first.kind == "begin" and first.text in _LAYOUTS and _enclosing(tokens):
@@ -614,8 +615,6 @@ def read_tokens(tokens: list[Token]) -> Node:
         if operators == ["="] and sides[0].op == "text" and not is_name(sides[0].name):
             return Node("label", sides[1:], sides[0].name)  # Tom = 8
         return Node("rel", sides, " ".join(operators))
-    if len(tokens) > 4 and (scaled := _scaled_tuple(tokens)) is not None:
-        return scaled
     if len(tokens) > 5 and first.kind == "let" and first.text.isupper() and tokens[1].text == "(":
         inside = _bracketed(tokens[1:]) if _enclosing(tokens[1:]) else None
         if inside is not None and inside.op == "seq":
@@ -884,9 +883,9 @@ def _names(tokens: list[Token]) -> bool:
         return all(token.kind == "let" or token.text in ("|", "\\cup", "\\cap", "\\setminus") for token in tokens)
     head = 1
     while head + 1 < len(tokens) and texts[head] in ("_", "^", "'"):
-        head += 1 if texts[head] == "'" else (_closing(tokens, head + 1) - head + 1 if texts[head + 1] in _OPEN else 2)
+        head += 1 if texts[head] == "'" else (closing(tokens, head + 1) - head + 1 if texts[head + 1] in _OPEN else 2)
     named = named or tokens[0].kind in ("let", "cmd")
-    return named and head < len(tokens) and texts[head] in ("(", "[") and _closing(tokens, head) == len(tokens) - 1
+    return named and head < len(tokens) and texts[head] in ("(", "[") and closing(tokens, head) == len(tokens) - 1
 
 
 def _calls(tokens: list[Token]) -> bool:
@@ -939,22 +938,6 @@ def _bracketed(tokens: list[Token]) -> Node | None:
     if len(items) > 1 and brackets == "[]" and all(item.op == "seq" and item.name == "[]" for item in items):
         return Node("matrix", tuple(Node("row", item.args) for item in items))
     return Node("seq", items, brackets)
-
-
-def _scaled_tuple(tokens: list[Token]) -> Node | None:
-    """A number or a parameter in front of a tuple: t(1, 2, −1)."""
-    opens = (i for i in range(1, len(tokens)) if _depth(tokens[i]) > 0 and _closing(tokens, i) == len(tokens) - 1)
-    start = next(opens, 0) if tokens[-1].text in (")", "\\rangle") else 0
-    head, parts = tokens[:start], split(tokens[start + 1 : -1], (",",))[0]
-    if not head or len(parts) < 2 or head[0].text == "+" or head[-1].text[1:] in FUNCTIONS or head[-1].kind == "txt":
-        return None
-    if len(head) == 1 and (head[0].text.isupper() or head[0].text in _FUNCTION_LETTERS):
-        return None
-    try:
-        factor = read_expression(head[:-1] if head[-1].text in ("\\cdot", "*", "\\times") else head)
-    except Unreadable:
-        return None
-    return Node("seq", tuple(Node("mul", (factor, read_tokens(part))) for part in parts), "()")
 
 
 def _builder(head: list[Token], rest: list[Token]) -> Node:
@@ -1098,18 +1081,21 @@ def compound(parts: list[Node]) -> Node:
 
 # --- expressions --------------------------------------------------------------------------------------------------
 
-_OPAQUE = word_set("opaque")
+_OPAQUE, _NOT_FACTORS = word_set("opaque"), word_set("not_factors")
 _CLOSERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
 #: Letters that name a function when a parenthesis follows.
 _FUNCTION_LETTERS = frozenset("fghFGH")
-_INVERSES = {name: "arc" + name for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")}
-_NOT_FACTORS = word_set("not_factors")
-_PRODUCTS = {"*": "mul", "\\cdot": "mul", "\\times": "mul", "/": "div", "\\div": "div"}
+#: How tightly operators bind; what stands side by side binds as tightly as the argument of a function reaches.
+_SUM, _PRODUCT, _SIDE_BY_SIDE = 2, 3, 4
+#: Operator between two values → how tightly it binds, and its operation.
+_INFIX = {"\\over": (1, "div"), "\\choose": (1, "binom"), "+": (2, "add"), "-": (2, "sub"), "\\pm": (2, "pm")}
+_INFIX |= {"\\mp": (2, "mp"), "*": (3, "mul"), "\\cdot": (3, "mul"), "\\times": (3, "mul")}
+_INFIX |= {"/": (3, "div"), "\\div": (3, "div")}
 _SIGNED = ("+", "-", "\\pm", "\\mp")
 _POSTFIX = {"!": "fact", "!!": "fact2", "%": "percent"}
-_BEHIND = frozenset({"^", "\\circ", *_POSTFIX})
 #: Tokens that end a value: a parenthesis behind one is a factor or a remark.
 _VALUE_ENDS = frozenset({"}", ")", "]", "|", "!", "%", "'", "\\circ", "\\pi", "\\infty"})
+_NUMBERS = ("num", "rep", "sci")
 
 
 def read_expression(tokens: list[Token]) -> Node:
@@ -1122,39 +1108,39 @@ def read_expression(tokens: list[Token]) -> Node:
     node = reader.sum()
     if reader.at < len(reader.tokens):
         raise Unreadable(f"{reader.peek()!r} out of place")
-    return _spread(node) if reader.matrices else node
+    if reader.vectors:
+        node = _spread(node)
+        if is_scalar(node) and any(part.op == "seq" for part in node.walk()):
+            raise Unreadable("a tuple inside an expression")
+    return node
 
 
 def _spread(node: Node) -> Node:
-    """A matrix with a scalar in front (or a sign, or a divisor), a sum or a transposed matrix, as one matrix."""
+    """A matrix or tuple with a scalar in front (or a sign, or a divisor), a sum or a transposed matrix, as one."""
     if node.op not in ("add", "neg", "mul", "div", "pow"):
         return node
     args = tuple(map(_spread, node.args))
-    matrices = [i for i, arg in enumerate(args) if arg.op == "matrix"]
-    rows: list[tuple[Node, ...]] = []
-    if node.op == "add" and len(matrices) == 2:
-        if _shape(args[0]) == _shape(args[1]):
-            pairs = zip(args[0].args, args[1].args, strict=True)
-            rows = [tuple(Node("add", cells) for cells in zip(a.args, b.args, strict=True)) for a, b in pairs]
-    elif node.op in ("neg", "mul", "div") and len(matrices) == 1 and not (node.op == "div" and matrices[0]):
-        at = matrices[0]
-        rows = [tuple(Node(node.op, (*args[:at], cell, *args[at + 1 :])) for cell in row.args) for row in args[at].args]
-    elif node.op == "pow" and matrices == [0] and args[1] in (sym("T"), sym("\\top")):
-        rows = list(zip(*(row.args for row in args[0].args), strict=True)) if len(set(_shape(args[0]))) == 1 else []
-    return Node("matrix", tuple(Node("row", row) for row in rows)) if rows else Node(node.op, args, node.name)
-
-
-def _shape(matrix: Node) -> list[int]:
-    return [len(row.args) for row in matrix.args]
+    vectors = [i for i, arg in enumerate(args) if arg.op in ("matrix", "row", "seq")]
+    vector = args[vectors[0]] if vectors else node
+    if node.op == "add" and len(vectors) == 2 and len(args[0].args) == len(args[1].args):
+        cells = [Node("add", pair) for pair in zip(args[0].args, args[1].args, strict=True)]
+    elif node.op in ("neg", "mul", "div") and len(vectors) == 1 and (node.op, vectors) != ("div", [1]):
+        at = vectors[0]
+        cells = [Node(node.op, (*args[:at], cell, *args[at + 1 :])) for cell in vector.args]
+    elif node.op == "pow" and vector.op == "matrix" and args[1] in (sym("T"), sym("\\top")):
+        return Node("matrix", tuple(Node("row", row) for row in zip(*(row.args for row in vector.args), strict=False)))
+    else:
+        return Node(node.op, args, node.name)
+    return Node(vector.op, tuple(map(_spread, cells)), vector.name)
 
 
 class _Reader:
-    """Recursive descent over tokens: sums of products of powers of primaries."""
+    """Operators by how tightly they bind, over recursive descent to primaries."""
 
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens = list(tokens)
         self.at = self.open_bars = self.size = 0
-        self.matrices = False
+        self.vectors = False
 
     def grow(self) -> None:
         """Count an operation: chains nest, and everything behind this reader recurses over them."""
@@ -1164,97 +1150,73 @@ class _Reader:
 
     def peek(self, ahead: int = 0) -> str:
         """Text of the next token, empty at the end."""
-        at = self.at + ahead
-        return self.tokens[at].text if at < len(self.tokens) else ""
+        return self.ahead(ahead).text
 
-    def kind(self, ahead: int = 0) -> str:
-        """Kind of the next token, empty at the end."""
+    def ahead(self, ahead: int = 0) -> Token:
+        """A token that is not consumed, an empty one at the end."""
         at = self.at + ahead
-        return self.tokens[at].kind if at < len(self.tokens) else ""
+        return self.tokens[at] if at < len(self.tokens) else _END
 
-    def take(self) -> Token:
-        """Consume one token."""
-        if self.at >= len(self.tokens):
-            raise Unreadable("it ends too early")
+    def take(self, expected: str = "") -> Token:
+        """Consume one token, which must be `expected` where that is given."""
+        token = self.ahead()
+        if token is _END or (expected and token.text != expected):
+            raise Unreadable(f"{expected!r} is missing" if expected else "it ends too early")
         self.at += 1
-        return self.tokens[self.at - 1]
+        return token
 
-    def expect(self, text: str) -> None:
-        """Consume one token that must be `text`."""
-        if self.take().text != text:
-            raise Unreadable(f"{text!r} is missing")
+    def sum(self, least: int = 0) -> Node:
+        r"""Values joined by operators that bind more tightly than `least`, side by side, or with a sign in front.
 
-    def sum(self) -> Node:
-        r"""sum := [sign] product {sign product} [\over sum]"""
-        node = self.signed()
-        while self.peek() in _SIGNED:
-            sign = self.take().text
-            self.grow()
-            right = self.product()
-            op = {"+": "add", "-": "add"}.get(sign, sign[1:])
-            node = Node(op, (node, neg(right) if sign == "-" else right))
-        if self.peek() in ("\\over", "\\choose"):
-            return Node("div" if self.take().text == "\\over" else "binom", (node, self.sum()))
-        return node
-
-    def signed(self) -> Node:
-        """signed := [sign] product"""
-        if self.peek() not in _SIGNED:
-            return self.product()
+        The argument of `\sin x` is `sum(_PRODUCT)`: it ends at an operator or the next function.
+        """
         self.grow()
-        sign = self.take().text
-        if sign == "+" and self.peek() == "1":
-            kind, text = self.kind(1), self.peek(1)
-            if kind in ("let", "rep", "num", "begin") or text in ("(", "[") or (kind == "cmd" and self.factor_at(1)):
-                raise Unreadable("'+1' in front of a factor")
-        inner = self.signed()
+        node = factor = self.signed(least) if self.peek() in _SIGNED else self.power()
+        while True:
+            text, beside = self.peek(), self.factor_at()
+            level, op = (_SIDE_BY_SIDE, "mul") if beside else _INFIX.get(text, (0, ""))
+            if least == _PRODUCT and node.op == "num" and text == "\\cdot" and self.ahead(1).kind == "let":
+                level = _SIDE_BY_SIDE  # the argument of \sin 2 \cdot x
+            if level <= least or (beside and least == _PRODUCT and (text[1:] in FUNCTIONS or text == "(")):
+                return node
+            if not beside:
+                self.take()
+            elif self.ahead().kind in _NUMBERS and (factor.op == "num" or factor.name == "mixed"):
+                raise Unreadable("two numbers side by side")
+            elif node == num(0) and (self.ahead().kind != "let" or len(text) > 1 or self.ahead().spaced):
+                raise Unreadable(f"{canonical(self.tokens[self.at :])!r} behind 0")
+            factor = self.sum(max(level, _SUM) if level < _PRODUCT else _SIDE_BY_SIDE)
+            node = Node("add", (node, neg(factor))) if op == "sub" else Node(op, (node, factor))
+
+    def signed(self, least: int) -> Node:
+        """A product with a sign in front."""
+        sign, one = self.take().text, self.peek()
+        after = self.ahead(1)
+        if sign == "+" and one == "1" and (after.text in ("(", "[") or (after.kind != "op" and self.factor_at(1))):
+            raise Unreadable("'+1' in front of a factor")
+        inner = self.sum(max(least, _SUM))
         return inner if sign == "+" else neg(inner) if sign == "-" else Node(sign[1:], (num(0), inner))
 
     def factor_at(self, ahead: int = 0) -> bool:
         """Whether a token begins another factor of an implicit product."""
-        kind, text = self.kind(ahead), self.peek(ahead)
-        if kind == "op":
-            return text in ("(", "{", "[") or (text == "|" and not self.open_bars)
-        return kind in ("num", "let", "sci", "rep", "begin") or (kind == "cmd" and text not in _NOT_FACTORS)
-
-    def product(self, *, argument: bool = False) -> Node:
-        r"""product := factor {[* or /] factor}; the argument of `\sin x` ends at an operator or the next function."""
-        node = factor = self.power()
-        while True:
-            text = self.peek()
-            number_times_letter = argument and node.op == "num" and text == "\\cdot" and self.kind(1) == "let"
-            if text in _PRODUCTS and (not argument or number_times_letter):
-                self.take()
-                sign = self.take().text if self.peek() in ("+", "-") else ""
-                factor = neg(self.power()) if sign == "-" else self.power()
-                node = Node(_PRODUCTS[text], (node, factor))
-                continue
-            if not self.factor_at():
-                return node
-            if self.kind() in ("num", "sci", "rep") and (factor.op == "num" or factor.name == "mixed"):
-                raise Unreadable("two numbers side by side")
-            if argument and (text[1:] in FUNCTIONS or text == "("):
-                return node
-            letter = self.kind() == "let" and len(text) == 1 and not self.tokens[self.at].spaced
-            if node.op == "num" and not node.value and not letter:
-                raise Unreadable(f"{canonical(self.tokens[self.at :])!r} behind 0")
-            factor = self.power()
-            node = Node("mul", (node, factor))
+        token = self.ahead(ahead)
+        if token.kind == "op":
+            return token.text in ("(", "{", "[") or (token.text == "|" and not self.open_bars)
+        return token.kind in (*_NUMBERS, "let", "begin") or (token.kind == "cmd" and token.text not in _NOT_FACTORS)
 
     def power(self) -> Node:
-        """power := primary {^ exponent | ! | !! | % | degree}"""
+        """A primary with what stands behind it: an exponent, a factorial, a percent or degree sign."""
         node = self.primary()
-        while (text := self.peek()) in _BEHIND:
+        while (text := self.peek()) in ("^", "\\circ", *_POSTFIX):
             self.take()
             self.grow()
+            circle = next((n for n in (1, 3) if self.peek(n // 2) == "\\circ"), 0)  # bare or in braces
             if text in _POSTFIX:
                 node = Node(_POSTFIX[text], (node,))
-            elif text == "\\circ":
+            elif text == "\\circ" or circle:
+                self.at += circle if text == "^" else 0
                 node = self.degrees(node)
-            elif circle := next((n for n in (1, 3) if self.peek(n // 2) == "\\circ"), 0):  # bare or in braces
-                self.at += circle
-                node = self.degrees(node)
-            elif self.peek() in ("*", "+") and node.op == "sym" and self.kind(1) in ("", "op", "sep"):
+            elif self.peek() in ("*", "+") and node.op == "sym" and self.ahead(1).kind in ("", "op", "sep"):
                 node = sym(node.name + "^" + self.take().text)
             else:
                 node = Node("pow", (node, self.exponent()))
@@ -1262,16 +1224,13 @@ class _Reader:
 
     def degrees(self, base: Node) -> Node:
         """What a degree sign makes of a number: an angle, with its minutes and seconds, or a temperature."""
-        if base.op != "num":
-            return Node("degree", (base,))
-        if self.peek() in ("C", "F") and not self.peek(1):
+        if base.op == "num" and self.peek() in ("C", "F") and not self.peek(1):
             return Node("unit", (base,), "deg" + self.take().text)
-        for marks, part in ((["'"], 60), (["'", "'"], 3600), (['"'], 3600)):
-            size = len(marks)
-            following = [self.peek(1 + i) for i in range(size)]
-            if self.kind() == "num" and following == marks and self.peek(1 + size) != "'":
+        for marks, part in (("'", 60), ("''", 3600), ('"', 3600)):
+            following = "".join(self.peek(i) for i in range(1, len(marks) + 2))
+            if base.op in ("num", "add") and self.ahead().kind == "num" and re.match(marks + "(?!')", following):
                 base = Node("add", (base, Node("div", (num(Fraction(self.take().text)), num(part)))), "mixed")
-                self.at += size
+                self.at += len(marks)
         return Node("degree", (base,))
 
     def exponent(self) -> Node:
@@ -1280,7 +1239,7 @@ class _Reader:
         if self.peek() in ("+", "-"):
             return neg(self.exponent()) if self.take().text == "-" else self.exponent()
         node = self.primary()
-        if self.peek() == "^" and self.peek(1) != "\\circ" and self.peek(2) != "\\circ":
+        if self.peek() == "^" and "\\circ" not in (self.peek(1), self.peek(2)):
             self.take()
             node = Node("pow", (node, self.exponent()))
         return node
@@ -1288,94 +1247,84 @@ class _Reader:
     def argument(self) -> Node:
         r"""An argument of `\frac` and its like: a group, or one token (of a number, one digit)."""
         text = self.peek()
-        if text == "{":
-            return self.group("{")
-        if self.kind() == "num" and len(text) > 1 and text.isdecimal():
+        if self.ahead().kind == "num" and len(text) > 1 and text.isdecimal():
             self.tokens[self.at : self.at + 1] = [Token("num", text[0]), Token("num", text[1:])]
         return self.primary()
 
-    def arguments(self, opening: str = "(", most: int = MAX_TOKENS) -> tuple[Node, ...]:
+    def arguments(self, opening: str) -> tuple[Node, ...]:
         """A list of sums in brackets."""
-        self.expect(opening)
+        self.take(opening)
         bars, self.open_bars = self.open_bars, 0
         items = [self.sum()]
-        while self.kind() == "sep" and self.peek() == "," and len(items) < most:
+        while self.peek() == ",":
             self.take()
             items.append(self.sum())
         self.open_bars = bars
-        self.expect(_CLOSERS[opening])
+        self.take(_CLOSERS[opening])
         return tuple(items)
 
     def group(self, opening: str) -> Node:
         """A bracketed sum."""
-        return self.arguments(opening, 1)[0]
+        inner = self.arguments(opening)
+        if len(inner) > 1:
+            raise Unreadable("',' out of place")
+        return inner[0]
 
     def primary(self) -> Node:
         """A number, a symbol, a group, an environment or a command with its arguments."""
         self.grow()
         token = self.take()
-        if token.kind == "num":
-            return self.mixed(token)
-        if token.kind in ("rep", "sci"):
-            value = number(token.text) if token.kind == "rep" else scientific(*token.text.lower().split("e"))
-            if value is None:
-                raise Unreadable(f"{token.text!r}, or a power of ten beyond the limit")
-            return num(value)
+        if token.kind in _NUMBERS:
+            value = number(token.text)
+            if value is None or (token.text[:2] == "00" and len(token.text) < 4):
+                raise Unreadable(f"the number {token.text[:40]!r}")
+            return self.mixed(num(value)) if token.text.isdecimal() else num(value)
         if token.kind == "let":
             return self.symbol(token.text)
         if token.kind == "cmd":
             return self.command(token.text)
         if token.kind == "begin":
-            return self.environment(token)
+            end = closing(self.tokens, self.at - 1)
+            if token.text not in _MATRICES or end < 0:
+                raise Unreadable(f"the environment {token.text}")
+            self.at, start = end + 1, self.at
+            self.vectors = True
+            return _matrix(token.text, self.tokens[start:end])
         if token.text == "|":
             self.open_bars += 1
             inner = self.sum()
             self.open_bars -= 1
-            self.expect("|")
+            self.take("|")
             return determinant(inner) if inner.op == "matrix" else Node("abs", (inner,))
         if token.text in ("(", "[", "{"):
-            start = self.at = self.at - 1
-            node = self.group(token.text)
-            before = self.tokens[start - 1] if start else Token("op", "+")
-            factor = before.kind in ("num", "let", "rep", "sci", "end") or before.text in _VALUE_ENDS
-            if self.tokens[start + 1].text == "+" and token.text != "{" and (factor or self.factor_at()):
-                raise Unreadable(f"the remark {canonical(self.tokens[start : self.at])}")  # nobody multiplies by (+1)
-            return node
+            return self.bracketed(token.text)
         raise Unreadable(f"the words {token.text!r}" if token.kind == "txt" else f"{token.text!r} out of place")
 
-    def environment(self, token: Token) -> Node:
-        """A matrix inside an expression."""
-        end = _closing(self.tokens, self.at - 1)
-        if token.text not in _MATRICES or end < 0:
-            raise Unreadable(f"the environment {token.text}")
-        node = _matrix(token.text, self.tokens[self.at : end])
-        self.at = end + 1
-        self.matrices = True
-        return node
+    def bracketed(self, opening: str) -> Node:
+        """A group, or a tuple; a remark such as (+1) is no factor."""
+        start = self.at = self.at - 1
+        before = self.tokens[start - 1] if start else Token("op", "+")
+        items = self.arguments(opening) if opening == "(" else (self.group(opening),)
+        beside = before.kind in (*_NUMBERS, "let", "end") or before.text in _VALUE_ENDS or self.factor_at()
+        if self.tokens[start + 1].text == "+" and opening != "{" and beside:
+            raise Unreadable(f"the remark {canonical(self.tokens[start : self.at])}")
+        self.vectors = self.vectors or len(items) > 1
+        return items[0] if len(items) == 1 else Node("seq", items, "()")
 
-    def mixed(self, token: Token) -> Node:
-        r"""A number, or a mixed number: `2\frac58` and `1 1/2` are sums, unlike `x\frac12`."""
-        if len(token.text) > 1_000:
-            raise Unreadable("too many digits")
-        if token.text[:2] == "00" and len(token.text) < 4:
-            raise Unreadable(f"the number {token.text!r}")
-        integer = num(Fraction(token.text))
-        if not token.text.isdecimal():
-            return integer
-        rest = self.tokens[self.at : self.at + 3]
+    def mixed(self, integer: Node) -> Node:
+        r"""An integer, or a mixed number: `2\frac58` and `1 1/2` are sums, unlike `x\frac12`."""
+        mark, saved, following = self.at, list(self.tokens), self.tokens[self.at : self.at + 3]
         braced = self.peek() == "{" and self.peek(1) == "\\frac"
         if braced or self.peek() == "\\frac":
-            mark, saved = self.at, list(self.tokens)
             self.at += 2 if braced else 1
             top, bottom = self.argument(), self.argument()
             proper = top.op == bottom.op == "num" and 0 < (top.value or 0) < (bottom.value or 0)
             if proper and (not braced or self.take().text == "}") and self.peek() not in ("^", "!"):
                 return Node("add", (integer, Node("div", (top, bottom))), "mixed")
             self.at, self.tokens = mark, saved
-        kinds, texts = [t.kind for t in rest], [t.text for t in rest]
-        if kinds == ["num", "op", "num"] and rest[0].spaced and re.fullmatch(r"\d+/\d+", "".join(texts)):
+        elif following and following[0].spaced and re.fullmatch(r"\d+/\d+", "".join(t.text for t in following)):
             self.at += 3
-            return Node("add", (integer, Node("div", (num(int(texts[0])), num(int(texts[2]))))), "mixed")
+            return Node("add", (integer, Node("div", tuple(num(int(t.text)) for t in following[::2]))), "mixed")
         return integer
 
     def symbol(self, name: str) -> Node:
@@ -1392,25 +1341,19 @@ class _Reader:
             self.at += 5
             name += "^-1"
         # I(0) is a value of a function: who multiplies I by a number writes the number in front.
-        applied = (function and self.peek() == "(") or self.number_in_parentheses()
-        return Node("app", self.arguments(), name) if applied else sym(name)
-
-    def number_in_parentheses(self) -> bool:
-        r"""Whether a parenthesis follows that holds a number and nothing else: `(2)`, `(-0.5)`, `(\frac12)`."""
-        if self.peek() != "(":
-            return False
-        inner = self.tokens[self.at + 1 : _closing(self.tokens, self.at)]
-        inner = inner[1:] if inner and inner[0].text in ("-", "+") else inner
+        inner = self.tokens[self.at + 1 : closing(self.tokens, self.at)] if self.peek() == "(" else []
         numeric = [token.kind in ("num", "sci") or token.text == "\\pi" for token in inner]
-        return any(numeric) and all(
-            value or token.text in ("/", "\\frac", "{", "}") for value, token in zip(numeric, inner, strict=True)
+        constant = any(numeric) and all(
+            value or token.text in ("/", "\\frac", "{", "}") or (token.text in ("-", "+") and not i)
+            for i, (value, token) in enumerate(zip(numeric, inner, strict=True))
         )
+        return Node("app", self.arguments("("), name) if constant or (function and inner) else sym(name)
 
     def subscript(self) -> str:
         """The canonical spelling of a subscript."""
         if self.peek() != "{":
             return self.take().text
-        start, end = self.at + 1, _closing(self.tokens, self.at)
+        start, end = self.at + 1, closing(self.tokens, self.at)
         if end < 0:
             raise Unreadable("it ends too early")
         self.at = end + 1
@@ -1424,26 +1367,22 @@ class _Reader:
         if name in _CONSTANTS:
             return _CONSTANTS[name]
         if name == "sqrt":
-            return self.root()
+            index = self.group("[") if self.peek() == "[" else num(2)
+            # TeX takes one digit, also behind a space; but whoever writes \sqrt 15 means the complete number.
+            spaced = self.ahead().kind == "num" and self.ahead().spaced
+            return Node("root", (index, self.primary() if spaced else self.argument()))
         if name in FUNCTIONS:
             return self.function(FUNCTIONS[name])
         if name in ("lfloor", "lceil"):
             self.at -= 1
             return Node("func", (self.group(text),), "floor" if name == "lfloor" else "ceil")
         if name in ("angle", "triangle"):
-            return sym(text + (self.subscript() if self.peek() == "{" or self.kind() == "let" else ""))
+            return sym(text + (self.subscript() if self.peek() == "{" or self.ahead().kind == "let" else ""))
         if name == "Gamma" and self.peek() == "(":
             return Node("fact", (Node("add", (self.group("("), num(-1))),))
         if name in GREEK:
             return self.symbol(text)
         raise Unreadable(f"the command {text}")
-
-    def root(self) -> Node:
-        r"""`\sqrt[n]{x}`, `\sqrt2`, and the plain-text `sqrt(2)`."""
-        index = self.group("[") if self.peek() == "[" else num(2)
-        # TeX takes one digit, also behind a space; but whoever writes \sqrt 15 means the complete number.
-        spaced = self.kind() == "num" and self.tokens[self.at].spaced
-        return Node("root", (index, self.primary() if spaced else self.argument()))
 
     def function(self, name: str) -> Node:
         r"""A named function: `\sin^2 x`, `\log_2 8`, `\ln(x+1)`, `\sin 2x`, `\max(3,7)`."""
@@ -1451,27 +1390,23 @@ class _Reader:
         name = "log" if name == "lg" else name
         exponent: Node | None = None
         while self.peek() in ("_", "^") or (self.peek() == "'" and name == "log"):
-            if self.take().text != "_":
-                exponent = self.exponent()
-            elif self.kind() == "num":  # all digits of it
-                base = (num(Fraction(self.take().text)),)
-            else:
+            if self.take().text == "_":
                 base = (self.primary(),)
+            else:
+                exponent = self.exponent()
         if base and name not in ("log", "ln"):
             raise Unreadable(f"a subscript on {name}")
         opening = self.peek()
         if opening in ("(", "{") or (opening == "\\{" and name in _ARGUMENT_LISTS):
-            inner = self.arguments(opening, 1 if opening == "{" else MAX_TOKENS)
+            inner = self.arguments(opening)
+        elif name in ("max", "min"):
+            raise Unreadable(f"the words {name!r}")
         else:
-            sign = self.take().text if opening == "-" else ""
-            inner = (self.product(argument=True),)
-            inner = (neg(*inner),) if sign else inner
-            if name in ("max", "min"):
-                raise Unreadable(f"the words {name!r}")
+            inner = (self.sum(_PRODUCT),)
         if len(inner) > 1 and name not in _ARGUMENT_LISTS:
             raise Unreadable(f"several arguments for {name}")
-        if exponent == neg(num(1)) and name in _INVERSES:
-            name, exponent = _INVERSES[name], None
+        if exponent == neg(num(1)) and "arc" + name in FUNCTIONS:
+            name, exponent = "arc" + name, None
         if name == "cis":
             node = Node("add", (Node("func", inner, "cos"), Node("mul", (IMAGINARY, Node("func", inner, "sin")))))
         elif name == "det" and inner[0].op == "matrix":

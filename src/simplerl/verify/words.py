@@ -17,6 +17,13 @@ from importlib.resources import files
 TABLES = tomllib.loads(files("simplerl.verify").joinpath("tables.toml").read_text(encoding="utf-8"))
 
 
+def pattern(text: str) -> re.Pattern[str]:
+    """Compile a regular expression of the tables, in which <<name>> stands for one of its parts."""
+    while "<<" in text:
+        text = re.sub(r"<<(\w+)>>", lambda part: TABLES["parts"][part.group(1)], text)
+    return re.compile(text)
+
+
 def word_set(name: str) -> frozenset[str]:
     """The words of a table."""
     return frozenset(TABLES[name].split())
@@ -205,7 +212,8 @@ def _unit_tables() -> tuple[dict[str, Unit], dict[str, Unit]]:
 def _unit_word(word: str) -> Unit | None:
     symbols, names = _unit_tables()
     lower = word.lower()
-    cased = word.islower() or word.isupper() or (word.istitle() and len(word) > 3)  # in mB or Mw the case is meant
+    shouted = word.isupper() and not re.fullmatch("P[A-Z]", word)  # P is peta, not pico
+    cased = word.islower() or shouted or (word.istitle() and len(word) > 3)  # in mB or Mw the case is meant
     spellings = ((lower, stem(lower)) if cased else ()) + ((lower[:-1],) if lower[-1:] == "s" else ())
     return symbols.get(word) or next((names[name] for name in spellings if name in names), None)
 
@@ -444,7 +452,7 @@ def chosen_letter(answer: str) -> str | None:
     letter, rest = match.groups()
     hedged = set(re.findall(r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])", rest)) - {letter}
     shown = re.sub(r"\\(?:text|mathrm)\s*\{", "", rest)
-    denied = denies(rest) or _NOT_AN_OPTION.match(shown.lstrip(" (:,.")) or re.match(r"[\s)}]*,\s*[-+\d]", shown)
+    denied = denies(rest) or _NOT_AN_OPTION.match(shown.lstrip(" (:,.")) or re.match(r"[\s)}]*[,;]\s*[-+\d]", shown)
     bracketed = re.match(r"\s*\(", rest) and re.search(r"[A-Za-z]{2}", rest)
     return None if hedged or denied or bracketed else letter
 
