@@ -277,8 +277,10 @@ class _Lexer:
         name = piece[1:]
         if name in TEXT_COMMANDS:
             content, at = _group(text, at)
-            if "$" in content or "\\" in content:
-                content = re.sub(r"\\[a-z]+|[{}$]", " ", content)
+            unknown = {*re.findall(r"\\([a-z]+)", content)} - TEXT_COMMANDS - {"cdot", "mu", "quad", "row"}
+            if unknown:
+                raise Unreadable(f"the command \\{min(unknown)} among words")
+            content = re.sub(r"\\[a-z]+|[{}$]", " ", content)
             self.words(content, spaced, roman=name == "mathrm")
         elif name in DECORATIONS:
             content, at = _group(text, at)
