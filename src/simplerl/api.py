@@ -164,8 +164,9 @@ def sample(
 
     overrides = {**_nested(settings), **top_level}
     inputs = _objects(overrides, model=model, data=data)
-    config = resolve(recipe, merge(merge(overrides, {"plugins": [str(name) for name in plugins]}), WITHOUT_LEARNING))
-    say = (lambda line: None) if quiet else print
+    say: Callable[[str], None] = (lambda line: None) if quiet else print
+    named = merge(merge(overrides, {"plugins": [str(name) for name in plugins]}), WITHOUT_LEARNING)
+    config = resolve(recipe, named, say)
     write_samples(config, Path(output), everything=everything, say=say, inputs=inputs)
     return [json.loads(line) for line in Path(output).read_text(encoding="utf-8").splitlines()]
 
@@ -273,7 +274,8 @@ def _run(
                     setattr(self, name, getattr(callback, name))
 
     named = {"plugins": [str(name) for name in plugins], "output_dir": str(output_dir)}
-    config, path = configure(recipe, merge(overrides, named), resume=resume)
+    say: Callable[[str], None] = (lambda line: None) if quiet else print
+    config, path = configure(recipe, merge(overrides, named), resume=resume, say=say)
     watchers = [Adapter(callback) for callback in callbacks]
     execute(stage, config, path, resume=resume, quiet=quiet, callbacks=watchers, inputs=inputs)
     return Run(path)

@@ -345,3 +345,55 @@ def test_plugins_of_recipe_and_command_line_add_up(tmp_path: Path) -> None:
 def test_a_key_that_stands_elsewhere_is_pointed_at(key: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message.replace("?", r"\?").replace(".", r"\.")):
         resolve("cub", {key: 1})
+
+
+# -- what follows what the user gave -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given", "key", "value"),
+    [
+        ("generic", {"sampling": {"prompts_per_step": 4}}, "learner.prompts_per_update", 4),
+        ("generic", {"sampling": {"prompts_per_step": "100"}}, "learner.prompts_per_update", 50),
+        ("generic", {"sampling": {"prompts_per_step": 97}}, "learner.prompts_per_update", 97),
+        ("generic", {"learner": {"prompts_per_update": 48}}, "sampling.prompts_per_step", 240),
+        ("simplerl-cold-start-qwen2.5-math-7b", {"token_budget": 1000}, "optimizer.schedule", "constant"),
+        ("cub-ppo", {"steps": 5, "algorithm": {"critic_warmup_steps": 8}}, None, None),
+        ("cub-dr-grpo", {"algorithm": {"constant_length": 7, "normaliser": "token"}}, None, None),
+        ("generic", {"sampling": {"prompts_per_step": 4}, "learner": {"prompts_per_update": 64}}, None, None),
+        ("generic", {"sampling": {"samples_per_prompt": 1}}, None, None),
+        ("cub", {"prompt": {"system": "Be short."}, "template": "simple"}, None, None),
+    ],
+)
+def test_settings_follow_what_the_user_gave(recipe: str, given: dict, key: str | None, value: object) -> None:
+    said: list[str] = []
+    if key is None:
+        with pytest.raises(ConfigError):
+            resolve(recipe, given, said.append)
+        assert not said
+        return
+    config = resolve(recipe, given, said.append)
+    assert flatten(as_table(config))[key] == value
+    (line,) = said
+    assert line.startswith(f"{key} = {value!r} is used: ")
+    assert next(iter(flatten(given))) in line, "the reason names what the user gave"
+    untouched = flatten(as_table(resolve(recipe, {})))
+    changed = {name for name, now in flatten(as_table(config)).items() if untouched[name] != now}
+    assert changed == {key, *flatten(given)}
+
+
+def test_a_file_of_the_users_is_what_the_user_gave(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('extends = "generic"\nsteps = 3\n[algorithm]\nname = "ppo"\ncritic_warmup_steps = 8\n')
+    with pytest.raises(ConfigError, match="critic_warmup_steps = 8, but the run has steps = 3"):
+        resolve(str(own), {})
+    own.write_text('extends = "generic"\n[sampling]\nprompts_per_step = 6\n')
+    assert resolve(str(own), {}, lambda line: None).learner.prompts_per_update == 6
+
+
+def test_what_followed_is_said_on_standard_error(capsys) -> None:
+    resolve("generic", {"sampling": {"prompts_per_step": 4}})
+    out, error = capsys.readouterr()
+    assert not out
+    assert len(error.splitlines()) == 1
+    assert "learner.prompts_per_update = 64 must divide sampling.prompts_per_step = 4" in error

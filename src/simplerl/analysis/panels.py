@@ -33,16 +33,12 @@ class Panel:
     lines: Mapping[str, Band] = field(default_factory=dict)
     dashed: Mapping[str, Band] = field(default_factory=dict)
     """Drawn dashed in the look of the line of that name: where it came from."""
-    pale: Mapping[str, Band] = field(default_factory=dict)
-    """Drawn pale and without bands, in the look of that name."""
+    pale: Mapping[str, Band] = field(default_factory=dict)  # Drawn pale and without bands, in the look of that name
     bars: Mapping[str, tuple[Interval, Sequence[float]]] = field(default_factory=dict)
-    scale: float = 1.0
-    """What values are multiplied with: 100 for shares."""
-    log_x: bool = False
-    """Whether x are numbers of samples: powers of two, with a tick at each."""
+    scale: float = 1.0  # What values are multiplied with: 100 for shares
+    log_x: bool = False  # Whether x are numbers of samples: powers of two, with a tick at each
     from_zero: bool = False
-    marked: bool = False
-    """Whether lines have markers; a line through one point always has."""
+    marked: bool = False  # Whether lines have markers; a line through one point always has
 
 
 def band_of(points: Sequence[tuple[float, Mapping[str, Any] | None]]) -> Band:
@@ -111,7 +107,9 @@ def draw_panel(axes: Any, panel: Panel, looks: Looks) -> None:
         steep = 20 if len(panel.bars) <= MOST_IN_A_PANEL else 60
         axes.set_xticks(range(len(panel.bars)), list(panel.bars), rotation=steep, ha="right", fontsize=8)
     if panel.log_x:
-        canvas.powers_of_two(axes, sorted({int(x) for line in (panel.lines | panel.dashed).values() for x in line.x}))
+        canvas.powers_of_two(
+            axes, sorted({int(x) for line in {**panel.lines, **panel.dashed}.values() for x in line.x})
+        )
     if panel.scale == 100:
         canvas.percent_axis(axes)
     if panel.from_zero:

@@ -3,15 +3,15 @@
 import argparse
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from simplerl.cli.console import one_line
-from simplerl.core.errors import SimpleRLError, nearest
-from simplerl.data import DATASETS, load
-from simplerl.data.audit import Report, Row, audit, read_rows
+from simplerl.data import rows_to_audit
+from simplerl.data.audit import Report, audit
 
 #: Field of the report → title of its list.
 LISTS = {
+    "refused": "rows refused in training",
+    "left_out": "rows left out of training",
     "rejected": "rejected golds",
     "unjudgeable": "golds that cannot be judged",
     "literal": "golds matched by the same text only",
@@ -23,7 +23,7 @@ LISTS = {
 
 def run(args: argparse.Namespace) -> int:
     """Audit and print; return 1 when a gold fails."""
-    rows, limits = _rows(args.data, args.split), {"workers": args.workers, "timeout_s": args.timeout}
+    rows, limits = rows_to_audit(args.data, args.split), {"workers": args.workers, "timeout_s": args.timeout}
     report = audit(rows, args.data, policy=args.policy, **limits)
     if args.json:
         print(json.dumps(report.as_dict(), indent=2))
@@ -33,20 +33,11 @@ def run(args: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
-def _rows(name: str, split: str) -> Iterator[Row]:
-    path = Path(name).expanduser()
-    if path.is_file():
-        yield from read_rows(path)
-        return
-    if name not in DATASETS:
-        raise SimpleRLError(f"no file and no data set is called {name!r}; {nearest(name, DATASETS)}")
-    for problem in load(name, split):
-        yield Row(id=problem.id, gold=problem.answer, question=problem.question)
-
-
 def _table(report: Report, show: int) -> Iterator[str]:
     """Yield the lines of the report for the terminal."""
     yield f"{report.name}: {report.golds} golds"
+    yield f"  refused in training           {len(report.refused)}"
+    yield f"  left out of training          {len(report.left_out)}"
     yield f"  rejected against themselves   {len(report.rejected)}"
     yield f"  cannot be judged              {len(report.unjudgeable)}"
     yield f"  matched by the same text only {len(report.literal)}"

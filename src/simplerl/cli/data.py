@@ -36,9 +36,10 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "audit" and bool(args.output) != args.drop_unjudgeable:
         raise ConfigError("--drop-unjudgeable and --output go together: what is left is written there")
     path = making.check_output(Path(args.output).expanduser(), overwrite=args.overwrite) if args.output else None
-    read = data.read(args.data, args.split, size=getattr(args, "limit", 0))
-    if read.left_out:
-        print(data.left_out_message(read))
+    # An audit is there to leave out what cannot be read.
+    read = data.read(args.data, args.split, size=getattr(args, "limit", 0), strict=args.action != "audit")
+    for note in read.notes:
+        print(note)
     actions = {"filter": by_length, "audit": by_gold, "decontaminate": by_benchmarks, "difficulty": by_difficulty}
     result = actions[args.action](args, read.problems)
     for item in result.removed[:5]:
@@ -82,8 +83,8 @@ def build_tiers(args: argparse.Namespace) -> int:
     problems: dict[str, list[Problem]] = {"gsm8k": [], "math": []}
     for label, (source, read) in sources.items():
         problems[source] += tiers.named(read.problems, source, label)
-        if read.left_out:
-            print(f"{label}: {data.left_out_message(read)}")
+        for note in read.notes:
+            print(f"{label}: {note}")
     built = tiers.build(problems["gsm8k"], problems["math"], exclude=asked)
     rows = []
     for name, path in paths.items():

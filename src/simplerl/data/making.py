@@ -110,6 +110,7 @@ def report_of(command: str, problem_set: ProblemSet, settings: Mapping[str, Any]
         "settings": dict(settings),
         "read": len(problem_set.problems) + len(problem_set.left_out),
         "no_gold": [{"id": item.id, "place": item.place, "why": item.why} for item in problem_set.left_out],
+        "decisions": dict(problem_set.decisions),
         **figures,
     }
 

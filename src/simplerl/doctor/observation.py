@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from simplerl.runs.metrics import as_number
+
 #: Figures of the responses are known at few steps: fewer of them make a window.
 TEXT = "text/"
 TEXT_WINDOW = 3
@@ -84,11 +86,6 @@ class Series:
         return deviation * math.sqrt(2 / self.width)
 
 
-def is_number(value: object) -> bool:
-    """Return whether something that was read is a finite number."""
-    return math.isfinite(value) if isinstance(value, float) else isinstance(value, int) and abs(value) < 10**300
-
-
 class Observation:
     """A run as it was known after some step. `at(step)` is the same run at an earlier step."""
 
@@ -111,14 +108,14 @@ class Observation:
         """Take in what was recorded of a step, later than those before. Values that are not numbers are not known."""
         watched = [name for name in _MUST_BE_FINITE if name in figures]
         if watched:
-            figures = {**figures, NOT_FINITE: int(not all(is_number(figures[name]) for name in watched))}
+            figures = {**figures, NOT_FINITE: int(any(math.isnan(as_number(figures[name])) for name in watched))}
         self.steps.append(step)
         self.until = step
         for name, value in figures.items():
-            if name != "step" and is_number(value):
+            if name != "step" and not math.isnan(number := as_number(value)):
                 steps, values = self._values.setdefault(name, ([], []))
                 steps.append(step)
-                values.append(min(max(float(value), -LARGEST), LARGEST))
+                values.append(min(max(number, -LARGEST), LARGEST))
                 self._arrays.pop(name, None)
         for name, shown in (examples or {}).items():
             self._examples.setdefault(name, []).extend(shown)
@@ -131,7 +128,6 @@ class Observation:
         return view
 
     def _width(self, name: str, count: int) -> int:
-        """Return how many of so many values make a window."""
         if name.startswith(TEXT):
             return max(1, min(TEXT_WINDOW, count // 2))
         return max(1, min(count, self.window, max(3, count // 3)))

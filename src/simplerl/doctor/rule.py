@@ -55,13 +55,10 @@ class Rule:
     title: str
     why: str
     advice: str
-    needs: tuple[str, ...]
-    """Metrics (or `text/…` figures of the responses) without which it cannot judge."""
+    needs: tuple[str, ...]  # Metrics (or `text/…` figures of the responses) without which it cannot judge
     check: Check
-    least: int = 6
-    """Steps with a value that it needs at least."""
-    absent: str = ""
-    """Why there may be no value at all."""
+    least: int = 6  # Steps with a value that it needs at least
+    absent: str = ""  # Why there may be no value at all
     unfit: Callable[[Observation], str | None] = lambda observed: None
     """Why it does not apply to this run although there are values; None where it does."""
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)
@@ -91,10 +88,8 @@ class Finding:
     seen: str
     why: str
     advice: str
-    steps: tuple[int, int]
-    """First and last step at which the rule held."""
-    lasting: bool
-    """Whether it still holds at the end of what there is; else it passed."""
+    steps: tuple[int, int]  # First and last step at which the rule held
+    lasting: bool  # Whether it still holds at the end of what there is; else it passed
     figures: Mapping[str, float]
     examples: tuple[Example, ...] = ()
 

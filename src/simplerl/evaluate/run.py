@@ -23,7 +23,7 @@ import numpy as np
 from simplerl.core.errors import ConfigError, RunError, nearest
 from simplerl.core.types import Completion, Trajectory, TrajectoryGroup, Verdict, VersionSpan
 from simplerl.data.prompts import Prompter, prompter
-from simplerl.data.rows import SUFFIXES
+from simplerl.data.rows import suffix_of
 from simplerl.evaluate import benchmarks
 from simplerl.evaluate.benchmarks import Loaded
 from simplerl.evaluate.figures import check_ks, figures
@@ -138,7 +138,7 @@ class Settings:
 def split_name(name: str) -> tuple[str, int | None]:
     """Return (benchmark, samples) of `NAME@N`; samples is None without a number."""
     base, at, count = name.rpartition("@")
-    if not at or Path(name).suffix in SUFFIXES:  # A file may have an @ in its name.
+    if not at or suffix_of(Path(name)):  # A file may have an @ in its name.
         return name, None
     if not base or not (count.isascii() and count.isdigit()) or int(count) < 1:
         raise ConfigError(f"benchmark {name!r}: after @ comes the number of samples, e.g. aime24@32")

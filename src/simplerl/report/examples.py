@@ -47,11 +47,9 @@ class Examples(NamedTuple):
 
     before_step: int
     after_step: int
-    counts: Mapping[str, int]
-    """Kind → problems of that kind."""
+    counts: Mapping[str, int]  # Kind → problems of that kind
     chosen: Mapping[str, Sequence[Example]]
-    left_out: int
-    """Problems that only one side has, or that nobody could judge on one side."""
+    left_out: int  # Problems that only one side has, or that nobody could judge on one side
 
 
 def choose(run: ReportedRun, *, number: int, seed: int) -> Examples | str:

@@ -4,6 +4,7 @@ A run, or a setting over at least three seeds, has one colour, marker and line s
 95% intervals: over problems for one run, over seeds (Student's t) for a setting.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,13 +49,12 @@ def draw_all(
     judged = {label: entry for label, entry in (judges or {}).items() if not isinstance(entry, str)}
     sizes = " and ".join(f"K = {k}, S = {best(k)}" for k in sorted({entry.samples for entry in known.values()}))
     of_runs = (_accuracy_and_length, _clip_ratio_and_stopped_length, _pass_at_k, _by_level)
-    draw: dict[str, Callable[[], Any]] = {f.__name__[1:]: lambda f=f: f(drawn) for f in of_runs if drawn}
-    draw["behaviours"] = lambda: _behaviours(drawn, judged)
-    draw["exploration"] = lambda: _exploration(drawn, known)
-    draw["training"] = lambda: _training(drawn)
-    if benchmarks:
-        draw["benchmarks_over_steps"] = lambda: _benchmarks_over_steps(benchmarks)
-        draw["benchmarks_pass_at_k"] = lambda: _benchmarks_pass_at_k(benchmarks)
+    draw: dict[str, Callable[[], Any]] = {f.__name__[1:]: functools.partial(f, drawn) for f in of_runs if drawn}
+    draw["behaviours"] = functools.partial(_behaviours, drawn, judged)
+    draw["exploration"] = functools.partial(_exploration, drawn, known)
+    draw["training"] = functools.partial(_training, drawn)
+    of_results = (_benchmarks_over_steps, _benchmarks_pass_at_k)
+    draw |= {f.__name__[1:]: functools.partial(f, benchmarks) for f in of_results if benchmarks}
     figures = {}
     for name, sheet_of in draw.items():
         title, caption = (TEXTS["figures"][name][key].replace("{sizes}", sizes) for key in ("title", "caption"))
@@ -190,7 +190,7 @@ def _pass_at_k(drawn: Sequence[Series]) -> Any:
     dashed = {name: curve for name, curve in before.items() if curve not in shared}
     dashed |= {_SHARED: shared[0]} if shared else {}
     after = _curves(drawn, lambda run: curve_of_k(run.last))
-    further = {"before": {**DASHED, "marker": "o"}, "after": {"marker": "o"}}
+    further: dict[str, Any] = {"before": {**DASHED, "marker": "o"}, "after": {"marker": "o"}}
     panel = _pass_panel("", lines=after, dashed=dashed)
     return _sheet(drawn, [panel], columns=1, width=canvas.COLUMN, height=2.6, further=further)
 

@@ -68,12 +68,9 @@ def against_first(runs: Sequence[ReportedRun]) -> dict[str, Change | str]:
 class OverSeeds(NamedTuple):
     """A number of one setting over its seeds."""
 
-    share: bool
-    """Whether it is shown as a percentage."""
-    values: Mapping[str, float]
-    """By seed."""
-    mean: Estimate
-    """By Student's t over seeds; without interval where there are fewer than three."""
+    share: bool  # Whether it is shown as a percentage
+    values: Mapping[str, float]  # By seed
+    mean: Estimate  # By Student's t over seeds; without interval where there are fewer than three
 
 
 #: What is averaged over seeds: label → (whether it is a share, the number of a run).
@@ -121,7 +118,7 @@ def explore(run: ReportedRun) -> Explored | str:
     """Return the exploration of a run; a sentence where there is none."""
     readable = [e for e in run.evaluations if not e.unreadable]
     try:
-        points = [exploration.point(e.source) for e in spread(readable, MOST_EVALUATIONS)]
+        points = [exploration.Point(e.source) for e in spread(readable, MOST_EVALUATIONS)]
     except RunError as error:
         return str(error)
     if not points:
@@ -147,10 +144,8 @@ class Judge(NamedTuple):
 
     name: str
     judged: int
-    undecided: int
-    """Responses for which it gave no answer that could be read."""
-    curves: Mapping[str, Band]
-    """Behaviour → share of responses over steps, with 95% intervals over problems."""
+    undecided: int  # Responses for which it gave no answer that could be read
+    curves: Mapping[str, Band]  # Behaviour → share of responses over steps, with 95% intervals over problems
     agreement: Mapping[str, Estimate]
     """Behaviour → Cohen's κ with the keywords; empty for these themselves, and where there are none."""
 
@@ -191,13 +186,11 @@ class Benchmarks:
     """Every evaluation that was given, in a table, and every row beside the first, problem by problem."""
 
     def __init__(self, results: Sequence[Evaluation], *, progress: Callable[[str], None] = lambda _: None):
-        self.table = evaluations.rows(results)
-        """Row (a model under one protocol) → benchmark → evaluation."""
+        self.table = evaluations.rows(results)  # Row (a model under one protocol) → benchmark → evaluation
         self.names = list(dict.fromkeys(name for row in self.table.values() for name in row))
         """Benchmarks, in the order of columns."""
         self.averages = {model: evaluations.averages(row)["acc"] for model, row in self.table.items()}
-        self.beside: dict[tuple[str, str], Change | str] = {}
-        """(row, benchmark) → how it compares with the first row."""
+        self.beside: dict[tuple[str, str], Change | str] = {}  # (row, benchmark) → how it compares with the first row
         first, *others = self.table
         for model, name in itertools.product(others, self.names):
             if name in self.table[first] and name in self.table[model]:

@@ -65,15 +65,13 @@ class Evaluated:
         self.source = source
         self.step = source.step or 0
         self.accuracy = Estimate.of(figures.get("acc"))
-        self.length = Estimate.of(figures.get("tokens"))
-        """Mean length (tokens)."""
+        self.length = Estimate.of(figures.get("tokens"))  # Mean length (tokens)
         self.clip_ratio = Estimate.of(figures.get("clip_ratio"))
         self.by_level = _estimates(figures.get("by_level"))
         curve = _estimates(figures.get("pass@k"))
         self.pass_at = dict(sorted((int(k), e) for k, e in curve.items() if re.fullmatch(r"[1-9]\d{0,5}", k)))
         """k → pass@k, ascending."""
-        self.unreadable = ""
-        """Why its responses cannot be read; empty where they can."""
+        self.unreadable = ""  # Why its responses cannot be read; empty where they can
 
     @property
     def largest_pass_at(self) -> Estimate:
@@ -97,16 +95,13 @@ class ReportedRun:
 
     def __init__(self, path: Path, label: str):
         self.run = run = Run(path)
-        self.label = label
-        """Name of the directory, with as much of the path as tells it from the other runs."""
+        self.label = label  # Name of the directory, with as much of the path as tells it from the other runs
         self.path, self.finished = run.path, run.finished
         self.settings = flatten(run.config)
         self.environment = flatten(run.environment[-1]) if run.environment else {}
         """What the last session noted, by dotted keys: versions, commit, machine, hashes of its data."""
-        self.recorded = run.metrics["step"].to_pylist()
-        """Steps that metrics are recorded of."""
-        self.steps: int = max(self.recorded, default=0)
-        """The last step that is recorded; 0 where none is."""
+        self.recorded = run.metrics["step"].to_pylist()  # Steps that metrics are recorded of
+        self.steps: int = max(self.recorded, default=0)  # The last step that is recorded; 0 where none is
         self.seed = self.settings.get("seed")
         unreadable: dict[str, str] = {}
         self.evaluations = [e for e in map(Evaluated, run.evaluations) if e.accuracy.known]
@@ -126,8 +121,7 @@ class ReportedRun:
                 unreadable[str(run.records(step).path)] = f"{error}: the responses of step {step} are left out"
         # What was read to its end here is said once, and said better.
         self.damage = [line for line in run.damage if not line.startswith(tuple(unreadable))] + [*unreadable.values()]
-        self.remarks = self._remarks()
-        """What a reader should know: how far it is, what it lacks."""
+        self.remarks = self._remarks()  # What a reader should know: how far it is, what it lacks
 
     @property
     def first(self) -> Evaluated | None:

@@ -13,7 +13,7 @@ import pydantic
 from pydantic import BeforeValidator, Field
 
 from simplerl.algorithms import ALGORITHMS
-from simplerl.core.errors import ConfigError, nearest
+from simplerl.core.errors import ConfigError, Contradiction, nearest
 from simplerl.rewards import REWARDS
 
 
@@ -200,8 +200,8 @@ class EvaluationConfig:
     """Data set or file to evaluate on. Empty: the test split, or `holdout` problems kept from the training file."""
     size: NonNegativeInt = 250
     """Evaluate on the first N problems of it (0: all)."""
-    holdout: PositiveInt = 100
-    """Problems kept from a training file that has no test split."""
+    holdout: NonNegativeInt = 0
+    """Problems kept from a training file that has no test split. 0: 100, but at most a fifth of the file."""
     samples: PositiveInt = 8
     """Responses to each problem."""
     temperature: NonNegativeFloat = 1.0
@@ -370,38 +370,61 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
+        """Raise Contradiction where settings of several sections cannot all hold: `resolve` may let one follow."""
+        algorithm, per_step, group = self.algorithm, self.sampling.prompts_per_step, self.sampling.samples_per_prompt
+        name = ALGORITHMS.name_of(type(algorithm)) or type(algorithm).__name__
         if self.token_budget and self.optimizer.schedule != "constant":
-            raise ConfigError(
+            raise Contradiction(
                 f"token_budget = {self.token_budget} ends the run at a step that is not known beforehand, and "
-                f"optimizer.schedule = {self.optimizer.schedule!r} needs to know it; use the constant schedule"
+                f"optimizer.schedule = {self.optimizer.schedule!r} needs to know it; use the constant schedule",
+                ("optimizer.schedule", "constant"),
+                ("token_budget", 0),
             )
-        if self.reference and not self.algorithm.needs_reference:
-            raise ConfigError(
+        if self.reference and not algorithm.needs_reference:
+            raise Contradiction(
                 f"reference = {self.reference!r}, but there is no KL to compare with it: give algorithm.kl_coef, or "
-                "leave the reference out"
+                "leave the reference out",
+                ("reference", ""),
             )
-        group, per_update = self.sampling.samples_per_prompt, self.learner.prompts_per_update
-        name = ALGORITHMS.name_of(type(self.algorithm)) or type(self.algorithm).__name__
-        if group < 2 and self.algorithm.needs_group:
-            raise ConfigError(
+        if group < 2 and algorithm.needs_group:
+            raise Contradiction(
                 f"sampling.samples_per_prompt = {group}, but algorithm {name} compares the samples of a problem with "
-                "each other: give at least 2"
+                "each other: give at least 2",
+                ("sampling.samples_per_prompt", 8),
             )
-        warmup = getattr(self.algorithm, "critic_warmup_steps", 0)
+        warmup = getattr(algorithm, "critic_warmup_steps", 0)
         if warmup >= self.steps:
-            raise ConfigError(
-                f"algorithm.critic_warmup_steps = {warmup}, but the run has {self.steps} steps: the policy would never "
-                "move; give fewer of the former or more --steps"
+            raise Contradiction(
+                f"algorithm.critic_warmup_steps = {warmup}, but the run has steps = {self.steps}: the policy would "
+                "never move; give fewer of the former or more --steps",
+                ("algorithm.critic_warmup_steps", self.steps // 2),
+                ("steps", 2 * warmup),
             )
-        responses, horizon = self.sampling.prompts_per_step * group, self.algorithm.kl_horizon
-        if self.algorithm.kl_target > 0 and 5 * horizon <= responses:
-            raise ConfigError(
+        responses, horizon = per_step * group, algorithm.kl_horizon
+        if algorithm.kl_target > 0 and 5 * horizon <= responses:
+            raise Contradiction(
                 f"algorithm.kl_horizon = {horizon}, but a step has {responses} responses and can take a fifth of "
                 f"{responses}/{horizon} off the KL coefficient at once, which would make it negative; give a horizon "
-                f"of at least {responses}"
+                f"of at least {responses}",
+                ("algorithm.kl_horizon", responses),
             )
-        if per_update and self.sampling.prompts_per_step % per_update:
-            raise ConfigError(
-                f"learner.prompts_per_update = {per_update} must divide sampling.prompts_per_step = "
-                f"{self.sampling.prompts_per_step}, so that every update is of one size"
+        if (per_update := self.learner.prompts_per_update) and per_step % per_update:
+            divisors = (n for n in range(1, per_step + 1) if per_step % n == 0)
+            raise Contradiction(
+                f"learner.prompts_per_update = {per_update} must divide sampling.prompts_per_step = {per_step}, so "
+                "that every update is of one size",
+                ("learner.prompts_per_update", min(divisors, key=lambda n: max(n / per_update, per_update / n))),
+                ("sampling.prompts_per_step", per_update * max(1, round(per_step / per_update))),
+            )
+        if self.prompt.system and self.template != "chat":
+            raise Contradiction(
+                f"a system message is for template 'chat'; {self.template!r} has its own text (prompt.system)",
+                ("prompt.system", ""),
+            )
+        length, normaliser = algorithm.constant_length, algorithm.normaliser
+        if length and normaliser != "constant":
+            raise Contradiction(
+                f"algorithm.constant_length = {length} with algorithm.normaliser = {normaliser!r}, which does not use "
+                "it: give --algorithm.normaliser constant, or --algorithm.constant-length 0",
+                ("algorithm.constant_length", 0),
             )

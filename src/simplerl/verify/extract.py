@@ -277,8 +277,8 @@ def boxed_then_phrases_then_last_number(text: str) -> str | None:
 
 def r1_tags(text: str) -> str | None:
     """Return the content of the last `<answer>…</answer>`; a box inside it is opened."""
-    before, _, content = text.rpartition("</answer>")[0].rpartition("<answer>")
-    if not _ or "</answer>" in content:
+    _, opening, content = text.rpartition("</answer>")[0].rpartition("<answer>")
+    if not opening or "</answer>" in content:
         return None
     inner = last_box(content)
     content = content.strip() if inner is None else inner

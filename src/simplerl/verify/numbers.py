@@ -14,7 +14,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from simplerl.verify.words import TABLES
+from simplerl.verify.words import TABLES, pattern
 
 if TYPE_CHECKING:
     from simplerl.verify.parse import Node
@@ -60,9 +60,7 @@ class Work:
         self.left -= units
 
 
-#: A repeating decimal without its sign, for the lexer too.
-REPEATING: str = TABLES["number_forms"][-1]
-_FORMS = [re.compile(r"(?P<sign>[-+]?)\s?(?:" + form + ")", re.ASCII | re.VERBOSE) for form in TABLES["number_forms"]]
+_FORMS = [pattern(rf"(?xa) (?P<sign>[-+]?)\s?(?:{form})") for form in TABLES["number_forms"]]
 
 
 def number(text: str) -> Fraction | None:
@@ -123,7 +121,9 @@ def _root(index: Fraction, value: Fraction) -> Fraction | None:
     return Fraction(roots[0], roots[1]) if value >= 0 else -Fraction(roots[0], roots[1])
 
 
-def _of_integers(function: Callable[..., int], *, least: float = 0, most: float = math.inf) -> Callable[..., object]:
+def _of_integers(
+    function: Callable[..., int], *, least: float = 0, most: float = math.inf
+) -> Callable[..., Fraction | None]:
     """A function of whole numbers from `least` on, undefined for others, and never computed beyond `most`."""
 
     def apply(*values: Fraction) -> Fraction | None:
@@ -137,7 +137,7 @@ def _of_integers(function: Callable[..., int], *, least: float = 0, most: float 
 
 
 #: Operation or function → its value; None where that is not rational.
-_RATIONAL: dict[str, Callable[..., object]] = {
+_RATIONAL: dict[str, Callable[..., Fraction | None]] = {
     "add": operator.add,
     "neg": operator.neg,
     "mul": operator.mul,
