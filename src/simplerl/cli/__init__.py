@@ -90,9 +90,9 @@ def main(argv: list[str] | None = None) -> int:
         if parser.get_default("table").get("overrides"):
             rest, overrides = split_overrides(parser, rest)
         args = parser.parse_args(rest)
-        args.overrides = overrides
+        args.command, args.overrides = command, overrides
         read_options(args)
-        return importlib.import_module(f"simplerl.cli.{command}").run(args)
+        return importlib.import_module(f"simplerl.cli.{args.table.get('module', command)}").run(args)
     except SimpleRLError as error:
         if debug:
             raise
