@@ -50,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
             bar.phase(f"template {name}", len(problems) * args.samples)
             system = config.prompt.system if name == "chat" else ""
             prompts = prompter(name, system=system, special_tokens=config.prompt.special_tokens)
-            measured[name] = preflight.measure(problems, prompts, policy, rollout, lambda completion: bar.advance())
+            measured[name] = preflight.measure(
+                problems, prompts, policy, rollout, lambda completion: bar.advance(), bar.say
+            )
         backend.close()
     advice = preflight.recommend(measured)
     size = f"{len(problems)} problems × {args.samples} samples"

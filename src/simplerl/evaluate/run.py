@@ -34,7 +34,7 @@ from simplerl.ops.statistics import powers_up_to
 from simplerl.rewards import Correctness
 from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import Sampling
-from simplerl.rollout.groups import Prompted, Rollout, prompt
+from simplerl.rollout.groups import Prompted, Rollout, begin_notice, prompt
 from simplerl.runs.results import ResultDirectory, choose, key_of, slug
 from simplerl.runs.run import Run, is_run
 from simplerl.verify import POLICIES, VerifierPool
@@ -340,6 +340,9 @@ def _evaluate(
 ) -> None:
     """Do one evaluation, or what is left of it."""
     protocol, directory, samples = job.protocol, job.directory, job.protocol.samples
+    for note in (begin_notice(protocol.loaded.problems, protocol.prompter(), policy), policy.context_note):
+        if note:
+            listener.say(note)
     prompted = prompt(protocol.loaded.problems, protocol.prompter(), policy)
     size = max(1, settings.part // samples)
     parts = [prompted[start : start + size] for start in range(0, len(prompted), size)]

@@ -21,7 +21,7 @@ from simplerl.models.device import describe_machine, has_fast_bf16, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention, weights_hash
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import RolloutBackend, Sampling
-from simplerl.rollout.groups import Prompted, Rollout, fingerprint, prompt
+from simplerl.rollout.groups import Prompted, Rollout, begin_notice, fingerprint, prompt
 from simplerl.train.config import Config
 from simplerl.train.feed import Sampler
 from simplerl.train.learner import Learner
@@ -273,8 +273,10 @@ def make_prompts(
             f"{config.model} ({policy.context_length} tokens)"
         )
     limit = min(config.sampling.max_prompt_tokens, room)
-    if differing := difference(split.train, prompter, policy.tokenizer):
-        say(differing)
+    notes = difference(split.train, prompter, policy.tokenizer), begin_notice(split.train, prompter, policy)
+    for note in (*notes, policy.context_note and f"{policy.name}: {policy.context_note}"):
+        if note:
+            say(note)
     train, long_train = fit(prompt(split.train, prompter, policy), limit, "training", say)
     held_out, long_held_out = fit(prompt(split.held_out, prompter, policy), limit, "held-out", say)
     record = {

@@ -77,8 +77,9 @@ class PromptConfig:
 
     system: str = ""
     """System message of the template `chat`; empty: none."""
-    special_tokens: Literal["none", "bos"] = "none"
-    """`none`: the template is the whole prompt; `bos`: the begin-of-text token stands before it."""
+    special_tokens: Literal["auto", "none", "bos"] = "auto"
+    """`none`: the template is the whole prompt; `bos`: the begin-of-text token stands before it; `auto`: `bos` where
+    the tokenizer itself begins a text so. A model that was trained with the token may be lost without it."""
 
 
 @section
