@@ -188,7 +188,7 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
     "system message without a chat": (lambda p: ["--prompt.system", "Think."], ["'plain'", "prompt.system"]),
     "unknown policy of special tokens": (
         lambda p: ["--prompt.special-tokens", "all"],
-        ["special_tokens", "auto, none, bos"],
+        ["special_tokens", "none, bos"],
     ),
     "begin that the tokenizer has not": (lambda p: ["--prompt.special-tokens", "bos"], ["begin-of-text", "'none'"]),
     "place of data that is made here": (lambda p: ["--data", "arithmetic@dir"], ["'arithmetic'", "@dir"]),

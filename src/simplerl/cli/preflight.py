@@ -50,9 +50,8 @@ def run(args: argparse.Namespace) -> int:
             bar.phase(f"template {name}", len(problems) * args.samples)
             system = config.prompt.system if name == "chat" else ""
             prompts = prompter(name, system=system, special_tokens=config.prompt.special_tokens)
-            measured[name] = preflight.measure(
-                problems, prompts, policy, rollout, lambda completion: bar.advance(), bar.say
-            )
+            watch = {"on_done": lambda completion: bar.advance(), "say": bar.say}
+            measured[name] = preflight.measure(problems, prompts, policy, rollout, **watch)
         backend.close()
     advice = preflight.recommend(measured)
     size = f"{len(problems)} problems × {args.samples} samples"

@@ -27,10 +27,17 @@ def grouped(
 ) -> tuple[torch.Tensor, None]:
     """Return (output [batch, tokens, heads, width], None): attention whose G query heads share each key-value head.
 
-    `attention_mask` is boolean (True: attend) or None for plain causal attention; `s_aux` are attention sinks.
+    `attention_mask` is boolean (True: attend) or None for plain causal attention; `s_aux` are attention sinks. Under
+    autocast too everything here is fp32: kernels that round at other places would make sampler and learner differ.
     """
     if unused.get("position_bias") is not None:
         raise NotImplementedError("grouped attention knows no position bias")
+    with torch.autocast(query.device.type, enabled=False):
+        output = _attend(query.float(), key.float(), value.float(), attention_mask, scaling, softcap, s_aux)
+    return output.to(value.dtype), None
+
+
+def _attend(query, key, value, attention_mask, scaling, softcap, s_aux) -> torch.Tensor:
     batch, heads, tokens, width = query.shape
     sharing = heads // key.shape[1]
     scaling = width**-0.5 if scaling is None else scaling
@@ -41,7 +48,7 @@ def grouped(
         output = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=attention_mask, scale=scaling, is_causal=causal, enable_gqa=tokens > 1
         )
-        return output.reshape(batch, heads, tokens, -1).transpose(1, 2), None
+        return output.reshape(batch, heads, tokens, -1).transpose(1, 2)
     query = (query * scaling).reshape(batch, heads // sharing, sharing * tokens, width)
     scores = (query @ key.transpose(2, 3)).view(batch, heads // sharing, sharing, tokens, -1)
     if softcap is not None:
@@ -55,9 +62,9 @@ def grouped(
     if s_aux is not None:
         sinks = s_aux.reshape(1, heads // sharing, sharing, 1, 1).expand(batch, -1, -1, tokens, 1)
         scores = torch.cat([scores, sinks.to(scores.dtype)], dim=-1)
-    shares = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
+    shares = scores.softmax(-1)
     shares = shares[..., : key.shape[2]].reshape(batch, heads // sharing, sharing * tokens, -1)
-    return (shares @ value).reshape(batch, heads, tokens, -1).transpose(1, 2), None
+    return (shares @ value).reshape(batch, heads, tokens, -1).transpose(1, 2)
 
 
 AttentionInterface.register(NAME, grouped)

@@ -55,10 +55,9 @@ class _Layer(DynamicLayer):
         return self.keys, self.values
 
     def _hold(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Take these states as all there are. Under autocast they are kept in the format that attention reads."""
-        kind = keys.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-        self.keys, self.values = self._room = keys.to(dtype or keys.dtype), values.to(dtype or values.dtype)
+        """Take these states as all there are. On a CPU they are kept as attention reads them, in fp32."""
+        on_cpu = keys.device.type == "cpu"
+        self.keys, self.values = self._room = (keys.float(), values.float()) if on_cpu else (keys, values)
 
     def rearrange(self, parts: Sequence[tuple["_Layer", torch.Tensor]], width: int) -> None:
         """Take these rows of these layers as all there are, `width` columns of each, missing ones on the left."""

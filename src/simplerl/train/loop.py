@@ -28,9 +28,9 @@ def train(
     """Train into a run directory and return how it ended. `inputs` are objects in place of what `config` names."""
     if config.sampling.top_p < 1 or config.sampling.top_k:
         raise ConfigError(
-            f"sampling.top_p = {config.sampling.top_p}, sampling.top_k = {config.sampling.top_k}: tokens would be drawn "
-            "from a truncated distribution and scored under the complete one, so that ratios, corrections and the "
-            "mismatch KL would be biased. Train with --sampling.top-p 1 --sampling.top-k 0; evaluation.top_p and "
+            f"sampling.top_p = {config.sampling.top_p}, sampling.top_k = {config.sampling.top_k}: tokens would be "
+            "drawn from a truncated distribution and scored under the complete one, so that ratios, corrections and "
+            "the mismatch KL would be biased. Train with --sampling.top-p 1 --sampling.top-k 0; evaluation.top_p and "
             "simplerl sample may truncate"
         )
     build = functools.partial(build_components, config, inputs=inputs)
