@@ -69,7 +69,7 @@ def evaluate(
         backend="causal",
         batch_size=min(settings.max_rows, MOST_ROWS),
         max_length=min(policy.context_length, 2**17),
-        add_bos_token=prompts.special_tokens == "bos",
+        add_bos_token=prompts.begins(policy.tokenizer),
         trust_remote_code=False,
     )
     try:

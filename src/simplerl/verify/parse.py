@@ -130,7 +130,10 @@ def tokenize(text: str) -> list[Token]:
         if kind == "cmd" and (piece[1:] in lexicon.TEXT_COMMANDS or piece[1:] in lexicon.DECORATIONS):
             content, at = _group(text, at)
             if piece[1:] in lexicon.TEXT_COMMANDS:
-                content = re.sub(r"\\[a-z]+|[{}$]", " ", content) if "$" in content or "\\" in content else content
+                unknown = {*re.findall(r"\\([a-z]+)", content)} - lexicon.TEXT_COMMANDS - {"cdot", "mu", "quad", "row"}
+                if unknown:
+                    raise Unreadable(f"the command \\{min(unknown)} among words")
+                content = re.sub(r"\\[a-z]+|[{}$]", " ", content)
                 _add_words(out, content, spaced, roman=piece == "\\mathrm")
             else:
                 out.append(Token("let", f"{piece}{{{content.replace(' ', '')}}}", spaced))

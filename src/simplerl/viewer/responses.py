@@ -210,18 +210,18 @@ class Pair:
     def __init__(self, a: Index | None, b: Index | None):
         self.sides = (a, b)
         self.ids = ids = list(dict.fromkeys([*(a.ids if a else ()), *(b.ids if b else ())]))
-        self.positions = {reference(problem): place for place, problem in enumerate(ids)}
-        """How a link names a problem → its place."""
-        self.places = []
+        self.positions = {reference(problem): number for number, problem in enumerate(ids)}
+        """How a link names a problem → its number."""
+        self.numbers = []
         """Two int64: index of the problem on each side; −1 where it is not there."""
         for index in self.sides:
-            of = {problem: place for place, problem in enumerate(index.ids)} if index else {}
-            self.places.append(np.fromiter((of.get(problem, -1) for problem in ids), np.int64, len(ids)))
-        both = (self.places[0] >= 0) & (self.places[1] >= 0)
+            of = {problem: number for number, problem in enumerate(index.ids)} if index else {}
+            self.numbers.append(np.fromiter((of.get(problem, -1) for problem in ids), np.int64, len(ids)))
+        both = (self.numbers[0] >= 0) & (self.numbers[1] >= 0)
         self.other_question = np.zeros(len(ids), dtype=bool)
         """The same id on both sides, but another question or gold: such problems are not compared."""
         if a and b:
-            self.other_question[both] = a.asked_P[self.places[0][both]] != b.asked_P[self.places[1][both]]
+            self.other_question[both] = a.asked_P[self.numbers[0][both]] != b.asked_P[self.numbers[1][both]]
         self.levels, self.kinds = self._texts("levels"), self._texts("kinds")
         self.correct = self._spread(lambda index: index.count(index.verdict_R == CORRECT), 0)
         self.decided = self._spread(lambda index: index.count(_DECIDED[index.verdict_R]), 0)
@@ -229,14 +229,14 @@ class Pair:
 
     def _spread(self, values_of: Callable[[Index], np.ndarray], missing: float) -> list[np.ndarray]:
         columns = [np.full(len(self.ids), missing) for _ in self.sides]
-        for column, index, place in zip(columns, self.sides, self.places, strict=True):
+        for column, index, own in zip(columns, self.sides, self.numbers, strict=True):
             if index is not None:
-                column[place >= 0] = values_of(index)[place[place >= 0]]
+                column[own >= 0] = values_of(index)[own[own >= 0]]
         return columns
 
     def _texts(self, name: str) -> list[str]:
         of_a, of_b = (getattr(index, name) if index else [] for index in self.sides)
-        return [of_a[i] if i >= 0 else of_b[j] for i, j in np.transpose(self.places).tolist()]
+        return [of_a[i] if i >= 0 else of_b[j] for i, j in np.transpose(self.numbers).tolist()]
 
     @property
     def compared(self) -> np.ndarray:
@@ -277,9 +277,9 @@ class Pair:
     def having(self, rows: Callable[[Index], np.ndarray]) -> np.ndarray:
         """Return bool [P]: problems with a response, on either side, among the rows marked true."""
         marked = np.zeros(len(self.ids), dtype=bool)
-        for index, place in zip(self.sides, self.places, strict=True):
+        for index, own in zip(self.sides, self.numbers, strict=True):
             if index is not None:
-                marked[place >= 0] |= (index.count(rows(index)) > 0)[place[place >= 0]]
+                marked[own >= 0] |= (index.count(rows(index)) > 0)[own[own >= 0]]
         return marked
 
 
@@ -287,7 +287,7 @@ class Selection(NamedTuple):
     """What a view comes to: the problems that pass, in order."""
 
     pair: Pair
-    places: np.ndarray
+    numbers: np.ndarray
 
 
 #: Two sides beside each other, made once while both stay as they are.
@@ -295,7 +295,7 @@ pair_up = functools.lru_cache(12)(Pair)
 
 
 def select(pair: Pair, view: View, hits: np.ndarray | None) -> np.ndarray:
-    """Return the places of the problems that pass a view's filters, sorted. `hits`: what the text search left."""
+    """Return the numbers of the problems that pass a view's filters, sorted. `hits`: what the text search left."""
     keep = pair.outcome(view.outcome)
     for chosen, texts in ((view.levels, pair.levels), (view.kinds, pair.kinds)):
         if chosen:
@@ -305,27 +305,27 @@ def select(pair: Pair, view: View, hits: np.ndarray | None) -> np.ndarray:
         keep &= pair.having(lambda index: (index.length_R >= low) & (index.length_R <= high))
     if hits is not None:
         keep &= hits
-    places = np.flatnonzero(keep)
-    return places[_order(pair, view, places)]
+    numbers = np.flatnonzero(keep)
+    return numbers[_order(pair, view, numbers)]
 
 
-def _order(pair: Pair, view: View, places: np.ndarray) -> np.ndarray:
+def _order(pair: Pair, view: View, numbers: np.ndarray) -> np.ndarray:
     """Return the order of a view; equals stay in the order of the file, what has no number comes last either way."""
     sort, down = view.sort, view.descending
     if sort == "file":
-        return np.arange(len(places))[:: -1 if down else 1]
+        return np.arange(len(numbers))[:: -1 if down else 1]
     if sort in ("id", "level"):
         texts = pair.ids if sort == "id" else pair.levels
-        keys = [_natural(texts[place]) for place in places.tolist()]
-        return np.array(sorted(range(len(places)), key=keys.__getitem__, reverse=down), dtype=np.int64)
-    numbers = {
+        keys = [_natural(texts[number]) for number in numbers.tolist()]
+        return np.array(sorted(range(len(numbers)), key=keys.__getitem__, reverse=down), dtype=np.int64)
+    values = {
         "right-a": pair.share(0),
         "right-b": pair.share(1),
         "change": pair.change,
         "length-a": pair.length[0],
         "length-b": pair.length[1],
-    }[sort][places]
-    return np.argsort(-numbers if down else numbers, kind="stable")
+    }[sort][numbers]
+    return np.argsort(-values if down else values, kind="stable")
 
 
 def _natural(text: str) -> list[tuple[int, int, str]]:
