@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 
-from simplerl.verify import judge, worker
+from simplerl.verify import judge, pool
 
 thorough, harmless = judge.thorough, judge.harmless
 
@@ -47,4 +47,4 @@ def misbehave_alone(gold):
 
 if __name__ == "__main__":
     judge.thorough, judge.harmless = misbehave, misbehave_alone
-    worker.main()
+    pool.main()

@@ -64,7 +64,7 @@ def make_tokenizer(size: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token="<pad>")
 
 
-_SHAPE = {
+SHAPE = {
     "vocab_size": 64,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -80,9 +80,9 @@ _SHAPE = {
 
 #: Architecture → configuration. Each has something that the others have not.
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("LlamaConfig", _SHAPE),
-    "qwen2-tied": ("Qwen2Config", {**_SHAPE, "tie_word_embeddings": True}),
-    "mistral-sliding": ("MistralConfig", {**_SHAPE, "sliding_window": 8}),
+    "llama": ("LlamaConfig", SHAPE),
+    "qwen2-tied": ("Qwen2Config", {**SHAPE, "tie_word_embeddings": True}),
+    "mistral-sliding": ("MistralConfig", {**SHAPE, "sliding_window": 8}),
     # Learned positions, dropout, another attribute for everything.
     "gpt2": (
         "GPT2Config",
@@ -101,7 +101,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma2": (
         "Gemma2Config",
         {
-            **_SHAPE,
+            **SHAPE,
             "head_dim": 8,
             "sliding_window": 8,
             "final_logit_softcapping": 2.0,
@@ -110,10 +110,10 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     # A bias in the vocabulary projection.
-    "phi": ("PhiConfig", {**_SHAPE, "num_key_value_heads": 4}),
+    "phi": ("PhiConfig", {**SHAPE, "num_key_value_heads": 4}),
     # Logits multiplied and divided by a constant.
-    "cohere": ("CohereConfig", {**_SHAPE, "logit_scale": 0.25}),
-    "granite": ("GraniteConfig", {**_SHAPE, "logits_scaling": 3.0}),
+    "cohere": ("CohereConfig", {**SHAPE, "logit_scale": 0.25}),
+    "granite": ("GraniteConfig", {**SHAPE, "logits_scaling": 3.0}),
 }
 
 

@@ -193,7 +193,10 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
     "chat template that is not there": (lambda p: ["--template", "chat"], ["no chat template", "simple"]),
     "prompts that the data has not": (lambda p: ["--template", "from-data"], ["arithmetic-", "0 prompt messages"]),
     "system message without a chat": (lambda p: ["--prompt.system", "Think."], ["'plain'", "prompt.system"]),
-    "unknown policy of special tokens": (lambda p: ["--prompt.special-tokens", "all"], ["special_tokens", "none, bos"]),
+    "unknown policy of special tokens": (
+        lambda p: ["--prompt.special-tokens", "all"],
+        ["special_tokens", "none, bos"],
+    ),
     "begin that the tokenizer has not": (lambda p: ["--prompt.special-tokens", "bos"], ["begin-of-text", "'none'"]),
     "place of data that is made here": (lambda p: ["--data", "arithmetic@dir"], ["'arithmetic'", "@dir"]),
     "directory without the tier's files": (

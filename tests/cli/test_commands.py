@@ -210,3 +210,10 @@ def test_resumed_run_counts_the_seconds_of_both_sessions(tmp_path, capsys) -> No
     assert code == 0, error
     seconds = json.loads((tmp_path / "run" / "summary.json").read_text())["seconds"]
     assert seconds >= sum(line["time/step"] for line in read_metrics(tmp_path / "run")[1:])
+
+
+def test_no_librarys_warning_reaches_a_user() -> None:
+    code = "import warnings; from simplerl.cli import main; main(['--version']); warnings.warn('old', FutureWarning)"
+    for options, shown in (([], False), (["-W", "default"], True)):
+        done = subprocess.run([sys.executable, *options, "-c", code], capture_output=True, text=True, check=True)
+        assert ("FutureWarning" in done.stderr) is shown, done.stderr

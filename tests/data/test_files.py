@@ -173,15 +173,15 @@ LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("d.jsonl.gz", gzip.compress(LINES)),
-        ("d.json.gz", gzip.compress(json.dumps(ROWS).encode())),
+        ("d.jsonl.gz", gzip.compress(LINES, mtime=0)),
+        ("d.json.gz", gzip.compress(json.dumps(ROWS).encode(), mtime=0)),
         ("d.json", LINES),
         ("d.jsonl", json.dumps(ROWS, indent=1).encode()),
         ("d.JSONL", LINES),
         ("d.json", b"\xef\xbb\xbf" + json.dumps(ROWS).encode()),
         ("d.jsonl", b"\n" + b"".join(b"\xef\xbb\xbf" + line + b"\n" for line in LINES.splitlines())),
         ("d.jsonl", LINES.decode().encode("utf-16")),
-        ("d.jsonl.gz", gzip.compress(LINES.decode().encode("utf-16"))),
+        ("d.jsonl.gz", gzip.compress(LINES.decode().encode("utf-16"), mtime=0)),
     ],
 )
 def test_files_in_other_wrappings(name: str, content: bytes, tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_files_in_other_wrappings(name: str, content: bytes, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("d.jsonl.gz", gzip.compress(LINES)[:40], "not a complete gzip file"),
+        ("d.jsonl.gz", gzip.compress(LINES, mtime=0)[:40], "not a complete gzip file"),
         ("d.jsonl.gz", LINES, "not a complete gzip file"),
         ("d.jsonl", b"\xff\xfe\x00\xd8\n\x00", "not valid UTF-16"),
         ("d.json", b'{\n "question": 1}', "d.json:1: not valid JSON, as one list or one object a line"),

@@ -3,11 +3,21 @@
 import copy
 
 import pytest
+from tokenizers import processors
 
 from simplerl.core.errors import ConfigError, ModelError
 from simplerl.core.types import Problem
 from simplerl.data.prompts import SPECIAL_TOKENS, Prompter, difference, prompter
 from simplerl.data.templates import Template
+
+
+def beginning(tokenizer):
+    """Return a tokenizer that puts its begin-of-text token before every text, as Llama's and Gemma's do."""
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="z $A", special_tokens=[("z", tokenizer.bos_token_id)]
+    )
+    return tokenizer
 
 
 def problem(index: int = 0, prompt: str | None = None) -> Problem:
@@ -27,13 +37,25 @@ def test_nothing_is_added_unless_it_is_asked_for(tokenizer) -> None:
     assert Prompter(template=Template("{input}"), special_tokens="bos").ids(problem(), tokenizer) == [27, 2, 3]
 
 
+def test_auto_follows_the_habit_of_the_tokenizer(tokenizer, tokenizer_64) -> None:
+    auto = Prompter(template=Template("{input}"), special_tokens="auto")
+    assert auto.ids(problem(), tokenizer) == [2, 3], "it knows a begin-of-text token, and does not add it by itself"
+    assert auto.ids(problem(), beginning(tokenizer)) == [27, 2, 3]
+    assert auto.ids(problem(), tokenizer_64) == [2, 3]
+    assert Prompter(template=Template("z{input}"), special_tokens="auto").ids(problem(), beginning(tokenizer)) == [
+        27,
+        2,
+        3,
+    ]
+
+
 def test_a_template_that_begins_with_bos_gets_no_second_one(tokenizer) -> None:
     assert Prompter(template=Template("z{input}"), special_tokens="bos").ids(problem(), tokenizer) == [27, 2, 3]
 
 
 def test_policies_are_checked(tokenizer_64) -> None:
-    assert set(SPECIAL_TOKENS) == {"none", "bos"}
-    with pytest.raises(ConfigError, match=r"prompt\.special_tokens must be one of none, bos; got 'all'"):
+    assert set(SPECIAL_TOKENS) == {"auto", "none", "bos"}
+    with pytest.raises(ConfigError, match=r"prompt\.special_tokens must be one of auto, none, bos; got 'all'"):
         prompter("simple", special_tokens="all")
     with pytest.raises(ModelError, match="no begin-of-text token"):
         prompter("simple", special_tokens="bos").ids(problem(), tokenizer_64)

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
-from support import ARCHITECTURES
+import transformers
+from support import ARCHITECTURES, SHAPE
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
@@ -28,7 +30,7 @@ def test_cubs_are_ordinary_model_directories(name: str, tmp_path: Path) -> None:
         by_path = load(str(copy)).model(tokens).logits
         plain = AutoModelForCausalLM.from_pretrained(copy, dtype=torch.float32, attn_implementation="eager")
         assert torch.equal(by_name, by_path)
-        torch.testing.assert_close(by_name, plain(tokens).logits)
+        torch.testing.assert_close(by_name, plain(tokens).logits, rtol=1e-4, atol=1e-4)
 
 
 def test_cubs_are_a_family_of_different_architectures_small_enough_to_ship() -> None:
@@ -112,13 +114,75 @@ def test_code_beside_a_model_is_never_executed(tmp_path: Path, tiny_models) -> N
 
 
 def test_attention() -> None:
-    assert pick_attention("auto", CPU, half=False) == "eager"
+    assert pick_attention("auto", CPU, half=False) == "grouped"
     assert pick_attention("sdpa", CPU, half=False) == "sdpa"
     with pytest.raises(ModelError, match="'flash'"):
         pick_attention("flash", CPU, half=True)
     with pytest.raises(ModelError, match="needs bf16"):
         pick_attention("flash_attention_2", CPU, half=False)
     assert pick_attention("auto", torch.device("cuda"), half=False) == "sdpa"
+
+
+def changed(source: Path, target: Path, **settings: object) -> Path:
+    """Return a copy of a model directory whose configuration says something else."""
+    directory = shutil.copytree(source, target)
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**config, **settings}))
+    return directory
+
+
+def test_weights_that_the_files_lack_are_named(tiny_models, tmp_path: Path) -> None:
+    """They would be trained and evaluated at random values."""
+    untied = changed(tiny_models("qwen2-tied"), tmp_path / "untied", tie_word_embeddings=False)
+    with pytest.raises(ModelError, match=r"no values for 1 of its weights \(lm_head\.weight\).*tie_word_embeddings"):
+        load(str(untied))
+    deeper = changed(tiny_models("llama"), tmp_path / "deeper", num_hidden_layers=3)
+    with pytest.raises(ModelError, match=r"no values for 9 of its weights \(model\.layers\.2\.input_layernorm"):
+        load(str(deeper))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_numbers_are_named(value: float, tiny_models, tmp_path: Path) -> None:
+    directory = shutil.copytree(tiny_models("llama"), tmp_path / "model")
+    tensors = safetensors.torch.load_file(directory / "model.safetensors")
+    tensors["model.layers.1.mlp.up_proj.weight"][3, 4] = value
+    safetensors.torch.save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"not numbers \(NaN or infinite\) in 1 tensors \(model\.layers\.1\.mlp\.up"):
+        load(str(directory))
+
+
+def test_a_model_is_used_as_far_as_its_rotary_frequencies_hold(tmp_path: Path, tokenizer_64) -> None:
+    """Beyond, longrope changes them for every row of a batch at once: scores would depend on the neighbours."""
+    short, long = [1.0] * 4, [float(2 + i) for i in range(4)]
+    rope = {"rope_type": "longrope", "rope_theta": 10_000.0, "short_factor": short, "long_factor": long}
+    config = transformers.Phi3Config(
+        **{**SHAPE, "max_position_embeddings": 128, "original_max_position_embeddings": 32},
+        rope_parameters={**rope, "original_max_position_embeddings": 32},
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    tokenizer_64.save_pretrained(tmp_path)
+    policy = load(str(tmp_path))
+    assert policy.context_length == 32
+    assert "longrope" in policy.context_note
+
+
+@pytest.mark.parametrize("name", [*ARCHITECTURES])
+def test_grouped_attention_is_eager_attention(name: str, tiny_models) -> None:
+    """Padding, windows, soft caps: the same logits with and without gradient."""
+    directory = str(tiny_models(name))
+    wanted, policy = load(directory, attention="eager"), load(directory, attention="grouped")
+    assert policy.model.config._attn_implementation == "grouped"
+    tokens_BT = torch.randint(64, (3, 30))
+    for mask_BT in (None, (torch.arange(30) >= torch.tensor([[0], [4], [9]])).long()):
+        shown = torch.ones(3, 30, dtype=torch.bool) if mask_BT is None else mask_BT.bool()
+        expected = wanted.model(tokens_BT, attention_mask=mask_BT).logits[shown]
+        torch.testing.assert_close(
+            policy.model(tokens_BT, attention_mask=mask_BT).logits[shown], expected, rtol=1e-4, atol=1e-4
+        )
+        with torch.no_grad():
+            torch.testing.assert_close(
+                policy.model(tokens_BT, attention_mask=mask_BT).logits[shown], expected, rtol=1e-4, atol=1e-4
+            )
 
 
 def test_a_tokenizer_may_know_tokens_that_no_prompt_uses(tmp_path: Path, tiny_models) -> None:

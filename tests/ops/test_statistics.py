@@ -9,6 +9,7 @@ import scipy.stats
 from simplerl.ops.statistics import (
     bootstrap_interval,
     bootstrap_ratios,
+    difference_figure,
     majority_at_k,
     pass_at_k,
     powers_up_to,
@@ -170,3 +171,13 @@ def test_ratio_figures_literals() -> None:
     assert found["c"]["problems"] == 0
     assert np.isnan(found["c"]["value"])
     assert found["d"]["low"] == 1.0
+
+
+def test_equal_differences_have_a_width() -> None:
+    none = difference_figure(np.zeros(20))
+    assert (none["value"], none["problems"]) == (0.0, 20)
+    assert none["high"] == -none["low"] == pytest.approx(1 - 0.025 ** (1 / 20))
+    every = difference_figure(np.ones(10))
+    assert (every["low"], every["high"]) == (pytest.approx(0.025 ** (1 / 10)), 1.0)
+    mixed = np.array([0.0, 1.0, 0.0, 0.5])
+    assert (difference_figure(mixed)["low"], difference_figure(mixed)["high"]) == bootstrap_interval(mixed)

@@ -40,7 +40,7 @@ def test_runs_that_differ_in_the_seed_are_one_setting(tmp_path: Path) -> None:
     assert not other.over_seeds
     drawn = settings.series([one, other])
     assert [s.name for s in drawn] == ["cub-qwen grpo (3 seeds)", "t0"]
-    assert [s.place for s in drawn] == [0, 1]
+    assert [s.number for s in drawn] == [0, 1]
 
 
 def test_names_of_settings(tmp_path: Path) -> None:

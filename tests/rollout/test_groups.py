@@ -1,16 +1,22 @@
 """Collecting: every response with its verdict and reward, in order, drawn from its own address."""
 
+import copy
 import dataclasses
+import re
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
+from support import full_scores
+from tokenizers import processors
 
 from simplerl.core.types import Problem, Verdict
 from simplerl.data import load as load_data
-from simplerl.data.templates import TEMPLATES
+from simplerl.data.prompts import Prompter
+from simplerl.data.templates import TEMPLATES, Template
 from simplerl.rewards import REWARDS
-from simplerl.rollout import open_backend
+from simplerl.rollout import groups, open_backend
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.groups import Rollout, fingerprint, prompt
 from simplerl.verify import VerifierPool
@@ -134,3 +140,76 @@ def test_fingerprint_tells_data_and_templates_apart(cub) -> None:
     assert (
         len({print_of(PROBLEMS), print_of(PROBLEMS[::-1]), print_of(other_answer), print_of(PROBLEMS, "simple")}) == 4
     )
+
+
+# -- the begin-of-text token -----------------------------------------------------------------------------------------
+
+
+def likelier(monkeypatch, *, after_begin: float, bare: float) -> None:
+    """Have prompts be so likely, whatever the model thinks."""
+    monkeypatch.setattr(
+        groups, "_mean_logprob", lambda policy, rows: after_begin if len({ids[0] for ids in rows}) == 1 else bare
+    )
+
+
+@pytest.fixture
+def begun(tiny):
+    """A policy whose tokenizer knows a begin-of-text token, `z`, and adds it or not."""
+
+    def get(adds: bool):
+        policy = tiny("llama")
+        tokenizer = copy.deepcopy(policy.tokenizer)
+        tokenizer.bos_token = "z"
+        if adds:
+            tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+                single="z $A", special_tokens=[("z", tokenizer.bos_token_id)]
+            )
+        return dataclasses.replace(policy, tokenizer=tokenizer)
+
+    return get
+
+
+LETTERS = [Problem(id=f"p{i}", question=f"{letter} to", answer="1", source="test") for i, letter in enumerate("abcd")]
+
+
+@pytest.mark.parametrize(
+    ("adds", "special_tokens", "after_begin", "bare", "wanted"),
+    [
+        (True, "auto", -1.0, -3.0, "z stands before every prompt"),
+        (True, "none", -1.0, -3.0, "WARNING.*leaves out.*-1.00 nats each after z, -3.00 without. Use .*tokens bos"),
+        (True, "none", -1.0, -1.0, "WARNING.*which its tokenizer adds by itself.*Compare with .*tokens bos"),
+        (True, "bos", -1.0, -1.0, None),
+        (False, "auto", -1.0, -3.0, "WARNING.*its tokenizer does not add by itself.*Use --prompt.special-tokens bos"),
+        (False, "auto", -3.0, -1.0, None),
+        (False, "none", -1.0, -1.0, None),
+        (True, "auto", -3.0, -1.0, "WARNING.*adds.*Use --prompt.special-tokens none"),
+    ],
+)
+def test_a_model_that_wants_another_begin_is_said(
+    adds: bool, special_tokens: str, after_begin: float, bare: float, wanted: str | None, begun, monkeypatch
+) -> None:
+    likelier(monkeypatch, after_begin=after_begin, bare=bare)
+    prompter = Prompter(template=Template("{input}"), special_tokens=special_tokens)
+    said = groups.begin_notice(LETTERS, prompter, begun(adds))
+    assert (said is None) == (wanted is None), said
+    assert said is None or re.search(wanted, said)
+
+
+def test_nothing_is_said_of_a_token_that_is_not_there(tiny, begun) -> None:
+    assert groups.begin_notice(LETTERS, Prompter(template=Template("{input}")), tiny("llama")) is None
+    assert groups.begin_notice(LETTERS, Prompter(template=Template("z{input}")), begun(True)) is None
+
+
+def test_the_same_tokens_are_compared_with_and_without(begun) -> None:
+    """The first token of the text has nothing before it without a begin, so it counts in neither."""
+    policy = begun(True)
+    rows = [policy.tokenizer.encode(problem.question, add_special_tokens=False) for problem in LETTERS]
+    for begin in ([], [policy.tokenizer.bos_token_id]):
+        values = []
+        for ids in rows:
+            tokens_BT = torch.tensor([[*begin, *ids]])
+            with torch.no_grad():
+                logprobs_BT, _ = full_scores(policy.model, tokens_BT, torch.ones_like(tokens_BT, dtype=torch.bool))
+            values += logprobs_BT[0, len(begin) + 1 :].tolist()
+        own = groups._mean_logprob(policy, [[*begin, *ids] for ids in rows])
+        assert own == pytest.approx(np.mean(values), abs=1e-5)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import run_small, small_config
 
-from simplerl.core.errors import DataError
+from simplerl.core.errors import ConfigError, DataError
 from simplerl.train.components import build_components, fit, load_problems
 
 
@@ -107,3 +107,11 @@ def test_resuming_with_changed_data_is_refused(tmp_path: Path) -> None:
         run_small(tmp_path / "run", {**over, "steps": 2}, resume=True)
     Path(path).write_text(text)
     assert run_small(tmp_path / "run", {**over, "steps": 2}, resume=True)[0].finished
+
+
+@pytest.mark.parametrize("sampling", [{"top_p": 0.9}, {"top_k": 5}])
+def test_a_truncated_distribution_is_not_trained_on(sampling: dict[str, float], tmp_path: Path) -> None:
+    """Its log-probabilities are renormalised, and the learner's are not: every ratio would be biased."""
+    with pytest.raises(ConfigError, match=r"sampling\.top_p = .*scored under the complete one"):
+        run_small(tmp_path / "run", {"sampling": sampling})
+    assert not (tmp_path / "run").exists()

@@ -37,7 +37,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "algorithm": {"kl_coef": 0.5, "entropy_coef": 0.01},
         "optimizer": {"schedule": "cosine", "warmup_steps": 2},
     },
-    "shuffled-rewards": {"shuffle_rewards": True, "sampling": {"temperature": 1.2, "top_p": 0.9}},
+    "shuffled-rewards": {"shuffle_rewards": True, "sampling": {"temperature": 1.2}},
 }
 
 

@@ -57,7 +57,7 @@ def ids(library: Library, **changes: object) -> list[str]:
     view, notices = library.resolve(View(a="deep/mine", b="deep/mine", **changes))
     selection = library.select(view, notices)
     assert notices == []
-    return [selection.pair.ids[place] for place in selection.places]
+    return [selection.pair.ids[number] for number in selection.numbers]
 
 
 # -- catalogue -----------------------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ def test_numbers_in_ids_are_sorted_as_numbers(tmp_path: Path) -> None:
     library = Library(tmp_path)
     view, notices = library.resolve(View(sort="id"))
     selection = library.select(view, notices)
-    assert [selection.pair.ids[place] for place in selection.places] == ["p-2", "p-9", "p-10"]
+    assert [selection.pair.ids[number] for number in selection.numbers] == ["p-2", "p-9", "p-10"]
 
 
 def test_index_against_a_plain_reading(library: Library) -> None:
@@ -348,7 +348,7 @@ def test_a_text_that_repeats_is_held_once(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table(table), records.path)
     library = Library(tmp_path)
     selection = library.select(library.resolve(View(search="y"))[0], notices := [])
-    assert (len(selection.pair.ids), len(selection.places), notices) == (count, 0, [])
+    assert (len(selection.pair.ids), len(selection.numbers), notices) == (count, 0, [])
     assert len({id(level) for level in selection.pair.levels}) == 1
 
 

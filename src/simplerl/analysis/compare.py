@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from simplerl.core.errors import RunError
-from simplerl.ops.statistics import pass_at_k, powers_up_to, ratio_figures, sign_flip_test
+from simplerl.ops.statistics import difference_figure, pass_at_k, powers_up_to, ratio_figures, sign_flip_test
 from simplerl.runs.responses import Answer, by_problem
 from simplerl.runs.results import results
 from simplerl.runs.run import Evaluation, Run, is_run
@@ -106,9 +106,11 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, Any]:
         "unfair": unfair(before.protocol, after.protocol),
         "acc": _both_sides(score_P2),
         "acc_strict": _both_sides(strict_P2),
-        "difference": _mean(change_P),
+        "difference": difference_figure(change_P),
         "p_value": sign_flip_test(change_P),
-        "by_level": {str(level): _mean(change_P[level_P == level]) for level in np.unique(level_P) if level},
+        "by_level": {
+            str(level): difference_figure(change_P[level_P == level]) for level in np.unique(level_P) if level
+        },
         **_curves(pairs),
         "gained": [p for p, (was, now) in zip(shared, solved_P2, strict=True) if now and not was],
         "lost": [p for p, (was, now) in zip(shared, solved_P2, strict=True) if was and not now],
@@ -131,14 +133,9 @@ def _short(value: Any) -> str:
     return re.sub(r"\s+", " ", text)[:120]
 
 
-def _mean(values_P: np.ndarray, *, share: bool = False) -> dict[str, Any]:
-    """Return the mean over problems with its interval."""
-    above_P1 = values_P[:, None]
-    return ratio_figures(above_P1, np.ones_like(above_P1), ["mean"], shares={"mean"} if share else ())["mean"]
-
-
 def _both_sides(score_P2: np.ndarray) -> dict[str, Any]:
-    return {side: _mean(score_P2[:, i], share=True) for i, side in enumerate(("before", "after"))}
+    sides = ("before", "after")
+    return ratio_figures(score_P2, np.ones_like(score_P2), sides, shares=sides)
 
 
 def _curves(pairs: Sequence[tuple[Sequence[Answer], Sequence[Answer]]]) -> dict[str, Any]:
@@ -149,7 +146,11 @@ def _curves(pairs: Sequence[tuple[Sequence[Answer], Sequence[Answer]]]) -> dict[
     for k in ks:
         pass_P2 = np.array([[_pass(a, k), _pass(b, k)] for a, b in pairs])
         before, after = pass_P2.mean(0).tolist()
-        curve[str(k)] = {"before": before, "after": after, "difference": _mean(pass_P2[:, 1] - pass_P2[:, 0])}
+        curve[str(k)] = {
+            "before": before,
+            "after": after,
+            "difference": difference_figure(pass_P2[:, 1] - pass_P2[:, 0]),
+        }
     signs = [curve[str(k)]["difference"]["value"] for k in ks]
     crossing = next((k for k, s in zip(ks, signs, strict=True) if signs[0] > 0 > s), None)
     certain = crossing is not None and curve[str(crossing)]["difference"]["high"] < 0

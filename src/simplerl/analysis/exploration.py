@@ -7,7 +7,7 @@ counted.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from simplerl.analysis.seeds import Band
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.core.types import UNDECIDED
 from simplerl.ops import exploration as ops
-from simplerl.ops.statistics import bootstrap_interval, pass_at_k, powers_up_to, ratio_figures
+from simplerl.ops.statistics import bootstrap_interval, difference_figure, pass_at_k, powers_up_to, ratio_figures
 from simplerl.runs.metrics import as_number
 from simplerl.runs.results import choose, series
 from simplerl.runs.run import Evaluation, Run, is_run
@@ -39,18 +39,40 @@ _SURE = ("pass@", "reward@", "likelihood@")
 WANTED = 6
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """One evaluation. `samples` are the most that a problem has, `undecided` what the verifier could not judge."""
+    """The figures of one evaluation. Raises RunError where it cannot be read, ConfigError as `over_steps`."""
 
-    step: int | None
-    label: str
-    problems: int
-    samples: int
-    undecided: int
-    figures: Mapping[str, Mapping[str, Any]]
-    """Name (docs/exploration.md) → {value, low, high, problems}: `pass@4`, `pass@8-2`, `distinct_answers` …"""
-    by_problem: Mapping[str, Mapping[str, float]]  # Name → problem id → value, of the problems that have one
+    def __init__(self, evaluation: Evaluation, *, k: int | None = None, s: Sequence[int] = (), wanted: int = WANTED):
+        columns = ["problem_id", "response", "verdict", "extracted", "reward"]
+        rows, likelihoods = evaluation.responses(columns).to_pylist(), evaluation.records.list_means("logprobs")
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for row, likelihood in zip(rows, likelihoods, strict=True):
+            groups.setdefault(row["problem_id"], []).append({**row, "likelihood": likelihood})
+        if not groups:
+            raise RunError(f"{evaluation.path} holds no responses")
+        self.step, self.label = evaluation.step, evaluation.label
+        self.problems, self.samples = len(groups), max(map(len, groups.values()))  # The most that a problem has
+        self.undecided = sum(row["verdict"] in UNDECIDED for row in rows)  # What the verifier could not judge
+        among = self.samples if k is None else k
+        tops = tuple(s) or powers_up_to(among)
+        if not 1 <= among <= self.samples:
+            raise ConfigError(
+                f"--k {among}: {self.label} has {self.samples} samples per problem; K is between 1 and that"
+            )
+        if not all(1 <= top <= among for top in tops):
+            raise ConfigError(f"--s {','.join(map(str, tops))}: S must be between 1 and K = {among}")
+        measured = {problem: _of_problem(group, self.samples, among, tops, wanted) for problem, group in groups.items()}
+        names = list(dict.fromkeys(name for values in measured.values() for name in values))
+        above_PM = np.array([[values.get(name, 0.0) for name in names] for values in measured.values()], dtype=float)
+        below_PM = np.array([[float(name in values) for name in names] for values in measured.values()])
+        self.figures = ratio_figures(
+            above_PM, below_PM, names, shares=[name for name in names if name.startswith(_SURE)]
+        )
+        """Name (docs/exploration.md) → {value, low, high, problems}: `pass@4`, `pass@8-2`, `distinct_answers` …"""
+        self.by_problem = {
+            name: {p: values[name] for p, values in measured.items() if name in values} for name in names
+        }
+        """Name → problem id → value, of the problems that have one."""
 
     def has(self, name: str) -> bool:
         """Return whether a figure has a value."""
@@ -97,7 +119,7 @@ def over_steps(
         left_out: list[str] = []
         for evaluation in choose(one.evaluations, steps):
             try:
-                points.append(point(evaluation, k=k, s=s, wanted=wanted))
+                points.append(Point(evaluation, k=k, s=s, wanted=wanted))
             except RunError as error:
                 left_out.append(f"{evaluation.label}: {error}: left out")
             on_done()
@@ -115,39 +137,6 @@ def over_steps(
             Exploration(name=one.name, path=path, points=tuple(points), useful=useful, left_out=tuple(left_out))
         )
     return explorations
-
-
-def point(evaluation: Evaluation, *, k: int | None = None, s: Sequence[int] = (), wanted: int = WANTED) -> Point:
-    """Return the figures of one evaluation. Raises RunError where it cannot be read, ConfigError as `over_steps`."""
-    columns = ["problem_id", "response", "verdict", "extracted", "reward"]
-    rows, likelihoods = evaluation.responses(columns).to_pylist(), evaluation.records.list_means("logprobs")
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row, likelihood in zip(rows, likelihoods, strict=True):
-        groups.setdefault(row["problem_id"], []).append({**row, "likelihood": likelihood})
-    if not groups:
-        raise RunError(f"{evaluation.path} holds no responses")
-    most = max(map(len, groups.values()))
-    among = most if k is None else k
-    tops = tuple(s) or powers_up_to(among)
-    if not 1 <= among <= most:
-        raise ConfigError(f"--k {among}: {evaluation.label} has {most} samples per problem; K is between 1 and that")
-    if not all(1 <= top <= among for top in tops):
-        raise ConfigError(f"--s {','.join(map(str, tops))}: S must be between 1 and K = {among}")
-    measured = {problem: _of_problem(group, most, among, tops, wanted) for problem, group in groups.items()}
-    names = list(dict.fromkeys(name for values in measured.values() for name in values))
-    above_PM = np.array([[values.get(name, 0.0) for name in names] for values in measured.values()], dtype=float)
-    below_PM = np.array([[float(name in values) for name in names] for values in measured.values()])
-    return Point(
-        step=evaluation.step,
-        label=evaluation.label,
-        problems=len(groups),
-        samples=most,
-        undecided=sum(row["verdict"] in UNDECIDED for row in rows),
-        figures=ratio_figures(above_PM, below_PM, names, shares=[name for name in names if name.startswith(_SURE)]),
-        by_problem={
-            name: {problem: values[name] for problem, values in measured.items() if name in values} for name in names
-        },
-    )
 
 
 def _of_problem(
@@ -191,6 +180,8 @@ def change(before: Point, after: Point, name: str) -> dict[str, Any] | None:
     if not shared:
         return None
     change_P = np.array([second[problem] - first[problem] for problem in shared])
+    if name.startswith(_SURE):
+        return difference_figure(change_P)
     low, high = bootstrap_interval(change_P)
     return {"value": float(change_P.mean()), "low": low, "high": high, "problems": len(shared)}
 
@@ -209,7 +200,7 @@ def to_json(exploration: Exploration) -> dict[str, Any]:
     return {
         "name": exploration.name,
         "path": str(exploration.path),
-        "points": [{key: v for key, v in asdict(p).items() if key != "by_problem"} for p in exploration.points],
+        "points": [{key: v for key, v in vars(p).items() if key != "by_problem"} for p in exploration.points],
         "useful_tokens": [dict(zip(columns, entry, strict=True)) for entry in exploration.useful],
         "change": {name: change(first, last, name) for name in names},
         "peak": {name: p and {"step": p.step, "to_last": change(p, last, name)} for name, p in peaks.items()},

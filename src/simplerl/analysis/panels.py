@@ -54,9 +54,9 @@ def draw_sheet(
 ) -> tuple[Any, list[Any]]:
     """Return a figure `width` inches wide with panels `height` inches high, and the axes of the panels."""
     figure, grid = canvas.sheet(-(-len(panels) // columns), columns, width=width, height=height)
-    for place, (axes, panel) in enumerate(zip(grid, panels, strict=False)):
-        draw_panel(axes, panel, looks[place])
-        below = panels[place + columns].xlabel if place + columns < len(panels) else ""
+    for number, (axes, panel) in enumerate(zip(grid, panels, strict=False)):
+        draw_panel(axes, panel, looks[number])
+        below = panels[number + columns].xlabel if number + columns < len(panels) else ""
         axes.set_xlabel("" if panel.xlabel == below else panel.xlabel)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()

@@ -9,6 +9,7 @@ import io
 import itertools
 import os
 import sys
+import warnings
 
 from simplerl import __version__
 from simplerl.cli.options import COMMANDS, TABLES, complete, fill, names_to_choose, read_options
@@ -66,6 +67,10 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # An ASCII terminal still gets its table.
+    # A library's warnings are for who develops with it; -W or PYTHONWARNINGS shows them.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
@@ -85,9 +90,9 @@ def main(argv: list[str] | None = None) -> int:
         if parser.get_default("table").get("overrides"):
             rest, overrides = split_overrides(parser, rest)
         args = parser.parse_args(rest)
-        args.overrides = overrides
+        args.command, args.overrides = command, overrides
         read_options(args)
-        return importlib.import_module(f"simplerl.cli.{command}").run(args)
+        return importlib.import_module(f"simplerl.cli.{args.table.get('module', command)}").run(args)
     except SimpleRLError as error:
         if debug:
             raise

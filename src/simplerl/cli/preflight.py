@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
             bar.phase(f"template {name}", len(problems) * args.samples)
             system = config.prompt.system if name == "chat" else ""
             prompts = prompter(name, system=system, special_tokens=config.prompt.special_tokens)
-            measured[name] = preflight.measure(problems, prompts, policy, engine, lambda completion: bar.advance())
+            watch = {"on_done": lambda completion: bar.advance(), "say": bar.say}
+            measured[name] = preflight.measure(problems, prompts, policy, engine, **watch)
     advice = preflight.recommend(measured)
     size = f"{len(problems)} problems × {args.samples} samples"
     _show(f"{args.model} on {source}: {size}, 95% intervals, per cent", args.samples, measured)

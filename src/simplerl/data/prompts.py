@@ -14,6 +14,7 @@ from simplerl.data.templates import AnyTemplate, FromData, resolve
 
 #: Policy → what it does.
 SPECIAL_TOKENS = {
+    "auto": "the begin-of-text token where the tokenizer itself puts it before a text, else nothing",
     "none": "the template is the whole prompt: nothing is added",
     "bos": "the begin-of-text token stands before it, unless the template begins with it already",
 }
@@ -43,7 +44,7 @@ class Prompter:
         """Return the prompt's token ids, exactly as the model is to see them."""
         # Not verbose: whether a prompt fits the context is checked, and said, by whoever uses it.
         ids = tokenizer.encode(self.text(problem, tokenizer), add_special_tokens=False, verbose=False)
-        if self.special_tokens == "none":
+        if not self.begins(tokenizer):
             return ids
         begin = tokenizer.bos_token_id
         if begin is None:
@@ -52,6 +53,15 @@ class Prompter:
                 "token; use 'none'"
             )
         return ids if ids[:1] == [begin] else [begin, *ids]
+
+    def begins(self, tokenizer: Any) -> bool:
+        """Return whether the begin-of-text token stands before a prompt."""
+        return self.special_tokens == "bos" or (self.special_tokens == "auto" and adds_begin(tokenizer))
+
+
+def adds_begin(tokenizer: Any) -> bool:
+    """Return whether a tokenizer, left to its habit, puts the begin-of-text token before a text."""
+    return tokenizer.bos_token_id is not None and tokenizer.encode("a")[:1] == [tokenizer.bos_token_id]
 
 
 def prompter(template: str, *, system: str = "", special_tokens: str = "none") -> Prompter:

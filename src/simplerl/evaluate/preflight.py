@@ -17,7 +17,7 @@ from simplerl.data.prompts import Prompter
 from simplerl.evaluate.figures import answers_of, figures
 from simplerl.evaluate.run import fits
 from simplerl.models.load import Policy
-from simplerl.rollout.groups import Rollout, prompt
+from simplerl.rollout.groups import Rollout, begin_notice, prompt
 from simplerl.runs.responses import Answer, by_problem
 from simplerl.verify import extract
 from simplerl.verify.extract import boxes
@@ -66,9 +66,15 @@ def measure(
     policy: Policy,
     rollout: Rollout,
     on_done: Callable[[Completion], None],
+    say: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Any]:
-    """Return what one template does, measured on the problems whose prompts leave room for a response."""
+    """Return what one template does, measured on the problems whose prompts leave room for a response.
+
+    `say` is told where the model would rather have its prompts begin in another way.
+    """
     prompted = prompt(problems, prompter, policy)
+    if notice := begin_notice(problems, prompter, policy):
+        say(notice)
     fitting = [item for item in prompted if fits(item, policy)]
     if not fitting:
         return {"left_out": len(prompted), "measured": 0}

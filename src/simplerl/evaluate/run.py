@@ -33,7 +33,7 @@ from simplerl.ops.statistics import powers_up_to
 from simplerl.rewards import Correctness
 from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import Sampling
-from simplerl.rollout.groups import Prompted, Rollout, prompt
+from simplerl.rollout.groups import Prompted, Rollout, begin_notice, prompt
 from simplerl.runs.results import ResultDirectory, choose, key_of, slug
 from simplerl.runs.run import Run, is_run
 from simplerl.verify import POLICIES, VerifierPool
@@ -339,6 +339,9 @@ def _refresh(job: Job, settings: Settings) -> None:
 def _evaluate(job: Job, policy: Policy, settings: Settings, listener: Listener, *, overwrite: bool) -> None:
     """Do one evaluation, or what is left of it."""
     protocol, directory = job.protocol, job.directory
+    for note in (begin_notice(protocol.loaded.problems, protocol.prompter(), policy), policy.context_note):
+        if note:
+            listener.say(note)
     prompted = prompt(protocol.loaded.problems, protocol.prompter(), policy)
     size = max(1, settings.part // protocol.samples)
     parts = [prompted[start : start + size] for start in range(0, len(prompted), size)]

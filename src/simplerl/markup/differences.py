@@ -51,14 +51,14 @@ def runs(first: str, second: str) -> tuple[Runs, Runs]:
 
 def _common(a: Sequence[str], b: Sequence[str]) -> tuple[set[int], set[int]]:
     """Return the indices in `a` and in `b` of a longest common subsequence."""
-    places: defaultdict[str, int] = defaultdict(int)
+    bits_of: defaultdict[str, int] = defaultdict(int)
     for j, word in enumerate(b):
-        places[word] |= 1 << j
+        bits_of[word] |= 1 << j
     # Bit j of row i is 0 where the subsequence of a[:i] and b[: j + 1] is longer than that of a[:i] and b[:j].
     row = every = (1 << len(b)) - 1
     rows = [row]
     for word in a:
-        hits = row & places[word]
+        hits = row & bits_of[word]
         row = ((row + hits) | (row - hits)) & every
         rows.append(row)
     same_a, same_b = set(), set()

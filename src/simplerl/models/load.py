@@ -7,6 +7,7 @@ autocast. What is added to a prompt besides its template is decided in one place
 import hashlib
 import importlib.util
 import inspect
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from simplerl.core.errors import ModelError, nearest
+from simplerl.models import attention as grouped_attention
 from simplerl.models import cub
 
 transformers_logging.disable_progress_bar()
 
-ATTENTIONS = ("auto", "eager", "sdpa", "flash_attention_2")
+ATTENTIONS = ("auto", "eager", "grouped", "sdpa", "flash_attention_2")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +36,8 @@ class Policy:
     """Tokens that end a response: the tokenizer's EOS and those of the generation config."""
     context_length: int
     """Tokens of prompt and response together that the model was made for."""
+    context_note: str = ""
+    """Why that is fewer than the model's configuration says, where it is."""
 
     @property
     def embeddings(self) -> int:
@@ -90,8 +94,9 @@ def locate(name: str) -> str:
 def pick_attention(wanted: str, device: torch.device, *, half: bool) -> str:
     """Return the attention implementation: what was asked for, or what is fastest on the device.
 
-    On a CPU eager attention trains a tiny model about twice as fast as SDPA under bf16 autocast. Flash attention knows
-    no fp32, so it is picked only where everything runs in bf16 (`half`).
+    On a CPU that is `grouped` (`models/attention.py`), which is `eager` without its copies: eager attention trains a
+    tiny model about twice as fast as SDPA under bf16 autocast. Flash attention knows no fp32, so it is picked only
+    where everything runs in bf16 (`half`).
     """
     if wanted not in ATTENTIONS:
         raise ModelError(f"attention must be one of {', '.join(ATTENTIONS)}; got {wanted!r}")
@@ -100,7 +105,7 @@ def pick_attention(wanted: str, device: torch.device, *, half: bool) -> str:
     if wanted != "auto":
         return wanted
     if device.type == "cpu":
-        return "eager"
+        return grouped_attention.NAME
     return "flash_attention_2" if half and importlib.util.find_spec("flash_attn") else "sdpa"
 
 
@@ -147,11 +152,17 @@ def load(name: str, *, device: str | torch.device = "cpu", attention: str = "") 
     """
     device = torch.device(device)
     attention = attention or pick_attention("auto", device, half=False)
+    grouped = attention == grouped_attention.NAME
     source = locate(name)
     try:
         tokenizer = _with_words(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
-        model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=torch.float32, attn_implementation=attention, trust_remote_code=False, use_safetensors=True
+        model, report = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=torch.float32,
+            attn_implementation="eager" if grouped else attention,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
         )
     except Exception as error:  # Transformers, tokenizers and safetensors each raise their own kinds for a bad file.
         raise ModelError(
@@ -159,19 +170,65 @@ def load(name: str, *, device: str | torch.device = "cpu", attention: str = "") 
             f"Give a cub ({', '.join(cub.NAMES)}), a Hugging Face model directory with safetensors weights, or a hub "
             "name; a hub model that is already in the local cache also loads with HF_HUB_OFFLINE=1."
         ) from error
-    return policy_of(model.to(device), tokenizer, name=name)
+    _check_weights(name, model, report["missing_keys"])
+    model = model.to(device)
+    if grouped:
+        grouped_attention.adopt(model)
+    return policy_of(model, tokenizer, name=name)
+
+
+def _check_weights(name: str, model: PreTrainedModel, missing: Collection[str]) -> None:
+    """Raise ModelError for weights that the files do not hold (they would be random), or that are not numbers."""
+    if missing:
+        raise ModelError(
+            f"the files of {name!r} hold no values for {len(missing)} of its weights ({_first(sorted(missing))}), "
+            "which would be random: config.json does not fit model.safetensors (tie_word_embeddings and "
+            "num_hidden_layers are the usual ones), or the files are not complete"
+        )
+    # A sum is not a number if any of its terms is not: one pass, and the exact look only where it fails.
+    damaged = [key for key, values in model.named_parameters() if not values.detach().sum().isfinite()]
+    damaged = [key for key in damaged if not bool(model.get_parameter(key).isfinite().all())]
+    if damaged:
+        raise ModelError(
+            f"weights of {name!r} are not numbers (NaN or infinite) in {len(damaged)} tensors ({_first(damaged)}): the "
+            "training that wrote them diverged, or the file is damaged; use an earlier checkpoint"
+        )
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (" …" if len(names) > 4 else "")
 
 
 def policy_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str) -> Policy:
     """Return a loaded model as a policy, its dropout set to 0. Raises ModelError where the tokenizer does not fit."""
     _disable_dropout(model)
+    length, note = _context(model)
+    stop_ids = _stop_ids(name, model, tokenizer)
     return Policy(
-        name=name,
-        model=model,
-        tokenizer=tokenizer,
-        stop_ids=_stop_ids(name, model, tokenizer),
-        context_length=int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 2**31),
+        name=name, model=model, tokenizer=tokenizer, stop_ids=stop_ids, context_length=length, context_note=note
     )
+
+
+def _context(model: PreTrainedModel) -> tuple[int, str]:
+    """Return the tokens that a model can take, and why they are fewer than its configuration says, where they are.
+
+    Rotary frequencies that change with the longest row of a batch (longrope) would give a row other probabilities
+    beside a longer one, and a token others than it was sampled with: such models are used as far as they do not change.
+    """
+    config = model.config.get_text_config()
+    length = int(getattr(config, "max_position_embeddings", 0) or 2**31)
+    rope = getattr(config, "rope_parameters", None) or {}
+    tables = [rope, *(each for each in rope.values() if isinstance(each, dict))]
+    for table in tables:
+        original = table.get("original_max_position_embeddings") or getattr(
+            config, "original_max_position_embeddings", None
+        )
+        if table.get("rope_type") == "longrope" and original and original < length:
+            return int(original), (
+                f"rotary frequencies (longrope) change beyond {original} tokens for every row of a batch at once, so "
+                f"its context is used up to there, not up to {length}"
+            )
+    return length, ""
 
 
 def weights_hash(model: PreTrainedModel) -> str:

@@ -121,6 +121,18 @@ def ratio_figures(
     return figures
 
 
+def difference_figure(change_P: np.ndarray) -> dict[str, Any]:
+    """Return {value, low, high, problems} of the mean of paired differences of shares, each between −1 and 1.
+
+    Where all are equal the bootstrap has no width, and the exact interval's (`certain_end`) stands on both sides.
+    """
+    value, (low, high) = float(change_P.mean()), bootstrap_interval(change_P)
+    if np.ptp(change_P) == 0:
+        end = certain_end(len(change_P))
+        low, high = max(value - end, -1.0), min(value + end, 1.0)
+    return {"value": value, "low": low, "high": high, "problems": len(change_P)}
+
+
 def powers_up_to(n: int) -> tuple[int, ...]:
     """Return 1, 2, 4 … and n: the k at which curves over the number of samples are looked at."""
     return tuple(sorted({2**i for i in range(n.bit_length()) if 2**i <= n} | {n}))

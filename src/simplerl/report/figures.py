@@ -131,8 +131,8 @@ def _sheet(
     if not any(panel.lines or panel.dashed or panel.pale for panel in panels):
         return None
     looks: dict[str, Any] = {_SHARED: {"color": "#555555", "marker": "o"}}
-    for place, one in enumerate(drawn):
-        looks |= {one: canvas.look(place)} if isinstance(one, str) else {one.name: canvas.look(one.place)}
+    for number, one in enumerate(drawn):
+        looks |= {one: canvas.look(number)} if isinstance(one, str) else {one.name: canvas.look(one.number)}
     figure, _ = draw_sheet(panels, [looks] * len(panels), columns=columns, width=width, height=height)
     return _with_legend(figure, {name: look for name, look in looks.items() if name != _SHARED}, further)
 
@@ -213,12 +213,12 @@ def _by_level(drawn: Sequence[Series]) -> Any:
             estimates = [side.by_level.get(level, Estimate()) if side else Estimate() for side in sides]
             if all(e.known for e in estimates):
                 estimate = Estimate.over([e.value for e in estimates]) if one.over_seeds else estimates[0]
-                _draw_dot(axes, x + shift, estimate, canvas.look(one.place), filled=last)
+                _draw_dot(axes, x + shift, estimate, canvas.look(one.number), filled=last)
     axes.set_xticks(range(len(levels)), [short(level, 12) for level in levels])
     axes.grid(axis="x", visible=False)
     axes.set(xlabel="level", ylabel="accuracy (%)", xlim=(-0.6, len(levels) - 0.4), ylim=(0, 100))
     look = {"marker": "o", "linestyle": ""}
-    looks = {one.name: canvas.look(one.place) for one in drawn}
+    looks = {one.name: canvas.look(one.number) for one in drawn}
     return _with_legend(figure, looks, {"before": {**look, "markerfacecolor": "white"}, "after": look})
 
 

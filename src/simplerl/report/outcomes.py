@@ -118,7 +118,7 @@ def explore(run: ReportedRun) -> Explored | str:
     """Return the exploration of a run; a sentence where there is none."""
     readable = [e for e in run.evaluations if not e.unreadable]
     try:
-        points = [exploration.point(e.source) for e in spread(readable, MOST_EVALUATIONS)]
+        points = [exploration.Point(e.source) for e in spread(readable, MOST_EVALUATIONS)]
     except RunError as error:
         return str(error)
     if not points:

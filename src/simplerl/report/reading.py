@@ -14,6 +14,7 @@ import pyarrow
 from simplerl.analysis.panels import band_of
 from simplerl.analysis.seeds import Band, interval
 from simplerl.core.errors import RunError
+from simplerl.ops.statistics import certain_end
 from simplerl.runs.files import flatten
 from simplerl.runs.metrics import as_number
 from simplerl.runs.run import Evaluation, Run, find_runs, is_run
@@ -171,7 +172,10 @@ class ReportedRun:
 
 
 def _clip_ratio(table: pyarrow.Table) -> dict[str, float]:
-    """Return the share of truncated responses: the mean over problems, with a normal interval over them."""
+    """Return the share of truncated responses: the mean over problems, with a normal interval over them.
+
+    Where every response or none was truncated the exact interval's end stands instead, as for every other share.
+    """
     _, problem_B = np.unique(np.array(table["problem_id"].to_pylist(), dtype=object), return_inverse=True)
     cut_B = np.array([reason == "length" for reason in table["stop_reason"].to_pylist()], dtype=float)
     if not len(cut_B):
@@ -179,7 +183,9 @@ def _clip_ratio(table: pyarrow.Table) -> dict[str, float]:
     share_P = np.bincount(problem_B, weights=cut_B) / np.bincount(problem_B)
     mean, problems = float(share_P.mean()), len(share_P)
     half = _NORMAL * float(share_P.std(ddof=1)) / math.sqrt(problems) if problems > 1 else math.nan
-    return {"value": mean, "low": max(mean - half, 0.0), "high": min(mean + half, 1.0)}
+    low = 1 - certain_end(problems) if mean == 1 else max(mean - half, 0.0)
+    high = certain_end(problems) if mean == 0 else min(mean + half, 1.0)
+    return {"value": mean, "low": low, "high": high}
 
 
 def duration(seconds: float) -> str:

@@ -44,11 +44,11 @@ class Group(NamedTuple):
 
 
 class Series(NamedTuple):
-    """One curve of a figure: a run, or a setting over its seeds. `place`: its colour, marker and line everywhere."""
+    """One curve of a figure: a run, or a setting over its seeds. `number`: its colour, marker and line everywhere."""
 
     name: str
     runs: tuple[ReportedRun, ...]
-    place: int
+    number: int
 
     @property
     def over_seeds(self) -> bool:
@@ -77,7 +77,7 @@ def series(settings: Sequence[Group]) -> tuple[Series, ...]:
             drawn.append((f"{group.name} ({len(group.independent)} seeds)", group.independent))
         else:
             drawn += [(run.label, (run,)) for run in group.runs]
-    return tuple(Series(name, runs, place) for place, (name, runs) in enumerate(drawn))
+    return tuple(Series(name, runs, number) for number, (name, runs) in enumerate(drawn))
 
 
 def _key(run: ReportedRun) -> str:

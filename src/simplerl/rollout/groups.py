@@ -1,19 +1,26 @@
 """Groups: problems in, judged and rewarded groups of trajectories out. Training and evaluation share it."""
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from simplerl.core.seeds import derive
 from simplerl.core.types import Completion, Problem, Scored, Segment, Trajectory, TrajectoryGroup, Undecided, Verdict
-from simplerl.data.prompts import Prompter
+from simplerl.data.prompts import Prompter, adds_begin
 from simplerl.data.templates import AnyTemplate
 from simplerl.models.load import Policy
 from simplerl.rewards import Reward
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.verify import VerifierPool
+
+#: Prompts, and tokens of each, on which it is measured whether a model wants a begin-of-text token.
+PROBES, PROBE_TOKENS = 4, 256
+#: Nats a token by which one way must be likelier to be said clearly so.
+CLEAR_GAP = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -35,6 +42,51 @@ def prompt(problems: Sequence[Problem], template: Prompter | AnyTemplate, policy
         )
         for p in problems
     ]
+
+
+def begin_notice(problems: Sequence[Problem], prompter: Prompter, policy: Policy) -> str | None:
+    """Return what to tell a user of the begin-of-text token; None where the model has no use for one.
+
+    Said is when the token is added by the tokenizer's habit, and, as a warning, when a prompt is clearly likelier with
+    the token where there is none, or the other way round: measured on a few prompts, in nats a token.
+    """
+    tokenizer = policy.tokenizer
+    begin, begins, habit = tokenizer.bos_token_id, prompter.begins(tokenizer), adds_begin(tokenizer)
+    if begin is None or begin >= policy.embeddings:
+        return None
+    plain = dataclasses.replace(prompter, special_tokens="none")
+    bare = [plain.ids(problem, tokenizer)[:PROBE_TOKENS] for problem in problems[:PROBES]]
+    bare = [policy.check(ids, "prompt") for ids in bare if ids[:1] != [begin] and len(ids) > 1]
+    if not bare:
+        return None
+    without = _mean_logprob(policy, bare)
+    with_it = _mean_logprob(policy, [[begin, *ids] for ids in bare])
+    setting, token = f"prompt.special_tokens = {prompter.special_tokens!r}", tokenizer.bos_token
+    measured = f"a prompt's tokens have {with_it:.2f} nats each after {token}, {without:.2f} without"
+    loss = without - with_it if begins else with_it - without
+    if loss > CLEAR_GAP or (habit and not begins):
+        other, what = ("none", "adds") if begins else ("bos", "leaves out")
+        known = f", which its tokenizer {'adds' if habit else 'does not add'} by itself"
+        return (
+            f"WARNING: {setting} {what} the begin-of-text token of {policy.name}{known}: {measured}. "
+            f"{'Compare with' if loss <= CLEAR_GAP else 'Use'} --prompt.special-tokens {other}"
+        )
+    if begins and prompter.special_tokens == "auto":
+        return f"{setting}: {token} stands before every prompt, as the tokenizer has it ({measured})"
+    return None
+
+
+@torch.no_grad()
+def _mean_logprob(policy: Policy, rows: Sequence[Sequence[int]]) -> float:
+    """Return the mean log-probability of the tokens of some prompts, all but the first of the text."""
+    policy.model.eval()
+    values = []
+    for ids in rows:
+        tokens_1T = torch.tensor([list(ids)], device=policy.model.device)
+        logprobs_TV = policy.model(input_ids=tokens_1T, use_cache=False).logits[0, :-1].float().log_softmax(-1)
+        own_T = logprobs_TV.gather(-1, tokens_1T[0, 1:, None]).squeeze(-1)
+        values.append(own_T[1:] if ids[0] == policy.tokenizer.bos_token_id else own_T)
+    return float(torch.cat(values).mean())
 
 
 def fingerprint(prompted: Sequence[Prompted]) -> str:

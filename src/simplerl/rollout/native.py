@@ -1,17 +1,18 @@
 """The native backend: batched decoding with a KV cache, in this process, on a CPU or one GPU.
 
-The prompt is prefilled once for all its samples; rows that have finished leave the batch. Sampling is by inversion:
-one uniform number per token, addressed by the request, so a request gets the same answer whatever else is in the batch
-(up to floating-point ties). Left out: paging and continuous refill. For long responses on big models use vLLM.
+A prompt is prefilled once for all its samples; rows that have finished make room for waiting ones. Sampling is by
+inversion: one uniform number per token, addressed by the request, so a request gets the same answer whatever else is in
+the batch (up to floating-point ties). Left out: paging. For long responses on big models use vLLM.
 """
 
 import copy
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 
@@ -19,45 +20,58 @@ from simplerl.core.errors import ModelError
 from simplerl.core.types import Completion, StopReason, VersionSpan
 from simplerl.models.device import pick_device
 from simplerl.models.load import cache_argument, load
-from simplerl.models.score import Head
+from simplerl.models.score import CHUNK_ELEMENTS, Head, autocast
 from simplerl.rollout.backend import Request, Sampling
 from simplerl.rollout.text import cut, special_stops, tail_holds_stop
 
-#: Rows leave the batch when at least this share of them has finished: each departure copies the cache of the rest.
+#: Rows leave the batch, and others come, when at least this share of them has finished: it copies the others' cache.
 LEAVE_SHARE = 0.1
+#: Tokens of the vocabulary that are summed up together before the one to draw is looked for among them.
+BLOCK = 512
 
 
-class _GrowingLayer(DynamicLayer):
-    """A cache layer that writes into spare room and doubles it when full, where DynamicLayer copies at every token."""
+class _Layer(DynamicLayer):
+    """A cache layer that writes into spare room, where DynamicLayer copies everything at every token.
+
+    Every layer keeps all columns, those with a sliding window too: the model's mask hides what is out of the window.
+    """
 
     def update(self, key_states, value_states, *args, **kwargs):
+        """Append the states of new tokens; return keys and values so far, as views of the room."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self._room = (self.keys, self.values)
-        length, added = self.get_seq_length(), key_states.shape[-2]
-        # `keys` was replaced from outside (rows repeated or selected) if it is no longer a view of the room.
-        owned = self.keys.numel() and self.keys.data_ptr() == self._room[0].data_ptr()
-        if not owned or length + added > self._room[0].shape[-2]:
-            shape = (*key_states.shape[:-2], max(2 * length, length + added + 64), key_states.shape[-1])
-            room = tuple(states.new_empty(shape) for states in (key_states, value_states))
-            if length:
-                room[0][..., :length, :], room[1][..., :length, :] = self.keys, self.values
-            self._room = room
+            self._hold(key_states[..., :0, :], value_states[..., :0, :])
+        length, total = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
+        if total > self._room[0].shape[-2]:
+            old = self.keys, self.values
+            self._room = tuple(
+                states.new_empty(*states.shape[:-2], total + max(64, total // 2), states.shape[-1]) for states in old
+            )
+            for room, states in zip(self._room, old, strict=True):
+                room[..., :length, :] = states
         for room, states in zip(self._room, (key_states, value_states), strict=True):
-            room[..., length : length + added, :] = states
-        self.keys, self.values = (room[..., : length + added, :] for room in self._room)
+            room[..., length:total, :] = states
+        self.keys, self.values = (room[..., :total, :] for room in self._room)
         return self.keys, self.values
 
-    def batch_select_indices(self, indices):
-        super().batch_select_indices(indices)
-        self._room = (self.keys, self.values)  # Let go of the old room: the next token makes a new one.
+    def _hold(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Take these states as all there are. On a CPU they are kept as attention reads them, in fp32."""
+        on_cpu = keys.device.type == "cpu"
+        self.keys, self.values = self._room = (keys.float(), values.float()) if on_cpu else (keys, values)
+
+    def rearrange(self, parts: Sequence[tuple["_Layer", torch.Tensor]], width: int) -> None:
+        """Take these rows of these layers as all there are, `width` columns of each, missing ones on the left."""
+        if self.is_initialized:
+            names = ("keys", "values")
+            keys, values = (
+                torch.cat([_last(getattr(layer, name)[rows], width) for layer, rows in parts]) for name in names
+            )
+            self._hold(keys, values)
 
 
-def _new_cache(config) -> DynamicCache:
-    """Return the model's own kind of cache, with growing room where a layer keeps everything."""
-    cache = DynamicCache(config=config)
-    cache.layers = [_GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    return cache
+def _last(states: torch.Tensor, width: int) -> torch.Tensor:
+    """Return the last `width` columns, filled up with zeros on the left."""
+    return functional.pad(states[..., -width:, :], (0, 0, max(0, width - states.shape[-2]), 0))
 
 
 def truncate(logprobs_RV: torch.Tensor, *, top_k: int, top_p: float) -> torch.Tensor:
@@ -79,20 +93,49 @@ def draw(
     logits_RV: torch.Tensor, uniform_R: torch.Tensor, sampling: Sampling
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return (token_R, logprob_R, entropy_R): the token at quantile `uniform_R` (in [0, 1)) of the sampled
-    distribution, and that distribution's entropy (nats)."""
+    distribution, and that distribution's entropy (nats). May overwrite the logits."""
     if sampling.temperature == 0:
-        sure_R = torch.zeros_like(uniform_R, dtype=torch.float32)
-        return logits_RV.argmax(-1), sure_R, sure_R
-    logprobs_RV = (logits_RV / sampling.temperature).log_softmax(-1)
-    logprobs_RV = truncate(logprobs_RV, top_k=sampling.top_k, top_p=sampling.top_p)
-    probabilities_RV = logprobs_RV.double().exp()
-    # Where the probability is 0 its logarithm is −inf; their product counts as 0.
-    entropy_R = -torch.linalg.vecdot(probabilities_RV.to(logprobs_RV.dtype), logprobs_RV.clamp(min=-1e4))
-    cumulative_RV = probabilities_RV.cumsum_(-1)
-    target_R1 = uniform_R.double()[:, None] * cumulative_RV[:, -1:]
+        sure_R = torch.where(logits_RV.isnan().any(-1), torch.nan, 0.0)
+        return logits_RV.argmax(-1), sure_R, torch.zeros_like(sure_R)
+    if sampling.temperature != 1:
+        logits_RV = logits_RV / sampling.temperature
+    if sampling.top_k or sampling.top_p < 1:
+        logits_RV = truncate(logits_RV.log_softmax(-1), top_k=sampling.top_k, top_p=sampling.top_p)
+    logits_RV = logits_RV - logits_RV.amax(-1, keepdim=True)
+    odds_RV = logits_RV.exp()
+    # The token is looked for in two stages, sums of blocks and then one block, so that only two passes of additions go
+    # over the vocabulary. Sums are in fp64: a quantile must not fall between two tokens.
+    size = logits_RV.shape[-1]
+    even = size // BLOCK * BLOCK
+    blocks_RK = torch.cat(
+        [odds_RV[:, :even].unflatten(-1, (-1, BLOCK)).sum(-1, dtype=torch.float64)] * (even > 0)
+        + [odds_RV[:, even:].sum(-1, keepdim=True, dtype=torch.float64)] * (size > even),
+        dim=-1,
+    )
+    cumulative_RK = blocks_RK.cumsum(-1)
+    total_R1 = cumulative_RK[:, -1:]
+    block_R1, target_R1 = _invert(cumulative_RK, uniform_R.double()[:, None] * total_R1)
+    target_R1 = target_R1 - (cumulative_RK - blocks_RK).gather(-1, block_R1)
+    places_RK = block_R1 * BLOCK + torch.arange(BLOCK, device=odds_RV.device)
+    within_RK = odds_RV.gather(-1, places_RK.clamp(max=size - 1)).double().masked_fill_(places_RK >= size, 0.0)
+    place_R1, _ = _invert(within_RK.cumsum(-1), target_R1)
     # Logits that are not numbers lead past the end; their log-probability tells.
-    token_R = torch.searchsorted(cumulative_RV, target_R1, right=True).squeeze(-1).clamp_(max=logits_RV.shape[-1] - 1)
-    return token_R, logprobs_RV.gather(-1, token_R[:, None]).squeeze(-1), entropy_R
+    token_R1 = (block_R1 * BLOCK + place_R1).clamp_(max=size - 1)
+    log_total_R = total_R1.squeeze(-1).log()
+    # Where the probability is 0 its logarithm is −inf; their product counts as 0.
+    mean_R = torch.linalg.vecdot(odds_RV, logits_RV.clamp(min=-1e4)) / total_R1.squeeze(-1)
+    logprob_R = logits_RV.gather(-1, token_R1).squeeze(-1) - log_total_R
+    return token_R1.squeeze(-1), logprob_R.float(), (log_total_R - mean_R).float()
+
+
+def _invert(cumulative_RK: torch.Tensor, target_R1: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (place, target) of the first entry above each target, which is held below the last: rounding aside, it is.
+
+    The entry found has a share of its own: the one before it is not above the target.
+    """
+    last_R1 = cumulative_RK[:, -1:]
+    target_R1 = torch.minimum(target_R1, torch.nextafter(last_R1, torch.zeros_like(last_R1)))
+    return torch.searchsorted(cumulative_RK, target_R1, right=True).clamp_(max=cumulative_RK.shape[-1] - 1), target_R1
 
 
 @dataclass(slots=True)
@@ -102,10 +145,69 @@ class _Row:
     index: int
     limit: int
     """Tokens at which it is truncated."""
+    noise: np.ndarray
+    """float64 [limit]: the uniform number of each token, drawn ahead from the request's own address."""
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     entropies: list[float] = field(default_factory=list)
     done: bool = False
+
+
+def _half_linear(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy whose linear layers hold bf16 weights, all else shared: under autocast it computes as the learner.
+
+    A learner's autocast rounds these very weights to bf16 at every use; norms, residuals and the vocabulary stay fp32.
+    """
+    head = model.get_output_embeddings()
+    linear = {
+        id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not head
+    }
+    memo = {
+        id(values): torch.nn.Parameter(values.detach().bfloat16(), requires_grad=False)
+        if id(values) in linear
+        else values
+        for values in model.parameters()
+    }
+    return copy.deepcopy(model, memo)
+
+
+@dataclass(eq=False)
+class _Decoding:
+    """The rows under way. Column t of the cache and of the mask are of the same time in every row; rows that are
+    shorter, or came later, are padded on the left."""
+
+    rows: list[_Row]
+    cache: DynamicCache
+    hidden_RH: torch.Tensor
+    """The state that the next token is drawn from."""
+    mask_RT: torch.Tensor
+    """bool [R, T]: False at padding."""
+    position_R: torch.Tensor
+    """Tokens of each row so far."""
+
+    def only(self, chosen: Sequence[int], rows: Sequence[int] | None = None) -> "_Decoding":
+        """Return some of the rows, repeated where they come twice (`rows`: which of `self.rows` they then are)."""
+        self.rows = [self.rows[i] for i in (chosen if rows is None else rows)]
+        return self._rearranged(torch.tensor(chosen, device=self.hidden_RH.device), None)
+
+    def joined(self, other: "_Decoding") -> "_Decoding":
+        """Return these rows and then the other's."""
+        self.rows = self.rows + other.rows
+        return self._rearranged(torch.arange(len(self.hidden_RH), device=self.hidden_RH.device), other)
+
+    def _rearranged(self, kept_R: torch.Tensor, other: "_Decoding | None") -> "_Decoding":
+        states = [(self, kept_R)]
+        if other is not None:
+            states.append((other, torch.arange(len(other.hidden_RH), device=kept_R.device)))
+        self_position_R = torch.cat([each.position_R[rows] for each, rows in states])
+        width = int(self_position_R.max())  # Columns that no row needs any more are dropped.
+        for index, layer in enumerate(self.cache.layers):
+            layer.rearrange([(each.cache.layers[index], rows) for each, rows in states], width)
+        masks = [_last(each.mask_RT[rows].unsqueeze(-1), width).squeeze(-1) for each, rows in states]
+        self.mask_RT = torch.cat(masks)
+        self.hidden_RH = torch.cat([each.hidden_RH[rows] for each, rows in states])
+        self.position_R = self_position_R
+        return self
 
 
 class NativeBackend:
@@ -128,12 +230,17 @@ class NativeBackend:
         """With weights in memory and precision fp32 that very module is used: `sync` has nothing to copy then."""
         self.name, self.tokenizer, self.stop_ids, self.context_length = directory, tokenizer, stop_ids, context_length
         self.model = model or load(directory, device=pick_device("auto")).model
-        if precision == "bf16":
+        self.device = next(self.model.parameters()).device
+        self.precision = "fp32"
+        if precision == "bf16" and self.device.type == "cpu":
+            self.model, self.precision = _half_linear(self.model), "bf16"
+        elif precision == "bf16":
             self.model = (copy.deepcopy(self.model) if model else self.model).requires_grad_(False)
             for parameter in self.model.parameters():  # Not the buffers: rotary frequencies must stay fp32.
                 parameter.data = parameter.data.to(torch.bfloat16)
         self.head = Head(self.model)
         self._cache_argument = cache_argument(self.model.base_model)
+        self._layers = len(DynamicCache(config=self.model.config).layers)
         if not all(isinstance(layer, DynamicLayer) for layer in DynamicCache(config=self.model.config).layers):
             raise ModelError(
                 f"{type(self.model).__name__} keeps more than keys and values between tokens, which the native backend "
@@ -161,7 +268,7 @@ class NativeBackend:
 
     @torch.no_grad()
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
-        """Yield (index, completion) as responses finish. Requests run in waves of `max_rows`, like lengths together.
+        """Yield (index, completion) as responses finish. At most `max_rows` run at once, like lengths together.
 
         A response that reaches the end of the model's context is truncated there (`length`).
         """
@@ -173,106 +280,112 @@ class NativeBackend:
             )
         self.model.eval()
         self._special_stops = special_stops(self.tokenizer, sampling.stop) | frozenset(sampling.stop_ids)
-        order = sorted(
-            range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids.tobytes(), i)
+        waiting = deque(
+            sorted(
+                range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids.tobytes(), i)
+            )
         )
-        for start in range(0, len(order), self.max_rows):
-            yield from self._wave(requests, order[start : start + self.max_rows], sampling)
-
-    def _prefill(self, prompts: list[np.ndarray]) -> tuple[DynamicCache, torch.Tensor, torch.Tensor]:
-        """Run the prompts, padded on the left. Return (cache, hidden_PH at the last token, mask_PT)."""
-        width = max(map(len, prompts))
-        device = self.head.weight.device
-        tokens_PT = torch.zeros(len(prompts), width, dtype=torch.long)
-        mask_PT = torch.zeros(len(prompts), width, dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            tokens_PT[row, width - len(prompt) :] = torch.from_numpy(prompt.astype(np.int64))
-            mask_PT[row, width - len(prompt) :] = 1
-        tokens_PT, mask_PT = tokens_PT.to(device), mask_PT.to(device)
-        rows = max(1, self.prefill_tokens // width)
-        parts = []
-        for start in range(0, len(prompts), rows):
-            part = slice(start, start + rows)
-            cache = _new_cache(self.model.config)
-            positions_PT = (mask_PT[part].cumsum(1) - 1).clamp(min=0)
-            parts.append((cache, self._forward(tokens_PT[part], mask_PT[part], positions_PT, cache)[:, -1]))
-        cache = parts[0][0]
-        if len(parts) > 1:
-            layers: list[Any] = [part.layers for part, _ in parts]
-            for index, layer in enumerate(layers[0]):
-                layer.keys = torch.cat([part[index].keys for part in layers])
-                layer.values = torch.cat([part[index].values for part in layers])
-        return cache, torch.cat([hidden_PH for _, hidden_PH in parts]), mask_PT
-
-    def _forward(self, tokens_RT, mask_RT, position_RT, cache):
-        return self.model.base_model(
-            input_ids=tokens_RT,
-            attention_mask=None if mask_RT is None or bool(mask_RT.all()) else mask_RT,
-            position_ids=position_RT,
-            use_cache=True,
-            **{self._cache_argument: cache},
-        ).last_hidden_state
-
-    def _wave(
-        self, requests: Sequence[Request], members: list[int], sampling: Sampling
-    ) -> Iterator[tuple[int, Completion]]:
-        """Yield the completions of one batch: prefill, then a token for every living row per forward pass."""
-        # The samples of a problem share their prompt: it goes through the model once, and its cache is repeated.
-        prompts: dict[bytes, int] = {}
-        prompt_of = [prompts.setdefault(requests[i].prompt_ids.tobytes(), len(prompts)) for i in members]
-        unique = [np.frombuffer(prompt, dtype=requests[members[0]].prompt_ids.dtype) for prompt in prompts]
-        cache, hidden_PH, mask_PT = self._prefill(unique)
-        device = hidden_PH.device
-        select_R = torch.tensor(prompt_of, device=device)
-        cache.batch_select_indices(select_R)
-        hidden_RH, mask_RT = hidden_PH[select_R], mask_PT[select_R]
-        position_R = mask_RT.sum(1)
-        # Without padding no mask is needed at all, which lets attention take its fast way.
-        padded = not bool(mask_RT.all())
-        # A response is truncated at what was asked for, or at what the context leaves.
-        room_of = {i: self.context_length - len(requests[i].prompt_ids) for i in members}
-        rows = [_Row(index=i, limit=min(sampling.max_new_tokens, room_of[i])) for i in members]
-        width = max(row.limit for row in rows)
-        # All noise is drawn ahead, each row from its own address: what a row gets does not depend on its neighbours.
-        streams = [np.random.Generator(np.random.Philox(key=requests[i].noise_key)) for i in members]
-        uniform_RT = torch.from_numpy(np.stack([stream.random(width) for stream in streams])).to(device)
-        for t in range(width):
-            token_R, logprob_R, entropy_R = draw(self.head.logits(hidden_RH), uniform_RT[:, t], sampling)
-            # One transfer from the device per token; the rest of the loop is Python on the host.
-            drawn = zip(rows, token_R.tolist(), logprob_R.tolist(), entropy_R.tolist(), strict=True)
-            alive = []
-            for position, (row, token, logprob, entropy) in enumerate(drawn):
-                if row.done:
-                    continue
-                if logprob != logprob:
-                    raise ModelError(
-                        f"{self.name} gives probabilities that are not numbers: training has diverged, or the "
-                        "weights are damaged. Lower --optimizer.lr and start from an earlier checkpoint"
-                    )
-                row.tokens.append(token)
-                row.logprobs.append(logprob)
-                row.entropies.append(entropy)
-                reason = self._ending(row, sampling)
-                if reason is None and t + 1 < row.limit:
-                    alive.append(position)
-                    continue
-                row.done = True
-                yield row.index, self._complete(row, reason or "length", sampling)
-            if not alive:
-                return
+        decoding: _Decoding | None = None
+        while waiting or decoding:
+            free = self.max_rows - (len(decoding.rows) if decoding else 0)
+            if waiting and free >= max(1, LEAVE_SHARE * self.max_rows):
+                members = [waiting.popleft() for _ in range(min(free, len(waiting)))]
+                fresh = self._prefill(requests, members, sampling)
+                decoding = decoding.joined(fresh) if decoding else fresh
+            assert decoding is not None
+            token_R, ended = self._draw(decoding, sampling)
+            for row, reason in ended:
+                yield row.index, self._complete(row, reason, sampling)
             # Finished rows go on being computed until enough of them can leave together: leaving copies the cache of
             # all that stay, which for a single row costs more than its forward pass.
-            if len(rows) - len(alive) >= max(1, LEAVE_SHARE * len(rows)):
-                keep_R = torch.tensor(alive, device=device)
-                cache.batch_select_indices(keep_R)
-                rows = [rows[position] for position in alive]
-                token_R, position_R, mask_RT, uniform_RT = (
-                    values[keep_R] for values in (token_R, position_R, mask_RT, uniform_RT)
+            alive = [position for position, row in enumerate(decoding.rows) if not row.done]
+            if not alive:
+                decoding = None
+                continue
+            if len(decoding.rows) - len(alive) >= max(1, LEAVE_SHARE * len(decoding.rows)):
+                kept_R = torch.tensor(alive, device=self.device)
+                decoding, token_R = decoding.only(alive), token_R[kept_R]
+            decoding.mask_RT = torch.cat([decoding.mask_RT, decoding.mask_RT.new_ones(len(token_R), 1)], dim=1)
+            decoding.hidden_RH = self._forward(
+                token_R[:, None], decoding.mask_RT, decoding.position_R[:, None], decoding.cache
+            )
+            decoding.position_R = decoding.position_R + 1
+
+    def _draw(self, decoding: "_Decoding", sampling: Sampling) -> tuple[torch.Tensor, list[tuple[_Row, StopReason]]]:
+        """Draw a token for every row. Return (token_R, the rows that have just ended, and why)."""
+        noise = [0.0 if row.done else row.noise[len(row.tokens)] for row in decoding.rows]
+        uniform_R = torch.tensor(noise, dtype=torch.float64, device=self.device)
+        rows = max(1, CHUNK_ELEMENTS // self.head.weight.shape[0])  # Not all logits of a large vocabulary at once.
+        parts = [
+            draw(self.head.logits(hidden_RH), part_R, sampling)
+            for hidden_RH, part_R in zip(decoding.hidden_RH.split(rows), uniform_R.split(rows), strict=True)
+        ]
+        token_R, logprob_R, entropy_R = (torch.cat(values) for values in zip(*parts, strict=True))
+        ended: list[tuple[_Row, StopReason]] = []
+        # One transfer from the device per token; the rest is Python on the host.
+        drawn = zip(decoding.rows, token_R.tolist(), logprob_R.tolist(), entropy_R.tolist(), strict=True)
+        for row, token, logprob, entropy in drawn:
+            if row.done:
+                continue
+            if logprob != logprob:
+                raise ModelError(
+                    f"{self.name} gives probabilities that are not numbers: training has diverged, or the weights are "
+                    "damaged. Lower --optimizer.lr and start from an earlier checkpoint"
                 )
-            if padded:
-                mask_RT = torch.cat([mask_RT, mask_RT.new_ones(len(mask_RT), 1)], dim=1)
-            hidden_RH = self._forward(token_R[:, None], mask_RT if padded else None, position_R[:, None], cache)[:, -1]
-            position_R = position_R + 1
+            row.tokens.append(token)
+            row.logprobs.append(logprob)
+            row.entropies.append(entropy)
+            reason = self._ending(row, sampling) or ("length" if len(row.tokens) == row.limit else None)
+            if reason:
+                row.done = True
+                ended.append((row, reason))
+        return token_R, ended
+
+    def _prefill(self, requests: Sequence[Request], members: Sequence[int], sampling: Sampling) -> "_Decoding":
+        """Run the prompts of some requests, each once and padded on the left; repeat its cache for its samples."""
+        numbers: dict[bytes, int] = {}
+        prompt_of = [numbers.setdefault(requests[i].prompt_ids.tobytes(), len(numbers)) for i in members]
+        prompts = [np.frombuffer(prompt, dtype=requests[members[0]].prompt_ids.dtype) for prompt in numbers]
+        width = max(map(len, prompts))
+        tokens_PT = torch.zeros(len(prompts), width, dtype=torch.long)
+        mask_PT = torch.zeros(len(prompts), width, dtype=torch.bool)
+        for row, prompt in enumerate(prompts):
+            tokens_PT[row, width - len(prompt) :] = torch.from_numpy(prompt.astype(np.int64))
+            mask_PT[row, width - len(prompt) :] = True
+        tokens_PT, mask_PT = tokens_PT.to(self.device), mask_PT.to(self.device)
+        filled: _Decoding | None = None
+        rows = max(1, self.prefill_tokens // width)
+        for tokens_RT, mask_RT in zip(tokens_PT.split(rows), mask_PT.split(rows), strict=True):
+            cache = DynamicCache(config=self.model.config)
+            cache.layers = [_Layer() for _ in range(self._layers)]
+            positions_RT = (mask_RT.cumsum(1) - 1).clamp(min=0)
+            hidden_RH = self._forward(tokens_RT, mask_RT, positions_RT, cache)
+            part = _Decoding(
+                rows=[], cache=cache, hidden_RH=hidden_RH, mask_RT=mask_RT, position_R=positions_RT[:, -1] + 1
+            )
+            filled = filled.joined(part) if filled else part
+        assert filled is not None
+        filled.rows = [self._row(i, requests[i], sampling) for i in members]
+        return filled.only(prompt_of, rows=range(len(members)))
+
+    def _row(self, index: int, request: Request, sampling: Sampling) -> _Row:
+        """Return a response to begin, truncated at what was asked for, or at what the context leaves."""
+        limit = min(sampling.max_new_tokens, self.context_length - len(request.prompt_ids))
+        noise = np.random.Generator(np.random.Philox(key=request.noise_key)).random(limit)
+        return _Row(index=index, limit=limit, noise=noise)
+
+    def _forward(self, tokens_RT, mask_RT, position_RT, cache):
+        """Return hidden_RH at the last column."""
+        with autocast(self.device, self.precision):
+            hidden_RTH = self.model.base_model(
+                input_ids=tokens_RT,
+                # Without padding no mask is needed at all, which lets attention take its fast way.
+                attention_mask=None if bool(mask_RT.all()) else mask_RT,
+                position_ids=position_RT,
+                use_cache=True,
+                **{self._cache_argument: cache},
+            ).last_hidden_state
+        return hidden_RTH[:, -1]
 
     def _ending(self, row: _Row, sampling: Sampling) -> StopReason | None:
         """Return why a response has just ended, if it has."""

@@ -79,8 +79,9 @@ class PromptConfig:
 
     system: str = ""
     """System message of the template `chat`; empty: none."""
-    special_tokens: Literal["none", "bos"] = "none"
-    """`none`: the template is the whole prompt; `bos`: the begin-of-text token stands before it."""
+    special_tokens: Literal["auto", "none", "bos"] = "auto"
+    """`none`: the template is the whole prompt; `bos`: the begin-of-text token stands before it; `auto`: `bos` where
+    the tokenizer itself begins a text so. A model that was trained with the token may be lost without it."""
 
 
 @section
@@ -121,7 +122,8 @@ class RolloutConfig:
     backend: str = "native"
     """A name from `simplerl.rollout.BACKENDS`."""
     precision: Precision = "auto"
-    """`fp32`, `bf16` (a copy of the weights in bf16) or `auto`: fp32 on a CPU, bf16 on a GPU."""
+    """`fp32`, `bf16` (a copy of the weights in bf16; on a CPU of the linear layers) or `auto`: fp32 on a CPU, bf16 on a
+    GPU."""
     max_rows: PositiveInt = 512
     """Responses decoded at once by the native backend."""
 
@@ -180,12 +182,14 @@ class LearnerConfig:
     prompts_per_update: NonNegativeInt = 0
     """Mini-batch, counted in problems; 0 is one update per step, which is on-policy."""
     tokens_per_microbatch: NonNegativeInt = 0
-    """Tokens (padding included) that go through the model at once; turn down when memory runs out. 0: 4,096 on a CPU
-    (larger ones leave its cache and take longer), 16,384 on a GPU."""
+    """Tokens (padding included) that go through the model at once; turn down when memory runs out. 0: 16,384 on a GPU;
+    on a CPU 4,096 (larger ones leave its cache and take longer), or what keeps a large model near 2 GiB."""
     precision: Precision = "auto"
-    """`fp32`, `bf16` (autocast over fp32 master weights) or `auto`: bf16 where it is fast."""
+    """`fp32`, `bf16` (autocast over fp32 master weights) or `auto`: bf16 where it is fast, but for a deep model on a
+    CPU, whose sampler in fp32 would disagree with it."""
     attention: str = "auto"
-    """`eager`, `sdpa`, `flash_attention_2` (padding-free) or `auto`: eager on a CPU, the best there is on a GPU."""
+    """`eager`, `grouped` (eager without its copies), `sdpa`, `flash_attention_2` (padding-free) or `auto`: grouped on a
+    CPU, the best there is on a GPU."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third slower."""
 

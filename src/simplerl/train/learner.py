@@ -80,7 +80,7 @@ class Learner:
         """`reference` is the model of the KL; None: the policy as it is now. `seed` addresses a critic's first head."""
         self.policy, self.algorithm, self.config, self.optimization = policy, algorithm, learner, optimizer
         self.device = next(policy.model.parameters()).device
-        self.tokens = learner.tokens_per_microbatch or (4096 if self.device.type == "cpu" else 16384)
+        self.tokens = learner.tokens_per_microbatch or microbatch_tokens(policy.model)
         self.steps = steps
         self.kl_scale = 1.0
         self.scorer = Scorer(policy.model, temperature=temperature, precision=precision)
@@ -310,6 +310,18 @@ class Learner:
         if algorithm.kl_target > 0 and "policy/kl" in metrics:
             kl_now, horizon = metrics["policy/kl"], algorithm.kl_horizon
             self.kl_scale = adapted(self.kl_scale, kl_now, target=algorithm.kl_target, horizon=horizon, count=responses)
+
+
+def microbatch_tokens(model: PreTrainedModel) -> int:
+    """Return how many tokens go through a model at once where nothing is set.
+
+    On a CPU 4,096 fit the cache for a tiny model; of a large one as many as keep what is held for the backward pass
+    near 2 GiB, at about 32 fp32 numbers for each layer and hidden unit.
+    """
+    if model.device.type != "cpu":
+        return 16384
+    config = model.config.get_text_config()
+    return min(4096, max(256, 2**24 // (config.num_hidden_layers * config.hidden_size)))
 
 
 def means(per_update: list[dict[str, float]]) -> dict[str, float]:

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from simplerl.core.errors import ConfigError
 from simplerl.train.batch import build_batch
 from simplerl.train.components import Inputs, build_components
 from simplerl.train.config import Config
@@ -25,6 +26,13 @@ def train(
     inputs: Inputs | None = None,
 ) -> Outcome:
     """Train into a run directory and return how it ended. `inputs` are objects in place of what `config` names."""
+    if config.sampling.top_p < 1 or config.sampling.top_k:
+        raise ConfigError(
+            f"sampling.top_p = {config.sampling.top_p}, sampling.top_k = {config.sampling.top_k}: tokens would be "
+            "drawn from a truncated distribution and scored under the complete one, so that ratios, corrections and "
+            "the mismatch KL would be biased. Train with --sampling.top-p 1 --sampling.top-k 0; evaluation.top_p and "
+            "simplerl sample may truncate"
+        )
     build = functools.partial(build_components, config, inputs=inputs)
     with open_run("train", config, path, build, resume=resume, callbacks=callbacks) as run:
         parts = run.components

@@ -25,7 +25,7 @@ from simplerl.runs.directory import RunDirectory, read_metrics, sampled_tokens
 from simplerl.train.components import Components
 from simplerl.train.config import Config
 from simplerl.train.feed import StepGroups
-from simplerl.train.guards import clock, memory_advice, stop_on_interrupt
+from simplerl.train.guards import choose_threads, clock, memory_advice, stop_on_interrupt
 from simplerl.train.learner import StepResult
 from simplerl.train.resolve import FREE_ON_RESUME, as_table, flatten, is_among
 
@@ -242,6 +242,9 @@ def open_run(
             stack.enter_context(directory)
             check_stage(directory, stage)
             start = _go_back(directory, config, say)
+        sessions = (directory.read("environment.json") or {}).get("sessions") if resume else None
+        if threads := choose_threads(sessions[-1]["cpu_threads"] if sessions else None):
+            say(threads)
         with memory_advice():
             components = build(say, checkpoint=directory.checkpoint(start) if start else None)
         stack.callback(components.close)

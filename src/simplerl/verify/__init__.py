@@ -15,31 +15,29 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Iterable
 
 from simplerl.core.types import Verdict
-from simplerl.verify.extract import POLICIES, final_part
+from simplerl.verify.extract import POLICIES
 from simplerl.verify.judge import RULES
-from simplerl.verify.pool import LENIENCIES, NO_ANSWER, VerifierPool, as_text
+from simplerl.verify.pool import LENIENCIES, NO_ANSWER, VerifierPool, as_text, extract
 
 __all__ = ["LENIENCIES", "POLICIES", "RULES", "VerifierPool", "equal", "extract", "is_correct", "verify", "verify_many"]
 
-_T = TypeVar("_T")
 _lock = threading.Lock()
 _shared: VerifierPool | None = None
 
 
-def _with_pool(task: Callable[[VerifierPool], _T]) -> _T:
-    """Run a task on the process's own small pool, which is made at first use and anew after a fork. It is ended when
-    the task is interrupted: what that left half done in it concerns nobody."""
+def _judge(answer: str, gold: str, question: str | None = None) -> Verdict:
+    """Judge an answer by the process's own small pool, which starts at first use and anew after a fork. It ends when
+    the judgement is interrupted: what that left half done in it concerns nobody."""
     global _shared
     with _lock:
         if _shared is None or _shared.owner != os.getpid():
             _shared = VerifierPool(workers=1)
             atexit.register(_shared.close)
         try:
-            return task(_shared)
+            return _shared.judge(answer, gold, question)
         except BaseException:
             atexit.unregister(_shared.close)
             _shared.close()
@@ -54,7 +52,7 @@ def verify(response: str, gold: str, *, question: str | None = None, policy: str
     any text; an unknown policy is a `SimpleRLError`.
     """
     answer = extract(response, policy)
-    return NO_ANSWER if answer is None else _with_pool(lambda pool: pool.judge(answer, gold, question))
+    return NO_ANSWER if answer is None else _judge(answer, gold, question)
 
 
 def verify_many(rows: Iterable[tuple[object, ...]], *, policy: str = "boxed", workers: int = 2) -> list[Verdict]:
@@ -63,16 +61,9 @@ def verify_many(rows: Iterable[tuple[object, ...]], *, policy: str = "boxed", wo
         return pool.verify_many(rows)
 
 
-def extract(response: str, policy: str = "boxed") -> str | None:
-    """Return the final answer as written in the response, or None."""
-    if policy not in POLICIES:
-        VerifierPool(policy=policy)  # raises the message with the nearest name
-    return POLICIES[policy](final_part(as_text(response)))
-
-
 def equal(a: str, b: str) -> bool:
     """Return whether two bare answers have the same value, whether or not it is left to the reader to compute."""
-    verdict = _with_pool(lambda pool: pool.judge(as_text(a), b))
+    verdict = _judge(as_text(a), b)
     return verdict.correct or verdict.rule == "unfinished"
 
 

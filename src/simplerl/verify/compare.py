@@ -414,14 +414,18 @@ class Comparison:
     def _exact(self, node: Node) -> Fraction | None:
         return exact(node, self.work) if is_scalar(node) else None
 
-    def _meaningless(self, node: Node) -> bool:
-        """Division by zero is equal to nothing, not even to itself."""
+    def _known(self, node: Node) -> Fraction | None:
+        """The exact value of an expression; None also where it is too large to compute."""
         try:
-            return any(part.op == "div" and self._exact(part.args[1]) == 0 for part in node.walk())
+            return self._exact(node)
         except Spent:
             raise
         except TooBig:
-            return False
+            return None
+
+    def _meaningless(self, node: Node) -> bool:
+        """Division by zero is equal to nothing, not even to itself."""
+        return any(part.op == "div" and self._known(part.args[1]) == 0 for part in node.walk())
 
     def equal(self, left: Node, right: Node) -> bool:
         """Return whether two answers are equal; raise `Undecided` when only algebra can tell."""
@@ -483,9 +487,7 @@ class Comparison:
     def _bag(self, left: Node, right: Node) -> bool:
         if left.op == "set" and sum(i.op == "set" for i in left.args) != sum(i.op == "set" for i in right.args):
             return False  # {{1}} is not {1}
-        return ("minus" in (left.name, right.name)) <= (left.name == right.name) and self.same_multiset(
-            left.args, right.args
-        )
+        return left.name == right.name and self.same_multiset(left.args, right.args)
 
     def _text(self, left: Node, right: Node) -> bool:
         return unnumbered(left.name) == unnumbered(right.name)
@@ -497,10 +499,9 @@ class Comparison:
 
     def _time(self, left: Node, right: Node) -> bool:
         """Clock times, on 24 hours; without a.m. or p.m. a time on a 12-hour dial may mean either."""
-        hours, rests = zip(*((int(node.args[0].value or 0), node.args[1:]) for node in (left, right)), strict=True)
-        names = {left.name, right.name}
-        either = "" in names and len(names) == 2 and "24" not in names
-        return rests[0] == rests[1] and (hours[0] - hours[1]) % (12 if either else 24) == 0
+        (hour, *rest), (other, *others) = ([int(arg.value or 0) for arg in node.args] for node in (left, right))
+        either = {left.name, right.name} in ({"", "am"}, {"", "pm"})
+        return rest == others and (hour - other) % (12 if either else 24) == 0
 
     def _ratio(self, left: Node, right: Node) -> bool:
         """`3:4` and `6:8` are the same ratio."""
@@ -509,9 +510,8 @@ class Comparison:
 
     def _same_region(self, left: Node, right: Node) -> bool | None:
         """Whether two answers describe the same part of the number line; None where they do not describe one."""
-        if not (_is_region(left) and _is_region(right)) and not (
-            "set" in (left.op, right.op) and "union" in (left.op, right.op)
-        ):
+        kinds = {left.op, right.op}
+        if not (_is_region(left) and _is_region(right)) and kinds != {"set", "union"}:
             return None
         mine, theirs = _subjects(left), _subjects(right)
         if len(mine) > 1 or len(theirs) > 1:
@@ -527,6 +527,8 @@ class Comparison:
     def _ranked(self, ends: Iterable[Node]) -> dict[Node, int]:
         """The position of each end on the number line: odd numbers in their order, and the infinities outside."""
         values: dict[Node, Any] = {end: self._exact(end) for end in ends if end not in (INFINITY, MINUS_INFINITY)}
+        if len(values) > MAX_ITEMS:
+            raise _NoRegion
         if None in values.values() and len(values) > 1:
             values = {end: self._algebra().constant(end) for end in values}
             if None in values.values():
@@ -558,9 +560,6 @@ class Comparison:
         return node.value is None and other.op == "num" and node.name.isdecimal() and other.value == int(node.name)
 
     def _clock(self, node: Node, other: Node) -> bool | None:
-        if is_scalar(other) and node.name in ("am", "pm"):
-            hour, *rest = (arg.value for arg in node.args)
-            return not any(rest) and self.scalar(num((int(hour or 0) - 1) % 12 + 1), other)
         if other.op != "ratio":
             return None
         return node.name in ("", "24") and self._ratio(Node("ratio", node.args[: len(other.args)]), other)
@@ -771,16 +770,10 @@ class Comparison:
 
     def _is_congruence(self, node: Node) -> bool:
         """Whether `x ≡ 7 (mod 8)` can be true: 15 ≡ 7 (mod 8) is, 6 ≡ 7 (mod 8) and a bare 6 ≡ 7 are not."""
-        modulus = node.args[1].name.removeprefix("mod ") if node.args[1].op == "unit" else ""
-        try:
-            first, second = (self._exact(without(side, "unit")) for side in node.args)
-        except Spent:
-            raise
-        except TooBig:
-            return True
-        if first is None:
-            return True
-        return second is not None and modulus.isdecimal() and (first - second) % (int(modulus[:9]) or 1) == 0
+        first, second = (self._known(without(side, "unit")) for side in node.args)
+        modulus = node.args[1].name.removeprefix("mod ")[:9] if node.args[1].op == "unit" else ""
+        true = second is not None and modulus.isdecimal() and int(modulus) > 0
+        return first is None or bool(true and (first - (second or 0)) % int(modulus) == 0)
 
     def _relations(self, left: Node, right: Node) -> bool:
         """Compare two relations."""
@@ -809,7 +802,7 @@ class Comparison:
     def _equations(self, left: Node, right: Node) -> bool:
         """Two equations (chains): the same assignment, side by side equal, or proportional."""
         if not any(map(has_symbols, (*left.args, *right.args))):
-            return self._same_statement(left, right)
+            return False  # true statements about numbers are all equivalent: only the same one counts
         right = _same_arguments(left, right)
         if len(left.args) == len(right.args) > 2:
             return self.all_equal(left.args, right.args)
@@ -825,16 +818,6 @@ class Comparison:
             return False
         engine = self._algebra()
         return any(engine.proportion(*pair) for pair in _notations(_difference(left), _difference(right)))
-
-    def _same_statement(self, left: Node, right: Node) -> bool:
-        """Two equations between constants, such as `cos(3π/2) = 0`: true ones are all equivalent, so the sides must be
-        the same expressions, up to the spelling of rational numbers."""
-
-        def same(mine: Node, theirs: Node) -> bool:
-            rational = all(node.op in ("num", "neg", "div", "add") for node in (mine, theirs))
-            return mine == theirs or (rational and None is not self._exact(mine) == self._exact(theirs))
-
-        return len(left.args) == len(right.args) and all(map(same, left.args, right.args))
 
     # --- scalars --------------------------------------------------------------------------------------------------
 

@@ -25,8 +25,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
 from simplerl.core.types import Verdict
+from simplerl.verify import words
 from simplerl.verify.compare import Comparison, Undecided, assigned, without
 from simplerl.verify.extract import MAX_ANSWER_CHARS, POLICIES, closing_brace, final_part
 from simplerl.verify.normalise import normalise
@@ -43,23 +45,12 @@ from simplerl.verify.parse import (
     read_prose,
     tokenize,
 )
-from simplerl.verify.words import (
-    TABLES,
-    choice_letter,
-    chosen_letter,
-    circled_choices,
-    comparable_words,
-    counts_in,
-    date_of,
-    may_be_left_out,
-    opened,
-    unit_of,
-    unnumbered,
-    words_of_markup,
-)
+
+if TYPE_CHECKING:
+    from simplerl.verify.points import Evaluator
 
 #: Rules in the order in which they are tried → what each means, for tables and explanations.
-RULES: dict[str, str] = TABLES["verdict_rules"]
+RULES: dict[str, str] = words.TABLES["verdict_rules"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +115,7 @@ def reading(text: str) -> Reading:
     normal = normalise(text)
     spelling, node, problem = "", None, ""
     try:
-        date = date_of(normal)
+        date = words.date_of(normal)
         spelling = canonical(tokenize(normal)) if date is None else ""
         # A comma may also separate a list: that reading comes first, the number with thousands marks second.
         value = number(normal) if "," not in normal or _ROUND.fullmatch(normal) else None
@@ -153,7 +144,11 @@ def _merge_thousands(text: str) -> str:
 
 def _without_words(gold: Node, answer: Node) -> Node:
     """The gold without the words and conditions that only the gold has: it is trusted, and an answer may be short."""
-    if gold.op == "label" and may_be_left_out(gold.name) and not any(part.op == "label" for part in answer.walk()):
+    if (
+        gold.op == "label"
+        and words.may_be_left_out(gold.name)
+        and not any(part.op == "label" for part in answer.walk())
+    ):
         return gold.args[0]
     return gold.args[0] if gold.op == "cond" and answer.op != "cond" else gold
 
@@ -166,7 +161,7 @@ def _with_unit(side: Reading) -> Node | None:
     if side.node is not None and side.node.op == "unit":
         return side.node
     match = _QUANTITY.fullmatch(side.normal.replace("\\cdot", "·"))
-    value = number(match.group(1)) if match and unit_of(match.group(2)) else None
+    value = number(match.group(1)) if match and words.unit_of(match.group(2)) else None
     return Node("unit", (num(value),), match.group(2)) if match and value is not None else None
 
 
@@ -174,12 +169,12 @@ def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[
     """The pairs of trees to compare: commas as separators, and as thousands marks where the digits allow it."""
     if mine.node is not None and theirs.node is not None:
         answer = mine.node
-        if question and answer.op == "label" and counts_in(answer.name, question[:_MAX_QUESTION]):
+        if question and answer.op == "label" and words.counts_in(answer.name, question[:_MAX_QUESTION]):
             answer = answer.args[0]  # a noun of the question is counted
         yield answer, _without_words(theirs.node, answer)
     units = _with_unit(mine), _with_unit(theirs)
     if units[0] is not None and units[1] is not None and (mine.node, theirs.node) != units:
-        first, second = unit_of(units[0].name), unit_of(units[1].name)
+        first, second = words.unit_of(units[0].name), words.unit_of(units[1].name)
         if first and second and first.dimensions == second.dimensions and not first.counts:
             yield units[0], units[1]
     merged = _merge_thousands(mine.normal), _merge_thousands(theirs.normal)
@@ -234,13 +229,13 @@ def harmless(gold: str) -> bool:
     """Whether a gold by itself stays within the limits: then what an answer beside it costs is the answer's doing."""
     gold = unbox(gold)
     node = reading(gold).node if len(gold) <= MAX_ANSWER_CHARS else None
-    return node is None or _within_limits(node)
+    return node is None or _evaluator(Work(BUDGET)).within_limits(node)
 
 
-def _within_limits(node: Node) -> bool:
+def _evaluator(work: Work) -> Evaluator:
     from simplerl.verify.points import Evaluator
 
-    return Evaluator(Work(BUDGET)).within_limits(node)
+    return Evaluator(work)
 
 
 def _compare(answer: str, gold: str, question: str | None, work: Work, *, algebra: bool) -> Outcome | None:
@@ -248,16 +243,12 @@ def _compare(answer: str, gold: str, question: str | None, work: Work, *, algebr
     mine, theirs = reading(answer), reading(gold)
     if mine.spelling and mine.spelling == theirs.spelling and "‹" not in mine.spelling:
         return _yes("string", "the same once normalised")
-    words = _by_words(mine, theirs)
-    if words is not None:
-        return words
+    outcome = _by_words(mine, theirs)
+    if outcome is not None:
+        return outcome
     if theirs.node is None or mine.node is None:
         return _unread(mine, theirs)
-    engine = None
-    if algebra:
-        from simplerl.verify.points import Evaluator
-
-        engine = Evaluator(work)
+    engine = _evaluator(work) if algebra else None
     undecided, comparison = False, Comparison(work, engine)
     for left, right in _readings(mine, theirs, question):
         comparison = Comparison(work, engine)
@@ -266,10 +257,8 @@ def _compare(answer: str, gold: str, question: str | None, work: Work, *, algebr
                 return _yes(comparison.rule, RULES[comparison.rule])
         except Undecided:
             undecided = True
-        except TooBig as error:
+        except (TooBig, RecursionError) as error:
             return _too_big(theirs.node, error, algebra)
-        except RecursionError:
-            return _too_big(theirs.node, TooBig("an expression nested too deeply"), algebra)
     if undecided:
         return None
     if theirs.node.op == "prose":
@@ -283,22 +272,22 @@ def _compare(answer: str, gold: str, question: str | None, work: Work, *, algebr
 
 def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
     """Choice letters, digits in a base, and prose. None when mathematics should decide."""
-    gold_letter = choice_letter(theirs.normal)
+    gold_letter = words.choice_letter(theirs.normal)
     if gold_letter is not None:
-        letter = chosen_letter(mine.normal)
+        letter = words.chosen_letter(mine.normal)
         return _yes("words", f"both choose {letter}") if letter == gold_letter else None
     for based, other in ((mine, theirs), (theirs, mine)):
         digits = based.node.name if based.node is not None and based.node.op == "base" else ""
-        if digits and not digits.isdecimal() and re.sub(r"\s", "", opened(other.normal)) == digits:
+        if digits and not digits.isdecimal() and re.sub(r"\s", "", words.opened(other.normal)) == digits:
             return _yes("words", "the same digits")
-    circled = circled_choices(mine.normal), circled_choices(theirs.normal)
+    circled = words.circled_choices(mine.normal), words.circled_choices(theirs.normal)
     if all(circled):
         return _yes("words", "the same choices") if circled[0] == circled[1] else _no("words", "different choices")
-    mine_words = comparable_words(mine.normal)
-    if mine_words is not None and mine_words == comparable_words(theirs.normal):
+    mine_words = words.comparable_words(mine.normal)
+    if mine_words is not None and mine_words == words.comparable_words(theirs.normal):
         return _yes("words", "the same words")
     if mine.node is not None and theirs.node is not None and mine.node.op == theirs.node.op == "text":
-        same = unnumbered(mine.node.name) == unnumbered(theirs.node.name)
+        same = words.unnumbered(mine.node.name) == words.unnumbered(theirs.node.name)
         return _yes("words", "the same words") if same else _no("words", "different words")
     return None
 
@@ -308,20 +297,21 @@ def _unread(mine: Reading, theirs: Reading) -> Outcome | None:
     if mine.spelling and mine.spelling == theirs.spelling:
         return _yes("string", "the same once normalised")
     unread = f"{_shown(mine.normal)!r} cannot be read: {mine.problem}"
-    if words_of_markup(theirs.normal) is not None:
+    if words.words_of_markup(theirs.normal) is not None:
         if mine.node is None:
             return _no("words", f"different words; {unread}")
         return _no("words", f"the gold is words, the answer is not: {_shown(mine.normal)}")
     return _no("unreadable", unread) if theirs.node is not None else None
 
 
-def _too_big(gold: Node, error: TooBig, algebra: bool) -> Outcome | None:
+def _too_big(gold: Node, error: TooBig | RecursionError, algebra: bool) -> Outcome | None:
     """Something beyond the limits: the gold's fault if it cannot be computed alone, else the answer's."""
+    reason = error if isinstance(error, TooBig) else "an expression nested too deeply"
     if not algebra and gold.op != "num":
         return None
-    if algebra and not _within_limits(gold):
-        return _cannot(f"the gold holds {error}")
-    return _no("limits" if isinstance(error, Spent) else "screen", f"the answer holds {error}")
+    if algebra and not _evaluator(Work(BUDGET)).within_limits(gold):
+        return _cannot(f"the gold holds {reason}")
+    return _no("limits" if isinstance(error, Spent) else "screen", f"the answer holds {reason}")
 
 
 # --- answers that leave the computing to the reader -----------------------------------------------------------------
@@ -501,10 +491,7 @@ def _product_left(node: Node, work: Work) -> str:
         return ""  # scientific notation
     if numbers > 1 or (powers and numbers):
         return "a product of numbers"
-    if sum(not has_symbols(factor) for factor in sums) > 1 or len(set(map(_form, sums))) < len(sums):
-        return "a product of sums"
-    roots = sum(factor.op == "root" and without(factor.args[1], "neg").op == "num" for factor in factors)
-    return "a product of roots" if roots > 1 and factors[0].op != "const" else ""
+    return "a product of sums" if sum(not has_symbols(factor) for factor in sums) > 1 else ""
 
 
 def _quotient_left(node: Node, work: Work) -> str:
@@ -562,7 +549,7 @@ def _kind(text: str) -> str:
         return f"the number {_shown(str(value), 100)}"
     if node is None:
         return f"not understood: {side.problem}; its text still counts"
-    return TABLES["kinds"].get(node.op, "an expression").format(name=node.name, parts=len(node.args))
+    return words.TABLES["kinds"].get(node.op, "an expression").format(name=node.name, parts=len(node.args))
 
 
 def explain(response: str, gold: str, policy: str, verdict: Verdict) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from simplerl.verify import words as lexicon
 from simplerl.verify.extract import closing_brace
@@ -130,12 +130,20 @@ def tokenize(text: str) -> list[Token]:
         if kind == "cmd" and (piece[1:] in lexicon.TEXT_COMMANDS or piece[1:] in lexicon.DECORATIONS):
             content, at = _group(text, at)
             if piece[1:] in lexicon.TEXT_COMMANDS:
-                content = re.sub(r"\\[a-z]+|[{}$]", " ", content) if "$" in content or "\\" in content else content
+                unknown = {*re.findall(r"\\([a-z]+)", content)} - lexicon.TEXT_COMMANDS - {"cdot", "mu", "quad", "row"}
+                if unknown:
+                    raise Unreadable(f"the command \\{min(unknown)} among words")
+                content = re.sub(r"\\[a-z]+|[{}$]", " ", content)
                 _add_words(out, content, spaced, roman=piece == "\\mathrm")
             else:
                 out.append(Token("let", f"{piece}{{{content.replace(' ', '')}}}", spaced))
         elif kind == "word":
-            _add_bare(out, piece, spaced, text[at : at + 12])
+            time = piece in ("min", "sec") and out and out[-1].kind == "num" and not _READ["argument"].match(text, at)
+            if time or (piece in lexicon.GLUED_UNITS and _READ["factor"].match(text, at)):  # minutes; m g \sin\theta
+                out += [Token("txt", piece, spaced)] if time else _factors(piece, spaced)
+            else:
+                for part in re.findall(r"or(?=[A-Z])|(?<=or)[A-Z]+|.+?(?=or[A-Z])|.+", piece):
+                    _add_words(out, part, spaced, bare=True)
         else:
             kind = "txt" if kind == "cjk" else "cmd" if piece[0] == "\\" and kind == "op" else kind
             out.append(Token(_KINDS.get(piece, kind), piece, spaced))
@@ -146,14 +154,12 @@ def tokenize(text: str) -> list[Token]:
 
 def _group(text: str, at: int) -> tuple[str, int]:
     """Return the content of the brace group that opens at or after `at`, and the index behind it."""
-    while text[at : at + 1].isspace():
-        at += 1
-    if text[at : at + 1] in ("", "\\"):
+    at += len(text[at:]) - len(text[at:].lstrip())
+    braced = text[at : at + 1] == "{"
+    end = closing_brace(text, at + 1) if braced else at
+    if text[at : at + 1] in ("", "\\") or end < 0:
         raise Unreadable("a command without its argument")
-    end = closing_brace(text, at + 1) if text[at] == "{" else at
-    if end < 0:
-        raise Unreadable("an unclosed brace")
-    return (text[at + 1 : end], end + 1) if text[at] == "{" else (text[at], at + 1)
+    return text[at + braced : end + (not braced)], end + 1
 
 
 def _unit_may_follow(out: list[Token]) -> bool:
@@ -161,17 +167,6 @@ def _unit_may_follow(out: list[Token]) -> bool:
     if out and out[-1].text in ("/", "\\cdot", "-"):
         return len(out) > 1 and (out[-2].kind == "txt" or (out[-2].text in "}23" and out[-1].text == "/"))
     return bool(out) and (out[-1].kind not in ("op", "sep") or out[-1].text in "})%|")
-
-
-def _add_bare(out: list[Token], run: str, spaced: bool, after: str) -> None:
-    """Append the tokens of letters without a group: words, units, names, or factors."""
-    if run in ("min", "sec") and out and out[-1].kind == "num" and not re.match(r"\s*[({\\]", after):
-        out.append(Token("txt", run, spaced))  # minutes, not the minimum of something
-    elif run in lexicon.GLUED_UNITS and _READ["factor"].match(after):
-        out += _factors(run, spaced)
-    else:
-        for part in re.findall(r"or(?=[A-Z])|(?<=or)[A-Z]+|.+?(?=or[A-Z])|.+", run):
-            _add_words(out, part, spaced, bare=True)
 
 
 def _factors(run: str, spaced: bool) -> list[Token]:
@@ -214,13 +209,10 @@ def _add_words(out: list[Token], content: str, spaced: bool, *, bare: bool = Fal
             "let" if len(content) < 4 or lower not in lexicon.ANSWER_WORDS else "txt"
         )  # a segment, an angle, such as AB
     elif (roman and re.fullmatch(r"[a-z]{2,3}", content) and lower not in lexicon.ANSWER_WORDS) or (
-        bare and not spaced and last.kind == "num" and not _is_glued_unit(last.text, lower)
+        bare and not _is_word(out, content, last, glued=not spaced and last.kind == "num")
     ):
-        out += _factors(content, spaced)
-        return
-    elif bare and not _is_word(out, content):
-        name = re.fullmatch(r"[A-Z][a-z]{2,}", content)  # Tom
-        out += [Token("let", content, spaced)] if name else _factors(content, spaced)
+        named = re.fullmatch(r"[A-Z][a-z]{2,}", content) and (spaced or last.kind != "num")  # Tom
+        out += [Token("let", content, spaced)] if named else _factors(content, spaced)
         return
     elif bare and last.kind == "txt":
         out[-1] = Token("txt", last.text + (" " if spaced else "") + content, last.spaced)
@@ -252,18 +244,19 @@ def _add_pieces(out: list[Token], content: str, spaced: bool) -> None:
             out += tokenize(piece.replace(",", "") if match["number"] else piece)
 
 
-def _is_word(out: list[Token], run: str) -> bool:
-    r"""Whether a bare run is a word or a unit, alone or behind a value; in `\frac{Mm}{r^2}` it is a product."""
-    unit = run.lower() in lexicon.UNIT_WORDS and (not out or len(run) > 3 or _unit_may_follow(out))
-    return unit or run.lower() in lexicon.ANSWER_WORDS or len(run) >= 4
+def _is_word(out: list[Token], run: str, last: Token, *, glued: bool) -> bool:
+    r"""Whether a bare run is a word or a unit, alone or behind a value; in `\frac{Mm}{r^2}` it is a product.
 
-
-def _is_glued_unit(digits: str, run: str) -> bool:
-    """Whether letters written right behind a number are its unit or ordinal: 5cm, 3rd; in 4kn, 24abcd they are not."""
-    if run in ("st", "nd", "rd", "th"):
-        last = {"1": "st", "2": "nd", "3": "rd"}.get(digits[-1], "th")
-        return run == ("th" if digits[-2:-1] == "1" else last)
-    return run in lexicon.UNIT_WORDS and (len(run) > 2 or run in lexicon.GLUED_UNITS)
+    Glued to a number, only long units and some short ones are: 5cm; in 4kn, 24abcd they are factors.
+    """
+    lower = run.lower()
+    if glued and lower in ("st", "nd", "rd", "th"):
+        ending = {"1": "st", "2": "nd", "3": "rd"}.get(last.text[-1], "th")
+        return lower == ("th" if last.text[-2:-1] == "1" else ending)
+    if glued:
+        return lower in lexicon.UNIT_WORDS and (len(run) > 2 or lower in lexicon.GLUED_UNITS)
+    unit = lower in lexicon.UNIT_WORDS and (not out or len(run) > 3 or _unit_may_follow(out))
+    return unit or lower in lexicon.ANSWER_WORDS or len(run) >= 4
 
 
 def canonical(tokens: list[Token]) -> str:
@@ -278,14 +271,11 @@ def canonical(tokens: list[Token]) -> str:
 
 # --- brackets and separators --------------------------------------------------------------------------------------
 
-_OPEN, _CLOSE = {"(", "[", "{", "\\{", "\\langle"}, {")", "]", "}", "\\}", "\\rangle"}
-_DEPTHS = dict.fromkeys(_OPEN, 1) | dict.fromkeys(_CLOSE, -1)
+_DEPTHS = dict.fromkeys(("(", "[", "{", "\\{", "\\langle"), 1) | dict.fromkeys((")", "]", "}", "\\}", "\\rangle"), -1)
 
 
 def _depth(token: Token) -> int:
-    if token.kind in ("begin", "end"):
-        return 1 if token.kind == "begin" else -1
-    return 0 if token.kind == "txt" else _DEPTHS.get(token.text, 0)
+    return {"begin": 1, "end": -1, "txt": 0}.get(token.kind, _DEPTHS.get(token.text, 0))
 
 
 def _level(tokens: list[Token]) -> int:
@@ -310,12 +300,8 @@ def split(tokens: list[Token], wanted: Collection[str]) -> tuple[list[list[Token
 
 def closing(tokens: list[Token], start: int) -> int:
     """Index of the token that closes the bracket at `start`, or −1."""
-    depth = 0
-    for i in range(start, len(tokens)):
-        depth += _depth(tokens[i])
-        if not depth:
-            return i
-    return -1
+    depths = accumulate(map(_depth, tokens[start:]))
+    return next((i for i, depth in enumerate(depths, start) if not depth), -1)
 
 
 def _enclosing(tokens: list[Token]) -> bool:
@@ -450,7 +436,7 @@ def read_tokens(tokens: list[Token]) -> Node:
     if len(tokens) > 3 and last.text == ")" and (remarked := _remark(tokens)) is not None:
         return remarked
     groups, _ = split(tokens, ("or",))
-    if len(groups) > 1 and all(len(split(group, (",",))[0]) > 1 and "=" in map(_text, group) for group in groups):
+    if len(groups) > 1 and all(len(split(group, (",",))[0]) > 1 and "=" in [t.text for t in group] for group in groups):
         return Node("list", tuple(map(read_tokens, groups)))  # x=1, y=0 or x=2, y=3
     for wanted in (_ROWS, _COMMAS):
         parts, separators = split(tokens, wanted)
@@ -466,10 +452,6 @@ def read_tokens(tokens: list[Token]) -> Node:
     if len(parts) == 2:  # without points or intervals: compared as a region
         return Node("union", tuple(map(read_tokens, parts)), "minus")
     return _labelled(tokens) or _relation(tokens) or _value(tokens)
-
-
-def _text(token: Token) -> str:
-    return token.text
 
 
 def _labelled(tokens: list[Token]) -> Node | None:
@@ -644,11 +626,8 @@ def _with_words(node: Node, words: str) -> Node:
         return Node("percent", (node,))
     if temperature := re.fullmatch(r"(?:degrees? )(?:(celsius|centigrade|c)|fahrenheit|f)", lower):
         return Node("unit", (node,), "degC" if temperature.group(1) else "degF")
-    return (
-        Node("unit", (node,), words)
-        if lexicon.unit_of(words)
-        else Node("label", (node,), re.sub("^(?:is|are) ", "", words))
-    )
+    known = lexicon.unit_of(words) is not None
+    return Node("unit" if known else "label", (node,), words if known else re.sub("^(?:is|are) ", "", words))
 
 
 def _layout(name: str, tokens: list[Token]) -> Node | None:
@@ -679,24 +658,23 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
 def _starts_condition(tokens: list[Token]) -> bool:
     """Whether a second cell says where the first one holds."""
     if tokens[0].kind == "txt":
-        words = tokens[0].text.lower().split()
-        return words[0].strip(",.") in _CONDITION_WORDS | {"otherwise", "else"}
+        return tokens[0].text.lower().split()[0].strip(",.") in _CONDITION_WORDS | {"otherwise", "else"}
     return tokens[0].text not in RELATIONS and (len(split(tokens, RELATIONS)[0]) > 1 or tokens[-1].kind == "txt")
 
 
 def _piece(value: list[Token], condition: list[Token]) -> Node:
     words = _words_of(condition[0])
-    if words in ("otherwise", "else", "elsewhere"):
-        return read_tokens(value)
-    return Node("cond", (read_tokens(value), read_tokens(condition[words in _CONDITION_WORDS :])))
+    rest = condition[words in _CONDITION_WORDS :]
+    alone = words in ("otherwise", "else", "elsewhere")
+    return read_tokens(value) if alone else Node("cond", (read_tokens(value), read_tokens(rest)))
 
 
 def _matrix(name: str, tokens: list[Token]) -> Node:
     """A matrix from the tokens between its ends; a determinant becomes an expression."""
-    rows = filter(None, split(tokens, ("\\row",))[0])
-    matrix = Node("matrix", tuple(Node("row", tuple(map(read_tokens, split(row, ("&",))[0]))) for row in rows))
-    if not matrix.args:
+    rows = [split(row, ("&",))[0] for row in split(tokens, ("\\row",))[0] if row]
+    if not rows:
         raise Unreadable("an empty matrix")
+    matrix = Node("matrix", tuple(Node("row", tuple(map(read_tokens, row))) for row in rows))
     return determinant(matrix) if name in ("vmatrix", "Vmatrix") else matrix
 
 
@@ -712,7 +690,7 @@ def determinant(matrix: Node) -> Node:
         minor = Node("matrix", tuple(Node("row", row[:i] + row[i + 1 :]) for row in rows[1:]))
         term = Node("mul", (cell, determinant(minor)))
         terms.append(neg(term) if i % 2 else term)
-    return reduce(lambda total, term: Node("add", (total, term)), terms)
+    return reduce(_add, terms)
 
 
 def _side(tokens: list[Token]) -> Node:
@@ -735,8 +713,8 @@ def _side(tokens: list[Token]) -> Node:
     try:
         return read_tokens(tokens)
     except Unreadable:
-        named = texts[0] == "|" or (tokens[0].kind in ("let", "cmd") and len(tokens) > 1)
-        closed = texts[-1] in (")", "]", "|") and all(token.kind != "txt" for token in tokens)
+        named = texts[0] == "|" or (tokens[0].kind in ("let", "cmd") and texts[0][1:] not in FUNCTIONS)
+        closed = len(tokens) > 1 and texts[-1] in (")", "]", "|") and all(token.kind != "txt" for token in tokens)
         if not function and not (named and closed):
             raise
     return name
@@ -751,9 +729,9 @@ def _french_interval(tokens: list[Token]) -> Node:
     if cup:
         return Node("union", (read_tokens(tokens[:cup]), read_tokens(tokens[cup + 1 :])))
     parts, _ = split(tokens[1:-1], (",", ";"))
-    if len(parts) != 2 or tokens[0].text not in "][" or tokens[-1].text not in "][":
+    brackets = {"]": "(", "[": "["}.get(tokens[0].text, "") + {"[": ")", "]": "]"}.get(tokens[-1].text, "")
+    if len(parts) != 2 or len(brackets) != 2:
         raise Unreadable("brackets that do not match")
-    brackets = ("(" if tokens[0].text == "]" else "[") + (")" if tokens[-1].text == "[" else "]")
     return Node("seq", tuple(map(read_tokens, parts)), brackets)
 
 
@@ -899,20 +877,16 @@ def _belongs_to_unit(token: Token, before: Token) -> bool:
 def compound(parts: list[Node]) -> Node:
     """A quantity in several units, largest first: 3 feet 4 inches, 2 hours 30 minutes."""
     units = [lexicon.unit_of(part.name) if part.op == "unit" else None for part in parts]
-    total: Node | None = None
-    for part, unit in zip(parts, units, strict=True):
-        scale = unit.factors[0] / units[0].factors[0] if unit and units[0] else Fraction(1)
-        if (
-            unit is None
-            or units[0] is None
-            or unit.dimensions != units[0].dimensions
-            or unit.counts
-            or (total is not None and scale >= 1)
-        ):
-            raise Unreadable("several quantities side by side")
-        scaled = part.args[0] if total is None else Node("mul", (num(scale), part.args[0]))
-        total = scaled if total is None else Node("add", (total, scaled))
-    return Node("unit", (total or num(0),), parts[0].name)
+    known = [unit for unit in units if unit and units[0] and unit.dimensions == units[0].dimensions and not unit.counts]
+    scales = [num(unit.factors[0] / known[0].factors[0]) for unit in known]
+    if len(known) < len(units) or any((scale.value or 1) >= 1 for scale in scales[1:]):
+        raise Unreadable("several quantities side by side")
+    terms = [Node("mul", (scale, part.args[0])) for scale, part in zip(scales[1:], parts[1:], strict=True)]
+    return Node("unit", (reduce(_add, terms, parts[0].args[0]),), parts[0].name)
+
+
+def _add(total: Node, term: Node) -> Node:
+    return Node("add", (total, term))
 
 
 # --- expressions --------------------------------------------------------------------------------------------------
@@ -958,7 +932,7 @@ def _spread(node: Node) -> Node:
     args = tuple(map(_spread, node.args))
     vectors = [i for i, arg in enumerate(args) if arg.op in ("matrix", "row", "seq")]
     vector = args[vectors[0]] if vectors else node
-    if node.op == "add" and len(vectors) == 2 and len(args[0].args) == len(args[1].args):
+    if node.op == "add" and len({(arg.op, len(arg.args)) for arg in args}) == 1 and len(vectors) == 2:
         cells = [Node("add", pair) for pair in zip(args[0].args, args[1].args, strict=True)]
     elif node.op in ("neg", "mul", "div") and len(vectors) == 1 and (node.op, vectors) != ("div", [1]):
         at = vectors[0]
@@ -966,7 +940,12 @@ def _spread(node: Node) -> Node:
     elif node.op == "pow" and vectors == [0] and args[1] in (sym("T"), sym("\\top")):
         if vector.op == "seq":
             return vector  # a row that is to be read as a column
-        return Node("matrix", tuple(Node("row", row) for row in zip(*(row.args for row in vector.args), strict=False)))
+        rows = [row.args for row in vector.args]
+        if len(set(map(len, rows))) > 1:
+            raise Unreadable("rows of different lengths")
+        return Node("matrix", tuple(Node("row", row) for row in zip(*rows, strict=True)))
+    elif any(args[i].op == "row" for i in vectors):
+        raise Unreadable("matrices of different shapes")
     else:
         return Node(node.op, args, node.name)
     return Node(vector.op, tuple(map(_spread, cells)), vector.name)
@@ -1023,7 +1002,9 @@ class _Reader:
                 raise Unreadable("two numbers side by side")
             elif node == num(0) and (self.ahead().kind != "let" or len(text) > 1 or self.ahead().spaced):
                 raise Unreadable(f"{canonical(self.tokens[self.at :])!r} behind 0")
-            factor = self.sum(max(level, _SUM) if level < _PRODUCT else _SIDE_BY_SIDE)
+            if level == _SUM and self.peek() in _SIGNED:
+                raise Unreadable(f"{self.peek()!r} out of place")
+            factor = self.sum(level if level < _PRODUCT else _SIDE_BY_SIDE)
             node = Node("add", (node, neg(factor))) if op == "sub" else Node(op, (node, factor))
 
     def signed(self, least: int) -> Node:
@@ -1089,24 +1070,17 @@ class _Reader:
             self.tokens[self.at : self.at + 1] = [Token("num", text[0]), Token("num", text[1:])]
         return self.primary()
 
-    def arguments(self, opening: str) -> tuple[Node, ...]:
+    def arguments(self, opening: str, *, most: int = MAX_TOKENS) -> tuple[Node, ...]:
         """A list of sums in brackets."""
         self.take(opening)
         bars, self.open_bars = self.open_bars, 0
         items = [self.sum()]
-        while self.peek() == ",":
+        while self.peek() == "," and len(items) < most:
             self.take()
             items.append(self.sum())
         self.open_bars = bars
         self.take(_CLOSERS[opening])
         return tuple(items)
-
-    def group(self, opening: str) -> Node:
-        """A bracketed sum."""
-        inner = self.arguments(opening)
-        if len(inner) > 1:
-            raise Unreadable("',' out of place")
-        return inner[0]
 
     def primary(self) -> Node:
         """A number, a symbol, a group, an environment or a command with its arguments."""
@@ -1142,7 +1116,7 @@ class _Reader:
         """A group, or a tuple; a remark such as (+1) is no factor."""
         start = self.at = self.at - 1
         before = self.tokens[start - 1] if start else Token("op", "+")
-        items = self.arguments(opening) if opening == "(" else (self.group(opening),)
+        items = self.arguments(opening, most=MAX_TOKENS if opening == "(" else 1)
         beside = before.kind in (*_NUMBERS, "let", "end") or before.text in _VALUE_ENDS or self.factor_at()
         if self.tokens[start + 1].text == "+" and opening != "{" and beside:
             raise Unreadable(f"the remark {canonical(self.tokens[start : self.at])}")
@@ -1205,7 +1179,7 @@ class _Reader:
         if name in _CONSTANTS:
             return _CONSTANTS[name]
         if name == "sqrt":
-            index = self.group("[") if self.peek() == "[" else num(2)
+            index = self.arguments("[", most=1)[0] if self.peek() == "[" else num(2)
             # TeX takes one digit, also behind a space; but whoever writes \sqrt 15 means the complete number.
             spaced = self.ahead().kind == "num" and self.ahead().spaced
             return Node("root", (index, self.primary() if spaced else self.argument()))
@@ -1213,11 +1187,11 @@ class _Reader:
             return self.function(FUNCTIONS[name])
         if name in ("lfloor", "lceil"):
             self.at -= 1
-            return Node("func", (self.group(text),), "floor" if name == "lfloor" else "ceil")
+            return Node("func", (self.arguments(text, most=1)[0],), "floor" if name == "lfloor" else "ceil")
         if name in ("angle", "triangle"):
             return sym(text + (self.subscript() if self.peek() == "{" or self.ahead().kind == "let" else ""))
         if name == "Gamma" and self.peek() == "(":
-            return Node("fact", (Node("add", (self.group("("), num(-1))),))
+            return Node("fact", (Node("add", (self.arguments("(", most=1)[0], num(-1))),))
         if name in lexicon.GREEK:
             return self.symbol(text)
         raise Unreadable(f"the command {text}")

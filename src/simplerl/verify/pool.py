@@ -6,8 +6,10 @@ what no count foresees. Every request carries a deadline that is kept on this si
 and replaced. A worker that died by itself, or was stopped or starved rather than busy, loses nothing: its request goes
 to another one, a limited number of times. What a killed worker says of the answer, the gold decides (`_stopped`).
 
-No threads, and no library for processes: those that were considered share a queue between workers, which a worker that
-is killed at the wrong moment leaves locked. Here each worker has a socket of its own, and JSON on it.
+No library for processes: those that were considered share a queue between workers, which a worker that is killed at the
+wrong moment leaves locked. Here each worker has a socket of its own, its standard input and output, and lines of JSON
+on it: no pickle, so that text from a response can never become code. A worker (`main`) can do nothing but judge: the
+kernel limits its memory, CPU time and files; an audit hook forbids it to write, to connect and to start programs.
 """
 
 from __future__ import annotations
@@ -19,15 +21,22 @@ import selectors
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Collection, Hashable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+try:
+    import resource
+except ImportError:  # Windows has no limits; the deadline of the pool holds there too
+    resource = None  # type: ignore[assignment]
+
 from simplerl.core.errors import SimpleRLError, nearest
 from simplerl.core.types import Verdict, VerdictStatus
+from simplerl.verify import judge
 from simplerl.verify.extract import POLICIES, final_part
 from simplerl.verify.judge import Outcome, quick
 
@@ -38,8 +47,15 @@ RETRIES = 4
 #: Seconds that a worker may take to start, and to accept a request.
 START_S, SEND_S = 60.0, 5.0
 #: What Python runs as a worker; tests put a misbehaving one in its place.
-COMMAND: tuple[str, ...] = ("-c", "from simplerl.verify.worker import main; main()")
+COMMAND: tuple[str, ...] = ("-c", "from simplerl.verify.pool import main; main()")
 _CACHE_ENTRIES, _CACHED_CHARS, _MAX_REPLY = 50_000, 300, 1 << 20
+#: Bytes that a judgement may take beyond what the worker has when it is ready, and what a worker may not do.
+MEMORY_BYTES = 256 << 20
+_FORBIDDEN = (
+    "socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.remove", "os.rename",
+    "os.mkdir", "os.rmdir", "os.chmod", "os.link", "os.symlink", "os.truncate", "os.putenv", "shutil.", "urllib.",
+    "ftplib.", "smtplib.", "webbrowser.", "pty.", "ctypes.dlopen",
+)  # fmt: skip
 
 #: Rules of answers whose value is right and which are not finished: a pool may be lenient about them.
 LENIENCIES = ("unfinished", "restates")
@@ -51,6 +67,13 @@ def as_text(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return "" if value is None else str(value)
+
+
+def extract(response: object, policy: str = "boxed") -> str | None:
+    """Return the final answer as written in the response, or None; an unknown policy is a `SimpleRLError`."""
+    if policy not in POLICIES:
+        raise SimpleRLError(f"unknown extraction policy {policy!r}; {nearest(policy, POLICIES)}")
+    return POLICIES[policy](final_part(as_text(response)))
 
 
 class _Gone(Exception):
@@ -150,8 +173,7 @@ class VerifierPool:
         timeout_s: float = TIMEOUT_S,
         lenient: Collection[str] = (),
     ) -> None:
-        if policy not in POLICIES:
-            raise SimpleRLError(f"unknown extraction policy {policy!r}; {nearest(policy, POLICIES)}")
+        extract("", policy)  # so that an unknown policy is an error now
         if workers < 1 or timeout_s <= 0:
             raise SimpleRLError(f"a verifier pool needs workers ≥ 1 and timeout_s > 0, not {workers} and {timeout_s}")
         if unknown := set(lenient) - set(LENIENCIES):
@@ -171,7 +193,7 @@ class VerifierPool:
 
     def submit(self, key: Hashable, response: object, gold: object, question: object = None) -> None:
         """Accept one response under a key of the caller's; its verdict comes from `ready` or `results`."""
-        self.submit_answer(key, self._extract(response), gold, question)
+        self.submit_answer(key, extract(response, self.policy), gold, question)
 
     def submit_answer(self, key: Hashable, answer: str | None, gold: object, question: object = None) -> None:
         """Accept an answer that is already extracted; None where there is none."""
@@ -196,7 +218,7 @@ class VerifierPool:
     def verify_many(self, rows: Iterable[tuple[object, ...]]) -> list[Verdict]:
         """Judge (response, gold) or (response, gold, question) rows; the verdicts come in the order of the rows, which
         may still be arriving."""
-        return self._judge_all((self._extract(response), *rest) for response, *rest in rows)
+        return self._judge_all((extract(response, self.policy), *rest) for response, *rest in rows)
 
     def judge(self, answer: str, gold: object, question: object = None) -> Verdict:
         """Judge one answer that is already extracted, and wait for its verdict."""
@@ -248,9 +270,6 @@ class VerifierPool:
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
             self.close()
-
-    def _extract(self, response: object) -> str | None:
-        return POLICIES[self.policy](final_part(as_text(response)))
 
     def _accept(
         self, answer: str | None, gold: object, question: object = None, key: tuple[Hashable] | None = None
@@ -369,8 +388,7 @@ class VerifierPool:
             return
         self.kills += 1
         self._retire(worker)
-        detail = f"stopped after {self.timeout_s:g} s"
-        outcome = Outcome(equal=False, rule="limits", detail=detail, status="timeout")
+        outcome = Outcome(False, "limits", f"stopped after {self.timeout_s:g} s", "timeout")
         if busy:
             self._stopped(request, outcome)
         else:
@@ -394,8 +412,7 @@ class VerifierPool:
         if request is None:
             return
         if problem:
-            outcome = Outcome(equal=False, rule="crash", detail=problem, status="error")
-            self._decide(request, request.stopped or outcome)
+            self._decide(request, request.stopped or Outcome(False, "crash", problem, "error"))
         else:
             self._waiting.appendleft(request)
 
@@ -403,3 +420,78 @@ class VerifierPool:
         self._workers.remove(worker)
         self._selector.unregister(worker.sock)
         worker.end()
+
+
+# --- in the worker --------------------------------------------------------------------------------------------------
+
+
+def _deny(event: str, args: tuple[Any, ...]) -> None:
+    """Audit hook: a worker reads modules and computes, nothing else. It cannot be removed once set."""
+    if event == "open":
+        mode, flags = args[1], args[2]
+        if (isinstance(mode, str) and set(mode) & set("wax+")) or (isinstance(flags, int) and flags & 0o3):
+            raise PermissionError(f"a verifier worker may not write {args[0]!r}")
+    elif event.startswith(_FORBIDDEN):
+        raise PermissionError(f"a verifier worker may not use {event}")
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended: while it computes it does not see its input closed."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _confine() -> None:
+    """Limit this process: memory beyond what it has now, files, no core."""
+    if resource is not None:
+        with contextlib.suppress(OSError, ValueError):  # systems without /proc, or with a lower limit already
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            limit = pages * resource.getpagesize() + MEMORY_BYTES
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.addaudithook(_deny)
+
+
+def _limit_cpu(seconds: float) -> None:
+    """Let the kernel end this process when it computes that much longer: the guard behind the pool's own deadline."""
+    if resource is not None:
+        soft = int(time.process_time() + seconds) + 2
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+def _reply_to(request: dict[str, Any]) -> Outcome:
+    """Judge one request; every failure is an outcome too. `alone` asks whether the gold stays within the limits."""
+    try:
+        if request["alone"]:
+            return Outcome(judge.harmless(request["gold"]), "limits", "")
+        return judge.thorough(request["answer"], request["gold"], question=request["question"])
+    except MemoryError:
+        return Outcome(False, "limits", "stopped at the memory limit", "memory")
+    except Exception as error:
+        return Outcome(False, "crash", f"{type(error).__name__}: {str(error)[:120]}", "error")
+
+
+def main() -> None:
+    """Answer requests until the input closes. Arguments: the parent's process id, and the seconds for an answer."""
+    import simplerl.verify.points  # noqa: F401  before the limits are set
+
+    parent, seconds = int(sys.argv[1]), float(sys.argv[2])
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    sys.stdout = sys.stderr  # whatever a library prints must not come between replies
+    _confine()
+    _send({"ready": True})
+    for line in sys.stdin.buffer:
+        _limit_cpu(3 * seconds)
+        request = json.loads(line)
+        outcome = _reply_to(request)
+        _send({**asdict(outcome), "id": request["id"]})
+        if outcome.status == "memory":
+            return  # what is left of the memory is nobody's to use
+
+
+def _send(message: dict[str, Any]) -> None:
+    data = json.dumps(message).encode("ascii") + b"\n"
+    while data:
+        data = data[os.write(1, data) :]

@@ -175,26 +175,26 @@ def _plots(library: Library, view: View) -> str:
 
 def _table(library: Library, view: View, selection: Selection) -> str:
     """Return the table of a resolved view."""
-    pair, total = selection.pair, len(selection.places)
+    pair, total = selection.pair, len(selection.numbers)
     if not len(pair.ids):
         return piece("nothing", "No responses were recorded here. Choose another step or benchmark.")
     pages = max(1, -(-total // ROWS))
     page = min(view.sheet, pages)
-    places = selection.places[(page - 1) * ROWS : page * ROWS]
+    numbers = selection.numbers[(page - 1) * ROWS : page * ROWS]
     gained, lost, change = pair.outcome("gained"), pair.outcome("lost"), pair.change
     rows = [
         {
-            "id": pair.ids[place],
-            "link": reference(pair.ids[place]),
+            "id": pair.ids[number],
+            "link": reference(pair.ids[number]),
             "question": question,
-            "level": pair.levels[place],
-            "sides": [_verdicts(pair.sides[side], int(pair.places[side][place])) for side in (0, 1)],
-            "lengths": " → ".join("–" if np.isnan(one[place]) else f"{one[place]:,.0f}" for one in pair.length),
-            "other": bool(pair.other_question[place]),
-            "change": float(change[place]) if pair.compared[place] else None,
-            "outcome": " gained" if gained[place] else " lost" if lost[place] else "",
+            "level": pair.levels[number],
+            "sides": [_verdicts(pair.sides[side], int(pair.numbers[side][number])) for side in (0, 1)],
+            "lengths": " → ".join("–" if np.isnan(one[number]) else f"{one[number]:,.0f}" for one in pair.length),
+            "other": bool(pair.other_question[number]),
+            "change": float(change[number]) if pair.compared[number] else None,
+            "outcome": " gained" if gained[number] else " lost" if lost[number] else "",
         }
-        for place, question in zip(places.tolist(), library.questions(pair, places), strict=True)
+        for number, question in zip(numbers.tolist(), library.questions(pair, numbers), strict=True)
     ]
     shares = {letter: pair.share(side) for side, letter in enumerate("AB")}
     counts = {
@@ -215,26 +215,26 @@ def _verdicts(index: Index | None, problem: int) -> list[str]:
 def _problem(library: Library, view: View, selection: Selection, notices: list[str]) -> str:
     """Return the page of a resolved view's problem: question, gold, and every response of both sides."""
     pair = selection.pair
-    place = pair.positions.get(view.problem or "")
-    if place is None:
+    number = pair.positions.get(view.problem or "")
+    if number is None:
         notices.append(f"no problem {view.problem!r} in these responses")
         return piece("problem_bar", view, 0, 0, [], known=False)
     same = view.side(0) == view.side(1)
-    sides = [library.responses(pair, place, side) if not (side and same) else [] for side in (0, 1)]
+    sides = [library.responses(pair, number, side) if not (side and same) else [] for side in (0, 1)]
     if (missing := max(map(len, sides)) - MOST_SAMPLES) > 0:
         notices.append(f"{missing} further samples are not shown; the export has them")
-    position = next(iter((np.flatnonzero(selection.places == place) + 1).tolist()), 0)
+    position = next(iter((np.flatnonzero(selection.numbers == number) + 1).tolist()), 0)
     near = ((position - 2, "‹ previous", "previous"), (position, "next ›", "next")) if position else ()
     neighbours = [
-        (reference(pair.ids[int(selection.places[other])]), text, css)
+        (reference(pair.ids[int(selection.numbers[other])]), text, css)
         for other, text, css in near
-        if 0 <= other < len(selection.places)
+        if 0 <= other < len(selection.numbers)
     ]
     row = next(row for side in sides for row in side)
-    other = sides[1][0] if pair.other_question[place] and all(sides) else None
+    other = sides[1][0] if pair.other_question[number] and all(sides) else None
     return (
-        piece("problem_bar", view, position, len(selection.places), neighbours, known=True)
-        + piece("question", pair.ids[place], row, other)
+        piece("problem_bar", view, position, len(selection.numbers), neighbours, known=True)
+        + piece("question", pair.ids[number], row, other)
         + (legend(SCALES[view.mode]) if view.mode in SCALES else "")
         + _grid(library, view, [side[:MOST_SAMPLES] for side in sides], one_sided=same or not all(sides))
     )

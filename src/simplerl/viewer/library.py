@@ -259,22 +259,22 @@ class Library:
                 return np.zeros(len(index.problem_R), dtype=bool)
 
         pair = self.pair(view, notices)
-        return Selection(pair=pair, places=files.select(pair, view, pair.having(matches) if view.search else None))
+        return Selection(pair=pair, numbers=files.select(pair, view, pair.having(matches) if view.search else None))
 
-    def questions(self, pair: Pair, places: np.ndarray) -> list[str]:
+    def questions(self, pair: Pair, numbers: np.ndarray) -> list[str]:
         """Return the questions of some problems."""
-        texts = dict.fromkeys(places.tolist(), "")
+        texts = dict.fromkeys(numbers.tolist(), "")
         for side in (1, 0):
-            index, of = pair.sides[side], pair.places[side]
-            here = [place for place in texts if of[place] >= 0]
+            index, of = pair.sides[side], pair.numbers[side]
+            here = [number for number in texts if of[number] >= 0]
             if index is not None and here:
                 rows = files.read_rows(index.records, index.first_P[of[here]], ("question",))
-                texts |= {place: row["question"] or "" for place, row in zip(here, rows, strict=True)}
+                texts |= {number: row["question"] or "" for number, row in zip(here, rows, strict=True)}
         return list(texts.values())
 
-    def responses(self, pair: Pair, place: int, side: int) -> list[dict[str, Any]]:
+    def responses(self, pair: Pair, number: int, side: int) -> list[dict[str, Any]]:
         """Return all that is recorded of the responses of a problem on one side, by sample."""
-        index, at = pair.sides[side], int(pair.places[side][place])
+        index, at = pair.sides[side], int(pair.numbers[side][number])
         return files.read_rows(index.records, index.rows(at), SHOWN) if index is not None and at >= 0 else []
 
     def export(self, view: View) -> Iterator[dict[str, Any]]:
@@ -288,7 +288,7 @@ class Library:
             label = {"side": "AB"[side], "run": entries[key].name, "step": step, "benchmark": view.benchmark}
             rows: Any = ()
             if view.problem is None:
-                shown = np.isin(index.problem_R, pair.places[side][selection.places])
+                shown = np.isin(index.problem_R, pair.numbers[side][selection.numbers])
                 rows = files.rows_in_order(index.records, np.flatnonzero(shown), EXPORTED)
             elif view.problem in pair.positions:
                 rows = self.responses(pair, pair.positions[view.problem], side)

@@ -9,7 +9,6 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,21 +74,49 @@ class Records(NamedTuple):
                         break
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Index:
-    """What is known of every response without its text. R rows of the file, P problems in order of appearance."""
+    """What is known of every response of a file without its text. Raises RunError where the file is damaged or foreign.
 
-    records: Records
-    ids: list[str]
-    problem_R: np.ndarray  # int64: index into `ids`
-    sample_R: np.ndarray
-    verdict_R: np.ndarray  # int8: index into VERDICTS
-    stop_R: np.ndarray  # int8: index into STOPS
-    length_R: np.ndarray  # float64: tokens; NaN where they are not known
-    levels: list[str]
-    kinds: list[str]
-    asked_P: np.ndarray  # int64: hash of question and gold, to tell problems apart that share an id
-    first_P: np.ndarray  # int64: a row of the problem
+    R rows of the file, P problems in order of appearance.
+    """
+
+    def __init__(self, records: Records):
+        ResponseFile(records.path).check()
+        with records.open() as file:
+            names = file.schema_arrow.names
+            table = file.read(columns=[name for name in _LIGHT if name in names])
+            lengths = [np.full(len(table), np.nan)]
+            if "token_ids" in names:
+                lengths = [
+                    batch.column(0).value_lengths().cast("float64").to_numpy(zero_copy_only=False)
+                    for batch in file.iter_batches(batch_size=8192, columns=["token_ids"])
+                ]
+        words = {name: _words(table[name]) for name in _REPEATED if name in names}
+        nothing = ([""], np.zeros(len(table), np.int64))
+        ids, problem_R = words["problem_id"]
+        first_P = np.full(len(ids), -1)
+        first_P[problem_R[::-1]] = np.arange(len(problem_R))[::-1]
+
+        def of_problems(name: str) -> list[str]:
+            """Return the text of a column in the first row of each problem; empty where there is no such column."""
+            texts, code_R = words.get(name, nothing)
+            return [texts[code] for code in code_R[first_P].tolist()]
+
+        def codes(name: str, known: Sequence[str]) -> np.ndarray:
+            """Return the code of each row's word; the last one where there is no such word, or no such column."""
+            texts, code_R = words.get(name, nothing)
+            other = len(known) - 1
+            return np.array([known.index(text) if text in known else other for text in texts], np.int8)[code_R]
+
+        self.records, self.ids = records, ids
+        self.problem_R, self.first_P = problem_R, first_P  # int64: index into `ids`; a row of the problem
+        self.sample_R = table["sample"].cast("int64").fill_null(0).to_numpy()
+        self.verdict_R, self.stop_R = codes("verdict", VERDICTS), codes("stop_reason", STOPS)
+        self.length_R = np.concatenate([np.zeros(0), *lengths])  # float64: tokens; NaN where they are not known
+        self.levels, self.kinds = of_problems("level"), of_problems("kind")
+        asked = zip(of_problems("question"), of_problems("answer"), strict=True)
+        # Hashes of question and gold, to tell problems apart that share an id.
+        self.asked_P = np.fromiter(map(hash, asked), np.int64, len(ids))
 
     def count(self, rows_R: np.ndarray) -> np.ndarray:
         """Return how many of the rows marked true each problem has."""
@@ -107,53 +134,12 @@ class Index:
         return rows[np.argsort(self.sample_R[rows], kind="stable")]
 
 
+#: An index of a file; of a file that has not changed it is made once.
+build = functools.lru_cache(24)(Index)
+
+
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)
-
-
-@functools.lru_cache(24)
-def build(records: Records) -> Index:
-    """Read the light columns. Raises RunError where the file is damaged or holds something else."""
-    ResponseFile(records.path).check()
-    with records.open() as file:
-        names = file.schema_arrow.names
-        table = file.read(columns=[name for name in _LIGHT if name in names])
-        lengths = [np.full(len(table), np.nan)]
-        if "token_ids" in names:
-            lengths = [
-                batch.column(0).value_lengths().cast("float64").to_numpy(zero_copy_only=False)
-                for batch in file.iter_batches(batch_size=8192, columns=["token_ids"])
-            ]
-    words = {name: _words(table[name]) for name in _REPEATED if name in names}
-    ids, problem_R = words["problem_id"]
-    first_P = np.full(len(ids), -1)
-    first_P[problem_R[::-1]] = np.arange(len(problem_R))[::-1]
-
-    def of_problems(name: str) -> list[str]:
-        """Return the text of a column in the first row of each problem; empty where there is no such column."""
-        texts, code_R = words.get(name, ([""], np.zeros(len(table), np.int64)))
-        return [texts[code] for code in code_R[first_P].tolist()]
-
-    def codes(name: str, known: Sequence[str]) -> np.ndarray:
-        """Return the code of each row's word; the last one where there is no such word, or no such column."""
-        texts, code_R = words.get(name, ([""], np.zeros(len(table), np.int64)))
-        other = len(known) - 1
-        return np.array([known.index(text) if text in known else other for text in texts], np.int8)[code_R]
-
-    asked = zip(of_problems("question"), of_problems("answer"), strict=True)
-    return Index(
-        records=records,
-        ids=ids,
-        problem_R=problem_R,
-        sample_R=table["sample"].cast("int64").fill_null(0).to_numpy(),
-        verdict_R=codes("verdict", VERDICTS),
-        stop_R=codes("stop_reason", STOPS),
-        length_R=np.concatenate([np.zeros(0), *lengths]),
-        levels=of_problems("level"),
-        kinds=of_problems("kind"),
-        asked_P=np.fromiter(map(hash, asked), np.int64, len(ids)),
-        first_P=first_P,
-    )
 
 
 def _words(column: pyarrow.ChunkedArray) -> tuple[list[str], np.ndarray]:
@@ -218,21 +204,39 @@ def reference(problem: str) -> str:
     return "sha256:" + hashlib.sha256(problem.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Pair:
-    """The problems of two sides (either may be missing), those of A first, in the order of the file."""
+    """The problems of two sides (either may be missing), those of A first, in the order of the file. All arrays [P]."""
 
-    sides: tuple[Index | None, Index | None]
-    ids: list[str]
-    places: list[np.ndarray]  # Two int64 [P]: index of the problem on each side; −1 where it is not there
-    levels: list[str]
-    kinds: list[str]
-    correct: list[np.ndarray]
-    decided: list[np.ndarray]
-    length: list[np.ndarray]
-    other_question: np.ndarray
-    """bool [P]: the same id on both sides, but another question or gold: such problems are not compared."""
-    positions: dict[str, int]  # How a link names a problem → its place
+    def __init__(self, a: Index | None, b: Index | None):
+        self.sides = (a, b)
+        self.ids = ids = list(dict.fromkeys([*(a.ids if a else ()), *(b.ids if b else ())]))
+        self.positions = {reference(problem): number for number, problem in enumerate(ids)}
+        """How a link names a problem → its number."""
+        self.numbers = []
+        """Two int64: index of the problem on each side; −1 where it is not there."""
+        for index in self.sides:
+            of = {problem: number for number, problem in enumerate(index.ids)} if index else {}
+            self.numbers.append(np.fromiter((of.get(problem, -1) for problem in ids), np.int64, len(ids)))
+        both = (self.numbers[0] >= 0) & (self.numbers[1] >= 0)
+        self.other_question = np.zeros(len(ids), dtype=bool)
+        """The same id on both sides, but another question or gold: such problems are not compared."""
+        if a and b:
+            self.other_question[both] = a.asked_P[self.numbers[0][both]] != b.asked_P[self.numbers[1][both]]
+        self.levels, self.kinds = self._texts("levels"), self._texts("kinds")
+        self.correct = self._spread(lambda index: index.count(index.verdict_R == CORRECT), 0)
+        self.decided = self._spread(lambda index: index.count(_DECIDED[index.verdict_R]), 0)
+        self.length = self._spread(Index.length, np.nan)
+
+    def _spread(self, values_of: Callable[[Index], np.ndarray], missing: float) -> list[np.ndarray]:
+        columns = [np.full(len(self.ids), missing) for _ in self.sides]
+        for column, index, own in zip(columns, self.sides, self.numbers, strict=True):
+            if index is not None:
+                column[own >= 0] = values_of(index)[own[own >= 0]]
+        return columns
+
+    def _texts(self, name: str) -> list[str]:
+        of_a, of_b = (getattr(index, name) if index else [] for index in self.sides)
+        return [of_a[i] if i >= 0 else of_b[j] for i, j in np.transpose(self.numbers).tolist()]
 
     @property
     def compared(self) -> np.ndarray:
@@ -273,9 +277,9 @@ class Pair:
     def having(self, rows: Callable[[Index], np.ndarray]) -> np.ndarray:
         """Return bool [P]: problems with a response, on either side, among the rows marked true."""
         marked = np.zeros(len(self.ids), dtype=bool)
-        for index, place in zip(self.sides, self.places, strict=True):
+        for index, own in zip(self.sides, self.numbers, strict=True):
             if index is not None:
-                marked[place >= 0] |= (index.count(rows(index)) > 0)[place[place >= 0]]
+                marked[own >= 0] |= (index.count(rows(index)) > 0)[own[own >= 0]]
         return marked
 
 
@@ -283,51 +287,15 @@ class Selection(NamedTuple):
     """What a view comes to: the problems that pass, in order."""
 
     pair: Pair
-    places: np.ndarray
+    numbers: np.ndarray
 
 
-@functools.lru_cache(12)
-def pair_up(a: Index | None, b: Index | None) -> Pair:
-    """Put two sides beside each other."""
-    ids = list(dict.fromkeys([*(a.ids if a else ()), *(b.ids if b else ())]))
-    places = []
-    for index in (a, b):
-        of = {problem: place for place, problem in enumerate(index.ids)} if index else {}
-        places.append(np.fromiter((of.get(problem, -1) for problem in ids), np.int64, len(ids)))
-    both = (places[0] >= 0) & (places[1] >= 0)
-    other = np.zeros(len(ids), dtype=bool)
-    if a and b:
-        other[both] = a.asked_P[places[0][both]] != b.asked_P[places[1][both]]
-
-    def spread(values_of: Callable[[Index], np.ndarray], missing: float) -> list[np.ndarray]:
-        columns = []
-        for index, place in zip((a, b), places, strict=True):
-            column = np.full(len(ids), missing)
-            if index is not None:
-                column[place >= 0] = values_of(index)[place[place >= 0]]
-            columns.append(column)
-        return columns
-
-    def texts(name: str) -> list[str]:
-        of_a, of_b = (getattr(index, name) if index else [] for index in (a, b))
-        return [of_a[i] if i >= 0 else of_b[j] for i, j in np.transpose(places).tolist()]
-
-    return Pair(
-        sides=(a, b),
-        ids=ids,
-        places=places,
-        levels=texts("levels"),
-        kinds=texts("kinds"),
-        correct=spread(lambda index: index.count(index.verdict_R == CORRECT), 0),
-        decided=spread(lambda index: index.count(_DECIDED[index.verdict_R]), 0),
-        length=spread(Index.length, np.nan),
-        other_question=other,
-        positions={reference(problem): place for place, problem in enumerate(ids)},
-    )
+#: Two sides beside each other, made once while both stay as they are.
+pair_up = functools.lru_cache(12)(Pair)
 
 
 def select(pair: Pair, view: View, hits: np.ndarray | None) -> np.ndarray:
-    """Return the places of the problems that pass a view's filters, sorted. `hits`: what the text search left."""
+    """Return the numbers of the problems that pass a view's filters, sorted. `hits`: what the text search left."""
     keep = pair.outcome(view.outcome)
     for chosen, texts in ((view.levels, pair.levels), (view.kinds, pair.kinds)):
         if chosen:
@@ -337,27 +305,27 @@ def select(pair: Pair, view: View, hits: np.ndarray | None) -> np.ndarray:
         keep &= pair.having(lambda index: (index.length_R >= low) & (index.length_R <= high))
     if hits is not None:
         keep &= hits
-    places = np.flatnonzero(keep)
-    return places[_order(pair, view, places)]
+    numbers = np.flatnonzero(keep)
+    return numbers[_order(pair, view, numbers)]
 
 
-def _order(pair: Pair, view: View, places: np.ndarray) -> np.ndarray:
+def _order(pair: Pair, view: View, numbers: np.ndarray) -> np.ndarray:
     """Return the order of a view; equals stay in the order of the file, what has no number comes last either way."""
     sort, down = view.sort, view.descending
     if sort == "file":
-        return np.arange(len(places))[:: -1 if down else 1]
+        return np.arange(len(numbers))[:: -1 if down else 1]
     if sort in ("id", "level"):
         texts = pair.ids if sort == "id" else pair.levels
-        keys = [_natural(texts[place]) for place in places.tolist()]
-        return np.array(sorted(range(len(places)), key=keys.__getitem__, reverse=down), dtype=np.int64)
-    numbers = {
+        keys = [_natural(texts[number]) for number in numbers.tolist()]
+        return np.array(sorted(range(len(numbers)), key=keys.__getitem__, reverse=down), dtype=np.int64)
+    values = {
         "right-a": pair.share(0),
         "right-b": pair.share(1),
         "change": pair.change,
         "length-a": pair.length[0],
         "length-b": pair.length[1],
-    }[sort][places]
-    return np.argsort(-numbers if down else numbers, kind="stable")
+    }[sort][numbers]
+    return np.argsort(-values if down else values, kind="stable")
 
 
 def _natural(text: str) -> list[tuple[int, int, str]]:
