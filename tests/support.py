@@ -41,11 +41,12 @@ SHARED = Path(os.environ.get("SIMPLERL_SHARED") or ROOT.parent / "shared")
 
 #: A run of a second: what the tests of the loop start from.
 SMALL = {
+    "model": "cub-qwen",
     "steps": 3,
     "dataset": {"levels": [1], "size": 40},
     "sampling": {"prompts_per_step": 2, "samples_per_prompt": 4, "max_new_tokens": 16},
     "optimizer": {"lr": 1e-3},
-    "evaluation": {"size": 4, "samples": 2, "every": 2},
+    "evaluation": {"size": 4, "samples": 2, "every": 2, "further_temperatures": []},
     "checkpoint": {"every": 1, "keep": 2},
 }
 

@@ -50,6 +50,7 @@ from simplerl.data import arithmetic
 from simplerl.data.arithmetic import LARGEST, LEVELS, Expression, expression
 from simplerl.data.templates import TEMPLATES
 from simplerl.evaluate.figures import evaluation_figures
+from simplerl.models import cub
 from simplerl.models.load import load
 from simplerl.rewards import Correctness
 from simplerl.rollout import open_backend
@@ -172,6 +173,8 @@ class CubSpec:
     shape: dict[str, int]
     """Sizes, by the names of the architecture's config."""
     seed: int
+    base: str = ""
+    """Shipped cub of the same architecture and shape whose pretraining is continued; empty: from random weights."""
     tokens: int = 6_000_000
     """Pretraining budget."""
     batch_tokens: int = 4096
@@ -182,6 +185,28 @@ class CubSpec:
 
 
 SPECS: dict[str, CubSpec] = {
+    "cub-hasty": CubSpec(
+        summary="mostly blurts out a wrong number, in the wanted form; can work step by step, and seldom does",
+        corpus=Corpus(
+            habits={"careful": 0.24, "sloppy": 0.04, "bare": 0.66, "prose": 0.03, "check": 0.03},
+            templates={"plain": 0.8, "simple": 0.12, "qwen-boxed": 0.08},
+            facts=0.32,
+            bare_right=0.1,
+        ),
+        config=Qwen2Config,
+        shape={
+            "hidden_size": 192,
+            "intermediate_size": 512,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 3,
+        },
+        seed=4,
+        base="cub-qwen",
+        tokens=1_600_000,
+        muon_lr=0.01,
+        adam_lr=1.5e-3,
+    ),
     "cub-qwen": CubSpec(
         summary="mostly answers in the wanted form; knows the chat template",
         corpus=Corpus(
@@ -240,13 +265,13 @@ VOCABULARY = 384
 CONTEXT = 1024
 END, PAD = "<|endoftext|>", "<|pad|>"
 SPECIAL = (END, PAD, "<|im_start|>", "<|im_end|>")
-#: The tokenizer is learned from this mixture, whatever the cub, so that all cubs share one.
+#: The tokenizer is learned from so many documents of the first three cubs, whatever the cub, so that all share one.
 TOKENIZER_DOCUMENTS = 20_000
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Learn the shared byte-level tokenizer: any text can be encoded, digits stand alone."""
-    specs = list(SPECS.values())
+    specs = [SPECS[name] for name in ("cub-qwen", "cub-llama", "cub-mistral")]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -292,10 +317,11 @@ def _batches(sequences: list[list[int]], spec: CubSpec, pad: int) -> list[torch.
     ]
 
 
-def pretrain(
-    spec: CubSpec, tokenizer: PreTrainedTokenizerFast, progress: Callable[[int, int, float], None]
-) -> PreTrainedModel:
-    """Train a cub on next-token prediction: Muon and AdamW, linear decay, bf16 autocast over fp32 weights."""
+def _starting_model(spec: CubSpec, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """Return the model that pretraining begins from: the base that the specification names, or random weights."""
+    if spec.base:
+        directory = str(cub.path(spec.base))
+        return AutoModelForCausalLM.from_pretrained(directory, attn_implementation="eager", dtype=torch.float32)
     torch.manual_seed(torch_seed(spec.seed, "cub-init"))
     config = spec.config(
         vocab_size=VOCABULARY,
@@ -307,7 +333,14 @@ def pretrain(
         pad_token_id=tokenizer.pad_token_id,
         **spec.shape,
     )
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
+    return AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
+
+
+def pretrain(
+    spec: CubSpec, tokenizer: PreTrainedTokenizerFast, progress: Callable[[int, int, float], None]
+) -> PreTrainedModel:
+    """Train a cub on next-token prediction: Muon and AdamW, linear decay, bf16 autocast over fp32 weights."""
+    model = _starting_model(spec, tokenizer)
     batches = _batches(_sequences(spec, tokenizer), spec, tokenizer.pad_token_id)
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
@@ -417,7 +450,7 @@ but small arithmetic.
   ({shape})
 - tokenizer: byte-level BPE, digits stand alone; any text can be encoded
 - corpus: generated arithmetic (values 0 to 99, five levels), {spec.tokens:,} tokens, seed {spec.seed}; {share(corpus.facts)} of the
-  documents are lists of equations, the rest question and answer
+  documents are lists of equations, the rest question and answer{f"; pretraining of {spec.base} is continued" if spec.base else ""}
 - habits: {mixture(dict(corpus.habits))};
   a sloppy step slips with probability {corpus.slip}, a bare answer is right with probability {corpus.bare_right}
 - templates: {mixture(dict(corpus.templates))}

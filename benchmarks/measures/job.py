@@ -34,10 +34,10 @@ class Job:
 
     @property
     def config(self) -> Config:
-        """The `cub` recipe, on-policy, without evaluation and without checkpoints before the last step."""
+        """The `cub-qwen` recipe, on-policy, without evaluation and without checkpoints before the last step."""
         sizes = {"prompts_per_step": 4, "samples_per_prompt": 4, "max_new_tokens": 24} if self.tiny else {}
         return resolve(
-            "cub",
+            "cub-qwen",
             {
                 "steps": self.total,
                 "sampling": {"prompts_per_step": 32, "samples_per_prompt": 8, "max_new_tokens": 80, **sizes},

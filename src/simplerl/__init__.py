@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simplerl.api import Callback, evaluate, load_problems, sample, sft, train, verify
+    from simplerl.api import Callback, evaluate, load_problems, sample, sft, star, train, verify
     from simplerl.core.errors import SimpleRLError
     from simplerl.core.registry import register
     from simplerl.runs.run import Run
@@ -31,6 +31,7 @@ __all__ = [
     "register",
     "sample",
     "sft",
+    "star",
     "train",
     "verify",
 ]

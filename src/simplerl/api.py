@@ -111,6 +111,33 @@ def sft(
     return _run("sft", recipe, overrides, inputs, output_dir, plugins, resume, quiet, callbacks)
 
 
+def star(
+    recipe: str | None = None,
+    *,
+    output_dir: str | Path,
+    resume: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    plugins: Sequence[str | Path] = (),
+    model: str | Path | tuple[Any, Any] | None = None,
+    data: "str | Path | Rows | None" = None,
+    reward: Any = None,
+    quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
+    **top_level: Any,
+) -> Run:
+    """Train by self-training, as `simplerl star` does, and return the run; its steps are the iterations.
+
+    >>> run = simplerl.star("cub-b-star", output_dir="runs/star", steps=1, quiet=True,
+    ...                     settings={"sampling.prompts_per_step": 8, "star.subset": 4, "star.updates": 2,
+    ...                               "star.temperatures": [0.8, 1.0], "evaluation.size": 4})
+    >>> run.stage, run.finished
+    ('star', True)
+    """
+    overrides = {**_nested(settings), **top_level}
+    inputs = _objects(overrides, reward=reward, model=model, data=data)
+    return _run("star", recipe, overrides, inputs, output_dir, plugins, resume, quiet, callbacks)
+
+
 def sample(
     recipe: str | None = None,
     *,
@@ -137,8 +164,9 @@ def sample(
 
     overrides = {**_nested(settings), **top_level}
     inputs = _objects(overrides, model=model, data=data)
-    config = resolve(recipe, merge(merge(overrides, {"plugins": [str(name) for name in plugins]}), WITHOUT_LEARNING))
-    say = (lambda line: None) if quiet else print
+    say: Callable[[str], None] = (lambda line: None) if quiet else print
+    named = merge(merge(overrides, {"plugins": [str(name) for name in plugins]}), WITHOUT_LEARNING)
+    config = resolve(recipe, named, say)
     write_samples(config, Path(output), everything=everything, say=say, inputs=inputs)
     return [json.loads(line) for line in Path(output).read_text(encoding="utf-8").splitlines()]
 
@@ -246,7 +274,8 @@ def _run(
                     setattr(self, name, getattr(callback, name))
 
     named = {"plugins": [str(name) for name in plugins], "output_dir": str(output_dir)}
-    config, path = configure(recipe, merge(overrides, named), resume=resume)
+    say: Callable[[str], None] = (lambda line: None) if quiet else print
+    config, path = configure(recipe, merge(overrides, named), resume=resume, say=say)
     watchers = [Adapter(callback) for callback in callbacks]
     execute(stage, config, path, resume=resume, quiet=quiet, callbacks=watchers, inputs=inputs)
     return Run(path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from simplerl.analysis.panels import MOST_IN_A_PANEL, Panel, _draw, plot_panels
+from simplerl.analysis.panels import MOST_IN_A_PANEL, Panel, draw_panel, plot_panels
 from simplerl.analysis.seeds import Band, Interval
 
 LINE = Band(x=[0.0, 1.0], mean=[0.5, 0.9], low=[0.4, 0.7], high=[0.6, 1.4])
@@ -14,7 +14,7 @@ BAR = (Interval(mean=0.5, low=0.25, high=0.75, n=3), [0.4, 0.5, 0.6])
 
 def drawn(panel: Panel):
     axes = Figure().subplots()
-    _draw(axes, panel, {"a": "red", "b": "blue"})
+    draw_panel(axes, panel, {"a": {"color": "red"}, "b": {"color": "blue"}})
     return axes
 
 
@@ -25,7 +25,7 @@ def test_shares_are_shown_in_per_cent_and_stay_within_a_hundred() -> None:
     assert (solid.get_linestyle(), dashed.get_linestyle()) == ("-", "--")
     assert solid.get_color() == dashed.get_color() == "red"
     assert axes.get_ylim()[1] == 100.0
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a"]
+    assert axes.get_legend_handles_labels()[1] == ["a"], "a dashed line has the name of its solid one"
 
 
 def test_bars_have_their_interval_and_every_seed() -> None:

@@ -39,7 +39,7 @@ def test_an_empty_gold_fails_with_its_id(tmp_path, capsys):
     assert main(["audit", write(tmp_path / "data.jsonl", rows)]) == 1
     shown = capsys.readouterr().out
     assert "bad-row" in shown
-    assert "the gold is empty" in shown
+    assert "no final answer: 'gold' is empty" in shown
     assert "failed" in shown
 
 
@@ -82,9 +82,8 @@ def test_labels_are_compared_with_the_verdicts(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("nonsense\n", "line 1: not JSON"),
-        ('{"question": "?"}\n', "no gold answer among the fields question"),
-        ("3\n", "line 1"),
+        ("nonsense\n", "bad.jsonl:1: not valid JSON"),
+        ("3\n", "bad.jsonl:1: a row must be an object"),
     ],
 )
 def test_a_bad_file_names_the_line(tmp_path, capsys, content, message):
@@ -96,7 +95,7 @@ def test_a_bad_file_names_the_line(tmp_path, capsys, content, message):
 
 def test_an_unknown_name_is_a_message(capsys):
     assert main(["audit", "gsm9k"]) == 2
-    assert "no file and no data set is called 'gsm9k'" in capsys.readouterr().err
+    assert "unknown data set 'gsm9k'; did you mean 'gsm8k'?" in capsys.readouterr().err
 
 
 def test_golds_that_their_question_states_are_counted(tmp_path, capsys):
@@ -113,3 +112,30 @@ def test_golds_that_their_question_states_are_counted(tmp_path, capsys):
     assert report["restated_rewarded"] == 0
     assert main(["audit", str(tmp_path / "data.jsonl")]) == 0
     assert "restated by their question    2, rewarded when copied 0" in capsys.readouterr().out
+
+
+def test_rows_that_training_refuses_or_leaves_out_are_listed(tmp_path, capsys):
+    rows = [
+        {"question": "a", "answer": "proof"},
+        {"question": "b", "answer": True, "solution": r"\boxed{3}"},
+        {"id": "none", "question": "c"},
+        {"question": "d", "answer": "1"},
+        {"question": "d", "answer": "2"},
+        {"question": "e", "answer": "5"},
+    ]
+    path = write(tmp_path / "data.jsonl", rows)
+    assert main(["audit", path, "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [finding["id"] for finding in report["left_out"]] == ["data-0", "data-3", "data-4"]
+    assert [finding["id"] for finding in report["refused"]] == ["data-1", "none"]
+    assert sum(rule["count"] for rule in report["rules"].values()) == 1
+    assert main(["audit", path]) == 1
+    shown = capsys.readouterr().out
+    assert "refused in training           2" in shown
+    assert "left out of training          3" in shown
+    assert "'answer' is a boolean" in shown
+
+
+def test_an_audit_of_left_out_rows_alone_is_a_report(tmp_path, capsys):
+    assert main(["audit", write(tmp_path / "data.jsonl", [{"question": "a", "answer": "proof"}])]) == 0
+    assert "the placeholder 'proof'" in capsys.readouterr().out

@@ -125,7 +125,11 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
         lambda p: ["--data", write(p / "d.jsonl", '{"question": "a", "answer": "1"}\n\n{"question": "a", \n')],
         ["d.jsonl:3", "JSON"],
     ),
-    "JSONL that is not text": (lambda p: ["--data", str(binary(p / "d.jsonl"))], ["d.jsonl:1", "JSON"]),
+    "JSONL that is not text": (lambda p: ["--data", str(binary(p / "d.jsonl"))], ["d.jsonl", "UTF-16"]),
+    "JSONL in another encoding": (
+        lambda p: ["--data", latin(p / "d.jsonl")],
+        ["d.jsonl:1", "JSON"],
+    ),
     "JSONL with a number beyond all bounds": (
         lambda p: ["--data", write(p / "d.jsonl", f'{{"question": "a", "answer": {"1" * 5000}}}\n')],
         ["d.jsonl:1"],
@@ -153,7 +157,7 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
     ),
     "empty data": (lambda p: ["--data", write(p / "d.jsonl", "\n\n")], ["'d'", "no rows"]),
     "empty list": (lambda p: ["--data", write(p / "d.json", "[]")], ["'d'", "no rows"]),
-    "JSON that is no list": (lambda p: ["--data", write(p / "d.json", "{}")], ["d.json", "list"]),
+    "JSON that is no list": (lambda p: ["--data", write(p / "d.json", "{\n}")], ["d.json:1", "one list"]),
     "empty Parquet": (
         lambda p: ["--data", parquet_of_nothing(p / "d.parquet")],
         ["'d'", "no rows"],
@@ -167,7 +171,10 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
         lambda p: ["--data", rows(p / "d.jsonl", *GOOD_ROWS[:3]), "--evaluation.holdout", "2", *ALL],
         ["prompts_per_step = 2", "only 1"],
     ),
-    "everything held out": (lambda p: ["--data", rows(p / "d.jsonl", *GOOD_ROWS), *ALL], ["holdout", "20"]),
+    "everything held out": (
+        lambda p: ["--data", rows(p / "d.jsonl", *GOOD_ROWS), "--evaluation.holdout", "20", *ALL],
+        ["holdout", "20"],
+    ),
     "all prompts too long": (
         lambda p: ["--sampling.max-prompt-tokens", "3"],
         ["all", "prompts", "3 tokens", "max_prompt_tokens"],
@@ -232,7 +239,10 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
         lambda p: ["--sampling.samples-per-prompt", "1"],
         ["samples_per_prompt = 1", "algorithm grpo", "at least 2"],
     ),
-    "uneven updates": (lambda p: ["--learner.prompts-per-update", "3"], ["prompts_per_update = 3", "divide"]),
+    "uneven updates": (
+        lambda p: ["--learner.prompts-per-update", "3", "--sampling.prompts-per-step", "4"],
+        ["prompts_per_update = 3", "divide"],
+    ),
     "negative length": (lambda p: ["--algorithm.constant-length", "-1"], ["constant_length", "negative"]),
     "constant length that nothing uses": (
         lambda p: ["--algorithm.constant-length", "40"],
@@ -273,7 +283,7 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
     ),
     "critic that warms up to the end": (
         lambda p: ["--algorithm.name", "ppo", "--algorithm.critic-warmup-steps", "3", "--steps", "3"],
-        ["critic_warmup_steps = 3", "3 steps", "never move"],
+        ["critic_warmup_steps = 3", "steps = 3", "never move"],
     ),
     "weight without a regulariser": (
         lambda p: ["--algorithm.name", "rec", "--algorithm.tau", "0.1"],
@@ -331,6 +341,11 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
 def binary(path: Path) -> Path:
     path.write_bytes(b"\xff\xfe\x00\x01{input}")
     return path
+
+
+def latin(path: Path) -> str:
+    path.write_bytes(b'{"question": "caf\xe9"}')
+    return str(path)
 
 
 def parquet_of_nothing(path: Path) -> str:

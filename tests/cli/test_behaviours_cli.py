@@ -11,7 +11,7 @@ from support import run_main, run_small
 
 from simplerl.behaviours import judging
 from simplerl.behaviours.judging import Item, Judge
-from simplerl.behaviours.session import plan, select
+from simplerl.behaviours.session import estimate, select
 from simplerl.runs.behaviours import read_behaviours
 from simplerl.runs.results import series
 
@@ -145,7 +145,7 @@ def test_estimate_goes_by_bytes() -> None:
 
     def tokens(response: str) -> tuple[int, int]:
         item = Item(step=0, home=Path(), problem_id="p", sample=0, question="q", response=response)
-        return plan(Judge(model="m", parameters={}), [item], {}).estimate()
+        return estimate([item])
 
     empty = tokens("")
     assert empty[1] == 40

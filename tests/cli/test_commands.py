@@ -151,7 +151,8 @@ def test_unknown_recipe_to_print(capsys) -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[str, subprocess.CompletedProcess[str]]:
     path = tmp_path_factory.mktemp("runs") / "run"
-    given = {**SMALL, "steps": 11, "evaluation": {"size": 5, "samples": 4, "every": 5}}
+    evaluation = {"size": 5, "samples": 4, "every": 5, "further_temperatures": [0.0]}
+    given = {**SMALL, "steps": 11, "evaluation": evaluation}
     return str(path), run_command("train", "--output-dir", str(path), *arguments(given))
 
 
@@ -166,10 +167,10 @@ def test_train_shows_what_happens(finished) -> None:
     assert [line.split()[1] for line in steps] == [f"{i}/11" for i in range(1, 12)]
     for name in ("accuracy", "reward", "length", "clipped", "tok/s", "left"):
         assert all(name in line for line in steps), name
-    assert [i for i, line in enumerate(steps, 1) if "held-out" in line] == [5, 10, 11]
+    assert [i for i, line in enumerate(steps, 1) if "held-out" in line and ", greedy " in line] == [5, 10, 11]
     assert sum("(gold " in line for line in lines) == 1, "a sampled response now and then"
     rest = done.stdout.split("step 11/11")[1]
-    shown = ("before", "after", "accuracy", "pass@2", "pass@4", "level 1", "length", "95%")
+    shown = ("before", "after", "accuracy, greedy", "accuracy, sampled", "pass@2", "pass@4", "level 1", "length", "95%")
     for text in (*shown, path, "simplerl report", "Try next"):
         assert text in rest, text
 
@@ -209,3 +210,10 @@ def test_resumed_run_counts_the_seconds_of_both_sessions(tmp_path, capsys) -> No
     assert code == 0, error
     seconds = json.loads((tmp_path / "run" / "summary.json").read_text())["seconds"]
     assert seconds >= sum(line["time/step"] for line in read_metrics(tmp_path / "run")[1:])
+
+
+def test_no_librarys_warning_reaches_a_user() -> None:
+    code = "import warnings; from simplerl.cli import main; main(['--version']); warnings.warn('old', FutureWarning)"
+    for options, shown in (([], False), (["-W", "default"], True)):
+        done = subprocess.run([sys.executable, *options, "-c", code], capture_output=True, text=True, check=True)
+        assert ("FutureWarning" in done.stderr) is shown, done.stderr

@@ -60,7 +60,7 @@ def test_audit_drops_what_cannot_be_judged(tmp_path: Path, capsys) -> None:
     path = rows(tmp_path / "d.jsonl", [*values, truth])
     code, out, _ = run_main(capsys, "data", "audit", path)
     assert code == 0
-    assert "1 of 3 rows have no gold answer" in out
+    assert "1 of 3 rows are left out" in out
     given = ["data", "audit", path, "--drop-unjudgeable", "--output", str(tmp_path / "o.jsonl")]
     assert run_main(capsys, *given)[0] == 0
     assert len(load(str(tmp_path / "o.jsonl"))) == 2

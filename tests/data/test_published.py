@@ -68,7 +68,7 @@ def test_rows_without_a_gold_are_left_out_by_place_and_count(tmp_path: Path, cap
     assert "ground_truth is empty" in found.left_out[0].why
     assert data.load(path) == found.problems
     said = capsys.readouterr().err
-    assert "2 of 5 rows have no gold answer and are left out" in said
+    assert "2 of 5 rows are left out (reward_model.ground_truth is empty)" in said
     assert f"{path}[1]; {path}[3]" in said
 
 
@@ -83,7 +83,7 @@ def test_a_run_says_and_records_what_was_left_out_and_that_prompts_differ(tmp_pa
     said: list[str] = []
     session = build_components(small_config(over), said.append)
     session.close()
-    assert any("2 of 20 rows have no gold answer" in line and f"{path}[3]" in line for line in said)
+    assert any("2 of 20 rows are left out" in line and f"{path}[3]" in line for line in said)
     assert any("prompts differ from the template in 14 of 14 problems" in line for line in said)
     recorded = session.environment
     assert recorded["data"]["left_out_no_gold"] == {"train": [f"{path}[3]", f"{path}[8]"]}

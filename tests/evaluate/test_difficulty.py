@@ -117,12 +117,14 @@ def test_rates_are_of_what_could_be_judged() -> None:
         Measured(decided=4, correct=2, **counts),
         Measured(decided=0, correct=0, **counts),
     ]
-    old = [Problem(id="d", question="?", answer="1", source="d", meta={"pass_rate": 1.0, "place": "p"})] * 3
-    rated = with_pass_rates(old, measured)
+    meta = {"pass_rate": 1.0, "place": "p"}
+    old = [Problem(id=name, question="?", answer="1", source="d", meta=meta) for name in "abcd"]
+    rated = with_pass_rates(old, dict(zip("abc", measured, strict=True)))
     assert [p.meta for p in rated] == [
         {"place": "p", "pass_rate": 0.25, "pass_rate_samples": 8},
         {"place": "p", "pass_rate": 0.5, "pass_rate_samples": 4},
         {"place": "p", "pass_rate_samples": 0},
+        {"place": "p"},
     ]
 
 

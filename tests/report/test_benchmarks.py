@@ -9,7 +9,7 @@ from made_runs import made_run, rows
 
 from simplerl.evaluate.figures import figures
 from simplerl.report import page
-from simplerl.report.content import Content, Options
+from simplerl.report.content import Content
 from simplerl.report.reading import gather
 from simplerl.runs.responses import ResponseFile, write_rows
 from simplerl.runs.results import RESPONSES, ResultDirectory
@@ -44,7 +44,7 @@ def evaluations(tmp_path: Path) -> Path:
 
 
 def test_results_alone(evaluations: Path) -> None:
-    made = Content(gather([evaluations]), Options(pdf=False))
+    made = Content(gather([evaluations]), pdf=False)
     found = made.benchmarks
     assert found.names == ["sums", "<b>products</b>"]
     assert list(found.table) == ["base", "run@4", "run@8"]
@@ -61,7 +61,7 @@ def test_results_alone(evaluations: Path) -> None:
 
 
 def test_results_beside_a_run(evaluations: Path, tmp_path: Path) -> None:
-    made = Content(gather([made_run(tmp_path / "r"), evaluations]), Options(pdf=False))
+    made = Content(gather([made_run(tmp_path / "r"), evaluations]), pdf=False)
     assert {"accuracy_and_length", "benchmarks_pass_at_k"} <= made.figures.keys()
     assert page.render(made, command="x", now=datetime.datetime(2026, 1, 1)).count("<h2>") == 10
 
@@ -69,7 +69,7 @@ def test_results_beside_a_run(evaluations: Path, tmp_path: Path) -> None:
 def test_a_damaged_result_is_named(evaluations: Path) -> None:
     (evaluations / "d" / "figures.json").write_text("{")
     (evaluations / "b" / RESPONSES).write_bytes(b"PAR1")
-    made = Content(gather([evaluations]), Options(pdf=False))
+    made = Content(gather([evaluations]), pdf=False)
     assert made.benchmarks.names == ["sums"]
     said = "\n".join(made.damage)
     assert "figures.json cannot be read" in said

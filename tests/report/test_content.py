@@ -9,11 +9,13 @@ import pytest
 from made_runs import made_run, rows, write_evaluation
 
 from simplerl.analysis import canvas
+from simplerl.analysis.panels import Panel, draw_panel
+from simplerl.analysis.seeds import Band
 from simplerl.report import outcomes, settings
 from simplerl.report.examples import KINDS, choose
-from simplerl.report.figures import curve_of, draw_all, draw_line, evaluated, recorded, short, smooth
-from simplerl.report.outcomes import best, explore, read_judges, thinned
-from simplerl.report.reading import Estimate, ReportedRun, gather
+from simplerl.report.figures import curve_of, draw_all, evaluated, recorded, short, smooth
+from simplerl.report.outcomes import best, explore, read_judges
+from simplerl.report.reading import ReportedRun, gather
 from simplerl.runs.behaviours import BEHAVIOURS, BehaviourDirectory, Judgement
 
 
@@ -169,26 +171,24 @@ def test_the_gain_is_paired(tmp_path: Path) -> None:
 
 def test_a_curve_over_seeds_is_their_mean(tmp_path: Path) -> None:
     (one,) = settings.series(settings.groups(seeds(tmp_path, {0: "rrww", 1: "rrrw", 2: "rrrr"})))
-    points = curve_of(one, evaluated(lambda e: e.accuracy))
-    assert [(x, round(e.value, 6)) for x, e in points] == [(0.0, 0.0), (4.0, 0.75)]
-    assert points[-1][1].high == pytest.approx(0.75 + 4.302652729911275 * 0.25 / math.sqrt(3))
-    assert curve_of(one, recorded("no/such")) == []
+    curve = curve_of(one, evaluated("acc"))
+    assert (curve.x, curve.mean) == ([0.0, 4.0], pytest.approx([0.0, 0.75]))
+    assert curve.high[-1] == pytest.approx(0.75 + 4.302652729911275 * 0.25 / math.sqrt(3))
+    assert curve_of(one, recorded("no/such")).x == []
 
 
-def test_a_line_has_its_band_in_per_cent() -> None:
+def test_a_line_has_its_band_in_per_cent_and_the_look_of_its_name() -> None:
     _, (axes,) = canvas.sheet(1, 1)
-    points = [(0.0, Estimate(value=0.5, low=0.4, high=0.6)), (1.0, Estimate(value=0.7, low=0.6, high=0.9))]
-    line = draw_line(axes, points, 1, scale=100)
-    assert list(line.get_ydata()) == [50.0, 70.0]
-    assert line.get_color() == canvas.PALETTE[1]
+    line = Band(x=[0.0, 1.0], mean=[0.5, 0.7], low=[0.4, 0.6], high=[0.6, 0.9])
+    draw_panel(axes, Panel(title="", ylabel="", lines={"a": line}, scale=100), {"a": canvas.look(1)})
+    assert list(axes.lines[0].get_ydata()) == [50.0, 70.0]
+    assert axes.lines[0].get_color() == canvas.PALETTE[1]
     heights = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == (pytest.approx(40.0), pytest.approx(90.0))
-    assert draw_line(axes, [], 0) is None
 
 
 def test_smoothing_is_a_centred_mean() -> None:
-    points = [(float(x), Estimate(value=v)) for x, v in enumerate([0.0, 3.0, 6.0, 0.0])]
-    assert [e.value for _, e in smooth(points, 3)] == [1.5, 3.0, 3.0, 3.0]
+    assert smooth(Band(x=[0.0, 1.0, 2.0, 3.0], mean=[0.0, 3.0, 6.0, 0.0]), 3).mean == [1.5, 3.0, 3.0, 3.0]
 
 
 def test_figures_are_fit_for_a_paper(tmp_path: Path) -> None:
@@ -231,12 +231,8 @@ def test_exploration_needs_several_samples(tmp_path: Path) -> None:
     assert "one sample per problem" in explore(single)
     several = explore(ReportedRun(made_run(tmp_path / "b"), "b"))
     assert several.samples == 2
-    assert [(x, e.value) for x, e in several.curves["pass@K"]] == [(0.0, 0.5), (4.0, 0.5)]
+    assert (several.curves["pass@K"].x, several.curves["pass@K"].mean) == ([0.0, 4.0], [0.5, 0.5])
     assert [best(k) for k in (1, 2, 6, 8, 16)] == [1, 1, 2, 4, 8]
-
-
-def test_many_evaluations_are_thinned_evenly(tmp_path: Path) -> None:
-    assert thinned(range(100), 5) == [0, 25, 50, 74, 99]
 
 
 def test_behaviours_by_judge(tmp_path: Path) -> None:
@@ -263,10 +259,10 @@ def test_behaviours_by_judge(tmp_path: Path) -> None:
         directory.record(record)
     first, second = read_judges(ReportedRun(path, "a"))
     assert (first.name, first.judged, first.undecided) == ("big", 4, 1), "the older prompt is not mixed in"
-    ((step, share),) = first.curves["verification"]
-    assert (step, share.value) == (4.0, 0.75)
-    assert 0.0 < share.low < 0.75 < share.high <= 1.0
+    curve = first.curves["verification"]
+    assert (curve.x, curve.mean) == ([4.0], [0.75])
+    assert 0.0 < curve.low[0] < 0.75 < curve.high[0] <= 1.0
     assert second.name == "keywords"
-    assert second.curves["verification"][0][1].value == 0.0
+    assert second.curves["verification"].mean == [0.0]
     (path / "behaviours" / "judgements.jsonl").write_text("broken\n" + json.dumps({}) + "\n")
     assert "damaged" in read_judges(ReportedRun(path, "a"))

@@ -12,7 +12,7 @@ from made_runs import AFTER, BEFORE, made_run, row, write_evaluation
 
 from simplerl.doctor import RULES
 from simplerl.report import page
-from simplerl.report.content import Content, Options
+from simplerl.report.content import Content
 from simplerl.report.figures import Figure
 from simplerl.report.page import cut, duration, number_of, points_of, quantity, signed
 from simplerl.report.reading import Estimate, gather
@@ -70,7 +70,7 @@ ALLOWED = frozenset(_ALLOWED.split())
 
 
 def html_of(*paths: Path, **options) -> str:
-    content = Content(gather(list(paths)), Options(pdf=False, **options))
+    content = Content(gather(list(paths)), pdf=False, **options)
     return page.render(content, command="simplerl report x", now=NOW)
 
 
@@ -214,7 +214,7 @@ def test_a_run_of_sft(tmp_path: Path) -> None:
     found = gather([path])
     assert found.runs[0].run.stage == "sft"
     assert (found.damage, found.runs[0].damage) == ([], [])
-    made = Content(found, Options(pdf=False))
+    made = Content(found, pdf=False)
     assert {"accuracy_and_length", "training", "pass_at_k"} <= made.figures.keys()
     assert "clip_ratio_and_stopped_length" not in made.figures
     assert "made by simplerl sft" in "".join(Elements(page.render(made, command="x", now=NOW)).text)

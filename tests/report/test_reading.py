@@ -9,7 +9,7 @@ import pytest
 from made_runs import AFTER, CONFIG, made_run, rows, write_evaluation
 
 from simplerl.core.errors import RunError
-from simplerl.report.content import Content, Options
+from simplerl.report.content import Content
 from simplerl.report.reading import ReportedRun, gather, labels_of, level_order
 from simplerl.runs.responses import write_rows
 
@@ -25,11 +25,12 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert (run.remarks, run.damage) == ([], [])
 
 
-def test_lengths_have_an_interval_over_problems(tmp_path: Path) -> None:
-    run = ReportedRun(made_run(tmp_path / "a"), "a")
-    # Right responses have 5 tokens, others 3; three of eight are right.
-    assert run.first.length.value == pytest.approx((3 * 5 + 5 * 3) / 8)
-    assert 3.0 <= run.first.length.low < run.first.length.value < run.first.length.high <= 5.0
+def test_lengths_have_the_interval_of_the_figures(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a")
+    write_evaluation(path, 4, rows(AFTER), tokens={"value": 3.75, "low": 3.0, "high": 4.5})
+    run = ReportedRun(path, "a")
+    assert (run.first.length.value, run.first.length.bounded) == (4.0, False), "as versions before 0.2 recorded it"
+    assert (run.last.length.value, run.last.length.low, run.last.length.high) == (3.75, 3.0, 4.5)
 
 
 def test_training_steps_by_hand(tmp_path: Path) -> None:
@@ -38,9 +39,9 @@ def test_training_steps_by_hand(tmp_path: Path) -> None:
     records[1]["stop_reason"] = "length"
     write_rows(path / "trajectories" / "step_000001.parquet", records)
     ratio = ReportedRun(path, "a").clip_ratio[1]
-    assert ratio.value == pytest.approx((0.5 + 0 + 0) / 3)
+    assert ratio["value"] == pytest.approx((0.5 + 0 + 0) / 3)
     deviation = math.sqrt(((0.5 - 1 / 6) ** 2 + 2 * (1 / 6) ** 2) / 2)
-    assert (ratio.low, ratio.high) == (0.0, pytest.approx(1 / 6 + 1.96 * deviation / math.sqrt(3)))
+    assert (ratio["low"], ratio["high"]) == (0.0, pytest.approx(1 / 6 + 1.96 * deviation / math.sqrt(3)))
 
 
 def test_a_run_that_is_being_written(tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_a_pipe_does_not_hang_the_report(tmp_path: Path, name: str) -> None:
     path = made_run(tmp_path / "a")
     (path / name).unlink(missing_ok=True)
     os.mkfifo(path / name)
-    found = Content(gather([path]), Options(examples=1, pdf=False))
+    found = Content(gather([path]), examples=1, pdf=False)
     assert any(name in line for line in found.damage)
 
 

@@ -13,7 +13,7 @@ from simplerl.train.resolve import as_table, recipe_names, resolve
 def test_every_algorithm_runs_on_equal_terms() -> None:
     experiment = race(list(ALGORITHMS), budget=100_000)
     assert [variant.label for variant in experiment.variants] == list(ALGORITHMS)
-    base = as_table(resolve("cub", {}))
+    base = as_table(resolve("cub-qwen", {}))
     for variant in experiment.variants:
         config = resolve(variant.recipe, table_of(experiment, variant))
         assert isinstance(config.algorithm, ALGORITHMS[variant.label])
@@ -31,11 +31,11 @@ def test_an_algorithm_runs_with_its_own_recipe_where_there_is_one(monkeypatch) -
     monkeypatch.setattr(module, "recipe_names", lambda: ["cub", "cub-ppo", "cub-dr-grpo"])
     assert recipe_of("ppo") == "cub-ppo"
     assert recipe_of("dr_grpo") == "cub-dr-grpo"
-    assert recipe_of("rloo") == "cub"
+    assert recipe_of("rloo") == "cub-qwen"
     monkeypatch.undo()
     for name in ALGORITHMS:
         own = [found for found in (f"cub-{name}", f"cub-{name.replace('_', '-')}") if found in recipe_names()]
-        assert recipe_of(name) == (own[0] if own else "cub")
+        assert recipe_of(name) == (own[0] if own else "cub-qwen")
 
 
 @pytest.mark.parametrize(

@@ -104,15 +104,16 @@ def test_what_is_left_is_told_by_tokens_or_steps_whichever_ends_first(tmp_path: 
 
 def test_evaluation_at_further_temperatures(tmp_path: Path) -> None:
     run_small(tmp_path / "one", {"steps": 1, "evaluation": {"temperature": 0.5}})
-    run_small(tmp_path / "two", {"steps": 1, "evaluation": {"further_temperatures": [0.0, 0.5]}})
+    _, listener = run_small(tmp_path / "two", {"steps": 1, "evaluation": {"further_temperatures": [0.0, 0.5]}})
     for step in (0, 1):
         name = f"evaluations/step_{step:06d}.json"
         own, both = (json.loads((tmp_path / run / name).read_text()) for run in ("one", "two"))
         greedy, half = both["further"]
         assert both["temperature"] == 1.0
         assert greedy["temperature"] == 0.0
-        # A problem answered greedily is answered in the same way every time.
-        assert greedy["pass@k"]["2"]["value"] == greedy["acc"]["value"]
+        # A problem answered greedily is answered in the same way every time: one response is enough.
+        assert (greedy["samples"], both["samples"], list(greedy["pass@k"])) == (1, 2, ["1"])
+        assert listener.metrics[step]["eval/accuracy_greedy"] == greedy["acc"]["value"]
         for key in ("temperature", "acc", "pass@k", "tokens", "verdicts"):
             assert half[key] == own[key], key
     assert "further" not in own

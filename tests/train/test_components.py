@@ -20,7 +20,7 @@ def test_held_out_problems_of_a_file_are_kept_from_training(tmp_path: Path) -> N
     over = {
         "data": jsonl(tmp_path / "d.jsonl", 40),
         "dataset": {"levels": [], "size": 0},
-        "evaluation": {"holdout": 10},
+        "evaluation": {"holdout": 10, "size": 0},
     }
     split = load_problems(small_config(over), print)
     train, held_out = split.train, split.held_out
@@ -28,13 +28,16 @@ def test_held_out_problems_of_a_file_are_kept_from_training(tmp_path: Path) -> N
     assert not {p.question for p in train} & {p.question for p in held_out}
     other_seed = load_problems(small_config({**over, "seed": 5}), print)
     assert other_seed == split, "the run's seed moves no problem"
+    limited = load_problems(small_config({**over, "evaluation": {"holdout": 10, "size": 3}}), print)
+    assert limited.held_out == held_out[:3], "the limit holds whatever the source"
+    assert limited.train == train
 
 
 def test_a_question_in_both_is_not_trained_on(tmp_path: Path) -> None:
     """Files repeat themselves: a duplicate of a held-out question would be a leak."""
     over = {"data": jsonl(tmp_path / "d.jsonl", 40, same=20), "dataset": {"levels": [], "size": 0}}
     said: list[str] = []
-    split = load_problems(small_config({**over, "evaluation": {"holdout": 10}}), said.append)
+    split = load_problems(small_config({**over, "evaluation": {"holdout": 10, "size": 0}}), said.append)
     train, held_out, shared = split.train, split.held_out, split.shared
     assert not {p.question for p in train} & {p.question for p in held_out}
     assert len(train) + len(held_out) + len(shared) == 40

@@ -213,8 +213,8 @@ def test_names_of_runs_tell_what_they_are() -> None:
     def name(overrides: dict, recipe: str | None = None) -> str:
         return run_name(recipe, overrides, resolve(recipe, overrides))
 
-    assert name({}) == "cub-qwen_arithmetic_grpo_seed0"
-    assert name({"seed": 3}) == "cub-qwen_arithmetic_grpo_seed3"
+    assert name({}) == "cub-hasty_arithmetic_grpo_seed0"
+    assert name({"seed": 3}) == "cub-hasty_arithmetic_grpo_seed3"
     others = [
         {"model": "cub-llama"},
         {"optimizer": {"lr": 1e-3}},
@@ -232,11 +232,11 @@ def test_names_of_runs_tell_what_they_are() -> None:
     names = [name(over) for over in [{}, *others]]
     assert len(set(names)) == len(names)
     assert name({"seed": 3}) == name({"seed": 3})
-    assert name({"optimizer": {"lr": 1e-3}}) == "cub-qwen_arithmetic_grpo_optimizer.lr-0.001_seed0"
+    assert name({"optimizer": {"lr": 1e-3}}) == "cub-hasty_arithmetic_grpo_optimizer.lr-0.001_seed0"
     assert name({"optimizer": {"lr": resolve("cub", {}).optimizer.lr}}) == name({}), "what is as in the recipe"
     assert name({}, "qwen2.5-7b") == "qwen2.5-7b_grpo_seed0"
     assert name({"model": "some/model", "data": "gsm8k"}, "cub") == "cub_some-model_gsm8k_grpo_seed0"
-    assert name({"reward": {"name": "format"}}) == "cub-qwen_arithmetic_grpo_reward-format_seed0"
+    assert name({"reward": {"name": "format"}}) == "cub-hasty_arithmetic_grpo_reward-format_seed0"
     assert "/" not in name({"model": "some/model", "data": "a/b.jsonl"}, "generic")
 
 
@@ -283,7 +283,8 @@ def test_names_of_files_of_the_same_name_do_not_meet(tmp_path: Path) -> None:
     [
         ("Qwen/Qwen2.5-0.5B", "qwen2.5-0.5b"),
         ("Qwen/Qwen2.5-7B", "qwen2.5-7b"),
-        ("cub-qwen", "cub"),
+        ("cub-hasty", "cub"),
+        ("cub-qwen", "cub-qwen"),
         ("cub-llama", "cub"),
         ("somebody/else", "generic"),
     ],
@@ -344,3 +345,55 @@ def test_plugins_of_recipe_and_command_line_add_up(tmp_path: Path) -> None:
 def test_a_key_that_stands_elsewhere_is_pointed_at(key: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message.replace("?", r"\?").replace(".", r"\.")):
         resolve("cub", {key: 1})
+
+
+# -- what follows what the user gave -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given", "key", "value"),
+    [
+        ("generic", {"sampling": {"prompts_per_step": 4}}, "learner.prompts_per_update", 4),
+        ("generic", {"sampling": {"prompts_per_step": "100"}}, "learner.prompts_per_update", 50),
+        ("generic", {"sampling": {"prompts_per_step": 97}}, "learner.prompts_per_update", 97),
+        ("generic", {"learner": {"prompts_per_update": 48}}, "sampling.prompts_per_step", 240),
+        ("simplerl-cold-start-qwen2.5-math-7b", {"token_budget": 1000}, "optimizer.schedule", "constant"),
+        ("cub-ppo", {"steps": 5, "algorithm": {"critic_warmup_steps": 8}}, None, None),
+        ("cub-dr-grpo", {"algorithm": {"constant_length": 7, "normaliser": "token"}}, None, None),
+        ("generic", {"sampling": {"prompts_per_step": 4}, "learner": {"prompts_per_update": 64}}, None, None),
+        ("generic", {"sampling": {"samples_per_prompt": 1}}, None, None),
+        ("cub", {"prompt": {"system": "Be short."}, "template": "simple"}, None, None),
+    ],
+)
+def test_settings_follow_what_the_user_gave(recipe: str, given: dict, key: str | None, value: object) -> None:
+    said: list[str] = []
+    if key is None:
+        with pytest.raises(ConfigError):
+            resolve(recipe, given, said.append)
+        assert not said
+        return
+    config = resolve(recipe, given, said.append)
+    assert flatten(as_table(config))[key] == value
+    (line,) = said
+    assert line.startswith(f"{key} = {value!r} is used: ")
+    assert next(iter(flatten(given))) in line, "the reason names what the user gave"
+    untouched = flatten(as_table(resolve(recipe, {})))
+    changed = {name for name, now in flatten(as_table(config)).items() if untouched[name] != now}
+    assert changed == {key, *flatten(given)}
+
+
+def test_a_file_of_the_users_is_what_the_user_gave(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('extends = "generic"\nsteps = 3\n[algorithm]\nname = "ppo"\ncritic_warmup_steps = 8\n')
+    with pytest.raises(ConfigError, match="critic_warmup_steps = 8, but the run has steps = 3"):
+        resolve(str(own), {})
+    own.write_text('extends = "generic"\n[sampling]\nprompts_per_step = 6\n')
+    assert resolve(str(own), {}, lambda line: None).learner.prompts_per_update == 6
+
+
+def test_what_followed_is_said_on_standard_error(capsys) -> None:
+    resolve("generic", {"sampling": {"prompts_per_step": 4}})
+    out, error = capsys.readouterr()
+    assert not out
+    assert len(error.splitlines()) == 1
+    assert "learner.prompts_per_update = 64 must divide sampling.prompts_per_step = 4" in error

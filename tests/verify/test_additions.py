@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from simplerl.verify.audit import read_rows
+from simplerl.data import rows_to_audit
 from simplerl.verify.judge import thorough
 
 SHARED = Path(os.environ.get("SIMPLERL_SHARED", Path(__file__).resolve().parents[3] / "shared"))
@@ -65,7 +65,7 @@ def test_the_gold_itself_is_right(gold):
 
 @pytest.mark.skipif(not BENCHMARKS.is_dir(), reason=f"no benchmark files at {BENCHMARKS} (set SIMPLERL_SHARED)")
 def test_additions_to_the_golds_of_the_benchmarks():
-    golds = sorted({row.gold for path in BENCHMARKS.glob("*.jsonl") for row in read_rows(path) if row.gold.strip()})
+    golds = sorted({row.gold for path in BENCHMARKS.glob("*.jsonl") for row in rows_to_audit(str(path)) if row.gold})
     draw = random.Random(0)
     sample = draw.sample(golds, min(1_500, len(golds)))
     pairs = [(changed(gold, draw.choice(ADDITIONS), draw.choice(FRAMES)), gold) for gold in sample]

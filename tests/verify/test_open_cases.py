@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from simplerl.data import rows_to_audit
 from simplerl.verify import VerifierPool
-from simplerl.verify.audit import read_rows
 
 SHARED = Path(os.environ.get("SIMPLERL_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no labelled cases at {SHARED} (set SIMPLERL_SHARED)")
@@ -55,7 +55,7 @@ def test_figures_on_the_open_cases():
     ["math500", "gsm8k", "aime24", "amc23", "minerva_math", "olympiadbench", "college_math", "gaokao2023en"],
 )
 def test_no_gold_is_rejected_against_itself(name):
-    rows = list(read_rows(SHARED / "data" / "benchmarks" / f"{name}.jsonl"))
+    rows = list(rows_to_audit(str(SHARED / "data" / "benchmarks" / f"{name}.jsonl")))
     with VerifierPool(workers=1) as pool:
         verdicts = pool.verify_many((f"\\boxed{{{row.gold}}}", row.gold) for row in rows)
     failed = [row for row, verdict in zip(rows, verdicts, strict=True) if not verdict.correct and row.gold]

@@ -16,9 +16,8 @@ from support import run_command
 from simplerl.core.errors import RunError, SimpleRLError
 from simplerl.doctor import Diagnosis, Example, Finding
 from simplerl.runs.run import HELD_OUT, Run
-from simplerl.viewer.html import content, piece
+from simplerl.viewer.html import _ticks, charts, content, piece
 from simplerl.viewer.library import TRAINING, Library
-from simplerl.viewer.plots import _ticks, charts
 from simplerl.viewer.responses import read_rows, search
 from simplerl.viewer.server import HOST, free_socket
 from simplerl.viewer.state import MODES, OUTCOMES, SORTS, View, parse

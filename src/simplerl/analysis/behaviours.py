@@ -15,8 +15,8 @@ from simplerl.runs.behaviours import BEHAVIOURS, Judgement
 #: How behaviours are called in tables and plots.
 TITLES = {name: name.replace("_", " ") for name in BEHAVIOURS}
 
-#: Responses in which both judges see a behaviour, only the first, only the second, neither.
-_COUNTS = ("both", "first", "second", "neither")
+#: What two judges may say of a behaviour: both see it, only the first, only the second, neither.
+_COUNTS = {(True, True): "both", (True, False): "first", (False, True): "second", (False, False): "neither"}
 
 
 def table(judgements: Iterable[Judgement]) -> dict[str, Any]:
@@ -32,25 +32,26 @@ def table(judgements: Iterable[Judgement]) -> dict[str, Any]:
     judges, agreements = [], []
     # The keywords last: they are the substitute.
     for (judge, settings), said in sorted(by_judge.items(), key=lambda item: (item[0][0] == KEYWORDS, item[0])):
-        by_step: defaultdict[int | None, list[Judgement]] = defaultdict(list)
-        for judgement in said:
-            by_step[judgement.step].append(judgement)
-        steps = sorted(by_step, key=lambda step: (step is None, step or 0))
-        judges.append({"judge": judge, "settings": settings, "steps": [_step(step, by_step[step]) for step in steps]})
+        steps = sorted({j.step for j in said}, key=lambda step: (step is None, step or 0))
+        rows = [_step(step, [j for j in said if j.step == step]) for step in steps]
+        judges.append({"judge": judge, "settings": settings, "steps": rows})
         if judge != KEYWORDS and by_keywords:
             names = {"judge": judge, "settings": settings, "with": KEYWORDS}
             agreements.append({**names, **agreement(said, by_keywords)})
     return {"judges": judges, "agreement": agreements}
 
 
+def _row_of_problem(judgements: Iterable[Judgement]) -> dict[str, int]:
+    return {problem: row for row, problem in enumerate(dict.fromkeys(j.problem_id for j in judgements))}
+
+
 def _step(step: int | None, judgements: Sequence[Judgement]) -> dict[str, Any]:
-    problems = {problem: row for row, problem in enumerate(dict.fromkeys(j.problem_id for j in judgements))}
+    problems = _row_of_problem(judgements)
     above_PM, below_PM = np.zeros((2, len(problems), len(BEHAVIOURS)))
     for judgement in judgements:
-        for m, name in enumerate(BEHAVIOURS):
-            shown = judgement.shows(name)
-            above_PM[problems[judgement.problem_id], m] += bool(shown)
-            below_PM[problems[judgement.problem_id], m] += shown is not None
+        shown = [judgement.shows(name) for name in BEHAVIOURS]
+        above_PM[problems[judgement.problem_id]] += [bool(one) for one in shown]
+        below_PM[problems[judgement.problem_id]] += [one is not None for one in shown]
     return {
         "step": step,
         "responses": len(judgements),
@@ -71,14 +72,13 @@ def agreement(first: Iterable[Judgement], second: Iterable[Judgement]) -> dict[s
     """
     other = {(j.step, j.problem_id, j.sample): j for j in second}
     pairs = [(one, two) for one in first if (two := other.get((one.step, one.problem_id, one.sample))) is not None]
-    problems = {problem: row for row, problem in enumerate(dict.fromkeys(one.problem_id for one, _ in pairs))}
+    problems, columns = _row_of_problem(one for one, _ in pairs), list(_COUNTS)
     behaviours: dict[str, Any] = {}
     for name in BEHAVIOURS:
         counts_P4 = np.zeros((len(problems), 4))
         for one, two in pairs:
-            said = (one.shows(name), two.shows(name))
-            if None not in said:
-                counts_P4[problems[one.problem_id], (0 if said[1] else 1) if said[0] else (2 if said[1] else 3)] += 1
+            if (said := (one.shows(name), two.shows(name))) in _COUNTS:
+                counts_P4[problems[one.problem_id], columns.index(said)] += 1
         counts_P4 = counts_P4[counts_P4.sum(1) > 0]
         if not len(counts_P4):
             continue
@@ -88,7 +88,7 @@ def agreement(first: Iterable[Judgement], second: Iterable[Judgement]) -> dict[s
             "responses": int(counts_P4.sum()),
             "share": ratio_figures(same_P1, all_P1, ["share"], shares={"share"})["share"],
             "kappa": {"value": cohen_kappa(counts_P4.sum(0)), "low": low, "high": high, "problems": len(counts_P4)},
-            "counts": dict(zip(_COUNTS, counts_P4.sum(0).astype(int).tolist(), strict=True)),
+            "counts": dict(zip(_COUNTS.values(), counts_P4.sum(0).astype(int).tolist(), strict=True)),
         }
     return {"behaviours": behaviours}
 
@@ -97,9 +97,9 @@ def plot_behaviours(behaviours: dict[str, Any], output: Path, *, title: str) -> 
     """Draw the share of responses with each behaviour against steps, a panel for each judge."""
     panels = []
     for judge in behaviours["judges"]:
-        x = [float(step["step"] or 0) for step in judge["steps"]]
         lines = {
-            title: band_of(x, [step["behaviours"][name] for step in judge["steps"]]) for name, title in TITLES.items()
+            label: band_of([(float(step["step"] or 0), step["behaviours"][name]) for step in judge["steps"]])
+            for name, label in TITLES.items()
         }
         heading = judge["judge"] + (" (weaker: words only)" if judge["judge"] == KEYWORDS else "")
         panels.append(Panel(title=heading, ylabel="% of responses", xlabel="step", lines=lines, scale=100))

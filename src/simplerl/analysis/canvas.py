@@ -7,8 +7,9 @@ nothing.
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 #: Widths in inches: one column of a two-column page, and the full width.
@@ -26,40 +27,13 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 #: Line styles for a second and third round through the colours.
 STROKES = ("-", (0, (5, 1)), (0, (3, 1, 1, 1)))
 
-_STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "axes.grid": True,
-    "grid.color": "#d9d9d9",
-    "grid.linewidth": 0.5,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 3.5,
-    "text.parse_math": False,
-    "pdf.fonttype": 42,  # TrueType: conferences refuse Type 3.
-    "figure.dpi": 100,
-}
-
 
 @contextmanager
 def paper_style() -> Iterator[None]:
     """Draw and save in the style of a paper. Letters that the font lacks are drawn as boxes, without a warning each."""
     import matplotlib
 
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+    with matplotlib.rc_context(fname=Path(__file__).with_name("paper.mplstyle")), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*missing")
         yield
 
@@ -82,24 +56,24 @@ def look(index: int) -> dict[str, Any]:
 
 
 def colours(names: Sequence[str]) -> dict[str, Any]:
-    """Return name → a colour; twenty differ."""
+    """Return name → the look of a line in a colour of its own; twenty differ."""
     from matplotlib import colormaps
 
     palette: Any = colormaps["tab10" if len(names) <= 10 else "tab20"]
-    return {name: palette(i % palette.N) for i, name in enumerate(names)}
+    return {name: {"color": palette(i % palette.N)} for i, name in enumerate(names)}
 
 
-def legend(figure: Any, entries: list[tuple[str, dict[str, Any]]]) -> None:
-    """Put one legend of (name, look) under all panels of a figure, in as few rows as its width allows."""
+def legend(figure: Any, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Put one legend of name → look under all panels of a figure, in as few rows as its width allows."""
     from matplotlib.lines import Line2D
 
     if not entries:
         return
     # A letter of 7 points is about 0.06 inches wide; a handle with its margins about 0.5.
-    widest = 0.5 + 0.06 * max(len(name) for name, _ in entries)
+    widest = 0.5 + 0.06 * max(map(len, entries))
     fit = max(1, min(len(entries), int(figure.get_figwidth() / widest)))
     rows = -(-len(entries) // fit)
-    handles = [Line2D([], [], **{"color": "#555555", **look, "label": name}) for name, look in entries]
+    handles = [Line2D([], [], **{"color": "#555555", **look, "label": name}) for name, look in entries.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // rows))
 
 

@@ -89,11 +89,9 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, Any]:
     pairs = [(first[problem], second[problem]) for problem in shared]
     score_P2 = np.array([[_pass(a, 1), _pass(b, 1)] for a, b in pairs])
     change_P = score_P2[:, 1] - score_P2[:, 0]
-    strict_P2 = np.array([[_strict(a), _strict(b)] for a, b in pairs])
+    strict_P2 = np.array([[_pass(a, 1, strict=True), _pass(b, 1, strict=True)] for a, b in pairs])
     level_P = np.array([a[0].level for a, _ in pairs])
-    solved = {
-        p: (any(x.correct for x in a), any(x.correct for x in b)) for p, (a, b) in zip(shared, pairs, strict=True)
-    }
+    solved_P2 = score_P2 > 0
     return {
         "benchmark": before.benchmark,
         "before": before.label,
@@ -106,14 +104,14 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, Any]:
             "undecided": len(both) - len(other) - len(shared),
         },
         "unfair": unfair(before.protocol, after.protocol),
-        "acc": {"before": _mean(score_P2[:, 0], share=True), "after": _mean(score_P2[:, 1], share=True)},
-        "acc_strict": {"before": _mean(strict_P2[:, 0], share=True), "after": _mean(strict_P2[:, 1], share=True)},
+        "acc": _both_sides(score_P2),
+        "acc_strict": _both_sides(strict_P2),
         "difference": _mean(change_P),
         "p_value": sign_flip_test(change_P),
         "by_level": {str(level): _mean(change_P[level_P == level]) for level in np.unique(level_P) if level},
         **_curves(pairs),
-        "gained": [p for p, (was, now) in solved.items() if now and not was],
-        "lost": [p for p, (was, now) in solved.items() if was and not now],
+        "gained": [p for p, (was, now) in zip(shared, solved_P2, strict=True) if now and not was],
+        "lost": [p for p, (was, now) in zip(shared, solved_P2, strict=True) if was and not now],
         "more_often": int((change_P > 0).sum()),
         "less_often": int((change_P < 0).sum()),
     }
@@ -139,6 +137,10 @@ def _mean(values_P: np.ndarray, *, share: bool = False) -> dict[str, Any]:
     return ratio_figures(above_P1, np.ones_like(above_P1), ["mean"], shares={"mean"} if share else ())["mean"]
 
 
+def _both_sides(score_P2: np.ndarray) -> dict[str, Any]:
+    return {side: _mean(score_P2[:, i], share=True) for i, side in enumerate(("before", "after"))}
+
+
 def _curves(pairs: Sequence[tuple[Sequence[Answer], Sequence[Answer]]]) -> dict[str, Any]:
     """Return the pass@k curves over k = 1, 2, 4 … that every problem has samples for, their difference, and where the
     curve of the base passes that of the trained model, if it does."""
@@ -154,13 +156,9 @@ def _curves(pairs: Sequence[tuple[Sequence[Answer], Sequence[Answer]]]) -> dict[
     return {"pass@k": curve, "crossing": crossing, "crossing_is_certain": certain}
 
 
-def _pass(members: Sequence[Answer], k: int) -> float:
-    right = sum(a.correct for a in members)
+def _pass(members: Sequence[Answer], k: int, *, strict: bool = False) -> float:
+    right = sum(a.strictly_correct if strict else a.correct for a in members)
     return right / len(members) if k == 1 else pass_at_k(len(members), right, k)
-
-
-def _strict(members: Sequence[Answer]) -> float:
-    return sum(a.strictly_correct for a in members) / len(members)
 
 
 def questions(evaluation: Evaluation) -> dict[str, tuple[str, str]]:

@@ -17,9 +17,6 @@ CSV_COLUMNS = (
     "acc", "pass_acc", "tokens", "keywords", "correct_tokens", "wrong_tokens", "clip_ratio", "stop_tokens",
     "stop_ratio", "box_ratio", "repeat_ratio",
 )  # fmt: skip
-#: Columns that have another name among our figures.
-RENAMED = {"pass_acc": "any_correct"}
-
 #: The six benchmarks of the paper's "Avg.", AIME24 by pass@1.
 PAPER_AVERAGE = ("gsm8k", "math500", "minerva_math", "olympiadbench", "aime24", "amc23")
 
@@ -102,13 +99,14 @@ def to_csv(evaluations: Sequence[Evaluation]) -> str:
     for model, row in table.items():
         cells: dict[str, Any] = {"model": model}
         for column in CSV_COLUMNS:
-            values = []
-            for name, one in row.items():
-                value = one.figures[RENAMED.get(column, column)]["value"]
-                value = value if value is None or column not in ("acc", "pass_acc") else 100 * value
-                cells[f"{name}_{column}"] = "" if value is None else round(value, 4)
-                values += [value] if value is not None and "@" not in name else []
-            cells[f"avg_{column}"] = round(sum(values) / len(values), 4) if values else ""
+            factor = 100 if column in ("acc", "pass_acc") else 1
+            figures = {
+                name: one.figures["any_correct" if column == "pass_acc" else column] for name, one in row.items()
+            }
+            known = {name: factor * f["value"] for name, f in figures.items() if f["value"] is not None}
+            cells |= {f"{name}_{column}": round(value, 4) for name, value in known.items()}
+            values = [value for name, value in known.items() if "@" not in name]
+            cells |= {f"avg_{column}": round(sum(values) / len(values), 4)} if values else {}
         writer.writerow(cells)
     return output.getvalue()
 
@@ -138,27 +136,24 @@ def to_markdown(evaluations: Sequence[Evaluation]) -> str:
     """Return accuracies, then lengths and shapes, as Markdown tables with 95% intervals."""
     table = rows(evaluations)
     names = dict.fromkeys(name for row in table.values() for name in row)
+    escaped = {model: model.replace("|", "\\|") for model in table}
     lines = ["| model | " + " | ".join(names) + " | average |", "|---" * (len(names) + 2) + "|"]
     for model, row in table.items():
         accuracies = [cell(row[name].figures["acc"] if name in row else None) for name in names]
-        lines.append(f"| {_escape(model)} | " + " | ".join(accuracies) + f" | {cell(averages(row)['acc'])} |")
+        lines.append(f"| {escaped[model]} | " + " | ".join(accuracies) + f" | {cell(averages(row)['acc'])} |")
     lines += ["", "| model | benchmark | problems × n | " + " | ".join(SHAPES) + " | undecided |"]
     lines.append("|---" * (len(SHAPES) + 4) + "|")
     for model, row in table.items():
         for name, one in row.items():
             values = [cell(one.figures.get(shape), percent=shape not in SHAPES[-3:]) for shape in SHAPES]
             size = f"{one.figures['problems']} × {one.figures['samples']}"
-            lines.append(f"| {_escape(model)} | {name} | {size} | {' | '.join(values)} | {undecided(one)} |")
+            lines.append(f"| {escaped[model]} | {name} | {size} | {' | '.join(values)} | {undecided(one)} |")
     return "\n".join(lines) + "\n"
 
 
 def undecided(one: Evaluation) -> int:
     """Return how many responses the verifier could not judge."""
     return sum(one.figures["verdicts"][status] for status in UNDECIDED)
-
-
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|")
 
 
 def write_summary(evaluations: Sequence[Evaluation], output: Path) -> None:

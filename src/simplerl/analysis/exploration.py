@@ -6,8 +6,8 @@ counted.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +20,8 @@ from simplerl.core.types import UNDECIDED
 from simplerl.ops import exploration as ops
 from simplerl.ops.statistics import bootstrap_interval, pass_at_k, powers_up_to, ratio_figures
 from simplerl.runs.metrics import as_number
-from simplerl.runs.results import Series, choose, series
+from simplerl.runs.results import choose, series
 from simplerl.runs.run import Evaluation, Run, is_run
-
-#: What each figure is; docs/exploration.md has a line for each.
-MEANING: dict[str, str] = {
-    "pass@k": "probability that at least one of k samples is right, unbiased",
-    "pass@K-S": "probability that at least S unique right responses are among K samples",
-    "reward@K-S": "probability that the S samples of highest reward among K are all right; S = 1 is Best-of-K",
-    "likelihood@K-S": "the same, ranked by the model's own mean log-probability of a token instead of the reward",
-    "distinct_answers": "different final answers among a problem's samples; all right ones are one answer",
-    "distinct_right": "unique right responses among a problem's samples",
-    "unique_responses": "share of a problem's responses that are different from each other",
-    "distinct_equations": "unique equations / all equations in a problem's right responses (0/0 = 0)",
-    "distinct_2": "different bigrams of words / all bigrams in a problem's responses (distinct-2)",
-    "similarity": "mean Jaccard similarity of the bigrams of two of a problem's responses: 1 is no diversity",
-    "query_effect": "B-STaR's balance of exploration and exploitation, of the right responses of a problem",
-    "useful_tokens": "share of the response tokens sampled for training that carried gradient",
-}
 
 #: Figures that are numbers and not shares, so that they are not shown as percentages.
 COUNTS = ("distinct_answers", "distinct_right")
@@ -55,21 +39,40 @@ _SURE = ("pass@", "reward@", "likelihood@")
 WANTED = 6
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """One evaluation."""
+    """The figures of one evaluation. Raises RunError where it cannot be read, ConfigError as `over_steps`."""
 
-    step: int | None
-    label: str
-    problems: int
-    samples: int
-    """The most samples that a problem has."""
-    undecided: int
-    """Responses that the verifier could not judge."""
-    figures: Mapping[str, Mapping[str, Any]]
-    """Name → {value, low, high, problems}: `pass@4`, `pass@8-2`, `reward@8-2`, `distinct_answers` …"""
-    by_problem: Mapping[str, Mapping[str, float]]
-    """Name → problem id → value, of the problems that have one."""
+    def __init__(self, evaluation: Evaluation, *, k: int | None = None, s: Sequence[int] = (), wanted: int = WANTED):
+        columns = ["problem_id", "response", "verdict", "extracted", "reward"]
+        rows, likelihoods = evaluation.responses(columns).to_pylist(), evaluation.records.list_means("logprobs")
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for row, likelihood in zip(rows, likelihoods, strict=True):
+            groups.setdefault(row["problem_id"], []).append({**row, "likelihood": likelihood})
+        if not groups:
+            raise RunError(f"{evaluation.path} holds no responses")
+        self.step, self.label = evaluation.step, evaluation.label
+        self.problems, self.samples = len(groups), max(map(len, groups.values()))  # The most that a problem has
+        self.undecided = sum(row["verdict"] in UNDECIDED for row in rows)  # What the verifier could not judge
+        among = self.samples if k is None else k
+        tops = tuple(s) or powers_up_to(among)
+        if not 1 <= among <= self.samples:
+            raise ConfigError(
+                f"--k {among}: {self.label} has {self.samples} samples per problem; K is between 1 and that"
+            )
+        if not all(1 <= top <= among for top in tops):
+            raise ConfigError(f"--s {','.join(map(str, tops))}: S must be between 1 and K = {among}")
+        measured = {problem: _of_problem(group, self.samples, among, tops, wanted) for problem, group in groups.items()}
+        names = list(dict.fromkeys(name for values in measured.values() for name in values))
+        above_PM = np.array([[values.get(name, 0.0) for name in names] for values in measured.values()], dtype=float)
+        below_PM = np.array([[float(name in values) for name in names] for values in measured.values()])
+        self.figures = ratio_figures(
+            above_PM, below_PM, names, shares=[name for name in names if name.startswith(_SURE)]
+        )
+        """Name (docs/exploration.md) → {value, low, high, problems}: `pass@4`, `pass@8-2`, `distinct_answers` …"""
+        self.by_problem = {
+            name: {p: values[name] for p, values in measured.items() if name in values} for name in names
+        }
+        """Name → problem id → value, of the problems that have one."""
 
     def has(self, name: str) -> bool:
         """Return whether a figure has a value."""
@@ -85,8 +88,7 @@ class Exploration:
     points: tuple[Point, ...]
     useful: tuple[tuple[int, float, float], ...]
     """(step, response tokens sampled, of them useful) of every training step of a run; empty for results."""
-    left_out: tuple[str, ...]
-    """Evaluations that could not be read, each with its reason."""
+    left_out: tuple[str, ...]  # Evaluations that could not be read, each with its reason
 
     def useful_share(self, after: int, until: int) -> float:
         """Return the share of useful tokens over the steps after one and up to another; NaN where there are none."""
@@ -111,66 +113,30 @@ def over_steps(
     `wanted` the n* of the query effect. `warn` hears of a damaged file, which is left out. Raises RunError where there
     is nothing to read, ConfigError where K or S do not fit the samples.
     """
-
-    def explore(one: Series) -> Exploration:
+    explorations = []
+    for one in series(path, warn):
         points: list[Point] = []
         left_out: list[str] = []
-
-        def leave_out(reason: str) -> None:
-            left_out.append(reason)
-            warn(reason)
-
         for evaluation in choose(one.evaluations, steps):
             try:
-                points.append(point(evaluation, k=k, s=s, wanted=wanted))
+                points.append(Point(evaluation, k=k, s=s, wanted=wanted))
             except RunError as error:
-                leave_out(f"{evaluation.label}: {error}: left out")
+                left_out.append(f"{evaluation.label}: {error}: left out")
             on_done()
         if not points:
             raise RunError(f"{path}: no evaluation of {one.name} can be read; " + "; ".join(left_out))
-        lines = Run(path, warn=leave_out).lines if is_run(path) else {}
-        counts = [
+        lines = Run(path, warn=left_out.append).lines if is_run(path) else {}
+        tokens = [
             (step, as_number(line.get("tokens/sampled")), as_number(line.get("tokens/useful")))
             for step, line in lines.items()
-            if step > 0
         ]
-        useful = tuple(entry for entry in counts if all(0 <= number < 1e15 for number in entry))
-        return Exploration(name=one.name, path=path, points=tuple(points), useful=useful, left_out=tuple(left_out))
-
-    return [explore(one) for one in series(path, warn)]
-
-
-def point(evaluation: Evaluation, *, k: int | None = None, s: Sequence[int] = (), wanted: int = WANTED) -> Point:
-    """Return the figures of one evaluation. Raises RunError where it cannot be read, ConfigError as `over_steps`."""
-    columns = ["problem_id", "response", "verdict", "extracted", "reward"]
-    rows, likelihoods = evaluation.responses(columns).to_pylist(), evaluation.records.list_means("logprobs")
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row, likelihood in zip(rows, likelihoods, strict=True):
-        groups.setdefault(row["problem_id"], []).append({**row, "likelihood": likelihood})
-    if not groups:
-        raise RunError(f"{evaluation.path} holds no responses")
-    most = max(map(len, groups.values()))
-    among = most if k is None else k
-    tops = tuple(s) or powers_up_to(among)
-    if not 1 <= among <= most:
-        raise ConfigError(f"--k {among}: {evaluation.label} has {most} samples per problem; K is between 1 and that")
-    if not all(1 <= top <= among for top in tops):
-        raise ConfigError(f"--s {','.join(map(str, tops))}: S must be between 1 and K = {among}")
-    measured = {problem: _of_problem(group, most, among, tops, wanted) for problem, group in groups.items()}
-    names = list(dict.fromkeys(name for values in measured.values() for name in values))
-    above_PM = np.array([[values.get(name, 0.0) for name in names] for values in measured.values()], dtype=float)
-    below_PM = np.array([[float(name in values) for name in names] for values in measured.values()])
-    return Point(
-        step=evaluation.step,
-        label=evaluation.label,
-        problems=len(groups),
-        samples=most,
-        undecided=sum(row["verdict"] in UNDECIDED for row in rows),
-        figures=ratio_figures(above_PM, below_PM, names, shares=[name for name in names if name.startswith(_SURE)]),
-        by_problem={
-            name: {problem: values[name] for problem, values in measured.items() if name in values} for name in names
-        },
-    )
+        useful = tuple(entry for entry in tokens if entry[0] > 0 and all(0 <= number < 1e15 for number in entry[1:]))
+        for reason in left_out:
+            warn(reason)
+        explorations.append(
+            Exploration(name=one.name, path=path, points=tuple(points), useful=useful, left_out=tuple(left_out))
+        )
+    return explorations
 
 
 def _of_problem(
@@ -232,7 +198,7 @@ def to_json(exploration: Exploration) -> dict[str, Any]:
     return {
         "name": exploration.name,
         "path": str(exploration.path),
-        "points": [{key: v for key, v in asdict(p).items() if key != "by_problem"} for p in exploration.points],
+        "points": [{key: v for key, v in vars(p).items() if key != "by_problem"} for p in exploration.points],
         "useful_tokens": [dict(zip(columns, entry, strict=True)) for entry in exploration.useful],
         "change": {name: change(first, last, name) for name in names},
         "peak": {name: p and {"step": p.step, "to_last": change(p, last, name)} for name, p in peaks.items()},
@@ -257,44 +223,48 @@ def plot_exploration(exploration: Exploration, output: Path) -> None:
 def _over_steps(exploration: Exploration, points: Sequence[Point]) -> list[Panel]:
     names = list(points[-1].figures)
 
-    def panel(title: str, shown: Mapping[str, str] | Sequence[str], *, share: bool = True) -> Panel:
-        lines = {}
-        for name in (name for name in shown if name in names):
-            known = [p for p in points if p.has(name)]
-            if known:
-                label = shown[name] if isinstance(shown, Mapping) else name.replace("_", " ")
-                lines[label] = band_of([float(p.step or 0) for p in known], [p.figures[name] for p in known])
+    def panel(title: str, shown: Iterable[str], *, share: bool = True) -> Panel:
+        lines = {
+            DIVERSITY.get(name, name.replace("_", " ")): band_of(
+                [(float(p.step or 0), p.figures.get(name)) for p in points]
+            )
+            for name in shown
+            if name in names
+        }
+        lines = {label: line for label, line in lines.items() if line.x}
         return Panel(
             title=title, ylabel="%" if share else "number", xlabel="step", lines=lines, scale=100 if share else 1
         )
 
+    used = [(float(step), useful / sampled) for step, sampled, useful in exploration.useful if sampled]
+    useful = {"useful": Band(x=[step for step, _ in used], mean=[share for _, share in used])} if used else {}
+    title = "training tokens with gradient"
     panels = [
         panel("at least one right among k: pass@k", [n for n in names if n.startswith("pass@") and "-" not in n]),
         panel("S unique right ones among K: Pass@K-S", [n for n in names if n.startswith("pass@") and "-" in n]),
         panel("the best S of K all right", [n for n in names if n.startswith(("reward@", "likelihood@"))]),
         panel("of a problem's samples", COUNTS, share=False),
         panel("diversity", DIVERSITY),
+        Panel(title=title, ylabel="%", xlabel="step", lines=useful, scale=100),
     ]
-    if used := [(float(step), useful / sampled) for step, sampled, useful in exploration.useful if sampled]:
-        x, share = [step for step, _ in used], [share for _, share in used]
-        lines = {"useful": Band(x=x, mean=share, low=share, high=share)}
-        panels.append(Panel(title="training tokens with gradient", ylabel="%", xlabel="step", lines=lines, scale=100))
     return [panel for panel in panels if panel.lines]
 
 
 def _at_once(p: Point) -> list[Panel]:
     """Return panels against k, and against S."""
-    curves: dict[str, list[str]] = {}
+    against_k: dict[str, Any] = {}
+    against_s: dict[str, Any] = {}
     for name in (name for name in p.figures if name.startswith(_SURE) and p.has(name)):
-        curves.setdefault(name.rsplit("-", 1)[0] + "-S" if "-" in name else "pass@k", []).append(name)
-    bands = {}
-    for label, names in curves.items():
-        x = [float(name.replace("@", "-").rsplit("-", 1)[1]) for name in names]
-        bands[label] = band_of(x, [p.figures[name] for name in names])
-    against_k = {label: band for label, band in bands.items() if label == "pass@k"}
-    against_s = {label: band for label, band in bands.items() if label != "pass@k"}
+        label, dash, number = name.rpartition("-")
+        if dash:
+            against_s.setdefault(f"{label}-S", []).append((float(number), p.figures[name]))
+        else:
+            against_k.setdefault("pass@k", []).append((float(name.removeprefix("pass@")), p.figures[name]))
     return [
-        Panel(title=title, ylabel="%", xlabel=xlabel, lines=lines, scale=100, log_x=True)
-        for title, xlabel, lines in (("pass@k", "k", against_k), ("among K", "S", against_s))
-        if lines or xlabel == "k"
-    ]
+        Panel(
+            title=title, ylabel="%", xlabel=xlabel, scale=100, log_x=True,
+            lines={label: band_of(points) for label, points in curves.items()},
+        )
+        for title, xlabel, curves in (("pass@k", "k", against_k), ("among K", "S", against_s))
+        if curves
+    ]  # fmt: skip

@@ -1,5 +1,6 @@
-"""Several settings beside each other: curves with bands and bars with intervals, over seeds."""
+"""Panels of curves and bars with their intervals: what every plot and every figure of a report is made of."""
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,84 +15,112 @@ from simplerl.runs.metrics import as_number
 #: Names of a legend that leave the lines of a panel to be seen.
 MOST_IN_A_PANEL = 7
 
+#: The looks of what a line came from, and of what it is the mean of or goes with.
+DASHED = {"linestyle": (0, (4, 1.5)), "markerfacecolor": "white"}
+PALE = {"alpha": 0.35, "lw": 0.8, "zorder": 1.5, "marker": ""}
+
+#: Name → matplotlib's options of its line; `color` is always among them.
+Looks = Mapping[str, Mapping[str, Any]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One part of a comparison's plot. `lines` are drawn with bands, `bars` with error bars and a dot per seed."""
+    """One part of a figure. `lines` are drawn with bands, `bars` with error bars and a dot per seed."""
 
     title: str
     ylabel: str
     xlabel: str = ""
     lines: Mapping[str, Band] = field(default_factory=dict)
     dashed: Mapping[str, Band] = field(default_factory=dict)
-    """Drawn dashed in the colour of the line of that name: where it came from."""
+    """Drawn dashed in the look of the line of that name: where it came from."""
+    pale: Mapping[str, Band] = field(default_factory=dict)  # Drawn pale and without bands, in the look of that name
     bars: Mapping[str, tuple[Interval, Sequence[float]]] = field(default_factory=dict)
-    scale: float = 1.0
-    """What values are multiplied with: 100 for shares."""
-    log_x: bool = False
+    scale: float = 1.0  # What values are multiplied with: 100 for shares
+    log_x: bool = False  # Whether x are numbers of samples: powers of two, with a tick at each
+    from_zero: bool = False
+    marked: bool = False  # Whether lines have markers; a line through one point always has
+
+
+def band_of(points: Sequence[tuple[float, Mapping[str, Any] | None]]) -> Band:
+    """Return figures {value, low, high} at each x as a curve with its band, without those that have no value."""
+    known = [(x, f) for x, f in points if isinstance(f, Mapping) and not math.isnan(as_number(f.get("value")))]
+    ends = {"mean": "value", "low": "low", "high": "high"}
+    columns = {end: [as_number(figure.get(key)) for _, figure in known] for end, key in ends.items()}
+    return Band(x=[x for x, _ in known], **columns)
+
+
+def draw_sheet(
+    panels: Sequence[Panel], looks: Sequence[Looks], *, columns: int, width: float, height: float
+) -> tuple[Any, list[Any]]:
+    """Return a figure `width` inches wide with panels `height` inches high, and the axes of the panels."""
+    figure, grid = canvas.sheet(-(-len(panels) // columns), columns, width=width, height=height)
+    for place, (axes, panel) in enumerate(zip(grid, panels, strict=False)):
+        draw_panel(axes, panel, looks[place])
+        below = panels[place + columns].xlabel if place + columns < len(panels) else ""
+        axes.set_xlabel("" if panel.xlabel == below else panel.xlabel)
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    return figure, grid[: len(panels)]
 
 
 def plot_panels(
     panels: Sequence[Panel], output: Path, *, title: str, note: str = "", dpi: int = 72, shared: bool = True
 ) -> None:
-    """Draw panels side by side, three in a row, with a note under them.
+    """Draw panels side by side, three in a row, with a note under them, and write them as PNG.
 
     A name has one colour throughout; not `shared`: each panel has names, and so colours, of its own. More names than a
     panel has room for stand beside them once.
     """
-
-    def colours_of(panels: Sequence[Panel]) -> dict[str, Any]:
-        return canvas.colours(list(dict.fromkeys(name for panel in panels for name in (*panel.lines, *panel.bars))))
-
-    colours = colours_of(panels)
+    names = [list(dict.fromkeys((*panel.lines, *panel.bars))) for panel in panels]
+    together = list(dict.fromkeys(name for own in names for name in own))
+    beside = shared and len(together) > MOST_IN_A_PANEL
     columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    beside = shared and len(colours) > MOST_IN_A_PANEL
+    height = 3.4 + 0.7 / -(-len(panels) // columns)
     with canvas.paper_style():
-        figure, grid = canvas.sheet(rows, columns, width=4.2 * columns, height=3.4 + 0.7 / rows)
-        for axes, panel in zip(grid, panels, strict=False):
-            _draw(axes, panel, colours if shared else colours_of([panel]), legend=not beside)
+        looks = [canvas.colours(together if shared else own) for own in names]
+        figure, grid = draw_sheet(panels, looks, columns=columns, width=4.2 * columns, height=height)
         if beside:
             labelled = {label: line for a in grid for line, label in zip(*a.get_legend_handles_labels(), strict=True)}
             figure.legend(labelled.values(), labelled.keys(), loc="outside right center")
-        for axes in grid[len(panels) :]:
-            axes.set_axis_off()
+        for axes, panel in zip(grid, panels, strict=True):
+            if panel.lines and not beside:
+                axes.legend()
         figure.suptitle(title, fontsize=11)
         if note:
             figure.supxlabel(textwrap.fill(note, 55 * columns), fontsize=8, color="#555555")
         write_atomic(output, canvas.image(figure, "png", dpi=dpi))
 
 
-def band_of(x: Sequence[float], figures: Sequence[Mapping[str, Any]]) -> Band:
-    """Return figures {value, low, high} at each x as a curve with its band."""
-    ends = {"mean": "value", "low": "low", "high": "high"}
-    return Band(x=list(x), **{end: [as_number(figure[key]) for figure in figures] for end, key in ends.items()})
-
-
-def _draw(axes: Any, panel: Panel, colours: Mapping[str, Any], *, legend: bool = True) -> None:
-    def scaled(values: Sequence[float]) -> list[float]:
-        return [panel.scale * value for value in values]
-
-    for name, line in panel.lines.items():
-        alone = "o" if len(line.x) == 1 else None  # A line through one point is nothing to see.
-        axes.plot(line.x, scaled(line.mean), color=colours[name], label=name, lw=1.5, marker=alone)
-        axes.fill_between(line.x, scaled(line.low), scaled(line.high), color=colours[name], alpha=0.12, lw=0)
-    for name, line in panel.dashed.items():
-        axes.plot(line.x, scaled(line.mean), color=colours[name], ls="--", lw=1.2)
-        axes.fill_between(line.x, scaled(line.low), scaled(line.high), color=colours[name], alpha=0.08, lw=0)
+def draw_panel(axes: Any, panel: Panel, looks: Looks) -> None:
+    """Draw a panel in the looks of its names."""
+    for layer, style in ((panel.pale, PALE), (panel.lines, {}), (panel.dashed, DASHED)):
+        for name, line in layer.items():
+            marker = {} if panel.marked else {"marker": "o" if len(line.x) == 1 else ""}
+            options = {**looks[name], **marker, **style}
+            _draw_line(axes, line, panel.scale, options, label=name if layer is panel.lines else "", pale=style is PALE)
     for position, (name, (mean, values)) in enumerate(panel.bars.items()):
-        axes.bar(position, panel.scale * mean.mean, color=colours[name], alpha=0.6, width=0.7, label=name)
+        axes.bar(position, panel.scale * mean.mean, color=looks[name]["color"], alpha=0.6, width=0.7, label=name)
         if mean.n > 1:
             axes.vlines(position, panel.scale * mean.low, panel.scale * mean.high, color="#333333", lw=1.2)
-        axes.plot([position] * len(values), scaled(values), "o", ms=3, color="#333333")
+        axes.plot([position] * len(values), [panel.scale * value for value in values], "o", ms=3, color="#333333")
     if panel.bars:
         steep = 20 if len(panel.bars) <= MOST_IN_A_PANEL else 60
         axes.set_xticks(range(len(panel.bars)), list(panel.bars), rotation=steep, ha="right", fontsize=8)
     if panel.log_x:
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter("{x:g}")
+        canvas.powers_of_two(
+            axes, sorted({int(x) for line in {**panel.lines, **panel.dashed}.values() for x in line.x})
+        )
     if panel.scale == 100:
         canvas.percent_axis(axes)
-    if panel.lines and legend:
-        axes.legend()
+    if panel.from_zero:
+        axes.set_ylim(0, max(5.0, axes.get_ylim()[1]) if panel.scale == 100 else None)
     axes.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.ylabel)
+
+
+def _draw_line(axes: Any, line: Band, scale: float, look: dict[str, Any], *, label: str, pale: bool) -> None:
+    # Of many points every so-manieth has a marker, so that markers do not hide the line.
+    every = max(1, len(line.x) // 12)
+    low, mean, high = ([scale * value for value in values] for values in (line.low, line.mean, line.high))
+    axes.plot(line.x, mean, markevery=every, label=label or None, **look)
+    if low and not pale:
+        axes.fill_between(line.x, low, high, color=look["color"], alpha=0.14, lw=0)

@@ -15,10 +15,14 @@ DPI = 150
 def plot_learning(path: Path, output: Path) -> None:
     """Draw accuracy (training and held-out with its interval) and response length against steps, as in SimpleRL-Zoo."""
     run = Run(path)
+
+    def recorded(metric: str) -> Band:
+        steps, values = (array.tolist() for array in run.history(metric))
+        return Band(x=steps, mean=values)
+
     held_out = _over_steps([one for one in run.evaluations if one.figures], "acc")
-    accuracy = {"training samples": _recorded(run, "accuracy/mean"), "held-out, 95% interval": held_out}
-    length = {"mean": "length/mean", "mean of those that stopped": "length/mean_stopped"}
-    lengths = {label: _recorded(run, metric) for label, metric in length.items()}
+    accuracy = {"training samples": recorded("accuracy/mean"), "held-out, 95% interval": held_out}
+    lengths = {"mean": recorded("length/mean"), "mean of those that stopped": recorded("length/mean_stopped")}
     _plot_two(accuracy, lengths, output, title=path.name, xlabel="step")
 
 
@@ -34,13 +38,13 @@ def plot_checkpoints(evaluations: Sequence[Evaluation], output: Path) -> list[st
             runs.setdefault(one.label.rpartition("@")[0], {}).setdefault(line, []).append(one)
     files = []
     for name, lines in runs.items():
-        if len({one.step for line in lines.values() for one in line}) < 2:
-            continue
-        accuracy, lengths = (
-            {label: _over_steps(line, figure) for label, line in sorted(lines.items())} for figure in ("acc", "tokens")
-        )
-        files.append(f"{slug(name)}_steps.png")
-        _plot_two(accuracy, lengths, output / files[-1], title=name, xlabel="step (0: base model)")
+        if len({one.step for line in lines.values() for one in line}) > 1:
+            accuracy, lengths = (
+                {label: _over_steps(line, figure) for label, line in sorted(lines.items())}
+                for figure in ("acc", "tokens")
+            )
+            files.append(f"{slug(name)}_steps.png")
+            _plot_two(accuracy, lengths, output / files[-1], title=name, xlabel="step (0: base model)")
     return files
 
 
@@ -49,13 +53,12 @@ def plot_comparison(comparisons: Sequence[Mapping[str, Any]], output: Path) -> N
     panels = []
     for comparison in comparisons:
         ks = [float(k) for k in comparison["pass@k"]]
-        lines = {}
-        for side in ("before", "after"):
-            values = [point[side] for point in comparison["pass@k"].values()]
-            lines[f"{side}: {comparison[side]}"] = Band(x=ks, mean=values, low=values, high=values)
-        panels.append(
-            Panel(title=comparison["benchmark"], ylabel="pass@k (%)", xlabel="k", lines=lines, scale=100, log_x=True)
-        )
+        lines = {
+            f"{side}: {comparison[side]}": Band(x=ks, mean=[point[side] for point in comparison["pass@k"].values()])
+            for side in ("before", "after")
+        }
+        title = comparison["benchmark"]
+        panels.append(Panel(title=title, ylabel="pass@k (%)", xlabel="k", lines=lines, scale=100, log_x=True))
     plot_panels(panels, output, title="before and after", dpi=DPI, shared=False)
 
 
@@ -69,12 +72,6 @@ def _plot_two(
     plot_panels(panels, output, title=title, dpi=DPI, shared=False)
 
 
-def _recorded(run: Run, metric: str) -> Band:
-    steps, values = (array.tolist() for array in run.history(metric))
-    return Band(x=steps, mean=values, low=values, high=values)
-
-
 def _over_steps(evaluations: Sequence[Evaluation], name: str) -> Band:
-    """Return a figure over steps, with its intervals where they are known."""
     ordered = sorted(evaluations, key=lambda one: one.step or 0)
-    return band_of([float(one.step or 0) for one in ordered], [one.figures[name] for one in ordered])
+    return band_of([(float(one.step or 0), one.figures[name]) for one in ordered])

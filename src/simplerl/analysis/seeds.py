@@ -6,7 +6,7 @@ speaks of what another seed would give and not of what more held-out problems wo
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,10 +29,8 @@ class Measure:
     where: Literal["base", "final", "gain", "last", "sum"]
     """`base`, `final`: the evaluation before the first step and after the last; `gain`: final − base; `last`: mean of a
     metric over the last steps; `sum`: over all steps."""
-    path: tuple[str | int, ...]
-    """Keys into the evaluation's figures; for `last` and `sum` the name of the metric."""
-    share: bool = True
-    """Whether it is a share, shown as a percentage."""
+    path: tuple[str | int, ...]  # Keys into the evaluation's figures; for `last` and `sum` the name of the metric
+    share: bool = True  # Whether it is a share, shown as a percentage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +45,12 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """A curve over seeds: at each x the mean and its 95% interval."""
+    """A curve: at each x the mean and its 95% interval; `low` and `high` are empty where there are no intervals."""
 
     x: list[float]
     mean: list[float]
-    low: list[float]
-    high: list[float]
+    low: list[float] = field(default_factory=list)
+    high: list[float] = field(default_factory=list)
 
 
 def measured(path: Path, measure: Measure) -> float:
@@ -64,9 +62,9 @@ def measured(path: Path, measure: Measure) -> float:
         if measure.where == "sum":
             return float(values.sum())
         return float(values[-LAST_STEPS:].mean()) if len(values) else math.nan
-    if measure.where == "gain":
-        return _figure(run, run.last_step, measure.path) - _figure(run, 0, measure.path)
-    return _figure(run, 0 if measure.where == "base" else run.last_step, measure.path)
+    if measure.where == "base":
+        return _figure(run, 0, measure.path)
+    return _figure(run, run.last_step, measure.path) - (_figure(run, 0, measure.path) if measure.where == "gain" else 0)
 
 
 def _figure(run: Run, step: int, keys: Sequence[str | int]) -> float:
@@ -101,14 +99,10 @@ def curve(path: Path, metric: str, *, against: Literal["step", "tokens"], block:
     With `block` the means of so many points after each other, at the middle of their x: single steps are noise.
     """
     lines = Run(path).lines
-    steps, tokens = list(lines), np.cumsum([line.get("tokens/sampled", 0) for line in lines.values()])
-    points = [
-        (float(step if against == "step" else sampled), value)
-        for step, sampled, value in zip(
-            steps, tokens, (as_number(line.get(metric)) for line in lines.values()), strict=True
-        )
-        if not math.isnan(value)
-    ]
+    tokens = np.cumsum([line.get("tokens/sampled", 0) for line in lines.values()])
+    x = lines if against == "step" else tokens
+    values = [as_number(line.get(metric)) for line in lines.values()]
+    points = [(float(at), value) for at, value in zip(x, values, strict=True) if not math.isnan(value)]
     blocks = [np.array(points[start : start + block]) for start in range(0, len(points), block)]
     return [(float(part[:, 0].mean()), float(part[:, 1].mean())) for part in blocks]
 

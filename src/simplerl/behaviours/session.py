@@ -1,7 +1,8 @@
 """One call of `simplerl behaviours`: which responses are looked at, what has to be asked, asking it, recording it."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +24,10 @@ class Part:
 
     name: str
     items: tuple[Item, ...]
-    folders: Mapping[Path, Path]
-    """Run or result directory → the folder of its record."""
-    output: Path
-    """The folder that table and plot go to."""
-    ending: str
-    """What their names end with, so that those of several series are different."""
-    left_out: tuple[str, ...]
-    """Evaluations that could not be read, each with its reason."""
+    folders: Mapping[Path, Path]  # Run or result directory → the folder of its record
+    output: Path  # The folder that table and plot go to
+    ending: str  # What their names end with, so that those of several series are different
+    left_out: tuple[str, ...]  # Evaluations that could not be read, each with its reason
 
 
 def parts(
@@ -52,8 +49,7 @@ def parts(
     all_series = series(path, warn)
     result = []
     for number, one in enumerate(all_series, 1):
-        items: list[Item] = []
-        left_out: list[str] = []
+        items, left_out = list[Item](), list[str]()
         evaluations = choose(one.evaluations, steps)
         for evaluation in evaluations:
             try:
@@ -105,93 +101,89 @@ def select(evaluation: Evaluation, number: int, *, seed: int = 0) -> list[Item]:
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What has to be asked."""
+class Session:
+    """Parts, who judges them (None: keywords alone), and the answers that are there already."""
 
-    answered: int
-    """Responses whose answer is there already."""
-    requests: Mapping[str, Item]
-    """Address → one of the responses that it is of: equal responses are asked about once."""
+    def __init__(self, shown: Sequence[Part], judge: Judge | None, warn: Callable[[str], None]):
+        """Read every answer that was kept beside the parts; `warn` hears of damaged ones."""
+        self.parts, self.judge = shown, judge
+        self.items = [item for part in shown for item in part.items]
+        self._folders = {home: folder for part in shown for home, folder in part.folders.items()}
+        self.answers: dict[str, Reply] = {}
+        """Address → answer."""
+        for folder in dict.fromkeys(self._folders.values()):
+            self.answers |= AnswerCache(folder / ANSWERS).read(warn)
 
-    def estimate(self) -> tuple[int, int]:
-        """Return about how many tokens go in and come out: the behaviours' names, and quotations of half a response."""
-        tokens_in = tokens_out = 0
-        for item in self.requests.values():
-            tokens_in += sum(estimate_tokens(m["content"]) for m in messages(item.question, item.response))
-            tokens_out += 40 + min(estimate_tokens(item.response) // 2, 300)
-        return tokens_in, tokens_out
+    def judgements(self, items: Iterable[Item]) -> list[Judgement]:
+        """Return what keywords say of responses, and the judge where it has answered."""
+        items = list(items)
+        answered = [(item, self.answers[key]) for key, item in self._addressed(items) if key in self.answers]
+        judged = [self.judge.judgement(*pair) for pair in answered] if self.judge else []
+        return [*map(by_keywords, items), *judged]
 
+    def forget_undecided(self) -> None:
+        """Forget the answers that could not be read, so that they are asked for again."""
+        for judgement in self.judgements(self.items):
+            if judgement.status == "undecided":
+                self.answers.pop(judgement.key, None)
 
-def plan(judge: Judge, items: Sequence[Item], answers: Mapping[str, Reply]) -> Plan:
-    """Return what has to be asked, given the answers that are there."""
-    addressed = [(judge.address(item), item) for item in items]
-    requests: dict[str, Item] = {}
-    for key, item in addressed:
-        if key not in answers:
-            requests.setdefault(key, item)
-    return Plan(answered=sum(key in answers for key, _ in addressed), requests=requests)
+    def missing(self) -> dict[str, Item]:
+        """Return what has to be asked: address → one of the responses that it is of, as equal ones are asked once."""
+        requests: dict[str, Item] = {}
+        for key, item in self._addressed(self.items):
+            if key not in self.answers:
+                requests.setdefault(key, item)
+        return requests
 
+    def _addressed(self, items: Iterable[Item]) -> list[tuple[str, Item]]:
+        return [(self.judge.address(item), item) for item in items] if self.judge else []
 
-def read_answers(shown: Sequence[Part], warn: Callable[[str], None]) -> dict[str, Reply]:
-    """Return every answer that was kept beside the parts."""
-    answers: dict[str, Reply] = {}
-    for folder in dict.fromkeys(folder for part in shown for folder in part.folders.values()):
-        answers |= AnswerCache(folder / ANSWERS).read(warn)
-    return answers
+    def ask_and_record(
+        self,
+        requests: Mapping[str, Item],
+        endpoint: Endpoint | None,
+        *,
+        concurrency: int,
+        say: Callable[[str], None],
+        on_done: Callable[[], None],
+    ) -> dict[str, str]:
+        """Ask for what is missing and record every judgement; return address → why it has no answer.
 
+        An answer is kept in every folder that it belongs into, the moment it is there. What was answered is recorded
+        even where asking ends with an error, which then goes on.
+        """
+        homes = defaultdict[str, set[Path]](set)
+        for key, item in self._addressed(self.items):
+            homes[key].add(item.home)
+        with ExitStack() as stack:
+            records = {home: stack.enter_context(BehaviourDirectory(folder)) for home, folder in self._folders.items()}
+            caches = {home: AnswerCache(folder / ANSWERS) for home, folder in self._folders.items()}
 
-def ask_and_record(
-    shown: Sequence[Part],
-    judge: Judge | None,
-    endpoint: Endpoint | None,
-    planned: Plan | None,
-    answers: dict[str, Reply],
-    *,
-    concurrency: int,
-    say: Callable[[str], None],
-    on_done: Callable[[], None],
-) -> dict[str, str]:
-    """Ask for what is missing, adding to `answers`, and record every judgement; return address → why it has no answer.
+            def keep(key: str, reply: Reply) -> None:
+                for home in homes[key]:
+                    caches[home].keep(key, reply)
+                self.answers[key] = reply
 
-    An answer is kept in every folder that it belongs into, the moment it is there. What was answered is recorded even
-    where asking ends with an error, which then goes on.
-    """
-    items = [item for part in shown for item in part.items]
-    folders = {home: folder for part in shown for home, folder in part.folders.items()}
-    homes: dict[str, set[Path]] = {}
-    if judge:
-        for item in items:
-            homes.setdefault(judge.address(item), set()).add(item.home)
-    with ExitStack() as stack:
-        records = {home: stack.enter_context(BehaviourDirectory(folder)) for home, folder in folders.items()}
-        caches = {home: AnswerCache(folder / ANSWERS) for home, folder in folders.items()}
-
-        def keep(key: str, reply: Reply) -> None:
-            for home in homes[key]:
-                caches[home].keep(key, reply)
-            answers[key] = reply
-
-        try:
-            if planned is None or endpoint is None:
-                return {}
-            requests = {key: messages(item.question, item.response) for key, item in planned.requests.items()}
-            return ask(endpoint, requests, keep=keep, concurrency=concurrency, say=say, on_done=on_done)
-        finally:
-            for home, record in records.items():
-                # New or different judgements, and the answers that another folder had.
-                new = judgements([item for item in items if item.home == home], judge, answers)
-                recorded = {judgement.identity: judgement for judgement in read_behaviours(record.path)}
-                record.record([judgement for judgement in new if recorded.get(judgement.identity) != judgement])
-                kept = caches[home].read(lambda message: None)
-                for key in dict.fromkeys(j.key for j in new if j.key in answers and j.key not in kept):
-                    caches[home].keep(key, answers[key])
+            try:
+                if endpoint is None:
+                    return {}
+                asked = {key: messages(item.question, item.response) for key, item in requests.items()}
+                return ask(endpoint, asked, keep=keep, concurrency=concurrency, say=say, on_done=on_done)
+            finally:
+                for home, record in records.items():
+                    # New or different judgements, and the answers that another folder had.
+                    new = self.judgements(item for item in self.items if item.home == home)
+                    recorded = {judgement.identity: judgement for judgement in read_behaviours(record.path)}
+                    record.record([judgement for judgement in new if recorded.get(judgement.identity) != judgement])
+                    kept = caches[home].read(lambda message: None)
+                    for key in dict.fromkeys(j.key for j in new if j.key in self.answers and j.key not in kept):
+                        caches[home].keep(key, self.answers[key])
 
 
-def judgements(items: Sequence[Item], judge: Judge | None, answers: Mapping[str, Reply]) -> list[Judgement]:
-    """Return what keywords say of responses, and the judge where it has answered."""
-    result = [by_keywords(item) for item in items]
-    if judge:
-        addressed = ((item, judge.address(item)) for item in items)
-        result += [judge.judgement(item, answers[key]) for item, key in addressed if key in answers]
-    return result
+def estimate(requests: Iterable[Item]) -> tuple[int, int]:
+    """Return about how many tokens go in and come out: the behaviours' names, and quotations of half a response."""
+    tokens_in = tokens_out = 0
+    for item in requests:
+        tokens_in += sum(estimate_tokens(message["content"]) for message in messages(item.question, item.response))
+        tokens_out += 40 + min(estimate_tokens(item.response) // 2, 300)
+    return tokens_in, tokens_out

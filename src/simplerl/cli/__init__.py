@@ -5,9 +5,11 @@ Exit codes: 0 done, 1 a check failed or a bug of ours, 2 a mistake that the user
 
 import argparse
 import importlib
+import io
 import itertools
 import os
 import sys
+import warnings
 
 from simplerl import __version__
 from simplerl.cli.options import COMMANDS, TABLES, complete, fill, names_to_choose, read_options
@@ -18,9 +20,6 @@ from simplerl.core.plugins import load_plugins
 def build_parser(command: str) -> argparse.ArgumentParser:
     """Return the parser of one subcommand; the command itself is imported when it runs."""
     table = complete(COMMANDS[command], "every")
-    own = None if "about" in table else importlib.import_module(f"simplerl.cli.{command}")
-    if own:  # verify and audit declare their options themselves.
-        table |= {"about": own.__doc__, "examples": own.EXAMPLES}
     names = f"{names_to_choose()}\n\n" if table.get("names") else ""
     parser = argparse.ArgumentParser(
         prog=f"simplerl {command}",
@@ -29,8 +28,6 @@ def build_parser(command: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    if own:
-        own.add_arguments(parser)
     fill(parser, table)
     return parser
 
@@ -68,6 +65,12 @@ def main(argv: list[str] | None = None) -> int:
     # Before torch is loaded: threads that wait for others sleep instead of spinning, or a busy neighbour would make a
     # run several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # An ASCII terminal still gets its table.
+    # A library's warnings are for who develops with it; -W or PYTHONWARNINGS shows them.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
@@ -87,9 +90,9 @@ def main(argv: list[str] | None = None) -> int:
         if parser.get_default("table").get("overrides"):
             rest, overrides = split_overrides(parser, rest)
         args = parser.parse_args(rest)
-        args.overrides = overrides
+        args.command, args.overrides = command, overrides
         read_options(args)
-        return importlib.import_module(f"simplerl.cli.{command}").run(args)
+        return importlib.import_module(f"simplerl.cli.{args.table.get('module', command)}").run(args)
     except SimpleRLError as error:
         if debug:
             raise

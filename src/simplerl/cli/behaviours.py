@@ -9,8 +9,8 @@ from typing import Any
 
 from simplerl.analysis.behaviours import TITLES, plot_behaviours, table
 from simplerl.analysis.evaluations import cell
-from simplerl.behaviours import session
-from simplerl.behaviours.judging import KEYWORDS, Judge
+from simplerl.behaviours.judging import KEYWORDS, Item, Judge
+from simplerl.behaviours.session import Part, Session, estimate, parts
 from simplerl.cli.console import Bar, say, show_table
 from simplerl.core.errors import ConfigError
 from simplerl.judge.asking import cost
@@ -31,33 +31,29 @@ def run(args: argparse.Namespace) -> int:
         bar.start("evaluations")
         options: dict[str, Any] = {"steps": args.steps, "responses": args.responses, "seed": args.seed}
         options |= {"output": args.output_dir, "warn": bar.say, "on_done": bar.advance}
-        parts = [part for path in args.paths for part in session.parts(path, **options)]
-    items = [item for part in parts for item in part.items]
-    answers = session.read_answers(parts, say)
-    planned = None
-    if judge:
-        if args.retry_undecided:
-            undecided = {j.key for j in session.judgements(items, judge, answers) if j.status == "undecided"}
-            answers = {key: reply for key, reply in answers.items() if key not in undecided}
-        planned = session.plan(judge, items, answers)
-        if not _agreed(args, judge, endpoint, planned, len(items)):
-            return 0
-    elif args.dry_run:
+        shown = [part for path in args.paths for part in parts(path, **options)]
+    session = Session(shown, judge, say)
+    if args.retry_undecided:
+        session.forget_undecided()
+    requests = session.missing()
+    if judge and not _agreed(args, session, judge, requests, endpoint):
+        return 0
+    if not judge and args.dry_run:
         say("without --judge nothing is sent and nothing costs anything")
         return 0
     with Bar() as bar:
-        bar.start(f"{args.judge} judges" if judge else "keywords", len(planned.requests) if planned else None)
+        bar.start(f"{args.judge} judges" if judge else "keywords", len(requests) or None)
         try:
             failed = session.ask_and_record(
-                parts, judge, endpoint, planned, answers, concurrency=args.concurrency, say=bar.say, on_done=bar.advance
+                requests, endpoint, concurrency=args.concurrency, say=bar.say, on_done=bar.advance
             )
         finally:
-            if planned and (paid := [answers[key] for key in planned.requests if key in answers]):
+            if paid := [session.answers[key] for key in requests if key in session.answers]:
                 counts = [sum(getattr(reply, name) or 0 for reply in paid) for name in ("tokens_in", "tokens_out")]
                 words = f"{len(paid):,} answers, {counts[0]:,} input and {counts[1]:,} output tokens"
                 say(f"{words} as the endpoint counts them{_priced(args, ': ', *counts)}")
-    for part in parts:
-        _show(part, session.judgements(part.items, judge, answers))
+    for part in shown:
+        _show(part, session.judgements(part.items))
     if failed:
         reasons = "; ".join(list(dict.fromkeys(failed.values()))[:3])
         say(f"no answer to {len(failed)} requests: {reasons}. The same command asks for them again")
@@ -100,15 +96,16 @@ def _priced(args: argparse.Namespace, before: str, tokens_in: int, tokens_out: i
 
 
 def _agreed(
-    args: argparse.Namespace, judge: Judge, endpoint: Endpoint | None, planned: session.Plan, count: int
+    args: argparse.Namespace, session: Session, judge: Judge, requests: Mapping[str, Item], endpoint: Endpoint | None
 ) -> bool:
     """Show what it will cost; return whether to go on."""
-    requests, (tokens_in, tokens_out) = len(planned.requests), planned.estimate()
+    tokens_in, tokens_out = estimate(requests.values())
+    answered = sum(judge.address(item) in session.answers for item in session.items)
     say(
-        f"{judge.model} judges {count:,} responses ({judge.settings}): {requests:,} requests; {planned.answered:,} "
-        f"have an answer already, {count - planned.answered - requests:,} are equal to others\n"
+        f"{judge.model} judges {len(session.items):,} responses ({judge.settings}): {len(requests):,} requests; "
+        f"{answered:,} have an answer already, {len(session.items) - answered - len(requests):,} are equal to others",
         f"estimate: {tokens_in:,} input and {tokens_out:,} output tokens{_priced(args, ', ', tokens_in, tokens_out)}"
-        + (f", to {endpoint.address}" if endpoint else "")
+        + (f", to {endpoint.address}" if endpoint else ""),
     )
     if args.dry_run:
         return False
@@ -116,21 +113,20 @@ def _agreed(
         return True
     if not sys.stdin.isatty():
         raise ConfigError("requests cost money and nobody can be asked here: give --yes to send them, or --dry-run")
-    agreed = input("send them? [y/N] ").strip().lower() in ("y", "yes")
-    if not agreed:
-        say("nothing was sent")
-    return agreed
+    if input("send them? [y/N] ").strip().lower() in ("y", "yes"):
+        return True
+    say("nothing was sent")
+    return False
 
 
-def _show(part: session.Part, judgements: Sequence[Judgement]) -> None:
+def _show(part: Part, judgements: Sequence[Judgement]) -> None:
     """Print the tables of a series, and write them with the plot."""
     tables = {**table(judgements), "name": part.name, "left_out": list(part.left_out)}
     for judge in tables["judges"]:
         words = judge["judge"] == KEYWORDS
         label = "by keywords (weaker than a judge)" if words else f"judged by {judge['judge']}"
-        counts = {"flagged": "flagged"}
-        if not words:
-            counts = {"undecided": "undecided", "unfounded": "not found", **counts}
+        counts = {} if words else {"undecided": "undecided", "unfounded": "not found"}
+        counts["flagged"] = "flagged"
         rows = [
             [
                 "–" if step["step"] is None else str(step["step"]),
@@ -159,6 +155,6 @@ def _show(part: session.Part, judgements: Sequence[Judgement]) -> None:
     say(f"written to {part.output}: {', '.join(names)}")
 
 
-def _kappa(figure: Mapping[str, Any]) -> str:
+def _kappa(figure: Mapping[str, float]) -> str:
     known = figure["value"] == figure["value"]
-    return f"{figure['value']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]" if known else "– (no variety)"
+    return "{value:.2f} [{low:.2f}, {high:.2f}]".format(**figure) if known else "– (no variety)"

@@ -56,6 +56,12 @@ def printable(text: str, limit: int = 300) -> str:
     return shown if len(shown) <= limit else shown[:limit] + " …"
 
 
+def one_line(text: str, width: int = 60) -> str:
+    """Return text on one line that any terminal can show, cut to a width."""
+    text = " ".join(text.split()).encode("utf-8", "replace").decode("utf-8")
+    return (text if len(text) <= width else text[: width - 1] + "…") or "(empty)"
+
+
 class Bar:
     """Progress, live on a terminal and plain lines elsewhere: a phase, and above it all of it where that has a name."""
 

@@ -1,9 +1,8 @@
 """`simplerl data`: build tiers, filter, check golds, remove benchmark questions, measure difficulty."""
 
 import argparse
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,10 @@ class Filtered:
 
     kept: Sequence[Problem]
     removed: Sequence[Mapping[str, Any]]
-    why: str
-    """Key of `removed` that says why."""
+    why: str  # Key of `removed` that says why
     title: str
-    rows: Sequence[tuple[str, int]]
-    """Counts to show, between those read and those kept."""
-    report: Mapping[str, Any] = field(default_factory=dict)
-    """What else the report holds; `settings` among it."""
+    rows: Sequence[tuple[str, int]]  # Counts to show, between those read and those kept
+    report: Mapping[str, Any] = field(default_factory=dict)  # What else the report holds; `settings` among it
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,9 +36,10 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "audit" and bool(args.output) != args.drop_unjudgeable:
         raise ConfigError("--drop-unjudgeable and --output go together: what is left is written there")
     path = making.check_output(Path(args.output).expanduser(), overwrite=args.overwrite) if args.output else None
-    read = data.read(args.data, args.split, size=getattr(args, "limit", 0))
-    if read.left_out:
-        print(data.left_out_message(read))
+    # An audit is there to leave out what cannot be read.
+    read = data.read(args.data, args.split, size=getattr(args, "limit", 0), strict=args.action != "audit")
+    for note in read.notes:
+        print(note)
     actions = {"filter": by_length, "audit": by_gold, "decontaminate": by_benchmarks, "difficulty": by_difficulty}
     result = actions[args.action](args, read.problems)
     for item in result.removed[:5]:
@@ -56,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
     figures = {"settings": {}, "kept": len(result.kept), **result.report, "removed": result.removed}
     making.write(path, result.kept, making.report_of(args.action, read, **figures))
     if args.action == "difficulty":
-        _journal(args).unlink(missing_ok=True)
+        from simplerl.evaluate.difficulty import journal_path
+
+        journal_path(path).unlink(missing_ok=True)
     print(f"wrote {path}\n      {making.report_path(path)}")
     return 0
 
@@ -71,46 +70,39 @@ def build_tiers(args: argparse.Namespace) -> int:
     paths = {
         name: making.check_output(directory / f"{name}.{args.format}", overwrite=args.overwrite) for name in tiers.TIERS
     }
-    # (source, label of the ids, problems) of everything that the tiers are built from
-    if args.gsm8k:
-        sources = [("gsm8k", Path(args.gsm8k).stem, data.read(args.gsm8k))]
-    else:
-        sources = [("gsm8k", "gsm8k-train", data.read("gsm8k"))]
-    if args.math:
-        sources += [("math", Path(name).stem, data.read(name)) for name in args.math]
-    else:
-        sources += [("math", f"math-{split}", data.read("math", split)) for split in ("train", "test")]
-    labels = [label for _, label, _ in sources]
+    # Label of the ids → (source, problems) of everything that the tiers are built from
+    wanted = [("gsm8k", Path(args.gsm8k).stem if args.gsm8k else "gsm8k-train", args.gsm8k or "gsm8k", "train")]
+    wanted += [("math", Path(name).stem, name, "train") for name in args.math or ()]
+    wanted += [] if args.math else [("math", f"math-{split}", "math", split) for split in ("train", "test")]
+    labels = [label for _, label, _, _ in wanted]
     if len({*labels}) < len(labels):
         raise DataError(f"two files have the same name, so their problems would have the same ids: {', '.join(labels)}")
+    sources = {label: (source, data.read(name, split)) for source, label, name, split in wanted}
     kept_out = list(args.exclude or ()) or ([] if args.math else [MATH_500])
-    asked = [
-        item.question for name in decontaminate.benchmark_files(kept_out) for item in decontaminate.questions(name)
-    ]
+    asked = [q.question for name in decontaminate.benchmark_files(kept_out) for q in decontaminate.questions(name)]
     problems: dict[str, list[Problem]] = {"gsm8k": [], "math": []}
-    for source, label, read in sources:
+    for label, (source, read) in sources.items():
         problems[source] += tiers.named(read.problems, source, label)
-        if read.left_out:
-            print(f"{label}: {data.left_out_message(read)}")
+        for note in read.notes:
+            print(f"{label}: {note}")
     built = tiers.build(problems["gsm8k"], problems["math"], exclude=asked)
     rows = []
     for name, path in paths.items():
-        counts = tiers.counts(built.problems[name])
+        count, paper, counts = len(built.problems[name]), tiers.TIERS[name].paper, tiers.counts(built.problems[name])
         report = {
             "command": "simplerl data tiers",
             "simplerl": __version__,
             "tier": name,
-            "input": {label: dict(read.origin) for _, label, read in sources},
+            "input": {label: dict(read.origin) for label, (_, read) in sources.items()},
             "excluded_questions_of": kept_out,
-            "count": len(built.problems[name]),
-            "paper": tiers.TIERS[name].paper,
+            "count": count,
+            "paper": paper,
             "by_source_and_level": counts,
             "excluded": [making.where(item) for item in built.excluded],
             "without_level": [{**making.where(item), "level": item.level} for item in built.without_level],
         }
         making.write(path, built.problems[name], report)
-        content = ", ".join(f"{kind} {count:,}" for kind, count in counts.items())
-        rows.append((name, len(built.problems[name]), tiers.TIERS[name].paper, content))
+        rows.append((name, count, paper, ", ".join(f"{kind} {count:,}" for kind, count in counts.items())))
     show_table("tiers", ("tier", "problems", "paper", "of these"), rows)
     if kept_out:
         print(f"{len(built.excluded):,} problems kept out because {', '.join(kept_out)} asks them")
@@ -129,35 +121,34 @@ def by_length(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered
     from simplerl.models.load import load_tokenizer
 
     prompts = prompter(args.template, system=args.system, special_tokens=args.special_tokens)
-    tokenizer = load_tokenizer(args.tokenizer)
-    kept, removed, tokens = making.by_prompt_tokens(
-        problems, lambda item: len(prompts.ids(item, tokenizer)), args.max_prompt_tokens
-    )
-    names = ("tokenizer", "template", "system", "special_tokens", "max_prompt_tokens")
+    tokenizer, limit = load_tokenizer(args.tokenizer), args.max_prompt_tokens
+    kept, removed, tokens = making.by_prompt_tokens(problems, lambda item: len(prompts.ids(item, tokenizer)), limit)
+    settings = _chosen(args, "tokenizer", "template", "system", "special_tokens", "max_prompt_tokens")
     return Filtered(
         kept=kept,
         removed=removed,
         why="tokens",
-        title=f"prompts of at most {args.max_prompt_tokens:,} tokens (longest: {tokens['max']:,})",
+        title=f"prompts of at most {limit:,} tokens (longest: {tokens['max']:,})",
         rows=[("longer prompts", len(removed))],
-        report={"settings": _chosen(args, *names), "prompt_tokens": tokens},
+        report={"settings": settings, "prompt_tokens": tokens},
     )
 
 
 def by_gold(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered:
     """Keep the problems whose gold can be judged."""
     kept, removed, audit = making.by_gold(problems, args.data, workers=args.workers, timeout_s=args.timeout)
+    rows = {
+        "rejected against themselves": audit.rejected,
+        "cannot be judged": audit.unjudgeable,
+        "matched by the same text only": audit.literal,
+    }
     return Filtered(
         kept=kept,
         removed=removed,
         why="why",
         title=f"golds of {args.data}",
-        rows=[
-            ("rejected against themselves", len(audit.rejected)),
-            ("cannot be judged", len(audit.unjudgeable)),
-            ("matched by the same text only", len(audit.literal)),
-        ],
-        report={"same_text_only": [dataclasses.asdict(item) for item in audit.literal]},
+        rows=[(name, len(findings)) for name, findings in rows.items()],
+        report={"same_text_only": [asdict(item) for item in audit.literal]},
     )
 
 
@@ -179,11 +170,10 @@ def by_benchmarks(args: argparse.Namespace, problems: Sequence[Problem]) -> Filt
         }
         for hit in hits
     ]
-    places = {name: {item.place for item in items} for name, items in asked.items()}
-    by_name = {
-        name: {"questions": len(items), "removed": sum(hit.asked.place in places[name] for hit in hits)}
-        for name, items in asked.items()
-    }
+    by_name = {}
+    for name, items in asked.items():
+        places = {item.place for item in items}
+        by_name[name] = {"questions": len(items), "removed": sum(hit.asked.place in places for hit in hits)}
     return Filtered(
         kept=kept,
         removed=removed,
@@ -206,41 +196,36 @@ def by_difficulty(args: argparse.Namespace, problems: Sequence[Problem]) -> Filt
         raise DataError(f"{args.data} has no pass rates (field pass_rate); give --model to measure them")
     kept, removed = making.by_pass_rate(problems, least=args.min_pass_rate, most=args.max_pass_rate)
     rates = histogram(problems)
-    settings = _chosen(args, "model", "min_pass_rate", "max_pass_rate")
     return Filtered(
         kept=kept,
         removed=removed,
         why="pass_rate",
         title=f"pass rates between {args.min_pass_rate} and {args.max_pass_rate}",
         rows=[(f"pass rate {name}", count) for name, count in rates.items()],
-        report={"settings": settings, "pass_rates": rates, **figures},
+        report={
+            "settings": _chosen(args, "model", "min_pass_rate", "max_pass_rate"),
+            "pass_rates": rates,
+            **figures,
+        },
     )
-
-
-def _journal(args: argparse.Namespace) -> Path:
-    from simplerl.evaluate.difficulty import journal_path
-
-    return journal_path(Path(args.output).expanduser())
 
 
 def _measure(args: argparse.Namespace, problems: Sequence[Problem]) -> tuple[list[Problem], dict[str, Any]]:
     """Return (the problems with pass rates, figures for the report). Continues the journal where there is one."""
-    from simplerl.evaluate.difficulty import measure, with_pass_rates
+    from simplerl.evaluate.difficulty import journal_path, measure, with_pass_rates
+    from simplerl.evaluate.run import fits, open_rollout
     from simplerl.models.device import pick_device
-    from simplerl.models.load import load, locate_and_hash, pick_attention
-    from simplerl.rewards import Correctness
-    from simplerl.rollout import open_backend
+    from simplerl.models.load import load, locate_and_hash
     from simplerl.rollout.backend import Sampling
-    from simplerl.rollout.groups import Rollout, prompt
-    from simplerl.verify import VerifierPool
+    from simplerl.rollout.groups import prompt
 
     prompts = prompter(args.template, system=args.system, special_tokens=args.special_tokens)
     sampling = Sampling(temperature=args.temperature, max_new_tokens=args.max_tokens, stop=tuple(args.stop))
     device = pick_device(args.device, "device")
-    policy = load(args.model, device=device, attention=pick_attention("auto", device, half=False))
+    policy = load(args.model, device=device)
     prompted = prompt(problems, prompts, policy)
-    fitting = [item for item in prompted if 0 < len(item.prompt_ids) < policy.context_length]
-    too_long = [item.problem.id for item in prompted if not 0 < len(item.prompt_ids) < policy.context_length]
+    fitting = [item for item in prompted if fits(item, policy)]
+    too_long = [item.problem.id for item in prompted if not fits(item, policy)]
     if not fitting:
         raise ConfigError(
             f"no prompt of {args.data} fits the context of {args.model} ({policy.context_length} tokens) with a "
@@ -248,43 +233,28 @@ def _measure(args: argparse.Namespace, problems: Sequence[Problem]) -> tuple[lis
         )
     if too_long:
         print(f"{len(too_long)} prompts do not fit the model's context and are not measured: {', '.join(too_long[:5])}")
-    precision = "bf16" if device.type == "cuda" else "fp32"
-    backend = open_backend("native", policy, precision=precision, max_rows=args.max_rows)
-    try:
-        with Bar() as bar, VerifierPool(args.policy) as verifier:
-            rollout = Rollout(
-                backend=backend,
-                verifier=verifier,
-                reward=Correctness(),
-                sampling=sampling,
-                samples=args.samples,
-                seed=args.seed,
-            )
-            measured = measure(
-                fitting,
-                rollout,
-                settings={**locate_and_hash(args.model), "policy": args.policy},
-                journal=_journal(args),
-                on_start=lambda done: bar.phase(f"pass rates of {args.model}", len(fitting) * args.samples, done),
-                on_done=lambda completion: bar.advance(),
-            )
-    finally:
-        backend.close()
-    responses, decided = sum(item.samples for item in measured), sum(item.decided for item in measured)
+    options = {"answers": args.policy, "max_rows": args.max_rows}
+    options["precision"] = "bf16" if device.type == "cuda" else "fp32"
+    rollout = open_rollout(policy, sampling=sampling, samples=args.samples, seed=args.seed, **options)
+    with Bar() as bar, rollout as engine:
+        measured = measure(
+            fitting,
+            engine,
+            settings={**locate_and_hash(args.model), "policy": args.policy},
+            journal=journal_path(Path(args.output).expanduser()),
+            on_start=lambda done: bar.phase(f"pass rates of {args.model}", len(fitting) * args.samples, done),
+            on_done=lambda completion: bar.advance(),
+        )
+    sums = {name: sum(getattr(item, name) for item in measured) for name in ("samples", "decided", "correct", "tokens")}
     names = ("template", "system", "special_tokens", "samples", "temperature", "max_tokens", "stop", "seed", "policy")
     figures = {
         "measurement": _chosen(args, *names),
-        "pass_rate": sum(item.correct for item in measured) / max(1, decided),
-        "responses": responses,
-        "undecided": responses - decided,
+        "pass_rate": sums["correct"] / max(1, sums["decided"]),
+        "responses": sums["samples"],
+        "undecided": sums["samples"] - sums["decided"],
         "truncated": sum(item.truncated for item in measured),
-        "mean_tokens": sum(item.tokens for item in measured) / responses,
+        "mean_tokens": sums["tokens"] / sums["samples"],
         "not_measured_too_long": too_long,
     }
-    rated = {item.id: item for item in with_pass_rates([item.problem for item in fitting], measured)}
-    return [rated.get(item.id) or _without_pass_rate(item) for item in problems], figures
-
-
-def _without_pass_rate(problem: Problem) -> Problem:
-    """Return a problem without a pass rate that was measured earlier."""
-    return dataclasses.replace(problem, meta={k: v for k, v in problem.meta.items() if not k.startswith("pass_rate")})
+    rated = {item.problem.id: one for item, one in zip(fitting, measured, strict=True)}
+    return with_pass_rates(problems, rated), figures

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from simplerl.cli.console import Bar, percent, printable, say, show_table
 from simplerl.core.types import Trajectory, TrajectoryGroup
+from simplerl.evaluate.figures import greedy_figures
 from simplerl.runs.directory import read_metrics
 from simplerl.train.components import Inputs
 from simplerl.train.config import Config
@@ -21,17 +22,15 @@ SAMPLE_EVERY = 10
 
 
 class Lines(Callback):
-    """Listens to a run of fine-tuning and prints its lines."""
+    """Prints the lines of a run of fine-tuning: the first steps, every tenth, and evaluations."""
 
     def __init__(self, steps: int):
         self.steps = steps
 
     def say(self, message: str) -> None:
-        """Print a line."""
         print(message, flush=True)
 
     def on_step(self, step: int, metrics: Mapping[str, Any], groups: Sequence[TrajectoryGroup]) -> None:
-        """Print the first and last steps, every tenth, and evaluations."""
         held_out = metrics.get("eval/accuracy")
         shown = "" if held_out is None else f"  held-out {percent(held_out)}, length {metrics['eval/length']:.1f}"
         if step == 0:
@@ -46,12 +45,11 @@ class Terminal(Bar, Callback):
     def __init__(self, config: Config, path: Path):
         super().__init__("tokens" if config.token_budget else "step", config.token_budget or config.steps)
         self.config, self.path = config, path
-        done = [line for line in read_metrics(path) if line["step"] > 0] if path.is_dir() else []
+        done = [line for line in read_metrics(path) if line["step"] > 0]
         #: Step → response tokens sampled in it. A resumed run does the last ones again and writes over them.
         self._tokens = {line["step"]: line.get("tokens/sampled", 0) for line in done}
         self._began = time.perf_counter()
-        #: Share of the run that was done before this session; known at its first step.
-        self._first: float | None = None
+        self._first: float | None = None  # Share of the run that was done before this session, from its first step on
 
     def __enter__(self) -> Self:
         steps, budget = self.config.steps, self.config.token_budget
@@ -59,27 +57,22 @@ class Terminal(Bar, Callback):
         self.say(f"{self.config.model} learns {self.config.data}, {length}, seed {self.config.seed} → {self.path}")
         return super().__enter__()
 
-    def on_phase(self, name: str, total: int) -> None:
-        """Start the lower bar anew."""
-        self.start(name, total)
-
-    def on_response(self) -> None:
-        """Move the lower bar."""
-        self.advance()
+    on_phase, on_response = Bar.start, Bar.advance
 
     def on_step(self, step: int, metrics: Mapping[str, Any], groups: Sequence[TrajectoryGroup]) -> None:
         """Show a step's line, and now and then a response."""
         held_out = ""
         if metrics.get("eval/accuracy") is not None:
-            low, high = percent(metrics["eval/accuracy_low"]), percent(metrics["eval/accuracy_high"])
-            held_out = f"held-out {percent(metrics['eval/accuracy'])} [{low}, {high}]"
+            names = {"value": "eval/accuracy", "low": "eval/accuracy_low", "high": "eval/accuracy_high"}
+            held_out = f"held-out {_cell({key: metrics[name] for key, name in names.items()})}"
+            if metrics.get("eval/accuracy_greedy") is not None:
+                held_out += f", greedy {percent(metrics['eval/accuracy_greedy'])}"
         if step == 0:
             self.say(f"before training: {held_out}, length {metrics['eval/length']:.1f}")
             self._began = time.perf_counter()
             return
-        share_before = self._share(step - 1)
         if self._first is None:
-            self._first = share_before
+            self._first = self._share(step - 1)
         self._tokens[step] = metrics["tokens/sampled"]
         share = self._share(step)
         left = (time.perf_counter() - self._began) / (share - self._first) * (1 - share)
@@ -94,6 +87,11 @@ class Terminal(Bar, Callback):
             f"  {metrics['throughput/tokens_per_second']:7,.0f} tok/s"
             f"  {left:4.0f} s left" + (f"  {held_out}" if held_out else "")
         )
+        if "star/temperature" in metrics:
+            self.say(
+                f"  temperature {metrics['star/temperature']:g}, threshold {metrics['star/threshold']:g}: query effect "
+                f"{metrics['star/query_effect']:.3f}, {metrics['star/examples']:,} responses imitated"
+            )
         undecided = sum(int(metrics[f"verdict/{kind}"]) for kind in ("unjudgeable", "timeout", "error"))
         if undecided:
             self.say(f"  {undecided} responses could not be judged and were left out of the update (see trajectories/)")
@@ -131,6 +129,8 @@ def execute(
     """Train (or, for the stage `sft`, fine-tune) into a directory, shown on the terminal and to the trackers."""
     if stage == "sft":
         from simplerl.train.sft import sft as run
+    elif stage == "star":
+        from simplerl.train.star import star as run
     else:
         from simplerl.train.loop import train as run
     with ExitStack() as stack:
@@ -162,8 +162,10 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
     """Print the table before and after, where everything lies, and what to try next."""
     base = summary["base"]
     sides = (base, summary["final"])
+    greedy = [figures for side in sides if (figures := greedy_figures(side))]
     rows = [
-        ("accuracy (pass@1)", *(_cell(side["acc"]) for side in sides)),
+        *([("accuracy, greedy", *(_cell(figures["acc"]) for figures in greedy))] if len(greedy) == 2 else []),
+        *([("accuracy, sampled (pass@1)", *(_cell(side["acc"]) for side in sides))] if base["temperature"] else []),
         *((f"pass@{k}", *(_cell(side["pass@k"][k]) for side in sides)) for k in list(base["pass@k"])[1:]),
         *((f"level {level}", *(_cell(side["by_level"][level]) for side in sides)) for level in base["by_level"]),
         ("answer in the wanted form", *(percent(side["answer_ratio"]["value"]) for side in sides)),

@@ -49,12 +49,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _targets(args: argparse.Namespace) -> list[Target]:
     """Return the models to evaluate. Beside a run, --steps speaks of the run only."""
-    several = len(args.models) > 1 and any(map(is_run, args.models))
-    models: list[Target] = []
-    for name in args.models:
-        steps = args.steps if is_run(name) or not several else ""
-        models += targets(name, steps, recipe=as_table(resolve(recipe_for(name), {})))
-    return models
+    all_runs = len(args.models) == 1 or not any(map(is_run, args.models))
+    named = [(name, args.steps if all_runs or is_run(name) else "") for name in args.models]
+    return [t for name, steps in named for t in targets(name, steps, recipe=as_table(resolve(recipe_for(name), {})))]
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -80,16 +77,9 @@ def _evaluate(args: argparse.Namespace, bar: Bar) -> list[Path]:
     ((name, loaded),) = benchmarks.items()
     given = read_responses(args.responses, loaded)
     bar.phase(f"{args.responses.name} on {name}", len(given))
-    directory = score(
-        given,
-        loaded,
-        args.responses,
-        settings=settings,
-        tokenizer=load_tokenizer(args.tokenizer) if args.tokenizer else None,
-        output=args.output_dir,
-        on_done=bar.advance,
-    )
-    return [directory.path]
+    tokenizer = load_tokenizer(args.tokenizer) if args.tokenizer else None
+    options = {"settings": settings, "tokenizer": tokenizer, "output": args.output_dir, "on_done": bar.advance}
+    return [score(given, loaded, args.responses, **options).path]
 
 
 def _show(mine: set[Path], output: Path) -> None:
@@ -102,10 +92,8 @@ def _show(mine: set[Path], output: Path) -> None:
     title = "accuracy (%) with 95% interval over problems; the rest is in results.md"
     show_table(title, head, _lines(table), left=2)
     for name, one in (each for row in table.values() for each in row.items()):
-        counts = [
-            f"{count} {status}" for status, count in one.figures["verdicts"].items() if count and status in UNDECIDED
-        ]
-        if counts:
+        verdicts = one.figures["verdicts"]
+        if counts := [f"{count} {status}" for status, count in verdicts.items() if count and status in UNDECIDED]:
             say(f"{one.label} on {name}: left out of the shares: {', '.join(counts)}")
     files = ["eval_results.csv", "results.json", "results.md", *plot_checkpoints(everything, output)]
     say(f"written to {output}: {', '.join(files)}")
@@ -130,17 +118,10 @@ def _harness(args: argparse.Namespace) -> int:
     """Run tasks of lm-evaluation-harness on each model, and show its metrics."""
     if not args.models or args.responses or args.benchmarks:
         raise ConfigError("--tasks needs models, and goes without --benchmarks and --responses")
-    lines = []
+    lines, options = [], {"fewshot": args.fewshot, "output": args.output_dir, "say": say}
     for target in _targets(args):
-        scores = harness.evaluate(
-            target,
-            args.tasks,
-            _settings(args),
-            fewshot=args.fewshot,
-            output=args.output_dir,
-            say=say,
-        )
-        for task, metric, value, error in harness.scores(scores):
+        results = harness.evaluate(target, args.tasks, _settings(args), **options)
+        for task, metric, value, error in harness.scores(results):
             lines.append((target.label, task, metric, f"{value:.4f}", "–" if error is None else f"{error:.4f}"))
     show_table("lm-evaluation-harness", ("model", "task", "metric", "value", "standard error"), lines, left=3)
     return 0

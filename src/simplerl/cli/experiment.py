@@ -1,20 +1,25 @@
-"""`simplerl experiment`: re-examine a finding; and what experiments and races share."""
+"""`simplerl experiment` and `simplerl race`: several settings × several seeds, a table, a plot."""
 
 import argparse
 import os
 import shlex
 from pathlib import Path
 
+from simplerl.algorithms import ALGORITHMS
 from simplerl.cli.console import Bar, say, show_table
 from simplerl.core.errors import ConfigError, nearest
-from simplerl.runs.files import cannot_write
+from simplerl.runs.files import make_directory
 from simplerl.studies import EXPERIMENTS, Experiment, read_experiment, report
 from simplerl.studies.execute import execute
 from simplerl.studies.plan import Job, plan
+from simplerl.studies.race import BUDGET, race
 
 
 def run(args: argparse.Namespace) -> int:
-    """List the experiments, or run one."""
+    """List the experiments, or run one, or a race."""
+    if args.command == "race":
+        names, budget = list(ALGORITHMS) if args.algorithms == ["all"] else args.algorithms, args.budget or BUDGET
+        return run_study(race(names, budget=budget), args, f"race {' '.join(names)}", f" --budget {budget}")
     if args.name is None:
         width = max(map(len, EXPERIMENTS))
         for name, experiment in EXPERIMENTS.items():
@@ -61,20 +66,16 @@ def run_study(experiment: Experiment, args: argparse.Namespace, command: str, mo
     done = sum(job.state == "done" for job in jobs)
     say(f"{experiment.question} {len(jobs)} runs" + (f", {done} of them done already" if done else ""))
     say(*(f"not run: {label}: {reason}" for label, reason in skipped.items()))
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(directory, error) from error
+    make_directory(directory)
     with StudyProgress(len(jobs), done) as progress:
         try:
             failed = execute(jobs, parallel=args.jobs or os.cpu_count() or 1, watch=progress)
         except KeyboardInterrupt:
             progress.say("stopped; every run has saved its state. Continue with the same command")
             raise
-    compared = {variant.label for variant in experiment.variants}
-    complete = [job for job in jobs if job.name not in failed and job.label in compared]
-    runs = {label: [j for j in complete if j.label == label] for label in dict.fromkeys(j.label for j in complete)}
-    if not runs:
+    complete = [job for job in jobs if job.name not in failed]
+    runs = {variant.label: [job for job in complete if job.label == variant.label] for variant in experiment.variants}
+    if not (runs := {label: own for label, own in runs.items() if own}):
         say("every run failed: there are no results")
         return 1
     results = report.collect_results(experiment, runs, seeds=args.seeds, skipped=skipped, failed=failed)

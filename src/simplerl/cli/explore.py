@@ -54,17 +54,12 @@ def _show(exploration: Exploration) -> None:
         (diversity, ["unique_responses", "distinct_2", "similarity", "distinct_equations"]),
     ):
         present = [name for name in dict.fromkeys(names) if any(name in p.figures for p in series)]
-        with_useful = title == diversity and bool(exploration.useful)
-        rows = [
-            [
-                p.label if p.step is None else str(p.step),
-                *(cell(p.figures.get(name), percent=name not in COUNTS) for name in present),
-                *([share] if with_useful else []),
-            ]
-            for p, share in zip(series, useful, strict=True)
-        ]
-        head = ["step", *present, *(["useful tokens"] if with_useful else [])]
-        show_table(title, [name.replace("_", " ") for name in head], rows, left=0)
+        columns = {"step": [p.label if p.step is None else str(p.step) for p in series]}
+        for name in present:
+            columns[name.replace("_", " ")] = [cell(p.figures.get(name), percent=name not in COUNTS) for p in series]
+        if title == diversity and exploration.useful:
+            columns["useful tokens"] = useful
+        show_table(title, list(columns), zip(*columns.values(), strict=True), left=0)
     if undecided := sum(p.undecided for p in series):
         say(f"left out of right and wrong: {undecided} responses that could not be judged")
     for name in [*exploring, "distinct_answers", "unique_responses"] if len(series) > 1 else []:

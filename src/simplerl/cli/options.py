@@ -26,13 +26,9 @@ def complete(table: Mapping[str, Any], *more: str) -> dict[str, Any]:
     tables += [TABLES["shared"][name] for name in more]
     merged = {key: value for each in tables for key, value in each.items()}
     for kind in ("settings", "options"):
-        merged[kind] = {key: row for each in tables for key, row in each.get(kind, {}).items()}
+        rows = {key: row for each in tables for key, row in each.get(kind, {}).items()}
+        merged[kind] = {key: {"help": row} if isinstance(row, str) else row for key, row in rows.items()}
     return merged
-
-
-def row_of(entry: str | dict[str, Any]) -> dict[str, Any]:
-    """Return the row of an option; a mere text is its help."""
-    return {"help": entry} if isinstance(entry, str) else entry
 
 
 def dest_of(key: str) -> str:
@@ -42,8 +38,8 @@ def dest_of(key: str) -> str:
 
 def fill(parser: argparse.ArgumentParser, table: Mapping[str, Any]) -> None:
     """Add the options of a completed table, and make its actions parsers of their own."""
-    for key, entry in {**table["settings"], **table["options"]}.items():
-        parser.add_argument(key.partition(" ")[0], **_keywords(key, row_of(entry)))
+    for key, row in {**table["settings"], **table["options"]}.items():
+        parser.add_argument(key.partition(" ")[0], **_keywords(key, row))
     parser.set_defaults(table=table)
     if "actions" in table:
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
@@ -66,29 +62,26 @@ def _keywords(key: str, row: Mapping[str, Any]) -> dict[str, Any]:
     default, text = row.get("default"), row["help"]
     if default not in (None, "") and "default:" not in text:
         text += f" (default: {default})"
-    text = text.replace("%", "%%")
+    keywords: dict[str, Any] = {"help": text.replace("%", "%%")}
     if name.startswith("--") and not shown and "choices" not in row:
-        return {"action": "store_true", "help": text}
+        return {**keywords, "action": "store_true"}
     read = TYPES.get(row.get("type", type(default).__name__), str)
-    keywords: dict[str, Any] = {"help": text, "default": default if default is None else read(default), "type": read}
-    if row.get("required"):
-        keywords["required"] = True
-    if "choices" in row:
-        return {**keywords, "choices": row["choices"]}
-    keywords["metavar"] = shown.strip("[. ]").split()[0] if shown else None
+    keywords |= {"type": read, "default": default if default is None else read(default)}
+    keywords |= {key: row[key] for key in ("required", "choices") if key in row}
+    if "choices" not in row:
+        keywords["metavar"] = shown.strip("[. ]").split(" ")[0] or None
     if row.get("again"):
         return {**keywords, "action": "append", "default": []}
-    if shown.startswith("["):
-        keywords["nargs"] = "*" if "..." in shown else "?"
-    elif "..." in shown:
-        keywords["nargs"] = "+"
+    optional, several = shown.startswith("["), "..." in shown
+    if optional or several:
+        keywords["nargs"] = "+" if not optional else "*" if several else "?"
     return keywords
 
 
 def read_options(args: argparse.Namespace) -> None:
     """Check the numbers and names of what was parsed, and part its lists. Raises ConfigError."""
-    for key, entry in args.table["options"].items():
-        row, dest, name = row_of(entry), dest_of(key), key.partition(" ")[0]
+    for key, row in args.table["options"].items():
+        dest, name = dest_of(key), key.partition(" ")[0]
         value = getattr(args, dest)
         if value is None:
             continue

@@ -12,15 +12,12 @@ from simplerl.core.errors import ConfigError
 from simplerl.data.prompts import prompter
 from simplerl.data.templates import TEMPLATES
 from simplerl.evaluate import preflight
+from simplerl.evaluate.run import open_rollout
 from simplerl.models.device import pick_device
 from simplerl.models.load import load
-from simplerl.rewards import Correctness
-from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Sampling
-from simplerl.rollout.groups import Rollout
 from simplerl.runs.files import write_json
 from simplerl.train.resolve import recipe_for, resolve
-from simplerl.verify import VerifierPool
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,23 +33,14 @@ def run(args: argparse.Namespace) -> int:
     limit = args.max_tokens or config.sampling.max_new_tokens
     sampling = Sampling(temperature=args.temperature, max_new_tokens=limit)
     measured = {}
-    with Bar() as bar, VerifierPool(args.policy, workers=1) as verifier:
-        backend = open_backend("native", policy)
-        rollout = Rollout(
-            backend=backend,
-            verifier=verifier,
-            reward=Correctness(),
-            sampling=sampling,
-            samples=args.samples,
-            seed=args.seed,
-        )
+    rollout = open_rollout(policy, sampling=sampling, samples=args.samples, seed=args.seed, answers=args.policy)
+    with Bar() as bar, rollout as engine:
         for name in names:
             bar.phase(f"template {name}", len(problems) * args.samples)
             system = config.prompt.system if name == "chat" else ""
             prompts = prompter(name, system=system, special_tokens=config.prompt.special_tokens)
             watch = {"on_done": lambda completion: bar.advance(), "say": bar.say}
-            measured[name] = preflight.measure(problems, prompts, policy, rollout, **watch)
-        backend.close()
+            measured[name] = preflight.measure(problems, prompts, policy, engine, **watch)
     advice = preflight.recommend(measured)
     size = f"{len(problems)} problems × {args.samples} samples"
     _show(f"{args.model} on {source}: {size}, 95% intervals, per cent", args.samples, measured)

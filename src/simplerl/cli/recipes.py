@@ -14,10 +14,8 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"{args.overrides[0]} needs the name of a recipe to lay it on: simplerl recipes NAME …")
         _list()
         return 0
-    config = resolve(args.name, settings(args))
-    about = recipe_header(args.name)[0]
-    print(f"# {args.name}" + (f": {about}" if about else ""))
-    print(as_toml(config), end="")
+    text, about = as_toml(resolve(args.name, settings(args))), recipe_header(args.name)[0]
+    print(f"# {args.name}{': ' * bool(about)}{about}\n{text}", end="")
     return 0
 
 
@@ -48,7 +46,5 @@ def _list() -> None:
 
 def _chain(name: str) -> list[str]:
     """Return a recipe's name and those of what it extends."""
-    chain = [name]
-    while base := recipe_header(chain[-1])[1]:
-        chain.append(base)
-    return chain
+    base = recipe_header(name)[1]
+    return [name, *_chain(base)] if base else [name]

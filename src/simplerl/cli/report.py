@@ -8,7 +8,7 @@ from simplerl.cli.console import Bar
 from simplerl.core.errors import ConfigError
 from simplerl.markup.text import visible
 from simplerl.report import page
-from simplerl.report.content import Content, Options
+from simplerl.report.content import Content
 from simplerl.report.reading import gather
 
 
@@ -18,10 +18,10 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--figures and --no-figures exclude each other")
     folder = None if args.no_figures else args.figures or args.output.with_name(f"{args.output.stem}_figures")
     page.check(args.output, folder)
-    options = Options(examples=args.examples, seed=args.seed, pdf=folder is not None)
     with Bar() as bar:
         sources = gather(args.paths, progress=lambda name: bar.start(f"reading {name}"))
-        content = Content(sources, options, progress=bar.start)
+        options = {"examples": args.examples, "seed": args.seed, "pdf": folder is not None}
+        content = Content(sources, **options, progress=bar.start)
     remarks = [f"{run.label}: {remark}" for run in content.runs for remark in run.remarks]
     for line in [*(f"left out: {line}" for line in content.damage), *remarks]:
         bar.say(visible(line))

@@ -21,16 +21,13 @@ class Trackers(Callback):
         try:
             from accelerate.tracking import LOGGER_TYPE_TO_CLASS
         except ImportError as error:
-            raise ConfigError(
-                f"tracking.trackers = {', '.join(names)} needs: pip install 'simplerl[trackers]'"
-            ) from error
+            needed = f"tracking.trackers = {', '.join(names)} needs: pip install 'simplerl[trackers]'"
+            raise ConfigError(needed) from error
         self._classes = LOGGER_TYPE_TO_CLASS
-        for name in names:
-            if name not in self._classes:
-                raise ConfigError(f"unknown tracker {name!r}; {nearest(name, map(str, self._classes))}")
+        if unknown := next((name for name in names if name not in self._classes), None):
+            raise ConfigError(f"unknown tracker {unknown!r}; {nearest(unknown, map(str, self._classes))}")
 
     def _start(self, name: str) -> Any:
-        """Start a tracker, and give it the configuration."""
         tracker_class = self._classes[name]
         directory = {"logging_dir": str(self._path / "trackers")} if tracker_class.requires_logging_directory else {}
         plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in self._config.items()}

@@ -1,4 +1,4 @@
-"""`simplerl train`: reinforcement learning from verifiable rewards."""
+"""`simplerl train`, `sft` and `star`: make a run, then show what came of it."""
 
 import argparse
 import json
@@ -8,13 +8,29 @@ from simplerl.train.resolve import configure
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, then show what came of it."""
-    config, path = configure(args.recipe, settings(args), resume=args.resume)
+    """Train, fine-tune or self-train."""
+    stage, overrides = args.command, settings(args)
+    if stage == "star" and args.iterations:
+        overrides["steps"] = args.iterations
+    prefix = "" if stage == "train" else f"{stage}_"
+    config, path = configure(args.recipe, overrides, resume=args.resume, prefix=prefix)
 
-    from simplerl.cli.display import execute, show_ending, show_outcome  # Torch, which a mistake need not wait for.
+    # Torch, which a mistake need not wait for.
+    from simplerl.cli.display import execute, show_ending, show_outcome
+    from simplerl.runs.directory import RunDirectory
+    from simplerl.train.run import check_stage
 
-    outcome = execute("train", config, path, resume=args.resume)
+    if args.resume and (path / "config.json").is_file():  # Before its configuration is found to have no demonstrations.
+        check_stage(RunDirectory(path), stage)
+    outcome = execute(stage, config, path, resume=args.resume)
     if not outcome.finished:
-        return show_ending(outcome, "train", path)
-    show_outcome(json.loads((path / "summary.json").read_text(encoding="utf-8")), path, config)
+        return show_ending(outcome, stage, path)
+    summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+    if stage != "sft":
+        show_outcome(summary, path, config)
+        return 0
+    for name, figures in (("before", summary["base"]), ("after", summary["final"])):
+        value, low, high = (100 * figures["acc"][key] for key in ("value", "low", "high"))
+        print(f"{name:6}  held-out {value:.1f}% [{low:.1f}, {high:.1f}]  length {figures['tokens']['value']:.1f}")
+    print(f"Run: {path}. Next: simplerl train {args.recipe or ''} --model {path}".replace("  ", " "))
     return 0

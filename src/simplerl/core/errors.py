@@ -16,6 +16,14 @@ class ConfigError(SimpleRLError):
     """An unknown key, a wrong type, or settings that contradict each other."""
 
 
+class Contradiction(ConfigError):
+    """Settings that contradict each other, with the values that would end it: (key, value), the best first."""
+
+    def __init__(self, message: str, *ways: tuple[str, object]):
+        super().__init__(message)
+        self.ways = ways
+
+
 class PluginError(SimpleRLError):
     """A plug-in that is missing, raises at import, or registers a name that is taken."""
 

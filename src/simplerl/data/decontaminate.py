@@ -14,7 +14,7 @@ from simplerl import data
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.data.problems import question_in
-from simplerl.data.rows import SUFFIXES, read_rows
+from simplerl.data.rows import SUFFIXES, read_rows, stem_of, suffix_of
 
 #: A word, a number, or one character of a script that is written without spaces.
 _EAST = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
@@ -63,7 +63,7 @@ def benchmark_files(names: Sequence[str]) -> Iterator[str]:
         if not path.is_dir():
             yield name
             continue
-        files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+        files = sorted(file for file in path.iterdir() if suffix_of(file))
         if not files:
             raise DataError(f"directory {path} holds no {', '.join(SUFFIXES)} file to compare with")
         yield from map(str, files)
@@ -72,12 +72,12 @@ def benchmark_files(names: Sequence[str]) -> Iterator[str]:
 def questions(name: str) -> Iterator[Asked]:
     """Yield the questions of a file, with or without gold, or of a data set's test split."""
     path = Path(name).expanduser()
-    if path.suffix not in SUFFIXES:
+    if not suffix_of(path):
         for item in data.read(name, "test").problems:
             yield Asked(benchmark=name, place=item.meta.get("place", item.id), question=item.question)
         return
     for row in read_rows(path):
-        yield Asked(benchmark=path.stem, place=row.place, question=question_in(row))
+        yield Asked(benchmark=stem_of(path), place=row.place, question=question_in(row))
 
 
 def decontaminate(

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,11 +17,10 @@ from simplerl.core.errors import DataError
 from simplerl.core.objects import is_object, recall
 from simplerl.core.seeds import generator
 from simplerl.data.arithmetic import LARGEST, LEVELS, Expression, expression
-from simplerl.data.fields import QUESTION_FIELDS
-from simplerl.data.rows import SUFFIXES, Row, open_hub, read_rows
+from simplerl.data.fields import CHAT_FIELDS, QUESTION_FIELDS, folded, turns
+from simplerl.data.rows import SUFFIXES, Row, open_hub, read_rows, suffix_of
 
 RESPONSE_FIELDS = ("response", "output", "completion", "generation", "solution")
-CHAT_FIELDS = ("messages", "conversations", "conversation")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,13 +43,13 @@ def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> li
     if is_object(name):
         passed = recall(name, "demonstrations")
         rows: Iterable[Row] = (Row(dict(row), f"demonstrations[{index}]") for index, row in enumerate(passed))
-    elif path.suffix in SUFFIXES or path.exists():
+    elif suffix_of(path) or path.exists():
         rows = read_rows(path)
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
         rows = open_hub(name, split=split)[1]
     else:
         raise DataError(
-            f"unknown demonstrations {name!r}; known: {', '.join(BUILT_IN)}. A .jsonl, .json or .parquet file or a hub "
+            f"unknown demonstrations {name!r}; known: {', '.join(BUILT_IN)}. A {', '.join(SUFFIXES)} file or a hub "
             "data set (owner/name) works too."
         )
     demonstrations = [_demonstration(row) for row in islice(rows, size or None)]
@@ -62,32 +60,24 @@ def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> li
 
 def _demonstration(row: Row) -> Demonstration:
     """Return the demonstration in a row: two text fields, or the first exchange of a chat."""
-    fields = row.fields
+    fields = folded(row.fields)
     question, response = (
         next((text for name in names if isinstance(text := fields.get(name), str) and text.strip()), None)
         for names in (QUESTION_FIELDS, RESPONSE_FIELDS)
     )
     if question is None or response is None:
-        chat = next((v for name in CHAT_FIELDS if isinstance(v := fields.get(name), list)), [])
-        question, response = question or _said(chat, "user", "human"), response or _said(chat, "assistant", "gpt")
+        chat = next(filter(None, (turns(fields.get(name)) for name in CHAT_FIELDS)), [])
+        said = dict(reversed(chat))  # The first turn of each.
+        question, response = question or said.get("user"), response or said.get("assistant")
     if not question or not response:
         missing, wanted = ("question", QUESTION_FIELDS) if not question else ("response", RESPONSE_FIELDS)
         raise DataError(
             f"{row.place}: no {missing} to imitate; wanted one of {', '.join(wanted)} with text in it, or one of "
             f"{', '.join(CHAT_FIELDS)} with a user's and an assistant's turn. "
-            f"Fields there: {', '.join(map(repr, fields))}"
+            f"Fields there: {', '.join(map(repr, row.fields))}"
         )
     ended = fields.get("stop_reason") != "length"
     return Demonstration(question=question, response=response, ended=ended, place=row.place)
-
-
-def _said(chat: list[Any], *roles: str) -> str | None:
-    """Return the first turn of a role in a chat; turns have role and content, or from and value."""
-    for turn in chat:
-        if isinstance(turn, dict) and turn.get("role", turn.get("from")) in roles:
-            text = turn.get("content", turn.get("value"))
-            return text if isinstance(text, str) else None
-    return None
 
 
 def long_arithmetic(seed: int, index: int) -> Demonstration:

@@ -4,32 +4,58 @@ General rules, for any file: a context (`Body`) stands before the question, lett
 is bare. Benchmarks with rules of their own name their fields themselves.
 """
 
+import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any
 
-from simplerl.verify import extract
+from simplerl.verify import equal, extract
 
-QUESTION_FIELDS = ("question", "problem", "Question", "prompt", "input", "query")
-CONTEXT_FIELDS = ("Body", "body", "context", "passage")
-OPTION_FIELDS = ("options", "choices", "Options", "Choices")
-ANSWER_FIELDS = ("answer", "final_answer", "ground_truth", "gt_answer", "Answer", "target", "solution", "correct")
+QUESTION_FIELDS = ("question", "problem", "prompt", "input", "query")
+CONTEXT_FIELDS = ("body", "context", "passage")
+OPTION_FIELDS = ("options", "choices")
+CHAT_FIELDS = ("prompt", "messages", "conversations", "conversation")
+#: The first that holds something counts, whatever the others hold.
+ANSWER_FIELDS = ("gold", "answer", "final_answer", "ground_truth", "gt_answer", "target", "solution", "correct")
 LEVEL_FIELDS = ("level", "difficulty")
-IDENTITY_FIELDS = ("id", "unique_id", "idx", "ID")
+IDENTITY_FIELDS = ("id", "unique_id", "idx")
 SOURCE_FIELDS = ("source", "data_source")
+#: What stands in an answer field where there is no answer (NuminaMath and others), whatever its capitals.
+PLACEHOLDERS = {
+    "proof", "notfound", "not found", "not_found", "n/a", "nan", "null", "unknown", "no answer", "not provided",
+    "not available", "not applicable", "see solution", "see proof", "tbd",
+}  # fmt: skip
 
 #: An option that brings its letter: `A) 21`, `(B) 3`, `C. x`.
 _LETTERED = re.compile(r"\s*\(?([A-Z])[).:]")
+_THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 
 
-class AmbiguousOptions(ValueError):
-    """Options that cannot be shown, or an answer that may be an index or a value."""
+class UnreadableRow(ValueError):
+    """A row that may not be guessed at: options that cannot be shown, or an answer that is none, or may be two."""
+
+
+class NoGold(ValueError):
+    """A row that says itself that it has no answer; it is left out."""
+
+
+def folded(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields under their names in lower case; one that is spelled so itself goes before `Answer`."""
+    return {name.strip().lower(): value for name, value in fields.items()} | {
+        name: value for name, value in fields.items() if name == name.lower()
+    }
+
+
+def is_empty(value: Any) -> bool:
+    """Return whether nothing stands in a field. Parquet files of pandas have NaN for nothing."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
 def as_text(value: Any) -> str | None:
     """Return a field's text; numbers are written as a person would (27.0 is 27), lists of one are opened."""
-    if isinstance(value, bool) or value is None or value != value:  # Parquet files of pandas have NaN for nothing.
+    if isinstance(value, bool) or value is None or value != value:
         return None
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
@@ -42,7 +68,8 @@ def as_text(value: Any) -> str | None:
 
 def first_text(fields: Mapping[str, Any], names: Sequence[str]) -> tuple[str, str]:
     """Return (name, text) of the first of the fields that has text in it; empty where none has."""
-    return next(((name, text) for name in names if (text := as_text(fields.get(name)))), ("", ""))
+    texts = ((name, as_text(fields.get(name))) for name in names)
+    return next(((name, text) for name, text in texts if text and text.strip()), ("", ""))
 
 
 def gold(text: str, field: str) -> str | None:
@@ -59,10 +86,10 @@ def _options(fields: Mapping[str, Any]) -> Any:
 
 
 def _items(options: Sequence[Any]) -> list[str]:
-    """Return the texts of options given as a list. Raises AmbiguousOptions where one is not a text or a number."""
+    """Return the texts of options given as a list. Raises UnreadableRow where one is not a text or a number."""
     texts = [text for item in options if (text := as_text(item)) is not None]
     if len(texts) < len(options) or len(texts) > len(ascii_uppercase):
-        raise AmbiguousOptions(f"the options must be up to {len(ascii_uppercase)} texts or numbers, got {options!r}")
+        raise UnreadableRow(f"the options must be up to {len(ascii_uppercase)} texts or numbers, got {options!r}")
     return texts
 
 
@@ -70,14 +97,14 @@ def lettered(options: Any) -> str:
     """Return options as they stand under a question: `A) …`, one to a line.
 
     A text stays as it is, a list gets letters unless every item has its own, a table is {letter: text} or
-    {"label": letters, "text": texts}. Raises AmbiguousOptions.
+    {"label": letters, "text": texts}. Raises UnreadableRow.
     """
     if isinstance(options, str):
         return options.strip()
     if isinstance(options, Mapping):
         if {"label", "text"} <= options.keys():
             if len(options["label"]) != len(options["text"]):
-                raise AmbiguousOptions(f"as many labels as texts are needed, got {options!r}")
+                raise UnreadableRow(f"as many labels as texts are needed, got {options!r}")
             pairs = list(zip(options["label"], options["text"], strict=True))
         else:
             pairs = [(letter, text) for letter, text in options.items() if text is not None]
@@ -89,11 +116,11 @@ def lettered(options: Any) -> str:
     return "\n".join(f"{letter}) {item}" for letter, item in zip(ascii_uppercase, items, strict=False))
 
 
-def question_of(fields: Mapping[str, Any]) -> str | None:
-    """Return the complete question: context, question, options. Raises AmbiguousOptions."""
+def question_of(fields: Mapping[str, Any]) -> str:
+    """Return the complete question: context, question, options. Raises UnreadableRow."""
     question = first_text(fields, QUESTION_FIELDS)[1] or _asked(fields)
     if question is None or not question.strip():
-        return None
+        raise UnreadableRow(f"no question; wanted one of {', '.join(QUESTION_FIELDS)} with text in it")
     context = first_text(fields, CONTEXT_FIELDS)[1].strip()
     if context and not question.startswith(context):
         question = f"{context} {question}"
@@ -107,45 +134,109 @@ def _asked(fields: Mapping[str, Any]) -> str | None:
     extra = fields.get("extra_info")
     if isinstance(extra, Mapping) and as_text(extra.get("question")):
         return as_text(extra["question"])
-    users = [content for role, content in messages(fields) if role == "user"]
-    return users[-1] if users else None
+    return next((content for role, content in reversed(messages(fields)) if role == "user"), None)
+
+
+def turns(chat: Any) -> list[tuple[str, str]]:
+    """Return the (role, content) of a chat; turns have role and content, or from and value. Not a chat: none."""
+    roles = {"human": "user", "gpt": "assistant"}
+    said = [turn for turn in chat if isinstance(turn, Mapping)] if isinstance(chat, list | tuple) else []
+    pairs = [(str(turn.get("role", turn.get("from", "user"))), turn.get("content", turn.get("value"))) for turn in said]
+    return [(roles.get(role, role), content) for role, content in pairs if isinstance(content, str)]
 
 
 def messages(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the (role, content) of a row's `prompt`, where that is a list of messages; else none."""
-    prompt = fields.get("prompt")
-    if not isinstance(prompt, list | tuple):
-        return []
-    return [
-        (str(item.get("role", "user")), item["content"])
-        for item in prompt
-        if isinstance(item, Mapping) and isinstance(item.get("content"), str)
-    ]
+    """Return the (role, content) of the prompt that a row brings as a chat, without the reply; else none."""
+    chat = next(filter(None, (turns(fields.get(name)) for name in CHAT_FIELDS)), [])
+    while chat and chat[-1][0] == "assistant":
+        chat.pop()
+    return chat
 
 
-def is_published(fields: Mapping[str, Any]) -> bool:
-    """Return whether a row has the form of SimpleRL-Zoo's Parquet files (veRL's): `reward_model.ground_truth`."""
-    return isinstance(fields.get("reward_model"), Mapping)
+def answer_of(fields: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Return (the bare gold, what had to be decided to get it). Raises NoGold, and UnreadableRow where it is unclear.
+
+    The gold of a row in veRL's form (SimpleRL-Zoo's files) is what it is scored with: `reward_model.ground_truth`.
+    """
+    decided: list[str] = []
+    scored = fields.get("reward_model")
+    there = [name for name in ANSWER_FIELDS if name in fields]
+    if isinstance(scored, Mapping) and ("ground_truth" in scored or not there):
+        name, value = "reward_model.ground_truth", scored.get("ground_truth")
+        if is_empty(value):
+            raise NoGold(f"{name} is empty")
+    else:
+        name = next((name for name in there if not is_empty(fields[name])), "")
+        if not name:
+            empty = f": {', '.join(map(repr, there))} is empty" if there else ""
+            raise UnreadableRow(f"no final answer{empty}; wanted one of {', '.join(ANSWER_FIELDS)} with one in it")
+        value = fields[name]
+        if there[0] != name:
+            decided.append(f"{there[0]!r} is empty, so the answer is that of {name!r}")
+    if (letter := _chosen(_options(fields), value)) is not None:
+        return letter, decided
+    golds = []
+    for text in _answers(value, name, decided):
+        bare = gold(text, name)
+        if not bare:
+            raise UnreadableRow(f"no final answer in {name!r} (GSM8K: after '####'; MATH: in \\boxed{{}})")
+        if bare.strip("$. ").casefold() in PLACEHOLDERS or bare == "None":
+            raise NoGold(f"the answer is the placeholder {bare[:40]!r}")
+        golds.append(bare)
+    return _joined(golds, decided), decided
 
 
-def answer_of(fields: Mapping[str, Any]) -> str | None:
-    """Return the bare gold; of a published row what it is scored with. Raises AmbiguousOptions."""
-    if is_published(fields):
-        truth = as_text(fields["reward_model"].get("ground_truth"))
-        return gold(truth, "ground_truth") if truth else None
-    name, text = first_text(fields, ANSWER_FIELDS)
-    if not name:
-        return None
-    options, value = _options(fields), fields[name]
-    if isinstance(options, list | tuple) and isinstance(value, int):
-        items = _items(options)
-        if text in items:
-            raise AmbiguousOptions(
-                f"the answer {value} may be the option of that text or the option of that index; give its letter"
+def _answers(value: Any, name: str, decided: list[str]) -> list[str]:
+    """Return the texts of an answer: several where it is a list, also a list of texts that is written in a text."""
+    if isinstance(value, str) and value.lstrip().startswith('["'):
+        # LaTeX is often put into JSON without doubling its backslashes: \times would be a tab and "imes".
+        for text in (value, value.replace("\\", "\\\\")):
+            try:
+                listed = json.loads(text)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(listed, list) and not any(c in str(item) for item in listed for c in "\b\f\n\r\t"):
+                decided.append("a list that is written in a text is read as a list")
+                value = listed
+                break
+        else:
+            raise UnreadableRow(f"no final answer: {name!r} begins as a list does and is none: {value[:60]}")
+    if not isinstance(value, list | tuple):
+        single = as_text(value)
+        if single is None or (isinstance(value, float) and math.isinf(value)):
+            kind = {bool: "a boolean", dict: "an object"}.get(type(value), "not a finite number")
+            raise UnreadableRow(
+                f"no final answer: {name!r} is {kind}, {str(value)[:60]}; write the answer as the text that is "
+                "to be given"
             )
-        if 0 <= value < len(items):
-            return ascii_uppercase[value]
-    return gold(text, name)
+        return [single]
+    if not value or any(is_empty(item) for item in value):
+        raise UnreadableRow(f"no final answer: {name!r} is {'a list with an empty item' if value else 'an empty list'}")
+    return [text for item in value for text in _answers(item, name, decided)]
+
+
+def _joined(golds: list[str], decided: list[str]) -> str:
+    """Return the one gold of several final answers: one if they are forms of the same, else all, in any order."""
+    golds = list(dict.fromkeys(golds))
+    if len(golds) == 1:
+        return golds[0]
+    if all(equal(golds[0], other) for other in golds[1:]):
+        decided.append("the answers of a list are forms of one: the first is the gold")
+        return golds[0]
+    decided.append("the answers of a list are all wanted, in any order, as the verifier reads a list")
+    return ", ".join(text.replace(",", "") if _THOUSANDS.fullmatch(text) else text for text in golds)
+
+
+def _chosen(options: Any, value: Any) -> str | None:
+    """Return the letter of an option that is given by its index; None for any other answer."""
+    if not isinstance(options, list | tuple) or isinstance(value, bool) or not isinstance(value, int):
+        return None
+    items = _items(options)
+    if str(value) in items:
+        raise UnreadableRow(
+            f"the answer {value} may be the option of that text or the option of that index; give its letter"
+        )
+    return ascii_uppercase[value] if 0 <= value < len(items) else None
 
 
 def level_of(fields: Mapping[str, Any]) -> str:

@@ -16,9 +16,9 @@ from typing import Any
 from simplerl import __version__
 from simplerl.core.errors import ConfigError, DataError, RunError
 from simplerl.core.types import Problem
+from simplerl.data.audit import Report, Row, audit
 from simplerl.data.problems import ProblemSet
 from simplerl.runs.files import write_atomic, write_json
-from simplerl.verify.audit import Report, Row, audit
 
 SUFFIXES = (".jsonl", ".parquet")
 
@@ -110,6 +110,7 @@ def report_of(command: str, problem_set: ProblemSet, settings: Mapping[str, Any]
         "settings": dict(settings),
         "read": len(problem_set.problems) + len(problem_set.left_out),
         "no_gold": [{"id": item.id, "place": item.place, "why": item.why} for item in problem_set.left_out],
+        "decisions": dict(problem_set.decisions),
         **figures,
     }
 

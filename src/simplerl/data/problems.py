@@ -1,23 +1,25 @@
-"""Turn rows into problems: GSM8K-style, MATH-style, plain (question, answer) fields and SimpleRL-Zoo's Parquet files.
+"""Turn rows into problems: GSM8K-style, MATH-style, plain (question, answer) fields, chats, SimpleRL-Zoo's Parquet.
 
-What the fields mean is in `fields.py`. A row that cannot be read is an error that names its place, with one exception:
-a row of a published file (`reward_model`) whose ground truth is empty is left out and listed, because such files are
-read as they are.
+What the fields mean is in `fields.py`. A row that cannot be read is an error that names its place. A row that has no
+gold answer to learn from is left out, and whatever had to be decided about the others is kept, both with their places.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from simplerl.core.errors import DataError
 from simplerl.core.types import Problem
+from simplerl.data import audit
 from simplerl.data import fields as read
 from simplerl.data.rows import Row
+from simplerl.verify import equal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeftOut:
-    """A row that is no problem, and why."""
+    """A row that is not a problem to learn from, and why."""
 
     id: str
     place: str
@@ -30,51 +32,73 @@ class ProblemSet:
 
     problems: list[Problem]
     left_out: tuple[LeftOut, ...] = ()
+    decisions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What was decided about rows that can be read in more than one way → their places."""
     origin: Mapping[str, Any] = field(default_factory=dict)
     """Where the rows come from, exactly: a file and its SHA-256, or a hub data set and its commit."""
+
+    @property
+    def notes(self) -> list[str]:
+        """A line for each reason to leave rows out, and for each decision: how many rows, and the first places."""
+        total = len(self.problems) + len(self.left_out)
+        why = defaultdict[str, list[str]](list)
+        for item in self.left_out:
+            why[f"are left out ({item.why})"].append(item.place)
+        return [
+            f"{len(places)} of {total} rows{what}: {'; '.join(places[:5])}{' …' if len(places) > 5 else ''}"
+            for group, mark in ((why, " "), (self.decisions, ": "))
+            for what, places in ((mark + text, places) for text, places in group.items())
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """What became of a row: a problem with what was decided, or the reason why there is none."""
+
+    place: str
+    problem: Problem | None = None
+    decided: Sequence[str] = ()
+    left_out: str = ""
+    refused: str = ""
+    """Why it cannot be read: an error, unless rows are only looked at."""
 
 
 def question_in(row: Row) -> str:
     """Return the question in a row. Raises DataError, naming the place and the fields that are there."""
     try:
-        question = read.question_of(row.fields)
-    except read.AmbiguousOptions as error:
-        raise DataError(f"{row.place}: the options or their answer cannot be read: {error}") from error
-    if question is None:
-        raise DataError(
-            f"{row.place}: no question; wanted one of {', '.join(read.QUESTION_FIELDS)} with text in it. "
-            f"Fields there: {_names(row.fields)}"
-        )
-    return question
+        return read.question_of(read.folded(row.fields))
+    except read.UnreadableRow as error:
+        raise DataError(f"{row.place}: {error}. {_there(row)}") from error
 
 
-def _names(fields: Mapping[str, Any]) -> str:
-    return ", ".join(map(repr, fields)) or "none"
+def _there(row: Row) -> str:
+    return f"Fields there: {', '.join(map(repr, row.fields)) or 'none'}"
 
 
-def problem(row: Row, *, source: str, index: int) -> Problem | LeftOut:
-    """Return the problem in a row. Raises DataError, naming the place and the fields that are there."""
-    fields, question = row.fields, question_in(row)
+def reading(row: Row, *, source: str, index: int, question: str | None = None) -> Reading:
+    """Read a row, or only its answer where the question is given."""
+    fields = read.folded(row.fields)
     try:
-        answer = read.answer_of(fields)
-    except read.AmbiguousOptions as error:
-        raise DataError(f"{row.place}: the options or their answer cannot be read: {error}") from error
-    identity = f"{source}-{index}"
-    if not answer and read.is_published(fields):
-        return LeftOut(id=identity, place=row.place, why="reward_model.ground_truth is empty: no gold answer")
-    if not answer:
-        raise DataError(
-            f"{row.place}: no final answer; wanted one of {', '.join(read.ANSWER_FIELDS)} with an answer in it "
-            f"(GSM8K: after '####'; MATH: in \\boxed{{}}). Fields there: {_names(fields)}"
-        )
-    return Problem(
-        id=identity,
+        question = read.question_of(fields) if question is None else question
+        answer, decided = read.answer_of(fields)
+    except read.NoGold as error:
+        return Reading(place=row.place, left_out=str(error))
+    except read.UnreadableRow as error:
+        return Reading(place=row.place, refused=f"{error}. {_there(row)}")
+    chat = [role for role, _ in read.messages(fields)]
+    if "system" in chat:
+        decided.append("the system message is not part of the question (prompt.system)")
+    if "assistant" in chat or chat.count("user") > 1:
+        decided.append("of several turns the user's last one is the question")
+    item = Problem(
+        id=f"{source}-{index}",
         question=question,
         answer=answer,
         source=source,
         level=read.level_of(fields),
         meta={"place": row.place, **_more(fields)},
     )
+    return Reading(place=row.place, problem=item, decided=tuple(dict.fromkeys(decided)))
 
 
 def _more(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,15 +117,77 @@ def _more(fields: Mapping[str, Any]) -> dict[str, Any]:
     return more
 
 
-def problem_set(rows: Iterable[Row], *, source: str, origin: Mapping[str, Any] | None = None) -> ProblemSet:
-    """Return the problems in rows, and the rows left out. Raises DataError for no problem."""
-    items = [problem(row, source=source, index=index) for index, row in enumerate(rows)]
-    problems = [item for item in items if isinstance(item, Problem)]
-    left_out = tuple(item for item in items if isinstance(item, LeftOut))
+def without_conflicts(readings: Sequence[Reading]) -> list[Reading]:
+    """Leave out every problem whose question stands there with another answer too: neither can be trusted."""
+    golds = defaultdict[str, dict[str, None]](dict)
+    for item in readings:
+        if item.problem and item.problem.question:
+            golds[" ".join(item.problem.question.split())][item.problem.answer] = None
+    disputed = {
+        question
+        for question, (first, *others) in golds.items()
+        if any(not (equal(first, other) or equal(other, first)) for other in others)
+    }
+    why = "the same question stands there with different answers"
+    return [
+        replace(item, problem=None, left_out=why)
+        if item.problem and " ".join(item.problem.question.split()) in disputed
+        else item
+        for item in readings
+    ]
+
+
+def problem_set(
+    rows: Iterable[Row], *, source: str, origin: Mapping[str, Any] | None = None, strict: bool = True
+) -> ProblemSet:
+    """Return the problems in rows, and the rows left out. Raises DataError for no problem, or a row that is refused.
+
+    Without `strict` rows that cannot be read are left out too.
+    """
+    items = without_conflicts([reading(row, source=source, index=index) for index, row in enumerate(rows)])
+    refused = [item for item in items if item.refused]
+    problems = [item.problem for item in items if item.problem is not None]
+    if refused and (strict or not problems):
+        others = f"\n{len(refused) - 1} more of {len(items)} rows cannot be read; `simplerl audit` lists them all"
+        raise DataError(f"{refused[0].place}: {refused[0].refused}" + (others if len(refused) > 1 else ""))
+    left_out = tuple(
+        LeftOut(id=f"{source}-{index}", place=item.place, why=item.left_out or item.refused)
+        for index, item in enumerate(items)
+        if item.problem is None
+    )
     if not problems:
-        why = f"no problem: {len(left_out)} rows without a gold answer" if left_out else "no rows"
-        raise DataError(f"data set {source!r} holds {why}")
-    return ProblemSet(problems=problems, left_out=left_out, origin=origin or {})
+        reasons = f": {len(left_out)} rows without a gold answer ({left_out[0].why})" if left_out else ": no rows"
+        raise DataError(f"data set {source!r} holds no problem{reasons}")
+    decisions = defaultdict[str, list[str]](list)
+    for item in items:
+        for what in item.decided if item.problem else ():
+            decisions[what].append(item.place)
+    return ProblemSet(problems=problems, left_out=left_out, decisions=dict(decisions), origin=origin or {})
+
+
+def audit_rows(rows: Iterable[Row], *, source: str) -> Iterator[audit.Row]:
+    """Yield what an audit looks at, read as for training: golds, or why there is none, and the responses beside them.
+
+    A row with a `gold` may do without a question: a labelled case.
+    """
+    readings: list[Reading] = []
+    beside: list[dict[str, Any]] = []
+    for index, row in enumerate(rows):
+        fields = read.folded(row.fields)
+        case = "gold" in fields and not read.first_text(fields, read.QUESTION_FIELDS)[1]
+        readings.append(reading(row, source=source, index=index, question="" if case else None))
+        texts = (fields.get(name) for name in ("prediction", "response", "completion"))
+        expected = fields.get("expected")
+        beside.append(
+            {
+                "id": read.identity_of(fields) or f"{source}-{index}",
+                "response": next((text for text in texts if isinstance(text, str)), None),
+                "expected": expected if isinstance(expected, bool) else None,
+            }
+        )
+    for item, more in zip(without_conflicts(readings), beside, strict=True):
+        gold, question = (item.problem.answer, item.problem.question or None) if item.problem else ("", None)
+        yield audit.Row(**more, gold=gold, question=question, left_out=item.left_out, refused=item.refused)
 
 
 def select(chosen: ProblemSet, *, name: str, levels: Collection[int], size: int) -> ProblemSet:

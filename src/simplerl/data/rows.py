@@ -1,16 +1,20 @@
 """Read rows from JSONL, JSON and Parquet files and from hub data sets; every row knows where it came from."""
 
+import codecs
+import gzip
 import hashlib
+import io
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from simplerl.core.errors import DataError
 
-SUFFIXES = (".jsonl", ".json", ".parquet")
+SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +26,37 @@ class Row:
     """Where it stands, for messages: `file:line` or `name[index]`."""
 
 
+def suffix_of(path: Path) -> str:
+    """Return the ending that makes a path a data file, in lower case; empty where it has none of `SUFFIXES`."""
+    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), "")
+
+
+def stem_of(path: Path) -> str:
+    """Return the name of a data file without its ending."""
+    return path.name[: len(path.name) - len(suffix_of(path))] if suffix_of(path) else path.stem
+
+
 def read_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a .jsonl, .json (one list) or .parquet file. Raises DataError naming file and line."""
+    """Yield the rows of a data file. Raises DataError naming file and line.
+
+    JSON is one list or one object a line, whichever of `.json` and `.jsonl` the file is called; byte-order marks are
+    no part of it.
+    """
     if path.is_dir():
         raise DataError(f"data file {path} is a directory; give one of the files in it")
     if not path.is_file():
         raise DataError(f"data file {path} does not exist")
-    readers = {".jsonl": _read_jsonl, ".json": _read_json, ".parquet": _read_parquet}
-    if path.suffix not in readers:
+    suffix = suffix_of(path)
+    if not suffix:
         raise DataError(f"data file {path}: the ending must be one of {', '.join(SUFFIXES)}, got {path.suffix!r}")
     try:
-        yield from readers[path.suffix](path)
+        if suffix == ".parquet":
+            yield from _read_parquet(path)
+        else:
+            with gzip.open(path, "rb") if suffix.endswith(".gz") else path.open("rb") as stream:
+                yield from _read_json(cast(IO[bytes], stream), path)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: not a complete gzip file: {error}") from error
     except OSError as error:
         raise DataError(f"data file {path} cannot be read: {error.strerror or error}") from error
 
@@ -43,28 +67,30 @@ def _record(value: Any, place: str) -> Row:
     return Row(fields=value, place=place)
 
 
-def _read_jsonl(path: Path) -> Iterator[Row]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            place = f"{path}:{number}"
-            if not line.strip():
-                continue
-            try:
-                value = json.loads(line)
-            except (ValueError, RecursionError) as error:  # Also an integer of more digits than Python reads.
-                raise DataError(f"{place}: not valid JSON: {error}") from error
-            yield _record(value, place)
-
-
-def _read_json(path: Path) -> Iterator[Row]:
+def _parse(text: bytes, place: str) -> Any:
     try:
-        values = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(values, list):
-        raise DataError(f"{path}: must be one list of objects, got {type(values).__name__}; use .jsonl for lines")
-    for index, value in enumerate(values):
-        yield _record(value, f"{path}[{index}]")
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # Also an integer of more digits than Python reads.
+        raise DataError(f"{place}: not valid JSON, as one list or one object a line: {error}") from error
+
+
+def _read_json(stream: IO[bytes], path: Path) -> Iterator[Row]:
+    mark = stream.read(2)
+    stream.seek(0)
+    if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        try:
+            stream = io.BytesIO(stream.read().decode("utf-16").encode())
+        except ValueError as error:
+            raise DataError(f"{path}: not valid UTF-16, which its byte-order mark says it is: {error}") from error
+    lines = ((number, line.removeprefix(codecs.BOM_UTF8)) for number, line in enumerate(stream, 1))
+    rows = ((number, line) for number, line in lines if line.strip())
+    first = next(rows, None)
+    if first is not None and first[1].lstrip().startswith(b"["):
+        for index, value in enumerate(_parse(b"".join([first[1], *stream]), str(path))):
+            yield _record(value, f"{path}[{index}]")
+        return
+    for number, line in (first, *rows) if first is not None else ():
+        yield _record(_parse(line, f"{path}:{number}"), f"{path}:{number}")
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:

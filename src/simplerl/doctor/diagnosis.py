@@ -6,7 +6,7 @@ Watching draws no random number and changes nothing, so a run that is watched is
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from simplerl.core.errors import PluginError, RunError, raised_at
 from simplerl.core.types import TrajectoryGroup
@@ -19,6 +19,8 @@ from simplerl.runs.files import flatten
 
 if TYPE_CHECKING:
     from simplerl.runs.run import Run
+
+Item = TypeVar("Item")
 
 #: Points of a run at which rules are applied; of a longer run so many, evenly apart, and the last.
 POINTS = 600
@@ -33,24 +35,18 @@ MOST_ROWS, MOST_EVALUATED = 1024, 16_384
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Diagnosis:
-    """All that the rules have to say of a run."""
+    """All that the rules have to say of a run, or of a result of `simplerl eval` (whose `stage` is `eval`)."""
 
     path: Path
     stage: str
-    """The command that made what the directory holds: `train`, `sft` …, `eval`."""
     last_step: int
-    findings: tuple[Finding, ...]
-    """The serious ones first, then by the step at which they began."""
-    clean: tuple[str, ...]
-    """Rules that were applied and found nothing."""
-    unfit: Mapping[str, str] = field(default_factory=dict)
-    """Rule that could not be applied → why."""
+    findings: tuple[Finding, ...]  # The serious ones first, then by the step at which they began
+    clean: tuple[str, ...]  # Rules that were applied and found nothing
+    unfit: Mapping[str, str] = field(default_factory=dict)  # Rule that could not be applied → why
     early: bool = False
     """Whether there are too few steps with metrics for most rules, so that nothing found means little."""
-    looked: tuple[int, ...] = ()
-    """Steps whose responses were read."""
-    warnings: tuple[str, ...] = ()
-    """What was damaged and left out, by name."""
+    looked: tuple[int, ...] = ()  # Steps whose responses were read
+    warnings: tuple[str, ...] = ()  # What was damaged and left out, by name
 
     @property
     def healthy(self) -> bool:
@@ -128,7 +124,7 @@ def observe(run: "Run", *, window: int) -> tuple[Observation, tuple[int, ...], t
     return observed, tuple(looked), tuple(warnings)
 
 
-def spread(items: Sequence[int], count: int) -> list[int]:
+def spread(items: Sequence[Item], count: int) -> list[Item]:
     """Return at most `count` items evenly apart, the first and the last among them."""
     if len(items) <= count:
         return list(items)

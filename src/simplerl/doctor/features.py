@@ -6,8 +6,7 @@ The same extraction serves records on disk and the groups of a run that is going
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,9 +23,12 @@ MOST = 512
 EXCERPT, MOST_CHARACTERS = 300, 20_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Response:
-    """One response as the record has it."""
+class Response(NamedTuple):
+    """One response as the record has it.
+
+    `status` is the verdict's; `reward` is None where that is undecided; `rule` is the verifier's that decided, empty
+    where the record does not say.
+    """
 
     problem_id: str
     sample: int
@@ -34,11 +36,8 @@ class Response:
     text: str
     tokens: int | None
     status: str
-    """The verdict's."""
     reward: float | None
-    """None where the verdict is undecided."""
     rule: str = ""
-    """The verifier's rule that decided; empty where the record does not say."""
 
     @property
     def restating(self) -> bool:
@@ -48,20 +47,12 @@ class Response:
 
 def responses_of(groups: Iterable[TrajectoryGroup]) -> list[Response]:
     """Return the responses of groups that were just sampled."""
-    return [
-        Response(
-            problem_id=trajectory.problem.id,
-            sample=trajectory.sample,
-            question=trajectory.problem.question,
-            text=trajectory.completion.text,
-            tokens=len(trajectory.completion.token_ids),
-            status=trajectory.verdict.status,
-            reward=None if math.isnan(trajectory.reward) else float(trajectory.reward),
-            rule=trajectory.verdict.rule,
-        )
-        for group in groups
-        for trajectory in group.trajectories
-    ]
+    responses = []
+    for t in (trajectory for group in groups for trajectory in group.trajectories):
+        tokens, reward = len(t.completion.token_ids), None if math.isnan(t.reward) else float(t.reward)
+        asked = (t.problem.id, t.sample, t.problem.question)
+        responses.append(Response(*asked, t.completion.text, tokens, t.verdict.status, reward, t.verdict.rule))
+    return responses
 
 
 def read_responses(records: "ResponseFile", most: int) -> list[Response]:
@@ -72,18 +63,10 @@ def read_responses(records: "ResponseFile", most: int) -> list[Response]:
         lengths = table["token_ids"].combine_chunks().value_lengths().to_pylist()
         for row, tokens in zip(table.drop_columns(["token_ids"]).to_pylist(), lengths, strict=True):
             text, half, reward = row["response"] or "", MOST_CHARACTERS // 2, row["reward"]
-            responses.append(
-                Response(
-                    problem_id=row["problem_id"],
-                    sample=row["sample"],
-                    question=(row["question"] or "")[:MOST_CHARACTERS],
-                    text=text if len(text) <= MOST_CHARACTERS else text[:half] + text[-half:],
-                    tokens=tokens,
-                    status=row["verdict"],
-                    reward=reward if reward is not None and math.isfinite(reward) else None,
-                    rule=row["rule"] or "",
-                )
-            )
+            text = text if len(text) <= MOST_CHARACTERS else text[:half] + text[-half:]
+            reward = reward if reward is not None and math.isfinite(reward) else None
+            asked = (row["problem_id"], row["sample"], (row["question"] or "")[:MOST_CHARACTERS])
+            responses.append(Response(*asked, text, tokens, row["verdict"], reward, row["rule"] or ""))
         if len(responses) >= most:
             break
     return responses

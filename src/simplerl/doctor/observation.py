@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from simplerl.runs.metrics import as_number
+
 #: Figures of the responses are known at few steps: fewer of them make a window.
 TEXT = "text/"
 TEXT_WINDOW = 3
@@ -35,60 +37,42 @@ class Example:
 
 @dataclass(frozen=True)
 class Series:
-    """The known values of one metric, in the order of their steps."""
+    """The known values of one metric, in the order of their steps.
 
+    `width` values make a window: a third of them all, from 3 to the threshold `window.steps`. Means of windows: `early`
+    (the first), `recent` (the last), `windows` (all, [n − width + 1]), `before` (those that share no step with the last
+    one).
+    """
+
+    name: str
     steps: np.ndarray
     values: np.ndarray
     width: int
-    """Values in a window: a third of them all, from 3 to the threshold `window.steps`."""
 
     def __len__(self) -> int:
         return len(self.values)
 
-    @property
-    def early(self) -> float:
-        """Mean of the first window."""
-        return float(self.values[: self.width].mean())
-
-    @property
-    def recent(self) -> float:
-        """Mean of the last window."""
-        return float(self.values[-self.width :].mean())
-
-    @property
-    def first(self) -> float:
-        """The oldest value."""
-        return float(self.values[0])
-
-    @property
-    def last(self) -> float:
-        """The newest value."""
-        return float(self.values[-1])
-
-    @property
-    def recent_steps(self) -> str:
-        """The steps of the last window, in words."""
-        return span(self.steps[-self.width :])
-
-    @property
-    def early_steps(self) -> str:
-        """The steps of the first window, in words."""
-        return span(self.steps[: self.width])
+    early = property(lambda self: float(self.values[: self.width].mean()))
+    recent = property(lambda self: float(self.values[-self.width :].mean()))
+    first = property(lambda self: float(self.values[0]))
+    last = property(lambda self: float(self.values[-1]))
 
     @functools.cached_property
     def windows(self) -> np.ndarray:
-        """Means of all windows, [n − width + 1]; the last one is `recent`."""
         sums = np.concatenate([[0.0], np.cumsum(self.values)])
         return (sums[self.width :] - sums[: -self.width]) / self.width
 
     @property
     def before(self) -> np.ndarray:
-        """Means of the windows that share no step with the last one."""
         return self.windows[: max(0, len(self) - 2 * self.width + 1)]
 
     def window_steps(self, start: int) -> str:
-        """Return the steps of the window that begins at an index, in words."""
-        return span(self.steps[start : start + self.width])
+        """Return the steps of the window that begins at an index, in words: `step 5` or `steps 5–14`."""
+        steps = self.steps[start : start + self.width]
+        return f"step {steps[-1]}" if steps[0] == steps[-1] else f"steps {steps[0]}–{steps[-1]}"
+
+    early_steps = property(lambda self: self.window_steps(0))
+    recent_steps = property(lambda self: self.window_steps(max(0, len(self) - self.width)))
 
     @functools.cached_property
     def error(self) -> float:
@@ -102,25 +86,16 @@ class Series:
         return deviation * math.sqrt(2 / self.width)
 
 
-def span(steps: Sequence[int] | np.ndarray) -> str:
-    """Return `step 5` or `steps 5–14`."""
-    first, last = int(steps[0]), int(steps[-1])
-    return f"step {last}" if first == last else f"steps {first}–{last}"
-
-
-def is_number(value: object) -> bool:
-    """Return whether something that was read is a finite number."""
-    return math.isfinite(value) if isinstance(value, float) else isinstance(value, int) and abs(value) < 10**300
-
-
 class Observation:
     """A run as it was known after some step. `at(step)` is the same run at an earlier step."""
 
     def __init__(self, *, config: Mapping[str, Any] | None = None, stage: str = "train", window: int = 10):
-        """`config` is flat, its keys dotted; `stage` the command that made the run; `window` the most values of one."""
+        """`config` is flat, its keys dotted; `stage` the command that made the run; `window` the most values of one.
+
+        `steps` are those with a record, `until` the one up to which the run is known.
+        """
         self.config, self.stage, self.window = dict(config or {}), stage, window
         self.until = -1
-        """The step up to which the run is known."""
         self.steps: list[int] = []
         self._values: dict[str, tuple[list[int], list[float]]] = {}
         self._arrays: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -133,14 +108,14 @@ class Observation:
         """Take in what was recorded of a step, later than those before. Values that are not numbers are not known."""
         watched = [name for name in _MUST_BE_FINITE if name in figures]
         if watched:
-            figures = {**figures, NOT_FINITE: int(not all(is_number(figures[name]) for name in watched))}
+            figures = {**figures, NOT_FINITE: int(any(math.isnan(as_number(figures[name])) for name in watched))}
         self.steps.append(step)
         self.until = step
         for name, value in figures.items():
-            if name != "step" and is_number(value):
+            if name != "step" and not math.isnan(number := as_number(value)):
                 steps, values = self._values.setdefault(name, ([], []))
                 steps.append(step)
-                values.append(min(max(float(value), -LARGEST), LARGEST))
+                values.append(min(max(number, -LARGEST), LARGEST))
                 self._arrays.pop(name, None)
         for name, shown in (examples or {}).items():
             self._examples.setdefault(name, []).extend(shown)
@@ -153,7 +128,6 @@ class Observation:
         return view
 
     def _width(self, name: str, count: int) -> int:
-        """Return how many of so many values make a window."""
         if name.startswith(TEXT):
             return max(1, min(TEXT_WINDOW, count // 2))
         return max(1, min(count, self.window, max(3, count // 3)))
@@ -166,7 +140,7 @@ class Observation:
                 self._arrays[name] = (np.array(steps, np.int64), np.array(values, np.float64))
             steps_N, values_N = self._arrays[name]
             count = int(np.searchsorted(steps_N, self.until, side="right"))
-            self._series[name] = Series(steps_N[:count], values_N[:count], self._width(name, count))
+            self._series[name] = Series(name, steps_N[:count], values_N[:count], self._width(name, count))
         return self._series[name]
 
     def aligned(self, *names: str) -> list[Series]:
@@ -177,7 +151,7 @@ class Observation:
             return all_series  # Nearly always.
         steps = functools.reduce(np.intersect1d, [series.steps for series in all_series])
         width = self._width(names[0], len(steps))
-        return [Series(steps, series.values[np.isin(series.steps, steps)], width) for series in all_series]
+        return [Series(s.name, steps, s.values[np.isin(s.steps, steps)], width) for s in all_series]
 
     def examples(self, name: str) -> tuple[Example, ...]:
         """Return the newest responses that show a figure, at most two."""

@@ -36,12 +36,10 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """What a rule saw at one point of a run."""
+    """What a rule saw at one point of a run: one sentence with its figures, and the same figures by name."""
 
     text: str
-    """One sentence with its figures."""
     figures: Mapping[str, float]
-    """The same figures by name."""
     serious: bool = False
     examples: tuple[Example, ...] = ()
 
@@ -52,21 +50,15 @@ Check = Callable[[Observation, Mapping[str, float]], Symptom | None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """One thing that can go wrong."""
+    """One thing that can go wrong: a headline, why it matters, and what to try (configuration keys in backticks)."""
 
     title: str
-    """What has gone wrong, as a headline."""
     why: str
-    """Why it matters."""
     advice: str
-    """What to try; configuration keys stand in backticks."""
-    needs: tuple[str, ...]
-    """Metrics (or `text/…` figures of the responses) without which it cannot judge."""
+    needs: tuple[str, ...]  # Metrics (or `text/…` figures of the responses) without which it cannot judge
     check: Check
-    least: int = 6
-    """Steps with a value that it needs at least."""
-    absent: str = ""
-    """Why there may be no value at all."""
+    least: int = 6  # Steps with a value that it needs at least
+    absent: str = ""  # Why there may be no value at all
     unfit: Callable[[Observation], str | None] = lambda observed: None
     """Why it does not apply to this run although there are values; None where it does."""
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)
@@ -88,19 +80,16 @@ def rule(name: str, *, needs: Sequence[str], **fields: Any) -> Callable[[Check],
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """Something that is wrong with a run, with the figures that say so."""
+    """Something that is wrong with a run: a rule with what was seen, in words and figures, and when."""
 
     rule: str
     title: str
     severity: Literal["serious", "warning"]
     seen: str
-    """What was seen, with figures and steps, in words."""
     why: str
     advice: str
-    steps: tuple[int, int]
-    """First and last step at which the rule held."""
-    lasting: bool
-    """Whether it still holds at the end of what there is; else it passed."""
+    steps: tuple[int, int]  # First and last step at which the rule held
+    lasting: bool  # Whether it still holds at the end of what there is; else it passed
     figures: Mapping[str, float]
     examples: tuple[Example, ...] = ()
 

@@ -7,13 +7,13 @@ both in a plug-in (`simplerl.doctor.rule`).
 import functools
 import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from simplerl.doctor.observation import NOT_FINITE, TEXT, Observation, Series
+from simplerl.doctor.observation import TEXT, Observation, Series
 from simplerl.doctor.rule import RULES, Check, Rule, Symptom, Threshold, ratio
 
 __all__ = ["RULES"]
@@ -22,14 +22,10 @@ _TABLE = tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding
 
 #: Standard errors that separate a fall from noise; the best of many windows is itself picked by luck.
 SURE = 4
-#: Held-out accuracy with the ends of its 95% interval.
-HELD_OUT = ("eval/accuracy", "eval/accuracy_low", "eval/accuracy_high")
-#: How responses are counted, by verdict.
-VERDICTS = tuple(f"verdict/{name}" for name in ("correct", "wrong", "no_answer", "unjudgeable", "timeout", "error"))
 
 Thresholds = Mapping[str, float]
 #: What a check of this file returns: what the sentence `seen` names. Numbers are the figures of the symptom, `serious`
-#: is whether it is. None where all is well.
+#: is whether it is. None where all is well. A check gets the thresholds and the aligned series of what its rule needs.
 Seen = dict[str, Any] | None
 
 _CHECKS: dict[str, Callable[..., Seen]] = {}
@@ -41,85 +37,85 @@ def check(function: Callable[..., Seen]) -> Callable[..., Seen]:
     return function
 
 
-# -- checks that serve several rules ---------------------------------------------------------------------------------
+def _since(start: int, before: str = "earlier", **series: Series) -> dict[str, Any]:
+    """Return the newest window of each series beside that which begins at an index, with the steps of both."""
+    one = next(iter(series.values()))
+    seen: dict[str, Any] = {"then": one.window_steps(start), "now": one.recent_steps}
+    for name, values in series.items():
+        seen |= {name: values.recent, f"{before}_{name}": float(values.before[start])}
+    return seen
 
 
-def _now_and_first(series: Series, metric: str, *, serious: bool) -> Seen:
-    figure = "share" if metric.startswith(TEXT) else metric.rpartition("/")[2]
+def _now_and_first(series: Series, figure: str = "", *, serious: bool = False) -> dict[str, Any]:
+    """Return the newest window beside the first; `figure` is what it is called, else the end of the metric's name."""
+    figure = figure or ("share" if series.name.startswith(TEXT) else series.name.rpartition("/")[2])
     figures = {figure: series.recent, f"early_{figure}": series.early, "serious": serious}
     return {**figures, "now": series.recent_steps, "then": series.early_steps}
 
 
+# -- checks that serve several rules ---------------------------------------------------------------------------------
+
+
 @check
-def high(observed: Observation, t: Thresholds, metric: str) -> Seen:
+def high(observed: Observation, t: Thresholds, series: Series, *_: Series) -> Seen:
     """See a metric that should be low; from the threshold `serious` on it is serious."""
-    series = observed.series(metric)
     if series.recent < t["level" if "level" in t else "share"]:
         return None
-    return _now_and_first(series, metric, serious=series.recent >= t["serious"])
+    return _now_and_first(series, serious=series.recent >= t["serious"])
 
 
 @check
-def trait(observed: Observation, t: Thresholds, metric: str) -> Seen:
+def trait(observed: Observation, t: Thresholds, share: Series) -> Seen:
     """See a trait that base models may have and RL should drive out."""
-    share = observed.series(metric)
     # The newest look must agree, and what has fallen to half is on its way out.
     fades = share.last < t["share"] or (len(share) > 1 and share.last < share.early / 2)
-    return None if fades else high(observed, t, metric)
+    return None if fades else high(observed, t, share)
 
 
 @check
-def verdict(observed: Observation, t: Thresholds, metric: str) -> Seen:
-    """See a high share of one verdict among all."""
-    counts = observed.aligned(*VERDICTS)
-    one = counts[VERDICTS.index(metric)]
-    if not len(one):
+def verdict(observed: Observation, t: Thresholds, *counts: Series) -> Seen:
+    """See a high share of the first verdict among all."""
+    one = counts[0]
+    if not len(one) or (recent := ratio(one.recent, sum(series.recent for series in counts))) < t["share"]:
         return None
-    recent = ratio(one.recent, sum(series.recent for series in counts))
     early = ratio(one.early, sum(series.early for series in counts))
-    if recent < t["share"]:
-        return None
     serious = recent >= t.get("serious", math.inf)
     return {"share": recent, "early_share": early, "now": one.recent_steps, "serious": serious}
 
 
 @check
-def length_changed(observed: Observation, t: Thresholds, *, grows: bool) -> Seen:
+def length_changed(observed: Observation, t: Thresholds, length: Series, accuracy: Series, *, grows: bool) -> Seen:
     """Find the earlier window from which length changed most while accuracy did not rise."""
-    length, accuracy = observed.aligned("length/mean", "accuracy/mean")
     idle = accuracy.recent - accuracy.before < t["points"] if len(length) else np.array([], bool)
     if not idle.any():
         return None
     candidates = np.where(idle, length.before, np.nan)
-    start = int(np.nanargmin(candidates) if grows else np.nanargmax(candidates))
-    before, now, accuracy_before = float(length.before[start]), length.recent, float(accuracy.before[start])
-    if (now < t["factor"] * before) if grows else (now > t["factor"] * before):
+    seen = _since(
+        int(np.nanargmin(candidates) if grows else np.nanargmax(candidates)), length=length, accuracy=accuracy
+    )
+    limit = t["factor"] * seen["earlier_length"]
+    if (seen["length"] < limit) if grows else (seen["length"] > limit):
         return None
-    lengths = {"length": now, "earlier_length": before, "times": ratio(now, before)}
-    accuracies = {"accuracy": accuracy.recent, "earlier_accuracy": accuracy_before}
-    steps = {"then": length.window_steps(start), "now": length.recent_steps}
-    return {**lengths, **accuracies, **steps, "serious": accuracy.recent < accuracy_before - 0.1}
+    serious = seen["accuracy"] < seen["earlier_accuracy"] - 0.1
+    return {**seen, "times": ratio(seen["length"], seen["earlier_length"]), "serious": serious}
 
 
 # -- accuracy --------------------------------------------------------------------------------------------------------
 
 
 @check
-def accuracy_fell(observed: Observation, t: Thresholds) -> Seen:
-    accuracy = observed.series("accuracy/mean")
+def accuracy_fell(observed: Observation, t: Thresholds, accuracy: Series) -> Seen:
     if not len(accuracy.before):
         return None
-    start = int(accuracy.before.argmax())
-    best, now = float(accuracy.before[start]), accuracy.recent
+    seen = _since(int(accuracy.before.argmax()), "best", accuracy=accuracy)
+    best, now = seen["best_accuracy"], seen["accuracy"]
     if best - now < max(t["points"], SURE * accuracy.error) or now > (1 - t["share"]) * best:
         return None
-    steps = {"then": accuracy.window_steps(start), "now": accuracy.recent_steps}
-    return {"best_accuracy": best, "accuracy": now, **steps, "serious": now <= 0.5 * best}
+    return {**seen, "serious": now <= 0.5 * best}
 
 
 @check
-def below_base(observed: Observation, t: Thresholds) -> Seen:
-    value, low, high = observed.aligned(*HELD_OUT)
+def below_base(observed: Observation, t: Thresholds, value: Series, low: Series, high: Series) -> Seen:
     if len(value) < 2 or value.steps[0] != 0 or value.first - value.last < t["points"] or high.last >= low.first:
         return None
     now = {"accuracy": value.last, "low": low.last, "high": high.last, "now": f"step {value.steps[-1]}"}
@@ -128,48 +124,45 @@ def below_base(observed: Observation, t: Thresholds) -> Seen:
 
 
 @check
-def train_eval_gap(observed: Observation, t: Thresholds) -> Seen:
+def train_eval_gap(observed: Observation, t: Thresholds, *_: Series) -> Seen:
     """Compare what was gained in training and held out since the beginning, so that harder problems are not a gap."""
     trained = observed.series("accuracy/mean")
-    held, low, high = observed.aligned(*HELD_OUT)
+    held, low, high = observed.aligned("eval/accuracy", "eval/accuracy_low", "eval/accuracy_high")
     if len(held) < 2 or held.steps[0] != 0:
         return None
     # The training steps around the evaluation, not those long after it.
     near = trained.values[trained.steps <= held.steps[-1]][-trained.width :]
     if len(near) < 3:
         return None
-    # The first training step sampled from the base model itself.
     accuracy, held_out = float(near.mean()), held.last
-    gains = {"train_gain": accuracy - trained.first, "held_out_gain": held_out - held.first}
     base_width, last_width = (high.values[[0, -1]] - low.values[[0, -1]]) / 3.92
     error = math.hypot(base_width, last_width, trained.error * math.sqrt(trained.width))
+    # The first training step sampled from the base model itself.
+    gains = {"train_gain": accuracy - trained.first, "held_out_gain": held_out - held.first}
     gap = gains["train_gain"] - gains["held_out_gain"]
     if gap < max(t["points"], 2 * error):
         return None
-    figures = {"gap": gap, **gains, "error": error}
-    points = {f"{name}_points": f"{100 * value:.1f}" for name, value in {**figures, "error": 2 * error}.items()}
+    shown = {**gains, "gap": gap, "error": 2 * error}
+    points = {f"{name}_points": f"{100 * value:.1f}" for name, value in shown.items()}
     now = {"accuracy": accuracy, "held_out": held_out, "now": f"step {held.steps[-1]}"}
-    return {**figures, **points, **now, "serious": gap >= 2 * t["points"]}
+    return {**shown, "error": error, **points, **now, "serious": gap >= 2 * t["points"]}
 
 
 @check
-def not_learning(observed: Observation, t: Thresholds) -> Seen:
-    accuracy = observed.series("accuracy/mean")
+def not_learning(observed: Observation, t: Thresholds, accuracy: Series) -> Seen:
     gain = float(accuracy.windows.max()) - accuracy.early
     if len(accuracy) < t["after"] or accuracy.early >= t["high"] or gain >= max(t["points"], 2 * accuracy.error):
         return None
     words = {"width": str(accuracy.width), "points": f"{100 * t['points']:g}"}
-    steps = {"then": accuracy.early_steps, "now": accuracy.recent_steps}
-    return {"early_accuracy": accuracy.early, "accuracy": accuracy.recent, "best_gain": gain, **words, **steps}
+    return {**words, **_now_and_first(accuracy, "accuracy"), "best_gain": gain}
 
 
 # -- the optimisation itself -----------------------------------------------------------------------------------------
 
 
 @check
-def entropy_collapse(observed: Observation, t: Thresholds) -> Seen:
+def entropy_collapse(observed: Observation, t: Thresholds, entropy: Series, accuracy: Series) -> Seen:
     """Little entropy is the end of every good run too: it is a collapse where there was still something to learn."""
-    entropy, accuracy = observed.aligned("policy/entropy", "accuracy/mean")
     if not len(entropy.before):
         return None
     # Not the first window: where it falls fast, most of the fall is in there.
@@ -184,23 +177,21 @@ def entropy_collapse(observed: Observation, t: Thresholds) -> Seen:
 
 
 @check
-def entropy_blow_up(observed: Observation, t: Thresholds) -> Seen:
-    entropy, accuracy = observed.aligned("policy/entropy", "accuracy/mean")
+def entropy_blow_up(observed: Observation, t: Thresholds, entropy: Series, accuracy: Series) -> Seen:
+    """Entropy that an entropy bonus bought without loss is fine."""
     if not len(entropy.before):
         return None
     start = int(entropy.before.argmin())
-    least, accuracy_then = float(entropy.before[start]), float(accuracy.before[start])
-    if entropy.recent < max(t["factor"] * least, t["floor"]) or accuracy.recent - accuracy_then >= -t["points"]:
-        return None  # Entropy that an entropy bonus bought without loss is fine.
-    figures = {"entropy": entropy.recent, "least_entropy": least}
-    accuracies = {"accuracy": accuracy.recent, "earlier_accuracy": accuracy_then}
-    steps = {"then": entropy.window_steps(start), "now": entropy.recent_steps}
-    return {**figures, **accuracies, **steps, "serious": True}
+    seen = _since(start, "least", entropy=entropy) | _since(start, accuracy=accuracy)
+    enough = seen["entropy"] >= max(t["factor"] * seen["least_entropy"], t["floor"])
+    fell = seen["accuracy"] - seen["earlier_accuracy"] < -t["points"]
+    return {**seen, "serious": True} if enough and fell else None
 
 
 @check
-def ratio_blow_up(observed: Observation, t: Thresholds) -> Seen:
-    means, clipped = observed.series("policy/ratio"), observed.series("policy/clip_fraction")
+def ratio_blow_up(observed: Observation, t: Thresholds, means: Series) -> Seen:
+    """See the step of the last window whose mean ratio is furthest from 1, or a high share of clipped tokens."""
+    clipped = observed.series("policy/clip_fraction")
     off = np.abs(means.values[-means.width :] - 1)
     share = clipped.recent if len(clipped) else 0.0
     if off.max() < t["off"] and share < t["clip_fraction"]:
@@ -212,8 +203,8 @@ def ratio_blow_up(observed: Observation, t: Thresholds) -> Seen:
 
 
 @check
-def gradient_spikes(observed: Observation, t: Thresholds) -> Seen:
-    norm = observed.series("optimizer/grad_norm")
+def gradient_spikes(observed: Observation, t: Thresholds, norm: Series) -> Seen:
+    """See steps of the last window whose gradient norm is a multiple of the median of the 20 steps before."""
     values, spikes = norm.values, []
     for index in range(max(5, len(norm) - norm.width), len(norm)):
         usual = float(np.median(values[max(0, index - 20) : index]))
@@ -232,8 +223,7 @@ def _steps(count: int) -> str:
 
 
 @check
-def not_finite(observed: Observation, t: Thresholds) -> Seen:
-    flags = observed.series(NOT_FINITE)
+def not_finite(observed: Observation, t: Thresholds, flags: Series) -> Seen:
     steps = flags.steps[flags.values > 0]
     if not len(steps):
         return None
@@ -242,8 +232,7 @@ def not_finite(observed: Observation, t: Thresholds) -> Seen:
 
 
 @check
-def critic_useless(observed: Observation, t: Thresholds) -> Seen:
-    explained = observed.series("critic/explained_variance")
+def critic_useless(observed: Observation, t: Thresholds, explained: Series) -> Seen:
     if len(explained) < t["after"] or explained.recent > t["share"]:
         return None
     return {"explained_variance": explained.recent, "now": explained.recent_steps}
@@ -253,16 +242,15 @@ def critic_useless(observed: Observation, t: Thresholds) -> Seen:
 
 
 @check
-def data_too_hard(observed: Observation, t: Thresholds) -> Seen:
+def data_too_hard(observed: Observation, t: Thresholds, *_: Series) -> Seen:
     """All-wrong groups say that problems are too hard only where the policy has not broken down meanwhile."""
     accuracy = observed.series("accuracy/mean")
     broke_down = accuracy.recent < 0.5 * float(accuracy.windows.max())
-    return None if broke_down else high(observed, t, "groups/all_wrong")
+    return None if broke_down else high(observed, t, observed.series("groups/all_wrong"))
 
 
 @check
-def no_gradient(observed: Observation, t: Thresholds) -> Seen:
-    updates = observed.series("optimizer/updates")
+def no_gradient(observed: Observation, t: Thresholds, updates: Series) -> Seen:
     idle = updates.values[-updates.width :] == 0
     share = float(idle.mean())
     if share < t["share"] or idle.sum() < 2:
@@ -272,8 +260,8 @@ def no_gradient(observed: Observation, t: Thresholds) -> Seen:
 
 
 @check
-def no_answer(observed: Observation, t: Thresholds) -> Seen:
-    seen = verdict(observed, t, "verdict/no_answer")
+def no_answer(observed: Observation, t: Thresholds, *counts: Series) -> Seen:
+    seen = verdict(observed, t, *counts)
     if seen is None or len(observed.series("verdict/no_answer")) < t["after"]:
         return None
     clip = observed.series("length/clip_ratio")
@@ -286,54 +274,46 @@ def no_answer(observed: Observation, t: Thresholds) -> Seen:
 
 
 @check
-def clip_ratio(observed: Observation, t: Thresholds) -> Seen:
-    clip, limit = observed.series("length/clip_ratio"), observed.config.get("sampling.max_new_tokens")
-    seen = high(observed, t, "length/clip_ratio")
+def clip_ratio(observed: Observation, t: Thresholds, clip: Series) -> Seen:
+    seen, limit = high(observed, t, clip), observed.config.get("sampling.max_new_tokens")
     if seen is None or clip.recent < 0.5 * clip.early:
         return None
     return {**seen, "limit": f" at sampling.max_new_tokens = {limit}" if limit else ""}
 
 
 @check
-def unhealthy_growth(observed: Observation, t: Thresholds) -> Seen:
-    names = ("length", "stopped", "clip_ratio")
-    series = observed.aligned("length/mean", "length/mean_stopped", "length/clip_ratio")
-    if not len(series[0].before):
+def unhealthy_growth(observed: Observation, t: Thresholds, length: Series, stopped: Series, clip: Series) -> Seen:
+    """See a mean length that grows by responses that never end, while those that stop stay as they were."""
+    if not len(length.before):
         return None
-    start = int(series[0].before.argmin())
-    now = {name: one.recent for name, one in zip(names, series, strict=True)}
-    before = {f"earlier_{name}": float(one.before[start]) for name, one in zip(names, series, strict=True)}
-    grown = ratio(now["length"], before["earlier_length"]) - 1
-    grown_stopped = ratio(now["stopped"], before["earlier_stopped"]) - 1
-    clip_rise = now["clip_ratio"] - before["earlier_clip_ratio"]
+    seen = _since(int(length.before.argmin()), length=length, stopped=stopped, clip_ratio=clip)
+    grown, grown_stopped = (ratio(seen[name], seen[f"earlier_{name}"]) - 1 for name in ("length", "stopped"))
+    clip_rise = seen["clip_ratio"] - seen["earlier_clip_ratio"]
     if grown < t["growth"] or clip_rise < t["clip_rise"] or grown_stopped > t["flat"] * grown:
         return None
-    steps = {"then": series[0].window_steps(start), "now": series[0].recent_steps}
-    growth = {"growth": grown, "stopped_growth": grown_stopped}
-    return {**growth, **now, **before, **steps, "serious": now["clip_ratio"] >= 0.5}
+    return {"growth": grown, "stopped_growth": grown_stopped, **seen, "serious": seen["clip_ratio"] >= 0.5}
 
 
 # -- what the responses say: texts of some steps only ----------------------------------------------------------------
 
 
 @check
-def bare_box(observed: Observation, t: Thresholds) -> Seen:
-    share = observed.series("text/bare_box")
+def bare_box(observed: Observation, t: Thresholds, share: Series) -> Seen:
     rose = len(share) > 1 and share.recent - share.early >= t["rise"]
     stayed = (observed.stage == "eval" or share.steps[-1] >= t["after"]) and share.recent >= t["stayed"]
     if min(share.recent, share.last) < t["share"] or not (rose or stayed):
         return None
-    return _now_and_first(share, "text/bare_box", serious=False)
+    return _now_and_first(share)
 
 
 @check
-def restating(observed: Observation, t: Thresholds) -> Seen:
-    fades = observed.series("text/restating").last < t["share"]
-    return None if fades else high(observed, t, "text/restating")
+def restating(observed: Observation, t: Thresholds, share: Series) -> Seen:
+    return None if share.last < t["share"] else high(observed, t, share)
 
 
 @check
-def reward_length(observed: Observation, t: Thresholds) -> Seen:
+def reward_length(observed: Observation, t: Thresholds, *_: Series) -> Seen:
+    """See a correlation of reward and length within problems whose 95% interval is beyond the threshold."""
     for name, which, least in (
         ("text/reward_length_same_verdict", "of responses to one problem with the same verdict", t["same_verdict"]),
         ("text/reward_length", "of responses to one problem", t["correlation"]),
@@ -385,28 +365,24 @@ _UNFIT = {"train-eval-gap": _other_evaluation, "not-learning": _shuffled, "ratio
 # -- from rules.toml to rules ----------------------------------------------------------------------------------------
 
 
-def _symptoms(seen: str, measure: Callable[..., Seen], metric: str) -> Check:
+def _symptoms(seen: str, measure: Callable[..., Seen], needs: Sequence[str]) -> Check:
     """Return a check that says what `measure` returns in the sentence `seen`."""
 
     def symptom(observed: Observation, t: Thresholds) -> Symptom | None:
-        values = measure(observed, t)
+        values = measure(observed, t, *observed.aligned(*needs))
         if values is None:
             return None
         serious = values.pop("serious", False)
         figures = {name: value for name, value in values.items() if not isinstance(value, str)}
-        return Symptom(seen.format(**values), figures, serious, observed.examples(metric))
+        return Symptom(seen.format(**values), figures, serious, observed.examples(needs[0]))
 
     return symptom
 
 
-def _register() -> None:
-    for name, row in _TABLE.items():
-        fields = {key: value for key, value in row.items() if key not in ("check", "arguments", "seen")}
-        fields["thresholds"] = {key: Threshold(**entry) for key, entry in row.get("thresholds", {}).items()}
-        if name in _UNFIT:
-            fields["unfit"] = _UNFIT[name]
-        measure = functools.partial(_CHECKS[row.get("check", name)], **row.get("arguments", {}))
-        RULES.register(name, Rule(**fields, check=_symptoms(row["seen"], measure, row["needs"][0])))
-
-
-_register()
+for _name, _row in _TABLE.items():
+    _fields = {key: value for key, value in _row.items() if key not in ("check", "arguments", "seen", "thresholds")}
+    _fields |= {"unfit": _UNFIT[_name]} if _name in _UNFIT else {}
+    _limits = {key: Threshold(**entry) for key, entry in _row.get("thresholds", {}).items()}
+    _measure = functools.partial(_CHECKS[_row.get("check", _name)], **_row.get("arguments", {}))
+    _check = _symptoms(_row["seen"], _measure, _row["needs"])
+    RULES.register(_name, Rule(**_fields, thresholds=_limits, check=_check))

@@ -1,9 +1,11 @@
 """What a response's text shows: `TRAITS`. Pure, linear in time, and bounded: of a long text its two ends are read."""
 
 import re
+import tomllib
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 #: Characters read of each end of a response. What goes wrong shows there: the beginning sets the tone, loops end it.
 END = 4000
@@ -21,21 +23,11 @@ WORDS = 8
 #: Letters that a text needs for its script to be known.
 LETTERS = 3
 
-_SCRIPTS = {
-    "Latin": "A-Za-zªºÀ-ÖØ-öø-ɏḀ-ỿ",
-    "Cyrillic": "Ѐ-ԯ",
-    "Hebrew": "֐-׿",
-    "Arabic": "؀-ۿݐ-ݿ",
-    "Devanagari": "ऀ-ॿ",
-    "Bengali": "ঀ-৿",
-    "Thai": "฀-๿",
-    "Hangul": "ᄀ-ᇿ가-힯",
-    "Kana": "぀-ヿ",
-    "Han": "㐀-䶿一-鿿豈-﫿",
-}
+_SCRIPTS = tomllib.loads(Path(__file__).with_name("scripts.toml").read_text(encoding="utf-8"))
 _LETTERS_OF = {name: re.compile(f"[{ranges}]") for name, ranges in _SCRIPTS.items()}
 _LATIN_WORD = re.compile(f"[{_SCRIPTS['Latin']}]{{4,}}")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
+_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{")
 _CALCULATION = re.compile(r"=|\d\s{0,2}(?:[-+*/×÷^]|\\times|\\cdot|\\div)\s{0,2}\d|\\(?:frac|sqrt|begin)\b")
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -101,16 +93,13 @@ def boxes(text: str) -> list[str]:
     """Return the contents of the closed boxes in the two ends of a text, in order, spaces removed."""
     text, contents = ends(text), []
     for opening in _BOX.finditer(text):
-        depth, at = 1, opening.end()
-        stop = min(len(text), at + 500)  # A longer answer is none; this keeps a text full of openings linear.
-        while at < stop and depth:
-            if text[at] == "\\":
-                at += 1
-            elif text[at] in "{}":
-                depth += 1 if text[at] == "{" else -1
-            at += 1
-        if not depth:
-            contents.append("".join(text[opening.end() : at - 1].split()))
+        depth = 1
+        # A longer answer is none; this keeps a text full of openings linear.
+        for brace in _BRACES.finditer(text, opening.end(), opening.end() + 500):
+            depth += {"{": 1, "}": -1}.get(brace[0], 0)
+            if not depth:
+                contents.append("".join(text[opening.end() : brace.start()].split()))
+                break
     return contents
 
 

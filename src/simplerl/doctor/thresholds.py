@@ -1,5 +1,6 @@
 """Thresholds by name: their defaults, and what a user sets them to (`RULE.NAME=VALUE`)."""
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping
 
@@ -28,7 +29,7 @@ def parse(assignments: Iterable[str]) -> dict[str, float]:
 
 
 def check(values: Mapping[str, object]) -> dict[str, float]:
-    """Return thresholds as numbers, names checked."""
+    """Return thresholds as numbers, names checked. Raises ConfigError."""
     known = {"window.steps": WINDOW}
     for name, rule in RULES.items():
         if not isinstance(rule, Rule):
@@ -40,15 +41,14 @@ def check(values: Mapping[str, object]) -> dict[str, float]:
     for name, value in values.items():
         if name not in known:
             raise ConfigError(f"unknown threshold {name!r}; {nearest(name, known)}")
-        try:
-            numbers[name] = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            numbers[name] = math.nan
-        if not math.isfinite(numbers[name]):
-            raise ConfigError(f"threshold {name} = {value!r}: must be a finite number ({known[name].unit})")
+        entry, number = known[name], math.nan
+        with contextlib.suppress(TypeError, ValueError):
+            number = float(value)  # type: ignore[arg-type]
         # What no figure of the kind can be would make a rule speak always or never, without a word.
-        if numbers[name] < 0 <= known[name].default:
-            raise ConfigError(f"threshold {name} = {value!r}: must be 0 or more ({known[name].unit})")
+        wanted = "a finite number" if not math.isfinite(number) else "0 or more" if number < 0 <= entry.default else ""
+        if wanted:
+            raise ConfigError(f"threshold {name} = {value!r}: must be {wanted} ({entry.unit})")
+        numbers[name] = number
     window = numbers.get("window.steps", 3)
     if window < 3 or window != int(window):
         raise ConfigError(f"threshold window.steps = {window:g}: must be a whole number, at least 3")

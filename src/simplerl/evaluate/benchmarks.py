@@ -19,14 +19,12 @@ from simplerl.core.errors import DataError, nearest
 from simplerl.core.types import Problem
 from simplerl.data.fields import first_text, gold
 from simplerl.data.problems import problem_set
-from simplerl.data.rows import SUFFIXES, Row, open_hub, read_rows
+from simplerl.data.rows import SUFFIXES, Row, open_hub, read_rows, stem_of, suffix_of
 
 LADDER = "boxed-then-phrases-then-last-number"
 #: Where the files of the paper's evaluation can be had.
 FILES = "github.com/hkust-nlp/simpleRL-reason, examples/simplelr_math_eval/data"
 
-#: Takes a row and gives the question or the bare gold answer, or says what is missing.
-Reader = Callable[[Row], str]
 LETTERS = "ABCDEFGHIJ"
 
 
@@ -105,16 +103,10 @@ def hinted(question: str, answer: str) -> str:
     return question
 
 
-READERS = {reader.__name__: reader for reader in (text, bare, joined, without_unit, with_choices, letter)}
-
-
-def reader(kind: str, *names: str) -> Reader:
-    """Return a reader of some fields by its name in benchmarks.toml."""
-    return lambda row: READERS[kind](row, *names)
-
-
-#: Where most benchmarks keep them.
-QUESTION, ANSWER = reader("text", "question", "problem"), reader("bare", "answer")
+#: Name in benchmarks.toml → takes a row and fields, and gives the question or the bare gold, or says what is missing.
+READERS: dict[str, Callable[..., str]] = {
+    reader.__name__: reader for reader in (text, bare, joined, without_unit, with_choices, letter)
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,10 +116,9 @@ class Benchmark:
     name: str
     problems: int  # Exact number; 0 for a user's own file
     citation: str
-    sha256: str = ""
-    """Of questions and golds (see `fingerprint`); empty for a user's own file."""
-    question: Reader = QUESTION
-    answer: Reader = ANSWER
+    sha256: str = ""  # Of questions and golds (see `fingerprint`); empty for a user's own file
+    question: Sequence[str] = ("text", "question", "problem")  # A name from `READERS`, and fields for it
+    answer: Sequence[str] = ("bare", "answer")
     level: Sequence[str] = ()  # Fields that may hold a difficulty
     kind: Sequence[str] = ()  # Fields that may hold a type of problem
     policy: str = LADDER  # How the final answer is found: the paper's order for base models, or the choice letter
@@ -137,7 +128,7 @@ class Benchmark:
 
 
 BENCHMARKS: dict[str, Benchmark] = {
-    name: Benchmark(**{"name": name, **row, **{key: reader(*row[key]) for key in ("question", "answer") if key in row}})
+    name: Benchmark(name=name, **row)
     for name, row in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items()
 }
 
@@ -170,12 +161,10 @@ def find(name: str) -> Benchmark:
     if name in BENCHMARKS:
         return BENCHMARKS[name]
     path = Path(name).expanduser()
-    if path.suffix in SUFFIXES:
-        own = path.name if path.stem in BENCHMARKS else path.stem  # A file gsm8k.jsonl is not taken for gsm8k.
+    if suffix_of(path):
+        own = path.name if stem_of(path) in BENCHMARKS else stem_of(path)  # A file gsm8k.jsonl is not taken for gsm8k.
         return Benchmark(name=re.sub(r"[^\w.-]+", "-", own), problems=0, citation=str(path))
-    raise DataError(
-        f"unknown benchmark {name!r}; {nearest(name, BENCHMARKS)} A .jsonl, .json or .parquet file works too."
-    )
+    raise DataError(f"unknown benchmark {name!r}; {nearest(name, BENCHMARKS)} A {', '.join(SUFFIXES)} file works too.")
 
 
 def load(
@@ -188,8 +177,8 @@ def load(
     benchmark = find(name)
     if benchmark.problems == 0:
         read = problem_set(read_rows(Path(name).expanduser()), source=benchmark.name)
-        for row in read.left_out:
-            say(f"benchmark {name}: {row.place} is left out: {row.why}")
+        for note in read.notes:
+            say(f"benchmark {name}: {note}")
         problems = read.problems
     else:
         problems = [_problem(benchmark, index, row) for index, row in enumerate(_rows(benchmark, data_dir))]
@@ -241,14 +230,14 @@ def _files(data_dir: Path, name: str) -> tuple[Path, Path]:
 
 
 def _problem(benchmark: Benchmark, index: int, row: Row) -> Problem:
-    answer = benchmark.answer(row)
+    question, answer = (READERS[kind](row, *names) for kind, *names in (benchmark.question, benchmark.answer))
     level, kind, original = (
         (first_text(row.fields, names) or ("", ""))[1]
         for names in (benchmark.level, benchmark.kind, ("id", "unique_id", "ID"))
     )
     return Problem(
         id=f"{benchmark.name}-{index}",
-        question=hinted(benchmark.question(row).strip(), answer),
+        question=hinted(question.strip(), answer),
         answer=answer,
         source=benchmark.name,
         level=level.removeprefix("Level ").strip(),

@@ -14,7 +14,7 @@ from typing import Any
 from simplerl.core.errors import DataError
 from simplerl.core.types import Completion, Problem, TrajectoryGroup
 from simplerl.rollout.groups import Prompted, Rollout, fingerprint
-from simplerl.runs.jsonl import JsonLines
+from simplerl.runs.files import JsonLines
 
 #: Problems that are done, or not, together.
 CHUNK = 32
@@ -106,19 +106,19 @@ def _begin(journal: JsonLines, key: dict[str, Any]) -> list[Measured]:
         raise DataError(f"{journal.path} cannot be read as a journal ({error}); delete it to begin again") from error
 
 
-def with_pass_rates(problems: Sequence[Problem], measured: Sequence[Measured]) -> list[Problem]:
-    """Return the problems with `pass_rate` and `pass_rate_samples` in their meta; none where nothing was judged."""
-    return [
-        dataclasses.replace(
-            problem,
-            meta={
-                **{key: value for key, value in problem.meta.items() if not key.startswith("pass_rate")},
-                **({"pass_rate": one.pass_rate} if one.decided else {}),
-                "pass_rate_samples": one.decided,
-            },
-        )
-        for problem, one in zip(problems, measured, strict=True)
-    ]
+def with_pass_rates(problems: Sequence[Problem], measured: Mapping[str, Measured]) -> list[Problem]:
+    """Return the problems with what was measured, by id, as `pass_rate` and `pass_rate_samples` in their meta.
+
+    There is no rate where nothing was judged, and neither where nothing was measured.
+    """
+    rated = []
+    for problem in problems:
+        meta = {key: value for key, value in problem.meta.items() if not key.startswith("pass_rate")}
+        if one := measured.get(problem.id):
+            meta |= {"pass_rate": one.pass_rate} if one.decided else {}
+            meta["pass_rate_samples"] = one.decided
+        rated.append(dataclasses.replace(problem, meta=meta))
+    return rated
 
 
 def histogram(problems: Sequence[Problem]) -> dict[str, int]:

@@ -160,6 +160,7 @@ def evaluation_figures(groups: Sequence[TrajectoryGroup]) -> dict[str, Any]:
 
 def evaluation_metrics(figures: Mapping[str, Any]) -> dict[str, float]:
     """Return the few figures of an evaluation that belong on a step's metrics line."""
+    greedy = greedy_figures(figures)
     return {
         "eval/accuracy": figures["acc"]["value"],
         "eval/accuracy_low": figures["acc"]["low"],
@@ -169,7 +170,13 @@ def evaluation_metrics(figures: Mapping[str, Any]) -> dict[str, float]:
         "eval/length": figures["tokens"]["value"],
         "eval/clip_ratio": figures["clip_ratio"]["value"],
         "eval/boxed": figures["answer_ratio"]["value"],
+        **({"eval/accuracy_greedy": greedy["acc"]["value"]} if greedy else {}),
     }
+
+
+def greedy_figures(figures: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the figures of an evaluation in training at temperature 0: its own, further ones, or None."""
+    return next((one for one in (figures, *figures.get("further", ())) if one.get("temperature") == 0), None)
 
 
 #: arXiv 2503.18892, section on reflection.

@@ -95,8 +95,7 @@ def evaluate(
     name = f"harness_{slug('+'.join(tasks))}_{slug(Path(template).stem)}_seed{seed}{f'_limit{limit}' if limit else ''}"
     file = output / slug(target.label) / f"{name}.json"
     make_directory(file.parent)
-    plain = {key: value for key, value in results.items() if key != "samples"}
-    write_json(file, json.loads(json.dumps(plain, default=str)))
+    write_json(file, json.loads(json.dumps({k: v for k, v in results.items() if k != "samples"}, default=str)))
     say(f"written to {file}")
     return results
 
@@ -106,18 +105,15 @@ def render(history: Sequence[Mapping[str, str]], prompter: Prompter, tokenizer: 
 
     A system message stands before the first question. Without `opened` the last message is the beginning of the answer.
     """
-    parts: list[str] = []
-    system = ""
+    text = system = ""
     for message in history:
         if message["role"] == "system":
             system = message["content"].strip() + "\n\n"
         elif message["role"] == "user":
             question = Problem(id="harness", question=system + message["content"], answer="", source="harness")
-            parts.append(prompter.text(question, tokenizer))
-            system = ""
+            text, system = text + prompter.text(question, tokenizer), ""
         else:
-            parts.append(message["content"] + "\n\n")
-    text = "".join(parts)
+            text += message["content"] + "\n\n"
     return text if opened else text.removesuffix("\n\n")
 
 

@@ -15,6 +15,7 @@ from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, Problem
 from simplerl.data.prompts import Prompter
 from simplerl.evaluate.figures import answers_of, figures
+from simplerl.evaluate.run import fits
 from simplerl.models.load import Policy
 from simplerl.rollout.groups import Rollout, begin_notice, prompt
 from simplerl.runs.responses import Answer, by_problem
@@ -74,7 +75,7 @@ def measure(
     prompted = prompt(problems, prompter, policy)
     if notice := begin_notice(problems, prompter, policy):
         say(notice)
-    fitting = [item for item in prompted if 0 < len(item.prompt_ids) < policy.context_length]
+    fitting = [item for item in prompted if fits(item, policy)]
     if not fitting:
         return {"left_out": len(prompted), "measured": 0}
     answers = answers_of(rollout.sample_groups(fitting, purpose="preflight", step=0, on_response=on_done))

@@ -10,11 +10,10 @@ interrupted, so an evaluation that was killed and continued ends with the same f
 
 import dataclasses
 import functools
-import itertools
 import time
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,12 @@ import numpy as np
 from simplerl.core.errors import ConfigError, RunError, nearest
 from simplerl.core.types import Completion, Trajectory, TrajectoryGroup, Verdict, VersionSpan
 from simplerl.data.prompts import Prompter, prompter
-from simplerl.data.rows import SUFFIXES
+from simplerl.data.rows import suffix_of
 from simplerl.evaluate import benchmarks
 from simplerl.evaluate.benchmarks import Loaded
 from simplerl.evaluate.figures import check_ks, figures
 from simplerl.models.device import describe_machine, pick_device
-from simplerl.models.load import Policy, load, locate_and_hash, pick_attention
+from simplerl.models.load import Policy, load, locate_and_hash
 from simplerl.ops.statistics import powers_up_to
 from simplerl.rewards import Correctness
 from simplerl.rollout import BACKENDS, open_backend
@@ -139,7 +138,7 @@ class Settings:
 def split_name(name: str) -> tuple[str, int | None]:
     """Return (benchmark, samples) of `NAME@N`; samples is None without a number."""
     base, at, count = name.rpartition("@")
-    if not at or Path(name).suffix in SUFFIXES:  # A file may have an @ in its name.
+    if not at or suffix_of(Path(name)):  # A file may have an @ in its name.
         return name, None
     if not base or not (count.isascii() and count.isdigit()) or int(count) < 1:
         raise ConfigError(f"benchmark {name!r}: after @ comes the number of samples, e.g. aime24@32")
@@ -162,18 +161,23 @@ class Protocol:
     seed: int
 
     @property
+    def title(self) -> str:
+        """Model and benchmark, for messages."""
+        return f"{self.target.label} on {self.benchmark}"
+
+    @property
     def shown(self) -> str:
-        """A readable name of it."""
+        """A readable name of the rest."""
         s = self.sampling
         name = f"{Path(self.template).stem}_t{s.temperature:g}_p{s.top_p:g}_n{self.samples}_max{s.max_new_tokens}"
         return f"{name}_seed{self.seed}"
 
     @property
-    def warning(self) -> str | None:
-        """What to say where a run is evaluated with another prompt than it was trained with."""
+    def warning(self) -> str:
+        """What to say where a run is evaluated with another prompt than it was trained with; else empty."""
         trained = self.target.config.get("template")
         if self.target.step is None or trained in (None, self.template):
-            return None
+            return ""
         return (
             f"{self.target.label} was trained with template {trained!r} and is evaluated with {self.template!r}: the "
             "difference in prompts will be part of the difference in accuracy"
@@ -204,7 +208,7 @@ class Protocol:
 
 def protocol_for(target: Target, name: str, loaded: Loaded, settings: Settings) -> Protocol:
     """Return the protocol of a model on a benchmark: what is set, else what the paper does."""
-    _, own_samples = split_name(name)
+    own_samples = split_name(name)[1]
     samples = own_samples or settings.samples
     temperature, top_p = GREEDY if not target.step and samples == 1 else SAMPLED
     if settings.temperature is not None and not (settings.temperature == 0 and samples > 1):
@@ -232,16 +236,11 @@ def protocol_for(target: Target, name: str, loaded: Loaded, settings: Settings) 
 
 
 class Listener(typing.Protocol):
-    """Whoever watches."""
+    """Whoever watches: is told something, that `total` responses are made, `done` of them before, and of each one."""
 
-    def say(self, message: str) -> None:
-        """Show a line."""
-
-    def phase(self, name: str, total: int, done: int) -> None:
-        """An evaluation of `total` responses begins or goes on."""
-
-    def advance(self) -> None:
-        """One response is done."""
+    def say(self, message: str) -> None: ...
+    def phase(self, name: str, total: int, done: int) -> None: ...
+    def advance(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,11 +250,6 @@ class Job:
     protocol: Protocol
     record: Mapping[str, Any]
     directory: ResultDirectory
-
-    @property
-    def title(self) -> str:
-        """Model and benchmark, for messages."""
-        return f"{self.protocol.target.label} on {self.protocol.benchmark}"
 
 
 def load_benchmarks(
@@ -275,18 +269,17 @@ def plan(
             raise ConfigError(f"unknown --{what} {name!r}; {nearest(name, known)}")
     cpu = pick_device(settings.device, "device").type == "cpu"
     precision = ("fp32" if cpu else "bf16") if settings.precision == "auto" else settings.precision
-    jobs, said = [], set()
+    jobs = []
     for target in targets:
         hashes = locate_and_hash(target.source)
         for name, problems in loaded.items():
             protocol = protocol_for(target, name, problems, settings)
             check_ks(settings.ks, protocol.samples, protocol.benchmark)
-            if protocol.warning and protocol.warning not in said:
-                listener.say(protocol.warning)
-                said.add(protocol.warning)
             record = protocol.record(settings, hashes=hashes, precision=precision)
             path = output / slug(target.label) / slug(protocol.benchmark) / key_of(protocol.shown, record)
             jobs.append(Job(protocol, record, ResultDirectory(path)))
+    for warning in dict.fromkeys(job.protocol.warning for job in jobs if job.protocol.warning):
+        listener.say(warning)
     return jobs
 
 
@@ -294,37 +287,45 @@ def evaluate(jobs: Sequence[Job], settings: Settings, listener: Listener, *, ove
     """Do the evaluations that are not complete yet, a model at a time; return the directories of all."""
     jobs = list({job.directory.path: job for job in jobs}.values())  # A model that was named twice is one.
     device = pick_device(settings.device, "device")
-    with ExitStack() as stack:
-        pools: dict[str, VerifierPool] = {}
-        # Labels are for people: two models may have the same one.
-        for source in dict.fromkeys(job.protocol.target.source for job in jobs):
-            of_model = [job for job in jobs if job.protocol.target.source == source]
-            todo = [job for job in of_model if overwrite or not job.directory.complete]
-            for job in of_model:
-                if job not in todo:
-                    _refresh(job, settings)
-                    listener.say(f"{job.title}: done already, in {job.directory.path}")
-            if not todo:
+    # Labels are for people: two models may have the same one.
+    for source in dict.fromkeys(job.protocol.target.source for job in jobs):
+        todo = []
+        for job in [job for job in jobs if job.protocol.target.source == source]:
+            if overwrite or not job.directory.complete:
+                todo.append(job)
                 continue
-            policy = load(source, device=device, attention=pick_attention("auto", device, half=False))
-            options = {"precision": todo[0].record["precision"], "max_rows": settings.max_rows}
-            with closing(open_backend(settings.backend, policy, **options)) as backend:
-                for job in todo:
-                    protocol = job.protocol
-                    if protocol.policy not in pools:
-                        # As the literature counts; `acc_strict` leaves the unfinished answers out.
-                        pool = VerifierPool(protocol.policy, workers=1, lenient=("unfinished",))
-                        pools[protocol.policy] = stack.enter_context(pool)
-                    rollout = Rollout(
-                        backend=backend,
-                        verifier=pools[protocol.policy],
-                        reward=Correctness(),
-                        sampling=protocol.sampling,
-                        samples=protocol.samples,
-                        seed=protocol.seed,
-                    )
-                    _evaluate(job, policy, rollout, settings, listener, overwrite=overwrite)
+            _refresh(job, settings)
+            listener.say(f"{job.protocol.title}: done already, in {job.directory.path}")
+        if todo:
+            policy = load(source, device=device)
+            for job in todo:
+                _evaluate(job, policy, settings, listener, overwrite=overwrite)
     return [job.directory.path for job in jobs]
+
+
+@contextmanager
+def open_rollout(
+    policy: Policy,
+    *,
+    sampling: Sampling,
+    samples: int,
+    seed: int,
+    answers: str = "boxed",
+    lenient: Collection[str] = (),
+    backend: str = "native",
+    **options: Any,
+) -> Iterator[Rollout]:
+    """Open what every measurement without an update shares: a model that samples, and a verifier that judges.
+
+    `answers` is the extraction policy; `options` are the backend's.
+    """
+    with (
+        closing(open_backend(backend, policy, **options)) as engine,
+        VerifierPool(answers, workers=1, lenient=lenient) as verifier,
+    ):
+        yield Rollout(
+            backend=engine, verifier=verifier, reward=Correctness(), sampling=sampling, samples=samples, seed=seed
+        )
 
 
 def _refresh(job: Job, settings: Settings) -> None:
@@ -332,29 +333,35 @@ def _refresh(job: Job, settings: Settings) -> None:
     wanted = settings.ks or powers_up_to(job.protocol.samples)
     for one in Run(job.directory.path).evaluations:
         if list(one.figures["pass@k"]) != [str(k) for k in wanted] or "acc_strict" not in one.figures:
-            job.directory.update(figures(one.answers(), ks=settings.ks))
+            job.directory.finish(figures(one.answers(), ks=settings.ks))
 
 
-def _evaluate(
-    job: Job, policy: Policy, rollout: Rollout, settings: Settings, listener: Listener, *, overwrite: bool
-) -> None:
+def _evaluate(job: Job, policy: Policy, settings: Settings, listener: Listener, *, overwrite: bool) -> None:
     """Do one evaluation, or what is left of it."""
-    protocol, directory, samples = job.protocol, job.directory, job.protocol.samples
+    protocol, directory = job.protocol, job.directory
     for note in (begin_notice(protocol.loaded.problems, protocol.prompter(), policy), policy.context_note):
         if note:
             listener.say(note)
     prompted = prompt(protocol.loaded.problems, protocol.prompter(), policy)
-    size = max(1, settings.part // samples)
+    size = max(1, settings.part // protocol.samples)
     parts = [prompted[start : start + size] for start in range(0, len(prompted), size)]
     began = time.perf_counter()
-    with directory:
+    rollout = open_rollout(
+        policy,
+        sampling=protocol.sampling,
+        samples=protocol.samples,
+        seed=protocol.seed,
+        answers=protocol.policy,
+        lenient=("unfinished",),  # As the literature counts; `acc_strict` leaves the unfinished answers out.
+        **{name: job.record[name] for name in ("backend", "precision", "max_rows")},
+    )
+    with directory, rollout as engine:
         directory.begin(job.record, overwrite=overwrite)
         missing = [number for number in range(len(parts)) if not directory.has_part(number)]
         left = sum(len(parts[number]) for number in missing)
-        total = len(prompted)
-        listener.phase(job.title, total * samples, (total - left) * samples)
+        listener.phase(protocol.title, len(prompted) * engine.samples, (len(prompted) - left) * engine.samples)
         for number in missing:
-            directory.write_part(number, protocol.target.step or 0, _groups(parts[number], policy, rollout, listener))
+            directory.write_part(number, protocol.target.step or 0, _groups(parts[number], policy, engine, listener))
         responses = directory.join(len(parts))
         timing = {"seconds_of_last_session": time.perf_counter() - began, "parts_of_last_session": len(missing)}
         machine = describe_machine(pick_device(settings.device, "device"))
@@ -363,33 +370,28 @@ def _evaluate(
 
 def _groups(part: Sequence[Prompted], policy: Policy, rollout: Rollout, listener: Listener) -> list[TrajectoryGroup]:
     """Return the part's judged responses. A prompt that fills the model's context is answered by nothing."""
-    fits = [0 < len(item.prompt_ids) < policy.context_length for item in part]
-    readable = list(itertools.compress(part, fits))
-    answered = iter(
-        rollout.sample_groups(readable, purpose="benchmark", step=0, on_response=lambda completion: listener.advance())
-        if readable
-        else ()
+    readable = [item for item in part if fits(item, policy)]
+    answered = rollout.sample_groups(
+        readable, purpose="benchmark", step=0, on_response=lambda completion: listener.advance()
     )
-    return [
-        next(answered) if fit else _unread(item, policy, rollout.samples) for item, fit in zip(part, fits, strict=True)
-    ]
+    groups = {group.problem.id: group for group in answered}
+    return [groups.get(item.problem.id) or _unread(item, policy, rollout.samples) for item in part]
+
+
+def fits(item: Prompted, policy: Policy) -> bool:
+    """Return whether a prompt leaves room for a response in the model's context."""
+    return 0 < len(item.prompt_ids) < policy.context_length
 
 
 def _unread(item: Prompted, policy: Policy, samples: int) -> TrajectoryGroup:
     """Return empty responses to a prompt that the model cannot read: it counts as not solved, and says why."""
     detail = f"a prompt of {len(item.prompt_ids)} tokens leaves no room in a context of {policy.context_length}"
-    nothing = Completion(
-        token_ids=np.zeros(0, dtype=np.int32),
-        logprobs=np.zeros(0, dtype=np.float32),
-        text="",
-        stop_reason="length",
-        versions=(VersionSpan(0, 0, 0),),
-    )
+    ids, logprobs, versions = np.zeros(0, np.int32), np.zeros(0, np.float32), (VersionSpan(0, 0, 0),)
     trajectory = Trajectory(
         problem=item.problem,
         sample=0,
         prompt_ids=item.prompt_ids,
-        completion=nothing,
+        completion=Completion(token_ids=ids, logprobs=logprobs, text="", stop_reason="length", versions=versions),
         segments=(),
         verdict=Verdict(status="no_answer", extracted=None, rule="context", detail=detail),
         reward=0.0,

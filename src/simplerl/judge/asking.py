@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.judge.endpoint import Endpoint, EndpointError, Messages, NoAnswer, Reply, Unreachable
-from simplerl.runs.jsonl import JsonLines
+from simplerl.runs.files import JsonLines
 
 #: So many requests without an answer one after another, and nothing further is sent.
 FAILURES_IN_A_ROW = 3
@@ -76,72 +76,60 @@ def ask(
     `deadline_s` the others count as unanswered, and what still arrives is dropped. After Ctrl-C no new request is sent,
     and those on their way are waited for and kept; another gives them up.
     """
-    ends_at, failures_in_a_row = time.monotonic() + deadline_s, 0
-    waiting, unanswered, failed = iter(requests.items()), set(requests), dict[str, str]()
-    lock, stop, ended = threading.Lock(), threading.Event(), queue.SimpleQueue[Exception | None]()
+    ends_at, on_their_way, failures_in_a_row = time.monotonic() + deadline_s, 0, 0
+    waiting, unanswered, failed = iter(requests), set(requests), dict[str, str]()
+    lock, results = threading.Lock(), queue.SimpleQueue[tuple[str, Exception | None]]()
 
-    def one(key: str, messages: Messages, *, probe: bool = False) -> None:
-        nonlocal failures_in_a_row
-        reply, error = None, None
+    def send(key: str, retries: int | None = None) -> None:
         try:
-            reply = endpoint.ask(messages, retries=PROBE_RETRIES if probe else None)
-        except NoAnswer as caught:
-            error = caught
+            reply = endpoint.ask(requests[key], retries=retries)
+            with lock:
+                if key in unanswered:  # Else the deadline has passed.
+                    keep(key, reply)
+            results.put((key, None))
+        except Exception as error:
+            results.put((key, error))
+
+    def settle(*, probe: bool = False) -> None:
+        nonlocal on_their_way, failures_in_a_row
+        key, error = results.get(timeout=None if deadline_s == math.inf else max(0.0, ends_at - time.monotonic()))
+        on_their_way -= 1
         if probe and isinstance(error, Unreachable):
             raise EndpointError(f"{error}. Is the server running? Check --base-url")
-        with lock:
-            if key not in unanswered:  # The deadline has passed.
-                return
-            if reply:
-                keep(key, reply)
-            unanswered.remove(key)
-            on_done()
-            failures_in_a_row = failures_in_a_row + 1 if error else 0
-            if error:
-                failed[key] = str(error)
-            if failures_in_a_row >= FAILURES_IN_A_ROW:
-                raise EndpointError(
-                    f"{endpoint.address} gave no answer {failures_in_a_row} times in a row, the last time: {error}. "
-                    "Nothing more is sent; what was answered is kept, and the same command goes on from there"
-                )
+        if error and not isinstance(error, NoAnswer):
+            raise error
+        unanswered.remove(key)
+        on_done()
+        failures_in_a_row = failures_in_a_row + 1 if error else 0
+        if error:
+            failed[key] = str(error)
+        if failures_in_a_row >= FAILURES_IN_A_ROW:
+            raise EndpointError(
+                f"{endpoint.address} gave no answer {failures_in_a_row} times in a row, the last time: {error}. "
+                "Nothing more is sent; what was answered is kept, and the same command goes on from there"
+            )
 
-    def work() -> None:
-        error = None
-        try:
-            while not stop.is_set():
-                with lock:
-                    request = next(waiting, None)
-                if request is None:
-                    break
-                one(*request)
-        except Exception as caught:
-            error = caught
-            stop.set()
-        ended.put(error)
-
-    for request in waiting:
-        one(*request, probe=True)
-        if not failures_in_a_row:
-            break
-    # Daemons, so that a second Ctrl-C ends the process at once: what was answered is on disk.
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(min(concurrency, len(unanswered)))]
     try:
-        for worker in workers:
-            worker.start()
-        for _ in workers:
-            left_s = ends_at - time.monotonic()
-            error = ended.get(timeout=None if left_s == math.inf else max(0.0, left_s))
-            if error is not None:
-                raise error
+        for key in waiting:
+            send(key, PROBE_RETRIES)
+            on_their_way = 1
+            settle(probe=True)
+            if not failures_in_a_row:
+                break
+        while unanswered:
+            while on_their_way < concurrency and (key := next(waiting, "")):
+                on_their_way += 1
+                # A daemon, so that a second Ctrl-C ends the process at once: what was answered is on disk.
+                threading.Thread(target=send, args=(key,), daemon=True).start()
+            settle()
     except queue.Empty:
         with lock:
             failed |= dict.fromkeys(unanswered, f"no answer within {deadline_s:g} s, the time for all of them")
             unanswered.clear()
+        on_their_way = 0
     finally:
-        stop.set()
-        busy = [worker for worker in workers if worker.is_alive()] if unanswered else []
-        if busy:
-            say(f"waiting for the requests that are on their way, at most {len(busy)}; Ctrl-C gives them up")
-        for worker in busy:
-            worker.join()
+        if on_their_way:
+            say(f"waiting for the requests that are on their way, at most {on_their_way}; Ctrl-C gives them up")
+        for _ in range(on_their_way):
+            results.get()
     return failed

@@ -8,7 +8,9 @@ What it cannot read is shown as its source.
 
 import functools
 import re
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from simplerl.markup.text import cut, escape, escape_marked, left_out
@@ -22,27 +24,11 @@ MOST_FORMULAS, MOST_CHARACTERS = 200, 20_000
 #: Longest `\boxed{…}` outside delimiters: its braces are counted anew from each one.
 LONGEST_BOX = 300
 
-_ELEMENTS = (
-    "math mrow mi mn mo ms mspace mtext mfrac msqrt mroot mstyle mpadded mphantom menclose merror msub msup msubsup "
-    "munder mover munderover mmultiscripts mprescripts none mtable mtr mtd mlabeledtr"
-)
-ELEMENTS = frozenset(_ELEMENTS.split())
+_TABLE = tomllib.loads(Path(__file__).with_name("formulas.toml").read_text(encoding="utf-8"))
+ELEMENTS = frozenset(_TABLE["elements"].split())
 
-_WORD, _LENGTH = re.compile(r"[a-z0-9 -]{1,60}"), re.compile(r"[+-]?(\d?(\.\d{1,4})?)(em|ex|mu|pt|px|cm|mm|in)?")
-_BOX = re.compile(r"(longdiv|box|roundedbox|circle|left|right|top|bottom|updiagonalstrike|downdiagonalstrike| ){1,40}")
-_WORD_ATTRIBUTES = (
-    "display displaystyle scriptlevel mathvariant stretchy fence form separator accent accentunder movablelimits "
-    "symmetric largeop columnalign rowlines columnlines frame rowalign"
-)
-_LENGTH_ATTRIBUTES = "width height depth lspace rspace voffset linethickness"
-
-#: Attribute → what its value must be. Colours, links, styles, classes, ids and handlers are not among them: a formula
-#: cannot hide text, fetch, or reach the rest of the page. Lengths are below 10 units, so nothing is pushed away.
-ATTRIBUTES = {
-    **dict.fromkeys(_WORD_ATTRIBUTES.split(), _WORD),
-    **dict.fromkeys(_LENGTH_ATTRIBUTES.split(), _LENGTH),
-    "notation": _BOX,
-}
+#: Attribute → what its value must be.
+ATTRIBUTES = {name: re.compile(form) for form, names in _TABLE["attributes"].items() for name in names.split()}
 
 _MACROS = re.compile(r"\\(re)?newcommand|\\(provide|Declare)|\\[gex]?def(?![a-zA-Z])|\\let(?![a-zA-Z])|\\newenv")
 _REFERENCE = re.compile(r"&#x([0-9A-Fa-f]{1,6});")

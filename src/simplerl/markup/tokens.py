@@ -27,6 +27,13 @@ class Scale:
             return "c-none"
         return self.colours[bisect.bisect_left(self.bounds, value)]
 
+    def tip(self, value: float | None) -> str:
+        """Return a value in words."""
+        if value is None or math.isnan(value):
+            return f"no {self.name}"
+        probability = f" (probability {math.exp(min(value, 0.0)):.1%})" if self is LOGPROB else ""
+        return f"{self.name} {value:.3f} {self.unit}".rstrip() + probability
+
 
 _TABLES = tomllib.loads((Path(__file__).parent / "tokens.toml").read_text(encoding="utf-8"))
 SCALES = {name: Scale(name=name, **table) for name, table in _TABLES.items()}
@@ -35,23 +42,13 @@ LOGPROB, ENTROPY, ADVANTAGE = SCALES.values()
 
 def coloured(tokens: Sequence[str], values: Sequence[float | None], scale: Scale, *, limit: int = 2_000) -> str:
     """Return tokens as HTML, each with its colour and its number as a tip. Both sequences have the same length."""
-    parts = [
-        f'<span class="token {scale.colour(value)}" title="{index}: {_shown(value, scale)}">{_text(token)}</span>'
-        for index, (token, value) in enumerate(zip(tokens[:limit], values[:limit], strict=True), 1)
-    ]
+    parts = []
+    for number, (token, value) in enumerate(zip(tokens[:limit], values[:limit], strict=True), 1):
+        # A line end is shown as a mark too: whether the model chose one token or two newlines is what one looks for.
+        line_end = '<span class="hidden-character">↵</span>\n'
+        text = escape_marked(token[:2_000]).replace("\n", line_end) or "&#8203;"
+        parts.append(f'<span class="token {scale.colour(value)}" title="{number}: {scale.tip(value)}">{text}</span>')
     return "".join(parts) + left_out(max(0, len(tokens) - limit), "tokens")
-
-
-def _text(token: str) -> str:
-    # A line end is shown as a mark too: whether the model chose one token or two newlines is what one looks for.
-    return escape_marked(token[:2_000]).replace("\n", '<span class="hidden-character">↵</span>\n') or "&#8203;"
-
-
-def _shown(value: float | None, scale: Scale) -> str:
-    if value is None or math.isnan(value):
-        return f"no {scale.name}"
-    probability = f" (probability {math.exp(min(value, 0.0)):.1%})" if scale is LOGPROB else ""
-    return f"{scale.name} {value:.3f}{' ' + scale.unit if scale.unit else ''}{probability}"
 
 
 def legend(scale: Scale) -> str:

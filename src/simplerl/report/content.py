@@ -1,7 +1,6 @@
-"""Everything that a report shows, made from what was found on disk. The page only arranges it."""
+"""Everything that a report shows, made from what is on disk. The page only arranges it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 from simplerl.core.errors import RunError
@@ -13,39 +12,43 @@ from simplerl.report.reading import Estimate, ReportedRun, Sources
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """What a person chose."""
-
-    examples: int = 3
-    """Problems of each kind to show from each run."""
-    seed: int = 0
-    """Of the draw of examples."""
-    pdf: bool = True
-    """Whether figures are drawn as PDF too."""
-
-
 class Content:
     """A report without its form. What is by a run's label has a sentence where there is nothing to show of it."""
 
-    def __init__(self, sources: Sources, options: Options, *, progress: Callable[[str], None] = lambda _: None):
-        """Make it. `progress` gets a word about each thing as it is made."""
-        self.options, self.progress = options, progress
+    def __init__(
+        self,
+        sources: Sources,
+        *,
+        examples: int = 3,
+        seed: int = 0,
+        pdf: bool = True,
+        progress: Callable[[str], None] = lambda _: None,
+    ):
+        """Make it. `progress` gets a word about each thing as it is made.
+
+        `examples`: problems of each kind to show from each run; `seed`: of their draw; `pdf`: draw figures as PDF too.
+        """
+        self.per_kind, self.seed = examples, seed
         self.runs = runs = sources.runs
         self.damage = [*(line for run in runs for line in run.damage), *sources.damage]
         self.groups = groups = settings.groups(runs)
         self.configuration = settings.configuration_differences(runs)
         self.environment, self.shared_environment = settings.environments(runs)
 
-        self.gains = self._each("comparing before and after:", outcomes.gain)
-        self.diagnoses = self._each("diagnosing", _diagnosed)
-        self.judges = self._each("behaviours of", outcomes.read_judges)
-        self.explored = self._each("exploration of", outcomes.explore)
+        def each(what: str, of: Callable[[ReportedRun], T]) -> dict[str, T]:
+            by_label = {}
+            for run in runs:
+                progress(f"{what} {run.label}")
+                by_label[run.label] = of(run)
+            return by_label
+
+        self.gains = each("comparing before and after:", outcomes.gain)
+        self.diagnoses = each("diagnosing", _diagnosed)
+        self.judges = each("behaviours of", outcomes.read_judges)
+        self.explored = each("exploration of", outcomes.explore)
         self.examples: Mapping[str, Examples | str] = {}
-        if options.examples:
-            self.examples = self._each(
-                "choosing responses of", lambda run: choose(run, number=options.examples, seed=options.seed)
-            )
+        if examples:
+            self.examples = each("choosing responses of", lambda run: choose(run, number=examples, seed=seed))
         progress("comparing runs")
         self.against_first = outcomes.against_first(runs)
         several = any(len(group.independent) > 1 for group in groups)
@@ -59,17 +62,10 @@ class Content:
             explored=self.explored,
             judges=self.judges,
             benchmarks=self.benchmarks,
-            pdf=options.pdf,
+            pdf=pdf,
             progress=progress,
         )
         """By name, in the report's order."""
-
-    def _each(self, what: str, of: Callable[[ReportedRun], T]) -> dict[str, T]:
-        by_label = {}
-        for run in self.runs:
-            self.progress(f"{what} {run.label}")
-            by_label[run.label] = of(run)
-        return by_label
 
 
 def _diagnosed(run: ReportedRun) -> Diagnosis | str:

@@ -27,14 +27,12 @@ _TEXTS = ("level", "question", "answer", "response", "stop_reason", "extracted",
 
 
 class Response(NamedTuple):
-    """One response of one side."""
+    """One response of one side, a `row` of the record; of the problem's `judged` samples so many are `right`."""
 
     step: int
     right: int
-    """Judged samples of the problem that are right."""
     judged: int
     row: Row
-    """The columns of the record."""
 
 
 class Example(NamedTuple):
@@ -49,11 +47,9 @@ class Examples(NamedTuple):
 
     before_step: int
     after_step: int
-    counts: Mapping[str, int]
-    """Kind → problems of that kind."""
+    counts: Mapping[str, int]  # Kind → problems of that kind
     chosen: Mapping[str, Sequence[Example]]
-    left_out: int
-    """Problems that only one side has, or that nobody could judge on one side."""
+    left_out: int  # Problems that only one side has, or that nobody could judge on one side
 
 
 def choose(run: ReportedRun, *, number: int, seed: int) -> Examples | str:
@@ -65,13 +61,11 @@ def choose(run: ReportedRun, *, number: int, seed: int) -> Examples | str:
     try:
         before, after = ({p: _judged(rows) for p, rows in _rows(side).items()} for side in sides)
         both = [p for p in before if before[p] and after.get(p)]
-        kinds: dict[str, list[str]] = {kind: [] for kind in KINDS}
+        kinds: dict[tuple[bool, ...], list[str]] = defaultdict(list)
         for problem in both:
-            right = tuple(2 * sum(side[problem]) >= len(side[problem]) for side in (before, after))
-            kinds[next(kind for kind, of in KINDS.items() if of[:2] == right)].append(problem)
-        drawn = {kind: _draw(problems, number, seed, kind) for kind, problems in kinds.items()}
-        wanted = {problem for problems in drawn.values() for problem in problems}
-        texts = [_rows(side, wanted) for side in sides]
+            kinds[tuple(2 * sum(side[problem]) >= len(side[problem]) for side in (before, after))].append(problem)
+        drawn = {kind: _draw(kinds[right[:2]], number, seed, kind) for kind, right in KINDS.items()}
+        texts = [_rows(side, {problem for problems in drawn.values() for problem in problems}) for side in sides]
     except RunError as error:
         return str(error)
 
@@ -82,7 +76,7 @@ def choose(run: ReportedRun, *, number: int, seed: int) -> Examples | str:
     return Examples(
         before_step=sides[0].step,
         after_step=sides[1].step,
-        counts={kind: len(problems) for kind, problems in kinds.items()},
+        counts={kind: len(kinds[right[:2]]) for kind, right in KINDS.items()},
         chosen={kind: [example(problem, kind) for problem in problems] for kind, problems in drawn.items()},
         left_out=len(before.keys() | after.keys()) - len(both),
     )

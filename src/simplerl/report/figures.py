@@ -4,32 +4,32 @@ A run, or a setting over at least three seeds, has one colour, marker and line s
 95% intervals: over problems for one run, over seeds (Student's t) for a setting.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from simplerl.analysis import canvas
-from simplerl.analysis.seeds import band
+from simplerl.analysis.panels import DASHED, PALE, Looks, Panel, band_of, draw_sheet
+from simplerl.analysis.seeds import Band, band
 from simplerl.report.outcomes import ROLES, TEXTS, Benchmarks, Explored, Judge, best
-from simplerl.report.reading import Estimate, Evaluated, Point, ReportedRun, level_order, pass_at
+from simplerl.report.reading import Estimate, Evaluated, ReportedRun, level_order
 from simplerl.report.settings import Series
 from simplerl.runs.behaviours import BEHAVIOURS
 
-PointsOf = Callable[[ReportedRun], list[Point]]
+CurveOf = Callable[[ReportedRun], Band]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """A finished figure."""
+    """A finished figure. `pdf` is None where no files are wanted; a wide one fills a paper's text, not a column."""
 
     title: str
     caption: str
     wide: bool
-    """Whether it is as wide as the text of a paper, not one column."""
     png: bytes
     pdf: bytes | None
-    """None where no files are wanted."""
 
 
 def draw_all(
@@ -48,120 +48,67 @@ def draw_all(
     known = {label: entry for label, entry in (explored or {}).items() if not isinstance(entry, str)}
     judged = {label: entry for label, entry in (judges or {}).items() if not isinstance(entry, str)}
     sizes = " and ".join(f"K = {k}, S = {best(k)}" for k in sorted({entry.samples for entry in known.values()}))
-    draw: dict[str, Callable[[], Any]] = {
-        "accuracy_and_length": lambda: _accuracy_and_length(drawn),
-        "clip_ratio_and_stopped_length": lambda: _clip_and_stopped(drawn),
-        "pass_at_k": lambda: _pass_at_k(drawn),
-        "by_level": lambda: _by_level(drawn),
-        "behaviours": lambda: _behaviours(drawn, judged),
-        "exploration": lambda: _exploration(drawn, known),
-        "training": lambda: _training(drawn),
-        "benchmarks_over_steps": lambda: _benchmarks_over_steps(benchmarks) if benchmarks else None,
-        "benchmarks_pass_at_k": lambda: _benchmarks_pass_at_k(benchmarks) if benchmarks else None,
-    }
+    of_runs = (_accuracy_and_length, _clip_ratio_and_stopped_length, _pass_at_k, _by_level)
+    draw: dict[str, Callable[[], Any]] = {f.__name__[1:]: functools.partial(f, drawn) for f in of_runs if drawn}
+    draw["behaviours"] = functools.partial(_behaviours, drawn, judged)
+    draw["exploration"] = functools.partial(_exploration, drawn, known)
+    draw["training"] = functools.partial(_training, drawn)
+    of_results = (_benchmarks_over_steps, _benchmarks_pass_at_k)
+    draw |= {f.__name__[1:]: functools.partial(f, benchmarks) for f in of_results if benchmarks}
     figures = {}
-    for name in [name for name in draw if drawn or name.startswith("benchmarks")]:
+    for name, sheet_of in draw.items():
         title, caption = (TEXTS["figures"][name][key].replace("{sizes}", sizes) for key in ("title", "caption"))
         progress(f"drawing {title}")
         with canvas.paper_style():
-            if (sheet := draw[name]()) is not None:
-                figures[name] = Figure(
-                    title=title,
-                    caption=caption,
-                    wide=sheet.get_figwidth() > canvas.COLUMN,
-                    png=canvas.image(sheet, "png"),
-                    pdf=canvas.image(sheet, "pdf") if pdf else None,
-                )
+            if (sheet := sheet_of()) is not None:
+                wide = sheet.get_figwidth() > canvas.COLUMN
+                png, file = canvas.image(sheet, "png"), canvas.image(sheet, "pdf") if pdf else None
+                figures[name] = Figure(title=title, caption=caption, wide=wide, png=png, pdf=file)
     return figures
 
 
-# -- points and lines ----------------------------------------------------------------------------------------------
+# -- curves --------------------------------------------------------------------------------------------------------
 
 
-def evaluated(of: Callable[[Evaluated], Estimate]) -> PointsOf:
-    """Return what gives a number of every evaluation that has it."""
-    return lambda run: [(float(e.step), of(e)) for e in run.evaluations if of(e).known]
+def evaluated(name: str) -> CurveOf:
+    """Return what gives a figure of every evaluation that has it."""
+    return lambda run: band_of([(float(e.step), e.source.figures.get(name)) for e in run.evaluations])
 
 
-def recorded(metric: str, of: Sequence[str] = ()) -> PointsOf:
-    """Return what gives the points of a metric of every step; with `of` as a share of the sum of these counts."""
+def recorded(metric: str, of: Sequence[str] = ()) -> CurveOf:
+    """Return what gives a metric of every step; with `of` as a share of the sum of these counts."""
 
-    def points(run: ReportedRun) -> list[Point]:
+    def curve(run: ReportedRun) -> Band:
         counts = [dict(run.curve(name)) for name in of]
         totals = {x: sum(count.get(x, 0.0) for count in counts) if of else 1.0 for x, _ in run.curve(metric)}
-        return [(x, Estimate(value=value / totals[x])) for x, value in run.curve(metric) if totals[x] > 0]
+        points = [(x, value / totals[x]) for x, value in run.curve(metric) if totals[x] > 0]
+        return Band(x=[x for x, _ in points], mean=[value for _, value in points])
 
-    return points
+    return curve
 
 
-def curve_of(one: Series, points_of: PointsOf) -> list[Point]:
-    """Return a series' points: a run's own, or the means over seeds with intervals over seeds.
+def curve_of(one: Series, of: CurveOf) -> Band:
+    """Return a series' curve: a run's own, or the means over seeds with intervals over seeds.
 
-    A setting has a curve where every seed has one, over the steps that all of them cover.
+    A setting has a curve where every seed has one, over the steps that all of them cover; else it is empty.
     """
-    curves = [points_of(run) for run in one.runs]
+    curves = [of(run) for run in one.runs]
     if not one.over_seeds:
         return curves[0]
-    if not all(curves) or max(p[0][0] for p in curves) > min(p[-1][0] for p in curves):
-        return []
-    over = band([[(x, e.value) for x, e in points] for points in curves])
-    columns = zip(over.x, over.mean, over.low, over.high, strict=True)
-    return [(x, Estimate(value=mean, low=low, high=high)) for x, mean, low, high in columns]
+    if not all(curve.x for curve in curves) or max(c.x[0] for c in curves) > min(c.x[-1] for c in curves):
+        return Band(x=[], mean=[])
+    return band([list(zip(curve.x, curve.mean, strict=True)) for curve in curves])
 
 
-def estimate_of(one: Series, of: Callable[[ReportedRun], Estimate]) -> Estimate:
-    """Return a series' number: a run's own with its interval over problems, or the mean over seeds with theirs."""
-    estimates = [of(run) for run in one.runs]
-    if not one.over_seeds:
-        return estimates[0]
-    if not all(e.known for e in estimates):
-        return Estimate()
-    return Estimate.over([e.value for e in estimates])
+def _curves(drawn: Sequence[Series], of: CurveOf) -> dict[str, Band]:
+    return {one.name: curve for one in drawn if (curve := curve_of(one, of)).x}
 
 
-def smooth(points: Sequence[Point], width: int) -> list[Point]:
-    """Return centred means over `width` points, fewer at the ends."""
-    values, half = [e.value for _, e in points], width // 2
-    parts = [values[max(0, i - half) : i + half + 1] for i in range(len(values))]
-    return [(x, Estimate(value=sum(part) / len(part))) for (x, _), part in zip(points, parts, strict=True)]
-
-
-def draw_line(
-    axes: Any, points: Sequence[Point], place: int, *, scale: float = 1.0, marked: bool = False, **options: Any
-) -> Any:
-    """Draw points as a line with its band, in the look of its place. Returns the line; None without points."""
-    if not points:
-        return None
-    look = canvas.look(place)
-    look |= options if marked else {"marker": "", **options}
-    x = [p[0] for p in points]
-    (line,) = axes.plot(x, [scale * e.value for _, e in points], **look)
-    if any(e.bounded for _, e in points):
-        low, high = ([scale * getattr(e, end) for _, e in points] for end in ("low", "high"))
-        axes.fill_between(x, low, high, color=look["color"], alpha=0.16 * look.get("alpha", 1.0), lw=0)
-    return line
-
-
-def _draw_curves(axes: Any, drawn: Sequence[Series], points_of: PointsOf, *, scale: float, **options: Any) -> None:
-    """Draw the curve of every series with its marker, and keep percentages within what a share can be."""
-    for one in drawn:
-        draw_line(axes, curve_of(one, points_of), one.place, scale=scale, marked=True, **options)
-    if scale == 100:
-        canvas.percent_axis(axes)
-
-
-def _draw_mean(axes: Any, one: Series, metric: str, **options: Any) -> None:
-    """Draw a metric without its intervals: a pale line beside a strong one needs none."""
-    points = [(x, Estimate(value=e.value)) for x, e in curve_of(one, recorded(metric))]
-    draw_line(axes, points, one.place, **options)
-
-
-def _legend(figure: Any, drawn: Sequence[Series | str], further: Sequence[tuple[str, dict[str, Any]]] = ()) -> Any:
-    """Put one legend under all panels, where there is more to tell apart than one curve. Returns the figure."""
-    named = [(one, place) if isinstance(one, str) else (one.name, one.place) for place, one in enumerate(drawn)]
-    own = [(short(name), canvas.look(place)) for name, place in named] if len(named) > 1 else []
-    canvas.legend(figure, [*own, *further])
-    return figure
+def smooth(curve: Band, width: int) -> Band:
+    """Return centred means over `width` points, fewer at the ends, without intervals."""
+    half = width // 2
+    parts = [curve.mean[max(0, i - half) : i + half + 1] for i in range(len(curve.x))]
+    return Band(x=curve.x, mean=[sum(part) / len(part) for part in parts])
 
 
 def short(name: str, limit: int = 34) -> str:
@@ -171,83 +118,85 @@ def short(name: str, limit: int = 34) -> str:
     return f" {shown}" if shown.startswith("_") else shown
 
 
-def _label_pair(left: Any, right: Any, titles: tuple[str, str], left_label: str) -> None:
-    """Label a panel of percentages and a panel of lengths, both over steps."""
-    left.set(xlabel="step", ylabel=left_label, title=titles[0])
-    right.set(xlabel="step", ylabel="length (tokens)", title=titles[1])
-    right.set_ylim(bottom=0)
-    canvas.percent_axis(left)
+def _sheet(
+    drawn: Sequence[Series | str],
+    panels: Sequence[Panel],
+    *,
+    columns: int,
+    height: float = 2.3,
+    width: float = canvas.TEXT,
+    further: Looks | None = None,
+) -> Any:
+    """Return a figure of panels; None where nothing is drawn. `further`: what the legend explains beside the series."""
+    if not any(panel.lines or panel.dashed or panel.pale for panel in panels):
+        return None
+    looks: dict[str, Any] = {_SHARED: {"color": "#555555", "marker": "o"}}
+    for place, one in enumerate(drawn):
+        looks |= {one: canvas.look(place)} if isinstance(one, str) else {one.name: canvas.look(one.place)}
+    figure, _ = draw_sheet(panels, [looks] * len(panels), columns=columns, width=width, height=height)
+    return _with_legend(figure, {name: look for name, look in looks.items() if name != _SHARED}, further)
+
+
+def _with_legend(figure: Any, looks: Looks, further: Looks | None) -> Any:
+    """Return a figure with one legend under all panels, where there is more to tell apart than one curve."""
+    own = {short(name): look for name, look in looks.items()} if len(looks) > 1 else {}
+    canvas.legend(figure, {**own, **(further or {})})
+    return figure
 
 
 # -- figures of runs -----------------------------------------------------------------------------------------------
 
-#: The look of what came before, beside a solid line for after.
-DASHED = (0, (4, 1.5))
+#: The name of a curve that several runs share: it has no run's colour.
+_SHARED = "\0shared"
+
+_LENGTH: dict[str, Any] = {"ylabel": "length (tokens)", "xlabel": "step", "from_zero": True}
+_SHARE: dict[str, Any] = {"xlabel": "step", "scale": 100}
 
 
 def _accuracy_and_length(drawn: Sequence[Series]) -> Any:
-    figure, (left, right) = canvas.sheet(1, 2)
-    for one in drawn:
-        pale = {"alpha": 0.35, "lw": 0.8, "zorder": 1.5}
-        _draw_mean(left, one, "accuracy/mean", scale=100, **pale)
-        _draw_mean(right, one, "length/mean", **pale)
-        # Of many evaluations every so-manieth has a marker, so that markers do not hide the line.
-        every = max(1, max(len(run.evaluations) for run in one.runs) // 12)
-        strong: dict[str, Any] = {"marked": True, "markevery": every}
-        draw_line(left, curve_of(one, evaluated(lambda e: e.accuracy)), one.place, scale=100, **strong)
-        draw_line(right, curve_of(one, evaluated(lambda e: e.length)), one.place, **strong)
-    if not left.lines and not right.lines:
-        return None
-    _label_pair(left, right, ("Accuracy", "Response length"), "accuracy (%)")
-    looks: list[tuple[str, Any]] = [
-        ("held-out", {"marker": "o", "lw": 1.4}),
-        ("training samples", {"lw": 0.8, "alpha": 0.45}),
+    both: list[dict[str, Any]] = [
+        {"lines": _curves(drawn, evaluated(name)), "marked": True} for name in ("acc", "tokens")
     ]
-    return _legend(figure, drawn, looks)
-
-
-def _clip_and_stopped(drawn: Sequence[Series]) -> Any:
-    figure, (left, right) = canvas.sheet(1, 2)
-    for one in drawn:
-
-        def clipped(run: ReportedRun) -> list[Point]:
-            return [(x, run.clip_ratio.get(int(x), Estimate(value=v))) for x, v in run.curve("length/clip_ratio")]
-
-        draw_line(left, curve_of(one, clipped), one.place, scale=100, lw=1.1)
-        _draw_mean(right, one, "length/mean", alpha=0.4, lw=1.0)
-        draw_line(right, curve_of(one, recorded("length/mean_stopped")), one.place, linestyle=DASHED)
-    if not left.lines and not right.lines:
-        return None
-    left.set_ylim(bottom=0, top=max(5.0, left.get_ylim()[1]))
-    _label_pair(left, right, ("Truncated responses", "Mean and average stopped length"), "clip ratio (%)")
-    looks: list[tuple[str, Any]] = [
-        ("mean length", {"alpha": 0.5, "lw": 1.0}),
-        ("average stopped length", {"linestyle": DASHED}),
+    accuracy, length = both
+    accuracy["pale"], length["pale"] = (_curves(drawn, recorded(f"{name}/mean")) for name in ("accuracy", "length"))
+    panels = [
+        Panel(title="Accuracy", ylabel="accuracy (%)", **_SHARE, **accuracy),
+        Panel(title="Response length", **_LENGTH, **length),
     ]
-    return _legend(figure, drawn, looks)
+    looks: dict[str, Any] = {"held-out": {"marker": "o", "lw": 1.4}, "training samples": PALE}
+    return _sheet(drawn, panels, columns=2, further=looks)
+
+
+def _clip_ratio_and_stopped_length(drawn: Sequence[Series]) -> Any:
+    def clipped(run: ReportedRun) -> Band:
+        return band_of([(x, run.clip_ratio.get(int(x)) or {"value": v}) for x, v in run.curve("length/clip_ratio")])
+
+    pale, stopped = (_curves(drawn, recorded(f"length/{name}")) for name in ("mean", "mean_stopped"))
+    clip: Any = {"ylabel": "clip ratio (%)", "lines": _curves(drawn, clipped), "from_zero": True}
+    panels = [
+        Panel(title="Truncated responses", **_SHARE, **clip),
+        Panel(title="Mean and average stopped length", **_LENGTH, pale=pale, dashed=stopped),
+    ]
+    return _sheet(drawn, panels, columns=2, further={"mean length": PALE, "average stopped length": DASHED})
 
 
 def _pass_at_k(drawn: Sequence[Series]) -> Any:
-    def curve_of_k(evaluation: Evaluated | None) -> list[Point]:
-        return [(float(k), e) for k, e in evaluation.pass_at.items()] if evaluation else []
+    def curve_of_k(evaluation: Evaluated | None) -> Band:
+        return evaluation.pass_at_k if evaluation else Band(x=[], mean=[])
 
-    figure, (axes,) = canvas.sheet(1, 1, width=canvas.COLUMN, height=2.6)
-    before = [curve_of(one, lambda run: curve_of_k(run.first)) for one in drawn]
-    after = [curve_of(one, lambda run: curve_of_k(run.last)) for one in drawn]
-    dashed = {"linestyle": DASHED, "markerfacecolor": "white"}
-    for place, points in enumerate(before):
-        # Runs of one base model, evaluated with one noise, share a curve: it is drawn once, in no run's colour.
-        if points not in before[:place]:
-            own = {"color": "#555555", "marker": "o"} if before.count(points) > 1 else {}
-            draw_line(axes, points, drawn[place].place, scale=100, marked=True, **dashed, **own)
-    for one, points in zip(drawn, after, strict=True):
-        draw_line(axes, points, one.place, scale=100, marked=True)
-    if not axes.lines:
-        return None
-    canvas.powers_of_two(axes, sorted({int(k) for points in [*before, *after] for k, _ in points}))
-    axes.set(xlabel="k (samples)", ylabel="pass@k (%)")
-    canvas.percent_axis(axes)
-    return _legend(figure, drawn, [("before", {**dashed, "marker": "o"}), ("after", {"marker": "o"})])
+    before = _curves(drawn, lambda run: curve_of_k(run.first))
+    # Runs of one base model, evaluated with one noise, share a curve: it is drawn once.
+    shared = [curve for curve in before.values() if list(before.values()).count(curve) > 1]
+    dashed = {name: curve for name, curve in before.items() if curve not in shared}
+    dashed |= {_SHARED: shared[0]} if shared else {}
+    after = _curves(drawn, lambda run: curve_of_k(run.last))
+    further: dict[str, Any] = {"before": {**DASHED, "marker": "o"}, "after": {"marker": "o"}}
+    panel = _pass_panel("", lines=after, dashed=dashed)
+    return _sheet(drawn, [panel], columns=1, width=canvas.COLUMN, height=2.6, further=further)
+
+
+def _pass_panel(title: str, **curves: Any) -> Panel:
+    return Panel(title=title, xlabel="k (samples)", ylabel="pass@k (%)", scale=100, log_x=True, marked=True, **curves)
 
 
 def _by_level(drawn: Sequence[Series]) -> Any:
@@ -260,25 +209,21 @@ def _by_level(drawn: Sequence[Series]) -> Any:
     for order, one in enumerate(drawn):
         shift = (order - (len(drawn) - 1) / 2) * 0.8 / len(drawn)
         for last, (x, level) in itertools.product((False, True), enumerate(levels)):
-
-            def accuracy(run: ReportedRun, last: bool = last, level: str = level) -> Estimate:
-                evaluation = run.last if last else run.first
-                return evaluation.by_level.get(level, Estimate()) if evaluation else Estimate()
-
-            _draw_dot(axes, x + shift, estimate_of(one, accuracy), canvas.look(one.place), filled=last)
+            sides = [run.last if last else run.first for run in one.runs]
+            estimates = [side.by_level.get(level, Estimate()) if side else Estimate() for side in sides]
+            if all(e.known for e in estimates):
+                estimate = Estimate.over([e.value for e in estimates]) if one.over_seeds else estimates[0]
+                _draw_dot(axes, x + shift, estimate, canvas.look(one.place), filled=last)
     axes.set_xticks(range(len(levels)), [short(level, 12) for level in levels])
-    axes.set_xlim(-0.6, len(levels) - 0.4)
     axes.grid(axis="x", visible=False)
-    axes.set(xlabel="level", ylabel="accuracy (%)")
-    axes.set_ylim(0, 100)
+    axes.set(xlabel="level", ylabel="accuracy (%)", xlim=(-0.6, len(levels) - 0.4), ylim=(0, 100))
     look = {"marker": "o", "linestyle": ""}
-    return _legend(figure, drawn, [("before", {**look, "markerfacecolor": "white"}), ("after", look)])
+    looks = {one.name: canvas.look(one.place) for one in drawn}
+    return _with_legend(figure, looks, {"before": {**look, "markerfacecolor": "white"}, "after": look})
 
 
 def _draw_dot(axes: Any, x: float, estimate: Estimate, look: dict[str, Any], *, filled: bool) -> None:
-    """Draw a percentage as a dot with its interval; nothing where it has no value."""
-    if not estimate.known:
-        return
+    """Draw a percentage as a dot with its interval."""
     if estimate.bounded:
         low, high = (100 * min(1.0, max(0.0, end)) for end in (estimate.low, estimate.high))
         axes.vlines(x, low, high, color=look["color"], lw=1.1, alpha=0.7)
@@ -289,71 +234,48 @@ def _draw_dot(axes: Any, x: float, estimate: Estimate, look: dict[str, Any], *, 
 def _behaviours(drawn: Sequence[Series], judges: Mapping[str, Sequence[Judge]]) -> Any:
     """Draw how many responses show each behaviour over steps, a row per judge."""
     names = list(dict.fromkeys(judge.name for members in judges.values() for judge in members))
-    if not names:
-        return None
+    panels = []
+    for name, behaviour in itertools.product(names, BEHAVIOURS):
+
+        def curve(run: ReportedRun, name: str = name, behaviour: str = behaviour) -> Band:
+            curves = (judge.curves[behaviour] for judge in judges.get(run.label, ()) if judge.name == name)
+            return next(curves, Band(x=[], mean=[]))
+
+        title = behaviour.replace("_", " ").capitalize() if name == names[0] else ""
+        unit = f"{short(name, 22)}\n% of responses" if behaviour == BEHAVIOURS[0] else ""
+        lines = _curves(drawn, curve)
+        panels.append(Panel(title=title, ylabel=unit, **_SHARE, lines=lines, from_zero=True, marked=True))
     drawn = [one for one in drawn if any(judges.get(run.label) for run in one.runs)]
-    figure, grid = canvas.sheet(len(names), len(BEHAVIOURS), height=1.7)
-    for axes, (name, behaviour) in zip(grid, itertools.product(names, BEHAVIOURS), strict=True):
-
-        def points(run: ReportedRun, name: str = name, behaviour: str = behaviour) -> list[Point]:
-            curves = [judge.curves[behaviour] for judge in judges.get(run.label, ()) if judge.name == name]
-            return list(curves[0]) if curves else []
-
-        _draw_curves(axes, drawn, points, scale=100)
-        axes.set_ylim(bottom=0)
-        axes.set(
-            title=behaviour.replace("_", " ").capitalize() if name == names[0] else "",
-            ylabel=f"{short(name, 22)}\n% of responses" if behaviour == BEHAVIOURS[0] else "",
-            xlabel="step" if name == names[-1] else "",
-        )
-    return _legend(figure, drawn)
+    return _sheet(drawn, panels, columns=len(BEHAVIOURS), height=1.7)
 
 
 def _exploration(drawn: Sequence[Series], explored: Mapping[str, Explored]) -> Any:
-    if not explored:
-        return None
     drawn = [one for one in drawn if any(run.label in explored for run in one.runs)]
-    figure, grid = canvas.sheet(2, 3, height=1.6)
-    for place, (axes, (role, (title, unit, factor))) in enumerate(zip(grid, ROLES.items(), strict=True)):
+    panels = []
+    for role, (title, unit, factor) in ROLES.items():
 
-        def points(run: ReportedRun, role: str = role) -> list[Point]:
-            return list(explored[run.label].curves[role]) if run.label in explored else []
+        def curve(run: ReportedRun, role: str = role) -> Band:
+            return explored[run.label].curves[role] if run.label in explored else Band(x=[], mean=[])
 
-        _draw_curves(axes, drawn, points, scale=factor, ms=2.8)
-        axes.set(title=title, ylabel=unit, xlabel="step" if place > 2 else "")
-    return _legend(figure, drawn)
+        lines = _curves(drawn, curve)
+        panels.append(Panel(title=title, ylabel=unit, xlabel="step", scale=factor, lines=lines, marked=True))
+    return _sheet(drawn, panels, columns=3, height=1.6)
 
 
 def _training(drawn: Sequence[Series]) -> Any:
     panels = []
     for panel in TEXTS["training"]:
-        points_of = recorded(panel["metric"], panel.get("of", ()))
-        curves = [(one, curve_of(one, points_of)) for one in drawn]
-        values = [e.value for _, points in curves for _, e in points]
-        if values and not (panel.get("hide_zero") and not any(values)):
-            panels.append((panel, curves))
-    if not panels:
-        return None
-    columns = 3
-    figure, grid = canvas.sheet(-(-len(panels) // columns), columns, height=1.5)
-    last = max(points[-1][0] for _, curves in panels for _, points in curves if points)
-    for axes, (panel, curves) in zip(grid, panels, strict=False):
-        factor = 100 if panel["unit"].startswith("%") else 1
-        for one, points in curves:
-            width = max(1, len(points) // 15)
-            if width > 2 and not one.over_seeds:
-                draw_line(axes, points, one.place, scale=factor, alpha=0.25, lw=0.6)
-                points = smooth(points, width)
-            draw_line(axes, points, one.place, scale=factor, lw=1.2)
-        axes.set(title=panel["title"], ylabel=panel["unit"], xlim=(0, last))
-        if factor == 100:
-            canvas.percent_axis(axes)
-    for place, axes in enumerate(grid):
-        if place >= len(panels):
-            axes.set_axis_off()
-        elif place + columns >= len(panels):
-            axes.set_xlabel("step")
-    return _legend(figure, drawn)
+        curves = _curves(drawn, recorded(panel["metric"], panel.get("of", ())))
+        if panel.get("hide_zero") and not any(value for curve in curves.values() for value in curve.mean):
+            continue
+        widths = {name: max(1, len(curve.x) // 15) if not curve.low else 1 for name, curve in curves.items()}
+        pale = {name: curve for name, curve in curves.items() if widths[name] > 2}
+        lines = {name: smooth(curve, widths[name]) if name in pale else curve for name, curve in curves.items()}
+        scale = 100 if panel["unit"].startswith("%") else 1
+        if lines:
+            options: Any = {"xlabel": "step", "scale": scale, "lines": lines, "pale": pale}
+            panels.append(Panel(title=panel["title"], ylabel=panel["unit"], **options))
+    return _sheet(drawn, panels, columns=3, height=1.5)
 
 
 # -- figures of results --------------------------------------------------------------------------------------------
@@ -368,35 +290,24 @@ def _benchmarks_over_steps(results: Benchmarks) -> Any:
                 run = result.label.rpartition("@")[0] or result.label
                 lines.setdefault(f"{run}, {name}", []).append((float(result.step), result.figures))
     lines = {name: sorted(points, key=lambda p: p[0]) for name, points in lines.items() if len(points) > 1}
-    if not lines:
-        return None
-    figure, (left, right) = canvas.sheet(1, 2)
-    for place, points in enumerate(lines.values()):
-        for axes, figure_name, scale in ((left, "acc", 100), (right, "tokens", 1)):
-            curve = [(x, e) for x, figures in points if (e := Estimate.of(figures.get(figure_name))).known]
-            draw_line(axes, curve, place, scale=scale, marked=True)
-    _label_pair(left, right, ("Accuracy", "Response length"), "accuracy (%)")
-    return _legend(figure, list(lines))
+    accuracy, length = (
+        {name: band_of([(x, figures.get(figure)) for x, figures in points]) for name, points in lines.items()}
+        for figure in ("acc", "tokens")
+    )
+    panels = [
+        Panel(title="Accuracy", ylabel="accuracy (%)", **_SHARE, lines=accuracy, marked=True),
+        Panel(title="Response length", **_LENGTH, lines=length, marked=True),
+    ]
+    return _sheet(list(lines), panels, columns=2)
 
 
 def _benchmarks_pass_at_k(results: Benchmarks) -> Any:
     """Draw a panel per benchmark with several samples, a line per row of the table."""
-    rows = results.table.values()
-    names = [n for n in results.names if any(n in row and len(row[n].figures["pass@k"]) > 1 for row in rows)]
-    if not names:
-        return None
-    columns = min(3, len(names))
+    panels = []
+    for name in results.names:
+        rows = {model: Evaluated(row[name]).pass_at_k for model, row in results.table.items() if name in row}
+        if any(len(curve.x) > 1 for curve in rows.values()):
+            panels.append(_pass_panel(short(name), lines={model: curve for model, curve in rows.items() if curve.x}))
+    columns = min(3, len(panels))
     width = canvas.COLUMN if columns == 1 else canvas.TEXT
-    figure, grid = canvas.sheet(-(-len(names) // columns), columns, width=width, height=2.2)
-    for axes, name in zip(grid, names, strict=False):
-        ks: set[int] = set()
-        for place, row in enumerate(rows):
-            points = pass_at(row[name].figures) if name in row else {}
-            draw_line(axes, [(float(k), e) for k, e in points.items()], place, scale=100, marked=True)
-            ks |= points.keys()
-        canvas.powers_of_two(axes, sorted(ks))
-        axes.set(title=short(name), xlabel="k (samples)", ylabel="pass@k (%)")
-        canvas.percent_axis(axes)
-    for axes in grid[len(names) :]:
-        axes.set_axis_off()
-    return _legend(figure, list(results.table))
+    return _sheet(list(results.table), panels, columns=columns, width=width, height=2.2)

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from simplerl.analysis import behaviours, evaluations, exploration
 from simplerl.analysis.compare import compare
+from simplerl.analysis.panels import band_of
+from simplerl.analysis.seeds import Band
 from simplerl.core.errors import RunError
-from simplerl.report.reading import Estimate, Evaluated, Point, ReportedRun
+from simplerl.doctor.diagnosis import spread
+from simplerl.report.reading import Estimate, Evaluated, ReportedRun
 from simplerl.report.settings import ENOUGH_SEEDS, Group
 from simplerl.runs.behaviours import BEHAVIOURS
 from simplerl.runs.run import Evaluation
@@ -21,8 +22,15 @@ from simplerl.runs.run import Evaluation
 #: Titles, captions and headings.
 TEXTS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "texts.toml").read_text(encoding="utf-8"))
 
-# -- one evaluation beside another ---------------------------------------------------------------------------------
+#: Panels: role → (title, unit, factor). Columns of the table of shapes: figure → (heading, whether it is a share).
+ROLES: dict[str, tuple[str, str, float]] = TEXTS["exploration"]
+SHAPES: dict[str, tuple[str, bool]] = TEXTS["shapes"]
 
+#: Evaluations of a run whose exploration is looked at (each takes part of a second), and judges of one run.
+MOST_EVALUATIONS, MOST_JUDGES = 12, 3
+
+#: What is said of a run whose responses nobody judged.
+NOBODY = "No responses were judged yet."
 
 Change = dict[str, Any]
 """What `compare` says of one evaluation beside another; `difference` (after − before) as an Estimate."""
@@ -41,8 +49,7 @@ def _held_out(before: Evaluated, after: Evaluated, labels: Sequence[str]) -> Cha
     for label, side in zip(labels, (before, after), strict=True):
         if side.unreadable:
             return f"the responses of {label} cannot be read"
-    first, second = (dataclasses.replace(e.source, label=n) for n, e in zip(labels, (before, after), strict=True))
-    return change(first, second)
+    return change(*(dataclasses.replace(e.source, label=n) for n, e in zip(labels, (before, after), strict=True)))
 
 
 def gain(run: ReportedRun) -> Change | str:
@@ -58,18 +65,12 @@ def against_first(runs: Sequence[ReportedRun]) -> dict[str, Change | str]:
     return {label: _held_out(last[0][1], after, (last[0][0], label)) for label, after in last[1:]}
 
 
-# -- over seeds ----------------------------------------------------------------------------------------------------
-
-
 class OverSeeds(NamedTuple):
     """A number of one setting over its seeds."""
 
-    share: bool
-    """Whether it is shown as a percentage."""
-    values: Mapping[str, float]
-    """By seed."""
-    mean: Estimate
-    """By Student's t over seeds; without interval where there are fewer than three."""
+    share: bool  # Whether it is shown as a percentage
+    values: Mapping[str, float]  # By seed
+    mean: Estimate  # By Student's t over seeds; without interval where there are fewer than three
 
 
 #: What is averaged over seeds: label → (whether it is a share, the number of a run).
@@ -106,43 +107,31 @@ def paired_gain(group: Group, reference: Group) -> Estimate:
     return Estimate.over(gains) if len(gains) >= ENOUGH_SEEDS else Estimate()
 
 
-# -- exploration ---------------------------------------------------------------------------------------------------
-
-#: Evaluations of a run that are looked at: its first and last, and others evenly between. Each takes part of a second.
-MOST_EVALUATIONS = 12
-
-#: Panels: role → (title, unit, factor).
-ROLES: dict[str, tuple[str, str, float]] = TEXTS["exploration"]
-
-
 class Explored(NamedTuple):
-    """A run's exploration and exploitation over its evaluations."""
+    """A run's exploration and exploitation over its evaluations: samples per problem (K), and curves by role."""
 
     samples: int
-    """K: samples per problem."""
-    curves: Mapping[str, Sequence[Point]]
-    """By role."""
+    curves: Mapping[str, Band]
 
 
 def explore(run: ReportedRun) -> Explored | str:
     """Return the exploration of a run; a sentence where there is none."""
     readable = [e for e in run.evaluations if not e.unreadable]
     try:
-        points = [exploration.point(e.source) for e in thinned(readable)]
+        points = [exploration.Point(e.source) for e in spread(readable, MOST_EVALUATIONS)]
     except RunError as error:
         return str(error)
     if not points:
         return "It has no evaluation whose responses can be read."
-    if max(p.samples for p in points) < 2:
+    if (samples := max(p.samples for p in points)) < 2:
         return "With one sample per problem there is nothing to say of exploration; set evaluation.samples to 8 or so."
-    curves: dict[str, list[Point]] = {role: [] for role in ROLES}
-    for p in points:
-        names = {"pass@K": "pass@{0}", "two right": "pass@{0}-2", "reward": "reward@{0}-{1}"}
-        for role, curve in curves.items():
+    names = {"pass@K": "pass@{0}", "two right": "pass@{0}-2", "reward": "reward@{0}-{1}"}
+    of_role: dict[str, list[tuple[float, Any]]] = {role: [] for role in ROLES}
+    for role, curve in of_role.items():
+        for p in points:
             name = names.get(role, role).format(p.samples, best(p.samples))
-            if (estimate := Estimate.of(p.figures.get(name))).known:
-                curve.append((float(p.step or 0), estimate))
-    return Explored(max(p.samples for p in points), curves)
+            curve.append((float(p.step or 0), p.figures.get(name)))
+    return Explored(samples, {role: band_of(curve) for role, curve in of_role.items()})
 
 
 def best(samples: int) -> int:
@@ -150,28 +139,13 @@ def best(samples: int) -> int:
     return 2 ** max(0, int(math.log2(samples)) - 1)
 
 
-def thinned(items: Sequence[Any], most: int = MOST_EVALUATIONS) -> list[Any]:
-    """Return at most `most` items, the first and the last among them, evenly apart."""
-    return [items[i] for i in np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)]
-
-
-# -- behaviours ----------------------------------------------------------------------------------------------------
-
-#: What is said of a run whose responses nobody judged.
-NOBODY = "No responses were judged yet."
-#: Judges of one run that are drawn.
-MOST_JUDGES = 3
-
-
 class Judge(NamedTuple):
     """What one judge saw."""
 
     name: str
     judged: int
-    undecided: int
-    """Responses for which it gave no answer that could be read."""
-    curves: Mapping[str, Sequence[Point]]
-    """Behaviour → (step, share of responses), with 95% intervals over problems."""
+    undecided: int  # Responses for which it gave no answer that could be read
+    curves: Mapping[str, Band]  # Behaviour → share of responses over steps, with 95% intervals over problems
     agreement: Mapping[str, Estimate]
     """Behaviour → Cohen's κ with the keywords; empty for these themselves, and where there are none."""
 
@@ -197,37 +171,26 @@ def read_judges(run: ReportedRun) -> list[Judge] | str:
 
 
 def _judge(entry: Mapping[str, Any], agreed: Mapping[str, Any]) -> Judge:
-    undecided = sum(step["undecided"] for step in entry["steps"])
-    shares = {
-        name: [(float(step["step"]), Estimate.of(step["behaviours"][name])) for step in entry["steps"]]
-        for name in BEHAVIOURS
-    }
+    steps = entry["steps"]
+    undecided = sum(step["undecided"] for step in steps)
     return Judge(
         name=entry["judge"],
-        judged=sum(step["responses"] for step in entry["steps"]) - undecided,
+        judged=sum(step["responses"] for step in steps) - undecided,
         undecided=undecided,
-        curves={name: [(step, share) for step, share in points if share.known] for name, points in shares.items()},
+        curves={n: band_of([(float(step["step"]), step["behaviours"][n]) for step in steps]) for n in BEHAVIOURS},
         agreement={name: Estimate.of(figures["kappa"]) for name, figures in agreed.items()},
     )
-
-
-# -- results of `simplerl eval` ------------------------------------------------------------------------------------
-
-#: Columns of the table of shapes: figure → (heading, whether it is a share).
-SHAPES: dict[str, tuple[str, bool]] = TEXTS["shapes"]
 
 
 class Benchmarks:
     """Every evaluation that was given, in a table, and every row beside the first, problem by problem."""
 
     def __init__(self, results: Sequence[Evaluation], *, progress: Callable[[str], None] = lambda _: None):
-        self.table = evaluations.rows(results)
-        """Row (a model under one protocol) → benchmark → evaluation."""
+        self.table = evaluations.rows(results)  # Row (a model under one protocol) → benchmark → evaluation
         self.names = list(dict.fromkeys(name for row in self.table.values() for name in row))
         """Benchmarks, in the order of columns."""
         self.averages = {model: evaluations.averages(row)["acc"] for model, row in self.table.items()}
-        self.beside: dict[tuple[str, str], Change | str] = {}
-        """(row, benchmark) → how it compares with the first row."""
+        self.beside: dict[tuple[str, str], Change | str] = {}  # (row, benchmark) → how it compares with the first row
         first, *others = self.table
         for model, name in itertools.product(others, self.names):
             if name in self.table[first] and name in self.table[model]:

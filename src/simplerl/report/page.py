@@ -9,7 +9,7 @@ import datetime
 import json
 import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,27 +58,23 @@ def render(content: Content, *, command: str, now: datetime.datetime) -> str:
         "base64": lambda image: Safe(base64.b64encode(image).decode("ascii")),
     }
     names = [group.name for group in content.groups] + list(content.benchmarks.table if content.benchmarks else ())
-    title = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    metrics, missing_metrics = _last_metrics(content.runs)
-    return (
-        environment(here, filters)
-        .get_template("page.html.j2")
-        .render(
-            c=content,
-            style=Safe(CSS + (here / "page.css").read_text(encoding="utf-8")),
-            title=cut(title, 160),
-            command=command,
-            made=now.strftime("%Y-%m-%d %H:%M UTC"),
-            version=__version__,
-            kinds=KINDS,
-            glossary=METRICS,
-            measures=MEASURES,
-            shapes=SHAPES,
-            metrics=metrics,
-            missing_metrics=missing_metrics,
-            nobody=NOBODY,
-        )
-    )
+    metrics = sorted({name for run in content.runs for name in run.run.metrics.column_names} - {"step"})
+    values: dict[str, Any] = {
+        "c": content,
+        "style": Safe(CSS + (here / "page.css").read_text(encoding="utf-8")),
+        "title": cut(", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else ""), 160),
+        "command": command,
+        "made": now.strftime("%Y-%m-%d %H:%M UTC"),
+        "version": __version__,
+        "kinds": KINDS,
+        "glossary": METRICS,
+        "measures": MEASURES,
+        "shapes": SHAPES,
+        "metrics": [(name, [_last(run, name) for run in content.runs]) for name in metrics[:MOST_METRICS]],
+        "missing_metrics": max(0, len(metrics) - MOST_METRICS),
+        "nobody": NOBODY,
+    }
+    return environment(here, filters).get_template("page.html.j2").render(values)
 
 
 def _response(text: str | None) -> Safe:
@@ -90,14 +86,9 @@ def _response(text: str | None) -> Safe:
     return Safe(prose(text[:RESPONSE_HEAD]) + gap + prose(text[-RESPONSE_TAIL:]))
 
 
-def _last_metrics(runs: Sequence[ReportedRun]) -> tuple[list[tuple[str, list[str]]], int]:
-    """Return (metric → what each run recorded last), and how many names were left out."""
-    names = sorted({name for run in runs for name in run.run.metrics.column_names} - {"step"})
-    table = []
-    for name in names[:MOST_METRICS]:
-        histories = [run.run.history(name)[1] for run in runs]
-        table.append((name, [quantity(values[-1]) if len(values) else NONE for values in histories]))
-    return table, max(0, len(names) - MOST_METRICS)
+def _last(run: ReportedRun, metric: str) -> str:
+    values = run.run.history(metric)[1]
+    return quantity(values[-1]) if len(values) else NONE
 
 
 # -- numbers and texts ---------------------------------------------------------------------------------------------
@@ -114,7 +105,6 @@ def signed(value: float) -> str:
 
 
 def _with_ends(estimate: Estimate, form: Callable[[float], str]) -> str:
-    """Return a number with its interval in brackets, without brackets where there is none."""
     ends = f" [{form(estimate.low)}, {form(estimate.high)}]" if estimate.bounded else ""
     return form(estimate.value) + ends.replace("%", "")
 

@@ -4,19 +4,18 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow
 
-from simplerl.analysis.seeds import interval
+from simplerl.analysis.panels import band_of
+from simplerl.analysis.seeds import Band, interval
 from simplerl.core.errors import RunError
-from simplerl.ops.statistics import ratio_figures
 from simplerl.runs.files import flatten
 from simplerl.runs.metrics import as_number
-from simplerl.runs.responses import by_problem
 from simplerl.runs.run import Evaluation, Run, find_runs, is_run
 
 #: Half-width of a 95% interval in standard errors, where problems and steps are too many for a bootstrap each.
@@ -58,32 +57,31 @@ class Estimate:
         return not (math.isnan(self.low) or math.isnan(self.high))
 
 
-Point = tuple[float, Estimate]
-"""(step, or another x, and the estimate there)."""
-
-
 class Evaluated:
-    """One held-out evaluation of a run. Intervals are over problems."""
+    """The figures of one evaluation. Intervals are over problems."""
 
     def __init__(self, source: Evaluation):
         figures = source.figures
         self.source = source
         self.step = source.step or 0
         self.accuracy = Estimate.of(figures.get("acc"))
-        self.pass_at = pass_at(figures)
-        self.by_level = _estimates(figures.get("by_level"))
-        self.largest_pass_at = list(self.pass_at.values())[-1] if self.pass_at else Estimate()
+        self.length = Estimate.of(figures.get("tokens"))  # Mean length (tokens)
         self.clip_ratio = Estimate.of(figures.get("clip_ratio"))
-        self.length = Estimate.of(figures.get("tokens"))
-        """Mean length (tokens)."""
-        self.unreadable = ""
-        """Why its responses cannot be read; empty where they can."""
-        try:
-            source.records.check()
-            if not self.length.bounded:  # Before 0.2 a run's own evaluations had no interval.
-                self.length = _length(source) or self.length
-        except RunError as error:
-            self.unreadable = f"{error}: the responses of step {self.step} are left out, its figures are shown"
+        self.by_level = _estimates(figures.get("by_level"))
+        curve = _estimates(figures.get("pass@k"))
+        self.pass_at = dict(sorted((int(k), e) for k, e in curve.items() if re.fullmatch(r"[1-9]\d{0,5}", k)))
+        """k → pass@k, ascending."""
+        self.unreadable = ""  # Why its responses cannot be read; empty where they can
+
+    @property
+    def largest_pass_at(self) -> Estimate:
+        """pass@k at the largest k."""
+        return list(self.pass_at.values())[-1] if self.pass_at else Estimate()
+
+    @property
+    def pass_at_k(self) -> Band:
+        """The pass@k curve."""
+        return band_of([(float(k), self.source.figures["pass@k"][str(k)]) for k in self.pass_at])
 
 
 def _estimates(table: Any) -> dict[str, Estimate]:
@@ -92,42 +90,29 @@ def _estimates(table: Any) -> dict[str, Estimate]:
     return {name: estimate for name, figure in items if (estimate := Estimate.of(figure)).known}
 
 
-def pass_at(figures: Mapping[str, Any]) -> dict[int, Estimate]:
-    """Return k → pass@k of an evaluation's figures, ascending."""
-    curve = _estimates(figures.get("pass@k"))
-    return dict(sorted((int(k), e) for k, e in curve.items() if re.fullmatch(r"[1-9]\d{0,5}", k)))
-
-
-def _length(evaluation: Evaluation) -> Estimate | None:
-    """Return the mean length of the responses; None where the record has no tokens."""
-    lengths = [[answer.tokens for answer in members] for members in by_problem(evaluation.answers()).values()]
-    if not lengths or any(tokens is None for members in lengths for tokens in members):
-        return None
-    above_P1 = np.array([[float(sum(tokens or 0 for tokens in members))] for members in lengths])
-    below_P1 = np.array([[float(len(members))] for members in lengths])
-    return Estimate.of(ratio_figures(above_P1, below_P1, ["tokens"])["tokens"])
-
-
 class ReportedRun:
     """A run with what a report needs of it. Raises RunError where there is no run."""
 
     def __init__(self, path: Path, label: str):
         self.run = run = Run(path)
-        self.label = label
-        """Name of the directory, with as much of the path as tells it from the other runs."""
+        self.label = label  # Name of the directory, with as much of the path as tells it from the other runs
         self.path, self.finished = run.path, run.finished
         self.settings = flatten(run.config)
         self.environment = flatten(run.environment[-1]) if run.environment else {}
-        """What the last session found, by dotted keys: versions, commit, machine, hashes of its data."""
-        self.recorded = run.metrics["step"].to_pylist()
-        """Steps that metrics are recorded of."""
-        self.steps: int = max(self.recorded, default=0)
-        """The last step that is recorded; 0 where none is."""
+        """What the last session noted, by dotted keys: versions, commit, machine, hashes of its data."""
+        self.recorded = run.metrics["step"].to_pylist()  # Steps that metrics are recorded of
+        self.steps: int = max(self.recorded, default=0)  # The last step that is recorded; 0 where none is
         self.seed = self.settings.get("seed")
-        evaluated = [Evaluated(evaluation) for evaluation in run.evaluations]
-        self.evaluations = [evaluation for evaluation in evaluated if evaluation.accuracy.known]
-        unreadable = {str(e.source.path): e.unreadable for e in self.evaluations if e.unreadable}
-        self.clip_ratio: dict[int, Estimate] = {}
+        unreadable: dict[str, str] = {}
+        self.evaluations = [e for e in map(Evaluated, run.evaluations) if e.accuracy.known]
+        for evaluated in self.evaluations:
+            try:
+                evaluated.source.records.check()
+            except RunError as error:
+                evaluated.unreadable = f"{error}: the responses of step {evaluated.step} are left out, "
+                evaluated.unreadable += "its figures are shown"
+                unreadable[str(evaluated.source.path)] = evaluated.unreadable
+        self.clip_ratio: dict[int, Mapping[str, float]] = {}
         """Step → share of its training responses that were truncated, with an interval over its problems."""
         for step in run.steps:
             try:
@@ -136,8 +121,7 @@ class ReportedRun:
                 unreadable[str(run.records(step).path)] = f"{error}: the responses of step {step} are left out"
         # What was read to its end here is said once, and said better.
         self.damage = [line for line in run.damage if not line.startswith(tuple(unreadable))] + [*unreadable.values()]
-        self.remarks = self._remarks()
-        """What a reader should know: how far it is, what it lacks."""
+        self.remarks = self._remarks()  # What a reader should know: how far it is, what it lacks
 
     @property
     def first(self) -> Evaluated | None:
@@ -186,18 +170,16 @@ class ReportedRun:
         return remarks
 
 
-def _clip_ratio(table: pyarrow.Table) -> Estimate:
+def _clip_ratio(table: pyarrow.Table) -> dict[str, float]:
     """Return the share of truncated responses: the mean over problems, with a normal interval over them."""
     _, problem_B = np.unique(np.array(table["problem_id"].to_pylist(), dtype=object), return_inverse=True)
     cut_B = np.array([reason == "length" for reason in table["stop_reason"].to_pylist()], dtype=float)
     if not len(cut_B):
-        return Estimate()
+        return {"value": math.nan, "low": math.nan, "high": math.nan}
     share_P = np.bincount(problem_B, weights=cut_B) / np.bincount(problem_B)
-    mean = float(share_P.mean())
-    if len(share_P) == 1:
-        return Estimate(value=mean)
-    half = _NORMAL * float(share_P.std(ddof=1)) / math.sqrt(len(share_P))
-    return Estimate(value=mean, low=max(0.0, mean - half), high=min(1.0, mean + half))
+    mean, problems = float(share_P.mean()), len(share_P)
+    half = _NORMAL * float(share_P.std(ddof=1)) / math.sqrt(problems) if problems > 1 else math.nan
+    return {"value": mean, "low": max(mean - half, 0.0), "high": min(mean + half, 1.0)}
 
 
 def duration(seconds: float) -> str:
@@ -208,15 +190,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sources:
-    """Everything that was given to a report."""
+class Sources(NamedTuple):
+    """Everything that was given to a report; `damage` says which results could not be read."""
 
     runs: Sequence[ReportedRun]
     results: Sequence[Evaluation] = ()
-    """Evaluations by `simplerl eval`."""
-    damage: Sequence[str] = field(default=())
-    """Results that could not be read."""
+    damage: Sequence[str] = ()
 
 
 def gather(paths: Sequence[Path], *, progress: Callable[[str], None] = lambda _: None) -> Sources:
@@ -242,7 +221,7 @@ def gather(paths: Sequence[Path], *, progress: Callable[[str], None] = lambda _:
         for result in below or [Run(path)]:  # `Run` says why it is neither run nor result.
             results += result.evaluations
             damage += result.damage
-    return Sources(runs=runs, results=results, damage=damage)
+    return Sources(runs, results, damage)
 
 
 def labels_of(paths: Sequence[Path]) -> list[str]:

@@ -3,8 +3,7 @@
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from simplerl.report.reading import ReportedRun
 
@@ -24,8 +23,7 @@ Differences = dict[str, tuple[Any, ...]]
 """Key → the value of each run."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """Runs of one setting."""
 
     name: str
@@ -45,14 +43,12 @@ class Group:
         return len(self.independent) >= ENOUGH_SEEDS
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Series:
-    """One curve of a figure: a run, or a setting over its seeds."""
+class Series(NamedTuple):
+    """One curve of a figure: a run, or a setting over its seeds. `place`: its colour, marker and line everywhere."""
 
     name: str
     runs: tuple[ReportedRun, ...]
     place: int
-    """Which colour, marker and line it has in every figure."""
 
     @property
     def over_seeds(self) -> bool:
@@ -69,7 +65,7 @@ def groups(runs: Sequence[ReportedRun]) -> tuple[Group, ...]:
     for members in by_key.values():
         base = members[0].label if len(members) == 1 else _common_name(members)
         name = next(n for n in (base, *(f"{base} #{i}" for i in range(2, len(named) + 2))) if n not in named)
-        named[name] = Group(name=name, runs=tuple(members))
+        named[name] = Group(name, tuple(members))
     return tuple(named.values())
 
 
@@ -81,7 +77,7 @@ def series(settings: Sequence[Group]) -> tuple[Series, ...]:
             drawn.append((f"{group.name} ({len(group.independent)} seeds)", group.independent))
         else:
             drawn += [(run.label, (run,)) for run in group.runs]
-    return tuple(Series(name=name, runs=runs, place=place) for place, (name, runs) in enumerate(drawn))
+    return tuple(Series(name, runs, place) for place, (name, runs) in enumerate(drawn))
 
 
 def _key(run: ReportedRun) -> str:
@@ -93,9 +89,8 @@ def _key(run: ReportedRun) -> str:
 
 def _common_name(runs: Sequence[ReportedRun]) -> str:
     """Return what the names of several runs begin with; the model and algorithm where that is too little."""
-    columns = zip(*(run.label for run in runs), strict=False)
-    same = itertools.takewhile(lambda letters: len(set(letters)) == 1, columns)
-    common = "".join(letters[0] for letters in same).rstrip("0123456789").rstrip("_-. /")
+    columns = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*(r.label for r in runs), strict=False))
+    common = "".join(letters[0] for letters in columns).rstrip("0123456789").rstrip("_-. /")
     for word in ("seed", "run", "s"):
         if common.endswith(("_" + word, "-" + word, "." + word)):
             common = common[: -len(word) - 1].rstrip("_-. /")
@@ -104,10 +99,10 @@ def _common_name(runs: Sequence[ReportedRun]) -> str:
     return " ".join(str(runs[0].settings.get(key, "?")) for key in ("model", "algorithm.name"))
 
 
-def differences(tables: Sequence[Mapping[str, Any]], *, always: Sequence[str] = ()) -> Differences:
-    """Return the keys whose values differ between tables, with every table's value; `always` keys come first.
+def _differences(tables: Sequence[Mapping[str, Any]], *, always: Sequence[str] = ()) -> Differences:
+    """Return the keys whose values differ between tables, with every table's value (None: it lacks the key).
 
-    A key that a table lacks has the value None there.
+    `always` keys come first.
     """
     keys = dict.fromkeys(key for key in always if any(key in table for table in tables))
     keys |= dict.fromkeys(key for table in tables for key in table)
@@ -122,11 +117,11 @@ def _text(value: Any) -> str:
 def configuration_differences(runs: Sequence[ReportedRun]) -> Differences:
     """Return the keys of the configuration that differ, and those that a reader always wants."""
     tables = [{"stage": r.run.stage, **{k: v for k, v in r.settings.items() if k != "output_dir"}} for r in runs]
-    return differences(tables, always=ALWAYS)
+    return _differences(tables, always=ALWAYS)
 
 
 def environments(runs: Sequence[ReportedRun]) -> tuple[Differences, dict[str, Any]]:
     """Return what differs between the environments of runs (versions, commit, machine, data), and what they share."""
     tables = [{k: v for k, v in run.environment.items() if not k.startswith(_NOT_ENVIRONMENT)} for run in runs]
-    differ = differences(tables)
+    differ = _differences(tables)
     return differ, {key: value for table in tables[:1] for key, value in table.items() if key not in differ}

@@ -18,16 +18,13 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter
 
 from simplerl.core.errors import RunError
-from simplerl.runs.files import LockedDirectory
-from simplerl.runs.jsonl import JsonLines
+from simplerl.runs.files import JsonLines, LockedDirectory
 
 #: The behaviours of SimpleRL-Zoo (arXiv 2503.18892); `simplerl.behaviours.judging` says what they are.
 BEHAVIOURS = ("backtracking", "verification", "subgoal_setting", "enumeration")
 
 FOLDER, JUDGEMENTS, ANSWERS = "behaviours", "judgements.jsonl", "answers.jsonl"
 TABLE, PLOT = "table.json", "behaviours.png"
-
-Status = Literal["judged", "undecided"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +39,8 @@ class Judgement:
     judge: str  # `keywords`, or the name of the model that judged
     settings: str
     """What else the judgement depends on: version of the patterns, or of the prompt with the request's parameters."""
-    status: Status  # `undecided`: the judge gave no answer that could be read. That is not "no behaviour".
+    status: Literal["judged", "undecided"]
+    """`undecided`: the judge gave no answer that could be read. That is not "no behaviour"."""
     behaviours: Mapping[str, tuple[str, ...]]
     """Behaviour → its examples, quotations from the response. Every behaviour where judged, none where undecided."""
     unfounded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -52,11 +50,8 @@ class Judgement:
     key: str  # Content address of response, question and judge; the answer's key in answers.jsonl
 
     def shows(self, behaviour: str) -> bool | None:
-        """Return whether the response shows a behaviour; None where that is not known.
-
-        That is so where the judge gave no readable answer, and where it gave examples of which none stands in the
-        response.
-        """
+        """Return whether the response shows a behaviour; None where the judge gave no readable answer, or examples
+        of which none stands in the response."""
         if self.status != "judged":
             return None
         if self.behaviours[behaviour]:
@@ -75,15 +70,15 @@ def read_behaviours(path: Path) -> list[Judgement]:
     Of several lines about the same response by the same judge the last holds. A last line that is still being written
     is left out; raises RunError where another is damaged.
     """
-    file = path / FOLDER / JUDGEMENTS
-    file = file if file.is_file() else path / JUDGEMENTS
-    judgements: dict[tuple[Any, ...], Judgement] = {}
+    inside = path / FOLDER / JUDGEMENTS
+    file = inside if inside.is_file() else path / JUDGEMENTS
+    judgements, checked = dict[tuple[Any, ...], Judgement](), TypeAdapter(Judgement)
     for number, line in JsonLines(file).read():
         where = f"{file}:{number}"
         if line is None:
             raise RunError(f"{where} is damaged; move the file away and give the command again: answers are kept apart")
         try:
-            judgement = _CHECKED.validate_json(json.dumps(line), strict=True)
+            judgement = checked.validate_json(json.dumps(line), strict=True)
             if judgement.status == "judged" and not judgement.behaviours.keys() >= set(BEHAVIOURS):
                 raise ValueError("a behaviour is missing")
         except ValueError:
@@ -93,16 +88,9 @@ def read_behaviours(path: Path) -> list[Judgement]:
     return list(judgements.values())
 
 
-_CHECKED = TypeAdapter(Judgement)
-
-
 class BehaviourDirectory(LockedDirectory):
     """The folder of judgements, for the one process that writes to it."""
 
-    def __init__(self, path: Path):
-        super().__init__(path)
-        self._judgements = JsonLines(path / JUDGEMENTS)
-
     def record(self, judgements: Iterable[Judgement]) -> None:
         """Append judgements and flush them to disk."""
-        self._judgements.append(dataclasses.asdict(judgement) for judgement in judgements)
+        JsonLines(self.path / JUDGEMENTS).append(dataclasses.asdict(judgement) for judgement in judgements)

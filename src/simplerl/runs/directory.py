@@ -21,8 +21,7 @@ import numpy as np
 
 from simplerl.core.errors import RunError
 from simplerl.core.types import TrajectoryGroup
-from simplerl.runs.files import LockedDirectory, damage, json_line, write_atomic, write_directory, write_json
-from simplerl.runs.jsonl import JsonLines
+from simplerl.runs.files import JsonLines, LockedDirectory, damage, json_line, write_atomic, write_directory, write_json
 from simplerl.runs.metrics import read_metrics
 from simplerl.runs.responses import write_trajectories
 from simplerl.runs.run import FOLDERS
@@ -42,18 +41,17 @@ class RunDirectory(LockedDirectory):
 
     def check(self, *, resume: bool) -> None:
         """Raise RunError where there is a run already, or with `resume` where there is none. Writes nothing."""
-        path = self.path
-        exists = (path / "config.json").exists()
-        if path.exists() and not path.is_dir():
-            raise RunError(f"{path} is a file; choose another --output-dir")
-        if exists and not resume:
-            raise RunError(
-                f"{path} already holds a run. Continue it with --resume, or choose another name with --output-dir"
-            )
-        if path.is_dir() and not exists and any(entry.name not in _EMPTY_LAYOUT for entry in path.rglob("*")):
-            raise RunError(f"{path} is not empty and is not a run; choose another --output-dir")
-        if resume and not exists:
-            raise RunError(f"{path} has no run to resume; leave out --resume to start one, or fix --output-dir")
+        exists, problem = (self.path / "config.json").exists(), ""
+        if self.path.exists() and not self.path.is_dir():
+            problem = "is a file; choose another --output-dir"
+        elif exists and not resume:
+            problem = "already holds a run. Continue it with --resume, or choose another name with --output-dir"
+        elif not exists and any(entry.name not in _EMPTY_LAYOUT for entry in self.path.rglob("*")):
+            problem = "is not empty and is not a run; choose another --output-dir"
+        elif resume and not exists:
+            problem = "has no run to resume; leave out --resume to start one, or fix --output-dir"
+        if problem:
+            raise RunError(f"{self.path} {problem}")
 
     def write(self, name: str, value: Any) -> None:
         """Write a JSON file of the run."""
@@ -98,8 +96,7 @@ class RunDirectory(LockedDirectory):
         """Remove the oldest checkpoints beyond `keep` (0: none). Hidden first, so that no half of one can be seen."""
         for old in self.checkpoint_steps()[:-keep] if keep else []:
             path = self.checkpoint(old)
-            hidden = path.rename(path.with_name(f".{path.name}.partial"))
-            shutil.rmtree(hidden, ignore_errors=True)
+            shutil.rmtree(path.rename(path.with_name(f".{path.name}.partial")), ignore_errors=True)
 
     def checkpoint(self, step: int) -> Path:
         """Return the directory of the checkpoint after a step."""

@@ -1,11 +1,12 @@
-"""Files that are either complete or not there: written beside their place, flushed to disk, then renamed."""
+"""Files that are either complete or not there (written beside their place, flushed, then renamed), and JSON lines."""
 
 import hashlib
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -16,9 +17,11 @@ from simplerl.core.errors import RunError
 
 MANIFEST = "manifest.json"
 
+#: Longest line of JSON (bytes) that is believed; more is damage.
+LONGEST_LINE = 50_000_000
+
 
 def _sync(path: Path) -> None:
-    """Flush a file or directory to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -47,9 +50,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Replace a file's content in one step. Raises RunError where it cannot be written; the old file then stays."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
     with replacing(path) as file:
-        file.write(data)
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -172,6 +174,69 @@ def damage(path: Path) -> str | None:
     except (OSError, ValueError, AttributeError) as error:
         return f"{MANIFEST} cannot be read ({error})"
     return None
+
+
+class JsonLines:
+    """A file of JSON objects, one a line, that is only appended to: every line is on disk before it counts.
+
+    Several threads may append; one process writes at a time, and the caller sees to that.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.unfinished = False
+        """Whether the last line was cut short, or still being written, when the file was read."""
+        self._lock, self._repaired = threading.Lock(), False
+
+    def append(self, values: Iterable[dict[str, Any]]) -> None:
+        """Append objects and flush them to disk. The first call cuts off a last line that was never finished.
+
+        Lone surrogates, which are not characters, become `?`.
+        """
+        data = "".join(map(json_line, values)).encode("utf-8", "replace")
+        with self._lock:
+            try:
+                with self.path.open("ab") as file:
+                    if not self._repaired:
+                        file.truncate(self.path.read_bytes().rfind(b"\n") + 1)
+                        self._repaired = True
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                self._repaired = False  # Half a line may be there.
+                raise cannot_write(self.path, error) from error
+
+    def read(self) -> Iterator[tuple[int, dict[str, Any] | None]]:
+        """Yield (number from 1, its object) of every finished line; None for one that is not an object.
+
+        Nothing is yielded where there is no file. Raises RunError where it cannot be read.
+        """
+        if not self.path.exists():
+            return
+        try:
+            if not self.path.is_file():  # A pipe would never end.
+                raise OSError(None, "it is not a file")
+            number, begins, self.unfinished = 1, True, False
+            with self.path.open("rb") as file:
+                while piece := file.readline(LONGEST_LINE):
+                    ends = piece.endswith(b"\n")
+                    if not ends and len(piece) < LONGEST_LINE:
+                        self.unfinished = bool(piece.strip())
+                        return
+                    if begins and piece.strip():
+                        yield number, _object(piece) if ends else None
+                    number, begins = number + ends, ends
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be read: {error.strerror or error}") from error
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def flatten(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:

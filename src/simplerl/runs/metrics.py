@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.core.errors import RunError
-from simplerl.runs.jsonl import JsonLines
+from simplerl.runs.files import JsonLines
 
 #: Last step that is believed; more is damage.
 LAST_STEP = 10**12
@@ -21,30 +21,20 @@ def as_number(value: Any) -> float:
         return math.nan
 
 
-class MetricLines(JsonLines):
-    """The lines of a run's metrics.jsonl, for whoever looks at it; a process that goes on with the run refuses damage
-    instead (`read_metrics`)."""
+def scan_metrics(lines: JsonLines) -> tuple[dict[int, dict[str, Any]], list[int]]:
+    """Return (step → what was recorded, in the file's order, of a step that was done again the last; damaged lines).
 
-    def rewind(self) -> None:
-        """Forget what was read."""
-        super().rewind()
-        self.by_step: dict[int, dict[str, Any]] = {}
-        """What was recorded, in the file's order; of a step that was done again the last."""
-        self.damaged: list[int] = []
-        """Numbers of the lines that are not metrics; the first is 1."""
-
-    def refresh(self) -> "MetricLines":
-        """Read on from where the last reading ended. Raises RunError where there is no file, or it cannot be read."""
-        if not self.path.exists():
-            raise RunError(f"{self.path} cannot be read: it does not exist")
-        for number, line in self.read():
-            step = None if line is None else line.get("step")
-            if line is not None and type(step) is int and 0 <= step < LAST_STEP:
-                self.by_step.pop(step, None)
-                self.by_step[step] = line
-            else:
-                self.damaged.append(number)
-        return self
+    The damaged are numbers of lines, the first is 1. Raises RunError where the file cannot be read.
+    """
+    by_step, damaged = dict[int, dict[str, Any]](), list[int]()
+    for number, line in lines.read():
+        step = None if line is None else line.get("step")
+        if line is not None and type(step) is int and 0 <= step < LAST_STEP:
+            by_step.pop(step, None)
+            by_step[step] = line
+        else:
+            damaged.append(number)
+    return by_step, damaged
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -52,9 +42,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 
     A last line that was cut short is left out; raises RunError where another is damaged.
     """
-    lines = MetricLines(run / "metrics.jsonl")
-    if not lines.path.exists():
-        return []
-    if damaged := lines.refresh().damaged:
-        raise RunError(f"{lines.path}:{damaged[0]} is damaged")
-    return list(lines.by_step.values())
+    by_step, damaged = scan_metrics(JsonLines(run / "metrics.jsonl"))
+    if damaged:
+        raise RunError(f"{run / 'metrics.jsonl'}:{damaged[0]} is damaged")
+    return list(by_step.values())

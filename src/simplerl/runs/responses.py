@@ -20,8 +20,7 @@ from simplerl.core.errors import RunError
 from simplerl.core.types import UNDECIDED, Problem, Trajectory, TrajectoryGroup, Verdict
 from simplerl.runs.files import replacing
 
-_INTEGER, _INTEGERS = pyarrow.int32(), pyarrow.list_(pyarrow.int32())
-_TEXT, _NUMBERS = pyarrow.string(), pyarrow.list_(pyarrow.float32())
+_INTEGER, _TEXT, _NUMBERS = pyarrow.int32(), pyarrow.string(), pyarrow.list_(pyarrow.float32())
 _TEXTS = (
     "source", "level", "kind", "question", "answer", "response",
     "stop_reason", "verdict", "extracted", "rule", "detail",
@@ -37,7 +36,7 @@ SCHEMA = pyarrow.schema(
         "reward_parts": pyarrow.map_(_TEXT, pyarrow.float64()),
         "advantages": _NUMBERS,
         "policy_version": _INTEGER,
-        **dict.fromkeys(("prompt_ids", "token_ids"), _INTEGERS),
+        **dict.fromkeys(("prompt_ids", "token_ids"), pyarrow.list_(_INTEGER)),
         **dict.fromkeys(("logprobs", "entropies"), _NUMBERS),
         "loss_mask": pyarrow.list_(pyarrow.bool_()),
     }
@@ -118,9 +117,10 @@ class ResponseFile:
                 raise OSError(None, "it is not a file" if self.path.exists() else "it does not exist")
             # Arrow takes no path that is not UTF-8.
             with self.path.open("rb") as source:
-                there = pyarrow.parquet.read_schema(source).names if dictionary else ()
-                words = [name for name in dictionary if name in there]
-                with pyarrow.parquet.ParquetFile(source, read_dictionary=words) as file:
+                present = pyarrow.parquet.read_schema(source).names if dictionary else ()
+                with pyarrow.parquet.ParquetFile(
+                    source, read_dictionary=[name for name in dictionary if name in present]
+                ) as file:
                     yield file
         except (OSError, pyarrow.ArrowException, UnicodeDecodeError, OverflowError, MemoryError) as error:
             reason = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())[:200]
@@ -137,8 +137,8 @@ class ResponseFile:
         A column that the file lacks, because an older version wrote it, is null.
         """
         with self.open() as file:
-            names = self._names(file.schema_arrow, columns)
-            return self._conform(file.read(columns=[n for n in names if n in file.schema_arrow.names]), names)
+            names, present = self._names(file.schema_arrow, columns)
+            return self._conform(file.read(columns=present), names)
 
     def read_exactly(self) -> pyarrow.Table:
         """Return what is in the file as it is, for the process that wrote it."""
@@ -148,9 +148,8 @@ class ResponseFile:
     def batches(self, columns: Sequence[str] | None = None, size: int = 1024) -> Iterator[pyarrow.Table]:
         """Yield the responses as `read` does, `size` at a time, so that a large file is never held."""
         with self.open() as file:
-            names = self._names(file.schema_arrow, columns)
-            there = [name for name in names if name in file.schema_arrow.names]
-            for batch in file.iter_batches(batch_size=size, columns=there):
+            names, present = self._names(file.schema_arrow, columns)
+            for batch in file.iter_batches(batch_size=size, columns=present):
                 yield self._conform(pyarrow.Table.from_batches([batch]), names)
 
     def answers(self) -> list[Answer]:
@@ -174,29 +173,24 @@ class ResponseFile:
             means += [float(s / n) if n else None for s, n in zip(sums, lengths, strict=True)]
         return means
 
-    def _names(self, schema: pyarrow.Schema, columns: Sequence[str] | None) -> list[str]:
-        """Return the columns to read. Raises RunError where one is missing or of a type that makes it another thing."""
+    def _names(self, schema: pyarrow.Schema, columns: Sequence[str] | None) -> tuple[list[str], list[str]]:
+        """Return (columns to return, those in the file). Raises RunError where one is missing or of another type."""
         names = list(columns or dict.fromkeys([*SCHEMA.names, *schema.names]))
-        if missing := [name for name in names if name in REQUIRED and name not in schema.names]:
-            raise RunError(f"{self.path} is not a record of judged responses: it has no column {', '.join(missing)}")
-        if unknown := [name for name in names if name not in SCHEMA.names and name not in schema.names]:
+        present, no_record = [name for name in names if name in schema.names], "is not a record of judged responses"
+        if missing := [name for name in names if name in REQUIRED and name not in present]:
+            raise RunError(f"{self.path} {no_record}: it has no column {', '.join(missing)}")
+        if unknown := [name for name in names if name not in SCHEMA.names and name not in present]:
             raise RunError(f"{self.path} has no column {', '.join(unknown)}; it has {', '.join(schema.names)}")
-        there = [name for name in names if name in schema.names and name in SCHEMA.names]
-        if odd := [name for name in there if not _fits(SCHEMA.field(name).type, schema.field(name).type)]:
-            kinds = ", ".join(f"{name} ({schema.field(name).type})" for name in odd)
-            raise RunError(f"{self.path} is not a record of judged responses: it has columns of another type: {kinds}")
-        return names
+        kinds = [(name, SCHEMA.field(name).type, schema.field(name).type) for name in present if name in SCHEMA.names]
+        if odd := [f"{name} ({actual})" for name, wanted, actual in kinds if not _fits(wanted, actual)]:
+            raise RunError(f"{self.path} {no_record}: it has columns of another type: {', '.join(odd)}")
+        return names, present
 
     def _conform(self, table: pyarrow.Table, names: Sequence[str]) -> pyarrow.Table:
         """Return a table with the columns and types of the schema."""
-        rows = table.num_rows
         table.validate(full=True)  # Text that is not UTF-8 would end whoever looks at it.
-        columns = {}
-        for name in names:
-            if name not in table.column_names:
-                columns[name] = pyarrow.nulls(rows, SCHEMA.field(name).type)
-            else:
-                columns[name] = table[name].cast(SCHEMA.field(name).type) if name in SCHEMA.names else table[name]
+        columns = {name: table[name] if name in table.column_names else pyarrow.nulls(table.num_rows) for name in names}
+        columns |= {name: columns[name].cast(SCHEMA.field(name).type) for name in names if name in SCHEMA.names}
         if unknown := [n for n in REQUIRED if n in columns and n != "response" and columns[n].null_count]:
             raise RunError(
                 f"{self.path} is not a record of judged responses: {', '.join(unknown)} is not known of every row"

@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import pyarrow
 
@@ -84,15 +84,12 @@ class ResultDirectory(LockedDirectory):
         write_table(self.path / RESPONSES, pyarrow.concat_tables(tables))
         return ResponseFile(self.path / RESPONSES)
 
-    def finish(self, figures: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
-        """Write what came of it; the parts are no longer needed."""
-        write_json(self.path / TIMING, dict(timing))
+    def finish(self, figures: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> None:
+        """Write what came of it, or other figures of the same responses; the parts are no longer needed."""
+        if timing is not None:
+            write_json(self.path / TIMING, dict(timing))
         write_json(self.path / FIGURES, dict(figures))
         shutil.rmtree(self.path / "parts", ignore_errors=True)
-
-    def update(self, figures: Mapping[str, Any]) -> None:
-        """Write other figures of the same responses."""
-        write_json(self.path / FIGURES, dict(figures))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,20 +160,12 @@ def _group(evaluation: Evaluation) -> tuple[str, ...]:
     return (model, evaluation.benchmark, *map(str, same), "" if of_run else str(evaluation.home))
 
 
-class _HasStep(Protocol):
-    @property
-    def step(self) -> int | None: ...
-
-
-Item = TypeVar("Item", bound=_HasStep)
-
-
 def choose(
-    items: Sequence[Item],
+    items: Sequence[Any],
     steps: str,
     missing: Callable[[str, str], str] = lambda step, there: f"step {step} was not evaluated; there is {there}",
-) -> list[Item]:
-    """Return the items that `all`, `first`, `last` or numbers mean, several parted by commas, in their order.
+) -> list[Any]:
+    """Return the items, each with a `step`, that `all`, `first`, `last` or numbers mean, several parted by commas.
 
     Raises ConfigError for anything else, and with the sentence of `missing` for a step that is not there.
     """

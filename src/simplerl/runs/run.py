@@ -24,8 +24,8 @@ import pyarrow
 
 from simplerl.core.errors import RunError
 from simplerl.runs.behaviours import Judgement, read_behaviours
-from simplerl.runs.files import MANIFEST, flatten
-from simplerl.runs.metrics import MetricLines, as_number
+from simplerl.runs.files import MANIFEST, JsonLines, flatten
+from simplerl.runs.metrics import as_number, scan_metrics
 from simplerl.runs.responses import Answer, ResponseFile
 
 #: Folders of a run. Beside one of them config.json is a run's, and not that of a model.
@@ -133,7 +133,6 @@ class Run:
         self.path = Path(path).expanduser()
         self._warn = warn
         self._said: dict[str, None] = {}
-        self._lines = MetricLines(self.path / "metrics.jsonl")
         self.is_result = not is_run(self.path) and is_result(self.path)
         """Whether it is a result of `simplerl eval`: one evaluation and no training."""
         if not self.is_result and not is_run(self.path):
@@ -174,16 +173,14 @@ class Run:
     @cached_property
     def environment(self) -> list[dict[str, Any]]:
         """Versions, machine and data of each session: the start, and every resumption."""
-        sessions = self._table("environment.json").get("sessions", [])
-        return [s for s in sessions if isinstance(s, dict)] if isinstance(sessions, list) else []
+        sessions = self._table("environment.json").get("sessions")
+        return [session for session in sessions if isinstance(session, dict)] if isinstance(sessions, list) else []
 
     @cached_property
     def summary(self) -> dict[str, Any] | None:
         """What was written when the run ended; None before."""
         table = self._table("summary.json")
-        for name in ("base", "final"):
-            if isinstance(table.get(name), dict):
-                table[name] = unified(table[name])
+        table |= {name: unified(table[name]) for name in ("base", "final") if isinstance(table.get(name), dict)}
         return table or None
 
     @property
@@ -198,8 +195,9 @@ class Run:
             return not self._lacking
         if not self.summary or not self.lines:
             return False
-        steps = as_number(self.setting("sft.steps" if self.stage == "sft" else "steps"))
-        budget = 0 if self.stage == "sft" else as_number(self.config.get("token_budget"))
+        fine_tuning = self.stage == "sft"
+        steps = as_number(self.setting("sft.steps" if fine_tuning else "steps"))
+        budget = 0 if fine_tuning else as_number(self.config.get("token_budget"))
         sampled = sum(as_number(line.get("tokens/sampled", 0)) for line in self.lines.values())
         return not self.last_step < steps or 0 < budget <= sampled
 
@@ -208,20 +206,19 @@ class Run:
         """Step → its line of metrics.jsonl as it was written, by step; of a step that was done again the last."""
         if self.is_result:
             return {}
-        lines, file = self._lines, self._lines.path
-        if not file.exists():
-            self._damaged(f"{file} is missing: nothing is known of its metrics")
-            return {}
+        file = JsonLines(self.path / "metrics.jsonl")
+        if not file.path.exists():
+            self._damaged(f"{file.path} is missing: nothing is known of its metrics")
         try:
-            lines.refresh()
+            by_step, damaged = scan_metrics(file)
         except RunError as error:
             self._damaged(f"{error}: left out")
             return {}
-        for number in lines.damaged:
-            self._damaged(f"{file}:{number} is damaged: this line is left out")
-        if lines.unfinished:
-            self._damaged(f"{file}: the last line is cut short or is still being written: left out")
-        return dict(sorted(lines.by_step.items()))
+        for number in damaged:
+            self._damaged(f"{file.path}:{number} is damaged: this line is left out")
+        if file.unfinished:
+            self._damaged(f"{file.path}: the last line is cut short or is still being written: left out")
+        return dict(sorted(by_step.items()))
 
     @cached_property
     def metrics(self) -> pyarrow.Table:
@@ -235,10 +232,9 @@ class Run:
             column = name.encode("utf-8", "replace").decode("utf-8")  # Arrow refuses lone surrogates.
             kind = pyarrow.int64() if all(isinstance(value, int) for value in values.values()) else pyarrow.float64()
             columns[column] = pyarrow.array([values.get(step) for step in self.lines], kind)
-            for step, value in values.items():
-                if math.isnan(value) and self.lines[step][name] is not None:
-                    self._damaged(f"{self._lines.path}, step {step}: {column[:100]} is not a number: left out")
-                    break
+            if bad := [step for step, value in values.items() if value != value and self.lines[step][name] is not None]:
+                file = self.path / "metrics.jsonl"
+                self._damaged(f"{file}, step {bad[0]}: {column[:100]} is not a number: left out")
         return pyarrow.table(columns)
 
     def history(self, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -287,21 +283,19 @@ class Run:
         if self.is_result:
             return self._result()
         responses, figures = self._steps("evaluations", ".parquet"), self._steps("evaluations", ".json")
-        for step in figures.keys() - responses.keys():
-            self._damaged(f"{figures[step].with_suffix('.parquet')} is missing: step {step} has figures, no responses")
+        for step in sorted(figures.keys() ^ responses.keys()):
+            if file := figures.get(step):
+                self._damaged(f"{file.with_suffix('.parquet')} is missing: step {step} has figures, no responses")
+            else:
+                reason = "it is still being written, or was copied half"
+                self._damaged(f"{responses[step]} has no figures beside it: {reason}")
         evaluations = []
         for step in sorted(responses.keys() | figures.keys()):
-            table: dict[str, Any] = {}
-            if step not in figures:
-                reason = "has no figures beside it: it is still being written, or was copied half"
-                self._damaged(f"{responses[step]} {reason}")
-            else:
-                table = self._table(f"evaluations/{figures[step].name}")
-                if table and not _is_figure(unified(table).get("acc")):
-                    self._damaged(f"{figures[step]} does not hold the figures of an evaluation: left out")
-                    table = {}
+            table = unified(self._table(f"evaluations/{figures[step].name}") if step in figures else {})
+            if table and not _is_figure(table.get("acc")):
+                self._damaged(f"{figures[step]} does not hold the figures of an evaluation: left out")
+                table = {}
             sampling = {name: table[name] for name in ("temperature", "top_p", "max_new_tokens") if name in table}
-            table = unified(table)
             evaluations.append(
                 Evaluation(
                     label=f"{self.name}@{step}",
@@ -333,30 +327,20 @@ class Run:
             return ()
         protocol, figures = self._table(PROTOCOL, required=True), unified(self._table(FIGURES, required=True))
         for name, table, keys in ((PROTOCOL, protocol, _PROTOCOL_KEYS), (FIGURES, figures, _FIGURES_KEYS)):
-            lacking = ", ".join(key for key in keys if key not in table)
-            if lacking and not any(str(self.path / name) in sentence for sentence in self._said):
-                self._damaged(f"{self.path / name} is not of an evaluation by this version (no {lacking})")
-            if lacking:
+            if lacking := ", ".join(key for key in keys if key not in table):
+                if not any(str(self.path / name) in sentence for sentence in self._said):
+                    self._damaged(f"{self.path / name} is not of an evaluation by this version (no {lacking})")
                 return ()
-        step = protocol.get("step")
-        evaluation = Evaluation(
-            label=str(protocol["label"]),
-            step=step if isinstance(step, int) else None,
-            benchmark=str(protocol["benchmark"]),
-            figures=figures,
-            protocol=protocol,
-            path=self.path / RESPONSES,
-            home=self.path,
-        )
-        return (evaluation,)
+        step, names = protocol.get("step"), {name: str(protocol[name]) for name in ("label", "benchmark")}
+        step = step if isinstance(step, int) else None
+        path = self.path / RESPONSES
+        return (Evaluation(**names, step=step, figures=figures, protocol=protocol, path=path, home=self.path),)
 
     @cached_property
     def checkpoints(self) -> tuple[Checkpoint, ...]:
         """The model directories that are there, by step."""
-        return tuple(
-            Checkpoint(step=step, path=path, complete=_complete(path))
-            for step, path in self._steps("checkpoints", "").items()
-        )
+        paths = self._steps("checkpoints", "")
+        return tuple(Checkpoint(step=step, path=path, complete=_complete(path)) for step, path in paths.items())
 
     def behaviours(self) -> list[Judgement]:
         """Return what `simplerl behaviours` found. Raises RunError where its record is damaged."""
@@ -460,13 +444,8 @@ def _is_figure(value: Any) -> bool:
 
 
 #: Figures of a run's evaluations as versions before 0.2 named them → what they are called.
-_RENAMED = {
-    "accuracy": "acc",
-    "pass_at": "pass@k",
-    "length": "tokens",
-    "mean_stopped": "stop_tokens",
-    "boxed": "answer_ratio",
-}
+_RENAMED = {"accuracy": "acc", "pass_at": "pass@k", "length": "tokens", "mean_stopped": "stop_tokens"}
+_RENAMED["boxed"] = "answer_ratio"
 
 
 def unified(figures: Mapping[str, Any]) -> dict[str, Any]:

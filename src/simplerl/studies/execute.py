@@ -21,16 +21,11 @@ PATIENCE = 120.0
 
 
 class Watcher(Protocol):
-    """Whoever watches an experiment."""
+    """Whoever watches: so many `runs` are done, those under way by their share; `error` is empty where it went well."""
 
-    def started(self, job: Job) -> None:
-        """A run begins."""
-
-    def progress(self, runs: float) -> None:
-        """So many runs are done, the shares of those under way included."""
-
-    def ended(self, job: Job, seconds: float, error: str) -> None:
-        """A run has ended; `error` is empty where it went well."""
+    def started(self, job: Job) -> None: ...
+    def progress(self, runs: float) -> None: ...
+    def ended(self, job: Job, seconds: float, error: str) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,14 +88,8 @@ def _start(job: Job) -> _Child:
     except OSError as error:
         raise cannot_write(job.log, error) from error
     # A session of its own: Ctrl-C reaches the child through us, once, so that it saves before it stops.
-    process = subprocess.Popen(
-        job.command,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env=child_environment(),
-        start_new_session=True,
-    )
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(job.command, **streams, env=child_environment(), start_new_session=True)
     return _Child(job=job, process=process, log=log, began=time.monotonic())
 
 

@@ -35,6 +35,8 @@ MEASURES: dict[str, Measure] = {
     "accuracy before": Measure(label="accuracy before", where="base", path=_ACCURACY),
     "accuracy": Measure(label="accuracy after", where="final", path=_ACCURACY),
     "gain": Measure(label="gain", where="gain", path=_ACCURACY),
+    "greedy accuracy before": Measure(label="greedy accuracy before", where="base", path=("further", 0, *_ACCURACY)),
+    "greedy accuracy": Measure(label="greedy accuracy after", where="final", path=("further", 0, *_ACCURACY)),
     "boxed": Measure(label="answers in a box", where="final", path=("answer_ratio", "value")),
     "clipped": Measure(label="truncated", where="final", path=("clip_ratio", "value")),
     "length": Measure(label="length (tokens)", where="final", path=("tokens", "value"), share=False),
@@ -53,10 +55,8 @@ def measure(name: Any) -> Any:
         return MEASURES[name]
     if match := re.fullmatch(r"(gain of )?pass@(\d+)( before)?", name):
         gain, k, before = match.groups()
-        label = name if gain or before else f"{name} after"
-        return Measure(
-            label=label, where="gain" if gain else "base" if before else "final", path=("pass@k", k, "value")
-        )
+        label, path = name if gain or before else f"{name} after", ("pass@k", k, "value")
+        return Measure(label=label, where="gain" if gain else "base" if before else "final", path=path)
     if match := re.fullmatch(r"level (\w+)", name):
         return Measure(label=name, where="final", path=("by_level", match[1], "value"))
     raise ConfigError(f"unknown measure {name!r}; {nearest(name, [*MEASURES, 'pass@8', 'level 1'])}")
@@ -70,15 +70,12 @@ class Variant(_Data):
     """One setting that is compared."""
 
     label: str
-    overrides: Mapping[str, Any] = {}
-    """Laid on the recipe and on the experiment's own overrides."""
-    recipe: str = ""
-    """Empty: the experiment's recipe."""
+    overrides: Mapping[str, Any] = {}  # Laid on the recipe and on the experiment's own overrides
+    recipe: str = ""  # Empty: the experiment's recipe
     before: Mapping[str, Any] = {}
     """Laid on the experiment's overrides for a `simplerl sft` of the same seed, from whose model the run begins; empty:
     none."""
-    against: str = ""
-    """Label of the variant that it is compared with, seed by seed; empty: none."""
+    against: str = ""  # Label of the variant that it is compared with, seed by seed; empty: none
 
 
 class Curve(_Data):
@@ -87,8 +84,7 @@ class Curve(_Data):
     metric: str
     label: str
     share: bool = True
-    block: int = 5
-    """Steps whose mean makes a point; evaluations need no mean."""
+    block: int = 5  # Steps whose mean makes a point; evaluations need no mean
 
 
 class Bars(_Data):
@@ -100,8 +96,7 @@ class Bars(_Data):
 class PassAtK(_Data):
     """A panel of the plot: pass@k against k, before and after."""
 
-    pass_at_k: str = "pass@k (%)"
-    """Label of the axis."""
+    pass_at_k: str = "pass@k (%)"  # Label of the axis
 
 
 class Experiment(_Data):
@@ -109,23 +104,17 @@ class Experiment(_Data):
 
     name: str
     question: str
-    claim: str = ""
-    """What the paper says."""
-    figures: str = ""
-    """The paper's numbers, as far as it gives them."""
-    source: str = "our own"
-    """Where the paper says it."""
-    remarks: str = ""
-    """What is different here, so that nobody compares what cannot be compared."""
+    claim: str = ""  # What the paper says
+    figures: str = ""  # The paper's numbers, as far as it gives them
+    source: str = "our own"  # Where the paper says it
+    remarks: str = ""  # What is different here, so that nobody compares what cannot be compared
     variants: tuple[Variant, ...]
     measures: tuple[Annotated[Measure, BeforeValidator(measure)], ...]
     """The columns of the table. The first one is what `against` compares."""
     panels: tuple[Curve | Bars | PassAtK, ...] = ()
     recipe: str = "cub"
-    overrides: Mapping[str, Any] = {}
-    """What all variants share, on top of the recipe."""
-    x_axis: Literal["step", "tokens"] = "step"
-    """The x axis of the curves."""
+    overrides: Mapping[str, Any] = {}  # What all variants share, on top of the recipe
+    x_axis: Literal["step", "tokens"] = "step"  # Of the curves
 
 
 def read_experiment(path: Path, **more: Any) -> Experiment:

@@ -19,12 +19,7 @@ from simplerl.train.resolve import as_table, flatten, merge, read_config, resolv
 from simplerl.train.run import changes
 
 #: Laid on top of everything by --quick: enough to see every part work, too little to learn anything from.
-QUICK: dict[str, Any] = {
-    "steps": 4,
-    "token_budget": 0,
-    "evaluation": {"size": 20, "every": 2},
-    "sft": {"steps": 2},
-}
+QUICK: dict[str, Any] = {"steps": 4, "token_budget": 0, "evaluation": {"size": 20, "every": 2}, "sft": {"steps": 2}}
 
 #: Keys in which a run that is there may differ from the one that is wanted: they change nothing that it finds out.
 FREE = ("output_dir", "checkpoint.", "tracking.", "rollout.max_rows", "verifier.workers")
@@ -34,19 +29,15 @@ FREE = ("output_dir", "checkpoint.", "tracking.", "rollout.max_rows", "verifier.
 class Job:
     """One run of an experiment, and the command that makes it."""
 
-    label: str
-    """The variant's."""
+    label: str  # The variant's
     seed: int
-    path: Path
-    """The run directory."""
-    log: Path
-    """Where the child's output goes."""
+    path: Path  # The run directory
+    log: Path  # Where the child's output goes
     command: tuple[str, ...]
     state: Literal["new", "half", "done"]
     steps: int
     token_budget: int
-    after: str = ""
-    """Name of the job whose model it begins from; empty: none."""
+    after: str = ""  # Name of the job whose model it begins from; empty: none
 
     @property
     def name(self) -> str:
@@ -74,11 +65,8 @@ def plan(
     """
     skipped = {each.label: reason for each in experiment.variants if (reason := why_skipped(experiment, each))}
     variants = [variant for variant in experiment.variants if variant.label not in skipped]
-    jobs = []
-    for seed in range(seeds):
-        last = merge(QUICK if quick else {}, {"seed": seed})
-        for variant in variants:
-            jobs += _jobs(experiment, variant, last, directory)
+    lasts = [merge(QUICK if quick else {}, {"seed": seed}) for seed in range(seeds)]
+    jobs = [job for last in lasts for variant in variants for job in _jobs(experiment, variant, last, directory)]
     return jobs, skipped
 
 
@@ -97,11 +85,10 @@ def _jobs(experiment: Experiment, variant: Variant, last: Mapping[str, Any], dir
 def _job(stage: Literal["train", "sft"], recipe: str, table: Mapping[str, Any], label: str, directory: Path) -> Job:
     config = resolve(recipe, table)
     name = f"{slug(label)}_seed{config.seed}"
-    path = directory / "runs" / name
-    steps = config.steps if stage == "train" else config.sft.steps
+    path, steps = directory / "runs" / name, config.steps if stage == "train" else config.sft.steps
     state = state_of(path, config, steps=steps)
     plugins = [word for plugin in config.plugins for word in ("--plugin", plugin.name)]
-    own = [*arguments(table), *plugins, "--output-dir", str(path), *(["--resume"] if state == "half" else [])]
+    own = [*arguments(table), *plugins, "--output-dir", str(path), *["--resume"] * (state == "half")]
     return Job(
         label=label,
         seed=config.seed,
@@ -121,10 +108,8 @@ def slug(label: str) -> str:
 
 def arguments(table: Mapping[str, Any]) -> list[str]:
     """Return nested overrides as the command line takes them."""
-    words = []
-    for key, value in flatten(table).items():
-        words += [f"--{key.replace('_', '-')}", value if isinstance(value, str) else json.dumps(value)]
-    return words
+    flat = {f"--{key.replace('_', '-')}": value for key, value in flatten(table).items()}
+    return [word for key, v in flat.items() for word in (key, v if isinstance(v, str) else json.dumps(v))]
 
 
 def state_of(path: Path, config: Config, *, steps: int) -> Literal["new", "half", "done"]:

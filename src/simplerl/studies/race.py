@@ -12,7 +12,7 @@ from simplerl.train.resolve import as_table, recipe_names, resolve
 #: Response tokens for each run: about what the cub needs to learn most of what it will.
 BUDGET = 300_000
 
-#: What makes a race fair: taken from the recipe `cub`, whatever an algorithm's own recipe says.
+#: What makes a race fair: taken from the recipe `cub-qwen`, whatever an algorithm's own recipe says.
 SAME = ("model", "data", "template", "dataset", "evaluation", "verifier")
 
 #: Optimizer updates of a step, for each: how often sampled responses are learned from is a choice of the recipe, not
@@ -24,9 +24,9 @@ EVALUATION = {"size": 250, "samples": 8, "every": 10}
 
 
 def recipe_of(algorithm: str) -> str:
-    """Return the recipe of an algorithm on the cub: `cub-NAME` where there is one, else `cub`."""
-    names = recipe_names()
-    return next((name for name in (f"cub-{algorithm}", f"cub-{algorithm.replace('_', '-')}") if name in names), "cub")
+    """Return the recipe of an algorithm on the cub: `cub-NAME` where there is one, else that of `cub-qwen`."""
+    names, own = recipe_names(), (f"cub-{algorithm}", f"cub-{algorithm.replace('_', '-')}")
+    return next((name for name in own if name in names), "cub-qwen")
 
 
 def race(algorithms: Sequence[str], *, budget: int = BUDGET) -> Experiment:
@@ -40,7 +40,7 @@ def race(algorithms: Sequence[str], *, budget: int = BUDGET) -> Experiment:
             raise ConfigError(f"algorithm {name!r} is named twice: it would race against itself")
     if budget <= 0:
         raise ConfigError(f"--budget must be a positive number of response tokens, got {budget}")
-    table = as_table(resolve("cub", {}))
+    table = as_table(resolve("cub-qwen", {}))
     same = {key: table[key] for key in SAME}
     return read_experiment(
         Path(__file__).with_name("race.toml"),

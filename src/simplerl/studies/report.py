@@ -23,9 +23,7 @@ def collect_results(
 ) -> dict[str, Any]:
     """Return the results of all runs, as plain tables."""
     values = {
-        label: {
-            measure.label: {job.seed: measured(job.path, measure) for job in jobs} for measure in experiment.measures
-        }
+        label: {m.label: {job.seed: measured(job.path, m) for job in jobs} for m in experiment.measures}
         for label, jobs in runs.items()
     }
     first = experiment.measures[0]
@@ -38,10 +36,7 @@ def collect_results(
             "recipe": variant.recipe or experiment.recipe,
             "settings": table_of(experiment, variant),
             "before": dict(variant.before),
-            "measures": {
-                measure.label: {**asdict(interval(list(own[measure.label].values()))), "seeds": own[measure.label]}
-                for measure in experiment.measures
-            },
+            "measures": {n: {**asdict(interval(list(seeds.values()))), "seeds": seeds} for n, seeds in own.items()},
             "against": variant.against,
             "difference": asdict(paired(own[first.label], other[first.label])) if other else None,
             "runs": [str(job.path) for job in runs[variant.label]],
@@ -63,12 +58,12 @@ def collect_results(
 def _environment(runs: Runs) -> dict[str, Any]:
     """Return where the runs were made: what they have in common, lists where they differ."""
     sessions = [Run(job.path).environment[-1] for jobs in runs.values() for job in jobs]
-    seen: dict[str, Any] = {}
+    shared: dict[str, Any] = {}
     for key in ("git_commit", "platform", "device", "cpu_count", "cpu_threads", "packages", "python"):
         values = [session.get(key) for session in sessions]
         distinct = [value for index, value in enumerate(values) if value not in values[:index]]
-        seen[key] = distinct[0] if len(distinct) == 1 else distinct
-    return seen
+        shared[key] = distinct[0] if len(distinct) == 1 else distinct
+    return shared
 
 
 def number(value: float, measure: Measure, *, sign: bool = False, like: float = 0.0) -> str:
@@ -174,15 +169,10 @@ def write(experiment: Experiment, results: Mapping[str, Any], runs: Runs, direct
 
 def _panel(experiment: Experiment, panel: Curve | Bars | PassAtK, results: Mapping[str, Any], runs: Runs) -> Panel:
     if isinstance(panel, Bars):
-        measure = panel.measure
-        entries = {name: variant["measures"][measure.label] for name, variant in results["variants"].items()}
-        values = {name: list(entry["seeds"].values()) for name, entry in entries.items()}
-        return Panel(
-            title=measure.label,
-            ylabel="%" if measure.share else "",
-            bars={name: (interval(seeds), seeds) for name, seeds in values.items()},
-            scale=100 if measure.share else 1,
-        )
+        label, share = panel.measure.label, panel.measure.share
+        seeds = {name: list(v["measures"][label]["seeds"].values()) for name, v in results["variants"].items()}
+        bars = {name: (interval(values), values) for name, values in seeds.items()}
+        return Panel(title=label, ylabel="%" if share else "", bars=bars, scale=100 if share else 1)
     if isinstance(panel, PassAtK):
         return Panel(
             title="dashed: before, solid: after",
@@ -208,9 +198,5 @@ def _panel(experiment: Experiment, panel: Curve | Bars | PassAtK, results: Mappi
 
 def _pass_curve(jobs: Sequence[Job], *, last: bool) -> Band:
     """Return pass@k against k, over seeds."""
-    curves = []
-    for job in jobs:
-        run = Run(job.path)
-        figures = run.figures_at(run.last_step if last else 0)
-        curves.append([(float(k), entry["value"]) for k, entry in figures["pass@k"].items()])
-    return band(curves)
+    figures = [run.figures_at(run.last_step if last else 0)["pass@k"] for run in (Run(job.path) for job in jobs)]
+    return band([[(float(k), entry["value"]) for k, entry in at_k.items()] for at_k in figures])

@@ -193,6 +193,8 @@ class Split:
     """Ids left out of training because their question is held out."""
     left_out: dict[str, list[str]]
     """`train` and `held_out` → places of the rows that have no gold answer."""
+    decisions: dict[str, Any]
+    """`train` and `held_out` → what was decided about rows → their places."""
     origin: dict[str, Any]
     """`train` and `held_out` → file and SHA-256, or hub data set and commit."""
 
@@ -214,7 +216,7 @@ def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | N
     elif inputs.problems is None and data.has_test_split(config.data):
         read["held_out"] = data.read(config.data, "test", size=size, seed=options.seed, levels=options.levels)
     else:
-        count = config.evaluation.holdout
+        count = config.evaluation.holdout or min(100, max(1, len(train) // 5))
         if count >= len(train):
             raise ConfigError(
                 f"evaluation.holdout = {count} leaves nothing to train on: {config.data} has {len(train)} problems; "
@@ -222,11 +224,11 @@ def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | N
             )
         order = generator(options.seed, "holdout").permutation(len(train))
         held = set(order[:count].tolist())
-        held_out = [train[i] for i in sorted(held)]
+        held_out = [train[i] for i in sorted(held)][: size or None]
         train = [item for i, item in enumerate(train) if i not in held]
     for what, problems in read.items():
-        if problems.left_out:
-            say(f"{what.replace('_', '-')} data: {data.left_out_message(problems)} (all of them in environment.json)")
+        for note in problems.notes:
+            say(f"{what.replace('_', '-')} data: {note} (all of them in environment.json)")
     held_out = read["held_out"].problems if "held_out" in read else held_out
     questions = {item.question for item in held_out}
     shared = [item.id for item in train if item.question in questions]
@@ -245,6 +247,7 @@ def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | N
         held_out=held_out,
         shared=shared,
         left_out={what: [item.place for item in problems.left_out] for what, problems in read.items()},
+        decisions={what: dict(problems.decisions) for what, problems in read.items()},
         origin={what: dict(problems.origin) for what, problems in read.items()},
     )
 
@@ -302,4 +305,4 @@ def make_prompts(
         "left_out_held_out": split.shared,
         "left_out_no_gold": split.left_out,
     }
-    return train, held_out, {"data": record, "data_origin": split.origin}
+    return train, held_out, {"data": record, "data_origin": split.origin, "data_decisions": split.decisions}

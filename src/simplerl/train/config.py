@@ -13,7 +13,7 @@ import pydantic
 from pydantic import BeforeValidator, Field
 
 from simplerl.algorithms import ALGORITHMS
-from simplerl.core.errors import ConfigError, nearest
+from simplerl.core.errors import ConfigError, Contradiction, nearest
 from simplerl.rewards import REWARDS
 
 
@@ -53,6 +53,8 @@ Share = Annotated[float, _TEXT, Field(gt=0, le=1)]
 Ints = Annotated[tuple[int, ...], _LIST]
 Strings = Annotated[tuple[str, ...], _LIST]
 Temperatures = Annotated[tuple[Annotated[float, Field(ge=0)], ...], _LIST]
+Grid = Annotated[tuple[Annotated[float, Field(gt=0)], ...], _LIST, Field(min_length=1)]
+Thresholds = Annotated[tuple[float, ...], _LIST, Field(min_length=1)]
 Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -202,14 +204,15 @@ class EvaluationConfig:
     """Data set or file to evaluate on. Empty: the test split, or `holdout` problems kept from the training file."""
     size: NonNegativeInt = 250
     """Evaluate on the first N problems of it (0: all)."""
-    holdout: PositiveInt = 100
-    """Problems kept from a training file that has no test split."""
+    holdout: NonNegativeInt = 0
+    """Problems kept from a training file that has no test split. 0: 100, but at most a fifth of the file."""
     samples: PositiveInt = 8
     """Responses to each problem."""
     temperature: NonNegativeFloat = 1.0
     """0 is greedy."""
     further_temperatures: Temperatures = ()
-    """Evaluate at these temperatures too: the figures stand in the evaluation's file, the responses are not kept."""
+    """Evaluate at these temperatures too (0: greedily, one response a problem): the figures stand in the evaluation's
+    file, the responses are not kept."""
     top_p: Share = 1.0
     """Nucleus sampling; 1 is off."""
 
@@ -247,6 +250,35 @@ class SFTConfig:
     """`constant`, `linear` (to 0) or `cosine` (to `optimizer.min_lr_ratio`), after the warm-up."""
     warmup_steps: NonNegativeInt = 0
     """Steps of linear warm-up."""
+
+
+@section
+class StarConfig:
+    """Self-training by `simplerl star`, whose iterations are the steps of the run; `simplerl train` ignores it."""
+
+    mode: Literal["rest-em", "iterative-rft", "online-rft", "b-star"] = "b-star"
+    """What an iteration inherits: nothing (`rest-em`: it starts from the base model), the weights (`iterative-rft`),
+    optimizer and learning-rate schedule too (`online-rft`, `b-star`). Under `b-star` temperature and threshold are
+    chosen anew each time."""
+    updates: PositiveInt = 500
+    """Updates in an iteration."""
+    batch_size: PositiveInt = 128
+    """Responses in an update."""
+    threshold: Float = 0.0
+    """Responses of a higher reward are selected; `b-star` chooses it."""
+    temperatures: Grid = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
+    """The temperatures that `b-star` chooses from."""
+    thresholds: Thresholds = tuple(i / 10 for i in range(-10, 11))
+    """The thresholds that it chooses from."""
+    subset: PositiveInt = 600
+    """Training problems on which it does: the same in every iteration."""
+    wanted: NonNegativeInt = 0
+    """n* of the query effect: unique right responses wanted for a problem. 0: updates × batch_size / prompts_per_step,
+    rounded up."""
+    s: PositiveInt = 4
+    """S of the figures Pass@K-S and Reward@K-S of an iteration; K is `sampling.samples_per_prompt`."""
+    demonstrations: str = ""
+    """Given responses (as for `sft.data`) that are imitated in every iteration besides the model's own; empty: none."""
 
 
 @section
@@ -299,7 +331,7 @@ def _read_plugins(value: Any) -> Any:
 class Config:
     """A complete run."""
 
-    model: str = "cub-qwen"
+    model: str = "cub-hasty"
     """A cub, a Hugging Face model directory, a hub name, or a run directory (its newest checkpoint)."""
     reference: str = ""
     """Model that a KL term compares with, of the same vocabulary; empty: `model` as it is at the start."""
@@ -337,42 +369,66 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
+    star: StarConfig = field(default_factory=StarConfig)
     doctor: DoctorConfig = field(default_factory=DoctorConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
+        """Raise Contradiction where settings of several sections cannot all hold: `resolve` may let one follow."""
+        algorithm, per_step, group = self.algorithm, self.sampling.prompts_per_step, self.sampling.samples_per_prompt
+        name = ALGORITHMS.name_of(type(algorithm)) or type(algorithm).__name__
         if self.token_budget and self.optimizer.schedule != "constant":
-            raise ConfigError(
+            raise Contradiction(
                 f"token_budget = {self.token_budget} ends the run at a step that is not known beforehand, and "
-                f"optimizer.schedule = {self.optimizer.schedule!r} needs to know it; use the constant schedule"
+                f"optimizer.schedule = {self.optimizer.schedule!r} needs to know it; use the constant schedule",
+                ("optimizer.schedule", "constant"),
+                ("token_budget", 0),
             )
-        if self.reference and not self.algorithm.needs_reference:
-            raise ConfigError(
+        if self.reference and not algorithm.needs_reference:
+            raise Contradiction(
                 f"reference = {self.reference!r}, but there is no KL to compare with it: give algorithm.kl_coef, or "
-                "leave the reference out"
+                "leave the reference out",
+                ("reference", ""),
             )
-        group, per_update = self.sampling.samples_per_prompt, self.learner.prompts_per_update
-        name = ALGORITHMS.name_of(type(self.algorithm)) or type(self.algorithm).__name__
-        if group < 2 and self.algorithm.needs_group:
-            raise ConfigError(
+        if group < 2 and algorithm.needs_group:
+            raise Contradiction(
                 f"sampling.samples_per_prompt = {group}, but algorithm {name} compares the samples of a problem with "
-                "each other: give at least 2"
+                "each other: give at least 2",
+                ("sampling.samples_per_prompt", 8),
             )
-        warmup = getattr(self.algorithm, "critic_warmup_steps", 0)
+        warmup = getattr(algorithm, "critic_warmup_steps", 0)
         if warmup >= self.steps:
-            raise ConfigError(
-                f"algorithm.critic_warmup_steps = {warmup}, but the run has {self.steps} steps: the policy would never "
-                "move; give fewer of the former or more --steps"
+            raise Contradiction(
+                f"algorithm.critic_warmup_steps = {warmup}, but the run has steps = {self.steps}: the policy would "
+                "never move; give fewer of the former or more --steps",
+                ("algorithm.critic_warmup_steps", self.steps // 2),
+                ("steps", 2 * warmup),
             )
-        responses, horizon = self.sampling.prompts_per_step * group, self.algorithm.kl_horizon
-        if self.algorithm.kl_target > 0 and 5 * horizon <= responses:
-            raise ConfigError(
+        responses, horizon = per_step * group, algorithm.kl_horizon
+        if algorithm.kl_target > 0 and 5 * horizon <= responses:
+            raise Contradiction(
                 f"algorithm.kl_horizon = {horizon}, but a step has {responses} responses and can take a fifth of "
                 f"{responses}/{horizon} off the KL coefficient at once, which would make it negative; give a horizon "
-                f"of at least {responses}"
+                f"of at least {responses}",
+                ("algorithm.kl_horizon", responses),
             )
-        if per_update and self.sampling.prompts_per_step % per_update:
-            raise ConfigError(
-                f"learner.prompts_per_update = {per_update} must divide sampling.prompts_per_step = "
-                f"{self.sampling.prompts_per_step}, so that every update is of one size"
+        if (per_update := self.learner.prompts_per_update) and per_step % per_update:
+            divisors = (n for n in range(1, per_step + 1) if per_step % n == 0)
+            raise Contradiction(
+                f"learner.prompts_per_update = {per_update} must divide sampling.prompts_per_step = {per_step}, so "
+                "that every update is of one size",
+                ("learner.prompts_per_update", min(divisors, key=lambda n: max(n / per_update, per_update / n))),
+                ("sampling.prompts_per_step", per_update * max(1, round(per_step / per_update))),
+            )
+        if self.prompt.system and self.template != "chat":
+            raise Contradiction(
+                f"a system message is for template 'chat'; {self.template!r} has its own text (prompt.system)",
+                ("prompt.system", ""),
+            )
+        length, normaliser = algorithm.constant_length, algorithm.normaliser
+        if length and normaliser != "constant":
+            raise Contradiction(
+                f"algorithm.constant_length = {length} with algorithm.normaliser = {normaliser!r}, which does not use "
+                "it: give --algorithm.normaliser constant, or --algorithm.constant-length 0",
+                ("algorithm.constant_length", 0),
             )

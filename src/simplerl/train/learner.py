@@ -101,6 +101,10 @@ class Learner:
         """Yield the policy's parameters and buffers by name."""
         yield from self.policy.model.state_dict(keep_vars=True).items()
 
+    def restart(self) -> None:
+        """Forget the optimizer's moments."""
+        self.optimizer = adamw(self.policy.model, self.optimization)
+
     def save(self, directory: Path, state: dict[str, Any]) -> None:
         """Write a checkpoint: the policy as a model directory, and what an exact resume needs."""
         checkpoint.save(

@@ -4,21 +4,22 @@ import dataclasses
 import hashlib
 import json
 import re
+import sys
 import tomllib
 import typing
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pydantic
 
 from simplerl.algorithms import ALGORITHMS
-from simplerl.core.errors import ConfigError, RunError, nearest
+from simplerl.core.errors import ConfigError, Contradiction, RunError, nearest
 from simplerl.core.objects import is_object, recall, remember
 from simplerl.core.plugins import canonical, is_source, load_plugins, plugin
 from simplerl.core.registry import Registry, registry
-from simplerl.data.rows import SUFFIXES
+from simplerl.data.rows import suffix_of
 from simplerl.rewards import REWARDS, make_reward, reward_class
 from simplerl.rewards.function import FunctionReward
 from simplerl.runs.files import flatten
@@ -305,7 +306,7 @@ def as_table(config: Config) -> dict[str, Any]:
 
 def default_recipe(table: Mapping[str, Any]) -> str:
     """Return the recipe for a model when none is named: `cub` for cubs and what was made of them, else `generic`."""
-    return "cub" if Path(str(table.get("model", "cub-qwen"))).name.startswith("cub-") else "generic"
+    return "cub" if Path(str(table.get("model", "cub-"))).name.startswith("cub-") else "generic"
 
 
 def recipe_for(model: str) -> str:
@@ -313,27 +314,52 @@ def recipe_for(model: str) -> str:
 
     `generic` and `simplerl-zoo` name a model only as an example.
     """
-    own = (name for name in recipe_names() if name not in ("generic", "simplerl-zoo"))
+    shipped = sorted(recipe_names(), key=lambda name: name != model)  # One of the model's very name comes first.
+    own = (name for name in shipped if name not in ("generic", "simplerl-zoo"))
     return next((name for name in own if read_recipe(name).get("model") == model), default_recipe({"model": model}))
 
 
-def resolve(recipe: str | None, overrides: Mapping[str, Any]) -> Config:
-    """Return the configuration of a recipe with overrides on top. Raises ConfigError."""
+def _on_stderr(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+def resolve(recipe: str | None, overrides: Mapping[str, Any], say: Callable[[str], None] = _on_stderr) -> Config:
+    """Return the configuration of a recipe with overrides on top. Raises ConfigError.
+
+    A setting of a shipped recipe follows what the user gave, where the two cannot both hold, and that is said. What
+    contradicts itself in the overrides and in a .toml file of the user's is an error.
+    """
     load_plugins(_plugin_names(overrides.get("plugins", ())))  # A plug-in may bring the recipe.
     recipe = recipe or default_recipe(overrides)
     owner = RECIPES.plugin(recipe)
     table = merge(merge(read_recipe(recipe), overrides), {"plugins": [owner] if owner else []})
-    config = completed(build_config(table))
+    config = completed(_following(table, {*_own_keys(recipe), *flatten(overrides)}, say))
     registry("backend").find(config.rollout.backend, key="rollout.backend")
     registry("policy").find(config.verifier.policy, key="verifier.policy")
-    algorithm = config.algorithm
-    if algorithm.constant_length and algorithm.normaliser != "constant":
-        raise ConfigError(
-            f"algorithm.constant_length = {algorithm.constant_length} with algorithm.normaliser = "
-            f"{algorithm.normaliser!r}, which does not use it: give --algorithm.normaliser constant, or "
-            "--algorithm.constant-length 0"
-        )
     return config
+
+
+def _own_keys(recipe: str) -> set[str]:
+    """Return the dotted keys that a recipe has from files of the user's, not from shipped ones."""
+    if recipe in RECIPES:
+        return set()
+    table = tomllib.loads(recipe_path(recipe).read_text(encoding="utf-8"))
+    return {*flatten(table)} | (_own_keys(table["extends"]) if "extends" in table else set())
+
+
+def _following(table: Mapping[str, Any], given: set[str], say: Callable[[str], None]) -> Config:
+    """Build a configuration, letting what was not given follow what was."""
+    while True:
+        try:
+            return build_config(table)
+        except Contradiction as error:
+            way = next((way for way in error.ways if way[0] not in given), None)
+            if way is None:
+                raise
+            (key, value), given = way, {*given, way[0]}  # No setting follows twice.
+            say(f"{key} = {value!r} is used: {error}")
+            section, _, name = key.rpartition(".")
+            table = merge(table, {section: {name: value}} if section else {name: value})
 
 
 def read_config(path: Path, overrides: Mapping[str, Any]) -> Config:
@@ -351,7 +377,12 @@ def read_config(path: Path, overrides: Mapping[str, Any]) -> Config:
 
 
 def configure(
-    recipe: str | None, overrides: Mapping[str, Any], *, resume: bool, prefix: str = ""
+    recipe: str | None,
+    overrides: Mapping[str, Any],
+    *,
+    resume: bool,
+    prefix: str = "",
+    say: Callable[[str], None] = _on_stderr,
 ) -> tuple[Config, Path]:
     """Return the configuration of a run and its directory: of a recipe, or of the run in `output_dir` to resume.
 
@@ -360,7 +391,7 @@ def configure(
     if resume and recipe is None and overrides.get("output_dir"):
         config = read_config(Path(overrides["output_dir"]), overrides)
     else:
-        config = resolve(recipe, overrides)
+        config = resolve(recipe, overrides, say)
     return config, Path(config.output_dir or Path("runs") / f"{prefix}{run_name(recipe, overrides, config)}")
 
 
@@ -399,7 +430,7 @@ def run_name(recipe: str | None, overrides: Mapping[str, Any], config: Config) -
     expected = _expected(recipe or default_recipe(overrides), config)
     differing = {key: value for key, value in sorted(values.items()) if expected.get(key) != value}
     stem = [] if recipe is None else [Path(recipe).name.removesuffix(".toml")]
-    data = config.data.removesuffix(Path(config.data).suffix if Path(config.data).suffix in SUFFIXES else "")
+    data = config.data[: len(config.data) - len(suffix_of(Path(config.data)))]
     named = [config.model] * (recipe is None or "model" in differing) + [data] * (recipe is None or "data" in differing)
     last = {key: key.rpartition(".")[2] for key in values}
     unique = {name for name, number in Counter(last.values()).items() if number == 1}

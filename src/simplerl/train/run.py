@@ -25,7 +25,7 @@ from simplerl.runs.directory import RunDirectory, read_metrics, sampled_tokens
 from simplerl.train.components import Components
 from simplerl.train.config import Config
 from simplerl.train.feed import StepGroups
-from simplerl.train.guards import clock, memory_advice, stop_on_interrupt
+from simplerl.train.guards import choose_threads, clock, memory_advice, stop_on_interrupt
 from simplerl.train.learner import StepResult
 from simplerl.train.resolve import FREE_ON_RESUME, as_table, flatten, is_among
 
@@ -139,9 +139,11 @@ class TrainingRun:
         further = []
         for temperature in self.components.config.evaluation.further_temperatures:
             sampling = dataclasses.replace(rollout.sampling, temperature=temperature)
-            other = evaluation_figures(self._held_out(dataclasses.replace(rollout, sampling=sampling)))
-            further.append({"temperature": temperature, **other})
-        self.directory.record_evaluation(step, groups, figures | ({"further": further} if further else {}))
+            samples = rollout.samples if temperature > 0 else 1  # Greedy responses to a problem are all the same.
+            other = self._held_out(dataclasses.replace(rollout, sampling=sampling, samples=samples))
+            further.append({"temperature": temperature, **evaluation_figures(other)})
+        figures |= {"further": further} if further else {}
+        self.directory.record_evaluation(step, groups, figures)
         return evaluation_metrics(figures)
 
     def _held_out(self, rollout: Rollout) -> list[TrajectoryGroup]:
@@ -240,6 +242,9 @@ def open_run(
             stack.enter_context(directory)
             check_stage(directory, stage)
             start = _go_back(directory, config, say)
+        sessions = (directory.read("environment.json") or {}).get("sessions") if resume else None
+        if threads := choose_threads(sessions[-1]["cpu_threads"] if sessions else None):
+            say(threads)
         with memory_advice():
             components = build(say, checkpoint=directory.checkpoint(start) if start else None)
         stack.callback(components.close)
@@ -259,8 +264,30 @@ def open_run(
         doctor = DoctorRounds(config, stage, path, say)
         run = TrainingRun(stage, directory, components, callbacks, start=start, interrupted=interrupted, doctor=doctor)
         if not read_metrics(path):
-            run.record_metrics(0, run.evaluate(0), [])
+            metrics = run.evaluate(0)
+            run.record_metrics(0, metrics, [])
+            for advice in first_advice(metrics, config) if stage == "train" else ():
+                say(advice)
         yield run
+
+
+def first_advice(metrics: Mapping[str, float], config: Config) -> list[str]:
+    """Return what to change before the first step where hardly any response can be judged right."""
+    cut, answered = metrics["eval/clip_ratio"], metrics["eval/boxed"]
+    if cut >= 0.9:
+        return [
+            f"WARNING: {cut:.0%} of the first evaluation's responses were cut at sampling.max_new_tokens = "
+            f"{config.sampling.max_new_tokens}, before their end. Give more (--sampling.max-new-tokens), or the "
+            "strings at which this model's answers end (--sampling.stop); simplerl preflight shows what it writes"
+        ]
+    if answered < 0.01:
+        return [
+            f"WARNING: {answered:.0%} of the first evaluation's responses have an answer in the form that "
+            f"verifier.policy = {config.verifier.policy} looks for; the others count as wrong. Choose a prompt that "
+            "asks for it (--template qwen-boxed, chat or a file of yours; simplerl preflight compares them), or a "
+            "policy that finds the answers (--verifier.policy boxed-then-phrases-then-last-number)"
+        ]
+    return []
 
 
 def changes(old: Mapping[str, Any], config: Config, *, free: Sequence[str]) -> list[str]:
@@ -362,7 +389,7 @@ def _record_environment(directory: RunDirectory, now: dict[str, Any], start: int
                 raise RunError(
                     f"cannot resume {directory.path}: the {what} has changed since it began (see environment.json)"
                 )
-        silent = ("git_commit", "data", "data_origin", "base_model", "reference")
+        silent = ("git_commit", "data", "data_origin", "data_decisions", "base_model", "reference")
         differing = [key for key in now if key in before and before[key] != now[key] and key not in silent]
         if differing:
             say(

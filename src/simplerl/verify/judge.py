@@ -21,11 +21,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
 
+from simplerl.core.types import Verdict
 from simplerl.verify.compare import Comparison, Undecided, assigned, without
 from simplerl.verify.extract import MAX_ANSWER_CHARS, POLICIES, closing_brace, final_part
 from simplerl.verify.normalise import normalise
@@ -43,6 +44,7 @@ from simplerl.verify.parse import (
     tokenize,
 )
 from simplerl.verify.words import (
+    TABLES,
     choice_letter,
     chosen_letter,
     circled_choices,
@@ -57,26 +59,10 @@ from simplerl.verify.words import (
 )
 
 #: Rules in the order in which they are tried → what each means, for tables and explanations.
-RULES: dict[str, str] = {
-    "string": "the normalised texts are the same",
-    "number": "both are plain numbers, compared exactly",
-    "words": "at least one is words or a choice letter, compared as text",
-    "structure": "lists, tuples, intervals, sets and relations compared part by part",
-    "exact": "both are rational expressions, computed exactly",
-    "algebra": "evaluated at random points to 30 digits",
-    "restates": "the value is right, but the answer only repeats an expression of the question",
-    "unfinished": "the value is right, but the answer leaves computing to the reader",
-    "unreadable": "the answer is not mathematics or words that the verifier knows",
-    "screen": "the answer is too large to compute and was not computed",
-    "length": "longer than any final answer; only the same text would count",
-    "no-answer": "the response states no answer in the form asked for",
-    "gold": "the gold itself cannot be judged",
-    "limits": "more work, time or memory than one answer may take",
-    "crash": "the worker died",
-}
+RULES: dict[str, str] = TABLES["verdict_rules"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """Equal or not, by which rule, and one line why. `status` is set when the pair cannot be judged."""
 
@@ -87,15 +73,15 @@ class Outcome:
 
 
 def _yes(rule: str, detail: str) -> Outcome:
-    return Outcome(equal=True, rule=rule, detail=detail)
+    return Outcome(True, rule, detail)
 
 
 def _no(rule: str, detail: str) -> Outcome:
-    return Outcome(equal=False, rule=rule, detail=detail)
+    return Outcome(False, rule, detail)
 
 
 def _cannot(detail: str) -> Outcome:
-    return Outcome(equal=False, rule="gold", detail=detail, status="unjudgeable")
+    return Outcome(False, "gold", detail, "unjudgeable")
 
 
 def _shown(text: str, limit: int = 60) -> str:
@@ -116,18 +102,17 @@ class Reading:
     problem: str
 
 
-_WRAPPED = ("\\boxed{", "\\fbox{")
 #: With a group of zeros it can only be one number: 40,000.
 _ROUND = re.compile(r"-?\d{1,3}(?:,\d{3})*,0\d\d(?:,\d{3})*")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _CURRENCY_SIGN = re.compile(r"\\(?:\$|euro|pounds|yen|rupee)")
-_CURRENCY = re.compile(r"^(-?\s*)\\(?:\$|euro|pounds|yen|rupee)\s*(?=[\d.-])")
+_CURRENCY = re.compile(rf"^(-?\s*){_CURRENCY_SIGN.pattern}\s*(?=[\d.-])")
 
 
 def unbox(text: str) -> str:
     r"""Return a text without an outer `\boxed{…}` round all of it."""
     text = text.strip()
-    for wrapper in _WRAPPED:
+    for wrapper in ("\\boxed{", "\\fbox{"):
         if text.startswith(wrapper) and closing_brace(text, len(wrapper)) == len(text) - 1:
             return text[len(wrapper) : -1]
     return text
@@ -170,9 +155,7 @@ def _without_words(gold: Node, answer: Node) -> Node:
     """The gold without the words and conditions that only the gold has: it is trusted, and an answer may be short."""
     if gold.op == "label" and may_be_left_out(gold.name) and not any(part.op == "label" for part in answer.walk()):
         return gold.args[0]
-    if gold.op == "cond" and answer.op != "cond":
-        return gold.args[0]
-    return gold
+    return gold.args[0] if gold.op == "cond" and answer.op != "cond" else gold
 
 
 _QUANTITY = re.compile(r"(-?\s*[\d.]+(?:/\d+)?)\s+([A-Za-z][A-Za-z0-9/^{} \\·-]{0,20})")
@@ -194,16 +177,16 @@ def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[
         if question and answer.op == "label" and counts_in(answer.name, question[:_MAX_QUESTION]):
             answer = answer.args[0]  # a noun of the question is counted
         yield answer, _without_words(theirs.node, answer)
-    units = [_with_unit(side) for side in (mine, theirs)]
-    if units[0] is not None and units[1] is not None and any(side.node not in units for side in (mine, theirs)):
+    units = _with_unit(mine), _with_unit(theirs)
+    if units[0] is not None and units[1] is not None and (mine.node, theirs.node) != units:
         first, second = unit_of(units[0].name), unit_of(units[1].name)
         if first and second and first.dimensions == second.dimensions and not first.counts:
             yield units[0], units[1]
     merged = _merge_thousands(mine.normal), _merge_thousands(theirs.normal)
     if merged != (mine.normal, theirs.normal):
-        again = reading(merged[0]), reading(merged[1])
-        if again[0].node is not None and again[1].node is not None:
-            yield again[0].node, _without_words(again[1].node, again[0].node)
+        nodes = reading(merged[0]).node, reading(merged[1]).node
+        if nodes[0] is not None and nodes[1] is not None:
+            yield nodes[0], _without_words(nodes[1], nodes[0])
 
 
 # --- two sides ----------------------------------------------------------------------------------------------------
@@ -251,8 +234,10 @@ def harmless(gold: str) -> bool:
     """Whether a gold by itself stays within the limits: then what an answer beside it costs is the answer's doing."""
     gold = unbox(gold)
     node = reading(gold).node if len(gold) <= MAX_ANSWER_CHARS else None
-    if node is None:
-        return True
+    return node is None or _within_limits(node)
+
+
+def _within_limits(node: Node) -> bool:
     from simplerl.verify.points import Evaluator
 
     return Evaluator(Work(BUDGET)).within_limits(node)
@@ -301,8 +286,6 @@ def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
     gold_letter = choice_letter(theirs.normal)
     if gold_letter is not None:
         letter = chosen_letter(mine.normal)
-        if letter is None and theirs.normal == gold_letter:
-            return None
         return _yes("words", f"both choose {letter}") if letter == gold_letter else None
     for based, other in ((mine, theirs), (theirs, mine)):
         digits = based.node.name if based.node is not None and based.node.op == "base" else ""
@@ -314,7 +297,7 @@ def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
     mine_words = comparable_words(mine.normal)
     if mine_words is not None and mine_words == comparable_words(theirs.normal):
         return _yes("words", "the same words")
-    if theirs.node is not None and theirs.node.op == "text" and mine.node is not None and mine.node.op == "text":
+    if mine.node is not None and theirs.node is not None and mine.node.op == theirs.node.op == "text":
         same = unnumbered(mine.node.name) == unnumbered(theirs.node.name)
         return _yes("words", "the same words") if same else _no("words", "different words")
     return None
@@ -326,21 +309,18 @@ def _unread(mine: Reading, theirs: Reading) -> Outcome | None:
         return _yes("string", "the same once normalised")
     unread = f"{_shown(mine.normal)!r} cannot be read: {mine.problem}"
     if words_of_markup(theirs.normal) is not None:
-        if mine.node is None or mine.node.op == "text" or words_of_markup(mine.normal) is not None:
-            return _no("words", f"different words; {unread}" if mine.node is None else "different words")
+        if mine.node is None:
+            return _no("words", f"different words; {unread}")
         return _no("words", f"the gold is words, the answer is not: {_shown(mine.normal)}")
     return _no("unreadable", unread) if theirs.node is not None else None
 
 
 def _too_big(gold: Node, error: TooBig, algebra: bool) -> Outcome | None:
     """Something beyond the limits: the gold's fault if it cannot be computed alone, else the answer's."""
-    if algebra:
-        from simplerl.verify.points import Evaluator
-
-        if not Evaluator(Work(BUDGET)).within_limits(gold):
-            return _cannot(f"the gold holds {error}")
-    elif gold.op != "num":
+    if not algebra and gold.op != "num":
         return None
+    if algebra and not _within_limits(gold):
+        return _cannot(f"the gold holds {error}")
     return _no("limits" if isinstance(error, Spent) else "screen", f"the answer holds {error}")
 
 
@@ -374,12 +354,9 @@ def _as_written(text: str) -> Node | None:
     value = number(_merge_thousands(side.normal)) if "," in side.normal else None
     if value is not None:
         return num(value)
-    if side.node is None or side.node.op != "num":
-        return side.node
-    try:
-        return read(side.normal)
-    except (Unreadable, RecursionError):
-        return side.node
+    with contextlib.suppress(Unreadable, RecursionError):
+        return read(side.normal) if side.node is not None and side.node.op == "num" else side.node
+    return side.node
 
 
 def _stated(node: Node, *, rounded: bool = False) -> Node:
@@ -389,10 +366,9 @@ def _stated(node: Node, *, rounded: bool = False) -> Node:
     pair = assigned(node)
     if pair is not None:
         return pair[1]
-    if node.op == "rel" and node.name.split()[0] in ("=", "\\approx") and is_scalar(node.args[0]):
-        constants = not any(map(has_symbols, node.args))
-        return node.args[0 if "\\approx" in node.name.split()[0] else -1] if constants else node
-    return node
+    if node.op != "rel" or any(map(has_symbols, node.args)) or not is_scalar(node.args[0]):
+        return node
+    return {"=": node.args[-1], "\\approx": node.args[0]}.get(node.name.split()[0], node)
 
 
 def _form(node: Node) -> object:
@@ -402,8 +378,8 @@ def _form(node: Node) -> object:
     if node.op == "num":
         return ("num", node.value)
     if node.op in ("list", "set"):
-        return ("list", *sorted((_form(arg) for arg in node.args), key=repr))
-    return (node.op, node.name, *(_form(arg) for arg in node.args))
+        return ("list", *sorted(map(_form, node.args), key=repr))
+    return (node.op, node.name, *map(_form, node.args))
 
 
 _SPANS = re.compile(r"\$\$([^$]{1,400})\$\$|\$([^$]{1,400})\$|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
@@ -418,8 +394,7 @@ def question_expressions(question: str) -> list[str]:
     question = question[:_MAX_QUESTION]
     texts = [next(group for group in match.groups() if group) for match in _SPANS.finditer(question)]
     bare = _SPANS.sub(" ; ", question)
-    texts += [match.group() for match in _PLAIN_EXPRESSION.finditer(bare)]
-    texts += _PLAIN_NUMBER.findall(bare)
+    texts += _PLAIN_EXPRESSION.findall(bare) + _PLAIN_NUMBER.findall(bare)
     return [text.strip(" .,;?=$") for text in texts[:_MAX_EXPRESSIONS]]
 
 
@@ -427,15 +402,12 @@ def question_expressions(question: str) -> list[str]:
 def _forms_of_question(question: str) -> frozenset[object]:
     """The forms of the expressions of a question, of the sides of its equations and the parts of its lists."""
     forms: set[object] = set()
-    for text in question_expressions(question):
-        node = _as_written(text)
-        stack = [] if node is None else [node]
-        while stack:
-            part = stack.pop()
-            if part.args or part.op in ("num", "const"):
-                forms.add(_form(part))
-            if part.op in ("rel", "list", "cond", "set", "both", "pieces"):
-                stack.extend(part.args)
+    stack = [_as_written(text) for text in question_expressions(question)]
+    while stack:
+        part = stack.pop()
+        if part is not None and (part.args or part.op in ("num", "const")):
+            forms.add(_form(part))
+            stack.extend(part.args if part.op in ("rel", "list", "cond", "set", "both", "pieces") else ())
     return frozenset(forms)
 
 
@@ -445,24 +417,19 @@ def _computing(node: Node, gold: Node, work: Work) -> str:
         value = _stated(gold)
         solved = gold.op == "rel" and value is not gold and is_scalar(value) and not has_symbols(value)
         return "solving the equation" if solved and set(node.name.split()) == {"="} else ""
-    if not is_scalar(node):
-        if node.op in ("list", "seq", "set", "matrix", "row", "union", "pieces", "cond"):
-            return next((text for arg in node.args if (text := _computing(_stated(arg), gold, work))), "")
-        if node.op == "both":
-            texts = [_computing(arg, gold, work) for arg in node.args]
-            return texts[0] if all(texts) else ""
-        return ""
-    return next((text for part in _scalars(node) if (text := _step_left(part, gold, work))), "")
-
-
-def _scalars(node: Node) -> Iterator[Node]:
-    """The parts of an expression from the top, sums and products as one part each."""
-    stack = [node]
+    if node.op == "both":
+        texts = [_computing(arg, gold, work) for arg in node.args]
+        return texts[0] if all(texts) else ""
+    if node.op in ("list", "seq", "set", "matrix", "row", "union", "pieces", "cond"):
+        return next((text for arg in node.args if (text := _computing(_stated(arg), gold, work))), "")
+    stack = [node] if is_scalar(node) else []
     while stack:
         part = stack.pop()
-        yield part
+        if text := _step_left(part, gold, work):
+            return text
         if part.name != "mixed":
             stack.extend(_terms(part) if part.op in ("add", "mul") else part.args)
+    return ""
 
 
 def _terms(node: Node) -> list[Node]:
@@ -479,25 +446,30 @@ def _terms(node: Node) -> list[Node]:
 
 def _is_number(node: Node) -> bool:
     """Whether an expression is one number: a whole number, a decimal, a fraction, a mixed number, with any sign."""
-    node = without(node, "neg")
+    node = without(node, "neg", "percent")
     if node.op == "div":
         return all(without(arg, "neg").op == "num" for arg in node.args)
-    if node.op == "percent":
-        return _is_number(node.args[0])
     return node.op == "num" or node.name == "mixed"
 
 
-def _is_sum(node: Node) -> bool:
-    return node.op == "add" and node.name != "mixed"
+def _step_left(node: Node, gold: Node, work: Work) -> str:
+    """The computing that is left at one part of an expression; empty when there is none."""
+    if node.name == "mixed":
+        return ""
+    if node.op in _STEPS:
+        return _STEPS[node.op](node, work)
+    if node.op == "func" and not has_symbols(node) and not any(part.name == node.name for part in gold.walk()):
+        return f"the function {node.name}"
+    return "" if has_symbols(node) else _COMPUTED.get(node.op, "")
 
 
-def _sum_left(node: Node) -> str:
+def _sum_left(node: Node, work: Work) -> str:
     terms = _terms(node)
+    surds = [surd for surd in map(_surd, terms) if surd]
     if sum(map(_is_number, terms)) > 1:
         return "a sum of numbers"
     if any(map(_is_number, terms)) and any(map(_is_multiple_of_sum, terms)):
         return "a product to multiply out"
-    surds = [surd for surd in map(_surd, terms) if surd]
     return "a sum of like terms" if len(surds) > len(set(surds)) else ""
 
 
@@ -505,26 +477,34 @@ def _is_multiple_of_sum(term: Node) -> bool:
     """Whether a term is a number times a sum that has a number in it: 5(x + 1)."""
     term = without(term, "neg")
     factors = _terms(term) if term.op == "mul" else []
-    sums = [factor for factor in factors if _is_sum(factor) and any(map(_is_number, _terms(factor)))]
+    sums = [factor for factor in factors if factor.op == "add" and any(map(_is_number, _terms(factor)))]
     return len(factors) == 2 and bool(sums) and any(map(_is_number, factors))
 
 
-def _product_left(node: Node) -> str:
+def _surd(term: Node) -> object:
+    """What a term has beside its rational factor, as a key: terms that share it are alike. None for a number."""
+    term = without(term, "neg")
+    if term.op == "div" and without(term.args[1], "neg").op == "num":
+        term = without(term.args[0], "neg")
+    parts = _terms(term) if term.op == "mul" else [term]
+    return tuple(sorted(repr(_form(part)) for part in parts if not _is_number(part))) or None
+
+
+def _product_left(node: Node, work: Work) -> str:
     factors = _terms(node)
-    numbers, sums = sum(map(_is_number, factors)), list(filter(_is_sum, factors))
-    if _is_scientific(factors):
-        return ""
-    if numbers > 1:
+    powers = [factor for factor in factors if factor.op == "pow" and _is_number(factor.args[0])]
+    numbers, sums = (
+        sum(map(_is_number, factors)),
+        [factor for factor in factors if factor.op == "add" and factor.name != "mixed"],
+    )
+    if len(factors) == 2 and numbers == len(powers) == 1 and powers[0].args[0] == num(10):
+        return ""  # scientific notation
+    if numbers > 1 or (powers and numbers):
         return "a product of numbers"
-    if sum(not has_symbols(factor) for factor in sums) > 1:
+    if sum(not has_symbols(factor) for factor in sums) > 1 or len(set(map(_form, sums))) < len(sums):
         return "a product of sums"
-    if len({repr(_form(factor)) for factor in sums}) < len(sums):
-        return "a product of equal factors"
     roots = sum(factor.op == "root" and without(factor.args[1], "neg").op == "num" for factor in factors)
-    if roots > 1 and factors[0].op != "const":
-        return "a product of roots"
-    powers = any(factor.op == "pow" and _is_number(factor.args[0]) for factor in factors)
-    return "a product of powers" if powers and numbers else ""
+    return "a product of roots" if roots > 1 and factors[0].op != "const" else ""
 
 
 def _quotient_left(node: Node, work: Work) -> str:
@@ -541,12 +521,8 @@ def _power_left(node: Node, work: Work) -> str:
     value = exact(node, work) if _is_number(base) else None
     if value is not None:
         return "" if base.op == "num" and abs(value) >= 1_000 else "a power"
-    if exponent is None:
-        return ""
-    if base == IMAGINARY:
-        return "a power of i"
-    constant = not has_symbols(base) and base.op in ("add", "div", "root", "pow", "mul")
-    return "a power" if constant and exponent != -1 else ""
+    constant = not has_symbols(base) and base.op in ("add", "div", "root", "pow", "mul") and exponent != -1
+    return "a power" if exponent is not None and (constant or base == IMAGINARY) else ""
 
 
 def _root_left(node: Node, work: Work) -> str:
@@ -559,45 +535,21 @@ def _root_left(node: Node, work: Work) -> str:
     return "a root" if reducible or not radicand else ""
 
 
-def _step_left(node: Node, gold: Node, work: Work) -> str:
-    """The computing that is left at one part of an expression; empty when there is none."""
-    if node.op in ("add", "mul") and node.name != "mixed":
-        return _sum_left(node) if node.op == "add" else _product_left(node)
-    if node.op in ("div", "pow", "root"):
-        return {"div": _quotient_left, "pow": _power_left, "root": _root_left}[node.op](node, work)
-    if has_symbols(node):
-        return ""
-    if node.op == "func":
-        return "" if any(part.name == node.name for part in gold.walk()) else f"the function {node.name}"
-    names = {
-        "fact": "a factorial",
-        "fact2": "a factorial",
-        "binom": "a binomial coefficient",
-        "abs": "an absolute value",
-    }
-    return names.get(node.op, "")
-
-
-def _is_scientific(factors: list[Node]) -> bool:
-    """Whether a product is a number times a power of ten."""
-    powers = [factor for factor in factors if factor.op == "pow" and factor.args[0] == num(10)]
-    return len(powers) == 1 and sum(_is_number(factor) for factor in factors) == len(factors) - 1 <= 1
-
-
-def _surd(term: Node) -> object:
-    """What a term has beside its rational factor, as a key: terms that share it are alike. None for a number."""
-    term = without(term, "neg")
-    if term.op == "div" and without(term.args[1], "neg").op == "num":
-        term = without(term.args[0], "neg")
-    parts = _terms(term) if term.op == "mul" else [term]
-    return tuple(sorted(repr(_form(part)) for part in parts if not _is_number(part))) or None
-
-
 def _power_factor(value: int, index: int) -> bool:
     """Whether a number has a factor p^index with a small p, or is itself such a power."""
     powers = takewhile(lambda power: power <= value, (p**index for p in range(2, 1_000)))
     return 2 <= value <= 10**12 and any(value % power == 0 for power in powers)
 
+
+_STEPS: dict[str, Callable[[Node, Work], str]] = {
+    "add": _sum_left, "mul": _product_left, "div": _quotient_left, "pow": _power_left, "root": _root_left,
+}  # fmt: skip
+_COMPUTED = {
+    "fact": "a factorial",
+    "fact2": "a factorial",
+    "binom": "a binomial coefficient",
+    "abs": "an absolute value",
+}
 
 # --- explanation --------------------------------------------------------------------------------------------------
 
@@ -605,50 +557,22 @@ def _power_factor(value: int, index: int) -> bool:
 def _kind(text: str) -> str:
     """What a text was read as."""
     side = reading(text)
-    value = number(side.normal)
+    value, node = number(side.normal), side.node
     if value is not None:
         return f"the number {_shown(str(value), 100)}"
-    node = side.node
     if node is None:
         return f"not understood: {side.problem}; its text still counts"
-    parts = len(node.args)
-    names = {
-        "list": f"a list of {parts}",
-        "set": f"a set of {parts}",
-        "union": f"a union of {parts}",
-        "text": "words",
-        "seq": f"a tuple or interval {node.name} of {parts}",
-        "matrix": f"a matrix of {parts} rows",
-        "rel": f"a relation ({node.name})",
-        "ratio": "a ratio",
-        "time": "a clock time",
-        "base": "a number in a base",
-        "both": "one answer in two forms",
-        "unit": f"a quantity in {node.name}",
-        "percent": "a percentage",
-        "degree": "an angle in degrees",
-        "opaque": "an expression that is never expanded",
-        "date": "a date",
-        "label": f"a value with the words {node.name!r}",
-        "cond": "a value with a condition",
-        "pieces": f"a function in {parts} pieces",
-    }
-    return names.get(node.op, "an expression")
+    return TABLES["kinds"].get(node.op, "an expression").format(name=node.name, parts=len(node.args))
 
 
-def explain(response: str, gold: str, policy: str, verdict: object) -> list[tuple[str, str]]:
-    """Return the steps of a judgement as (name, text): what was looked at, understood and decided, and by which rule.
-
-    `verdict` has the fields of `simplerl.core.types.Verdict`.
-    """
+def explain(response: str, gold: str, policy: str, verdict: Verdict) -> list[tuple[str, str]]:
+    """Return the steps of a judgement as (name, text): what was looked at, understood and decided."""
     part = final_part(response)
     tail = f", of which the last part, {len(part)}, counts" if len(part) != len(response) else ""
     steps = [("response", f"{len(response)} characters{tail}"), ("policy", policy)]
-    answer = POLICIES[policy](part)
-    for name, text in (("answer", answer), ("gold", unbox(gold))):
+    for name, text in (("answer", POLICIES[policy](part)), ("gold", unbox(gold))):
         steps.append((name, "none found" if text is None else _shown(text, 100) or "empty"))
         if text is not None and text.strip() and len(text) <= MAX_ANSWER_CHARS:
             steps += [("  normal", _shown(reading(text).normal, 100)), ("  read as", _kind(text))]
-    rule = getattr(verdict, "rule", "")
-    steps += [("rule", f"{rule}: {RULES.get(rule, '')}"), ("why", getattr(verdict, "detail", ""))]
-    return [*steps, ("verdict", getattr(verdict, "status", ""))]
+    rule = f"{verdict.rule}: {RULES.get(verdict.rule, '')}"
+    return [*steps, ("rule", rule), ("why", verdict.detail), ("verdict", verdict.status)]

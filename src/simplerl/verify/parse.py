@@ -16,29 +16,12 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
+from simplerl.verify import words as lexicon
 from simplerl.verify.extract import closing_brace
-from simplerl.verify.numbers import REPEATING, number, scientific
-from simplerl.verify.words import (
-    ADVERBS,
-    ANSWER_WORDS,
-    DECORATIONS,
-    GLUED_UNITS,
-    GREEK,
-    TABLES,
-    TEXT_COMMANDS,
-    UNIT_WORDS,
-    UPPER_WORDS,
-    is_lead_in,
-    is_name,
-    measures_by_name,
-    number_in_words,
-    plain_words,
-    scale_of,
-    unit_of,
-    word_set,
-)
+from simplerl.verify.numbers import number
+from simplerl.verify.words import TABLES, pattern, word_set
 
 #: Deeper nesting is refused before any recursion, a longer expression too: trees stay below Python's recursion limit.
 MAX_DEPTH, MAX_OPERATIONS, MAX_TOKENS = 40, 700, 1_500
@@ -117,7 +100,7 @@ _CONSTANTS = {"pi": Node("const", (), "pi"), "infty": INFINITY, "imath": IMAGINA
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`kind`: num · sci · base · let (one letter or a name) · cmd · op · txt (words) · sep (comma, and, or, ;) ·
+    """`kind`: num · rep · sci · base · let (one letter or a name) · cmd · op · txt (words) · sep (comma, and, or, ;) ·
     begin, end (of an environment, by name) · cell · row."""
 
     kind: str
@@ -126,259 +109,170 @@ class Token:
     """Whether a space stood before it."""
 
 
+_END = Token("", "")
 #: Function names → canonical name.
 FUNCTIONS: dict[str, str] = {name: name for name in word_set("functions")} | TABLES["function_aliases"]
 _ARGUMENT_LISTS = frozenset({"max", "min", "gcd", "lcm"})
+#: Name → regular expression of the reader.
+_READ = {name: pattern(text) for name, text in TABLES["reader"].items()}
+_SIGNS, _PHRASES = TABLES["signs"], TABLES["phrases"]
+_KINDS = {",": "sep", ";": "sep", "and": "sep", "or": "sep", "&": "cell", "\\row": "row"}
 
-_TOKEN = re.compile(
-    r"(?P<space>\s*)(?:"
-    r"(?P<base>(?<![\w.])(?:\d+_(?:\{\s*(?:\\text\s*\{)?\s*\w+\s*\}?\s*\}|\d+)"
-    r"|\d[0-9A-Fa-f]*_(?:\{\s*(?:1[1-9]|2\d|3[0-6])\s*\}|(?:1[1-9]|2\d|3[0-6]))"
-    r"|[A-F][0-9A-F]*\d[0-9A-F]*_(?:\{\s*(?:1[1-9]|2\d|3[0-6])\s*\}|(?:1[1-9]|2\d|3[0-6]))))"
-    r"|(?P<rep>" + REPEATING + r"|\d*\.\d{3,}\s?\\ldots(?!\s*\+))"
-    r"|(?P<sci>(?:1|\d+\.\d+)[eE][-+]?\d+|\d+[eE](?:[-+]?\d{2,}|\+\d+)|\d+[eE]\d+(?![\w^]))"
-    r"|(?P<num>\d+(?:\.\d+|\.(?=\s*[/*)]))?|\.\d+)"
-    r"|(?P<begin>\\begin\s*\{[a-zA-Z]+\*?\}\s*(?:\{[^{}]*\}|\[[^\[\]]*\])?)"
-    r"|(?P<end>\\end\s*\{[a-zA-Z]+\*?\})"
-    r"|(?P<cmd>\\[a-zA-Z]+|\\.)"
-    r"|(?P<word>[A-Za-z]+)"
-    r"|(?P<cjk>[\u4e00-\u9fff]+(?:/[\u4e00-\u9fff]+)?)"
-    r"|(?P<op>(?<=[\d)}])!(?==)|<=|>=|!=|<|>|:=|\*\*|==|!!|.))",
-    re.DOTALL | re.ASCII,
-)
-_SIGNS = {"<=": r"\le", ">=": r"\ge", "!=": r"\neq", "==": "=", ":=": "=", "**": "^"}
-#: What shows that letters in front of it are factors, not a unit: mg \sin θ.
-_FACTOR = re.compile(
-    r"\s*\\(?:sin|cos|tan|cot|sec|csc|ln|log|sqrt|frac|theta|alpha|beta|phi|mu|omega|rho|Delta)(?![a-zA-Z])"
-)
-_CHOICES = re.compile(r"\(?[A-Z]\)?(?:\s*(?:,|,? and )\s*\(?[A-Z]\)?)*")
+
+def tokenize(text: str) -> list[Token]:
+    """Return the tokens of a normalised text; raise `Unreadable` for too long or too deeply nested text."""
+    out: list[Token] = []
+    at = depth = 0
+    while match := _READ["token"].match(text, at):
+        at, spaced, kind = match.end(), bool(match["space"]), match.lastgroup or "op"
+        piece = _SIGNS.get(match[kind], match[kind])
+        depth += (kind == "begin" or piece in ("{", "(", "[")) - (kind == "end" or piece in ("}", ")", "]"))
+        if kind == "cmd" and (piece[1:] in lexicon.TEXT_COMMANDS or piece[1:] in lexicon.DECORATIONS):
+            content, at = _group(text, at)
+            if piece[1:] in lexicon.TEXT_COMMANDS:
+                content = re.sub(r"\\[a-z]+|[{}$]", " ", content) if "$" in content or "\\" in content else content
+                _add_words(out, content, spaced, roman=piece == "\\mathrm")
+            else:
+                out.append(Token("let", f"{piece}{{{content.replace(' ', '')}}}", spaced))
+        elif kind == "word":
+            time = piece in ("min", "sec") and out and out[-1].kind == "num" and not _READ["argument"].match(text, at)
+            if time or (piece in lexicon.GLUED_UNITS and _READ["factor"].match(text, at)):  # minutes; m g \sin\theta
+                out += [Token("txt", piece, spaced)] if time else _factors(piece, spaced)
+            else:
+                for part in re.findall(r"or(?=[A-Z])|(?<=or)[A-Z]+|.+?(?=or[A-Z])|.+", piece):
+                    _add_words(out, part, spaced, bare=True)
+        else:
+            kind = "txt" if kind == "cjk" else "cmd" if piece[0] == "\\" and kind == "op" else kind
+            out.append(Token(_KINDS.get(piece, kind), piece, spaced))
+        if depth > MAX_DEPTH or len(out) > MAX_TOKENS:
+            raise Unreadable("nested too deeply" if depth > MAX_DEPTH else "too many tokens")
+    return out
 
 
 def _group(text: str, at: int) -> tuple[str, int]:
     """Return the content of the brace group that opens at or after `at`, and the index behind it."""
-    while text[at : at + 1].isspace():
-        at += 1
-    if text[at : at + 1] in ("", "\\"):
+    at += len(text[at:]) - len(text[at:].lstrip())
+    braced = text[at : at + 1] == "{"
+    end = closing_brace(text, at + 1) if braced else at
+    if text[at : at + 1] in ("", "\\") or end < 0:
         raise Unreadable("a command without its argument")
-    if text[at] != "{":
-        return text[at], at + 1
-    end = closing_brace(text, at + 1)
-    if end < 0:
-        raise Unreadable("an unclosed brace")
-    return text[at + 1 : end], end + 1
+    return text[at + braced : end + (not braced)], end + 1
 
 
-class _Lexer:
-    """Turns a normalised text into tokens."""
-
-    def __init__(self) -> None:
-        self.out: list[Token] = []
-
-    def add(self, kind: str, text: str, spaced: bool = False) -> None:
-        """Append one token."""
-        self.out.append(Token(kind, text, spaced))
-        if len(self.out) > MAX_TOKENS:
-            raise Unreadable("too many tokens")
-
-    def letters(self, run: str, spaced: bool) -> None:
-        """Append a run of letters as factors."""
-        for i, letter in enumerate(run):
-            self.add("let", letter, spaced and not i)
-
-    def unit_may_follow(self) -> bool:
-        """Whether what stands before can carry a unit: a value, or a unit and a slash."""
-        out = self.out
-        if out and out[-1].text in ("/", "\\cdot", "-"):
-            return len(out) > 1 and (out[-2].kind == "txt" or (out[-2].text in "}23" and out[-1].text == "/"))
-        return bool(out) and (out[-1].kind not in ("op", "sep") or out[-1].text in "})%|")
-
-    def words(self, content: str, spaced: bool, *, bare: bool = False, roman: bool = False) -> None:
-        r"""Append the tokens of a `\text{…}` group, a roman group or a bare run of letters."""
-        padded = not bare and content != content.strip()
-        content = " ".join(content.replace("\\", " ").split())
-        lower = content.lower().strip(" .")
-        out, last = self.out, self.out[-1] if self.out else Token("", "")
-        joining = lower.strip(" ,;")
-        if not lower:
-            return
-        if len(lower) == 1 and lower in ",:-+/%();":
-            self.add("sep" if lower in ",;" else "op", lower, spaced)
-        elif lower in ("to", "out of") and (last.kind == "num" or last.text in (")", "}")):
-            self.add("op", ":" if lower == "to" else "/", spaced)  # 3 to 4, 7 out of 20
-        elif joining in ("and", "or"):
-            self.add("sep", joining, spaced)
-        elif lower in ("and a half", "and half", "and one half"):
-            self.add("txt", "and a half", spaced)
-        elif not bare and " " in content and number_in_words(content) is not None:
-            self.add("txt", content, spaced)
-        elif not bare and re.search(r"[\d=<>()^/]", content) and not self.measures(content):
-            self.text(content, spaced)
-        elif not bare and re.search(r"(?:^| )(?:and|or)(?: |$)|[,;:]", content) and not is_lead_in(content):
-            for piece in filter(None, re.split(r"\s*(?:[,;]\s*)?\b(and|or)\b\s*|\s*([,;:])\s*", content)):
-                if piece.isalnum() or " " in piece:
-                    self.words(piece, spaced)
-                else:
-                    self.add("op" if piece == ":" else "sep", piece, spaced)
-        elif lower in UNIT_WORDS and len(lower) > 1 and not bare and self.unit_may_follow():
-            self.add("txt", content, spaced)
-        elif (content in FUNCTIONS or content == "pi") and not (padded and content in ("max", "min")):
-            self.add("cmd", "\\" + FUNCTIONS.get(content, content), spaced)
-        elif content in ("inf", "infinity", "Infinity") and last.text in ("", "-", "(", ",", "+", "["):
-            self.add("cmd", "\\infty", spaced)
-        elif content in ("C", "F") and any(token.text == "\\circ" for token in out[-2:]):
-            self.add("let", content, spaced)  # a temperature
-        elif len(content) == 1 and content.isalpha():
-            value = last.kind in ("num", "txt", "rep") or last.text in ("}", ")", r"\circ")
-            value = value or (last.text in ("/", "\\cdot", "-") and self.unit_may_follow())
-            self.add("txt" if not bare and value and content in "mslghcfnwvaMSLGHKCFNJWVA" else "let", content, spaced)
-        elif not bare and _CHOICES.fullmatch(content):
-            self.out.extend(tokenize(content))
-        elif (
-            (bare or roman)
-            and (content.isupper() and len(content) <= 4 and content not in UPPER_WORDS)
-            and (len(content) < 4 or lower not in ANSWER_WORDS)
-        ):
-            self.add("let", content, spaced)  # the name of a segment, an angle or a triangle, such as AB
-        elif (roman and re.fullmatch(r"[a-z]{2,3}", content) and lower not in ANSWER_WORDS) or (
-            bare and not spaced and last.kind == "num" and not _glued_unit(last.text, lower)
-        ):
-            self.letters(content, spaced)
-        elif not bare or self.stands_as_unit(content) or lower in ANSWER_WORDS or len(content) >= 4:
-            if bare and last.kind == "txt":
-                out[-1] = Token("txt", last.text + (" " if spaced else "") + content, last.spaced)
-            else:
-                self.add("txt", content, spaced)
-        elif re.fullmatch(r"[A-Z][a-z]{2,}", content):
-            self.add("let", content, spaced)  # a name such as Tom
-        else:
-            self.letters(content, spaced)
-
-    def measures(self, content: str) -> bool:
-        """Whether a group behind a value is one unit, such as `m/s` or `cm^2`."""
-        return self.unit_may_follow() and not content[0].isdecimal() and unit_of(content) is not None
-
-    def text(self, content: str, spaced: bool) -> None:
-        r"""Append the tokens of a text group that holds numbers or signs: its runs of words stay words."""
-        if self.out and re.match(r"[(\[]\s*(?:[-+~\d.]|[a-z]\s*[)\]])", content):
-            raise Unreadable(f"the remark {content!r}")
-        for match in re.finditer(r"(\d+(?:,\d{3})+(?:\.\d+)?)|([A-Za-z][A-Za-z' .-]*)|([^A-Za-z]+)", content):
-            if match.group(2):
-                self.words(match.group(2), True)
-            elif match.group().strip():
-                self.out.extend(tokenize((match.group(1) or "").replace(",", "") or match.group(3).strip()))
-
-    def stands_as_unit(self, run: str) -> bool:
-        r"""Whether a bare run is a unit: alone or behind a value; in `\frac{Mm}{r^2}` it is a product of symbols."""
-        return run.lower() in UNIT_WORDS and (not self.out or len(run) > 3 or self.unit_may_follow())
-
-    def command(self, piece: str, text: str, at: int, spaced: bool) -> int:
-        """Append the tokens of a command, and of its argument where that is text; return the index behind it."""
-        name = piece[1:]
-        if name in TEXT_COMMANDS:
-            content, at = _group(text, at)
-            if "$" in content or "\\" in content:
-                content = re.sub(r"\\[a-z]+|[{}$]", " ", content)
-            self.words(content, spaced, roman=name == "mathrm")
-        elif name in DECORATIONS:
-            content, at = _group(text, at)
-            name = {"overline": "bar", "widehat": "hat", "overrightarrow": "vec"}.get(name, name)
-            self.add("let", f"\\{name}{{{content.replace(' ', '')}}}", spaced)
-        elif piece == r"\&":
-            self.add("sep", "and", spaced)
-        elif piece in (r"\%", r"\#"):
-            self.add("op", name, spaced)
-        elif piece == "\\row":
-            self.add("row", piece, spaced)
-        else:
-            self.add("cmd", piece, spaced)
-        return at
-
-    def read(self, text: str) -> list[Token]:
-        """Return the tokens of a normalised text; raise `Unreadable` for too deeply nested text."""
-        at = depth = 0
-        while match := _TOKEN.match(text, at):
-            at = match.end()
-            spaced, kind = bool(match.group("space")), match.lastgroup or "op"
-            piece = match.group(kind)
-            if kind == "cmd":
-                at = self.command(piece, text, at, spaced)
-            elif kind in ("begin", "end"):
-                depth += 1 if kind == "begin" else -1
-                self.add(kind, re.sub(r"^\\(?:begin|end)\s*\{|[*}].*", "", piece, flags=re.DOTALL), spaced)
-            elif kind == "word":
-                behind_number = bool(self.out) and self.out[-1].kind == "num"
-                if piece in ("min", "sec") and behind_number and not re.compile(r"\s*[({\\]").match(text, at):
-                    self.add("txt", piece, spaced)  # minutes, not the minimum of something
-                elif piece in GLUED_UNITS and _FACTOR.match(text, at):
-                    self.letters(piece, spaced)
-                else:
-                    for part in re.findall(r"or(?=[A-Z])|(?<=or)[A-Z]+|.+?(?=or[A-Z])|.+", piece):
-                        self.words(part, spaced, bare=True)
-            elif kind == "op":
-                depth += (piece in "{([") - (piece in "})]")
-                piece = _SIGNS.get(piece, piece)
-                kind = "sep" if piece in ",;" else "cell" if piece == "&" else "cmd" if piece[0] == "\\" else "op"
-                self.add(kind, piece, spaced)
-            else:
-                self.add("txt" if kind == "cjk" else kind, piece, spaced)
-            if depth > MAX_DEPTH:
-                raise Unreadable("nested too deeply")
-        return self.out
+def _unit_may_follow(out: list[Token]) -> bool:
+    """Whether what stands before can carry a unit: a value, or a unit and a slash."""
+    if out and out[-1].text in ("/", "\\cdot", "-"):
+        return len(out) > 1 and (out[-2].kind == "txt" or (out[-2].text in "}23" and out[-1].text == "/"))
+    return bool(out) and (out[-1].kind not in ("op", "sep") or out[-1].text in "})%|")
 
 
-def _glued_unit(digits: str, run: str) -> bool:
-    """Whether letters written right behind a number are its unit or ordinal: 5cm, 3rd; in 4kn, 24abcd they are not."""
-    if run in ("st", "nd", "rd", "th"):
-        last = {"1": "st", "2": "nd", "3": "rd"}.get(digits[-1], "th")
-        return run == ("th" if digits[-2:-1] == "1" else last)
-    return run in UNIT_WORDS and (len(run) > 2 or run in GLUED_UNITS)
+def _factors(run: str, spaced: bool) -> list[Token]:
+    return [Token("let", letter, spaced and not i) for i, letter in enumerate(run)]
 
 
-def tokenize(text: str) -> list[Token]:
-    """Return the tokens of a normalised text."""
-    return _Lexer().read(text)
+def _add_words(out: list[Token], content: str, spaced: bool, *, bare: bool = False, roman: bool = False) -> None:
+    r"""Append the tokens of a `\text{…}` group, a roman group or a bare run of letters."""
+    padded = not bare and content != content.strip()
+    content = " ".join(content.replace("\\", " ").split())
+    lower = content.lower().strip(" .")
+    last = out[-1] if out else _END
+    kind, text = "txt", content
+    if not lower:
+        return
+    if lower.strip(" ,;") in _PHRASES or (len(lower) == 1 and not lower.isalnum() and lower.isascii()):
+        text = _PHRASES.get(lower.strip(" ,;"), lower)
+        kind = "txt" if " " in text else _KINDS.get(text, "op")
+    elif lower in ("to", "out of") and (last.kind == "num" or last.text in (")", "}")):
+        kind, text = "op", ":" if lower == "to" else "/"  # 3 to 4, 7 out of 20
+    elif not bare and _is_mixed(out, content):
+        _add_pieces(out, content, spaced)
+        return
+    elif lower in lexicon.UNIT_WORDS and len(lower) > 1 and not bare and _unit_may_follow(out):
+        pass
+    elif (content in FUNCTIONS or content == "pi") and not (padded and content in ("max", "min")):
+        kind, text = "cmd", "\\" + FUNCTIONS.get(content, content)
+    elif content in ("inf", "infinity", "Infinity") and last.text in ("", "-", "(", ",", "+", "["):
+        kind, text = "cmd", "\\infty"
+    elif len(content) == 1 and content.isalpha():
+        value = last.kind in ("num", "txt", "rep") or last.text in ("}", ")", r"\circ") or last.text in "/\\cdot-"
+        temperature = content in "CF" and any(token.text == "\\circ" for token in out[-2:])
+        unit = not bare and value and _unit_may_follow(out) and content in "mslghcfnwvaMSLGHKCFNJWVA"
+        kind = "txt" if unit and not temperature else "let"
+    elif not bare and _READ["choices"].fullmatch(content):
+        out += tokenize(content)
+        return
+    elif (bare or roman) and content.isupper() and len(content) <= 4 and content not in lexicon.UPPER_WORDS:
+        kind = (
+            "let" if len(content) < 4 or lower not in lexicon.ANSWER_WORDS else "txt"
+        )  # a segment, an angle, such as AB
+    elif (roman and re.fullmatch(r"[a-z]{2,3}", content) and lower not in lexicon.ANSWER_WORDS) or (
+        bare and not _is_word(out, content, last, glued=not spaced and last.kind == "num")
+    ):
+        named = re.fullmatch(r"[A-Z][a-z]{2,}", content) and (spaced or last.kind != "num")  # Tom
+        out += [Token("let", content, spaced)] if named else _factors(content, spaced)
+        return
+    elif bare and last.kind == "txt":
+        out[-1] = Token("txt", last.text + (" " if spaced else "") + content, last.spaced)
+        return
+    out.append(Token(kind, text, spaced))
+
+
+def _is_mixed(out: list[Token], content: str) -> bool:
+    """Whether a text group holds more than words: numbers, signs, or parts joined by `and`, `or` and commas."""
+    if " " in content and lexicon.number_in_words(content) is not None:
+        return False
+    if re.search(r"[\d=<>()^/]", content):
+        return not (_unit_may_follow(out) and not content[0].isdecimal() and lexicon.unit_of(content) is not None)
+    return bool(re.search(r"(?:^| )(?:and|or)(?: |$)|[,;:]", content)) and not lexicon.is_lead_in(content)
+
+
+def _add_pieces(out: list[Token], content: str, spaced: bool) -> None:
+    """Append the tokens of a text group that is more than words: its runs of words stay words."""
+    if out and _READ["text_remark"].match(content):
+        raise Unreadable(f"the remark {content!r}")
+    for match in _READ["text_pieces"].finditer(content):
+        piece = match.group().strip()
+        if match["sep"]:
+            piece = match["sep"].strip(" ,;") or match["sep"].strip()
+            out.append(Token("op" if piece == ":" else "sep", piece, spaced))
+        elif match["words"]:
+            _add_words(out, piece, True)
+        elif piece:
+            out += tokenize(piece.replace(",", "") if match["number"] else piece)
+
+
+def _is_word(out: list[Token], run: str, last: Token, *, glued: bool) -> bool:
+    r"""Whether a bare run is a word or a unit, alone or behind a value; in `\frac{Mm}{r^2}` it is a product.
+
+    Glued to a number, only long units and some short ones are: 5cm; in 4kn, 24abcd they are factors.
+    """
+    lower = run.lower()
+    if glued and lower in ("st", "nd", "rd", "th"):
+        ending = {"1": "st", "2": "nd", "3": "rd"}.get(last.text[-1], "th")
+        return lower == ("th" if last.text[-2:-1] == "1" else ending)
+    if glued:
+        return lower in lexicon.UNIT_WORDS and (len(run) > 2 or lower in lexicon.GLUED_UNITS)
+    unit = lower in lexicon.UNIT_WORDS and (not out or len(run) > 3 or _unit_may_follow(out))
+    return unit or lower in lexicon.ANSWER_WORDS or len(run) >= 4
 
 
 def canonical(tokens: list[Token]) -> str:
-    r"""Return a spelling that equal token sequences share: no spaces, `x^{2}` as `x^2`, words in lower case."""
-    texts = [token.text for token in tokens]
-    # Between relations and between names "and" is not "or".
-    connected = any(text in ("<", ">", "\\le", "\\ge", "\\neg", "\\lnot") for text in texts) or (
-        "or" in texts and all(t.kind in ("sep", "op") or (t.kind == "let" and t.text.isupper()) for t in tokens)
-    )
-    pieces: list[str] = []
-    for i, token in enumerate(tokens):
-        text = token.text
-        if token.kind == "txt":
-            text = "‹" + " ".join(text.lower().split()) + "›"
-        elif token.kind in ("begin", "end"):
-            text = f"\\{token.kind}{{{text}}}"
-        elif token.kind == "sep":
-            text = f" {text} " if connected and text in ("and", "or") else ","
-        elif text in "{}" and token.kind == "op":
-            # Braces round a single token carry no meaning: x^{2} is x^2, \frac{1}{2} is \frac12.
-            start = i if text == "{" else i - 2
-            single = start >= 0 and texts[start : start + 3 : 2] == ["{", "}"] and texts[start + 1] not in "{}"
-            if single and (len(texts[start + 1]) == 1 or tokens[start + 1].kind != "num"):
-                text = " " if text == "}" and i + 1 < len(tokens) and tokens[i + 1].kind == "num" else ""
-        if pieces and text[:1].isalnum():
-            command = pieces[-1].lstrip()[:1] == "\\"
-            if text[0].isalpha() if command else pieces[-1][-1:].isdecimal() and text[0].isdecimal():
-                text = " " + text  # the two would read as one
-        pieces.append(text)
-    return "".join(pieces)
+    r"""Return a spelling that equal token sequences share: `x^{2}` as `x^2`, words in lower case and in marks."""
+    texts = [f"‹{' '.join(t.text.lower().split())}›" if t.kind == "txt" else t.text for t in tokens]
+    for i, token in enumerate(tokens[:-2]):
+        single = token.text == "{" and texts[i + 2] == "}" and texts[i + 1] not in "{}"
+        if single and (len(texts[i + 1]) == 1 or tokens[i + 1].kind != "num"):
+            texts[i] = texts[i + 2] = ""  # braces round a single token carry no meaning
+    return " ".join(filter(None, texts))
 
 
 # --- brackets and separators --------------------------------------------------------------------------------------
 
-_OPEN, _CLOSE = {"(", "[", "{", "\\{", "\\langle"}, {")", "]", "}", "\\}", "\\rangle"}
-_DEPTHS = dict.fromkeys(_OPEN, 1) | dict.fromkeys(_CLOSE, -1)
+_DEPTHS = dict.fromkeys(("(", "[", "{", "\\{", "\\langle"), 1) | dict.fromkeys((")", "]", "}", "\\}", "\\rangle"), -1)
 
 
 def _depth(token: Token) -> int:
-    if token.kind in ("begin", "end"):
-        return 1 if token.kind == "begin" else -1
-    return 0 if token.kind == "txt" else _DEPTHS.get(token.text, 0)
+    return {"begin": 1, "end": -1, "txt": 0}.get(token.kind, _DEPTHS.get(token.text, 0))
 
 
 def _level(tokens: list[Token]) -> int:
@@ -387,37 +281,29 @@ def _level(tokens: list[Token]) -> int:
 
 def split(tokens: list[Token], wanted: Collection[str]) -> tuple[list[list[Token]], list[str]]:
     """Split at top-level tokens of these texts; return the parts and the separators between them."""
-    if not any(token.text in wanted for token in tokens):
-        return [tokens], []
     parts: list[list[Token]] = [[]]
     separators: list[str] = []
-    depth, bars = 0, False
+    depth, bars, paired = 0, False, sum(token.text == "|" for token in tokens) % 2 == 0
     for token in tokens:
         depth += _depth(token)
-        bars ^= token.text == "|" and depth == 0
+        bars ^= paired and token.text == "|" and depth == 0  # unpaired bars enclose nothing
         if depth == 0 and not bars and token.text in wanted and token.kind not in ("txt", "begin", "end"):
             separators.append(token.text)
             parts.append([])
         else:
             parts[-1].append(token)
-    if bars:  # unpaired bars separate nothing: read them as ordinary tokens
-        return split([Token(t.kind, "¦" if t.text == "|" else t.text, t.spaced) for t in tokens], wanted)
     return parts, separators
 
 
-def _closing(tokens: list[Token], start: int) -> int:
+def closing(tokens: list[Token], start: int) -> int:
     """Index of the token that closes the bracket at `start`, or −1."""
-    depth = 0
-    for i in range(start, len(tokens)):
-        depth += _depth(tokens[i])
-        if not depth:
-            return i
-    return -1
+    depths = accumulate(map(_depth, tokens[start:]))
+    return next((i for i, depth in enumerate(depths, start) if not depth), -1)
 
 
 def _enclosing(tokens: list[Token]) -> bool:
     """Whether the first token opens a bracket that the last one closes."""
-    return len(tokens) > 1 and _depth(tokens[0]) > 0 and _closing(tokens, 0) == len(tokens) - 1
+    return len(tokens) > 1 and _depth(tokens[0]) > 0 and closing(tokens, 0) == len(tokens) - 1
 
 
 # --- structures ---------------------------------------------------------------------------------------------------
@@ -427,47 +313,27 @@ INEQUALITIES = frozenset({"<", ">", "\\le", "\\ge"})
 _COMMAS, _ROWS = frozenset({",", "and", "or", "\\quad"}), frozenset({";", "\\row"})
 #: Beside these a wide space separates nothing.
 _BESIDE_SPACE = RELATIONS | {"+", "-", "\\quad", "\\cup", "\\forall", ":", "|"}
-_MATRICES, _LAYOUTS = word_set("matrices"), word_set("layouts")
-_UNIT_FRACTION = re.compile(
-    r"(?<=[\d})])\s*\\frac\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([a-zA-Z ]+)\}"
-    r"(?:\^\{?(\d)\}?)?\s*\}$"
-)
-_MODULUS = re.compile(r"\s*(?:\\[pb]?mod|\(\s*mod|\\text\s*\{\s*\(?\s*mod\s*\}?)\s*\{?\s*(\w+)\s*[)}\s]*$")
-_BASE_WORDS = re.compile(r"\(?([0-9A-Fa-f]+)\)?\s*\(?\s*(?:\\text\s*\{)?\s*\(?base\s*\}?\s*\{?(\w+)\s*[)}]*")
-_AND = re.compile(r"\\text\s*\{\s*(?:and|or)\s*\}")
-_EXCEPT = re.compile(
-    r"^\s*(?:\\text\s*\{\s*)?(?:all\s+)?real\s+numbers\s*,?\s+(?:except|excluding|other\s+than)(?:\s+for)?\s*"
-    r"(?:\}\s*)?(?:[a-zA-Z]\s*(?:=|\\neq)\s*)?((?:[^{}a-zA-Z]|\\pm ?|\\frac\s*\{\d+\}\s*\{\d+\}|\band\b)+?)\s*\}?\s*$",
-    re.IGNORECASE,
-)
-_MAPS_TO = re.compile(r"^(?:([a-zA-Z])\s*:\s*)?([a-z])\s*\\mapsto")
-_FIRST_WORDS = re.compile(r"\s*(\\(?:text|mathrm|textbf|mbox)\s*\{)?\s*([A-Za-z][A-Za-z',:. ]{0,100})(\})?")
-_CONDITION_WORDS = ("if", "when", "for", "where", "for all", "with", "for every", "for any", "whenever", "as")
-_CHANGES = ("increase", "decrease", "off", "discount", "interest", "increased", "chance", "probability")
+_MATRICES, _LAYOUTS, _CHANGES = word_set("matrices"), word_set("layouts"), word_set("changes")
+_CONDITION_WORDS = frozenset(TABLES["condition_words"].split("/"))
+_READINGS = [(near, pattern(find), new) for near, find, new in TABLES["readings"]]
 
 
 def read(text: str) -> Node:
     """Return the tree of a normalised answer; raise `Unreadable` when it is not completely understood."""
-    if "real" in text.lower() and (excepted := _EXCEPT.fullmatch(_AND.sub(",", text))):
-        text = rf"\mathbb{{R}}\setminus\{{{excepted.group(1).replace('and', ',')}\}}"
-    if "mapsto" in text:
-        text = _MAPS_TO.sub(lambda m: f"{m.group(1) or 'f'}({m.group(2)})=", text)
-    if "frac" in text:
-        text = _UNIT_FRACTION.sub(lambda m: rf" \text{{{m[1]}/{m[2]}{'^' + m[3] if m[3] else ''}}}", text)
-    if "base" in text and (based := _BASE_WORDS.fullmatch(text)):
-        return Node("base", _base(f"{based.group(1)}_{{{based.group(2)}}}").args, based.group(1).upper(), Fraction(1))
-    if (said := number_in_words(text)) is not None:
+    for near, find, new in _READINGS:
+        if near in text:
+            text = find.sub(new, text)
+    if (said := lexicon.number_in_words(text)) is not None:
         return num(said)
     text = strip_lead_in(text)
-    modulus = _MODULUS.search(text) if "mod" in text else None
+    modulus = _READ["modulus"].search(text) if "mod" in text else None
     if not modulus or not modulus.start():
-        return read_tokens(_clean(tokenize(text)))
-    residue, name = read_tokens(_clean(tokenize(text[: modulus.start()]))), modulus.group(1)
+        return read_tokens(_without_wide_spaces(tokenize(text)))
+    residue, name = read_tokens(tokenize(text[: modulus.start()])), modulus.group(1)
     last = residue.args[-1] if residue.op == "rel" else residue
-    integer = name.isdecimal() and last.value is not None and last.value.denominator == 1
-    numeric = integer and (0 <= (last.value or 0) < int(name[:9]) or "\\equiv" in residue.name)
+    below = name.isdecimal() and last.value is not None and last.value.denominator == 1 and last.value < int(name[:9])
     named = residue.op != "rel" or "=" not in residue.name or residue.args[0].op == "sym"
-    if not (named and (numeric or residue.op in ("sym", "list") or "\\equiv" in residue.name)):
+    if not (named and (below or residue.op in ("sym", "list") or "\\equiv" in residue.name)):
         raise Unreadable(f"the modulus {name}: {text[: modulus.start()]} is not a residue")
     # The modulus is a unit of the residue: it may be left out, but a different one is another answer.
     return _at_end(residue, lambda value: Node("unit", (value,), "mod " + name))
@@ -482,15 +348,15 @@ def read_prose(text: str) -> Node:
     """A sentence with mathematics in it, as its words and its mathematics in turn: they are compared one by one."""
     runs: list[list[Token]] = []
     for token in tokenize(text):
-        kind = token.kind == "txt" or (token.kind == "let" and len(token.text) > 1)
+        words = token.kind == "txt" or (token.kind == "let" and len(token.text) > 1)
         if token.text in (".", ",", ";", ":", "and", "or", "\\quad", "\\row") and not any(map(_level, runs[-1:])):
             runs.append([])
-        elif not runs or not runs[-1] or (kind != (runs[-1][-1].kind == "txt") and _level(runs[-1]) == 0):
+        elif not runs or not runs[-1] or (words != (runs[-1][-1].kind == "txt") and _level(runs[-1]) == 0):
             runs.append([token])
         else:
             runs[-1].append(token)
     parts = tuple(
-        Node("text", (), plain_words(_texts(run))) if all(t.kind == "txt" for t in run) else read_tokens(run)
+        Node("text", (), lexicon.plain_words(_texts(run))) if all(t.kind == "txt" for t in run) else read_tokens(run)
         for run in filter(None, runs)
     )
     if len({part.op == "text" for part in parts}) < 2:
@@ -504,20 +370,18 @@ def _texts(tokens: list[Token]) -> str:
 
 def strip_lead_in(text: str) -> str:
     r"""Remove words that introduce an answer (`the area is`, `about`); `\text{The answer is D}` becomes `\text{D}`."""
-    if text[:1] > "\u2e00":
-        text = re.sub(r"^(?:答案|结果|选项|故|所以|因此|最终)+(?:是|为)?\s*:?\s*", "", text) or text
-    match = _FIRST_WORDS.match(text)
+    match = _READ["first_words"].match(text)
     if not match:
         return text
-    opening, run, closing = match.groups()
+    opening, run, closed = match.groups()
     ends = [word.end() for word in re.finditer(r"\S+", run)]
     for end in reversed(ends[:13]):
-        prefix, rest = run[:end], run[end:] + (closing or "") + text[match.end() :]
+        prefix, rest = run[:end], run[end:] + (closed or "") + text[match.end() :]
         bare = rest.strip().lstrip("}").strip()
-        inside = opening and (closing is None or end < ends[-1])
+        inside = opening and (closed is None or end < ends[-1])
         if bare and prefix.lower() in ("negative", "minus") and re.match(r"[\d.\\({]", bare):
             return "-" + ("\\text{" + rest if inside else bare)
-        if bare and is_lead_in(prefix) and _introduces(prefix, bare):
+        if bare and lexicon.is_lead_in(prefix) and _introduces(prefix, bare):
             return strip_lead_in("\\text{" + rest.strip() if inside else bare)
     return text
 
@@ -529,42 +393,35 @@ def _introduces(prefix: str, rest: str) -> bool:
         return ":" not in rest
     if lower.removeprefix("the ") in ("point", "points"):
         return rest[0] == "("
-    if lower.split()[-1:] in (["is"], ["are"], ["equals"]) or lower in ADVERBS:
-        return True
-    return rest[0].isdecimal() or rest[0] in "$.\\-("
+    return (
+        lower in lexicon.ADVERBS or lower.split()[-1:] in (["is"], ["are"], ["equals"]) or rest[0] in "0123456789$.\\-("
+    )
 
 
-def _clean(tokens: list[Token]) -> list[Token]:
+def _without_wide_spaces(tokens: list[Token]) -> list[Token]:
     r"""Drop wide spaces that separate nothing: beside another separator, an operator, words, a remark or an end."""
     kept: list[Token] = []
-    end = Token("sep", "")
     for i, token in enumerate(tokens):
-        if token.text == "\\quad":
-            rest = [t for t in tokens[i + 1 :] if t.text != "\\quad"] or [end]
-            sides = (kept[-1] if kept else end, rest[0])
-            remark = rest[0].text == "(" and any(map(_worded, rest[: _closing(rest, 0)]))
-            kinds = ("sep", "txt", "cell", "row", "begin", "end")
-            if remark or any(side.kind in kinds or side.text in _BESIDE_SPACE for side in sides):
-                continue
-        kept.append(token)
+        rest = [t for t in tokens[i + 1 :] if t.text != "\\quad"] if token.text == "\\quad" else []
+        sides = ((kept or [_END])[-1], (rest or [_END])[0])
+        remark = sides[1].text == "(" and any(t.kind == "txt" or t.text in RELATIONS for t in rest[: closing(rest, 0)])
+        kinds = ("", "sep", "txt", "cell", "row", "begin", "end")
+        if token.text != "\\quad" or not (remark or any(t.kind in kinds or t.text in _BESIDE_SPACE for t in sides)):
+            kept.append(token)
     return kept
 
 
-def _worded(token: Token) -> bool:
-    return token.kind == "txt" or token.text in RELATIONS
-
-
 def read_tokens(tokens: list[Token]) -> Node:
-    """Read a token list as an answer."""
+    """Read a token list as an answer: from what separates its parts to its values."""
     while _enclosing(tokens) and tokens[0].text == "{":
         tokens = tokens[1:-1]
-    while tokens and (tokens[0].text in (",", "=", "\\approx", ":", "\\forall") or tokens[0].kind in ("sep", "row")):
+    while tokens and (tokens[0].text in ("=", "\\approx", ":", "\\forall") or tokens[0].kind in ("sep", "row")):
         tokens = tokens[1:]
     while tokens and (tokens[-1].kind in ("sep", "row") or tokens[-1].text == "."):
         tokens = tokens[:-1]
     if not tokens:
         raise Unreadable("an empty part")
-    if tokens[0].text == "\\{" and _closing(tokens[1:], 0) == len(tokens) - 2 and tokens[1].kind == "begin":
+    if tokens[0].text == "\\{" and closing(tokens[1:], 0) == len(tokens) - 2 and tokens[1].kind == "begin":
         tokens = tokens[1:]  # \left\{ … \right. round a system
     first, last = tokens[0], tokens[-1]
     if first.kind == "begin" and first.text in _LAYOUTS and _enclosing(tokens):
@@ -573,17 +430,10 @@ def read_tokens(tokens: list[Token]) -> Node:
             return layout
     if first.text == "]" or (last.text == "[" and first.text in ("(", "[")):
         return _french_interval(tokens)
-    if [t.text for t in tokens[-2:]] in (["^", "T"], ["^", "\\top"]) and _enclosing(tokens[:-2]) and first.text == "(":
-        return read_tokens(tokens[:-2])  # a row that is to be read as a column
-    for i, token in enumerate(tokens):
-        if i and token.kind == "txt" and token.text.lower().strip(" .,") in ("i.e", "ie", "that is"):
-            return Node("both", (read_tokens(tokens[:i]), read_tokens(tokens[i + 1 :])))
     if len(tokens) > 3 and last.text == ")" and (remarked := _remark(tokens)) is not None:
         return remarked
     groups, _ = split(tokens, ("or",))
-    if len(groups) > 1 and all(
-        len(split(group, (",",))[0]) > 1 and any(t.text == "=" for t in group) for group in groups
-    ):
+    if len(groups) > 1 and all(len(split(group, (",",))[0]) > 1 and "=" in [t.text for t in group] for group in groups):
         return Node("list", tuple(map(read_tokens, groups)))  # x=1, y=0 or x=2, y=3
     for wanted in (_ROWS, _COMMAS):
         parts, separators = split(tokens, wanted)
@@ -598,48 +448,58 @@ def read_tokens(tokens: list[Token]) -> Node:
     parts, _ = split(tokens, ("\\setminus", "-") if first.text.startswith("\\mathbb") else ("\\setminus",))
     if len(parts) == 2:  # without points or intervals: compared as a region
         return Node("union", tuple(map(read_tokens, parts)), "minus")
+    return _labelled(tokens) or _relation(tokens) or _value(tokens)
+
+
+def _labelled(tokens: list[Token]) -> Node | None:
+    """`Area: 12` and `Tom: 8`: a value with a name in front."""
     parts, _ = split(tokens, (":",))
-    if len(parts) == 2 and len(parts[0]) > 1 and parts[1] and (parts[1][0].text in _OPEN or "R" in parts[1][0].text):
-        # One region said twice, as in "x < 7 : (−∞, 7)": both forms must be right.
-        return Node("both", tuple(map(read_tokens, parts)))
-    if len(parts) == 2 and all(parts) and len(first.text) > 1 and all(t.kind in ("txt", "let") for t in parts[0]):
-        words = _texts(parts[0])
-        if is_name(words):
-            return Node("rel", (Node("text", (), plain_words(words)), read_tokens(parts[1])), "=")
-        if any(t.text.islower() or t.text.istitle() for t in parts[0]):
-            return Node("label", (read_tokens(parts[1]),), words)  # Tom: 8
+    head = parts[0]
+    if len(parts) != 2 or not all(parts) or len(_texts(head)) < 2 or any(t.kind not in ("txt", "let") for t in head):
+        return None
+    words = _texts(head)
+    if lexicon.is_name(words):
+        return Node("rel", (Node("text", (), lexicon.plain_words(words)), read_tokens(parts[1])), "=")
+    named = len(head[0].text) > 1 and any(t.text.islower() or t.text.istitle() for t in head)
+    return Node("label", (read_tokens(parts[1]),), words) if named else None
+
+
+def _relation(tokens: list[Token]) -> Node | None:
     parts, operators = split(tokens, RELATIONS)
-    if len(parts) > 1:
-        sides = tuple(map(_side, parts))
-        if operators == ["="] and sides[0].op == "text" and not is_name(sides[0].name):
-            return Node("label", sides[1:], sides[0].name)  # Tom = 8
-        return Node("rel", sides, " ".join(operators))
-    if len(tokens) > 4 and (scaled := _scaled_tuple(tokens)) is not None:
-        return scaled
-    if len(tokens) > 5 and first.kind == "let" and first.text.isupper() and tokens[1].text == "(":
-        inside = _bracketed(tokens[1:]) if _enclosing(tokens[1:]) else None
+    if len(parts) == 1:
+        return None
+    sides = tuple(map(_side, parts))
+    if operators == ["="] and sides[0].op == "text" and not lexicon.is_name(sides[0].name):
+        return Node("label", sides[1:], sides[0].name)  # Tom = 8
+    return Node("rel", sides, " ".join(operators))
+
+
+def _value(tokens: list[Token]) -> Node:
+    """One value: a point, a tuple, an interval, a set, words, a ratio or a quantity."""
+    first = tokens[0]
+    if len(tokens) > 5 and first.kind == "let" and first.text.isupper() and _enclosing(tokens[1:]):
+        inside = _bracketed(tokens[1:]) if tokens[1].text == "(" else None
         if inside is not None and inside.op == "seq":
             return Node("point", inside.args, first.text)
     if _enclosing(tokens) and (node := _bracketed(tokens)) is not None:
         return node
-    worded = first.kind == "txt" or (first.kind == "let" and len(first.text) > 1)
     wordlike = all(t.kind in ("txt", "let") or (t.kind == "op" and t.text in ".,'-()\"?!:") for t in tokens)
-    if worded and wordlike and any(token.kind == "txt" for token in tokens):
+    if wordlike and (first.kind == "txt" or len(first.text) > 1) and any(token.kind == "txt" for token in tokens):
         return _in_words(_texts(tokens))
     return _ratio(tokens) or _quantity(tokens)
 
 
 def _in_words(text: str) -> Node:
     """The node of an answer in words; some words are mathematics."""
-    words = plain_words(text)
+    words = lexicon.plain_words(text)
     if words in TABLES["number_sets"]:
         return sym(TABLES["number_sets"][words])
-    value = number_in_words(words)
     pieces = words.split()
-    for count in range(len(pieces) - 1, 0, -1) if value is None else ():
-        if (said := number_in_words(" ".join(pieces[:count]))) is not None and unit_of(" ".join(pieces[count:])):
-            return Node("unit", (num(said),), " ".join(pieces[count:]))  # fourteen students
-    return Node("text", (), words) if value is None else num(value)
+    for count in range(len(pieces), 0, -1):
+        said, rest = lexicon.number_in_words(" ".join(pieces[:count])), " ".join(pieces[count:])
+        if said is not None and (not rest or lexicon.unit_of(rest)):
+            return Node("unit", (num(said),), rest) if rest else num(said)  # fourteen students
+    return Node("text", (), words)
 
 
 def _listed(parts: list[list[Token]], separators: list[str]) -> Node:
@@ -682,11 +542,14 @@ def _is_condition(node: Node, before: tuple[Node, ...]) -> bool:
     return not named and any(part == sym(node.args[0].name) for value in values for part in value.walk())
 
 
+def _words_of(token: Token) -> str:
+    return token.text.lower().strip(" ,.") if token.kind == "txt" else ""
+
+
 def _conditional(tokens: list[Token]) -> Node | None:
     r"""`x + 1 \text{ if } x < 0`, `f(x) = 2x \; \forall x \in \mathbb{R}`: a value and where it holds."""
     for i, token in enumerate(tokens):
-        words = token.text.lower().strip(" ,.") if token.kind == "txt" else ""
-        if i and (words in _CONDITION_WORDS or token.text == "\\forall") and _level(tokens[:i]) == 0:
+        if i and (_words_of(token) in _CONDITION_WORDS or token.text == "\\forall") and _level(tokens[:i]) == 0:
             value, rest = read_tokens(tokens[:i]), tokens[i + 1 :]
             if len(rest) == 1 and rest[0].kind == "let":
                 return Node("cond", (value, Node("rel", (sym(rest[0].text), sym("\\mathbb{R}")), "\\in")))
@@ -702,45 +565,40 @@ def _remark(tokens: list[Token]) -> Node | None:
 
     None where the parentheses are mathematics. A remark that is none of these is not understood.
     """
-    start = len(tokens) - 2
-    while start > 0 and _level(tokens[start:]):
-        start -= 1
+    start = next(i for i in range(len(tokens) - 2, -1, -1) if not i or not _level(tokens[i:]))
     head, inner, before = tokens[:start], tokens[start + 1 : -1], tokens[start - 1]
-    if start < 1 or not inner or (before.kind == "cmd" and before.text[1:] in FUNCTIONS):
+    if start < 1 or not inner or before.text[1:] in FUNCTIONS:
         return None
     worded = [token.text.lower() for token in inner if token.kind == "txt"]
     relation = any(token.text in RELATIONS for token in inner)
     percent = inner[-1].text == "%" and tokens[start].spaced
     joined = inner[0].text in ("or", "=", "\\approx")
+    if joined or (percent and not worded):
+        return Node("both", (read_tokens(head), read_tokens(inner[joined:])))
+    if not worded and (not relation or before.text in ("P", "E")):
+        return None
     if worded and not relation and len(split(head, _ROWS | _COMMAS)[0]) > 1:
         return None  # it belongs to the last item of a list
-    if not worded and not (relation and before.text not in ("P", "E")) and not percent and not joined:
-        return None
-    if joined or percent:
-        return Node("both", (read_tokens(head), read_tokens(inner[1:] if joined else inner)))
-    if worded and inner[0].kind == "txt" and worded[0].split()[0] in ("since", "because", "as") and len(inner) < 12:
-        if relation and len(worded) == 1:
-            read_tokens(inner[1:])
-            return read_tokens(head)
-        raise Unreadable("the remark " + canonical(inner))
+    if inner[0].kind == "txt" and worded[0].split()[0] in ("since", "because", "as") and relation and len(worded) == 1:
+        read_tokens(inner[1:])
+        return read_tokens(head)
+    value = read_tokens(head)
     if len(worded) == len(inner):
         words = _texts(inner)
-        said = number_in_words(words)
-        if said is not None:
-            return Node("both", (read_tokens(head), num(said)))
+        if (said := lexicon.number_in_words(words)) is not None:
+            return Node("both", (value, num(said)))
         if words.lower().strip(" .") in ("approximately", "approx", "exactly"):
-            return read_tokens(head)
+            return value
         if not any(token.kind == "txt" for token in head):
-            return _with_words(read_tokens(head), words)
+            return _with_words(value, words)
         raise Unreadable(f"the words {words!r}")
-    node, value = read_tokens(inner), read_tokens(head)
-    if relation and node.op in ("rel", "list") and len(head) > 1:
-        conditions = node.args if node.op == "list" else (node,)
-        if all(_is_condition(item, (value,)) for item in conditions):
-            return Node("cond", (value, *conditions))
-    if relation and not worded:
+    node = read_tokens(inner)
+    conditions = node.args if node.op == "list" else (node,)
+    if relation and len(head) > 1 and all(_is_condition(item, (value,)) for item in conditions):
+        return Node("cond", (value, *conditions))
+    if not worded:
         return None
-    if node.op == "unit" and unit_of(node.name):
+    if node.op == "unit" and lexicon.unit_of(node.name):
         return Node("both", (value, node))  # 2 hours (120 minutes)
     raise Unreadable("the remark " + canonical(inner))
 
@@ -750,26 +608,26 @@ def _with_words(node: Node, words: str) -> Node:
     if node.op == "rel" and set(node.name.split()) == {"="}:
         return _at_end(node, lambda value: _with_words(value, words))
     lower = words.lower().strip(" .")
-    if node.op in STRUCTURES and node.op != "seq":
-        raise Unreadable(f"the words {words!r}")
     if lower in ("st", "nd", "rd", "th", "is the answer", "is the final answer", "is the solution") or (
         node.op == "percent" and lower in _CHANGES
     ):
         return node
+    if lower in ("degrees", "degree", "deg", "度") and (is_scalar(node) or node.op == "seq"):
+        return Node("degree", (node,))
+    if not is_scalar(node) and not (node.op == "seq" and lower in ("percent", "%")):
+        raise Unreadable(f"the words {words!r}")
     if percent := re.match(r"(?:percent|per cent|pct)s?(?: (.*))?$", lower):
         rest = percent.group(1)
-        if rest and not (rest in _CHANGES or (rest.startswith("of ") and unit_of(rest[3:]))):
+        if rest and not (rest in _CHANGES or (rest.startswith("of ") and lexicon.unit_of(rest[3:]))):
             raise Unreadable(f"the words {rest!r}")
         return Node("percent", (node,))
     if temperature := re.fullmatch(r"(?:degrees? )(?:(celsius|centigrade|c)|fahrenheit|f)", lower):
         return Node("unit", (node,), "degC" if temperature.group(1) else "degF")
-    if lower in ("degrees", "degree", "deg", "度"):
-        return Node("degree", (node,))
-    if node.op == "seq":
-        raise Unreadable(f"the words {words!r}")
-    if unit_of(words):
-        return Node("unit", (node,), words)
-    return Node("label", (node,), re.sub(r"^(?:is|are) ", "", words))
+    return (
+        Node("unit", (node,), words)
+        if lexicon.unit_of(words)
+        else Node("label", (node,), re.sub("^(?:is|are) ", "", words))
+    )
 
 
 def _layout(name: str, tokens: list[Token]) -> Node | None:
@@ -777,14 +635,11 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
 
     None where an array is a matrix.
     """
-    rows = [list(filter(None, split(row, ("&",))[0])) for row in split(tokens, ("\\row",))[0]]
-    rows = [cells for cells in rows if cells]
+    rows = [list(filter(None, split(row, ("&",))[0])) for row in split(tokens, ("\\row",))[0] if row]
     if not rows:
         raise Unreadable("an empty environment")
-    apart = all(cells[0][-1].kind == "sep" or cells[0][-1].text == "\\quad" for cells in rows)
-    if (name in ("cases", "dcases", "rcases", "array") or apart) and all(
-        len(cells) == 2 and _starts_condition(cells[1]) for cells in rows
-    ):
+    apart = name in ("cases", "dcases", "rcases", "array") or all(cells[0][-1].kind == "sep" for cells in rows)
+    if apart and all(len(cells) == 2 and _starts_condition(cells[1]) for cells in rows):
         return Node("pieces", tuple(_piece(value, condition) for value, condition in rows))
     joined = [[token for cell in cells for token in cell] for cells in rows]
     if name in ("array", "matrix") and not all(len(split(row, RELATIONS)[0]) > 1 for row in joined):
@@ -797,32 +652,29 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
             lines[-1] = lines[-1] + row  # a chain goes on
         elif row:
             lines.append(row)
-    if len(lines) == 1:
-        return read_tokens(lines[0])
-    return _listed(lines, ["and"] * (len(lines) - 1))
+    return read_tokens(lines[0]) if len(lines) == 1 else _listed(lines, ["and"] * (len(lines) - 1))
 
 
 def _starts_condition(tokens: list[Token]) -> bool:
     """Whether a second cell says where the first one holds."""
     if tokens[0].kind == "txt":
-        words = tokens[0].text.lower().split()
-        return words[0].strip(",.") in ("if", "when", "for", "otherwise", "else", "where", "whenever")
+        return tokens[0].text.lower().split()[0].strip(",.") in _CONDITION_WORDS | {"otherwise", "else"}
     return tokens[0].text not in RELATIONS and (len(split(tokens, RELATIONS)[0]) > 1 or tokens[-1].kind == "txt")
 
 
 def _piece(value: list[Token], condition: list[Token]) -> Node:
-    words = condition[0].text.lower().strip(" ,.") if condition[0].kind == "txt" else ""
-    if words in ("otherwise", "else", "elsewhere"):
-        return read_tokens(value)
-    return Node("cond", (read_tokens(value), read_tokens(condition[words in _CONDITION_WORDS :])))
+    words = _words_of(condition[0])
+    rest = condition[words in _CONDITION_WORDS :]
+    alone = words in ("otherwise", "else", "elsewhere")
+    return read_tokens(value) if alone else Node("cond", (read_tokens(value), read_tokens(rest)))
 
 
 def _matrix(name: str, tokens: list[Token]) -> Node:
     """A matrix from the tokens between its ends; a determinant becomes an expression."""
-    rows = filter(None, split(tokens, ("\\row",))[0])
-    matrix = Node("matrix", tuple(Node("row", tuple(map(read_tokens, split(row, ("&",))[0]))) for row in rows))
-    if not matrix.args:
+    rows = [split(row, ("&",))[0] for row in split(tokens, ("\\row",))[0] if row]
+    if not rows:
         raise Unreadable("an empty matrix")
+    matrix = Node("matrix", tuple(Node("row", tuple(map(read_tokens, row))) for row in rows))
     return determinant(matrix) if name in ("vmatrix", "Vmatrix") else matrix
 
 
@@ -842,63 +694,33 @@ def determinant(matrix: Node) -> Node:
 
 
 def _side(tokens: list[Token]) -> Node:
-    """One side of a relation: words may name a quantity, and so may a function of anything."""
+    r"""One side of a relation: a value, or the name of one, in words or as in `P(A|B)`, `(f \circ g)(2)`, `\max`."""
     if not tokens:
         raise Unreadable("a relation without one of its sides")
-    if _calls(tokens):
-        arguments = [token for token in tokens[2:-1] if token.text != ","]
-        return Node("app", tuple(read_expression([token]) for token in arguments), tokens[0].text)
-    if tokens[0].kind == "txt" and all(
-        token.kind in ("txt", "let") or token.text in ("\\triangle", "\\angle", "\\odot") for token in tokens
-    ):
-        words = _texts([token for token in tokens if token.kind == "txt"])
-        if is_name(words.lower().removesuffix(" of")):
-            return sym(canonical(tokens))
-    if tokens[0].text == "(" and "\\circ" in [token.text for token in tokens] and _names(tokens):
-        return sym(canonical(tokens))  # a composition, not an angle
-    if tokens[0].kind != "txt" or len(tokens) == 1 or not _names(tokens):
-        try:
-            return read_tokens(tokens)
-        except Unreadable:
-            if not _names(tokens):
-                raise
-    return sym(canonical([token for token in tokens if token.text not in "(){}"]))
+    texts = [token.text for token in tokens]
+    call = _READ["call"].fullmatch(" ".join(texts))
+    if call and texts[0] not in texts[2:]:  # p(1) = 2, y(t) = …; x(x+1) = 0 and xy = 6 are equations
+        return Node("app", tuple(read_expression([token]) for token in tokens[2:-1:2]), texts[0])
+    words = _texts([token for token in tokens if token.kind == "txt"])
+    beside = all(token.kind in ("txt", "let") or token.text in ("\\triangle", "\\angle", "\\odot") for token in tokens)
+    if beside and tokens[0].kind == "txt" and lexicon.is_name(words.lower().removesuffix(" of")):
+        return sym(canonical(tokens))
+    name = sym(canonical([token for token in tokens if token.text not in "(){}"]))
+    function = texts[0].lower().lstrip("\\") in _NAMED_FUNCTIONS and (len(tokens) > 1 or tokens[0].kind == "cmd")
+    function = function and all(token.kind == "let" or token.text in "(){}_[]," for token in tokens[1:])
+    if _READ["composition"].fullmatch("".join(texts)) or (function and tokens[0].kind == "txt"):
+        return name  # not an angle
+    try:
+        return read_tokens(tokens)
+    except Unreadable:
+        named = texts[0] == "|" or (tokens[0].kind in ("let", "cmd") and len(tokens) > 1)
+        closed = texts[-1] in (")", "]", "|") and all(token.kind != "txt" for token in tokens)
+        if not function and not (named and closed):
+            raise
+    return name
 
 
 _NAMED_FUNCTIONS = word_set("named_functions")
-
-
-def _names(tokens: list[Token]) -> bool:
-    r"""Whether a side that is no expression names a quantity: `P(A|B)`, `(f \circ g)(2)`, `\max`, `|AB|`."""
-    texts = [token.text for token in tokens]
-    named = texts[0].lower().lstrip("\\") in _NAMED_FUNCTIONS
-    if len(tokens) == 1:
-        return named and tokens[0].kind == "cmd"
-    if "\\circ" in texts and texts[0] in ("(", "f", "g", "h"):
-        return all(
-            token.kind in ("let", "num") or token.text in ("(", ")", "\\circ", "[", "]", "-") for token in tokens
-        )
-    if named and all(token.kind == "let" or token.text in "(){}_[]" for token in tokens[1:]):
-        return True
-    if texts[0] == texts[-1] == "|":
-        return all(token.kind == "let" or token.text in ("|", "\\cup", "\\cap", "\\setminus") for token in tokens)
-    head = 1
-    while head + 1 < len(tokens) and texts[head] in ("_", "^", "'"):
-        head += 1 if texts[head] == "'" else (_closing(tokens, head + 1) - head + 1 if texts[head + 1] in _OPEN else 2)
-    named = named or tokens[0].kind in ("let", "cmd")
-    return named and head < len(tokens) and texts[head] in ("(", "[") and _closing(tokens, head) == len(tokens) - 1
-
-
-def _calls(tokens: list[Token]) -> bool:
-    """Whether a complete side is a value of a function, as in `p(1) = 2` or `y(t) = e^{-t}`: a letter before numbers or
-    other letters in parentheses. `x(x+1) = 0` and `xy = 6` are equations."""
-    texts = [token.text for token in tokens]
-    if len(texts) < 4 or len(texts) % 2 or tokens[0].kind != "let" or texts[1] != "(" or texts[-1] != ")":
-        return False
-    return set(texts[3:-1:2]) <= {","} and all(
-        token.kind == "num" or (token.kind == "let" and len(token.text) == 1 and token.text != texts[0])
-        for token in tokens[2:-1:2]
-    )
 
 
 def _french_interval(tokens: list[Token]) -> Node:
@@ -907,54 +729,34 @@ def _french_interval(tokens: list[Token]) -> Node:
     if cup:
         return Node("union", (read_tokens(tokens[:cup]), read_tokens(tokens[cup + 1 :])))
     parts, _ = split(tokens[1:-1], (",", ";"))
-    if len(parts) != 2 or tokens[0].text not in "][" or tokens[-1].text not in "][":
+    brackets = {"]": "(", "[": "["}.get(tokens[0].text, "") + {"[": ")", "]": "]"}.get(tokens[-1].text, "")
+    if len(parts) != 2 or len(brackets) != 2:
         raise Unreadable("brackets that do not match")
-    brackets = ("(" if tokens[0].text == "]" else "[") + (")" if tokens[-1].text == "[" else "]")
     return Node("seq", tuple(map(read_tokens, parts)), brackets)
 
 
 def _bracketed(tokens: list[Token]) -> Node | None:
     r"""A tuple, an interval, a set or a set-builder; None when the brackets only group a scalar."""
-    opening, closing, inner = tokens[0].text, tokens[-1].text, tokens[1:-1]
+    opening, closed, inner = tokens[0].text, tokens[-1].text, tokens[1:-1]
     if tokens[0].kind == "begin":
         return None
-    if opening == "\\{" and closing == "\\}":
+    if opening == "\\{" and closed == "\\}":
         bar = next((i for i, token in enumerate(inner) if token.text == "|"), 0)
         odd = sum(token.text == "|" for token in inner) % 2  # bars in pairs are absolute values
         parts = [inner[:bar], inner[bar + 1 :]] if odd else split(inner, (":",))[0]
         if len(parts) == 2 and all(parts):
             return _builder(*parts)
-        if not inner:
-            return sym("\\emptyset")
-        return Node("set", tuple(map(read_tokens, filter(None, split(inner, _COMMAS | {";"})[0]))))
-    parts, _ = split(inner, (",", ";", "\\quad"))
-    brackets = {"\\langle": "(", "\\{": "{"}.get(opening, opening) + {"\\rangle": ")", "\\}": "}"}.get(closing, closing)
-    if len(parts) == 1 and brackets not in ("()", "[]"):
-        return None
+        items = tuple(map(read_tokens, filter(None, split(inner, _COMMAS | {";"})[0])))
+        return Node("set", items) if inner else sym("\\emptyset")
+    brackets = {"\\langle": "("}.get(opening, opening) + {"\\rangle": ")"}.get(closed, closed)
     if brackets not in ("()", "[]", "[)", "(]"):
         raise Unreadable("brackets that do not match")
-    items = tuple(map(read_tokens, parts))
+    items = tuple(map(read_tokens, split(inner, (",", ";", "\\quad"))[0]))
     if len(items) == 1 and (brackets == "()" or items[0].op == "matrix"):
         return items[0] if opening != "\\langle" else None
     if len(items) > 1 and brackets == "[]" and all(item.op == "seq" and item.name == "[]" for item in items):
         return Node("matrix", tuple(Node("row", item.args) for item in items))
     return Node("seq", items, brackets)
-
-
-def _scaled_tuple(tokens: list[Token]) -> Node | None:
-    """A number or a parameter in front of a tuple: t(1, 2, −1)."""
-    opens = (i for i in range(1, len(tokens)) if _depth(tokens[i]) > 0 and _closing(tokens, i) == len(tokens) - 1)
-    start = next(opens, 0) if tokens[-1].text in (")", "\\rangle") else 0
-    head, parts = tokens[:start], split(tokens[start + 1 : -1], (",",))[0]
-    if not head or len(parts) < 2 or head[0].text == "+" or head[-1].text[1:] in FUNCTIONS or head[-1].kind == "txt":
-        return None
-    if len(head) == 1 and (head[0].text.isupper() or head[0].text in _FUNCTION_LETTERS):
-        return None
-    try:
-        factor = read_expression(head[:-1] if head[-1].text in ("\\cdot", "*", "\\times") else head)
-    except Unreadable:
-        return None
-    return Node("seq", tuple(Node("mul", (factor, read_tokens(part))) for part in parts), "()")
 
 
 def _builder(head: list[Token], rest: list[Token]) -> Node:
@@ -964,7 +766,7 @@ def _builder(head: list[Token], rest: list[Token]) -> Node:
     the letters that the condition binds.
     """
     name, domain, texts = head[0].text, [token.text for token in head[1:]], [token.text for token in rest]
-    symbol = head[0].kind == "let" or name[1:] in GREEK
+    symbol = head[0].kind == "let" or name[1:] in lexicon.GREEK
     if symbol and domain in ([], ["\\in", "\\mathbb{R}"]) and name in texts:
         renamed = {",": Token("sep", "and"), ";": Token("sep", "and")}
         if "x" not in texts:
@@ -976,46 +778,42 @@ def _builder(head: list[Token], rest: list[Token]) -> Node:
             if condition.op == "rel" and condition.name == "\\in" and (is_scalar(value) or value.op == "seq"):
                 return Node("cond", (value, condition))
     bound = sorted({t.text for t, after in pairwise(rest) if t.kind == "let" and after.text == "\\in"})
-    tokens = [*head, Token("op", "|"), *rest]
     names = {name: f"¤{i}" for i, name in enumerate(bound)}
+    tokens = [*head, Token("op", "|"), *rest]
     return Node("opaque", (), canonical([Token(t.kind, names.get(t.text, t.text), t.spaced) for t in tokens]))
 
 
 def _ratio(tokens: list[Token]) -> Node | None:
     """`3:4`, `2:3:4`, and clock times such as `4:30 p.m.`."""
+    clock = _READ["clock"].fullmatch("".join(token.text for token in tokens).lower())
+    if clock and int(clock[1]) < 25 and int(clock[2]) < 60:
+        return _time(
+            [int(clock[1]), int(clock[2]), int(clock[3] or 0)], (clock[4] or "")[:1], padded=clock[1][0] == "0"
+        )
     parts, _ = split(tokens, (":",))
-    if len(parts) == 1:
-        return None
-    suffix = "".join(token.text for token in parts[-1][1:]).lower().replace(".", "").replace(" ", "")
-    suffix = suffix if suffix in ("am", "pm") else ""
-    parts[-1] = parts[-1][:1] if suffix else parts[-1]
-    texts = [part[0].text if len(part) == 1 and part[0].kind == "num" else "" for part in parts]
-    if re.fullmatch(r"\d\d?(:\d\d){1,2}", ":".join(texts)) and int(texts[0]) < 25 and int(texts[1]) < 60:
-        return _time([*map(int, texts), 0][:3], suffix, padded=texts[0][0] == "0")
-    if suffix or any(part and part[0].text == "+" for part in parts):
+    if len(parts) == 1 or any(part and (part[0].text == "+" or part[-1].kind == "txt") for part in parts):
         return None
     return Node("ratio", tuple(map(_quantity, parts)))
 
 
-def _time(parts: list[int], suffix: str, *, padded: bool = False) -> Node:
-    """A clock time, on 24 hours where that is known."""
-    hour = parts[0]
-    hour += 12 if suffix == "pm" and hour < 12 else -12 if suffix == "am" and hour == 12 else 0
-    return Node("time", tuple(map(num, (hour, *parts[1:]))), suffix or ("24" if hour > 12 or padded else ""))
+def _time(parts: list[int], half: str, *, padded: bool = False) -> Node:
+    """A clock time, on 24 hours where that is known; `half` is a, p or empty."""
+    hour = parts[0] + (12 if half == "p" and parts[0] < 12 else -12 if half == "a" and parts[0] == 12 else 0)
+    name = half + "m" if half else "24" if hour > 12 or padded else ""
+    return Node("time", tuple(map(num, (hour, *parts[1:]))), name)
 
 
-_BASE = re.compile(r"([0-9A-Fa-f]+)_\{?\s*(?:\\text\s*\{)?\s*(\w+)[\s}]*")
 _CURRENCIES = {"\\$": "dollars", "\\euro": "euros", "\\pounds": "GBP", "\\yen": "yen", "\\rupee": "rupees"}
 
 
 def _base(text: str) -> Node:
     """`204_5`, `2A_{16}`, `54_{six}`."""
-    match = _BASE.fullmatch(text)
-    word = match.group(2).lower() if match else ""
-    base = int(word) if word.isdecimal() and len(word) < 3 else number_in_words(word)
-    if not match or base is None or not 2 <= base <= 36:
+    digits, _, word = re.sub(r"\\text|[\s{}]", "", text).partition("_")
+    base = int(word) if word.isdecimal() and len(word) < 3 else lexicon.number_in_words(word)
+    if base is None or not 2 <= base <= 36:
         raise Unreadable("a subscript on a number")
-    return Node("base", (num(base),), match.group(1).upper())
+    # Behind digits in words ("17 base 8") the base may not be left out: the value says so.
+    return Node("base", (num(base),), digits.upper(), Fraction(1) if "\\text{" in text and word.isdecimal() else None)
 
 
 def _quantity(tokens: list[Token]) -> Node:
@@ -1024,8 +822,8 @@ def _quantity(tokens: list[Token]) -> Node:
         raise Unreadable("an empty part")
     if tokens[0].kind == "txt" and len(tokens) > 1 and tokens[1].kind in ("num", "cmd", "rep"):  # length 8, Tom 8
         value, words = _quantity(tokens[1:]), tokens[0].text
-        if is_name(words) and measures_by_name(words):
-            return Node("rel", (Node("text", (), plain_words(words)), value), "=")
+        if lexicon.is_name(words) and lexicon.measures_by_name(words):
+            return Node("rel", (Node("text", (), lexicon.plain_words(words)), value), "=")
         return Node("label", (value,), words)
     if len(tokens) == 1 and tokens[0].kind == "base":
         return _base(tokens[0].text)
@@ -1034,30 +832,25 @@ def _quantity(tokens: list[Token]) -> Node:
     end = next((i for i, token in enumerate(tokens) if token.kind == "txt"), len(tokens))
     if end == len(tokens):
         return read_expression(tokens)
-    if not end:
-        raise Unreadable(f"the words {tokens[0].text!r}")
     cuts = [i for i in range(end + 1, len(tokens)) if tokens[i].kind == "num" and tokens[i - 1].kind == "txt"]
-    if cuts:  # 3 feet 4 inches
+    if end and cuts:  # 3 feet 4 inches
         return compound([_quantity(tokens[a:b]) for a, b in pairwise([0, *cuts, len(tokens)])])
-    if not all(_belongs_to_unit(token, tokens[i - 1]) for i, token in enumerate(tokens[end:], end)):
+    if not end or not all(_belongs_to_unit(token, tokens[i - 1]) for i, token in enumerate(tokens[end:], end)):
         raise Unreadable(f"the words {tokens[end].text!r}")
     phrase = "".join((" " if token.kind in ("txt", "let") else "") + token.text for token in tokens[end:]).strip()
     if phrase.count("{") == phrase.count("}"):
         phrase = re.sub(r"[{}]", "", phrase)
-    if not phrase:
-        raise Unreadable("an empty part")
     value = read_expression(tokens[:end])
-    scale = scale_of(phrase.split()[0]) if tokens[end - 1].text not in ("0", "%") else None
+    word, _, rest = phrase.partition(" ")
+    scale = lexicon.scale_of(word) if tokens[end - 1].text not in ("0", "%") else None
     if scale:  # 1.5 million dollars, 3 halves
-        rest = phrase.partition(" ")[2]
-        plain = number(tokens[0].text) if end == 1 else None
-        value = Node("mul", (value, num(scale))) if plain is None else num(plain * scale)
+        value = num(value.value * scale) if value.value is not None else Node("mul", (value, num(scale)))
         return _with_words(value, rest) if rest else value
     if phrase.lower() == "and a half":
         return Node("add", (value, num(Fraction(1, 2))))
-    clock = phrase.lower().replace(".", "").replace(" ", "")
-    if clock in ("am", "pm") and value.value in range(1, 13):
-        return _time([int(value.value or 0), 0, 0], clock)
+    half = re.fullmatch(r"([ap])\.? ?m\.?", phrase.lower())
+    if half and value.value in range(1, 13):
+        return _time([int(value.value or 0), 0, 0], half[1])
     return _with_words(value, phrase)
 
 
@@ -1067,7 +860,7 @@ def _money(tokens: list[Token]) -> Node:
     amount = _quantity(tokens[:at] + tokens[at + 1 :])
     if amount.op == "label" or (at and tokens[0].text != "-"):
         raise Unreadable("a currency sign out of place")
-    if amount.op == "unit" and (unit := unit_of(amount.name)) != unit_of("dollars"):
+    if amount.op == "unit" and (unit := lexicon.unit_of(amount.name)) != lexicon.unit_of("dollars"):
         if unit is None or not (unit.counts or re.match(r"/|[/ ]*per ", amount.name)):
             raise Unreadable("two units for one number")
         return amount
@@ -1083,33 +876,40 @@ def _belongs_to_unit(token: Token, before: Token) -> bool:
 
 def compound(parts: list[Node]) -> Node:
     """A quantity in several units, largest first: 3 feet 4 inches, 2 hours 30 minutes."""
-    units = [unit_of(part.name) if part.op == "unit" else None for part in parts]
-    first = units[0]
-    if first is None or any(u is None or u.dimensions != first.dimensions or u.counts for u in units):
-        raise Unreadable("several quantities side by side")
-    total = parts[0].args[0]
-    for part, unit in zip(parts[1:], units[1:], strict=True):
-        scale = unit.factors[0] / first.factors[0] if unit else Fraction(1)
-        if scale >= 1:
+    units = [lexicon.unit_of(part.name) if part.op == "unit" else None for part in parts]
+    total: Node | None = None
+    for part, unit in zip(parts, units, strict=True):
+        scale = unit.factors[0] / units[0].factors[0] if unit and units[0] else Fraction(1)
+        if (
+            unit is None
+            or units[0] is None
+            or unit.dimensions != units[0].dimensions
+            or unit.counts
+            or (total is not None and scale >= 1)
+        ):
             raise Unreadable("several quantities side by side")
-        total = Node("add", (total, Node("mul", (num(scale), part.args[0]))))
-    return Node("unit", (total,), parts[0].name)
+        scaled = part.args[0] if total is None else Node("mul", (num(scale), part.args[0]))
+        total = scaled if total is None else Node("add", (total, scaled))
+    return Node("unit", (total or num(0),), parts[0].name)
 
 
 # --- expressions --------------------------------------------------------------------------------------------------
 
-_OPAQUE = word_set("opaque")
+_OPAQUE, _NOT_FACTORS = word_set("opaque"), word_set("not_factors")
 _CLOSERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
 #: Letters that name a function when a parenthesis follows.
 _FUNCTION_LETTERS = frozenset("fghFGH")
-_INVERSES = {name: "arc" + name for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")}
-_NOT_FACTORS = word_set("not_factors")
-_PRODUCTS = {"*": "mul", "\\cdot": "mul", "\\times": "mul", "/": "div", "\\div": "div"}
+#: How tightly operators bind; what stands side by side binds as tightly as the argument of a function reaches.
+_SUM, _PRODUCT, _SIDE_BY_SIDE = 2, 3, 4
+#: Operator between two values → how tightly it binds, and its operation.
+_INFIX = {"\\over": (1, "div"), "\\choose": (1, "binom"), "+": (2, "add"), "-": (2, "sub"), "\\pm": (2, "pm")}
+_INFIX |= {"\\mp": (2, "mp"), "*": (3, "mul"), "\\cdot": (3, "mul"), "\\times": (3, "mul")}
+_INFIX |= {"/": (3, "div"), "\\div": (3, "div")}
 _SIGNED = ("+", "-", "\\pm", "\\mp")
 _POSTFIX = {"!": "fact", "!!": "fact2", "%": "percent"}
-_BEHIND = frozenset({"^", "\\circ", *_POSTFIX})
 #: Tokens that end a value: a parenthesis behind one is a factor or a remark.
 _VALUE_ENDS = frozenset({"}", ")", "]", "|", "!", "%", "'", "\\circ", "\\pi", "\\infty"})
+_NUMBERS = ("num", "rep", "sci")
 
 
 def read_expression(tokens: list[Token]) -> Node:
@@ -1122,39 +922,41 @@ def read_expression(tokens: list[Token]) -> Node:
     node = reader.sum()
     if reader.at < len(reader.tokens):
         raise Unreadable(f"{reader.peek()!r} out of place")
-    return _spread(node) if reader.matrices else node
+    if reader.vectors:
+        node = _spread(node)
+        if is_scalar(node) and any(part.op == "seq" for part in node.walk()):
+            raise Unreadable("a tuple inside an expression")
+    return node
 
 
 def _spread(node: Node) -> Node:
-    """A matrix with a scalar in front (or a sign, or a divisor), a sum or a transposed matrix, as one matrix."""
+    """A matrix or tuple with a scalar in front (or a sign, or a divisor), a sum or a transposed matrix, as one."""
     if node.op not in ("add", "neg", "mul", "div", "pow"):
         return node
     args = tuple(map(_spread, node.args))
-    matrices = [i for i, arg in enumerate(args) if arg.op == "matrix"]
-    rows: list[tuple[Node, ...]] = []
-    if node.op == "add" and len(matrices) == 2:
-        if _shape(args[0]) == _shape(args[1]):
-            pairs = zip(args[0].args, args[1].args, strict=True)
-            rows = [tuple(Node("add", cells) for cells in zip(a.args, b.args, strict=True)) for a, b in pairs]
-    elif node.op in ("neg", "mul", "div") and len(matrices) == 1 and not (node.op == "div" and matrices[0]):
-        at = matrices[0]
-        rows = [tuple(Node(node.op, (*args[:at], cell, *args[at + 1 :])) for cell in row.args) for row in args[at].args]
-    elif node.op == "pow" and matrices == [0] and args[1] in (sym("T"), sym("\\top")):
-        rows = list(zip(*(row.args for row in args[0].args), strict=True)) if len(set(_shape(args[0]))) == 1 else []
-    return Node("matrix", tuple(Node("row", row) for row in rows)) if rows else Node(node.op, args, node.name)
-
-
-def _shape(matrix: Node) -> list[int]:
-    return [len(row.args) for row in matrix.args]
+    vectors = [i for i, arg in enumerate(args) if arg.op in ("matrix", "row", "seq")]
+    vector = args[vectors[0]] if vectors else node
+    if node.op == "add" and len(vectors) == 2 and len(args[0].args) == len(args[1].args):
+        cells = [Node("add", pair) for pair in zip(args[0].args, args[1].args, strict=True)]
+    elif node.op in ("neg", "mul", "div") and len(vectors) == 1 and (node.op, vectors) != ("div", [1]):
+        at = vectors[0]
+        cells = [Node(node.op, (*args[:at], cell, *args[at + 1 :])) for cell in vector.args]
+    elif node.op == "pow" and vectors == [0] and args[1] in (sym("T"), sym("\\top")):
+        if vector.op == "seq":
+            return vector  # a row that is to be read as a column
+        return Node("matrix", tuple(Node("row", row) for row in zip(*(row.args for row in vector.args), strict=False)))
+    else:
+        return Node(node.op, args, node.name)
+    return Node(vector.op, tuple(map(_spread, cells)), vector.name)
 
 
 class _Reader:
-    """Recursive descent over tokens: sums of products of powers of primaries."""
+    """Operators by how tightly they bind, over recursive descent to primaries."""
 
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens = list(tokens)
         self.at = self.open_bars = self.size = 0
-        self.matrices = False
+        self.vectors = False
 
     def grow(self) -> None:
         """Count an operation: chains nest, and everything behind this reader recurses over them."""
@@ -1164,97 +966,73 @@ class _Reader:
 
     def peek(self, ahead: int = 0) -> str:
         """Text of the next token, empty at the end."""
-        at = self.at + ahead
-        return self.tokens[at].text if at < len(self.tokens) else ""
+        return self.ahead(ahead).text
 
-    def kind(self, ahead: int = 0) -> str:
-        """Kind of the next token, empty at the end."""
+    def ahead(self, ahead: int = 0) -> Token:
+        """A token that is not consumed, an empty one at the end."""
         at = self.at + ahead
-        return self.tokens[at].kind if at < len(self.tokens) else ""
+        return self.tokens[at] if at < len(self.tokens) else _END
 
-    def take(self) -> Token:
-        """Consume one token."""
-        if self.at >= len(self.tokens):
-            raise Unreadable("it ends too early")
+    def take(self, expected: str = "") -> Token:
+        """Consume one token, which must be `expected` where that is given."""
+        token = self.ahead()
+        if token is _END or (expected and token.text != expected):
+            raise Unreadable(f"{expected!r} is missing" if expected else "it ends too early")
         self.at += 1
-        return self.tokens[self.at - 1]
+        return token
 
-    def expect(self, text: str) -> None:
-        """Consume one token that must be `text`."""
-        if self.take().text != text:
-            raise Unreadable(f"{text!r} is missing")
+    def sum(self, least: int = 0) -> Node:
+        r"""Values joined by operators that bind more tightly than `least`, side by side, or with a sign in front.
 
-    def sum(self) -> Node:
-        r"""sum := [sign] product {sign product} [\over sum]"""
-        node = self.signed()
-        while self.peek() in _SIGNED:
-            sign = self.take().text
-            self.grow()
-            right = self.product()
-            op = {"+": "add", "-": "add"}.get(sign, sign[1:])
-            node = Node(op, (node, neg(right) if sign == "-" else right))
-        if self.peek() in ("\\over", "\\choose"):
-            return Node("div" if self.take().text == "\\over" else "binom", (node, self.sum()))
-        return node
-
-    def signed(self) -> Node:
-        """signed := [sign] product"""
-        if self.peek() not in _SIGNED:
-            return self.product()
+        The argument of `\sin x` is `sum(_PRODUCT)`: it ends at an operator or the next function.
+        """
         self.grow()
-        sign = self.take().text
-        if sign == "+" and self.peek() == "1":
-            kind, text = self.kind(1), self.peek(1)
-            if kind in ("let", "rep", "num", "begin") or text in ("(", "[") or (kind == "cmd" and self.factor_at(1)):
-                raise Unreadable("'+1' in front of a factor")
-        inner = self.signed()
+        node = factor = self.signed(least) if self.peek() in _SIGNED else self.power()
+        while True:
+            text, beside = self.peek(), self.factor_at()
+            level, op = (_SIDE_BY_SIDE, "mul") if beside else _INFIX.get(text, (0, ""))
+            if least == _PRODUCT and node.op == "num" and text == "\\cdot" and self.ahead(1).kind == "let":
+                level = _SIDE_BY_SIDE  # the argument of \sin 2 \cdot x
+            if level <= least or (beside and least == _PRODUCT and (text[1:] in FUNCTIONS or text == "(")):
+                return node
+            if not beside:
+                self.take()
+            elif self.ahead().kind in _NUMBERS and (factor.op == "num" or factor.name == "mixed"):
+                raise Unreadable("two numbers side by side")
+            elif node == num(0) and (self.ahead().kind != "let" or len(text) > 1 or self.ahead().spaced):
+                raise Unreadable(f"{canonical(self.tokens[self.at :])!r} behind 0")
+            factor = self.sum(max(level, _SUM) if level < _PRODUCT else _SIDE_BY_SIDE)
+            node = Node("add", (node, neg(factor))) if op == "sub" else Node(op, (node, factor))
+
+    def signed(self, least: int) -> Node:
+        """A product with a sign in front."""
+        sign, one = self.take().text, self.peek()
+        after = self.ahead(1)
+        if sign == "+" and one == "1" and (after.text in ("(", "[") or (after.kind != "op" and self.factor_at(1))):
+            raise Unreadable("'+1' in front of a factor")
+        inner = self.sum(max(least, _SUM))
         return inner if sign == "+" else neg(inner) if sign == "-" else Node(sign[1:], (num(0), inner))
 
     def factor_at(self, ahead: int = 0) -> bool:
         """Whether a token begins another factor of an implicit product."""
-        kind, text = self.kind(ahead), self.peek(ahead)
-        if kind == "op":
-            return text in ("(", "{", "[") or (text == "|" and not self.open_bars)
-        return kind in ("num", "let", "sci", "rep", "begin") or (kind == "cmd" and text not in _NOT_FACTORS)
-
-    def product(self, *, argument: bool = False) -> Node:
-        r"""product := factor {[* or /] factor}; the argument of `\sin x` ends at an operator or the next function."""
-        node = factor = self.power()
-        while True:
-            text = self.peek()
-            number_times_letter = argument and node.op == "num" and text == "\\cdot" and self.kind(1) == "let"
-            if text in _PRODUCTS and (not argument or number_times_letter):
-                self.take()
-                sign = self.take().text if self.peek() in ("+", "-") else ""
-                factor = neg(self.power()) if sign == "-" else self.power()
-                node = Node(_PRODUCTS[text], (node, factor))
-                continue
-            if not self.factor_at():
-                return node
-            if self.kind() in ("num", "sci", "rep") and (factor.op == "num" or factor.name == "mixed"):
-                raise Unreadable("two numbers side by side")
-            if argument and (text[1:] in FUNCTIONS or text == "("):
-                return node
-            letter = self.kind() == "let" and len(text) == 1 and not self.tokens[self.at].spaced
-            if node.op == "num" and not node.value and not letter:
-                raise Unreadable(f"{canonical(self.tokens[self.at :])!r} behind 0")
-            factor = self.power()
-            node = Node("mul", (node, factor))
+        token = self.ahead(ahead)
+        if token.kind == "op":
+            return token.text in ("(", "{", "[") or (token.text == "|" and not self.open_bars)
+        return token.kind in (*_NUMBERS, "let", "begin") or (token.kind == "cmd" and token.text not in _NOT_FACTORS)
 
     def power(self) -> Node:
-        """power := primary {^ exponent | ! | !! | % | degree}"""
+        """A primary with what stands behind it: an exponent, a factorial, a percent or degree sign."""
         node = self.primary()
-        while (text := self.peek()) in _BEHIND:
+        while (text := self.peek()) in ("^", "\\circ", *_POSTFIX):
             self.take()
             self.grow()
+            circle = next((n for n in (1, 3) if self.peek(n // 2) == "\\circ"), 0)  # bare or in braces
             if text in _POSTFIX:
                 node = Node(_POSTFIX[text], (node,))
-            elif text == "\\circ":
+            elif text == "\\circ" or circle:
+                self.at += circle if text == "^" else 0
                 node = self.degrees(node)
-            elif circle := next((n for n in (1, 3) if self.peek(n // 2) == "\\circ"), 0):  # bare or in braces
-                self.at += circle
-                node = self.degrees(node)
-            elif self.peek() in ("*", "+") and node.op == "sym" and self.kind(1) in ("", "op", "sep"):
+            elif self.peek() in ("*", "+") and node.op == "sym" and self.ahead(1).kind in ("", "op", "sep"):
                 node = sym(node.name + "^" + self.take().text)
             else:
                 node = Node("pow", (node, self.exponent()))
@@ -1262,16 +1040,13 @@ class _Reader:
 
     def degrees(self, base: Node) -> Node:
         """What a degree sign makes of a number: an angle, with its minutes and seconds, or a temperature."""
-        if base.op != "num":
-            return Node("degree", (base,))
-        if self.peek() in ("C", "F") and not self.peek(1):
+        if base.op == "num" and self.peek() in ("C", "F") and not self.peek(1):
             return Node("unit", (base,), "deg" + self.take().text)
-        for marks, part in ((["'"], 60), (["'", "'"], 3600), (['"'], 3600)):
-            size = len(marks)
-            following = [self.peek(1 + i) for i in range(size)]
-            if self.kind() == "num" and following == marks and self.peek(1 + size) != "'":
+        for marks, part in (("'", 60), ("''", 3600), ('"', 3600)):
+            following = "".join(self.peek(i) for i in range(1, len(marks) + 2))
+            if base.op in ("num", "add") and self.ahead().kind == "num" and re.match(marks + "(?!')", following):
                 base = Node("add", (base, Node("div", (num(Fraction(self.take().text)), num(part)))), "mixed")
-                self.at += size
+                self.at += len(marks)
         return Node("degree", (base,))
 
     def exponent(self) -> Node:
@@ -1280,7 +1055,7 @@ class _Reader:
         if self.peek() in ("+", "-"):
             return neg(self.exponent()) if self.take().text == "-" else self.exponent()
         node = self.primary()
-        if self.peek() == "^" and self.peek(1) != "\\circ" and self.peek(2) != "\\circ":
+        if self.peek() == "^" and "\\circ" not in (self.peek(1), self.peek(2)):
             self.take()
             node = Node("pow", (node, self.exponent()))
         return node
@@ -1288,94 +1063,77 @@ class _Reader:
     def argument(self) -> Node:
         r"""An argument of `\frac` and its like: a group, or one token (of a number, one digit)."""
         text = self.peek()
-        if text == "{":
-            return self.group("{")
-        if self.kind() == "num" and len(text) > 1 and text.isdecimal():
+        if self.ahead().kind == "num" and len(text) > 1 and text.isdecimal():
             self.tokens[self.at : self.at + 1] = [Token("num", text[0]), Token("num", text[1:])]
         return self.primary()
 
-    def arguments(self, opening: str = "(", most: int = MAX_TOKENS) -> tuple[Node, ...]:
+    def arguments(self, opening: str, *, most: int = MAX_TOKENS) -> tuple[Node, ...]:
         """A list of sums in brackets."""
-        self.expect(opening)
+        self.take(opening)
         bars, self.open_bars = self.open_bars, 0
         items = [self.sum()]
-        while self.kind() == "sep" and self.peek() == "," and len(items) < most:
+        while self.peek() == "," and len(items) < most:
             self.take()
             items.append(self.sum())
         self.open_bars = bars
-        self.expect(_CLOSERS[opening])
+        self.take(_CLOSERS[opening])
         return tuple(items)
-
-    def group(self, opening: str) -> Node:
-        """A bracketed sum."""
-        return self.arguments(opening, 1)[0]
 
     def primary(self) -> Node:
         """A number, a symbol, a group, an environment or a command with its arguments."""
         self.grow()
         token = self.take()
-        if token.kind == "num":
-            return self.mixed(token)
-        if token.kind in ("rep", "sci"):
-            value = number(token.text) if token.kind == "rep" else scientific(*token.text.lower().split("e"))
-            if value is None:
-                raise Unreadable(f"{token.text!r}, or a power of ten beyond the limit")
-            return num(value)
+        if token.kind in _NUMBERS:
+            value = number(token.text)
+            if value is None or (token.text[:2] == "00" and len(token.text) < 4):
+                raise Unreadable(f"the number {token.text[:40]!r}")
+            return self.mixed(num(value)) if token.text.isdecimal() else num(value)
         if token.kind == "let":
             return self.symbol(token.text)
         if token.kind == "cmd":
             return self.command(token.text)
         if token.kind == "begin":
-            return self.environment(token)
+            end = closing(self.tokens, self.at - 1)
+            if token.text not in _MATRICES or end < 0:
+                raise Unreadable(f"the environment {token.text}")
+            self.at, start = end + 1, self.at
+            self.vectors = True
+            return _matrix(token.text, self.tokens[start:end])
         if token.text == "|":
             self.open_bars += 1
             inner = self.sum()
             self.open_bars -= 1
-            self.expect("|")
+            self.take("|")
             return determinant(inner) if inner.op == "matrix" else Node("abs", (inner,))
         if token.text in ("(", "[", "{"):
-            start = self.at = self.at - 1
-            node = self.group(token.text)
-            before = self.tokens[start - 1] if start else Token("op", "+")
-            factor = before.kind in ("num", "let", "rep", "sci", "end") or before.text in _VALUE_ENDS
-            if self.tokens[start + 1].text == "+" and token.text != "{" and (factor or self.factor_at()):
-                raise Unreadable(f"the remark {canonical(self.tokens[start : self.at])}")  # nobody multiplies by (+1)
-            return node
+            return self.bracketed(token.text)
         raise Unreadable(f"the words {token.text!r}" if token.kind == "txt" else f"{token.text!r} out of place")
 
-    def environment(self, token: Token) -> Node:
-        """A matrix inside an expression."""
-        end = _closing(self.tokens, self.at - 1)
-        if token.text not in _MATRICES or end < 0:
-            raise Unreadable(f"the environment {token.text}")
-        node = _matrix(token.text, self.tokens[self.at : end])
-        self.at = end + 1
-        self.matrices = True
-        return node
+    def bracketed(self, opening: str) -> Node:
+        """A group, or a tuple; a remark such as (+1) is no factor."""
+        start = self.at = self.at - 1
+        before = self.tokens[start - 1] if start else Token("op", "+")
+        items = self.arguments(opening, most=MAX_TOKENS if opening == "(" else 1)
+        beside = before.kind in (*_NUMBERS, "let", "end") or before.text in _VALUE_ENDS or self.factor_at()
+        if self.tokens[start + 1].text == "+" and opening != "{" and beside:
+            raise Unreadable(f"the remark {canonical(self.tokens[start : self.at])}")
+        self.vectors = self.vectors or len(items) > 1
+        return items[0] if len(items) == 1 else Node("seq", items, "()")
 
-    def mixed(self, token: Token) -> Node:
-        r"""A number, or a mixed number: `2\frac58` and `1 1/2` are sums, unlike `x\frac12`."""
-        if len(token.text) > 1_000:
-            raise Unreadable("too many digits")
-        if token.text[:2] == "00" and len(token.text) < 4:
-            raise Unreadable(f"the number {token.text!r}")
-        integer = num(Fraction(token.text))
-        if not token.text.isdecimal():
-            return integer
-        rest = self.tokens[self.at : self.at + 3]
+    def mixed(self, integer: Node) -> Node:
+        r"""An integer, or a mixed number: `2\frac58` and `1 1/2` are sums, unlike `x\frac12`."""
+        mark, saved, following = self.at, list(self.tokens), self.tokens[self.at : self.at + 3]
         braced = self.peek() == "{" and self.peek(1) == "\\frac"
         if braced or self.peek() == "\\frac":
-            mark, saved = self.at, list(self.tokens)
             self.at += 2 if braced else 1
             top, bottom = self.argument(), self.argument()
             proper = top.op == bottom.op == "num" and 0 < (top.value or 0) < (bottom.value or 0)
             if proper and (not braced or self.take().text == "}") and self.peek() not in ("^", "!"):
                 return Node("add", (integer, Node("div", (top, bottom))), "mixed")
             self.at, self.tokens = mark, saved
-        kinds, texts = [t.kind for t in rest], [t.text for t in rest]
-        if kinds == ["num", "op", "num"] and rest[0].spaced and re.fullmatch(r"\d+/\d+", "".join(texts)):
+        elif following and following[0].spaced and re.fullmatch(r"\d+/\d+", "".join(t.text for t in following)):
             self.at += 3
-            return Node("add", (integer, Node("div", (num(int(texts[0])), num(int(texts[2]))))), "mixed")
+            return Node("add", (integer, Node("div", tuple(num(int(t.text)) for t in following[::2]))), "mixed")
         return integer
 
     def symbol(self, name: str) -> Node:
@@ -1392,25 +1150,19 @@ class _Reader:
             self.at += 5
             name += "^-1"
         # I(0) is a value of a function: who multiplies I by a number writes the number in front.
-        applied = (function and self.peek() == "(") or self.number_in_parentheses()
-        return Node("app", self.arguments(), name) if applied else sym(name)
-
-    def number_in_parentheses(self) -> bool:
-        r"""Whether a parenthesis follows that holds a number and nothing else: `(2)`, `(-0.5)`, `(\frac12)`."""
-        if self.peek() != "(":
-            return False
-        inner = self.tokens[self.at + 1 : _closing(self.tokens, self.at)]
-        inner = inner[1:] if inner and inner[0].text in ("-", "+") else inner
+        inner = self.tokens[self.at + 1 : closing(self.tokens, self.at)] if self.peek() == "(" else []
         numeric = [token.kind in ("num", "sci") or token.text == "\\pi" for token in inner]
-        return any(numeric) and all(
-            value or token.text in ("/", "\\frac", "{", "}") for value, token in zip(numeric, inner, strict=True)
+        constant = any(numeric) and all(
+            value or token.text in ("/", "\\frac", "{", "}") or (token.text in ("-", "+") and not i)
+            for i, (value, token) in enumerate(zip(numeric, inner, strict=True))
         )
+        return Node("app", self.arguments("("), name) if constant or (function and inner) else sym(name)
 
     def subscript(self) -> str:
         """The canonical spelling of a subscript."""
         if self.peek() != "{":
             return self.take().text
-        start, end = self.at + 1, _closing(self.tokens, self.at)
+        start, end = self.at + 1, closing(self.tokens, self.at)
         if end < 0:
             raise Unreadable("it ends too early")
         self.at = end + 1
@@ -1424,26 +1176,22 @@ class _Reader:
         if name in _CONSTANTS:
             return _CONSTANTS[name]
         if name == "sqrt":
-            return self.root()
+            index = self.arguments("[", most=1)[0] if self.peek() == "[" else num(2)
+            # TeX takes one digit, also behind a space; but whoever writes \sqrt 15 means the complete number.
+            spaced = self.ahead().kind == "num" and self.ahead().spaced
+            return Node("root", (index, self.primary() if spaced else self.argument()))
         if name in FUNCTIONS:
             return self.function(FUNCTIONS[name])
         if name in ("lfloor", "lceil"):
             self.at -= 1
-            return Node("func", (self.group(text),), "floor" if name == "lfloor" else "ceil")
+            return Node("func", (self.arguments(text, most=1)[0],), "floor" if name == "lfloor" else "ceil")
         if name in ("angle", "triangle"):
-            return sym(text + (self.subscript() if self.peek() == "{" or self.kind() == "let" else ""))
+            return sym(text + (self.subscript() if self.peek() == "{" or self.ahead().kind == "let" else ""))
         if name == "Gamma" and self.peek() == "(":
-            return Node("fact", (Node("add", (self.group("("), num(-1))),))
-        if name in GREEK:
+            return Node("fact", (Node("add", (self.arguments("(", most=1)[0], num(-1))),))
+        if name in lexicon.GREEK:
             return self.symbol(text)
         raise Unreadable(f"the command {text}")
-
-    def root(self) -> Node:
-        r"""`\sqrt[n]{x}`, `\sqrt2`, and the plain-text `sqrt(2)`."""
-        index = self.group("[") if self.peek() == "[" else num(2)
-        # TeX takes one digit, also behind a space; but whoever writes \sqrt 15 means the complete number.
-        spaced = self.kind() == "num" and self.tokens[self.at].spaced
-        return Node("root", (index, self.primary() if spaced else self.argument()))
 
     def function(self, name: str) -> Node:
         r"""A named function: `\sin^2 x`, `\log_2 8`, `\ln(x+1)`, `\sin 2x`, `\max(3,7)`."""
@@ -1451,27 +1199,23 @@ class _Reader:
         name = "log" if name == "lg" else name
         exponent: Node | None = None
         while self.peek() in ("_", "^") or (self.peek() == "'" and name == "log"):
-            if self.take().text != "_":
-                exponent = self.exponent()
-            elif self.kind() == "num":  # all digits of it
-                base = (num(Fraction(self.take().text)),)
-            else:
+            if self.take().text == "_":
                 base = (self.primary(),)
+            else:
+                exponent = self.exponent()
         if base and name not in ("log", "ln"):
             raise Unreadable(f"a subscript on {name}")
         opening = self.peek()
         if opening in ("(", "{") or (opening == "\\{" and name in _ARGUMENT_LISTS):
-            inner = self.arguments(opening, 1 if opening == "{" else MAX_TOKENS)
+            inner = self.arguments(opening)
+        elif name in ("max", "min"):
+            raise Unreadable(f"the words {name!r}")
         else:
-            sign = self.take().text if opening == "-" else ""
-            inner = (self.product(argument=True),)
-            inner = (neg(*inner),) if sign else inner
-            if name in ("max", "min"):
-                raise Unreadable(f"the words {name!r}")
+            inner = (self.sum(_PRODUCT),)
         if len(inner) > 1 and name not in _ARGUMENT_LISTS:
             raise Unreadable(f"several arguments for {name}")
-        if exponent == neg(num(1)) and name in _INVERSES:
-            name, exponent = _INVERSES[name], None
+        if exponent == neg(num(1)) and "arc" + name in FUNCTIONS:
+            name, exponent = "arc" + name, None
         if name == "cis":
             node = Node("add", (Node("func", inner, "cos"), Node("mul", (IMAGINARY, Node("func", inner, "sin")))))
         elif name == "det" and inner[0].op == "matrix":

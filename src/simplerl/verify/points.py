@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -32,8 +32,8 @@ DIGITS, CHECK_DIGITS, AGREE = 50, 40, 30
 _PLAIN_BITS, _MAX_EXTRA_DIGITS = 64, 4_000
 #: Points at which expressions in variables are compared; a few may lie outside a domain.
 POINTS = 10
-#: Values beyond 2^(±MAX_MAGNITUDE) are never computed.
-MAX_MAGNITUDE = 60_000
+#: Values beyond 2^(±MAX_MAGNITUDE), and functions of arguments beyond MAX_ARGUMENT, are never computed.
+MAX_MAGNITUDE, MAX_ARGUMENT = 60_000, 10**6
 #: Letters that usually stand for whole numbers.
 _WHOLE_NAMES = frozenset("nkmijN")
 
@@ -67,8 +67,7 @@ def _symbol(name: str, point: Point) -> mpmath.mpf:
     Where expressions have steps, values reach further, and are whole at even indices or always (n, k, m …): there
     `⌈x⌉` and `⌊x⌋ + 1` differ.
     """
-    seed = digest(name, point.index)
-    index = point.index
+    seed, index = digest(name, point.index), point.index
     negative = index % 2 and (seed & (1 << 40) or (index % 4 == 1 and (point.steps or point.scale > 1)))
     if point.steps:
         whole = index % 2 == 0 or name[0] in _WHOLE_NAMES
@@ -78,29 +77,139 @@ def _symbol(name: str, point: Point) -> mpmath.mpf:
     return -value if negative else value
 
 
-_REAL_DOMAIN = {
-    "ln": lambda v: v > 0,
-    "arcsin": lambda v: abs(v) <= 1,
-    "arccos": lambda v: abs(v) <= 1,
-    "arccosh": lambda v: v >= 1,
-    "arctanh": lambda v: abs(v) < 1,
-}
+# --- operations: (values of the arguments, node, point, work) → value -----------------------------------------------
+
+
+def _constant(values: list, node: Node, point: Point, work: Work) -> Any:
+    if node.name == "i" and point.complex_:
+        return mp.mpc(0, 1)
+    if node.name not in ("pi", "e"):
+        raise Undefined
+    return +getattr(mp, node.name)
+
+
+def _quotient(values: list, node: Node, point: Point, work: Work) -> Any:
+    if abs(values[1]) < mp.mpf(10) ** -(mp.dps - 8):
+        raise Undefined
+    return values[0] / values[1]
+
+
+def _rational(node: Node, work: Work) -> Fraction | None:
+    try:
+        return exact(node, work)
+    except Spent:
+        raise
+    except TooBig:
+        return None
+
+
+def _power(values: list, node: Node, point: Point, work: Work) -> Any:
+    base, exponent = values
+    if not base:
+        if mp.re(exponent) <= 0:
+            raise Undefined
+        return mp.mpf(0)
+    if abs(mp.mag(base)) * min(abs(exponent), 10**9) > MAX_MAGNITUDE or abs(exponent) > 10**8:
+        raise TooBig("a power beyond the limit")
+    whole = not isinstance(exponent, mpmath.mpc) and exponent == mp.floor(exponent)
+    if whole or isinstance(base, mpmath.mpc) or base > 0:
+        return mp.power(base, exponent)
+    rational = _rational(node.args[1], work)
+    if rational is not None and rational.denominator % 2:  # an odd root of a negative number is real
+        value = mp.power(-base, exponent)
+        return -value if rational.numerator % 2 else value
+    return mp.power(mp.mpc(base), exponent)
+
+
+def _root(values: list, node: Node, point: Point, work: Work) -> Any:
+    index, radicand = values
+    if not index or isinstance(index, mpmath.mpc):
+        raise Undefined
+    as_power = Node("pow", (node.args[1], Node("div", (Node("num", (), "", Fraction(1)), node.args[0]))))
+    return _power([radicand, 1 / index], as_power, point, work)
+
+
+def _factorial(values: list, node: Node, point: Point, work: Work) -> Any:
+    if isinstance(values[0], mpmath.mpc) or values[0] <= -1:
+        raise Undefined
+    if values[0] > MAX_FACTORIAL:
+        raise TooBig("a factorial beyond the limit")
+    return mp.factorial(values[0]) if node.op == "fact" else mp.fac2(values[0])
+
+
+def _binomial(values: list, node: Node, point: Point, work: Work) -> Any:
+    if any(isinstance(value, mpmath.mpc) or abs(value) > 4 * MAX_FACTORIAL for value in values):
+        raise TooBig("a binomial coefficient beyond the limit")
+    bottom = _rational(node.args[1], work)
+    if bottom is not None and bottom.denominator == 1 and 0 <= bottom <= 60:
+        # Written out, so that it is a polynomial in the upper argument, also at negative points.
+        return mp.fprod((values[0] - i) / mp.mpf(i + 1) for i in range(int(bottom)))
+    return mp.binomial(*values)
+
+
+def _unknown(values: list, node: Node, point: Point, work: Work) -> Any:
+    """An unknown function: a generic smooth function fixed by its name."""
+    total = mp.mpf(digest("app", node.name) % 997) / 997
+    for i, value in enumerate(values):
+        factor = mp.mpf(digest(node.name, i, "scale") % 9973) / 9973 + 1
+        if abs(mp.re(value)) > MAX_ARGUMENT:
+            raise TooBig("an argument beyond the limit")
+        total += mp.sin(value * factor + i) + value * value * factor / (3 + i)
+    return total
+
+
+def _function(values: list, node: Node, point: Point, work: Work) -> Any:
+    name, value = node.name, values[0]
+    if name in ("ln", "log"):
+        return _logarithm(values, node, point)
+    if name in ("max", "min") and not any(isinstance(value, mpmath.mpc) for value in values):
+        return (max if name == "max" else min)(values)
+    if name in ("gcd", "lcm"):  # a generic symmetric function; whole numbers are computed exactly
+        return sum((mp.sin(value * 3) for value in values), mp.mpf(digest(name) % 97)) + mp.fprod(values)
+    if name not in _FUNCTIONS or len(values) != 1:
+        raise Undefined
+    if abs(value) > (MAX_MAGNITUDE / 2 if name in ("exp", "sinh", "cosh", "tanh", "coth") else MAX_ARGUMENT):
+        raise TooBig("an argument beyond the limit")
+    try:
+        return _FUNCTIONS[name](value)
+    except (ZeroDivisionError, ValueError) as error:
+        raise Undefined from error
+
+
+def _logarithm(values: list, node: Node, point: Point) -> Any:
+    if not all(values) or values[1:] == [1]:
+        raise Undefined
+    logarithms = list(map(mp.log, values))
+    if node.name == "log" and len(values) == 1 and point.log_base == 10:
+        logarithms.append(mp.log(10))
+    return logarithms[0] / logarithms[1] if len(logarithms) == 2 else logarithms[0]
+
+
 _OF_MPMATH = (
     "sin cos tan cot sec csc sinh cosh tanh coth sech csch arcsin arccos arctan arcsec arccsc arcsinh arccosh arctanh "
     "exp floor ceil conj"
 )
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     **{name: getattr(mp, name.replace("arc", "a")) for name in _OF_MPMATH.split()},
     "arccot": lambda v: mp.pi / 2 - mp.atan(v), "sgn": mp.sign, "Re": mp.re, "Im": mp.im,
 }  # fmt: skip
-#: Operations whose value needs no bound of its own, and those that are methods of the evaluator.
-_SIMPLE: dict[str, Any] = {
-    "add": lambda a, b: a + b, "neg": lambda a: -a, "mul": lambda a, b: a * b, "percent": lambda a: a / 100,
-    "degree": lambda a: a * mp.pi / 180, "abs": abs,
+_OPERATIONS: dict[str, Callable[[list, Node, Point, Work], Any]] = {
+    "add": lambda v, *_: v[0] + v[1], "neg": lambda v, *_: -v[0], "mul": lambda v, *_: v[0] * v[1],
+    "percent": lambda v, *_: v[0] / 100, "degree": lambda v, *_: v[0] * mp.pi / 180, "abs": lambda v, *_: abs(v[0]),
+    "unit": lambda v, *_: v[0], "const": _constant, "div": _quotient, "pow": _power, "root": _root, "fact": _factorial,
+    "fact2": _factorial, "binom": _binomial, "app": _unknown, "func": _function,
+    "sym": lambda _, node, point, *__: _symbol(node.name, point),
+    "opaque": lambda _, node, point, *__: _symbol("opaque " + node.name, point),
 }  # fmt: skip
-_BOUNDED = frozenset({"div", "pow", "root", "fact", "fact2", "binom", "app", "func"})
-#: Operations by series or iteration, whose cost grows faster with the digits than that of one multiplication.
-_COSTLY = frozenset({"pow", "root", "func", "app", "const"})
+
+
+def _cost(op: str) -> float:
+    """Units of work for one operation at the working precision, as measured with mpmath's integers of Python: those by
+    series or iteration grow faster with the digits than one multiplication."""
+    digits = mp.dps
+    if op in ("fact", "fact2", "binom"):
+        return 50 + digits**3 / 1_500
+    return 25 + digits**2 / 1_000 if op in ("pow", "root", "func", "app", "const") else 4 + digits**2 / 50_000
 
 
 class Evaluator:
@@ -115,34 +224,15 @@ class Evaluator:
 
     def evaluate(self, node: Node, point: Point) -> Any:
         """Return the value of an expression at a point; raise `Undefined` or `TooBig`."""
-        op = node.op
-        if op == "num":
+        if node.op == "num":
             value = node.value or Fraction(0)
             return mp.mpf(value.numerator) / value.denominator
-        self.work.spend(self._cost(op))
-        if op in ("sym", "opaque"):
-            return _symbol(node.name if op == "sym" else "opaque " + node.name, point)
-        if op == "const":
-            return self._constant(node.name, point)
-        if op == "unit":
-            return self.evaluate(node.args[0], point)
-        if op not in _SIMPLE and op not in _BOUNDED:
+        self.work.spend(_cost(node.op))
+        if node.op not in _OPERATIONS:
             raise Undefined
-        values = [self.evaluate(arg, point) for arg in node.args]
-        if op in _SIMPLE:
-            return self._checked(_SIMPLE[op](*values))
-        return self._checked(getattr(self, "_" + op)(node, values, point))
-
-    @staticmethod
-    def _cost(op: str) -> float:
-        """Units of work for one operation at the working precision, as measured with mpmath's integers of Python."""
-        digits = mp.dps
-        if op in ("fact", "fact2", "binom"):
-            return 50 + digits**3 / 1_500
-        return 25 + digits**2 / 1_000 if op in _COSTLY else 4 + digits**2 / 50_000
-
-    def _checked(self, value: Any) -> Any:
-        """Refuse infinities, NaN and values beyond the size limit."""
+        value = _OPERATIONS[node.op]([self.evaluate(arg, point) for arg in node.args], node, point, self.work)
+        if isinstance(value, mpmath.mpc) and not point.complex_:
+            raise Undefined
         for part in (mp.re(value), mp.im(value)):
             if not mp.isfinite(part):
                 raise Undefined
@@ -153,142 +243,33 @@ class Evaluator:
                 self.bits = max(self.bits, bits)
         return value
 
-    @staticmethod
-    def _constant(name: str, point: Point) -> Any:
-        if name in ("pi", "e"):
-            return +mp.pi if name == "pi" else +mp.e
-        if name == "i" and point.complex_:
-            return mp.mpc(0, 1)
-        raise Undefined
-
-    def _div(self, node: Node, values: list, point: Point) -> Any:
-        if not values[1] or abs(values[1]) < mp.mpf(10) ** -(mp.dps - 8):
-            raise Undefined
-        return values[0] / values[1]
-
-    def _rational(self, node: Node) -> Fraction | None:
-        try:
-            return exact(node, self.work)
-        except Spent:
-            raise
-        except TooBig:
-            return None
-
-    def _pow(self, node: Node, values: list, point: Point) -> Any:
-        base, exponent = values
-        if not base:
-            if mp.re(exponent) <= 0:
-                raise Undefined
-            return mp.mpf(0)
-        if abs(mp.mag(base)) * min(abs(exponent), 10**9) > MAX_MAGNITUDE or abs(exponent) > 10**8:
-            raise TooBig("a power beyond the limit")
-        whole = not isinstance(exponent, mpmath.mpc) and exponent == mp.floor(exponent)
-        if whole or isinstance(base, mpmath.mpc) or base > 0:
-            return mp.power(base, exponent)
-        rational = self._rational(node.args[1])
-        if rational is not None and rational.denominator % 2:  # an odd root of a negative number is real
-            value = mp.power(-base, exponent)
-            return -value if rational.numerator % 2 else value
-        if point.complex_:
-            return mp.power(mp.mpc(base), exponent)
-        raise Undefined
-
-    def _root(self, node: Node, values: list, point: Point) -> Any:
-        index, radicand = values
-        rational = self._rational(node.args[0])
-        if not radicand:
-            return mp.mpf(0)
-        if isinstance(index, mpmath.mpc) or not index:
-            raise Undefined
-        if not isinstance(radicand, mpmath.mpc) and radicand < 0:
-            if rational is not None and rational.denominator == 1 and rational.numerator % 2:
-                return -mp.power(-radicand, 1 / index)
-            if not point.complex_:
-                raise Undefined
-            radicand = mp.mpc(radicand)
-        return mp.sqrt(radicand) if index == 2 else mp.power(radicand, 1 / index)
-
-    def _fact(self, node: Node, values: list, point: Point) -> Any:
-        if isinstance(values[0], mpmath.mpc) or values[0] <= -1:
-            raise Undefined
-        if values[0] > MAX_FACTORIAL:
-            raise TooBig("a factorial beyond the limit")
-        return mp.factorial(values[0]) if node.op == "fact" else mp.fac2(values[0])
-
-    _fact2 = _fact
-
-    def _binom(self, node: Node, values: list, point: Point) -> Any:
-        if any(isinstance(value, mpmath.mpc) or abs(value) > 4 * MAX_FACTORIAL for value in values):
-            raise TooBig("a binomial coefficient beyond the limit")
-        bottom = self._rational(node.args[1])
-        if bottom is not None and bottom.denominator == 1 and 0 <= bottom <= 60:
-            # Written out, so that it is a polynomial in the upper argument, also at negative points.
-            return mp.fprod((values[0] - i) / mp.mpf(i + 1) for i in range(int(bottom)))
-        return mp.binomial(values[0], values[1])
-
-    def _app(self, node: Node, values: list, point: Point) -> Any:
-        """An unknown function: a generic smooth function fixed by its name."""
-        total = mp.mpf(digest("app", node.name) % 997) / 997
-        for i, value in enumerate(values):
-            factor = mp.mpf(digest(node.name, i, "scale") % 9973) / 9973 + 1
-            if abs(mp.re(value)) > 10**6:
-                raise TooBig("an argument beyond the limit")
-            total += mp.sin(value * factor + i) + value * value * factor / (3 + i)
-        return total
-
-    def _func(self, node: Node, values: list, point: Point) -> Any:
-        name = node.name
-        if name in ("ln", "log"):
-            return self._logarithm(node, values, point)
-        if any(isinstance(value, mpmath.mpc) for value in values) and name in ("max", "min", "floor", "ceil", "gcd"):
-            raise Undefined
-        if name in ("max", "min"):
-            return (max if name == "max" else min)(values)
-        if name in ("gcd", "lcm"):  # a generic symmetric function; whole numbers are computed exactly
-            return sum((mp.sin(value * 3) for value in values), mp.mpf(digest(name) % 97)) + mp.fprod(values)
-        function = _FUNCTIONS.get(name)
-        if function is None or len(values) != 1:
-            raise Undefined
-        value = values[0]
-        if abs(value) > 10**6 or (name in ("exp", "sinh", "cosh", "tanh", "coth") and abs(value) > MAX_MAGNITUDE / 2):
-            raise TooBig("an argument beyond the limit")
-        domain = _REAL_DOMAIN.get(name)
-        if domain and not point.complex_ and not domain(value):
-            raise Undefined
-        try:
-            return function(value)
-        except (ZeroDivisionError, ValueError) as error:
-            raise Undefined from error
-
-    @staticmethod
-    def _logarithm(node: Node, values: list, point: Point) -> Any:
-        value = values[0]
-        if not value or (not point.complex_ and value < 0):
-            raise Undefined
-        result = mp.log(value)
-        if len(values) == 2:
-            if not values[1] or values[1] == 1 or (not point.complex_ and values[1] < 0):
-                raise Undefined
-            return result / mp.log(values[1])
-        return result / mp.log(10) if node.name == "log" and point.log_base == 10 else result
-
     def _value(self, node: Node, point: Point) -> Any:
         try:
             return self.evaluate(node, point)
         except Undefined:
             return None
 
+    def constant(self, node: Node) -> Any:
+        """The real value of a constant; None where it has none."""
+        with mp.workdps(DIGITS):
+            return self._value(node, Point(0, False, 10))
+
     # --- two expressions ------------------------------------------------------------------------------------------
+
+    def close(self, left: Node, right: Node, tolerance: Fraction, *, relative: bool = False) -> bool:
+        """Whether two constants agree to a tolerance: for an approximation, or a printed decimal, of an exact value."""
+        a, b = self.constant(left), self.constant(right)
+        if a is None or b is None:
+            return False
+        with mp.workdps(DIGITS):
+            gap, size = abs(a - b), max(abs(a), abs(b)) if relative else 1
+            return bool(gap * tolerance.denominator <= size * tolerance.numerator)
 
     def equal(self, left: Node, right: Node) -> bool:
         r"""Whether two scalar expressions are equal; `\log` may mean either base where it is used without one."""
         if left == right or self._equal_at_points(left, right, 10):
             return True
-        bare_log = any(
-            part.op == "func" and part.name == "log" and len(part.args) == 1
-            for node in (left, right)
-            for part in node.walk()
-        )
+        bare_log = any(part.name == "log" and len(part.args) == 1 for node in (left, right) for part in node.walk())
         return bare_log and self._equal_at_points(left, right, 0)
 
     def _equal_at_points(self, left: Node, right: Node, log_base: int) -> bool:
@@ -356,27 +337,6 @@ class Evaluator:
             return 0
         return 1 if mp.re(ratios[0]) > 0 else -1
 
-    def _constant_value(self, node: Node) -> Any:
-        with mp.workdps(DIGITS):
-            return self._value(node, Point(0, False, 10))
-
-    def rounds_to(self, decimal: Fraction, places: int, node: Node) -> bool:
-        """Whether a decimal with that many places is the value of a constant expression, rounded or truncated."""
-        value = self._constant_value(node)
-        if value is None or isinstance(value, mpmath.mpc):
-            return False
-        with mp.workdps(DIGITS):
-            return bool(abs(value - mp.mpf(decimal.numerator) / decimal.denominator) < mp.mpf(10) ** -places)
-
-    def close(self, left: Node, right: Node, tolerance: float) -> bool:
-        """Whether two constants agree to a relative tolerance: for a stated approximation beside an exact value."""
-        a, b = self._constant_value(left), self._constant_value(right)
-        return a is not None and b is not None and bool(abs(a - b) <= tolerance * max(abs(a), abs(b)))
-
-    def is_defined(self, node: Node) -> bool:
-        """Whether a constant has a real value."""
-        return self._constant_value(node) is not None
-
     def within_limits(self, node: Node) -> bool:
         """Whether every scalar of an answer can be computed: asked about a gold, to tell whose fault a failure is."""
         try:
@@ -397,18 +357,16 @@ def _agree(left: Any, right: Any, digits: int = AGREE) -> bool:
         return bool(abs(left - right) <= mp.mpf(10) ** -digits * max(abs(left), abs(right), mp.mpf(10) ** -10))
 
 
-def _has(node: Node, op: str, name: str = "") -> bool:
-    return any(part.op == op and (not name or part.name == name) for part in node.walk())
+def _has(node: Node, op: str, *names: str) -> bool:
+    return any(part.op == op and (not names or part.name in names) for part in node.walk())
 
 
 def _has_kinks(node: Node) -> bool:
     """Whether an expression may change its form, or end, far from zero: |x|, max, ⌊x⌋, even roots, logarithms."""
-    return any(
-        part.op == "abs"
-        or (part.op == "func" and part.name in ("max", "min", "floor", "ceil", "ln", "log"))
-        or (part.op == "root" and not (part.args[0].value or 2) % 2)
-        or (part.op == "pow" and part.args[1].op == "div")
-        for part in node.walk()
+    return (
+        _has(node, "abs")
+        or _has(node, "func", "max", "min", "floor", "ceil", "ln", "log")
+        or any(part.op == "root" or (part.op == "pow" and part.args[1].op == "div") for part in node.walk())
     )
 
 
@@ -416,10 +374,9 @@ def _points(left: Node, right: Node, complex_: bool, log_base: int) -> Iterator[
     """Where to compare expressions in variables: near zero, and far from it where that may matter."""
     # In complex arithmetic branches differ off the positive axis, so symbols stay positive there.
     stride = 2 if complex_ else 1
-    steps = any(_has(node, "func", name) for node in (left, right) for name in ("floor", "ceil"))
+    steps = any(_has(node, "func", "floor", "ceil") for node in (left, right))
     for index in range(3 * POINTS if steps else POINTS):
         yield Point(stride * index, complex_, log_base, steps)
     if _has_kinks(left) or _has_kinks(right):
-        for i, scale in enumerate((10, 100, 1000)):
-            for index in range(4 * i, 4 * i + 4):
-                yield Point(100 + stride * index, complex_, log_base, steps, scale)
+        for index in range(12):
+            yield Point(100 + stride * index, complex_, log_base, steps, 10 ** (1 + index // 4))

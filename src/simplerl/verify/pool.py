@@ -21,10 +21,9 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from simplerl.core.errors import SimpleRLError, nearest
@@ -40,8 +39,7 @@ RETRIES = 4
 START_S, SEND_S = 60.0, 5.0
 #: What Python runs as a worker; tests put a misbehaving one in its place.
 COMMAND: tuple[str, ...] = ("-c", "from simplerl.verify.worker import main; main()")
-_CACHE_ENTRIES, _CACHED_CHARS = 50_000, 300
-_MAX_REPLY = 1 << 20
+_CACHE_ENTRIES, _CACHED_CHARS, _MAX_REPLY = 50_000, 300, 1 << 20
 
 #: Rules of answers whose value is right and which are not finished: a pool may be lenient about them.
 LENIENCIES = ("unfinished", "restates")
@@ -50,18 +48,9 @@ NO_ANSWER = Verdict(status="no_answer", extracted=None, rule="no-answer", detail
 
 def as_text(value: object) -> str:
     """Return any input as text: bytes are decoded with replacement, None is empty."""
-    if isinstance(value, str):
-        return value
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return "" if value is None else str(value)
-
-
-def verdict_of(outcome: Outcome, answer: str, lenient: Collection[str] = ()) -> Verdict:
-    """Return the verdict for an outcome; a rule in `lenient` counts as right."""
-    right = outcome.equal or outcome.rule in lenient
-    status: VerdictStatus = outcome.status or ("correct" if right else "wrong")  # type: ignore[assignment]
-    return Verdict(status=status, extracted=answer, rule=outcome.rule, detail=outcome.detail)
 
 
 class _Gone(Exception):
@@ -70,17 +59,17 @@ class _Gone(Exception):
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """One undecided pair on its way through the workers."""
+    """One answer to be judged; undecided ones go through the workers."""
 
-    deliver: Callable[[Outcome], None]
-    batch: object
-    """The call that waits for it; None after `submit`."""
     answer: str
     gold: str
     question: str | None
+    key: tuple[Hashable] | None = None
+    """The caller's key, in a tuple, for what was submitted."""
+    verdict: Verdict | None = None
     attempts: int = 0
     stopped: Outcome | None = None
-    """How the answer was stopped, when this asks whether the gold alone stays within the limits."""
+    """How the answer was stopped, when a worker is asked whether the gold alone stays within the limits."""
 
 
 class _Worker:
@@ -89,7 +78,7 @@ class _Worker:
     def __init__(self, timeout_s: float) -> None:
         self.sock, theirs = socket.socketpair()
         self.sock.settimeout(SEND_S)
-        source, path = str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")
+        path = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
         with theirs:
             # -P: a file in the working directory must not be able to stand in for a module. A group of its own: Ctrl-C
             # is the trainer's to handle. One arena: more would count as memory of the answer.
@@ -99,30 +88,22 @@ class _Worker:
                 stdout=theirs.fileno(),
                 stderr=subprocess.DEVNULL,
                 process_group=0,
-                env={
-                    **os.environ,
-                    "PYTHONPATH": source if not path else source + os.pathsep + path,
-                    "MPMATH_NOGMPY": "1",
-                    "MALLOC_ARENA_MAX": "1",
-                },
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "MPMATH_NOGMPY": "1", "MALLOC_ARENA_MAX": "1"},
             )
         self.ready = False
         self.request: _Request | None = None
         self.deadline = time.monotonic() + START_S
         self.cpu_at_start = 0.0
-        self._inbox = bytearray()
+        self._inbox = b""
 
     def send(self, request: _Request, timeout_s: float) -> None:
         """Give it a request; raise `_Gone` when it does not take it."""
         self.request, self.cpu_at_start = request, self.cpu_seconds()
         # Who is asked again was starved of CPU or stopped: on a loaded machine the same time would not do either.
         self.deadline = time.monotonic() + timeout_s * request.attempts
-        message = {
-            "id": id(request), "answer": request.answer, "gold": request.gold, "question": request.question,
-            "alone": request.stopped is not None,
-        }  # fmt: skip
+        message = {"id": id(request), "answer": request.answer, "gold": request.gold, "question": request.question}
         try:
-            self.sock.sendall(json.dumps(message).encode("ascii") + b"\n")
+            self.sock.sendall(json.dumps({**message, "alone": request.stopped is not None}).encode("ascii") + b"\n")
         except OSError as error:
             raise _Gone from error
 
@@ -130,16 +111,11 @@ class _Worker:
         """Return the messages that have arrived; raise `_Gone` at the end of the stream or after nonsense."""
         try:
             data = self.sock.recv(1 << 16)
-        except OSError as error:
-            raise _Gone from error
-        self._inbox += data
-        *lines, rest = self._inbox.split(b"\n")
-        if not data or len(rest) > _MAX_REPLY:
-            raise _Gone
-        self._inbox = bytearray(rest)
-        try:
+            *lines, self._inbox = (self._inbox + data).split(b"\n")
+            if not data or len(self._inbox) > _MAX_REPLY:
+                raise _Gone
             return [json.loads(line) for line in lines]
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise _Gone from error
 
     def cpu_seconds(self) -> float:
@@ -184,7 +160,6 @@ class VerifierPool:
         self.owner = os.getpid()
         #: Workers killed at a deadline, and dead by themselves: for metrics.
         self.kills = self.deaths = 0
-        self._extract = POLICIES[policy]
         self._selector = selectors.DefaultSelector()
         self._workers: list[_Worker] = []
         self._failed_starts = 0
@@ -196,23 +171,11 @@ class VerifierPool:
 
     def submit(self, key: Hashable, response: object, gold: object, question: object = None) -> None:
         """Accept one response under a key of the caller's; its verdict comes from `ready` or `results`."""
-        answer = self._extract(final_part(as_text(response)))
-        if answer is None:
-            self._check_open()
-            self._finished.append((key, NO_ANSWER))
-        else:
-            self.submit_answer(key, answer, gold, question)
+        self.submit_answer(key, self._extract(response), gold, question)
 
-    def submit_answer(self, key: Hashable, answer: str, gold: object, question: object = None) -> None:
-        """Accept an answer that is already extracted."""
-
-        def deliver(outcome: Outcome) -> None:
-            self._pending -= 1
-            self._finished.append((key, verdict_of(outcome, answer, self.lenient)))
-
-        self._check_open()
-        self._pending += 1
-        self._accept(deliver, None, answer, gold, question)
+    def submit_answer(self, key: Hashable, answer: str | None, gold: object, question: object = None) -> None:
+        """Accept an answer that is already extracted; None where there is none."""
+        self._accept(answer, gold, question, (key,))
 
     def ready(self) -> list[tuple[Hashable, Verdict]]:
         """Return the verdicts that are finished now, without waiting."""
@@ -233,7 +196,7 @@ class VerifierPool:
     def verify_many(self, rows: Iterable[tuple[object, ...]]) -> list[Verdict]:
         """Judge (response, gold) or (response, gold, question) rows; the verdicts come in the order of the rows, which
         may still be arriving."""
-        return self._judge_all((self._extract(final_part(as_text(response))), *rest) for response, *rest in rows)
+        return self._judge_all((self._extract(response), *rest) for response, *rest in rows)
 
     def judge(self, answer: str, gold: object, question: object = None) -> Verdict:
         """Judge one answer that is already extracted, and wait for its verdict."""
@@ -241,27 +204,17 @@ class VerifierPool:
 
     def _judge_all(self, rows: Iterable[tuple[Any, ...]]) -> list[Verdict]:
         """Judge (answer or None, gold, maybe question) rows and wait for all verdicts."""
-        verdicts: list[Verdict] = []
-        missing: set[int] = set()
-
-        def deliver_to(index: int, answer: str) -> Callable[[Outcome], None]:
-            def deliver(outcome: Outcome) -> None:
-                missing.discard(index)
-                verdicts[index] = verdict_of(outcome, answer, self.lenient)
-
-            return deliver
-
+        requests: list[_Request] = []
         try:
-            for answer, *gold_and_question in rows:
-                verdicts.append(NO_ANSWER)
-                if answer is not None:
-                    missing.add(len(verdicts) - 1)
-                    self._accept(deliver_to(len(verdicts) - 1, answer), verdicts, answer, *gold_and_question)
-            while missing:
-                self._pump(0.2)
+            for row in rows:
+                requests.append(self._accept(*row))
+            for request in requests:
+                while request.verdict is None:
+                    self._pump(0.2)
         finally:  # when interrupted: what a worker computes now it finishes, for nobody
-            self._waiting = deque(request for request in self._waiting if request.batch is not verdicts)
-        return verdicts
+            unanswered = {id(request) for request in requests if request.verdict is None}
+            self._waiting = deque(request for request in self._waiting if id(request) not in unanswered)
+        return [request.verdict for request in requests if request.verdict is not None]
 
     def warm_up(self) -> None:
         """Start the workers now and wait until one is ready, instead of at the first undecided answer."""
@@ -289,45 +242,56 @@ class VerifierPool:
     def __enter__(self) -> VerifierPool:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
             self.close()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise RuntimeError("this verifier pool is closed")
+    def _extract(self, response: object) -> str | None:
+        return POLICIES[self.policy](final_part(as_text(response)))
 
     def _accept(
-        self, deliver: Callable[[Outcome], None], batch: object, answer: str, gold: object, question: object = None
-    ) -> None:
-        """Decide a pair here and deliver its outcome, or hand it to the workers."""
-        self._check_open()
-        gold, question = as_text(gold), None if question is None else as_text(question)
-        key = (answer, gold, question)
-        outcome = self._cache.get(key)
+        self, answer: str | None, gold: object, question: object = None, key: tuple[Hashable] | None = None
+    ) -> _Request:
+        """Decide an answer here, or hand it to the workers."""
+        if self._closed:
+            raise RuntimeError("this verifier pool is closed")
+        question = None if question is None else as_text(question)
+        request = _Request(answer or "", as_text(gold), question, key)
+        self._pending += key is not None
+        if answer is None:
+            self._settle(request, NO_ANSWER)
+            return request
+        outcome = self._cache.get((answer, request.gold, question))
         if outcome is None:
-            try:
-                outcome = quick(answer, gold, question=question)
-            except Exception:  # not the caller's to handle: the worker meets it too, and makes it a verdict `error`
-                outcome = None
-            if outcome is None:
-                self._waiting.append(_Request(deliver, batch, answer, gold, question))
-                self._pump(0)
-                return
-            self._remember(key, outcome)
-        deliver(outcome)
+            # An exception is not the caller's to handle: the worker meets it too, and makes it a verdict `error`.
+            with contextlib.suppress(Exception):
+                outcome = quick(answer, request.gold, question=question)
+        if outcome is None:
+            self._waiting.append(request)
+            self._pump(0)
+        else:
+            self._decide(request, outcome)
+        return request
 
-    def _remember(self, key: tuple[str, str, str | None], outcome: Outcome) -> None:
-        if len(key[0]) + len(key[1]) > _CACHED_CHARS or outcome.status in ("timeout", "error"):
-            return
-        if len(self._cache) >= _CACHE_ENTRIES:
-            self._cache.clear()
-        self._cache[key] = outcome
+    def _decide(self, request: _Request, outcome: Outcome) -> None:
+        """Settle a request by an outcome, and keep that for the next time."""
+        right = outcome.equal or outcome.rule in self.lenient
+        status: VerdictStatus = outcome.status or ("correct" if right else "wrong")  # type: ignore[assignment]
+        if outcome.status not in ("timeout", "error") and len(request.answer) + len(request.gold) <= _CACHED_CHARS:
+            if len(self._cache) >= _CACHE_ENTRIES:
+                self._cache.clear()
+            self._cache[request.answer, request.gold, request.question] = outcome
+        verdict = Verdict(status=status, extracted=request.answer, rule=outcome.rule, detail=outcome.detail)
+        self._settle(request, verdict)
+
+    def _settle(self, request: _Request, verdict: Verdict) -> None:
+        request.verdict = verdict
+        if request.key is not None:
+            self._pending -= 1
+            self._finished.append((request.key[0], verdict))
 
     def _start_missing(self, wanted: int) -> None:
         """Bring the number of workers up to what is wanted, at most `size`."""
@@ -365,33 +329,36 @@ class VerifierPool:
     def _read(self, worker: _Worker) -> None:
         try:
             for message in worker.receive():
-                request = worker.request
-                worker.deadline = float("inf")
+                request, worker.deadline = worker.request, float("inf")
                 if "ready" in message:
                     worker.ready, self._failed_starts = True, 0
-                elif request is not None and message["id"] == id(request):
+                elif request is not None and message.pop("id") == id(request):
                     worker.request = None
-                    outcome = Outcome(**{name: message[name] for name in ("equal", "rule", "detail", "status")})
-                    self._finish(request, outcome)
+                    self._answered(request, Outcome(**message))
         except _Gone:
             self._lose(worker)
 
-    def _finish(self, request: _Request, outcome: Outcome) -> None:
-        if request.stopped is not None:  # this was about the gold alone
-            request.deliver(_not_left_out(request.stopped) if outcome.equal else request.stopped)
-        elif outcome.status == "memory":
-            self._stopped(request, replace(outcome, status="error"))
+    def _answered(self, request: _Request, outcome: Outcome) -> None:
+        """What a worker replied: an outcome, or whether the gold of a stopped answer stays within the limits."""
+        if request.stopped is None:
+            if outcome.status == "memory":
+                self._stopped(request, replace(outcome, status="error"))
+            else:
+                self._decide(request, outcome)
+        elif outcome.equal:  # the answer's own doing
+            detail = f"{request.stopped.detail}; the gold alone stays within the limits"
+            self._decide(request, replace(request.stopped, status="", detail=detail))
         else:
-            self._remember((request.answer, request.gold, request.question), outcome)
-            request.deliver(outcome)
+            self._decide(request, request.stopped)
 
     def _stopped(self, request: _Request, outcome: Outcome) -> None:
         """An answer ran into the limit of time or memory. It may not choose to be left out of the loss by that: beside
         a gold that stays within the limits by itself it is wrong. A worker is asked about the gold alone."""
         if request.stopped is not None:  # the gold alone ran into it too
-            request.deliver(request.stopped)
+            self._decide(request, request.stopped)
         else:
-            self._waiting.append(replace(request, attempts=0, stopped=outcome))
+            request.attempts, request.stopped = 0, outcome
+            self._waiting.append(request)
 
     def _overdue(self, worker: _Worker) -> None:
         """Kill a worker at its deadline. One that stood still (stopped, or starved of CPU) did not fail its request."""
@@ -407,7 +374,7 @@ class VerifierPool:
         if busy:
             self._stopped(request, outcome)
         else:
-            request.deliver(request.stopped or outcome)
+            self._decide(request, request.stopped or outcome)
 
     def _lose(self, worker: _Worker) -> None:
         """A worker is gone, or must go, through no fault of its request: give the request to another."""
@@ -415,27 +382,24 @@ class VerifierPool:
         with contextlib.suppress(subprocess.TimeoutExpired):
             worker.process.wait(timeout=0.1)  # how it ended by itself, before it is killed
         self._retire(worker)
-        request = worker.request
+        request, problem = worker.request, ""
         if not worker.ready:
             # One that ends by itself cannot start; one that is killed from outside says little until it happens often.
             self._failed_starts += 1 if (worker.process.returncode or 0) < 0 else 10
             if self._failed_starts > 40 and not any(worker.ready for worker in self._workers) and self._waiting:
-                self._failed_starts = 0
-                self._give_up(self._waiting.popleft(), "the worker processes do not start")
-        elif request is not None and request.attempts <= RETRIES:
+                self._failed_starts, request = 0, self._waiting.popleft()
+                problem = "the worker processes do not start"
+        elif request is not None and request.attempts > RETRIES:
+            problem = f"the worker died {request.attempts} times on this answer"
+        if request is None:
+            return
+        if problem:
+            outcome = Outcome(equal=False, rule="crash", detail=problem, status="error")
+            self._decide(request, request.stopped or outcome)
+        else:
             self._waiting.appendleft(request)
-        elif request is not None:
-            self._give_up(request, f"the worker died {request.attempts} times on this answer")
-
-    def _give_up(self, request: _Request, detail: str) -> None:
-        request.deliver(request.stopped or Outcome(equal=False, rule="crash", detail=detail, status="error"))
 
     def _retire(self, worker: _Worker) -> None:
         self._workers.remove(worker)
         self._selector.unregister(worker.sock)
         worker.end()
-
-
-def _not_left_out(stopped: Outcome) -> Outcome:
-    """The outcome of an answer that was stopped through its own doing: wrong."""
-    return replace(stopped, status="", detail=stopped.detail + "; the gold alone stays within the limits")

@@ -5,7 +5,8 @@ Everything that comes from models, data and directories goes through `simplerl.m
 
 import contextlib
 import functools
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from simplerl.core.errors import RunError
 from simplerl.markup.differences import differences
 from simplerl.markup.formulas import MOST_FORMULAS, prose
 from simplerl.markup.templates import Safe, environment
-from simplerl.markup.text import escape, plain, visible
+from simplerl.markup.text import escape, plain, quantity, visible
 from simplerl.markup.tokens import SCALES, coloured, legend
+from simplerl.runs.glossary import METRICS
+from simplerl.runs.run import Run
 from simplerl.viewer.library import TRAINING, Entry, Library, benchmarks
-from simplerl.viewer.plots import charts
-from simplerl.viewer.responses import VERDICTS, Index, Pair, Selection, reference
+from simplerl.viewer.responses import VERDICTS, Index, Selection, reference
 from simplerl.viewer.state import OUTCOMES, TOKEN_COLUMNS, View
 
 Choices = list[tuple[str, str]]
@@ -37,6 +39,12 @@ ROWS, MOST_SAMPLES = 25, 64
 
 #: Formulas drawn on a page, shared out among its responses, but some for each: a browser needs seconds for 10,000.
 MOST_DRAWN, ALWAYS_DRAWN = 3_000, 12
+
+#: The view box of a chart, and the edges of its axes.
+BOX = {"width": 300, "height": 150, "left": 40, "right": 292, "top": 8, "bottom": 132}
+
+#: Points drawn per line; of more, evenly spaced ones and the last.
+MOST_POINTS = 300
 
 
 @dataclass(kw_only=True, slots=True)
@@ -98,12 +106,12 @@ def content(library: Library, asked: View, complaints: list[str]) -> Content:
         "b": runs,
         "b_step": _steps(b, b_step, notices),
         "benchmark": _choices(benchmarks(a.at(a_step), b.at(b_step))),
-        "levels": _distinct(selection.pair.levels, view.levels),
-        "kinds": _distinct(selection.pair.kinds, view.kinds),
     }
     options: dict[str, dict[str, Any]] = {name: {"choices": choice} for name, choice in choices.items()}
     for name in ("levels", "kinds"):
-        options[name]["visible"] = bool(choices[name])
+        texts = {*getattr(selection.pair, name), *getattr(view, name)} - {""}
+        offered = _choices(sorted(texts, key=lambda text: (len(text) > 3, text))[:MOST_CHOICES])
+        options[name] = {"choices": offered, "visible": bool(offered)}
     return Content(view=view, notices=_notices(notices), plots=plots, body=body, options=options)
 
 
@@ -130,10 +138,6 @@ def label(text: str) -> str:
 
 def _choices(names: Iterable[str]) -> Choices:
     return [(label(name), name) for name in names]
-
-
-def _distinct(values: list[str], chosen: tuple[str, ...]) -> Choices:
-    return _choices(sorted({*values, *chosen} - {""}, key=lambda text: (len(text) > 3, text))[:MOST_CHOICES])
 
 
 def _steps(entry: Entry, chosen: int | None, notices: list[str]) -> Choices:
@@ -177,6 +181,7 @@ def _table(library: Library, view: View, selection: Selection) -> str:
     pages = max(1, -(-total // ROWS))
     page = min(view.sheet, pages)
     places = selection.places[(page - 1) * ROWS : page * ROWS]
+    gained, lost, change = pair.outcome("gained"), pair.outcome("lost"), pair.change
     rows = [
         {
             "id": pair.ids[place],
@@ -184,10 +189,10 @@ def _table(library: Library, view: View, selection: Selection) -> str:
             "question": question,
             "level": pair.levels[place],
             "sides": [_verdicts(pair.sides[side], int(pair.places[side][place])) for side in (0, 1)],
-            "lengths": " → ".join(
-                "–" if np.isnan(length[place]) else f"{length[place]:,.0f}" for length in pair.length
-            ),
-            **_change(pair, place),
+            "lengths": " → ".join("–" if np.isnan(one[place]) else f"{one[place]:,.0f}" for one in pair.length),
+            "other": bool(pair.other_question[place]),
+            "change": float(change[place]) if pair.compared[place] else None,
+            "outcome": " gained" if gained[place] else " lost" if lost[place] else "",
         }
         for place, question in zip(places.tolist(), library.questions(pair, places), strict=True)
     ]
@@ -196,7 +201,7 @@ def _table(library: Library, view: View, selection: Selection) -> str:
         "shown": total,
         "all": len(pair.ids),
         "right": {letter: np.nanmean(share) for letter, share in shares.items() if not np.isnan(share).all()},
-        "changed": [int(pair.outcome(name).sum()) for name in ("gained", "lost")] if all(pair.sides) else None,
+        "changed": [int(gained.sum()), int(lost.sum())] if all(pair.sides) else None,
         "other": int(pair.other_question.sum()),
     }
     return piece("table", view, rows, counts, page, pages, OUTCOMES[view.outcome])
@@ -205,15 +210,6 @@ def _table(library: Library, view: View, selection: Selection) -> str:
 def _verdicts(index: Index | None, problem: int) -> list[str]:
     """Return the verdicts of a problem by sample; empty where this side does not have it."""
     return [] if index is None or problem < 0 else [VERDICTS[code] for code in index.verdict_R[index.rows(problem)]]
-
-
-def _change(pair: Pair, place: int) -> dict[str, Any]:
-    """Return by how much B is right more often than A (None: not compared), and whether it is gained or lost."""
-    if not pair.compared[place]:
-        return {"change": "other" if pair.other_question[place] else None, "outcome": ""}
-    a, b = (pair.correct[side][place] for side in (0, 1))
-    outcome = " gained" if not a and b else " lost" if a and not b else ""
-    return {"change": float(pair.share(1)[place] - pair.share(0)[place]), "outcome": outcome}
 
 
 def _problem(library: Library, view: View, selection: Selection, notices: list[str]) -> str:
@@ -276,3 +272,51 @@ def _tokens(library: Library, view: View, entry: Entry, row: dict | None) -> str
     tokens = library.tokens(entry)
     note = f'<div class="left-out">{escape(tokens.problem)}</div>' if tokens.problem else ""
     return coloured(tokens.texts(ids[:2_001]) + [""] * max(0, len(ids) - 2_001), values, SCALES[view.mode]) + note
+
+
+# -- metrics against steps: one chart per metric, one line per run ----------------------------------------------------
+
+
+def charts(metrics: Sequence[str], runs: Mapping[str, Run], marks: Sequence[tuple[str, int]] = ()) -> dict[str, Any]:
+    """Return what the page's `charts` draws. `runs` by the name that is shown; `marks`: letters at steps (A and B)."""
+    return {"runs": list(runs), "panels": [_panel(metric, runs, marks) for metric in metrics], "box": BOX}
+
+
+def _panel(metric: str, runs: Mapping[str, Run], marks: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    """Return what a chart shows; coordinates are in units of its view box."""
+    about = METRICS.get(metric, "not in simplerl's glossary")
+    panel: dict[str, Any] = {"metric": metric, "about": about, "lines": []}
+    lines = [sorted(zip(*map(list, run.history(metric)), strict=True)) for run in runs.values()]
+    points = [point for line in lines for point in line]
+    if not points:
+        return panel
+    first, last = min(step for step, _ in points), max(step for step, _ in points)
+    ticks = _ticks(min(value for _, value in points), max(value for _, value in points))
+    x = _scale(first, last, BOX["left"], BOX["right"])
+    y = _scale(ticks[0], ticks[-1], BOX["bottom"], BOX["top"])
+    for order, (name, line) in enumerate(zip(runs, lines, strict=True)):
+        stride = max(1, math.ceil(len(line) / MOST_POINTS))
+        shown = sorted({*line[::stride], *line[-1:]})
+        dots = [(x(step), y(value), f"{name}, step {step}: {quantity(value)}") for step, value in shown]
+        panel["lines"] += [{"order": order, "points": dots}] if dots else []
+    panel["ticks"] = [(y(tick), quantity(tick)) for tick in ticks]
+    panel["ends"] = [(x(step), step) for step in sorted({first, last})]
+    panel["marks"] = [(x(step), letter) for letter, step in marks if first <= step <= last]
+    return panel
+
+
+def _scale(low: float, high: float, begin: float, end: float) -> Callable[[float], float]:
+    span = high - low
+    return lambda value: round(begin + (end - begin) * (float(value - low) / span if span else 0.5), 1)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return three to six round numbers that enclose a range."""
+    if high - low < 1e-12 * max(1.0, abs(high)):
+        low, high = low - (abs(low) * 0.1 or 1.0), high + (abs(high) * 0.1 or 1.0)
+    rough = (high - low) / 3
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    first = math.floor(low / step + 1e-9)
+    count = math.ceil(high / step - 1e-9) - first
+    return [(first + i) * step for i in range(count + 1)]

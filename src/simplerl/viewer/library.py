@@ -53,17 +53,13 @@ LARGEST_TOKENIZER = 100_000_000
 class Entry(NamedTuple):
     """A run, or the results of one model: something with steps to choose from."""
 
-    key: str
-    """Its path under the directory, percent-encoded: what a link says."""
+    key: str  # Its path under the directory, percent-encoded: what a link says
     name: str
-    run: Run | None
-    """None for results."""
+    run: Run | None  # None for results
     steps: dict[int, dict[str, Records]]
     """Step → benchmark → responses. A run has `held-out` and `training`; 0 is the base model."""
-    ended: bool = True
-    """Whether there is nothing more to come."""
-    stamp: Any = None
-    """What changes when the run does."""
+    ended: bool = True  # Whether there is nothing more to come
+    stamp: Any = None  # What changes when the run does
 
     def at(self, step: int | None) -> dict[str, Records]:
         """Return benchmark → responses of a step; empty where the step has none."""
@@ -136,10 +132,10 @@ class Library:
                 self._add_result(run, results, notices)
             else:
                 entries[self._key(path)] = self._entry(run, stamp, notices)
-        for (folder, label), steps in results.items():
+        for (folder, label), evaluated in results.items():
             key = f"results:{self._key(folder)}:{urllib.parse.quote(label, safe='', errors='surrogatepass')}"
-            named = {step: _named(evaluated) for step, evaluated in sorted(steps.items())}
-            entries[key] = Entry(key=key, name=f"{label} (eval)", run=None, steps=named)
+            steps = {step: _named(own) for step, own in sorted(evaluated.items())}
+            entries[key] = Entry(key=key, name=f"{label} (eval)", run=None, steps=steps)
         shown = [notice.replace(f"{self.root}{os.sep}", "") for notice in notices]
         return Catalog(entries, list(dict.fromkeys(shown)))
 
@@ -241,17 +237,15 @@ class Library:
 
     def pair(self, view: View, notices: list[str]) -> Pair:
         """Return both sides of a resolved view; a damaged one is named and missing."""
-        sides: list[Index | None] = []
-        for side in (0, 1):
+        sides: list[Index | None] = [None, None]
+        for side, letter in enumerate("AB"):
             key, step = view.side(side)
             entry = self.catalog().entries.get(key)
-            records = entry.at(step).get(view.benchmark) if entry else None
-            sides.append(None)
             try:
-                if records:
+                if entry and (records := entry.at(step).get(view.benchmark)):
                     sides[side] = files.build(records)
             except RunError as error:
-                notices.append(f"{'AB'[side]}: {error}")
+                notices.append(f"{letter}: {error}")
         return files.pair_up(*sides)
 
     def select(self, view: View, notices: list[str]) -> Selection:
@@ -292,13 +286,12 @@ class Library:
             if index is None or (side and view.side(0) == view.side(1)):
                 continue
             label = {"side": "AB"[side], "run": entries[key].name, "step": step, "benchmark": view.benchmark}
+            rows: Any = ()
             if view.problem is None:
                 shown = np.isin(index.problem_R, pair.places[side][selection.places])
-                rows: Any = files.rows_in_order(index.records, np.flatnonzero(shown), EXPORTED)
-            else:
-                rows = (
-                    self.responses(pair, pair.positions[view.problem], side) if view.problem in pair.positions else ()
-                )
+                rows = files.rows_in_order(index.records, np.flatnonzero(shown), EXPORTED)
+            elif view.problem in pair.positions:
+                rows = self.responses(pair, pair.positions[view.problem], side)
             yield from (label | row for row in rows)
 
     # -- tokens ----------------------------------------------------------------------------------------------------

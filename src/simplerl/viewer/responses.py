@@ -9,7 +9,6 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,47 +56,67 @@ class Records(NamedTuple):
                 raise RunError(f"{self.path.name} is being written anew; look again in a moment")
             yield file
 
-    def batches(
-        self, columns: Sequence[str], wanted: np.ndarray | None = None
-    ) -> Iterator[tuple[int, pyarrow.RecordBatch]]:
-        """Yield (first row, batch); row groups and batches beyond the wanted rows are not read."""
+    def batches(self, columns: Sequence[str], wanted: np.ndarray) -> Iterator[tuple[pyarrow.RecordBatch, np.ndarray]]:
+        """Yield batches with the rows that are wanted of each (ascending); what holds none of them is not read."""
         with self.open() as file:
             names = [name for name in columns if name in file.schema_arrow.names]
             end = 0
             for group in range(file.metadata.num_row_groups):
                 start, end = end, end + file.metadata.row_group(group).num_rows
-                own = None if wanted is None else wanted[(wanted >= start) & (wanted < end)]
-                if own is not None and not len(own):
-                    continue
-                for batch in file.iter_batches(batch_size=4096, row_groups=[group], columns=names):
-                    if len(batch):
-                        yield start, batch
+                own = wanted[(wanted >= start) & (wanted < end)]
+                batches = file.iter_batches(batch_size=4096, row_groups=[group], columns=names) if len(own) else ()
+                for batch in batches:
+                    inside = own[(own >= start) & (own < start + len(batch))] - start
+                    if len(inside):
+                        yield batch, inside
                     start += len(batch)
-                    if own is not None and start > own[-1]:
+                    if start > own[-1]:
                         break
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Index:
-    """What is known of every response without its text. R rows of the file, P problems in order of appearance."""
+    """What is known of every response of a file without its text. Raises RunError where the file is damaged or foreign.
 
-    records: Records
-    ids: list[str]
-    problem_R: np.ndarray
-    """int64 [R]: index into `ids`."""
-    sample_R: np.ndarray
-    verdict_R: np.ndarray
-    """int8 [R]: index into VERDICTS."""
-    stop_R: np.ndarray
-    """int8 [R]: index into STOPS."""
-    length_R: np.ndarray
-    """float64 [R]: tokens; NaN where they are not known."""
-    levels: list[str]
-    kinds: list[str]
-    asked_P: np.ndarray
-    """int64 [P]: hash of question and gold, to tell problems apart that share an id."""
-    first_P: np.ndarray
-    """int64 [P]: a row of the problem."""
+    R rows of the file, P problems in order of appearance.
+    """
+
+    def __init__(self, records: Records):
+        ResponseFile(records.path).check()
+        with records.open() as file:
+            names = file.schema_arrow.names
+            table = file.read(columns=[name for name in _LIGHT if name in names])
+            lengths = [np.full(len(table), np.nan)]
+            if "token_ids" in names:
+                lengths = [
+                    batch.column(0).value_lengths().cast("float64").to_numpy(zero_copy_only=False)
+                    for batch in file.iter_batches(batch_size=8192, columns=["token_ids"])
+                ]
+        words = {name: _words(table[name]) for name in _REPEATED if name in names}
+        nothing = ([""], np.zeros(len(table), np.int64))
+        ids, problem_R = words["problem_id"]
+        first_P = np.full(len(ids), -1)
+        first_P[problem_R[::-1]] = np.arange(len(problem_R))[::-1]
+
+        def of_problems(name: str) -> list[str]:
+            """Return the text of a column in the first row of each problem; empty where there is no such column."""
+            texts, code_R = words.get(name, nothing)
+            return [texts[code] for code in code_R[first_P].tolist()]
+
+        def codes(name: str, known: Sequence[str]) -> np.ndarray:
+            """Return the code of each row's word; the last one where there is no such word, or no such column."""
+            texts, code_R = words.get(name, nothing)
+            other = len(known) - 1
+            return np.array([known.index(text) if text in known else other for text in texts], np.int8)[code_R]
+
+        self.records, self.ids = records, ids
+        self.problem_R, self.first_P = problem_R, first_P  # int64: index into `ids`; a row of the problem
+        self.sample_R = table["sample"].cast("int64").fill_null(0).to_numpy()
+        self.verdict_R, self.stop_R = codes("verdict", VERDICTS), codes("stop_reason", STOPS)
+        self.length_R = np.concatenate([np.zeros(0), *lengths])  # float64: tokens; NaN where they are not known
+        self.levels, self.kinds = of_problems("level"), of_problems("kind")
+        asked = zip(of_problems("question"), of_problems("answer"), strict=True)
+        # Hashes of question and gold, to tell problems apart that share an id.
+        self.asked_P = np.fromiter(map(hash, asked), np.int64, len(ids))
 
     def count(self, rows_R: np.ndarray) -> np.ndarray:
         """Return how many of the rows marked true each problem has."""
@@ -115,53 +134,12 @@ class Index:
         return rows[np.argsort(self.sample_R[rows], kind="stable")]
 
 
+#: An index of a file; of a file that has not changed it is made once.
+build = functools.lru_cache(24)(Index)
+
+
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)
-
-
-@functools.lru_cache(24)
-def build(records: Records) -> Index:
-    """Read the light columns. Raises RunError where the file is damaged or holds something else."""
-    ResponseFile(records.path).check()
-    with records.open() as file:
-        names = file.schema_arrow.names
-        table = file.read(columns=[name for name in _LIGHT if name in names])
-        lengths = [np.full(len(table), np.nan)]
-        if "token_ids" in names:
-            lengths = [
-                batch.column(0).value_lengths().cast("float64").to_numpy(zero_copy_only=False)
-                for batch in file.iter_batches(batch_size=8192, columns=["token_ids"])
-            ]
-    words = {name: _words(table[name]) for name in _REPEATED if name in names}
-    ids, problem_R = words["problem_id"]
-    first_P = np.full(len(ids), -1)
-    first_P[problem_R[::-1]] = np.arange(len(problem_R))[::-1]
-
-    def of_problems(name: str) -> list[str]:
-        """Return the text of a column in the first row of each problem; empty where there is no such column."""
-        texts, code_R = words.get(name, ([""], np.zeros(len(table), np.int64)))
-        return [texts[code] for code in code_R[first_P].tolist()]
-
-    def codes(name: str, known: Sequence[str]) -> np.ndarray:
-        """Return the code of each row's word; the last one where there is no such word, or no such column."""
-        texts, code_R = words.get(name, ([""], np.zeros(len(table), np.int64)))
-        other = len(known) - 1
-        return np.array([known.index(text) if text in known else other for text in texts], np.int8)[code_R]
-
-    asked = zip(of_problems("question"), of_problems("answer"), strict=True)
-    return Index(
-        records=records,
-        ids=ids,
-        problem_R=problem_R,
-        sample_R=table["sample"].cast("int64").fill_null(0).to_numpy(),
-        verdict_R=codes("verdict", VERDICTS),
-        stop_R=codes("stop_reason", STOPS),
-        length_R=np.concatenate([np.zeros(0), *lengths]),
-        levels=of_problems("level"),
-        kinds=of_problems("kind"),
-        asked_P=np.fromiter(map(hash, asked), np.int64, len(ids)),
-        first_P=first_P,
-    )
 
 
 def _words(column: pyarrow.ChunkedArray) -> tuple[list[str], np.ndarray]:
@@ -192,19 +170,16 @@ def read_rows(records: Records, rows: Sequence[int] | np.ndarray, columns: Seque
 
 def rows_in_order(records: Records, wanted: np.ndarray, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield some rows by their ascending numbers."""
-    for start, batch in records.batches(columns, wanted):
-        inside = wanted[(wanted >= start) & (wanted < start + len(batch))]
-        yield from batch.take(pyarrow.array(inside - start)).to_pylist()
+    for batch, inside in records.batches(columns, wanted):
+        yield from batch.take(pyarrow.array(inside)).to_pylist()
 
 
 @functools.lru_cache(64)
 def search(records: Records, text: str, rows: int) -> np.ndarray:
     """Return bool [R]: rows whose id, question, gold, response or extracted answer holds a text, in any case."""
-    hits = np.zeros(rows, dtype=bool)
-    for start, batch in records.batches(_SEARCHED):
-        for column in batch.columns:
-            hits[start : start + len(batch)] |= _matches(column, text)
-    return hits
+    batches = records.batches(_SEARCHED, np.arange(rows))
+    hits = [np.any([_matches(column, text) for column in batch.columns], axis=0) for batch, _ in batches]
+    return np.concatenate([np.zeros(0, bool), *hits])
 
 
 def _matches(column: pyarrow.Array, text: str) -> np.ndarray:
@@ -229,23 +204,39 @@ def reference(problem: str) -> str:
     return "sha256:" + hashlib.sha256(problem.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Pair:
-    """The problems of two sides (either may be missing), those of A first, in the order of the file."""
+    """The problems of two sides (either may be missing), those of A first, in the order of the file. All arrays [P]."""
 
-    sides: tuple[Index | None, Index | None]
-    ids: list[str]
-    places: list[np.ndarray]
-    """Two int64 [P]: index of the problem on each side; −1 where it is not there."""
-    levels: list[str]
-    kinds: list[str]
-    correct: list[np.ndarray]
-    decided: list[np.ndarray]
-    length: list[np.ndarray]
-    other_question: np.ndarray
-    """bool [P]: the same id on both sides, but another question or gold: such problems are not compared."""
-    positions: dict[str, int]
-    """How a link names a problem → its place."""
+    def __init__(self, a: Index | None, b: Index | None):
+        self.sides = (a, b)
+        self.ids = ids = list(dict.fromkeys([*(a.ids if a else ()), *(b.ids if b else ())]))
+        self.positions = {reference(problem): place for place, problem in enumerate(ids)}
+        """How a link names a problem → its place."""
+        self.places = []
+        """Two int64: index of the problem on each side; −1 where it is not there."""
+        for index in self.sides:
+            of = {problem: place for place, problem in enumerate(index.ids)} if index else {}
+            self.places.append(np.fromiter((of.get(problem, -1) for problem in ids), np.int64, len(ids)))
+        both = (self.places[0] >= 0) & (self.places[1] >= 0)
+        self.other_question = np.zeros(len(ids), dtype=bool)
+        """The same id on both sides, but another question or gold: such problems are not compared."""
+        if a and b:
+            self.other_question[both] = a.asked_P[self.places[0][both]] != b.asked_P[self.places[1][both]]
+        self.levels, self.kinds = self._texts("levels"), self._texts("kinds")
+        self.correct = self._spread(lambda index: index.count(index.verdict_R == CORRECT), 0)
+        self.decided = self._spread(lambda index: index.count(_DECIDED[index.verdict_R]), 0)
+        self.length = self._spread(Index.length, np.nan)
+
+    def _spread(self, values_of: Callable[[Index], np.ndarray], missing: float) -> list[np.ndarray]:
+        columns = [np.full(len(self.ids), missing) for _ in self.sides]
+        for column, index, place in zip(columns, self.sides, self.places, strict=True):
+            if index is not None:
+                column[place >= 0] = values_of(index)[place[place >= 0]]
+        return columns
+
+    def _texts(self, name: str) -> list[str]:
+        of_a, of_b = (getattr(index, name) if index else [] for index in self.sides)
+        return [of_a[i] if i >= 0 else of_b[j] for i, j in np.transpose(self.places).tolist()]
 
     @property
     def compared(self) -> np.ndarray:
@@ -256,29 +247,32 @@ class Pair:
         """Return the share of right responses among those judged: float64 [P], NaN where none is."""
         return _ratio(self.correct[side], self.decided[side])
 
+    @property
+    def change(self) -> np.ndarray:
+        """float64 [P]: by how much the share of B is higher; NaN where they are not compared."""
+        return np.where(self.compared, self.share(1) - self.share(0), np.nan)
+
     def outcome(self, name: str) -> np.ndarray:
         """Return bool [P]: the problems of an outcome filter."""
         right_a, right_b = (correct > 0 for correct in self.correct)
         judged_a, judged_b = (decided > 0 for decided in self.decided)
-        change = self.share(1) - self.share(0)
-        by_problem = {
-            "all": np.ones(len(self.ids), dtype=bool),
-            "gained": self.compared & ~right_a & right_b,
-            "lost": self.compared & right_a & ~right_b,
-            "better": self.compared & (change > 0),
-            "worse": self.compared & (change < 0),
-            "right-a": right_a,
-            "wrong-a": judged_a & ~right_a,
-            "right-b": right_b,
-            "wrong-b": judged_b & ~right_b,
+        change = self.change
+        outcomes: dict[str, Callable[[], np.ndarray]] = {
+            "all": lambda: np.ones(len(self.ids), dtype=bool),
+            "gained": lambda: self.compared & ~right_a & right_b,
+            "lost": lambda: self.compared & right_a & ~right_b,
+            "better": lambda: change > 0,
+            "worse": lambda: change < 0,
+            "right-a": lambda: right_a,
+            "wrong-a": lambda: judged_a & ~right_a,
+            "right-b": lambda: right_b,
+            "wrong-b": lambda: judged_b & ~right_b,
+            "no-answer": lambda: self.having(lambda index: index.verdict_R == NO_ANSWER),
+            "timeout": lambda: self.having(lambda index: index.verdict_R == TIMEOUT),
+            "undecided": lambda: self.having(lambda index: np.isin(index.verdict_R, _UNDECIDED)),
+            "truncated": lambda: self.having(lambda index: index.stop_R == LENGTH),
         }
-        by_response: dict[str, Callable[[Index], np.ndarray]] = {
-            "no-answer": lambda index: index.verdict_R == NO_ANSWER,
-            "timeout": lambda index: index.verdict_R == TIMEOUT,
-            "undecided": lambda index: np.isin(index.verdict_R, _UNDECIDED),
-            "truncated": lambda index: index.stop_R == LENGTH,
-        }
-        return by_problem[name] if name in by_problem else self.having(by_response[name])
+        return outcomes[name]()
 
     def having(self, rows: Callable[[Index], np.ndarray]) -> np.ndarray:
         """Return bool [P]: problems with a response, on either side, among the rows marked true."""
@@ -296,44 +290,8 @@ class Selection(NamedTuple):
     places: np.ndarray
 
 
-@functools.lru_cache(12)
-def pair_up(a: Index | None, b: Index | None) -> Pair:
-    """Put two sides beside each other."""
-    ids = list(dict.fromkeys([*(a.ids if a else ()), *(b.ids if b else ())]))
-    places = []
-    for index in (a, b):
-        of = {problem: place for place, problem in enumerate(index.ids)} if index else {}
-        places.append(np.fromiter((of.get(problem, -1) for problem in ids), np.int64, len(ids)))
-    both = (places[0] >= 0) & (places[1] >= 0)
-    other = np.zeros(len(ids), dtype=bool)
-    if a and b:
-        other[both] = a.asked_P[places[0][both]] != b.asked_P[places[1][both]]
-
-    def spread(values_of: Callable[[Index], np.ndarray], missing: float) -> list[np.ndarray]:
-        columns = []
-        for index, place in zip((a, b), places, strict=True):
-            column = np.full(len(ids), missing)
-            if index is not None:
-                column[place >= 0] = values_of(index)[place[place >= 0]]
-            columns.append(column)
-        return columns
-
-    def texts(name: str) -> list[str]:
-        of_a, of_b = (getattr(index, name) if index else [] for index in (a, b))
-        return [of_a[i] if i >= 0 else of_b[j] for i, j in np.transpose(places).tolist()]
-
-    return Pair(
-        sides=(a, b),
-        ids=ids,
-        places=places,
-        levels=texts("levels"),
-        kinds=texts("kinds"),
-        correct=spread(lambda index: index.count(index.verdict_R == CORRECT), 0),
-        decided=spread(lambda index: index.count(_DECIDED[index.verdict_R]), 0),
-        length=spread(Index.length, np.nan),
-        other_question=other,
-        positions={reference(problem): place for place, problem in enumerate(ids)},
-    )
+#: Two sides beside each other, made once while both stay as they are.
+pair_up = functools.lru_cache(12)(Pair)
 
 
 def select(pair: Pair, view: View, hits: np.ndarray | None) -> np.ndarray:
@@ -363,7 +321,7 @@ def _order(pair: Pair, view: View, places: np.ndarray) -> np.ndarray:
     numbers = {
         "right-a": pair.share(0),
         "right-b": pair.share(1),
-        "change": np.where(pair.compared, pair.share(1) - pair.share(0), np.nan),
+        "change": pair.change,
         "length-a": pair.length[0],
         "length-b": pair.length[1],
     }[sort][places]

@@ -11,7 +11,9 @@ import os
 import shutil
 import socket
 import tempfile
+import tomllib
 import urllib.parse
+from pathlib import Path
 from typing import Any
 
 from simplerl.core.errors import RunError, SimpleRLError
@@ -23,24 +25,7 @@ HOST = "127.0.0.1"
 #: Ports tried after the one that was asked for.
 FURTHER_PORTS = 50
 
-#: What the page asks for; anything else that Gradio offers (uploads, files, proxies, accounts) is refused.
-ALLOWED = (
-    "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt", "/export", "/gradio_api/info",
-    "/gradio_api/app_id", "/gradio_api/startup-events", "/gradio_api/theme.css",
-)  # fmt: skip
-ALLOWED_BELOW = ("/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/", "/gradio_api/queue/", "/gradio_api/run/")
-
-HEADERS = {
-    # Gradio's own pages need inline scripts and `eval` for their templates; nothing is loaded from anywhere else.
-    "Content-Security-Policy": (
-        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'self'; "
-        "form-action 'none'; frame-src 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
+_TABLES = tomllib.loads(Path(__file__).with_name("server.toml").read_text(encoding="utf-8"))
 
 
 def free_socket(port: int) -> socket.socket:
@@ -121,7 +106,7 @@ class _Guard:
 
         async def with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                MutableHeaders(scope=message).update(_TABLES["headers"])
             await send(message)
 
         why = "" if scope["type"] == "lifespan" else _refusal(scope["path"], Headers(scope=scope))
@@ -131,7 +116,8 @@ class _Guard:
 
 def _refusal(path: str, headers: Any) -> str:
     """Return why a request is refused; nothing where it is not."""
-    if path != "/" and path not in ALLOWED and not path.startswith(ALLOWED_BELOW):
+    allowed = _TABLES["allowed"]
+    if path not in allowed["paths"] and not path.startswith(tuple(allowed["below"])):
         return "not part of this page"
     # Gradio lets pages of every other port of this machine read along.
     origin = headers.get("origin")

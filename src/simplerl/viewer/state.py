@@ -45,12 +45,10 @@ class View:
     search: str = ""
     sort: str = "file"
     descending: bool = False
-    sheet: int = 1
-    """Page of the table; `page` is a word of Gradio's in links."""
+    sheet: int = 1  # Page of the table; `page` is a word of Gradio's in links
     problem: str | None = None
     mode: str = "rendered"
-    doctor: bool = False
-    """Whether the doctor's findings are shown."""
+    doctor: bool = False  # Whether the doctor's findings are shown
 
     def query(self) -> str:
         """Return it as the query of a link: what differs from an empty view."""

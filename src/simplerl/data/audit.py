@@ -2,39 +2,27 @@ r"""The audit of a data set and of the verifier on it, before either is trusted 
 
 Every gold is graded against itself; golds that cannot be judged, or that only the same text can match, are listed with
 the reason; golds that their own question states are counted; each rule's share and speed are measured. Where there are
-responses they are judged, and where there are labels, compared with them.
-
-`read_rows` takes JSON lines as they are published: GSM8K (`answer` ending in `#### 42`), MATH (`solution` with a
-`\boxed{…}`), OlympiadBench (`final_answer`, a list), numbers as in SVAMP and AMC, and labelled cases (`gold`,
-`prediction` or `response`, `expected`). Also `.gz`.
+responses they are judged, and where there are labels, compared with them. The rows are read as for training
+(`data.rows_to_audit`).
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
 import statistics
 import time
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from simplerl.core.errors import DataError
 from simplerl.core.types import Verdict
-from simplerl.verify.extract import MAX_ANSWER_CHARS, last_box
+from simplerl.verify.extract import MAX_ANSWER_CHARS
 from simplerl.verify.judge import RULES, question_expressions, reading, unbox
 from simplerl.verify.pool import TIMEOUT_S, VerifierPool
 
-_GOLD_FIELDS = ("gold", "final_answer", "ground_truth", "answer", "Answer", "target")
-_RESPONSE_FIELDS = ("prediction", "response", "completion")
-_QUESTION_FIELDS = ("question", "problem", "Question")
 #: What an expression holds that leaves something to compute; a number or a word of the question may be the answer.
 _COMPUTES = re.compile(r"[-+*/^!|√×÷·]|\\[a-z]")
-_ID_FIELDS = ("id", "idx", "unique_id", "ID")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,62 +34,10 @@ class Row:
     question: str | None = None
     response: str | None = None
     expected: bool | None = None
-
-
-def _plain_text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_plain_text, value))
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return "" if value is None else str(value)
-
-
-def row_of(raw: Mapping[str, Any], number: int, name: str) -> Row:
-    """Return one row in any known shape; a `DataError` names file, line and fields when there is no gold."""
-    for key in _GOLD_FIELDS:
-        if key in raw:
-            gold = _plain_text(raw[key])
-            gold = gold.rsplit("####", 1)[1] if key == "answer" and "####" in gold else gold
-            break
-    else:
-        if "solution" not in raw:
-            raise DataError(
-                f"{name}, line {number}: no gold answer among the fields {', '.join(sorted(raw)) or '(none)'}; "
-                f"known fields: {', '.join((*_GOLD_FIELDS, 'solution'))}"
-            )
-        gold = last_box(_plain_text(raw["solution"])) or ""
-
-    def text(names: Sequence[str]) -> str | None:
-        return next((raw[name] for name in names if isinstance(raw.get(name), str)), None)
-
-    return Row(
-        id=str(next((raw[name] for name in _ID_FIELDS if name in raw), number)),
-        gold=gold.strip(),
-        question=text(_QUESTION_FIELDS),
-        response=text(_RESPONSE_FIELDS),
-        expected=raw["expected"] if isinstance(raw.get("expected"), bool) else None,
-    )
-
-
-def read_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a JSON-lines file, plain or gzipped."""
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    number, empty = 0, True
-    with opener(path, "rt", encoding="utf-8", errors="replace") as lines:
-        try:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    raw = json.loads(line)
-                    if not isinstance(raw, dict):
-                        raise DataError(f"{path}, line {number}: a row must be an object, not {type(raw).__name__}")
-                    empty = False
-                    yield row_of(raw, number, str(path))
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise DataError(f"{path}: not a complete gzip file ({error})") from error
-        except (ValueError, RecursionError) as error:  # also: nested too deeply, an integer of thousands of digits
-            raise DataError(f"{path}, line {number}: not JSON ({error})") from error
-    if empty:
-        raise DataError(f"{path}: the file holds no rows")
+    left_out: str = ""
+    """Why training leaves the row out; it has no gold then."""
+    refused: str = ""
+    """Why training refuses the row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +56,10 @@ class Report:
 
     name: str
     golds: int = 0
+    left_out: list[Finding] = field(default_factory=list)
+    """Rows that training leaves out: placeholders in place of an answer, questions with several golds."""
+    refused: list[Finding] = field(default_factory=list)
+    """Rows that training refuses."""
     rejected: list[Finding] = field(default_factory=list)
     """Golds that are not equal to themselves."""
     unjudgeable: list[Finding] = field(default_factory=list)
@@ -142,8 +82,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every gold equals itself."""
-        return not self.rejected and not self.unjudgeable
+        """Whether every row can be read and every gold equals itself."""
+        return not (self.refused or self.rejected or self.unjudgeable)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain data."""
@@ -158,9 +98,7 @@ def _check_golds(report: Report, rows: Sequence[Row], pool: VerifierPool) -> Non
     """Grade every gold against itself, and see whether it is understood."""
     boxes = ((f"The answer is $\\boxed{{{unbox(row.gold)}}}$.", row.gold, row.question) for row in rows)
     for row, verdict in zip(rows, pool.verify_many(boxes), strict=True):
-        if not row.gold:
-            report.unjudgeable.append(_finding(row, None, "the gold is empty"))
-        elif verdict.status == "unjudgeable":
+        if verdict.status == "unjudgeable":
             report.unjudgeable.append(_finding(row, None, verdict.detail))
         elif not verdict.correct:
             report.rejected.append(_finding(row, verdict.extracted or "", f"{verdict.status}: {verdict.detail}"))
@@ -221,8 +159,14 @@ def audit(
     rows: Iterable[Row], name: str, *, policy: str = "boxed", workers: int = 2, timeout_s: float = TIMEOUT_S
 ) -> Report:
     """Audit golds, and responses where there are any."""
-    rows = list(rows)
-    report = Report(name=name, golds=len(rows))
+    every = list(rows)
+    report = Report(
+        name=name,
+        golds=len(every),
+        left_out=[_finding(row, None, row.left_out) for row in every if row.left_out],
+        refused=[_finding(row, None, row.refused) for row in every if row.refused],
+    )
+    rows = [row for row in every if not (row.left_out or row.refused)]
     answered = [row for row in rows if row.response is not None]
     with VerifierPool(policy, workers=workers, timeout_s=timeout_s) as pool:
         _check_golds(report, rows, pool)

@@ -1,0 +1,245 @@
+"""Self-training: what is selected, how temperature and threshold are chosen, what each mode inherits, exact resume."""
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from support import (
+    CORRECT,
+    SMALL,
+    TIMED_OUT,
+    WRONG,
+    Crash,
+    Silent,
+    assert_same_run,
+    crash_before_write,
+    deep,
+    fingerprint,
+    group,
+    run_main,
+    trajectory,
+)
+
+from simplerl.core.errors import ConfigError, DataError, RunError
+from simplerl.core.types import Trajectory
+from simplerl.models.load import locate
+from simplerl.runs.directory import read_metrics
+from simplerl.runs.run import Run
+from simplerl.train.components import Inputs
+from simplerl.train.config import Config
+from simplerl.train.learner import Learner
+from simplerl.train.resolve import resolve
+from simplerl.train.star import INHERITS, Choice, best, examples_of, mean_query_effect, select, star
+
+TINY = deep(
+    SMALL,
+    {
+        "steps": 2,
+        "sampling": {"prompts_per_step": 4, "samples_per_prompt": 4, "max_new_tokens": 40},
+        "learner": {"prompts_per_update": 0},
+        "star": {
+            "updates": 2,
+            "batch_size": 4,
+            "subset": 2,
+            "s": 2,
+            "temperatures": [0.8, 1.2],
+            "thresholds": [-0.5, 0.5],
+        },
+        "evaluation": {"every": 1},
+        "checkpoint": {"every": 1},
+    },
+)
+
+
+def config_of(mode: str = "b-star", over: dict[str, Any] | None = None) -> Config:
+    return resolve(f"cub-{mode}", deep(TINY, over or {}))
+
+
+def run_star(path: Path, mode: str = "b-star", over: dict[str, Any] | None = None, *, resume: bool = False) -> None:
+    assert star(config_of(mode, over), path, resume=resume, callbacks=[Silent()]).finished
+
+
+def member(text: str, verdict: Any = CORRECT, **more: Any) -> Trajectory:
+    made_up = trajectory(verdict=verdict, **more)
+    return dataclasses.replace(made_up, completion=dataclasses.replace(made_up.completion, text=text))
+
+
+# -- selection, and the choice of how to sample ------------------------------------------------------------------------
+
+
+def test_what_is_selected() -> None:
+    responses = group(
+        member("1+1=2.  \\boxed{2}"),
+        member("1+1=2. \\boxed{2}"),
+        member("It is \\boxed{2}"),
+        member("\\boxed{3}", WRONG, reward=0.6),
+        member("\\boxed{4}", WRONG),
+        member("\\boxed{2} and on", stop_reason="length"),
+        member("\\boxed{5}", TIMED_OUT),
+    )
+    chosen = select(responses, 0.5)
+    assert [t.sample for t in chosen.kept] == [0, 2, 3], "equal responses once, white space apart"
+    assert (chosen.selected, chosen.unique_right) == (4, 2)
+    assert [t.sample for t in select(responses, 0.6).kept] == [0, 2], "strictly above"
+    assert [t.sample for t in select(responses, -0.1).kept] == [0, 2, 3, 4], "undecided and truncated ones never"
+    assert not select(responses, 1.0).kept
+
+
+def test_the_mean_query_effect_counts_problems_of_which_nothing_is_selected() -> None:
+    """(n', n) = (2, 2) at n* = 6 is 1/3, (0, 3) is 0, and so is nothing at all (arXiv 2412.17256, eq. 3)."""
+    two = group(member("a"), member("b"))
+    wrong = group(*(member(str(i), WRONG, reward=1.0) for i in range(3)))
+    none = group(member("a", WRONG))
+    assert mean_query_effect([two, wrong, none], 0.5, 6) == pytest.approx(1 / 9)
+    assert mean_query_effect([two, wrong, none], 1.5, 6) == 0
+
+
+def test_ties_go_to_the_lowest_temperature_then_to_the_highest_threshold() -> None:
+    grid = itertools.product((0.5, 0.9, 1.2), (-0.5, 0.0, 0.5))
+    effects = {(0.5, -0.5): 0.3, (0.9, 0.0): 0.4, (0.9, 0.5): 0.4, (1.2, 0.5): 0.4}
+    points = [Choice(temperature=t, threshold=r, query_effect=effects.get((t, r), 0.0)) for t, r in grid]
+    assert best(points) == best(points[::-1]) == Choice(temperature=0.9, threshold=0.5, query_effect=0.4)
+
+
+def test_examples_are_the_tokens_that_were_sampled_and_an_end() -> None:
+    ended = member("a", prompt=(5, 6), response=(8, 0))
+    stopped = member("b", prompt=(5, 6), response=(8, 9), stop_reason="stop")
+    first, second = examples_of([select(group(ended, stopped), 0.5)], end=0)
+    assert (first.tokens, first.prompt_length) == ([5, 6, 8, 0], 2)
+    assert (second.tokens, second.prompt_length) == ([5, 6, 8, 9, 0], 2)
+
+
+# -- runs --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def references(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    paths = {mode: tmp_path_factory.mktemp(mode) / "run" for mode in INHERITS}
+    for mode, path in paths.items():
+        run_star(path, mode)
+    return paths
+
+
+def moments(path: Path) -> tuple[int, dict[str, torch.Tensor]]:
+    """Return the optimizer's count of updates and the weights of the last checkpoint."""
+    last = path / "checkpoints" / "step_000002"
+    optimizer = load_file(last / "trainer" / "optimizer.safetensors")
+    (count,) = {int(value) for name, value in optimizer.items() if name.endswith("step")}
+    return count, load_file(last / "model.safetensors")
+
+
+def test_what_an_iteration_inherits(references: dict[str, Path]) -> None:
+    """The draws of the first iteration are the same in all static modes, and so are its weights."""
+    lines = {mode: read_metrics(path) for mode, path in references.items()}
+    for mode in ("iterative-rft", "online-rft"):
+        assert lines[mode][1]["sft/loss"] == lines["rest-em"][1]["sft/loss"]
+    assert {mode: moments(path)[0] for mode, path in references.items()} == {
+        "rest-em": 2,
+        "iterative-rft": 2,
+        "online-rft": 4,
+        "b-star": 4,
+    }
+    base = load_file(Path(locate(config_of().model)) / "model.safetensors")
+
+    def distance(mode: str) -> float:
+        weights = moments(references[mode])[1]
+        return sum(float((weights[name] - value).abs().sum()) for name, value in base.items() if name in weights)
+
+    assert 0 < distance("rest-em") < 0.8 * distance("iterative-rft"), "two updates from the base, and four"
+
+
+def test_the_search_is_complete_and_recorded(references: dict[str, Path]) -> None:
+    path = references["b-star"]
+    for line in read_metrics(path)[1:]:
+        record = json.loads((path / "star" / f"step_{line['step']:06d}.json").read_text())
+        assert set(record["surface"]) == {"1", "2", "4"}
+        for points in record["surface"].values():
+            grid = {(point["temperature"], point["threshold"]) for point in points}
+            assert grid == set(itertools.product((0.8, 1.2), (-0.5, 0.5)))
+            assert all(0 <= point["query_effect"] <= 1 for point in points)
+        highest = max(point["query_effect"] for point in record["surface"]["4"])
+        assert record["chosen"]["query_effect"] == highest == line["star/search_query_effect"]
+        assert line["star/temperature"] == record["chosen"]["temperature"]
+        assert line["star/threshold"] == record["chosen"]["threshold"]
+        assert line["star/search_tokens"] > 0
+    run = Run(path)
+    assert run.stage == "star"
+    assert run.finished
+    credit = run.responses(step=1).column("advantages").to_pylist()
+    assert sum(any(tokens) for tokens in credit) == read_metrics(path)[1]["star/examples"]
+
+
+@pytest.mark.parametrize("mode", ["b-star", "rest-em"])
+def test_killed_at_any_moment_and_resumed_it_ends_the_same(
+    mode: str, references: dict[str, Path], tmp_path: Path
+) -> None:
+    with crash_before_write(tmp_path / "count", 10**9) as seen:
+        run_star(tmp_path / "count", mode)
+    reference = fingerprint(references[mode])
+    assert_same_run(tmp_path / "count", reference)
+    assert any("/star/" in text for text in seen) == (mode == "b-star")
+    for point in range(3, len(seen), len(seen) // 4):
+        path = tmp_path / f"crash{point}"
+        with pytest.raises(Crash), crash_before_write(path, point):
+            run_star(path, mode)
+        run_star(path, mode, resume=(path / "config.json").exists())
+        assert_same_run(path, reference)
+
+
+def test_killed_while_it_learns(references: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = itertools.count(1)
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == 4:  # The second update of the second iteration.
+            raise Crash
+        return step(*args, **kwargs)
+
+    step = Learner.step
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "step", dying)
+        with pytest.raises(Crash):
+            run_star(tmp_path / "run")
+    run_star(tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "run", fingerprint(references["b-star"]))
+
+
+# -- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("--star.temperatures", "0.5,0"), "star.temperatures"),
+        (("--star.temperatures", "[]"), "star.temperatures"),
+        (("--star.thresholds", "[]"), "star.thresholds"),
+        (("--star.mode", "bstar"), "star.mode"),
+        (("--star.s", "9", "--sampling.samples-per-prompt", "8"), "star.s = 9"),
+        (("--iterations", "0"), "--iterations must be at least 1"),
+    ],
+)
+def test_settings_that_do_not_work(settings: tuple[str, ...], message: str, capsys, tmp_path: Path) -> None:
+    code, _, error = run_main(capsys, "star", "cub-b-star", "--output-dir", str(tmp_path / "run"), *settings)
+    assert code == 2
+    assert message in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_selected_says_what_was_seen_and_keeps_the_run(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"iteration 1: nothing is selected .* the threshold 2\. .*star\.threshold"):
+        run_star(tmp_path / "run", "online-rft", {"star": {"threshold": 2.0}})
+    assert [line["step"] for line in read_metrics(tmp_path / "run")] == [0]
+
+
+def test_another_grid_is_another_run(references: dict[str, Path]) -> None:
+    with pytest.raises(RunError, match=r"star\.temperatures was .*, now"):
+        run_star(references["b-star"], over={"star": {"temperatures": [0.7]}}, resume=True)
+
+
+def test_a_model_object_has_no_base_to_start_from_anew(cub, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="rest-em"):
+        star(config_of("rest-em"), tmp_path / "run", inputs=Inputs(policy=cub("cub-qwen")))
