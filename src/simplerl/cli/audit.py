@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 
 from simplerl.cli.console import one_line
+from simplerl.core.errors import DataError
 from simplerl.data import rows_to_audit
 from simplerl.data.audit import Report, audit
 
@@ -25,6 +26,8 @@ def run(args: argparse.Namespace) -> int:
     """Audit and print; return 1 when a gold fails."""
     rows, limits = rows_to_audit(args.data, args.split), {"workers": args.workers, "timeout_s": args.timeout}
     report = audit(rows, args.data, policy=args.policy, **limits)
+    if not (report.golds or report.refused or report.left_out):
+        raise DataError(f"{args.data} has no rows, so there is nothing to audit")
     if args.json:
         print(json.dumps(report.as_dict(), indent=2))
     else:
