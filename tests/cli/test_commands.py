@@ -79,7 +79,7 @@ def test_unknown_option(name: str, capsys) -> None:
 def test_every_command_has_what_the_front_door_asks_for(name: str) -> None:
     parser = build_parser(name)
     assert parser.prog == f"simplerl {name}"
-    assert callable(importlib.import_module(f"simplerl.cli.{name}").run)
+    assert callable(importlib.import_module(f"simplerl.cli.{COMMANDS[name].get('module', name)}").run)
     assert parser.description.split("\n")[0].endswith((".", ":")), "the first line is a sentence"
 
 
