@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from families import BASE, FAMILIES, OLD, UNSET
+from made_families import BASE, FAMILIES, OLD, UNSET
 from support import ROOT, assert_same_run, deep, fingerprint, make_tokenizer, run_small
 from transformers import AutoModelForCausalLM
 
@@ -16,7 +16,7 @@ RUN = {
     "template": "plain",
     "prompt": {"special_tokens": "none"},
     "sampling": {"max_new_tokens": 12},
-    "evaluation": {"every": 0, "samples": 1},
+    "evaluation": {"every": 1, "samples": 1},
     "learner": {"precision": "fp32"},
     "algorithm": {"name": "grpo", "entropy_coef": 0.01},
 }
