@@ -2,11 +2,13 @@
 
 import re
 
-from support import Silent, run_small, small_config
+from support import SMALL, Silent, deep, run_small, small_config
 
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.glossary import METRICS, TIMINGS
+from simplerl.train.resolve import resolve
 from simplerl.train.sft import sft
+from simplerl.train.star import star
 
 
 def test_names_and_lines() -> None:
@@ -21,10 +23,15 @@ def test_names_and_lines() -> None:
 def test_a_run_records_every_metric(tmp_path) -> None:
     """What is in the glossary is written, with everything turned on; what is written is in the glossary."""
     settings = {"kl_coef": 0.1, "entropy_coef": 0.01, "correction": "truncated"}
-    run_small(tmp_path / "all-terms", {"algorithm": settings, "evaluation": {"every": 1}})
+    run_small(
+        tmp_path / "all-terms", {"algorithm": settings, "evaluation": {"every": 1, "further_temperatures": [0.0]}}
+    )
     run_small(tmp_path / "dynamic", {"algorithm": {"name": "dapo"}})
     run_small(tmp_path / "critic", {"algorithm": {"name": "ppo"}})
     cold = small_config({"sft": {"data": "arithmetic-long", "steps": 1, "batch_size": 4, "size": 8}})
     sft(cold, tmp_path / "cold", resume=False, callbacks=[Silent()])
-    found = {name for run in tmp_path.iterdir() for line in read_metrics(run) for name in line} - {"step"}
-    assert found == set(METRICS)
+    taught = {"updates": 1, "batch_size": 2, "subset": 2, "s": 2, "temperatures": [1.0], "thresholds": [0.5]}
+    over = {"steps": 1, "learner": {"prompts_per_update": 0}, "star": taught}
+    star(resolve("cub-b-star", deep(SMALL, over)), tmp_path / "star", callbacks=[Silent()])
+    recorded = {name for run in tmp_path.iterdir() for line in read_metrics(run) for name in line} - {"step"}
+    assert recorded == set(METRICS)

@@ -195,7 +195,15 @@ class StarFeed:
                     effect,
                 ]
             )
-        names = ("pass_1", "pass_k", "pass_k_s", "best_of_k", "reward_k_s", "distinct_equations", "query_effect")
+        names = (
+            "pass_at_one",
+            "pass_at_k",
+            "pass_at_k_s",
+            "best_of_k",
+            "reward_at_k_s",
+            "distinct_equations",
+            "query_effect",
+        )
         averages = np.mean(rows, axis=0) if rows else np.full(len(names), np.nan)
         figures = {f"star/{name}": float(value) for name, value in zip(names, averages, strict=True)}
         wrong = sum(not t.verdict.correct for c in chosen for t in c.kept)
