@@ -41,7 +41,8 @@ def test_it_is_a_model_directory_like_any_other(tmp_path: Path, tiny) -> None:
     optimizer = torch.optim.AdamW(policy.model.parameters())
     checkpoint.save(tmp_path / "c", model=policy.model, tokenizer=policy.tokenizer, optimizer=optimizer, state={})
     assert (tmp_path / "c" / "model.safetensors").is_file()
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "c", attn_implementation="eager")
+    attention = policy.model.config._attn_implementation
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "c", attn_implementation=attention)
     tokens = torch.arange(4, 30)[None]
     with torch.no_grad():
         assert torch.equal(model.eval()(tokens).logits, policy.model.eval()(tokens).logits)

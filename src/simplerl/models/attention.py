@@ -41,13 +41,11 @@ def _attend(query, key, value, attention_mask, scaling, softcap, s_aux) -> torch
     batch, heads, tokens, width = query.shape
     sharing = heads // key.shape[1]
     scaling = width**-0.5 if scaling is None else scaling
-    if softcap is None and s_aux is None and not torch.is_grad_enabled():
-        if tokens == 1:  # The heads of a group become the tokens of one head: its keys are read once.
-            query = query.reshape(batch, heads // sharing, sharing, width)
-        causal = attention_mask is None and tokens > 1
-        output = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=attention_mask, scale=scaling, is_causal=causal, enable_gqa=tokens > 1
-        )
+    if tokens == 1 and softcap is None and s_aux is None and not torch.is_grad_enabled():
+        # Decoding. The heads of a group become the tokens of one head: its keys are read once. Longer texts are scored
+        # by what the update uses, bit for bit: a policy that has not moved has no KL to its reference.
+        query = query.reshape(batch, heads // sharing, sharing, width)
+        output = functional.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scaling)
         return output.reshape(batch, heads, tokens, -1).transpose(1, 2)
     query = (query * scaling).reshape(batch, heads // sharing, sharing * tokens, width)
     scores = (query @ key.transpose(2, 3)).view(batch, heads // sharing, sharing, tokens, -1)
