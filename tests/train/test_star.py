@@ -95,8 +95,9 @@ def test_the_mean_query_effect_counts_problems_of_which_nothing_is_selected() ->
     two = group(member("a"), member("b"))
     wrong = group(*(member(str(i), WRONG, reward=1.0) for i in range(3)))
     none = group(member("a", WRONG))
-    assert mean_query_effect([two, wrong, none], 0.5, 6) == pytest.approx(1 / 9)
-    assert mean_query_effect([two, wrong, none], 1.5, 6) == 0
+    groups = (two, wrong, none)
+    assert mean_query_effect([select(each, 0.5) for each in groups], 6) == pytest.approx(1 / 9)
+    assert mean_query_effect([select(each, 1.5) for each in groups], 6) == 0
 
 
 def test_ties_go_to_the_lowest_temperature_then_to_the_highest_threshold() -> None:
@@ -206,6 +207,20 @@ def test_killed_while_it_learns(references: dict[str, Path], tmp_path: Path, mon
             run_star(tmp_path / "run")
     run_star(tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", fingerprint(references["b-star"]))
+
+
+def test_given_solutions_take_part_only_if_asked_for_and_none_is_left_out_in_silence(tmp_path: Path) -> None:
+    rows = [{"question": "What is 1+1?", "response": " \\boxed{2}"}, {"question": "?", "response": " 1" * 9_000}]
+    file = tmp_path / "given.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    listener = Silent()
+    over = {"steps": 1, "star": {"demonstrations": str(file)}}
+    star(config_of("online-rft", over), tmp_path / "given", callbacks=[listener])
+    star(config_of("online-rft", {"steps": 1}), tmp_path / "plain", callbacks=[Silent()])
+    assert any("1 of 2 demonstrations are longer than" in line for line in listener.lines)
+    (given, plain) = (read_metrics(tmp_path / name)[1] for name in ("given", "plain"))
+    assert given["star/examples"] == plain["star/examples"], "the model's own"
+    assert given["sft/loss"] != plain["sft/loss"]
 
 
 # -- bad input -------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ one draw for each temperature serves all thresholds, every point of the grid is 
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from simplerl.ops import exploration
 from simplerl.ops.statistics import pass_at_k
 from simplerl.rollout.groups import Prompted, Rollout
 from simplerl.runs.files import write_json
-from simplerl.train.components import Components, Inputs, build_components
+from simplerl.train.components import Components, Inputs, build_components, first_few
 from simplerl.train.config import Config
 from simplerl.train.feed import Sampler, StepGroups
 from simplerl.train.learner import Learner, StepResult, means
@@ -81,9 +81,8 @@ def select(group: TrajectoryGroup, threshold: float) -> Selection:
     return Selection(kept=kept, selected=len(above), unique_right=sum(t.verdict.correct for t in kept))
 
 
-def mean_query_effect(groups: Sequence[TrajectoryGroup], threshold: float, wanted: int) -> float:
-    """Return the mean query effect of a threshold; a problem of which nothing is selected counts 0."""
-    chosen = [select(group, threshold) for group in groups]
+def mean_query_effect(chosen: Sequence[Selection], wanted: int) -> float:
+    """Return the mean query effect over problems; one of which nothing is selected counts 0."""
     return float(np.mean([exploration.query_effect(c.unique_right, c.selected, wanted) for c in chosen]))
 
 
@@ -132,7 +131,8 @@ class StarFeed:
                 )
                 tokens += sum(len(t.completion.token_ids) for group in groups for t in group.trajectories)
                 for k, threshold in itertools.product(sizes, star.thresholds):
-                    effect = mean_query_effect([first_samples(g, k) for g in groups], threshold, self.wanted)
+                    chosen = [select(first_samples(group, k), threshold) for group in groups]
+                    effect = mean_query_effect(chosen, self.wanted)
                     surface[k].append(Choice(temperature=temperature, threshold=threshold, query_effect=effect))
         choice = best(surface[samples])
         record = {
@@ -173,44 +173,34 @@ class StarFeed:
         return StepGroups(kept=groups, metrics=metrics | self.measures(groups, chosen)), chosen
 
     def measures(self, groups: Sequence[TrajectoryGroup], chosen: Sequence[Selection]) -> dict[str, float]:
-        """Return exploration, exploitation and their balance in an iteration's draw: means over its problems."""
-        s, selected = self.config.star.s, sum(c.selected for c in chosen)
-        rows: list[list[float]] = []
-        for group, choice in zip(groups, chosen, strict=True):
+        """Return exploration, exploitation and their balance in an iteration's draw: means over its problems.
+
+        Problems of which fewer than S responses could be judged have only the balance.
+        """
+        s, rows = self.config.star.s, list[dict[str, float]]()
+        for group in groups:
             decided = [t for t in group.trajectories if t.verdict.decided]
+            if (k := len(decided)) < s:
+                continue
             right = [t.completion.text for t in decided if t.verdict.correct]
-            k, effect = len(decided), exploration.query_effect(choice.unique_right, choice.selected, self.wanted)
-            if k < s:
-                continue  # Too few could be judged; counted as undecided responses are.
             rewards, verdicts = [t.reward for t in decided], [t.verdict.correct for t in decided]
             classes = exploration.unique_classes([exploration.normalised(text) for text in right])
             rows.append(
-                [
-                    len(right) / k,
-                    pass_at_k(k, len(right), k),
-                    exploration.pass_at_k_s(k, classes, k, s),
-                    exploration.reward_at_k_s(rewards, verdicts, k, 1),
-                    exploration.reward_at_k_s(rewards, verdicts, k, s),
-                    exploration.distinct_equations(right),
-                    effect,
-                ]
+                {
+                    "pass_at_one": len(right) / k,
+                    "pass_at_k": pass_at_k(k, len(right), k),
+                    "pass_at_k_s": exploration.pass_at_k_s(k, classes, k, s),
+                    "best_of_k": exploration.reward_at_k_s(rewards, verdicts, k, 1),
+                    "reward_at_k_s": exploration.reward_at_k_s(rewards, verdicts, k, s),
+                    "distinct_equations": exploration.distinct_equations(right),
+                }
             )
-        names = (
-            "pass_at_one",
-            "pass_at_k",
-            "pass_at_k_s",
-            "best_of_k",
-            "reward_at_k_s",
-            "distinct_equations",
-            "query_effect",
-        )
-        averages = np.mean(rows, axis=0) if rows else np.full(len(names), np.nan)
-        figures = {f"star/{name}": float(value) for name, value in zip(names, averages, strict=True)}
-        wrong = sum(not t.verdict.correct for c in chosen for t in c.kept)
-        return figures | {
-            "star/selected": selected,
-            "star/examples": sum(len(c.kept) for c in chosen),
-            "star/wrong_share": wrong / max(1, sum(len(c.kept) for c in chosen)),
+        kept = [t for c in chosen for t in c.kept]
+        return {f"star/{name}": float(np.mean([row[name] for row in rows])) for name in (rows[0] if rows else ())} | {
+            "star/query_effect": mean_query_effect(chosen, self.wanted),
+            "star/selected": sum(c.selected for c in chosen),
+            "star/examples": len(kept),
+            "star/wrong_share": sum(not t.verdict.correct for t in kept) / len(kept),
             "star/problems_without": sum(not c.kept for c in chosen) / len(chosen),
         }
 
@@ -267,7 +257,7 @@ def star(
         parts = run.components
         learner, engine = parts.learner, parts.backend
         feed = StarFeed(config, parts.sampler, parts.rollout, path, run.phase)
-        given = demonstrations_of(config, parts)
+        given = demonstrations_of(config, parts, run.say)
         for step in run.steps():
             groups, chosen = feed.take(step, run.on_response)
             with run.phase("learn"):
@@ -283,13 +273,17 @@ def star(
     return run.outcome
 
 
-def demonstrations_of(config: Config, parts: Components) -> list[Example]:
+def demonstrations_of(config: Config, parts: Components, say: Callable[[str], None]) -> list[Example]:
     """Return the given responses that are imitated besides the model's own; none unless `star.demonstrations` asks."""
     if not config.star.demonstrations:
         return []
     items = demonstrations.load(config.star.demonstrations, split="train", size=0, seed=config.dataset.seed)
     prompts = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
-    return encode(items, prompts, parts.policy, parts.policy.context_length)[0]
+    limit = parts.policy.context_length
+    examples, long = encode(items, prompts, parts.policy, limit)
+    if long:
+        say(f"{len(long)} of {len(items)} demonstrations are longer than {limit} tokens, left out: {first_few(long)}")
+    return examples
 
 
 def imitate(learner: Learner, examples: Sequence[Example], config: Config, step: int, *, inherit: bool) -> StepResult:
@@ -310,11 +304,7 @@ def imitate(learner: Learner, examples: Sequence[Example], config: Config, step:
 def credited(result: StepResult, groups: StepGroups, chosen: Sequence[Selection]) -> StepResult:
     """Return the result with a credit for every sampled response: 1 on the tokens of those that are imitated."""
     kept = {id(t) for c in chosen for t in c.kept}
-
-    def credits() -> Iterator[np.ndarray]:
-        for trajectory in (t for group in groups.all for t in group.trajectories):
-            yield trajectory.loss_mask.astype(np.float32) * (id(trajectory) in kept)
-
-    advantages = list(credits())
+    sampled = [t for group in groups.all for t in group.trajectories]
+    advantages = [t.loss_mask.astype(np.float32) * (id(t) in kept) for t in sampled]
     useful = {"tokens/useful": int(sum(credit.sum() for credit in advantages))}
     return StepResult(metrics=result.metrics | useful, advantages=advantages)
