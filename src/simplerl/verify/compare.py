@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import reduce
-from itertools import chain, permutations
+from itertools import chain, pairwise, permutations, product
 from typing import TYPE_CHECKING, Any
 
 from simplerl.verify.numbers import Spent, TooBig, Work, exact
@@ -311,33 +311,26 @@ def _positions(node: Node, rank: dict[Node, int]) -> frozenset[int]:
     if node.op == "rel" and node.name in ("\\in", "\\notin") and name_of(node.args[0]):
         members = _positions(node.args[1], rank)
         return everything - members if node.name == "\\notin" else members
-    if node.op == "rel" and sum(side not in rank for side in node.args) == 1:
-        parts = [_bounded(*part, rank) for part in zip(node.args, _signs(node), node.args[1:], strict=False)]
-        return everything.intersection(*parts)
+    free = [side for side in node.args if side not in rank]
+    if node.op == "rel" and len(free) == 1 and name_of(free[0]) and _ORDER.keys() >= set(_signs(node)):
+
+        def holds(position: int) -> bool:
+            sides = [rank.get(side, position) for side in node.args]
+            return all(_ORDER[sign](*pair) for sign, pair in zip(_signs(node), pairwise(sides), strict=True))
+
+        return frozenset(filter(holds, everything))
     raise _NoRegion
-
-
-def _bounded(left: Node, sign: str, right: Node, rank: dict[Node, int]) -> frozenset[int]:
-    """The region of `x < 3` or `3 > x`."""
-    subject, bound = (left, right) if right in rank else (right, left)
-    holds = _ORDER.get(sign if subject is left else _FLIP.get(sign, sign))
-    if holds is None or not name_of(subject):
-        raise _NoRegion
-    return frozenset(position for position in range(rank[INFINITY]) if holds(position, rank[bound]))
 
 
 def _joined(node: Node, rank: dict[Node, int]) -> frozenset[int]:
     """Several conditions on one quantity: `or` joins their regions, `and` keeps what they share; a comma may mean
     either, and then means `and` unless nothing would be left: x < 1, x > 2 are two branches."""
-    first, *items = node.args
-    if first.name == "\\neq" and all(map(is_scalar, items)):  # x ≠ 1, 2
-        items = [Node("rel", (first.args[0], value), "\\neq") for value in items]
-    if any(item.op != "rel" for item in (first, *items)):
+    if any(item.op != "rel" for item in node.args):
         raise _NoRegion
-    regions = [_positions(item, rank) for item in (first, *items)]
+    regions = [_positions(item, rank) for item in node.args]
     shared = frozenset.intersection(*regions)
     both = node.name == "and" or (shared and node.name not in ("or", "either"))
-    return shared if both or {first.name, *(item.name for item in items)} == {"\\neq"} else frozenset.union(*regions)
+    return shared if both or {item.name for item in node.args} == {"\\neq"} else frozenset.union(*regions)
 
 
 def _subjects(node: Node) -> set[str]:
@@ -371,8 +364,6 @@ def _running(node: Node) -> list[str]:
 def _label(node: Node) -> str:
     """What an item of a list says that it counts: `ducks` in 12 ducks; empty where it says nothing."""
     node = _canonical(node)
-    if node.op == "label":
-        return plain_words(node.name)
     if node.op == "rel" and node.name == "=" and (node.args[0].op == "text" or node.args[0].name in ("\\max", "\\min")):
         words = node.args[0].name.lstrip("\\")
     else:
@@ -561,11 +552,9 @@ class Comparison:
         names = _running(left), _running(right)
         if len(names[0]) == len(names[1]) == 1:
             right = replace(right, {names[1][0]: sym(names[0][0])})
-        kept = [[c for c in node.args[1:] if not _is_set_of_numbers(c)] for node in (left, right)]
-        sets = [
-            {_set_name(c.args[1]) for c in node.args[1:] if c.op == "rel" and c.name == "\\in"} - {""}
-            for node in (left, right)
-        ]
+        numbers = [list(filter(_is_set_of_numbers, node.args[1:])) for node in (left, right)]
+        sets = [{_set_name(c.args[1]) for c in side if c.name == "\\in"} for side in numbers]
+        kept = [[c for c in node.args[1:] if c not in side] for node, side in zip((left, right), numbers, strict=True)]
         if all(sets) and sets[0] != sets[1]:
             return False
         return self.same_multiset(*kept) and self.equal(left.args[0], right.args[0])
@@ -574,20 +563,19 @@ class Comparison:
         """Functions in pieces: the same values under the same conditions; one piece may be "otherwise"."""
         rest, unmatched = list(right.args), []
         for piece in left.args:
-            for other in rest:
-                if piece.op == other.op == "cond" and self.all_equal(piece.args[1:], other.args[1:]):
-                    if not self.equal(piece.args[0], other.args[0]):
-                        return False
-                    rest.remove(other)
-                    break
-            else:
+            same = (other for other in rest if piece.op == other.op == "cond")
+            match = next((other for other in same if self.all_equal(piece.args[1:], other.args[1:])), None)
+            if match is None:
                 unmatched.append(piece)
+            elif not self.equal(piece.args[0], match.args[0]):
+                return False
+            else:
+                rest.remove(match)
         if len(unmatched) != len(rest) or len(rest) > 1:
             return False
-        if not rest:
-            return True
-        last = unmatched[0], rest[0]
-        return any(piece.op != "cond" for piece in last) and self.equal(*(without(piece, "cond") for piece in last))
+        last = (*unmatched, *rest)
+        otherwise = any(piece.op != "cond" for piece in last)
+        return not last or (otherwise and self.equal(*(without(piece, "cond") for piece in last)))
 
     def _lists(self, left: Node, right: Node) -> bool:
         """Two lists: named values by name, else without order; one name throughout may be left out, and so may its
@@ -734,11 +722,8 @@ class Comparison:
             if mine is None or theirs is None:
                 return False  # two moduli
             if mine.dimensions == theirs.dimensions and mine.factors != theirs.factors:
-                scaled = [
-                    [Node("mul", (num(factor), node.args[0])) for factor in unit.factors]
-                    for node, unit in ((left, mine), (right, theirs))
-                ]
-                return any(self.value(first, second) for first in scaled[0] for second in scaled[1])
+                factors = product(mine.factors, theirs.factors)
+                return any(self.value(_times(num(a), left.args[0]), _times(num(b), right.args[0])) for a, b in factors)
             if mine.dimensions != theirs.dimensions and not (mine.counts or theirs.counts):
                 return False
         left, right = _radians(left, right), _radians(right, left)

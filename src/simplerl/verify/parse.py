@@ -204,9 +204,6 @@ def _add_words(out: list[Token], content: str, spaced: bool, *, bare: bool = Fal
         temperature = content in "CF" and any(token.text == "\\circ" for token in out[-2:])
         unit = not bare and value and _unit_may_follow(out) and content in "mslghcfnwvaMSLGHKCFNJWVA"
         kind = "txt" if unit and not temperature else "let"
-    elif not bare and _READ["choices"].fullmatch(content):
-        out += tokenize(content)
-        return
     elif (bare or roman) and content.isupper() and len(content) <= 4 and content not in lexicon.UPPER_WORDS:
         kind = (
             "let" if len(content) < 4 or lower not in lexicon.ANSWER_WORDS else "txt"
@@ -516,9 +513,9 @@ def _listed(parts: list[list[Token]], separators: list[str]) -> Node:
     if not items:
         raise Unreadable("an empty part")
     first, others = items[0], items[1:]
-    assigned = first.op == "rel" and first.name == "=" and first.args[0].op == "sym"
+    assigned = first.op == "rel" and first.name in ("=", "\\neq") and first.args[0].op == "sym"
     if assigned and not any(map(has_symbols, others)) and all(map(is_scalar, others)):
-        items = (first, *(Node("rel", (first.args[0], item), "=") for item in others))  # x = 0, 8
+        items = (first, *(Node("rel", (first.args[0], item), first.name) for item in others))  # x = 0, 8
     if len(items) > 1 and all(item.op == "cond" and len(item.args) == 2 for item in items):
         return Node("pieces", items)
     inequalities = [item for item in items if item.op == "rel" and set(item.name.split()) & INEQUALITIES]
