@@ -34,10 +34,8 @@ class Row:
     question: str | None = None
     response: str | None = None
     expected: bool | None = None
-    left_out: str = ""
-    """Why training leaves the row out; it has no gold then."""
-    refused: str = ""
-    """Why training refuses the row."""
+    left_out: str = ""  # Why training leaves the row out; it has no gold then
+    refused: str = ""  # Why training refuses the row
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +56,9 @@ class Report:
     golds: int = 0
     left_out: list[Finding] = field(default_factory=list)
     """Rows that training leaves out: placeholders in place of an answer, questions with several golds."""
-    refused: list[Finding] = field(default_factory=list)
-    """Rows that training refuses."""
-    rejected: list[Finding] = field(default_factory=list)
-    """Golds that are not equal to themselves."""
-    unjudgeable: list[Finding] = field(default_factory=list)
-    """Golds that cannot be judged at all, such as empty ones."""
+    refused: list[Finding] = field(default_factory=list)  # Rows that training refuses
+    rejected: list[Finding] = field(default_factory=list)  # Golds that are not equal to themselves
+    unjudgeable: list[Finding] = field(default_factory=list)  # Golds that cannot be judged at all, such as empty ones
     literal: list[Finding] = field(default_factory=list)
     """Golds that only the same text can match, because their mathematics is not read."""
     restated: list[Finding] = field(default_factory=list)

@@ -48,12 +48,9 @@ class Hit:
 
     problem: Problem
     asked: Asked
-    how: str
-    """`N-gram` or `exact`."""
-    shared: str
-    """The first n-gram that they share, or the complete question."""
-    count: int
-    """Number of the problem's n-grams that stand in benchmarks."""
+    how: str  # `N-gram` or `exact`
+    shared: str  # The first n-gram that they share, or the complete question
+    count: int  # Number of the problem's n-grams that stand in benchmarks
 
 
 def benchmark_files(names: Sequence[str]) -> Iterator[str]:

@@ -29,10 +29,8 @@ class Demonstration:
 
     question: str
     response: str
-    ended: bool
-    """False for a response that was truncated: then no end token is put after it."""
-    place: str
-    """Where it stands, for messages."""
+    ended: bool  # False for a response that was truncated: then no end token is put after it
+    place: str  # Where it stands, for messages
 
 
 def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> list[Demonstration]:

@@ -59,8 +59,7 @@ class Reading:
     problem: Problem | None = None
     decided: Sequence[str] = ()
     left_out: str = ""
-    refused: str = ""
-    """Why it cannot be read: an error, unless rows are only looked at."""
+    refused: str = ""  # Why it cannot be read: an error, unless rows are only looked at
 
 
 def question_in(row: Row) -> str:

@@ -31,10 +31,8 @@ class Tiers:
     """The tiers, and the problems that are in none."""
 
     problems: dict[str, list[Problem]]
-    excluded: list[Problem]
-    """Asked by a benchmark that was to be kept out."""
-    without_level: list[Problem]
-    """Rows of MATH whose level is not 1 to 5."""
+    excluded: list[Problem]  # Asked by a benchmark that was to be kept out
+    without_level: list[Problem]  # Rows of MATH whose level is not 1 to 5
 
 
 def named(problems: Sequence[Problem], source: str, label: str) -> list[Problem]:
