@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from simplerl.core.types import Verdict
 from simplerl.verify.extract import POLICIES
 from simplerl.verify.judge import RULES
-from simplerl.verify.pool import LENIENCIES, NO_ANSWER, VerifierPool, as_text, extract
+from simplerl.verify.pool import LENIENCIES, VerifierPool, as_text, extract
 
 __all__ = ["LENIENCIES", "POLICIES", "RULES", "VerifierPool", "equal", "extract", "is_correct", "verify", "verify_many"]
 
@@ -28,21 +28,14 @@ _lock = threading.Lock()
 _shared: VerifierPool | None = None
 
 
-def _judge(answer: str, gold: str, question: str | None = None) -> Verdict:
-    """Judge an answer by the process's own small pool, which starts at first use and anew after a fork. It ends when
-    the judgement is interrupted: what that left half done in it concerns nobody."""
+def _judge(answer: str | None, gold: str, question: str | None = None) -> Verdict:
+    """Judge an answer by the process's own small pool, which starts at first use and anew after a fork."""
     global _shared
     with _lock:
         if _shared is None or _shared.owner != os.getpid():
             _shared = VerifierPool(workers=1)
             atexit.register(_shared.close)
-        try:
-            return _shared.judge(answer, gold, question)
-        except BaseException:
-            atexit.unregister(_shared.close)
-            _shared.close()
-            _shared = None
-            raise
+    return _shared.judge(answer, gold, question)
 
 
 def verify(response: str, gold: str, *, question: str | None = None, policy: str = "boxed") -> Verdict:
@@ -51,8 +44,7 @@ def verify(response: str, gold: str, *, question: str | None = None, policy: str
     With the question an answer that only restates an expression of it is `wrong` (rule `restates`). Never raises for
     any text; an unknown policy is a `SimpleRLError`.
     """
-    answer = extract(response, policy)
-    return NO_ANSWER if answer is None else _judge(answer, gold, question)
+    return _judge(extract(response, policy), gold, question)
 
 
 def verify_many(rows: Iterable[tuple[object, ...]], *, policy: str = "boxed", workers: int = 2) -> list[Verdict]:
