@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 from simplerl.core.types import Verdict
 from simplerl.verify import words
 from simplerl.verify.compare import Comparison, Undecided, assigned, without
-from simplerl.verify.extract import MAX_ANSWER_CHARS, POLICIES, closing_brace, final_part
+from simplerl.verify.extract import MAX_ANSWER_CHARS, POLICIES, boxes, final_part, mark_formulas
 from simplerl.verify.normalise import normalise
 from simplerl.verify.numbers import BUDGET, QUICK_BUDGET, Spent, TooBig, Work, exact, number
 from simplerl.verify.parse import (
@@ -103,10 +103,8 @@ _CURRENCY = re.compile(rf"^(-?\s*){_CURRENCY_SIGN.pattern}\s*(?=[\d.-])")
 def unbox(text: str) -> str:
     r"""Return a text without an outer `\boxed{…}` round all of it."""
     text = text.strip()
-    for wrapper in ("\\boxed{", "\\fbox{"):
-        if text.startswith(wrapper) and closing_brace(text, len(wrapper)) == len(text) - 1:
-            return text[len(wrapper) : -1]
-    return text
+    closed = boxes(text) if text.startswith(("\\boxed", "\\fbox")) else []
+    return closed[0].content if closed and closed[0].end - closed[0].start == len(text) else text
 
 
 @lru_cache(maxsize=4_096)
@@ -244,7 +242,7 @@ def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
     if same_spelling and ("‹" not in mine.spelling or mine.node is None or theirs.node is None):
         return _yes("string", "the same once normalised")
     gold_letter, circled = words.choice_letter(theirs.normal), words.circled_choices(theirs.normal)
-    if gold_letter is not None and words.chosen_letter(mine.normal) == gold_letter:
+    if gold_letter and words.chosen_letter(mine.normal) == gold_letter:
         return _yes("words", f"both choose {gold_letter}")
     for based, other in ((mine, theirs), (theirs, mine)):
         digits = based.node.name if based.node is not None and based.node.op == "base" else ""
@@ -356,7 +354,6 @@ def _form(node: Node) -> object:
 
 #: Operation → the computing that it may leave, in words.
 _STEPS: dict[str, str] = words.TABLES["computing"]
-_SPANS = re.compile(r"\$\$([^$]{1,400})\$\$|\$([^$]{1,400})\$|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
 _PLAIN_EXPRESSION = re.compile(r"[\d(.√-][\d\s+\-*/^().=,%!×÷·√<>]{1,100}[\d).!%]|[a-zA-Z\d(-][\w+\-*/^().=]{2,100}")
 #: Numbers that are long enough to be meant as an expression: decimals, and whole numbers from 1,000 on.
 _PLAIN_NUMBER = re.compile(r"(?<![\w.,])(?:\d+\.\d+|\d{4,})(?![\w,]|\.\d)")
@@ -365,9 +362,7 @@ _MAX_QUESTION, _MAX_EXPRESSIONS = 8_000, 200
 
 def question_expressions(question: str) -> list[str]:
     """The expressions of a question as written: its formulas, then what looks like one in its words."""
-    question = question[:_MAX_QUESTION]
-    texts = [next(group for group in match.groups() if group) for match in _SPANS.finditer(question)]
-    bare = _SPANS.sub(" ; ", question)
+    bare, texts = mark_formulas(question[:_MAX_QUESTION])
     texts += _PLAIN_EXPRESSION.findall(bare) + _PLAIN_NUMBER.findall(bare)
     return [text.strip(" .,;?=$") for text in texts[:_MAX_EXPRESSIONS]]
 
