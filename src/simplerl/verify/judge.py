@@ -63,14 +63,6 @@ class Outcome:
     status: str = ""
 
 
-def _yes(rule: str, detail: str) -> Outcome:
-    return Outcome(True, rule, detail)
-
-
-def _no(rule: str, detail: str) -> Outcome:
-    return Outcome(False, rule, detail)
-
-
 def _cannot(detail: str) -> Outcome:
     return Outcome(False, "gold", detail, "unjudgeable")
 
@@ -83,20 +75,11 @@ def _shown(text: str, limit: int = 60) -> str:
 # --- one side -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One side, read once: its normal form, canonical spelling and tree (or why there is none)."""
-
-    normal: str
-    spelling: str
-    node: Node | None
-    problem: str
-
-
 #: With a group of zeros it can only be one number: 40,000.
 _ROUND = re.compile(r"-?\d{1,3}(?:,\d{3})*,0\d\d(?:,\d{3})*")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _CURRENCY_SIGN = re.compile(r"\\(?:\$|euro|pounds|yen|rupee)")
+_QUANTITY = re.compile(r"(-?\s*[\d.]+(?:/\d+)?)\s+([A-Za-z][A-Za-z0-9/^{} \\·-]{0,20})")
 _CURRENCY = re.compile(rf"^(-?\s*){_CURRENCY_SIGN.pattern}\s*(?=[\d.-])")
 
 
@@ -107,32 +90,47 @@ def unbox(text: str) -> str:
     return closed[0].content if closed and closed[0].end - closed[0].start == len(text) else text
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One side, read once: its normal form, the value of a plain number with or without a currency, a spelling that
+    equal token sequences share, its tree, and why it has none or only words."""
+
+    normal: str
+    value: Fraction | None
+    spelling: str = ""
+    node: Node | None = None
+    problem: str = ""
+
+
 @lru_cache(maxsize=4_096)
 def reading(text: str) -> Reading:
     """Read a text, at most MAX_ANSWER_CHARS long; never raises."""
     normal = normalise(text)
-    spelling, node, problem = "", None, ""
+    value, spelling, node = number(_CURRENCY.sub(r"\1", normal)), "", None
+    # A comma may also separate a list: that reading comes first, the number with thousands marks second.
+    plain = number(normal) if "," not in normal or _ROUND.fullmatch(normal) else None
+    if plain is None and (date := words.date_of(normal)) is not None:
+        return Reading(normal, value, "", Node("date", (), date))
     try:
-        date = words.date_of(normal)
-        spelling = canonical(tokenize(normal)) if date is None else ""
-        # A comma may also separate a list: that reading comes first, the number with thousands marks second.
-        value = number(normal) if "," not in normal or _ROUND.fullmatch(normal) else None
-        node = Node("date", (), date) if date else read(normal) if value is None else num(value)
-    except Unreadable as error:
-        problem = str(error)
-        if spelling:
-            with contextlib.suppress(Unreadable, RecursionError):
-                node = read_prose(normal)
+        spelling = "" if plain is not None and "\\" not in normal else canonical(tokenize(normal))
+        return Reading(normal, value, spelling, read(normal) if plain is None else num(plain))
     except RecursionError:
-        problem = "nesting beyond the limit"
-    return Reading(normal, spelling, node, problem)
+        return Reading(normal, value, spelling, None, "nesting beyond the limit")
+    except Unreadable as error:
+        with contextlib.suppress(Unreadable, RecursionError):
+            node = read_prose(normal) if spelling else None
+        return Reading(normal, value, spelling, node, str(error))
 
 
 @lru_cache(maxsize=4_096)
-def plain_number(text: str) -> tuple[str, object]:
-    """The normal form of a text, and its value where it is a plain number."""
-    normal = normalise(text)
-    return normal, number(_CURRENCY.sub(r"\1", normal))
+def _as_written(text: str) -> Node | None:
+    """The tree of a text with its numbers as they are written: 6/4 is a fraction here, not the number 3/2."""
+    side = reading(text)
+    value = number(_merge_thousands(side.normal)) if "," in side.normal else None
+    with contextlib.suppress(Unreadable, RecursionError):
+        if value is None and side.node is not None and side.node.op == "num":
+            return read(side.normal)
+    return side.node if value is None else num(value)
 
 
 def _merge_thousands(text: str) -> str:
@@ -140,46 +138,33 @@ def _merge_thousands(text: str) -> str:
     return _THOUSANDS.sub(lambda match: match.group().replace(",", ""), text)
 
 
-def _without_words(gold: Node, answer: Node) -> Node:
-    """The gold without the words and conditions that only the gold has: it is trusted, and an answer may be short."""
-    if (
-        gold.op == "label"
-        and words.may_be_left_out(gold.name)
-        and not any(part.op == "label" for part in answer.walk())
-    ):
-        return gold.args[0]
-    return gold.args[0] if gold.op == "cond" and answer.op != "cond" else gold
-
-
-_QUANTITY = re.compile(r"(-?\s*[\d.]+(?:/\d+)?)\s+([A-Za-z][A-Za-z0-9/^{} \\·-]{0,20})")
-
-
 def _with_unit(side: Reading) -> Node | None:
     """A side as a quantity in a unit that only stands in plain letters, as in `10 m/s`: read so beside another unit."""
-    if side.node is not None and side.node.op == "unit":
-        return side.node
     match = _QUANTITY.fullmatch(side.normal.replace("\\cdot", "·"))
     value = number(match.group(1)) if match and words.unit_of(match.group(2)) else None
-    return Node("unit", (num(value),), match.group(2)) if match and value is not None else None
+    return Node("unit", (num(value),), match.group(2)) if match and value is not None else side.node
 
 
 def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[tuple[Node, Node]]:
-    """The pairs of trees to compare: commas as separators, and as thousands marks where the digits allow it."""
-    if mine.node is not None and theirs.node is not None:
-        answer = mine.node
+    """The pairs of trees to compare: commas as separators, letters as units, commas as thousands marks. What only the
+    gold adds in words or conditions is left out: it is trusted, and an answer may be short."""
+    sides = (mine, theirs)
+    units = tuple(_with_unit(side) for side in sides)
+    thousands = tuple(
+        reading(_merge_thousands(side.normal)).node if "," in side.normal else side.node for side in sides
+    )
+    pairs = [(mine.node, theirs.node), thousands]
+    if all(node is not None and node.op == "unit" for node in units):
+        pairs.append(units)
+    for answer, gold in dict.fromkeys(pairs):
+        if answer is None or gold is None:
+            continue
         if question and answer.op == "label" and words.counts_in(answer.name, question[:_MAX_QUESTION]):
             answer = answer.args[0]  # a noun of the question is counted
-        yield answer, _without_words(theirs.node, answer)
-    units = _with_unit(mine), _with_unit(theirs)
-    if units[0] is not None and units[1] is not None and (mine.node, theirs.node) != units:
-        first, second = words.unit_of(units[0].name), words.unit_of(units[1].name)
-        if first and second and first.dimensions == second.dimensions and not first.counts:
-            yield units[0], units[1]
-    merged = _merge_thousands(mine.normal), _merge_thousands(theirs.normal)
-    if merged != (mine.normal, theirs.normal):
-        nodes = reading(merged[0]).node, reading(merged[1]).node
-        if nodes[0] is not None and nodes[1] is not None:
-            yield nodes[0], _without_words(nodes[1], nodes[0])
+        labelled = gold.op == "label" and words.may_be_left_out(gold.name)
+        if (labelled and all(part.op != "label" for part in answer.walk())) or (gold.op == "cond" != answer.op):
+            gold = gold.args[0]
+        yield answer, gold
 
 
 # --- two sides ----------------------------------------------------------------------------------------------------
@@ -215,21 +200,19 @@ def _judge(answer: str, gold: str, question: str | None, *, algebra: bool) -> Ou
     if not gold.strip():
         return _cannot("the gold is empty")
     if answer.strip() == gold.strip():
-        return _yes("string", "the texts are the same")
+        return Outcome(True, "string", "the texts are the same")
     if len(answer) > MAX_ANSWER_CHARS:
-        return _no("length", f"the answer has {len(answer)} characters; the limit is {MAX_ANSWER_CHARS}")
+        return Outcome(False, "length", f"the answer has {len(answer)} characters; the limit is {MAX_ANSWER_CHARS}")
     if len(gold) > MAX_ANSWER_CHARS:
         return _cannot("the gold is too long to compare")
-    (mine, my_value), (theirs, their_value) = plain_number(answer), plain_number(gold)
-    if mine == theirs:
-        return _yes("string", "the same once normalised")
-    work = Work(BUDGET if algebra else QUICK_BUDGET)
-    currencies = {match.group() for text in (mine, theirs) if (match := _CURRENCY_SIGN.search(text))}
-    if my_value is not None and my_value == their_value and len(currencies) < 2:
-        outcome: Outcome | None = _yes("number", f"both are {_shown(str(my_value))}")
+    mine, theirs = reading(answer), reading(gold)
+    if mine.normal == theirs.normal:
+        return Outcome(True, "string", "the same once normalised")
+    currencies = {match.group() for side in (mine, theirs) if (match := _CURRENCY_SIGN.search(side.normal))}
+    if mine.value is not None and mine.value == theirs.value and len(currencies) < 2:
+        outcome: Outcome | None = Outcome(True, "number", f"both are {_shown(str(mine.value))}")
     else:
-        sides = reading(answer), reading(gold)
-        outcome = _by_words(*sides) or _compare(*sides, question, work, algebra=algebra)
+        outcome = _by_words(mine, theirs) or _compare(mine, theirs, question, algebra=algebra)
     if outcome and outcome.equal and outcome.rule not in ("string", "words"):
         return _computing_left(answer, gold, question, Work(BUDGET if algebra else QUICK_BUDGET)) or outcome
     return outcome
@@ -240,43 +223,53 @@ def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
     should decide."""
     same_spelling = mine.spelling and mine.spelling == theirs.spelling
     if same_spelling and ("‹" not in mine.spelling or mine.node is None or theirs.node is None):
-        return _yes("string", "the same once normalised")
+        return Outcome(True, "string", "the same once normalised")
     gold_letter, circled = words.choice_letter(theirs.normal), words.circled_choices(theirs.normal)
     if gold_letter and words.chosen_letter(mine.normal) == gold_letter:
-        return _yes("words", f"both choose {gold_letter}")
+        return Outcome(True, "words", f"both choose {gold_letter}")
     for based, other in ((mine, theirs), (theirs, mine)):
         digits = based.node.name if based.node is not None and based.node.op == "base" else ""
         if digits and not digits.isdecimal() and re.sub(r"\s", "", words.opened(other.normal)) == digits:
-            return _yes("words", "the same digits")
+            return Outcome(True, "words", "the same digits")
     if circled and (choices := words.circled_choices(mine.normal)):
-        return _yes("words", "the same choices") if choices == circled else _no("words", "different choices")
+        return (
+            Outcome(True, "words", "the same choices")
+            if choices == circled
+            else Outcome(False, "words", "different choices")
+        )
     my_words = words.comparable_words(mine.normal)
     if gold_letter is None and my_words is not None and my_words == words.comparable_words(theirs.normal):
-        return _yes("words", "the same words")
+        return Outcome(True, "words", "the same words")
     if theirs.node is None and words.words_of_markup(theirs.normal) is None:
         detail = f"the gold {_shown(theirs.normal)!r} cannot be read: {theirs.problem}; only the same text would count"
         return _cannot(detail)
     if theirs.node is None or mine.node is None:
         unread = f"{_shown(mine.normal)!r} cannot be read: {mine.problem}" if mine.node is None else "the gold is words"
-        return _no("unreadable" if theirs.node is not None else "words", unread)
+        return Outcome(False, "unreadable" if theirs.node is not None else "words", unread)
     return None
 
 
-def _compare(mine: Reading, theirs: Reading, question: str | None, work: Work, *, algebra: bool) -> Outcome | None:
+def _compare(mine: Reading, theirs: Reading, question: str | None, *, algebra: bool) -> Outcome | None:
     """Compare the trees of two sides that were read; None when only algebra can tell."""
     assert mine.node is not None
     assert theirs.node is not None
+    work = Work(BUDGET if algebra else QUICK_BUDGET)
     engine = _evaluator(work) if algebra else None
     undecided, comparison = False, Comparison(work, engine)
     for left, right in _readings(mine, theirs, question):
         comparison = Comparison(work, engine)
         try:
             if comparison.equal(left, right):
-                return _yes(comparison.rule, RULES[comparison.rule])
+                return Outcome(True, comparison.rule, RULES[comparison.rule])
         except Undecided:
             undecided = True
-        except (TooBig, RecursionError) as error:
-            return _too_big(theirs.node, error, algebra)
+        except (TooBig, RecursionError) as error:  # the gold's fault if it cannot be computed alone, else the answer's
+            if not algebra and theirs.node.op != "num":
+                return None
+            reason = error if isinstance(error, TooBig) else "an expression nested too deeply"
+            if algebra and not _evaluator(Work(BUDGET)).within_limits(theirs.node):
+                return _cannot(f"the gold holds {reason}")
+            return Outcome(False, "limits" if isinstance(error, Spent) else "screen", f"the answer holds {reason}")
     if undecided:
         return None
     if theirs.node.op == "prose":
@@ -284,18 +277,8 @@ def _compare(mine: Reading, theirs: Reading, question: str | None, work: Work, *
     label = next((part.name for part in mine.node.walk() if part.op == "label"), "")
     if label or mine.node.op == "prose":
         part = mine.problem or f"the words {label!r}"
-        return _no("unreadable", f"{_shown(mine.normal)!r} is not understood: {part}")
-    return _no(comparison.rule, f"not equal: {_shown(mine.normal)} against {_shown(theirs.normal)}")
-
-
-def _too_big(gold: Node, error: TooBig | RecursionError, algebra: bool) -> Outcome | None:
-    """Something beyond the limits: the gold's fault if it cannot be computed alone, else the answer's."""
-    reason = error if isinstance(error, TooBig) else "an expression nested too deeply"
-    if not algebra and gold.op != "num":
-        return None
-    if algebra and not _evaluator(Work(BUDGET)).within_limits(gold):
-        return _cannot(f"the gold holds {reason}")
-    return _no("limits" if isinstance(error, Spent) else "screen", f"the answer holds {reason}")
+        return Outcome(False, "unreadable", f"{_shown(mine.normal)!r} is not understood: {part}")
+    return Outcome(False, comparison.rule, f"not equal: {_shown(mine.normal)} against {_shown(theirs.normal)}")
 
 
 # --- answers that leave the computing to the reader -----------------------------------------------------------------
@@ -310,23 +293,13 @@ def _computing_left(answer: str, gold: str, question: str | None, work: Work) ->
         own = _form(_stated(mine))
         copied = question and own != _form(_stated(theirs, rounded=True))
         if question and copied and {own, _form(mine)} & _forms_of_question(question):
-            return _no("restates", f"{_shown(answer)!r} is an expression of the question")
+            return Outcome(False, "restates", f"{_shown(answer)!r} is an expression of the question")
         problem = _computing(_stated(mine), theirs, work)
         if problem and not _computing(_stated(theirs), theirs, work):
-            return _no("unfinished", f"the value is right, but {problem} is left to the reader: {_shown(answer)}")
+            return Outcome(
+                False, "unfinished", f"the value is right, but {problem} is left to the reader: {_shown(answer)}"
+            )
     return None
-
-
-@lru_cache(maxsize=4_096)
-def _as_written(text: str) -> Node | None:
-    """The tree of a text with its numbers as they are written: 6/4 is a fraction here, not the number 3/2."""
-    side = reading(text)
-    value = number(_merge_thousands(side.normal)) if "," in side.normal else None
-    if value is not None:
-        return num(value)
-    with contextlib.suppress(Unreadable, RecursionError):
-        return read(side.normal) if side.node is not None and side.node.op == "num" else side.node
-    return side.node
 
 
 def _stated(node: Node, *, rounded: bool = False) -> Node:

@@ -44,6 +44,8 @@ RETRIES = 4
 #: What Python runs as a worker; tests put a misbehaving one in its place.
 COMMAND: tuple[str, ...] = ("-c", "from simplerl.verify.pool import main; main()")
 _CACHE_ENTRIES, _CACHED_CHARS, _MAX_REPLY = 50_000, 300, 1 << 20
+#: One arena: more would count as memory of the answer.
+_ENVIRONMENT = {"MPMATH_NOGMPY": "1", "MALLOC_ARENA_MAX": "1"}
 #: Bytes that a judgement may take beyond what the worker has when it is ready, and what a worker may not do.
 MEMORY_BYTES = 256 << 20
 _FORBIDDEN = (
@@ -80,9 +82,19 @@ class _Request:
     question: str | None
     key: Hashable
     done: SimpleQueue[_Request]
-    outcome: Outcome | None = None
+    cache: dict[Any, Outcome]
     dropped: bool = False
     """Nobody waits any more."""
+    outcome: Outcome | None = None
+
+    def settle(self, outcome: Outcome) -> None:
+        """Give the outcome to the caller, and keep it for the next time."""
+        self.outcome = outcome
+        if outcome.status not in ("timeout", "error") and len(self.answer or "") + len(self.gold) <= _CACHED_CHARS:
+            if len(self.cache) >= _CACHE_ENTRIES:
+                self.cache.clear()
+            self.cache[self.answer, self.gold, self.question] = outcome
+        self.done.put(self)
 
 
 class _Worker(threading.Thread):
@@ -91,7 +103,7 @@ class _Worker(threading.Thread):
     def __init__(self, pool: VerifierPool) -> None:
         super().__init__(daemon=True)
         # Not the pool itself: while it is referred to, it is not collected.
-        self.requests, self.cache, self.ended, self.timeout_s = pool.waiting, pool.cache, pool.ended, pool.timeout_s
+        self.requests, self.ended, self.timeout_s = pool.waiting, pool.ended, pool.timeout_s
         self.process: subprocess.Popen[bytes] | None = None
         self.closed, self.started = False, threading.Event()
         self.start()
@@ -104,11 +116,9 @@ class _Worker(threading.Thread):
         while (request := self.requests.get()) is not None and not self.closed:
             if not request.dropped:
                 try:
-                    request.outcome = self._judge(request)
+                    request.settle(self._judge(request))
                 except Exception as error:
-                    request.outcome = _fault(error)
-                _remember(self.cache, request)
-                request.done.put(request)
+                    request.settle(_fault(error))
 
     def end(self) -> None:
         """Kill the process and collect it."""
@@ -165,15 +175,14 @@ class _Worker(threading.Thread):
             path = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
             with theirs:
                 # -P: a file in the working directory must not be able to stand in for a module. A group of its own:
-                # Ctrl-C is the trainer's to handle. One arena: more would count as memory of the answer.
+                # Ctrl-C is the trainer's to handle.
                 process = self.process = subprocess.Popen(
                     [sys.executable, "-P", *COMMAND, str(os.getpid()), str(self.timeout_s)],
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
                     stderr=subprocess.DEVNULL,
                     process_group=0,
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "MPMATH_NOGMPY": "1"}
-                    | {"MALLOC_ARENA_MAX": "1"},
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(path), **_ENVIRONMENT},
                 )
             self.socket.settimeout(START_S)
             self.replies = self.socket.makefile("rb")
@@ -189,24 +198,9 @@ class _Worker(threading.Thread):
     def _cpu_seconds(self) -> float:
         """CPU time used so far; a stopped or starved worker stands still. Infinity where the system cannot tell."""
         try:
-            pid = self.process.pid if self.process else 0
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        except (OSError, IndexError, ValueError):
+            return time.clock_gettime(~self.process.pid << 3 | 2) if self.process else 0.0  # clock_getcpuclockid(3)
+        except OSError:
             return 0.0 if sys.platform == "linux" else float("inf")
-
-
-def _fault(error: BaseException) -> Outcome:
-    return Outcome(False, "crash", f"{type(error).__name__}: {str(error)[:120]}", "error")
-
-
-def _remember(cache: dict[Any, Outcome], request: _Request) -> None:
-    """Keep the outcome of a request for the next time."""
-    outcome, answer, gold = request.outcome, request.answer or "", request.gold
-    if outcome and outcome.status not in ("timeout", "error") and len(answer) + len(gold) <= _CACHED_CHARS:
-        if len(cache) >= _CACHE_ENTRIES:
-            cache.clear()
-        cache[answer, gold, request.question] = outcome
 
 
 class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
@@ -246,15 +240,14 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
 
     def ready(self) -> list[tuple[Hashable, Verdict]]:
         """Return the verdicts that are finished now, without waiting."""
-        finished = []
-        while not self._finished.empty():
-            finished.append(self._next())
-        return finished
+        return [next(self.results()) for _ in range(self._finished.qsize())]
 
     def results(self) -> Iterator[tuple[Hashable, Verdict]]:
         """Yield the verdict of everything submitted and not yet returned, as it finishes."""
         while self._pending:
-            yield self._next()
+            request = self._finished.get()
+            self._pending -= 1
+            yield request.key, self._verdict(request)
 
     def verify_many(self, rows: Iterable[tuple[object, ...]]) -> list[Verdict]:
         """Judge (response, gold) or (response, gold, question) rows; the verdicts come in the order of the rows, which
@@ -271,10 +264,6 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
             self._workers.append(_Worker(self))
         for worker in self._workers:
             worker.started.wait()
-
-    def forget(self) -> None:
-        """Empty the cache of verdicts, for measurements."""
-        self.cache.clear()
 
     def close(self) -> None:
         """End the workers; verdicts not yet fetched are dropped."""
@@ -312,22 +301,20 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
         """Decide an answer here, or hand it to the workers."""
         if self._closed:
             raise RuntimeError("this verifier pool is closed")
-        request = _Request(answer, as_text(gold), None if question is None else as_text(question), key, done)
-        request.outcome = _NO_ANSWER if answer is None else self.cache.get((answer, request.gold, request.question))
-        if answer is not None and request.outcome is None:
+        gold, question = as_text(gold), None if question is None else as_text(question)
+        request = _Request(answer, gold, question, key, done, self.cache)
+        outcome = _NO_ANSWER if answer is None else self.cache.get((answer, gold, question))
+        if answer is not None and outcome is None:
             # An exception is not the caller's to handle: the worker meets it too, and makes it a verdict `error`.
             with contextlib.suppress(Exception):
-                request.outcome = quick(answer, request.gold, question=request.question)
-            _remember(self.cache, request)
-        (self.waiting if request.outcome is None else done).put(request)
+                outcome = quick(answer, gold, question=question)
+        if outcome is not None:
+            request.settle(outcome)
+            return request
+        self.waiting.put(request)
         if len(self._workers) < min(self.size, self.waiting.qsize()):
             self._workers.append(_Worker(self))
         return request
-
-    def _next(self) -> tuple[Hashable, Verdict]:
-        request = self._finished.get()
-        self._pending -= 1
-        return request.key, self._verdict(request)
 
     def _verdict(self, request: _Request) -> Verdict:
         outcome = request.outcome
@@ -357,25 +344,14 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _confine() -> None:
-    """Limit this process: memory beyond what it has now, files, no core."""
-    import resource
-
-    with contextlib.suppress(OSError, ValueError):  # systems without /proc, or with a lower limit already
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + MEMORY_BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    sys.addaudithook(_deny)
+def _fault(error: BaseException) -> Outcome:
+    return Outcome(False, "crash", f"{type(error).__name__}: {str(error)[:120]}", "error")
 
 
-def _reply_to(request: dict[str, Any]) -> Outcome:
-    """Judge one request; every failure is an outcome too. `alone` asks whether the gold stays within the limits."""
+def _reply_to(alone: bool, **request: str) -> Outcome:
+    """Judge one request, or whether its gold alone stays within the limits; every failure is an outcome too."""
     try:
-        if request.pop("alone"):
-            return Outcome(judge.harmless(request["gold"]), "limits", "")
-        return judge.thorough(**request)
+        return Outcome(judge.harmless(request["gold"]), "limits", "") if alone else judge.thorough(**request)
     except MemoryError:
         return Outcome(False, "limits", "stopped at the memory limit", "error")
     except Exception as error:
@@ -384,16 +360,23 @@ def _reply_to(request: dict[str, Any]) -> Outcome:
 
 def main() -> None:
     """Answer requests until the input closes. Arguments: the parent's process id, and the seconds for an answer."""
+    import resource
+
     import simplerl.verify.points  # noqa: F401  before the limits are set
 
     parent, seconds = int(sys.argv[1]), float(sys.argv[2])
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     replies, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints must not come between replies
-    _confine()
+    with contextlib.suppress(OSError, ValueError):  # systems without /proc, or with a lower limit already
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
+    for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+        resource.setrlimit(limit, (0, 0))
+    sys.addaudithook(_deny)
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
         signal.setitimer(signal.ITIMER_PROF, 3 * seconds + 2)  # the kernel's guard behind the pool's own deadline
-        outcome = _reply_to(json.loads(line))
+        outcome = _reply_to(**json.loads(line))
         print(json.dumps(asdict(outcome)), file=replies, flush=True)
         if outcome.rule == "limits" and outcome.status:
             return  # what is left of the memory is nobody's to use
