@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 from collections.abc import Iterable
+from functools import lru_cache
 
 from simplerl.core.types import Verdict
 from simplerl.verify.extract import POLICIES
@@ -24,18 +24,13 @@ from simplerl.verify.pool import LENIENCIES, VerifierPool, as_text, extract
 
 __all__ = ["LENIENCIES", "POLICIES", "RULES", "VerifierPool", "equal", "extract", "is_correct", "verify", "verify_many"]
 
-_lock = threading.Lock()
-_shared: VerifierPool | None = None
 
-
-def _judge(answer: str | None, gold: str, question: str | None = None) -> Verdict:
-    """Judge an answer by the process's own small pool, which starts at first use and anew after a fork."""
-    global _shared
-    with _lock:
-        if _shared is None or _shared.owner != os.getpid():
-            _shared = VerifierPool(workers=1)
-            atexit.register(_shared.close)
-    return _shared.judge(answer, gold, question)
+@lru_cache(maxsize=1)
+def _pool(owner: int) -> VerifierPool:
+    """The small pool of this process: it starts at first use, and anew after a fork."""
+    pool = VerifierPool(workers=1)
+    atexit.register(pool.close)
+    return pool
 
 
 def verify(response: str, gold: str, *, question: str | None = None, policy: str = "boxed") -> Verdict:
@@ -44,7 +39,7 @@ def verify(response: str, gold: str, *, question: str | None = None, policy: str
     With the question an answer that only restates an expression of it is `wrong` (rule `restates`). Never raises for
     any text; an unknown policy is a `SimpleRLError`.
     """
-    return _judge(extract(response, policy), gold, question)
+    return _pool(os.getpid()).judge(extract(response, policy), gold, question)
 
 
 def verify_many(rows: Iterable[tuple[object, ...]], *, policy: str = "boxed", workers: int = 2) -> list[Verdict]:
@@ -55,7 +50,7 @@ def verify_many(rows: Iterable[tuple[object, ...]], *, policy: str = "boxed", wo
 
 def equal(a: str, b: str) -> bool:
     """Return whether two bare answers have the same value, whether or not it is left to the reader to compute."""
-    verdict = _judge(as_text(a), b)
+    verdict = _pool(os.getpid()).judge(as_text(a), b)
     return verdict.correct or verdict.rule == "unfinished"
 
 

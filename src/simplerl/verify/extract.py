@@ -305,9 +305,6 @@ def choice(text: str) -> str | None:
 
 #: Name → policy. The name is what recipes, runs and evaluations record.
 POLICIES: dict[str, Policy] = {
-    "boxed": boxed,
-    "boxed-then-phrases-then-last-number": boxed_then_phrases_then_last_number,
-    "r1-tags": r1_tags,
-    "gsm8k-hashes": gsm8k_hashes,
-    "choice": choice,
+    policy.__name__.replace("_", "-"): policy
+    for policy in (boxed, boxed_then_phrases_then_last_number, r1_tags, gsm8k_hashes, choice)
 }

@@ -27,10 +27,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from simplerl.core.types import Verdict
 from simplerl.verify import words
 from simplerl.verify.compare import Comparison, Undecided, assigned, without
-from simplerl.verify.extract import MAX_ANSWER_CHARS, POLICIES, boxes, final_part, mark_formulas
+from simplerl.verify.extract import MAX_ANSWER_CHARS, boxes, mark_formulas
 from simplerl.verify.normalise import normalise
 from simplerl.verify.numbers import BUDGET, QUICK_BUDGET, Spent, TooBig, Work, exact, number
 from simplerl.verify.parse import (
@@ -67,7 +66,7 @@ def _cannot(detail: str) -> Outcome:
     return Outcome(False, "gold", detail, "unjudgeable")
 
 
-def _shown(text: str, limit: int = 60) -> str:
+def shown(text: str, limit: int = 60) -> str:
     text = " ".join(text.split()).encode("utf-8", "replace").decode("utf-8")
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -210,7 +209,7 @@ def _judge(answer: str, gold: str, question: str | None, *, algebra: bool) -> Ou
         return Outcome(True, "string", "the same once normalised")
     currencies = {match.group() for side in (mine, theirs) if (match := _CURRENCY_SIGN.search(side.normal))}
     if mine.value is not None and mine.value == theirs.value and len(currencies) < 2:
-        outcome: Outcome | None = Outcome(True, "number", f"both are {_shown(str(mine.value))}")
+        outcome: Outcome | None = Outcome(True, "number", f"both are {shown(str(mine.value))}")
     else:
         outcome = _by_words(mine, theirs) or _compare(mine, theirs, question, algebra=algebra)
     if outcome and outcome.equal and outcome.rule not in ("string", "words"):
@@ -241,10 +240,10 @@ def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
     if gold_letter is None and my_words is not None and my_words == words.comparable_words(theirs.normal):
         return Outcome(True, "words", "the same words")
     if theirs.node is None and words.words_of_markup(theirs.normal) is None:
-        detail = f"the gold {_shown(theirs.normal)!r} cannot be read: {theirs.problem}; only the same text would count"
+        detail = f"the gold {shown(theirs.normal)!r} cannot be read: {theirs.problem}; only the same text would count"
         return _cannot(detail)
     if theirs.node is None or mine.node is None:
-        unread = f"{_shown(mine.normal)!r} cannot be read: {mine.problem}" if mine.node is None else "the gold is words"
+        unread = f"{shown(mine.normal)!r} cannot be read: {mine.problem}" if mine.node is None else "the gold is words"
         return Outcome(False, "unreadable" if theirs.node is not None else "words", unread)
     return None
 
@@ -273,12 +272,12 @@ def _compare(mine: Reading, theirs: Reading, question: str | None, *, algebra: b
     if undecided:
         return None
     if theirs.node.op == "prose":
-        return _cannot(f"the gold {_shown(theirs.normal)!r} is a sentence; only the same words count")
+        return _cannot(f"the gold {shown(theirs.normal)!r} is a sentence; only the same words count")
     label = next((part.name for part in mine.node.walk() if part.op == "label"), "")
     if label or mine.node.op == "prose":
         part = mine.problem or f"the words {label!r}"
-        return Outcome(False, "unreadable", f"{_shown(mine.normal)!r} is not understood: {part}")
-    return Outcome(False, comparison.rule, f"not equal: {_shown(mine.normal)} against {_shown(theirs.normal)}")
+        return Outcome(False, "unreadable", f"{shown(mine.normal)!r} is not understood: {part}")
+    return Outcome(False, comparison.rule, f"not equal: {shown(mine.normal)} against {shown(theirs.normal)}")
 
 
 # --- answers that leave the computing to the reader -----------------------------------------------------------------
@@ -293,11 +292,11 @@ def _computing_left(answer: str, gold: str, question: str | None, work: Work) ->
         own = _form(_stated(mine))
         copied = question and own != _form(_stated(theirs, rounded=True))
         if question and copied and {own, _form(mine)} & _forms_of_question(question):
-            return Outcome(False, "restates", f"{_shown(answer)!r} is an expression of the question")
+            return Outcome(False, "restates", f"{shown(answer)!r} is an expression of the question")
         problem = _computing(_stated(mine), theirs, work)
         if problem and not _computing(_stated(theirs), theirs, work):
             return Outcome(
-                False, "unfinished", f"the value is right, but {problem} is left to the reader: {_shown(answer)}"
+                False, "unfinished", f"the value is right, but {problem} is left to the reader: {shown(answer)}"
             )
     return None
 
@@ -446,30 +445,3 @@ def _is_reducible(radicand: Fraction, index: Fraction) -> bool:
     powers = [p ** int(index) for p in range(2, 1_000)]
     parts = [part for part in (abs(radicand.numerator), radicand.denominator) if 2 <= part <= 10**12]
     return (radicand < 0 and index == 2) or any(part % power == 0 for part in parts for power in powers)
-
-
-# --- explanation --------------------------------------------------------------------------------------------------
-
-
-def _kind(text: str) -> str:
-    """What a text was read as."""
-    side = reading(text)
-    value, node = number(side.normal), side.node
-    if value is not None:
-        return f"the number {_shown(str(value), 100)}"
-    if node is None:
-        return f"not understood: {side.problem}; its text still counts"
-    return words.TABLES["kinds"].get(node.op, "an expression").format(name=node.name, parts=len(node.args))
-
-
-def explain(response: str, gold: str, policy: str, verdict: Verdict) -> list[tuple[str, str]]:
-    """Return the steps of a judgement as (name, text): what was looked at, understood and decided."""
-    part = final_part(response)
-    tail = f", of which the last part, {len(part)}, counts" if len(part) != len(response) else ""
-    steps = [("response", f"{len(response)} characters{tail}"), ("policy", policy)]
-    for name, text in (("answer", POLICIES[policy](part)), ("gold", unbox(gold))):
-        steps.append((name, "none found" if text is None else _shown(text, 100) or "empty"))
-        if text is not None and text.strip() and len(text) <= MAX_ANSWER_CHARS:
-            steps += [("  normal", _shown(reading(text).normal, 100)), ("  read as", _kind(text))]
-    rule = f"{verdict.rule}: {RULES.get(verdict.rule, '')}"
-    return [*steps, ("rule", rule), ("why", verdict.detail), ("verdict", verdict.status)]

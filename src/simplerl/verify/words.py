@@ -51,16 +51,9 @@ SCALES = {word: Fraction(1, i) for i, word in enumerate(_ORDINALS) if i > 2} | {
 }
 
 
-def _below_thousand() -> dict[str, int]:
-    names = {name: i for i, name in enumerate(_SMALL)}
-    for i, ten in enumerate(_TENS, 2):
-        names |= {ten: 10 * i} | {f"{ten} {_SMALL[j]}": 10 * i + j for j in range(1, 10)}
-    rests = [(f" {joined}{name}", value) for name, value in names.items() if value for joined in ("", "and ")]
-    hundreds = [(f"{_SMALL[i]} hundred", 100 * i) for i in range(1, 10)]
-    return names | {h + rest: base + value for h, base in hundreds for rest, value in [("", 0), *rests]}
-
-
-_BELOW_THOUSAND = _below_thousand()
+_NUMBERS = {name: i for i, name in enumerate(_SMALL)} | {
+    f"{ten} {_SMALL[i]}".removesuffix(" zero"): 10 * tens + i for tens, ten in enumerate(_TENS, 2) for i in range(10)
+}
 
 
 def scale_of(word: str) -> Fraction | None:
@@ -71,14 +64,15 @@ def scale_of(word: str) -> Fraction | None:
 
 def _cardinal(text: str) -> int | None:
     """The whole number that words say, all of them, else None."""
-    total = 0
-    for group in ("trillion", "billion", "million", "thousand"):
-        head, named, rest = text.partition(" " + group)
+    for name in ("trillion", "billion", "million", "thousand", "hundred"):
+        head, named, rest = text.partition(" " + name)
         if named:
-            if not _BELOW_THOUSAND.get(head):
+            factor, times = int(SCALES[name]), _cardinal(head)
+            more = _cardinal(rest.strip().removeprefix("and ")) if rest else 0
+            if not times or times >= (10 if factor == 100 else 1_000) or more is None or more >= factor:
                 return None
-            total, text = total + _BELOW_THOUSAND[head] * int(SCALES[group]), rest.strip().removeprefix("and ")
-    return total if total and not text else None if text not in _BELOW_THOUSAND else total + _BELOW_THOUSAND[text]
+            return times * factor + more
+    return _NUMBERS.get(text)
 
 
 def number_in_words(text: str) -> Fraction | None:
