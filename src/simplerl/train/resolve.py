@@ -45,6 +45,7 @@ FREE_ON_RESUME = (
     "evaluation.every",
     "learner.tokens_per_microbatch",
     "learner.gradient_checkpointing",
+    "learner.share_prompts",
     "rollout.max_rows",
     "verifier.workers",
 )
