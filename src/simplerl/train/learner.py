@@ -19,10 +19,10 @@ from simplerl.algorithms.base import CriticAlgorithm
 from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs
 from simplerl.models import checkpoint
 from simplerl.models.load import Policy, recompute_activations
-from simplerl.models.score import Scorer
+from simplerl.models.score import Scorer, shares_prompts
 from simplerl.ops.correction import correction
 from simplerl.ops.kl import adapted, kl
-from simplerl.train.batch import MicroBatch, by_response, microbatches, minibatches
+from simplerl.train.batch import MicroBatch, by_response, cut_update, minibatches
 from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.critic import Critic, value_metrics
 from simplerl.train.guards import clock
@@ -30,6 +30,8 @@ from simplerl.train.optim import adamw, apply_gradient, learning_rate
 
 #: Log-probabilities, entropies and (or None) the vocabulary's means, each [B, T].
 Scores = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
+#: Parameters below which a pass through a model is bound by the number of its operations, not by tokens.
+SMALL_MODEL = 2**24
 #: Component of the loss → the metric of its value.
 LOSS_METRICS = {"rl": "policy/loss", "ce": "sft/loss"}
 
@@ -90,12 +92,14 @@ class Learner:
             self.reference = Scorer(frozen, temperature=temperature, precision=precision)
         if learner.gradient_checkpointing:
             recompute_activations(policy.model)
+        self.share_prompts, self.note = _sharing(learner, policy.model)
         self.optimizer = adamw(policy.model, optimizer)
         self.critic = None
         if algorithm.needs_critic:
             settings: dict[str, Any] = {"optimizer": optimizer, "learner": learner, "precision": precision}
+            settings |= {"tokens": self.tokens, "share_prompts": self.share_prompts}
             taught = cast(CriticAlgorithm, algorithm)
-            self.critic = Critic(policy.model, taught, **settings, tokens=self.tokens, steps=steps, seed=seed)
+            self.critic = Critic(policy.model, taught, **settings, steps=steps, seed=seed)
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the policy's parameters and buffers by name."""
@@ -198,9 +202,10 @@ class Learner:
     ) -> Iterator[tuple[MicroBatch, Scores]]:
         """Yield each micro-batch of some rows with its scores, on its device."""
         wants_mean = self.algorithm.needs_vocabulary_mean
-        for micro in microbatches(rows, batch.lengths_B, tokens=self.tokens, device=self.device):
-            tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
-            yield micro, scorer(tokens_BT, kept_BT, batch.lengths_B[micro.rows], vocabulary_mean=wants_mean)
+        cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
+        for micro in cut_update(rows, batch, **cuts):
+            tokens_BT, kept_BT, lengths_B = micro.cut(batch.tokens_BT), micro.cut(mask_BT), batch.lengths_B[micro.rows]
+            yield micro, scorer(tokens_BT, kept_BT, lengths_B, prompts=micro.prompts, vocabulary_mean=wants_mean)
 
     @torch.no_grad()
     def _score(
@@ -310,6 +315,21 @@ class Learner:
         if algorithm.kl_target > 0 and "policy/kl" in metrics:
             kl_now, horizon = metrics["policy/kl"], algorithm.kl_horizon
             self.kl_scale = adapted(self.kl_scale, kl_now, target=algorithm.kl_target, horizon=horizon, count=responses)
+
+
+def _sharing(config: LearnerConfig, model: PreTrainedModel) -> tuple[str, str]:
+    """Return whether prompts are computed once for all their responses (auto, on or off), and why not where that is
+    worth saying."""
+    wanted = config.share_prompts
+    size = sum(values.numel() for values in model.parameters())
+    if wanted == "off" or (wanted == "auto" and (size < SMALL_MODEL or "flash" in model.config._attn_implementation)):
+        return "off", ""
+    if config.gradient_checkpointing:
+        return "off", "prompts are computed for every response: learner.gradient_checkpointing keeps no keys and values"
+    if shares_prompts(model):
+        return wanted, ""
+    name = type(model).__name__
+    return "off", f"prompts are computed for every response: {name} gives other values behind a prompt's stored states"
 
 
 def microbatch_tokens(model: PreTrainedModel) -> int:
