@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from simplerl.core.errors import ModelError
+from simplerl.models import lora
 
 #: Logits held at once: 2**25 fp32 logits are 128 MiB; a few buffers of that size live at a time.
 CHUNK_ELEMENTS = 2**25
@@ -167,6 +168,17 @@ class Scorer:
         zeros_BT = torch.zeros(tokens_BT.shape, dtype=torch.float32, device=tokens_BT.device)
         mean_BT = zeros_BT.index_put(masked, mean_N) if vocabulary_mean else None
         return zeros_BT.index_put(masked, logprobs_N), zeros_BT.index_put(masked, entropy_N), mean_BT
+
+
+class BaseScorer(Scorer):
+    """Scores tokens under a model without its adapters: the reference of LoRA, which is no second copy."""
+
+    def __call__(
+        self, tokens_BT: torch.Tensor, mask_BT: torch.Tensor, lengths_B: torch.Tensor, *, vocabulary_mean: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Return what `Scorer` does."""
+        with lora.without_adapters(self.model):
+            return super().__call__(tokens_BT, mask_BT, lengths_B, vocabulary_mean=vocabulary_mean)
 
 
 def predicting_hidden(
