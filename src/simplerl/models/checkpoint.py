@@ -1,4 +1,4 @@
-"""Checkpoints: a directory that Hugging Face (or peft) loads, and in `trainer/` what an exact resume needs. No pickle."""
+"""Checkpoints: a directory that Hugging Face or peft loads, and in `trainer/` what an exact resume needs. No pickle."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -253,6 +253,14 @@ def weights_hash(model: PreTrainedModel) -> str:
     return digest.hexdigest()
 
 
+def cache_bytes(model: PreTrainedModel, precision: str) -> int:
+    """Return the bytes of keys and values that a model keeps for a token."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * width * (2 if precision == "bf16" else 4)
+
+
 def cache_argument(backbone: torch.nn.Module) -> str:
     """Return what a backbone's forward calls its cache: transformers 5 renames `past_key_values` to `cache`."""
     return "cache" if "cache" in inspect.signature(backbone.forward).parameters else "past_key_values"

@@ -6,7 +6,9 @@ code; the projection is ours, so it is compared with the model's own logits once
 """
 
 import contextlib
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -168,6 +170,19 @@ class Scorer:
         zeros_BT = torch.zeros(tokens_BT.shape, dtype=torch.float32, device=tokens_BT.device)
         mean_BT = zeros_BT.index_put(masked, mean_N) if vocabulary_mean else None
         return zeros_BT.index_put(masked, logprobs_N), zeros_BT.index_put(masked, entropy_N), mean_BT
+
+
+@torch.no_grad()
+def text_logprobs(model: PreTrainedModel, token_ids: Sequence[int]) -> np.ndarray:
+    """Return float32 [T − 1]: log-probabilities of a text's tokens after the first, at temperature 1."""
+    tokens_1T = torch.tensor([list(token_ids)], device=model.device)
+    training = model.training
+    flash = "flash" in str(model.config._attn_implementation)  # Which knows no fp32.
+    with autocast(tokens_1T.device, "bf16" if flash else "fp32"):
+        hidden_TH = model.eval().base_model(input_ids=tokens_1T, use_cache=False).last_hidden_state[0, :-1]
+    model.train(training)
+    logprobs_TV = Head(model).logits(hidden_TH).log_softmax(-1)
+    return logprobs_TV.gather(-1, tokens_1T[0, 1:, None]).squeeze(-1).cpu().numpy()
 
 
 class BaseScorer(Scorer):

@@ -23,6 +23,7 @@ from simplerl.models.load import Policy, load, locate_and_hash, pick_attention, 
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout, begin_notice, fingerprint, prompt
+from simplerl.rollout.proof import ask_back
 from simplerl.train.config import Config
 from simplerl.train.feed import Sampler
 from simplerl.train.learner import Learner
@@ -64,6 +65,11 @@ class Components:
     def backend(self) -> RolloutBackend:
         """The engine that training and evaluation sample from."""
         return self.rollout.backend
+
+    def sync(self, version: int) -> float:
+        """Give the engine the learner's weights and have it prove that it uses them; return how far it is off."""
+        self.backend.sync(self.learner.weights(), version=version)
+        return ask_back(self.backend, self.policy, self.environment["rollout_precision"])
 
     def close(self) -> None:
         """Release processes and memory."""

@@ -77,8 +77,10 @@ class Learner:
         reference: PreTrainedModel | None = None,
         seed: int = 0,
     ):
-        """`reference` is the model of the KL; None: the policy as it is now, or without its adapters. `seed` addresses the
-        first values of a critic's head."""
+        """`reference` is the model of the KL; None: the policy as it is now, or without its adapters.
+
+        `seed` addresses the first values of a critic's head.
+        """
         self.policy, self.algorithm, self.config, self.optimization = policy, algorithm, learner, optimizer
         self.device = next(policy.model.parameters()).device
         self.tokens = learner.tokens_per_microbatch or microbatch_tokens(policy.model)

@@ -254,7 +254,7 @@ def star(
 
     with open_run("star", config, path, build, resume=resume, callbacks=callbacks) as run:
         parts = run.components
-        learner, engine = parts.learner, parts.backend
+        learner = parts.learner
         feed = StarFeed(config, parts.sampler, parts.rollout, path, run.phase)
         given = demonstrations_of(config, parts, run.say)
         for step in run.steps():
@@ -266,8 +266,7 @@ def star(
                     learner.restart()
                 examples = [*given, *examples_of(chosen, end_token(parts.policy))]
                 result = imitate(learner, examples, config, step, inherit=keeps_optimizer)
-            with run.phase("sync"):
-                engine.sync(learner.weights(), version=step)
+            run.sync(step)
             run.record(step, groups, credited(result, groups, chosen))
     return run.outcome
 
