@@ -17,9 +17,9 @@ from transformers import PreTrainedModel
 from simplerl.algorithms import Algorithm
 from simplerl.algorithms.base import CriticAlgorithm
 from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs
-from simplerl.models import checkpoint
-from simplerl.models.load import Policy, recompute_activations
-from simplerl.models.score import Scorer, shares_prompts
+from simplerl.models import checkpoint, lora
+from simplerl.models.load import Policy, load, recompute_activations
+from simplerl.models.score import BaseScorer, Scorer, shares_prompts
 from simplerl.ops.correction import correction
 from simplerl.ops.kl import adapted, kl
 from simplerl.train.batch import MicroBatch, by_response, cut_update, minibatches
@@ -79,17 +79,24 @@ class Learner:
         reference: PreTrainedModel | None = None,
         seed: int = 0,
     ):
-        """`reference` is the model of the KL; None: the policy as it is now. `seed` addresses a critic's first head."""
+        """`reference` is the model of the KL; None: the policy as it is now, or without its adapters.
+
+        `seed` addresses the first values of a critic's head.
+        """
         self.policy, self.algorithm, self.config, self.optimization = policy, algorithm, learner, optimizer
         self.device = next(policy.model.parameters()).device
         self.tokens = learner.tokens_per_microbatch or microbatch_tokens(policy.model)
         self.steps = steps
         self.kl_scale = 1.0
         self.scorer = Scorer(policy.model, temperature=temperature, precision=precision)
-        self.reference = None
+        self.adapters, self.seed = lora.has_adapters(policy.model), seed
+        self.reference: Scorer | None = None
         if algorithm.needs_reference:
-            frozen = (reference or copy.deepcopy(policy.model)).requires_grad_(False).eval()
-            self.reference = Scorer(frozen, temperature=temperature, precision=precision)
+            if self.adapters and reference is None:
+                self.reference = BaseScorer(policy.model, temperature=temperature, precision=precision)
+            else:
+                frozen = (reference or copy.deepcopy(policy.model)).requires_grad_(False).eval()
+                self.reference = Scorer(frozen, temperature=temperature, precision=precision)
         if learner.gradient_checkpointing:
             recompute_activations(policy.model)
         self.share_prompts, self.note = _sharing(learner, policy.model)
@@ -102,8 +109,17 @@ class Learner:
             self.critic = Critic(policy.model, taught, **settings, steps=steps, seed=seed)
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield the policy's parameters and buffers by name."""
-        yield from self.policy.model.state_dict(keep_vars=True).items()
+        """Yield the policy's parameters and buffers by name; adapters are merged into what they stand beside."""
+        model = self.policy.model
+        yield from lora.merged(model) if self.adapters else model.state_dict(keep_vars=True).items()
+
+    def start_anew(self, name: str) -> None:
+        """Give the policy the weights of a model again, or its adapters their first values."""
+        module: torch.nn.Module = self.policy.model
+        if self.adapters:
+            lora.start_anew(self.policy.model, self.seed)
+        else:
+            module.load_state_dict(load(name, device=self.device).model.state_dict())
 
     def restart(self) -> None:
         """Forget the optimizer's moments."""
