@@ -396,6 +396,13 @@ class Config:
                 "each other: give at least 2",
                 ("sampling.samples_per_prompt", 8),
             )
+        if (k := getattr(algorithm, "k", 0)) >= group:
+            raise Contradiction(
+                f"algorithm.k = {k}, but a problem has only sampling.samples_per_prompt = {group} responses: pass@k of "
+                "all of them gives no sample more credit than another; give a smaller k, or more samples",
+                ("algorithm.k", group - 1),
+                ("sampling.samples_per_prompt", 2 * k),
+            )
         warmup = getattr(algorithm, "critic_warmup_steps", 0)
         if warmup >= self.steps:
             raise Contradiction(
