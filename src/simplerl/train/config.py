@@ -415,6 +415,13 @@ class Config:
             )
         if not self.lora.rank and (self.lora.alpha or self.lora.targets):
             raise ConfigError("lora.alpha and lora.targets are for adapters, and there are none: give --lora.rank 32")
+        if (k := getattr(algorithm, "k", 0)) >= group:
+            raise Contradiction(
+                f"algorithm.k = {k}, but a problem has only sampling.samples_per_prompt = {group} responses: pass@k of "
+                "all of them gives no sample more credit than another; give a smaller k, or more samples",
+                ("algorithm.k", group - 1),
+                ("sampling.samples_per_prompt", 2 * k),
+            )
         warmup = getattr(algorithm, "critic_warmup_steps", 0)
         if warmup >= self.steps:
             raise Contradiction(
