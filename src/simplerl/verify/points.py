@@ -156,7 +156,7 @@ _OF_MPMATH = (
 )
 _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     **{name: getattr(mp, name.replace("arc", "a")) for name in _OF_MPMATH.split()},
-    "arccot": lambda v: mp.pi / 2 - mp.atan(v), "sgn": mp.sign, "Re": mp.re, "Im": mp.im,
+    "arccot": lambda v: mp.pi / 2 - mp.atan(v), "sgn": mp.sign, "cis": mp.expj, "Re": mp.re, "Im": mp.im,
 }  # fmt: skip
 _OPERATIONS: dict[str, Callable[[list, Node, Point, Work], Any]] = {
     "add": lambda v, *_: v[0] + v[1], "neg": lambda v, *_: -v[0], "mul": lambda v, *_: v[0] * v[1],
@@ -322,7 +322,7 @@ def _points(left: Node, right: Node, log_base: int) -> Iterator[Point]:
         yield Point(0, True, log_base)
         return
     # In complex arithmetic branches differ off the positive axis, so symbols stay positive there.
-    complex_ = _has(both, "i")
+    complex_ = _has(both, "i", "cis")
     stride, steps = 1 + complex_, _has(both, "floor", "ceil")
     for index in range(3 * POINTS if steps else POINTS):
         yield Point(stride * index, complex_, log_base, steps)
