@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from simplerl.analysis.estimates import shown
 from simplerl.core.types import UNDECIDED
 from simplerl.ops.statistics import mean_of_estimates
 from simplerl.runs.files import write_atomic, write_json
@@ -122,16 +123,6 @@ def to_json(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     }
 
 
-def cell(figure: Mapping[str, Any] | None, *, percent: bool = True) -> str:
-    """Return `52.1 [49.4, 54.8]`, a dash where there is no value."""
-    if figure is None or figure["value"] is None or figure["value"] != figure["value"]:
-        return "–"
-    factor = 100.0 if percent else 1.0
-    ends = [figure[end] for end in ("low", "high")]
-    interval = "" if None in ends else f" [{factor * ends[0]:.1f}, {factor * ends[1]:.1f}]"
-    return f"{factor * figure['value']:.1f}{interval}"
-
-
 def to_markdown(evaluations: Sequence[Evaluation]) -> str:
     """Return accuracies, then lengths and shapes, as Markdown tables with 95% intervals."""
     table = rows(evaluations)
@@ -139,13 +130,13 @@ def to_markdown(evaluations: Sequence[Evaluation]) -> str:
     escaped = {model: model.replace("|", "\\|") for model in table}
     lines = ["| model | " + " | ".join(names) + " | average |", "|---" * (len(names) + 2) + "|"]
     for model, row in table.items():
-        accuracies = [cell(row[name].figures["acc"] if name in row else None) for name in names]
-        lines.append(f"| {escaped[model]} | " + " | ".join(accuracies) + f" | {cell(averages(row)['acc'])} |")
+        accuracies = [shown(row[name].figures["acc"] if name in row else None) for name in names]
+        lines.append(f"| {escaped[model]} | " + " | ".join(accuracies) + f" | {shown(averages(row)['acc'])} |")
     lines += ["", "| model | benchmark | problems × n | " + " | ".join(SHAPES) + " | undecided |"]
     lines.append("|---" * (len(SHAPES) + 4) + "|")
     for model, row in table.items():
         for name, one in row.items():
-            values = [cell(one.figures.get(shape), percent=shape not in SHAPES[-3:]) for shape in SHAPES]
+            values = [shown(one.figures.get(shape), share=shape not in SHAPES[-3:]) for shape in SHAPES]
             size = f"{one.figures['problems']} × {one.figures['samples']}"
             lines.append(f"| {escaped[model]} | {name} | {size} | {' | '.join(values)} | {undecided(one)} |")
     return "\n".join(lines) + "\n"

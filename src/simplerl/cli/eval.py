@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from simplerl.analysis.evaluations import averages, cell, rows, write_summary
+from simplerl.analysis.estimates import shown
+from simplerl.analysis.evaluations import averages, rows, write_summary
 from simplerl.analysis.plots import plot_checkpoints
-from simplerl.cli.console import Bar, points, say, show_table
+from simplerl.cli.console import Bar, say, show_table
 from simplerl.core.errors import ConfigError
 from simplerl.core.plugins import load_recorded
 from simplerl.core.types import UNDECIDED
@@ -105,12 +106,12 @@ def _lines(table: dict[str, dict[str, Evaluation]]) -> Iterator[list[str]]:
         for name, one in row.items():
             f = one.figures
             size = f"{f['problems']}" + (f" × {f['samples']}" if f["samples"] > 1 else "")
-            shares = [points(f.get(key, {}).get("value")) for key in ("acc_strict", "box_ratio", "clip_ratio")]
+            shares = [shown(f.get(key, {}).get("value")) for key in ("acc_strict", "box_ratio", "clip_ratio")]
             tokens = f["tokens"]["value"]
-            yield [model, name, size, cell(f["acc"]), *shares, "–" if tokens is None else f"{tokens:.0f}"]
+            yield [model, name, size, shown(f["acc"]), *shares, "–" if tokens is None else f"{tokens:.0f}"]
         if sum("@" not in name for name in row) > 1:
             for name, figure in averages(row).items():
-                yield [model, "average" if name == "acc" else "the paper's six", "", cell(figure)]
+                yield [model, "average" if name == "acc" else "the paper's six", "", shown(figure)]
         yield []
 
 
