@@ -46,6 +46,10 @@ BY_ALGORITHM = {
     name: {"algorithm": {"name": name}, "learner": {"prompts_per_update": 1}, "sampling": {"temperature": 1.2}}
     for name in ALGORITHMS
 } | {
+    "entropic-with-much-integral": {
+        "algorithm": {"name": "entropic", "integral_rate": 2.0, "entropy_target": 0.4},
+        "learner": {"prompts_per_update": 1},
+    },
     "adaptive-kl": {
         "algorithm": {"name": "reinforce_pp", "kl_reward_coef": 0.2, "kl_target": 1e-4, "kl_horizon": 20},
         "learner": {"prompts_per_update": 1},

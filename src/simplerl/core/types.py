@@ -10,6 +10,7 @@ Importing this module imports neither NumPy nor torch: the records hold NumPy ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -187,6 +188,11 @@ class CreditInputs:
     """float32 [B, T]: the critic's estimate before each token; None for algorithms without one."""
     kl_BT: torch.Tensor | None  # float32 [B, T]: KL to the reference at each token; None unless the reward has it
     kl_scale: float  # What an adaptive controller has made of the KL coefficient, as a factor; 1 where it is fixed
+    step: int = 1  # The step of the run; the first is 1
+    entropy: float = math.nan
+    """Mean entropy (nats) over the masked tokens under the policy as the step begins; NaN unless the algorithm asks."""
+    state: Mapping[str, float] = field(default_factory=dict)
+    """What the algorithm has carried over from the step before (`Algorithm.carried`); empty at the first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

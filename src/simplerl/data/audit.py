@@ -145,7 +145,7 @@ def _measure_rules(report: Report, rows: Sequence[Row], verdicts: Sequence[Verdi
     times: dict[str, list[float]] = {}
     for row, verdict in zip(rows, verdicts, strict=True):
         if verdict.extracted is not None:
-            pool.forget()
+            pool.cache.clear()
             start = time.perf_counter()
             pool.judge(verdict.extracted, row.gold, row.question)
             times.setdefault(verdict.rule, []).append(time.perf_counter() - start)
