@@ -29,9 +29,8 @@ def run(args: argparse.Namespace) -> int:
             prefix = f"{name}_"
         directory = args.output_dir or path
         write_json(directory / f"{prefix}exploration.json", [to_json(one) for one in explorations])
-        for number, one in enumerate(explorations, 1):
-            ending = "" if len(explorations) == 1 else f"_{number}_{slug(one.name)}"
-            plot_exploration(one, directory / f"{prefix}exploration{ending}.png")
+        for one in explorations:
+            plot_exploration(one, directory / f"{prefix}exploration{one.ending}.png")
         say(f"written to {directory}: {prefix}exploration.json and .png")
     return 0
 
