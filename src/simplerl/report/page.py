@@ -25,7 +25,7 @@ from simplerl.report.examples import KINDS
 from simplerl.report.figures import Figure
 from simplerl.report.outcomes import MEASURES, NOBODY, SHAPES
 from simplerl.report.reading import ReportedRun, duration
-from simplerl.runs.files import write_atomic
+from simplerl.runs.files import make_directory, write_atomic
 from simplerl.runs.glossary import METRICS
 
 #: Characters shown of a response; of a longer one its beginning and its end, where the answer is.
@@ -144,10 +144,5 @@ def write(html: str, figures: Mapping[str, Figure], output: Path, folder: Path |
         for name, figure in figures.items():
             files |= {folder / f"{name}.png": figure.png, folder / f"{name}.pdf": figure.pdf or b""}
     for path, content in files.items():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, content)
-        except (OSError, RunError) as error:
-            cause = error if isinstance(error, OSError) else error.__cause__
-            reason = cause.strerror if isinstance(cause, OSError) else error
-            raise RunError(f"cannot write {path}: {reason}; choose another --output or --figures") from error
+        make_directory(path.parent)
+        write_atomic(path, content)

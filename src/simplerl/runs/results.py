@@ -165,7 +165,7 @@ def read_series(
                 warn(readings[-1].left_out[-1])
             on_done()
         if not readings[-1].values:
-            raise RunError(f"{path}: nothing of {one.name} can be read; {'; '.join(readings[-1].left_out)}")
+            raise RunError(f"{path}: no evaluation of {one.name} can be read; {'; '.join(readings[-1].left_out)}")
     return readings
 
 
