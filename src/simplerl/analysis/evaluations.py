@@ -127,19 +127,22 @@ def to_markdown(evaluations: Sequence[Evaluation]) -> str:
     """Return accuracies, then lengths and shapes, as Markdown tables with 95% intervals."""
     table = rows(evaluations)
     names = dict.fromkeys(name for row in table.values() for name in row)
-    escaped = {model: model.replace("|", "\\|") for model in table}
-    lines = ["| model | " + " | ".join(names) + " | average |", "|---" * (len(names) + 2) + "|"]
+    accuracies, shapes = [["model", *names, "average"]], [["model", "benchmark", "problems × n", *SHAPES, "undecided"]]
     for model, row in table.items():
-        accuracies = [shown(row[name].figures["acc"] if name in row else None) for name in names]
-        lines.append(f"| {escaped[model]} | " + " | ".join(accuracies) + f" | {shown(averages(row)['acc'])} |")
-    lines += ["", "| model | benchmark | problems × n | " + " | ".join(SHAPES) + " | undecided |"]
-    lines.append("|---" * (len(SHAPES) + 4) + "|")
-    for model, row in table.items():
+        cells = (shown(row[name].figures["acc"] if name in row else None) for name in names)
+        accuracies.append([model, *cells, shown(averages(row)["acc"])])
         for name, one in row.items():
-            values = [shown(one.figures.get(shape), share=shape not in SHAPES[-3:]) for shape in SHAPES]
+            values = (shown(one.figures.get(shape), share=shape not in SHAPES[-3:]) for shape in SHAPES)
             size = f"{one.figures['problems']} × {one.figures['samples']}"
-            lines.append(f"| {escaped[model]} | {name} | {size} | {' | '.join(values)} | {undecided(one)} |")
-    return "\n".join(lines) + "\n"
+            shapes.append([model, name, size, *values, str(undecided(one))])
+    return f"{markdown(accuracies)}\n{markdown(shapes)}"
+
+
+def markdown(table: Sequence[Sequence[str]]) -> str:
+    """Return a table, its head first, as Markdown, numbers to the right."""
+    head, *body = [[text.replace("|", "\\|") for text in row] for row in table]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines) + "\n"
 
 
 def undecided(one: Evaluation) -> int:

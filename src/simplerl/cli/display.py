@@ -1,5 +1,6 @@
 """What a person sees of a run: a live display on a terminal, plain lines elsewhere, and a table at the end."""
 
+import importlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -130,12 +131,7 @@ def execute(
     inputs: Inputs | None = None,
 ) -> Outcome:
     """Train (or, for the stage `sft`, fine-tune) into a directory, shown on the terminal and to the trackers."""
-    if stage == "sft":
-        from simplerl.train.sft import sft as run
-    elif stage == "star":
-        from simplerl.train.star import star as run
-    else:
-        from simplerl.train.loop import train as run
+    run = getattr(importlib.import_module(f"simplerl.train.{'loop' if stage == 'train' else stage}"), stage)
     with ExitStack() as stack:
         watchers = list(callbacks)
         if not quiet:

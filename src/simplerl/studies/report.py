@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.analysis.estimates import Estimate
+from simplerl.analysis.evaluations import markdown
 from simplerl.analysis.panels import Panel, plot_panels
 from simplerl.analysis.seeds import Band, Measure, band, curve, measured, paired
 from simplerl.runs.files import write_atomic, write_json
@@ -119,13 +120,6 @@ def seed_rows(experiment: Experiment, results: Mapping[str, Any]) -> list[list[s
 
 def _heads(experiment: Experiment) -> list[str]:
     return [f"{measure.label} (%)" if measure.share else measure.label for measure in experiment.measures]
-
-
-def markdown(table: Sequence[Sequence[str]]) -> str:
-    """Return a table as Markdown, numbers to the right."""
-    head, *body = [[text.replace("|", "\\|") for text in row] for row in table]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
-    return "\n".join(f"| {' | '.join(row)} |" for row in lines) + "\n"
 
 
 def paper_notes(experiment: Experiment) -> list[str]:
