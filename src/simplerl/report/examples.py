@@ -33,8 +33,8 @@ class Examples(NamedTuple):
     after_step: int
     counts: Mapping[str, int]  # Kind → problems of that kind
     chosen: Mapping[str, Sequence[tuple[Row, Row]]]
-    """Kind → problems, each with a response before and one after: rows of the records, with the evaluation's `step`, and
-    of the problem's samples how many were `judged`, and how many are `right`."""
+    """Kind → problems, each with a response before and one after: rows of the records, with their `step`, and of the
+    problem how many samples were `judged` and are `right`."""
     left_out: int  # Problems that only one side has, or that nobody could judge on one side
 
 
