@@ -327,7 +327,7 @@ def fingerprint(path: Path) -> dict[str, Any]:
     records = sorted([*(path / "trajectories").iterdir(), *(path / "evaluations").glob("*.parquet")])
     return {
         "metrics": untimed(path),
-        "weights": (newest / "model.safetensors").read_bytes(),
+        "weights": next(newest.glob("*model.safetensors")).read_bytes(),  # An adapter_model in LoRA.
         "optimizer": (newest / "trainer" / "optimizer.safetensors").read_bytes(),
         "critic": [file.read_bytes() for file in sorted((newest / "trainer").glob("critic*.safetensors"))],
         "state": json.loads((newest / "trainer" / "state.json").read_text()),

@@ -43,6 +43,9 @@ CASES: dict[str, Any] = {name: algorithm(constant_length=10) for name, algorithm
         mask_truncated=True,
     ),
     "grpo-abs": ALGORITHMS["grpo"](kl_coef=0.1, kl_estimator="abs"),
+    # Every two of these groups hold a right response: by pass@2 there is nothing to learn in the second update.
+    "pass_at_k": ALGORITHMS["pass_at_k"](k=1),
+    "entropic-near": ALGORITHMS["entropic"](entropy_target=2.4),
     "opmd-soft": ALGORITHMS["opmd"](baseline="soft-maximum", tau=0.3),
 }
 

@@ -6,13 +6,17 @@ code; the projection is ours, so it is compared with the model's own logits once
 """
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from simplerl.core.errors import ModelError
+from simplerl.models import lora
 from simplerl.models.load import cache_argument
 
 #: Logits held at once: 2**25 fp32 logits are 128 MiB; a few buffers of that size live at a time.
@@ -186,6 +190,28 @@ class Prompts:
     """Which of the distinct prompts (numbered from 0, none left out) a row begins with."""
     lengths_B: torch.Tensor
     """Tokens of each row's prompt."""
+
+
+@torch.no_grad()
+def text_logprobs(model: PreTrainedModel, token_ids: Sequence[int]) -> np.ndarray:
+    """Return float32 [T − 1]: log-probabilities of a text's tokens after the first, at temperature 1."""
+    tokens_1T = torch.tensor([list(token_ids)], device=model.device)
+    training = model.training
+    flash = "flash" in str(model.config._attn_implementation)  # Which knows no fp32.
+    with autocast(tokens_1T.device, "bf16" if flash else "fp32"):
+        hidden_TH = model.eval().base_model(input_ids=tokens_1T, use_cache=False).last_hidden_state[0, :-1]
+    model.train(training)
+    logprobs_TV = Head(model).logits(hidden_TH).log_softmax(-1)
+    return logprobs_TV.gather(-1, tokens_1T[0, 1:, None]).squeeze(-1).cpu().numpy()
+
+
+class BaseScorer(Scorer):
+    """Scores tokens under a model without its adapters: the reference of LoRA, which is no second copy."""
+
+    def __call__(self, *rows: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Return what `Scorer` does."""
+        with lora.without_adapters(self.model):
+            return super().__call__(*rows, **options)
 
 
 def predicting_hidden(

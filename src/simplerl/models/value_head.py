@@ -15,7 +15,7 @@ class ValueModel(torch.nn.Module):
     def __init__(self, model: PreTrainedModel, *, seed: int, precision: str):
         """Copy the backbone of `model`; the head has no bias and is drawn with std 1/(H + 1), addressed by `seed`."""
         super().__init__()
-        self.backbone = copy.deepcopy(model.base_model).requires_grad_(True)
+        self.backbone = copy.deepcopy(model.base_model)  # Where the policy has adapters, the critic has its own.
         size = model.config.get_text_config().hidden_size
         device = next(model.parameters()).device
         drawn = torch.Generator().manual_seed(torch_seed(seed, "value-head"))

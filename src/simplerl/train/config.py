@@ -199,6 +199,18 @@ class LearnerConfig:
 
 
 @section
+class LoRAConfig:
+    """Training of small matrices beside a frozen model's linear layers (extra `lora`, docs/engines.md)."""
+
+    rank: NonNegativeInt = 0
+    """Rank of the matrices, 32 for instance; 0: the model itself is trained."""
+    alpha: NonNegativeFloat = 0.0
+    """What they add is scaled by `alpha` over `rank`; 0: twice the rank."""
+    targets: Strings = ()
+    """Names of the linear layers that have them (`q_proj,v_proj`); empty: all but the head."""
+
+
+@section
 class EvaluationConfig:
     """Held-out accuracy: before the first step, every so often, and after the last."""
 
@@ -370,6 +382,7 @@ class Config:
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
+    lora: LoRAConfig = field(default_factory=LoRAConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
@@ -399,6 +412,15 @@ class Config:
                 f"sampling.samples_per_prompt = {group}, but algorithm {name} compares the samples of a problem with "
                 "each other: give at least 2",
                 ("sampling.samples_per_prompt", 8),
+            )
+        if not self.lora.rank and (self.lora.alpha or self.lora.targets):
+            raise ConfigError("lora.alpha and lora.targets are for adapters, and there are none: give --lora.rank 32")
+        if (k := getattr(algorithm, "k", 0)) >= group:
+            raise Contradiction(
+                f"algorithm.k = {k}, but a problem has only sampling.samples_per_prompt = {group} responses: pass@k of "
+                "all of them gives no sample more credit than another; give a smaller k, or more samples",
+                ("algorithm.k", group - 1),
+                ("sampling.samples_per_prompt", 2 * k),
             )
         warmup = getattr(algorithm, "critic_warmup_steps", 0)
         if warmup >= self.steps:

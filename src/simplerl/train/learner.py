@@ -5,7 +5,8 @@ of the loss are computed over the complete update before it is cut.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,9 +18,9 @@ from transformers import PreTrainedModel
 from simplerl.algorithms import Algorithm
 from simplerl.algorithms.base import CriticAlgorithm
 from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs
-from simplerl.models import checkpoint
-from simplerl.models.load import Policy, recompute_activations
-from simplerl.models.score import Scorer, shares_prompts
+from simplerl.models import checkpoint, lora
+from simplerl.models.load import Policy, load, recompute_activations
+from simplerl.models.score import BaseScorer, Scorer, shares_prompts
 from simplerl.ops.correction import correction
 from simplerl.ops.kl import adapted, kl
 from simplerl.train.batch import MicroBatch, by_response, cut_update, minibatches
@@ -61,6 +62,8 @@ class _Prepared:
     ref_BT: torch.Tensor | None
     critic_BT: tuple[torch.Tensor, torch.Tensor] | None
     """The critic's values at the start of the step, and the returns that it learns."""
+    entropy: float
+    """Mean entropy of the step's tokens, NaN unless the algorithm asks for it."""
 
 
 class Learner:
@@ -79,17 +82,26 @@ class Learner:
         reference: PreTrainedModel | None = None,
         seed: int = 0,
     ):
-        """`reference` is the model of the KL; None: the policy as it is now. `seed` addresses a critic's first head."""
+        """`reference` is the model of the KL; None: the policy as it is now, or without its adapters.
+
+        `seed` addresses the first values of a critic's head.
+        """
         self.policy, self.algorithm, self.config, self.optimization = policy, algorithm, learner, optimizer
         self.device = next(policy.model.parameters()).device
         self.tokens = learner.tokens_per_microbatch or microbatch_tokens(policy.model)
         self.steps = steps
         self.kl_scale = 1.0
+        self.carried: Mapping[str, float] = {}
+        """What the algorithm remembers from step to step."""
         self.scorer = Scorer(policy.model, temperature=temperature, precision=precision)
-        self.reference = None
+        self.adapters, self.seed = lora.has_adapters(policy.model), seed
+        self.reference: Scorer | None = None
         if algorithm.needs_reference:
-            frozen = (reference or copy.deepcopy(policy.model)).requires_grad_(False).eval()
-            self.reference = Scorer(frozen, temperature=temperature, precision=precision)
+            if self.adapters and reference is None:
+                self.reference = BaseScorer(policy.model, temperature=temperature, precision=precision)
+            else:
+                frozen = (reference or copy.deepcopy(policy.model)).requires_grad_(False).eval()
+                self.reference = Scorer(frozen, temperature=temperature, precision=precision)
         if learner.gradient_checkpointing:
             recompute_activations(policy.model)
         self.share_prompts, self.note = _sharing(learner, policy.model)
@@ -102,8 +114,17 @@ class Learner:
             self.critic = Critic(policy.model, taught, **settings, steps=steps, seed=seed)
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield the policy's parameters and buffers by name."""
-        yield from self.policy.model.state_dict(keep_vars=True).items()
+        """Yield the policy's parameters and buffers by name; adapters are merged into what they stand beside."""
+        model = self.policy.model
+        yield from lora.merged(model) if self.adapters else model.state_dict(keep_vars=True).items()
+
+    def start_anew(self, name: str) -> None:
+        """Give the policy the weights of a model again, or its adapters their first values."""
+        module: torch.nn.Module = self.policy.model
+        if self.adapters:
+            lora.start_anew(self.policy.model, self.seed)
+        else:
+            module.load_state_dict(load(name, device=self.device).model.state_dict())
 
     def restart(self) -> None:
         """Forget the optimizer's moments."""
@@ -117,13 +138,14 @@ class Learner:
             tokenizer=self.policy.tokenizer,
             optimizer=self.optimizer,
             others={"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {},
-            state={**state, "kl_scale": self.kl_scale},
+            state={**state, "kl_scale": self.kl_scale, "carried": dict(self.carried)},
         )
 
     def restore(self, directory: Path) -> None:
         """Take up moments and state from a checkpoint whose weights the policy has already."""
         checkpoint.load_optimizer(directory, self.optimizer)
-        self.kl_scale = float(checkpoint.load_state(directory)["kl_scale"])
+        state = checkpoint.load_state(directory)
+        self.kl_scale, self.carried = float(state["kl_scale"]), state.get("carried", {})
         if self.critic:
             self.critic.restore(directory)
 
@@ -135,7 +157,7 @@ class Learner:
         """
         updates = minibatches(batch.group_B, self.config.prompts_per_update)
         seconds: dict[str, float] = {}
-        prepared = self._prepare(batch, updates, seconds)
+        prepared = self._prepare(batch, updates, step, seconds)
         # Dropout is set to 0 when the model is loaded; training mode only lets gradient checkpointing act.
         self.policy.model.train(self.config.gradient_checkpointing)
         policy_moves = step > self.algorithm.critic_warmup_steps
@@ -157,25 +179,44 @@ class Learner:
             "tokens/useful": int(((prepared.advantages_BT != 0) & trained_BT).sum()),
             "tokens/scored": int((trained_BT & prepared.useful_B[:, None]).sum()),
         }
+        if not math.isnan(prepared.entropy):
+            metrics["credit/entropy"] = prepared.entropy
+            metrics |= {f"credit/{name}": value for name, value in self.carried.items()}
         if prepared.critic_BT:
             metrics |= value_metrics(*prepared.critic_BT, prepared.mask_BT) | seconds
         self._adapt_kl(metrics, len(batch.tokens_BT))
         return StepResult(metrics=metrics, advantages=by_response(prepared.advantages_BT, batch))
 
-    def _prepare(self, batch: Batch, updates: Sequence[torch.Tensor], seconds: dict[str, float]) -> _Prepared:
+    def _prepare(
+        self, batch: Batch, updates: Sequence[torch.Tensor], step: int, seconds: dict[str, float]
+    ) -> _Prepared:
         """Give credit, and score what the updates compare with: the policy as it is now, and the reference."""
         algorithm, mask_BT = self.algorithm, self.algorithm.mask(batch)
         old_BT = old_mean_BT = ref_BT = kl_BT = values_BT = None
-        if algorithm.kl_reward_coef > 0 and self.reference:
+        kl_in_reward, entropy = algorithm.kl_reward_coef > 0, math.nan
+        if kl_in_reward or algorithm.needs_entropy:
             every = mask_BT.any(1).nonzero().flatten()
-            old_BT, old_mean_BT = self._score(self.scorer, batch, mask_BT, every)
-            ref_BT, _ = self._score(self.reference, batch, mask_BT, every)
+            old_BT, entropy_BT, old_mean_BT = self._score(self.scorer, batch, mask_BT, every)
+            entropy = float(entropy_BT[mask_BT].double().mean()) if algorithm.needs_entropy else math.nan
+        if kl_in_reward and self.reference and old_BT is not None:
+            ref_BT, _, _ = self._score(self.reference, batch, mask_BT, every)
             kl_BT = kl(old_BT, ref_BT, estimator=algorithm.kl_estimator)
         if self.critic:
             with clock(seconds, "time/critic"):
                 values_BT = self.critic.values(batch, mask_BT)
-        credit = CreditInputs(batch=batch, mask_BT=mask_BT, values_BT=values_BT, kl_BT=kl_BT, kl_scale=self.kl_scale)
+        credit = CreditInputs(
+            batch=batch,
+            mask_BT=mask_BT,
+            values_BT=values_BT,
+            kl_BT=kl_BT,
+            kl_scale=self.kl_scale,
+            step=step,
+            entropy=entropy,
+            state=self.carried,
+        )
         advantages_BT = algorithm.advantages(credit)
+        if mask_BT.any():  # A step without a decided response has measured nothing.
+            self.carried = algorithm.carried(credit)
         critic_BT = None
         if self.critic and values_BT is not None:
             critic_BT = (values_BT, self.critic.algorithm.returns(credit))
@@ -183,9 +224,9 @@ class Learner:
         # The first update's old log-probabilities are its own, so only the rows of later ones are scored beforehand.
         if old_BT is None and len(updates) > 1:
             later = torch.cat(list(updates[1:]))
-            old_BT, old_mean_BT = self._score(self.scorer, batch, mask_BT, later[useful_B[later]])
+            old_BT, _, old_mean_BT = self._score(self.scorer, batch, mask_BT, later[useful_B[later]])
         if ref_BT is None and self.reference is not None:
-            ref_BT, _ = self._score(self.reference, batch, mask_BT, useful_B.nonzero().flatten())
+            ref_BT, _, _ = self._score(self.reference, batch, mask_BT, useful_B.nonzero().flatten())
         return _Prepared(
             batch=batch,
             mask_BT=mask_BT,
@@ -195,6 +236,7 @@ class Learner:
             old_mean_BT=old_mean_BT,
             ref_BT=ref_BT,
             critic_BT=critic_BT,
+            entropy=entropy,
         )
 
     def _scored(
@@ -208,18 +250,17 @@ class Learner:
             yield micro, scorer(tokens_BT, kept_BT, lengths_B, prompts=micro.prompts, vocabulary_mean=wants_mean)
 
     @torch.no_grad()
-    def _score(
-        self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return (logprobs_BT, vocabulary_mean_BT or None) of some rows, 0 elsewhere, on the CPU, without gradient."""
+    def _score(self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor) -> Scores:
+        """Return the scores of some rows, 0 elsewhere, on the CPU, without gradient."""
         scorer.model.eval()
-        logprobs_BT = torch.zeros(mask_BT.shape)
+        logprobs_BT, entropy_BT = torch.zeros(mask_BT.shape), torch.zeros(mask_BT.shape)
         mean_BT = torch.zeros(mask_BT.shape) if self.algorithm.needs_vocabulary_mean else None
-        for micro, (own_BT, _, own_mean_BT) in self._scored(scorer, batch, mask_BT, rows):
+        for micro, (own_BT, own_entropy_BT, own_mean_BT) in self._scored(scorer, batch, mask_BT, rows):
             logprobs_BT[micro.rows, : micro.width] = own_BT.cpu()
+            entropy_BT[micro.rows, : micro.width] = own_entropy_BT.cpu()
             if mean_BT is not None and own_mean_BT is not None:
                 mean_BT[micro.rows, : micro.width] = own_mean_BT.cpu()
-        return logprobs_BT, mean_BT
+        return logprobs_BT, entropy_BT, mean_BT
 
     def _update(self, prepared: _Prepared, rows: torch.Tensor, done: float, *, first: bool) -> dict[str, float]:
         """Do one optimizer update over some rows; return its metrics, none if nothing carried gradient.
@@ -302,7 +343,7 @@ class Learner:
         rows = mask_BT.any(1).nonzero().flatten()
         if batch.sampler_logprobs_BT is None or not len(rows):
             return {}
-        now_BT, _ = self._score(self.scorer, batch, mask_BT, rows)
+        now_BT, _, _ = self._score(self.scorer, batch, mask_BT, rows)
         gap_BT = kl(batch.sampler_logprobs_BT * mask_BT, now_BT, estimator="k3")
         return {"policy/mismatch_kl": float(gap_BT[mask_BT].double().mean())}
 
