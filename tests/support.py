@@ -109,6 +109,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
             "query_pre_attn_scalar": 8,
         },
     ),
+    "gemma3": ("Gemma3TextConfig", {**SHAPE, "head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 8}),
     # A bias in the vocabulary projection.
     "phi": ("PhiConfig", {**SHAPE, "num_key_value_heads": 4}),
     # Logits multiplied and divided by a constant.

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import random_groups
+from support import group, random_groups, trajectory
 
 from simplerl.algorithms import ALGORITHMS, Algorithm
 from simplerl.algorithms.base import ClippedAlgorithm
@@ -23,7 +23,7 @@ def batch() -> Batch:
 
 
 def credit(algorithm: Algorithm, batch: Batch, **more: Any) -> torch.Tensor:
-    inputs = {"mask_BT": algorithm.mask(batch), "values_BT": None, "kl_BT": None, "kl_scale": 1.0}
+    inputs = {"mask_BT": algorithm.mask(batch), "values_BT": None, "kl_BT": None, "kl_scale": 1.0, "entropy": 0.65}
     return algorithm.advantages(CreditInputs(batch=batch, **{**inputs, **more}))
 
 
@@ -212,6 +212,62 @@ def test_ppo_clips_the_reward(batch: Batch) -> None:
     assert torch.equal(ppo.returns(inputs), ppo.returns(limit))
 
 
+def of_one_problem(*rewards: float) -> Batch:
+    return build_batch([group(*(trajectory(reward=r) for r in rewards))])
+
+
+def credit_by_response(algorithm: Algorithm, batch: Batch, **more: Any) -> list[float]:
+    return [float(row[mask][0]) for row, mask in zip(credit(algorithm, batch, **more), batch.mask_BT, strict=True)]
+
+
+def test_maxrl_literals() -> None:
+    """n 4, c 1: +3, −1, −1, −1 (arXiv 2602.02710). Nothing right, or rewards that cancel out, give no credit."""
+    assert credit_by_response(make("maxrl"), of_one_problem(1, 0, 0, 0)) == [3, -1, -1, -1]
+    assert credit_by_response(make("maxrl"), of_one_problem(1, 1, 1, 1)) == [0] * 4
+    assert credit_by_response(make("maxrl"), of_one_problem(0, 0, 0, 0)) == [0] * 4
+    assert credit_by_response(make("maxrl"), of_one_problem(1, -1, -1, -1)) == [0] * 4
+
+
+def test_pass_at_k_literals() -> None:
+    """n 4, c 1, k 2: ρ = σ = .5, A⁺ = 1, A⁻ = (.5 − 2/3)/.5 (arXiv 2508.10751)."""
+    found = credit_by_response(make("pass_at_k", k=2), of_one_problem(1, 0, 0, 0))
+    assert found == pytest.approx([1, -1 / 3, -1 / 3, -1 / 3], abs=1e-5)
+    assert credit_by_response(make("pass_at_k", k=2), of_one_problem(1, 1, 1, 0)) == [0] * 4, "every pair is solved"
+    assert credit_by_response(make("pass_at_k", k=2), of_one_problem(0, 0, 0, 0)) == [0] * 4
+
+
+def test_pass_at_one_is_grpo_with_the_biased_std() -> None:
+    batch = of_one_problem(1, 0, 0, 0, 1, 0)
+    grpo = credit_by_response(make("grpo"), batch)
+    found = credit_by_response(make("pass_at_k", k=1), batch)
+    assert found == pytest.approx([c * (6 / 5) ** 0.5 for c in grpo], rel=1e-4)
+
+
+def test_entrocraft_reinforces_above_its_bounds_and_suppresses_below_them() -> None:
+    """Bounds .6 → .4 and .7 → .5 over the run (arXiv 2604.26326)."""
+    batch, algorithm = of_one_problem(1, 0, 0, 1), make("entrocraft", bound_steps=11)
+    assert algorithm.bounds(1) == (0.6, 0.7)
+    assert algorithm.bounds(6) == pytest.approx((0.5, 0.6))
+    assert algorithm.bounds(11) == algorithm.bounds(99) == (0.4, 0.5)
+    assert credit_by_response(algorithm, batch, entropy=0.71) == [1, 0, 0, 1]
+    assert credit_by_response(algorithm, batch, entropy=0.59) == [0, -1, -1, 0]
+    assert credit_by_response(algorithm, batch, entropy=0.65) == credit_by_response(make("grpo"), batch)
+    assert credit_by_response(algorithm, batch, entropy=0.65, step=11) == [1, 0, 0, 1], "the bounds have moved"
+
+
+def test_entropic_weighs_by_what_it_has_missed_and_misses() -> None:
+    """α = I + (H − H*), I ← I + .01 (H − H*), H* = .5 (arXiv 2511.15248)."""
+    batch, algorithm = of_one_problem(1, 0, 0, 1), make("entropic")
+    up, down, *_ = credit_by_response(make("grpo"), batch)
+    found = credit_by_response(algorithm, batch, entropy=0.7, state={"integral": 0.1})
+    assert found == pytest.approx([up * 1.3, down * 0.7, down * 0.7, up * 1.3])
+    assert credit_by_response(algorithm, batch, entropy=9.0) == pytest.approx([2 * up, 0, 0, 2 * up]), "never a sign"
+    inputs = CreditInputs(batch=batch, mask_BT=batch.mask_BT, values_BT=None, kl_BT=None, kl_scale=1.0, entropy=0.7)
+    assert algorithm.carried(inputs)["integral"] == pytest.approx(0.002)
+    later = dataclasses.replace(inputs, state={"integral": 0.1})
+    assert algorithm.carried(later)["integral"] == pytest.approx(0.102)
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_no_algorithm_builds_on_another(name: str) -> None:
     assert ALGORITHMS[name].__bases__ in ((Algorithm,), (ClippedAlgorithm,))
@@ -253,6 +309,10 @@ DEFAULTS = {
     "asymre": {"baseline_shift": -0.1},
     "opmd": {"tau": 1.0, "baseline": "mean"},
     "rover": {"value_scale": 1.0, "kl_coef": 0.0},
+    "maxrl": {"clip_low": 0.2, "clip_high": 0.2, "normaliser": "token"},
+    "pass_at_k": {"k": 2, "clip_low": 0.2, "clip_high": 0.2},
+    "entrocraft": {"lower_start": 0.6, "lower_end": 0.4, "upper_start": 0.7, "upper_end": 0.5, "kl_coef": 1e-3},
+    "entropic": {"entropy_target": 0.5, "integral_rate": 0.01},
     "ppo": {
         "clip_low": 0.2,
         "clip_high": 0.2,

@@ -8,6 +8,7 @@ coefficient at once.
 
 import copy
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -58,6 +59,13 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in ALG
     "asymre more": ("asymre", {"baseline_shift": -0.4}),
     "opmd soft": ("opmd", {"baseline": "soft-maximum", "tau": 0.3}),
     "rover scaled": ("rover", {"value_scale": 0.5, "entropy_coef": 0.1}),
+    "pass_at_k of one": ("pass_at_k", {"k": 1}),
+    "entrocraft below": ("entrocraft", {"lower_start": 9, "lower_end": 9, "upper_start": 9.5, "upper_end": 9.5}),
+    "entrocraft between, then above": (
+        "entrocraft",
+        {"lower_start": 0, "lower_end": 0, "upper_start": 9, "upper_end": 0, "bound_steps": 2},
+    ),
+    "entropic near": ("entropic", {"entropy_target": 2.4, "integral_rate": 0.5}),
     "ppo KL in the loss": ("ppo", {"kl_reward_coef": 0.0, "kl_coef": 0.3, "kl_estimator": "k3"}),
     "ppo adaptive": ("ppo", {"kl_reward_coef": 0.4, "kl_target": 0.02, "kl_horizon": 30, "gamma": 0.9, "lam": 0.5}),
     "ppo without truncated": ("ppo", {"mask_truncated": True, "normaliser": "sequence", "value_clip": 0.0}),
@@ -91,7 +99,7 @@ def make_batch(vocabulary: int = 64, seed: int = 0) -> Batch:
                     mask=mask,
                     logprobs=(-3 - 2 * torch.rand(length, generator=draw)).tolist(),
                     verdict=TIMED_OUT if undecided else verdict,
-                    reward=None if undecided or p < 5 else [-1.0, -0.5, 1.0, 0.1][number(0, 4)],
+                    reward=None if undecided or p < 5 else [-0.2, -0.1, 1.0, 0.6][number(0, 4)],
                     stop_reason="length" if length > 7 else "eos",
                 )
             )
@@ -159,7 +167,14 @@ def reward_credit(name: str, algorithm: Any, batch: Batch) -> list[float]:
         centred_all += [r - mean for r in rewards]
         for row, reward in zip(rows, rewards, strict=True):
             others = (sum(rewards) - reward) / (n - 1)
-            if name in ("grpo", "dapo", "gspo", "cispo") and getattr(algorithm, "scale", "group") == "group":
+            if name == "maxrl":
+                credit[row] = (reward - mean) / mean if mean > 0 else 0.0
+            elif name == "pass_at_k":
+                credit[row] = pass_at_k_credit([r > 0 for r in rewards], reward > 0, min(algorithm.k, n))
+            elif (
+                name in ("grpo", "dapo", "gspo", "cispo", "entrocraft", "entropic")
+                and getattr(algorithm, "scale", "group") == "group"
+            ):
                 credit[row] = (reward - mean) / (std + 1e-6)
             elif name == "rloo":
                 credit[row] = reward - others
@@ -173,6 +188,34 @@ def reward_credit(name: str, algorithm: Any, batch: Batch) -> list[float]:
     if name == "lite_ppo" or getattr(algorithm, "scale", "") == "batch":
         spread = (sum(c * c for c in centred_all) / len(centred_all)) ** 0.5
         credit = [c / spread for c in credit]
+    return credit
+
+
+def pass_at_k_credit(right: list[bool], own: bool, k: int) -> float:
+    """Return the credit of a sample by counting subsets: its own share that holds a right one, beside all of them."""
+    n = len(right)
+    solved = [any(right[i] for i in subset) for subset in itertools.combinations(range(n), k)]
+    rho = sum(solved) / len(solved)
+    sigma = (rho * (1 - rho)) ** 0.5 + 1e-6
+    if own:
+        return (1 - rho) / sigma
+    me = right.index(False)
+    mine = [any(right[i] for i in subset) for subset in itertools.combinations(range(n), k) if me in subset]
+    return (sum(mine) / len(mine) - rho) / sigma
+
+
+def steered(name: str, a: Any, credit: list[float], batch: Batch, entropy: float, step: int, integral: float) -> Any:
+    """Return the credit of the methods that look at the entropy (`step` counts from 0)."""
+    if name == "entropic":
+        alpha = max(-1.0, min(1.0, integral + entropy - a.entropy_target))
+        return [c * (1 + alpha) if c > 0 else c * (1 - alpha) for c in credit]
+    done = min(1.0, step / (a.bound_steps - 1)) if a.bound_steps > 1 else 0.0
+    right = [float(r) > a.right_above for r in batch.rewards_B]
+    included = batch.included_B.tolist()
+    if entropy > a.upper_start + done * (a.upper_end - a.upper_start):
+        return [float(ok and used) for ok, used in zip(right, included, strict=True)]
+    if entropy < a.lower_start + done * (a.lower_end - a.lower_start):
+        return [-float(used and not ok) for ok, used in zip(right, included, strict=True)]
     return credit
 
 
@@ -252,6 +295,7 @@ class Plain:
     def __init__(self, name: str, algorithm: Any, model: Any, critic: Any):
         self.name, self.algorithm, self.model, self.critic = name, algorithm, model, critic
         self.reference, self.scale = copy.deepcopy(model), 1.0
+        self.steps, self.integral = 0, 0.0
         self.optimizer = torch.optim.AdamW(model.parameters(), **OPTIMIZER)
         if critic:
             self.critic_optimizer = torch.optim.AdamW(critic.parameters(), **{**OPTIMIZER, "lr": CRITIC_LR})
@@ -296,6 +340,13 @@ class Plain:
             credit = whitened(credit)
         else:
             each = reward_credit(name, a, batch)
+            if a.needs_entropy:
+                kept = [old_BTV[row, t] for row in range(len(tokens_BT)) for t in places[row]]
+                entropy = sum(-float((x.exp() * x).sum()) for x in kept) / len(kept)
+                each = steered(name, a, each, batch, entropy, self.steps, self.integral)
+                if name == "entropic":
+                    self.integral += a.integral_rate * (entropy - a.entropy_target)
+                self.steps += 1
             credit = [[each[row]] * len(places[row]) for row in range(len(tokens_BT))]
             if name == "reinforce_pp_baseline":
                 credit = whitened(credit)
@@ -411,6 +462,8 @@ def test_two_steps_against_loops(case: str, tiny: Callable[[str], Policy]) -> No
             assert metrics["policy/kl_coef"] == pytest.approx(coefficient, rel=1e-5)
         if algorithm.kl_target and step:
             assert coefficient != pytest.approx(algorithm.kl_coef or algorithm.kl_reward_coef), "it did not adapt"
+        if name == "entropic":
+            assert metrics["credit/integral"] == pytest.approx(plain.integral, rel=1e-4)
 
 
 def test_batch_has_every_complication() -> None:

@@ -52,10 +52,6 @@ DOORS: dict[str, set[str]] = {
     "jinja2": {"markup/templates.py"},
     "matplotlib": {"analysis/canvas.py"},
     "openai": {"judge/endpoint.py"},
-    "gradio": {"viewer/page.py"},
-    "fastapi": {"viewer/server.py"},
-    "starlette": {"viewer/server.py"},
-    "uvicorn": {"viewer/server.py"},
     "filelock": {"runs/files.py"},
     "latex2mathml": {"markup/formulas.py"},
     **{

@@ -55,6 +55,17 @@ def test_every_algorithm_by_name(name: str) -> None:
     assert type(config.algorithm) is ALGORITHMS[name]
 
 
+def test_k_is_at_most_the_samples_and_the_bounds_move_over_the_run() -> None:
+    message = "algorithm.k = 8, but a problem has only sampling.samples_per_prompt = 8"
+    with pytest.raises(ConfigError, match=message):
+        resolve("cub-pass-at-k", {"algorithm": {"k": 8}, "sampling": {"samples_per_prompt": 8}})
+    assert resolve("cub-pass-at-k", {"sampling": {"samples_per_prompt": 2}}).algorithm.k == 1
+    assert resolve("cub-entrocraft", {"steps": 7}).algorithm.bound_steps == 7
+    assert resolve("cub-entrocraft", {"algorithm": {"bound_steps": 5}}).algorithm.bound_steps == 5
+    with pytest.raises(ConfigError, match="must not be above"):
+        resolve("cub-entrocraft", {"algorithm": {"lower_end": 0.9}})
+
+
 def test_overrides_from_the_command_line() -> None:
     found = parse_overrides(
         [
@@ -397,3 +408,8 @@ def test_what_followed_is_said_on_standard_error(capsys) -> None:
     assert not out
     assert len(error.splitlines()) == 1
     assert "learner.prompts_per_update = 64 must divide sampling.prompts_per_step = 4" in error
+
+
+def test_a_directory_is_not_a_recipe(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"--model {tmp_path}"):
+        resolve(str(tmp_path), {})

@@ -32,6 +32,10 @@ ALGORITHMS: "Registry[type[Algorithm]]" = Registry(
         "asymre": "simplerl.algorithms.asymre:AsymRE",
         "opmd": "simplerl.algorithms.opmd:OPMD",
         "rover": "simplerl.algorithms.rover:ROVER",
+        "maxrl": "simplerl.algorithms.maxrl:MaxRL",
+        "pass_at_k": "simplerl.algorithms.pass_at_k:PassAtK",
+        "entrocraft": "simplerl.algorithms.entrocraft:Entrocraft",
+        "entropic": "simplerl.algorithms.entrocraft:EntroPIC",
         "ppo": "simplerl.algorithms.ppo:PPO",
     },
 )

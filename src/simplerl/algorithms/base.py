@@ -6,7 +6,7 @@ composes `simplerl.ops`. Most take their loss from `ClippedAlgorithm` and are on
 two bases, no algorithm builds on another.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -61,6 +61,8 @@ class Algorithm:
     """Whether the baseline comes from the other samples of the problem, so that one sample is a contradiction."""
     needs_vocabulary_mean: ClassVar[bool] = False
     """Whether the loss reads `vocabulary_mean_BT`."""
+    needs_entropy: ClassVar[bool] = False
+    """Whether credit reads `CreditInputs.entropy`, which costs a pass over the step's tokens."""
     kl_reward_coef = 0.0
     """β of a KL in the reward of each token: a setting of the algorithms that have credit per token."""
     refill_rounds = 0
@@ -144,6 +146,10 @@ class Algorithm:
     def advantages(self, inputs: CreditInputs) -> torch.Tensor:
         """Return advantages_BT of the step, 0 outside the mask: (r − mean) / scale over the samples of a problem."""
         return group_advantages(inputs, scale=self.scale)
+
+    def carried(self, inputs: CreditInputs) -> Mapping[str, float]:
+        """Return what the credit of the next step is to see as `state`; it is in the checkpoint. Pure, as credit is."""
+        return inputs.state
 
     def loss(self, inputs: LossInputs) -> LossOutput:
         """Return the micro-batch's share of the term `inputs.component` of the loss, and its metrics."""

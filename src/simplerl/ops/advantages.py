@@ -1,5 +1,8 @@
 """Advantages from the rewards of a group: credit relative to the other samples of the same problem."""
 
+import functools
+import math
+
 import torch
 
 SCALES = ("group", "batch", "none")
@@ -90,3 +93,31 @@ def soft_maximum(
     mean_P = torch.zeros_like(top_P).index_add_(0, index_B, shares_B) / count_P
     soft_P = top_P + tau * mean_P.clamp(min=1e-300).log()
     return soft_P[index_B].to(rewards_B)
+
+
+def pass_at_k_advantages(
+    right_B: torch.Tensor, group_B: torch.Tensor, included_B: torch.Tensor, *, k: int
+) -> torch.Tensor:
+    """Return advantages_B by what each sample adds to pass@k of its group (arXiv 2508.10751, §2.3).
+
+    `right_B` says which responses are right. A group of fewer than k included members is judged by all it has; one of
+    a single member has nothing to compare it with: 0.
+    """
+    count_B, share_B, _ = group_moments(right_B.float(), group_B, included_B)
+    numbers = zip(count_B.tolist(), (count_B * share_B).tolist(), right_B.tolist(), strict=True)
+    credit_B = torch.tensor([_pass_at_k_credit(round(n), round(c), k, right) for n, c, right in numbers])
+    return torch.where(included_B, credit_B.to(share_B), 0.0)
+
+
+@functools.cache
+def _pass_at_k_credit(n: int, c: int, k: int, right: bool) -> float:
+    if n < 2:
+        return 0.0
+    k = min(k, n)
+    failed = math.comb(n - c, k) / math.comb(n, k)  # 1 − ρ
+    scale = math.sqrt(failed * (1 - failed)) + 1e-6
+    if right:
+        return failed / scale
+    # A member that is not included may be counted wrong where all others are right: nothing is left beside it.
+    others = math.comb(max(n - c - 1, 0), k - 1) / math.comb(n - 1, k - 1)
+    return (failed - others) / scale

@@ -119,6 +119,19 @@ def build_components(
     drawn = Sampling(temperature=e.temperature, top_p=e.top_p, top_k=0, **limits)
     if not rollout.backend.exact:
         say(f"rollout.backend = {config.rollout.backend} draws its own random numbers: no two runs will be the same")
+    learner = Learner(
+        policy,
+        config.algorithm,
+        optimizer=config.optimizer,
+        learner=config.learner,
+        precision=learns_in,
+        temperature=s.temperature,
+        steps=config.steps,
+        reference=reference,
+        seed=config.seed,
+    )
+    if learner.note:
+        say(learner.note)
     return Components(
         config=config,
         policy=policy,
@@ -126,17 +139,7 @@ def build_components(
         held_out=held_out,
         rollout=rollout,
         evaluation=dataclasses.replace(rollout, sampling=drawn, samples=e.samples),
-        learner=Learner(
-            policy,
-            config.algorithm,
-            optimizer=config.optimizer,
-            learner=config.learner,
-            precision=learns_in,
-            temperature=s.temperature,
-            steps=config.steps,
-            reference=reference,
-            seed=config.seed,
-        ),
+        learner=learner,
         environment={
             **describe_machine(device),
             "learner_precision": learns_in,

@@ -56,6 +56,7 @@ Temperatures = Annotated[tuple[Annotated[float, Field(ge=0)], ...], _LIST]
 Grid = Annotated[tuple[Annotated[float, Field(gt=0)], ...], _LIST, Field(min_length=1)]
 Thresholds = Annotated[tuple[float, ...], _LIST, Field(min_length=1)]
 Precision = Literal["auto", "fp32", "bf16"]
+Sharing = Literal["auto", "on", "off"]
 Schedule = Literal["constant", "linear", "cosine"]
 
 
@@ -190,6 +191,9 @@ class LearnerConfig:
     attention: str = "auto"
     """`eager`, `grouped` (eager without its copies), `sdpa`, `flash_attention_2` (padding-free) or `auto`: grouped on a
     CPU, the best there is on a GPU."""
+    share_prompts: Sharing = "auto"
+    """Compute a prompt once for all its responses in an update: `on`, `off` or `auto`, where it saves at least 30% of
+    the tokens of a model that is not tiny. Long prompts and many samples gain most."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third slower."""
 
@@ -411,6 +415,13 @@ class Config:
             )
         if not self.lora.rank and (self.lora.alpha or self.lora.targets):
             raise ConfigError("lora.alpha and lora.targets are for adapters, and there are none: give --lora.rank 32")
+        if (k := getattr(algorithm, "k", 0)) >= group:
+            raise Contradiction(
+                f"algorithm.k = {k}, but a problem has only sampling.samples_per_prompt = {group} responses: pass@k of "
+                "all of them gives no sample more credit than another; give a smaller k, or more samples",
+                ("algorithm.k", group - 1),
+                ("sampling.samples_per_prompt", 2 * k),
+            )
         warmup = getattr(algorithm, "critic_warmup_steps", 0)
         if warmup >= self.steps:
             raise Contradiction(

@@ -5,7 +5,8 @@ of the loss are computed over the complete update before it is cut.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,10 +20,10 @@ from simplerl.algorithms.base import CriticAlgorithm
 from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs
 from simplerl.models import checkpoint, lora
 from simplerl.models.load import Policy, load, recompute_activations
-from simplerl.models.score import BaseScorer, Scorer
+from simplerl.models.score import BaseScorer, Scorer, shares_prompts
 from simplerl.ops.correction import correction
 from simplerl.ops.kl import adapted, kl
-from simplerl.train.batch import MicroBatch, by_response, microbatches, minibatches
+from simplerl.train.batch import MicroBatch, by_response, cut_update, minibatches
 from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.critic import Critic, value_metrics
 from simplerl.train.guards import clock
@@ -30,6 +31,8 @@ from simplerl.train.optim import adamw, apply_gradient, learning_rate
 
 #: Log-probabilities, entropies and (or None) the vocabulary's means, each [B, T].
 Scores = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
+#: Parameters below which a pass through a model is bound by the number of its operations, not by tokens.
+SMALL_MODEL = 2**24
 #: Component of the loss → the metric of its value.
 LOSS_METRICS = {"rl": "policy/loss", "ce": "sft/loss"}
 
@@ -59,6 +62,8 @@ class _Prepared:
     ref_BT: torch.Tensor | None
     critic_BT: tuple[torch.Tensor, torch.Tensor] | None
     """The critic's values at the start of the step, and the returns that it learns."""
+    entropy: float
+    """Mean entropy of the step's tokens, NaN unless the algorithm asks for it."""
 
 
 class Learner:
@@ -86,6 +91,8 @@ class Learner:
         self.tokens = learner.tokens_per_microbatch or microbatch_tokens(policy.model)
         self.steps = steps
         self.kl_scale = 1.0
+        self.carried: Mapping[str, float] = {}
+        """What the algorithm remembers from step to step."""
         self.scorer = Scorer(policy.model, temperature=temperature, precision=precision)
         self.adapters, self.seed = lora.has_adapters(policy.model), seed
         self.reference: Scorer | None = None
@@ -97,12 +104,14 @@ class Learner:
                 self.reference = Scorer(frozen, temperature=temperature, precision=precision)
         if learner.gradient_checkpointing:
             recompute_activations(policy.model)
+        self.share_prompts, self.note = _sharing(learner, policy.model)
         self.optimizer = adamw(policy.model, optimizer)
         self.critic = None
         if algorithm.needs_critic:
             settings: dict[str, Any] = {"optimizer": optimizer, "learner": learner, "precision": precision}
+            settings |= {"tokens": self.tokens, "share_prompts": self.share_prompts}
             taught = cast(CriticAlgorithm, algorithm)
-            self.critic = Critic(policy.model, taught, **settings, tokens=self.tokens, steps=steps, seed=seed)
+            self.critic = Critic(policy.model, taught, **settings, steps=steps, seed=seed)
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the policy's parameters and buffers by name; adapters are merged into what they stand beside."""
@@ -129,13 +138,14 @@ class Learner:
             tokenizer=self.policy.tokenizer,
             optimizer=self.optimizer,
             others={"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {},
-            state={**state, "kl_scale": self.kl_scale},
+            state={**state, "kl_scale": self.kl_scale, "carried": dict(self.carried)},
         )
 
     def restore(self, directory: Path) -> None:
         """Take up moments and state from a checkpoint whose weights the policy has already."""
         checkpoint.load_optimizer(directory, self.optimizer)
-        self.kl_scale = float(checkpoint.load_state(directory)["kl_scale"])
+        state = checkpoint.load_state(directory)
+        self.kl_scale, self.carried = float(state["kl_scale"]), state.get("carried", {})
         if self.critic:
             self.critic.restore(directory)
 
@@ -147,7 +157,7 @@ class Learner:
         """
         updates = minibatches(batch.group_B, self.config.prompts_per_update)
         seconds: dict[str, float] = {}
-        prepared = self._prepare(batch, updates, seconds)
+        prepared = self._prepare(batch, updates, step, seconds)
         # Dropout is set to 0 when the model is loaded; training mode only lets gradient checkpointing act.
         self.policy.model.train(self.config.gradient_checkpointing)
         policy_moves = step > self.algorithm.critic_warmup_steps
@@ -169,25 +179,44 @@ class Learner:
             "tokens/useful": int(((prepared.advantages_BT != 0) & trained_BT).sum()),
             "tokens/scored": int((trained_BT & prepared.useful_B[:, None]).sum()),
         }
+        if not math.isnan(prepared.entropy):
+            metrics["credit/entropy"] = prepared.entropy
+            metrics |= {f"credit/{name}": value for name, value in self.carried.items()}
         if prepared.critic_BT:
             metrics |= value_metrics(*prepared.critic_BT, prepared.mask_BT) | seconds
         self._adapt_kl(metrics, len(batch.tokens_BT))
         return StepResult(metrics=metrics, advantages=by_response(prepared.advantages_BT, batch))
 
-    def _prepare(self, batch: Batch, updates: Sequence[torch.Tensor], seconds: dict[str, float]) -> _Prepared:
+    def _prepare(
+        self, batch: Batch, updates: Sequence[torch.Tensor], step: int, seconds: dict[str, float]
+    ) -> _Prepared:
         """Give credit, and score what the updates compare with: the policy as it is now, and the reference."""
         algorithm, mask_BT = self.algorithm, self.algorithm.mask(batch)
         old_BT = old_mean_BT = ref_BT = kl_BT = values_BT = None
-        if algorithm.kl_reward_coef > 0 and self.reference:
+        kl_in_reward, entropy = algorithm.kl_reward_coef > 0, math.nan
+        if kl_in_reward or algorithm.needs_entropy:
             every = mask_BT.any(1).nonzero().flatten()
-            old_BT, old_mean_BT = self._score(self.scorer, batch, mask_BT, every)
-            ref_BT, _ = self._score(self.reference, batch, mask_BT, every)
+            old_BT, entropy_BT, old_mean_BT = self._score(self.scorer, batch, mask_BT, every)
+            entropy = float(entropy_BT[mask_BT].double().mean()) if algorithm.needs_entropy else math.nan
+        if kl_in_reward and self.reference and old_BT is not None:
+            ref_BT, _, _ = self._score(self.reference, batch, mask_BT, every)
             kl_BT = kl(old_BT, ref_BT, estimator=algorithm.kl_estimator)
         if self.critic:
             with clock(seconds, "time/critic"):
                 values_BT = self.critic.values(batch, mask_BT)
-        credit = CreditInputs(batch=batch, mask_BT=mask_BT, values_BT=values_BT, kl_BT=kl_BT, kl_scale=self.kl_scale)
+        credit = CreditInputs(
+            batch=batch,
+            mask_BT=mask_BT,
+            values_BT=values_BT,
+            kl_BT=kl_BT,
+            kl_scale=self.kl_scale,
+            step=step,
+            entropy=entropy,
+            state=self.carried,
+        )
         advantages_BT = algorithm.advantages(credit)
+        if mask_BT.any():  # A step without a decided response has measured nothing.
+            self.carried = algorithm.carried(credit)
         critic_BT = None
         if self.critic and values_BT is not None:
             critic_BT = (values_BT, self.critic.algorithm.returns(credit))
@@ -195,9 +224,9 @@ class Learner:
         # The first update's old log-probabilities are its own, so only the rows of later ones are scored beforehand.
         if old_BT is None and len(updates) > 1:
             later = torch.cat(list(updates[1:]))
-            old_BT, old_mean_BT = self._score(self.scorer, batch, mask_BT, later[useful_B[later]])
+            old_BT, _, old_mean_BT = self._score(self.scorer, batch, mask_BT, later[useful_B[later]])
         if ref_BT is None and self.reference is not None:
-            ref_BT, _ = self._score(self.reference, batch, mask_BT, useful_B.nonzero().flatten())
+            ref_BT, _, _ = self._score(self.reference, batch, mask_BT, useful_B.nonzero().flatten())
         return _Prepared(
             batch=batch,
             mask_BT=mask_BT,
@@ -207,6 +236,7 @@ class Learner:
             old_mean_BT=old_mean_BT,
             ref_BT=ref_BT,
             critic_BT=critic_BT,
+            entropy=entropy,
         )
 
     def _scored(
@@ -214,23 +244,23 @@ class Learner:
     ) -> Iterator[tuple[MicroBatch, Scores]]:
         """Yield each micro-batch of some rows with its scores, on its device."""
         wants_mean = self.algorithm.needs_vocabulary_mean
-        for micro in microbatches(rows, batch.lengths_B, tokens=self.tokens, device=self.device):
-            tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
-            yield micro, scorer(tokens_BT, kept_BT, batch.lengths_B[micro.rows], vocabulary_mean=wants_mean)
+        cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
+        for micro in cut_update(rows, batch, **cuts):
+            tokens_BT, kept_BT, lengths_B = micro.cut(batch.tokens_BT), micro.cut(mask_BT), batch.lengths_B[micro.rows]
+            yield micro, scorer(tokens_BT, kept_BT, lengths_B, prompts=micro.prompts, vocabulary_mean=wants_mean)
 
     @torch.no_grad()
-    def _score(
-        self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return (logprobs_BT, vocabulary_mean_BT or None) of some rows, 0 elsewhere, on the CPU, without gradient."""
+    def _score(self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor) -> Scores:
+        """Return the scores of some rows, 0 elsewhere, on the CPU, without gradient."""
         scorer.model.eval()
-        logprobs_BT = torch.zeros(mask_BT.shape)
+        logprobs_BT, entropy_BT = torch.zeros(mask_BT.shape), torch.zeros(mask_BT.shape)
         mean_BT = torch.zeros(mask_BT.shape) if self.algorithm.needs_vocabulary_mean else None
-        for micro, (own_BT, _, own_mean_BT) in self._scored(scorer, batch, mask_BT, rows):
+        for micro, (own_BT, own_entropy_BT, own_mean_BT) in self._scored(scorer, batch, mask_BT, rows):
             logprobs_BT[micro.rows, : micro.width] = own_BT.cpu()
+            entropy_BT[micro.rows, : micro.width] = own_entropy_BT.cpu()
             if mean_BT is not None and own_mean_BT is not None:
                 mean_BT[micro.rows, : micro.width] = own_mean_BT.cpu()
-        return logprobs_BT, mean_BT
+        return logprobs_BT, entropy_BT, mean_BT
 
     def _update(self, prepared: _Prepared, rows: torch.Tensor, done: float, *, first: bool) -> dict[str, float]:
         """Do one optimizer update over some rows; return its metrics, none if nothing carried gradient.
@@ -313,7 +343,7 @@ class Learner:
         rows = mask_BT.any(1).nonzero().flatten()
         if batch.sampler_logprobs_BT is None or not len(rows):
             return {}
-        now_BT, _ = self._score(self.scorer, batch, mask_BT, rows)
+        now_BT, _, _ = self._score(self.scorer, batch, mask_BT, rows)
         gap_BT = kl(batch.sampler_logprobs_BT * mask_BT, now_BT, estimator="k3")
         return {"policy/mismatch_kl": float(gap_BT[mask_BT].double().mean())}
 
@@ -326,6 +356,21 @@ class Learner:
         if algorithm.kl_target > 0 and "policy/kl" in metrics:
             kl_now, horizon = metrics["policy/kl"], algorithm.kl_horizon
             self.kl_scale = adapted(self.kl_scale, kl_now, target=algorithm.kl_target, horizon=horizon, count=responses)
+
+
+def _sharing(config: LearnerConfig, model: PreTrainedModel) -> tuple[str, str]:
+    """Return whether prompts are computed once for all their responses (auto, on or off), and why not where that is
+    worth saying."""
+    wanted = config.share_prompts
+    size = sum(values.numel() for values in model.parameters())
+    if wanted == "off" or (wanted == "auto" and (size < SMALL_MODEL or "flash" in model.config._attn_implementation)):
+        return "off", ""
+    if config.gradient_checkpointing:
+        return "off", "prompts are computed for every response: learner.gradient_checkpointing keeps no keys and values"
+    if shares_prompts(model):
+        return wanted, ""
+    name = type(model).__name__
+    return "off", f"prompts are computed for every response: {name} gives other values behind a prompt's stored states"
 
 
 def microbatch_tokens(model: PreTrainedModel) -> int:

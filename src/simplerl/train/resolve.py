@@ -45,6 +45,7 @@ FREE_ON_RESUME = (
     "evaluation.every",
     "learner.tokens_per_microbatch",
     "learner.gradient_checkpointing",
+    "learner.share_prompts",
     "rollout.max_rows",
     "verifier.workers",
 )
@@ -69,6 +70,8 @@ def recipe_names() -> list[str]:
 def recipe_path(name: str) -> Path:
     """Return the file of a recipe, or of a .toml file. Raises ConfigError."""
     path = Path(name)
+    if name not in RECIPES and path.is_dir():
+        raise ConfigError(f"{name} is a directory, not a recipe; a model or a run is given by --model {name}")
     if name in RECIPES or path.suffix != ".toml" or not path.is_file():
         return Path(RECIPES.find(name, hint="A .toml file works too."))
     return path
@@ -396,12 +399,13 @@ def configure(
 
 
 def completed(config: Config) -> Config:
-    """Put in what one key takes from another where it is left open: the constant normaliser's length."""
-    algorithm = config.algorithm
-    if algorithm.normaliser != "constant" or algorithm.constant_length:
-        return config
-    length = config.sampling.max_new_tokens
-    return dataclasses.replace(config, algorithm=dataclasses.replace(algorithm, constant_length=length))
+    """Put in what the algorithm takes from other sections where it is left open."""
+    algorithm, filled = config.algorithm, dict[str, Any]()
+    if algorithm.normaliser == "constant" and not algorithm.constant_length:
+        filled["constant_length"] = config.sampling.max_new_tokens
+    if getattr(algorithm, "bound_steps", None) == 0:
+        filled["bound_steps"] = config.steps
+    return dataclasses.replace(config, algorithm=dataclasses.replace(algorithm, **filled)) if filled else config
 
 
 def is_among(key: str, names: Sequence[str]) -> bool:
