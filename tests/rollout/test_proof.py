@@ -111,9 +111,8 @@ class TestVLLM:
         assert code == 0, error
         assert "sums" in out
 
-    def test_a_model_that_it_cannot_run_is_a_message(self, tiny, tmp_path: Path) -> None:
+    def test_an_engine_that_does_not_start_is_a_message(self, tiny, tmp_path: Path) -> None:
         policy = tiny("llama")
-        policy.model.config.num_attention_heads = 3
         with pytest.raises(ModelError, match="vLLM does not start with"):
             BACKENDS["vllm"](
                 policy.name,
@@ -121,4 +120,5 @@ class TestVLLM:
                 stop_ids=policy.stop_ids,
                 context_length=policy.context_length,
                 model=policy.model,
+                max_rows=-1,
             )

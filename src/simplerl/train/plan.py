@@ -120,21 +120,22 @@ def update_bytes(
         model.train(checkpointing)
         trained = [values for values in model.parameters() if values.requires_grad]
         optimizer = torch.optim.AdamW(trained, foreach=False)
+        for values in trained:  # The moments come with a first update.
+            values.grad = torch.zeros_like(values)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         tracker, head = MemTracker(), Head(model)
         tracker.track_external(model, optimizer)
         tokens = torch.zeros(rows, width, dtype=torch.long)
         with tracker:
-            for _ in range(2):  # The moments come with the first update.
-                with autocast(tokens.device, precision):
-                    hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
-                hidden_NH = hidden[:, :-1].reshape(-1, hidden.shape[-1])
-                scores = (hidden_NH, head.weight, head.bias, head, tokens[:, 1:].reshape(-1), 1.0, False)
-                logprobs, entropy, _ = _TokenScores.apply(*scores)
-                del hidden, hidden_NH, scores
-                (logprobs.sum() + entropy.sum()).backward()
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                tracker.reset_mod_stats()
+            with autocast(tokens.device, precision):
+                hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
+            hidden_NH = hidden[:, :-1].reshape(-1, hidden.shape[-1])
+            scores = (hidden_NH, head.weight, head.bias, head, tokens[:, 1:].reshape(-1), 1.0, False)
+            logprobs, entropy, _ = _TokenScores.apply(*scores)
+            del hidden, hidden_NH, scores
+            (logprobs.sum() + entropy.sum()).backward()
+            optimizer.step()
         peak = next(iter(tracker.get_tracker_snapshot("peak").values()))
         layers = max((list(m) for m in model.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
         largest = max(sum(p.numel() for p in layer.parameters()) for layer in layers)
