@@ -32,18 +32,16 @@ def memory_gib() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
 
 
-def held_bytes() -> int:
-    """Return what this process holds already: Python and its libraries, which a run has too."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def show(config: Config, machine, *, prompt_tokens: int = 0) -> None:
     """Print the plan of a run. Raises ConfigError where it does not fit."""
+    import torch
+
+    from simplerl.models.device import peak_memory_gib
     from simplerl.train.plan import check
 
-    plan = check(config, machine, prompt_tokens=prompt_tokens, held=0 if machine.gpus else held_bytes())
+    # What this process holds already, Python and its libraries, a run on a CPU holds too.
+    held = 0 if machine.gpus else int(peak_memory_gib(torch.device("cpu")) * GIB)
+    plan = check(config, machine, prompt_tokens=prompt_tokens, held=held)
     parts: Sequence[tuple[str, dict[str, int]]] = (
         ("all the time", plan.always),
         ("during an update", plan.learning),
