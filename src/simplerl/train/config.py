@@ -121,12 +121,12 @@ class RolloutConfig:
     """Who samples."""
 
     backend: str = "native"
-    """A name from `simplerl.rollout.BACKENDS`."""
+    """`native`, `vllm` (extra `vllm`, docs/engines.md), `fake`, or a plug-in's."""
     precision: Precision = "auto"
     """`fp32`, `bf16` (a copy of the weights in bf16; on a CPU of the linear layers) or `auto`: fp32 on a CPU, bf16 on a
     GPU."""
     max_rows: PositiveInt = 512
-    """Responses decoded at once by the native backend."""
+    """Responses decoded at once."""
 
 
 @section
