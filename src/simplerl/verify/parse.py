@@ -495,7 +495,7 @@ def _in_words(text: str) -> Node:
     words = lexicon.plain_words(text)
     if words in TABLES["number_sets"]:
         return sym(TABLES["number_sets"][words])
-    pieces = words.split()
+    pieces = text.lower().split() if text[:2].lower() == "a " else words.split()  # a third is not the third
     for count in range(len(pieces), 0, -1):
         said, rest = lexicon.number_in_words(" ".join(pieces[:count])), " ".join(pieces[count:])
         if said is not None and (not rest or lexicon.unit_of(rest)):
@@ -798,7 +798,11 @@ def _quantity(tokens: list[Token]) -> Node:
         raise Unreadable("an empty part")
     if tokens[0].kind == "txt" and len(tokens) > 1 and tokens[1].kind in (*_NUMBERS, "cmd"):  # length 8, Tom 8
         value, words = _quantity(tokens[1:]), tokens[0].text
-        return _named(words, value) if lexicon.measures_by_name(words) else Node("label", (value,), words)
+        if lexicon.is_name(words) and lexicon.measures_by_name(words):
+            return _named(words, value)
+        noun = words.rstrip(": ")
+        counts = noun != words and noun.endswith("s") and (unit := lexicon.unit_of(noun)) and unit.counts
+        return Node("unit", (value,), noun) if counts else Node("label", (value,), words)  # ducks: 12
     if len(tokens) == 1 and tokens[0].kind == "base":
         return _base(tokens[0].text)
     if len(tokens) > 1 and any(token.text in _CURRENCIES for token in tokens[:2]):
