@@ -13,7 +13,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from functools import reduce
+from functools import partial, reduce
 from itertools import chain, pairwise, permutations, product
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +171,7 @@ def _sign_choices(node: Node) -> list[Node]:
         first, second = part.args if part.op in ("pm", "mp") else (part, part)
         return part if first is part else Node("add", (first, second if part.op == sign else neg(second)))
 
-    return [rewrite(node, lambda part, sign=sign: choose(part, sign)) for sign in ("pm", "mp")]
+    return [rewrite(node, partial(choose, sign=sign)) for sign in ("pm", "mp")]
 
 
 def _canonical(node: Node) -> Node:
@@ -707,7 +707,7 @@ class Comparison:
                 return any(self.value(_times(num(a), left.args[0]), _times(num(b), right.args[0])) for a, b in factors)
             if mine.dimensions != theirs.dimensions and not (mine.counts or theirs.counts):
                 return False
-        units = [unit_of(node.name) for node in (left, right) if node.op == "unit"]
+        left, right = _radians(left, right), _radians(right, left)
         left, right = _lift(without(left, "unit")), _lift(without(right, "unit"))
         if left.op == right.op and left.op in ("percent", "degree"):
             return self.value(left.args[0], right.args[0])
@@ -716,9 +716,8 @@ class Comparison:
                 other = without(other, "degree")
                 return self.value(marked.args[0], other) or self.value(marked, other)
             if marked.op == "degree" and other.op != "percent":
-                # 90° is written 90, or in radians, by name or with π or an inverse function.
-                radians = any(unit and unit.dimensions == (("rad", 1),) for unit in units)
-                radians |= any(part.name == "pi" or part.name.startswith("arc") for part in other.walk())
+                # 90° is written 90, or in radians with π or an inverse function.
+                radians = any(part.name == "pi" or part.name.startswith("arc") for part in other.walk())
                 return self.value(marked if radians else marked.args[0], other)
         return self.value(left, right)
 
@@ -764,6 +763,14 @@ def _letters_of(node: Node) -> str:
         return node.name
     parts = [_letters_of(part) for part in node.args] if node.op == "mul" else []
     return "".join(parts) if all(parts) else ""
+
+
+def _radians(node: Node, other: Node) -> Node:
+    """Degrees beside radians by name are converted; elsewhere the sign may be left out."""
+    unit = unit_of(other.name) if node.op == "degree" and other.op == "unit" else None
+    if unit is None or unit.dimensions != (("rad", 1),):
+        return node
+    return Node("div", (Node("mul", (node.args[0], Node("const", (), "pi"))), num(180)))
 
 
 #: How two structures of one kind match.
