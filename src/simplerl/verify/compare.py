@@ -1,9 +1,9 @@
 """Comparison of two answers that were read: structure first, exact values next, points only where both leave it open.
 
 `Comparison` is symmetric: gold and answer are treated alike. Two answers of one kind match as the table `_ALIKE` says,
-two of different kinds as `_APART` says, seen from either side. It holds the work budget and, in a worker, an evaluator
-for algebra. Without one, in the calling process, a comparison that needs algebra raises `Undecided`, unless some other
-part already settles it.
+two of different kinds where `_VIEWS` has one as the kind of the other. It holds the work budget and, in a worker, an
+evaluator for algebra. Without one, in the calling process, a comparison that needs algebra raises `Undecided`, unless
+some other part already settles it.
 """
 
 from __future__ import annotations
@@ -409,8 +409,8 @@ class Comparison:
         if left.op == right.op and left.op in _ALIKE:
             return _ALIKE[left.op](self, left, right)
         for node, other in ((left, right), (right, left)) if left.op != right.op else ():
-            if node.op in _APART:
-                return _APART[node.op](self, node, other)
+            if node.op in ("cond", "rel"):
+                return self._domain(node, other) if node.op == "cond" else self._relation(node, other)
             if (view := _VIEWS.get(node.op, _vector_as)(node, other)) is not None:
                 return self.equal(view, other)
         return is_scalar(left) and is_scalar(right) and self.scalar(left, right)
@@ -781,10 +781,6 @@ _ALIKE: dict[str, Callable[[Comparison, Node, Node], bool]] = {
     "text": lambda _, left, right: unnumbered(left.name) == unnumbered(right.name),
     "time": Comparison._time, "ratio": Comparison._ratio, "pieces": Comparison._pieces, "cond": Comparison._conditions,
 }  # fmt: skip
-#: How a statement matches what is not one.
-_APART: dict[str, Callable[[Comparison, Node, Node], bool]] = {
-    "cond": Comparison._domain, "rel": Comparison._relation,
-}  # fmt: skip
 
 
 # --- views: a structure as the kind of answer that another one is; None where it is not of that kind ----------------
@@ -827,21 +823,10 @@ def _list_as(node: Node, other: Node) -> Node | None:
     return None
 
 
-def _set_as(node: Node, other: Node) -> Node | None:
-    single = len(node.args) == 1 and is_scalar(other) and node.args[0] != _EMPTY_SET and node.args[0].op != "set"
-    return node.args[0] if single else None
-
-
 def _matrix_as(node: Node, other: Node) -> Node | None:
     """One row or one column is a tuple."""
     cells = [cell for row in node.args for cell in row.args]
     return _seq_of(cells) if other.op == "seq" and len(cells) in (len(node.args), len(node.args[0].args)) else None
-
-
-def _base_as(node: Node, other: Node) -> Node | None:
-    """The base may be left out when the digits are the same; a converted value is another answer. In words ("17 base
-    8") it says that the digits are not the value."""
-    return num(int(node.name)) if node.value is None and other.op == "num" and node.name.isdecimal() else None
 
 
 def _point_as(node: Node, other: Node) -> Node | None:
@@ -852,14 +837,6 @@ def _point_as(node: Node, other: Node) -> Node | None:
         return None
     chosen = Node("binom", node.args)
     return chosen if node.name == "C" else Node("mul", (chosen, Node("fact", node.args[1:])))
-
-
-def _ratio_as(node: Node, other: Node) -> Node | None:
-    return Node("div", node.args) if is_scalar(other) and len(node.args) == 2 else None
-
-
-def _time_as(node: Node, other: Node) -> Node | None:
-    return Node("ratio", node.args[: len(other.args)]) if other.op == "ratio" and node.name in ("", "24") else None
 
 
 def _vector_as(node: Node, other: Node) -> Node | None:
@@ -880,6 +857,18 @@ def _is_vector(node: Node) -> bool:
 
 
 _VIEWS: dict[str, Callable[[Node, Node], Node | None]] = {
-    "text": _text_as, "list": _list_as, "set": _set_as, "matrix": _matrix_as, "base": _base_as, "point": _point_as,
-    "time": _time_as, "ratio": _ratio_as,
+    "text": _text_as, "list": _list_as, "matrix": _matrix_as, "point": _point_as,
+    # {5} is 5, but {∅} is not ∅
+    "set": lambda node, other: (
+        node.args[0] if len(node.args) == 1 and is_scalar(other) and node.args[0] != _EMPTY_SET else None
+    ),
+    # The base may be left out when the digits are the same; a converted value is another answer. In words ("17 base
+    # 8") it says that the digits are not the value.
+    "base": lambda node, other: (
+        num(int(node.name)) if node.value is None and other.op == "num" and node.name.isdecimal() else None
+    ),
+    "ratio": lambda node, other: Node("div", node.args) if is_scalar(other) and len(node.args) == 2 else None,
+    "time": lambda node, other: (
+        Node("ratio", node.args[: len(other.args)]) if other.op == "ratio" and node.name in ("", "24") else None
+    ),
 }  # fmt: skip
