@@ -775,7 +775,7 @@ def _radians(node: Node, other: Node) -> Node:
 
 #: How two structures of one kind match.
 _ALIKE: dict[str, Callable[[Comparison, Node, Node], bool]] = {
-    "seq": Comparison._ordered, "matrix": Comparison._ordered, "row": Comparison._ordered, "prose": Comparison._ordered,
+    "seq": Comparison._ordered, "matrix": Comparison._ordered, "row": Comparison._ordered,
     "point": Comparison._ordered, "base": Comparison._ordered, "set": Comparison._bag, "union": Comparison._bag,
     "list": Comparison._lists, "rel": Comparison._relations, "date": Comparison._date,
     "text": lambda _, left, right: unnumbered(left.name) == unnumbered(right.name),

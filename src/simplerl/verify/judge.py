@@ -41,7 +41,6 @@ from simplerl.verify.parse import (
     is_scalar,
     num,
     read,
-    read_prose,
     tokenize,
 )
 
@@ -105,7 +104,7 @@ class Reading:
 def reading(text: str) -> Reading:
     """Read a text, at most MAX_ANSWER_CHARS long; never raises."""
     normal = normalise(text)
-    value, spelling, node = number(_CURRENCY.sub(r"\1", normal)), "", None
+    value, spelling = number(_CURRENCY.sub(r"\1", normal)), ""
     # A comma may also separate a list: that reading comes first, the number with thousands marks second.
     plain = number(normal) if "," not in normal or _ROUND.fullmatch(normal) else None
     if plain is None and (date := words.date_of(normal)) is not None:
@@ -116,9 +115,7 @@ def reading(text: str) -> Reading:
     except RecursionError:
         return Reading(normal, value, spelling, None, "nesting beyond the limit")
     except Unreadable as error:
-        with contextlib.suppress(Unreadable, RecursionError):
-            node = read_prose(normal) if spelling else None
-        return Reading(normal, value, spelling, node, str(error))
+        return Reading(normal, value, spelling, None, str(error))
 
 
 @lru_cache(maxsize=4_096)
@@ -271,12 +268,9 @@ def _compare(mine: Reading, theirs: Reading, question: str | None, *, algebra: b
             return Outcome(False, "limits" if isinstance(error, Spent) else "screen", f"the answer holds {reason}")
     if undecided:
         return None
-    if theirs.node.op == "prose":
-        return _cannot(f"the gold {shown(theirs.normal)!r} is a sentence; only the same words count")
     label = next((part.name for part in mine.node.walk() if part.op == "label"), "")
-    if label or mine.node.op == "prose":
-        part = mine.problem or f"the words {label!r}"
-        return Outcome(False, "unreadable", f"{shown(mine.normal)!r} is not understood: {part}")
+    if label:
+        return Outcome(False, "unreadable", f"{shown(mine.normal)!r} is not understood: the words {label!r}")
     return Outcome(False, comparison.rule, f"not equal: {shown(mine.normal)} against {shown(theirs.normal)}")
 
 

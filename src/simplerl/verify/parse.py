@@ -41,8 +41,7 @@ class Node:
     `list` (name: its connective), `seq` (name: its two brackets), `set`, `union`, `rel` (name: operators joined by
     spaces), `matrix` (rows of `row`), `text` (name), `ratio`, `time`, `date`, `base` (name: digits; one argument),
     `both` (the same answer in two forms), `point` (a tuple with its name in front), `cond` (a value and the conditions
-    behind it), `prose` (words and mathematics in turn), `pieces` (of a function: each a `cond`, or a value alone for
-    "otherwise").
+    behind it), `pieces` (of a function: each a `cond`, or a value alone for "otherwise").
     """
 
     op: str
@@ -343,26 +342,6 @@ def _at_end(node: Node, change: Callable[[Node], Node]) -> Node:
     return Node("rel", (*node.args[:-1], change(node.args[-1])), node.name) if node.op == "rel" else change(node)
 
 
-def read_prose(text: str) -> Node:
-    """A sentence with mathematics in it, as its words and its mathematics in turn: they are compared one by one."""
-    runs: list[list[Token]] = []
-    for token in tokenize(text):
-        words = token.kind == "txt" or (token.kind == "let" and len(token.text) > 1)
-        if token.text in (".", ",", ";", ":", "and", "or", "\\quad", "\\row") and not any(map(_level, runs[-1:])):
-            runs.append([])
-        elif not runs or not runs[-1] or (words != (runs[-1][-1].kind == "txt") and _level(runs[-1]) == 0):
-            runs.append([token])
-        else:
-            runs[-1].append(token)
-    parts = tuple(
-        Node("text", (), lexicon.plain_words(_texts(run))) if all(t.kind == "txt" for t in run) else read_tokens(run)
-        for run in filter(None, runs)
-    )
-    if len({part.op == "text" for part in parts}) < 2:
-        raise Unreadable("no sentence")
-    return Node("prose", parts)
-
-
 def _texts(tokens: list[Token]) -> str:
     return " ".join(token.text for token in tokens)
 
@@ -397,14 +376,13 @@ def _introduces(prefix: str, rest: str) -> bool:
 
 
 def _without_wide_spaces(tokens: list[Token]) -> list[Token]:
-    r"""Drop wide spaces that separate nothing: beside another separator, an operator, words, a remark or an end."""
+    r"""Drop wide spaces that separate nothing: beside another separator, an operator, words or an end."""
     kept: list[Token] = []
     for i, token in enumerate(tokens):
         rest = [t for t in tokens[i + 1 :] if t.text != "\\quad"] if token.text == "\\quad" else []
         sides = ((kept or [_END])[-1], (rest or [_END])[0])
-        remark = sides[1].text == "(" and any(t.kind == "txt" or t.text in RELATIONS for t in rest[: closing(rest, 0)])
         kinds = ("", "sep", "txt", "cell", "row", "begin", "end")
-        if token.text != "\\quad" or not (remark or any(t.kind in kinds or t.text in _BESIDE_SPACE for t in sides)):
+        if token.text != "\\quad" or not any(t.kind in kinds or t.text in _BESIDE_SPACE for t in sides):
             kept.append(token)
     return kept
 
@@ -784,11 +762,11 @@ def _quantity(tokens: list[Token]) -> Node:
     """An expression with an optional unit behind it, or a currency in front."""
     if not tokens:
         raise Unreadable("an empty part")
-    if tokens[0].kind == "txt" and len(tokens) > 1 and tokens[1].kind in (*_NUMBERS, "cmd"):  # length 8, Tom 8
-        value, words = _quantity(tokens[1:]), tokens[0].text
-        if lexicon.is_name(words) and lexicon.measures_by_name(words):
-            return _named(words, value)
-        noun = words.rstrip(": ")
+    signed = next((token for token in tokens[1:] if token.text != "-"), _END)
+    if tokens[0].kind == "txt" and signed.kind in (*_NUMBERS, "cmd"):  # length 8, Tom 8, minimum: -3
+        value, words, noun = _quantity(tokens[1:]), tokens[0].text, tokens[0].text.rstrip(": ")
+        if lexicon.measures_by_name(noun):
+            return _named(noun, value)
         counts = noun != words and noun.endswith("s") and (unit := lexicon.unit_of(noun)) and unit.counts
         return Node("unit", (value,), noun) if counts else Node("label", (value,), words)  # ducks: 12
     if len(tokens) == 1 and tokens[0].kind == "base":
@@ -947,8 +925,6 @@ class _Reader:
         while True:
             text, beside = self.peek(), self.factor_at()
             level, op = (_SIDE_BY_SIDE, "mul") if beside else _INFIX.get(text, (0, ""))
-            if least == _PRODUCT and node.op == "num" and text == "\\cdot" and self.ahead(1).kind == "let":
-                level = _SIDE_BY_SIDE  # the argument of \sin 2 \cdot x
             if level <= least or (beside and least == _PRODUCT and (text[1:] in FUNCTIONS or text == "(")):
                 return node
             if not beside:

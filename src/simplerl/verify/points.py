@@ -111,8 +111,6 @@ def _binomial(values: list, *_: object) -> Any:
     top, bottom = values
     if any(isinstance(value, mpc) or abs(value) > 4 * MAX_FACTORIAL for value in values):
         raise TooBig("a binomial coefficient beyond the limit")
-    if mp.isint(bottom) and 0 <= bottom <= 60:  # a polynomial in the upper argument, also at negative points
-        return mp.fprod((top - i) / mp.mpf(i + 1) for i in range(int(bottom)))
     return mp.binomial(top, bottom)
 
 
