@@ -115,6 +115,8 @@ def reading(text: str) -> Reading:
     except RecursionError:
         return Reading(normal, value, spelling, None, "nesting beyond the limit")
     except Unreadable as error:
+        if (merged := _merge_thousands(normal)) != normal and not reading(merged).problem:  # 350,000 pages
+            return Reading(normal, value, spelling, reading(merged).node)
         with contextlib.suppress(Unreadable, RecursionError):
             node = read_prose(normal) if spelling else None
         return Reading(normal, value, spelling, node, str(error))
