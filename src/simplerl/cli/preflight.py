@@ -33,7 +33,14 @@ def run(args: argparse.Namespace) -> int:
     limit = args.max_tokens or config.sampling.max_new_tokens
     sampling = Sampling(temperature=args.temperature, max_new_tokens=limit)
     measured = {}
-    rollout = open_rollout(policy, sampling=sampling, samples=args.samples, seed=args.seed, answers=args.policy)
+    rollout = open_rollout(
+        policy,
+        sampling=sampling,
+        samples=args.samples,
+        seed=args.seed,
+        answers=args.policy,
+        backend=args.backend,
+    )
     with Bar() as bar, rollout as engine:
         for name in names:
             bar.phase(f"template {name}", len(problems) * args.samples)

@@ -15,6 +15,10 @@ def run(args: argparse.Namespace) -> int:
         overrides["steps"] = args.iterations
     prefix = "" if stage == "train" else f"{stage}_"
     config, path = configure(args.recipe, overrides, resume=args.resume, prefix=prefix)
+    if stage == "train" and args.dry_run:
+        from simplerl.cli.plan import dry_run
+
+        return dry_run(config)
 
     # Torch, which a mistake need not wait for.
     from simplerl.cli.display import execute, show_ending, show_outcome
