@@ -50,7 +50,7 @@ DOORS: dict[str, set[str]] = {
     "peft": {"models/lora.py"},
     "vllm": {"rollout/vllm.py"},
     "jinja2": {"markup/templates.py"},
-    "matplotlib": {"analysis/canvas.py"},
+    "matplotlib": {"analysis/panels.py"},
     "openai": {"judge/endpoint.py"},
     "filelock": {"runs/files.py"},
     "latex2mathml": {"markup/formulas.py"},

@@ -65,6 +65,7 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 def _evaluate(args: argparse.Namespace, bar: Bar) -> list[Path]:
     """Evaluate the models, or score the responses; return the directories of the results."""
+    models = models_of(args.models, args.steps, bar.say)  # First: a benchmark may be of a run's plug-in.
     settings = _settings(args)
     names = [*DEFAULTS, "aime24@32"] if args.benchmarks is None else args.benchmarks
     if args.responses and (args.benchmarks is None or len(names) != 1):
@@ -72,8 +73,8 @@ def _evaluate(args: argparse.Namespace, bar: Bar) -> list[Path]:
     if not names:
         raise ConfigError("--benchmarks names no benchmark; leave it out for the paper's eight, or see --list")
     benchmarks = load_benchmarks(names, settings, args.data_dir, bar.say)
-    if args.models:
-        jobs = plan(models_of(args.models, args.steps, bar.say), benchmarks, settings, args.output_dir, bar)
+    if models:
+        jobs = plan(models, benchmarks, settings, args.output_dir, bar)
         return evaluate(jobs, settings, bar, overwrite=args.overwrite)
     ((name, loaded),) = benchmarks.items()
     given = read_responses(args.responses, loaded)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simplerl.analysis import canvas
+from simplerl.analysis import panels as drawing
 from simplerl.analysis.estimates import Estimate
 from simplerl.analysis.panels import DASHED, PALE, Looks, Panel, band_of, draw_sheet
 from simplerl.analysis.seeds import Band, band
@@ -60,10 +60,10 @@ def draw_all(
     for name, sheet_of in draw.items():
         title, caption = (TEXTS["figures"][name][key].replace("{sizes}", sizes) for key in ("title", "caption"))
         progress(f"drawing {title}")
-        with canvas.paper_style():
+        with drawing.paper_style():
             if (sheet := sheet_of()) is not None:
-                wide = sheet.get_figwidth() > canvas.COLUMN
-                png, file = canvas.image(sheet, "png"), canvas.image(sheet, "pdf") if pdf else None
+                wide = sheet.get_figwidth() > drawing.COLUMN
+                png, file = drawing.image(sheet, "png"), drawing.image(sheet, "pdf") if pdf else None
                 figures[name] = Figure(title=title, caption=caption, wide=wide, png=png, pdf=file)
     return figures
 
@@ -125,7 +125,7 @@ def _sheet(
     *,
     columns: int,
     height: float = 2.3,
-    width: float = canvas.TEXT,
+    width: float = drawing.TEXT,
     further: Looks | None = None,
 ) -> Any:
     """Return a figure of panels; None where nothing is drawn. `further`: what the legend explains beside the series."""
@@ -133,7 +133,7 @@ def _sheet(
         return None
     looks: dict[str, Any] = {_SHARED: {"color": "#555555", "marker": "o"}}
     for number, one in enumerate(drawn):
-        looks |= {one: canvas.look(number)} if isinstance(one, str) else {one.name: canvas.look(one.number)}
+        looks |= {one: drawing.look(number)} if isinstance(one, str) else {one.name: drawing.look(one.number)}
     figure, _ = draw_sheet(panels, [looks] * len(panels), columns=columns, width=width, height=height)
     return _with_legend(figure, {name: look for name, look in looks.items() if name != _SHARED}, further)
 
@@ -141,7 +141,7 @@ def _sheet(
 def _with_legend(figure: Any, looks: Looks, further: Looks | None) -> Any:
     """Return a figure with one legend under all panels, where there is more to tell apart than one curve."""
     own = {short(name): look for name, look in looks.items()} if len(looks) > 1 else {}
-    canvas.legend(figure, {**own, **(further or {})})
+    drawing.legend(figure, {**own, **(further or {})})
     return figure
 
 
@@ -193,7 +193,7 @@ def _pass_at_k(drawn: Sequence[Series]) -> Any:
     after = _curves(drawn, lambda run: curve_of_k(run.last))
     further: dict[str, Any] = {"before": {**DASHED, "marker": "o"}, "after": {"marker": "o"}}
     panel = _pass_panel("", lines=after, dashed=dashed)
-    return _sheet(drawn, [panel], columns=1, width=canvas.COLUMN, height=2.6, further=further)
+    return _sheet(drawn, [panel], columns=1, width=drawing.COLUMN, height=2.6, further=further)
 
 
 def _pass_panel(title: str, **curves: Any) -> Panel:
@@ -205,8 +205,8 @@ def _by_level(drawn: Sequence[Series]) -> Any:
     levels = sorted(names, key=level_order)[:24]
     if not levels:
         return None
-    width = canvas.TEXT if len(levels) * len(drawn) > 10 else canvas.COLUMN
-    figure, (axes,) = canvas.sheet(1, 1, width=width, height=2.4)
+    width = drawing.TEXT if len(levels) * len(drawn) > 10 else drawing.COLUMN
+    figure, (axes,) = drawing.sheet(1, 1, width=width, height=2.4)
     for order, one in enumerate(drawn):
         shift = (order - (len(drawn) - 1) / 2) * 0.8 / len(drawn)
         for last, (x, level) in itertools.product((False, True), enumerate(levels)):
@@ -214,12 +214,12 @@ def _by_level(drawn: Sequence[Series]) -> Any:
             estimates = [side.by_level.get(level, Estimate()) if side else Estimate() for side in sides]
             if all(e.known for e in estimates):
                 estimate = Estimate.over([e.value for e in estimates]) if one.over_seeds else estimates[0]
-                _draw_dot(axes, x + shift, estimate, canvas.look(one.number), filled=last)
+                _draw_dot(axes, x + shift, estimate, drawing.look(one.number), filled=last)
     axes.set_xticks(range(len(levels)), [short(level, 12) for level in levels])
     axes.grid(axis="x", visible=False)
     axes.set(xlabel="level", ylabel="accuracy (%)", xlim=(-0.6, len(levels) - 0.4), ylim=(0, 100))
     look = {"marker": "o", "linestyle": ""}
-    looks = {one.name: canvas.look(one.number) for one in drawn}
+    looks = {one.name: drawing.look(one.number) for one in drawn}
     return _with_legend(figure, looks, {"before": {**look, "markerfacecolor": "white"}, "after": look})
 
 
@@ -310,5 +310,5 @@ def _benchmarks_pass_at_k(results: Benchmarks) -> Any:
         if any(len(curve.x) > 1 for curve in rows.values()):
             panels.append(_pass_panel(short(name), lines={model: curve for model, curve in rows.items() if curve.x}))
     columns = min(3, len(panels))
-    width = canvas.COLUMN if columns == 1 else canvas.TEXT
+    width = drawing.COLUMN if columns == 1 else drawing.TEXT
     return _sheet(list(results.table), panels, columns=columns, width=width, height=2.2)
