@@ -189,6 +189,27 @@ def test_prompts_may_be_computed_once_by_any_architecture(architecture, prompts,
     assert_same(found, wanted)
 
 
+def test_prompts_are_computed_again_where_stored_states_would_not_do(tiny, monkeypatch) -> None:
+    def learner(policy: Policy, **options: Any) -> Learner:
+        settings = {"optimizer": OptimizerConfig(), "precision": "fp32", "temperature": 1.0, "steps": 1}
+        return Learner(policy, ALGORITHMS["grpo"](), learner=LearnerConfig(share_prompts="on", **options), **settings)
+
+    assert learner(tiny("llama")).share_prompts == "on"
+    checkpointed = learner(tiny("llama"), gradient_checkpointing=True)
+    assert checkpointed.share_prompts == "off"
+    assert "gradient_checkpointing keeps no keys" in checkpointed.note
+    policy = tiny("llama")
+    forgetful = policy.model.base_model.forward
+    monkeypatch.setattr(
+        policy.model.base_model,
+        "forward",
+        lambda input_ids, position_ids=None, **_: forgetful(input_ids, position_ids=position_ids, use_cache=False),
+    )
+    refused = learner(policy)
+    assert refused.share_prompts == "off"
+    assert "LlamaForCausalLM gives other values" in refused.note
+
+
 @pytest.mark.parametrize("architecture", ["gpt2", "gemma2", "mistral-sliding", "phi", "qwen2-tied"])
 def test_layout_does_not_matter_to_any_architecture(architecture: str, tiny: Callable[[str], Policy]) -> None:
     """Padding stands on the right of rows of different lengths; windows, learned positions and ties see none of it."""

@@ -184,7 +184,7 @@ class LearnerConfig:
     """Mini-batch, counted in problems; 0 is one update per step, which is on-policy."""
     tokens_per_microbatch: NonNegativeInt = 0
     """Tokens (padding included) that go through the model at once; turn down when memory runs out. 0: 16,384 on a GPU;
-    on a CPU 4,096 (larger ones leave its cache and take longer), or what keeps a large model near 2 GiB."""
+    on a CPU 4,096 (larger ones leave its cache and take longer), or what keeps a large model near 1 GiB."""
     precision: Precision = "auto"
     """`fp32`, `bf16` (autocast over fp32 master weights) or `auto`: bf16 where it is fast, but for a deep model on a
     CPU, whose sampler in fp32 would disagree with it."""

@@ -377,12 +377,12 @@ def microbatch_tokens(model: PreTrainedModel) -> int:
     """Return how many tokens go through a model at once where nothing is set.
 
     On a CPU 4,096 fit the cache for a tiny model; of a large one as many as keep what is held for the backward pass
-    near 2 GiB, at about 32 fp32 numbers for each layer and hidden unit.
+    near 1 GiB, at about 32 fp32 numbers for each layer and hidden unit.
     """
     if model.device.type != "cpu":
         return 16384
     config = model.config.get_text_config()
-    return min(4096, max(256, 2**24 // (config.num_hidden_layers * config.hidden_size)))
+    return min(4096, max(256, 2**23 // (config.num_hidden_layers * config.hidden_size)))
 
 
 def means(per_update: list[dict[str, float]]) -> dict[str, float]:
