@@ -101,7 +101,8 @@ def shape_of(name: str) -> PretrainedConfig:
 def update_bytes(
     shape: str, rows: int, width: int, precision: str, attention: str, checkpointing: bool, rank: int
 ) -> dict[str, int]:
-    """Return what an update holds at its peak, and `largest`, the bytes of its largest layer, under fake tensors.
+    """Return what forward and backward hold at their peak, under fake tensors, and what an optimizer step depends on:
+    parameters (all, trained) and the bytes of the largest layer and trained tensor.
 
     `shape` is a configuration as JSON. Every token counts as scored: which ones are is not known beforehand.
     """
@@ -118,14 +119,8 @@ def update_bytes(
         if checkpointing:
             recompute_activations(model)
         model.train(checkpointing)
-        trained = [values for values in model.parameters() if values.requires_grad]
-        optimizer = torch.optim.AdamW(trained, foreach=False)
-        for values in trained:  # The moments come with a first update.
-            values.grad = torch.zeros_like(values)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
         tracker, head = MemTracker(), Head(model)
-        tracker.track_external(model, optimizer)
+        tracker.track_external(model)
         tokens = torch.zeros(rows, width, dtype=torch.long)
         with tracker:
             with autocast(tokens.device, precision):
@@ -135,15 +130,15 @@ def update_bytes(
             logprobs, entropy, _ = _TokenScores.apply(*scores)
             del hidden, hidden_NH, scores
             (logprobs.sum() + entropy.sum()).backward()
-            optimizer.step()
         peak = next(iter(tracker.get_tracker_snapshot("peak").values()))
         layers = max((list(m) for m in model.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
         largest = max(sum(p.numel() for p in layer.parameters()) for layer in layers)
         own = {str(kind).rpartition(".")[2].lower(): int(size) for kind, size in peak.items()}
         return own | {
-            "largest": 4 * max(largest, model.get_input_embeddings().weight.numel()),
+            "layer": 4 * max(largest, model.get_input_embeddings().weight.numel()),
+            "tensor": 4 * max(p.numel() for p in model.parameters() if p.requires_grad),
             "all": sum(p.numel() for p in model.parameters()),
-            "trained": sum(p.numel() for p in trained),
+            "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
         }
 
 
@@ -191,12 +186,15 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
         "weights": weights * copies // shards,
         "moments": 2 * trained // shards,
         "critic": critic * trained // shards,
-        "layers gathered": 3 * own["largest"] if shards > 1 else 0,
+        "layers gathered": 3 * own["layer"] if shards > 1 else 0,
     }
-    learning = {
+    backward = {
         "gradients": own["grad"] // shards,
-        "activations and logits": own["total"] - own["param"] - own["opt"] - own["grad"],
+        "activations and logits": own["total"] - own["param"] - own["grad"],
     }
+    # On a GPU AdamW computes with all tensors at once, on a CPU with one after the other.
+    step = {"gradients": trained // shards, "of the optimizer": trained // shards if gpus else 2 * own["tensor"]}
+    learning = max(backward, step, key=lambda parts: sum(parts.values()))
     wide = 2 if samples_in == "bf16" else 4
     engine, cache = _engine(config, own["all"], wide, bool(gpus)), cache_bytes(shape, samples_in if gpus else "fp32")
     if config.rollout.backend == "vllm":
