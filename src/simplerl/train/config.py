@@ -355,8 +355,8 @@ class Config:
     """A built-in data set, a .jsonl, .json or .parquet file, or a hub data set (owner/name). After an `@`: the hub's
     revision, or a directory with a built-in data set's files."""
     template: str = "simple"
-    """Prompt template: `plain`, `simple`, `qwen-boxed`, `qwen25-math-cot`, `chat` (the tokenizer's own), `from-data`
-    (the prompts that the data brings), or a text file with `{input}` in it."""
+    """Prompt template: `plain`, `simple`, `qwen-boxed`, `qwen25-math-cot`, `three-shot`, `chat` (the tokenizer's own),
+    `from-data` (the prompts that the data brings), or a text file with `{input}` in it."""
     steps: PositiveInt = 100
     """Rollout-and-update steps."""
     token_budget: NonNegativeInt = 0
