@@ -101,8 +101,8 @@ def shape_of(name: str) -> PretrainedConfig:
 def update_bytes(
     shape: str, rows: int, width: int, precision: str, attention: str, checkpointing: bool, rank: int
 ) -> dict[str, int]:
-    """Return what forward and backward hold at their peak, under fake tensors, and what an optimizer step depends on:
-    parameters (all, trained) and the bytes of the largest layer and trained tensor.
+    """Return the bytes that forward and backward hold at their peak, under fake tensors, and of the largest `layer`,
+    and the numbers of parameters (`all`, `trained`).
 
     `shape` is a configuration as JSON. Every token counts as scored: which ones are is not known beforehand.
     """
@@ -136,7 +136,6 @@ def update_bytes(
         own = {str(kind).rpartition(".")[2].lower(): int(size) for kind, size in peak.items()}
         return own | {
             "layer": 4 * max(largest, model.get_input_embeddings().weight.numel()),
-            "tensor": 4 * max(p.numel() for p in model.parameters() if p.requires_grad),
             "all": sum(p.numel() for p in model.parameters()),
             "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
         }
@@ -192,9 +191,8 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
         "gradients": own["grad"] // shards,
         "activations and logits": own["total"] - own["param"] - own["grad"],
     }
-    # On a GPU AdamW computes with all tensors at once, on a CPU with one after the other.
-    step = {"gradients": trained // shards, "of the optimizer": trained // shards if gpus else 2 * own["tensor"]}
-    learning = max(backward, step, key=lambda parts: sum(parts.values()))
+    # The optimizer's step is fused: it needs nothing but all gradients.
+    learning = max(backward, {"gradients": trained // shards}, key=lambda parts: sum(parts.values()))
     wide = 2 if samples_in == "bf16" else 4
     engine, cache = _engine(config, own["all"], wide, bool(gpus)), cache_bytes(shape, samples_in if gpus else "fp32")
     if config.rollout.backend == "vllm":
