@@ -141,6 +141,28 @@ def update_bytes(
         }
 
 
+def stack_bytes(config: PretrainedConfig, *settings: Any) -> dict[str, int]:
+    """Return `update_bytes` of a model, of a deep one from 2, 3 and 5 of its layers where they are alike.
+
+    Bytes are linear in the number of layers then; where three points are not on a line all layers are counted.
+    """
+    table, layers = (
+        config.to_diff_dict() | {"model_type": config.model_type},
+        config.get_text_config().num_hidden_layers,
+    )
+    kinds = getattr(config, "layer_types", None) or []
+
+    def of(count: int) -> dict[str, int]:
+        cut = {"num_hidden_layers": count, **({"layer_types": kinds[:count]} if kinds else {})}
+        return update_bytes(json.dumps(table | cut, default=str, sort_keys=True), *settings)
+
+    if layers > 8 and len(set(kinds)) <= 1 and config.get_text_config() is config and "num_hidden_layers" in table:
+        two, three, five = of(2), of(3), of(5)
+        if all(five[key] - three[key] == 2 * (three[key] - two[key]) for key in two):
+            return {key: two[key] + (layers - 2) * (three[key] - two[key]) for key in two}
+    return of(layers)
+
+
 def longest_prompt(config: Config) -> int:
     """Return the tokens of the longest training question, where model and data are on this machine; else the limit."""
     limit = config.sampling.max_prompt_tokens
@@ -173,10 +195,7 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     tokens = config.learner.tokens_per_microbatch or (16384 if gpus else microbatch_tokens(_Like(shape)))
     rows = min(responses, max(1, tokens // width))
     checkpointing, rank = config.learner.gradient_checkpointing, config.lora.rank
-    own = update_bytes(
-        json.dumps(shape.to_diff_dict() | {"model_type": shape.model_type}, default=str, sort_keys=True),
-        *(rows, width, learns_in, attention, checkpointing, rank),
-    )
+    own = stack_bytes(shape, rows, width, learns_in, attention, checkpointing, rank)
     shards, copies = max(1, gpus), 1 + (algorithm.needs_reference and not rank)
     critic = 4 if algorithm.needs_critic else 0
     weights, trained = 4 * own["all"], 4 * own["trained"]
