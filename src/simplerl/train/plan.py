@@ -237,8 +237,8 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
             seconds=seconds,
         )
 
-    splits = [2**i for i in range(4) if 2**i <= shards]
-    return next((each for each in map(plan, splits) if each.fits), plan(splits[0]))
+    plans = [plan(2**i) for i in range(4) if 2**i <= shards]
+    return next((each for each in plans if each.fits), min(plans, key=lambda each: each.peak))
 
 
 def _engine(config: Config, parameters: int, wide: int, on_gpu: bool) -> int:
