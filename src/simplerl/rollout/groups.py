@@ -159,6 +159,7 @@ class Rollout:
                     verdict=verdict,
                     reward=scored.value if isinstance(scored, Scored) else float("nan"),
                     reward_parts=scored.parts if isinstance(scored, Scored) else {},
+                    step_rewards=scored.steps if isinstance(scored, Scored) else (),
                 )
                 trajectories.append(trajectory)
             groups.append(TrajectoryGroup(problem=item.problem, trajectories=tuple(trajectories)))

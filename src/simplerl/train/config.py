@@ -277,6 +277,11 @@ class StarConfig:
     rounded up."""
     s: PositiveInt = 4
     """S of the figures Pass@K-S and Reward@K-S of an iteration; K is `sampling.samples_per_prompt`."""
+    prm: str = ""
+    """Directory of a process reward model (`simplerl prm train`): the lowest score of a response's steps, divided by
+    `prm_scale` and held within ±1, is added to its reward. Empty: none."""
+    prm_scale: PositiveFloat = 5.0
+    """What the logit of a step is divided by."""
     demonstrations: str = ""
     """Given responses (as for `sft.data`) that are imitated in every iteration besides the model's own; empty: none."""
 

@@ -194,7 +194,8 @@ class Learner:
             entropy=entropy,
             state=self.carried,
         )
-        advantages_BT = algorithm.advantages(credit)
+        # What a process reward says of a token's step and of those after it is credit of its own.
+        advantages_BT = algorithm.advantages(credit) + batch.to_come_BT * mask_BT
         if mask_BT.any():  # A step without a decided response has measured nothing.
             self.carried = algorithm.carried(credit)
         critic_BT = None

@@ -384,12 +384,13 @@ def _record_environment(directory: RunDirectory, now: dict[str, Any], start: int
             ("data or the template", before["data"], now["data"]),
             ("model", before["base_model"]["sha256"], now["base_model"]["sha256"]),
             ("reference", before["reference"], now["reference"]),
+            ("process reward model", before.get("prm"), now.get("prm")),
         ):
             if old != new:
                 raise RunError(
                     f"cannot resume {directory.path}: the {what} has changed since it began (see environment.json)"
                 )
-        silent = ("git_commit", "data", "data_origin", "data_decisions", "base_model", "reference")
+        silent = ("git_commit", "data", "data_origin", "data_decisions", "base_model", "reference", "prm")
         differing = [key for key in now if key in before and before[key] != now[key] and key not in silent]
         if differing:
             say(

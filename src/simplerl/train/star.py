@@ -15,22 +15,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from simplerl.algorithms.imitation import Imitation
-from simplerl.core.errors import ConfigError, DataError
+from simplerl.core.errors import ConfigError, DataError, ModelError
 from simplerl.core.seeds import derive, generator
 from simplerl.core.types import Completion, Trajectory, TrajectoryGroup
 from simplerl.data import demonstrations
 from simplerl.data.prompts import prompter
-from simplerl.models.load import load
+from simplerl.models.load import load, locate_and_hash
 from simplerl.ops import exploration
 from simplerl.ops.statistics import pass_at_k
+from simplerl.prm.model import load_prm, vocabulary_hash
+from simplerl.rewards import make_reward
 from simplerl.rollout.groups import Prompted, Rollout
 from simplerl.runs.files import write_json
 from simplerl.train.components import Components, Inputs, build_components, first_few
 from simplerl.train.config import Config
 from simplerl.train.feed import Sampler, StepGroups
 from simplerl.train.learner import Learner, StepResult, means
+from simplerl.train.resolve import named_table
 from simplerl.train.run import Callback, Outcome, open_run
 from simplerl.train.sft import METRICS, Example, demonstration_batch, encode, end_token
 
@@ -233,6 +237,22 @@ def imitating(config: Config) -> Config:
     )
 
 
+def with_prm(rollout: Rollout, config: Config, tokenizer: PreTrainedTokenizerBase) -> Rollout:
+    """Return the rollout that rewards the steps too, r = correct + r_prm, where `star.prm` asks for it."""
+    if not config.star.prm:
+        return rollout
+    prm = load_prm(config.star.prm)
+    if vocabulary_hash(prm.policy.tokenizer) != vocabulary_hash(tokenizer):
+        raise ModelError(
+            f"the process reward model {config.star.prm} has another tokenizer than {config.model}: it is to score the "
+            "very tokens that are sampled. Train one from a model with the same tokenizer (simplerl prm train --model)"
+        )
+    own = named_table("reward", config.reward)
+    process = {"prm": config.star.prm, "form": "min", "scale": config.star.prm_scale}
+    parts = [{"name": own.pop("name"), "params": own}, {"name": "process", "params": process}]
+    return dataclasses.replace(rollout, reward=make_reward("mixture", {"rewards": parts}))
+
+
 def star(
     config: Config,
     path: Path,
@@ -251,7 +271,10 @@ def star(
     def build(say: Callable[[str], None], *, checkpoint: Path | None) -> Components:
         parts = build_components(plain, say, checkpoint=checkpoint, inputs=inputs)
         parts.learner.steps = updates
-        return parts
+        rollout = with_prm(parts.rollout, config, parts.policy.tokenizer)
+        if settings.prm:
+            parts.environment["prm"] = locate_and_hash(settings.prm)
+        return dataclasses.replace(parts, rollout=rollout)
 
     with open_run("star", config, path, build, resume=resume, callbacks=callbacks) as run:
         parts = run.components
