@@ -22,7 +22,7 @@ from pathlib import Path
 
 from simplerl.verify import VerifierPool
 from simplerl.verify.extract import boxed, final_part
-from simplerl.verify.judge import plain_number, quick, reading, thorough
+from simplerl.verify.judge import quick, reading, thorough
 
 ROOT = Path(__file__).resolve().parents[1]
 STEP = 8_192
@@ -67,7 +67,6 @@ def start_up() -> float:
 def forget() -> None:
     """Empty the caches, so that every figure is that of a fresh process."""
     reading.cache_clear()
-    plain_number.cache_clear()
 
 
 def throughput(pairs: list[tuple[str, str]], workers: int) -> float:

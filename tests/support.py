@@ -109,6 +109,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
             "query_pre_attn_scalar": 8,
         },
     ),
+    "gemma3": ("Gemma3TextConfig", {**SHAPE, "head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 8}),
     # A bias in the vocabulary projection.
     "phi": ("PhiConfig", {**SHAPE, "num_key_value_heads": 4}),
     # Logits multiplied and divided by a constant.
@@ -326,7 +327,7 @@ def fingerprint(path: Path) -> dict[str, Any]:
     records = sorted([*(path / "trajectories").iterdir(), *(path / "evaluations").glob("*.parquet")])
     return {
         "metrics": untimed(path),
-        "weights": (newest / "model.safetensors").read_bytes(),
+        "weights": next(newest.glob("*model.safetensors")).read_bytes(),  # An adapter_model in LoRA.
         "optimizer": (newest / "trainer" / "optimizer.safetensors").read_bytes(),
         "critic": [file.read_bytes() for file in sorted((newest / "trainer").glob("critic*.safetensors"))],
         "state": json.loads((newest / "trainer" / "state.json").read_text()),

@@ -102,12 +102,12 @@ def _rollout(job: Job, policy: Any, device: Any) -> tuple[dict[str, float], list
     backend.close()
     tokens = sum(len(completion.token_ids) for completion in answers.values())
     groups = [
-        _group(p, prompt_ids[p], [answers[p * samples + sample] for sample in range(samples)]) for p in range(prompts)
+        group(p, prompt_ids[p], [answers[p * samples + sample] for sample in range(samples)]) for p in range(prompts)
     ]
     return {"rows": len(requests), "tokens": tokens, "seconds": seconds, "tokens_per_second": tokens / seconds}, groups
 
 
-def _group(index: int, prompt_ids: Any, completions: list[Any]) -> Any:
+def group(index: int, prompt_ids: Any, completions: list[Any]) -> Any:
     """Return responses as a group in which every other one is right, so that each carries gradient."""
     from simplerl.core.types import Problem, Segment, Trajectory, TrajectoryGroup, Verdict
 

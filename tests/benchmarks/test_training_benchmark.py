@@ -33,6 +33,7 @@ def figures(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 def test_figures_of_our_step_agree_with_each_other(figures):
     ours, sampling = figures["ours"], TINY.config.sampling
     assert ours["steps"] == 2
@@ -50,6 +51,7 @@ def test_figures_of_our_step_agree_with_each_other(figures):
     assert 0 <= ours["flops_per_step"]["update"] <= 3 * ours["flops_per_step"]["rollout"]
 
 
+@pytest.mark.slow
 def test_our_step_reaches_a_share_of_the_gemm_rate(figures):
     rates = gemm.measure(TINY)["flops_per_second"]
     assert set(rates) == {"fp32", "bf16"}

@@ -103,6 +103,7 @@ def test_other_settings_are_refused(capsys, made: Path, monkeypatch) -> None:
     assert "--output-dir" in error
 
 
+@pytest.mark.slow
 def test_a_race_ends_by_its_budget(capsys, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(race, "EVALUATION", {"size": 10, "samples": 8, "every": 0})
     words = ("--seeds", "1", "--budget", "4000", "--output-dir", str(tmp_path / "race"))

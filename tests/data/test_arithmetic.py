@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from simplerl.core.errors import ConfigError, DataError
+from simplerl.core.errors import ConfigError
 from simplerl.data import load
 from simplerl.data.arithmetic import LARGEST, LEVELS, expression
 from simplerl.verify import verify
@@ -101,9 +101,19 @@ def test_chosen_levels() -> None:
     assert {p.level for p in load("arithmetic", size=20, levels=(2, 4))} == {"2", "4"}
 
 
+def test_a_level_gives_all_that_it_has() -> None:
+    train, test = (
+        {p.question for p in load("arithmetic", split, size=5000, levels=(1,))} for split in ("train", "test")
+    )
+    assert len(train) > 500
+    assert len(test) > 50
+    assert not train & test
+    both = load("arithmetic", size=2000, levels=(1, 2))
+    assert len({p.question for p in both}) == 2000
+    assert 400 < sum(p.level == "1" for p in both) <= len(train)  # Some questions are of both levels.
+
+
 def test_limits_are_said() -> None:
-    with pytest.raises(DataError, match="level 1"):
-        load("arithmetic", "test", size=5000, levels=(1,))
     with pytest.raises(ConfigError, match="'dev'"):
         load("arithmetic", "dev")
     with pytest.raises(ConfigError, match="levels 1 to 5"):

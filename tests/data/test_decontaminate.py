@@ -48,16 +48,16 @@ def test_a_shared_n_gram_is_found_whatever_its_dress() -> None:
     dressed = "First, " + LONG.upper().replace(" ", "\n  ").replace(",", ";") + " Explain."
     kept, (hit,) = decontaminate([problem("Something else."), problem(dressed, 1)], asked("Other.", LONG))
     assert [item.id for item in kept] == ["d-0"]
-    assert (hit.problem.id, hit.asked.place, hit.how) == ("d-1", "b.jsonl:2", "13-gram")
-    assert hit.shared == "a train leaves the station at noon and travels at sixty miles an"
-    assert hit.count == len(LONG.split()) - 12
+    assert (hit["id"], hit["benchmark_place"], hit["how"]) == ("d-1", "b.jsonl:2", "13-gram")
+    assert hit["shared"] == "a train leaves the station at noon and travels at sixty miles an"
+    assert hit["shared_ngrams"] == len(LONG.split()) - 12
 
 
 def test_thirteen_words_are_needed_and_are_enough() -> None:
     shared = "one two three four five six seven eight nine ten eleven twelve"
     train = [problem(f"{shared} thirteen and so on"), problem(f"{shared} and so on", 1)]
     kept, hits = decontaminate(train, asked(f"Well, {shared} thirteen it is"))
-    assert ([item.id for item in kept], [hit.problem.id for hit in hits]) == (["d-1"], ["d-0"])
+    assert ([item.id for item in kept], [hit["id"] for hit in hits]) == (["d-1"], ["d-0"])
     assert len(decontaminate(train, asked(f"Well, {shared} it is"), n=12)[1]) == 2
     with pytest.raises(ConfigError, match="at least 2 words, got 1"):
         decontaminate(train, asked("a"), n=1)
@@ -67,7 +67,7 @@ def test_short_questions_are_compared_whole() -> None:
     train = [problem("What is 17-9?"), problem("What is 17+9?", 1), problem("Well, what is 17-9?", 2)]
     kept, (hit,) = decontaminate(train, asked("what is 17 - 9"))
     assert [item.id for item in kept] == ["d-1", "d-2"]
-    assert (hit.problem.id, hit.how, hit.shared) == ("d-0", "exact", "what is 17 - 9")
+    assert (hit["id"], hit["how"], hit["shared"]) == ("d-0", "exact", "what is 17 - 9")
 
 
 def test_benchmarks_need_no_gold_but_a_question(tmp_path: Path) -> None:
@@ -109,8 +109,8 @@ def test_gsm8k_against_its_own_test_set() -> None:
         pytest.skip(f"{train} or {test} is not there; SIMPLERL_SHARED names the directory that holds data/")
     rows = [json.loads(line)["question"] for line in test.read_text(encoding="utf-8").splitlines()]
     _, hits = decontaminate(load(str(train)), questions(str(test)))
-    assert [hit.problem.id.rsplit("-")[-1] for hit in hits] == ["20", "406", "1314", "5162"]
+    assert [hit["id"].rsplit("-")[-1] for hit in hits] == ["20", "406", "1314", "5162"]
     for hit in hits:
-        line = int(hit.asked.place.rsplit(":", 1)[1])
-        assert hit.shared in " ".join(words(rows[line - 1]))
-        assert hit.shared in " ".join(words(hit.problem.question))
+        line = int(hit["benchmark_place"].rsplit(":", 1)[1])
+        assert hit["shared"] in " ".join(words(rows[line - 1]))
+        assert hit["shared"] in " ".join(words(hit["question"]))

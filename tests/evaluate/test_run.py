@@ -90,24 +90,16 @@ def test_wherever_it_dies_it_ends_the_same(problems: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("after", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_killed_and_continued_on_the_command_line(problems: Path, tmp_path: Path, after: int) -> None:
-    """SIGKILL with some parts saved, by the real backend."""
-    arguments = [
-        "eval",
-        "cub-qwen",
-        "--benchmarks",
-        str(problems),
-        "--max-tokens",
-        "48",
-        "--part",
-        "4",
-        "--samples",
-        "2",
-    ]
-    run_to = lambda name: command(*arguments, "--output-dir", str(tmp_path / name))  # noqa: E731
-    subprocess.run(run_to("whole"), env=environment(), check=True, capture_output=True, timeout=120)
+def test_killed_and_continued_on_the_command_line(problems: Path, tmp_path: Path, after: int, capsys) -> None:
+    """SIGKILL with some parts saved, by the real backend; what it is compared with, and its end, in this process."""
+    limits = ("--max-tokens", "48", "--part", "4", "--samples", "2")
+    whole, killed = (
+        ["eval", "cub-qwen", "--benchmarks", str(problems), *limits, "--output-dir", str(tmp_path / name)]
+        for name in ("whole", "killed")
+    )
+    assert run_main(capsys, *whole)[0] == 0
     process = subprocess.Popen(
-        run_to("killed"),
+        command(*killed),
         env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -119,9 +111,9 @@ def test_killed_and_continued_on_the_command_line(problems: Path, tmp_path: Path
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    subprocess.run(run_to("killed"), env=environment(), check=True, capture_output=True, timeout=120)
-    (whole,), (killed,) = (list(results(tmp_path / name)) for name in ("whole", "killed"))
-    assert content(killed.home) == content(whole.home)
+    assert run_main(capsys, *killed)[0] == 0
+    (first,), (second,) = (list(results(tmp_path / name)) for name in ("whole", "killed"))
+    assert content(second.home) == content(first.home)
 
 
 def test_damaged_part_is_made_again(problems: Path, tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def learn(
     prompts_per_update: int = 0,
     checkpointing: bool = False,
     precision: str = "fp32",
+    share_prompts: str = "auto",
 ) -> tuple[Gradients, StepResult]:
     """Do one step on a copy of the policy. Return the gradients of each update and what was learned."""
     policy = copy_policy(policy)
@@ -72,11 +73,13 @@ def learn(
             tokens_per_microbatch=tokens,
             prompts_per_update=prompts_per_update,
             gradient_checkpointing=checkpointing,
+            share_prompts=share_prompts,
         ),
         precision=precision,
         temperature=1.3,
         steps=1,
     )
+    assert learner.share_prompts == ("on" if share_prompts == "on" else "off")
     gradients: Gradients = []
     real_step = learner.optimizer.step
 
@@ -162,6 +165,28 @@ def test_layout_does_not_matter(case: str, layout: str, batch: Batch, tiny: Call
         for learned in (after, before)
     )
     assert found_metrics == pytest.approx(wanted_metrics, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize(("case", "tokens"), [(case, 45) for case in CASES] + [("grpo-zoo", 10**6), ("grpo-zoo", 1)])
+def test_prompts_may_be_computed_once(case: str, tokens: int, batch: Batch, tiny: Callable[[str], Policy]) -> None:
+    """For the responses of a micro-batch, for all, and for each on its own; the critic does as the policy does."""
+    policy = tiny("llama")
+    wanted, before = learn(policy, CASES[case], batch, prompts_per_update=2)
+    found, after = learn(
+        policy, CASES[case], permuted(batch, 1), tokens=tokens, prompts_per_update=2, share_prompts="on"
+    )
+    assert_same(found, wanted)
+    assert after.metrics["policy/loss"] == pytest.approx(before.metrics["policy/loss"], rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "gemma2", "mistral-sliding", "phi", "qwen2-tied", "gemma3"])
+@pytest.mark.parametrize("prompts", [(2, 7), (12, 20)])
+def test_prompts_may_be_computed_once_by_any_architecture(architecture, prompts, tiny) -> None:
+    """Also where a window ends within the prompt."""
+    policy, batch = tiny(architecture), build_batch(random_groups(prompts=prompts))
+    wanted, _ = learn(policy, CASES["grpo-zoo"], batch)
+    found, _ = learn(policy, CASES["grpo-zoo"], batch, tokens=60, share_prompts="on")
+    assert_same(found, wanted)
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "gemma2", "mistral-sliding", "phi", "qwen2-tied"])

@@ -408,3 +408,8 @@ def test_what_followed_is_said_on_standard_error(capsys) -> None:
     assert not out
     assert len(error.splitlines()) == 1
     assert "learner.prompts_per_update = 64 must divide sampling.prompts_per_step = 4" in error
+
+
+def test_a_directory_is_not_a_recipe(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"--model {tmp_path}"):
+        resolve(str(tmp_path), {})

@@ -99,6 +99,11 @@ def test_forms_of_demonstrations(row: dict[str, Any], tmp_path: Path) -> None:
     assert (again.question, again.response) == ("Q", " R")
 
 
+def test_the_working_of_gsm8k_is_a_response(tmp_path: Path) -> None:
+    (item,) = load(write(tmp_path / "d.jsonl", {"question": "Q", "answer": "1 + 2 = 3\n#### 3"}))
+    assert item.response == "1 + 2 = 3\n#### 3"
+
+
 def test_truncated_responses_are_not_taught_to_end(cub: Callable[[str], Policy]) -> None:
     policy = cub("cub-qwen")
     items = [

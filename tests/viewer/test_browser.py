@@ -1,5 +1,6 @@
-"""The page in a real browser: `pytest -m browser`. Needs Gradio, playwright and a chromium (CHROMIUM=PATH)."""
+"""The page in a real browser: `pytest -m browser`. Needs playwright and a chromium (CHROMIUM=PATH)."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -34,7 +35,6 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install '.[browser]')")
-    pytest.importorskip("gradio", reason="gradio is not installed (pip install '.[view]')")
     if not Path(CHROMIUM).exists():
         pytest.skip(f"no browser at {CHROMIUM}; install Debian's chromium, or set CHROMIUM")
     with api.sync_playwright() as playwright:
@@ -120,10 +120,20 @@ def opened(page: Any, address: str) -> None:
     page.wait_for_selector("#body :is(table.problems, .card, .nothing)")
 
 
+def until(page: Any, expression: str, seconds: float = 20.0) -> None:
+    """Wait for an expression to be true. Playwright's own waiting needs `eval`, which the page's policy forbids."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(Exception):  # The page may be on its way to another address.
+            if page.evaluate(expression):
+                return
+        time.sleep(0.02)
+    raise AssertionError(f"{expression} is not true after {seconds:g} s")
+
+
 def choose(page: Any, name: str, text: str) -> None:
-    """Choose from a dropdown as a person does: click, then click on the option."""
-    page.locator(f"#choose-{name} input").click()
-    page.locator("li[data-testid=dropdown-option]", has_text=text).first.click()
+    """Choose from a list by what it shows."""
+    page.locator(f"select[name={name}]").select_option(label=text)
 
 
 def ids(page: Any) -> list[str]:
@@ -159,13 +169,13 @@ def test_from_opening_to_a_link_and_back(watched: Watched, serve, two_steps: Pat
     page, address = watched.page, serve(two_steps)
     opened(page, address)
     assert page.locator("#plots figure").count() >= 1
-    choose(page, "a-checkpoint", "0 (base)")
-    choose(page, "b-checkpoint", "10")
+    choose(page, "a_step", "0 (base)")
+    choose(page, "b_step", "10")
     page.wait_for_url("**b_step=10**")
-    choose(page, "right-or-wrong", "gained")
+    choose(page, "outcome", "gained (A never right, B right)")
     page.wait_for_url("**outcome=gained**")
     assert ids(page) == ["p1", "p4"]
-    page.locator("#search :is(input, textarea)").fill("SECOND thought")
+    page.locator("[name=search]").fill("SECOND thought")
     page.keyboard.press("Enter")
     page.wait_for_url("**search=SECOND+thought**")
     assert ids(page) == ["p1"]
@@ -183,16 +193,16 @@ def test_from_opening_to_a_link_and_back(watched: Watched, serve, two_steps: Pat
     assert page.locator(".card del").first.inner_text() == "First"
 
     again = watched.tab()
-    opened(again, page.locator("#here a").get_attribute("href") and page.url)
+    opened(again, page.url)
     assert again.url == page.url
     for part in ("#body", "#mode"):
         assert again.locator(part).inner_text() == page.locator(part).inner_text()
     assert again.locator("#mode input:checked").get_attribute("value") == "differences"
-    link = again.evaluate("document.querySelector('#here a').href")
+    link = again.evaluate("document.querySelector('#here').href")
     assert link == page.url
 
     page.go_back()
-    page.wait_for_function("!document.querySelector('.card ins')")
+    until(page, "!document.querySelector('.card ins')")
     page.keyboard.press("Escape")
     page.wait_for_selector("table.problems")
     assert ids(page) == ["p1"]
@@ -221,7 +231,7 @@ def test_colours_sorting_runs_and_export(watched: Watched, serve, two_steps: Pat
     page.locator("th a", has_text="change").click()
     page.wait_for_url("**sort=change**")
     assert ids(page)[0] == "p4"
-    choose(page, "b-run", "other")
+    choose(page, "b", "other")
     page.wait_for_url("**b=other**")
     choose(page, "benchmark", "held-out")
     assert "lost" in page.locator("#body .bar").first.inner_text()
@@ -234,10 +244,10 @@ def test_links_that_lead_outside_are_refused(watched: Watched, serve, two_steps:
         notices = page.locator("#notices").inner_text()
         assert "nothing outside it is opened" in notices
         assert "root:" not in page.content()
-    assert page.evaluate(f"fetch('{address}/gradio_api/file=/etc/passwd').then(r => r.status)") == 403
-    assert page.evaluate(f"fetch('{address}/gradio_api/upload', {{method: 'POST'}}).then(r => r.status)") == 403
+    assert page.evaluate(f"fetch('{address}/file=/etc/passwd').then(r => r.status)") == 404
+    assert page.evaluate(f"fetch('{address}/', {{method: 'POST'}}).then(r => r.status)") == 501
     assert page.evaluate(f"fetch('{address}/export?a=../../etc').then(r => r.status)") == 404
-    watched.complaints[:] = [text for text in watched.complaints if not re.search(r"status of 40[34]", text)]
+    watched.complaints[:] = [text for text in watched.complaints if not re.search(r"status of (404|501)", text)]
 
 
 HOSTILE = (
@@ -254,10 +264,15 @@ def test_hostile_text_is_shown_and_never_executed(watched: Watched, serve, hosti
     page, address = watched.page, serve(hostile)
     opened(page, address)
     assert page.locator("table.problems tbody tr").count() == 2
-    page.locator("#choose-level input").click()
+    page.locator("#choose-levels summary").click()
+    page.locator("#choose-levels input").first.check()
     page.keyboard.press("Escape")
-    page.locator("#choose-a-run input").click()
+    page.wait_for_url("**levels=**")
+    assert page.locator("table.problems tbody tr").count() == 1
+    page.locator("#choose-levels summary").click()
+    page.locator("#choose-levels input").first.uncheck()
     page.keyboard.press("Escape")
+    until(page, "!location.search.includes('levels')")
     page.locator("table.problems a.question").first.click()
     page.wait_for_selector(".card")
     label = {"rendered": "rendered", "source": "source"}.get(mode, mode)
@@ -273,8 +288,8 @@ def test_hostile_text_is_shown_and_never_executed(watched: Watched, serve, hosti
     assert page.locator(inserted).count() == 0
     assert page.locator("#plots :is(script, img, iframe)").count() == 0
     assert page.evaluate(
-        "[...document.querySelectorAll('#body .page *')].every(e => !e.getAttributeNames().some("
-        "n => n.startsWith('on') || n === 'style' || n === 'src'))"
+        "[...document.querySelectorAll('body *')].every(e => !e.getAttributeNames().some("
+        "n => n.startsWith('on') || n === 'style'))"
     )
     hrefs = page.evaluate("[...document.querySelectorAll('#body a')].map(e => e.getAttribute('href'))")
     assert all(href.startswith(("?", "export?")) for href in hrefs)
@@ -305,8 +320,8 @@ def test_a_run_that_trains_is_followed(watched: Watched, serve, tmp_path: Path) 
     made_views.write_rows(run / "evaluations" / "step_000007.parquet", rows)
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 7, "eval/accuracy": 0.5}\n{"step": 8, "eval/accu')
-    page.wait_for_function("document.querySelectorAll('#plots circle').length === 2", timeout=20_000)
-    choose(page, "b-checkpoint", "7")
+    until(page, "document.querySelectorAll('#plots circle').length === 2")
+    choose(page, "b_step", "7")
     page.wait_for_url("**b_step=7**")
 
 
@@ -320,7 +335,7 @@ def test_a_hundred_thousand_responses_are_quick(watched: Watched, serve, tmp_pat
     for step in (0, 1):
         made_views.large(run / "evaluations" / f"step_{step:06d}.parquet", step=step)
     page, tries = watched.page, []
-    # What Gradio itself takes to load, before there is anything of ours, for comparison.
+    # What a page takes without anything to read, for comparison.
     empty = serve(tmp_path_factory.mktemp("empty"))
     rows = "document.querySelectorAll('table.problems tbody tr').length"
     bar = "document.querySelector('#body .bar').innerText"
@@ -328,7 +343,7 @@ def test_a_hundred_thousand_responses_are_quick(watched: Watched, serve, tmp_pat
     def timed(name: str, act: Callable[[], object], done: str) -> None:
         begin = time.perf_counter()
         act()
-        page.wait_for_function(done)
+        until(page, done)
         tries[-1][name] = round(time.perf_counter() - begin, 2)
 
     for number in range(3):
@@ -337,16 +352,24 @@ def test_a_hundred_thousand_responses_are_quick(watched: Watched, serve, tmp_pat
         address = serve(directory)
         timed("empty page", lambda: page.goto(empty), "document.querySelector('#body .nothing')")
         timed("first page", lambda address=address: page.goto(address), f"{rows} === 25")
-        page.locator("#choose-right-or-wrong input").click()
-        option = page.locator("li[data-testid=dropdown-option]", has_text="gained")
         timed(
-            "filter", lambda option=option: option.click(), f"{bar}.includes(' of 12,500') && !{bar}.startsWith('12')"
+            "filter",
+            lambda: choose(page, "outcome", "gained (A never right, B right)"),
+            f"{bar}.includes(' of 12,500') && !{bar}.startsWith('12')",
         )
-        timed("second page", lambda: page.locator("a.next").click(), f"{bar}.includes('page 2')")
-        box = page.locator("#search :is(input, textarea)")
+        timed(
+            "second page",
+            lambda: page.locator("a.next").click(),
+            f"{bar}.includes('page 2')",
+        )
+        box = page.locator("[name=search]")
         box.fill(f"Wait wait {number}")
         shown = page.locator("#body .bar").inner_text()
-        timed("search", lambda box=box: box.press("Enter"), f"{bar} !== {json.dumps(shown)}")
+        timed(
+            "search",
+            lambda box=box: box.press("Enter"),
+            f"{bar} !== {json.dumps(shown)}",
+        )
         page.goto(f"{address}/?outcome=gained")
         page.wait_for_selector("a.id")
         timed("problem", lambda: page.locator("a.id").first.click(), "document.querySelectorAll('.card').length === 16")

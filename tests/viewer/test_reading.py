@@ -1,9 +1,7 @@
-"""What the page shows, without Gradio and without a browser: catalogue, metrics, responses, pairs, links."""
+"""What the page shows, without a browser: catalogue, metrics, responses, pairs, links."""
 
-import json
 import os
 import shutil
-import socket
 from pathlib import Path
 
 import made_views
@@ -13,13 +11,13 @@ import pyarrow.parquet
 import pytest
 from support import run_command
 
-from simplerl.core.errors import RunError, SimpleRLError
+from simplerl.core.errors import RunError
 from simplerl.doctor import Diagnosis, Example, Finding
 from simplerl.runs.run import HELD_OUT, Run
-from simplerl.viewer.html import _ticks, charts, content, piece
+from simplerl.viewer.html import _ticks, charts, content, page, piece
 from simplerl.viewer.library import TRAINING, Library
 from simplerl.viewer.responses import read_rows, search
-from simplerl.viewer.server import HOST, free_socket
+from simplerl.viewer.server import HOST, open_server
 from simplerl.viewer.state import MODES, OUTCOMES, SORTS, View, parse
 
 BEFORE = [
@@ -164,7 +162,7 @@ def test_a_name_that_is_no_text_has_a_key(tmp_path: Path) -> None:
     assert key == "bad%FF%3Cb%3E"
     shown = content(library, parse(View(a=key).query())[0], [])
     assert "bad⟨U+DCFF⟩&lt;b&gt;" in shown.plots
-    assert json.dumps(shown.options).encode("utf-8")
+    assert page(library, View(a=key).query()).encode("utf-8")
 
 
 # -- metrics -------------------------------------------------------------------------------------------------------
@@ -322,9 +320,8 @@ def test_a_page_is_of_one_moment(library: Library, monkeypatch: pytest.MonkeyPat
         return found
 
     monkeypatch.setattr(Library, "resolve", deleted)
-    shown = content(library, View(a="deep/mine", b="deep/mine"), [])
-    assert "step_000000.parquet" in shown.notices
-    assert "deep/mine" not in content(library, View(), []).notices
+    assert "step_000000.parquet" in page(library, "a=deep/mine&b=deep/mine")
+    assert "deep/mine" not in page(library, "")
 
 
 def test_a_file_that_is_rewritten_after_it_was_seen_is_named(library: Library) -> None:
@@ -444,8 +441,8 @@ def test_everything_that_is_shown_is_escaped(tmp_path: Path, mode: str, problem:
     name = tmp_path / "<u>run"
     made_views.run(name, {0: rows, 5: other}, metrics=[{"step": step, "<u>": 1.0} for step in range(5)])
     (name / "evaluations" / "step_000007.parquet").write_text("<u>")
-    found = content(Library(tmp_path), View(problem=problem, mode=mode, doctor=True, metrics=("<u>",)), ["<u>"])
-    shown = found.body + found.plots + found.notices
+    view = View(problem=problem, mode=mode, doctor=True, metrics=("<u>",), search="<u>" if problem is None else "")
+    shown = page(Library(tmp_path), view.query() + "&sort=<u>")
     assert "<u>" not in shown
     assert shown.count("&lt;u&gt;") > 10
 
@@ -501,7 +498,7 @@ def test_of_many_training_steps_some_are_offered(tmp_path: Path) -> None:
     for step in range(2, 1_001):
         os.link(run / "trajectories" / "step_000001.parquet", run / "trajectories" / f"step_{step:06d}.parquet")
     shown = content(Library(tmp_path), View(a="r", a_step=778, b="r", b_step=0), [])
-    offered = [step for _, step in shown.options["a_step"]["choices"]]
+    offered = [step for _, step in shown.choices["a_step"]]
     assert offered[:2] == ["0", "900"], "evaluations come first, all of them"
     assert "778" in offered
     assert 200 < len(offered) < 310
@@ -537,11 +534,10 @@ def test_a_missing_directory_is_a_message(tmp_path: Path) -> None:
 # -- the command ---------------------------------------------------------------------------------------------------
 
 
-def test_a_port_in_use_gives_the_next_one() -> None:
-    with free_socket(47_860) as first, free_socket(first.getsockname()[1]) as second:
-        assert first.getsockname()[0] == second.getsockname()[0] == HOST
-        assert second.getsockname()[1] > first.getsockname()[1]
-        assert isinstance(second, socket.socket)
+def test_a_port_in_use_gives_the_next_one(library: Library) -> None:
+    with open_server(library, 47_860) as first, open_server(library, first.server_address[1]) as second:
+        assert first.server_address[0] == second.server_address[0] == HOST
+        assert second.server_address[1] > first.server_address[1]
 
 
 def test_mistakes_are_messages(tmp_path: Path) -> None:
@@ -553,24 +549,12 @@ def test_mistakes_are_messages(tmp_path: Path) -> None:
     assert "--port must lie between 1 and 65535, got 70000" in done.stderr
 
 
-def test_without_gradio_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    from simplerl.viewer.server import application
-
-    for name in ("gradio", "fastapi"):
-        monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "simplerl.viewer.page", raising=False)
-    with pytest.raises(SimpleRLError, match=r"pip install 'simplerl\[view\]'"):
-        application(Library(tmp_path))
-
-
-def test_reading_imports_neither_torch_nor_gradio(tmp_path: Path) -> None:
+def test_the_page_needs_no_torch() -> None:
     import subprocess
     import sys
 
     from support import environment
 
-    code = "import sys, simplerl.viewer.html; print({'torch', 'gradio', 'transformers'} & set(sys.modules))"
+    code = "import sys, simplerl.viewer.server; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -22,6 +22,8 @@ def plot_learning(path: Path, output: Path) -> None:
 
     held_out = _over_steps([one for one in run.evaluations if one.figures], "acc")
     accuracy = {"training samples": recorded("accuracy/mean"), "held-out, 95% interval": held_out}
+    if run.history("eval/accuracy_greedy")[0].size:
+        accuracy["held-out, greedy"] = recorded("eval/accuracy_greedy")
     lengths = {"mean": recorded("length/mean"), "mean of those that stopped": recorded("length/mean_stopped")}
     _plot_two(accuracy, lengths, output, title=path.name, xlabel="step")
 

@@ -47,8 +47,7 @@ class Item:
     """A response to be judged, and where it stands."""
 
     step: int | None
-    home: Path
-    """The run or result directory that it is of."""
+    home: Path  # The run or result directory that it is of
     problem_id: str
     sample: int
     question: str

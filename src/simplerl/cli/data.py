@@ -2,23 +2,23 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from simplerl import __version__, data
 from simplerl.cli.console import Bar, show_table
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.data import decontaminate, making, tiers
+from simplerl.data.problems import where
 from simplerl.data.prompts import prompter
 
 #: The benchmark whose questions are part of MATH, at a pinned revision.
 MATH_500 = "HuggingFaceH4/MATH-500@6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Filtered:
+class Filtered(NamedTuple):
     """What an action makes of the problems that were read."""
 
     kept: Sequence[Problem]
@@ -26,7 +26,7 @@ class Filtered:
     why: str  # Key of `removed` that says why
     title: str
     rows: Sequence[tuple[str, int]]  # Counts to show, between those read and those kept
-    report: Mapping[str, Any] = field(default_factory=dict)  # What else the report holds; `settings` among it
+    report: Mapping[str, Any]  # What else the report holds; `settings` among it
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,7 +88,7 @@ def build_tiers(args: argparse.Namespace) -> int:
     built = tiers.build(problems["gsm8k"], problems["math"], exclude=asked)
     rows = []
     for name, path in paths.items():
-        count, paper, counts = len(built.problems[name]), tiers.TIERS[name].paper, tiers.counts(built.problems[name])
+        count, paper, counts = len(built.problems[name]), tiers.TIERS[name][2], tiers.counts(built.problems[name])
         report = {
             "command": "simplerl data tiers",
             "simplerl": __version__,
@@ -98,8 +98,8 @@ def build_tiers(args: argparse.Namespace) -> int:
             "count": count,
             "paper": paper,
             "by_source_and_level": counts,
-            "excluded": [making.where(item) for item in built.excluded],
-            "without_level": [{**making.where(item), "level": item.level} for item in built.without_level],
+            "excluded": [where(item) for item in built.excluded],
+            "without_level": [{**where(item), "level": item.level} for item in built.without_level],
         }
         making.write(path, built.problems[name], report)
         rows.append((name, count, paper, ", ".join(f"{kind} {count:,}" for kind, count in counts.items())))
@@ -124,64 +124,38 @@ def by_length(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered
     tokenizer, limit = load_tokenizer(args.tokenizer), args.max_prompt_tokens
     kept, removed, tokens = making.by_prompt_tokens(problems, lambda item: len(prompts.ids(item, tokenizer)), limit)
     settings = _chosen(args, "tokenizer", "template", "system", "special_tokens", "max_prompt_tokens")
-    return Filtered(
-        kept=kept,
-        removed=removed,
-        why="tokens",
-        title=f"prompts of at most {limit:,} tokens (longest: {tokens['max']:,})",
-        rows=[("longer prompts", len(removed))],
-        report={"settings": settings, "prompt_tokens": tokens},
+    title, rows = (
+        f"prompts of at most {limit:,} tokens (longest: {tokens['max']:,})",
+        [("longer prompts", len(removed))],
     )
+    return Filtered(kept, removed, "tokens", title, rows, {"settings": settings, "prompt_tokens": tokens})
 
 
 def by_gold(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered:
     """Keep the problems whose gold can be judged."""
     kept, removed, audit = making.by_gold(problems, args.data, workers=args.workers, timeout_s=args.timeout)
-    rows = {
-        "rejected against themselves": audit.rejected,
-        "cannot be judged": audit.unjudgeable,
-        "matched by the same text only": audit.literal,
+    names = {
+        "rejected": "rejected against themselves",
+        "unjudgeable": "cannot be judged",
+        "literal": "matched by the same text only",
     }
-    return Filtered(
-        kept=kept,
-        removed=removed,
-        why="why",
-        title=f"golds of {args.data}",
-        rows=[(name, len(findings)) for name, findings in rows.items()],
-        report={"same_text_only": [asdict(item) for item in audit.literal]},
-    )
+    rows = [(name, len(audit.findings[kind])) for kind, name in names.items()]
+    report = {"same_text_only": [asdict(item) for item in audit.findings["literal"]]}
+    return Filtered(kept, removed, "why", f"golds of {args.data}", rows, report)
 
 
 def by_benchmarks(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered:
     """Remove what benchmarks ask too."""
     asked = {name: list(decontaminate.questions(name)) for name in decontaminate.benchmark_files(args.against)}
     questions = [item for items in asked.values() for item in items]
-    kept, hits = decontaminate.decontaminate(problems, questions, n=args.n)
-    removed = [
-        {
-            **making.where(hit.problem),
-            "question": hit.problem.question,
-            "how": hit.how,
-            "shared": hit.shared,
-            "shared_ngrams": hit.count,
-            "benchmark": hit.asked.benchmark,
-            "benchmark_place": hit.asked.place,
-            "benchmark_question": hit.asked.question,
-        }
-        for hit in hits
-    ]
+    kept, removed = decontaminate.decontaminate(problems, questions, n=args.n)
     by_name = {}
     for name, items in asked.items():
         places = {item.place for item in items}
-        by_name[name] = {"questions": len(items), "removed": sum(hit.asked.place in places for hit in hits)}
-    return Filtered(
-        kept=kept,
-        removed=removed,
-        why="benchmark_place",
-        title=f"{args.n}-grams of words shared with benchmarks",
-        rows=[(f"also in {name} ({row['questions']:,} questions)", row["removed"]) for name, row in by_name.items()],
-        report={"settings": _chosen(args, "n", "against"), "benchmarks": by_name},
-    )
+        by_name[name] = {"questions": len(items), "removed": sum(hit["benchmark_place"] in places for hit in removed)}
+    rows = [(f"also in {name} ({row['questions']:,} questions)", row["removed"]) for name, row in by_name.items()]
+    report = {"settings": _chosen(args, "n", "against"), "benchmarks": by_name}
+    return Filtered(kept, removed, "benchmark_place", f"{args.n}-grams of words shared with benchmarks", rows, report)
 
 
 def by_difficulty(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered:
@@ -196,18 +170,10 @@ def by_difficulty(args: argparse.Namespace, problems: Sequence[Problem]) -> Filt
         raise DataError(f"{args.data} has no pass rates (field pass_rate); give --model to measure them")
     kept, removed = making.by_pass_rate(problems, least=args.min_pass_rate, most=args.max_pass_rate)
     rates = histogram(problems)
-    return Filtered(
-        kept=kept,
-        removed=removed,
-        why="pass_rate",
-        title=f"pass rates between {args.min_pass_rate} and {args.max_pass_rate}",
-        rows=[(f"pass rate {name}", count) for name, count in rates.items()],
-        report={
-            "settings": _chosen(args, "model", "min_pass_rate", "max_pass_rate"),
-            "pass_rates": rates,
-            **figures,
-        },
-    )
+    rows = [(f"pass rate {name}", count) for name, count in rates.items()]
+    settings = _chosen(args, "model", "min_pass_rate", "max_pass_rate")
+    title = f"pass rates between {args.min_pass_rate} and {args.max_pass_rate}"
+    return Filtered(kept, removed, "pass_rate", title, rows, {"settings": settings, "pass_rates": rates, **figures})
 
 
 def _measure(args: argparse.Namespace, problems: Sequence[Problem]) -> tuple[list[Problem], dict[str, Any]]:

@@ -31,7 +31,9 @@ def run(args: argparse.Namespace) -> int:
     elif args.name in EXPERIMENTS:
         experiment = EXPERIMENTS[args.name]
     else:
-        raise ConfigError(f"unknown experiment {args.name!r}; {nearest(args.name, EXPERIMENTS)}, or give a .toml file")
+        raise ConfigError(
+            f"unknown experiment {args.name!r}; {nearest(args.name, EXPERIMENTS)} A .toml file works too."
+        )
     return run_study(experiment, args, f"experiment {shlex.quote(args.name)}")
 
 

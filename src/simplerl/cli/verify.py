@@ -9,8 +9,11 @@ from pathlib import Path
 
 from simplerl.cli.console import one_line
 from simplerl.core.errors import DataError, SimpleRLError
-from simplerl.verify import VerifierPool
-from simplerl.verify.judge import explain
+from simplerl.core.types import Verdict
+from simplerl.verify import POLICIES, RULES, VerifierPool
+from simplerl.verify.extract import MAX_ANSWER_CHARS, final_part
+from simplerl.verify.judge import reading, shown, unbox
+from simplerl.verify.words import TABLES
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,3 +64,26 @@ def read_triples(name: str) -> Iterator[tuple[str, str, str | None]]:
             raise DataError(f"{name}, line {number}: needs gold (or answer) and response (or prediction)")
         question = row.get("question")
         yield str(response), str(gold), question if isinstance(question, str) else None
+
+
+def explain(response: str, gold: str, policy: str, verdict: Verdict) -> list[tuple[str, str]]:
+    """Return the steps of a judgement as (name, text): what was looked at, understood and decided."""
+    part = final_part(response)
+    tail = f", of which the last part, {len(part)}, counts" if len(part) != len(response) else ""
+    steps = [("response", f"{len(response)} characters{tail}"), ("policy", policy)]
+    for name, text in (("answer", POLICIES[policy](part)), ("gold", unbox(gold))):
+        steps.append((name, "none found" if text is None else shown(text, 100) or "empty"))
+        if text is not None and text.strip() and len(text) <= MAX_ANSWER_CHARS:
+            steps += [("  normal", shown(reading(text).normal, 100)), ("  read as", kind(text))]
+    rule = f"{verdict.rule}: {RULES.get(verdict.rule, '')}"
+    return [*steps, ("rule", rule), ("why", verdict.detail), ("verdict", verdict.status)]
+
+
+def kind(text: str) -> str:
+    """Return what a text was read as."""
+    side = reading(text)
+    if side.value is not None:
+        return f"the number {shown(str(side.value), 100)}"
+    if side.node is None:
+        return f"not understood: {side.problem}; its text still counts"
+    return TABLES["kinds"].get(side.node.op, "an expression").format(name=side.node.name, parts=len(side.node.args))

@@ -8,7 +8,7 @@ import webbrowser
 from simplerl.markup.text import visible
 from simplerl.viewer.html import warm
 from simplerl.viewer.library import Library
-from simplerl.viewer.server import application, free_socket, serve
+from simplerl.viewer.server import HOST, open_server, serve
 
 
 def run(args: argparse.Namespace) -> int:
@@ -17,18 +17,17 @@ def run(args: argparse.Namespace) -> int:
     catalog = library.catalog()
     for notice in catalog.notices:
         print(f"warning: {visible(notice[:300])}", file=sys.stderr)
-    page = application(library)
-    listening = free_socket(args.port)
-    port = listening.getsockname()[1]
+    server = open_server(library, args.port)
+    port = server.server_address[1]
     if port != args.port:
         print(f"port {args.port} is in use; using {port}", file=sys.stderr)
     runs = sum(entry.run is not None for entry in catalog.entries.values())
     print(f"runs: {runs}, results of models: {len(catalog.entries) - runs}, in {visible(str(library.root))}")
-    address = f"http://127.0.0.1:{port}"
+    address = f"http://{HOST}:{port}"
     print(f"{address}  (Ctrl-C ends it)", flush=True)
     if not args.no_browser:
         webbrowser.open(address)
     # What the first visitor asks for is read while the browser starts.
     threading.Thread(target=warm, args=(library,), daemon=True).start()
-    serve(page, listening)
+    serve(server)
     return 0

@@ -46,7 +46,7 @@ def nearest(name: str, options: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, options, n=2, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(repr(option) for option in close) + "?"
-    return "known: " + ", ".join(options)
+    return "known: " + ", ".join(options) + "."
 
 
 def raised_at(error: BaseException, *, within: str = "") -> str:

@@ -27,10 +27,8 @@ GROUP = "simplerl.plugins"
 class Plugin:
     """A plug-in that is loaded."""
 
-    name: str
-    """The absolute path of a file, or the name of a module."""
-    sha256: str
-    """Of its source: the file, or all Python files of the package."""
+    name: str  # The absolute path of a file, or the name of a module
+    sha256: str  # Of its source: the file, or all Python files of the package
     module: ModuleType
 
 

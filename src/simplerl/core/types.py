@@ -33,15 +33,12 @@ UNDECIDED: frozenset[VerdictStatus] = frozenset({"unjudgeable", "timeout", "erro
 class Problem:
     """A question with a final answer that can be checked by rule."""
 
-    id: str
-    """Unique within its data set; addresses every random draw made for this problem."""
+    id: str  # Unique within its data set; addresses every random draw made for this problem
     question: str
     answer: str
     """The gold answer, bare (no `####`, no `\\boxed`)."""
-    source: str
-    """Name of the data set or file that the problem comes from."""
-    level: str = ""
-    """Difficulty tier as the source names it; empty where the source has none."""
+    source: str  # Name of the data set or file that the problem comes from
+    level: str = ""  # Difficulty tier as the source names it; empty where the source has none
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -67,14 +64,11 @@ class Segment:
 class Completion:
     """One sampled response. `token_ids` ends with the stop token if there was one; `text` never contains it."""
 
-    token_ids: np.ndarray
-    """int32 [T]: the response's tokens, prompt excluded."""
+    token_ids: np.ndarray  # int32 [T]: the response's tokens, prompt excluded
     logprobs: np.ndarray
     """float32 [T]: log-probability (nats) of each token under the very distribution that was sampled."""
-    text: str
-    """The response as a reader sees it: cut at the stop string, special tokens removed."""
-    stop_reason: StopReason
-    """`eos`: a stop token; `stop`: a stop string; `length`: truncated at the token limit."""
+    text: str  # The response as a reader sees it: cut at the stop string, special tokens removed
+    stop_reason: StopReason  # `eos`: a stop token; `stop`: a stop string; `length`: truncated at the token limit
     versions: tuple[VersionSpan, ...]
     """Which weights sampled which tokens, in order: `(VersionSpan(3, 0, 17),)`; several if they changed in flight."""
     entropies: np.ndarray | None = None
@@ -92,12 +86,10 @@ class Verdict:
     """What a verifier says of one response. An exception is the status `error`, never `wrong`."""
 
     status: VerdictStatus
-    extracted: str | None
-    """The final answer found in the response; None if there is none (`no_answer`)."""
+    extracted: str | None  # The final answer found in the response; None if there is none (`no_answer`)
     rule: str
     """Name of the rule that decided, e.g. `string`, `number`, `restates`; all of them in `simplerl.verify.RULES`."""
-    detail: str
-    """One line for a reader: why."""
+    detail: str  # One line for a reader: why
 
     @property
     def correct(self) -> bool:
@@ -118,10 +110,8 @@ class Scored:
     1.1
     """
 
-    value: float
-    """Finite."""
-    parts: Mapping[str, float] = field(default_factory=dict)
-    """Name of the part → its value."""
+    value: float  # Finite
+    parts: Mapping[str, float] = field(default_factory=dict)  # Name of the part → its value
     steps: tuple[tuple[int, float], ...] = ()
     """(tokens up to its end, reward) of each step of the response; empty where only the whole has a reward."""
 
@@ -133,8 +123,7 @@ class Undecided:
     The trajectory is left out of the update and counted, as one with an undecided verdict is.
     """
 
-    detail: str
-    """One line for a reader: what went wrong, with file and line."""
+    detail: str  # One line for a reader: what went wrong, with file and line
     applies: bool = True
     """False where the reward itself says that it does not apply (None): a mixture goes on without it."""
 
@@ -144,18 +133,14 @@ class Trajectory:
     """One response to one problem with everything that was found out about it."""
 
     problem: Problem
-    sample: int
-    """Index of this sample among the problem's samples, 0 … G−1."""
-    prompt_ids: np.ndarray
-    """int32 [T_prompt]: the prompt exactly as the model saw it."""
+    sample: int  # Index of this sample among the problem's samples, 0 … G−1
+    prompt_ids: np.ndarray  # int32 [T_prompt]: the prompt exactly as the model saw it
     completion: Completion
     segments: tuple[Segment, ...]
     """Who wrote which tokens, in order: `(Segment("policy", 0, 17),)` where there is a single turn."""
     verdict: Verdict
-    reward: float
-    """The number trained on."""
-    reward_parts: Mapping[str, float]
-    """The unweighted values of each part of the reward, by name."""
+    reward: float  # The number trained on
+    reward_parts: Mapping[str, float]  # The unweighted values of each part of the reward, by name
     step_rewards: tuple[tuple[int, float], ...] = ()
     """(tokens up to its end, reward) of each step, besides `reward`; empty without a process reward."""
 
@@ -184,25 +169,17 @@ class Batch:
     position 0 never counts.
     """
 
-    tokens_BT: torch.Tensor
-    """int64 [B, T]."""
-    lengths_B: torch.Tensor
-    """int64 [B]: prompt plus response tokens."""
-    prompt_lengths_B: torch.Tensor
-    """int64 [B]."""
-    mask_BT: torch.Tensor
-    """bool [B, T]: True at the response tokens that may be trained on."""
+    tokens_BT: torch.Tensor  # int64 [B, T]
+    lengths_B: torch.Tensor  # int64 [B]: prompt plus response tokens
+    prompt_lengths_B: torch.Tensor  # int64 [B]
+    mask_BT: torch.Tensor  # bool [B, T]: True at the response tokens that may be trained on
     sampler_logprobs_BT: torch.Tensor | None
     """float32 [B, T]: log-probabilities under the distribution that was sampled, 0 outside the response; None where no
     policy sampled the tokens (demonstrations)."""
-    rewards_B: torch.Tensor
-    """float32 [B]."""
-    group_B: torch.Tensor
-    """int64 [B]: index of the problem within the step; samples of one problem share it."""
-    included_B: torch.Tensor
-    """bool [B]: False where the verdict is undecided, so that the reward means nothing."""
-    truncated_B: torch.Tensor
-    """bool [B]: the response hit the token limit."""
+    rewards_B: torch.Tensor  # float32 [B]
+    group_B: torch.Tensor  # int64 [B]: index of the problem within the step; samples of one problem share it
+    included_B: torch.Tensor  # bool [B]: False where the verdict is undecided, so that the reward means nothing
+    truncated_B: torch.Tensor  # bool [B]: the response hit the token limit
     to_come_BT: torch.Tensor
     """float32 [B, T]: the rewards of the steps that end at or after the token, added up; 0 without a process reward."""
 
@@ -212,16 +189,12 @@ class CreditInputs:
     """What an algorithm sees of a complete step when it gives credit."""
 
     batch: Batch
-    mask_BT: torch.Tensor
-    """bool [B, T]: the tokens that take part in the loss."""
+    mask_BT: torch.Tensor  # bool [B, T]: the tokens that take part in the loss
     values_BT: torch.Tensor | None
     """float32 [B, T]: the critic's estimate before each token; None for algorithms without one."""
-    kl_BT: torch.Tensor | None
-    """float32 [B, T]: KL to the reference at each token; None unless the reward has it."""
-    kl_scale: float
-    """What an adaptive controller has made of the KL coefficient, as a factor; 1 where it is fixed."""
-    step: int = 1
-    """The step of the run; the first is 1."""
+    kl_BT: torch.Tensor | None  # float32 [B, T]: KL to the reference at each token; None unless the reward has it
+    kl_scale: float  # What an adaptive controller has made of the KL coefficient, as a factor; 1 where it is fixed
+    step: int = 1  # The step of the run; the first is 1
     entropy: float = math.nan
     """Mean entropy (nats) over the masked tokens under the policy as the step begins; NaN unless the algorithm asks."""
     state: Mapping[str, float] = field(default_factory=dict)
@@ -232,22 +205,16 @@ class CreditInputs:
 class LossInputs:
     """What an algorithm's loss sees of one micro-batch. Sums over micro-batches are those over the complete batch."""
 
-    mask_BT: torch.Tensor
-    """bool [B, T]."""
-    logprobs_BT: torch.Tensor
-    """float32 [B, T], with gradient."""
-    old_logprobs_BT: torch.Tensor
-    """float32 [B, T]: under the policy at the start of the step."""
-    ref_logprobs_BT: torch.Tensor | None
-    """float32 [B, T] under the reference model; None for algorithms without one."""
+    mask_BT: torch.Tensor  # bool [B, T]
+    logprobs_BT: torch.Tensor  # float32 [B, T], with gradient
+    old_logprobs_BT: torch.Tensor  # float32 [B, T]: under the policy at the start of the step
+    ref_logprobs_BT: torch.Tensor | None  # float32 [B, T] under the reference model; None for algorithms without one
     entropy_BT: torch.Tensor
     """float32 [B, T]: entropy (nats) of the next-token distribution, with gradient where the algorithm asks for it."""
-    advantages_BT: torch.Tensor
-    """float32 [B, T]."""
+    advantages_BT: torch.Tensor  # float32 [B, T]
     weights_BT: torch.Tensor
     """float32 [B, T]: the loss normaliser, computed once over the complete update; 0 outside `mask_BT`."""
-    mean_BT: torch.Tensor
-    """float32 [B, T]: weights of a plain mean over all tokens of the update, for metrics."""
+    mean_BT: torch.Tensor  # float32 [B, T]: weights of a plain mean over all tokens of the update, for metrics
     kl_scale: float = 1.0
     """What an adaptive controller has made of the KL coefficient, as a factor; 1 where it is fixed."""
     vocabulary_mean_BT: torch.Tensor | None = None
@@ -262,7 +229,5 @@ class LossInputs:
 class LossOutput:
     """A micro-batch's share of the loss and of the metrics: both add up over micro-batches."""
 
-    loss: torch.Tensor
-    """float32 [], with gradient."""
-    metrics: Mapping[str, torch.Tensor]
-    """`group/name` → float32 [], without gradient."""
+    loss: torch.Tensor  # float32 [], with gradient
+    metrics: Mapping[str, torch.Tensor]  # `group/name` → float32 [], without gradient

@@ -34,10 +34,8 @@ class Row:
     question: str | None = None
     response: str | None = None
     expected: bool | None = None
-    left_out: str = ""
-    """Why training leaves the row out; it has no gold then."""
-    refused: str = ""
-    """Why training refuses the row."""
+    left_out: str = ""  # Why training leaves the row out; it has no gold then
+    refused: str = ""  # Why training refuses the row
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +48,29 @@ class Finding:
     why: str
 
 
+#: Kind of finding → the heading of its list.
+KINDS = {
+    "refused": "rows refused in training",
+    "left_out": "rows left out of training",
+    "rejected": "rejected golds",
+    "unjudgeable": "golds that cannot be judged",
+    "literal": "golds matched by the same text only",
+    "false_negatives": "false negatives",
+    "false_positives": "false positives",
+    "restated": "golds restated by their question",
+}
+
+
 @dataclass(kw_only=True, slots=True)
 class Report:
     """What an audit shows. Plain data: `as_dict` is what `--json` prints."""
 
     name: str
     golds: int = 0
-    left_out: list[Finding] = field(default_factory=list)
-    """Rows that training leaves out: placeholders in place of an answer, questions with several golds."""
-    refused: list[Finding] = field(default_factory=list)
-    """Rows that training refuses."""
-    rejected: list[Finding] = field(default_factory=list)
-    """Golds that are not equal to themselves."""
-    unjudgeable: list[Finding] = field(default_factory=list)
-    """Golds that cannot be judged at all, such as empty ones."""
-    literal: list[Finding] = field(default_factory=list)
-    """Golds that only the same text can match, because their mathematics is not read."""
-    restated: list[Finding] = field(default_factory=list)
-    """Golds whose question states an expression of the same value: copying it is the cheapest answer."""
+    findings: dict[str, list[Finding]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     restated_rewarded: int = 0
-    """Among them, those for which the copied expression is judged right: it is in the gold's own form."""
+    """Of the golds whose question states an expression of the same value, which is the cheapest answer to copy: those
+    for which the copy is judged right, because it is in the gold's own form."""
     rules: dict[str, dict[str, float]] = field(default_factory=dict)
     """Rule → count, share, and median microseconds of the judgement."""
     responses: int = 0
@@ -77,21 +78,20 @@ class Report:
     timeout_rate: float = 0.0
     verdicts_per_second: float = 0.0
     labelled: int = 0
-    false_negatives: list[Finding] = field(default_factory=list)
-    false_positives: list[Finding] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """Whether every row can be read and every gold equals itself."""
-        return not (self.refused or self.rejected or self.unjudgeable)
+        return not any(self.findings[kind] for kind in ("refused", "rejected", "unjudgeable"))
+
+    def add(self, kind: str, row: Row, answer: str | None, why: str) -> None:
+        """Take in a finding, its texts cut."""
+        self.findings[kind].append(Finding(row.id, row.gold[:200], None if answer is None else answer[:200], why))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain data."""
-        return {**asdict(self), "ok": self.ok}
-
-
-def _finding(row: Row, answer: str | None, why: str) -> Finding:
-    return Finding(row.id, row.gold[:200], None if answer is None else answer[:200], why)
+        table = asdict(self)
+        return {**table, **table.pop("findings"), "ok": self.ok}
 
 
 def _check_golds(report: Report, rows: Sequence[Row], pool: VerifierPool) -> None:
@@ -99,14 +99,14 @@ def _check_golds(report: Report, rows: Sequence[Row], pool: VerifierPool) -> Non
     boxes = ((f"The answer is $\\boxed{{{unbox(row.gold)}}}$.", row.gold, row.question) for row in rows)
     for row, verdict in zip(rows, pool.verify_many(boxes), strict=True):
         if verdict.status == "unjudgeable":
-            report.unjudgeable.append(_finding(row, None, verdict.detail))
+            report.add("unjudgeable", row, None, verdict.detail)
         elif not verdict.correct:
-            report.rejected.append(_finding(row, verdict.extracted or "", f"{verdict.status}: {verdict.detail}"))
+            report.add("rejected", row, verdict.extracted or "", f"{verdict.status}: {verdict.detail}")
         else:
             bare = unbox(row.gold)
             problem = "too long" if len(bare) > MAX_ANSWER_CHARS else reading(bare).problem
             if problem:
-                report.literal.append(_finding(row, None, f"only the same text matches: {problem}"))
+                report.add("literal", row, None, f"only the same text matches: {problem}")
 
 
 def _check_questions(report: Report, rows: Sequence[Row], pool: VerifierPool) -> None:
@@ -117,7 +117,7 @@ def _check_questions(report: Report, rows: Sequence[Row], pool: VerifierPool) ->
             if copied.rule == "string" or not (copied.correct or copied.rule == "unfinished"):
                 continue
             with_question = pool.judge(text, row.gold, row.question)
-            report.restated.append(_finding(row, text, f"with the question: {with_question.rule}"))
+            report.add("restated", row, text, f"with the question: {with_question.rule}")
             report.restated_rewarded += with_question.correct
             break
 
@@ -135,8 +135,8 @@ def _check_responses(report: Report, rows: Sequence[Row], pool: VerifierPool) ->
             continue
         report.labelled += 1
         if row.expected != verdict.correct:
-            missed = report.false_negatives if row.expected else report.false_positives
-            missed.append(_finding(row, verdict.extracted or "", f"{verdict.status}, {verdict.rule}: {verdict.detail}"))
+            why = f"{verdict.status}, {verdict.rule}: {verdict.detail}"
+            report.add("false_negatives" if row.expected else "false_positives", row, verdict.extracted or "", why)
     return verdicts
 
 
@@ -145,7 +145,7 @@ def _measure_rules(report: Report, rows: Sequence[Row], verdicts: Sequence[Verdi
     times: dict[str, list[float]] = {}
     for row, verdict in zip(rows, verdicts, strict=True):
         if verdict.extracted is not None:
-            pool.forget()
+            pool.cache.clear()
             start = time.perf_counter()
             pool.judge(verdict.extracted, row.gold, row.question)
             times.setdefault(verdict.rule, []).append(time.perf_counter() - start)
@@ -160,12 +160,11 @@ def audit(
 ) -> Report:
     """Audit golds, and responses where there are any."""
     every = list(rows)
-    report = Report(
-        name=name,
-        golds=len(every),
-        left_out=[_finding(row, None, row.left_out) for row in every if row.left_out],
-        refused=[_finding(row, None, row.refused) for row in every if row.refused],
-    )
+    report = Report(name=name, golds=len(every))
+    for row in every:
+        for kind in ("left_out", "refused"):
+            if why := getattr(row, kind):
+                report.add(kind, row, None, why)
     rows = [row for row in every if not (row.left_out or row.refused)]
     answered = [row for row in rows if row.response is not None]
     with VerifierPool(policy, workers=workers, timeout_s=timeout_s) as pool:

@@ -7,13 +7,13 @@ of data and benchmarks together: the benchmarks' n-grams are put into one table.
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from simplerl import data
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
-from simplerl.data.problems import question_in
+from simplerl.data.problems import part, question_in
 from simplerl.data.rows import SUFFIXES, read_rows, stem_of, suffix_of
 
 #: A word, a number, or one character of a script that is written without spaces.
@@ -33,27 +33,12 @@ def exact(text: str) -> str:
     return " ".join(_SIGN.findall(unicodedata.normalize("NFKC", text).casefold())) or text.strip()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A question of a benchmark."""
 
     benchmark: str
     place: str
     question: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Hit:
-    """A problem that a benchmark asks too."""
-
-    problem: Problem
-    asked: Asked
-    how: str
-    """`N-gram` or `exact`."""
-    shared: str
-    """The first n-gram that they share, or the complete question."""
-    count: int
-    """Number of the problem's n-grams that stand in benchmarks."""
 
 
 def benchmark_files(names: Sequence[str]) -> Iterator[str]:
@@ -82,8 +67,12 @@ def questions(name: str) -> Iterator[Asked]:
 
 def decontaminate(
     problems: Sequence[Problem], asked: Iterable[Asked], *, n: int = 13
-) -> tuple[list[Problem], list[Hit]]:
-    """Return (problems that no benchmark asks, the others with what they share). `n` is the length of the n-grams."""
+) -> tuple[list[Problem], list[dict[str, Any]]]:
+    """Return (problems that no benchmark asks, the others named, with what they share). `n`: length of the n-grams.
+
+    `how` is `N-gram` or `exact`, `shared` the first n-gram that they share or the complete question, `shared_ngrams`
+    how many of the problem's stand in benchmarks.
+    """
     if n < 2:
         raise ConfigError(f"n-grams need at least 2 words, got {n}")
     grams: dict[str, Asked] = {}
@@ -92,19 +81,19 @@ def decontaminate(
         for gram in _grams(words(item.question), n):
             grams.setdefault(gram, item)
         asked_exactly.setdefault(exact(item.question), item)
-    kept: list[Problem] = []
-    hits: list[Hit] = []
-    for problem in problems:
+
+    def hit(problem: Problem) -> dict[str, Any] | None:
         shared = [gram for gram in _grams(words(problem.question), n) if gram in grams]
         same = exact(problem.question)
-        if shared:
-            first, how = shared[0], f"{n}-gram"
-            hits.append(Hit(problem=problem, asked=grams[first], how=how, shared=first, count=len(shared)))
-        elif same in asked_exactly:
-            hits.append(Hit(problem=problem, asked=asked_exactly[same], how="exact", shared=same, count=0))
-        else:
-            kept.append(problem)
-    return kept, hits
+        if not shared and same not in asked_exactly:
+            return None
+        other = grams[shared[0]] if shared else asked_exactly[same]
+        how = {"how": f"{n}-gram", "shared": shared[0]} if shared else {"how": "exact", "shared": same}
+        benchmark = {"benchmark": other.benchmark, "benchmark_place": other.place}
+        question = {"question": problem.question, "benchmark_question": other.question}
+        return {**how, "shared_ngrams": len(shared), **benchmark, **question}
+
+    return part(problems, hit)
 
 
 def _grams(words: list[str], n: int) -> Iterator[str]:

@@ -29,10 +29,8 @@ class Demonstration:
 
     question: str
     response: str
-    ended: bool
-    """False for a response that was truncated: then no end token is put after it."""
-    place: str
-    """Where it stands, for messages."""
+    ended: bool  # False for a response that was truncated: then no end token is put after it
+    place: str  # Where it stands, for messages
 
 
 def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> list[Demonstration]:
@@ -65,6 +63,8 @@ def _demonstration(row: Row) -> Demonstration:
         next((text for name in names if isinstance(text := fields.get(name), str) and text.strip()), None)
         for names in (QUESTION_FIELDS, RESPONSE_FIELDS)
     )
+    if response is None and "####" in str(fields.get("answer")):
+        response = str(fields["answer"])  # GSM8K: the working, then the answer.
     if question is None or response is None:
         chat = next(filter(None, (turns(fields.get(name)) for name in CHAT_FIELDS)), [])
         said = dict(reversed(chat))  # The first turn of each.

@@ -17,7 +17,7 @@ from simplerl import __version__
 from simplerl.core.errors import ConfigError, DataError, RunError
 from simplerl.core.types import Problem
 from simplerl.data.audit import Report, Row, audit
-from simplerl.data.problems import ProblemSet
+from simplerl.data.problems import ProblemSet, part
 from simplerl.runs.files import write_atomic, write_json
 
 SUFFIXES = (".jsonl", ".parquet")
@@ -57,15 +57,6 @@ def as_row(problem: Problem) -> dict[str, Any]:
     if meta.get("messages"):
         row["prompt"] = [{"role": role, "content": content} for role, content in meta["messages"]]
     return row | {key: meta[key] for key in ("pass_rate", "pass_rate_samples") if key in meta}
-
-
-def where(problem: Problem) -> dict[str, Any]:
-    """Return how a report names a problem."""
-    return {
-        "id": problem.id,
-        **({"original_id": problem.meta["original_id"]} if "original_id" in problem.meta else {}),
-        "place": problem.meta.get("place", ""),
-    }
 
 
 def write(path: Path, problems: Sequence[Problem], report: Mapping[str, Any]) -> None:
@@ -121,16 +112,11 @@ def by_prompt_tokens(
     """Return (problems whose prompt has at most `limit` tokens, the others named, figures of all)."""
     if limit < 1:
         raise ConfigError(f"--max-prompt-tokens must be at least 1, got {limit}")
-    counted = [(item, count(item)) for item in problems]
-    ordered = sorted(tokens for _, tokens in counted)
-    figures = {
-        "min": ordered[0],
-        "median": statistics.median(ordered),
-        "p95": ordered[round(0.95 * (len(ordered) - 1))],
-        "max": ordered[-1],
-    }
-    removed = [{**where(item), "tokens": tokens} for item, tokens in counted if tokens > limit]
-    return [item for item, tokens in counted if tokens <= limit], removed, figures
+    counts = {item.id: count(item) for item in problems}
+    tokens = sorted(counts.values())
+    p95 = tokens[round(0.95 * (len(tokens) - 1))]
+    figures = {"min": tokens[0], "median": statistics.median(tokens), "p95": p95, "max": tokens[-1]}
+    return *part(problems, lambda item: {"tokens": counts[item.id]} if counts[item.id] > limit else None), figures
 
 
 def by_pass_rate(
@@ -139,15 +125,14 @@ def by_pass_rate(
     """Return (problems whose `pass_rate` lies within bounds, the others named); a problem without one is removed."""
     if not 0 <= least <= most <= 1:
         raise ConfigError(f"pass rates lie between 0 and 1, the least first: got {least} and {most}")
-    kept, removed = [], []
-    for item in problems:
+
+    def why(item: Problem) -> dict[str, Any] | None:
         rate = item.meta.get("pass_rate")
-        if rate is not None and least <= rate <= most:
-            kept.append(item)
-        else:
-            why = "no sample could be judged" if rate is None else "pass rate"
-            removed.append({**where(item), "pass_rate": rate, "why": why})
-    return kept, removed
+        if rate is None:
+            return {"pass_rate": None, "why": "no sample could be judged"}
+        return None if least <= rate <= most else {"pass_rate": rate, "why": "pass rate"}
+
+    return part(problems, why)
 
 
 def by_gold(
@@ -156,6 +141,6 @@ def by_gold(
     """Return (problems whose gold the verifier can judge, the others named with the reason, the audit's report)."""
     rows = [Row(id=item.id, gold=item.answer, question=item.question) for item in problems]
     report = audit(rows, name, workers=workers, timeout_s=timeout_s)
-    why = {finding.id: finding.why for finding in (*report.rejected, *report.unjudgeable)}
-    removed = [{**where(item), "gold": item.answer, "why": why[item.id]} for item in problems if item.id in why]
-    return [item for item in problems if item.id not in why], removed, report
+    why = {finding.id: finding.why for kind in ("rejected", "unjudgeable") for finding in report.findings[kind]}
+    said = part(problems, lambda item: {"gold": item.answer, "why": why[item.id]} if item.id in why else None)
+    return *said, report

@@ -5,7 +5,7 @@ gold answer to learn from is left out, and whatever had to be decided about the 
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,8 +59,7 @@ class Reading:
     problem: Problem | None = None
     decided: Sequence[str] = ()
     left_out: str = ""
-    refused: str = ""
-    """Why it cannot be read: an error, unless rows are only looked at."""
+    refused: str = ""  # Why it cannot be read: an error, unless rows are only looked at
 
 
 def question_in(row: Row) -> str:
@@ -188,6 +187,21 @@ def audit_rows(rows: Iterable[Row], *, source: str) -> Iterator[audit.Row]:
     for item, more in zip(without_conflicts(readings), beside, strict=True):
         gold, question = (item.problem.answer, item.problem.question or None) if item.problem else ("", None)
         yield audit.Row(**more, gold=gold, question=question, left_out=item.left_out, refused=item.refused)
+
+
+def where(problem: Problem) -> dict[str, Any]:
+    """Return how a report names a problem."""
+    own = {"original_id": problem.meta["original_id"]} if "original_id" in problem.meta else {}
+    return {"id": problem.id, **own, "place": problem.meta.get("place", "")}
+
+
+def part(
+    problems: Sequence[Problem], why: Callable[[Problem], Mapping[str, Any] | None]
+) -> tuple[list[Problem], list[dict[str, Any]]]:
+    """Return (the problems that stay, the others named with what is said of them). `why` says nothing of who stays."""
+    said = [(item, why(item)) for item in problems]
+    removed = [{**where(item), **reason} for item, reason in said if reason is not None]
+    return [item for item, reason in said if reason is None], removed
 
 
 def select(chosen: ProblemSet, *, name: str, levels: Collection[int], size: int) -> ProblemSet:

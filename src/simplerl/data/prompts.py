@@ -27,8 +27,7 @@ class Prompter:
     """A template and what is added to it."""
 
     template: AnyTemplate
-    special_tokens: str = "none"
-    """A name from `SPECIAL_TOKENS`."""
+    special_tokens: str = "none"  # A name from `SPECIAL_TOKENS`
 
     def __post_init__(self) -> None:
         if self.special_tokens not in SPECIAL_TOKENS:

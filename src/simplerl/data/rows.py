@@ -22,8 +22,7 @@ class Row:
     """One record of a data set."""
 
     fields: dict[str, Any]
-    place: str
-    """Where it stands, for messages: `file:line` or `name[index]`."""
+    place: str  # Where it stands, for messages: `file:line` or `name[index]`
 
 
 def suffix_of(path: Path) -> str:

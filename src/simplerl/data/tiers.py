@@ -3,38 +3,26 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from simplerl.core.errors import DataError
 from simplerl.core.types import Problem
 from simplerl.data.decontaminate import exact
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tier:
-    """What is in a tier, and how many problems the paper reports."""
-
-    gsm8k: bool
-    levels: tuple[str, ...]
-    paper: str
-
-
-TIERS: dict[str, Tier] = {
-    "easy": Tier(gsm8k=True, levels=("1",), paper="about 8,000"),
-    "medium": Tier(gsm8k=False, levels=("1", "2", "3", "4"), paper="about 8,000"),
-    "hard": Tier(gsm8k=False, levels=("3", "4", "5"), paper="8,523"),
+#: Tier → (whether GSM8K is in it, levels of MATH, how many problems the paper reports).
+TIERS = {
+    "easy": (True, ("1",), "about 8,000"),
+    "medium": (False, ("1", "2", "3", "4"), "about 8,000"),
+    "hard": (False, ("3", "4", "5"), "8,523"),
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tiers:
+class Tiers(NamedTuple):
     """The tiers, and the problems that are in none."""
 
     problems: dict[str, list[Problem]]
-    excluded: list[Problem]
-    """Asked by a benchmark that was to be kept out."""
-    without_level: list[Problem]
-    """Rows of MATH whose level is not 1 to 5."""
+    excluded: list[Problem]  # Asked by a benchmark that was to be kept out
+    without_level: list[Problem]  # Rows of MATH whose level is not 1 to 5
 
 
 def named(problems: Sequence[Problem], source: str, label: str) -> list[Problem]:
@@ -57,23 +45,17 @@ def build(gsm8k: Sequence[Problem], math: Sequence[Problem], *, exclude: Collect
     excluded: list[Problem] = []
     for item in [*gsm8k, *math]:
         (excluded if exact(item.question) in asked else left).append(item)
-    grade_school = [item for item in left if item.source == "gsm8k"]
     levels = {item.level for item in left if item.source == "math"}
     tiers: dict[str, list[Problem]] = {}
-    for name, tier in TIERS.items():
-        of_math = [item for item in left if item.source == "math" and item.level in tier.levels]
-        tiers[name] = [*(grade_school if tier.gsm8k else ()), *of_math]
-        if not of_math:
+    for name, (with_gsm8k, wanted, _) in TIERS.items():
+        if not levels & {*wanted}:
             raise DataError(
-                f"tier {name} has no problem of MATH: it needs levels {', '.join(tier.levels)}, and the levels there "
+                f"tier {name} has no problem of MATH: it needs levels {', '.join(wanted)}, and the levels there "
                 f"are {', '.join(sorted(map(repr, levels))) or 'none'}"
             )
-    known = {str(level) for level in range(1, 6)}
-    return Tiers(
-        problems=tiers,
-        excluded=excluded,
-        without_level=[item for item in left if item.source == "math" and item.level not in known],
-    )
+        tiers[name] = [p for p in left if (p.level in wanted if p.source == "math" else with_gsm8k)]
+    without_level = [item for item in left if item.source == "math" and item.level not in tuple("12345")]
+    return Tiers(tiers, excluded, without_level)
 
 
 def counts(problems: Sequence[Problem]) -> dict[str, int]:

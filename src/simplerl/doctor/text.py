@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from simplerl.verify.extract import boxes
+
 #: Characters read of each end of a response. What goes wrong shows there: the beginning sets the tone, loops end it.
 END = 4000
 #: Shorter tails than this (characters) are not judged for repetition.
@@ -27,7 +29,6 @@ _SCRIPTS = tomllib.loads(Path(__file__).with_name("scripts.toml").read_text(enco
 _LETTERS_OF = {name: re.compile(f"[{ranges}]") for name, ranges in _SCRIPTS.items()}
 _LATIN_WORD = re.compile(f"[{_SCRIPTS['Latin']}]{{4,}}")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
-_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{")
 _CALCULATION = re.compile(r"=|\d\s{0,2}(?:[-+*/×÷^]|\\times|\\cdot|\\div)\s{0,2}\d|\\(?:frac|sqrt|begin)\b")
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -89,23 +90,12 @@ def switches_language(question: str, response: str) -> bool:
     return foreign >= LETTERS and foreign >= 0.1 * sum(answered.values())
 
 
-def boxes(text: str) -> list[str]:
-    """Return the contents of the closed boxes in the two ends of a text, in order, spaces removed."""
-    text, contents = ends(text), []
-    for opening in _BOX.finditer(text):
-        depth = 1
-        # A longer answer is none; this keeps a text full of openings linear.
-        for brace in _BRACES.finditer(text, opening.end(), opening.end() + 500):
-            depth += {"{": 1, "}": -1}.get(brace[0], 0)
-            if not depth:
-                contents.append("".join(text[opening.end() : brace.start()].split()))
-                break
-    return contents
-
-
 def several_boxes(text: str) -> bool:
     """Return whether a text boxes different answers."""
-    return text.count("\\boxed") + text.count("\\fbox") > 1 and len(set(boxes(text))) > 1
+    return (
+        text.count("\\boxed") + text.count("\\fbox") > 1
+        and len({"".join(box.content.split()) for box in boxes(ends(text))}) > 1
+    )
 
 
 def bare_box(text: str) -> bool:

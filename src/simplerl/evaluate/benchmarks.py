@@ -144,8 +144,7 @@ class Loaded:
 
     benchmark: Benchmark
     problems: list[Problem]
-    sha256: str
-    """Fingerprint of what was loaded, before any limit."""
+    sha256: str  # Fingerprint of what was loaded, before any limit
 
 
 def fingerprint(problems: list[Problem]) -> str:

@@ -34,6 +34,7 @@ from simplerl.rewards import Correctness
 from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.groups import Prompted, Rollout, begin_notice, prompt
+from simplerl.rollout.proof import ask_back
 from simplerl.runs.results import ResultDirectory, choose, key_of, slug
 from simplerl.runs.run import Run, is_run
 from simplerl.verify import POLICIES, VerifierPool
@@ -323,6 +324,7 @@ def open_rollout(
         closing(open_backend(backend, policy, **options)) as engine,
         VerifierPool(answers, workers=1, lenient=lenient) as verifier,
     ):
+        ask_back(engine, policy, options.get("precision", "fp32"))
         yield Rollout(
             backend=engine, verifier=verifier, reward=Correctness(), sampling=sampling, samples=samples, seed=seed
         )

@@ -43,8 +43,7 @@ class Reply:
 
     text: str | None
     finish_reason: str | None = None
-    tokens_in: int | None = None
-    """Tokens that were paid for, as the endpoint counts them; None where it does not say."""
+    tokens_in: int | None = None  # Tokens that were paid for, as the endpoint counts them; None where it does not say
     tokens_out: int | None = None
 
     def as_record(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Checkpoints: a loadable Hugging Face directory plus, in `trainer/`, what an exact resume needs. No pickle."""
+"""Checkpoints: a directory that Hugging Face or peft loads, and in `trainer/` what an exact resume needs. No pickle."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -9,6 +9,8 @@ from typing import Any
 import safetensors.torch
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from simplerl.models import lora
 
 TRAINER = "trainer"
 
@@ -22,12 +24,15 @@ def save(
     state: dict[str, Any],
     others: Mapping[str, tuple[torch.nn.Module, torch.optim.Optimizer]] | None = None,
 ) -> None:
-    """Write fp32 weights, tokenizer, optimizer moments (safetensors) and the trainer's state (JSON).
+    """Write fp32 weights (where there are adapters, theirs), tokenizer, optimizer moments and the trainer's state.
 
     `others` are further modules with their optimizers (a critic), by name.
     """
     with _disk_errors():
-        model.save_pretrained(directory)
+        if lora.has_adapters(model):
+            lora.save(model, directory)
+        else:
+            model.save_pretrained(directory)
         tokenizer.save_pretrained(directory)
     trainer = directory / TRAINER
     trainer.mkdir()

@@ -16,9 +16,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from simplerl.core.errors import ModelError, nearest
+from simplerl.core.errors import ModelError, SimpleRLError, nearest
 from simplerl.models import attention as grouped_attention
-from simplerl.models import cub
+from simplerl.models import cub, lora
 
 transformers_logging.disable_progress_bar()
 
@@ -114,6 +114,8 @@ def locate_and_hash(name: str) -> dict[str, str]:
     files beside them that decide what it does: tokenizer, configuration, stop tokens."""
     source = Path(locate(name))
     digest = hashlib.sha256(b"" if source.is_dir() else name.encode())
+    if base := lora.base_of(source):
+        digest.update(locate_and_hash(base)["sha256"].encode())
     for file in sorted(source.glob("*.safetensors")) if source.is_dir() else ():
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
@@ -156,25 +158,36 @@ def load(name: str, *, device: str | torch.device = "cpu", attention: str = "") 
     source = locate(name)
     try:
         tokenizer = _with_words(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
-        model, report = AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype=torch.float32,
-            attn_implementation="eager" if grouped else attention,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+        model, missing = _read(source, "eager" if grouped else attention)
+    except SimpleRLError:
+        raise
     except Exception as error:  # Transformers, tokenizers and safetensors each raise their own kinds for a bad file.
         raise ModelError(
             f"cannot load model {name!r} from {source}: {_reason(error)}\n"
             f"Give a cub ({', '.join(cub.NAMES)}), a Hugging Face model directory with safetensors weights, or a hub "
             "name; a hub model that is already in the local cache also loads with HF_HUB_OFFLINE=1."
         ) from error
-    _check_weights(name, model, report["missing_keys"])
+    _check_weights(name, model, missing)
     model = model.to(device)
     if grouped:
         grouped_attention.adopt(model)
     return policy_of(model, tokenizer, name=name)
+
+
+def _read(source: str, attention: str) -> tuple[PreTrainedModel, Collection[str]]:
+    """Return a model and the names of its weights that the files do not hold; adapters are merged into their base."""
+    if base := lora.base_of(Path(source)):
+        model, missing = _read(locate(base), attention)
+        return lora.merge_from(model, source), missing
+    model, report = AutoModelForCausalLM.from_pretrained(
+        source,
+        dtype=torch.float32,
+        attn_implementation=attention,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    return model, report["missing_keys"]
 
 
 def _check_weights(name: str, model: PreTrainedModel, missing: Collection[str]) -> None:
@@ -238,6 +251,14 @@ def weights_hash(model: PreTrainedModel) -> str:
         digest.update(name.encode())
         digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def cache_bytes(model: PreTrainedModel, precision: str) -> int:
+    """Return the bytes of keys and values that a model keeps for a token."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * width * (2 if precision == "bf16" else 4)
 
 
 def cache_argument(backbone: torch.nn.Module) -> str:

@@ -6,11 +6,18 @@ code; the projection is ours, so it is compared with the model's own logits once
 """
 
 import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 from simplerl.core.errors import ModelError
+from simplerl.models import lora
+from simplerl.models.load import cache_argument
 
 #: Logits held at once: 2**25 fp32 logits are 128 MiB; a few buffers of that size live at a time.
 CHUNK_ELEMENTS = 2**25
@@ -150,7 +157,13 @@ class Scorer:
             )
 
     def __call__(
-        self, tokens_BT: torch.Tensor, mask_BT: torch.Tensor, lengths_B: torch.Tensor, *, vocabulary_mean: bool = False
+        self,
+        tokens_BT: torch.Tensor,
+        mask_BT: torch.Tensor,
+        lengths_B: torch.Tensor,
+        *,
+        prompts: "Prompts | None" = None,
+        vocabulary_mean: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Return fp32 (logprobs_BT, entropy_BT, vocabulary_mean_BT or None) where the mask is True, 0 elsewhere.
 
@@ -158,7 +171,7 @@ class Scorer:
         """
         masked = mask_BT.nonzero(as_tuple=True)
         with autocast(tokens_BT.device, self.precision):
-            hidden_NH = predicting_hidden(self.backbone, tokens_BT, mask_BT, lengths_B, packs=self.packs)
+            hidden_NH = predicting_hidden(self.backbone, tokens_BT, mask_BT, lengths_B, prompts, packs=self.packs)
         if self.precision == "bf16" and hidden_NH.is_cuda:  # Products of bf16 that add up in fp32.
             hidden_NH = hidden_NH.bfloat16()
         logprobs_N, entropy_N, mean_N = _TokenScores.apply(
@@ -169,16 +182,58 @@ class Scorer:
         return zeros_BT.index_put(masked, logprobs_N), zeros_BT.index_put(masked, entropy_N), mean_BT
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prompts:
+    """The prompts of some rows, of which each is to be computed once."""
+
+    index_B: torch.Tensor
+    """Which of the distinct prompts (numbered from 0, none left out) a row begins with."""
+    lengths_B: torch.Tensor
+    """Tokens of each row's prompt."""
+
+
+@torch.no_grad()
+def text_logprobs(model: PreTrainedModel, token_ids: Sequence[int]) -> np.ndarray:
+    """Return float32 [T − 1]: log-probabilities of a text's tokens after the first, at temperature 1."""
+    tokens_1T = torch.tensor([list(token_ids)], device=model.device)
+    training = model.training
+    flash = "flash" in str(model.config._attn_implementation)  # Which knows no fp32.
+    with autocast(tokens_1T.device, "bf16" if flash else "fp32"):
+        hidden_TH = model.eval().base_model(input_ids=tokens_1T, use_cache=False).last_hidden_state[0, :-1]
+    model.train(training)
+    logprobs_TV = Head(model).logits(hidden_TH).log_softmax(-1)
+    return logprobs_TV.gather(-1, tokens_1T[0, 1:, None]).squeeze(-1).cpu().numpy()
+
+
+class BaseScorer(Scorer):
+    """Scores tokens under a model without its adapters: the reference of LoRA, which is no second copy."""
+
+    def __call__(self, *rows: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Return what `Scorer` does."""
+        with lora.without_adapters(self.model):
+            return super().__call__(*rows, **options)
+
+
 def predicting_hidden(
-    backbone: torch.nn.Module, tokens_BT: torch.Tensor, mask_BT: torch.Tensor, lengths_B: torch.Tensor, *, packs: bool
+    backbone: torch.nn.Module,
+    tokens_BT: torch.Tensor,
+    mask_BT: torch.Tensor,
+    lengths_B: torch.Tensor,
+    prompts: Prompts | None = None,
+    *,
+    packs: bool,
 ) -> torch.Tensor:
     """Return hidden_NH, the state before each masked token, in the order of `mask_BT.nonzero()`.
 
     Rows are padded on the right: with causal attention the padding cannot touch what stands before it, so no attention
     mask is needed. With flash attention (`packs`) the rows are packed into one sequence without padding, in which
-    positions start again at each row. `mask_BT[:, 0]` must be False: nothing predicts the first token.
+    positions start again at each row. `mask_BT[:, 0]` must be False: nothing predicts the first token. With `prompts`
+    each distinct prompt is computed once, for all its rows, and no token of a prompt may be masked in.
     """
     rows_N, columns_N = mask_BT.nonzero(as_tuple=True)
+    if prompts is not None:
+        hidden_BTH = _behind_prompts(backbone, tokens_BT, lengths_B.to(tokens_BT.device), prompts)
+        return hidden_BTH[rows_N, columns_N - prompts.lengths_B[rows_N]]
     if not packs:
         hidden_BTH = backbone(input_ids=tokens_BT, use_cache=False).last_hidden_state
         return hidden_BTH[rows_N, columns_N - 1]
@@ -190,3 +245,72 @@ def predicting_hidden(
     ).last_hidden_state
     starts_B = lengths_B.cumsum(0) - lengths_B
     return hidden_1TH[0, starts_B[rows_N] + columns_N - 1]
+
+
+def _behind_prompts(
+    backbone: torch.nn.Module, tokens_BT: torch.Tensor, lengths_B: torch.Tensor, prompts: Prompts
+) -> torch.Tensor:
+    """Return hidden_BTH: in column t the state before token t of a row's response.
+
+    As the sampler does it: the prompts first, padded on the left, then the responses on copies of their keys and
+    values, through which the gradient flows back.
+    """
+    device, starts_B, index_B = tokens_BT.device, prompts.lengths_B, prompts.index_B
+    first_P = torch.zeros(int(index_B.max()) + 1, dtype=torch.long, device=device)
+    first_P[index_B] = torch.arange(len(index_B), device=device)
+    width = int(starts_B.max())
+    columns_PT = torch.arange(width, device=device) + (starts_B[first_P, None] - width)
+    mask_PT, columns_PT = columns_PT >= 0, columns_PT.clamp(min=0)
+    cache = DynamicCache(config=backbone.config)
+    keeps = {"use_cache": True, cache_argument(backbone): cache}
+    hidden_PTH = backbone(
+        input_ids=tokens_BT[first_P].gather(1, columns_PT),
+        attention_mask=None if bool(mask_PT.all()) else mask_PT,
+        position_ids=columns_PT,
+        **keeps,
+    ).last_hidden_state
+    hidden_BTH = hidden_PTH[index_B, -1:]
+    further = int((lengths_B - starts_B).max()) - 1  # The last token of a response predicts nothing.
+    if further > 0:
+        cache.batch_select_indices(index_B)
+        columns_BT = starts_B[:, None] + torch.arange(further, device=device)
+        columns_BT.clamp_(max=tokens_BT.shape[1] - 1)
+        mask_BT = torch.cat([mask_PT[index_B], mask_PT.new_ones(columns_BT.shape)], 1)
+        further_BTH = backbone(
+            input_ids=tokens_BT.gather(1, columns_BT),
+            attention_mask=None if bool(mask_PT.all()) else mask_BT,
+            position_ids=columns_BT,
+            **keeps,
+        ).last_hidden_state
+        hidden_BTH = torch.cat([hidden_BTH, further_BTH], 1)
+    return hidden_BTH
+
+
+def shares_prompts(model: PreTrainedModel) -> bool:
+    """Return whether states and gradient of a model are the same, rounding aside, where prompts are computed once."""
+    backbone, weight = model.base_model, model.get_input_embeddings().weight
+    taught = [values for values in backbone.parameters() if values.requires_grad][:2]
+    if not all(isinstance(layer, DynamicLayer) for layer in DynamicCache(config=backbone.config).layers):
+        return False
+    device = weight.device
+    tokens_BT = torch.arange(40, device=device).view(4, 10) % weight.shape[0]
+    tokens_BT[1, :3], tokens_BT[3, :5] = tokens_BT[0, :3], tokens_BT[2, :5]
+    starts_B, lengths_B = (torch.tensor(each, device=device) for each in ([3, 3, 5, 5], [10, 8, 9, 10]))
+    columns_T = torch.arange(10, device=device)
+    mask_BT = (columns_T >= starts_B[:, None]) & (columns_T < lengths_B[:, None])
+    training = model.training
+    model.eval()
+    outcomes = []
+    try:
+        for prompts in (None, Prompts(index_B=torch.tensor([0, 0, 1, 1], device=device), lengths_B=starts_B)):
+            with torch.enable_grad():
+                hidden_NH = predicting_hidden(backbone, tokens_BT, mask_BT, lengths_B, prompts, packs=False).float()
+                gradients = torch.autograd.grad(hidden_NH.sigmoid().sum(), taught, materialize_grads=True)
+            outcomes.append((hidden_NH.detach(), *gradients))
+    except (NotImplementedError, RuntimeError, TypeError, ValueError):  # A forward or an attention of its own kind.
+        return False
+    finally:
+        model.train(training)
+    plain, shared = outcomes
+    pairs = zip(plain, shared, strict=True)
+    return all(torch.allclose(theirs, own, rtol=1e-3, atol=1e-3 * float(own.abs().max())) for own, theirs in pairs)

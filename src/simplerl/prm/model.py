@@ -1,13 +1,15 @@
 """A process reward model: a copy of a language model with a scalar head, read at the end of each step of a response.
 
 A score is a logit: how likely a right answer can still be reached from there. Steps end at places of the *text* (ends
-of lines, or of sentences), whatever the tokens are; the score is read after the token in which the step ends. What was
+of lines, or of sentences), whatever the tokens are. The score is read after the token that holds the step's last letter
+or digit: in a small model the state at a full stop does not know what stands before it (docs/log.md). What was
 sampled is scored token for token, never encoded again, so that policy and process reward model need one tokenizer.
 """
 
 import bisect
 import functools
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -53,6 +55,16 @@ def step_ends(text: str, steps: str) -> list[int]:
     return [*ends, len(text.rstrip())] if text[start:].strip() else ends
 
 
+def readable_ends(text: str, ends: Sequence[int]) -> list[int]:
+    """Return the character behind the last letter or digit of each step; its end where it has none.
+
+    >>> readable_ends("3+4=7. (so) .", [6, 13])
+    [5, 10]
+    """
+    lengths = [len(re.sub(r"[\W_]+\Z", "", text[start:end])) for start, end in itertools.pairwise([0, *ends])]
+    return [start + n if n else end for n, (start, end) in zip(lengths, itertools.pairwise([0, *ends]), strict=True)]
+
+
 def text_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     """Return the text of tokens without special ones."""
     return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
@@ -76,7 +88,7 @@ class Row:
 
     tokens: list[int]
     columns: list[int]
-    """For each step the column behind its last token; at least 1, at most the number of tokens."""
+    """For each step the column behind the token where it is read; at least 1, at most the number of tokens."""
 
 
 def values_of(model: ValueModel, rows: Sequence[Row], device: torch.device) -> torch.Tensor:
@@ -118,7 +130,8 @@ class ProcessRewardModel:
             )
         prompt = self.policy.check(self.prompts.ids(problem, self.policy.tokenizer), f"prompt of {problem.id}")
         room = self.policy.context_length - len(prompt) - 1
-        ends = token_ends(self.policy.tokenizer, ids, step_ends(text, self.steps))
+        places = readable_ends(text, step_ends(text, self.steps))
+        ends = token_ends(self.policy.tokenizer, ids, places)
         # Steps that end in one token count each; those beyond the context are not seen, the last one within it counts.
         columns = [len(prompt) + min(end, room) for end in ends]
         return Row(tokens=[*prompt, *ids][: len(prompt) + room], columns=columns)

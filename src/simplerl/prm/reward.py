@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
-from simplerl.prm.model import load_prm
+from simplerl.prm.model import load_prm, step_ends, token_ends
 from simplerl.rewards.base import GroupReward
 
 FORMS = ("min", "clip", "delta", "clip-delta")
@@ -67,7 +67,7 @@ class Process(GroupReward):
         ids = [c.token_ids.tolist() for c in completions]
         rows = [prm.row(problem, own, c.text) for own, c in zip(ids, completions, strict=True)]
         results: list[Scored | Undecided] = []
-        for row, own, logits in zip(rows, ids, prm.scores(rows), strict=True):
+        for completion, own, logits in zip(completions, ids, prm.scores(rows), strict=True):
             if not len(logits):
                 results.append(Undecided("the response has no step for the process reward model to score"))
                 continue
@@ -76,7 +76,6 @@ class Process(GroupReward):
                 results.append(Scored(least, {self.name: least}))
                 continue
             rewards = step_rewards([1 / (1 + math.exp(-min(max(x, -50.0), 50.0))) for x in logits], self.form, self.eta)
-            prompt = len(row.tokens) - len(own)
-            ends = [min(column - prompt, len(own)) for column in row.columns]
+            ends = token_ends(prm.policy.tokenizer, own, step_ends(completion.text, prm.steps))
             results.append(Scored(0.0, {self.name: sum(rewards)}, tuple(zip(ends, rewards, strict=True))))
         return results

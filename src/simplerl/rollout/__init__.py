@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 #: Name → class; see `simplerl.rollout.backend` for how it is called.
 BACKENDS: Registry[type] = Registry(
-    "backend", {"native": "simplerl.rollout.native:NativeBackend", "fake": "simplerl.rollout.fake:FakeBackend"}
+    "backend",
+    {
+        "native": "simplerl.rollout.native:NativeBackend",
+        "fake": "simplerl.rollout.fake:FakeBackend",
+        "vllm": "simplerl.rollout.vllm:VLLMBackend",
+    },
 )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from simplerl.core.errors import ConfigError
+from simplerl.core.errors import ConfigError, ModelError
 from simplerl.core.types import Completion
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class RolloutBackend(Protocol):
     Tokens are only ever appended: what was sampled is returned as it was, never decoded and encoded again.
     """
 
+    version: int
+    """Of the weights in use."""
     exact: bool
     """Whether `noise_key` alone decides what is drawn for a request, whatever else is in the batch: then a resumed run
     is the same run. An engine with its own random numbers says False, and a run on it says so."""
@@ -87,3 +89,28 @@ class RolloutBackend(Protocol):
 
     def close(self) -> None:
         """Release memory and processes."""
+
+    def logprobs(self, token_ids: Sequence[int]) -> np.ndarray | None:
+        """Return float32 [T − 1]: log-probabilities of a text's tokens after the first, at temperature 1.
+
+        Asked after every sync (`rollout/proof.py`), so it must go through the weights that sample. None: there are
+        none. A backend without this method is not asked.
+        """
+
+
+def check_prompts(requests: Sequence[Request], context_length: int, name: str) -> None:
+    """Raise ModelError where a prompt leaves no room for a response."""
+    longest = max((len(request.prompt_ids) for request in requests), default=0)
+    if longest >= context_length:
+        raise ModelError(
+            f"a prompt of {longest} tokens leaves no room for a response in the context of {name} "
+            f"({context_length} tokens)"
+        )
+
+
+def diverged(name: str) -> ModelError:
+    """Return the error for weights whose probabilities are not numbers."""
+    return ModelError(
+        f"{name} gives probabilities that are not numbers: training has diverged, or the weights are damaged. Lower "
+        "--optimizer.lr and start from an earlier checkpoint"
+    )

@@ -68,5 +68,8 @@ class FakeBackend:
         """Note the version; there is nothing to copy."""
         self.version = version
 
+    def logprobs(self, token_ids: Sequence[int]) -> None:
+        """There are no weights to ask."""
+
     def close(self) -> None:
         """Nothing to release."""

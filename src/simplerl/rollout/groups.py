@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from simplerl.core.seeds import derive
 from simplerl.core.types import Completion, Problem, Scored, Segment, Trajectory, TrajectoryGroup, Undecided, Verdict
 from simplerl.data.prompts import Prompter, adds_begin
 from simplerl.data.templates import AnyTemplate
 from simplerl.models.load import Policy
+from simplerl.models.score import text_logprobs
 from simplerl.rewards import Reward
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.verify import VerifierPool
@@ -76,17 +76,13 @@ def begin_notice(problems: Sequence[Problem], prompter: Prompter, policy: Policy
     return None
 
 
-@torch.no_grad()
 def _mean_logprob(policy: Policy, rows: Sequence[Sequence[int]]) -> float:
     """Return the mean log-probability of the tokens of some prompts, all but the first of the text."""
-    policy.model.eval()
     values = []
     for ids in rows:
-        tokens_1T = torch.tensor([list(ids)], device=policy.model.device)
-        logprobs_TV = policy.model(input_ids=tokens_1T, use_cache=False).logits[0, :-1].float().log_softmax(-1)
-        own_T = logprobs_TV.gather(-1, tokens_1T[0, 1:, None]).squeeze(-1)
+        own_T = text_logprobs(policy.model, ids)
         values.append(own_T[1:] if ids[0] == policy.tokenizer.bos_token_id else own_T)
-    return float(torch.cat(values).mean())
+    return float(np.concatenate(values).mean())
 
 
 def fingerprint(prompted: Sequence[Prompted]) -> str:

@@ -20,8 +20,8 @@ from simplerl.core.errors import ModelError
 from simplerl.core.types import Completion, StopReason, VersionSpan
 from simplerl.models.device import pick_device
 from simplerl.models.load import cache_argument, load
-from simplerl.models.score import CHUNK_ELEMENTS, Head, autocast
-from simplerl.rollout.backend import Request, Sampling
+from simplerl.models.score import CHUNK_ELEMENTS, Head, autocast, text_logprobs
+from simplerl.rollout.backend import Request, Sampling, check_prompts, diverged
 from simplerl.rollout.text import cut, special_stops, tail_holds_stop
 
 #: Rows leave the batch, and others come, when at least this share of them has finished: it copies the others' cache.
@@ -261,6 +261,11 @@ class NativeBackend:
                     own[name].copy_(tensor)
         self.version = version
 
+    def logprobs(self, token_ids: Sequence[int]) -> np.ndarray:
+        """Return float32 [T − 1]: log-probabilities of a text's tokens after the first, at temperature 1."""
+        with autocast(self.device, self.precision):
+            return text_logprobs(self.model, token_ids)
+
     def close(self) -> None:
         """Drop the model."""
         for name in ("model", "head"):
@@ -272,12 +277,7 @@ class NativeBackend:
 
         A response that reaches the end of the model's context is truncated there (`length`).
         """
-        longest = max((len(request.prompt_ids) for request in requests), default=0)
-        if longest >= self.context_length:
-            raise ModelError(
-                f"a prompt of {longest} tokens leaves no room for a response in the context of {self.name} "
-                f"({self.context_length} tokens)"
-            )
+        check_prompts(requests, self.context_length, self.name)
         self.model.eval()
         self._special_stops = special_stops(self.tokenizer, sampling.stop) | frozenset(sampling.stop_ids)
         waiting = deque(
@@ -328,10 +328,7 @@ class NativeBackend:
             if row.done:
                 continue
             if logprob != logprob:
-                raise ModelError(
-                    f"{self.name} gives probabilities that are not numbers: training has diverged, or the weights are "
-                    "damaged. Lower --optimizer.lr and start from an earlier checkpoint"
-                )
+                raise diverged(self.name)
             row.tokens.append(token)
             row.logprobs.append(logprob)
             row.entropies.append(entropy)

@@ -11,6 +11,10 @@ import torch
 
 from simplerl.core.seeds import generator
 from simplerl.core.types import Batch, TrajectoryGroup
+from simplerl.models.score import Prompts
+
+#: Prompts are computed once where that leaves at most this share of an update's tokens: it takes two passes for one.
+WORTH_SHARING = 0.7
 
 
 def build_batch(groups: Sequence[TrajectoryGroup]) -> Batch:
@@ -81,6 +85,10 @@ class MicroBatch:
     rows: torch.Tensor
     width: int
     device: torch.device
+    padded: int
+    """Tokens that are computed, padding included."""
+    prompts: Prompts | None = None
+    """The prompts of the rows, where each is computed once."""
 
     def cut(self, values_BT: torch.Tensor) -> torch.Tensor:
         """Return these rows of a tensor, on the device."""
@@ -98,9 +106,74 @@ def microbatches(
     start = 0
     while start < len(order):
         longest = int(lengths_B[order[start]])
-        size = max(1, tokens // longest)
-        yield MicroBatch(rows=order[start : start + size], width=longest, device=device)
+        size = min(max(1, tokens // longest), len(order) - start)
+        yield MicroBatch(rows=order[start : start + size], width=longest, device=device, padded=size * longest)
         start += size
+
+
+def cut_update(
+    rows: torch.Tensor, batch: Batch, *, tokens: int, device: torch.device, share_prompts: str
+) -> list[MicroBatch]:
+    """Cut rows of a batch into micro-batches. `share_prompts`: off, on (each distinct prompt of a micro-batch is
+    computed once for all its rows), or auto (where that saves enough tokens)."""
+    plain = list(microbatches(rows, batch.lengths_B, tokens=tokens, device=device))
+    if share_prompts == "off" or not plain:
+        return plain
+    # Responses of one prompt, and either of any length or of like length: whichever pads less.
+    plans = [_shared(rows, batch, tokens=tokens, device=device, by_length=each) for each in (False, True)]
+    shared = min(plans, key=lambda plan: sum(micro.padded for micro in plan))
+    limit = WORTH_SHARING * sum(micro.padded for micro in plain)
+    return shared if share_prompts == "on" or sum(micro.padded for micro in shared) <= limit else plain
+
+
+def _shared(
+    rows: torch.Tensor, batch: Batch, *, tokens: int, device: torch.device, by_length: bool
+) -> list[MicroBatch]:
+    """Return micro-batches of rows that share prompts, the longest first, each within `tokens` or of a single row."""
+    starts, lengths = batch.prompt_lengths_B.tolist(), batch.lengths_B.tolist()
+    families: dict[tuple[int, int, bytes], list[int]] = {}
+    for row in rows.tolist():
+        size = (lengths[row] - starts[row]).bit_length() if by_length else 0
+        prompt = batch.tokens_BT[row, : starts[row]].numpy().tobytes()
+        families.setdefault((size, starts[row], prompt), []).append(row)
+    plan: list[MicroBatch] = []
+    pending: list[tuple[bytes, list[int]]] = []
+
+    def padded(members: list[tuple[bytes, list[int]]]) -> int:
+        every = [row for _, family in members for row in family]
+        # A response's last token is not computed, its first by the prompt.
+        longest = max(lengths[row] - starts[row] - 1 for row in every)
+        return len({prompt for prompt, _ in members}) * max(starts[row] for row in every) + len(every) * longest
+
+    def close() -> None:
+        if pending:
+            numbers = {prompt: number for number, prompt in enumerate(dict(pending))}
+            index = [numbers[prompt] for prompt, family in pending for _ in family]
+            chosen = torch.tensor([row for _, family in pending for row in family])
+            plan.append(
+                MicroBatch(
+                    rows=chosen,
+                    width=int(batch.lengths_B[chosen].max()),
+                    device=device,
+                    padded=padded(pending),
+                    prompts=Prompts(
+                        index_B=torch.tensor(index, device=device),
+                        lengths_B=batch.prompt_lengths_B[chosen].to(device),
+                    ),
+                )
+            )
+            pending.clear()
+
+    for (_, _, prompt), family in sorted(families.items(), reverse=True):
+        family.sort(key=lambda row: lengths[row], reverse=True)
+        if padded([(prompt, family)]) <= tokens < padded([*pending, (prompt, family)]):
+            close()  # A family that fits is not divided.
+        for row in family:
+            if pending and padded([*pending, (prompt, [row])]) > tokens:
+                close()
+            pending.append((prompt, [row]))
+    close()
+    return plan
 
 
 def by_response(values_BT: torch.Tensor, batch: Batch) -> list[np.ndarray]:

@@ -17,11 +17,13 @@ from simplerl.core.seeds import generator
 from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet, select
 from simplerl.data.prompts import Prompter, difference, prompter
+from simplerl.models import lora
 from simplerl.models.device import describe_machine, has_fast_bf16, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention, weights_hash
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout, begin_notice, fingerprint, prompt
+from simplerl.rollout.proof import ask_back
 from simplerl.train.config import Config
 from simplerl.train.feed import Sampler
 from simplerl.train.learner import Learner
@@ -64,6 +66,11 @@ class Components:
         """The engine that training and evaluation sample from."""
         return self.rollout.backend
 
+    def sync(self, version: int) -> float:
+        """Give the engine the learner's weights and have it prove that it uses them; return how far it is off."""
+        self.backend.sync(self.learner.weights(), version=version)
+        return ask_back(self.backend, self.policy, self.environment["rollout_precision"])
+
     def close(self) -> None:
         """Release processes and memory."""
         self.backend.close()
@@ -89,10 +96,18 @@ def build_components(
     learns_in, samples_in = pick_precisions(config, policy.model)
     policy.check(list(config.sampling.stop_ids), "setting sampling.stop_ids")
     train, held_out, data_record = make_prompts(split, template, policy, config, say)
+    sampled_from = policy
+    if config.lora.rank:  # The sampler has the merged weights, of its own.
+        sampled_from = dataclasses.replace(policy, model=copy.deepcopy(policy.model))
+        lora.add(policy.model, **dataclasses.asdict(config.lora), base=policy.name, seed=config.seed)
+        if checkpoint:
+            lora.restore(policy.model, checkpoint)
     s, e, verifier = config.sampling, config.evaluation, config.verifier
     limits: dict[str, Any] = {"max_new_tokens": s.max_new_tokens, "stop": s.stop, "stop_ids": s.stop_ids}
     rollout = Rollout(
-        backend=open_backend(config.rollout.backend, policy, precision=samples_in, max_rows=config.rollout.max_rows),
+        backend=open_backend(
+            config.rollout.backend, sampled_from, precision=samples_in, max_rows=config.rollout.max_rows
+        ),
         verifier=VerifierPool(
             verifier.policy, workers=verifier.workers, timeout_s=verifier.timeout_s, lenient=verifier.lenient
         ),
@@ -104,6 +119,19 @@ def build_components(
     drawn = Sampling(temperature=e.temperature, top_p=e.top_p, top_k=0, **limits)
     if not rollout.backend.exact:
         say(f"rollout.backend = {config.rollout.backend} draws its own random numbers: no two runs will be the same")
+    learner = Learner(
+        policy,
+        config.algorithm,
+        optimizer=config.optimizer,
+        learner=config.learner,
+        precision=learns_in,
+        temperature=s.temperature,
+        steps=config.steps,
+        reference=reference,
+        seed=config.seed,
+    )
+    if learner.note:
+        say(learner.note)
     return Components(
         config=config,
         policy=policy,
@@ -111,23 +139,14 @@ def build_components(
         held_out=held_out,
         rollout=rollout,
         evaluation=dataclasses.replace(rollout, sampling=drawn, samples=e.samples),
-        learner=Learner(
-            policy,
-            config.algorithm,
-            optimizer=config.optimizer,
-            learner=config.learner,
-            precision=learns_in,
-            temperature=s.temperature,
-            steps=config.steps,
-            reference=reference,
-            seed=config.seed,
-        ),
+        learner=learner,
         environment={
             **describe_machine(device),
             "learner_precision": learns_in,
             "rollout_precision": samples_in,
             "attention": policy.model.config._attn_implementation,
             "parameters": sum(p.numel() for p in policy.model.parameters()),
+            "trained_parameters": sum(p.numel() for p in policy.model.parameters() if p.requires_grad),
             "base_model": base_model,
             "reference": locate_and_hash(config.reference) if config.reference else None,
             **data_record,
@@ -159,6 +178,8 @@ def load_models(
     Raises ModelError where the reference's tokens are not the policy's.
     """
     given, wanted = inputs.policy, config.algorithm.needs_reference
+    if config.lora.rank:  # The checkpoint holds adapters; the model is what it was, and so is the reference.
+        checkpoint = None
     policy = given or load(str(checkpoint or config.model), device=device, attention=attention)
     reference: PreTrainedModel | None = None
     if wanted and config.reference:

@@ -56,6 +56,7 @@ Temperatures = Annotated[tuple[Annotated[float, Field(ge=0)], ...], _LIST]
 Grid = Annotated[tuple[Annotated[float, Field(gt=0)], ...], _LIST, Field(min_length=1)]
 Thresholds = Annotated[tuple[float, ...], _LIST, Field(min_length=1)]
 Precision = Literal["auto", "fp32", "bf16"]
+Sharing = Literal["auto", "on", "off"]
 Schedule = Literal["constant", "linear", "cosine"]
 
 
@@ -190,8 +191,23 @@ class LearnerConfig:
     attention: str = "auto"
     """`eager`, `grouped` (eager without its copies), `sdpa`, `flash_attention_2` (padding-free) or `auto`: grouped on a
     CPU, the best there is on a GPU."""
+    share_prompts: Sharing = "auto"
+    """Compute a prompt once for all its responses in an update: `on`, `off` or `auto`, where it saves at least 30% of
+    the tokens of a model that is not tiny. Long prompts and many samples gain most."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third slower."""
+
+
+@section
+class LoRAConfig:
+    """Training of small matrices beside a frozen model's linear layers (extra `lora`, docs/engines.md)."""
+
+    rank: NonNegativeInt = 0
+    """Rank of the matrices, 32 for instance; 0: the model itself is trained."""
+    alpha: NonNegativeFloat = 0.0
+    """What they add is scaled by `alpha` over `rank`; 0: twice the rank."""
+    targets: Strings = ()
+    """Names of the linear layers that have them (`q_proj,v_proj`); empty: all but the head."""
 
 
 @section
@@ -371,6 +387,7 @@ class Config:
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
+    lora: LoRAConfig = field(default_factory=LoRAConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
@@ -401,6 +418,8 @@ class Config:
                 "each other: give at least 2",
                 ("sampling.samples_per_prompt", 8),
             )
+        if not self.lora.rank and (self.lora.alpha or self.lora.targets):
+            raise ConfigError("lora.alpha and lora.targets are for adapters, and there are none: give --lora.rank 32")
         if (k := getattr(algorithm, "k", 0)) >= group:
             raise Contradiction(
                 f"algorithm.k = {k}, but a problem has only sampling.samples_per_prompt = {group} responses: pass@k of "

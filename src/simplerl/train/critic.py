@@ -1,6 +1,7 @@
 """The critic's half of a learner: values for giving credit, and the regression to the returns."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from simplerl.core.types import Batch
 from simplerl.models import checkpoint
 from simplerl.models.load import recompute_activations
 from simplerl.models.value_head import ValueModel
-from simplerl.train.batch import microbatches, minibatches
+from simplerl.train.batch import MicroBatch, cut_update, minibatches
 from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.optim import adamw, apply_gradient, learning_rate
 
@@ -29,10 +30,11 @@ class Critic:
         learner: LearnerConfig,
         precision: str,
         tokens: int,
+        share_prompts: str,
         steps: int,
         seed: int,
     ):
-        self.algorithm, self.tokens, self.steps = algorithm, tokens, steps
+        self.algorithm, self.tokens, self.share_prompts, self.steps = algorithm, tokens, share_prompts, steps
         self.optimization = dataclasses.replace(optimizer, lr=algorithm.critic_lr, epsilon=algorithm.critic_epsilon)
         self.device = next(model.parameters()).device
         self.checkpointing = learner.gradient_checkpointing
@@ -46,14 +48,22 @@ class Critic:
         checkpoint.load_module(directory, "critic", self.model)
         checkpoint.load_optimizer(directory, self.optimizer, name="critic_optimizer")
 
+    def _valued(
+        self, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor
+    ) -> Iterator[tuple[MicroBatch, torch.Tensor]]:
+        """Yield each micro-batch of some rows with its values, on its device."""
+        cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
+        for micro in cut_update(rows, batch, **cuts):
+            tokens_BT, kept_BT, lengths_B = micro.cut(batch.tokens_BT), micro.cut(mask_BT), batch.lengths_B[micro.rows]
+            yield micro, self.model(tokens_BT, kept_BT, lengths_B, micro.prompts)
+
     @torch.no_grad()
     def values(self, batch: Batch, mask_BT: torch.Tensor) -> torch.Tensor:
         """Return values_BT of every masked token, on the CPU."""
         self.model.eval()
         values_BT = torch.zeros(mask_BT.shape)
         rows = mask_BT.any(1).nonzero().flatten()
-        for micro in microbatches(rows, batch.lengths_B, tokens=self.tokens, device=self.device):
-            own_BT = self.model(micro.cut(batch.tokens_BT), micro.cut(mask_BT), batch.lengths_B[micro.rows])
+        for micro, own_BT in self._valued(batch, mask_BT, rows):
             values_BT[micro.rows, : micro.width] = own_BT.cpu()
         return values_BT
 
@@ -82,9 +92,7 @@ class Critic:
         if not len(rows):
             return {}
         loss = 0.0
-        for micro in microbatches(rows, batch.lengths_B, tokens=self.tokens, device=self.device):
-            kept_BT = micro.cut(mask_BT)
-            values_BT = self.model(micro.cut(batch.tokens_BT), kept_BT, batch.lengths_B[micro.rows])
+        for micro, values_BT in self._valued(batch, mask_BT, rows):
             per_token_BT = self.algorithm.value_loss(values_BT, micro.cut(old_BT), micro.cut(returns_BT))
             share = (micro.cut(weights_BT) * per_token_BT).sum()
             share.backward()

@@ -18,12 +18,12 @@ from transformers import PreTrainedModel
 from simplerl.algorithms import Algorithm
 from simplerl.algorithms.base import CriticAlgorithm
 from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs
-from simplerl.models import checkpoint
-from simplerl.models.load import Policy, recompute_activations
-from simplerl.models.score import Scorer
+from simplerl.models import checkpoint, lora
+from simplerl.models.load import Policy, load, recompute_activations
+from simplerl.models.score import BaseScorer, Scorer, shares_prompts
 from simplerl.ops.correction import correction
 from simplerl.ops.kl import adapted, kl
-from simplerl.train.batch import MicroBatch, by_response, microbatches, minibatches
+from simplerl.train.batch import MicroBatch, by_response, cut_update, minibatches
 from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.critic import Critic, value_metrics
 from simplerl.train.guards import clock
@@ -31,6 +31,8 @@ from simplerl.train.optim import adamw, apply_gradient, learning_rate
 
 #: Log-probabilities, entropies and (or None) the vocabulary's means, each [B, T].
 Scores = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
+#: Parameters below which a pass through a model is bound by the number of its operations, not by tokens.
+SMALL_MODEL = 2**24
 #: Component of the loss → the metric of its value.
 LOSS_METRICS = {"rl": "policy/loss", "ce": "sft/loss"}
 
@@ -80,7 +82,10 @@ class Learner:
         reference: PreTrainedModel | None = None,
         seed: int = 0,
     ):
-        """`reference` is the model of the KL; None: the policy as it is now. `seed` addresses a critic's first head."""
+        """`reference` is the model of the KL; None: the policy as it is now, or without its adapters.
+
+        `seed` addresses the first values of a critic's head.
+        """
         self.policy, self.algorithm, self.config, self.optimization = policy, algorithm, learner, optimizer
         self.device = next(policy.model.parameters()).device
         self.tokens = learner.tokens_per_microbatch or microbatch_tokens(policy.model)
@@ -89,22 +94,37 @@ class Learner:
         self.carried: Mapping[str, float] = {}
         """What the algorithm remembers from step to step."""
         self.scorer = Scorer(policy.model, temperature=temperature, precision=precision)
-        self.reference = None
+        self.adapters, self.seed = lora.has_adapters(policy.model), seed
+        self.reference: Scorer | None = None
         if algorithm.needs_reference:
-            frozen = (reference or copy.deepcopy(policy.model)).requires_grad_(False).eval()
-            self.reference = Scorer(frozen, temperature=temperature, precision=precision)
+            if self.adapters and reference is None:
+                self.reference = BaseScorer(policy.model, temperature=temperature, precision=precision)
+            else:
+                frozen = (reference or copy.deepcopy(policy.model)).requires_grad_(False).eval()
+                self.reference = Scorer(frozen, temperature=temperature, precision=precision)
         if learner.gradient_checkpointing:
             recompute_activations(policy.model)
+        self.share_prompts, self.note = _sharing(learner, policy.model)
         self.optimizer = adamw(policy.model, optimizer)
         self.critic = None
         if algorithm.needs_critic:
             settings: dict[str, Any] = {"optimizer": optimizer, "learner": learner, "precision": precision}
+            settings |= {"tokens": self.tokens, "share_prompts": self.share_prompts}
             taught = cast(CriticAlgorithm, algorithm)
-            self.critic = Critic(policy.model, taught, **settings, tokens=self.tokens, steps=steps, seed=seed)
+            self.critic = Critic(policy.model, taught, **settings, steps=steps, seed=seed)
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield the policy's parameters and buffers by name."""
-        yield from self.policy.model.state_dict(keep_vars=True).items()
+        """Yield the policy's parameters and buffers by name; adapters are merged into what they stand beside."""
+        model = self.policy.model
+        yield from lora.merged(model) if self.adapters else model.state_dict(keep_vars=True).items()
+
+    def start_anew(self, name: str) -> None:
+        """Give the policy the weights of a model again, or its adapters their first values."""
+        module: torch.nn.Module = self.policy.model
+        if self.adapters:
+            lora.start_anew(self.policy.model, self.seed)
+        else:
+            module.load_state_dict(load(name, device=self.device).model.state_dict())
 
     def restart(self) -> None:
         """Forget the optimizer's moments."""
@@ -225,9 +245,10 @@ class Learner:
     ) -> Iterator[tuple[MicroBatch, Scores]]:
         """Yield each micro-batch of some rows with its scores, on its device."""
         wants_mean = self.algorithm.needs_vocabulary_mean
-        for micro in microbatches(rows, batch.lengths_B, tokens=self.tokens, device=self.device):
-            tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
-            yield micro, scorer(tokens_BT, kept_BT, batch.lengths_B[micro.rows], vocabulary_mean=wants_mean)
+        cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
+        for micro in cut_update(rows, batch, **cuts):
+            tokens_BT, kept_BT, lengths_B = micro.cut(batch.tokens_BT), micro.cut(mask_BT), batch.lengths_B[micro.rows]
+            yield micro, scorer(tokens_BT, kept_BT, lengths_B, prompts=micro.prompts, vocabulary_mean=wants_mean)
 
     @torch.no_grad()
     def _score(self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor) -> Scores:
@@ -336,6 +357,21 @@ class Learner:
         if algorithm.kl_target > 0 and "policy/kl" in metrics:
             kl_now, horizon = metrics["policy/kl"], algorithm.kl_horizon
             self.kl_scale = adapted(self.kl_scale, kl_now, target=algorithm.kl_target, horizon=horizon, count=responses)
+
+
+def _sharing(config: LearnerConfig, model: PreTrainedModel) -> tuple[str, str]:
+    """Return whether prompts are computed once for all their responses (auto, on or off), and why not where that is
+    worth saying."""
+    wanted = config.share_prompts
+    size = sum(values.numel() for values in model.parameters())
+    if wanted == "off" or (wanted == "auto" and (size < SMALL_MODEL or "flash" in model.config._attn_implementation)):
+        return "off", ""
+    if config.gradient_checkpointing:
+        return "off", "prompts are computed for every response: learner.gradient_checkpointing keeps no keys and values"
+    if shares_prompts(model):
+        return wanted, ""
+    name = type(model).__name__
+    return "off", f"prompts are computed for every response: {name} gives other values behind a prompt's stored states"
 
 
 def microbatch_tokens(model: PreTrainedModel) -> int:

@@ -36,14 +36,12 @@ def train(
     build = functools.partial(build_components, config, inputs=inputs)
     with open_run("train", config, path, build, resume=resume, callbacks=callbacks) as run:
         parts = run.components
-        learner, engine = parts.learner, parts.backend
         feed = Feed(config, parts.sampler, parts.rollout, on_response=run.on_response)
         for step in run.steps():
             with run.phase("rollout", feed.responses):
                 groups = feed.take(step)
             with run.phase("learn"):
-                result = learner.step(build_batch(groups.kept), step)
-            with run.phase("sync"):
-                engine.sync(learner.weights(), version=step)
+                result = parts.learner.step(build_batch(groups.kept), step)
+            run.sync(step)
             run.record(step, groups, result)
     return run.outcome

@@ -9,11 +9,9 @@ from simplerl.train.config import OptimizerConfig
 
 
 def adamw(model: torch.nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """Return the optimizer of a model's parameters."""
-    betas = (config.beta1, config.beta2)
-    return torch.optim.AdamW(
-        model.parameters(), lr=config.lr, betas=betas, eps=config.epsilon, weight_decay=config.weight_decay
-    )
+    """Return the optimizer of those of a model's parameters that are trained."""
+    trained, betas = [p for p in model.parameters() if p.requires_grad], (config.beta1, config.beta2)
+    return torch.optim.AdamW(trained, lr=config.lr, betas=betas, eps=config.epsilon, weight_decay=config.weight_decay)
 
 
 def learning_rate(config: OptimizerConfig, done: float, steps: int) -> float:

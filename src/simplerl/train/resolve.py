@@ -45,6 +45,7 @@ FREE_ON_RESUME = (
     "evaluation.every",
     "learner.tokens_per_microbatch",
     "learner.gradient_checkpointing",
+    "learner.share_prompts",
     "rollout.max_rows",
     "verifier.workers",
 )
@@ -69,6 +70,8 @@ def recipe_names() -> list[str]:
 def recipe_path(name: str) -> Path:
     """Return the file of a recipe, or of a .toml file. Raises ConfigError."""
     path = Path(name)
+    if name not in RECIPES and path.is_dir():
+        raise ConfigError(f"{name} is a directory, not a recipe; a model or a run is given by --model {name}")
     if name in RECIPES or path.suffix != ".toml" or not path.is_file():
         return Path(RECIPES.find(name, hint="A .toml file works too."))
     return path

@@ -84,6 +84,7 @@ class TrainingRun:
         self._seconds_before = sum(line.get("time/step") or 0.0 for line in lines if line["step"] > 0)
         self._began = self._step_began = time.perf_counter()
         self._seconds: dict[str, float] = {}
+        self._gap: dict[str, float] = {}
         self._stop_announced = False
 
     def say(self, message: str) -> None:
@@ -124,6 +125,11 @@ class TrainingRun:
     def _on_phase(self, name: str, total: int = 0) -> None:
         for callback in self.callbacks:
             callback.on_phase(name, total)
+
+    def sync(self, step: int) -> None:
+        """Have the engine sample from the learner's weights from now on."""
+        with self.phase("sync"):
+            self._gap = {"policy/sync_gap": self.components.sync(step)}
 
     def on_response(self, completion: object = None) -> None:
         """Tell the callbacks that a response is done."""
@@ -167,7 +173,7 @@ class TrainingRun:
         last = self._is_last(step)
         if last or due(components.config.evaluation.every, step):
             metrics |= self.evaluate(step)
-        metrics |= {**self._seconds, "time/step": time.perf_counter() - self._step_began}
+        metrics |= {**self._gap, **self._seconds, "time/step": time.perf_counter() - self._step_began}
         if sampled:
             busy = self._seconds["time/rollout"] + self._seconds["time/learn"]
             metrics["throughput/tokens_per_second"] = metrics["tokens/sampled"] / busy
@@ -260,7 +266,7 @@ def open_run(
             _rewind(directory, config, start, say)
         if start:
             components.learner.restore(directory.checkpoint(start))
-            components.backend.sync(components.learner.weights(), version=start)
+        components.sync(start)
         doctor = DoctorRounds(config, stage, path, say)
         run = TrainingRun(stage, directory, components, callbacks, start=start, interrupted=interrupted, doctor=doctor)
         if not read_metrics(path):

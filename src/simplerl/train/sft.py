@@ -129,13 +129,12 @@ def sft(
         return dataclasses.replace(parts, sampler=Sampler(examples, per_step=per_step, seed=config.seed))
 
     with open_run("sft", config, path, build, resume=resume, callbacks=callbacks) as run:
-        learner, engine, sampler = run.components.learner, run.components.backend, run.components.sampler
+        learner, sampler = run.components.learner, run.components.sampler
         for step in run.steps():
             with run.phase("learn"):
                 batch = demonstration_batch(sampler.at(step))
                 result = learner.step(batch, step)
-            with run.phase("sync"):
-                engine.sync(learner.weights(), version=step)
+            run.sync(step)
             metrics = {name: value for name, value in result.metrics.items() if name in METRICS}
             metrics["sft/tokens"] = int(batch.mask_BT.sum())
             run.record(step, StepGroups(), dataclasses.replace(result, metrics=metrics))

@@ -23,7 +23,7 @@ from simplerl.core.seeds import derive, generator
 from simplerl.core.types import Completion, Trajectory, TrajectoryGroup
 from simplerl.data import demonstrations
 from simplerl.data.prompts import prompter
-from simplerl.models.load import load, locate_and_hash
+from simplerl.models.load import locate_and_hash
 from simplerl.ops import exploration
 from simplerl.ops.statistics import pass_at_k
 from simplerl.prm.model import load_prm, vocabulary_hash
@@ -278,20 +278,19 @@ def star(
 
     with open_run("star", config, path, build, resume=resume, callbacks=callbacks) as run:
         parts = run.components
-        learner, engine = parts.learner, parts.backend
+        learner = parts.learner
         feed = StarFeed(config, parts.sampler, parts.rollout, path, run.phase)
         given = demonstrations_of(config, parts, run.say)
         for step in run.steps():
             groups, chosen = feed.take(step, run.on_response)
             with run.phase("learn"):
                 if not keeps_weights:
-                    learner.policy.model.load_state_dict(load(config.model, device=learner.device).model.state_dict())
+                    learner.start_anew(config.model)
                 if not keeps_optimizer:
                     learner.restart()
                 examples = [*given, *examples_of(chosen, end_token(parts.policy))]
                 result = imitate(learner, examples, config, step, inherit=keeps_optimizer)
-            with run.phase("sync"):
-                engine.sync(learner.weights(), version=step)
+            run.sync(step)
             run.record(step, groups, credited(result, groups, chosen))
     return run.outcome
 

@@ -14,35 +14,23 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 from collections.abc import Iterable
+from functools import lru_cache
 
 from simplerl.core.types import Verdict
 from simplerl.verify.extract import POLICIES
 from simplerl.verify.judge import RULES
-from simplerl.verify.pool import LENIENCIES, NO_ANSWER, VerifierPool, as_text, extract
+from simplerl.verify.pool import LENIENCIES, VerifierPool, as_text, extract
 
 __all__ = ["LENIENCIES", "POLICIES", "RULES", "VerifierPool", "equal", "extract", "is_correct", "verify", "verify_many"]
 
-_lock = threading.Lock()
-_shared: VerifierPool | None = None
 
-
-def _judge(answer: str, gold: str, question: str | None = None) -> Verdict:
-    """Judge an answer by the process's own small pool, which starts at first use and anew after a fork. It ends when
-    the judgement is interrupted: what that left half done in it concerns nobody."""
-    global _shared
-    with _lock:
-        if _shared is None or _shared.owner != os.getpid():
-            _shared = VerifierPool(workers=1)
-            atexit.register(_shared.close)
-        try:
-            return _shared.judge(answer, gold, question)
-        except BaseException:
-            atexit.unregister(_shared.close)
-            _shared.close()
-            _shared = None
-            raise
+@lru_cache(maxsize=1)
+def _pool(owner: int) -> VerifierPool:
+    """The small pool of this process: it starts at first use, and anew after a fork."""
+    pool = VerifierPool(workers=1)
+    atexit.register(pool.close)
+    return pool
 
 
 def verify(response: str, gold: str, *, question: str | None = None, policy: str = "boxed") -> Verdict:
@@ -51,8 +39,7 @@ def verify(response: str, gold: str, *, question: str | None = None, policy: str
     With the question an answer that only restates an expression of it is `wrong` (rule `restates`). Never raises for
     any text; an unknown policy is a `SimpleRLError`.
     """
-    answer = extract(response, policy)
-    return NO_ANSWER if answer is None else _judge(answer, gold, question)
+    return _pool(os.getpid()).judge(extract(response, policy), gold, question)
 
 
 def verify_many(rows: Iterable[tuple[object, ...]], *, policy: str = "boxed", workers: int = 2) -> list[Verdict]:
@@ -63,7 +50,7 @@ def verify_many(rows: Iterable[tuple[object, ...]], *, policy: str = "boxed", wo
 
 def equal(a: str, b: str) -> bool:
     """Return whether two bare answers have the same value, whether or not it is left to the reader to compute."""
-    verdict = _judge(as_text(a), b)
+    verdict = _pool(os.getpid()).judge(as_text(a), b)
     return verdict.correct or verdict.rule == "unfinished"
 
 

@@ -8,12 +8,13 @@ part already settles it.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import reduce
-from itertools import chain, permutations
+from itertools import chain, pairwise, permutations, product
 from typing import TYPE_CHECKING, Any
 
 from simplerl.verify.numbers import Spent, TooBig, Work, exact
@@ -87,31 +88,22 @@ def name_of(node: Node) -> str:
         arguments = args if op == "app" else args[1:]
         bare = all(arg.op == "sym" for arg in arguments)
         return f"{name or args[0].name}({'' if bare else arguments})"
-    if op == "div" and all(arg.op == "mul" and arg.args[0] == sym("d") for arg in args):
-        return args[0].args[1].name + "'"  # dy/dx is y'
-    if op == "mul" and args[0] == sym("m") and args[1].name.startswith("\\angle"):
-        return args[1].name
     if op == "pow":  # the inverse or the transpose of a matrix
         return name_of(args[0]) + "^" if args[0].name.isupper() and args[1] in (neg(num(1)), sym("T")) else ""
-    if op == "abs":
-        named = _has_length(args[0])
-    else:
-        named = all(map(_is_upper_name, args)) if op in ("div", "mul") else op in ("add", "seq", "ratio", "list")
+    things = op in ("abs", "div", "mul") and all(_is_thing(arg, op == "abs") for arg in args)
+    named = things or op in ("add", "seq", "ratio", "list")
     parts = [name_of(arg) for arg in args] if named else []
     return op + "".join(parts) if parts and all(parts) else ""
 
 
-def _has_length(node: Node) -> bool:
-    """Whether bars mean the length or modulus of this: a segment, a vector, a set, z; |x| is a function of x."""
-    if node.op == "sym":
-        return node.name[0].isupper() or "{" in node.name or node.name.rstrip("'").split("_")[0] == "z"
-    return node.op == "mul" and all(map(_has_length, node.args))
-
-
-def _is_upper_name(node: Node) -> bool:
-    if node.op == "sym":
-        return node.name[0].isupper() or node.name.startswith("\\")
-    return node.op in ("mul", "div", "abs") and all(map(_is_upper_name, node.args))
+def _is_thing(node: Node, barred: bool) -> bool:
+    """Whether a factor names a thing: a segment AB, and between bars also a vector, a set or z; |x| is a function."""
+    if node.op != "sym":
+        return node.op in (("mul",) if barred else ("mul", "div", "abs")) and all(
+            _is_thing(arg, barred) for arg in node.args
+        )
+    other = "{" in node.name or re.match("z(?![a-z])", node.name) if barred else node.name[0] == "\\"
+    return node.name[0].isupper() or bool(other)
 
 
 def assigned(node: Node) -> tuple[str, Node] | None:
@@ -319,33 +311,26 @@ def _positions(node: Node, rank: dict[Node, int]) -> frozenset[int]:
     if node.op == "rel" and node.name in ("\\in", "\\notin") and name_of(node.args[0]):
         members = _positions(node.args[1], rank)
         return everything - members if node.name == "\\notin" else members
-    if node.op == "rel" and sum(side not in rank for side in node.args) == 1:
-        parts = [_bounded(*part, rank) for part in zip(node.args, _signs(node), node.args[1:], strict=False)]
-        return everything.intersection(*parts)
+    free = [side for side in node.args if side not in rank]
+    if node.op == "rel" and len(free) == 1 and name_of(free[0]) and _ORDER.keys() >= set(_signs(node)):
+
+        def holds(position: int) -> bool:
+            sides = [rank.get(side, position) for side in node.args]
+            return all(_ORDER[sign](*pair) for sign, pair in zip(_signs(node), pairwise(sides), strict=True))
+
+        return frozenset(filter(holds, everything))
     raise _NoRegion
-
-
-def _bounded(left: Node, sign: str, right: Node, rank: dict[Node, int]) -> frozenset[int]:
-    """The region of `x < 3` or `3 > x`."""
-    subject, bound = (left, right) if right in rank else (right, left)
-    holds = _ORDER.get(sign if subject is left else _FLIP.get(sign, sign))
-    if holds is None or not name_of(subject):
-        raise _NoRegion
-    return frozenset(position for position in range(rank[INFINITY]) if holds(position, rank[bound]))
 
 
 def _joined(node: Node, rank: dict[Node, int]) -> frozenset[int]:
     """Several conditions on one quantity: `or` joins their regions, `and` keeps what they share; a comma may mean
     either, and then means `and` unless nothing would be left: x < 1, x > 2 are two branches."""
-    first, *items = node.args
-    if first.name == "\\neq" and all(map(is_scalar, items)):  # x ≠ 1, 2
-        items = [Node("rel", (first.args[0], value), "\\neq") for value in items]
-    if any(item.op != "rel" for item in (first, *items)):
+    if any(item.op != "rel" for item in node.args):
         raise _NoRegion
-    regions = [_positions(item, rank) for item in (first, *items)]
+    regions = [_positions(item, rank) for item in node.args]
     shared = frozenset.intersection(*regions)
     both = node.name == "and" or (shared and node.name not in ("or", "either"))
-    return shared if both or {first.name, *(item.name for item in items)} == {"\\neq"} else frozenset.union(*regions)
+    return shared if both or {item.name for item in node.args} == {"\\neq"} else frozenset.union(*regions)
 
 
 def _subjects(node: Node) -> set[str]:
@@ -379,8 +364,6 @@ def _running(node: Node) -> list[str]:
 def _label(node: Node) -> str:
     """What an item of a list says that it counts: `ducks` in 12 ducks; empty where it says nothing."""
     node = _canonical(node)
-    if node.op == "label":
-        return plain_words(node.name)
     if node.op == "rel" and node.name == "=" and (node.args[0].op == "text" or node.args[0].name in ("\\max", "\\min")):
         words = node.args[0].name.lstrip("\\")
     else:
@@ -441,10 +424,11 @@ class Comparison:
                 return same
         if left.op == right.op and left.op in _ALIKE:
             return _ALIKE[left.op](self, left, right)
-        for node, other in ((left, right), (right, left)):
-            answer = _APART.get(node.op, Comparison._vector)(self, node, other) if left.op != right.op else None
-            if answer is not None:
-                return answer
+        for node, other in ((left, right), (right, left)) if left.op != right.op else ():
+            if node.op in _APART:
+                return _APART[node.op](self, node, other)
+            if (view := _VIEWS.get(node.op, _vector_as)(node, other)) is not None:
+                return self.equal(view, other)
         return is_scalar(left) and is_scalar(right) and self.scalar(left, right)
 
     # --- parts ----------------------------------------------------------------------------------------------------
@@ -540,65 +524,6 @@ class Comparison:
             last = end
         return rank | {INFINITY: position + 2}
 
-    # --- two kinds of answer ----------------------------------------------------------------------------------------
-
-    def _set(self, node: Node, other: Node) -> bool | None:
-        if len(node.args) != 1 or not is_scalar(other):
-            return None
-        return node.args[0] != _EMPTY_SET and node.args[0].op != "set" and self.equal(node.args[0], other)
-
-    def _matrix(self, node: Node, other: Node) -> bool | None:
-        """One row or one column is a tuple."""
-        if other.op != "seq" or other.name != "()":
-            return None
-        cells = [cell for row in node.args for cell in row.args]
-        return 1 in (len(node.args), len(cells) / len(node.args)) and self.all_equal(cells, other.args)
-
-    def _base(self, node: Node, other: Node) -> bool:
-        """The base may be left out when the digits are the same; a converted value is another answer. In words ("17
-        base 8") it says that the digits are not the value."""
-        return node.value is None and other.op == "num" and node.name.isdecimal() and other.value == int(node.name)
-
-    def _clock(self, node: Node, other: Node) -> bool | None:
-        if other.op != "ratio":
-            return None
-        return node.name in ("", "24") and self._ratio(Node("ratio", node.args[: len(other.args)]), other)
-
-    def _quotient(self, node: Node, other: Node) -> bool | None:
-        if len(node.args) != 2 or not is_scalar(other):
-            return None
-        return all(self._exact(arg) != 0 for arg in node.args) and self.scalar(Node("div", node.args), other)
-
-    def _point(self, node: Node, other: Node) -> bool:
-        """`P(3,4)` is a point with its name or a number of permutations, `C(5,2)` a point or a binomial coefficient."""
-        if other.op in ("seq", "list"):
-            return self.equal(Node("seq", node.args, "()"), other)
-        if not is_scalar(other) or node.name not in ("C", "P") or len(node.args) != 2:
-            return False
-        chosen = Node("binom", node.args)
-        return self.scalar(chosen if node.name == "C" else Node("mul", (chosen, Node("fact", node.args[1:]))), other)
-
-    def _vector(self, node: Node, other: Node) -> bool | None:
-        r"""`1\mathbf{i}+2\mathbf{j}` is the vector (1, 2)."""
-        if other.op not in ("seq", "matrix") or not any("\\hat{" in name for name in _letters(node)):
-            return None
-        cells = other.args if other.op == "seq" else [cell for row in other.args for cell in row.args]
-        units = ["\\hat{i}", "\\hat{j}", "\\hat{k}"]
-        if len(cells) not in (2, 3) or (len(cells) == 2 and units[2] in _letters(node)):
-            return False
-        origin = replace(node, {unit: num(0) for unit in units})
-        parts = [replace(node, {unit: num(int(unit == own)) for unit in units}) for own in units[: len(cells)]]
-        return self.value(origin, num(0)) and self.all_equal(parts, cells)
-
-    def _words(self, node: Node, other: Node) -> bool:
-        if other in (INFINITY, _EMPTY_SET):
-            sense = ("infinitely many",) if other == INFINITY else ("no solution", "none", "empty set", "the empty set")
-            return node.name in sense
-        letters = _letters_of(other)
-        if node.name != unnumbered(node.name):
-            return letters.isupper() and letters.lower() == unnumbered(node.name)
-        return bool(letters) and plain_words(letters) == node.name
-
     # --- conditions and pieces ------------------------------------------------------------------------------------
 
     def _domain(self, node: Node, other: Node) -> bool:
@@ -627,11 +552,9 @@ class Comparison:
         names = _running(left), _running(right)
         if len(names[0]) == len(names[1]) == 1:
             right = replace(right, {names[1][0]: sym(names[0][0])})
-        kept = [[c for c in node.args[1:] if not _is_set_of_numbers(c)] for node in (left, right)]
-        sets = [
-            {_set_name(c.args[1]) for c in node.args[1:] if c.op == "rel" and c.name == "\\in"} - {""}
-            for node in (left, right)
-        ]
+        numbers = [list(filter(_is_set_of_numbers, node.args[1:])) for node in (left, right)]
+        sets = [{_set_name(c.args[1]) for c in side if c.name == "\\in"} for side in numbers]
+        kept = [[c for c in node.args[1:] if c not in side] for node, side in zip((left, right), numbers, strict=True)]
         if all(sets) and sets[0] != sets[1]:
             return False
         return self.same_multiset(*kept) and self.equal(left.args[0], right.args[0])
@@ -640,51 +563,19 @@ class Comparison:
         """Functions in pieces: the same values under the same conditions; one piece may be "otherwise"."""
         rest, unmatched = list(right.args), []
         for piece in left.args:
-            for other in rest:
-                if piece.op == other.op == "cond" and self.all_equal(piece.args[1:], other.args[1:]):
-                    if not self.equal(piece.args[0], other.args[0]):
-                        return False
-                    rest.remove(other)
-                    break
-            else:
+            same = (other for other in rest if piece.op == other.op == "cond")
+            match = next((other for other in same if self.all_equal(piece.args[1:], other.args[1:])), None)
+            if match is None:
                 unmatched.append(piece)
+            elif not self.equal(piece.args[0], match.args[0]):
+                return False
+            else:
+                rest.remove(match)
         if len(unmatched) != len(rest) or len(rest) > 1:
             return False
-        if not rest:
-            return True
-        last = unmatched[0], rest[0]
-        return any(piece.op != "cond" for piece in last) and self.equal(*(without(piece, "cond") for piece in last))
-
-    # --- lists ----------------------------------------------------------------------------------------------------
-
-    def _list(self, node: Node, other: Node) -> bool | None:
-        """A list against anything else."""
-        names, values = _entries(node)
-        if other.op == "seq":
-            components = _components(node)
-            if other.name != "()" or node.name in ("either", "pm"):
-                return False
-            return (components is not None or not any(names)) and self.all_equal(components or node.args, other.args)
-        if other.op == "set":
-            one_name = len({name.split("_")[0] for name in names}) == 1
-            return self.same_multiset(values if one_name else node.args, other.args)
-        if not is_scalar(other):
-            return None
-        if other.op == "sym" and other.name.isupper() and len(other.name) == len(node.args):
-            return sorted(other.name) == sorted(item.name for item in node.args)  # A, B, D is ABD
-        if node.name == "either":  # one value in several forms, as in "3/4 or 0.75": each of them must be right
-            return self.all_equal(node.args, [other] * len(node.args))
-        if node.name == "and" and node.args[0].op == "num":
-            number, part = map(self._exact, node.args)
-            if number is None or part is None or number.denominator > 1 or not 0 < part < 1:
-                return False
-            return self.value(num(number + part), other)
-        if all(item.op == "unit" for item in node.args):
-            try:
-                return self.scalar(compound(list(node.args)), other)  # 1 hour and 30 minutes
-            except Unreadable:
-                return False
-        return False
+        last = (*unmatched, *rest)
+        otherwise = any(piece.op != "cond" for piece in last)
+        return not last or (otherwise and self.equal(*(without(piece, "cond") for piece in last)))
 
     def _lists(self, left: Node, right: Node) -> bool:
         """Two lists: named values by name, else without order; one name throughout may be left out, and so may its
@@ -711,7 +602,7 @@ class Comparison:
 
     # --- relations ------------------------------------------------------------------------------------------------
 
-    def _relation(self, node: Node, other: Node) -> bool | None:
+    def _relation(self, node: Node, other: Node) -> bool:
         """A relation against something that is not one: an assignment, a membership, an equation of constants."""
         signs = _signs(node)
         if "\\approx" in signs:
@@ -831,11 +722,8 @@ class Comparison:
             if mine is None or theirs is None:
                 return False  # two moduli
             if mine.dimensions == theirs.dimensions and mine.factors != theirs.factors:
-                scaled = [
-                    [Node("mul", (num(factor), node.args[0])) for factor in unit.factors]
-                    for node, unit in ((left, mine), (right, theirs))
-                ]
-                return any(self.value(first, second) for first in scaled[0] for second in scaled[1])
+                factors = product(mine.factors, theirs.factors)
+                return any(self.value(_times(num(a), left.args[0]), _times(num(b), right.args[0])) for a, b in factors)
             if mine.dimensions != theirs.dimensions and not (mine.counts or theirs.counts):
                 return False
         left, right = _radians(left, right), _radians(right, left)
@@ -911,9 +799,105 @@ _ALIKE: dict[str, Callable[[Comparison, Node, Node], bool]] = {
     "list": Comparison._lists, "rel": Comparison._relations, "text": Comparison._text, "date": Comparison._date,
     "time": Comparison._time, "ratio": Comparison._ratio, "pieces": Comparison._pieces, "cond": Comparison._conditions,
 }  # fmt: skip
-#: How a structure matches another kind of answer, in this order: False and True are final, None leaves it open.
-_APART: dict[str, Callable[[Comparison, Node, Node], bool | None]] = {
-    "cond": Comparison._domain, "text": Comparison._words, "rel": Comparison._relation, "list": Comparison._list,
-    "set": Comparison._set, "matrix": Comparison._matrix, "base": Comparison._base, "point": Comparison._point,
-    "time": Comparison._clock, "ratio": Comparison._quotient,
+#: How a statement matches what is not one.
+_APART: dict[str, Callable[[Comparison, Node, Node], bool]] = {
+    "cond": Comparison._domain, "rel": Comparison._relation,
+}  # fmt: skip
+
+
+# --- views: a structure as the kind of answer that another one is; None where it is not of that kind ----------------
+
+
+def _seq_of(items: Iterable[Node]) -> Node:
+    return Node("seq", tuple(items), "()")
+
+
+def _text_as(node: Node, other: Node) -> Node | None:
+    """Words that mean what the other is, or the letters of which it was read as the product."""
+    words, letters = unnumbered(node.name), _letters_of(other)
+    if other in (INFINITY, _EMPTY_SET):
+        senses = ("infinitely many",) if other == INFINITY else ("no solution", "none", "empty set", "the empty set")
+        return other if node.name in senses else None
+    quadrant = letters.isupper() and letters.lower() == words
+    return other if quadrant or (letters and node.name == words == plain_words(letters)) else None
+
+
+def _list_as(node: Node, other: Node) -> Node | None:
+    """A list as a tuple of its components, a set, one value in several forms, or one value in parts."""
+    names, values = _entries(node)
+    first, *rest = node.args
+    if other.op == "seq" and other.name == "()" and node.name not in ("either", "pm"):
+        components = _components(node)
+        return _seq_of(components or node.args) if components or not any(names) else None
+    if other.op == "set":
+        return Node("set", tuple(values) if len({name.split("_")[0] for name in names}) == 1 else node.args)
+    if not is_scalar(other):
+        return None
+    if other.op == "sym" and sorted(other.name) == sorted(item.name for item in node.args):
+        return other  # A, B, D is ABD
+    if node.name == "either":  # as in "3/4 or 0.75": each of them must be right
+        return Node("both", node.args)
+    if node.name == "and" and first.op == "num" and rest[0].op == "div":
+        top, bottom = (arg.value or 0 for arg in rest[0].args)
+        return Node("add", node.args) if 0 < top < bottom else None  # 7 and 1/2
+    with contextlib.suppress(Unreadable):
+        return compound(list(node.args))  # 1 hour and 30 minutes
+    return None
+
+
+def _set_as(node: Node, other: Node) -> Node | None:
+    single = len(node.args) == 1 and is_scalar(other) and node.args[0] != _EMPTY_SET and node.args[0].op != "set"
+    return node.args[0] if single else None
+
+
+def _matrix_as(node: Node, other: Node) -> Node | None:
+    """One row or one column is a tuple."""
+    cells = [cell for row in node.args for cell in row.args]
+    return _seq_of(cells) if other.op == "seq" and len(cells) in (len(node.args), len(node.args[0].args)) else None
+
+
+def _base_as(node: Node, other: Node) -> Node | None:
+    """The base may be left out when the digits are the same; a converted value is another answer. In words ("17 base
+    8") it says that the digits are not the value."""
+    return num(int(node.name)) if node.value is None and other.op == "num" and node.name.isdecimal() else None
+
+
+def _point_as(node: Node, other: Node) -> Node | None:
+    """`P(3,4)` is a point with its name or a number of permutations, `C(5,2)` a point or a binomial coefficient."""
+    if other.op in ("seq", "list"):
+        return _seq_of(node.args)
+    if not is_scalar(other) or node.name not in ("C", "P") or len(node.args) != 2:
+        return None
+    chosen = Node("binom", node.args)
+    return chosen if node.name == "C" else Node("mul", (chosen, Node("fact", node.args[1:])))
+
+
+def _ratio_as(node: Node, other: Node) -> Node | None:
+    return Node("div", node.args) if is_scalar(other) and len(node.args) == 2 else None
+
+
+def _time_as(node: Node, other: Node) -> Node | None:
+    return Node("ratio", node.args[: len(other.args)]) if other.op == "ratio" and node.name in ("", "24") else None
+
+
+def _vector_as(node: Node, other: Node) -> Node | None:
+    r"""`1\mathbf{i}+2\mathbf{j}` is the vector (1, 2)."""
+    if other.op not in ("seq", "matrix") or not _is_vector(node):
+        return None
+    axes = _AXES[: max(len(other.args), 2 + (_AXES[2] in _letters(node)))]
+    values = [{axis: num(int(axis == own)) for axis in _AXES} for own in axes]
+    return _seq_of(replace(node, ones) for ones in values)
+
+
+_AXES = ("\\hat{i}", "\\hat{j}", "\\hat{k}")
+
+
+def _is_vector(node: Node) -> bool:
+    """Whether each term has a unit vector."""
+    return all(map(_is_vector, node.args)) if node.op in ("add", "neg") else not set(_AXES).isdisjoint(_letters(node))
+
+
+_VIEWS: dict[str, Callable[[Node, Node], Node | None]] = {
+    "text": _text_as, "list": _list_as, "set": _set_as, "matrix": _matrix_as, "base": _base_as, "point": _point_as,
+    "time": _time_as, "ratio": _ratio_as,
 }  # fmt: skip

@@ -85,12 +85,7 @@ def boxes(text: str) -> list[Box]:
 def last_box(text: str) -> str | None:
     """Return the content of the last closed box, the innermost of nested ones; None if no box is closed."""
     at = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
-    if at < 0:
-        return None
-    opening = _PROSE["box"].match(text, at)
-    if opening and (end := closing_brace(text, opening.end())) >= 0:  # the common case reads only the tail
-        return text[opening.end() : end]
-    closed = boxes(text)
+    closed = [] if at < 0 else boxes(text[at:]) or boxes(text)  # mostly the tail is enough
     return closed[-1].content if closed else None
 
 
@@ -100,13 +95,13 @@ def boxed(text: str) -> str | None:
     An empty box (spaces, empty braces, `\text{}`, spacing commands) is no answer, like any other last box that is not
     one: it does not bring back an earlier one.
     """
-    content = last_box(text)
-    return None if content is None or _is_blank(content) else content
+    return _shown(last_box(text) or "")
 
 
-def _is_blank(content: str) -> bool:
+def _shown(content: str) -> str | None:
+    """Return a content that shows something, else None."""
     visible = "".join(char for char in content if char.isascii() or unicodedata.category(char)[0] not in "CZ")
-    return len(content) <= 200 and not _PROSE["invisible"].sub("", visible)
+    return content if len(content) > 200 or _PROSE["invisible"].sub("", visible) else None
 
 
 # Formulas in prose ---------------------------------------------------------------------------------------------------
@@ -127,7 +122,7 @@ class Prose(NamedTuple):
         return _PROSE["mark"].sub(lambda mark: f" {self.formulas[ord(mark.group()) - _FIRST_MARK]} ", text)
 
 
-def read_prose(text: str) -> Prose:
+def mark_formulas(text: str) -> Prose:
     r"""Replace the formulas `$…$`, `$$…$$`, `\(…\)`, `\[…\]` and displayed environments by marks.
 
     A single `$` may be a price: it encloses a formula only if no digit follows a closing `$` with a space before it.
@@ -174,7 +169,7 @@ def _statement(text: str) -> tuple[bool, str | None]:
         return True, None if _PROSE["second_letter"].match(text, chosen.end()) else letter
     if phrase is None:
         return False, None
-    prose = read_prose(text[phrase.end() : phrase.end() + MAX_ANSWER_CHARS])
+    prose = mark_formulas(text[phrase.end() : phrase.end() + MAX_ANSWER_CHARS])
     rest = _PROSE["lead"].sub("", prose.text, count=1)
     for taken_back in reversed(list(_PROSE["retraction"].finditer(rest))):
         after = rest[taken_back.end() :]
@@ -269,10 +264,9 @@ def boxed_then_phrases_then_last_number(text: str) -> str | None:
     letter = _PROSE["closing_letter"].search(text[-200:])
     if letter and not _PROSE["first_letter"].search(text[-200:][: letter.start()]):
         return letter[1] or letter[2]
-    tail = text[-_TAIL:]
-    if len(text) > _TAIL:  # begin with a line: half a formula would turn the others inside out
-        tail = tail[tail.find("\n") + 1 :]
-    return _last_quantity(read_prose(tail))
+    # Begin with a line: half a formula would turn the others inside out.
+    tail = text if len(text) <= _TAIL else text[text.find("\n", -_TAIL) + 1 :][-_TAIL:]
+    return _last_quantity(mark_formulas(tail))
 
 
 def r1_tags(text: str) -> str | None:
@@ -281,14 +275,13 @@ def r1_tags(text: str) -> str | None:
     if not opening or "</answer>" in content:
         return None
     inner = last_box(content)
-    content = content.strip() if inner is None else inner
-    return None if _is_blank(content) else content
+    return _shown(content.strip() if inner is None else inner)
 
 
 def gsm8k_hashes(text: str) -> str | None:
     """Return what follows the last `####` on its line, as in GSM8K's own solutions."""
-    answer = text.rpartition("####")[2] if "####" in text else ""
-    return answer[:MAX_ANSWER_CHARS].partition("\n")[0].strip() or None
+    _, mark, answer = text.rpartition("####")
+    return answer[:MAX_ANSWER_CHARS].partition("\n")[0].strip() or None if mark else None
 
 
 def choice(text: str) -> str | None:
@@ -312,9 +305,6 @@ def choice(text: str) -> str | None:
 
 #: Name → policy. The name is what recipes, runs and evaluations record.
 POLICIES: dict[str, Policy] = {
-    "boxed": boxed,
-    "boxed-then-phrases-then-last-number": boxed_then_phrases_then_last_number,
-    "r1-tags": r1_tags,
-    "gsm8k-hashes": gsm8k_hashes,
-    "choice": choice,
+    policy.__name__.replace("_", "-"): policy
+    for policy in (boxed, boxed_then_phrases_then_last_number, r1_tags, gsm8k_hashes, choice)
 }

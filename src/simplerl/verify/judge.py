@@ -21,16 +21,15 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from simplerl.core.types import Verdict
 from simplerl.verify import words
 from simplerl.verify.compare import Comparison, Undecided, assigned, without
-from simplerl.verify.extract import MAX_ANSWER_CHARS, POLICIES, closing_brace, final_part
+from simplerl.verify.extract import MAX_ANSWER_CHARS, boxes, mark_formulas
 from simplerl.verify.normalise import normalise
 from simplerl.verify.numbers import BUDGET, QUICK_BUDGET, Spent, TooBig, Work, exact, number
 from simplerl.verify.parse import (
@@ -63,19 +62,11 @@ class Outcome:
     status: str = ""
 
 
-def _yes(rule: str, detail: str) -> Outcome:
-    return Outcome(True, rule, detail)
-
-
-def _no(rule: str, detail: str) -> Outcome:
-    return Outcome(False, rule, detail)
-
-
 def _cannot(detail: str) -> Outcome:
     return Outcome(False, "gold", detail, "unjudgeable")
 
 
-def _shown(text: str, limit: int = 60) -> str:
+def shown(text: str, limit: int = 60) -> str:
     text = " ".join(text.split()).encode("utf-8", "replace").decode("utf-8")
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -83,58 +74,62 @@ def _shown(text: str, limit: int = 60) -> str:
 # --- one side -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One side, read once: its normal form, canonical spelling and tree (or why there is none)."""
-
-    normal: str
-    spelling: str
-    node: Node | None
-    problem: str
-
-
 #: With a group of zeros it can only be one number: 40,000.
 _ROUND = re.compile(r"-?\d{1,3}(?:,\d{3})*,0\d\d(?:,\d{3})*")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _CURRENCY_SIGN = re.compile(r"\\(?:\$|euro|pounds|yen|rupee)")
+_QUANTITY = re.compile(r"(-?\s*[\d.]+(?:/\d+)?)\s+([A-Za-z][A-Za-z0-9/^{} \\·-]{0,20})")
 _CURRENCY = re.compile(rf"^(-?\s*){_CURRENCY_SIGN.pattern}\s*(?=[\d.-])")
 
 
 def unbox(text: str) -> str:
     r"""Return a text without an outer `\boxed{…}` round all of it."""
     text = text.strip()
-    for wrapper in ("\\boxed{", "\\fbox{"):
-        if text.startswith(wrapper) and closing_brace(text, len(wrapper)) == len(text) - 1:
-            return text[len(wrapper) : -1]
-    return text
+    closed = boxes(text) if text.startswith(("\\boxed", "\\fbox")) else []
+    return closed[0].content if closed and closed[0].end - closed[0].start == len(text) else text
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One side, read once: its normal form, the value of a plain number with or without a currency, a spelling that
+    equal token sequences share, its tree, and why it has none or only words."""
+
+    normal: str
+    value: Fraction | None
+    spelling: str = ""
+    node: Node | None = None
+    problem: str = ""
 
 
 @lru_cache(maxsize=4_096)
 def reading(text: str) -> Reading:
     """Read a text, at most MAX_ANSWER_CHARS long; never raises."""
     normal = normalise(text)
-    spelling, node, problem = "", None, ""
+    value, spelling, node = number(_CURRENCY.sub(r"\1", normal)), "", None
+    # A comma may also separate a list: that reading comes first, the number with thousands marks second.
+    plain = number(normal) if "," not in normal or _ROUND.fullmatch(normal) else None
+    if plain is None and (date := words.date_of(normal)) is not None:
+        return Reading(normal, value, "", Node("date", (), date))
     try:
-        date = words.date_of(normal)
-        spelling = canonical(tokenize(normal)) if date is None else ""
-        # A comma may also separate a list: that reading comes first, the number with thousands marks second.
-        value = number(normal) if "," not in normal or _ROUND.fullmatch(normal) else None
-        node = Node("date", (), date) if date else read(normal) if value is None else num(value)
-    except Unreadable as error:
-        problem = str(error)
-        if spelling:
-            with contextlib.suppress(Unreadable, RecursionError):
-                node = read_prose(normal)
+        spelling = "" if plain is not None and "\\" not in normal else canonical(tokenize(normal))
+        return Reading(normal, value, spelling, read(normal) if plain is None else num(plain))
     except RecursionError:
-        problem = "nesting beyond the limit"
-    return Reading(normal, spelling, node, problem)
+        return Reading(normal, value, spelling, None, "nesting beyond the limit")
+    except Unreadable as error:
+        with contextlib.suppress(Unreadable, RecursionError):
+            node = read_prose(normal) if spelling else None
+        return Reading(normal, value, spelling, node, str(error))
 
 
 @lru_cache(maxsize=4_096)
-def plain_number(text: str) -> tuple[str, object]:
-    """The normal form of a text, and its value where it is a plain number."""
-    normal = normalise(text)
-    return normal, number(_CURRENCY.sub(r"\1", normal))
+def _as_written(text: str) -> Node | None:
+    """The tree of a text with its numbers as they are written: 6/4 is a fraction here, not the number 3/2."""
+    side = reading(text)
+    value = number(_merge_thousands(side.normal)) if "," in side.normal else None
+    with contextlib.suppress(Unreadable, RecursionError):
+        if value is None and side.node is not None and side.node.op == "num":
+            return read(side.normal)
+    return side.node if value is None else num(value)
 
 
 def _merge_thousands(text: str) -> str:
@@ -142,46 +137,33 @@ def _merge_thousands(text: str) -> str:
     return _THOUSANDS.sub(lambda match: match.group().replace(",", ""), text)
 
 
-def _without_words(gold: Node, answer: Node) -> Node:
-    """The gold without the words and conditions that only the gold has: it is trusted, and an answer may be short."""
-    if (
-        gold.op == "label"
-        and words.may_be_left_out(gold.name)
-        and not any(part.op == "label" for part in answer.walk())
-    ):
-        return gold.args[0]
-    return gold.args[0] if gold.op == "cond" and answer.op != "cond" else gold
-
-
-_QUANTITY = re.compile(r"(-?\s*[\d.]+(?:/\d+)?)\s+([A-Za-z][A-Za-z0-9/^{} \\·-]{0,20})")
-
-
 def _with_unit(side: Reading) -> Node | None:
     """A side as a quantity in a unit that only stands in plain letters, as in `10 m/s`: read so beside another unit."""
-    if side.node is not None and side.node.op == "unit":
-        return side.node
     match = _QUANTITY.fullmatch(side.normal.replace("\\cdot", "·"))
     value = number(match.group(1)) if match and words.unit_of(match.group(2)) else None
-    return Node("unit", (num(value),), match.group(2)) if match and value is not None else None
+    return Node("unit", (num(value),), match.group(2)) if match and value is not None else side.node
 
 
 def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[tuple[Node, Node]]:
-    """The pairs of trees to compare: commas as separators, and as thousands marks where the digits allow it."""
-    if mine.node is not None and theirs.node is not None:
-        answer = mine.node
+    """The pairs of trees to compare: commas as separators, letters as units, commas as thousands marks. What only the
+    gold adds in words or conditions is left out: it is trusted, and an answer may be short."""
+    sides = (mine, theirs)
+    units = tuple(_with_unit(side) for side in sides)
+    thousands = tuple(
+        reading(_merge_thousands(side.normal)).node if "," in side.normal else side.node for side in sides
+    )
+    pairs = [(mine.node, theirs.node), thousands]
+    if all(node is not None and node.op == "unit" for node in units):
+        pairs.append(units)
+    for answer, gold in dict.fromkeys(pairs):
+        if answer is None or gold is None:
+            continue
         if question and answer.op == "label" and words.counts_in(answer.name, question[:_MAX_QUESTION]):
             answer = answer.args[0]  # a noun of the question is counted
-        yield answer, _without_words(theirs.node, answer)
-    units = _with_unit(mine), _with_unit(theirs)
-    if units[0] is not None and units[1] is not None and (mine.node, theirs.node) != units:
-        first, second = words.unit_of(units[0].name), words.unit_of(units[1].name)
-        if first and second and first.dimensions == second.dimensions and not first.counts:
-            yield units[0], units[1]
-    merged = _merge_thousands(mine.normal), _merge_thousands(theirs.normal)
-    if merged != (mine.normal, theirs.normal):
-        nodes = reading(merged[0]).node, reading(merged[1]).node
-        if nodes[0] is not None and nodes[1] is not None:
-            yield nodes[0], _without_words(nodes[1], nodes[0])
+        labelled = gold.op == "label" and words.may_be_left_out(gold.name)
+        if (labelled and all(part.op != "label" for part in answer.walk())) or (gold.op == "cond" != answer.op):
+            gold = gold.args[0]
+        yield answer, gold
 
 
 # --- two sides ----------------------------------------------------------------------------------------------------
@@ -189,40 +171,13 @@ def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[
 
 def quick(answer: str, gold: str, *, question: str | None = None) -> Outcome | None:
     """Decide without algebra, in linear time, or return None."""
-    answer, gold = unbox(answer), unbox(gold)
-    if not gold.strip():
-        return _cannot("the gold is empty")
-    if answer.strip() == gold.strip():
-        return _yes("string", "the texts are the same")
-    if len(answer) > MAX_ANSWER_CHARS:
-        return _no("length", f"the answer has {len(answer)} characters; the limit is {MAX_ANSWER_CHARS}")
-    if len(gold) > MAX_ANSWER_CHARS:
-        return _cannot("the gold is too long to compare")
-    (mine, my_value), (theirs, their_value) = plain_number(answer), plain_number(gold)
-    if mine == theirs:
-        return _yes("string", "the same once normalised")
-    currencies = {match.group() for text in (mine, theirs) if (match := _CURRENCY_SIGN.search(text))}
-    if my_value is not None and my_value == their_value and len(currencies) < 2:
-        outcome: Outcome | None = _yes("number", f"both are {_shown(str(my_value))}")
-    else:
-        outcome = _compare(answer, gold, question, Work(QUICK_BUDGET), algebra=False)
-    return None if outcome is None else _honest(outcome, answer, gold, question, Work(QUICK_BUDGET))
+    return _judge(answer, gold, question, algebra=False)
 
 
 def thorough(answer: str, gold: str, *, question: str | None = None) -> Outcome:
     """Decide with algebra."""
-    outcome = quick(answer, gold, question=question)
-    if outcome is not None:
-        return outcome
-    answer, gold = unbox(answer), unbox(gold)
-    outcome = _compare(answer, gold, question, Work(BUDGET), algebra=True)
-    if outcome is not None:
-        return _honest(outcome, answer, gold, question, Work(BUDGET))
-    mine, theirs = reading(answer), reading(gold)
-    if theirs.node is None:
-        detail = f"the gold {_shown(theirs.normal)!r} cannot be read: {theirs.problem}; only the same text would count"
-        return _cannot(detail)
-    return _no("unreadable", f"{_shown(mine.normal)!r} cannot be read: {mine.problem}")
+    outcome = quick(answer, gold, question=question) or _judge(answer, gold, question, algebra=True)
+    return outcome or _cannot("no rule decides")
 
 
 def harmless(gold: str) -> bool:
@@ -238,115 +193,112 @@ def _evaluator(work: Work) -> Evaluator:
     return Evaluator(work)
 
 
-def _compare(answer: str, gold: str, question: str | None, work: Work, *, algebra: bool) -> Outcome | None:
-    """Compare by spelling, words and structure; None when only algebra can tell, or a side was not read."""
+def _judge(answer: str, gold: str, question: str | None, *, algebra: bool) -> Outcome | None:
+    """Judge by text, number, words and structure, in this order; None when only algebra can tell."""
+    answer, gold = unbox(answer), unbox(gold)
+    if not gold.strip():
+        return _cannot("the gold is empty")
+    if answer.strip() == gold.strip():
+        return Outcome(True, "string", "the texts are the same")
+    if len(answer) > MAX_ANSWER_CHARS:
+        return Outcome(False, "length", f"the answer has {len(answer)} characters; the limit is {MAX_ANSWER_CHARS}")
+    if len(gold) > MAX_ANSWER_CHARS:
+        return _cannot("the gold is too long to compare")
     mine, theirs = reading(answer), reading(gold)
-    if mine.spelling and mine.spelling == theirs.spelling and "‹" not in mine.spelling:
-        return _yes("string", "the same once normalised")
-    outcome = _by_words(mine, theirs)
-    if outcome is not None:
-        return outcome
+    if mine.normal == theirs.normal:
+        return Outcome(True, "string", "the same once normalised")
+    currencies = {match.group() for side in (mine, theirs) if (match := _CURRENCY_SIGN.search(side.normal))}
+    if mine.value is not None and mine.value == theirs.value and len(currencies) < 2:
+        outcome: Outcome | None = Outcome(True, "number", f"both are {shown(str(mine.value))}")
+    else:
+        outcome = _by_words(mine, theirs) or _compare(mine, theirs, question, algebra=algebra)
+    if outcome and outcome.equal and outcome.rule not in ("string", "words"):
+        return _computing_left(answer, gold, question, Work(BUDGET if algebra else QUICK_BUDGET)) or outcome
+    return outcome
+
+
+def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
+    """Compare spellings, choice letters, digits in a base and prose, and what was not read. None when mathematics
+    should decide."""
+    same_spelling = mine.spelling and mine.spelling == theirs.spelling
+    if same_spelling and ("‹" not in mine.spelling or mine.node is None or theirs.node is None):
+        return Outcome(True, "string", "the same once normalised")
+    gold_letter, circled = words.choice_letter(theirs.normal), words.circled_choices(theirs.normal)
+    if gold_letter and words.chosen_letter(mine.normal) == gold_letter:
+        return Outcome(True, "words", f"both choose {gold_letter}")
+    for based, other in ((mine, theirs), (theirs, mine)):
+        digits = based.node.name if based.node is not None and based.node.op == "base" else ""
+        if digits and not digits.isdecimal() and re.sub(r"\s", "", words.opened(other.normal)) == digits:
+            return Outcome(True, "words", "the same digits")
+    if circled and (choices := words.circled_choices(mine.normal)):
+        return (
+            Outcome(True, "words", "the same choices")
+            if choices == circled
+            else Outcome(False, "words", "different choices")
+        )
+    my_words = words.comparable_words(mine.normal)
+    if gold_letter is None and my_words is not None and my_words == words.comparable_words(theirs.normal):
+        return Outcome(True, "words", "the same words")
+    if theirs.node is None and words.words_of_markup(theirs.normal) is None:
+        detail = f"the gold {shown(theirs.normal)!r} cannot be read: {theirs.problem}; only the same text would count"
+        return _cannot(detail)
     if theirs.node is None or mine.node is None:
-        return _unread(mine, theirs)
+        unread = f"{shown(mine.normal)!r} cannot be read: {mine.problem}" if mine.node is None else "the gold is words"
+        return Outcome(False, "unreadable" if theirs.node is not None else "words", unread)
+    return None
+
+
+def _compare(mine: Reading, theirs: Reading, question: str | None, *, algebra: bool) -> Outcome | None:
+    """Compare the trees of two sides that were read; None when only algebra can tell."""
+    assert mine.node is not None
+    assert theirs.node is not None
+    work = Work(BUDGET if algebra else QUICK_BUDGET)
     engine = _evaluator(work) if algebra else None
     undecided, comparison = False, Comparison(work, engine)
     for left, right in _readings(mine, theirs, question):
         comparison = Comparison(work, engine)
         try:
             if comparison.equal(left, right):
-                return _yes(comparison.rule, RULES[comparison.rule])
+                return Outcome(True, comparison.rule, RULES[comparison.rule])
         except Undecided:
             undecided = True
-        except (TooBig, RecursionError) as error:
-            return _too_big(theirs.node, error, algebra)
+        except (TooBig, RecursionError) as error:  # the gold's fault if it cannot be computed alone, else the answer's
+            if not algebra and theirs.node.op != "num":
+                return None
+            reason = error if isinstance(error, TooBig) else "an expression nested too deeply"
+            if algebra and not _evaluator(Work(BUDGET)).within_limits(theirs.node):
+                return _cannot(f"the gold holds {reason}")
+            return Outcome(False, "limits" if isinstance(error, Spent) else "screen", f"the answer holds {reason}")
     if undecided:
         return None
     if theirs.node.op == "prose":
-        return _cannot(f"the gold {_shown(theirs.normal)!r} is a sentence; only the same words count")
+        return _cannot(f"the gold {shown(theirs.normal)!r} is a sentence; only the same words count")
     label = next((part.name for part in mine.node.walk() if part.op == "label"), "")
     if label or mine.node.op == "prose":
         part = mine.problem or f"the words {label!r}"
-        return _no("unreadable", f"{_shown(mine.normal)!r} is not understood: {part}")
-    return _no(comparison.rule, f"not equal: {_shown(mine.normal)} against {_shown(theirs.normal)}")
-
-
-def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
-    """Choice letters, digits in a base, and prose. None when mathematics should decide."""
-    gold_letter = words.choice_letter(theirs.normal)
-    if gold_letter is not None:
-        letter = words.chosen_letter(mine.normal)
-        return _yes("words", f"both choose {letter}") if letter == gold_letter else None
-    for based, other in ((mine, theirs), (theirs, mine)):
-        digits = based.node.name if based.node is not None and based.node.op == "base" else ""
-        if digits and not digits.isdecimal() and re.sub(r"\s", "", words.opened(other.normal)) == digits:
-            return _yes("words", "the same digits")
-    circled = words.circled_choices(mine.normal), words.circled_choices(theirs.normal)
-    if all(circled):
-        return _yes("words", "the same choices") if circled[0] == circled[1] else _no("words", "different choices")
-    mine_words = words.comparable_words(mine.normal)
-    if mine_words is not None and mine_words == words.comparable_words(theirs.normal):
-        return _yes("words", "the same words")
-    if mine.node is not None and theirs.node is not None and mine.node.op == theirs.node.op == "text":
-        same = words.unnumbered(mine.node.name) == words.unnumbered(theirs.node.name)
-        return _yes("words", "the same words") if same else _no("words", "different words")
-    return None
-
-
-def _unread(mine: Reading, theirs: Reading) -> Outcome | None:
-    """At least one side was not read: then only words can still be told apart."""
-    if mine.spelling and mine.spelling == theirs.spelling:
-        return _yes("string", "the same once normalised")
-    unread = f"{_shown(mine.normal)!r} cannot be read: {mine.problem}"
-    if words.words_of_markup(theirs.normal) is not None:
-        if mine.node is None:
-            return _no("words", f"different words; {unread}")
-        return _no("words", f"the gold is words, the answer is not: {_shown(mine.normal)}")
-    return _no("unreadable", unread) if theirs.node is not None else None
-
-
-def _too_big(gold: Node, error: TooBig | RecursionError, algebra: bool) -> Outcome | None:
-    """Something beyond the limits: the gold's fault if it cannot be computed alone, else the answer's."""
-    reason = error if isinstance(error, TooBig) else "an expression nested too deeply"
-    if not algebra and gold.op != "num":
-        return None
-    if algebra and not _evaluator(Work(BUDGET)).within_limits(gold):
-        return _cannot(f"the gold holds {reason}")
-    return _no("limits" if isinstance(error, Spent) else "screen", f"the answer holds {reason}")
+        return Outcome(False, "unreadable", f"{shown(mine.normal)!r} is not understood: {part}")
+    return Outcome(False, comparison.rule, f"not equal: {shown(mine.normal)} against {shown(theirs.normal)}")
 
 
 # --- answers that leave the computing to the reader -----------------------------------------------------------------
 
 
-def _honest(outcome: Outcome, answer: str, gold: str, question: str | None, work: Work) -> Outcome:
-    """The outcome, unless the answer is right in value and restates the question or is unfinished."""
-    if not outcome.equal or outcome.rule in ("string", "words"):
-        return outcome
+def _computing_left(answer: str, gold: str, question: str | None, work: Work) -> Outcome | None:
+    """Why an answer of the right value does not count: it restates the question or is unfinished. None if it does."""
     mine, theirs = _as_written(answer), _as_written(gold)
     if mine is None or theirs is None or mine == theirs:
-        return outcome
-    try:
+        return None
+    with contextlib.suppress(TooBig, RecursionError):
         own = _form(_stated(mine))
         copied = question and own != _form(_stated(theirs, rounded=True))
         if question and copied and {own, _form(mine)} & _forms_of_question(question):
-            return _no("restates", f"{_shown(answer)!r} is an expression of the question")
+            return Outcome(False, "restates", f"{shown(answer)!r} is an expression of the question")
         problem = _computing(_stated(mine), theirs, work)
         if problem and not _computing(_stated(theirs), theirs, work):
-            return _no("unfinished", f"the value is right, but {problem} is left to the reader: {_shown(answer)}")
-    except (TooBig, RecursionError):
-        pass
-    return outcome
-
-
-@lru_cache(maxsize=4_096)
-def _as_written(text: str) -> Node | None:
-    """The tree of a text with its numbers as they are written: 6/4 is a fraction here, not the number 3/2."""
-    side = reading(text)
-    value = number(_merge_thousands(side.normal)) if "," in side.normal else None
-    if value is not None:
-        return num(value)
-    with contextlib.suppress(Unreadable, RecursionError):
-        return read(side.normal) if side.node is not None and side.node.op == "num" else side.node
-    return side.node
+            return Outcome(
+                False, "unfinished", f"the value is right, but {problem} is left to the reader: {shown(answer)}"
+            )
+    return None
 
 
 def _stated(node: Node, *, rounded: bool = False) -> Node:
@@ -372,7 +324,8 @@ def _form(node: Node) -> object:
     return (node.op, node.name, *map(_form, node.args))
 
 
-_SPANS = re.compile(r"\$\$([^$]{1,400})\$\$|\$([^$]{1,400})\$|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
+#: Operation → the computing that it may leave, in words.
+_STEPS: dict[str, str] = words.TABLES["computing"]
 _PLAIN_EXPRESSION = re.compile(r"[\d(.√-][\d\s+\-*/^().=,%!×÷·√<>]{1,100}[\d).!%]|[a-zA-Z\d(-][\w+\-*/^().=]{2,100}")
 #: Numbers that are long enough to be meant as an expression: decimals, and whole numbers from 1,000 on.
 _PLAIN_NUMBER = re.compile(r"(?<![\w.,])(?:\d+\.\d+|\d{4,})(?![\w,]|\.\d)")
@@ -381,9 +334,7 @@ _MAX_QUESTION, _MAX_EXPRESSIONS = 8_000, 200
 
 def question_expressions(question: str) -> list[str]:
     """The expressions of a question as written: its formulas, then what looks like one in its words."""
-    question = question[:_MAX_QUESTION]
-    texts = [next(group for group in match.groups() if group) for match in _SPANS.finditer(question)]
-    bare = _SPANS.sub(" ; ", question)
+    bare, texts = mark_formulas(question[:_MAX_QUESTION])
     texts += _PLAIN_EXPRESSION.findall(bare) + _PLAIN_NUMBER.findall(bare)
     return [text.strip(" .,;?=$") for text in texts[:_MAX_EXPRESSIONS]]
 
@@ -415,10 +366,11 @@ def _computing(node: Node, gold: Node, work: Work) -> str:
     stack = [node] if is_scalar(node) else []
     while stack:
         part = stack.pop()
-        if text := _step_left(part, gold, work):
-            return text
-        if part.name != "mixed":
-            stack.extend(_terms(part) if part.op in ("add", "mul") else part.args)
+        if _is_number(part, work):
+            continue
+        if part.op in _STEPS and _is_left(part, gold, work):
+            return _STEPS[part.op]
+        stack.extend(_terms(part) if part.op in ("add", "mul") else part.args)
     return ""
 
 
@@ -434,132 +386,62 @@ def _terms(node: Node) -> list[Node]:
     return terms
 
 
-def _is_number(node: Node) -> bool:
-    """Whether an expression is one number: a whole number, a decimal, a fraction, a mixed number, with any sign."""
-    node = without(node, "neg", "percent")
-    if node.op == "div":
-        return all(without(arg, "neg").op == "num" for arg in node.args)
-    return node.op == "num" or node.name == "mixed"
+def _is_number(node: Node, work: Work) -> bool:
+    """Whether an expression is one finished number: whole, decimal, mixed, a fraction of whole numbers that is not
+    whole itself, a power from 1,000 on, or in scientific notation; with any sign."""
+    parts = [without(arg, "neg", "percent") for arg in node.args]
+    if node.op in ("neg", "percent"):
+        return _is_number(parts[0], work)
+    if node.op == "mul" and len(parts) == 2 and parts[0].op == "num" and parts[1].op == "pow":
+        return parts[1].args[0] == num(10) and exact(parts[1], work) is not None
+    if node.op not in ("div", "pow") or any(part.op != "num" for part in parts):
+        return node.op == "num" or node.name == "mixed"
+    value = exact(node, work)
+    whole = all(part.value is not None and part.value.denominator == 1 for part in parts)
+    return value is not None and (abs(value) >= 1_000 if node.op == "pow" else whole and value.denominator > 1)
 
 
-def _step_left(node: Node, gold: Node, work: Work) -> str:
-    """The computing that is left at one part of an expression; empty when there is none."""
-    if node.name == "mixed":
-        return ""
-    if node.op in _STEPS:
-        return _STEPS[node.op](node, work)
-    if node.op == "func" and not has_symbols(node) and not any(part.name == node.name for part in gold.walk()):
-        return f"the function {node.name}"
-    return "" if has_symbols(node) else _COMPUTED.get(node.op, "")
+def _is_left(node: Node, gold: Node, work: Work) -> bool:
+    """Whether computing is left at one part of an expression: it has a rational value, or could be shorter."""
+    if node.op in ("add", "mul"):
+        terms = _terms(node)
+        rational = sum(exact(term, work) is not None for term in terms)
+        if node.op == "mul":
+            return rational > 1 or sum(term.op == "add" and not has_symbols(term) for term in terms) > 1
+        surds = [surd for term in terms if (surd := _surd(term, work))]
+        return rational > 1 or len(surds) > len(set(surds)) or (rational > 0 and any(_expands(t, work) for t in terms))
+    if node.op == "func":
+        return not has_symbols(node) and not any(part.op == "func" for part in gold.walk())
+    if exact(node, work) is not None:
+        return True
+    if node.op == "pow":
+        base, exponent = without(node.args[0], "neg"), exact(node.args[1], work)
+        constant = base.op in ("add", "div", "root", "pow", "mul") and not has_symbols(base) and exponent != -1
+        return exponent is not None and (constant or base == IMAGINARY)
+    if node.op == "root":
+        index, radicand = (exact(arg, work) for arg in node.args)
+        return index is not None and radicand is not None and 2 <= index <= 6 and _is_reducible(radicand, index)
+    return node.op != "div" and not has_symbols(node)
 
 
-def _sum_left(node: Node, work: Work) -> str:
-    terms = _terms(node)
-    surds = [surd for surd in map(_surd, terms) if surd]
-    if sum(map(_is_number, terms)) > 1:
-        return "a sum of numbers"
-    if any(map(_is_number, terms)) and any(map(_is_multiple_of_sum, terms)):
-        return "a product to multiply out"
-    return "a sum of like terms" if len(surds) > len(set(surds)) else ""
-
-
-def _is_multiple_of_sum(term: Node) -> bool:
+def _expands(term: Node, work: Work) -> bool:
     """Whether a term is a number times a sum that has a number in it: 5(x + 1)."""
-    term = without(term, "neg")
-    factors = _terms(term) if term.op == "mul" else []
-    sums = [factor for factor in factors if factor.op == "add" and any(map(_is_number, _terms(factor)))]
-    return len(factors) == 2 and bool(sums) and any(map(_is_number, factors))
+    factors = _terms(without(term, "neg"))
+    sums = [part for part in factors if part.op == "add" and any(exact(t, work) is not None for t in _terms(part))]
+    return len(factors) == 2 and bool(sums) and any(exact(factor, work) is not None for factor in factors)
 
 
-def _surd(term: Node) -> object:
-    """What a term has beside its rational factor, as a key: terms that share it are alike. None for a number."""
+def _surd(term: Node, work: Work) -> tuple[str, ...]:
+    """What a term has beside its rational factor: terms that share it are alike. Empty for a number."""
     term = without(term, "neg")
-    if term.op == "div" and without(term.args[1], "neg").op == "num":
+    if term.op == "div" and exact(term.args[1], work) is not None:
         term = without(term.args[0], "neg")
     parts = _terms(term) if term.op == "mul" else [term]
-    return tuple(sorted(repr(_form(part)) for part in parts if not _is_number(part))) or None
+    return tuple(sorted(repr(_form(part)) for part in parts if exact(part, work) is None))
 
 
-def _product_left(node: Node, work: Work) -> str:
-    factors = _terms(node)
-    powers = [factor for factor in factors if factor.op == "pow" and _is_number(factor.args[0])]
-    numbers, sums = (
-        sum(map(_is_number, factors)),
-        [factor for factor in factors if factor.op == "add" and factor.name != "mixed"],
-    )
-    if len(factors) == 2 and numbers == len(powers) == 1 and powers[0].args[0] == num(10):
-        return ""  # scientific notation
-    if numbers > 1 or (powers and numbers):
-        return "a product of numbers"
-    return "a product of sums" if sum(not has_symbols(factor) for factor in sums) > 1 else ""
-
-
-def _quotient_left(node: Node, work: Work) -> str:
-    top, bottom = (without(arg, "neg") for arg in node.args)
-    if top.op == bottom.op == "num" and bottom.value and top.value is not None:
-        fraction = top.value.denominator == bottom.value.denominator == 1 and (top.value / bottom.value).denominator > 1
-        return "" if fraction else "a division"
-    nested = any(arg.op == "div" or arg.name == "mixed" for arg in (top, bottom))
-    return "a fraction of fractions" if nested and exact(node, work) is not None else ""
-
-
-def _power_left(node: Node, work: Work) -> str:
-    base, exponent = without(node.args[0], "neg"), exact(node.args[1], work)
-    value = exact(node, work) if _is_number(base) else None
-    if value is not None:
-        return "" if base.op == "num" and abs(value) >= 1_000 else "a power"
-    constant = not has_symbols(base) and base.op in ("add", "div", "root", "pow", "mul") and exponent != -1
-    return "a power" if exponent is not None and (constant or base == IMAGINARY) else ""
-
-
-def _root_left(node: Node, work: Work) -> str:
-    index, radicand = exact(node.args[0], work), exact(node.args[1], work)
-    if radicand is None or index is None or index.denominator != 1 or not 2 <= index <= 6:
-        return ""
-    if radicand < 0 and index == 2:
-        return "the root of a negative number"
-    reducible = any(_power_factor(abs(part), int(index)) for part in (radicand.numerator, radicand.denominator))
-    return "a root" if reducible or not radicand else ""
-
-
-def _power_factor(value: int, index: int) -> bool:
-    """Whether a number has a factor p^index with a small p, or is itself such a power."""
-    powers = takewhile(lambda power: power <= value, (p**index for p in range(2, 1_000)))
-    return 2 <= value <= 10**12 and any(value % power == 0 for power in powers)
-
-
-_STEPS: dict[str, Callable[[Node, Work], str]] = {
-    "add": _sum_left, "mul": _product_left, "div": _quotient_left, "pow": _power_left, "root": _root_left,
-}  # fmt: skip
-_COMPUTED = {
-    "fact": "a factorial",
-    "fact2": "a factorial",
-    "binom": "a binomial coefficient",
-    "abs": "an absolute value",
-}
-
-# --- explanation --------------------------------------------------------------------------------------------------
-
-
-def _kind(text: str) -> str:
-    """What a text was read as."""
-    side = reading(text)
-    value, node = number(side.normal), side.node
-    if value is not None:
-        return f"the number {_shown(str(value), 100)}"
-    if node is None:
-        return f"not understood: {side.problem}; its text still counts"
-    return words.TABLES["kinds"].get(node.op, "an expression").format(name=node.name, parts=len(node.args))
-
-
-def explain(response: str, gold: str, policy: str, verdict: Verdict) -> list[tuple[str, str]]:
-    """Return the steps of a judgement as (name, text): what was looked at, understood and decided."""
-    part = final_part(response)
-    tail = f", of which the last part, {len(part)}, counts" if len(part) != len(response) else ""
-    steps = [("response", f"{len(response)} characters{tail}"), ("policy", policy)]
-    for name, text in (("answer", POLICIES[policy](part)), ("gold", unbox(gold))):
-        steps.append((name, "none found" if text is None else _shown(text, 100) or "empty"))
-        if text is not None and text.strip() and len(text) <= MAX_ANSWER_CHARS:
-            steps += [("  normal", _shown(reading(text).normal, 100)), ("  read as", _kind(text))]
-    rule = f"{verdict.rule}: {RULES.get(verdict.rule, '')}"
-    return [*steps, ("rule", rule), ("why", verdict.detail), ("verdict", verdict.status)]
+def _is_reducible(radicand: Fraction, index: Fraction) -> bool:
+    """Whether a root can be made smaller: of a negative number, or of one with a factor p^index with a small p."""
+    powers = [p ** int(index) for p in range(2, 1_000)]
+    parts = [part for part in (abs(radicand.numerator), radicand.denominator) if 2 <= part <= 10**12]
+    return (radicand < 0 and index == 2) or any(part % power == 0 for part in parts for power in powers)

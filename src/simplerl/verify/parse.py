@@ -137,10 +137,17 @@ def tokenize(text: str) -> list[Token]:
                 _add_words(out, content, spaced, roman=piece == "\\mathrm")
             else:
                 out.append(Token("let", f"{piece}{{{content.replace(' ', '')}}}", spaced))
+        elif kind == "mixed":
+            integer, top, bottom = (match[name].strip("{} ") for name in ("integer", "top", "bottom"))
+            if 0 < int(top) < int(bottom):
+                out.append(Token(kind, f"{integer}\\frac{{{top}}}{{{bottom}}}", spaced))
+            else:
+                out.append(Token("num", integer, spaced))
+                at = match.end("integer")
         elif kind == "word":
             time = piece in ("min", "sec") and out and out[-1].kind == "num" and not _READ["argument"].match(text, at)
             if time or (piece in lexicon.GLUED_UNITS and _READ["factor"].match(text, at)):  # minutes; m g \sin\theta
-                out += [Token("txt", piece, spaced)] if time else _factors(piece, spaced)
+                out += [Token("txt" if time else "let", run, spaced) for run in ([piece] if time else piece)]
             else:
                 for part in re.findall(r"or(?=[A-Z])|(?<=or)[A-Z]+|.+?(?=or[A-Z])|.+", piece):
                     _add_words(out, part, spaced, bare=True)
@@ -167,10 +174,6 @@ def _unit_may_follow(out: list[Token]) -> bool:
     if out and out[-1].text in ("/", "\\cdot", "-"):
         return len(out) > 1 and (out[-2].kind == "txt" or (out[-2].text in "}23" and out[-1].text == "/"))
     return bool(out) and (out[-1].kind not in ("op", "sep") or out[-1].text in "})%|")
-
-
-def _factors(run: str, spaced: bool) -> list[Token]:
-    return [Token("let", letter, spaced and not i) for i, letter in enumerate(run)]
 
 
 def _add_words(out: list[Token], content: str, spaced: bool, *, bare: bool = False, roman: bool = False) -> None:
@@ -201,9 +204,6 @@ def _add_words(out: list[Token], content: str, spaced: bool, *, bare: bool = Fal
         temperature = content in "CF" and any(token.text == "\\circ" for token in out[-2:])
         unit = not bare and value and _unit_may_follow(out) and content in "mslghcfnwvaMSLGHKCFNJWVA"
         kind = "txt" if unit and not temperature else "let"
-    elif not bare and _READ["choices"].fullmatch(content):
-        out += tokenize(content)
-        return
     elif (bare or roman) and content.isupper() and len(content) <= 4 and content not in lexicon.UPPER_WORDS:
         kind = (
             "let" if len(content) < 4 or lower not in lexicon.ANSWER_WORDS else "txt"
@@ -212,7 +212,7 @@ def _add_words(out: list[Token], content: str, spaced: bool, *, bare: bool = Fal
         bare and not _is_word(out, content, last, glued=not spaced and last.kind == "num")
     ):
         named = re.fullmatch(r"[A-Z][a-z]{2,}", content) and (spaced or last.kind != "num")  # Tom
-        out += [Token("let", content, spaced)] if named else _factors(content, spaced)
+        out += [Token("let", run, spaced and not i) for i, run in enumerate([content] if named else content)]
         return
     elif bare and last.kind == "txt":
         out[-1] = Token("txt", last.text + (" " if spaced else "") + content, last.spaced)
@@ -433,8 +433,6 @@ def read_tokens(tokens: list[Token]) -> Node:
         layout = _layout(first.text, tokens[1:-1])
         if layout is not None:
             return layout
-    if first.text == "]" or (last.text == "[" and first.text in ("(", "[")):
-        return _french_interval(tokens)
     if len(tokens) > 3 and last.text == ")" and (remarked := _remark(tokens)) is not None:
         return remarked
     groups, _ = split(tokens, ("or",))
@@ -515,9 +513,9 @@ def _listed(parts: list[list[Token]], separators: list[str]) -> Node:
     if not items:
         raise Unreadable("an empty part")
     first, others = items[0], items[1:]
-    assigned = first.op == "rel" and first.name == "=" and first.args[0].op == "sym"
+    assigned = first.op == "rel" and first.name in ("=", "\\neq") and first.args[0].op == "sym"
     if assigned and not any(map(has_symbols, others)) and all(map(is_scalar, others)):
-        items = (first, *(Node("rel", (first.args[0], item), "=") for item in others))  # x = 0, 8
+        items = (first, *(Node("rel", (first.args[0], item), first.name) for item in others))  # x = 0, 8
     if len(items) > 1 and all(item.op == "cond" and len(item.args) == 2 for item in items):
         return Node("pieces", items)
     inequalities = [item for item in items if item.op == "rel" and set(item.name.split()) & INEQUALITIES]
@@ -574,37 +572,34 @@ def _remark(tokens: list[Token]) -> Node | None:
     head, inner, before = tokens[:start], tokens[start + 1 : -1], tokens[start - 1]
     if start < 1 or not inner or before.text[1:] in FUNCTIONS:
         return None
-    worded = [token.text.lower() for token in inner if token.kind == "txt"]
+    words, text = [token.text.lower() for token in inner if token.kind == "txt"], _texts(inner)
     relation = any(token.text in RELATIONS for token in inner)
-    percent = inner[-1].text == "%" and tokens[start].spaced
     joined = inner[0].text in ("or", "=", "\\approx")
-    if joined or (percent and not worded):
+    if joined or (inner[-1].text == "%" and tokens[start].spaced and not words):
         return Node("both", (read_tokens(head), read_tokens(inner[joined:])))
-    if not worded and (not relation or before.text in ("P", "E")):
+    listed = len(split(head, _ROWS | _COMMAS)[0]) > 1  # then words belong to its last item
+    if (not words and (not relation or before.text in ("P", "E"))) or (words and not relation and listed):
         return None
-    if worded and not relation and len(split(head, _ROWS | _COMMAS)[0]) > 1:
-        return None  # it belongs to the last item of a list
-    if inner[0].kind == "txt" and worded[0].split()[0] in ("since", "because", "as") and relation and len(worded) == 1:
-        read_tokens(inner[1:])
-        return read_tokens(head)
     value = read_tokens(head)
-    if len(worded) == len(inner):
-        words = _texts(inner)
-        if (said := lexicon.number_in_words(words)) is not None:
+    if len(words) == len(inner):
+        if (said := lexicon.number_in_words(text)) is not None:
             return Node("both", (value, num(said)))
-        if words.lower().strip(" .") in ("approximately", "approx", "exactly"):
+        if text.lower().strip(" .") in ("approximately", "approx", "exactly"):
             return value
-        if not any(token.kind == "txt" for token in head):
-            return _with_words(value, words)
-        raise Unreadable(f"the words {words!r}")
-    node = read_tokens(inner)
+        if any(token.kind == "txt" for token in head):
+            raise Unreadable(f"the words {text!r}")
+        return _with_words(value, text)
+    because = relation and len(words) == 1 and text.lower().split()[0] in ("since", "because", "as")
+    node = read_tokens(inner[because:])
     conditions = node.args if node.op == "list" else (node,)
+    if because:
+        return value
     if relation and len(head) > 1 and all(_is_condition(item, (value,)) for item in conditions):
         return Node("cond", (value, *conditions))
-    if not worded:
-        return None
     if node.op == "unit" and lexicon.unit_of(node.name):
         return Node("both", (value, node))  # 2 hours (120 minutes)
+    if not words:
+        return None
     raise Unreadable("the remark " + canonical(inner))
 
 
@@ -725,18 +720,6 @@ def _side(tokens: list[Token]) -> Node:
 _NAMED_FUNCTIONS = word_set("named_functions")
 
 
-def _french_interval(tokens: list[Token]) -> Node:
-    """`]a,b[`, with the bracket turned away where the end is not included, or several joined by a cup."""
-    cup = next((i for i, token in enumerate(tokens) if token.text == "\\cup"), 0)
-    if cup:
-        return Node("union", (read_tokens(tokens[:cup]), read_tokens(tokens[cup + 1 :])))
-    parts, _ = split(tokens[1:-1], (",", ";"))
-    brackets = {"]": "(", "[": "["}.get(tokens[0].text, "") + {"[": ")", "]": "]"}.get(tokens[-1].text, "")
-    if len(parts) != 2 or len(brackets) != 2:
-        raise Unreadable("brackets that do not match")
-    return Node("seq", tuple(map(read_tokens, parts)), brackets)
-
-
 def _bracketed(tokens: list[Token]) -> Node | None:
     r"""A tuple, an interval, a set or a set-builder; None when the brackets only group a scalar."""
     opening, closed, inner = tokens[0].text, tokens[-1].text, tokens[1:-1]
@@ -789,23 +772,17 @@ def _ratio(tokens: list[Token]) -> Node | None:
     """`3:4`, `2:3:4`, and clock times such as `4:30 p.m.`."""
     clock = _READ["clock"].fullmatch("".join(token.text for token in tokens).lower())
     if clock and int(clock[1]) < 25 and int(clock[2]) < 60:
-        return _time(
-            [int(clock[1]), int(clock[2]), int(clock[3] or 0)], (clock[4] or "")[:1], padded=clock[1][0] == "0"
-        )
+        hour, half = int(clock[1]), (clock[4] or "")[:1]  # on 24 hours where that is known
+        name = half + "m" if half else "24" if hour > 12 or clock[1][0] == "0" else ""
+        hour += 12 if half == "p" and hour < 12 else -12 if half == "a" and hour == 12 else 0
+        return Node("time", tuple(map(num, (hour, int(clock[2]), int(clock[3] or 0)))), name)
     parts, _ = split(tokens, (":",))
     if len(parts) == 1 or any(part and (part[0].text == "+" or part[-1].kind == "txt") for part in parts):
         return None
     return Node("ratio", tuple(map(_quantity, parts)))
 
 
-def _time(parts: list[int], half: str, *, padded: bool = False) -> Node:
-    """A clock time, on 24 hours where that is known; `half` is a, p or empty."""
-    hour = parts[0] + (12 if half == "p" and parts[0] < 12 else -12 if half == "a" and parts[0] == 12 else 0)
-    name = half + "m" if half else "24" if hour > 12 or padded else ""
-    return Node("time", tuple(map(num, (hour, *parts[1:]))), name)
-
-
-_CURRENCIES = {"\\$": "dollars", "\\euro": "euros", "\\pounds": "GBP", "\\yen": "yen", "\\rupee": "rupees"}
+_CURRENCIES = TABLES["currencies"]
 
 
 def _base(text: str) -> Node:
@@ -822,7 +799,7 @@ def _quantity(tokens: list[Token]) -> Node:
     """An expression with an optional unit behind it, or a currency in front."""
     if not tokens:
         raise Unreadable("an empty part")
-    if tokens[0].kind == "txt" and len(tokens) > 1 and tokens[1].kind in ("num", "cmd", "rep"):  # length 8, Tom 8
+    if tokens[0].kind == "txt" and len(tokens) > 1 and tokens[1].kind in (*_NUMBERS, "cmd"):  # length 8, Tom 8
         value, words = _quantity(tokens[1:]), tokens[0].text
         if lexicon.is_name(words) and lexicon.measures_by_name(words):
             return Node("rel", (Node("text", (), lexicon.plain_words(words)), value), "=")
@@ -834,7 +811,7 @@ def _quantity(tokens: list[Token]) -> Node:
     end = next((i for i, token in enumerate(tokens) if token.kind == "txt"), len(tokens))
     if end == len(tokens):
         return read_expression(tokens)
-    cuts = [i for i in range(end + 1, len(tokens)) if tokens[i].kind == "num" and tokens[i - 1].kind == "txt"]
+    cuts = [i for i in range(end + 1, len(tokens)) if tokens[i].kind in _NUMBERS and tokens[i - 1].kind == "txt"]
     if end and cuts:  # 3 feet 4 inches
         return compound([_quantity(tokens[a:b]) for a, b in pairwise([0, *cuts, len(tokens)])])
     if not end or not all(_belongs_to_unit(token, tokens[i - 1]) for i, token in enumerate(tokens[end:], end)):
@@ -848,11 +825,6 @@ def _quantity(tokens: list[Token]) -> Node:
     if scale:  # 1.5 million dollars, 3 halves
         value = num(value.value * scale) if value.value is not None else Node("mul", (value, num(scale)))
         return _with_words(value, rest) if rest else value
-    if phrase.lower() == "and a half":
-        return Node("add", (value, num(Fraction(1, 2))))
-    half = re.fullmatch(r"([ap])\.? ?m\.?", phrase.lower())
-    if half and value.value in range(1, 13):
-        return _time([int(value.value or 0), 0, 0], half[1])
     return _with_words(value, phrase)
 
 
@@ -907,7 +879,7 @@ _SIGNED = ("+", "-", "\\pm", "\\mp")
 _POSTFIX = {"!": "fact", "!!": "fact2", "%": "percent"}
 #: Tokens that end a value: a parenthesis behind one is a factor or a remark.
 _VALUE_ENDS = frozenset({"}", ")", "]", "|", "!", "%", "'", "\\circ", "\\pi", "\\infty"})
-_NUMBERS = ("num", "rep", "sci")
+_NUMBERS = ("num", "rep", "sci", "mixed")
 
 
 def read_expression(tokens: list[Token]) -> Node:
@@ -1088,11 +1060,14 @@ class _Reader:
         """A number, a symbol, a group, an environment or a command with its arguments."""
         self.grow()
         token = self.take()
-        if token.kind in _NUMBERS:
+        if token.kind in _NUMBERS and token.kind != "mixed":
             value = number(token.text)
             if value is None or (token.text[:2] == "00" and len(token.text) < 4):
                 raise Unreadable(f"the number {token.text[:40]!r}")
-            return self.mixed(num(value)) if token.text.isdecimal() else num(value)
+            return num(value)
+        if token.kind == "mixed":
+            integer, top, bottom = (num(int(part)) for part in re.findall(r"\d+", token.text))
+            return Node("add", (integer, Node("div", (top, bottom))), "mixed")
         if token.kind == "let":
             return self.symbol(token.text)
         if token.kind == "cmd":
@@ -1124,22 +1099,6 @@ class _Reader:
             raise Unreadable(f"the remark {canonical(self.tokens[start : self.at])}")
         self.vectors = self.vectors or len(items) > 1
         return items[0] if len(items) == 1 else Node("seq", items, "()")
-
-    def mixed(self, integer: Node) -> Node:
-        r"""An integer, or a mixed number: `2\frac58` and `1 1/2` are sums, unlike `x\frac12`."""
-        mark, saved, following = self.at, list(self.tokens), self.tokens[self.at : self.at + 3]
-        braced = self.peek() == "{" and self.peek(1) == "\\frac"
-        if braced or self.peek() == "\\frac":
-            self.at += 2 if braced else 1
-            top, bottom = self.argument(), self.argument()
-            proper = top.op == bottom.op == "num" and 0 < (top.value or 0) < (bottom.value or 0)
-            if proper and (not braced or self.take().text == "}") and self.peek() not in ("^", "!"):
-                return Node("add", (integer, Node("div", (top, bottom))), "mixed")
-            self.at, self.tokens = mark, saved
-        elif following and following[0].spaced and re.fullmatch(r"\d+/\d+", "".join(t.text for t in following)):
-            self.at += 3
-            return Node("add", (integer, Node("div", tuple(num(int(t.text)) for t in following[::2]))), "mixed")
-        return integer
 
     def symbol(self, name: str) -> Node:
         """A symbol with its subscript and primes; `e`, `i` are constants; `f(x)` is an application."""
@@ -1200,8 +1159,7 @@ class _Reader:
 
     def function(self, name: str) -> Node:
         r"""A named function: `\sin^2 x`, `\log_2 8`, `\ln(x+1)`, `\sin 2x`, `\max(3,7)`."""
-        base: tuple[Node, ...] = (num(10),) if name == "lg" else ()
-        name = "log" if name == "lg" else name
+        base: tuple[Node, ...] = ()
         exponent: Node | None = None
         while self.peek() in ("_", "^") or (self.peek() == "'" and name == "log"):
             if self.take().text == "_":

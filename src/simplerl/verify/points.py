@@ -19,12 +19,11 @@ from fractions import Fraction
 from typing import Any
 
 from simplerl.verify.numbers import MAX_FACTORIAL, Spent, TooBig, Work, exact
-from simplerl.verify.parse import Node, has_symbols, is_scalar
+from simplerl.verify.parse import Node, has_symbols, is_scalar, num
 
 os.environ.setdefault("MPMATH_NOGMPY", "1")  # big integers of GMP abort the process when memory runs out
 
-import mpmath
-from mpmath import mp
+from mpmath import mp, mpc
 
 #: Working precision in decimal digits, digits added for a check, and what counts as agreement.
 DIGITS, CHECK_DIGITS, AGREE = 50, 40, 30
@@ -34,8 +33,6 @@ _PLAIN_BITS, _MAX_EXTRA_DIGITS = 64, 4_000
 POINTS = 10
 #: Values beyond 2^(±MAX_MAGNITUDE), and functions of arguments beyond MAX_ARGUMENT, are never computed.
 MAX_MAGNITUDE, MAX_ARGUMENT = 60_000, 10**6
-#: Letters that usually stand for whole numbers.
-_WHOLE_NAMES = frozenset("nkmijN")
 
 
 class Undefined(Exception):
@@ -44,14 +41,16 @@ class Undefined(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Where to evaluate: `index` seeds the value of every symbol; `complex_` allows complex values."""
+    """Where to evaluate."""
 
     index: int
+    """Seeds the value of every symbol."""
     complex_: bool
-    log_base: int
-    """10 or 0 for the natural logarithm: what `\\log` without a base means."""
+    """Whether values may be complex."""
+    log_base: int = 10
+    """10, or 0 for the natural logarithm: what `\\log` without a base means."""
     steps: bool = False
-    """The expressions have steps (floor, ceiling)."""
+    """Whether the expressions have steps (floor, ceiling)."""
     scale: int = 1
     """How far from zero symbols reach: |x − 50| and 50 − x are the same on a small scale."""
 
@@ -61,46 +60,31 @@ def digest(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 
-def _symbol(name: str, point: Point) -> mpmath.mpf:
-    """The value of a symbol at a point: positive at even indices, of either sign at odd ones.
-
-    Where expressions have steps, values reach further, and are whole at even indices or always (n, k, m …): there
-    `⌈x⌉` and `⌊x⌋ + 1` differ.
+def _symbol(name: str, point: Point) -> Any:
+    """The value of a symbol at a point: positive at even indices, of either sign at odd ones. Where expressions have
+    steps, values reach further, and are whole at even indices or always (n, k, m …): there `⌈x⌉` and `⌊x⌋ + 1` differ.
     """
-    seed, index = digest(name, point.index), point.index
-    negative = index % 2 and (seed & (1 << 40) or (index % 4 == 1 and (point.steps or point.scale > 1)))
-    if point.steps:
-        whole = index % 2 == 0 or name[0] in _WHOLE_NAMES
-        value = mp.mpf(1 + seed % (200 * point.scale)) + (0 if whole else mp.mpf(seed % 997) / 997)
-        return -value if negative and name[0] not in _WHOLE_NAMES else value
+    seed, index, integer = digest(name, point.index), point.index, name[0] in "nkmijN" and point.steps
+    far = point.index % 4 == 1 and (point.steps or point.scale > 1)
     value = point.scale * (mp.mpf(seed % 10**9) / 10**9 * 3 + mp.mpf(1) / 7)
-    return -value if negative else value
+    if point.steps:
+        value = mp.mpf(1 + seed % (200 * point.scale)) + (0 if integer or index % 2 == 0 else mp.mpf(seed % 997) / 997)
+    return -value if index % 2 and (far or seed & 1 << 40) and not integer else value
 
 
 # --- operations: (values of the arguments, node, point, work) → value -----------------------------------------------
 
 
 def _constant(values: list, node: Node, point: Point, work: Work) -> Any:
-    if node.name == "i" and point.complex_:
-        return mp.mpc(0, 1)
-    if node.name not in ("pi", "e"):
+    if node.name not in ("pi", "e", *("i" if point.complex_ else "")):
         raise Undefined
-    return +getattr(mp, node.name)
+    return mp.mpc(0, 1) if node.name == "i" else +getattr(mp, node.name)
 
 
-def _quotient(values: list, node: Node, point: Point, work: Work) -> Any:
+def _quotient(values: list, *_: object) -> Any:
     if abs(values[1]) < mp.mpf(10) ** -(mp.dps - 8):
         raise Undefined
     return values[0] / values[1]
-
-
-def _rational(node: Node, work: Work) -> Fraction | None:
-    try:
-        return exact(node, work)
-    except Spent:
-        raise
-    except TooBig:
-        return None
 
 
 def _power(values: list, node: Node, point: Point, work: Work) -> Any:
@@ -111,78 +95,64 @@ def _power(values: list, node: Node, point: Point, work: Work) -> Any:
         return mp.mpf(0)
     if abs(mp.mag(base)) * min(abs(exponent), 10**9) > MAX_MAGNITUDE or abs(exponent) > 10**8:
         raise TooBig("a power beyond the limit")
-    whole = not isinstance(exponent, mpmath.mpc) and exponent == mp.floor(exponent)
-    if whole or isinstance(base, mpmath.mpc) or base > 0:
+    if isinstance(base, mpc) or base > 0 or mp.isint(exponent):
         return mp.power(base, exponent)
-    rational = _rational(node.args[1], work)
+    rational = exact(node.args[1], work)
     if rational is not None and rational.denominator % 2:  # an odd root of a negative number is real
-        value = mp.power(-base, exponent)
-        return -value if rational.numerator % 2 else value
+        return mp.power(-base, exponent) * (-1) ** rational.numerator
     return mp.power(mp.mpc(base), exponent)
 
 
-def _root(values: list, node: Node, point: Point, work: Work) -> Any:
-    index, radicand = values
-    if not index or isinstance(index, mpmath.mpc):
-        raise Undefined
-    as_power = Node("pow", (node.args[1], Node("div", (Node("num", (), "", Fraction(1)), node.args[0]))))
-    return _power([radicand, 1 / index], as_power, point, work)
-
-
 def _factorial(values: list, node: Node, point: Point, work: Work) -> Any:
-    if isinstance(values[0], mpmath.mpc) or values[0] <= -1:
+    if isinstance(values[0], mpc) or values[0] <= -1:
         raise Undefined
     if values[0] > MAX_FACTORIAL:
         raise TooBig("a factorial beyond the limit")
     return mp.factorial(values[0]) if node.op == "fact" else mp.fac2(values[0])
 
 
-def _binomial(values: list, node: Node, point: Point, work: Work) -> Any:
-    if any(isinstance(value, mpmath.mpc) or abs(value) > 4 * MAX_FACTORIAL for value in values):
+def _binomial(values: list, *_: object) -> Any:
+    top, bottom = values
+    if any(isinstance(value, mpc) or abs(value) > 4 * MAX_FACTORIAL for value in values):
         raise TooBig("a binomial coefficient beyond the limit")
-    bottom = _rational(node.args[1], work)
-    if bottom is not None and bottom.denominator == 1 and 0 <= bottom <= 60:
-        # Written out, so that it is a polynomial in the upper argument, also at negative points.
-        return mp.fprod((values[0] - i) / mp.mpf(i + 1) for i in range(int(bottom)))
-    return mp.binomial(*values)
+    if mp.isint(bottom) and 0 <= bottom <= 60:  # a polynomial in the upper argument, also at negative points
+        return mp.fprod((top - i) / mp.mpf(i + 1) for i in range(int(bottom)))
+    return mp.binomial(top, bottom)
 
 
 def _unknown(values: list, node: Node, point: Point, work: Work) -> Any:
-    """An unknown function: a generic smooth function fixed by its name."""
+    """An unknown function: a generic smooth function fixed by its name, or its value at that point."""
     total = mp.mpf(digest("app", node.name) % 997) / 997
     for i, value in enumerate(values):
         factor = mp.mpf(digest(node.name, i, "scale") % 9973) / 9973 + 1
-        if abs(mp.re(value)) > MAX_ARGUMENT:
-            raise TooBig("an argument beyond the limit")
-        total += mp.sin(value * factor + i) + value * value * factor / (3 + i)
+        total += _bounded(mp.sin, value * factor + i) + value * value * factor / (3 + i)
     return total
 
 
+def _bounded(function: Callable, value: Any, most: float = MAX_ARGUMENT) -> Any:
+    if abs(value) > most:
+        raise TooBig("an argument beyond the limit")
+    try:
+        return function(value)
+    except (ZeroDivisionError, ValueError) as error:
+        raise Undefined from error
+
+
 def _function(values: list, node: Node, point: Point, work: Work) -> Any:
-    name, value = node.name, values[0]
+    name = node.name
     if name in ("ln", "log"):
-        return _logarithm(values, node, point)
-    if name in ("max", "min") and not any(isinstance(value, mpmath.mpc) for value in values):
+        if not all(values) or values[1:] == [1]:
+            raise Undefined
+        base = values[1:] or [mp.mpf(10)] * (name == "log" and point.log_base == 10)
+        return mp.log(values[0]) / mp.log(base[0]) if base else mp.log(values[0])
+    if name in ("max", "min") and not any(isinstance(value, mpc) for value in values):
         return (max if name == "max" else min)(values)
     if name in ("gcd", "lcm"):  # a generic symmetric function; whole numbers are computed exactly
         return sum((mp.sin(value * 3) for value in values), mp.mpf(digest(name) % 97)) + mp.fprod(values)
     if name not in _FUNCTIONS or len(values) != 1:
         raise Undefined
-    if abs(value) > (MAX_MAGNITUDE / 2 if name in ("exp", "sinh", "cosh", "tanh", "coth") else MAX_ARGUMENT):
-        raise TooBig("an argument beyond the limit")
-    try:
-        return _FUNCTIONS[name](value)
-    except (ZeroDivisionError, ValueError) as error:
-        raise Undefined from error
-
-
-def _logarithm(values: list, node: Node, point: Point) -> Any:
-    if not all(values) or values[1:] == [1]:
-        raise Undefined
-    logarithms = list(map(mp.log, values))
-    if node.name == "log" and len(values) == 1 and point.log_base == 10:
-        logarithms.append(mp.log(10))
-    return logarithms[0] / logarithms[1] if len(logarithms) == 2 else logarithms[0]
+    exponential = name in ("exp", "sinh", "cosh", "tanh", "coth")
+    return _bounded(_FUNCTIONS[name], values[0], MAX_MAGNITUDE / 2 if exponential else MAX_ARGUMENT)
 
 
 _OF_MPMATH = (
@@ -196,7 +166,7 @@ _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 _OPERATIONS: dict[str, Callable[[list, Node, Point, Work], Any]] = {
     "add": lambda v, *_: v[0] + v[1], "neg": lambda v, *_: -v[0], "mul": lambda v, *_: v[0] * v[1],
     "percent": lambda v, *_: v[0] / 100, "degree": lambda v, *_: v[0] * mp.pi / 180, "abs": lambda v, *_: abs(v[0]),
-    "unit": lambda v, *_: v[0], "const": _constant, "div": _quotient, "pow": _power, "root": _root, "fact": _factorial,
+    "unit": lambda v, *_: v[0], "const": _constant, "div": _quotient, "pow": _power, "fact": _factorial,
     "fact2": _factorial, "binom": _binomial, "app": _unknown, "func": _function,
     "sym": lambda _, node, point, *__: _symbol(node.name, point),
     "opaque": lambda _, node, point, *__: _symbol("opaque " + node.name, point),
@@ -209,7 +179,7 @@ def _cost(op: str) -> float:
     digits = mp.dps
     if op in ("fact", "fact2", "binom"):
         return 50 + digits**3 / 1_500
-    return 25 + digits**2 / 1_000 if op in ("pow", "root", "func", "app", "const") else 4 + digits**2 / 50_000
+    return 25 + digits**2 / 1_000 if op in ("pow", "func", "app", "const") else 4 + digits**2 / 50_000
 
 
 class Evaluator:
@@ -220,20 +190,20 @@ class Evaluator:
         #: The largest binary magnitude met since it was last reset: how many digits cancellation may have cost.
         self.bits = 0
 
-    # --- one value ------------------------------------------------------------------------------------------------
-
     def evaluate(self, node: Node, point: Point) -> Any:
         """Return the value of an expression at a point; raise `Undefined` or `TooBig`."""
         if node.op == "num":
             value = node.value or Fraction(0)
             return mp.mpf(value.numerator) / value.denominator
+        if node.op == "root":
+            node = Node("pow", (node.args[1], Node("div", (num(1), node.args[0]))))
         self.work.spend(_cost(node.op))
         if node.op not in _OPERATIONS:
             raise Undefined
         value = _OPERATIONS[node.op]([self.evaluate(arg, point) for arg in node.args], node, point, self.work)
-        if isinstance(value, mpmath.mpc) and not point.complex_:
+        if isinstance(value, mpc) and not point.complex_:
             raise Undefined
-        for part in (mp.re(value), mp.im(value)):
+        for part in (value.real, value.imag) if isinstance(value, mpc) else (value,):
             if not mp.isfinite(part):
                 raise Undefined
             if part:
@@ -243,18 +213,17 @@ class Evaluator:
                 self.bits = max(self.bits, bits)
         return value
 
-    def _value(self, node: Node, point: Point) -> Any:
-        try:
-            return self.evaluate(node, point)
-        except Undefined:
-            return None
+    def _value(self, node: Node, point: Point, digits: int = DIGITS) -> Any:
+        """The value of an expression at a point to some digits; None where it has none."""
+        with mp.workdps(digits):
+            try:
+                return self.evaluate(node, point)
+            except Undefined:
+                return None
 
     def constant(self, node: Node) -> Any:
         """The real value of a constant; None where it has none."""
-        with mp.workdps(DIGITS):
-            return self._value(node, Point(0, False, 10))
-
-    # --- two expressions ------------------------------------------------------------------------------------------
+        return self._value(node, Point(0, False))
 
     def close(self, left: Node, right: Node, tolerance: Fraction, *, relative: bool = False) -> bool:
         """Whether two constants agree to a tolerance: for an approximation, or a printed decimal, of an exact value."""
@@ -262,27 +231,21 @@ class Evaluator:
         if a is None or b is None:
             return False
         with mp.workdps(DIGITS):
-            gap, size = abs(a - b), max(abs(a), abs(b)) if relative else 1
-            return bool(gap * tolerance.denominator <= size * tolerance.numerator)
+            size = max(abs(a), abs(b)) if relative else 1
+            return bool(abs(a - b) * tolerance.denominator <= size * tolerance.numerator)
 
     def equal(self, left: Node, right: Node) -> bool:
         r"""Whether two scalar expressions are equal; `\log` may mean either base where it is used without one."""
-        if left == right or self._equal_at_points(left, right, 10):
-            return True
         bare_log = any(part.name == "log" and len(part.args) == 1 for node in (left, right) for part in node.walk())
-        return bare_log and self._equal_at_points(left, right, 0)
+        return left == right or any(
+            self._agree_at_points(left, right, base) for base in ((10, 0) if bare_log else (10,))
+        )
 
-    def _equal_at_points(self, left: Node, right: Node, log_base: int) -> bool:
+    def _agree_at_points(self, left: Node, right: Node, log_base: int = 10) -> bool:
         """Whether two expressions agree wherever both are defined; raise `TooBig` beyond the limits."""
-        complex_ = _has(left, "const", "i") or _has(right, "const", "i")
-        if not (has_symbols(left) or has_symbols(right)):
-            a, b, digits = self._pair(left, right, Point(0, complex_, log_base))
-            if (a is None or b is None) and not complex_:  # constants that are not real, such as the square root of −4
-                a, b, digits = self._pair(left, right, Point(0, True, log_base))
-            return _agree(a, b, digits)
         domains = _has(left, "abs") != _has(right, "abs")
         agreed = 0
-        for a, b, digits in self._pairs(left, right, complex_, log_base):
+        for a, b, digits in self._pairs(left, right, log_base):
             if a is None or b is None:
                 if domains and a is not b:
                     return False
@@ -290,41 +253,12 @@ class Evaluator:
                 return False
             else:
                 agreed += 1
-        return agreed >= 3
-
-    def _pairs(self, left: Node, right: Node, complex_: bool, log_base: int = 10) -> Iterator[tuple[Any, Any, int]]:
-        """Both values at every point, as `_pair` has them; far from zero a value may be beyond the limit."""
-        for point in _points(left, right, complex_, log_base):
-            try:
-                yield self._pair(left, right, point)
-            except Spent:
-                raise
-            except TooBig:
-                if point.scale == 1:
-                    raise
-
-    def _pair(self, left: Node, right: Node, point: Point) -> tuple[Any, Any, int]:
-        """Both values at a point, None where undefined, and the digits to which equal ones agree.
-
-        Large magnitudes call for more digits: beside 10^24, x + y and x + 2y are nearly the same. So do values that
-        nearly agree, or vanish: tanh 50 is 1 to 43 digits, and a difference must shrink with the precision.
-        """
-        self.bits = 0
-        with mp.workdps(DIGITS):
-            a, b = self._value(left, point), self._value(right, point)
-            extra = int(self.bits * 0.302) if self.bits > _PLAIN_BITS else 0
-            if a is None or b is None or (not extra and (not _agree(a, b) or _agree(a, b, DIGITS - 5))):
-                return a, b, AGREE
-        if extra > _MAX_EXTRA_DIGITS:
-            raise TooBig("a value beyond the limit")
-        extra = extra or CHECK_DIGITS
-        with mp.workdps(DIGITS + 2 * extra):
-            return self._value(left, point), self._value(right, point), AGREE + extra
+        return agreed >= (3 if has_symbols(left) or has_symbols(right) else 1)
 
     def proportion(self, left: Node, right: Node) -> int:
         """The sign of the constant k ≠ 0 with left = k · right at every point, or 0 if there is none."""
         ratios = []
-        for a, b, digits in self._pairs(left, right, _has(left, "const", "i") or _has(right, "const", "i")):
+        for a, b, digits in self._pairs(left, right):
             if a is None or b is None:
                 continue
             if not a or not b:
@@ -337,13 +271,38 @@ class Evaluator:
             return 0
         return 1 if mp.re(ratios[0]) > 0 else -1
 
+    def _pairs(self, left: Node, right: Node, log_base: int = 10) -> Iterator[tuple[Any, Any, int]]:
+        """Both values at every point, None where undefined, and the digits to which equal ones agree.
+
+        Large magnitudes call for more digits: beside 10^24, x + y and x + 2y are nearly the same. So do values that
+        nearly agree, or vanish: tanh 50 is 1 to 43 digits, and a difference must shrink with the precision. Far from
+        zero a value may be beyond the limit.
+        """
+        for point in _points(left, right, log_base):
+            try:
+                self.bits = 0
+                a, b, digits = self._value(left, point), self._value(right, point), AGREE
+                extra = int(self.bits * 0.302) if self.bits > _PLAIN_BITS else 0
+                if extra > _MAX_EXTRA_DIGITS:
+                    raise TooBig("a value beyond the limit")
+                if a is not None and b is not None and (extra or (_agree(a, b) and not _agree(a, b, DIGITS - 5))):
+                    extra = extra or CHECK_DIGITS
+                    a, b = (self._value(node, point, DIGITS + 2 * extra) for node in (left, right))
+                    digits += extra
+                yield a, b, digits
+            except Spent:
+                raise
+            except TooBig:
+                if point.scale == 1:
+                    raise
+
     def within_limits(self, node: Node) -> bool:
         """Whether every scalar of an answer can be computed: asked about a gold, to tell whose fault a failure is."""
         try:
             if not is_scalar(node):
                 return all(map(self.within_limits, node.args))
             if exact(node, self.work) is None:
-                self._equal_at_points(node, node, 10)
+                self._agree_at_points(node, node)
         except TooBig:
             return False
         return True
@@ -351,32 +310,28 @@ class Evaluator:
 
 def _agree(left: Any, right: Any, digits: int = AGREE) -> bool:
     """Whether two values agree, relatively or, near zero, absolutely; undefined ones do not."""
-    if left is None or right is None:
-        return False
     with mp.workdps(digits + DIGITS // 2):
         return bool(abs(left - right) <= mp.mpf(10) ** -digits * max(abs(left), abs(right), mp.mpf(10) ** -10))
 
 
-def _has(node: Node, op: str, *names: str) -> bool:
-    return any(part.op == op and (not names or part.name in names) for part in node.walk())
+def _has(node: Node, *names: str) -> bool:
+    """Whether an operation, a constant or a function of these names is part of an expression."""
+    return any((part.name if part.op in ("func", "const") else part.op) in names for part in node.walk())
 
 
-def _has_kinks(node: Node) -> bool:
-    """Whether an expression may change its form, or end, far from zero: |x|, max, ⌊x⌋, even roots, logarithms."""
-    return (
-        _has(node, "abs")
-        or _has(node, "func", "max", "min", "floor", "ceil", "ln", "log")
-        or any(part.op == "root" or (part.op == "pow" and part.args[1].op == "div") for part in node.walk())
-    )
-
-
-def _points(left: Node, right: Node, complex_: bool, log_base: int) -> Iterator[Point]:
-    """Where to compare expressions in variables: near zero, and far from it where that may matter."""
+def _points(left: Node, right: Node, log_base: int) -> Iterator[Point]:
+    """Where to compare two expressions: constants once; others near zero, and far from it where they may change their
+    form or end: |x|, max, ⌊x⌋, even roots, logarithms."""
+    both = Node("list", (left, right))
+    constant, complex_ = not has_symbols(both), _has(both, "i")
+    if constant:
+        yield Point(0, True, log_base)
+        return
     # In complex arithmetic branches differ off the positive axis, so symbols stay positive there.
-    stride = 2 if complex_ else 1
-    steps = any(_has(node, "func", "floor", "ceil") for node in (left, right))
+    stride, steps = 2 if complex_ else 1, _has(both, "floor", "ceil")
     for index in range(3 * POINTS if steps else POINTS):
         yield Point(stride * index, complex_, log_base, steps)
-    if _has_kinks(left) or _has_kinks(right):
+    ends = any(part.op == "pow" and part.args[1].op == "div" for part in both.walk())
+    if ends or _has(both, "abs", "root", "max", "min", "floor", "ceil", "ln", "log"):
         for index in range(12):
             yield Point(100 + stride * index, complex_, log_base, steps, 10 ** (1 + index // 4))

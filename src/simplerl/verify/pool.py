@@ -2,14 +2,15 @@
 
 What needs no algebra is decided in the calling process and costs no round trip; workers start when the first undecided
 answer arrives. The work of a judgement is counted and bounded where it is done (`numbers.py`); workers are there for
-what no count foresees. Every request carries a deadline that is kept on this side: a worker that exceeds it is killed
-and replaced. A worker that died by itself, or was stopped or starved rather than busy, loses nothing: its request goes
-to another one, a limited number of times. What a killed worker says of the answer, the gold decides (`_stopped`).
+what no count foresees.
 
-No library for processes: those that were considered share a queue between workers, which a worker that is killed at the
-wrong moment leaves locked. Here each worker has a socket of its own, its standard input and output, and lines of JSON
-on it: no pickle, so that text from a response can never become code. A worker (`main`) can do nothing but judge: the
-kernel limits its memory, CPU time and files; an audit hook forbids it to write, to connect and to start programs.
+Each worker is a process behind a thread of its own, which asks one question at a time and waits until a deadline. A
+worker that computes longer is killed and replaced; one that died by itself, or was stopped or starved rather than busy,
+loses nothing: it is replaced and asked again, a limited number of times. Nothing is shared between workers that one
+could leave locked. What a killed worker says of the answer, the gold decides (`_Worker._judge`).
+
+A worker (`main`) reads lines of JSON from a socket and can do nothing but judge: there is no pickle, the kernel limits
+its memory, CPU time and files, and an audit hook forbids it to write, to connect and to start programs.
 """
 
 from __future__ import annotations
@@ -17,22 +18,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import selectors
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
-
-try:
-    import resource
-except ImportError:  # Windows has no limits; the deadline of the pool holds there too
-    resource = None  # type: ignore[assignment]
 
 from simplerl.core.errors import SimpleRLError, nearest
 from simplerl.core.types import Verdict, VerdictStatus
@@ -40,15 +37,15 @@ from simplerl.verify import judge
 from simplerl.verify.extract import POLICIES, final_part
 from simplerl.verify.judge import Outcome, quick
 
-#: Seconds of computation that one answer may take.
-TIMEOUT_S = 2.0
-#: How often a request is given to another worker after its worker died or stood still.
+#: Seconds of computation that one answer may take, and seconds that a worker may take to start.
+TIMEOUT_S, START_S = 2.0, 60.0
+#: How often an answer is given to another worker after its worker died or stood still.
 RETRIES = 4
-#: Seconds that a worker may take to start, and to accept a request.
-START_S, SEND_S = 60.0, 5.0
 #: What Python runs as a worker; tests put a misbehaving one in its place.
 COMMAND: tuple[str, ...] = ("-c", "from simplerl.verify.pool import main; main()")
 _CACHE_ENTRIES, _CACHED_CHARS, _MAX_REPLY = 50_000, 300, 1 << 20
+#: One arena: more would count as memory of the answer.
+_ENVIRONMENT = {"MPMATH_NOGMPY": "1", "MALLOC_ARENA_MAX": "1"}
 #: Bytes that a judgement may take beyond what the worker has when it is ready, and what a worker may not do.
 MEMORY_BYTES = 256 << 20
 _FORBIDDEN = (
@@ -59,7 +56,7 @@ _FORBIDDEN = (
 
 #: Rules of answers whose value is right and which are not finished: a pool may be lenient about them.
 LENIENCIES = ("unfinished", "restates")
-NO_ANSWER = Verdict(status="no_answer", extracted=None, rule="no-answer", detail="no closed, non-empty answer found")
+_NO_ANSWER = Outcome(False, "no-answer", "no closed, non-empty answer found", "no_answer")
 
 
 def as_text(value: object) -> str:
@@ -76,88 +73,137 @@ def extract(response: object, policy: str = "boxed") -> str | None:
     return POLICIES[policy](final_part(as_text(response)))
 
 
-class _Gone(Exception):
-    """The worker does not answer any more."""
-
-
 @dataclass(slots=True, eq=False)
 class _Request:
-    """One answer to be judged; undecided ones go through the workers."""
+    """One answer to be judged, and the queue of the caller that waits for it."""
 
-    answer: str
+    answer: str | None
     gold: str
     question: str | None
-    key: tuple[Hashable] | None = None
-    """The caller's key, in a tuple, for what was submitted."""
-    verdict: Verdict | None = None
-    attempts: int = 0
-    stopped: Outcome | None = None
-    """How the answer was stopped, when a worker is asked whether the gold alone stays within the limits."""
+    key: Hashable
+    done: SimpleQueue[_Request]
+    cache: dict[Any, Outcome]
+    dropped: bool = False
+    """Nobody waits any more."""
+    outcome: Outcome | None = None
+
+    def settle(self, outcome: Outcome) -> None:
+        """Give the outcome to the caller, and keep it for the next time."""
+        self.outcome = outcome
+        if outcome.status not in ("timeout", "error") and len(self.answer or "") + len(self.gold) <= _CACHED_CHARS:
+            if len(self.cache) >= _CACHE_ENTRIES:
+                self.cache.clear()
+            self.cache[self.answer, self.gold, self.question] = outcome
+        self.done.put(self)
 
 
-class _Worker:
-    """One worker process: its socket, what it computes now, and until when it may."""
+class _Worker(threading.Thread):
+    """A thread that keeps one worker process and asks it about requests, one at a time."""
 
-    def __init__(self, timeout_s: float) -> None:
-        self.sock, theirs = socket.socketpair()
-        self.sock.settimeout(SEND_S)
-        path = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        with theirs:
-            # -P: a file in the working directory must not be able to stand in for a module. A group of its own: Ctrl-C
-            # is the trainer's to handle. One arena: more would count as memory of the answer.
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", *COMMAND, str(os.getpid()), str(timeout_s)],
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                stderr=subprocess.DEVNULL,
-                process_group=0,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "MPMATH_NOGMPY": "1", "MALLOC_ARENA_MAX": "1"},
-            )
-        self.ready = False
-        self.request: _Request | None = None
-        self.deadline = time.monotonic() + START_S
-        self.cpu_at_start = 0.0
-        self._inbox = b""
+    def __init__(self, pool: VerifierPool) -> None:
+        super().__init__(daemon=True)
+        # Not the pool itself: while it is referred to, it is not collected.
+        self.requests, self.ended, self.timeout_s = pool.waiting, pool.ended, pool.timeout_s
+        self.process: subprocess.Popen[bytes] | None = None
+        self.closed, self.started = False, threading.Event()
+        self.start()
 
-    def send(self, request: _Request, timeout_s: float) -> None:
-        """Give it a request; raise `_Gone` when it does not take it."""
-        self.request, self.cpu_at_start = request, self.cpu_seconds()
-        # Who is asked again was starved of CPU or stopped: on a loaded machine the same time would not do either.
-        self.deadline = time.monotonic() + timeout_s * request.attempts
-        message = {"id": id(request), "answer": request.answer, "gold": request.gold, "question": request.question}
-        try:
-            self.sock.sendall(json.dumps({**message, "alone": request.stopped is not None}).encode("ascii") + b"\n")
-        except OSError as error:
-            raise _Gone from error
-
-    def receive(self) -> list[dict[str, Any]]:
-        """Return the messages that have arrived; raise `_Gone` at the end of the stream or after nonsense."""
-        try:
-            data = self.sock.recv(1 << 16)
-            *lines, self._inbox = (self._inbox + data).split(b"\n")
-            if not data or len(self._inbox) > _MAX_REPLY:
-                raise _Gone
-            return [json.loads(line) for line in lines]
-        except (OSError, ValueError) as error:
-            raise _Gone from error
-
-    def cpu_seconds(self) -> float:
-        """CPU time used so far; a stopped or starved worker stands still. Infinity where the system cannot tell."""
-        try:
-            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        except (OSError, IndexError, ValueError):
-            return 0.0 if sys.platform == "linux" else float("inf")
+    def run(self) -> None:
+        """Judge what is waiting, until the pool is closed."""
+        with contextlib.suppress(OSError):  # the first request meets it again
+            self._ensure_process()
+        self.started.set()
+        while (request := self.requests.get()) is not None and not self.closed:
+            if not request.dropped:
+                try:
+                    request.settle(self._judge(request))
+                except Exception as error:
+                    request.settle(_fault(error))
 
     def end(self) -> None:
         """Kill the process and collect it."""
-        self.process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout=2)
-        self.sock.close()
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=2)
+            self.replies.close()
+            self.socket.close()
+
+    def _judge(self, request: _Request) -> Outcome:
+        """Judge an answer. One that runs into the limit of time or memory may not choose by that to be left out of the
+        loss: beside a gold that stays within the limits by itself it is wrong."""
+        message = {"answer": request.answer, "gold": request.gold, "question": request.question}
+        outcome = self._ask({**message, "alone": False})
+        if outcome.rule == "limits" and outcome.status and self._ask({**message, "alone": True}).equal:
+            return replace(outcome, status="", detail=f"{outcome.detail}; the gold alone stays within the limits")
+        return outcome
+
+    def _ask(self, message: dict[str, object]) -> Outcome:
+        """Ask the process, and another one if it dies or stands still. A busy one that is late is killed."""
+        data = json.dumps(message).encode("ascii") + b"\n"
+        for attempt in range(1, RETRIES + 2):
+            if not self._ensure_process():
+                return Outcome(False, "crash", "the worker processes do not start", "error")
+            used, busy = self._cpu_seconds(), False
+            try:
+                # Who is asked again was starved of CPU or stopped: on a loaded machine the same time would not do.
+                self.socket.settimeout(self.timeout_s * attempt)
+                self.socket.sendall(data)
+                return Outcome(**json.loads(self.replies.readline(_MAX_REPLY)))
+            except TimeoutError:
+                busy = self._cpu_seconds() - used >= 0.5 * self.timeout_s
+            except (OSError, ValueError, TypeError):  # it died, or replied nonsense
+                pass
+            self.end()
+            if busy:
+                self.ended["killed"] += 1
+                return Outcome(False, "limits", f"stopped after {self.timeout_s:g} s", "timeout")
+            self.ended["died"] += 1
+        return Outcome(False, "crash", f"the worker died or stood still {attempt} times on this answer", "error")
+
+    def _ensure_process(self) -> bool:
+        """Have a process that is ready; return False when none can be started."""
+        failures = 0
+        while self.process is None or self.process.poll() is not None:
+            if self.process is not None:
+                self.ended["died"] += 1
+            self.end()
+            if self.closed or failures > 40:
+                return False
+            self.socket, theirs = socket.socketpair()
+            path = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+            with theirs:
+                # -P: a file in the working directory must not be able to stand in for a module. A group of its own:
+                # Ctrl-C is the trainer's to handle.
+                process = self.process = subprocess.Popen(
+                    [sys.executable, "-P", *COMMAND, str(os.getpid()), str(self.timeout_s)],
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    stderr=subprocess.DEVNULL,
+                    process_group=0,
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(path), **_ENVIRONMENT},
+                )
+            self.socket.settimeout(START_S)
+            self.replies = self.socket.makefile("rb")
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                if not self.replies.readline():
+                    process.wait(timeout=0.1)  # how it ended by itself, before it is killed
+            # One that ends by itself cannot start; one that is killed from outside says little until it happens often.
+            failures += 1 if (process.poll() or 0) < 0 else 10
+        if self.closed:
+            self.end()
+        return not self.closed
+
+    def _cpu_seconds(self) -> float:
+        """CPU time used so far; a stopped or starved worker stands still. Infinity where the system cannot tell."""
+        try:
+            return time.clock_gettime(~self.process.pid << 3 | 2) if self.process else 0.0  # clock_getcpuclockid(3)
+        except OSError:
+            return 0.0 if sys.platform == "linux" else float("inf")
 
 
-class VerifierPool:
+class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
     """Judges responses in parallel; a context manager.
 
     `submit(key, response, gold, question)` accepts a response, `ready()` gives what is finished without waiting,
@@ -166,12 +212,10 @@ class VerifierPool:
     although the answer is not finished: `unfinished` (as the literature counts), `restates`; the verdict's rule tells.
     """
 
+    _closed = True  # until it is complete
+
     def __init__(
-        self,
-        policy: str = "boxed",
-        workers: int = 2,
-        timeout_s: float = TIMEOUT_S,
-        lenient: Collection[str] = (),
+        self, policy: str = "boxed", workers: int = 2, timeout_s: float = TIMEOUT_S, lenient: Collection[str] = ()
     ) -> None:
         extract("", policy)  # so that an unknown policy is an error now
         if workers < 1 or timeout_s <= 0:
@@ -180,246 +224,104 @@ class VerifierPool:
             raise SimpleRLError(f"a verifier pool can be lenient about {', '.join(LENIENCIES)}, not about {unknown}")
         self.policy, self.size, self.timeout_s, self.lenient = policy, workers, timeout_s, frozenset(lenient)
         self.owner = os.getpid()
-        #: Workers killed at a deadline, and dead by themselves: for metrics.
-        self.kills = self.deaths = 0
-        self._selector = selectors.DefaultSelector()
+        #: Workers `killed` because they computed too long, and those that `died` by themselves or stood still.
+        self.ended: Counter[str] = Counter()
         self._workers: list[_Worker] = []
-        self._failed_starts = 0
-        self._waiting: deque[_Request] = deque()
-        self._finished: deque[tuple[Hashable, Verdict]] = deque()
+        self.waiting: SimpleQueue[_Request | None] = SimpleQueue()
+        self._finished: SimpleQueue[_Request] = SimpleQueue()
         self._pending = 0
-        self._cache: dict[tuple[str, str, str | None], Outcome] = {}
+        self.cache: dict[Any, Outcome] = {}
         self._closed = False
 
     def submit(self, key: Hashable, response: object, gold: object, question: object = None) -> None:
         """Accept one response under a key of the caller's; its verdict comes from `ready` or `results`."""
-        self.submit_answer(key, extract(response, self.policy), gold, question)
-
-    def submit_answer(self, key: Hashable, answer: str | None, gold: object, question: object = None) -> None:
-        """Accept an answer that is already extracted; None where there is none."""
-        self._accept(answer, gold, question, (key,))
+        self._accept(self._finished, key, extract(response, self.policy), gold, question)
+        self._pending += 1
 
     def ready(self) -> list[tuple[Hashable, Verdict]]:
         """Return the verdicts that are finished now, without waiting."""
-        if self._pending:
-            self._pump(0)
-        finished = list(self._finished)
-        self._finished.clear()
-        return finished
+        return [next(self.results()) for _ in range(self._finished.qsize())]
 
     def results(self) -> Iterator[tuple[Hashable, Verdict]]:
         """Yield the verdict of everything submitted and not yet returned, as it finishes."""
-        while self._finished or self._pending:
-            while self._finished:
-                yield self._finished.popleft()
-            if self._pending:
-                self._pump(0.2)
+        while self._pending:
+            request = self._finished.get()
+            self._pending -= 1
+            yield request.key, self._verdict(request)
 
     def verify_many(self, rows: Iterable[tuple[object, ...]]) -> list[Verdict]:
         """Judge (response, gold) or (response, gold, question) rows; the verdicts come in the order of the rows, which
         may still be arriving."""
         return self._judge_all((extract(response, self.policy), *rest) for response, *rest in rows)
 
-    def judge(self, answer: str, gold: object, question: object = None) -> Verdict:
-        """Judge one answer that is already extracted, and wait for its verdict."""
+    def judge(self, answer: str | None, gold: object, question: object = None) -> Verdict:
+        """Judge one answer that is already extracted (None where there is none), and wait for its verdict."""
         return self._judge_all([(answer, gold, question)])[0]
 
-    def _judge_all(self, rows: Iterable[tuple[Any, ...]]) -> list[Verdict]:
-        """Judge (answer or None, gold, maybe question) rows and wait for all verdicts."""
-        requests: list[_Request] = []
-        try:
-            for row in rows:
-                requests.append(self._accept(*row))
-            for request in requests:
-                while request.verdict is None:
-                    self._pump(0.2)
-        finally:  # when interrupted: what a worker computes now it finishes, for nobody
-            unanswered = {id(request) for request in requests if request.verdict is None}
-            self._waiting = deque(request for request in self._waiting if id(request) not in unanswered)
-        return [request.verdict for request in requests if request.verdict is not None]
-
     def warm_up(self) -> None:
-        """Start the workers now and wait until one is ready, instead of at the first undecided answer."""
-        self._start_missing(self.size)
-        deadline = time.monotonic() + START_S
-        while not any(worker.ready for worker in self._workers) and time.monotonic() < deadline:
-            self._pump(0.1)
-
-    def forget(self) -> None:
-        """Empty the cache of verdicts, for measurements."""
-        self._cache.clear()
+        """Start the workers now and wait until they are ready, instead of at the first undecided answer."""
+        while len(self._workers) < self.size:
+            self._workers.append(_Worker(self))
+        for worker in self._workers:
+            worker.started.wait()
 
     def close(self) -> None:
         """End the workers; verdicts not yet fetched are dropped."""
-        if self._closed:
+        if self._closed or os.getpid() != self.owner:  # a forked copy of this pool: the workers are the parent's
             return
         self._closed = True
         for worker in self._workers:
-            if os.getpid() == self.owner:
-                worker.end()
-            else:  # a forked copy of this pool: the workers are the parent's
-                worker.sock.close()
-        self._selector.close()
-
-    def __enter__(self) -> VerifierPool:
-        return self
+            worker.closed = True
+            worker.end()
+            self.waiting.put(None)
 
     def __exit__(self, *error: object) -> None:
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
-            self.close()
+        self.close()
+
+    def _judge_all(self, rows: Iterable[tuple[Any, ...]]) -> list[Verdict]:
+        """Judge (answer or None, gold, maybe question) rows and wait for all verdicts."""
+        done: SimpleQueue[_Request] = SimpleQueue()
+        requests: list[_Request] = []
+        try:
+            for row in rows:
+                requests.append(self._accept(done, None, *row))
+            for _ in requests:
+                done.get()
+            return [self._verdict(request) for request in requests]
+        finally:  # when interrupted: what a worker computes now it finishes, for nobody
+            for request in requests:
+                request.dropped = True
 
     def _accept(
-        self, answer: str | None, gold: object, question: object = None, key: tuple[Hashable] | None = None
+        self, done: SimpleQueue[_Request], key: Hashable, answer: str | None, gold: object, question: object = None
     ) -> _Request:
         """Decide an answer here, or hand it to the workers."""
         if self._closed:
             raise RuntimeError("this verifier pool is closed")
-        question = None if question is None else as_text(question)
-        request = _Request(answer or "", as_text(gold), question, key)
-        self._pending += key is not None
-        if answer is None:
-            self._settle(request, NO_ANSWER)
-            return request
-        outcome = self._cache.get((answer, request.gold, question))
-        if outcome is None:
+        gold, question = as_text(gold), None if question is None else as_text(question)
+        request = _Request(answer, gold, question, key, done, self.cache)
+        outcome = _NO_ANSWER if answer is None else self.cache.get((answer, gold, question))
+        if answer is not None and outcome is None:
             # An exception is not the caller's to handle: the worker meets it too, and makes it a verdict `error`.
             with contextlib.suppress(Exception):
-                outcome = quick(answer, request.gold, question=question)
-        if outcome is None:
-            self._waiting.append(request)
-            self._pump(0)
-        else:
-            self._decide(request, outcome)
+                outcome = quick(answer, gold, question=question)
+        if outcome is not None:
+            request.settle(outcome)
+            return request
+        self.waiting.put(request)
+        if len(self._workers) < min(self.size, self.waiting.qsize()):
+            self._workers.append(_Worker(self))
         return request
 
-    def _decide(self, request: _Request, outcome: Outcome) -> None:
-        """Settle a request by an outcome, and keep that for the next time."""
+    def _verdict(self, request: _Request) -> Verdict:
+        outcome = request.outcome
+        assert outcome is not None
         right = outcome.equal or outcome.rule in self.lenient
         status: VerdictStatus = outcome.status or ("correct" if right else "wrong")  # type: ignore[assignment]
-        if outcome.status not in ("timeout", "error") and len(request.answer) + len(request.gold) <= _CACHED_CHARS:
-            if len(self._cache) >= _CACHE_ENTRIES:
-                self._cache.clear()
-            self._cache[request.answer, request.gold, request.question] = outcome
-        verdict = Verdict(status=status, extracted=request.answer, rule=outcome.rule, detail=outcome.detail)
-        self._settle(request, verdict)
-
-    def _settle(self, request: _Request, verdict: Verdict) -> None:
-        request.verdict = verdict
-        if request.key is not None:
-            self._pending -= 1
-            self._finished.append((request.key[0], verdict))
-
-    def _start_missing(self, wanted: int) -> None:
-        """Bring the number of workers up to what is wanted, at most `size`."""
-        while len(self._workers) < min(wanted, self.size):
-            worker = _Worker(self.timeout_s)
-            self._workers.append(worker)
-            self._selector.register(worker.sock, selectors.EVENT_READ, worker)
-
-    def _pump(self, wait: float) -> None:
-        """Dispatch, read replies, keep deadlines; wait at most that many seconds for something to happen."""
-        self._dispatch()
-        if self._workers:
-            next_deadline = min(worker.deadline for worker in self._workers) - time.monotonic()
-            for key, _ in self._selector.select(max(0.0, min(wait, next_deadline))):
-                self._read(key.data)
-        now = time.monotonic()
-        for worker in [worker for worker in self._workers if worker.deadline <= now]:
-            self._overdue(worker)
-        self._dispatch()
-
-    def _dispatch(self) -> None:
-        if not self._waiting:
-            return
-        self._start_missing(len(self._waiting) + sum(worker.request is not None for worker in self._workers))
-        for worker in [worker for worker in self._workers if worker.ready and worker.request is None]:
-            if not self._waiting:
-                return
-            request = self._waiting.popleft()
-            request.attempts += 1
-            try:
-                worker.send(request, self.timeout_s)
-            except _Gone:
-                self._lose(worker)
-
-    def _read(self, worker: _Worker) -> None:
-        try:
-            for message in worker.receive():
-                request, worker.deadline = worker.request, float("inf")
-                if "ready" in message:
-                    worker.ready, self._failed_starts = True, 0
-                elif request is not None and message.pop("id") == id(request):
-                    worker.request = None
-                    self._answered(request, Outcome(**message))
-        except _Gone:
-            self._lose(worker)
-
-    def _answered(self, request: _Request, outcome: Outcome) -> None:
-        """What a worker replied: an outcome, or whether the gold of a stopped answer stays within the limits."""
-        if request.stopped is None:
-            if outcome.status == "memory":
-                self._stopped(request, replace(outcome, status="error"))
-            else:
-                self._decide(request, outcome)
-        elif outcome.equal:  # the answer's own doing
-            detail = f"{request.stopped.detail}; the gold alone stays within the limits"
-            self._decide(request, replace(request.stopped, status="", detail=detail))
-        else:
-            self._decide(request, request.stopped)
-
-    def _stopped(self, request: _Request, outcome: Outcome) -> None:
-        """An answer ran into the limit of time or memory. It may not choose to be left out of the loss by that: beside
-        a gold that stays within the limits by itself it is wrong. A worker is asked about the gold alone."""
-        if request.stopped is not None:  # the gold alone ran into it too
-            self._decide(request, request.stopped)
-        else:
-            request.attempts, request.stopped = 0, outcome
-            self._waiting.append(request)
-
-    def _overdue(self, worker: _Worker) -> None:
-        """Kill a worker at its deadline. One that stood still (stopped, or starved of CPU) did not fail its request."""
-        request = worker.request
-        busy = worker.cpu_seconds() - worker.cpu_at_start >= 0.5 * self.timeout_s
-        if request is None or (not busy and request.attempts <= RETRIES):
-            self._lose(worker)
-            return
-        self.kills += 1
-        self._retire(worker)
-        outcome = Outcome(False, "limits", f"stopped after {self.timeout_s:g} s", "timeout")
-        if busy:
-            self._stopped(request, outcome)
-        else:
-            self._decide(request, request.stopped or outcome)
-
-    def _lose(self, worker: _Worker) -> None:
-        """A worker is gone, or must go, through no fault of its request: give the request to another."""
-        self.deaths += 1
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            worker.process.wait(timeout=0.1)  # how it ended by itself, before it is killed
-        self._retire(worker)
-        request, problem = worker.request, ""
-        if not worker.ready:
-            # One that ends by itself cannot start; one that is killed from outside says little until it happens often.
-            self._failed_starts += 1 if (worker.process.returncode or 0) < 0 else 10
-            if self._failed_starts > 40 and not any(worker.ready for worker in self._workers) and self._waiting:
-                self._failed_starts, request = 0, self._waiting.popleft()
-                problem = "the worker processes do not start"
-        elif request is not None and request.attempts > RETRIES:
-            problem = f"the worker died {request.attempts} times on this answer"
-        if request is None:
-            return
-        if problem:
-            self._decide(request, request.stopped or Outcome(False, "crash", problem, "error"))
-        else:
-            self._waiting.appendleft(request)
-
-    def _retire(self, worker: _Worker) -> None:
-        self._workers.remove(worker)
-        self._selector.unregister(worker.sock)
-        worker.end()
+        return Verdict(status=status, extracted=request.answer, rule=outcome.rule, detail=outcome.detail)
 
 
 # --- in the worker --------------------------------------------------------------------------------------------------
@@ -442,56 +344,39 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _confine() -> None:
-    """Limit this process: memory beyond what it has now, files, no core."""
-    if resource is not None:
-        with contextlib.suppress(OSError, ValueError):  # systems without /proc, or with a lower limit already
-            pages = int(Path("/proc/self/statm").read_text().split()[0])
-            limit = pages * resource.getpagesize() + MEMORY_BYTES
-            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    sys.addaudithook(_deny)
+def _fault(error: BaseException) -> Outcome:
+    return Outcome(False, "crash", f"{type(error).__name__}: {str(error)[:120]}", "error")
 
 
-def _limit_cpu(seconds: float) -> None:
-    """Let the kernel end this process when it computes that much longer: the guard behind the pool's own deadline."""
-    if resource is not None:
-        soft = int(time.process_time() + seconds) + 2
-        resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-
-
-def _reply_to(request: dict[str, Any]) -> Outcome:
-    """Judge one request; every failure is an outcome too. `alone` asks whether the gold stays within the limits."""
+def _reply_to(alone: bool, **request: str) -> Outcome:
+    """Judge one request, or whether its gold alone stays within the limits; every failure is an outcome too."""
     try:
-        if request["alone"]:
-            return Outcome(judge.harmless(request["gold"]), "limits", "")
-        return judge.thorough(request["answer"], request["gold"], question=request["question"])
+        return Outcome(judge.harmless(request["gold"]), "limits", "") if alone else judge.thorough(**request)
     except MemoryError:
-        return Outcome(False, "limits", "stopped at the memory limit", "memory")
+        return Outcome(False, "limits", "stopped at the memory limit", "error")
     except Exception as error:
-        return Outcome(False, "crash", f"{type(error).__name__}: {str(error)[:120]}", "error")
+        return _fault(error)
 
 
 def main() -> None:
     """Answer requests until the input closes. Arguments: the parent's process id, and the seconds for an answer."""
+    import resource
+
     import simplerl.verify.points  # noqa: F401  before the limits are set
 
     parent, seconds = int(sys.argv[1]), float(sys.argv[2])
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    sys.stdout = sys.stderr  # whatever a library prints must not come between replies
-    _confine()
-    _send({"ready": True})
-    for line in sys.stdin.buffer:
-        _limit_cpu(3 * seconds)
-        request = json.loads(line)
-        outcome = _reply_to(request)
-        _send({**asdict(outcome), "id": request["id"]})
-        if outcome.status == "memory":
+    replies, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints must not come between replies
+    with contextlib.suppress(OSError, ValueError):  # systems without /proc, or with a lower limit already
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
+    for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+        resource.setrlimit(limit, (0, 0))
+    sys.addaudithook(_deny)
+    print("ready", file=replies, flush=True)
+    for line in sys.stdin:
+        signal.setitimer(signal.ITIMER_PROF, 3 * seconds + 2)  # the kernel's guard behind the pool's own deadline
+        outcome = _reply_to(**json.loads(line))
+        print(json.dumps(asdict(outcome)), file=replies, flush=True)
+        if outcome.rule == "limits" and outcome.status:
             return  # what is left of the memory is nobody's to use
-
-
-def _send(message: dict[str, Any]) -> None:
-    data = json.dumps(message).encode("ascii") + b"\n"
-    while data:
-        data = data[os.write(1, data) :]

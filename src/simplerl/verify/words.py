@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -50,16 +51,9 @@ SCALES = {word: Fraction(1, i) for i, word in enumerate(_ORDINALS) if i > 2} | {
 }
 
 
-def _below_thousand() -> dict[str, int]:
-    names = {name: i for i, name in enumerate(_SMALL)}
-    for i, ten in enumerate(_TENS, 2):
-        names |= {ten: 10 * i} | {f"{ten} {_SMALL[j]}": 10 * i + j for j in range(1, 10)}
-    rests = [(f" {joined}{name}", value) for name, value in names.items() if value for joined in ("", "and ")]
-    hundreds = [(f"{_SMALL[i]} hundred", 100 * i) for i in range(1, 10)]
-    return names | {h + rest: base + value for h, base in hundreds for rest, value in [("", 0), *rests]}
-
-
-_BELOW_THOUSAND = _below_thousand()
+_NUMBERS = {name: i for i, name in enumerate(_SMALL)} | {
+    f"{ten} {_SMALL[i]}".removesuffix(" zero"): 10 * tens + i for tens, ten in enumerate(_TENS, 2) for i in range(10)
+}
 
 
 def scale_of(word: str) -> Fraction | None:
@@ -70,14 +64,15 @@ def scale_of(word: str) -> Fraction | None:
 
 def _cardinal(text: str) -> int | None:
     """The whole number that words say, all of them, else None."""
-    total = 0
-    for group in ("trillion", "billion", "million", "thousand"):
-        head, named, rest = text.partition(" " + group)
+    for name in ("trillion", "billion", "million", "thousand", "hundred"):
+        head, named, rest = text.partition(" " + name)
         if named:
-            if not _BELOW_THOUSAND.get(head):
+            factor, times = int(SCALES[name]), _cardinal(head)
+            more = _cardinal(rest.strip().removeprefix("and ")) if rest else 0
+            if not times or times >= (10 if factor == 100 else 1_000) or more is None or more >= factor:
                 return None
-            total, text = total + _BELOW_THOUSAND[head] * int(SCALES[group]), rest.strip().removeprefix("and ")
-    return total if total and not text else None if text not in _BELOW_THOUSAND else total + _BELOW_THOUSAND[text]
+            return times * factor + more
+    return _NUMBERS.get(text)
 
 
 def number_in_words(text: str) -> Fraction | None:
@@ -167,7 +162,12 @@ def _counted(word: str) -> str:
 
 
 _WORDS_THAT_COUNT = frozenset({"times", "people", "unit", "units"})
-_UNIT_PIECE = re.compile(r"\^\s*-?\d|(?<=[A-Za-z])-?\d|[/·]|\bper\b|[A-Za-z][A-Za-z'-]*|\S", re.ASCII)
+#: One factor of a unit: what it is divided by, multiplied with or a power of, its name, and its power.
+_FACTOR = re.compile(
+    r"\s*(?:(/|per\b)|·)?\s*(?:(square|sq|cubic|cu)(?![a-z'-])\s*)?([A-Za-z][A-Za-z'-]*)"
+    r"(?:(?:\s*\^\s*)?(-?\d)|\s+(squared|cubed)\b)?\s*",
+    re.ASCII | re.IGNORECASE,
+)
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 _UNIT_SPELLINGS = [(pattern(find), new) for find, new in TABLES["unit_spellings"]]
 
@@ -178,55 +178,41 @@ def unit_of(phrase: str) -> Unit | None:
     text = TABLES["chinese_units"].get(phrase.strip(), phrase)
     for find, new in _UNIT_SPELLINGS:
         text = find.sub(new, text.strip())
-    words = text.split()
-    if len(text) > 80 or not text or (words[0].lower() in ("of", "in", "for") and not all(map(_known_word, words[1:]))):
+    first, *rest = text.split() or [""]
+    if (
+        len(text) > 80
+        or "per cent" in text.lower()
+        or (first.lower() in ("of", "in", "for") and not all(map(_known_word, rest)))
+    ):
         return None
     factors: list[tuple[Unit, int]] = []  # with their powers
-    sign = power = 1
     meaning = aside = False  # whether something is measured or counted, and whether "of" or "per" leads away from it
-    adjectives = 0  # 2 while one waits for its noun
-    for match in _UNIT_PIECE.finditer(text):
-        piece, lower = match.group(), match.group().lower()
-        open_factor = factors and not aside
-        if piece[-1].isdecimal():
-            before = text[: match.start()].rstrip() if piece[0] == "^" else text[: match.start()]
-            if not open_factor or not before[-1:].isalpha():
-                return None
-            factors[-1] = factors[-1][0], factors[-1][1] * int(piece.strip("^ "))
-        elif lower in ("squared", "cubed"):
-            if not open_factor or factors[-1][0].counts:
-                return None
-            factors[-1] = factors[-1][0], factors[-1][1] * _POWERS[lower]
-        elif lower in ("/", "per"):
-            sign, aside = -1, False
-        elif lower == "·":
-            continue
-        elif lower in _POWERS:
-            power = _POWERS[lower]
-        elif (unit := _unit_word(piece)) is not None and not aside and (len(piece) > 1 or len(text) < 14):
-            factors.append((unit, sign * power))
-            sign, power, meaning = 1, 1, True
-        elif noun := _counted(lower):
-            factors += [] if aside else [(Unit((("#" + noun, 1),)), sign * power)]
-            sign, power, meaning, adjectives = 1, 1, True, min(adjectives, 1)
-        elif lower in _BESIDE_NOUNS:
-            adjectives = 2 if lower not in _BESIDE_UNITS and not aside else adjectives
+    adjective, at, sign = False, 0, 1
+    while at < len(text):
+        if not (match := _FACTOR.match(text, at)):
+            return None
+        per, area, word, exponent, raised = match.groups()
+        at, lower = match.end(), word.lower()
+        sign, aside = (-1, False) if per else (sign, aside)
+        power = sign * _POWERS.get((area or raised or "").lower(), 1) * int(exponent or 1)
+        unit = _unit_word(word) if not aside and (len(word) > 1 or len(text) < 14) else None
+        if unit is not None or ((noun := _counted(lower)) and not raised and lower not in _POWERS):
+            factors += [] if aside else [(unit or Unit((("#" + noun, 1),)), power)]
+            sign, meaning, adjective = 1, True, adjective and unit is not None
+        elif lower not in _BESIDE_NOUNS or exponent or raised or area:
+            return None
+        else:
+            adjective = adjective or (lower not in _BESIDE_UNITS and not aside)
             aside = aside or (lower in ("of", "in", "for", "from", "on", "at", "to") and meaning)
             meaning = meaning or lower in _ALONE or lower in ("them", "old")
-        else:
-            return None
-    counts = any(unit.counts for unit, _ in factors)
-    if not meaning or sign < 0 or adjectives == 2 or (adjectives and not counts) or "per cent" in text.lower():
-        return None
-    return _product(factors)
+    return _product(factors) if meaning and sign > 0 and not adjective else None
 
 
 def _product(factors: list[tuple[Unit, int]]) -> Unit:
-    exponents: dict[str, int] = {}
+    exponents: Counter[str] = Counter()
     values = [Fraction(1)]
     for unit, power in factors:
-        for name, exponent in unit.dimensions:
-            exponents[name] = exponents.get(name, 0) + exponent * power
+        exponents.update({name: exponent * power for name, exponent in unit.dimensions})
         values = [a * b**power for a in values for b in unit.factors]
     return Unit(tuple(sorted((name, power) for name, power in exponents.items() if power)), tuple(values))
 

@@ -1,15 +1,15 @@
-"""What a view shows: what the page's controls offer, and the HTML between them, drawn by content.html.j2.
+"""What a view shows: what the page's controls offer (page.html.j2), and what is under them (content.html.j2).
 
 Everything that comes from models, data and directories goes through `simplerl.markup`.
 """
 
 import contextlib
 import functools
+import html
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,19 +17,22 @@ from simplerl.core.errors import RunError
 from simplerl.markup.differences import differences
 from simplerl.markup.formulas import MOST_FORMULAS, prose
 from simplerl.markup.templates import Safe, environment
-from simplerl.markup.text import escape, plain, quantity, visible
+from simplerl.markup.text import escape, plain, quantity
 from simplerl.markup.tokens import SCALES, coloured, legend
 from simplerl.runs.glossary import METRICS
 from simplerl.runs.run import Run
 from simplerl.viewer.library import TRAINING, Entry, Library, benchmarks
 from simplerl.viewer.responses import VERDICTS, Index, Selection, reference
-from simplerl.viewer.state import OUTCOMES, TOKEN_COLUMNS, View
+from simplerl.viewer.state import MODES, OUTCOMES, TOKEN_COLUMNS, View, parse
 
 Choices = list[tuple[str, str]]
 """(what is shown, what a link says)."""
 
 #: Levels and kinds that can be chosen from, notices that are shown, and metrics that are drawn.
 MOST_CHOICES, MOST_NOTICES, MOST_METRICS = 200, 8, 24
+
+#: Characters of a name that a control shows.
+LONGEST_NAME = 120
 
 #: Training steps that are offered; of more, every so-manieth.
 MOST_STEPS = 300
@@ -47,27 +50,25 @@ BOX = {"width": 300, "height": 150, "left": 40, "right": 292, "top": 8, "bottom"
 MOST_POINTS = 300
 
 
-@dataclass(kw_only=True, slots=True)
-class Content:
-    """What is on the page: what its controls offer and hold, and the HTML between them."""
+class Content(NamedTuple):
+    """What is on the page: what its controls offer, and the HTML under them."""
 
     view: View
     notices: str = ""
     plots: str = ""
     body: str = ""
-    options: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Control → what it offers (`choices`), and whether it is visible."""
+    choices: Mapping[str, Choices] = {}  # Control → what it offers
 
 
 @functools.cache
-def _macros() -> Any:
-    filters: dict[str, Any] = {"thousands": "{:,}".format, "as_formula": _as_formula}
-    return environment(Path(__file__).parent, filters).get_template("content.html.j2").module
+def _templates() -> Any:
+    filters: dict[str, Any] = {"thousands": "{:,}".format, "as_formula": _as_formula, "value": _value}
+    return environment(Path(__file__).parent, filters)
 
 
-def piece(name: str, /, *values: Any, **named: Any) -> str:
+def piece(name: str, /, *values: Any, **named: Any) -> Safe:
     """Return the HTML of a macro of content.html.j2."""
-    return str(getattr(_macros(), name)(*values, **named))
+    return Safe(getattr(_templates().get_template("content.html.j2").module, name)(*values, **named))
 
 
 def _as_formula(text: str) -> Safe:
@@ -76,9 +77,28 @@ def _as_formula(text: str) -> Safe:
     return Safe(drawn if "<math" in drawn else "")
 
 
-def content(library: Library, asked: View, complaints: list[str]) -> Content:
-    """Return what a view shows. `complaints`: what of the link could not be used."""
+def _value(value: Any) -> Safe:
+    """Return the value of a control: hidden characters as they are, because the form gives it back."""
+    return Safe(html.escape(str(value)))
+
+
+def page(library: Library, query: str) -> str:
+    """Return the complete page of a link."""
     library = library.now()
+    c = content(library, *parse(query))
+    kept = [pair for pair in c.view.pairs() if pair[0] in ("sort", "descending")]
+    values = {
+        "c": c,
+        "library": library,
+        "parts": {name: Safe(getattr(c, name)) for name in ("notices", "plots", "body")},
+        "modes": MODES,
+        "kept": kept if c.view.problem is None else [pair for pair in c.view.pairs() if pair[0] != "mode"],
+    }
+    return _templates().get_template("page.html.j2").render(values)
+
+
+def content(library: Library, asked: View, complaints: list[str]) -> Content:
+    """Return what a view shows, of a library of one moment. `complaints`: what of the link could not be used."""
     entries = library.catalog().entries
     view, notices = library.resolve(asked)
     notices = [*complaints, *notices, *library.catalog().notices]
@@ -97,7 +117,7 @@ def content(library: Library, asked: View, complaints: list[str]) -> Content:
         notices.append(str(error))
         body = piece("nothing", "These responses cannot be shown.")
     (a, a_step), (b, b_step) = ((entries[key], step) for key, step in (view.side(0), view.side(1)))
-    runs = [(label(entry.name), key) for key, entry in entries.items()]
+    runs = [(entry.name[:LONGEST_NAME], key) for key, entry in entries.items()]
     choices = {
         "runs": runs,
         "metrics": _choices(dict.fromkeys([*library.metric_names(view.runs), *view.metrics])),
@@ -106,19 +126,18 @@ def content(library: Library, asked: View, complaints: list[str]) -> Content:
         "b": runs,
         "b_step": _steps(b, b_step, notices),
         "benchmark": _choices(benchmarks(a.at(a_step), b.at(b_step))),
+        "outcome": [(text, name) for name, text in OUTCOMES.items()],
     }
-    options: dict[str, dict[str, Any]] = {name: {"choices": choice} for name, choice in choices.items()}
     for name in ("levels", "kinds"):
         texts = {*getattr(selection.pair, name), *getattr(view, name)} - {""}
-        offered = _choices(sorted(texts, key=lambda text: (len(text) > 3, text))[:MOST_CHOICES])
-        options[name] = {"choices": offered, "visible": bool(offered)}
-    return Content(view=view, notices=_notices(notices), plots=plots, body=body, options=options)
+        choices[name] = _choices(sorted(texts, key=lambda text: (len(text) > 3, text))[:MOST_CHOICES])
+    return Content(view=view, notices=_notices(notices), plots=plots, body=body, choices=choices)
 
 
 def warm(library: Library) -> None:
     """Read what the page shows first."""
     with contextlib.suppress(RunError):  # The page itself says what is wrong.
-        content(library, View(), [])
+        page(library, "")
 
 
 def _notices(notices: list[str]) -> str:
@@ -128,16 +147,8 @@ def _notices(notices: list[str]) -> str:
 # -- controls ------------------------------------------------------------------------------------------------------
 
 
-def label(text: str) -> str:
-    """Return a name as a control shows it: it holds no markup, so only hidden characters are replaced.
-
-    The hair space before it keeps Gradio from taking it for a key of its translations (`__proto__`, `common.submit`).
-    """
-    return "\u200a" + visible(text[:120])
-
-
 def _choices(names: Iterable[str]) -> Choices:
-    return [(label(name), name) for name in names]
+    return [(name[:LONGEST_NAME], name) for name in names]
 
 
 def _steps(entry: Entry, chosen: int | None, notices: list[str]) -> Choices:
@@ -170,7 +181,7 @@ def _plots(library: Library, view: View) -> str:
     drawn = piece("charts", **charts(view.metrics[:MOST_METRICS], runs, marks)) if runs else ""
     if view.doctor:
         drawn += "".join(piece("findings", entry.name, library.diagnosis(entry)) for entry in entries)
-    return f'<div class="page">{drawn}</div>'
+    return drawn
 
 
 def _table(library: Library, view: View, selection: Selection) -> str:

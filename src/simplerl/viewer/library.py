@@ -7,6 +7,7 @@ named. What the page asks for, it asks for by a key of this catalogue, never by 
 import copy
 import dataclasses
 import functools
+import hashlib
 import math
 import os
 import threading
@@ -101,6 +102,12 @@ class Library:
         same = copy.copy(self)
         same._catalog = (math.inf, self.catalog())
         return same
+
+    def stamp(self) -> str:
+        """Return what changes when anything under the directory does."""
+        catalog = self.catalog()
+        shown = [(entry.key, entry.stamp, entry.ended, entry.steps) for entry in catalog.entries.values()]
+        return hashlib.sha256(repr((shown, catalog.notices)).encode("utf-8", "replace")).hexdigest()
 
     def inside(self, path: Path) -> bool:
         """Return whether a path, its links followed, is under the directory and there."""

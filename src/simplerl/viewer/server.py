@@ -1,22 +1,19 @@
-"""The server of the page: this machine only, read only, and nothing but what the page needs.
+"""The server of the page: this machine only, read only, and nothing but what the page needs."""
 
-The only module that imports the web framework under Gradio.
-"""
-
-import atexit
+import contextlib
 import errno
 import itertools
 import json
-import os
-import shutil
-import socket
-import tempfile
-import tomllib
-import urllib.parse
+import socketserver
+import sys
+from collections.abc import Iterable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from urllib.parse import quote, urlsplit
 
 from simplerl.core.errors import RunError, SimpleRLError
+from simplerl.markup import CSS
+from simplerl.viewer.html import page
 from simplerl.viewer.library import Library
 from simplerl.viewer.state import parse
 
@@ -25,15 +22,38 @@ HOST = "127.0.0.1"
 #: Ports tried after the one that was asked for.
 FURTHER_PORTS = 50
 
-_TABLES = tomllib.loads(Path(__file__).with_name("server.toml").read_text(encoding="utf-8"))
+#: Headers of every answer: our script and our style sheet are all that a page may load, and only this server is asked.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
 
 
-def free_socket(port: int) -> socket.socket:
-    """Return a socket that listens on this machine only, on the port or the next free one."""
+class Server(socketserver.ThreadingTCPServer):
+    """Serves the page of a library, a thread per request."""
+
+    allow_reuse_address, daemon_threads, request_queue_size = True, True, 128
+
+    def __init__(self, library: Library, port: int):
+        self.library = library
+        super().__init__((HOST, port), _Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say what went wrong; a browser that goes away before its answer is nothing wrong."""
+        if not isinstance(error := sys.exc_info()[1], ConnectionError | TimeoutError):
+            print(f"internal error: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+def open_server(library: Library, port: int) -> Server:
+    """Return a server that listens on the port or the next free one. Raises SimpleRLError where there is none."""
     candidate = port
     for candidate in range(port, min(port + FURTHER_PORTS, 65_536)):
         try:
-            return socket.create_server((HOST, candidate), backlog=128)
+            return Server(library, candidate)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 continue
@@ -44,91 +64,63 @@ def free_socket(port: int) -> socket.socket:
     raise SimpleRLError(f"ports {port} to {candidate} are all in use; choose another with --port")
 
 
-def application(library: Library):
-    """Return the ASGI application of the page. Raises SimpleRLError where Gradio is not installed."""
-    # Before the import: Gradio reads these then. Its temporary files must not lie in the directory that is shown.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    # One of this process's own: others who use the machine could have made a directory of a fixed name.
-    os.environ["GRADIO_TEMP_DIR"] = temporary = tempfile.mkdtemp(prefix="simplerl-view-")
-    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-    try:
-        from fastapi import FastAPI
-        from starlette.middleware.trustedhost import TrustedHostMiddleware
-        from starlette.responses import PlainTextResponse, StreamingResponse
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    timeout = 60  # Seconds without a word, after which a connection is given up
 
-        from simplerl.viewer.page import mounted
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] == "simplerl":
-            raise
-        problem = f"the page needs Gradio, and {error.name} is not installed: pip install 'simplerl[view]'"
-        raise SimpleRLError(problem) from None
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing of single requests."""
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    def do_GET(self) -> None:
+        """Answer a request, where it comes from a page of this server under a name of this machine."""
+        url, host, origin = urlsplit(self.path), self.headers.get("Host", ""), self.headers.get("Origin")
+        here, library = Path(__file__).parent, self.server.library
+        if host.rpartition(":")[0] not in (HOST, "localhost") and host not in (HOST, "localhost"):
+            self._answer("not under this host name\n", status=403)
+        elif origin is not None and urlsplit(origin).netloc != host:
+            self._answer("not for other pages\n", status=403)
+        elif url.path == "/":
+            self._answer(page(library, url.query), "text/html")
+        elif url.path == "/page.js":
+            self._answer((here / "page.js").read_text(encoding="utf-8"), "text/javascript")
+        elif url.path == "/page.css":
+            self._answer(CSS + (here / "page.css").read_text(encoding="utf-8"), "text/css")
+        elif url.path == "/stamp":
+            self._answer(library.stamp())
+        elif url.path == "/export":
+            self._export(library.now(), url.query)
+        else:
+            self._answer("not part of this page\n", status=404)
 
-    def export(request):
-        shown = library.now()
+    def _answer(self, text: str, kind: str = "text/plain", *, status: int = 200) -> None:
+        self._send([text.encode("utf-8", "replace")], {"Content-Type": f"{kind}; charset=utf-8"}, status)
+
+    def _send(self, parts: Iterable[bytes], headers: dict[str, str], status: int = 200) -> None:
+        self.send_response(status)
+        for name, value in (HEADERS | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.writelines(parts)
+
+    def _export(self, library: Library, query: str) -> None:
+        """Send the responses that a link shows as JSON lines."""
         try:
-            view, complaints = shown.resolve(parse(request.url.query)[0])
+            view, complaints = library.resolve(parse(query)[0])
             if complaints:
                 raise RunError("\n".join(complaints))
-            rows = (json.dumps(row, ensure_ascii=False) + "\n" for row in shown.export(view))
+            rows = (json.dumps(row, ensure_ascii=False) + "\n" for row in library.export(view))
             lines = (line.encode("utf-8", "replace") for line in rows)
             first = next(lines, b"")  # What cannot be read is found now, while there can still be a message.
         except RunError as error:
-            return PlainTextResponse(f"{error}\n", status_code=404)
+            self._answer(f"{error}\n", status=404)
+            return
         name = f"{library.root.name}-{'problem' if view.problem is not None else 'responses'}.jsonl"
-        quoted = urllib.parse.quote(name, safe="", errors="replace")
-        headers = {
-            "Content-Type": "application/x-ndjson; charset=utf-8",
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quoted}",
-        }
-        return StreamingResponse(itertools.chain([first], lines), headers=headers)
-
-    app.add_route("/export", export)
-    app.add_middleware(_Guard)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
-    return mounted(app, library)
+        disposition = f"attachment; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
+        headers = {"Content-Type": "application/x-ndjson; charset=utf-8", "Content-Disposition": disposition}
+        self._send(itertools.chain([first], lines), headers)
 
 
-class _Guard:
-    """Refuses what the page does not need, and sets the headers of every answer.
-
-    Not a function under `@app.middleware`: that one raises where a browser goes away before its answer.
-    """
-
-    def __init__(self, app: Any):
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        from starlette.datastructures import Headers, MutableHeaders
-        from starlette.responses import PlainTextResponse
-
-        async def with_headers(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_TABLES["headers"])
-            await send(message)
-
-        why = "" if scope["type"] == "lifespan" else _refusal(scope["path"], Headers(scope=scope))
-        answer = PlainTextResponse(why, status_code=403) if why else self.app
-        await answer(scope, receive, with_headers)
-
-
-def _refusal(path: str, headers: Any) -> str:
-    """Return why a request is refused; nothing where it is not."""
-    allowed = _TABLES["allowed"]
-    if path not in allowed["paths"] and not path.startswith(tuple(allowed["below"])):
-        return "not part of this page"
-    # Gradio lets pages of every other port of this machine read along.
-    origin = headers.get("origin")
-    if origin is not None and urllib.parse.urlsplit(origin).netloc != headers.get("host"):
-        return "not for other pages"
-    return ""
-
-
-def serve(application: Any, listening: socket.socket) -> None:
+def serve(server: Server) -> None:
     """Serve until Ctrl-C."""
-    import uvicorn
-
-    options: Any = {"log_level": "warning", "timeout_graceful_shutdown": 1, "ws": "none", "server_header": False}
-    uvicorn.Server(uvicorn.Config(application, **options)).run(sockets=[listening])
+    with server, contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()

@@ -45,16 +45,23 @@ class View:
     search: str = ""
     sort: str = "file"
     descending: bool = False
-    sheet: int = 1  # Page of the table; `page` is a word of Gradio's in links
+    sheet: int = 1  # Page of the table
     problem: str | None = None
     mode: str = "rendered"
     doctor: bool = False  # Whether the doctor's findings are shown
 
+    def pairs(self) -> list[tuple[str, Any]]:
+        """Return the names and values of what differs from an empty view; a name may stand there several times."""
+        values = {f.name: value for f in dataclasses.fields(self) if (value := getattr(self, f.name)) != f.default}
+        return [
+            (name, 1 if one is True else one)
+            for name, value in values.items()
+            for one in (value if isinstance(value, tuple) else (value,))
+        ]
+
     def query(self) -> str:
-        """Return it as the query of a link: what differs from an empty view."""
-        values = {field: getattr(self, field.name) for field in dataclasses.fields(self)}
-        changed = {f.name: 1 if value is True else value for f, value in values.items() if value != f.default}
-        return urllib.parse.urlencode(changed, doseq=True, errors="surrogatepass")
+        """Return it as the query of a link."""
+        return urllib.parse.urlencode(self.pairs(), errors="surrogatepass")
 
     def side(self, side: int) -> tuple[str, int | None]:
         """Return the run and the step of side 0 (A) or 1 (B)."""
@@ -75,23 +82,6 @@ class View:
             return self.but(sort=sort, descending=not first)
         return self.but(sort="file", descending=False)
 
-    def choose(self, name: str, value: Any) -> "View":
-        """Return it with the value that a control of the page now has."""
-        default = getattr(View(), name)
-        if name in _WHOLE_NUMBERS:
-            value = None if value is None else max(0, int(value))
-        else:
-            value = tuple(value or ()) if isinstance(default, tuple) else value or default
-        if value == getattr(self, name):  # A box was only left: the page and the problem stay.
-            return self
-        changes: dict[str, Any] = {name: value}
-        if name == "benchmark":
-            changes |= {"levels": (), "kinds": ()}
-        if name == "runs":  # Sides that show none of them follow the choice.
-            for side in [side for side in ("a", "b") if value and getattr(self, side) not in value]:
-                changes |= {side: "", f"{side}_step": None, "sheet": 1, "problem": None}
-        return self.but(**changes)
-
 
 def parse(query: str) -> tuple[View, list[str]]:
     """Return the view of a link, and what of it could not be used."""
@@ -106,6 +96,8 @@ def parse(query: str) -> tuple[View, list[str]]:
         if not texts:
             continue
         text, problem = texts[0], ""
+        if name in _WHOLE_NUMBERS and not text:
+            continue  # An empty box of the page.
         if name in _WHOLE_NUMBERS:
             if text.isascii() and text.isdigit() and len(text) < 10:
                 values[name] = max(int(text), int(name == "sheet"))

@@ -1,0 +1,40 @@
+"""Nothing is believed to have arrived until asked back: an engine proves that it uses the weights it was given.
+
+Engines have trained for weeks on weights that never arrived (a head that was tied, a cache that was stale). After every
+sync the log-probabilities of a fixed text are compared with the learner's own.
+"""
+
+import numpy as np
+import torch
+
+from simplerl.core.errors import ModelError
+from simplerl.models.load import Policy
+from simplerl.models.score import text_logprobs
+from simplerl.rollout.backend import RolloutBackend
+
+TEXT = "What is 12+34-5? First 12+34=46, then 46-5=41. The answer is \\boxed{41}."
+#: Precision of the engine → mean difference (nats a token, or a share of their mean size where that is above 1) that
+#: rounding explains.
+BOUNDS = {"fp32": 5e-4, "bf16": 0.1}
+
+
+@torch.no_grad()
+def ask_back(backend: RolloutBackend, policy: Policy, precision: str) -> float:
+    """Return how far an engine's log-probabilities of the text are from the policy's; nan where it cannot tell.
+
+    Raises ModelError where they are further apart than rounding explains.
+    """
+    ids = policy.encode(TEXT)[: policy.context_length - 1]
+    told = backend.logprobs(ids) if hasattr(backend, "logprobs") and len(ids) > 1 else None
+    if told is None:
+        return float("nan")
+    wanted = text_logprobs(policy.model, ids)
+    gap, bound = float(np.abs(told - wanted).mean()), BOUNDS[precision] * max(1.0, float(np.abs(wanted).mean()))
+    if not gap <= bound:
+        raise ModelError(
+            f"the rollout engine does not use the weights that it was given (version {backend.version}): its "
+            f"log-probabilities of a fixed text differ from the learner's by {gap:.2g} nats a token, and rounding "
+            f"explains {bound:.2g}. Its responses would be those of another model. Resume from the last checkpoint; if "
+            "it comes again, use --rollout.backend native and report it"
+        )
+    return gap

@@ -1,0 +1,185 @@
+"""vLLM as a rollout backend, in this process: paged attention and prefix caching, for long responses on big models.
+
+The engine is started without reading weights and is given those in memory, before the first request and after every
+step; its prefix cache is emptied then. A request's noise is addressed by its seed, so its answer does not depend on its
+neighbours, a floating-point tie apart. On GPUs the package is `vllm`, on a CPU `vllm-cpu` (tools/engines.py).
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from simplerl.core.errors import ConfigError, ModelError
+from simplerl.core.types import Completion, StopReason, VersionSpan
+from simplerl.models.load import cache_bytes, load
+from simplerl.rollout.backend import Request, Sampling, check_prompts, diverged
+from simplerl.rollout.text import cut, special_stops
+
+#: Before vllm is imported: one process, no telemetry, no access to the hub, threads as they are set for everybody.
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+MISSING = (
+    "rollout.backend = vllm needs vLLM: pip install 'simplerl[vllm]', whose wheels are for CUDA. On a CPU: "
+    "python tools/engines.py --only-make makes an environment with the package vllm-cpu"
+)
+#: Tokens a row that the cache has room for, beyond one row of the complete context.
+ROOM = 512
+
+
+class VLLMBackend:
+    """Samples by vLLM's engine from weights of its own."""
+
+    exact = True
+
+    def __init__(
+        self,
+        directory: str,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        stop_ids: frozenset[int],
+        context_length: int,
+        model: PreTrainedModel | None = None,
+        precision: str = "fp32",
+        max_rows: int = 512,
+    ):
+        """Start the engine on the model's device. Raises ConfigError without vLLM, ModelError where it fails."""
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        try:
+            import vllm
+        except ImportError as error:
+            raise ConfigError(MISSING) from error
+        self._vllm = vllm
+        self.name, self.tokenizer, self.stop_ids, self.context_length = directory, tokenizer, stop_ids, context_length
+        model = model or load(directory).model
+        self._files = tempfile.TemporaryDirectory(prefix="simplerl-vllm-", ignore_cleanup_errors=True)
+        for part in filter(None, (model.config, model.generation_config, tokenizer)):
+            part.save_pretrained(self._files.name)
+        tokens = context_length + min(max_rows * min(ROOM, context_length), 2**18)
+        try:
+            self._engine = vllm.LLM(
+                self._files.name,
+                load_format="dummy",
+                dtype={"fp32": "float32", "bf16": "bfloat16"}[precision],
+                enforce_eager=model.device.type == "cpu",
+                max_model_len=context_length,
+                max_num_seqs=max_rows,
+                kv_cache_memory_bytes=tokens * cache_bytes(model, precision),
+                logprobs_mode="processed_logprobs",
+                generation_config="vllm",
+                disable_log_stats=True,
+                # A request with a seed whose prefill is cut in two crashes the engine.
+                enable_chunked_prefill=False,
+                max_num_batched_tokens=max(8192, context_length),
+            )
+        except Exception as error:  # Anything may be wrong with a model that vLLM does not know.
+            lines = (str(error).strip() or type(error).__name__).splitlines()[-3:]
+            raise ModelError(f"vLLM does not start with {directory}: {' '.join(lines)}") from error
+        self._requests = 0
+        self.sync(model.state_dict().items(), version=0)
+
+    def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
+        """Load new weights in place and empty the prefix cache, which is of the old ones."""
+        # A tied head is a weight of its own to vLLM: it comes with the others, as `state_dict` has it.
+        named = ((name, values.detach()) for name, values in weights)
+        self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": named})
+        if not self._engine.reset_prefix_cache():
+            raise ModelError("vLLM did not empty its prefix cache: responses are still running in it")
+        self.version = version
+
+    def close(self) -> None:
+        """End the engine and release its memory."""
+        if engine := vars(self).pop("_engine", None):
+            engine.llm_engine.engine_core.shutdown()
+            self._files.cleanup()
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
+        """Yield (index, completion) as responses finish; the engine decides how many run at once."""
+        check_prompts(requests, self.context_length, self.name)
+        ends = special_stops(self.tokenizer, sampling.stop) | frozenset(sampling.stop_ids)
+        words = [text for text in sampling.stop if text not in self.tokenizer.all_special_tokens]
+        indices = {}
+        for index, request in enumerate(requests):
+            indices[
+                self._add(
+                    request.prompt_ids,
+                    seed=request.noise_key & (2**63 - 1),
+                    temperature=sampling.temperature,
+                    top_p=sampling.top_p,
+                    top_k=sampling.top_k,
+                    max_tokens=min(sampling.max_new_tokens, self.context_length - len(request.prompt_ids)),
+                    stop=words or None,
+                    include_stop_str_in_output=True,
+                    stop_token_ids=sorted(ends | self.stop_ids),
+                    ignore_eos=True,  # The ends are those of `stop_token_ids`.
+                    detokenize=bool(words),
+                    skip_special_tokens=True,
+                    logprobs=0,
+                )
+            ] = index
+        for name, output in self._finished(set(indices)):
+            yield indices[name], self._complete(output.outputs[0], sampling, ends)
+
+    def logprobs(self, token_ids: Sequence[int]) -> np.ndarray:
+        """Return float32 [T − 1]: log-probabilities of a text's tokens after the first, at temperature 1."""
+        name = self._add(np.array(token_ids), max_tokens=1, prompt_logprobs=0, detokenize=False)
+        ((_, output),) = self._finished({name})
+        return np.array(
+            [row[token].logprob for row, token in zip(output.prompt_logprobs[1:], token_ids[1:], strict=True)],
+            dtype=np.float32,
+        )
+
+    def _add(self, prompt_ids: np.ndarray, **settings: Any) -> str:
+        """Hand a request to the engine; return its name there."""
+        self._requests += 1
+        flat = "prompt_logprobs" not in settings
+        kind = self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY
+        parameters = self._vllm.SamplingParams(output_kind=kind, flat_logprobs=flat, **settings)
+        # The salt keeps what was computed under other weights apart, were it still in the cache.
+        prompt = {"prompt_token_ids": prompt_ids.tolist(), "cache_salt": str(self.version)}
+        self._engine.llm_engine.add_request(name := str(self._requests), prompt, parameters)
+        return name
+
+    def _finished(self, names: set[str]) -> Iterator[tuple[str, Any]]:
+        """Run the engine and yield (name, output) of these requests as they finish; drop what nobody waits for."""
+        engine, waiting = self._engine.llm_engine, set(names)
+        try:
+            while waiting:
+                if not engine.has_unfinished_requests():
+                    raise ModelError(f"vLLM lost {len(waiting)} of {len(names)} requests")
+                for output in engine.step():
+                    if output.finished and output.request_id in waiting:
+                        waiting.discard(output.request_id)
+                        yield output.request_id, output
+        finally:
+            if waiting:
+                engine.abort_request(list(waiting))
+
+    def _complete(self, output: Any, sampling: Sampling, ends: frozenset[int]) -> Completion:
+        ids, scored = list(output.token_ids), output.logprobs
+        logprobs = np.array([scored.logprobs[start] for start in scored.start_indices], dtype=np.float32)
+        if np.isnan(logprobs).any():
+            raise diverged(self.name)
+        if sampling.temperature == 0:
+            logprobs = np.zeros_like(logprobs)  # Greedy decoding draws from what is certain.
+        reason: StopReason = "stop"
+        if ids[-1] in self.stop_ids:
+            reason = "eos"
+        elif output.finish_reason == "length":
+            reason = "length"
+        return Completion(
+            token_ids=np.array(ids, dtype=np.int32),
+            logprobs=logprobs,
+            text=cut(self.tokenizer, ids[:-1] if reason == "eos" or ids[-1] in ends else ids, sampling.stop),
+            stop_reason=reason,
+            versions=(VersionSpan(self.version, 0, len(ids)),),
+        )

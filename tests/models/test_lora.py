@@ -1,0 +1,168 @@
+"""LoRA: only adapters are trained and saved, the sampler has the merged weights, the reference is the model itself."""
+
+import json
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import ARCHITECTURES, assert_same_run, copy_policy, deep, fingerprint, run_main, run_small, small_config
+
+from simplerl.core.errors import ConfigError, ModelError, RunError
+from simplerl.models import lora
+from simplerl.models.load import Policy, load, locate_and_hash
+from simplerl.models.score import BaseScorer, Scorer
+from simplerl.train.components import build_components
+
+LORA = {"lora": {"rank": 4}, "optimizer": {"lr": 1e-2}}
+KL = deep(LORA, {"algorithm": {"kl_coef": 0.3}, "learner": {"prompts_per_update": 1}})
+PPO = deep(LORA, {"algorithm": {"name": "ppo", "critic_lr": 1e-3}, "learner": {"prompts_per_update": 1}})
+
+needs_peft = pytest.mark.skipif(not find_spec("peft"), reason="needs peft: pip install 'simplerl[lora]'")
+
+
+def adapted(policy: Policy, **over: Any) -> Policy:
+    """Return a policy with adapters that are not zero any more."""
+    policy = copy_policy(policy)
+    lora.add(policy.model, **{"rank": 4, "alpha": 0.0, "targets": (), "base": policy.name, "seed": 0, **over})
+    with torch.no_grad():
+        for name, values in policy.model.named_parameters():
+            if ".lora_B." in name:
+                values.copy_(0.1 * torch.randn(values.shape))
+    return policy
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return model.eval()(input_ids=torch.arange(4, 40)[None], use_cache=False).logits
+
+
+@needs_peft
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_merged_weights_compute_what_the_adapters_do(name: str, tiny: Callable[[str], Policy], tmp_path: Path) -> None:
+    base = tiny(name)
+    policy = adapted(base)
+    assert (logits(policy.model) - logits(base.model)).abs().max() > 1e-2, "the adapters do something"
+    twin = copy_policy(base)
+    twin.model.load_state_dict(dict(lora.merged(policy.model)))
+    torch.testing.assert_close(logits(twin.model), logits(policy.model), atol=1e-4, rtol=1e-4)
+    with lora.without_adapters(policy.model):
+        assert torch.equal(logits(policy.model), logits(base.model))
+    assert (logits(policy.model) - logits(base.model)).abs().max() > 1e-2, "and is back"
+    # What is saved is read as the merged model, and hashed as neither of the two.
+    lora.save(policy.model, tmp_path)
+    policy.tokenizer.save_pretrained(tmp_path)
+    assert torch.equal(logits(load(str(tmp_path)).model), logits(twin.model))
+    assert locate_and_hash(str(tmp_path))["sha256"] != locate_and_hash(base.name)["sha256"]
+
+
+@needs_peft
+def test_only_linear_layers_inside_have_adapters_and_only_they_are_trained(tiny) -> None:
+    policy = adapted(tiny("llama"))
+    trained = [name for name, values in policy.model.named_parameters() if values.requires_grad]
+    assert all(".lora_" in name for name in trained)
+    assert len(trained) == 2 * 7 * 2, "seven linear layers in each of two blocks"
+    some = adapted(tiny("llama"), targets=("q_proj", "v_proj"), alpha=4.0)
+    assert {name.split(".")[4] for name, values in some.model.named_parameters() if values.requires_grad} == {
+        "q_proj",
+        "v_proj",
+    }
+    for targets, said in (
+        (("qq",), "its own are down_proj"),
+        (("lm_head",), "the head"),
+        (("embed_tokens",), "embedd"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            adapted(tiny("llama"), targets=targets)
+
+
+@needs_peft
+def test_the_reference_is_the_model_without_a_second_copy(cub) -> None:
+    base = cub()
+    policy = adapted(base)
+    tokens_BT = torch.arange(4, 24).view(2, 10)
+    mask_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
+    mask_BT[:, 0] = False
+    lengths_B = torch.tensor([10, 10])
+    wanted = Scorer(base.model)(tokens_BT, mask_BT, lengths_B)[0]
+    assert torch.equal(BaseScorer(policy.model)(tokens_BT, mask_BT, lengths_B)[0], wanted)
+    assert not torch.equal(Scorer(policy.model)(tokens_BT, mask_BT, lengths_B)[0], wanted)
+    parts = build_components(small_config(KL), lambda line: None)
+    parts.close()
+    assert isinstance(parts.learner.reference, BaseScorer)
+    assert parts.learner.reference.model is parts.policy.model
+
+
+@needs_peft
+@pytest.mark.parametrize("over", [LORA, KL, PPO], ids=["plain", "kl", "ppo"])
+def test_a_run_trains_and_saves_adapters_and_resumes_exactly(over: dict[str, Any], tmp_path: Path) -> None:
+    run_small(tmp_path / "run", over)
+    reference = fingerprint(tmp_path / "run")
+    newest = tmp_path / "run" / "checkpoints" / "step_000003"
+    assert (newest / lora.WEIGHTS).is_file()
+    assert not list(newest.glob("model*.safetensors"))
+    assert reference["metrics"][-1]["policy/mismatch_kl"] < 1e-4, "sampled from the merged weights"
+    run_small(tmp_path / "again", deep(over, {"steps": 2}))
+    run_small(tmp_path / "again", over, resume=True)
+    assert_same_run(tmp_path / "again", reference)
+    moved = [load(str(newest)).model, load("cub-qwen").model]
+    assert not torch.equal(*map(logits, moved))
+
+
+@needs_peft
+def test_another_kind_of_run_is_not_continued(tmp_path: Path) -> None:
+    run_small(tmp_path / "lora", deep(LORA, {"steps": 1}))
+    for over in ({"optimizer": {"lr": 1e-2}}, deep(LORA, {"lora": {"rank": 8}})):
+        with pytest.raises(RunError, match=r"lora\.rank was 4, now"):
+            run_small(tmp_path / "lora", over, resume=True)
+    (tmp_path / "lora" / "checkpoints" / "step_000001" / lora.CONFIG).write_text("{}")
+    with pytest.raises(ModelError, match="does not say what its adapters were trained on"):
+        load(str(tmp_path / "lora"))
+
+
+@needs_peft
+def test_export_as_a_model_and_as_peft_reads_it(tmp_path: Path, capsys) -> None:
+    import peft
+
+    run_small(tmp_path / "run", deep(LORA, {"steps": 1}))
+    code, out, _ = run_main(capsys, "export", str(tmp_path / "run"), "--output", str(tmp_path / "merged"))
+    assert code == 0
+    assert "merged" in out
+    merged = load(str(tmp_path / "merged"))
+    assert not (tmp_path / "merged" / lora.CONFIG).exists()
+    code, *_ = run_main(capsys, "export", str(tmp_path / "run"), "--output", str(tmp_path / "ad"), "--adapter")
+    assert code == 0
+    assert not (tmp_path / "ad" / "trainer").exists()
+    theirs = peft.PeftModel.from_pretrained(load("cub-qwen").model, tmp_path / "ad")
+    torch.testing.assert_close(logits(theirs), logits(merged.model), atol=1e-4, rtol=1e-4)
+    for arguments, said in (
+        ([str(tmp_path / "run"), "--output", str(tmp_path / "ad")], "exists already"),
+        (["cub-qwen", "--output", str(tmp_path / "b"), "--adapter"], "no adapters"),
+    ):
+        code, _, error = run_main(capsys, "export", *arguments)
+        assert code == 2
+        assert said in error
+
+
+def test_without_peft_the_message_is_the_line_to_type(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ConfigError, match=r"pip install 'simplerl\[lora\]'"):
+        run_small(tmp_path / "run", LORA)
+    assert not (tmp_path / "run").exists()
+
+
+def test_alpha_without_a_rank_is_said() -> None:
+    with pytest.raises(ConfigError, match=r"give --lora\.rank 32"):
+        small_config({"lora": {"alpha": 8}})
+
+
+@pytest.mark.parametrize("text", ["{", '{"base_model_name_or_path": 3}', '{"base_model_name_or_path": ""}', "[]"])
+def test_adapters_of_nothing_are_refused(text: str, tmp_path: Path, tiny) -> None:
+    tiny("llama").tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    (tmp_path / lora.CONFIG).write_text(text)
+    with pytest.raises(ModelError, match=lora.CONFIG):
+        load(str(tmp_path))
