@@ -99,6 +99,11 @@ class SamplingConfig:
     """Nucleus sampling; 1 is off."""
     top_k: Int = 0
     """Only the k most likely tokens; 0 is off."""
+    controller: Literal["none", "query-effect", "e3", "adastar"] = "none"
+    """What decides temperature, problems and samples of a step (docs/algorithms.md): none, `query-effect`, `e3` or
+    `adastar`."""
+    controller_every: PositiveInt = 10
+    """Steps between two searches of the controller `query-effect`."""
     max_prompt_tokens: PositiveInt = 1024
     """Problems with longer prompts are left out, counted and named."""
     max_new_tokens: PositiveInt = 3072
