@@ -193,11 +193,10 @@ def evaluate(
     ['high', 'low', 'problems', 'value']
     """
     from simplerl.cli.console import Bar
-    from simplerl.core.plugins import load_plugins, load_recorded
-    from simplerl.evaluate.run import Settings, load_benchmarks, plan, targets
+    from simplerl.cli.eval import models_of
+    from simplerl.core.plugins import load_plugins
+    from simplerl.evaluate.run import Settings, load_benchmarks, plan
     from simplerl.evaluate.run import evaluate as run_evaluations
-    from simplerl.runs.run import is_run
-    from simplerl.train.resolve import as_table, recipe_for, resolve
 
     known = [field.name for field in dataclasses.fields(Settings)]
     for name in settings:
@@ -209,13 +208,7 @@ def evaluate(
     questions = [str(name) for name in _several(benchmarks)]
     with Bar(quiet=quiet) as bar:
         problems = load_benchmarks(questions, rules, Path(data_dir) if data_dir else None, bar.say)
-        models_to_evaluate = []
-        for name in names:
-            if is_run(name):
-                load_recorded(Run(name).config.get("plugins", ()), bar.say)
-            recipe = as_table(resolve(recipe_for(name), {}))
-            models_to_evaluate += targets(name, steps if is_run(name) else "", recipe=recipe)
-        jobs = plan(models_to_evaluate, problems, rules, Path(output_dir), bar)
+        jobs = plan(models_of(names, steps, bar.say), problems, rules, Path(output_dir), bar)
         return [Run(path) for path in run_evaluations(jobs, rules, bar, overwrite=overwrite)]
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from support import made_up_run
 
-from simplerl.analysis.seeds import Measure, band, curve, interval, measured, paired
+from simplerl.analysis.estimates import Estimate
+from simplerl.analysis.seeds import Measure, band, curve, measured, paired
 from simplerl.core.errors import RunError
 
 
@@ -49,18 +50,18 @@ def test_a_figure_that_is_not_there_is_named(run: Path) -> None:
 
 
 def test_interval_leaves_out_what_has_no_value() -> None:
-    found = interval([1.0, math.nan, 2.0, 3.0])
-    assert (found.mean, found.n) == (2.0, 3)
-    assert found.high - found.mean == pytest.approx(2.484138, abs=1e-6)
-    assert interval([math.nan]).n == 0
+    found = Estimate.over([1.0, math.nan, 2.0, 3.0])
+    assert (found.value, found.n) == (2.0, 3)
+    assert found.high - found.value == pytest.approx(2.484138, abs=1e-6)
+    assert Estimate.over([math.nan]).n == 0
 
 
 def test_differences_are_taken_seed_by_seed() -> None:
     """Seeds differ by 10, the variants by 1: the paired interval is that of the differences, 0.9, 1.0 and 1.1."""
     reference = {0: 10.0, 1: 20.0, 2: 30.0, 3: 99.0}
     found = paired({0: 10.9, 1: 21.0, 2: 31.1, 7: 0.0}, reference)
-    assert (found.mean, found.n) == (pytest.approx(1.0), 3)
-    assert found.high - found.mean == pytest.approx(0.2484138, abs=1e-6)
+    assert (found.value, found.n) == (pytest.approx(1.0), 3)
+    assert found.high - found.value == pytest.approx(0.2484138, abs=1e-6)
 
 
 def test_curves_against_steps_and_tokens(run: Path) -> None:

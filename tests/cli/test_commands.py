@@ -66,10 +66,9 @@ def test_python_m_runs_the_same() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_unknown_option(name: str, capsys) -> None:
-    given = {"cub": ["list"], "audit": ["x.jsonl"], "data": ["audit", "x.jsonl"], "sample": ["--output", "x"]}.get(
-        name, []
-    )
-    code, _, error = run_main(capsys, name, *given, "--nonesuch", "1")
+    given = {"cub": ["list"], "audit": ["x.jsonl"], "data": ["audit", "x.jsonl"], "sample": ["--output", "x"]}
+    given["export"] = ["run", "--output", "x"]
+    code, _, error = run_main(capsys, name, *given.get(name, []), "--nonesuch", "1")
     assert code == 2
     assert "nonesuch" in error
     assert "Traceback" not in error

@@ -91,7 +91,7 @@ def test_it_runs_goes_on_and_survives_a_failure(capsys, made: Path) -> None:
     assert code == 0
     assert "2 runs, 2 of them done already" in out
     difference = json.loads((made / "results.json").read_text())["variants"]["shuffled"]["difference"]
-    assert (difference["mean"], difference["n"]) == (0.0, 1)
+    assert (difference["value"], difference["n"]) == (0.0, 1)
 
 
 def test_other_settings_are_refused(capsys, made: Path, monkeypatch) -> None:
@@ -110,7 +110,7 @@ def test_a_race_ends_by_its_budget(capsys, tmp_path: Path, monkeypatch) -> None:
     code, out, _ = run_main(capsys, "race", "grpo", *words)
     assert code == 0, out
     results = json.loads((tmp_path / "race" / "results.json").read_text())
-    sampled = results["variants"]["grpo"]["measures"]["tokens sampled"]["mean"]
+    sampled = results["variants"]["grpo"]["measures"]["tokens sampled"]["value"]
     assert 4000 <= sampled < 4000 + 64 * 8 * 80
     assert set(results["variants"]["grpo"]["measures"]) >= {"accuracy after", "pass@8 after", "tokens useful"}
     assert (tmp_path / "race" / "plot.png").exists()

@@ -54,7 +54,7 @@ def test_standard_input(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("not json", "line 1: not JSON"), ('{"gold": "1"}', "line 1: needs gold"), ("[1]", "line 1: needs gold")],
+    [("not json", ":1: not valid JSON"), ('{"gold": "1"}', ":1: needs gold"), ("[1]", "[0]: a row must be an object")],
 )
 def test_a_bad_file_names_the_line(tmp_path, capsys, content, message):
     file = tmp_path / "bad.jsonl"

@@ -19,6 +19,19 @@ EXACT = {
         "Please reason step by step, and put your final answer within \\boxed{}.<|im_end|>\n"
         "<|im_start|>assistant\n"
     ),
+    "three-shot": (
+        "Q: What is 6+7?\n"
+        "A: 6+7=13. The answer is 13.\n"
+        "\n"
+        "Q: What is 9-4?\n"
+        "A: 9-4=5. The answer is 5.\n"
+        "\n"
+        "Q: What is 3*5?\n"
+        "A: 3*5=15. The answer is 15.\n"
+        "\n"
+        "Q: 1+1?\n"
+        "A:"
+    ),
     "qwen25-math-cot": (
         "<|im_start|>system\n"
         "Please reason step by step, and put your final answer within \\boxed{}.<|im_end|>\n"

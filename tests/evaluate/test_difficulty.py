@@ -68,8 +68,8 @@ def run(cub, tmp_path: Path):
 def test_what_is_counted(run) -> None:
     measured, (begun, made) = run()
     assert (begun, made) == (0, 70 * 8)
-    assert all(item.samples == item.decided == 8 for item in measured)
-    rates = [item.pass_rate for item in measured]
+    assert all(item["samples"] == item["decided"] == 8 for item in measured)
+    rates = [item["correct"] / item["decided"] for item in measured]
     # One response in five says nothing, and one in four of the others is right.
     assert np.mean(rates) == pytest.approx(0.2, abs=4 * np.sqrt(0.2 * 0.8 / 560))
     assert len(set(rates)) > 2
@@ -113,9 +113,9 @@ def test_another_measurement_is_never_mixed_in(run, tmp_path: Path) -> None:
 def test_rates_are_of_what_could_be_judged() -> None:
     counts = {"samples": 8, "truncated": 0, "tokens": 80}
     measured = [
-        Measured(decided=8, correct=2, **counts),
-        Measured(decided=4, correct=2, **counts),
-        Measured(decided=0, correct=0, **counts),
+        dict(decided=8, correct=2, **counts),
+        dict(decided=4, correct=2, **counts),
+        dict(decided=0, correct=0, **counts),
     ]
     meta = {"pass_rate": 1.0, "place": "p"}
     old = [Problem(id=name, question="?", answer="1", source="d", meta=meta) for name in "abcd"]

@@ -114,7 +114,7 @@ def test_kinds_of_problems(tmp_path: Path) -> None:
     before = {"a": "rw", "b": "ww", "c": "rr", "d": "wn", "e": "tt", "f": "tr"}
     after = {"a": "wr", "b": "rr", "c": "ww", "d": "ww", "e": "rr", "f": "rr", "g": "rr"}
     found = choose(ReportedRun(made_run(tmp_path / "a", before=before, after=after), "a"), number=5, seed=0)
-    chosen = {kind: [e.after.row["problem_id"] for e in examples] for kind, examples in found.chosen.items()}
+    chosen = {kind: [after["problem_id"] for _, after in examples] for kind, examples in found.chosen.items()}
     assert {kind: sorted(ids) for kind, ids in chosen.items()} == {
         "gained": ["b"],
         "lost": ["c"],
@@ -128,9 +128,9 @@ def test_kinds_of_problems(tmp_path: Path) -> None:
 def test_the_response_shown_agrees_with_its_side(tmp_path: Path) -> None:
     run = ReportedRun(made_run(tmp_path / "a", before={"a": "twwr"}, after={"a": "wtrr"}), "a")
     (example,) = choose(run, number=1, seed=0).chosen["gained"]
-    before, after = example.before, example.after
-    assert (before.row["sample"], before.row["verdict"], before.right, before.judged) == (1, "wrong", 1, 3)
-    assert (after.row["sample"], after.row["verdict"], after.row["extracted"]) == (2, "correct", "7")
+    before, after = example
+    assert (before["sample"], before["verdict"], before["right"], before["judged"]) == (1, "wrong", 1, 3)
+    assert (after["sample"], after["verdict"], after["extracted"]) == (2, "correct", "7")
 
 
 def test_the_draw_is_seeded_and_independent_of_order(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_the_draw_is_seeded_and_independent_of_order(tmp_path: Path) -> None:
     )
 
     def drawn(run: ReportedRun, seed: int) -> list[str]:
-        return [e.after.row["problem_id"] for e in choose(run, number=3, seed=seed).chosen["still wrong"]]
+        return [after["problem_id"] for _, after in choose(run, number=3, seed=seed).chosen["still wrong"]]
 
     assert drawn(run, 0) == drawn(backwards, 0)
     assert drawn(run, 0) != drawn(run, 1)

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from made_runs import AFTER, BEFORE, made_run, row, write_evaluation
 
+from simplerl.analysis.estimates import Estimate
 from simplerl.doctor import RULES
 from simplerl.report import page
 from simplerl.report.content import Content
 from simplerl.report.figures import Figure
-from simplerl.report.page import cut, duration, number_of, points_of, quantity, signed
-from simplerl.report.reading import Estimate, gather
+from simplerl.report.page import cut, duration, quantity, written
+from simplerl.report.reading import gather
 from simplerl.runs.responses import SCHEMA
 
 FIGURE = Figure(title="<b>", caption="<b>", wide=True, png=b"\x89PNG", pdf=None)
@@ -244,8 +245,11 @@ def test_wording() -> None:
         "–",
     ]
     assert [duration(s) for s in (82.3, 840, 12_000)] == ["82 s", "14 min", "3 h 20 min"]
-    assert (signed(-0.039), points_of(Estimate(value=0.5, low=0.25, high=0.75))) == ("−3.9", "+50.0 [+25.0, +75.0]")
-    assert number_of(Estimate(value=-0.001, low=-0.25, high=0.5), digits=2) == "0.00 [−0.25, 0.50]"
+    assert (written(-0.039, sign=True), written(Estimate(value=0.5, low=0.25, high=0.75), sign=True)) == (
+        "−3.9",
+        "+50.0 [+25.0, +75.0]",
+    )
+    assert written(Estimate(value=-0.001, low=-0.25, high=0.5), share=False, digits=2) == "0.00 [−0.25, 0.50]"
 
 
 def test_the_schema_of_records_is_what_the_helper_writes() -> None:

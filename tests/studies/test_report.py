@@ -52,10 +52,10 @@ def test_results_by_hand(runs: dict[str, list[Job]]) -> None:
     b = found["b"]["measures"]["accuracy after"]
     assert b["seeds"] == {0: 0.30, 1: 0.40, 2: 0.50}
     # Mean 0.4, s = 0.1: 0.4 ± 4.302653 · 0.1 / √3.
-    assert (b["mean"], b["low"], b["high"]) == pytest.approx((0.4, 0.4 - 0.2484138, 0.4 + 0.2484138), abs=1e-6)
+    assert (b["value"], b["low"], b["high"]) == pytest.approx((0.4, 0.4 - 0.2484138, 0.4 + 0.2484138), abs=1e-6)
     # Seed by seed 0.05, 0.10, 0.15: mean 0.1, s = 0.05.
     difference = found["b"]["difference"]
-    assert (difference["mean"], difference["high"]) == pytest.approx((0.1, 0.1 + 0.1242069), abs=1e-6)
+    assert (difference["value"], difference["high"]) == pytest.approx((0.1, 0.1 + 0.1242069), abs=1e-6)
     assert found["a"]["difference"] is None
     assert found["b"]["settings"] == {"steps": 2, "optimizer": {"lr": 0.1}}
     assert found["b"]["seconds"] == 3.0
@@ -158,7 +158,7 @@ def test_panels_show_the_means(runs: dict[str, list[Job]]) -> None:
     curve, bars, pass_at_k = (report._panel(EXPERIMENT, panel, results(runs), runs) for panel in EXPERIMENT.panels)
     assert curve.lines["b"].x == [0.0, 1.0, 2.0]
     assert curve.lines["b"].mean == pytest.approx([0.2, 0.2, 0.4])
-    assert bars.bars["a"][0].mean == pytest.approx(0.3)
+    assert bars.bars["a"][0].value == pytest.approx(0.3)
     assert bars.bars["a"][1] == [0.25, 0.30, 0.35]
     assert pass_at_k.lines["b"].x == [1.0, 8.0]
     assert pass_at_k.lines["b"].mean == pytest.approx([0.4, 0.8])

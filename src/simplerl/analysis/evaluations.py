@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from simplerl.analysis.estimates import shown
 from simplerl.core.types import UNDECIDED
 from simplerl.ops.statistics import mean_of_estimates
 from simplerl.runs.files import write_atomic, write_json
@@ -122,33 +123,26 @@ def to_json(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     }
 
 
-def cell(figure: Mapping[str, Any] | None, *, percent: bool = True) -> str:
-    """Return `52.1 [49.4, 54.8]`, a dash where there is no value."""
-    if figure is None or figure["value"] is None or figure["value"] != figure["value"]:
-        return "–"
-    factor = 100.0 if percent else 1.0
-    ends = [figure[end] for end in ("low", "high")]
-    interval = "" if None in ends else f" [{factor * ends[0]:.1f}, {factor * ends[1]:.1f}]"
-    return f"{factor * figure['value']:.1f}{interval}"
-
-
 def to_markdown(evaluations: Sequence[Evaluation]) -> str:
     """Return accuracies, then lengths and shapes, as Markdown tables with 95% intervals."""
     table = rows(evaluations)
     names = dict.fromkeys(name for row in table.values() for name in row)
-    escaped = {model: model.replace("|", "\\|") for model in table}
-    lines = ["| model | " + " | ".join(names) + " | average |", "|---" * (len(names) + 2) + "|"]
+    accuracies, shapes = [["model", *names, "average"]], [["model", "benchmark", "problems × n", *SHAPES, "undecided"]]
     for model, row in table.items():
-        accuracies = [cell(row[name].figures["acc"] if name in row else None) for name in names]
-        lines.append(f"| {escaped[model]} | " + " | ".join(accuracies) + f" | {cell(averages(row)['acc'])} |")
-    lines += ["", "| model | benchmark | problems × n | " + " | ".join(SHAPES) + " | undecided |"]
-    lines.append("|---" * (len(SHAPES) + 4) + "|")
-    for model, row in table.items():
+        cells = (shown(row[name].figures["acc"] if name in row else None) for name in names)
+        accuracies.append([model, *cells, shown(averages(row)["acc"])])
         for name, one in row.items():
-            values = [cell(one.figures.get(shape), percent=shape not in SHAPES[-3:]) for shape in SHAPES]
+            values = (shown(one.figures.get(shape), share=shape not in SHAPES[-3:]) for shape in SHAPES)
             size = f"{one.figures['problems']} × {one.figures['samples']}"
-            lines.append(f"| {escaped[model]} | {name} | {size} | {' | '.join(values)} | {undecided(one)} |")
-    return "\n".join(lines) + "\n"
+            shapes.append([model, name, size, *values, str(undecided(one))])
+    return f"{markdown(accuracies)}\n{markdown(shapes)}"
+
+
+def markdown(table: Sequence[Sequence[str]]) -> str:
+    """Return a table, its head first, as Markdown, numbers to the right."""
+    head, *body = [[text.replace("|", "\\|") for text in row] for row in table]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines) + "\n"
 
 
 def undecided(one: Evaluation) -> int:

@@ -20,7 +20,7 @@ from simplerl.core.types import UNDECIDED
 from simplerl.ops import exploration as ops
 from simplerl.ops.statistics import bootstrap_interval, difference_figure, pass_at_k, powers_up_to, ratio_figures
 from simplerl.runs.metrics import as_number
-from simplerl.runs.results import choose, series
+from simplerl.runs.results import read_series
 from simplerl.runs.run import Evaluation, Run, is_run
 
 #: Figures that are numbers and not shares, so that they are not shown as percentages.
@@ -89,6 +89,7 @@ class Exploration:
     useful: tuple[tuple[int, float, float], ...]
     """(step, response tokens sampled, of them useful) of every training step of a run; empty for results."""
     left_out: tuple[str, ...]  # Evaluations that could not be read, each with its reason
+    ending: str = ""  # What the name of its plot ends with
 
     def useful_share(self, after: int, until: int) -> float:
         """Return the share of useful tokens over the steps after one and up to another; NaN where there are none."""
@@ -114,28 +115,15 @@ def over_steps(
     is nothing to read, ConfigError where K or S do not fit the samples.
     """
     explorations = []
-    for one in series(path, warn):
-        points: list[Point] = []
-        left_out: list[str] = []
-        for evaluation in choose(one.evaluations, steps):
-            try:
-                points.append(Point(evaluation, k=k, s=s, wanted=wanted))
-            except RunError as error:
-                left_out.append(f"{evaluation.label}: {error}: left out")
-            on_done()
-        if not points:
-            raise RunError(f"{path}: no evaluation of {one.name} can be read; " + "; ".join(left_out))
-        lines = Run(path, warn=left_out.append).lines if is_run(path) else {}
+    for one in read_series(path, steps, lambda e: Point(e, k=k, s=s, wanted=wanted), warn=warn, on_done=on_done):
+        lines = Run(path, warn=warn).lines if is_run(path) else {}
         tokens = [
             (step, as_number(line.get("tokens/sampled")), as_number(line.get("tokens/useful")))
             for step, line in lines.items()
         ]
         useful = tuple(entry for entry in tokens if entry[0] > 0 and all(0 <= number < 1e15 for number in entry[1:]))
-        for reason in left_out:
-            warn(reason)
-        explorations.append(
-            Exploration(name=one.name, path=path, points=tuple(points), useful=useful, left_out=tuple(left_out))
-        )
+        what: Any = {"points": tuple(one.values), "useful": useful, "left_out": tuple(one.left_out)}
+        explorations.append(Exploration(name=one.series.name, path=path, ending=one.ending, **what))
     return explorations
 
 

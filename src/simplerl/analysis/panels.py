@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.analysis import canvas
-from simplerl.analysis.seeds import Band, Interval
+from simplerl.analysis.estimates import Estimate
+from simplerl.analysis.seeds import Band
 from simplerl.runs.files import write_atomic
 from simplerl.runs.metrics import as_number
 
@@ -34,7 +35,7 @@ class Panel:
     dashed: Mapping[str, Band] = field(default_factory=dict)
     """Drawn dashed in the look of the line of that name: where it came from."""
     pale: Mapping[str, Band] = field(default_factory=dict)  # Drawn pale and without bands, in the look of that name
-    bars: Mapping[str, tuple[Interval, Sequence[float]]] = field(default_factory=dict)
+    bars: Mapping[str, tuple[Estimate, Sequence[float]]] = field(default_factory=dict)
     scale: float = 1.0  # What values are multiplied with: 100 for shares
     log_x: bool = False  # Whether x are numbers of samples: powers of two, with a tick at each
     from_zero: bool = False
@@ -99,7 +100,7 @@ def draw_panel(axes: Any, panel: Panel, looks: Looks) -> None:
             options = {**looks[name], **marker, **style}
             _draw_line(axes, line, panel.scale, options, label=name if layer is panel.lines else "", pale=style is PALE)
     for position, (name, (mean, values)) in enumerate(panel.bars.items()):
-        axes.bar(position, panel.scale * mean.mean, color=looks[name]["color"], alpha=0.6, width=0.7, label=name)
+        axes.bar(position, panel.scale * mean.value, color=looks[name]["color"], alpha=0.6, width=0.7, label=name)
         if mean.n > 1:
             axes.vlines(position, panel.scale * mean.low, panel.scale * mean.high, color="#333333", lw=1.2)
         axes.plot([position] * len(values), [panel.scale * value for value in values], "o", ms=3, color="#333333")

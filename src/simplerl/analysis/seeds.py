@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from simplerl.analysis.estimates import Estimate
 from simplerl.core.errors import RunError
-from simplerl.ops.statistics import t_interval
 from simplerl.runs.metrics import as_number
 from simplerl.runs.run import Run
 
@@ -31,16 +31,6 @@ class Measure:
     metric over the last steps; `sum`: over all steps."""
     path: tuple[str | int, ...]  # Keys into the evaluation's figures; for `last` and `sum` the name of the metric
     share: bool = True  # Whether it is a share, shown as a percentage
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A mean over seeds with its 95% interval by Student's t; NaN where there are too few seeds."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,20 +67,13 @@ def _figure(run: Run, step: int, keys: Sequence[str | int]) -> float:
     return math.nan if value is None else float(value)
 
 
-def interval(values: Sequence[float]) -> Interval:
-    """Return the mean of the seeds that have a value, and its interval."""
-    known = [value for value in values if not math.isnan(value)]
-    mean, low, high = t_interval(known) if known else [math.nan] * 3
-    return Interval(mean=mean, low=low, high=high, n=len(known))
-
-
-def paired(values: Mapping[int, float], reference: Mapping[int, float]) -> Interval:
+def paired(values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate:
     """Return the mean difference from a reference over the seeds that both have.
 
     Runs of one seed see the same problems in the same order and are evaluated with the same noise, so the difference
     of a pair is less noisy than the difference of two means.
     """
-    return interval([values[seed] - reference[seed] for seed in sorted(values) if seed in reference])
+    return Estimate.over([values[seed] - reference[seed] for seed in sorted(values) if seed in reference])
 
 
 def curve(path: Path, metric: str, *, against: Literal["step", "tokens"], block: int = 1) -> list[tuple[float, float]]:
@@ -117,5 +100,6 @@ def band(curves: Sequence[Sequence[tuple[float, float]]]) -> Band:
     start, end = max(points[0][0] for points in curves), min(points[-1][0] for points in curves)
     grid = sorted({x for points in curves for x, _ in points if start <= x <= end} | {min(start, end), end})
     heights = [np.interp(grid, [x for x, _ in points], [y for _, y in points]) for points in curves]
-    intervals = [interval(column.tolist()) for column in np.array(heights).T]
-    return Band(x=list(grid), **{end: [getattr(one, end) for one in intervals] for end in ("mean", "low", "high")})
+    means = [Estimate.over(column.tolist()) for column in np.array(heights).T]
+    low, high = ([getattr(one, end) for one in means] for end in ("low", "high"))
+    return Band(x=list(grid), mean=[one.value for one in means], low=low, high=high)

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.behaviours.judging import Item, Judge, by_keywords, messages
-from simplerl.core.errors import RunError
 from simplerl.core.seeds import derive
 from simplerl.judge.asking import AnswerCache, ask, estimate_tokens
 from simplerl.judge.endpoint import Endpoint, Reply
 from simplerl.runs.behaviours import ANSWERS, FOLDER, BehaviourDirectory, Judgement, read_behaviours
-from simplerl.runs.results import choose, series, slug
+from simplerl.runs.results import read_series, slug
 from simplerl.runs.run import Evaluation
 
 
@@ -46,30 +45,12 @@ def parts(
     RunError where nothing can be read.
     """
     base = output / slug(path.resolve().name) if output else path
-    all_series = series(path, warn)
     result = []
-    for number, one in enumerate(all_series, 1):
-        items, left_out = list[Item](), list[str]()
-        evaluations = choose(one.evaluations, steps)
-        for evaluation in evaluations:
-            try:
-                items += select(evaluation, responses, seed=seed)
-            except RunError as error:
-                left_out.append(f"{error}: left out")
-                warn(left_out[-1])
-            on_done()
-        if not items:
-            raise RunError(f"{path}: no response of {one.name} can be read; " + "; ".join(left_out))
-        result.append(
-            Part(
-                name=one.name,
-                items=tuple(items),
-                folders={home: base / home.relative_to(path) / FOLDER for home in (e.home for e in evaluations)},
-                output=base / FOLDER,
-                ending="" if len(all_series) == 1 else f"_{number}_{slug(one.name)}",
-                left_out=tuple(left_out),
-            )
-        )
+    for one in read_series(path, steps, lambda e: select(e, responses, seed=seed), warn=warn, on_done=on_done):
+        items = tuple(item for chosen in one.values for item in chosen)
+        folders = {item.home: base / item.home.relative_to(path) / FOLDER for item in items}
+        where: Any = {"folders": folders, "output": base / FOLDER, "ending": one.ending}
+        result.append(Part(name=one.series.name, items=items, left_out=tuple(one.left_out), **where))
     return result
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.analysis.behaviours import TITLES, plot_behaviours, table
-from simplerl.analysis.evaluations import cell
+from simplerl.analysis.estimates import shown
 from simplerl.behaviours.judging import KEYWORDS, Item, Judge
 from simplerl.behaviours.session import Part, Session, estimate, parts
 from simplerl.cli.console import Bar, say, show_table
@@ -131,7 +131,7 @@ def _show(part: Part, judgements: Sequence[Judgement]) -> None:
             [
                 "–" if step["step"] is None else str(step["step"]),
                 f"{step['responses']} to {step['problems']}",
-                *(cell(step["behaviours"][name]) for name in TITLES),
+                *(shown(step["behaviours"][name]) for name in TITLES),
                 *(step[name] for name in counts),
             ]
             for step in judge["steps"]
@@ -140,7 +140,7 @@ def _show(part: Part, judgements: Sequence[Judgement]) -> None:
         show_table(f"{part.name}: % of responses that show it, {label}", head, rows, left=0)
     for one in tables["agreement"]:
         rows = [
-            [TITLES[name], figure["responses"], cell(figure["share"]), _kappa(figure["kappa"])]
+            [TITLES[name], figure["responses"], shown(figure["share"]), shown(figure["kappa"], share=False, digits=2)]
             + [figure["counts"][key] for key in ("both", "first", "second")]
             for name, figure in one["behaviours"].items()
         ]
@@ -153,8 +153,3 @@ def _show(part: Part, judgements: Sequence[Judgement]) -> None:
     write_json(part.output / names[0], tables)
     plot_behaviours(tables, part.output / names[1], title=part.name)
     say(f"written to {part.output}: {', '.join(names)}")
-
-
-def _kappa(figure: Mapping[str, float]) -> str:
-    known = figure["value"] == figure["value"]
-    return "{value:.2f} [{low:.2f}, {high:.2f}]".format(**figure) if known else "– (no variety)"

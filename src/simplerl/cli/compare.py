@@ -4,9 +4,9 @@ import argparse
 from typing import Any
 
 from simplerl.analysis.compare import compare, first_and_last, questions, sides
-from simplerl.analysis.evaluations import cell
+from simplerl.analysis.estimates import shown
 from simplerl.analysis.plots import plot_comparison
-from simplerl.cli.console import points, printable, say, show_table, signed
+from simplerl.cli.console import printable, say, show_table
 from simplerl.core.errors import RunError
 from simplerl.runs.files import write_json
 
@@ -43,12 +43,12 @@ def run(args: argparse.Namespace) -> int:
 def _show(c: dict[str, Any], before: Any, show: int) -> None:
     strict = c["acc_strict"]
     rows = [
-        ("accuracy (%)", cell(c["acc"]["before"]), cell(c["acc"]["after"]), signed(c["difference"])),
-        ("accuracy, finished answers only (%)", cell(strict["before"]), cell(strict["after"]), ""),
+        ("accuracy (%)", shown(c["acc"]["before"]), shown(c["acc"]["after"]), shown(c["difference"], sign=True)),
+        ("accuracy, finished answers only (%)", shown(strict["before"]), shown(strict["after"]), ""),
     ]
     for k, point in list(c["pass@k"].items())[1:]:
-        rows.append((f"pass@{k}", points(point["before"]), points(point["after"]), signed(point["difference"])))
-    rows += [(f"level {level}", "", "", signed(difference)) for level, difference in c["by_level"].items()]
+        rows.append((f"pass@{k}", shown(point["before"]), shown(point["after"]), shown(point["difference"], sign=True)))
+    rows += [(f"level {level}", "", "", shown(difference, sign=True)) for level, difference in c["by_level"].items()]
     title = f"{c['benchmark']}: {c['before']} → {c['after']}, {c['problems']} problems"
     show_table(title, ("", "before", "after", "difference (points)"), rows)
     say(*(f"not only the models differ: {difference}" for difference in c["unfair"]))
@@ -63,7 +63,7 @@ def _show(c: dict[str, Any], before: Any, show: int) -> None:
 def _words(c: dict[str, Any]) -> str:
     """Say what the figures mean: whether it helped, and whether that is more than sampling again would give."""
     p, difference, k = c["p_value"], c["difference"], list(c["pass@k"])[-1]
-    moved = f"Accuracy {'rises' if difference['value'] > 0 else 'falls'} by {points(abs(difference['value']))} points"
+    moved = f"Accuracy {'rises' if difference['value'] > 0 else 'falls'} by {shown(abs(difference['value']))} points"
     sure = difference["low"] > 0 or difference["high"] < 0
     words = (
         f"{moved if sure else 'No difference can be seen'} (p = {p:.2g}, sign-flip test over problems). "

@@ -1,7 +1,7 @@
-"""What commands show with: a console, tables, figures with intervals, and the progress bar."""
+"""What commands show with: a console, tables, and the progress bar."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Iterable, Sequence
+from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -32,22 +32,6 @@ def show_table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]
         else:
             table.add_section()
     new_console().print(table)
-
-
-def points(share: float | None, digits: int = 1) -> str:
-    """Return a share in per cent, without the sign; a dash where there is none."""
-    return "–" if share is None or share != share else f"{100 * share:.{digits}f}"
-
-
-def percent(share: float | None) -> str:
-    """Return a share as a percentage; a dash where there is none."""
-    return "–" if share is None or share != share else f"{points(share)}%"
-
-
-def signed(figure: Mapping[str, Any], factor: float = 100.0) -> str:
-    """Return a difference with its interval, `+1.2 [-0.3, +2.7]`: of shares in points."""
-    value, low, high = (f"{factor * figure[key]:+.1f}" for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
 
 
 def printable(text: str, limit: int = 300) -> str:

@@ -178,7 +178,7 @@ def by_difficulty(args: argparse.Namespace, problems: Sequence[Problem]) -> Filt
 
 def _measure(args: argparse.Namespace, problems: Sequence[Problem]) -> tuple[list[Problem], dict[str, Any]]:
     """Return (the problems with pass rates, figures for the report). Continues the journal where there is one."""
-    from simplerl.evaluate.difficulty import journal_path, measure, with_pass_rates
+    from simplerl.evaluate.difficulty import NAMES, journal_path, measure, with_pass_rates
     from simplerl.evaluate.run import fits, open_rollout
     from simplerl.models.device import pick_device
     from simplerl.models.load import load, locate_and_hash
@@ -211,14 +211,14 @@ def _measure(args: argparse.Namespace, problems: Sequence[Problem]) -> tuple[lis
             on_start=lambda done: bar.phase(f"pass rates of {args.model}", len(fitting) * args.samples, done),
             on_done=lambda completion: bar.advance(),
         )
-    sums = {name: sum(getattr(item, name) for item in measured) for name in ("samples", "decided", "correct", "tokens")}
+    sums = {name: sum(item[name] for item in measured) for name in NAMES}
     names = ("template", "system", "special_tokens", "samples", "temperature", "max_tokens", "stop", "seed", "policy")
     figures = {
         "measurement": _chosen(args, *names),
         "pass_rate": sums["correct"] / max(1, sums["decided"]),
         "responses": sums["samples"],
         "undecided": sums["samples"] - sums["decided"],
-        "truncated": sum(item.truncated for item in measured),
+        "truncated": sums["truncated"],
         "mean_tokens": sums["tokens"] / sums["samples"],
         "not_measured_too_long": too_long,
     }

@@ -1,14 +1,16 @@
 """What a person sees of a run: a live display on a terminal, plain lines elsewhere, and a table at the end."""
 
+import importlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
 from rich.markup import escape
 
-from simplerl.cli.console import Bar, percent, printable, say, show_table
+from simplerl.analysis.estimates import shown
+from simplerl.cli.console import Bar, printable, say, show_table
 from simplerl.core.types import Trajectory, TrajectoryGroup
 from simplerl.evaluate.figures import greedy_figures
 from simplerl.runs.directory import read_metrics
@@ -32,11 +34,13 @@ class Lines(Callback):
 
     def on_step(self, step: int, metrics: Mapping[str, Any], groups: Sequence[TrajectoryGroup]) -> None:
         held_out = metrics.get("eval/accuracy")
-        shown = "" if held_out is None else f"  held-out {percent(held_out)}, length {metrics['eval/length']:.1f}"
+        words = (
+            "" if held_out is None else f"  held-out {shown(held_out, unit='%')}, length {metrics['eval/length']:.1f}"
+        )
         if step == 0:
-            self.say(f"before:{shown}")
-        elif shown or step % 10 == 0 or step == 1:
-            self.say(f"step {step}/{self.steps}  loss {metrics['sft/loss']:.4f}{shown}")
+            self.say(f"before:{words}")
+        elif words or step % 10 == 0 or step == 1:
+            self.say(f"step {step}/{self.steps}  loss {metrics['sft/loss']:.4f}{words}")
 
 
 class Terminal(Bar, Callback):
@@ -64,9 +68,9 @@ class Terminal(Bar, Callback):
         held_out = ""
         if metrics.get("eval/accuracy") is not None:
             names = {"value": "eval/accuracy", "low": "eval/accuracy_low", "high": "eval/accuracy_high"}
-            held_out = f"held-out {_cell({key: metrics[name] for key, name in names.items()})}"
+            held_out = f"held-out {shown({key: metrics[name] for key, name in names.items()}, unit='%')}"
             if metrics.get("eval/accuracy_greedy") is not None:
-                held_out += f", greedy {percent(metrics['eval/accuracy_greedy'])}"
+                held_out += f", greedy {shown(metrics['eval/accuracy_greedy'], unit='%')}"
         if step == 0:
             self.say(f"before training: {held_out}, length {metrics['eval/length']:.1f}")
             self._began = time.perf_counter()
@@ -76,14 +80,14 @@ class Terminal(Bar, Callback):
         self._tokens[step] = metrics["tokens/sampled"]
         share = self._share(step)
         left = (time.perf_counter() - self._began) / (share - self._first) * (1 - share)
-        accuracy = percent(metrics["accuracy/mean"])
+        accuracy = shown(metrics["accuracy/mean"], unit="%")
         self.move(round(share * (self.config.token_budget or self.config.steps)), f"accuracy {accuracy}")
         self.say(
             f"step {step:>{len(str(self.config.steps))}}/{self.config.steps}"
             f"  accuracy {accuracy:>6}"
             f"  reward {metrics['reward/mean']:6.3f}"
             f"  length {metrics['length/mean']:6.1f}"
-            f"  clipped {percent(metrics['length/clip_ratio']):>5}"
+            f"  clipped {shown(metrics['length/clip_ratio'], unit='%'):>5}"
             f"  {metrics['throughput/tokens_per_second']:7,.0f} tok/s"
             f"  {left:4.0f} s left" + (f"  {held_out}" if held_out else "")
         )
@@ -127,12 +131,7 @@ def execute(
     inputs: Inputs | None = None,
 ) -> Outcome:
     """Train (or, for the stage `sft`, fine-tune) into a directory, shown on the terminal and to the trackers."""
-    if stage == "sft":
-        from simplerl.train.sft import sft as run
-    elif stage == "star":
-        from simplerl.train.star import star as run
-    else:
-        from simplerl.train.loop import train as run
+    run = getattr(importlib.import_module(f"simplerl.train.{'loop' if stage == 'train' else stage}"), stage)
     with ExitStack() as stack:
         watchers = list(callbacks)
         if not quiet:
@@ -163,14 +162,18 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
     base = summary["base"]
     sides = (base, summary["final"])
     greedy = [figures for side in sides if (figures := greedy_figures(side))]
+
+    def row(name: str, figures: Iterable[Any], *, share: bool = True) -> tuple[str, ...]:
+        return (name, *(shown(figure, share=share, unit="%" if share else "") for figure in figures))
+
     rows = [
-        *([("accuracy, greedy", *(_cell(figures["acc"]) for figures in greedy))] if len(greedy) == 2 else []),
-        *([("accuracy, sampled (pass@1)", *(_cell(side["acc"]) for side in sides))] if base["temperature"] else []),
-        *((f"pass@{k}", *(_cell(side["pass@k"][k]) for side in sides)) for k in list(base["pass@k"])[1:]),
-        *((f"level {level}", *(_cell(side["by_level"][level]) for side in sides)) for level in base["by_level"]),
-        ("answer in the wanted form", *(percent(side["answer_ratio"]["value"]) for side in sides)),
-        ("length (tokens)", *(f"{side['tokens']['value']:.1f}" for side in sides)),
-        ("truncated", *(percent(side["clip_ratio"]["value"]) for side in sides)),
+        *([row("accuracy, greedy", (side["acc"] for side in greedy))] if len(greedy) == 2 else []),
+        *([row("accuracy, sampled (pass@1)", (side["acc"] for side in sides))] if base["temperature"] else []),
+        *(row(f"pass@{k}", [side["pass@k"][k] for side in sides]) for k in list(base["pass@k"])[1:]),
+        *(row(f"level {level}", [side["by_level"][level] for side in sides]) for level in base["by_level"]),
+        row("answer in the wanted form", (side["answer_ratio"]["value"] for side in sides)),
+        row("length (tokens)", (side["tokens"]["value"] for side in sides), share=False),
+        row("truncated", (side["clip_ratio"]["value"] for side in sides)),
     ]
     title = f"held-out: {base['problems']} problems × {base['samples']} samples, 95% intervals"
     show_table(title, ("", "before", "after"), rows)
@@ -184,7 +187,3 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
         if config.model.startswith("cub-")
         else f"Try next: more steps (--output-dir {path} --resume --steps {2 * summary['steps']}), or another --seed",
     )
-
-
-def _cell(figure: Mapping[str, Any]) -> str:
-    return f"{percent(figure['value'])} [{percent(figure['low'])}, {percent(figure['high'])}]"

@@ -3,12 +3,13 @@
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from simplerl.analysis.evaluations import averages, cell, rows, write_summary
+from simplerl.analysis.estimates import shown
+from simplerl.analysis.evaluations import averages, rows, write_summary
 from simplerl.analysis.plots import plot_checkpoints
-from simplerl.cli.console import Bar, points, say, show_table
+from simplerl.cli.console import Bar, say, show_table
 from simplerl.core.errors import ConfigError
 from simplerl.core.plugins import load_recorded
 from simplerl.core.types import UNDECIDED
@@ -65,10 +66,12 @@ def _show_reranked(path: Path, prm: str) -> None:
     say(f"written to {path / 'rerank.json'}")
 
 
-def _targets(args: argparse.Namespace) -> list[Target]:
-    """Return the models to evaluate. Beside a run, --steps speaks of the run only."""
-    all_runs = len(args.models) == 1 or not any(map(is_run, args.models))
-    named = [(name, args.steps if all_runs or is_run(name) else "") for name in args.models]
+def models_of(names: Sequence[str], steps: str, say: Callable[[str], None]) -> list[Target]:
+    """Return the models to evaluate, their runs' plug-ins loaded. Beside a run, `steps` speaks of the run only."""
+    for name in filter(is_run, names):
+        load_recorded(Run(name).config.get("plugins", ()), say)
+    all_runs = len(names) == 1 or not any(map(is_run, names))
+    named = [(name, steps if all_runs or is_run(name) else "") for name in names]
     return [t for name, steps in named for t in targets(name, steps, recipe=as_table(resolve(recipe_for(name), {})))]
 
 
@@ -80,8 +83,6 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 def _evaluate(args: argparse.Namespace, bar: Bar) -> list[Path]:
     """Evaluate the models, or score the responses; return the directories of the results."""
-    for name in filter(is_run, args.models):
-        load_recorded(Run(name).config.get("plugins", ()), bar.say)
     settings = _settings(args)
     names = [*DEFAULTS, "aime24@32"] if args.benchmarks is None else args.benchmarks
     if args.responses and (args.benchmarks is None or len(names) != 1):
@@ -90,7 +91,7 @@ def _evaluate(args: argparse.Namespace, bar: Bar) -> list[Path]:
         raise ConfigError("--benchmarks names no benchmark; leave it out for the paper's eight, or see --list")
     benchmarks = load_benchmarks(names, settings, args.data_dir, bar.say)
     if args.models:
-        jobs = plan(_targets(args), benchmarks, settings, args.output_dir, bar)
+        jobs = plan(models_of(args.models, args.steps, bar.say), benchmarks, settings, args.output_dir, bar)
         return evaluate(jobs, settings, bar, overwrite=args.overwrite)
     ((name, loaded),) = benchmarks.items()
     given = read_responses(args.responses, loaded)
@@ -123,12 +124,12 @@ def _lines(table: dict[str, dict[str, Evaluation]]) -> Iterator[list[str]]:
         for name, one in row.items():
             f = one.figures
             size = f"{f['problems']}" + (f" × {f['samples']}" if f["samples"] > 1 else "")
-            shares = [points(f.get(key, {}).get("value")) for key in ("acc_strict", "box_ratio", "clip_ratio")]
+            shares = [shown(f.get(key, {}).get("value")) for key in ("acc_strict", "box_ratio", "clip_ratio")]
             tokens = f["tokens"]["value"]
-            yield [model, name, size, cell(f["acc"]), *shares, "–" if tokens is None else f"{tokens:.0f}"]
+            yield [model, name, size, shown(f["acc"]), *shares, "–" if tokens is None else f"{tokens:.0f}"]
         if sum("@" not in name for name in row) > 1:
             for name, figure in averages(row).items():
-                yield [model, "average" if name == "acc" else "the paper's six", "", cell(figure)]
+                yield [model, "average" if name == "acc" else "the paper's six", "", shown(figure)]
         yield []
 
 
@@ -137,7 +138,7 @@ def _harness(args: argparse.Namespace) -> int:
     if not args.models or args.responses or args.benchmarks:
         raise ConfigError("--tasks needs models, and goes without --benchmarks and --responses")
     lines, options = [], {"fewshot": args.fewshot, "output": args.output_dir, "say": say}
-    for target in _targets(args):
+    for target in models_of(args.models, args.steps, say):
         results = harness.evaluate(target, args.tasks, _settings(args), **options)
         for task, metric, value, error in harness.scores(results):
             lines.append((target.label, task, metric, f"{value:.4f}", "–" if error is None else f"{error:.4f}"))

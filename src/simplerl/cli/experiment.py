@@ -19,7 +19,8 @@ def run(args: argparse.Namespace) -> int:
     """List the experiments, or run one, or a race."""
     if args.command == "race":
         names, budget = list(ALGORITHMS) if args.algorithms == ["all"] else args.algorithms, args.budget or BUDGET
-        return run_study(race(names, budget=budget), args, f"race {' '.join(names)}", f" --budget {budget}")
+        more = f" --budget {budget}" + f" --backend {args.backend}" * (args.backend != "native")
+        return run_study(race(names, budget=budget, backend=args.backend), args, f"race {' '.join(names)}", more)
     if args.name is None:
         width = max(map(len, EXPERIMENTS))
         for name, experiment in EXPERIMENTS.items():

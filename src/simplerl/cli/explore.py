@@ -3,9 +3,9 @@
 import argparse
 import itertools
 
-from simplerl.analysis.evaluations import cell
+from simplerl.analysis.estimates import shown
 from simplerl.analysis.exploration import COUNTS, Exploration, change, over_steps, peak, plot_exploration, to_json
-from simplerl.cli.console import Bar, points, say, show_table, signed
+from simplerl.cli.console import Bar, say, show_table
 from simplerl.runs.files import make_directory, write_json
 from simplerl.runs.results import slug
 
@@ -29,9 +29,8 @@ def run(args: argparse.Namespace) -> int:
             prefix = f"{name}_"
         directory = args.output_dir or path
         write_json(directory / f"{prefix}exploration.json", [to_json(one) for one in explorations])
-        for number, one in enumerate(explorations, 1):
-            ending = "" if len(explorations) == 1 else f"_{number}_{slug(one.name)}"
-            plot_exploration(one, directory / f"{prefix}exploration{ending}.png")
+        for one in explorations:
+            plot_exploration(one, directory / f"{prefix}exploration{one.ending}.png")
         say(f"written to {directory}: {prefix}exploration.json and .png")
     return 0
 
@@ -47,7 +46,7 @@ def _show(exploration: Exploration) -> None:
     size = f"{last.problems} problems × {last.samples} samples"
     diversity = "diversity of a problem's responses, and training tokens with gradient since the row before (%)"
     before = [0, *(point.step or 0 for point in series)]
-    useful = [points(exploration.useful_share(*ends)) for ends in itertools.pairwise(before)]
+    useful = [shown(exploration.useful_share(*ends)) for ends in itertools.pairwise(before)]
     for title, names in (
         (f"{exploration.name}: exploration, {size} (%, 95% intervals)", [*exploring, *COUNTS]),
         ("exploitation (%)", [*picked, "query_effect"]),
@@ -56,7 +55,7 @@ def _show(exploration: Exploration) -> None:
         present = [name for name in dict.fromkeys(names) if any(name in p.figures for p in series)]
         columns = {"step": [p.label if p.step is None else str(p.step) for p in series]}
         for name in present:
-            columns[name.replace("_", " ")] = [cell(p.figures.get(name), percent=name not in COUNTS) for p in series]
+            columns[name.replace("_", " ")] = [shown(p.figures.get(name), share=name not in COUNTS) for p in series]
         if title == diversity and exploration.useful:
             columns["useful tokens"] = useful
         show_table(title, list(columns), zip(*columns.values(), strict=True), left=0)
@@ -72,10 +71,10 @@ def _change(exploration: Exploration, name: str) -> list[str]:
     difference = change(first, last, name)
     if difference is None or highest is None:
         return []
-    factor, unit = (1.0, "") if name in COUNTS else (100.0, " points")
-    words = f"{name.replace('_', ' ')}: first to last {signed(difference, factor)}{unit}"
+    share, unit = (False, "") if name in COUNTS else (True, " points")
+    words = f"{name.replace('_', ' ')}: first to last {shown(difference, share=share, sign=True)}{unit}"
     # Where it was highest at the start, the fall is said already.
     fall = None if highest is first else change(highest, last, name)
     if fall and fall["high"] < 0:
-        words += f"; since its highest, at {highest.label}, {signed(fall, factor)}{unit}"
+        words += f"; since its highest, at {highest.label}, {shown(fall, share=share, sign=True)}{unit}"
     return [f"{words}."]

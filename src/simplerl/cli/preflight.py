@@ -6,8 +6,8 @@ import shlex
 from typing import Any
 
 from simplerl import data
-from simplerl.analysis.evaluations import cell
-from simplerl.cli.console import Bar, points, say, show_table
+from simplerl.analysis.estimates import shown
+from simplerl.cli.console import Bar, say, show_table
 from simplerl.core.errors import ConfigError
 from simplerl.data.prompts import prompter
 from simplerl.data.templates import TEMPLATES
@@ -33,7 +33,14 @@ def run(args: argparse.Namespace) -> int:
     limit = args.max_tokens or config.sampling.max_new_tokens
     sampling = Sampling(temperature=args.temperature, max_new_tokens=limit)
     measured = {}
-    rollout = open_rollout(policy, sampling=sampling, samples=args.samples, seed=args.seed, answers=args.policy)
+    rollout = open_rollout(
+        policy,
+        sampling=sampling,
+        samples=args.samples,
+        seed=args.seed,
+        answers=args.policy,
+        backend=args.backend,
+    )
     with Bar() as bar, rollout as engine:
         for name in names:
             bar.phase(f"template {name}", len(problems) * args.samples)
@@ -56,8 +63,8 @@ def _show(title: str, samples: int, measured: dict[str, Any]) -> None:
     for name, one in measured.items():
         if one["measured"]:
             solved, boxed, truncated = (one[key]["value"] for key in ("any_correct", "boxed", "truncated"))
-            shares = map(points, (solved, boxed, one["run_on"], truncated, one["mixed"]))
-            rows.append([name, cell(one["acc"]), *shares, f"{one['tokens']['value']:.0f}"])
+            shares = map(shown, (solved, boxed, one["run_on"], truncated, one["mixed"]))
+            rows.append([name, shown(one["acc"]), *shares, f"{one['tokens']['value']:.0f}"])
         else:
             rows.append([name, "no prompt fits the context"])
     head = ("template", "accuracy", f"solved in {samples}", "boxed", "run-on", "truncated", "mixed", "tokens")
@@ -69,7 +76,7 @@ def _show(title: str, samples: int, measured: dict[str, Any]) -> None:
     names = sorted({level for levels in by_template.values() for level in levels})
 
     def share(level: dict[str, float] | None) -> str:
-        return f"{points(level['acc'], 0)} ({points(level['mixed'], 0)})" if level else "–"
+        return f"{shown(level['acc'], digits=0)} ({shown(level['mixed'], digits=0)})" if level else "–"
 
     if by_template:
         rows = [[name, *(share(levels.get(level)) for level in names)] for name, levels in by_template.items()]
@@ -83,7 +90,7 @@ def _advise(model: str, source: str, advice: dict[str, Any]) -> None:
         return
     say(f"recommended template: {template} ({advice['why']})")
     if advice["tier"]:
-        shares = ", ".join(f"{tier} {points(share, 0)}%" for tier, share in advice["tiers"].items())
+        shares = ", ".join(f"{tier} {shown(share, digits=0)}%" for tier, share in advice["tiers"].items())
         say(f"recommended tier: {advice['tier']} (share of problems that teach: {shares})")
     command = ["simplerl", "train", "--model", model, "--data", source, "--template", template]
     if advice["stop"]:

@@ -3,6 +3,7 @@
 import argparse
 import json
 
+from simplerl.analysis.estimates import shown
 from simplerl.cli.options import settings
 from simplerl.train.resolve import configure
 
@@ -14,6 +15,10 @@ def run(args: argparse.Namespace) -> int:
         overrides["steps"] = args.iterations
     prefix = "" if stage == "train" else f"{stage}_"
     config, path = configure(args.recipe, overrides, resume=args.resume, prefix=prefix)
+    if stage == "train" and args.dry_run:
+        from simplerl.cli.plan import dry_run
+
+        return dry_run(config)
 
     # Torch, which a mistake need not wait for.
     from simplerl.cli.display import execute, show_ending, show_outcome
@@ -30,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         show_outcome(summary, path, config)
         return 0
     for name, figures in (("before", summary["base"]), ("after", summary["final"])):
-        value, low, high = (100 * figures["acc"][key] for key in ("value", "low", "high"))
-        print(f"{name:6}  held-out {value:.1f}% [{low:.1f}, {high:.1f}]  length {figures['tokens']['value']:.1f}")
+        accuracy, length = shown(figures["acc"], unit="%"), shown(figures["tokens"]["value"], share=False)
+        print(f"{name:6}  held-out {accuracy}  length {length}")
     print(f"Run: {path}. Next: simplerl train {args.recipe or ''} --model {path}".replace("  ", " "))
     return 0

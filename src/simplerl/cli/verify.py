@@ -1,15 +1,17 @@
 """`simplerl verify`: judge one answer, or a file of answers, against the gold, and explain the judgement."""
 
 import argparse
+import io
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from simplerl.cli.console import one_line
 from simplerl.core.errors import DataError, SimpleRLError
 from simplerl.core.types import Verdict
+from simplerl.data.rows import read_json
 from simplerl.verify import POLICIES, RULES, VerifierPool
 from simplerl.verify.extract import MAX_ANSWER_CHARS, final_part
 from simplerl.verify.judge import reading, shown, unbox
@@ -48,21 +50,13 @@ def read_triples(name: str) -> Iterator[tuple[str, str, str | None]]:
     """Yield (response, gold, question or None) from JSON lines; a `DataError` names a line that cannot be used."""
     if name != "-" and not Path(name).is_file():
         raise DataError(f"no such file: {name}")
-    lines: Iterable[str] = sys.stdin
-    if name != "-":
-        lines = Path(name).read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{name}, line {number}: not JSON ({error})") from error
-        row = row if isinstance(row, dict) else {}
-        gold, response = row.get("gold", row.get("answer")), row.get("response", row.get("prediction"))
+    content = sys.stdin.read().encode("utf-8", "replace") if name == "-" else Path(name).read_bytes()
+    for row in read_json(io.BytesIO(content), Path(name)):
+        fields = row.fields
+        gold, response = fields.get("gold", fields.get("answer")), fields.get("response", fields.get("prediction"))
         if gold is None or response is None:
-            raise DataError(f"{name}, line {number}: needs gold (or answer) and response (or prediction)")
-        question = row.get("question")
+            raise DataError(f"{row.place}: needs gold (or answer) and response (or prediction)")
+        question = fields.get("question")
         yield str(response), str(gold), question if isinstance(question, str) else None
 
 

@@ -53,7 +53,7 @@ def read_rows(path: Path) -> Iterator[Row]:
             yield from _read_parquet(path)
         else:
             with gzip.open(path, "rb") if suffix.endswith(".gz") else path.open("rb") as stream:
-                yield from _read_json(cast(IO[bytes], stream), path)
+                yield from read_json(cast(IO[bytes], stream), path)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not a complete gzip file: {error}") from error
     except OSError as error:
@@ -73,7 +73,8 @@ def _parse(text: bytes, place: str) -> Any:
         raise DataError(f"{place}: not valid JSON, as one list or one object a line: {error}") from error
 
 
-def _read_json(stream: IO[bytes], path: Path) -> Iterator[Row]:
+def read_json(stream: IO[bytes], path: Path) -> Iterator[Row]:
+    """Yield the rows of an open JSON file: one list, or one object a line. Raises DataError naming `path` and line."""
     mark = stream.read(2)
     stream.seek(0)
     if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):

@@ -1,9 +1,9 @@
 """Prompt templates, byte-exact: they decide a base model's score.
 
 `simple`, `qwen-boxed` and `qwen25-math-cot` are those of SimpleRL-Zoo (arXiv 2503.18892). `plain` is the short one
-that the cubs know best. A template is text with `{input}` where the question goes; nothing else in it is special, so
-`\\boxed{}` stands for itself. Two more are no text: `chat` is the tokenizer's own chat template, `from-data` the prompt
-that the data set itself brings.
+that the cubs know best, `three-shot` shows arithmetic to a base model. A template is text with `{input}` where the
+question goes; nothing else in it is special, so `\\boxed{}` stands for itself. Two more are no text: `chat` is the
+tokenizer's own chat template, `from-data` the prompt that the data set itself brings.
 """
 
 from dataclasses import dataclass
@@ -84,6 +84,12 @@ _BUILT_IN: dict[str, Any] = {
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
         "<|im_start|>user\n{input}\nPlease reason step by step, and put your final answer within \\boxed{}.<|im_end|>\n"
         "<|im_start|>assistant\n"
+    ),
+    "three-shot": Template(
+        "Q: What is 6+7?\nA: 6+7=13. The answer is 13.\n\n"
+        "Q: What is 9-4?\nA: 9-4=5. The answer is 5.\n\n"
+        "Q: What is 3*5?\nA: 3*5=15. The answer is 15.\n\n"
+        "Q: {input}\nA:"
     ),
     "qwen25-math-cot": Template(
         "<|im_start|>system\nPlease reason step by step, and put your final answer within \\boxed{}.<|im_end|>\n"

@@ -28,14 +28,20 @@ FILES = "github.com/hkust-nlp/simpleRL-reason, examples/simplelr_math_eval/data"
 LETTERS = "ABCDEFGHIJ"
 
 
-def field(row: Row, *names: str) -> Any:
-    """Return the first field that is there and holds something. Raises DataError naming place and fields."""
+def first_field(row: Row, names: Sequence[str], what: str, *, empty: tuple[Any, ...] = (None,)) -> tuple[str, Any]:
+    """Return (name, value) of the first field that is there and not empty. Raises DataError naming place and fields."""
     for name in names:
         value = row.fields.get(name)
-        if value is not None and value != "" and value != []:
-            return value
+        if not any(value is nothing or value == nothing for nothing in empty):
+            return name, value
     there = ", ".join(map(repr, row.fields)) or "none"
-    raise DataError(f"{row.place}: no {' or '.join(map(repr, names))} with something in it. Fields there: {there}")
+    raise DataError(f"{row.place}: {what}. Fields there: {there}")
+
+
+def field(row: Row, *names: str) -> Any:
+    """Return the first field that is there and holds something. Raises DataError naming place and fields."""
+    missing = f"no {' or '.join(map(repr, names))} with something in it"
+    return first_field(row, names, missing, empty=(None, "", []))[1]
 
 
 def plain(value: Any) -> str:

@@ -7,7 +7,6 @@ chunk; a measurement that was killed goes on there, and because chunks are alway
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +19,10 @@ from simplerl.runs.files import JsonLines
 CHUNK = 32
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
-    """What a model did with one problem."""
-
-    samples: int
-    decided: int  # Responses that could be judged
-    correct: int
-    truncated: int
-    tokens: int  # Of all responses together
-
-    @property
-    def pass_rate(self) -> float | None:
-        """Share of correct responses among those that could be judged; None if there is none."""
-        return self.correct / self.decided if self.decided else None
+#: What a model did with one problem: responses (`samples`), those that could be judged (`decided`), those that were
+#: `correct`, those that were `truncated`, and the `tokens` of all together.
+Measured = dict[str, int]
+NAMES = ("samples", "decided", "correct", "truncated", "tokens")
 
 
 def journal_path(output: Path) -> Path:
@@ -64,25 +53,24 @@ def measure(
     }
     lines = JsonLines(journal)
     done = _begin(lines, json.loads(json.dumps(key)))
-    on_start(sum(item.samples for item in done))
+    on_start(sum(item["samples"] for item in done))
     for start in range(len(done), len(prompted), CHUNK):
         chunk = prompted[start : start + CHUNK]
         groups = rollout.sample_groups(chunk, purpose="difficulty", step=0, on_response=on_done)
-        measured = [_measured(group) for group in groups]
-        lines.append([{"chunk": [dataclasses.asdict(item) for item in measured]}])
-        done += measured
+        done += (measured := [_measured(group) for group in groups])
+        lines.append([{"chunk": measured}])
     return done
 
 
 def _measured(group: TrajectoryGroup) -> Measured:
     trajectories = group.trajectories
-    return Measured(
-        samples=len(trajectories),
-        decided=sum(t.verdict.decided for t in trajectories),
-        correct=sum(t.verdict.correct for t in trajectories),
-        truncated=sum(t.completion.stop_reason == "length" for t in trajectories),
-        tokens=sum(len(t.completion.token_ids) for t in trajectories),
-    )
+    return {
+        "samples": len(trajectories),
+        "decided": sum(t.verdict.decided for t in trajectories),
+        "correct": sum(t.verdict.correct for t in trajectories),
+        "truncated": sum(t.completion.stop_reason == "length" for t in trajectories),
+        "tokens": sum(len(t.completion.token_ids) for t in trajectories),
+    }
 
 
 def _begin(journal: JsonLines, key: dict[str, Any]) -> list[Measured]:
@@ -101,7 +89,7 @@ def _begin(journal: JsonLines, key: dict[str, Any]) -> list[Measured]:
             )
         if not lines:
             journal.append([key])
-        return [Measured(**item) for line in lines[1:] for item in (line or {})["chunk"]]
+        return [{name: item[name] for name in NAMES} for line in lines[1:] for item in (line or {})["chunk"]]
     except (KeyError, TypeError) as error:
         raise DataError(f"{journal.path} cannot be read as a journal ({error}); delete it to begin again") from error
 
@@ -115,8 +103,8 @@ def with_pass_rates(problems: Sequence[Problem], measured: Mapping[str, Measured
     for problem in problems:
         meta = {key: value for key, value in problem.meta.items() if not key.startswith("pass_rate")}
         if one := measured.get(problem.id):
-            meta |= {"pass_rate": one.pass_rate} if one.decided else {}
-            meta["pass_rate_samples"] = one.decided
+            meta |= {"pass_rate": one["correct"] / one["decided"]} if one["decided"] else {}
+            meta["pass_rate_samples"] = one["decided"]
         rated.append(dataclasses.replace(problem, meta=meta))
     return rated
 

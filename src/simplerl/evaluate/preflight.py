@@ -13,6 +13,7 @@ from typing import Any
 
 from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, Problem
+from simplerl.data import tiers
 from simplerl.data.prompts import Prompter
 from simplerl.evaluate.figures import answers_of, figures
 from simplerl.evaluate.run import fits
@@ -23,7 +24,7 @@ from simplerl.verify import extract
 from simplerl.verify.extract import boxes
 
 #: Levels of each tier of SimpleRL-Zoo (its Easy has GSM8K beside level 1).
-TIERS = {"easy": set("1"), "medium": set("1234"), "hard": set("345")}
+TIERS = {name: set(levels) for name, (_, levels, _) in tiers.TIERS.items()}
 #: Words after the answer from which on a response runs on.
 RUN_ON_WORDS = 20
 #: A line opener is a stop string to recommend if it stands in this share of the run-on responses.
@@ -101,20 +102,16 @@ def _mixed(samples: Sequence[Answer]) -> bool:
 
 def by_level(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
     """Return level → accuracy, the share of problems with right and wrong samples, and problems that were judged."""
-    accuracies, mixed = defaultdict[str, list[float]](list), defaultdict[str, list[bool]](list)
+    levels = defaultdict[str, list[list[Answer]]](list)
     for samples in by_problem(answers).values():
-        right = [answer.correct for answer in samples if answer.decided]
-        accuracies[samples[0].level] += [sum(right) / len(right)] if right else []
-        mixed[samples[0].level].append(_mixed(samples))
-    return {
-        level: {
-            "acc": sum(accuracy) / len(accuracy) if accuracy else 0.0,
-            "mixed": sum(mixed[level]) / len(mixed[level]),
-            "problems": len(accuracy),
-        }
-        for level, accuracy in sorted(accuracies.items())
-        if level
-    }
+        levels[samples[0].level].append(samples)
+    table = {}
+    for level, problems in sorted(levels.items()):
+        rights = [[a.correct for a in samples if a.decided] for samples in problems]
+        shares = [sum(right) / len(right) for right in rights if right]
+        accuracy, mixed = (sum(values) / max(1, len(values)) for values in (shares, [*map(_mixed, problems)]))
+        table[level] = {"acc": accuracy, "mixed": mixed, "problems": len(shares)}
+    return {level: row for level, row in table.items() if level}
 
 
 def recommend(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -135,12 +132,12 @@ def recommend(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     chosen = usable[template]
     stops = [opener for opener, share in chosen["openers"].items() if share >= OPENER_SHARE][:5]
     levels = chosen["by_level"]
-    tiers = {
+    shares = {
         tier: sum(levels[level]["mixed"] for level in members & levels.keys()) / len(members & levels.keys())
         for tier, members in TIERS.items()
         if members & levels.keys() and set(levels) <= set("12345")
     }
-    tier = max(tiers, key=tiers.__getitem__) if tiers else None
+    tier = max(shares, key=shares.__getitem__) if shares else None
     advice = []
     if chosen["acc"]["value"] == 0:
         advice.append("no response was right: nothing can be learned here; take easier problems or a stronger model")
@@ -152,7 +149,7 @@ def recommend(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "template": template,
         "stop": stops,
         "tier": tier,
-        "tiers": tiers,
+        "tiers": shares,
         "why": f"{len(rivals)} of {len(usable)} templates reach the highest accuracy; {template!r} boxes most of them",
         "advice": advice,
     }

@@ -17,8 +17,8 @@ from transformers import PreTrainedTokenizerBase
 
 from simplerl.core.errors import DataError, nearest
 from simplerl.core.types import Problem
-from simplerl.data.rows import Row, read_rows
-from simplerl.evaluate.benchmarks import Loaded
+from simplerl.data.rows import read_rows
+from simplerl.evaluate.benchmarks import Loaded, first_field
 from simplerl.evaluate.figures import check_ks, figures
 from simplerl.evaluate.run import Settings
 from simplerl.runs.responses import ResponseFile, response_columns, write_rows
@@ -54,12 +54,12 @@ def read_responses(path: Path, loaded: Loaded) -> list[Given]:
     by_problem = defaultdict[str, dict[int, Given]](dict)
     seen: dict[tuple[str, ...], str] = {}
     for row in read_rows(path):
-        name = str(_first(row, IDS, "no problem is named")[1]).strip()
+        name = str(first_field(row, IDS, f"no problem is named; wanted one of {', '.join(IDS)}")[1]).strip()
         problem = known.get(name)
         if problem is None:
             near = nearest(name[:80], [p.id for p in problems][:5000])[:200]
             raise DataError(f"{row.place}: {loaded.benchmark.name} has no problem {name[:80]!r}; {near}")
-        field, value = _first(row, TEXTS, "no response")
+        field, value = first_field(row, TEXTS, f"no response; wanted one of {', '.join(TEXTS)}")
         texts = value if isinstance(value, list) else [value]
         if not texts or not all(isinstance(text, str) for text in texts):
             raise DataError(f"{row.place}: field {field!r} must be a text or a list of texts, not empty")
@@ -93,15 +93,6 @@ def read_responses(path: Path, loaded: Loaded) -> list[Given]:
             "no answer), or give --limit N if only the first N were answered"
         )
     return [given for problem in problems for _, given in sorted(by_problem[problem.id].items())]
-
-
-def _first(row: Row, names: Sequence[str], what: str) -> tuple[str, Any]:
-    """Return (name, value) of the first field that is there. Raises DataError that lists what would do."""
-    for name in names:
-        if row.fields.get(name) is not None:
-            return name, row.fields[name]
-    there = ", ".join(map(repr, row.fields)) or "none"
-    raise DataError(f"{row.place}: {what}; wanted one of {', '.join(names)}. Fields there: {there}")
 
 
 def score(

@@ -1,5 +1,6 @@
 """Many requests to one endpoint: their keys and cost, several at a time, every answer kept, an end where it is vain."""
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -49,14 +50,15 @@ class AnswerCache:
         answers = {}
         for number, line in self._lines.read():
             try:
-                answers[str((line or {})["key"])] = Reply.from_record(line or {})
+                answers[str((line or {})["key"])] = Reply.of_record(line or {})
             except (KeyError, TypeError):
                 warn(f"{self._lines.path}:{number} is damaged and left out: it will be asked again")
         return answers
 
     def keep(self, key: str, reply: Reply) -> None:
         """Append an answer and flush it to disk."""
-        self._lines.append([{"key": key, **reply.as_record()}])
+        table = dataclasses.asdict(reply)
+        self._lines.append([{"key": key, "reply": table.pop("text"), **table}])
 
 
 def ask(

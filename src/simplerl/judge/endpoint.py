@@ -46,14 +46,9 @@ class Reply:
     tokens_in: int | None = None  # Tokens that were paid for, as the endpoint counts them; None where it does not say
     tokens_out: int | None = None
 
-    def as_record(self) -> dict[str, Any]:
-        """Return it as an object for a line of JSON."""
-        counts = {"tokens_in": self.tokens_in, "tokens_out": self.tokens_out}
-        return {"reply": self.text, "finish_reason": self.finish_reason, **counts}
-
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Return what `as_record` made an object of. Raises KeyError or TypeError where it is something else."""
+    def of_record(cls, record: Mapping[str, Any]) -> Self:
+        """Return what a line of the cache holds. Raises KeyError or TypeError where it is something else."""
         if not isinstance(record["reply"], str | None):
             raise TypeError(f"reply must be text, got {type(record['reply']).__name__}")
         rest = {name: record.get(name) for name in ("finish_reason", "tokens_in", "tokens_out")}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from simplerl.core.errors import ModelError, SimpleRLError, nearest
@@ -253,9 +253,9 @@ def weights_hash(model: PreTrainedModel) -> str:
     return digest.hexdigest()
 
 
-def cache_bytes(model: PreTrainedModel, precision: str) -> int:
-    """Return the bytes of keys and values that a model keeps for a token."""
-    config = model.config.get_text_config()
+def cache_bytes(config: PretrainedConfig, precision: str) -> int:
+    """Return the bytes of keys and values that a model of some configuration keeps for a token."""
+    config = config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return 2 * config.num_hidden_layers * heads * width * (2 if precision == "bf16" else 4)

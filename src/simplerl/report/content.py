@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from simplerl.analysis.estimates import Estimate
 from simplerl.core.errors import RunError
 from simplerl.doctor import Diagnosis, diagnose
 from simplerl.report import figures, outcomes, settings
 from simplerl.report.examples import Examples, choose
-from simplerl.report.reading import Estimate, ReportedRun, Sources
+from simplerl.report.reading import ReportedRun, Sources
 
 T = TypeVar("T")
 

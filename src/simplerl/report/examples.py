@@ -26,29 +26,15 @@ Row = Mapping[str, Any]
 _TEXTS = ("level", "question", "answer", "response", "stop_reason", "extracted", "rule", "detail")
 
 
-class Response(NamedTuple):
-    """One response of one side, a `row` of the record; of the problem's `judged` samples so many are `right`."""
-
-    step: int
-    right: int
-    judged: int
-    row: Row
-
-
-class Example(NamedTuple):
-    """One problem with a response of either side; the problem's own columns are in the rows of both."""
-
-    before: Response
-    after: Response
-
-
 class Examples(NamedTuple):
     """What was chosen from a run."""
 
     before_step: int
     after_step: int
     counts: Mapping[str, int]  # Kind → problems of that kind
-    chosen: Mapping[str, Sequence[Example]]
+    chosen: Mapping[str, Sequence[tuple[Row, Row]]]
+    """Kind → problems, each with a response before and one after: rows of the records, with their `step`, and of the
+    problem how many samples were `judged` and are `right`."""
     left_out: int  # Problems that only one side has, or that nobody could judge on one side
 
 
@@ -69,9 +55,10 @@ def choose(run: ReportedRun, *, number: int, seed: int) -> Examples | str:
     except RunError as error:
         return str(error)
 
-    def example(problem: str, kind: str) -> Example:
+    def example(problem: str, kind: str) -> tuple[Row, Row]:
         columns = zip(texts, KINDS[kind][:2], sides, strict=True)
-        return Example(*(_response(rows[problem], right, side.step) for rows, right, side in columns))
+        before, after = (_response(rows[problem], right, side.step) for rows, right, side in columns)
+        return before, after
 
     return Examples(
         before_step=sides[0].step,
@@ -104,8 +91,8 @@ def _draw(problems: Sequence[str], number: int, seed: int, kind: str) -> list[st
     return [ordered[i] for i in generator(seed, "report-examples", kind).permutation(len(ordered))[:number]]
 
 
-def _response(rows: Sequence[Row], right: bool, step: int) -> Response:
+def _response(rows: Sequence[Row], right: bool, step: int) -> Row:
     """Return the first sample whose verdict agrees with the side; there is one, because half or more of them do."""
     judged = _judged(rows)
     row = next(r for r in rows if r["verdict"] not in UNDECIDED and (r["verdict"] == "correct") == right)
-    return Response(step, sum(judged), len(judged), row)
+    return {**row, "step": step, "right": sum(judged), "judged": len(judged)}

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from simplerl.analysis import canvas
+from simplerl.analysis.estimates import Estimate
 from simplerl.analysis.panels import DASHED, PALE, Looks, Panel, band_of, draw_sheet
 from simplerl.analysis.seeds import Band, band
 from simplerl.report.outcomes import ROLES, TEXTS, Benchmarks, Explored, Judge, best
-from simplerl.report.reading import Estimate, Evaluated, ReportedRun, level_order
+from simplerl.report.reading import Evaluated, ReportedRun, level_order
 from simplerl.report.settings import Series
 from simplerl.runs.behaviours import BEHAVIOURS
 

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 from simplerl.analysis import behaviours, evaluations, exploration
 from simplerl.analysis.compare import compare
+from simplerl.analysis.estimates import Estimate
 from simplerl.analysis.panels import band_of
 from simplerl.analysis.seeds import Band
 from simplerl.core.errors import RunError
 from simplerl.doctor.diagnosis import spread
-from simplerl.report.reading import Estimate, Evaluated, ReportedRun
+from simplerl.report.reading import Evaluated, ReportedRun
 from simplerl.report.settings import ENOUGH_SEEDS, Group
 from simplerl.runs.behaviours import BEHAVIOURS
 from simplerl.runs.run import Evaluation

@@ -6,15 +6,15 @@ shown and never executed; the policy in the page's head forbids scripts, forms a
 
 import base64
 import datetime
+import functools
 import json
-import math
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from simplerl import __version__
-from simplerl.analysis.evaluations import cell
+from simplerl.analysis.estimates import shown
 from simplerl.core.errors import RunError
 from simplerl.markup import CSS
 from simplerl.markup.formulas import prose
@@ -24,8 +24,8 @@ from simplerl.report.content import Content
 from simplerl.report.examples import KINDS
 from simplerl.report.figures import Figure
 from simplerl.report.outcomes import MEASURES, NOBODY, SHAPES
-from simplerl.report.reading import Estimate, ReportedRun, duration
-from simplerl.runs.files import write_atomic
+from simplerl.report.reading import ReportedRun, duration
+from simplerl.runs.files import make_directory, write_atomic
 from simplerl.runs.glossary import METRICS
 
 #: Characters shown of a response; of a longer one its beginning and its end, where the answer is.
@@ -44,12 +44,10 @@ def render(content: Content, *, command: str, now: datetime.datetime) -> str:
     """Return the report as HTML. `command` is what made it, `now` the time that it names."""
     here = Path(__file__).parent
     filters: dict[str, Any] = {
-        "percent": percent,
-        "estimate": percent_of,
-        "points": points_of,
-        "signed": signed,
-        "number": number_of,
-        "cell": cell,
+        "percent": functools.partial(written, unit="%"),
+        "points": functools.partial(written, sign=True),
+        "number": functools.partial(written, share=False),
+        "cell": written,
         "quantity": quantity,
         "duration": duration,
         "setting": setting,
@@ -94,34 +92,9 @@ def _last(run: ReportedRun, metric: str) -> str:
 # -- numbers and texts ---------------------------------------------------------------------------------------------
 
 
-def percent(value: float) -> str:
-    """Return a share as a percentage; a dash where there is none."""
-    return NONE if math.isnan(value) else f"{100 * value:.1f}%"
-
-
-def signed(value: float) -> str:
-    """Return a difference of shares in points with its sign, `+56.4`, `−3.9`."""
-    return NONE if math.isnan(value) else f"{100 * value:+.1f}".replace("-", "−")
-
-
-def _with_ends(estimate: Estimate, form: Callable[[float], str]) -> str:
-    ends = f" [{form(estimate.low)}, {form(estimate.high)}]" if estimate.bounded else ""
-    return form(estimate.value) + ends.replace("%", "")
-
-
-def percent_of(estimate: Estimate) -> str:
-    """Return `91.5% [89.4, 93.3]`."""
-    return _with_ends(estimate, percent)
-
-
-def points_of(estimate: Estimate) -> str:
-    """Return a difference of shares in points, `+56.4 [+53.7, +59.0]`."""
-    return _with_ends(estimate, signed)
-
-
-def number_of(estimate: Estimate, *, digits: int = 1) -> str:
-    """Return `23.0 [22.4, 23.5]`, with a real minus, and none before a zero."""
-    return _with_ends(estimate, lambda v: NONE if math.isnan(v) else f"{v:z,.{digits}f}".replace("-", "−"))
+def written(figure: Any, **form: Any) -> str:
+    """Return a number with its interval, `−3.9 [−12.5, +9.0]`, with a real minus. The form is that of `shown`."""
+    return shown(figure, **form).replace("-", "−")
 
 
 def cut(text: str, limit: int) -> str:
@@ -171,10 +144,5 @@ def write(html: str, figures: Mapping[str, Figure], output: Path, folder: Path |
         for name, figure in figures.items():
             files |= {folder / f"{name}.png": figure.png, folder / f"{name}.pdf": figure.pdf or b""}
     for path, content in files.items():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, content)
-        except (OSError, RunError) as error:
-            cause = error if isinstance(error, OSError) else error.__cause__
-            reason = cause.strerror if isinstance(cause, OSError) else error
-            raise RunError(f"cannot write {path}: {reason}; choose another --output or --figures") from error
+        make_directory(path.parent)
+        write_atomic(path, content)

@@ -4,15 +4,15 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow
 
+from simplerl.analysis.estimates import Estimate
 from simplerl.analysis.panels import band_of
-from simplerl.analysis.seeds import Band, interval
+from simplerl.analysis.seeds import Band
 from simplerl.core.errors import RunError
 from simplerl.ops.statistics import certain_end
 from simplerl.runs.files import flatten
@@ -21,41 +21,6 @@ from simplerl.runs.run import Evaluation, Run, find_runs, is_run
 
 #: Half-width of a 95% interval in standard errors, where problems and steps are too many for a bootstrap each.
 _NORMAL = 1.96
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
-    """A mean with its 95% interval; NaN where there is no value, or no interval.
-
-    >>> Estimate(value=0.5).known, Estimate(value=0.5).bounded
-    (True, False)
-    """
-
-    value: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-
-    @classmethod
-    def of(cls, figure: Any) -> "Estimate":
-        """Return a figure `{"value", "low", "high"}`; whatever is not a number in it is NaN."""
-        table = figure if isinstance(figure, Mapping) else {}
-        return cls(**{end: as_number(table.get(end)) for end in ("value", "low", "high")})
-
-    @classmethod
-    def over(cls, values: Sequence[float]) -> "Estimate":
-        """Return the mean of several seeds with its interval by Student's t; those without a value are left out."""
-        mean = interval(values)
-        return cls(value=mean.mean, low=mean.low, high=mean.high)
-
-    @property
-    def known(self) -> bool:
-        """Whether there is a value."""
-        return not math.isnan(self.value)
-
-    @property
-    def bounded(self) -> bool:
-        """Whether there is an interval."""
-        return not (math.isnan(self.low) or math.isnan(self.high))
 
 
 class Evaluated:

@@ -24,11 +24,12 @@ def ask_back(backend: RolloutBackend, policy: Policy, precision: str) -> float:
 
     Raises ModelError where they are further apart than rounding explains.
     """
-    ids = policy.encode(TEXT)[: policy.context_length - 1]
+    known = [token for token in policy.tokenizer.encode(TEXT, add_special_tokens=False) if token < policy.embeddings]
+    ids = known[: policy.context_length - 1]
     told = backend.logprobs(ids) if hasattr(backend, "logprobs") and len(ids) > 1 else None
-    if told is None:
+    wanted = np.zeros(0) if told is None else text_logprobs(policy.model, ids)
+    if told is None or not np.isfinite(wanted).all():  # A policy that has diverged is named when it samples.
         return float("nan")
-    wanted = text_logprobs(policy.model, ids)
     gap, bound = float(np.abs(told - wanted).mean()), BOUNDS[precision] * max(1.0, float(np.abs(wanted).mean()))
     if not gap <= bound:
         raise ModelError(

@@ -35,6 +35,11 @@ MISSING = (
 ROOM = 512
 
 
+def cache_tokens(context_length: int, max_rows: int) -> int:
+    """Return how many tokens the engine's cache has room for: a complete context, and a share for every row."""
+    return context_length + min(max_rows * min(ROOM, context_length), 2**18)
+
+
 class VLLMBackend:
     """Samples by vLLM's engine from weights of its own."""
 
@@ -64,7 +69,6 @@ class VLLMBackend:
         self._files = tempfile.TemporaryDirectory(prefix="simplerl-vllm-", ignore_cleanup_errors=True)
         for part in filter(None, (model.config, model.generation_config, tokenizer)):
             part.save_pretrained(self._files.name)
-        tokens = context_length + min(max_rows * min(ROOM, context_length), 2**18)
         try:
             self._engine = vllm.LLM(
                 self._files.name,
@@ -73,7 +77,7 @@ class VLLMBackend:
                 enforce_eager=model.device.type == "cpu",
                 max_model_len=context_length,
                 max_num_seqs=max_rows,
-                kv_cache_memory_bytes=tokens * cache_bytes(model, precision),
+                kv_cache_memory_bytes=cache_tokens(context_length, max_rows) * cache_bytes(model.config, precision),
                 logprobs_mode="processed_logprobs",
                 generation_config="vllm",
                 disable_log_stats=True,

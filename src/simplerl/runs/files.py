@@ -76,7 +76,8 @@ def cannot_write(path: Path, error: OSError) -> RunError:
     """Return the message for a path that cannot be written."""
     return RunError(
         f"cannot write {path}: {error.strerror or error}. What was saved before is intact; free space or fix the "
-        "permissions and give the same command again (train and sft: with --resume), or choose another --output-dir"
+        "permissions and give the same command again (train and sft: with --resume), or choose another --output-dir or "
+        "--output"
     )
 
 

@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow
 
@@ -130,6 +130,43 @@ def series(path: Path, warn: Callable[[str], None]) -> list[Series]:
         Series(name=" ".join(key[:2]), path=path, evaluations=tuple(sorted(group, key=lambda one: one.step or 0)))
         for key, group in groups.items()
     ]
+
+
+class Reading(NamedTuple):
+    """What was made of the evaluations of a series."""
+
+    series: Series
+    ending: str  # What the names of its files end with, so that those of several series are different
+    values: list[Any]
+    left_out: list[str]  # Evaluations that could not be read, each with its reason
+
+
+def read_series(
+    path: Path,
+    steps: str,
+    read: Callable[[Evaluation], Any],
+    *,
+    warn: Callable[[str], None] = lambda message: None,
+    on_done: Callable[[], None] = lambda: None,
+) -> list[Reading]:
+    """Return what `read` makes of the evaluations that `steps` chooses, for each series in a run or in results.
+
+    `warn` hears of a damaged file, which is left out. Raises RunError where nothing of a series can be read.
+    """
+    every, readings = series(path, warn), []
+    for number, one in enumerate(every, 1):
+        ending = "" if len(every) == 1 else f"_{number}_{slug(one.name)}"
+        readings.append(Reading(one, ending, [], []))
+        for evaluation in choose(one.evaluations, steps):
+            try:
+                readings[-1].values.append(read(evaluation))
+            except RunError as error:
+                readings[-1].left_out.append(f"{error}: left out")
+                warn(readings[-1].left_out[-1])
+            on_done()
+        if not readings[-1].values:
+            raise RunError(f"{path}: no evaluation of {one.name} can be read; {'; '.join(readings[-1].left_out)}")
+    return readings
 
 
 def results(path: Path, warn: Callable[[str], None] | None = None) -> list[Evaluation]:

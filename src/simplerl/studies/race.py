@@ -29,7 +29,7 @@ def recipe_of(algorithm: str) -> str:
     return next((name for name in own if name in names), "cub-qwen")
 
 
-def race(algorithms: Sequence[str], *, budget: int = BUDGET) -> Experiment:
+def race(algorithms: Sequence[str], *, budget: int = BUDGET, backend: str = "native") -> Experiment:
     """Return the race as an experiment. Raises ConfigError for unknown or repeated algorithms and a bad budget."""
     for name in algorithms:
         if name == "all":
@@ -41,7 +41,7 @@ def race(algorithms: Sequence[str], *, budget: int = BUDGET) -> Experiment:
     if budget <= 0:
         raise ConfigError(f"--budget must be a positive number of response tokens, got {budget}")
     table = as_table(resolve("cub-qwen", {}))
-    same = {key: table[key] for key in SAME}
+    same = {key: table[key] for key in SAME} | ({} if backend == "native" else {"rollout": {"backend": backend}})
     return read_experiment(
         Path(__file__).with_name("race.toml"),
         question=f"Which algorithm learns most from {budget:,} response tokens?",

@@ -6,8 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from simplerl.analysis.estimates import Estimate
+from simplerl.analysis.evaluations import markdown
 from simplerl.analysis.panels import Panel, plot_panels
-from simplerl.analysis.seeds import Band, Measure, band, curve, interval, measured, paired
+from simplerl.analysis.seeds import Band, Measure, band, curve, measured, paired
 from simplerl.runs.files import write_atomic, write_json
 from simplerl.runs.run import Run
 from simplerl.studies.experiment import Bars, Curve, Experiment, PassAtK
@@ -36,7 +38,9 @@ def collect_results(
             "recipe": variant.recipe or experiment.recipe,
             "settings": table_of(experiment, variant),
             "before": dict(variant.before),
-            "measures": {n: {**asdict(interval(list(seeds.values()))), "seeds": seeds} for n, seeds in own.items()},
+            "measures": {
+                n: {**asdict(Estimate.over(list(seeds.values()))), "seeds": seeds} for n, seeds in own.items()
+            },
             "against": variant.against,
             "difference": asdict(paired(own[first.label], other[first.label])) if other else None,
             "runs": [str(job.path) for job in runs[variant.label]],
@@ -77,11 +81,11 @@ def number(value: float, measure: Measure, *, sign: bool = False, like: float = 
 
 def cell(entry: Mapping[str, Any], measure: Measure, *, sign: bool = False, brief: bool = False) -> str:
     """Return `mean [low, high]`, brief `mean ±half`; the mean alone where one seed gives no interval."""
-    mean = number(entry["mean"], measure, sign=sign)
+    mean = number(entry["value"], measure, sign=sign)
     if entry["n"] < 2:
         return mean
     if brief:
-        return f"{mean} ±{number((entry['high'] - entry['low']) / 2, measure, like=entry['mean'])}"
+        return f"{mean} ±{number((entry['high'] - entry['low']) / 2, measure, like=entry['value'])}"
     return f"{mean} [{number(entry['low'], measure, sign=sign)}, {number(entry['high'], measure, sign=sign)}]"
 
 
@@ -116,13 +120,6 @@ def seed_rows(experiment: Experiment, results: Mapping[str, Any]) -> list[list[s
 
 def _heads(experiment: Experiment) -> list[str]:
     return [f"{measure.label} (%)" if measure.share else measure.label for measure in experiment.measures]
-
-
-def markdown(table: Sequence[Sequence[str]]) -> str:
-    """Return a table as Markdown, numbers to the right."""
-    head, *body = [[text.replace("|", "\\|") for text in row] for row in table]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
-    return "\n".join(f"| {' | '.join(row)} |" for row in lines) + "\n"
 
 
 def paper_notes(experiment: Experiment) -> list[str]:
@@ -171,7 +168,7 @@ def _panel(experiment: Experiment, panel: Curve | Bars | PassAtK, results: Mappi
     if isinstance(panel, Bars):
         label, share = panel.measure.label, panel.measure.share
         seeds = {name: list(v["measures"][label]["seeds"].values()) for name, v in results["variants"].items()}
-        bars = {name: (interval(values), values) for name, values in seeds.items()}
+        bars = {name: (Estimate.over(values), values) for name, values in seeds.items()}
         return Panel(title=label, ylabel="%" if share else "", bars=bars, scale=100 if share else 1)
     if isinstance(panel, PassAtK):
         return Panel(

@@ -15,6 +15,8 @@ from simplerl.models.score import Prompts
 
 #: Prompts are computed once where that leaves at most this share of an update's tokens: it takes two passes for one.
 WORTH_SHARING = 0.7
+#: What a pass through a model costs by itself, as a share of the tokens of a full micro-batch.
+PASS_SHARE = 1 / 32
 
 
 def build_batch(groups: Sequence[TrajectoryGroup]) -> Batch:
@@ -100,13 +102,21 @@ def microbatches(
 ) -> Iterator[MicroBatch]:
     """Yield rows of like length whose padded size (rows × longest) stays within `tokens`; at least one row each.
 
-    The longest come first, so that a memory limit shows itself at once.
+    The longest come first, so that a memory limit shows itself at once. Cut is where the fewest tokens are computed,
+    padding included, where a micro-batch costs as much as `PASS_SHARE` of its limit by itself.
     """
     order = rows[torch.sort(lengths_B[rows], descending=True, stable=True).indices]
+    widths = lengths_B[order].tolist()
+    cost = np.zeros(len(order) + 1)  # Of the rows from each on, the best way.
+    sizes = [0] * len(order)  # Of the micro-batch that begins at each, then.
+    for start in reversed(range(len(order))):
+        largest = min(max(1, tokens // widths[start]), len(order) - start)
+        ways = cost[start + 1 : start + largest + 1] + np.arange(1, largest + 1) * widths[start]
+        sizes[start] = largest - int(ways[::-1].argmin())
+        cost[start] = ways[sizes[start] - 1] + PASS_SHARE * tokens
     start = 0
     while start < len(order):
-        longest = int(lengths_B[order[start]])
-        size = min(max(1, tokens // longest), len(order) - start)
+        size, longest = sizes[start], widths[start]
         yield MicroBatch(rows=order[start : start + size], width=longest, device=device, padded=size * longest)
         start += size
 

@@ -126,12 +126,12 @@ class RolloutConfig:
     """Who samples."""
 
     backend: str = "native"
-    """A name from `simplerl.rollout.BACKENDS`."""
+    """`native`, `vllm` (extra `vllm`, docs/engines.md), `fake`, or a plug-in's."""
     precision: Precision = "auto"
     """`fp32`, `bf16` (a copy of the weights in bf16; on a CPU of the linear layers) or `auto`: fp32 on a CPU, bf16 on a
     GPU."""
     max_rows: PositiveInt = 512
-    """Responses decoded at once by the native backend."""
+    """Responses decoded at once."""
 
 
 @section
@@ -365,8 +365,8 @@ class Config:
     """A built-in data set, a .jsonl, .json or .parquet file, or a hub data set (owner/name). After an `@`: the hub's
     revision, or a directory with a built-in data set's files."""
     template: str = "simple"
-    """Prompt template: `plain`, `simple`, `qwen-boxed`, `qwen25-math-cot`, `chat` (the tokenizer's own), `from-data`
-    (the prompts that the data brings), or a text file with `{input}` in it."""
+    """Prompt template: `plain`, `simple`, `qwen-boxed`, `qwen25-math-cot`, `three-shot`, `chat` (the tokenizer's own),
+    `from-data` (the prompts that the data brings), or a text file with `{input}` in it."""
     steps: PositiveInt = 100
     """Rollout-and-update steps."""
     token_budget: NonNegativeInt = 0

@@ -11,7 +11,9 @@ from simplerl.train.config import OptimizerConfig
 def adamw(model: torch.nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
     """Return the optimizer of those of a model's parameters that are trained."""
     trained, betas = [p for p in model.parameters() if p.requires_grad], (config.beta1, config.beta2)
-    return torch.optim.AdamW(trained, lr=config.lr, betas=betas, eps=config.epsilon, weight_decay=config.weight_decay)
+    options = {"eps": config.epsilon, "weight_decay": config.weight_decay}
+    # Fused: one pass over each tensor, and no temporary ones of its size.
+    return torch.optim.AdamW(trained, lr=config.lr, betas=betas, fused=True, **options)
 
 
 def learning_rate(config: OptimizerConfig, done: float, steps: int) -> float:

@@ -81,7 +81,7 @@ def name_of(node: Node) -> str:
     if op == "text":
         return name if is_name(name) else ""
     if op in ("sym", "opaque") or (op == "const" and name in ("e", "i")):
-        return name
+        return name.strip("‹›")
     if op == "func":
         return f"{name}{args}" if has_symbols(node) else ""
     if op == "app" or (op == "mul" and args[1].op in ("sym", "num") and re.fullmatch("[A-Z]", args[0].name)):  # E(X)
@@ -302,7 +302,7 @@ def _positions(node: Node, rank: dict[Node, int]) -> frozenset[int]:
             return inside
     if node.op in ("set", "union"):
         first, *others = [_positions(arg, rank) for arg in node.args]
-        if node.name == "minus":
+        if node.name == "minus" and not any(map(first.isdisjoint, others)):  # else nothing is taken away
             return first.difference(*others)
         if sum(map(len, others), len(first)) == len(first.union(*others)):  # else [0, 1] ∪ [0, 1]
             return first.union(*others)
@@ -585,6 +585,8 @@ class Comparison:
         connectives = [side.name.removeprefix("either") for side in (left, right)]
         if connectives[0] != connectives[1] and set(connectives) != {"", "and"} and "pm" not in connectives:
             return False
+        if left.name != right.name and "either" in (left.name, right.name) and any(map(_components, (left, right))):
+            return False  # x = 1 or y = 2
         choices = all(item.op == "text" or (item.op == "sym" and item.name.isupper()) for item in left.args)
         if choices and left.name != right.name:
             return False  # A or B chooses nothing
@@ -643,6 +645,10 @@ class Comparison:
     def _near(self, value: Node, stated: Node, *, rounded: bool) -> bool:
         """Whether a constant may be approximated so: within 2%, or (`rounded`) half a unit of the last digit stated. An
         integer or a decimal is not rounded, it is changed: 100 ≈ 101."""
+        value, stated = _radians(value, stated), _radians(stated, value)
+        known, near = self._exact(value), self._exact(stated)
+        if not rounded and "percent" in (value.op, stated.op) and known and near and abs(near / known - 1) <= 1 / 50:
+            return True
         value, stated = (without(side, "unit", "degree", "percent") for side in (value, stated))
         if not (_is_constant(value) and _is_constant(stated)):
             return False

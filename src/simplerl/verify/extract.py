@@ -181,7 +181,7 @@ def _statement(text: str) -> tuple[bool, str | None]:
     if end and end.group() in "?？":  # a question states nothing; what follows may
         return True, _last_quantity(Prose(rest[end.end() :], prose.formulas))
     answer = _sentence(rest, prose)
-    if answer and _PROSE["negation"].search(phrase.group()):
+    if answer and (_PROSE["negation"].search(phrase.group()) or _PROSE["denied"].search(text[: phrase.start()][-80:])):
         return True, None  # what the answer is not
     return bool(answer), answer
 
@@ -197,7 +197,8 @@ def _sentence(rest: str, prose: Prose) -> str | None:
     if clause and clause.start() and not _PROSE["hedge"].search(clause.group()):
         text = text[: clause.start()]
     named = _PROSE["named"].fullmatch(text) or (_PROSE["named"].fullmatch(sentence) if text[:1].isalpha() else None)
-    text = prose.restore(named[1] if named else text)
+    denied = named and _PROSE["negation"].search(named.string, 0, named.start(1))
+    text = prose.restore(named[1] if named and not denied else text)
     return _clean(_PROSE["rate"].sub("", text.strip())) or None
 
 
@@ -223,6 +224,8 @@ def _last_quantity(prose: Prose) -> str | None:
             names = match
             if len(content.strip()) > 1:
                 matches.append(match)
+    if matches and _PROSE["asked"].match(prose.text, matches[-1].end()):
+        return None  # a question states nothing
     if not matches:
         return _clean(prose.restore(names.group())) if names and names.end() == len(text) else None
     first = last = matches.pop()

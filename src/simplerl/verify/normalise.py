@@ -19,26 +19,18 @@ _VULGAR: dict[str, str] = TABLES["vulgar_fractions"]
 _ALIASES: dict[str, str] = TABLES["aliases"]
 
 
-def _raised(char: str) -> tuple[str, str] | None:
-    """A superscript or subscript character as its mark and what stands there; None for any other character."""
-    kind, _, code = ("", "", "") if char in _SYMBOLS else unicodedata.decomposition(char).partition(" ")
-    if kind not in ("<super>", "<sub>") or " " in code:
-        return None
-    return "^" if kind == "<super>" else "_", chr(int(code, 16)).replace("\u2212", "-")
-
-
 def _unicode(text: str) -> str:
     """Spell non-ASCII mathematics in LaTeX, then fold what is left with NFKC; circled digits stay what they are."""
     pieces: list[str] = []
-    run = mark = ""
     for char in text:
-        raised = _raised(char)
-        if run and (raised is None or raised[0] != mark):
-            pieces.append(mark + "{" + run + "}")
-            run = ""
-        if raised is not None:
-            mark = raised[0]
-            run += raised[1]
+        kind, _, code = ("", "", "") if char in _SYMBOLS else unicodedata.decomposition(char).partition(" ")
+        if kind in ("<super>", "<sub>") and " " not in code:
+            mark = "^{" if kind == "<super>" else "_{"
+            raised = chr(int(code, 16)).replace("\u2212", "-") + "}"
+            if pieces and pieces[-1].startswith(mark):
+                pieces[-1] = pieces[-1][:-1] + raised
+            else:
+                pieces.append(mark + raised)
         elif char in _SYMBOLS:
             pieces.append(_SYMBOLS[char])
         elif char in _VULGAR:
@@ -49,7 +41,7 @@ def _unicode(text: str) -> str:
             pieces.append(char)
         else:
             pieces.append(unicodedata.normalize("NFKC", char) if unicodedata.category(char) != "Cf" else "")
-    return "".join(pieces) + (mark + "{" + run + "}" if run else "")
+    return "".join(pieces)
 
 
 def _alias(match: re.Match[str]) -> str:

@@ -40,12 +40,9 @@ class Spent(TooBig):
 
 
 class Work:
-    """The work budget of one judgement, counted in operations and not in seconds.
-
-    Every operation on numbers is charged before it is taken, by its kind and the size of its numbers; one unit is about
-    a microsecond of a current core. The same answer meets the same end on every machine: how long a response computes
-    must not be a way to be left out of the loss.
-    """
+    """The work budget of one judgement, counted in operations and not in seconds: the same answer meets the same end on
+    every machine. Each operation is charged before it is taken, by its kind and the size of its numbers; one unit is
+    about a microsecond of a current core."""
 
     __slots__ = ("left",)
 
@@ -94,14 +91,14 @@ def _bits(value: Fraction) -> int:
 
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
+    power = exponent.numerator
     if exponent.denominator != 1:
         root = _root(Fraction(exponent.denominator), base) if base > 0 else None
-        return None if root is None else _power(root, Fraction(exponent.numerator))
-    power = exponent.numerator
+        return None if root is None else _power(root, Fraction(power))
     if base == 0 and power <= 0:
         return None
     if abs(base) in (0, 1):
-        return base if power % 2 or not base else base * base
+        return base ** (power % 2 or 2)
     if abs(power) * _bits(base) > MAX_BITS:
         raise TooBig("a power beyond the limit")
     return base**power
@@ -138,24 +135,14 @@ def _of_integers(
 
 #: Operation or function → its value; None where that is not rational.
 _RATIONAL: dict[str, Callable[..., Fraction | None]] = {
-    "add": operator.add,
-    "neg": operator.neg,
-    "mul": operator.mul,
-    "div": lambda a, b: a / b if b else None,
-    "pow": _power,
-    "fact": _of_integers(math.factorial, most=MAX_FACTORIAL),
+    "add": operator.add, "neg": operator.neg, "mul": operator.mul, "div": lambda a, b: a / b if b else None,
+    "pow": _power, "root": _root, "abs": abs, "percent": lambda a: a / 100,
+    "fact": _of_integers(math.factorial, most=MAX_FACTORIAL), "binom": _of_integers(math.comb, most=MAX_FACTORIAL),
     "fact2": _of_integers(lambda n: math.prod(range(n, 1, -2)), most=MAX_FACTORIAL),
-    "abs": abs,
-    "root": _root,
-    "binom": _of_integers(math.comb, most=MAX_FACTORIAL),
-    "percent": lambda a: a / 100,
-    "max": lambda *values: max(values),
-    "min": lambda *values: min(values),
-    "gcd": _of_integers(math.gcd, least=-math.inf),
-    "lcm": _of_integers(math.lcm, least=-math.inf),
-    "floor": lambda a: Fraction(math.floor(a)),
-    "ceil": lambda a: Fraction(math.ceil(a)),
-}
+    "max": lambda *values: max(values), "min": lambda *values: min(values),
+    "gcd": _of_integers(math.gcd, least=-math.inf), "lcm": _of_integers(math.lcm, least=-math.inf),
+    "floor": lambda a: Fraction(math.floor(a)), "ceil": lambda a: Fraction(math.ceil(a)),
+}  # fmt: skip
 
 
 def exact(node: Node, work: Work) -> Fraction | None:
@@ -165,12 +152,9 @@ def exact(node: Node, work: Work) -> Fraction | None:
     operation = _RATIONAL.get(node.name if node.op == "func" else node.op)
     if operation is None:
         return None
-    values = []
-    for arg in node.args:
-        value = exact(arg, work)
-        if value is None:
-            return None
-        values.append(value)
+    values = [value for arg in node.args if (value := exact(arg, work)) is not None]
+    if len(values) < len(node.args):
+        return None
     work.spend(1 + 1.5e-6 * sum(map(_bits, values)) ** 2)
     result = operation(*values)
     if result is not None and _bits(result) > 2 * MAX_BITS:

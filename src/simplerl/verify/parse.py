@@ -197,8 +197,6 @@ def _add_words(out: list[Token], content: str, spaced: bool, *, bare: bool = Fal
         pass
     elif (content in FUNCTIONS or content == "pi") and not (padded and content in ("max", "min")):
         kind, text = "cmd", "\\" + FUNCTIONS.get(content, content)
-    elif content in ("inf", "infinity", "Infinity") and last.text in ("", "-", "(", ",", "+", "["):
-        kind, text = "cmd", "\\infty"
     elif len(content) == 1 and content.isalpha():
         value = last.kind in ("num", "txt", "rep") or last.text in ("}", ")", r"\circ") or last.text in "/\\cdot-"
         temperature = content in "CF" and any(token.text == "\\circ" for token in out[-2:])
@@ -319,6 +317,7 @@ _COMMAS, _ROWS = frozenset({",", "and", "or", "\\quad"}), frozenset({";", "\\row
 #: Beside these a wide space separates nothing.
 _BESIDE_SPACE = RELATIONS | {"+", "-", "\\quad", "\\cup", "\\forall", ":", "|"}
 _MATRICES, _LAYOUTS, _CHANGES = word_set("matrices"), word_set("layouts"), word_set("changes")
+_MARKS: dict[str, str] = TABLES["word_marks"]
 _CONDITION_WORDS = frozenset(TABLES["condition_words"].split("/"))
 _READINGS = [(near, pattern(find), new) for near, find, new in TABLES["readings"]]
 
@@ -327,7 +326,7 @@ def read(text: str) -> Node:
     """Return the tree of a normalised answer; raise `Unreadable` when it is not completely understood."""
     for near, find, new in _READINGS:
         if near in text:
-            text = find.sub(new, text)
+            text = find.sub(new, text).strip()
     if (said := lexicon.number_in_words(text)) is not None:
         return num(said)
     text = strip_lead_in(text)
@@ -398,9 +397,8 @@ def _introduces(prefix: str, rest: str) -> bool:
         return ":" not in rest
     if lower.removeprefix("the ") in ("point", "points"):
         return rest[0] == "("
-    return (
-        lower in lexicon.ADVERBS or lower.split()[-1:] in (["is"], ["are"], ["equals"]) or rest[0] in "0123456789$.\\-("
-    )
+    verb = re.search(r"\b(?:is|are|equals)$", lower)
+    return bool(verb) or lower in lexicon.ADVERBS or rest[0] in "0123456789$.\\-("
 
 
 def _without_wide_spaces(tokens: list[Token]) -> list[Token]:
@@ -429,10 +427,9 @@ def read_tokens(tokens: list[Token]) -> Node:
     if tokens[0].text == "\\{" and closing(tokens[1:], 0) == len(tokens) - 2 and tokens[1].kind == "begin":
         tokens = tokens[1:]  # \left\{ … \right. round a system
     first, last = tokens[0], tokens[-1]
-    if first.kind == "begin" and first.text in _LAYOUTS and _enclosing(tokens):
-        layout = _layout(first.text, tokens[1:-1])
-        if layout is not None:
-            return layout
+    framed = first.kind == "begin" and first.text in _LAYOUTS and _enclosing(tokens)
+    if framed and (layout := _layout(first.text, tokens[1:-1])) is not None:
+        return layout
     if len(tokens) > 3 and last.text == ")" and (remarked := _remark(tokens)) is not None:
         return remarked
     groups, _ = split(tokens, ("or",))
@@ -442,15 +439,13 @@ def read_tokens(tokens: list[Token]) -> Node:
         parts, separators = split(tokens, wanted)
         if len(parts) > 1:
             return _listed(parts, separators)
-    conditional = _conditional(tokens)
-    if conditional is not None:
+    if (conditional := _conditional(tokens)) is not None:
         return conditional
-    parts, _ = split(tokens, ("\\cup",))
-    if len(parts) > 1:
-        return Node("union", tuple(map(read_tokens, parts)))
-    parts, _ = split(tokens, ("\\setminus", "-") if first.text.startswith("\\mathbb") else ("\\setminus",))
-    if len(parts) == 2:  # without points or intervals: compared as a region
-        return Node("union", tuple(map(read_tokens, parts)), "minus")
+    minus = ("\\setminus", "-") if first.text.startswith("\\mathbb") else ("\\setminus",)
+    for signs, name in ((("\\cup",), ""), (minus, "minus")):
+        parts, _ = split(tokens, signs)
+        if len(parts) > 1:  # without points or intervals: compared as a region
+            return Node("union", tuple(map(read_tokens, parts)), name)
     return _labelled(tokens) or _relation(tokens) or _value(tokens)
 
 
@@ -460,11 +455,14 @@ def _labelled(tokens: list[Token]) -> Node | None:
     head = parts[0]
     if len(parts) != 2 or not all(parts) or len(_texts(head)) < 2 or any(t.kind not in ("txt", "let") for t in head):
         return None
-    words = _texts(head)
-    if lexicon.is_name(words):
-        return Node("rel", (Node("text", (), lexicon.plain_words(words)), read_tokens(parts[1])), "=")
-    named = len(head[0].text) > 1 and any(t.text.islower() or t.text.istitle() for t in head)
-    return Node("label", (read_tokens(parts[1]),), words) if named else None
+    words, spoken = _texts(head), len(head[0].text) > 1 and any(t.text.islower() or t.text.istitle() for t in head)
+    return _named(words, read_tokens(parts[1])) if spoken or lexicon.is_name(words) else None
+
+
+def _named(words: str, value: Node) -> Node:
+    """A value with words in front: the name of the quantity, or else words that must be there on both sides."""
+    name = Node("text", (), lexicon.plain_words(words))
+    return Node("rel", (name, value), "=") if lexicon.is_name(words) else Node("label", (value,), words)
 
 
 def _relation(tokens: list[Token]) -> Node | None:
@@ -472,8 +470,8 @@ def _relation(tokens: list[Token]) -> Node | None:
     if len(parts) == 1:
         return None
     sides = tuple(map(_side, parts))
-    if operators == ["="] and sides[0].op == "text" and not lexicon.is_name(sides[0].name):
-        return Node("label", sides[1:], sides[0].name)  # Tom = 8
+    if operators == ["="] and sides[0].op == "text":
+        return _named(sides[0].name, sides[1])  # Tom = 8
     return Node("rel", sides, " ".join(operators))
 
 
@@ -497,7 +495,7 @@ def _in_words(text: str) -> Node:
     words = lexicon.plain_words(text)
     if words in TABLES["number_sets"]:
         return sym(TABLES["number_sets"][words])
-    pieces = words.split()
+    pieces = text.lower().split() if text[:2].lower() == "a " else words.split()  # a third is not the third
     for count in range(len(pieces), 0, -1):
         said, rest = lexicon.number_in_words(" ".join(pieces[:count])), " ".join(pieces[count:])
         if said is not None and (not rest or lexicon.unit_of(rest)):
@@ -608,21 +606,16 @@ def _with_words(node: Node, words: str) -> Node:
     if node.op == "rel" and set(node.name.split()) == {"="}:
         return _at_end(node, lambda value: _with_words(value, words))
     lower = words.lower().strip(" .")
-    if lower in ("st", "nd", "rd", "th", "is the answer", "is the final answer", "is the solution") or (
-        node.op == "percent" and lower in _CHANGES
-    ):
+    percent = re.match(r"(?:percent|per cent|pct) (?:of (.+)|(.+))$", lower)
+    if percent and (percent[2] in _CHANGES or (percent[1] and lexicon.unit_of(percent[1]))):
+        lower = "percent"
+    mark = _MARKS.get(lower)
+    if mark == "" or (node.op == "percent" and lower in _CHANGES):
         return node
-    if lower in ("degrees", "degree", "deg", "度") and (is_scalar(node) or node.op == "seq"):
-        return Node("degree", (node,))
-    if not is_scalar(node) and not (node.op == "seq" and lower in ("percent", "%")):
+    if not is_scalar(node) and not (node.op == "seq" and mark in ("percent", "degree")):
         raise Unreadable(f"the words {words!r}")
-    if percent := re.match(r"(?:percent|per cent|pct)s?(?: (.*))?$", lower):
-        rest = percent.group(1)
-        if rest and not (rest in _CHANGES or (rest.startswith("of ") and lexicon.unit_of(rest[3:]))):
-            raise Unreadable(f"the words {rest!r}")
-        return Node("percent", (node,))
-    if temperature := re.fullmatch(r"(?:degrees? )(?:(celsius|centigrade|c)|fahrenheit|f)", lower):
-        return Node("unit", (node,), "degC" if temperature.group(1) else "degF")
+    if mark:
+        return Node(mark, (node,)) if mark in ("percent", "degree") else Node("unit", (node,), mark)
     known = lexicon.unit_of(words) is not None
     return Node("unit" if known else "label", (node,), words if known else re.sub("^(?:is|are) ", "", words))
 
@@ -642,12 +635,10 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
     if name in ("array", "matrix") and not all(len(split(row, RELATIONS)[0]) > 1 for row in joined):
         return None
     lines: list[list[Token]] = []
-    for row in joined:
-        while row and row[-1].kind == "sep":
-            row = row[:-1]
-        if lines and row and row[0].text in RELATIONS:
+    for row in filter(None, joined):
+        if lines and row[0].text in RELATIONS:
             lines[-1] = lines[-1] + row  # a chain goes on
-        elif row:
+        else:
             lines.append(row)
     return read_tokens(lines[0]) if len(lines) == 1 else _listed(lines, ["and"] * (len(lines) - 1))
 
@@ -673,6 +664,10 @@ def _matrix(name: str, tokens: list[Token]) -> Node:
         raise Unreadable("an empty matrix")
     matrix = Node("matrix", tuple(Node("row", tuple(map(read_tokens, row))) for row in rows))
     return determinant(matrix) if name in ("vmatrix", "Vmatrix") else matrix
+
+
+def _add(total: Node, term: Node) -> Node:
+    return Node("add", (total, term))
 
 
 def determinant(matrix: Node) -> Node:
@@ -782,7 +777,9 @@ def _ratio(tokens: list[Token]) -> Node | None:
     return Node("ratio", tuple(map(_quantity, parts)))
 
 
-_CURRENCIES = TABLES["currencies"]
+_CURRENCIES: dict[str, str] = TABLES["currencies"]
+#: What may stand among the words behind a number: exponents, `mi / hr`, `(years)`.
+_OF_UNITS = frozenset({"^", "{", "}", "/", "-", "(", ")", ".", "\\cdot", "2", "3", "1", "%"})
 
 
 def _base(text: str) -> Node:
@@ -802,8 +799,10 @@ def _quantity(tokens: list[Token]) -> Node:
     if tokens[0].kind == "txt" and len(tokens) > 1 and tokens[1].kind in (*_NUMBERS, "cmd"):  # length 8, Tom 8
         value, words = _quantity(tokens[1:]), tokens[0].text
         if lexicon.is_name(words) and lexicon.measures_by_name(words):
-            return Node("rel", (Node("text", (), lexicon.plain_words(words)), value), "=")
-        return Node("label", (value,), words)
+            return _named(words, value)
+        noun = words.rstrip(": ")
+        counts = noun != words and noun.endswith("s") and (unit := lexicon.unit_of(noun)) and unit.counts
+        return Node("unit", (value,), noun) if counts else Node("label", (value,), words)  # ducks: 12
     if len(tokens) == 1 and tokens[0].kind == "base":
         return _base(tokens[0].text)
     if len(tokens) > 1 and any(token.text in _CURRENCIES for token in tokens[:2]):
@@ -814,7 +813,12 @@ def _quantity(tokens: list[Token]) -> Node:
     cuts = [i for i in range(end + 1, len(tokens)) if tokens[i].kind in _NUMBERS and tokens[i - 1].kind == "txt"]
     if end and cuts:  # 3 feet 4 inches
         return compound([_quantity(tokens[a:b]) for a, b in pairwise([0, *cuts, len(tokens)])])
-    if not end or not all(_belongs_to_unit(token, tokens[i - 1]) for i, token in enumerate(tokens[end:], end)):
+    if not end or not all(
+        token.kind == "txt"
+        or token.text in _OF_UNITS
+        or (token.kind == "let" and len(token.text) == 1 and before.text != "-")
+        for before, token in pairwise(tokens[end - 1 :])
+    ):
         raise Unreadable(f"the words {tokens[end].text!r}")
     phrase = "".join((" " if token.kind in ("txt", "let") else "") + token.text for token in tokens[end:]).strip()
     if phrase.count("{") == phrase.count("}"):
@@ -832,20 +836,13 @@ def _money(tokens: list[Token]) -> Node:
     """An amount with the sign of its currency, alone or with what it is paid for."""
     at = 0 if tokens[0].text in _CURRENCIES else 1
     amount = _quantity(tokens[:at] + tokens[at + 1 :])
-    if amount.op == "label" or (at and tokens[0].text != "-"):
+    unit = lexicon.unit_of(amount.name) if amount.op == "unit" else None
+    paid_for = unit is not None and (unit.counts or re.match(r"/|[/ ]*per ", amount.name))
+    two = amount.op == "unit" and not paid_for and unit != lexicon.unit_of("dollars")
+    if amount.op == "label" or two or (at and tokens[0].text != "-"):
         raise Unreadable("a currency sign out of place")
-    if amount.op == "unit" and (unit := lexicon.unit_of(amount.name)) != lexicon.unit_of("dollars"):
-        if unit is None or not (unit.counts or re.match(r"/|[/ ]*per ", amount.name)):
-            raise Unreadable("two units for one number")
-        return amount
-    return Node("unit", (amount.args[0] if amount.op == "unit" else amount,), _CURRENCIES[tokens[at].text])
-
-
-def _belongs_to_unit(token: Token, before: Token) -> bool:
-    """Whether a token may be part of the words behind a number: words with exponents, `mi / hr`, `(years)`."""
-    if token.kind == "txt" or token.text in ("^", "{", "}", "/", "-", "(", ")", ".", "\\cdot", "2", "3", "1", "%"):
-        return True
-    return token.kind == "let" and len(token.text) == 1 and before.text != "-"
+    inner = amount.args[0] if amount.op == "unit" else amount
+    return amount if paid_for else Node("unit", (inner,), _CURRENCIES[tokens[at].text])
 
 
 def compound(parts: list[Node]) -> Node:
@@ -857,10 +854,6 @@ def compound(parts: list[Node]) -> Node:
         raise Unreadable("several quantities side by side")
     terms = [Node("mul", (scale, part.args[0])) for scale, part in zip(scales[1:], parts[1:], strict=True)]
     return Node("unit", (reduce(_add, terms, parts[0].args[0]),), parts[0].name)
-
-
-def _add(total: Node, term: Node) -> Node:
-    return Node("add", (total, term))
 
 
 # --- expressions --------------------------------------------------------------------------------------------------
@@ -1115,11 +1108,7 @@ class _Reader:
             name += "^-1"
         # I(0) is a value of a function: who multiplies I by a number writes the number in front.
         inner = self.tokens[self.at + 1 : closing(self.tokens, self.at)] if self.peek() == "(" else []
-        numeric = [token.kind in ("num", "sci") or token.text == "\\pi" for token in inner]
-        constant = any(numeric) and all(
-            value or token.text in ("/", "\\frac", "{", "}") or (token.text in ("-", "+") and not i)
-            for i, (value, token) in enumerate(zip(numeric, inner, strict=True))
-        )
+        constant = _READ["constant"].fullmatch("".join(token.text for token in inner))
         return Node("app", self.arguments("("), name) if constant or (function and inner) else sym(name)
 
     def subscript(self) -> str:
@@ -1179,9 +1168,7 @@ class _Reader:
             raise Unreadable(f"several arguments for {name}")
         if exponent == neg(num(1)) and "arc" + name in FUNCTIONS:
             name, exponent = "arc" + name, None
-        if name == "cis":
-            node = Node("add", (Node("func", inner, "cos"), Node("mul", (IMAGINARY, Node("func", inner, "sin")))))
-        elif name == "det" and inner[0].op == "matrix":
+        if name == "det" and inner[0].op == "matrix":
             node = determinant(inner[0])
         else:
             node = Node("abs", inner) if name in ("abs", "det") else Node("func", (*inner, *base), name)

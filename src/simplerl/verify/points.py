@@ -30,7 +30,7 @@ DIGITS, CHECK_DIGITS, AGREE = 50, 40, 30
 #: Magnitudes up to 2^(±_PLAIN_BITS) need no extra digits; beyond the second number of them nothing is computed.
 _PLAIN_BITS, _MAX_EXTRA_DIGITS = 64, 4_000
 #: Points at which expressions in variables are compared; a few may lie outside a domain.
-POINTS = 10
+POINTS = 6
 #: Values beyond 2^(±MAX_MAGNITUDE), and functions of arguments beyond MAX_ARGUMENT, are never computed.
 MAX_MAGNITUDE, MAX_ARGUMENT = 60_000, 10**6
 
@@ -41,18 +41,14 @@ class Undefined(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Where to evaluate."""
+    """Where to evaluate: `index` seeds the value of every symbol, `log_base` (0: natural) is that of a bare logarithm,
+    `scale` says how far from zero symbols reach: |x − 50| and 50 − x are the same on a small scale."""
 
     index: int
-    """Seeds the value of every symbol."""
     complex_: bool
-    """Whether values may be complex."""
     log_base: int = 10
-    """10, or 0 for the natural logarithm: what `\\log` without a base means."""
     steps: bool = False
-    """Whether the expressions have steps (floor, ceiling)."""
     scale: int = 1
-    """How far from zero symbols reach: |x − 50| and 50 − x are the same on a small scale."""
 
 
 def digest(*parts: object) -> int:
@@ -145,10 +141,9 @@ def _function(values: list, node: Node, point: Point, work: Work) -> Any:
             raise Undefined
         base = values[1:] or [mp.mpf(10)] * (name == "log" and point.log_base == 10)
         return mp.log(values[0]) / mp.log(base[0]) if base else mp.log(values[0])
-    if name in ("max", "min") and not any(isinstance(value, mpc) for value in values):
-        return (max if name == "max" else min)(values)
-    if name in ("gcd", "lcm"):  # a generic symmetric function; whole numbers are computed exactly
-        return sum((mp.sin(value * 3) for value in values), mp.mpf(digest(name) % 97)) + mp.fprod(values)
+    if name in ("max", "min", "gcd", "lcm") and not any(isinstance(value, mpc) for value in values):
+        ordered = sorted(values)  # whole numbers are computed exactly: the others have a generic symmetric function
+        return _unknown(ordered, node, point, work) if name in ("gcd", "lcm") else ordered[0 if name == "min" else -1]
     if name not in _FUNCTIONS or len(values) != 1:
         raise Undefined
     exponential = name in ("exp", "sinh", "cosh", "tanh", "coth")
@@ -161,7 +156,7 @@ _OF_MPMATH = (
 )
 _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     **{name: getattr(mp, name.replace("arc", "a")) for name in _OF_MPMATH.split()},
-    "arccot": lambda v: mp.pi / 2 - mp.atan(v), "sgn": mp.sign, "Re": mp.re, "Im": mp.im,
+    "arccot": lambda v: mp.pi / 2 - mp.atan(v), "sgn": mp.sign, "cis": mp.expj, "Re": mp.re, "Im": mp.im,
 }  # fmt: skip
 _OPERATIONS: dict[str, Callable[[list, Node, Point, Work], Any]] = {
     "add": lambda v, *_: v[0] + v[1], "neg": lambda v, *_: -v[0], "mul": lambda v, *_: v[0] * v[1],
@@ -323,12 +318,12 @@ def _points(left: Node, right: Node, log_base: int) -> Iterator[Point]:
     """Where to compare two expressions: constants once; others near zero, and far from it where they may change their
     form or end: |x|, max, ⌊x⌋, even roots, logarithms."""
     both = Node("list", (left, right))
-    constant, complex_ = not has_symbols(both), _has(both, "i")
-    if constant:
+    if not has_symbols(both):
         yield Point(0, True, log_base)
         return
     # In complex arithmetic branches differ off the positive axis, so symbols stay positive there.
-    stride, steps = 2 if complex_ else 1, _has(both, "floor", "ceil")
+    complex_ = _has(both, "i", "cis")
+    stride, steps = 1 + complex_, _has(both, "floor", "ceil")
     for index in range(3 * POINTS if steps else POINTS):
         yield Point(stride * index, complex_, log_base, steps)
     ends = any(part.op == "pow" and part.args[1].op == "div" for part in both.walk())

@@ -34,9 +34,6 @@ MOST_CHOICES, MOST_NOTICES, MOST_METRICS = 200, 8, 24
 #: Characters of a name that a control shows.
 LONGEST_NAME = 120
 
-#: Training steps that are offered; of more, every so-manieth.
-MOST_STEPS = 300
-
 #: Rows on a page of the table, and samples that are shown of a problem.
 ROWS, MOST_SAMPLES = 25, 64
 
@@ -122,9 +119,9 @@ def content(library: Library, asked: View, complaints: list[str]) -> Content:
         "runs": runs,
         "metrics": _choices(dict.fromkeys([*library.metric_names(view.runs), *view.metrics])),
         "a": runs,
-        "a_step": _steps(a, a_step, notices),
+        "a_step": _steps(a),
         "b": runs,
-        "b_step": _steps(b, b_step, notices),
+        "b_step": _steps(b),
         "benchmark": _choices(benchmarks(a.at(a_step), b.at(b_step))),
         "outcome": [(text, name) for name, text in OUTCOMES.items()],
     }
@@ -151,19 +148,13 @@ def _choices(names: Iterable[str]) -> Choices:
     return [(name[:LONGEST_NAME], name) for name in names]
 
 
-def _steps(entry: Entry, chosen: int | None, notices: list[str]) -> Choices:
+def _steps(entry: Entry) -> Choices:
     """Return the steps to choose from, those with an evaluation first: they are what one compares."""
-    training = [step for step, there in entry.steps.items() if set(there) == {TRAINING}]
-    evaluated = [step for step in entry.steps if step not in set(training)]
-    stride = -(-len(training) // MOST_STEPS)
-    if stride > 1:
-        notices.append(
-            f"{entry.name}: every {stride}th of {len(training):,} training steps is offered; a link may name any other"
-        )
-        training = sorted({*training[::stride], *(step for step in training if step == chosen)})
-    return [(f"{step} (base)" if step == 0 else str(step), str(step)) for step in evaluated] + [
-        (f"{step} · training only", str(step)) for step in training
+    training = {step for step, there in entry.steps.items() if set(there) == {TRAINING}}
+    evaluated = [
+        (f"{step} (base)" if step == 0 else str(step), str(step)) for step in entry.steps if step not in training
     ]
+    return evaluated + [(f"{step} · training only", str(step)) for step in entry.steps if step in training]
 
 
 # -- the parts of the page -----------------------------------------------------------------------------------------

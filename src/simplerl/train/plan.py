@@ -1,0 +1,314 @@
+"""What a run will take of each device, before it starts: bytes of the real step on fake tensors, seconds from rates.
+
+The update is run on tensors without memory, with every allocation counted (torch's MemTracker), so that a change of the
+scoring or of a model's code changes the plan. What is split over several GPUs, the engine's cache and the seconds are
+sums that stand below. Several GPUs are a plan on paper: what runs today is said in docs/engines.md.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed._tools.mem_tracker import MemTracker
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+
+from simplerl.core.errors import ConfigError, ModelError, SimpleRLError
+from simplerl.models import attention as grouped_attention
+from simplerl.models import lora
+from simplerl.models.device import has_fast_bf16
+from simplerl.models.load import cache_bytes, load_tokenizer, locate, recompute_activations
+from simplerl.models.score import CHUNK_ELEMENTS, Head, _TokenScores, autocast
+from simplerl.rollout.vllm import cache_tokens
+from simplerl.train.components import SHALLOW_LAYERS, load_problems
+from simplerl.train.config import Config
+from simplerl.train.learner import microbatch_tokens
+
+SHAPES = tomllib.loads(Path(__file__).with_name("shapes.toml").read_text(encoding="utf-8"))
+#: Share of a GPU that a plan may fill: the rest is CUDA's own, and what fragments.
+USABLE = 0.92
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What a plan is made for. Without GPUs: this processor and its memory."""
+
+    gpus: int = 0
+    memory_gib: float = 80.0
+    """Of each GPU; without GPUs of the machine."""
+    tflops: float = 990.0
+    """Dense bf16 products of a GPU, in 10¹² operations a second: an H100's."""
+    bandwidth: float = 3.35
+    """TB/s of its memory."""
+    learning: float = 0.4
+    """Share of `tflops` that an update reaches."""
+    decoding: float = 0.6
+    """Share of `bandwidth` that decoding reaches."""
+    response_tokens: int = 0
+    """Mean length of a response; 0: a quarter of sampling.max_new_tokens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Bytes of one device by what they are for, and seconds of a step by phase (none without GPUs)."""
+
+    machine: Machine
+    parameters: int
+    tensor_parallel: int
+    rows: int
+    width: int
+    """Rows and columns of the largest micro-batch."""
+    always: dict[str, int]
+    """What is held all the time."""
+    learning: dict[str, int]
+    """What an update needs besides."""
+    sampling: dict[str, int]
+    """What rollouts need besides."""
+    seconds: dict[str, float]
+
+    @property
+    def peak(self) -> int:
+        """The largest number of bytes at a time: of an update or of rollouts, which take turns."""
+        return sum(self.always.values()) + max(sum(self.learning.values()), sum(self.sampling.values()))
+
+    @property
+    def fits(self) -> bool:
+        """Whether it fits a device."""
+        return self.peak <= self.machine.memory_gib * 2**30 * (USABLE if self.machine.gpus else 1.0)
+
+
+def shape_of(name: str) -> PretrainedConfig:
+    """Return a model's configuration: of the paper's models from a table, else from its files. Raises ModelError."""
+    if name in SHAPES:
+        table = dict(SHAPES[name])
+        return AutoConfig.for_model(table.pop("model_type"), **table)
+    source = locate(name)
+    base = lora.base_of(Path(source))
+    try:
+        return AutoConfig.from_pretrained(locate(base) if base else source, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read the configuration of {name!r}: {str(error).splitlines()[0]}") from error
+
+
+@functools.cache
+def update_bytes(
+    shape: str, rows: int, width: int, precision: str, attention: str, checkpointing: bool, rank: int
+) -> dict[str, int]:
+    """Return what an update holds at its peak, and `largest`, the bytes of its largest layer, under fake tensors.
+
+    `shape` is a configuration as JSON. Every token counts as scored: which ones are is not known beforehand.
+    """
+    table = json.loads(shape)
+    with FakeTensorMode():
+        config = AutoConfig.for_model(table.pop("model_type"), **table)
+        grouped = attention == grouped_attention.NAME
+        given = {"attn_implementation": "eager" if grouped else attention, "dtype": torch.float32}
+        model = AutoModelForCausalLM.from_config(config, **given)
+        if grouped:
+            model.set_attn_implementation(attention)
+        if rank:
+            lora.add(model, rank=rank, alpha=0.0, targets=(), base="", seed=0)
+        if checkpointing:
+            recompute_activations(model)
+        model.train(checkpointing)
+        trained = [values for values in model.parameters() if values.requires_grad]
+        optimizer = torch.optim.AdamW(trained, foreach=False)
+        for values in trained:  # The moments come with a first update.
+            values.grad = torch.zeros_like(values)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        tracker, head = MemTracker(), Head(model)
+        tracker.track_external(model, optimizer)
+        tokens = torch.zeros(rows, width, dtype=torch.long)
+        with tracker:
+            with autocast(tokens.device, precision):
+                hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
+            hidden_NH = hidden[:, :-1].reshape(-1, hidden.shape[-1])
+            scores = (hidden_NH, head.weight, head.bias, head, tokens[:, 1:].reshape(-1), 1.0, False)
+            logprobs, entropy, _ = _TokenScores.apply(*scores)
+            del hidden, hidden_NH, scores
+            (logprobs.sum() + entropy.sum()).backward()
+            optimizer.step()
+        peak = next(iter(tracker.get_tracker_snapshot("peak").values()))
+        layers = max((list(m) for m in model.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
+        largest = max(sum(p.numel() for p in layer.parameters()) for layer in layers)
+        own = {str(kind).rpartition(".")[2].lower(): int(size) for kind, size in peak.items()}
+        return own | {
+            "largest": 4 * max(largest, model.get_input_embeddings().weight.numel()),
+            "all": sum(p.numel() for p in model.parameters()),
+            "trained": sum(p.numel() for p in trained),
+        }
+
+
+def longest_prompt(config: Config) -> int:
+    """Return the tokens of the longest training question, where model and data are on this machine; else the limit."""
+    limit = config.sampling.max_prompt_tokens
+    if not Path(locate(config.model)).is_dir():
+        return limit
+    try:
+        tokenizer, problems = load_tokenizer(config.model), load_problems(config, lambda line: None).train
+    except SimpleRLError:
+        return limit
+    questions = sorted((problem.question for problem in problems), key=len)[-32:]
+    return min(limit, 16 + max(len(tokenizer.encode(question)) for question in questions))
+
+
+def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held: int = 0) -> Plan:
+    """Return the plan of a run. `prompt_tokens` is the longest prompt (0: looked for), `held` what the process has."""
+    shape = shape_of(config.model)
+    text, gpus, algorithm, s = shape.get_text_config(), machine.gpus, config.algorithm, config.sampling
+    learns_in, samples_in = config.learner.precision, config.rollout.precision
+    deep = text.num_hidden_layers > SHALLOW_LAYERS
+    if learns_in == "auto":
+        learns_in = "bf16" if gpus or (has_fast_bf16(torch.device("cpu")) and not deep) else "fp32"
+    if samples_in == "auto":
+        samples_in = "bf16" if gpus else "fp32"
+    attention = config.learner.attention
+    if attention == "auto" or attention.startswith("flash"):  # sdpa stands for flash: neither holds the scores.
+        attention = "sdpa" if gpus else grouped_attention.NAME
+    width = (prompt_tokens or longest_prompt(config)) + s.max_new_tokens
+    width = min(width, getattr(text, "max_position_embeddings", None) or width)
+    responses = s.prompts_per_step * s.samples_per_prompt
+    tokens = config.learner.tokens_per_microbatch or (16384 if gpus else microbatch_tokens(_Like(shape)))
+    rows = min(responses, max(1, tokens // width))
+    checkpointing, rank = config.learner.gradient_checkpointing, config.lora.rank
+    own = update_bytes(
+        json.dumps(shape.to_diff_dict() | {"model_type": shape.model_type}, default=str, sort_keys=True),
+        *(rows, width, learns_in, attention, checkpointing, rank),
+    )
+    shards, copies = max(1, gpus), 1 + (algorithm.needs_reference and not rank)
+    critic = 4 if algorithm.needs_critic else 0
+    weights, trained = 4 * own["all"], 4 * own["trained"]
+    always = {
+        "this process": held,
+        "weights": weights * copies // shards,
+        "moments": 2 * trained // shards,
+        "critic": critic * trained // shards,
+        "layers gathered": 3 * own["largest"] if shards > 1 else 0,
+    }
+    learning = {
+        "gradients": own["grad"] // shards,
+        "activations and logits": own["total"] - own["param"] - own["opt"] - own["grad"],
+    }
+    wide = 2 if samples_in == "bf16" else 4
+    engine, cache = _engine(config, own["all"], wide, bool(gpus)), cache_bytes(shape, samples_in if gpus else "fp32")
+    if config.rollout.backend == "vllm":
+        room = cache_tokens(getattr(text, "max_position_embeddings", width), config.rollout.max_rows) * cache
+    else:  # Its room grows by half, and the rows of a step are at most so many.
+        room = int(1.5 * min(config.rollout.max_rows, responses) * width * cache)
+    logits = 4 * 4 * min(CHUNK_ELEMENTS, min(config.rollout.max_rows, responses) * text.vocab_size)
+
+    def plan(split: int) -> Plan:
+        held_by_engine = {"engine": engine // split}
+        held_by_engine |= {"cache": room // split} if config.rollout.backend == "vllm" else {}
+        sampling = {"logits": logits} | ({} if config.rollout.backend == "vllm" else {"cache": room // split})
+        seconds = _seconds(config, machine, own["all"], trained, split, wide, cache, width) if gpus else {}
+        return Plan(
+            machine=machine,
+            parameters=own["all"],
+            tensor_parallel=split,
+            rows=rows,
+            width=width,
+            always={**always, **held_by_engine},
+            learning=learning,
+            sampling=sampling,
+            seconds=seconds,
+        )
+
+    splits = [2**i for i in range(4) if 2**i <= shards]
+    return next((each for each in map(plan, splits) if each.fits), plan(splits[0]))
+
+
+def _engine(config: Config, parameters: int, wide: int, on_gpu: bool) -> int:
+    """Return the bytes of the weights that an engine holds besides the learner's."""
+    shares = config.rollout.backend == "native" and wide == 4 and not config.lora.rank
+    return 0 if shares or config.rollout.backend == "fake" else wide * parameters
+
+
+class _Like:
+    """What `microbatch_tokens` looks at, of a model that is not loaded."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, config: PretrainedConfig):
+        self.config = config
+
+
+def _seconds(
+    config: Config, machine: Machine, parameters: int, trained: int, split: int, wide: int, cache: int, width: int
+) -> dict[str, float]:
+    """Return the seconds of a step from the rates of a machine; a response counts with its mean length."""
+    s, algorithm = config.sampling, config.algorithm
+    length = machine.response_tokens or max(1, s.max_new_tokens // 4)
+    responses, engines = s.prompts_per_step * s.samples_per_prompt, machine.gpus / split
+    rows = min(config.rollout.max_rows, math.ceil(responses / engines))
+    waves = responses / engines / rows
+    # A token of all rows reads the weights once, and what each row has cached so far: half of it in the mean.
+    read = (wide * parameters + rows * cache * (width - s.max_new_tokens + length / 2)) / split
+    total = responses * (width - s.max_new_tokens + length)
+    scored = (config.learner.prompts_per_update not in (0, s.prompts_per_step)) + algorithm.needs_reference
+    passes = 2 * (2 + config.learner.gradient_checkpointing + scored) + 2 * (trained == 4 * parameters)
+    critic = 8 if algorithm.needs_critic else 0
+    return {
+        "rollout": waves * length * read / (machine.bandwidth * 1e12 * machine.decoding),
+        "update": total * parameters * (passes + critic) / (machine.gpus * machine.tflops * 1e12 * machine.learning),
+        "sync": wide * parameters / 50e9,
+    }
+
+
+def changes_that_fit(config: Config, machine: Machine, *, prompt_tokens: int, held: int) -> tuple[str, Plan] | None:
+    """Return the smallest change under which a run fits, as one would type it, and its plan; None if there is none.
+
+    First what changes nothing that is learned, then more GPUs, last adapters.
+    """
+    for text, other, where in _alternatives(config, machine):
+        plan = make_plan(other, where, prompt_tokens=prompt_tokens, held=held)
+        if plan.fits:
+            return text, plan
+    return None
+
+
+def _alternatives(config: Config, machine: Machine) -> Iterator[tuple[str, Config, Machine]]:
+    def learner(**values: Any) -> Config:
+        return dataclasses.replace(config, learner=dataclasses.replace(config.learner, **values))
+
+    recompute, one_row = {"gradient_checkpointing": True}, {"tokens_per_microbatch": 1}
+    yield "--learner.gradient-checkpointing true", learner(**recompute), machine
+    yield "--learner.tokens-per-microbatch 1 (one row at a time)", learner(**one_row), machine
+    both = learner(**recompute, **one_row)
+    yield "--learner.gradient-checkpointing true --learner.tokens-per-microbatch 1", both, machine
+    few = dataclasses.replace(both, rollout=dataclasses.replace(both.rollout, max_rows=32))
+    yield "these two and --rollout.max-rows 32", few, machine
+    for times in (2, 4, 8, 16, 32, 64) if machine.gpus else ():
+        yield f"--gpus {machine.gpus * times}", config, dataclasses.replace(machine, gpus=machine.gpus * times)
+    if not config.lora.rank:
+        yield (
+            "--lora.rank 32, and all of these",
+            dataclasses.replace(few, lora=dataclasses.replace(few.lora, rank=32)),
+            machine,
+        )
+
+
+def check(config: Config, machine: Machine, *, prompt_tokens: int = 0, held: int = 0) -> Plan:
+    """Return a plan that fits. Raises ConfigError with the smallest change that would make it fit."""
+    plan = make_plan(config, machine, prompt_tokens=prompt_tokens, held=held)
+    if plan.fits:
+        return plan
+    try:
+        better = changes_that_fit(config, machine, prompt_tokens=prompt_tokens, held=held)
+    except ConfigError:  # Adapters cannot be planned without peft.
+        better = None
+    device = f"a GPU of {machine.memory_gib:g} GiB" if machine.gpus else f"{machine.memory_gib:.1f} GiB of memory"
+    largest = sorted({**plan.always, **plan.learning, **plan.sampling}.items(), key=lambda item: -item[1])[:3]
+    named = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in largest)
+    advice = f"It fits with {better[0]} ({better[1].peak / 2**30:.1f} GiB)" if better else "Take a smaller model"
+    raise ConfigError(
+        f"the run does not fit: it needs {plan.peak / 2**30:.1f} GiB at its peak, of {device} ({named}). {advice}"
+    )

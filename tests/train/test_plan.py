@@ -1,0 +1,131 @@
+"""The plan before the start: near what is measured, honest about what does not fit, with the smallest change."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import deep, environment, run_main, small_config
+
+from simplerl.core.errors import ConfigError
+from simplerl.train.plan import SHAPES, Machine, changes_that_fit, check, make_plan, shape_of
+from simplerl.train.resolve import recipe_names, resolve
+
+#: One update of a learner on rows × width tokens, all scored: prints its peak above what the process had before.
+MEASURE = """
+import resource, sys, torch
+from simplerl.algorithms import ALGORITHMS
+from simplerl.core.types import Batch
+from simplerl.models.load import load
+from simplerl.train.config import LearnerConfig, OptimizerConfig
+from simplerl.train.learner import Learner
+torch.set_num_threads(1)
+def held():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+name, rows, width, precision = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+small = load("cub-qwen")  # Libraries hold what they need once anything has run.
+small.model(torch.arange(8)[None]).logits.sum().backward()
+del small
+before = held()
+policy = load(name)
+learner = Learner(policy, ALGORITHMS["grpo"](kl_coef=0.0), optimizer=OptimizerConfig(), precision=precision,
+                  learner=LearnerConfig(tokens_per_microbatch=rows * width), temperature=1.0, steps=2)
+tokens_BT = torch.randint(4, 100, (rows, width))
+mask_BT = torch.ones(rows, width, dtype=torch.bool)
+mask_BT[:, 0] = False
+batch = Batch(tokens_BT=tokens_BT, lengths_B=torch.full((rows,), width), prompt_lengths_B=torch.ones(rows).long(),
+              mask_BT=mask_BT, sampler_logprobs_BT=None, rewards_B=torch.arange(rows).remainder(2).float(),
+              group_B=torch.arange(rows) // 4, included_B=torch.ones(rows).bool(), truncated_B=torch.zeros(rows).bool())
+for step in (1, 2):
+    learner.step(batch, step)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+"""
+
+
+def measured(name: str, rows: int, width: int, precision: str) -> int:
+    """Return the bytes that two updates took at their peak, in a process of their own."""
+    # Without these, memory that was freed stays with the process in pieces, and counts.
+    trimmed = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+    command = [sys.executable, "-c", MEASURE, name, str(rows), str(width), precision]
+    done = subprocess.run(command, env=environment() | trimmed, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def planned(name: str, rows: int, width: int, precision: str) -> int:
+    """Return what a plan says of the same update."""
+    over = {
+        "model": name,
+        "learner": {"tokens_per_microbatch": rows * width, "precision": precision},
+        "sampling": {"prompts_per_step": rows // 4, "samples_per_prompt": 4, "max_new_tokens": width - 16},
+    }
+    plan = make_plan(small_config(over), Machine(memory_gib=1000), prompt_tokens=16)
+    assert (plan.rows, plan.width) == (rows, width)
+    return sum(plan.always.values()) + sum(plan.learning.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_update_of_the_cub_is_within_a_tenth_of_the_measured(precision: str) -> None:
+    assert planned("cub-qwen", 32, 128, precision) == pytest.approx(measured("cub-qwen", 32, 128, precision), rel=0.1)
+
+
+@pytest.mark.real_models
+@pytest.mark.parametrize(("rows", "width"), [(4, 128), (4, 256)])
+def test_an_update_of_a_real_model_too(rows: int, width: int) -> None:
+    name = os.environ.get("SIMPLERL_REAL_MODELS", "")
+    if not Path(name, "config.json").is_file():
+        pytest.skip("SIMPLERL_REAL_MODELS names no model directory")
+    assert planned(name, rows, width, "fp32") == pytest.approx(measured(name, rows, width, "fp32"), rel=0.1)
+
+
+def test_the_papers_models_need_no_files() -> None:
+    names = {resolve(name, {}).model for name in recipe_names()}
+    assert set(SHAPES) == {name for name in names if not name.startswith("cub-")}
+    sizes = {"Qwen/Qwen2.5-0.5B": 24, "Qwen/Qwen2.5-32B": 64, "mistralai/Mistral-Small-24B-Base-2501": 40}
+    for name, layers in sizes.items():
+        assert shape_of(name).num_hidden_layers == layers
+
+
+def test_parts_of_a_plan_follow_the_settings() -> None:
+    few = {"sampling": {"prompts_per_step": 16, "samples_per_prompt": 8}}
+    plain = make_plan(small_config(few), Machine(memory_gib=100), prompt_tokens=16)
+    assert plain.fits
+    assert plain.always["weights"] == 4 * plain.parameters
+    assert plain.always["moments"] == 8 * plain.parameters
+    assert plain.always["engine"] == 0, "the native backend samples from the learner's weights"
+    kl = make_plan(small_config(deep(few, {"algorithm": {"kl_coef": 0.1}})), Machine(memory_gib=100), prompt_tokens=16)
+    assert kl.always["weights"] == 2 * plain.always["weights"], "and the reference"
+    vllm = make_plan(small_config(deep(few, {"rollout": {"backend": "vllm"}})), Machine(memory_gib=100))
+    assert vllm.always["engine"] == 4 * plain.parameters
+    assert vllm.always["cache"] > 0
+    split = make_plan(small_config(few), Machine(gpus=4), prompt_tokens=16)
+    assert split.always["moments"] == plain.always["moments"] // 4
+    assert split.seconds.keys() == {"rollout", "update", "sync"}
+
+
+def test_what_does_not_fit_is_refused_with_the_smallest_change() -> None:
+    few = small_config({"sampling": {"prompts_per_step": 64, "samples_per_prompt": 8}, "rollout": {"max_rows": 16}})
+    plan = make_plan(few, Machine(memory_gib=100), prompt_tokens=100)
+    tight = Machine(memory_gib=0.8 * plan.peak / 2**30)
+    with pytest.raises(ConfigError, match=r"does not fit: it needs .* It fits with --learner\.gradient-checkpointing"):
+        check(few, tight, prompt_tokens=100)
+    change = changes_that_fit(few, tight, prompt_tokens=100, held=0)
+    assert change is not None
+    assert change[1].fits
+    with pytest.raises(ConfigError, match="Take a smaller model"):
+        check(few, Machine(memory_gib=0.001), prompt_tokens=100)
+
+
+def test_the_command_and_the_dry_run(capsys, tmp_path: Path) -> None:
+    code, out, _ = run_main(capsys, "plan", "cub", "--prompt-tokens", "30")
+    assert code == 0
+    assert "0.9 M parameters" in out
+    output = tmp_path / "run"
+    code, out, _ = run_main(capsys, "train", "cub", "--dry-run", "--output-dir", str(output))
+    assert code == 0
+    assert "prompts_per_step = 64" in out
+    assert "step 1: 64 problems × 8 responses" in out
+    assert "What is" in out
+    assert not output.exists()

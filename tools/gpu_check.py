@@ -1,0 +1,105 @@
+"""Check on a machine with a CUDA GPU what can only be seen there, and write the table into docs/performance.md.
+
+    pip install '.[test,lora,vllm]' && python tools/gpu_check.py
+    python tools/gpu_check.py --dry-run       print what would be run
+
+Everything marked `gpu` is a test of its own line below, so that a failure names what fails; then short runs are
+measured. Nothing here was ever run where the project was made: there was no GPU.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "performance.md"
+START, END = "<!-- gpu_check: begin -->", "<!-- gpu_check: end -->"
+#: What is checked → the test of tests/train/test_gpu.py.
+TESTS = {
+    "a run on the GPU: learner in bf16, sampler a bf16 copy, asked back": "test_a_run_on_the_gpu[native]",
+    "the same by vLLM in this process": "test_a_run_on_the_gpu[vllm]",
+    "LoRA: merged weights reach both engines": "test_adapters_on_the_gpu",
+    "vLLM's log-probabilities in bf16 beside the scorer's": "test_vllm_in_bf16_agrees_with_the_scorer",
+    "the plan is within 10% of the measured peak": "test_the_plan_is_near_the_peak",
+}
+#: What is measured → settings of a run of the cub; a real model is given with --model.
+RUNS = {
+    "native": ["--rollout.backend", "native"],
+    "vLLM": ["--rollout.backend", "vllm"],
+    "vLLM, LoRA of rank 32": ["--rollout.backend", "vllm", "--lora.rank", "32"],
+}
+COLUMNS = ("throughput/tokens_per_second", "time/rollout", "time/learn", "time/sync", "memory/peak_gib")
+
+
+def test_command(name: str) -> list[str]:
+    """Return the command of one test."""
+    return [sys.executable, "-m", "pytest", "-m", "gpu", "-n", "0", f"tests/train/test_gpu.py::{name}"]
+
+
+def run_command(model: str, settings: list[str], output: str) -> list[str]:
+    """Return the command of one measured run."""
+    few = ["--steps", "8", "--evaluation.size", "20", "--evaluation.samples", "1", "--output-dir", output]
+    return [sys.executable, "-m", "simplerl", "train", "--model", model, *settings, *few]
+
+
+def median(path: Path, name: str) -> str:
+    """Return the median of a metric over a run's steps but the first."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()][2:]
+    values = sorted(line[name] for line in lines if line.get(name) is not None)
+    return f"{values[len(values) // 2]:,.3g}" if values else "–"
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Return rows as Markdown."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ("---",) * len(head), *rows])
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--model", default="cub-qwen", help="a model to measure (default: the cub)")
+    args = parser.parse_args()
+    if args.dry_run:
+        commands = [*map(test_command, TESTS.values()), *(run_command(args.model, s, "DIR") for s in RUNS.values())]
+        print("\n".join(" ".join(command[1:]) for command in commands))
+        return 0
+    import torch
+
+    if not torch.cuda.is_available():
+        print("there is no CUDA device here: nothing was checked, and docs/performance.md is as it was")
+        return 2
+    checks, failed = [], 0
+    for what, name in TESTS.items():
+        began = time.perf_counter()
+        done = subprocess.run(test_command(name), cwd=ROOT, capture_output=True, text=True, check=False)
+        passed = done.returncode == 0 and " passed" in done.stdout
+        failed += not passed
+        result = "passed" if passed else "skipped" if " skipped" in done.stdout else "FAILED"
+        print(what, result, "" if passed else done.stdout[-3000:], flush=True)
+        checks.append((what, result, f"{time.perf_counter() - began:.0f}"))
+    measured = []
+    with tempfile.TemporaryDirectory() as directory:
+        for number, (what, settings) in enumerate(RUNS.items()):
+            path = Path(directory) / str(number)
+            done = subprocess.run(run_command(args.model, settings, str(path)), cwd=ROOT, text=True, check=False)
+            failed += done.returncode != 0
+            values = [median(path / "metrics.jsonl", name) for name in COLUMNS] if not done.returncode else ["–"] * 5
+            measured.append((what, *values))
+    device = f"{torch.cuda.get_device_name(0)}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}, {args.model}"
+    text = "\n\n".join(
+        [START, device, table(("check", "result", "seconds"), checks), table(("run", *COLUMNS), measured), END]
+    )
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(re.sub(f"{START}.*{END}", lambda _: text, page, flags=re.DOTALL), encoding="utf-8")
+    print(text)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
