@@ -61,7 +61,7 @@ def _show_reranked(path: Path, prm: str) -> None:
     """Print what choosing among the samples of a result by a process reward model comes to."""
     from simplerl.evaluate.rerank import METHODS, rerank
 
-    lines = [[k, *(cell(each[name]) for name in METHODS)] for k, each in rerank(path, prm).items()]
+    lines = [[k, *(shown(each[name]) for name in METHODS)] for k, each in rerank(path, prm).items()]
     show_table(f"{path.parent.parent.name} on {path.parent.name}, chosen by {prm} (%)", ("K", *METHODS), lines)
     say(f"written to {path / 'rerank.json'}")
 
