@@ -29,9 +29,18 @@ from simplerl.core.errors import ConfigError, DataError, ModelError, RunError
 from simplerl.core.types import Completion, Problem, Scored, Undecided, VersionSpan
 from simplerl.data.prompts import prompter
 from simplerl.models.load import Policy
-from simplerl.models.value_head import ValueModel
+from simplerl.models.score import Scorer
 from simplerl.ops.statistics import auc, reliability
-from simplerl.prm.model import ProcessRewardModel, load_prm, save, step_ends, token_ends, values_of, vocabulary_hash
+from simplerl.prm.model import (
+    ProcessRewardModel,
+    StepModel,
+    likelihoods,
+    load_prm,
+    save,
+    step_ends,
+    token_ends,
+    vocabulary_hash,
+)
 from simplerl.prm.reward import lowest, step_rewards
 from simplerl.rewards import make_reward
 from simplerl.rollout.text import decode
@@ -68,7 +77,7 @@ def prm_path(cub: Callable[[str], Policy], tmp_path: Path) -> Path:
     """A process reward model with the head as it is drawn."""
     load_prm.cache_clear()
     policy = cub("cub-qwen")
-    save(tmp_path / "prm", policy, ValueModel(policy.model, seed=0, precision="fp32"), CARD)
+    save(tmp_path / "prm", policy, StepModel(policy.model, seed=0), CARD)
     return tmp_path / "prm"
 
 
@@ -86,14 +95,30 @@ def test_a_score_is_read_after_the_last_token_of_a_step(prm_path: Path, cub: Cal
     (scores,) = prm.scores([row])
     assert len(scores) == 3
     with torch.no_grad():
-        hidden_TH = prm.model.backbone(input_ids=torch.tensor([row.tokens]), use_cache=False).last_hidden_state[0]
-        wanted = (hidden_TH[[column - 1 for column in row.columns]] @ prm.model.head.weight[0]).tolist()
+        hidden_TH = prm.model.value.backbone(input_ids=torch.tensor([row.tokens]), use_cache=False).last_hidden_state[0]
+        wanted = (hidden_TH[[column - 1 for column in row.columns]] @ prm.model.value.head.weight[0]).tolist()
     assert scores.tolist() == pytest.approx(wanted, abs=1e-5)
     short = prm.row(PROBLEM, policy.encode(TEXT[:15]), TEXT[:15])
     beside, alone = prm.scores([prm.encoded(PROBLEM, "1\n2"), short])[1], prm.scores([short])[0]
     assert beside.tolist() == pytest.approx(scores[:2].tolist(), abs=1e-5)
     assert alone.tolist() == pytest.approx(beside.tolist(), abs=1e-5), "whatever else is in the batch"
     assert prm.scores([prm.encoded(PROBLEM, " ")])[0].tolist() == []
+
+
+def test_what_the_model_finds_likely(prm_path: Path, cub: Callable[[str], Policy]) -> None:
+    """Σ l, min l and min (l + H) over the tokens of a step, and the least of the last so far: counted a second time."""
+    prm, policy = load_prm(str(prm_path)), cub("cub-qwen")
+    row = prm.encoded(PROBLEM, TEXT)
+    found = likelihoods(Scorer(policy.model), [prm.encoded(PROBLEM, "1. 2. 3"), row])[3:].tolist()
+    with torch.no_grad():
+        logits_TV = policy.model(input_ids=torch.tensor([row.tokens]), use_cache=False).logits[0].log_softmax(-1)
+    start, least = row.begin, 0.0
+    for own, end in zip(found, row.columns, strict=True):
+        logprobs = [float(logits_TV[t - 1, row.tokens[t]]) for t in range(start, end)]
+        entropies = [-float((x.exp() * x).sum()) for x in logits_TV[start - 1 : end - 1]]
+        odd = [own_l + h for own_l, h in zip(logprobs, entropies, strict=True)]
+        least, start = min(least, *odd), end
+        assert own == pytest.approx([sum(logprobs), min(logprobs), min(odd), least], abs=1e-3)
 
 
 def test_bad_models(prm_path: Path, tmp_path: Path, tiny: Callable[[str], Policy]) -> None:
@@ -207,7 +232,7 @@ def test_labels_are_the_same_after_a_crash(tmp_path: Path) -> None:
 
 
 def made_labels(path: Path, policy: Policy, problems: int = 30) -> Path:
-    """Write labels in which a first step is bad where it ends in !, and a second one has no label."""
+    """Write labels in which a first step is bad where it ends in 9, and a second one has no label."""
     path.mkdir()
     settings = {**CARD, "model": "cub-qwen", "completions": 1, "vocabulary_sha256": vocabulary_hash(policy.tokenizer)}
     (path / "settings.json").write_text(json.dumps(settings))
@@ -216,7 +241,7 @@ def made_labels(path: Path, policy: Policy, problems: int = 30) -> Path:
         responses = []
         for sample in range(4):
             a, wrong = int(rng.integers(1, 9)), int(rng.integers(0, 2))
-            text = f" {a}+1={a + 1}{'.!'[wrong]} \\boxed{{{a}}}"
+            text = f" {a}+1={9 * wrong}. \\boxed{{{a}}}"
             labels: list[int | None] = [1 - wrong, None]
             ends = step_ends(text, "sentences")
             ids = policy.encode(text)
@@ -229,12 +254,12 @@ def made_labels(path: Path, policy: Policy, problems: int = 30) -> Path:
 def test_a_process_reward_model_learns_which_step_is_wrong(cub: Callable[[str], Policy], tmp_path: Path) -> None:
     load_prm.cache_clear()
     labels = made_labels(tmp_path / "labels", cub("cub-qwen"))
-    lesson = Lesson(updates=40, batch_size=32)
+    lesson = Lesson(updates=40, batch_size=32, lr=1e-3)
     figures = train_prm(labels, tmp_path / "prm", lesson, say=lambda line: None)
     assert figures["auc"] > 0.9
     assert figures["brier"] < figures["brier_of_the_mean"]
     prm = load_prm(str(tmp_path / "prm"))
-    good, bad = prm.scores([prm.encoded(PROBLEM, text) for text in (" 2+1=3. 5", " 2+1=3! 5")])
+    good, bad = prm.scores([prm.encoded(PROBLEM, text) for text in (" 2+1=0. 5", " 2+1=9. 5")])
     assert good[0] > 0 > bad[0]
     train_prm(labels, tmp_path / "again", lesson, say=lambda line: None)
     head = "head.safetensors"
@@ -296,7 +321,7 @@ def test_reliability_bins() -> None:
 
 def test_a_step_at_the_end_of_the_context_is_still_read(cub: Callable[[str], Policy]) -> None:
     policy = dataclasses.replace(cub("cub-qwen"), context_length=64)
-    model = ValueModel(policy.model, seed=0, precision="fp32")
+    model = StepModel(policy.model, seed=0)
     prompts = prompter("plain")
     prm = ProcessRewardModel(name="made up", policy=policy, model=model, prompts=prompts, steps="lines")
     row = prm.encoded(PROBLEM, "1\n" * 100)
@@ -305,4 +330,3 @@ def test_a_step_at_the_end_of_the_context_is_still_read(cub: Callable[[str], Pol
     (scores,) = prm.scores([row])
     assert len(scores) == 100
     assert all(math.isfinite(score) for score in scores)
-    assert values_of(model, [row], torch.device("cpu")).requires_grad

@@ -1,4 +1,7 @@
-"""A process reward model: a copy of a language model with a scalar head, read at the end of each step of a response.
+"""A process reward model: a scalar head on a copy of a language model, read at the end of each step of a response.
+
+The head reads the state of the copy, which is trained, and how likely the model as it was finds the tokens of the step
+(`likelihoods`): a model knows more of what is right than a few thousand labels can teach its copy (docs/log.md).
 
 A score is a logit: how likely a right answer can still be reached from there. Steps end at places of the *text* (ends
 of lines, or of sentences), whatever the tokens are. The score is read after the token that holds the step's last letter
@@ -20,12 +23,13 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from simplerl.core.errors import ConfigError, ModelError, nearest
 from simplerl.core.types import Problem
 from simplerl.data.prompts import Prompter, prompter
 from simplerl.models.load import Policy, load
+from simplerl.models.score import Scorer
 from simplerl.models.value_head import ValueModel
 from simplerl.runs.files import damage, write_directory, write_json
 
@@ -34,6 +38,9 @@ STEPS = {"lines": r"\n+", "sentences": r"\n+|(?<=[.!?])\s+"}
 
 #: The files of the head, and of what it was trained for, beside those of the model.
 HEAD, CARD = "head.safetensors", "prm.json"
+
+#: What `likelihoods` says of a step.
+FEATURES = 4
 
 #: Responses that go through the model at once.
 ROWS = 64
@@ -89,21 +96,69 @@ class Row:
     tokens: list[int]
     columns: list[int]
     """For each step the column behind the token where it is read; at least 1, at most the number of tokens."""
+    begin: int
+    """Tokens of the prompt."""
+
+
+class StepModel(torch.nn.Module):
+    """The trained part: the copy with its head, and the weights of what the model finds likely."""
+
+    def __init__(self, model: PreTrainedModel, *, seed: int):
+        super().__init__()
+        self.value = ValueModel(model, seed=seed, precision="fp32")
+        self.likelihood = torch.nn.Linear(FEATURES, 1, device=model.device)
+        torch.nn.init.zeros_(self.likelihood.weight)
+        torch.nn.init.zeros_(self.likelihood.bias)
+
+    def forward(self, rows: Sequence[Row], features_NF: torch.Tensor) -> torch.Tensor:
+        """Return the logits of all steps of some rows, one after the other, [N], with gradient."""
+        return values_of(self.value, rows, features_NF.device) + self.likelihood(features_NF).squeeze(-1)
+
+
+def padded(rows: Sequence[Row], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (tokens_BT, lengths_B); a column more than the longest, since a value is read before a token."""
+    lengths = [len(row.tokens) + 1 for row in rows]
+    tokens_BT = torch.zeros((len(rows), max(lengths)), dtype=torch.int64)
+    for index, row in enumerate(rows):
+        tokens_BT[index, : len(row.tokens)] = torch.tensor(row.tokens)
+    return tokens_BT.to(device), torch.tensor(lengths)
 
 
 def values_of(model: ValueModel, rows: Sequence[Row], device: torch.device) -> torch.Tensor:
-    """Return the logits of all steps of some rows, one after the other, [N], with gradient."""
-    width = max(len(row.tokens) for row in rows) + 1  # A value is read before a token: a last step needs one more.
-    tokens_BT = torch.zeros((len(rows), width), dtype=torch.int64)
-    mask_BT = torch.zeros((len(rows), width), dtype=torch.bool)
-    for index, row in enumerate(rows):
-        tokens_BT[index, : len(row.tokens)] = torch.tensor(row.tokens)
-        mask_BT[index, row.columns] = True
-    lengths_B = torch.tensor([len(row.tokens) + 1 for row in rows])
-    values_BT = model(tokens_BT.to(device), mask_BT.to(device), lengths_B)
+    """Return the head's value of all steps of some rows, one after the other, [N], with gradient."""
+    tokens_BT, lengths_B = padded(rows, device)
     places = [(index, column) for index, row in enumerate(rows) for column in row.columns]
     rows_N, columns_N = (torch.tensor(each, dtype=torch.int64) for each in zip(*places, strict=True))
-    return values_BT[rows_N, columns_N]
+    mask_BT = torch.zeros(tokens_BT.shape, dtype=torch.bool)
+    mask_BT[rows_N, columns_N] = True
+    return model(tokens_BT, mask_BT.to(device), lengths_B)[rows_N, columns_N]
+
+
+@torch.no_grad()
+def likelihoods(scorer: Scorer, rows: Sequence[Row]) -> torch.Tensor:
+    """Return what the model as it was finds of each step's tokens, [N, FEATURES].
+
+    With l the log-probability of a token and H the entropy at its place: Σ l, min l, min (l + H), and the least of the
+    last over all steps so far.
+    """
+    scorer.model.eval()
+    device = next(scorer.model.parameters()).device
+    features: list[list[float]] = []
+    for start in range(0, len(rows), ROWS):
+        part = rows[start : start + ROWS]
+        tokens_BT, lengths_B = padded(part, device)
+        columns_T = torch.arange(tokens_BT.shape[1])
+        begins_B = torch.tensor([row.begin for row in part])
+        mask_BT = (columns_T >= begins_B[:, None]) & (columns_T < lengths_B[:, None] - 1)
+        logprobs_BT, entropy_BT, _ = scorer(tokens_BT, mask_BT.to(device), lengths_B)
+        surprise_BT = logprobs_BT + entropy_BT
+        for index, row in enumerate(part):
+            least = 0.0
+            for first, last in itertools.pairwise([row.begin, *row.columns]):
+                own, odd = (each[index, first:last].tolist() or [0.0] for each in (logprobs_BT, surprise_BT))
+                least = min(least, *odd)
+                features.append([sum(own), min(own), min(odd), least])
+    return torch.tensor(features, dtype=torch.float32, device=device)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,8 +167,8 @@ class ProcessRewardModel:
 
     name: str
     policy: Policy
-    """Tokenizer and context of the model that the copy was made of."""
-    model: ValueModel
+    """The model that the copy was made of, as it was."""
+    model: StepModel
     prompts: Prompter
     steps: str
 
@@ -134,7 +189,7 @@ class ProcessRewardModel:
         ends = token_ends(self.policy.tokenizer, ids, places)
         # Steps that end in one token count each; those beyond the context are not seen, the last one within it counts.
         columns = [len(prompt) + min(end, room) for end in ends]
-        return Row(tokens=[*prompt, *ids][: len(prompt) + room], columns=columns)
+        return Row(tokens=[*prompt, *ids][: len(prompt) + room], columns=columns, begin=len(prompt))
 
     def encoded(self, problem: Problem, text: str) -> Row:
         """Return a response that was made elsewhere, of which there is only text."""
@@ -145,28 +200,24 @@ class ProcessRewardModel:
     def scores(self, rows: Sequence[Row]) -> list[np.ndarray]:
         """Return the logits of each response's steps, float64 [K]; empty for one without a step."""
         self.model.eval()
-        device = next(self.model.parameters()).device
+        scorer = Scorer(self.policy.model)
         scores: list[np.ndarray] = [np.zeros(0)] * len(rows)
         order = sorted((i for i, row in enumerate(rows) if row.columns), key=lambda i: len(rows[i].tokens))
         for start in range(0, len(order), ROWS):
-            part = order[start : start + ROWS]
-            unique = [sorted(set(rows[i].columns)) for i in part]
-            cut = [Row(tokens=rows[i].tokens, columns=own) for i, own in zip(part, unique, strict=True)]
-            logits = iter(values_of(self.model, cut, device).double().tolist())
-            for i, own in zip(part, unique, strict=True):
-                by_column = {column: next(logits) for column in own}
-                scores[i] = np.array([by_column[column] for column in rows[i].columns])
+            part = [rows[i] for i in order[start : start + ROWS]]
+            logits_N = self.model(part, likelihoods(scorer, part)).double().cpu()
+            for i, own in zip(order[start : start + ROWS], logits_N.split([len(r.columns) for r in part]), strict=True):
+                scores[i] = own.numpy()
         return scores
 
 
-def save(directory: Path, policy: Policy, model: ValueModel, card: dict[str, Any]) -> None:
-    """Write a process reward model as a model directory with a head and a card, in one step."""
-    policy.model.base_model.load_state_dict(model.backbone.state_dict())
+def save(directory: Path, policy: Policy, model: StepModel, card: dict[str, Any]) -> None:
+    """Write a process reward model in one step: the model as it was, its trained copy with the head, and a card."""
 
     def fill(temporary: Path) -> None:
         policy.model.save_pretrained(temporary)
         policy.tokenizer.save_pretrained(temporary)
-        safetensors.torch.save_file({"weight": model.head.weight.detach().cpu().contiguous()}, temporary / HEAD)
+        safetensors.torch.save_model(model, str(temporary / HEAD))
         write_json(temporary / CARD, {**card, "vocabulary_sha256": vocabulary_hash(policy.tokenizer)})
 
     write_directory(directory, fill)
@@ -187,11 +238,9 @@ def load_prm(name: str, device: str = "cpu") -> ProcessRewardModel:
     policy = load(str(path), device=device)
     if vocabulary_hash(policy.tokenizer) != card["vocabulary_sha256"]:
         raise ModelError(f"the process reward model {name} was trained with another tokenizer than the one beside it")
-    model = ValueModel(policy.model, seed=0, precision="fp32").requires_grad_(False)
-    weight_1H = safetensors.torch.load_file(path / HEAD)["weight"]
-    if weight_1H.shape != model.head.weight.shape:
-        raise ModelError(f"the head of {name} is of {weight_1H.shape[-1]} units, its model of another size")
-    model.head.weight.copy_(weight_1H)
+    model = StepModel(policy.model, seed=0)
+    safetensors.torch.load_model(model, path / HEAD)
+    model.requires_grad_(False)
     prompt = prompter(card["template"], system=card["system"], special_tokens=card["special_tokens"])
     return ProcessRewardModel(name=name, policy=policy, model=model, prompts=prompt, steps=card["steps"])
 

@@ -21,9 +21,19 @@ from simplerl.core.types import Problem, Trajectory, TrajectoryGroup
 from simplerl.data.prompts import prompter
 from simplerl.models.device import pick_device
 from simplerl.models.load import load
-from simplerl.models.value_head import ValueModel
+from simplerl.models.score import Scorer
 from simplerl.ops.statistics import auc, reliability
-from simplerl.prm.model import ProcessRewardModel, Row, paired, save, step_ends, text_of, token_ends, values_of
+from simplerl.prm.model import (
+    ProcessRewardModel,
+    Row,
+    StepModel,
+    likelihoods,
+    paired,
+    save,
+    step_ends,
+    text_of,
+    token_ends,
+)
 from simplerl.prm.model import vocabulary_hash as vocabulary
 from simplerl.rollout.backend import Request
 from simplerl.runs.files import JsonLines, LockedDirectory, write_json
@@ -185,10 +195,10 @@ def read_labels(directory: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 class Lesson:
     """How a process reward model is trained."""
 
-    updates: int = 300
+    updates: int = 100
     batch_size: int = 64
     """Responses in an update."""
-    lr: float = 1e-3
+    lr: float = 3e-4
     holdout: float = 0.2
     """Share of the problems on which it is measured."""
     seed: int = 0
@@ -209,7 +219,7 @@ def train_prm(
             f"the labels in {labels} are of tokens of {settings['model']!r}, and {policy.name!r} has another "
             "tokenizer: label responses of that model, or give --model one with the same tokenizer"
         )
-    value = ValueModel(policy.model, seed=lesson.seed, precision="fp32")
+    value = StepModel(policy.model, seed=lesson.seed)
     prompts = prompter(settings["template"], system=settings["system"], special_tokens=settings["special_tokens"])
     prm = ProcessRewardModel(name=str(output), policy=policy, model=value, prompts=prompts, steps=settings["steps"])
     order = generator(lesson.seed, "prm-holdout").permutation(len(rows))
@@ -224,13 +234,14 @@ def train_prm(
             "measure on: a process reward model needs both kinds. Label more problems, or responses at a higher "
             "temperature"
         )
+    scorer = Scorer(policy.model)
+    lessons = [(row, marks, likelihoods(scorer, [row])) for row, marks in taught]
+    _begin(value, lessons)
     config = OptimizerConfig(lr=lesson.lr, beta2=0.99, weight_decay=0.0, schedule="cosine", warmup_steps=10)
     optimizer = adamw(value, config)
-    sampler = Sampler(taught, per_step=min(lesson.batch_size, len(taught)), seed=lesson.seed)
+    sampler = Sampler(lessons, per_step=min(lesson.batch_size, len(lessons)), seed=lesson.seed)
     for update in range(1, lesson.updates + 1):
-        value.train()
-        batch = sampler.at(update)
-        loss = _loss(value, batch, device)
+        loss = _loss(value, sampler.at(update))
         loss.backward()
         apply_gradient(optimizer, value, lr=learning_rate(config, update - 1, lesson.updates), grad_clip=1.0, knob="lr")
         if update % 50 == 0 or update == lesson.updates:
@@ -243,6 +254,8 @@ def train_prm(
 
 
 Example = tuple[Row, list[int | None]]
+#: A response with its labels and its likelihoods.
+Lessoned = tuple[Row, list[int | None], torch.Tensor]
 
 
 def _examples(prm: ProcessRewardModel, rows: Sequence[dict[str, Any]]) -> list[Example]:
@@ -257,15 +270,35 @@ def _examples(prm: ProcessRewardModel, rows: Sequence[dict[str, Any]]) -> list[E
     return examples
 
 
-def _loss(value: ValueModel, batch: Sequence[Example], device: torch.device) -> torch.Tensor:
+def _targets(batch: Sequence[Lessoned]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (labels, whether there is one) of all steps of some responses."""
+    marks = [mark for _, own, _ in batch for mark in own]
+    labels_N = torch.tensor([0.0 if mark is None else float(mark) for mark in marks], device=batch[0][2].device)
+    return labels_N, torch.tensor([mark is not None for mark in marks], device=labels_N.device)
+
+
+def _begin(model: StepModel, lessons: Sequence[Lessoned]) -> None:
+    """Fit the weights of the likelihoods alone, by logistic regression: from there the copy learns what they lack."""
+    features_NF = torch.cat([features for _, _, features in lessons])
+    labels_N, known_N = _targets(lessons)
+    optimizer = torch.optim.LBFGS(model.likelihood.parameters(), max_iter=200)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        logits_N = model.likelihood(features_NF).squeeze(-1)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits_N[known_N], labels_N[known_N])
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    model.zero_grad(set_to_none=True)
+
+
+def _loss(model: StepModel, batch: Sequence[Lessoned]) -> torch.Tensor:
     """Return the mean binary cross-entropy over the labelled steps of an update."""
-    rows, targets = [], []
-    for row, marks in batch:
-        by_column = {column: mark for column, mark in zip(row.columns, marks, strict=True) if mark is not None}
-        rows.append(Row(tokens=row.tokens, columns=sorted(by_column)))
-        targets += [float(by_column[column]) for column in sorted(by_column)]
-    logits_N = values_of(value, rows, device)
-    return torch.nn.functional.binary_cross_entropy_with_logits(logits_N, torch.tensor(targets, device=device))
+    logits_N = model([row for row, _, _ in batch], torch.cat([features for _, _, features in batch]))
+    labels_N, known_N = _targets(batch)
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits_N[known_N], labels_N[known_N])
 
 
 def measure(prm: ProcessRewardModel, examples: Sequence[Example]) -> dict[str, Any]:
