@@ -140,10 +140,13 @@ def _labelled(
     ]
     for index, completion in rollout.backend.generate(requests, rollout.sampling):
         t, ids = prefixes[owners[index]]
-        rollout.verifier.submit(index, text_of(tokenizer, ids) + completion.text, t.problem.answer, t.problem.question)
+        text = text_of(tokenizer, ids.tolist()) + completion.text
+        rollout.verifier.submit(index, text, t.problem.answer, t.problem.question)
     seen: dict[tuple[str, bytes], Counter[str]] = {key: Counter() for key in prefixes}
-    for index, verdict in rollout.verifier.results():
-        seen[owners[index]]["right" if verdict.correct else "wrong" if verdict.decided else "undecided"] += 1
+    verdicts = dict(rollout.verifier.results())
+    for index, owner in enumerate(owners):
+        verdict = verdicts[index]
+        seen[owner]["right" if verdict.correct else "wrong" if verdict.decided else "undecided"] += 1
     return [
         {
             "problem_id": group.problem.id,
@@ -234,8 +237,9 @@ def train_prm(
             "measure on: a process reward model needs both kinds. Label more problems, or responses at a higher "
             "temperature"
         )
-    scorer = Scorer(policy.model)
-    lessons = [(row, marks, likelihoods(scorer, [row])) for row, marks in taught]
+    features_NF = likelihoods(Scorer(policy.model), [row for row, _ in taught])
+    parts = features_NF.split([len(row.columns) for row, _ in taught])
+    lessons = [(*example, part) for example, part in zip(taught, parts, strict=True)]
     _begin(value, lessons)
     config = OptimizerConfig(lr=lesson.lr, beta2=0.99, weight_decay=0.0, schedule="cosine", warmup_steps=10)
     optimizer = adamw(value, config)

@@ -361,6 +361,11 @@ def _go_back(directory: RunDirectory, config: Config, say: Callable[[str], None]
             f"steps was {old['steps']}, now {config.steps}: with the {config.optimizer.schedule} schedule that would "
             "change the learning rate of the steps already done"
         )
+    if old["steps"] != config.steps and config.sampling.controller == "e3":
+        raise ConfigError(
+            f"steps was {old['steps']}, now {config.steps}: the controller e3 lowers its entropy in the last steps, so that "
+            "another number would change the temperature of the steps already done"
+        )
     start = directory.newest_complete_checkpoint(say)
     if not start and directory.checkpoint_steps():
         raise RunError(
