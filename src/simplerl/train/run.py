@@ -363,8 +363,8 @@ def _go_back(directory: RunDirectory, config: Config, say: Callable[[str], None]
         )
     if old["steps"] != config.steps and config.sampling.controller == "e3":
         raise ConfigError(
-            f"steps was {old['steps']}, now {config.steps}: the controller e3 lowers its entropy in the last steps, so that "
-            "another number would change the temperature of the steps already done"
+            f"steps was {old['steps']}, now {config.steps}: the controller e3 lowers its entropy in the last steps, so "
+            "that another number would change the temperature of the steps already done"
         )
     start = directory.newest_complete_checkpoint(say)
     if not start and directory.checkpoint_steps():
