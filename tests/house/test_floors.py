@@ -22,6 +22,7 @@ FLOORS: dict[str, int] = {
     "models": 2,
     "judge": 2,
     "rollout": 3,
+    "prm": 3,
     "behaviours": 3,
     "train": 5,
     "doctor": 2,

@@ -130,7 +130,7 @@ def permuted(batch: Batch, seed: int) -> Batch:
 def padded(batch: Batch, columns: int) -> Batch:
     """Return the batch with more padding, of a token that means something elsewhere."""
     wide = {}
-    for name, filling in (("tokens_BT", 9), ("mask_BT", False), ("sampler_logprobs_BT", 0.0)):
+    for name, filling in (("tokens_BT", 9), ("mask_BT", False), ("sampler_logprobs_BT", 0.0), ("to_come_BT", 0.0)):
         values = getattr(batch, name)
         wide[name] = torch.cat([values, torch.full((len(values), columns), filling, dtype=values.dtype)], 1)
     return dataclasses.replace(batch, **wide)

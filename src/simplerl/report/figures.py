@@ -53,6 +53,8 @@ def draw_all(
     draw: dict[str, Callable[[], Any]] = {f.__name__[1:]: functools.partial(f, drawn) for f in of_runs if drawn}
     draw["behaviours"] = functools.partial(_behaviours, drawn, judged)
     draw["exploration"] = functools.partial(_exploration, drawn, known)
+    draw["self_training"] = functools.partial(_self_training, drawn)
+    draw["surface"] = functools.partial(_surface, drawn)
     draw["training"] = functools.partial(_training, drawn)
     of_results = (_benchmarks_over_steps, _benchmarks_pass_at_k)
     draw |= {f.__name__[1:]: functools.partial(f, benchmarks) for f in of_results if benchmarks}
@@ -261,6 +263,52 @@ def _exploration(drawn: Sequence[Series], explored: Mapping[str, Explored]) -> A
         lines = _curves(drawn, curve)
         panels.append(Panel(title=title, ylabel=unit, xlabel="step", scale=factor, lines=lines, marked=True))
     return _sheet(drawn, panels, columns=3, height=1.6)
+
+
+#: Of the trajectory of self-training, and of reinforcement learning under the controller of the query effect.
+_STAR = {
+    "temperature": ("star/temperature", "controller/temperature"),
+    "threshold": ("star/threshold",),
+    "query effect": ("star/query_effect", "controller/query_effect"),
+}
+
+
+def _self_training(drawn: Sequence[Series]) -> Any:
+    panels = []
+    for title, metrics in _STAR.items():
+        lines = {name: curve for metric in metrics for name, curve in _curves(drawn, recorded(metric)).items()}
+        panels.append(Panel(title=title.capitalize(), ylabel=title, xlabel="iteration", lines=lines, marked=True))
+    return _sheet(drawn, panels, columns=3, height=1.7)
+
+
+def _surface(drawn: Sequence[Series]) -> Any:
+    """Draw the query effect over the grid, a map for each of up to six searches of the first run that has any."""
+    searches = next((found for one in drawn for run in one.runs if (found := run.run.searches)), [])
+    if not searches:
+        return None
+    count = min(6, len(searches))
+    chosen = [searches[i * (len(searches) - 1) // max(1, count - 1)] for i in range(count)]
+    columns = min(3, count)
+    figure, panels = canvas.sheet(-(-count // columns), columns, height=1.9)
+    high = max(point["query_effect"] for each in chosen for point in each["points"])
+    for axes, each in itertools.zip_longest(panels, chosen):
+        if each is None:
+            axes.set_axis_off()
+            continue
+        xs, ys = (sorted({point[name] for point in each["points"]}) for name in ("temperature", "threshold"))
+        grid = [[float("nan")] * len(xs) for _ in ys]
+        for point in each["points"]:
+            grid[ys.index(point["threshold"])][xs.index(point["temperature"])] = point["query_effect"]
+        image = axes.imshow(grid, origin="lower", aspect="auto", cmap="viridis", vmin=0, vmax=high or 1)
+        best_x, best_y = xs.index(each["chosen"]["temperature"]), ys.index(each["chosen"]["threshold"])
+        axes.plot([best_x], [best_y], "x", color="white", ms=7, mew=2)
+        every_x, every_y = (max(1, -(-len(values) // 6)) for values in (xs, ys))
+        axes.set_xticks(range(0, len(xs), every_x), [f"{x:g}" for x in xs[::every_x]])
+        axes.set_yticks(range(0, len(ys), every_y), [f"{y:g}" for y in ys[::every_y]])
+        axes.grid(visible=False)
+        axes.set(title=f"step {each['step']}", xlabel="temperature", ylabel="threshold")
+    figure.colorbar(image, ax=panels, label="query effect")
+    return figure
 
 
 def _training(drawn: Sequence[Series]) -> Any:

@@ -28,12 +28,15 @@ def build_batch(groups: Sequence[TrajectoryGroup]) -> Batch:
     tokens_BT = np.zeros(shape, dtype=np.int64)
     mask_BT = np.zeros(shape, dtype=bool)
     logprobs_BT = np.zeros(shape, dtype=np.float32)
+    to_come_BT = np.zeros(shape, dtype=np.float32)
     for row, (_, t) in enumerate(trajectories):
         response = slice(prompts[row], lengths[row])
         tokens_BT[row, : prompts[row]] = t.prompt_ids
         tokens_BT[row, response] = t.completion.token_ids
         mask_BT[row, response] = t.loss_mask
         logprobs_BT[row, response] = t.completion.logprobs
+        for end, reward in t.step_rewards:
+            to_come_BT[row, prompts[row] : prompts[row] + end] += reward
     return Batch(
         tokens_BT=torch.from_numpy(tokens_BT),
         lengths_B=torch.tensor(lengths),
@@ -44,6 +47,7 @@ def build_batch(groups: Sequence[TrajectoryGroup]) -> Batch:
         group_B=torch.tensor([index for index, _ in trajectories]),
         included_B=torch.tensor([t.verdict.decided for _, t in trajectories]),
         truncated_B=torch.tensor([t.completion.stop_reason == "length" for _, t in trajectories]),
+        to_come_BT=torch.from_numpy(to_come_BT),
     )
 
 

@@ -113,6 +113,16 @@ class Learner:
             taught = cast(CriticAlgorithm, algorithm)
             self.critic = Critic(policy.model, taught, **settings, steps=steps, seed=seed)
 
+    @property
+    def temperature(self) -> float:
+        """At which tokens are scored: that at which they were sampled."""
+        return self.scorer.temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        for scorer in filter(None, (self.scorer, self.reference)):
+            scorer.temperature = value
+
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the policy's parameters and buffers by name; adapters are merged into what they stand beside."""
         model = self.policy.model
@@ -214,7 +224,8 @@ class Learner:
             entropy=entropy,
             state=self.carried,
         )
-        advantages_BT = algorithm.advantages(credit)
+        # What a process reward says of a token's step and of those after it is credit of its own.
+        advantages_BT = algorithm.advantages(credit) + batch.to_come_BT * mask_BT
         if mask_BT.any():  # A step without a decided response has measured nothing.
             self.carried = algorithm.carried(credit)
         critic_BT = None
