@@ -289,7 +289,7 @@ def _surface(drawn: Sequence[Series]) -> Any:
     count = min(6, len(searches))
     chosen = [searches[i * (len(searches) - 1) // max(1, count - 1)] for i in range(count)]
     columns = min(3, count)
-    figure, panels = canvas.sheet(-(-count // columns), columns, height=1.9)
+    figure, panels = drawing.sheet(-(-count // columns), columns, height=1.9)
     high = max(point["query_effect"] for each in chosen for point in each["points"])
     for axes, each in itertools.zip_longest(panels, chosen):
         if each is None:
