@@ -47,7 +47,9 @@ def show(config: Config, machine, *, prompt_tokens: int = 0) -> None:
         ("during an update", plan.learning),
         ("during rollouts", plan.sampling),
     )
-    rows = [(when, name, f"{size / GIB:.2f}") for when, sizes in parts for name, size in sizes.items() if size]
+    rows: list[tuple[str, ...]] = [
+        (when, name, f"{size / GIB:.2f}") for when, sizes in parts for name, size in sizes.items() if size
+    ]
     where = f"{machine.gpus} × {machine.memory_gib:g} GiB" if machine.gpus else f"{machine.memory_gib:.1f} GiB"
     rows += [(), ("at its peak", f"of {where}", f"{plan.peak / GIB:.2f}")]
     title = f"{config.model}: {plan.parameters / 1e6:,.1f} M parameters, GiB of each device"

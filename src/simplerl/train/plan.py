@@ -101,7 +101,8 @@ def shape_of(name: str) -> PretrainedConfig:
 def update_bytes(
     shape: str, rows: int, width: int, precision: str, attention: str, checkpointing: bool, rank: int
 ) -> dict[str, int]:
-    """Return what an update holds at its peak, and `largest`, the bytes of its largest layer, under fake tensors.
+    """Return the bytes that forward and backward hold at their peak, under fake tensors, and of the largest `layer`,
+    and the numbers of parameters (`all`, `trained`).
 
     `shape` is a configuration as JSON. Every token counts as scored: which ones are is not known beforehand.
     """
@@ -118,14 +119,8 @@ def update_bytes(
         if checkpointing:
             recompute_activations(model)
         model.train(checkpointing)
-        trained = [values for values in model.parameters() if values.requires_grad]
-        optimizer = torch.optim.AdamW(trained, foreach=False)
-        for values in trained:  # The moments come with a first update.
-            values.grad = torch.zeros_like(values)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
         tracker, head = MemTracker(), Head(model)
-        tracker.track_external(model, optimizer)
+        tracker.track_external(model)
         tokens = torch.zeros(rows, width, dtype=torch.long)
         with tracker:
             with autocast(tokens.device, precision):
@@ -135,16 +130,37 @@ def update_bytes(
             logprobs, entropy, _ = _TokenScores.apply(*scores)
             del hidden, hidden_NH, scores
             (logprobs.sum() + entropy.sum()).backward()
-            optimizer.step()
         peak = next(iter(tracker.get_tracker_snapshot("peak").values()))
         layers = max((list(m) for m in model.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
         largest = max(sum(p.numel() for p in layer.parameters()) for layer in layers)
         own = {str(kind).rpartition(".")[2].lower(): int(size) for kind, size in peak.items()}
         return own | {
-            "largest": 4 * max(largest, model.get_input_embeddings().weight.numel()),
+            "layer": 4 * max(largest, model.get_input_embeddings().weight.numel()),
             "all": sum(p.numel() for p in model.parameters()),
-            "trained": sum(p.numel() for p in trained),
+            "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
         }
+
+
+def stack_bytes(config: PretrainedConfig, *settings: Any) -> dict[str, int]:
+    """Return `update_bytes` of a model, of a deep one from 2, 3 and 5 of its layers where they are alike.
+
+    Bytes are linear in the number of layers then; where three points are not on a line all layers are counted.
+    """
+    table, layers = (
+        config.to_diff_dict() | {"model_type": config.model_type},
+        config.get_text_config().num_hidden_layers,
+    )
+    kinds = getattr(config, "layer_types", None) or []
+
+    def of(count: int) -> dict[str, int]:
+        cut = {"num_hidden_layers": count, **({"layer_types": kinds[:count]} if kinds else {})}
+        return update_bytes(json.dumps(table | cut, default=str, sort_keys=True), *settings)
+
+    if layers > 8 and len(set(kinds)) <= 1 and config.get_text_config() is config and "num_hidden_layers" in table:
+        two, three, five = of(2), of(3), of(5)
+        if all(five[key] - three[key] == 2 * (three[key] - two[key]) for key in two):
+            return {key: two[key] + (layers - 2) * (three[key] - two[key]) for key in two}
+    return of(layers)
 
 
 def longest_prompt(config: Config) -> int:
@@ -179,10 +195,7 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     tokens = config.learner.tokens_per_microbatch or (16384 if gpus else microbatch_tokens(_Like(shape)))
     rows = min(responses, max(1, tokens // width))
     checkpointing, rank = config.learner.gradient_checkpointing, config.lora.rank
-    own = update_bytes(
-        json.dumps(shape.to_diff_dict() | {"model_type": shape.model_type}, default=str, sort_keys=True),
-        *(rows, width, learns_in, attention, checkpointing, rank),
-    )
+    own = stack_bytes(shape, rows, width, learns_in, attention, checkpointing, rank)
     shards, copies = max(1, gpus), 1 + (algorithm.needs_reference and not rank)
     critic = 4 if algorithm.needs_critic else 0
     weights, trained = 4 * own["all"], 4 * own["trained"]
@@ -191,12 +204,14 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
         "weights": weights * copies // shards,
         "moments": 2 * trained // shards,
         "critic": critic * trained // shards,
-        "layers gathered": 3 * own["largest"] if shards > 1 else 0,
+        "layers gathered": 3 * own["layer"] if shards > 1 else 0,
     }
-    learning = {
+    backward = {
         "gradients": own["grad"] // shards,
-        "activations and logits": own["total"] - own["param"] - own["opt"] - own["grad"],
+        "activations and logits": own["total"] - own["param"] - own["grad"],
     }
+    # The optimizer's step is fused: it needs nothing but all gradients.
+    learning = max(backward, {"gradients": trained // shards}, key=lambda parts: sum(parts.values()))
     wide = 2 if samples_in == "bf16" else 4
     engine, cache = _engine(config, own["all"], wide, bool(gpus)), cache_bytes(shape, samples_in if gpus else "fp32")
     if config.rollout.backend == "vllm":
@@ -222,8 +237,8 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
             seconds=seconds,
         )
 
-    splits = [2**i for i in range(4) if 2**i <= shards]
-    return next((each for each in map(plan, splits) if each.fits), plan(splits[0]))
+    plans = [plan(2**i) for i in range(4) if 2**i <= shards]
+    return next((each for each in plans if each.fits), min(plans, key=lambda each: each.peak))
 
 
 def _engine(config: Config, parameters: int, wide: int, on_gpu: bool) -> int:

@@ -328,6 +328,7 @@ def read(text: str) -> Node:
     if not modulus or not modulus.start():
         return read_tokens(_without_wide_spaces(tokenize(text)))
     residue, name = read_tokens(tokenize(text[: modulus.start()])), modulus.group(1)
+    residue = residue.args[0] if residue.op == "list" and len(residue.args) == 1 else residue
     last = residue.args[-1] if residue.op == "rel" else residue
     below = name.isdecimal() and last.value is not None and last.value.denominator == 1 and last.value < int(name[:9])
     named = residue.op != "rel" or "=" not in residue.name or residue.args[0].op == "sym"
@@ -553,7 +554,7 @@ def _remark(tokens: list[Token]) -> Node | None:
     if len(words) == len(inner):
         if (said := lexicon.number_in_words(text)) is not None:
             return Node("both", (value, num(said)))
-        if text.lower().strip(" .") in ("approximately", "approx", "exactly"):
+        if text.lower().strip(" .") in ("approximately", "approx", "exactly")[2 * (value.op != "num") :]:
             return value
         if any(token.kind == "txt" for token in head):
             raise Unreadable(f"the words {text!r}")
@@ -752,7 +753,7 @@ def _base(text: str) -> Node:
     """`204_5`, `2A_{16}`, `54_{six}`."""
     digits, _, word = re.sub(r"\\text|[\s{}]", "", text).partition("_")
     base = int(word) if word.isdecimal() and len(word) < 3 else lexicon.number_in_words(word)
-    if base is None or not 2 <= base <= 36:
+    if base is None or not 2 <= base <= 36 or any(int(digit, 36) >= base for digit in digits):
         raise Unreadable("a subscript on a number")
     # Behind digits in words ("17 base 8") the base may not be left out: the value says so.
     return Node("base", (num(base),), digits.upper(), Fraction(1) if "\\text{" in text and word.isdecimal() else None)
