@@ -111,10 +111,12 @@ def reading(text: str) -> Reading:
         return Reading(normal, value, "", Node("date", (), date))
     try:
         spelling = "" if plain is not None and "\\" not in normal else canonical(tokenize(normal))
-        return Reading(normal, value, spelling, _read(normal) if plain is None else num(plain))
+        return Reading(normal, value, spelling, read(normal) if plain is None else num(plain))
     except RecursionError:
         return Reading(normal, value, spelling, None, "nesting beyond the limit")
     except Unreadable as error:
+        if (merged := _merge_thousands(normal)) != normal and not reading(merged).problem:  # 350,000 pages
+            return Reading(normal, value, spelling, reading(merged).node)
         with contextlib.suppress(Unreadable, RecursionError):
             node = read_prose(normal) if spelling else None
         return Reading(normal, value, spelling, node, str(error))
@@ -129,17 +131,6 @@ def _as_written(text: str) -> Node | None:
         if value is None and side.node is not None and side.node.op == "num":
             return read(side.normal)
     return side.node if value is None else num(value)
-
-
-def _read(normal: str) -> Node:
-    """The tree of a normal form; commas that nothing else can be are marks of thousands: 350,000 pages."""
-    try:
-        return read(normal)
-    except Unreadable:
-        with contextlib.suppress(Unreadable):
-            if (merged := _merge_thousands(normal)) != normal:
-                return read(merged)
-        raise
 
 
 def _merge_thousands(text: str) -> str:
