@@ -398,7 +398,7 @@ def read_tokens(tokens: list[Token]) -> Node:
         tokens = tokens[:-1]
     if not tokens:
         raise Unreadable("an empty part")
-    if tokens[0].text == "\\{" and closing(tokens[1:], 0) == len(tokens) - 2 and tokens[1].kind == "begin":
+    if tokens[0].text == "\\{" and tokens[1:] and tokens[1].kind == "begin" and closing(tokens, 1) == len(tokens) - 1:
         tokens = tokens[1:]  # \left\{ … \right. round a system
     first, last = tokens[0], tokens[-1]
     framed = first.kind == "begin" and first.text in _LAYOUTS and _enclosing(tokens)

@@ -49,8 +49,6 @@ _SMALL, _TENS, _ORDINALS = (TABLES[name].split() for name in ("small_numbers", "
 SCALES = {word: Fraction(1, i) for i, word in enumerate(_ORDINALS) if i > 2} | {
     word: Fraction(factor) for word, factor in TABLES["scales"].items()
 }
-
-
 _NUMBERS = {name: i for i, name in enumerate(_SMALL)} | {
     f"{ten} {_SMALL[i]}".removesuffix(" zero"): 10 * tens + i for tens, ten in enumerate(_TENS, 2) for i in range(10)
 }
@@ -208,13 +206,9 @@ def unit_of(phrase: str) -> Unit | None:
             adjective = adjective or (lower not in _BESIDE_UNITS and not aside)
             aside = aside or (lower in ("of", "in", "for", "from", "on", "at", "to") and meaning)
             meaning = meaning or lower in _ALONE or lower == "them"
-    dangling = sign < 0 or adjective or (aside and lower in _PREPOSITIONS)
-    return _product(factors) if meaning and not dangling else None
-
-
-def _product(factors: list[tuple[Unit, int]]) -> Unit:
-    exponents: Counter[str] = Counter()
-    values = [Fraction(1)]
+    if not meaning or sign < 0 or adjective or (aside and lower in _PREPOSITIONS):
+        return None
+    exponents, values = Counter[str](), [Fraction(1)]
     for unit, power in factors:
         exponents.update({name: exponent * power for name, exponent in unit.dimensions})
         values = [a * b**power for a in values for b in unit.factors]
