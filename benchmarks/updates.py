@@ -42,6 +42,7 @@ def main() -> int:
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--prompt-tokens", type=int, default=70)
     parser.add_argument("--tokens", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=2, help="updates; the first has no moments yet")
     parser.add_argument("--share-prompts", choices=("auto", "on", "off"), default="auto")
     parser.add_argument("--algorithm", choices=sorted(ALGORITHMS), default="grpo")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -73,7 +74,7 @@ def main() -> int:
     batch = build_batch(
         [group(n, ids, completions[n * args.samples :][: args.samples]) for n, ids in enumerate(prompts)]
     )
-    for step in (1, 2):
+    for step in range(1, args.steps + 1):
         result = timed(f"update {step}", lambda step=step: learner.step(batch, step))
         if step == 1:
             print(

@@ -207,8 +207,9 @@ def evaluate(
     rules = Settings(**settings)
     questions = [str(name) for name in _several(benchmarks)]
     with Bar(quiet=quiet) as bar:
+        targets = models_of(names, steps, bar.say)
         problems = load_benchmarks(questions, rules, Path(data_dir) if data_dir else None, bar.say)
-        jobs = plan(models_of(names, steps, bar.say), problems, rules, Path(output_dir), bar)
+        jobs = plan(targets, problems, rules, Path(output_dir), bar)
         return [Run(path) for path in run_evaluations(jobs, rules, bar, overwrite=overwrite)]
 
 

@@ -71,6 +71,30 @@ def restating(rule: str, sick: int) -> dict[str, Any]:
 
 
 CASES: dict[str, Case] = {
+    "exploration-collapsing": Case(
+        sick={"figures": {"star/pass_at_k_s": after(15, 0.6, 0.2)}},
+        well={"figures": {"star/pass_at_k_s": after(15, 0.6, 0.52)}},
+        figures={"best_accuracy": 0.6, "accuracy": 0.2},
+        severity="serious",
+        steps=(17, 30),
+        words=("60.0%", "20.0%", "steps 21–30"),
+    ),
+    "selection-starving": Case(
+        sick={"figures": {"star/problems_without": 0.5}},
+        well={"figures": {"star/problems_without": 0.3}},
+        figures={"problems_without": 0.5},
+        severity="warning",
+        steps=(2, 30),
+        words=("50.0%",),
+    ),
+    "wrong-selected": Case(
+        sick={"figures": {"star/wrong_share": 0.4}},
+        well={"figures": {"star/wrong_share": 0.05}},
+        figures={"wrong_share": 0.4},
+        severity="serious",
+        steps=(2, 30),
+        words=("40.0%",),
+    ),
     "accuracy-fell": Case(
         sick={"figures": {"accuracy/mean": after(15, 0.6, 0.2)}},
         well={"figures": {"accuracy/mean": after(15, 0.6, 0.52)}},

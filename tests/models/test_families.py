@@ -9,6 +9,9 @@ from made_families import BASE, FAMILIES, OLD, UNSET
 from support import ROOT, assert_same_run, deep, fingerprint, make_tokenizer, run_small
 from transformers import AutoModelForCausalLM
 
+from simplerl.models.load import load
+from simplerl.models.score import shares_prompts
+
 #: One architecture of each kind in every run of the tests; the others are slow together.
 QUICK = ("llama", "gemma3", "deepseek_v3", "gpt_oss", "mpt")
 RUN = {
@@ -40,6 +43,7 @@ def test_a_family_is_trained_resumed_and_sampled_as_it_is_scored(name: str, tmp_
     if not hasattr(transformers, FAMILIES[name][0]):
         pytest.skip(f"this version of transformers has no {FAMILIES[name][0]}")
     random_model(name, tmp_path / "model")
+    assert shares_prompts(load(str(tmp_path / "model")).model), "prompts cannot be computed once"
     over = deep(RUN, {"model": str(tmp_path / "model")})
     _, listener = run_small(tmp_path / "whole", over)
     for step in (1, 2):

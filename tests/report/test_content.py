@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from made_runs import made_run, rows, write_evaluation
 
-from simplerl.analysis import canvas
+from simplerl.analysis import panels as drawing
 from simplerl.analysis.panels import Panel, draw_panel
 from simplerl.analysis.seeds import Band
 from simplerl.report import outcomes, settings
@@ -178,11 +178,11 @@ def test_a_curve_over_seeds_is_their_mean(tmp_path: Path) -> None:
 
 
 def test_a_line_has_its_band_in_per_cent_and_the_look_of_its_name() -> None:
-    _, (axes,) = canvas.sheet(1, 1)
+    _, (axes,) = drawing.sheet(1, 1)
     line = Band(x=[0.0, 1.0], mean=[0.5, 0.7], low=[0.4, 0.6], high=[0.6, 0.9])
-    draw_panel(axes, Panel(title="", ylabel="", lines={"a": line}, scale=100), {"a": canvas.look(1)})
+    draw_panel(axes, Panel(title="", ylabel="", lines={"a": line}, scale=100), {"a": drawing.look(1)})
     assert list(axes.lines[0].get_ydata()) == [50.0, 70.0]
-    assert axes.lines[0].get_color() == canvas.PALETTE[1]
+    assert axes.lines[0].get_color() == drawing.PALETTE[1]
     heights = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == (pytest.approx(40.0), pytest.approx(90.0))
 
@@ -204,7 +204,7 @@ def test_figures_are_fit_for_a_paper(tmp_path: Path) -> None:
         assert b"/Type3" not in figure.pdf
         assert b"/Subtype /Image" not in figure.pdf, "no pixels in a PDF"
         width = float(re.search(rb"/MediaBox \[ 0 0 ([\d.]+)", figure.pdf)[1]) / 72
-        assert width == pytest.approx(canvas.TEXT if figure.wide else canvas.COLUMN)
+        assert width == pytest.approx(drawing.TEXT if figure.wide else drawing.COLUMN)
     assert set(made) == {
         "accuracy_and_length",
         "clip_ratio_and_stopped_length",
@@ -222,7 +222,7 @@ def test_names_in_legends() -> None:
 
 
 def test_24_curves_look_different() -> None:
-    looks = [tuple(map(str, canvas.look(place).values())) for place in range(24)]
+    looks = [tuple(map(str, drawing.look(place).values())) for place in range(24)]
     assert len(set(looks)) == 24
 
 

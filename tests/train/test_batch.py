@@ -7,7 +7,8 @@ import pytest
 import torch
 from support import CORRECT, TIMED_OUT, WRONG, group, random_groups, trajectory
 
-from simplerl.train.batch import MicroBatch, build_batch, microbatches, shuffle_rewards
+from simplerl.core.types import Batch
+from simplerl.train.batch import MicroBatch, build_batch, cut_update, microbatches, shuffle_rewards
 
 
 def test_every_token_in_its_place() -> None:
@@ -50,6 +51,42 @@ def test_microbatches_keep_within_their_budget_and_lose_no_row(tokens: int) -> N
 def test_microbatches_are_as_full_as_they_may_be() -> None:
     lengths_B = torch.full((10,), 5)
     assert [len(micro.rows) for micro in cut(torch.arange(10), lengths_B, 20)] == [4, 4, 2]
+
+
+def test_microbatches_are_cut_where_lengths_differ() -> None:
+    """One long row would have the short ones padded to its width; a pass costs less than that, and more than a bit."""
+    assert [len(micro.rows) for micro in cut(torch.arange(9), torch.tensor([60, *[6] * 8]), 640)] == [1, 8]
+    assert [len(micro.rows) for micro in cut(torch.arange(9), torch.tensor([7, *[6] * 8]), 640)] == [9]
+
+
+def update(share: str, tokens: int, **shape) -> tuple[Batch, list[MicroBatch]]:
+    batch = build_batch(random_groups(problems=6, samples=5, **shape))
+    rows = torch.tensor([row for row in range(30) if row % 7])
+    device = torch.device("cpu")
+    return batch, cut_update(rows, batch, tokens=tokens, device=device, share_prompts=share)
+
+
+@pytest.mark.parametrize("tokens", [1, 40, 100, 10**6])
+def test_shared_prompts_lose_no_row_and_keep_within_the_budget(tokens: int) -> None:
+    batch, cuts = update("on", tokens, prompts=(5, 30))
+    assert sorted(torch.cat([micro.rows for micro in cuts]).tolist()) == [row for row in range(30) if row % 7]
+    for micro in cuts:
+        assert micro.padded <= tokens or len(micro.rows) == 1
+        assert micro.prompts is not None
+        firsts: dict[int, list[int]] = {}
+        for row, number, length in zip(micro.rows, micro.prompts.index_B, micro.prompts.lengths_B, strict=True):
+            prompt = batch.tokens_BT[row, :length].tolist()
+            assert length == batch.prompt_lengths_B[row]
+            assert firsts.setdefault(int(number), prompt) == prompt
+        assert sorted(firsts) == list(range(len(firsts)))
+
+
+@pytest.mark.parametrize(("prompts", "shared"), [((40, 60), True), ((2, 4), False)])
+def test_prompts_are_shared_where_that_saves_tokens(prompts: tuple[int, int], shared: bool) -> None:
+    for choice, wanted in (("auto", shared), ("on", True), ("off", False)):
+        assert all((micro.prompts is not None) == wanted for micro in update(choice, 200, prompts=prompts)[1])
+    plain, once = (sum(micro.padded for micro in update(each, 10**6, prompts=(40, 60))[1]) for each in ("off", "on"))
+    assert once < 0.6 * plain
 
 
 def test_shuffled_rewards_are_the_same_rewards_elsewhere() -> None:

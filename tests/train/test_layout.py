@@ -130,7 +130,7 @@ def permuted(batch: Batch, seed: int) -> Batch:
 def padded(batch: Batch, columns: int) -> Batch:
     """Return the batch with more padding, of a token that means something elsewhere."""
     wide = {}
-    for name, filling in (("tokens_BT", 9), ("mask_BT", False), ("sampler_logprobs_BT", 0.0)):
+    for name, filling in (("tokens_BT", 9), ("mask_BT", False), ("sampler_logprobs_BT", 0.0), ("to_come_BT", 0.0)):
         values = getattr(batch, name)
         wide[name] = torch.cat([values, torch.full((len(values), columns), filling, dtype=values.dtype)], 1)
     return dataclasses.replace(batch, **wide)
@@ -187,6 +187,27 @@ def test_prompts_may_be_computed_once_by_any_architecture(architecture, prompts,
     wanted, _ = learn(policy, CASES["grpo-zoo"], batch)
     found, _ = learn(policy, CASES["grpo-zoo"], batch, tokens=60, share_prompts="on")
     assert_same(found, wanted)
+
+
+def test_prompts_are_computed_again_where_stored_states_would_not_do(tiny, monkeypatch) -> None:
+    def learner(policy: Policy, **options: Any) -> Learner:
+        settings = {"optimizer": OptimizerConfig(), "precision": "fp32", "temperature": 1.0, "steps": 1}
+        return Learner(policy, ALGORITHMS["grpo"](), learner=LearnerConfig(share_prompts="on", **options), **settings)
+
+    assert learner(tiny("llama")).share_prompts == "on"
+    checkpointed = learner(tiny("llama"), gradient_checkpointing=True)
+    assert checkpointed.share_prompts == "off"
+    assert "gradient_checkpointing keeps no keys" in checkpointed.note
+    policy = tiny("llama")
+    forgetful = policy.model.base_model.forward
+    monkeypatch.setattr(
+        policy.model.base_model,
+        "forward",
+        lambda input_ids, position_ids=None, **_: forgetful(input_ids, position_ids=position_ids, use_cache=False),
+    )
+    refused = learner(policy)
+    assert refused.share_prompts == "off"
+    assert "LlamaForCausalLM gives other values" in refused.note
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "gemma2", "mistral-sliding", "phi", "qwen2-tied"])

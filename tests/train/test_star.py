@@ -34,7 +34,8 @@ from simplerl.train.components import Inputs
 from simplerl.train.config import Config
 from simplerl.train.learner import Learner
 from simplerl.train.resolve import resolve
-from simplerl.train.star import INHERITS, Choice, best, examples_of, mean_query_effect, select, star
+from simplerl.train.search import Choice, best, mean_query_effect, select
+from simplerl.train.star import INHERITS, examples_of, star
 
 TINY = deep(
     SMALL,

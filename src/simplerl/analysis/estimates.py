@@ -26,7 +26,8 @@ class Estimate:
     def of(cls, figure: Any) -> "Estimate":
         """Return a figure `{"value", "low", "high"}`; whatever is not a number in it is NaN."""
         table = figure if isinstance(figure, Mapping) else {}
-        return cls(**{end: as_number(table.get(end)) for end in ("value", "low", "high")})
+        value, low, high = (as_number(table.get(end)) for end in ("value", "low", "high"))
+        return cls(value=value, low=low, high=high)
 
     @classmethod
     def over(cls, values: Sequence[float]) -> "Estimate":

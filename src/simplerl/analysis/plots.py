@@ -64,6 +64,15 @@ def plot_comparison(comparisons: Sequence[Mapping[str, Any]], output: Path) -> N
     plot_panels(panels, output, title="before and after", dpi=DPI, shared=False)
 
 
+def plot_reliability(figures: Mapping[str, Any], output: Path) -> None:
+    """Draw what a process reward model predicts against what was seen, in bins of its predictions."""
+    bins = figures["reliability"]
+    seen = Band(x=[each["predicted"] for each in bins], mean=[each["seen"] for each in bins])
+    lines = {"held-out steps": seen, "calibrated": Band(x=[0.0, 1.0], mean=[0.0, 1.0])}
+    panel = Panel(title="reliability", ylabel="share of good steps (%)", xlabel="predicted", lines=lines, scale=100)
+    plot_panels([panel], output, title=f"{figures['steps']} held-out steps", dpi=DPI, shared=False)
+
+
 def _plot_two(
     accuracy: Mapping[str, Band], lengths: Mapping[str, Band], output: Path, *, title: str, xlabel: str
 ) -> None:

@@ -87,8 +87,9 @@ def main(argv: list[str] | None = None) -> int:
         load_plugins(named_plugins(rest))
         parser = build_parser(command)
         overrides: list[str] = []
-        if parser.get_default("table").get("overrides"):
-            rest, overrides = split_overrides(parser, rest)
+        inner = (parser.get_default("inner") or {}).get(rest[0] if rest else "", parser)
+        if inner.get_default("table").get("overrides"):
+            rest, overrides = split_overrides(inner, rest)
         args = parser.parse_args(rest)
         args.command, args.overrides = command, overrides
         read_options(args)

@@ -35,6 +35,13 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.tasks:
         return _harness(args)
+    if args.rerank:  # A mistake is said before anything is sampled.
+        from simplerl.prm.model import load_prm
+
+        kind, _, name = args.rerank.partition(":")
+        if kind != "prm" or not name:
+            raise ConfigError(f"--rerank is prm: and the directory of a process reward model, not {args.rerank!r}")
+        load_prm(name)
     if bool(args.models) == bool(args.responses):
         raise ConfigError("give models to evaluate, or --responses FILE to score; simplerl eval --help shows examples")
     try:
@@ -45,7 +52,18 @@ def run(args: argparse.Namespace) -> int:
         print(f"interrupted; what was saved is kept in {args.output_dir}: {again} goes on there", file=sys.stderr)
         return 130
     _show({path.resolve() for path in paths}, args.output_dir)
+    for path in paths if args.rerank else ():
+        _show_reranked(path, args.rerank.removeprefix("prm:"))
     return 0
+
+
+def _show_reranked(path: Path, prm: str) -> None:
+    """Print what choosing among the samples of a result by a process reward model comes to."""
+    from simplerl.evaluate.rerank import METHODS, rerank
+
+    lines = [[k, *(shown(each[name]) for name in METHODS)] for k, each in rerank(path, prm).items()]
+    show_table(f"{path.parent.parent.name} on {path.parent.name}, chosen by {prm} (%)", ("K", *METHODS), lines)
+    say(f"written to {path / 'rerank.json'}")
 
 
 def models_of(names: Sequence[str], steps: str, say: Callable[[str], None]) -> list[Target]:
@@ -65,6 +83,7 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 def _evaluate(args: argparse.Namespace, bar: Bar) -> list[Path]:
     """Evaluate the models, or score the responses; return the directories of the results."""
+    models = models_of(args.models, args.steps, bar.say)  # First: a benchmark may be of a run's plug-in.
     settings = _settings(args)
     names = [*DEFAULTS, "aime24@32"] if args.benchmarks is None else args.benchmarks
     if args.responses and (args.benchmarks is None or len(names) != 1):
@@ -72,8 +91,8 @@ def _evaluate(args: argparse.Namespace, bar: Bar) -> list[Path]:
     if not names:
         raise ConfigError("--benchmarks names no benchmark; leave it out for the paper's eight, or see --list")
     benchmarks = load_benchmarks(names, settings, args.data_dir, bar.say)
-    if args.models:
-        jobs = plan(models_of(args.models, args.steps, bar.say), benchmarks, settings, args.output_dir, bar)
+    if models:
+        jobs = plan(models, benchmarks, settings, args.output_dir, bar)
         return evaluate(jobs, settings, bar, overwrite=args.overwrite)
     ((name, loaded),) = benchmarks.items()
     given = read_responses(args.responses, loaded)

@@ -52,6 +52,7 @@ def fill(parser: argparse.ArgumentParser, table: Mapping[str, Any]) -> None:
                 formatter_class=argparse.RawDescriptionHelpFormatter,
                 allow_abbrev=False,
             )
+            parser.set_defaults(inner={**(parser.get_default("inner") or {}), name: inner})
             inner.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
             fill(inner, complete(action))
 

@@ -112,6 +112,8 @@ class Scored:
 
     value: float  # Finite
     parts: Mapping[str, float] = field(default_factory=dict)  # Name of the part → its value
+    steps: tuple[tuple[int, float], ...] = ()
+    """(tokens up to its end, reward) of each step of the response; empty where only the whole has a reward."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,8 @@ class Trajectory:
     verdict: Verdict
     reward: float  # The number trained on
     reward_parts: Mapping[str, float]  # The unweighted values of each part of the reward, by name
+    step_rewards: tuple[tuple[int, float], ...] = ()
+    """(tokens up to its end, reward) of each step, besides `reward`; empty without a process reward."""
 
     @property
     def loss_mask(self) -> np.ndarray:
@@ -176,6 +180,8 @@ class Batch:
     group_B: torch.Tensor  # int64 [B]: index of the problem within the step; samples of one problem share it
     included_B: torch.Tensor  # bool [B]: False where the verdict is undecided, so that the reward means nothing
     truncated_B: torch.Tensor  # bool [B]: the response hit the token limit
+    to_come_BT: torch.Tensor
+    """float32 [B, T]: the rewards of the steps that end at or after the token, added up; 0 without a process reward."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

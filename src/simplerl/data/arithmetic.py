@@ -62,45 +62,40 @@ def _candidate(level: int, rng: np.random.Generator) -> Expression:
     def step(left: int, operator: str, right: int) -> tuple[int, str, int, int]:
         return (left, operator, right, _apply(left, operator, right))
 
-    steps: tuple[tuple[int, str, int, int], ...]
+    text, form = "", operand(0, 2) if level == 5 else -1
     if level == 1:
-        steps = (step(operand(1, 20), sign(), operand(1, 20)),)
-        text = "{}{}{}".format(*steps[0][:3])
+        steps = [step(operand(1, 20), sign(), operand(1, 20))]
     elif level == 2:
         operator = "+-*"[operand(0, 2)]
         bounds = (2, 20) if operator == "*" else (2, 60)
-        steps = (step(operand(*bounds), operator, operand(*bounds)),)
-        text = "{}{}{}".format(*steps[0][:3])
+        steps = [step(operand(*bounds), operator, operand(*bounds))]
     elif level == 3:
         first = step(operand(1, 20), sign(), operand(1, 20))
-        steps = (first, step(first[3], sign(), operand(1, 20)))
-        text = f"{first[0]}{first[1]}{first[2]}{steps[1][1]}{steps[1][2]}"
+        steps = [first, step(first[3], sign(), operand(1, 20))]
     elif level == 4:
         product = step(operand(2, 12), "*", operand(2, 12))
         if operand(0, 1):
-            steps = (product, step(product[3], sign(), operand(1, 20)))
-            text = f"{product[0]}*{product[2]}{steps[1][1]}{steps[1][2]}"
+            steps = [product, step(product[3], sign(), operand(1, 20))]
         else:
-            steps = (product, step(operand(1, 60), sign(), product[3]))
+            steps = [product, step(operand(1, 60), sign(), product[3])]
             text = f"{steps[1][0]}{steps[1][1]}{product[0]}*{product[2]}"
-    else:
-        form = operand(0, 2)
-        if form == 0:  # (a ± b) * c ± d
-            first = step(operand(1, 12), sign(), operand(1, 12))
-            second = step(first[3], "*", operand(2, 9))
-            steps = (first, second, step(second[3], sign(), operand(1, 20)))
-            text = f"({first[0]}{first[1]}{first[2]})*{second[2]}{steps[2][1]}{steps[2][2]}"
-        elif form == 1:  # a * b ± c ± d
-            first = step(operand(2, 12), "*", operand(2, 12))
-            second = step(first[3], sign(), operand(1, 20))
-            steps = (first, second, step(second[3], sign(), operand(1, 20)))
-            text = f"{first[0]}*{first[2]}{second[1]}{second[2]}{steps[2][1]}{steps[2][2]}"
-        else:  # a * b ± c * d
-            first = step(operand(2, 9), "*", operand(2, 9))
-            second = step(operand(2, 9), "*", operand(2, 9))
-            steps = (first, second, step(first[3], sign(), second[3]))
-            text = f"{first[0]}*{first[2]}{steps[2][1]}{second[0]}*{second[2]}"
-    return Expression(text=text, steps=steps)
+    elif form == 0:  # (a ± b) * c ± d
+        first = step(operand(1, 12), sign(), operand(1, 12))
+        second = step(first[3], "*", operand(2, 9))
+        steps = [first, second, step(second[3], sign(), operand(1, 20))]
+        text = f"({first[0]}{first[1]}{first[2]})*{second[2]}{steps[2][1]}{steps[2][2]}"
+    elif form == 1:  # a * b ± c ± d
+        first = step(operand(2, 12), "*", operand(2, 12))
+        second = step(first[3], sign(), operand(1, 20))
+        steps = [first, second, step(second[3], sign(), operand(1, 20))]
+    else:  # a * b ± c * d
+        first = step(operand(2, 9), "*", operand(2, 9))
+        second = step(operand(2, 9), "*", operand(2, 9))
+        steps = [first, second, step(first[3], sign(), second[3])]
+        text = f"{first[0]}*{first[2]}{steps[2][1]}{second[0]}*{second[2]}"
+    # Where nothing else is said, every operation goes on from the value of the one before.
+    in_a_row = f"{steps[0][0]}" + "".join(f"{operator}{right}" for _, operator, right, _ in steps)
+    return Expression(text=text or in_a_row, steps=tuple(steps))
 
 
 def expression(seed: int, split: str, level: int, index: int) -> Expression:

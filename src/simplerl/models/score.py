@@ -19,8 +19,8 @@ from simplerl.core.errors import ModelError
 from simplerl.models import lora
 from simplerl.models.load import cache_argument
 
-#: Logits held at once: 2**25 fp32 logits are 128 MiB; a few buffers of that size live at a time.
-CHUNK_ELEMENTS = 2**25
+#: Logits held at once: 2**24 fp32 logits are 64 MiB; a few buffers of that size live at a time.
+CHUNK_ELEMENTS = 2**24
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
@@ -295,14 +295,14 @@ def shares_prompts(model: PreTrainedModel) -> bool:
     device = weight.device
     tokens_BT = torch.arange(40, device=device).view(4, 10) % weight.shape[0]
     tokens_BT[1, :3], tokens_BT[3, :5] = tokens_BT[0, :3], tokens_BT[2, :5]
-    starts_B, lengths_B = (torch.tensor(each, device=device) for each in ([3, 3, 5, 5], [10, 8, 9, 10]))
+    index_B, starts_B, lengths_B = torch.tensor([[0, 0, 1, 1], [3, 3, 5, 5], [10, 8, 9, 10]], device=device)
     columns_T = torch.arange(10, device=device)
     mask_BT = (columns_T >= starts_B[:, None]) & (columns_T < lengths_B[:, None])
     training = model.training
     model.eval()
     outcomes = []
     try:
-        for prompts in (None, Prompts(index_B=torch.tensor([0, 0, 1, 1], device=device), lengths_B=starts_B)):
+        for prompts in (None, Prompts(index_B=index_B, lengths_B=starts_B)):
             with torch.enable_grad():
                 hidden_NH = predicting_hidden(backbone, tokens_BT, mask_BT, lengths_B, prompts, packs=False).float()
                 gradients = torch.autograd.grad(hidden_NH.sigmoid().sum(), taught, materialize_grads=True)

@@ -5,7 +5,6 @@ Problems are the unit of every interval and test, because the samples of one pro
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,12 +28,19 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     return float(1.0 - np.prod(1.0 - k / np.arange(n - correct + 1, n + 1)))
 
 
-def majority_at_k(answers: Sequence[Hashable | None], right: Hashable, k: int, *, seed: int = 0) -> float:
+def majority_at_k(
+    answers: Sequence[Hashable | None],
+    right: Hashable,
+    k: int,
+    *,
+    weights: Sequence[float] | None = None,
+    seed: int = 0,
+) -> float:
     """Return the share of subsets of k samples whose most frequent answer is `right` (maj@k, arXiv 2203.11171).
 
     `answers` holds one label per sample, None where it gave no answer and has no vote; equally frequent answers are
     decided for the one that came first, and a subset without any vote is not right. With more than `SUBSETS` subsets
-    that many are drawn. Needs 1 ≤ k ≤ n.
+    that many are drawn. With `weights` a vote counts by that of its sample. Needs 1 ≤ k ≤ n.
     """
     n = len(answers)
     if not 1 <= k <= n:
@@ -44,12 +50,17 @@ def majority_at_k(answers: Sequence[Hashable | None], right: Hashable, k: int, *
     else:
         rng = generator(seed, "majority", n, k)
         subsets = [sorted(rng.choice(n, k, replace=False)) for _ in range(SUBSETS)]
-    return sum(_majority([answers[i] for i in subset]) == right for subset in subsets) / len(subsets)
+    weights = weights or [1] * n
+    won = sum(_majority([(answers[i], weights[i]) for i in subset]) == right for subset in subsets)
+    return won / len(subsets)
 
 
-def _majority(votes: Sequence[Hashable | None]) -> Hashable | None:
-    """Return the most frequent answer, the earliest of equals; None without any."""
-    counts = Counter(vote for vote in votes if vote is not None)
+def _majority(votes: Sequence[tuple[Hashable | None, float]]) -> Hashable | None:
+    """Return the answer of most weight, the earliest of equals; None without any."""
+    counts: dict[Hashable, float] = {}
+    for vote, weight in votes:
+        if vote is not None:
+            counts[vote] = counts.get(vote, 0) + weight
     return max(counts, key=counts.__getitem__) if counts else None
 
 
@@ -262,3 +273,26 @@ def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[fl
         return mean, math.nan, math.nan
     half = quantile(confidence, len(array) - 1) * float(array.std(ddof=1)) / math.sqrt(len(array))
     return mean, mean - half, mean + half
+
+
+def auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
+    """Return the chance that a score of label 1 is above one of label 0, ties by half; None where one kind is missing.
+
+    The area under the ROC curve, by ranks (Mann and Whitney).
+    """
+    positive = int(labels.sum())
+    if not 0 < positive < len(labels):
+        return None
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (counts.cumsum() - (counts - 1) / 2)[inverse]
+    return float((ranks[labels == 1].sum() - positive * (positive + 1) / 2) / (positive * (len(labels) - positive)))
+
+
+def reliability(shares: np.ndarray, labels: np.ndarray, *, bins: int = 10) -> list[dict[str, float]]:
+    """Return for each bin of predicted shares its mean prediction, the share of label 1 and its size; no empty bin."""
+    bin_N = np.minimum((shares * bins).astype(int), bins - 1)
+    return [
+        {"predicted": float(shares[own].mean()), "seen": float(labels[own].mean()), "count": int(own.sum())}
+        for own in (bin_N == number for number in range(bins))
+        if own.any()
+    ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simplerl.analysis import canvas
+from simplerl.analysis import panels as drawing
 from simplerl.analysis.estimates import Estimate
 from simplerl.analysis.panels import DASHED, PALE, Looks, Panel, band_of, draw_sheet
 from simplerl.analysis.seeds import Band, band
@@ -53,6 +53,8 @@ def draw_all(
     draw: dict[str, Callable[[], Any]] = {f.__name__[1:]: functools.partial(f, drawn) for f in of_runs if drawn}
     draw["behaviours"] = functools.partial(_behaviours, drawn, judged)
     draw["exploration"] = functools.partial(_exploration, drawn, known)
+    draw["self_training"] = functools.partial(_self_training, drawn)
+    draw["surface"] = functools.partial(_surface, drawn)
     draw["training"] = functools.partial(_training, drawn)
     of_results = (_benchmarks_over_steps, _benchmarks_pass_at_k)
     draw |= {f.__name__[1:]: functools.partial(f, benchmarks) for f in of_results if benchmarks}
@@ -60,10 +62,10 @@ def draw_all(
     for name, sheet_of in draw.items():
         title, caption = (TEXTS["figures"][name][key].replace("{sizes}", sizes) for key in ("title", "caption"))
         progress(f"drawing {title}")
-        with canvas.paper_style():
+        with drawing.paper_style():
             if (sheet := sheet_of()) is not None:
-                wide = sheet.get_figwidth() > canvas.COLUMN
-                png, file = canvas.image(sheet, "png"), canvas.image(sheet, "pdf") if pdf else None
+                wide = sheet.get_figwidth() > drawing.COLUMN
+                png, file = drawing.image(sheet, "png"), drawing.image(sheet, "pdf") if pdf else None
                 figures[name] = Figure(title=title, caption=caption, wide=wide, png=png, pdf=file)
     return figures
 
@@ -125,7 +127,7 @@ def _sheet(
     *,
     columns: int,
     height: float = 2.3,
-    width: float = canvas.TEXT,
+    width: float = drawing.TEXT,
     further: Looks | None = None,
 ) -> Any:
     """Return a figure of panels; None where nothing is drawn. `further`: what the legend explains beside the series."""
@@ -133,7 +135,7 @@ def _sheet(
         return None
     looks: dict[str, Any] = {_SHARED: {"color": "#555555", "marker": "o"}}
     for number, one in enumerate(drawn):
-        looks |= {one: canvas.look(number)} if isinstance(one, str) else {one.name: canvas.look(one.number)}
+        looks |= {one: drawing.look(number)} if isinstance(one, str) else {one.name: drawing.look(one.number)}
     figure, _ = draw_sheet(panels, [looks] * len(panels), columns=columns, width=width, height=height)
     return _with_legend(figure, {name: look for name, look in looks.items() if name != _SHARED}, further)
 
@@ -141,7 +143,7 @@ def _sheet(
 def _with_legend(figure: Any, looks: Looks, further: Looks | None) -> Any:
     """Return a figure with one legend under all panels, where there is more to tell apart than one curve."""
     own = {short(name): look for name, look in looks.items()} if len(looks) > 1 else {}
-    canvas.legend(figure, {**own, **(further or {})})
+    drawing.legend(figure, {**own, **(further or {})})
     return figure
 
 
@@ -193,7 +195,7 @@ def _pass_at_k(drawn: Sequence[Series]) -> Any:
     after = _curves(drawn, lambda run: curve_of_k(run.last))
     further: dict[str, Any] = {"before": {**DASHED, "marker": "o"}, "after": {"marker": "o"}}
     panel = _pass_panel("", lines=after, dashed=dashed)
-    return _sheet(drawn, [panel], columns=1, width=canvas.COLUMN, height=2.6, further=further)
+    return _sheet(drawn, [panel], columns=1, width=drawing.COLUMN, height=2.6, further=further)
 
 
 def _pass_panel(title: str, **curves: Any) -> Panel:
@@ -205,8 +207,8 @@ def _by_level(drawn: Sequence[Series]) -> Any:
     levels = sorted(names, key=level_order)[:24]
     if not levels:
         return None
-    width = canvas.TEXT if len(levels) * len(drawn) > 10 else canvas.COLUMN
-    figure, (axes,) = canvas.sheet(1, 1, width=width, height=2.4)
+    width = drawing.TEXT if len(levels) * len(drawn) > 10 else drawing.COLUMN
+    figure, (axes,) = drawing.sheet(1, 1, width=width, height=2.4)
     for order, one in enumerate(drawn):
         shift = (order - (len(drawn) - 1) / 2) * 0.8 / len(drawn)
         for last, (x, level) in itertools.product((False, True), enumerate(levels)):
@@ -214,12 +216,12 @@ def _by_level(drawn: Sequence[Series]) -> Any:
             estimates = [side.by_level.get(level, Estimate()) if side else Estimate() for side in sides]
             if all(e.known for e in estimates):
                 estimate = Estimate.over([e.value for e in estimates]) if one.over_seeds else estimates[0]
-                _draw_dot(axes, x + shift, estimate, canvas.look(one.number), filled=last)
+                _draw_dot(axes, x + shift, estimate, drawing.look(one.number), filled=last)
     axes.set_xticks(range(len(levels)), [short(level, 12) for level in levels])
     axes.grid(axis="x", visible=False)
     axes.set(xlabel="level", ylabel="accuracy (%)", xlim=(-0.6, len(levels) - 0.4), ylim=(0, 100))
     look = {"marker": "o", "linestyle": ""}
-    looks = {one.name: canvas.look(one.number) for one in drawn}
+    looks = {one.name: drawing.look(one.number) for one in drawn}
     return _with_legend(figure, looks, {"before": {**look, "markerfacecolor": "white"}, "after": look})
 
 
@@ -261,6 +263,52 @@ def _exploration(drawn: Sequence[Series], explored: Mapping[str, Explored]) -> A
         lines = _curves(drawn, curve)
         panels.append(Panel(title=title, ylabel=unit, xlabel="step", scale=factor, lines=lines, marked=True))
     return _sheet(drawn, panels, columns=3, height=1.6)
+
+
+#: Of the trajectory of self-training, and of reinforcement learning under the controller of the query effect.
+_STAR = {
+    "temperature": ("star/temperature", "controller/temperature"),
+    "threshold": ("star/threshold",),
+    "query effect": ("star/query_effect", "controller/query_effect"),
+}
+
+
+def _self_training(drawn: Sequence[Series]) -> Any:
+    panels = []
+    for title, metrics in _STAR.items():
+        lines = {name: curve for metric in metrics for name, curve in _curves(drawn, recorded(metric)).items()}
+        panels.append(Panel(title=title.capitalize(), ylabel=title, xlabel="iteration", lines=lines, marked=True))
+    return _sheet(drawn, panels, columns=3, height=1.7)
+
+
+def _surface(drawn: Sequence[Series]) -> Any:
+    """Draw the query effect over the grid, a map for each of up to six searches of the first run that has any."""
+    searches = next((found for one in drawn for run in one.runs if (found := run.run.searches)), [])
+    if not searches:
+        return None
+    count = min(6, len(searches))
+    chosen = [searches[i * (len(searches) - 1) // max(1, count - 1)] for i in range(count)]
+    columns = min(3, count)
+    figure, panels = drawing.sheet(-(-count // columns), columns, height=1.9)
+    high = max(point["query_effect"] for each in chosen for point in each["points"])
+    for axes, each in itertools.zip_longest(panels, chosen):
+        if each is None:
+            axes.set_axis_off()
+            continue
+        xs, ys = (sorted({point[name] for point in each["points"]}) for name in ("temperature", "threshold"))
+        grid = [[float("nan")] * len(xs) for _ in ys]
+        for point in each["points"]:
+            grid[ys.index(point["threshold"])][xs.index(point["temperature"])] = point["query_effect"]
+        image = axes.imshow(grid, origin="lower", aspect="auto", cmap="viridis", vmin=0, vmax=high or 1)
+        best_x, best_y = xs.index(each["chosen"]["temperature"]), ys.index(each["chosen"]["threshold"])
+        axes.plot([best_x], [best_y], "x", color="white", ms=7, mew=2)
+        every_x, every_y = (max(1, -(-len(values) // 6)) for values in (xs, ys))
+        axes.set_xticks(range(0, len(xs), every_x), [f"{x:g}" for x in xs[::every_x]])
+        axes.set_yticks(range(0, len(ys), every_y), [f"{y:g}" for y in ys[::every_y]])
+        axes.grid(visible=False)
+        axes.set(title=f"step {each['step']}", xlabel="temperature", ylabel="threshold")
+    figure.colorbar(image, ax=panels, label="query effect")
+    return figure
 
 
 def _training(drawn: Sequence[Series]) -> Any:
@@ -310,5 +358,5 @@ def _benchmarks_pass_at_k(results: Benchmarks) -> Any:
         if any(len(curve.x) > 1 for curve in rows.values()):
             panels.append(_pass_panel(short(name), lines={model: curve for model, curve in rows.items() if curve.x}))
     columns = min(3, len(panels))
-    width = canvas.COLUMN if columns == 1 else canvas.TEXT
+    width = drawing.COLUMN if columns == 1 else drawing.TEXT
     return _sheet(list(results.table), panels, columns=columns, width=width, height=2.2)

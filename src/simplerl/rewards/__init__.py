@@ -35,6 +35,7 @@ REWARDS: Registry[Any] = Registry(
         "format": "simplerl.rewards.builtin:Format",
         "length": "simplerl.rewards.builtin:Length",
         "overlong": "simplerl.rewards.builtin:Overlong",
+        "process": "simplerl.prm.reward:Process",
         "mixture": "simplerl.rewards.mixture:Mixture",
     },
 )

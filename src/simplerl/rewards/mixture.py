@@ -69,9 +69,12 @@ class Mixture(GroupReward):
         failed = next((each for each in results if isinstance(each, Undecided) and each.applies), None)
         if failed:
             return failed
-        total, parts = 0.0, dict[str, float]()
+        total, parts, steps = 0.0, dict[str, float](), list[tuple[int, float]]()
         for (weight, _), each in zip(self._built, results, strict=True):
             if isinstance(each, Scored):
                 total += weight * each.value
                 parts |= each.parts
-        return Scored(total, parts) if parts else Undecided("no reward of the mixture applies", applies=False)
+                steps += [(end, weight * value) for end, value in each.steps]
+        if not parts:
+            return Undecided("no reward of the mixture applies", applies=False)
+        return Scored(total, parts, tuple(steps))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -115,29 +116,34 @@ class Rollout:
         *,
         purpose: str,
         step: int,
+        samples: Sequence[int] = (),
         on_response: Callable[[Completion], None] = lambda completion: None,
     ) -> list[TrajectoryGroup]:
         """Sample responses to each problem, judge and reward them; groups come in the order of the problems.
+
+        `samples` says how many to each; empty: those of the rollout.
 
         The noise of a response is addressed by (seed, purpose, step, problem id, sample index). A trajectory whose
         verdict is undecided gets the reward NaN: it has none, and may not be trained on. Responses are handed to the
         verifier as they finish, so that judging runs beside generation.
         """
+        counts = list(samples) or [self.samples] * len(prompted)
+        owners = [item for item, count in zip(prompted, counts, strict=True) for _ in range(count)]
+        numbers = [sample for count in counts for sample in range(count)]
         requests = [
             Request(prompt_ids=item.prompt_ids, noise_key=derive(self.seed, purpose, step, item.problem.id, sample))
-            for item in prompted
-            for sample in range(self.samples)
+            for item, sample in zip(owners, numbers, strict=True)
         ]
         completions: dict[int, Completion] = {}
         for index, completion in self.backend.generate(requests, self.sampling):
             completions[index] = completion
-            problem = prompted[index // self.samples].problem
+            problem = owners[index].problem
             self.verifier.submit(index, completion.text, problem.answer, problem.question)
             on_response(completion)
         verdicts = dict(self.verifier.results())
         groups = []
-        for first, item in zip(range(0, len(requests), self.samples), prompted, strict=True):
-            rows = range(first, first + self.samples)
+        for end, count, item in zip(itertools.accumulate(counts), counts, prompted, strict=True):
+            rows = range(end - count, end)
             group_verdicts = [verdicts[row] for row in rows]
             scores = self._score(item.problem, [completions[row] for row in rows], group_verdicts)
             trajectories = []
@@ -155,6 +161,7 @@ class Rollout:
                     verdict=verdict,
                     reward=scored.value if isinstance(scored, Scored) else float("nan"),
                     reward_parts=scored.parts if isinstance(scored, Scored) else {},
+                    step_rewards=scored.steps if isinstance(scored, Scored) else (),
                 )
                 trajectories.append(trajectory)
             groups.append(TrajectoryGroup(problem=item.problem, trajectories=tuple(trajectories)))

@@ -342,6 +342,23 @@ class Run:
         paths = self._steps("checkpoints", "")
         return tuple(Checkpoint(step=step, path=path, complete=_complete(path)) for step, path in paths.items())
 
+    @cached_property
+    def searches(self) -> list[dict[str, Any]]:
+        """What each search for a temperature saw, by step: `step`, the `chosen` point, and all `points` at the most
+        samples."""
+        found = []
+        for step, file in self._steps("star", ".json").items():
+            table = self._table(f"star/{file.name}")
+            try:
+                points = table["surface"][max(table["surface"], key=int)]
+                names = ("temperature", "threshold", "query_effect")
+                checked = [{name: float(point[name]) for name in names} for point in [table["chosen"], *points]]
+            except (KeyError, TypeError, ValueError, AttributeError):
+                self._damaged(f"{file} does not hold the surface of a search: left out")
+                continue
+            found.append({"step": step, "chosen": checked[0], "points": checked[1:]})
+        return found
+
     def behaviours(self) -> list[Judgement]:
         """Return what `simplerl behaviours` found. Raises RunError where its record is damaged."""
         return read_behaviours(self.path)

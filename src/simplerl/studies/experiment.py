@@ -78,6 +78,15 @@ class Variant(_Data):
     against: str = ""  # Label of the variant that it is compared with, seed by seed; empty: none
 
 
+class Preparation(_Data):
+    """A command that is run before the runs; `{directory}` in it, and in the variants, is the study's directory."""
+
+    name: str
+    command: tuple[str, ...]  # After `simplerl`
+    quick: tuple[str, ...] = ()  # Added to it by --quick
+    done: str  # The file in the directory that says that it need not be run
+
+
 class Curve(_Data):
     """A panel of the plot: a metric of metrics.jsonl while training goes on."""
 
@@ -112,6 +121,8 @@ class Experiment(_Data):
     measures: tuple[Annotated[Measure, BeforeValidator(measure)], ...]
     """The columns of the table. The first one is what `against` compares."""
     panels: tuple[Curve | Bars | PassAtK, ...] = ()
+    stage: Literal["train", "star"] = "train"  # The command that makes the runs
+    prepare: tuple[Preparation, ...] = ()  # Run one after the other, before the runs that speak of `{directory}`
     recipe: str = "cub"
     overrides: Mapping[str, Any] = {}  # What all variants share, on top of the recipe
     x_axis: Literal["step", "tokens"] = "step"  # Of the curves

@@ -1,11 +1,12 @@
 """From an experiment to the runs that it needs, and what of them is there already."""
 
 import dataclasses
+import itertools
 import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -65,27 +66,71 @@ def plan(
     """
     skipped = {each.label: reason for each in experiment.variants if (reason := why_skipped(experiment, each))}
     variants = [variant for variant in experiment.variants if variant.label not in skipped]
+    prepared = _prepared(experiment, directory, quick=quick)
     lasts = [merge(QUICK if quick else {}, {"seed": seed}) for seed in range(seeds)]
     jobs = [job for last in lasts for variant in variants for job in _jobs(experiment, variant, last, directory)]
-    return jobs, skipped
+    waiting = next((job.name for job in reversed(prepared) if job.state != "done"), "")
+    jobs = [
+        dataclasses.replace(job, after=waiting)
+        if job.state != "done" and not job.after and _speaks_of(directory, job.command)
+        else job
+        for job in jobs
+    ]
+    return [*prepared, *jobs], skipped
+
+
+def _speaks_of(directory: Path, command: Sequence[str]) -> bool:
+    """Return whether a run's settings name something in the study's directory, apart from where it is written."""
+    named = [value for key, value in itertools.pairwise(command) if key != "--output-dir"]
+    return any(value.startswith(f"{directory.resolve()}/") for value in named)
+
+
+def _prepared(experiment: Experiment, directory: Path, *, quick: bool) -> list[Job]:
+    """Return the jobs of the preparations, each waiting for the one before."""
+    jobs: list[Job] = []
+    for each in experiment.prepare:
+        words = [*each.command, *(each.quick if quick else ())]
+        command = (sys.executable, "-m", "simplerl", *(_filled(word, directory) for word in words))
+        job = Job(
+            label=each.name,
+            seed=0,
+            path=directory / "prepared" / slug(each.name),
+            log=directory / "logs" / f"{slug(each.name)}.log",
+            command=command,
+            state="done" if (directory / each.done).exists() else "new",
+            steps=1,
+            token_budget=0,
+            after=jobs[-1].name if jobs and jobs[-1].state != "done" else "",
+        )
+        jobs.append(job)
+    return jobs
+
+
+def _filled(value: Any, directory: Path) -> Any:
+    """Return a setting, or tables of settings, with the study's directory in the place of `{directory}`."""
+    if isinstance(value, Mapping):
+        return {key: _filled(item, directory) for key, item in value.items()}
+    return value.replace("{directory}", str(directory.resolve())) if isinstance(value, str) else value
 
 
 def _jobs(experiment: Experiment, variant: Variant, last: Mapping[str, Any], directory: Path) -> list[Job]:
     """Return the run of a variant, `last` laid on top, and before it the fine-tuning that it begins from, if needed."""
     recipe = variant.recipe or experiment.recipe
-    table = merge(table_of(experiment, variant), last)
+    table = _filled(merge(table_of(experiment, variant), last), directory)
     if not variant.before:
-        return [_job("train", recipe, table, variant.label, directory)]
+        return [_job(experiment.stage, recipe, table, variant.label, directory)]
     imitating = merge(merge(experiment.overrides, variant.before), last)
     first = _job("sft", recipe, imitating, f"{variant.label} (SFT)", directory)
     job = _job("train", recipe, merge(table, {"model": str(first.path.resolve())}), variant.label, directory)
     return [job] if job.state == "done" else [first, dataclasses.replace(job, after=first.name)]
 
 
-def _job(stage: Literal["train", "sft"], recipe: str, table: Mapping[str, Any], label: str, directory: Path) -> Job:
+def _job(
+    stage: Literal["train", "star", "sft"], recipe: str, table: Mapping[str, Any], label: str, directory: Path
+) -> Job:
     config = resolve(recipe, table)
     name = f"{slug(label)}_seed{config.seed}"
-    path, steps = directory / "runs" / name, config.steps if stage == "train" else config.sft.steps
+    path, steps = directory / "runs" / name, config.sft.steps if stage == "sft" else config.steps
     state = state_of(path, config, steps=steps)
     plugins = [word for plugin in config.plugins for word in ("--plugin", plugin.name)]
     own = [*arguments(table), *plugins, "--output-dir", str(path), *["--resume"] * (state == "half")]
@@ -97,7 +142,7 @@ def _job(stage: Literal["train", "sft"], recipe: str, table: Mapping[str, Any], 
         command=(sys.executable, "-m", "simplerl", stage, recipe, *own),
         state=state,
         steps=steps,
-        token_budget=config.token_budget if stage == "train" else 0,
+        token_budget=0 if stage == "sft" else config.token_budget,
     )
 
 

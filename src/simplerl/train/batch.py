@@ -28,12 +28,15 @@ def build_batch(groups: Sequence[TrajectoryGroup]) -> Batch:
     tokens_BT = np.zeros(shape, dtype=np.int64)
     mask_BT = np.zeros(shape, dtype=bool)
     logprobs_BT = np.zeros(shape, dtype=np.float32)
+    to_come_BT = np.zeros(shape, dtype=np.float32)
     for row, (_, t) in enumerate(trajectories):
         response = slice(prompts[row], lengths[row])
         tokens_BT[row, : prompts[row]] = t.prompt_ids
         tokens_BT[row, response] = t.completion.token_ids
         mask_BT[row, response] = t.loss_mask
         logprobs_BT[row, response] = t.completion.logprobs
+        for end, reward in t.step_rewards:
+            to_come_BT[row, prompts[row] : prompts[row] + end] += reward
     return Batch(
         tokens_BT=torch.from_numpy(tokens_BT),
         lengths_B=torch.tensor(lengths),
@@ -44,6 +47,7 @@ def build_batch(groups: Sequence[TrajectoryGroup]) -> Batch:
         group_B=torch.tensor([index for index, _ in trajectories]),
         included_B=torch.tensor([t.verdict.decided for _, t in trajectories]),
         truncated_B=torch.tensor([t.completion.stop_reason == "length" for _, t in trajectories]),
+        to_come_BT=torch.from_numpy(to_come_BT),
     )
 
 
@@ -137,48 +141,31 @@ def _shared(
 ) -> list[MicroBatch]:
     """Return micro-batches of rows that share prompts, the longest first, each within `tokens` or of a single row."""
     starts, lengths = batch.prompt_lengths_B.tolist(), batch.lengths_B.tolist()
-    families: dict[tuple[int, int, bytes], list[int]] = {}
-    for row in rows.tolist():
-        size = (lengths[row] - starts[row]).bit_length() if by_length else 0
-        prompt = batch.tokens_BT[row, : starts[row]].numpy().tobytes()
-        families.setdefault((size, starts[row], prompt), []).append(row)
-    plan: list[MicroBatch] = []
-    pending: list[tuple[bytes, list[int]]] = []
+    prompt = {row: batch.tokens_BT[row, : starts[row]].numpy().tobytes() for row in rows.tolist()}
+    # A response's last token predicts nothing, and its first is predicted by the prompt.
+    further = {row: lengths[row] - starts[row] - 1 for row in prompt}
 
-    def padded(members: list[tuple[bytes, list[int]]]) -> int:
-        every = [row for _, family in members for row in family]
-        # A response's last token is not computed, its first by the prompt.
-        longest = max(lengths[row] - starts[row] - 1 for row in every)
-        return len({prompt for prompt, _ in members}) * max(starts[row] for row in every) + len(every) * longest
+    def family(row: int) -> tuple[int, int, bytes]:
+        return further[row].bit_length() if by_length else 0, starts[row], prompt[row]
 
-    def close() -> None:
-        if pending:
-            numbers = {prompt: number for number, prompt in enumerate(dict(pending))}
-            index = [numbers[prompt] for prompt, family in pending for _ in family]
-            chosen = torch.tensor([row for _, family in pending for row in family])
-            plan.append(
-                MicroBatch(
-                    rows=chosen,
-                    width=int(batch.lengths_B[chosen].max()),
-                    device=device,
-                    padded=padded(pending),
-                    prompts=Prompts(
-                        index_B=torch.tensor(index, device=device),
-                        lengths_B=batch.prompt_lengths_B[chosen].to(device),
-                    ),
-                )
-            )
-            pending.clear()
+    def padded(chosen: list[int]) -> int:
+        once = len({prompt[row] for row in chosen}) * max(starts[row] for row in chosen)
+        return once + len(chosen) * max(further[row] for row in chosen)
 
-    for (_, _, prompt), family in sorted(families.items(), reverse=True):
-        family.sort(key=lambda row: lengths[row], reverse=True)
-        if padded([(prompt, family)]) <= tokens < padded([*pending, (prompt, family)]):
-            close()  # A family that fits is not divided.
-        for row in family:
-            if pending and padded([*pending, (prompt, [row])]) > tokens:
-                close()
-            pending.append((prompt, [row]))
-    close()
+    chunks: list[list[int]] = [[]]
+    for _, members in itertools.groupby(sorted(prompt, key=family, reverse=True), key=family):
+        fits = list(members)
+        for piece in [fits] if padded(fits) <= tokens else [[row] for row in fits]:
+            if chunks[-1] and padded(chunks[-1] + piece) > tokens:
+                chunks.append([])
+            chunks[-1] += piece
+    plan = []
+    for chosen in filter(None, chunks):
+        numbers = {name: number for number, name in enumerate({prompt[row]: None for row in chosen})}
+        index_B = torch.tensor([numbers[prompt[row]] for row in chosen], device=device)
+        picked, width = torch.tensor(chosen), max(lengths[row] for row in chosen)
+        prompts = Prompts(index_B=index_B, lengths_B=batch.prompt_lengths_B[picked].to(device))
+        plan.append(MicroBatch(rows=picked, width=width, device=device, padded=padded(chosen), prompts=prompts))
     return plan
 
 

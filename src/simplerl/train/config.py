@@ -99,6 +99,11 @@ class SamplingConfig:
     """Nucleus sampling; 1 is off."""
     top_k: Int = 0
     """Only the k most likely tokens; 0 is off."""
+    controller: Literal["none", "query-effect", "e3", "adastar"] = "none"
+    """What decides temperature, problems and samples of a step (docs/algorithms.md): none, `query-effect`, `e3` or
+    `adastar`."""
+    controller_every: PositiveInt = 10
+    """Steps between two searches of the controller `query-effect`."""
     max_prompt_tokens: PositiveInt = 1024
     """Problems with longer prompts are left out, counted and named."""
     max_new_tokens: PositiveInt = 3072
@@ -184,7 +189,7 @@ class LearnerConfig:
     """Mini-batch, counted in problems; 0 is one update per step, which is on-policy."""
     tokens_per_microbatch: NonNegativeInt = 0
     """Tokens (padding included) that go through the model at once; turn down when memory runs out. 0: 16,384 on a GPU;
-    on a CPU 4,096 (larger ones leave its cache and take longer), or what keeps a large model near 2 GiB."""
+    on a CPU 4,096 (larger ones leave its cache and take longer), or what keeps a large model near 1 GiB."""
     precision: Precision = "auto"
     """`fp32`, `bf16` (autocast over fp32 master weights) or `auto`: bf16 where it is fast, but for a deep model on a
     CPU, whose sampler in fp32 would disagree with it."""
@@ -293,6 +298,11 @@ class StarConfig:
     rounded up."""
     s: PositiveInt = 4
     """S of the figures Pass@K-S and Reward@K-S of an iteration; K is `sampling.samples_per_prompt`."""
+    prm: str = ""
+    """Directory of a process reward model (`simplerl prm train`): the lowest score of a response's steps, divided by
+    `prm_scale` and held within ±1, is added to its reward. Empty: none."""
+    prm_scale: PositiveFloat = 5.0
+    """What the logit of a step is divided by."""
     demonstrations: str = ""
     """Given responses (as for `sft.data`) that are imitated in every iteration besides the model's own; empty: none."""
 

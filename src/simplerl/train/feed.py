@@ -5,6 +5,7 @@ a problem whose rewards are all equal has no advantage; it is dropped and a furt
 by round. Which one is a function of (seed, step, round) and of what was drawn before in the step.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -55,6 +56,18 @@ class Sampler(Generic[T]):
         return step / self.steps_per_epoch
 
 
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is sampled in a step, and how."""
+
+    indices: list[int]
+    """Of the problems, in the sampler's list."""
+    temperature: float
+    samples: list[int] = field(default_factory=list)
+    """Responses to each; empty: those of the rollout."""
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StepGroups:
     """What was sampled in a step."""
@@ -64,6 +77,8 @@ class StepGroups:
     dropped: list[TrajectoryGroup] = field(default_factory=list)
     """Groups without signal that dynamic sampling has replaced; recorded all the same."""
     metrics: dict[str, float] = field(default_factory=dict)
+    temperature: float = 1.0
+    """At which they were sampled: what the update scores them at."""
 
     @property
     def all(self) -> list[TrajectoryGroup]:
@@ -80,8 +95,10 @@ class Feed:
         sampler: Sampler[Prompted],
         rollout: Rollout,
         on_response: Callable[[Completion], None] = lambda completion: None,
+        plan: Callable[[int], Plan] | None = None,
     ):
-        """`on_response` is called for every response as it finishes."""
+        """`on_response` is called for every response as it finishes; `plan` says what a step samples."""
+        self.plan = plan or (lambda step: Plan(indices=sampler.indices(step), temperature=config.sampling.temperature))
         self.config, self.sampler, self.rollout, self.on_response = config, sampler, rollout, on_response
         self.responses = config.sampling.prompts_per_step * rollout.samples
         """Responses of a step, unless problems are replaced."""
@@ -96,26 +113,39 @@ class Feed:
         kept: list[TrajectoryGroup] = []
         dropped: list[TrajectoryGroup] = []
         seen: set[int] = set()
-        round, indices = 0, self.sampler.indices(step)
+        plan = self.plan(step)
+        round, indices = 0, plan.indices
         while indices:
             seen |= set(indices)
-            for group in self._sample(indices, step, round):
+            for group in self._sample(indices, plan, step, round):
                 (kept if not rounds or has_signal(group) else dropped).append(group)
             if round == rounds or len(kept) >= wanted:
                 break
             round += 1
             indices = self.sampler.more(step, round, wanted - len(kept), seen)
         metrics: dict[str, float] = {"groups/dropped": len(dropped), "groups/rounds": round} if rounds else {}
+        metrics |= plan.metrics
         if not kept:
             kept, dropped = dropped[:wanted], dropped[wanted:]
-        return StepGroups(kept=kept, dropped=dropped, metrics=metrics)
+        return StepGroups(kept=kept, dropped=dropped, metrics=metrics, temperature=plan.temperature)
 
-    def _sample(self, indices: Sequence[int], step: int, round: int) -> list[TrajectoryGroup]:
+    def _sample(self, indices: Sequence[int], plan: Plan, step: int, round: int) -> list[TrajectoryGroup]:
         problems = [self.sampler.problems[i] for i in indices]
-        groups = self.rollout.sample_groups(problems, purpose="train", step=step, on_response=self.on_response)
+        groups = at(self.rollout, plan.temperature).sample_groups(
+            problems,
+            purpose="train",
+            step=step,
+            samples=() if round else plan.samples,
+            on_response=self.on_response,
+        )
         if self.config.shuffle_rewards:
             return shuffle_rewards(groups, seed=self.config.seed, step=step, round=round)
         return groups
+
+
+def at(rollout: Rollout, temperature: float) -> Rollout:
+    """Return a rollout at another temperature."""
+    return dataclasses.replace(rollout, sampling=dataclasses.replace(rollout.sampling, temperature=temperature))
 
 
 def has_signal(group: TrajectoryGroup) -> bool:

@@ -113,6 +113,16 @@ class Learner:
             taught = cast(CriticAlgorithm, algorithm)
             self.critic = Critic(policy.model, taught, **settings, steps=steps, seed=seed)
 
+    @property
+    def temperature(self) -> float:
+        """At which tokens are scored: that at which they were sampled."""
+        return self.scorer.temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        for scorer in filter(None, (self.scorer, self.reference)):
+            scorer.temperature = value
+
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the policy's parameters and buffers by name; adapters are merged into what they stand beside."""
         model = self.policy.model
@@ -214,7 +224,8 @@ class Learner:
             entropy=entropy,
             state=self.carried,
         )
-        advantages_BT = algorithm.advantages(credit)
+        # What a process reward says of a token's step and of those after it is credit of its own.
+        advantages_BT = algorithm.advantages(credit) + batch.to_come_BT * mask_BT
         if mask_BT.any():  # A step without a decided response has measured nothing.
             self.carried = algorithm.carried(credit)
         critic_BT = None
@@ -377,12 +388,12 @@ def microbatch_tokens(model: PreTrainedModel) -> int:
     """Return how many tokens go through a model at once where nothing is set.
 
     On a CPU 4,096 fit the cache for a tiny model; of a large one as many as keep what is held for the backward pass
-    near 2 GiB, at about 32 fp32 numbers for each layer and hidden unit.
+    near 1 GiB, at about 32 fp32 numbers for each layer and hidden unit.
     """
     if model.device.type != "cpu":
         return 16384
     config = model.config.get_text_config()
-    return min(4096, max(256, 2**24 // (config.num_hidden_layers * config.hidden_size)))
+    return min(4096, max(256, 2**23 // (config.num_hidden_layers * config.hidden_size)))
 
 
 def means(per_update: list[dict[str, float]]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from simplerl.core.errors import ConfigError
 from simplerl.train.batch import build_batch
 from simplerl.train.components import Inputs, build_components
 from simplerl.train.config import Config
+from simplerl.train.controllers import Planner
 from simplerl.train.feed import Feed
 from simplerl.train.run import Callback, Outcome, open_run
 
@@ -36,11 +37,14 @@ def train(
     build = functools.partial(build_components, config, inputs=inputs)
     with open_run("train", config, path, build, resume=resume, callbacks=callbacks) as run:
         parts = run.components
-        feed = Feed(config, parts.sampler, parts.rollout, on_response=run.on_response)
+        size = len(parts.policy.tokenizer)
+        plan = Planner(config, parts.sampler, parts.rollout, path, on_response=run.on_response, vocabulary=size)
+        feed = Feed(config, parts.sampler, parts.rollout, on_response=run.on_response, plan=plan)
         for step in run.steps():
             with run.phase("rollout", feed.responses):
                 groups = feed.take(step)
             with run.phase("learn"):
+                parts.learner.temperature = groups.temperature
                 result = parts.learner.step(build_batch(groups.kept), step)
             run.sync(step)
             run.record(step, groups, result)

@@ -361,6 +361,11 @@ def _go_back(directory: RunDirectory, config: Config, say: Callable[[str], None]
             f"steps was {old['steps']}, now {config.steps}: with the {config.optimizer.schedule} schedule that would "
             "change the learning rate of the steps already done"
         )
+    if old["steps"] != config.steps and config.sampling.controller == "e3":
+        raise ConfigError(
+            f"steps was {old['steps']}, now {config.steps}: the controller e3 lowers its entropy in the last steps, so "
+            "that another number would change the temperature of the steps already done"
+        )
     start = directory.newest_complete_checkpoint(say)
     if not start and directory.checkpoint_steps():
         raise RunError(
@@ -390,12 +395,13 @@ def _record_environment(directory: RunDirectory, now: dict[str, Any], start: int
             ("data or the template", before["data"], now["data"]),
             ("model", before["base_model"]["sha256"], now["base_model"]["sha256"]),
             ("reference", before["reference"], now["reference"]),
+            ("process reward model", before.get("prm"), now.get("prm")),
         ):
             if old != new:
                 raise RunError(
                     f"cannot resume {directory.path}: the {what} has changed since it began (see environment.json)"
                 )
-        silent = ("git_commit", "data", "data_origin", "data_decisions", "base_model", "reference")
+        silent = ("git_commit", "data", "data_origin", "data_decisions", "base_model", "reference", "prm")
         differing = [key for key in now if key in before and before[key] != now[key] and key not in silent]
         if differing:
             say(

@@ -101,6 +101,7 @@ def demonstration_batch(examples: Sequence[Example]) -> Batch:
         group_B=torch.arange(len(examples)),
         included_B=every_B,
         truncated_B=~every_B,
+        to_come_BT=torch.zeros(tokens_BT.shape),
     )
 
 

@@ -8,29 +8,33 @@ one draw for each temperature serves all thresholds, every point of the grid is 
 """
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from simplerl.algorithms.imitation import Imitation
-from simplerl.core.errors import ConfigError, DataError
-from simplerl.core.seeds import derive, generator
-from simplerl.core.types import Completion, Trajectory, TrajectoryGroup
+from simplerl.core.errors import ConfigError, DataError, ModelError
+from simplerl.core.seeds import derive
+from simplerl.core.types import Completion, TrajectoryGroup
 from simplerl.data import demonstrations
 from simplerl.data.prompts import prompter
+from simplerl.models.load import locate_and_hash
 from simplerl.ops import exploration
 from simplerl.ops.statistics import pass_at_k
+from simplerl.prm.model import load_prm, vocabulary_hash
+from simplerl.rewards import make_reward
 from simplerl.rollout.groups import Prompted, Rollout
-from simplerl.runs.files import write_json
 from simplerl.train.components import Components, Inputs, build_components, first_few
 from simplerl.train.config import Config
-from simplerl.train.feed import Sampler, StepGroups
+from simplerl.train.controllers import Planner
+from simplerl.train.feed import Sampler, StepGroups, at
 from simplerl.train.learner import Learner, StepResult, means
+from simplerl.train.resolve import named_table
 from simplerl.train.run import Callback, Outcome, open_run
+from simplerl.train.search import Selection, mean_query_effect, search, select, subset_of
 from simplerl.train.sft import METRICS, Example, demonstration_batch, encode, end_token
 
 #: Mode → what an iteration takes over from the one before: weights; optimizer and learning-rate schedule.
@@ -42,122 +46,43 @@ INHERITS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
-    """A point of the grid: how to sample, what to keep, and the mean query effect that it has on the subset."""
-
-    temperature: float
-    threshold: float
-    query_effect: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Selection:
-    """What a threshold leaves of one problem's responses."""
-
-    kept: list[Trajectory]
-    """The first of each selected response: what is imitated."""
-    selected: int
-    """Responses above the threshold, equal ones counted each time: n."""
-    unique_right: int
-    """Unique right responses among them: n′."""
-
-
-def select(group: TrajectoryGroup, threshold: float) -> Selection:
-    """Select the complete, decided responses whose reward is above a threshold.
-
-    A truncated response is never imitated: it would teach not to end. An undecided one has no reward.
-    """
-    above = [
-        t
-        for t in group.trajectories
-        if t.verdict.decided and t.completion.stop_reason != "length" and t.reward > threshold
-    ]
-    first: dict[str, Trajectory] = {}
-    for trajectory in above:
-        first.setdefault(exploration.normalised(trajectory.completion.text), trajectory)
-    kept = list(first.values())
-    return Selection(kept=kept, selected=len(above), unique_right=sum(t.verdict.correct for t in kept))
-
-
-def mean_query_effect(chosen: Sequence[Selection], wanted: int) -> float:
-    """Return the mean query effect over problems; one of which nothing is selected counts 0."""
-    return float(np.mean([exploration.query_effect(c.unique_right, c.selected, wanted) for c in chosen]))
-
-
-def first_samples(group: TrajectoryGroup, k: int) -> TrajectoryGroup:
-    """Return a group of its first k samples."""
-    return dataclasses.replace(group, trajectories=group.trajectories[:k])
-
-
-def best(points: Sequence[Choice]) -> Choice:
-    """Return the point of the highest query effect; of equal ones the lowest temperature, then highest threshold."""
-    return max(points, key=lambda point: (point.query_effect, -point.temperature, point.threshold))
-
-
 class StarFeed:
     """Gives each iteration its sampled groups, how they were sampled, and what is selected from them."""
 
     def __init__(
-        self, config: Config, sampler: Sampler[Prompted], rollout: Rollout, path: Path, watch: Callable[..., Any]
+        self,
+        config: Config,
+        sampler: Sampler[Prompted],
+        rollout: Rollout,
+        path: Path,
+        watch: Callable[..., Any],
+        on_response: Callable[[Completion], None],
     ):
         """`watch(name, responses)` is a phase of the run; the surfaces of the search are written below `path`."""
+        self.on_response = on_response
         self.config, self.sampler, self.rollout, self.path, self.watch = config, sampler, rollout, path, watch
         star, seed = config.star, config.seed
         self.wanted = star.wanted or -(-star.updates * star.batch_size // config.sampling.prompts_per_step)
-        order = generator(seed, "star-subset").permutation(len(sampler.problems))
-        self.subset = [sampler.problems[i] for i in sorted(order[: star.subset].tolist())]
+        self.subset = subset_of(sampler, star.subset, seed)
+        self.planner = Planner(config, sampler, rollout, path, on_response=on_response)
 
-    def at(self, temperature: float) -> Rollout:
-        """Return the rollout at a temperature."""
-        return dataclasses.replace(
-            self.rollout, sampling=dataclasses.replace(self.rollout.sampling, temperature=temperature)
-        )
-
-    def search(self, step: int, on_response: Callable[[Completion], None]) -> tuple[Choice, int]:
-        """Return the best point of the grid and how many tokens finding it took; write the complete surface.
-
-        All temperatures share their noise, so that they are compared on the same draws.
-        """
-        star, samples = self.config.star, self.rollout.samples
-        sizes = [k for k in (2**i for i in range(32)) if k < samples] + [samples]
-        surface: dict[int, list[Choice]] = {k: [] for k in sizes}
-        tokens = 0
-        with self.watch("search", len(self.subset) * samples * len(star.temperatures)):
-            for temperature in star.temperatures:
-                groups = self.at(temperature).sample_groups(
-                    self.subset, purpose="search", step=step, on_response=on_response
-                )
-                tokens += sum(len(t.completion.token_ids) for group in groups for t in group.trajectories)
-                for k, threshold in itertools.product(sizes, star.thresholds):
-                    chosen = [select(first_samples(group, k), threshold) for group in groups]
-                    effect = mean_query_effect(chosen, self.wanted)
-                    surface[k].append(Choice(temperature=temperature, threshold=threshold, query_effect=effect))
-        choice = best(surface[samples])
-        record = {
-            "step": step,
-            "problems": len(self.subset),
-            "wanted": self.wanted,
-            "rule": "highest mean query effect; of equal ones the lowest temperature, then the highest threshold",
-            "chosen": dataclasses.asdict(choice),
-            "surface": {str(k): [dataclasses.asdict(point) for point in points] for k, points in surface.items()},
-        }
-        folder = self.path / "star"
-        folder.mkdir(exist_ok=True)
-        write_json(folder / f"step_{step:06d}.json", record)
-        return choice, tokens
-
-    def take(self, step: int, on_response: Callable[[Completion], None]) -> tuple[StepGroups, list[Selection]]:
+    def take(self, step: int) -> tuple[StepGroups, list[Selection]]:
         """Return the groups of an iteration, and what is selected from each. Raises DataError where nothing is."""
         config, metrics = self.config, dict[str, float]()
         temperature, threshold = config.sampling.temperature, config.star.threshold
         if config.star.mode == "b-star":
-            choice, metrics["star/search_tokens"] = self.search(step, on_response)
+            star, samples = config.star, self.rollout.samples
+            with self.watch("search", len(self.subset) * samples * len(star.temperatures)):
+                choice, metrics["star/search_tokens"] = search(
+                    star, self.rollout, self.subset, self.wanted, step, self.path, self.on_response
+                )
             temperature, threshold = choice.temperature, choice.threshold
             metrics["star/search_query_effect"] = choice.query_effect
-        problems = self.sampler.at(step)
+        problems = [self.sampler.problems[i] for i in self.planner(step).indices]
         with self.watch("rollout", len(problems) * self.rollout.samples):
-            groups = self.at(temperature).sample_groups(problems, purpose="train", step=step, on_response=on_response)
+            groups = at(self.rollout, temperature).sample_groups(
+                problems, purpose="train", step=step, on_response=self.on_response
+            )
         chosen = [select(group, threshold) for group in groups]
         if not any(c.kept for c in chosen):
             rewards = [t.reward for g in groups for t in g.trajectories if t.verdict.decided]
@@ -217,7 +142,12 @@ def examples_of(chosen: Sequence[Selection], end: int) -> list[Example]:
 
 def imitating(config: Config) -> Config:
     """Return the configuration of the parts: the only loss is cross-entropy, on the tokens as they are written."""
-    group, s = config.sampling.samples_per_prompt, config.star.s
+    group, s, controller = config.sampling.samples_per_prompt, config.star.s, config.sampling.controller
+    if controller not in ("none", "adastar"):
+        raise ConfigError(
+            f"sampling.controller = {controller!r} is for simplerl train; self-training has star.mode = b-star for the "
+            "temperature, and takes the controller adastar for the problems"
+        )
     if group < s:
         raise ConfigError(
             f"star.s = {s}, but there are only sampling.samples_per_prompt = {group} responses to each problem; give "
@@ -230,6 +160,22 @@ def imitating(config: Config) -> Config:
         learner=dataclasses.replace(config.learner, prompts_per_update=0),
         sampling=dataclasses.replace(config.sampling, temperature=1.0),
     )
+
+
+def with_prm(rollout: Rollout, config: Config, tokenizer: PreTrainedTokenizerBase) -> Rollout:
+    """Return the rollout that rewards the steps too, r = correct + r_prm, where `star.prm` asks for it."""
+    if not config.star.prm:
+        return rollout
+    prm = load_prm(config.star.prm)
+    if vocabulary_hash(prm.policy.tokenizer) != vocabulary_hash(tokenizer):
+        raise ModelError(
+            f"the process reward model {config.star.prm} has another tokenizer than {config.model}: it is to score the "
+            "very tokens that are sampled. Train one from a model with the same tokenizer (simplerl prm train --model)"
+        )
+    own = named_table("reward", config.reward)
+    process = {"prm": config.star.prm, "form": "min", "scale": config.star.prm_scale}
+    parts = [{"name": own.pop("name"), "params": own}, {"name": "process", "params": process}]
+    return dataclasses.replace(rollout, reward=make_reward("mixture", {"rewards": parts}))
 
 
 def star(
@@ -250,15 +196,18 @@ def star(
     def build(say: Callable[[str], None], *, checkpoint: Path | None) -> Components:
         parts = build_components(plain, say, checkpoint=checkpoint, inputs=inputs)
         parts.learner.steps = updates
-        return parts
+        rollout = with_prm(parts.rollout, config, parts.policy.tokenizer)
+        if settings.prm:
+            parts.environment["prm"] = locate_and_hash(settings.prm)
+        return dataclasses.replace(parts, rollout=rollout)
 
     with open_run("star", config, path, build, resume=resume, callbacks=callbacks) as run:
         parts = run.components
         learner = parts.learner
-        feed = StarFeed(config, parts.sampler, parts.rollout, path, run.phase)
+        feed = StarFeed(config, parts.sampler, parts.rollout, path, run.phase, run.on_response)
         given = demonstrations_of(config, parts, run.say)
         for step in run.steps():
-            groups, chosen = feed.take(step, run.on_response)
+            groups, chosen = feed.take(step)
             with run.phase("learn"):
                 if not keeps_weights:
                     learner.start_anew(config.model)

@@ -1,9 +1,9 @@
 """Comparison of two answers that were read: structure first, exact values next, points only where both leave it open.
 
 `Comparison` is symmetric: gold and answer are treated alike. Two answers of one kind match as the table `_ALIKE` says,
-two of different kinds as `_APART` says, seen from either side. It holds the work budget and, in a worker, an evaluator
-for algebra. Without one, in the calling process, a comparison that needs algebra raises `Undecided`, unless some other
-part already settles it.
+two of different kinds where `_VIEWS` has one as the kind of the other. It holds the work budget and, in a worker, an
+evaluator for algebra. Without one, in the calling process, a comparison that needs algebra raises `Undecided`, unless
+some other part already settles it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from functools import reduce
+from functools import partial, reduce
 from itertools import chain, pairwise, permutations, product
 from typing import TYPE_CHECKING, Any
 
-from simplerl.verify.numbers import Spent, TooBig, Work, exact
+from simplerl.verify.numbers import Work, exact
 from simplerl.verify.parse import (
     INEQUALITIES,
     INFINITY,
@@ -117,11 +117,11 @@ def assigned(node: Node) -> tuple[str, Node] | None:
     return (name, first) if name else None
 
 
-def _subject(node: Node) -> str:
-    """The name that an inequality speaks of, x in |x| < 5; empty when it is in words or unclear."""
-    sides = [side.args[0] if side.op == "abs" and side.args[0].op == "sym" else side for side in node.args]
-    names = [name for side in sides if side.op != "text" and has_symbols(side) and (name := name_of(side))]
-    return names[0] if len(names) == 1 else ""
+def _subjects(node: Node) -> set[str]:
+    """The names that inequalities speak of, x in |x| < 5; those in words are not among them."""
+    items = [item for item in (node.args if node.op == "list" else (node,)) if item.op == "rel"]
+    sides = [side.args[0] if side.op == "abs" and side.args[0].op == "sym" else side for i in items for side in i.args]
+    return {name_of(side) for side in sides if has_symbols(side) and "\\mathbb" not in side.name} - {""}
 
 
 def _same_name(first: str, second: str) -> bool:
@@ -151,25 +151,27 @@ def _components(node: Node) -> list[Node] | None:
 # --- canonical forms ------------------------------------------------------------------------------------------------
 
 
+def rewrite(node: Node, change: Callable[[Node], Node]) -> Node:
+    """The tree with each of its nodes changed, from the leaves up."""
+    args = tuple(rewrite(arg, change) for arg in node.args)
+    return change(Node(node.op, args, node.name, node.value) if args else node)
+
+
 def replace(node: Node, names: dict[str, Node]) -> Node:
     """The tree with symbols replaced by name."""
-    if node.op == "sym" and node.name in names:
-        return names[node.name]
-    return Node(node.op, tuple(replace(arg, names) for arg in node.args), node.name, node.value) if node.args else node
+    return rewrite(node, lambda part: names.get(part.name, part) if part.op == "sym" else part)
 
 
 def _sign_choices(node: Node) -> list[Node]:
     r"""The two values of an expression or a relation with a `\pm`, read as + and as − throughout; else itself."""
-    if not any(part.op in ("pm", "mp") for part in node.walk()):
+    if not ((is_scalar(node) or node.op == "rel") and any(part.op in ("pm", "mp") for part in node.walk())):
         return [node]
 
-    def choose(part: Node, plus: bool) -> Node:
-        args = tuple(choose(arg, plus) for arg in part.args)
-        if part.op in ("pm", "mp"):
-            return Node("add", (args[0], args[1] if plus == (part.op == "pm") else neg(args[1])))
-        return Node(part.op, args, part.name, part.value)
+    def choose(part: Node, sign: str) -> Node:
+        first, second = part.args if part.op in ("pm", "mp") else (part, part)
+        return part if first is part else Node("add", (first, second if part.op == sign else neg(second)))
 
-    return [choose(node, plus=True), choose(node, plus=False)]
+    return [rewrite(node, partial(choose, sign=sign)) for sign in ("pm", "mp")]
 
 
 def _canonical(node: Node) -> Node:
@@ -178,11 +180,10 @@ def _canonical(node: Node) -> Node:
     while node.op == "list" and len(node.args) == 1:
         node = node.args[0]
     if node.op in ("list", "set"):
-        items = [_sign_choices(item) if is_scalar(item) or item.op == "rel" else [item] for item in node.args]
-        return Node(node.op, tuple(chain.from_iterable(items)), node.name)
-    choices = _sign_choices(node) if is_scalar(node) or node.op == "rel" else [node]
+        return Node(node.op, tuple(chain.from_iterable(map(_sign_choices, node.args))), node.name)
+    choices = tuple(_sign_choices(node))
     if len(choices) > 1:
-        return Node("list", tuple(choices), "and" if node.name == "\\neq" else "pm")
+        return Node("list", choices, "and" if node.name == "\\neq" else "pm")
     if node.op != "rel" or len(node.args) != 2:
         return node
     left, right = node.args
@@ -333,10 +334,6 @@ def _joined(node: Node, rank: dict[Node, int]) -> frozenset[int]:
     return shared if both or {item.name for item in node.args} == {"\\neq"} else frozenset.union(*regions)
 
 
-def _subjects(node: Node) -> set[str]:
-    return {_subject(item) for item in (node.args if node.op == "list" else (node,)) if item.op == "rel"} - {""}
-
-
 # --- conditions -------------------------------------------------------------------------------------------------------
 
 
@@ -376,45 +373,32 @@ def _label(node: Node) -> str:
 
 
 class Comparison:
-    """One comparison of two answers of any kind; `rules` collects what was used, for the explanation."""
+    """One comparison of two answers of any kind; `rule` is for the explanation."""
 
     def __init__(self, work: Work, engine: Evaluator | None = None) -> None:
         self.work = work
         self.engine = engine
-        self.rules: set[str] = set()
-
-    @property
-    def rule(self) -> str:
-        """The most expensive rule that was used."""
-        return next((rule for rule in ("algebra", "exact") if rule in self.rules), "structure")
+        #: The most expensive rule that was used.
+        self.rule = "structure"
 
     def _algebra(self) -> Evaluator:
         if self.engine is None:
             raise Undecided
-        self.rules.add("algebra")
+        self.rule = "algebra"
         return self.engine
 
     def _exact(self, node: Node) -> Fraction | None:
         return exact(node, self.work) if is_scalar(node) else None
 
-    def _known(self, node: Node) -> Fraction | None:
-        """The exact value of an expression; None also where it is too large to compute."""
-        try:
-            return self._exact(node)
-        except Spent:
-            raise
-        except TooBig:
-            return None
-
     def _meaningless(self, node: Node) -> bool:
         """Division by zero is equal to nothing, not even to itself."""
-        return any(part.op == "div" and self._known(part.args[1]) == 0 for part in node.walk())
+        return any(part.op == "div" and self._exact(part.args[1]) == 0 for part in node.walk())
 
     def equal(self, left: Node, right: Node) -> bool:
         """Return whether two answers are equal; raise `Undecided` when only algebra can tell."""
+        left, right = _canonical(left), _canonical(right)
         if left == right:
             return not self._meaningless(left)
-        left, right = _canonical(left), _canonical(right)
         for node, other in ((left, right), (right, left)):
             if node.op == "both":
                 return all(self.equal(part, other) for part in node.args)
@@ -425,8 +409,8 @@ class Comparison:
         if left.op == right.op and left.op in _ALIKE:
             return _ALIKE[left.op](self, left, right)
         for node, other in ((left, right), (right, left)) if left.op != right.op else ():
-            if node.op in _APART:
-                return _APART[node.op](self, node, other)
+            if node.op in ("cond", "rel"):
+                return self._domain(node, other) if node.op == "cond" else self._relation(node, other)
             if (view := _VIEWS.get(node.op, _vector_as)(node, other)) is not None:
                 return self.equal(view, other)
         return is_scalar(left) and is_scalar(right) and self.scalar(left, right)
@@ -472,9 +456,6 @@ class Comparison:
         if left.op == "set" and sum(i.op == "set" for i in left.args) != sum(i.op == "set" for i in right.args):
             return False  # {{1}} is not {1}
         return left.name == right.name and self.same_multiset(left.args, right.args)
-
-    def _text(self, left: Node, right: Node) -> bool:
-        return unnumbered(left.name) == unnumbered(right.name)
 
     def _date(self, left: Node, right: Node) -> bool:
         """Dates agree in what both state: a year may be left out."""
@@ -594,11 +575,9 @@ class Comparison:
         components = _components(left), _components(right)
         if (components[0] is None) != (components[1] is None) and not (any(mine) and any(theirs)):
             return self.all_equal(components[0] or left.args, components[1] or right.args)
-        numbered = [any("_" in name for name in side) for side in (mine, theirs)]
-        if not all(numbered):
+        if not (any("_" in name for name in mine) and any("_" in name for name in theirs)):
             mine, theirs = ([name.split("_")[0] for name in side] for side in (mine, theirs))
-        names = set(mine), set(theirs)
-        if max(map(len, names)) == 1 and (names[0] == names[1] or {""} in names):
+        if len({*mine, *theirs} - {""}) < 2 and len(set(mine)) == len(set(theirs)) == 1:
             return self.same_multiset(my_values, their_values)
         return self.same_multiset(left.args, right.args)
 
@@ -657,17 +636,13 @@ class Comparison:
         if rounded:
             if value.op == "num" or stated.op != "num" or not near or (known is not None and known.denominator == 1):
                 return False
-            places = _decimal(near)[1]
-            while places <= 0 and near % 10 ** (1 - places) == 0:
-                places -= 1
-            tolerance = Fraction(10) ** -places * Fraction(501, 1000) / near
-        if known is not None and near is not None:
-            return abs(known - near) <= tolerance * max(abs(known), abs(near))
+            tolerance = Fraction(501, 1000 * 10 ** _decimal(near)[1]) / near
         return self._algebra().close(value, stated, tolerance, relative=True)
 
     def _is_congruence(self, node: Node) -> bool:
         """Whether `x ≡ 7 (mod 8)` can be true: 15 ≡ 7 (mod 8) is, 6 ≡ 7 (mod 8) and a bare 6 ≡ 7 are not."""
-        first, second = (self._known(without(side, "unit")) for side in node.args)
+        sides = [without(side, "unit") for side in node.args]  # what is still to be computed is not checked
+        first, second = (self._exact(side) if len(list(side.walk())) < 3 else None for side in sides)
         modulus = node.args[1].name.removeprefix("mod ")[:9] if node.args[1].op == "unit" else ""
         true = second is not None and modulus.isdecimal() and int(modulus) > 0
         return first is None or bool(true and (first - (second or 0)) % int(modulus) == 0)
@@ -755,7 +730,7 @@ class Comparison:
         mine, theirs = self._exact(left), self._exact(right)
         tolerance = max(_tolerance(left, mine, theirs), _tolerance(right, theirs, mine))
         if mine is not None and theirs is not None:
-            self.rules.add("exact")
+            self.rule = "exact" if self.rule == "structure" else self.rule
             return mine == theirs or abs(mine - theirs) < tolerance
         infinite = [{INFINITY: 1, MINUS_INFINITY: -1}.get(node, 0) for node in (left, right)]
         if any(infinite):
@@ -802,12 +777,9 @@ def _radians(node: Node, other: Node) -> Node:
 _ALIKE: dict[str, Callable[[Comparison, Node, Node], bool]] = {
     "seq": Comparison._ordered, "matrix": Comparison._ordered, "row": Comparison._ordered, "prose": Comparison._ordered,
     "point": Comparison._ordered, "base": Comparison._ordered, "set": Comparison._bag, "union": Comparison._bag,
-    "list": Comparison._lists, "rel": Comparison._relations, "text": Comparison._text, "date": Comparison._date,
+    "list": Comparison._lists, "rel": Comparison._relations, "date": Comparison._date,
+    "text": lambda _, left, right: unnumbered(left.name) == unnumbered(right.name),
     "time": Comparison._time, "ratio": Comparison._ratio, "pieces": Comparison._pieces, "cond": Comparison._conditions,
-}  # fmt: skip
-#: How a statement matches what is not one.
-_APART: dict[str, Callable[[Comparison, Node, Node], bool]] = {
-    "cond": Comparison._domain, "rel": Comparison._relation,
 }  # fmt: skip
 
 
@@ -851,21 +823,10 @@ def _list_as(node: Node, other: Node) -> Node | None:
     return None
 
 
-def _set_as(node: Node, other: Node) -> Node | None:
-    single = len(node.args) == 1 and is_scalar(other) and node.args[0] != _EMPTY_SET and node.args[0].op != "set"
-    return node.args[0] if single else None
-
-
 def _matrix_as(node: Node, other: Node) -> Node | None:
     """One row or one column is a tuple."""
     cells = [cell for row in node.args for cell in row.args]
     return _seq_of(cells) if other.op == "seq" and len(cells) in (len(node.args), len(node.args[0].args)) else None
-
-
-def _base_as(node: Node, other: Node) -> Node | None:
-    """The base may be left out when the digits are the same; a converted value is another answer. In words ("17 base
-    8") it says that the digits are not the value."""
-    return num(int(node.name)) if node.value is None and other.op == "num" and node.name.isdecimal() else None
 
 
 def _point_as(node: Node, other: Node) -> Node | None:
@@ -876,14 +837,6 @@ def _point_as(node: Node, other: Node) -> Node | None:
         return None
     chosen = Node("binom", node.args)
     return chosen if node.name == "C" else Node("mul", (chosen, Node("fact", node.args[1:])))
-
-
-def _ratio_as(node: Node, other: Node) -> Node | None:
-    return Node("div", node.args) if is_scalar(other) and len(node.args) == 2 else None
-
-
-def _time_as(node: Node, other: Node) -> Node | None:
-    return Node("ratio", node.args[: len(other.args)]) if other.op == "ratio" and node.name in ("", "24") else None
 
 
 def _vector_as(node: Node, other: Node) -> Node | None:
@@ -904,6 +857,18 @@ def _is_vector(node: Node) -> bool:
 
 
 _VIEWS: dict[str, Callable[[Node, Node], Node | None]] = {
-    "text": _text_as, "list": _list_as, "set": _set_as, "matrix": _matrix_as, "base": _base_as, "point": _point_as,
-    "time": _time_as, "ratio": _ratio_as,
+    "text": _text_as, "list": _list_as, "matrix": _matrix_as, "point": _point_as,
+    # {5} is 5, but {∅} is not ∅
+    "set": lambda node, other: (
+        node.args[0] if len(node.args) == 1 and is_scalar(other) and node.args[0] != _EMPTY_SET else None
+    ),
+    # The base may be left out when the digits are the same; a converted value is another answer. In words ("17 base
+    # 8") it says that the digits are not the value.
+    "base": lambda node, other: (
+        num(int(node.name)) if node.value is None and other.op == "num" and node.name.isdecimal() else None
+    ),
+    "ratio": lambda node, other: Node("div", node.args) if is_scalar(other) and len(node.args) == 2 else None,
+    "time": lambda node, other: (
+        Node("ratio", node.args[: len(other.args)]) if other.op == "ratio" and node.name in ("", "24") else None
+    ),
 }  # fmt: skip

@@ -8,13 +8,12 @@ An answer of the right value may still leave the computing to the reader. Two ru
 
 - `restates`: it is an expression of the question (a side of an equation, a part of a list; operands in any order) and
   not the gold's own form. `7+13` does not answer "What is 7+13?".
-- `unfinished`: the gold is finished and the answer has computing left in it. Finished are: whole numbers, decimals,
-  mixed numbers, fractions of two whole numbers (unreduced too, unless the division gives a whole number), scientific
-  notation, powers of whole numbers from 1,000 on (`2^{10}`), roots without a square factor, sums of unlike terms,
-  products of a number with roots, constants or one sum, expanded or factored polynomials, equations other than
-  `name = value`. Not finished are: sums and products of numbers, small powers, roots that can be taken or reduced,
-  powers and products of sums of numbers, factorials, binomial coefficients, absolute values, and functions of numbers
-  that the gold does not have. How a caller counts such an answer is the caller's decision.
+- `unfinished`: the gold is finished and the answer has computing left in it. Finished numbers are: whole numbers,
+  decimals, mixed numbers, fractions of two whole numbers (unreduced too, unless the division gives a whole number),
+  scientific notation, and powers of numbers from 1,000 on (`2^{10}`). Computing is left in any other part that has a
+  rational value, in sums and products with two such operands, in roots with a square factor, like terms, powers and
+  products of sums of numbers, factorials, binomial coefficients and absolute values, and in functions of numbers where
+  the gold has none. How a caller counts such an answer is the caller's decision.
 """
 
 from __future__ import annotations
@@ -116,6 +115,8 @@ def reading(text: str) -> Reading:
     except RecursionError:
         return Reading(normal, value, spelling, None, "nesting beyond the limit")
     except Unreadable as error:
+        if (merged := _merge_thousands(normal)) != normal and not reading(merged).problem:  # 350,000 pages
+            return Reading(normal, value, spelling, reading(merged).node)
         with contextlib.suppress(Unreadable, RecursionError):
             node = read_prose(normal) if spelling else None
         return Reading(normal, value, spelling, node, str(error))

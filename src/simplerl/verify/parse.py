@@ -203,9 +203,7 @@ def _add_words(out: list[Token], content: str, spaced: bool, *, bare: bool = Fal
         unit = not bare and value and _unit_may_follow(out) and content in "mslghcfnwvaMSLGHKCFNJWVA"
         kind = "txt" if unit and not temperature else "let"
     elif (bare or roman) and content.isupper() and len(content) <= 4 and content not in lexicon.UPPER_WORDS:
-        kind = (
-            "let" if len(content) < 4 or lower not in lexicon.ANSWER_WORDS else "txt"
-        )  # a segment, an angle, such as AB
+        kind = "txt" if len(content) == 4 and lower in lexicon.ANSWER_WORDS else "let"  # a segment, such as AB
     elif (roman and re.fullmatch(r"[a-z]{2,3}", content) and lower not in lexicon.ANSWER_WORDS) or (
         bare and not _is_word(out, content, last, glued=not spaced and last.kind == "num")
     ):
@@ -243,14 +241,11 @@ def _add_pieces(out: list[Token], content: str, spaced: bool) -> None:
 
 
 def _is_word(out: list[Token], run: str, last: Token, *, glued: bool) -> bool:
-    r"""Whether a bare run is a word or a unit, alone or behind a value; in `\frac{Mm}{r^2}` it is a product.
-
-    Glued to a number, only long units and some short ones are: 5cm; in 4kn, 24abcd they are factors.
-    """
+    r"""Whether a bare run is a word or a unit, alone or behind a value; in `\frac{Mm}{r^2}` it is a product. Glued to a
+    number, only long units and some short ones are: 5cm; in 4kn, 24abcd they are factors."""
     lower = run.lower()
     if glued and lower in ("st", "nd", "rd", "th"):
-        ending = {"1": "st", "2": "nd", "3": "rd"}.get(last.text[-1], "th")
-        return lower == ("th" if last.text[-2:-1] == "1" else ending)
+        return bool(re.fullmatch(r"(?:.*[^1])?(?:1st|2nd|3rd)|.*(?:1\d|[04-9])th", last.text + lower))
     if glued:
         return lower in lexicon.UNIT_WORDS and (len(run) > 2 or lower in lexicon.GLUED_UNITS)
     unit = lower in lexicon.UNIT_WORDS and (not out or len(run) > 3 or _unit_may_follow(out))
@@ -334,6 +329,7 @@ def read(text: str) -> Node:
     if not modulus or not modulus.start():
         return read_tokens(_without_wide_spaces(tokenize(text)))
     residue, name = read_tokens(tokenize(text[: modulus.start()])), modulus.group(1)
+    residue = residue.args[0] if residue.op == "list" and len(residue.args) == 1 else residue
     last = residue.args[-1] if residue.op == "rel" else residue
     below = name.isdecimal() and last.value is not None and last.value.denominator == 1 and last.value < int(name[:9])
     named = residue.op != "rel" or "=" not in residue.name or residue.args[0].op == "sym"
@@ -563,9 +559,7 @@ def _conditional(tokens: list[Token]) -> Node | None:
 
 def _remark(tokens: list[Token]) -> Node | None:
     """A value with a remark in parentheses behind it: its unit, the same value in another form, a condition, a reason.
-
-    None where the parentheses are mathematics. A remark that is none of these is not understood.
-    """
+    None where the parentheses are mathematics. A remark that is none of these is not understood."""
     start = next(i for i in range(len(tokens) - 2, -1, -1) if not i or not _level(tokens[i:]))
     head, inner, before = tokens[:start], tokens[start + 1 : -1], tokens[start - 1]
     if start < 1 or not inner or before.text[1:] in FUNCTIONS:
@@ -582,7 +576,7 @@ def _remark(tokens: list[Token]) -> Node | None:
     if len(words) == len(inner):
         if (said := lexicon.number_in_words(text)) is not None:
             return Node("both", (value, num(said)))
-        if text.lower().strip(" .") in ("approximately", "approx", "exactly"):
+        if text.lower().strip(" .") in ("approximately", "approx", "exactly")[2 * (value.op != "num") :]:
             return value
         if any(token.kind == "txt" for token in head):
             raise Unreadable(f"the words {text!r}")
@@ -621,10 +615,8 @@ def _with_words(node: Node, words: str) -> Node:
 
 
 def _layout(name: str, tokens: list[Token]) -> Node | None:
-    r"""The rows of `cases`, `aligned`, an `array` after `\{` …: a piecewise function, a system, or one chain.
-
-    None where an array is a matrix.
-    """
+    r"""The rows of `cases`, `aligned`, an `array` after `\{` …: a piecewise function, a system, or one chain. None
+    where an array is a matrix."""
     rows = [list(filter(None, split(row, ("&",))[0])) for row in split(tokens, ("\\row",))[0] if row]
     if not rows:
         raise Unreadable("an empty environment")
@@ -740,11 +732,8 @@ def _bracketed(tokens: list[Token]) -> Node | None:
 
 
 def _builder(head: list[Token], rest: list[Token]) -> Node:
-    r"""`\{x \in \mathbb{R} : x > 2\}` is its condition: one real symbol, of which the condition speaks.
-
-    Anything else in front of the bar (`2n`, another set) is part of the answer, which then equals only itself, up to
-    the letters that the condition binds.
-    """
+    r"""`\{x \in \mathbb{R} : x > 2\}` is its condition: one real symbol, of which the condition speaks. Anything else
+    in front of the bar is part of the answer, which equals only itself, up to the letters that the condition binds."""
     name, domain, texts = head[0].text, [token.text for token in head[1:]], [token.text for token in rest]
     symbol = head[0].kind == "let" or name[1:] in lexicon.GREEK
     if symbol and domain in ([], ["\\in", "\\mathbb{R}"]) and name in texts:
@@ -786,7 +775,7 @@ def _base(text: str) -> Node:
     """`204_5`, `2A_{16}`, `54_{six}`."""
     digits, _, word = re.sub(r"\\text|[\s{}]", "", text).partition("_")
     base = int(word) if word.isdecimal() and len(word) < 3 else lexicon.number_in_words(word)
-    if base is None or not 2 <= base <= 36:
+    if base is None or not 2 <= base <= 36 or any(int(digit, 36) >= base for digit in digits):
         raise Unreadable("a subscript on a number")
     # Behind digits in words ("17 base 8") the base may not be left out: the value says so.
     return Node("base", (num(base),), digits.upper(), Fraction(1) if "\\text{" in text and word.isdecimal() else None)

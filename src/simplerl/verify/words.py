@@ -77,7 +77,7 @@ def _cardinal(text: str) -> int | None:
 
 def number_in_words(text: str) -> Fraction | None:
     """The number that English words say, all of them: seven, minus two, three fifths, two and a half, a dozen."""
-    if parts := _WORDS["chinese_fraction"].fullmatch(text):
+    if "分" in text and (parts := _WORDS["chinese_fraction"].fullmatch(text)):
         bottom, top = (TABLES["chinese_numbers"].index(part) for part in parts.groups())
         return Fraction(top, bottom)
     if not _WORDS["only_letters"].fullmatch(text.strip()):
@@ -202,13 +202,14 @@ def unit_of(phrase: str) -> Unit | None:
         if unit is not None or ((noun := _counted(lower)) and not raised and lower not in _POWERS):
             factors += [] if aside else [(unit or Unit((("#" + noun, 1),)), power)]
             sign, meaning, adjective = 1, True, adjective and unit is not None
-        elif lower not in _BESIDE_NOUNS or exponent or raised or area:
-            return None
+        elif lower not in _BESIDE_NOUNS or exponent or raised or area or (adjective and lower in _BESIDE_UNITS):
+            return None  # an adjective is followed by its noun: not "wide of the mark"
         else:
             adjective = adjective or (lower not in _BESIDE_UNITS and not aside)
             aside = aside or (lower in ("of", "in", "for", "from", "on", "at", "to") and meaning)
-            meaning = meaning or lower in _ALONE or lower in ("them", "old")
-    return _product(factors) if meaning and sign > 0 and not adjective else None
+            meaning = meaning or lower in _ALONE or lower == "them"
+    dangling = sign < 0 or adjective or (aside and lower in _PREPOSITIONS)
+    return _product(factors) if meaning and not dangling else None
 
 
 def _product(factors: list[tuple[Unit, int]]) -> Unit:
@@ -244,8 +245,10 @@ def measures_by_name(text: str) -> bool:
 def is_lead_in(text: str) -> bool:
     """Whether words in front of an answer only introduce it: `the answer is`, `there are`, `so`, `exactly`."""
     words = re.findall(r"[^\s,:]+", text.lower())
-    if len(words) > 12 or ADVERBS.issuperset(words):
-        return len(words) <= 12
+    if len(words) > 12 or words[:1] == ["at"] or (len(words) < 3 and words[-1:] in (["square"], ["cube"])):  # at least
+        return False
+    if ADVERBS.issuperset(words):
+        return True
     if words[-1] in _VERBS or text.rstrip().endswith(":"):
         rest = words[:-1] if words[-1] in _VERBS else words
         return _PREPOSITIONS.isdisjoint(rest[-1:]) and (_LEADING_WORDS.issuperset(rest) or is_name(" ".join(rest)))

@@ -1,0 +1,255 @@
+"""A process reward model: a scalar head on a copy of a language model, read at the end of each step of a response.
+
+The head reads the state of the copy, which is trained, and how likely the model as it was finds the tokens of the step
+(`likelihoods`): a model knows more of what is right than a few thousand labels can teach its copy (docs/log.md).
+
+A score is a logit: how likely a right answer can still be reached from there. Steps end at places of the *text* (ends
+of lines, or of sentences), whatever the tokens are. The score is read after the token that holds the step's last letter
+or digit: in a small model the state at a full stop does not know what stands before it (docs/log.md). What was
+sampled is scored token for token, never encoded again, so that policy and process reward model need one tokenizer.
+"""
+
+import bisect
+import functools
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from simplerl.core.errors import ConfigError, ModelError, nearest
+from simplerl.core.types import Problem
+from simplerl.data.prompts import Prompter, prompter
+from simplerl.models.load import Policy, load
+from simplerl.models.score import Scorer
+from simplerl.models.value_head import ValueModel
+from simplerl.runs.files import damage, write_directory, write_json
+
+#: How steps are parted → what stands between two of them.
+STEPS = {"lines": r"\n+", "sentences": r"\n+|(?<=[.!?])\s+"}
+
+#: The files of the head, and of what it was trained for, beside those of the model.
+HEAD, CARD = "head.safetensors", "prm.json"
+
+#: What `likelihoods` says of a step.
+FEATURES = 4
+
+#: Responses that go through the model at once.
+ROWS = 64
+
+
+def step_ends(text: str, steps: str) -> list[int]:
+    """Return the character behind each step of a response; what is only white space is not a step.
+
+    >>> step_ends("3+4=7. 7*5=35. 35", "sentences")
+    [6, 14, 17]
+    """
+    if steps not in STEPS:
+        raise ConfigError(f"steps are parted by {' or '.join(STEPS)}, not {steps!r}; {nearest(steps, STEPS)}")
+    ends, start = list[int](), 0
+    for gap in re.finditer(STEPS[steps], text):
+        if text[start : gap.start()].strip():
+            ends.append(gap.start())
+        start = gap.end()
+    return [*ends, len(text.rstrip())] if text[start:].strip() else ends
+
+
+def readable_ends(text: str, ends: Sequence[int]) -> list[int]:
+    """Return the character behind the last letter or digit of each step; its end where it has none.
+
+    >>> readable_ends("3+4=7. (so) .", [6, 13])
+    [5, 10]
+    """
+    lengths = [len(re.sub(r"[\W_]+\Z", "", text[start:end])) for start, end in itertools.pairwise([0, *ends])]
+    return [start + n if n else end for n, (start, end) in zip(lengths, itertools.pairwise([0, *ends]), strict=True)]
+
+
+def text_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """Return the text of tokens without special ones."""
+    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def token_ends(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], ends: Sequence[int]) -> list[int]:
+    """Return, for each end in characters, the number of tokens up to the one in which it lies."""
+    return [
+        bisect.bisect_left(range(len(ids) + 1), end, key=lambda n: len(text_of(tokenizer, ids[:n]))) for end in ends
+    ]
+
+
+def vocabulary_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the SHA-256 of a vocabulary: whether two tokenizers speak of the same tokens."""
+    return hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """A prompt and a response as tokens, and where its steps end."""
+
+    tokens: list[int]
+    columns: list[int]
+    """For each step the column behind the token where it is read; at least 1, at most the number of tokens."""
+    begin: int
+    """Tokens of the prompt."""
+
+
+class StepModel(torch.nn.Module):
+    """The trained part: the copy with its head, and the weights of what the model finds likely."""
+
+    def __init__(self, model: PreTrainedModel, *, seed: int):
+        super().__init__()
+        self.value = ValueModel(model, seed=seed, precision="fp32")
+        self.likelihood = torch.nn.Linear(FEATURES, 1, device=model.device)
+        torch.nn.init.zeros_(self.likelihood.weight)
+        torch.nn.init.zeros_(self.likelihood.bias)
+
+    def forward(self, rows: Sequence[Row], features_NF: torch.Tensor) -> torch.Tensor:
+        """Return the logits of all steps of some rows, one after the other, [N], with gradient."""
+        return values_of(self.value, rows, features_NF.device) + self.likelihood(features_NF).squeeze(-1)
+
+
+def padded(rows: Sequence[Row], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (tokens_BT, lengths_B); a column more than the longest, since a value is read before a token."""
+    lengths = [len(row.tokens) + 1 for row in rows]
+    tokens_BT = torch.zeros((len(rows), max(lengths)), dtype=torch.int64)
+    for index, row in enumerate(rows):
+        tokens_BT[index, : len(row.tokens)] = torch.tensor(row.tokens)
+    return tokens_BT.to(device), torch.tensor(lengths)
+
+
+def values_of(model: ValueModel, rows: Sequence[Row], device: torch.device) -> torch.Tensor:
+    """Return the head's value of all steps of some rows, one after the other, [N], with gradient."""
+    tokens_BT, lengths_B = padded(rows, device)
+    places = [(index, column) for index, row in enumerate(rows) for column in row.columns]
+    rows_N, columns_N = (torch.tensor(each, dtype=torch.int64) for each in zip(*places, strict=True))
+    mask_BT = torch.zeros(tokens_BT.shape, dtype=torch.bool)
+    mask_BT[rows_N, columns_N] = True
+    return model(tokens_BT, mask_BT.to(device), lengths_B)[rows_N, columns_N]
+
+
+@torch.no_grad()
+def likelihoods(scorer: Scorer, rows: Sequence[Row]) -> torch.Tensor:
+    """Return what the model as it was finds of each step's tokens, [N, FEATURES].
+
+    With l the log-probability of a token and H the entropy at its place: Σ l, min l, min (l + H), and the least of the
+    last over all steps so far.
+    """
+    scorer.model.eval()
+    device = next(scorer.model.parameters()).device
+    features: list[list[float]] = []
+    for start in range(0, len(rows), ROWS):
+        part = rows[start : start + ROWS]
+        tokens_BT, lengths_B = padded(part, device)
+        columns_T = torch.arange(tokens_BT.shape[1])
+        begins_B = torch.tensor([row.begin for row in part])
+        mask_BT = (columns_T >= begins_B[:, None]) & (columns_T < lengths_B[:, None] - 1)
+        logprobs_BT, entropy_BT, _ = scorer(tokens_BT, mask_BT.to(device), lengths_B)
+        surprise_BT = logprobs_BT + entropy_BT
+        for index, row in enumerate(part):
+            least = 0.0
+            for first, last in itertools.pairwise([row.begin, *row.columns]):
+                own, odd = (each[index, first:last].tolist() or [0.0] for each in (logprobs_BT, surprise_BT))
+                least = min(least, *odd)
+                features.append([sum(own), min(own), min(odd), least])
+    return torch.tensor(features, dtype=torch.float32, device=device)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ProcessRewardModel:
+    """A trained process reward model, ready to score."""
+
+    name: str
+    policy: Policy
+    """The model that the copy was made of, as it was."""
+    model: StepModel
+    prompts: Prompter
+    steps: str
+
+    def row(self, problem: Problem, ids: Sequence[int], text: str) -> Row:
+        """Return a response, as its sampled tokens, with its steps. Raises ModelError for tokens of another tokenizer.
+
+        A stop string that was cut off the text may stand at the end of the tokens.
+        """
+        if not text_of(self.policy.tokenizer, ids).startswith(text.rstrip("�")):
+            raise ModelError(
+                f"the process reward model {self.name} has another tokenizer than the policy: it reads a response's "
+                f"tokens as {text_of(self.policy.tokenizer, ids)[:60]!r}, which the policy wrote as {text[:60]!r}. "
+                "Give one that was trained from a model with the policy's tokenizer"
+            )
+        prompt = self.policy.check(self.prompts.ids(problem, self.policy.tokenizer), f"prompt of {problem.id}")
+        room = self.policy.context_length - len(prompt) - 1
+        places = readable_ends(text, step_ends(text, self.steps))
+        ends = token_ends(self.policy.tokenizer, ids, places)
+        # Steps that end in one token count each; those beyond the context are not seen, the last one within it counts.
+        columns = [len(prompt) + min(end, room) for end in ends]
+        return Row(tokens=[*prompt, *ids][: len(prompt) + room], columns=columns, begin=len(prompt))
+
+    def encoded(self, problem: Problem, text: str) -> Row:
+        """Return a response that was made elsewhere, of which there is only text."""
+        ids = self.policy.encode(text)
+        return self.row(problem, ids, text_of(self.policy.tokenizer, ids))
+
+    @torch.no_grad()
+    def scores(self, rows: Sequence[Row]) -> list[np.ndarray]:
+        """Return the logits of each response's steps, float64 [K]; empty for one without a step."""
+        self.model.eval()
+        scorer = Scorer(self.policy.model)
+        scores: list[np.ndarray] = [np.zeros(0)] * len(rows)
+        order = sorted((i for i, row in enumerate(rows) if row.columns), key=lambda i: len(rows[i].tokens))
+        for start in range(0, len(order), ROWS):
+            part = [rows[i] for i in order[start : start + ROWS]]
+            logits_N = self.model(part, likelihoods(scorer, part)).double().cpu()
+            for i, own in zip(order[start : start + ROWS], logits_N.split([len(r.columns) for r in part]), strict=True):
+                scores[i] = own.numpy()
+        return scores
+
+
+def save(directory: Path, policy: Policy, model: StepModel, card: dict[str, Any]) -> None:
+    """Write a process reward model in one step: the model as it was, its trained copy with the head, and a card."""
+
+    def fill(temporary: Path) -> None:
+        policy.model.save_pretrained(temporary)
+        policy.tokenizer.save_pretrained(temporary)
+        safetensors.torch.save_model(model, str(temporary / HEAD))
+        write_json(temporary / CARD, {**card, "vocabulary_sha256": vocabulary_hash(policy.tokenizer)})
+
+    write_directory(directory, fill)
+
+
+@functools.lru_cache(maxsize=4)
+def load_prm(name: str, device: str = "cpu") -> ProcessRewardModel:
+    """Load a process reward model. Raises ModelError, saying what to do, for anything else."""
+    path = Path(name).expanduser()
+    if not (path / CARD).is_file() or not (path / HEAD).is_file():
+        raise ModelError(
+            f"{name} is not a process reward model: it has no trained head ({CARD} and {HEAD}). Make one with "
+            "simplerl prm label and simplerl prm train"
+        )
+    if wrong := damage(path):
+        raise ModelError(f"the process reward model {name} is damaged: {wrong}; train it again")
+    card = json.loads((path / CARD).read_text(encoding="utf-8"))
+    policy = load(str(path), device=device)
+    if vocabulary_hash(policy.tokenizer) != card["vocabulary_sha256"]:
+        raise ModelError(f"the process reward model {name} was trained with another tokenizer than the one beside it")
+    model = StepModel(policy.model, seed=0)
+    safetensors.torch.load_model(model, path / HEAD)
+    model.requires_grad_(False)
+    prompt = prompter(card["template"], system=card["system"], special_tokens=card["special_tokens"])
+    return ProcessRewardModel(name=name, policy=policy, model=model, prompts=prompt, steps=card["steps"])
+
+
+def paired(logits: Sequence[np.ndarray], labels: Sequence[Sequence[int | None]]) -> Iterator[tuple[float, int, bool]]:
+    """Yield (logit, label, whether no step before it is wrong) of every labelled step of some responses."""
+    for own, marks in zip(logits, labels, strict=True):
+        first = True
+        for logit, label in zip(own.tolist(), marks, strict=True):
+            if label is not None:
+                yield logit, label, first
+                first = first and label == 1
