@@ -1,5 +1,6 @@
 """The plan before the start: near what is measured, honest about what does not fit, with the smallest change."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,9 +8,19 @@ from pathlib import Path
 
 import pytest
 from support import deep, environment, run_main, small_config
+from transformers import AutoConfig
 
 from simplerl.core.errors import ConfigError
-from simplerl.train.plan import SHAPES, Machine, changes_that_fit, check, make_plan, shape_of
+from simplerl.train.plan import (
+    SHAPES,
+    Machine,
+    changes_that_fit,
+    check,
+    make_plan,
+    shape_of,
+    stack_bytes,
+    update_bytes,
+)
 from simplerl.train.resolve import recipe_names, resolve
 
 #: One update of a learner on rows × width tokens, all scored: prints its peak above what the process had before.
@@ -81,8 +92,8 @@ def test_an_update_of_a_real_model_too(rows: int, width: int) -> None:
 
 
 def test_the_papers_models_need_no_files() -> None:
-    names = {resolve(name, {}).model for name in recipe_names()}
-    assert set(SHAPES) == {name for name in names if not name.startswith("cub-")}
+    assert len(SHAPES) == 10
+    assert set(SHAPES) < {resolve(name, {}).model for name in recipe_names()}
     sizes = {"Qwen/Qwen2.5-0.5B": 24, "Qwen/Qwen2.5-32B": 64, "mistralai/Mistral-Small-24B-Base-2501": 40}
     for name, layers in sizes.items():
         assert shape_of(name).num_hidden_layers == layers
@@ -103,6 +114,24 @@ def test_parts_of_a_plan_follow_the_settings() -> None:
     split = make_plan(small_config(few), Machine(gpus=4), prompt_tokens=16)
     assert split.always["moments"] == plain.always["moments"] // 4
     assert split.seconds.keys() == {"rollout", "update", "sync"}
+
+
+def test_adapters_take_no_moments_of_the_model() -> None:
+    over = {"sampling": {"prompts_per_step": 16, "samples_per_prompt": 8}}
+    plain = make_plan(small_config(over), Machine(memory_gib=100), prompt_tokens=16)
+    adapted = make_plan(small_config(deep(over, {"lora": {"rank": 4}})), Machine(memory_gib=100), prompt_tokens=16)
+    assert adapted.always["moments"] < 0.2 * plain.always["moments"]
+    assert adapted.always["engine"] == 4 * adapted.parameters, "the sampler has the merged weights of its own"
+    assert adapted.parameters > plain.parameters
+
+
+def test_a_deep_model_is_planned_from_a_few_of_its_layers() -> None:
+    shape = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 128}
+    config = AutoConfig.for_model("llama", **shape, vocab_size=256, num_hidden_layers=10)
+    table = config.to_diff_dict() | {"model_type": "llama"}
+    for checkpointing in (False, True):
+        settings = (4, 64, "fp32", "sdpa", checkpointing, 0)
+        assert stack_bytes(config, *settings) == update_bytes(json.dumps(table, default=str), *settings)
 
 
 def test_what_does_not_fit_is_refused_with_the_smallest_change() -> None:

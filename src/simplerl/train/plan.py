@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from simplerl.core.errors import ConfigError, ModelError, SimpleRLError
 from simplerl.models import attention as grouped_attention
 from simplerl.models import lora
 from simplerl.models.device import has_fast_bf16
-from simplerl.models.load import cache_bytes, load_tokenizer, locate, recompute_activations
+from simplerl.models.load import cache_bytes, embeddings_of, load_tokenizer, locate, recompute_activations
 from simplerl.models.score import CHUNK_ELEMENTS, Head, _TokenScores, autocast
 from simplerl.rollout.vllm import cache_tokens
 from simplerl.train.components import SHALLOW_LAYERS, load_problems
@@ -114,8 +114,10 @@ def update_bytes(
         model = AutoModelForCausalLM.from_config(config, **given)
         if grouped:
             model.set_attn_implementation(attention)
+        size = sum(p.numel() for p in model.parameters())
+        largest = _largest_layer(model)
         if rank:
-            lora.add(model, rank=rank, alpha=0.0, targets=(), base="", seed=0)
+            _adapt(model, rank)
         if checkpointing:
             recompute_activations(model)
         model.train(checkpointing)
@@ -131,14 +133,43 @@ def update_bytes(
             del hidden, hidden_NH, scores
             (logprobs.sum() + entropy.sum()).backward()
         peak = next(iter(tracker.get_tracker_snapshot("peak").values()))
-        layers = max((list(m) for m in model.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
-        largest = max(sum(p.numel() for p in layer.parameters()) for layer in layers)
-        own = {str(kind).rpartition(".")[2].lower(): int(size) for kind, size in peak.items()}
-        return own | {
-            "layer": 4 * max(largest, model.get_input_embeddings().weight.numel()),
-            "all": sum(p.numel() for p in model.parameters()),
-            "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        }
+        own = {str(kind).rpartition(".")[2].lower(): int(bytes_) for kind, bytes_ in peak.items()}
+        trained = sum(p.numel() for p in model.parameters())
+        return own | {"layer": largest, "all": size + trained * (rank > 0), "trained": trained}
+
+
+def _largest_layer(model: PreTrainedModel) -> int:
+    """Return the bytes of the largest layer in fp32, the embedding among them."""
+    layers = max((list(m) for m in model.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
+    largest = max(sum(p.numel() for p in layer.parameters()) for layer in layers)
+    return 4 * max(largest, embeddings_of(model) * model.config.get_text_config().hidden_size)
+
+
+class _Adapted(torch.nn.Module):
+    """A linear layer with an adapter, as peft computes it."""
+
+    def __init__(self, base: torch.nn.Linear, rank: int):
+        super().__init__()
+        self.base = base
+        self.down = torch.nn.Linear(base.in_features, rank, bias=False)
+        self.up = torch.nn.Linear(rank, base.out_features, bias=False)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return self.base(states) + self.up(self.down(states)) * 2.0
+
+
+def _adapt(model: PreTrainedModel, rank: int) -> None:
+    """Freeze a model and put adapters beside its linear layers but the head: peft does not work on fake tensors."""
+    model.requires_grad_(False)
+    for name, layer in list(model.base_model.named_modules()):
+        if isinstance(layer, torch.nn.Linear):
+            owner, _, last = name.rpartition(".")
+            setattr(model.base_model.get_submodule(owner), last, _Adapted(layer, rank))
+    for module in model.modules():  # MemTracker takes every parameter for one with a gradient.
+        for name, values in list(module.named_parameters(recurse=False)):
+            if not values.requires_grad:
+                delattr(module, name)
+                module.register_buffer(name, values.detach(), persistent=False)
 
 
 def stack_bytes(config: PretrainedConfig, *settings: Any) -> dict[str, int]:
@@ -208,7 +239,7 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     }
     backward = {
         "gradients": own["grad"] // shards,
-        "activations and logits": own["total"] - own["param"] - own["grad"],
+        "activations and logits": own["total"] - own["param"] - own["buffer"] - own["grad"],
     }
     # The optimizer's step is fused: it needs nothing but all gradients.
     learning = max(backward, {"gradients": trained // shards}, key=lambda parts: sum(parts.values()))
@@ -281,7 +312,7 @@ def _seconds(
 def changes_that_fit(config: Config, machine: Machine, *, prompt_tokens: int, held: int) -> tuple[str, Plan] | None:
     """Return the smallest change under which a run fits, as one would type it, and its plan; None if there is none.
 
-    First what changes nothing that is learned, then more GPUs, last adapters.
+    First what changes nothing that is learned, then adapters, last more GPUs.
     """
     for text, other, where in _alternatives(config, machine):
         plan = make_plan(other, where, prompt_tokens=prompt_tokens, held=held)
@@ -301,14 +332,12 @@ def _alternatives(config: Config, machine: Machine) -> Iterator[tuple[str, Confi
     yield "--learner.gradient-checkpointing true --learner.tokens-per-microbatch 1", both, machine
     few = dataclasses.replace(both, rollout=dataclasses.replace(both.rollout, max_rows=32))
     yield "these two and --rollout.max-rows 32", few, machine
-    for times in (2, 4, 8, 16, 32, 64) if machine.gpus else ():
-        yield f"--gpus {machine.gpus * times}", config, dataclasses.replace(machine, gpus=machine.gpus * times)
     if not config.lora.rank:
-        yield (
-            "--lora.rank 32, and all of these",
-            dataclasses.replace(few, lora=dataclasses.replace(few.lora, rank=32)),
-            machine,
-        )
+        adapters = dataclasses.replace(few, lora=dataclasses.replace(few.lora, rank=32))
+        yield "all of these and --lora.rank 32", adapters, machine
+    for times in (2, 4, 8, 16, 32, 64) if machine.gpus else ():
+        text = f"--gpus {machine.gpus * times}, which is on paper: today a run uses one"
+        yield text, config, dataclasses.replace(machine, gpus=machine.gpus * times)
 
 
 def check(config: Config, machine: Machine, *, prompt_tokens: int = 0, held: int = 0) -> Plan:
@@ -316,10 +345,7 @@ def check(config: Config, machine: Machine, *, prompt_tokens: int = 0, held: int
     plan = make_plan(config, machine, prompt_tokens=prompt_tokens, held=held)
     if plan.fits:
         return plan
-    try:
-        better = changes_that_fit(config, machine, prompt_tokens=prompt_tokens, held=held)
-    except ConfigError:  # Adapters cannot be planned without peft.
-        better = None
+    better = changes_that_fit(config, machine, prompt_tokens=prompt_tokens, held=held)
     device = f"a GPU of {machine.memory_gib:g} GiB" if machine.gpus else f"{machine.memory_gib:.1f} GiB of memory"
     largest = sorted({**plan.always, **plan.learning, **plan.sampling}.items(), key=lambda item: -item[1])[:3]
     named = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in largest)
