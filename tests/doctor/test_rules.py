@@ -369,9 +369,10 @@ def test_healthy_run_is_said_to_be_so(tmp_path: Path) -> None:
     diagnosis = diagnose(write_run(tmp_path / "run"))
     assert diagnosis.findings == ()
     assert diagnosis.healthy
-    # The reward of the made-up responses is the verdict, and their lengths do not vary.
-    assert set(diagnosis.unfit) == {"reward-length"}
-    assert set(diagnosis.clean) == set(RULES) - {"reward-length"}
+    # The reward of the made-up responses is the verdict, and their lengths do not vary; nothing is self-training.
+    unfit = {"reward-length", "exploration-collapsing", "selection-starving", "wrong-selected"}
+    assert set(diagnosis.unfit) == unfit
+    assert set(diagnosis.clean) == set(RULES) - unfit
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -14,7 +14,7 @@ import pytest
 from support import ROOT, environment
 
 from simplerl.algorithms import ALGORITHMS, Algorithm
-from simplerl.cli import COMMANDS, build_parser, split_overrides
+from simplerl.cli import COMMANDS, build_parser, parser_of, split_overrides
 from simplerl.core.plugins import canonical
 from simplerl.core.registry import forget
 from simplerl.data import DATASETS
@@ -168,8 +168,9 @@ def test_commands_in_the_texts_exist(my_ideas: None) -> None:
                 seen += 1
                 assert words[1] in COMMANDS, f"{page.name}: {line}"
                 parser = build_parser(words[1])
-                takes = parser.get_default("table").get("overrides")
-                own, overrides = split_overrides(parser, words[2:]) if takes else (words[2:], [])
+                inner = parser_of(parser, words[2:])
+                takes = inner.get_default("table").get("overrides")
+                own, overrides = split_overrides(inner, words[2:]) if takes else (words[2:], [])
                 args = parser.parse_args(own)
                 if takes:
                     resolve_words(args, overrides)
@@ -208,8 +209,9 @@ def test_examples_in_the_help_can_be_parsed(name: str) -> None:
         words = shlex.split(re.split(r"\s{3,}|\s>\s", line)[0])
         assert words[1] in COMMANDS, line
         parser = build_parser(words[1])
-        takes = parser.get_default("table").get("overrides")
-        own, overrides = split_overrides(parser, words[2:]) if takes else (words[2:], [])
+        inner = parser_of(parser, words[2:])
+        takes = inner.get_default("table").get("overrides")
+        own, overrides = split_overrides(inner, words[2:]) if takes else (words[2:], [])
         args = parser.parse_args(own)
         if takes:
             resolve_words(args, overrides)

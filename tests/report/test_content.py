@@ -266,3 +266,22 @@ def test_behaviours_by_judge(tmp_path: Path) -> None:
     assert second.curves["verification"].mean == [0.0]
     (path / "behaviours" / "judgements.jsonl").write_text("broken\n" + json.dumps({}) + "\n")
     assert "damaged" in read_judges(ReportedRun(path, "a"))
+
+
+# -- self-training -----------------------------------------------------------------------------------------------------
+
+
+def test_the_surface_of_a_search_is_read_and_drawn(tmp_path: Path) -> None:
+    (run,) = seeds(tmp_path, {0: "rrww"})
+    folder = run.path / "star"
+    folder.mkdir()
+    grid = [(t, r, t * 0.1 + (r == 0.5) * 0.2) for t in (0.8, 1.2) for r in (0.0, 0.5)]
+    points = [{"temperature": t, "threshold": r, "query_effect": q} for t, r, q in grid]
+    record = {"step": 1, "chosen": points[3], "surface": {"4": points[:1], "16": points}}
+    (folder / "step_000001.json").write_text(json.dumps(record))
+    (folder / "step_000002.json").write_text(json.dumps({"surface": 3}))
+    (read,) = gather([run.path]).runs
+    assert [each["step"] for each in read.run.searches] == [1]
+    assert read.run.searches[0] == {"step": 1, "chosen": points[3], "points": points}, "at the most samples"
+    assert any("step_000002.json does not hold the surface of a search" in line for line in read.run.damage)
+    assert "surface" in draw_all(settings.series(settings.groups([read])), pdf=False)

@@ -61,7 +61,7 @@ def test_a_run_under_a_controller_resumes_exactly(name: str, tmp_path: Path) -> 
         run_small(tmp_path / "whole", over)
     lines = read_metrics(tmp_path / "whole")
     used = {line["step"]: line.get("controller/temperature") for line in lines if line["step"]}
-    assert all(abs(line["policy/mismatch_kl"]) < 1e-4 for line in lines if "policy/mismatch_kl" in line)
+    assert all(abs(line["policy/mismatch_kl"]) < 1e-3 for line in lines if "policy/mismatch_kl" in line)
     if name == "query-effect":
         assert used[1] == used[2]
         assert used[3] == used[4]

@@ -25,9 +25,10 @@ from support import (
     trajectory,
 )
 
-from simplerl.core.errors import ConfigError, DataError, RunError
+from simplerl.core.errors import ConfigError, DataError, ModelError, RunError
 from simplerl.core.types import Trajectory
 from simplerl.models.load import locate
+from simplerl.prm.model import StepModel, save
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.run import Run
 from simplerl.train.components import Inputs
@@ -263,3 +264,32 @@ def test_another_grid_is_another_run(references: dict[str, Path]) -> None:
 def test_a_model_object_has_no_base_to_start_from_anew(cub, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="rest-em"):
         star(config_of("rest-em"), tmp_path / "run", inputs=Inputs(policy=cub("cub-qwen")))
+
+
+# -- process rewards ---------------------------------------------------------------------------------------------------
+
+
+def test_a_process_reward_model_is_added_to_the_reward(tmp_path: Path, cub: Any, tiny: Any) -> None:
+    """r = correct + r_prm, within ±1, in the search and in the draw; another tokenizer, and no model, are refused."""
+    policy = cub("cub-qwen")
+    card = {"template": "plain", "system": "", "special_tokens": "none", "steps": "sentences"}
+    save(tmp_path / "prm", policy, StepModel(policy.model, seed=0), card)
+    over = {"star": {"prm": str(tmp_path / "prm"), "prm_scale": 0.05}, "steps": 1}
+    run_star(tmp_path / "run", "online-rft", over)
+    rows = Run(tmp_path / "run").responses(step=1).to_pylist()
+    for row in rows:
+        parts = dict(row["reward_parts"])
+        assert -1 <= parts["process"] <= 1
+        assert row["reward"] == pytest.approx(parts["correctness"] + parts["process"], abs=1e-6)
+    assert len({dict(row["reward_parts"])["process"] for row in rows}) > 1
+    save(tmp_path / "other", tiny("llama"), StepModel(tiny("llama").model, seed=0), card)
+    with pytest.raises(ModelError, match="has another tokenizer than cub-qwen"):
+        run_star(tmp_path / "second", "online-rft", {"star": {"prm": str(tmp_path / "other")}})
+    with pytest.raises(ModelError, match="is not a process reward model"):
+        run_star(tmp_path / "third", "online-rft", {"star": {"prm": "cub-qwen"}})
+
+
+def test_a_search_in_which_nothing_is_right_ends_the_run(tmp_path: Path) -> None:
+    over = {"dataset": {"levels": [5]}, "sampling": {"max_new_tokens": 2}}
+    with pytest.raises(DataError, match=r"no response to the 2 problems of the search is right.*0\.8, 1\.2"):
+        run_star(tmp_path / "run", "b-star", over)

@@ -32,6 +32,11 @@ def build_parser(command: str) -> argparse.ArgumentParser:
     return parser
 
 
+def parser_of(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.ArgumentParser:
+    """Return the parser of the action that a command line begins with; the command's own where it has none."""
+    return (parser.get_default("inner") or {}).get(argv[0] if argv else "", parser)
+
+
 def split_overrides(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[str], list[str]]:
     """Part the command's own arguments from configuration settings: every `--key [value]` that it does not declare."""
     own, overrides, rest = [], [], list(argv)
@@ -87,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
         load_plugins(named_plugins(rest))
         parser = build_parser(command)
         overrides: list[str] = []
-        inner = (parser.get_default("inner") or {}).get(rest[0] if rest else "", parser)
+        inner = parser_of(parser, rest)
         if inner.get_default("table").get("overrides"):
             rest, overrides = split_overrides(inner, rest)
         args = parser.parse_args(rest)
