@@ -25,6 +25,8 @@ FLOORS: dict[str, int] = {
     "prm": 3,
     "behaviours": 3,
     "train": 5,
+    "distributed": 6,
+    "selftraining": 6,
     "doctor": 2,
     "analysis": 4,
     "report": 5,
@@ -40,7 +42,7 @@ FLOORS: dict[str, int] = {
 READERS = {"analysis", "behaviours", "doctor", "judge", "markup", "report", "viewer"}
 
 #: Rooms of the trainer, which readers know nothing of.
-TRAINER = {"train", "rollout", "models", "algorithms", "rewards"}
+TRAINER = {"train", "distributed", "selftraining", "rollout", "models", "algorithms", "rewards"}
 
 #: Package → the only modules that may import it. Those that only some runs need must not burden the others.
 DOORS: dict[str, set[str]] = {

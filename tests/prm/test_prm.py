@@ -44,8 +44,8 @@ from simplerl.prm.model import (
 from simplerl.prm.reward import lowest, step_rewards
 from simplerl.rewards import make_reward
 from simplerl.rollout.text import decode
+from simplerl.selftraining.prm import Lesson, label, read_labels, step_label, train_prm
 from simplerl.train.batch import build_batch
-from simplerl.train.prm import Lesson, label, read_labels, step_label, train_prm
 from simplerl.train.resolve import resolve
 
 TEXT = " 3+4=7. 7*5=35. \\boxed{35}"

@@ -6,9 +6,9 @@ from support import SMALL, Silent, deep, run_small, small_config
 
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.glossary import METRICS, TIMINGS
+from simplerl.selftraining.star import star
 from simplerl.train.resolve import resolve
 from simplerl.train.sft import sft
-from simplerl.train.star import star
 
 
 def test_names_and_lines() -> None:

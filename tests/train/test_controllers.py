@@ -11,9 +11,9 @@ from simplerl.core.errors import ConfigError
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.responses import ResponseFile
 from simplerl.runs.run import Run
+from simplerl.selftraining.star import star
 from simplerl.train.controllers import CONTROLLERS, adastar_keys, e3_allocation, e3_target, e3_temperature
 from simplerl.train.resolve import resolve
-from simplerl.train.star import star
 
 
 def test_e3_heats_where_the_entropy_is_below_its_target() -> None:

@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _label(args: argparse.Namespace) -> int:
-    from simplerl.train.prm import label
+    from simplerl.selftraining.prm import label
     from simplerl.train.sample import WITHOUT_LEARNING
 
     config = resolve(args.recipe, merge(settings(args), WITHOUT_LEARNING))
@@ -31,7 +31,7 @@ def _label(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     from simplerl.analysis.plots import plot_reliability
-    from simplerl.train.prm import Lesson, train_prm
+    from simplerl.selftraining.prm import Lesson, train_prm
 
     lesson = Lesson(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Lesson)})
     figures = train_prm(args.labels, args.output_dir, lesson, model=args.model, say=say)

@@ -1,6 +1,6 @@
 """The query effect of B-STaR: what is selected of a draw, and which temperature and threshold have the most of it.
 
-Self-training searches anew in every iteration (`train/star.py`); reinforcement learning may let it choose the sampling
+Self-training searches anew in every iteration (`selftraining/star.py`); reinforcement learning may let it choose the sampling
 temperature every so many steps (`train/controllers.py`).
 """
 

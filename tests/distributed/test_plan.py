@@ -11,7 +11,7 @@ from support import deep, environment, run_main, small_config
 from transformers import AutoConfig
 
 from simplerl.core.errors import ConfigError
-from simplerl.train.plan import (
+from simplerl.distributed.plan import (
     SHAPES,
     Machine,
     changes_that_fit,

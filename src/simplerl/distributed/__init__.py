@@ -1,0 +1,1 @@
+"""What a run takes before it starts; the place of ranks, engines and nodes."""
