@@ -22,7 +22,7 @@ def _label(args: argparse.Namespace) -> int:
     from simplerl.train.sample import WITHOUT_LEARNING
 
     config = resolve(args.recipe, merge(settings(args), WITHOUT_LEARNING))
-    options = {"completions": args.completions, "steps": args.steps}
+    options = {"completions": args.completions, "steps": args.step_ends}
     counts = label(config, args.output_dir, **options, say=say)
     print(f"{counts.total()} steps: {', '.join(f'{count} {name}' for name, count in counts.most_common())}")
     print(f"Labels: {args.output_dir}. Next: simplerl prm train {args.output_dir} --output-dir DIR")
