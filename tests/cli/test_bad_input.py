@@ -186,7 +186,6 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
     "missing held-out file": (lambda p: ["--evaluation.data", str(p / "none.jsonl")], ["none.jsonl"]),
     "no such split": (lambda p: ["--dataset.split", "validation"], ["train", "test", "'validation'"]),
     "no such level": (lambda p: ["--dataset.levels", "9"], ["level", "9"]),
-    "more problems than there are": (lambda p: ["--dataset.size", "100000"], ["level 1", "--dataset.size"]),
     "unknown template": (lambda p: ["--template", "simpel"], ["'simpel'", "'simple'"]),
     "template without a place": (lambda p: ["--template", write(p / "t.txt", "Question:")], ["t.txt", "{input}"]),
     "template that is not text": (lambda p: ["--template", str(binary(p / "t.txt"))], ["t.txt"]),

@@ -67,7 +67,7 @@ def test_python_m_runs_the_same() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_unknown_option(name: str, capsys) -> None:
     given = {"cub": ["list"], "audit": ["x.jsonl"], "data": ["audit", "x.jsonl"], "sample": ["--output", "x"]}
-    given["export"] = ["run", "--output", "x"]
+    given |= {"export": ["run", "--output", "x"], "prm": ["score", "prm", "x.jsonl", "--output", "y"]}
     code, _, error = run_main(capsys, name, *given.get(name, []), "--nonesuch", "1")
     assert code == 2
     assert "nonesuch" in error

@@ -108,7 +108,8 @@ def test_a_device_that_is_full(tmp_path: Path, capsys, monkeypatch) -> None:
     run = str(made_run(tmp_path / "a"))
     code, _, err = run_main(capsys, "report", run, "--output", str(tmp_path / "r.html"), "--no-figures")
     assert code == 2
-    assert "No space left on device; choose another --output" in err
+    assert "No space left on device" in err
+    assert "or choose another --output-dir or --output" in err
 
 
 LIGHT = """

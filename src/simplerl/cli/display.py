@@ -131,7 +131,8 @@ def execute(
     inputs: Inputs | None = None,
 ) -> Outcome:
     """Train (or, for the stage `sft`, fine-tune) into a directory, shown on the terminal and to the trackers."""
-    run = getattr(importlib.import_module(f"simplerl.train.{'loop' if stage == 'train' else stage}"), stage)
+    module = {"train": "train.loop", "sft": "train.sft", "star": "selftraining.star"}[stage]
+    run = getattr(importlib.import_module(f"simplerl.{module}"), stage)
     with ExitStack() as stack:
         watchers = list(callbacks)
         if not quiet:
