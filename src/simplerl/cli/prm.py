@@ -49,7 +49,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
-    from simplerl.prm.model import load_prm
+    from simplerl.prm.model import ROWS, load_prm
 
     if args.output.exists():
         raise RunError(f"{args.output} exists already; choose another --output, or remove it")
@@ -60,12 +60,14 @@ def _score(args: argparse.Namespace) -> int:
             raise DataError(f"{row.place}: a row to score needs the texts question and response")
     with Bar() as bar:
         bar.phase("score", len(rows))
-        for row in rows:
-            problem = Problem(id=row.place, question=row.fields["question"], answer="", source="scored")
-            (logits,) = prm.scores([prm.encoded(problem, row.fields["response"])])
-            scores = [round(float(x), 6) for x in logits]
-            lines.append(json_line({**row.fields, "step_scores": scores, "score": min(scores, default=None)}))
-            bar.advance()
+        for start in range(0, len(rows), ROWS):
+            part = rows[start : start + ROWS]
+            problems = [Problem(id=r.place, question=r.fields["question"], answer="", source="scored") for r in part]
+            steps = [prm.encoded(problem, r.fields["response"]) for problem, r in zip(problems, part, strict=True)]
+            for row, logits in zip(part, prm.scores(steps), strict=True):
+                scores = [round(float(x), 6) for x in logits]
+                lines.append(json_line({**row.fields, "step_scores": scores, "score": min(scores, default=None)}))
+                bar.advance()
     write_atomic(args.output, "".join(lines))
     print(f"{len(lines)} responses scored: {args.output}")
     return 0

@@ -25,7 +25,7 @@ from simplerl.models import attention as grouped_attention
 from simplerl.models import lora
 from simplerl.models.device import has_fast_bf16
 from simplerl.models.load import cache_bytes, embeddings_of, load_tokenizer, locate, recompute_activations
-from simplerl.models.score import CHUNK_ELEMENTS, Head, _TokenScores, autocast
+from simplerl.models.score import CHUNK_ELEMENTS, Head, TokenScores, autocast
 from simplerl.rollout.vllm import cache_tokens
 from simplerl.train.components import SHALLOW_LAYERS, load_problems
 from simplerl.train.config import Config
@@ -129,7 +129,7 @@ def update_bytes(
                 hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
             hidden_NH = hidden[:, :-1].reshape(-1, hidden.shape[-1])
             scores = (hidden_NH, head.weight, head.bias, head, tokens[:, 1:].reshape(-1), 1.0, False)
-            logprobs, entropy, _ = _TokenScores.apply(*scores)
+            logprobs, entropy, _ = TokenScores.apply(*scores)
             del hidden, hidden_NH, scores
             (logprobs.sum() + entropy.sum()).backward()
         peak = next(iter(tracker.get_tracker_snapshot("peak").values()))
@@ -177,10 +177,8 @@ def stack_bytes(config: PretrainedConfig, *settings: Any) -> dict[str, int]:
 
     Bytes are linear in the number of layers then; where three points are not on a line all layers are counted.
     """
-    table, layers = (
-        config.to_diff_dict() | {"model_type": config.model_type},
-        config.get_text_config().num_hidden_layers,
-    )
+    table = config.to_diff_dict() | {"model_type": config.model_type}
+    layers = config.get_text_config().num_hidden_layers
     kinds = getattr(config, "layer_types", None) or []
 
     def of(count: int) -> dict[str, int]:

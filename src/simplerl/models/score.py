@@ -61,7 +61,7 @@ class Head:
         return logits_NV
 
 
-class _TokenScores(torch.autograd.Function):
+class TokenScores(torch.autograd.Function):
     """(hidden, W, b) → (log-probability, entropy, vocabulary mean) of each token, recomputing logits in backward.
 
     Chunk by chunk. The vocabulary mean, mean_v log π(v), carries no gradient and is zeros unless `want_mean`.
@@ -174,7 +174,7 @@ class Scorer:
             hidden_NH = predicting_hidden(self.backbone, tokens_BT, mask_BT, lengths_B, prompts, packs=self.packs)
         if self.precision == "bf16" and hidden_NH.is_cuda:  # Products of bf16 that add up in fp32.
             hidden_NH = hidden_NH.bfloat16()
-        logprobs_N, entropy_N, mean_N = _TokenScores.apply(
+        logprobs_N, entropy_N, mean_N = TokenScores.apply(
             hidden_NH, self.head.weight, self.head.bias, self.head, tokens_BT[masked], self.temperature, vocabulary_mean
         )
         zeros_BT = torch.zeros(tokens_BT.shape, dtype=torch.float32, device=tokens_BT.device)

@@ -283,7 +283,7 @@ def _self_training(drawn: Sequence[Series]) -> Any:
 
 def _surface(drawn: Sequence[Series]) -> Any:
     """Draw the query effect over the grid, a map for each of up to six searches of the first run that has any."""
-    searches = next((found for one in drawn for run in one.runs if (found := run.run.searches)), [])
+    searches = next(filter(None, (run.run.searches for one in drawn for run in one.runs)), [])
     if not searches:
         return None
     count = min(6, len(searches))

@@ -83,8 +83,8 @@ def query_effect(planner: Planner, step: int) -> Plan:
     wanted = config.star.wanted or -(-config.sampling.samples_per_prompt // 2)
     subset = subset_of(planner.sampler, config.star.subset, config.seed)
     choice, tokens = search(config.star, planner.rollout, subset, wanted, step, planner.path, planner.on_response)
-    found = {"controller/search_tokens": tokens, "controller/query_effect": choice.query_effect}
-    return plain(planner, step, choice.temperature, **found)
+    measured = {"controller/search_tokens": tokens, "controller/query_effect": choice.query_effect}
+    return plain(planner, step, choice.temperature, **measured)
 
 
 def e3_temperature(temperature: float, entropy: float, target: float, vocabulary: int) -> float:
