@@ -4,13 +4,14 @@ An environment is a frozen dataclass whose fields are its settings (`base.py`). 
 from outside, `@simplerl.register("environment", "name")`, or `--environment file.py:Class`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from simplerl.core.objects import is_object, recall
 from simplerl.core.plugins import is_source, load_source
 from simplerl.core.registry import Registry
 
-__all__ = ["ENVIRONMENTS", "environment_class"]
+__all__ = ["ENVIRONMENTS", "environment_class", "make_environment"]
 
 #: Name → class.
 ENVIRONMENTS: Registry[Any] = Registry(
@@ -21,6 +22,12 @@ ENVIRONMENTS: Registry[Any] = Registry(
         "guided-retry": "simplerl.environments.retry:GuidedRetry",
     },
 )
+
+
+def make_environment(table: Mapping[str, Any]) -> Any:
+    """Return the environment of a section of a run's configuration: `name`, and its own keys."""
+    settings = dict(table)
+    return environment_class(settings.pop("name"))(**settings)
 
 
 def environment_class(name: str) -> Any:

@@ -1,7 +1,7 @@
 """A calculator: `<<48*97>>` in a turn is answered by its value, `=4656`. Exact, in this process, on any system.
 
 The form is that of tool-integrated reasoning (ReTool, arXiv 2504.11536; Toolformer, 2302.04761): the call ends the
-turn, its result is appended, and the policy writes on. Only numbers and + − * / ** ( ) are read, by Python's own parser.
+turn, its result is appended, and the policy writes on. Numbers and + − * / ** ( ) are read, by Python's own parser.
 """
 
 import ast

@@ -5,8 +5,8 @@
         def price(self, item: str) -> str: ... # a tool, which the model sees with its docstring
         def get_reward(self) -> float: ...     # optional: what the episode has earned, 0 to 1
 
-A call is `<tool_call>{"name": "price", "arguments": {"item": "tea"}}</tool_call>`, the form that Qwen's and Hermes's chat
-templates teach. `--environment file.py:Class` or `module:Class` names one.
+A call is `<tool_call>{"name": "price", "arguments": {"item": "tea"}}</tool_call>`, the form that Qwen's and Hermes's
+chat templates teach. `--environment file.py:Class` or `module:Class` names one.
 """
 
 import inspect

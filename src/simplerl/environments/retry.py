@@ -1,6 +1,6 @@
 """Guided retry: a wrong answer is followed by a hint, and the policy tries again (Agent-RLVR, arXiv 2506.11425).
 
-The hint is the environment's, so nobody is trained on it. The last attempt is what counts.
+The hint is the environment's, so nobody is trained on it; the answer that comes last is judged.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from simplerl.core.types import Problem, Turn, Verdict
+from simplerl.core.types import Problem, Turn
 from simplerl.environments.base import Environment
 from simplerl.verify import verify
 
@@ -26,18 +26,10 @@ class GuidedRetry(Environment):
     hint: str = "\n\nThat is not right. {hint}\n\n"
     """What follows a wrong attempt; `{hint}` is the problem's own hint, where its data has a column `hint`."""
 
-    def start(self, problem: Problem, rng: np.random.Generator) -> Any:
-        """Return where the verdict on the last attempt is kept."""
-        return []
-
     def step(self, problem: Problem, state: Any, text: str, rng: np.random.Generator) -> Turn:
         """End after a right attempt, or one of which nothing can be said; else give the hint."""
-        state[:] = [verify(text, problem.answer, question=problem.question, policy=self.policy)]
-        if state[0].correct or not state[0].decided:
+        verdict = verify(text, problem.answer, question=problem.question, policy=self.policy)
+        if verdict.correct or not verdict.decided:
             return Turn()
         hint = str(problem.meta.get("hint", "")) or "Try again."
         return Turn(observation=self.hint.replace("{hint}", hint), done=False)
-
-    def judge(self, problem: Problem, state: Any, text: str) -> Verdict | None:
-        """Return the verdict on the last attempt; an attempt that was cut is the verifier's, like any other."""
-        return state[0] if state else None

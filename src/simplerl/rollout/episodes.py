@@ -111,7 +111,7 @@ class Episodes:
             raise ValueError("episodes of several turns need an environment and the policy's tokenizer")
         sampling = replace(self.sampling, stop=(*self.sampling.stop, *env.stop))
         for episode in episodes:
-            self._guarded(episode, lambda episode=episode: self._start(episode))
+            self._start(episode)
         owners = [index for index, episode in enumerate(episodes) if episode.verdict is None]
         yield from ((index, episode) for index, episode in enumerate(episodes) if episode.verdict is not None)
         requests = [requests[index] for index in owners]
@@ -134,7 +134,12 @@ class Episodes:
 
     def _start(self, episode: Episode) -> None:
         assert self.environment is not None
-        episode.state = self.environment.start(episode.problem, self._rng(episode))
+        try:
+            episode.state = self.environment.start(episode.problem, self._rng(episode))
+        except SimpleRLError:
+            raise
+        except Exception as error:  # Anybody's code.
+            self._failed(episode, error)
 
     def _rng(self, episode: Episode) -> np.random.Generator:
         seed, purpose, step = self.address
@@ -202,19 +207,11 @@ class Episodes:
             elif turn is None:
                 episode.verdict = value
                 yield index, episode
-            elif self._answered(episode, value):
+            elif self._answered(episode, value, seconds):
                 owners.append(index)
                 requests.append(self._request(episode))
             else:
                 workers.submit((index, None), self._judge, episode)
-
-    def _guarded(self, episode: Episode, function: Callable[[], Any]) -> None:
-        try:
-            function()
-        except SimpleRLError:
-            raise
-        except Exception as error:  # Anybody's code.
-            self._failed(episode, error)
 
     def _failed(self, episode: Episode, error: Exception | None) -> None:
         """Note that the environment has said nothing of the answer."""
@@ -227,11 +224,12 @@ class Episodes:
             detail, status = f"{name} raised {raised_at(error)}", "error"
         episode.verdict = Verdict(status=status, extracted=None, rule="environment", detail=detail)
 
-    def _answered(self, episode: Episode, turn: Turn) -> bool:
+    def _answered(self, episode: Episode, turn: Turn, seconds: float) -> bool:
         """Take an environment's answer; return whether the policy has a further turn."""
         assert self.environment is not None
         assert self.tokenizer is not None
-        episode.calls += [replace(call, turn=episode.turn) for call in turn.calls]
+        for call in turn.calls:  # Who does not say how long a call took has it measured.
+            episode.calls.append(replace(call, turn=episode.turn, seconds=call.seconds or seconds / len(turn.calls)))
         if turn.done:
             return False
         if episode.turn + 1 >= self.environment.max_turns:
