@@ -22,6 +22,16 @@ ANSWER_FIELDS = ("gold", "answer", "final_answer", "ground_truth", "gt_answer", 
 LEVEL_FIELDS = ("level", "difficulty")
 IDENTITY_FIELDS = ("id", "unique_id", "idx")
 SOURCE_FIELDS = ("source", "data_source")
+#: What a reader may take; other columns are handed on as they are (`Problem.meta`), to rewards and environments.
+TAKEN = {
+    *QUESTION_FIELDS,
+    *CONTEXT_FIELDS,
+    *OPTION_FIELDS,
+    *CHAT_FIELDS,
+    *ANSWER_FIELDS,
+    *LEVEL_FIELDS,
+    *IDENTITY_FIELDS,
+}
 #: What stands in an answer field where there is no answer (NuminaMath and others), whatever its capitals.
 PLACEHOLDERS = {
     "proof", "notfound", "not found", "not_found", "n/a", "nan", "null", "unknown", "no answer", "not provided",

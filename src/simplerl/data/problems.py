@@ -101,8 +101,8 @@ def reading(row: Row, *, source: str, index: int, question: str | None = None) -
 
 
 def _more(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what else a row says that is of use: its own id and source, its own prompt, a measured pass rate."""
-    more: dict[str, Any] = {}
+    """Return what else a row says: its own id and source, its own prompt, a measured pass rate, further columns."""
+    more: dict[str, Any] = {name: value for name, value in fields.items() if name not in read.TAKEN}
     if identity := read.identity_of(fields):
         more["original_id"] = identity
     if origin := read.first_text(fields, read.SOURCE_FIELDS)[1]:
