@@ -30,7 +30,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from simplerl.core.errors import ConfigError, DataError, nearest, raised_at
 from simplerl.core.seeds import derive
@@ -61,26 +61,28 @@ class _Library:
     def ask(self, seconds: float, **request: Any) -> dict[str, Any]:
         """Return the reply. Raises TimeoutError after the seconds, DataError where the process dies."""
         with self.lock:
-            process = self._running()
-            assert process.stdin is not None
-            assert process.stdout is not None
             try:
-                process.stdin.write(json.dumps(request).encode() + b"\n")
-                process.stdin.flush()
-                with selectors.DefaultSelector() as ready:
-                    ready.register(process.stdout, selectors.EVENT_READ)
-                    if not ready.select(seconds):
-                        raise TimeoutError(f"{request.get('task')} took more than {seconds:g} s")
-                line = process.stdout.readline()
-                return json.loads(line)
+                self._ensure_process()
+                self.requests.write(json.dumps(request).encode() + b"\n")
+                self.requests.flush()
+                return self._reply(seconds)
             except (OSError, ValueError) as error:
                 self.end()
+                what = f"reasoning-gym:{request['task']}"
                 if isinstance(error, TimeoutError):
-                    raise
-                raise DataError(f"the process of reasoning-gym died on task {request.get('task')!r}") from error
+                    raise TimeoutError(f"{what} took more than {seconds:g} s") from error
+                raise DataError(f"the process of reasoning-gym died on {what}") from error
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _reply(self, seconds: float) -> Any:
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(self.replies, selectors.EVENT_READ)
+            if not waiting.select(seconds):
+                raise TimeoutError
+        return json.loads(self.replies.readline())
+
+    def _ensure_process(self) -> None:
         if self.process is None or self.process.poll() is not None or self.owner != os.getpid():
+            self.end()
             if importlib.util.find_spec("reasoning_gym") is None:
                 raise ConfigError(f"data set 'reasoning-gym' needs the library: {INSTALL}")
             path = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -93,16 +95,17 @@ class _Library:
                 process_group=0,  # Ctrl-C is the trainer's to handle.
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONHASHSEED": "0"},
             )
-        return self.process
+            self.requests, self.replies = cast(IO[bytes], self.process.stdin), cast(IO[bytes], self.process.stdout)
+            self._reply(DRAW_S)
 
     def end(self) -> None:
         """Kill the process."""
         if self.process is not None and self.owner == os.getpid():
             self.process.kill()
             self.process.wait()
-            for stream in (self.process.stdin, self.process.stdout):
+            for stream in (self.requests, self.replies):
                 with contextlib.suppress(OSError):
-                    stream.close()  # type: ignore[union-attr]
+                    stream.close()
         self.process = None
 
 
@@ -222,6 +225,8 @@ _EVALUATE = (
 _FORMULA = re.compile(
     r"(?:(?:a?(?:sin|cos|tan)h?|exp|log|ln|sqrt|Abs|erf|pi|[A-Za-z])(?![A-Za-z_])|\d+(?:\.\d*)?(?![A-Za-z_])|[-+*/^()=,\s])*"
 )
+#: Powers of powers and very long numbers: nothing but a way to be slow.
+_SLOW = re.compile(r"\*\*\s*[\w.]+\s*\*\*|\*\*\s*\(*\s*-?\d{4}|\d{30}")
 #: Seconds after which a reply is sent with the problems that are made, and how many are at most.
 _REPLY_S, _REPLY_ITEMS = 2.0, 50
 _MEMORY_BYTES = 2 << 30
@@ -237,6 +242,7 @@ def main() -> None:
     threading.Thread(target=pool._end_with, args=(parent,), daemon=True).start()
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     sys.addaudithook(pool._deny)
+    print('"ready"', file=replies, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         try:
@@ -254,7 +260,7 @@ def _import_library() -> None:
     parse = sympy_parser.parse_expr
 
     def harmless(text: str, *args: Any, **kwargs: Any) -> Any:
-        if len(text) > 1000 or not _FORMULA.fullmatch(text):
+        if len(text) > 1000 or not _FORMULA.fullmatch(text) or _SLOW.search(text):
             raise ValueError("not a plain formula")
         return parse(text, *args, **kwargs)
 
