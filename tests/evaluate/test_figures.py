@@ -126,7 +126,7 @@ def test_k_larger_than_n_is_explained() -> None:
 
 def test_every_figure_is_named() -> None:
     found = figures(seven(2))
-    counts = {"problems", "samples", "verdicts", "by_level", "by_kind"}
+    counts = {"problems", "samples", "verdicts", "by_level", "by_kind", "by_source"}
     assert set(found) - counts == set(NAMES)
 
 

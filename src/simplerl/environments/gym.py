@@ -19,6 +19,7 @@ import importlib.util
 import itertools
 import json
 import os
+import random
 import re
 import selectors
 import subprocess
@@ -200,7 +201,7 @@ class ReasoningGym(Environment):
         if answer is None:
             return verdict(status="no_answer", detail="no answer found")
         try:
-            reply = _LIBRARY.ask(SCORE_S, do="score", **address, answer=answer)
+            reply = _LIBRARY.ask(SCORE_S, do="score", **address, question=problem.question, answer=answer)
         except TimeoutError as error:
             return verdict(status="timeout", detail=f"the scorer was stopped: {error}")
         except DataError as error:
@@ -221,7 +222,8 @@ _EVALUATE = (
     "algorithmic.binary_matrix",
     "games.n_queens",
 )
-#: Formulas that a scorer may give to sympy, which evaluates them: numbers, single letters, functions of analysis.
+#: Formulas that a scorer may give to sympy, which evaluates them: numbers, single letters, functions of analysis. Not
+#: `Integral`: it would restate the question.
 _FORMULA = re.compile(
     r"(?:(?:a?(?:sin|cos|tan)h?|exp|log|ln|sqrt|Abs|erf|pi|[A-Za-z])(?![A-Za-z_])|\d+(?:\.\d*)?(?![A-Za-z_])|[-+*/^()=,\s])*"
 )
@@ -230,6 +232,8 @@ _SLOW = re.compile(r"\*\*\s*[\w.]+\s*\*\*|\*\*\s*\(*\s*-?\d{4}|\d{30}")
 #: Seconds after which a reply is sent with the problems that are made, and how many are at most.
 _REPLY_S, _REPLY_ITEMS = 2.0, 50
 _MEMORY_BYTES = 2 << 30
+#: Not empty while an answer is scored: what sympy is given then may be the answer.
+_scoring: list[bool] = []
 
 
 def main() -> None:
@@ -253,14 +257,14 @@ def main() -> None:
 
 
 def _import_library() -> None:
-    """Import the library, with a reader of plain formulas where it would have sympy evaluate any text."""
+    """Import the library, with a reader of plain formulas where a scorer would have sympy evaluate any text."""
     import sympy
     from sympy.parsing import sympy_parser
 
     parse = sympy_parser.parse_expr
 
     def harmless(text: str, *args: Any, **kwargs: Any) -> Any:
-        if len(text) > 1000 or not _FORMULA.fullmatch(text) or _SLOW.search(text):
+        if _scoring and (len(text) > 1000 or not _FORMULA.fullmatch(text) or _SLOW.search(text)):
             raise ValueError("not a plain formula")
         return parse(text, *args, **kwargs)
 
@@ -312,6 +316,8 @@ def _dataset(task: str, options: str, level: int | None, seed: int) -> Any:
 
 @lru_cache(maxsize=4096)
 def _entry(task: str, options: str, level: int | None, seed: int, index: int) -> Any:
+    """Return a problem as the library makes it; a few tasks draw from the random numbers that all share."""
+    random.seed(seed + index)
     return _dataset(task, options, level, seed)[index]
 
 
@@ -325,10 +331,16 @@ def _draw(index: int, options: dict[str, Any], **address: Any) -> dict[str, Any]
     return {"items": items}
 
 
-def _score(answer: str, options: dict[str, Any], index: int, **address: Any) -> dict[str, Any]:
+def _score(question: str, answer: str, options: dict[str, Any], index: int, **address: Any) -> dict[str, Any]:
     """Return the score of an answer."""
     entry = _entry(**address, options=json.dumps(options), index=index)
-    score = float(_dataset(**address, options=json.dumps(options)).score_answer(answer, entry))
+    if entry["question"] != question:
+        raise ValueError("the library makes another problem than the one that was asked: another version?")
+    _scoring.append(True)
+    try:
+        score = float(_dataset(**address, options=json.dumps(options)).score_answer(answer, entry))
+    finally:
+        _scoring.clear()
     if not 0 <= score <= 1:
         raise ValueError(f"a score of {score}")
     return {"score": score}

@@ -46,7 +46,7 @@ SCHEMA = pyarrow.schema(
 REQUIRED = ("problem_id", "sample", "response", "verdict")
 
 #: Columns that an `Answer` is made from.
-_ANSWER = (*REQUIRED, "level", "kind", "stop_reason", "extracted", "rule", "token_ids")
+_ANSWER = (*REQUIRED, "source", "level", "kind", "stop_reason", "extracted", "rule", "token_ids")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,12 +68,13 @@ class Answer:
     status: str  # The verdict's
     extracted: str | None
     rule: str = ""  # The verifier's rule that decided; empty where the record does not say
+    source: str = ""  # The data set that the problem comes from: its domain
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any], tokens: int | None) -> "Answer":
         """Return the answer in a row of a record."""
         columns = {name: row[name] for name in ("problem_id", "sample", "stop_reason", "extracted")}
-        columns |= {name: row[name] or "" for name in ("level", "kind", "response", "rule")}
+        columns |= {name: row[name] or "" for name in ("source", "level", "kind", "response", "rule")}
         return cls(tokens=tokens, status=row["verdict"], **columns)
 
     @property
