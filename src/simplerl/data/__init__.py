@@ -78,8 +78,8 @@ def _read(part: Part, split: str, *, size: int, seed: int, levels: Sequence[int]
             raise ConfigError(f"data set {part.label!r}: {key} must be a whole number of at least 0, got {own[key]!r}")
     if split == "train" and "size" in own:
         size = min(size or own["size"], own["size"])
-    seed, levels = own.get("seed", seed), own.get("levels", levels)
-    levels = tuple(levels) if isinstance(levels, list | tuple) else (levels,)
+    seed, wanted = own.get("seed", seed), own.get("levels", levels)
+    levels = tuple(wanted) if isinstance(wanted, list | tuple) else (wanted,)
     if loader is None:
         if part.task:
             raise DataError(f"{part.label!r}: a file or a hub data set has no tasks. {_unknown(part.name)}")

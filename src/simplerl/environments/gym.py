@@ -26,7 +26,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from importlib.metadata import version
@@ -57,6 +57,7 @@ class _Library:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.process: subprocess.Popen[bytes] | None = None
+        self.owner = os.getpid()  # A process that is forked from this one starts one of its own.
         atexit.register(self.end)
 
     def ask(self, seconds: float, **request: Any) -> dict[str, Any]:
@@ -246,11 +247,12 @@ def main() -> None:
     threading.Thread(target=pool._end_with, args=(parent,), daemon=True).start()
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     sys.addaudithook(pool._deny)
+    actions: dict[str, Callable[..., dict[str, Any]]] = {"check": _check, "draw": _draw, "score": _score}
     print('"ready"', file=replies, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            reply = {"check": _check, "draw": _draw, "score": _score}[request.pop("do")](**request)
+            reply = actions[request.pop("do")](**request)
         except BaseException as error:  # A scorer that evaluates may meet `exit()` too.
             reply = {"error": raised_at(error)}
         print(json.dumps(reply), file=replies, flush=True)
@@ -323,7 +325,7 @@ def _entry(task: str, options: str, level: int | None, seed: int, index: int) ->
 
 def _draw(index: int, options: dict[str, Any], **address: Any) -> dict[str, Any]:
     """Return problems from an index on, as many as are made in a few seconds: pairs of question and answer."""
-    end, items = time.monotonic() + _REPLY_S, []
+    end, items = time.monotonic() + _REPLY_S, list[tuple[str, str]]()
     while time.monotonic() < end and len(items) < _REPLY_ITEMS and index < BLOCK:
         entry = _entry(**address, options=json.dumps(options), index=index)
         items.append((str(entry["question"]), "" if entry["answer"] is None else str(entry["answer"])))

@@ -1,4 +1,4 @@
-"""Multiple choice: the options in an order of their own for every problem and step, and the letter as the answer.
+"""Multiple choice: options in an order that the seed says, and the letter as the answer.
 
 The rows' own options are what `data/` keeps of them (`Problem.meta`: `stem`, `options`, `choice`). Problems without are
 asked and judged as ever, so that a mixture may hold both.

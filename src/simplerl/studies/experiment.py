@@ -60,8 +60,7 @@ def measure(name: Any) -> Any:
     if match := re.fullmatch(r"level (\w+)", name):
         return Measure(label=name, where="final", path=("by_level", match[1], "value"))
     if match := re.fullmatch(r"domain ([\w-]+)( before)?", name):
-        where = "base" if match[2] else "final"
-        return Measure(label=name, where=where, path=("by_source", match[1], "value"))
+        return Measure(label=name, where="base" if match[2] else "final", path=("by_source", match[1], "value"))
     raise ConfigError(f"unknown measure {name!r}; {nearest(name, [*MEASURES, 'pass@8', 'level 1'])}")
 
 
