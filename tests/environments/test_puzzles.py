@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, Problem, Verdict, VersionSpan
 from simplerl.data import load
-from simplerl.environments.base import Environment
-from simplerl.environments.judges import with_judges
+from simplerl.environments.judges import own_verdict
 from simplerl.environments.knights import KnightsAndKnaves, LogicPuzzle, holds, puzzle, roles_in, solutions
 from simplerl.environments.multiple_choice import MultipleChoice
 
@@ -158,12 +158,10 @@ def test_a_gold_that_is_no_option_is_never_wrong() -> None:
 def test_problems_with_judges_of_their_own() -> None:
     plain = Problem(id="p", question="Q", answer="1", source="s")
     knights = puzzle(0, "train", 2, 0)
-    acting = MultipleChoice(max_turns=3)
-    assert with_judges(acting, [plain, QUESTION], policy="boxed") is acting
-    mixed = with_judges(acting, [plain, QUESTION, knights], policy="r1-tags")
-    assert mixed.max_turns == 3
-    assert mixed.judge(plain, None, "\\boxed{1}") is None, "the verifier's"
-    assert mixed.judge(QUESTION, None, "\\boxed{B}").correct
-    assert mixed.judge(knights, None, f"<answer>{knights.answer}</answer>").correct
-    assert mixed.judge(knights, None, f"\\boxed{{{knights.answer}}}").status == "no_answer", "another policy"
-    assert isinstance(with_judges(Environment(), [knights], policy="boxed"), Environment)
+    assert own_verdict(plain, "\\boxed{1}", "boxed") is None, "the verifier's"
+    assert own_verdict(knights, f"<answer>{knights.answer}</answer>", "r1-tags").correct
+    assert own_verdict(knights, f"\\boxed{{{knights.answer}}}", "r1-tags").status == "no_answer", "another policy"
+    broken = dataclasses.replace(knights, meta={**knights.meta, "people": 3})
+    assert own_verdict(broken, "\\boxed{x}", "boxed").status == "error"
+    with pytest.raises(ConfigError, match="did you mean 'knights-and-knaves'"):
+        own_verdict(dataclasses.replace(plain, meta={"environment": "knights-and-knave"}), "", "boxed")
