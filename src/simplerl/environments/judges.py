@@ -1,7 +1,7 @@
 """Problems that bring their own judge: in a mixture each domain is judged by its own environment, the rest as ever.
 
-A problem names it in `Problem.meta["environment"]` (Reasoning Gym, knights and knaves). What the policy acts in is still
-the run's environment; where that gives no verdict, the problem's own judge does.
+A problem names it in `Problem.meta["environment"]` (Reasoning Gym, knights and knaves). What the policy acts in is
+still the run's environment; where that gives no verdict, the problem's own judge does.
 """
 
 import dataclasses
