@@ -40,7 +40,7 @@ def test_splits_are_disjoint_by_question() -> None:
     asked = [{problem.question for problem in each.problems} for each in (train, test)]
     assert not asked[0] & asked[1]
     assert len(asked[0]) + len(asked[1]) <= 200, "10 × 10 sums and as many differences"
-    assert any("no more than" in note for note in test.notes), "few questions are said"
+    assert any("no more different questions" in note for note in test.notes), "few questions are said"
     assert {problem.source for problem in train.problems} == {"chain_sum"}
 
 

@@ -149,7 +149,7 @@ def load(
                 del streams[level]
     if not problems:
         raise DataError(f"reasoning-gym:{task} gives no question for the split {split!r} with these options")
-    few = {f"reasoning-gym:{task} has no more than {len(problems)} different questions of the split": [split]}
+    few = {f"the task {task} has no more different questions for this split": [each.id for each in problems.values()]}
     return ProblemSet(
         problems=list(problems.values()),
         decisions=few if len(problems) < size else {},
