@@ -95,7 +95,7 @@ def reading(row: Row, *, source: str, index: int, question: str | None = None) -
         answer=answer,
         source=source,
         level=read.level_of(fields),
-        meta={"place": row.place, **_more(fields)},
+        meta={"place": row.place, **_more(fields), **read.choices_of(fields, answer)},
     )
     return Reading(place=row.place, problem=item, decided=tuple(dict.fromkeys(decided)))
 

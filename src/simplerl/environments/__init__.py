@@ -18,6 +18,9 @@ ENVIRONMENTS: Registry[Any] = Registry(
     "environment",
     {
         "single-turn": "simplerl.environments.base:Environment",
+        "multiple-choice": "simplerl.environments.multiple_choice:MultipleChoice",
+        "knights-and-knaves": "simplerl.environments.knights:KnightsAndKnaves",
+        "reasoning-gym": "simplerl.environments.gym:ReasoningGym",
         "calculator": "simplerl.environments.calculator:Calculator",
         "guided-retry": "simplerl.environments.retry:GuidedRetry",
     },
