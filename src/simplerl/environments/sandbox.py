@@ -52,11 +52,13 @@ _ENVIRONMENT = {
 _BOOT = """\
 import builtins, resource, sys
 for name, value in {limits!r}.items():
-    resource.setrlimit(getattr(resource, "RLIMIT_" + name), (value, value))
+    kind = getattr(resource, "RLIMIT_" + name)
+    most = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (min(value, most) if most >= 0 else value,) * 2)
 builtins.exit = builtins.quit = sys.exit
 sys.argv[:] = ["/program.py"]
 __file__ = "/program.py"
-del name, value, builtins, resource, sys
+del name, value, kind, most, builtins, resource, sys
 exec(compile(open(__file__, "rb").read(), __file__, "exec"))
 """
 
