@@ -169,7 +169,8 @@ attempt(secrets, len)""",
         """
 import glob, sysconfig
 stdlib = os.path.dirname(os.__file__)
-sys.path += [*glob.glob("/usr/lib/python3*/*-packages"), f"{stdlib}/site-packages", "@SOURCE@", sysconfig.get_path("purelib")]
+sys.path += [*glob.glob("/usr/lib/python3*/*-packages"), f"{stdlib}/site-packages", "@SOURCE@"]
+sys.path.append(sysconfig.get_path("purelib"))
 for name in ("simplerl", "numpy", "pip", "torch"): attempt(lambda: __import__(name))""",
     ),
     "the environment": ({OK}, "attempt(lambda: dict(os.environ), lambda result: 'SECRET' in str(result))"),

@@ -21,6 +21,7 @@ FLOORS: dict[str, int] = {
     "data": 2,
     "models": 2,
     "judge": 2,
+    "environments": 3,
     "rollout": 3,
     "prm": 3,
     "behaviours": 3,
@@ -42,7 +43,7 @@ FLOORS: dict[str, int] = {
 READERS = {"analysis", "behaviours", "doctor", "judge", "markup", "report", "viewer"}
 
 #: Rooms of the trainer, which readers know nothing of.
-TRAINER = {"train", "distributed", "selftraining", "rollout", "models", "algorithms", "rewards"}
+TRAINER = {"train", "distributed", "selftraining", "rollout", "environments", "models", "algorithms", "rewards"}
 
 #: Package → the only modules that may import it. Those that only some runs need must not burden the others.
 DOORS: dict[str, set[str]] = {
