@@ -167,7 +167,11 @@ def test_no_descriptor_is_left_open():
 
 def test_two_sides_talk_and_only_the_driver_reports():
     driver = "import sys\nprint('question', flush=True)\nsys.stderr.write('got ' + input())"
-    result = converse(driver, "import sys\nprint(input()[::-1])\nsys.stderr.write('noise')")
+    program = "import sys, other\nprint(input()[::-1])\nsys.stderr.write(other.NOISE)"
+    result = converse(
+        {"program.py": driver},
+        {"program.py": "import sys\nsys.path.insert(0, '/')\n" + program, "other.py": "NOISE = 'noise'"},
+    )
     assert (result.status, result.stdout, result.stderr) == ("ok", "got noitseuq", "noise")
 
 
@@ -210,14 +214,14 @@ def test_a_program_that_kills_itself_is_not_lost():
 
 
 def test_without_bubblewrap_nothing_runs(monkeypatch: pytest.MonkeyPatch):
-    for cached in (sandbox._require, sandbox._bwrap):
+    for cached in (sandbox.require, sandbox._bwrap):
         cached.cache_clear()
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(sandbox.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(subprocess, "Popen", lambda *args, **kwargs: pytest.fail("a process was started"))
     with pytest.raises(SandboxError, match=r"apt install bubblewrap, or pip install 'simplerl\[sandbox\]'"):
         run("pass")
-    for cached in (sandbox._require, sandbox._bwrap):
+    for cached in (sandbox.require, sandbox._bwrap):
         cached.cache_clear()
 
 
@@ -225,12 +229,12 @@ def test_without_user_namespaces_nothing_runs(monkeypatch: pytest.MonkeyPatch, t
     fake = tmp_path / "bwrap"
     fake.write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1\n")
     fake.chmod(0o755)
-    for cached in (sandbox._require, sandbox._bwrap):
+    for cached in (sandbox.require, sandbox._bwrap):
         cached.cache_clear()
     monkeypatch.setattr(shutil, "which", lambda name: str(fake))
     with pytest.raises(SandboxError, match="setting up uid map: Permission denied"):
         run("pass")
-    for cached in (sandbox._require, sandbox._bwrap):
+    for cached in (sandbox.require, sandbox._bwrap):
         cached.cache_clear()
 
 

@@ -13,6 +13,7 @@ from simplerl.core.errors import DataError
 from simplerl.core.types import Problem
 from simplerl.data import audit
 from simplerl.data import fields as read
+from simplerl.data import tests as unit_tests
 from simplerl.data.rows import Row
 from simplerl.verify import equal
 
@@ -78,8 +79,12 @@ def reading(row: Row, *, source: str, index: int, question: str | None = None) -
     """Read a row, or only its answer where the question is given."""
     fields = read.folded(row.fields)
     try:
-        question = read.question_of(fields) if question is None else question
-        answer, decided = read.answer_of(fields)
+        if tests := unit_tests.tests_of(fields):
+            question = unit_tests.question_with_tests(fields, tests) if question is None else question
+            answer, decided = unit_tests.named(tests), list[str]()
+        else:
+            question = read.question_of(fields) if question is None else question
+            answer, decided = read.answer_of(fields)
     except read.NoGold as error:
         return Reading(place=row.place, left_out=str(error))
     except read.UnreadableRow as error:
@@ -95,7 +100,7 @@ def reading(row: Row, *, source: str, index: int, question: str | None = None) -
         answer=answer,
         source=source,
         level=read.level_of(fields),
-        meta={"place": row.place, **_more(fields)},
+        meta={"place": row.place, **_more(fields), **(unit_tests.meta_of(fields, tests) if tests else {})},
     )
     return Reading(place=row.place, problem=item, decided=tuple(dict.fromkeys(decided)))
 

@@ -5,8 +5,8 @@ another, and ends it at the deadline. The program sees the standard library, rea
 no home, no packages, no network, no environment. It may start threads and no processes: a system-call filter refuses
 them, as RLIMIT_NPROC would not for root. Output beyond the limit is not read.
 
-`converse(driver, code, limits)` runs two: our driver with the tests, and the program, joined by two pipes. Expected
-values stay on the driver's side.
+`converse(driver, other, limits)` runs two that are joined by pipes: tests, and the program that they call. What the
+tests expect never enters the sandbox of the program.
 
 Whoever kills one of these processes from outside loses nothing: the program runs again. Where bubblewrap or user
 namespaces are missing, nothing runs, and a `SandboxError` says what to install. Kernel bugs are not guarded against.
@@ -29,7 +29,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
@@ -119,21 +119,21 @@ def run(code: str, *, stdin: str | bytes = "", limits: Limits = Limits()) -> Res
     >>> run("print(6 * int(input()))", stdin="7").stdout
     '42\\n'
     """
-    _require()
-    return _attempts((code,), stdin, limits)
+    require()
+    return _attempts(({"program.py": code},), stdin, limits)
 
 
-def converse(driver: str, code: str, *, limits: Limits = Limits()) -> Result:
-    """Run a driver of ours and a program, each in a sandbox, standard output of one the standard input of the other.
+def converse(driver: Mapping[str, str], other: Mapping[str, str], *, limits: Limits = Limits()) -> Result:
+    """Run two programs, each in a sandbox: standard output of one is standard input of the other.
 
-    The result is the driver's, with what the driver writes on its standard error as `stdout`; `stderr` is the
-    program's.
+    Each is its files, `program.py` being what runs; all are in `/`. The result is the driver's, what it writes on its
+    standard error being `stdout`; `stderr` is the other's.
     """
-    _require()
-    return _attempts((driver, code), "", limits)
+    require()
+    return _attempts((driver, other), "", limits)
 
 
-def _attempts(codes: Sequence[str], stdin: str | bytes, limits: Limits) -> Result:
+def _attempts(codes: Sequence[Mapping[str, str]], stdin: str | bytes, limits: Limits) -> Result:
     for _ in range(ATTEMPTS):
         with _SLOTS:
             result, killed = _once(codes, stdin, limits)
@@ -142,7 +142,7 @@ def _attempts(codes: Sequence[str], stdin: str | bytes, limits: Limits) -> Resul
     return result
 
 
-def _once(codes: Sequence[str], stdin: str | bytes, limits: Limits) -> tuple[Result, bool]:
+def _once(codes: Sequence[Mapping[str, str]], stdin: str | bytes, limits: Limits) -> tuple[Result, bool]:
     """Run once. Returns the result, and whether one of the processes was killed by somebody else."""
     cap, start, status = limits.output_kb << 10, time.monotonic(), ""
     with ExitStack() as stack:
@@ -151,7 +151,7 @@ def _once(codes: Sequence[str], stdin: str | bytes, limits: Limits) -> tuple[Res
         if len(codes) == 1:
             channels = [(_sealed(stdin, stack), out[1], err[1])]
         else:
-            question, answer = _pipe(stack), _pipe(stack)
+            question, answer = _pipe(stack, ours=False), _pipe(stack, ours=False)
             channels = [(answer[0], question[1], out[1]), (question[0], answer[1], err[1])]
         processes = [_Process(*pair, limits, stack) for pair in zip(codes, channels, strict=True)]
         for end in {end for channel in channels for end in channel}:
@@ -190,15 +190,17 @@ def _once(codes: Sequence[str], stdin: str | bytes, limits: Limits) -> tuple[Res
 class _Process:
     """One sandbox: bubblewrap, and in it the interpreter. Its PID namespace ends with it, so nothing is left of it."""
 
-    def __init__(self, code: str, channel: tuple[FileIO, ...], limits: Limits, stack: ExitStack):
+    def __init__(self, files: Mapping[str, str], channel: tuple[FileIO, ...], limits: Limits, stack: ExitStack):
         seconds = math.ceil(limits.seconds) + 1
         rlimits = {
             "AS": limits.memory_mb << 20, "CPU": seconds, "FSIZE": limits.disk_mb << 20, "NPROC": limits.threads,
             "NOFILE": 64, "CORE": 0, "MSGQUEUE": 0, "MEMLOCK": 0,
         }  # fmt: skip
         self.status, status = _pipe(stack)
-        seccomp, program = _sealed(_filter(), stack), _sealed(code, stack)
-        options = ["--seccomp", seccomp.fileno(), "--ro-bind-data", program.fileno(), "/program.py"]
+        inherited = [status, _sealed(_filter(), stack), *(_sealed(text, stack) for text in files.values())]
+        options: list[object] = ["--seccomp", inherited[1].fileno()]
+        for name, file in zip(files, inherited[2:], strict=True):
+            options += ["--ro-bind-data", file.fileno(), f"/{name}"]
         options += ["--json-status-fd", status.fileno(), "--size", limits.disk_mb << 20, "--tmpfs", "/tmp"]
         options += ["--chdir", "/tmp", "--remount-ro", "/", "--", *_interpreter()]
         stdin, stdout, stderr = channel
@@ -207,12 +209,12 @@ class _Process:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            pass_fds=[file.fileno() for file in (seccomp, program, status)],
+            pass_fds=[file.fileno() for file in inherited],
             process_group=0,  # Ctrl-C is the trainer's to handle.
         )
         self.ended_by_us = False
         stack.callback(self.end)
-        for file in (seccomp, program, status):
+        for file in inherited:
             file.close()
         self.pidfd = stack.enter_context(FileIO(os.pidfd_open(self.popen.pid)))
 
@@ -238,10 +240,10 @@ class _Process:
         return not self.ended_by_us and (self.popen.returncode < 0 or b'"exit-code"' not in (self.status.read() or b""))
 
 
-def _pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:
-    """Return the ends of a pipe, of which reading does not block; file objects, as they close only once."""
+def _pipe(stack: ExitStack, *, ours: bool = True) -> tuple[FileIO, FileIO]:
+    """Return the ends of a pipe, of which `ours` is read without blocking; file objects, as they close only once."""
     read, write = os.pipe()
-    os.set_blocking(read, False)
+    os.set_blocking(read, not ours)
     return stack.enter_context(FileIO(read)), stack.enter_context(FileIO(write, "w"))
 
 
@@ -272,9 +274,9 @@ def _take(stream: FileIO, text: bytearray, cap: int) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _require() -> None:
+def require() -> None:
     """Try the sandbox once. Raises SandboxError where it does not work, so that nothing is ever run without it."""
-    result = _attempts(("print(6 * 7)",), "", Limits(seconds=30))
+    result = _attempts(({"program.py": "print(6 * 7)"},), "", Limits(seconds=30))
     if result.stdout != "42\n":
         raise SandboxError(
             "the sandbox does not work here, and code that a model wrote is never run without one: "
