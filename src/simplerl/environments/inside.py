@@ -5,41 +5,29 @@ asked to; it may say what it likes, as it shares its interpreter with the progra
 tests, and compares: only values cross, rebuilt from plain data, so that no `==` of the program's own is ever asked.
 """
 
-import ast
+from __future__ import annotations
+
 import builtins
 import collections
-import collections.abc
-import decimal
-import fractions
 import functools
 import importlib
 import itertools
 import json
 import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import IO, Any
+
+TYPE_CHECKING = False  # What need not be imported is not: it takes longer than most programs.
+if TYPE_CHECKING:
+    import ast
+    from collections.abc import Callable
+    from typing import IO, Any
 
 #: Items of an iterator, and characters of one line, that are taken.
 ITEMS, LINE = 100_000, 8 << 20
-CONTAINERS: dict[str, type[Any]] = {
-    "list": list,
-    "tuple": tuple,
-    "set": set,
-    "frozenset": frozenset,
-}
-NUMBERS: dict[str, type[Any]] = {
-    "fraction": fractions.Fraction,
-    "decimal": decimal.Decimal,
-    "complex": complex,
-}
-LISTED: tuple[type[Any], ...] = (
-    collections.deque,
-    range,
-    collections.abc.Iterator,
-    collections.abc.MappingView,
-)
+CONTAINERS: dict[str, type[Any]] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
+#: Name of a type → its module. Their values are written as texts.
+NUMBERS = {"complex": "builtins", "Fraction": "fractions", "Decimal": "decimal"}
+LISTED: tuple[type[Any], ...] = (collections.deque, range, *map(type, ({}.keys(), {}.values(), {}.items())))
 
 
 def pack(value: Any) -> Any:
@@ -54,14 +42,13 @@ def pack(value: Any) -> Any:
         return {"bytes": value.hex()}
     if isinstance(value, dict):
         return {"dict": [[pack(key), pack(item)] for key, item in value.items()]}
-    if isinstance(value, LISTED):
+    if isinstance(value, LISTED) or hasattr(value, "__next__"):
         return {"list": [pack(item) for item in itertools.islice(value, ITEMS)]}
     for name, kind in CONTAINERS.items():
         if isinstance(value, kind):
             return {name: [pack(item) for item in value]}
-    for name, number in NUMBERS.items():
-        if isinstance(value, number):
-            return {name: str(value)}
+    if type(value).__name__ in NUMBERS:
+        return {type(value).__name__: str(value)}
     raise TypeError(f"a {type(value).__name__} cannot be compared")
 
 
@@ -76,7 +63,9 @@ def unpack(data: Any) -> Any:
         return bytes.fromhex(content)
     if name == "dict":
         return {unpack(key): unpack(item) for key, item in content}
-    return CONTAINERS[name](map(unpack, content)) if name in CONTAINERS else NUMBERS[name](content)
+    if name in CONTAINERS:
+        return CONTAINERS[name](map(unpack, content))
+    return getattr(importlib.import_module(NUMBERS[name]), name)(content)
 
 
 def channel() -> tuple[IO[str], IO[str]]:
@@ -180,35 +169,33 @@ def listed(value: Any) -> Any:
     return {key: listed(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-class _Asserts(ast.NodeTransformer):
-    """Makes each assertion a call of `_check`."""
+def _checked(tree: ast.Module) -> str:
+    """Return the source of a module in which each assertion is a call of `_check`."""
+    import ast
 
-    def visit_Assert(self, node: ast.Assert) -> ast.stmt:
-        call = ast.parse("_check(lambda: 0, '')", mode="exec").body[0]
-        assert isinstance(call, ast.Expr)
-        assert isinstance(call.value, ast.Call)
-        test, text = call.value.args
-        assert isinstance(test, ast.Lambda)
-        test.body = node.test
-        call.value.args = [test, ast.copy_location(ast.Constant(ast.unparse(ast.Assert(node.test))), text)]
-        return call
+    class Asserts(ast.NodeTransformer):
+        def visit_Assert(self, node: ast.Assert) -> ast.stmt:
+            (call,) = ast.parse("_check(lambda: 0, '')").body
+            call.value.args[0].body = node.test  # type: ignore[attr-defined]
+            call.value.args[1].value = ast.unparse(ast.Assert(node.test))  # type: ignore[attr-defined]
+            return call
 
-
-def _loaded(*trees: ast.AST) -> set[str]:
-    names = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name))
-    return {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    return ast.unparse(ast.fix_missing_locations(Asserts().visit(tree)))
 
 
-def _defined(*trees: ast.AST) -> set[str]:
-    names = set()
+def _undefined(*trees: ast.Module) -> set[str]:
+    """Return the names that are used in modules, and defined nowhere in them."""
+    import ast
+
+    used, defined = set[str](), set(dir(builtins))
     for node in (node for tree in trees for node in ast.walk(tree)):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            names.add(node.id)
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
         elif isinstance(node, ast.alias):
-            names.add((node.asname or node.name).split(".")[0])
-        elif isinstance(node, ast.arg | ast.FunctionDef | ast.ClassDef | ast.ExceptHandler):
-            names.add(getattr(node, "arg", None) or getattr(node, "name", None) or "")
-    return names
+            defined.add((node.asname or node.name).split(".")[0])
+        else:
+            defined |= {getattr(node, name, None) or "" for name in ("arg", "name")}
+    return used - defined
 
 
 def test(only_all: bool) -> None:
@@ -216,17 +203,22 @@ def test(only_all: bool) -> None:
 
     A name that neither of them defines is a module of the standard library, or the program's.
     """
-    tests = Tests(only_all)
-    setup, tree = (ast.parse(Path(f"/{name}.py").read_text(encoding="utf-8")) for name in ("setup", "tests"))
+    import ast
+
+    tests, trees = Tests(only_all), list[ast.Module]()
+    for name in ("setup", "tests"):
+        with open(f"/{name}.py", encoding="utf-8") as file:
+            trees.append(ast.parse(file.read()))
+    setup, tree = trees
     wanted = sum(isinstance(node, ast.Assert) for node in ast.walk(tree))
     provided = {"_check": tests.check, "case": tests.case, "program": lambda name: functools.partial(tests.ask, name)}
-    missing = sorted(_loaded(setup, tree) - _defined(setup, tree) - {*dir(builtins), *provided})
+    missing = sorted(_undefined(setup, tree) - provided.keys())
     lines = [f"from __main__ import {', '.join(provided)}"]
     lines += [
         f"import {name}" if name in sys.stdlib_module_names else f"{name} = program({name!r})" for name in missing
     ]
-    lines += [ast.unparse(setup), ast.unparse(ast.fix_missing_locations(_Asserts().visit(tree)))]
-    Path("/tmp/running.py").write_text("\n".join(lines), encoding="utf-8")
+    with open("/tmp/running.py", "w", encoding="utf-8") as file:
+        file.write("\n".join([*lines, ast.unparse(setup), _checked(tree)]))
     sys.path.insert(0, "/tmp")
     vars(sys.modules["__main__"]).update(provided)
     try:
