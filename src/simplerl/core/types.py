@@ -180,7 +180,7 @@ class Trajectory:
     """(tokens up to its end, reward) of each step, besides `reward`; empty without a process reward."""
     texts: tuple[tuple[str, str], ...] = ()
     """(author, text) of each turn and observation, in order; empty where there is a single turn."""
-    calls: tuple[Call, ...] = ()  # What was asked of tools, in order
+    calls: tuple[Call, ...] | None = None  # What was asked of tools, in order; None where there is a single turn
 
     @property
     def loss_mask(self) -> np.ndarray:
