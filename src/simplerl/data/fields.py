@@ -20,7 +20,7 @@ CHAT_FIELDS = ("prompt", "messages", "conversations", "conversation")
 #: The first that holds something counts, whatever the others hold.
 ANSWER_FIELDS = ("gold", "answer", "final_answer", "ground_truth", "gt_answer", "target", "solution", "correct")
 LEVEL_FIELDS = ("level", "difficulty")
-IDENTITY_FIELDS = ("id", "unique_id", "idx")
+IDENTITY_FIELDS = ("id", "unique_id", "task_id", "question_id", "idx")
 SOURCE_FIELDS = ("source", "data_source")
 #: What stands in an answer field where there is no answer (NuminaMath and others), whatever its capitals.
 PLACEHOLDERS = {

@@ -191,6 +191,11 @@ def audit_rows(rows: Iterable[Row], *, source: str) -> Iterator[audit.Row]:
         )
     for item, more in zip(without_conflicts(readings), beside, strict=True):
         gold, question = (item.problem.answer, item.problem.question or None) if item.problem else ("", None)
+        more |= {
+            name: item.problem.meta[name]
+            for name in ("tests", "reference")
+            if item.problem and name in item.problem.meta
+        }
         yield audit.Row(**more, gold=gold, question=question, left_out=item.left_out, refused=item.refused)
 
 

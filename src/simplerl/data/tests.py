@@ -35,7 +35,11 @@ def tests_of(fields: Mapping[str, Any]) -> dict[str, Any] | None:
         return _live_code_bench(fields)
     if isinstance(fields.get("test"), str) and isinstance(fields.get("entry_point"), str):
         prompt, entry = as_text(fields.get("prompt")) or "", fields["entry_point"]
-        return {"setup": prompt, "code": f"{entry} = program({entry!r})\n{fields['test']}\ncheck({entry})\n", "prefix": prompt}
+        return {
+            "setup": prompt,
+            "code": f"{entry} = program({entry!r})\n{fields['test']}\ncheck({entry})\n",
+            "prefix": prompt,
+        }
     if not is_empty(fields.get("test_list")):
         lines = [
             *_texts(fields["test_list"], "test_list"),

@@ -19,6 +19,7 @@ ENVIRONMENTS: Registry[Any] = Registry(
     {
         "single-turn": "simplerl.environments.base:Environment",
         "calculator": "simplerl.environments.calculator:Calculator",
+        "code": "simplerl.environments.code:Code",
         "guided-retry": "simplerl.environments.retry:GuidedRetry",
     },
 )

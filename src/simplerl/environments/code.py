@@ -11,7 +11,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,6 +75,12 @@ def try_program(program: str, tests: Mapping[str, Any], limits: Limits, *, only_
     return _outputs(program, tests, limits, only_all) if "inputs" in tests else _calls(program, tests, limits, only_all)
 
 
+def failing(tests: Mapping[str, Any], program: str) -> str:
+    """Return how tests fail on a program that should pass them; empty where they pass. Raises SandboxError."""
+    tested = try_program(program, tests, Code().limits)
+    return "" if tested.good else " ".join(f"{tested.passed} of {tested.total} pass: {tested.first}".split())
+
+
 def _outputs(program: str, tests: Mapping[str, Any], limits: Limits, only_all: bool) -> Tested:
     total, passed, first, left = len(tests["inputs"]), 0, "", PATIENCE * limits.seconds
     for given, expected in zip(tests["inputs"], tests["outputs"], strict=True):
@@ -133,6 +139,8 @@ class Code(Environment):
     """Seconds by the clock for a test; six times as many for all tests of a program."""
     memory_mb: int = 512
     """Address space of a program."""
+    instruct: bool = True
+    """Whether the question is followed by the form of the answer; never where it is a beginning to be completed."""
     observation: str = "\n\nThis test fails.\n{test}\n\n"
     """What follows a program that fails; `{test}` is the first failing test."""
 
@@ -146,6 +154,14 @@ class Code(Environment):
     def limits(self) -> Limits:
         """Limits of one test."""
         return Limits(seconds=self.test_seconds, memory_mb=self.memory_mb)
+
+    def problem(self, problem: Problem, rng: np.random.Generator) -> Problem:
+        """Return the problem with the form of the answer after its question."""
+        tests = _tests(problem)
+        if not self.instruct or "prefix" in tests:
+            return problem
+        how = " that reads standard input and writes standard output" if "inputs" in tests else ""
+        return replace(problem, question=f"{problem.question}\n\nWrite a Python program{how}, in one fenced block.")
 
     def start(self, problem: Problem, rng: np.random.Generator) -> Any:
         """Return nothing. Raises SandboxError where nothing can be run, ConfigError for a problem without tests."""
