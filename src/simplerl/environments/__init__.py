@@ -22,6 +22,7 @@ ENVIRONMENTS: Registry[Any] = Registry(
         "knights-and-knaves": "simplerl.environments.knights:KnightsAndKnaves",
         "reasoning-gym": "simplerl.environments.gym:ReasoningGym",
         "calculator": "simplerl.environments.calculator:Calculator",
+        "code": "simplerl.environments.code:Code",
         "guided-retry": "simplerl.environments.retry:GuidedRetry",
     },
 )
