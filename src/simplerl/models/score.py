@@ -300,8 +300,7 @@ def _behind_prompts(
         position_ids=columns_BT,
         **keeps,
     ).last_hidden_state
-    hidden_BTH = torch.cat([hidden_BTH, further_BTH], 1)
-    return hidden_BTH
+    return torch.cat([hidden_BTH, further_BTH], 1)
 
 
 def shares_prompts(model: PreTrainedModel) -> bool:

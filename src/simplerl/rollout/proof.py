@@ -30,7 +30,8 @@ def ask_back(
 ) -> float:
     """Return how far an engine's log-probabilities of the text are from the policy's; nan where it cannot tell.
 
-    `own` gives the policy's where it is not in this process alone. Raises ModelError where they are further apart than rounding explains.
+    `own` gives the policy's where it is not in this process alone. Raises ModelError where they are further apart
+    than rounding explains.
     """
     known = [token for token in policy.tokenizer.encode(TEXT, add_special_tokens=False) if token < policy.embeddings]
     ids = known[: policy.context_length - 1]

@@ -95,7 +95,7 @@ class MicroBatch:
     prompts: Prompts | None = None
     """The prompts of the rows, where each is computed once."""
     idle: bool = False
-    """Holds nothing: a rank that has no rows left goes through the model all the same, for the others need its shard."""
+    """Holds nothing: a rank that has no rows left goes through the model all the same, as others need its shard."""
 
     def cut(self, values_BT: torch.Tensor) -> torch.Tensor:
         """Return these rows of a tensor, on the device; zeros where there is nothing."""

@@ -61,11 +61,8 @@ class Critic:
         """Yield each micro-batch of some rows with its values, on its device."""
         cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
         for micro in cut_update(rows, batch, **cuts, **(self.ranks.place if self.ranks else {})):
-            tokens_BT, kept_BT, lengths_B = (
-                micro.cut(batch.tokens_BT),
-                micro.cut(mask_BT),
-                micro.lengths(batch.lengths_B),
-            )
+            tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
+            lengths_B = micro.lengths(batch.lengths_B)
             yield micro, self.model(tokens_BT, kept_BT, lengths_B, micro.prompts)
 
     @torch.no_grad()

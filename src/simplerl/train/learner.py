@@ -305,11 +305,8 @@ class Learner:
         wants_mean = self.algorithm.needs_vocabulary_mean
         cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
         for micro in cut_update(rows, batch, **cuts, **(self.ranks.place if self.ranks else {})):
-            tokens_BT, kept_BT, lengths_B = (
-                micro.cut(batch.tokens_BT),
-                micro.cut(mask_BT),
-                micro.lengths(batch.lengths_B),
-            )
+            tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
+            lengths_B = micro.lengths(batch.lengths_B)
             yield micro, scorer(tokens_BT, kept_BT, lengths_B, prompts=micro.prompts, vocabulary_mean=wants_mean)
 
     @torch.no_grad()

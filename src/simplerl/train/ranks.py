@@ -121,7 +121,7 @@ class Ranks:
             torch.set_num_threads(threads)
 
     def _find_lost(self) -> int:
-        """Return the rank that has ended, 0 if none has. A broken connection may be seen before the end of a process."""
+        """Return the rank that has ended, 0 if none has. A broken connection may be seen before that end is."""
         deadline = time.monotonic() + DEATH_S
         while self._processes and time.monotonic() < deadline:
             for rank, process in enumerate(self._processes, start=1):
