@@ -13,9 +13,9 @@ from support import ARCHITECTURES, assert_same_run, copy_policy, deep, fingerpri
 
 from simplerl.core.errors import ConfigError, ModelError, RunError
 from simplerl.models import lora
+from simplerl.models.checkpoint import complete_on_cpu
 from simplerl.models.load import Policy, load, locate_and_hash
 from simplerl.models.score import BaseScorer, Scorer
-from simplerl.models.sharding import gather
 from simplerl.train.components import build_components
 
 LORA = {"lora": {"rank": 4}, "optimizer": {"lr": 1e-2}}
@@ -54,7 +54,7 @@ def test_merged_weights_compute_what_the_adapters_do(name: str, tiny: Callable[[
         assert torch.equal(logits(policy.model), logits(base.model))
     assert (logits(policy.model) - logits(base.model)).abs().max() > 1e-2, "and is back"
     # What is saved is read as the merged model, and hashed as neither of the two.
-    lora.save(policy.model, tmp_path, gather(lora.parameters(policy.model).items()))
+    lora.save(policy.model, tmp_path, complete_on_cpu(lora.parameters(policy.model)))
     policy.tokenizer.save_pretrained(tmp_path)
     assert torch.equal(logits(load(str(tmp_path)).model), logits(twin.model))
     assert locate_and_hash(str(tmp_path))["sha256"] != locate_and_hash(base.name)["sha256"]

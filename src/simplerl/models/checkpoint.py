@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from simplerl.models import lora
-from simplerl.models.sharding import cut_like, gather, local
+from simplerl.models.sharding import cut_like, gather, local, shard_like
 
 TRAINER = "trainer"
 
@@ -33,11 +33,11 @@ def save(
     it and one `writes` complete tensors: any number of ranks reads them, and so does anybody else.
     """
     adapters = lora.has_adapters(model)
-    weights = gather((lora.parameters(model) if adapters else model.state_dict(keep_vars=True)).items(), keep=writes)
+    weights = complete_on_cpu(lora.parameters(model) if adapters else model.state_dict(keep_vars=True), writes)
     scalars: dict[str, Any] = {}
     files = {"optimizer": _moments(optimizer, scalars.setdefault("optimizer", {}), writes)}
     for name, (module, own) in (others or {}).items():
-        files[name] = gather(module.state_dict(keep_vars=True).items(), keep=writes)
+        files[name] = complete_on_cpu(module.state_dict(keep_vars=True), writes)
         files[f"{name}_optimizer"] = _moments(own, scalars.setdefault(f"{name}_optimizer", {}), writes)
     if not writes:
         return
@@ -60,7 +60,18 @@ def _moments(optimizer: torch.optim.Optimizer, scalars: dict[str, Any], keep: bo
     for index, slots in optimizer.state_dict()["state"].items():
         for name, value in slots.items():
             (tensors if isinstance(value, torch.Tensor) else scalars)[f"{index}.{name}"] = value
-    return gather(tensors.items(), keep=keep)
+    return complete_on_cpu(tensors, keep)
+
+
+def complete_on_cpu(named: Mapping[str, torch.Tensor], keep: bool = True) -> dict[str, torch.Tensor]:
+    """Return complete tensors on the CPU, as they were named, on the rank that keeps them; all ranks must ask."""
+    copies: dict[str, torch.Tensor] = {}
+    last = copy = None
+    for name, values in gather(named, keep=keep):
+        if values is not last:  # The names of one tensor share its copy.
+            last, copy = values, values.detach().cpu().contiguous()
+        copies[name] = copy
+    return {name: copies[name] for name in named if keep}
 
 
 @contextmanager
@@ -84,7 +95,7 @@ def load_module(directory: Path, name: str, module: torch.nn.Module) -> None:
     """Fill a further module's weights, or this rank's shards of them, from a checkpoint."""
     with safetensors.safe_open(directory / TRAINER / f"{name}.safetensors", "pt") as file:
         for key, own in module.state_dict().items():
-            local(own).copy_(local(cut_like(file.get_tensor(key), own)))
+            local(own).copy_(cut_like(file.get_tensor(key), own))
 
 
 def load_optimizer(directory: Path, optimizer: torch.optim.Optimizer, *, name: str = "optimizer") -> None:
@@ -97,7 +108,7 @@ def load_optimizer(directory: Path, optimizer: torch.optim.Optimizer, *, name: s
     with safetensors.safe_open(directory / TRAINER / f"{name}.safetensors", "pt") as file:
         for key in file.keys():  # noqa: SIM118
             index, slot = key.split(".", 1)
-            slots.setdefault(int(index), {})[slot] = cut_like(file.get_tensor(key), parameters[int(index)])
+            slots.setdefault(int(index), {})[slot] = shard_like(file.get_tensor(key), parameters[int(index)])
     table = optimizer.state_dict()
     table["state"] = slots
     optimizer.load_state_dict(table)

@@ -6,7 +6,7 @@ of the loss are computed over the complete update before it is cut.
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,7 +22,7 @@ from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs
 from simplerl.models import checkpoint, lora
 from simplerl.models.load import Policy, load, recompute_activations
 from simplerl.models.score import BaseScorer, Scorer, shares_prompts, text_logprobs
-from simplerl.models.sharding import complete, fill, shard, tensors
+from simplerl.models.sharding import fill, gather, passes, shard, tensors
 from simplerl.ops.correction import correction
 from simplerl.ops.kl import adapted, kl
 from simplerl.train.batch import MicroBatch, by_response, cut_update, minibatches
@@ -122,9 +122,14 @@ class Learner:
         """Make ready to be trained, with the parameters as they are from now on."""
         if self.config.gradient_checkpointing:
             recompute_activations(self.policy.model)
-        self.optimizer = adamw(self.policy.model, self.optimization, sharded=self.config.sharded)
+        self.optimizer = adamw(self.policy.model, self.optimization)
         if self.critic:
             self.critic.begin()
+
+    @property
+    def leads(self) -> bool:
+        """Whether complete values come together here: on rank 0, or where there are no others."""
+        return self.ranks is None or self.ranks.rank == 0
 
     def modules(self) -> list[torch.nn.Module]:
         """Return the modules that are split where there are ranks: the forward of each is called as a unit."""
@@ -137,8 +142,9 @@ class Learner:
         self.tokens = self.config.tokens_per_microbatch or microbatch_tokens(self.policy.model, ranks.device)
         if self.critic:
             self.critic.ranks, self.critic.device, self.critic.tokens = ranks, self.device, self.tokens
+        offload = self.config.cpu_offload and ranks.device.type != "cpu"
         for index, module in enumerate(self.modules()):
-            shard(module, ranks.mesh, offload=self.config.cpu_offload and ranks.device.type != "cpu")
+            shard(module, ranks.mesh, keep_below=ranks.keep_below, offload=offload)
             fill(module, values[index] if values else None)
         self._begin()
 
@@ -155,8 +161,8 @@ class Learner:
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the policy's parameters and buffers by name; adapters are merged into what they stand beside."""
         model = self.policy.model
-        for name, values in lora.merged(model) if self.adapters else model.state_dict(keep_vars=True).items():
-            yield name, complete(values)
+        named = lora.merged(model) if self.adapters else model.state_dict(keep_vars=True).items()
+        yield from gather(dict(named), keep=self.leads) if self.ranks else named
 
     @torch.no_grad()
     def text_logprobs(self, token_ids: Sequence[int]) -> np.ndarray:
@@ -167,7 +173,8 @@ class Learner:
         usual, scorer.temperature, scorer.precision = (scorer.temperature, scorer.precision), 1.0, "fp32"
         tokens_1T = torch.tensor([list(token_ids)], device=self.device)
         mask_1T = (torch.arange(tokens_1T.shape[1], device=self.device) > 0)[None]
-        logprobs_1T, _, _ = scorer(tokens_1T, mask_1T, mask_1T.sum(1).cpu() + 1)
+        for tokens_BT in passes(scorer, [tokens_1T]):
+            logprobs_1T, _, _ = scorer(tokens_BT, mask_1T, mask_1T.sum(1).cpu() + 1)
         scorer.temperature, scorer.precision = usual
         return logprobs_1T[0, 1:].cpu().numpy()
 
@@ -177,7 +184,7 @@ class Learner:
         if self.ranks and self.adapters:
             raise ConfigError("learner.ranks: adapters that begin anew (star.mode = rest-em) need --learner.ranks 1")
         if self.ranks:
-            fill(module, tensors(load(name).model) if self.ranks.rank == 0 else None)
+            fill(module, tensors(load(name).model) if self.leads else None)
         elif self.adapters:
             lora.start_anew(self.policy.model, self.seed)
         else:
@@ -185,7 +192,7 @@ class Learner:
 
     def restart(self) -> None:
         """Forget the optimizer's moments."""
-        self.optimizer = adamw(self.policy.model, self.optimization, sharded=self.config.sharded)
+        self.optimizer = adamw(self.policy.model, self.optimization)
 
     def save(self, directory: Path, state: dict[str, Any]) -> None:
         """Write a checkpoint: the policy as a model directory, and what an exact resume needs."""
@@ -196,7 +203,7 @@ class Learner:
             optimizer=self.optimizer,
             others={"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {},
             state={**state, "kl_scale": self.kl_scale, "carried": dict(self.carried)},
-            writes=self.ranks is None or self.ranks.rank == 0,
+            writes=self.leads,
         )
 
     def restore(self, directory: Path) -> None:
@@ -304,7 +311,10 @@ class Learner:
         """Yield each micro-batch of some rows with its scores, on its device."""
         wants_mean = self.algorithm.needs_vocabulary_mean
         cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
-        for micro in cut_update(rows, batch, **cuts, **(self.ranks.place if self.ranks else {})):
+        micros: Iterable[MicroBatch] = cut_update(rows, batch, **cuts, **(self.ranks.place if self.ranks else {}))
+        if self.ranks:
+            micros = passes(scorer.scorer if isinstance(scorer, BaseScorer) else scorer, micros)
+        for micro in micros:
             tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
             lengths_B = micro.lengths(batch.lengths_B)
             yield micro, scorer(tokens_BT, kept_BT, lengths_B, prompts=micro.prompts, vocabulary_mean=wants_mean)

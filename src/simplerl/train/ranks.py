@@ -37,6 +37,8 @@ from simplerl.train.learner import Learner
 START_S, WAIT_S = 300, 1800
 #: Seconds in which a rank that has broken a connection must be seen to have ended.
 DEATH_S = 10
+#: Parameters below which a model is gathered once for an update: 1 GiB of weights and as much of gradients.
+KEEP_BELOW = 2**28
 #: What Python runs as a rank.
 COMMAND = ("-c", "from simplerl.train.ranks import main; main()")
 
@@ -44,15 +46,19 @@ COMMAND = ("-c", "from simplerl.train.ranks import main; main()")
 class Ranks:
     """The processes of a learner, as one of them sees them."""
 
-    def __init__(self, size: int, device: torch.device, *, plugins: Sequence[str] = ()):
-        """Start `size` − 1 further processes and wait until all are there. Raises ConfigError, SimpleRLError."""
+    def __init__(self, size: int, device: torch.device, *, plugins: Sequence[str] = (), keep_below: int = KEEP_BELOW):
+        """Start `size` − 1 further processes and wait until all are there. Raises ConfigError, SimpleRLError.
+
+        Models of fewer parameters than `keep_below` are gathered once for an update.
+        """
         check_devices(size, device)
         self.threads = max(1, torch.get_num_threads() // size)
         self._files = tempfile.TemporaryDirectory(prefix="simplerl-ranks-", ignore_cleanup_errors=True)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._sockets: list[socket.socket] = []
         self._end = weakref.finalize(self, _end, self._processes, self._sockets, self._files)
-        settings = {"size": size, "device": device.type, "store": f"{self._files.name}/store", "threads": self.threads}
+        settings = {"size": size, "device": device.type, "threads": self.threads, "keep_below": keep_below}
+        settings["store"] = f"{self._files.name}/store"
         for rank in range(1, size):
             self._start(rank, {**settings, "rank": rank, "plugins": list(plugins)})
         for rank, each in enumerate(self._sockets, start=1):
@@ -70,7 +76,8 @@ class Ranks:
         self._join(threads=threads, **settings)
         return self
 
-    def _join(self, *, rank: int, size: int, device: str, store: str, threads: int) -> None:
+    def _join(self, *, rank: int, size: int, device: str, store: str, threads: int, keep_below: int) -> None:
+        self.keep_below = keep_below
         self.rank, self.size, self.place = rank, size, {"rank": rank, "ranks": size}
         self.device = torch.device(device, rank) if device == "cuda" else torch.device(device)
         if device == "cuda":
