@@ -4,8 +4,6 @@ import dataclasses
 import os
 import re
 import signal
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,13 @@ from support import (
     SMALL,
     arguments,
     assert_same_run,
-    command,
+    begin_run,
     copy_policy,
     deep,
-    environment,
     fingerprint,
+    gone,
     random_groups,
+    ranks_of,
     run_command,
     run_main,
     untimed,
@@ -61,7 +60,7 @@ CASES: dict[str, tuple[str, Any, dict[str, Any]]] = {
 @pytest.fixture(scope="module")
 def two() -> Iterator[Ranks]:
     """Two ranks for every test of this module that needs them: to start one takes seconds."""
-    ranks = Ranks(2, torch.device("cpu"), keep_below=int(os.environ.get("KB", "2000000")))
+    ranks = Ranks(2, torch.device("cpu"), keep_below=2**16)
     yield ranks
     ranks.close()
 
@@ -179,34 +178,6 @@ def test_a_rank_that_does_not_start_is_named_with_its_last_lines(monkeypatch: py
 # -- runs ----------------------------------------------------------------------------------------------------------
 
 
-def children(pid: int) -> list[int]:
-    """Return the ranks among a process's children."""
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "train.ranks" in line]
-
-
-def gone(pid: int, seconds: float = 20.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def begin(path: Path, over: dict[str, Any], *further: str) -> subprocess.Popen[str]:
-    """Start a run in another process and wait until it has done a step."""
-    line = command("train", "cub", *arguments(deep(SMALL, over)), "--output-dir", str(path), *further)
-    process = subprocess.Popen(line, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    deadline = time.monotonic() + 120
-    while not (path / "checkpoints" / "step_000002").exists() and time.monotonic() < deadline:
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.05)
-    return process
-
-
 @pytest.mark.engines
 @pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
 def test_a_run_that_is_killed_is_resumed_bit_for_bit(algorithm: str, tmp_path: Path) -> None:
@@ -214,8 +185,8 @@ def test_a_run_that_is_killed_is_resumed_bit_for_bit(algorithm: str, tmp_path: P
     line = ["train", "cub", *arguments(deep(SMALL, over)), "--output-dir"]
     done = run_command(*line, str(tmp_path / "straight"))
     assert done.returncode == 0, done.stdout + done.stderr
-    process = begin(tmp_path / "killed", over)
-    (rank,) = children(process.pid)
+    process = begin_run(tmp_path / "killed", over)
+    (rank,) = ranks_of(process.pid)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert gone(rank), "a rank outlives its controller"
@@ -230,8 +201,8 @@ def test_a_run_that_is_killed_is_resumed_bit_for_bit(algorithm: str, tmp_path: P
 
 @pytest.mark.engines
 def test_a_rank_that_dies_ends_the_run_with_one_message(tmp_path: Path) -> None:
-    process = begin(tmp_path / "run", {**TWO, "steps": 500})
-    (rank,) = children(process.pid)
+    process = begin_run(tmp_path / "run", {**TWO, "steps": 500})
+    (rank,) = ranks_of(process.pid)
     os.kill(rank, signal.SIGKILL)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 2

@@ -36,7 +36,7 @@ from simplerl.train.learner import Learner
 #: Seconds that a rank may take to start, and after which one that does not come to a collective counts as lost.
 START_S, WAIT_S = 300, 1800
 #: Seconds in which a rank that has broken a connection must be seen to have ended.
-DEATH_S = 10
+DEATH_S = 5
 #: Parameters below which a model is gathered once for an update: 1 GiB of weights and as much of gradients.
 KEEP_BELOW = 2**28
 #: What Python runs as a rank.
@@ -67,6 +67,8 @@ class Ranks:
                 raise self._lost(rank)
             each.settimeout(None)
         self._join(rank=0, **settings)
+        if device.type == "cuda":
+            threading.Thread(target=self._watch, daemon=True).start()
 
     @classmethod
     def follow(cls, *, threads: int, plugins: Sequence[str], **settings: Any) -> "Ranks":
@@ -138,19 +140,31 @@ class Ranks:
         return 0
 
     def _lost(self, rank: int) -> SimpleRLError:
-        process = self._processes[rank - 1]
+        message = self._message(rank)
+        self.close()
+        return SimpleRLError(message)
+
+    def _message(self, rank: int) -> str:
         try:
-            code = process.wait(timeout=1)
+            code = self._processes[rank - 1].wait(timeout=1)
             how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         except subprocess.TimeoutExpired:
             how = f"did not start within {START_S} s"
         lines = self._said(rank).read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
-        self.close()
         said = "; it said:\n" + "\n".join(f"  {line}" for line in lines) if lines else ", and said nothing"
-        return SimpleRLError(
+        return (
             f"rank {rank} of {len(self._processes) + 1} of the learner {how}{said}\n"
             "What is recorded is intact: continue from the last checkpoint with --resume"
         )
+
+    def _watch(self) -> None:
+        """End this process when a rank has ended: NCCL would wait for that one on the GPU, and no error comes."""
+        while self._end.alive:
+            if lost := self._find_lost():
+                time.sleep(2 * DEATH_S)  # What is no wait for NCCL ends by itself.
+                if self._end.alive:
+                    print(f"error: {self._message(lost)}", file=sys.stderr, flush=True)
+                    os._exit(2)
 
     def sum_tensor(self, values: torch.Tensor) -> None:
         """Add up a tensor on the CPU over all ranks, in place."""
