@@ -56,7 +56,7 @@ def save(
 
 def _moments(optimizer: torch.optim.Optimizer, scalars: dict[str, Any], keep: bool) -> dict[str, torch.Tensor]:
     """Return an optimizer's complete tensors; its other numbers go into `scalars`."""
-    tensors = {}
+    tensors: dict[str, Any] = {}
     for index, slots in optimizer.state_dict()["state"].items():
         for name, value in slots.items():
             (tensors if isinstance(value, torch.Tensor) else scalars)[f"{index}.{name}"] = value

@@ -1,7 +1,7 @@
 """The critic's half of a learner: values for giving credit, and the regression to the returns."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from simplerl.algorithms.base import CriticAlgorithm
 from simplerl.core.types import Batch
 from simplerl.models import checkpoint
 from simplerl.models.load import recompute_activations
-from simplerl.models.sharding import passes
 from simplerl.models.value_head import ValueModel
 from simplerl.train.batch import MicroBatch, cut_update, minibatches
 from simplerl.train.config import LearnerConfig, OptimizerConfig
@@ -61,8 +60,9 @@ class Critic:
     ) -> Iterator[tuple[MicroBatch, torch.Tensor]]:
         """Yield each micro-batch of some rows with its values, on its device."""
         cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
-        micros: Iterable[MicroBatch] = cut_update(rows, batch, **cuts, **(self.ranks.place if self.ranks else {}))
-        for micro in passes(self.model, micros) if self.ranks else micros:
+        for micro in (
+            self.ranks.deal(self.model, rows, batch, **cuts) if self.ranks else cut_update(rows, batch, **cuts)
+        ):
             tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
             lengths_B = micro.lengths(batch.lengths_B)
             yield micro, self.model(tokens_BT, kept_BT, lengths_B, micro.prompts)

@@ -6,7 +6,7 @@ of the loss are computed over the complete update before it is cut.
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -155,8 +155,9 @@ class Learner:
 
     @temperature.setter
     def temperature(self, value: float) -> None:
-        for scorer in filter(None, (self.scorer, self.reference)):
-            scorer.temperature = value
+        self.scorer.temperature = value
+        if isinstance(self.reference, Scorer):
+            self.reference.temperature = value
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the policy's parameters and buffers by name; adapters are merged into what they stand beside."""
@@ -311,10 +312,8 @@ class Learner:
         """Yield each micro-batch of some rows with its scores, on its device."""
         wants_mean = self.algorithm.needs_vocabulary_mean
         cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
-        micros: Iterable[MicroBatch] = cut_update(rows, batch, **cuts, **(self.ranks.place if self.ranks else {}))
-        if self.ranks:
-            micros = passes(scorer.scorer if isinstance(scorer, BaseScorer) else scorer, micros)
-        for micro in micros:
+        unit = scorer.scorer if isinstance(scorer, BaseScorer) else scorer
+        for micro in self.ranks.deal(unit, rows, batch, **cuts) if self.ranks else cut_update(rows, batch, **cuts):
             tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
             lengths_B = micro.lengths(batch.lengths_B)
             yield micro, scorer(tokens_BT, kept_BT, lengths_B, prompts=micro.prompts, vocabulary_mean=wants_mean)

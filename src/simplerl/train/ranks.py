@@ -30,7 +30,9 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from simplerl.core.errors import ConfigError, SimpleRLError
 from simplerl.core.plugins import load_plugins
-from simplerl.models.sharding import skeleton, tensors
+from simplerl.core.types import Batch
+from simplerl.models.sharding import passes, skeleton, tensors
+from simplerl.train.batch import MicroBatch, cut_update
 from simplerl.train.learner import Learner
 
 #: Seconds that a rank may take to start, and after which one that does not come to a collective counts as lost.
@@ -80,7 +82,7 @@ class Ranks:
 
     def _join(self, *, rank: int, size: int, device: str, store: str, threads: int, keep_below: int) -> None:
         self.keep_below = keep_below
-        self.rank, self.size, self.place = rank, size, {"rank": rank, "ranks": size}
+        self.rank, self.size = rank, size
         self.device = torch.device(device, rank) if device == "cuda" else torch.device(device)
         if device == "cuda":
             torch.cuda.set_device(self.device)
@@ -166,6 +168,10 @@ class Ranks:
                     print(f"error: {self._message(lost)}", file=sys.stderr, flush=True)
                     os._exit(2)
 
+    def deal(self, module: torch.nn.Module, rows: torch.Tensor, batch: Batch, **cuts: Any) -> Iterator[MicroBatch]:
+        """Yield this rank's micro-batches of some rows (`cut_update`), which pass through a sharded module."""
+        yield from passes(module, cut_update(rows, batch, **cuts, rank=self.rank, ranks=self.size))
+
     def sum_tensor(self, values: torch.Tensor) -> None:
         """Add up a tensor on the CPU over all ranks, in place."""
         dist.all_reduce(values)
@@ -236,7 +242,7 @@ class LeadingLearner(Learner):
 
     def together(self, name: str, *arguments: Any) -> Any:
         """Have all ranks call a method, as this learner is set."""
-        return self.ranks.together(name, *arguments, temperature=self.temperature, steps=self.steps)
+        return cast(Ranks, self.ranks).together(name, *arguments, temperature=self.temperature, steps=self.steps)
 
 
 def _asked_of_all(name: str) -> Any:
