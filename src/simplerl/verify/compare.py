@@ -199,15 +199,6 @@ def _canonical(node: Node) -> Node:
     return node
 
 
-def _lift(node: Node) -> Node:
-    """Move a percent or degree sign outwards over a sign or a factor: −3° is (−3)°, 2x% is (2x)%."""
-    if node.op in ("neg", "mul") and node.args:
-        inner = _lift(node.args[-1])
-        if inner.op in ("percent", "degree"):
-            return Node(inner.op, (Node(node.op, (*node.args[:-1], inner.args[0])),))
-    return node
-
-
 def _letters(node: Node) -> list[str]:
     return [part.name for part in node.walk() if part.op == "sym"]
 
@@ -411,7 +402,7 @@ class Comparison:
         for node, other in ((left, right), (right, left)) if left.op != right.op else ():
             if node.op in ("cond", "rel"):
                 return self._domain(node, other) if node.op == "cond" else self._relation(node, other)
-            if (view := _VIEWS.get(node.op, _vector_as)(node, other)) is not None:
+            if (view := _VIEWS.get(node.op, lambda *_: None)(node, other)) is not None:
                 return self.equal(view, other)
         return is_scalar(left) and is_scalar(right) and self.scalar(left, right)
 
@@ -589,7 +580,7 @@ class Comparison:
         if "\\approx" in signs:
             return self._approximation(node, other)
         if signs == ["\\equiv"]:
-            return self._is_congruence(node) and self.equal(node.args[1], other)
+            return bool(name_of(node.args[0])) and self.equal(node.args[1], other)
         if signs == ["\\in"] and name_of(node.args[0]):
             return (other.op != "list" or node.args[1].op == "set") and self.equal(node.args[1], other)
         value = self._stated(node) if set(signs) == {"="} else None
@@ -613,39 +604,26 @@ class Comparison:
         return all(self.equal(constants[-1], side) for side in constants[:-1])
 
     def _approximation(self, node: Node, other: Node) -> bool:
-        """`A ≈ B` is A, or B where that is A rounded; 6 ≈ 7 is two answers, not one."""
-        precise, value, stated = _approximated(node)
-        if precise is None:  # L ≈ 4.5 states 4.5
-            return self.equal(stated, other)
-        if not self._near(value, stated, rounded=False):
-            return False
-        return self.equal(precise, other) or (self.equal(stated, other) and self._near(value, stated, rounded=True))
-
-    def _near(self, value: Node, stated: Node, *, rounded: bool) -> bool:
-        """Whether a constant may be approximated so: within 2%, or (`rounded`) half a unit of the last digit stated. An
-        integer or a decimal is not rounded, it is changed: 100 ≈ 101."""
-        value, stated = _radians(value, stated), _radians(stated, value)
-        known, near = self._exact(value), self._exact(stated)
-        if not rounded and "percent" in (value.op, stated.op) and known and near and abs(near / known - 1) <= 1 / 50:
+        """`A ≈ B` is A, and B where A is computed; `L ≈ 4.5` is L = 4.5; 6 ≈ 7 is two answers, not one."""
+        signs = _signs(node)
+        at = signs.index("\\approx")
+        value, stated = pair = node.args[at : at + 2]
+        if not at and name_of(value):
+            return self.equal(Node("rel", pair, "="), other)
+        precise, rounded = (Node("rel", (*node.args[:at], side), " ".join(signs[:at])) if at else side for side in pair)
+        if self._near(value, stated, 1) and self.equal(precise, other):
             return True
-        value, stated = (without(side, "unit", "degree", "percent") for side in (value, stated))
-        if not (_is_constant(value) and _is_constant(stated)):
-            return False
-        known, near = self._exact(value), self._exact(stated)
-        tolerance = Fraction(1, 50)
-        if rounded:
-            if value.op == "num" or stated.op != "num" or not near or (known is not None and known.denominator == 1):
-                return False
-            tolerance = Fraction(501, 1000 * 10 ** _decimal(near)[1]) / near
-        return self._algebra().close(value, stated, tolerance, relative=True)
+        return value.op != "num" and self._near(value, stated, 2) and self.equal(rounded, other)
 
-    def _is_congruence(self, node: Node) -> bool:
-        """Whether `x ≡ 7 (mod 8)` can be true: 15 ≡ 7 (mod 8) is, 6 ≡ 7 (mod 8) and a bare 6 ≡ 7 are not."""
-        sides = [without(side, "unit") for side in node.args]  # what is still to be computed is not checked
-        first, second = (self._exact(side) if len(list(side.walk())) < 3 else None for side in sides)
-        modulus = node.args[1].name.removeprefix("mod ")[:9] if node.args[1].op == "unit" else ""
-        true = second is not None and modulus.isdecimal() and int(modulus) > 0
-        return first is None or bool(true and (first - (second or 0)) % int(modulus) == 0)
+    def _near(self, value: Node, stated: Node, part: int) -> bool:
+        """Whether a constant differs from a decimal by less than a part of a unit of its last digit."""
+        if stated.op == "percent" != value.op:
+            value = _times(num(100), value)
+        value, stated = (without(side, "unit", "degree", "percent") for side in (value, stated))
+        decimal = self._exact(stated)
+        if decimal is None or not _is_constant(value):
+            return False
+        return self._algebra().close(value, stated, Fraction(999, 1000 * part * 10 ** _decimal(decimal)[1]))
 
     def _relations(self, left: Node, right: Node) -> bool:
         """Compare two relations."""
@@ -654,8 +632,7 @@ class Comparison:
             return self._equations(left, right)
         for node, other in ((left, right), (right, left)):
             if "\\approx" in _signs(node) and "\\approx" not in _signs(other):
-                precise, value, stated = _approximated(node)
-                return precise is not None and self._near(value, stated, rounded=False) and self.equal(precise, other)
+                return self._approximation(node, other)
         turned = [_FLIP.get(op, op if op in ("=", "\\neq") else "") for op in reversed(signs[1])]
         for operators, sides in ((signs[1], right.args), (turned, right.args[::-1])):
             if signs[0] == operators and self.all_equal(left.args, sides):
@@ -708,7 +685,7 @@ class Comparison:
             if mine.dimensions != theirs.dimensions and not (mine.counts or theirs.counts):
                 return False
         left, right = _radians(left, right), _radians(right, left)
-        left, right = _lift(without(left, "unit")), _lift(without(right, "unit"))
+        left, right = without(left, "unit"), without(right, "unit")
         if left.op == right.op and left.op in ("percent", "degree"):
             return self.value(left.args[0], right.args[0])
         for marked, other in ((left, right), (right, left)):
@@ -745,24 +722,8 @@ class Comparison:
         return bool(constants) and engine.close(left, right, tolerance)
 
 
-def _approximated(node: Node) -> tuple[Node | None, Node, Node]:
-    """What stands before the sign of `A = B ≈ C`, None where that is a name, and the two values beside the sign."""
-    signs = _signs(node)
-    at = signs.index("\\approx")
-    precise = Node("rel", node.args[: at + 1], " ".join(signs[:at])) if at else node.args[0]
-    return None if not at and name_of(precise) else precise, node.args[at], node.args[at + 1]
-
-
 def _difference(node: Node) -> Node:
     return Node("add", (node.args[0], neg(node.args[1])))
-
-
-def _letters_of(node: Node) -> str:
-    """The letters of a bare run such as `odd`, which the reader took for a product of symbols; empty for others."""
-    if (node.op == "sym" and node.name.isalpha()) or (node.op == "const" and node.name in ("e", "i")):
-        return node.name
-    parts = [_letters_of(part) for part in node.args] if node.op == "mul" else []
-    return "".join(parts) if all(parts) else ""
 
 
 def _radians(node: Node, other: Node) -> Node:
@@ -792,12 +753,13 @@ def _seq_of(items: Iterable[Node]) -> Node:
 
 def _text_as(node: Node, other: Node) -> Node | None:
     """Words that mean what the other is, or the letters of which it was read as the product."""
-    words, letters = unnumbered(node.name), _letters_of(other)
     if other in (INFINITY, _EMPTY_SET):
         senses = ("infinitely many",) if other == INFINITY else ("no solution", "none", "empty set", "the empty set")
         return other if node.name in senses else None
+    words, letters = unnumbered(node.name), "".join(part.name for part in other.walk())
+    product = all(part.op in ("mul", "sym") or part.name in ("e", "i") for part in other.walk())
     quadrant = letters.isupper() and letters.lower() == words
-    return other if quadrant or (letters and node.name == words == plain_words(letters)) else None
+    return other if product and (quadrant or node.name == words == plain_words(letters)) else None
 
 
 def _list_as(node: Node, other: Node) -> Node | None:
@@ -833,27 +795,7 @@ def _point_as(node: Node, other: Node) -> Node | None:
     """`P(3,4)` is a point with its name or a number of permutations, `C(5,2)` a point or a binomial coefficient."""
     if other.op in ("seq", "list"):
         return _seq_of(node.args)
-    if not is_scalar(other) or node.name not in ("C", "P") or len(node.args) != 2:
-        return None
-    chosen = Node("binom", node.args)
-    return chosen if node.name == "C" else Node("mul", (chosen, Node("fact", node.args[1:])))
-
-
-def _vector_as(node: Node, other: Node) -> Node | None:
-    r"""`1\mathbf{i}+2\mathbf{j}` is the vector (1, 2)."""
-    if other.op not in ("seq", "matrix") or not _is_vector(node):
-        return None
-    axes = _AXES[: max(len(other.args), 2 + (_AXES[2] in _letters(node)))]
-    values = [{axis: num(int(axis == own)) for axis in _AXES} for own in axes]
-    return _seq_of(replace(node, ones) for ones in values)
-
-
-_AXES = ("\\hat{i}", "\\hat{j}", "\\hat{k}")
-
-
-def _is_vector(node: Node) -> bool:
-    """Whether each term has a unit vector."""
-    return all(map(_is_vector, node.args)) if node.op in ("add", "neg") else not set(_AXES).isdisjoint(_letters(node))
+    return Node("binom", node.args) if is_scalar(other) and node.name == "C" and len(node.args) == 2 else None
 
 
 _VIEWS: dict[str, Callable[[Node, Node], Node | None]] = {

@@ -156,8 +156,6 @@ def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[
     for answer, gold in dict.fromkeys(pairs):
         if answer is None or gold is None:
             continue
-        if question and answer.op == "label" and words.counts_in(answer.name, question[:_MAX_QUESTION]):
-            answer = answer.args[0]  # a noun of the question is counted
         labelled = gold.op == "label" and words.may_be_left_out(gold.name)
         if (labelled and all(part.op != "label" for part in answer.walk())) or (gold.op == "cond" != answer.op):
             gold = gold.args[0]
@@ -221,19 +219,13 @@ def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
     same_spelling = mine.spelling and mine.spelling == theirs.spelling
     if same_spelling and ("‹" not in mine.spelling or mine.node is None or theirs.node is None):
         return Outcome(True, "string", "the same once normalised")
-    gold_letter, circled = words.choice_letter(theirs.normal), words.circled_choices(theirs.normal)
+    gold_letter = words.choice_letter(theirs.normal)
     if gold_letter and words.chosen_letter(mine.normal) == gold_letter:
         return Outcome(True, "words", f"both choose {gold_letter}")
     for based, other in ((mine, theirs), (theirs, mine)):
         digits = based.node.name if based.node is not None and based.node.op == "base" else ""
         if digits and not digits.isdecimal() and re.sub(r"\s", "", words.opened(other.normal)) == digits:
             return Outcome(True, "words", "the same digits")
-    if circled and (choices := words.circled_choices(mine.normal)):
-        return (
-            Outcome(True, "words", "the same choices")
-            if choices == circled
-            else Outcome(False, "words", "different choices")
-        )
     my_words = words.comparable_words(mine.normal)
     if gold_letter is None and my_words is not None and my_words == words.comparable_words(theirs.normal):
         return Outcome(True, "words", "the same words")

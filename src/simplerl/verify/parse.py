@@ -627,32 +627,16 @@ def _piece(value: list[Token], condition: list[Token]) -> Node:
     return read_tokens(value) if alone else Node("cond", (read_tokens(value), read_tokens(rest)))
 
 
-def _matrix(name: str, tokens: list[Token]) -> Node:
-    """A matrix from the tokens between its ends; a determinant becomes an expression."""
+def _matrix(tokens: list[Token]) -> Node:
+    """A matrix from the tokens between its ends."""
     rows = [split(row, ("&",))[0] for row in split(tokens, ("\\row",))[0] if row]
     if not rows:
         raise Unreadable("an empty matrix")
-    matrix = Node("matrix", tuple(Node("row", tuple(map(read_tokens, row))) for row in rows))
-    return determinant(matrix) if name in ("vmatrix", "Vmatrix") else matrix
+    return Node("matrix", tuple(Node("row", tuple(map(read_tokens, row))) for row in rows))
 
 
 def _add(total: Node, term: Node) -> Node:
     return Node("add", (total, term))
-
-
-def determinant(matrix: Node) -> Node:
-    """The determinant of a small square matrix, as an expression of its cells."""
-    rows = [row.args for row in matrix.args]
-    if any(len(row) != len(rows) for row in rows) or len(rows) > 4:
-        raise Unreadable("a determinant")
-    if len(rows) == 1:
-        return rows[0][0]
-    terms = []
-    for i, cell in enumerate(rows[0]):
-        minor = Node("matrix", tuple(Node("row", row[:i] + row[i + 1 :]) for row in rows[1:]))
-        term = Node("mul", (cell, determinant(minor)))
-        terms.append(neg(term) if i % 2 else term)
-    return reduce(_add, terms)
 
 
 def _side(tokens: list[Token]) -> Node:
@@ -675,14 +659,14 @@ def _side(tokens: list[Token]) -> Node:
     try:
         return read_tokens(tokens)
     except Unreadable:
-        named = texts[0] == "|" or (tokens[0].kind in ("let", "cmd") and texts[0][1:] not in FUNCTIONS)
-        closed = len(tokens) > 1 and texts[-1] in (")", "]", "|") and all(token.kind != "txt" for token in tokens)
+        named = texts[0] == "|" or (tokens[0].kind in ("let", "cmd", "begin") and texts[0][1:] not in FUNCTIONS)
+        closed = len(tokens) > 1 and texts[-1] in _NAME_ENDS and all(token.kind != "txt" for token in tokens)
         if not function and not (named and closed):
             raise
     return name
 
 
-_NAMED_FUNCTIONS = word_set("named_functions")
+_NAMED_FUNCTIONS, _NAME_ENDS = word_set("named_functions"), frozenset({")", "]", "|", "vmatrix"})
 
 
 def _bracketed(tokens: list[Token]) -> Node | None:
@@ -722,7 +706,7 @@ def _builder(head: list[Token], rest: list[Token]) -> Node:
     if all(token.kind != "txt" for token in rest):
         with contextlib.suppress(Unreadable):
             value, condition = read_tokens(head), read_tokens(rest)
-            if condition.op == "rel" and condition.name == "\\in" and (is_scalar(value) or value.op == "seq"):
+            if condition.op == "rel" and condition.name == "\\in" and is_scalar(value):
                 return Node("cond", (value, condition))
     bound = sorted({t.text for t, after in pairwise(rest) if t.kind == "let" and after.text == "\\in"})
     names = {name: f"¤{i}" for i, name in enumerate(bound)}
@@ -860,8 +844,8 @@ def read_expression(tokens: list[Token]) -> Node:
 
 
 def _spread(node: Node) -> Node:
-    """A matrix or tuple with a scalar in front (or a sign, or a divisor), a sum or a transposed matrix, as one."""
-    if node.op not in ("add", "neg", "mul", "div", "pow"):
+    """A matrix or tuple with a scalar in front (or a sign, or a divisor), or a sum of two, as one."""
+    if node.op not in ("add", "neg", "mul", "div"):
         return node
     args = tuple(map(_spread, node.args))
     vectors = [i for i, arg in enumerate(args) if arg.op in ("matrix", "row", "seq")]
@@ -871,13 +855,6 @@ def _spread(node: Node) -> Node:
     elif node.op in ("neg", "mul", "div") and len(vectors) == 1 and (node.op, vectors) != ("div", [1]):
         at = vectors[0]
         cells = [Node(node.op, (*args[:at], cell, *args[at + 1 :])) for cell in vector.args]
-    elif node.op == "pow" and vectors == [0] and args[1] in (sym("T"), sym("\\top")):
-        if vector.op == "seq":
-            return vector  # a row that is to be read as a column
-        rows = [row.args for row in vector.args]
-        if len(set(map(len, rows))) > 1:
-            raise Unreadable("rows of different lengths")
-        return Node("matrix", tuple(Node("row", row) for row in zip(*rows, strict=True)))
     elif any(args[i].op == "row" for i in vectors):
         raise Unreadable("matrices of different shapes")
     else:
@@ -946,6 +923,8 @@ class _Reader:
         if sign == "+" and one == "1" and (after.text in ("(", "[") or (after.kind != "op" and self.factor_at(1))):
             raise Unreadable("'+1' in front of a factor")
         inner = self.sum(max(least, _SUM))
+        if sign == "-" and inner.op in ("percent", "degree"):
+            return Node(inner.op, (neg(inner.args[0]),))  # −3° is (−3)°
         return inner if sign == "+" else neg(inner) if sign == "-" else Node(sign[1:], (num(0), inner))
 
     def factor_at(self, ahead: int = 0) -> bool:
@@ -977,11 +956,6 @@ class _Reader:
         """What a degree sign makes of a number: an angle, with its minutes and seconds, or a temperature."""
         if base.op == "num" and self.peek() in ("C", "F") and not self.peek(1):
             return Node("unit", (base,), "deg" + self.take().text)
-        for marks, part in (("'", 60), ("''", 3600), ('"', 3600)):
-            following = "".join(self.peek(i) for i in range(1, len(marks) + 2))
-            if base.op in ("num", "add") and self.ahead().kind == "num" and re.match(marks + "(?!')", following):
-                base = Node("add", (base, Node("div", (num(Fraction(self.take().text)), num(part)))), "mixed")
-                self.at += len(marks)
         return Node("degree", (base,))
 
     def exponent(self) -> Node:
@@ -1036,13 +1010,13 @@ class _Reader:
                 raise Unreadable(f"the environment {token.text}")
             self.at, start = end + 1, self.at
             self.vectors = True
-            return _matrix(token.text, self.tokens[start:end])
+            return _matrix(self.tokens[start:end])
         if token.text == "|":
             self.open_bars += 1
             inner = self.sum()
             self.open_bars -= 1
             self.take("|")
-            return determinant(inner) if inner.op == "matrix" else Node("abs", (inner,))
+            return Node("abs", (inner,))
         if token.text in ("(", "[", "{"):
             return self.bracketed(token.text)
         raise Unreadable(f"the words {token.text!r}" if token.kind == "txt" else f"{token.text!r} out of place")
@@ -1105,8 +1079,6 @@ class _Reader:
             return Node("func", (self.arguments(text, most=1)[0],), "floor" if name == "lfloor" else "ceil")
         if name in ("angle", "triangle"):
             return sym(text + (self.subscript() if self.peek() == "{" or self.ahead().kind == "let" else ""))
-        if name == "Gamma" and self.peek() == "(":
-            return Node("fact", (Node("add", (self.arguments("(", most=1)[0], num(-1))),))
         if name in lexicon.GREEK:
             return self.symbol(text)
         raise Unreadable(f"the command {text}")
@@ -1133,8 +1105,5 @@ class _Reader:
             raise Unreadable(f"several arguments for {name}")
         if exponent == neg(num(1)) and "arc" + name in FUNCTIONS:
             name, exponent = "arc" + name, None
-        if name == "det" and inner[0].op == "matrix":
-            node = determinant(inner[0])
-        else:
-            node = Node("abs", inner) if name in ("abs", "det") else Node("func", (*inner, *base), name)
+        node = Node("abs", inner) if name in ("abs", "det") else Node("func", (*inner, *base), name)
         return node if exponent is None else Node("pow", (node, exponent))

@@ -361,15 +361,3 @@ def may_be_left_out(text: str) -> bool:
     return len("".join(words[-1:])) > 3 and all(
         _known_word(word) or (word.isalpha() and word.endswith("s") and number_in_words(word) is None) for word in words
     )
-
-
-def counts_in(phrase: str, question: str) -> bool:
-    """Whether words behind a value count something that the question speaks of: nouns in the plural, from its text."""
-    words, asked = _plural(phrase), set(re.findall(r"[a-z']+", question.lower()))
-    return 0 < len(words) < 5 and all(word in asked or word in _BESIDE_NOUNS for word in words)
-
-
-def circled_choices(text: str) -> tuple[str, ...]:
-    """The circled numbers that an answer lists, in order, when it holds nothing else."""
-    content = re.sub(r"[\s,]|\\text\b|[{}]|\band\b", "", text)
-    return tuple(sorted(content)) if content and all("①" <= char <= "⓿" for char in content) else ()
