@@ -235,21 +235,21 @@ def _same_arguments(left: Node, right: Node) -> Node:
 # --- printed decimals -------------------------------------------------------------------------------------------------
 
 
-def _decimal(value: Fraction) -> tuple[int, int]:
-    """Significant digits and decimal places of a terminating decimal; zeros for any other number."""
-    places = next((places for places in range(60) if 10**places % value.denominator == 0), None)
-    if places is None:
-        return 0, 0
-    return len(str(abs(value.numerator) * 10**places // value.denominator).rstrip("0" if not places else "")), places
+def _places(value: Fraction) -> int:
+    """Decimal places of a terminating decimal; 0 for any other number."""
+    return next((places for places in range(60) if 10**places % value.denominator == 0), 0)
 
 
-def _tolerance(node: Node, value: Fraction | None, other: Fraction | None) -> Fraction:
+def _noise(node: Node, value: Fraction | None) -> Fraction:
     """How far from a printed floating-point number another value may be: a place where it is rounded or cut, a few ulps
-    where it was computed. Zero for any other number; two long decimals that are nearly the same are two numbers."""
-    if node.op not in ("num", "neg") or value is None:
-        return Fraction(0)
-    digits, places = _decimal(value)
-    if not places or digits < FLOAT_DIGITS or (other is not None and _decimal(other)[0] >= FLOAT_DIGITS):
+    where it was computed. Zero for any other number."""
+    places = _places(value) if node.op in ("num", "neg") and value is not None else 0
+    if (
+        value is None
+        or not places
+        or abs(value) >= 10**FLOAT_DIGITS
+        or len(str(abs(value.numerator) * 10**places // value.denominator)) < FLOAT_DIGITS
+    ):
         return Fraction(0)
     return max(Fraction(1, 10**places), _FLOAT_NOISE * abs(value))
 
@@ -344,9 +344,9 @@ def _is_set_of_numbers(condition: Node) -> bool:
     return condition.name == "\\in" and bool(_set_name(bound))
 
 
-def _running(node: Node) -> list[str]:
-    """The letters of the whole numbers that run through the conditions of a value."""
-    return [c.args[0].name for c in node.args[1:] if _is_set_of_numbers(c) and c.args[0].op == "sym"]
+def _running(nodes: Sequence[Node]) -> list[str]:
+    """The letters of the whole numbers that run through the conditions behind a value."""
+    return [c.args[0].name for c in nodes[1:] if _is_set_of_numbers(c) and c.args[0].op == "sym"]
 
 
 def _label(node: Node) -> str:
@@ -401,7 +401,7 @@ class Comparison:
             return _ALIKE[left.op](self, left, right)
         for node, other in ((left, right), (right, left)) if left.op != right.op else ():
             if node.op in ("cond", "rel"):
-                return self._domain(node, other) if node.op == "cond" else self._relation(node, other)
+                return self._conditions(node, other) if node.op == "cond" else self._relation(node, other)
             if (view := _VIEWS.get(node.op, lambda *_: None)(node, other)) is not None:
                 return self.equal(view, other)
         return is_scalar(left) and is_scalar(right) and self.scalar(left, right)
@@ -448,11 +448,6 @@ class Comparison:
             return False  # {{1}} is not {1}
         return left.name == right.name and self.same_multiset(left.args, right.args)
 
-    def _date(self, left: Node, right: Node) -> bool:
-        """Dates agree in what both state: a year may be left out."""
-        (year, *day), (other_year, *other_day) = left.name.split("-"), right.name.split("-")
-        return day == other_day and (year == other_year or not year or not other_year)
-
     def _time(self, left: Node, right: Node) -> bool:
         """Clock times, on 24 hours; without a.m. or p.m. a time on a 12-hour dial may mean either."""
         (hour, *rest), (other, *others) = ([int(arg.value or 0) for arg in node.args] for node in (left, right))
@@ -498,13 +493,19 @@ class Comparison:
 
     # --- conditions and pieces ------------------------------------------------------------------------------------
 
-    def _domain(self, node: Node, other: Node) -> bool:
-        """A value with a domain behind it, against one without: the domain must say nothing new."""
-        value, running = node.args[0], _running(node)
-        letters = set(_letters(other)) - set(_letters(value))
-        if len(running) == len(letters) == 1 and letters <= set("kmnl") and running[0] not in _letters(other):
-            value = replace(value, {running[0]: sym(letters.pop())})
-        return all(_is_set_of_numbers(c) or self._natural(value, c) for c in node.args[1:]) and self.equal(value, other)
+    def _conditions(self, left: Node, right: Node) -> bool:
+        """Values with conditions: the same ones on both sides, up to the name of a whole number that runs. Where only
+        one side has any, they must say nothing new."""
+        sides = [node.args if node.op == "cond" else (node,) for node in (left, right)]
+        (value, *mine), (other, *theirs) = sides
+        running = [_running(side) or sorted({*_letters(side[0])} & {*"kmnl"}) for side in sides]
+        if len(running[0]) == len(running[1]) == 1:
+            other = replace(other, {running[1][0]: sym(running[0][0])})
+        sets = [{_set_name(c.args[1]) for c in side if _is_set_of_numbers(c)} - {""} for side in (mine, theirs)]
+        kept = [[c for c in side if not _is_set_of_numbers(c)] for side in (mine, theirs)]
+        if mine and theirs:
+            return (not all(sets) or sets[0] == sets[1]) and self.same_multiset(*kept) and self.equal(value, other)
+        return all(self._natural(value, c) for c in chain(*kept)) and self.equal(value, other)
 
     def _natural(self, value: Node, condition: Node) -> bool:
         """Whether a function is undefined wherever a condition on its variable fails: √x and x ≥ 0."""
@@ -519,34 +520,17 @@ class Comparison:
         outside = [replace(expression, {variable: num(bound + Fraction(step, 3))}) for step in steps]
         return all(engine.constant(point) is None for point in outside)
 
-    def _conditions(self, left: Node, right: Node) -> bool:
-        """Two values with conditions: the same up to the name of a whole number that runs."""
-        names = _running(left), _running(right)
-        if len(names[0]) == len(names[1]) == 1:
-            right = replace(right, {names[1][0]: sym(names[0][0])})
-        numbers = [list(filter(_is_set_of_numbers, node.args[1:])) for node in (left, right)]
-        sets = [{_set_name(c.args[1]) for c in side if c.name == "\\in"} for side in numbers]
-        kept = [[c for c in node.args[1:] if c not in side] for node, side in zip((left, right), numbers, strict=True)]
-        if all(sets) and sets[0] != sets[1]:
-            return False
-        return self.same_multiset(*kept) and self.equal(left.args[0], right.args[0])
-
     def _pieces(self, left: Node, right: Node) -> bool:
         """Functions in pieces: the same values under the same conditions; one piece may be "otherwise"."""
         rest, unmatched = list(right.args), []
         for piece in left.args:
-            same = (other for other in rest if piece.op == other.op == "cond")
-            match = next((other for other in same if self.all_equal(piece.args[1:], other.args[1:])), None)
+            match = next((other for other in rest if piece.op == other.op and self.equal(piece, other)), None)
             if match is None:
                 unmatched.append(piece)
-            elif not self.equal(piece.args[0], match.args[0]):
-                return False
             else:
                 rest.remove(match)
-        if len(unmatched) != len(rest) or len(rest) > 1:
-            return False
         last = (*unmatched, *rest)
-        otherwise = any(piece.op != "cond" for piece in last)
+        otherwise = len(unmatched) == len(rest) == 1 and any(piece.op != "cond" for piece in last)
         return not last or (otherwise and self.equal(*(without(piece, "cond") for piece in last)))
 
     def _lists(self, left: Node, right: Node) -> bool:
@@ -579,9 +563,7 @@ class Comparison:
         signs = _signs(node)
         if "\\approx" in signs:
             return self._approximation(node, other)
-        if signs == ["\\equiv"]:
-            return bool(name_of(node.args[0])) and self.equal(node.args[1], other)
-        if signs == ["\\in"] and name_of(node.args[0]):
+        if signs in (["\\in"], ["\\equiv"]) and name_of(node.args[0]):
             return (other.op != "list" or node.args[1].op == "set") and self.equal(node.args[1], other)
         value = self._stated(node) if set(signs) == {"="} else None
         return value is not None and self.equal(value, other)
@@ -623,7 +605,7 @@ class Comparison:
         decimal = self._exact(stated)
         if decimal is None or not _is_constant(value):
             return False
-        return self._algebra().close(value, stated, Fraction(999, 1000 * part * 10 ** _decimal(decimal)[1]))
+        return self._algebra().close(value, stated, Fraction(999, 1000 * part * 10 ** _places(decimal)))
 
     def _relations(self, left: Node, right: Node) -> bool:
         """Compare two relations."""
@@ -638,15 +620,18 @@ class Comparison:
             if signs[0] == operators and self.all_equal(left.args, sides):
                 return True
         first, second = signs[0][0], signs[1][0]
-        if not {first, second} <= _FLIP.keys() or not self._two_expressions(left, right):
-            return False
-        sign = self._algebra().proportion(_difference(left), _difference(right))
+        sign = self._proportion(left, right) if {first, second} <= _FLIP.keys() else 0
         return bool(sign) and first == (second if sign > 0 else _FLIP[second])
 
-    def _two_expressions(self, left: Node, right: Node) -> bool:
-        """Whether both relations are between two expressions, neither constant: one may be a multiple of the other."""
-        pair = len(left.args) == len(right.args) == 2 and all(map(is_scalar, (*left.args, *right.args)))
-        return pair and all(any(map(has_symbols, node.args)) for node in (left, right))
+    def _proportion(self, left: Node, right: Node) -> int:
+        """The sign of k where one relation between expressions is k times the other; 0 where it is not."""
+        sides = (*left.args, *right.args)
+        variable = all(any(map(has_symbols, node.args)) for node in (left, right))
+        if not (len(left.args) == len(right.args) == 2 and all(map(is_scalar, sides)) and variable):
+            return 0
+        differences = (Node("add", (node.args[0], neg(node.args[1]))) for node in (left, right))
+        engine = self._algebra()
+        return next(filter(None, (engine.proportion(*pair) for pair in _notations(*differences))), 0)
 
     def _equations(self, left: Node, right: Node) -> bool:
         """Two equations (chains): the same assignment, side by side equal, or proportional."""
@@ -661,12 +646,8 @@ class Comparison:
                 return self.equal(named[1], other[1]) and all(map(self._consistent, (left.args[1:], right.args[1:])))
             if named[0].endswith(")") and other[0].endswith(")"):
                 return False  # f(1) = 5 and f(2) = 5
-        if any(self.all_equal(left.args, sides) for sides in (right.args, right.args[::-1])):
-            return True
-        if not self._two_expressions(left, right):
-            return False
-        engine = self._algebra()
-        return any(engine.proportion(*pair) for pair in _notations(_difference(left), _difference(right)))
+        same = any(self.all_equal(left.args, sides) for sides in (right.args, right.args[::-1]))
+        return same or bool(self._proportion(left, right))
 
     # --- scalars --------------------------------------------------------------------------------------------------
 
@@ -705,7 +686,8 @@ class Comparison:
         if not (is_scalar(left) and is_scalar(right)):
             return self.equal(left, right)
         mine, theirs = self._exact(left), self._exact(right)
-        tolerance = max(_tolerance(left, mine, theirs), _tolerance(right, theirs, mine))
+        noise = _noise(left, mine), _noise(right, theirs)
+        tolerance = Fraction(0) if all(noise) else sum(noise)  # two long decimals are two numbers
         if mine is not None and theirs is not None:
             self.rule = "exact" if self.rule == "structure" else self.rule
             return mine == theirs or abs(mine - theirs) < tolerance
@@ -722,10 +704,6 @@ class Comparison:
         return bool(constants) and engine.close(left, right, tolerance)
 
 
-def _difference(node: Node) -> Node:
-    return Node("add", (node.args[0], neg(node.args[1])))
-
-
 def _radians(node: Node, other: Node) -> Node:
     """Degrees beside radians by name are converted; elsewhere the sign may be left out."""
     unit = unit_of(other.name) if node.op == "degree" and other.op == "unit" else None
@@ -738,7 +716,7 @@ def _radians(node: Node, other: Node) -> Node:
 _ALIKE: dict[str, Callable[[Comparison, Node, Node], bool]] = {
     "seq": Comparison._ordered, "matrix": Comparison._ordered, "row": Comparison._ordered,
     "point": Comparison._ordered, "base": Comparison._ordered, "set": Comparison._bag, "union": Comparison._bag,
-    "list": Comparison._lists, "rel": Comparison._relations, "date": Comparison._date,
+    "list": Comparison._lists, "rel": Comparison._relations,
     "text": lambda _, left, right: unnumbered(left.name) == unnumbered(right.name),
     "time": Comparison._time, "ratio": Comparison._ratio, "pieces": Comparison._pieces, "cond": Comparison._conditions,
 }  # fmt: skip

@@ -309,7 +309,8 @@ RELATIONS = word_set("relations")
 INEQUALITIES = frozenset({"<", ">", "\\le", "\\ge"})
 _COMMAS, _ROWS = frozenset({",", "and", "or", "\\quad"}), frozenset({";", "\\row"})
 #: Beside these a wide space separates nothing.
-_BESIDE_SPACE = RELATIONS | {"+", "-", "\\quad", "\\cup", "\\forall", ":", "|"}
+_BESIDE_SPACE = RELATIONS | {"+", "-", "\\cup", "\\forall", ":", "|"}
+_AROUND_SPACE = ("", "sep", "txt", "cell", "row", "begin", "end")
 _MATRICES, _LAYOUTS, _CHANGES = word_set("matrices"), word_set("layouts"), word_set("changes")
 _MARKS: dict[str, str] = TABLES["word_marks"]
 _CONDITION_WORDS = frozenset(TABLES["condition_words"].split("/"))
@@ -328,11 +329,9 @@ def read(text: str) -> Node:
     if not modulus or not modulus.start():
         return read_tokens(_without_wide_spaces(tokenize(text)))
     residue, name = read_tokens(tokenize(text[: modulus.start()])), modulus.group(1)
-    residue = residue.args[0] if residue.op == "list" and len(residue.args) == 1 else residue
     last = residue.args[-1] if residue.op == "rel" else residue
-    below = name.isdecimal() and last.value is not None and last.value.denominator == 1 and last.value < int(name[:9])
-    named = residue.op != "rel" or "=" not in residue.name or residue.args[0].op == "sym"
-    if not (named and (below or residue.op in ("sym", "list") or "\\equiv" in residue.name)):
+    below = last.value is not None and name.isdecimal() and last.value < int(name[:9])
+    if not below and last.op != "sym" and "\\equiv" not in residue.name:
         raise Unreadable(f"the modulus {name}: {text[: modulus.start()]} is not a residue")
     # The modulus is a unit of the residue: it may be left out, but a different one is another answer.
     return _at_end(residue, lambda value: Node("unit", (value,), "mod " + name))
@@ -358,8 +357,6 @@ def strip_lead_in(text: str) -> str:
         prefix, rest = run[:end], run[end:] + (closed or "") + text[match.end() :]
         bare = rest.strip().lstrip("}").strip()
         inside = opening and (closed is None or end < ends[-1])
-        if bare and prefix.lower() in ("negative", "minus") and re.match(r"[\d.\\({]", bare):
-            return "-" + ("\\text{" + rest if inside else bare)
         if bare and lexicon.is_lead_in(prefix) and _introduces(prefix, bare):
             return strip_lead_in("\\text{" + rest.strip() if inside else bare)
     return text
@@ -370,22 +367,14 @@ def _introduces(prefix: str, rest: str) -> bool:
     lower = prefix.lower().strip(" ,:=")
     if prefix.rstrip().endswith(":"):
         return ":" not in rest
-    if lower.removeprefix("the ") in ("point", "points"):
-        return rest[0] == "("
     verb = re.search(r"\b(?:is|are|equals)$", lower)
     return bool(verb) or lower in lexicon.ADVERBS or rest[0] in "0123456789$.\\-("
 
 
 def _without_wide_spaces(tokens: list[Token]) -> list[Token]:
     r"""Drop wide spaces that separate nothing: beside another separator, an operator, words or an end."""
-    kept: list[Token] = []
-    for i, token in enumerate(tokens):
-        rest = [t for t in tokens[i + 1 :] if t.text != "\\quad"] if token.text == "\\quad" else []
-        sides = ((kept or [_END])[-1], (rest or [_END])[0])
-        kinds = ("", "sep", "txt", "cell", "row", "begin", "end")
-        if token.text != "\\quad" or not any(t.kind in kinds or t.text in _BESIDE_SPACE for t in sides):
-            kept.append(token)
-    return kept
+    beside = [t.kind in _AROUND_SPACE or t.text in _BESIDE_SPACE for t in (_END, *tokens, _END)]
+    return [t for i, t in enumerate(tokens, 1) if t.text != "\\quad" or not (beside[i - 1] or beside[i + 1])]
 
 
 def read_tokens(tokens: list[Token]) -> Node:
@@ -907,7 +896,7 @@ class _Reader:
                 return node
             if not beside:
                 self.take()
-            elif self.ahead().kind in _NUMBERS and (factor.op == "num" or factor.name == "mixed"):
+            elif self.ahead().kind in _NUMBERS and factor.op == "num":
                 raise Unreadable("two numbers side by side")
             elif node == num(0) and (self.ahead().kind != "let" or len(text) > 1 or self.ahead().spaced):
                 raise Unreadable(f"{canonical(self.tokens[self.at :])!r} behind 0")
@@ -992,14 +981,11 @@ class _Reader:
         """A number, a symbol, a group, an environment or a command with its arguments."""
         self.grow()
         token = self.take()
-        if token.kind in _NUMBERS and token.kind != "mixed":
+        if token.kind in _NUMBERS:
             value = number(token.text)
             if value is None or (token.text[:2] == "00" and len(token.text) < 4):
                 raise Unreadable(f"the number {token.text[:40]!r}")
             return num(value)
-        if token.kind == "mixed":
-            integer, top, bottom = (num(int(part)) for part in re.findall(r"\d+", token.text))
-            return Node("add", (integer, Node("div", (top, bottom))), "mixed")
         if token.kind == "let":
             return self.symbol(token.text)
         if token.kind == "cmd":

@@ -37,6 +37,7 @@ from simplerl.core.types import Verdict, VerdictStatus
 from simplerl.verify import judge
 from simplerl.verify.extract import POLICIES, final_part
 from simplerl.verify.judge import Outcome, quick
+from simplerl.verify.words import TABLES
 
 #: Seconds of computation that one answer may take, and seconds that a worker may take to start.
 TIMEOUT_S, START_S = 2.0, 60.0
@@ -48,12 +49,7 @@ _CACHE_ENTRIES, _CACHED_CHARS, _MAX_REPLY = 50_000, 300, 1 << 20
 #: One arena: more would count as memory of the answer.
 _ENVIRONMENT = {"MPMATH_NOGMPY": "1", "MALLOC_ARENA_MAX": "1"}
 #: Bytes that a judgement may take beyond what the worker has when it is ready, and what a worker may not do.
-MEMORY_BYTES = 256 << 20
-_FORBIDDEN = (
-    "socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.remove", "os.rename",
-    "os.mkdir", "os.rmdir", "os.chmod", "os.link", "os.symlink", "os.truncate", "os.putenv", "shutil.", "urllib.",
-    "ftplib.", "smtplib.", "webbrowser.", "pty.", "ctypes.dlopen",
-)  # fmt: skip
+MEMORY_BYTES, _FORBIDDEN = 256 << 20, tuple(TABLES["forbidden_events"].split())
 
 #: Rules of answers whose value is right and which are not finished: a pool may be lenient about them.
 LENIENCIES = ("unfinished", "restates")

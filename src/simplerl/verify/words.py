@@ -159,10 +159,9 @@ def _unit_word(word: str) -> Unit | None:
 def _counted(word: str) -> str:
     """The noun that a word counts with, or nothing."""
     singular = stem(word)
-    return singular if singular in NOUNS else word if word in NOUNS or word in _WORDS_THAT_COUNT else ""
+    return singular if singular in NOUNS else word if word in NOUNS else ""
 
 
-_WORDS_THAT_COUNT = frozenset({"times", "people", "unit", "units"})
 #: One factor of a unit: what it is divided by, multiplied with or a power of, its name, and its power.
 _FACTOR = re.compile(
     r"\s*(?:(/|per\b)|·)?\s*(?:(square|sq|cubic|cu)(?![a-z'-])\s*)?([A-Za-z][A-Za-z'-]*)"
@@ -348,16 +347,11 @@ def denies(text: str) -> bool:
     return not _DENIALS.isdisjoint(re.findall(r"[a-z']+", text.lower()))
 
 
-def _plural(phrase: str) -> list[str]:
-    """The words of a phrase that ends with a noun in the plural and denies nothing; of any other phrase, none."""
-    words = phrase.lower().split()
-    return words if words and words[-1].endswith("s") and not denies(phrase) else []
-
-
 def may_be_left_out(text: str) -> bool:
     """Whether words that stand behind a value in a gold, and that are no unit we know, may be missing in an answer:
     nouns in the plural."""
-    words = _plural(text)
-    return len("".join(words[-1:])) > 3 and all(
+    words = text.lower().split()
+    plural = words and words[-1].endswith("s") and len(words[-1]) > 3 and not denies(text)
+    return bool(plural) and all(
         _known_word(word) or (word.isalpha() and word.endswith("s") and number_in_words(word) is None) for word in words
     )
