@@ -138,18 +138,15 @@ def tokenize(text: str) -> list[Token]:
                 out.append(Token("let", f"{piece}{{{content.replace(' ', '')}}}", spaced))
         elif kind == "mixed":
             integer, top, bottom = (match[name].strip("{} ") for name in ("integer", "top", "bottom"))
-            if 0 < int(top) < int(bottom):
-                out.append(Token(kind, f"{integer}\\frac{{{top}}}{{{bottom}}}", spaced))
-            else:
-                out.append(Token("num", integer, spaced))
-                at = match.end("integer")
+            proper = 0 < int(top) < int(bottom)
+            out.append(Token("num", rf"{integer}\frac{{{top}}}{{{bottom}}}" if proper else integer, spaced))
+            at = at if proper else match.end("integer")
         elif kind == "word":
             time = piece in ("min", "sec") and out and out[-1].kind == "num" and not _READ["argument"].match(text, at)
             if time or (piece in lexicon.GLUED_UNITS and _READ["factor"].match(text, at)):  # minutes; m g \sin\theta
                 out += [Token("txt" if time else "let", run, spaced) for run in ([piece] if time else piece)]
             else:
-                for part in re.findall(r"or(?=[A-Z])|(?<=or)[A-Z]+|.+?(?=or[A-Z])|.+", piece):
-                    _add_words(out, part, spaced, bare=True)
+                _add_words(out, piece, spaced, bare=True)
         else:
             kind = "txt" if kind == "cjk" else "cmd" if piece[0] == "\\" and kind == "op" else kind
             out.append(Token(_KINDS.get(piece, kind), piece, spaced))
@@ -187,8 +184,6 @@ def _add_words(out: list[Token], content: str, spaced: bool, *, bare: bool = Fal
     if lower.strip(" ,;") in _PHRASES or (len(lower) == 1 and not lower.isalnum() and lower.isascii()):
         text = _PHRASES.get(lower.strip(" ,;"), lower)
         kind = "txt" if " " in text else _KINDS.get(text, "op")
-    elif lower in ("to", "out of") and (last.kind == "num" or last.text in (")", "}")):
-        kind, text = "op", ":" if lower == "to" else "/"  # 3 to 4, 7 out of 20
     elif not bare and _is_mixed(out, content):
         _add_pieces(out, content, spaced)
         return
@@ -243,8 +238,6 @@ def _is_word(out: list[Token], run: str, last: Token, *, glued: bool) -> bool:
     r"""Whether a bare run is a word or a unit, alone or behind a value; in `\frac{Mm}{r^2}` it is a product. Glued to a
     number, only long units and some short ones are: 5cm; in 4kn, 24abcd they are factors."""
     lower = run.lower()
-    if glued and lower in ("st", "nd", "rd", "th"):
-        return bool(re.fullmatch(r"(?:.*[^1])?(?:1st|2nd|3rd)|.*(?:1\d|[04-9])th", last.text + lower))
     if glued:
         return lower in lexicon.UNIT_WORDS and (len(run) > 2 or lower in lexicon.GLUED_UNITS)
     unit = lower in lexicon.UNIT_WORDS and (not out or len(run) > 3 or _unit_may_follow(out))
@@ -322,8 +315,6 @@ def read(text: str) -> Node:
     for near, find, new in _READINGS:
         if near in text:
             text = find.sub(new, text).strip()
-    if (said := lexicon.number_in_words(text)) is not None:
-        return num(said)
     text = strip_lead_in(text)
     modulus = _READ["modulus"].search(text) if "mod" in text else None
     if not modulus or not modulus.start():
@@ -387,8 +378,6 @@ def read_tokens(tokens: list[Token]) -> Node:
         tokens = tokens[:-1]
     if not tokens:
         raise Unreadable("an empty part")
-    if tokens[0].text == "\\{" and tokens[1:] and tokens[1].kind == "begin" and closing(tokens, 1) == len(tokens) - 1:
-        tokens = tokens[1:]  # \left\{ … \right. round a system
     first, last = tokens[0], tokens[-1]
     framed = first.kind == "begin" and first.text in _LAYOUTS and _enclosing(tokens)
     if framed and (layout := _layout(first.text, tokens[1:-1])) is not None:
@@ -404,9 +393,8 @@ def read_tokens(tokens: list[Token]) -> Node:
             return _listed(parts, separators)
     if (conditional := _conditional(tokens)) is not None:
         return conditional
-    minus = ("\\setminus", "-") if first.text.startswith("\\mathbb") else ("\\setminus",)
-    for signs, name in ((("\\cup",), ""), (minus, "minus")):
-        parts, _ = split(tokens, signs)
+    for sign, name in (("\\cup", ""), ("\\setminus", "minus")):
+        parts, _ = split(tokens, (sign,))
         if len(parts) > 1:  # without points or intervals: compared as a region
             return Node("union", tuple(map(read_tokens, parts)), name)
     return _labelled(tokens) or _relation(tokens) or _value(tokens)
@@ -515,8 +503,6 @@ def _conditional(tokens: list[Token]) -> Node | None:
     for i, token in enumerate(tokens):
         if i and (_words_of(token) in _CONDITION_WORDS or token.text == "\\forall") and _level(tokens[:i]) == 0:
             value, rest = read_tokens(tokens[:i]), tokens[i + 1 :]
-            if len(rest) == 1 and rest[0].kind == "let":
-                return Node("cond", (value, Node("rel", (sym(rest[0].text), sym("\\mathbb{R}")), "\\in")))
             condition = read_tokens(rest)
             if condition.op not in ("rel", "list"):
                 raise Unreadable(f"the words {token.text!r}")
@@ -543,33 +529,21 @@ def _remark(tokens: list[Token]) -> Node | None:
     if len(words) == len(inner):
         if (said := lexicon.number_in_words(text)) is not None:
             return Node("both", (value, num(said)))
-        if text.lower().strip(" .") in ("approximately", "approx", "exactly")[2 * (value.op != "num") :]:
-            return value
         if any(token.kind == "txt" for token in head):
             raise Unreadable(f"the words {text!r}")
         return _with_words(value, text)
-    because = relation and len(words) == 1 and text.lower().split()[0] in ("since", "because", "as")
-    node = read_tokens(inner[because:])
+    node = read_tokens(inner)
     conditions = node.args if node.op == "list" else (node,)
-    if because:
-        return value
     if relation and len(head) > 1 and all(_is_condition(item, (value,)) for item in conditions):
         return Node("cond", (value, *conditions))
     if node.op == "unit" and lexicon.unit_of(node.name):
         return Node("both", (value, node))  # 2 hours (120 minutes)
-    if not words:
-        return None
     raise Unreadable("the remark " + canonical(inner))
 
 
 def _with_words(node: Node, words: str) -> Node:
     """A value with a unit or a counted noun, or else with words that must be there on both sides."""
-    if node.op == "rel" and set(node.name.split()) == {"="}:
-        return _at_end(node, lambda value: _with_words(value, words))
     lower = words.lower().strip(" .")
-    percent = re.match(r"(?:percent|per cent|pct) (?:of (.+)|(.+))$", lower)
-    if percent and (percent[2] in _CHANGES or (percent[1] and lexicon.unit_of(percent[1]))):
-        lower = "percent"
     mark = _MARKS.get(lower)
     if mark == "" or (node.op == "percent" and lower in _CHANGES):
         return node
@@ -741,8 +715,7 @@ def _quantity(tokens: list[Token]) -> Node:
         value, words, noun = _quantity(tokens[1:]), tokens[0].text, tokens[0].text.rstrip(": ")
         if lexicon.measures_by_name(noun):
             return _named(noun, value)
-        counts = noun != words and noun.endswith("s") and (unit := lexicon.unit_of(noun)) and unit.counts
-        return Node("unit", (value,), noun) if counts else Node("label", (value,), words)  # ducks: 12
+        return Node("label", (value,), words)
     if len(tokens) == 1 and tokens[0].kind == "base":
         return _base(tokens[0].text)
     if len(tokens) > 1 and any(token.text in _CURRENCIES for token in tokens[:2]):
@@ -761,8 +734,6 @@ def _quantity(tokens: list[Token]) -> Node:
     ):
         raise Unreadable(f"the words {tokens[end].text!r}")
     phrase = "".join((" " if token.kind in ("txt", "let") else "") + token.text for token in tokens[end:]).strip()
-    if phrase.count("{") == phrase.count("}"):
-        phrase = re.sub(r"[{}]", "", phrase)
     value = read_expression(tokens[:end])
     word, _, rest = phrase.partition(" ")
     scale = lexicon.scale_of(word) if tokens[end - 1].text not in ("0", "%") else None
@@ -812,7 +783,7 @@ _SIGNED = ("+", "-", "\\pm", "\\mp")
 _POSTFIX = {"!": "fact", "!!": "fact2", "%": "percent"}
 #: Tokens that end a value: a parenthesis behind one is a factor or a remark.
 _VALUE_ENDS = frozenset({"}", ")", "]", "|", "!", "%", "'", "\\circ", "\\pi", "\\infty"})
-_NUMBERS = ("num", "rep", "sci", "mixed")
+_NUMBERS = ("num", "rep", "sci")
 
 
 def read_expression(tokens: list[Token]) -> Node:
@@ -898,8 +869,6 @@ class _Reader:
                 self.take()
             elif self.ahead().kind in _NUMBERS and factor.op == "num":
                 raise Unreadable("two numbers side by side")
-            elif node == num(0) and (self.ahead().kind != "let" or len(text) > 1 or self.ahead().spaced):
-                raise Unreadable(f"{canonical(self.tokens[self.at :])!r} behind 0")
             if level == _SUM and self.peek() in _SIGNED:
                 raise Unreadable(f"{self.peek()!r} out of place")
             factor = self.sum(level if level < _PRODUCT else _SIDE_BY_SIDE)
