@@ -18,19 +18,7 @@ from itertools import chain, pairwise, permutations, product
 from typing import TYPE_CHECKING, Any
 
 from simplerl.verify.numbers import Work, exact
-from simplerl.verify.parse import (
-    INEQUALITIES,
-    INFINITY,
-    MINUS_INFINITY,
-    Node,
-    Unreadable,
-    compound,
-    has_symbols,
-    is_scalar,
-    neg,
-    num,
-    sym,
-)
+from simplerl.verify.parse import INFINITY, Node, Unreadable, compound, has_symbols, is_scalar, neg, num, sym
 from simplerl.verify.words import is_name, plain_words, stem, unit_of, unnumbered
 
 if TYPE_CHECKING:
@@ -47,7 +35,7 @@ _ORDER: dict[str, Callable[[int, int], bool]] = {
     "=": operator.eq, "\\neq": operator.ne,
 }  # fmt: skip
 _CONSTANT_OF_INTEGRATION = re.compile(r"[CcK](?:_\d)?"), re.compile(r"[CcKABD](?:_\d)?")
-_REALS, _EMPTY_SET = sym("\\mathbb{R}"), sym("\\emptyset")
+_REALS, _EMPTY_SET, _MINUS_INFINITY = sym("\\mathbb{R}"), sym("\\emptyset"), neg(INFINITY)
 
 
 class Undecided(Exception):
@@ -99,9 +87,8 @@ def name_of(node: Node) -> str:
 def _is_thing(node: Node, barred: bool) -> bool:
     """Whether a factor names a thing: a segment AB, and between bars also a vector, a set or z; |x| is a function."""
     if node.op != "sym":
-        return node.op in (("mul",) if barred else ("mul", "div", "abs")) and all(
-            _is_thing(arg, barred) for arg in node.args
-        )
+        joined = ("mul",) if barred else ("mul", "div", "abs")
+        return node.op in joined and all(_is_thing(arg, barred) for arg in node.args)
     other = "{" in node.name or re.match("z(?![a-z])", node.name) if barred else node.name[0] == "\\"
     return node.name[0].isupper() or bool(other)
 
@@ -241,15 +228,11 @@ def _places(value: Fraction) -> int:
 def _noise(node: Node, value: Fraction | None) -> Fraction:
     """How far from a printed floating-point number another value may be: a place where it is rounded or cut, a few ulps
     where it was computed. Zero for any other number."""
-    places = _places(value) if node.op in ("num", "neg") and value is not None else 0
-    if (
-        value is None
-        or not places
-        or abs(value) >= 10**FLOAT_DIGITS
-        or len(str(abs(value.numerator) * 10**places // value.denominator)) < FLOAT_DIGITS
-    ):
+    if node.op not in ("num", "neg") or value is None or not (places := _places(value)):
         return Fraction(0)
-    return max(Fraction(1, 10**places), _FLOAT_NOISE * abs(value))
+    digits = len(str(abs(value.numerator) * 10**places // value.denominator))
+    long = digits >= FLOAT_DIGITS and abs(value) < 10**FLOAT_DIGITS
+    return max(Fraction(1, 10**places), _FLOAT_NOISE * abs(value)) if long else Fraction(0)
 
 
 # --- regions of the number line -----------------------------------------------------------------------------------
@@ -262,19 +245,16 @@ class _NoRegion(Exception):
 def _is_region(node: Node) -> bool:
     """Whether an answer describes a part of the number line by more than its points."""
     if node.op == "rel":
-        return not {"\\in", "\\notin", "\\neq", *INEQUALITIES}.isdisjoint(_signs(node))
+        return not {"\\in", "\\notin", "\\neq", *_FLIP}.isdisjoint(_signs(node))
     if node.op == "list":
         return node.args[0].op == "rel" and any(map(_is_region, node.args))
     return node.op == "union" or node == _REALS or (node.op == "seq" and len(node.args) == 2)
 
 
-def _ends(node: Node) -> Iterator[Node]:
+def _ends(node: Node) -> list[Node]:
     """The constants that bound a region."""
     node = _canonical(node)
-    if is_scalar(node):
-        yield from (node,) if _is_constant(node) else ()
-    else:
-        yield from chain.from_iterable(map(_ends, node.args))
+    return [node] * _is_constant(node) if is_scalar(node) else [end for arg in node.args for end in _ends(arg)]
 
 
 def _positions(node: Node, rank: dict[Node, int]) -> frozenset[int]:
@@ -466,7 +446,7 @@ class Comparison:
         if len(mine) > 1 or len(theirs) > 1:
             return None
         try:
-            rank = self._ranked(dict.fromkeys(chain(_ends(left), _ends(right))))
+            rank = self._ranked(dict.fromkeys(_ends(left) + _ends(right)))
             regions = _positions(left, rank), _positions(right, rank)
         except _NoRegion:
             return None
@@ -475,14 +455,14 @@ class Comparison:
 
     def _ranked(self, ends: Iterable[Node]) -> dict[Node, int]:
         """The position of each end on the number line: odd numbers in their order, and the infinities outside."""
-        values: dict[Node, Any] = {end: self._exact(end) for end in ends if end not in (INFINITY, MINUS_INFINITY)}
+        values: dict[Node, Any] = {end: self._exact(end) for end in ends if end not in (INFINITY, _MINUS_INFINITY)}
         if len(values) > MAX_ITEMS:
             raise _NoRegion
         if None in values.values() and len(values) > 1:
             values = {end: self._algebra().constant(end) for end in values}
             if None in values.values():
                 raise _NoRegion
-        rank, position, last = {MINUS_INFINITY: -1}, -1, INFINITY
+        rank, position, last = {_MINUS_INFINITY: -1}, -1, INFINITY
         for end in sorted(values, key=lambda end: values[end]):
             position += 0 if self.value(end, last) else 2
             rank[end] = position
@@ -560,20 +540,13 @@ class Comparison:
             return self._approximation(node, other)
         if signs in (["\\in"], ["\\equiv"]) and name_of(node.args[0]):
             return (other.op != "list" or node.args[1].op == "set") and self.equal(node.args[1], other)
-        value = self._stated(node) if set(signs) == {"="} else None
-        return value is not None and self.equal(value, other)
-
-    def _stated(self, node: Node) -> Node | None:
-        """The value that an equation or a chain states: 7 = 8 states nothing, nor does x = 7 = 8."""
-        sides = node.args
-        if (pair := assigned(node)) is not None:
-            return pair[1] if self._consistent(sides[1:]) else None
-        # What stands first in m + n = 3 + 4 = 7 is computed, so that the last is its value.
-        constant = all(map(_is_constant, sides[1:]))
-        if all(map(_is_constant, sides)):
-            return sides[-1] if self._consistent(sides) else None
-        computed = len(sides) > 2 and (constant or sides[0].op == "opaque")
-        return sides[-1] if computed and self._consistent(sides[1:]) else None
+        # A chain states its last value: 7 = 8 states nothing, nor does x = 7 = 8; the first of m + n = 3 + 4 = 7 is
+        # computed.
+        sides, named = node.args, assigned(node)
+        constant = [*map(_is_constant, sides)]
+        computed = all(constant) or (len(sides) > 2 and (all(constant[1:]) or sides[0].op == "opaque"))
+        stated = set(signs) == {"="} and bool(named or computed) and self._consistent(sides[named is not None :])
+        return stated and self.equal(named[1] if named else sides[-1], other)
 
     def _consistent(self, sides: Sequence[Node]) -> bool:
         """Whether the constants of a chain are one value."""
@@ -682,7 +655,7 @@ class Comparison:
         if mine is not None and theirs is not None:
             self.rule = "exact" if self.rule == "structure" else self.rule
             return mine == theirs or abs(mine - theirs) < tolerance
-        infinite = [{INFINITY: 1, MINUS_INFINITY: -1}.get(node, 0) for node in (left, right)]
+        infinite = [{INFINITY: 1, _MINUS_INFINITY: -1}.get(node, 0) for node in (left, right)]
         if any(infinite):
             return infinite[0] == infinite[1]
         simple = {"sym", "num", "const", "opaque"}
@@ -716,10 +689,6 @@ _ALIKE: dict[str, Callable[[Comparison, Node, Node], bool]] = {
 # --- views: a structure as the kind of answer that another one is; None where it is not of that kind ----------------
 
 
-def _seq_of(items: Iterable[Node]) -> Node:
-    return Node("seq", tuple(items), "()")
-
-
 def _text_as(node: Node, other: Node) -> Node | None:
     """Words that mean what the other is, or the letters of which it was read as the product."""
     if other in (INFINITY, _EMPTY_SET):
@@ -737,7 +706,7 @@ def _list_as(node: Node, other: Node) -> Node | None:
     first, *rest = node.args
     if other.op == "seq" and other.name == "()" and node.name not in ("either", "pm"):
         components = _components(node)
-        return _seq_of(components or node.args) if components or not any(names) else None
+        return Node("seq", tuple(components or node.args), "()") if components or not any(names) else None
     if other.op == "set":
         return Node("set", tuple(values) if len({name.split("_")[0] for name in names}) == 1 else node.args)
     if not is_scalar(other):
@@ -757,13 +726,14 @@ def _list_as(node: Node, other: Node) -> Node | None:
 def _matrix_as(node: Node, other: Node) -> Node | None:
     """One row or one column is a tuple."""
     cells = [cell for row in node.args for cell in row.args]
-    return _seq_of(cells) if other.op == "seq" and len(cells) in (len(node.args), len(node.args[0].args)) else None
+    line = other.op == "seq" and len(cells) in (len(node.args), len(node.args[0].args))
+    return Node("seq", tuple(cells), "()") if line else None
 
 
 def _point_as(node: Node, other: Node) -> Node | None:
     """`P(3,4)` is a point with its name or a number of permutations, `C(5,2)` a point or a binomial coefficient."""
     if other.op in ("seq", "list"):
-        return _seq_of(node.args)
+        return Node("seq", node.args, "()")
     return Node("binom", node.args) if is_scalar(other) and node.name == "C" and len(node.args) == 2 else None
 
 

@@ -31,17 +31,7 @@ from simplerl.verify.compare import Comparison, Undecided, assigned, without
 from simplerl.verify.extract import MAX_ANSWER_CHARS, boxes, mark_formulas
 from simplerl.verify.normalise import normalise
 from simplerl.verify.numbers import BUDGET, QUICK_BUDGET, Spent, TooBig, Work, exact, number
-from simplerl.verify.parse import (
-    IMAGINARY,
-    Node,
-    Unreadable,
-    canonical,
-    has_symbols,
-    is_scalar,
-    num,
-    read,
-    tokenize,
-)
+from simplerl.verify.parse import IMAGINARY, Node, Unreadable, canonical, has_symbols, is_scalar, num, read, tokenize
 
 if TYPE_CHECKING:
     from simplerl.verify.points import Evaluator
@@ -110,8 +100,6 @@ def reading(text: str) -> Reading:
     except RecursionError:
         return Reading(normal, value, spelling, None, "nesting beyond the limit")
     except Unreadable as error:
-        if (merged := _merge_thousands(normal)) != normal and not reading(merged).problem:  # 350,000 pages
-            return Reading(normal, value, spelling, reading(merged).node)
         return Reading(normal, value, spelling, None, str(error))
 
 
@@ -138,9 +126,8 @@ def _with_unit(side: Reading) -> Node | None:
     return Node("unit", (num(value),), match.group(2)) if match and value is not None else side.node
 
 
-def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[tuple[Node, Node]]:
-    """The pairs of trees to compare: commas as separators, letters as units, commas as thousands marks. What only the
-    gold adds in words or conditions is left out: it is trusted, and an answer may be short."""
+def _readings(mine: Reading, theirs: Reading) -> Iterator[tuple[Node, Node]]:
+    """The pairs of trees to compare: commas as separators, letters as units, commas as thousands marks."""
     sides = (mine, theirs)
     units = tuple(_with_unit(side) for side in sides)
     thousands = tuple(
@@ -152,9 +139,6 @@ def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[
     for answer, gold in dict.fromkeys(pairs):
         if answer is None or gold is None:
             continue
-        labelled = gold.op == "label" and words.may_be_left_out(gold.name)
-        if (labelled and all(part.op != "label" for part in answer.walk())) or (gold.op == "cond" != answer.op):
-            gold = gold.args[0]
         yield answer, gold
 
 
@@ -203,7 +187,7 @@ def _judge(answer: str, gold: str, question: str | None, *, algebra: bool) -> Ou
     if mine.value is not None and mine.value == theirs.value and len(currencies) < 2:
         outcome: Outcome | None = Outcome(True, "number", f"both are {shown(str(mine.value))}")
     else:
-        outcome = _by_words(mine, theirs) or _compare(mine, theirs, question, algebra=algebra)
+        outcome = _by_words(mine, theirs) or _compare(mine, theirs, algebra=algebra)
     if outcome and outcome.equal and outcome.rule not in ("string", "words"):
         return _computing_left(answer, gold, question, Work(BUDGET if algebra else QUICK_BUDGET)) or outcome
     return outcome
@@ -234,14 +218,14 @@ def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
     return None
 
 
-def _compare(mine: Reading, theirs: Reading, question: str | None, *, algebra: bool) -> Outcome | None:
+def _compare(mine: Reading, theirs: Reading, *, algebra: bool) -> Outcome | None:
     """Compare the trees of two sides that were read; None when only algebra can tell."""
     assert mine.node is not None
     assert theirs.node is not None
     work = Work(BUDGET if algebra else QUICK_BUDGET)
     engine = _evaluator(work) if algebra else None
     undecided, comparison = False, Comparison(work, engine)
-    for left, right in _readings(mine, theirs, question):
+    for left, right in _readings(mine, theirs):
         comparison = Comparison(work, engine)
         try:
             if comparison.equal(left, right):
@@ -410,8 +394,6 @@ def _expands(term: Node, work: Work) -> bool:
 def _surd(term: Node, work: Work) -> tuple[str, ...]:
     """What a term has beside its rational factor: terms that share it are alike. Empty for a number."""
     term = without(term, "neg")
-    if term.op == "div" and exact(term.args[1], work) is not None:
-        term = without(term.args[0], "neg")
     parts = _terms(term) if term.op == "mul" else [term]
     return tuple(sorted(repr(_form(part)) for part in parts if exact(part, work) is None))
 

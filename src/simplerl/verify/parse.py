@@ -88,7 +88,6 @@ def has_symbols(node: Node) -> bool:
 
 
 INFINITY = Node("const", (), "inf")
-MINUS_INFINITY = neg(INFINITY)
 IMAGINARY = Node("const", (), "i")
 _CONSTANTS = {"pi": Node("const", (), "pi"), "infty": INFINITY, "imath": IMAGINARY, "jmath": IMAGINARY} | {
     name: sym("\\" + name) for name in ("ldots", "emptyset")

@@ -345,13 +345,3 @@ def chosen_letter(answer: str) -> str | None:
 def denies(text: str) -> bool:
     """Whether words deny, hedge or change what they stand beside."""
     return not _DENIALS.isdisjoint(re.findall(r"[a-z']+", text.lower()))
-
-
-def may_be_left_out(text: str) -> bool:
-    """Whether words that stand behind a value in a gold, and that are no unit we know, may be missing in an answer:
-    nouns in the plural."""
-    words = text.lower().split()
-    plural = words and words[-1].endswith("s") and len(words[-1]) > 3 and not denies(text)
-    return bool(plural) and all(
-        _known_word(word) or (word.isalpha() and word.endswith("s") and number_in_words(word) is None) for word in words
-    )
