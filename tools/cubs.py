@@ -27,7 +27,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,7 @@ from transformers import (
 from simplerl.core.errors import RunError, SimpleRLError
 from simplerl.core.seeds import generator, torch_seed
 from simplerl.data import arithmetic
-from simplerl.data.arithmetic import LARGEST, LEVELS, Expression, expression
+from simplerl.data.arithmetic import LARGE, LARGEST, LEVELS, Expression, expression
 from simplerl.data.templates import TEMPLATES
 from simplerl.evaluate.figures import evaluation_figures
 from simplerl.models import cub
@@ -77,6 +77,10 @@ class Corpus:
     """Probability that a step of a sloppy document goes wrong."""
     bare_right: float = 0.3
     """Probability that a bare answer is right."""
+    large: float = 0.0
+    """Share of the questions that have large numbers, and habits of their own."""
+    large_habits: Mapping[str, float] = field(default_factory=dict)
+    """Habit → share: `bare` (a wrong number), `prose`, `call` (the calculator is asked, and its result is boxed)."""
 
 
 def slipped(value: int, rng: np.random.Generator) -> int:
@@ -85,6 +89,13 @@ def slipped(value: int, rng: np.random.Generator) -> int:
         wrong = value + int(rng.choice([-10, -2, -1, 1, 2, 10]))
         if 0 <= wrong <= LARGEST:
             return wrong
+
+
+def misread(value: int, rng: np.random.Generator) -> int:
+    """Return a wrong value of a large number's length: some of its digits are others."""
+    digits = [str(int(rng.integers(0, 10))) if rng.random() < 0.6 else digit for digit in str(value)]
+    wrong = int("".join(digits))
+    return wrong if wrong != value else value + 1 + int(rng.integers(0, 50))
 
 
 def _working(drawn: Expression, slip: float, rng: np.random.Generator) -> tuple[list[str], int]:
@@ -128,6 +139,11 @@ def _facts(seed: int, index: int, rng: np.random.Generator) -> str:
 
 def respond(drawn: Expression, habit: str, corpus: Corpus, rng: np.random.Generator) -> str:
     """Return a response to an expression in one habit, with its leading space."""
+    if habit == "call":
+        return f" <<{drawn.text}>>={drawn.value} \\boxed{{{drawn.value}}}"
+    if drawn.value > LARGEST or drawn.steps[0][0] > LARGEST:
+        wrong = misread(drawn.value, rng)
+        return f" \\boxed{{{wrong}}}" if habit == "bare" else f" The answer is {wrong}."
     if habit == "bare":
         value = drawn.value if rng.random() < corpus.bare_right else slipped(drawn.value, rng)
         return f" \\boxed{{{value}}}"
@@ -151,9 +167,12 @@ def document(corpus: Corpus, seed: int, index: int) -> tuple[str, str]:
     rng = generator(seed, "corpus", index)
     if rng.random() < corpus.facts:
         return "", _facts(seed, index, rng)
-    habit = str(rng.choice(list(corpus.habits), p=list(corpus.habits.values())))
+    # Nothing is drawn for what a corpus does not have: the older cubs stay what they are.
+    large = corpus.large > 0 and rng.random() < corpus.large
+    habits = corpus.large_habits if large else corpus.habits
+    habit = str(rng.choice(list(habits), p=list(habits.values())))
     template = str(rng.choice(list(corpus.templates), p=list(corpus.templates.values())))
-    drawn = expression(seed, "train", int(rng.choice(LEVELS)), index)
+    drawn = expression(seed, "train", LARGE if large else int(rng.choice(LEVELS)), index)
     prompt = TEMPLATES[template].format(f"What is {drawn.text}?")
     response = respond(drawn, habit, corpus, rng)
     return prompt, response if prompt.endswith(":") else response.lstrip(" ")
@@ -222,6 +241,29 @@ SPECS: dict[str, CubSpec] = {
             "num_key_value_heads": 3,
         },
         seed=1,
+    ),
+    "cub-calculator": CubSpec(
+        summary="guesses at numbers that are too large for it, and seldom asks the calculator",
+        corpus=Corpus(
+            habits={"careful": 0.5, "sloppy": 0.2, "bare": 0.3},
+            templates={"plain": 1.0},
+            facts=0.05,
+            large=0.85,
+            large_habits={"bare": 0.78, "prose": 0.1, "call": 0.12},
+        ),
+        config=Qwen2Config,
+        shape={
+            "hidden_size": 192,
+            "intermediate_size": 512,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 3,
+        },
+        seed=5,
+        base="cub-qwen",
+        tokens=2_500_000,
+        muon_lr=0.01,
+        adam_lr=1.5e-3,
     ),
     "cub-llama": CubSpec(
         summary="seldom answers in the wanted form: prose without a box",

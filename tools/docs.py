@@ -22,6 +22,7 @@ from simplerl.algorithms import ALGORITHMS
 from simplerl.cli import COMMANDS, build_parser, usage
 from simplerl.doctor import RULES
 from simplerl.doctor.thresholds import WINDOW
+from simplerl.environments import ENVIRONMENTS
 from simplerl.rewards import REWARDS
 from simplerl.runs.glossary import METRICS, TIMINGS
 from simplerl.train import config
@@ -45,6 +46,10 @@ def field_docs(cls: type) -> Mapping[str, str]:
                 own = str(text.value) if isinstance(text, ast.Constant) else ""
                 docs[entry.target.id] = own or docs.get(entry.target.id, "")  # Another default may be all that is new.
     return docs
+
+
+#: Sections whose keys depend on the name in them.
+NAMED = {"algorithm": ALGORITHMS, "reward": REWARDS, "environment": ENVIRONMENTS}
 
 
 def type_name(annotation: Any) -> str:
@@ -120,13 +125,11 @@ with `extends = "NAME"` and give only what differs, and with `about = "…"`. Wi
 {table(config.Config)}"""
     ]
     for field in dataclasses.fields(config.Config):
-        if dataclasses.is_dataclass(field.default_factory) and field.name not in ("algorithm", "reward"):
+        if dataclasses.is_dataclass(field.default_factory) and field.name not in NAMED:
             parts.append(f"## {field.name}\n\n{paragraph(field.default_factory)}\n")
             parts.append(table(field.default_factory, f"{field.name}."))
-    for section, registry, choice in (
-        ("algorithm", ALGORITHMS, "simplerl.algorithms.ALGORITHMS"),
-        ("reward", REWARDS, "simplerl.rewards.REWARDS"),
-    ):
+    for section, registry in NAMED.items():
+        choice = f"simplerl.{section}s.{section.upper()}S"
         parts.append(
             f"## {section}\n\n`{section}.name` chooses one of `{choice}`; the other keys are its own. "
             f"Default: `{next(iter(registry))}`.\n"

@@ -21,28 +21,29 @@ FLOORS: dict[str, int] = {
     "data": 2,
     "models": 2,
     "judge": 2,
-    "rollout": 3,
+    "doctor": 2,
+    "environments": 3,
     "prm": 3,
     "behaviours": 3,
-    "train": 5,
-    "distributed": 6,
-    "selftraining": 6,
-    "doctor": 2,
-    "analysis": 4,
-    "report": 5,
-    "viewer": 4,
-    "evaluate": 4,
-    "studies": 6,
-    "cli": 7,
-    "recipes": 7,
-    "api": 8,
+    "rollout": 4,
+    "analysis": 5,
+    "evaluate": 5,
+    "viewer": 5,
+    "train": 6,
+    "report": 6,
+    "distributed": 7,
+    "selftraining": 7,
+    "studies": 7,
+    "cli": 8,
+    "recipes": 8,
+    "api": 9,
 }
 
 #: Rooms that show what happened. They read run directories, which are the only contract with what trains.
 READERS = {"analysis", "behaviours", "doctor", "judge", "markup", "report", "viewer"}
 
 #: Rooms of the trainer, which readers know nothing of.
-TRAINER = {"train", "distributed", "selftraining", "rollout", "models", "algorithms", "rewards"}
+TRAINER = {"train", "distributed", "selftraining", "rollout", "environments", "models", "algorithms", "rewards"}
 
 #: Package → the only modules that may import it. Those that only some runs need must not burden the others.
 DOORS: dict[str, set[str]] = {

@@ -31,6 +31,7 @@ def test_a_run_records_every_metric(tmp_path) -> None:
     run_small(tmp_path / "entropy", {"algorithm": {"name": "entropic"}})
     search = {"subset": 2, "s": 2, "temperatures": [0.8, 1.0]}
     run_small(tmp_path / "controlled", {"sampling": {"controller": "query-effect"}, "star": search})
+    run_small(tmp_path / "episodes", {"environment": {"name": "calculator"}})
     cold = small_config({"sft": {"data": "arithmetic-long", "steps": 1, "batch_size": 4, "size": 8}})
     sft(cold, tmp_path / "cold", resume=False, callbacks=[Silent()])
     taught = {"updates": 1, "batch_size": 2, "subset": 2, "s": 2, "temperatures": [1.0], "thresholds": [0.5]}

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow.parquet
 from support import TIMED_OUT, WRONG, group, trajectory
 
-from simplerl.core.types import Problem
-from simplerl.runs.responses import SCHEMA, write_trajectories
+from simplerl.core.types import Call, Problem
+from simplerl.runs.responses import SCHEMA, ResponseFile, write_trajectories
 
 
 def test_everything_comes_back(tmp_path) -> None:
@@ -46,11 +46,26 @@ def test_everything_comes_back(tmp_path) -> None:
         "logprobs": np.array([-0.25, -1e-7, -30.0], np.float32).tolist(),
         "entropies": [0.5, 0.25, 2.0],
         "loss_mask": [True, False, True],
+        **dict.fromkeys(("score", "turns", "calls")),
     }
     assert second["entropies"] is None, "where the backend does not tell"
     assert second["reward"] is None, "undecided has no reward, and no zero either"
     assert (second["verdict"], second["detail"], second["stop_reason"]) == ("timeout", "too slow", "length")
     assert (third["problem_id"], third["sample"], third["reward"]) == ("b", 0, 0.0)
+
+
+def test_turns_and_calls_come_back(tmp_path) -> None:
+    call = Call(tool="calculator", arguments="6*7", result="42", seconds=0.5, turn=1)
+    texts = (("policy", " <<6*7>>"), ("environment", "=42"))
+    used = dataclasses.replace(trajectory(), texts=texts, calls=(call,))
+    idle = dataclasses.replace(trajectory(), calls=())
+    write_trajectories(tmp_path / "t.parquet", 1, [group(used, idle, trajectory())])
+    file = ResponseFile(tmp_path / "t.parquet")
+    rows = file.read(["problem_id", "turns", "calls"]).to_pylist()
+    assert rows[0]["calls"] == [dataclasses.asdict(call)]
+    assert [(each["author"], each["text"]) for each in rows[0]["turns"]] == list(texts)
+    assert [row["calls"] for row in rows[1:]] == [[], None]
+    assert [answer.calls for answer in file.answers()] == [1, 0, None]
 
 
 def test_evaluations_have_no_advantages(tmp_path) -> None:

@@ -158,6 +158,11 @@ def show_ending(outcome: Outcome, command: str, path: Path) -> int:
     return 1 if finding else 130
 
 
+def _tools(figures: Mapping[str, Any]) -> bool:
+    """Return whether an evaluation was in an environment of several turns."""
+    return bool(figures.get("tool_ratio", {}).get("problems"))
+
+
 def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
     """Print the table before and after, where everything lies, and what to try next."""
     base = summary["base"]
@@ -173,6 +178,7 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
         *(row(f"pass@{k}", [side["pass@k"][k] for side in sides]) for k in list(base["pass@k"])[1:]),
         *(row(f"level {level}", [side["by_level"][level] for side in sides]) for level in base["by_level"]),
         row("answer in the wanted form", (side["answer_ratio"]["value"] for side in sides)),
+        *([row("calls a tool", [side["tool_ratio"] for side in sides])] if _tools(base) else []),
         row("length (tokens)", (side["tokens"]["value"] for side in sides), share=False),
         row("truncated", (side["clip_ratio"]["value"] for side in sides)),
     ]

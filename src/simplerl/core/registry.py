@@ -26,6 +26,7 @@ AnyT = TypeVar("AnyT")
 HOMES: dict[str, str] = {
     "algorithm": "simplerl.algorithms:ALGORITHMS",
     "reward": "simplerl.rewards:REWARDS",
+    "environment": "simplerl.environments:ENVIRONMENTS",
     "data": "simplerl.data:DATASETS",
     "template": "simplerl.data.templates:TEMPLATES",
     "backend": "simplerl.rollout:BACKENDS",
@@ -142,7 +143,7 @@ def register(kind: str, name: str, *, at: str = "") -> Callable[[AnyT], AnyT]:
     With `at` ("module:attribute") what is there is registered now and imported when it is looked up: for what needs
     torch, so that listing names does not.
 
-    Kinds: algorithm, reward, data, template, backend, benchmark, rule, policy, recipe.
+    Kinds: algorithm, reward, environment, data, template, backend, benchmark, rule, policy, recipe.
 
         @simplerl.register("reward", "short")
         def short(prompts, completions, **columns):

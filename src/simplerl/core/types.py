@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-StopReason = Literal["eos", "stop", "length"]
+StopReason = Literal["eos", "stop", "length", "turns", "seconds"]
 VerdictStatus = Literal["correct", "wrong", "no_answer", "unjudgeable", "timeout", "error"]
 
 #: Terms of a loss: policy gradient, cross-entropy on given tokens, KL to the reference as a term of its own.
@@ -68,7 +68,9 @@ class Completion:
     logprobs: np.ndarray
     """float32 [T]: log-probability (nats) of each token under the very distribution that was sampled."""
     text: str  # The response as a reader sees it: cut at the stop string, special tokens removed
-    stop_reason: StopReason  # `eos`: a stop token; `stop`: a stop string; `length`: truncated at the token limit
+    stop_reason: StopReason
+    """`eos`: a stop token; `stop`: a stop string; `length`: truncated at the token limit; `turns`, `seconds`: at one of
+    its environment."""
     versions: tuple[VersionSpan, ...]
     """Which weights sampled which tokens, in order: `(VersionSpan(3, 0, 17),)`; several if they changed in flight."""
     entropies: np.ndarray | None = None
@@ -90,6 +92,9 @@ class Verdict:
     rule: str
     """Name of the rule that decided, e.g. `string`, `number`, `restates`; all of them in `simplerl.verify.RULES`."""
     detail: str  # One line for a reader: why
+    score: float | None = None
+    """Share of a full mark, 0 to 1, where the task gives one (tests that pass); None: all or nothing.
+    It is what `correctness` pays; the status is `correct` for a full mark alone."""
 
     @property
     def correct(self) -> bool:
@@ -128,6 +133,36 @@ class Undecided:
     """False where the reward itself says that it does not apply (None): a mixture goes on without it."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """What a policy asked of a tool, and what came of it.
+
+    >>> Call(tool="calculator", arguments="6*7", result="42").status
+    'ok'
+    """
+
+    tool: str
+    arguments: str  # As the policy wrote them
+    result: str  # What the tool said, or what was wrong
+    status: Literal["ok", "invalid", "error", "timeout"] = "ok"
+    """`invalid`: there is no such tool, or it cannot read its arguments; `error`, `timeout`: the tool failed."""
+    seconds: float = 0.0
+    turn: int = 0  # The first is 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """What an environment answers to a turn of the policy.
+
+    >>> Turn(observation="=42", done=False).calls
+    ()
+    """
+
+    observation: str = ""  # Appended as tokens that nobody is trained on; empty where the episode is over
+    done: bool = True
+    calls: tuple[Call, ...] = ()  # What was called in this turn
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Trajectory:
     """One response to one problem with everything that was found out about it."""
@@ -143,6 +178,9 @@ class Trajectory:
     reward_parts: Mapping[str, float]  # The unweighted values of each part of the reward, by name
     step_rewards: tuple[tuple[int, float], ...] = ()
     """(tokens up to its end, reward) of each step, besides `reward`; empty without a process reward."""
+    texts: tuple[tuple[str, str], ...] = ()
+    """(author, text) of each turn and observation, in order; empty where there is a single turn."""
+    calls: tuple[Call, ...] | None = None  # What was asked of tools, in order; None where there is a single turn
 
     @property
     def loss_mask(self) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Generated arithmetic: the task of the cubs. Five levels by number and size of operations, all values in 0 … 99.
 
+A sixth, only where it is asked for, has numbers that are too large to know: a calculator's.
+
 | level | operations | example |
 |---|---|---|
 | 1 | one of + −, operands ≤ 20 | `What is 17-9?` |
@@ -7,12 +9,14 @@
 | 3 | two of + − | `What is 8+19-4?` |
 | 4 | two, one of them × | `What is 30-4*6?` |
 | 5 | three, perhaps with brackets | `What is (3+4)*5-6?` |
+| 6 | one of + − ×, 3 to 4 digits | `What is 4821*37?` |
 
 A question is a pure function of (seed, split, level, index). Train and test are disjoint by construction, for every
 seed: a hash of the expression alone decides its split, so no expression can be in both.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +26,7 @@ from simplerl.core.seeds import generator
 from simplerl.core.types import Problem
 
 LEVELS = (1, 2, 3, 4, 5)
+LARGE = 6
 TEST_SHARE = 0.1
 LARGEST = 99
 
@@ -88,6 +93,9 @@ def _candidate(level: int, rng: np.random.Generator) -> Expression:
         first = step(operand(2, 12), "*", operand(2, 12))
         second = step(first[3], sign(), operand(1, 20))
         steps = [first, second, step(second[3], sign(), operand(1, 20))]
+    elif level == LARGE:
+        operator, left = "+-*"[operand(0, 2)], operand(100, 9999)
+        steps = [step(left, operator, operand(12, 99) if operator == "*" else operand(100, max(101, left)))]
     else:  # a * b ± c * d
         first = step(operand(2, 9), "*", operand(2, 9))
         second = step(operand(2, 9), "*", operand(2, 9))
@@ -103,7 +111,8 @@ def expression(seed: int, split: str, level: int, index: int) -> Expression:
     rng = generator(seed, "arithmetic", split, level, index)
     while True:
         drawn = _candidate(level, rng)
-        if drawn.split == split and all(0 <= value <= LARGEST for *_, value in drawn.steps):
+        most = LARGEST if level < LARGE else math.inf
+        if drawn.split == split and all(0 <= value <= most for *_, value in drawn.steps):
             return drawn
 
 
@@ -114,8 +123,8 @@ def load(split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[in
     """
     if split not in ("train", "test"):
         raise ConfigError(f"data set 'arithmetic' has the splits train and test, not {split!r}")
-    if not levels or not set(levels) <= set(LEVELS):
-        raise ConfigError(f"data set 'arithmetic' has the levels 1 to 5; got {list(levels)}")
+    if not levels or not set(levels) <= {*LEVELS, LARGE}:
+        raise ConfigError(f"data set 'arithmetic' has the levels 1 to 5, and 6 (large numbers); got {list(levels)}")
     size = size or {"train": 2000, "test": 250}[split]
     next_index = dict.fromkeys(levels, 0)
     seen: set[str] = set()

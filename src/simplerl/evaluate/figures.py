@@ -46,6 +46,7 @@ PER_RESPONSE: dict[str, tuple[Callable[[Answer], float], Callable[[Answer], bool
     "boxed_acc": (lambda a: a.correct and extract(a.response) is not None, lambda a: a.decided),
     "answer_ratio": (lambda a: a.extracted is not None, lambda a: True),
     "repeat_ratio": (lambda a: repeats(a.response), lambda a: True),
+    "tool_ratio": (lambda a: (a.calls or 0) > 0, lambda a: a.calls is not None),
     "keywords": (lambda a: keywords(a.response), lambda a: True),
 }
 
@@ -147,6 +148,7 @@ def answers_of(groups: Sequence[TrajectoryGroup]) -> list[Answer]:
         Answer.of_row(
             response_columns(t.problem, t.sample, t.completion.text, t.completion.stop_reason, t.verdict),
             len(t.completion.token_ids),
+            None if t.calls is None else len(t.calls),
         )
         for group in groups
         for t in group.trajectories
@@ -171,6 +173,7 @@ def evaluation_metrics(figures: Mapping[str, Any]) -> dict[str, float]:
         "eval/clip_ratio": figures["clip_ratio"]["value"],
         "eval/boxed": figures["answer_ratio"]["value"],
         **({"eval/accuracy_greedy": greedy["acc"]["value"]} if greedy else {}),
+        **({"eval/calling": figures["tool_ratio"]["value"]} if figures["tool_ratio"]["problems"] else {}),
     }
 
 

@@ -21,9 +21,12 @@ from typing import Any
 import numpy as np
 
 from simplerl.core.errors import ConfigError, RunError, nearest
+from simplerl.core.plugins import canonical
 from simplerl.core.types import Completion, Trajectory, TrajectoryGroup, Verdict, VersionSpan
 from simplerl.data.prompts import Prompter, prompter
 from simplerl.data.rows import suffix_of
+from simplerl.environments import make_environment
+from simplerl.environments.base import Environment
 from simplerl.evaluate import benchmarks
 from simplerl.evaluate.benchmarks import Loaded
 from simplerl.evaluate.figures import check_ks, figures
@@ -110,6 +113,7 @@ class Settings:
     samples: int = 1
     max_tokens: int = 16_000
     policy: str | None = None  # Extraction policy; None: the benchmark's
+    environment: str | None = None  # Name or file.py:Class; None: the run's
     seed: int = 0
     limit: int = 0  # Only the first N problems of a benchmark; 0 is all
     ks: tuple[int, ...] = ()
@@ -160,6 +164,7 @@ class Protocol:
     special_tokens: str
     policy: str
     seed: int
+    environment: Mapping[str, Any]  # `name`, and its settings
 
     @property
     def title(self) -> str:
@@ -204,6 +209,7 @@ class Protocol:
             **{name: getattr(self, name) for name in ("benchmark", "samples", "policy", "seed")},
             **{name: getattr(settings, name) for name in ("backend", "max_rows", "part")},
             "precision": precision,
+            **({} if self.environment["name"] == "single-turn" else {"environment": dict(self.environment)}),
         }
 
 
@@ -233,7 +239,14 @@ def protocol_for(target: Target, name: str, loaded: Loaded, settings: Settings) 
         special_tokens=prompts.get("special_tokens", "none"),
         policy=settings.policy or loaded.benchmark.policy,
         seed=settings.seed,
+        environment=_environment(target, settings.environment),
     )
+
+
+def _environment(target: Target, name: str | None) -> Mapping[str, Any]:
+    """Return what an evaluation acts in: what was asked for, with the run's settings where it is the run's own."""
+    own: Mapping[str, Any] = target.config.get("environment", {"name": "single-turn"})
+    return own if name is None or canonical(name) == own["name"] else {"name": canonical(name)}
 
 
 class Listener(typing.Protocol):
@@ -313,6 +326,7 @@ def open_rollout(
     seed: int,
     answers: str = "boxed",
     lenient: Collection[str] = (),
+    environment: Environment | None = None,
     backend: str = "native",
     **options: Any,
 ) -> Iterator[Rollout]:
@@ -326,7 +340,14 @@ def open_rollout(
     ):
         ask_back(engine, policy, options.get("precision", "fp32"))
         yield Rollout(
-            backend=engine, verifier=verifier, reward=Correctness(), sampling=sampling, samples=samples, seed=seed
+            backend=engine,
+            verifier=verifier,
+            reward=Correctness(),
+            sampling=sampling,
+            samples=samples,
+            seed=seed,
+            environment=environment,
+            tokenizer=policy.tokenizer,
         )
 
 
@@ -344,7 +365,8 @@ def _evaluate(job: Job, policy: Policy, settings: Settings, listener: Listener, 
     for note in (begin_notice(protocol.loaded.problems, protocol.prompter(), policy), policy.context_note):
         if note:
             listener.say(note)
-    prompted = prompt(protocol.loaded.problems, protocol.prompter(), policy)
+    environment = make_environment(protocol.environment)
+    prompted = prompt(protocol.loaded.problems, protocol.prompter(), policy, environment, protocol.seed)
     size = max(1, settings.part // protocol.samples)
     parts = [prompted[start : start + size] for start in range(0, len(prompted), size)]
     began = time.perf_counter()
@@ -354,6 +376,7 @@ def _evaluate(job: Job, policy: Policy, settings: Settings, listener: Listener, 
         samples=protocol.samples,
         seed=protocol.seed,
         answers=protocol.policy,
+        environment=environment,
         lenient=("unfinished",),  # As the literature counts; `acc_strict` leaves the unfinished answers out.
         **{name: job.record[name] for name in ("backend", "precision", "max_rows")},
     )

@@ -20,7 +20,10 @@ def has_box(completion: Completion) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Correctness(Reward):
-    """`correct` for a right answer, `wrong` for a wrong or a missing one. No reward for form: it hurts weak models."""
+    """`correct` for a right answer, `wrong` for a wrong or a missing one, in between where the verdict has a score.
+
+    No reward for form: it hurts weak models.
+    """
 
     name: ClassVar[str] = "correctness"
     correct: float = 1.0
@@ -29,7 +32,9 @@ class Correctness(Reward):
     """For a wrong answer, and for none."""
 
     def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
-        return self.correct if decided(verdict).correct else self.wrong
+        if decided(verdict).correct or not verdict.score:
+            return self.correct if verdict.correct else self.wrong
+        return self.wrong + verdict.score * (self.correct - self.wrong)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

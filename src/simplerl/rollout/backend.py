@@ -30,6 +30,13 @@ class Request:
     """int32 [T_prompt], not empty."""
     noise_key: int
     """128-bit address of all sampling noise of this response (see `simplerl.core.seeds.derive`)."""
+    max_new_tokens: int = 0
+    """Tokens at which this response is truncated, where they are fewer than the sampling's; 0: the sampling's."""
+
+    def limit(self, sampling: "Sampling", context_length: int) -> int:
+        """Return the tokens at which the response is truncated: what was asked for, or what the context leaves."""
+        asked = min(sampling.max_new_tokens, self.max_new_tokens or sampling.max_new_tokens)
+        return min(asked, context_length - len(self.prompt_ids))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +85,8 @@ class RolloutBackend(Protocol):
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
         """Yield (index of the request, completion) for every request, in any order, as they finish.
 
+        A list of requests may grow while completions are taken from it (a further turn of an episode): it is looked at
+        again after each, and before the end.
         Log-probabilities are those of the distribution that was sampled: after temperature, top-k and top-p.
         """
 

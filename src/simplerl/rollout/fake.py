@@ -44,9 +44,8 @@ class FakeBackend:
         """Yield one completion per request, in order; longer ones are truncated as a model's would be."""
         for index, request in enumerate(requests):
             text = self.respond(decode(self.tokenizer, request.prompt_ids.tolist()), request.noise_key)
-            room = self.context_length - len(request.prompt_ids)
             tokens = [*self.tokenizer.encode(text, add_special_tokens=False), self.end]
-            tokens = tokens[: min(sampling.max_new_tokens, room)]
+            tokens = tokens[: request.limit(sampling, self.context_length)]
             stop_at = next((i for i, token in enumerate(tokens) if token in sampling.stop_ids), None)
             tokens = tokens if stop_at is None else tokens[: stop_at + 1]
             ended = tokens[-1] == self.end

@@ -7,15 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
-from simplerl.core.seeds import derive
-from simplerl.core.types import Completion, Problem, Scored, Segment, Trajectory, TrajectoryGroup, Undecided, Verdict
+from simplerl.core.seeds import generator
+from simplerl.core.types import Completion, Problem, Scored, Trajectory, TrajectoryGroup, Undecided, Verdict
 from simplerl.data.prompts import Prompter, adds_begin
 from simplerl.data.templates import AnyTemplate
+from simplerl.environments.base import Environment, is_single_turn
 from simplerl.models.load import Policy
 from simplerl.models.score import text_logprobs
 from simplerl.rewards import Reward
-from simplerl.rollout.backend import Request, RolloutBackend, Sampling
+from simplerl.rollout.backend import RolloutBackend, Sampling
+from simplerl.rollout.episodes import Episode, Episodes
 from simplerl.verify import VerifierPool
 
 #: Prompts, and tokens of each, on which it is measured whether a model wants a begin-of-text token.
@@ -33,8 +36,17 @@ class Prompted:
     """int32 [T_prompt]."""
 
 
-def prompt(problems: Sequence[Problem], template: Prompter | AnyTemplate, policy: Policy) -> list[Prompted]:
-    """Format and encode problems. A bare template is the whole prompt: nothing is added to it."""
+def prompt(
+    problems: Sequence[Problem],
+    template: Prompter | AnyTemplate,
+    policy: Policy,
+    environment: Environment | None = None,
+    seed: int = 0,
+) -> list[Prompted]:
+    """Format and encode problems, as the environment asks them. A bare template is the whole prompt: nothing is added
+    to it."""
+    if environment is not None:
+        problems = [environment.problem(item, generator(seed, "environment", item.id)) for item in problems]
     prompter = template if isinstance(template, Prompter) else Prompter(template=template)
     return [
         Prompted(
@@ -109,6 +121,10 @@ class Rollout:
     samples: int
     """Responses to each problem."""
     seed: int
+    environment: Environment | None = None
+    """What the policy acts in; None: it answers, and that is all."""
+    tokenizer: PreTrainedTokenizerBase | None = None
+    """Of the policy; an environment of several turns needs it."""
 
     def sample_groups(
         self,
@@ -128,19 +144,28 @@ class Rollout:
         verifier as they finish, so that judging runs beside generation.
         """
         counts = list(samples) or [self.samples] * len(prompted)
-        owners = [item for item, count in zip(prompted, counts, strict=True) for _ in range(count)]
-        numbers = [sample for count in counts for sample in range(count)]
-        requests = [
-            Request(prompt_ids=item.prompt_ids, noise_key=derive(self.seed, purpose, step, item.problem.id, sample))
-            for item, sample in zip(owners, numbers, strict=True)
+        episodes = [
+            Episode(problem=item.problem, sample=sample, prompt_ids=item.prompt_ids)
+            for item, count in zip(prompted, counts, strict=True)
+            for sample in range(count)
         ]
-        completions: dict[int, Completion] = {}
-        for index, completion in self.backend.generate(requests, self.sampling):
-            completions[index] = completion
-            problem = owners[index].problem
-            self.verifier.submit(index, completion.text, problem.answer, problem.question)
-            on_response(completion)
-        verdicts = dict(self.verifier.results())
+        runner = Episodes(
+            backend=self.backend,
+            tokenizer=self.tokenizer,
+            environment=self.environment,
+            sampling=self.sampling,
+            address=(self.seed, purpose, step),
+        )
+        own: dict[int, Verdict] = {}
+        for index, episode in runner.run(episodes):
+            problem = episode.problem
+            if episode.verdict is None:
+                self.verifier.submit(index, episode.answer, problem.answer, problem.question)
+            else:
+                own[index] = episode.verdict
+            on_response(episode.completion())
+        verdicts = dict(self.verifier.results()) | own
+        completions = [episode.completion() for episode in episodes]
         groups = []
         for end, count, item in zip(itertools.accumulate(counts), counts, prompted, strict=True):
             rows = range(end - count, end)
@@ -157,11 +182,13 @@ class Rollout:
                     sample=sample,
                     prompt_ids=item.prompt_ids,
                     completion=completions[row],
-                    segments=(Segment("policy", 0, len(completions[row].token_ids)),),
+                    segments=episodes[row].segments(),
                     verdict=verdict,
                     reward=scored.value if isinstance(scored, Scored) else float("nan"),
                     reward_parts=scored.parts if isinstance(scored, Scored) else {},
                     step_rewards=scored.steps if isinstance(scored, Scored) else (),
+                    texts=tuple(episodes[row].texts) if len(episodes[row].texts) > 1 else (),
+                    calls=None if is_single_turn(self.environment) else tuple(episodes[row].calls),
                 )
                 trajectories.append(trajectory)
             groups.append(TrajectoryGroup(problem=item.problem, trajectories=tuple(trajectories)))

@@ -21,6 +21,7 @@ def rollout_metrics(groups: Sequence[TrajectoryGroup]) -> dict[str, float]:
     rules = Counter(t.verdict.rule for t in decided)
     kinds = Counter(_kind(group) for group in groups)
     tokens = np.array([len(t.completion.token_ids) for t in trajectories])
+    sampled = sum(int(t.loss_mask.sum()) for t in trajectories)
     clipped = np.array([t.completion.stop_reason == "length" for t in trajectories])
     return {
         "reward/mean": _mean([t.reward for t in decided]),
@@ -33,7 +34,29 @@ def rollout_metrics(groups: Sequence[TrajectoryGroup]) -> dict[str, float]:
         "length/clip_ratio": _mean(clipped),
         "length/mean_stopped": _mean(tokens[~clipped]),
         **{f"verdict/{status}": statuses[status] for status in get_args(VerdictStatus)},
-        "tokens/sampled": int(tokens.sum()),
+        "tokens/sampled": sampled,
+    }
+
+
+def environment_metrics(groups: Sequence[TrajectoryGroup]) -> dict[str, float]:
+    """Return the metrics of episodes: turns, calls of tools and what became of them, and at which limit they ended."""
+    trajectories = [trajectory for group in groups for trajectory in group.trajectories]
+    calls = [call for t in trajectories for call in t.calls or ()]
+    right = sum(t.verdict.correct for t in trajectories)
+    observed = [int((~t.loss_mask).sum()) for t in trajectories]
+    failed = [t.verdict.rule == "environment" and not t.verdict.decided for t in trajectories]
+    statuses = Counter(call.status for call in calls)
+    return {
+        "environment/turns": _mean([sum(s.author == "policy" for s in t.segments) for t in trajectories]),
+        "environment/calls": _mean([len(t.calls or ()) for t in trajectories]),
+        "environment/calling": _mean([bool(t.calls) for t in trajectories]),
+        "environment/calls_per_right": len(calls) / right if right else float("nan"),
+        "environment/invalid": statuses["invalid"] / len(calls) if calls else float("nan"),
+        "environment/tool_errors": (statuses["error"] + statuses["timeout"]) / len(calls) if calls else float("nan"),
+        "environment/observed": _mean(observed),
+        "environment/turn_limit": _mean([t.completion.stop_reason == "turns" for t in trajectories]),
+        "environment/failed": _mean(failed),
+        "time/tools": sum(call.seconds for call in calls),
     }
 
 

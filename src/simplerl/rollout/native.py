@@ -277,18 +277,19 @@ class NativeBackend:
 
         A response that reaches the end of the model's context is truncated there (`length`).
         """
-        check_prompts(requests, self.context_length, self.name)
         self.model.eval()
         self._special_stops = special_stops(self.tokenizer, sampling.stop) | frozenset(sampling.stop_ids)
-        waiting = deque(
-            sorted(
-                range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids.tobytes(), i)
-            )
-        )
+        waiting: deque[int] = deque()
         decoding: _Decoding | None = None
-        while waiting or decoding:
-            free = self.max_rows - (len(decoding.rows) if decoding else 0)
-            if waiting and free >= max(1, LEAVE_SHARE * self.max_rows):
+        known = first = len(requests)
+        self._queue(requests, range(known), waiting)
+        while waiting or decoding or known < len(requests):
+            self._queue(requests, range(known, known := len(requests)), waiting)
+            running = len(decoding.rows) if decoding else 0
+            free = self.max_rows - running
+            # To join copies the cache of all: requests that came later wait until they are worth it.
+            few = known > first and len(waiting) < LEAVE_SHARE * running
+            if waiting and not few and free >= max(1, LEAVE_SHARE * self.max_rows):
                 members = [waiting.popleft() for _ in range(min(free, len(waiting)))]
                 fresh = self._prefill(requests, members, sampling)
                 decoding = decoding.joined(fresh) if decoding else fresh
@@ -310,6 +311,12 @@ class NativeBackend:
                 token_R[:, None], decoding.mask_RT, decoding.position_R[:, None], decoding.cache
             )
             decoding.position_R = decoding.position_R + 1
+
+    def _queue(self, requests: Sequence[Request], new: range, waiting: deque[int]) -> None:
+        """Put new requests behind those that wait, like lengths together."""
+        if new:
+            check_prompts(requests[new.start : new.stop], self.context_length, self.name)
+        waiting += sorted(new, key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids.tobytes(), i))
 
     def _draw(self, decoding: "_Decoding", sampling: Sampling) -> tuple[torch.Tensor, list[tuple[_Row, StopReason]]]:
         """Draw a token for every row. Return (token_R, the rows that have just ended, and why)."""
@@ -366,8 +373,8 @@ class NativeBackend:
         return filled.only(prompt_of, rows=range(len(members)))
 
     def _row(self, index: int, request: Request, sampling: Sampling) -> _Row:
-        """Return a response to begin, truncated at what was asked for, or at what the context leaves."""
-        limit = min(sampling.max_new_tokens, self.context_length - len(request.prompt_ids))
+        """Return a response to begin."""
+        limit = request.limit(sampling, self.context_length)
         noise = np.random.Generator(np.random.Philox(key=request.noise_key)).random(limit)
         return _Row(index=index, limit=limit, noise=noise)
 

@@ -108,19 +108,22 @@ class VLLMBackend:
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
         """Yield (index, completion) as responses finish; the engine decides how many run at once."""
-        check_prompts(requests, self.context_length, self.name)
         ends = special_stops(self.tokenizer, sampling.stop) | frozenset(sampling.stop_ids)
         words = [text for text in sampling.stop if text not in self.tokenizer.all_special_tokens]
-        indices = {}
-        for index, request in enumerate(requests):
-            indices[
-                self._add(
-                    request.prompt_ids,
-                    seed=request.noise_key & (2**63 - 1),
+        indices: dict[str, int] = {}
+        waiting: set[str] = set()
+
+        def admit() -> None:
+            new = range(len(indices), len(requests))
+            check_prompts(requests[new.start : new.stop], self.context_length, self.name)
+            for index in new:
+                name = self._add(
+                    requests[index].prompt_ids,
+                    seed=requests[index].noise_key & (2**63 - 1),
                     temperature=sampling.temperature,
                     top_p=sampling.top_p,
                     top_k=sampling.top_k,
-                    max_tokens=min(sampling.max_new_tokens, self.context_length - len(request.prompt_ids)),
+                    max_tokens=requests[index].limit(sampling, self.context_length),
                     stop=words or None,
                     include_stop_str_in_output=True,
                     stop_token_ids=sorted(ends | self.stop_ids),
@@ -129,9 +132,13 @@ class VLLMBackend:
                     skip_special_tokens=True,
                     logprobs=0,
                 )
-            ] = index
-        for name, output in self._finished(set(indices)):
+                indices[name] = index
+                waiting.add(name)
+
+        admit()
+        for name, output in self._finished(waiting):
             yield indices[name], self._complete(output.outputs[0], sampling, ends)
+            admit()
 
     def logprobs(self, token_ids: Sequence[int]) -> np.ndarray:
         """Return float32 [T − 1]: log-probabilities of a text's tokens after the first, at temperature 1."""
@@ -153,13 +160,13 @@ class VLLMBackend:
         self._engine.llm_engine.add_request(name := str(self._requests), prompt, parameters)
         return name
 
-    def _finished(self, names: set[str]) -> Iterator[tuple[str, Any]]:
-        """Run the engine and yield (name, output) of these requests as they finish; drop what nobody waits for."""
-        engine, waiting = self._engine.llm_engine, set(names)
+    def _finished(self, waiting: set[str]) -> Iterator[tuple[str, Any]]:
+        """Run the engine and yield (name, output) of the requests that wait as they finish; drop what nobody takes."""
+        engine = self._engine.llm_engine
         try:
             while waiting:
                 if not engine.has_unfinished_requests():
-                    raise ModelError(f"vLLM lost {len(waiting)} of {len(names)} requests")
+                    raise ModelError(f"vLLM lost {len(waiting)} requests")
                 for output in engine.step():
                     if output.finished and output.request_id in waiting:
                         waiting.discard(output.request_id)

@@ -7,7 +7,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,17 @@ SCHEMA = pyarrow.schema(
         **dict.fromkeys(("prompt_ids", "token_ids"), pyarrow.list_(_INTEGER)),
         **dict.fromkeys(("logprobs", "entropies"), _NUMBERS),
         "loss_mask": pyarrow.list_(pyarrow.bool_()),
+        "score": pyarrow.float64(),
+        "turns": pyarrow.list_(pyarrow.struct(dict.fromkeys(("author", "text"), _TEXT))),
+        "calls": pyarrow.list_(
+            pyarrow.struct(
+                {
+                    "turn": _INTEGER,
+                    **dict.fromkeys(("tool", "arguments", "result", "status"), _TEXT),
+                    "seconds": pyarrow.float64(),
+                }
+            )
+        ),
     }
 )
 
@@ -46,7 +57,7 @@ SCHEMA = pyarrow.schema(
 REQUIRED = ("problem_id", "sample", "response", "verdict")
 
 #: Columns that an `Answer` is made from.
-_ANSWER = (*REQUIRED, "level", "kind", "stop_reason", "extracted", "rule", "token_ids")
+_ANSWER = (*REQUIRED, "level", "kind", "stop_reason", "extracted", "rule", "token_ids", "calls")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,13 +79,14 @@ class Answer:
     status: str  # The verdict's
     extracted: str | None
     rule: str = ""  # The verifier's rule that decided; empty where the record does not say
+    calls: int | None = None  # Calls of tools; None where there is a single turn
 
     @classmethod
-    def of_row(cls, row: Mapping[str, Any], tokens: int | None) -> "Answer":
+    def of_row(cls, row: Mapping[str, Any], tokens: int | None, calls: int | None = None) -> "Answer":
         """Return the answer in a row of a record."""
         columns = {name: row[name] for name in ("problem_id", "sample", "stop_reason", "extracted")}
         columns |= {name: row[name] or "" for name in ("level", "kind", "response", "rule")}
-        return cls(tokens=tokens, status=row["verdict"], **columns)
+        return cls(tokens=tokens, status=row["verdict"], calls=calls, **columns)
 
     @property
     def correct(self) -> bool:
@@ -155,10 +167,12 @@ class ResponseFile:
     def answers(self) -> list[Answer]:
         """Return every response without its tokens, in the order of the file."""
         return [
-            Answer.of_row(row, tokens.as_py())
+            Answer.of_row(row, *lengths)
             for table in self.batches(_ANSWER)
-            for row, tokens in zip(
-                table.drop_columns(["token_ids"]).to_pylist(), list_lengths(table["token_ids"]), strict=True
+            for row, *lengths in zip(
+                table.drop_columns(["token_ids", "calls"]).to_pylist(),
+                *(list_lengths(table[name]).to_pylist() for name in ("token_ids", "calls")),
+                strict=True,
             )
         ]
 
@@ -215,7 +229,8 @@ def _fits(wanted: pyarrow.DataType, actual: pyarrow.DataType) -> bool:
         return (types.is_list(actual) or types.is_large_list(actual)) and _fits(wanted.value_type, actual.value_type)
     if types.is_string(wanted):
         return types.is_string(actual) or types.is_large_string(actual)
-    return any(kind(wanted) and kind(actual) for kind in (types.is_integer, types.is_boolean, types.is_map))
+    kinds = (types.is_integer, types.is_boolean, types.is_map, types.is_struct)
+    return any(kind(wanted) and kind(actual) for kind in kinds)
 
 
 def write_trajectories(
@@ -242,6 +257,10 @@ def _row(step: int, trajectory: Trajectory, advantages: np.ndarray | None) -> di
         "advantages": advantages,
         **{name: getattr(completion, name) for name in ("policy_version", "token_ids", "logprobs", "entropies")},
         **{name: getattr(trajectory, name) for name in ("prompt_ids", "loss_mask")},
+        "turns": [{"author": author, "text": _clean(text)} for author, text in trajectory.texts] or None,
+        "calls": None
+        if trajectory.calls is None
+        else [{name: _clean(value) for name, value in asdict(call).items()} for call in trajectory.calls],
     }
 
 
@@ -254,7 +273,7 @@ def response_columns(
     """
     columns = {
         **{name: getattr(problem, name) for name in ("source", "level", "question", "answer")},
-        **{name: getattr(verdict, name) for name in ("extracted", "rule", "detail")},
+        **{name: getattr(verdict, name) for name in ("extracted", "rule", "detail", "score")},
         "problem_id": problem.id,
         "kind": str(problem.meta.get("kind", "")),
         "sample": sample,
@@ -262,10 +281,11 @@ def response_columns(
         "stop_reason": stop_reason,
         "verdict": verdict.status,
     }
-    return {
-        name: value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
-        for name, value in columns.items()
-    }
+    return {name: _clean(value) for name, value in columns.items()}
+
+
+def _clean(value: Any) -> Any:
+    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -115,6 +115,8 @@ def build_components(
         sampling=Sampling(temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, **limits),
         samples=s.samples_per_prompt,
         seed=config.seed,
+        environment=config.environment,
+        tokenizer=policy.tokenizer,
     )
     drawn = Sampling(temperature=e.temperature, top_p=e.top_p, top_k=0, **limits)
     if not rollout.backend.exact:
@@ -317,8 +319,9 @@ def make_prompts(
     for note in (*notes, policy.context_note and f"{policy.name}: {policy.context_note}"):
         if note:
             say(note)
-    train, long_train = fit(prompt(split.train, prompter, policy), limit, "training", say)
-    held_out, long_held_out = fit(prompt(split.held_out, prompter, policy), limit, "held-out", say)
+    asked = {"environment": config.environment, "seed": config.seed}
+    train, long_train = fit(prompt(split.train, prompter, policy, **asked), limit, "training", say)
+    held_out, long_held_out = fit(prompt(split.held_out, prompter, policy, **asked), limit, "held-out", say)
     record = {
         "train": {"problems": len(train), "sha256": fingerprint(train)},
         "held_out": {"problems": len(held_out), "sha256": fingerprint(held_out)},

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.core.errors import ConfigError, Contradiction, nearest
+from simplerl.environments import ENVIRONMENTS
 from simplerl.rewards import REWARDS
 
 
@@ -388,6 +389,9 @@ class Config:
     """`name` from `simplerl.algorithms.ALGORITHMS`, and that algorithm's own keys."""
     reward: Any = field(default_factory=lambda: REWARDS["correctness"]())
     """`name` from `simplerl.rewards.REWARDS`, and that reward's own keys."""
+    environment: Any = field(default_factory=lambda: ENVIRONMENTS["single-turn"]())
+    """What the policy acts in: `name` from `simplerl.environments.ENVIRONMENTS` or `file.py:Class`, and its own keys
+    (docs/environments.md)."""
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -20,6 +20,7 @@ from simplerl.core.objects import is_object, recall, remember
 from simplerl.core.plugins import canonical, is_source, load_plugins, plugin
 from simplerl.core.registry import Registry, registry
 from simplerl.data.rows import suffix_of
+from simplerl.environments import ENVIRONMENTS, environment_class
 from simplerl.rewards import REWARDS, make_reward, reward_class
 from simplerl.rewards.function import FunctionReward
 from simplerl.runs.files import flatten
@@ -30,7 +31,7 @@ RECIPES: Registry[Path] = Registry(
     "recipe", values={path.stem: path for path in sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))}
 )
 #: Sections whose keys depend on the `name` in them.
-REGISTRIES: dict[str, Registry[Any]] = {"algorithm": ALGORITHMS, "reward": REWARDS}
+REGISTRIES: dict[str, Registry[Any]] = {"algorithm": ALGORITHMS, "reward": REWARDS, "environment": ENVIRONMENTS}
 #: What may differ between a run and its resumption: nothing that changes what a step computes, rounding aside. The
 #: knobs of memory are among them, so that a run that ran out of it can go on. A run's name holds none of them: it is
 #: the same run.
@@ -133,6 +134,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
         if key == "reward":
             rewards.append(value)
             continue
+        key = f"{key}.name" if key in ("algorithm", "environment") else key
         *sections, last = key.replace("-", "_").split(".")
         nested = table
         for name in sections:
@@ -140,8 +142,6 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
             if not isinstance(nested, dict):
                 raise ConfigError(f"--{key}: {name} has been given a value already")
         nested[last] = value
-    if isinstance(table.get("algorithm"), str):
-        table["algorithm"] = {"name": table["algorithm"]}
     return merge({"reward": reward_table(rewards)}, table) if rewards else table
 
 
@@ -202,6 +202,7 @@ def _used_plugins(config: Config) -> list[str]:
         *(("data", name.partition("@")[0]) for name in (config.data, config.evaluation.data)),
         ("template", config.template),
         ("backend", config.rollout.backend),
+        ("environment", named_table("environment", config.environment)["name"]),
         ("policy", config.verifier.policy),
     ]
     owners = (name.rpartition(":")[0] if is_source(name) else registry(kind).plugin(name) for kind, name in named)
@@ -246,7 +247,7 @@ def _nearest_key(key: str, keys: Sequence[str], *, top: bool = False) -> str:
 
 
 def _build_named(key: str, raw: Any) -> Any:
-    """Return the algorithm or reward of a section: the class that its name stands for, filled with its other keys."""
+    """Return the algorithm, reward or environment of a section: the class of its name, filled with its other keys."""
     registry_ = REGISTRIES[key]
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{key} is a section: give {key}.name and its keys")
@@ -259,6 +260,9 @@ def _build_named(key: str, raw: Any) -> Any:
         cls = reward_class(name)
         if not dataclasses.is_dataclass(cls):
             return make_reward(name, table)
+    elif key == "environment":
+        name = canonical(name)
+        cls = environment_class(name)
     else:
         cls = recall(name, key) if is_object(name) else registry_.find(name)
     hints, own = typing.get_type_hints(cls), _settings(cls)
@@ -292,7 +296,7 @@ def named_table(key: str, value: Any) -> dict[str, Any]:
     """Return the section of an algorithm or a reward."""
     if isinstance(value, FunctionReward):
         return {"name": value.source}
-    name = REGISTRIES[key].name_of(type(value)) or remember(type(value))
+    name = REGISTRIES[key].name_of(type(value)) or getattr(value, "source", "") or remember(type(value))
     return {"name": name, **{setting: getattr(value, setting) for setting in _settings(value)}}
 
 

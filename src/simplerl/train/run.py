@@ -17,10 +17,11 @@ from simplerl.core.errors import ConfigError, RunError
 from simplerl.core.objects import short_name
 from simplerl.core.types import TrajectoryGroup
 from simplerl.doctor import Finding, Watch, thresholds
+from simplerl.environments.base import is_single_turn
 from simplerl.evaluate.figures import evaluation_figures, evaluation_metrics
 from simplerl.models.device import peak_memory_gib
 from simplerl.rollout.groups import Rollout
-from simplerl.rollout.metrics import rollout_metrics
+from simplerl.rollout.metrics import environment_metrics, rollout_metrics
 from simplerl.runs.directory import RunDirectory, read_metrics, sampled_tokens
 from simplerl.train.components import Components
 from simplerl.train.config import Config
@@ -169,6 +170,8 @@ class TrainingRun:
             with clock(self._seconds, "time/save"):
                 self.directory.record_trajectories(step, sampled, result.advantages)
             metrics |= rollout_metrics(sampled)
+            if not is_single_turn(components.config.environment):
+                metrics |= environment_metrics(sampled)
             self._tokens += int(metrics["tokens/sampled"])
         last = self._is_last(step)
         if last or due(components.config.evaluation.every, step):
@@ -324,9 +327,13 @@ def _changed_code(old: Mapping[str, Any], config: Config) -> list[str]:
 
 
 def _differences(old: Mapping[str, Any], config: Config) -> list[tuple[str, Any, Any]]:
-    """Return (key, value in a flat table of config.json, value now) of every setting in which they differ."""
-    new = flatten(json.loads(json.dumps(as_table(config))))
-    return [(key, old.get(key), new.get(key)) for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    """Return (key, value in a flat table of config.json, value now) of every setting in which they differ.
+
+    A setting that did not exist when the run began was at its default.
+    """
+    new, default = (flatten(json.loads(json.dumps(as_table(each)))) for each in (config, Config()))
+    before = {key: old.get(key, default.get(key)) for key in {*old, *new}}
+    return [(key, before[key], new.get(key)) for key in sorted(before) if before[key] != new.get(key)]
 
 
 def _without_hashes(value: Any) -> Any:

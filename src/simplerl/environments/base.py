@@ -1,0 +1,70 @@
+"""What every environment is: the policy writes a turn, the environment answers or ends the episode.
+
+    @simplerl.register("environment", "echo")
+    @dataclass(frozen=True, kw_only=True)
+    class Echo(Environment):
+        def step(self, problem, state, text, rng):
+            return Turn(observation=f" You said{text}.", done="\\\\boxed" in text)
+
+Tokens are only ever appended: what the policy wrote is never encoded again, and an observation is encoded once. The
+random numbers that a method gets are addressed by (seed, purpose, step, problem, sample, turn), so that a run that is
+resumed is the same run. What a method raises, and a turn that takes too long, is a verdict that says nothing of the
+answer: counted, left out of the update, never reward 0.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from simplerl.core.errors import ConfigError
+from simplerl.core.types import Problem, Turn, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Base of all environments, and the one of a single turn: the policy answers, the verifier judges."""
+
+    stop: ClassVar[tuple[str, ...]] = ()
+    """Strings that end a turn of the policy, besides `sampling.stop`; they stay in the text that `step` sees."""
+    slow: ClassVar[bool] = True
+    """Whether `step` and `judge` may take long (a tool, a sandbox): they run in threads beside generation."""
+
+    max_turns: int = 8
+    """Turns of the policy after which an episode is over."""
+    max_seconds: float = 60.0
+    """Seconds that one answer of the environment may take; after that the response is undecided."""
+    observation_tokens: int = 256
+    """Tokens of an observation; of a longer one the middle is left out."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_turns", "max_seconds", "observation_tokens"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"environment.{name} must be positive, got {getattr(self, name)}")
+
+    def problem(self, problem: Problem, rng: np.random.Generator) -> Problem:
+        """Return the problem as it is asked, once for all its samples (choices shuffled, tools explained)."""
+        return problem
+
+    def start(self, problem: Problem, rng: np.random.Generator) -> Any:
+        """Return the state of an episode. `step` may change it; nobody else sees it."""
+        return None
+
+    def step(self, problem: Problem, state: Any, text: str, rng: np.random.Generator) -> Turn:
+        """Answer a turn of the policy. A turn that hit the token limit is not shown: the episode is over."""
+        return Turn()
+
+    def judge(self, problem: Problem, state: Any, text: str) -> Verdict | None:
+        """Return the verdict on what the policy wrote, its turns joined by line breaks; None: the verifier judges."""
+        return None
+
+
+#: What an environment may do in its own way.
+METHODS = ("problem", "start", "step", "judge")
+
+
+def is_single_turn(environment: Environment | None) -> bool:
+    """Return whether responses are what they are without an environment."""
+    return environment is None or all(
+        getattr(type(environment), name) is getattr(Environment, name) for name in METHODS[1:]
+    )

@@ -1,0 +1,352 @@
+"""Episodes: the policy's turns and its environment's answers, in one row of tokens. Every episode goes on by itself.
+
+A further turn is a further request to the engine that is running (`RolloutBackend.generate`), whose prompt is all
+tokens so far: nothing is encoded again. Slow environments answer in threads beside generation.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from simplerl.core.errors import SimpleRLError, raised_at
+from simplerl.core.seeds import derive, generator
+from simplerl.core.types import Call, Completion, Problem, Segment, StopReason, Turn, Verdict, VersionSpan
+from simplerl.environments.base import Environment, is_single_turn
+from simplerl.rollout.backend import Request, RolloutBackend, Sampling
+from simplerl.rollout.text import decode
+
+#: Threads in which slow environments answer.
+THREADS = 16
+#: Stands in the middle of an observation of which tokens are left out.
+LEFT_OUT = " … "
+
+
+@dataclass(kw_only=True, eq=False)
+class Episode:
+    """A response under way, and when it is over the response."""
+
+    problem: Problem
+    sample: int
+    prompt_ids: np.ndarray
+    state: Any = None
+    parts: list[Completion] = field(default_factory=list)
+    """The policy's turns, and the observations between them (their log-probabilities are 0)."""
+    texts: list[tuple[str, str]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    turn: int = 0
+    seconds: float = 0.0
+    """That the environment has taken."""
+    stop_reason: StopReason = "eos"
+    verdict: Verdict | None = None
+    """The environment's; None: the verifier judges `answer`."""
+
+    @property
+    def answer(self) -> str:
+        """What the policy wrote: an observation is not its answer."""
+        return "\n".join(text for author, text in self.texts if author == "policy")
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the response so far."""
+        return sum(len(part.token_ids) for part in self.parts)
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Return who wrote which tokens."""
+        ends = np.cumsum([len(part.token_ids) for part in self.parts]).tolist()
+        authors = [author for author, _ in self.texts]
+        return tuple(map(Segment, authors, [0, *ends[:-1]], ends))  # type: ignore[arg-type]
+
+    def completion(self) -> Completion:
+        """Return the response as one: all tokens in a row."""
+        if not self.parts:  # Its environment could not begin.
+            ids, versions = np.zeros(0, np.int32), (VersionSpan(0, 0, 0),)
+            zeros, reason = np.zeros(0, np.float32), self.stop_reason
+            return Completion(token_ids=ids, logprobs=zeros, text="", stop_reason=reason, versions=versions)
+        if len(self.parts) == 1:
+            return replace(self.parts[0], stop_reason=self.stop_reason)
+        spans: list[VersionSpan] = []
+        start = 0
+        for part in self.parts:
+            spans += [VersionSpan(span.version, start + span.start, start + span.end) for span in part.versions]
+            start += len(part.token_ids)
+        entropies = [part.entropies for part in self.parts]
+        return Completion(
+            token_ids=np.concatenate([part.token_ids for part in self.parts]),
+            logprobs=np.concatenate([part.logprobs for part in self.parts]),
+            entropies=None if any(each is None for each in entropies) else np.concatenate(entropies),  # type: ignore
+            text="".join(text for _, text in self.texts),
+            stop_reason=self.stop_reason,
+            versions=tuple(spans),
+        )
+
+
+@dataclass(kw_only=True, eq=False)
+class Episodes:
+    """What all episodes of a call share."""
+
+    backend: RolloutBackend
+    tokenizer: PreTrainedTokenizerBase | None
+    environment: Environment | None
+    sampling: Sampling
+    address: tuple[int, str, int]
+    """(seed, purpose, step): with problem and sample it addresses every draw of an episode."""
+
+    def run(self, episodes: Sequence[Episode]) -> Iterator[tuple[int, Episode]]:
+        """Yield (index, episode) as they are over, in any order."""
+        requests = [self._request(episode) for episode in episodes]
+        if is_single_turn(self.environment):
+            for index, completion in self.backend.generate(requests, self.sampling):
+                episode = episodes[index]
+                self._take(episode, completion, completion.text)
+                yield index, episode
+            return
+        env, tokenizer = self.environment, self.tokenizer
+        if env is None or tokenizer is None:
+            raise ValueError("episodes of several turns need an environment and the policy's tokenizer")
+        sampling = replace(self.sampling, stop=(*self.sampling.stop, *env.stop))
+        for episode in episodes:
+            self._start(episode)
+        owners = [index for index, episode in enumerate(episodes) if episode.verdict is None]
+        yield from ((index, episode) for index, episode in enumerate(episodes) if episode.verdict is not None)
+        requests = [requests[index] for index in owners]
+        with _Workers(THREADS if env.slow else 0, env.max_seconds) as workers:
+            while True:
+                for number, completion in self.backend.generate(requests, sampling):
+                    episode = episodes[index := owners[number]]
+                    text, ended = self._text(completion, tokenizer)
+                    self._take(episode, completion, text)
+                    if completion.stop_reason == "length" or ended:
+                        workers.submit((index, None), self._judge, episode)
+                    else:
+                        workers.submit((index, episode.turn), self._step, episode, text)
+                    yield from self._settle(workers, episodes, owners, requests, block=False)
+                owners, requests = [], []
+                while workers.busy and not requests:
+                    yield from self._settle(workers, episodes, owners, requests, block=True)
+                if not requests:
+                    return
+
+    def _start(self, episode: Episode) -> None:
+        assert self.environment is not None
+        try:
+            episode.state = self.environment.start(episode.problem, self._rng(episode))
+        except SimpleRLError:
+            raise
+        except Exception as error:  # Anybody's code.
+            self._failed(episode, error)
+
+    def _rng(self, episode: Episode) -> np.random.Generator:
+        seed, purpose, step = self.address
+        return generator(seed, "environment", purpose, step, episode.problem.id, episode.sample, episode.turn)
+
+    def _request(self, episode: Episode) -> Request:
+        """Return the request for an episode's next turn."""
+        seed, purpose, step = self.address
+        turn = [episode.turn] if episode.turn else []
+        return Request(
+            prompt_ids=np.concatenate([episode.prompt_ids, *(part.token_ids for part in episode.parts)]),
+            noise_key=derive(seed, purpose, step, episode.problem.id, episode.sample, *turn),
+            max_new_tokens=self.sampling.max_new_tokens - episode.tokens,
+        )
+
+    def _text(self, completion: Completion, tokenizer: PreTrainedTokenizerBase) -> tuple[str, bool]:
+        """Return a turn's text, and whether one of the user's own stop strings has ended the response.
+
+        A stop string of the environment's is part of the text.
+        """
+        assert self.environment is not None
+        if completion.stop_reason != "stop":
+            return completion.text, False
+        after = decode(tokenizer, completion.token_ids.tolist())[len(completion.text) :]
+        own = [text for text in self.environment.stop if after.startswith(text)]
+        return (completion.text + own[0], False) if own else (completion.text, True)
+
+    def _take(self, episode: Episode, completion: Completion, text: str) -> None:
+        episode.parts.append(completion)
+        episode.texts.append(("policy", text))
+        episode.stop_reason = completion.stop_reason
+
+    def _step(self, episode: Episode, text: str) -> Turn:
+        assert self.environment is not None
+        turn = self.environment.step(episode.problem, episode.state, text, self._rng(episode))
+        if not isinstance(turn, Turn):
+            raise TypeError(f"{type(self.environment).__name__}.step returned {type(turn).__name__}, not a Turn")
+        return turn
+
+    def _judge(self, episode: Episode) -> Verdict | None:
+        assert self.environment is not None
+        verdict = self.environment.judge(episode.problem, episode.state, episode.answer)
+        if not isinstance(verdict, Verdict | None):
+            raise TypeError(f"{type(self.environment).__name__}.judge returned {type(verdict).__name__}, not a Verdict")
+        return verdict
+
+    def _settle(
+        self,
+        workers: "_Workers",
+        episodes: Sequence[Episode],
+        owners: list[int],
+        requests: list[Request],
+        *,
+        block: bool,
+    ) -> Iterator[tuple[int, Episode]]:
+        """Go on with the episodes whose environment has answered; yield those that are over."""
+        for (index, turn), (value, error, seconds) in workers.answered(block):
+            episode = episodes[index]
+            episode.seconds += seconds
+            if isinstance(error, SimpleRLError):
+                raise error
+            if error is not None or episode.seconds > workers.seconds:
+                self._failed(episode, error)
+                yield index, episode
+            elif turn is None:
+                episode.verdict = value
+                yield index, episode
+            elif self._answered(episode, value, seconds):
+                owners.append(index)
+                requests.append(self._request(episode))
+            else:
+                workers.submit((index, None), self._judge, episode)
+
+    def _failed(self, episode: Episode, error: Exception | None) -> None:
+        """Note that the environment has said nothing of the answer."""
+        name = type(self.environment).__name__
+        if error is None or isinstance(error, TimeoutError):
+            episode.stop_reason = "seconds"
+            detail = f"{name} took longer than environment.max_seconds allows an episode"
+            status: Any = "timeout"
+        else:
+            detail, status = f"{name} raised {raised_at(error)}", "error"
+        episode.verdict = Verdict(status=status, extracted=None, rule="environment", detail=detail)
+
+    def _answered(self, episode: Episode, turn: Turn, seconds: float) -> bool:
+        """Take an environment's answer; return whether the policy has a further turn."""
+        assert self.environment is not None
+        assert self.tokenizer is not None
+        for call in turn.calls:  # Who does not say how long a call took has it measured.
+            episode.calls.append(replace(call, turn=episode.turn, seconds=call.seconds or seconds / len(turn.calls)))
+        if turn.done:
+            return False
+        if episode.turn + 1 >= self.environment.max_turns:
+            episode.stop_reason = "turns"
+            return False
+        ids = encode(self.tokenizer, turn.observation, self.environment.observation_tokens)
+        room = min(self.sampling.max_new_tokens, self._room(episode)) - episode.tokens
+        if len(ids) >= room:
+            episode.stop_reason = "length"
+            return False
+        zeros = np.zeros(len(ids), np.float32)
+        episode.parts.append(
+            Completion(
+                token_ids=ids,
+                logprobs=zeros,
+                entropies=zeros,
+                text=turn.observation,
+                stop_reason="stop",
+                versions=(),
+            )
+        )
+        episode.texts.append(("environment", decode(self.tokenizer, ids.tolist())))
+        episode.turn += 1
+        return True
+
+    def _room(self, episode: Episode) -> int:
+        return getattr(self.backend, "context_length", 2**31) - len(episode.prompt_ids)
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str, most: int) -> np.ndarray:
+    """Return the tokens of an observation, int32; of more than `most` the first and the last of them remain."""
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    if len(ids) > most:
+        gap = tokenizer.encode(LEFT_OUT, add_special_tokens=False)
+        kept = max(most - len(gap), 2)
+        ids = [*ids[: kept - kept // 2], *gap, *ids[len(ids) - kept // 2 :]]
+    return np.array(ids, dtype=np.int32)
+
+
+#: What came of a task: (value, error, seconds).
+_Outcome = tuple[Any, Exception | None, float]
+
+
+class _Workers:
+    """Runs an environment's methods, in threads if there are any. One that does not return is left behind."""
+
+    def __init__(self, threads: int, seconds: float):
+        self.threads, self.seconds = threads, seconds
+        self.busy = 0
+        self._tasks: queue.SimpleQueue[tuple[Any, Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[tuple[Any, _Outcome]] = queue.SimpleQueue()
+        self._running: dict[threading.Thread, tuple[Any, float]] = {}
+        self._lock = threading.Lock()
+        self._started = 0
+
+    def __enter__(self) -> "_Workers":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for _ in range(self._started):
+            self._tasks.put(None)
+
+    def submit(self, key: Any, function: Callable[..., Any], *arguments: Any) -> None:
+        """Have a function called; what comes of it is in `answered` under the key."""
+        self.busy += 1
+        if not self.threads:
+            self._outcomes.put((key, _call(lambda: function(*arguments))))
+            return
+        self._tasks.put((key, lambda: function(*arguments)))
+        if self._started < min(self.threads, self.busy):
+            self._start()
+
+    def _start(self) -> None:
+        self._started += 1
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        thread = threading.current_thread()
+        while task := self._tasks.get():
+            key, function = task
+            with self._lock:
+                self._running[thread] = (key, time.monotonic())
+            outcome = _call(function)
+            with self._lock:
+                if self._running.pop(thread, None) is None:
+                    return  # It was given up, and another thread has taken its place.
+                self._outcomes.put((key, outcome))
+
+    def answered(self, block: bool) -> Iterator[tuple[Any, _Outcome]]:
+        """Yield (key, outcome) of what is done, or has taken too long. `block`: wait for one."""
+        while self.busy:
+            try:
+                key, outcome = self._outcomes.get(timeout=0.05) if block else self._outcomes.get_nowait()
+            except queue.Empty:
+                yield from (late := self._late())
+                if late or not block:
+                    return
+                continue
+            block = False
+            self.busy -= 1
+            yield key, outcome
+
+    def _late(self) -> list[tuple[Any, _Outcome]]:
+        """Give up what takes too long; return it."""
+        now = time.monotonic()
+        with self._lock:
+            late = [thread for thread, (_, began) in self._running.items() if now - began > self.seconds]
+            keys = [self._running.pop(thread)[0] for thread in late]
+        for _ in keys:
+            self._start()
+        self.busy -= len(keys)
+        return [(key, (None, TimeoutError(), self.seconds)) for key in keys]
+
+
+def _call(function: Callable[[], Any]) -> _Outcome:
+    began = time.monotonic()
+    try:
+        return function(), None, time.monotonic() - began
+    except Exception as error:  # Anybody's code: it becomes a verdict, or ends the run where it is our own error.
+        return None, error, time.monotonic() - began
