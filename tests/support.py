@@ -207,8 +207,12 @@ def random_groups(
     seed: int = 0,
     longest: int = 12,
     prompts: tuple[int, int] = (2, 7),
+    holes: bool = False,
 ) -> list[TrajectoryGroup]:
-    """Return groups of random tokens, lengths, log-probabilities and verdicts (some truncated, none undecided)."""
+    """Return groups of random tokens, lengths, log-probabilities and verdicts (some truncated, none undecided).
+
+    With `holes` a third of the tokens is an environment's, as in responses of several turns.
+    """
     rng = np.random.default_rng(seed)
     groups = []
     for p in range(problems):
@@ -223,6 +227,7 @@ def random_groups(
                     logprobs=-rng.exponential(size=length) - 0.1,
                     verdict=CORRECT if rng.random() < 0.5 else WRONG,
                     stop_reason="length" if length == longest else "eos",
+                    mask=[i % 3 != 1 for i in range(length)] if holes else None,
                 )
             )
         groups.append(group(*members, id=f"p{p}"))
@@ -332,8 +337,16 @@ def fingerprint(path: Path) -> dict[str, Any]:
         "critic": [file.read_bytes() for file in sorted((newest / "trainer").glob("critic*.safetensors"))],
         "state": json.loads((newest / "trainer" / "state.json").read_text()),
         "checkpoints": sorted(entry.name for entry in (path / "checkpoints").iterdir()),
-        "records": {file.name: pyarrow.parquet.read_table(file).to_pylist() for file in records},
+        "records": {file.name: _untimed_rows(file) for file in records},
     }
+
+
+def _untimed_rows(file: Path) -> list[dict[str, Any]]:
+    """Return the rows of a record without the seconds that tools took."""
+    rows = pyarrow.parquet.read_table(file).to_pylist()
+    for call in (call for row in rows for call in row["calls"] or ()):
+        del call["seconds"]
+    return rows
 
 
 def assert_same_run(path: Path, reference: dict[str, Any]) -> None:

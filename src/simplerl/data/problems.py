@@ -81,10 +81,12 @@ def reading(row: Row, *, source: str, index: int, question: str | None = None) -
     try:
         if tests := unit_tests.tests_of(fields):
             question = unit_tests.question_with_tests(fields, tests) if question is None else question
-            answer, decided = unit_tests.named(tests), list[str]()
+            answer, decided, more = unit_tests.named(tests), list[str](), unit_tests.meta_of(fields, tests)
+            fields = {name: value for name, value in fields.items() if name not in unit_tests.TEST_FIELDS}
         else:
             question = read.question_of(fields) if question is None else question
             answer, decided = read.answer_of(fields)
+            more = read.choices_of(fields, answer)
     except read.NoGold as error:
         return Reading(place=row.place, left_out=str(error))
     except read.UnreadableRow as error:
@@ -100,14 +102,14 @@ def reading(row: Row, *, source: str, index: int, question: str | None = None) -
         answer=answer,
         source=source,
         level=read.level_of(fields),
-        meta={"place": row.place, **_more(fields), **(unit_tests.meta_of(fields, tests) if tests else {})},
+        meta={"place": row.place, **_more(fields), **more},
     )
     return Reading(place=row.place, problem=item, decided=tuple(dict.fromkeys(decided)))
 
 
 def _more(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what else a row says that is of use: its own id and source, its own prompt, a measured pass rate."""
-    more: dict[str, Any] = {}
+    """Return what else a row says: its own id and source, its own prompt, a measured pass rate, further columns."""
+    more: dict[str, Any] = {name: value for name, value in fields.items() if name not in read.TAKEN}
     if identity := read.identity_of(fields):
         more["original_id"] = identity
     if origin := read.first_text(fields, read.SOURCE_FIELDS)[1]:

@@ -15,6 +15,7 @@ from simplerl.core.types import Completion, Problem, Scored, Trajectory, Traject
 from simplerl.data.prompts import Prompter, adds_begin
 from simplerl.data.templates import AnyTemplate
 from simplerl.environments.base import Environment, is_single_turn
+from simplerl.environments.judges import own_verdict
 from simplerl.models.load import Policy
 from simplerl.models.score import text_logprobs
 from simplerl.rewards import Reward
@@ -163,10 +164,11 @@ class Rollout:
         own: dict[int, Verdict] = {}
         for index, episode in runner.run(episodes):
             problem = episode.problem
-            if episode.verdict is None:
+            verdict = episode.verdict or own_verdict(problem, episode.answer, self.verifier.policy)
+            if verdict is None:
                 self.verifier.submit(index, episode.answer, problem.answer, problem.question)
             else:
-                own[index] = episode.verdict
+                own[index] = verdict
             on_response(episode.completion())
         verdicts = dict(self.verifier.results()) | own
         completions = [episode.completion() for episode in episodes]
