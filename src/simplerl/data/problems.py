@@ -86,7 +86,7 @@ def reading(row: Row, *, source: str, index: int, question: str | None = None) -
         else:
             question = read.question_of(fields) if question is None else question
             answer, decided = read.answer_of(fields)
-            more = read.choices_of(fields, answer)
+            more = read.choices_of(fields, answer) if question else {}  # A labelled case has none.
     except read.NoGold as error:
         return Reading(place=row.place, left_out=str(error))
     except read.UnreadableRow as error:
