@@ -8,6 +8,7 @@ import os
 import string
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,34 @@ def run_command(*arguments: str, cwd: Path | None = None, timeout: float = 120) 
     return subprocess.run(
         command(*arguments), env=environment(), cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
     )
+
+
+def ranks_of(pid: int) -> list[int]:
+    """Return the ranks among a process's children."""
+    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "train.ranks" in line]
+
+
+def gone(pid: int, seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def begin_run(path: Path, over: dict[str, Any], *further: str) -> subprocess.Popen[str]:
+    """Start a run in another process and wait until it has done a step."""
+    line = command("train", "cub", *arguments(deep(SMALL, over)), "--output-dir", str(path), *further)
+    process = subprocess.Popen(line, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    while not (path / "checkpoints" / "step_000002").exists() and time.monotonic() < deadline:
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.05)
+    return process
 
 
 def run_main(capsys: Any, *arguments: str) -> tuple[int, str, str]:

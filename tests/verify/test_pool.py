@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import os
 import random
 import signal
@@ -43,8 +44,12 @@ def misbehaving(monkeypatch):
 
 
 def workers_of(pool: VerifierPool) -> list[psutil.Process]:
-    processes = [worker.process for worker in pool._workers]
-    return [psutil.Process(process.pid) for process in processes if process and process.poll() is None]
+    """The processes that run now: one may end, and be collected, while it is looked for."""
+    running = []
+    for process in [worker.process for worker in pool._workers]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            running += [psutil.Process(process.pid)] if process and process.poll() is None else []
+    return running
 
 
 def submit(pool: VerifierPool, key: object, answer: str, gold: str) -> None:
@@ -69,7 +74,7 @@ def test_simple_answers_start_no_process():
     with VerifierPool() as pool:
         verdicts = pool.verify_many([(r"\boxed{1,000}", "1000"), (r"\boxed{(1,2)}", "(1, 2)"), ("", "1")])
         assert [verdict.status for verdict in verdicts] == ["correct", "correct", "no_answer"]
-        assert not pool._workers
+        assert not workers_of(pool)
 
 
 def test_verify_many_keeps_the_order_and_streams_its_input(pool):
@@ -104,7 +109,8 @@ def test_workers_killed_and_stopped_at_random_lose_nothing(pool):
     def harm() -> None:
         for worker in workers_of(pool):
             if rng.random() < 0.5:
-                worker.send_signal(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSEGV]))
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.send_signal(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSEGV]))
 
     for i, (response, gold, _) in enumerate(rows):
         pool.submit(i, response, gold)
@@ -206,7 +212,7 @@ def test_workers_that_do_not_start_are_an_error_and_not_a_wrong_answer(monkeypat
     with VerifierPool(workers=1) as pool:
         (verdict,) = pool.verify_many([(r"\boxed{2\sqrt2}", r"\sqrt8")])
     assert (verdict.status, verdict.rule) == ("error", "crash")
-    assert "do not start" in verdict.detail
+    assert "does not start" in verdict.detail
 
 
 def test_an_answer_that_always_kills_its_worker_is_an_error_in_the_end(misbehaving):

@@ -32,16 +32,12 @@ ANSWER_FIELDS = (
 LEVEL_FIELDS = ("level", "difficulty")
 IDENTITY_FIELDS = ("id", "unique_id", "task_id", "question_id", "idx")
 SOURCE_FIELDS = ("source", "data_source")
-#: What a reader may take; other columns are handed on as they are (`Problem.meta`), to rewards and environments.
+#: What a reader takes, and names that mean something in `Problem.meta`: a file must not choose its judge by them. Other
+#: columns are handed on as they are, to rewards and environments.
 TAKEN = {
-    *QUESTION_FIELDS,
-    *CONTEXT_FIELDS,
-    *OPTION_FIELDS,
-    *CHAT_FIELDS,
-    *ANSWER_FIELDS,
-    *LEVEL_FIELDS,
-    *IDENTITY_FIELDS,
-}
+    *QUESTION_FIELDS, *CONTEXT_FIELDS, *OPTION_FIELDS, *CHAT_FIELDS, *ANSWER_FIELDS, *LEVEL_FIELDS, *IDENTITY_FIELDS,
+    "place", "kind", "environment", "messages", "origin", "original_id", "gym", "people", "tests", "choice",
+}  # fmt: skip
 #: What stands in an answer field where there is no answer (NuminaMath and others), whatever its capitals.
 PLACEHOLDERS = {
     "proof", "notfound", "not found", "not_found", "n/a", "nan", "null", "unknown", "no answer", "not provided",

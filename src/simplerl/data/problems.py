@@ -102,7 +102,7 @@ def reading(row: Row, *, source: str, index: int, question: str | None = None) -
         answer=answer,
         source=source,
         level=read.level_of(fields),
-        meta={"place": row.place, **_more(fields), **more},
+        meta={**_more(fields), "place": row.place, **more},
     )
     return Reading(place=row.place, problem=item, decided=tuple(dict.fromkeys(decided)))
 

@@ -48,6 +48,8 @@ FREE_ON_RESUME = (
     "learner.tokens_per_microbatch",
     "learner.gradient_checkpointing",
     "learner.share_prompts",
+    "learner.ranks",
+    "learner.cpu_offload",
     "rollout.max_rows",
     "verifier.workers",
 )

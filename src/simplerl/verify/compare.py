@@ -18,19 +18,7 @@ from itertools import chain, pairwise, permutations, product
 from typing import TYPE_CHECKING, Any
 
 from simplerl.verify.numbers import Work, exact
-from simplerl.verify.parse import (
-    INEQUALITIES,
-    INFINITY,
-    MINUS_INFINITY,
-    Node,
-    Unreadable,
-    compound,
-    has_symbols,
-    is_scalar,
-    neg,
-    num,
-    sym,
-)
+from simplerl.verify.parse import INFINITY, Node, Unreadable, compound, has_symbols, is_scalar, neg, num, sym
 from simplerl.verify.words import is_name, plain_words, stem, unit_of, unnumbered
 
 if TYPE_CHECKING:
@@ -47,7 +35,7 @@ _ORDER: dict[str, Callable[[int, int], bool]] = {
     "=": operator.eq, "\\neq": operator.ne,
 }  # fmt: skip
 _CONSTANT_OF_INTEGRATION = re.compile(r"[CcK](?:_\d)?"), re.compile(r"[CcKABD](?:_\d)?")
-_REALS, _EMPTY_SET = sym("\\mathbb{R}"), sym("\\emptyset")
+_REALS, _EMPTY_SET, _MINUS_INFINITY = sym("\\mathbb{R}"), sym("\\emptyset"), neg(INFINITY)
 
 
 class Undecided(Exception):
@@ -99,9 +87,8 @@ def name_of(node: Node) -> str:
 def _is_thing(node: Node, barred: bool) -> bool:
     """Whether a factor names a thing: a segment AB, and between bars also a vector, a set or z; |x| is a function."""
     if node.op != "sym":
-        return node.op in (("mul",) if barred else ("mul", "div", "abs")) and all(
-            _is_thing(arg, barred) for arg in node.args
-        )
+        joined = ("mul",) if barred else ("mul", "div", "abs")
+        return node.op in joined and all(_is_thing(arg, barred) for arg in node.args)
     other = "{" in node.name or re.match("z(?![a-z])", node.name) if barred else node.name[0] == "\\"
     return node.name[0].isupper() or bool(other)
 
@@ -187,8 +174,6 @@ def _canonical(node: Node) -> Node:
     if node.op != "rel" or len(node.args) != 2:
         return node
     left, right = node.args
-    if node.name in _FLIP and right.op == "abs":
-        left, right, node = right, left, Node("rel", (right, left), _FLIP[node.name])
     if node.name == "=" and left.op == right.op == "seq" and len(left.args) == len(right.args) and name_of(left):
         return Node("list", tuple(Node("rel", pair, "=") for pair in zip(left.args, right.args, strict=True)))
     if node.name in _FLIP and left.op == "abs" and left.args[0].op == "sym" and not name_of(left):
@@ -196,15 +181,6 @@ def _canonical(node: Node) -> Node:
         if node.name in ("<", "\\le"):
             return Node("rel", (neg(right), inner, right), f"{node.name} {node.name}")
         return Node("list", (Node("rel", (inner, neg(right)), flipped), Node("rel", (inner, right), node.name)), "or")
-    return node
-
-
-def _lift(node: Node) -> Node:
-    """Move a percent or degree sign outwards over a sign or a factor: −3° is (−3)°, 2x% is (2x)%."""
-    if node.op in ("neg", "mul") and node.args:
-        inner = _lift(node.args[-1])
-        if inner.op in ("percent", "degree"):
-            return Node(inner.op, (Node(node.op, (*node.args[:-1], inner.args[0])),))
     return node
 
 
@@ -244,23 +220,19 @@ def _same_arguments(left: Node, right: Node) -> Node:
 # --- printed decimals -------------------------------------------------------------------------------------------------
 
 
-def _decimal(value: Fraction) -> tuple[int, int]:
-    """Significant digits and decimal places of a terminating decimal; zeros for any other number."""
-    places = next((places for places in range(60) if 10**places % value.denominator == 0), None)
-    if places is None:
-        return 0, 0
-    return len(str(abs(value.numerator) * 10**places // value.denominator).rstrip("0" if not places else "")), places
+def _places(value: Fraction) -> int:
+    """Decimal places of a terminating decimal; 0 for any other number."""
+    return next((places for places in range(60) if 10**places % value.denominator == 0), 0)
 
 
-def _tolerance(node: Node, value: Fraction | None, other: Fraction | None) -> Fraction:
+def _noise(node: Node, value: Fraction | None) -> Fraction:
     """How far from a printed floating-point number another value may be: a place where it is rounded or cut, a few ulps
-    where it was computed. Zero for any other number; two long decimals that are nearly the same are two numbers."""
-    if node.op not in ("num", "neg") or value is None:
+    where it was computed. Zero for any other number."""
+    if node.op not in ("num", "neg") or value is None or not (places := _places(value)):
         return Fraction(0)
-    digits, places = _decimal(value)
-    if not places or digits < FLOAT_DIGITS or (other is not None and _decimal(other)[0] >= FLOAT_DIGITS):
-        return Fraction(0)
-    return max(Fraction(1, 10**places), _FLOAT_NOISE * abs(value))
+    digits = len(str(abs(value.numerator) * 10**places // value.denominator))
+    long = digits >= FLOAT_DIGITS and abs(value) < 10**FLOAT_DIGITS
+    return max(Fraction(1, 10**places), _FLOAT_NOISE * abs(value)) if long else Fraction(0)
 
 
 # --- regions of the number line -----------------------------------------------------------------------------------
@@ -273,19 +245,16 @@ class _NoRegion(Exception):
 def _is_region(node: Node) -> bool:
     """Whether an answer describes a part of the number line by more than its points."""
     if node.op == "rel":
-        return not {"\\in", "\\notin", "\\neq", *INEQUALITIES}.isdisjoint(_signs(node))
+        return not {"\\in", "\\notin", "\\neq", *_FLIP}.isdisjoint(_signs(node))
     if node.op == "list":
         return node.args[0].op == "rel" and any(map(_is_region, node.args))
     return node.op == "union" or node == _REALS or (node.op == "seq" and len(node.args) == 2)
 
 
-def _ends(node: Node) -> Iterator[Node]:
+def _ends(node: Node) -> list[Node]:
     """The constants that bound a region."""
     node = _canonical(node)
-    if is_scalar(node):
-        yield from (node,) if _is_constant(node) else ()
-    else:
-        yield from chain.from_iterable(map(_ends, node.args))
+    return [node] * _is_constant(node) if is_scalar(node) else [end for arg in node.args for end in _ends(arg)]
 
 
 def _positions(node: Node, rank: dict[Node, int]) -> frozenset[int]:
@@ -353,9 +322,9 @@ def _is_set_of_numbers(condition: Node) -> bool:
     return condition.name == "\\in" and bool(_set_name(bound))
 
 
-def _running(node: Node) -> list[str]:
-    """The letters of the whole numbers that run through the conditions of a value."""
-    return [c.args[0].name for c in node.args[1:] if _is_set_of_numbers(c) and c.args[0].op == "sym"]
+def _running(nodes: Sequence[Node]) -> list[str]:
+    """The letters of the whole numbers that run through the conditions behind a value."""
+    return [c.args[0].name for c in nodes[1:] if _is_set_of_numbers(c) and c.args[0].op == "sym"]
 
 
 def _label(node: Node) -> str:
@@ -410,8 +379,8 @@ class Comparison:
             return _ALIKE[left.op](self, left, right)
         for node, other in ((left, right), (right, left)) if left.op != right.op else ():
             if node.op in ("cond", "rel"):
-                return self._domain(node, other) if node.op == "cond" else self._relation(node, other)
-            if (view := _VIEWS.get(node.op, _vector_as)(node, other)) is not None:
+                return self._conditions(node, other) if node.op == "cond" else self._relation(node, other)
+            if (view := _VIEWS.get(node.op, lambda *_: None)(node, other)) is not None:
                 return self.equal(view, other)
         return is_scalar(left) and is_scalar(right) and self.scalar(left, right)
 
@@ -457,11 +426,6 @@ class Comparison:
             return False  # {{1}} is not {1}
         return left.name == right.name and self.same_multiset(left.args, right.args)
 
-    def _date(self, left: Node, right: Node) -> bool:
-        """Dates agree in what both state: a year may be left out."""
-        (year, *day), (other_year, *other_day) = left.name.split("-"), right.name.split("-")
-        return day == other_day and (year == other_year or not year or not other_year)
-
     def _time(self, left: Node, right: Node) -> bool:
         """Clock times, on 24 hours; without a.m. or p.m. a time on a 12-hour dial may mean either."""
         (hour, *rest), (other, *others) = ([int(arg.value or 0) for arg in node.args] for node in (left, right))
@@ -482,7 +446,7 @@ class Comparison:
         if len(mine) > 1 or len(theirs) > 1:
             return None
         try:
-            rank = self._ranked(dict.fromkeys(chain(_ends(left), _ends(right))))
+            rank = self._ranked(dict.fromkeys(_ends(left) + _ends(right)))
             regions = _positions(left, rank), _positions(right, rank)
         except _NoRegion:
             return None
@@ -491,14 +455,14 @@ class Comparison:
 
     def _ranked(self, ends: Iterable[Node]) -> dict[Node, int]:
         """The position of each end on the number line: odd numbers in their order, and the infinities outside."""
-        values: dict[Node, Any] = {end: self._exact(end) for end in ends if end not in (INFINITY, MINUS_INFINITY)}
+        values: dict[Node, Any] = {end: self._exact(end) for end in ends if end not in (INFINITY, _MINUS_INFINITY)}
         if len(values) > MAX_ITEMS:
             raise _NoRegion
         if None in values.values() and len(values) > 1:
             values = {end: self._algebra().constant(end) for end in values}
             if None in values.values():
                 raise _NoRegion
-        rank, position, last = {MINUS_INFINITY: -1}, -1, INFINITY
+        rank, position, last = {_MINUS_INFINITY: -1}, -1, INFINITY
         for end in sorted(values, key=lambda end: values[end]):
             position += 0 if self.value(end, last) else 2
             rank[end] = position
@@ -507,13 +471,19 @@ class Comparison:
 
     # --- conditions and pieces ------------------------------------------------------------------------------------
 
-    def _domain(self, node: Node, other: Node) -> bool:
-        """A value with a domain behind it, against one without: the domain must say nothing new."""
-        value, running = node.args[0], _running(node)
-        letters = set(_letters(other)) - set(_letters(value))
-        if len(running) == len(letters) == 1 and letters <= set("kmnl") and running[0] not in _letters(other):
-            value = replace(value, {running[0]: sym(letters.pop())})
-        return all(_is_set_of_numbers(c) or self._natural(value, c) for c in node.args[1:]) and self.equal(value, other)
+    def _conditions(self, left: Node, right: Node) -> bool:
+        """Values with conditions: the same ones on both sides, up to the name of a whole number that runs. Where only
+        one side has any, they must say nothing new."""
+        sides = [node.args if node.op == "cond" else (node,) for node in (left, right)]
+        (value, *mine), (other, *theirs) = sides
+        running = [_running(side) or sorted({*_letters(side[0])} & {*"kmnl"}) for side in sides]
+        if len(running[0]) == len(running[1]) == 1:
+            other = replace(other, {running[1][0]: sym(running[0][0])})
+        sets = [{_set_name(c.args[1]) for c in side if _is_set_of_numbers(c)} - {""} for side in (mine, theirs)]
+        kept = [[c for c in side if not _is_set_of_numbers(c)] for side in (mine, theirs)]
+        if mine and theirs:
+            return (not all(sets) or sets[0] == sets[1]) and self.same_multiset(*kept) and self.equal(value, other)
+        return all(self._natural(value, c) for c in chain(*kept)) and self.equal(value, other)
 
     def _natural(self, value: Node, condition: Node) -> bool:
         """Whether a function is undefined wherever a condition on its variable fails: √x and x ≥ 0."""
@@ -528,34 +498,17 @@ class Comparison:
         outside = [replace(expression, {variable: num(bound + Fraction(step, 3))}) for step in steps]
         return all(engine.constant(point) is None for point in outside)
 
-    def _conditions(self, left: Node, right: Node) -> bool:
-        """Two values with conditions: the same up to the name of a whole number that runs."""
-        names = _running(left), _running(right)
-        if len(names[0]) == len(names[1]) == 1:
-            right = replace(right, {names[1][0]: sym(names[0][0])})
-        numbers = [list(filter(_is_set_of_numbers, node.args[1:])) for node in (left, right)]
-        sets = [{_set_name(c.args[1]) for c in side if c.name == "\\in"} for side in numbers]
-        kept = [[c for c in node.args[1:] if c not in side] for node, side in zip((left, right), numbers, strict=True)]
-        if all(sets) and sets[0] != sets[1]:
-            return False
-        return self.same_multiset(*kept) and self.equal(left.args[0], right.args[0])
-
     def _pieces(self, left: Node, right: Node) -> bool:
         """Functions in pieces: the same values under the same conditions; one piece may be "otherwise"."""
         rest, unmatched = list(right.args), []
         for piece in left.args:
-            same = (other for other in rest if piece.op == other.op == "cond")
-            match = next((other for other in same if self.all_equal(piece.args[1:], other.args[1:])), None)
+            match = next((other for other in rest if piece.op == other.op and self.equal(piece, other)), None)
             if match is None:
                 unmatched.append(piece)
-            elif not self.equal(piece.args[0], match.args[0]):
-                return False
             else:
                 rest.remove(match)
-        if len(unmatched) != len(rest) or len(rest) > 1:
-            return False
         last = (*unmatched, *rest)
-        otherwise = any(piece.op != "cond" for piece in last)
+        otherwise = len(unmatched) == len(rest) == 1 and any(piece.op != "cond" for piece in last)
         return not last or (otherwise and self.equal(*(without(piece, "cond") for piece in last)))
 
     def _lists(self, left: Node, right: Node) -> bool:
@@ -563,9 +516,6 @@ class Comparison:
         numbering."""
         if all(map(_label, (*left.args, *right.args))):
             return self.same_multiset(left.args, right.args)
-        connectives = [side.name.removeprefix("either") for side in (left, right)]
-        if connectives[0] != connectives[1] and set(connectives) != {"", "and"} and "pm" not in connectives:
-            return False
         if left.name != right.name and "either" in (left.name, right.name) and any(map(_components, (left, right))):
             return False  # x = 1 or y = 2
         choices = all(item.op == "text" or (item.op == "sym" and item.name.isupper()) for item in left.args)
@@ -588,24 +538,15 @@ class Comparison:
         signs = _signs(node)
         if "\\approx" in signs:
             return self._approximation(node, other)
-        if signs == ["\\equiv"]:
-            return self._is_congruence(node) and self.equal(node.args[1], other)
-        if signs == ["\\in"] and name_of(node.args[0]):
+        if signs in (["\\in"], ["\\equiv"]) and name_of(node.args[0]):
             return (other.op != "list" or node.args[1].op == "set") and self.equal(node.args[1], other)
-        value = self._stated(node) if set(signs) == {"="} else None
-        return value is not None and self.equal(value, other)
-
-    def _stated(self, node: Node) -> Node | None:
-        """The value that an equation or a chain states: 7 = 8 states nothing, nor does x = 7 = 8."""
-        sides = node.args
-        if (pair := assigned(node)) is not None:
-            return pair[1] if self._consistent(sides[1:]) else None
-        # What stands first in m + n = 3 + 4 = 7 is computed, so that the last is its value.
-        constant = all(map(_is_constant, sides[1:]))
-        if all(map(_is_constant, sides)):
-            return sides[-1] if self._consistent(sides) else None
-        computed = len(sides) > 2 and (constant or sides[0].op == "opaque")
-        return sides[-1] if computed and self._consistent(sides[1:]) else None
+        # A chain states its last value: 7 = 8 states nothing, nor does x = 7 = 8; the first of m + n = 3 + 4 = 7 is
+        # computed.
+        sides, named = node.args, assigned(node)
+        constant = [*map(_is_constant, sides)]
+        computed = all(constant) or (len(sides) > 2 and (all(constant[1:]) or sides[0].op == "opaque"))
+        stated = set(signs) == {"="} and bool(named or computed) and self._consistent(sides[named is not None :])
+        return stated and self.equal(named[1] if named else sides[-1], other)
 
     def _consistent(self, sides: Sequence[Node]) -> bool:
         """Whether the constants of a chain are one value."""
@@ -613,39 +554,26 @@ class Comparison:
         return all(self.equal(constants[-1], side) for side in constants[:-1])
 
     def _approximation(self, node: Node, other: Node) -> bool:
-        """`A ≈ B` is A, or B where that is A rounded; 6 ≈ 7 is two answers, not one."""
-        precise, value, stated = _approximated(node)
-        if precise is None:  # L ≈ 4.5 states 4.5
-            return self.equal(stated, other)
-        if not self._near(value, stated, rounded=False):
-            return False
-        return self.equal(precise, other) or (self.equal(stated, other) and self._near(value, stated, rounded=True))
-
-    def _near(self, value: Node, stated: Node, *, rounded: bool) -> bool:
-        """Whether a constant may be approximated so: within 2%, or (`rounded`) half a unit of the last digit stated. An
-        integer or a decimal is not rounded, it is changed: 100 ≈ 101."""
-        value, stated = _radians(value, stated), _radians(stated, value)
-        known, near = self._exact(value), self._exact(stated)
-        if not rounded and "percent" in (value.op, stated.op) and known and near and abs(near / known - 1) <= 1 / 50:
+        """`A ≈ B` is A, and B where A is computed; `L ≈ 4.5` is L = 4.5; 6 ≈ 7 is two answers, not one."""
+        signs = _signs(node)
+        at = signs.index("\\approx")
+        value, stated = pair = node.args[at : at + 2]
+        if not at and name_of(value):
+            return self.equal(Node("rel", pair, "="), other)
+        precise, rounded = (Node("rel", (*node.args[:at], side), " ".join(signs[:at])) if at else side for side in pair)
+        if self._near(value, stated, 1) and self.equal(precise, other):
             return True
-        value, stated = (without(side, "unit", "degree", "percent") for side in (value, stated))
-        if not (_is_constant(value) and _is_constant(stated)):
-            return False
-        known, near = self._exact(value), self._exact(stated)
-        tolerance = Fraction(1, 50)
-        if rounded:
-            if value.op == "num" or stated.op != "num" or not near or (known is not None and known.denominator == 1):
-                return False
-            tolerance = Fraction(501, 1000 * 10 ** _decimal(near)[1]) / near
-        return self._algebra().close(value, stated, tolerance, relative=True)
+        return value.op != "num" and self._near(value, stated, 2) and self.equal(rounded, other)
 
-    def _is_congruence(self, node: Node) -> bool:
-        """Whether `x ≡ 7 (mod 8)` can be true: 15 ≡ 7 (mod 8) is, 6 ≡ 7 (mod 8) and a bare 6 ≡ 7 are not."""
-        sides = [without(side, "unit") for side in node.args]  # what is still to be computed is not checked
-        first, second = (self._exact(side) if len(list(side.walk())) < 3 else None for side in sides)
-        modulus = node.args[1].name.removeprefix("mod ")[:9] if node.args[1].op == "unit" else ""
-        true = second is not None and modulus.isdecimal() and int(modulus) > 0
-        return first is None or bool(true and (first - (second or 0)) % int(modulus) == 0)
+    def _near(self, value: Node, stated: Node, part: int) -> bool:
+        """Whether a constant differs from a decimal by less than a part of a unit of its last digit."""
+        if stated.op == "percent" != value.op:
+            value = _times(num(100), value)
+        value, stated = (without(side, "unit", "degree", "percent") for side in (value, stated))
+        decimal = self._exact(stated)
+        if decimal is None or not _is_constant(value):
+            return False
+        return self._algebra().close(value, stated, Fraction(999, 1000 * part * 10 ** _places(decimal)))
 
     def _relations(self, left: Node, right: Node) -> bool:
         """Compare two relations."""
@@ -654,42 +582,38 @@ class Comparison:
             return self._equations(left, right)
         for node, other in ((left, right), (right, left)):
             if "\\approx" in _signs(node) and "\\approx" not in _signs(other):
-                precise, value, stated = _approximated(node)
-                return precise is not None and self._near(value, stated, rounded=False) and self.equal(precise, other)
+                return self._approximation(node, other)
         turned = [_FLIP.get(op, op if op in ("=", "\\neq") else "") for op in reversed(signs[1])]
         for operators, sides in ((signs[1], right.args), (turned, right.args[::-1])):
             if signs[0] == operators and self.all_equal(left.args, sides):
                 return True
         first, second = signs[0][0], signs[1][0]
-        if not {first, second} <= _FLIP.keys() or not self._two_expressions(left, right):
-            return False
-        sign = self._algebra().proportion(_difference(left), _difference(right))
+        sign = self._proportion(left, right) if {first, second} <= _FLIP.keys() else 0
         return bool(sign) and first == (second if sign > 0 else _FLIP[second])
 
-    def _two_expressions(self, left: Node, right: Node) -> bool:
-        """Whether both relations are between two expressions, neither constant: one may be a multiple of the other."""
-        pair = len(left.args) == len(right.args) == 2 and all(map(is_scalar, (*left.args, *right.args)))
-        return pair and all(any(map(has_symbols, node.args)) for node in (left, right))
+    def _proportion(self, left: Node, right: Node) -> int:
+        """The sign of k where one relation between expressions is k times the other; 0 where it is not."""
+        sides = (*left.args, *right.args)
+        variable = all(any(map(has_symbols, node.args)) for node in (left, right))
+        if not (len(left.args) == len(right.args) == 2 and all(map(is_scalar, sides)) and variable):
+            return 0
+        differences = (Node("add", (node.args[0], neg(node.args[1]))) for node in (left, right))
+        engine = self._algebra()
+        return next(filter(None, (engine.proportion(*pair) for pair in _notations(*differences))), 0)
 
     def _equations(self, left: Node, right: Node) -> bool:
         """Two equations (chains): the same assignment, side by side equal, or proportional."""
         if not any(map(has_symbols, (*left.args, *right.args))):
             return False  # true statements about numbers are all equivalent: only the same one counts
         right = _same_arguments(left, right)
-        if len(left.args) == len(right.args) > 2:
-            return self.all_equal(left.args, right.args)
         named, other = assigned(left), assigned(right)
         if named and other:
             if _same_name(named[0], other[0]):
                 return self.equal(named[1], other[1]) and all(map(self._consistent, (left.args[1:], right.args[1:])))
             if named[0].endswith(")") and other[0].endswith(")"):
                 return False  # f(1) = 5 and f(2) = 5
-        if any(self.all_equal(left.args, sides) for sides in (right.args, right.args[::-1])):
-            return True
-        if not self._two_expressions(left, right):
-            return False
-        engine = self._algebra()
-        return any(engine.proportion(*pair) for pair in _notations(_difference(left), _difference(right)))
+        same = any(self.all_equal(left.args, sides) for sides in (right.args, right.args[::-1]))
+        return same or bool(self._proportion(left, right))
 
     # --- scalars --------------------------------------------------------------------------------------------------
 
@@ -708,7 +632,7 @@ class Comparison:
             if mine.dimensions != theirs.dimensions and not (mine.counts or theirs.counts):
                 return False
         left, right = _radians(left, right), _radians(right, left)
-        left, right = _lift(without(left, "unit")), _lift(without(right, "unit"))
+        left, right = without(left, "unit"), without(right, "unit")
         if left.op == right.op and left.op in ("percent", "degree"):
             return self.value(left.args[0], right.args[0])
         for marked, other in ((left, right), (right, left)):
@@ -725,14 +649,13 @@ class Comparison:
         """Compare two bare expressions: exactly where both are rational, by algebra otherwise."""
         if left == right:
             return not self._meaningless(left)
-        if not (is_scalar(left) and is_scalar(right)):
-            return self.equal(left, right)
         mine, theirs = self._exact(left), self._exact(right)
-        tolerance = max(_tolerance(left, mine, theirs), _tolerance(right, theirs, mine))
+        noise = _noise(left, mine), _noise(right, theirs)
+        tolerance = Fraction(0) if all(noise) else sum(noise)  # two long decimals are two numbers
         if mine is not None and theirs is not None:
             self.rule = "exact" if self.rule == "structure" else self.rule
             return mine == theirs or abs(mine - theirs) < tolerance
-        infinite = [{INFINITY: 1, MINUS_INFINITY: -1}.get(node, 0) for node in (left, right)]
+        infinite = [{INFINITY: 1, _MINUS_INFINITY: -1}.get(node, 0) for node in (left, right)]
         if any(infinite):
             return infinite[0] == infinite[1]
         simple = {"sym", "num", "const", "opaque"}
@@ -743,26 +666,6 @@ class Comparison:
             return True
         constants = tolerance and _is_constant(left) and _is_constant(right)
         return bool(constants) and engine.close(left, right, tolerance)
-
-
-def _approximated(node: Node) -> tuple[Node | None, Node, Node]:
-    """What stands before the sign of `A = B ≈ C`, None where that is a name, and the two values beside the sign."""
-    signs = _signs(node)
-    at = signs.index("\\approx")
-    precise = Node("rel", node.args[: at + 1], " ".join(signs[:at])) if at else node.args[0]
-    return None if not at and name_of(precise) else precise, node.args[at], node.args[at + 1]
-
-
-def _difference(node: Node) -> Node:
-    return Node("add", (node.args[0], neg(node.args[1])))
-
-
-def _letters_of(node: Node) -> str:
-    """The letters of a bare run such as `odd`, which the reader took for a product of symbols; empty for others."""
-    if (node.op == "sym" and node.name.isalpha()) or (node.op == "const" and node.name in ("e", "i")):
-        return node.name
-    parts = [_letters_of(part) for part in node.args] if node.op == "mul" else []
-    return "".join(parts) if all(parts) else ""
 
 
 def _radians(node: Node, other: Node) -> Node:
@@ -777,7 +680,7 @@ def _radians(node: Node, other: Node) -> Node:
 _ALIKE: dict[str, Callable[[Comparison, Node, Node], bool]] = {
     "seq": Comparison._ordered, "matrix": Comparison._ordered, "row": Comparison._ordered,
     "point": Comparison._ordered, "base": Comparison._ordered, "set": Comparison._bag, "union": Comparison._bag,
-    "list": Comparison._lists, "rel": Comparison._relations, "date": Comparison._date,
+    "list": Comparison._lists, "rel": Comparison._relations,
     "text": lambda _, left, right: unnumbered(left.name) == unnumbered(right.name),
     "time": Comparison._time, "ratio": Comparison._ratio, "pieces": Comparison._pieces, "cond": Comparison._conditions,
 }  # fmt: skip
@@ -786,18 +689,15 @@ _ALIKE: dict[str, Callable[[Comparison, Node, Node], bool]] = {
 # --- views: a structure as the kind of answer that another one is; None where it is not of that kind ----------------
 
 
-def _seq_of(items: Iterable[Node]) -> Node:
-    return Node("seq", tuple(items), "()")
-
-
 def _text_as(node: Node, other: Node) -> Node | None:
     """Words that mean what the other is, or the letters of which it was read as the product."""
-    words, letters = unnumbered(node.name), _letters_of(other)
     if other in (INFINITY, _EMPTY_SET):
         senses = ("infinitely many",) if other == INFINITY else ("no solution", "none", "empty set", "the empty set")
         return other if node.name in senses else None
+    words, letters = unnumbered(node.name), "".join(part.name for part in other.walk())
+    product = all(part.op in ("mul", "sym") or part.name in ("e", "i") for part in other.walk())
     quadrant = letters.isupper() and letters.lower() == words
-    return other if quadrant or (letters and node.name == words == plain_words(letters)) else None
+    return other if product and (quadrant or node.name == words == plain_words(letters)) else None
 
 
 def _list_as(node: Node, other: Node) -> Node | None:
@@ -806,7 +706,7 @@ def _list_as(node: Node, other: Node) -> Node | None:
     first, *rest = node.args
     if other.op == "seq" and other.name == "()" and node.name not in ("either", "pm"):
         components = _components(node)
-        return _seq_of(components or node.args) if components or not any(names) else None
+        return Node("seq", tuple(components or node.args), "()") if components or not any(names) else None
     if other.op == "set":
         return Node("set", tuple(values) if len({name.split("_")[0] for name in names}) == 1 else node.args)
     if not is_scalar(other):
@@ -826,34 +726,15 @@ def _list_as(node: Node, other: Node) -> Node | None:
 def _matrix_as(node: Node, other: Node) -> Node | None:
     """One row or one column is a tuple."""
     cells = [cell for row in node.args for cell in row.args]
-    return _seq_of(cells) if other.op == "seq" and len(cells) in (len(node.args), len(node.args[0].args)) else None
+    line = other.op == "seq" and len(cells) in (len(node.args), len(node.args[0].args))
+    return Node("seq", tuple(cells), "()") if line else None
 
 
 def _point_as(node: Node, other: Node) -> Node | None:
     """`P(3,4)` is a point with its name or a number of permutations, `C(5,2)` a point or a binomial coefficient."""
     if other.op in ("seq", "list"):
-        return _seq_of(node.args)
-    if not is_scalar(other) or node.name not in ("C", "P") or len(node.args) != 2:
-        return None
-    chosen = Node("binom", node.args)
-    return chosen if node.name == "C" else Node("mul", (chosen, Node("fact", node.args[1:])))
-
-
-def _vector_as(node: Node, other: Node) -> Node | None:
-    r"""`1\mathbf{i}+2\mathbf{j}` is the vector (1, 2)."""
-    if other.op not in ("seq", "matrix") or not _is_vector(node):
-        return None
-    axes = _AXES[: max(len(other.args), 2 + (_AXES[2] in _letters(node)))]
-    values = [{axis: num(int(axis == own)) for axis in _AXES} for own in axes]
-    return _seq_of(replace(node, ones) for ones in values)
-
-
-_AXES = ("\\hat{i}", "\\hat{j}", "\\hat{k}")
-
-
-def _is_vector(node: Node) -> bool:
-    """Whether each term has a unit vector."""
-    return all(map(_is_vector, node.args)) if node.op in ("add", "neg") else not set(_AXES).isdisjoint(_letters(node))
+        return Node("seq", node.args, "()")
+    return Node("binom", node.args) if is_scalar(other) and node.name == "C" and len(node.args) == 2 else None
 
 
 _VIEWS: dict[str, Callable[[Node, Node], Node | None]] = {

@@ -31,23 +31,17 @@ from simplerl.verify.compare import Comparison, Undecided, assigned, without
 from simplerl.verify.extract import MAX_ANSWER_CHARS, boxes, mark_formulas
 from simplerl.verify.normalise import normalise
 from simplerl.verify.numbers import BUDGET, QUICK_BUDGET, Spent, TooBig, Work, exact, number
-from simplerl.verify.parse import (
-    IMAGINARY,
-    Node,
-    Unreadable,
-    canonical,
-    has_symbols,
-    is_scalar,
-    num,
-    read,
-    tokenize,
-)
+from simplerl.verify.parse import IMAGINARY, Node, Unreadable, canonical, has_symbols, is_scalar, num, read, tokenize
 
 if TYPE_CHECKING:
     from simplerl.verify.points import Evaluator
 
 #: Rules in the order in which they are tried → what each means, for tables and explanations.
 RULES: dict[str, str] = words.TABLES["verdict_rules"]
+#: Operation → the computing that it may leave, in words.
+_STEPS: dict[str, str] = words.TABLES["computing"]
+#: Name → regular expression.
+_TEXT = {name: words.pattern(text) for name, text in words.TABLES["judge"].items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +64,6 @@ def shown(text: str, limit: int = 60) -> str:
 
 
 # --- one side -----------------------------------------------------------------------------------------------------
-
-
-#: With a group of zeros it can only be one number: 40,000.
-_ROUND = re.compile(r"-?\d{1,3}(?:,\d{3})*,0\d\d(?:,\d{3})*")
-_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
-_CURRENCY_SIGN = re.compile(r"\\(?:\$|euro|pounds|yen|rupee)")
-_QUANTITY = re.compile(r"(-?\s*[\d.]+(?:/\d+)?)\s+([A-Za-z][A-Za-z0-9/^{} \\·-]{0,20})")
-_CURRENCY = re.compile(rf"^(-?\s*){_CURRENCY_SIGN.pattern}\s*(?=[\d.-])")
 
 
 def unbox(text: str) -> str:
@@ -103,9 +89,9 @@ class Reading:
 def reading(text: str) -> Reading:
     """Read a text, at most MAX_ANSWER_CHARS long; never raises."""
     normal = normalise(text)
-    value, spelling = number(_CURRENCY.sub(r"\1", normal)), ""
+    value, spelling = number(_TEXT["currency"].sub(r"\1", normal)), ""
     # A comma may also separate a list: that reading comes first, the number with thousands marks second.
-    plain = number(normal) if "," not in normal or _ROUND.fullmatch(normal) else None
+    plain = number(normal) if "," not in normal or _TEXT["round"].fullmatch(normal) else None
     if plain is None and (date := words.date_of(normal)) is not None:
         return Reading(normal, value, "", Node("date", (), date))
     try:
@@ -114,8 +100,6 @@ def reading(text: str) -> Reading:
     except RecursionError:
         return Reading(normal, value, spelling, None, "nesting beyond the limit")
     except Unreadable as error:
-        if (merged := _merge_thousands(normal)) != normal and not reading(merged).problem:  # 350,000 pages
-            return Reading(normal, value, spelling, reading(merged).node)
         return Reading(normal, value, spelling, None, str(error))
 
 
@@ -132,19 +116,18 @@ def _as_written(text: str) -> Node | None:
 
 def _merge_thousands(text: str) -> str:
     """Remove commas between groups of exactly three digits."""
-    return _THOUSANDS.sub(lambda match: match.group().replace(",", ""), text)
+    return _TEXT["thousands"].sub(lambda match: match.group().replace(",", ""), text)
 
 
 def _with_unit(side: Reading) -> Node | None:
     """A side as a quantity in a unit that only stands in plain letters, as in `10 m/s`: read so beside another unit."""
-    match = _QUANTITY.fullmatch(side.normal.replace("\\cdot", "·"))
+    match = _TEXT["quantity"].fullmatch(side.normal.replace("\\cdot", "·"))
     value = number(match.group(1)) if match and words.unit_of(match.group(2)) else None
     return Node("unit", (num(value),), match.group(2)) if match and value is not None else side.node
 
 
-def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[tuple[Node, Node]]:
-    """The pairs of trees to compare: commas as separators, letters as units, commas as thousands marks. What only the
-    gold adds in words or conditions is left out: it is trusted, and an answer may be short."""
+def _readings(mine: Reading, theirs: Reading) -> Iterator[tuple[Node, Node]]:
+    """The pairs of trees to compare: commas as separators, letters as units, commas as thousands marks."""
     sides = (mine, theirs)
     units = tuple(_with_unit(side) for side in sides)
     thousands = tuple(
@@ -156,11 +139,6 @@ def _readings(mine: Reading, theirs: Reading, question: str | None) -> Iterator[
     for answer, gold in dict.fromkeys(pairs):
         if answer is None or gold is None:
             continue
-        if question and answer.op == "label" and words.counts_in(answer.name, question[:_MAX_QUESTION]):
-            answer = answer.args[0]  # a noun of the question is counted
-        labelled = gold.op == "label" and words.may_be_left_out(gold.name)
-        if (labelled and all(part.op != "label" for part in answer.walk())) or (gold.op == "cond" != answer.op):
-            gold = gold.args[0]
         yield answer, gold
 
 
@@ -205,11 +183,11 @@ def _judge(answer: str, gold: str, question: str | None, *, algebra: bool) -> Ou
     mine, theirs = reading(answer), reading(gold)
     if mine.normal == theirs.normal:
         return Outcome(True, "string", "the same once normalised")
-    currencies = {match.group() for side in (mine, theirs) if (match := _CURRENCY_SIGN.search(side.normal))}
+    currencies = {match.group() for side in (mine, theirs) if (match := _TEXT["currency_sign"].search(side.normal))}
     if mine.value is not None and mine.value == theirs.value and len(currencies) < 2:
         outcome: Outcome | None = Outcome(True, "number", f"both are {shown(str(mine.value))}")
     else:
-        outcome = _by_words(mine, theirs) or _compare(mine, theirs, question, algebra=algebra)
+        outcome = _by_words(mine, theirs) or _compare(mine, theirs, algebra=algebra)
     if outcome and outcome.equal and outcome.rule not in ("string", "words"):
         return _computing_left(answer, gold, question, Work(BUDGET if algebra else QUICK_BUDGET)) or outcome
     return outcome
@@ -221,19 +199,13 @@ def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
     same_spelling = mine.spelling and mine.spelling == theirs.spelling
     if same_spelling and ("‹" not in mine.spelling or mine.node is None or theirs.node is None):
         return Outcome(True, "string", "the same once normalised")
-    gold_letter, circled = words.choice_letter(theirs.normal), words.circled_choices(theirs.normal)
+    gold_letter = words.choice_letter(theirs.normal)
     if gold_letter and words.chosen_letter(mine.normal) == gold_letter:
         return Outcome(True, "words", f"both choose {gold_letter}")
     for based, other in ((mine, theirs), (theirs, mine)):
         digits = based.node.name if based.node is not None and based.node.op == "base" else ""
         if digits and not digits.isdecimal() and re.sub(r"\s", "", words.opened(other.normal)) == digits:
             return Outcome(True, "words", "the same digits")
-    if circled and (choices := words.circled_choices(mine.normal)):
-        return (
-            Outcome(True, "words", "the same choices")
-            if choices == circled
-            else Outcome(False, "words", "different choices")
-        )
     my_words = words.comparable_words(mine.normal)
     if gold_letter is None and my_words is not None and my_words == words.comparable_words(theirs.normal):
         return Outcome(True, "words", "the same words")
@@ -246,14 +218,14 @@ def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
     return None
 
 
-def _compare(mine: Reading, theirs: Reading, question: str | None, *, algebra: bool) -> Outcome | None:
+def _compare(mine: Reading, theirs: Reading, *, algebra: bool) -> Outcome | None:
     """Compare the trees of two sides that were read; None when only algebra can tell."""
     assert mine.node is not None
     assert theirs.node is not None
     work = Work(BUDGET if algebra else QUICK_BUDGET)
     engine = _evaluator(work) if algebra else None
     undecided, comparison = False, Comparison(work, engine)
-    for left, right in _readings(mine, theirs, question):
+    for left, right in _readings(mine, theirs):
         comparison = Comparison(work, engine)
         try:
             if comparison.equal(left, right):
@@ -285,7 +257,7 @@ def _computing_left(answer: str, gold: str, question: str | None, work: Work) ->
         return None
     with contextlib.suppress(TooBig, RecursionError):
         own = _form(_stated(mine))
-        copied = question and own != _form(_stated(theirs, rounded=True))
+        copied = question and own != _form(_stated(theirs))
         if question and copied and {own, _form(mine)} & _forms_of_question(question):
             return Outcome(False, "restates", f"{shown(answer)!r} is an expression of the question")
         problem = _computing(_stated(mine), theirs, work)
@@ -296,10 +268,8 @@ def _computing_left(answer: str, gold: str, question: str | None, work: Work) ->
     return None
 
 
-def _stated(node: Node, *, rounded: bool = False) -> Node:
-    """The value of `name = … = value`, or the answer itself; of an approximation the precise side, unless `rounded`."""
-    if rounded and node.op == "rel" and "\\approx" in node.name:
-        return node.args[-1]
+def _stated(node: Node) -> Node:
+    """The value of `name = … = value`, or the answer itself; of an approximation the precise side."""
     pair = assigned(node)
     if pair is not None:
         return pair[1]
@@ -310,7 +280,7 @@ def _stated(node: Node, *, rounded: bool = False) -> Node:
 
 def _form(node: Node) -> object:
     """The form of an expression, which operands in another order share, as a key for comparison."""
-    if node.op in ("add", "mul") and node.name != "mixed":
+    if node.op in ("add", "mul"):
         return (node.op, *sorted(map(_form, _terms(node)), key=repr))
     if node.op == "num":
         return ("num", node.value)
@@ -319,18 +289,13 @@ def _form(node: Node) -> object:
     return (node.op, node.name, *map(_form, node.args))
 
 
-#: Operation → the computing that it may leave, in words.
-_STEPS: dict[str, str] = words.TABLES["computing"]
-_PLAIN_EXPRESSION = re.compile(r"[\d(.√-][\d\s+\-*/^().=,%!×÷·√<>]{1,100}[\d).!%]|[a-zA-Z\d(-][\w+\-*/^().=]{2,100}")
-#: Numbers that are long enough to be meant as an expression: decimals, and whole numbers from 1,000 on.
-_PLAIN_NUMBER = re.compile(r"(?<![\w.,])(?:\d+\.\d+|\d{4,})(?![\w,]|\.\d)")
 _MAX_QUESTION, _MAX_EXPRESSIONS = 8_000, 200
 
 
 def question_expressions(question: str) -> list[str]:
     """The expressions of a question as written: its formulas, then what looks like one in its words."""
     bare, texts = mark_formulas(question[:_MAX_QUESTION])
-    texts += _PLAIN_EXPRESSION.findall(bare) + _PLAIN_NUMBER.findall(bare)
+    texts += _TEXT["expression"].findall(bare) + _TEXT["long_number"].findall(bare)
     return [text.strip(" .,;?=$") for text in texts[:_MAX_EXPRESSIONS]]
 
 
@@ -370,11 +335,11 @@ def _computing(node: Node, gold: Node, work: Work) -> str:
 
 
 def _terms(node: Node) -> list[Node]:
-    """The operands of nested sums or products; a mixed number is one operand."""
+    """The operands of nested sums or products."""
     terms, stack = [], list(node.args)
     while stack:
         part = stack.pop()
-        if part.op == node.op and part.name != "mixed":
+        if part.op == node.op:
             stack.extend(part.args)
         else:
             terms.append(part)
@@ -390,7 +355,7 @@ def _is_number(node: Node, work: Work) -> bool:
     if node.op == "mul" and len(parts) == 2 and parts[0].op == "num" and parts[1].op == "pow":
         return parts[1].args[0] == num(10) and exact(parts[1], work) is not None
     if node.op not in ("div", "pow") or any(part.op != "num" for part in parts):
-        return node.op == "num" or node.name == "mixed"
+        return node.op == "num"
     value = exact(node, work)
     whole = all(part.value is not None and part.value.denominator == 1 for part in parts)
     return value is not None and (abs(value) >= 1_000 if node.op == "pow" else whole and value.denominator > 1)
@@ -429,8 +394,6 @@ def _expands(term: Node, work: Work) -> bool:
 def _surd(term: Node, work: Work) -> tuple[str, ...]:
     """What a term has beside its rational factor: terms that share it are alike. Empty for a number."""
     term = without(term, "neg")
-    if term.op == "div" and exact(term.args[1], work) is not None:
-        term = without(term.args[0], "neg")
     parts = _terms(term) if term.op == "mul" else [term]
     return tuple(sorted(repr(_form(part)) for part in parts if exact(part, work) is None))
 

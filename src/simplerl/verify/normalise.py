@@ -55,6 +55,7 @@ def _alias(match: re.Match[str]) -> str:
 _FUNCTIONS = {
     "@alias": _alias,
     "@digits": lambda match: match.group(1) + re.sub(r"\D", "", match.group(2)),
+    "@minutes": lambda match: rf"{{{match[1]}\frac{{{int(match[2]) * 60 + int(match[3] or 0)}}}{{3600}}}}^\circ ",
     "@primes": lambda match: "'" * match.group().count("'"),
 }
 _RULES = [(frozenset(near), pattern(find), _FUNCTIONS.get(new, new)) for near, find, new in TABLES["rules"]]

@@ -88,7 +88,6 @@ def has_symbols(node: Node) -> bool:
 
 
 INFINITY = Node("const", (), "inf")
-MINUS_INFINITY = neg(INFINITY)
 IMAGINARY = Node("const", (), "i")
 _CONSTANTS = {"pi": Node("const", (), "pi"), "infty": INFINITY, "imath": IMAGINARY, "jmath": IMAGINARY} | {
     name: sym("\\" + name) for name in ("ldots", "emptyset")
@@ -138,18 +137,15 @@ def tokenize(text: str) -> list[Token]:
                 out.append(Token("let", f"{piece}{{{content.replace(' ', '')}}}", spaced))
         elif kind == "mixed":
             integer, top, bottom = (match[name].strip("{} ") for name in ("integer", "top", "bottom"))
-            if 0 < int(top) < int(bottom):
-                out.append(Token(kind, f"{integer}\\frac{{{top}}}{{{bottom}}}", spaced))
-            else:
-                out.append(Token("num", integer, spaced))
-                at = match.end("integer")
+            proper = 0 < int(top) < int(bottom)
+            out.append(Token("num", rf"{integer}\frac{{{top}}}{{{bottom}}}" if proper else integer, spaced))
+            at = at if proper else match.end("integer")
         elif kind == "word":
             time = piece in ("min", "sec") and out and out[-1].kind == "num" and not _READ["argument"].match(text, at)
             if time or (piece in lexicon.GLUED_UNITS and _READ["factor"].match(text, at)):  # minutes; m g \sin\theta
                 out += [Token("txt" if time else "let", run, spaced) for run in ([piece] if time else piece)]
             else:
-                for part in re.findall(r"or(?=[A-Z])|(?<=or)[A-Z]+|.+?(?=or[A-Z])|.+", piece):
-                    _add_words(out, part, spaced, bare=True)
+                _add_words(out, piece, spaced, bare=True)
         else:
             kind = "txt" if kind == "cjk" else "cmd" if piece[0] == "\\" and kind == "op" else kind
             out.append(Token(_KINDS.get(piece, kind), piece, spaced))
@@ -187,8 +183,6 @@ def _add_words(out: list[Token], content: str, spaced: bool, *, bare: bool = Fal
     if lower.strip(" ,;") in _PHRASES or (len(lower) == 1 and not lower.isalnum() and lower.isascii()):
         text = _PHRASES.get(lower.strip(" ,;"), lower)
         kind = "txt" if " " in text else _KINDS.get(text, "op")
-    elif lower in ("to", "out of") and (last.kind == "num" or last.text in (")", "}")):
-        kind, text = "op", ":" if lower == "to" else "/"  # 3 to 4, 7 out of 20
     elif not bare and _is_mixed(out, content):
         _add_pieces(out, content, spaced)
         return
@@ -243,8 +237,6 @@ def _is_word(out: list[Token], run: str, last: Token, *, glued: bool) -> bool:
     r"""Whether a bare run is a word or a unit, alone or behind a value; in `\frac{Mm}{r^2}` it is a product. Glued to a
     number, only long units and some short ones are: 5cm; in 4kn, 24abcd they are factors."""
     lower = run.lower()
-    if glued and lower in ("st", "nd", "rd", "th"):
-        return bool(re.fullmatch(r"(?:.*[^1])?(?:1st|2nd|3rd)|.*(?:1\d|[04-9])th", last.text + lower))
     if glued:
         return lower in lexicon.UNIT_WORDS and (len(run) > 2 or lower in lexicon.GLUED_UNITS)
     unit = lower in lexicon.UNIT_WORDS and (not out or len(run) > 3 or _unit_may_follow(out))
@@ -309,7 +301,8 @@ RELATIONS = word_set("relations")
 INEQUALITIES = frozenset({"<", ">", "\\le", "\\ge"})
 _COMMAS, _ROWS = frozenset({",", "and", "or", "\\quad"}), frozenset({";", "\\row"})
 #: Beside these a wide space separates nothing.
-_BESIDE_SPACE = RELATIONS | {"+", "-", "\\quad", "\\cup", "\\forall", ":", "|"}
+_BESIDE_SPACE = RELATIONS | {"+", "-", "\\cup", "\\forall", ":", "|"}
+_AROUND_SPACE = ("", "sep", "txt", "cell", "row", "begin", "end")
 _MATRICES, _LAYOUTS, _CHANGES = word_set("matrices"), word_set("layouts"), word_set("changes")
 _MARKS: dict[str, str] = TABLES["word_marks"]
 _CONDITION_WORDS = frozenset(TABLES["condition_words"].split("/"))
@@ -321,18 +314,14 @@ def read(text: str) -> Node:
     for near, find, new in _READINGS:
         if near in text:
             text = find.sub(new, text).strip()
-    if (said := lexicon.number_in_words(text)) is not None:
-        return num(said)
     text = strip_lead_in(text)
     modulus = _READ["modulus"].search(text) if "mod" in text else None
     if not modulus or not modulus.start():
         return read_tokens(_without_wide_spaces(tokenize(text)))
     residue, name = read_tokens(tokenize(text[: modulus.start()])), modulus.group(1)
-    residue = residue.args[0] if residue.op == "list" and len(residue.args) == 1 else residue
     last = residue.args[-1] if residue.op == "rel" else residue
-    below = name.isdecimal() and last.value is not None and last.value.denominator == 1 and last.value < int(name[:9])
-    named = residue.op != "rel" or "=" not in residue.name or residue.args[0].op == "sym"
-    if not (named and (below or residue.op in ("sym", "list") or "\\equiv" in residue.name)):
+    below = last.value is not None and name.isdecimal() and last.value < int(name[:9])
+    if not below and last.op != "sym" and "\\equiv" not in residue.name:
         raise Unreadable(f"the modulus {name}: {text[: modulus.start()]} is not a residue")
     # The modulus is a unit of the residue: it may be left out, but a different one is another answer.
     return _at_end(residue, lambda value: Node("unit", (value,), "mod " + name))
@@ -358,8 +347,6 @@ def strip_lead_in(text: str) -> str:
         prefix, rest = run[:end], run[end:] + (closed or "") + text[match.end() :]
         bare = rest.strip().lstrip("}").strip()
         inside = opening and (closed is None or end < ends[-1])
-        if bare and prefix.lower() in ("negative", "minus") and re.match(r"[\d.\\({]", bare):
-            return "-" + ("\\text{" + rest if inside else bare)
         if bare and lexicon.is_lead_in(prefix) and _introduces(prefix, bare):
             return strip_lead_in("\\text{" + rest.strip() if inside else bare)
     return text
@@ -370,22 +357,14 @@ def _introduces(prefix: str, rest: str) -> bool:
     lower = prefix.lower().strip(" ,:=")
     if prefix.rstrip().endswith(":"):
         return ":" not in rest
-    if lower.removeprefix("the ") in ("point", "points"):
-        return rest[0] == "("
     verb = re.search(r"\b(?:is|are|equals)$", lower)
     return bool(verb) or lower in lexicon.ADVERBS or rest[0] in "0123456789$.\\-("
 
 
 def _without_wide_spaces(tokens: list[Token]) -> list[Token]:
     r"""Drop wide spaces that separate nothing: beside another separator, an operator, words or an end."""
-    kept: list[Token] = []
-    for i, token in enumerate(tokens):
-        rest = [t for t in tokens[i + 1 :] if t.text != "\\quad"] if token.text == "\\quad" else []
-        sides = ((kept or [_END])[-1], (rest or [_END])[0])
-        kinds = ("", "sep", "txt", "cell", "row", "begin", "end")
-        if token.text != "\\quad" or not any(t.kind in kinds or t.text in _BESIDE_SPACE for t in sides):
-            kept.append(token)
-    return kept
+    beside = [t.kind in _AROUND_SPACE or t.text in _BESIDE_SPACE for t in (_END, *tokens, _END)]
+    return [t for i, t in enumerate(tokens, 1) if t.text != "\\quad" or not (beside[i - 1] or beside[i + 1])]
 
 
 def read_tokens(tokens: list[Token]) -> Node:
@@ -398,8 +377,6 @@ def read_tokens(tokens: list[Token]) -> Node:
         tokens = tokens[:-1]
     if not tokens:
         raise Unreadable("an empty part")
-    if tokens[0].text == "\\{" and tokens[1:] and tokens[1].kind == "begin" and closing(tokens, 1) == len(tokens) - 1:
-        tokens = tokens[1:]  # \left\{ … \right. round a system
     first, last = tokens[0], tokens[-1]
     framed = first.kind == "begin" and first.text in _LAYOUTS and _enclosing(tokens)
     if framed and (layout := _layout(first.text, tokens[1:-1])) is not None:
@@ -415,9 +392,8 @@ def read_tokens(tokens: list[Token]) -> Node:
             return _listed(parts, separators)
     if (conditional := _conditional(tokens)) is not None:
         return conditional
-    minus = ("\\setminus", "-") if first.text.startswith("\\mathbb") else ("\\setminus",)
-    for signs, name in ((("\\cup",), ""), (minus, "minus")):
-        parts, _ = split(tokens, signs)
+    for sign, name in (("\\cup", ""), ("\\setminus", "minus")):
+        parts, _ = split(tokens, (sign,))
         if len(parts) > 1:  # without points or intervals: compared as a region
             return Node("union", tuple(map(read_tokens, parts)), name)
     return _labelled(tokens) or _relation(tokens) or _value(tokens)
@@ -526,8 +502,6 @@ def _conditional(tokens: list[Token]) -> Node | None:
     for i, token in enumerate(tokens):
         if i and (_words_of(token) in _CONDITION_WORDS or token.text == "\\forall") and _level(tokens[:i]) == 0:
             value, rest = read_tokens(tokens[:i]), tokens[i + 1 :]
-            if len(rest) == 1 and rest[0].kind == "let":
-                return Node("cond", (value, Node("rel", (sym(rest[0].text), sym("\\mathbb{R}")), "\\in")))
             condition = read_tokens(rest)
             if condition.op not in ("rel", "list"):
                 raise Unreadable(f"the words {token.text!r}")
@@ -554,33 +528,21 @@ def _remark(tokens: list[Token]) -> Node | None:
     if len(words) == len(inner):
         if (said := lexicon.number_in_words(text)) is not None:
             return Node("both", (value, num(said)))
-        if text.lower().strip(" .") in ("approximately", "approx", "exactly")[2 * (value.op != "num") :]:
-            return value
         if any(token.kind == "txt" for token in head):
             raise Unreadable(f"the words {text!r}")
         return _with_words(value, text)
-    because = relation and len(words) == 1 and text.lower().split()[0] in ("since", "because", "as")
-    node = read_tokens(inner[because:])
+    node = read_tokens(inner)
     conditions = node.args if node.op == "list" else (node,)
-    if because:
-        return value
     if relation and len(head) > 1 and all(_is_condition(item, (value,)) for item in conditions):
         return Node("cond", (value, *conditions))
     if node.op == "unit" and lexicon.unit_of(node.name):
         return Node("both", (value, node))  # 2 hours (120 minutes)
-    if not words:
-        return None
     raise Unreadable("the remark " + canonical(inner))
 
 
 def _with_words(node: Node, words: str) -> Node:
     """A value with a unit or a counted noun, or else with words that must be there on both sides."""
-    if node.op == "rel" and set(node.name.split()) == {"="}:
-        return _at_end(node, lambda value: _with_words(value, words))
     lower = words.lower().strip(" .")
-    percent = re.match(r"(?:percent|per cent|pct) (?:of (.+)|(.+))$", lower)
-    if percent and (percent[2] in _CHANGES or (percent[1] and lexicon.unit_of(percent[1]))):
-        lower = "percent"
     mark = _MARKS.get(lower)
     if mark == "" or (node.op == "percent" and lower in _CHANGES):
         return node
@@ -627,32 +589,16 @@ def _piece(value: list[Token], condition: list[Token]) -> Node:
     return read_tokens(value) if alone else Node("cond", (read_tokens(value), read_tokens(rest)))
 
 
-def _matrix(name: str, tokens: list[Token]) -> Node:
-    """A matrix from the tokens between its ends; a determinant becomes an expression."""
+def _matrix(tokens: list[Token]) -> Node:
+    """A matrix from the tokens between its ends."""
     rows = [split(row, ("&",))[0] for row in split(tokens, ("\\row",))[0] if row]
     if not rows:
         raise Unreadable("an empty matrix")
-    matrix = Node("matrix", tuple(Node("row", tuple(map(read_tokens, row))) for row in rows))
-    return determinant(matrix) if name in ("vmatrix", "Vmatrix") else matrix
+    return Node("matrix", tuple(Node("row", tuple(map(read_tokens, row))) for row in rows))
 
 
 def _add(total: Node, term: Node) -> Node:
     return Node("add", (total, term))
-
-
-def determinant(matrix: Node) -> Node:
-    """The determinant of a small square matrix, as an expression of its cells."""
-    rows = [row.args for row in matrix.args]
-    if any(len(row) != len(rows) for row in rows) or len(rows) > 4:
-        raise Unreadable("a determinant")
-    if len(rows) == 1:
-        return rows[0][0]
-    terms = []
-    for i, cell in enumerate(rows[0]):
-        minor = Node("matrix", tuple(Node("row", row[:i] + row[i + 1 :]) for row in rows[1:]))
-        term = Node("mul", (cell, determinant(minor)))
-        terms.append(neg(term) if i % 2 else term)
-    return reduce(_add, terms)
 
 
 def _side(tokens: list[Token]) -> Node:
@@ -675,14 +621,14 @@ def _side(tokens: list[Token]) -> Node:
     try:
         return read_tokens(tokens)
     except Unreadable:
-        named = texts[0] == "|" or (tokens[0].kind in ("let", "cmd") and texts[0][1:] not in FUNCTIONS)
-        closed = len(tokens) > 1 and texts[-1] in (")", "]", "|") and all(token.kind != "txt" for token in tokens)
+        named = texts[0] == "|" or (tokens[0].kind in ("let", "cmd", "begin") and texts[0][1:] not in FUNCTIONS)
+        closed = len(tokens) > 1 and texts[-1] in _NAME_ENDS and all(token.kind != "txt" for token in tokens)
         if not function and not (named and closed):
             raise
     return name
 
 
-_NAMED_FUNCTIONS = word_set("named_functions")
+_NAMED_FUNCTIONS, _NAME_ENDS = word_set("named_functions"), frozenset({")", "]", "|", "vmatrix"})
 
 
 def _bracketed(tokens: list[Token]) -> Node | None:
@@ -722,7 +668,7 @@ def _builder(head: list[Token], rest: list[Token]) -> Node:
     if all(token.kind != "txt" for token in rest):
         with contextlib.suppress(Unreadable):
             value, condition = read_tokens(head), read_tokens(rest)
-            if condition.op == "rel" and condition.name == "\\in" and (is_scalar(value) or value.op == "seq"):
+            if condition.op == "rel" and condition.name == "\\in" and is_scalar(value):
                 return Node("cond", (value, condition))
     bound = sorted({t.text for t, after in pairwise(rest) if t.kind == "let" and after.text == "\\in"})
     names = {name: f"¤{i}" for i, name in enumerate(bound)}
@@ -768,8 +714,7 @@ def _quantity(tokens: list[Token]) -> Node:
         value, words, noun = _quantity(tokens[1:]), tokens[0].text, tokens[0].text.rstrip(": ")
         if lexicon.measures_by_name(noun):
             return _named(noun, value)
-        counts = noun != words and noun.endswith("s") and (unit := lexicon.unit_of(noun)) and unit.counts
-        return Node("unit", (value,), noun) if counts else Node("label", (value,), words)  # ducks: 12
+        return Node("label", (value,), words)
     if len(tokens) == 1 and tokens[0].kind == "base":
         return _base(tokens[0].text)
     if len(tokens) > 1 and any(token.text in _CURRENCIES for token in tokens[:2]):
@@ -788,8 +733,6 @@ def _quantity(tokens: list[Token]) -> Node:
     ):
         raise Unreadable(f"the words {tokens[end].text!r}")
     phrase = "".join((" " if token.kind in ("txt", "let") else "") + token.text for token in tokens[end:]).strip()
-    if phrase.count("{") == phrase.count("}"):
-        phrase = re.sub(r"[{}]", "", phrase)
     value = read_expression(tokens[:end])
     word, _, rest = phrase.partition(" ")
     scale = lexicon.scale_of(word) if tokens[end - 1].text not in ("0", "%") else None
@@ -839,7 +782,7 @@ _SIGNED = ("+", "-", "\\pm", "\\mp")
 _POSTFIX = {"!": "fact", "!!": "fact2", "%": "percent"}
 #: Tokens that end a value: a parenthesis behind one is a factor or a remark.
 _VALUE_ENDS = frozenset({"}", ")", "]", "|", "!", "%", "'", "\\circ", "\\pi", "\\infty"})
-_NUMBERS = ("num", "rep", "sci", "mixed")
+_NUMBERS = ("num", "rep", "sci")
 
 
 def read_expression(tokens: list[Token]) -> Node:
@@ -860,8 +803,8 @@ def read_expression(tokens: list[Token]) -> Node:
 
 
 def _spread(node: Node) -> Node:
-    """A matrix or tuple with a scalar in front (or a sign, or a divisor), a sum or a transposed matrix, as one."""
-    if node.op not in ("add", "neg", "mul", "div", "pow"):
+    """A matrix or tuple with a scalar in front (or a sign, or a divisor), or a sum of two, as one."""
+    if node.op not in ("add", "neg", "mul", "div"):
         return node
     args = tuple(map(_spread, node.args))
     vectors = [i for i, arg in enumerate(args) if arg.op in ("matrix", "row", "seq")]
@@ -871,13 +814,6 @@ def _spread(node: Node) -> Node:
     elif node.op in ("neg", "mul", "div") and len(vectors) == 1 and (node.op, vectors) != ("div", [1]):
         at = vectors[0]
         cells = [Node(node.op, (*args[:at], cell, *args[at + 1 :])) for cell in vector.args]
-    elif node.op == "pow" and vectors == [0] and args[1] in (sym("T"), sym("\\top")):
-        if vector.op == "seq":
-            return vector  # a row that is to be read as a column
-        rows = [row.args for row in vector.args]
-        if len(set(map(len, rows))) > 1:
-            raise Unreadable("rows of different lengths")
-        return Node("matrix", tuple(Node("row", row) for row in zip(*rows, strict=True)))
     elif any(args[i].op == "row" for i in vectors):
         raise Unreadable("matrices of different shapes")
     else:
@@ -930,10 +866,8 @@ class _Reader:
                 return node
             if not beside:
                 self.take()
-            elif self.ahead().kind in _NUMBERS and (factor.op == "num" or factor.name == "mixed"):
+            elif self.ahead().kind in _NUMBERS and factor.op == "num":
                 raise Unreadable("two numbers side by side")
-            elif node == num(0) and (self.ahead().kind != "let" or len(text) > 1 or self.ahead().spaced):
-                raise Unreadable(f"{canonical(self.tokens[self.at :])!r} behind 0")
             if level == _SUM and self.peek() in _SIGNED:
                 raise Unreadable(f"{self.peek()!r} out of place")
             factor = self.sum(level if level < _PRODUCT else _SIDE_BY_SIDE)
@@ -946,6 +880,8 @@ class _Reader:
         if sign == "+" and one == "1" and (after.text in ("(", "[") or (after.kind != "op" and self.factor_at(1))):
             raise Unreadable("'+1' in front of a factor")
         inner = self.sum(max(least, _SUM))
+        if sign == "-" and inner.op in ("percent", "degree"):
+            return Node(inner.op, (neg(inner.args[0]),))  # −3° is (−3)°
         return inner if sign == "+" else neg(inner) if sign == "-" else Node(sign[1:], (num(0), inner))
 
     def factor_at(self, ahead: int = 0) -> bool:
@@ -977,11 +913,6 @@ class _Reader:
         """What a degree sign makes of a number: an angle, with its minutes and seconds, or a temperature."""
         if base.op == "num" and self.peek() in ("C", "F") and not self.peek(1):
             return Node("unit", (base,), "deg" + self.take().text)
-        for marks, part in (("'", 60), ("''", 3600), ('"', 3600)):
-            following = "".join(self.peek(i) for i in range(1, len(marks) + 2))
-            if base.op in ("num", "add") and self.ahead().kind == "num" and re.match(marks + "(?!')", following):
-                base = Node("add", (base, Node("div", (num(Fraction(self.take().text)), num(part)))), "mixed")
-                self.at += len(marks)
         return Node("degree", (base,))
 
     def exponent(self) -> Node:
@@ -1018,14 +949,11 @@ class _Reader:
         """A number, a symbol, a group, an environment or a command with its arguments."""
         self.grow()
         token = self.take()
-        if token.kind in _NUMBERS and token.kind != "mixed":
+        if token.kind in _NUMBERS:
             value = number(token.text)
             if value is None or (token.text[:2] == "00" and len(token.text) < 4):
                 raise Unreadable(f"the number {token.text[:40]!r}")
             return num(value)
-        if token.kind == "mixed":
-            integer, top, bottom = (num(int(part)) for part in re.findall(r"\d+", token.text))
-            return Node("add", (integer, Node("div", (top, bottom))), "mixed")
         if token.kind == "let":
             return self.symbol(token.text)
         if token.kind == "cmd":
@@ -1036,13 +964,13 @@ class _Reader:
                 raise Unreadable(f"the environment {token.text}")
             self.at, start = end + 1, self.at
             self.vectors = True
-            return _matrix(token.text, self.tokens[start:end])
+            return _matrix(self.tokens[start:end])
         if token.text == "|":
             self.open_bars += 1
             inner = self.sum()
             self.open_bars -= 1
             self.take("|")
-            return determinant(inner) if inner.op == "matrix" else Node("abs", (inner,))
+            return Node("abs", (inner,))
         if token.text in ("(", "[", "{"):
             return self.bracketed(token.text)
         raise Unreadable(f"the words {token.text!r}" if token.kind == "txt" else f"{token.text!r} out of place")
@@ -1105,8 +1033,6 @@ class _Reader:
             return Node("func", (self.arguments(text, most=1)[0],), "floor" if name == "lfloor" else "ceil")
         if name in ("angle", "triangle"):
             return sym(text + (self.subscript() if self.peek() == "{" or self.ahead().kind == "let" else ""))
-        if name == "Gamma" and self.peek() == "(":
-            return Node("fact", (Node("add", (self.arguments("(", most=1)[0], num(-1))),))
         if name in lexicon.GREEK:
             return self.symbol(text)
         raise Unreadable(f"the command {text}")
@@ -1133,8 +1059,5 @@ class _Reader:
             raise Unreadable(f"several arguments for {name}")
         if exponent == neg(num(1)) and "arc" + name in FUNCTIONS:
             name, exponent = "arc" + name, None
-        if name == "det" and inner[0].op == "matrix":
-            node = determinant(inner[0])
-        else:
-            node = Node("abs", inner) if name in ("abs", "det") else Node("func", (*inner, *base), name)
+        node = Node("abs", inner) if name in ("abs", "det") else Node("func", (*inner, *base), name)
         return node if exponent is None else Node("pow", (node, exponent))

@@ -218,14 +218,13 @@ class Evaluator:
         """The real value of a constant; None where it has none."""
         return self._value(node, Point(0, False))
 
-    def close(self, left: Node, right: Node, tolerance: Fraction, *, relative: bool = False) -> bool:
+    def close(self, left: Node, right: Node, tolerance: Fraction) -> bool:
         """Whether two constants agree to a tolerance: for an approximation, or a printed decimal, of an exact value."""
         a, b = self.constant(left), self.constant(right)
         if a is None or b is None:
             return False
         with mp.workdps(DIGITS):
-            size = max(abs(a), abs(b)) if relative else 1
-            return bool(abs(a - b) * tolerance.denominator <= size * tolerance.numerator)
+            return bool(abs(a - b) * tolerance.denominator <= tolerance.numerator)
 
     def equal(self, left: Node, right: Node) -> bool:
         r"""Whether two scalar expressions are equal; `\log` may mean either base where it is used without one."""

@@ -4,10 +4,10 @@ What needs no algebra is decided in the calling process and costs no round trip;
 answer arrives. The work of a judgement is counted and bounded where it is done (`numbers.py`); workers are there for
 what no count foresees.
 
-Each worker is a process behind a thread of its own, which asks one question at a time and waits until a deadline. A
-worker that computes longer is killed and replaced; one that died by itself, or was stopped or starved rather than busy,
-loses nothing: it is replaced and asked again, a limited number of times. Nothing is shared between workers that one
-could leave locked. What a killed worker says of the answer, the gold decides (`_Worker._judge`).
+A thread asks a worker one question at a time and waits until a deadline. A worker that computes longer is killed and
+replaced; one that died by itself, or was stopped or starved rather than busy, loses nothing: it is replaced and asked
+again, a limited number of times. Nothing is shared between workers that one could leave locked. What a killed worker
+says of the answer, the gold decides (`_Worker.judge`).
 
 A worker (`main`) reads lines of JSON from a socket and can do nothing but judge: there is no pickle, the kernel limits
 its memory, CPU time and files, and an audit hook forbids it to write, to connect and to start programs.
@@ -26,33 +26,30 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any
+from queue import LifoQueue, SimpleQueue
+from typing import Any, NamedTuple
 
 from simplerl.core.errors import SimpleRLError, nearest
 from simplerl.core.types import Verdict, VerdictStatus
 from simplerl.verify import judge
 from simplerl.verify.extract import POLICIES, final_part
 from simplerl.verify.judge import Outcome, quick
+from simplerl.verify.words import TABLES
 
 #: Seconds of computation that one answer may take, and seconds that a worker may take to start.
 TIMEOUT_S, START_S = 2.0, 60.0
-#: How often an answer is given to another worker after its worker died or stood still.
-RETRIES = 4
+#: How many workers an answer is given to when they do not start, die or stand still.
+ATTEMPTS = 20
 #: What Python runs as a worker; tests put a misbehaving one in its place.
 COMMAND: tuple[str, ...] = ("-c", "from simplerl.verify.pool import main; main()")
 _CACHE_ENTRIES, _CACHED_CHARS, _MAX_REPLY = 50_000, 300, 1 << 20
 #: One arena: more would count as memory of the answer.
 _ENVIRONMENT = {"MPMATH_NOGMPY": "1", "MALLOC_ARENA_MAX": "1"}
 #: Bytes that a judgement may take beyond what the worker has when it is ready, and what a worker may not do.
-MEMORY_BYTES = 256 << 20
-_FORBIDDEN = (
-    "socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.remove", "os.rename",
-    "os.mkdir", "os.rmdir", "os.chmod", "os.link", "os.symlink", "os.truncate", "os.putenv", "shutil.", "urllib.",
-    "ftplib.", "smtplib.", "webbrowser.", "pty.", "ctypes.dlopen",
-)  # fmt: skip
+MEMORY_BYTES, _FORBIDDEN = 256 << 20, tuple(TABLES["forbidden_events"].split())
 
 #: Rules of answers whose value is right and which are not finished: a pool may be lenient about them.
 LENIENCIES = ("unfinished", "restates")
@@ -73,52 +70,86 @@ def extract(response: object, policy: str = "boxed") -> str | None:
     return POLICIES[policy](final_part(as_text(response)))
 
 
-@dataclass(slots=True, eq=False)
-class _Request:
-    """One answer to be judged, and the queue of the caller that waits for it."""
+_Case = tuple[str, str, str | None]
+"""An answer, its gold and its question."""
+
+
+class _Pending(NamedTuple):
+    """An answer, and the outcome that it will have."""
 
     answer: str | None
-    gold: str
-    question: str | None
-    key: Hashable
-    done: SimpleQueue[_Request]
-    cache: dict[Any, Outcome]
-    dropped: bool = False
-    """Nobody waits any more."""
-    outcome: Outcome | None = None
-
-    def settle(self, outcome: Outcome) -> None:
-        """Give the outcome to the caller, and keep it for the next time."""
-        self.outcome = outcome
-        if outcome.status not in ("timeout", "error") and len(self.answer or "") + len(self.gold) <= _CACHED_CHARS:
-            if len(self.cache) >= _CACHE_ENTRIES:
-                self.cache.clear()
-            self.cache[self.answer, self.gold, self.question] = outcome
-        self.done.put(self)
+    outcome: Future[Outcome]
 
 
-class _Worker(threading.Thread):
-    """A thread that keeps one worker process and asks it about requests, one at a time."""
+class _Worker:
+    """A worker process that is asked one question at a time. One that ended is replaced at the next question."""
 
-    def __init__(self, pool: VerifierPool) -> None:
-        super().__init__(daemon=True)
-        # Not the pool itself: while it is referred to, it is not collected.
-        self.requests, self.ended, self.timeout_s = pool.waiting, pool.ended, pool.timeout_s
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s, self.closed = timeout_s, False
         self.process: subprocess.Popen[bytes] | None = None
-        self.closed, self.started = False, threading.Event()
-        self.start()
+        self.ended: Counter[str] = Counter()
 
-    def run(self) -> None:
-        """Judge what is waiting, until the pool is closed."""
-        with contextlib.suppress(OSError):  # the first request meets it again
-            self._ensure_process()
-        self.started.set()
-        while (request := self.requests.get()) is not None and not self.closed:
-            if not request.dropped:
-                try:
-                    request.settle(self._judge(request))
-                except Exception as error:
-                    request.settle(_fault(error))
+    def judge(self, answer: str, gold: str, question: str | None) -> Outcome:
+        """Judge an answer. One that runs into the limit of time or memory may not choose by that to be left out of the
+        loss: beside a gold that stays within the limits by itself it is wrong."""
+        message = {"answer": answer, "gold": gold, "question": question}
+        outcome = self._ask({**message, "alone": False})
+        if outcome.rule == "limits" and outcome.status and self._ask({**message, "alone": True}).equal:
+            return replace(outcome, status="", detail=f"{outcome.detail}; the gold alone stays within the limits")
+        return outcome
+
+    def _ask(self, message: dict[str, object]) -> Outcome:
+        """Ask the process, and another one if it dies or stands still. A busy one that is late is killed."""
+        data = json.dumps(message).encode("ascii") + b"\n"
+        for attempt in range(1, ATTEMPTS + 1):
+            reason = f"died or stood still {attempt} times on this answer"
+            if not self.ensure_process():
+                reason = "does not start"
+                continue
+            used = self._cpu_seconds()
+            try:
+                # Who is asked again was starved of CPU or stopped: on a loaded machine the same time would not do.
+                self.socket.settimeout(self.timeout_s * min(attempt, 4))
+                self.socket.sendall(data)
+                return Outcome(**json.loads(self.replies.readline(_MAX_REPLY)))
+            except (OSError, ValueError, TypeError) as error:  # late, dead, or it replied nonsense
+                late = isinstance(error, TimeoutError)
+            busy = late and (sys.platform != "linux" or self._cpu_seconds() - used >= 0.5 * self.timeout_s)
+            self.ended["killed" if busy else "died"] += 1
+            self.end()
+            if busy:
+                return Outcome(False, "limits", f"stopped after {self.timeout_s:g} s", "timeout")
+        return Outcome(False, "crash", f"the worker {reason}", "error")
+
+    def ensure_process(self) -> bool:
+        """Have a process that is ready; return False when it does not start."""
+        if self.process is not None and self.process.poll() is None:
+            return True
+        self.ended["died"] += self.process is not None
+        self.end()
+        if self.closed:
+            return False
+        self.socket, theirs = socket.socketpair()
+        self.replies = self.socket.makefile("rb")
+        path = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        with theirs:
+            # -P: a file in the working directory must not be able to stand in for a module. A group of its own: Ctrl-C
+            # is the trainer's to handle.
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", *COMMAND, str(os.getpid()), str(self.timeout_s)],
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=subprocess.DEVNULL,
+                process_group=0,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path), **_ENVIRONMENT},
+            )
+        self.socket.settimeout(START_S)
+        with contextlib.suppress(OSError, ValueError):
+            if self.replies.readline() and not self.closed:
+                return True
+        self.ended["died"] += 1
+        self.end()
+        return False
 
     def end(self) -> None:
         """Kill the process and collect it."""
@@ -130,77 +161,11 @@ class _Worker(threading.Thread):
             self.replies.close()
             self.socket.close()
 
-    def _judge(self, request: _Request) -> Outcome:
-        """Judge an answer. One that runs into the limit of time or memory may not choose by that to be left out of the
-        loss: beside a gold that stays within the limits by itself it is wrong."""
-        message = {"answer": request.answer, "gold": request.gold, "question": request.question}
-        outcome = self._ask({**message, "alone": False})
-        if outcome.rule == "limits" and outcome.status and self._ask({**message, "alone": True}).equal:
-            return replace(outcome, status="", detail=f"{outcome.detail}; the gold alone stays within the limits")
-        return outcome
-
-    def _ask(self, message: dict[str, object]) -> Outcome:
-        """Ask the process, and another one if it dies or stands still. A busy one that is late is killed."""
-        data = json.dumps(message).encode("ascii") + b"\n"
-        for attempt in range(1, RETRIES + 2):
-            if not self._ensure_process():
-                return Outcome(False, "crash", "the worker processes do not start", "error")
-            used, busy = self._cpu_seconds(), False
-            try:
-                # Who is asked again was starved of CPU or stopped: on a loaded machine the same time would not do.
-                self.socket.settimeout(self.timeout_s * attempt)
-                self.socket.sendall(data)
-                return Outcome(**json.loads(self.replies.readline(_MAX_REPLY)))
-            except TimeoutError:
-                busy = self._cpu_seconds() - used >= 0.5 * self.timeout_s
-            except (OSError, ValueError, TypeError):  # it died, or replied nonsense
-                pass
-            self.end()
-            if busy:
-                self.ended["killed"] += 1
-                return Outcome(False, "limits", f"stopped after {self.timeout_s:g} s", "timeout")
-            self.ended["died"] += 1
-        return Outcome(False, "crash", f"the worker died or stood still {attempt} times on this answer", "error")
-
-    def _ensure_process(self) -> bool:
-        """Have a process that is ready; return False when none can be started."""
-        failures = 0
-        while self.process is None or self.process.poll() is not None:
-            if self.process is not None:
-                self.ended["died"] += 1
-            self.end()
-            if self.closed or failures > 40:
-                return False
-            self.socket, theirs = socket.socketpair()
-            path = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-            with theirs:
-                # -P: a file in the working directory must not be able to stand in for a module. A group of its own:
-                # Ctrl-C is the trainer's to handle.
-                process = self.process = subprocess.Popen(
-                    [sys.executable, "-P", *COMMAND, str(os.getpid()), str(self.timeout_s)],
-                    stdin=theirs.fileno(),
-                    stdout=theirs.fileno(),
-                    stderr=subprocess.DEVNULL,
-                    process_group=0,
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(path), **_ENVIRONMENT},
-                )
-            self.socket.settimeout(START_S)
-            self.replies = self.socket.makefile("rb")
-            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-                if not self.replies.readline():
-                    process.wait(timeout=0.1)  # how it ended by itself, before it is killed
-            # One that ends by itself cannot start; one that is killed from outside says little until it happens often.
-            failures += 1 if (process.poll() or 0) < 0 else 10
-        if self.closed:
-            self.end()
-        return not self.closed
-
     def _cpu_seconds(self) -> float:
-        """CPU time used so far; a stopped or starved worker stands still. Infinity where the system cannot tell."""
-        try:
+        """CPU time used so far, on Linux; a stopped or starved worker stands still."""
+        with contextlib.suppress(OSError):
             return time.clock_gettime(~self.process.pid << 3 | 2) if self.process else 0.0  # clock_getcpuclockid(3)
-        except OSError:
-            return 0.0 if sys.platform == "linux" else float("inf")
+        return 0.0
 
 
 class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
@@ -222,21 +187,27 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
             raise SimpleRLError(f"a verifier pool needs workers ≥ 1 and timeout_s > 0, not {workers} and {timeout_s}")
         if unknown := set(lenient) - set(LENIENCIES):
             raise SimpleRLError(f"a verifier pool can be lenient about {', '.join(LENIENCIES)}, not about {unknown}")
-        self.policy, self.size, self.timeout_s, self.lenient = policy, workers, timeout_s, frozenset(lenient)
-        self.owner = os.getpid()
-        #: Workers `killed` because they computed too long, and those that `died` by themselves or stood still.
-        self.ended: Counter[str] = Counter()
-        self._workers: list[_Worker] = []
-        self.waiting: SimpleQueue[_Request | None] = SimpleQueue()
-        self._finished: SimpleQueue[_Request] = SimpleQueue()
-        self._pending = 0
-        self.cache: dict[Any, Outcome] = {}
+        self.policy, self.lenient, self._owner = policy, frozenset(lenient), os.getpid()
+        self._workers = [_Worker(timeout_s) for _ in range(workers)]
+        self._idle: LifoQueue[_Worker] = LifoQueue()  # the one used last is asked first: the others need not start
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(workers, "verifier")
+        self._finished: SimpleQueue[tuple[Hashable, _Pending]] = SimpleQueue()
+        self._unfetched = 0
+        self._cache: dict[_Case, Outcome] = {}
         self._closed = False
+
+    @property
+    def ended(self) -> Counter[str]:
+        """Workers `killed` because they computed too long, and those that `died` by themselves or stood still."""
+        return sum((worker.ended for worker in self._workers), Counter[str]())
 
     def submit(self, key: Hashable, response: object, gold: object, question: object = None) -> None:
         """Accept one response under a key of the caller's; its verdict comes from `ready` or `results`."""
-        self._accept(self._finished, key, extract(response, self.policy), gold, question)
-        self._pending += 1
+        pending = self._accept(extract(response, self.policy), gold, question)
+        pending.outcome.add_done_callback(lambda _: self._finished.put((key, pending)))
+        self._unfetched += 1
 
     def ready(self) -> list[tuple[Hashable, Verdict]]:
         """Return the verdicts that are finished now, without waiting."""
@@ -244,10 +215,10 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
 
     def results(self) -> Iterator[tuple[Hashable, Verdict]]:
         """Yield the verdict of everything submitted and not yet returned, as it finishes."""
-        while self._pending:
-            request = self._finished.get()
-            self._pending -= 1
-            yield request.key, self._verdict(request)
+        while self._unfetched:
+            key, pending = self._finished.get()
+            self._unfetched -= 1
+            yield key, self._verdict(pending)
 
     def verify_many(self, rows: Iterable[tuple[object, ...]]) -> list[Verdict]:
         """Judge (response, gold) or (response, gold, question) rows; the verdicts come in the order of the rows, which
@@ -260,20 +231,20 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
 
     def warm_up(self) -> None:
         """Start the workers now and wait until they are ready, instead of at the first undecided answer."""
-        while len(self._workers) < self.size:
-            self._workers.append(_Worker(self))
-        for worker in self._workers:
-            worker.started.wait()
+        workers = [self._idle.get() for _ in self._workers]
+        for worker, started in [(worker, self._threads.submit(worker.ensure_process)) for worker in workers]:
+            started.exception()  # the first answer meets it again
+            self._idle.put(worker)
 
     def close(self) -> None:
         """End the workers; verdicts not yet fetched are dropped."""
-        if self._closed or os.getpid() != self.owner:  # a forked copy of this pool: the workers are the parent's
+        if self._closed or os.getpid() != self._owner:  # a forked copy of this pool: the workers are the parent's
             return
         self._closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
             worker.closed = True
             worker.end()
-            self.waiting.put(None)
 
     def __exit__(self, *error: object) -> None:
         self.close()
@@ -283,45 +254,53 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
 
     def _judge_all(self, rows: Iterable[tuple[Any, ...]]) -> list[Verdict]:
         """Judge (answer or None, gold, maybe question) rows and wait for all verdicts."""
-        done: SimpleQueue[_Request] = SimpleQueue()
-        requests: list[_Request] = []
+        accepted: list[_Pending] = []
         try:
-            for row in rows:
-                requests.append(self._accept(done, None, *row))
-            for _ in requests:
-                done.get()
-            return [self._verdict(request) for request in requests]
+            accepted.extend(self._accept(*row) for row in rows)
+            return [self._verdict(pending) for pending in accepted]
         finally:  # when interrupted: what a worker computes now it finishes, for nobody
-            for request in requests:
-                request.dropped = True
+            for pending in accepted:
+                pending.outcome.cancel()
 
-    def _accept(
-        self, done: SimpleQueue[_Request], key: Hashable, answer: str | None, gold: object, question: object = None
-    ) -> _Request:
+    def _accept(self, answer: str | None, gold: object, question: object = None) -> _Pending:
         """Decide an answer here, or hand it to the workers."""
         if self._closed:
             raise RuntimeError("this verifier pool is closed")
-        gold, question = as_text(gold), None if question is None else as_text(question)
-        request = _Request(answer, gold, question, key, done, self.cache)
-        outcome = _NO_ANSWER if answer is None else self.cache.get((answer, gold, question))
-        if answer is not None and outcome is None:
+        case = answer or "", as_text(gold), None if question is None else as_text(question)
+        outcome = _NO_ANSWER if answer is None else self._cache.get(case)
+        if outcome is None:
             # An exception is not the caller's to handle: the worker meets it too, and makes it a verdict `error`.
             with contextlib.suppress(Exception):
-                outcome = quick(answer, gold, question=question)
-        if outcome is not None:
-            request.settle(outcome)
-            return request
-        self.waiting.put(request)
-        if len(self._workers) < min(self.size, self.waiting.qsize()):
-            self._workers.append(_Worker(self))
-        return request
+                outcome = quick(case[0], case[1], question=case[2])
+            if outcome is None:
+                return _Pending(answer, self._threads.submit(self._in_worker, case))
+            self._keep(case, outcome)
+        decided: Future[Outcome] = Future()
+        decided.set_result(outcome)
+        return _Pending(answer, decided)
 
-    def _verdict(self, request: _Request) -> Verdict:
-        outcome = request.outcome
-        assert outcome is not None
+    def _in_worker(self, case: _Case) -> Outcome:
+        worker = self._idle.get()
+        try:
+            outcome = worker.judge(*case)
+        finally:
+            self._idle.put(worker)
+        self._keep(case, outcome)
+        return outcome
+
+    def _keep(self, case: _Case, outcome: Outcome) -> None:
+        """Keep an outcome for the next time, unless it says nothing about the answer."""
+        if outcome.status not in ("timeout", "error") and len(case[0]) + len(case[1]) <= _CACHED_CHARS:
+            if len(self._cache) >= _CACHE_ENTRIES:
+                self._cache.clear()
+            self._cache[case] = outcome
+
+    def _verdict(self, pending: _Pending) -> Verdict:
+        error = pending.outcome.exception()
+        outcome = _fault(error) if error else pending.outcome.result()
         right = outcome.equal or outcome.rule in self.lenient
         status: VerdictStatus = outcome.status or ("correct" if right else "wrong")  # type: ignore[assignment]
-        return Verdict(status=status, extracted=request.answer, rule=outcome.rule, detail=outcome.detail)
+        return Verdict(status=status, extracted=pending.answer, rule=outcome.rule, detail=outcome.detail)
 
 
 # --- in the worker --------------------------------------------------------------------------------------------------

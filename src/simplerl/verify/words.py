@@ -159,10 +159,9 @@ def _unit_word(word: str) -> Unit | None:
 def _counted(word: str) -> str:
     """The noun that a word counts with, or nothing."""
     singular = stem(word)
-    return singular if singular in NOUNS else word if word in NOUNS or word in _WORDS_THAT_COUNT else ""
+    return singular if singular in NOUNS else word if word in NOUNS else ""
 
 
-_WORDS_THAT_COUNT = frozenset({"times", "people", "unit", "units"})
 #: One factor of a unit: what it is divided by, multiplied with or a power of, its name, and its power.
 _FACTOR = re.compile(
     r"\s*(?:(/|per\b)|·)?\s*(?:(square|sq|cubic|cu)(?![a-z'-])\s*)?([A-Za-z][A-Za-z'-]*)"
@@ -346,30 +345,3 @@ def chosen_letter(answer: str) -> str | None:
 def denies(text: str) -> bool:
     """Whether words deny, hedge or change what they stand beside."""
     return not _DENIALS.isdisjoint(re.findall(r"[a-z']+", text.lower()))
-
-
-def _plural(phrase: str) -> list[str]:
-    """The words of a phrase that ends with a noun in the plural and denies nothing; of any other phrase, none."""
-    words = phrase.lower().split()
-    return words if words and words[-1].endswith("s") and not denies(phrase) else []
-
-
-def may_be_left_out(text: str) -> bool:
-    """Whether words that stand behind a value in a gold, and that are no unit we know, may be missing in an answer:
-    nouns in the plural."""
-    words = _plural(text)
-    return len("".join(words[-1:])) > 3 and all(
-        _known_word(word) or (word.isalpha() and word.endswith("s") and number_in_words(word) is None) for word in words
-    )
-
-
-def counts_in(phrase: str, question: str) -> bool:
-    """Whether words behind a value count something that the question speaks of: nouns in the plural, from its text."""
-    words, asked = _plural(phrase), set(re.findall(r"[a-z']+", question.lower()))
-    return 0 < len(words) < 5 and all(word in asked or word in _BESIDE_NOUNS for word in words)
-
-
-def circled_choices(text: str) -> tuple[str, ...]:
-    """The circled numbers that an answer lists, in order, when it holds nothing else."""
-    content = re.sub(r"[\s,]|\\text\b|[{}]|\band\b", "", text)
-    return tuple(sorted(content)) if content and all("①" <= char <= "⓿" for char in content) else ()
