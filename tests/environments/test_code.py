@@ -318,6 +318,12 @@ def test_the_first_failing_test_is_the_observation():
     assert Code().step(SECRET, None, "pass", RNG).done
 
 
+def test_what_a_program_prints_reaches_nobody_s_terminal():
+    turn = Code(max_turns=2).step(PRINTED, None, "print('\\x1b]0;title\\x07', end='')", RNG)
+    assert "title" in turn.observation
+    assert "\x1b" not in turn.observation
+
+
 def test_a_response_without_a_program_has_no_answer():
     assert Code().judge(SECRET, None, "```\n\n```").status == "no_answer"
 

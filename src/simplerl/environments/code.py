@@ -118,7 +118,7 @@ def _calls(program: str, tests: Mapping[str, Any], limits: Limits, only_all: boo
     except ValueError:  # The tests did not come to their end.
         return Tested(passed=0, total=1, first="\n".join(_how(result, limits) or ["the tests ended early"]))
     total = max(report["wanted"], report["passed"] + report["failed"])
-    return Tested(passed=report["passed"], total=total, first=report["first"])
+    return Tested(passed=report["passed"], total=total, first=_cut(report["first"], 1500))
 
 
 def _how(result: Result, limits: Limits) -> list[str]:
@@ -126,11 +126,13 @@ def _how(result: Result, limits: Limits) -> list[str]:
     said = {"timeout": f"Stopped after {limits.seconds:g} s.", "output": f"Wrote more than {limits.output_kb} KB."}
     if result.status in said:
         return [said[result.status]]
-    return [f"Error:\n{result.stderr.strip()[-500:]}"] if result.status == "failed" else []
+    return [f"Error:\n{_cut(result.stderr.strip()[-500:], 500)}"] if result.status == "failed" else []
 
 
 def _cut(text: str, most: int = 300) -> str:
-    return text.rstrip() if len(text) <= most else f"{text[:most]} …"
+    """Return the beginning of a text without control characters: what a program prints is hostile."""
+    plain = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text[:most].rstrip())
+    return plain if len(text) <= most else f"{plain} …"
 
 
 @dataclass(frozen=True, kw_only=True)
