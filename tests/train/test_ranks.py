@@ -92,6 +92,12 @@ def saved(learner: Learner, directory: Path) -> dict[str, torch.Tensor]:
     }
 
 
+def test_a_rank_that_does_not_start_is_named_with_its_last_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "COMMAND", ("-c", "import sys; sys.exit('no libgomp here')"))
+    with pytest.raises(SimpleRLError, match=r"(?s)rank 1 of 2 .* ended with exit code 1; it said:\n  no libgomp here"):
+        Ranks(2, torch.device("cpu"))
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_learn_what_one_does(case: str, two: Ranks, policy_of: Callable[[str], Policy], tmp_path: Path):
     """The first moments are the gradients, of the policy and of a critic; the second update compares with the first."""
@@ -167,12 +173,6 @@ def test_what_cannot_be_started(monkeypatch: pytest.MonkeyPatch, capsys, tmp_pat
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match=r"cuda:1 with learner\.ranks = 1: rank N takes cuda:N"):
         module.check_devices(1, torch.device("cuda:1"))
-
-
-def test_a_rank_that_does_not_start_is_named_with_its_last_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "COMMAND", ("-c", "import sys; sys.exit('no libgomp here')"))
-    with pytest.raises(SimpleRLError, match=r"(?s)rank 1 of 2 .* ended with exit code 1; it said:\n  no libgomp here"):
-        Ranks(2, torch.device("cpu"))
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------
