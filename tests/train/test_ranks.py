@@ -24,6 +24,7 @@ from support import (
     ranks_of,
     run_command,
     run_main,
+    run_small,
     untimed,
 )
 
@@ -223,3 +224,16 @@ def test_three_ranks_load_what_one_has_written(cub, tmp_path: Path) -> None:
     ranks.close()
     assert all(torch.equal(read[name], written[name]) for name in written)
     assert read.keys() == written.keys()
+
+
+@pytest.mark.engines
+def test_adapters_are_learned_by_two_ranks_as_by_one(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    over = {"lora": {"rank": 4}, "algorithm": {"kl_coef": 0.1}, "learner": {"precision": "fp32"}}
+    lines = []
+    for count in (1, 2):
+        run_small(tmp_path / f"{count}", deep(over, {"learner": {"ranks": count}}))
+        lines.append(untimed(tmp_path / f"{count}"))
+    for one, other in zip(*lines, strict=True):
+        for name in ("optimizer/grad_norm", "policy/kl", "reward/mean"):
+            assert other.get(name) == pytest.approx(one.get(name), rel=1e-3, abs=1e-6), name
