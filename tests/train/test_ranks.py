@@ -184,17 +184,17 @@ def test_what_cannot_be_started(monkeypatch: pytest.MonkeyPatch, capsys, tmp_pat
 def test_a_run_that_is_killed_is_resumed_bit_for_bit(algorithm: str, tmp_path: Path) -> None:
     over = deep(TWO, {"steps": 6, "algorithm": {"name": algorithm}, "checkpoint": {"keep": 0}})
     line = ["train", "cub", *arguments(deep(SMALL, over)), "--output-dir"]
-    done = run_command(*line, str(tmp_path / "straight"))
+    done = run_command(*line, str(tmp_path / "straight"), timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     process = begin_run(tmp_path / "killed", over)
     (rank,) = ranks_of(process.pid)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert gone(rank), "a rank outlives its controller"
-    done = run_command(*line, str(tmp_path / "killed"), "--resume")
+    done = run_command(*line, str(tmp_path / "killed"), "--resume", timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_same_run(tmp_path / "killed", fingerprint(tmp_path / "straight"))
-    done = run_command(*line, str(tmp_path / "killed"), "--resume", "--steps", "7", "--learner.ranks", "1")
+    done = run_command(*line, str(tmp_path / "killed"), "--resume", "--steps", "7", "--learner.ranks", "1", timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ranks was 2, now 1" in re.sub(r"\s+", " ", done.stdout + done.stderr)
     assert untimed(tmp_path / "killed")[-1]["step"] == 7
