@@ -36,7 +36,8 @@ SOURCE_FIELDS = ("source", "data_source")
 #: columns are handed on as they are, to rewards and environments.
 TAKEN = {
     *QUESTION_FIELDS, *CONTEXT_FIELDS, *OPTION_FIELDS, *CHAT_FIELDS, *ANSWER_FIELDS, *LEVEL_FIELDS, *IDENTITY_FIELDS,
-    "place", "kind", "environment", "messages", "origin", "original_id", "gym", "people", "tests", "choice",
+    *SOURCE_FIELDS, "place", "kind", "environment", "messages", "origin", "original_id", "gym", "people", "tests",
+    "choice", "pass_rate", "pass_rate_samples",
 }  # fmt: skip
 #: What stands in an answer field where there is no answer (NuminaMath and others), whatever its capitals.
 PLACEHOLDERS = {

@@ -665,7 +665,7 @@ class Comparison:
         if any(engine.equal(*pair) for pair in _notations(left, right)):
             return True
         constants = tolerance and _is_constant(left) and _is_constant(right)
-        return bool(constants) and engine.close(left, right, tolerance)
+        return bool(constants) and engine.close(left, right, Fraction(tolerance))
 
 
 def _radians(node: Node, other: Node) -> Node:
