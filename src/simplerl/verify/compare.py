@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from simplerl.verify.numbers import Work, exact
 from simplerl.verify.parse import INFINITY, Node, Unreadable, compound, has_symbols, is_scalar, neg, num, sym
-from simplerl.verify.words import is_name, plain_words, stem, unit_of, unnumbered
+from simplerl.verify.words import is_name, plain_words, stem, unit_of
 
 if TYPE_CHECKING:
     from simplerl.verify.points import Evaluator
@@ -473,7 +473,7 @@ class Comparison:
 
     def _conditions(self, left: Node, right: Node) -> bool:
         """Values with conditions: the same ones on both sides, up to the name of a whole number that runs. Where only
-        one side has any, they must say nothing new."""
+        one side has any, they may only say what kind of number a letter is."""
         sides = [node.args if node.op == "cond" else (node,) for node in (left, right)]
         (value, *mine), (other, *theirs) = sides
         running = [_running(side) or sorted({*_letters(side[0])} & {*"kmnl"}) for side in sides]
@@ -483,20 +483,7 @@ class Comparison:
         kept = [[c for c in side if not _is_set_of_numbers(c)] for side in (mine, theirs)]
         if mine and theirs:
             return (not all(sets) or sets[0] == sets[1]) and self.same_multiset(*kept) and self.equal(value, other)
-        return all(self._natural(value, c) for c in chain(*kept)) and self.equal(value, other)
-
-    def _natural(self, value: Node, condition: Node) -> bool:
-        """Whether a function is undefined wherever a condition on its variable fails: √x and x ≥ 0."""
-        expression = value.args[-1] if value.op == "rel" else value
-        if condition.op != "rel" or len(condition.args) != 2 or condition.args[0].op != "sym":
-            return False
-        variable, bound = condition.args[0].name, self._exact(condition.args[1])
-        steps = {"\\neq": (0,), ">": (0, -1, -7), "\\ge": (-1, -7), "<": (0, 1, 7), "\\le": (1, 7)}.get(condition.name)
-        if steps is None or bound is None or not is_scalar(expression):
-            return False
-        engine = self._algebra()
-        outside = [replace(expression, {variable: num(bound + Fraction(step, 3))}) for step in steps]
-        return all(engine.constant(point) is None for point in outside)
+        return not any(kept) and self.equal(value, other)
 
     def _pieces(self, left: Node, right: Node) -> bool:
         """Functions in pieces: the same values under the same conditions; one piece may be "otherwise"."""
@@ -681,7 +668,6 @@ _ALIKE: dict[str, Callable[[Comparison, Node, Node], bool]] = {
     "seq": Comparison._ordered, "matrix": Comparison._ordered, "row": Comparison._ordered,
     "point": Comparison._ordered, "base": Comparison._ordered, "set": Comparison._bag, "union": Comparison._bag,
     "list": Comparison._lists, "rel": Comparison._relations,
-    "text": lambda _, left, right: unnumbered(left.name) == unnumbered(right.name),
     "time": Comparison._time, "ratio": Comparison._ratio, "pieces": Comparison._pieces, "cond": Comparison._conditions,
 }  # fmt: skip
 
@@ -694,10 +680,8 @@ def _text_as(node: Node, other: Node) -> Node | None:
     if other in (INFINITY, _EMPTY_SET):
         senses = ("infinitely many",) if other == INFINITY else ("no solution", "none", "empty set", "the empty set")
         return other if node.name in senses else None
-    words, letters = unnumbered(node.name), "".join(part.name for part in other.walk())
     product = all(part.op in ("mul", "sym") or part.name in ("e", "i") for part in other.walk())
-    quadrant = letters.isupper() and letters.lower() == words
-    return other if product and (quadrant or node.name == words == plain_words(letters)) else None
+    return other if product and node.name == plain_words("".join(part.name for part in other.walk())) else None
 
 
 def _list_as(node: Node, other: Node) -> Node | None:

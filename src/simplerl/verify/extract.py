@@ -206,8 +206,6 @@ def _clean(answer: str) -> str:
     r"""Take off Markdown marks, a box without braces, and the `$` and punctuation around an answer."""
     answer = re.sub(r"\\(?:boxed|fbox)(?=\s*[^\s{])", "", answer).strip(' \t\r\n*_`,;:"').rstrip('.。*_`" ')
     answer = _PROSE["times_ten"].sub(r"\\times ", answer).replace("**", "^")
-    if answer.count("$") - answer.count("\\$") == 1:
-        answer = answer.strip("$") if not answer.endswith("\\$") else answer.lstrip("$")
     return answer.strip(" \t\r\n*_`,;:")
 
 
@@ -215,19 +213,12 @@ def _last_quantity(prose: Prose) -> str | None:
     """Return the last number, or the last formula if that comes later, with what "or" joins to it."""
     text = prose.text.rstrip(" \t\r\n.。*_`")
     matches: deque[re.Match[str]] = deque(maxlen=12)
-    names: re.Match[str] | None = None
     for match in _PROSE["quantity"].finditer(text):
         content = _PROSE["power_of_letter"].sub("", prose.restore(match.group()))
-        if _PROSE["numeric"].search(content):
+        if _PROSE["numeric"].search(content) or (_PROSE["mark"].match(match.group()) and len(content.strip()) > 1):
             matches.append(match)
-        elif _PROSE["mark"].match(match.group()):
-            names = match
-            if len(content.strip()) > 1:
-                matches.append(match)
-    if matches and _PROSE["asked"].match(prose.text, matches[-1].end()):
+    if not matches or _PROSE["asked"].match(prose.text, matches[-1].end()):
         return None  # a question states nothing
-    if not matches:
-        return _clean(prose.restore(names.group())) if names and names.end() == len(text) else None
     first = last = matches.pop()
     hedged = listed = False
     while matches:

@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import reduce
 from itertools import accumulate, pairwise
 
 from simplerl.verify import words as lexicon
@@ -420,9 +419,8 @@ def _relation(tokens: list[Token]) -> Node | None:
     if len(parts) == 1:
         return None
     sides = tuple(map(_side, parts))
-    if operators == ["="] and sides[0].op == "text":
-        return _named(sides[0].name, sides[1])  # Tom = 8
-    return Node("rel", sides, " ".join(operators))
+    named = operators == ["="] and sides[0].op == "text"  # Tom = 8
+    return _named(sides[0].name, sides[1]) if named else Node("rel", sides, " ".join(operators))
 
 
 def _value(tokens: list[Token]) -> Node:
@@ -561,8 +559,9 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
     if not rows:
         raise Unreadable("an empty environment")
     apart = name in ("cases", "dcases", "rcases", "array") or all(cells[0][-1].kind == "sep" for cells in rows)
-    if apart and all(len(cells) == 2 and _starts_condition(cells[1]) for cells in rows):
-        return Node("pieces", tuple(_piece(value, condition) for value, condition in rows))
+    pieces = [_piece(*cells) if apart and len(cells) == 2 else None for cells in rows]
+    if None not in pieces:
+        return Node("pieces", tuple(filter(None, pieces)))
     joined = [[token for cell in cells for token in cell] for cells in rows]
     if name in ("array", "matrix") and not all(len(split(row, RELATIONS)[0]) > 1 for row in joined):
         return None
@@ -575,30 +574,15 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
     return read_tokens(lines[0]) if len(lines) == 1 else _listed(lines, ["and"] * (len(lines) - 1))
 
 
-def _starts_condition(tokens: list[Token]) -> bool:
-    """Whether a second cell says where the first one holds."""
-    if tokens[0].kind == "txt":
-        return tokens[0].text.lower().split()[0].strip(",.") in _CONDITION_WORDS | {"otherwise", "else"}
-    return tokens[0].text not in RELATIONS and (len(split(tokens, RELATIONS)[0]) > 1 or tokens[-1].kind == "txt")
-
-
-def _piece(value: list[Token], condition: list[Token]) -> Node:
-    words = _words_of(condition[0])
-    rest = condition[words in _CONDITION_WORDS :]
-    alone = words in ("otherwise", "else", "elsewhere")
-    return read_tokens(value) if alone else Node("cond", (read_tokens(value), read_tokens(rest)))
-
-
-def _matrix(tokens: list[Token]) -> Node:
-    """A matrix from the tokens between its ends."""
-    rows = [split(row, ("&",))[0] for row in split(tokens, ("\\row",))[0] if row]
-    if not rows:
-        raise Unreadable("an empty matrix")
-    return Node("matrix", tuple(Node("row", tuple(map(read_tokens, row))) for row in rows))
-
-
-def _add(total: Node, term: Node) -> Node:
-    return Node("add", (total, term))
+def _piece(value: list[Token], condition: list[Token]) -> Node | None:
+    """A value and where it holds, or alone for "otherwise"; None where the second cell is no condition."""
+    first, relation = condition[0], len(split(condition, RELATIONS)[0]) > 1 or condition[-1].kind == "txt"
+    word = (first.text.lower().split() or [""])[0].strip(",.") if first.kind == "txt" else ""
+    if word in ("otherwise", "else", "elsewhere"):
+        return read_tokens(value)
+    if word not in _CONDITION_WORDS and (word or first.text in RELATIONS or not relation):
+        return None
+    return Node("cond", (read_tokens(value), read_tokens(condition[word in _CONDITION_WORDS :])))
 
 
 def _side(tokens: list[Token]) -> Node:
@@ -609,10 +593,6 @@ def _side(tokens: list[Token]) -> Node:
     call = _READ["call"].fullmatch(" ".join(texts))
     if call and texts[0] not in texts[2:]:  # p(1) = 2, y(t) = …; x(x+1) = 0 and xy = 6 are equations
         return Node("app", tuple(read_expression([token]) for token in tokens[2:-1:2]), texts[0])
-    words = _texts([token for token in tokens if token.kind == "txt"])
-    beside = all(token.kind in ("txt", "let") or token.text in ("\\triangle", "\\angle", "\\odot") for token in tokens)
-    if beside and tokens[0].kind == "txt" and lexicon.is_name(words.lower().removesuffix(" of")):
-        return sym(canonical(tokens))
     name = sym(canonical([token for token in tokens if token.text not in "(){}"]))
     function = texts[0].lower().lstrip("\\") in _NAMED_FUNCTIONS and (len(tokens) > 1 or tokens[0].kind == "cmd")
     function = function and all(token.kind == "let" or token.text in "(){}_[]," for token in tokens[1:])
@@ -657,7 +637,7 @@ def _bracketed(tokens: list[Token]) -> Node | None:
 
 def _builder(head: list[Token], rest: list[Token]) -> Node:
     r"""`\{x \in \mathbb{R} : x > 2\}` is its condition: one real symbol, of which the condition speaks. Anything else
-    in front of the bar is part of the answer, which equals only itself, up to the letters that the condition binds."""
+    in front of the bar is part of the answer."""
     name, domain, texts = head[0].text, [token.text for token in head[1:]], [token.text for token in rest]
     symbol = head[0].kind == "let" or name[1:] in lexicon.GREEK
     if symbol and domain in ([], ["\\in", "\\mathbb{R}"]) and name in texts:
@@ -670,10 +650,7 @@ def _builder(head: list[Token], rest: list[Token]) -> Node:
             value, condition = read_tokens(head), read_tokens(rest)
             if condition.op == "rel" and condition.name == "\\in" and is_scalar(value):
                 return Node("cond", (value, condition))
-    bound = sorted({t.text for t, after in pairwise(rest) if t.kind == "let" and after.text == "\\in"})
-    names = {name: f"¤{i}" for i, name in enumerate(bound)}
-    tokens = [*head, Token("op", "|"), *rest]
-    return Node("opaque", (), canonical([Token(t.kind, names.get(t.text, t.text), t.spaced) for t in tokens]))
+    return Node("opaque", (), canonical([*head, Token("op", "|"), *rest]))
 
 
 def _ratio(tokens: list[Token]) -> Node | None:
@@ -711,10 +688,9 @@ def _quantity(tokens: list[Token]) -> Node:
         raise Unreadable("an empty part")
     signed = next((token for token in tokens[1:] if token.text != "-"), _END)
     if tokens[0].kind == "txt" and signed.kind in (*_NUMBERS, "cmd"):  # length 8, Tom 8, minimum: -3
-        value, words, noun = _quantity(tokens[1:]), tokens[0].text, tokens[0].text.rstrip(": ")
-        if lexicon.measures_by_name(noun):
-            return _named(noun, value)
-        return Node("label", (value,), words)
+        words = tokens[0].text
+        unit = lexicon.unit_of(words[:-1]) if words.endswith("s:") else None  # ducks: 12
+        return Node("unit" if unit and unit.counts else "label", (_quantity(tokens[1:]),), words.rstrip(":"))
     if len(tokens) == 1 and tokens[0].kind == "base":
         return _base(tokens[0].text)
     if len(tokens) > 1 and any(token.text in _CURRENCIES for token in tokens[:2]):
@@ -762,8 +738,10 @@ def compound(parts: list[Node]) -> Node:
     scales = [num(unit.factors[0] / known[0].factors[0]) for unit in known]
     if len(known) < len(units) or any((scale.value or 1) >= 1 for scale in scales[1:]):
         raise Unreadable("several quantities side by side")
-    terms = [Node("mul", (scale, part.args[0])) for scale, part in zip(scales[1:], parts[1:], strict=True)]
-    return Node("unit", (reduce(_add, terms, parts[0].args[0]),), parts[0].name)
+    total = parts[0].args[0]
+    for scale, part in zip(scales[1:], parts[1:], strict=True):
+        total = Node("add", (total, Node("mul", (scale, part.args[0]))))
+    return Node("unit", (total,), parts[0].name)
 
 
 # --- expressions --------------------------------------------------------------------------------------------------
@@ -960,11 +938,11 @@ class _Reader:
             return self.command(token.text)
         if token.kind == "begin":
             end = closing(self.tokens, self.at - 1)
-            if token.text not in _MATRICES or end < 0:
+            rows = [split(row, ("&",))[0] for row in split(self.tokens[self.at : end], ("\\row",))[0] if row]
+            if token.text not in _MATRICES or end < 0 or not rows:
                 raise Unreadable(f"the environment {token.text}")
-            self.at, start = end + 1, self.at
-            self.vectors = True
-            return _matrix(self.tokens[start:end])
+            self.at, self.vectors = end + 1, True
+            return Node("matrix", tuple(Node("row", tuple(map(read_tokens, row))) for row in rows))
         if token.text == "|":
             self.open_bars += 1
             inner = self.sum()

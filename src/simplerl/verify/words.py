@@ -84,14 +84,13 @@ def number_in_words(text: str) -> Fraction | None:
     if first in ("negative", "minus"):
         value = number_in_words(" ".join(others))
         return None if value is None else -value
+    if words[-3:] == ["and", "a", "half"] and (value := number_in_words(" ".join(words[:-3]))) is not None:
+        return value + Fraction(1, 2)
     if (cardinal := _cardinal(" ".join(words))) is not None:
         return Fraction(cardinal)
     if not others:
         return Fraction(_ORDINALS.index(first)) if first in _ORDINALS[1:] else None
     scale, head = scale_of(words[-1]), _cardinal(" ".join(words[:-1]))
-    if words[-3:] == ["and", "a", "half"]:
-        scale, head = Fraction(1, 2), _cardinal(" ".join(words[:-3]))
-        return None if head is None else head + scale
     head = 1 if words[:-1] == ["a"] else head
     return scale * head if scale and head is not None and (scale < 1 or words[-1].startswith("dozen")) else None
 
@@ -134,12 +133,9 @@ def _unit_tables() -> tuple[dict[str, Unit], dict[str, Unit]]:
         dimensions = tuple((name, int(power or 1)) for name, power in parts)
         for text, table, prefixes in zip(texts, tables, (TABLES["prefixes"], TABLES["long_prefixes"]), strict=True):
             for entry in text.split():
-                name, _, own = entry.rstrip("*").partition(":")
                 for prefix, power in {"": "1", **(prefixes if entry[-1] == "*" else {})}.items():
-                    factors = [
-                        Fraction(factor) * Fraction(own or 1) * Fraction(power) for factor in factor_text.split(",")
-                    ]
-                    table.setdefault(prefix + name, Unit(dimensions, tuple(factors)))
+                    factors = tuple(Fraction(factor) * Fraction(power) for factor in factor_text.split(","))
+                    table.setdefault(prefix + entry.rstrip("*"), Unit(dimensions, factors))
     symbols, names = tables
     for loose, unit in symbols.items():
         names.setdefault(loose.lower(), unit)
@@ -158,8 +154,7 @@ def _unit_word(word: str) -> Unit | None:
 
 def _counted(word: str) -> str:
     """The noun that a word counts with, or nothing."""
-    singular = stem(word)
-    return singular if singular in NOUNS else word if word in NOUNS else ""
+    return next((noun for noun in (stem(word), word) if noun in NOUNS), "")
 
 
 #: One factor of a unit: what it is divided by, multiplied with or a power of, its name, and its power.
@@ -178,13 +173,6 @@ def unit_of(phrase: str) -> Unit | None:
     text = TABLES["chinese_units"].get(phrase.strip(), phrase)
     for find, new in _UNIT_SPELLINGS:
         text = find.sub(new, text.strip())
-    first, *rest = text.split() or [""]
-    if (
-        len(text) > 80
-        or "per cent" in text.lower()
-        or (first.lower() in ("of", "in", "for") and not all(map(_known_word, rest)))
-    ):
-        return None
     factors: list[tuple[Unit, int]] = []  # with their powers
     meaning = aside = False  # whether something is measured or counted, and whether "of" or "per" leads away from it
     adjective, at, sign = False, 0, 1
@@ -214,10 +202,6 @@ def unit_of(phrase: str) -> Unit | None:
     return Unit(tuple(sorted((name, power) for name, power in exponents.items() if power)), tuple(values))
 
 
-def _known_word(word: str) -> bool:
-    return word.lower() in _BESIDE_NOUNS or bool(_counted(word.lower())) or _unit_word(word) is not None
-
-
 def is_name(text: str) -> bool:
     """Whether words only name the quantity that is asked for: `Area`, `The probability`, `total cost of`."""
     words = re.findall(r"[^\s,:]+", text.lower())
@@ -228,11 +212,6 @@ def is_name(text: str) -> bool:
         quantity or word in _LEADING_WORDS or (len(word) == 1 and i) or number_in_words(word) is not None
         for i, (word, quantity) in enumerate(zip(words, quantities, strict=True))
     )
-
-
-def measures_by_name(text: str) -> bool:
-    """Whether the name of a quantity may stand right before its value, as in `length 8`: not where it computes."""
-    return text.lower().split()[-1] in _QUANTITIES - word_set("operations")
 
 
 def is_lead_in(text: str) -> bool:
@@ -282,11 +261,6 @@ def _settled(words: str) -> str:
     return TABLES["synonyms"].get(words, words)
 
 
-def unnumbered(words: str) -> str:
-    """`quadrant ii` is `ii`; other words stay what they are."""
-    return re.sub(r"quadrant (?=(?:i{1,3}|iv)$)", "", words)
-
-
 def words_of_markup(text: str) -> str | None:
     r"""Return the plain words of a normalised answer, with `\text{…}` opened; None when it holds mathematics."""
     content = opened(text)
@@ -301,15 +275,14 @@ def comparable_words(text: str) -> str | None:
     content = opened(text)
     if words_of_markup(text) is None or _WORDS["notation"].search(content):
         return None
-    pieces = re.findall(r"\d+(?:\.\d+)?|\.\d+|[^\W\d_]+|\S", re.sub(r"[\"“”*_]", " ", content))
-    known = [len(piece) > 3 or piece.lower() in ANSWER_WORDS or piece > "\u2e00" for piece in pieces]
-    if not any(known_word and piece[0].isalpha() for known_word, piece in zip(known, pieces, strict=True)):
+    if not any(
+        len(word) > 3 or word.lower() in ANSWER_WORDS or word > "\u2e00" for word in re.findall(r"[^\W\d_]+", content)
+    ):
         return None
-    words = " ".join(piece.lower() if lower else piece for piece, lower in zip(pieces, known, strict=True))
-    if any(piece[-1].isdecimal() for piece in pieces):
-        return words.rstrip(" .,;:?")
-    pair = _settled(re.sub(r"\s*([,.;:()'-])\s*", r"\1", words.strip(" .,;:!?'"))).split(" and ")
+    if re.search(r"\d|\b[A-Z]{2,3}\b", content):
+        return " ".join(content.split()).rstrip(" .,;:?")
     # "Bob and Alice" are "Alice and Bob": two names without anything else, in order of the alphabet.
+    pair = plain_words(content).split(" and ")
     return " and ".join(sorted(pair) if all(" " not in name for name in pair) else pair)
 
 
@@ -337,11 +310,6 @@ def chosen_letter(answer: str) -> str | None:
     letter, rest = match.groups()
     hedged = set(re.findall(r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])", rest)) - {letter}
     shown = re.sub(r"\\(?:text|mathrm)\s*\{", "", rest)
-    denied = denies(rest) or _WORDS["not_an_option"].match(shown)
+    denied = _DENIALS & {*re.findall(r"[a-z']+", rest.lower())} or _WORDS["not_an_option"].match(shown)
     bracketed = re.match(r"\s*\(", rest) and re.search(r"[A-Za-z]{2}", rest)
     return None if hedged or denied or bracketed else letter
-
-
-def denies(text: str) -> bool:
-    """Whether words deny, hedge or change what they stand beside."""
-    return not _DENIALS.isdisjoint(re.findall(r"[a-z']+", text.lower()))
