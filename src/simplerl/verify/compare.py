@@ -217,9 +217,6 @@ def _same_arguments(left: Node, right: Node) -> Node:
     return replace(right, {new.name: old for old, new in pairs} | {old.name: new for old, new in pairs})
 
 
-# --- printed decimals -------------------------------------------------------------------------------------------------
-
-
 def _places(value: Fraction) -> int:
     """Decimal places of a terminating decimal; 0 for any other number."""
     return next((places for places in range(60) if 10**places % value.denominator == 0), 0)
@@ -384,8 +381,6 @@ class Comparison:
                 return self.equal(view, other)
         return is_scalar(left) and is_scalar(right) and self.scalar(left, right)
 
-    # --- parts ----------------------------------------------------------------------------------------------------
-
     def all_equal(self, left: Sequence[Node], right: Sequence[Node]) -> bool:
         """Compare element by element; one certain difference decides even where another pair is undecided."""
         if len(left) != len(right):
@@ -468,8 +463,6 @@ class Comparison:
             rank[end] = position
             last = end
         return rank | {INFINITY: position + 2}
-
-    # --- conditions and pieces ------------------------------------------------------------------------------------
 
     def _conditions(self, left: Node, right: Node) -> bool:
         """Values with conditions: the same ones on both sides, up to the name of a whole number that runs. Where only
@@ -618,7 +611,7 @@ class Comparison:
                 return any(self.value(_times(num(a), left.args[0]), _times(num(b), right.args[0])) for a, b in factors)
             if mine.dimensions != theirs.dimensions and not (mine.counts or theirs.counts):
                 return False
-        left, right = _radians(left, right), _radians(right, left)
+        names = [unit_of(node.name) for node in (left, right) if node.op == "unit"]
         left, right = without(left, "unit"), without(right, "unit")
         if left.op == right.op and left.op in ("percent", "degree"):
             return self.value(left.args[0], right.args[0])
@@ -627,8 +620,9 @@ class Comparison:
                 other = without(other, "degree")
                 return self.value(marked.args[0], other) or self.value(marked, other)
             if marked.op == "degree" and other.op != "percent":
-                # 90° is written 90, or in radians with π or an inverse function.
+                # 90° is written 90, or in radians: by name, with π or an inverse function.
                 radians = any(part.name == "pi" or part.name.startswith("arc") for part in other.walk())
+                radians = radians or any(unit is not None and unit.dimensions == (("rad", 1),) for unit in names)
                 return self.value(marked if radians else marked.args[0], other)
         return self.value(left, right)
 
@@ -653,14 +647,6 @@ class Comparison:
             return True
         constants = tolerance and _is_constant(left) and _is_constant(right)
         return bool(constants) and engine.close(left, right, tolerance)
-
-
-def _radians(node: Node, other: Node) -> Node:
-    """Degrees beside radians by name are converted; elsewhere the sign may be left out."""
-    unit = unit_of(other.name) if node.op == "degree" and other.op == "unit" else None
-    if unit is None or unit.dimensions != (("rad", 1),):
-        return node
-    return Node("div", (Node("mul", (node.args[0], Node("const", (), "pi"))), num(180)))
 
 
 #: How two structures of one kind match.

@@ -2,10 +2,8 @@ r"""Extraction: find the final answer in a response, in time linear in its lengt
 
 Only the response is ever read. It is first reduced to its final part: cut at the first stop string (a base model runs
 on after its end-of-text token, and what follows answers another question), then to what follows the last `</think>`.
-A *policy* looks for the answer there. The same policies serve training and evaluation, by name. How prose states an
-answer is in `tables.toml`, under `prose`; every run of characters there is bounded, so that nothing is quadratic.
-
-`boxes` is the one box finder of the package.
+A *policy* looks for the answer there. How prose states an answer is in `tables.toml`, under `prose`; every run of
+characters there is bounded, so that nothing is quadratic. `boxes` is the one box finder of the package.
 """
 
 from __future__ import annotations
@@ -245,9 +243,8 @@ def _last(matches: Iterable[re.Match[str]]) -> re.Match[str] | None:
 def boxed_then_phrases_then_last_number(text: str) -> str | None:
     """Return the box; else what follows "the answer is"; else the last formula or number.
 
-    For the evaluation of base models, which often answer without the format. It finds more answers and also more
-    accidental ones, so an evaluation reports it under its own name. Two values joined by "or" are one answer, and a
-    value that is taken back ("3? No, it is 4") is none.
+    For the evaluation of base models, which often answer without the format. It finds more answers, and more accidental
+    ones. Two values joined by "or" are one answer, and a value that is taken back ("3? No, it is 4") is none.
     """
     answer = boxed(text)
     if answer is not None:

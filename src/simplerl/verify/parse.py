@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate, pairwise
@@ -323,12 +323,8 @@ def read(text: str) -> Node:
     if not below and last.op != "sym" and "\\equiv" not in residue.name:
         raise Unreadable(f"the modulus {name}: {text[: modulus.start()]} is not a residue")
     # The modulus is a unit of the residue: it may be left out, but a different one is another answer.
-    return _at_end(residue, lambda value: Node("unit", (value,), "mod " + name))
-
-
-def _at_end(node: Node, change: Callable[[Node], Node]) -> Node:
-    """Change a value, or the last side of a relation."""
-    return Node("rel", (*node.args[:-1], change(node.args[-1])), node.name) if node.op == "rel" else change(node)
+    unit = Node("unit", (last,), "mod " + name)
+    return Node("rel", (*residue.args[:-1], unit), residue.name) if residue.op == "rel" else unit
 
 
 def _texts(tokens: list[Token]) -> str:
@@ -443,7 +439,7 @@ def _in_words(text: str) -> Node:
     words = lexicon.plain_words(text)
     if words in TABLES["number_sets"]:
         return sym(TABLES["number_sets"][words])
-    pieces = text.lower().split() if text[:2].lower() == "a " else words.split()  # a third is not the third
+    pieces = text.lower().split()
     for count in range(len(pieces), 0, -1):
         said, rest = lexicon.number_in_words(" ".join(pieces[:count])), " ".join(pieces[count:])
         if said is not None and (not rest or lexicon.unit_of(rest)):
@@ -491,16 +487,12 @@ def _is_condition(node: Node, before: tuple[Node, ...]) -> bool:
     return not named and any(part == sym(node.args[0].name) for value in values for part in value.walk())
 
 
-def _words_of(token: Token) -> str:
-    return token.text.lower().strip(" ,.") if token.kind == "txt" else ""
-
-
 def _conditional(tokens: list[Token]) -> Node | None:
     r"""`x + 1 \text{ if } x < 0`, `f(x) = 2x \; \forall x \in \mathbb{R}`: a value and where it holds."""
     for i, token in enumerate(tokens):
-        if i and (_words_of(token) in _CONDITION_WORDS or token.text == "\\forall") and _level(tokens[:i]) == 0:
-            value, rest = read_tokens(tokens[:i]), tokens[i + 1 :]
-            condition = read_tokens(rest)
+        word = token.text.lower().strip(" ,.") if token.kind == "txt" else ""
+        if i and (word in _CONDITION_WORDS or token.text == "\\forall") and _level(tokens[:i]) == 0:
+            value, condition = read_tokens(tokens[:i]), read_tokens(tokens[i + 1 :])
             if condition.op not in ("rel", "list"):
                 raise Unreadable(f"the words {token.text!r}")
             return Node("cond", (value, condition))
@@ -753,31 +745,21 @@ _FUNCTION_LETTERS = frozenset("fghFGH")
 #: How tightly operators bind; what stands side by side binds as tightly as the argument of a function reaches.
 _SUM, _PRODUCT, _SIDE_BY_SIDE = 2, 3, 4
 #: Operator between two values → how tightly it binds, and its operation.
-_INFIX = {"\\over": (1, "div"), "\\choose": (1, "binom"), "+": (2, "add"), "-": (2, "sub"), "\\pm": (2, "pm")}
-_INFIX |= {"\\mp": (2, "mp"), "*": (3, "mul"), "\\cdot": (3, "mul"), "\\times": (3, "mul")}
-_INFIX |= {"/": (3, "div"), "\\div": (3, "div")}
+_INFIX = {sign: (level, operation) for sign, level, operation in TABLES["infix"]}
 _SIGNED = ("+", "-", "\\pm", "\\mp")
 _POSTFIX = {"!": "fact", "!!": "fact2", "%": "percent"}
-#: Tokens that end a value: a parenthesis behind one is a factor or a remark.
-_VALUE_ENDS = frozenset({"}", ")", "]", "|", "!", "%", "'", "\\circ", "\\pi", "\\infty"})
 _NUMBERS = ("num", "rep", "sci")
 
 
 def read_expression(tokens: list[Token]) -> Node:
     """Return the tree of a scalar expression; raise `Unreadable` unless every token is understood."""
-    if not tokens:
-        raise Unreadable("an empty part")
     if any(token.text in _OPAQUE for token in tokens):
         return Node("opaque", (), canonical(tokens))
     reader = _Reader(tokens)
     node = reader.sum()
     if reader.at < len(reader.tokens):
         raise Unreadable(f"{reader.peek()!r} out of place")
-    if reader.vectors:
-        node = _spread(node)
-        if is_scalar(node) and any(part.op == "seq" for part in node.walk()):
-            raise Unreadable("a tuple inside an expression")
-    return node
+    return _spread(node) if reader.vectors else node
 
 
 def _spread(node: Node) -> Node:
@@ -853,10 +835,7 @@ class _Reader:
 
     def signed(self, least: int) -> Node:
         """A product with a sign in front."""
-        sign, one = self.take().text, self.peek()
-        after = self.ahead(1)
-        if sign == "+" and one == "1" and (after.text in ("(", "[") or (after.kind != "op" and self.factor_at(1))):
-            raise Unreadable("'+1' in front of a factor")
+        sign = self.take().text
         inner = self.sum(max(least, _SUM))
         if sign == "-" and inner.op in ("percent", "degree"):
             return Node(inner.op, (neg(inner.args[0]),))  # −3° is (−3)°
@@ -880,18 +859,13 @@ class _Reader:
                 node = Node(_POSTFIX[text], (node,))
             elif text == "\\circ" or circle:
                 self.at += circle if text == "^" else 0
-                node = self.degrees(node)
+                temperature = node.op == "num" and self.peek() in ("C", "F") and not self.peek(1)
+                node = Node("unit", (node,), "deg" + self.take().text) if temperature else Node("degree", (node,))
             elif self.peek() in ("*", "+") and node.op == "sym" and self.ahead(1).kind in ("", "op", "sep"):
                 node = sym(node.name + "^" + self.take().text)
             else:
                 node = Node("pow", (node, self.exponent()))
         return node
-
-    def degrees(self, base: Node) -> Node:
-        """What a degree sign makes of a number: an angle, with its minutes and seconds, or a temperature."""
-        if base.op == "num" and self.peek() in ("C", "F") and not self.peek(1):
-            return Node("unit", (base,), "deg" + self.take().text)
-        return Node("degree", (base,))
 
     def exponent(self) -> Node:
         """A braced group, a parenthesis, or one signed token with its arguments; towers are read from the top."""
@@ -950,19 +924,11 @@ class _Reader:
             self.take("|")
             return Node("abs", (inner,))
         if token.text in ("(", "[", "{"):
-            return self.bracketed(token.text)
+            self.at -= 1
+            items = self.arguments(token.text, most=MAX_TOKENS if token.text == "(" else 1)
+            self.vectors = self.vectors or len(items) > 1
+            return items[0] if len(items) == 1 else Node("seq", items, "()")
         raise Unreadable(f"the words {token.text!r}" if token.kind == "txt" else f"{token.text!r} out of place")
-
-    def bracketed(self, opening: str) -> Node:
-        """A group, or a tuple; a remark such as (+1) is no factor."""
-        start = self.at = self.at - 1
-        before = self.tokens[start - 1] if start else Token("op", "+")
-        items = self.arguments(opening, most=MAX_TOKENS if opening == "(" else 1)
-        beside = before.kind in (*_NUMBERS, "let", "end") or before.text in _VALUE_ENDS or self.factor_at()
-        if self.tokens[start + 1].text == "+" and opening != "{" and beside:
-            raise Unreadable(f"the remark {canonical(self.tokens[start : self.at])}")
-        self.vectors = self.vectors or len(items) > 1
-        return items[0] if len(items) == 1 else Node("seq", items, "()")
 
     def symbol(self, name: str) -> Node:
         """A symbol with its subscript and primes; `e`, `i` are constants; `f(x)` is an application."""
@@ -1024,17 +990,11 @@ class _Reader:
                 base = (self.primary(),)
             else:
                 exponent = self.exponent()
-        if base and name not in ("log", "ln"):
-            raise Unreadable(f"a subscript on {name}")
         opening = self.peek()
         if opening in ("(", "{") or (opening == "\\{" and name in _ARGUMENT_LISTS):
             inner = self.arguments(opening)
-        elif name in ("max", "min"):
-            raise Unreadable(f"the words {name!r}")
         else:
             inner = (self.sum(_PRODUCT),)
-        if len(inner) > 1 and name not in _ARGUMENT_LISTS:
-            raise Unreadable(f"several arguments for {name}")
         if exponent == neg(num(1)) and "arc" + name in FUNCTIONS:
             name, exponent = "arc" + name, None
         node = Node("abs", inner) if name in ("abs", "det") else Node("func", (*inner, *base), name)

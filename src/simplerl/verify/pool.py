@@ -1,8 +1,7 @@
 """The pool: judges a stream of responses in parallel, and survives whatever they do to the workers.
 
-What needs no algebra is decided in the calling process and costs no round trip; workers start when the first undecided
-answer arrives. The work of a judgement is counted and bounded where it is done (`numbers.py`); workers are there for
-what no count foresees.
+What needs no algebra is decided in the calling process; workers start when the first undecided answer arrives. The work
+of a judgement is counted where it is done (`numbers.py`); workers are there for what no count foresees.
 
 A thread asks a worker one question at a time and waits until a deadline. A worker that computes longer is killed and
 replaced; one that died by itself, or was stopped or starved rather than busy, loses nothing: it is replaced and asked
@@ -164,10 +163,8 @@ class _Worker:
 class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
     """Judges responses in parallel; a context manager.
 
-    `submit(key, response, gold, question)` accepts a response, `ready()` gives what is finished without waiting,
-    `results()` gives everything that is still to come, in the order in which it finishes. `verify_many(rows)` keeps the
-    order of its input. Each submitted response is answered exactly once. `lenient` names rules that count as right
-    although the answer is not finished: `unfinished` (as the literature counts), `restates`; the verdict's rule tells.
+    Each submitted response is answered exactly once. `lenient` names rules that count as right although the answer is
+    not finished: `unfinished` (as the literature counts), `restates`; the verdict's rule tells.
     """
 
     _closed = True  # until it is complete
