@@ -105,10 +105,11 @@ def assigned(node: Node) -> tuple[str, Node] | None:
 
 
 def _subjects(node: Node) -> set[str]:
-    """The names that inequalities speak of, x in |x| < 5; those in words are not among them."""
+    """The names that inequalities speak of; those in words are not among them."""
     items = [item for item in (node.args if node.op == "list" else (node,)) if item.op == "rel"]
-    sides = [side.args[0] if side.op == "abs" and side.args[0].op == "sym" else side for i in items for side in i.args]
-    return {name_of(side) for side in sides if has_symbols(side) and "\\mathbb" not in side.name} - {""}
+    return {
+        name_of(side) for item in items for side in item.args if has_symbols(side) and "\\mathbb" not in side.name
+    } - {""}
 
 
 def _same_name(first: str, second: str) -> bool:
@@ -154,16 +155,16 @@ def _sign_choices(node: Node) -> list[Node]:
     if not ((is_scalar(node) or node.op == "rel") and any(part.op in ("pm", "mp") for part in node.walk())):
         return [node]
 
-    def choose(part: Node, sign: str) -> Node:
+    def choose(sign: str, part: Node) -> Node:
         first, second = part.args if part.op in ("pm", "mp") else (part, part)
         return part if first is part else Node("add", (first, second if part.op == sign else neg(second)))
 
-    return [rewrite(node, partial(choose, sign=sign)) for sign in ("pm", "mp")]
+    return [rewrite(node, partial(choose, sign)) for sign in ("pm", "mp")]
 
 
 def _canonical(node: Node) -> Node:
     r"""One form for what is written in several: a list of one is its item, what holds a `\pm` the list of both values,
-    `|x| < 3` is −3 < x < 3, and `(r,h) = (3,10)` the list r = 3, h = 10."""
+    and `(r,h) = (3,10)` the list r = 3, h = 10."""
     while node.op == "list" and len(node.args) == 1:
         node = node.args[0]
     if node.op in ("list", "set"):
@@ -176,11 +177,6 @@ def _canonical(node: Node) -> Node:
     left, right = node.args
     if node.name == "=" and left.op == right.op == "seq" and len(left.args) == len(right.args) and name_of(left):
         return Node("list", tuple(Node("rel", pair, "=") for pair in zip(left.args, right.args, strict=True)))
-    if node.name in _FLIP and left.op == "abs" and left.args[0].op == "sym" and not name_of(left):
-        inner, flipped = left.args[0], _FLIP[node.name]
-        if node.name in ("<", "\\le"):
-            return Node("rel", (neg(right), inner, right), f"{node.name} {node.name}")
-        return Node("list", (Node("rel", (inner, neg(right)), flipped), Node("rel", (inner, right), node.name)), "or")
     return node
 
 
@@ -424,8 +420,7 @@ class Comparison:
     def _time(self, left: Node, right: Node) -> bool:
         """Clock times, on 24 hours; without a.m. or p.m. a time on a 12-hour dial may mean either."""
         (hour, *rest), (other, *others) = ([int(arg.value or 0) for arg in node.args] for node in (left, right))
-        either = {left.name, right.name} in ({"", "am"}, {"", "pm"})
-        return rest == others and (hour - other) % (12 if either else 24) == 0
+        return rest == others and (hour - other) % (24 if "" not in (left.name, right.name) else 12) == 0
 
     def _ratio(self, left: Node, right: Node) -> bool:
         """`3:4` and `6:8` are the same ratio."""
@@ -719,7 +714,4 @@ _VIEWS: dict[str, Callable[[Node, Node], Node | None]] = {
         num(int(node.name)) if node.value is None and other.op == "num" and node.name.isdecimal() else None
     ),
     "ratio": lambda node, other: Node("div", node.args) if is_scalar(other) and len(node.args) == 2 else None,
-    "time": lambda node, other: (
-        Node("ratio", node.args[: len(other.args)]) if other.op == "ratio" and node.name in ("", "24") else None
-    ),
 }  # fmt: skip

@@ -86,9 +86,7 @@ def reading(text: str) -> Reading:
     try:
         spelling = "" if plain is not None and "\\" not in normal else canonical(tokenize(normal))
         return Reading(normal, value, spelling, read(normal) if plain is None else num(plain))
-    except RecursionError:
-        return Reading(normal, value, spelling, None, "nesting beyond the limit")
-    except Unreadable as error:
+    except (Unreadable, RecursionError) as error:
         return Reading(normal, value, spelling, None, str(error))
 
 

@@ -490,8 +490,8 @@ def _is_condition(node: Node, before: tuple[Node, ...]) -> bool:
 def _conditional(tokens: list[Token]) -> Node | None:
     r"""`x + 1 \text{ if } x < 0`, `f(x) = 2x \; \forall x \in \mathbb{R}`: a value and where it holds."""
     for i, token in enumerate(tokens):
-        word = token.text.lower().strip(" ,.") if token.kind == "txt" else ""
-        if i and (word in _CONDITION_WORDS or token.text == "\\forall") and _level(tokens[:i]) == 0:
+        word = token.text.lower().strip(" ,.")
+        if i and (word in _CONDITION_WORDS or word == "\\forall") and _level(tokens[:i]) == 0:
             value, condition = read_tokens(tokens[:i]), read_tokens(tokens[i + 1 :])
             if condition.op not in ("rel", "list"):
                 raise Unreadable(f"the words {token.text!r}")

@@ -57,9 +57,7 @@ _NO_ANSWER = Outcome(False, "no-answer", "no closed, non-empty answer found", "n
 
 def as_text(value: object) -> str:
     """Return any input as text: bytes are decoded with replacement, None is empty."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return "" if value is None else str(value)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else "" if value is None else str(value)
 
 
 def extract(response: object, policy: str = "boxed") -> str | None:

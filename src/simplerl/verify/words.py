@@ -249,15 +249,11 @@ def date_of(text: str) -> str | None:
 
 
 def plain_words(text: str) -> str:
-    """Return words for comparison: lower case, single spaces, no surrounding punctuation or article."""
+    """Return words for comparison: lower case, single spaces, no surrounding punctuation or article, and one of several
+    ways of saying the same thing."""
     words = " ".join(re.sub(r"[\"“”*_]", " ", text).lower().split()).strip(" .,;:!?'")
-    return _settled(re.sub(r"\s*([,.;:()'-])\s*", r"\1", words))
-
-
-def _settled(words: str) -> str:
-    """One of several ways of saying the same thing."""
-    words = _WORDS["there_is"].sub("", _WORDS["article"].sub("", words))
-    words = re.sub(r"(?<=[a-z]) and (?=\d)", " ", words).removesuffix(" only")  # 3 hours and 20 minutes
+    words = re.sub(r"\s*([,.;:()'-])\s*", r"\1", words)
+    words = _WORDS["there_is"].sub("", _WORDS["article"].sub("", words)).removesuffix(" only")
     return TABLES["synonyms"].get(words, words)
 
 
@@ -275,9 +271,8 @@ def comparable_words(text: str) -> str | None:
     content = opened(text)
     if words_of_markup(text) is None or _WORDS["notation"].search(content):
         return None
-    if not any(
-        len(word) > 3 or word.lower() in ANSWER_WORDS or word > "\u2e00" for word in re.findall(r"[^\W\d_]+", content)
-    ):
+    words = re.findall(r"[^\W\d_]+", content)
+    if not any(len(word) > 3 or word.lower() in ANSWER_WORDS or word > "\u2e00" for word in words):
         return None
     if re.search(r"\d|\b[A-Z]{2,3}\b", content):
         return " ".join(content.split()).rstrip(" .,;:?")
@@ -290,9 +285,7 @@ def comparable_words(text: str) -> str | None:
 
 
 def choice_letter(text: str) -> str | None:
-    """Return the letter when a text is a choice letter, bare, circled or in parentheses."""
-    if len(text) == 1 and "Ⓐ" <= text <= "Ⓙ":
-        return chr(ord("A") + ord(text) - ord("Ⓐ"))
+    """Return the letter when a text is a choice letter, bare or in parentheses."""
     match = _WORDS["choice"].fullmatch(text)
     return match.group(1) if match else None
 
