@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 #: Longer lists are compared by spelling only.
 MAX_ITEMS = 60
-#: A decimal with this many significant digits is taken for a printed floating-point number, off by a few ulps.
-FLOAT_DIGITS, _FLOAT_NOISE = 12, Fraction(4, 10**15)
 #: Each sign of order → what it becomes when the sides change places.
 _FLIP = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 _ORDER: dict[str, Callable[[int, int], bool]] = {
@@ -216,16 +214,6 @@ def _same_arguments(left: Node, right: Node) -> Node:
 def _places(value: Fraction) -> int:
     """Decimal places of a terminating decimal; 0 for any other number."""
     return next((places for places in range(60) if 10**places % value.denominator == 0), 0)
-
-
-def _noise(node: Node, value: Fraction | None) -> Fraction:
-    """How far from a printed floating-point number another value may be: a place where it is rounded or cut, a few ulps
-    where it was computed. Zero for any other number."""
-    if node.op not in ("num", "neg") or value is None or not (places := _places(value)):
-        return Fraction(0)
-    digits = len(str(abs(value.numerator) * 10**places // value.denominator))
-    long = digits >= FLOAT_DIGITS and abs(value) < 10**FLOAT_DIGITS
-    return max(Fraction(1, 10**places), _FLOAT_NOISE * abs(value)) if long else Fraction(0)
 
 
 # --- regions of the number line -----------------------------------------------------------------------------------
@@ -626,11 +614,9 @@ class Comparison:
         if left == right:
             return not self._meaningless(left)
         mine, theirs = self._exact(left), self._exact(right)
-        noise = _noise(left, mine), _noise(right, theirs)
-        tolerance = Fraction(0) if all(noise) else sum(noise)  # two long decimals are two numbers
         if mine is not None and theirs is not None:
             self.rule = "exact" if self.rule == "structure" else self.rule
-            return mine == theirs or abs(mine - theirs) < tolerance
+            return mine == theirs
         infinite = [{INFINITY: 1, _MINUS_INFINITY: -1}.get(node, 0) for node in (left, right)]
         if any(infinite):
             return infinite[0] == infinite[1]
@@ -638,10 +624,7 @@ class Comparison:
         if {left.op, right.op} <= simple and not {left.op, right.op} <= {"num", "const"}:
             return False  # a bare symbol needs no algebra
         engine = self._algebra()
-        if any(engine.equal(*pair) for pair in _notations(left, right)):
-            return True
-        constants = tolerance and _is_constant(left) and _is_constant(right)
-        return bool(constants) and engine.close(left, right, tolerance)
+        return any(engine.equal(*pair) for pair in _notations(left, right))
 
 
 #: How two structures of one kind match.

@@ -245,10 +245,6 @@ def _is_word(out: list[Token], run: str, last: Token, *, glued: bool) -> bool:
 def canonical(tokens: list[Token]) -> str:
     r"""Return a spelling that equal token sequences share: `x^{2}` as `x^2`, words in lower case and in marks."""
     texts = [f"‹{' '.join(t.text.lower().split())}›" if t.kind == "txt" else t.text for t in tokens]
-    for i, token in enumerate(tokens[:-2]):
-        single = token.text == "{" and texts[i + 2] == "}" and texts[i + 1] not in "{}"
-        if single and (len(texts[i + 1]) == 1 or tokens[i + 1].kind != "num"):
-            texts[i] = texts[i + 2] = ""  # braces round a single token carry no meaning
     return " ".join(filter(None, texts))
 
 
@@ -452,8 +448,6 @@ def _listed(parts: list[list[Token]], separators: list[str]) -> Node:
     answers are alternatives where each is joined by `or`: then the name is `either`. Conditions at its end belong to
     what stands before them."""
     items = tuple(map(read_tokens, filter(None, parts)))
-    if not items:
-        raise Unreadable("an empty part")
     first, others = items[0], items[1:]
     assigned = first.op == "rel" and first.name in ("=", "\\neq") and first.args[0].op == "sym"
     if assigned and not any(map(has_symbols, others)) and all(map(is_scalar, others)):
@@ -716,9 +710,6 @@ def _money(tokens: list[Token]) -> Node:
     amount = _quantity(tokens[:at] + tokens[at + 1 :])
     unit = lexicon.unit_of(amount.name) if amount.op == "unit" else None
     paid_for = unit is not None and (unit.counts or re.match(r"/|[/ ]*per ", amount.name))
-    two = amount.op == "unit" and not paid_for and unit != lexicon.unit_of("dollars")
-    if amount.op == "label" or two or (at and tokens[0].text != "-"):
-        raise Unreadable("a currency sign out of place")
     inner = amount.args[0] if amount.op == "unit" else amount
     return amount if paid_for else Node("unit", (inner,), _CURRENCIES[tokens[at].text])
 
@@ -975,8 +966,6 @@ class _Reader:
         if name in ("lfloor", "lceil"):
             self.at -= 1
             return Node("func", (self.arguments(text, most=1)[0],), "floor" if name == "lfloor" else "ceil")
-        if name in ("angle", "triangle"):
-            return sym(text + (self.subscript() if self.peek() == "{" or self.ahead().kind == "let" else ""))
         if name in lexicon.GREEK:
             return self.symbol(text)
         raise Unreadable(f"the command {text}")
