@@ -340,15 +340,11 @@ class Comparison:
     def _exact(self, node: Node) -> Fraction | None:
         return exact(node, self.work) if is_scalar(node) else None
 
-    def _meaningless(self, node: Node) -> bool:
-        """Division by zero is equal to nothing, not even to itself."""
-        return any(part.op == "div" and self._exact(part.args[1]) == 0 for part in node.walk())
-
     def equal(self, left: Node, right: Node) -> bool:
         """Return whether two answers are equal; raise `Undecided` when only algebra can tell."""
         left, right = _canonical(left), _canonical(right)
         if left == right:
-            return not self._meaningless(left)
+            return True
         for node, other in ((left, right), (right, left)):
             if node.op == "both":
                 return all(self.equal(part, other) for part in node.args)
@@ -461,29 +457,14 @@ class Comparison:
             return (not all(sets) or sets[0] == sets[1]) and self.same_multiset(*kept) and self.equal(value, other)
         return not any(kept) and self.equal(value, other)
 
-    def _pieces(self, left: Node, right: Node) -> bool:
-        """Functions in pieces: the same values under the same conditions; one piece may be "otherwise"."""
-        rest, unmatched = list(right.args), []
-        for piece in left.args:
-            match = next((other for other in rest if piece.op == other.op and self.equal(piece, other)), None)
-            if match is None:
-                unmatched.append(piece)
-            else:
-                rest.remove(match)
-        last = (*unmatched, *rest)
-        otherwise = len(unmatched) == len(rest) == 1 and any(piece.op != "cond" for piece in last)
-        return not last or (otherwise and self.equal(*(without(piece, "cond") for piece in last)))
-
     def _lists(self, left: Node, right: Node) -> bool:
         """Two lists: named values by name, else without order; one name throughout may be left out, and so may its
         numbering."""
         if all(map(_label, (*left.args, *right.args))):
             return self.same_multiset(left.args, right.args)
-        if left.name != right.name and "either" in (left.name, right.name) and any(map(_components, (left, right))):
-            return False  # x = 1 or y = 2
         choices = all(item.op == "text" or (item.op == "sym" and item.name.isupper()) for item in left.args)
-        if choices and left.name != right.name:
-            return False  # A or B chooses nothing
+        if left.name != right.name and (choices or any(map(_components, (left, right)))):
+            return False  # A or B chooses nothing, and x = 1 or y = 2 is not both
         (mine, my_values), (theirs, their_values) = _entries(left), _entries(right)
         components = _components(left), _components(right)
         if (components[0] is None) != (components[1] is None) and not (any(mine) and any(theirs)):
@@ -612,7 +593,7 @@ class Comparison:
     def value(self, left: Node, right: Node) -> bool:
         """Compare two bare expressions: exactly where both are rational, by algebra otherwise."""
         if left == right:
-            return not self._meaningless(left)
+            return True
         mine, theirs = self._exact(left), self._exact(right)
         if mine is not None and theirs is not None:
             self.rule = "exact" if self.rule == "structure" else self.rule
@@ -632,7 +613,7 @@ _ALIKE: dict[str, Callable[[Comparison, Node, Node], bool]] = {
     "seq": Comparison._ordered, "matrix": Comparison._ordered, "row": Comparison._ordered,
     "point": Comparison._ordered, "base": Comparison._ordered, "set": Comparison._bag, "union": Comparison._bag,
     "list": Comparison._lists, "rel": Comparison._relations,
-    "time": Comparison._time, "ratio": Comparison._ratio, "pieces": Comparison._pieces, "cond": Comparison._conditions,
+    "time": Comparison._time, "ratio": Comparison._ratio, "pieces": Comparison._bag, "cond": Comparison._conditions,
 }  # fmt: skip
 
 

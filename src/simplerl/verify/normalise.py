@@ -32,8 +32,6 @@ def _unicode(text: str) -> str:
                 pieces.append(mark + raised)
         elif char in _SYMBOLS:
             pieces.append(_SYMBOLS[char])
-        elif char == "\u0305" and pieces and pieces[-1].isdecimal():  # a digit under a combining bar repeats
-            pieces[-1] = "\\overline{" + pieces[-1] + "}"
         elif char <= "\x7f" or "①" <= char < "Ⓐ":
             pieces.append(char)
         else:

@@ -859,15 +859,13 @@ class _Reader:
         return node
 
     def exponent(self) -> Node:
-        """A braced group, a parenthesis, or one signed token with its arguments; towers are read from the top."""
+        """A braced group, a parenthesis, or one signed token with its arguments."""
         self.grow()
         if self.peek() in ("+", "-"):
             return neg(self.exponent()) if self.take().text == "-" else self.exponent()
         node = self.primary()
-        if self.peek() == "^" and "\\circ" not in (self.peek(1), self.peek(2)):
-            self.take()
-            node = Node("pow", (node, self.exponent()))
-        return node
+        tower = self.peek() == "^" and "\\circ" not in (self.peek(1), self.peek(2))
+        return Node("pow", (node, self.exponent())) if tower and self.take() else node
 
     def argument(self) -> Node:
         r"""An argument of `\frac` and its like: a group, or one token (of a number, one digit)."""

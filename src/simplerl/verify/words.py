@@ -75,9 +75,6 @@ def _cardinal(text: str) -> int | None:
 
 def number_in_words(text: str) -> Fraction | None:
     """The number that English words say, all of them: seven, minus two, three fifths, two and a half, a dozen."""
-    if "分" in text and (parts := _WORDS["chinese_fraction"].fullmatch(text)):
-        bottom, top = (TABLES["chinese_numbers"].index(part) for part in parts.groups())
-        return Fraction(top, bottom)
     if not _WORDS["only_letters"].fullmatch(text.strip()):
         return None
     first, *others = words = text.lower().replace("-", " ").split()
