@@ -59,10 +59,8 @@ def without(node: Node, *marks: str) -> Node:
 
 
 def name_of(node: Node) -> str:
-    """The name that a side of an equation gives to what is asked for: `x`, `f(1)`, `AB`, `|AB|`, `(x,y)`; else empty.
-
-    A lower-case product is not a name: `xy = 6` is an equation of a curve, and its 6 is not the answer.
-    """
+    """The name that a side of an equation gives to what is asked for: `x`, `f(1)`, `AB`, `|AB|`, `(x,y)`; else empty. A
+    lower-case product is not a name: `xy = 6` is an equation of a curve."""
     op, args, name = node.op, node.args, node.name
     if op == "text":
         return name if is_name(name) else ""

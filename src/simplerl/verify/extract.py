@@ -63,10 +63,8 @@ def closing_brace(text: str, start: int) -> int:
 
 
 def boxes(text: str) -> list[Box]:
-    r"""Return the closed boxes of a text in the order in which they open.
-
-    Braces are matched as TeX does, so `\{` and `\}` do not count. An unclosed box (a truncated response) is skipped.
-    """
+    r"""Return the closed boxes of a text in the order in which they open, and skip unclosed ones. Braces are matched
+    as TeX does, so `\{` and `\}` do not count."""
     open_groups: list[tuple[int, int] | None] = []  # command and content of a box, None for any other group
     closed = []
     for match in _BRACE.finditer(text):
@@ -88,11 +86,8 @@ def last_box(text: str) -> str | None:
 
 
 def boxed(text: str) -> str | None:
-    r"""Return the content of the last closed box (policy `boxed`, the default).
-
-    An empty box (spaces, empty braces, `\text{}`, spacing commands) is no answer, like any other last box that is not
-    one: it does not bring back an earlier one.
-    """
+    r"""Return the content of the last closed box (policy `boxed`, the default). An empty one (spaces, `\text{}`) is
+    no answer, and does not bring back an earlier one."""
     return _shown(last_box(text) or "")
 
 
@@ -121,10 +116,8 @@ class Prose(NamedTuple):
 
 
 def mark_formulas(text: str) -> Prose:
-    r"""Replace the formulas `$…$`, `$$…$$`, `\(…\)`, `\[…\]` and displayed environments by marks.
-
-    A single `$` may be a price: it encloses a formula only if no digit follows a closing `$` with a space before it.
-    """
+    r"""Replace the formulas `$…$`, `$$…$$`, `\(…\)`, `\[…\]` and displayed environments by marks. A single
+    `$` may be a price: it encloses a formula only if no digit follows a closing `$` with a space before it."""
     text = _PROSE["mark"].sub("", text)
     parts: list[str] = []
     formulas: list[str] = []
@@ -241,11 +234,8 @@ def _last(matches: Iterable[re.Match[str]]) -> re.Match[str] | None:
 
 
 def boxed_then_phrases_then_last_number(text: str) -> str | None:
-    """Return the box; else what follows "the answer is"; else the last formula or number.
-
-    For the evaluation of base models, which often answer without the format. It finds more answers, and more accidental
-    ones. Two values joined by "or" are one answer, and a value that is taken back ("3? No, it is 4") is none.
-    """
+    """Return the box; else what follows "the answer is"; else the last formula or number. Two values
+    joined by "or" are one answer, and a value that is taken back ("3? No, it is 4") is none."""
     answer = boxed(text)
     if answer is not None:
         return answer

@@ -804,10 +804,8 @@ class _Reader:
         return token
 
     def sum(self, least: int = 0) -> Node:
-        r"""Values joined by operators that bind more tightly than `least`, side by side, or with a sign in front.
-
-        The argument of `\sin x` is `sum(_PRODUCT)`: it ends at an operator or the next function.
-        """
+        r"""Values joined by operators that bind more tightly than `least`, side by side, or with a sign in front. The
+        argument of `\sin x` is `sum(_PRODUCT)`: it ends at an operator or the next function."""
         self.grow()
         node = factor = self.signed(least) if self.peek() in _SIGNED else self.power()
         while True:

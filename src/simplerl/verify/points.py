@@ -56,8 +56,7 @@ def digest(*parts: object) -> int:
 
 def _symbol(name: str, point: Point) -> Any:
     """The value of a symbol at a point: positive at even indices, of either sign at odd ones. Where expressions have
-    steps, values reach further, and are whole at even indices or always (n, k, m …): there `⌈x⌉` and `⌊x⌋ + 1` differ.
-    """
+    steps (⌈x⌉), values reach further, and are whole at even indices or always (n, k, m …)."""
     seed, index, integer = digest(name, point.index), point.index, name[0] in "nkmijN" and point.steps
     far = point.index % 4 == 1 and (point.steps or point.scale > 1)
     value = point.scale * (mp.mpf(seed % 10**9) / 10**9 * 3 + mp.mpf(1) / 7)

@@ -159,11 +159,8 @@ class _Worker:
 
 
 class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
-    """Judges responses in parallel; a context manager.
-
-    Each submitted response is answered exactly once. `lenient` names rules that count as right although the answer is
-    not finished: `unfinished` (as the literature counts), `restates`; the verdict's rule tells.
-    """
+    """Judges responses in parallel, each exactly once; a context manager. `lenient` names rules that count as right
+    although the answer is not finished: `unfinished` (as the literature counts), `restates`; the verdict tells."""
 
     _closed = True  # until it is complete
 

@@ -97,10 +97,8 @@ def number_in_words(text: str) -> Fraction | None:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What words behind a value measure or count: dimension → exponent, with the factors to its base unit.
-
-    Counted nouns are dimensions whose name begins with `#`. A name with two meanings (ton) has two factors.
-    """
+    """What words behind a value measure or count: dimension → exponent, with the factors to its base unit (two for
+    a name with two meanings, such as ton). Counted nouns are dimensions whose name begins with `#`."""
 
     dimensions: tuple[tuple[str, int], ...]
     factors: tuple[Fraction, ...] = (Fraction(1),)
@@ -262,9 +260,7 @@ def words_of_markup(text: str) -> str | None:
 
 def comparable_words(text: str) -> str | None:
     """Return a spelling that two answers in words share; None unless the text is really words, not mathematics.
-
-    Names of up to three letters keep their case (AB is not ab), and beside digits nothing in front is dropped (.5, -5).
-    """
+    Short names keep their case (AB is not ab), and beside digits nothing in front is dropped (.5, -5)."""
     content = opened(text)
     if words_of_markup(text) is None or _WORDS["notation"].search(content):
         return None
