@@ -262,12 +262,9 @@ def _positions(node: Node, rank: dict[Node, int]) -> frozenset[int]:
         return everything - members if node.name == "\\notin" else members
     free = [side for side in node.args if side not in rank]
     if node.op == "rel" and len(free) == 1 and name_of(free[0]) and _ORDER.keys() >= set(_signs(node)):
-
-        def holds(position: int) -> bool:
-            sides = [rank.get(side, position) for side in node.args]
-            return all(_ORDER[sign](*pair) for sign, pair in zip(_signs(node), pairwise(sides), strict=True))
-
-        return frozenset(filter(holds, everything))
+        sides = {position: pairwise([rank.get(side, position) for side in node.args]) for position in everything}
+        holds = {p: all(_ORDER[sign](*pair) for sign, pair in zip(_signs(node), sides[p], strict=True)) for p in sides}
+        return frozenset(position for position in everything if holds[position])
     raise _NoRegion
 
 
@@ -299,11 +296,6 @@ def _is_set_of_numbers(condition: Node) -> bool:
     if condition.name in ("\\ge", ">") and variable.name in ("n", "k", "m"):  # the terms of a sequence
         return bound.op == "num" and bound.value in (0, 1)
     return condition.name == "\\in" and bool(_set_name(bound))
-
-
-def _running(nodes: Sequence[Node]) -> list[str]:
-    """The letters of the whole numbers that run through the conditions behind a value."""
-    return [c.args[0].name for c in nodes[1:] if _is_set_of_numbers(c) and c.args[0].op == "sym"]
 
 
 def _label(node: Node) -> str:
@@ -446,7 +438,8 @@ class Comparison:
         one side has any, they may only say what kind of number a letter is."""
         sides = [node.args if node.op == "cond" else (node,) for node in (left, right)]
         (value, *mine), (other, *theirs) = sides
-        running = [_running(side) or sorted({*_letters(side[0])} & {*"kmnl"}) for side in sides]
+        running = [[c.args[0].name for c in side[1:] if _is_set_of_numbers(c)] for side in sides]
+        running = [own or sorted({*_letters(side[0])} & {*"kmnl"}) for own, side in zip(running, sides, strict=True)]
         if len(running[0]) == len(running[1]) == 1:
             other = replace(other, {running[1][0]: sym(running[0][0])})
         sets = [{_set_name(c.args[1]) for c in side if _is_set_of_numbers(c)} - {""} for side in (mine, theirs)]

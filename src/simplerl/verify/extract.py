@@ -273,14 +273,12 @@ def choice(text: str) -> str | None:
         return content
     tail = text[-MAX_ANSWER_CHARS:]
     for name in ("stated_letter", "lone_letter", "bracketed_letter"):
-        last = _last(_PROSE[name].finditer(tail))
-        if last:
+        if last := _last(_PROSE[name].finditer(tail)):
             # "Answer: B" states B whatever stands in front; "(B)" after "(A) or" does not.
             before = tail[max(0, last.start() - 40) : last.start()] if name != "stated_letter" else ""
-            if _PROSE["negation"].search(last.group()) or _PROSE["not_before"].search(before):
-                return None  # what the answer is not
+            denied = _PROSE["negation"].search(last.group()) or _PROSE["not_before"].search(before)
             hedged = _PROSE["second_letter"].match(tail, last.end()) or _PROSE["first_letter"].search(before)
-            return None if hedged else last[1]
+            return None if denied or hedged else last[1]
     return None
 
 

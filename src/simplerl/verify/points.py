@@ -164,12 +164,10 @@ _OPERATIONS: dict[str, Callable[[list, Node, Point, Work], Any]] = {
 
 
 def _cost(op: str) -> float:
-    """Units of work for one operation at the working precision, as measured with mpmath's integers of Python: those by
-    series or iteration grow faster with the digits than one multiplication."""
-    digits = mp.dps
+    """Units of work for one operation at the working precision, as measured: those by series grow fastest with it."""
     if op in ("fact", "fact2", "binom"):
-        return 50 + digits**3 / 1_500
-    return 25 + digits**2 / 1_000 if op in ("pow", "func", "app", "const") else 4 + digits**2 / 50_000
+        return 50 + mp.dps**3 / 1_500
+    return 25 + mp.dps**2 / 1_000 if op in ("pow", "func", "app", "const") else 4 + mp.dps**2 / 50_000
 
 
 class Evaluator:

@@ -269,9 +269,7 @@ def comparable_words(text: str) -> str | None:
         return None
     if re.search(r"\d|\b[A-Z]{2,3}\b", content):
         return " ".join(content.split()).rstrip(" .,;:?")
-    # "Bob and Alice" are "Alice and Bob": two names without anything else, in order of the alphabet.
-    pair = plain_words(content).split(" and ")
-    return " and ".join(sorted(pair) if all(" " not in name for name in pair) else pair)
+    return plain_words(content)
 
 
 # --- choices ------------------------------------------------------------------------------------------------------
