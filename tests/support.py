@@ -8,6 +8,7 @@ import os
 import string
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -207,8 +208,12 @@ def random_groups(
     seed: int = 0,
     longest: int = 12,
     prompts: tuple[int, int] = (2, 7),
+    holes: bool = False,
 ) -> list[TrajectoryGroup]:
-    """Return groups of random tokens, lengths, log-probabilities and verdicts (some truncated, none undecided)."""
+    """Return groups of random tokens, lengths, log-probabilities and verdicts (some truncated, none undecided).
+
+    With `holes` a third of the tokens is an environment's, as in responses of several turns.
+    """
     rng = np.random.default_rng(seed)
     groups = []
     for p in range(problems):
@@ -223,6 +228,7 @@ def random_groups(
                     logprobs=-rng.exponential(size=length) - 0.1,
                     verdict=CORRECT if rng.random() < 0.5 else WRONG,
                     stop_reason="length" if length == longest else "eos",
+                    mask=[i % 3 != 1 for i in range(length)] if holes else None,
                 )
             )
         groups.append(group(*members, id=f"p{p}"))
@@ -301,6 +307,34 @@ def run_command(*arguments: str, cwd: Path | None = None, timeout: float = 120) 
     )
 
 
+def ranks_of(pid: int) -> list[int]:
+    """Return the ranks among a process's children."""
+    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "train.ranks" in line]
+
+
+def gone(pid: int, seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def begin_run(path: Path, over: dict[str, Any], *further: str) -> subprocess.Popen[str]:
+    """Start a run in another process and wait until it has done a step."""
+    line = command("train", "cub", *arguments(deep(SMALL, over)), "--output-dir", str(path), *further)
+    process = subprocess.Popen(line, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    while not (path / "checkpoints" / "step_000002").exists() and time.monotonic() < deadline:
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.05)
+    return process
+
+
 def run_main(capsys: Any, *arguments: str) -> tuple[int, str, str]:
     """Run simplerl's `main` in this process. Return (exit code, standard output, standard error)."""
     from simplerl.cli import main
@@ -332,8 +366,16 @@ def fingerprint(path: Path) -> dict[str, Any]:
         "critic": [file.read_bytes() for file in sorted((newest / "trainer").glob("critic*.safetensors"))],
         "state": json.loads((newest / "trainer" / "state.json").read_text()),
         "checkpoints": sorted(entry.name for entry in (path / "checkpoints").iterdir()),
-        "records": {file.name: pyarrow.parquet.read_table(file).to_pylist() for file in records},
+        "records": {file.name: _untimed_rows(file) for file in records},
     }
+
+
+def _untimed_rows(file: Path) -> list[dict[str, Any]]:
+    """Return the rows of a record without the seconds that tools took."""
+    rows = pyarrow.parquet.read_table(file).to_pylist()
+    for call in (call for row in rows for call in row["calls"] or ()):
+        del call["seconds"]
+    return rows
 
 
 def assert_same_run(path: Path, reference: dict[str, Any]) -> None:

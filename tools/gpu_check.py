@@ -25,12 +25,16 @@ TESTS = {
     "the same by vLLM in this process": "test_a_run_on_the_gpu[vllm]",
     "LoRA: merged weights reach both engines": "test_adapters_on_the_gpu",
     "vLLM's log-probabilities in bf16 beside the scorer's": "test_vllm_in_bf16_agrees_with_the_scorer",
+    "weights and moments on the CPU: the gradient of a plain learner": "test_offloading_on_the_gpu",
+    "a rank on each GPU by NCCL: gradient, checkpoint and sync of one": "test_a_rank_on_each_gpu",
+    "a rank that is killed within NCCL ends the run": "test_a_rank_that_dies_on_a_gpu",
     "the plan is within 10% of the measured peak": "test_the_plan_is_near_the_peak",
 }
 #: What is measured → settings of a run of the cub; a real model is given with --model.
 RUNS = {
     "native": ["--rollout.backend", "native"],
     "vLLM": ["--rollout.backend", "vllm"],
+    "native, offloaded": ["--rollout.backend", "native", "--learner.cpu-offload", "true"],
     "vLLM, LoRA of rank 32": ["--rollout.backend", "vllm", "--lora.rank", "32"],
 }
 COLUMNS = ("throughput/tokens_per_second", "time/rollout", "time/learn", "time/sync", "memory/peak_gib")

@@ -48,6 +48,7 @@ def train(
     model: str | Path | tuple[Any, Any] | None = None,
     data: "str | Path | Rows | None" = None,
     algorithm: "str | Algorithm | None" = None,
+    environment: Any = None,
     quiet: bool = False,
     callbacks: Sequence[Callback] = (),
     **top_level: Any,
@@ -61,7 +62,8 @@ def train(
     `reward`: a name, `file.py:function`, a function of TRL's signature or ours, a `Reward`, or a list of these, each
     alone or with its weight. `model`: a name or directory, or (model, tokenizer), which is trained in place. `data`:
     a name or file, rows with a question and an answer, a `datasets.Dataset`, or problems. `algorithm`: a name or an
-    instance. `quiet` shows nothing; `callbacks` are told of every step.
+    instance. `environment`: a name, an instance, or a class, also one of TRL's form. `quiet` shows nothing; `callbacks`
+    are told of every step.
 
     After Ctrl-C, or a finding of the doctor under `doctor.action = "stop"`, the run is returned unfinished
     (`run.finished`) with a checkpoint to resume from.
@@ -72,7 +74,7 @@ def train(
     (True, [0, 1, 2])
     """
     overrides = {**_nested(settings), **top_level}
-    inputs = _objects(overrides, reward=reward, model=model, data=data, algorithm=algorithm)
+    inputs = _objects(overrides, reward=reward, model=model, data=data, algorithm=algorithm, environment=environment)
     return _run("train", recipe, overrides, inputs, output_dir, plugins, resume, quiet, callbacks)
 
 
@@ -296,7 +298,13 @@ def _nested(settings: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _objects(
-    overrides: dict[str, Any], *, reward: Any = None, model: Any = None, data: Any = None, algorithm: Any = None
+    overrides: dict[str, Any],
+    *,
+    reward: Any = None,
+    model: Any = None,
+    data: Any = None,
+    algorithm: Any = None,
+    environment: Any = None,
 ) -> "Inputs":
     """Write what was passed into the settings, objects by their names; return the objects that a run is built from."""
     from simplerl.train.components import Inputs
@@ -313,6 +321,11 @@ def _objects(
                 f"algorithm: give a name, or an instance of a dataclass such as GRPO(), not {algorithm!r}"
             )
         overrides["algorithm"] = named_table("algorithm", algorithm)
+    if isinstance(environment, str | type):
+        name = environment if isinstance(environment, str) else remember(environment)
+        overrides["environment"] = {**overrides.get("environment", {}), "name": name}
+    elif environment is not None:
+        overrides["environment"] = named_table("environment", environment)
     if isinstance(model, str | Path):
         overrides["model"] = str(model)
     elif model is not None:

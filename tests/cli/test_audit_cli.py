@@ -8,6 +8,7 @@ import json
 import pytest
 
 from simplerl.cli import main
+from simplerl.environments import sandbox
 
 
 def write(path, rows):
@@ -139,3 +140,23 @@ def test_rows_that_training_refuses_or_leaves_out_are_listed(tmp_path, capsys):
 def test_an_audit_of_left_out_rows_alone_is_a_report(tmp_path, capsys):
     assert main(["audit", write(tmp_path / "data.jsonl", [{"question": "a", "answer": "proof"}])]) == 0
     assert "the placeholder 'proof'" in capsys.readouterr().out
+
+
+def test_unit_tests_that_fail_on_the_reference_solution_are_listed(tmp_path, capsys):
+    try:
+        sandbox.require()
+    except sandbox.SandboxError as error:
+        pytest.skip(str(error))
+    rows = [
+        {"question": "Double.", "tests": ["assert f(2) == 4"], "reference": "def f(x): return 2 * x", "id": "good"},
+        {"question": "Treble.", "tests": ["assert f(2) == 7"], "reference": "def f(x): return 3 * x", "id": "bad"},
+        {"question": "Quadruple.", "tests": ["assert f(2) == 8"], "id": "without"},
+        {"question": "1+1?", "answer": "2"},
+    ]
+    assert main(["audit", write(tmp_path / "data.jsonl", rows), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    ((failed,), tested, references) = report["reference"], report["tested"], report["references"]
+    assert (failed["id"], tested, references) == ("bad", 3, 2)
+    assert failed["why"] == "0 of 1 pass: assert f(2) == 7 f returned 6"
+    assert main(["audit", str(tmp_path / "data.jsonl")]) == 1
+    assert "unit tests that fail on the reference solution (1 of 1)" in capsys.readouterr().out

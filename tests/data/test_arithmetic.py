@@ -117,4 +117,17 @@ def test_limits_are_said() -> None:
     with pytest.raises(ConfigError, match="'dev'"):
         load("arithmetic", "dev")
     with pytest.raises(ConfigError, match="levels 1 to 5"):
-        load("arithmetic", levels=(6,))
+        load("arithmetic", levels=(7,))
+
+
+def test_large_numbers_come_where_they_are_asked_for() -> None:
+    problems = load("arithmetic", levels=(6,), size=300)
+    assert len({item.question for item in problems}) == 300
+    for item in problems:
+        left, sign, right = re.fullmatch(r"What is (\d+)([-+*])(\d+)\?", item.question).groups()
+        value = {"+": int(left) + int(right), "-": int(left) - int(right), "*": int(left) * int(right)}[sign]
+        assert item.answer == str(value)
+        assert int(left) >= 100
+    held_out = {item.question for item in load("arithmetic", "test", levels=(6,))}
+    assert not held_out & {item.question for item in problems}
+    assert "6" not in {item.level for item in load("arithmetic")}

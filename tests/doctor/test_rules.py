@@ -95,6 +95,30 @@ CASES: dict[str, Case] = {
         steps=(2, 30),
         words=("40.0%",),
     ),
+    "environment-failing": Case(
+        sick={"figures": {"environment/failed": 0.8}},
+        well={"figures": {"environment/failed": 0.01}},
+        figures={"failed": 0.8},
+        severity="serious",
+        steps=(6, 30),
+        words=("80.0%",),
+    ),
+    "calls-invalid": Case(
+        sick={"figures": {"environment/invalid": 0.8}},
+        well={"figures": {"environment/invalid": 0.01}},
+        figures={"invalid": 0.8},
+        severity="serious",
+        steps=(6, 30),
+        words=("80.0%",),
+    ),
+    "turn-limit": Case(
+        sick={"figures": {"environment/turn_limit": 0.8}},
+        well={"figures": {"environment/turn_limit": 0.01}},
+        figures={"turn_limit": 0.8},
+        severity="serious",
+        steps=(6, 30),
+        words=("80.0%",),
+    ),
     "accuracy-fell": Case(
         sick={"figures": {"accuracy/mean": after(15, 0.6, 0.2)}},
         well={"figures": {"accuracy/mean": after(15, 0.6, 0.52)}},
@@ -371,6 +395,7 @@ def test_healthy_run_is_said_to_be_so(tmp_path: Path) -> None:
     assert diagnosis.healthy
     # The reward of the made-up responses is the verdict, and their lengths do not vary; nothing is self-training.
     unfit = {"reward-length", "exploration-collapsing", "selection-starving", "wrong-selected"}
+    unfit |= {"environment-failing", "calls-invalid", "turn-limit"}
     assert set(diagnosis.unfit) == unfit
     assert set(diagnosis.clean) == set(RULES) - unfit
 

@@ -126,7 +126,7 @@ def test_k_larger_than_n_is_explained() -> None:
 
 def test_every_figure_is_named() -> None:
     found = figures(seven(2))
-    counts = {"problems", "samples", "verdicts", "by_level", "by_kind"}
+    counts = {"problems", "samples", "verdicts", "by_level", "by_kind", "by_source"}
     assert set(found) - counts == set(NAMES)
 
 
@@ -217,3 +217,18 @@ def test_nothing_decided_has_no_value() -> None:
         assert math.isnan(figure["value"])
         assert figure["problems"] == 0
     assert found["tokens"]["value"] == 10
+
+
+def test_accuracy_by_domain() -> None:
+    """Where problems come from several sources each has a figure, and a metric; one source alone has none."""
+    answers = [*seven(7), answer("b", 0, "wrong", source="sums"), answer("c", 0, "correct", source="sums")]
+    assert figures(answers, ks=(1,))["by_source"] == {}, "one with a name is one source"
+    answers += [answer("d", 0, "wrong", source="sorts"), answer("e", 0, "timeout", source="sorts")]
+    found = figures(answers, ks=(1,))
+    assert {name: (f["value"], f["problems"]) for name, f in found["by_source"].items()} == {
+        "sums": (0.5, 2),
+        "sorts": (0.0, 1),
+    }
+    line = evaluation_metrics(found)
+    assert (line["eval/accuracy/sums"], line["eval/accuracy/sorts"]) == (0.5, 0.0)
+    assert not [name for name in evaluation_metrics(figures(seven(2))) if name.startswith("eval/accuracy/")]

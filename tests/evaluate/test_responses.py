@@ -7,6 +7,7 @@ import pytest
 from support import run_main
 
 from simplerl.core.errors import DataError
+from simplerl.environments import sandbox
 from simplerl.evaluate.benchmarks import load
 from simplerl.evaluate.responses import read_responses
 from simplerl.runs.responses import ResponseFile
@@ -128,3 +129,24 @@ def test_odd_characters_many_samples_and_k(loaded, tmp_path: Path, capsys) -> No
 def test_a_sample_number_must_fit(loaded, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"responses.jsonl:1: sample must be a number from 0 to 999,999,999"):
         read_responses(given(tmp_path, {"id": "own-0", "response": "a", "sample": 10**12}), loaded)
+
+
+def test_programs_are_scored_by_their_unit_tests(tmp_path: Path, capsys) -> None:
+    try:
+        sandbox.require()
+    except sandbox.SandboxError as error:
+        pytest.skip(str(error))
+    test = "def check(candidate):\n    assert candidate() == 1\n"
+    row = {"task_id": "HumanEval/0", "prompt": "def one():\n", "test": test, "entry_point": "one"}
+    (tmp_path / "HumanEval.jsonl").write_text(json.dumps(row))
+    texts = ("    return 1", "    return 2", "```python\ndef one():\n    return 1\n```", "no program")
+    rows = [{"task_id": "HumanEval/0", "completion": text, "sample": i} for i, text in enumerate(texts)]
+    benchmark, out = str(tmp_path / "HumanEval.jsonl"), str(tmp_path / "out")
+    path = str(given(tmp_path, *rows))
+    code, shown, message = run_main(capsys, "eval", "--responses", path, "--benchmarks", benchmark, "--output-dir", out)
+    assert code == 0, (shown, message)
+    (result,) = results(tmp_path / "out")
+    assert [result.figures["pass@k"][k]["value"] for k in "12"] == pytest.approx([1 / 2, 5 / 6])
+    table = ResponseFile(result.home / "responses.parquet").read(["verdict", "rule"])
+    assert table["verdict"].to_pylist() == ["correct", "wrong", "correct", "wrong"]
+    assert table["rule"].to_pylist() == ["tests"] * 4

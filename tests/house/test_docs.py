@@ -132,7 +132,12 @@ def test_everything_registered_has_what_its_protocol_asks_for() -> None:
         assert not missing, f"{name} lacks {missing}"
         assert {"stop_ids", "context_length"} <= set(inspect.signature(cls).parameters), name
     for name, load in DATASETS.items():
-        assert [n for n in inspect.signature(load).parameters if n != "at"] == ["split", "size", "seed", "levels"], name
+        assert [n for n in inspect.signature(load).parameters if n not in ("at", "task", "options")] == [
+            "split",
+            "size",
+            "seed",
+            "levels",
+        ], name
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -51,6 +51,9 @@ DOORS: dict[str, set[str]] = {
     "datasets": {"data/rows.py"},
     "lm_eval": {"evaluate/harness.py"},
     "mpmath": {"verify/points.py"},
+    "reasoning_gym": {"environments/gym.py"},
+    "sympy": {"environments/gym.py"},
+    "bm25s": {"environments/search.py"},
     "peft": {"models/lora.py"},
     "vllm": {"rollout/vllm.py"},
     "jinja2": {"markup/templates.py"},
@@ -70,7 +73,6 @@ DOORS: dict[str, set[str]] = {
             "deepspeed",
             "flash_attn",
             "math_verify",
-            "sympy",
         )
     },
 }

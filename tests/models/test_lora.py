@@ -13,6 +13,7 @@ from support import ARCHITECTURES, assert_same_run, copy_policy, deep, fingerpri
 
 from simplerl.core.errors import ConfigError, ModelError, RunError
 from simplerl.models import lora
+from simplerl.models.checkpoint import complete_on_cpu
 from simplerl.models.load import Policy, load, locate_and_hash
 from simplerl.models.score import BaseScorer, Scorer
 from simplerl.train.components import build_components
@@ -53,7 +54,7 @@ def test_merged_weights_compute_what_the_adapters_do(name: str, tiny: Callable[[
         assert torch.equal(logits(policy.model), logits(base.model))
     assert (logits(policy.model) - logits(base.model)).abs().max() > 1e-2, "and is back"
     # What is saved is read as the merged model, and hashed as neither of the two.
-    lora.save(policy.model, tmp_path)
+    lora.save(policy.model, tmp_path, complete_on_cpu(lora.parameters(policy.model)))
     policy.tokenizer.save_pretrained(tmp_path)
     assert torch.equal(logits(load(str(tmp_path)).model), logits(twin.model))
     assert locate_and_hash(str(tmp_path))["sha256"] != locate_and_hash(base.name)["sha256"]
@@ -88,7 +89,7 @@ def test_the_reference_is_the_model_without_a_second_copy(cub) -> None:
     mask_BT[:, 0] = False
     lengths_B = torch.tensor([10, 10])
     wanted = Scorer(base.model)(tokens_BT, mask_BT, lengths_B)[0]
-    assert torch.equal(BaseScorer(policy.model)(tokens_BT, mask_BT, lengths_B)[0], wanted)
+    assert torch.equal(BaseScorer(Scorer(policy.model))(tokens_BT, mask_BT, lengths_B)[0], wanted)
     assert not torch.equal(Scorer(policy.model)(tokens_BT, mask_BT, lengths_B)[0], wanted)
     parts = build_components(small_config(KL), lambda line: None)
     parts.close()

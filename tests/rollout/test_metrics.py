@@ -64,3 +64,18 @@ def test_nothing_decided_and_nothing_stopped_is_no_number() -> None:
     assert math.isnan(found["reward/mean"])
     assert math.isnan(found["length/mean_stopped"])
     assert found["groups/mixed"] == found["groups/all_wrong"] == 0.0
+
+
+def test_accuracy_by_domain() -> None:
+    def of(source: str, *verdicts: Verdict):
+        made = group(*members(*verdicts), id=source)
+        problem = dataclasses.replace(made.problem, source=source)
+        return dataclasses.replace(
+            made,
+            problem=problem,
+            trajectories=tuple(dataclasses.replace(t, problem=problem) for t in made.trajectories),
+        )
+
+    found = rollout_metrics([of("sums", CORRECT, WRONG, TIMED_OUT), of("sorts", CORRECT, CORRECT)])
+    assert (found["accuracy/sums"], found["accuracy/sorts"]) == (0.5, 1.0)
+    assert "accuracy/test" not in rollout_metrics(GROUPS), "one domain has accuracy/mean"

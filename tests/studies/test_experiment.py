@@ -52,6 +52,8 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ("pass@4 before", "base", ("pass@k", "4", "value"), "pass@4 before"),
         ("gain of pass@64", "gain", ("pass@k", "64", "value"), "gain of pass@64"),
         ("level 3", "final", ("by_level", "3", "value"), "level 3"),
+        ("domain chain_sum", "final", ("by_source", "chain_sum", "value"), "domain chain_sum"),
+        ("domain knights before", "base", ("by_source", "knights", "value"), "domain knights before"),
     ],
 )
 def test_names_of_measures(name: str, where: str, path: tuple[str, ...], label: str) -> None:

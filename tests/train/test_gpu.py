@@ -1,12 +1,16 @@
 """What can only be seen on a GPU (`python tools/gpu_check.py` runs these one by one and keeps the table)."""
 
+import os
+import signal
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
-from support import deep, run_small, small_config
+from support import begin_run, deep, ranks_of, run_small, small_config
 
 from simplerl.distributed.plan import Machine, make_plan
 from simplerl.models.load import load
@@ -52,3 +56,42 @@ def test_the_plan_is_near_the_peak(tmp_path: Path) -> None:
     planned = make_plan(small_config(deep(ON_GPU, over)), Machine(gpus=1)).peak / 2**30
     measured = read_metrics(tmp_path / "run")[-1]["memory/peak_gib"]
     assert abs(planned / measured - 1) < 0.1
+
+
+def learned(path: Path, over: dict[str, Any]) -> tuple[float, dict[str, torch.Tensor]]:
+    """Return the gradient's norm in the first step of a run in fp32, and what its checkpoint holds then."""
+    exact = {"precision": "fp32", "attention": "sdpa", "device": "cuda"}
+    run_small(path, deep({"steps": 1, "learner": exact, "rollout": {"precision": "fp32"}}, over))
+    newest = path / "checkpoints" / "step_000001"
+    return read_metrics(path)[-1]["optimizer/grad_norm"], safetensors.torch.load_file(newest / "model.safetensors")
+
+
+def assert_same_learning(first: tuple[float, dict[str, torch.Tensor]], other: tuple[float, dict[str, torch.Tensor]]):
+    assert other[0] == pytest.approx(first[0], rel=1e-3)
+    assert other[1].keys() == first[1].keys()
+    for name, values in first[1].items():
+        assert (other[1][name] - values).abs().mean() < 1e-4, name
+
+
+def test_offloading_on_the_gpu(tmp_path: Path) -> None:
+    plain = learned(tmp_path / "plain", {})
+    assert_same_learning(plain, learned(tmp_path / "offloaded", {"learner": {"cpu_offload": True}}))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+def test_a_rank_on_each_gpu(algorithm: str, tmp_path: Path) -> None:
+    over = {"algorithm": {"name": algorithm}}
+    plain = learned(tmp_path / "one", over)
+    count = torch.cuda.device_count()
+    assert_same_learning(plain, learned(tmp_path / "many", deep(over, {"learner": {"ranks": count}})))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_a_rank_that_dies_on_a_gpu(tmp_path: Path) -> None:
+    process = begin_run(tmp_path / "run", {"steps": 500, "learner": {"ranks": 2, "device": "cuda"}})
+    (rank,) = ranks_of(process.pid)
+    os.kill(rank, signal.SIGKILL)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "rank 1 of 2 of the learner was ended by signal 9" in said

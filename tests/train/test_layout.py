@@ -145,10 +145,11 @@ LAYOUTS: dict[str, Callable[[Batch], tuple[Batch, int]]] = {
 }
 
 
-@pytest.fixture(params=["long-prompts", "long-responses"])
+@pytest.fixture(params=["long-prompts", "several-turns"])
 def batch(request: pytest.FixtureRequest) -> Batch:
-    """Two shapes of batch: where prompts are most of the tokens, and where responses are."""
-    return build_batch(random_groups(longest={"long-prompts": 6, "long-responses": 40}[request.param]))
+    """Two shapes of batch: where prompts are most of the tokens, and long responses of which others wrote a part."""
+    several = request.param == "several-turns"
+    return build_batch(random_groups(longest=40 if several else 6, holes=several))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

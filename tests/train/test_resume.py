@@ -37,6 +37,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "algorithm": {"kl_coef": 0.5, "entropy_coef": 0.01},
         "optimizer": {"schedule": "cosine", "warmup_steps": 2},
     },
+    "episodes": {
+        "model": "cub-calculator",
+        "environment": {"name": "calculator"},
+        "dataset": {"levels": [6], "size": 40},
+        "sampling": {"max_new_tokens": 48, "temperature": 1.3},
+    },
     "shuffled-rewards": {"shuffle_rewards": True, "sampling": {"temperature": 1.2}},
 }
 

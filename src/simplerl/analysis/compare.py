@@ -90,7 +90,6 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, Any]:
     score_P2 = np.array([[_pass(a, 1), _pass(b, 1)] for a, b in pairs])
     change_P = score_P2[:, 1] - score_P2[:, 0]
     strict_P2 = np.array([[_pass(a, 1, strict=True), _pass(b, 1, strict=True)] for a, b in pairs])
-    level_P = np.array([a[0].level for a, _ in pairs])
     solved_P2 = score_P2 > 0
     return {
         "benchmark": before.benchmark,
@@ -108,15 +107,20 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, Any]:
         "acc_strict": _both_sides(strict_P2),
         "difference": difference_figure(change_P),
         "p_value": sign_flip_test(change_P),
-        "by_level": {
-            str(level): difference_figure(change_P[level_P == level]) for level in np.unique(level_P) if level
-        },
+        "by_level": _by(change_P, [a[0].level for a, _ in pairs]),
+        "by_source": _by(change_P, sources) if len(set(sources := [a[0].source for a, _ in pairs])) > 1 else {},
         **_curves(pairs),
         "gained": [p for p, (was, now) in zip(shared, solved_P2, strict=True) if now and not was],
         "lost": [p for p, (was, now) in zip(shared, solved_P2, strict=True) if was and not now],
         "more_often": int((change_P > 0).sum()),
         "less_often": int((change_P < 0).sum()),
     }
+
+
+def _by(change_P: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """Return the differences of the problems of each name."""
+    name_P = np.array(names)
+    return {str(name): difference_figure(change_P[name_P == name]) for name in np.unique(name_P) if name}
 
 
 def unfair(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -8,12 +8,13 @@ from simplerl.cli.console import one_line
 from simplerl.core.errors import DataError
 from simplerl.data import rows_to_audit
 from simplerl.data.audit import KINDS, Report, audit
+from simplerl.environments.code import failing
 
 
 def run(args: argparse.Namespace) -> int:
     """Audit and print; return 1 when a gold fails."""
     rows, limits = rows_to_audit(args.data, args.split), {"workers": args.workers, "timeout_s": args.timeout}
-    report = audit(rows, args.data, policy=args.policy, **limits)
+    report = audit(rows, args.data, policy=args.policy, failing=failing, **limits)
     if not report.golds:
         raise DataError(f"{args.data} has no rows, so there is nothing to audit")
     if args.json:
@@ -34,6 +35,9 @@ def _table(report: Report, show: int) -> Iterator[str]:
     yield f"  cannot be judged              {count['unjudgeable']}"
     yield f"  matched by the same text only {count['literal']}"
     yield f"  restated by their question    {count['restated']}, rewarded when copied {report.restated_rewarded}"
+    if report.tested:
+        yield f"  with unit tests               {report.tested}, with a reference solution {report.references}"
+        yield f"  failed by their reference     {count['reference']}"
     yield f"\n  {'rule':12} {'count':>7} {'share':>8} {'median':>10}"
     for rule, row in report.rules.items():
         yield f"  {rule:12} {row['count']:7} {100 * row['share']:7.2f}% {row['median_us']:7.1f} µs"

@@ -49,6 +49,7 @@ def _show(c: dict[str, Any], before: Any, show: int) -> None:
     for k, point in list(c["pass@k"].items())[1:]:
         rows.append((f"pass@{k}", shown(point["before"]), shown(point["after"]), shown(point["difference"], sign=True)))
     rows += [(f"level {level}", "", "", shown(difference, sign=True)) for level, difference in c["by_level"].items()]
+    rows += [(source, "", "", shown(difference, sign=True)) for source, difference in c["by_source"].items()]
     title = f"{c['benchmark']}: {c['before']} → {c['after']}, {c['problems']} problems"
     show_table(title, ("", "before", "after", "difference (points)"), rows)
     say(*(f"not only the models differ: {difference}" for difference in c["unfair"]))

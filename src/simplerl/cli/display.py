@@ -177,6 +177,7 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
         *([row("accuracy, sampled (pass@1)", (side["acc"] for side in sides))] if base["temperature"] else []),
         *(row(f"pass@{k}", [side["pass@k"][k] for side in sides]) for k in list(base["pass@k"])[1:]),
         *(row(f"level {level}", [side["by_level"][level] for side in sides]) for level in base["by_level"]),
+        *(row(source, [side["by_source"][source] for side in sides]) for source in base.get("by_source", ())),
         row("answer in the wanted form", (side["answer_ratio"]["value"] for side in sides)),
         *([row("calls a tool", [side["tool_ratio"] for side in sides])] if _tools(base) else []),
         row("length (tokens)", (side["tokens"]["value"] for side in sides), share=False),

@@ -2,12 +2,13 @@
 
 Adding one is one file with `load(split, *, size, seed, levels)`, which returns problems, or a `ProblemSet` where there
 is more to say of them, and one line here. A loader that also takes `at` reads from a directory or from a revision of
-the hub's, given as `name@place`.
+the hub's, given as `name@place`; one that takes `task` has several tasks, given as `name:task`; `options` are what else
+stands behind the name, as `name,key=value`. Mixtures of sources: `mixtures.py`.
 """
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from simplerl.core.errors import ConfigError, DataError, nearest
 from simplerl.core.registry import Registry
 from simplerl.core.types import Problem
 from simplerl.data import audit
+from simplerl.data.mixtures import Part, mix, parse, sizes
 from simplerl.data.problems import ProblemSet, audit_rows, problem_set, select
 from simplerl.data.rows import SUFFIXES, Row, file_origin, open_hub, read_rows, stem_of, suffix_of
 
@@ -23,6 +25,8 @@ DATASETS: Registry[Callable[..., list[Problem] | ProblemSet]] = Registry(
     "data",
     {
         "arithmetic": "simplerl.data.arithmetic:load",
+        "knights": "simplerl.environments.knights:load",
+        "reasoning-gym": "simplerl.environments.gym:load",
         "gsm8k": "simplerl.data.published:gsm8k",
         "math": "simplerl.data.published:math",
         "simplerl-zoo-easy": "simplerl.data.published:zoo_easy",
@@ -45,20 +49,50 @@ def read(
 
     `NAME@PLACE` reads a data set of the hub at another revision, a built-in one also from a directory. A file has no
     splits: `split` is ignored. `seed` only matters to generated data, `levels` where levels are known. A row that
-    cannot be read is a DataError, or without `strict` left out.
+    cannot be read is a DataError, or without `strict` left out. Tasks, options and mixtures: `simplerl.data.mixtures`.
     """
-    base, _, at = name.partition("@")
-    if base in DATASETS:
-        loader = DATASETS[base]
-        options: dict[str, Any] = {"size": size, "seed": seed, **({"levels": tuple(levels)} if levels else {})}
-        if at and "at" not in inspect.signature(loader).parameters:
-            raise ConfigError(
-                f"data set {base!r} is made here, so there is no {at!r} to read it from; leave out '@{at}'"
-            )
-        loaded = loader(split, **options, **({"at": at} if at else {}))
-        return loaded if isinstance(loaded, ProblemSet) else ProblemSet(problems=loaded, origin={"generated": base})
-    origin, rows, source = _open(name, split)
-    return select(problem_set(rows, source=source, origin=origin, strict=strict), name=name, levels=levels, size=size)
+    parts = parse(name)
+    asked = sizes(parts, size)
+    sets = [
+        _read(part, split, size=count, seed=seed, levels=levels, strict=strict)
+        for part, count in zip(parts, asked, strict=True)
+    ]
+    return sets[0] if len(parts) == 1 else mix(parts, sets, size)
+
+
+#: What may stand behind every name; a loader may take more.
+OPTIONS = ("size", "seed", "levels")
+
+
+def _read(part: Part, split: str, *, size: int, seed: int, levels: Sequence[int], strict: bool) -> ProblemSet:
+    """Return one part of what `read` is asked for. Its own size is that of the training problems."""
+    base, _, at = part.name.partition("@")
+    loader = DATASETS.get(base)
+    takes = inspect.signature(loader).parameters if loader else {}
+    own = {key: value for key, value in part.options.items() if key in OPTIONS}
+    more = {key: value for key, value in part.options.items() if key not in OPTIONS}
+    if more and "options" not in takes:
+        raise ConfigError(f"data set {part.name!r} has no option {min(more)!r}; {nearest(min(more), OPTIONS)}")
+    for key in ("size", "seed"):
+        if not isinstance(own.get(key, 0), int) or own.get(key, 0) < 0:
+            raise ConfigError(f"data set {part.label!r}: {key} must be a whole number of at least 0, got {own[key]!r}")
+    if split == "train" and "size" in own:
+        size = min(size or own["size"], own["size"])
+    seed, wanted = own.get("seed", seed), own.get("levels", levels)
+    levels = tuple(wanted) if isinstance(wanted, list | tuple) else (wanted,)
+    if loader is None:
+        if part.task:
+            raise DataError(f"{part.label!r}: a file or a hub data set has no tasks. {_unknown(part.name)}")
+        origin, rows, source = _open(part.name, split)
+        chosen = problem_set(rows, source=source, origin=origin, strict=strict)
+        return select(chosen, name=part.name, levels=levels, size=size)
+    if at and "at" not in takes:
+        raise ConfigError(f"data set {base!r} is made here, so there is no {at!r} to read it from; leave out '@{at}'")
+    if part.task and "task" not in takes:
+        raise ConfigError(f"data set {base!r} has no tasks; leave out ':{part.task}'")
+    given = {"levels": levels, "at": at, "task": part.task, "options": more}
+    loaded = loader(split, size=size, seed=seed, **{key: value for key, value in given.items() if value})
+    return loaded if isinstance(loaded, ProblemSet) else ProblemSet(problems=loaded, origin={"generated": base})
 
 
 def _open(name: str, split: str) -> tuple[dict[str, Any], Iterable[Row], str]:
@@ -68,7 +102,11 @@ def _open(name: str, split: str) -> tuple[dict[str, Any], Iterable[Row], str]:
         return file_origin(path) if path.is_file() else {}, read_rows(path), stem_of(path)
     if base.count("/") == 1 and not name.startswith((".", "/", "~")):
         return *open_hub(base, split=split, revision=at or None), base
-    raise DataError(
+    raise DataError(_unknown(name))
+
+
+def _unknown(name: str) -> str:
+    return (
         f"unknown data set {name!r}; {nearest(name, DATASETS)} A {', '.join(SUFFIXES)} file or a hub data set "
         "(owner/name) works too."
     )
@@ -86,17 +124,23 @@ def load(
 
 def rows_to_audit(name: str, split: str = "train") -> Iterator[audit.Row]:
     """Yield the rows of whatever `read` takes, for an audit: also those that training would refuse."""
-    if name.partition("@")[0] not in DATASETS:
-        _, rows, source = _open(name, split)
-        yield from audit_rows(rows, source=source)
-        return
-    chosen = read(name, split)
-    for item in chosen.problems:
-        yield audit.Row(id=item.id, gold=item.answer, question=item.question)
-    for row in chosen.left_out:
-        yield audit.Row(id=row.id, gold="", left_out=row.why)
+    for part in parse(name):
+        if part.name.partition("@")[0] not in DATASETS:
+            _, rows, source = _open(part.name, split)
+            yield from audit_rows(rows, source=source)
+            continue
+        chosen = _read(part, split, size=0, seed=0, levels=(), strict=True)
+        for item in chosen.problems:
+            yield audit.Row(id=item.id, gold=item.answer, question=item.question)
+        for row in chosen.left_out:
+            yield audit.Row(id=row.id, gold="", left_out=row.why)
 
 
 def has_test_split(name: str) -> bool:
     """Return whether the data set comes with a test split of its own."""
-    return name.partition("@")[0] in DATASETS
+    return all(source in DATASETS for source in sources(name))
+
+
+def sources(name: str) -> list[str]:
+    """Return the names of the data sets that `name` is read from."""
+    return [part.name.partition("@")[0] for part in parse(name)]

@@ -8,11 +8,13 @@ responses they are judged, and where there are labels, compared with them. The r
 
 from __future__ import annotations
 
+import os
 import re
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -36,6 +38,8 @@ class Row:
     expected: bool | None = None
     left_out: str = ""  # Why training leaves the row out; it has no gold then
     refused: str = ""  # Why training refuses the row
+    tests: Mapping[str, Any] | None = None  # Unit tests; a row that has them has no other gold
+    reference: str = ""  # The program that passes them, where the source has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ KINDS = {
     "literal": "golds matched by the same text only",
     "false_negatives": "false negatives",
     "false_positives": "false positives",
+    "reference": "unit tests that fail on the reference solution",
     "restated": "golds restated by their question",
 }
 
@@ -67,6 +72,8 @@ class Report:
 
     name: str
     golds: int = 0
+    tested: int = 0  # Of these rows with unit tests
+    references: int = 0  # Of those rows with a reference solution, on which the tests were run
     findings: dict[str, list[Finding]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     restated_rewarded: int = 0
     """Of the golds whose question states an expression of the same value, which is the cheapest answer to copy: those
@@ -82,7 +89,7 @@ class Report:
     @property
     def ok(self) -> bool:
         """Whether every row can be read and every gold equals itself."""
-        return not any(self.findings[kind] for kind in ("refused", "rejected", "unjudgeable"))
+        return not any(self.findings[kind] for kind in ("refused", "rejected", "unjudgeable", "reference"))
 
     def add(self, kind: str, row: Row, answer: str | None, why: str) -> None:
         """Take in a finding, its texts cut."""
@@ -140,6 +147,16 @@ def _check_responses(report: Report, rows: Sequence[Row], pool: VerifierPool) ->
     return verdicts
 
 
+def _check_tests(report: Report, rows: Sequence[Row], failing: Callable[[Mapping[str, Any], str], str]) -> None:
+    """Run the unit tests of rows on their reference solutions."""
+    report.tested, rows = len(rows), [row for row in rows if row.reference]
+    report.references = len(rows)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for row, why in zip(rows, threads.map(lambda row: failing(row.tests or {}, row.reference), rows), strict=True):
+            if why:
+                report.add("reference", row, None, why)
+
+
 def _measure_rules(report: Report, rows: Sequence[Row], verdicts: Sequence[Verdict], pool: VerifierPool) -> None:
     """Count the deciding rules and time the judgements, each from scratch."""
     times: dict[str, list[float]] = {}
@@ -156,9 +173,15 @@ def _measure_rules(report: Report, rows: Sequence[Row], verdicts: Sequence[Verdi
 
 
 def audit(
-    rows: Iterable[Row], name: str, *, policy: str = "boxed", workers: int = 2, timeout_s: float = TIMEOUT_S
+    rows: Iterable[Row],
+    name: str,
+    *,
+    policy: str = "boxed",
+    workers: int = 2,
+    timeout_s: float = TIMEOUT_S,
+    failing: Callable[[Mapping[str, Any], str], str] = lambda tests, reference: "",
 ) -> Report:
-    """Audit golds, and responses where there are any."""
+    """Audit golds, and responses where there are any; `failing` says why unit tests fail on a program, if they do."""
     every = list(rows)
     report = Report(name=name, golds=len(every))
     for row in every:
@@ -166,6 +189,8 @@ def audit(
             if why := getattr(row, kind):
                 report.add(kind, row, None, why)
     rows = [row for row in every if not (row.left_out or row.refused)]
+    _check_tests(report, [row for row in rows if row.tests], failing)
+    rows = [row for row in rows if not row.tests]
     answered = [row for row in rows if row.response is not None]
     with VerifierPool(policy, workers=workers, timeout_s=timeout_s) as pool:
         _check_golds(report, rows, pool)

@@ -13,15 +13,32 @@ from typing import Any
 
 from simplerl.verify import equal, extract
 
-QUESTION_FIELDS = ("question", "problem", "prompt", "input", "query")
+QUESTION_FIELDS = ("question", "problem", "prompt", "input", "query", "question_stem")
 CONTEXT_FIELDS = ("body", "context", "passage")
 OPTION_FIELDS = ("options", "choices")
 CHAT_FIELDS = ("prompt", "messages", "conversations", "conversation")
 #: The first that holds something counts, whatever the others hold.
-ANSWER_FIELDS = ("gold", "answer", "final_answer", "ground_truth", "gt_answer", "target", "solution", "correct")
+ANSWER_FIELDS = (
+    "gold",
+    "answer",
+    "final_answer",
+    "ground_truth",
+    "gt_answer",
+    "target",
+    "solution",
+    "correct",
+    "answerkey",
+)
 LEVEL_FIELDS = ("level", "difficulty")
-IDENTITY_FIELDS = ("id", "unique_id", "idx")
+IDENTITY_FIELDS = ("id", "unique_id", "task_id", "question_id", "idx")
 SOURCE_FIELDS = ("source", "data_source")
+#: What a reader takes, and names that mean something in `Problem.meta`: a file must not choose its judge by them. Other
+#: columns are handed on as they are, to rewards and environments.
+TAKEN = {
+    *QUESTION_FIELDS, *CONTEXT_FIELDS, *OPTION_FIELDS, *CHAT_FIELDS, *ANSWER_FIELDS, *LEVEL_FIELDS, *IDENTITY_FIELDS,
+    *SOURCE_FIELDS, "place", "kind", "environment", "messages", "origin", "original_id", "gym", "people", "tests",
+    "choice", "pass_rate", "pass_rate_samples",
+}  # fmt: skip
 #: What stands in an answer field where there is no answer (NuminaMath and others), whatever its capitals.
 PLACEHOLDERS = {
     "proof", "notfound", "not found", "not_found", "n/a", "nan", "null", "unknown", "no answer", "not provided",
@@ -30,6 +47,8 @@ PLACEHOLDERS = {
 
 #: An option that brings its letter: `A) 21`, `(B) 3`, `C. x`.
 _LETTERED = re.compile(r"\s*\(?([A-Z])[).:]")
+#: What an answer to a choice may have around its letter or text.
+_AROUND = re.compile(r"\\text\w*\{([^{}]*)\}|[$*]")
 _THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 
 
@@ -42,10 +61,17 @@ class NoGold(ValueError):
 
 
 def folded(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields under their names in lower case; one that is spelled so itself goes before `Answer`."""
-    return {name.strip().lower(): value for name, value in fields.items()} | {
+    """Return fields under their names in lower case; one that is spelled so itself goes before `Answer`.
+
+    A question that is a table (ARC and CommonsenseQA in their own files: stem and choices) is opened.
+    """
+    lower = {name.strip().lower(): value for name, value in fields.items()} | {
         name: value for name, value in fields.items() if name == name.lower()
     }
+    question = lower.get("question")
+    if isinstance(question, Mapping) and "stem" in question:
+        lower |= {**question, "question": question["stem"]}
+    return lower
 
 
 def is_empty(value: Any) -> bool:
@@ -85,6 +111,35 @@ def _options(fields: Mapping[str, Any]) -> Any:
     return next((fields[name] for name in OPTION_FIELDS if fields.get(name)), None)
 
 
+def options_of(options: Any) -> list[tuple[str, str]]:
+    """Return the (label, text) of options, without the letters that texts bring; of one long text none.
+
+    A list gets letters unless every item has its own; a table is {letter: text} or {"label": labels, "text": texts}, a
+    list may also be one of tables with a label and a text each. Raises UnreadableRow.
+    """
+    if isinstance(options, Mapping):
+        if {"label", "text"} <= options.keys():
+            if len(options["label"]) != len(options["text"]):
+                raise UnreadableRow(f"as many labels as texts are needed, got {options!r}")
+            pairs = list(zip(options["label"], options["text"], strict=True))
+        else:
+            pairs = [(letter, text) for letter, text in options.items() if text is not None]
+    elif isinstance(options, list | tuple) and options and all(isinstance(item, Mapping) for item in options):
+        pairs = [(item.get("label"), item.get("text")) for item in options]
+    elif isinstance(options, list | tuple):
+        items = _items(options)
+        marks = [_LETTERED.match(item) for item in items]
+        own = [mark[1] for mark in marks if mark] == list(ascii_uppercase[: len(items)])
+        bare = [item[mark.end() :] if own and mark else item for item, mark in zip(items, marks, strict=True)]
+        pairs = list(zip(ascii_uppercase, bare, strict=False))
+    else:
+        return []
+    texts = [(as_text(label), as_text(text)) for label, text in pairs]
+    if any(label is None or text is None for label, text in texts):
+        raise UnreadableRow(f"the options must be texts or numbers, got {options!r}")
+    return [(str(label).strip(), str(text).strip()) for label, text in texts]
+
+
 def _items(options: Sequence[Any]) -> list[str]:
     """Return the texts of options given as a list. Raises UnreadableRow where one is not a text or a number."""
     texts = [text for item in options if (text := as_text(item)) is not None]
@@ -94,39 +149,59 @@ def _items(options: Sequence[Any]) -> list[str]:
 
 
 def lettered(options: Any) -> str:
-    """Return options as they stand under a question: `A) …`, one to a line.
-
-    A text stays as it is, a list gets letters unless every item has its own, a table is {letter: text} or
-    {"label": letters, "text": texts}. Raises UnreadableRow.
-    """
+    """Return options as they stand under a question: `A) …`, one to a line; texts that have their letters keep them."""
     if isinstance(options, str):
         return options.strip()
-    if isinstance(options, Mapping):
-        if {"label", "text"} <= options.keys():
-            if len(options["label"]) != len(options["text"]):
-                raise UnreadableRow(f"as many labels as texts are needed, got {options!r}")
-            pairs = list(zip(options["label"], options["text"], strict=True))
-        else:
-            pairs = [(letter, text) for letter, text in options.items() if text is not None]
-        return "\n".join(f"{letter}) {as_text(text)}" for letter, text in pairs)
-    items = _items(options)
-    marks = [mark[1] for item in items if (mark := _LETTERED.match(item))]
-    if marks == list(ascii_uppercase[: len(items)]):
-        return "\n".join(item.strip() for item in items)
-    return "\n".join(f"{letter}) {item}" for letter, item in zip(ascii_uppercase, items, strict=False))
+    if isinstance(options, list | tuple) and not any(isinstance(item, Mapping) for item in options):
+        items = _items(options)
+        marks = [mark[1] for item in items if (mark := _LETTERED.match(item))]
+        if marks == list(ascii_uppercase[: len(items)]):
+            return "\n".join(item.strip() for item in items)
+    return "\n".join(f"{label}) {text}" for label, text in options_of(options))
+
+
+def option_of(answer: str, options: Sequence[tuple[str, str]]) -> int | None:
+    """Return which option an answer names: by its label (`B`, `(b)`, `B) 21`), else by its text; None for none."""
+    bare = " ".join(_AROUND.sub(lambda match: match[1] or "", answer).split()).strip(" .")
+    label = re.match(r"\(?(\w+)(?:[).:].*)?$", bare)
+    for index, (name, _) in enumerate(options):
+        if label and label[1].casefold() == name.casefold():
+            return index
+    texts = [" ".join(text.split()).strip(" .").casefold() for _, text in options]
+    return texts.index(bare.casefold()) if texts.count(bare.casefold()) == 1 else None
 
 
 def question_of(fields: Mapping[str, Any]) -> str:
     """Return the complete question: context, question, options. Raises UnreadableRow."""
+    question = stem_of(fields)
+    options = _options(fields)
+    shown = lettered(options) if options is not None else ""
+    return f"{question}\n{shown}" if shown and shown not in question else question
+
+
+def stem_of(fields: Mapping[str, Any]) -> str:
+    """Return the question with its context, without options that stand in a field of their own."""
     question = first_text(fields, QUESTION_FIELDS)[1] or _asked(fields)
     if question is None or not question.strip():
         raise UnreadableRow(f"no question; wanted one of {', '.join(QUESTION_FIELDS)} with text in it")
     context = first_text(fields, CONTEXT_FIELDS)[1].strip()
-    if context and not question.startswith(context):
-        question = f"{context} {question}"
-    options = _options(fields)
-    shown = lettered(options) if options is not None else ""
-    return f"{question}\n{shown}" if shown and shown not in question else question
+    return f"{context} {question}" if context and not question.startswith(context) else question
+
+
+def choices_of(fields: Mapping[str, Any], answer: str) -> dict[str, Any]:
+    """Return what shuffling needs of a row with options: `stem`, `options` and `choice`, the index of the gold.
+
+    Without options that can be told apart there is nothing; `choice` is None where the gold is none of them.
+    """
+    options = options_of(_options(fields))
+    stem, shown = stem_of(fields), lettered(_options(fields) or "")
+    if len(options) < 2 or len({text for _, text in options}) < len(options):
+        return {}
+    if shown in stem:
+        if not stem.rstrip().endswith(shown):
+            return {}
+        stem = stem.rstrip().removesuffix(shown).rstrip()
+    return {"stem": stem, "options": tuple(text for _, text in options), "choice": option_of(answer, options)}
 
 
 def _asked(fields: Mapping[str, Any]) -> str | None:

@@ -56,7 +56,7 @@ def as_row(problem: Problem) -> dict[str, Any]:
     }
     if meta.get("messages"):
         row["prompt"] = [{"role": role, "content": content} for role, content in meta["messages"]]
-    return row | {key: meta[key] for key in ("pass_rate", "pass_rate_samples") if key in meta}
+    return row | {key: meta[key] for key in ("pass_rate", "pass_rate_samples", "tests", "reference") if key in meta}
 
 
 def write(path: Path, problems: Sequence[Problem], report: Mapping[str, Any]) -> None:

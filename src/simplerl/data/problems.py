@@ -13,6 +13,7 @@ from simplerl.core.errors import DataError
 from simplerl.core.types import Problem
 from simplerl.data import audit
 from simplerl.data import fields as read
+from simplerl.data import tests as unit_tests
 from simplerl.data.rows import Row
 from simplerl.verify import equal
 
@@ -78,8 +79,12 @@ def reading(row: Row, *, source: str, index: int, question: str | None = None) -
     """Read a row, or only its answer where the question is given."""
     fields = read.folded(row.fields)
     try:
-        question = read.question_of(fields) if question is None else question
-        answer, decided = read.answer_of(fields)
+        if tests := unit_tests.tests_of(fields):
+            question = unit_tests.question_with_tests(fields, tests) if question is None else question
+            answer, decided = unit_tests.named(tests), list[str]()
+        else:
+            question = read.question_of(fields) if question is None else question
+            answer, decided = read.answer_of(fields)
     except read.NoGold as error:
         return Reading(place=row.place, left_out=str(error))
     except read.UnreadableRow as error:
@@ -95,14 +100,18 @@ def reading(row: Row, *, source: str, index: int, question: str | None = None) -
         answer=answer,
         source=source,
         level=read.level_of(fields),
-        meta={"place": row.place, **_more(fields)},
+        meta={
+            **_more(fields),
+            "place": row.place,
+            **(unit_tests.meta_of(fields, tests) if tests else read.choices_of(fields, answer)),
+        },
     )
     return Reading(place=row.place, problem=item, decided=tuple(dict.fromkeys(decided)))
 
 
 def _more(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what else a row says that is of use: its own id and source, its own prompt, a measured pass rate."""
-    more: dict[str, Any] = {}
+    """Return what else a row says: its own id and source, its own prompt, a measured pass rate, further columns."""
+    more: dict[str, Any] = {name: value for name, value in fields.items() if name not in read.TAKEN}
     if identity := read.identity_of(fields):
         more["original_id"] = identity
     if origin := read.first_text(fields, read.SOURCE_FIELDS)[1]:
@@ -186,6 +195,11 @@ def audit_rows(rows: Iterable[Row], *, source: str) -> Iterator[audit.Row]:
         )
     for item, more in zip(without_conflicts(readings), beside, strict=True):
         gold, question = (item.problem.answer, item.problem.question or None) if item.problem else ("", None)
+        more |= {
+            name: item.problem.meta[name]
+            for name in ("tests", "reference")
+            if item.problem and name in item.problem.meta
+        }
         yield audit.Row(**more, gold=gold, question=question, left_out=item.left_out, refused=item.refused)
 
 

@@ -2,7 +2,7 @@
 
 The update is run on tensors without memory, with every allocation counted (torch's MemTracker), so that a change of the
 scoring or of a model's code changes the plan. What is split over several GPUs, the engine's cache and the seconds are
-sums that stand below. Several GPUs are a plan on paper: what runs today is said in docs/engines.md.
+sums that stand below. Several engines are a plan on paper: what runs today is said in docs/engines.md.
 """
 
 import dataclasses
@@ -334,7 +334,7 @@ def _alternatives(config: Config, machine: Machine) -> Iterator[tuple[str, Confi
         adapters = dataclasses.replace(few, lora=dataclasses.replace(few.lora, rank=32))
         yield "all of these and --lora.rank 32", adapters, machine
     for times in (2, 4, 8, 16, 32, 64) if machine.gpus else ():
-        text = f"--gpus {machine.gpus * times}, which is on paper: today a run uses one"
+        text = f"--gpus {machine.gpus * times}, with --learner.ranks as many (of the engines one is real)"
         yield text, config, dataclasses.replace(machine, gpus=machine.gpus * times)
 
 

@@ -18,7 +18,13 @@ ENVIRONMENTS: Registry[Any] = Registry(
     "environment",
     {
         "single-turn": "simplerl.environments.base:Environment",
+        "multiple-choice": "simplerl.environments.multiple_choice:MultipleChoice",
+        "knights-and-knaves": "simplerl.environments.knights:KnightsAndKnaves",
+        "reasoning-gym": "simplerl.environments.gym:ReasoningGym",
         "calculator": "simplerl.environments.calculator:Calculator",
+        "code": "simplerl.environments.code:Code",
+        "python": "simplerl.environments.interpreter:Interpreter",
+        "search": "simplerl.environments.search:Search",
         "guided-retry": "simplerl.environments.retry:GuidedRetry",
     },
 )
@@ -35,10 +41,8 @@ def environment_class(name: str) -> Any:
 
     Raises ConfigError for an unknown name, and for a class that is no environment.
     """
-    if is_object(name):
-        return recall(name, "environment")
-    if not is_source(name):
+    if not is_object(name) and not is_source(name):
         return ENVIRONMENTS.find(name, hint="A class of yours works too: --environment file.py:Class.")
     from simplerl.environments.factory import adapted
 
-    return adapted(load_source(name), name)
+    return adapted(recall(name, "environment") if is_object(name) else load_source(name), name)

@@ -53,9 +53,13 @@ class FactoryEnvironment(Environment):
         return {name: method for name, method in methods if not name.startswith("_") and name not in OWN}
 
     def start(self, problem: Problem, rng: np.random.Generator) -> Any:
-        """Return an object that has been reset with what the data says of the problem."""
+        """Return an object that has been reset with the columns of the data that it takes."""
         state = type(self).factory()
-        state.reset(**{**problem.meta, "question": problem.question, "answer": problem.answer})
+        columns = {**problem.meta, "question": problem.question, "answer": problem.answer}
+        parameters = inspect.signature(state.reset).parameters.values()
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            columns = {p.name: columns[p.name] for p in parameters if p.name in columns}
+        state.reset(**columns)
         return state
 
     def step(self, problem: Problem, state: Any, text: str, rng: np.random.Generator) -> Turn:

@@ -50,8 +50,8 @@ PER_RESPONSE: dict[str, tuple[Callable[[Answer], float], Callable[[Answer], bool
     "keywords": (lambda a: keywords(a.response), lambda a: True),
 }
 
-#: What `acc` is given by, too: `by_level`, `by_kind`.
-PARTS = ("level", "kind")
+#: What `acc` is given by, too: `by_level`, `by_kind`, and where problems come from several sources `by_source`.
+PARTS = ("level", "kind", "source")
 
 #: Every figure of its own; docs/evaluation.md says what each is.
 NAMES = (*PER_PROBLEM, "pass@k", "maj@k", *PER_RESPONSE)
@@ -81,6 +81,7 @@ def figures(answers: Sequence[Answer], *, ks: Sequence[int] = (), votes: bool = 
     figure = defaultdict[str, dict[str, Any]](lambda: {"value": nan, "low": nan, "high": nan, "problems": 0}, by_name)
     statuses = Counter(answer.status for answer in answers)
     parts = {part: sorted({getattr(members[0], part) for members in problems} - {""}) for part in PARTS}
+    parts["source"] = parts["source"] if len(parts["source"]) > 1 else []
     return {
         "problems": len(problems),
         "samples": samples,
@@ -174,6 +175,7 @@ def evaluation_metrics(figures: Mapping[str, Any]) -> dict[str, float]:
         "eval/boxed": figures["answer_ratio"]["value"],
         **({"eval/accuracy_greedy": greedy["acc"]["value"]} if greedy else {}),
         **({"eval/calling": figures["tool_ratio"]["value"]} if figures["tool_ratio"]["problems"] else {}),
+        **{f"eval/accuracy/{source}": figure["value"] for source, figure in figures["by_source"].items()},
     }
 
 

@@ -7,8 +7,10 @@ the original's `code`, each a text or a list. `finish_reason` (a text or a list)
 
 import hashlib
 import itertools
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,12 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from simplerl.core.errors import DataError, nearest
-from simplerl.core.types import Problem
+from simplerl.core.plugins import canonical
+from simplerl.core.seeds import generator
+from simplerl.core.types import Problem, Verdict
 from simplerl.data.rows import read_rows
+from simplerl.environments import make_environment
+from simplerl.environments.base import Environment
 from simplerl.evaluate.benchmarks import Loaded, first_field
 from simplerl.evaluate.figures import check_ks, figures
 from simplerl.evaluate.run import Settings
@@ -26,7 +32,7 @@ from simplerl.runs.results import RESPONSES, ResultDirectory, key_of, slug
 from simplerl.verify import VerifierPool
 
 TEXTS = ("response", "responses", "completion", "completions", "output", "outputs", "generation", "generations", "code")
-IDS = ("problem_id", "id", "unique_id", "idx", "index", "question", "problem")
+IDS = ("problem_id", "id", "unique_id", "task_id", "question_id", "idx", "index", "question", "problem")
 #: More samples of a problem than anybody draws; the number must fit its column.
 MOST_SAMPLES = 1_000_000_000
 REASONS = {"stop": "stop", "eos": "eos", "length": "length", "eos_token": "eos", "max_tokens": "length"}
@@ -107,6 +113,8 @@ def score(
 ) -> ResultDirectory:
     """Judge the responses of the file `source`; write them and their figures. Only a tokenizer tells lengths."""
     name, policy = loaded.benchmark.name, settings.policy or loaded.benchmark.policy
+    coded = any("tests" in item.problem.meta for item in given)
+    environment = {"name": canonical(settings.environment or ("code" if coded else "single-turn"))}
     samples = max(Counter(item.problem.id for item in given).values())
     check_ks(settings.ks, samples, name)
     texts = "".join(f"{item.problem.id}\x1f{item.sample}\x1f{item.response}\x1e" for item in given)
@@ -122,22 +130,39 @@ def score(
         "samples": samples,
         "policy": policy,
         "seed": None,
+        **({} if environment["name"] == "single-turn" else {"environment": environment}),
         "responses_sha256": hashlib.sha256(texts.encode("utf-8", "surrogatepass")).hexdigest(),
     }
     with ResultDirectory(output / slug(source.stem) / slug(name) / key_of("responses", record)) as directory:
         directory.begin(record, overwrite=True)
-        write_rows(directory.path / RESPONSES, _rows(given, policy, tokenizer, on_done))
+        write_rows(directory.path / RESPONSES, _rows(given, policy, make_environment(environment), tokenizer, on_done))
         directory.finish(figures(ResponseFile(directory.path / RESPONSES).answers(), ks=settings.ks), {})
     return directory
 
 
 def _rows(
-    given: Sequence[Given], policy: str, tokenizer: PreTrainedTokenizerBase | None, on_done: Callable[[], None]
+    given: Sequence[Given],
+    policy: str,
+    environment: Environment,
+    tokenizer: PreTrainedTokenizerBase | None,
+    on_done: Callable[[], None],
 ) -> list[dict[str, Any]]:
-    verdicts = {}
-    with VerifierPool(policy, workers=1, lenient=("unfinished",)) as pool:
-        for index, item in enumerate(given):
-            pool.submit(index, item.response, item.problem.answer, item.problem.question)
+    verdicts: dict[Any, Verdict] = {}
+
+    def judge(item: Given) -> Verdict | None:
+        state = environment.start(item.problem, generator(0, "responses", item.problem.id, item.sample))
+        return environment.judge(item.problem, state, item.response)
+
+    with (
+        VerifierPool(policy, workers=1, lenient=("unfinished",)) as pool,
+        ThreadPoolExecutor(os.cpu_count()) as threads,
+    ):
+        for index, (item, verdict) in enumerate(zip(given, threads.map(judge, given), strict=True)):
+            if verdict is None:
+                pool.submit(index, item.response, item.problem.answer, item.problem.question)
+            else:
+                verdicts[index] = verdict
+                on_done()
         for number, verdict in pool.results():
             verdicts[number] = verdict
             on_done()

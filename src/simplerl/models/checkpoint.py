@@ -6,11 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from simplerl.models import lora
+from simplerl.models.sharding import cut_like, gather, local, shard_like
 
 TRAINER = "trainer"
 
@@ -23,39 +25,53 @@ def save(
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
     others: Mapping[str, tuple[torch.nn.Module, torch.optim.Optimizer]] | None = None,
+    writes: bool = True,
 ) -> None:
     """Write fp32 weights (where there are adapters, theirs), tokenizer, optimizer moments and the trainer's state.
 
-    `others` are further modules with their optimizers (a critic), by name.
+    `others` are further modules with their optimizers (a critic), by name. Where all are in shards, every rank calls
+    it and one `writes` complete tensors: any number of ranks reads them, and so does anybody else.
     """
-    with _disk_errors():
-        if lora.has_adapters(model):
-            lora.save(model, directory)
-        else:
-            model.save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
-    trainer = directory / TRAINER
-    trainer.mkdir()
-    scalars = {"optimizer": _save_optimizer(trainer / "optimizer.safetensors", optimizer)}
+    adapters = lora.has_adapters(model)
+    weights = complete_on_cpu(lora.parameters(model) if adapters else model.state_dict(keep_vars=True), writes)
+    scalars: dict[str, Any] = {}
+    files = {"optimizer": _moments(optimizer, scalars.setdefault("optimizer", {}), writes)}
     for name, (module, own) in (others or {}).items():
-        with _disk_errors():
-            safetensors.torch.save_model(module, str(trainer / f"{name}.safetensors"))
-        scalars[f"{name}_optimizer"] = _save_optimizer(trainer / f"{name}_optimizer.safetensors", own)
+        files[name] = complete_on_cpu(module.state_dict(keep_vars=True), writes)
+        files[f"{name}_optimizer"] = _moments(own, scalars.setdefault(f"{name}_optimizer", {}), writes)
+    if not writes:
+        return
+    trainer = directory / TRAINER
+    with _disk_errors():
+        if adapters:
+            lora.save(model, directory, weights)
+        else:
+            model.save_pretrained(directory, state_dict=weights)
+        tokenizer.save_pretrained(directory)
+        trainer.mkdir()
+        for name, tensors in files.items():
+            safetensors.torch.save_file(tensors, trainer / f"{name}.safetensors")
     (trainer / "state.json").write_text(json.dumps({**state, **scalars}, indent=2) + "\n", encoding="utf-8")
 
 
-def _save_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Write an optimizer's tensors; return its other numbers."""
-    tensors, scalars = {}, {}
+def _moments(optimizer: torch.optim.Optimizer, scalars: dict[str, Any], keep: bool) -> dict[str, torch.Tensor]:
+    """Return an optimizer's complete tensors; its other numbers go into `scalars`."""
+    tensors: dict[str, Any] = {}
     for index, slots in optimizer.state_dict()["state"].items():
         for name, value in slots.items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"{index}.{name}"] = value.detach().cpu().contiguous().clone()
-            else:
-                scalars[f"{index}.{name}"] = value
-    with _disk_errors():
-        safetensors.torch.save_file(tensors, path)
-    return scalars
+            (tensors if isinstance(value, torch.Tensor) else scalars)[f"{index}.{name}"] = value
+    return complete_on_cpu(tensors, keep)
+
+
+def complete_on_cpu(named: Mapping[str, torch.Tensor], keep: bool = True) -> dict[str, torch.Tensor]:
+    """Return complete tensors on the CPU, as they were named, on the rank that keeps them; all ranks must ask."""
+    copies: dict[str, torch.Tensor] = {}
+    last = copy = None
+    for name, values in gather(named, keep=keep):
+        if values is not last:  # The names of one tensor share its copy.
+            last, copy = values, values.detach().cpu().contiguous()
+        copies[name] = copy
+    return {name: copies[name] for name in named if keep}
 
 
 @contextmanager
@@ -74,18 +90,25 @@ def load_state(directory: Path) -> dict[str, Any]:
     return json.loads((directory / TRAINER / "state.json").read_text(encoding="utf-8"))
 
 
+@torch.no_grad()
 def load_module(directory: Path, name: str, module: torch.nn.Module) -> None:
-    """Fill a further module's weights from a checkpoint."""
-    safetensors.torch.load_model(module, directory / TRAINER / f"{name}.safetensors")
+    """Fill a further module's weights, or this rank's shards of them, from a checkpoint."""
+    with safetensors.safe_open(directory / TRAINER / f"{name}.safetensors", "pt") as file:
+        for key, own in module.state_dict().items():
+            local(own).copy_(cut_like(file.get_tensor(key), own))
 
 
 def load_optimizer(directory: Path, optimizer: torch.optim.Optimizer, *, name: str = "optimizer") -> None:
     """Fill an optimizer's moments from a checkpoint; the parameters must be the same, in the same order."""
-    tensors = safetensors.torch.load_file(directory / TRAINER / f"{name}.safetensors")
+    parameters = [values for group in optimizer.param_groups for values in group["params"]]
     slots: dict[int, dict[str, Any]] = {}
-    for key, value in [*tensors.items(), *load_state(directory)[name].items()]:
+    for key, value in load_state(directory)[name].items():
         index, slot = key.split(".", 1)
         slots.setdefault(int(index), {})[slot] = value
+    with safetensors.safe_open(directory / TRAINER / f"{name}.safetensors", "pt") as file:
+        for key in file.keys():  # noqa: SIM118
+            index, slot = key.split(".", 1)
+            slots.setdefault(int(index), {})[slot] = shard_like(file.get_tensor(key), parameters[int(index)])
     table = optimizer.state_dict()
     table["state"] = slots
     optimizer.load_state_dict(table)

@@ -109,28 +109,27 @@ def merged(model: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:
         yield f"{plain}.{last}", values
 
 
-def save(model: Any, directory: Path) -> None:
-    """Write the adapters as a directory that peft can load, with the model's configuration beside them."""
+def parameters(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """Return the adapters' weights by their names in peft's files."""
+    named = model.named_parameters()
+    return {PREFIX + name.replace(".default.", "."): values for name, values in named if ".lora_" in name}
+
+
+def save(model: Any, directory: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Write adapters as a directory that peft can load, with the model's configuration beside them."""
     directory.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(directory)
     if model.generation_config is not None:
         model.generation_config.save_pretrained(directory)
     model.peft_config["default"].save_pretrained(directory)
-    tensors = {
-        PREFIX + name.replace(".default.", "."): values.detach().cpu().contiguous()
-        for name, values in model.named_parameters()
-        if ".lora_" in name
-    }
-    safetensors.torch.save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    safetensors.torch.save_file(weights, directory / WEIGHTS, metadata={"format": "pt"})
 
 
 @torch.no_grad()
 def restore(model: PreTrainedModel, directory: Path) -> None:
     """Fill the adapters of a model from a checkpoint. Raises ModelError where they are others."""
     saved = safetensors.torch.load_file(directory / WEIGHTS) if (directory / WEIGHTS).is_file() else {}
-    own = {
-        PREFIX + name.replace(".default.", "."): values for name, values in model.named_parameters() if ".lora_" in name
-    }
+    own = parameters(model)
     shapes = {name: values.shape for name, values in own.items()}
     if shapes != {name: values.shape for name, values in saved.items()}:
         raise ModelError(f"{directory} holds other adapters than those of this run, or none: it was changed")

@@ -38,11 +38,21 @@ class Head:
         layer = model.get_output_embeddings()
         if layer is None or not isinstance(getattr(layer, "weight", None), torch.Tensor):
             raise ModelError(f"{type(model).__name__} has no output embedding matrix to score tokens with")
-        self.weight, self.bias = layer.weight, getattr(layer, "bias", None)
+        self._layer = layer
         self.softcap = float(getattr(config, "final_logit_softcapping", None) or 0.0)
         self.scale = float(getattr(config, "logit_scale", None) or 1.0)
         if getattr(config, "logits_scaling", None):
             self.scale /= float(config.logits_scaling)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The model's own, as it is now: where it is in shards it is gathered while the model runs."""
+        return self._layer.weight
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """Of the projection, where it has one."""
+        return getattr(self._layer, "bias", None)
 
     def logits(self, hidden_NH: torch.Tensor) -> torch.Tensor:
         """Return fp32 logits_NV."""
@@ -127,15 +137,20 @@ class TokenScores(torch.autograd.Function):
         return grad_hidden_NH, weight_gradient, bias_gradient, None, None, None, None
 
 
-class Scorer:
-    """Scores tokens under one model at one sampling temperature."""
+class Scorer(torch.nn.Module):
+    """Scores tokens under one model at one sampling temperature. A module, so that it can be split over ranks."""
 
     def __init__(self, model: PreTrainedModel, *, temperature: float = 1.0, precision: str = "fp32"):
+        super().__init__()
         self.model, self.head = model, Head(model)
-        self.backbone = model.base_model
         self.temperature, self.precision = temperature, precision
         self.packs = "flash" in str(model.config._attn_implementation)
         self._compare_with_model()
+
+    @property
+    def backbone(self) -> torch.nn.Module:
+        """The model without its projection."""
+        return self.model.base_model
 
     @torch.no_grad()
     def _compare_with_model(self) -> None:
@@ -156,7 +171,7 @@ class Scorer:
                 f"difference {difference:.3g}); please report the model, so that `models/score.py` can learn it"
             )
 
-    def __call__(
+    def forward(
         self,
         tokens_BT: torch.Tensor,
         mask_BT: torch.Tensor,
@@ -205,13 +220,16 @@ def text_logprobs(model: PreTrainedModel, token_ids: Sequence[int]) -> np.ndarra
     return logprobs_TV.gather(-1, tokens_1T[0, 1:, None]).squeeze(-1).cpu().numpy()
 
 
-class BaseScorer(Scorer):
-    """Scores tokens under a model without its adapters: the reference of LoRA, which is no second copy."""
+class BaseScorer:
+    """Scores tokens under a scorer's model without its adapters: the reference of LoRA, which is no second copy."""
+
+    def __init__(self, scorer: Scorer):
+        self.scorer, self.model = scorer, scorer.model
 
     def __call__(self, *rows: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Return what `Scorer` does."""
         with lora.without_adapters(self.model):
-            return super().__call__(*rows, **options)
+            return self.scorer(*rows, **options)
 
 
 def predicting_hidden(
@@ -270,20 +288,19 @@ def _behind_prompts(
         **keeps,
     ).last_hidden_state
     hidden_BTH = hidden_PTH[index_B, -1:]
-    further = int((lengths_B - starts_B).max()) - 1  # The last token of a response predicts nothing.
-    if further > 0:
-        cache.batch_select_indices(index_B)
-        columns_BT = starts_B[:, None] + torch.arange(further, device=device)
-        columns_BT.clamp_(max=tokens_BT.shape[1] - 1)
-        mask_BT = torch.cat([mask_PT[index_B], mask_PT.new_ones(columns_BT.shape)], 1)
-        further_BTH = backbone(
-            input_ids=tokens_BT.gather(1, columns_BT),
-            attention_mask=None if bool(mask_PT.all()) else mask_BT,
-            position_ids=columns_BT,
-            **keeps,
-        ).last_hidden_state
-        hidden_BTH = torch.cat([hidden_BTH, further_BTH], 1)
-    return hidden_BTH
+    # The last token of a response predicts nothing. One column at least: ranks pass through a model equally often.
+    further = max(1, int((lengths_B - starts_B).max()) - 1)
+    cache.batch_select_indices(index_B)
+    columns_BT = starts_B[:, None] + torch.arange(further, device=device)
+    columns_BT.clamp_(max=tokens_BT.shape[1] - 1)
+    mask_BT = torch.cat([mask_PT[index_B], mask_PT.new_ones(columns_BT.shape)], 1)
+    further_BTH = backbone(
+        input_ids=tokens_BT.gather(1, columns_BT),
+        attention_mask=None if bool(mask_PT.all()) else mask_BT,
+        position_ids=columns_BT,
+        **keeps,
+    ).last_hidden_state
+    return torch.cat([hidden_BTH, further_BTH], 1)
 
 
 def shares_prompts(model: PreTrainedModel) -> bool:

@@ -49,7 +49,7 @@ def draw_all(
     known = {label: entry for label, entry in (explored or {}).items() if not isinstance(entry, str)}
     judged = {label: entry for label, entry in (judges or {}).items() if not isinstance(entry, str)}
     sizes = " and ".join(f"K = {k}, S = {best(k)}" for k in sorted({entry.samples for entry in known.values()}))
-    of_runs = (_accuracy_and_length, _clip_ratio_and_stopped_length, _pass_at_k, _by_level)
+    of_runs = (_accuracy_and_length, _clip_ratio_and_stopped_length, _pass_at_k, _by_level, _by_source)
     draw: dict[str, Callable[[], Any]] = {f.__name__[1:]: functools.partial(f, drawn) for f in of_runs if drawn}
     draw["behaviours"] = functools.partial(_behaviours, drawn, judged)
     draw["exploration"] = functools.partial(_exploration, drawn, known)
@@ -203,7 +203,15 @@ def _pass_panel(title: str, **curves: Any) -> Panel:
 
 
 def _by_level(drawn: Sequence[Series]) -> Any:
-    names = {level for one in drawn for run in one.runs for e in run.evaluations for level in e.by_level}
+    return _accuracy_by(drawn, lambda evaluated: evaluated.by_level, "level")
+
+
+def _by_source(drawn: Sequence[Series]) -> Any:
+    return _accuracy_by(drawn, lambda evaluated: evaluated.by_source, "domain")
+
+
+def _accuracy_by(drawn: Sequence[Series], parts_of: Callable[[Evaluated], Mapping[str, Estimate]], label: str) -> Any:
+    names = {level for one in drawn for run in one.runs for e in run.evaluations for level in parts_of(e)}
     levels = sorted(names, key=level_order)[:24]
     if not levels:
         return None
@@ -213,13 +221,13 @@ def _by_level(drawn: Sequence[Series]) -> Any:
         shift = (order - (len(drawn) - 1) / 2) * 0.8 / len(drawn)
         for last, (x, level) in itertools.product((False, True), enumerate(levels)):
             sides = [run.last if last else run.first for run in one.runs]
-            estimates = [side.by_level.get(level, Estimate()) if side else Estimate() for side in sides]
+            estimates = [parts_of(side).get(level, Estimate()) if side else Estimate() for side in sides]
             if all(e.known for e in estimates):
                 estimate = Estimate.over([e.value for e in estimates]) if one.over_seeds else estimates[0]
                 _draw_dot(axes, x + shift, estimate, drawing.look(one.number), filled=last)
     axes.set_xticks(range(len(levels)), [short(level, 12) for level in levels])
     axes.grid(axis="x", visible=False)
-    axes.set(xlabel="level", ylabel="accuracy (%)", xlim=(-0.6, len(levels) - 0.4), ylim=(0, 100))
+    axes.set(xlabel=label, ylabel="accuracy (%)", xlim=(-0.6, len(levels) - 0.4), ylim=(0, 100))
     look = {"marker": "o", "linestyle": ""}
     looks = {one.name: drawing.look(one.number) for one in drawn}
     return _with_legend(figure, looks, {"before": {**look, "markerfacecolor": "white"}, "after": look})

@@ -34,6 +34,7 @@ class Evaluated:
         self.length = Estimate.of(figures.get("tokens"))  # Mean length (tokens)
         self.clip_ratio = Estimate.of(figures.get("clip_ratio"))
         self.by_level = _estimates(figures.get("by_level"))
+        self.by_source = _estimates(figures.get("by_source"))  # Empty where all problems come from one source
         curve = _estimates(figures.get("pass@k"))
         self.pass_at = dict(sorted((int(k), e) for k, e in curve.items() if re.fullmatch(r"[1-9]\d{0,5}", k)))
         """k → pass@k, ascending."""

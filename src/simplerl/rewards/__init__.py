@@ -36,6 +36,7 @@ REWARDS: Registry[Any] = Registry(
         "length": "simplerl.rewards.builtin:Length",
         "overlong": "simplerl.rewards.builtin:Overlong",
         "process": "simplerl.prm.reward:Process",
+        "knights-and-knaves": "simplerl.environments.knights:LogicPuzzle",
         "mixture": "simplerl.rewards.mixture:Mixture",
     },
 )

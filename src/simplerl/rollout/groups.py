@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, Problem, Scored, Trajectory, TrajectoryGroup, Undecided, Verdict
 from simplerl.data.prompts import Prompter, adds_begin
 from simplerl.data.templates import AnyTemplate
 from simplerl.environments.base import Environment, is_single_turn
+from simplerl.environments.judges import own_verdict
 from simplerl.models.load import Policy
 from simplerl.models.score import text_logprobs
 from simplerl.rewards import Reward
@@ -47,6 +49,9 @@ def prompt(
     to it."""
     if environment is not None:
         problems = [environment.problem(item, generator(seed, "environment", item.id)) for item in problems]
+    tested = next((item for item in problems if "tests" in item.meta), None)
+    if tested is not None and is_single_turn(environment):
+        raise ConfigError(f"{tested.meta.get('place', tested.id)} is judged by unit tests: give --environment code")
     prompter = template if isinstance(template, Prompter) else Prompter(template=template)
     return [
         Prompted(
@@ -159,10 +164,11 @@ class Rollout:
         own: dict[int, Verdict] = {}
         for index, episode in runner.run(episodes):
             problem = episode.problem
-            if episode.verdict is None:
+            verdict = episode.verdict or own_verdict(problem, episode.answer, self.verifier.policy)
+            if verdict is None:
                 self.verifier.submit(index, episode.answer, problem.answer, problem.question)
             else:
-                own[index] = episode.verdict
+                own[index] = verdict
             on_response(episode.completion())
         verdicts = dict(self.verifier.results()) | own
         completions = [episode.completion() for episode in episodes]

@@ -19,6 +19,7 @@ def rollout_metrics(groups: Sequence[TrajectoryGroup]) -> dict[str, float]:
     decided = [t for t in trajectories if t.verdict.decided]
     statuses = Counter(t.verdict.status for t in trajectories)
     rules = Counter(t.verdict.rule for t in decided)
+    sources = sorted({group.problem.source for group in groups})
     kinds = Counter(_kind(group) for group in groups)
     tokens = np.array([len(t.completion.token_ids) for t in trajectories])
     sampled = sum(int(t.loss_mask.sum()) for t in trajectories)
@@ -26,6 +27,10 @@ def rollout_metrics(groups: Sequence[TrajectoryGroup]) -> dict[str, float]:
     return {
         "reward/mean": _mean([t.reward for t in decided]),
         "accuracy/mean": _mean([t.verdict.correct for t in decided]),
+        **{
+            f"accuracy/{source}": _mean([t.verdict.correct for t in decided if t.problem.source == source])
+            for source in (sources if len(sources) > 1 else ())
+        },
         **{f"accuracy/{rule}": rules[rule] / len(decided) if decided else float("nan") for rule in LENIENCIES},
         **{f"groups/{kind}": kinds[kind] / len(groups) for kind in ("all_right", "all_wrong", "mixed")},
         "length/mean": _mean(tokens),

@@ -4,6 +4,8 @@ Engines have trained for weeks on weights that never arrived (a head that was ti
 sync the log-probabilities of a fixed text are compared with the learner's own.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 
@@ -19,15 +21,22 @@ BOUNDS = {"fp32": 5e-4, "bf16": 0.1}
 
 
 @torch.no_grad()
-def ask_back(backend: RolloutBackend, policy: Policy, precision: str) -> float:
+def ask_back(
+    backend: RolloutBackend,
+    policy: Policy,
+    precision: str,
+    *,
+    own: Callable[[Sequence[int]], np.ndarray] | None = None,
+) -> float:
     """Return how far an engine's log-probabilities of the text are from the policy's; nan where it cannot tell.
 
-    Raises ModelError where they are further apart than rounding explains.
+    `own` gives the policy's where it is not in this process alone. Raises ModelError where they are further apart
+    than rounding explains.
     """
     known = [token for token in policy.tokenizer.encode(TEXT, add_special_tokens=False) if token < policy.embeddings]
     ids = known[: policy.context_length - 1]
     told = backend.logprobs(ids) if hasattr(backend, "logprobs") and len(ids) > 1 else None
-    wanted = np.zeros(0) if told is None else text_logprobs(policy.model, ids)
+    wanted = np.zeros(0) if told is None else own(ids) if own else text_logprobs(policy.model, ids)
     if told is None or not np.isfinite(wanted).all():  # A policy that has diverged is named when it samples.
         return float("nan")
     gap, bound = float(np.abs(told - wanted).mean()), BOUNDS[precision] * max(1.0, float(np.abs(wanted).mean()))

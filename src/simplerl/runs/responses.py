@@ -57,7 +57,7 @@ SCHEMA = pyarrow.schema(
 REQUIRED = ("problem_id", "sample", "response", "verdict")
 
 #: Columns that an `Answer` is made from.
-_ANSWER = (*REQUIRED, "level", "kind", "stop_reason", "extracted", "rule", "token_ids", "calls")
+_ANSWER = (*REQUIRED, "source", "level", "kind", "stop_reason", "extracted", "rule", "token_ids", "calls")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,12 +80,13 @@ class Answer:
     extracted: str | None
     rule: str = ""  # The verifier's rule that decided; empty where the record does not say
     calls: int | None = None  # Calls of tools; None where there is a single turn
+    source: str = ""  # The data set that the problem comes from: its domain
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any], tokens: int | None, calls: int | None = None) -> "Answer":
         """Return the answer in a row of a record."""
         columns = {name: row[name] for name in ("problem_id", "sample", "stop_reason", "extracted")}
-        columns |= {name: row[name] or "" for name in ("level", "kind", "response", "rule")}
+        columns |= {name: row[name] or "" for name in ("source", "level", "kind", "response", "rule")}
         return cls(tokens=tokens, status=row["verdict"], calls=calls, **columns)
 
     @property

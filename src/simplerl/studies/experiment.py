@@ -30,7 +30,7 @@ from simplerl.core.errors import ConfigError, nearest
 
 _ACCURACY = ("acc", "value")
 
-#: Name in a TOML file → measure. `pass@K`, `pass@K before`, `gain of pass@K` and `level NAME` are read for any K, NAME.
+#: Name in a TOML file → measure. `pass@K`, `pass@K before`, `gain of pass@K` and `level NAME`, `domain NAME` are read.
 MEASURES: dict[str, Measure] = {
     "accuracy before": Measure(label="accuracy before", where="base", path=_ACCURACY),
     "accuracy": Measure(label="accuracy after", where="final", path=_ACCURACY),
@@ -59,6 +59,8 @@ def measure(name: Any) -> Any:
         return Measure(label=label, where="gain" if gain else "base" if before else "final", path=path)
     if match := re.fullmatch(r"level (\w+)", name):
         return Measure(label=name, where="final", path=("by_level", match[1], "value"))
+    if match := re.fullmatch(r"domain ([\w-]+)( before)?", name):
+        return Measure(label=name, where="base" if match[2] else "final", path=("by_source", match[1], "value"))
     raise ConfigError(f"unknown measure {name!r}; {nearest(name, [*MEASURES, 'pass@8', 'level 1'])}")
 
 

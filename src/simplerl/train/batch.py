@@ -5,6 +5,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from simplerl.models.score import Prompts
 WORTH_SHARING = 0.7
 #: What a pass through a model costs by itself, as a share of the tokens of a full micro-batch.
 PASS_SHARE = 1 / 32
+#: A limit on micro-batches of like size, over their mean size.
+SLACKS = (1.0, 1.1, 1.25)
 
 
 def build_batch(groups: Sequence[TrajectoryGroup]) -> Batch:
@@ -91,10 +94,17 @@ class MicroBatch:
     """Tokens that are computed, padding included."""
     prompts: Prompts | None = None
     """The prompts of the rows, where each is computed once."""
+    idle: bool = False
+    """Holds nothing: a rank that has no rows left goes through the model all the same, as others need its shard."""
 
     def cut(self, values_BT: torch.Tensor) -> torch.Tensor:
-        """Return these rows of a tensor, on the device."""
-        return values_BT[self.rows, : self.width].to(self.device)
+        """Return these rows of a tensor, on the device; zeros where there is nothing."""
+        values_BT = values_BT[self.rows, : self.width].to(self.device)
+        return torch.zeros_like(values_BT) if self.idle else values_BT
+
+    def lengths(self, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return the lengths of these rows, on the CPU."""
+        return torch.full((1,), self.width) if self.idle else lengths_B[self.rows]
 
 
 def microbatches(
@@ -122,10 +132,48 @@ def microbatches(
 
 
 def cut_update(
-    rows: torch.Tensor, batch: Batch, *, tokens: int, device: torch.device, share_prompts: str
+    rows: torch.Tensor,
+    batch: Batch,
+    *,
+    tokens: int,
+    device: torch.device,
+    share_prompts: str,
+    rank: int = 0,
+    ranks: int = 1,
 ) -> list[MicroBatch]:
     """Cut rows of a batch into micro-batches. `share_prompts`: off, on (each distinct prompt of a micro-batch is
-    computed once for all its rows), or auto (where that saves enough tokens)."""
+    computed once for all its rows), or auto (where that saves enough tokens).
+
+    Of several ranks each gets equally many, and they wait for each other at each one. Like sizes are dealt together,
+    the largest first. Of some limits within `tokens` that is chosen under which all are done first.
+    """
+    cuts: dict[str, Any] = {"device": device, "share_prompts": share_prompts}
+    plan = _cut(rows, batch, tokens=tokens, **cuts)
+    if ranks == 1 or not plan:
+        return plan
+    size = sum(micro.padded for micro in plan)
+    rounds = math.ceil(size / (ranks * tokens))
+    limits = {math.ceil(slack * size / (ranks * each)) for each in (rounds, rounds + 1) for slack in SLACKS}
+    plans = [plan, *(_cut(rows, batch, tokens=limit, **cuts) for limit in sorted(limits) if limit < tokens)]
+    for plan in plans:
+        plan.sort(key=lambda micro: micro.padded, reverse=True)
+    # A round takes as long as its largest, which comes first.
+    plan = min(plans, key=lambda plan: sum(micro.padded + PASS_SHARE * tokens for micro in plan[::ranks]))
+    own = plan[rank::ranks]
+    return own if len(own) == len(plan[::ranks]) else [*own, _idle(plan[0])]
+
+
+def _idle(like: MicroBatch) -> MicroBatch:
+    """Return a micro-batch without anything in it, which passes through a model in the manner of another."""
+    one = torch.ones(1, dtype=torch.long, device=like.device)
+    prompts = like.prompts and Prompts(index_B=one - 1, lengths_B=one)
+    return dataclasses.replace(like, rows=like.rows[:1], width=2, padded=2, prompts=prompts, idle=True)
+
+
+def _cut(
+    rows: torch.Tensor, batch: Batch, *, tokens: int, device: torch.device, share_prompts: str
+) -> list[MicroBatch]:
+    """Return the micro-batches of all rows."""
     plain = list(microbatches(rows, batch.lengths_B, tokens=tokens, device=device))
     if share_prompts == "off" or not plain:
         return plain

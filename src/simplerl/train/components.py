@@ -69,12 +69,15 @@ class Components:
     def sync(self, version: int) -> float:
         """Give the engine the learner's weights and have it prove that it uses them; return how far it is off."""
         self.backend.sync(self.learner.weights(), version=version)
-        return ask_back(self.backend, self.policy, self.environment["rollout_precision"])
+        precision = self.environment["rollout_precision"]
+        return ask_back(self.backend, self.policy, precision, own=self.learner.text_logprobs)
 
     def close(self) -> None:
         """Release processes and memory."""
         self.backend.close()
         self.rollout.verifier.close()
+        if self.learner.ranks:
+            self.learner.ranks.close()
 
 
 def build_components(
@@ -88,12 +91,18 @@ def build_components(
     device = pick_device(config.learner.device)
     split = load_problems(config, say, inputs)
     template = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
-    half = "fp32" not in (config.learner.precision, config.rollout.precision)
+    half = "fp32" not in (config.learner.precision, config.rollout.precision) and not config.learner.sharded
     attention = pick_attention(config.learner.attention, device, half=half and device.type != "cpu")
+    loads_on = device
+    if config.learner.sharded:
+        from simplerl.train.ranks import Ranks, check_devices, spread
+
+        check_devices(config.learner.ranks, device)
+        loads_on = torch.device("cpu")  # No GPU need have room for all of a model.
     given = inputs.policy  # It is trained in place, so its hash is taken before.
     base_model = {"path": given.name, "sha256": weights_hash(given.model)} if given else locate_and_hash(config.model)
-    policy, reference = load_models(config, checkpoint, inputs, device=device, attention=attention)
-    learns_in, samples_in = pick_precisions(config, policy.model)
+    policy, reference = load_models(config, checkpoint, inputs, device=loads_on, attention=attention)
+    learns_in, samples_in = pick_precisions(config, policy.model, device)
     policy.check(list(config.sampling.stop_ids), "setting sampling.stop_ids")
     train, held_out, data_record = make_prompts(split, template, policy, config, say)
     sampled_from = policy
@@ -102,6 +111,22 @@ def build_components(
         lora.add(policy.model, **dataclasses.asdict(config.lora), base=policy.name, seed=config.seed)
         if checkpoint:
             lora.restore(policy.model, checkpoint)
+    learner = Learner(
+        policy,
+        config.algorithm,
+        optimizer=config.optimizer,
+        learner=config.learner,
+        precision=learns_in,
+        temperature=config.sampling.temperature,
+        steps=config.steps,
+        reference=reference,
+        seed=config.seed,
+    )
+    if learner.note:
+        say(learner.note)
+    if config.learner.sharded:  # What is complete is the engine's from here on.
+        learner = spread(learner, Ranks(config.learner.ranks, device, plugins=[each.name for each in config.plugins]))
+        sampled_from.model.to(device)
     s, e, verifier = config.sampling, config.evaluation, config.verifier
     limits: dict[str, Any] = {"max_new_tokens": s.max_new_tokens, "stop": s.stop, "stop_ids": s.stop_ids}
     rollout = Rollout(
@@ -121,19 +146,6 @@ def build_components(
     drawn = Sampling(temperature=e.temperature, top_p=e.top_p, top_k=0, **limits)
     if not rollout.backend.exact:
         say(f"rollout.backend = {config.rollout.backend} draws its own random numbers: no two runs will be the same")
-    learner = Learner(
-        policy,
-        config.algorithm,
-        optimizer=config.optimizer,
-        learner=config.learner,
-        precision=learns_in,
-        temperature=s.temperature,
-        steps=config.steps,
-        reference=reference,
-        seed=config.seed,
-    )
-    if learner.note:
-        say(learner.note)
     return Components(
         config=config,
         policy=policy,
@@ -144,6 +156,7 @@ def build_components(
         learner=learner,
         environment={
             **describe_machine(device),
+            "ranks": config.learner.ranks,
             "learner_precision": learns_in,
             "rollout_precision": samples_in,
             "attention": policy.model.config._attn_implementation,
@@ -156,17 +169,17 @@ def build_components(
     )
 
 
-def pick_precisions(config: Config, model: PreTrainedModel) -> tuple[str, str]:
-    """Return the precisions of (update, rollouts): what is asked for, or what is fast and agrees.
+def pick_precisions(config: Config, model: PreTrainedModel, device: torch.device) -> tuple[str, str]:
+    """Return the precisions of (update, rollouts) on a device: what is asked for, or what is fast and agrees.
 
     On a CPU rollouts are fp32, and so is the update of a deep model: the rounding of bf16 grows from layer to layer
     to a mismatch of 4e-3 nats a token (270M parameters, 18 layers), and stays at 2e-6 in two (docs/log.md).
     """
-    on_cpu = model.device.type == "cpu"
+    on_cpu = device.type == "cpu"
     deep = model.config.get_text_config().num_hidden_layers > SHALLOW_LAYERS
     learns_in, samples_in = config.learner.precision, config.rollout.precision
     if learns_in == "auto":
-        learns_in = "bf16" if has_fast_bf16(model.device) and not (on_cpu and deep) else "fp32"
+        learns_in = "bf16" if has_fast_bf16(device) and not (on_cpu and deep) else "fp32"
     if samples_in == "auto":
         samples_in = "fp32" if on_cpu else "bf16"
     return learns_in, samples_in

@@ -186,6 +186,9 @@ class LearnerConfig:
 
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1` … or `auto`: a GPU if there is one."""
+    ranks: PositiveInt = 1
+    """Processes that each hold a share of weights, gradients and moments (FSDP2) and compute a share of the batch; on
+    GPUs each has one (docs/engines.md). 1: this process alone."""
     prompts_per_update: NonNegativeInt = 0
     """Mini-batch, counted in problems; 0 is one update per step, which is on-policy."""
     tokens_per_microbatch: NonNegativeInt = 0
@@ -202,6 +205,14 @@ class LearnerConfig:
     the tokens of a model that is not tiny. Long prompts and many samples gain most."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third slower."""
+    cpu_offload: bool = False
+    """Keep weights, gradients and moments in the memory of the CPU, from where a GPU takes a layer at a time. On a CPU
+    they are there anyway."""
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the learner is split over ranks, be it only one."""
+        return self.ranks > 1 or self.cpu_offload
 
 
 @section

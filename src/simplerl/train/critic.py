@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedModel
@@ -16,6 +16,9 @@ from simplerl.models.value_head import ValueModel
 from simplerl.train.batch import MicroBatch, cut_update, minibatches
 from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.optim import adamw, apply_gradient, learning_rate
+
+if TYPE_CHECKING:
+    from simplerl.train.ranks import Ranks
 
 
 class Critic:
@@ -39,6 +42,10 @@ class Critic:
         self.device = next(model.parameters()).device
         self.checkpointing = learner.gradient_checkpointing
         self.model = ValueModel(model, seed=seed, precision=precision)
+        self.ranks: Ranks | None = None
+
+    def begin(self) -> None:
+        """Make ready to be trained, with the parameters as they are from now on."""
         if self.checkpointing:
             recompute_activations(self.model.backbone)
         self.optimizer = adamw(self.model, self.optimization)
@@ -53,8 +60,11 @@ class Critic:
     ) -> Iterator[tuple[MicroBatch, torch.Tensor]]:
         """Yield each micro-batch of some rows with its values, on its device."""
         cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
-        for micro in cut_update(rows, batch, **cuts):
-            tokens_BT, kept_BT, lengths_B = micro.cut(batch.tokens_BT), micro.cut(mask_BT), batch.lengths_B[micro.rows]
+        for micro in (
+            self.ranks.deal(self.model, rows, batch, **cuts) if self.ranks else cut_update(rows, batch, **cuts)
+        ):
+            tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
+            lengths_B = micro.lengths(batch.lengths_B)
             yield micro, self.model(tokens_BT, kept_BT, lengths_B, micro.prompts)
 
     @torch.no_grad()
@@ -64,7 +74,10 @@ class Critic:
         values_BT = torch.zeros(mask_BT.shape)
         rows = mask_BT.any(1).nonzero().flatten()
         for micro, own_BT in self._valued(batch, mask_BT, rows):
-            values_BT[micro.rows, : micro.width] = own_BT.cpu()
+            if not micro.idle:
+                values_BT[micro.rows, : micro.width] = own_BT.cpu()
+        if self.ranks:
+            self.ranks.sum_tensor(values_BT)
         return values_BT
 
     def updates(self, batch: Batch, rows: torch.Tensor, *targets: Any) -> list[dict[str, float]]:
@@ -97,6 +110,8 @@ class Critic:
             share = (micro.cut(weights_BT) * per_token_BT).sum()
             share.backward()
             loss += float(share.detach())
+        if self.ranks:
+            loss = self.ranks.sum_numbers({"loss": loss})["loss"]
         rate = learning_rate(self.optimization, done, self.steps)
         clip, knob = self.optimization.grad_clip, "algorithm.critic_lr"
         norm = apply_gradient(self.optimizer, self.model, lr=rate, grad_clip=clip, knob=knob)

@@ -1,4 +1,4 @@
-"""The learner: one step's batch in, updated weights and metrics out. On a CPU or one GPU.
+"""The learner: one step's batch in, updated weights and metrics out. On a CPU, a GPU, or several (`train/ranks.py`).
 
 Nothing in how the batch is laid out (micro-batches, padding, order) changes the gradient, rounding aside: the weights
 of the loss are computed over the complete update before it is cut.
@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -17,10 +17,12 @@ from transformers import PreTrainedModel
 
 from simplerl.algorithms import Algorithm
 from simplerl.algorithms.base import CriticAlgorithm
+from simplerl.core.errors import ConfigError
 from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs
 from simplerl.models import checkpoint, lora
 from simplerl.models.load import Policy, load, recompute_activations
-from simplerl.models.score import BaseScorer, Scorer, shares_prompts
+from simplerl.models.score import BaseScorer, Scorer, shares_prompts, text_logprobs
+from simplerl.models.sharding import fill, gather, passes, shard, tensors
 from simplerl.ops.correction import correction
 from simplerl.ops.kl import adapted, kl
 from simplerl.train.batch import MicroBatch, by_response, cut_update, minibatches
@@ -28,6 +30,9 @@ from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.critic import Critic, value_metrics
 from simplerl.train.guards import clock
 from simplerl.train.optim import adamw, apply_gradient, learning_rate
+
+if TYPE_CHECKING:
+    from simplerl.train.ranks import Ranks
 
 #: Log-probabilities, entropies and (or None) the vocabulary's means, each [B, T].
 Scores = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
@@ -89,29 +94,59 @@ class Learner:
         self.policy, self.algorithm, self.config, self.optimization = policy, algorithm, learner, optimizer
         self.device = next(policy.model.parameters()).device
         self.tokens = learner.tokens_per_microbatch or microbatch_tokens(policy.model)
+        self.ranks: Ranks | None = None
         self.steps = steps
         self.kl_scale = 1.0
         self.carried: Mapping[str, float] = {}
         """What the algorithm remembers from step to step."""
         self.scorer = Scorer(policy.model, temperature=temperature, precision=precision)
         self.adapters, self.seed = lora.has_adapters(policy.model), seed
-        self.reference: Scorer | None = None
+        self.reference: Scorer | BaseScorer | None = None
         if algorithm.needs_reference:
             if self.adapters and reference is None:
-                self.reference = BaseScorer(policy.model, temperature=temperature, precision=precision)
+                self.reference = BaseScorer(self.scorer)
             else:
                 frozen = (reference or copy.deepcopy(policy.model)).requires_grad_(False).eval()
                 self.reference = Scorer(frozen, temperature=temperature, precision=precision)
-        if learner.gradient_checkpointing:
-            recompute_activations(policy.model)
         self.share_prompts, self.note = _sharing(learner, policy.model)
-        self.optimizer = adamw(policy.model, optimizer)
         self.critic = None
         if algorithm.needs_critic:
             settings: dict[str, Any] = {"optimizer": optimizer, "learner": learner, "precision": precision}
             settings |= {"tokens": self.tokens, "share_prompts": self.share_prompts}
             taught = cast(CriticAlgorithm, algorithm)
             self.critic = Critic(policy.model, taught, **settings, steps=steps, seed=seed)
+        if not learner.sharded:  # Else every rank does, with its shards.
+            self._begin()
+
+    def _begin(self) -> None:
+        """Make ready to be trained, with the parameters as they are from now on."""
+        if self.config.gradient_checkpointing:
+            recompute_activations(self.policy.model)
+        self.optimizer = adamw(self.policy.model, self.optimization)
+        if self.critic:
+            self.critic.begin()
+
+    @property
+    def leads(self) -> bool:
+        """Whether complete values come together here: on rank 0, or where there are no others."""
+        return self.ranks is None or self.ranks.rank == 0
+
+    def modules(self) -> list[torch.nn.Module]:
+        """Return the modules that are split where there are ranks: the forward of each is called as a unit."""
+        reference = self.reference if isinstance(self.reference, Scorer) else None
+        return [each for each in (self.scorer, reference, self.critic and self.critic.model) if each is not None]
+
+    def take_part(self, ranks: "Ranks", values: Sequence[Mapping[str, torch.Tensor]] | None) -> None:
+        """Become one of the ranks, with a shard of each module; `values` are complete ones, which rank 0 has."""
+        self.ranks, self.device = ranks, ranks.device
+        self.tokens = self.config.tokens_per_microbatch or microbatch_tokens(self.policy.model, ranks.device)
+        if self.critic:
+            self.critic.ranks, self.critic.device, self.critic.tokens = ranks, self.device, self.tokens
+        offload = self.config.cpu_offload and ranks.device.type != "cpu"
+        for index, module in enumerate(self.modules()):
+            shard(module, ranks.mesh, keep_below=ranks.keep_below, offload=offload)
+            fill(module, values[index] if values else None)
+        self._begin()
 
     @property
     def temperature(self) -> float:
@@ -120,18 +155,38 @@ class Learner:
 
     @temperature.setter
     def temperature(self, value: float) -> None:
-        for scorer in filter(None, (self.scorer, self.reference)):
-            scorer.temperature = value
+        self.scorer.temperature = value
+        if isinstance(self.reference, Scorer):
+            self.reference.temperature = value
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the policy's parameters and buffers by name; adapters are merged into what they stand beside."""
         model = self.policy.model
-        yield from lora.merged(model) if self.adapters else model.state_dict(keep_vars=True).items()
+        named = lora.merged(model) if self.adapters else model.state_dict(keep_vars=True).items()
+        yield from gather(dict(named), keep=self.leads) if self.ranks else named
+
+    @torch.no_grad()
+    def text_logprobs(self, token_ids: Sequence[int]) -> np.ndarray:
+        """Return float32 [T − 1]: log-probabilities of a text's tokens after the first, at temperature 1, in fp32."""
+        if self.ranks is None:
+            return text_logprobs(self.policy.model, token_ids)
+        scorer = self.scorer.eval()
+        usual, scorer.temperature, scorer.precision = (scorer.temperature, scorer.precision), 1.0, "fp32"
+        tokens_1T = torch.tensor([list(token_ids)], device=self.device)
+        mask_1T = (torch.arange(tokens_1T.shape[1], device=self.device) > 0)[None]
+        for tokens_BT in passes(scorer, [tokens_1T]):
+            logprobs_1T, _, _ = scorer(tokens_BT, mask_1T, mask_1T.sum(1).cpu() + 1)
+        scorer.temperature, scorer.precision = usual
+        return logprobs_1T[0, 1:].cpu().numpy()
 
     def start_anew(self, name: str) -> None:
         """Give the policy the weights of a model again, or its adapters their first values."""
         module: torch.nn.Module = self.policy.model
-        if self.adapters:
+        if self.ranks and self.adapters:
+            raise ConfigError("learner.ranks: adapters that begin anew (star.mode = rest-em) need --learner.ranks 1")
+        if self.ranks:
+            fill(module, tensors(load(name).model) if self.leads else None)
+        elif self.adapters:
             lora.start_anew(self.policy.model, self.seed)
         else:
             module.load_state_dict(load(name, device=self.device).model.state_dict())
@@ -149,6 +204,7 @@ class Learner:
             optimizer=self.optimizer,
             others={"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {},
             state={**state, "kl_scale": self.kl_scale, "carried": dict(self.carried)},
+            writes=self.leads,
         )
 
     def restore(self, directory: Path) -> None:
@@ -251,26 +307,33 @@ class Learner:
         )
 
     def _scored(
-        self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor
+        self, scorer: Scorer | BaseScorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor
     ) -> Iterator[tuple[MicroBatch, Scores]]:
         """Yield each micro-batch of some rows with its scores, on its device."""
         wants_mean = self.algorithm.needs_vocabulary_mean
         cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
-        for micro in cut_update(rows, batch, **cuts):
-            tokens_BT, kept_BT, lengths_B = micro.cut(batch.tokens_BT), micro.cut(mask_BT), batch.lengths_B[micro.rows]
+        unit = scorer.scorer if isinstance(scorer, BaseScorer) else scorer
+        for micro in self.ranks.deal(unit, rows, batch, **cuts) if self.ranks else cut_update(rows, batch, **cuts):
+            tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
+            lengths_B = micro.lengths(batch.lengths_B)
             yield micro, scorer(tokens_BT, kept_BT, lengths_B, prompts=micro.prompts, vocabulary_mean=wants_mean)
 
     @torch.no_grad()
-    def _score(self, scorer: Scorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor) -> Scores:
+    def _score(self, scorer: Scorer | BaseScorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor) -> Scores:
         """Return the scores of some rows, 0 elsewhere, on the CPU, without gradient."""
         scorer.model.eval()
         logprobs_BT, entropy_BT = torch.zeros(mask_BT.shape), torch.zeros(mask_BT.shape)
         mean_BT = torch.zeros(mask_BT.shape) if self.algorithm.needs_vocabulary_mean else None
         for micro, (own_BT, own_entropy_BT, own_mean_BT) in self._scored(scorer, batch, mask_BT, rows):
+            if micro.idle:
+                continue
             logprobs_BT[micro.rows, : micro.width] = own_BT.cpu()
             entropy_BT[micro.rows, : micro.width] = own_entropy_BT.cpu()
             if mean_BT is not None and own_mean_BT is not None:
                 mean_BT[micro.rows, : micro.width] = own_mean_BT.cpu()
+        for values_BT in (logprobs_BT, entropy_BT, mean_BT):
+            if self.ranks and values_BT is not None:
+                self.ranks.sum_tensor(values_BT)
         return logprobs_BT, entropy_BT, mean_BT
 
     def _update(self, prepared: _Prepared, rows: torch.Tensor, done: float, *, first: bool) -> dict[str, float]:
@@ -290,11 +353,15 @@ class Learner:
             return {}
         sums: dict[str, torch.Tensor] = {}
         for micro, scores in self._scored(self.scorer, batch, mask_BT, rows):
+            if micro.idle:
+                (scores[0].sum() + scores[1].sum()).backward()
+                continue
             for name, value in self._backward(prepared, micro, scores, weights, scored, first=first).items():
                 sums[name] = sums.get(name, 0.0) + value.double()
         lr = learning_rate(self.optimization, done, self.steps)
         norm = apply_gradient(self.optimizer, self.policy.model, lr=lr, grad_clip=self.optimization.grad_clip)
-        return {**{name: float(value) for name, value in sums.items()}, "optimizer/grad_norm": norm}
+        numbers = {name: float(value) for name, value in sums.items()}
+        return {**(self.ranks.sum_numbers(numbers) if self.ranks else numbers), "optimizer/grad_norm": norm}
 
     def _backward(
         self,
@@ -384,13 +451,13 @@ def _sharing(config: LearnerConfig, model: PreTrainedModel) -> tuple[str, str]:
     return "off", f"prompts are computed for every response: {name} gives other values behind a prompt's stored states"
 
 
-def microbatch_tokens(model: PreTrainedModel) -> int:
-    """Return how many tokens go through a model at once where nothing is set.
+def microbatch_tokens(model: PreTrainedModel, device: torch.device | None = None) -> int:
+    """Return how many tokens go through a model at once where nothing is set; `device` is where it will be.
 
     On a CPU 4,096 fit the cache for a tiny model; of a large one as many as keep what is held for the backward pass
     near 1 GiB, at about 32 fp32 numbers for each layer and hidden unit.
     """
-    if model.device.type != "cpu":
+    if (device or model.device).type != "cpu":
         return 16384
     config = model.config.get_text_config()
     return min(4096, max(256, 2**23 // (config.num_hidden_layers * config.hidden_size)))

@@ -5,6 +5,7 @@ import math
 import torch
 
 from simplerl.core.errors import ModelError
+from simplerl.models.sharding import clip_gradient, is_sharded
 from simplerl.train.config import OptimizerConfig
 
 
@@ -12,8 +13,10 @@ def adamw(model: torch.nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
     """Return the optimizer of those of a model's parameters that are trained."""
     trained, betas = [p for p in model.parameters() if p.requires_grad], (config.beta1, config.beta2)
     options = {"eps": config.epsilon, "weight_decay": config.weight_decay}
-    # Fused: one pass over each tensor, and no temporary ones of its size.
-    return torch.optim.AdamW(trained, lr=config.lr, betas=betas, fused=True, **options)
+    # Fused: one pass over each tensor, and no temporary ones of its size. Of shards it loses memory at every step
+    # (pytorch #188174).
+    kind = {"foreach": True} if is_sharded(model) else {"fused": True}
+    return torch.optim.AdamW(trained, lr=config.lr, betas=betas, **kind, **options)
 
 
 def learning_rate(config: OptimizerConfig, done: float, steps: int) -> float:
@@ -41,7 +44,8 @@ def apply_gradient(
 
     `knob` is the setting of that rate, for the message where training has diverged.
     """
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+    clip = clip_gradient if is_sharded(model) else torch.nn.utils.clip_grad_norm_
+    norm = clip(model.parameters(), grad_clip)
     if not torch.isfinite(norm):
         raise ModelError(
             "the gradient is not a number: training has diverged. The last checkpoint is intact; lower "

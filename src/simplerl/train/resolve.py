@@ -19,6 +19,7 @@ from simplerl.core.errors import ConfigError, Contradiction, RunError, nearest
 from simplerl.core.objects import is_object, recall, remember
 from simplerl.core.plugins import canonical, is_source, load_plugins, plugin
 from simplerl.core.registry import Registry, registry
+from simplerl.data import sources
 from simplerl.data.rows import suffix_of
 from simplerl.environments import ENVIRONMENTS, environment_class
 from simplerl.rewards import REWARDS, make_reward, reward_class
@@ -47,6 +48,8 @@ FREE_ON_RESUME = (
     "learner.tokens_per_microbatch",
     "learner.gradient_checkpointing",
     "learner.share_prompts",
+    "learner.ranks",
+    "learner.cpu_offload",
     "rollout.max_rows",
     "verifier.workers",
 )
@@ -199,7 +202,7 @@ def _used_plugins(config: Config) -> list[str]:
     named = [
         ("algorithm", named_table("algorithm", config.algorithm)["name"]),
         *(("reward", name) for name in rewards),
-        *(("data", name.partition("@")[0]) for name in (config.data, config.evaluation.data)),
+        *(("data", name) for source in (config.data, config.evaluation.data) for name in sources(source)),
         ("template", config.template),
         ("backend", config.rollout.backend),
         ("environment", named_table("environment", config.environment)["name"]),

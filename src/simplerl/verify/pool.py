@@ -180,7 +180,7 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
         self._threads = ThreadPoolExecutor(workers, "verifier")
         self._finished: SimpleQueue[tuple[Hashable, Future[Verdict]]] = SimpleQueue()
         self._unfetched = 0
-        self._cache: dict[_Case, Outcome] = {}
+        self.cache: dict[_Case, Outcome] = {}
         self._closed = False
 
     @property
@@ -252,7 +252,7 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
         if self._closed:
             raise RuntimeError("this verifier pool is closed")
         case = answer or "", as_text(gold), None if question is None else as_text(question)
-        outcome = _NO_ANSWER if answer is None else self._cache.get(case)
+        outcome = _NO_ANSWER if answer is None else self.cache.get(case)
         if outcome is None:
             # An exception is not the caller's to handle: the worker meets it too, and makes it a verdict `error`.
             with contextlib.suppress(Exception):
@@ -276,9 +276,9 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
     def _verdict(self, answer: str | None, case: _Case, outcome: Outcome) -> Verdict:
         """The verdict of an outcome, which is kept for the next time unless it says nothing about the answer."""
         if outcome.status not in ("no_answer", "timeout", "error") and len(case[0]) + len(case[1]) <= _CACHED_CHARS:
-            if len(self._cache) >= _CACHE_ENTRIES:
-                self._cache.clear()
-            self._cache[case] = outcome
+            if len(self.cache) >= _CACHE_ENTRIES:
+                self.cache.clear()
+            self.cache[case] = outcome
         right = outcome.equal or outcome.rule in self.lenient
         status: VerdictStatus = outcome.status or ("correct" if right else "wrong")  # type: ignore[assignment]
         return Verdict(status=status, extracted=answer, rule=outcome.rule, detail=outcome.detail)

@@ -41,11 +41,11 @@ FIRST_RUNS = 6
 SHOWN = (
     "problem_id", "sample", "source", "level", "kind", "question", "answer", "response", "stop_reason", "verdict",
     "extracted", "rule", "detail", "reward", "reward_parts", "advantages", "policy_version", "token_ids", "logprobs",
-    "entropies",
+    "entropies", "turns", "calls",
 )  # fmt: skip
 
 #: What an export of the table holds per response: everything but the numbers of single tokens.
-EXPORTED = tuple(name for name in SHOWN if name not in ("advantages", "token_ids", "logprobs", "entropies"))
+EXPORTED = (*SHOWN[: SHOWN.index("advantages")], "policy_version")
 
 #: Largest tokenizer file that is read (bytes).
 LARGEST_TOKENIZER = 100_000_000

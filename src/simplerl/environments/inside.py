@@ -1,0 +1,236 @@
+"""What runs inside the sandbox beside a program whose functions are tested: standard library only, sent as text.
+
+Two interpreters talk, a JSON line for each call and for each answer. `serve` runs with the program and calls what it is
+asked to; it may say what it likes, as it shares its interpreter with the program. `test` runs elsewhere, with the
+tests, and compares: only values cross, rebuilt from plain data, so that no `==` of the program's own is ever asked.
+"""
+
+from __future__ import annotations
+
+import builtins
+import collections
+import functools
+import importlib
+import itertools
+import json
+import os
+import sys
+
+TYPE_CHECKING = False  # What need not be imported is not: it takes longer than most programs.
+if TYPE_CHECKING:
+    import ast
+    from collections.abc import Callable
+    from typing import IO, Any
+
+#: Items of an iterator, and characters of one line, that are taken.
+ITEMS, LINE = 100_000, 8 << 20
+CONTAINERS: dict[str, type[Any]] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
+#: Name of a type → its module. Their values are written as texts.
+NUMBERS = {"complex": "builtins", "Fraction": "fractions", "Decimal": "decimal"}
+LISTED: tuple[type[Any], ...] = (collections.deque, range, *map(type, ({}.keys(), {}.values(), {}.items())))
+
+
+def pack(value: Any) -> Any:
+    """Return a value as plain data. Raises TypeError for what is not made of numbers, texts and containers."""
+    if value is None or isinstance(value, bool | float):
+        return value if value is None or isinstance(value, bool) else float(value)
+    if isinstance(value, int):
+        return int(value) if abs(value) < 1 << 63 else {"int": hex(value)}
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bytes | bytearray):
+        return {"bytes": value.hex()}
+    if isinstance(value, dict):
+        return {"dict": [[pack(key), pack(item)] for key, item in value.items()]}
+    if isinstance(value, LISTED) or hasattr(value, "__next__"):
+        return {"list": [pack(item) for item in itertools.islice(value, ITEMS)]}
+    for name, kind in CONTAINERS.items():
+        if isinstance(value, kind):
+            return {name: [pack(item) for item in value]}
+    if type(value).__name__ in NUMBERS:
+        return {type(value).__name__: str(value)}
+    raise TypeError(f"a {type(value).__name__} cannot be compared")
+
+
+def unpack(data: Any) -> Any:
+    """Return the value of plain data, all of built-in types. Raises ValueError or TypeError for anything else."""
+    if not isinstance(data, dict):
+        return data
+    ((name, content),) = data.items()
+    if name == "int":
+        return int(content, 16)
+    if name == "bytes":
+        return bytes.fromhex(content)
+    if name == "dict":
+        return {unpack(key): unpack(item) for key, item in content}
+    if name in CONTAINERS:
+        return CONTAINERS[name](map(unpack, content))
+    return getattr(importlib.import_module(NUMBERS[name]), name)(content)
+
+
+def channel() -> tuple[IO[str], IO[str]]:
+    """Return (what the other side says, what we say), and leave nothing in their places for print and input."""
+    hear, say = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    null = os.open("/dev/null", os.O_RDWR)
+    for number in (0, 1):
+        os.dup2(null, number)
+    return hear, say
+
+
+# --- with the program -----------------------------------------------------------------------------------------------
+
+
+def serve() -> None:
+    """Import the program (`/solution.py`) and call what is asked for, until nobody asks any more."""
+    hear, say = channel()
+    sys.path.insert(0, "/")
+    solution, failure = None, None
+    try:
+        solution = importlib.import_module("solution")
+    except BaseException as error:  # SystemExit too: every call is answered by it.
+        failure = error
+    for line in hear:
+        name, arguments, named = unpack(json.loads(line))
+        try:
+            if failure is not None:
+                raise failure
+            answer = {"value": pack(callee(solution, name)(*arguments, **named))}
+        except BaseException as error:
+            answer = {"error": type(error).__name__, "message": str(error)[:300]}
+        print(json.dumps(answer), file=say, flush=True)
+
+
+def callee(solution: Any, name: str) -> Any:
+    """Return a function of the program, or a method of its class `Solution`."""
+    if not hasattr(solution, name) and hasattr(solution, "Solution"):
+        return getattr(solution.Solution(), name)
+    return getattr(solution, name)
+
+
+# --- with the tests -------------------------------------------------------------------------------------------------
+
+
+class Ended(BaseException):
+    """The program's interpreter answers no more, or no further test is wanted."""
+
+
+class Tests:
+    """The tests' side: what passed, what did not, and the first that did not."""
+
+    def __init__(self, only_all: bool):
+        self.hear, self.say = channel()
+        self.report = os.fdopen(os.dup(2), "w", encoding="utf-8")
+        os.dup2(1, 2)
+        self.only_all, self.passed, self.failed, self.first, self.last = only_all, 0, 0, "", ""
+
+    def ask(self, name: str, *arguments: Any, **named: Any) -> Any:
+        """Return what a function of the program returns. Raises what it raises, where that is a built-in exception."""
+        print(json.dumps(pack((name, arguments, named))), file=self.say, flush=True)
+        line = self.hear.readline(LINE)
+        if not line.endswith("\n"):
+            raise Ended("the program ended, or said too much" if line else "the program ended")
+        answer = json.loads(line)
+        if "error" in answer:
+            kind = getattr(builtins, str(answer["error"]), None)
+            known = isinstance(kind, type) and issubclass(kind, Exception)
+            self.last = f"{answer['error']}: {answer['message']}"
+            raise (kind if known else RuntimeError)(self.last)  # type: ignore[misc]
+        value = unpack(answer["value"])
+        self.last = (
+            f"{name} returned {str(value)[:300]!r}" if isinstance(value, str) else f"{name} returned {value}"[:300]
+        )
+        return value
+
+    def check(self, test: Callable[[], Any], text: str) -> None:
+        """Take the outcome of one test."""
+        self.last = ""
+        try:
+            good = bool(test())
+        except Exception as error:
+            good, self.last = False, self.last or f"{type(error).__name__}: {str(error)[:300]}"
+        except Ended as error:
+            good, self.last = False, str(error)
+        self.passed, self.failed = self.passed + good, self.failed + (not good)
+        if not good:
+            self.first = self.first or f"{text[:1000]}\n{self.last}"
+            if self.only_all or self.last.startswith("the program ended"):
+                raise Ended(self.last)
+
+    def case(self, name: str, arguments: list[Any], accepted: list[Any]) -> None:
+        """Test one call: lists and tuples are the same."""
+        text = f"{name}({', '.join(map(repr, arguments))}) must be {accepted[0]!r}"
+        self.check(lambda: listed(self.ask(name, *arguments)) in map(listed, accepted), text)
+
+
+def listed(value: Any) -> Any:
+    """Return a value with lists for its tuples."""
+    if isinstance(value, list | tuple):
+        return [listed(item) for item in value]
+    return {key: listed(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _checked(tree: ast.Module) -> str:
+    """Return the source of a module in which each assertion is a call of `_check`."""
+    import ast
+
+    class Asserts(ast.NodeTransformer):
+        def visit_Assert(self, node: ast.Assert) -> ast.stmt:
+            (call,) = ast.parse("_check(lambda: 0, '')").body
+            call.value.args[0].body = node.test  # type: ignore[attr-defined]
+            call.value.args[1].value = ast.unparse(ast.Assert(node.test))  # type: ignore[attr-defined]
+            return call
+
+    return ast.unparse(ast.fix_missing_locations(Asserts().visit(tree)))
+
+
+def _undefined(*trees: ast.Module) -> set[str]:
+    """Return the names that are used in modules, and defined nowhere in them."""
+    import ast
+
+    used, defined = set[str](), set(dir(builtins))
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
+        elif isinstance(node, ast.alias):
+            defined.add((node.asname or node.name).split(".")[0])
+        else:
+            defined |= {getattr(node, name, None) or "" for name in ("arg", "name")}
+    return used - defined
+
+
+def test(only_all: bool) -> None:
+    """Run the tests (`/setup.py`, `/tests.py`) and write what came of them on standard error, as JSON.
+
+    A name that neither of them defines is a module of the standard library, or the program's.
+    """
+    import ast
+
+    tests, trees = Tests(only_all), list[ast.Module]()
+    for name in ("setup", "tests"):
+        with open(f"/{name}.py", encoding="utf-8") as file:
+            source = file.read()
+        try:
+            trees.append(ast.parse(source))
+        except SyntaxError:  # A prompt may end with the head of a function.
+            trees.append(ast.parse(f"{source}\n    pass\n"))
+    setup, tree = trees
+    wanted = sum(isinstance(node, ast.Assert) for node in ast.walk(tree))
+    provided = {"_check": tests.check, "case": tests.case, "program": lambda name: functools.partial(tests.ask, name)}
+    missing = sorted(_undefined(setup, tree) - provided.keys())
+    lines = [f"from __main__ import {', '.join(provided)}"]
+    lines += [
+        f"import {name}" if name in sys.stdlib_module_names else f"{name} = program({name!r})" for name in missing
+    ]
+    with open("/tmp/running.py", "w", encoding="utf-8") as file:
+        file.write("\n".join([*lines, ast.unparse(setup), _checked(tree)]))
+    sys.path.insert(0, "/tmp")
+    vars(sys.modules["__main__"]).update(provided)
+    try:
+        importlib.import_module("running")
+    except Ended:
+        pass
+    except BaseException as error:
+        tests.failed, tests.first = tests.failed + 1, tests.first or f"{type(error).__name__}: {str(error)[:300]}"
+    done = {"passed": tests.passed, "failed": tests.failed, "wanted": wanted, "first": tests.first}
+    print(json.dumps(done), file=tests.report, flush=True)
+    os._exit(0)

@@ -1,0 +1,303 @@
+"""A learner on several ranks: processes that each hold a share of its weights, gradients and moments (FSDP2).
+
+This process is rank 0 and starts the others. What a learner is asked, every rank is asked: the controller names the
+method over a socket, sends the arguments to all, and all run the same code on the same batch, each with micro-batches
+of its own. A rank whose socket is closed leaves at once, so none outlives the controller, however that ends.
+"""
+
+import collections
+import functools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, cast
+
+import torch
+from torch import distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+
+from simplerl.core.errors import ConfigError, SimpleRLError
+from simplerl.core.plugins import load_plugins
+from simplerl.core.types import Batch
+from simplerl.models.sharding import passes, skeleton, tensors
+from simplerl.train.batch import MicroBatch, cut_update
+from simplerl.train.learner import Learner
+
+#: Seconds that a rank may take to start, and after which one that does not come to a collective counts as lost.
+START_S, WAIT_S = 300, 1800
+#: Seconds in which a rank that has broken a connection must be seen to have ended.
+DEATH_S = 5
+#: Parameters below which a model is gathered once for an update: 1 GiB of weights and as much of gradients.
+KEEP_BELOW = 2**28
+#: What Python runs as a rank.
+COMMAND = ("-c", "from simplerl.train.ranks import main; main()")
+
+
+class Ranks:
+    """The processes of a learner, as one of them sees them."""
+
+    def __init__(self, size: int, device: torch.device, *, plugins: Sequence[str] = (), keep_below: int = KEEP_BELOW):
+        """Start `size` − 1 further processes and wait until all are there. Raises ConfigError, SimpleRLError.
+
+        Models of fewer parameters than `keep_below` are gathered once for an update.
+        """
+        check_devices(size, device)
+        self.threads = max(1, torch.get_num_threads() // size)
+        self._files = tempfile.TemporaryDirectory(prefix="simplerl-ranks-", ignore_cleanup_errors=True)
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._sockets: list[socket.socket] = []
+        self._end = weakref.finalize(self, _end, self._processes, self._sockets, self._files)
+        settings = {"size": size, "device": device.type, "threads": self.threads, "keep_below": keep_below}
+        settings["store"] = f"{self._files.name}/store"
+        for rank in range(1, size):
+            self._start(rank, {**settings, "rank": rank, "plugins": list(plugins)})
+        for rank, each in enumerate(self._sockets, start=1):
+            each.settimeout(START_S)
+            if not _hears(each):
+                raise self._lost(rank)
+            each.settimeout(None)
+        self._join(rank=0, **settings)
+        if device.type == "cuda":
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    @classmethod
+    def follow(cls, *, threads: int, plugins: Sequence[str], **settings: Any) -> "Ranks":
+        """Return the ranks as a further process sees them."""
+        self = cls.__new__(cls)
+        torch.set_num_threads(threads)
+        self._join(threads=threads, **settings)
+        return self
+
+    def _join(self, *, rank: int, size: int, device: str, store: str, threads: int, keep_below: int) -> None:
+        self.keep_below = keep_below
+        self.rank, self.size = rank, size
+        self.device = torch.device(device, rank) if device == "cuda" else torch.device(device)
+        if device == "cuda":
+            torch.cuda.set_device(self.device)
+        # One machine: a file to meet at, and the loop-back device, so that no port is asked for or left open.
+        if sys.platform == "linux":
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+        meeting = dist.FileStore(store, size)
+        dist.init_process_group(backend, store=meeting, rank=rank, world_size=size, timeout=timedelta(seconds=WAIT_S))
+        self.mesh = init_device_mesh(device, (size,))
+
+    def _start(self, rank: int, settings: Mapping[str, Any]) -> None:
+        ours, theirs = socket.socketpair()
+        path = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        with theirs, self._said(rank).open("wb") as said:
+            # -P: a file in the working directory must not be able to stand in for a module. A group of its own: Ctrl-C
+            # is the controller's to handle.
+            process = subprocess.Popen(
+                [sys.executable, "-P", *COMMAND, json.dumps(settings)],
+                stdin=theirs.fileno(),
+                stdout=said,
+                stderr=said,
+                process_group=0,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": str(self.threads)},
+            )
+        self._sockets.append(ours)
+        self._processes.append(process)
+
+    def _said(self, rank: int) -> Path:
+        return Path(self._files.name) / f"rank_{rank}.txt"
+
+    @contextmanager
+    def together(self, name: str, *arguments: Any, **settings: Any) -> Iterator[None]:
+        """Have the other ranks call a method of their learner, with attributes set to these, while this one does."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            for each in self._sockets:
+                each.sendall(f"{name}\n".encode())
+            dist.broadcast_object_list([arguments, settings], 0)
+            yield
+        except (RuntimeError, OSError) as error:
+            if lost := self._find_lost():
+                raise self._lost(lost) from error
+            raise
+        finally:
+            torch.set_num_threads(threads)
+
+    def _find_lost(self) -> int:
+        """Return the rank that has ended, 0 if none has. A broken connection may be seen before that end is."""
+        deadline = time.monotonic() + DEATH_S
+        while self._processes and time.monotonic() < deadline:
+            for rank, process in enumerate(self._processes, start=1):
+                if process.poll() is not None:
+                    return rank
+            time.sleep(0.05)
+        return 0
+
+    def _lost(self, rank: int) -> SimpleRLError:
+        message = self._message(rank)
+        self.close()
+        return SimpleRLError(message)
+
+    def _message(self, rank: int) -> str:
+        try:
+            code = self._processes[rank - 1].wait(timeout=1)
+            how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        except subprocess.TimeoutExpired:
+            how = f"did not start within {START_S} s"
+        lines = self._said(rank).read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
+        said = "; it said:\n" + "\n".join(f"  {line}" for line in lines) if lines else ", and said nothing"
+        return (
+            f"rank {rank} of {len(self._processes) + 1} of the learner {how}{said}\n"
+            "What is recorded is intact: continue from the last checkpoint with --resume"
+        )
+
+    def _watch(self) -> None:
+        """End this process when a rank has ended: NCCL would wait for that one on the GPU, and no error comes."""
+        while self._end.alive:
+            if lost := self._find_lost():
+                time.sleep(2 * DEATH_S)  # What is no wait for NCCL ends by itself.
+                if self._end.alive:
+                    print(f"error: {self._message(lost)}", file=sys.stderr, flush=True)
+                    os._exit(2)
+
+    def deal(self, module: torch.nn.Module, rows: torch.Tensor, batch: Batch, **cuts: Any) -> Iterator[MicroBatch]:
+        """Yield this rank's micro-batches of some rows (`cut_update`), which pass through a sharded module."""
+        yield from passes(module, cut_update(rows, batch, **cuts, rank=self.rank, ranks=self.size))
+
+    def sum_tensor(self, values: torch.Tensor) -> None:
+        """Add up a tensor on the CPU over all ranks, in place."""
+        dist.all_reduce(values)
+
+    def sum_numbers(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Return the sums of named numbers over all ranks, the same on each."""
+        everyone: list[Any] = [None] * self.size
+        dist.all_gather_object(everyone, dict(values))
+        total: collections.Counter[str] = collections.Counter()
+        for each in everyone:
+            total.update(each)
+        return cast(dict[str, float], dict(total))
+
+    def close(self) -> None:
+        """End the other processes."""
+        self._end()
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]], sockets: Sequence[socket.socket], files: Any) -> None:
+    for each in sockets:
+        each.close()  # By which they leave.
+    for process in processes:
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    files.cleanup()
+
+
+def check_devices(size: int, device: torch.device) -> None:
+    """Raise ConfigError where a learner cannot have so many ranks."""
+    if device.type == "cuda" and size > (there := torch.cuda.device_count()):
+        raise ConfigError(
+            f"learner.ranks = {size}, but PyTorch sees {there} CUDA device{'s' if there > 1 else ''}, and each rank "
+            f"needs one: give --learner.ranks {there}, or check CUDA_VISIBLE_DEVICES"
+        )
+    if device.index:
+        raise ConfigError(f"learner.device = {device} with learner.ranks = {size}: rank N takes cuda:N; give cuda")
+    if dist.is_initialized():
+        raise ConfigError("learner.ranks: this process is in a process group already; start it without torchrun")
+
+
+def _hears(theirs: socket.socket) -> bool:
+    """Return whether a rank says that it is there."""
+    try:
+        return theirs.recv(1) == b"."
+    except OSError:
+        return False
+
+
+# -- the learner ---------------------------------------------------------------------------------------------------
+
+
+class LeadingLearner(Learner):
+    """The learner of rank 0: what it is asked, the others are asked."""
+
+    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield complete weights by name. All ranks walk along, to the end even where nobody reads on."""
+        with self.together("weights"):
+            named = super().weights()
+            try:
+                yield from named
+            finally:
+                collections.deque(named, maxlen=0)
+
+    def together(self, name: str, *arguments: Any) -> Any:
+        """Have all ranks call a method, as this learner is set."""
+        return cast(Ranks, self.ranks).together(name, *arguments, temperature=self.temperature, steps=self.steps)
+
+
+def _asked_of_all(name: str) -> Any:
+    own = getattr(Learner, name)
+
+    @functools.wraps(own)
+    def method(self: LeadingLearner, *arguments: Any) -> Any:
+        with self.together(name, *arguments):
+            return own(self, *arguments)
+
+    return method
+
+
+for _name in ("step", "restart", "start_anew", "save", "restore", "text_logprobs"):
+    setattr(LeadingLearner, _name, _asked_of_all(_name))
+
+
+def spread(learner: Learner, ranks: Ranks) -> Learner:
+    """Return the learner over ranks, each with a shard of what this one holds."""
+    values = [tensors(module) for module in learner.modules()]
+    bare = skeleton(learner, learner.modules())
+    with ranks.together("take_part", bare):
+        bare.take_part(ranks, values)
+    bare.__class__ = LeadingLearner
+    return bare
+
+
+def main() -> None:
+    """Be a further rank: do what the controller names on the socket, until it is closed."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # The controller decides when to stop.
+        signal.signal(number, signal.SIG_IGN)
+    settings = json.loads(sys.argv[1])
+    load_plugins(settings["plugins"])
+    names: SimpleQueue[str] = SimpleQueue()
+    with socket.socket(fileno=os.dup(0)) as controller:
+        controller.sendall(b".")
+        threading.Thread(target=_listen, args=(controller, names), daemon=True).start()
+        ranks, learner = Ranks.follow(**settings), cast(Learner, None)
+        while True:
+            name, message = names.get(), [None, None]
+            dist.broadcast_object_list(message, 0)
+            arguments, attributes = cast(Any, message)
+            if name == "take_part":
+                (learner,) = arguments
+                arguments = (ranks, None)
+            for attribute, value in attributes.items():
+                setattr(learner, attribute, value)
+            if name == "weights":
+                collections.deque(learner.weights(), maxlen=0)
+            else:
+                getattr(learner, name)(*arguments)
+
+
+def _listen(controller: socket.socket, names: SimpleQueue[str]) -> None:
+    """Hand on what the controller names; leave when it is gone, whatever this rank is waiting for."""
+    for line in controller.makefile("r", encoding="ascii"):
+        names.put(line.strip())
+    os._exit(0)

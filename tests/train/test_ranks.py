@@ -1,0 +1,225 @@
+"""A learner on several ranks learns what one process learns; what it saves any number of ranks can load."""
+
+import dataclasses
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from support import (
+    SMALL,
+    arguments,
+    assert_same_run,
+    begin_run,
+    copy_policy,
+    deep,
+    fingerprint,
+    gone,
+    random_groups,
+    ranks_of,
+    run_command,
+    run_main,
+    untimed,
+)
+
+from simplerl.algorithms import ALGORITHMS
+from simplerl.core.errors import ConfigError, SimpleRLError
+from simplerl.core.types import Batch
+from simplerl.models.checkpoint import TRAINER
+from simplerl.models.load import Policy, load
+from simplerl.rollout import open_backend
+from simplerl.rollout.proof import ask_back
+from simplerl.train import ranks as module
+from simplerl.train.batch import build_batch, cut_update
+from simplerl.train.config import LearnerConfig, OptimizerConfig
+from simplerl.train.learner import Learner
+from simplerl.train.ranks import Ranks, spread
+
+TWO = {"learner": {"ranks": 2}}
+#: β₁ = 0 and no clip: Adam's first moment is the gradient.
+PLAIN = OptimizerConfig(lr=1e-3, beta1=0.0, grad_clip=1e9)
+
+#: Name → architecture, algorithm, settings of the learner.
+CASES: dict[str, tuple[str, Any, dict[str, Any]]] = {
+    **{name: ("cub-qwen", algorithm(constant_length=10), {}) for name, algorithm in ALGORITHMS.items()},
+    "kl, entropy": ("cub-qwen", ALGORITHMS["grpo"](kl_coef=0.1, entropy_coef=0.05), {}),
+    "recomputed": ("cub-qwen", ALGORITHMS["ppo"](kl_reward_coef=0.5), {"gradient_checkpointing": True}),
+    "shared prompts": ("cub-qwen", ALGORITHMS["grpo"](kl_coef=0.1), {"share_prompts": "on"}),
+    "a row to each": ("cub-qwen", ALGORITHMS["ppo"](), {"tokens_per_microbatch": 1}),
+    "gemma2": ("gemma2", ALGORITHMS["grpo"](kl_coef=0.1, entropy_coef=0.05), {}),
+    "phi": ("phi", ALGORITHMS["grpo"](kl_coef=0.1, entropy_coef=0.05), {}),
+    "gpt2": ("gpt2", ALGORITHMS["ppo"](), {}),
+}
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Ranks]:
+    """Two ranks for every test of this module that needs them: to start one takes seconds."""
+    ranks = Ranks(2, torch.device("cpu"), keep_below=2**16)
+    yield ranks
+    ranks.close()
+
+
+@pytest.fixture
+def policy_of(cub: Callable[[str], Policy], tiny: Callable[[str], Policy]) -> Callable[[str], Policy]:
+    return lambda name: cub(name) if name.startswith("cub") else copy_policy(tiny(name))
+
+
+def make_learner(policy: Policy, algorithm: Any, **settings: Any) -> Learner:
+    config = LearnerConfig(**{"tokens_per_microbatch": 160, **settings})
+    return Learner(policy, algorithm, optimizer=PLAIN, learner=config, precision="fp32", temperature=1.1, steps=9)
+
+
+def batch_of(seed: int, **shape: Any) -> Batch:
+    groups = random_groups(**{"problems": 5, "samples": 4, "seed": seed, "longest": 20, **shape})
+    batch = build_batch(groups)
+    return dataclasses.replace(batch, sampler_logprobs_BT=batch.mask_BT * -4.2)  # About what random tokens have.
+
+
+def saved(learner: Learner, directory: Path) -> dict[str, torch.Tensor]:
+    """Return all tensors of a checkpoint by file and name."""
+    directory.mkdir()
+    learner.save(directory, {})
+    return {
+        f"{file.stem}.{name}": values
+        for file in [directory / "model.safetensors", *(directory / TRAINER).glob("*.safetensors")]
+        for name, values in safetensors.torch.load_file(file).items()
+    }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_learn_what_one_does(case: str, two: Ranks, policy_of: Callable[[str], Policy], tmp_path: Path):
+    """The first moments are the gradients, of the policy and of a critic; the second update compares with the first."""
+    name, algorithm, settings = CASES[case]
+    one = make_learner(policy_of(name), algorithm, **settings)
+    other = spread(make_learner(policy_of(name), algorithm, ranks=2, **settings), two)
+    wanted, result = one.step(batch_of(1), 1), other.step(batch_of(1), 1)
+    assert result.metrics["optimizer/grad_norm"] == pytest.approx(wanted.metrics["optimizer/grad_norm"], rel=1e-5)
+    plain, gathered = saved(one, tmp_path / "one"), saved(other, tmp_path / "two")
+    assert gathered.keys() == plain.keys()
+    moments = [name for name in plain if name.endswith("exp_avg")]
+    assert any(plain[name].abs().max() > 1e-4 for name in moments)
+    for name in moments:
+        assert (gathered[name] - plain[name]).abs().max() <= 1e-6, name
+    wanted, result = one.step(batch_of(2), 2), other.step(batch_of(2), 2)
+    assert wanted.metrics.keys() == result.metrics.keys()
+    for name, value in wanted.metrics.items():
+        if not name.startswith("time"):
+            assert result.metrics[name] == pytest.approx(value, rel=2e-3, abs=2e-4, nan_ok=True), name
+    for mine, theirs in zip(result.advantages, wanted.advantages, strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-3)
+
+
+def test_a_checkpoint_is_loaded_bit_for_bit_by_any_number_of_ranks(two: Ranks, cub, tmp_path: Path) -> None:
+    learner = spread(make_learner(cub(), ALGORITHMS["ppo"](), ranks=2), two)
+    learner.step(batch_of(1), 1)
+    written = saved(learner, tmp_path / "two")
+    again = dataclasses.replace(load(str(tmp_path / "two")), name="again")
+    for count in (1, 2):
+        reader = make_learner(copy_policy(again), ALGORITHMS["ppo"](), ranks=count)
+        reader = spread(reader, two) if count == 2 else reader
+        reader.restore(tmp_path / "two")
+        read = saved(reader, tmp_path / f"by {count}")
+        assert read.keys() == written.keys()
+        assert all(torch.equal(read[name], written[name]) for name in written), count
+
+
+def test_an_engine_gets_the_weights_and_is_asked_back(two: Ranks, cub) -> None:
+    policy = cub()
+    learner = spread(make_learner(policy, ALGORITHMS["grpo"](), ranks=2), two)
+    backend = open_backend("native", policy)
+    learner.step(batch_of(1), 1)
+    with pytest.raises(SimpleRLError, match="does not use the weights"):
+        ask_back(backend, policy, "fp32", own=learner.text_logprobs)
+    next(iter(learner.weights()))  # Who stops reading leaves no rank waiting.
+    backend.sync(learner.weights(), version=1)
+    assert ask_back(backend, policy, "fp32", own=learner.text_logprobs) < 1e-5
+
+
+@pytest.mark.parametrize("share_prompts", ["off", "on"])
+@pytest.mark.parametrize("ranks", [2, 3, 8])
+def test_every_row_goes_to_one_rank_and_all_pass_equally_often(ranks: int, share_prompts: str) -> None:
+    batch = batch_of(3, problems=12, samples=8, longest=40)
+    rows = torch.arange(0, len(batch.tokens_BT), 2)
+    cuts: dict[str, Any] = {"tokens": 300, "device": torch.device("cpu"), "share_prompts": share_prompts}
+    hands = [cut_update(rows, batch, **cuts, rank=rank, ranks=ranks) for rank in range(ranks)]
+    dealt = [micro.rows for hand in hands for micro in hand if not micro.idle]
+    assert sorted(torch.cat(dealt).tolist()) == rows.tolist()
+    assert len({len(hand) for hand in hands}) == 1
+    assert all((micro.prompts is None) == (share_prompts == "off") for hand in hands for micro in hand)
+    rounds = [[hand[i].padded for hand in hands] for i in range(len(hands[0]))]
+    assert sum(map(sum, rounds)) >= 0.7 * ranks * sum(map(max, rounds)), "ranks wait for each other"
+    assert not cut_update(rows[:0], batch, **cuts, rank=1, ranks=2)
+
+
+def test_what_cannot_be_started(monkeypatch: pytest.MonkeyPatch, capsys, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    output = ["--output-dir", str(tmp_path / "run")]
+    code, _, said = run_main(capsys, "train", "cub", *output, "--learner.ranks", "2", "--learner.device", "cuda")
+    assert code == 2
+    assert "learner.ranks = 2, but PyTorch sees 1 CUDA device, and each rank needs one" in said
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match=r"cuda:1 with learner\.ranks = 1: rank N takes cuda:N"):
+        module.check_devices(1, torch.device("cuda:1"))
+
+
+def test_a_rank_that_does_not_start_is_named_with_its_last_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "COMMAND", ("-c", "import sys; sys.exit('no libgomp here')"))
+    with pytest.raises(SimpleRLError, match=r"(?s)rank 1 of 2 .* ended with exit code 1; it said:\n  no libgomp here"):
+        Ranks(2, torch.device("cpu"))
+
+
+# -- runs ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+def test_a_run_that_is_killed_is_resumed_bit_for_bit(algorithm: str, tmp_path: Path) -> None:
+    over = deep(TWO, {"steps": 6, "algorithm": {"name": algorithm}, "checkpoint": {"keep": 0}})
+    line = ["train", "cub", *arguments(deep(SMALL, over)), "--output-dir"]
+    done = run_command(*line, str(tmp_path / "straight"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    process = begin_run(tmp_path / "killed", over)
+    (rank,) = ranks_of(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert gone(rank), "a rank outlives its controller"
+    done = run_command(*line, str(tmp_path / "killed"), "--resume")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_same_run(tmp_path / "killed", fingerprint(tmp_path / "straight"))
+    done = run_command(*line, str(tmp_path / "killed"), "--resume", "--steps", "7", "--learner.ranks", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ranks was 2, now 1" in re.sub(r"\s+", " ", done.stdout + done.stderr)
+    assert untimed(tmp_path / "killed")[-1]["step"] == 7
+
+
+@pytest.mark.engines
+def test_a_rank_that_dies_ends_the_run_with_one_message(tmp_path: Path) -> None:
+    process = begin_run(tmp_path / "run", {**TWO, "steps": 500})
+    (rank,) = ranks_of(process.pid)
+    os.kill(rank, signal.SIGKILL)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "rank 1 of 2 of the learner was ended by signal 9" in said
+    assert "Traceback" not in said
+    assert gone(rank)
+
+
+@pytest.mark.engines
+def test_three_ranks_load_what_one_has_written(cub, tmp_path: Path) -> None:
+    one = make_learner(cub(), ALGORITHMS["ppo"]())
+    one.step(batch_of(1), 1)
+    written = saved(one, tmp_path / "one")
+    ranks = Ranks(3, torch.device("cpu"))
+    reader = spread(make_learner(load(str(tmp_path / "one")), ALGORITHMS["ppo"](), ranks=3), ranks)
+    reader.restore(tmp_path / "one")
+    read = saved(reader, tmp_path / "three")
+    ranks.close()
+    assert all(torch.equal(read[name], written[name]) for name in written)
+    assert read.keys() == written.keys()
