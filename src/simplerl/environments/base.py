@@ -72,3 +72,12 @@ def is_single_turn(environment: Environment | None) -> bool:
     return environment is None or all(
         getattr(type(environment), name) is getattr(Environment, name) for name in METHODS[1:]
     )
+
+
+def require_single_turn(environment: Environment, what: str) -> None:
+    """Raise ConfigError where responses have turns of others, which `what` would take for the policy's."""
+    if not is_single_turn(environment):
+        raise ConfigError(
+            f"{what} knows responses of a single turn only, and {type(environment).__name__} has several; leave out "
+            "--environment"
+        )
