@@ -103,7 +103,7 @@ def reading(row: Row, *, source: str, index: int, question: str | None = None) -
         meta={
             **_more(fields),
             "place": row.place,
-            **(unit_tests.meta_of(fields, tests) if tests else read.choices_of(fields, answer)),
+            **(unit_tests.meta_of(fields, tests) if tests else read.choices_of(fields, answer) if question else {}),
         },
     )
     return Reading(place=row.place, problem=item, decided=tuple(dict.fromkeys(decided)))
