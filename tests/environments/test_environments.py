@@ -1,5 +1,6 @@
 """Environments: the calculator's arithmetic, classes of TRL's form, and a run in each as a user starts it."""
 
+import json
 from fractions import Fraction
 
 import numpy as np
@@ -7,9 +8,9 @@ import pytest
 from support import SMALL
 
 import simplerl
-from simplerl.core.errors import ConfigError
+from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
-from simplerl.environments import ENVIRONMENTS, environment_class, make_environment
+from simplerl.environments import ENVIRONMENTS, environment_class, make_environment, search
 from simplerl.environments.base import Environment
 from simplerl.environments.calculator import Calculator, value_of, written
 from simplerl.environments.factory import adapted, schema
@@ -113,6 +114,53 @@ def test_classes_of_trls_form_are_environments() -> None:
     with pytest.raises(OSError, match="gone"):
         call(environment, state, '{"name": "crash"}')
     assert schema("price", Shop.price)["parameters"]["required"] == ["item"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "status"),
+    [
+        ("so <code>print(6*7)</code>", "42", "ok"),
+        ("<code>\n```python\nprint(6*7)\n```\n</code>", "42", "ok"),
+        ("<code>print(1)\n1/0</code>", "1\nZeroDivisionError: division by zero", "error"),
+        ("<code>while True: pass</code>", "TimeoutError: more than 0.5 s", "timeout"),
+        ("<code>import socket; socket.socket()</code>", "PermissionError", "error"),
+        ("print(6*7)</code>", "a call looks like", "invalid"),
+    ],
+)
+def test_the_interpreter_runs_programs_in_the_sandbox(text: str, said: str, status: str) -> None:
+    environment = make_environment({"name": "python", "code_seconds": 0.5})
+    environment.start(PROBLEM, RNG)
+    turn = environment.step(PROBLEM, None, text, RNG)
+    assert turn.observation.startswith(f"\n<interpreter>\n{said}")
+    assert turn.observation.endswith("\n</interpreter>\n")
+    assert (turn.calls[0].status, turn.done) == (status, False)
+
+
+def test_search_gives_the_passages_that_fit(tmp_path) -> None:
+    pytest.importorskip("bm25s", reason="needs bm25s: pip install 'simplerl[search]'")
+    rows = [
+        {"title": "France", "text": "The capital of France is Paris."},
+        {"title": "Tea", "text": "Tea is a drink."},
+        {"title": "Italy", "text": "The capital of Italy is Rome."},
+    ]
+    file = tmp_path / "corpus.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    environment = make_environment({"name": "search", "corpus": str(file), "passages": 2})
+    state = environment.start(PROBLEM, RNG)
+    turn = environment.step(PROBLEM, state, "I look: <search>capital of France</search>", RNG)
+    assert turn.observation.splitlines()[1:4] == [
+        "<information>", "France: The capital of France is Paris.", "Italy: The capital of Italy is Rome."
+    ]  # fmt: skip
+    assert "nothing found" in environment.step(PROBLEM, state, "<search>zebra</search>", RNG).observation
+    assert environment.step(PROBLEM, state, "<search> </search>", RNG).calls[0].status == "invalid"
+    assert environment.step(PROBLEM, state, "It is Paris.", RNG).done
+    with pytest.raises(ConfigError, match="needs a corpus"):
+        make_environment({"name": "search"}).start(PROBLEM, RNG)
+    file.write_text('{"words": "x"}\n')
+    with pytest.raises(DataError, match="no passage"):
+        make_environment({"name": "search", "corpus": str(tmp_path / "." / "corpus.jsonl")}).step(
+            PROBLEM, search.load.__wrapped__(str(file)), "<search>x</search>", RNG
+        )
 
 
 def test_what_is_no_environment_is_refused() -> None:

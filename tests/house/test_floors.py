@@ -53,6 +53,7 @@ DOORS: dict[str, set[str]] = {
     "mpmath": {"verify/points.py"},
     "reasoning_gym": {"environments/gym.py"},
     "sympy": {"environments/gym.py"},
+    "bm25s": {"environments/search.py"},
     "peft": {"models/lora.py"},
     "vllm": {"rollout/vllm.py"},
     "jinja2": {"markup/templates.py"},

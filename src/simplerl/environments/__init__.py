@@ -23,6 +23,8 @@ ENVIRONMENTS: Registry[Any] = Registry(
         "reasoning-gym": "simplerl.environments.gym:ReasoningGym",
         "calculator": "simplerl.environments.calculator:Calculator",
         "code": "simplerl.environments.code:Code",
+        "python": "simplerl.environments.interpreter:Interpreter",
+        "search": "simplerl.environments.search:Search",
         "guided-retry": "simplerl.environments.retry:GuidedRetry",
     },
 )
