@@ -182,7 +182,7 @@ class Rollout:
                 trajectory = Trajectory(
                     problem=item.problem,
                     sample=sample,
-                    prompt_ids=item.prompt_ids,
+                    prompt_ids=episodes[row].prompt_ids,
                     completion=completions[row],
                     segments=episodes[row].segments(),
                     verdict=verdict,

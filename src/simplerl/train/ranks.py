@@ -96,10 +96,9 @@ class Ranks:
 
     def _start(self, rank: int, settings: Mapping[str, Any]) -> None:
         ours, theirs = socket.socketpair()
-        path = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        path = [os.path.abspath(each) for each in sys.path]  # A rank imports what the controller can.
         with theirs, self._said(rank).open("wb") as said:
-            # -P: a file in the working directory must not be able to stand in for a module. A group of its own: Ctrl-C
-            # is the controller's to handle.
+            # A group of its own: Ctrl-C is the controller's to handle.
             process = subprocess.Popen(
                 [sys.executable, "-P", *COMMAND, json.dumps(settings)],
                 stdin=theirs.fileno(),
@@ -262,6 +261,12 @@ for _name in ("step", "restart", "start_anew", "save", "restore", "text_logprobs
 
 def spread(learner: Learner, ranks: Ranks) -> Learner:
     """Return the learner over ranks, each with a shard of what this one holds."""
+    kind = type(learner.algorithm)
+    if kind.__module__ == "__main__":
+        raise ConfigError(
+            f"the algorithm {kind.__name__} is defined in a script or notebook, where other ranks do not find it: put "
+            "it in a file and load that as a plug-in (docs/extending.md), or use learner.ranks = 1"
+        )
     values = [tensors(module) for module in learner.modules()]
     bare = skeleton(learner, learner.modules())
     with ranks.together("take_part", bare):
