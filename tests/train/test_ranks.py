@@ -99,6 +99,12 @@ def test_a_rank_that_does_not_start_is_named_with_its_last_lines(monkeypatch: py
         Ranks(2, torch.device("cpu"))
 
 
+def test_an_algorithm_that_other_ranks_cannot_import_is_refused(cub, two: Ranks) -> None:
+    kind = type("Mine", (ALGORITHMS["grpo"],), {"__module__": "__main__"})
+    with pytest.raises(ConfigError, match="Mine is defined in a script or notebook"):
+        spread(make_learner(cub(), kind()), two)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_learn_what_one_does(case: str, two: Ranks, policy_of: Callable[[str], Policy], tmp_path: Path):
     """The first moments are the gradients, of the policy and of a critic; the second update compares with the first."""
