@@ -103,6 +103,11 @@ def test_what_goes_wrong_is_never_a_score(monkeypatch) -> None:
     slow = judged(problem, problem.answer)
     assert (slow.status, slow.score) == ("timeout", None)
     monkeypatch.undo()
+    monkeypatch.setattr(gym, "DRAW_S", 30.0)
+    gym._LIBRARY.ask(30.0, do="check", task="chain_sum", options={}, levels=[])
+    monkeypatch.setattr(gym._LIBRARY.process, "poll", lambda: None)
+    gym._LIBRARY.process.kill()
+    assert judged(problem, problem.answer).status == "error", "it died"
     assert judged(problem, problem.answer).correct, "a new process goes on"
 
 

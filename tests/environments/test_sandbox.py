@@ -204,6 +204,22 @@ def test_runs_that_are_killed_from_outside_run_again():
 
 
 @pytest.mark.slow
+def test_sixty_trivial_programs_a_second_on_two_idle_cores():
+    """Printed beside what a plain subprocess does (pytest -s)."""
+    rates = {}
+    for name, start in {
+        "sandbox": lambda number: run("pass"),
+        "plain": lambda number: subprocess.run([sys.executable, "-c", "pass"], capture_output=True),
+    }.items():
+        began = time.perf_counter()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(start, range(300)))
+        rates[name] = 300 / (time.perf_counter() - began)
+    print(", ".join(f"{name}: {rate:.0f} programs/s" for name, rate in rates.items()))
+    assert rates["sandbox"] >= 60
+
+
+@pytest.mark.slow
 def test_ten_thousand_runs_of_which_twenty_are_killed():
     killed_runs(10_000, 20)
 

@@ -91,7 +91,7 @@ def test_a_refusal_names_the_part_that_was_not_understood(answer, part):
     [("7 apples", "7"), ("7 (seven)", "7"), (r"28\% \text{ of the class}", r"28\%"), (r"\text{about } 7", "7"),
      (r"0.5 \text{ (or } 50\%)", r"\frac12"), (r"\text{The answer is } 7", "7"), (r"5 \text{ cm}^2", "5"),
      (r"12\text{ ducks}, 9\text{ goats}", "12, 9"), (r"7 \text{ quuxes}", r"7 \text{ quuxes}"),
-     (r"7", r"7 \text{ quuxes}"), (r"\text{There are 5 ways}", "5")],
+     (r"\text{There are 5 ways}", "5")],
 )  # fmt: skip
 def test_a_listed_remark_is_allowed(answer, gold):
     assert judged_right(answer, gold)

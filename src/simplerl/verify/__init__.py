@@ -1,12 +1,5 @@
 """Verifiers: decide whether a response's final answer equals the gold. See docs/verifier.md.
 
-    verify(response, gold, question=…)  → Verdict: status, extracted answer, the rule that decided, one line why
-    verify_many(rows)                   → verdicts of (response, gold) or (response, gold, question) rows
-    extract(response)                   → the final answer as written, or None
-    equal(a, b)                         → whether two answers are the same
-    is_correct(gold, response)          → bool, the default policy
-    VerifierPool(...)                   → a stream of responses in parallel, with killable workers
-
 Importing this imports neither torch nor NumPy; workers start when an answer first needs one.
 """
 

@@ -19,15 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from simplerl.verify.numbers import Work, exact
 from simplerl.verify.parse import INFINITY, Node, Unreadable, compound, has_symbols, is_scalar, neg, num, sym
-from simplerl.verify.words import is_name, plain_words, stem, unit_of, unnumbered
+from simplerl.verify.words import is_name, plain_words, stem, unit_of
 
 if TYPE_CHECKING:
     from simplerl.verify.points import Evaluator
 
 #: Longer lists are compared by spelling only.
 MAX_ITEMS = 60
-#: A decimal with this many significant digits is taken for a printed floating-point number, off by a few ulps.
-FLOAT_DIGITS, _FLOAT_NOISE = 12, Fraction(4, 10**15)
 #: Each sign of order → what it becomes when the sides change places.
 _FLIP = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 _ORDER: dict[str, Callable[[int, int], bool]] = {
@@ -61,10 +59,8 @@ def without(node: Node, *marks: str) -> Node:
 
 
 def name_of(node: Node) -> str:
-    """The name that a side of an equation gives to what is asked for: `x`, `f(1)`, `AB`, `|AB|`, `(x,y)`; else empty.
-
-    A lower-case product is not a name: `xy = 6` is an equation of a curve, and its 6 is not the answer.
-    """
+    """The name that a side of an equation gives to what is asked for: `x`, `f(1)`, `AB`, `|AB|`, `(x,y)`; else empty. A
+    lower-case product is not a name: `xy = 6` is an equation of a curve."""
     op, args, name = node.op, node.args, node.name
     if op == "text":
         return name if is_name(name) else ""
@@ -105,10 +101,11 @@ def assigned(node: Node) -> tuple[str, Node] | None:
 
 
 def _subjects(node: Node) -> set[str]:
-    """The names that inequalities speak of, x in |x| < 5; those in words are not among them."""
+    """The names that inequalities speak of; those in words are not among them."""
     items = [item for item in (node.args if node.op == "list" else (node,)) if item.op == "rel"]
-    sides = [side.args[0] if side.op == "abs" and side.args[0].op == "sym" else side for i in items for side in i.args]
-    return {name_of(side) for side in sides if has_symbols(side) and "\\mathbb" not in side.name} - {""}
+    return {
+        name_of(side) for item in items for side in item.args if has_symbols(side) and "\\mathbb" not in side.name
+    } - {""}
 
 
 def _same_name(first: str, second: str) -> bool:
@@ -154,16 +151,16 @@ def _sign_choices(node: Node) -> list[Node]:
     if not ((is_scalar(node) or node.op == "rel") and any(part.op in ("pm", "mp") for part in node.walk())):
         return [node]
 
-    def choose(part: Node, sign: str) -> Node:
+    def choose(sign: str, part: Node) -> Node:
         first, second = part.args if part.op in ("pm", "mp") else (part, part)
         return part if first is part else Node("add", (first, second if part.op == sign else neg(second)))
 
-    return [rewrite(node, partial(choose, sign=sign)) for sign in ("pm", "mp")]
+    return [rewrite(node, partial(choose, sign)) for sign in ("pm", "mp")]
 
 
 def _canonical(node: Node) -> Node:
     r"""One form for what is written in several: a list of one is its item, what holds a `\pm` the list of both values,
-    `|x| < 3` is −3 < x < 3, and `(r,h) = (3,10)` the list r = 3, h = 10."""
+    and `(r,h) = (3,10)` the list r = 3, h = 10."""
     while node.op == "list" and len(node.args) == 1:
         node = node.args[0]
     if node.op in ("list", "set"):
@@ -176,11 +173,6 @@ def _canonical(node: Node) -> Node:
     left, right = node.args
     if node.name == "=" and left.op == right.op == "seq" and len(left.args) == len(right.args) and name_of(left):
         return Node("list", tuple(Node("rel", pair, "=") for pair in zip(left.args, right.args, strict=True)))
-    if node.name in _FLIP and left.op == "abs" and left.args[0].op == "sym" and not name_of(left):
-        inner, flipped = left.args[0], _FLIP[node.name]
-        if node.name in ("<", "\\le"):
-            return Node("rel", (neg(right), inner, right), f"{node.name} {node.name}")
-        return Node("list", (Node("rel", (inner, neg(right)), flipped), Node("rel", (inner, right), node.name)), "or")
     return node
 
 
@@ -217,22 +209,9 @@ def _same_arguments(left: Node, right: Node) -> Node:
     return replace(right, {new.name: old for old, new in pairs} | {old.name: new for old, new in pairs})
 
 
-# --- printed decimals -------------------------------------------------------------------------------------------------
-
-
 def _places(value: Fraction) -> int:
     """Decimal places of a terminating decimal; 0 for any other number."""
     return next((places for places in range(60) if 10**places % value.denominator == 0), 0)
-
-
-def _noise(node: Node, value: Fraction | None) -> Fraction:
-    """How far from a printed floating-point number another value may be: a place where it is rounded or cut, a few ulps
-    where it was computed. Zero for any other number."""
-    if node.op not in ("num", "neg") or value is None or not (places := _places(value)):
-        return Fraction(0)
-    digits = len(str(abs(value.numerator) * 10**places // value.denominator))
-    long = digits >= FLOAT_DIGITS and abs(value) < 10**FLOAT_DIGITS
-    return max(Fraction(1, 10**places), _FLOAT_NOISE * abs(value)) if long else Fraction(0)
 
 
 # --- regions of the number line -----------------------------------------------------------------------------------
@@ -283,12 +262,9 @@ def _positions(node: Node, rank: dict[Node, int]) -> frozenset[int]:
         return everything - members if node.name == "\\notin" else members
     free = [side for side in node.args if side not in rank]
     if node.op == "rel" and len(free) == 1 and name_of(free[0]) and _ORDER.keys() >= set(_signs(node)):
-
-        def holds(position: int) -> bool:
-            sides = [rank.get(side, position) for side in node.args]
-            return all(_ORDER[sign](*pair) for sign, pair in zip(_signs(node), pairwise(sides), strict=True))
-
-        return frozenset(filter(holds, everything))
+        sides = {position: pairwise([rank.get(side, position) for side in node.args]) for position in everything}
+        holds = {p: all(_ORDER[sign](*pair) for sign, pair in zip(_signs(node), sides[p], strict=True)) for p in sides}
+        return frozenset(position for position in everything if holds[position])
     raise _NoRegion
 
 
@@ -320,11 +296,6 @@ def _is_set_of_numbers(condition: Node) -> bool:
     if condition.name in ("\\ge", ">") and variable.name in ("n", "k", "m"):  # the terms of a sequence
         return bound.op == "num" and bound.value in (0, 1)
     return condition.name == "\\in" and bool(_set_name(bound))
-
-
-def _running(nodes: Sequence[Node]) -> list[str]:
-    """The letters of the whole numbers that run through the conditions behind a value."""
-    return [c.args[0].name for c in nodes[1:] if _is_set_of_numbers(c) and c.args[0].op == "sym"]
 
 
 def _label(node: Node) -> str:
@@ -359,15 +330,11 @@ class Comparison:
     def _exact(self, node: Node) -> Fraction | None:
         return exact(node, self.work) if is_scalar(node) else None
 
-    def _meaningless(self, node: Node) -> bool:
-        """Division by zero is equal to nothing, not even to itself."""
-        return any(part.op == "div" and self._exact(part.args[1]) == 0 for part in node.walk())
-
     def equal(self, left: Node, right: Node) -> bool:
         """Return whether two answers are equal; raise `Undecided` when only algebra can tell."""
         left, right = _canonical(left), _canonical(right)
         if left == right:
-            return not self._meaningless(left)
+            return True
         for node, other in ((left, right), (right, left)):
             if node.op == "both":
                 return all(self.equal(part, other) for part in node.args)
@@ -383,8 +350,6 @@ class Comparison:
             if (view := _VIEWS.get(node.op, lambda *_: None)(node, other)) is not None:
                 return self.equal(view, other)
         return is_scalar(left) and is_scalar(right) and self.scalar(left, right)
-
-    # --- parts ----------------------------------------------------------------------------------------------------
 
     def all_equal(self, left: Sequence[Node], right: Sequence[Node]) -> bool:
         """Compare element by element; one certain difference decides even where another pair is undecided."""
@@ -429,8 +394,7 @@ class Comparison:
     def _time(self, left: Node, right: Node) -> bool:
         """Clock times, on 24 hours; without a.m. or p.m. a time on a 12-hour dial may mean either."""
         (hour, *rest), (other, *others) = ([int(arg.value or 0) for arg in node.args] for node in (left, right))
-        either = {left.name, right.name} in ({"", "am"}, {"", "pm"})
-        return rest == others and (hour - other) % (12 if either else 24) == 0
+        return rest == others and (hour - other) % (24 if "" not in (left.name, right.name) else 12) == 0
 
     def _ratio(self, left: Node, right: Node) -> bool:
         """`3:4` and `6:8` are the same ratio."""
@@ -469,58 +433,29 @@ class Comparison:
             last = end
         return rank | {INFINITY: position + 2}
 
-    # --- conditions and pieces ------------------------------------------------------------------------------------
-
     def _conditions(self, left: Node, right: Node) -> bool:
         """Values with conditions: the same ones on both sides, up to the name of a whole number that runs. Where only
-        one side has any, they must say nothing new."""
+        one side has any, they may only say what kind of number a letter is."""
         sides = [node.args if node.op == "cond" else (node,) for node in (left, right)]
         (value, *mine), (other, *theirs) = sides
-        running = [_running(side) or sorted({*_letters(side[0])} & {*"kmnl"}) for side in sides]
+        running = [[c.args[0].name for c in side[1:] if _is_set_of_numbers(c)] for side in sides]
+        running = [own or sorted({*_letters(side[0])} & {*"kmnl"}) for own, side in zip(running, sides, strict=True)]
         if len(running[0]) == len(running[1]) == 1:
             other = replace(other, {running[1][0]: sym(running[0][0])})
         sets = [{_set_name(c.args[1]) for c in side if _is_set_of_numbers(c)} - {""} for side in (mine, theirs)]
         kept = [[c for c in side if not _is_set_of_numbers(c)] for side in (mine, theirs)]
         if mine and theirs:
             return (not all(sets) or sets[0] == sets[1]) and self.same_multiset(*kept) and self.equal(value, other)
-        return all(self._natural(value, c) for c in chain(*kept)) and self.equal(value, other)
-
-    def _natural(self, value: Node, condition: Node) -> bool:
-        """Whether a function is undefined wherever a condition on its variable fails: √x and x ≥ 0."""
-        expression = value.args[-1] if value.op == "rel" else value
-        if condition.op != "rel" or len(condition.args) != 2 or condition.args[0].op != "sym":
-            return False
-        variable, bound = condition.args[0].name, self._exact(condition.args[1])
-        steps = {"\\neq": (0,), ">": (0, -1, -7), "\\ge": (-1, -7), "<": (0, 1, 7), "\\le": (1, 7)}.get(condition.name)
-        if steps is None or bound is None or not is_scalar(expression):
-            return False
-        engine = self._algebra()
-        outside = [replace(expression, {variable: num(bound + Fraction(step, 3))}) for step in steps]
-        return all(engine.constant(point) is None for point in outside)
-
-    def _pieces(self, left: Node, right: Node) -> bool:
-        """Functions in pieces: the same values under the same conditions; one piece may be "otherwise"."""
-        rest, unmatched = list(right.args), []
-        for piece in left.args:
-            match = next((other for other in rest if piece.op == other.op and self.equal(piece, other)), None)
-            if match is None:
-                unmatched.append(piece)
-            else:
-                rest.remove(match)
-        last = (*unmatched, *rest)
-        otherwise = len(unmatched) == len(rest) == 1 and any(piece.op != "cond" for piece in last)
-        return not last or (otherwise and self.equal(*(without(piece, "cond") for piece in last)))
+        return not any(kept) and self.equal(value, other)
 
     def _lists(self, left: Node, right: Node) -> bool:
         """Two lists: named values by name, else without order; one name throughout may be left out, and so may its
         numbering."""
         if all(map(_label, (*left.args, *right.args))):
             return self.same_multiset(left.args, right.args)
-        if left.name != right.name and "either" in (left.name, right.name) and any(map(_components, (left, right))):
-            return False  # x = 1 or y = 2
         choices = all(item.op == "text" or (item.op == "sym" and item.name.isupper()) for item in left.args)
-        if choices and left.name != right.name:
-            return False  # A or B chooses nothing
+        if left.name != right.name and (choices or any(map(_components, (left, right)))):
+            return False  # A or B chooses nothing, and x = 1 or y = 2 is not both
         (mine, my_values), (theirs, their_values) = _entries(left), _entries(right)
         components = _components(left), _components(right)
         if (components[0] is None) != (components[1] is None) and not (any(mine) and any(theirs)):
@@ -631,7 +566,7 @@ class Comparison:
                 return any(self.value(_times(num(a), left.args[0]), _times(num(b), right.args[0])) for a, b in factors)
             if mine.dimensions != theirs.dimensions and not (mine.counts or theirs.counts):
                 return False
-        left, right = _radians(left, right), _radians(right, left)
+        names = [unit_of(node.name) for node in (left, right) if node.op == "unit"]
         left, right = without(left, "unit"), without(right, "unit")
         if left.op == right.op and left.op in ("percent", "degree"):
             return self.value(left.args[0], right.args[0])
@@ -640,21 +575,20 @@ class Comparison:
                 other = without(other, "degree")
                 return self.value(marked.args[0], other) or self.value(marked, other)
             if marked.op == "degree" and other.op != "percent":
-                # 90° is written 90, or in radians with π or an inverse function.
+                # 90° is written 90, or in radians: by name, with π or an inverse function.
                 radians = any(part.name == "pi" or part.name.startswith("arc") for part in other.walk())
+                radians = radians or any(unit is not None and unit.dimensions == (("rad", 1),) for unit in names)
                 return self.value(marked if radians else marked.args[0], other)
         return self.value(left, right)
 
     def value(self, left: Node, right: Node) -> bool:
         """Compare two bare expressions: exactly where both are rational, by algebra otherwise."""
         if left == right:
-            return not self._meaningless(left)
+            return True
         mine, theirs = self._exact(left), self._exact(right)
-        noise = _noise(left, mine), _noise(right, theirs)
-        tolerance = Fraction(0) if all(noise) else sum(noise)  # two long decimals are two numbers
         if mine is not None and theirs is not None:
             self.rule = "exact" if self.rule == "structure" else self.rule
-            return mine == theirs or abs(mine - theirs) < tolerance
+            return mine == theirs
         infinite = [{INFINITY: 1, _MINUS_INFINITY: -1}.get(node, 0) for node in (left, right)]
         if any(infinite):
             return infinite[0] == infinite[1]
@@ -662,18 +596,7 @@ class Comparison:
         if {left.op, right.op} <= simple and not {left.op, right.op} <= {"num", "const"}:
             return False  # a bare symbol needs no algebra
         engine = self._algebra()
-        if any(engine.equal(*pair) for pair in _notations(left, right)):
-            return True
-        constants = tolerance and _is_constant(left) and _is_constant(right)
-        return bool(constants) and engine.close(left, right, Fraction(tolerance))
-
-
-def _radians(node: Node, other: Node) -> Node:
-    """Degrees beside radians by name are converted; elsewhere the sign may be left out."""
-    unit = unit_of(other.name) if node.op == "degree" and other.op == "unit" else None
-    if unit is None or unit.dimensions != (("rad", 1),):
-        return node
-    return Node("div", (Node("mul", (node.args[0], Node("const", (), "pi"))), num(180)))
+        return any(engine.equal(*pair) for pair in _notations(left, right))
 
 
 #: How two structures of one kind match.
@@ -681,8 +604,7 @@ _ALIKE: dict[str, Callable[[Comparison, Node, Node], bool]] = {
     "seq": Comparison._ordered, "matrix": Comparison._ordered, "row": Comparison._ordered,
     "point": Comparison._ordered, "base": Comparison._ordered, "set": Comparison._bag, "union": Comparison._bag,
     "list": Comparison._lists, "rel": Comparison._relations,
-    "text": lambda _, left, right: unnumbered(left.name) == unnumbered(right.name),
-    "time": Comparison._time, "ratio": Comparison._ratio, "pieces": Comparison._pieces, "cond": Comparison._conditions,
+    "time": Comparison._time, "ratio": Comparison._ratio, "pieces": Comparison._bag, "cond": Comparison._conditions,
 }  # fmt: skip
 
 
@@ -694,10 +616,8 @@ def _text_as(node: Node, other: Node) -> Node | None:
     if other in (INFINITY, _EMPTY_SET):
         senses = ("infinitely many",) if other == INFINITY else ("no solution", "none", "empty set", "the empty set")
         return other if node.name in senses else None
-    words, letters = unnumbered(node.name), "".join(part.name for part in other.walk())
     product = all(part.op in ("mul", "sym") or part.name in ("e", "i") for part in other.walk())
-    quadrant = letters.isupper() and letters.lower() == words
-    return other if product and (quadrant or node.name == words == plain_words(letters)) else None
+    return other if product and node.name == plain_words("".join(part.name for part in other.walk())) else None
 
 
 def _list_as(node: Node, other: Node) -> Node | None:
@@ -749,7 +669,4 @@ _VIEWS: dict[str, Callable[[Node, Node], Node | None]] = {
         num(int(node.name)) if node.value is None and other.op == "num" and node.name.isdecimal() else None
     ),
     "ratio": lambda node, other: Node("div", node.args) if is_scalar(other) and len(node.args) == 2 else None,
-    "time": lambda node, other: (
-        Node("ratio", node.args[: len(other.args)]) if other.op == "ratio" and node.name in ("", "24") else None
-    ),
 }  # fmt: skip

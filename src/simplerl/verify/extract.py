@@ -2,10 +2,8 @@ r"""Extraction: find the final answer in a response, in time linear in its lengt
 
 Only the response is ever read. It is first reduced to its final part: cut at the first stop string (a base model runs
 on after its end-of-text token, and what follows answers another question), then to what follows the last `</think>`.
-A *policy* looks for the answer there. The same policies serve training and evaluation, by name. How prose states an
-answer is in `tables.toml`, under `prose`; every run of characters there is bounded, so that nothing is quadratic.
-
-`boxes` is the one box finder of the package.
+A *policy* looks for the answer there. How prose states an answer is in `tables.toml`, under `prose`; every run of
+characters there is bounded, so that nothing is quadratic. `boxes` is the one box finder of the package.
 """
 
 from __future__ import annotations
@@ -65,10 +63,8 @@ def closing_brace(text: str, start: int) -> int:
 
 
 def boxes(text: str) -> list[Box]:
-    r"""Return the closed boxes of a text in the order in which they open.
-
-    Braces are matched as TeX does, so `\{` and `\}` do not count. An unclosed box (a truncated response) is skipped.
-    """
+    r"""Return the closed boxes of a text in the order in which they open, and skip unclosed ones. Braces are matched
+    as TeX does, so `\{` and `\}` do not count."""
     open_groups: list[tuple[int, int] | None] = []  # command and content of a box, None for any other group
     closed = []
     for match in _BRACE.finditer(text):
@@ -90,11 +86,8 @@ def last_box(text: str) -> str | None:
 
 
 def boxed(text: str) -> str | None:
-    r"""Return the content of the last closed box (policy `boxed`, the default).
-
-    An empty box (spaces, empty braces, `\text{}`, spacing commands) is no answer, like any other last box that is not
-    one: it does not bring back an earlier one.
-    """
+    r"""Return the content of the last closed box (policy `boxed`, the default). An empty one (spaces, `\text{}`) is
+    no answer, and does not bring back an earlier one."""
     return _shown(last_box(text) or "")
 
 
@@ -123,10 +116,8 @@ class Prose(NamedTuple):
 
 
 def mark_formulas(text: str) -> Prose:
-    r"""Replace the formulas `$…$`, `$$…$$`, `\(…\)`, `\[…\]` and displayed environments by marks.
-
-    A single `$` may be a price: it encloses a formula only if no digit follows a closing `$` with a space before it.
-    """
+    r"""Replace the formulas `$…$`, `$$…$$`, `\(…\)`, `\[…\]` and displayed environments by marks. A single
+    `$` may be a price: it encloses a formula only if no digit follows a closing `$` with a space before it."""
     text = _PROSE["mark"].sub("", text)
     parts: list[str] = []
     formulas: list[str] = []
@@ -206,8 +197,6 @@ def _clean(answer: str) -> str:
     r"""Take off Markdown marks, a box without braces, and the `$` and punctuation around an answer."""
     answer = re.sub(r"\\(?:boxed|fbox)(?=\s*[^\s{])", "", answer).strip(' \t\r\n*_`,;:"').rstrip('.。*_`" ')
     answer = _PROSE["times_ten"].sub(r"\\times ", answer).replace("**", "^")
-    if answer.count("$") - answer.count("\\$") == 1:
-        answer = answer.strip("$") if not answer.endswith("\\$") else answer.lstrip("$")
     return answer.strip(" \t\r\n*_`,;:")
 
 
@@ -215,19 +204,12 @@ def _last_quantity(prose: Prose) -> str | None:
     """Return the last number, or the last formula if that comes later, with what "or" joins to it."""
     text = prose.text.rstrip(" \t\r\n.。*_`")
     matches: deque[re.Match[str]] = deque(maxlen=12)
-    names: re.Match[str] | None = None
     for match in _PROSE["quantity"].finditer(text):
         content = _PROSE["power_of_letter"].sub("", prose.restore(match.group()))
-        if _PROSE["numeric"].search(content):
+        if _PROSE["numeric"].search(content) or (_PROSE["mark"].match(match.group()) and len(content.strip()) > 1):
             matches.append(match)
-        elif _PROSE["mark"].match(match.group()):
-            names = match
-            if len(content.strip()) > 1:
-                matches.append(match)
-    if matches and _PROSE["asked"].match(prose.text, matches[-1].end()):
+    if not matches or _PROSE["asked"].match(prose.text, matches[-1].end()):
         return None  # a question states nothing
-    if not matches:
-        return _clean(prose.restore(names.group())) if names and names.end() == len(text) else None
     first = last = matches.pop()
     hedged = listed = False
     while matches:
@@ -252,12 +234,8 @@ def _last(matches: Iterable[re.Match[str]]) -> re.Match[str] | None:
 
 
 def boxed_then_phrases_then_last_number(text: str) -> str | None:
-    """Return the box; else what follows "the answer is"; else the last formula or number.
-
-    For the evaluation of base models, which often answer without the format. It finds more answers and also more
-    accidental ones, so an evaluation reports it under its own name. Two values joined by "or" are one answer, and a
-    value that is taken back ("3? No, it is 4") is none.
-    """
+    """Return the box; else what follows "the answer is"; else the last formula or number. Two values
+    joined by "or" are one answer, and a value that is taken back ("3? No, it is 4") is none."""
     answer = boxed(text)
     if answer is not None:
         return answer
@@ -295,14 +273,12 @@ def choice(text: str) -> str | None:
         return content
     tail = text[-MAX_ANSWER_CHARS:]
     for name in ("stated_letter", "lone_letter", "bracketed_letter"):
-        last = _last(_PROSE[name].finditer(tail))
-        if last:
+        if last := _last(_PROSE[name].finditer(tail)):
             # "Answer: B" states B whatever stands in front; "(B)" after "(A) or" does not.
             before = tail[max(0, last.start() - 40) : last.start()] if name != "stated_letter" else ""
-            if _PROSE["negation"].search(last.group()) or _PROSE["not_before"].search(before):
-                return None  # what the answer is not
+            denied = _PROSE["negation"].search(last.group()) or _PROSE["not_before"].search(before)
             hedged = _PROSE["second_letter"].match(tail, last.end()) or _PROSE["first_letter"].search(before)
-            return None if hedged else last[1]
+            return None if denied or hedged else last[1]
     return None
 
 

@@ -2,25 +2,14 @@ r"""The judgement of one answer against the gold: from the cheapest certain rule
 
 `quick` decides in the calling process whatever needs no algebra, and says so when it cannot. `thorough` runs in a
 worker and always decides. Both see the extracted answer, and the question where the caller knows it, never the rest of
-the response.
-
-An answer of the right value may still leave the computing to the reader. Two rules refuse it, in this order:
-
-- `restates`: it is an expression of the question (a side of an equation, a part of a list; operands in any order) and
-  not the gold's own form. `7+13` does not answer "What is 7+13?".
-- `unfinished`: the gold is finished and the answer has computing left in it. Finished numbers are: whole numbers,
-  decimals, mixed numbers, fractions of two whole numbers (unreduced too, unless the division gives a whole number),
-  scientific notation, and powers of numbers from 1,000 on (`2^{10}`). Computing is left in any other part that has a
-  rational value, in sums and products with two such operands, in roots with a square factor, like terms, powers and
-  products of sums of numbers, factorials, binomial coefficients and absolute values, and in functions of numbers where
-  the gold has none. How a caller counts such an answer is the caller's decision.
+the response. An answer of the right value may still restate the question, or leave computing to the reader: see the
+last section, and docs/verifier.md.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -97,9 +86,7 @@ def reading(text: str) -> Reading:
     try:
         spelling = "" if plain is not None and "\\" not in normal else canonical(tokenize(normal))
         return Reading(normal, value, spelling, read(normal) if plain is None else num(plain))
-    except RecursionError:
-        return Reading(normal, value, spelling, None, "nesting beyond the limit")
-    except Unreadable as error:
+    except (Unreadable, RecursionError) as error:
         return Reading(normal, value, spelling, None, str(error))
 
 
@@ -126,20 +113,13 @@ def _with_unit(side: Reading) -> Node | None:
     return Node("unit", (num(value),), match.group(2)) if match and value is not None else side.node
 
 
-def _readings(mine: Reading, theirs: Reading) -> Iterator[tuple[Node, Node]]:
+def _readings(mine: Reading, theirs: Reading) -> list[tuple[Node, Node]]:
     """The pairs of trees to compare: commas as separators, letters as units, commas as thousands marks."""
-    sides = (mine, theirs)
-    units = tuple(_with_unit(side) for side in sides)
-    thousands = tuple(
-        reading(_merge_thousands(side.normal)).node if "," in side.normal else side.node for side in sides
-    )
-    pairs = [(mine.node, theirs.node), thousands]
-    if all(node is not None and node.op == "unit" for node in units):
-        pairs.append(units)
-    for answer, gold in dict.fromkeys(pairs):
-        if answer is None or gold is None:
-            continue
-        yield answer, gold
+    merged = [reading(_merge_thousands(side.normal)) if "," in side.normal else side for side in (mine, theirs)]
+    units = [_with_unit(side) for side in (mine, theirs)]
+    pairs = [(mine.node, theirs.node), (merged[0].node, merged[1].node)]
+    pairs += [(units[0], units[1])] * all(node is not None and node.op == "unit" for node in units)
+    return [(answer, gold) for answer, gold in dict.fromkeys(pairs) if answer is not None and gold is not None]
 
 
 # --- two sides ----------------------------------------------------------------------------------------------------
@@ -248,6 +228,12 @@ def _compare(mine: Reading, theirs: Reading, *, algebra: bool) -> Outcome | None
 
 
 # --- answers that leave the computing to the reader -----------------------------------------------------------------
+#
+# Finished numbers are: whole numbers, decimals, mixed numbers, fractions of two whole numbers (unreduced too, unless
+# the division gives a whole number), scientific notation, and powers of numbers from 1,000 on (2^10). Computing is left
+# in any other part that has a rational value, in sums and products with two such operands, in roots with a square
+# factor, like terms, powers and products of sums of numbers, factorials, binomial coefficients and absolute values, and
+# in functions of numbers where the gold has none. How a caller counts such an answer is the caller's decision.
 
 
 def _computing_left(answer: str, gold: str, question: str | None, work: Work) -> Outcome | None:
@@ -336,14 +322,7 @@ def _computing(node: Node, gold: Node, work: Work) -> str:
 
 def _terms(node: Node) -> list[Node]:
     """The operands of nested sums or products."""
-    terms, stack = [], list(node.args)
-    while stack:
-        part = stack.pop()
-        if part.op == node.op:
-            stack.extend(part.args)
-        else:
-            terms.append(part)
-    return terms
+    return [term for part in node.args for term in (_terms(part) if part.op == node.op else [part])]
 
 
 def _is_number(node: Node, work: Work) -> bool:
@@ -380,7 +359,11 @@ def _is_left(node: Node, gold: Node, work: Work) -> bool:
         return exponent is not None and (constant or base == IMAGINARY)
     if node.op == "root":
         index, radicand = (exact(arg, work) for arg in node.args)
-        return index is not None and radicand is not None and 2 <= index <= 6 and _is_reducible(radicand, index)
+        if index is None or radicand is None or not 2 <= index <= 6:
+            return False
+        parts = [part for part in (abs(radicand.numerator), radicand.denominator) if 2 <= part <= 10**12]
+        reducible = any(part % p ** int(index) == 0 for part in parts for p in range(2, 1_000))
+        return reducible or (radicand < 0 and index == 2)
     return node.op != "div" and not has_symbols(node)
 
 
@@ -396,10 +379,3 @@ def _surd(term: Node, work: Work) -> tuple[str, ...]:
     term = without(term, "neg")
     parts = _terms(term) if term.op == "mul" else [term]
     return tuple(sorted(repr(_form(part)) for part in parts if exact(part, work) is None))
-
-
-def _is_reducible(radicand: Fraction, index: Fraction) -> bool:
-    """Whether a root can be made smaller: of a negative number, or of one with a factor p^index with a small p."""
-    powers = [p ** int(index) for p in range(2, 1_000)]
-    parts = [part for part in (abs(radicand.numerator), radicand.denominator) if 2 <= part <= 10**12]
-    return (radicand < 0 and index == 2) or any(part % power == 0 for part in parts for power in powers)

@@ -13,9 +13,8 @@ import unicodedata
 
 from simplerl.verify.words import TABLES, pattern
 
-#: Characters → their spelling in LaTeX, vulgar fractions → numerator and denominator, commands → the usual one.
+#: Characters → their spelling in LaTeX, commands → the usual one.
 _SYMBOLS: dict[str, str] = TABLES["symbols"]
-_VULGAR: dict[str, str] = TABLES["vulgar_fractions"]
 _ALIASES: dict[str, str] = TABLES["aliases"]
 
 
@@ -33,11 +32,7 @@ def _unicode(text: str) -> str:
                 pieces.append(mark + raised)
         elif char in _SYMBOLS:
             pieces.append(_SYMBOLS[char])
-        elif char in _VULGAR:
-            pieces.append("\\frac{{{}}}{{{}}}".format(*_VULGAR[char].split()))
-        elif char == "\u0305" and pieces and pieces[-1].isdecimal():  # a digit under a combining bar repeats
-            pieces[-1] = "\\overline{" + pieces[-1] + "}"
-        elif char <= "\x7f" or "①" <= char <= "⓿":
+        elif char <= "\x7f" or "①" <= char < "Ⓐ":
             pieces.append(char)
         else:
             pieces.append(unicodedata.normalize("NFKC", char) if unicodedata.category(char) != "Cf" else "")

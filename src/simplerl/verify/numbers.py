@@ -19,14 +19,9 @@ from simplerl.verify.words import TABLES, pattern
 if TYPE_CHECKING:
     from simplerl.verify.parse import Node
 
-#: A number with more digits is not read as a number; it can still equal the gold literally.
-MAX_DIGITS = 1_000
-#: The largest power of ten read exactly, as in `1e999`.
-MAX_POWER_OF_TEN = 1_000
-#: No number in an exact computation grows beyond this many bits (about 9,000 digits).
-MAX_BITS = 30_000
-#: The largest argument of an exact factorial or binomial coefficient.
-MAX_FACTORIAL = 2_100
+#: Limits: digits of a number that is read and its power of ten (`1e999`), bits of any number that is computed exactly
+#: (about 9,000 digits), and the argument of a factorial or binomial coefficient.
+MAX_DIGITS, MAX_POWER_OF_TEN, MAX_BITS, MAX_FACTORIAL = 1_000, 1_000, 30_000, 2_100
 #: Units of work for one judgement in a worker, and in the calling process, which must never be kept.
 BUDGET, QUICK_BUDGET = 400_000, 5_000
 
@@ -40,9 +35,8 @@ class Spent(TooBig):
 
 
 class Work:
-    """The work budget of one judgement, counted in operations and not in seconds: the same answer meets the same end on
-    every machine. Each operation is charged before it is taken, by its kind and the size of its numbers; one unit is
-    about a microsecond of a current core."""
+    """The work budget of one judgement, counted in operations, by their kind and the size of their numbers, so that it
+    ends alike on every machine. One unit is about a microsecond of a current core."""
 
     __slots__ = ("left",)
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import reduce
 from itertools import accumulate, pairwise
 
 from simplerl.verify import words as lexicon
@@ -246,10 +245,6 @@ def _is_word(out: list[Token], run: str, last: Token, *, glued: bool) -> bool:
 def canonical(tokens: list[Token]) -> str:
     r"""Return a spelling that equal token sequences share: `x^{2}` as `x^2`, words in lower case and in marks."""
     texts = [f"‹{' '.join(t.text.lower().split())}›" if t.kind == "txt" else t.text for t in tokens]
-    for i, token in enumerate(tokens[:-2]):
-        single = token.text == "{" and texts[i + 2] == "}" and texts[i + 1] not in "{}"
-        if single and (len(texts[i + 1]) == 1 or tokens[i + 1].kind != "num"):
-            texts[i] = texts[i + 2] = ""  # braces round a single token carry no meaning
     return " ".join(filter(None, texts))
 
 
@@ -324,12 +319,8 @@ def read(text: str) -> Node:
     if not below and last.op != "sym" and "\\equiv" not in residue.name:
         raise Unreadable(f"the modulus {name}: {text[: modulus.start()]} is not a residue")
     # The modulus is a unit of the residue: it may be left out, but a different one is another answer.
-    return _at_end(residue, lambda value: Node("unit", (value,), "mod " + name))
-
-
-def _at_end(node: Node, change: Callable[[Node], Node]) -> Node:
-    """Change a value, or the last side of a relation."""
-    return Node("rel", (*node.args[:-1], change(node.args[-1])), node.name) if node.op == "rel" else change(node)
+    unit = Node("unit", (last,), "mod " + name)
+    return Node("rel", (*residue.args[:-1], unit), residue.name) if residue.op == "rel" else unit
 
 
 def _texts(tokens: list[Token]) -> str:
@@ -420,9 +411,8 @@ def _relation(tokens: list[Token]) -> Node | None:
     if len(parts) == 1:
         return None
     sides = tuple(map(_side, parts))
-    if operators == ["="] and sides[0].op == "text":
-        return _named(sides[0].name, sides[1])  # Tom = 8
-    return Node("rel", sides, " ".join(operators))
+    named = operators == ["="] and sides[0].op == "text"  # Tom = 8
+    return _named(sides[0].name, sides[1]) if named else Node("rel", sides, " ".join(operators))
 
 
 def _value(tokens: list[Token]) -> Node:
@@ -445,7 +435,7 @@ def _in_words(text: str) -> Node:
     words = lexicon.plain_words(text)
     if words in TABLES["number_sets"]:
         return sym(TABLES["number_sets"][words])
-    pieces = text.lower().split() if text[:2].lower() == "a " else words.split()  # a third is not the third
+    pieces = text.lower().split()
     for count in range(len(pieces), 0, -1):
         said, rest = lexicon.number_in_words(" ".join(pieces[:count])), " ".join(pieces[count:])
         if said is not None and (not rest or lexicon.unit_of(rest)):
@@ -458,8 +448,6 @@ def _listed(parts: list[list[Token]], separators: list[str]) -> Node:
     answers are alternatives where each is joined by `or`: then the name is `either`. Conditions at its end belong to
     what stands before them."""
     items = tuple(map(read_tokens, filter(None, parts)))
-    if not items:
-        raise Unreadable("an empty part")
     first, others = items[0], items[1:]
     assigned = first.op == "rel" and first.name in ("=", "\\neq") and first.args[0].op == "sym"
     if assigned and not any(map(has_symbols, others)) and all(map(is_scalar, others)):
@@ -493,16 +481,12 @@ def _is_condition(node: Node, before: tuple[Node, ...]) -> bool:
     return not named and any(part == sym(node.args[0].name) for value in values for part in value.walk())
 
 
-def _words_of(token: Token) -> str:
-    return token.text.lower().strip(" ,.") if token.kind == "txt" else ""
-
-
 def _conditional(tokens: list[Token]) -> Node | None:
     r"""`x + 1 \text{ if } x < 0`, `f(x) = 2x \; \forall x \in \mathbb{R}`: a value and where it holds."""
     for i, token in enumerate(tokens):
-        if i and (_words_of(token) in _CONDITION_WORDS or token.text == "\\forall") and _level(tokens[:i]) == 0:
-            value, rest = read_tokens(tokens[:i]), tokens[i + 1 :]
-            condition = read_tokens(rest)
+        word = token.text.lower().strip(" ,.")
+        if i and (word in _CONDITION_WORDS or word == "\\forall") and _level(tokens[:i]) == 0:
+            value, condition = read_tokens(tokens[:i]), read_tokens(tokens[i + 1 :])
             if condition.op not in ("rel", "list"):
                 raise Unreadable(f"the words {token.text!r}")
             return Node("cond", (value, condition))
@@ -561,8 +545,9 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
     if not rows:
         raise Unreadable("an empty environment")
     apart = name in ("cases", "dcases", "rcases", "array") or all(cells[0][-1].kind == "sep" for cells in rows)
-    if apart and all(len(cells) == 2 and _starts_condition(cells[1]) for cells in rows):
-        return Node("pieces", tuple(_piece(value, condition) for value, condition in rows))
+    pieces = [_piece(*cells) if apart and len(cells) == 2 else None for cells in rows]
+    if None not in pieces:
+        return Node("pieces", tuple(filter(None, pieces)))
     joined = [[token for cell in cells for token in cell] for cells in rows]
     if name in ("array", "matrix") and not all(len(split(row, RELATIONS)[0]) > 1 for row in joined):
         return None
@@ -575,30 +560,15 @@ def _layout(name: str, tokens: list[Token]) -> Node | None:
     return read_tokens(lines[0]) if len(lines) == 1 else _listed(lines, ["and"] * (len(lines) - 1))
 
 
-def _starts_condition(tokens: list[Token]) -> bool:
-    """Whether a second cell says where the first one holds."""
-    if tokens[0].kind == "txt":
-        return tokens[0].text.lower().split()[0].strip(",.") in _CONDITION_WORDS | {"otherwise", "else"}
-    return tokens[0].text not in RELATIONS and (len(split(tokens, RELATIONS)[0]) > 1 or tokens[-1].kind == "txt")
-
-
-def _piece(value: list[Token], condition: list[Token]) -> Node:
-    words = _words_of(condition[0])
-    rest = condition[words in _CONDITION_WORDS :]
-    alone = words in ("otherwise", "else", "elsewhere")
-    return read_tokens(value) if alone else Node("cond", (read_tokens(value), read_tokens(rest)))
-
-
-def _matrix(tokens: list[Token]) -> Node:
-    """A matrix from the tokens between its ends."""
-    rows = [split(row, ("&",))[0] for row in split(tokens, ("\\row",))[0] if row]
-    if not rows:
-        raise Unreadable("an empty matrix")
-    return Node("matrix", tuple(Node("row", tuple(map(read_tokens, row))) for row in rows))
-
-
-def _add(total: Node, term: Node) -> Node:
-    return Node("add", (total, term))
+def _piece(value: list[Token], condition: list[Token]) -> Node | None:
+    """A value and where it holds, or alone for "otherwise"; None where the second cell is no condition."""
+    first, relation = condition[0], len(split(condition, RELATIONS)[0]) > 1 or condition[-1].kind == "txt"
+    word = (first.text.lower().split() or [""])[0].strip(",.") if first.kind == "txt" else ""
+    if word in ("otherwise", "else", "elsewhere"):
+        return read_tokens(value)
+    if word not in _CONDITION_WORDS and (word or first.text in RELATIONS or not relation):
+        return None
+    return Node("cond", (read_tokens(value), read_tokens(condition[word in _CONDITION_WORDS :])))
 
 
 def _side(tokens: list[Token]) -> Node:
@@ -609,10 +579,6 @@ def _side(tokens: list[Token]) -> Node:
     call = _READ["call"].fullmatch(" ".join(texts))
     if call and texts[0] not in texts[2:]:  # p(1) = 2, y(t) = …; x(x+1) = 0 and xy = 6 are equations
         return Node("app", tuple(read_expression([token]) for token in tokens[2:-1:2]), texts[0])
-    words = _texts([token for token in tokens if token.kind == "txt"])
-    beside = all(token.kind in ("txt", "let") or token.text in ("\\triangle", "\\angle", "\\odot") for token in tokens)
-    if beside and tokens[0].kind == "txt" and lexicon.is_name(words.lower().removesuffix(" of")):
-        return sym(canonical(tokens))
     name = sym(canonical([token for token in tokens if token.text not in "(){}"]))
     function = texts[0].lower().lstrip("\\") in _NAMED_FUNCTIONS and (len(tokens) > 1 or tokens[0].kind == "cmd")
     function = function and all(token.kind == "let" or token.text in "(){}_[]," for token in tokens[1:])
@@ -657,7 +623,7 @@ def _bracketed(tokens: list[Token]) -> Node | None:
 
 def _builder(head: list[Token], rest: list[Token]) -> Node:
     r"""`\{x \in \mathbb{R} : x > 2\}` is its condition: one real symbol, of which the condition speaks. Anything else
-    in front of the bar is part of the answer, which equals only itself, up to the letters that the condition binds."""
+    in front of the bar is part of the answer."""
     name, domain, texts = head[0].text, [token.text for token in head[1:]], [token.text for token in rest]
     symbol = head[0].kind == "let" or name[1:] in lexicon.GREEK
     if symbol and domain in ([], ["\\in", "\\mathbb{R}"]) and name in texts:
@@ -670,10 +636,7 @@ def _builder(head: list[Token], rest: list[Token]) -> Node:
             value, condition = read_tokens(head), read_tokens(rest)
             if condition.op == "rel" and condition.name == "\\in" and is_scalar(value):
                 return Node("cond", (value, condition))
-    bound = sorted({t.text for t, after in pairwise(rest) if t.kind == "let" and after.text == "\\in"})
-    names = {name: f"¤{i}" for i, name in enumerate(bound)}
-    tokens = [*head, Token("op", "|"), *rest]
-    return Node("opaque", (), canonical([Token(t.kind, names.get(t.text, t.text), t.spaced) for t in tokens]))
+    return Node("opaque", (), canonical([*head, Token("op", "|"), *rest]))
 
 
 def _ratio(tokens: list[Token]) -> Node | None:
@@ -711,10 +674,9 @@ def _quantity(tokens: list[Token]) -> Node:
         raise Unreadable("an empty part")
     signed = next((token for token in tokens[1:] if token.text != "-"), _END)
     if tokens[0].kind == "txt" and signed.kind in (*_NUMBERS, "cmd"):  # length 8, Tom 8, minimum: -3
-        value, words, noun = _quantity(tokens[1:]), tokens[0].text, tokens[0].text.rstrip(": ")
-        if lexicon.measures_by_name(noun):
-            return _named(noun, value)
-        return Node("label", (value,), words)
+        words = tokens[0].text
+        unit = lexicon.unit_of(words[:-1]) if words.endswith("s:") else None  # ducks: 12
+        return Node("unit" if unit and unit.counts else "label", (_quantity(tokens[1:]),), words.rstrip(":"))
     if len(tokens) == 1 and tokens[0].kind == "base":
         return _base(tokens[0].text)
     if len(tokens) > 1 and any(token.text in _CURRENCIES for token in tokens[:2]):
@@ -748,9 +710,6 @@ def _money(tokens: list[Token]) -> Node:
     amount = _quantity(tokens[:at] + tokens[at + 1 :])
     unit = lexicon.unit_of(amount.name) if amount.op == "unit" else None
     paid_for = unit is not None and (unit.counts or re.match(r"/|[/ ]*per ", amount.name))
-    two = amount.op == "unit" and not paid_for and unit != lexicon.unit_of("dollars")
-    if amount.op == "label" or two or (at and tokens[0].text != "-"):
-        raise Unreadable("a currency sign out of place")
     inner = amount.args[0] if amount.op == "unit" else amount
     return amount if paid_for else Node("unit", (inner,), _CURRENCIES[tokens[at].text])
 
@@ -762,8 +721,10 @@ def compound(parts: list[Node]) -> Node:
     scales = [num(unit.factors[0] / known[0].factors[0]) for unit in known]
     if len(known) < len(units) or any((scale.value or 1) >= 1 for scale in scales[1:]):
         raise Unreadable("several quantities side by side")
-    terms = [Node("mul", (scale, part.args[0])) for scale, part in zip(scales[1:], parts[1:], strict=True)]
-    return Node("unit", (reduce(_add, terms, parts[0].args[0]),), parts[0].name)
+    total = parts[0].args[0]
+    for scale, part in zip(scales[1:], parts[1:], strict=True):
+        total = Node("add", (total, Node("mul", (scale, part.args[0]))))
+    return Node("unit", (total,), parts[0].name)
 
 
 # --- expressions --------------------------------------------------------------------------------------------------
@@ -775,31 +736,21 @@ _FUNCTION_LETTERS = frozenset("fghFGH")
 #: How tightly operators bind; what stands side by side binds as tightly as the argument of a function reaches.
 _SUM, _PRODUCT, _SIDE_BY_SIDE = 2, 3, 4
 #: Operator between two values → how tightly it binds, and its operation.
-_INFIX = {"\\over": (1, "div"), "\\choose": (1, "binom"), "+": (2, "add"), "-": (2, "sub"), "\\pm": (2, "pm")}
-_INFIX |= {"\\mp": (2, "mp"), "*": (3, "mul"), "\\cdot": (3, "mul"), "\\times": (3, "mul")}
-_INFIX |= {"/": (3, "div"), "\\div": (3, "div")}
+_INFIX = {sign: (level, operation) for sign, level, operation in TABLES["infix"]}
 _SIGNED = ("+", "-", "\\pm", "\\mp")
 _POSTFIX = {"!": "fact", "!!": "fact2", "%": "percent"}
-#: Tokens that end a value: a parenthesis behind one is a factor or a remark.
-_VALUE_ENDS = frozenset({"}", ")", "]", "|", "!", "%", "'", "\\circ", "\\pi", "\\infty"})
 _NUMBERS = ("num", "rep", "sci")
 
 
 def read_expression(tokens: list[Token]) -> Node:
     """Return the tree of a scalar expression; raise `Unreadable` unless every token is understood."""
-    if not tokens:
-        raise Unreadable("an empty part")
     if any(token.text in _OPAQUE for token in tokens):
         return Node("opaque", (), canonical(tokens))
     reader = _Reader(tokens)
     node = reader.sum()
     if reader.at < len(reader.tokens):
         raise Unreadable(f"{reader.peek()!r} out of place")
-    if reader.vectors:
-        node = _spread(node)
-        if is_scalar(node) and any(part.op == "seq" for part in node.walk()):
-            raise Unreadable("a tuple inside an expression")
-    return node
+    return _spread(node) if reader.vectors else node
 
 
 def _spread(node: Node) -> Node:
@@ -853,10 +804,8 @@ class _Reader:
         return token
 
     def sum(self, least: int = 0) -> Node:
-        r"""Values joined by operators that bind more tightly than `least`, side by side, or with a sign in front.
-
-        The argument of `\sin x` is `sum(_PRODUCT)`: it ends at an operator or the next function.
-        """
+        r"""Values joined by operators that bind more tightly than `least`, side by side, or with a sign in front. The
+        argument of `\sin x` is `sum(_PRODUCT)`: it ends at an operator or the next function."""
         self.grow()
         node = factor = self.signed(least) if self.peek() in _SIGNED else self.power()
         while True:
@@ -875,10 +824,7 @@ class _Reader:
 
     def signed(self, least: int) -> Node:
         """A product with a sign in front."""
-        sign, one = self.take().text, self.peek()
-        after = self.ahead(1)
-        if sign == "+" and one == "1" and (after.text in ("(", "[") or (after.kind != "op" and self.factor_at(1))):
-            raise Unreadable("'+1' in front of a factor")
+        sign = self.take().text
         inner = self.sum(max(least, _SUM))
         if sign == "-" and inner.op in ("percent", "degree"):
             return Node(inner.op, (neg(inner.args[0]),))  # −3° is (−3)°
@@ -902,29 +848,22 @@ class _Reader:
                 node = Node(_POSTFIX[text], (node,))
             elif text == "\\circ" or circle:
                 self.at += circle if text == "^" else 0
-                node = self.degrees(node)
+                temperature = node.op == "num" and self.peek() in ("C", "F") and not self.peek(1)
+                node = Node("unit", (node,), "deg" + self.take().text) if temperature else Node("degree", (node,))
             elif self.peek() in ("*", "+") and node.op == "sym" and self.ahead(1).kind in ("", "op", "sep"):
                 node = sym(node.name + "^" + self.take().text)
             else:
                 node = Node("pow", (node, self.exponent()))
         return node
 
-    def degrees(self, base: Node) -> Node:
-        """What a degree sign makes of a number: an angle, with its minutes and seconds, or a temperature."""
-        if base.op == "num" and self.peek() in ("C", "F") and not self.peek(1):
-            return Node("unit", (base,), "deg" + self.take().text)
-        return Node("degree", (base,))
-
     def exponent(self) -> Node:
-        """A braced group, a parenthesis, or one signed token with its arguments; towers are read from the top."""
+        """A braced group, a parenthesis, or one signed token with its arguments."""
         self.grow()
         if self.peek() in ("+", "-"):
             return neg(self.exponent()) if self.take().text == "-" else self.exponent()
         node = self.primary()
-        if self.peek() == "^" and "\\circ" not in (self.peek(1), self.peek(2)):
-            self.take()
-            node = Node("pow", (node, self.exponent()))
-        return node
+        tower = self.peek() == "^" and "\\circ" not in (self.peek(1), self.peek(2))
+        return Node("pow", (node, self.exponent())) if tower and self.take() else node
 
     def argument(self) -> Node:
         r"""An argument of `\frac` and its like: a group, or one token (of a number, one digit)."""
@@ -960,11 +899,11 @@ class _Reader:
             return self.command(token.text)
         if token.kind == "begin":
             end = closing(self.tokens, self.at - 1)
-            if token.text not in _MATRICES or end < 0:
+            rows = [split(row, ("&",))[0] for row in split(self.tokens[self.at : end], ("\\row",))[0] if row]
+            if token.text not in _MATRICES or end < 0 or not rows:
                 raise Unreadable(f"the environment {token.text}")
-            self.at, start = end + 1, self.at
-            self.vectors = True
-            return _matrix(self.tokens[start:end])
+            self.at, self.vectors = end + 1, True
+            return Node("matrix", tuple(Node("row", tuple(map(read_tokens, row))) for row in rows))
         if token.text == "|":
             self.open_bars += 1
             inner = self.sum()
@@ -972,19 +911,11 @@ class _Reader:
             self.take("|")
             return Node("abs", (inner,))
         if token.text in ("(", "[", "{"):
-            return self.bracketed(token.text)
+            self.at -= 1
+            items = self.arguments(token.text, most=MAX_TOKENS if token.text == "(" else 1)
+            self.vectors = self.vectors or len(items) > 1
+            return items[0] if len(items) == 1 else Node("seq", items, "()")
         raise Unreadable(f"the words {token.text!r}" if token.kind == "txt" else f"{token.text!r} out of place")
-
-    def bracketed(self, opening: str) -> Node:
-        """A group, or a tuple; a remark such as (+1) is no factor."""
-        start = self.at = self.at - 1
-        before = self.tokens[start - 1] if start else Token("op", "+")
-        items = self.arguments(opening, most=MAX_TOKENS if opening == "(" else 1)
-        beside = before.kind in (*_NUMBERS, "let", "end") or before.text in _VALUE_ENDS or self.factor_at()
-        if self.tokens[start + 1].text == "+" and opening != "{" and beside:
-            raise Unreadable(f"the remark {canonical(self.tokens[start : self.at])}")
-        self.vectors = self.vectors or len(items) > 1
-        return items[0] if len(items) == 1 else Node("seq", items, "()")
 
     def symbol(self, name: str) -> Node:
         """A symbol with its subscript and primes; `e`, `i` are constants; `f(x)` is an application."""
@@ -1031,8 +962,6 @@ class _Reader:
         if name in ("lfloor", "lceil"):
             self.at -= 1
             return Node("func", (self.arguments(text, most=1)[0],), "floor" if name == "lfloor" else "ceil")
-        if name in ("angle", "triangle"):
-            return sym(text + (self.subscript() if self.peek() == "{" or self.ahead().kind == "let" else ""))
         if name in lexicon.GREEK:
             return self.symbol(text)
         raise Unreadable(f"the command {text}")
@@ -1046,17 +975,11 @@ class _Reader:
                 base = (self.primary(),)
             else:
                 exponent = self.exponent()
-        if base and name not in ("log", "ln"):
-            raise Unreadable(f"a subscript on {name}")
         opening = self.peek()
         if opening in ("(", "{") or (opening == "\\{" and name in _ARGUMENT_LISTS):
             inner = self.arguments(opening)
-        elif name in ("max", "min"):
-            raise Unreadable(f"the words {name!r}")
         else:
             inner = (self.sum(_PRODUCT),)
-        if len(inner) > 1 and name not in _ARGUMENT_LISTS:
-            raise Unreadable(f"several arguments for {name}")
         if exponent == neg(num(1)) and "arc" + name in FUNCTIONS:
             name, exponent = "arc" + name, None
         node = Node("abs", inner) if name in ("abs", "det") else Node("func", (*inner, *base), name)

@@ -1,9 +1,8 @@
 r"""Evaluation at points: two expressions are equal when they agree, to 30 digits, wherever both are real.
 
-No rewriting, so nothing can explode: each expression is evaluated at fixed pseudo-random points with mpmath at 50
-digits, every operation bounded in size and charged to the work budget beforehand. Agreement is *relative*; a difference
-that should vanish must keep vanishing at twice the precision. Two different functions do not share their values at
-random points to 30 digits by accident (Schwartz, 1980; Zippel, 1979). Imported by workers only.
+Nothing is rewritten: each expression is evaluated at fixed pseudo-random points with mpmath at 50 digits, every
+operation bounded in size and charged to the work budget. Agreement is *relative*. Two different functions do not share
+their values at random points by accident (Schwartz, 1980; Zippel, 1979). Imported by workers only.
 
 Conventions: roots of odd index are real for negative arguments; `\log` without a base may mean either the decimal or
 the natural logarithm; unknown functions `f(x)` are generic; domains must agree when an absolute value is involved.
@@ -25,12 +24,11 @@ os.environ.setdefault("MPMATH_NOGMPY", "1")  # big integers of GMP abort the pro
 
 from mpmath import mp, mpc
 
-#: Working precision in decimal digits, digits added for a check, and what counts as agreement.
-DIGITS, CHECK_DIGITS, AGREE = 50, 40, 30
+#: Working precision in decimal digits, digits added for a check, what counts as agreement, and the number of points at
+#: which expressions in variables are compared; a few may lie outside a domain.
+DIGITS, CHECK_DIGITS, AGREE, POINTS = 50, 40, 30, 6
 #: Magnitudes up to 2^(±_PLAIN_BITS) need no extra digits; beyond the second number of them nothing is computed.
 _PLAIN_BITS, _MAX_EXTRA_DIGITS = 64, 4_000
-#: Points at which expressions in variables are compared; a few may lie outside a domain.
-POINTS = 6
 #: Values beyond 2^(±MAX_MAGNITUDE), and functions of arguments beyond MAX_ARGUMENT, are never computed.
 MAX_MAGNITUDE, MAX_ARGUMENT = 60_000, 10**6
 
@@ -58,8 +56,7 @@ def digest(*parts: object) -> int:
 
 def _symbol(name: str, point: Point) -> Any:
     """The value of a symbol at a point: positive at even indices, of either sign at odd ones. Where expressions have
-    steps, values reach further, and are whole at even indices or always (n, k, m …): there `⌈x⌉` and `⌊x⌋ + 1` differ.
-    """
+    steps (⌈x⌉), values reach further, and are whole at even indices or always (n, k, m …)."""
     seed, index, integer = digest(name, point.index), point.index, name[0] in "nkmijN" and point.steps
     far = point.index % 4 == 1 and (point.steps or point.scale > 1)
     value = point.scale * (mp.mpf(seed % 10**9) / 10**9 * 3 + mp.mpf(1) / 7)
@@ -167,12 +164,10 @@ _OPERATIONS: dict[str, Callable[[list, Node, Point, Work], Any]] = {
 
 
 def _cost(op: str) -> float:
-    """Units of work for one operation at the working precision, as measured with mpmath's integers of Python: those by
-    series or iteration grow faster with the digits than one multiplication."""
-    digits = mp.dps
+    """Units of work for one operation at the working precision, as measured: those by series grow fastest with it."""
     if op in ("fact", "fact2", "binom"):
-        return 50 + digits**3 / 1_500
-    return 25 + digits**2 / 1_000 if op in ("pow", "func", "app", "const") else 4 + digits**2 / 50_000
+        return 50 + mp.dps**3 / 1_500
+    return 25 + mp.dps**2 / 1_000 if op in ("pow", "func", "app", "const") else 4 + mp.dps**2 / 50_000
 
 
 class Evaluator:

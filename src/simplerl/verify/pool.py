@@ -1,8 +1,7 @@
 """The pool: judges a stream of responses in parallel, and survives whatever they do to the workers.
 
-What needs no algebra is decided in the calling process and costs no round trip; workers start when the first undecided
-answer arrives. The work of a judgement is counted and bounded where it is done (`numbers.py`); workers are there for
-what no count foresees.
+What needs no algebra is decided in the calling process; workers start when the first undecided answer arrives. The work
+of a judgement is counted where it is done (`numbers.py`); workers are there for what no count foresees.
 
 A thread asks a worker one question at a time and waits until a deadline. A worker that computes longer is killed and
 replaced; one that died by itself, or was stopped or starved rather than busy, loses nothing: it is replaced and asked
@@ -30,7 +29,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from queue import LifoQueue, SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 from simplerl.core.errors import SimpleRLError, nearest
 from simplerl.core.types import Verdict, VerdictStatus
@@ -58,9 +57,7 @@ _NO_ANSWER = Outcome(False, "no-answer", "no closed, non-empty answer found", "n
 
 def as_text(value: object) -> str:
     """Return any input as text: bytes are decoded with replacement, None is empty."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return "" if value is None else str(value)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else "" if value is None else str(value)
 
 
 def extract(response: object, policy: str = "boxed") -> str | None:
@@ -72,13 +69,6 @@ def extract(response: object, policy: str = "boxed") -> str | None:
 
 _Case = tuple[str, str, str | None]
 """An answer, its gold and its question."""
-
-
-class _Pending(NamedTuple):
-    """An answer, and the outcome that it will have."""
-
-    answer: str | None
-    outcome: Future[Outcome]
 
 
 class _Worker:
@@ -169,13 +159,8 @@ class _Worker:
 
 
 class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
-    """Judges responses in parallel; a context manager.
-
-    `submit(key, response, gold, question)` accepts a response, `ready()` gives what is finished without waiting,
-    `results()` gives everything that is still to come, in the order in which it finishes. `verify_many(rows)` keeps the
-    order of its input. Each submitted response is answered exactly once. `lenient` names rules that count as right
-    although the answer is not finished: `unfinished` (as the literature counts), `restates`; the verdict's rule tells.
-    """
+    """Judges responses in parallel, each exactly once; a context manager. `lenient` names rules that count as right
+    although the answer is not finished: `unfinished` (as the literature counts), `restates`; the verdict tells."""
 
     _closed = True  # until it is complete
 
@@ -193,7 +178,7 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
         for worker in self._workers:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(workers, "verifier")
-        self._finished: SimpleQueue[tuple[Hashable, _Pending]] = SimpleQueue()
+        self._finished: SimpleQueue[tuple[Hashable, Future[Verdict]]] = SimpleQueue()
         self._unfetched = 0
         self.cache: dict[_Case, Outcome] = {}
         self._closed = False
@@ -205,8 +190,8 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
 
     def submit(self, key: Hashable, response: object, gold: object, question: object = None) -> None:
         """Accept one response under a key of the caller's; its verdict comes from `ready` or `results`."""
-        pending = self._accept(extract(response, self.policy), gold, question)
-        pending.outcome.add_done_callback(lambda _: self._finished.put((key, pending)))
+        verdict = self._accept(extract(response, self.policy), gold, question)
+        verdict.add_done_callback(lambda verdict: self._finished.put((key, verdict)))
         self._unfetched += 1
 
     def ready(self) -> list[tuple[Hashable, Verdict]]:
@@ -216,9 +201,9 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
     def results(self) -> Iterator[tuple[Hashable, Verdict]]:
         """Yield the verdict of everything submitted and not yet returned, as it finishes."""
         while self._unfetched:
-            key, pending = self._finished.get()
+            key, verdict = self._finished.get()
             self._unfetched -= 1
-            yield key, self._verdict(pending)
+            yield key, verdict.result()
 
     def verify_many(self, rows: Iterable[tuple[object, ...]]) -> list[Verdict]:
         """Judge (response, gold) or (response, gold, question) rows; the verdicts come in the order of the rows, which
@@ -254,15 +239,15 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
 
     def _judge_all(self, rows: Iterable[tuple[Any, ...]]) -> list[Verdict]:
         """Judge (answer or None, gold, maybe question) rows and wait for all verdicts."""
-        accepted: list[_Pending] = []
+        verdicts: list[Future[Verdict]] = []
         try:
-            accepted.extend(self._accept(*row) for row in rows)
-            return [self._verdict(pending) for pending in accepted]
+            verdicts.extend(self._accept(*row) for row in rows)
+            return [verdict.result() for verdict in verdicts]
         finally:  # when interrupted: what a worker computes now it finishes, for nobody
-            for pending in accepted:
-                pending.outcome.cancel()
+            for verdict in verdicts:
+                verdict.cancel()
 
-    def _accept(self, answer: str | None, gold: object, question: object = None) -> _Pending:
+    def _accept(self, answer: str | None, gold: object, question: object = None) -> Future[Verdict]:
         """Decide an answer here, or hand it to the workers."""
         if self._closed:
             raise RuntimeError("this verifier pool is closed")
@@ -273,40 +258,36 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
             with contextlib.suppress(Exception):
                 outcome = quick(case[0], case[1], question=case[2])
             if outcome is None:
-                return _Pending(answer, self._threads.submit(self._in_worker, case))
-            self._keep(case, outcome)
-        decided: Future[Outcome] = Future()
-        decided.set_result(outcome)
-        return _Pending(answer, decided)
+                return self._threads.submit(self._in_worker, case)
+        decided: Future[Verdict] = Future()
+        decided.set_result(self._verdict(answer, case, outcome))
+        return decided
 
-    def _in_worker(self, case: _Case) -> Outcome:
+    def _in_worker(self, case: _Case) -> Verdict:
         worker = self._idle.get()
         try:
             outcome = worker.judge(*case)
+        except Exception as error:
+            outcome = _fault(error)
         finally:
             self._idle.put(worker)
-        self._keep(case, outcome)
-        return outcome
+        return self._verdict(case[0], case, outcome)
 
-    def _keep(self, case: _Case, outcome: Outcome) -> None:
-        """Keep an outcome for the next time, unless it says nothing about the answer."""
-        if outcome.status not in ("timeout", "error") and len(case[0]) + len(case[1]) <= _CACHED_CHARS:
+    def _verdict(self, answer: str | None, case: _Case, outcome: Outcome) -> Verdict:
+        """The verdict of an outcome, which is kept for the next time unless it says nothing about the answer."""
+        if outcome.status not in ("no_answer", "timeout", "error") and len(case[0]) + len(case[1]) <= _CACHED_CHARS:
             if len(self.cache) >= _CACHE_ENTRIES:
                 self.cache.clear()
             self.cache[case] = outcome
-
-    def _verdict(self, pending: _Pending) -> Verdict:
-        error = pending.outcome.exception()
-        outcome = _fault(error) if error else pending.outcome.result()
         right = outcome.equal or outcome.rule in self.lenient
         status: VerdictStatus = outcome.status or ("correct" if right else "wrong")  # type: ignore[assignment]
-        return Verdict(status=status, extracted=pending.answer, rule=outcome.rule, detail=outcome.detail)
+        return Verdict(status=status, extracted=answer, rule=outcome.rule, detail=outcome.detail)
 
 
 # --- in the worker --------------------------------------------------------------------------------------------------
 
 
-def _deny(event: str, args: tuple[Any, ...]) -> None:
+def deny(event: str, args: tuple[Any, ...]) -> None:
     """Audit hook: a worker reads modules and computes, nothing else. It cannot be removed once set."""
     if event == "open":
         mode, flags = args[1], args[2]
@@ -316,7 +297,7 @@ def _deny(event: str, args: tuple[Any, ...]) -> None:
         raise PermissionError(f"a verifier worker may not use {event}")
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """End this process when its parent has ended: while it computes it does not see its input closed."""
     while os.getppid() == parent:
         time.sleep(0.5)
@@ -344,14 +325,14 @@ def main() -> None:
     import simplerl.verify.points  # noqa: F401  before the limits are set
 
     parent, seconds = int(sys.argv[1]), float(sys.argv[2])
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     replies, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints must not come between replies
     with contextlib.suppress(OSError, ValueError):  # systems without /proc, or with a lower limit already
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
     for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
         resource.setrlimit(limit, (0, 0))
-    sys.addaudithook(_deny)
+    sys.addaudithook(deny)
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
         signal.setitimer(signal.ITIMER_PROF, 3 * seconds + 2)  # the kernel's guard behind the pool's own deadline

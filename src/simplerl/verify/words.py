@@ -75,23 +75,19 @@ def _cardinal(text: str) -> int | None:
 
 def number_in_words(text: str) -> Fraction | None:
     """The number that English words say, all of them: seven, minus two, three fifths, two and a half, a dozen."""
-    if "分" in text and (parts := _WORDS["chinese_fraction"].fullmatch(text)):
-        bottom, top = (TABLES["chinese_numbers"].index(part) for part in parts.groups())
-        return Fraction(top, bottom)
     if not _WORDS["only_letters"].fullmatch(text.strip()):
         return None
     first, *others = words = text.lower().replace("-", " ").split()
     if first in ("negative", "minus"):
         value = number_in_words(" ".join(others))
         return None if value is None else -value
+    if words[-3:] == ["and", "a", "half"] and (value := number_in_words(" ".join(words[:-3]))) is not None:
+        return value + Fraction(1, 2)
     if (cardinal := _cardinal(" ".join(words))) is not None:
         return Fraction(cardinal)
     if not others:
         return Fraction(_ORDINALS.index(first)) if first in _ORDINALS[1:] else None
     scale, head = scale_of(words[-1]), _cardinal(" ".join(words[:-1]))
-    if words[-3:] == ["and", "a", "half"]:
-        scale, head = Fraction(1, 2), _cardinal(" ".join(words[:-3]))
-        return None if head is None else head + scale
     head = 1 if words[:-1] == ["a"] else head
     return scale * head if scale and head is not None and (scale < 1 or words[-1].startswith("dozen")) else None
 
@@ -101,10 +97,8 @@ def number_in_words(text: str) -> Fraction | None:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What words behind a value measure or count: dimension → exponent, with the factors to its base unit.
-
-    Counted nouns are dimensions whose name begins with `#`. A name with two meanings (ton) has two factors.
-    """
+    """What words behind a value measure or count: dimension → exponent, with the factors to its base unit (two for
+    a name with two meanings, such as ton). Counted nouns are dimensions whose name begins with `#`."""
 
     dimensions: tuple[tuple[str, int], ...]
     factors: tuple[Fraction, ...] = (Fraction(1),)
@@ -134,12 +128,9 @@ def _unit_tables() -> tuple[dict[str, Unit], dict[str, Unit]]:
         dimensions = tuple((name, int(power or 1)) for name, power in parts)
         for text, table, prefixes in zip(texts, tables, (TABLES["prefixes"], TABLES["long_prefixes"]), strict=True):
             for entry in text.split():
-                name, _, own = entry.rstrip("*").partition(":")
                 for prefix, power in {"": "1", **(prefixes if entry[-1] == "*" else {})}.items():
-                    factors = [
-                        Fraction(factor) * Fraction(own or 1) * Fraction(power) for factor in factor_text.split(",")
-                    ]
-                    table.setdefault(prefix + name, Unit(dimensions, tuple(factors)))
+                    factors = tuple(Fraction(factor) * Fraction(power) for factor in factor_text.split(","))
+                    table.setdefault(prefix + entry.rstrip("*"), Unit(dimensions, factors))
     symbols, names = tables
     for loose, unit in symbols.items():
         names.setdefault(loose.lower(), unit)
@@ -158,8 +149,7 @@ def _unit_word(word: str) -> Unit | None:
 
 def _counted(word: str) -> str:
     """The noun that a word counts with, or nothing."""
-    singular = stem(word)
-    return singular if singular in NOUNS else word if word in NOUNS else ""
+    return next((noun for noun in (stem(word), word) if noun in NOUNS), "")
 
 
 #: One factor of a unit: what it is divided by, multiplied with or a power of, its name, and its power.
@@ -178,13 +168,6 @@ def unit_of(phrase: str) -> Unit | None:
     text = TABLES["chinese_units"].get(phrase.strip(), phrase)
     for find, new in _UNIT_SPELLINGS:
         text = find.sub(new, text.strip())
-    first, *rest = text.split() or [""]
-    if (
-        len(text) > 80
-        or "per cent" in text.lower()
-        or (first.lower() in ("of", "in", "for") and not all(map(_known_word, rest)))
-    ):
-        return None
     factors: list[tuple[Unit, int]] = []  # with their powers
     meaning = aside = False  # whether something is measured or counted, and whether "of" or "per" leads away from it
     adjective, at, sign = False, 0, 1
@@ -214,10 +197,6 @@ def unit_of(phrase: str) -> Unit | None:
     return Unit(tuple(sorted((name, power) for name, power in exponents.items() if power)), tuple(values))
 
 
-def _known_word(word: str) -> bool:
-    return word.lower() in _BESIDE_NOUNS or bool(_counted(word.lower())) or _unit_word(word) is not None
-
-
 def is_name(text: str) -> bool:
     """Whether words only name the quantity that is asked for: `Area`, `The probability`, `total cost of`."""
     words = re.findall(r"[^\s,:]+", text.lower())
@@ -228,11 +207,6 @@ def is_name(text: str) -> bool:
         quantity or word in _LEADING_WORDS or (len(word) == 1 and i) or number_in_words(word) is not None
         for i, (word, quantity) in enumerate(zip(words, quantities, strict=True))
     )
-
-
-def measures_by_name(text: str) -> bool:
-    """Whether the name of a quantity may stand right before its value, as in `length 8`: not where it computes."""
-    return text.lower().split()[-1] in _QUANTITIES - word_set("operations")
 
 
 def is_lead_in(text: str) -> bool:
@@ -270,21 +244,12 @@ def date_of(text: str) -> str | None:
 
 
 def plain_words(text: str) -> str:
-    """Return words for comparison: lower case, single spaces, no surrounding punctuation or article."""
+    """Return words for comparison: lower case, single spaces, no surrounding punctuation or article, and one of several
+    ways of saying the same thing."""
     words = " ".join(re.sub(r"[\"“”*_]", " ", text).lower().split()).strip(" .,;:!?'")
-    return _settled(re.sub(r"\s*([,.;:()'-])\s*", r"\1", words))
-
-
-def _settled(words: str) -> str:
-    """One of several ways of saying the same thing."""
-    words = _WORDS["there_is"].sub("", _WORDS["article"].sub("", words))
-    words = re.sub(r"(?<=[a-z]) and (?=\d)", " ", words).removesuffix(" only")  # 3 hours and 20 minutes
+    words = re.sub(r"\s*([,.;:()'-])\s*", r"\1", words)
+    words = _WORDS["there_is"].sub("", _WORDS["article"].sub("", words)).removesuffix(" only")
     return TABLES["synonyms"].get(words, words)
-
-
-def unnumbered(words: str) -> str:
-    """`quadrant ii` is `ii`; other words stay what they are."""
-    return re.sub(r"quadrant (?=(?:i{1,3}|iv)$)", "", words)
 
 
 def words_of_markup(text: str) -> str | None:
@@ -295,31 +260,23 @@ def words_of_markup(text: str) -> str | None:
 
 def comparable_words(text: str) -> str | None:
     """Return a spelling that two answers in words share; None unless the text is really words, not mathematics.
-
-    Names of up to three letters keep their case (AB is not ab), and beside digits nothing in front is dropped (.5, -5).
-    """
+    Short names keep their case (AB is not ab), and beside digits nothing in front is dropped (.5, -5)."""
     content = opened(text)
     if words_of_markup(text) is None or _WORDS["notation"].search(content):
         return None
-    pieces = re.findall(r"\d+(?:\.\d+)?|\.\d+|[^\W\d_]+|\S", re.sub(r"[\"“”*_]", " ", content))
-    known = [len(piece) > 3 or piece.lower() in ANSWER_WORDS or piece > "\u2e00" for piece in pieces]
-    if not any(known_word and piece[0].isalpha() for known_word, piece in zip(known, pieces, strict=True)):
+    words = re.findall(r"[^\W\d_]+", content)
+    if not any(len(word) > 3 or word.lower() in ANSWER_WORDS or word > "\u2e00" for word in words):
         return None
-    words = " ".join(piece.lower() if lower else piece for piece, lower in zip(pieces, known, strict=True))
-    if any(piece[-1].isdecimal() for piece in pieces):
-        return words.rstrip(" .,;:?")
-    pair = _settled(re.sub(r"\s*([,.;:()'-])\s*", r"\1", words.strip(" .,;:!?'"))).split(" and ")
-    # "Bob and Alice" are "Alice and Bob": two names without anything else, in order of the alphabet.
-    return " and ".join(sorted(pair) if all(" " not in name for name in pair) else pair)
+    if re.search(r"\d|\b[A-Z]{2,3}\b", content):
+        return " ".join(content.split()).rstrip(" .,;:?")
+    return plain_words(content)
 
 
 # --- choices ------------------------------------------------------------------------------------------------------
 
 
 def choice_letter(text: str) -> str | None:
-    """Return the letter when a text is a choice letter, bare, circled or in parentheses."""
-    if len(text) == 1 and "Ⓐ" <= text <= "Ⓙ":
-        return chr(ord("A") + ord(text) - ord("Ⓐ"))
+    """Return the letter when a text is a choice letter, bare or in parentheses."""
     match = _WORDS["choice"].fullmatch(text)
     return match.group(1) if match else None
 
@@ -337,11 +294,6 @@ def chosen_letter(answer: str) -> str | None:
     letter, rest = match.groups()
     hedged = set(re.findall(r"(?<![A-Za-z\\])[A-J](?![A-Za-z'])", rest)) - {letter}
     shown = re.sub(r"\\(?:text|mathrm)\s*\{", "", rest)
-    denied = denies(rest) or _WORDS["not_an_option"].match(shown)
+    denied = _DENIALS & {*re.findall(r"[a-z']+", rest.lower())} or _WORDS["not_an_option"].match(shown)
     bracketed = re.match(r"\s*\(", rest) and re.search(r"[A-Za-z]{2}", rest)
     return None if hedged or denied or bracketed else letter
-
-
-def denies(text: str) -> bool:
-    """Whether words deny, hedge or change what they stand beside."""
-    return not _DENIALS.isdisjoint(re.findall(r"[a-z']+", text.lower()))
