@@ -51,7 +51,7 @@ CASES: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "kl, entropy": ("cub-qwen", ALGORITHMS["grpo"](kl_coef=0.1, entropy_coef=0.05), {}),
     "recomputed": ("cub-qwen", ALGORITHMS["ppo"](kl_reward_coef=0.5), {"gradient_checkpointing": True}),
     "shared prompts": ("cub-qwen", ALGORITHMS["grpo"](kl_coef=0.1), {"share_prompts": "on"}),
-    "a row to each": ("cub-qwen", ALGORITHMS["ppo"](), {"tokens_per_microbatch": 1}),
+    "a row to each": ("cub-qwen", ALGORITHMS["grpo"](), {"tokens_per_microbatch": 1}),
     "gemma2": ("gemma2", ALGORITHMS["grpo"](kl_coef=0.1, entropy_coef=0.05), {}),
     "phi": ("phi", ALGORITHMS["grpo"](kl_coef=0.1, entropy_coef=0.05), {}),
     "gpt2": ("gpt2", ALGORITHMS["ppo"](), {}),
