@@ -51,7 +51,7 @@ CASES: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "kl, entropy": ("cub-qwen", ALGORITHMS["grpo"](kl_coef=0.1, entropy_coef=0.05), {}),
     "recomputed": ("cub-qwen", ALGORITHMS["ppo"](kl_reward_coef=0.5), {"gradient_checkpointing": True}),
     "shared prompts": ("cub-qwen", ALGORITHMS["grpo"](kl_coef=0.1), {"share_prompts": "on"}),
-    "a row to each": ("cub-qwen", ALGORITHMS["ppo"](), {"tokens_per_microbatch": 1}),
+    "a row to each": ("cub-qwen", ALGORITHMS["grpo"](), {"tokens_per_microbatch": 1}),
     "gemma2": ("gemma2", ALGORITHMS["grpo"](kl_coef=0.1, entropy_coef=0.05), {}),
     "phi": ("phi", ALGORITHMS["grpo"](kl_coef=0.1, entropy_coef=0.05), {}),
     "gpt2": ("gpt2", ALGORITHMS["ppo"](), {}),
@@ -97,6 +97,12 @@ def test_a_rank_that_does_not_start_is_named_with_its_last_lines(monkeypatch: py
     monkeypatch.setattr(module, "COMMAND", ("-c", "import sys; sys.exit('no libgomp here')"))
     with pytest.raises(SimpleRLError, match=r"(?s)rank 1 of 2 .* ended with exit code 1; it said:\n  no libgomp here"):
         Ranks(2, torch.device("cpu"))
+
+
+def test_an_algorithm_that_other_ranks_cannot_import_is_refused(cub, two: Ranks) -> None:
+    kind = type("Mine", (ALGORITHMS["grpo"],), {"__module__": "__main__"})
+    with pytest.raises(ConfigError, match="Mine is defined in a script or notebook"):
+        spread(make_learner(cub(), kind()), two)
 
 
 @pytest.mark.parametrize("case", CASES)

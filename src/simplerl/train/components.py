@@ -143,6 +143,8 @@ def build_components(
         environment=config.environment,
         tokenizer=policy.tokenizer,
     )
+    if config.learner.sharded and config.rollout.backend != "native":  # An engine with weights of its own has read it.
+        sampled_from.model.to("cpu")
     drawn = Sampling(temperature=e.temperature, top_p=e.top_p, top_k=0, **limits)
     if not rollout.backend.exact:
         say(f"rollout.backend = {config.rollout.backend} draws its own random numbers: no two runs will be the same")
