@@ -391,11 +391,6 @@ class Comparison:
             return False  # {{1}} is not {1}
         return left.name == right.name and self.same_multiset(left.args, right.args)
 
-    def _time(self, left: Node, right: Node) -> bool:
-        """Clock times, on 24 hours; without a.m. or p.m. a time on a 12-hour dial may mean either."""
-        (hour, *rest), (other, *others) = ([int(arg.value or 0) for arg in node.args] for node in (left, right))
-        return rest == others and (hour - other) % (24 if "" not in (left.name, right.name) else 12) == 0
-
     def _ratio(self, left: Node, right: Node) -> bool:
         """`3:4` and `6:8` are the same ratio."""
         quotients = [[Node("div", (part, node.args[-1])) for part in node.args[:-1]] for node in (left, right)]
@@ -604,7 +599,7 @@ _ALIKE: dict[str, Callable[[Comparison, Node, Node], bool]] = {
     "seq": Comparison._ordered, "matrix": Comparison._ordered, "row": Comparison._ordered,
     "point": Comparison._ordered, "base": Comparison._ordered, "set": Comparison._bag, "union": Comparison._bag,
     "list": Comparison._lists, "rel": Comparison._relations,
-    "time": Comparison._time, "ratio": Comparison._ratio, "pieces": Comparison._bag, "cond": Comparison._conditions,
+    "ratio": Comparison._ratio, "pieces": Comparison._bag, "cond": Comparison._conditions,
 }  # fmt: skip
 
 

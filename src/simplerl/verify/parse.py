@@ -644,9 +644,8 @@ def _ratio(tokens: list[Token]) -> Node | None:
     clock = _READ["clock"].fullmatch("".join(token.text for token in tokens).lower())
     if clock and int(clock[1]) < 25 and int(clock[2]) < 60:
         hour, half = int(clock[1]), (clock[4] or "")[:1]  # on 24 hours where that is known
-        name = half + "m" if half else "24" if hour > 12 or clock[1][0] == "0" else ""
         hour += 12 if half == "p" and hour < 12 else -12 if half == "a" and hour == 12 else 0
-        return Node("time", tuple(map(num, (hour, int(clock[2]), int(clock[3] or 0)))), name)
+        return Node("time", (), f"{hour}:{clock[2]}:{clock[3] or '00'}")
     parts, _ = split(tokens, (":",))
     if len(parts) == 1 or any(part and (part[0].text == "+" or part[-1].kind == "txt") for part in parts):
         return None
@@ -765,8 +764,6 @@ def _spread(node: Node) -> Node:
     elif node.op in ("neg", "mul", "div") and len(vectors) == 1 and (node.op, vectors) != ("div", [1]):
         at = vectors[0]
         cells = [Node(node.op, (*args[:at], cell, *args[at + 1 :])) for cell in vector.args]
-    elif any(args[i].op == "row" for i in vectors):
-        raise Unreadable("matrices of different shapes")
     else:
         return Node(node.op, args, node.name)
     return Node(vector.op, tuple(map(_spread, cells)), vector.name)

@@ -3,9 +3,6 @@ r"""Evaluation at points: two expressions are equal when they agree, to 30 digit
 Nothing is rewritten: each expression is evaluated at fixed pseudo-random points with mpmath at 50 digits, every
 operation bounded in size and charged to the work budget. Agreement is *relative*. Two different functions do not share
 their values at random points by accident (Schwartz, 1980; Zippel, 1979). Imported by workers only.
-
-Conventions: roots of odd index are real for negative arguments; `\log` without a base may mean either the decimal or
-the natural logarithm; unknown functions `f(x)` are generic; domains must agree when an absolute value is involved.
 """
 
 from __future__ import annotations
