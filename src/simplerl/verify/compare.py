@@ -43,10 +43,6 @@ class Undecided(Exception):
 # --- names ----------------------------------------------------------------------------------------------------------
 
 
-def _signs(node: Node) -> list[str]:
-    return node.name.split()
-
-
 def _is_constant(node: Node) -> bool:
     return is_scalar(node) and not has_symbols(node)
 
@@ -91,7 +87,7 @@ def _is_thing(node: Node, barred: bool) -> bool:
 
 def assigned(node: Node) -> tuple[str, Node] | None:
     """Return (name, value) of `x = 5` or `5 = x`; a chain gives its last value. None for anything else."""
-    if node.op != "rel" or set(_signs(node)) != {"="}:
+    if node.op != "rel" or set(node.name.split()) != {"="}:
         return None
     first, last = node.args[0], node.args[-1]
     if name := name_of(first):
@@ -110,9 +106,8 @@ def _subjects(node: Node) -> set[str]:
 
 def _same_name(first: str, second: str) -> bool:
     """Whether two names may be those of one thing, as `f(x)`, `f` and `y` are."""
-    if first == second or ("y" in (first, second) and "(" in first + second):
-        return True
-    return first.removesuffix("()") == second.removesuffix("()") and "()" in first + second
+    arguments = first.removesuffix("()") == second.removesuffix("()") and "()" in first + second
+    return first == second or arguments or ("y" in (first, second) and "(" in first + second)
 
 
 def _entries(node: Node) -> tuple[list[str], list[Node]]:
@@ -224,7 +219,7 @@ class _NoRegion(Exception):
 def _is_region(node: Node) -> bool:
     """Whether an answer describes a part of the number line by more than its points."""
     if node.op == "rel":
-        return not {"\\in", "\\notin", "\\neq", *_FLIP}.isdisjoint(_signs(node))
+        return not {"\\in", "\\notin", "\\neq", *_FLIP}.isdisjoint(node.name.split())
     if node.op == "list":
         return node.args[0].op == "rel" and any(map(_is_region, node.args))
     return node.op == "union" or node == _REALS or (node.op == "seq" and len(node.args) == 2)
@@ -261,9 +256,11 @@ def _positions(node: Node, rank: dict[Node, int]) -> frozenset[int]:
         members = _positions(node.args[1], rank)
         return everything - members if node.name == "\\notin" else members
     free = [side for side in node.args if side not in rank]
-    if node.op == "rel" and len(free) == 1 and name_of(free[0]) and _ORDER.keys() >= set(_signs(node)):
+    if node.op == "rel" and len(free) == 1 and name_of(free[0]) and _ORDER.keys() >= set(node.name.split()):
         sides = {position: pairwise([rank.get(side, position) for side in node.args]) for position in everything}
-        holds = {p: all(_ORDER[sign](*pair) for sign, pair in zip(_signs(node), sides[p], strict=True)) for p in sides}
+        holds = {
+            p: all(_ORDER[sign](*pair) for sign, pair in zip(node.name.split(), sides[p], strict=True)) for p in sides
+        }
         return frozenset(position for position in everything if holds[position])
     raise _NoRegion
 
@@ -465,7 +462,7 @@ class Comparison:
 
     def _relation(self, node: Node, other: Node) -> bool:
         """A relation against something that is not one: an assignment, a membership, an equation of constants."""
-        signs = _signs(node)
+        signs = node.name.split()
         if "\\approx" in signs:
             return self._approximation(node, other)
         if signs in (["\\in"], ["\\equiv"]) and name_of(node.args[0]):
@@ -485,7 +482,7 @@ class Comparison:
 
     def _approximation(self, node: Node, other: Node) -> bool:
         """`A ≈ B` is A, and B where A is computed; `L ≈ 4.5` is L = 4.5; 6 ≈ 7 is two answers, not one."""
-        signs = _signs(node)
+        signs = node.name.split()
         at = signs.index("\\approx")
         value, stated = pair = node.args[at : at + 2]
         if not at and name_of(value):
@@ -507,11 +504,11 @@ class Comparison:
 
     def _relations(self, left: Node, right: Node) -> bool:
         """Compare two relations."""
-        signs = _signs(left), _signs(right)
+        signs = left.name.split(), right.name.split()
         if set(signs[0]) == set(signs[1]) == {"="}:
             return self._equations(left, right)
         for node, other in ((left, right), (right, left)):
-            if "\\approx" in _signs(node) and "\\approx" not in _signs(other):
+            if "\\approx" in node.name.split() and "\\approx" not in other.name.split():
                 return self._approximation(node, other)
         turned = [_FLIP.get(op, op if op in ("=", "\\neq") else "") for op in reversed(signs[1])]
         for operators, sides in ((signs[1], right.args), (turned, right.args[::-1])):

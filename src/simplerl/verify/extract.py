@@ -236,8 +236,7 @@ def _last(matches: Iterable[re.Match[str]]) -> re.Match[str] | None:
 def boxed_then_phrases_then_last_number(text: str) -> str | None:
     """Return the box; else what follows "the answer is"; else the last formula or number. Two values
     joined by "or" are one answer, and a value that is taken back ("3? No, it is 4") is none."""
-    answer = boxed(text)
-    if answer is not None:
+    if (answer := boxed(text)) is not None:
         return answer
     stated, answer = _statement(text)
     if stated:
@@ -268,8 +267,7 @@ def gsm8k_hashes(text: str) -> str | None:
 def choice(text: str) -> str | None:
     """Return the letter of a multiple-choice answer: in the box, else "the answer is (C)", else a letter alone on a
     line, else the last letter in parentheses. Two letters joined by a word choose nothing."""
-    content = boxed(text)
-    if content is not None:
+    if (content := boxed(text)) is not None:
         return content
     tail = text[-MAX_ANSWER_CHARS:]
     for name in ("stated_letter", "lone_letter", "bracketed_letter"):

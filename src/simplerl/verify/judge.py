@@ -9,7 +9,6 @@ last section, and docs/verifier.md.
 from __future__ import annotations
 
 import contextlib
-import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -163,15 +162,10 @@ def _judge(answer: str, gold: str, question: str | None, *, algebra: bool) -> Ou
 
 
 def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
-    """Compare choice letters, digits in a base and prose, and what was not read. None when mathematics
-    should decide."""
+    """Compare choice letters and prose, and what was not read. None when mathematics should decide."""
     gold_letter = words.choice_letter(theirs.normal)
     if gold_letter and words.chosen_letter(mine.normal) == gold_letter:
         return Outcome(True, "words", f"both choose {gold_letter}")
-    for based, other in ((mine, theirs), (theirs, mine)):
-        digits = based.node.name if based.node is not None and based.node.op == "base" else ""
-        if digits and not digits.isdecimal() and re.sub(r"\s", "", words.opened(other.normal)) == digits:
-            return Outcome(True, "words", "the same digits")
     my_words = words.comparable_words(mine.normal)
     if gold_letter is None and my_words is not None and my_words == words.comparable_words(theirs.normal):
         return Outcome(True, "words", "the same words")

@@ -65,9 +65,6 @@ def number_in_words(text: str) -> Fraction | None:
     if not _WORDS["only_letters"].fullmatch(text.strip()):
         return None
     first, *others = words = text.lower().replace("-", " ").split()
-    if first in ("negative", "minus"):
-        value = number_in_words(" ".join(others))
-        return None if value is None else -value
     if words[-3:] == ["and", "a", "half"] and (value := number_in_words(" ".join(words[:-3]))) is not None:
         return value + Fraction(1, 2)
     if (cardinal := _NUMBERS.get(" ".join(words))) is not None:
