@@ -1,9 +1,9 @@
 """Comparison of two answers that were read: structure first, exact values next, points only where both leave it open.
 
-`Comparison` is symmetric: gold and answer are treated alike. Two answers of one kind match as the table `_ALIKE` says,
-two of different kinds where `_VIEWS` has one as the kind of the other. It holds the work budget and, in a worker, an
-evaluator for algebra. Without one, in the calling process, a comparison that needs algebra raises `Undecided`, unless
-some other part already settles it.
+Contents: names · canonical forms · regions of the number line · conditions · `Comparison` (parts, relations, scalars) ·
+views. Gold and answer are treated alike. Two answers of one kind match as the table `_ALIKE` says, two of different
+kinds where `_VIEWS` has one as the kind of the other. `Comparison` holds the work budget and, in a worker, an evaluator
+for algebra. Without one a comparison that needs algebra raises `Undecided`, unless some other part settles it.
 """
 
 from __future__ import annotations
@@ -180,7 +180,11 @@ def _notations(left: Node, right: Node) -> Iterator[tuple[Node, Node]]:
     have other names: `c e^x` is `C e^x`."""
     names = set(_letters(left)), set(_letters(right))
     every = names[0] | names[1]
-    runs = {name: reduce(_times, map(sym, name)) for name in every if name.isupper() and every & set(name) - {name}}
+    runs = {
+        name: reduce(lambda a, b: Node("mul", (a, b)), map(sym, name))
+        for name in every
+        if name.isupper() and every & set(name) - {name}
+    }
     left, right = replace(left, runs), replace(right, runs)
     yield left, right
     only = sorted(names[0] - names[1]), sorted(names[1] - names[0])
@@ -188,10 +192,6 @@ def _notations(left: Node, right: Node) -> Iterator[tuple[Node, Node]]:
     constants = len(only[0]) == len(only[1]) < 4 and all(map(pattern.fullmatch, chain(*only)))
     for order in permutations(only[0] if constants and names[0] & names[1] else ()):
         yield left, replace(right, dict(zip(only[1], map(sym, order), strict=False)))
-
-
-def _times(left: Node, right: Node) -> Node:
-    return Node("mul", (left, right))
 
 
 def _same_arguments(left: Node, right: Node) -> Node:
@@ -202,11 +202,6 @@ def _same_arguments(left: Node, right: Node) -> Node:
         return right
     pairs = [(old, new) for old, new in zip(theirs.args, mine.args, strict=True) if old.op == new.op == "sym"]
     return replace(right, {new.name: old for old, new in pairs} | {old.name: new for old, new in pairs})
-
-
-def _places(value: Fraction) -> int:
-    """Decimal places of a terminating decimal; 0 for any other number."""
-    return next((places for places in range(60) if 10**places % value.denominator == 0), 0)
 
 
 # --- regions of the number line -----------------------------------------------------------------------------------
@@ -495,12 +490,13 @@ class Comparison:
     def _near(self, value: Node, stated: Node, part: int) -> bool:
         """Whether a constant differs from a decimal by less than a part of a unit of its last digit."""
         if stated.op == "percent" != value.op:
-            value = _times(num(100), value)
+            value = Node("mul", (num(100), value))
         value, stated = (without(side, "unit", "degree", "percent") for side in (value, stated))
         decimal = self._exact(stated)
         if decimal is None or not _is_constant(value):
             return False
-        return self._algebra().close(value, stated, Fraction(999, 1000 * part * 10 ** _places(decimal)))
+        places = next((places for places in range(60) if 10**places % decimal.denominator == 0), 0)
+        return self._algebra().close(value, stated, Fraction(999, 1000 * part * 10**places))
 
     def _relations(self, left: Node, right: Node) -> bool:
         """Compare two relations."""
@@ -555,7 +551,10 @@ class Comparison:
                 return False  # two moduli
             if mine.dimensions == theirs.dimensions and mine.factors != theirs.factors:
                 factors = product(mine.factors, theirs.factors)
-                return any(self.value(_times(num(a), left.args[0]), _times(num(b), right.args[0])) for a, b in factors)
+                return any(
+                    self.value(*(Node("mul", (num(f), n.args[0])) for f, n in zip(pair, (left, right), strict=True)))
+                    for pair in factors
+                )
             if mine.dimensions != theirs.dimensions and not (mine.counts or theirs.counts):
                 return False
         names = [unit_of(node.name) for node in (left, right) if node.op == "unit"]

@@ -23,11 +23,7 @@ _STOP = re.compile("|".join(map(re.escape, STOP_STRINGS)))
 MAX_ANSWER_CHARS = 2_000
 #: Characters at the end of a response in which an answer without a box or a phrase is looked for.
 _TAIL = 20_000
-#: Name → regular expression.
 _PROSE = {name: pattern(text) for name, text in TABLES["prose"].items()}
-
-Policy = Callable[[str], str | None]
-"""Finds the final answer in the final part of a response: the answer as written, or None when there is none."""
 
 
 def final_part(response: str) -> str:
@@ -280,8 +276,8 @@ def choice(text: str) -> str | None:
     return None
 
 
-#: Name → policy. The name is what recipes, runs and evaluations record.
-POLICIES: dict[str, Policy] = {
+#: Name, as runs record it → policy: the final part of a response → the answer as written, None when there is none.
+POLICIES: dict[str, Callable[[str], str | None]] = {
     policy.__name__.replace("_", "-"): policy
     for policy in (boxed, boxed_then_phrases_then_last_number, r1_tags, gsm8k_hashes, choice)
 }

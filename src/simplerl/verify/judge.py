@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 RULES: dict[str, str] = words.TABLES["verdict_rules"]
 #: Operation → the computing that it may leave, in words.
 _STEPS: dict[str, str] = words.TABLES["computing"]
-#: Name → regular expression.
 _TEXT = {name: words.pattern(text) for name, text in words.TABLES["judge"].items()}
 
 

@@ -1,11 +1,11 @@
 r"""The reader: one lexer, one grammar, one tree. It understands all of an answer, or refuses and names the part.
 
-Brackets and separators are decided on tokens, before any expression is compared, so that `[0,1)` can never be compared
-as if it were `(0,1)`, nor a set of guesses as if it were one of its elements. A run of letters in LaTeX is a product of
-symbols, but in a plain-text answer it may be a word or a unit: `\text{…}` settles it; a bare run is a word when it is a
-known unit or answer word, or has four or more letters. Nothing is guessed: two adjacent numbers, an unknown command or
-a stray word make the text `Unreadable`. Sums, integrals and limits become `opaque` symbols that equal only themselves.
-Linear in the number of tokens, which the lexer caps, as it caps the depth.
+Contents: the tree (`Node`) · tokens (`tokenize`) · brackets and separators (`split`) · structures (`read`: lead-ins,
+lists, conditions, remarks, layouts, sets, quantities) · expressions (`_Reader`). Brackets are decided on tokens, before
+any expression is compared, so that `[0,1)` is never `(0,1)`. A run of letters in LaTeX is a product of symbols; in a
+plain answer it is a word when it is a known unit or answer word, or has four or more letters. Nothing is guessed: two
+adjacent numbers, an unknown command or a stray word are `Unreadable`. Sums, integrals and limits become `opaque`
+symbols that equal only themselves. Linear in the number of tokens, which the lexer caps, as it caps the depth.
 """
 
 from __future__ import annotations
@@ -110,7 +110,6 @@ _END = Token("", "")
 #: Function names → canonical name.
 FUNCTIONS: dict[str, str] = {name: name for name in word_set("functions")} | TABLES["function_aliases"]
 _ARGUMENT_LISTS = frozenset({"max", "min", "gcd", "lcm"})
-#: Name → regular expression of the reader.
 _READ = {name: pattern(text) for name, text in TABLES["reader"].items()}
 _SIGNS, _PHRASES = TABLES["signs"], TABLES["phrases"]
 _KINDS = {",": "sep", ";": "sep", "and": "sep", "or": "sep", "&": "cell", "\\row": "row"}
@@ -255,10 +254,6 @@ _DEPTHS = dict.fromkeys(("(", "[", "{", "\\{", "\\langle"), 1) | dict.fromkeys((
 
 def _depth(token: Token) -> int:
     return {"begin": 1, "end": -1, "txt": 0}.get(token.kind, _DEPTHS.get(token.text, 0))
-
-
-def _level(tokens: list[Token]) -> int:
-    return sum(map(_depth, tokens))
 
 
 def split(tokens: list[Token], wanted: Collection[str]) -> tuple[list[list[Token]], list[str]]:
@@ -485,10 +480,8 @@ def _conditional(tokens: list[Token]) -> Node | None:
     r"""`x + 1 \text{ if } x < 0`, `f(x) = 2x \; \forall x \in \mathbb{R}`: a value and where it holds."""
     for i, token in enumerate(tokens):
         word = token.text.lower().strip(" ,.")
-        if i and (word in _CONDITION_WORDS or word == "\\forall") and _level(tokens[:i]) == 0:
+        if i and (word in _CONDITION_WORDS or word == "\\forall") and not sum(map(_depth, tokens[:i])):
             value, condition = read_tokens(tokens[:i]), read_tokens(tokens[i + 1 :])
-            if condition.op not in ("rel", "list"):
-                raise Unreadable(f"the words {token.text!r}")
             return Node("cond", (value, condition))
     return None
 
@@ -496,7 +489,7 @@ def _conditional(tokens: list[Token]) -> Node | None:
 def _remark(tokens: list[Token]) -> Node | None:
     """A value with a remark in parentheses behind it: its unit, the same value in another form, a condition, a reason.
     None where the parentheses are mathematics. A remark that is none of these is not understood."""
-    start = next(i for i in range(len(tokens) - 2, -1, -1) if not i or not _level(tokens[i:]))
+    start = next(i for i in range(len(tokens) - 2, -1, -1) if not i or not sum(map(_depth, tokens[i:])))
     head, inner, before = tokens[:start], tokens[start + 1 : -1], tokens[start - 1]
     if start < 1 or not inner or before.text[1:] in FUNCTIONS:
         return None

@@ -5,8 +5,8 @@ of a judgement is counted where it is done (`numbers.py`); workers are there for
 
 A thread asks a worker one question at a time and waits until a deadline. A worker that computes longer is killed; one
 that died by itself, or was stopped or starved rather than busy, is replaced and the new one asked again. Workers share
-nothing. A worker (`main`) reads lines of JSON from a socket and can do nothing but judge: there is no pickle, the kernel
-limits its memory, CPU time and files, and an audit hook forbids it to write, to connect and to start programs.
+nothing. A worker (`main`) reads lines of JSON from a socket and can do nothing but judge: there is no pickle, the
+kernel limits its memory, CPU time and files, and an audit hook forbids it to write, to connect and to start programs.
 """
 
 from __future__ import annotations

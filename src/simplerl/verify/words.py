@@ -37,7 +37,6 @@ _BESIDE_UNITS, _ALONE, _DENIALS = word_set("beside_units"), word_set("alone"), w
 _BESIDE_NOUNS = _BESIDE_UNITS | word_set("beside_nouns")
 _QUANTITIES, _VERBS, _LEADING_WORDS = word_set("quantities"), word_set("verbs"), word_set("leading_words")
 _PREPOSITIONS, _LEAD_INS, _NOT_FIRST = word_set("prepositions"), word_set("lead_ins"), word_set("not_first")
-#: Name → regular expression.
 _WORDS = {name: pattern(text) for name, text in TABLES["words"].items()}
 _DATES = [pattern(text) for text in TABLES["dates"]]
 _MONTHS = TABLES["months"].split()
