@@ -30,7 +30,7 @@ except SandboxError as error:
 def processes_of(limits: Limits) -> list[psutil.Process]:
     """Return what still runs under limits that nobody else has: its command line holds them."""
     mark = f"'NPROC': {limits.threads}"
-    return [process for process in psutil.process_iter(["cmdline"]) if mark in str(process.info["cmdline"])]
+    return [process for process in psutil.process_iter(["cmdline"]) if mark in " ".join(process.info["cmdline"] or ())]
 
 
 def marked(**options: float) -> Limits:
@@ -175,27 +175,29 @@ def test_two_sides_talk_and_only_the_driver_reports():
     assert (result.status, result.stdout, result.stderr) == ("ok", "got noitseuq", "noise")
 
 
-def kill_some(limits: Limits, number: int, done: threading.Event) -> None:
+def kill_some(limits: Limits, number: int, done: threading.Event, killed: list[str]) -> None:
     """Kill processes of these runs, whichever they are, until `number` are killed."""
-    generator, killed = random.Random(0), 0
-    while killed < number and not done.is_set():
+    generator = random.Random(0)
+    while len(killed) < number and not done.is_set():
         time.sleep(generator.uniform(0, 0.1))
         if there := processes_of(limits):
             try:
-                generator.choice(there).kill()
-                killed += 1
+                process = generator.choice(there)
+                process.kill()
+                killed.append(process.name())
             except psutil.NoSuchProcess:
                 pass
 
 
 def killed_runs(runs: int, kills: int) -> None:
-    limits, done = marked(seconds=60), threading.Event()
-    killer = threading.Thread(target=kill_some, args=(limits, kills, done))
+    limits, done, killed = marked(seconds=60), threading.Event(), list[str]()
+    killer = threading.Thread(target=kill_some, args=(limits, kills, done, killed))
     killer.start()
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda i: run(f"print({i})", limits=limits), range(runs)))
     done.set()
     killer.join()
+    assert len(killed) == kills
     assert [(result.status, result.stdout) for result in results] == [("ok", f"{i}\n") for i in range(runs)]
 
 
