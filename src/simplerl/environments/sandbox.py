@@ -40,7 +40,7 @@ from typing import Literal
 from simplerl.core.errors import SimpleRLError
 
 #: How often a program is started that ends because somebody outside kills it.
-ATTEMPTS = 4
+ATTEMPTS = 8
 #: Programs that run at the same time in this process: with more, limits of time would say little.
 _SLOTS = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
 _KILLED = (128 + 9, 128 + 15)
@@ -135,10 +135,12 @@ def converse(driver: Mapping[str, str], other: Mapping[str, str], *, limits: Lim
 
 
 def _attempts(codes: Sequence[Mapping[str, str]], stdin: str | bytes, limits: Limits) -> Result:
+    left = 3 * limits.seconds  # A program that kills itself late does not run so often.
     for _ in range(ATTEMPTS):
         with _SLOTS:
             result, killed = _once(codes, stdin, limits)
-        if not killed:
+        left -= result.seconds
+        if not killed or left <= 0:
             break
     return result
 
