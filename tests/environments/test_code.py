@@ -285,6 +285,35 @@ def test_no_attack_on_printed_output_is_paid(name: str):
     assert (verdict.status, verdict.score) == ("wrong", 0.0), verdict
 
 
+LOOSE = {
+    "the end of an iteration": (
+        ["assert all(map(f, [1, 2]))", "assert not list(filter(f, [3]))"],
+        "def f(n): raise StopIteration",
+    ),
+    "an end outside an assertion": (
+        ["for n in range(9): assert f(n) == n", "last = f(9)", "assert last == 9"],
+        "import os\ndef f(n): return n if n < 9 else os._exit(0)",
+    ),
+    "an error outside an assertion": (
+        ["for n in range(9): assert f(n) == n", "last = f(9)", "assert last == 9"],
+        "def f(n): return n if n < 9 else n / 0",
+    ),
+    "an end that a test catches": (
+        ["try:\n    f(1)\nexcept:\n    pass", "assert f(2) == 2"],
+        "import os\ndef f(n): os._exit(0)",
+    ),
+    "a name of the tests": (["assert sorted(f(3)) == [1, 2, 3]"], "def sorted(x): return [1, 2, 3]\nf = sorted = int"),
+}
+
+
+@pytest.mark.parametrize("name", LOOSE)
+def test_tests_that_are_written_loosely_are_not_passed_by_leaving(name: str):
+    tests, program = LOOSE[name]
+    for score in ("all", "fraction"):
+        verdict = Code(score=score).judge(problem_of(question="f", tests=tests), None, program)  # type: ignore[arg-type]
+        assert verdict.status == "wrong", (score, verdict)
+
+
 def test_the_right_programs_are_paid():
     assert Code().judge(SECRET, None, f"def secret(n): return {NUMBERS!r}[n]").correct
     assert Code().judge(PRINTED, None, f"print({NUMBERS!r}[int(input())])").correct

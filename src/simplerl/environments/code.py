@@ -147,7 +147,7 @@ class Code(Environment):
     score: Literal["all", "fraction"] = "all"
     """What counts: all tests, or the share of them that pass."""
     test_seconds: float = 5.0
-    """Seconds by the clock for a test; six times as many for all tests of a program."""
+    """Seconds by the clock for a test of what is printed (six times as many for all of them), or for all calls."""
     memory_mb: int = 512
     """Address space of a program."""
     instruct: bool = True

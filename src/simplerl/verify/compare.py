@@ -1,9 +1,9 @@
 """Comparison of two answers that were read: structure first, exact values next, points only where both leave it open.
 
-`Comparison` is symmetric: gold and answer are treated alike. Two answers of one kind match as the table `_ALIKE` says,
-two of different kinds where `_VIEWS` has one as the kind of the other. It holds the work budget and, in a worker, an
-evaluator for algebra. Without one, in the calling process, a comparison that needs algebra raises `Undecided`, unless
-some other part already settles it.
+Contents: names · canonical forms · regions of the number line · conditions · `Comparison` (parts, relations, scalars) ·
+views. Gold and answer are treated alike. Two answers of one kind match as the table `_ALIKE` says, two of different
+kinds where `_VIEWS` has one as the kind of the other. `Comparison` holds the work budget and, in a worker, an evaluator
+for algebra. Without one a comparison that needs algebra raises `Undecided`, unless some other part settles it.
 """
 
 from __future__ import annotations
@@ -41,10 +41,6 @@ class Undecided(Exception):
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
-
-
-def _signs(node: Node) -> list[str]:
-    return node.name.split()
 
 
 def _is_constant(node: Node) -> bool:
@@ -91,7 +87,7 @@ def _is_thing(node: Node, barred: bool) -> bool:
 
 def assigned(node: Node) -> tuple[str, Node] | None:
     """Return (name, value) of `x = 5` or `5 = x`; a chain gives its last value. None for anything else."""
-    if node.op != "rel" or set(_signs(node)) != {"="}:
+    if node.op != "rel" or set(node.name.split()) != {"="}:
         return None
     first, last = node.args[0], node.args[-1]
     if name := name_of(first):
@@ -110,9 +106,8 @@ def _subjects(node: Node) -> set[str]:
 
 def _same_name(first: str, second: str) -> bool:
     """Whether two names may be those of one thing, as `f(x)`, `f` and `y` are."""
-    if first == second or ("y" in (first, second) and "(" in first + second):
-        return True
-    return first.removesuffix("()") == second.removesuffix("()") and "()" in first + second
+    arguments = first.removesuffix("()") == second.removesuffix("()") and "()" in first + second
+    return first == second or arguments or ("y" in (first, second) and "(" in first + second)
 
 
 def _entries(node: Node) -> tuple[list[str], list[Node]]:
@@ -185,7 +180,11 @@ def _notations(left: Node, right: Node) -> Iterator[tuple[Node, Node]]:
     have other names: `c e^x` is `C e^x`."""
     names = set(_letters(left)), set(_letters(right))
     every = names[0] | names[1]
-    runs = {name: reduce(_times, map(sym, name)) for name in every if name.isupper() and every & set(name) - {name}}
+    runs = {
+        name: reduce(lambda a, b: Node("mul", (a, b)), map(sym, name))
+        for name in every
+        if name.isupper() and every & set(name) - {name}
+    }
     left, right = replace(left, runs), replace(right, runs)
     yield left, right
     only = sorted(names[0] - names[1]), sorted(names[1] - names[0])
@@ -193,10 +192,6 @@ def _notations(left: Node, right: Node) -> Iterator[tuple[Node, Node]]:
     constants = len(only[0]) == len(only[1]) < 4 and all(map(pattern.fullmatch, chain(*only)))
     for order in permutations(only[0] if constants and names[0] & names[1] else ()):
         yield left, replace(right, dict(zip(only[1], map(sym, order), strict=False)))
-
-
-def _times(left: Node, right: Node) -> Node:
-    return Node("mul", (left, right))
 
 
 def _same_arguments(left: Node, right: Node) -> Node:
@@ -209,11 +204,6 @@ def _same_arguments(left: Node, right: Node) -> Node:
     return replace(right, {new.name: old for old, new in pairs} | {old.name: new for old, new in pairs})
 
 
-def _places(value: Fraction) -> int:
-    """Decimal places of a terminating decimal; 0 for any other number."""
-    return next((places for places in range(60) if 10**places % value.denominator == 0), 0)
-
-
 # --- regions of the number line -----------------------------------------------------------------------------------
 
 
@@ -224,7 +214,7 @@ class _NoRegion(Exception):
 def _is_region(node: Node) -> bool:
     """Whether an answer describes a part of the number line by more than its points."""
     if node.op == "rel":
-        return not {"\\in", "\\notin", "\\neq", *_FLIP}.isdisjoint(_signs(node))
+        return not {"\\in", "\\notin", "\\neq", *_FLIP}.isdisjoint(node.name.split())
     if node.op == "list":
         return node.args[0].op == "rel" and any(map(_is_region, node.args))
     return node.op == "union" or node == _REALS or (node.op == "seq" and len(node.args) == 2)
@@ -261,9 +251,11 @@ def _positions(node: Node, rank: dict[Node, int]) -> frozenset[int]:
         members = _positions(node.args[1], rank)
         return everything - members if node.name == "\\notin" else members
     free = [side for side in node.args if side not in rank]
-    if node.op == "rel" and len(free) == 1 and name_of(free[0]) and _ORDER.keys() >= set(_signs(node)):
+    if node.op == "rel" and len(free) == 1 and name_of(free[0]) and _ORDER.keys() >= set(node.name.split()):
         sides = {position: pairwise([rank.get(side, position) for side in node.args]) for position in everything}
-        holds = {p: all(_ORDER[sign](*pair) for sign, pair in zip(_signs(node), sides[p], strict=True)) for p in sides}
+        holds = {
+            p: all(_ORDER[sign](*pair) for sign, pair in zip(node.name.split(), sides[p], strict=True)) for p in sides
+        }
         return frozenset(position for position in everything if holds[position])
     raise _NoRegion
 
@@ -391,11 +383,6 @@ class Comparison:
             return False  # {{1}} is not {1}
         return left.name == right.name and self.same_multiset(left.args, right.args)
 
-    def _time(self, left: Node, right: Node) -> bool:
-        """Clock times, on 24 hours; without a.m. or p.m. a time on a 12-hour dial may mean either."""
-        (hour, *rest), (other, *others) = ([int(arg.value or 0) for arg in node.args] for node in (left, right))
-        return rest == others and (hour - other) % (24 if "" not in (left.name, right.name) else 12) == 0
-
     def _ratio(self, left: Node, right: Node) -> bool:
         """`3:4` and `6:8` are the same ratio."""
         quotients = [[Node("div", (part, node.args[-1])) for part in node.args[:-1]] for node in (left, right)]
@@ -470,7 +457,7 @@ class Comparison:
 
     def _relation(self, node: Node, other: Node) -> bool:
         """A relation against something that is not one: an assignment, a membership, an equation of constants."""
-        signs = _signs(node)
+        signs = node.name.split()
         if "\\approx" in signs:
             return self._approximation(node, other)
         if signs in (["\\in"], ["\\equiv"]) and name_of(node.args[0]):
@@ -490,7 +477,7 @@ class Comparison:
 
     def _approximation(self, node: Node, other: Node) -> bool:
         """`A ≈ B` is A, and B where A is computed; `L ≈ 4.5` is L = 4.5; 6 ≈ 7 is two answers, not one."""
-        signs = _signs(node)
+        signs = node.name.split()
         at = signs.index("\\approx")
         value, stated = pair = node.args[at : at + 2]
         if not at and name_of(value):
@@ -503,20 +490,21 @@ class Comparison:
     def _near(self, value: Node, stated: Node, part: int) -> bool:
         """Whether a constant differs from a decimal by less than a part of a unit of its last digit."""
         if stated.op == "percent" != value.op:
-            value = _times(num(100), value)
+            value = Node("mul", (num(100), value))
         value, stated = (without(side, "unit", "degree", "percent") for side in (value, stated))
         decimal = self._exact(stated)
         if decimal is None or not _is_constant(value):
             return False
-        return self._algebra().close(value, stated, Fraction(999, 1000 * part * 10 ** _places(decimal)))
+        places = next((places for places in range(60) if 10**places % decimal.denominator == 0), 0)
+        return self._algebra().close(value, stated, Fraction(999, 1000 * part * 10**places))
 
     def _relations(self, left: Node, right: Node) -> bool:
         """Compare two relations."""
-        signs = _signs(left), _signs(right)
+        signs = left.name.split(), right.name.split()
         if set(signs[0]) == set(signs[1]) == {"="}:
             return self._equations(left, right)
         for node, other in ((left, right), (right, left)):
-            if "\\approx" in _signs(node) and "\\approx" not in _signs(other):
+            if "\\approx" in node.name.split() and "\\approx" not in other.name.split():
                 return self._approximation(node, other)
         turned = [_FLIP.get(op, op if op in ("=", "\\neq") else "") for op in reversed(signs[1])]
         for operators, sides in ((signs[1], right.args), (turned, right.args[::-1])):
@@ -563,7 +551,10 @@ class Comparison:
                 return False  # two moduli
             if mine.dimensions == theirs.dimensions and mine.factors != theirs.factors:
                 factors = product(mine.factors, theirs.factors)
-                return any(self.value(_times(num(a), left.args[0]), _times(num(b), right.args[0])) for a, b in factors)
+                return any(
+                    self.value(*(Node("mul", (num(f), n.args[0])) for f, n in zip(pair, (left, right), strict=True)))
+                    for pair in factors
+                )
             if mine.dimensions != theirs.dimensions and not (mine.counts or theirs.counts):
                 return False
         names = [unit_of(node.name) for node in (left, right) if node.op == "unit"]
@@ -604,7 +595,7 @@ _ALIKE: dict[str, Callable[[Comparison, Node, Node], bool]] = {
     "seq": Comparison._ordered, "matrix": Comparison._ordered, "row": Comparison._ordered,
     "point": Comparison._ordered, "base": Comparison._ordered, "set": Comparison._bag, "union": Comparison._bag,
     "list": Comparison._lists, "rel": Comparison._relations,
-    "time": Comparison._time, "ratio": Comparison._ratio, "pieces": Comparison._bag, "cond": Comparison._conditions,
+    "ratio": Comparison._ratio, "pieces": Comparison._bag, "cond": Comparison._conditions,
 }  # fmt: skip
 
 

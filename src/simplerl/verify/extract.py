@@ -23,11 +23,7 @@ _STOP = re.compile("|".join(map(re.escape, STOP_STRINGS)))
 MAX_ANSWER_CHARS = 2_000
 #: Characters at the end of a response in which an answer without a box or a phrase is looked for.
 _TAIL = 20_000
-#: Name → regular expression.
 _PROSE = {name: pattern(text) for name, text in TABLES["prose"].items()}
-
-Policy = Callable[[str], str | None]
-"""Finds the final answer in the final part of a response: the answer as written, or None when there is none."""
 
 
 def final_part(response: str) -> str:
@@ -236,8 +232,7 @@ def _last(matches: Iterable[re.Match[str]]) -> re.Match[str] | None:
 def boxed_then_phrases_then_last_number(text: str) -> str | None:
     """Return the box; else what follows "the answer is"; else the last formula or number. Two values
     joined by "or" are one answer, and a value that is taken back ("3? No, it is 4") is none."""
-    answer = boxed(text)
-    if answer is not None:
+    if (answer := boxed(text)) is not None:
         return answer
     stated, answer = _statement(text)
     if stated:
@@ -268,8 +263,7 @@ def gsm8k_hashes(text: str) -> str | None:
 def choice(text: str) -> str | None:
     """Return the letter of a multiple-choice answer: in the box, else "the answer is (C)", else a letter alone on a
     line, else the last letter in parentheses. Two letters joined by a word choose nothing."""
-    content = boxed(text)
-    if content is not None:
+    if (content := boxed(text)) is not None:
         return content
     tail = text[-MAX_ANSWER_CHARS:]
     for name in ("stated_letter", "lone_letter", "bracketed_letter"):
@@ -282,8 +276,8 @@ def choice(text: str) -> str | None:
     return None
 
 
-#: Name → policy. The name is what recipes, runs and evaluations record.
-POLICIES: dict[str, Policy] = {
+#: Name, as runs record it → policy: the final part of a response → the answer as written, None when there is none.
+POLICIES: dict[str, Callable[[str], str | None]] = {
     policy.__name__.replace("_", "-"): policy
     for policy in (boxed, boxed_then_phrases_then_last_number, r1_tags, gsm8k_hashes, choice)
 }

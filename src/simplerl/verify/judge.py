@@ -9,7 +9,6 @@ last section, and docs/verifier.md.
 from __future__ import annotations
 
 import contextlib
-import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -20,7 +19,7 @@ from simplerl.verify.compare import Comparison, Undecided, assigned, without
 from simplerl.verify.extract import MAX_ANSWER_CHARS, boxes, mark_formulas
 from simplerl.verify.normalise import normalise
 from simplerl.verify.numbers import BUDGET, QUICK_BUDGET, Spent, TooBig, Work, exact, number
-from simplerl.verify.parse import IMAGINARY, Node, Unreadable, canonical, has_symbols, is_scalar, num, read, tokenize
+from simplerl.verify.parse import IMAGINARY, Node, Unreadable, has_symbols, is_scalar, num, read
 
 if TYPE_CHECKING:
     from simplerl.verify.points import Evaluator
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 RULES: dict[str, str] = words.TABLES["verdict_rules"]
 #: Operation → the computing that it may leave, in words.
 _STEPS: dict[str, str] = words.TABLES["computing"]
-#: Name → regular expression.
 _TEXT = {name: words.pattern(text) for name, text in words.TABLES["judge"].items()}
 
 
@@ -64,12 +62,11 @@ def unbox(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One side, read once: its normal form, the value of a plain number with or without a currency, a spelling that
-    equal token sequences share, its tree, and why it has none or only words."""
+    """One side, read once: its normal form, the value of a plain number with or without a currency, its tree, and
+    why it has none or only words."""
 
     normal: str
     value: Fraction | None
-    spelling: str = ""
     node: Node | None = None
     problem: str = ""
 
@@ -78,16 +75,15 @@ class Reading:
 def reading(text: str) -> Reading:
     """Read a text, at most MAX_ANSWER_CHARS long; never raises."""
     normal = normalise(text)
-    value, spelling = number(_TEXT["currency"].sub(r"\1", normal)), ""
+    value = number(_TEXT["currency"].sub(r"\1", normal))
     # A comma may also separate a list: that reading comes first, the number with thousands marks second.
     plain = number(normal) if "," not in normal or _TEXT["round"].fullmatch(normal) else None
     if plain is None and (date := words.date_of(normal)) is not None:
-        return Reading(normal, value, "", Node("date", (), date))
+        return Reading(normal, value, Node("date", (), date))
     try:
-        spelling = "" if plain is not None and "\\" not in normal else canonical(tokenize(normal))
-        return Reading(normal, value, spelling, read(normal) if plain is None else num(plain))
+        return Reading(normal, value, read(normal) if plain is None else num(plain))
     except (Unreadable, RecursionError) as error:
-        return Reading(normal, value, spelling, None, str(error))
+        return Reading(normal, value, None, str(error))
 
 
 @lru_cache(maxsize=4_096)
@@ -106,20 +102,11 @@ def _merge_thousands(text: str) -> str:
     return _TEXT["thousands"].sub(lambda match: match.group().replace(",", ""), text)
 
 
-def _with_unit(side: Reading) -> Node | None:
-    """A side as a quantity in a unit that only stands in plain letters, as in `10 m/s`: read so beside another unit."""
-    match = _TEXT["quantity"].fullmatch(side.normal.replace("\\cdot", "·"))
-    value = number(match.group(1)) if match and words.unit_of(match.group(2)) else None
-    return Node("unit", (num(value),), match.group(2)) if match and value is not None else side.node
-
-
 def _readings(mine: Reading, theirs: Reading) -> list[tuple[Node, Node]]:
-    """The pairs of trees to compare: commas as separators, letters as units, commas as thousands marks."""
+    """The pairs of trees to compare: commas as separators, then as thousands marks."""
     merged = [reading(_merge_thousands(side.normal)) if "," in side.normal else side for side in (mine, theirs)]
-    units = [_with_unit(side) for side in (mine, theirs)]
-    pairs = [(mine.node, theirs.node), (merged[0].node, merged[1].node)]
-    pairs += [(units[0], units[1])] * all(node is not None and node.op == "unit" for node in units)
-    return [(answer, gold) for answer, gold in dict.fromkeys(pairs) if answer is not None and gold is not None]
+    pairs = dict.fromkeys([(mine.node, theirs.node), (merged[0].node, merged[1].node)])
+    return [(answer, gold) for answer, gold in pairs if answer is not None and gold is not None]
 
 
 # --- two sides ----------------------------------------------------------------------------------------------------
@@ -174,18 +161,10 @@ def _judge(answer: str, gold: str, question: str | None, *, algebra: bool) -> Ou
 
 
 def _by_words(mine: Reading, theirs: Reading) -> Outcome | None:
-    """Compare spellings, choice letters, digits in a base and prose, and what was not read. None when mathematics
-    should decide."""
-    same_spelling = mine.spelling and mine.spelling == theirs.spelling
-    if same_spelling and ("‹" not in mine.spelling or mine.node is None or theirs.node is None):
-        return Outcome(True, "string", "the same once normalised")
+    """Compare choice letters and prose, and what was not read. None when mathematics should decide."""
     gold_letter = words.choice_letter(theirs.normal)
     if gold_letter and words.chosen_letter(mine.normal) == gold_letter:
         return Outcome(True, "words", f"both choose {gold_letter}")
-    for based, other in ((mine, theirs), (theirs, mine)):
-        digits = based.node.name if based.node is not None and based.node.op == "base" else ""
-        if digits and not digits.isdecimal() and re.sub(r"\s", "", words.opened(other.normal)) == digits:
-            return Outcome(True, "words", "the same digits")
     my_words = words.comparable_words(mine.normal)
     if gold_letter is None and my_words is not None and my_words == words.comparable_words(theirs.normal):
         return Outcome(True, "words", "the same words")

@@ -1,9 +1,8 @@
 r"""Normalisation: one function for gold and answer alike that removes what carries no meaning.
 
-`normalise(text)` undoes typesetting (`\left`, `\dfrac`, `\,`, math delimiters, full-width and other Unicode forms,
-thousands separators that cannot be anything else, Markdown marks, trailing punctuation) and nothing else: it never
-drops a letter, a digit or a sign. It is idempotent, and linear in the length, which the caller caps. Row ends (`\\`,
-`\cr`) become `\row`, a wide space `\quad`: both may separate the parts of an answer. The rules are in `tables.toml`.
+`normalise(text)` undoes typesetting and nothing else: it never drops a letter, a digit or a sign. It is idempotent, and
+linear in the length, which the caller caps. Row ends (`\\`, `\cr`) become `\row`, a wide space `\quad`: both may
+separate the parts of an answer. The rules are in `tables.toml`.
 """
 
 from __future__ import annotations

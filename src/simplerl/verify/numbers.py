@@ -77,9 +77,6 @@ def _value(
     return -value if sign == "-" else value
 
 
-# --- rational arithmetic ------------------------------------------------------------------------------------------
-
-
 def _bits(value: Fraction) -> int:
     return max(value.numerator.bit_length(), value.denominator.bit_length())
 

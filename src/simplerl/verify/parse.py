@@ -1,11 +1,11 @@
 r"""The reader: one lexer, one grammar, one tree. It understands all of an answer, or refuses and names the part.
 
-Brackets and separators are decided on tokens, before any expression is compared, so that `[0,1)` can never be compared
-as if it were `(0,1)`, nor a set of guesses as if it were one of its elements. A run of letters in LaTeX is a product of
-symbols, but in a plain-text answer it may be a word or a unit: `\text{…}` settles it; a bare run is a word when it is a
-known unit or answer word, or has four or more letters. Nothing is guessed: two adjacent numbers, an unknown command or
-a stray word make the text `Unreadable`. Sums, integrals and limits become `opaque` symbols that equal only themselves.
-Linear in the number of tokens, which the lexer caps, as it caps the depth.
+Contents: the tree (`Node`) · tokens (`tokenize`) · brackets and separators (`split`) · structures (`read`: lead-ins,
+lists, conditions, remarks, layouts, sets, quantities) · expressions (`_Reader`). Brackets are decided on tokens, before
+any expression is compared, so that `[0,1)` is never `(0,1)`. A run of letters in LaTeX is a product of symbols; in a
+plain answer it is a word when it is a known unit or answer word, or has four or more letters. Nothing is guessed: two
+adjacent numbers, an unknown command or a stray word are `Unreadable`. Sums, integrals and limits become `opaque`
+symbols that equal only themselves. Linear in the number of tokens, which the lexer caps, as it caps the depth.
 """
 
 from __future__ import annotations
@@ -110,7 +110,6 @@ _END = Token("", "")
 #: Function names → canonical name.
 FUNCTIONS: dict[str, str] = {name: name for name in word_set("functions")} | TABLES["function_aliases"]
 _ARGUMENT_LISTS = frozenset({"max", "min", "gcd", "lcm"})
-#: Name → regular expression of the reader.
 _READ = {name: pattern(text) for name, text in TABLES["reader"].items()}
 _SIGNS, _PHRASES = TABLES["signs"], TABLES["phrases"]
 _KINDS = {",": "sep", ";": "sep", "and": "sep", "or": "sep", "&": "cell", "\\row": "row"}
@@ -255,10 +254,6 @@ _DEPTHS = dict.fromkeys(("(", "[", "{", "\\{", "\\langle"), 1) | dict.fromkeys((
 
 def _depth(token: Token) -> int:
     return {"begin": 1, "end": -1, "txt": 0}.get(token.kind, _DEPTHS.get(token.text, 0))
-
-
-def _level(tokens: list[Token]) -> int:
-    return sum(map(_depth, tokens))
 
 
 def split(tokens: list[Token], wanted: Collection[str]) -> tuple[list[list[Token]], list[str]]:
@@ -485,10 +480,8 @@ def _conditional(tokens: list[Token]) -> Node | None:
     r"""`x + 1 \text{ if } x < 0`, `f(x) = 2x \; \forall x \in \mathbb{R}`: a value and where it holds."""
     for i, token in enumerate(tokens):
         word = token.text.lower().strip(" ,.")
-        if i and (word in _CONDITION_WORDS or word == "\\forall") and _level(tokens[:i]) == 0:
+        if i and (word in _CONDITION_WORDS or word == "\\forall") and not sum(map(_depth, tokens[:i])):
             value, condition = read_tokens(tokens[:i]), read_tokens(tokens[i + 1 :])
-            if condition.op not in ("rel", "list"):
-                raise Unreadable(f"the words {token.text!r}")
             return Node("cond", (value, condition))
     return None
 
@@ -496,7 +489,7 @@ def _conditional(tokens: list[Token]) -> Node | None:
 def _remark(tokens: list[Token]) -> Node | None:
     """A value with a remark in parentheses behind it: its unit, the same value in another form, a condition, a reason.
     None where the parentheses are mathematics. A remark that is none of these is not understood."""
-    start = next(i for i in range(len(tokens) - 2, -1, -1) if not i or not _level(tokens[i:]))
+    start = next(i for i in range(len(tokens) - 2, -1, -1) if not i or not sum(map(_depth, tokens[i:])))
     head, inner, before = tokens[:start], tokens[start + 1 : -1], tokens[start - 1]
     if start < 1 or not inner or before.text[1:] in FUNCTIONS:
         return None
@@ -644,9 +637,8 @@ def _ratio(tokens: list[Token]) -> Node | None:
     clock = _READ["clock"].fullmatch("".join(token.text for token in tokens).lower())
     if clock and int(clock[1]) < 25 and int(clock[2]) < 60:
         hour, half = int(clock[1]), (clock[4] or "")[:1]  # on 24 hours where that is known
-        name = half + "m" if half else "24" if hour > 12 or clock[1][0] == "0" else ""
         hour += 12 if half == "p" and hour < 12 else -12 if half == "a" and hour == 12 else 0
-        return Node("time", tuple(map(num, (hour, int(clock[2]), int(clock[3] or 0)))), name)
+        return Node("time", (), f"{hour}:{clock[2]}:{clock[3] or '00'}")
     parts, _ = split(tokens, (":",))
     if len(parts) == 1 or any(part and (part[0].text == "+" or part[-1].kind == "txt") for part in parts):
         return None
@@ -765,8 +757,6 @@ def _spread(node: Node) -> Node:
     elif node.op in ("neg", "mul", "div") and len(vectors) == 1 and (node.op, vectors) != ("div", [1]):
         at = vectors[0]
         cells = [Node(node.op, (*args[:at], cell, *args[at + 1 :])) for cell in vector.args]
-    elif any(args[i].op == "row" for i in vectors):
-        raise Unreadable("matrices of different shapes")
     else:
         return Node(node.op, args, node.name)
     return Node(vector.op, tuple(map(_spread, cells)), vector.name)

@@ -3,9 +3,6 @@ r"""Evaluation at points: two expressions are equal when they agree, to 30 digit
 Nothing is rewritten: each expression is evaluated at fixed pseudo-random points with mpmath at 50 digits, every
 operation bounded in size and charged to the work budget. Agreement is *relative*. Two different functions do not share
 their values at random points by accident (Schwartz, 1980; Zippel, 1979). Imported by workers only.
-
-Conventions: roots of odd index are real for negative arguments; `\log` without a base may mean either the decimal or
-the natural logarithm; unknown functions `f(x)` are generic; domains must agree when an absolute value is involved.
 """
 
 from __future__ import annotations
@@ -19,6 +16,7 @@ from typing import Any
 
 from simplerl.verify.numbers import MAX_FACTORIAL, Spent, TooBig, Work, exact
 from simplerl.verify.parse import Node, has_symbols, is_scalar, num
+from simplerl.verify.words import word_set
 
 os.environ.setdefault("MPMATH_NOGMPY", "1")  # big integers of GMP abort the process when memory runs out
 
@@ -145,12 +143,8 @@ def _function(values: list, node: Node, point: Point, work: Work) -> Any:
     return _bounded(_FUNCTIONS[name], values[0], MAX_MAGNITUDE / 2 if exponential else MAX_ARGUMENT)
 
 
-_OF_MPMATH = (
-    "sin cos tan cot sec csc sinh cosh tanh coth sech csch arcsin arccos arctan arcsec arccsc arcsinh arccosh arctanh "
-    "exp floor ceil conj"
-)
 _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
-    **{name: getattr(mp, name.replace("arc", "a")) for name in _OF_MPMATH.split()},
+    **{name: getattr(mp, name.replace("arc", "a")) for name in word_set("mpmath_functions")},
     "arccot": lambda v: mp.pi / 2 - mp.atan(v), "sgn": mp.sign, "cis": mp.expj, "Re": mp.re, "Im": mp.im,
 }  # fmt: skip
 _OPERATIONS: dict[str, Callable[[list, Node, Point, Work], Any]] = {

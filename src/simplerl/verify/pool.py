@@ -3,13 +3,10 @@
 What needs no algebra is decided in the calling process; workers start when the first undecided answer arrives. The work
 of a judgement is counted where it is done (`numbers.py`); workers are there for what no count foresees.
 
-A thread asks a worker one question at a time and waits until a deadline. A worker that computes longer is killed and
-replaced; one that died by itself, or was stopped or starved rather than busy, loses nothing: it is replaced and asked
-again, a limited number of times. Nothing is shared between workers that one could leave locked. What a killed worker
-says of the answer, the gold decides (`_Worker.judge`).
-
-A worker (`main`) reads lines of JSON from a socket and can do nothing but judge: there is no pickle, the kernel limits
-its memory, CPU time and files, and an audit hook forbids it to write, to connect and to start programs.
+A thread asks a worker one question at a time and waits until a deadline. A worker that computes longer is killed; one
+that died by itself, or was stopped or starved rather than busy, is replaced and the new one asked again. Workers share
+nothing. A worker (`main`) reads lines of JSON from a socket and can do nothing but judge: there is no pickle, the
+kernel limits its memory, CPU time and files, and an audit hook forbids it to write, to connect and to start programs.
 """
 
 from __future__ import annotations

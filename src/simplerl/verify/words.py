@@ -37,7 +37,6 @@ _BESIDE_UNITS, _ALONE, _DENIALS = word_set("beside_units"), word_set("alone"), w
 _BESIDE_NOUNS = _BESIDE_UNITS | word_set("beside_nouns")
 _QUANTITIES, _VERBS, _LEADING_WORDS = word_set("quantities"), word_set("verbs"), word_set("leading_words")
 _PREPOSITIONS, _LEAD_INS, _NOT_FIRST = word_set("prepositions"), word_set("lead_ins"), word_set("not_first")
-#: Name → regular expression.
 _WORDS = {name: pattern(text) for name, text in TABLES["words"].items()}
 _DATES = [pattern(text) for text in TABLES["dates"]]
 _MONTHS = TABLES["months"].split()
@@ -60,34 +59,18 @@ def scale_of(word: str) -> Fraction | None:
     return SCALES.get(word) or SCALES.get(word.removesuffix("s"))
 
 
-def _cardinal(text: str) -> int | None:
-    """The whole number that words say, all of them, else None."""
-    for name in ("trillion", "billion", "million", "thousand", "hundred"):
-        head, named, rest = text.partition(" " + name)
-        if named:
-            factor, times = int(SCALES[name]), _cardinal(head)
-            more = _cardinal(rest.strip().removeprefix("and ")) if rest else 0
-            if not times or times >= (10 if factor == 100 else 1_000) or more is None or more >= factor:
-                return None
-            return times * factor + more
-    return _NUMBERS.get(text)
-
-
 def number_in_words(text: str) -> Fraction | None:
     """The number that English words say, all of them: seven, minus two, three fifths, two and a half, a dozen."""
     if not _WORDS["only_letters"].fullmatch(text.strip()):
         return None
     first, *others = words = text.lower().replace("-", " ").split()
-    if first in ("negative", "minus"):
-        value = number_in_words(" ".join(others))
-        return None if value is None else -value
     if words[-3:] == ["and", "a", "half"] and (value := number_in_words(" ".join(words[:-3]))) is not None:
         return value + Fraction(1, 2)
-    if (cardinal := _cardinal(" ".join(words))) is not None:
+    if (cardinal := _NUMBERS.get(" ".join(words))) is not None:
         return Fraction(cardinal)
     if not others:
         return Fraction(_ORDINALS.index(first)) if first in _ORDINALS[1:] else None
-    scale, head = scale_of(words[-1]), _cardinal(" ".join(words[:-1]))
+    scale, head = scale_of(words[-1]), _NUMBERS.get(" ".join(words[:-1]))
     head = 1 if words[:-1] == ["a"] else head
     return scale * head if scale and head is not None and (scale < 1 or words[-1].startswith("dozen")) else None
 
@@ -262,14 +245,12 @@ def comparable_words(text: str) -> str | None:
     """Return a spelling that two answers in words share; None unless the text is really words, not mathematics.
     Short names keep their case (AB is not ab), and beside digits nothing in front is dropped (.5, -5)."""
     content = opened(text)
-    if words_of_markup(text) is None or _WORDS["notation"].search(content):
-        return None
     words = re.findall(r"[^\W\d_]+", content)
-    if not any(len(word) > 3 or word.lower() in ANSWER_WORDS or word > "\u2e00" for word in words):
+    spoken = any(len(word) > 3 or word.lower() in ANSWER_WORDS or word > "\u2e00" for word in words)
+    if not spoken or words_of_markup(text) is None or _WORDS["notation"].search(content):
         return None
-    if re.search(r"\d|\b[A-Z]{2,3}\b", content):
-        return " ".join(content.split()).rstrip(" .,;:?")
-    return plain_words(content)
+    exact = re.search(r"\d|\b[A-Z]{2,3}\b", content)
+    return " ".join(content.split()).rstrip(" .,;:?") if exact else plain_words(content)
 
 
 # --- choices ------------------------------------------------------------------------------------------------------
