@@ -74,6 +74,11 @@ def is_single_turn(environment: Environment | None) -> bool:
     )
 
 
+def has_turns(environment: Environment | None) -> bool:
+    """Return whether the environment answers the policy; one that only judges does not."""
+    return environment is not None and type(environment).step is not Environment.step
+
+
 def require_single_turn(environment: Environment, what: str) -> None:
     """Raise ConfigError where responses have turns of others, which `what` would take for the policy's."""
     if not is_single_turn(environment):

@@ -13,7 +13,7 @@ from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, Problem, Scored, Trajectory, TrajectoryGroup, Undecided, Verdict
 from simplerl.data.prompts import Prompter, adds_begin
 from simplerl.data.templates import AnyTemplate
-from simplerl.environments.base import Environment, is_single_turn
+from simplerl.environments.base import Environment, has_turns
 from simplerl.environments.judges import own_verdict
 from simplerl.models.load import Policy
 from simplerl.models.score import text_logprobs
@@ -190,7 +190,7 @@ class Rollout:
                     reward_parts=scored.parts if isinstance(scored, Scored) else {},
                     step_rewards=scored.steps if isinstance(scored, Scored) else (),
                     texts=tuple(episodes[row].texts) if len(episodes[row].texts) > 1 else (),
-                    calls=None if is_single_turn(self.environment) else tuple(episodes[row].calls),
+                    calls=tuple(episodes[row].calls) if has_turns(self.environment) else None,
                 )
                 trajectories.append(trajectory)
             groups.append(TrajectoryGroup(problem=item.problem, trajectories=tuple(trajectories)))
