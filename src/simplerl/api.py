@@ -160,9 +160,9 @@ def sample(
     >>> {row["verdict"] for row in rows}
     {'correct'}
     """
+    from simplerl.selftraining.sample import WITHOUT_LEARNING
+    from simplerl.selftraining.sample import sample as write_samples
     from simplerl.train.resolve import merge, resolve
-    from simplerl.train.sample import WITHOUT_LEARNING
-    from simplerl.train.sample import sample as write_samples
 
     overrides = {**_nested(settings), **top_level}
     inputs = _objects(overrides, model=model, data=data)

@@ -31,6 +31,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from simplerl.core.errors import ConfigError, SimpleRLError
 from simplerl.core.plugins import load_plugins
 from simplerl.core.types import Batch
+from simplerl.models.device import check_devices
 from simplerl.models.sharding import passes, skeleton, tensors
 from simplerl.train.batch import MicroBatch, cut_update
 from simplerl.train.learner import Learner
@@ -201,19 +202,6 @@ def _end(processes: Sequence[subprocess.Popen[bytes]], sockets: Sequence[socket.
     if dist.is_initialized():
         dist.destroy_process_group()
     files.cleanup()
-
-
-def check_devices(size: int, device: torch.device) -> None:
-    """Raise ConfigError where a learner cannot have so many ranks."""
-    if device.type == "cuda" and size > (there := torch.cuda.device_count()):
-        raise ConfigError(
-            f"learner.ranks = {size}, but PyTorch sees {there} CUDA device{'s' if there > 1 else ''}, and each rank "
-            f"needs one: give --learner.ranks {there}, or check CUDA_VISIBLE_DEVICES"
-        )
-    if device.index:
-        raise ConfigError(f"learner.device = {device} with learner.ranks = {size}: rank N takes cuda:N; give cuda")
-    if dist.is_initialized():
-        raise ConfigError("learner.ranks: this process is in a process group already; start it without torchrun")
 
 
 def _hears(theirs: socket.socket) -> bool:

@@ -98,12 +98,11 @@ _CONSTANTS = {"pi": Node("const", (), "pi"), "infty": INFINITY, "imath": IMAGINA
 @dataclass(frozen=True, slots=True)
 class Token:
     """`kind`: num · rep · sci · base · let (one letter or a name) · cmd · op · txt (words) · sep (comma, and, or, ;) ·
-    begin, end (of an environment, by name) · cell · row."""
+    begin, end (of an environment, by name) · cell · row. `spaced`: a space stood before it."""
 
     kind: str
     text: str
     spaced: bool = False
-    """Whether a space stood before it."""
 
 
 _END = Token("", "")
@@ -304,6 +303,8 @@ def read(text: str) -> Node:
     for near, find, new in _READINGS:
         if near in text:
             text = find.sub(new, text).strip()
+    if _READ["factor_one"].search(text):
+        raise Unreadable("the remark +1")
     text = strip_lead_in(text)
     modulus = _READ["modulus"].search(text) if "mod" in text else None
     if not modulus or not modulus.start():

@@ -64,8 +64,7 @@ def extract(response: object, policy: str = "boxed") -> str | None:
     return POLICIES[policy](final_part(as_text(response)))
 
 
-_Case = tuple[str, str, str | None]
-"""An answer, its gold and its question."""
+_Case = tuple[str, str, str | None]  # an answer, its gold and its question
 
 
 class _Worker:
