@@ -160,7 +160,9 @@ class Rollout:
         own: dict[int, Verdict] = {}
         for index, episode in runner.run(episodes):
             problem = episode.problem
-            verdict = episode.verdict or own_verdict(problem, episode.answer, self.verifier.policy)
+            verdict = episode.verdict
+            if verdict is None and problem.meta.get("environment"):
+                verdict = own_verdict(problem, episode.answer, self.verifier.policy)
             if verdict is None:
                 self.verifier.submit(index, episode.answer, problem.answer, problem.question)
             else:
