@@ -102,6 +102,13 @@ attempt(more)""",
         {OK},
         "attempt(lambda: call(29 if os.uname().machine == 'x86_64' else 194, 0, 1 << 30, 0o1600))",
     ),
+    "memory by messages and semaphores": (
+        {OK},
+        """
+x86 = os.uname().machine == "x86_64"
+attempt(lambda: call(64 if x86 else 190, 0, 30000, 0o1600))
+attempt(lambda: call(68 if x86 else 186, 0, 0o1600))""",
+    ),
     "memory in threads": (
         {OK, FAILED, TIMEOUT},
         "for _ in range(8): threading.Thread(target=lambda: attempt(lambda: bytearray(200 << 20) * 3)).start()",

@@ -328,7 +328,7 @@ def begin_run(path: Path, over: dict[str, Any], *further: str) -> subprocess.Pop
     """Start a run in another process and wait until it has done a step."""
     line = command("train", "cub", *arguments(deep(SMALL, over)), "--output-dir", str(path), *further)
     process = subprocess.Popen(line, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (path / "checkpoints" / "step_000002").exists() and time.monotonic() < deadline:
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.05)

@@ -62,8 +62,8 @@ def train(
     `reward`: a name, `file.py:function`, a function of TRL's signature or ours, a `Reward`, or a list of these, each
     alone or with its weight. `model`: a name or directory, or (model, tokenizer), which is trained in place. `data`:
     a name or file, rows with a question and an answer, a `datasets.Dataset`, or problems. `algorithm`: a name or an
-    instance. `environment`: a name, an instance, or a class, also one of TRL's form. `quiet` shows nothing; `callbacks`
-    are told of every step.
+    instance. `environment`: a name, an instance, a class, also one of TRL's form, or an agent's function. `quiet` shows
+    nothing; `callbacks` are told of every step.
 
     After Ctrl-C, or a finding of the doctor under `doctor.action = "stop"`, the run is returned unfinished
     (`run.finished`) with a checkpoint to resume from.
@@ -160,9 +160,9 @@ def sample(
     >>> {row["verdict"] for row in rows}
     {'correct'}
     """
+    from simplerl.selftraining.sample import WITHOUT_LEARNING
+    from simplerl.selftraining.sample import sample as write_samples
     from simplerl.train.resolve import merge, resolve
-    from simplerl.train.sample import WITHOUT_LEARNING
-    from simplerl.train.sample import sample as write_samples
 
     overrides = {**_nested(settings), **top_level}
     inputs = _objects(overrides, model=model, data=data)
@@ -321,11 +321,11 @@ def _objects(
                 f"algorithm: give a name, or an instance of a dataclass such as GRPO(), not {algorithm!r}"
             )
         overrides["algorithm"] = named_table("algorithm", algorithm)
-    if isinstance(environment, str | type):
+    if dataclasses.is_dataclass(environment) and not isinstance(environment, type):
+        overrides["environment"] = named_table("environment", environment)
+    elif environment is not None:
         name = environment if isinstance(environment, str) else remember(environment)
         overrides["environment"] = {**overrides.get("environment", {}), "name": name}
-    elif environment is not None:
-        overrides["environment"] = named_table("environment", environment)
     if isinstance(model, str | Path):
         overrides["model"] = str(model)
     elif model is not None:

@@ -23,6 +23,10 @@ def rows(path: Path, count: int) -> str:
         ("openai/gsm8k@abc", [("openai/gsm8k@abc", "", None, {})]),
         ("gym:sum,size=5", [("gym", "sum", None, {"size": 5})]),
         ("gym:sum:0.5,low=-1,neg=true,ops=a|b", [("gym", "sum", 0.5, {"low": -1, "neg": True, "ops": ["a", "b"]})]),
+        (
+            "gym:sum,ops=+|-|++arithmetic",
+            [("gym", "sum", None, {"ops": ["+", "-", "+"]}), ("arithmetic", "", None, {})],
+        ),
         ("a:.5 + d/b.jsonl:2", [("a", "", 0.5, {}), ("d/b.jsonl", "", 2.0, {})]),
         ("a:0.5+b", [("a", "", 0.5, {}), ("b", "", None, {})]),
         ("<object: rows at x.py:3, sha256 1f>", [("<object: rows at x.py:3, sha256 1f>", "", None, {})]),

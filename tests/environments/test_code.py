@@ -4,19 +4,25 @@ import base64
 import json
 import pickle
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support import Silent
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Problem
+from simplerl.data.making import as_row
 from simplerl.data.problems import problem_set
 from simplerl.data.rows import Row
 from simplerl.environments import code, sandbox
 from simplerl.environments.code import Code, program_in, same_output, try_program
 from simplerl.environments.sandbox import Limits, Result, SandboxError
 from simplerl.rewards import make_reward
+from simplerl.runs.run import Run
+from simplerl.selftraining.star import star
+from simplerl.train.resolve import resolve
 
 try:
     sandbox.require()
@@ -111,6 +117,13 @@ def test_what_is_asked_has_the_name_of_the_function_and_not_all_tests():
     assert problem_of(**MBPP).question == f"{MBPP['text']}\nYour code should pass this test:\n{MBPP['test_list'][0]}"
     assert "Start from this code:\nclass Solution:" in problem_of(**ROWS["LiveCodeBench, functional"][0]).question
     assert problem_of(**HUMANEVAL).question == PROMPT
+
+
+def test_written_data_keeps_its_tests(tmp_path: Path):
+    for fields, program, number in ROWS.values():
+        row = json.loads(json.dumps(as_row(problem_of(**fields))))
+        again = try_program(program, problem_of(**row).meta["tests"], Limits())
+        assert (again.passed, again.total) == (number, number)
 
 
 @pytest.mark.parametrize(
@@ -272,6 +285,35 @@ def test_no_attack_on_printed_output_is_paid(name: str):
     assert (verdict.status, verdict.score) == ("wrong", 0.0), verdict
 
 
+LOOSE = {
+    "the end of an iteration": (
+        ["assert all(map(f, [1, 2]))", "assert not list(filter(f, [3]))"],
+        "def f(n): raise StopIteration",
+    ),
+    "an end outside an assertion": (
+        ["for n in range(9): assert f(n) == n", "last = f(9)", "assert last == 9"],
+        "import os\ndef f(n): return n if n < 9 else os._exit(0)",
+    ),
+    "an error outside an assertion": (
+        ["for n in range(9): assert f(n) == n", "last = f(9)", "assert last == 9"],
+        "def f(n): return n if n < 9 else n / 0",
+    ),
+    "an end that a test catches": (
+        ["try:\n    f(1)\nexcept:\n    pass", "assert f(2) == 2"],
+        "import os\ndef f(n): os._exit(0)",
+    ),
+    "a name of the tests": (["assert sorted(f(3)) == [1, 2, 3]"], "def sorted(x): return [1, 2, 3]\nf = sorted = int"),
+}
+
+
+@pytest.mark.parametrize("name", LOOSE)
+def test_tests_that_are_written_loosely_are_not_passed_by_leaving(name: str):
+    tests, program = LOOSE[name]
+    for score in ("all", "fraction"):
+        verdict = Code(score=score).judge(problem_of(question="f", tests=tests), None, program)  # type: ignore[arg-type]
+        assert verdict.status == "wrong", (score, verdict)
+
+
 def test_the_right_programs_are_paid():
     assert Code().judge(SECRET, None, f"def secret(n): return {NUMBERS!r}[n]").correct
     assert Code().judge(PRINTED, None, f"print({NUMBERS!r}[int(input())])").correct
@@ -303,6 +345,12 @@ def test_the_first_failing_test_is_the_observation():
         assert part in turn.observation
     assert environment.step(SECRET, None, f"def secret(n): return {NUMBERS!r}[n]", RNG).done
     assert Code().step(SECRET, None, "pass", RNG).done
+
+
+def test_what_a_program_prints_reaches_nobody_s_terminal():
+    turn = Code(max_turns=2).step(PRINTED, None, "print('\\x1b]0;title\\x07', end='')", RNG)
+    assert "title" in turn.observation
+    assert "\x1b" not in turn.observation
 
 
 def test_a_response_without_a_program_has_no_answer():
@@ -346,3 +394,40 @@ def test_problems_without_tests_and_systems_without_a_sandbox_end_the_run(monkey
 def test_settings_are_checked():
     with pytest.raises(ConfigError, match="score must be all or fraction, not 'some'"):
         Code(score="some")  # type: ignore[arg-type]
+
+
+OWN = """
+from dataclasses import dataclass
+from simplerl.environments.code import Code
+
+@dataclass(frozen=True, kw_only=True)
+class Parity(Code):
+    def judge(self, problem, state, text):
+        return super().judge(problem, state, f"```\\nprint({len(text)} % 2)\\n```")
+"""
+
+
+def test_self_training_imitates_what_passes_the_tests(tmp_path: Path) -> None:
+    """The recipe's way, with programs that a cub can write: right are responses of an odd length."""
+    (tmp_path / "own.py").write_text(OWN)
+    rows = [{"question": f"What is {n}+1?", "tests": [{"input": "", "output": "1"}]} for n in range(12)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = {
+        "data": str(tmp_path / "data.jsonl"),
+        "environment": {"name": f"{tmp_path / 'own.py'}:Parity"},
+        "steps": 1,
+        "sampling": {"prompts_per_step": 4, "samples_per_prompt": 4, "max_new_tokens": 24},
+        "star": {"updates": 1, "batch_size": 2, "subset": 2, "s": 2, "temperatures": [1.0], "thresholds": [0.0]},
+        "evaluation": {"size": 2, "samples": 1, "further_temperatures": []},
+    }
+    assert star(resolve("cub-b-star", table), tmp_path / "run", callbacks=[Silent()]).finished
+    responses = Run(tmp_path / "run").responses(1).to_pylist()
+    assert {row["rule"] for row in responses} == {"tests"}
+    assert all((row["verdict"] == "correct") == (len(row["response"]) % 2 == 1) for row in responses)
+    assert {row["verdict"] for row in responses} == {"correct", "wrong"}
+
+
+def test_the_recipe_is_the_papers() -> None:
+    config = resolve("b-star-code", {})
+    assert isinstance(config.environment, Code)
+    assert (config.sampling.prompts_per_step, config.sampling.samples_per_prompt, config.star.wanted) == (2627, 32, 6)

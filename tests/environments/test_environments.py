@@ -11,7 +11,7 @@ import simplerl
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.environments import ENVIRONMENTS, environment_class, make_environment, search
-from simplerl.environments.base import Environment
+from simplerl.environments.base import Environment, require_single_turn
 from simplerl.environments.calculator import Calculator, value_of, written
 from simplerl.environments.factory import adapted, schema
 
@@ -184,6 +184,12 @@ def test_every_environment_is_frozen_and_described(name: str) -> None:
     assert issubclass(cls, Environment)
     assert cls.__doc__
     assert hash(cls()) == hash(cls())
+
+
+def test_what_knows_a_single_turn_refuses_others() -> None:
+    require_single_turn(ENVIRONMENTS["single-turn"](), "simplerl sample")
+    with pytest.raises(ConfigError, match="simplerl sample knows responses of a single turn only, and Calculator"):
+        require_single_turn(Calculator(), "simplerl sample")
 
 
 def test_a_class_from_python_trains_and_evaluates(tmp_path) -> None:

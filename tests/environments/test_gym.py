@@ -1,6 +1,7 @@
 """Reasoning Gym: addressed problems, its own scores, hostile answers, and what cannot be meant."""
 
 import importlib.util
+import signal
 import sys
 
 import pytest
@@ -99,10 +100,15 @@ def test_what_goes_wrong_is_never_a_score(monkeypatch) -> None:
     assert "another problem" in judged(lost, "1").detail
     unknown = Problem(id="x", question="?", answer="", source="s", meta={"gym": {**address, "task": "nothing"}})
     assert "KeyError" in judged(unknown, "1").detail
-    monkeypatch.setattr(gym, "SCORE_S", 0.0)
+    monkeypatch.setattr(gym, "SCORE_S", 0.2)
+    gym._LIBRARY.process.send_signal(signal.SIGSTOP)
     slow = judged(problem, problem.answer)
     assert (slow.status, slow.score) == ("timeout", None)
     monkeypatch.undo()
+    gym._LIBRARY.ask(60.0, do="check", task="chain_sum", options={}, levels=[])
+    monkeypatch.setattr(gym._LIBRARY.process, "poll", lambda: None)
+    gym._LIBRARY.process.kill()
+    assert judged(problem, problem.answer).status == "error", "it died"
     assert judged(problem, problem.answer).correct, "a new process goes on"
 
 

@@ -9,6 +9,8 @@ from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, Problem, Verdict, VersionSpan
 from simplerl.data import load
+from simplerl.environments.base import has_turns
+from simplerl.environments.calculator import Calculator
 from simplerl.environments.judges import own_verdict
 from simplerl.environments.knights import KnightsAndKnaves, LogicPuzzle, holds, puzzle, roles_in, solutions
 from simplerl.environments.multiple_choice import MultipleChoice
@@ -107,6 +109,12 @@ QUESTION = Problem(
 
 def asked(problem: Problem, seed: int = 0) -> Problem:
     return MultipleChoice().problem(problem, generator(seed, "test"))
+
+
+def test_who_only_judges_has_no_turns() -> None:
+    assert not has_turns(MultipleChoice())
+    assert not has_turns(None)
+    assert has_turns(Calculator())
 
 
 def test_the_gold_follows_the_shuffle() -> None:

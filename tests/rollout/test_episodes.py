@@ -82,7 +82,9 @@ def test_tokens_are_appended_and_the_sampler_agrees_with_the_scorer(cub) -> None
         assert len(t.calls) == len(t.segments) // 2 + (completion.stop_reason == "turns")
         ids = [*t.prompt_ids.tolist(), *completion.token_ids.tolist()]
         scored = text_logprobs(policy.model, ids)[len(t.prompt_ids) - 1 :]
-        assert np.abs(scored - completion.logprobs)[t.loss_mask].max() < 1e-4
+        gap = (scored - completion.logprobs)[t.loss_mask].astype(float)
+        assert np.abs(gap).max() < 1e-4
+        assert (np.expm1(gap) - gap).mean() < 1e-6, "the mismatch KL"
         assert (completion.logprobs[~t.loss_mask] == 0).all()
 
 

@@ -37,6 +37,7 @@ from simplerl.train.config import Config
 from simplerl.train.learner import Learner
 from simplerl.train.resolve import resolve
 from simplerl.train.search import Choice, best, mean_query_effect, select
+from simplerl.train.sft import demonstration_batch
 
 TINY = deep(
     SMALL,
@@ -115,6 +116,14 @@ def test_examples_are_the_tokens_that_were_sampled_and_an_end() -> None:
     first, second = examples_of([select(group(ended, stopped), 0.5)], end=0)
     assert (first.tokens, first.prompt_length) == ([5, 6, 8, 0], 2)
     assert (second.tokens, second.prompt_length) == ([5, 6, 8, 9, 0], 2)
+    batch = demonstration_batch([first, second])
+    assert batch.mask_BT.tolist() == [[False] * 2 + [True] * 2 + [False], [False] * 2 + [True] * 3]
+
+
+def test_what_an_environment_wrote_is_not_imitated() -> None:
+    turns = member("a", prompt=(5, 6), response=(8, 7, 7, 0), mask=[True, False, False, True])
+    (example,) = examples_of([select(group(turns), 0.5)], 0)
+    assert demonstration_batch([example]).mask_BT.tolist() == [[False, False, True, False, False, True]]
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from support import (
     ranks_of,
     run_command,
     run_main,
+    run_small,
     untimed,
 )
 
@@ -31,6 +32,7 @@ from simplerl.algorithms import ALGORITHMS
 from simplerl.core.errors import ConfigError, SimpleRLError
 from simplerl.core.types import Batch
 from simplerl.models.checkpoint import TRAINER
+from simplerl.models.device import check_devices
 from simplerl.models.load import Policy, load
 from simplerl.rollout import open_backend
 from simplerl.rollout.proof import ask_back
@@ -50,7 +52,7 @@ CASES: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "kl, entropy": ("cub-qwen", ALGORITHMS["grpo"](kl_coef=0.1, entropy_coef=0.05), {}),
     "recomputed": ("cub-qwen", ALGORITHMS["ppo"](kl_reward_coef=0.5), {"gradient_checkpointing": True}),
     "shared prompts": ("cub-qwen", ALGORITHMS["grpo"](kl_coef=0.1), {"share_prompts": "on"}),
-    "a row to each": ("cub-qwen", ALGORITHMS["ppo"](), {"tokens_per_microbatch": 1}),
+    "a row to each": ("cub-qwen", ALGORITHMS["grpo"](), {"tokens_per_microbatch": 1}),
     "gemma2": ("gemma2", ALGORITHMS["grpo"](kl_coef=0.1, entropy_coef=0.05), {}),
     "phi": ("phi", ALGORITHMS["grpo"](kl_coef=0.1, entropy_coef=0.05), {}),
     "gpt2": ("gpt2", ALGORITHMS["ppo"](), {}),
@@ -90,6 +92,18 @@ def saved(learner: Learner, directory: Path) -> dict[str, torch.Tensor]:
         for file in [directory / "model.safetensors", *(directory / TRAINER).glob("*.safetensors")]
         for name, values in safetensors.torch.load_file(file).items()
     }
+
+
+def test_a_rank_that_does_not_start_is_named_with_its_last_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "COMMAND", ("-c", "import sys; sys.exit('no libgomp here')"))
+    with pytest.raises(SimpleRLError, match=r"(?s)rank 1 of 2 .* ended with exit code 1; it said:\n  no libgomp here"):
+        Ranks(2, torch.device("cpu"))
+
+
+def test_an_algorithm_that_other_ranks_cannot_import_is_refused(cub, two: Ranks) -> None:
+    kind = type("Mine", (ALGORITHMS["grpo"],), {"__module__": "__main__"})
+    with pytest.raises(ConfigError, match="Mine is defined in a script or notebook"):
+        spread(make_learner(cub(), kind()), two)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -166,13 +180,7 @@ def test_what_cannot_be_started(monkeypatch: pytest.MonkeyPatch, capsys, tmp_pat
     assert "learner.ranks = 2, but PyTorch sees 1 CUDA device, and each rank needs one" in said
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match=r"cuda:1 with learner\.ranks = 1: rank N takes cuda:N"):
-        module.check_devices(1, torch.device("cuda:1"))
-
-
-def test_a_rank_that_does_not_start_is_named_with_its_last_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "COMMAND", ("-c", "import sys; sys.exit('no libgomp here')"))
-    with pytest.raises(SimpleRLError, match=r"(?s)rank 1 of 2 .* ended with exit code 1; it said:\n  no libgomp here"):
-        Ranks(2, torch.device("cpu"))
+        check_devices(1, torch.device("cuda:1"))
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------
@@ -183,17 +191,17 @@ def test_a_rank_that_does_not_start_is_named_with_its_last_lines(monkeypatch: py
 def test_a_run_that_is_killed_is_resumed_bit_for_bit(algorithm: str, tmp_path: Path) -> None:
     over = deep(TWO, {"steps": 6, "algorithm": {"name": algorithm}, "checkpoint": {"keep": 0}})
     line = ["train", "cub", *arguments(deep(SMALL, over)), "--output-dir"]
-    done = run_command(*line, str(tmp_path / "straight"))
+    done = run_command(*line, str(tmp_path / "straight"), timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     process = begin_run(tmp_path / "killed", over)
     (rank,) = ranks_of(process.pid)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert gone(rank), "a rank outlives its controller"
-    done = run_command(*line, str(tmp_path / "killed"), "--resume")
+    done = run_command(*line, str(tmp_path / "killed"), "--resume", timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_same_run(tmp_path / "killed", fingerprint(tmp_path / "straight"))
-    done = run_command(*line, str(tmp_path / "killed"), "--resume", "--steps", "7", "--learner.ranks", "1")
+    done = run_command(*line, str(tmp_path / "killed"), "--resume", "--steps", "7", "--learner.ranks", "1", timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ranks was 2, now 1" in re.sub(r"\s+", " ", done.stdout + done.stderr)
     assert untimed(tmp_path / "killed")[-1]["step"] == 7
@@ -223,3 +231,16 @@ def test_three_ranks_load_what_one_has_written(cub, tmp_path: Path) -> None:
     ranks.close()
     assert all(torch.equal(read[name], written[name]) for name in written)
     assert read.keys() == written.keys()
+
+
+@pytest.mark.engines
+def test_adapters_are_learned_by_two_ranks_as_by_one(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    over = {"lora": {"rank": 4}, "algorithm": {"kl_coef": 0.1}, "learner": {"precision": "fp32"}}
+    lines = []
+    for count in (1, 2):
+        run_small(tmp_path / f"{count}", deep(over, {"learner": {"ranks": count}}))
+        lines.append(untimed(tmp_path / f"{count}"))
+    for one, other in zip(*lines, strict=True):
+        for name in ("optimizer/grad_norm", "policy/kl", "reward/mean"):
+            assert other.get(name) == pytest.approx(one.get(name), rel=1e-3, abs=1e-6), name

@@ -15,7 +15,7 @@ from simplerl.core.errors import RunError
 from simplerl.doctor import Diagnosis, Example, Finding
 from simplerl.markup.text import plain
 from simplerl.runs.run import HELD_OUT, Run
-from simplerl.viewer.html import _ticks, _turns, charts, content, page, piece
+from simplerl.viewer.html import _surface, _ticks, _turns, charts, content, page, piece
 from simplerl.viewer.library import TRAINING, Library
 from simplerl.viewer.responses import read_rows, search
 from simplerl.viewer.server import HOST, open_server
@@ -563,3 +563,20 @@ def test_the_page_needs_no_torch() -> None:
     code = "import sys, simplerl.viewer.server; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_surface_of_a_search_is_a_table(tmp_path: Path) -> None:
+    points = [
+        {"temperature": t, "threshold": r, "query_effect": q}
+        for t, r, q in ((0.5, 0.0, 0.1), (0.5, 0.5, 0.2), (1.0, 0.0, 0.4))
+    ]
+    surface = _surface({"step": 3, "chosen": points[2], "points": points})
+    assert surface["thresholds"] == [0.0, 0.5]
+    assert surface["rows"] == [
+        (0.5, [(0.1, 0.25, False), (0.2, 0.5, False)]),
+        (1.0, [(0.4, 1.0, True), (None, 0.0, False)]),
+    ]
+    shown = piece("searches", "<b>run", [surface])
+    assert "&lt;b&gt;run" in shown
+    assert shown.count("<td") == 4
+    assert shown.count('class="h10 chosen"') == 1

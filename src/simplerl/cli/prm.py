@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _label(args: argparse.Namespace) -> int:
     from simplerl.selftraining.prm import label
-    from simplerl.train.sample import WITHOUT_LEARNING
+    from simplerl.selftraining.sample import WITHOUT_LEARNING
 
     config = resolve(args.recipe, merge(settings(args), WITHOUT_LEARNING))
     options = {"completions": args.completions, "steps": args.step_ends}

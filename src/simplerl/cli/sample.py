@@ -13,7 +13,7 @@ def run(args: argparse.Namespace) -> int:
     if needless := sorted(overrides.keys() & {"algorithm", "reference"}):
         raise ConfigError(f"sampling learns nothing: leave out --{' and --'.join(needless)}")
 
-    from simplerl.train.sample import WITHOUT_LEARNING, sample  # Torch, which a mistake above need not wait for.
+    from simplerl.selftraining.sample import WITHOUT_LEARNING, sample  # Torch, which a mistake above need not wait for.
 
     config = resolve(args.recipe, merge(overrides, WITHOUT_LEARNING))
     counts, written = sample(config, args.output, everything=args.all, say=lambda line: print(line, flush=True))

@@ -194,9 +194,9 @@ def choices_of(fields: Mapping[str, Any], answer: str) -> dict[str, Any]:
     Without options that can be told apart there is nothing; `choice` is None where the gold is none of them.
     """
     options = options_of(_options(fields))
-    stem, shown = stem_of(fields), lettered(_options(fields) or "")
     if len(options) < 2 or len({text for _, text in options}) < len(options):
         return {}
+    stem, shown = stem_of(fields), lettered(_options(fields))
     if shown in stem:
         if not stem.rstrip().endswith(shown):
             return {}

@@ -24,6 +24,8 @@ from simplerl.data.problems import ProblemSet
 
 #: A source, perhaps its task, perhaps its weight.
 _HEAD = re.compile(r"(?P<name>[^:]+|.+?)(?::(?P<task>[A-Za-z_][\w-]*))?(?::(?P<weight>\d*\.?\d+))?", re.DOTALL)
+#: Between parts; a value may be the sign itself (`operators=+|-`).
+_BETWEEN = re.compile(r"(?<![=|])\+")
 _KEY = re.compile(r"\w+")
 
 
@@ -51,7 +53,7 @@ def parse(text: str) -> list[Part]:
     place = text.partition("@")[2]
     if is_object(text) or Path(text).expanduser().exists() or (place and Path(place).expanduser().exists()):
         return [Part(name=text)]
-    return [_part(each.strip(), text) for each in text.split("+")]
+    return [_part(each.strip(), text) for each in _BETWEEN.split(text)]
 
 
 def _part(text: str, complete: str) -> Part:

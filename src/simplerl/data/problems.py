@@ -81,10 +81,12 @@ def reading(row: Row, *, source: str, index: int, question: str | None = None) -
     try:
         if tests := unit_tests.tests_of(fields):
             question = unit_tests.question_with_tests(fields, tests) if question is None else question
-            answer, decided = unit_tests.named(tests), list[str]()
+            answer, decided, more = unit_tests.named(tests), list[str](), unit_tests.meta_of(fields, tests)
+            fields = {name: value for name, value in fields.items() if name not in unit_tests.TEST_FIELDS}
         else:
             question = read.question_of(fields) if question is None else question
             answer, decided = read.answer_of(fields)
+            more = read.choices_of(fields, answer) if question else {}  # A labelled case has none.
     except read.NoGold as error:
         return Reading(place=row.place, left_out=str(error))
     except read.UnreadableRow as error:
@@ -100,11 +102,7 @@ def reading(row: Row, *, source: str, index: int, question: str | None = None) -
         answer=answer,
         source=source,
         level=read.level_of(fields),
-        meta={
-            **_more(fields),
-            "place": row.place,
-            **(unit_tests.meta_of(fields, tests) if tests else read.choices_of(fields, answer)),
-        },
+        meta={**_more(fields), "place": row.place, **more},
     )
     return Reading(place=row.place, problem=item, decided=tuple(dict.fromkeys(decided)))
 

@@ -3,6 +3,7 @@
 A problem with tests has in its `meta`:
 - `tests`: {"inputs": [text, …], "outputs": [text, …]}, of programs that read and write; or {"setup": text, "code":
   text}, assertions that call functions of the program; with `prefix` what stands before it (a prompt to be completed).
+- `environment`: "code", which judges it wherever the run's own environment does not.
 - `reference`: the program that the row holds as right, where there is one.
 
 Data files are hostile: what they hold is read as JSON or as text, and runs in the sandbox only.
@@ -19,6 +20,11 @@ from typing import Any
 from simplerl.data.fields import QUESTION_FIELDS, UnreadableRow, as_text, first_text, is_empty, messages
 
 REFERENCE_FIELDS = ("canonical_solution", "reference", "solutions", "solution", "code")
+#: What is read here, so that it is not handed on twice.
+TEST_FIELDS = {
+    *REFERENCE_FIELDS, "tests", "input_output", "public_test_cases", "private_test_cases", "test", "test_list",
+    "challenge_test_list", "test_imports", "test_setup_code", "starter_code",
+}  # fmt: skip
 #: Most that a compressed field may hold.
 _MOST_BYTES = 256 << 20
 
@@ -75,7 +81,7 @@ def question_with_tests(fields: Mapping[str, Any], tests: Mapping[str, Any]) -> 
 def meta_of(fields: Mapping[str, Any], tests: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a problem says of its tests in its `meta`."""
     reference = reference_of(fields)
-    return {"tests": tests, **({"reference": reference} if reference else {})}
+    return {"tests": tests, "environment": "code", **({"reference": reference} if reference else {})}
 
 
 def reference_of(fields: Mapping[str, Any]) -> str:

@@ -50,6 +50,10 @@ class Environment:
         """Return the state of an episode. `step` may change it; nobody else sees it."""
         return None
 
+    def opening(self, problem: Problem, state: Any, tokenizer: Any) -> str:
+        """Return the text that the policy is shown first, in place of the problem's prompt; empty: the prompt."""
+        return ""
+
     def step(self, problem: Problem, state: Any, text: str, rng: np.random.Generator) -> Turn:
         """Answer a turn of the policy. A turn that hit the token limit is not shown: the episode is over."""
         return Turn()
@@ -60,7 +64,7 @@ class Environment:
 
 
 #: What an environment may do in its own way.
-METHODS = ("problem", "start", "step", "judge")
+METHODS = ("problem", "start", "opening", "step", "judge")
 
 
 def is_single_turn(environment: Environment | None) -> bool:
@@ -68,3 +72,17 @@ def is_single_turn(environment: Environment | None) -> bool:
     return environment is None or all(
         getattr(type(environment), name) is getattr(Environment, name) for name in METHODS[1:]
     )
+
+
+def has_turns(environment: Environment | None) -> bool:
+    """Return whether the environment answers the policy; one that only judges does not."""
+    return environment is not None and type(environment).step is not Environment.step
+
+
+def require_single_turn(environment: Environment, what: str) -> None:
+    """Raise ConfigError where responses have turns of others, which `what` would take for the policy's."""
+    if not is_single_turn(environment):
+        raise ConfigError(
+            f"{what} knows responses of a single turn only, and {type(environment).__name__} has several; leave out "
+            "--environment"
+        )

@@ -27,6 +27,7 @@ CACHED = 4096
 #: A program may take so many times the seconds of one test for all tests.
 PATIENCE = 6
 _BLOCK = re.compile(r"^[ \t]*(```+|~~~+)[^\n]*\n(.*?)(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL)
+_FUNCTION = re.compile(r"^(?:async )?def (\w+)", re.MULTILINE)
 _INSIDE = Path(__file__).with_name("inside.py")
 
 
@@ -69,9 +70,17 @@ def _same_word(word: str, wanted: str) -> bool:
         return False
 
 
+def completed(prompt: str, program: str) -> str:
+    """Return a program with the prompt that it completes; of one that writes the function anew, what stands before."""
+    head = max(_FUNCTION.finditer(prompt), key=lambda match: match.start(), default=None)
+    if head and any(match[1] == head[1] for match in _FUNCTION.finditer(program)):
+        prompt = prompt[: head.start()]
+    return f"{prompt}\n{program}" if prompt else program
+
+
 def try_program(program: str, tests: Mapping[str, Any], limits: Limits, *, only_all: bool = True) -> Tested:
     """Run a program's tests, where `only_all` up to the first that fails. Raises SandboxError without a sandbox."""
-    program = f"{tests['prefix']}\n{program}" if tests.get("prefix") else program
+    program = completed(tests.get("prefix", ""), program)
     return _outputs(program, tests, limits, only_all) if "inputs" in tests else _calls(program, tests, limits, only_all)
 
 
@@ -109,7 +118,7 @@ def _calls(program: str, tests: Mapping[str, Any], limits: Limits, only_all: boo
     except ValueError:  # The tests did not come to their end.
         return Tested(passed=0, total=1, first="\n".join(_how(result, limits) or ["the tests ended early"]))
     total = max(report["wanted"], report["passed"] + report["failed"])
-    return Tested(passed=report["passed"], total=total, first=report["first"])
+    return Tested(passed=report["passed"], total=total, first=_cut(report["first"], 1500))
 
 
 def _how(result: Result, limits: Limits) -> list[str]:
@@ -117,11 +126,13 @@ def _how(result: Result, limits: Limits) -> list[str]:
     said = {"timeout": f"Stopped after {limits.seconds:g} s.", "output": f"Wrote more than {limits.output_kb} KB."}
     if result.status in said:
         return [said[result.status]]
-    return [f"Error:\n{result.stderr.strip()[-500:]}"] if result.status == "failed" else []
+    return [f"Error:\n{_cut(result.stderr.strip()[-500:], 500)}"] if result.status == "failed" else []
 
 
 def _cut(text: str, most: int = 300) -> str:
-    return text.rstrip() if len(text) <= most else f"{text[:most]} …"
+    """Return the beginning of a text without control characters: what a program prints is hostile."""
+    plain = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text[:most].rstrip())
+    return plain if len(text) <= most else f"{plain} …"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +147,7 @@ class Code(Environment):
     score: Literal["all", "fraction"] = "all"
     """What counts: all tests, or the share of them that pass."""
     test_seconds: float = 5.0
-    """Seconds by the clock for a test; six times as many for all tests of a program."""
+    """Seconds by the clock for a test of what is printed (six times as many for all of them), or for all calls."""
     memory_mb: int = 512
     """Address space of a program."""
     instruct: bool = True

@@ -20,6 +20,7 @@ import numpy as np
 
 from simplerl.core.errors import ConfigError, nearest
 from simplerl.core.types import Call, Problem, Turn, Verdict
+from simplerl.environments.agent import agent_environment
 from simplerl.environments.base import METHODS, Environment
 
 #: Methods of TRL's form that are no tools.
@@ -117,8 +118,12 @@ def adapted(value: Any, name: str) -> type[Environment]:
 
     Raises ConfigError for anything else, naming the method that is nearest to a missing one.
     """
+    if inspect.isroutine(value) and {"base_url", "api_key"} <= set(inspect.signature(value).parameters):
+        return agent_environment(value, name)
     if not inspect.isclass(value):
-        raise ConfigError(f"environment {name}: it is {value!r}, not a class")
+        raise ConfigError(
+            f"environment {name}: it is {value!r}, not a class, or a function (base_url, api_key, problem)"
+        )
     if issubclass(value, Environment):
         return value
     if callable(getattr(value, "reset", None)):

@@ -51,6 +51,10 @@ PATIENCE = 1000
 DRAW_S, SCORE_S = 120.0, 10.0
 
 
+class TooSlow(DataError):
+    """The library took too long, and was stopped."""
+
+
 class _Library:
     """The library in its process, which starts at the first request and anew after it was killed or has died."""
 
@@ -61,19 +65,21 @@ class _Library:
         atexit.register(self.end)
 
     def ask(self, seconds: float, **request: Any) -> dict[str, Any]:
-        """Return the reply. Raises TimeoutError after the seconds, DataError where the process dies."""
+        """Return the reply. Raises TooSlow after the seconds, DataError where the process dies."""
+        what = f"reasoning-gym:{request['task']}"
         with self.lock:
             try:
                 self._ensure_process()
                 self.requests.write(json.dumps(request).encode() + b"\n")
                 self.requests.flush()
                 return self._reply(seconds)
-            except (OSError, ValueError) as error:
+            except BaseException as error:  # Also when interrupted: the reply to come is nobody's.
                 self.end()
-                what = f"reasoning-gym:{request['task']}"
                 if isinstance(error, TimeoutError):
-                    raise TimeoutError(f"{what} took more than {seconds:g} s") from error
-                raise DataError(f"the process of reasoning-gym died on {what}") from error
+                    raise TooSlow(f"{what} took more than {seconds:g} s and was stopped") from error
+                if isinstance(error, OSError | ValueError):
+                    raise DataError(f"the process of reasoning-gym died on {what}") from error
+                raise
 
     def _reply(self, seconds: float) -> Any:
         with selectors.DefaultSelector() as waiting:
@@ -203,10 +209,8 @@ class ReasoningGym(Environment):
             return verdict(status="no_answer", detail="no answer found")
         try:
             reply = _LIBRARY.ask(SCORE_S, do="score", **address, question=problem.question, answer=answer)
-        except TimeoutError as error:
-            return verdict(status="timeout", detail=f"the scorer was stopped: {error}")
         except DataError as error:
-            return verdict(status="error", detail=str(error))
+            return verdict(status="timeout" if isinstance(error, TooSlow) else "error", detail=str(error))
         if "error" in reply:
             return verdict(status="error", detail=f"the scorer raised {reply['error']}")
         score = reply["score"]
@@ -244,9 +248,9 @@ def main() -> None:
     replies, sys.stdout = sys.stdout, sys.stderr  # Some tasks print while they make a problem.
     _import_library()
     parent = os.getppid()
-    threading.Thread(target=pool._end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=pool.end_with, args=(parent,), daemon=True).start()
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    sys.addaudithook(pool._deny)
+    sys.addaudithook(pool.deny)
     actions: dict[str, Callable[..., dict[str, Any]]] = {"check": _check, "draw": _draw, "score": _score}
     print('"ready"', file=replies, flush=True)
     for line in sys.stdin:

@@ -132,7 +132,8 @@ class Tests:
         answer = json.loads(line)
         if "error" in answer:
             kind = getattr(builtins, str(answer["error"]), None)
-            known = isinstance(kind, type) and issubclass(kind, Exception)
+            # The end of an iteration would end `all(map(f, …))` as if every call were right.
+            known = isinstance(kind, type) and issubclass(kind, Exception) and "Iteration" not in kind.__name__
             self.last = f"{answer['error']}: {answer['message']}"
             raise (kind if known else RuntimeError)(self.last)  # type: ignore[misc]
         value = unpack(answer["value"])
@@ -227,10 +228,9 @@ def test(only_all: bool) -> None:
     vars(sys.modules["__main__"]).update(provided)
     try:
         importlib.import_module("running")
-    except Ended:
-        pass
     except BaseException as error:
-        tests.failed, tests.first = tests.failed + 1, tests.first or f"{type(error).__name__}: {str(error)[:300]}"
+        if not (isinstance(error, Ended) and tests.failed):  # Outside an assertion nobody else has counted it.
+            tests.failed, tests.first = tests.failed + 1, tests.first or f"{type(error).__name__}: {str(error)[:300]}"
     done = {"passed": tests.passed, "failed": tests.failed, "wanted": wanted, "first": tests.first}
     print(json.dumps(done), file=tests.report, flush=True)
     os._exit(0)

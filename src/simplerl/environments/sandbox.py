@@ -73,7 +73,8 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "open_by_handle_at": (304, 265), "socket": (41, 198), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427), "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
     "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "memfd_create": (319, 279),
-    "memfd_secret": (447, 447), "shmget": (29, 194), "mq_open": (240, 180), "fanotify_init": (300, 262),
+    "memfd_secret": (447, 447), "shmget": (29, 194), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
+    "fanotify_init": (300, 262),
     "syslog": (103, 116), "modify_ldt": (154, None),
 }  # fmt: skip
 #: Machine → its number in audit.h, its column in `_REFUSED`, and its numbers of clone and clone3.

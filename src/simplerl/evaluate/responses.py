@@ -24,6 +24,7 @@ from simplerl.core.types import Problem, Verdict
 from simplerl.data.rows import read_rows
 from simplerl.environments import make_environment
 from simplerl.environments.base import Environment
+from simplerl.environments.judges import own_verdict
 from simplerl.evaluate.benchmarks import Loaded, first_field
 from simplerl.evaluate.figures import check_ks, figures
 from simplerl.evaluate.run import Settings
@@ -113,8 +114,7 @@ def score(
 ) -> ResultDirectory:
     """Judge the responses of the file `source`; write them and their figures. Only a tokenizer tells lengths."""
     name, policy = loaded.benchmark.name, settings.policy or loaded.benchmark.policy
-    coded = any("tests" in item.problem.meta for item in given)
-    environment = {"name": canonical(settings.environment or ("code" if coded else "single-turn"))}
+    environment = {"name": canonical(settings.environment or "single-turn")}
     samples = max(Counter(item.problem.id for item in given).values())
     check_ks(settings.ks, samples, name)
     texts = "".join(f"{item.problem.id}\x1f{item.sample}\x1f{item.response}\x1e" for item in given)
@@ -151,7 +151,8 @@ def _rows(
 
     def judge(item: Given) -> Verdict | None:
         state = environment.start(item.problem, generator(0, "responses", item.problem.id, item.sample))
-        return environment.judge(item.problem, state, item.response)
+        verdict = environment.judge(item.problem, state, item.response)
+        return verdict or own_verdict(item.problem, item.response, policy)
 
     with (
         VerifierPool(policy, workers=1, lenient=("unfinished",)) as pool,

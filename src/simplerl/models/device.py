@@ -27,6 +27,19 @@ def pick_device(wanted: str, setting: str = "learner.device") -> torch.device:
     return device
 
 
+def check_devices(size: int, device: torch.device) -> None:
+    """Raise ConfigError where a learner cannot have so many ranks."""
+    if device.type == "cuda" and size > (there := torch.cuda.device_count()):
+        raise ConfigError(
+            f"learner.ranks = {size}, but PyTorch sees {there} CUDA device{'s' if there > 1 else ''}, and each rank "
+            f"needs one: give --learner.ranks {there}, or check CUDA_VISIBLE_DEVICES"
+        )
+    if device.index:
+        raise ConfigError(f"learner.device = {device} with learner.ranks = {size}: rank N takes cuda:N; give cuda")
+    if torch.distributed.is_initialized():
+        raise ConfigError("learner.ranks: this process is in a process group already; start it without torchrun")
+
+
 def has_fast_bf16(device: torch.device) -> bool:
     """Return whether bf16 matrix products are fast: on a GPU, or on a CPU with AVX-512 BF16 or AMX."""
     if device.type != "cpu":

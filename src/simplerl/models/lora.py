@@ -87,12 +87,13 @@ def without_adapters(model: PreTrainedModel) -> Iterator[None]:
     """Have a model compute what it would without its adapters."""
     layers = _layers(model).values()
     for layer in layers:
-        layer.enable_adapters(False)
+        # Not `enable_adapters`: it has the adapters need no gradient meanwhile, and shards would stay so.
+        layer._disable_adapters = True
     try:
         yield
     finally:
         for layer in layers:
-            layer.enable_adapters(True)
+            layer._disable_adapters = False
 
 
 @torch.no_grad()

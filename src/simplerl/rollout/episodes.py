@@ -99,8 +99,8 @@ class Episodes:
 
     def run(self, episodes: Sequence[Episode]) -> Iterator[tuple[int, Episode]]:
         """Yield (index, episode) as they are over, in any order."""
-        requests = [self._request(episode) for episode in episodes]
         if is_single_turn(self.environment):
+            requests = [self._request(episode) for episode in episodes]
             for index, completion in self.backend.generate(requests, self.sampling):
                 episode = episodes[index]
                 self._take(episode, completion, completion.text)
@@ -114,7 +114,7 @@ class Episodes:
             self._start(episode)
         owners = [index for index, episode in enumerate(episodes) if episode.verdict is None]
         yield from ((index, episode) for index, episode in enumerate(episodes) if episode.verdict is not None)
-        requests = [requests[index] for index in owners]
+        requests = [self._request(episodes[index]) for index in owners]
         with _Workers(THREADS if env.slow else 0, env.max_seconds) as workers:
             while True:
                 for number, completion in self.backend.generate(requests, sampling):
@@ -136,10 +136,20 @@ class Episodes:
         assert self.environment is not None
         try:
             episode.state = self.environment.start(episode.problem, self._rng(episode))
+            if opening := self.environment.opening(episode.problem, episode.state, self.tokenizer):
+                episode.prompt_ids = self._opened(opening)
         except SimpleRLError:
             raise
         except Exception as error:  # Anybody's code.
             self._failed(episode, error)
+
+    def _opened(self, text: str) -> np.ndarray:
+        """Return the tokens of what an episode begins with. Raises ValueError where it leaves no room for an answer."""
+        assert self.tokenizer is not None
+        ids = np.array(self.tokenizer.encode(text, add_special_tokens=False), dtype=np.int32)
+        if not 0 < len(ids) < getattr(self.backend, "context_length", 2**31):
+            raise ValueError(f"an opening of {len(ids)} tokens leaves no room for an answer")
+        return ids
 
     def _rng(self, episode: Episode) -> np.random.Generator:
         seed, purpose, step = self.address

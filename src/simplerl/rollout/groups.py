@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, Problem, Scored, Trajectory, TrajectoryGroup, Undecided, Verdict
 from simplerl.data.prompts import Prompter, adds_begin
 from simplerl.data.templates import AnyTemplate
-from simplerl.environments.base import Environment, is_single_turn
+from simplerl.environments.base import Environment, has_turns
 from simplerl.environments.judges import own_verdict
 from simplerl.models.load import Policy
 from simplerl.models.score import text_logprobs
@@ -49,9 +48,6 @@ def prompt(
     to it."""
     if environment is not None:
         problems = [environment.problem(item, generator(seed, "environment", item.id)) for item in problems]
-    tested = next((item for item in problems if "tests" in item.meta), None)
-    if tested is not None and is_single_turn(environment):
-        raise ConfigError(f"{tested.meta.get('place', tested.id)} is judged by unit tests: give --environment code")
     prompter = template if isinstance(template, Prompter) else Prompter(template=template)
     return [
         Prompted(
@@ -186,7 +182,7 @@ class Rollout:
                 trajectory = Trajectory(
                     problem=item.problem,
                     sample=sample,
-                    prompt_ids=item.prompt_ids,
+                    prompt_ids=episodes[row].prompt_ids,
                     completion=completions[row],
                     segments=episodes[row].segments(),
                     verdict=verdict,
@@ -194,7 +190,7 @@ class Rollout:
                     reward_parts=scored.parts if isinstance(scored, Scored) else {},
                     step_rewards=scored.steps if isinstance(scored, Scored) else (),
                     texts=tuple(episodes[row].texts) if len(episodes[row].texts) > 1 else (),
-                    calls=None if is_single_turn(self.environment) else tuple(episodes[row].calls),
+                    calls=tuple(episodes[row].calls) if has_turns(self.environment) else None,
                 )
                 trajectories.append(trajectory)
             groups.append(TrajectoryGroup(problem=item.problem, trajectories=tuple(trajectories)))

@@ -19,6 +19,7 @@ from simplerl.core.errors import DataError, ModelError, RunError
 from simplerl.core.seeds import derive, generator
 from simplerl.core.types import Problem, Trajectory, TrajectoryGroup
 from simplerl.data.prompts import prompter
+from simplerl.environments.base import require_single_turn
 from simplerl.models.device import pick_device
 from simplerl.models.load import load
 from simplerl.models.score import Scorer
@@ -59,6 +60,7 @@ def label(
     Return how many steps are good, bad and undecided. A line is a problem; the same command goes on where it was, and
     ends with the same file, since all noise is addressed.
     """
+    require_single_turn(config.environment, "simplerl prm label")
     step_ends("", steps)  # A wrong name is said before anything is sampled.
     per_chunk = config.sampling.prompts_per_step
     parts = build_components(

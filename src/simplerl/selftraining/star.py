@@ -136,7 +136,9 @@ def examples_of(chosen: Sequence[Selection], end: int) -> list[Example]:
         response = trajectory.completion.token_ids.tolist()
         ended = [] if trajectory.completion.stop_reason == "eos" else [end]
         tokens = [*trajectory.prompt_ids.tolist(), *response, *ended]
-        examples.append(Example(tokens=tokens, prompt_length=len(trajectory.prompt_ids)))
+        start = len(trajectory.prompt_ids)
+        observed = tuple((start + np.flatnonzero(~trajectory.loss_mask)).tolist())
+        examples.append(Example(tokens=tokens, prompt_length=start, observed=observed))
     return examples
 
 

@@ -18,7 +18,7 @@ from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet, select
 from simplerl.data.prompts import Prompter, difference, prompter
 from simplerl.models import lora
-from simplerl.models.device import describe_machine, has_fast_bf16, pick_device
+from simplerl.models.device import check_devices, describe_machine, has_fast_bf16, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention, weights_hash
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import RolloutBackend, Sampling
@@ -95,7 +95,7 @@ def build_components(
     attention = pick_attention(config.learner.attention, device, half=half and device.type != "cpu")
     loads_on = device
     if config.learner.sharded:
-        from simplerl.train.ranks import Ranks, check_devices, spread
+        from simplerl.train.ranks import Ranks, spread
 
         check_devices(config.learner.ranks, device)
         loads_on = torch.device("cpu")  # No GPU need have room for all of a model.
@@ -143,6 +143,8 @@ def build_components(
         environment=config.environment,
         tokenizer=policy.tokenizer,
     )
+    if config.learner.sharded and config.rollout.backend != "native":  # An engine with weights of its own has read it.
+        sampled_from.model.to("cpu")
     drawn = Sampling(temperature=e.temperature, top_p=e.top_p, top_k=0, **limits)
     if not rollout.backend.exact:
         say(f"rollout.backend = {config.rollout.backend} draws its own random numbers: no two runs will be the same")

@@ -20,6 +20,7 @@ from simplerl.algorithms.base import CriticAlgorithm
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs
 from simplerl.models import checkpoint, lora
+from simplerl.models.guards import clock
 from simplerl.models.load import Policy, load, recompute_activations
 from simplerl.models.score import BaseScorer, Scorer, shares_prompts, text_logprobs
 from simplerl.models.sharding import fill, gather, passes, shard, tensors
@@ -28,7 +29,6 @@ from simplerl.ops.kl import adapted, kl
 from simplerl.train.batch import MicroBatch, by_response, cut_update, minibatches
 from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.critic import Critic, value_metrics
-from simplerl.train.guards import clock
 from simplerl.train.optim import adamw, apply_gradient, learning_rate
 
 if TYPE_CHECKING:

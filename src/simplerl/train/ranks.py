@@ -31,6 +31,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from simplerl.core.errors import ConfigError, SimpleRLError
 from simplerl.core.plugins import load_plugins
 from simplerl.core.types import Batch
+from simplerl.models.device import check_devices
 from simplerl.models.sharding import passes, skeleton, tensors
 from simplerl.train.batch import MicroBatch, cut_update
 from simplerl.train.learner import Learner
@@ -96,10 +97,9 @@ class Ranks:
 
     def _start(self, rank: int, settings: Mapping[str, Any]) -> None:
         ours, theirs = socket.socketpair()
-        path = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        path = [os.path.abspath(each) for each in sys.path]  # A rank imports what the controller can.
         with theirs, self._said(rank).open("wb") as said:
-            # -P: a file in the working directory must not be able to stand in for a module. A group of its own: Ctrl-C
-            # is the controller's to handle.
+            # A group of its own: Ctrl-C is the controller's to handle.
             process = subprocess.Popen(
                 [sys.executable, "-P", *COMMAND, json.dumps(settings)],
                 stdin=theirs.fileno(),
@@ -204,19 +204,6 @@ def _end(processes: Sequence[subprocess.Popen[bytes]], sockets: Sequence[socket.
     files.cleanup()
 
 
-def check_devices(size: int, device: torch.device) -> None:
-    """Raise ConfigError where a learner cannot have so many ranks."""
-    if device.type == "cuda" and size > (there := torch.cuda.device_count()):
-        raise ConfigError(
-            f"learner.ranks = {size}, but PyTorch sees {there} CUDA device{'s' if there > 1 else ''}, and each rank "
-            f"needs one: give --learner.ranks {there}, or check CUDA_VISIBLE_DEVICES"
-        )
-    if device.index:
-        raise ConfigError(f"learner.device = {device} with learner.ranks = {size}: rank N takes cuda:N; give cuda")
-    if dist.is_initialized():
-        raise ConfigError("learner.ranks: this process is in a process group already; start it without torchrun")
-
-
 def _hears(theirs: socket.socket) -> bool:
     """Return whether a rank says that it is there."""
     try:
@@ -262,6 +249,12 @@ for _name in ("step", "restart", "start_anew", "save", "restore", "text_logprobs
 
 def spread(learner: Learner, ranks: Ranks) -> Learner:
     """Return the learner over ranks, each with a shard of what this one holds."""
+    kind = type(learner.algorithm)
+    if kind.__module__ == "__main__":
+        raise ConfigError(
+            f"the algorithm {kind.__name__} is defined in a script or notebook, where other ranks do not find it: put "
+            "it in a file and load that as a plug-in (docs/extending.md), or use learner.ranks = 1"
+        )
     values = [tensors(module) for module in learner.modules()]
     bare = skeleton(learner, learner.modules())
     with ranks.together("take_part", bare):

@@ -17,16 +17,16 @@ from simplerl.core.errors import ConfigError, RunError
 from simplerl.core.objects import short_name
 from simplerl.core.types import TrajectoryGroup
 from simplerl.doctor import Finding, Watch, thresholds
-from simplerl.environments.base import is_single_turn
+from simplerl.environments.base import has_turns
 from simplerl.evaluate.figures import evaluation_figures, evaluation_metrics
 from simplerl.models.device import peak_memory_gib
+from simplerl.models.guards import choose_threads, clock, memory_advice, stop_on_interrupt
 from simplerl.rollout.groups import Rollout
 from simplerl.rollout.metrics import environment_metrics, rollout_metrics
 from simplerl.runs.directory import RunDirectory, read_metrics, sampled_tokens
 from simplerl.train.components import Components
 from simplerl.train.config import Config
 from simplerl.train.feed import StepGroups
-from simplerl.train.guards import choose_threads, clock, memory_advice, stop_on_interrupt
 from simplerl.train.learner import StepResult
 from simplerl.train.resolve import FREE_ON_RESUME, as_table, flatten, is_among
 
@@ -170,7 +170,7 @@ class TrainingRun:
             with clock(self._seconds, "time/save"):
                 self.directory.record_trajectories(step, sampled, result.advantages)
             metrics |= rollout_metrics(sampled)
-            if not is_single_turn(components.config.environment):
+            if has_turns(components.config.environment):
                 metrics |= environment_metrics(sampled)
             self._tokens += int(metrics["tokens/sampled"])
         last = self._is_last(step)

@@ -33,6 +33,8 @@ class Example:
 
     tokens: list[int]
     prompt_length: int
+    observed: tuple[int, ...] = ()
+    """Places of tokens that an environment wrote: nobody imitates them."""
 
 
 def end_token(policy: Policy) -> int:
@@ -90,12 +92,15 @@ def demonstration_batch(examples: Sequence[Example]) -> Batch:
     tokens_BT = torch.zeros((len(examples), len(columns_T)), dtype=torch.int64)
     for row, example in enumerate(examples):
         tokens_BT[row, : len(example.tokens)] = torch.tensor(example.tokens)
+    mask_BT = (columns_T >= prompts_B[:, None]) & (columns_T < lengths_B[:, None])
+    for row, example in enumerate(examples):
+        mask_BT[row, list(example.observed)] = False
     every_B = torch.ones(len(examples), dtype=torch.bool)
     return Batch(
         tokens_BT=tokens_BT,
         lengths_B=lengths_B,
         prompt_lengths_B=prompts_B,
-        mask_BT=(columns_T >= prompts_B[:, None]) & (columns_T < lengths_B[:, None]),
+        mask_BT=mask_BT,
         sampler_logprobs_BT=None,
         rewards_B=every_B.float(),
         group_B=torch.arange(len(examples)),

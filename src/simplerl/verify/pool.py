@@ -283,7 +283,7 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
 # --- in the worker --------------------------------------------------------------------------------------------------
 
 
-def _deny(event: str, args: tuple[Any, ...]) -> None:
+def deny(event: str, args: tuple[Any, ...]) -> None:
     """Audit hook: a worker reads modules and computes, nothing else. It cannot be removed once set."""
     if event == "open":
         mode, flags = args[1], args[2]
@@ -293,7 +293,7 @@ def _deny(event: str, args: tuple[Any, ...]) -> None:
         raise PermissionError(f"a verifier worker may not use {event}")
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """End this process when its parent has ended: while it computes it does not see its input closed."""
     while os.getppid() == parent:
         time.sleep(0.5)
@@ -321,14 +321,14 @@ def main() -> None:
     import simplerl.verify.points  # noqa: F401  before the limits are set
 
     parent, seconds = int(sys.argv[1]), float(sys.argv[2])
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     replies, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints must not come between replies
     with contextlib.suppress(OSError, ValueError):  # systems without /proc, or with a lower limit already
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
     for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
         resource.setrlimit(limit, (0, 0))
-    sys.addaudithook(_deny)
+    sys.addaudithook(deny)
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
         signal.setitimer(signal.ITIMER_PROF, 3 * seconds + 2)  # the kernel's guard behind the pool's own deadline

@@ -37,6 +37,8 @@ LONGEST_NAME = 120
 #: Rows on a page of the table, and samples that are shown of a problem.
 ROWS, MOST_SAMPLES = 25, 64
 
+#: Searches of a run of which the surface is shown, the newest.
+MOST_SEARCHES = 12
 #: Formulas drawn on a page, shared out among its responses, but some for each: a browser needs seconds for 10,000.
 MOST_DRAWN, ALWAYS_DRAWN = 3_000, 12
 
@@ -170,9 +172,26 @@ def _plots(library: Library, view: View) -> str:
     sides = zip("AB", (view.side(0), view.side(1)), strict=True)
     marks = [(letter, step) for letter, (key, step) in sides if step is not None and key in view.runs]
     drawn = piece("charts", **charts(view.metrics[:MOST_METRICS], runs, marks)) if runs else ""
+    for name, run in runs.items():
+        if surfaces := run.searches:
+            drawn += piece("searches", name, [_surface(each) for each in surfaces[-MOST_SEARCHES:]])
     if view.doctor:
         drawn += "".join(piece("findings", entry.name, library.diagnosis(entry)) for entry in entries)
     return drawn
+
+
+def _surface(search: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a search as a table: a row for each temperature, (query effect, its share of the largest, chosen)."""
+    effects = {(p["temperature"], p["threshold"]): p["query_effect"] for p in search["points"]}
+    temperatures, thresholds = (sorted({point[side] for point in effects}) for side in (0, 1))
+    most, chosen = max(effects.values()) or 1.0, (search["chosen"]["temperature"], search["chosen"]["threshold"])
+
+    def cell(point: tuple[float, float]) -> tuple[float | None, float, bool]:
+        value = effects.get(point)
+        return value, max(value or 0.0, 0.0) / most, point == chosen
+
+    rows = [(t, [cell((t, r)) for r in thresholds]) for t in temperatures]
+    return {"step": search["step"], "thresholds": thresholds, "rows": rows}
 
 
 def _table(library: Library, view: View, selection: Selection) -> str:

@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 
-from simplerl.train import guards
+from simplerl.models import guards
 
 
 @pytest.fixture(autouse=True)

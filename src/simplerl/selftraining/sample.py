@@ -9,6 +9,7 @@ from typing import Any
 
 from simplerl.core.errors import DataError, RunError
 from simplerl.core.types import Trajectory
+from simplerl.environments.base import require_single_turn
 from simplerl.runs.files import json_line, write_atomic
 from simplerl.train.components import Inputs, build_components
 from simplerl.train.config import Config
@@ -29,6 +30,7 @@ def sample(
     Return (verdicts, responses written). Without `everything` only right ones that ended by themselves are kept. The
     noise is addressed by problem and sample, so the same command writes the same file.
     """
+    require_single_turn(config.environment, "simplerl sample")
     if output.exists():
         raise RunError(f"{output} exists already; choose another --output, or remove it")
     try:  # Now, not after an hour of sampling.
