@@ -3,8 +3,6 @@
 Importing this imports neither torch nor NumPy; workers start when an answer first needs one.
 """
 
-from __future__ import annotations
-
 import atexit
 import os
 from collections.abc import Iterable

@@ -6,8 +6,6 @@ A *policy* looks for the answer there. How prose states an answer is in `tables.
 characters there is bounded, so that nothing is quadratic. `boxes` is the one box finder of the package.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import deque

@@ -102,11 +102,22 @@ def _merge_thousands(text: str) -> str:
     return _TEXT["thousands"].sub(lambda match: match.group().replace(",", ""), text)
 
 
+def _with_unit(side: Reading) -> Node | None:
+    """A side as a quantity in a unit that only stands in plain letters, as in `10 m/s`."""
+    match = _TEXT["quantity"].fullmatch(side.normal.replace("\\cdot", "·"))
+    value = number(match[1]) if match and words.unit_of(match[2]) else None
+    return Node("unit", (num(value),), match[2]) if match and value is not None else side.node
+
+
 def _readings(mine: Reading, theirs: Reading) -> list[tuple[Node, Node]]:
-    """The pairs of trees to compare: commas as separators, then as thousands marks."""
+    """The pairs of trees to compare: commas as separators, then as thousands marks, letters as units beside a unit.
+    Conditions that only the gold adds are left out."""
     merged = [reading(_merge_thousands(side.normal)) if "," in side.normal else side for side in (mine, theirs)]
-    pairs = dict.fromkeys([(mine.node, theirs.node), (merged[0].node, merged[1].node)])
-    return [(answer, gold) for answer, gold in pairs if answer is not None and gold is not None]
+    units = (_with_unit(mine), _with_unit(theirs))
+    both = all(node is not None and node.op == "unit" for node in units)
+    pairs = [(mine.node, theirs.node), (merged[0].node, merged[1].node), *[units] * both]
+    trees = [(answer, gold) for answer, gold in dict.fromkeys(pairs) if answer is not None and gold is not None]
+    return [(answer, gold.args[0] if gold.op == "cond" != answer.op else gold) for answer, gold in trees]
 
 
 # --- two sides ----------------------------------------------------------------------------------------------------

@@ -5,8 +5,6 @@ linear in the length, which the caller caps. Row ends (`\\`, `\cr`) become `\row
 separate the parts of an answer. The rules are in `tables.toml`.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

@@ -5,8 +5,6 @@ operation bounded in size and charged to the work budget. Agreement is *relative
 their values at random points by accident (Schwartz, 1980; Zippel, 1979). Imported by workers only.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable, Iterator

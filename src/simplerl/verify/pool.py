@@ -9,8 +9,6 @@ nothing. A worker (`main`) reads lines of JSON from a socket and can do nothing 
 kernel limits its memory, CPU time and files, and an audit hook forbids it to write, to connect and to start programs.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -4,8 +4,6 @@ What may stand beside a value is listed in `tables.toml`: a unit, a noun that co
 an answer. A word that is not listed is never dropped: the text beside it is then not understood, or compared as words.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections import Counter
