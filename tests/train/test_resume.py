@@ -38,10 +38,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "optimizer": {"schedule": "cosine", "warmup_steps": 2},
     },
     "episodes": {
-        "model": "cub-calculator",
-        "environment": {"name": "calculator"},
-        "dataset": {"levels": [6], "size": 40},
-        "sampling": {"max_new_tokens": 48, "temperature": 1.3},
+        "environment": {"name": "guided-retry", "hint": " No. Again:"},
+        "sampling": {"max_new_tokens": 48, "temperature": 1.2},
     },
     "shuffled-rewards": {"shuffle_rewards": True, "sampling": {"temperature": 1.2}},
 }
