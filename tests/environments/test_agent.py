@@ -10,6 +10,7 @@ import pytest
 from support import SMALL
 
 import simplerl
+from simplerl.core.errors import ConfigError
 from simplerl.core.types import Problem
 from simplerl.data.templates import TEMPLATES
 from simplerl.environments import agent
@@ -161,6 +162,47 @@ def test_an_agent_that_goes_on_for_ever_is_told_that_it_is_over(cub) -> None:
     assert t.verdict.status == "wrong"
 
 
+def test_a_limit_is_no_way_out_of_the_loss(cub) -> None:
+    """An agent that does not expect the refusal raises; the episode is judged by what the policy wrote all the same."""
+    waiting = threading.Event()
+
+    def endless(base_url, api_key, problem):
+        messages = [{"role": "user", "content": problem.question}]
+        try:
+            while True:
+                answer, _ = chat(base_url, api_key, messages)
+                messages += [{"role": "assistant", "content": answer}, {"role": "user", "content": "?"}]
+        finally:
+            waiting.set()
+
+    policy = cub("cub-qwen")
+    (t,) = rolled(policy, endless, backend=fake(policy, lambda text, key: " \\boxed{41}"), max_turns=2, tokens=500)
+    assert (t.completion.stop_reason, t.verdict.status, t.reward) == ("turns", "wrong", 0.0)
+    assert waiting.wait(5)
+    assert not agent.endpoint().sessions
+
+
+def test_an_agent_is_let_go_whatever_went_wrong(cub) -> None:
+    ended: list[int] = []
+
+    def forgets(base_url, api_key, problem):
+        answer, _ = chat(base_url, api_key, [{"role": "user", "content": "a"}])
+        try:
+            chat(base_url, api_key, [{"role": "user", "content": "b"}, {"role": "assistant", "content": answer}])
+        except urllib.error.HTTPError as error:
+            ended.append(error.code)
+
+    policy = cub("cub-qwen")
+    (t,) = rolled(policy, forgets, backend=fake(policy, lambda text, key: " 41"))
+    assert t.verdict.status == "error"
+    for _ in range(50):
+        if ended:
+            break
+        time.sleep(0.1)
+    assert ended == [410], "it does not wait for ever"
+    assert not agent.endpoint().sessions
+
+
 def test_the_endpoint_refuses_strangers_and_what_it_does_not_know(cub) -> None:
     server = agent.endpoint()
     session = server.open()
@@ -213,7 +255,11 @@ def test_episodes_of_agents_elsewhere_are_recorded(cub, tmp_path) -> None:
     )  # fmt: skip
     said: list[str] = []
     options = {"port": 0, "key": "the-key", "seconds": 20.0, "say": said.append}
+    (tmp_path / "episodes").mkdir()
+    (tmp_path / "episodes" / "step_mine.parquet").touch()  # Somebody else's file.
     server = open_endpoint(rollout, tmp_path / "episodes", **options)
+    with pytest.raises(ConfigError, match="cannot be used"):
+        open_endpoint(rollout, tmp_path / "episodes", **{**options, "port": server.server.server_address[1]})
     with pytest.raises(urllib.error.HTTPError, match="401"):
         post(f"{server.base_url}/episodes", "another", {})
     for number, reward in enumerate((0.5, 1.0), 1):

@@ -183,6 +183,19 @@ def test_what_an_environment_raises_is_undecided_and_never_reward_0(cub, where: 
     assert not build_batch(groups).included_B.any()
 
 
+@pytest.mark.parametrize("where", ["nothing", "start", "step", "judge"])
+def test_every_environment_that_has_begun_is_ended_once(cub, where: str) -> None:
+    ended: list[str] = []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Holds(Faulty):
+        def end(self, problem, state) -> None:
+            ended.append(problem.id)
+
+    rolled(cub("cub-qwen"), Holds(where=where), samples=1)
+    assert sorted(ended) == ([] if where == "start" else ["p0", "p1", "p2", "p3"])
+
+
 def test_what_ends_a_run_is_not_taken_for_a_fault_of_a_tool(cub) -> None:
     class Missing(Ends):
         def step(self, problem, state, text, rng) -> Turn:

@@ -10,6 +10,7 @@ further request only the messages behind that answer are encoded and appended. S
 one that changes it has made another conversation, which is an `error`. The server listens on loopback.
 """
 
+import contextlib
 import functools
 import hmac
 import http.server
@@ -24,6 +25,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from simplerl.core.errors import ConfigError
 from simplerl.core.types import Call, Problem, Turn, Verdict
 from simplerl.environments.base import Environment
 
@@ -80,8 +82,14 @@ class Endpoint:
         self.sessions: dict[str, Session] = {}
         self.key, self.begin = key, begin
         handler = type("Handler", (_Handler,), {"endpoint": self})
-        self.server = http.server.ThreadingHTTPServer((HOST, port), handler)
+        try:
+            self.server = http.server.ThreadingHTTPServer((HOST, port), handler)
+        except (OSError, OverflowError) as error:
+            raise ConfigError(
+                f"port {port} cannot be used: {error}; choose another --port, or 0 for a free one"
+            ) from error
         self.server.daemon_threads = True
+        self.server.handle_error = lambda request, address: None  # type: ignore[method-assign]  # Who hung up is gone.
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     @property
@@ -144,7 +152,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer a chat completion, or take an episode's reward."""
         length = self.headers.get("Content-Length", "")
-        if not length.isdigit() or int(length) > LARGEST:
+        if not (length.isascii() and length.isdigit()) or int(length) > LARGEST:
             return self._refuse(413, f"a request has a length of at most {LARGEST} bytes")
         raw = self.rfile.read(int(length))
         key, server = self.headers.get("Authorization", "").removeprefix("Bearer ").strip(), self.endpoint
@@ -250,9 +258,13 @@ class Agent(Environment):
     def start(self, problem: Problem, rng: np.random.Generator) -> Any:
         """Start the agent and wait for its first request."""
         session = self.begin(problem)
-        session.known = self._next(session)
-        if not session.known:
-            raise ValueError("the agent has ended without a request")
+        try:
+            session.known = self._next(session)
+            if not session.known:
+                raise ValueError("the agent has ended without a request")
+        except Exception:
+            session.end()
+            raise
         return session
 
     def begin(self, problem: Problem) -> Session:
@@ -306,12 +318,19 @@ class Agent(Environment):
             state.outbox.put((text[len("\n".join(state.given)) :].lstrip("\n"), "length"))
             if self._next(state):
                 state.end()
-                self._next(state)
+                # What it makes of the refusal is no fault of its own: the policy must not get out of the loss by a limit.
+                with contextlib.suppress(Exception):
+                    self._next(state)
         if state.reward is None:
             return None
         status: Any = "correct" if state.reward == 1 else "wrong"
         detail = f"reward {state.reward:g}"
         return Verdict(status=status, extracted=None, rule="environment", detail=detail, score=state.reward)
+
+    def end(self, problem: Problem, state: Session) -> None:
+        """Refuse what the agent still asks."""
+        if not state.over:
+            state.end()
 
 
 def agent_environment(function: Callable[..., Any], name: str) -> type[Environment]:

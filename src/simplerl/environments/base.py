@@ -33,7 +33,7 @@ class Environment:
     max_turns: int = 8
     """Turns of the policy after which an episode is over."""
     max_seconds: float = 60.0
-    """Seconds that one answer of the environment may take; after that the response is undecided."""
+    """Seconds that the environment's answers may take in an episode, all together; after that it is undecided."""
     observation_tokens: int = 256
     """Tokens of an observation; of a longer one the middle is left out."""
 
@@ -62,9 +62,12 @@ class Environment:
         """Return the verdict on what the policy wrote, its turns joined by line breaks; None: the verifier judges."""
         return None
 
+    def end(self, problem: Problem, state: Any) -> None:
+        """Release what an episode holds. Called once when it is over, however it went, if `start` returned."""
+
 
 #: What an environment may do in its own way.
-METHODS = ("problem", "start", "opening", "step", "judge")
+METHODS = ("problem", "start", "opening", "step", "judge", "end")
 
 
 def is_single_turn(environment: Environment | None) -> bool:
@@ -75,8 +78,8 @@ def is_single_turn(environment: Environment | None) -> bool:
 
 
 def has_turns(environment: Environment | None) -> bool:
-    """Return whether the environment answers the policy; one that only judges does not."""
-    return environment is not None and type(environment).step is not Environment.step
+    """Return whether the environment answers the policy; one that only judges, or after one turn, does not."""
+    return environment is not None and type(environment).step is not Environment.step and environment.max_turns > 1
 
 
 def require_single_turn(environment: Environment, what: str) -> None:

@@ -144,6 +144,7 @@ class Code(Environment):
     max_seconds: float = 600.0
     """Seconds for all tests of a response, waiting for a free core included; after that it is undecided."""
     observation_tokens: int = 512
+    """Tokens of a failing test that is shown; of a longer one the middle is left out."""
     score: Literal["all", "fraction"] = "all"
     """What counts: all tests, or the share of them that pass."""
     test_seconds: float = 5.0

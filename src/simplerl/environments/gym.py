@@ -200,6 +200,7 @@ class ReasoningGym(Environment):
     """How the final answer is found; in a run it is that of the verifier."""
 
     def judge(self, problem: Problem, state: Any, text: str) -> Verdict | None:
+        """Return what the task's scorer says of the answer; None for a problem of another source."""
         address = problem.meta.get("gym")
         if address is None:
             return None

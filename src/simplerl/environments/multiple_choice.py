@@ -37,6 +37,7 @@ class MultipleChoice(Environment):
     """Put the options in another order. Options that speak of each other ("all of the above") keep theirs."""
 
     def problem(self, problem: Problem, rng: np.random.Generator) -> Problem:
+        """Return the problem with its options in the order of the random numbers, and the gold's letter there."""
         options = problem.meta.get("options")
         if not options:
             return problem
@@ -52,6 +53,7 @@ class MultipleChoice(Environment):
         )
 
     def judge(self, problem: Problem, state: Any, text: str) -> Verdict | None:
+        """Return the verdict on the letter that is chosen; None for a problem without options."""
         options, choice = problem.meta.get("options"), problem.meta.get("choice")
         if not options:
             return None

@@ -42,6 +42,8 @@ class Episode:
     turn: int = 0
     seconds: float = 0.0
     """That the environment has taken."""
+    started: bool = False
+    """Whether its environment has begun, so that it must be ended."""
     stop_reason: StopReason = "eos"
     verdict: Verdict | None = None
     """The environment's; None: the verifier judges `answer`."""
@@ -98,7 +100,27 @@ class Episodes:
     """(seed, purpose, step): with problem and sample it addresses every draw of an episode."""
 
     def run(self, episodes: Sequence[Episode]) -> Iterator[tuple[int, Episode]]:
-        """Yield (index, episode) as they are over, in any order."""
+        """Yield (index, episode) as they are over, in any order. Every environment that has begun is ended."""
+        try:
+            for index, episode in self._run(episodes):
+                self._end(episode)
+                yield index, episode
+        finally:
+            for episode in episodes:
+                self._end(episode)
+
+    def _end(self, episode: Episode) -> None:
+        if self.environment is None or not episode.started:
+            return
+        episode.started = False
+        try:
+            self.environment.end(episode.problem, episode.state)
+        except SimpleRLError:
+            raise
+        except Exception as error:  # Anybody's code.
+            self._failed(episode, error)
+
+    def _run(self, episodes: Sequence[Episode]) -> Iterator[tuple[int, Episode]]:
         if is_single_turn(self.environment):
             requests = [self._request(episode) for episode in episodes]
             for index, completion in self.backend.generate(requests, self.sampling):
@@ -136,6 +158,7 @@ class Episodes:
         assert self.environment is not None
         try:
             episode.state = self.environment.start(episode.problem, self._rng(episode))
+            episode.started = True
             if opening := self.environment.opening(episode.problem, episode.state, self.tokenizer):
                 episode.prompt_ids = self._opened(opening)
         except SimpleRLError:

@@ -26,7 +26,7 @@ class Elsewhere(Agent):
     """The episodes of agents that somebody else runs."""
 
     max_seconds: float = 600.0
-    """Seconds without a request after which an episode is given up."""
+    """Seconds that an agent may take between its requests, all together; after that the episode is given up."""
     source = "elsewhere"
 
     def begin(self, problem: Problem) -> Session:
@@ -72,13 +72,14 @@ def open_endpoint(
     rollout: Rollout, directory: Path, *, port: int, key: str, seconds: float, say: Callable[[str], None]
 ) -> Endpoint:
     """Start the server. Every episode that ends is written to `directory`, and said."""
-    directory.mkdir(parents=True, exist_ok=True)
-    numbers = itertools.count(1 + max((int(file.stem[5:]) for file in directory.glob("step_*.parquet")), default=0))
+    written = [file.stem.removeprefix("step_") for file in directory.glob("step_*.parquet")]
+    numbers = itertools.count(1 + max((int(name) for name in written if name.isdecimal()), default=0))
     environment = Elsewhere(max_seconds=seconds)
     backend: Any = OneAtATime(rollout.backend, threading.Lock())
     unused = np.zeros(1, np.int32)  # An episode begins with its agent's first request.
 
     def begin(session: Session) -> None:
+        """Go through an episode that was opened."""
         number = next(numbers)
         problem = Problem(id=f"episode-{number}", question="", answer="", source="serve", meta={"session": session})
         verifier: Any = Unjudged()

@@ -114,6 +114,7 @@ class VLLMBackend:
         waiting: set[str] = set()
 
         def admit() -> None:
+            """Hand the requests that are new to the engine."""
             new = range(len(indices), len(requests))
             check_prompts(requests[new.start : new.stop], self.context_length, self.name)
             for index in new:
