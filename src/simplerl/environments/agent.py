@@ -74,6 +74,13 @@ class Ended:
     error: Exception | None = None
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of who hung up before the answer came."""
+
+
 class Endpoint:
     """The server: it finds an episode by the key of a request and waits with it for the policy."""
 
@@ -83,13 +90,9 @@ class Endpoint:
         self.key, self.begin = key, begin
         handler = type("Handler", (_Handler,), {"endpoint": self})
         try:
-            self.server = http.server.ThreadingHTTPServer((HOST, port), handler)
+            self.server = _Server((HOST, port), handler)
         except (OSError, OverflowError) as error:
-            raise ConfigError(
-                f"port {port} cannot be used: {error}; choose another --port, or 0 for a free one"
-            ) from error
-        self.server.daemon_threads = True
-        self.server.handle_error = lambda request, address: None  # type: ignore[method-assign]  # Who hung up is gone.
+            raise ConfigError(f"port {port} cannot be used: {error}; choose another --port (0: any)") from error
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     @property
@@ -318,7 +321,7 @@ class Agent(Environment):
             state.outbox.put((text[len("\n".join(state.given)) :].lstrip("\n"), "length"))
             if self._next(state):
                 state.end()
-                # What it makes of the refusal is no fault of its own: the policy must not get out of the loss by a limit.
+                # What it makes of the refusal is no fault: by a limit the policy must not get out of the loss.
                 with contextlib.suppress(Exception):
                     self._next(state)
         if state.reward is None:
