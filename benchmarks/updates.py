@@ -23,12 +23,12 @@ from measures.gpu import group
 from measures.machine import memory_gb
 
 from simplerl.algorithms import ALGORITHMS
+from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.seeds import derive
 from simplerl.models.load import load
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Request, Sampling
 from simplerl.train.batch import build_batch
-from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.learner import Learner
 
 TEXT = "Problem {}. Tom has 3 boxes with 4 apples each. He eats 2 apples and gives half of the rest to Ann. " * 20

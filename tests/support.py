@@ -21,13 +21,13 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 import simplerl
+from simplerl.config.resolve import resolve
+from simplerl.config.sections import Config
 from simplerl.core.types import Completion, Problem, Segment, Trajectory, TrajectoryGroup, Verdict, VersionSpan
 from simplerl.models.load import Policy
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.glossary import TIMINGS
-from simplerl.train.config import Config
 from simplerl.train.loop import train
-from simplerl.train.resolve import resolve
 from simplerl.train.run import Callback, Outcome
 
 #: Qwen2 tokenizers insist on this name for their end token.

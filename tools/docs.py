@@ -20,12 +20,12 @@ from typing import Any, Literal, Union
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.cli import COMMANDS, build_parser, usage
+from simplerl.config import sections
 from simplerl.doctor import RULES
 from simplerl.doctor.thresholds import WINDOW
 from simplerl.environments import ENVIRONMENTS
 from simplerl.rewards import REWARDS
 from simplerl.runs.glossary import METRICS, TIMINGS
-from simplerl.train import config
 
 DOCS = Path(__file__).parent.parent / "docs"
 NOTE = "<!-- Made by tools/docs.py from the code: change the code, then run it again. -->\n"
@@ -122,9 +122,9 @@ with `extends = "NAME"` and give only what differs, and with `about = "…"`. Wi
 
 ## The run
 
-{table(config.Config)}"""
+{table(sections.Config)}"""
     ]
-    for field in dataclasses.fields(config.Config):
+    for field in dataclasses.fields(sections.Config):
         if dataclasses.is_dataclass(field.default_factory) and field.name not in NAMED:
             parts.append(f"## {field.name}\n\n{paragraph(field.default_factory)}\n")
             parts.append(table(field.default_factory, f"{field.name}."))

@@ -48,7 +48,7 @@ def files_to_loss() -> list[str]:
     from simplerl.algorithms import ALGORITHMS
     from simplerl.cli import main
 
-    files: dict[str, None] = {"cli/train.py": None, "train/config.py": None}
+    files: dict[str, None] = {"cli/train.py": None, "config/sections.py": None}
     losses = {cls.loss.__code__ for cls in ALGORITHMS.values()}
     done = False
 

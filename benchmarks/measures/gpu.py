@@ -133,8 +133,8 @@ def group(index: int, prompt_ids: Any, completions: list[Any]) -> Any:
 def _update(job: Job, policy: Any, device: Any, groups: list[Any]) -> dict[str, float]:
     """Do whole updates (bf16 autocast over fp32 weights, AdamW); return rates. Attention is left out of the FLOPs."""
     from simplerl.algorithms import GRPO
+    from simplerl.config.sections import LearnerConfig, OptimizerConfig
     from simplerl.train.batch import build_batch
-    from simplerl.train.config import LearnerConfig, OptimizerConfig
     from simplerl.train.learner import Learner
 
     learner = Learner(

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simplerl.train.config import Config
-from simplerl.train.resolve import resolve
+from simplerl.config.resolve import resolve
+from simplerl.config.sections import Config
 
 #: The learning rate is low enough to leave the policy, and so the response lengths, as they are while we measure.
 LEARNING_RATE = 1e-6

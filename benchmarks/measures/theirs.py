@@ -63,9 +63,9 @@ def measure(job: Job) -> dict[str, Any]:
     except ImportError as error:
         return {"missing": f"{MISSING} ({error})"}
     from simplerl.data.templates import TEMPLATES
+    from simplerl.feed.feed import Sampler
     from simplerl.models import cub
     from simplerl.train.components import load_problems
-    from simplerl.train.feed import Sampler
 
     set_threads(job.threads)
     config, setting = job.config, SETTING | job.trl

@@ -160,9 +160,9 @@ def sample(
     >>> {row["verdict"] for row in rows}
     {'correct'}
     """
+    from simplerl.config.resolve import merge, resolve
     from simplerl.selftraining.sample import WITHOUT_LEARNING
     from simplerl.selftraining.sample import sample as write_samples
-    from simplerl.train.resolve import merge, resolve
 
     overrides = {**_nested(settings), **top_level}
     inputs = _objects(overrides, model=model, data=data)
@@ -256,7 +256,7 @@ def _run(
 ) -> Run:
     """Make a configuration, and a run of it."""
     from simplerl.cli.display import execute
-    from simplerl.train.resolve import configure, merge
+    from simplerl.config.resolve import configure, merge
     from simplerl.train.run import Callback as Watcher
 
     class Adapter(Watcher):
@@ -307,8 +307,8 @@ def _objects(
     environment: Any = None,
 ) -> "Inputs":
     """Write what was passed into the settings, objects by their names; return the objects that a run is built from."""
+    from simplerl.config.resolve import named_table
     from simplerl.train.components import Inputs
-    from simplerl.train.resolve import named_table
 
     policy = problems = None
     if reward is not None:
@@ -388,9 +388,9 @@ def _reward_table(reward: Any) -> dict[str, Any]:
 
 
 def _reward_part(reward: Any) -> dict[str, Any]:
+    from simplerl.config.resolve import named_table
     from simplerl.core.plugins import canonical
     from simplerl.rewards import Reward
-    from simplerl.train.resolve import named_table
 
     if isinstance(reward, str):
         return {"name": canonical(reward)}

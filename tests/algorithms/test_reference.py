@@ -18,10 +18,10 @@ import torch
 from support import CORRECT, TIMED_OUT, WRONG, group, trajectory
 
 from simplerl.algorithms import ALGORITHMS
+from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.types import Batch
 from simplerl.models.load import Policy
 from simplerl.train.batch import build_batch
-from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.learner import Learner
 
 TEMPERATURE = 0.7

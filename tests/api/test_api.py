@@ -11,8 +11,8 @@ from support import SMALL, environment
 
 import simplerl
 from simplerl import api
+from simplerl.config.resolve import flatten
 from simplerl.core.errors import ConfigError, RunError, SimpleRLError
-from simplerl.train.resolve import flatten
 
 #: The settings of a run of about a second, with dots.
 QUICK = flatten(SMALL)

@@ -112,7 +112,7 @@ def test_cub_mistakes(given: list[str], wanted: str, capsys) -> None:
 
 
 def test_recipes_are_listed_in_groups_with_what_they_are(capsys) -> None:
-    from simplerl.train.resolve import recipe_header, recipe_names, resolve
+    from simplerl.config.resolve import recipe_header, recipe_names, resolve
 
     code, out, _ = run_main(capsys, "recipes")
     assert code == 0
@@ -131,7 +131,7 @@ def test_recipes_are_listed_in_groups_with_what_they_are(capsys) -> None:
 
 def test_printed_recipe_is_a_recipe(capsys, tmp_path) -> None:
     """What `recipes NAME` prints can be given back as a file, and is the same run."""
-    from simplerl.train.resolve import recipe_names, resolve
+    from simplerl.config.resolve import recipe_names, resolve
 
     for name in recipe_names():
         code, out, _ = run_main(capsys, "recipes", name, "--optimizer.lr", "0.125", "--sampling.stop", "a,b")

@@ -10,6 +10,7 @@ import pytest
 from support import deep, environment, run_main, small_config
 from transformers import AutoConfig
 
+from simplerl.config.resolve import recipe_names, resolve
 from simplerl.core.errors import ConfigError
 from simplerl.distributed.plan import (
     SHAPES,
@@ -21,7 +22,6 @@ from simplerl.distributed.plan import (
     stack_bytes,
     update_bytes,
 )
-from simplerl.train.resolve import recipe_names, resolve
 
 #: One update of a learner on rows × width tokens, all scored: prints its peak above what the process had before.
 MEASURE = """
@@ -29,7 +29,7 @@ import resource, sys, torch
 from simplerl.algorithms import ALGORITHMS
 from simplerl.core.types import Batch
 from simplerl.models.load import load
-from simplerl.train.config import LearnerConfig, OptimizerConfig
+from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.train.learner import Learner
 torch.set_num_threads(1)
 def held():

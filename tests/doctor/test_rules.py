@@ -417,11 +417,11 @@ def test_advice_names_keys_and_commands_that_exist() -> None:
 
     from simplerl.algorithms import ALGORITHMS
     from simplerl.cli import COMMANDS
+    from simplerl.config.resolve import as_table, flatten
+    from simplerl.config.sections import Config
     from simplerl.rewards import REWARDS
     from simplerl.runs.glossary import METRICS
     from simplerl.runs.responses import SCHEMA
-    from simplerl.train.config import Config
-    from simplerl.train.resolve import as_table, flatten
 
     keys = set(flatten(as_table(Config())))
     for section, registry in (("algorithm", ALGORITHMS), ("reward", REWARDS)):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support import Silent
 
+from simplerl.config.resolve import resolve
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Problem
 from simplerl.data.making import as_row
@@ -22,7 +23,6 @@ from simplerl.environments.sandbox import Limits, Result, SandboxError
 from simplerl.rewards import make_reward
 from simplerl.runs.run import Run
 from simplerl.selftraining.star import star
-from simplerl.train.resolve import resolve
 
 try:
     sandbox.require()

@@ -4,9 +4,9 @@ import shlex
 
 from support import run_main
 
+from simplerl.config.resolve import resolve
 from simplerl.evaluate.preflight import by_level, recommend
 from simplerl.runs.responses import Answer
-from simplerl.train.resolve import resolve
 
 NAN = float("nan")
 

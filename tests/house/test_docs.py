@@ -15,6 +15,8 @@ from support import ROOT, environment
 
 from simplerl.algorithms import ALGORITHMS, Algorithm
 from simplerl.cli import COMMANDS, build_parser, parser_of, split_overrides
+from simplerl.config.resolve import RECIPES, as_table, flatten, merge, parse_overrides, recipe_names, resolve
+from simplerl.config.sections import Config
 from simplerl.core.plugins import canonical
 from simplerl.core.registry import forget
 from simplerl.data import DATASETS
@@ -23,8 +25,6 @@ from simplerl.rollout import BACKENDS
 from simplerl.rollout.backend import RolloutBackend
 from simplerl.runs.glossary import METRICS
 from simplerl.runs.responses import SCHEMA
-from simplerl.train.config import Config
-from simplerl.train.resolve import RECIPES, as_table, flatten, merge, parse_overrides, recipe_names, resolve
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -279,7 +279,7 @@ def test_what_a_key_means_is_the_text_under_its_field() -> None:
     import importlib.util
     from typing import Annotated, Literal
 
-    from simplerl.train.config import Config
+    from simplerl.config.sections import Config
 
     spec = importlib.util.spec_from_file_location("docs_tool", ROOT / "tools" / "docs.py")
     tool = importlib.util.module_from_spec(spec)

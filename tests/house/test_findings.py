@@ -6,12 +6,12 @@ import pytest
 from support import ROOT
 
 from simplerl.algorithms import ALGORITHMS
+from simplerl.config.resolve import merge, resolve
+from simplerl.config.sections import Config
 from simplerl.runs.glossary import METRICS
 from simplerl.studies import EXPERIMENTS
 from simplerl.studies.experiment import Bars, Curve, Experiment, PassAtK
 from simplerl.studies.plan import QUICK, slug, table_of, why_skipped
-from simplerl.train.config import Config
-from simplerl.train.resolve import merge, resolve
 
 PAGE = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
 

@@ -25,9 +25,11 @@ FLOORS: dict[str, int] = {
     "environments": 3,
     "prm": 3,
     "behaviours": 3,
+    "config": 4,
     "rollout": 4,
     "analysis": 5,
     "evaluate": 5,
+    "feed": 5,
     "viewer": 5,
     "train": 6,
     "report": 6,
@@ -43,7 +45,7 @@ FLOORS: dict[str, int] = {
 READERS = {"analysis", "behaviours", "doctor", "judge", "markup", "report", "viewer"}
 
 #: Rooms of the trainer, which readers know nothing of.
-TRAINER = {"train", "distributed", "selftraining", "rollout", "environments", "models", "algorithms", "rewards"}
+TRAINER = {"train", "feed", "distributed", "selftraining", "rollout", "environments", "models", "algorithms", "rewards"}
 
 #: Package → the only modules that may import it. Those that only some runs need must not burden the others.
 DOORS: dict[str, set[str]] = {

@@ -25,6 +25,7 @@ from support import (
     trajectory,
 )
 
+from simplerl.config.resolve import resolve
 from simplerl.core.errors import ConfigError, DataError, ModelError, RunError
 from simplerl.core.types import Completion, Problem, Scored, Undecided, VersionSpan
 from simplerl.data.prompts import prompter
@@ -46,7 +47,6 @@ from simplerl.rewards import make_reward
 from simplerl.rollout.text import decode
 from simplerl.selftraining.prm import Lesson, label, read_labels, step_label, train_prm
 from simplerl.train.batch import build_batch
-from simplerl.train.resolve import resolve
 
 TEXT = " 3+4=7. 7*5=35. \\boxed{35}"
 CARD = {"template": "plain", "system": "", "special_tokens": "none", "steps": "sentences"}

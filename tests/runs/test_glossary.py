@@ -4,10 +4,10 @@ import re
 
 from support import SMALL, Silent, deep, run_small, small_config
 
+from simplerl.config.resolve import resolve
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.glossary import METRICS, TIMINGS
 from simplerl.selftraining.star import star
-from simplerl.train.resolve import resolve
 from simplerl.train.sft import sft
 
 

@@ -25,18 +25,18 @@ from support import (
     trajectory,
 )
 
+from simplerl.config.resolve import resolve
+from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, DataError, ModelError, RunError
 from simplerl.core.types import Trajectory
+from simplerl.feed.search import Choice, best, mean_query_effect, select
 from simplerl.models.load import locate
 from simplerl.prm.model import StepModel, save
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.run import Run
 from simplerl.selftraining.star import INHERITS, examples_of, star
 from simplerl.train.components import Inputs
-from simplerl.train.config import Config
 from simplerl.train.learner import Learner
-from simplerl.train.resolve import resolve
-from simplerl.train.search import Choice, best, mean_query_effect, select
 from simplerl.train.sft import demonstration_batch
 
 TINY = deep(

@@ -8,12 +8,12 @@ from support import SMALL, deep, run_small, small_config
 
 from simplerl.analysis.seeds import Measure
 from simplerl.analysis.summary import summarise
+from simplerl.config.resolve import as_table, merge, parse_overrides, resolve
+from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.studies import plan as module
 from simplerl.studies.experiment import Experiment, Variant
 from simplerl.studies.plan import arguments, plan
-from simplerl.train.config import Config
-from simplerl.train.resolve import as_table, merge, parse_overrides, resolve
 
 ACCURACY = Measure(label="accuracy", where="final", path=("accuracy", "value"))
 

@@ -3,11 +3,11 @@
 import pytest
 
 from simplerl.algorithms import ALGORITHMS
+from simplerl.config.resolve import as_table, recipe_names, resolve
 from simplerl.core.errors import ConfigError
 from simplerl.studies import race as module
 from simplerl.studies.plan import table_of
 from simplerl.studies.race import race, recipe_of
-from simplerl.train.resolve import as_table, recipe_names, resolve
 
 
 def test_every_algorithm_runs_on_equal_terms() -> None:

@@ -8,7 +8,8 @@ import torch
 from support import CORRECT, TIMED_OUT, WRONG, group, random_groups, trajectory
 
 from simplerl.core.types import Batch
-from simplerl.train.batch import MicroBatch, build_batch, cut_update, microbatches, shuffle_rewards
+from simplerl.feed.feed import shuffle_rewards
+from simplerl.train.batch import MicroBatch, build_batch, cut_update, microbatches
 
 
 def test_every_token_in_its_place() -> None:

@@ -9,11 +9,11 @@ import torch
 from support import copy_policy, random_groups, run_small
 
 from simplerl.algorithms import ALGORITHMS
+from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.types import Batch
 from simplerl.models.load import Policy
 from simplerl.models.value_head import ValueModel
 from simplerl.train.batch import build_batch
-from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.learner import Learner
 
 

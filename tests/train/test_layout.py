@@ -12,11 +12,11 @@ import torch
 from support import TIMED_OUT, copy_policy, group, random_groups, trajectory
 
 from simplerl.algorithms import ALGORITHMS
+from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.types import Batch
 from simplerl.models.load import Policy, recompute_activations
 from simplerl.runs.glossary import TIMINGS
 from simplerl.train.batch import build_batch
-from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.learner import Learner, StepResult
 
 #: Every registered algorithm as it comes, and settings that bring in every term of a loss and every normaliser.

@@ -9,6 +9,7 @@ import torch
 from support import CORRECT, WRONG, run_small
 
 from simplerl.algorithms import ALGORITHMS
+from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.seeds import derive
 from simplerl.core.types import Batch, LossInputs, LossOutput, Segment, Trajectory, TrajectoryGroup
 from simplerl.data import load
@@ -18,7 +19,6 @@ from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Request, Sampling
 from simplerl.rollout.groups import prompt
 from simplerl.train.batch import build_batch
-from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.learner import Learner
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from simplerl.train.config import OptimizerConfig
+from simplerl.config.sections import OptimizerConfig
 from simplerl.train.optim import learning_rate
 
 
@@ -39,8 +39,8 @@ def test_the_learner_follows_it(tiny) -> None:
     from support import random_groups
 
     from simplerl.algorithms import ALGORITHMS
+    from simplerl.config.sections import LearnerConfig
     from simplerl.train.batch import build_batch
-    from simplerl.train.config import LearnerConfig
     from simplerl.train.learner import Learner
 
     learner = Learner(

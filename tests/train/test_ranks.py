@@ -29,6 +29,7 @@ from support import (
 )
 
 from simplerl.algorithms import ALGORITHMS
+from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.errors import ConfigError, SimpleRLError
 from simplerl.core.types import Batch
 from simplerl.models.checkpoint import TRAINER
@@ -38,7 +39,6 @@ from simplerl.rollout import open_backend
 from simplerl.rollout.proof import ask_back
 from simplerl.train import ranks as module
 from simplerl.train.batch import build_batch, cut_update
-from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.learner import Learner
 from simplerl.train.ranks import Ranks, spread
 

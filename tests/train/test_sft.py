@@ -25,16 +25,16 @@ from support import (
 )
 
 from simplerl.algorithms.imitation import Imitation
+from simplerl.config.resolve import resolve
+from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.errors import DataError, RunError
 from simplerl.data import arithmetic
 from simplerl.data.demonstrations import Demonstration, load, long_arithmetic
 from simplerl.data.prompts import prompter
 from simplerl.models.load import Policy
 from simplerl.runs.directory import read_metrics
-from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.learner import Learner
 from simplerl.train.loop import train
-from simplerl.train.resolve import resolve
 from simplerl.train.sft import demonstration_batch, encode, sft
 from simplerl.verify import verify
 

@@ -11,12 +11,12 @@ from rich.markup import escape
 
 from simplerl.analysis.estimates import shown
 from simplerl.cli.console import Bar, printable, say, show_table
+from simplerl.config.resolve import as_table, flatten
+from simplerl.config.sections import Config
 from simplerl.core.types import Trajectory, TrajectoryGroup
 from simplerl.evaluate.figures import greedy_figures
 from simplerl.runs.directory import read_metrics
 from simplerl.train.components import Inputs
-from simplerl.train.config import Config
-from simplerl.train.resolve import as_table, flatten
 from simplerl.train.run import Callback, Outcome
 
 #: A sampled response is shown after every so many steps.

@@ -10,6 +10,7 @@ from simplerl.analysis.estimates import shown
 from simplerl.analysis.evaluations import averages, rows, write_summary
 from simplerl.analysis.plots import plot_checkpoints
 from simplerl.cli.console import Bar, say, show_table
+from simplerl.config.resolve import as_table, recipe_for, resolve
 from simplerl.core.errors import ConfigError
 from simplerl.core.plugins import load_recorded
 from simplerl.core.types import UNDECIDED
@@ -21,7 +22,6 @@ from simplerl.models.load import load_tokenizer
 from simplerl.runs.files import LockedDirectory
 from simplerl.runs.results import results
 from simplerl.runs.run import Evaluation, Run, is_run
-from simplerl.train.resolve import as_table, recipe_for, resolve
 
 
 def run(args: argparse.Namespace) -> int:

@@ -103,7 +103,7 @@ def read_options(args: argparse.Namespace) -> None:
 
 def settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of a command line as tables: `--section.key VALUE`, and the options that are keys."""
-    from simplerl.train.resolve import merge, parse_overrides
+    from simplerl.config.resolve import merge, parse_overrides
 
     named = {name: getattr(args, name) for name in map(dest_of, args.table["settings"])}
     named["plugins"] = args.plugin or None

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from simplerl.cli.console import show_table
 from simplerl.cli.options import settings
-from simplerl.train.config import Config
-from simplerl.train.resolve import as_toml, resolve
+from simplerl.config.resolve import as_toml, resolve
+from simplerl.config.sections import Config
 
 GIB = 2**30
 
@@ -71,9 +71,9 @@ def dry_run(config: Config) -> int:
     import torch
 
     from simplerl.distributed.plan import Machine
+    from simplerl.feed.feed import Sampler
     from simplerl.models.load import load_tokenizer
     from simplerl.train.components import load_problems, prompter
-    from simplerl.train.feed import Sampler
 
     print(as_toml(config))
     if torch.cuda.is_available():

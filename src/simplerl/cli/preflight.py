@@ -8,6 +8,7 @@ from typing import Any
 from simplerl import data
 from simplerl.analysis.estimates import shown
 from simplerl.cli.console import Bar, say, show_table
+from simplerl.config.resolve import recipe_for, resolve
 from simplerl.core.errors import ConfigError
 from simplerl.data.prompts import prompter
 from simplerl.data.templates import TEMPLATES
@@ -17,7 +18,6 @@ from simplerl.models.device import pick_device
 from simplerl.models.load import load
 from simplerl.rollout.backend import Sampling
 from simplerl.runs.files import write_json
-from simplerl.train.resolve import recipe_for, resolve
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,11 +5,11 @@ import dataclasses
 
 from simplerl.cli.console import Bar, say, show_table
 from simplerl.cli.options import settings
+from simplerl.config.resolve import merge, resolve
 from simplerl.core.errors import DataError, RunError
 from simplerl.core.types import Problem
 from simplerl.data.rows import read_rows
 from simplerl.runs.files import json_line, write_atomic
-from simplerl.train.resolve import merge, resolve
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,8 +3,8 @@
 import argparse
 
 from simplerl.cli.options import settings
+from simplerl.config.resolve import as_toml, recipe_header, recipe_names, resolve
 from simplerl.core.errors import ConfigError
-from simplerl.train.resolve import as_toml, recipe_header, recipe_names, resolve
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,8 +3,8 @@
 import argparse
 
 from simplerl.cli.options import settings
+from simplerl.config.resolve import merge, resolve
 from simplerl.core.errors import ConfigError
-from simplerl.train.resolve import merge, resolve
 
 
 def run(args: argparse.Namespace) -> int:

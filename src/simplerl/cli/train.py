@@ -5,7 +5,7 @@ import json
 
 from simplerl.analysis.estimates import shown
 from simplerl.cli.options import settings
-from simplerl.train.resolve import configure
+from simplerl.config.resolve import configure
 
 
 def run(args: argparse.Namespace) -> int:

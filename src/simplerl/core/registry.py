@@ -33,7 +33,7 @@ HOMES: dict[str, str] = {
     "benchmark": "simplerl.evaluate.benchmarks:BENCHMARKS",
     "rule": "simplerl.doctor.rules:RULES",
     "policy": "simplerl.verify:POLICIES",
-    "recipe": "simplerl.train.resolve:RECIPES",
+    "recipe": "simplerl.config.resolve:RECIPES",
 }
 
 _REGISTRIES: dict[str, "Registry[Any]"] = {}

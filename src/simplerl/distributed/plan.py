@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
+from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, ModelError, SimpleRLError
 from simplerl.models import attention as grouped_attention
 from simplerl.models import lora
@@ -28,7 +29,6 @@ from simplerl.models.load import cache_bytes, embeddings_of, load_tokenizer, loc
 from simplerl.models.score import CHUNK_ELEMENTS, Head, TokenScores, autocast
 from simplerl.rollout.vllm import cache_tokens
 from simplerl.train.components import SHALLOW_LAYERS, load_problems
-from simplerl.train.config import Config
 from simplerl.train.learner import microbatch_tokens
 
 SHAPES = tomllib.loads(Path(__file__).with_name("shapes.toml").read_text(encoding="utf-8"))

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from simplerl.config.sections import Config, OptimizerConfig
 from simplerl.core.errors import DataError, ModelError, RunError
 from simplerl.core.seeds import derive, generator
 from simplerl.core.types import Problem, Trajectory, TrajectoryGroup
 from simplerl.data.prompts import prompter
 from simplerl.environments.base import require_single_turn
+from simplerl.feed.feed import Sampler
 from simplerl.models.device import pick_device
 from simplerl.models.load import load
 from simplerl.models.score import Scorer
@@ -39,8 +41,6 @@ from simplerl.prm.model import vocabulary_hash as vocabulary
 from simplerl.rollout.backend import Request
 from simplerl.runs.files import JsonLines, LockedDirectory, write_json
 from simplerl.train.components import Components, Inputs, build_components
-from simplerl.train.config import Config, OptimizerConfig
-from simplerl.train.feed import Sampler
 from simplerl.train.optim import adamw, apply_gradient, learning_rate
 
 SETTINGS, LABELS = "settings.json", "labels.jsonl"

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from simplerl.config.sections import Config
 from simplerl.core.errors import DataError, RunError
 from simplerl.core.types import Trajectory
 from simplerl.environments.base import require_single_turn
 from simplerl.runs.files import json_line, write_atomic
 from simplerl.train.components import Inputs, build_components
-from simplerl.train.config import Config
 
 #: Laid over the recipe: what a learner would ask for shall not stand in the way of one sample, or of few problems.
 WITHOUT_LEARNING: dict[str, Any] = {

@@ -16,11 +16,16 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from simplerl.algorithms.imitation import Imitation
+from simplerl.config.resolve import named_table
+from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, DataError, ModelError
 from simplerl.core.seeds import derive
 from simplerl.core.types import Completion, TrajectoryGroup
 from simplerl.data import demonstrations
 from simplerl.data.prompts import prompter
+from simplerl.feed.controllers import Planner
+from simplerl.feed.feed import Sampler, StepGroups, at
+from simplerl.feed.search import Selection, mean_query_effect, search, select, subset_of
 from simplerl.models.load import locate_and_hash
 from simplerl.ops import exploration
 from simplerl.ops.statistics import pass_at_k
@@ -28,13 +33,8 @@ from simplerl.prm.model import load_prm, vocabulary_hash
 from simplerl.rewards import make_reward
 from simplerl.rollout.groups import Prompted, Rollout
 from simplerl.train.components import Components, Inputs, build_components, first_few
-from simplerl.train.config import Config
-from simplerl.train.controllers import Planner
-from simplerl.train.feed import Sampler, StepGroups, at
 from simplerl.train.learner import Learner, StepResult, means
-from simplerl.train.resolve import named_table
 from simplerl.train.run import Callback, Outcome, open_run
-from simplerl.train.search import Selection, mean_query_effect, search, select, subset_of
 from simplerl.train.sft import METRICS, Example, demonstration_batch, encode, end_token
 
 #: Mode → what an iteration takes over from the one before: weights; optimizer and learning-rate schedule.

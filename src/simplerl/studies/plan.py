@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from simplerl.algorithms import ALGORITHMS
+from simplerl.config.resolve import as_table, flatten, merge, read_config, resolve
+from simplerl.config.sections import Config
 from simplerl.core.errors import RunError
 from simplerl.runs.run import Run
 from simplerl.studies.experiment import Experiment, Variant
-from simplerl.train.config import Config
-from simplerl.train.resolve import as_table, flatten, merge, read_config, resolve
 from simplerl.train.run import changes
 
 #: Laid on top of everything by --quick: enough to see every part work, too little to learn anything from.

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.algorithms import ALGORITHMS
+from simplerl.config.resolve import as_table, recipe_names, resolve
 from simplerl.core.errors import ConfigError, nearest
 from simplerl.studies.experiment import Experiment, read_experiment
-from simplerl.train.resolve import as_table, recipe_names, resolve
 
 #: Response tokens for each run: about what the cub needs to learn most of what it will.
 BUDGET = 300_000

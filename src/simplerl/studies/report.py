@@ -10,11 +10,11 @@ from simplerl.analysis.estimates import Estimate
 from simplerl.analysis.evaluations import markdown
 from simplerl.analysis.panels import Panel, plot_panels
 from simplerl.analysis.seeds import Band, Measure, band, curve, measured, paired
+from simplerl.config.resolve import flatten
 from simplerl.runs.files import write_atomic, write_json
 from simplerl.runs.run import Run
 from simplerl.studies.experiment import Bars, Curve, Experiment, PassAtK
 from simplerl.studies.plan import Job, table_of
-from simplerl.train.resolve import flatten
 
 #: Label → the runs of a variant that have ended well.
 Runs = Mapping[str, Sequence[Job]]

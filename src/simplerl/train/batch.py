@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from simplerl.core.seeds import generator
 from simplerl.core.types import Batch, TrajectoryGroup
 from simplerl.models.score import Prompts
 
@@ -52,23 +51,6 @@ def build_batch(groups: Sequence[TrajectoryGroup]) -> Batch:
         truncated_B=torch.tensor([t.completion.stop_reason == "length" for _, t in trajectories]),
         to_come_BT=torch.from_numpy(to_come_BT),
     )
-
-
-def shuffle_rewards(
-    groups: Sequence[TrajectoryGroup], *, seed: int, step: int, round: int = 0
-) -> list[TrajectoryGroup]:
-    """Return the groups with rewards permuted among their decided responses: the control with nothing to learn."""
-    rewards = np.array([t.reward for group in groups for t in group.trajectories if t.verdict.decided])
-    shuffled = iter(generator(seed, "shuffle-rewards", step, *([round] if round else [])).permutation(rewards).tolist())
-    return [
-        dataclasses.replace(
-            group,
-            trajectories=tuple(
-                dataclasses.replace(t, reward=next(shuffled)) if t.verdict.decided else t for t in group.trajectories
-            ),
-        )
-        for group in groups
-    ]
 
 
 def minibatches(group_B: torch.Tensor, problems: int) -> list[torch.Tensor]:

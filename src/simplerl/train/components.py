@@ -11,12 +11,14 @@ import torch
 from transformers import PreTrainedModel
 
 from simplerl import data
+from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, DataError, ModelError
 from simplerl.core.objects import is_object, recall
 from simplerl.core.seeds import generator
 from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet, select
 from simplerl.data.prompts import Prompter, difference, prompter
+from simplerl.feed.feed import Sampler
 from simplerl.models import lora
 from simplerl.models.device import check_devices, describe_machine, has_fast_bf16, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention, weights_hash
@@ -24,8 +26,6 @@ from simplerl.rollout import open_backend
 from simplerl.rollout.backend import RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout, begin_notice, fingerprint, prompt
 from simplerl.rollout.proof import ask_back
-from simplerl.train.config import Config
-from simplerl.train.feed import Sampler
 from simplerl.train.learner import Learner
 from simplerl.verify import VerifierPool
 

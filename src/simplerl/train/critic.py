@@ -9,12 +9,12 @@ import torch
 from transformers import PreTrainedModel
 
 from simplerl.algorithms.base import CriticAlgorithm
+from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.types import Batch
 from simplerl.models import checkpoint
 from simplerl.models.load import recompute_activations
 from simplerl.models.value_head import ValueModel
 from simplerl.train.batch import MicroBatch, cut_update, minibatches
-from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.optim import adamw, apply_gradient, learning_rate
 
 if TYPE_CHECKING:

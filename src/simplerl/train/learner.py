@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from simplerl.algorithms import Algorithm
 from simplerl.algorithms.base import CriticAlgorithm
+from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs
 from simplerl.models import checkpoint, lora
@@ -27,7 +28,6 @@ from simplerl.models.sharding import fill, gather, passes, shard, tensors
 from simplerl.ops.correction import correction
 from simplerl.ops.kl import adapted, kl
 from simplerl.train.batch import MicroBatch, by_response, cut_update, minibatches
-from simplerl.train.config import LearnerConfig, OptimizerConfig
 from simplerl.train.critic import Critic, value_metrics
 from simplerl.train.optim import adamw, apply_gradient, learning_rate
 

@@ -9,12 +9,12 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError
+from simplerl.feed.controllers import Planner
+from simplerl.feed.feed import Feed
 from simplerl.train.batch import build_batch
 from simplerl.train.components import Inputs, build_components
-from simplerl.train.config import Config
-from simplerl.train.controllers import Planner
-from simplerl.train.feed import Feed
 from simplerl.train.run import Callback, Outcome, open_run
 
 

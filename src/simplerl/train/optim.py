@@ -4,9 +4,9 @@ import math
 
 import torch
 
+from simplerl.config.sections import OptimizerConfig
 from simplerl.core.errors import ModelError
 from simplerl.models.sharding import clip_gradient, is_sharded
-from simplerl.train.config import OptimizerConfig
 
 
 def adamw(model: torch.nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:

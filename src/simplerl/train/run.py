@@ -13,22 +13,22 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from simplerl.config.resolve import FREE_ON_RESUME, as_table, flatten, is_among
+from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.core.objects import short_name
 from simplerl.core.types import TrajectoryGroup
 from simplerl.doctor import Finding, Watch, thresholds
 from simplerl.environments.base import has_turns
 from simplerl.evaluate.figures import evaluation_figures, evaluation_metrics
+from simplerl.feed.feed import StepGroups
 from simplerl.models.device import peak_memory_gib
 from simplerl.models.guards import choose_threads, clock, memory_advice, stop_on_interrupt
 from simplerl.rollout.groups import Rollout
 from simplerl.rollout.metrics import environment_metrics, rollout_metrics
 from simplerl.runs.directory import RunDirectory, read_metrics, sampled_tokens
 from simplerl.train.components import Components
-from simplerl.train.config import Config
-from simplerl.train.feed import StepGroups
 from simplerl.train.learner import StepResult
-from simplerl.train.resolve import FREE_ON_RESUME, as_table, flatten, is_among
 
 
 class Callback:

@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 
 from simplerl.algorithms.imitation import Imitation
+from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Batch, Problem
 from simplerl.data import demonstrations
 from simplerl.data.prompts import Prompter, prompter
+from simplerl.feed.feed import Sampler, StepGroups
 from simplerl.models.load import Policy
 from simplerl.train.components import Components, Inputs, build_components, first_few
-from simplerl.train.config import Config
-from simplerl.train.feed import Sampler, StepGroups
 from simplerl.train.run import Callback, Outcome, open_run
 
 #: What a fine-tuning records of a step's result.

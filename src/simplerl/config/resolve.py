@@ -15,6 +15,7 @@ from typing import Any
 import pydantic
 
 from simplerl.algorithms import ALGORITHMS
+from simplerl.config.sections import Config, PluginConfig, read_text
 from simplerl.core.errors import ConfigError, Contradiction, RunError, nearest
 from simplerl.core.objects import is_object, recall, remember
 from simplerl.core.plugins import canonical, is_source, load_plugins, plugin
@@ -25,7 +26,6 @@ from simplerl.environments import ENVIRONMENTS, environment_class
 from simplerl.rewards import REWARDS, make_reward, reward_class
 from simplerl.rewards.function import FunctionReward
 from simplerl.runs.files import flatten
-from simplerl.train.config import Config, PluginConfig, read_text
 
 #: Name → TOML file.
 RECIPES: Registry[Path] = Registry(

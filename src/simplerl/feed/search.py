@@ -1,7 +1,7 @@
 """The query effect of B-STaR: what is selected of a draw, and which temperature and threshold have the most of it.
 
 Self-training searches anew in every iteration (`selftraining/star.py`); reinforcement learning may let it choose the
-sampling temperature every so many steps (`train/controllers.py`).
+sampling temperature every so many steps (`feed/controllers.py`).
 """
 
 import dataclasses
@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from simplerl.config.sections import StarConfig
 from simplerl.core.errors import DataError
 from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, Trajectory, TrajectoryGroup
+from simplerl.feed.feed import Sampler, at
 from simplerl.ops import exploration
 from simplerl.rollout.groups import Prompted, Rollout
 from simplerl.runs.files import write_json
-from simplerl.train.config import StarConfig
-from simplerl.train.feed import Sampler, at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 from support import CORRECT, TIMED_OUT, WRONG, group, run_small, trajectory, untimed
 
 from simplerl.core.errors import ConfigError
-from simplerl.train.feed import Sampler, has_signal
+from simplerl.feed.feed import Sampler, has_signal
 
 OVER = {"algorithm": {"name": "dapo"}, "sampling": {"samples_per_prompt": 2, "prompts_per_step": 6}, "steps": 2}
 

@@ -2,7 +2,7 @@
 
 Every key is a field of a dataclass below; the string under it is its documentation (docs/configuration.md and --help
 are made from these). Pydantic checks types and bounds; what several keys must agree on is checked below each section.
-From recipes and command lines to a `Config`, and back: `train/resolve.py`.
+From recipes and command lines to a `Config`, and back: `config/resolve.py`.
 """
 
 import tomllib

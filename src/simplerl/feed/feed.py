@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+import numpy as np
+
+from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, TrajectoryGroup
 from simplerl.rollout.groups import Prompted, Rollout
-from simplerl.train.batch import shuffle_rewards
-from simplerl.train.config import Config
 
 T = TypeVar("T")
 
@@ -151,3 +152,20 @@ def at(rollout: Rollout, temperature: float) -> Rollout:
 def has_signal(group: TrajectoryGroup) -> bool:
     """Return whether the group's decided responses have different rewards."""
     return len({t.reward for t in group.trajectories if t.verdict.decided}) > 1
+
+
+def shuffle_rewards(
+    groups: Sequence[TrajectoryGroup], *, seed: int, step: int, round: int = 0
+) -> list[TrajectoryGroup]:
+    """Return the groups with rewards permuted among their decided responses: the control with nothing to learn."""
+    rewards = np.array([t.reward for group in groups for t in group.trajectories if t.verdict.decided])
+    shuffled = iter(generator(seed, "shuffle-rewards", step, *([round] if round else [])).permutation(rewards).tolist())
+    return [
+        dataclasses.replace(
+            group,
+            trajectories=tuple(
+                dataclasses.replace(t, reward=next(shuffled)) if t.verdict.decided else t for t in group.trajectories
+            ),
+        )
+        for group in groups
+    ]

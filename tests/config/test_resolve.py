@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from simplerl.algorithms import ALGORITHMS
-from simplerl.core.errors import ConfigError
-from simplerl.rewards import REWARDS
-from simplerl.train.resolve import (
+from simplerl.config.resolve import (
     as_table,
     as_toml,
     build_config,
@@ -24,6 +22,8 @@ from simplerl.train.resolve import (
     resolve,
     run_name,
 )
+from simplerl.core.errors import ConfigError
+from simplerl.rewards import REWARDS
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from support import SMALL, Crash, assert_same_run, crash_before_write, deep, fingerprint, run_small
 
+from simplerl.config.resolve import resolve
 from simplerl.core.errors import ConfigError
+from simplerl.feed.controllers import CONTROLLERS, adastar_keys, e3_allocation, e3_target, e3_temperature
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.responses import ResponseFile
 from simplerl.runs.run import Run
 from simplerl.selftraining.star import star
-from simplerl.train.controllers import CONTROLLERS, adastar_keys, e3_allocation, e3_target, e3_temperature
-from simplerl.train.resolve import resolve
 
 
 def test_e3_heats_where_the_entropy_is_below_its_target() -> None:

@@ -17,14 +17,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from simplerl.config.sections import Config
 from simplerl.core.seeds import generator
 from simplerl.core.types import UNDECIDED, Completion
+from simplerl.feed.feed import Plan, Sampler
+from simplerl.feed.search import search, subset_of
 from simplerl.rollout.groups import Prompted, Rollout
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.responses import ResponseFile
-from simplerl.train.config import Config
-from simplerl.train.feed import Plan, Sampler
-from simplerl.train.search import search, subset_of
 
 #: Temperatures that E3 stays within.
 COLDEST, HOTTEST = 0.2, 2.0
