@@ -218,12 +218,7 @@ def _compare(mine: Reading, theirs: Reading, *, algebra: bool) -> Outcome | None
 
 
 # --- answers that leave the computing to the reader -----------------------------------------------------------------
-#
-# Finished numbers are: whole numbers, decimals, mixed numbers, fractions of two whole numbers (unreduced too, unless
-# the division gives a whole number), scientific notation, and powers of numbers from 1,000 on (2^10). Computing is left
-# in any other part that has a rational value, in sums and products with two such operands, in roots with a square
-# factor, like terms, powers and products of sums of numbers, factorials, binomial coefficients and absolute values, and
-# in functions of numbers where the gold has none. How a caller counts such an answer is the caller's decision.
+# docs/verifier.md lists what is finished and what is computing left. What such an answer earns the caller decides.
 
 
 def _computing_left(answer: str, gold: str, question: str | None, work: Work) -> Outcome | None:
@@ -233,14 +228,12 @@ def _computing_left(answer: str, gold: str, question: str | None, work: Work) ->
         return None
     with contextlib.suppress(TooBig, RecursionError):
         own = _form(_stated(mine))
-        copied = question and own != _form(_stated(theirs))
+        copied = question and (own != _form(_stated(theirs)) or theirs.name == "\\approx")
         if question and copied and {own, _form(mine)} & _forms_of_question(question):
             return Outcome(False, "restates", f"{shown(answer)!r} is an expression of the question")
-        problem = _computing(_stated(mine), theirs, work)
-        if problem and not _computing(_stated(theirs), theirs, work):
-            return Outcome(
-                False, "unfinished", f"the value is right, but {problem} is left to the reader: {shown(answer)}"
-            )
+        left = _computing(_stated(mine), theirs, work)
+        if left and not _computing(_stated(theirs), theirs, work):
+            return Outcome(False, "unfinished", f"right in value, but {left} is left to the reader: {shown(answer)}")
     return None
 
 
@@ -256,13 +249,21 @@ def _stated(node: Node) -> Node:
 
 def _form(node: Node) -> object:
     """The form of an expression, which operands in another order share, as a key for comparison."""
-    if node.op in ("add", "mul"):
-        return (node.op, *sorted(map(_form, _terms(node)), key=repr))
+    if node.op in ("neg", "mul", "div"):
+        return ("mul", *sorted(_factors(node), key=repr))
+    if node.op in ("add", "list", "set"):
+        return ("list" if node.op == "set" else node.op, *sorted(map(_form, _terms(node)), key=repr))
     if node.op == "num":
         return ("num", node.value)
-    if node.op in ("list", "set"):
-        return ("list", *sorted(map(_form, node.args), key=repr))
     return (node.op, node.name, *map(_form, node.args))
+
+
+def _factors(node: Node, above: bool = True) -> list[object]:
+    """The forms of the factors of nested signs, products and quotients, and whether each stands above the line."""
+    if node.op not in ("neg", "mul", "div"):
+        return [(above, _form(node))]
+    sign = [("neg",)] if node.op == "neg" else []
+    return sign + [f for i, arg in enumerate(node.args) for f in _factors(arg, above == (node.op != "div" or i == 0))]
 
 
 _MAX_QUESTION, _MAX_EXPRESSIONS = 8_000, 200
