@@ -239,8 +239,7 @@ def _computing_left(answer: str, gold: str, question: str | None, work: Work) ->
 
 def _stated(node: Node) -> Node:
     """The value of `name = … = value`, or the answer itself; of an approximation the precise side."""
-    pair = assigned(node)
-    if pair is not None:
+    if (pair := assigned(node)) is not None:
         return pair[1]
     if node.op != "rel" or any(map(has_symbols, node.args)) or not is_scalar(node.args[0]):
         return node
@@ -266,14 +265,11 @@ def _factors(node: Node, above: bool = True) -> list[object]:
     return sign + [f for i, arg in enumerate(node.args) for f in _factors(arg, above == (node.op != "div" or i == 0))]
 
 
-_MAX_QUESTION, _MAX_EXPRESSIONS = 8_000, 200
-
-
-def question_expressions(question: str) -> list[str]:
+def question_expressions(question: str, longest: int = 8_000, most: int = 200) -> list[str]:
     """The expressions of a question as written: its formulas, then what looks like one in its words."""
-    bare, texts = mark_formulas(question[:_MAX_QUESTION])
+    bare, texts = mark_formulas(question[:longest])
     texts += _TEXT["expression"].findall(bare) + _TEXT["long_number"].findall(bare)
-    return [text.strip(" .,;?=$") for text in texts[:_MAX_EXPRESSIONS]]
+    return [text.strip(" .,;?=$") for text in texts[:most]]
 
 
 @lru_cache(maxsize=256)
@@ -298,6 +294,9 @@ def _computing(node: Node, gold: Node, work: Work) -> str:
     if node.op == "both":
         texts = [_computing(arg, gold, work) for arg in node.args]
         return texts[0] if all(texts) else ""
+    entries = [entry for row in node.args for entry in row.args] if node.op == "matrix" else []
+    if {entry.op for entry in entries} == {"mul"} and len({entry.args[0] for entry in entries}) == 1:
+        node = Node("row", tuple(entry.args[1] for entry in entries))  # a number before a matrix may stay there
     if node.op in ("list", "seq", "set", "matrix", "row", "union", "pieces", "cond"):
         return next((text for arg in node.args if (text := _computing(_stated(arg), gold, work))), "")
     stack = [node] if is_scalar(node) else []
@@ -328,7 +327,9 @@ def _is_number(node: Node, work: Work) -> bool:
         return node.op == "num"
     value = exact(node, work)
     whole = all(part.value is not None and part.value.denominator == 1 for part in parts)
-    return value is not None and (abs(value) >= 1_000 if node.op == "pow" else whole and value.denominator > 1)
+    return value is not None and (
+        not 1_000 > abs(value) > Fraction(1, 1_000) if node.op == "pow" else whole and value.denominator > 1
+    )
 
 
 def _is_left(node: Node, gold: Node, work: Work) -> bool:
@@ -367,6 +368,5 @@ def _expands(term: Node, work: Work) -> bool:
 
 def _surd(term: Node, work: Work) -> tuple[str, ...]:
     """What a term has beside its rational factor: terms that share it are alike. Empty for a number."""
-    term = without(term, "neg")
-    parts = _terms(term) if term.op == "mul" else [term]
+    parts = _terms(term) if (term := without(term, "neg")).op == "mul" else [term]
     return tuple(sorted(repr(_form(part)) for part in parts if exact(part, work) is None))
