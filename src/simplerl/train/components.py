@@ -105,6 +105,7 @@ def build_components(
     learns_in, samples_in = pick_precisions(config, policy.model, device)
     policy.check(list(config.sampling.stop_ids), "setting sampling.stop_ids")
     train, held_out, data_record = make_prompts(split, template, policy, config, say)
+    config = with_steps_for(config, len(train), say)
     sampled_from = policy
     if config.lora.rank:  # The sampler has the merged weights, of its own.
         sampled_from = dataclasses.replace(policy, model=copy.deepcopy(policy.model))
@@ -235,6 +236,23 @@ class Split:
     """`train` and `held_out` → what was decided about rows → their places."""
     origin: dict[str, Any]
     """`train` and `held_out` → file and SHA-256, or hub data set and commit."""
+
+
+def with_steps_for(config: Config, problems: int, say: Callable[[str], None]) -> Config:
+    """Return a configuration whose steps sample all the training problems, where these are fewer than it asks for."""
+    if not 0 < problems < config.sampling.prompts_per_step:
+        return config
+    say(
+        f"sampling.prompts_per_step = {config.sampling.prompts_per_step}, but there are only {problems} training "
+        f"problems: each step samples all {problems}"
+    )
+    learner, per_update = config.learner, config.learner.prompts_per_update
+    if per_update and problems % per_update:
+        say(f"learner.prompts_per_update = {per_update} does not divide them: each step is one update")
+        learner = dataclasses.replace(learner, prompts_per_update=0)
+    return dataclasses.replace(
+        config, sampling=dataclasses.replace(config.sampling, prompts_per_step=problems), learner=learner
+    )
 
 
 def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | None = None) -> Split:

@@ -37,7 +37,7 @@ def train(
         )
     build = functools.partial(build_components, config, inputs=inputs)
     with open_run("train", config, path, build, resume=resume, callbacks=callbacks) as run:
-        parts = run.components
+        parts, config = run.components, run.components.config
         prompted, sampler = parts.sampler.problems, prompt_sampler(config)
         ledger = Ledger(config, [p.problem for p in prompted], path, vocabulary=len(parts.policy.tokenizer))
         room = parts.policy.context_length - config.sampling.max_new_tokens
