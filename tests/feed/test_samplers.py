@@ -1,6 +1,9 @@
 """Prompt samplers: each by the property that its source names, on ledgers that are made up, and in runs that crash."""
 
+import contextlib
+import urllib.parse
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import numpy as np
 import pytest
 from made_ledgers import ledger_of, made_problems, play
 from support import Crash, assert_same_run, crash_before_write, deep, fingerprint, run_small
+from transformers import AutoTokenizer
 
 from simplerl.config.resolve import resolve
 from simplerl.core.errors import ConfigError, DataError
@@ -16,8 +20,12 @@ from simplerl.feed import SAMPLERS
 from simplerl.feed.adaptive import LIM, Difficulty, NoPositiveResampling, alignment, expected_rates
 from simplerl.feed.curricula import AceReason, Domains, Drive, WeMath
 from simplerl.feed.samplers import Epoch, PromptSampler, Uniform, chosen
+from simplerl.report import outcomes
+from simplerl.report.reading import ReportedRun
 from simplerl.runs.responses import Visit
 from simplerl.runs.run import Run
+from simplerl.viewer.html import page
+from simplerl.viewer.library import Library
 
 
 def ids(draws: list[Draw]) -> list[str]:
@@ -59,6 +67,52 @@ def test_each_file_is_read_once() -> None:
     for step in (2, 3, 4):
         ledger.before(step).history(), ledger.before(step).rates()
     assert reads == {1: 1, 2: 1, 3: 1}
+
+
+def test_the_ledger_is_shown_as_table_page_and_report(tmp_path: Path) -> None:
+    """It adds up to what is recorded; a problem's page has its history, and the report what came of all."""
+    path = tmp_path / "run"
+    _, listener = run_small(path, {"dataset": {"size": 4}, "sampler": {"name": "uniform"}, "evaluation": {"size": 1}})
+    run = Run(path)
+    rows = run.ledger.to_pylist()
+    assert run.ledger.num_rows == 6
+    for step in (1, 2, 3):
+        own = [row for row in rows if row["step"] == step]
+        assert sum(row["samples"] for row in own) == 8
+        mean = sum(row["right"] for row in own) / sum(row["decided"] for row in own)
+        assert mean == pytest.approx(listener.metrics[step]["accuracy/mean"])
+        assert np.mean([row["length"] for row in own]) == pytest.approx(listener.metrics[step]["length/mean"])
+    name = Counter(row["problem_id"] for row in rows).most_common(1)[0][0]
+    own = [row for row in rows if row["problem_id"] == name]
+    assert len(own) > 1
+    view = {"problem": name, "benchmark": "training", "a_step": own[0]["step"], "b_step": own[0]["step"]}
+    shown = page(Library(path), urllib.parse.urlencode(view))
+    assert f"sampled in {len(own)} steps, last {own[-1]['right']}/4 right (step {own[-1]['step']})" in shown
+    found = outcomes.problems(ReportedRun(path, "run"))
+    assert found.sampled == len({row["problem_id"] for row in rows})
+    assert found.visits == pytest.approx(6 / found.sampled)
+    assert sum(found.last) == pytest.approx(1.0)
+
+
+def test_a_prefix_is_given_to_the_policy_and_never_trained_on(tmp_path: Path) -> None:
+    """It ends the prompt, is recorded and shown, has samples of its own, and does not count in the ledger."""
+    path = tmp_path / "run"
+    with register_for_a_test("prefixed", Prefixed):
+        run_small(path, {"sampler": {"name": "prefixed"}, "steps": 1})
+        table = Run(path).responses(1).to_pylist()
+        tokenizer = AutoTokenizer.from_pretrained(path / "checkpoints" / "step_000001")
+        plain, prefixed = ([row for row in table if row["prefix"] == prefix] for prefix in (None, " 1+1=2"))
+        added = tokenizer.encode(" 1+1=2", add_special_tokens=False)
+        assert prefixed[0]["prompt_ids"] == plain[0]["prompt_ids"] + added
+        assert [row["sample"] for row in plain + prefixed] == list(range(8))
+        assert all(len(row["loss_mask"]) == len(row["token_ids"]) for row in prefixed)
+        assert [row["samples"] for row in Run(path).ledger.to_pylist()] == [4]
+        view = {"problem": plain[0]["problem_id"], "benchmark": "training", "a_step": 1, "b_step": 1}
+        assert "a prefix that the policy was given" in page(Library(path), urllib.parse.urlencode(view))
+        with pytest.raises(
+            DataError, match=r"step 1: the prompt of 'arithmetic.*' and its prefix have \d+ and \d+ tokens"
+        ):
+            run_small(tmp_path / "long", {"sampler": {"name": "prefixed", "prefix": " 1+1=2" * 500}, "steps": 1})
 
 
 # -- the samplers --------------------------------------------------------------------------------------------------
@@ -213,6 +267,25 @@ def test_we_math_wants_families() -> None:
         WeMath().check(ledger_of(2).config, made_problems(2))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Prefixed(PromptSampler):
+    """The first problem, by itself and behind a prefix."""
+
+    prefix: str = " 1+1=2"
+
+    def choose(self, step, ledger):
+        return [ledger.draw(ledger.problems[0], prefix=prefix) for prefix in ("", self.prefix)]
+
+
+@contextlib.contextmanager
+def register_for_a_test(name: str, cls: type):
+    SAMPLERS.register(name, cls)
+    try:
+        yield
+    finally:
+        del SAMPLERS.data[name]
+
+
 # -- what a sampler may not ask for --------------------------------------------------------------------------------
 
 STRANGER = Problem(id="stranger", question="?", answer="1", source="made")
@@ -242,11 +315,9 @@ def test_what_cannot_be_sampled_is_refused(ask: Any, message: str) -> None:
 
 
 def test_a_problem_may_come_again_behind_a_prefix() -> None:
-    class Prefixed(PromptSampler):
-        def choose(self, step, ledger):
-            return [ledger.draw(ledger.problems[0], prefix=prefix) for prefix in ("", "So", "And")]
-
-    assert len(chosen(Prefixed(), 1, ledger_of(4))) == 3
+    assert len(chosen(Prefixed(), 1, ledger_of(4))) == 2
+    with pytest.raises(DataError, match="the problem 'p0' twice"):
+        chosen(Prefixed(prefix=""), 1, ledger_of(4))
 
 
 def test_a_controller_and_a_sampler_contradict_each_other() -> None:
