@@ -274,7 +274,7 @@ def _build_named(key: str, raw: Any) -> Any:
         cls = environment_class(name)
     else:
         cls = recall(name, key) if is_object(name) else registry_.find(name)
-    hints, own = typing.get_type_hints(cls), _settings(cls)
+    hints, own = typing.get_type_hints(cls, include_extras=True), _settings(cls)
     values = {}
     for setting, value in table.items():
         if setting not in own:

@@ -57,6 +57,7 @@ Strings = Annotated[tuple[str, ...], _LIST]
 Temperatures = Annotated[tuple[Annotated[float, Field(ge=0)], ...], _LIST]
 Grid = Annotated[tuple[Annotated[float, Field(gt=0)], ...], _LIST, Field(min_length=1)]
 Thresholds = Annotated[tuple[float, ...], _LIST, Field(min_length=1)]
+Gates = Annotated[tuple[Literal["signal", "std", "some-right"], ...], _LIST]
 Precision = Literal["auto", "fp32", "bf16"]
 Sharing = Literal["auto", "on", "off"]
 Schedule = Literal["constant", "linear", "cosine"]
@@ -105,6 +106,11 @@ class SamplingConfig:
     """Another way to say `sampler.name`: none, `query-effect`, `e3` or `adastar`."""
     controller_every: PositiveInt = 10
     """Steps between two searches of the controller `query-effect`: its `sampler.every`."""
+    gate: Gates = ()
+    """Which groups are trained on: those that pass each of `signal` (rewards that differ), `std` (rewards whose
+    standard deviation is at least `gate_std`) and `some-right` (a response that is right). Empty: all."""
+    gate_std: NonNegativeFloat = 0.05
+    """Standard deviation of a group's rewards below which the gate `std` keeps it out."""
     max_prompt_tokens: PositiveInt = 1024
     """Problems with longer prompts are left out, counted and named."""
     max_new_tokens: PositiveInt = 3072

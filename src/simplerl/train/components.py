@@ -19,6 +19,7 @@ from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet, select
 from simplerl.data.prompts import Prompter, difference, prompter
 from simplerl.feed.order import Sampler
+from simplerl.feed.samplers import prompt_sampler
 from simplerl.models import lora
 from simplerl.models.device import check_devices, describe_machine, has_fast_bf16, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention, weights_hash
@@ -107,6 +108,7 @@ def build_components(
     train, held_out, data_record = make_prompts(split, template, policy, config, say)
     config = with_steps_for(config, len(train), say)
     sampled_from = policy
+    prompt_sampler(config).check(config, [item.problem for item in train])
     if config.lora.rank:  # The sampler has the merged weights, of its own.
         sampled_from = dataclasses.replace(policy, model=copy.deepcopy(policy.model))
         lora.add(policy.model, **dataclasses.asdict(config.lora), base=policy.name, seed=config.seed)

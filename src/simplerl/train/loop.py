@@ -47,7 +47,9 @@ def train(
                 groups = feed.take(step)
             with run.phase("learn"):
                 parts.learner.temperature = groups.temperature
-                result = parts.learner.step(build_batch(groups.kept), step)
+                if sampler.refreshes(step):
+                    parts.learner.refresh()
+                result = parts.learner.step(build_batch(groups.kept, trained=groups.trained), step)
             run.sync(step)
             run.record(step, groups, result)
     return run.outcome
