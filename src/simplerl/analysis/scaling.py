@@ -112,8 +112,10 @@ def fit(path: Path, *, metric: str = "eval/accuracy", over: str = "tokens", skip
     compute_N, value_N = np.array(kept).T
     fitted = least_squares(compute_N, value_N, start)
     others = _resampled(fitted, compute_N, value_N)
-    columns = zip(*(one.parameters for one in others), strict=True) if others else ((),) * len(NAMES)
-    figures = {name: _figure(*each) for name, *each in zip(NAMES, fitted.parameters, columns, strict=True)}
+    figures = {
+        name: _figure(value, [one.parameters[i] for one in others])
+        for i, (name, value) in enumerate(zip(NAMES, fitted.parameters, strict=True))
+    }
     grid = np.geomspace(compute_N[0], compute_N[-1], 60)
     heights = np.array([one(grid) for one in others])
     low, high = np.quantile(heights, [0.025, 0.975], axis=0).tolist() if others else ([], [])

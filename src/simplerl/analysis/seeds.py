@@ -86,7 +86,7 @@ def curve(path: Path, metric: str, *, against: str, block: int = 1) -> list[tupl
     With `block` the means of so many points after each other, at the middle of their x: single steps are noise.
     """
     lines = Run(path).lines
-    spent = [as_number(line.get(COMPUTE.get(against), 0)) if step > 0 else 0 for step, line in lines.items()]
+    spent = [as_number(line.get(COMPUTE.get(against, ""), 0)) if step > 0 else 0 for step, line in lines.items()]
     x = lines if against == "step" else np.nancumsum(spent)
     values = [as_number(line.get(metric)) for line in lines.values()]
     points = [(float(at), value) for at, value in zip(x, values, strict=True) if not math.isnan(value)]

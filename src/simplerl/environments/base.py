@@ -87,10 +87,9 @@ def is_single_turn(environment: Environment | None) -> bool:
 
 def has_turns(environment: Environment | None) -> bool:
     """Return whether the environment answers the policy; one that only judges, or after one turn, does not."""
-    answers = environment is not None and (
-        type(environment).step is not Environment.step or type(environment).cut is not Environment.cut
-    )
-    return answers and environment.max_turns > 1
+    if environment is None or environment.max_turns < 2:
+        return False
+    return any(getattr(type(environment), name) is not getattr(Environment, name) for name in ("step", "cut"))
 
 
 def require_single_turn(environment: Environment, what: str) -> None:
