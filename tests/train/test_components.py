@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import run_small, small_config
@@ -127,9 +128,23 @@ def test_resuming_with_changed_data_is_refused(tmp_path: Path) -> None:
     assert run_small(tmp_path / "run", {**over, "steps": 2}, resume=True)[0].finished
 
 
-@pytest.mark.parametrize("sampling", [{"top_p": 0.9}, {"top_k": 5}])
-def test_a_truncated_distribution_is_not_trained_on(sampling: dict[str, float], tmp_path: Path) -> None:
-    """Its log-probabilities are renormalised, and the learner's are not: every ratio would be biased."""
-    with pytest.raises(ConfigError, match=r"sampling\.top_p = .*scored under the complete one"):
-        run_small(tmp_path / "run", {"sampling": sampling})
+@pytest.mark.parametrize(
+    ("over", "wanted"),
+    [
+        ({"sampling": {"top_k": 5}}, r"sampling\.top_k = 5.*scored under another one"),
+        ({"sampling": {"top_p": 0.9}, "algorithm": {"name": "rover"}}, r"ROVER reads a mean over the complete"),
+    ],
+)
+def test_what_is_not_scored_as_it_is_sampled_is_not_trained_on(over: Any, wanted: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=wanted):
+        run_small(tmp_path / "run", over)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_nucleus_is_scored_as_it_is_sampled(tmp_path: Path) -> None:
+    """NLPO: on policy the sampler's renormalised log-probabilities are the learner's; an update later they are near."""
+    over = {"model": "cub-qwen", "steps": 2, "sampling": {"top_p": 0.8}, "learner": {"prompts_per_update": 2}}
+    _, listener = run_small(tmp_path / "run", over)
+    for step in (1, 2):
+        assert listener.metrics[step]["policy/mismatch_kl"] < 1e-5
+        assert listener.metrics[step]["policy/ratio"] == pytest.approx(1, abs=0.1)

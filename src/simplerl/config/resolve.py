@@ -48,6 +48,8 @@ FREE_ON_RESUME = (
     "plugins",
     "checkpoint.",
     "doctor.",
+    *(f"judge.{key}" for key in ("base_url", "api_key_env", "concurrency", "timeout_s", "deadline_s")),
+    *(f"judge.{key}" for key in ("price_in", "price_out", "budget")),
     "tracking.",
     "evaluation.every",
     "learner.tokens_per_microbatch",

@@ -326,6 +326,34 @@ class StarConfig:
 
 
 @section
+class JudgeConfig:
+    """The model that judges, for the rewards that ask one (docs/rewards.md); no other run asks it."""
+
+    model: str = ""
+    """Its name at the endpoint."""
+    base_url: str = "http://127.0.0.1:8000/v1"
+    """Address of an OpenAI-compatible endpoint."""
+    api_key_env: str = ""
+    """Environment variable that holds the key; empty: the endpoint needs none."""
+    concurrency: PositiveInt = 8
+    """Requests at a time."""
+    timeout_s: PositiveFloat = 60.0
+    """Seconds of silence that end a request."""
+    deadline_s: PositiveFloat = 300.0
+    """Seconds for the judgements of a problem's samples; those that come later are undecided."""
+    price_in: NonNegativeFloat = 0.0
+    """Price of a million tokens of requests, for the estimate and the budget."""
+    price_out: NonNegativeFloat = 0.0
+    """Price of a million tokens of answers."""
+    budget: NonNegativeFloat = 0.0
+    """What the run may spend; before it would spend more it ends, to be resumed with a larger one. 0: no limit."""
+
+    def __post_init__(self) -> None:
+        if self.budget and not (self.price_in or self.price_out):
+            raise ConfigError(f"judge.budget = {self.budget:g} needs prices: give judge.price_in and judge.price_out")
+
+
+@section
 class DoctorConfig:
     """The rules of `simplerl doctor` while the run goes on (docs/doctor.md). They change nothing that is learned."""
 
@@ -421,6 +449,7 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
     star: StarConfig = field(default_factory=StarConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
     doctor: DoctorConfig = field(default_factory=DoctorConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 

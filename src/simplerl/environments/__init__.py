@@ -25,6 +25,7 @@ ENVIRONMENTS: Registry[Any] = Registry(
         "code": "simplerl.environments.code:Code",
         "python": "simplerl.environments.interpreter:Interpreter",
         "search": "simplerl.environments.search:Search",
+        "forced-end": "simplerl.environments.forced_end:ForcedEnd",
         "guided-retry": "simplerl.environments.retry:GuidedRetry",
     },
 )

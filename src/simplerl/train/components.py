@@ -124,6 +124,7 @@ def build_components(
         steps=config.steps,
         reference=reference,
         seed=config.seed,
+        top_p=config.sampling.top_p,
     )
     if learner.note:
         say(learner.note)

@@ -28,12 +28,17 @@ def train(
     inputs: Inputs | None = None,
 ) -> Outcome:
     """Train into a run directory and return how it ended. `inputs` are objects in place of what `config` names."""
-    if config.sampling.top_p < 1 or config.sampling.top_k:
+    if config.sampling.top_k:
         raise ConfigError(
-            f"sampling.top_p = {config.sampling.top_p}, sampling.top_k = {config.sampling.top_k}: tokens would be "
-            "drawn from a truncated distribution and scored under the complete one, so that ratios, corrections and "
-            "the mismatch KL would be biased. Train with --sampling.top-p 1 --sampling.top-k 0; evaluation.top_p and "
-            "simplerl sample may truncate"
+            f"sampling.top_k = {config.sampling.top_k}: tokens would be drawn from a truncated distribution and scored "
+            "under another one, so that ratios, corrections and the mismatch KL would be biased. Train with "
+            "--sampling.top-k 0; sampling.top_p, whose nucleus is scored too, evaluation.top_p and simplerl sample may "
+            "truncate"
+        )
+    if config.sampling.top_p < 1 and config.algorithm.needs_vocabulary_mean:
+        raise ConfigError(
+            f"sampling.top_p = {config.sampling.top_p}: {type(config.algorithm).__name__} reads a mean over the "
+            "complete vocabulary, which a nucleus does not have; train with --sampling.top-p 1"
         )
     build = functools.partial(build_components, config, inputs=inputs)
     with open_run("train", config, path, build, resume=resume, callbacks=callbacks) as run:
