@@ -38,6 +38,8 @@ class Elsewhere(Agent):
 class Unjudged:
     """In the verifier's place: an episode that ended without a reward is not judged."""
 
+    policy = "boxed"
+
     def __init__(self) -> None:
         self.keys: list[int] = []
 
