@@ -76,6 +76,7 @@ class Ended:
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of who hung up before the answer came."""
@@ -84,8 +85,8 @@ class _Server(http.server.ThreadingHTTPServer):
 class Endpoint:
     """The server: it finds an episode by the key of a request and waits with it for the policy."""
 
-    def __init__(self, port: int = 0, *, key: str = "", begin: Callable[[Session], None] | None = None):
-        """With `begin` whoever has `key` may open episodes; it is called with each, in a thread of its own."""
+    def __init__(self, port: int = 0, *, key: str = "", begin: Callable[[Session], Callable[[], None]] | None = None):
+        """With `begin` whoever has `key` may open episodes; what it returns is called in a thread of its own."""
         self.sessions: dict[str, Session] = {}
         self.key, self.begin = key, begin
         handler = type("Handler", (_Handler,), {"endpoint": self})
@@ -160,7 +161,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         raw = self.rfile.read(int(length))
         key, server = self.headers.get("Authorization", "").removeprefix("Bearer ").strip(), self.endpoint
         if self.path == "/v1/episodes" and server.begin and hmac.compare_digest(key.encode(), server.key.encode()):
-            threading.Thread(target=server.begin, args=(opened := server.open(),), daemon=True).start()
+            threading.Thread(target=server.begin(opened := server.open()), daemon=True).start()
             return self._send(200, {"api_key": opened.key, "base_url": server.base_url})
         session = self._session(key)
         if session is None:
