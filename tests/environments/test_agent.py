@@ -1,5 +1,6 @@
 """Agents behind an OpenAI-compatible endpoint: their conversations are trained on as they were sampled."""
 
+import functools
 import json
 import queue
 import threading
@@ -89,6 +90,22 @@ def test_a_conversation_is_one_row_of_tokens(cub) -> None:
     )
     assert (t.verdict.status, t.verdict.score, t.reward) == ("correct", 1.0, 1.0)
     assert t.loss_mask.sum() == 2 + len(policy.tokenizer.encode(" 41")) + len(policy.tokenizer.encode(" 42!"))
+
+
+def test_episodes_that_begin_at_once_have_one_endpoint(cub, monkeypatch) -> None:
+    started: list[int] = []
+
+    class Slow(agent.Endpoint):
+        def __init__(self) -> None:
+            started.append(1)
+            time.sleep(0.2)
+            super().__init__()
+
+    monkeypatch.setattr(agent, "_endpoint", functools.cache(Slow))
+    policy = cub("cub-qwen")
+    several = rolled(policy, ask_twice, backend=fake(policy, lambda text, key: " 42"), samples=8)
+    assert {t.verdict.status for t in several} == {"correct"}
+    assert len(started) == 1
 
 
 def test_partial_rewards_and_the_verifier(cub) -> None:

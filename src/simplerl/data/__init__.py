@@ -27,6 +27,8 @@ DATASETS: Registry[Callable[..., list[Problem] | ProblemSet]] = Registry(
         "arithmetic": "simplerl.data.arithmetic:load",
         "knights": "simplerl.environments.knights:load",
         "reasoning-gym": "simplerl.environments.gym:load",
+        "stack": "simplerl.environments.stack:load",
+        "verifiers": "simplerl.environments.adapters:tasks",
         "gsm8k": "simplerl.data.published:gsm8k",
         "math": "simplerl.data.published:math",
         "simplerl-zoo-easy": "simplerl.data.published:zoo_easy",

@@ -163,11 +163,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/v1/episodes" and server.begin and hmac.compare_digest(key.encode(), server.key.encode()):
             threading.Thread(target=server.begin(opened := server.open()), daemon=True).start()
             return self._send(200, {"api_key": opened.key, "base_url": server.base_url})
-        session = self._session(key)
-        if session is None:
-            return self._refuse(401, "this key is not that of an episode that is running")
         try:
             body = json.loads(raw)
+            # Clients that share a connection among episodes have one key for all: they give an episode's as the model.
+            session = self._session(key) or self._session(str(body.get("model")))
+            if session is None:
+                return self._refuse(401, "this key is not that of an episode that is running")
             if self.path == "/v1/reward":
                 session.reward = checked_reward(body["reward"])
                 if self.endpoint.begin:  # There is no function whose end would be the episode's.
@@ -241,10 +242,14 @@ def continuation(known: Messages, answer: str, messages: Messages, tokenizer: An
     return after.removeprefix(tokenizer.eos_token or "")  # The policy has ended its turn by this token.
 
 
-@functools.lru_cache(maxsize=1)
 def endpoint() -> Endpoint:
-    """Return the server of this process; it starts at first use."""
-    return Endpoint()
+    """Return the server of this process; it starts at first use. Episodes begin in threads: there is one for all."""
+    with _starting:
+        return _endpoint()
+
+
+_starting = threading.Lock()
+_endpoint = functools.cache(Endpoint)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,12 +282,16 @@ class Agent(Environment):
 
         def work() -> None:
             try:
-                session.inbox.put(Ended(type(self).function(endpoint().base_url, session.key, problem)))
+                session.inbox.put(Ended(self.play(endpoint().base_url, session.key, problem)))
             except Exception as error:  # Anybody's code.
                 session.inbox.put(Ended(error=error))
 
         threading.Thread(target=work, daemon=True).start()
         return session
+
+    def play(self, base_url: str, api_key: str, problem: Problem) -> Any:
+        """Go through an episode; return what it has earned, or None."""
+        return type(self).function(base_url, api_key, problem)
 
     def _next(self, session: Session) -> Messages:
         """Return the agent's next messages; none where it has ended."""
