@@ -65,11 +65,18 @@ class Adapter(Agent):
 
 
 def tasks(
-    split: str = "train", *, size: int = 0, seed: int = 0, task: str = "", options: Mapping[str, Any] | None = None
+    split: str = "train",
+    *,
+    size: int = 0,
+    seed: int = 0,
+    levels: tuple[int, ...] = (),
+    task: str = "",
+    options: Mapping[str, Any] | None = None,
 ) -> ProblemSet:
     """Return `size` tasks of a package of `verifiers` as problems (0: 2,000 train, 250 test, or all that there are).
 
-    `options` are the settings of its taskset, which has seeds of its own. A hash of the task decides its split.
+    `options` are the settings of its taskset, which has no levels, and seeds of its own. A hash of a task decides its
+    split.
     """
     if split not in ("train", "test") or not task:
         raise ConfigError(f"write verifiers:PACKAGE; splits are train and test, not {split!r}")
@@ -154,8 +161,7 @@ class _Theirs:
 @functools.cache
 def _chat(vf: Any) -> str:
     """Return the name of a harness that asks the policy from this process; theirs start a program."""
-    import httpx
-    from verifiers.v1.dialects.chat import message_to_wire
+    httpx, message_to_wire = door("httpx", "verifiers"), door("verifiers.v1.dialects.chat", "verifiers").message_to_wire
 
     class Chat(vf.Harness[vf.HarnessConfig]):  # type: ignore[misc, name-defined]
         APPENDS_SYSTEM_PROMPT, SUPPORTS_RESUME, EXECUTES_CODE, NEEDS_CONTAINER = True, True, False, False
