@@ -42,6 +42,7 @@ FREE_ON_RESUME = (
     "output_dir",
     "plugins",
     "checkpoint.",
+    "cluster.",
     "doctor.",
     "tracking.",
     "evaluation.every",

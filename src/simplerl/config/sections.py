@@ -133,6 +133,21 @@ class RolloutConfig:
     GPU."""
     max_rows: PositiveInt = 512
     """Responses decoded at once."""
+    lag: NonNegativeInt = 0
+    """Steps by which the policy that samples may be behind the one that is trained, so that engines go on while the
+    learner computes (docs/engines.md). 0: each step is sampled by the policy that it trains. More needs engines of
+    their own (`cluster.engines`) and a correction (`algorithm.correction`); `simplerl train` only."""
+
+
+@section
+class ClusterConfig:
+    """Engines in processes of their own (docs/engines.md). Nothing here changes what is learned, rounding aside."""
+
+    engines: NonNegativeInt = 0
+    """Processes that sample, each with the backend that `rollout.backend` names; on GPUs each has one, after those of
+    the learner where there are enough. 0: this process samples."""
+    timeout_s: PositiveFloat = 600.0
+    """Seconds after which an engine that owes responses and has finished none counts as hung, and is replaced."""
 
 
 @section
@@ -405,6 +420,7 @@ class Config:
     (docs/environments.md)."""
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     lora: LoRAConfig = field(default_factory=LoRAConfig)

@@ -20,6 +20,12 @@ TEXT = "What is 12+34-5? First 12+34=46, then 46-5=41. The answer is \\boxed{41}
 BOUNDS = {"fp32": 5e-4, "bf16": 0.1}
 
 
+def text_ids(policy: Policy) -> list[int]:
+    """Return the tokens of the text, as far as a model knows them."""
+    known = [token for token in policy.tokenizer.encode(TEXT, add_special_tokens=False) if token < policy.embeddings]
+    return known[: policy.context_length - 1]
+
+
 @torch.no_grad()
 def ask_back(
     backend: RolloutBackend,
@@ -33,13 +39,13 @@ def ask_back(
     `own` gives the policy's where it is not in this process alone. Raises ModelError where they are further apart
     than rounding explains.
     """
-    known = [token for token in policy.tokenizer.encode(TEXT, add_special_tokens=False) if token < policy.embeddings]
-    ids = known[: policy.context_length - 1]
+    ids = text_ids(policy)
     told = backend.logprobs(ids) if hasattr(backend, "logprobs") and len(ids) > 1 else None
     wanted = np.zeros(0) if told is None else own(ids) if own else text_logprobs(policy.model, ids)
     if told is None or not np.isfinite(wanted).all():  # A policy that has diverged is named when it samples.
         return float("nan")
-    gap, bound = float(np.abs(told - wanted).mean()), BOUNDS[precision] * max(1.0, float(np.abs(wanted).mean()))
+    # Of several engines each says its own.
+    gap, bound = float(np.abs(told - wanted).mean(-1).max()), BOUNDS[precision] * max(1.0, float(np.abs(wanted).mean()))
     if not gap <= bound:
         raise ModelError(
             f"the rollout engine does not use the weights that it was given (version {backend.version}): its "

@@ -129,10 +129,9 @@ def build_components(
         sampled_from.model.to(device)
     s, e, verifier = config.sampling, config.evaluation, config.verifier
     limits: dict[str, Any] = {"max_new_tokens": s.max_new_tokens, "stop": s.stop, "stop_ids": s.stop_ids}
+    backend = start_backend(config, sampled_from, say, precision=samples_in, max_rows=config.rollout.max_rows)
     rollout = Rollout(
-        backend=open_backend(
-            config.rollout.backend, sampled_from, precision=samples_in, max_rows=config.rollout.max_rows
-        ),
+        backend=backend,
         verifier=VerifierPool(
             verifier.policy, workers=verifier.workers, timeout_s=verifier.timeout_s, lenient=verifier.lenient
         ),
@@ -143,7 +142,8 @@ def build_components(
         environment=config.environment,
         tokenizer=policy.tokenizer,
     )
-    if config.learner.sharded and config.rollout.backend != "native":  # An engine with weights of its own has read it.
+    own = config.rollout.backend != "native" or config.cluster.engines
+    if config.learner.sharded and own:  # An engine with weights of its own has read it.
         sampled_from.model.to("cpu")
     drawn = Sampling(temperature=e.temperature, top_p=e.top_p, top_k=0, **limits)
     if not rollout.backend.exact:
@@ -168,6 +168,26 @@ def build_components(
             "reference": locate_and_hash(config.reference) if config.reference else None,
             **data_record,
         },
+    )
+
+
+def start_backend(config: Config, policy: Policy, say: Callable[[str], None], **options: Any) -> RolloutBackend:
+    """Return what samples from a policy: in this process, or engines in others. `options` are the backend's."""
+    name, cluster = config.rollout.backend, config.cluster
+    if not cluster.engines:
+        return open_backend(name, policy, **options)
+    from simplerl.rollout.engines import Engines
+
+    return Engines(
+        name,
+        policy,
+        count=cluster.engines,
+        timeout_s=cluster.timeout_s,
+        keep=config.rollout.lag + 1,
+        plugins=[each.name for each in config.plugins],
+        say=say,
+        first_device=config.learner.ranks,
+        **options,
     )
 
 
