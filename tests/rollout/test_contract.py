@@ -27,6 +27,7 @@ VLLM = pytest.param(
     ],
 )
 
+
 def two_engines(name: str) -> object:
     """Return the parameter of a backend in two processes of its own."""
     marks = [pytest.mark.engines, *(VLLM.marks if name == "vllm" else ())]
