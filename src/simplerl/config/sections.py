@@ -454,6 +454,17 @@ class Config:
                 "each other: give at least 2",
                 ("sampling.samples_per_prompt", 8),
             )
+        if (lag := self.rollout.lag) and not self.cluster.engines:
+            raise ConfigError(
+                f"rollout.lag = {lag}: to sample while the learner computes takes engines of their own; give "
+                "--cluster.engines 1, or leave the lag at 0"
+            )
+        if lag and algorithm.correction == "none":
+            raise ConfigError(
+                f"rollout.lag = {lag} with algorithm.correction = 'none': responses would be those of an older policy, "
+                "and the gradient that of neither; give --algorithm.correction truncated (or token-mask, "
+                "sequence-mask), or leave the lag at 0"
+            )
         if not self.lora.rank and (self.lora.alpha or self.lora.targets):
             raise ConfigError("lora.alpha and lora.targets are for adapters, and there are none: give --lora.rank 32")
         if (k := getattr(algorithm, "k", 0)) >= group:

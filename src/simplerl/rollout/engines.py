@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -77,9 +77,8 @@ class _Task:
     call: _Call
     index: int
     """Of the request in its call; of the engine, for a question."""
-    request: Request | None = None
-    ids: np.ndarray | None = None
-    """The text of a question."""
+    asked: Any
+    """The request, or the text of a question (int32)."""
 
 
 class _Engine:
@@ -88,7 +87,7 @@ class _Engine:
     def __init__(self, number: int):
         self.number = number
         self.process: Any = None
-        self.connection: socket.socket | None = None
+        self.connection: Any = None
         self.ready = False
         self.owed: dict[int, _Task] = {}
         """Ticket → task. A ticket is one asking of one request: what comes for another is of the past."""
@@ -98,7 +97,6 @@ class _Engine:
 
     def send(self, header: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None:
         """Send a message; where nobody is there, whoever listens finds out and asks again."""
-        assert self.connection is not None
         with suppress(OSError):
             send(self.connection, header, arrays)
 
@@ -125,7 +123,7 @@ class Engines:
         An engine that gives no sign for `timeout_s` seconds while it owes something is replaced. `keep` is how many
         policies, the newest, can be asked. On GPUs the engines take those from `first_device` on, in turn.
         """
-        self.name, self.exact, self.context_length = name, BACKENDS[name].exact, policy.context_length
+        self.name, self.exact, self.context_length = name, cast(Any, BACKENDS[name]).exact, policy.context_length
         self.version, self.keep, self.timeout_s, self._say = 0, keep, timeout_s, say
         self._bound = BOUNDS[precision]
         shared = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
@@ -218,7 +216,7 @@ class Engines:
         try:
             with self._lock:
                 for engine in self._engines:
-                    self._give(engine, [_Task(call, engine.number, ids=ids)])
+                    self._give(engine, [_Task(call, engine.number, ids)])
             told = dict(self._next(call) for _ in self._engines)
         finally:
             self._forget(call)
@@ -274,7 +272,7 @@ class Engines:
             engines = [engine for engine in self._engines if engine.ready] or self._engines
             shares: list[list[_Task]] = [[] for _ in engines]
             most = -(-len(tasks) // len(engines))
-            for _, same in itertools.groupby(tasks, key=lambda task: task.request.prompt_ids.tobytes()):
+            for _, same in itertools.groupby(tasks, key=lambda task: task.asked.prompt_ids.tobytes()):
                 rest = list(same)
                 while rest:
                     part, rest = rest[:most], rest[most:]
@@ -294,9 +292,9 @@ class Engines:
         weights = self._published.get(call.version, "")  # Without a name: those that an engine begins with.
         header: dict[str, Any] = {"call": call.number, "version": call.version, "weights": weights, "tickets": tickets}
         if call.sampling is None:
-            engine.send({**header, "kind": "logprobs"}, {"ids": tasks[0].ids})
+            engine.send({**header, "kind": "logprobs"}, {"ids": tasks[0].asked})
             return
-        requests = [task.request for task in tasks]
+        requests = [task.asked for task in tasks]
         header |= {
             "kind": "generate",
             "sampling": dataclasses.asdict(call.sampling),
@@ -312,8 +310,9 @@ class Engines:
         """Take what an engine says, and start it anew when it has ended. Runs in a thread of its own."""
         while not self._closed.is_set():
             try:
-                for header, arrays in receive(engine.connection):
-                    self._hear(engine, header, arrays)
+                with engine.connection.makefile("rb") as file:
+                    for header, arrays in receive(file):
+                        self._hear(engine, header, arrays)
             except OSError:
                 pass
             except Exception as error:  # Else nobody would listen, and the run would wait for ever.
@@ -335,9 +334,9 @@ class Engines:
                 for task in tasks[:1]:
                     task.call.answers.put(kind(header["text"]))
                 return
-            task = engine.owed.pop(header["ticket"], None)
-            if task is None:
+            if header["ticket"] not in engine.owed:
                 return  # It was given up.
+            task = engine.owed.pop(header["ticket"])
             if task.call.sampling is not None:
                 task.call.answers.put((task.index, unpack_completion(header, arrays)))
             elif task.call.number in self._calls:
@@ -379,7 +378,7 @@ class Engines:
             versions = dict.fromkeys(task.call.version for task in owed.values()) | {self.version: None}
             for version in versions:
                 if version in self._proofs:
-                    self._give(engine, [_Task(_Call(0, version), engine.number, ids=self._proofs[version][0])])
+                    self._give(engine, [_Task(_Call(0, version), engine.number, self._proofs[version][0])])
             for _, group in itertools.groupby(owed.values(), key=lambda task: task.call.number):
                 tasks = list(group)
                 call = tasks[0].call
@@ -440,12 +439,11 @@ class Engines:
         ]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class EnginesAt:
     """The engines under one policy."""
 
-    engines: Engines
-    version: int
+    def __init__(self, engines: Engines, version: int):
+        self.engines, self.version, self.exact = engines, version, engines.exact
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engines, name)
@@ -457,6 +455,13 @@ class EnginesAt:
     def logprobs(self, token_ids: Sequence[int]) -> np.ndarray | None:
         """Return what each engine says of a text."""
         return self.engines.logprobs(token_ids, version=self.version)
+
+    def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
+        """Not here: it is the engines that are given weights."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing: the engines go on."""
 
 
 def _kill(process: Any) -> None:
@@ -506,7 +511,7 @@ class _Serving:
     def listen(self) -> None:
         """Take what is asked; leave when the controller is gone, whatever is being done, with what it has left."""
         try:
-            for header, arrays in receive(self.controller):
+            for header, arrays in receive(self.controller.makefile("rb")):
                 if header["kind"] == "cancel":
                     self.given_up.add(header["call"])
                 else:
@@ -552,7 +557,7 @@ class _Serving:
                 requests.append(Request(prompt_ids=prompt, noise_key=key, max_new_tokens=limit))
 
         add(header, arrays)
-        with closing(backend.generate(requests, sampling)) as completions:
+        with closing(cast(Any, backend.generate(requests, sampling))) as completions:
             for index, completion in completions:
                 answer, values = pack_completion(completion)
                 send(self.controller, {"kind": "completion", "ticket": tickets[index], **answer}, values)

@@ -8,7 +8,7 @@ import json
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors
@@ -16,7 +16,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from simplerl.core.errors import SimpleRLError
+from simplerl.core.errors import ModelError, SimpleRLError
 from simplerl.core.types import Completion, VersionSpan
 
 #: Numbers in a file of weights, where a single tensor is not larger: so much is held at once.
@@ -41,21 +41,26 @@ def unpack(data: bytes) -> Message:
     return header, safetensors.numpy.load(data)
 
 
+def to_frame(data: bytes) -> bytes:
+    """Return a message's bytes with their length before them."""
+    return len(data).to_bytes(PREFIX, "little") + data
+
+
 def send(connection: socket.socket, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
     """Send a message. Raises OSError where nobody is there."""
-    data = pack(header, arrays)
-    connection.sendall(len(data).to_bytes(PREFIX, "little") + data)
+    connection.sendall(to_frame(pack(header, arrays)))
 
 
-def receive(connection: socket.socket) -> Iterator[Message]:
-    """Yield messages until the other end is closed. Raises OSError where the connection breaks."""
-    with connection.makefile("rb") as file:
-        while len(prefix := file.read(PREFIX)) == PREFIX:
-            length = int.from_bytes(prefix, "little")
-            data = file.read(length)
-            if len(data) < length:
-                return
-            yield unpack(data)
+def receive(file: BinaryIO) -> Iterator[Message]:
+    """Yield the messages of a file, or of a connection until its other end is closed; one that was cut short is none.
+
+    Raises OSError where the connection breaks.
+    """
+    while len(prefix := file.read(PREFIX)) == PREFIX:
+        length = int.from_bytes(prefix, "little")
+        if len(data := file.read(length)) < length:
+            return
+        yield unpack(data)
 
 
 def pack_completion(completion: Completion) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -104,8 +109,11 @@ def write_weights(directory: Path, weights: Iterable[tuple[str, torch.Tensor]]) 
 
 
 def read_weights(directory: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield (name, weights on the CPU) of what `write_weights` has written."""
-    for file in sorted(directory.glob("*.safetensors")):
+    """Yield (name, weights on the CPU) of what `write_weights` has written. Raises ModelError where it is gone."""
+    files = sorted(directory.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"the weights in {directory} are gone")
+    for file in files:
         with safetensors.safe_open(file, "pt") as opened:
             for name in opened.keys():  # noqa: SIM118 - it is no mapping
                 yield name, opened.get_tensor(name)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError
+from simplerl.feed.ahead import source_of
 from simplerl.feed.controllers import Planner
 from simplerl.feed.feed import Feed
 from simplerl.train.batch import build_batch
@@ -40,12 +41,14 @@ def train(
         size = len(parts.policy.tokenizer)
         plan = Planner(config, parts.sampler, parts.rollout, path, on_response=run.on_response, vocabulary=size)
         feed = Feed(config, parts.sampler, parts.rollout, on_response=run.on_response, plan=plan)
-        for step in run.steps():
-            with run.phase("rollout", feed.responses):
-                groups = feed.take(step)
-            with run.phase("learn"):
-                parts.learner.temperature = groups.temperature
-                result = parts.learner.step(build_batch(groups.kept), step)
-            run.sync(step)
-            run.record(step, groups, result)
+        ahead = {"start": run.start, "steps": config.steps, "at": parts.engines_at, "path": path}
+        with source_of(feed, config.rollout.lag, **ahead) as source:
+            for step in run.steps():
+                with run.phase("rollout", source.responses):
+                    groups = source.take(step)
+                with run.phase("learn"):
+                    parts.learner.temperature = groups.temperature
+                    result = parts.learner.step(build_batch(groups.kept), step)
+                run.sync(step)
+                run.record(step, groups, result)
     return run.outcome

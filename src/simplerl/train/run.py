@@ -130,7 +130,8 @@ class TrainingRun:
     def sync(self, step: int) -> None:
         """Have the engine sample from the learner's weights from now on."""
         with self.phase("sync"):
-            self._gap = {"policy/sync_gap": self.components.sync(step)}
+            gap = self.components.sync(step)
+            self._gap = {} if gap is None else {"policy/sync_gap": gap}
 
     def on_response(self, completion: object = None) -> None:
         """Tell the callbacks that a response is done."""
@@ -199,7 +200,7 @@ class TrainingRun:
         components = self.components
         state = {"step": step, "epoch": components.sampler.epoch(step)}
         keep = components.config.checkpoint.keep
-        self.directory.save_checkpoint(step, lambda directory: components.learner.save(directory, state), keep=keep)
+        self.directory.save_checkpoint(step, lambda directory: components.save(directory, state), keep=keep)
 
     def finish(self) -> None:
         """Write summary.json and, of a training run, learning.png: from here on the run counts as finished."""
@@ -243,6 +244,8 @@ def open_run(
         for callback in callbacks:
             callback.say(message)
 
+    if stage != "train" and config.rollout.lag:
+        raise ConfigError(f"rollout.lag = {config.rollout.lag} is for simplerl train: simplerl {stage} samples in turn")
     directory, start = RunDirectory(path), 0
     directory.check(resume=resume)
     with ExitStack() as stack:
@@ -268,7 +271,7 @@ def open_run(
             directory.write("config.json", as_table(config))
             _rewind(directory, config, start, say)
         if start:
-            components.learner.restore(directory.checkpoint(start))
+            components.restore(directory.checkpoint(start))
         components.sync(start)
         doctor = DoctorRounds(config, stage, path, say)
         run = TrainingRun(stage, directory, components, callbacks, start=start, interrupted=interrupted, doctor=doctor)
