@@ -185,7 +185,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(straight: dict[str, Any], tm
         "3",
         "proofs.json",
     ]
-    run_small(tmp_path / "run", deep(AHEAD, {"cluster": {"engines": 2}}), resume=True)
+    run_small(tmp_path / "run", AHEAD, resume=True)
     assert_same_run(tmp_path / "run", straight)
 
 

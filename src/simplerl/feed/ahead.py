@@ -111,6 +111,7 @@ class Ahead:
         self._on_response, self.feed.on_response = feed.on_response, self._count
         self._changed = threading.Condition()
         self._admitted, self._sampling = start, 0
+        self._doing = ("waits", time.time())
         self._done: dict[int, StepGroups] = {}
         self._answered: dict[int, deque[Completion]] = {}
         self._error: BaseException | None = None
@@ -147,6 +148,13 @@ class Ahead:
         staleness = {"rollout/staleness_mean": mean, "rollout/staleness_max": max(ages, default=0)}
         return dataclasses.replace(groups, metrics=groups.metrics | staleness)
 
+    def doing(self) -> dict[str, Any]:
+        """Return what is being sampled, or waited for, and since when."""
+        (what, since), step = self._doing, self._sampling
+        version = max(step - 1 - self.lag, 0)
+        texts = {"waits": f"waits for policy {version}, by which step {step} is sampled"}
+        return {"doing": texts.get(what, f"samples step {step} by policy {version}"), "since": since}
+
     def _saved(self) -> int:
         """Return the step of the newest checkpoint, 0 if there is none."""
         checkpoints = (self.path / "checkpoints").glob("step_*")
@@ -176,6 +184,7 @@ class Ahead:
         try:
             for step in range(self.start + 1, self.steps + 1):
                 began = time.perf_counter()
+                self._sampling, self._doing = step, ("waits", time.time())
                 with self._changed:
                     self._changed.wait_for(functools.partial(self._is_admitted, step))
                 if self._closed:
@@ -183,7 +192,7 @@ class Ahead:
                 began, waited = time.perf_counter(), time.perf_counter() - began
                 engines, gap = self.at(max(step - 1 - self.lag, 0))
                 backend = Recorded(engines, self.folder / f"step_{step:06d}.frames")
-                self._sampling = step
+                self._doing = ("samples", time.time())
                 self.feed.rollout = dataclasses.replace(self.feed.rollout, backend=backend)
                 groups = self.feed.take(step)
                 backend.write()

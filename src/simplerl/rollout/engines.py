@@ -423,20 +423,21 @@ class Engines:
                     _kill(engine.process)
 
     def report(self) -> list[dict[str, Any]]:
-        """Return what each engine does, for who shows it: state, answers owed, seconds since its last sign."""
-        now = time.monotonic()
-        return [
-            {
-                "engine": engine.number,
-                "pid": engine.process.pid,
-                "state": "answers" if engine.owed and engine.ready else "waits" if engine.ready else "starts",
-                "owes": len(engine.owed),
-                "version": next((task.call.version for task in engine.owed.values()), self.version),
-                "starts": engine.starts,
-                "silent_s": round(now - engine.since, 1),
-            }
-            for engine in self._engines
-        ]
+        """Return what each engine does, for who looks on: state, answers owed, time of its last sign."""
+        now, clock = time.time(), time.monotonic()
+        with self._lock:
+            return [
+                {
+                    "engine": engine.number,
+                    "pid": engine.process.pid,
+                    "state": "starts" if not engine.ready else "answers" if engine.owed else "waits",
+                    "owes": len(engine.owed),
+                    "version": next((task.call.version for task in engine.owed.values()), self.version),
+                    "starts": engine.starts,
+                    "heard": round(now - clock + engine.since),
+                }
+                for engine in self._engines
+            ]
 
 
 class EnginesAt:

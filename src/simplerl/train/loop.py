@@ -45,6 +45,7 @@ def train(
         feed = Feed(config, sampler, prompted, parts.rollout, ledger, on_response=run.on_response, room=room)
         ahead = {"start": run.start, "steps": config.steps, "at": parts.engines_at, "path": path}
         with source_of(feed, config.rollout.lag, **ahead) as source:
+            run.source = source
             for step in run.steps():
                 with run.phase("rollout", source.responses):
                     groups = source.take(step)
