@@ -221,7 +221,7 @@ def test_an_engine_that_hangs_is_replaced(cub: Callable[[str], Policy], plugin: 
         assert answers(engines, requests) == answers(open_backend("native", policy), requests)
     finally:
         engines.close()
-    assert "engine 0 has given no sign for 2 s (cluster.timeout_s) and owes answers: it is ended" in said
+    assert "engine 0 has given no sign for 2 s and owes answers (cluster.timeout_s): it is ended" in said
 
 
 def test_an_engine_that_breaks_again_and_again_ends_the_run_with_its_last_lines(

@@ -417,8 +417,8 @@ class Engines:
                 if engine.ready and not engine.owed:
                     engine.since = now
                 elif now - engine.since > limit:
-                    what = "owes answers" if engine.ready else "has been loading its model"
-                    self._say(f"engine {engine.number} has given no sign for {limit:g} s (cluster.timeout_s) and {what}: it is ended")
+                    what = "owes answers (cluster.timeout_s)" if engine.ready else "has been loading its model"
+                    self._say(f"engine {engine.number} has given no sign for {limit:g} s and {what}: it is ended")
                     engine.since = now
                     _kill(engine.process)
 
