@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from support import (
     SMALL,
     arguments,
@@ -80,7 +81,15 @@ class Swallows(NativeBackend):
     def sync(self, weights, version):
         super().sync(() if version == 2 else weights, version)
 
-for cls in (Slow, Hangs, Breaks, Cannot, Swallows):
+class Forgets(NativeBackend):
+    """Takes weights once; started anew it only says so."""
+    def __init__(self, *arguments, model, **options):
+        super().__init__(*arguments, model=copy.deepcopy(model), **options)
+    def sync(self, weights, version):
+        super().sync(() if Path(FILE).exists() else weights, version)
+        Path(FILE).touch()
+
+for cls in (Forgets, Slow, Hangs, Breaks, Cannot, Swallows):
     simplerl.register("backend", cls.__name__.lower())(cls)
 '''
 
@@ -167,6 +176,22 @@ def test_an_engine_that_is_killed_is_replaced_under_the_same_policy(cub: Callabl
     finally:
         engines.close()
     assert not engines.files.exists()
+
+
+def test_an_engine_that_is_started_anew_is_asked_back_too(cub: Callable[[str], Policy], plugin: str) -> None:
+    policy = cub("cub-qwen")
+    engines = Engines("forgets", policy, count=1, plugins=[plugin])
+    try:
+        with torch.no_grad():
+            policy.model.get_input_embeddings().weight.mul_(1.5)
+        engines.sync(policy.model.state_dict().items(), version=1)
+        assert ask_back(engines, policy, "fp32") < 1e-5
+        os.kill(pids(engines)[0], signal.SIGKILL)
+        with pytest.raises(ModelError, match="started anew, does not use the weights of version 1"):
+            for _ in range(1000):
+                answers(engines, requests_of(policy, 8))
+    finally:
+        engines.close()
 
 
 @pytest.mark.slow
