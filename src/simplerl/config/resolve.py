@@ -47,6 +47,7 @@ FREE_ON_RESUME = (
     "output_dir",
     "plugins",
     "checkpoint.",
+    "cluster.",
     "doctor.",
     *(f"judge.{key}" for key in ("base_url", "api_key_env", "concurrency", "timeout_s", "deadline_s")),
     *(f"judge.{key}" for key in ("price_in", "price_out", "budget")),
