@@ -129,7 +129,7 @@ def test_what_gates_let_through() -> None:
 
 
 def test_groups_that_a_gate_stops_are_recorded_and_not_trained_on(tmp_path: Path) -> None:
-    sampling = {"samples_per_prompt": 2, "prompts_per_step": 6, "gate": ["signal", "some-right"]}
+    sampling = {"samples_per_prompt": 4, "prompts_per_step": 6, "gate": ["signal", "some-right"]}
     _, listener = run_small(tmp_path / "run", {"sampling": sampling, "steps": 2})
     for step in (1, 2):
         rows, metrics = rows_of(tmp_path / "run", step), listener.metrics[step]
