@@ -23,12 +23,14 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 import simplerl
 from simplerl.config.resolve import resolve
 from simplerl.config.sections import Config
-from simplerl.core.types import Completion, Problem, Segment, Trajectory, TrajectoryGroup, Verdict, VersionSpan
+from simplerl.core.types import Batch, Completion, Problem, Segment, Trajectory, TrajectoryGroup, Verdict, VersionSpan
 from simplerl.models.load import Policy
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.glossary import TIMINGS
+from simplerl.train.batch import build_batch, joined
 from simplerl.train.loop import train
 from simplerl.train.run import Callback, Outcome
+from simplerl.train.sft import Example, demonstration_batch
 
 #: Qwen2 tokenizers insist on this name for their end token.
 END = "<|endoftext|>"
@@ -233,6 +235,18 @@ def random_groups(
             )
         groups.append(group(*members, id=f"p{p}"))
     return groups
+
+
+def mixed_parts(vocabulary: int = 64, seed: int = 3) -> list[Batch]:
+    """Return rows for each term of a loss: `rl` (some only for the credit of their groups, some sampled earlier, with
+    credit of their own), `ce` that nobody sampled, and `ref_kl`."""
+    groups = random_groups(problems=6, seed=seed, vocabulary=vocabulary)
+    fresh = build_batch(groups[:3], [0, 0, -1, 0] * 3)
+    earlier = build_batch(groups[3:4])
+    earlier = dataclasses.replace(earlier, credit_BT=torch.linspace(-1, 1, 4)[:, None].expand_as(earlier.credit_BT))
+    draw = np.random.default_rng(seed)
+    given = [Example(tokens=draw.integers(2, vocabulary, 5 + n).tolist(), prompt_length=3) for n in range(4)]
+    return [joined([fresh, earlier]), demonstration_batch(given, "ce"), build_batch(groups[4:], [2] * 8)]
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ BY_ALGORITHM = {
     name: {"algorithm": {"name": name}, "learner": {"prompts_per_update": 1}, "sampling": {"temperature": 1.2}}
     for name in ALGORITHMS
 } | {
+    "distill": {"algorithm": {"name": "distill", "teacher_temperature": 0.5}, "learner": {"prompts_per_update": 1}},
     "entropic-with-much-integral": {
         "algorithm": {"name": "entropic", "integral_rate": 2.0, "entropy_target": 0.4},
         "learner": {"prompts_per_update": 1},
