@@ -47,7 +47,8 @@ _ELSEWHERE = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'simplerl' has no attribute {name!r}")
-    return getattr(import_module(_ELSEWHERE.get(name, "simplerl.api")), name)
+    value = getattr(import_module(_ELSEWHERE.get(name, "simplerl.api")), name)
+    return import_module("simplerl.train") if name == "train" else value  # A room too: `simplerl.train.SAMPLERS`.
 
 
 def __dir__() -> list[str]:

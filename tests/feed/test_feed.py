@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+from made_ledgers import ledger_of
 from support import CORRECT, TIMED_OUT, WRONG, group, run_small, trajectory, untimed
 
 from simplerl.core.errors import ConfigError
-from simplerl.feed.feed import Sampler, has_signal
+from simplerl.feed.feed import has_signal
+from simplerl.feed.order import Sampler
+from simplerl.feed.samplers import Refill, replacements
 
 OVER = {"algorithm": {"name": "dapo"}, "sampling": {"samples_per_prompt": 2, "prompts_per_step": 6}, "steps": 2}
 
@@ -82,15 +85,20 @@ def test_the_same_command_draws_the_same_replacements(tmp_path: Path) -> None:
 
 
 def test_further_problems_are_addressed_by_step_and_round() -> None:
-    sampler = Sampler(range(20), per_step=4, seed=0)
-    seen = set(sampler.indices(3))
-    drawn = sampler.more(3, 1, 5, seen)
+    ledger = ledger_of(20)
+
+    def more(step: int, round: int, count: int) -> list[str]:
+        draws = replacements(Refill(), step, round, count, seen, ledger.before(step))
+        return [draw.problem.id for draw in draws]
+
+    seen = {draw.problem.id for draw in Refill().choose(3, ledger.before(3))}
+    drawn = more(3, 1, 5)
     assert len(set(drawn)) == 5
     assert not set(drawn) & seen
-    assert Sampler(range(20), per_step=4, seed=0).more(3, 1, 5, seen) == drawn
-    others = [sampler.more(3, 2, 5, seen), sampler.more(4, 1, 5, seen)]
-    assert drawn not in others
-    assert sorted(sampler.more(3, 1, 99, seen)) == sorted(set(range(20)) - seen), "what is left, where there is less"
+    assert more(3, 1, 5) == drawn
+    assert drawn not in [more(3, 2, 5), more(4, 1, 5)]
+    everything = {problem.id for problem in ledger.problems}
+    assert set(more(3, 1, 99)) == everything - seen, "what is left, where there is less"
 
 
 @pytest.mark.parametrize("rounds", [0, 2])

@@ -71,7 +71,7 @@ def dry_run(config: Config) -> int:
     import torch
 
     from simplerl.distributed.plan import Machine
-    from simplerl.feed.feed import Sampler
+    from simplerl.feed.order import Sampler
     from simplerl.models.load import load_tokenizer
     from simplerl.train.components import load_problems, prompter
 

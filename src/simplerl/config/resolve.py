@@ -32,7 +32,12 @@ RECIPES: Registry[Path] = Registry(
     "recipe", values={path.stem: path for path in sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))}
 )
 #: Sections whose keys depend on the `name` in them.
-REGISTRIES: dict[str, Registry[Any]] = {"algorithm": ALGORITHMS, "reward": REWARDS, "environment": ENVIRONMENTS}
+REGISTRIES: dict[str, Registry[Any]] = {
+    "algorithm": ALGORITHMS,
+    "reward": REWARDS,
+    "environment": ENVIRONMENTS,
+    "sampler": registry("sampler"),
+}
 #: What may differ between a run and its resumption: nothing that changes what a step computes, rounding aside. The
 #: knobs of memory are among them, so that a run that ran out of it can go on. A run's name holds none of them: it is
 #: the same run.
@@ -137,7 +142,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
         if key == "reward":
             rewards.append(value)
             continue
-        key = f"{key}.name" if key in ("algorithm", "environment") else key
+        key = f"{key}.name" if key in ("algorithm", "environment", "sampler") else key
         *sections, last = key.replace("-", "_").split(".")
         nested = table
         for name in sections:
@@ -206,6 +211,7 @@ def _used_plugins(config: Config) -> list[str]:
         ("template", config.template),
         ("backend", config.rollout.backend),
         ("environment", named_table("environment", config.environment)["name"]),
+        ("sampler", named_table("sampler", config.sampler)["name"]),
         ("policy", config.verifier.policy),
     ]
     owners = (name.rpartition(":")[0] if is_source(name) else registry(kind).plugin(name) for kind, name in named)

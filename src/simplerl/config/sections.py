@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.core.errors import ConfigError, Contradiction, nearest
+from simplerl.core.registry import registry
 from simplerl.environments import ENVIRONMENTS
 from simplerl.rewards import REWARDS
 
@@ -101,10 +102,9 @@ class SamplingConfig:
     top_k: Int = 0
     """Only the k most likely tokens; 0 is off."""
     controller: Literal["none", "query-effect", "e3", "adastar"] = "none"
-    """What decides temperature, problems and samples of a step (docs/algorithms.md): none, `query-effect`, `e3` or
-    `adastar`."""
+    """Another way to say `sampler.name`: none, `query-effect`, `e3` or `adastar`."""
     controller_every: PositiveInt = 10
-    """Steps between two searches of the controller `query-effect`."""
+    """Steps between two searches of the controller `query-effect`: its `sampler.every`."""
     max_prompt_tokens: PositiveInt = 1024
     """Problems with longer prompts are left out, counted and named."""
     max_new_tokens: PositiveInt = 3072
@@ -403,6 +403,9 @@ class Config:
     environment: Any = field(default_factory=lambda: ENVIRONMENTS["single-turn"]())
     """What the policy acts in: `name` from `simplerl.environments.ENVIRONMENTS` or `file.py:Class`, and its own keys
     (docs/environments.md)."""
+    sampler: Any = field(default_factory=lambda: registry("sampler")["epoch"]())
+    """What chooses a step's problems: `name` from `simplerl.train.SAMPLERS`, and that sampler's own keys
+    (docs/methods.md)."""
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -419,6 +422,13 @@ class Config:
         """Raise Contradiction where settings of several sections cannot all hold: `resolve` may let one follow."""
         algorithm, per_step, group = self.algorithm, self.sampling.prompts_per_step, self.sampling.samples_per_prompt
         name = ALGORITHMS.name_of(type(algorithm)) or type(algorithm).__name__
+        sampler, controller = registry("sampler").name_of(type(self.sampler)), self.sampling.controller
+        if controller != "none" and sampler != "epoch":
+            raise Contradiction(
+                f"sampling.controller = {controller!r} and sampler.name = {sampler!r} both choose a step's problems; "
+                "leave one of them out",
+                ("sampling.controller", "none"),
+            )
         if self.token_budget and self.optimizer.schedule != "constant":
             raise Contradiction(
                 f"token_budget = {self.token_budget} ends the run at a step that is not known beforehand, and "

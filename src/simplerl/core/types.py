@@ -45,6 +45,21 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Draw:
+    """What a prompt sampler asks for: a problem, how often it is sampled, and how.
+
+    >>> Draw(Problem(id="gsm8k-0", question="2+2?", answer="4", source="gsm8k"), samples=8, temperature=1.0).prefix
+    ''
+    """
+
+    problem: Problem
+    samples: int
+    temperature: float
+    prefix: str = ""
+    """Stands behind the prompt: the policy is given it, and goes on from there. Nobody is trained on it."""
+
+
+@dataclass(frozen=True, slots=True)
 class VersionSpan:
     """Tokens `start` … `end` − 1 of a response, sampled by weights that had seen `version` updates."""
 
@@ -183,6 +198,8 @@ class Trajectory:
     texts: tuple[tuple[str, str], ...] = ()
     """(author, text) of each turn and observation, in order; empty where there is a single turn."""
     calls: tuple[Call, ...] | None = None  # What was asked of tools, in order; None where there is a single turn
+    prefix: str = ""
+    """What the prompt sampler has put behind the prompt, and `prompt_ids` end with; empty where it put nothing."""
 
     @property
     def loss_mask(self) -> np.ndarray:

@@ -1,90 +1,59 @@
-"""Controllers: what decides, step by step, which problems are sampled, how often, and at which temperature.
+"""Samplers that steer temperature and samples too, or go by what was solved: `--sampler.name`, or a controller's name.
 
-A controller is a pure function of (seed, step, what the run has recorded): it reads the lines of metrics and the
-responses of the steps before from the run directory, so that a run that was killed goes on as if it had not been.
-
-none           the sampler's problems, at `sampling.temperature`
-query-effect   every `sampling.controller_every` steps the temperature with the highest mean query effect on a fixed
-               subset of the training problems, by B-STaR's search (arXiv 2412.17256) over `star.temperatures`
+query-effect   every so many steps the temperature with the highest mean query effect on a fixed subset of the training
+               problems, by B-STaR's search (arXiv 2412.17256) over `star.temperatures`
 e3             E3-RL4LLMs (arXiv 2505.18573): a temperature that holds the entropy of the first step, and more samples
                for the problems that were solved least
 adastar        AdaSTaR (arXiv 2505.16322): the problems that were sampled longest ago, then those solved least
 """
 
-import functools
 import math
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
-from simplerl.config.sections import Config
+from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import generator
-from simplerl.core.types import UNDECIDED, Completion
-from simplerl.feed.feed import Plan, Sampler
-from simplerl.feed.search import search, subset_of
-from simplerl.rollout.groups import Prompted, Rollout
-from simplerl.runs.directory import read_metrics
-from simplerl.runs.responses import ResponseFile
+from simplerl.core.types import Draw
+from simplerl.feed.ledger import Ledger
+from simplerl.feed.samplers import Epoch, PromptSampler
+
+if TYPE_CHECKING:
+    from simplerl.feed.feed import Feed
 
 #: Temperatures that E3 stays within.
 COLDEST, HOTTEST = 0.2, 2.0
 
 
-class Planner:
-    """Gives each step its plan, by the controller that `sampling.controller` names."""
+@dataclass(frozen=True, kw_only=True)
+class QueryEffect(Epoch):
+    """The epoch's problems, at the temperature that the newest search has chosen."""
 
-    def __init__(
-        self,
-        config: Config,
-        sampler: Sampler[Prompted],
-        rollout: Rollout,
-        path: Path,
-        *,
-        on_response: Callable[[Completion], None],
-        vocabulary: int = 0,
-    ):
-        """`path` is the run directory; `vocabulary` the number of tokens, which E3 asks for."""
-        self.config, self.sampler, self.rollout, self.path = config, sampler, rollout, path
-        self.on_response, self.vocabulary = on_response, vocabulary
-        self.control = CONTROLLERS[config.sampling.controller]
-        self.outcomes = functools.cache(self._outcomes)
+    steers_temperature: ClassVar[bool] = True
 
-    def __call__(self, step: int) -> Plan:
-        """Return the plan of a step; the first is 1."""
-        return self.control(self, step)
+    every: int = 10
+    """Steps between two searches."""
 
-    def recorded(self, step: int) -> dict[str, Any]:
-        """Return the line of metrics of a step; 0 is the base model."""
-        return read_metrics(self.path)[step]
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ConfigError(f"sampler.every must be positive, got {self.every}")
 
-    def _outcomes(self, step: int) -> dict[str, tuple[int, int]]:
-        """Return problem → (right, decided) of the responses of a step, in the order in which it was sampled."""
-        file = ResponseFile(self.path / "trajectories" / f"step_{step:06d}.parquet")
-        counts: dict[str, tuple[int, int]] = {}
-        for row in file.read(["problem_id", "verdict"]).to_pylist():
-            right, decided = counts.get(row["problem_id"], (0, 0))
-            status = row["verdict"]
-            counts[row["problem_id"]] = (right + (status == "correct"), decided + (status not in UNDECIDED))
-        return counts
+    def prepare(self, step: int, ledger: Ledger, feed: "Feed") -> Mapping[str, float]:
+        """Search, where it is time to; the surface is written down."""
+        if (step - 1) % self.every:
+            return {}
+        from simplerl.feed.search import search, subset_of
 
+        star, s = ledger.config.star, ledger.config.sampling
+        subset = subset_of(feed.prompted, star.subset, ledger.config.seed)
+        wanted = star.wanted or -(-s.samples_per_prompt // 2)
+        choice, tokens = search(star, feed.rollout, subset, wanted, step, ledger.path, feed.on_response)
+        return {"controller/search_tokens": tokens, "controller/query_effect": choice.query_effect}
 
-def plain(planner: Planner, step: int, temperature: float | None = None, **metrics: float) -> Plan:
-    """Plan the sampler's problems, each sampled alike."""
-    at = planner.config.sampling.temperature if temperature is None else temperature
-    measured = {} if temperature is None else {"controller/temperature": at}
-    return Plan(indices=planner.sampler.indices(step), temperature=at, metrics=measured | metrics)
-
-
-def query_effect(planner: Planner, step: int) -> Plan:
-    """Search every so many steps; in between stay at the temperature of the step before."""
-    config = planner.config
-    if (step - 1) % config.sampling.controller_every:
-        return plain(planner, step, planner.recorded(step - 1)["controller/temperature"])
-    wanted = config.star.wanted or -(-config.sampling.samples_per_prompt // 2)
-    subset = subset_of(planner.sampler, config.star.subset, config.seed)
-    choice, tokens = search(config.star, planner.rollout, subset, wanted, step, planner.path, planner.on_response)
-    measured = {"controller/search_tokens": tokens, "controller/query_effect": choice.query_effect}
-    return plain(planner, step, choice.temperature, **measured)
+    def choose(self, step: int, ledger: Ledger) -> list[Draw]:
+        """Return the epoch's problems at that temperature."""
+        temperature = ledger.searched(step - (step - 1) % self.every)["temperature"]
+        return [replace(draw, temperature=temperature) for draw in super().choose(step, ledger)]
 
 
 def e3_temperature(temperature: float, entropy: float, target: float, vocabulary: int) -> float:
@@ -114,24 +83,29 @@ def e3_allocation(shares: Sequence[float], total: int, low: int, high: int) -> l
     return counts
 
 
-def e3(planner: Planner, step: int) -> Plan:
-    """Steer the entropy by the temperature, and give hard problems more samples from the second epoch on."""
-    config, temperature = planner.config, planner.config.sampling.temperature
-    if step > 1:
-        before, first = planner.recorded(step - 1), planner.recorded(1)
-        temperature = before["controller/temperature"]
-        if "policy/entropy" in before and "policy/entropy" in first:
-            target = e3_target(first["policy/entropy"], step, config.steps)
-            temperature = e3_temperature(temperature, before["policy/entropy"], target, planner.vocabulary)
-    plan = plain(planner, step, temperature)
-    seen: dict[str, float] = {}
-    for earlier in range(1, step):
-        seen |= {name: right / max(decided, 1) for name, (right, decided) in planner.outcomes(earlier).items()}
-    names = [planner.sampler.problems[i].problem.id for i in plan.indices]
-    n = config.sampling.samples_per_prompt
-    if all(name in seen for name in names):
-        plan.samples.extend(e3_allocation([seen[name] for name in names], n * len(names), n // 2, n + n // 2))
-    return plan
+@dataclass(frozen=True, kw_only=True)
+class E3(Epoch):
+    """Steers the entropy by the temperature, and gives hard problems more samples from the second epoch on."""
+
+    steers_temperature: ClassVar[bool] = True
+    follows_steps: ClassVar[bool] = True
+
+    def choose(self, step: int, ledger: Ledger) -> list[Draw]:
+        """Return the epoch's problems at the temperature of the step."""
+        draws, temperature = super().choose(step, ledger), ledger.config.sampling.temperature
+        if ledger.upto:
+            before, first = ledger.metrics(ledger.upto), ledger.metrics(1)
+            temperature = before["controller/temperature"]
+            if "policy/entropy" in before and "policy/entropy" in first:
+                target = e3_target(first["policy/entropy"], step, ledger.config.steps)
+                temperature = e3_temperature(temperature, before["policy/entropy"], target, ledger.vocabulary)
+        n, counts = ledger.config.sampling.samples_per_prompt, [draw.samples for draw in draws]
+        newest = {name: visits[-1] for name, visits in ledger.history().items()}
+        if all(draw.problem.id in newest for draw in draws):
+            visits = [newest[draw.problem.id] for draw in draws]
+            shares = [visit.right / max(visit.decided, 1) for visit in visits]
+            counts = e3_allocation(shares, n * len(draws), n // 2, n + n // 2)
+        return [replace(d, samples=count, temperature=temperature) for d, count in zip(draws, counts, strict=True)]
 
 
 def adastar_keys(visits: Sequence[dict[str, tuple[int, int]]]) -> dict[str, tuple[int, float]]:
@@ -149,18 +123,14 @@ def adastar_keys(visits: Sequence[dict[str, tuple[int, int]]]) -> dict[str, tupl
     return keys
 
 
-def adastar(planner: Planner, step: int) -> Plan:
-    """Take the problems of the lowest keys, in a seeded order where they are equal."""
-    sampler, seed = planner.sampler, planner.config.seed
-    keys = adastar_keys([planner.outcomes(earlier) for earlier in range(1, step)])
-    order = generator(seed, "adastar").permutation(len(sampler.problems)).tolist()
-    order.sort(key=lambda i: keys.get(sampler.problems[i].problem.id, (0, 0.0)))
-    return Plan(indices=order[: sampler.per_step], temperature=planner.config.sampling.temperature)
+@dataclass(frozen=True, kw_only=True)
+class AdaStaR(PromptSampler):
+    """Takes the problems of the lowest keys, in a seeded order where they are equal."""
 
-
-CONTROLLERS: dict[str, Callable[[Planner, int], Plan]] = {
-    "none": plain,
-    "query-effect": query_effect,
-    "e3": e3,
-    "adastar": adastar,
-}
+    def choose(self, step: int, ledger: Ledger) -> list[Draw]:
+        """Return those sampled longest ago, then those solved least."""
+        steps = (ledger.visits(earlier) for earlier in range(1, ledger.upto + 1))
+        keys = adastar_keys([{name: (v.right, v.decided) for name, v in visits.items()} for visits in steps])
+        order = generator(ledger.config.seed, "adastar").permutation(len(ledger.problems))
+        problems = sorted((ledger.problems[i] for i in order), key=lambda problem: keys.get(problem.id, (0, 0.0)))
+        return [ledger.draw(problem) for problem in problems[: ledger.config.sampling.prompts_per_step]]

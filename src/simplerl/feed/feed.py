@@ -1,72 +1,23 @@
-"""The feed: a step's groups of responses. Which problems, sampled and judged, and those replaced that teach nothing.
+"""The feed: a step's groups of responses. What the prompt sampler asks for, sampled, judged and rewarded.
 
-Everything is a function of (seed, step): resuming needs no state. Dynamic sampling is DAPO's (arXiv 2503.14476, §3.2):
-a problem whose rewards are all equal has no advantage; it is dropped and a further problem is drawn in its place, round
-by round. Which one is a function of (seed, step, round) and of what was drawn before in the step.
+Everything is a function of (seed, step, what is recorded): resuming needs no state. Dynamic sampling is DAPO's (arXiv
+2503.14476, §3.2): a problem whose rewards are all equal has no advantage; it is dropped and a further problem is drawn
+in its place, round by round. Which one is a function of (seed, step, round) and of what was drawn before in the step.
 """
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 import numpy as np
 
 from simplerl.config.sections import Config
-from simplerl.core.errors import ConfigError
+from simplerl.core.errors import DataError
 from simplerl.core.seeds import generator
-from simplerl.core.types import Completion, TrajectoryGroup
+from simplerl.core.types import Completion, Draw, TrajectoryGroup
+from simplerl.feed.ledger import Ledger
+from simplerl.feed.samplers import PromptSampler, chosen, replacements
 from simplerl.rollout.groups import Prompted, Rollout
-
-T = TypeVar("T")
-
-
-class Sampler(Generic[T]):
-    """Goes through the problems (or demonstrations) in a fresh order every epoch.
-
-    An epoch is ⌊N / P⌋ steps, so that no problem comes twice in a step; the few problems left over at its end differ
-    from epoch to epoch. Steps count from 1. The addresses of the draws count them from 0, as runs always have.
-    """
-
-    def __init__(self, problems: Sequence[T], *, per_step: int, seed: int):
-        if len(problems) < per_step:
-            raise ConfigError(
-                f"sampling.prompts_per_step = {per_step}, but there are only {len(problems)} training problems; "
-                f"set --sampling.prompts-per-step {len(problems)} or give more data"
-            )
-        self.problems, self.per_step, self.seed = problems, per_step, seed
-        self.steps_per_epoch = len(problems) // per_step
-
-    def at(self, step: int) -> list[T]:
-        """Return the problems of a step."""
-        return [self.problems[i] for i in self.indices(step)]
-
-    def indices(self, step: int) -> list[int]:
-        """Return the indices of a step's problems in the list of all."""
-        epoch, position = divmod(step - 1, self.steps_per_epoch)
-        order = generator(self.seed, "order", epoch).permutation(len(self.problems))
-        return order[position * self.per_step : (position + 1) * self.per_step].tolist()
-
-    def more(self, step: int, round: int, count: int, seen: set[int]) -> list[int]:
-        """Return the indices of up to `count` further problems for a round of a step, none of those in `seen`."""
-        order = generator(self.seed, "refill", step - 1, round).permutation(len(self.problems))
-        return [int(i) for i in order if int(i) not in seen][:count]
-
-    def epoch(self, step: int) -> float:
-        """Return how many epochs are done after a step."""
-        return step / self.steps_per_epoch
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is sampled in a step, and how."""
-
-    indices: list[int]
-    """Of the problems, in the sampler's list."""
-    temperature: float
-    samples: list[int] = field(default_factory=list)
-    """Responses to each; empty: those of the rollout."""
-    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,16 +44,20 @@ class Feed:
     def __init__(
         self,
         config: Config,
-        sampler: Sampler[Prompted],
+        sampler: PromptSampler,
+        prompted: Sequence[Prompted],
         rollout: Rollout,
+        ledger: Ledger,
         on_response: Callable[[Completion], None] = lambda completion: None,
-        plan: Callable[[int], Plan] | None = None,
+        room: int = 0,
     ):
-        """`on_response` is called for every response as it finishes; `plan` says what a step samples."""
-        self.plan = plan or (lambda step: Plan(indices=sampler.indices(step), temperature=config.sampling.temperature))
-        self.config, self.sampler, self.rollout, self.on_response = config, sampler, rollout, on_response
+        """`prompted` are the problems of the ledger as the model sees them, `on_response` is called for every response
+        as it finishes, and `room` is how many tokens a prompt with its prefix may have (0: any number)."""
+        self.config, self.sampler, self.rollout, self.ledger = config, sampler, rollout, ledger
+        self.prompted, self.on_response, self.room = prompted, on_response, room
+        self.by_id = {item.problem.id: item for item in prompted}
         self.responses = config.sampling.prompts_per_step * rollout.samples
-        """Responses of a step, unless problems are replaced."""
+        """Responses of a step, unless its sampler wants more or fewer."""
 
     def take(self, step: int) -> StepGroups:
         """Return the groups of step `step` (the first is 1): sampled, judged and rewarded.
@@ -110,38 +65,64 @@ class Feed:
         There are as many groups to learn from as `prompts_per_step` asks for, or fewer where the rounds or the problems
         have run out; where all are without signal, the first are kept, so that a step always has something to record.
         """
-        wanted, rounds = self.config.sampling.prompts_per_step, self.config.algorithm.refill_rounds
+        wanted, rounds = self.config.sampling.prompts_per_step, rounds_of(self.config, self.sampler)
+        ledger = self.ledger.before(step)
+        prepared = self.sampler.prepare(step, ledger, self)
+        draws = chosen(self.sampler, step, ledger)
+        temperature = draws[0].temperature
+        metrics = {"controller/temperature": temperature} if self.sampler.steers_temperature else {}
+        metrics |= prepared
         kept: list[TrajectoryGroup] = []
         dropped: list[TrajectoryGroup] = []
-        seen: set[int] = set()
-        plan = self.plan(step)
-        round, indices = 0, plan.indices
-        while indices:
-            seen |= set(indices)
-            for group in self._sample(indices, plan, step, round):
+        seen: set[str] = set()
+        round = 0
+        while draws:
+            seen |= {draw.problem.id for draw in draws}
+            for group in self._sample(draws, temperature, step, round):
                 (kept if not rounds or has_signal(group) else dropped).append(group)
             if round == rounds or len(kept) >= wanted:
                 break
             round += 1
-            indices = self.sampler.more(step, round, wanted - len(kept), seen)
-        metrics: dict[str, float] = {"groups/dropped": len(dropped), "groups/rounds": round} if rounds else {}
-        metrics |= plan.metrics
+            draws = replacements(self.sampler, step, round, wanted - len(kept), seen, ledger)
+        if rounds:
+            metrics |= {"groups/dropped": len(dropped), "groups/rounds": round}
         if not kept:
             kept, dropped = dropped[:wanted], dropped[wanted:]
-        return StepGroups(kept=kept, dropped=dropped, metrics=metrics, temperature=plan.temperature)
+        return StepGroups(kept=kept, dropped=dropped, metrics=metrics, temperature=temperature)
 
-    def _sample(self, indices: Sequence[int], plan: Plan, step: int, round: int) -> list[TrajectoryGroup]:
-        problems = [self.sampler.problems[i] for i in indices]
-        groups = at(self.rollout, plan.temperature).sample_groups(
-            problems,
+    def _sample(self, draws: Sequence[Draw], temperature: float, step: int, round: int) -> list[TrajectoryGroup]:
+        groups = at(self.rollout, temperature).sample_groups(
+            [self._prompted(draw, step) for draw in draws],
             purpose="train",
             step=step,
-            samples=() if round else plan.samples,
+            samples=[draw.samples for draw in draws],
             on_response=self.on_response,
         )
         if self.config.shuffle_rewards:
             return shuffle_rewards(groups, seed=self.config.seed, step=step, round=round)
         return groups
+
+    def _prompted(self, draw: Draw, step: int) -> Prompted:
+        """Return a draw as the model sees it: the problem's prompt, and behind it the prefix, if there is one."""
+        item = self.by_id[draw.problem.id]
+        if not draw.prefix:
+            return item
+        if self.rollout.tokenizer is None:
+            raise DataError(f"step {step}: the prefix of {draw.problem.id!r} cannot be encoded without a tokenizer")
+        ids = self.rollout.tokenizer.encode(draw.prefix, add_special_tokens=False)
+        prompt_ids = np.concatenate([item.prompt_ids, np.array(ids, dtype=np.int32)])
+        if 0 < self.room < len(prompt_ids):
+            raise DataError(
+                f"step {step}: the prompt of {draw.problem.id!r} and its prefix have {len(item.prompt_ids)} and "
+                f"{len(ids)} tokens, more than the {self.room} that sampling.max_new_tokens leaves of the context; "
+                "give a smaller --sampling.max-new-tokens, or a sampler with shorter prefixes"
+            )
+        return dataclasses.replace(item, prompt_ids=prompt_ids, prefix=draw.prefix)
+
+
+def rounds_of(config: Config, sampler: PromptSampler) -> int:
+    """Return in how many rounds problems are replaced: as the sampler says, or the algorithm."""
+    return sampler.rounds or config.algorithm.refill_rounds
 
 
 def at(rollout: Rollout, temperature: float) -> Rollout:

@@ -16,7 +16,7 @@ from simplerl.config.sections import StarConfig
 from simplerl.core.errors import DataError
 from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, Trajectory, TrajectoryGroup
-from simplerl.feed.feed import Sampler, at
+from simplerl.feed.feed import at
 from simplerl.ops import exploration
 from simplerl.rollout.groups import Prompted, Rollout
 from simplerl.runs.files import write_json
@@ -75,10 +75,10 @@ def best(points: Sequence[Choice]) -> Choice:
     return max(points, key=lambda point: (point.query_effect, -point.temperature, point.threshold))
 
 
-def subset_of(sampler: Sampler[Prompted], size: int, seed: int) -> list[Prompted]:
+def subset_of(problems: Sequence[Prompted], size: int, seed: int) -> list[Prompted]:
     """Return the training problems that are searched on: the same at every search."""
-    order = generator(seed, "star-subset").permutation(len(sampler.problems))
-    return [sampler.problems[i] for i in sorted(order[:size].tolist())]
+    order = generator(seed, "star-subset").permutation(len(problems))
+    return [problems[i] for i in sorted(order[:size].tolist())]
 
 
 def search(

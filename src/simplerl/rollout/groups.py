@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,8 @@ class Prompted:
     problem: Problem
     prompt_ids: np.ndarray
     """int32 [T_prompt]."""
+    prefix: str = ""
+    """What the ids end with that is not of the problem's own prompt."""
 
 
 def prompt(
@@ -145,11 +148,13 @@ class Rollout:
         verifier as they finish, so that judging runs beside generation.
         """
         counts = list(samples) or [self.samples] * len(prompted)
-        episodes = [
-            Episode(problem=item.problem, sample=sample, prompt_ids=item.prompt_ids)
-            for item, count in zip(prompted, counts, strict=True)
-            for sample in range(count)
-        ]
+        episodes: list[Episode] = []
+        drawn = Counter[str]()  # A problem that comes again, with another prefix, has further samples of its own.
+        for item, count in zip(prompted, counts, strict=True):
+            first = drawn[item.problem.id]
+            numbers = range(first, first + count)
+            episodes += [Episode(problem=item.problem, sample=i, prompt_ids=item.prompt_ids) for i in numbers]
+            drawn[item.problem.id] += count
         runner = Episodes(
             backend=self.backend,
             tokenizer=self.tokenizer,
@@ -176,14 +181,14 @@ class Rollout:
             group_verdicts = [verdicts[row] for row in rows]
             scores = self._score(item.problem, [completions[row] for row in rows], group_verdicts)
             trajectories = []
-            for sample, (row, verdict, scored) in enumerate(zip(rows, group_verdicts, scores, strict=True)):
+            for row, verdict, scored in zip(rows, group_verdicts, scores, strict=True):
                 # A response that the reward says nothing of is an error, left out of the update: it never counts as 0.
                 # Where nothing is trained it keeps its verdict: whether an answer is right is not up to the reward.
                 if isinstance(scored, Undecided) and verdict.decided and purpose == "train":
                     verdict = Verdict(status="error", extracted=verdict.extracted, rule="reward", detail=scored.detail)
                 trajectory = Trajectory(
                     problem=item.problem,
-                    sample=sample,
+                    sample=episodes[row].sample,
                     prompt_ids=episodes[row].prompt_ids,
                     completion=completions[row],
                     segments=episodes[row].segments(),
@@ -193,6 +198,7 @@ class Rollout:
                     step_rewards=scored.steps if isinstance(scored, Scored) else (),
                     texts=tuple(episodes[row].texts) if len(episodes[row].texts) > 1 else (),
                     calls=tuple(episodes[row].calls) if has_turns(self.environment) else None,
+                    prefix=item.prefix,
                 )
                 trajectories.append(trajectory)
             groups.append(TrajectoryGroup(problem=item.problem, trajectories=tuple(trajectories)))

@@ -41,6 +41,7 @@ SCHEMA = pyarrow.schema(
         "loss_mask": pyarrow.list_(pyarrow.bool_()),
         "score": pyarrow.float64(),
         "turns": pyarrow.list_(pyarrow.struct(dict.fromkeys(("author", "text"), _TEXT))),
+        "prefix": _TEXT,
         "calls": pyarrow.list_(
             pyarrow.struct(
                 {
@@ -114,6 +115,26 @@ def by_problem(answers: Iterable[Answer]) -> dict[str, list[Answer]]:
 
 
 @dataclass(frozen=True, slots=True)
+class Visit:
+    """What came of sampling a problem in a step, by itself: prompts with a prefix are not among it.
+
+    >>> Visit(step=3, samples=8, right=6, decided=7, length=41.5).undecided
+    1
+    """
+
+    step: int
+    samples: int
+    right: int
+    decided: int  # Responses whose verdict says right or wrong
+    length: float  # Mean tokens of a response
+
+    @property
+    def undecided(self) -> int:
+        """Responses that count neither as right nor as wrong."""
+        return self.samples - self.decided
+
+
+@dataclass(frozen=True, slots=True)
 class ResponseFile:
     """A Parquet file of responses. Every method raises RunError, which names the file, where it cannot be read."""
 
@@ -176,6 +197,18 @@ class ResponseFile:
                 strict=True,
             )
         ]
+
+    def visits(self, step: int) -> dict[str, Visit]:
+        """Return problem → what came of it in a step, in the order in which the problems were sampled."""
+        counts: dict[str, list[int]] = {}
+        for table in self.batches(["problem_id", "verdict", "prefix", "token_ids"]):
+            lengths = list_lengths(table["token_ids"]).fill_null(0).to_pylist()
+            for row, length in zip(table.drop_columns(["token_ids"]).to_pylist(), lengths, strict=True):
+                if not row["prefix"]:
+                    own = (1, row["verdict"] == "correct", row["verdict"] not in UNDECIDED, length)
+                    before = counts.get(row["problem_id"], [0, 0, 0, 0])
+                    counts[row["problem_id"]] = [a + b for a, b in zip(before, own, strict=True)]
+        return {name: Visit(step, n, right, decided, total / n) for name, (n, right, decided, total) in counts.items()}
 
     def list_means(self, column: str) -> list[float | None]:
         """Return the mean of each response's list of numbers; None where it is null or empty."""
@@ -252,6 +285,7 @@ def _row(step: int, trajectory: Trajectory, advantages: np.ndarray | None) -> di
         **response_columns(
             trajectory.problem, trajectory.sample, completion.text, completion.stop_reason, trajectory.verdict
         ),
+        "prefix": _clean(trajectory.prefix) or None,
         "step": step,
         "reward": None if np.isnan(trajectory.reward) else trajectory.reward,
         "reward_parts": list(trajectory.reward_parts.items()),

@@ -23,8 +23,11 @@ from simplerl.core.seeds import derive
 from simplerl.core.types import Completion, TrajectoryGroup
 from simplerl.data import demonstrations
 from simplerl.data.prompts import prompter
-from simplerl.feed.controllers import Planner
-from simplerl.feed.feed import Sampler, StepGroups, at
+from simplerl.feed.feed import StepGroups, at
+from simplerl.feed.ledger import Ledger
+from simplerl.feed.order import Sampler
+from simplerl.feed.samplers import chosen as draws_of
+from simplerl.feed.samplers import prompt_sampler
 from simplerl.feed.search import Selection, mean_query_effect, search, select, subset_of
 from simplerl.models.load import locate_and_hash
 from simplerl.ops import exploration
@@ -63,8 +66,10 @@ class StarFeed:
         self.config, self.sampler, self.rollout, self.path, self.watch = config, sampler, rollout, path, watch
         star, seed = config.star, config.seed
         self.wanted = star.wanted or -(-star.updates * star.batch_size // config.sampling.prompts_per_step)
-        self.subset = subset_of(sampler, star.subset, seed)
-        self.planner = Planner(config, sampler, rollout, path, on_response=on_response)
+        self.subset = subset_of(sampler.problems, star.subset, seed)
+        self.prompt_sampler = prompt_sampler(config)
+        self.ledger = Ledger(config, [item.problem for item in sampler.problems], path)
+        self.by_id = {item.problem.id: item for item in sampler.problems}
 
     def take(self, step: int) -> tuple[StepGroups, list[Selection]]:
         """Return the groups of an iteration, and what is selected from each. Raises DataError where nothing is."""
@@ -78,7 +83,8 @@ class StarFeed:
                 )
             temperature, threshold = choice.temperature, choice.threshold
             metrics["star/search_query_effect"] = choice.query_effect
-        problems = [self.sampler.problems[i] for i in self.planner(step).indices]
+        draws = draws_of(self.prompt_sampler, step, self.ledger.before(step))
+        problems = [self.by_id[draw.problem.id] for draw in draws]
         with self.watch("rollout", len(problems) * self.rollout.samples):
             groups = at(self.rollout, temperature).sample_groups(
                 problems, purpose="train", step=step, on_response=self.on_response
@@ -145,10 +151,12 @@ def examples_of(chosen: Sequence[Selection], end: int) -> list[Example]:
 def imitating(config: Config) -> Config:
     """Return the configuration of the parts: the only loss is cross-entropy, on the tokens as they are written."""
     group, s, controller = config.sampling.samples_per_prompt, config.star.s, config.sampling.controller
-    if controller not in ("none", "adastar"):
+    if prompt_sampler(config).steers_temperature:
+        named = f"sampler.name = {named_table('sampler', config.sampler)['name']!r}"
         raise ConfigError(
-            f"sampling.controller = {controller!r} is for simplerl train; self-training has star.mode = b-star for the "
-            "temperature, and takes the controller adastar for the problems"
+            f"{named if controller == 'none' else f'sampling.controller = {controller!r}'} is for simplerl train; "
+            "self-training has star.mode = b-star for the temperature, and takes a sampler such as adastar for the "
+            "problems"
         )
     if group < s:
         raise ConfigError(

@@ -18,7 +18,7 @@ from simplerl.core.seeds import generator
 from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet, select
 from simplerl.data.prompts import Prompter, difference, prompter
-from simplerl.feed.feed import Sampler
+from simplerl.feed.order import Sampler
 from simplerl.models import lora
 from simplerl.models.device import check_devices, describe_machine, has_fast_bf16, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention, weights_hash

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError
-from simplerl.feed.controllers import Planner
 from simplerl.feed.feed import Feed
+from simplerl.feed.ledger import Ledger
+from simplerl.feed.samplers import prompt_sampler
 from simplerl.train.batch import build_batch
 from simplerl.train.components import Inputs, build_components
 from simplerl.train.run import Callback, Outcome, open_run
@@ -37,9 +38,10 @@ def train(
     build = functools.partial(build_components, config, inputs=inputs)
     with open_run("train", config, path, build, resume=resume, callbacks=callbacks) as run:
         parts = run.components
-        size = len(parts.policy.tokenizer)
-        plan = Planner(config, parts.sampler, parts.rollout, path, on_response=run.on_response, vocabulary=size)
-        feed = Feed(config, parts.sampler, parts.rollout, on_response=run.on_response, plan=plan)
+        prompted, sampler = parts.sampler.problems, prompt_sampler(config)
+        ledger = Ledger(config, [p.problem for p in prompted], path, vocabulary=len(parts.policy.tokenizer))
+        room = parts.policy.context_length - config.sampling.max_new_tokens
+        feed = Feed(config, sampler, prompted, parts.rollout, ledger, on_response=run.on_response, room=room)
         for step in run.steps():
             with run.phase("rollout", feed.responses):
                 groups = feed.take(step)

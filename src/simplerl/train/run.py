@@ -22,6 +22,7 @@ from simplerl.doctor import Finding, Watch, thresholds
 from simplerl.environments.base import has_turns
 from simplerl.evaluate.figures import evaluation_figures, evaluation_metrics
 from simplerl.feed.feed import StepGroups
+from simplerl.feed.samplers import prompt_sampler
 from simplerl.models.device import peak_memory_gib
 from simplerl.models.guards import choose_threads, clock, memory_advice, stop_on_interrupt
 from simplerl.rollout.groups import Rollout
@@ -368,10 +369,10 @@ def _go_back(directory: RunDirectory, config: Config, say: Callable[[str], None]
             f"steps was {old['steps']}, now {config.steps}: with the {config.optimizer.schedule} schedule that would "
             "change the learning rate of the steps already done"
         )
-    if old["steps"] != config.steps and config.sampling.controller == "e3":
+    if old["steps"] != config.steps and prompt_sampler(config).follows_steps:
         raise ConfigError(
-            f"steps was {old['steps']}, now {config.steps}: the controller e3 lowers its entropy in the last steps, so "
-            "that another number would change the temperature of the steps already done"
+            f"steps was {old['steps']}, now {config.steps}: the sampler {type(prompt_sampler(config)).__name__} "
+            "follows their number, so that another one would change what it chose in the steps already done"
         )
     start = directory.newest_complete_checkpoint(say)
     if not start and directory.checkpoint_steps():

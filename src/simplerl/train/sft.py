@@ -19,7 +19,8 @@ from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import COMPONENTS, Batch, LossComponent, Problem
 from simplerl.data import demonstrations
 from simplerl.data.prompts import Prompter, prompter
-from simplerl.feed.feed import Sampler, StepGroups
+from simplerl.feed.feed import StepGroups
+from simplerl.feed.order import Sampler
 from simplerl.models.load import Policy
 from simplerl.train.components import Components, Inputs, build_components, first_few
 from simplerl.train.run import Callback, Outcome, open_run

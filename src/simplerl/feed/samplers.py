@@ -1,0 +1,141 @@
+"""Prompt samplers: what a step asks for. Each is a pure function of (seed, step, ledger), so that resume is exact.
+
+@simplerl.register("sampler", "hardest")
+@dataclass(frozen=True, kw_only=True)
+class Hardest(PromptSampler):
+    def choose(self, step, ledger):
+        rates = ledger.rates()
+        problems = sorted(ledger.problems, key=lambda problem: rates.get(problem.id, 0.5))
+        return [ledger.draw(problem) for problem in problems[: ledger.config.sampling.prompts_per_step]]
+"""
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+from simplerl.config.sections import Config
+from simplerl.core.errors import ConfigError, DataError
+from simplerl.core.registry import registry
+from simplerl.core.seeds import generator
+from simplerl.core.types import Draw, Problem
+from simplerl.feed.ledger import Ledger
+from simplerl.feed.order import Sampler
+
+if TYPE_CHECKING:
+    from simplerl.feed.feed import Feed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSampler:
+    """Base of all prompt samplers; they define `choose`."""
+
+    steers_temperature: ClassVar[bool] = False
+    """Whether the temperature is its own choice, and a metric then. Self-training has another way to choose it."""
+    follows_steps: ClassVar[bool] = False
+    """Whether a choice depends on `config.steps`, so that a run cannot be resumed with another number."""
+    rounds = 0
+    """Rounds in which problems whose groups no gate lets through are replaced: a setting of some."""
+
+    def choose(self, step: int, ledger: Ledger) -> list[Draw]:
+        """Return what a step (the first is 1) samples first: each a problem of the ledger, none twice, all at one
+        temperature."""
+        raise NotImplementedError
+
+    def pool(self, step: int, ledger: Ledger) -> Sequence[Problem]:
+        """Return the problems that may replace others in a step."""
+        return ledger.problems
+
+    def prepare(self, step: int, ledger: Ledger, feed: "Feed") -> Mapping[str, float]:
+        """Do what the choice for a step needs the policy for, and write it down; return metrics of it."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch(PromptSampler):
+    """Goes through the problems in a fresh order every epoch."""
+
+    def choose(self, step: int, ledger: Ledger) -> list[Draw]:
+        """Return the next problems of the epoch."""
+        s, seed = ledger.config.sampling, ledger.config.seed
+        return [ledger.draw(p) for p in Sampler(ledger.problems, per_step=s.prompts_per_step, seed=seed).at(step)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refill(Epoch):
+    """DAPO's dynamic sampling (arXiv 2503.14476, §3.2): problems without signal are replaced, round by round."""
+
+    rounds: int = 3
+    """Rounds in which problems whose groups no gate lets through are replaced by further ones."""
+
+    def __post_init__(self) -> None:
+        if self.rounds < 0:
+            raise ConfigError(f"sampler.rounds must not be negative, got {self.rounds}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uniform(PromptSampler):
+    """Draws a step's problems afresh, each with the same probability: some come back before others are seen."""
+
+    def choose(self, step: int, ledger: Ledger) -> list[Draw]:
+        """Return a draw without replacement within the step."""
+        return [ledger.draw(p) for p in drawn(ledger.problems, ledger, "uniform", step)]
+
+
+def drawn(items: Sequence[T], ledger: Ledger, purpose: str, step: int) -> list[T]:
+    """Return as many items as a step has problems (or all that there are), in an order addressed by the step."""
+    order = generator(ledger.config.seed, purpose, step).permutation(len(items))
+    return [items[i] for i in order[: ledger.config.sampling.prompts_per_step]]
+
+
+def prompt_sampler(config: Config) -> PromptSampler:
+    """Return the sampler that a configuration names, be it as `sampling.controller`."""
+    name = config.sampling.controller
+    if name == "none":
+        return config.sampler
+    settings = {"every": config.sampling.controller_every} if name == "query-effect" else {}
+    return registry("sampler")[name](**settings)
+
+
+def chosen(sampler: PromptSampler, step: int, ledger: Ledger) -> list[Draw]:
+    """Return what a sampler chooses for a step. Raises DataError where that cannot be sampled."""
+    draws = sampler.choose(step, ledger)
+    _check(sampler, draws, step, ledger)
+    return draws
+
+
+def replacements(
+    sampler: PromptSampler, step: int, round: int, count: int, seen: Set[str], ledger: Ledger
+) -> list[Draw]:
+    """Return draws of up to `count` further problems for a round of a step, none of those in `seen`."""
+    pool = sampler.pool(step, ledger)
+    order = generator(ledger.config.seed, "refill", step - 1, round).permutation(len(pool))
+    return [ledger.draw(pool[i]) for i in order if pool[i].id not in seen][:count]
+
+
+def _check(sampler: PromptSampler, draws: Sequence[Draw], step: int, ledger: Ledger) -> None:
+    name = registry("sampler").name_of(type(sampler)) or type(sampler).__name__
+    said = f"step {step}: the sampler {name} chooses"
+    kept = "The run is kept as it is after the step before"
+    if not draws:
+        raise DataError(
+            f"{said} no problem: none of the {len(ledger.problems)} training problems is left for it. {kept}; give "
+            "other settings of the sampler, or more problems, to a new run that starts from it (--model RUN)"
+        )
+    known, seen = {problem.id for problem in ledger.problems}, set[tuple[str, str]]()
+    for draw in draws:
+        key = (draw.problem.id, draw.prefix)
+        if draw.problem.id not in known:
+            raise DataError(f"{said} the problem {draw.problem.id!r}, which is not a training problem of this run")
+        if key in seen:
+            raise DataError(f"{said} the problem {draw.problem.id!r} twice{' with one prefix' * bool(draw.prefix)}")
+        if draw.samples < 1 or draw.temperature <= 0:
+            raise DataError(
+                f"{said} {draw.samples} samples of {draw.problem.id!r} at temperature {draw.temperature:g}; both must "
+                "be positive"
+            )
+        seen.add(key)
+    if len(temperatures := {draw.temperature for draw in draws}) > 1:
+        shown = ", ".join(f"{each:g}" for each in sorted(temperatures))
+        raise DataError(f"{said} temperatures of {shown}: an update scores all its tokens at one")
