@@ -25,17 +25,21 @@ def save(
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
     others: Mapping[str, tuple[torch.nn.Module, torch.optim.Optimizer]] | None = None,
+    optimizers: Mapping[str, torch.optim.Optimizer] | None = None,
     writes: bool = True,
 ) -> None:
     """Write fp32 weights (where there are adapters, theirs), tokenizer, optimizer moments and the trainer's state.
 
-    `others` are further modules with their optimizers (a critic), by name. Where all are in shards, every rank calls
-    it and one `writes` complete tensors: any number of ranks reads them, and so does anybody else.
+    `others` are further modules with their optimizers (a critic), by name, `optimizers` further ones of the model.
+    Where all are in shards, every rank calls it and one `writes` complete tensors: any number of ranks reads them, and
+    so does anybody else.
     """
     adapters = lora.has_adapters(model)
     weights = complete_on_cpu(lora.parameters(model) if adapters else model.state_dict(keep_vars=True), writes)
     scalars: dict[str, Any] = {}
     files = {"optimizer": _moments(optimizer, scalars.setdefault("optimizer", {}), writes)}
+    for name, own in (optimizers or {}).items():
+        files[name] = _moments(own, scalars.setdefault(name, {}), writes)
     for name, (module, own) in (others or {}).items():
         files[name] = complete_on_cpu(module.state_dict(keep_vars=True), writes)
         files[f"{name}_optimizer"] = _moments(own, scalars.setdefault(f"{name}_optimizer", {}), writes)

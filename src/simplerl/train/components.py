@@ -18,6 +18,7 @@ from simplerl.core.seeds import generator
 from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet, select
 from simplerl.data.prompts import Prompter, difference, prompter
+from simplerl.feed.buffer import Store
 from simplerl.feed.order import Sampler
 from simplerl.models import lora
 from simplerl.models.device import check_devices, describe_machine, has_fast_bf16, pick_device
@@ -58,6 +59,8 @@ class Components:
     rollout: Rollout
     evaluation: Rollout
     """The same engine and verifier, drawing as `config.evaluation` says."""
+    buffer: Store
+    """What is kept for later steps."""
     environment: dict[str, Any]
     """Versions, machine, data: what the configuration does not say."""
 
@@ -127,6 +130,9 @@ def build_components(
     if config.learner.sharded:  # What is complete is the engine's from here on.
         learner = spread(learner, Ranks(config.learner.ranks, device, plugins=[each.name for each in config.plugins]))
         sampled_from.model.to(device)
+    for each in (config.transform, config.buffer):
+        if note := each.check([item.problem for item in train]):
+            say(note)
     s, e, verifier = config.sampling, config.evaluation, config.verifier
     limits: dict[str, Any] = {"max_new_tokens": s.max_new_tokens, "stop": s.stop, "stop_ids": s.stop_ids}
     rollout = Rollout(
@@ -156,6 +162,9 @@ def build_components(
         rollout=rollout,
         evaluation=dataclasses.replace(rollout, sampling=drawn, samples=e.samples),
         learner=learner,
+        buffer=Store(
+            config.buffer, config, lambda text: [*policy.encode(text), policy.end_token], policy.context_length
+        ),
         environment={
             **describe_machine(device),
             "ranks": config.learner.ranks,

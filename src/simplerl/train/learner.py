@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from simplerl.algorithms import Algorithm
 from simplerl.algorithms.base import CriticAlgorithm, loss_beside
+from simplerl.algorithms.imitation import Imitation
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import COMPONENTS, Batch, CreditInputs, LossComponent, LossInputs
@@ -103,6 +104,7 @@ class Learner:
         self.ranks: Ranks | None = None
         self.steps = steps
         self.kl_scale = 1.0
+        self.imitator: torch.optim.AdamW | None = None
         self.carried: Mapping[str, float] = {}
         """What the algorithm remembers from step to step."""
         self.scorer = Scorer(policy.model, temperature=temperature, precision=precision)
@@ -202,6 +204,19 @@ class Learner:
         """Forget the optimizer's moments."""
         self.optimizer = adamw(self.policy.model, self.optimization)
 
+    def imitate(self, batch: Batch, optimization: OptimizerConfig, entropy_coef: float) -> StepResult:
+        """Do one update of −log π − c_H · H over a batch, at temperature 1, by an AdamW with moments of its own."""
+        if self.imitator is None:
+            self.imitator = adamw(self.policy.model, optimization)
+        beside = copy.copy(self)  # The same weights, another loss and other moments.
+        beside.algorithm, beside.optimizer = Imitation(entropy_coef=entropy_coef), self.imitator
+        beside.optimization, beside.config = optimization, dataclasses.replace(self.config, prompts_per_update=0)
+        beside.critic = beside.reference = None
+        usual, self.scorer.temperature = self.scorer.temperature, 1.0
+        result = Learner.step(beside, batch, 1)
+        self.scorer.temperature = usual
+        return result
+
     def save(self, directory: Path, state: dict[str, Any]) -> None:
         """Write a checkpoint: the policy as a model directory, and what an exact resume needs."""
         checkpoint.save(
@@ -209,6 +224,7 @@ class Learner:
             model=self.policy.model,
             tokenizer=self.policy.tokenizer,
             optimizer=self.optimizer,
+            optimizers={"imitator": self.imitator} if self.imitator else {},
             others={"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {},
             state={**state, "kl_scale": self.kl_scale, "carried": dict(self.carried)},
             writes=self.leads,
@@ -219,6 +235,9 @@ class Learner:
         checkpoint.load_optimizer(directory, self.optimizer)
         state = checkpoint.load_state(directory)
         self.kl_scale, self.carried = float(state["kl_scale"]), state.get("carried", {})
+        if "imitator" in state:
+            self.imitator = adamw(self.policy.model, self.optimization)
+            checkpoint.load_optimizer(directory, self.imitator, name="imitator")
         if self.critic:
             self.critic.restore(directory)
 

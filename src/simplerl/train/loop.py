@@ -14,8 +14,8 @@ from simplerl.core.errors import ConfigError
 from simplerl.feed.feed import Feed
 from simplerl.feed.ledger import Ledger
 from simplerl.feed.samplers import prompt_sampler
-from simplerl.train.batch import build_batch
 from simplerl.train.components import Inputs, build_components
+from simplerl.train.replay import learn
 from simplerl.train.run import Callback, Outcome, open_run
 
 
@@ -47,7 +47,7 @@ def train(
                 groups = feed.take(step)
             with run.phase("learn"):
                 parts.learner.temperature = groups.temperature
-                result = parts.learner.step(build_batch(groups.kept), step)
+                result = learn(parts, groups, step)
             run.sync(step)
             run.record(step, groups, result)
     return run.outcome

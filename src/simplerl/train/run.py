@@ -23,6 +23,7 @@ from simplerl.environments.base import has_turns
 from simplerl.evaluate.figures import evaluation_figures, evaluation_metrics
 from simplerl.feed.feed import StepGroups
 from simplerl.feed.samplers import prompt_sampler
+from simplerl.models.checkpoint import TRAINER
 from simplerl.models.device import peak_memory_gib
 from simplerl.models.guards import choose_threads, clock, memory_advice, stop_on_interrupt
 from simplerl.rollout.groups import Rollout
@@ -200,7 +201,12 @@ class TrainingRun:
         components = self.components
         state = {"step": step, "epoch": components.sampler.epoch(step)}
         keep = components.config.checkpoint.keep
-        self.directory.save_checkpoint(step, lambda directory: components.learner.save(directory, state), keep=keep)
+
+        def write(directory: Path) -> None:
+            components.learner.save(directory, state)
+            components.buffer.save(directory / TRAINER)
+
+        self.directory.save_checkpoint(step, write, keep=keep)
 
     def finish(self) -> None:
         """Write summary.json and, of a training run, learning.png: from here on the run counts as finished."""
@@ -270,6 +276,7 @@ def open_run(
             _rewind(directory, config, start, say)
         if start:
             components.learner.restore(directory.checkpoint(start))
+            components.buffer.restore(directory.checkpoint(start) / TRAINER)
         components.sync(start)
         doctor = DoctorRounds(config, stage, path, say)
         run = TrainingRun(stage, directory, components, callbacks, start=start, interrupted=interrupted, doctor=doctor)
@@ -369,11 +376,12 @@ def _go_back(directory: RunDirectory, config: Config, say: Callable[[str], None]
             f"steps was {old['steps']}, now {config.steps}: with the {config.optimizer.schedule} schedule that would "
             "change the learning rate of the steps already done"
         )
-    if old["steps"] != config.steps and prompt_sampler(config).follows_steps:
-        raise ConfigError(
-            f"steps was {old['steps']}, now {config.steps}: the sampler {type(prompt_sampler(config)).__name__} "
-            "follows their number, so that another one would change what it chose in the steps already done"
-        )
+    for kind, each in (("sampler", prompt_sampler(config)), ("transform", config.transform), ("buffer", config.buffer)):
+        if old["steps"] != config.steps and each.follows_steps:
+            raise ConfigError(
+                f"steps was {old['steps']}, now {config.steps}: the {kind} {type(each).__name__} follows their number, "
+                "so that another one would change what it chose in the steps already done"
+            )
     start = directory.newest_complete_checkpoint(say)
     if not start and directory.checkpoint_steps():
         raise RunError(

@@ -39,17 +39,11 @@ class Example:
     """Places of tokens that an environment wrote: nobody imitates them."""
 
 
-def end_token(policy: Policy) -> int:
-    """Return the token that ends a response."""
-    end = policy.tokenizer.eos_token_id
-    return min(policy.stop_ids) if end is None else end
-
-
 def encode(
     items: Sequence[demonstrations.Demonstration], prompts: Prompter, policy: Policy, limit: int
 ) -> tuple[list[Example], list[str]]:
     """Return (examples within `limit` tokens, places of the others). Raises DataError where none is left."""
-    end = end_token(policy)
+    end = policy.end_token
     examples, long, shortest = [], [], 2**31
     for item in items:
         problem = Problem(id=item.place, question=item.question, answer="", source="demonstrations")
