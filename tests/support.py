@@ -378,6 +378,7 @@ def fingerprint(path: Path) -> dict[str, Any]:
         "weights": next(newest.glob("*model.safetensors")).read_bytes(),  # An adapter_model in LoRA.
         "optimizer": (newest / "trainer" / "optimizer.safetensors").read_bytes(),
         "critic": [file.read_bytes() for file in sorted((newest / "trainer").glob("critic*.safetensors"))],
+        "buffer": [file.read_bytes() for file in sorted((newest / "trainer").glob("[bi]*.safetensors"))],
         "state": json.loads((newest / "trainer" / "state.json").read_text()),
         "checkpoints": sorted(entry.name for entry in (path / "checkpoints").iterdir()),
         "records": {file.name: _untimed_rows(file) for file in records},
@@ -405,6 +406,7 @@ def assert_same_run(path: Path, reference: dict[str, Any]) -> None:
     assert found["weights"] == reference["weights"], "the weights differ"
     assert found["optimizer"] == reference["optimizer"], "the optimizer's moments differ"
     assert found["critic"] == reference["critic"], "the critic or its moments differ"
+    assert found["buffer"] == reference["buffer"], "kept rows, or the moments of who imitates them, differ"
 
 
 class Crash(BaseException):

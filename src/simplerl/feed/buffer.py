@@ -244,8 +244,8 @@ class Store:
         arrays = {name: [getattr(row, name) for row in self.rows] for name in ("tokens", "mask", "logprobs", "credit")}
         tensors = {name: np.concatenate(each) if each else np.zeros(0) for name, each in arrays.items()}
         about = [(row.problem, row.step, row.prompt_length, len(row.tokens)) for row in self.rows]
-        table = {"name": self.name, "rows": json.dumps(about)}
-        safetensors.numpy.save_file(tensors, directory / self.FILE, metadata=table)
+        table = json.dumps({"name": self.name, "rows": about})  # Several keys would come in any order.
+        safetensors.numpy.save_file(tensors, directory / self.FILE, metadata={"buffer": table})
 
     def restore(self, directory: Path) -> None:
         """Take up the rows of a checkpoint. Raises RunError where they are another buffer's."""
@@ -254,7 +254,8 @@ class Store:
             return
         try:
             with safetensors.safe_open(path, "np") as file:
-                table, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                table = json.loads(file.metadata()["buffer"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, safetensors.SafetensorError) as error:
             raise RunError(f"{path}: the rows of the buffer {self.name} cannot be read: {error}") from error
         if table["name"] != self.name:
@@ -262,8 +263,7 @@ class Store:
                 f"{path} holds the rows of the buffer {table['name']!r}, and this run has buffer.name = {self.name!r}: "
                 "what they are kept for differs. Begin a new run from the checkpoint (--model DIR)"
             )
-        about = json.loads(table["rows"])
-        ends = list(itertools.accumulate(length for *_, length in about))
+        ends = itertools.accumulate(length for *_, length in table["rows"])
         self.rows = [
             Row(
                 problem=problem,
@@ -271,5 +271,5 @@ class Store:
                 prompt_length=prompt,
                 **{name: values[end - length : end] for name, values in tensors.items()},
             )
-            for end, (problem, step, prompt, length) in zip(ends, about, strict=True)
+            for end, (problem, step, prompt, length) in zip(ends, table["rows"], strict=True)
         ]

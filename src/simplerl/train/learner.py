@@ -206,8 +206,10 @@ class Learner:
 
     def imitate(self, batch: Batch, optimization: OptimizerConfig, entropy_coef: float) -> StepResult:
         """Do one update of −log π − c_H · H over a batch, at temperature 1, by an AdamW with moments of its own."""
-        if self.imitator is None:
-            self.imitator = adamw(self.policy.model, optimization)
+        fresh = adamw(self.policy.model, optimization)
+        if self.imitator is not None:  # Its moments, perhaps of a checkpoint, under these settings.
+            fresh.load_state_dict({**fresh.state_dict(), "state": self.imitator.state_dict()["state"]})
+        self.imitator = fresh
         beside = copy.copy(self)  # The same weights, another loss and other moments.
         beside.algorithm, beside.optimizer = Imitation(entropy_coef=entropy_coef), self.imitator
         beside.optimization, beside.config = optimization, dataclasses.replace(self.config, prompts_per_update=0)
