@@ -276,7 +276,7 @@ def _build_named(key: str, raw: Any) -> Any:
         cls = environment_class(name)
     else:
         cls = recall(name, key) if is_object(name) else registry_.find(name)
-    hints, own = typing.get_type_hints(cls), _settings(cls)
+    hints, own = typing.get_type_hints(cls, include_extras=True), _settings(cls)
     values = {}
     for setting, value in table.items():
         if setting not in own:
@@ -286,7 +286,8 @@ def _build_named(key: str, raw: Any) -> Any:
                     f"algorithm.{setting} is a setting of {', '.join(others)}, not of {name}; leave it out, or choose "
                     "another --algorithm.name"
                 )
-            raise ConfigError(f"unknown key '{key}.{setting}'; {_nearest_key(setting, own)}")
+            known = _nearest_key(setting, own) if own else f"{name} has no settings"
+            raise ConfigError(f"unknown key '{key}.{setting}'; {known}")
         try:
             adapter = pydantic.TypeAdapter(hints[setting], config=pydantic.ConfigDict(allow_inf_nan=False))
             values[setting] = adapter.validate_python(value if hints[setting] is str else read_text(value))

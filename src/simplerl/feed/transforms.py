@@ -21,6 +21,8 @@ from simplerl.feed.ledger import Ledger
 from simplerl.runs.run import Run
 from simplerl.verify import extract
 
+Separator = Annotated[str, Field(min_length=1)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Transform:
@@ -42,7 +44,7 @@ class Transform:
 class ReSTRL(Transform):
     """Beginnings of the best responses of the step before are prompts besides the sampler's (arXiv 2508.19576)."""
 
-    separator: str = "\n"
+    separator: Separator = "\n"
     """Ends a line of a response: prefixes are whole lines."""
     best: float = 0.9
     """Reward that a problem's best response has at least."""
@@ -92,7 +94,7 @@ class ReSTRL(Transform):
 class Sparkle(Transform):
     """Beginnings of the solutions of problems that were never solved are further prompts (arXiv 2506.04723)."""
 
-    separator: str = "\n"
+    separator: Separator = "\n"
     """Ends a line of a solution: prefixes are whole lines."""
     parts: PositiveInt = 4
     """Parts of like size into which a solution is cut: prefixes are the first, the first two, and so on."""
@@ -122,7 +124,7 @@ class Sparkle(Transform):
 class Snapshot(Transform):
     """A prompt begins in the middle of its solution, with a probability that fades away. Experimental."""
 
-    separator: str = "\n"
+    separator: Separator = "\n"
     """Ends a line of a solution: prefixes are whole lines."""
     p: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Probability in the first step; 0 is the run without a transform, bit for bit."""
@@ -151,16 +153,18 @@ class Snapshot(Transform):
 
 
 def pieces(text: str, separator: str) -> list[str]:
-    """Return the lines of a text, each with what ends it; together they are the text. Empty ones join the next."""
-    lines, start = list[str](), 0
-    while (end := text.find(separator, start)) >= 0:
-        end += len(separator)
-        if text[start:end].replace(separator, "").strip():
-            lines.append(text[start:end])
+    """Return the lines of a text, each with what ends it; together they are the text. Empty ones join others."""
+    lines, waiting = list[str](), ""
+    *ended, last = text.split(separator)
+    for line in [*(line + separator for line in ended), last]:
+        if line.replace(separator, "").strip():
+            lines.append(waiting + line)
+            waiting = ""
         elif lines:
-            lines[-1] += text[start:end]
-        start = end
-    return [*lines, text[start:]] if text[start:].strip() else lines
+            lines[-1] += line
+        else:
+            waiting += line
+    return lines
 
 
 def leaks(prefix: str, problem: Problem, policy: str) -> bool:
