@@ -13,6 +13,7 @@ from support import CORRECT, TIMED_OUT, WRONG, deep, group, random_groups, run_m
 from simplerl.core.errors import RunError
 from simplerl.core.types import TrajectoryGroup
 from simplerl.feed.buffer import Buffer, ReLIFT, RoRecomp, Row, Store
+from simplerl.feed.feed import StepGroups
 
 
 def of_lengths(*members: tuple[int, Any]) -> TrajectoryGroup:
@@ -41,7 +42,7 @@ def test_priority_and_buffer_are_the_rollouts(alpha: float) -> None:
     groups = [*random_groups(problems=6, longest=20), of_lengths((3, TIMED_OUT), (4, CORRECT))]
     buffer = RoRecomp(alpha=alpha)
     codes = buffer.components(groups)
-    kept = buffer.arriving(1, groups, credit_of(groups), list)
+    kept = buffer.arriving(1, StepGroups(kept=groups), credit_of(groups), list)
     decided = [t for g in groups for t in g.trajectories if t.verdict.decided]
     assert codes.count(0) + len(kept) == len(decided)
     assert codes.count(0) == sum(
@@ -53,7 +54,7 @@ def test_priority_and_buffer_are_the_rollouts(alpha: float) -> None:
 def test_priority_is_the_shortest_right_and_the_longest_wrong() -> None:
     groups = [of_lengths((5, CORRECT), (3, CORRECT), (9, CORRECT)), of_lengths((4, WRONG), (7, WRONG), (1, TIMED_OUT))]
     assert RoRecomp(alpha=0.5).components(groups) == [0, 0, -1, -1, 0, -1]
-    (long_right, short_wrong) = RoRecomp(alpha=0.5).arriving(3, groups, credit_of(groups), list)
+    (long_right, short_wrong) = RoRecomp(alpha=0.5).arriving(3, StepGroups(kept=groups), credit_of(groups), list)
     assert (len(long_right.tokens), len(short_wrong.tokens)) == (3 + 9, 3 + 4)
     assert long_right.mask.tolist() == [False] * 3 + [True] * 9
     assert long_right.credit.tolist() == [0.0] * 3 + [0.5] * 9
@@ -110,12 +111,15 @@ def test_only_problems_that_no_sample_solves_enter_each_time_anew() -> None:
         of_lengths((3, WRONG)),
     ]
     store = store_of(ReLIFT(rows=2))
-    assert store.put(1, groups, [])["buffer/arrived"] == 1
+    assert store.put(1, StepGroups(kept=groups[1:], dropped=groups[:1]), [])["buffer/arrived"] == 1
     assert store.rows[0].tokens.tolist() == [5, 6, 7, ord("a"), ord("b"), 0]
     assert store.rows[0].mask.tolist() == [False] * 3 + [True] * 3
-    store.put(2, groups, [])
+    store.put(2, StepGroups(kept=groups), [])
     assert [each.step for each in store.rows] == [1, 2], "not once per problem"
-    assert store_of(ReLIFT(), limit=5).put(1, [failed], []) == {"buffer/arrived": 0, "buffer/too_long": 1}
+    assert store_of(ReLIFT(), limit=5).put(1, StepGroups(kept=[failed]), []) == {
+        "buffer/arrived": 0,
+        "buffer/too_long": 1,
+    }
 
 
 def test_the_newest_are_imitated_as_soon_as_there_are_enough() -> None:

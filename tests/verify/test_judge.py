@@ -23,6 +23,16 @@ QUESTIONS = [
     (r"Evaluate \[\binom{10}{3}.\]", "120", r"\binom{10}{3}", "restates"),
     (r"Write $\frac{48}{18}$ in lowest terms.", r"\frac83", r"\frac{48}{18}", "restates"),
     (r"Convert $\frac{3}{20}$ to a decimal.", "0.15", r"\frac{3}{20}", "restates"),
+    (r"Simplify $\sqrt{5r^3}\cdot -5\sqrt{10r^2}$.", r"-25r^2\sqrt{2r}", r"-5\sqrt{10r^2}\cdot\sqrt{5r^3}", "restates"),
+    (
+        r"Simplify $\frac{a}{b}\cdot\frac{b}{c}\div\frac{a}{c^2}$.",
+        "c",
+        r"\frac{b}{c}\div\frac{a}{c^2}\cdot\frac{a}{b}",
+        "restates",
+    ),
+    (r"Approximate $\cos(-2.01)$.", r"\cos(-2.01)\approx -0.425", r"\cos(-2.01)", "restates"),
+    (r"Approximate $\cos(-2.01)$.", r"\cos(-2.01)\approx -0.425", "-0.425", ""),
+    (r"Approximate $\cos(-2.01)$.", r"\cos(-2.01)\approx -0.425", r"\cos(-2.01) \approx -0.425", ""),
     ("Is $x^2+1$ or $x+1$ larger at 2?", "x^2+1", "1+x^2", ""),
     ("Tom has 72 clips.", "72", "72 clips", ""),
     ("Tom has 12,345 clips. How many?", "12345", "12,345", ""),
@@ -33,12 +43,16 @@ FINISHED = [
     ("1200", r"1.2\times10^3"), (r"11\sqrt2", r"\sqrt2\cdot 11"), (r"\frac{\sqrt2}{2}", r"\frac{1}{\sqrt2}"),
     ("x^2-1", "(x-1)(x+1)"), ("x+1", "1+x"), ("50", r"50\%"), (r"(x-1)^2+y^2=9", "(x-1)^2+y^2=3^2"),
     (r"3+2\sqrt2", r"2\sqrt2+3"), ("5", r"5\text{ apples}"), (r"100!", "100!"), ("2+3", "5"),
+    ("0.00001", "10^{-5}"), (r"\begin{pmatrix}1/10&0\\3/10&9/10\end{pmatrix}",
+     r"\frac{1}{10}\begin{pmatrix}1&0\\3&9\end{pmatrix}"),
 ]  # fmt: skip
 UNFINISHED = [
     ("49", "16+17+16"), ("16", "|(1-i)^8|"), (r"11\sqrt2", r"\sqrt{242}"), ("120", r"\binom{10}{3}"), ("120", "5!"),
     ("6", r"2\cdot 3"), ("9", "3^2"), ("4", r"\sqrt{16}"), ("5", r"\frac{30}{6}"), (r"\frac56", r"\frac12+\frac13"),
     ("6", r"\gcd(18,24)"), (r"\frac12", r"\sin 30^\circ"), (r"3+2\sqrt2", r"(1+\sqrt2)^2"), ("3", r"\log_2 8"),
-    ("5x+3", "5(x+1)-2"), ("5x", "2x+3x"), ("(4,7)", r"\left(\frac{2+6}{2},7\right)"), ("x=4", "5x=20"),
+    ("5x+3", "5(x+1)-2"), ("5x", "2x+3x"), ("(4,7)", r"\left(\frac{2+6}{2},7\right)"),
+    (r"\begin{pmatrix}6&8\end{pmatrix}", r"\begin{pmatrix}2\cdot 3&4\cdot 2\end{pmatrix}"),
+    ("0.01", "10^{-2}"), ("x=4", "5x=20"),
 ]  # fmt: skip
 
 

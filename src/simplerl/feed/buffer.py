@@ -21,6 +21,7 @@ from simplerl.core.errors import RunError
 from simplerl.core.registry import registry
 from simplerl.core.seeds import generator
 from simplerl.core.types import LossComponent, Problem, TrajectoryGroup
+from simplerl.feed.feed import StepGroups
 from simplerl.feed.transforms import solved_share
 
 #: α below which RoRecomp is warned of: responses get shorter until nothing is worked out.
@@ -67,11 +68,12 @@ class Buffer:
     def arriving(
         self,
         step: int,
-        groups: Sequence[TrajectoryGroup],
+        groups: StepGroups,
         advantages: Sequence[np.ndarray],
         respond: Callable[[str], list[int]],
     ) -> list[Row]:
-        """Return the rows to keep of a step; `respond` encodes a complete response, its end too."""
+        """Return the rows to keep of a step. `advantages` are those of the groups that were kept, `respond` encodes a
+        complete response, its end too."""
         return []
 
     def due(self, step: int, rows: Sequence[Row], config: Config) -> Sequence[Row]:
@@ -122,8 +124,8 @@ class RoRecomp(Buffer):
 
     def arriving(self, step, groups, advantages, respond):
         """Return the decided responses that were not trained on, with their advantages."""
-        members = [t for group in groups for t in group.trajectories]
-        rows = zip(members, self.components(groups), advantages, strict=True)
+        members = [t for group in groups.kept for t in group.trajectories]
+        rows = zip(members, self.components(groups.kept), advantages, strict=True)
         return [
             Row(
                 problem=t.problem.id,
@@ -177,7 +179,7 @@ class ReLIFT(Buffer):
     def arriving(self, step, groups, advantages, respond):
         """Return the solution of each problem of which every decided response is wrong."""
         rows = []
-        for group in groups:
+        for group in groups.all:
             decided = [t for t in group.trajectories if t.verdict.decided]
             solution = group.problem.meta.get("solution")
             if not solution or not decided or decided[0].prefix or any(t.verdict.correct for t in decided):
@@ -219,7 +221,7 @@ class Store:
         self.keeps = type(settings) is not Buffer
         self.rows: list[Row] = []
 
-    def put(self, step: int, groups: Sequence[TrajectoryGroup], advantages: Sequence[np.ndarray]) -> dict[str, float]:
+    def put(self, step: int, groups: StepGroups, advantages: Sequence[np.ndarray]) -> dict[str, float]:
         """Keep what the settings say of a step; return metrics."""
         coming = self.settings.arriving(step, groups, advantages, self.respond)
         fitting = [row for row in coming if len(row.tokens) <= self.limit]

@@ -21,8 +21,9 @@ PASS_SHARE = 1 / 32
 SLACKS = (1.0, 1.1, 1.25)
 
 
-def build_batch(groups: Sequence[TrajectoryGroup], component_B: Sequence[int] = ()) -> Batch:
-    """Return the step's responses as one batch, on the CPU, in the order of the groups.
+def build_batch(groups: Sequence[TrajectoryGroup], component_B: Sequence[int] = (), *, trained: bool = True) -> Batch:
+    """Return the step's responses as one batch, on the CPU, in the order of the groups; none included if not trained
+    on.
 
     `component_B` says which term of the loss each is for (`Batch.component_B`); empty: the algorithm's own.
     """
@@ -51,7 +52,7 @@ def build_batch(groups: Sequence[TrajectoryGroup], component_B: Sequence[int] = 
         sampler_logprobs_BT=torch.from_numpy(logprobs_BT),
         rewards_B=torch.tensor([t.reward for _, t in trajectories], dtype=torch.float32),
         group_B=torch.tensor([index for index, _ in trajectories]),
-        included_B=torch.tensor([t.verdict.decided for _, t in trajectories]),
+        included_B=torch.tensor([trained and t.verdict.decided for _, t in trajectories]),
         truncated_B=torch.tensor([t.completion.stop_reason == "length" for _, t in trajectories]),
         to_come_BT=torch.from_numpy(to_come_BT),
         component_B=rows_B,

@@ -26,15 +26,15 @@ def learn(parts: Components, groups: StepGroups, step: int) -> StepResult:
     learner, store = parts.learner, parts.buffer
     settings = store.settings
     if not store.keeps:
-        return learner.step(build_batch(groups.kept), step)
-    batch = build_batch(groups.kept, settings.components(groups.kept))
+        return learner.step(build_batch(groups.kept, trained=groups.trained), step)
+    batch = build_batch(groups.kept, settings.components(groups.kept), trained=groups.trained)
     together, taken = store.take(step) if settings.same_update else ([], {})
     if together:
         result = learner.step(joined([batch, batch_of(together, settings.component)]), step)
     else:
         result = learner.step(batch, step)
     advantages = result.advantages[: len(batch.tokens_BT)]
-    metrics = result.metrics | taken | store.put(step, groups.kept, advantages)
+    metrics = result.metrics | taken | store.put(step, groups, advantages)
     if not settings.same_update:
         due, taken = store.take(step)
         after = replayed(learner, settings, due, step) if due else {}

@@ -218,12 +218,7 @@ def _compare(mine: Reading, theirs: Reading, *, algebra: bool) -> Outcome | None
 
 
 # --- answers that leave the computing to the reader -----------------------------------------------------------------
-#
-# Finished numbers are: whole numbers, decimals, mixed numbers, fractions of two whole numbers (unreduced too, unless
-# the division gives a whole number), scientific notation, and powers of numbers from 1,000 on (2^10). Computing is left
-# in any other part that has a rational value, in sums and products with two such operands, in roots with a square
-# factor, like terms, powers and products of sums of numbers, factorials, binomial coefficients and absolute values, and
-# in functions of numbers where the gold has none. How a caller counts such an answer is the caller's decision.
+# docs/verifier.md lists what is finished and what is computing left. What such an answer earns the caller decides.
 
 
 def _computing_left(answer: str, gold: str, question: str | None, work: Work) -> Outcome | None:
@@ -233,21 +228,18 @@ def _computing_left(answer: str, gold: str, question: str | None, work: Work) ->
         return None
     with contextlib.suppress(TooBig, RecursionError):
         own = _form(_stated(mine))
-        copied = question and own != _form(_stated(theirs))
+        copied = question and (own != _form(_stated(theirs)) or theirs.name == "\\approx")
         if question and copied and {own, _form(mine)} & _forms_of_question(question):
             return Outcome(False, "restates", f"{shown(answer)!r} is an expression of the question")
-        problem = _computing(_stated(mine), theirs, work)
-        if problem and not _computing(_stated(theirs), theirs, work):
-            return Outcome(
-                False, "unfinished", f"the value is right, but {problem} is left to the reader: {shown(answer)}"
-            )
+        left = _computing(_stated(mine), theirs, work)
+        if left and not _computing(_stated(theirs), theirs, work):
+            return Outcome(False, "unfinished", f"right in value, but {left} is left to the reader: {shown(answer)}")
     return None
 
 
 def _stated(node: Node) -> Node:
     """The value of `name = … = value`, or the answer itself; of an approximation the precise side."""
-    pair = assigned(node)
-    if pair is not None:
+    if (pair := assigned(node)) is not None:
         return pair[1]
     if node.op != "rel" or any(map(has_symbols, node.args)) or not is_scalar(node.args[0]):
         return node
@@ -256,23 +248,28 @@ def _stated(node: Node) -> Node:
 
 def _form(node: Node) -> object:
     """The form of an expression, which operands in another order share, as a key for comparison."""
-    if node.op in ("add", "mul"):
-        return (node.op, *sorted(map(_form, _terms(node)), key=repr))
+    if node.op in ("neg", "mul", "div"):
+        return ("mul", *sorted(_factors(node), key=repr))
+    if node.op in ("add", "list", "set"):
+        return ("list" if node.op == "set" else node.op, *sorted(map(_form, _terms(node)), key=repr))
     if node.op == "num":
         return ("num", node.value)
-    if node.op in ("list", "set"):
-        return ("list", *sorted(map(_form, node.args), key=repr))
     return (node.op, node.name, *map(_form, node.args))
 
 
-_MAX_QUESTION, _MAX_EXPRESSIONS = 8_000, 200
+def _factors(node: Node, above: bool = True) -> list[object]:
+    """The forms of the factors of nested signs, products and quotients, and whether each stands above the line."""
+    if node.op not in ("neg", "mul", "div"):
+        return [(above, _form(node))]
+    sign = [("neg",)] if node.op == "neg" else []
+    return sign + [f for i, arg in enumerate(node.args) for f in _factors(arg, above == (node.op != "div" or i == 0))]
 
 
-def question_expressions(question: str) -> list[str]:
+def question_expressions(question: str, longest: int = 8_000, most: int = 200) -> list[str]:
     """The expressions of a question as written: its formulas, then what looks like one in its words."""
-    bare, texts = mark_formulas(question[:_MAX_QUESTION])
+    bare, texts = mark_formulas(question[:longest])
     texts += _TEXT["expression"].findall(bare) + _TEXT["long_number"].findall(bare)
-    return [text.strip(" .,;?=$") for text in texts[:_MAX_EXPRESSIONS]]
+    return [text.strip(" .,;?=$") for text in texts[:most]]
 
 
 @lru_cache(maxsize=256)
@@ -297,6 +294,9 @@ def _computing(node: Node, gold: Node, work: Work) -> str:
     if node.op == "both":
         texts = [_computing(arg, gold, work) for arg in node.args]
         return texts[0] if all(texts) else ""
+    entries = [entry for row in node.args for entry in row.args] if node.op == "matrix" else []
+    if {entry.op for entry in entries} == {"mul"} and len({entry.args[0] for entry in entries}) == 1:
+        node = Node("row", tuple(entry.args[1] for entry in entries))  # a number before a matrix may stay there
     if node.op in ("list", "seq", "set", "matrix", "row", "union", "pieces", "cond"):
         return next((text for arg in node.args if (text := _computing(_stated(arg), gold, work))), "")
     stack = [node] if is_scalar(node) else []
@@ -327,7 +327,9 @@ def _is_number(node: Node, work: Work) -> bool:
         return node.op == "num"
     value = exact(node, work)
     whole = all(part.value is not None and part.value.denominator == 1 for part in parts)
-    return value is not None and (abs(value) >= 1_000 if node.op == "pow" else whole and value.denominator > 1)
+    return value is not None and (
+        not 1_000 > abs(value) > Fraction(1, 1_000) if node.op == "pow" else whole and value.denominator > 1
+    )
 
 
 def _is_left(node: Node, gold: Node, work: Work) -> bool:
@@ -366,6 +368,5 @@ def _expands(term: Node, work: Work) -> bool:
 
 def _surd(term: Node, work: Work) -> tuple[str, ...]:
     """What a term has beside its rational factor: terms that share it are alike. Empty for a number."""
-    term = without(term, "neg")
-    parts = _terms(term) if term.op == "mul" else [term]
+    parts = _terms(term) if (term := without(term, "neg")).op == "mul" else [term]
     return tuple(sorted(repr(_form(part)) for part in parts if exact(part, work) is None))

@@ -122,7 +122,7 @@ def _unit_tables() -> tuple[dict[str, Unit], dict[str, Unit]]:
 def _unit_word(word: str) -> Unit | None:
     symbols, names = _unit_tables()
     lower = word.lower()
-    shouted = word.isupper() and not re.fullmatch("P[A-Z]", word)  # P is peta, not pico
+    shouted = word.isupper() and not re.fullmatch("P?[A-Z]", word)  # a G is no g, and P is peta, not pico
     cased = word.islower() or shouted or (word.istitle() and len(word) > 3)  # in mB or Mw the case is meant
     spellings = ((lower, stem(lower)) if cased else ()) + ((lower[:-1],) if lower[-1:] == "s" else ())
     return symbols.get(word) or next((names[name] for name in spellings if name in names), None)
