@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simplerl.config.sections import Config, Ints, Strings
@@ -167,10 +167,9 @@ class Drive(Staged):
                 problems = [problem for problem in problems if problem.id in hardest]
         return problems
 
-    def choose(self, step: int, ledger: Ledger) -> list[Draw]:
-        """Return the next problems of the stage, with its number of samples."""
-        draws = super().choose(step, ledger)
-        return [replace(draw, samples=self.samples[self.stage(step)[0]]) for draw in draws] if self.samples else draws
+    def draw(self, problem: Problem, step: int, ledger: Ledger) -> Draw:
+        """Return a draw with the stage's number of samples."""
+        return ledger.draw(problem, **({"samples": self.samples[self.stage(step)[0]]} if self.samples else {}))
 
 
 @dataclass(frozen=True, kw_only=True)
