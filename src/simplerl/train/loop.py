@@ -43,7 +43,7 @@ def train(
         room = parts.policy.context_length - config.sampling.max_new_tokens
         feed = Feed(config, sampler, prompted, parts.rollout, ledger, on_response=run.on_response, room=room)
         for step in run.steps():
-            with run.phase("rollout", feed.responses):
+            with run.phase("rollout", feed.responses), run.kept(step - 1):
                 groups = feed.take(step)
             with run.phase("learn"):
                 parts.learner.temperature = groups.temperature
