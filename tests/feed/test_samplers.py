@@ -405,7 +405,7 @@ def test_a_refreshed_policy_is_the_reference_from_then_on(tmp_path: Path) -> Non
 def test_what_was_learned_is_kept_where_nothing_is_left_to_sample(tmp_path: Path) -> None:
     """Every problem that was right once counts as solved: the run ends soon, with a checkpoint of its last step."""
     over = {"sampler": {"name": "no-positive-resampling", "rate": 1e-9}, "dataset": {"size": 4}}
-    with pytest.raises(DataError, match="step [3-9]: the sampler no-positive-resampling chooses no problem") as error:
+    with pytest.raises(DataError, match=r"step [3-9]: the sampler no-positive-resampling chooses no problem") as error:
         run_small(tmp_path / "run", {**over, "checkpoint": {"every": 10}, "steps": 9})
     (kept,) = Run(tmp_path / "run").checkpoints
     assert f"step {kept.step + 1}:" in str(error.value)

@@ -27,6 +27,7 @@ from simplerl.runs.behaviours import Judgement, read_behaviours
 from simplerl.runs.files import MANIFEST, JsonLines, flatten
 from simplerl.runs.metrics import as_number, scan_metrics
 from simplerl.runs.responses import LEDGER, Answer, ResponseFile
+from simplerl.runs.status import NAME as STATUS
 
 #: Folders of a run. Beside one of them config.json is a run's, and not that of a model.
 FOLDERS = ("trajectories", "evaluations", "checkpoints")
@@ -182,6 +183,11 @@ class Run:
         table = self._table("summary.json")
         table |= {name: unified(table[name]) for name in ("base", "final") if isinstance(table.get(name), dict)}
         return table or None
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What it was doing when it last said so (`runs/status.py`); empty where it has not."""
+        return self._table(STATUS)
 
     @property
     def last_step(self) -> int:

@@ -86,10 +86,11 @@ class Learner:
         steps: int,
         reference: PreTrainedModel | None = None,
         seed: int = 0,
+        top_p: float = 1.0,
     ):
         """`reference` is the model of the KL; None: the policy as it is now, or without its adapters.
 
-        `seed` addresses the first values of a critic's head.
+        `seed` addresses the first values of a critic's head. `top_p` is that of sampling: tokens are scored as drawn.
         """
         self.policy, self.algorithm, self.config, self.optimization = policy, algorithm, learner, optimizer
         self.device = next(policy.model.parameters()).device
@@ -102,6 +103,7 @@ class Learner:
         self.refreshed = False
         """Whether the reference is a later policy than the run began with."""
         self.scorer = Scorer(policy.model, temperature=temperature, precision=precision)
+        self.scorer.top_p = top_p if "rl" in algorithm.components else 1.0
         self.adapters, self.seed = lora.has_adapters(policy.model), seed
         self.reference: Scorer | BaseScorer | None = None
         if algorithm.needs_reference:
@@ -173,12 +175,13 @@ class Learner:
         if self.ranks is None:
             return text_logprobs(self.policy.model, token_ids)
         scorer = self.scorer.eval()
-        usual, scorer.temperature, scorer.precision = (scorer.temperature, scorer.precision), 1.0, "fp32"
+        usual = scorer.temperature, scorer.precision, scorer.top_p
+        scorer.temperature, scorer.precision, scorer.top_p = 1.0, "fp32", 1.0
         tokens_1T = torch.tensor([list(token_ids)], device=self.device)
         mask_1T = (torch.arange(tokens_1T.shape[1], device=self.device) > 0)[None]
         for tokens_BT in passes(scorer, [tokens_1T]):
             logprobs_1T, _, _ = scorer(tokens_BT, mask_1T, mask_1T.sum(1).cpu() + 1)
-        scorer.temperature, scorer.precision = usual
+        scorer.temperature, scorer.precision, scorer.top_p = usual
         return logprobs_1T[0, 1:].cpu().numpy()
 
     def start_anew(self, name: str) -> None:

@@ -19,7 +19,7 @@ from simplerl.markup.formulas import MOST_FORMULAS, prose
 from simplerl.markup.templates import Safe, environment
 from simplerl.markup.text import escape, plain, quantity
 from simplerl.markup.tokens import SCALES, coloured, legend
-from simplerl.runs.glossary import METRICS
+from simplerl.runs.glossary import meaning
 from simplerl.runs.run import Run
 from simplerl.viewer.library import TRAINING, Entry, Library, benchmarks
 from simplerl.viewer.responses import VERDICTS, Index, Selection, reference
@@ -336,7 +336,7 @@ def charts(metrics: Sequence[str], runs: Mapping[str, Run], marks: Sequence[tupl
 
 def _panel(metric: str, runs: Mapping[str, Run], marks: Sequence[tuple[str, int]]) -> dict[str, Any]:
     """Return what a chart shows; coordinates are in units of its view box."""
-    about = METRICS.get(metric, "not in simplerl's glossary")
+    about = meaning(metric) or "not in simplerl's glossary"
     panel: dict[str, Any] = {"metric": metric, "about": about, "lines": []}
     lines = [sorted(zip(*map(list, run.history(metric)), strict=True)) for run in runs.values()]
     points = [point for line in lines for point in line]
