@@ -8,7 +8,8 @@ import pytest
 from support import run_small, small_config
 
 from simplerl.core.errors import ConfigError, DataError
-from simplerl.train.components import build_components, fit, load_problems
+from simplerl.runs.run import Run
+from simplerl.train.components import build_components, fit, load_problems, with_steps_for
 
 
 def jsonl(path: Path, count: int, *, same: int = 0) -> str:
@@ -51,6 +52,23 @@ def test_training_on_what_is_held_out_alone_is_refused(tmp_path: Path) -> None:
     over = {"data": file, "dataset": {"levels": [], "size": 0}, "evaluation": {"data": file, "size": 0}}
     with pytest.raises(DataError, match="every training problem"):
         load_problems(small_config(over), print)
+
+
+def test_a_step_samples_all_problems_where_these_are_few(tmp_path: Path) -> None:
+    """A new user's file has ten problems; the recipe's 64 a step, in updates of 4, follow it."""
+    said: list[str] = []
+    over = {"sampling": {"prompts_per_step": 8}, "learner": {"prompts_per_update": 4}}
+    config = with_steps_for(small_config(over), 6, said.append)
+    assert (config.sampling.prompts_per_step, config.learner.prompts_per_update) == (6, 0)
+    assert "only 6 training problems: each step samples all 6" in said[0]
+    assert "each step is one update" in said[1]
+    assert with_steps_for(small_config(over), 8, said.append) == small_config(over)
+    data = {"data": jsonl(tmp_path / "d.jsonl", 8), "dataset": {"levels": [], "size": 0}}
+    over = {**data, "sampling": {"prompts_per_step": 64}, "evaluation": {"holdout": 2}, "steps": 2}
+    run_small(tmp_path / "run", over)
+    assert len(set(Run(tmp_path / "run").responses(2)["problem_id"].to_pylist())) == 6
+    run_small(tmp_path / "run", {**over, "steps": 3}, resume=True)
+    assert len(set(Run(tmp_path / "run").responses(3)["problem_id"].to_pylist())) == 6
 
 
 def test_built_in_data_is_evaluated_on_its_test_split() -> None:

@@ -57,6 +57,7 @@ Strings = Annotated[tuple[str, ...], _LIST]
 Temperatures = Annotated[tuple[Annotated[float, Field(ge=0)], ...], _LIST]
 Grid = Annotated[tuple[Annotated[float, Field(gt=0)], ...], _LIST, Field(min_length=1)]
 Thresholds = Annotated[tuple[float, ...], _LIST, Field(min_length=1)]
+Gates = Annotated[tuple[Literal["signal", "std", "some-right"], ...], _LIST]
 Precision = Literal["auto", "fp32", "bf16"]
 Sharing = Literal["auto", "on", "off"]
 Schedule = Literal["constant", "linear", "cosine"]
@@ -105,6 +106,11 @@ class SamplingConfig:
     """Another way to say `sampler.name`: none, `query-effect`, `e3` or `adastar`."""
     controller_every: PositiveInt = 10
     """Steps between two searches of the controller `query-effect`: its `sampler.every`."""
+    gate: Gates = ()
+    """Which groups are trained on: those that pass each of `signal` (rewards that differ), `std` (rewards whose
+    standard deviation is at least `gate_std`) and `some-right` (a response that is right). Empty: all."""
+    gate_std: NonNegativeFloat = 0.05
+    """Standard deviation of a group's rewards below which the gate `std` keeps it out."""
     max_prompt_tokens: PositiveInt = 1024
     """Problems with longer prompts are left out, counted and named."""
     max_new_tokens: PositiveInt = 3072
@@ -133,6 +139,21 @@ class RolloutConfig:
     GPU."""
     max_rows: PositiveInt = 512
     """Responses decoded at once."""
+    lag: NonNegativeInt = 0
+    """Steps by which the policy that samples may be behind the one that is trained, so that engines go on while the
+    learner computes (docs/engines.md). 0: each step is sampled by the policy that it trains. More needs engines of
+    their own (`cluster.engines`) and a correction (`algorithm.correction`); `simplerl train` only."""
+
+
+@section
+class ClusterConfig:
+    """Engines in processes of their own (docs/engines.md). Nothing here changes what is learned, rounding aside."""
+
+    engines: NonNegativeInt = 0
+    """Processes that sample, each with the backend that `rollout.backend` names; on GPUs each has one, after those of
+    the learner where there are enough. 0: this process samples."""
+    timeout_s: PositiveFloat = 600.0
+    """Seconds after which an engine that owes responses and has finished none counts as hung, and is replaced."""
 
 
 @section
@@ -436,6 +457,7 @@ class Config:
     (docs/methods.md)."""
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     lora: LoRAConfig = field(default_factory=LoRAConfig)
@@ -476,6 +498,17 @@ class Config:
                 f"sampling.samples_per_prompt = {group}, but algorithm {name} compares the samples of a problem with "
                 "each other: give at least 2",
                 ("sampling.samples_per_prompt", 8),
+            )
+        if (lag := self.rollout.lag) and not self.cluster.engines:
+            raise ConfigError(
+                f"rollout.lag = {lag}: to sample while the learner computes takes engines of their own; give "
+                "--cluster.engines 1, or leave the lag at 0"
+            )
+        if lag and algorithm.correction == "none":
+            raise ConfigError(
+                f"rollout.lag = {lag} with algorithm.correction = 'none': responses would be those of an older policy, "
+                "and the gradient that of neither; give --algorithm.correction truncated (or token-mask, "
+                "sequence-mask), or leave the lag at 0"
             )
         if not self.lora.rank and (self.lora.alpha or self.lora.targets):
             raise ConfigError("lora.alpha and lora.targets are for adapters, and there are none: give --lora.rank 32")

@@ -15,7 +15,6 @@ from simplerl.core.types import Completion, Problem, Scored, Trajectory, Traject
 from simplerl.data.prompts import Prompter, adds_begin
 from simplerl.data.templates import AnyTemplate
 from simplerl.environments.base import Environment, has_turns
-from simplerl.environments.judges import own_verdict
 from simplerl.models.load import Policy
 from simplerl.models.score import text_logprobs
 from simplerl.rewards import Reward
@@ -161,17 +160,15 @@ class Rollout:
             environment=self.environment,
             sampling=self.sampling,
             address=(self.seed, purpose, step),
+            policy=self.verifier.policy,
         )
         own: dict[int, Verdict] = {}
         for index, episode in runner.run(episodes):
             problem = episode.problem
-            verdict = episode.verdict
-            if verdict is None and problem.meta.get("environment"):
-                verdict = own_verdict(problem, episode.answer, self.verifier.policy)
-            if verdict is None:
+            if episode.verdict is None:
                 self.verifier.submit(index, episode.answer, problem.answer, problem.question)
             else:
-                own[index] = verdict
+                own[index] = episode.verdict
             on_response(episode.completion())
         verdicts = dict(self.verifier.results()) | own
         completions = [episode.completion() for episode in episodes]

@@ -24,7 +24,7 @@ from simplerl.models import checkpoint, lora
 from simplerl.models.guards import clock
 from simplerl.models.load import Policy, load, recompute_activations
 from simplerl.models.score import BaseScorer, Scorer, shares_prompts, text_logprobs
-from simplerl.models.sharding import fill, gather, passes, shard, tensors
+from simplerl.models.sharding import fill, gather, local, passes, shard, tensors
 from simplerl.ops.correction import correction
 from simplerl.ops.kl import adapted, kl
 from simplerl.train.batch import MicroBatch, by_response, cut_update, minibatches
@@ -100,6 +100,8 @@ class Learner:
         self.kl_scale = 1.0
         self.carried: Mapping[str, float] = {}
         """What the algorithm remembers from step to step."""
+        self.refreshed = False
+        """Whether the reference is a later policy than the run began with."""
         self.scorer = Scorer(policy.model, temperature=temperature, precision=precision)
         self.scorer.top_p = top_p if "rl" in algorithm.components else 1.0
         self.adapters, self.seed = lora.has_adapters(policy.model), seed
@@ -198,15 +200,28 @@ class Learner:
         """Forget the optimizer's moments."""
         self.optimizer = adamw(self.policy.model, self.optimization)
 
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Make the policy as it is now the reference of the KL, and forget the optimizer's moments."""
+        self.restart()
+        if isinstance(self.reference, Scorer):
+            own, theirs = self.reference.model.state_dict(), self.policy.model.state_dict()
+            for name, values in own.items():
+                local(values).copy_(local(theirs[name]))
+            self.refreshed = True
+
     def save(self, directory: Path, state: dict[str, Any]) -> None:
         """Write a checkpoint: the policy as a model directory, and what an exact resume needs."""
+        others: dict[str, Any] = {"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {}
+        if self.refreshed and self.reference:
+            others["reference"] = (self.reference.model, None)
         checkpoint.save(
             directory,
             model=self.policy.model,
             tokenizer=self.policy.tokenizer,
             optimizer=self.optimizer,
-            others={"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {},
-            state={**state, "kl_scale": self.kl_scale, "carried": dict(self.carried)},
+            others=others,
+            state={**state, "refreshed": self.refreshed, "kl_scale": self.kl_scale, "carried": dict(self.carried)},
             writes=self.leads,
         )
 
@@ -215,6 +230,9 @@ class Learner:
         checkpoint.load_optimizer(directory, self.optimizer)
         state = checkpoint.load_state(directory)
         self.kl_scale, self.carried = float(state["kl_scale"]), state.get("carried", {})
+        self.refreshed = bool(state.get("refreshed"))
+        if self.refreshed and self.reference:
+            checkpoint.load_module(directory, "reference", self.reference.model)
         if self.critic:
             self.critic.restore(directory)
 

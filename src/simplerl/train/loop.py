@@ -11,6 +11,7 @@ from pathlib import Path
 
 from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError
+from simplerl.feed.ahead import source_of
 from simplerl.feed.feed import Feed
 from simplerl.feed.ledger import Ledger
 from simplerl.feed.samplers import prompt_sampler
@@ -42,17 +43,22 @@ def train(
         )
     build = functools.partial(build_components, config, inputs=inputs)
     with open_run("train", config, path, build, resume=resume, callbacks=callbacks) as run:
-        parts = run.components
+        parts, config = run.components, run.components.config
         prompted, sampler = parts.sampler.problems, prompt_sampler(config)
         ledger = Ledger(config, [p.problem for p in prompted], path, vocabulary=len(parts.policy.tokenizer))
         room = parts.policy.context_length - config.sampling.max_new_tokens
         feed = Feed(config, sampler, prompted, parts.rollout, ledger, on_response=run.on_response, room=room)
-        for step in run.steps():
-            with run.phase("rollout", feed.responses):
-                groups = feed.take(step)
-            with run.phase("learn"):
-                parts.learner.temperature = groups.temperature
-                result = parts.learner.step(build_batch(groups.kept), step)
-            run.sync(step)
-            run.record(step, groups, result)
+        ahead = {"start": run.start, "steps": config.steps, "at": parts.engines_at, "path": path}
+        with source_of(feed, config.rollout.lag, **ahead) as source:
+            run.source = source
+            for step in run.steps():
+                with run.phase("rollout", source.responses):
+                    groups = source.take(step)
+                with run.phase("learn"):
+                    parts.learner.temperature = groups.temperature
+                    if sampler.refreshes(step):
+                        parts.learner.refresh()
+                    result = parts.learner.step(build_batch(groups.kept, trained=groups.trained), step)
+                run.sync(step)
+                run.record(step, groups, result)
     return run.outcome
