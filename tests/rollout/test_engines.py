@@ -188,8 +188,7 @@ def test_an_engine_that_is_started_anew_is_asked_back_too(cub: Callable[[str], P
         assert ask_back(engines, policy, "fp32") < 1e-5
         os.kill(pids(engines)[0], signal.SIGKILL)
         with pytest.raises(ModelError, match="started anew, does not use the weights of version 1"):
-            for _ in range(1000):
-                answers(engines, requests_of(policy, 8))
+            _ = [answers(engines, requests_of(policy, 8)) for _ in range(1000)]
     finally:
         engines.close()
 
