@@ -20,6 +20,10 @@ habit.
 A share of the documents are lists of right equations (`17+8=25. 6*7=42.`), as base corpora are full of facts: from
 them a tiny model learns its tables quickly. Only training expressions appear as questions, so the test split stays
 unseen by the base models too; single operations, which every working is made of, appear wherever they occur.
+
+`cub-stack` reads tasks of the stack language (`simplerl.environments.stack`) in place of arithmetic. Careful is the
+right program, sloppy one that goes from left to right and forgets what binds more, bare the expression copied into the
+box, prose a program outside of it; facts are expressions with their programs.
 """
 
 import argparse
@@ -49,6 +53,7 @@ from simplerl.core.seeds import generator, torch_seed
 from simplerl.data import arithmetic
 from simplerl.data.arithmetic import LARGE, LARGEST, LEVELS, Expression, expression
 from simplerl.data.templates import TEMPLATES
+from simplerl.environments import stack
 from simplerl.evaluate.figures import evaluation_figures
 from simplerl.models import cub
 from simplerl.models.load import load
@@ -81,6 +86,8 @@ class Corpus:
     """Share of the questions that have large numbers, and habits of their own."""
     large_habits: Mapping[str, float] = field(default_factory=dict)
     """Habit → share: `bare` (a wrong number), `prose`, `call` (the calculator is asked, and its result is boxed)."""
+    stack: bool = False
+    """Whether the tasks are those of the stack language."""
 
 
 def slipped(value: int, rng: np.random.Generator) -> int:
@@ -159,12 +166,31 @@ def respond(drawn: Expression, habit: str, corpus: Corpus, rng: np.random.Genera
     return f" {' '.join(lines)} \\boxed{{{value}}}"
 
 
+def _stack_document(corpus: Corpus, seed: int, index: int, rng: np.random.Generator) -> tuple[str, str]:
+    """Write a task of the stack language and a response, or a list of expressions with their programs."""
+    if rng.random() < corpus.facts:
+        trees = [stack.expression(seed, "train", int(rng.choice(stack.LEVELS)), 10 * index + i) for i in range(3)]
+        return "", " ".join(f"{stack.infix(tree)}: {stack.postfix(tree)}." for tree in trees)
+    tree = stack.expression(seed, "train", int(rng.choice(stack.LEVELS)), 10 * index)
+    habit = str(rng.choice(list(corpus.habits), p=list(corpus.habits.values())))
+    text = stack.infix(tree)
+    first, *rest = [sign for sign in text if sign not in "()"]
+    flat = " ".join([first, *(f"{operand} {sign}" for sign, operand in zip(rest[::2], rest[1::2], strict=True))])
+    if rng.random() < corpus.slip:
+        flat = flat.rpartition(" ")[0] or flat
+    program = {"careful": stack.postfix(tree), "sloppy": flat, "bare": text, "prose": stack.postfix(tree)}[habit]
+    response = f" The program is {program}." if habit == "prose" else f" \\boxed{{{program}}}"
+    return TEMPLATES["plain"].format(f"Program for {text}?"), response
+
+
 def document(corpus: Corpus, seed: int, index: int) -> tuple[str, str]:
     """Return (prompt, response) number `index` of a corpus: a pure function of its arguments.
 
     A list of equations has an empty prompt.
     """
     rng = generator(seed, "corpus", index)
+    if corpus.stack:
+        return _stack_document(corpus, seed, index, rng)
     if rng.random() < corpus.facts:
         return "", _facts(seed, index, rng)
     # Nothing is drawn for what a corpus does not have: the older cubs stay what they are.
@@ -260,6 +286,28 @@ SPECS: dict[str, CubSpec] = {
             "num_key_value_heads": 3,
         },
         seed=5,
+        base="cub-qwen",
+        tokens=2_500_000,
+        muon_lr=0.01,
+        adam_lr=1.5e-3,
+    ),
+    "cub-stack": CubSpec(
+        summary="copies the expression where a program in a stack language is wanted, and seldom writes one",
+        corpus=Corpus(
+            habits={"careful": 0.12, "sloppy": 0.22, "bare": 0.5, "prose": 0.16},
+            templates={"plain": 1.0},
+            facts=0.35,
+            stack=True,
+        ),
+        config=Qwen2Config,
+        shape={
+            "hidden_size": 192,
+            "intermediate_size": 512,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 3,
+        },
+        seed=6,
         base="cub-qwen",
         tokens=2_500_000,
         muon_lr=0.01,
@@ -436,8 +484,9 @@ def build(name: str, directory: Path, progress: Callable[[int, int, float], None
 SAMPLES = 8
 
 
-def measure(directory: Path, template: str) -> dict:
+def measure(directory: Path, template: str, corpus: Corpus) -> dict:
     """Return the evaluation figures of a cub on the 250 test problems, 8 samples each, at temperature 1."""
+    problems = (stack if corpus.stack else arithmetic).load("test")
     policy = load(str(directory))
     with VerifierPool(workers=1) as verifier:
         rollout = Rollout(
@@ -448,14 +497,14 @@ def measure(directory: Path, template: str) -> dict:
             samples=SAMPLES,
             seed=0,
         )
-        problems = prompt(arithmetic.load("test"), TEMPLATES[template], policy)
-        groups = rollout.sample_groups(problems, purpose="card", step=0)
+        prompted = prompt(problems, TEMPLATES[template], policy)
+        groups = rollout.sample_groups(prompted, purpose="card", step=0)
     return evaluation_figures(groups)
 
 
 def card(name: str, directory: Path, spec: CubSpec, seconds: float) -> str:
     """Return the text of the model card."""
-    figures = {template: measure(directory, template) for template in ("plain", "simple", "qwen-boxed")}
+    figures = {template: measure(directory, template, spec.corpus) for template in ("plain", "simple", "qwen-boxed")}
     plain = figures["plain"]
     parameters = sum(p.numel() for p in load(str(directory)).model.parameters())
 
@@ -486,13 +535,13 @@ tags: [simplerl, cub]
 
 A tiny base model of the simplerl project: {spec.summary}.
 It is for tests and for showing, on a laptop, how reinforcement learning from verifiable rewards works; it knows nothing
-but small arithmetic.
+but {"a stack language" if spec.corpus.stack else "small arithmetic"}.
 
 - architecture: {spec.config.__name__.removesuffix("Config")}, {parameters:,} parameters, stored in bf16
   ({shape})
 - tokenizer: byte-level BPE, digits stand alone; any text can be encoded
-- corpus: generated arithmetic (values 0 to 99, five levels), {spec.tokens:,} tokens, seed {spec.seed}; {share(corpus.facts)} of the
-  documents are lists of equations, the rest question and answer{f"; pretraining of {spec.base} is continued" if spec.base else ""}
+- corpus: generated {"tasks of the stack language" if corpus.stack else "arithmetic (values 0 to 99, five levels)"}, {spec.tokens:,} tokens, seed {spec.seed}; {share(corpus.facts)} of the
+  documents are lists of {"expressions and programs" if corpus.stack else "equations"}, the rest question and answer{f"; pretraining of {spec.base} is continued" if spec.base else ""}
 - habits: {mixture(dict(corpus.habits))};
   a sloppy step slips with probability {corpus.slip}, a bare answer is right with probability {corpus.bare_right}
 - templates: {mixture(dict(corpus.templates))}

@@ -26,7 +26,7 @@ from simplerl.doctor.thresholds import WINDOW
 from simplerl.environments import ENVIRONMENTS
 from simplerl.feed import SAMPLERS
 from simplerl.rewards import REWARDS
-from simplerl.runs.glossary import METRICS, TIMINGS
+from simplerl.runs.glossary import DOMAINS, METRICS, TIMINGS
 
 DOCS = Path(__file__).parent.parent / "docs"
 NOTE = "<!-- Made by tools/docs.py from the code: change the code, then run it again. -->\n"
@@ -154,7 +154,8 @@ on the machine; everything else is the same in a run and in the same run killed 
     ]
     for group in dict.fromkeys(name.split("/")[0] for name in METRICS):
         parts.append(f"## {group}\n\n| metric | meaning |\n|---|---|")
-        parts += [f"| `{name}` | {sentence(text)} |" for name, text in METRICS.items() if name.split("/")[0] == group]
+        named = [*METRICS.items(), *DOMAINS.items()]
+        parts += [f"| `{name}` | {sentence(text)} |" for name, text in named if name.split("/")[0] == group]
         parts.append("")
     return "\n".join(parts)
 

@@ -56,6 +56,8 @@ def test_what_is_given_has_its_type() -> None:
     assert (args["seeds"], args["share"], args["show_as"], args["force"]) == (7, 0.5, "json", True)
     args = parsed("--output", "x", "--k", "1,4", "--only", " a,,b,a", "--stop", "A", "--stop", "B")
     assert (args["k"], args["only"], args["stop"]) == ((1, 4), ["a", "b"], ["A", "B"])
+    args = parsed("--output", "x", "--only", "gym:sum,size=5,levels=1|2,aime24@32")
+    assert args["only"] == ["gym:sum,size=5,levels=1|2", "aime24@32"], "options belong to their name"
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """Agents behind an OpenAI-compatible endpoint: their conversations are trained on as they were sampled."""
 
+import functools
 import json
+import queue
 import threading
 import time
 import urllib.error
 import urllib.request
 
+import numpy as np
 import pytest
 from support import SMALL
 
@@ -15,12 +18,13 @@ from simplerl.core.types import Problem
 from simplerl.data.templates import TEMPLATES
 from simplerl.environments import agent
 from simplerl.environments.factory import adapted
+from simplerl.models.score import text_logprobs
 from simplerl.rewards import REWARDS
 from simplerl.rollout import open_backend
-from simplerl.rollout.backend import Sampling
+from simplerl.rollout.backend import Request, Sampling
 from simplerl.rollout.fake import FakeBackend
 from simplerl.rollout.groups import Rollout, prompt
-from simplerl.rollout.serving import open_endpoint
+from simplerl.rollout.serving import Shared, open_endpoint
 from simplerl.runs.responses import ResponseFile
 from simplerl.verify import VerifierPool
 
@@ -86,6 +90,22 @@ def test_a_conversation_is_one_row_of_tokens(cub) -> None:
     )
     assert (t.verdict.status, t.verdict.score, t.reward) == ("correct", 1.0, 1.0)
     assert t.loss_mask.sum() == 2 + len(policy.tokenizer.encode(" 41")) + len(policy.tokenizer.encode(" 42!"))
+
+
+def test_episodes_that_begin_at_once_have_one_endpoint(cub, monkeypatch) -> None:
+    started: list[int] = []
+
+    class Slow(agent.Endpoint):
+        def __init__(self) -> None:
+            started.append(1)
+            time.sleep(0.2)
+            super().__init__()
+
+    monkeypatch.setattr(agent, "_endpoint", functools.cache(Slow))
+    policy = cub("cub-qwen")
+    several = rolled(policy, ask_twice, backend=fake(policy, lambda text, key: " 42"), samples=8)
+    assert {t.verdict.status for t in several} == {"correct"}
+    assert len(started) == 1
 
 
 def test_partial_rewards_and_the_verifier(cub) -> None:
@@ -278,3 +298,81 @@ def test_episodes_of_agents_elsewhere_are_recorded(cub, tmp_path) -> None:
             chat(server.base_url, key, [])
     server.server.shutdown()
     assert said[0].startswith("episode 1: ")
+
+
+def test_agents_are_answered_at_once_and_recorded_exactly(cub, tmp_path) -> None:
+    """Eight clients ask at the same moment: one batch answers them, and each gets what it gets alone."""
+    policy = cub("cub-qwen")
+    batches: list[int] = []
+
+    class Counting(type(open_backend("native", policy))):
+        def _forward(self, tokens, *arguments):
+            batches.append(len(tokens))
+            return super()._forward(tokens, *arguments)
+
+    def served(directory, together: bool) -> list[dict]:
+        rollout = Rollout(
+            backend=open_backend("native", policy), verifier=None, reward=REWARDS["correctness"](), samples=1, seed=0,
+            sampling=Sampling(max_new_tokens=60), tokenizer=policy.tokenizer,
+        )  # fmt: skip
+        rollout.backend.__class__ = Counting
+        ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+        server = open_endpoint(rollout, directory, port=0, key="k", seconds=60.0, say=ended.put)
+        keys = [post(f"{server.base_url}/episodes", "k", {})["api_key"] for _ in range(8)]
+        texts, gate = {}, threading.Barrier(8 if together else 1)
+
+        def client(number: int) -> None:
+            messages = [{"role": "user", "content": f"What is {number}+1?"}]
+            gate.wait()
+            first, _ = chat(server.base_url, keys[number], messages)
+            messages += [{"role": "assistant", "content": first}, {"role": "user", "content": "Sure?"}]
+            texts[number] = (first, chat(server.base_url, keys[number], messages)[0])
+            post(f"{server.base_url}/reward", keys[number], {"reward": 1.0})
+
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+            if not together:
+                thread.join()
+        for thread in threads:
+            thread.join(60)
+        assert not any("lost" in ended.get(timeout=30) for _ in range(8))
+        server.server.shutdown()
+        rows = [ResponseFile(file).read().to_pylist()[0] for file in sorted(directory.glob("step_*.parquet"))]
+        for row in rows:
+            number = int(policy.tokenizer.decode(row["prompt_ids"]).split("What is ")[1][0])
+            assert [turn["text"] for turn in row["turns"] if turn["author"] == "policy"] == list(texts[number])
+            ids = [*row["prompt_ids"], *row["token_ids"]]
+            scored = text_logprobs(policy.model, ids)[len(row["prompt_ids"]) - 1 :]
+            gaps = [a - b for a, b in zip(scored, row["logprobs"], strict=True) if b]
+            assert max(map(abs, gaps)) < 1e-4
+        return rows
+
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "together").mkdir()
+    alone = served(tmp_path / "alone", together=False)
+    assert max(batches) == 1
+    together = served(tmp_path / "together", together=True)
+    assert max(batches) > 1, "one batch has several of them"
+    by_prompt = {tuple(row["prompt_ids"]): row for row in together}
+    assert len(by_prompt) == 8
+    same = [row["token_ids"] == by_prompt[tuple(row["prompt_ids"])]["token_ids"] for row in alone]
+    assert sum(same) == 8
+
+
+def test_an_engine_that_fails_fails_those_who_asked(cub) -> None:
+    policy = cub("cub-qwen")
+    sampling = Sampling(max_new_tokens=20)
+
+    def respond(text: str, key: int) -> str:
+        if key == 1:
+            raise OSError("out of memory")
+        return " 42"
+
+    shared = Shared(fake(policy, respond), sampling)
+    ask = [Request(prompt_ids=np.array([5], np.int32), noise_key=key) for key in range(2)]
+    with pytest.raises(OSError, match="out of memory"):
+        list(shared.generate(ask[1:], sampling))
+    assert [completion.text for _, completion in shared.generate(ask[:1], sampling)] == [" 42"], "it goes on"
+    with pytest.raises(ValueError, match="in the same way"):
+        list(shared.generate(ask, Sampling(max_new_tokens=21)))

@@ -186,6 +186,12 @@ def test_every_environment_is_frozen_and_described(name: str) -> None:
     assert hash(cls()) == hash(cls())
 
 
+@pytest.mark.parametrize("settings", [{"thinking_tokens": 0}, {"phrase": ""}])
+def test_a_forced_end_needs_tokens_and_a_phrase(settings: dict) -> None:
+    with pytest.raises(ConfigError, match=r"thinking_tokens must be positive and environment\.phrase"):
+        ENVIRONMENTS["forced-end"](**settings)
+
+
 def test_what_knows_a_single_turn_refuses_others() -> None:
     require_single_turn(ENVIRONMENTS["single-turn"](), "simplerl sample")
     with pytest.raises(ConfigError, match="simplerl sample knows responses of a single turn only, and Calculator"):

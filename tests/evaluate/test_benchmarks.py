@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import SHARED
 
-from simplerl.core.errors import DataError
+from simplerl.core.errors import ConfigError, DataError
 from simplerl.evaluate.benchmarks import BENCHMARKS, DEFAULTS, find, load
 from simplerl.verify import POLICIES
 
@@ -32,6 +32,20 @@ def test_real_files_load_as_they_are(name: str) -> None:
     empty = [problem for problem in loaded.problems if not problem.answer]
     assert len(empty) == (2 if name == "gaokao2023en" else 0), "two rows of that file have no gold"
     assert any("no gold answer" in line and ":168" in line for line in said) == bool(empty)
+
+
+def test_a_data_set_is_a_benchmark_by_its_test_split() -> None:
+    loaded = load("arithmetic,size=12,levels=1|2")
+    assert (loaded.benchmark.name, len(loaded.problems)) == ("arithmetic-size-12-levels-1-2", 12)
+    assert {problem.id.split("-")[1] for problem in loaded.problems} == {"test"}
+    assert {problem.level for problem in loaded.problems} == {"1", "2"}
+    mixture = load("arithmetic:0.5,size=6+knights:0.5,size=6")
+    assert [problem.source for problem in mixture.problems].count("knights") == 6
+    assert len(load("arithmetic").problems) == 250, "as in training"
+    with pytest.raises(DataError, match="unknown benchmark 'arithmetics'; did you mean 'arithmetic'"):
+        load("arithmetics")
+    with pytest.raises(ConfigError, match="no option 'size_of'"):
+        load("knights,size_of=3")
 
 
 def test_every_benchmark_is_whole() -> None:

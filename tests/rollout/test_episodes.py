@@ -18,7 +18,7 @@ from simplerl.environments.base import Environment
 from simplerl.environments.calculator import Calculator
 from simplerl.models.score import text_logprobs
 from simplerl.rewards import REWARDS
-from simplerl.rollout import open_backend
+from simplerl.rollout import episodes, open_backend
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.episodes import encode
 from simplerl.rollout.fake import FakeBackend
@@ -97,6 +97,50 @@ def test_a_single_turn_is_what_it_is_without_an_environment(cub) -> None:
             assert a.completion.token_ids.tolist() == b.completion.token_ids.tolist()
             assert a.completion.logprobs.tolist() == b.completion.logprobs.tolist()
             assert (a.verdict, a.segments, a.reward, b.texts) == (b.verdict, b.segments, b.reward, ())
+
+
+def test_a_thought_that_is_too_long_is_interrupted_and_answered(cub) -> None:
+    policy = cub("cub-qwen")
+    problem = Problem(id="a", question="What is 6*7?", answer="42", source="test")
+    thought, phrase = " 6*7=42. 6*7=42.", " Time is up. \\boxed{"
+
+    def respond(text: str, key: int) -> str:
+        return "42}" if text.endswith(phrase) else thought
+
+    def run(tokens: int, most: int = 60):
+        environment = ENVIRONMENTS["forced-end"](thinking_tokens=tokens, phrase=phrase)
+        (t,) = trajectories(
+            rolled(policy, environment, backend=fake(policy, respond), samples=1, problems=[problem], tokens=most)
+        )
+        return t
+
+    cut = run(8)
+    assert [author for author, _ in cut.texts] == ["policy", "environment", "policy"]
+    assert thought.startswith(cut.texts[0][1])
+    assert cut.texts[1:] == (("environment", phrase), ("policy", "42}"))
+    assert cut.verdict.correct, "the open box is the phrase's, and counts"
+    assert cut.loss_mask.sum() == 8 + len(cut.completion.token_ids[cut.segments[2].start :])
+    assert cut.completion.stop_reason == "eos"
+    whole = run(50)
+    assert whole.texts in ((), (("policy", thought),)), "it ended by itself"
+    assert whole.verdict.status == "no_answer"
+    over = run(8, most=8)
+    assert over.completion.stop_reason == "length", "no room for phrase and answer"
+    assert over.verdict.status == "no_answer"
+    assert run(8, most=20).completion.stop_reason == "length", "no room for an answer behind the phrase"
+
+
+def test_an_interrupted_thought_is_sampled_and_scored_alike(cub) -> None:
+    """On a real model: what was sampled behind the phrase has the log-probability that the model gives it."""
+    policy = cub("cub-qwen")
+    environment = ENVIRONMENTS["forced-end"](thinking_tokens=6, phrase=" \\boxed{")
+    interrupted = [t for t in trajectories(rolled(policy, environment)) if len(t.segments) > 1]
+    assert interrupted
+    for t in interrupted:
+        assert t.segments[0].end == 6
+        ids = [*t.prompt_ids.tolist(), *t.completion.token_ids.tolist()]
+        scored = text_logprobs(policy.model, ids)[len(t.prompt_ids) - 1 :]
+        assert np.abs((scored - t.completion.logprobs)[t.loss_mask]).max() < 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,17 +257,31 @@ def test_wrong_types_are_faults_too(cub) -> None:
     assert {t.verdict.status for t in trajectories(rolled(cub("cub-qwen"), Odd()))} == {"error"}
 
 
-def test_a_tool_that_hangs_is_left_behind(cub) -> None:
-    release = threading.Event()
+@pytest.mark.parametrize("where", ["start", "step", "judge"])
+def test_a_method_that_hangs_is_left_behind(cub, where: str) -> None:
+    release, ended = threading.Event(), []
 
     @dataclass(frozen=True, kw_only=True)
     class Hangs(Environment):
         max_seconds: float = 0.3
 
-        def step(self, problem, state, text, rng) -> Turn:
-            if problem.id == "p1":
+        def _wait(self, here: str, problem: Problem) -> None:
+            if (here, problem.id) == (where, "p1"):
                 release.wait(20)
+
+        def start(self, problem, rng):
+            self._wait("start", problem)
+
+        def step(self, problem, state, text, rng) -> Turn:
+            self._wait("step", problem)
             return Turn()
+
+        def judge(self, problem, state, text) -> Verdict | None:
+            self._wait("judge", problem)
+            return None
+
+        def end(self, problem, state) -> None:
+            ended.append(problem.id)
 
     began = time.monotonic()
     groups = rolled(cub("cub-qwen"), Hangs())
@@ -234,6 +292,57 @@ def test_a_tool_that_hangs_is_left_behind(cub) -> None:
             hung = group.problem.id == "p1"
             assert (t.verdict.status == "timeout") == hung
             assert (t.completion.stop_reason == "seconds") == hung
+    while len(ended) < 12 and time.monotonic() - began < 20:
+        time.sleep(0.01)
+    assert sorted(ended) == [p.id for p in PROBLEMS for _ in range(3)], "also what began after it was given up"
+
+
+def test_generation_begins_without_an_environment_that_hangs(cub, monkeypatch) -> None:
+    monkeypatch.setattr(episodes, "STRAGGLERS_S", 0.1)
+    generated, release = threading.Event(), threading.Event()
+
+    class Late(Environment):
+        def start(self, problem, rng):
+            if problem.id == "p1":
+                assert generated.wait(20), "generation waits for it"
+                release.set()
+
+    def respond(text: str, key: int) -> str:
+        generated.set()
+        release.wait(20)
+        return " 1"
+
+    policy = cub("cub-qwen")
+    groups = rolled(policy, Late(), backend=fake(policy, respond), samples=1)
+    assert {t.completion.text for t in trajectories(groups)} == {" 1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patient(Environment):
+    """A judge that hangs on one problem."""
+
+    release: ClassVar[threading.Event]
+    max_seconds: float = 0.3
+
+    def judge(self, problem, state, text) -> Verdict | None:
+        if problem.id == "p1":
+            self.release.wait(20)
+        return Verdict(status="correct", extracted="1", rule="patient", detail="")
+
+
+def test_the_judge_that_a_problem_brings_may_hang(cub, monkeypatch) -> None:
+    Patient.release = threading.Event()
+    monkeypatch.setitem(ENVIRONMENTS.data, "patient", Patient)
+    problems = [dataclasses.replace(p, meta={"environment": "patient"}) for p in PROBLEMS]
+    for environment in (None, Echo()):
+        began = time.monotonic()
+        groups = rolled(cub("cub-qwen"), environment, problems=problems)
+        assert time.monotonic() - began < 10
+        for t in trajectories(groups):
+            assert t.verdict.status == ("timeout" if t.problem.id == "p1" else "correct")
+            assert "Patient took longer" in t.verdict.detail or t.problem.id != "p1"
+            assert t.completion.stop_reason != "seconds", "it is the judge that took long"
+    Patient.release.set()
 
 
 def test_episodes_do_not_wait_for_each_other(cub) -> None:

@@ -30,6 +30,8 @@ PROBLEMS = [
 class Judge:
     """A verifier that decides by the response alone, and gives its verdicts back to front."""
 
+    policy = "boxed"
+
     def __init__(self, **statuses: str):
         self.statuses, self.seen = statuses, []
 

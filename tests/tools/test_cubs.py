@@ -7,6 +7,7 @@ import pytest
 from support import ROOT
 
 from simplerl.data import arithmetic
+from simplerl.environments import stack
 from simplerl.models import cub
 
 
@@ -46,7 +47,7 @@ def test_shares_are_those_of_the_specification(cubs) -> None:
 
 
 def test_no_test_question_is_in_the_corpus(cubs) -> None:
-    held_out = {problem.question for problem in arithmetic.load("test")}
+    held_out = {problem.question for load in (arithmetic.load, stack.load) for problem in load("test")}
     for spec in cubs.SPECS.values():
         for index in range(1000):
             prompt, _ = cubs.document(spec.corpus, spec.seed, index)

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 import textwrap
 import tomllib
 from collections.abc import Mapping
@@ -18,6 +19,10 @@ COMMANDS: dict[str, dict[str, Any]] = TABLES["command"]
 
 #: Lists are read after parsing, so that a mistake in one is a message like any other.
 TYPES = {"int": int, "float": float, "path": Path}
+
+
+#: Between names of a list; a comma before `key=value` is one within a name (`reasoning-gym:chain_sum,size=50`).
+_BETWEEN_NAMES = re.compile(r",(?!\s*\w+=)")
 
 
 def complete(table: Mapping[str, Any], *more: str) -> dict[str, Any]:
@@ -93,7 +98,8 @@ def read_options(args: argparse.Namespace) -> None:
         if "from" in row:
             registry(row["from"]).find(value, key=name)
         if row.get("type") == "names":
-            setattr(args, dest, list(dict.fromkeys(part.strip() for part in value.split(",") if part.strip())))
+            parts = _BETWEEN_NAMES.split(value)
+            setattr(args, dest, list(dict.fromkeys(part.strip() for part in parts if part.strip())))
         elif row.get("type") == "numbers":
             try:
                 setattr(args, dest, tuple(int(part) for part in value.split(",")))

@@ -57,6 +57,7 @@ Strings = Annotated[tuple[str, ...], _LIST]
 Temperatures = Annotated[tuple[Annotated[float, Field(ge=0)], ...], _LIST]
 Grid = Annotated[tuple[Annotated[float, Field(gt=0)], ...], _LIST, Field(min_length=1)]
 Thresholds = Annotated[tuple[float, ...], _LIST, Field(min_length=1)]
+Gates = Annotated[tuple[Literal["signal", "std", "some-right"], ...], _LIST]
 Precision = Literal["auto", "fp32", "bf16"]
 Sharing = Literal["auto", "on", "off"]
 Schedule = Literal["constant", "linear", "cosine"]
@@ -105,6 +106,11 @@ class SamplingConfig:
     """Another way to say `sampler.name`: none, `query-effect`, `e3` or `adastar`."""
     controller_every: PositiveInt = 10
     """Steps between two searches of the controller `query-effect`: its `sampler.every`."""
+    gate: Gates = ()
+    """Which groups are trained on: those that pass each of `signal` (rewards that differ), `std` (rewards whose
+    standard deviation is at least `gate_std`) and `some-right` (a response that is right). Empty: all."""
+    gate_std: NonNegativeFloat = 0.05
+    """Standard deviation of a group's rewards below which the gate `std` keeps it out."""
     max_prompt_tokens: PositiveInt = 1024
     """Problems with longer prompts are left out, counted and named."""
     max_new_tokens: PositiveInt = 3072
@@ -335,6 +341,34 @@ class StarConfig:
 
 
 @section
+class JudgeConfig:
+    """The model that judges, for the rewards that ask one (docs/rewards.md); no other run asks it."""
+
+    model: str = ""
+    """Its name at the endpoint."""
+    base_url: str = "http://127.0.0.1:8000/v1"
+    """Address of an OpenAI-compatible endpoint."""
+    api_key_env: str = ""
+    """Environment variable that holds the key; empty: the endpoint needs none."""
+    concurrency: PositiveInt = 8
+    """Requests at a time."""
+    timeout_s: PositiveFloat = 60.0
+    """Seconds of silence that end a request."""
+    deadline_s: PositiveFloat = 300.0
+    """Seconds for the judgements of a problem's samples; those that come later are undecided."""
+    price_in: NonNegativeFloat = 0.0
+    """Price of a million tokens of requests, for the estimate and the budget."""
+    price_out: NonNegativeFloat = 0.0
+    """Price of a million tokens of answers."""
+    budget: NonNegativeFloat = 0.0
+    """What the run may spend; before it would spend more it ends, to be resumed with a larger one. 0: no limit."""
+
+    def __post_init__(self) -> None:
+        if self.budget and not (self.price_in or self.price_out):
+            raise ConfigError(f"judge.budget = {self.budget:g} needs prices: give judge.price_in and judge.price_out")
+
+
+@section
 class DoctorConfig:
     """The rules of `simplerl doctor` while the run goes on (docs/doctor.md). They change nothing that is learned."""
 
@@ -431,6 +465,7 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
     star: StarConfig = field(default_factory=StarConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
     doctor: DoctorConfig = field(default_factory=DoctorConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 

@@ -27,6 +27,8 @@ DATASETS: Registry[Callable[..., list[Problem] | ProblemSet]] = Registry(
         "arithmetic": "simplerl.data.arithmetic:load",
         "knights": "simplerl.environments.knights:load",
         "reasoning-gym": "simplerl.environments.gym:load",
+        "stack": "simplerl.environments.stack:load",
+        "verifiers": "simplerl.environments.adapters:tasks",
         "gsm8k": "simplerl.data.published:gsm8k",
         "math": "simplerl.data.published:math",
         "simplerl-zoo-easy": "simplerl.data.published:zoo_easy",
@@ -44,17 +46,19 @@ def read(
     seed: int = 0,
     levels: tuple[int, ...] = (),
     strict: bool = True,
+    benchmark: bool = False,
 ) -> ProblemSet:
     """Return a built-in data set, a data file or a hub data set (owner/name), with what is to be said of its rows.
 
     `NAME@PLACE` reads a data set of the hub at another revision, a built-in one also from a directory. A file has no
     splits: `split` is ignored. `seed` only matters to generated data, `levels` where levels are known. A row that
     cannot be read is a DataError, or without `strict` left out. Tasks, options and mixtures: `simplerl.data.mixtures`.
+    The option `size` is that of the training problems, or of the test problems where these are a `benchmark`.
     """
     parts = parse(name)
     asked = sizes(parts, size)
     sets = [
-        _read(part, split, size=count, seed=seed, levels=levels, strict=strict)
+        _read(part, split, size=count, seed=seed, levels=levels, strict=strict, sized=benchmark or split == "train")
         for part, count in zip(parts, asked, strict=True)
     ]
     return sets[0] if len(parts) == 1 else mix(parts, sets, size)
@@ -64,8 +68,10 @@ def read(
 OPTIONS = ("size", "seed", "levels")
 
 
-def _read(part: Part, split: str, *, size: int, seed: int, levels: Sequence[int], strict: bool) -> ProblemSet:
-    """Return one part of what `read` is asked for. Its own size is that of the training problems."""
+def _read(
+    part: Part, split: str, *, size: int, seed: int, levels: Sequence[int], strict: bool, sized: bool = True
+) -> ProblemSet:
+    """Return one part of what `read` is asked for; `sized`: its own size counts."""
     base, _, at = part.name.partition("@")
     loader = DATASETS.get(base)
     takes = inspect.signature(loader).parameters if loader else {}
@@ -76,7 +82,7 @@ def _read(part: Part, split: str, *, size: int, seed: int, levels: Sequence[int]
     for key in ("size", "seed"):
         if not isinstance(own.get(key, 0), int) or own.get(key, 0) < 0:
             raise ConfigError(f"data set {part.label!r}: {key} must be a whole number of at least 0, got {own[key]!r}")
-    if split == "train" and "size" in own:
+    if sized and "size" in own:
         size = min(size or own["size"], own["size"])
     seed, wanted = own.get("seed", seed), own.get("levels", levels)
     levels = tuple(wanted) if isinstance(wanted, list | tuple) else (wanted,)

@@ -21,11 +21,15 @@ ENVIRONMENTS: Registry[Any] = Registry(
         "multiple-choice": "simplerl.environments.multiple_choice:MultipleChoice",
         "knights-and-knaves": "simplerl.environments.knights:KnightsAndKnaves",
         "reasoning-gym": "simplerl.environments.gym:ReasoningGym",
+        "stack": "simplerl.environments.stack:Stack",
         "calculator": "simplerl.environments.calculator:Calculator",
         "code": "simplerl.environments.code:Code",
         "python": "simplerl.environments.interpreter:Interpreter",
         "search": "simplerl.environments.search:Search",
+        "forced-end": "simplerl.environments.forced_end:ForcedEnd",
         "guided-retry": "simplerl.environments.retry:GuidedRetry",
+        "verifiers": "simplerl.environments.adapters:Verifiers",
+        "openenv": "simplerl.environments.adapters:OpenEnv",
     },
 )
 

@@ -76,6 +76,7 @@ class Ended:
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of who hung up before the answer came."""
@@ -84,8 +85,8 @@ class _Server(http.server.ThreadingHTTPServer):
 class Endpoint:
     """The server: it finds an episode by the key of a request and waits with it for the policy."""
 
-    def __init__(self, port: int = 0, *, key: str = "", begin: Callable[[Session], None] | None = None):
-        """With `begin` whoever has `key` may open episodes; it is called with each, in a thread of its own."""
+    def __init__(self, port: int = 0, *, key: str = "", begin: Callable[[Session], Callable[[], None]] | None = None):
+        """With `begin` whoever has `key` may open episodes; what it returns is called in a thread of its own."""
         self.sessions: dict[str, Session] = {}
         self.key, self.begin = key, begin
         handler = type("Handler", (_Handler,), {"endpoint": self})
@@ -160,13 +161,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         raw = self.rfile.read(int(length))
         key, server = self.headers.get("Authorization", "").removeprefix("Bearer ").strip(), self.endpoint
         if self.path == "/v1/episodes" and server.begin and hmac.compare_digest(key.encode(), server.key.encode()):
-            threading.Thread(target=server.begin, args=(opened := server.open(),), daemon=True).start()
+            threading.Thread(target=server.begin(opened := server.open()), daemon=True).start()
             return self._send(200, {"api_key": opened.key, "base_url": server.base_url})
-        session = self._session(key)
-        if session is None:
-            return self._refuse(401, "this key is not that of an episode that is running")
         try:
             body = json.loads(raw)
+            # Clients that share a connection among episodes have one key for all: they give an episode's as the model.
+            session = self._session(key) or self._session(str(body.get("model")))
+            if session is None:
+                return self._refuse(401, "this key is not that of an episode that is running")
             if self.path == "/v1/reward":
                 session.reward = checked_reward(body["reward"])
                 if self.endpoint.begin:  # There is no function whose end would be the episode's.
@@ -240,10 +242,14 @@ def continuation(known: Messages, answer: str, messages: Messages, tokenizer: An
     return after.removeprefix(tokenizer.eos_token or "")  # The policy has ended its turn by this token.
 
 
-@functools.lru_cache(maxsize=1)
 def endpoint() -> Endpoint:
-    """Return the server of this process; it starts at first use."""
-    return Endpoint()
+    """Return the server of this process; it starts at first use. Episodes begin in threads: there is one for all."""
+    with _starting:
+        return _endpoint()
+
+
+_starting = threading.Lock()
+_endpoint = functools.cache(Endpoint)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,12 +282,16 @@ class Agent(Environment):
 
         def work() -> None:
             try:
-                session.inbox.put(Ended(type(self).function(endpoint().base_url, session.key, problem)))
+                session.inbox.put(Ended(self.play(endpoint().base_url, session.key, problem)))
             except Exception as error:  # Anybody's code.
                 session.inbox.put(Ended(error=error))
 
         threading.Thread(target=work, daemon=True).start()
         return session
+
+    def play(self, base_url: str, api_key: str, problem: Problem) -> Any:
+        """Go through an episode; return what it has earned, or None."""
+        return type(self).function(base_url, api_key, problem)
 
     def _next(self, session: Session) -> Messages:
         """Return the agent's next messages; none where it has ended."""

@@ -198,6 +198,8 @@ class ReasoningGym(Environment):
 
     policy: str = "boxed"
     """How the final answer is found; in a run it is that of the verifier."""
+    max_seconds: float = 300.0
+    """Seconds for a score, waiting for the library included, which answers one request at a time."""
 
     def judge(self, problem: Problem, state: Any, text: str) -> Verdict | None:
         """Return what the task's scorer says of the answer; None for a problem of another source."""

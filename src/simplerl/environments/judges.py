@@ -13,17 +13,20 @@ from simplerl.environments import ENVIRONMENTS
 from simplerl.environments.base import Environment
 
 
-def own_verdict(problem: Problem, text: str, policy: str) -> Verdict | None:
-    """Return the verdict of the judge that a problem names; None where the verifier is to judge.
+def judge_of(problem: Problem, policy: str) -> Environment | None:
+    """Return the judge that a problem names; None where the verifier is to judge. Raises ConfigError for no such name.
 
     `policy` is how the verifier finds a final answer; the judge finds it in the same way.
     """
     name = problem.meta.get("environment")
-    if not name:
-        return None
-    judge = _judge(name, policy)
+    return _judge(name, policy) if name else None
+
+
+def own_verdict(problem: Problem, text: str, policy: str) -> Verdict | None:
+    """Return the verdict of the judge that a problem names; None where the verifier is to judge."""
+    judge = judge_of(problem, policy)
     try:
-        return judge.judge(problem, None, text)
+        return judge.judge(problem, None, text) if judge else None
     except SimpleRLError:
         raise
     except Exception as error:  # It may be anybody's code.

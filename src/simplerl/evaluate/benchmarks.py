@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simplerl import data
 from simplerl.core.errors import DataError, nearest
 from simplerl.core.types import Problem
 from simplerl.data.fields import first_text, gold
@@ -162,14 +163,20 @@ def fingerprint(problems: list[Problem]) -> str:
 
 
 def find(name: str) -> Benchmark:
-    """Return a benchmark by name, or a user's own file as one. Raises DataError naming the nearest."""
+    """Return a benchmark by name, or a user's own file or a data set as one. Raises DataError naming the nearest."""
     if name in BENCHMARKS:
         return BENCHMARKS[name]
     path = Path(name).expanduser()
     if suffix_of(path):
         own = path.name if stem_of(path) in BENCHMARKS else stem_of(path)  # A file gsm8k.jsonl is not taken for gsm8k.
-        return Benchmark(name=re.sub(r"[^\w.-]+", "-", own), problems=0, citation=str(path))
-    raise DataError(f"unknown benchmark {name!r}; {nearest(name, BENCHMARKS)} A {', '.join(SUFFIXES)} file works too.")
+    elif data.has_test_split(name):
+        own = name
+    else:
+        raise DataError(
+            f"unknown benchmark {name!r}; {nearest(name, [*BENCHMARKS, *data.DATASETS])} A {', '.join(SUFFIXES)} file "
+            "works too, and what --data takes (its test split)."
+        )
+    return Benchmark(name=re.sub(r"[^\w.-]+", "-", own), problems=0, citation=name)
 
 
 def load(
@@ -181,7 +188,10 @@ def load(
     """
     benchmark = find(name)
     if benchmark.problems == 0:
-        read = problem_set(read_rows(Path(name).expanduser()), source=benchmark.name)
+        if suffix_of(path := Path(name).expanduser()):
+            read = problem_set(read_rows(path), source=benchmark.name)
+        else:
+            read = data.read(name, "test", benchmark=True)
         for note in read.notes:
             say(f"benchmark {name}: {note}")
         problems = read.problems

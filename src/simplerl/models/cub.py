@@ -4,7 +4,7 @@ from pathlib import Path
 
 #: Directory with one model directory per cub.
 HOME = Path(__file__).parent / "cubs"
-NAMES = ("cub-hasty", "cub-qwen", "cub-llama", "cub-mistral", "cub-calculator")
+NAMES = ("cub-hasty", "cub-qwen", "cub-llama", "cub-mistral", "cub-calculator", "cub-stack")
 
 
 def path(name: str) -> Path:

@@ -26,7 +26,7 @@ from simplerl.report.figures import Figure
 from simplerl.report.outcomes import MEASURES, NOBODY, SHAPES
 from simplerl.report.reading import ReportedRun, duration
 from simplerl.runs.files import make_directory, write_atomic
-from simplerl.runs.glossary import METRICS
+from simplerl.runs.glossary import meaning
 
 #: Characters shown of a response; of a longer one its beginning and its end, where the answer is.
 RESPONSE_HEAD, RESPONSE_TAIL = 2400, 1200
@@ -65,7 +65,7 @@ def render(content: Content, *, command: str, now: datetime.datetime) -> str:
         "made": now.strftime("%Y-%m-%d %H:%M UTC"),
         "version": __version__,
         "kinds": KINDS,
-        "glossary": METRICS,
+        "glossary": {name: about for name in metrics if (about := meaning(name))},
         "measures": MEASURES,
         "shapes": SHAPES,
         "metrics": [(name, [_last(run, name) for run in content.runs]) for name in metrics[:MOST_METRICS]],

@@ -1,7 +1,8 @@
 """Episodes: the policy's turns and its environment's answers, in one row of tokens. Every episode goes on by itself.
 
 A further turn is a further request to the engine that is running (`RolloutBackend.generate`), whose prompt is all
-tokens so far: nothing is encoded again. Slow environments answer in threads beside generation.
+tokens so far: nothing is encoded again. Slow environments, and the judges that problems bring, answer in threads
+beside generation: what hangs in one of them is a verdict of its episode, and nobody waits for it.
 """
 
 import queue
@@ -18,11 +19,16 @@ from simplerl.core.errors import SimpleRLError, raised_at
 from simplerl.core.seeds import derive, generator
 from simplerl.core.types import Call, Completion, Problem, Segment, StopReason, Turn, Verdict, VersionSpan
 from simplerl.environments.base import Environment, is_single_turn
+from simplerl.environments.judges import judge_of
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.text import decode
 
 #: Threads in which slow environments answer.
 THREADS = 16
+#: Seconds after which generation begins without the episodes whose environment has not begun; they join it later.
+STRAGGLERS_S = 2.0
+#: Seconds between two looks at what takes too long.
+POLL_S = 0.05
 #: Stands in the middle of an observation of which tokens are left out.
 LEFT_OUT = " … "
 
@@ -44,6 +50,8 @@ class Episode:
     """That the environment has taken."""
     started: bool = False
     """Whether its environment has begun, so that it must be ended."""
+    over: bool = False
+    """Whether nobody waits for its environment any more."""
     stop_reason: StopReason = "eos"
     verdict: Verdict | None = None
     """The environment's; None: the verifier judges `answer`."""
@@ -98,6 +106,9 @@ class Episodes:
     sampling: Sampling
     address: tuple[int, str, int]
     """(seed, purpose, step): with problem and sample it addresses every draw of an episode."""
+    policy: str = "boxed"
+    """How the judge that a problem brings finds the final answer."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, episodes: Sequence[Episode]) -> Iterator[tuple[int, Episode]]:
         """Yield (index, episode) as they are over, in any order. Every environment that has begun is ended."""
@@ -110,43 +121,43 @@ class Episodes:
                 self._end(episode)
 
     def _end(self, episode: Episode) -> None:
-        if self.environment is None or not episode.started:
+        with self._lock:
+            started, episode.started, episode.over = episode.started, False, True
+        if not started:
             return
-        episode.started = False
+        assert self.environment is not None
         try:
             self.environment.end(episode.problem, episode.state)
         except SimpleRLError:
             raise
         except Exception as error:  # Anybody's code.
-            self._failed(episode, error)
+            self._failed(episode, error, self.environment)
 
     def _run(self, episodes: Sequence[Episode]) -> Iterator[tuple[int, Episode]]:
-        if is_single_turn(self.environment):
-            requests = [self._request(episode) for episode in episodes]
-            for index, completion in self.backend.generate(requests, self.sampling):
-                episode = episodes[index]
-                self._take(episode, completion, completion.text)
-                yield index, episode
-            return
         env, tokenizer = self.environment, self.tokenizer
-        if env is None or tokenizer is None:
-            raise ValueError("episodes of several turns need an environment and the policy's tokenizer")
-        sampling = replace(self.sampling, stop=(*self.sampling.stop, *env.stop))
-        for episode in episodes:
-            self._start(episode)
-        owners = [index for index, episode in enumerate(episodes) if episode.verdict is None]
-        yield from ((index, episode) for index, episode in enumerate(episodes) if episode.verdict is not None)
-        requests = [self._request(episodes[index]) for index in owners]
-        with _Workers(THREADS if env.slow else 0, env.max_seconds) as workers:
+        turns = env is not None and not is_single_turn(env)
+        if turns and tokenizer is None:
+            raise ValueError("episodes of several turns need the policy's tokenizer")
+        sampling = replace(self.sampling, stop=(*self.sampling.stop, *env.stop)) if turns and env else self.sampling
+        owners: list[int] = []
+        requests: list[Request] = []
+        with _Workers() as workers:
+            if turns:
+                yield from self._begin(workers, episodes, owners, requests)
+            else:
+                owners += range(len(episodes))
+                requests += map(self._request, episodes)
             while True:
                 for number, completion in self.backend.generate(requests, sampling):
                     episode = episodes[index := owners[number]]
-                    text, ended = self._text(completion, tokenizer)
+                    text, ended = self._text(completion) if turns else (completion.text, True)
                     self._take(episode, completion, text)
-                    if completion.stop_reason == "length" or ended:
-                        workers.submit((index, None), self._judge, episode)
+                    if turns and env and self._was_cut(episode, completion):
+                        self._submit(workers, index, self._step, episode, text, env.cut)
+                    elif completion.stop_reason == "length" or ended or not env:
+                        self._submit(workers, index, self._judge, episode)
                     else:
-                        workers.submit((index, episode.turn), self._step, episode, text)
+                        self._submit(workers, index, self._step, episode, text, env.step)
                     yield from self._settle(workers, episodes, owners, requests, block=False)
                 owners, requests = [], []
                 while workers.busy and not requests:
@@ -154,17 +165,38 @@ class Episodes:
                 if not requests:
                     return
 
-    def _start(self, episode: Episode) -> None:
-        assert self.environment is not None
-        try:
-            episode.state = self.environment.start(episode.problem, self._rng(episode))
-            episode.started = True
-            if opening := self.environment.opening(episode.problem, episode.state, self.tokenizer):
-                episode.prompt_ids = self._opened(opening)
-        except SimpleRLError:
-            raise
-        except Exception as error:  # Anybody's code.
-            self._failed(episode, error)
+    def _submit(
+        self, workers: "_Workers", index: int, method: Callable[..., Any], episode: Episode, *arguments: Any
+    ) -> None:
+        """Have a method of the environment called, in a thread where it is slow."""
+        env = self.environment or Environment()
+        slow = env.slow and not is_single_turn(env)
+        workers.submit((index, method.__name__), method, episode, *arguments, slow=slow, seconds=env.max_seconds)
+
+    def _begin(
+        self, workers: "_Workers", episodes: Sequence[Episode], owners: list[int], requests: list[Request]
+    ) -> Iterator[tuple[int, Episode]]:
+        """Begin all episodes; those that take long join the others while these are generated."""
+        for index, episode in enumerate(episodes):
+            self._submit(workers, index, self._start, episode)
+        end = time.monotonic() + STRAGGLERS_S
+        while workers.busy and not (requests and time.monotonic() > end):
+            yield from self._settle(workers, episodes, owners, requests, block=True)
+        # In the order of the episodes, whichever began first: a fast environment's batches are always the same.
+        owners.sort()
+        requests[:] = [self._request(episodes[index]) for index in owners]
+
+    def _start(self, episode: Episode) -> str:
+        """Begin an episode; return the text that it begins with, empty: its problem's prompt."""
+        env = self.environment
+        assert env is not None
+        state = env.start(episode.problem, self._rng(episode))
+        with self._lock:
+            episode.state, episode.started = state, not episode.over
+        if not episode.started:  # It was given up meanwhile; nobody is there to be told what else goes wrong.
+            env.end(episode.problem, state)
+            return ""
+        return env.opening(episode.problem, state, self.tokenizer)
 
     def _opened(self, text: str) -> np.ndarray:
         """Return the tokens of what an episode begins with. Raises ValueError where it leaves no room for an answer."""
@@ -182,41 +214,52 @@ class Episodes:
         """Return the request for an episode's next turn."""
         seed, purpose, step = self.address
         turn = [episode.turn] if episode.turn else []
+        left = self.sampling.max_new_tokens - episode.tokens
+        limit = self.environment.turn_limit(episode.turn) if self.environment else 0
         return Request(
             prompt_ids=np.concatenate([episode.prompt_ids, *(part.token_ids for part in episode.parts)]),
             noise_key=derive(seed, purpose, step, episode.problem.id, episode.sample, *turn),
-            max_new_tokens=self.sampling.max_new_tokens - episode.tokens,
+            max_new_tokens=min(left, limit) if limit > 0 else left,
         )
 
-    def _text(self, completion: Completion, tokenizer: PreTrainedTokenizerBase) -> tuple[str, bool]:
+    def _text(self, completion: Completion) -> tuple[str, bool]:
         """Return a turn's text, and whether one of the user's own stop strings has ended the response.
 
         A stop string of the environment's is part of the text.
         """
         assert self.environment is not None
+        assert self.tokenizer is not None
         if completion.stop_reason != "stop":
             return completion.text, False
-        after = decode(tokenizer, completion.token_ids.tolist())[len(completion.text) :]
+        after = decode(self.tokenizer, completion.token_ids.tolist())[len(completion.text) :]
         own = [text for text in self.environment.stop if after.startswith(text)]
         return (completion.text + own[0], False) if own else (completion.text, True)
+
+    def _was_cut(self, episode: Episode, completion: Completion) -> bool:
+        """Return whether a turn ended at the environment's limit, and not at that of the response or the context."""
+        assert self.environment is not None
+        limit = self.environment.turn_limit(episode.turn)
+        room = min(self.sampling.max_new_tokens, self._room(episode)) - episode.tokens
+        return completion.stop_reason == "length" and len(completion.token_ids) == limit and room > 0
 
     def _take(self, episode: Episode, completion: Completion, text: str) -> None:
         episode.parts.append(completion)
         episode.texts.append(("policy", text))
         episode.stop_reason = completion.stop_reason
 
-    def _step(self, episode: Episode, text: str) -> Turn:
-        assert self.environment is not None
-        turn = self.environment.step(episode.problem, episode.state, text, self._rng(episode))
+    def _step(self, episode: Episode, text: str, answer: Callable[..., Turn]) -> Turn:
+        turn = answer(episode.problem, episode.state, text, self._rng(episode))
         if not isinstance(turn, Turn):
-            raise TypeError(f"{type(self.environment).__name__}.step returned {type(turn).__name__}, not a Turn")
+            name = f"{type(self.environment).__name__}.{answer.__name__}"
+            raise TypeError(f"{name} returned {type(turn).__name__}, not a Turn")
         return turn
 
-    def _judge(self, episode: Episode) -> Verdict | None:
-        assert self.environment is not None
-        verdict = self.environment.judge(episode.problem, episode.state, episode.answer)
+    def _judge(self, episode: Episode, own: Environment | None = None) -> Verdict | None:
+        """Return what the environment says of an answer, or the judge that the problem brings; None: the verifier."""
+        judge = own or self.environment or Environment()
+        verdict = judge.judge(episode.problem, None if own else episode.state, episode.answer)
         if not isinstance(verdict, Verdict | None):
-            raise TypeError(f"{type(self.environment).__name__}.judge returned {type(verdict).__name__}, not a Verdict")
+            raise TypeError(f"{type(judge).__name__}.judge returned {type(verdict).__name__}, not a Verdict")
         return verdict
 
     def _settle(
@@ -229,33 +272,52 @@ class Episodes:
         block: bool,
     ) -> Iterator[tuple[int, Episode]]:
         """Go on with the episodes whose environment has answered; yield those that are over."""
-        for (index, turn), (value, error, seconds) in workers.answered(block):
+        env = self.environment or Environment()
+        for (index, what), (value, error, seconds) in workers.answered(block):
             episode = episodes[index]
-            episode.seconds += seconds
             if isinstance(error, SimpleRLError):
                 raise error
-            if error is not None or episode.seconds > workers.seconds:
-                self._failed(episode, error)
+            if what == "own":
+                judge = judge_of(episode.problem, self.policy)
+                assert judge is not None
+                if error is not None or seconds > judge.max_seconds:
+                    self._failed(episode, error, judge)
+                else:
+                    episode.verdict = value
                 yield index, episode
-            elif turn is None:
+                continue
+            episode.seconds += seconds
+            if what == "_start" and error is None:
+                try:
+                    episode.prompt_ids = self._opened(value) if value else episode.prompt_ids
+                except ValueError as too_long:
+                    error = too_long
+            if error is not None or episode.seconds > env.max_seconds:
+                self._failed(episode, error, env)
+                if error is None or isinstance(error, TimeoutError):
+                    episode.stop_reason = "seconds"
+                yield index, episode
+            elif what == "_judge":
                 episode.verdict = value
-                yield index, episode
-            elif self._answered(episode, value, seconds):
+                if value is None and (judge := judge_of(episode.problem, self.policy)):
+                    limits: dict[str, Any] = {"slow": judge.slow, "seconds": judge.max_seconds}
+                    workers.submit((index, "own"), self._judge, episode, judge, **limits)
+                else:
+                    yield index, episode
+            elif what == "_start" or self._answered(episode, value, seconds):
                 owners.append(index)
                 requests.append(self._request(episode))
             else:
-                workers.submit((index, None), self._judge, episode)
+                self._submit(workers, index, self._judge, episode)
 
-    def _failed(self, episode: Episode, error: Exception | None) -> None:
-        """Note that the environment has said nothing of the answer."""
-        name = type(self.environment).__name__
+    def _failed(self, episode: Episode, error: Exception | None, who: Environment) -> None:
+        """Note that an environment has said nothing of the answer: it raised, or took too long (no error)."""
+        name, status = type(who).__name__, "error"
         if error is None or isinstance(error, TimeoutError):
-            episode.stop_reason = "seconds"
-            detail = f"{name} took longer than environment.max_seconds allows an episode"
-            status: Any = "timeout"
+            status, detail = "timeout", f"{name} took longer than the {who.max_seconds:g} s that it may (max_seconds)"
         else:
-            detail, status = f"{name} raised {raised_at(error)}", "error"
-        episode.verdict = Verdict(status=status, extracted=None, rule="environment", detail=detail)
+            detail = f"{name} raised {raised_at(error)}"
+        episode.verdict = Verdict(status=status, extracted=None, rule="environment", detail=detail)  # type: ignore[arg-type]
 
     def _answered(self, episode: Episode, turn: Turn, seconds: float) -> bool:
         """Take an environment's answer; return whether the policy has a further turn."""
@@ -307,14 +369,13 @@ _Outcome = tuple[Any, Exception | None, float]
 
 
 class _Workers:
-    """Runs an environment's methods, in threads if there are any. One that does not return is left behind."""
+    """Runs methods of environments, the slow ones in threads. One that does not return is left behind."""
 
-    def __init__(self, threads: int, seconds: float):
-        self.threads, self.seconds = threads, seconds
+    def __init__(self) -> None:
         self.busy = 0
-        self._tasks: queue.SimpleQueue[tuple[Any, Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[tuple[Any, Callable[[], Any], float] | None] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[tuple[Any, _Outcome]] = queue.SimpleQueue()
-        self._running: dict[threading.Thread, tuple[Any, float]] = {}
+        self._running: dict[threading.Thread, tuple[Any, float, float]] = {}
         self._lock = threading.Lock()
         self._started = 0
 
@@ -325,14 +386,14 @@ class _Workers:
         for _ in range(self._started):
             self._tasks.put(None)
 
-    def submit(self, key: Any, function: Callable[..., Any], *arguments: Any) -> None:
-        """Have a function called; what comes of it is in `answered` under the key."""
+    def submit(self, key: Any, function: Callable[..., Any], *arguments: Any, slow: bool, seconds: float) -> None:
+        """Have a function called; what comes of it is in `answered` under the key. Threads give up after `seconds`."""
         self.busy += 1
-        if not self.threads:
+        if not slow:
             self._outcomes.put((key, _call(lambda: function(*arguments))))
             return
-        self._tasks.put((key, lambda: function(*arguments)))
-        if self._started < min(self.threads, self.busy):
+        self._tasks.put((key, lambda: function(*arguments), seconds))
+        if self._started < min(THREADS, self.busy):
             self._start()
 
     def _start(self) -> None:
@@ -342,9 +403,9 @@ class _Workers:
     def _work(self) -> None:
         thread = threading.current_thread()
         while task := self._tasks.get():
-            key, function = task
+            key, function, seconds = task
             with self._lock:
-                self._running[thread] = (key, time.monotonic())
+                self._running[thread] = (key, time.monotonic(), seconds)
             outcome = _call(function)
             with self._lock:
                 if self._running.pop(thread, None) is None:
@@ -352,15 +413,13 @@ class _Workers:
                 self._outcomes.put((key, outcome))
 
     def answered(self, block: bool) -> Iterator[tuple[Any, _Outcome]]:
-        """Yield (key, outcome) of what is done, or has taken too long. `block`: wait for one."""
+        """Yield (key, outcome) of what is done, or has taken too long. `block`: wait a moment for one."""
         while self.busy:
             try:
-                key, outcome = self._outcomes.get(timeout=0.05) if block else self._outcomes.get_nowait()
+                key, outcome = self._outcomes.get(timeout=POLL_S) if block else self._outcomes.get_nowait()
             except queue.Empty:
-                yield from (late := self._late())
-                if late or not block:
-                    return
-                continue
+                yield from self._late()
+                return
             block = False
             self.busy -= 1
             yield key, outcome
@@ -369,12 +428,17 @@ class _Workers:
         """Give up what takes too long; return it."""
         now = time.monotonic()
         with self._lock:
-            late = [thread for thread, (_, began) in self._running.items() if now - began > self.seconds]
-            keys = [self._running.pop(thread)[0] for thread in late]
-        for _ in keys:
+            late = {
+                thread: (key, seconds)
+                for thread, (key, began, seconds) in self._running.items()
+                if now - began > seconds
+            }
+            for thread in late:
+                del self._running[thread]
+        for _ in late:
             self._start()
-        self.busy -= len(keys)
-        return [(key, (None, TimeoutError(), self.seconds)) for key in keys]
+        self.busy -= len(late)
+        return [(key, (None, TimeoutError(), seconds)) for key, seconds in late.values()]
 
 
 def _call(function: Callable[[], Any]) -> _Outcome:

@@ -15,7 +15,6 @@ from simplerl.core.types import Completion, Problem, Scored, Trajectory, Traject
 from simplerl.data.prompts import Prompter, adds_begin
 from simplerl.data.templates import AnyTemplate
 from simplerl.environments.base import Environment, has_turns
-from simplerl.environments.judges import own_verdict
 from simplerl.models.load import Policy
 from simplerl.models.score import text_logprobs
 from simplerl.rewards import Reward
@@ -161,17 +160,15 @@ class Rollout:
             environment=self.environment,
             sampling=self.sampling,
             address=(self.seed, purpose, step),
+            policy=self.verifier.policy,
         )
         own: dict[int, Verdict] = {}
         for index, episode in runner.run(episodes):
             problem = episode.problem
-            verdict = episode.verdict
-            if verdict is None and problem.meta.get("environment"):
-                verdict = own_verdict(problem, episode.answer, self.verifier.policy)
-            if verdict is None:
+            if episode.verdict is None:
                 self.verifier.submit(index, episode.answer, problem.answer, problem.question)
             else:
-                own[index] = verdict
+                own[index] = episode.verdict
             on_response(episode.completion())
         verdicts = dict(self.verifier.results()) | own
         completions = [episode.completion() for episode in episodes]
@@ -179,7 +176,7 @@ class Rollout:
         for end, count, item in zip(itertools.accumulate(counts), counts, prompted, strict=True):
             rows = range(end - count, end)
             group_verdicts = [verdicts[row] for row in rows]
-            scores = self._score(item.problem, [completions[row] for row in rows], group_verdicts)
+            scores = self._score(item.problem, [completions[row] for row in rows], group_verdicts, purpose)
             trajectories = []
             for row, verdict, scored in zip(rows, group_verdicts, scores, strict=True):
                 # A response that the reward says nothing of is an error, left out of the update: it never counts as 0.
@@ -205,9 +202,11 @@ class Rollout:
         return groups
 
     def _score(
-        self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]
+        self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict], purpose: str
     ) -> list[Scored | Undecided]:
         """Return what the reward says of each response; it is not shown those whose verdict is undecided."""
+        if self.reward.costs and purpose != "train":
+            return [Undecided("a model that judges is only asked about what is trained on")] * len(verdicts)
         shown = [index for index, verdict in enumerate(verdicts) if verdict.decided]
         values: list[Scored | Undecided] = []
         if shown:

@@ -5,9 +5,11 @@ ends the episode by its reward (`POST /v1/reward`). Tokens and log-probabilities
 """
 
 import dataclasses
+import functools
 import itertools
+import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,8 @@ class Elsewhere(Agent):
 class Unjudged:
     """In the verifier's place: an episode that ended without a reward is not judged."""
 
+    policy = "boxed"
+
     def __init__(self) -> None:
         self.keys: list[int] = []
 
@@ -52,20 +56,55 @@ class Unjudged:
             yield key, Verdict(status="unjudgeable", extracted=None, rule="environment", detail=detail)
 
 
-@dataclass(frozen=True, eq=False)
-class OneAtATime:
-    """A backend that several threads may ask, one after the other."""
+class Shared:
+    """A backend that many threads ask at once: one thread has the engine, and what they ask joins its batch.
 
-    backend: RolloutBackend
-    lock: threading.Lock
+    What is drawn does not depend on that: a request's own address decides it (`RolloutBackend.exact`).
+    """
+
+    def __init__(self, backend: RolloutBackend, sampling: Sampling):
+        self.backend, self.sampling = backend, sampling
+        self._requests: list[Request] = []
+        self._askers: list[queue.SimpleQueue[Completion | Exception]] = []
+        self._asked = threading.Condition()
+        threading.Thread(target=self._answer, daemon=True).start()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backend, name)
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterable[tuple[int, Completion]]:
-        """Answer requests, nobody else's in between."""
-        with self.lock:
-            return list(self.backend.generate(requests, sampling))
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
+        """Yield (index, completion) in order, as they finish. Raises what the engine raises."""
+        if sampling != self.sampling:
+            raise ValueError("everybody who shares a backend samples in the same way")
+        answers: list[queue.SimpleQueue[Completion | Exception]] = [queue.SimpleQueue() for _ in requests]
+        with self._asked:
+            self._askers += answers  # First: a completion must find who asked for it.
+            self._requests += requests
+            self._asked.notify()
+        for index, answer in enumerate(answers):
+            if isinstance(completion := answer.get(), Exception):
+                raise completion
+            yield index, completion
+
+    def _answer(self) -> None:
+        """Answer whatever is asked, for ever."""
+        while True:
+            with self._asked:
+                self._asked.wait_for(lambda: self._requests)
+            requests, askers, answered = self._requests, self._askers, set[int]()
+            try:
+                for index, completion in self.backend.generate(requests, self.sampling):
+                    answered.add(index)
+                    askers[index].put(completion)
+            except Exception as error:  # It is theirs who have asked; others may still be answered.
+                with self._asked:
+                    for index, asker in enumerate(askers):
+                        if index not in answered:
+                            asker.put(error)
+                    answered.update(range(len(askers)))
+            with self._asked:  # What came when the engine had just ended is for the next round.
+                late = [index for index in range(len(requests)) if index not in answered]
+                self._requests, self._askers = [requests[i] for i in late], [askers[i] for i in late]
 
 
 def open_endpoint(
@@ -75,12 +114,14 @@ def open_endpoint(
     written = [file.stem.removeprefix("step_") for file in directory.glob("step_*.parquet")]
     numbers = itertools.count(1 + max((int(name) for name in written if name.isdecimal()), default=0))
     environment = Elsewhere(max_seconds=seconds)
-    backend: Any = OneAtATime(rollout.backend, threading.Lock())
+    backend: Any = Shared(rollout.backend, rollout.sampling)
     unused = np.zeros(1, np.int32)  # An episode begins with its agent's first request.
 
-    def begin(session: Session) -> None:
-        """Go through an episode that was opened."""
-        number = next(numbers)
+    def begin(session: Session) -> Callable[[], None]:
+        """Number an episode that was opened; return what goes through it."""
+        return functools.partial(go_through, session, next(numbers))
+
+    def go_through(session: Session, number: int) -> None:
         problem = Problem(id=f"episode-{number}", question="", answer="", source="serve", meta={"session": session})
         verifier: Any = Unjudged()
         own = dataclasses.replace(rollout, backend=backend, verifier=verifier, environment=environment, samples=1)

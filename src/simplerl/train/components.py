@@ -22,6 +22,7 @@ from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet, select
 from simplerl.data.prompts import Prompter, difference, prompter
 from simplerl.feed.order import Sampler
+from simplerl.feed.samplers import prompt_sampler
 from simplerl.models import lora
 from simplerl.models.device import check_devices, describe_machine, has_fast_bf16, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention, weights_hash
@@ -147,7 +148,9 @@ def build_components(
     learns_in, samples_in = pick_precisions(config, policy.model, device)
     policy.check(list(config.sampling.stop_ids), "setting sampling.stop_ids")
     train, held_out, data_record = make_prompts(split, template, policy, config, say)
+    config = with_steps_for(config, len(train), say)
     sampled_from = policy
+    prompt_sampler(config).check(config, [item.problem for item in train])
     if config.lora.rank:  # The sampler has the merged weights, of its own.
         sampled_from = dataclasses.replace(policy, model=copy.deepcopy(policy.model))
         lora.add(policy.model, **dataclasses.asdict(config.lora), base=policy.name, seed=config.seed)
@@ -163,6 +166,7 @@ def build_components(
         steps=config.steps,
         reference=reference,
         seed=config.seed,
+        top_p=config.sampling.top_p,
     )
     if learner.note:
         say(learner.note)
@@ -306,6 +310,23 @@ class Split:
     """`train` and `held_out` → what was decided about rows → their places."""
     origin: dict[str, Any]
     """`train` and `held_out` → file and SHA-256, or hub data set and commit."""
+
+
+def with_steps_for(config: Config, problems: int, say: Callable[[str], None]) -> Config:
+    """Return a configuration whose steps sample all the training problems, where these are fewer than it asks for."""
+    if not 0 < problems < config.sampling.prompts_per_step:
+        return config
+    say(
+        f"sampling.prompts_per_step = {config.sampling.prompts_per_step}, but there are only {problems} training "
+        f"problems: each step samples all {problems}"
+    )
+    learner, per_update = config.learner, config.learner.prompts_per_update
+    if per_update and problems % per_update:
+        say(f"learner.prompts_per_update = {per_update} does not divide them: each step is one update")
+        learner = dataclasses.replace(learner, prompts_per_update=0)
+    return dataclasses.replace(
+        config, sampling=dataclasses.replace(config.sampling, prompts_per_step=problems), learner=learner
+    )
 
 
 def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | None = None) -> Split:

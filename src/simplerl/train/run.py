@@ -287,6 +287,8 @@ def open_run(
             _rewind(directory, config, start, say)
         if start:
             components.restore(directory.checkpoint(start))
+        if components.rollout.reward.costs:
+            open_desk(components, path, say)
         components.sync(start)
         doctor = DoctorRounds(config, stage, path, say)
         run = TrainingRun(stage, directory, components, callbacks, start=start, interrupted=interrupted, doctor=doctor)
@@ -297,6 +299,17 @@ def open_run(
             for advice in first_advice(metrics, config) if stage == "train" else ():
                 say(advice)
         yield run
+
+
+def open_desk(components: Components, path: Path, say: Callable[[str], None]) -> None:
+    """Give the reward the desk at which it asks its judge, and say what that may cost."""
+    from simplerl.graders.desk import Desk
+
+    config, reward = components.config, components.rollout.reward
+    desk = Desk(path / "judge.jsonl", config.judge, say)
+    responses = config.steps * config.sampling.prompts_per_step * config.sampling.samples_per_prompt
+    say(desk.estimate(responses, config.sampling.max_new_tokens, reward.answer_tokens))
+    reward.begin(desk)
 
 
 def first_advice(metrics: Mapping[str, float], config: Config) -> list[str]:

@@ -19,7 +19,7 @@ from simplerl.markup.formulas import MOST_FORMULAS, prose
 from simplerl.markup.templates import Safe, environment
 from simplerl.markup.text import escape, plain, quantity
 from simplerl.markup.tokens import SCALES, coloured, legend
-from simplerl.runs.glossary import METRICS
+from simplerl.runs.glossary import meaning
 from simplerl.runs.run import Run
 from simplerl.viewer.library import TRAINING, Entry, Library, benchmarks
 from simplerl.viewer.responses import VERDICTS, Index, Selection, reference
@@ -36,6 +36,9 @@ LONGEST_NAME = 120
 
 #: Rows on a page of the table, and samples that are shown of a problem.
 ROWS, MOST_SAMPLES = 25, 64
+
+#: Visits of a problem that its history shows, the newest.
+MOST_VISITS = 40
 
 #: Searches of a run of which the surface is shown, the newest.
 MOST_SEARCHES = 12
@@ -256,9 +259,17 @@ def _problem(library: Library, view: View, selection: Selection, notices: list[s
     return (
         piece("problem_bar", view, position, len(selection.numbers), neighbours, known=True)
         + piece("question", pair.ids[number], row, other)
+        + _histories(library, view, pair.ids[number])
         + (legend(SCALES[view.mode]) if view.mode in SCALES else "")
         + _grid(library, view, [side[:MOST_SAMPLES] for side in sides], one_sided=same or not all(sides))
     )
+
+
+def _histories(library: Library, view: View, problem: str) -> str:
+    """Return what came of a problem in training, of each run that is shown and has sampled it."""
+    shown = [library.catalog().entries[key] for key in dict.fromkeys((view.a, view.b))]
+    histories = [(entry.name, library.visits(entry, problem)) for entry in shown]
+    return "".join(piece("history", name, visits, MOST_VISITS) for name, visits in histories if visits)
 
 
 def _grid(library: Library, view: View, sides: list[list[dict]], *, one_sided: bool) -> str:
@@ -325,7 +336,7 @@ def charts(metrics: Sequence[str], runs: Mapping[str, Run], marks: Sequence[tupl
 
 def _panel(metric: str, runs: Mapping[str, Run], marks: Sequence[tuple[str, int]]) -> dict[str, Any]:
     """Return what a chart shows; coordinates are in units of its view box."""
-    about = METRICS.get(metric, "not in simplerl's glossary")
+    about = meaning(metric) or "not in simplerl's glossary"
     panel: dict[str, Any] = {"metric": metric, "about": about, "lines": []}
     lines = [sorted(zip(*map(list, run.history(metric)), strict=True)) for run in runs.values()]
     points = [point for line in lines for point in line]
