@@ -190,9 +190,9 @@ class Engines:
         """Return where the weights of a policy are (`read_weights`)."""
         return self.files / self._published[version]
 
-    def at(self, version: int) -> "EnginesAt":
+    def at(self, version: int) -> RolloutBackend:
         """Return the engines under a policy that is not the newest."""
-        return EnginesAt(self, version)
+        return cast(RolloutBackend, EnginesAt(self, version))
 
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, *, version: int | None = None
@@ -365,7 +365,7 @@ class Engines:
             self._deaths += 1
             name = f"engine {engine.number} of {len(self._engines)} ({self.name})"
             if never or self._deaths >= MOST_DEATHS:
-                again = "" if never else f", the {self._deaths}th end of an engine with no answer in between"
+                again = "" if never else f"\n{self._deaths} ends of engines in a row, with no answer in between"
                 self._fail(SimpleRLError(f"{name} {how}{again}"))
                 self._closed.set()
                 return
@@ -444,7 +444,7 @@ class EnginesAt:
     """The engines under one policy."""
 
     def __init__(self, engines: Engines, version: int):
-        self.engines, self.version, self.exact = engines, version, engines.exact
+        self.engines, self.version = engines, version
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engines, name)
@@ -456,13 +456,6 @@ class EnginesAt:
     def logprobs(self, token_ids: Sequence[int]) -> np.ndarray | None:
         """Return what each engine says of a text."""
         return self.engines.logprobs(token_ids, version=self.version)
-
-    def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
-        """Not here: it is the engines that are given weights."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Nothing: the engines go on."""
 
 
 def _kill(process: Any) -> None:
