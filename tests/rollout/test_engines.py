@@ -255,9 +255,7 @@ def test_an_engine_that_breaks_again_and_again_ends_the_run_with_its_last_lines(
     policy = cub("cub-qwen")
     engines = Engines("breaks", policy, count=1, plugins=[plugin])
     try:
-        with pytest.raises(
-            SimpleRLError, match=r"(?s)it said:.*: no such kernel.*2 ends of engines in a row"
-        ):
+        with pytest.raises(SimpleRLError, match=r"(?s)it said:.*: no such kernel.*2 ends of engines in a row"):
             answers(engines, requests_of(policy, 8))
         with pytest.raises(SimpleRLError, match="no such kernel"):
             answers(engines, requests_of(policy, 8))
