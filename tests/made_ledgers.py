@@ -34,9 +34,7 @@ def ledger_of(
     return Ledger(config, items, Path("nowhere"), read=read or recorded)
 
 
-def play(
-    sampler: PromptSampler, steps: int, ledger: Ledger, rate: Callable[[Problem, int], float]
-) -> list[list[Draw]]:
+def play(sampler: PromptSampler, steps: int, ledger: Ledger, rate: Callable[[Problem, int], float]) -> list[list[Draw]]:
     """Return what a sampler chooses in each step, where `rate(problem, step)` of the responses are right."""
     record: dict[int, dict[str, Visit]] = {}
     own = Ledger(ledger.config, ledger.problems, ledger.path, read=record.__getitem__)

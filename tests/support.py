@@ -423,7 +423,7 @@ def _audit(event: str, details: tuple[Any, ...]) -> None:
         return
     directory, number, seen = _watched[-1]
     path = str(details[0])
-    if not path.startswith(directory) or path.endswith(".lock"):
+    if not path.startswith(directory) or path.endswith((".lock", "status.json", ".status.json.partial")):
         return
     seen.append(f"{event} {path.removeprefix(directory)}")
     if len(seen) > number:

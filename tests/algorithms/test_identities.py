@@ -82,6 +82,26 @@ def test_rec_one_side_with_ratio_is_the_clip_without_division_by_the_std(batch: 
     assert_close(gradient(rec, batch), gradient(clip, batch))
 
 
+def test_dppo_without_a_region_is_cispo_and_holds_what_has_moved_too_far(batch: Batch) -> None:
+    free = gradient(make("dppo", delta_low=1.0, delta_high=1.0), batch)
+    assert_close(free, gradient(make("cispo", ratio_cap=20.0), batch))
+    for divergence in ("tv", "kl"):
+        held = gradient(make("dppo", divergence=divergence, delta_low=0.05, delta_high=0.05), batch)
+        changed = held != free
+        assert 0 < changed.sum() < (free != 0).sum()
+        assert (held[changed] == 0).all(), "all or nothing"
+
+
+def test_problems_whose_rewards_are_equal_leave_the_mean_too(batch: Batch) -> None:
+    equal = batch.group_B == batch.group_B[0]
+    rewards_B = torch.where(equal, 1.0, batch.rewards_B)
+    batch = dataclasses.replace(batch, rewards_B=rewards_B, included_B=torch.ones_like(batch.included_B))
+    kept, excluded = make("cispo", normaliser="prompt"), make("cispo", normaliser="prompt", exclude_equal=True)
+    assert not excluded.mask(batch)[equal].any()
+    groups = len(batch.group_B.unique())
+    assert_close(gradient(excluded, batch), gradient(kept, batch) * groups / (groups - 1))
+
+
 @pytest.mark.parametrize("mask_mode", ["none", "two-side", "one-side", "ring"])
 @pytest.mark.parametrize("weight_mode", ["one", "ratio"])
 def test_on_policy_every_rec_is_reinforce(mask_mode: str, weight_mode: str, batch: Batch) -> None:
@@ -296,6 +316,7 @@ DEFAULTS = {
     "lite_ppo": {"clip_low": 0.2, "clip_high": 0.2, "normaliser": "token", "kl_coef": 0.0},
     "gspo": {"clip_low": 3e-4, "clip_high": 4e-4, "normaliser": "sequence"},
     "cispo": {"ratio_cap": 5.0, "scale": "group", "normaliser": "token"},
+    "dppo": {"divergence": "tv", "delta_low": 0.2, "delta_high": 0.2, "ratio_cap": 20.0},
     "rec": {
         "mask_mode": "one-side",
         "weight_mode": "one",

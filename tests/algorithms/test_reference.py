@@ -46,6 +46,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in ALG
     "gspo wide": ("gspo", {"clip_low": 0.02, "clip_high": 0.03}),
     "gspo by token": ("gspo", {"clip_low": 0.02, "clip_high": 0.03, "normaliser": "token"}),
     "cispo low cap": ("cispo", {"ratio_cap": 1.02, "scale": "batch"}),
+    "dppo close": ("dppo", {"delta_low": 0.003, "delta_high": 0.001, "scale": "batch"}),
+    "dppo kl": ("dppo", {"divergence": "kl", "delta_low": 1e-4, "delta_high": 3e-4, "ratio_cap": 1.1}),
+    "cispo as in ScaleRL": ("cispo", {"scale": "batch", "normaliser": "prompt", "exclude_equal": True}),
     "rec none": ("rec", {"mask_mode": "none", "weight_mode": "ratio"}),
     "rec two-side exp": ("rec", {"mask_mode": "two-side", "weight_mode": "exp", "weight_temperature": 0.5}),
     "rec ring": (
@@ -132,6 +135,8 @@ def kept_places(algorithm: Any, batch: Batch) -> list[list[int]]:
     found = []
     for row in range(len(batch.tokens_BT)):
         out = not batch.included_B[row] or (algorithm.mask_truncated and batch.truncated_B[row])
+        same = batch.included_B & (batch.group_B == batch.group_B[row])
+        out |= algorithm.exclude_equal and int(same.sum()) > 1 and len(set(batch.rewards_B[same].tolist())) == 1
         found.append([] if out else batch.mask_BT[row].nonzero().flatten().tolist())
     return found
 
@@ -172,7 +177,7 @@ def reward_credit(name: str, algorithm: Any, batch: Batch) -> list[float]:
             elif name == "pass_at_k":
                 credit[row] = pass_at_k_credit([r > 0 for r in rewards], reward > 0, min(algorithm.k, n))
             elif (
-                name in ("grpo", "dapo", "gspo", "cispo", "entrocraft", "entropic")
+                name in ("grpo", "dapo", "gspo", "cispo", "dppo", "entrocraft", "entropic")
                 and getattr(algorithm, "scale", "group") == "group"
             ):
                 credit[row] = (reward - mean) / (std + 1e-6)
@@ -244,6 +249,14 @@ def token_losses(name: str, a: Any, logprobs: Any, old: list[float], credit: lis
             loss = -advantage * ratio
         elif name == "cispo":
             loss = -min(rho, a.ratio_cap) * advantage * logprob
+        elif name == "dppo":
+            now, before = math.exp(float(logprob.detach())), math.exp(old[t])
+            distance = abs(now - before)
+            if a.divergence == "kl":
+                distance = before * math.log(before / now) + (1 - before) * math.log((1 - before) / (1 - now))
+            grows, shrinks = advantage > 0 and now > before, advantage < 0 and now < before
+            held = (grows and distance > a.delta_high) or (shrinks and distance > a.delta_low)
+            loss = -min(rho, a.ratio_cap) * (not held) * advantage * logprob
         elif name == "asymre":
             loss = -advantage * logprob
         elif name == "opmd":

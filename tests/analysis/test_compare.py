@@ -55,6 +55,41 @@ def test_literals(tmp_path: Path) -> None:
     assert c["pass@k"]["2"]["before"] == pytest.approx(2 / 3)
 
 
+def test_what_became_of_the_solvable_set(tmp_path: Path) -> None:
+    """MATH-Beyond's four sets, by hand; k is what all problems have on both sides."""
+    before = {"p": "wwww", "q": "rwww", "s": "rrww", "t": "rwww", "u": "wwww", "v": "wwwr"}
+    after = {"p": "wrww", "q": "rrww", "s": "rrww", "t": "wwww", "u": "wwww", "v": "rwww"}
+    result(tmp_path / "a", "A", before, samples=4)
+    result(tmp_path / "b", "B", after, samples=4)
+    sets = compare(sides(str(tmp_path / "a"))["b"], sides(str(tmp_path / "b"))["b"])["sets"]
+    names = ("k", "expansion", "shrinkage", "consolidation", "preservation")
+    assert [sets[name] for name in names] == [4, ["p"], ["t"], ["q"], ["s", "v"]]
+    values = {name: (figure["value"], figure["problems"]) for name, figure in sets["figures"].items()}
+    assert values == {"expansion": (1 / 2, 2), "shrinkage": (1 / 4, 4), "overlap": (3 / 5, 5)}
+
+
+def test_where_nothing_was_solved_expansion_is_pass_at_k(tmp_path: Path) -> None:
+    result(tmp_path / "a", "A", dict.fromkeys("pqst", "wwww"), samples=4)
+    result(tmp_path / "b", "B", {"p": "rrrr", "q": "wwww", "s": "wwrw", "t": "wrrw"}, samples=4)
+    c = compare(sides(str(tmp_path / "a"))["b"], sides(str(tmp_path / "b"))["b"])
+    assert c["sets"]["figures"]["expansion"]["value"] == c["pass@k"]["4"]["after"] == 0.75
+    assert c["crossing_interval"] == {"low": None, "high": None, "share": 0.0}
+
+
+def test_the_crossing_has_an_interval_over_problems(tmp_path: Path) -> None:
+    """Where every problem tells the same story there is no doubt; where one in eight decides, there is."""
+    alike = dict.fromkeys("abcdefgh", "rwwwwwww")
+    result(tmp_path / "a", "A", alike, samples=8)
+    some = {name: "rrrrrrrr" if name in "abc" else "wwwwwwww" for name in alike}
+    result(tmp_path / "b", "B", some, samples=8)
+    c = compare(sides(str(tmp_path / "a"))["b"], sides(str(tmp_path / "b"))["b"])
+    assert c["crossing"] == 4, "pass@2 1/4 against 3/8, pass@4 1/2 against 3/8"
+    interval = c["crossing_interval"]
+    assert interval["low"] in (2, 4)
+    assert interval["high"] in (8, None)
+    assert 0.8 < interval["share"] < 1
+
+
 def test_crossing(tmp_path: Path) -> None:
     """After: one problem always, one never. Before: both now and then. So pass@1 rises and pass@4 falls."""
     result(tmp_path / "a", "A", {"p": "rwww", "q": "rwww"}, samples=4)

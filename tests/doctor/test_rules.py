@@ -191,6 +191,21 @@ CASES: dict[str, Case] = {
         severity="warning",
         steps=(3, 30),
     ),
+    "samples-too-old": Case(
+        sick={"figures": {"policy/correction_share": 0.2, "rollout/staleness_mean": 2.0}},
+        well={"figures": {"policy/correction_share": 0.2}},  # Another sampler, but not an old one.
+        figures={"correction_share": 0.2, "early_correction_share": 0.2},
+        severity="warning",
+        steps=(3, 30),
+    ),
+    "engines-wait": Case(
+        sick={"figures": {"time/ahead_waiting": 3.0, "time/ahead_sampling": 1.0}},
+        well={"figures": {"time/ahead_waiting": 1.0, "time/ahead_sampling": 3.0}},
+        figures={"share": 0.75, "early_share": 0.75},
+        severity="warning",
+        steps=(6, 30),
+        words=("75.0%",),
+    ),
     "gradient-spikes": Case(
         sick={"figures": {"optimizer/grad_norm": lambda s: 4.0 if s in (24, 27, 29) else 0.2}},
         well={"figures": {"optimizer/grad_norm": lambda s: 1.9 if s in (24, 27, 29) else 0.2}},

@@ -128,7 +128,8 @@ def test_classes_of_trls_form_are_environments() -> None:
     ],
 )
 def test_the_interpreter_runs_programs_in_the_sandbox(text: str, said: str, status: str) -> None:
-    environment = make_environment({"name": "python", "code_seconds": 0.5})
+    limit = 0.5 if status == "timeout" else 30  # On a busy machine a program begins late.
+    environment = make_environment({"name": "python", "code_seconds": limit})
     environment.start(PROBLEM, RNG)
     turn = environment.step(PROBLEM, None, text, RNG)
     assert turn.observation.startswith(f"\n<interpreter>\n{said}")
@@ -184,6 +185,12 @@ def test_every_environment_is_frozen_and_described(name: str) -> None:
     assert issubclass(cls, Environment)
     assert cls.__doc__
     assert hash(cls()) == hash(cls())
+
+
+@pytest.mark.parametrize("settings", [{"thinking_tokens": 0}, {"phrase": ""}])
+def test_a_forced_end_needs_tokens_and_a_phrase(settings: dict) -> None:
+    with pytest.raises(ConfigError, match=r"thinking_tokens must be positive and environment\.phrase"):
+        ENVIRONMENTS["forced-end"](**settings)
 
 
 def test_what_knows_a_single_turn_refuses_others() -> None:

@@ -9,7 +9,7 @@ from made_ledgers import ledger_of
 from support import CORRECT, TIMED_OUT, WRONG, group, run_small, trajectory, untimed
 
 from simplerl.core.errors import ConfigError
-from simplerl.feed.feed import has_signal
+from simplerl.feed.feed import GATES, has_signal
 from simplerl.feed.order import Sampler
 from simplerl.feed.samplers import Refill, replacements
 
@@ -109,6 +109,44 @@ def test_groups_are_counted_over_everything_sampled(rounds: int, tmp_path: Path)
     assert listener.metrics[1]["accuracy/mean"] == pytest.approx(
         sum(row["verdict"] == "correct" for row in rows) / len(rows)
     )
+
+
+# -- gates ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_gates_let_through() -> None:
+    right, wrong, lost = (trajectory(verdict=verdict) for verdict in (CORRECT, WRONG, TIMED_OUT))
+    near = group(trajectory(reward=0.5), trajectory(reward=0.55))
+    cases = {
+        "mixed": (group(right, wrong), {"signal", "std", "some-right"}),
+        "all right": (group(right, right), {"some-right"}),
+        "all wrong": (group(wrong, wrong, lost), set[str]()),
+        "near": (near, {"signal", "some-right"} if near.trajectories[0].verdict.correct else {"signal"}),
+    }
+    for name, (each, wanted) in cases.items():
+        assert {gate for gate, passes in GATES.items() if passes(each, 0.05)} == wanted, name
+    assert GATES["std"](near, 0.025), "ReST-RL drops what lies below"
+
+
+def test_groups_that_a_gate_stops_are_recorded_and_not_trained_on(tmp_path: Path) -> None:
+    sampling = {"samples_per_prompt": 4, "prompts_per_step": 6, "gate": ["signal", "some-right"]}
+    _, listener = run_small(tmp_path / "run", {"sampling": sampling, "steps": 2})
+    for step in (1, 2):
+        rows, metrics = rows_of(tmp_path / "run", step), listener.metrics[step]
+        dropped = {row["problem_id"] for row in rows if row["advantages"] is None}
+        assert metrics["groups/dropped"] == len(dropped) == 6 - round(6 * metrics["groups/mixed"])
+        assert metrics["gate/signal"] == len(dropped)
+        assert metrics["gate/some-right"] == round(6 * metrics["groups/all_wrong"])
+        assert "groups/rounds" not in metrics
+
+
+def test_nothing_is_learned_where_no_group_passes(tmp_path: Path) -> None:
+    over = {"sampling": {"gate": ["std"], "gate_std": 2.0}, "steps": 1, "algorithm": {"entropy_coef": 0.1}}
+    _, listener = run_small(tmp_path / "run", over)
+    metrics = listener.metrics[1]
+    assert metrics["optimizer/updates"] == 0
+    assert metrics["gate/std"] == 2
+    assert len(rows_of(tmp_path / "run", 1)) == 8
 
 
 # -- the order of problems -----------------------------------------------------------------------------------------

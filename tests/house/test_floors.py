@@ -25,6 +25,7 @@ FLOORS: dict[str, int] = {
     "environments": 3,
     "prm": 3,
     "behaviours": 3,
+    "graders": 3,
     "config": 4,
     "rollout": 4,
     "analysis": 5,
@@ -45,7 +46,18 @@ FLOORS: dict[str, int] = {
 READERS = {"analysis", "behaviours", "doctor", "judge", "markup", "report", "viewer"}
 
 #: Rooms of the trainer, which readers know nothing of.
-TRAINER = {"train", "feed", "distributed", "selftraining", "rollout", "environments", "models", "algorithms", "rewards"}
+TRAINER = {
+    "train",
+    "feed",
+    "graders",
+    "distributed",
+    "selftraining",
+    "rollout",
+    "environments",
+    "models",
+    "algorithms",
+    "rewards",
+}
 
 #: Package → the only modules that may import it. Those that only some runs need must not burden the others.
 DOORS: dict[str, set[str]] = {

@@ -62,6 +62,46 @@ def test_values_and_gradients_against_whole_logits(name: str, temperature: float
     )
 
 
+@pytest.mark.parametrize("name", ["llama", "gemma2"])
+def test_a_nucleus_against_whole_logits(name: str, tiny, batch: Batch) -> None:
+    """The set is fixed by the values, so that a plain log-softmax over it is the second implementation."""
+    model, top_p = tiny(name).model, 0.6
+    scorer = Scorer(model, temperature=0.7)
+    scorer.top_p = top_p
+    logits_BTV = model(input_ids=batch.tokens_BT, use_cache=False).logits.float() / 0.7
+    logits_BTV = torch.cat([torch.zeros_like(logits_BTV[:, :1]), logits_BTV[:, :-1]], 1)
+    order_BTV = logits_BTV.argsort(-1, descending=True)
+    shares_BTV = logits_BTV.softmax(-1).gather(-1, order_BTV)
+    inside_BTV = torch.zeros_like(logits_BTV).scatter(
+        -1, order_BTV, (shares_BTV.cumsum(-1) - shares_BTV < top_p).float()
+    )
+    inside_BTV.scatter_(-1, batch.tokens_BT[..., None], 1.0)
+    assert inside_BTV[batch.mask_BT].mean() < 0.7
+    whole_BTV = logits_BTV.masked_fill(inside_BTV == 0, -torch.inf).log_softmax(-1)
+    wanted_BT = whole_BTV.gather(-1, batch.tokens_BT[..., None]).squeeze(-1) * batch.mask_BT
+    finite_BTV = whole_BTV.clamp(min=-1e4)
+    entropy_BT = -(finite_BTV.exp() * finite_BTV).sum(-1) * batch.mask_BT
+    weights_BT, shares_BT = torch.randn(batch.tokens_BT.shape), torch.randn(batch.tokens_BT.shape)
+    found = scores(scorer, batch)
+    torch.testing.assert_close(found[0], wanted_BT, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[1], entropy_BT, rtol=1e-4, atol=1e-4)
+    assert_same_gradients(
+        gradients(model, (weights_BT * found[0] + shares_BT * found[1]).sum()),
+        gradients(model, (weights_BT * wanted_BT + shares_BT * entropy_BT).sum()),
+    )
+
+
+def test_a_nucleus_of_all_is_the_complete_distribution_bit_for_bit(tiny, batch: Batch) -> None:
+    """NLPO with p = 1 is PPO."""
+    model = tiny("llama").model
+    scorer = Scorer(model)
+    wanted = scores(scorer, batch)
+    scorer.top_p = 1.0
+    assert all(map(torch.equal, scores(scorer, batch), wanted))
+    scorer.top_p = 0.9
+    assert not torch.equal(scores(scorer, batch)[0], wanted[0])
+
+
 @pytest.mark.parametrize("name", ["llama", "gemma2", "phi", "cohere", "granite", "qwen2-tied"])
 @pytest.mark.parametrize("elements", [1, 64, 64 * 7, 64 * 1000])
 def test_chunks_change_nothing(elements: int, name: str, tiny, batch: Batch, monkeypatch) -> None:

@@ -154,3 +154,74 @@ def test_r1_format_with_the_thought_opened_by_the_prompt():
     assert not in_r1_format(text)
     assert in_r1_format(text, opened=True)
     assert make_reward("r1-tags", {"think_in_prompt": True})(PROBLEM, completion(text), verdict("correct")) == 1
+
+
+def test_rlsp_pays_for_length_and_correct_short_beats_wrong_long():
+    reward = make_reward("rlsp")
+    assert reward(PROBLEM, completion(BOX, tokens=100), verdict("correct")) == pytest.approx(1 - 0.2)
+    assert reward(PROBLEM, completion(NO_BOX, tokens=100), verdict("wrong")) == pytest.approx(-0.5 - 0.2)
+    short, long = (
+        reward(PROBLEM, completion(BOX, 25), verdict("correct")),
+        reward(PROBLEM, completion(BOX, 10**6), verdict("wrong")),
+    )
+    assert short > long
+
+
+TOOLS = "<think>a</think><search>q</search><python>1</python><think>b</think><answer>{}</answer>"
+
+
+@pytest.mark.parametrize(
+    ("text", "extracted", "status", "value"),
+    [
+        (TOOLS.format("the red fox"), "the red fox", "wrong", 2 * 2 / 5 + 0.1),
+        (TOOLS.format("a fox").replace("<python>", "<p>"), "a fox", "wrong", 2 * 1 / 4),
+        (TOOLS.format("dog"), "dog", "wrong", 0.0),
+        (TOOLS.format("5.0"), "5.0", "correct", 1.1),
+        (TOOLS.format("red fox") + "<answer>again</answer>", "red fox", "correct", -1),
+        ("<answer>red fox</answer>", "red fox", "correct", -1),
+        (TOOLS.format(""), None, "no_answer", -1),
+    ],
+)
+def test_tool_star_is_f1_with_a_bonus_for_both_tools(text, extracted, status, value):
+    problem = Problem(id="1", question="?", answer="red fox", source="test")
+    judged = Verdict(status=status, extracted=extracted, rule="test", detail="")
+    assert make_reward("tool-star")(problem, completion(text), judged) == pytest.approx(value)
+
+
+def test_curiosity_is_what_the_others_do_not_say():
+    reward = make_reward("curiosity")
+    same, other = "one two three four five six", "seven eight nine ten eleven twelve"
+    values = [s.value for s in reward.score(PROBLEM, [completion(t) for t in (same, same, other)], [None] * 3)]
+    assert values == [0, 0, 1]
+    half = "one two three four nine ten eleven"  # Of its 5, 4, 3 n-grams of 3, 4, 5 words 2, 1, 0 are in the first.
+    values = [s.value for s in reward.score(PROBLEM, [completion(same), completion(half)], [None] * 2)]
+    assert values[1] == pytest.approx(1 - (2 / 5 + 1 / 4 + 0) / 3)
+    (alone,) = reward.score(PROBLEM, [completion(same)], [None])
+    assert not alone.applies
+    noise = [f"{i} {i + 1} {i + 2} {i + 3} {i + 4} {i + 5}" for i in (10, 20)]
+    assert [s.value for s in reward.score(PROBLEM, list(map(completion, noise)), [None] * 2)] == [1, 1], "its exploit"
+
+
+GOOD = "```python\ndef test_add():\n    assert add(1, 2) == 3\n    assert add(0, 0) == 0\n```"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (GOOD, 1),
+        ("Here it is:\n" + GOOD, 1),
+        ("def test_add(self):\n    self.assertEqual(add(1, 2), 3)", 1),
+        (GOOD.replace("add(0, 0) == 0", "add(1, 2) == 3"), 0.75),
+        (GOOD.replace("assert add(0, 0) == 0", "assert True"), 0.75),
+        ("if x:\n    assert add(1, 2)", 0.75),
+        ("try:\n    assert add(1, 2)\nexcept ValueError:\n    pass", 0.75),
+        ("add(1, 2)", -1),
+        ("assert sub(1, 2)", -1),
+        ("assert add(1", -1),
+        ("", -1),
+        ("assert " + "(" * 5000, -1),
+    ],
+)
+def test_unit_tests_are_read_and_not_run(text, value):
+    problem = Problem(id="1", question="?", answer="", source="test", meta={"entry_point": "add"})
+    assert make_reward("rlsqm")(problem, completion(text), verdict("wrong")) == value

@@ -14,6 +14,7 @@ from simplerl.models.load import Policy
 from simplerl.models.score import text_logprobs
 from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
+from simplerl.rollout.engines import Engines
 from simplerl.rollout.native import truncate
 from simplerl.rollout.proof import ask_back
 from simplerl.rollout.text import decode
@@ -25,9 +26,17 @@ VLLM = pytest.param(
         pytest.mark.skipif(not find_spec("vllm"), reason="needs vLLM: python tools/engines.py"),
     ],
 )
-ALL = [VLLM if name == "vllm" else name for name in BACKENDS]
+
+
+def two_engines(name: str) -> object:
+    """Return the parameter of a backend in two processes of its own."""
+    marks = [pytest.mark.engines, *(VLLM.marks if name == "vllm" else ())]
+    return pytest.param(f"two {name}", marks=marks)
+
+
+ALL = [VLLM if name == "vllm" else name for name in BACKENDS] + [two_engines(name) for name in BACKENDS]
 #: Those that sample from a model.
-REAL = [name for name in ALL if name != "fake"]
+REAL = [name for name in ALL if "fake" not in str(name)]
 QUESTIONS = ("What is 12+34-5?\n", "What is 3*(4+5)?\n", "7-2?\n", "Say 1, and then say what 2+2*8 is.\n")
 
 
@@ -74,7 +83,9 @@ def engine(engines: dict[str, Engine], cub: Callable[[str], Policy]) -> Callable
     def get(name: str) -> Engine:
         if name not in engines:
             policy = cub("cub-qwen")
-            engines[name] = Engine(open_backend(name, policy), policy)
+            inner = name.removeprefix("two ")
+            backend = open_backend(name, policy) if inner == name else Engines(inner, policy, count=2)
+            engines[name] = Engine(backend, policy)
         one, fresh = engines[name], cub("cub-qwen")
         one.policy.model.load_state_dict(fresh.model.state_dict())
         one.backend.sync(one.policy.model.state_dict().items(), version=0)
@@ -112,7 +123,7 @@ def test_a_request_is_answered_the_same_alone_and_in_any_order(name: str, engine
     for index in (0, 5, 11):
         (alone,) = one.answer([requests[index]])
         assert alone.token_ids.tolist() == wanted[index].token_ids.tolist()
-    if name != "fake":
+    if "fake" not in name:
         assert len({tuple(each.token_ids.tolist()) for each in wanted}) > len(wanted) // 2, "noise makes them differ"
 
 
@@ -205,7 +216,8 @@ def test_an_engine_is_asked_back(name: str, engine) -> None:
     one = engine(name)
     assert ask_back(one.backend, one.policy, "fp32") < 2e-4
     ids = one.prompts[0].tolist()
-    np.testing.assert_allclose(one.backend.logprobs(ids), text_logprobs(one.policy.model, ids), atol=2e-4)
+    for told in np.atleast_2d(one.backend.logprobs(ids)):
+        np.testing.assert_allclose(told, text_logprobs(one.policy.model, ids), atol=2e-4)
     if name == "native":
         return  # It samples from the very module of the policy.
     moved(one.policy)

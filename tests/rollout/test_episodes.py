@@ -99,6 +99,50 @@ def test_a_single_turn_is_what_it_is_without_an_environment(cub) -> None:
             assert (a.verdict, a.segments, a.reward, b.texts) == (b.verdict, b.segments, b.reward, ())
 
 
+def test_a_thought_that_is_too_long_is_interrupted_and_answered(cub) -> None:
+    policy = cub("cub-qwen")
+    problem = Problem(id="a", question="What is 6*7?", answer="42", source="test")
+    thought, phrase = " 6*7=42. 6*7=42.", " Time is up. \\boxed{"
+
+    def respond(text: str, key: int) -> str:
+        return "42}" if text.endswith(phrase) else thought
+
+    def run(tokens: int, most: int = 60):
+        environment = ENVIRONMENTS["forced-end"](thinking_tokens=tokens, phrase=phrase)
+        (t,) = trajectories(
+            rolled(policy, environment, backend=fake(policy, respond), samples=1, problems=[problem], tokens=most)
+        )
+        return t
+
+    cut = run(8)
+    assert [author for author, _ in cut.texts] == ["policy", "environment", "policy"]
+    assert thought.startswith(cut.texts[0][1])
+    assert cut.texts[1:] == (("environment", phrase), ("policy", "42}"))
+    assert cut.verdict.correct, "the open box is the phrase's, and counts"
+    assert cut.loss_mask.sum() == 8 + len(cut.completion.token_ids[cut.segments[2].start :])
+    assert cut.completion.stop_reason == "eos"
+    whole = run(50)
+    assert whole.texts in ((), (("policy", thought),)), "it ended by itself"
+    assert whole.verdict.status == "no_answer"
+    over = run(8, most=8)
+    assert over.completion.stop_reason == "length", "no room for phrase and answer"
+    assert over.verdict.status == "no_answer"
+    assert run(8, most=20).completion.stop_reason == "length", "no room for an answer behind the phrase"
+
+
+def test_an_interrupted_thought_is_sampled_and_scored_alike(cub) -> None:
+    """On a real model: what was sampled behind the phrase has the log-probability that the model gives it."""
+    policy = cub("cub-qwen")
+    environment = ENVIRONMENTS["forced-end"](thinking_tokens=6, phrase=" \\boxed{")
+    interrupted = [t for t in trajectories(rolled(policy, environment)) if len(t.segments) > 1]
+    assert interrupted
+    for t in interrupted:
+        assert t.segments[0].end == 6
+        ids = [*t.prompt_ids.tolist(), *t.completion.token_ids.tolist()]
+        scored = text_logprobs(policy.model, ids)[len(t.prompt_ids) - 1 :]
+        assert np.abs((scored - t.completion.logprobs)[t.loss_mask]).max() < 1e-4
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ends(Environment):
     """Ends after the first turn, in a thread."""

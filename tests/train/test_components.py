@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import run_small, small_config
 
 from simplerl.core.errors import ConfigError, DataError
-from simplerl.train.components import build_components, fit, load_problems
+from simplerl.runs.run import Run
+from simplerl.train.components import build_components, fit, load_problems, with_steps_for
 
 
 def jsonl(path: Path, count: int, *, same: int = 0) -> str:
@@ -50,6 +52,23 @@ def test_training_on_what_is_held_out_alone_is_refused(tmp_path: Path) -> None:
     over = {"data": file, "dataset": {"levels": [], "size": 0}, "evaluation": {"data": file, "size": 0}}
     with pytest.raises(DataError, match="every training problem"):
         load_problems(small_config(over), print)
+
+
+def test_a_step_samples_all_problems_where_these_are_few(tmp_path: Path) -> None:
+    """A new user's file has ten problems; the recipe's 64 a step, in updates of 4, follow it."""
+    said: list[str] = []
+    over = {"sampling": {"prompts_per_step": 8}, "learner": {"prompts_per_update": 4}}
+    config = with_steps_for(small_config(over), 6, said.append)
+    assert (config.sampling.prompts_per_step, config.learner.prompts_per_update) == (6, 0)
+    assert "only 6 training problems: each step samples all 6" in said[0]
+    assert "each step is one update" in said[1]
+    assert with_steps_for(small_config(over), 8, said.append) == small_config(over)
+    data = {"data": jsonl(tmp_path / "d.jsonl", 8), "dataset": {"levels": [], "size": 0}}
+    over = {**data, "sampling": {"prompts_per_step": 64}, "evaluation": {"holdout": 2}, "steps": 2}
+    run_small(tmp_path / "run", over)
+    assert len(set(Run(tmp_path / "run").responses(2)["problem_id"].to_pylist())) == 6
+    run_small(tmp_path / "run", {**over, "steps": 3}, resume=True)
+    assert len(set(Run(tmp_path / "run").responses(3)["problem_id"].to_pylist())) == 6
 
 
 def test_built_in_data_is_evaluated_on_its_test_split() -> None:
@@ -109,9 +128,23 @@ def test_resuming_with_changed_data_is_refused(tmp_path: Path) -> None:
     assert run_small(tmp_path / "run", {**over, "steps": 2}, resume=True)[0].finished
 
 
-@pytest.mark.parametrize("sampling", [{"top_p": 0.9}, {"top_k": 5}])
-def test_a_truncated_distribution_is_not_trained_on(sampling: dict[str, float], tmp_path: Path) -> None:
-    """Its log-probabilities are renormalised, and the learner's are not: every ratio would be biased."""
-    with pytest.raises(ConfigError, match=r"sampling\.top_p = .*scored under the complete one"):
-        run_small(tmp_path / "run", {"sampling": sampling})
+@pytest.mark.parametrize(
+    ("over", "wanted"),
+    [
+        ({"sampling": {"top_k": 5}}, r"sampling\.top_k = 5.*scored under another one"),
+        ({"sampling": {"top_p": 0.9}, "algorithm": {"name": "rover"}}, r"ROVER reads a mean over the complete"),
+    ],
+)
+def test_what_is_not_scored_as_it_is_sampled_is_not_trained_on(over: Any, wanted: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=wanted):
+        run_small(tmp_path / "run", over)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_nucleus_is_scored_as_it_is_sampled(tmp_path: Path) -> None:
+    """NLPO: on policy the sampler's renormalised log-probabilities are the learner's; an update later they are near."""
+    over = {"model": "cub-qwen", "steps": 2, "sampling": {"top_p": 0.8}, "learner": {"prompts_per_update": 2}}
+    _, listener = run_small(tmp_path / "run", over)
+    for step in (1, 2):
+        assert listener.metrics[step]["policy/mismatch_kl"] < 1e-5
+        assert listener.metrics[step]["policy/ratio"] == pytest.approx(1, abs=0.1)

@@ -31,6 +31,8 @@ CASES: dict[str, Any] = {name: algorithm(constant_length=10) for name, algorithm
     "grpo-sequence-mask": ALGORITHMS["grpo"](correction="sequence-mask", correction_low=0.01, correction_high=9.0),
     "reinforce_pp-masked": ALGORITHMS["reinforce_pp"](kl_reward_coef=0.5, gamma=0.9, mask_truncated=True),
     "gspo-wide": ALGORITHMS["gspo"](clip_low=0.2, clip_high=0.3),
+    "dppo-close": ALGORITHMS["dppo"](delta_low=1e-4, delta_high=1e-4),
+    "cispo-scalerl": ALGORITHMS["cispo"](scale="batch", normaliser="prompt", exclude_equal=True),
     "rec-ring": ALGORITHMS["rec"](mask_mode="ring", weight_mode="ratio", regulariser="k2", tau=0.1),
     "rec-exp": ALGORITHMS["rec"](mask_mode="two-side", weight_mode="exp", regulariser="forward-kl", tau=0.1),
     "ppo-all": ALGORITHMS["ppo"](

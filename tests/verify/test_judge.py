@@ -43,13 +43,15 @@ FINISHED = [
     ("1200", r"1.2\times10^3"), (r"11\sqrt2", r"\sqrt2\cdot 11"), (r"\frac{\sqrt2}{2}", r"\frac{1}{\sqrt2}"),
     ("x^2-1", "(x-1)(x+1)"), ("x+1", "1+x"), ("50", r"50\%"), (r"(x-1)^2+y^2=9", "(x-1)^2+y^2=3^2"),
     (r"3+2\sqrt2", r"2\sqrt2+3"), ("5", r"5\text{ apples}"), (r"100!", "100!"), ("2+3", "5"),
-    ("0.00001", "10^{-5}"), (r"\begin{pmatrix}1/10&0\\3/10&9/10\end{pmatrix}", r"\frac{1}{10}\begin{pmatrix}1&0\\3&9\end{pmatrix}"),
+    ("0.00001", "10^{-5}"), (r"\begin{pmatrix}1/10&0\\3/10&9/10\end{pmatrix}",
+     r"\frac{1}{10}\begin{pmatrix}1&0\\3&9\end{pmatrix}"),
 ]  # fmt: skip
 UNFINISHED = [
     ("49", "16+17+16"), ("16", "|(1-i)^8|"), (r"11\sqrt2", r"\sqrt{242}"), ("120", r"\binom{10}{3}"), ("120", "5!"),
     ("6", r"2\cdot 3"), ("9", "3^2"), ("4", r"\sqrt{16}"), ("5", r"\frac{30}{6}"), (r"\frac56", r"\frac12+\frac13"),
     ("6", r"\gcd(18,24)"), (r"\frac12", r"\sin 30^\circ"), (r"3+2\sqrt2", r"(1+\sqrt2)^2"), ("3", r"\log_2 8"),
-    ("5x+3", "5(x+1)-2"), ("5x", "2x+3x"), ("(4,7)", r"\left(\frac{2+6}{2},7\right)"), (r"\begin{pmatrix}6&8\end{pmatrix}", r"\begin{pmatrix}2\cdot 3&4\cdot 2\end{pmatrix}"),
+    ("5x+3", "5(x+1)-2"), ("5x", "2x+3x"), ("(4,7)", r"\left(\frac{2+6}{2},7\right)"),
+    (r"\begin{pmatrix}6&8\end{pmatrix}", r"\begin{pmatrix}2\cdot 3&4\cdot 2\end{pmatrix}"),
     ("0.01", "10^{-2}"), ("x=4", "5x=20"),
 ]  # fmt: skip
 

@@ -28,6 +28,7 @@ ALGORITHMS: "Registry[type[Algorithm]]" = Registry(
         "lite_ppo": "simplerl.algorithms.lite_ppo:LitePPO",
         "gspo": "simplerl.algorithms.gspo:GSPO",
         "cispo": "simplerl.algorithms.cispo:CISPO",
+        "dppo": "simplerl.algorithms.dppo:DPPO",
         "rec": "simplerl.algorithms.rec:REC",
         "asymre": "simplerl.algorithms.asymre:AsymRE",
         "opmd": "simplerl.algorithms.opmd:OPMD",

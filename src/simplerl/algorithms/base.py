@@ -14,7 +14,7 @@ import torch
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs, LossOutput
-from simplerl.ops.advantages import SCALES, group_relative
+from simplerl.ops.advantages import SCALES, group_moments, group_relative
 from simplerl.ops.correction import CORRECTIONS
 from simplerl.ops.kl import KL_ESTIMATORS, kl
 from simplerl.ops.losses import NORMALISERS, clipped_policy_loss, clipped_share, normalise
@@ -40,6 +40,8 @@ class Algorithm:
     """Tokens per response assumed by the constant normaliser (no other uses it); 0 takes sampling.max_new_tokens."""
     mask_truncated: bool = False
     """Leave responses that hit the token limit out of the loss."""
+    exclude_equal: bool = False
+    """Leave problems whose rewards are all equal out of the loss, and out of what it is a mean over (ScaleRL)."""
     correction: str = "none"
     """For a sampler that is not the trainer, by ρ = π/π_sampler: none, truncated (min(ρ, high)), token-mask (ρ within
     the bounds, else 0) or sequence-mask (0 where a response's geometric mean of ρ is out of them)."""
@@ -129,8 +131,11 @@ class Algorithm:
         return self.entropy_coef > 0
 
     def mask(self, batch: Batch) -> torch.Tensor:
-        """Return mask_BT: the tokens of responses with a decided verdict (and, if asked for, an end)."""
+        """Return mask_BT: the tokens of responses with a decided verdict (if asked: an end, a group that differs)."""
         kept_B = batch.included_B & ~batch.truncated_B if self.mask_truncated else batch.included_B
+        if self.exclude_equal:
+            _, _, std_B = group_moments(batch.rewards_B, batch.group_B, batch.included_B)
+            kept_B = kept_B & (std_B > 1e-9)
         return batch.mask_BT & kept_B[:, None]
 
     def weights(self, mask_BT: torch.Tensor, group_B: torch.Tensor, component: LossComponent = "rl") -> torch.Tensor:

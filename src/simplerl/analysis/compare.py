@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from simplerl.core.errors import RunError
+from simplerl.core.seeds import generator
 from simplerl.ops.statistics import difference_figure, pass_at_k, powers_up_to, ratio_figures, sign_flip_test
 from simplerl.runs.responses import Answer, by_problem
 from simplerl.runs.results import results
@@ -110,6 +111,7 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, Any]:
         "by_level": _by(change_P, [a[0].level for a, _ in pairs]),
         "by_source": _by(change_P, sources) if len(set(sources := [a[0].source for a, _ in pairs])) > 1 else {},
         **_curves(pairs),
+        "sets": _sets(shared, pairs),
         "gained": [p for p, (was, now) in zip(shared, solved_P2, strict=True) if now and not was],
         "lost": [p for p, (was, now) in zip(shared, solved_P2, strict=True) if was and not now],
         "more_often": int((change_P > 0).sum()),
@@ -147,18 +149,58 @@ def _curves(pairs: Sequence[tuple[Sequence[Answer], Sequence[Answer]]]) -> dict[
     curve of the base passes that of the trained model, if it does."""
     ks = powers_up_to(min(len(members) for pair in pairs for members in pair))
     curve: dict[str, Any] = {}
+    changes = []
     for k in ks:
         pass_P2 = np.array([[_pass(a, k), _pass(b, k)] for a, b in pairs])
         before, after = pass_P2.mean(0).tolist()
+        changes.append(pass_P2[:, 1] - pass_P2[:, 0])
         curve[str(k)] = {
             "before": before,
             "after": after,
-            "difference": difference_figure(pass_P2[:, 1] - pass_P2[:, 0]),
+            "difference": difference_figure(changes[-1]),
         }
     signs = [curve[str(k)]["difference"]["value"] for k in ks]
     crossing = next((k for k, s in zip(ks, signs, strict=True) if signs[0] > 0 > s), None)
     certain = crossing is not None and curve[str(crossing)]["difference"]["high"] < 0
-    return {"pass@k": curve, "crossing": crossing, "crossing_is_certain": certain}
+    interval = _crossing_interval(np.stack(changes, 1), ks)
+    return {"pass@k": curve, "crossing": crossing, "crossing_is_certain": certain, "crossing_interval": interval}
+
+
+def _crossing_interval(change_PK: np.ndarray, ks: Sequence[int], resamples: int = 1000) -> dict[str, Any]:
+    """Return where the curves cross in resampled problems: a 95% interval (None: not up to the largest k), and the
+    share of resamples in which they do."""
+    rng = generator(0, "crossing", len(change_PK))
+    mean_RK = np.array([change_PK[rng.integers(0, len(change_PK), len(change_PK))].mean(0) for _ in range(resamples)])
+    crossed_RK = (mean_RK < 0) & (mean_RK[:, :1] > 0)
+    first_R = np.where(crossed_RK.any(1), np.array(ks)[crossed_RK.argmax(1)], np.inf)
+    ends = np.quantile(first_R, [0.025, 0.975], method="nearest").tolist()
+    low, high = (int(end) if end < np.inf else None for end in ends)
+    return {"low": low, "high": high, "share": float(crossed_RK.any(1).mean())}
+
+
+def _sets(problems: Sequence[str], pairs: Sequence[tuple[Sequence[Answer], Sequence[Answer]]]) -> dict[str, Any]:
+    """Return what became of the set of problems solved within k (MATH-Beyond, arXiv 2510.11653).
+
+    `expansion`: solved after alone; `shrinkage`: before alone; of those solved by both, `consolidation`: after more
+    often, `preservation`: the rest. k is what every problem has samples for on both sides. `figures` are expansion as a
+    share of what was not solved before (where nothing was: pass@k), shrinkage of what was, and the overlap of the two
+    sets (both / either).
+    """
+    k = min(len(members) for pair in pairs for members in pair)
+    right_P2 = np.array([[sum(a.correct for a in members[:k]) for members in pair] for pair in pairs])
+    was_P, is_P = (right_P2 > 0).T
+    more_P = right_P2[:, 1] > right_P2[:, 0]
+    names = {
+        "expansion": is_P & ~was_P,
+        "shrinkage": was_P & ~is_P,
+        "consolidation": was_P & is_P & more_P,
+        "preservation": was_P & is_P & ~more_P,
+    }
+    above_PM = np.stack([is_P & ~was_P, was_P & ~is_P, was_P & is_P], 1).astype(float)
+    below_PM = np.stack([~was_P, was_P, was_P | is_P], 1).astype(float)
+    shares = ("expansion", "shrinkage", "overlap")
+    sets = {name: [p for p, own in zip(problems, own_P, strict=True) if own] for name, own_P in names.items()}
+    return {"k": k, **sets, "figures": ratio_figures(above_PM, below_PM, shares, shares=shares)}
 
 
 def _pass(members: Sequence[Answer], k: int, *, strict: bool = False) -> float:

@@ -76,14 +76,18 @@ def paired(values: Mapping[int, float], reference: Mapping[int, float]) -> Estim
     return Estimate.over([values[seed] - reference[seed] for seed in sorted(values) if seed in reference])
 
 
-def curve(path: Path, metric: str, *, against: Literal["step", "tokens"], block: int = 1) -> list[tuple[float, float]]:
-    """Return (steps or response tokens sampled so far, value) wherever a run has recorded the metric.
+#: What a curve may be drawn against besides steps → the metric that is added up.
+COMPUTE = {"tokens": "tokens/sampled", "seconds": "time/step"}
+
+
+def curve(path: Path, metric: str, *, against: str, block: int = 1) -> list[tuple[float, float]]:
+    """Return (steps, or response tokens sampled or seconds so far, value) wherever a run has recorded the metric.
 
     With `block` the means of so many points after each other, at the middle of their x: single steps are noise.
     """
     lines = Run(path).lines
-    tokens = np.cumsum([line.get("tokens/sampled", 0) for line in lines.values()])
-    x = lines if against == "step" else tokens
+    spent = [as_number(line.get(COMPUTE.get(against, ""), 0)) if step > 0 else 0 for step, line in lines.items()]
+    x = lines if against == "step" else np.nancumsum(spent)
     values = [as_number(line.get(metric)) for line in lines.values()]
     points = [(float(at), value) for at, value in zip(x, values, strict=True) if not math.isnan(value)]
     blocks = [np.array(points[start : start + block]) for start in range(0, len(points), block)]

@@ -1,14 +1,17 @@
 """`simplerl compare`: two evaluations problem by problem, and in words whether RL helped."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from simplerl.analysis.compare import compare, first_and_last, questions, sides
 from simplerl.analysis.estimates import shown
 from simplerl.analysis.plots import plot_comparison
+from simplerl.analysis.tracked import tracked
 from simplerl.cli.console import printable, say, show_table
 from simplerl.core.errors import RunError
 from simplerl.runs.files import write_json
+from simplerl.runs.run import is_run
 
 #: Why problems were not compared.
 LEFT_OUT = {
@@ -21,6 +24,8 @@ LEFT_OUT = {
 
 def run(args: argparse.Namespace) -> int:
     """Compare every benchmark that both sides have."""
+    if not args.after and Path(args.before).is_dir() and not is_run(args.before):
+        return _show_runs(tracked(Path(args.before), say), args.output)
     names = (args.before, args.after) if args.after else first_and_last(args.before)
     before, after = sides(names[0]), sides(names[1])
     shared = [benchmark for benchmark in before if benchmark in after]
@@ -40,6 +45,29 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _show_runs(table: dict[str, Any], output: Path | None) -> int:
+    """Print a row for each run of a directory."""
+    rows = [
+        (
+            one["name"],
+            ", ".join(f"{key} = {value}" for key, value in one["settings"].items()),
+            one["seed"],
+            one["versions"].get("simplerl", "–"),
+            f"{one['steps']}{'' if one['finished'] else ' …'}",
+            shown(one["base"]),
+            shown(one["final"]),
+            f"{one['tokens']:,.0f}",
+        )
+        for one in table["runs"]
+    ]
+    head = ("run", "settings other than most runs'", "seed", "simplerl", "steps", "base (%)", "final (%)", "tokens")
+    show_table(f"{len(rows)} runs, held-out accuracy", head, rows, left=2)
+    if output:
+        write_json(output, table)
+        say(f"written to {output}, with versions and the settings of most")
+    return 0
+
+
 def _show(c: dict[str, Any], before: Any, show: int) -> None:
     strict = c["acc_strict"]
     rows = [
@@ -53,6 +81,21 @@ def _show(c: dict[str, Any], before: Any, show: int) -> None:
     title = f"{c['benchmark']}: {c['before']} → {c['after']}, {c['problems']} problems"
     show_table(title, ("", "before", "after", "difference (points)"), rows)
     say(*(f"not only the models differ: {difference}" for difference in c["unfair"]))
+    sets = c["sets"]
+    if sets["k"] > 1:
+        show_table(
+            f"problems solved within k = {sets['k']}",
+            ("", "problems", "share (%)"),
+            [
+                ("solved after alone (expansion), of those not solved before", len(sets["expansion"]),
+                 shown(sets["figures"]["expansion"])),
+                ("solved before alone (shrinkage), of those solved before", len(sets["shrinkage"]),
+                 shown(sets["figures"]["shrinkage"])),
+                ("solved by both, after more often (consolidation)", len(sets["consolidation"]), ""),
+                ("solved by both, not more often (preservation)", len(sets["preservation"]), ""),
+                ("overlap of the two sets: both / either", "", shown(sets["figures"]["overlap"])),
+            ],
+        )  # fmt: skip
     say(*(f"left out: {n} problems {LEFT_OUT[what].format(**c)}" for what, n in c["left_out"].items() if n), _words(c))
     texts = questions(before) if show and (c["gained"] or c["lost"]) else {}
     for what in ("gained", "lost") if texts else ():
@@ -75,7 +118,9 @@ def _words(c: dict[str, Any]) -> str:
         words += " With one sample per problem pass@k cannot be compared; evaluate with --samples 8 or more."
     elif c["crossing"]:
         how = "and beyond doubt" if c["crossing_is_certain"] else "though within the interval"
-        words += f" The pass@k curves cross at k = {c['crossing']}, {how}: "
+        interval = c["crossing_interval"]
+        most = f"{interval['high']}" if interval["high"] else "beyond"
+        words += f" The pass@k curves cross at k = {c['crossing']} [{interval['low']}, {most}], {how}: "
         words += "with that many samples the first side solves more."
     elif c["pass@k"][k]["difference"]["low"] > 0:
         words += f" The gain holds at pass@{k}: more than sampling again would give."

@@ -36,12 +36,9 @@ def run(args: argparse.Namespace) -> int:
     if args.tasks:
         return _harness(args)
     if args.rerank:  # A mistake is said before anything is sampled.
-        from simplerl.prm.model import load_prm
+        from simplerl.evaluate.rerank import load_judge
 
-        kind, _, name = args.rerank.partition(":")
-        if kind != "prm" or not name:
-            raise ConfigError(f"--rerank is prm: and the directory of a process reward model, not {args.rerank!r}")
-        load_prm(name)
+        load_judge(args.rerank)
     if bool(args.models) == bool(args.responses):
         raise ConfigError("give models to evaluate, or --responses FILE to score; simplerl eval --help shows examples")
     try:
@@ -53,16 +50,16 @@ def run(args: argparse.Namespace) -> int:
         return 130
     _show({path.resolve() for path in paths}, args.output_dir)
     for path in paths if args.rerank else ():
-        _show_reranked(path, args.rerank.removeprefix("prm:"))
+        _show_reranked(path, args.rerank)
     return 0
 
 
-def _show_reranked(path: Path, prm: str) -> None:
-    """Print what choosing among the samples of a result by a process reward model comes to."""
+def _show_reranked(path: Path, judge: str) -> None:
+    """Print what choosing among the samples of a result comes to."""
     from simplerl.evaluate.rerank import METHODS, rerank
 
-    lines = [[k, *(shown(each[name]) for name in METHODS)] for k, each in rerank(path, prm).items()]
-    show_table(f"{path.parent.parent.name} on {path.parent.name}, chosen by {prm} (%)", ("K", *METHODS), lines)
+    lines = [[k, *(shown(each[name]) for name in METHODS)] for k, each in rerank(path, judge).items()]
+    show_table(f"{path.parent.parent.name} on {path.parent.name}, chosen by {judge} (%)", ("K", *METHODS), lines)
     say(f"written to {path / 'rerank.json'}")
 
 

@@ -73,7 +73,7 @@ def dry_run(config: Config) -> int:
     from simplerl.distributed.plan import Machine
     from simplerl.feed.order import Sampler
     from simplerl.models.load import load_tokenizer
-    from simplerl.train.components import load_problems, prompter
+    from simplerl.train.components import load_problems, prompter, with_steps_for
 
     print(as_toml(config))
     if torch.cuda.is_available():
@@ -82,6 +82,7 @@ def dry_run(config: Config) -> int:
         machine = Machine(memory_gib=memory_gib())
     show(config, machine)
     problems = load_problems(config, print).train
+    config = with_steps_for(config, len(problems), print)
     template = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
     tokenizer = load_tokenizer(config.model)
     first = Sampler(problems, per_step=config.sampling.prompts_per_step, seed=config.seed).at(1)

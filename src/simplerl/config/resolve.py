@@ -47,7 +47,10 @@ FREE_ON_RESUME = (
     "output_dir",
     "plugins",
     "checkpoint.",
+    "cluster.",
     "doctor.",
+    *(f"judge.{key}" for key in ("base_url", "api_key_env", "concurrency", "timeout_s", "deadline_s")),
+    *(f"judge.{key}" for key in ("price_in", "price_out", "budget")),
     "tracking.",
     "evaluation.every",
     "learner.tokens_per_microbatch",
@@ -274,7 +277,7 @@ def _build_named(key: str, raw: Any) -> Any:
         cls = environment_class(name)
     else:
         cls = recall(name, key) if is_object(name) else registry_.find(name)
-    hints, own = typing.get_type_hints(cls), _settings(cls)
+    hints, own = typing.get_type_hints(cls, include_extras=True), _settings(cls)
     values = {}
     for setting, value in table.items():
         if setting not in own:

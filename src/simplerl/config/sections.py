@@ -57,6 +57,7 @@ Strings = Annotated[tuple[str, ...], _LIST]
 Temperatures = Annotated[tuple[Annotated[float, Field(ge=0)], ...], _LIST]
 Grid = Annotated[tuple[Annotated[float, Field(gt=0)], ...], _LIST, Field(min_length=1)]
 Thresholds = Annotated[tuple[float, ...], _LIST, Field(min_length=1)]
+Gates = Annotated[tuple[Literal["signal", "std", "some-right"], ...], _LIST]
 Precision = Literal["auto", "fp32", "bf16"]
 Sharing = Literal["auto", "on", "off"]
 Schedule = Literal["constant", "linear", "cosine"]
@@ -105,6 +106,11 @@ class SamplingConfig:
     """Another way to say `sampler.name`: none, `query-effect`, `e3` or `adastar`."""
     controller_every: PositiveInt = 10
     """Steps between two searches of the controller `query-effect`: its `sampler.every`."""
+    gate: Gates = ()
+    """Which groups are trained on: those that pass each of `signal` (rewards that differ), `std` (rewards whose
+    standard deviation is at least `gate_std`) and `some-right` (a response that is right). Empty: all."""
+    gate_std: NonNegativeFloat = 0.05
+    """Standard deviation of a group's rewards below which the gate `std` keeps it out."""
     max_prompt_tokens: PositiveInt = 1024
     """Problems with longer prompts are left out, counted and named."""
     max_new_tokens: PositiveInt = 3072
@@ -133,6 +139,21 @@ class RolloutConfig:
     GPU."""
     max_rows: PositiveInt = 512
     """Responses decoded at once."""
+    lag: NonNegativeInt = 0
+    """Steps by which the policy that samples may be behind the one that is trained, so that engines go on while the
+    learner computes (docs/engines.md). 0: each step is sampled by the policy that it trains. More needs engines of
+    their own (`cluster.engines`) and a correction (`algorithm.correction`); `simplerl train` only."""
+
+
+@section
+class ClusterConfig:
+    """Engines in processes of their own (docs/engines.md). Nothing here changes what is learned, rounding aside."""
+
+    engines: NonNegativeInt = 0
+    """Processes that sample, each with the backend that `rollout.backend` names; on GPUs each has one, after those of
+    the learner where there are enough. 0: this process samples."""
+    timeout_s: PositiveFloat = 600.0
+    """Seconds after which an engine that owes responses and has finished none counts as hung, and is replaced."""
 
 
 @section
@@ -320,6 +341,34 @@ class StarConfig:
 
 
 @section
+class JudgeConfig:
+    """The model that judges, for the rewards that ask one (docs/rewards.md); no other run asks it."""
+
+    model: str = ""
+    """Its name at the endpoint."""
+    base_url: str = "http://127.0.0.1:8000/v1"
+    """Address of an OpenAI-compatible endpoint."""
+    api_key_env: str = ""
+    """Environment variable that holds the key; empty: the endpoint needs none."""
+    concurrency: PositiveInt = 8
+    """Requests at a time."""
+    timeout_s: PositiveFloat = 60.0
+    """Seconds of silence that end a request."""
+    deadline_s: PositiveFloat = 300.0
+    """Seconds for the judgements of a problem's samples; those that come later are undecided."""
+    price_in: NonNegativeFloat = 0.0
+    """Price of a million tokens of requests, for the estimate and the budget."""
+    price_out: NonNegativeFloat = 0.0
+    """Price of a million tokens of answers."""
+    budget: NonNegativeFloat = 0.0
+    """What the run may spend; before it would spend more it ends, to be resumed with a larger one. 0: no limit."""
+
+    def __post_init__(self) -> None:
+        if self.budget and not (self.price_in or self.price_out):
+            raise ConfigError(f"judge.budget = {self.budget:g} needs prices: give judge.price_in and judge.price_out")
+
+
+@section
 class DoctorConfig:
     """The rules of `simplerl doctor` while the run goes on (docs/doctor.md). They change nothing that is learned."""
 
@@ -408,6 +457,7 @@ class Config:
     (docs/methods.md)."""
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     lora: LoRAConfig = field(default_factory=LoRAConfig)
@@ -415,6 +465,7 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
     star: StarConfig = field(default_factory=StarConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
     doctor: DoctorConfig = field(default_factory=DoctorConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
@@ -447,6 +498,17 @@ class Config:
                 f"sampling.samples_per_prompt = {group}, but algorithm {name} compares the samples of a problem with "
                 "each other: give at least 2",
                 ("sampling.samples_per_prompt", 8),
+            )
+        if (lag := self.rollout.lag) and not self.cluster.engines:
+            raise ConfigError(
+                f"rollout.lag = {lag}: to sample while the learner computes takes engines of their own; give "
+                "--cluster.engines 1, or leave the lag at 0"
+            )
+        if lag and algorithm.correction == "none":
+            raise ConfigError(
+                f"rollout.lag = {lag} with algorithm.correction = 'none': responses would be those of an older policy, "
+                "and the gradient that of neither; give --algorithm.correction truncated (or token-mask, "
+                "sequence-mask), or leave the lag at 0"
             )
         if not self.lora.rank and (self.lora.alpha or self.lora.targets):
             raise ConfigError("lora.alpha and lora.targets are for adapters, and there are none: give --lora.rank 32")

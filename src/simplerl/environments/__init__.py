@@ -26,6 +26,7 @@ ENVIRONMENTS: Registry[Any] = Registry(
         "code": "simplerl.environments.code:Code",
         "python": "simplerl.environments.interpreter:Interpreter",
         "search": "simplerl.environments.search:Search",
+        "forced-end": "simplerl.environments.forced_end:ForcedEnd",
         "guided-retry": "simplerl.environments.retry:GuidedRetry",
         "verifiers": "simplerl.environments.adapters:Verifiers",
         "openenv": "simplerl.environments.adapters:OpenEnv",

@@ -58,6 +58,14 @@ class Environment:
         """Answer a turn of the policy. A turn that hit the token limit is not shown: the episode is over."""
         return Turn()
 
+    def turn_limit(self, turn: int) -> int:
+        """Return how many tokens a turn of the policy may have (the first turn is 0); 0: as many as fit."""
+        return 0
+
+    def cut(self, problem: Problem, state: Any, text: str, rng: np.random.Generator) -> Turn:
+        """Answer a turn that has reached `turn_limit`, where the response has room left."""
+        return Turn()
+
     def judge(self, problem: Problem, state: Any, text: str) -> Verdict | None:
         """Return the verdict on what the policy wrote, its turns joined by line breaks; None: the verifier judges."""
         return None
@@ -67,7 +75,7 @@ class Environment:
 
 
 #: What an environment may do in its own way.
-METHODS = ("problem", "start", "opening", "step", "judge", "end")
+METHODS = ("problem", "start", "opening", "step", "cut", "judge", "end")
 
 
 def is_single_turn(environment: Environment | None) -> bool:
@@ -79,7 +87,9 @@ def is_single_turn(environment: Environment | None) -> bool:
 
 def has_turns(environment: Environment | None) -> bool:
     """Return whether the environment answers the policy; one that only judges, or after one turn, does not."""
-    return environment is not None and type(environment).step is not Environment.step and environment.max_turns > 1
+    if environment is None or environment.max_turns < 2:
+        return False
+    return any(getattr(type(environment), name) is not getattr(Environment, name) for name in ("step", "cut"))
 
 
 def require_single_turn(environment: Environment, what: str) -> None:

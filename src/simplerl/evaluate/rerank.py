@@ -1,18 +1,25 @@
-"""Choose among the samples of a problem by a process reward model: best-of-K and weighted majority, beside maj@K.
+"""Choose among the samples of a problem by what a model says of them: best-of-K and weighted majority, beside maj@K.
 
-A response counts by its worst step: its score is the lowest logit, its weight in a vote the probability of that. The
-oracle, which would choose a right one wherever there is one, is pass@K. Undecided responses are left out.
+    prm:DIR      a process reward model: a response counts by its worst step, whose logit is its score
+    self:MODEL   a model's own judgement (Self-PRM): log P(yes) − log P(no) to whether the response is right
+
+A response's weight in a vote is the sigmoid of its score. The oracle, which would choose a right one wherever there is
+one, is pass@K; a judge that knows nothing gets the mean accuracy. Undecided responses are left out.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from simplerl.core.errors import ConfigError
 from simplerl.core.types import Problem
 from simplerl.evaluate.figures import RIGHT, vote_labels
+from simplerl.models.device import pick_device
+from simplerl.models.load import load
+from simplerl.models.score import text_logprobs
 from simplerl.ops.exploration import reward_at_k_s
 from simplerl.ops.statistics import majority_at_k, pass_at_k, powers_up_to, ratio_figures
 from simplerl.prm.model import load_prm
@@ -22,26 +29,63 @@ from simplerl.runs.results import RESPONSES
 
 #: What is computed at each K, as it is shown.
 METHODS = ("maj@K", "weighted maj@K", "best-of-K", "oracle (pass@K)")
+#: What a model is asked of a response, and what it may say.
+QUESTION = "{question}\n\n{response}\n\nIs this response right? Answer yes or no.\nAnswer:"
+WORDS = (" yes", " no")
+
+#: Scores of rows of responses.
+Judge = Callable[[Sequence[Mapping[str, Any]]], list[float]]
 
 
-def rerank(directory: Path, prm_name: str) -> dict[str, dict[str, Any]]:
-    """Return K → method → figure for a finished evaluation, and write it there as rerank.json."""
-    prm, file = load_prm(prm_name), ResponseFile(directory / RESPONSES)
-    answers, scores = file.answers(), dict[tuple[str, int], float]()
-    for table in file.batches(["problem_id", "sample", "question", "response", "token_ids", "stop_reason"], size=256):
-        rows = table.to_pylist()
+def load_judge(name: str) -> Judge:
+    """Return what scores responses, of `prm:DIR` or `self:MODEL`. Raises ConfigError for anything else."""
+    kind, _, source = name.partition(":")
+    if kind not in ("prm", "self") or not source:
+        raise ConfigError(
+            f"--rerank is prm: and the directory of a process reward model, or self: and a model, not {name!r}"
+        )
+    return _by_steps(source) if kind == "prm" else _by_itself(source)
+
+
+def _by_steps(source: str) -> Judge:
+    prm = load_prm(source)
+
+    def judge(rows: Sequence[Mapping[str, Any]]) -> list[float]:
         steps = []
         for row in rows:
             problem = Problem(id=row["problem_id"], question=row["question"], answer="", source="benchmark")
-            ids = row["token_ids"]
-            steps.append(
-                prm.encoded(problem, row["response"]) if ids is None else prm.row(problem, ids, row["response"])
-            )
-        for row, logits in zip(rows, prm.scores(steps), strict=True):
-            # A response without a step is worth less than any other.
-            scores[row["problem_id"], row["sample"]] = float(logits.min()) if len(logits) else -math.inf
+            ids, text = row["token_ids"], row["response"]
+            steps.append(prm.encoded(problem, text) if ids is None else prm.row(problem, ids, text))
+        # A response without a step is worth less than any other.
+        return [float(logits.min()) if len(logits) else -math.inf for logits in prm.scores(steps)]
+
+    return judge
+
+
+def _by_itself(source: str) -> Judge:
+    policy = load(source, device=pick_device("auto"))
+
+    def logprob(text: str, word: str) -> float:
+        asked = policy.tokenizer.encode(text, add_special_tokens=False)
+        said = policy.tokenizer.encode(word, add_special_tokens=False)
+        return float(text_logprobs(policy.model, [*asked, *said])[-len(said) :].sum())
+
+    def judge(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+        texts = [QUESTION.format(question=row["question"], response=row["response"]) for row in rows]
+        return [logprob(text, WORDS[0]) - logprob(text, WORDS[1]) for text in texts]
+
+    return judge
+
+
+def rerank(directory: Path, judge: str) -> dict[str, dict[str, Any]]:
+    """Return K → method → figure for a finished evaluation, and write it there as rerank.json."""
+    score, file = load_judge(judge), ResponseFile(directory / RESPONSES)
+    answers, scores = file.answers(), dict[tuple[str, int], float]()
+    for table in file.batches(["problem_id", "sample", "question", "response", "token_ids", "stop_reason"], size=256):
+        rows = table.to_pylist()
+        scores |= {(row["problem_id"], row["sample"]): x for row, x in zip(rows, score(rows), strict=True)}
     figures = figures_of(answers, scores)
-    write_json(directory / "rerank.json", {"prm": prm_name, "figures": figures})
+    write_json(directory / "rerank.json", {"judge": judge, "figures": figures})
     return figures
 
 

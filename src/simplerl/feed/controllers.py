@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import generator
 from simplerl.core.types import Draw
 from simplerl.feed.ledger import Ledger
@@ -35,8 +34,7 @@ class QueryEffect(Epoch):
     """Steps between two searches."""
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ConfigError(f"sampler.every must be positive, got {self.every}")
+        self.within(1, math.inf, "every")
 
     def prepare(self, step: int, ledger: Ledger, feed: "Feed") -> Mapping[str, float]:
         """Search, where it is time to; the surface is written down."""

@@ -6,8 +6,10 @@ in its place, round by round. Which one is a function of (seed, step, round) and
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +33,8 @@ class StepGroups:
     metrics: dict[str, float] = field(default_factory=dict)
     temperature: float = 1.0
     """At which they were sampled: what the update scores them at."""
+    trained: bool = True
+    """False where no group has passed its gates: those that are kept are recorded, and nothing is learned."""
 
     @property
     def all(self) -> list[TrajectoryGroup]:
@@ -66,6 +70,7 @@ class Feed:
         have run out; where all are without signal, the first are kept, so that a step always has something to record.
         """
         wanted, rounds = self.config.sampling.prompts_per_step, rounds_of(self.config, self.sampler)
+        gates = self.config.sampling.gate or (("signal",) if rounds else ())
         ledger = self.ledger.before(step)
         prepared = self.sampler.prepare(step, ledger, self)
         draws = chosen(self.sampler, step, ledger)
@@ -75,23 +80,31 @@ class Feed:
         kept: list[TrajectoryGroup] = []
         dropped: list[TrajectoryGroup] = []
         seen: set[str] = set()
-        round = 0
+        round, stopped = 0, Counter[str]()
         while draws:
             seen |= {draw.problem.id for draw in draws}
-            for group in self._sample(draws, temperature, step, round):
-                (kept if not rounds or has_signal(group) else dropped).append(group)
+            for group in self._sample(draws, temperature, step, round, ledger):
+                closed = [name for name in gates if not GATES[name](group, self.config.sampling.gate_std)]
+                stopped.update(closed)
+                (dropped if closed else kept).append(group)
             if round == rounds or len(kept) >= wanted:
                 break
             round += 1
             draws = replacements(self.sampler, step, round, wanted - len(kept), seen, ledger)
-        if rounds:
-            metrics |= {"groups/dropped": len(dropped), "groups/rounds": round}
+        metrics |= {"groups/dropped": len(dropped)} if gates else {}
+        metrics |= {"groups/rounds": round} if rounds else {}
+        metrics |= {f"gate/{name}": stopped[name] for name in self.config.sampling.gate}
+        # Groups without signal have no advantage: to keep them out is left to the algorithm, which may have a KL.
+        trained = bool(kept) or set(gates) <= {"signal"}
         if not kept:
             kept, dropped = dropped[:wanted], dropped[wanted:]
-        return StepGroups(kept=kept, dropped=dropped, metrics=metrics, temperature=temperature)
+        return StepGroups(kept=kept, dropped=dropped, metrics=metrics, temperature=temperature, trained=trained)
 
-    def _sample(self, draws: Sequence[Draw], temperature: float, step: int, round: int) -> list[TrajectoryGroup]:
-        groups = at(self.rollout, temperature).sample_groups(
+    def _sample(
+        self, draws: Sequence[Draw], temperature: float, step: int, round: int, ledger: Ledger
+    ) -> list[TrajectoryGroup]:
+        limit = self.sampler.max_new_tokens(step, ledger)
+        groups = at(self.rollout, temperature, max_new_tokens=limit).sample_groups(
             [self._prompted(draw, step) for draw in draws],
             purpose="train",
             step=step,
@@ -125,14 +138,28 @@ def rounds_of(config: Config, sampler: PromptSampler) -> int:
     return sampler.rounds or config.algorithm.refill_rounds
 
 
-def at(rollout: Rollout, temperature: float) -> Rollout:
-    """Return a rollout at another temperature."""
-    return dataclasses.replace(rollout, sampling=dataclasses.replace(rollout.sampling, temperature=temperature))
+def at(rollout: Rollout, temperature: float, **over: Any) -> Rollout:
+    """Return a rollout at another temperature; `over` changes more of its sampling."""
+    return dataclasses.replace(rollout, sampling=dataclasses.replace(rollout.sampling, temperature=temperature, **over))
 
 
 def has_signal(group: TrajectoryGroup) -> bool:
     """Return whether the group's decided responses have different rewards."""
     return len({t.reward for t in group.trajectories if t.verdict.decided}) > 1
+
+
+def reward_std(group: TrajectoryGroup) -> float:
+    """Return the standard deviation of the rewards of the group's decided responses; 0 where there is none."""
+    rewards = [t.reward for t in group.trajectories if t.verdict.decided]
+    return float(np.std(rewards)) if rewards else 0.0
+
+
+#: Name → whether a group passes; the second argument is `sampling.gate_std`.
+GATES: dict[str, Callable[[TrajectoryGroup, float], bool]] = {
+    "signal": lambda group, least: has_signal(group),
+    "std": lambda group, least: reward_std(group) >= least,
+    "some-right": lambda group, least: any(t.verdict.correct for t in group.trajectories),
+}
 
 
 def shuffle_rewards(

@@ -33,12 +33,19 @@ class Ledger:
         self.config, self.problems, self.path, self.vocabulary = config, problems, path, vocabulary
         self.upto = 0
         """The last step that is seen."""
+        self.lag = int(getattr(config.rollout, "lag", 0))
+        """Steps that rollouts may be ahead of training, so that their outcomes are not known when one is chosen."""
+        self._totals: dict[int, dict[str, tuple[int, int]]] = {0: {}}
         self._read = functools.cache(read or (lambda step: Run(path).records(step).visits(step)))
 
     def before(self, step: int) -> "Ledger":
         """Return the ledger as the choice for a step sees it: up to the step before, and less by the rollouts' lag."""
+        return self.at(step - 1 - self.lag)
+
+    def at(self, step: int) -> "Ledger":
+        """Return the ledger up to a step, that step among it."""
         view = copy.copy(self)
-        view.upto = max(0, step - 1 - getattr(self.config.rollout, "lag", 0))
+        view.upto = max(0, step)
         return view
 
     def draw(self, problem: Problem, **over: Any) -> Draw:
@@ -52,6 +59,20 @@ class Ledger:
             raise IndexError(f"the ledger goes from step 1 to {self.upto}; step {step} is not in it")
         return self._read(step)
 
+    def totals(self, *, since: int = 1) -> dict[str, tuple[int, int]]:
+        """Return problem → (right, decided) of its responses from a step on; who was not sampled is not in it."""
+        start = max(step for step in self._totals if step <= self.upto) if since <= 1 else since - 1
+        sums = dict(self._totals[start]) if since <= 1 else {}
+        for step in range(start + 1, self.upto + 1):
+            for name, visit in self.visits(step).items():
+                right, decided = sums.get(name, (0, 0))
+                sums[name] = (right + visit.right, decided + visit.decided)
+        return self._totals.setdefault(self.upto, sums) if since <= 1 else sums
+
+    def rates(self, *, since: int = 1) -> dict[str, float]:
+        """Return problem → share right of its decided responses from a step on; those without one are not in it."""
+        return {name: right / decided for name, (right, decided) in self.totals(since=since).items() if decided}
+
     def history(self) -> dict[str, list[Visit]]:
         """Return problem → its visits, oldest first; problems that were never sampled are not in it."""
         history: dict[str, list[Visit]] = {}
@@ -59,11 +80,6 @@ class Ledger:
             for name, visit in self.visits(step).items():
                 history.setdefault(name, []).append(visit)
         return history
-
-    def rates(self) -> dict[str, float]:
-        """Return problem → share right of all its decided responses; those without one are not in it."""
-        sums = {n: (sum(v.right for v in own), sum(v.decided for v in own)) for n, own in self.history().items()}
-        return {name: right / decided for name, (right, decided) in sums.items() if decided}
 
     def metrics(self, step: int) -> dict[str, Any]:
         """Return the line of metrics of a step; 0 is the base model."""

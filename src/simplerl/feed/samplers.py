@@ -9,6 +9,7 @@ class Hardest(PromptSampler):
         return [ledger.draw(problem) for problem in problems[: ledger.config.sampling.prompts_per_step]]
 """
 
+import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeVar
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.registry import registry
-from simplerl.core.seeds import generator
+from simplerl.core.seeds import derive, generator
 from simplerl.core.types import Draw, Problem
 from simplerl.feed.ledger import Ledger
 from simplerl.feed.order import Sampler
@@ -47,6 +48,26 @@ class PromptSampler:
         """Return the problems that may replace others in a step."""
         return ledger.problems
 
+    def check(self, config: Config, problems: Sequence[Problem]) -> None:
+        """Raise ConfigError or DataError for settings that do not go with those of other sections, or the problems."""
+
+    def within(self, low: float, high: float, *names: str) -> None:
+        """Raise ConfigError for a setting, or one of a list, that is not from `low` to `high`."""
+        for name in names:
+            value = getattr(self, name)
+            for each in value if isinstance(value, tuple) else (value,):
+                if not low <= each <= high:
+                    bounds = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+                    raise ConfigError(f"sampler.{name} must be {bounds}, got {each}")
+
+    def max_new_tokens(self, step: int, ledger: Ledger) -> int:
+        """Return the length at which the responses of a step are truncated."""
+        return ledger.config.sampling.max_new_tokens
+
+    def refreshes(self, step: int) -> bool:
+        """Return whether, before a step's update, the policy becomes the reference and the optimizer begins anew."""
+        return False
+
     def prepare(self, step: int, ledger: Ledger, feed: "Feed") -> Mapping[str, float]:
         """Do what the choice for a step needs the policy for, and write it down; return metrics of it."""
         return {}
@@ -70,8 +91,38 @@ class Refill(Epoch):
     """Rounds in which problems whose groups no gate lets through are replaced by further ones."""
 
     def __post_init__(self) -> None:
-        if self.rounds < 0:
-            raise ConfigError(f"sampler.rounds must not be negative, got {self.rounds}")
+        self.within(0, math.inf, "rounds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooled(PromptSampler):
+    """Base of the samplers that go through a part of the problems, epoch by epoch; they define `since`."""
+
+    def since(self, step: int, ledger: Ledger) -> tuple[int, Sequence[Problem]]:
+        """Return the step from which on the pool is what it is in a step, and the pool."""
+        raise NotImplementedError
+
+    def pool(self, step: int, ledger: Ledger) -> Sequence[Problem]:
+        """Return the part that is gone through in a step."""
+        return self.since(step, ledger)[1]
+
+    def prepare(self, step: int, ledger: Ledger, feed: "Feed") -> Mapping[str, float]:
+        """Return how many problems there are to choose from."""
+        return {"sampler/pool": len(self.pool(step, ledger))}
+
+    def choose(self, step: int, ledger: Ledger) -> list[Draw]:
+        """Return the next problems of the pool."""
+        first, pool = self.since(step, ledger)
+        if not pool:
+            return []
+        per_step, seed = steps_of(pool, ledger)[0], derive(ledger.config.seed, "pool", first)
+        return [ledger.draw(p) for p in Sampler(pool, per_step=per_step, seed=seed).at(step - first + 1)]
+
+
+def steps_of(pool: Sequence[Problem], ledger: Ledger) -> tuple[int, int]:
+    """Return (problems in a step, steps in an epoch) of a pool, which may be smaller than a step."""
+    per_step = min(ledger.config.sampling.prompts_per_step, len(pool))
+    return per_step, len(pool) // max(1, per_step)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,13 +45,15 @@ class Reply:
     finish_reason: str | None = None
     tokens_in: int | None = None  # Tokens that were paid for, as the endpoint counts them; None where it does not say
     tokens_out: int | None = None
+    first: Mapping[str, float] | None = None
+    """Token → log-probability of what the answer could have begun with, where that was asked for and is told."""
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Self:
         """Return what a line of the cache holds. Raises KeyError or TypeError where it is something else."""
         if not isinstance(record["reply"], str | None):
             raise TypeError(f"reply must be text, got {type(record['reply']).__name__}")
-        rest = {name: record.get(name) for name in ("finish_reason", "tokens_in", "tokens_out")}
+        rest = {name: record.get(name) for name in ("finish_reason", "tokens_in", "tokens_out", "first")}
         return cls(text=record["reply"], **rest)
 
 
@@ -136,6 +138,8 @@ class Endpoint:
             counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
             if not isinstance(text, str | None) or not isinstance(reason, str | None):
                 raise TypeError
+            told = (choice.get("logprobs") or {}).get("content") or []
+            first = {str(e["token"]): float(e["logprob"]) for e in told[0]["top_logprobs"]} if told else None
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             raise NoAnswer(f"the answer is not a chat completion: {self._clean(body)}") from None
         tokens_in, tokens_out = (n if type(n) is int and 0 <= n < MOST_TOKENS else None for n in counts)
@@ -144,6 +148,7 @@ class Endpoint:
             finish_reason=None if reason is None else self._clean(reason),
             tokens_in=tokens_in,
             tokens_out=tokens_out,
+            first=first,
         )
 
     def _message(self, error: Any) -> str:

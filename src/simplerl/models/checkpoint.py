@@ -24,21 +24,24 @@ def save(
     tokenizer: PreTrainedTokenizerBase,
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
-    others: Mapping[str, tuple[torch.nn.Module, torch.optim.Optimizer]] | None = None,
+    others: Mapping[str, tuple[torch.nn.Module, torch.optim.Optimizer | None]] | None = None,
     writes: bool = True,
 ) -> None:
     """Write fp32 weights (where there are adapters, theirs), tokenizer, optimizer moments and the trainer's state.
 
-    `others` are further modules with their optimizers (a critic), by name. Where all are in shards, every rank calls
-    it and one `writes` complete tensors: any number of ranks reads them, and so does anybody else.
+    `others` are further modules (a critic), by name, with their optimizers or None. Where all are in shards, every
+    rank calls it and one `writes` complete tensors: any number of ranks reads them, and so does anybody else.
     """
     adapters = lora.has_adapters(model)
     weights = complete_on_cpu(lora.parameters(model) if adapters else model.state_dict(keep_vars=True), writes)
     scalars: dict[str, Any] = {}
     files = {"optimizer": _moments(optimizer, scalars.setdefault("optimizer", {}), writes)}
     for name, (module, own) in (others or {}).items():
-        files[name] = complete_on_cpu(module.state_dict(keep_vars=True), writes)
-        files[f"{name}_optimizer"] = _moments(own, scalars.setdefault(f"{name}_optimizer", {}), writes)
+        named = module.state_dict(keep_vars=True)
+        first = {id(values): key for key, values in reversed(named.items())}  # A tied head is saved once.
+        files[name] = complete_on_cpu({key: named[key] for key in named if first[id(named[key])] == key}, writes)
+        if own:
+            files[f"{name}_optimizer"] = _moments(own, scalars.setdefault(f"{name}_optimizer", {}), writes)
     if not writes:
         return
     trainer = directory / TRAINER
@@ -94,8 +97,9 @@ def load_state(directory: Path) -> dict[str, Any]:
 def load_module(directory: Path, name: str, module: torch.nn.Module) -> None:
     """Fill a further module's weights, or this rank's shards of them, from a checkpoint."""
     with safetensors.safe_open(directory / TRAINER / f"{name}.safetensors", "pt") as file:
-        for key, own in module.state_dict().items():
-            local(own).copy_(cut_like(file.get_tensor(key), own))
+        own = module.state_dict()
+        for key in file.keys():  # noqa: SIM118
+            local(own[key]).copy_(cut_like(file.get_tensor(key), own[key]))
 
 
 def load_optimizer(directory: Path, optimizer: torch.optim.Optimizer, *, name: str = "optimizer") -> None:

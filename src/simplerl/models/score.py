@@ -71,14 +71,34 @@ class Head:
         return logits_NV
 
 
+def outside_nucleus(logprobs_NV: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Return bool [N, V]: the tokens that are dropped, because those before them already reach `top_p`.
+
+    The most likely one always stays.
+    """
+    sorted_NV, order_NV = logprobs_NV.sort(-1, descending=True)
+    probabilities_NV = sorted_NV.double().exp()
+    drop_NV = probabilities_NV.cumsum(-1) - probabilities_NV >= top_p
+    return torch.zeros_like(drop_NV).scatter(-1, order_NV, drop_NV)
+
+
+def _in_nucleus(logits_NV: torch.Tensor, targets_N: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Return logits without what is outside the nucleus (−inf). The token that was sampled was in the sampler's."""
+    if top_p == 1:
+        return logits_NV
+    outside_NV = outside_nucleus(logits_NV.log_softmax(-1), top_p).scatter(-1, targets_N[:, None], False)
+    return logits_NV.masked_fill_(outside_NV, -torch.inf)
+
+
 class TokenScores(torch.autograd.Function):
     """(hidden, W, b) → (log-probability, entropy, vocabulary mean) of each token, recomputing logits in backward.
 
-    Chunk by chunk. The vocabulary mean, mean_v log π(v), carries no gradient and is zeros unless `want_mean`.
+    Chunk by chunk. The vocabulary mean, mean_v log π(v), carries no gradient and is zeros unless `want_mean`. With
+    `top_p` below 1 the distribution is the renormalised nucleus, whose set carries no gradient.
     """
 
     @staticmethod
-    def forward(ctx, hidden_NH, weight_VH, bias_V, head, targets_N, temperature, want_mean):
+    def forward(ctx, hidden_NH, weight_VH, bias_V, head, targets_N, temperature, want_mean, top_p):
         chunk = max(1, CHUNK_ELEMENTS // weight_VH.shape[0])
         logprobs_N = torch.empty(len(hidden_NH), dtype=torch.float32, device=hidden_NH.device)
         entropy_N, normaliser_N = torch.empty_like(logprobs_N), torch.empty_like(logprobs_N)
@@ -86,7 +106,7 @@ class TokenScores(torch.autograd.Function):
         for start in range(0, len(hidden_NH), chunk):
             part = slice(start, start + chunk)
             logits_NV = head.logits(hidden_NH[part])
-            logits_NV /= temperature
+            logits_NV = _in_nucleus(logits_NV.div_(temperature), targets_N[part], top_p)
             normaliser_N[part] = logits_NV.logsumexp(-1)
             logprobs_N[part] = logits_NV.gather(-1, targets_N[part, None]).squeeze(-1) - normaliser_N[part]
             logits_NV -= normaliser_N[part, None]
@@ -96,7 +116,7 @@ class TokenScores(torch.autograd.Function):
             # A logit of -inf (a forbidden token) has probability 0 and adds nothing: 0 · -inf must not be NaN.
             entropy_N[part] = -(probabilities_NV * logits_NV.clamp_(min=-1e30)).sum(-1)
         ctx.save_for_backward(hidden_NH, weight_VH, targets_N, normaliser_N, entropy_N)
-        ctx.head, ctx.temperature, ctx.chunk = head, temperature, chunk
+        ctx.head, ctx.temperature, ctx.chunk, ctx.top_p = head, temperature, chunk, top_p
         ctx.mark_non_differentiable(mean_N)
         return logprobs_N, entropy_N, mean_N
 
@@ -112,7 +132,7 @@ class TokenScores(torch.autograd.Function):
                 part = slice(start, start + ctx.chunk)
                 logits_NV = head.logits(hidden_NH[part])
                 slope_NV = 1 - (logits_NV / head.softcap).square() if head.softcap else None
-                logits_NV /= temperature
+                logits_NV = _in_nucleus(logits_NV.div_(temperature), targets_N[part], ctx.top_p)
                 logits_NV -= normaliser_N[part, None]
                 # d logp/dz = 1[target] − p;  dH/dz = −p (log p + H).
                 grad_NV = logits_NV.exp()
@@ -134,11 +154,14 @@ class TokenScores(torch.autograd.Function):
                     grad_weight_VH.addmm_(grad_NV.t().float(), hidden_NH[part].float())
         weight_gradient = None if grad_weight_VH is None else grad_weight_VH.to(weight_VH.dtype)
         bias_gradient = None if grad_bias_V is None else grad_bias_V.to(head.bias.dtype)
-        return grad_hidden_NH, weight_gradient, bias_gradient, None, None, None, None
+        return grad_hidden_NH, weight_gradient, bias_gradient, None, None, None, None, None
 
 
 class Scorer(torch.nn.Module):
     """Scores tokens under one model at one sampling temperature. A module, so that it can be split over ranks."""
+
+    top_p = 1.0
+    """Below 1 tokens are scored under the nucleus, renormalised, as they are sampled then (NLPO)."""
 
     def __init__(self, model: PreTrainedModel, *, temperature: float = 1.0, precision: str = "fp32"):
         super().__init__()
@@ -189,8 +212,9 @@ class Scorer(torch.nn.Module):
             hidden_NH = predicting_hidden(self.backbone, tokens_BT, mask_BT, lengths_B, prompts, packs=self.packs)
         if self.precision == "bf16" and hidden_NH.is_cuda:  # Products of bf16 that add up in fp32.
             hidden_NH = hidden_NH.bfloat16()
+        head, settings = self.head, (self.temperature, vocabulary_mean, self.top_p)
         logprobs_N, entropy_N, mean_N = TokenScores.apply(
-            hidden_NH, self.head.weight, self.head.bias, self.head, tokens_BT[masked], self.temperature, vocabulary_mean
+            hidden_NH, head.weight, head.bias, head, tokens_BT[masked], *settings
         )
         zeros_BT = torch.zeros(tokens_BT.shape, dtype=torch.float32, device=tokens_BT.device)
         mean_BT = zeros_BT.index_put(masked, mean_N) if vocabulary_mean else None
@@ -227,9 +251,12 @@ class BaseScorer:
         self.scorer, self.model = scorer, scorer.model
 
     def __call__(self, *rows: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Return what `Scorer` does."""
+        """Return what `Scorer` does, under the complete distribution."""
+        usual, self.scorer.top_p = self.scorer.top_p, 1.0
         with lora.without_adapters(self.model):
-            return self.scorer(*rows, **options)
+            scores = self.scorer(*rows, **options)
+        self.scorer.top_p = usual
+        return scores
 
 
 def predicting_hidden(

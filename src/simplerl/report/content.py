@@ -46,6 +46,7 @@ class Content:
         self.gains = each("comparing before and after:", outcomes.gain)
         self.diagnoses = each("diagnosing", _diagnosed)
         self.judges = each("behaviours of", outcomes.read_judges)
+        self.problems = each("problems of", outcomes.problems)
         self.explored = each("exploration of", outcomes.explore)
         self.examples: Mapping[str, Examples | str] = {}
         if examples:

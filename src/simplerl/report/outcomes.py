@@ -108,6 +108,31 @@ def paired_gain(group: Group, reference: Group) -> Estimate:
     return Estimate.over(gains) if len(gains) >= ENOUGH_SEEDS else Estimate()
 
 
+class Problems(NamedTuple):
+    """What the ledger of a run says of its problems."""
+
+    sampled: int
+    visits: float  # Steps in which a problem was sampled, the mean
+    last: tuple[float, float, float]  # Shares of problems all right, mixed and all wrong when they were last sampled
+    opened: tuple[int, int]  # Of those all wrong at first and sampled again: (some right at the last, all of them)
+
+
+def problems(run: ReportedRun) -> Problems | None:
+    """Return what came of a run's training problems; None where none was judged."""
+    visits: dict[str, list[float]] = {}
+    for row in run.run.ledger.to_pylist():
+        if row["decided"]:
+            visits.setdefault(row["problem_id"], []).append(row["right"] / row["decided"])
+    if not visits:
+        return None
+    last = [rates[-1] for rates in visits.values()]
+    again = [rates[-1] > 0 for rates in visits.values() if len(rates) > 1 and not rates[0]]
+    kinds = (sum(rate == 1 for rate in last), sum(0 < rate < 1 for rate in last), sum(rate == 0 for rate in last))
+    right, mixed, wrong = (kind / len(last) for kind in kinds)
+    mean = sum(map(len, visits.values())) / len(visits)
+    return Problems(len(visits), mean, (right, mixed, wrong), (sum(again), len(again)))
+
+
 class Explored(NamedTuple):
     """A run's exploration and exploitation over its evaluations: samples per problem (K), and curves by role."""
 

@@ -16,6 +16,13 @@ class Reward:
     """Base of all rewards; subclasses define `__call__`, and set `name` where it is built in."""
 
     name: ClassVar[str] = ""
+    costs: ClassVar[bool] = False
+    """Whether a model is asked for it, which costs: only what is trained on is scored then."""
+    answer_tokens: ClassVar[int] = 0
+    """Tokens of an answer of that model, at most."""
+
+    def begin(self, desk: Any) -> None:
+        """Take the desk (`graders/desk.py`) at which a run asks its judge; only rewards that cost are given one."""
 
     def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
         """Return the number trained on."""

@@ -152,10 +152,12 @@ class Episodes:
                     episode = episodes[index := owners[number]]
                     text, ended = self._text(completion) if turns else (completion.text, True)
                     self._take(episode, completion, text)
-                    if completion.stop_reason == "length" or ended:
+                    if turns and env and self._was_cut(episode, completion):
+                        self._submit(workers, index, self._step, episode, text, env.cut)
+                    elif completion.stop_reason == "length" or ended or not env:
                         self._submit(workers, index, self._judge, episode)
                     else:
-                        self._submit(workers, index, self._step, episode, text)
+                        self._submit(workers, index, self._step, episode, text, env.step)
                     yield from self._settle(workers, episodes, owners, requests, block=False)
                 owners, requests = [], []
                 while workers.busy and not requests:
@@ -212,10 +214,12 @@ class Episodes:
         """Return the request for an episode's next turn."""
         seed, purpose, step = self.address
         turn = [episode.turn] if episode.turn else []
+        left = self.sampling.max_new_tokens - episode.tokens
+        limit = self.environment.turn_limit(episode.turn) if self.environment else 0
         return Request(
             prompt_ids=np.concatenate([episode.prompt_ids, *(part.token_ids for part in episode.parts)]),
             noise_key=derive(seed, purpose, step, episode.problem.id, episode.sample, *turn),
-            max_new_tokens=self.sampling.max_new_tokens - episode.tokens,
+            max_new_tokens=min(left, limit) if limit > 0 else left,
         )
 
     def _text(self, completion: Completion) -> tuple[str, bool]:
@@ -231,16 +235,23 @@ class Episodes:
         own = [text for text in self.environment.stop if after.startswith(text)]
         return (completion.text + own[0], False) if own else (completion.text, True)
 
+    def _was_cut(self, episode: Episode, completion: Completion) -> bool:
+        """Return whether a turn ended at the environment's limit, and not at that of the response or the context."""
+        assert self.environment is not None
+        limit = self.environment.turn_limit(episode.turn)
+        room = min(self.sampling.max_new_tokens, self._room(episode)) - episode.tokens
+        return completion.stop_reason == "length" and len(completion.token_ids) == limit and room > 0
+
     def _take(self, episode: Episode, completion: Completion, text: str) -> None:
         episode.parts.append(completion)
         episode.texts.append(("policy", text))
         episode.stop_reason = completion.stop_reason
 
-    def _step(self, episode: Episode, text: str) -> Turn:
-        assert self.environment is not None
-        turn = self.environment.step(episode.problem, episode.state, text, self._rng(episode))
+    def _step(self, episode: Episode, text: str, answer: Callable[..., Turn]) -> Turn:
+        turn = answer(episode.problem, episode.state, text, self._rng(episode))
         if not isinstance(turn, Turn):
-            raise TypeError(f"{type(self.environment).__name__}.step returned {type(turn).__name__}, not a Turn")
+            name = f"{type(self.environment).__name__}.{answer.__name__}"
+            raise TypeError(f"{name} returned {type(turn).__name__}, not a Turn")
         return turn
 
     def _judge(self, episode: Episode, own: Environment | None = None) -> Verdict | None:

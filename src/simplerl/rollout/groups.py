@@ -176,7 +176,7 @@ class Rollout:
         for end, count, item in zip(itertools.accumulate(counts), counts, prompted, strict=True):
             rows = range(end - count, end)
             group_verdicts = [verdicts[row] for row in rows]
-            scores = self._score(item.problem, [completions[row] for row in rows], group_verdicts)
+            scores = self._score(item.problem, [completions[row] for row in rows], group_verdicts, purpose)
             trajectories = []
             for row, verdict, scored in zip(rows, group_verdicts, scores, strict=True):
                 # A response that the reward says nothing of is an error, left out of the update: it never counts as 0.
@@ -202,9 +202,11 @@ class Rollout:
         return groups
 
     def _score(
-        self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]
+        self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict], purpose: str
     ) -> list[Scored | Undecided]:
         """Return what the reward says of each response; it is not shown those whose verdict is undecided."""
+        if self.reward.costs and purpose != "train":
+            return [Undecided("a model that judges is only asked about what is trained on")] * len(verdicts)
         shown = [index for index, verdict in enumerate(verdicts) if verdict.decided]
         values: list[Scored | Undecided] = []
         if shown:

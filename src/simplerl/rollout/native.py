@@ -20,7 +20,7 @@ from simplerl.core.errors import ModelError
 from simplerl.core.types import Completion, StopReason, VersionSpan
 from simplerl.models.device import pick_device
 from simplerl.models.load import cache_argument, load
-from simplerl.models.score import CHUNK_ELEMENTS, Head, autocast, text_logprobs
+from simplerl.models.score import CHUNK_ELEMENTS, Head, autocast, outside_nucleus, text_logprobs
 from simplerl.rollout.backend import Request, Sampling, check_prompts, diverged
 from simplerl.rollout.text import cut, special_stops, tail_holds_stop
 
@@ -80,12 +80,7 @@ def truncate(logprobs_RV: torch.Tensor, *, top_k: int, top_p: float) -> torch.Te
         least_R1 = logprobs_RV.topk(top_k, dim=-1).values[:, -1:]
         logprobs_RV = logprobs_RV.masked_fill(logprobs_RV < least_R1, -torch.inf).log_softmax(-1)
     if top_p < 1:
-        sorted_RV, order_RV = logprobs_RV.sort(-1, descending=True)
-        probabilities_RV = sorted_RV.double().exp()
-        # A token is dropped if those before it already reach top_p: the most likely one always stays.
-        drop_RV = probabilities_RV.cumsum(-1) - probabilities_RV >= top_p
-        drop_RV = torch.zeros_like(drop_RV).scatter(-1, order_RV, drop_RV)
-        logprobs_RV = logprobs_RV.masked_fill(drop_RV, -torch.inf).log_softmax(-1)
+        logprobs_RV = logprobs_RV.masked_fill(outside_nucleus(logprobs_RV, top_p), -torch.inf).log_softmax(-1)
     return logprobs_RV
 
 

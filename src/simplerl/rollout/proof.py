@@ -5,6 +5,7 @@ sync the log-probabilities of a fixed text are compared with the learner's own.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -20,6 +21,12 @@ TEXT = "What is 12+34-5? First 12+34=46, then 46-5=41. The answer is \\boxed{41}
 BOUNDS = {"fp32": 5e-4, "bf16": 0.1}
 
 
+def text_ids(policy: Policy) -> list[int]:
+    """Return the tokens of the text, as far as a model knows them."""
+    known = [token for token in policy.tokenizer.encode(TEXT, add_special_tokens=False) if token < policy.embeddings]
+    return known[: policy.context_length - 1]
+
+
 @torch.no_grad()
 def ask_back(
     backend: RolloutBackend,
@@ -33,13 +40,18 @@ def ask_back(
     `own` gives the policy's where it is not in this process alone. Raises ModelError where they are further apart
     than rounding explains.
     """
-    known = [token for token in policy.tokenizer.encode(TEXT, add_special_tokens=False) if token < policy.embeddings]
-    ids = known[: policy.context_length - 1]
+    ids = text_ids(policy)
+    return compare(backend, ids, lambda: own(ids) if own else text_logprobs(policy.model, ids), precision)
+
+
+def compare(backend: RolloutBackend, ids: Sequence[int], own: Callable[[], np.ndarray], precision: str) -> float:
+    """Return how far an engine's log-probabilities of a text are from the policy's own; see `ask_back`."""
     told = backend.logprobs(ids) if hasattr(backend, "logprobs") and len(ids) > 1 else None
-    wanted = np.zeros(0) if told is None else own(ids) if own else text_logprobs(policy.model, ids)
+    wanted = np.zeros(0) if told is None else own()
     if told is None or not np.isfinite(wanted).all():  # A policy that has diverged is named when it samples.
         return float("nan")
-    gap, bound = float(np.abs(told - wanted).mean()), BOUNDS[precision] * max(1.0, float(np.abs(wanted).mean()))
+    # Of several engines each says its own.
+    gap, bound = float(np.abs(told - wanted).mean(-1).max()), BOUNDS[precision] * max(1.0, float(np.abs(wanted).mean()))
     if not gap <= bound:
         raise ModelError(
             f"the rollout engine does not use the weights that it was given (version {backend.version}): its "
@@ -48,3 +60,17 @@ def ask_back(
             "it comes again, use --rollout.backend native and report it"
         )
     return gap
+
+
+@dataclass
+class Proofs:
+    """What the policies have said of the text themselves, for engines that are busy and are asked later."""
+
+    ids: list[int]
+    precision: str
+    own: dict[int, np.ndarray] = field(default_factory=dict)
+    """By version, those that can still be asked."""
+
+    def ask(self, backend: RolloutBackend) -> float:
+        """Have an engine prove that it has the policy of its version, as `ask_back` does."""
+        return compare(backend, self.ids, lambda: self.own[backend.version], self.precision)

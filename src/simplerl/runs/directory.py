@@ -7,6 +7,8 @@ metrics.jsonl             one line per step; step 0 is the base model
 trajectories/step_N.parquet   every training response
 evaluations/step_N.parquet    every held-out response
 evaluations/step_N.json       the evaluation's figures with intervals
+status.json               what it is doing at this moment (`simplerl status`)
+ahead/step_N.frames       what was sampled for a step that is not saved yet (`rollout.lag`)
 checkpoints/step_N/           a Hugging Face directory, with trainer/ and manifest.json
 summary.json, learning.png    at the end
 """

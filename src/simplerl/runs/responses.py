@@ -54,6 +54,15 @@ SCHEMA = pyarrow.schema(
     }
 )
 
+#: Columns of `Run.ledger`.
+LEDGER = pyarrow.schema(
+    {
+        "problem_id": _TEXT,
+        **dict.fromkeys(("step", "samples", "right", "decided", "undecided"), _INTEGER),
+        "length": pyarrow.float64(),
+    }
+)
+
 #: Without these a file does not hold judged responses. All but the response are known of every row.
 REQUIRED = ("problem_id", "sample", "response", "verdict")
 

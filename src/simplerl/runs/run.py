@@ -14,7 +14,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from simplerl.core.errors import RunError
 from simplerl.runs.behaviours import Judgement, read_behaviours
 from simplerl.runs.files import MANIFEST, JsonLines, flatten
 from simplerl.runs.metrics import as_number, scan_metrics
-from simplerl.runs.responses import Answer, ResponseFile
+from simplerl.runs.responses import LEDGER, Answer, ResponseFile
+from simplerl.runs.status import NAME as STATUS
 
 #: Folders of a run. Beside one of them config.json is a run's, and not that of a model.
 FOLDERS = ("trajectories", "evaluations", "checkpoints")
@@ -184,6 +185,11 @@ class Run:
         return table or None
 
     @property
+    def status(self) -> dict[str, Any]:
+        """What it was doing when it last said so (`runs/status.py`); empty where it has not."""
+        return self._table(STATUS)
+
+    @property
     def last_step(self) -> int:
         """The last step that is recorded; 0 where none is."""
         return max(self.lines, default=0)
@@ -276,6 +282,22 @@ class Run:
         if not tables:
             raise RunError(f"{self.path} has no training responses that can be read")
         return pyarrow.concat_tables(tables, promote_options="default")
+
+    @cached_property
+    def ledger(self) -> pyarrow.Table:
+        """A row per problem and step in which it was sampled for training, by step (`responses.Visit` has the columns).
+
+        Prompts with a prefix are not among them. A damaged step is left out and named in `damage`.
+        """
+        rows: list[dict[str, Any]] = []
+        for step in self.steps:
+            try:
+                visits = self.records(step).visits(step)
+            except RunError as error:
+                self._damaged(f"{error}: step {step} is not in the ledger")
+                continue
+            rows += [{"problem_id": n, **asdict(v), "undecided": v.undecided} for n, v in visits.items()]
+        return pyarrow.Table.from_pylist(rows, schema=LEDGER)
 
     @cached_property
     def evaluations(self) -> tuple[Evaluation, ...]:

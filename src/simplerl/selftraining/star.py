@@ -214,6 +214,8 @@ def star(
     with open_run("star", config, path, build, resume=resume, callbacks=callbacks) as run:
         parts = run.components
         learner = parts.learner
+        per_step = parts.config.sampling.prompts_per_step  # No more than there are problems.
+        config = dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, prompts_per_step=per_step))
         feed = StarFeed(config, parts.sampler, parts.rollout, path, run.phase, run.on_response)
         given = demonstrations_of(config, parts, run.say)
         for step in run.steps():

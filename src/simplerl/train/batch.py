@@ -21,8 +21,9 @@ PASS_SHARE = 1 / 32
 SLACKS = (1.0, 1.1, 1.25)
 
 
-def build_batch(groups: Sequence[TrajectoryGroup]) -> Batch:
-    """Return the step's responses as one batch, on the CPU, in the order of the groups."""
+def build_batch(groups: Sequence[TrajectoryGroup], *, trained: bool = True) -> Batch:
+    """Return the step's responses as one batch, on the CPU, in the order of the groups; none included if not trained
+    on."""
     trajectories = [(index, t) for index, group in enumerate(groups) for t in group.trajectories]
     prompts = [len(t.prompt_ids) for _, t in trajectories]
     lengths = [p + len(t.completion.token_ids) for p, (_, t) in zip(prompts, trajectories, strict=True)]
@@ -47,7 +48,7 @@ def build_batch(groups: Sequence[TrajectoryGroup]) -> Batch:
         sampler_logprobs_BT=torch.from_numpy(logprobs_BT),
         rewards_B=torch.tensor([t.reward for _, t in trajectories], dtype=torch.float32),
         group_B=torch.tensor([index for index, _ in trajectories]),
-        included_B=torch.tensor([t.verdict.decided for _, t in trajectories]),
+        included_B=torch.tensor([trained and t.verdict.decided for _, t in trajectories]),
         truncated_B=torch.tensor([t.completion.stop_reason == "length" for _, t in trajectories]),
         to_come_BT=torch.from_numpy(to_come_BT),
     )

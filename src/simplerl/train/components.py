@@ -2,11 +2,14 @@
 
 import copy
 import dataclasses
+import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -19,16 +22,23 @@ from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet, select
 from simplerl.data.prompts import Prompter, difference, prompter
 from simplerl.feed.order import Sampler
+from simplerl.feed.samplers import prompt_sampler
 from simplerl.models import lora
 from simplerl.models.device import check_devices, describe_machine, has_fast_bf16, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention, weights_hash
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout, begin_notice, fingerprint, prompt
-from simplerl.rollout.proof import ask_back
+from simplerl.rollout.proof import Proofs, ask_back, text_ids
+from simplerl.rollout.wire import read_weights
 from simplerl.train.learner import Learner
 from simplerl.verify import VerifierPool
 
+if TYPE_CHECKING:
+    from simplerl.rollout.engines import Engines
+
+#: Folder of a checkpoint with the policies before its own that still sample.
+POLICIES = "policies"
 #: Layers up to which the rounding of bf16 stays negligible.
 SHALLOW_LAYERS = 4
 
@@ -58,6 +68,7 @@ class Components:
     rollout: Rollout
     evaluation: Rollout
     """The same engine and verifier, drawing as `config.evaluation` says."""
+    proofs: Proofs
     environment: dict[str, Any]
     """Versions, machine, data: what the configuration does not say."""
 
@@ -66,16 +77,48 @@ class Components:
         """The engine that training and evaluation sample from."""
         return self.rollout.backend
 
-    def sync(self, version: int) -> float:
-        """Give the engine the learner's weights and have it prove that it uses them; return how far it is off."""
+    def sync(self, version: int) -> float | None:
+        """Give the engine the learner's weights and have it prove that it uses them; return how far it is off.
+
+        Engines that sample ahead are busy (None): they prove it when they take the weights up (`engines_at`).
+        """
         self.backend.sync(self.learner.weights(), version=version)
-        precision = self.environment["rollout_precision"]
-        return ask_back(self.backend, self.policy, precision, own=self.learner.text_logprobs)
+        if not (lag := self.config.rollout.lag):
+            return ask_back(self.backend, self.policy, self.proofs.precision, own=self.learner.text_logprobs)
+        self.proofs.own[version] = self.learner.text_logprobs(self.proofs.ids)
+        self.proofs.own.pop(version - lag - 1, None)
+        return None
+
+    def engines_at(self, version: int) -> tuple[RolloutBackend, float]:
+        """Return the engines under the policy of a version, and how far they are off when asked back."""
+        engines = cast("Engines", self.backend).at(version)
+        return engines, self.proofs.ask(engines)
+
+    def save(self, directory: Path, state: dict[str, Any]) -> None:
+        """Write a checkpoint: the learner's, and the policies by which the steps under way are sampled."""
+        self.learner.save(directory, state)
+        older = sorted(self.proofs.own)[:-1]
+        for version in older:
+            shutil.copytree(cast("Engines", self.backend).path_of(version), directory / POLICIES / str(version))
+        if older:
+            own = {str(version): self.proofs.own[version].tolist() for version in older}
+            (directory / POLICIES / "proofs.json").write_text(json.dumps(own), encoding="utf-8")
+
+    def restore(self, directory: Path) -> None:
+        """Take up what `save` has written, but for the policy's weights, which are there."""
+        self.learner.restore(directory)
+        if self.config.rollout.lag and (directory / POLICIES).is_dir():
+            own = json.loads((directory / POLICIES / "proofs.json").read_text(encoding="utf-8"))
+            for version, values in own.items():
+                weights = read_weights(directory / POLICIES / version)
+                cast("Engines", self.backend).publish(weights, int(version))
+                self.proofs.own[int(version)] = np.array(values, dtype=np.float32)
 
     def close(self) -> None:
         """Release processes and memory."""
         self.backend.close()
         self.rollout.verifier.close()
+        self.evaluation.verifier.close()
         if self.learner.ranks:
             self.learner.ranks.close()
 
@@ -105,7 +148,9 @@ def build_components(
     learns_in, samples_in = pick_precisions(config, policy.model, device)
     policy.check(list(config.sampling.stop_ids), "setting sampling.stop_ids")
     train, held_out, data_record = make_prompts(split, template, policy, config, say)
+    config = with_steps_for(config, len(train), say)
     sampled_from = policy
+    prompt_sampler(config).check(config, [item.problem for item in train])
     if config.lora.rank:  # The sampler has the merged weights, of its own.
         sampled_from = dataclasses.replace(policy, model=copy.deepcopy(policy.model))
         lora.add(policy.model, **dataclasses.asdict(config.lora), base=policy.name, seed=config.seed)
@@ -121,6 +166,7 @@ def build_components(
         steps=config.steps,
         reference=reference,
         seed=config.seed,
+        top_p=config.sampling.top_p,
     )
     if learner.note:
         say(learner.note)
@@ -129,13 +175,16 @@ def build_components(
         sampled_from.model.to(device)
     s, e, verifier = config.sampling, config.evaluation, config.verifier
     limits: dict[str, Any] = {"max_new_tokens": s.max_new_tokens, "stop": s.stop, "stop_ids": s.stop_ids}
-    rollout = Rollout(
-        backend=open_backend(
-            config.rollout.backend, sampled_from, precision=samples_in, max_rows=config.rollout.max_rows
-        ),
-        verifier=VerifierPool(
+
+    def judges() -> VerifierPool:
+        return VerifierPool(
             verifier.policy, workers=verifier.workers, timeout_s=verifier.timeout_s, lenient=verifier.lenient
-        ),
+        )
+
+    backend = start_backend(config, sampled_from, say, precision=samples_in, max_rows=config.rollout.max_rows)
+    rollout = Rollout(
+        backend=backend,
+        verifier=judges(),
         reward=config.reward,
         sampling=Sampling(temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, **limits),
         samples=s.samples_per_prompt,
@@ -143,8 +192,13 @@ def build_components(
         environment=config.environment,
         tokenizer=policy.tokenizer,
     )
-    if config.learner.sharded and config.rollout.backend != "native":  # An engine with weights of its own has read it.
+    own = config.rollout.backend != "native" or config.cluster.engines
+    if config.learner.sharded and own:  # An engine with weights of its own has read it.
         sampled_from.model.to("cpu")
+    # While steps are sampled in one thread, another evaluates: what only one may use at a time is there twice.
+    own_parts: dict[str, Any] = {}
+    if config.rollout.lag:
+        own_parts = {"verifier": judges(), "tokenizer": copy.deepcopy(policy.tokenizer)}
     drawn = Sampling(temperature=e.temperature, top_p=e.top_p, top_k=0, **limits)
     if not rollout.backend.exact:
         say(f"rollout.backend = {config.rollout.backend} draws its own random numbers: no two runs will be the same")
@@ -154,8 +208,9 @@ def build_components(
         sampler=Sampler(train, per_step=s.prompts_per_step, seed=config.seed),
         held_out=held_out,
         rollout=rollout,
-        evaluation=dataclasses.replace(rollout, sampling=drawn, samples=e.samples),
+        evaluation=dataclasses.replace(rollout, sampling=drawn, samples=e.samples, **own_parts),
         learner=learner,
+        proofs=Proofs(ids=text_ids(policy), precision=samples_in),
         environment={
             **describe_machine(device),
             "ranks": config.learner.ranks,
@@ -168,6 +223,26 @@ def build_components(
             "reference": locate_and_hash(config.reference) if config.reference else None,
             **data_record,
         },
+    )
+
+
+def start_backend(config: Config, policy: Policy, say: Callable[[str], None], **options: Any) -> RolloutBackend:
+    """Return what samples from a policy: in this process, or engines in others. `options` are the backend's."""
+    name, cluster = config.rollout.backend, config.cluster
+    if not cluster.engines:
+        return open_backend(name, policy, **options)
+    from simplerl.rollout.engines import Engines
+
+    return Engines(
+        name,
+        policy,
+        count=cluster.engines,
+        timeout_s=cluster.timeout_s,
+        keep=config.rollout.lag + 1,
+        plugins=[each.name for each in config.plugins],
+        say=say,
+        first_device=config.learner.ranks,
+        **options,
     )
 
 
@@ -235,6 +310,23 @@ class Split:
     """`train` and `held_out` → what was decided about rows → their places."""
     origin: dict[str, Any]
     """`train` and `held_out` → file and SHA-256, or hub data set and commit."""
+
+
+def with_steps_for(config: Config, problems: int, say: Callable[[str], None]) -> Config:
+    """Return a configuration whose steps sample all the training problems, where these are fewer than it asks for."""
+    if not 0 < problems < config.sampling.prompts_per_step:
+        return config
+    say(
+        f"sampling.prompts_per_step = {config.sampling.prompts_per_step}, but there are only {problems} training "
+        f"problems: each step samples all {problems}"
+    )
+    learner, per_update = config.learner, config.learner.prompts_per_update
+    if per_update and problems % per_update:
+        say(f"learner.prompts_per_update = {per_update} does not divide them: each step is one update")
+        learner = dataclasses.replace(learner, prompts_per_update=0)
+    return dataclasses.replace(
+        config, sampling=dataclasses.replace(config.sampling, prompts_per_step=problems), learner=learner
+    )
 
 
 def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | None = None) -> Split:

@@ -24,7 +24,7 @@ from simplerl.models import checkpoint, lora
 from simplerl.models.guards import clock
 from simplerl.models.load import Policy, load, recompute_activations
 from simplerl.models.score import BaseScorer, Scorer, shares_prompts, text_logprobs
-from simplerl.models.sharding import fill, gather, passes, shard, tensors
+from simplerl.models.sharding import fill, gather, local, passes, shard, tensors
 from simplerl.ops.correction import correction
 from simplerl.ops.kl import adapted, kl
 from simplerl.train.batch import MicroBatch, by_response, cut_update, minibatches
@@ -86,10 +86,11 @@ class Learner:
         steps: int,
         reference: PreTrainedModel | None = None,
         seed: int = 0,
+        top_p: float = 1.0,
     ):
         """`reference` is the model of the KL; None: the policy as it is now, or without its adapters.
 
-        `seed` addresses the first values of a critic's head.
+        `seed` addresses the first values of a critic's head. `top_p` is that of sampling: tokens are scored as drawn.
         """
         self.policy, self.algorithm, self.config, self.optimization = policy, algorithm, learner, optimizer
         self.device = next(policy.model.parameters()).device
@@ -99,7 +100,10 @@ class Learner:
         self.kl_scale = 1.0
         self.carried: Mapping[str, float] = {}
         """What the algorithm remembers from step to step."""
+        self.refreshed = False
+        """Whether the reference is a later policy than the run began with."""
         self.scorer = Scorer(policy.model, temperature=temperature, precision=precision)
+        self.scorer.top_p = top_p if "rl" in algorithm.components else 1.0
         self.adapters, self.seed = lora.has_adapters(policy.model), seed
         self.reference: Scorer | BaseScorer | None = None
         if algorithm.needs_reference:
@@ -171,12 +175,13 @@ class Learner:
         if self.ranks is None:
             return text_logprobs(self.policy.model, token_ids)
         scorer = self.scorer.eval()
-        usual, scorer.temperature, scorer.precision = (scorer.temperature, scorer.precision), 1.0, "fp32"
+        usual = scorer.temperature, scorer.precision, scorer.top_p
+        scorer.temperature, scorer.precision, scorer.top_p = 1.0, "fp32", 1.0
         tokens_1T = torch.tensor([list(token_ids)], device=self.device)
         mask_1T = (torch.arange(tokens_1T.shape[1], device=self.device) > 0)[None]
         for tokens_BT in passes(scorer, [tokens_1T]):
             logprobs_1T, _, _ = scorer(tokens_BT, mask_1T, mask_1T.sum(1).cpu() + 1)
-        scorer.temperature, scorer.precision = usual
+        scorer.temperature, scorer.precision, scorer.top_p = usual
         return logprobs_1T[0, 1:].cpu().numpy()
 
     def start_anew(self, name: str) -> None:
@@ -195,15 +200,28 @@ class Learner:
         """Forget the optimizer's moments."""
         self.optimizer = adamw(self.policy.model, self.optimization)
 
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Make the policy as it is now the reference of the KL, and forget the optimizer's moments."""
+        self.restart()
+        if isinstance(self.reference, Scorer):
+            own, theirs = self.reference.model.state_dict(), self.policy.model.state_dict()
+            for name, values in own.items():
+                local(values).copy_(local(theirs[name]))
+            self.refreshed = True
+
     def save(self, directory: Path, state: dict[str, Any]) -> None:
         """Write a checkpoint: the policy as a model directory, and what an exact resume needs."""
+        others: dict[str, Any] = {"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {}
+        if self.refreshed and self.reference:
+            others["reference"] = (self.reference.model, None)
         checkpoint.save(
             directory,
             model=self.policy.model,
             tokenizer=self.policy.tokenizer,
             optimizer=self.optimizer,
-            others={"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {},
-            state={**state, "kl_scale": self.kl_scale, "carried": dict(self.carried)},
+            others=others,
+            state={**state, "refreshed": self.refreshed, "kl_scale": self.kl_scale, "carried": dict(self.carried)},
             writes=self.leads,
         )
 
@@ -212,6 +230,9 @@ class Learner:
         checkpoint.load_optimizer(directory, self.optimizer)
         state = checkpoint.load_state(directory)
         self.kl_scale, self.carried = float(state["kl_scale"]), state.get("carried", {})
+        self.refreshed = bool(state.get("refreshed"))
+        if self.refreshed and self.reference:
+            checkpoint.load_module(directory, "reference", self.reference.model)
         if self.critic:
             self.critic.restore(directory)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError
+from simplerl.feed.ahead import source_of
 from simplerl.feed.feed import Feed
 from simplerl.feed.ledger import Ledger
 from simplerl.feed.samplers import prompt_sampler
@@ -28,26 +29,36 @@ def train(
     inputs: Inputs | None = None,
 ) -> Outcome:
     """Train into a run directory and return how it ended. `inputs` are objects in place of what `config` names."""
-    if config.sampling.top_p < 1 or config.sampling.top_k:
+    if config.sampling.top_k:
         raise ConfigError(
-            f"sampling.top_p = {config.sampling.top_p}, sampling.top_k = {config.sampling.top_k}: tokens would be "
-            "drawn from a truncated distribution and scored under the complete one, so that ratios, corrections and "
-            "the mismatch KL would be biased. Train with --sampling.top-p 1 --sampling.top-k 0; evaluation.top_p and "
-            "simplerl sample may truncate"
+            f"sampling.top_k = {config.sampling.top_k}: tokens would be drawn from a truncated distribution and scored "
+            "under another one, so that ratios, corrections and the mismatch KL would be biased. Train with "
+            "--sampling.top-k 0; sampling.top_p, whose nucleus is scored too, evaluation.top_p and simplerl sample may "
+            "truncate"
+        )
+    if config.sampling.top_p < 1 and config.algorithm.needs_vocabulary_mean:
+        raise ConfigError(
+            f"sampling.top_p = {config.sampling.top_p}: {type(config.algorithm).__name__} reads a mean over the "
+            "complete vocabulary, which a nucleus does not have; train with --sampling.top-p 1"
         )
     build = functools.partial(build_components, config, inputs=inputs)
     with open_run("train", config, path, build, resume=resume, callbacks=callbacks) as run:
-        parts = run.components
+        parts, config = run.components, run.components.config
         prompted, sampler = parts.sampler.problems, prompt_sampler(config)
         ledger = Ledger(config, [p.problem for p in prompted], path, vocabulary=len(parts.policy.tokenizer))
         room = parts.policy.context_length - config.sampling.max_new_tokens
         feed = Feed(config, sampler, prompted, parts.rollout, ledger, on_response=run.on_response, room=room)
-        for step in run.steps():
-            with run.phase("rollout", feed.responses):
-                groups = feed.take(step)
-            with run.phase("learn"):
-                parts.learner.temperature = groups.temperature
-                result = parts.learner.step(build_batch(groups.kept), step)
-            run.sync(step)
-            run.record(step, groups, result)
+        ahead = {"start": run.start, "steps": config.steps, "at": parts.engines_at, "path": path}
+        with source_of(feed, config.rollout.lag, **ahead) as source:
+            run.source = source
+            for step in run.steps():
+                with run.phase("rollout", source.responses):
+                    groups = source.take(step)
+                with run.phase("learn"):
+                    parts.learner.temperature = groups.temperature
+                    if sampler.refreshes(step):
+                        parts.learner.refresh()
+                    result = parts.learner.step(build_batch(groups.kept, trained=groups.trained), step)
+                run.sync(step)
+                run.record(step, groups, result)
     return run.outcome

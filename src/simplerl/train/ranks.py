@@ -28,6 +28,7 @@ import torch
 from torch import distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 
+from simplerl.core.children import last_words, start_child
 from simplerl.core.errors import ConfigError, SimpleRLError
 from simplerl.core.plugins import load_plugins
 from simplerl.core.types import Batch
@@ -96,18 +97,8 @@ class Ranks:
         self.mesh = init_device_mesh(device, (size,))
 
     def _start(self, rank: int, settings: Mapping[str, Any]) -> None:
-        ours, theirs = socket.socketpair()
-        path = [os.path.abspath(each) for each in sys.path]  # A rank imports what the controller can.
-        with theirs, self._said(rank).open("wb") as said:
-            # A group of its own: Ctrl-C is the controller's to handle.
-            process = subprocess.Popen(
-                [sys.executable, "-P", *COMMAND, json.dumps(settings)],
-                stdin=theirs.fileno(),
-                stdout=said,
-                stderr=said,
-                process_group=0,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": str(self.threads)},
-            )
+        environment = {"OMP_NUM_THREADS": str(self.threads)}
+        process, ours = start_child(COMMAND, settings, self._said(rank), environment)
         self._sockets.append(ours)
         self._processes.append(process)
 
@@ -147,15 +138,9 @@ class Ranks:
         return SimpleRLError(message)
 
     def _message(self, rank: int) -> str:
-        try:
-            code = self._processes[rank - 1].wait(timeout=1)
-            how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        except subprocess.TimeoutExpired:
-            how = f"did not start within {START_S} s"
-        lines = self._said(rank).read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
-        said = "; it said:\n" + "\n".join(f"  {line}" for line in lines) if lines else ", and said nothing"
+        how = last_words(self._processes[rank - 1], self._said(rank), START_S)
         return (
-            f"rank {rank} of {len(self._processes) + 1} of the learner {how}{said}\n"
+            f"rank {rank} of {len(self._processes) + 1} of the learner {how}\n"
             "What is recorded is intact: continue from the last checkpoint with --resume"
         )
 
@@ -243,7 +228,7 @@ def _asked_of_all(name: str) -> Any:
     return method
 
 
-for _name in ("step", "restart", "start_anew", "save", "restore", "text_logprobs"):
+for _name in ("step", "restart", "refresh", "start_anew", "save", "restore", "text_logprobs"):
     setattr(LeadingLearner, _name, _asked_of_all(_name))
 
 

@@ -28,6 +28,7 @@ from simplerl.models.guards import choose_threads, clock, memory_advice, stop_on
 from simplerl.rollout.groups import Rollout
 from simplerl.rollout.metrics import environment_metrics, rollout_metrics
 from simplerl.runs.directory import RunDirectory, read_metrics, sampled_tokens
+from simplerl.runs.status import StatusFile
 from simplerl.train.components import Components
 from simplerl.train.learner import StepResult
 
@@ -88,6 +89,9 @@ class TrainingRun:
         self._seconds: dict[str, float] = {}
         self._gap: dict[str, float] = {}
         self._stop_announced = False
+        self._step, self._phase = start, ("", time.time())
+        self.source: Any = None
+        """What gives the steps their groups, for who looks on."""
 
     def say(self, message: str) -> None:
         """Show a line to whoever watches."""
@@ -104,7 +108,7 @@ class TrainingRun:
                 self.outcome = Outcome(step=step, finished=False, finding=self.doctor.fatal)
                 return
             step += 1
-            self._seconds, self._step_began = {}, time.perf_counter()
+            self._step, self._seconds, self._step_began = step, {}, time.perf_counter()
             yield step
         self.finish()
         self.outcome = Outcome(step=step, finished=True)
@@ -125,13 +129,24 @@ class TrainingRun:
             yield
 
     def _on_phase(self, name: str, total: int = 0) -> None:
+        self._phase = name, time.time()
         for callback in self.callbacks:
             callback.on_phase(name, total)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the run is doing, for status.json. Called from another thread."""
+        name, since = self._phase
+        described = {"step": self._step, "phase": name, "since": since}
+        for key, method in (("ahead", "doing"), ("engines", "report")):
+            owner = self.source if key == "ahead" else self.components.backend
+            described |= {key: getattr(owner, method)()} if hasattr(owner, method) else {}
+        return described
 
     def sync(self, step: int) -> None:
         """Have the engine sample from the learner's weights from now on."""
         with self.phase("sync"):
-            self._gap = {"policy/sync_gap": self.components.sync(step)}
+            gap = self.components.sync(step)
+            self._gap = {} if gap is None else {"policy/sync_gap": gap}
 
     def on_response(self, completion: object = None) -> None:
         """Tell the callbacks that a response is done."""
@@ -200,7 +215,7 @@ class TrainingRun:
         components = self.components
         state = {"step": step, "epoch": components.sampler.epoch(step)}
         keep = components.config.checkpoint.keep
-        self.directory.save_checkpoint(step, lambda directory: components.learner.save(directory, state), keep=keep)
+        self.directory.save_checkpoint(step, lambda directory: components.save(directory, state), keep=keep)
 
     def finish(self) -> None:
         """Write summary.json and, of a training run, learning.png: from here on the run counts as finished."""
@@ -244,6 +259,8 @@ def open_run(
         for callback in callbacks:
             callback.say(message)
 
+    if stage != "train" and config.rollout.lag:
+        raise ConfigError(f"rollout.lag = {config.rollout.lag} is for simplerl train: simplerl {stage} samples in turn")
     directory, start = RunDirectory(path), 0
     directory.check(resume=resume)
     with ExitStack() as stack:
@@ -269,16 +286,30 @@ def open_run(
             directory.write("config.json", as_table(config))
             _rewind(directory, config, start, say)
         if start:
-            components.learner.restore(directory.checkpoint(start))
+            components.restore(directory.checkpoint(start))
+        if components.rollout.reward.costs:
+            open_desk(components, path, say)
         components.sync(start)
         doctor = DoctorRounds(config, stage, path, say)
         run = TrainingRun(stage, directory, components, callbacks, start=start, interrupted=interrupted, doctor=doctor)
+        stack.enter_context(StatusFile(path, run.describe))
         if not read_metrics(path):
             metrics = run.evaluate(0)
             run.record_metrics(0, metrics, [])
             for advice in first_advice(metrics, config) if stage == "train" else ():
                 say(advice)
         yield run
+
+
+def open_desk(components: Components, path: Path, say: Callable[[str], None]) -> None:
+    """Give the reward the desk at which it asks its judge, and say what that may cost."""
+    from simplerl.graders.desk import Desk
+
+    config, reward = components.config, components.rollout.reward
+    desk = Desk(path / "judge.jsonl", config.judge, say)
+    responses = config.steps * config.sampling.prompts_per_step * config.sampling.samples_per_prompt
+    say(desk.estimate(responses, config.sampling.max_new_tokens, reward.answer_tokens))
+    reward.begin(desk)
 
 
 def first_advice(metrics: Mapping[str, float], config: Config) -> list[str]:

@@ -37,6 +37,9 @@ LONGEST_NAME = 120
 #: Rows on a page of the table, and samples that are shown of a problem.
 ROWS, MOST_SAMPLES = 25, 64
 
+#: Visits of a problem that its history shows, the newest.
+MOST_VISITS = 40
+
 #: Searches of a run of which the surface is shown, the newest.
 MOST_SEARCHES = 12
 #: Formulas drawn on a page, shared out among its responses, but some for each: a browser needs seconds for 10,000.
@@ -256,9 +259,17 @@ def _problem(library: Library, view: View, selection: Selection, notices: list[s
     return (
         piece("problem_bar", view, position, len(selection.numbers), neighbours, known=True)
         + piece("question", pair.ids[number], row, other)
+        + _histories(library, view, pair.ids[number])
         + (legend(SCALES[view.mode]) if view.mode in SCALES else "")
         + _grid(library, view, [side[:MOST_SAMPLES] for side in sides], one_sided=same or not all(sides))
     )
+
+
+def _histories(library: Library, view: View, problem: str) -> str:
+    """Return what came of a problem in training, of each run that is shown and has sampled it."""
+    shown = [library.catalog().entries[key] for key in dict.fromkeys((view.a, view.b))]
+    histories = [(entry.name, library.visits(entry, problem)) for entry in shown]
+    return "".join(piece("history", name, visits, MOST_VISITS) for name, visits in histories if visits)
 
 
 def _grid(library: Library, view: View, sides: list[list[dict]], *, one_sided: bool) -> str:

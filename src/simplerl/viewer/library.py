@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow.compute
 
 from simplerl.core.errors import RunError, SimpleRLError, nearest
 from simplerl.doctor import Diagnosis, diagnose
@@ -41,11 +42,14 @@ FIRST_RUNS = 6
 SHOWN = (
     "problem_id", "sample", "source", "level", "kind", "question", "answer", "response", "stop_reason", "verdict",
     "extracted", "rule", "detail", "reward", "reward_parts", "advantages", "policy_version", "token_ids", "logprobs",
-    "entropies", "turns", "calls",
+    "entropies", "turns", "calls", "prefix",
 )  # fmt: skip
 
 #: What an export of the table holds per response: everything but the numbers of single tokens.
 EXPORTED = (*SHOWN[: SHOWN.index("advantages")], "policy_version")
+
+#: Training responses of a run beyond which the history of a problem is not looked for (bytes of its files).
+LARGEST_HISTORY = 300_000_000
 
 #: Largest tokenizer file that is read (bytes).
 LARGEST_TOKENIZER = 100_000_000
@@ -205,6 +209,16 @@ class Library:
             return _diagnosed(path, entry.stamp)
         except SimpleRLError as error:
             return str(error)
+
+    def visits(self, entry: Entry, problem: str) -> list[dict[str, Any]] | str:
+        """Return what came of a problem whenever a run sampled it, or why that is not said."""
+        if entry.run is None:
+            return []
+        files = [there[TRAINING] for there in entry.steps.values() if TRAINING in there]
+        if sum(file.size for file in files) > LARGEST_HISTORY:
+            return f"{entry.name} has too many training responses to look through; Run(…).ledger has them all"
+        ledger = entry.run.ledger
+        return ledger.filter(pyarrow.compute.field("problem_id") == problem).to_pylist()
 
     # -- views -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,64 @@
+"""DPPO: a trust region of divergence in place of the clip of the ratio.
+
+Source: arXiv 2602.04879 (the binary approximations). A ratio says little about how far the policy has moved: of a rare
+token it is large after a harmless step, of a frequent one small after a harmful one. DPPO asks how far the distribution
+over {this token, all others} has moved, and takes a token out of the gradient where it has moved too far in the
+direction that its advantage pushes:
+
+    −sg(M · min(ρ, cap)) · A · log π,   M = 0 where (A > 0 and π > π_old, or A < 0 and π < π_old) and D > δ
+
+with D the total variation |π − π_old| or KL(π_old‖π) of those two. δ = ∞ is CISPO's loss.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from simplerl.algorithms.base import Algorithm, policy_ratio
+from simplerl.core.errors import ConfigError
+from simplerl.core.types import LossInputs, LossOutput
+from simplerl.ops.losses import weighted_reinforce
+
+
+@dataclass(frozen=True, kw_only=True)
+class DPPO(Algorithm):
+    """REINFORCE on every token whose probability has not moved too far already."""
+
+    divergence: str = "tv"
+    """What the distance is: `tv` (|π − π_old|) or `kl` (of the sampled token against all others)."""
+    delta_low: float = 0.2
+    """δ for tokens that are made less likely; about 0.2 for `tv`, 0.05 for `kl`."""
+    delta_high: float = 0.2
+    """δ for tokens that are made more likely."""
+    ratio_cap: float = 20.0
+    """Largest importance weight."""
+    scale: str = "group"
+    """Divide the centred reward by the std of its group (`group`), of all (`batch`) or not (`none`)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.one_of("divergence", ("tv", "kl"))
+        self.positive("delta_low", "delta_high")
+        if self.ratio_cap < 1:
+            raise ConfigError(f"algorithm.ratio_cap must be at least 1, got {self.ratio_cap}")
+
+    def loss(self, inputs: LossInputs) -> LossOutput:
+        """Return the share of the loss −M·min(ρ, cap)·A·log π."""
+        ratio_BT, advantages_BT = policy_ratio(inputs), inputs.advantages_BT
+        now_BT, old_BT = inputs.logprobs_BT.detach().exp(), inputs.old_logprobs_BT.exp()
+        if self.divergence == "tv":
+            distance_BT = (now_BT - old_BT).abs()
+        else:
+            distance_BT = binary_kl(old_BT, now_BT)
+        further_BT = torch.where(advantages_BT > 0, now_BT > old_BT, now_BT < old_BT) & (advantages_BT != 0)
+        delta_BT = torch.where(advantages_BT > 0, self.delta_high, self.delta_low)
+        held_BT = (inputs.mask_BT & further_BT & (distance_BT > delta_BT)).to(ratio_BT.dtype)
+        factor_BT = (1 - held_BT) * ratio_BT.clamp(max=self.ratio_cap)
+        per_token_BT = weighted_reinforce(inputs.logprobs_BT, advantages_BT, factor_BT)
+        return self.total(inputs, per_token_BT, ratio=ratio_BT, clip_fraction=held_BT)
+
+
+def binary_kl(first_BT: torch.Tensor, second_BT: torch.Tensor) -> torch.Tensor:
+    """Return KL(first‖second) of two probabilities of one event, in nats."""
+    p, q = (x.double().clamp(1e-12, 1 - 1e-12) for x in (first_BT, second_BT))
+    return (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).to(first_BT.dtype)

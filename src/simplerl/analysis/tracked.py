@@ -1,0 +1,65 @@
+"""Runs beside each other: what they were set to, what they ran on, and what came of it; one row for each."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from simplerl.core.errors import RunError
+from simplerl.runs.files import flatten
+from simplerl.runs.run import Run, find_runs
+
+#: Settings that say where a run is and not what it is.
+ASIDE = ("output_dir", "seed", "tracking.", "doctor.", "checkpoint.")
+
+
+def tracked(directory: Path, warn: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
+    """Return {"runs": a row per run, "usual": the settings that most have}, of every run in a directory, however deep.
+
+    A row has `name`, `path`, `seed`, `steps`, `finished`, `settings` (those that are not the usual ones), `versions` of
+    packages with `git_commit` and `platform` (of the last session), the held-out accuracy `base` and `final` with its
+    intervals, and `tokens` and `seconds`. Raises RunError where there is no run.
+    """
+    runs = [run for run in find_runs(directory, warn) if not run.is_result and run.lines]
+    if not runs:
+        raise RunError(f"{directory} holds no run with recorded steps")
+    settings = [
+        {k: v for k, v in flatten(run.config).items() if not any(k == a or k.startswith(a) for a in ASIDE)}
+        for run in runs
+    ]
+    keys = sorted({key for each in settings for key in each})
+    # A setting that an older version did not write is no difference.
+    values = {key: [json.dumps(each[key]) for each in settings if key in each] for key in keys}
+    usual = {key: Counter(written).most_common(1)[0][0] for key, written in values.items()}
+    differing = [key for key in keys if len(set(values[key])) > 1]
+    return {
+        "usual": {key: json.loads(written) for key, written in usual.items()},
+        "runs": [
+            _row(run, directory, {k: own[k] for k in differing if k in own and json.dumps(own[k]) != usual[k]})
+            for run, own in zip(runs, settings, strict=True)
+        ],
+    }
+
+
+def _row(run: Run, directory: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    session = run.environment[-1] if run.environment else {}
+    packages = session.get("packages")
+    figures = {one.step or 0: one.figures.get("acc") for one in run.evaluations if one.figures}
+    steps = [line for step, line in run.lines.items() if step > 0]
+    return {
+        "name": run.path.relative_to(directory).as_posix() if run.path != directory else run.name,
+        "path": str(run.path),
+        "seed": run.setting("seed"),
+        "steps": run.last_step,
+        "finished": run.finished,
+        "settings": settings,
+        "versions": {
+            **(packages if isinstance(packages, dict) else {}),
+            **{key: session.get(key) for key in ("python", "git_commit", "platform")},
+        },
+        "base": figures.get(0),
+        "final": figures[max(figures)] if figures else None,
+        "tokens": sum(line.get("tokens/sampled") or 0 for line in steps),
+        "seconds": sum(line.get("time/step") or 0 for line in steps),
+    }

@@ -1,0 +1,579 @@
+"""Engines: processes that sample, each with any backend in it, together one backend to whoever asks.
+
+The controller deals requests to them, and they send completions back as they finish. An engine that ends or hangs is
+replaced; what it owed is asked again of the others, or of itself once it is back, under the policy that it was asked
+under, so that nothing is lost and, a request's noise being addressed, nothing changes. An engine whose controller is
+gone leaves at once.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from simplerl.core import errors
+from simplerl.core.children import last_words, start_child
+from simplerl.core.errors import ModelError, SimpleRLError, raised_at
+from simplerl.core.plugins import load_plugins
+from simplerl.core.types import Completion
+from simplerl.models.load import Policy, load
+from simplerl.rollout import BACKENDS, open_backend
+from simplerl.rollout.backend import Request, RolloutBackend, Sampling
+from simplerl.rollout.proof import BOUNDS
+from simplerl.rollout.wire import (
+    Message,
+    pack_completion,
+    read_weights,
+    receive,
+    send,
+    unpack_completion,
+    write_weights,
+)
+
+#: Seconds that an engine may take to load its model.
+START_S = 600.0
+#: Seconds in which one leaves by itself.
+LEAVE_S = 5.0
+#: Ends of engines in a row, with no answer from any in between, after which there is no further try.
+MOST_DEATHS = 5
+#: What Python runs as an engine.
+COMMAND = ("-c", "from simplerl.rollout.engines import main; main()")
+#: Memory that processes share, where there is any.
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@dataclasses.dataclass(eq=False)
+class _Call:
+    """A `generate` or a question under way: where its answers are put."""
+
+    number: int
+    version: int
+    sampling: Sampling | None = None
+    """None: the question for log-probabilities, which every engine answers itself."""
+    answers: "SimpleQueue[tuple[Any, Any] | SimpleRLError]" = dataclasses.field(default_factory=SimpleQueue)
+
+
+@dataclasses.dataclass(eq=False)
+class _Task:
+    """One answer that an engine owes."""
+
+    call: _Call
+    index: int
+    """Of the request in its call; of the engine, for a question."""
+    asked: Any
+    """The request, or the text of a question (int32)."""
+
+
+class _Engine:
+    """One process, and what it owes."""
+
+    def __init__(self, number: int):
+        self.number = number
+        self.process: Any = None
+        self.connection: Any = None
+        self.ready = False
+        self.owed: dict[int, _Task] = {}
+        """Ticket → task. A ticket is one asking of one request: what comes for another is of the past."""
+        self.since = time.monotonic()
+        """When it last gave a sign, or began to owe."""
+        self.starts = 0
+
+    def send(self, header: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None:
+        """Send a message; where nobody is there, whoever listens finds out and asks again."""
+        with suppress(OSError):
+            send(self.connection, header, arrays)
+
+
+class Engines:
+    """Several processes as one backend; several threads may ask it, each under a policy of its own (`at`)."""
+
+    def __init__(
+        self,
+        name: str,
+        policy: Policy,
+        *,
+        count: int,
+        timeout_s: float = 600.0,
+        keep: int = 1,
+        plugins: Sequence[str] = (),
+        say: Callable[[str], None] = lambda message: None,
+        first_device: int = 0,
+        precision: str = "fp32",
+        max_rows: int = 512,
+    ):
+        """Start `count` engines of a backend and wait until all have loaded the policy. Raises SimpleRLError.
+
+        An engine that gives no sign for `timeout_s` seconds while it owes something is replaced. `keep` is how many
+        policies, the newest, can be asked. On GPUs the engines take those from `first_device` on, in turn.
+        """
+        self.name, self.exact, self.context_length = name, cast(Any, BACKENDS[name]).exact, policy.context_length
+        self.version, self.keep, self.timeout_s, self._say = 0, keep, timeout_s, say
+        self._bound = BOUNDS[precision]
+        shared = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+        self._files = tempfile.TemporaryDirectory(prefix="simplerl-engines-", dir=shared, ignore_cleanup_errors=True)
+        self.files = Path(self._files.name)
+        self._write_model(policy)
+        self._device, self._first_device = policy.model.device.type, first_device
+        self._settings = {
+            "backend": name,
+            "files": str(self.files),
+            "plugins": list(plugins),
+            "device": self._device,
+            "attention": policy.model.config._attn_implementation,
+            "threads": max(1, torch.get_num_threads() // count),
+            "options": {"precision": precision, "max_rows": max_rows},
+        }
+        self._numbers, self._lock = itertools.count(1), threading.RLock()
+        self._calls: dict[int, _Call] = {}
+        self._published: dict[int, str] = {}
+        """Version → name of its weights: that of one published twice is another the second time."""
+        self._proofs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        """Version → a text, and what the engines have told of it: what one that is started anew must tell too."""
+        self._error: SimpleRLError | None = None
+        self._deaths = 0
+        self._closed = threading.Event()
+        self._engines = [_Engine(number) for number in range(count)]
+        for engine in self._engines:
+            self._start(engine)
+            threading.Thread(target=self._listen, args=(engine,), daemon=True).start()
+        threading.Thread(target=self._watch, daemon=True).start()
+        while not all(engine.ready for engine in self._engines):
+            if self._error:
+                self.close()
+                raise self._error
+            time.sleep(0.05)
+
+    def _write_model(self, policy: Policy) -> None:
+        try:
+            policy.model.save_pretrained(self.files / "model")
+            policy.tokenizer.save_pretrained(self.files / "model")
+        except Exception as error:  # safetensors and transformers have errors of their own for a full disk.
+            raise SimpleRLError(f"the model cannot be handed to the engines by {self.files}: {error}") from error
+
+    # -- the protocol of a backend -------------------------------------------------------------------------------
+
+    def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
+        """Take new weights. An engine loads them when it is first asked under them."""
+        self.publish(weights, version)
+        self.version = version
+        for old in [each for each in self._published if not version - self.keep < each <= version]:
+            shutil.rmtree(self.files / self._published.pop(old))
+            self._proofs.pop(old, None)
+
+    def publish(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
+        """Make a policy known that is not the newest: one of the past, at resume."""
+        name = f"weights_{next(self._numbers)}"
+        write_weights(self.files / name, weights)
+        if before := self._published.pop(version, None):
+            shutil.rmtree(self.files / before)
+        self._published[version] = name
+        self._proofs.pop(version, None)
+
+    def path_of(self, version: int) -> Path:
+        """Return where the weights of a policy are (`read_weights`)."""
+        return self.files / self._published[version]
+
+    def at(self, version: int) -> "EnginesAt":
+        """Return the engines under a policy that is not the newest."""
+        return EnginesAt(self, version)
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, *, version: int | None = None
+    ) -> Iterator[tuple[int, Completion]]:
+        """Yield (index, completion) as they come, under the newest policy or the one of `version`."""
+        call = self._call(self.version if version is None else version, sampling)
+        known = done = 0
+        try:
+            while known < len(requests) or done < known:
+                self._deal(call, [_Task(call, i, requests[i]) for i in range(known, len(requests))])
+                known = len(requests)
+                yield self._next(call)
+                done += 1
+        finally:
+            self._forget(call)
+
+    def logprobs(self, token_ids: Sequence[int], *, version: int | None = None) -> np.ndarray | None:
+        """Return float32 [engines, T − 1]: what each engine says of a text; None where they cannot tell."""
+        call = self._call(self.version if version is None else version)
+        ids = np.array(token_ids, dtype=np.int32)
+        try:
+            with self._lock:
+                for engine in self._engines:
+                    self._give(engine, [_Task(call, engine.number, ids)])
+            told = dict(self._next(call) for _ in self._engines)
+        finally:
+            self._forget(call)
+        if any(each is None for each in told.values()):
+            return None
+        self._proofs[call.version] = ids, told[0]
+        return np.stack([told[engine.number] for engine in self._engines])
+
+    def close(self) -> None:
+        """End the engines."""
+        self._closed.set()
+        with self._lock:
+            self._fail(SimpleRLError("the engines have been closed"))
+            for engine in self._engines:
+                with suppress(OSError):
+                    engine.connection.shutdown(socket.SHUT_RDWR)  # By which they leave.
+        deadline = time.monotonic() + LEAVE_S
+        for engine in self._engines:
+            while engine.ready and engine.process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            _kill(engine.process)
+        self._files.cleanup()
+
+    # -- asking --------------------------------------------------------------------------------------------------
+
+    def _call(self, version: int, sampling: Sampling | None = None) -> _Call:
+        with self._lock:
+            if self._error:
+                raise self._error
+            call = _Call(next(self._numbers), version, sampling)
+            self._calls[call.number] = call
+        return call
+
+    def _next(self, call: _Call) -> tuple[Any, Any]:
+        answer = call.answers.get()  # Its timeout is the watch's, over each engine.
+        if isinstance(answer, SimpleRLError):
+            raise answer
+        return answer
+
+    def _forget(self, call: _Call) -> None:
+        """Have the engines drop what they still owe to a call."""
+        with self._lock:
+            self._calls.pop(call.number, None)
+            for engine in self._engines:
+                left = {ticket: task for ticket, task in engine.owed.items() if task.call is not call}
+                if len(left) < len(engine.owed):
+                    engine.owed = left
+                    engine.send({"kind": "cancel", "call": call.number})
+
+    def _deal(self, call: _Call, tasks: Sequence[_Task]) -> None:
+        """Give requests to the engines: those of one prompt together, where that leaves no engine without any."""
+        with self._lock:
+            engines = [engine for engine in self._engines if engine.ready] or self._engines
+            shares: list[list[_Task]] = [[] for _ in engines]
+            most = -(-len(tasks) // len(engines))
+            for _, same in itertools.groupby(tasks, key=lambda task: task.asked.prompt_ids.tobytes()):
+                rest = list(same)
+                while rest:
+                    part, rest = rest[:most], rest[most:]
+                    min(shares, key=len).extend(part)
+            for engine, share in zip(engines, shares, strict=True):
+                self._give(engine, share)
+
+    def _give(self, engine: _Engine, tasks: Sequence[_Task]) -> None:
+        """Have an engine owe tasks of one call."""
+        if not tasks:
+            return
+        if not engine.owed:
+            engine.since = time.monotonic()
+        tickets = [next(self._numbers) for _ in tasks]
+        engine.owed |= dict(zip(tickets, tasks, strict=True))
+        call = tasks[0].call
+        weights = self._published.get(call.version, "")  # Without a name: those that an engine begins with.
+        header: dict[str, Any] = {"call": call.number, "version": call.version, "weights": weights, "tickets": tickets}
+        if call.sampling is None:
+            engine.send({**header, "kind": "logprobs"}, {"ids": tasks[0].asked})
+            return
+        requests = [task.asked for task in tasks]
+        header |= {
+            "kind": "generate",
+            "sampling": dataclasses.asdict(call.sampling),
+            "keys": [request.noise_key for request in requests],
+            "limits": [request.max_new_tokens for request in requests],
+            "lengths": [len(request.prompt_ids) for request in requests],
+        }
+        engine.send(header, {"prompts": np.concatenate([r.prompt_ids for r in requests]).astype(np.int32)})
+
+    # -- listening -----------------------------------------------------------------------------------------------
+
+    def _listen(self, engine: _Engine) -> None:
+        """Take what an engine says, and start it anew when it has ended. Runs in a thread of its own."""
+        while not self._closed.is_set():
+            try:
+                with engine.connection.makefile("rb") as file:
+                    for header, arrays in receive(file):
+                        self._hear(engine, header, arrays)
+            except OSError:
+                pass
+            except Exception as error:  # Else nobody would listen, and the run would wait for ever.
+                self._fail(SimpleRLError(f"engine {engine.number} cannot be understood: {raised_at(error)}"))
+                raise
+            if not self._closed.is_set():
+                self._replace(engine)
+
+    def _hear(self, engine: _Engine, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        with self._lock:
+            engine.since = time.monotonic()
+            if header["kind"] == "ready":
+                engine.ready = True
+                return
+            self._deaths = 0
+            if header["kind"] == "error":
+                kind = getattr(errors, header["type"], SimpleRLError)
+                tasks = [engine.owed.pop(ticket) for ticket in header["tickets"] if ticket in engine.owed]
+                for task in tasks[:1]:
+                    task.call.answers.put(kind(header["text"]))
+                return
+            if header["ticket"] not in engine.owed:
+                return  # It was given up.
+            task = engine.owed.pop(header["ticket"])
+            if task.call.sampling is not None:
+                task.call.answers.put((task.index, unpack_completion(header, arrays)))
+            elif task.call.number in self._calls:
+                task.call.answers.put((task.index, arrays.get("logprobs")))
+            else:
+                self._compare(engine, task, arrays["logprobs"])
+
+    def _compare(self, engine: _Engine, task: _Task, told: np.ndarray) -> None:
+        """Check that an engine that was started anew tells of a policy what was told, and proven, before."""
+        _, before = self._proofs.get(task.call.version, (None, told))
+        gap = float(np.abs(told - before).mean())
+        if not gap <= self._bound * max(1.0, float(np.abs(before).mean())):
+            self._fail(
+                ModelError(
+                    f"engine {engine.number}, which was started anew, does not use the weights of version "
+                    f"{task.call.version}: its log-probabilities of a fixed text are {gap:.2g} nats a token off"
+                )
+            )
+
+    def _replace(self, engine: _Engine) -> None:
+        """Start an engine anew, and have what it owed asked again."""
+        _kill(engine.process)
+        how = last_words(engine.process, self._said(engine), START_S)
+        with self._lock:
+            never = engine.starts == 1 and not engine.ready
+            self._deaths += 1
+            name = f"engine {engine.number} of {len(self._engines)} ({self.name})"
+            if never or self._deaths >= MOST_DEATHS:
+                again = "" if never else f", the {self._deaths}th end of an engine with no answer in between"
+                self._fail(SimpleRLError(f"{name} {how}{again}"))
+                self._closed.set()
+                return
+            if self._closed.is_set():
+                return
+            owed = {ticket: task for ticket, task in engine.owed.items() if task.call.number in self._calls}
+            engine.owed = {}
+            self._say(f"{name} {how.splitlines()[0].split(';')[0]}; it is started anew, {len(owed)} requests with it")
+            self._start(engine)
+            versions = dict.fromkeys(task.call.version for task in owed.values()) | {self.version: None}
+            for version in versions:
+                if version in self._proofs:
+                    self._give(engine, [_Task(_Call(0, version), engine.number, self._proofs[version][0])])
+            for _, group in itertools.groupby(owed.values(), key=lambda task: task.call.number):
+                tasks = list(group)
+                call = tasks[0].call
+                if call.sampling is None:
+                    self._give(engine, tasks)
+                else:
+                    self._deal(call, tasks)
+
+    def _start(self, engine: _Engine) -> None:
+        environment = {"OMP_NUM_THREADS": str(self._settings["threads"])}
+        if self._device == "cuda":
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+            devices = visible.split(",")
+            environment["CUDA_VISIBLE_DEVICES"] = devices[(self._first_device + engine.number) % len(devices)]
+        engine.ready, engine.since, engine.starts = False, time.monotonic(), engine.starts + 1
+        if engine.connection:
+            engine.connection.close()
+        engine.process, engine.connection = start_child(COMMAND, self._settings, self._said(engine), environment)
+
+    def _said(self, engine: _Engine) -> Path:
+        return self.files / f"engine_{engine.number}.txt"
+
+    def _fail(self, error: SimpleRLError) -> None:
+        """End every call, and those to come, with an error."""
+        self._error = self._error or error
+        for call in self._calls.values():
+            call.answers.put(self._error)
+
+    # -- watching ------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """End engines that hang: who listens to one starts it anew. Runs in a thread of its own."""
+        while not self._closed.wait(0.5):
+            for engine in self._engines:
+                now, limit = time.monotonic(), self.timeout_s if engine.ready else START_S
+                if engine.ready and not engine.owed:
+                    engine.since = now
+                elif now - engine.since > limit:
+                    what = "owes answers (cluster.timeout_s)" if engine.ready else "has been loading its model"
+                    self._say(f"engine {engine.number} has given no sign for {limit:g} s and {what}: it is ended")
+                    engine.since = now
+                    _kill(engine.process)
+
+    def report(self) -> list[dict[str, Any]]:
+        """Return what each engine does, for who looks on: state, answers owed, time of its last sign."""
+        now, clock = time.time(), time.monotonic()
+        with self._lock:
+            return [
+                {
+                    "engine": engine.number,
+                    "pid": engine.process.pid,
+                    "state": "starts" if not engine.ready else "answers" if engine.owed else "waits",
+                    "owes": len(engine.owed),
+                    "version": next((task.call.version for task in engine.owed.values()), self.version),
+                    "starts": engine.starts,
+                    "heard": round(now - clock + engine.since),
+                }
+                for engine in self._engines
+            ]
+
+
+class EnginesAt:
+    """The engines under one policy."""
+
+    def __init__(self, engines: Engines, version: int):
+        self.engines, self.version, self.exact = engines, version, engines.exact
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engines, name)
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
+        """Yield (index, completion) as they come."""
+        return self.engines.generate(requests, sampling, version=self.version)
+
+    def logprobs(self, token_ids: Sequence[int]) -> np.ndarray | None:
+        """Return what each engine says of a text."""
+        return self.engines.logprobs(token_ids, version=self.version)
+
+    def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
+        """Not here: it is the engines that are given weights."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing: the engines go on."""
+
+
+def _kill(process: Any) -> None:
+    """End a process and those that it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+# -- the engine's own process --------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Be an engine: answer what the controller asks on the socket, until it is closed."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # The controller decides when to stop.
+        signal.signal(number, signal.SIG_IGN)
+    settings = json.loads(sys.argv[1])
+    files = Path(settings["files"])
+    with socket.socket(fileno=os.dup(0)) as controller:
+        engine = _Serving(controller, files)
+        threading.Thread(target=engine.listen, daemon=True).start()
+        torch.set_num_threads(settings["threads"])
+        try:
+            load_plugins(settings["plugins"])
+            policy = load(
+                str(files / "model"), device=torch.device(settings["device"]), attention=settings["attention"]
+            )
+            backend = open_backend(settings["backend"], policy, **settings["options"])
+            send(controller, {"kind": "ready"})
+        except SimpleRLError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            os._exit(2)
+        del policy  # An engine with weights of its own needs these no more.
+        engine.serve(backend)
+
+
+class _Serving:
+    """What an engine has been asked, in order, and what it answers."""
+
+    def __init__(self, controller: socket.socket, files: Path):
+        self.controller, self.files = controller, files
+        self.inbox: SimpleQueue[Message] = SimpleQueue()
+        self.later: deque[Message] = deque()
+        self.given_up: set[int] = set()
+        self.weights = ""
+
+    def listen(self) -> None:
+        """Take what is asked; leave when the controller is gone, whatever is being done, with what it has left."""
+        try:
+            for header, arrays in receive(self.controller.makefile("rb")):
+                if header["kind"] == "cancel":
+                    self.given_up.add(header["call"])
+                else:
+                    self.inbox.put((header, arrays))
+        except OSError:
+            pass
+        except BaseException:  # The controller is there, but cannot be understood.
+            traceback.print_exc()
+            os._exit(1)
+        shutil.rmtree(self.files, ignore_errors=True)
+        os._exit(0)
+
+    def serve(self, backend: RolloutBackend) -> None:
+        """Answer for ever."""
+        while True:
+            header, arrays = self.later.popleft() if self.later else self.inbox.get()
+            if header["call"] in self.given_up:
+                continue
+            try:
+                if header["weights"] != self.weights:
+                    backend.sync(read_weights(self.files / header["weights"]), header["version"])
+                    self.weights = header["weights"]
+                if header["kind"] == "logprobs":
+                    told = backend.logprobs(arrays["ids"].tolist()) if hasattr(backend, "logprobs") else None
+                    answer = {} if told is None else {"logprobs": told}
+                    send(self.controller, {"kind": "logprobs", "ticket": header["tickets"][0]}, answer)
+                else:
+                    self.generate(backend, header, arrays)
+            except SimpleRLError as error:
+                kind = type(error).__name__
+                send(self.controller, {"kind": "error", "type": kind, "text": str(error), "tickets": header["tickets"]})
+
+    def generate(self, backend: RolloutBackend, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Answer requests, and those of the same call that come meanwhile."""
+        asked = header["sampling"]
+        sampling = Sampling(**{**asked, "stop": tuple(asked["stop"]), "stop_ids": tuple(asked["stop_ids"])})
+        requests: list[Request] = []
+        tickets: list[int] = header["tickets"]
+
+        def add(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+            prompts = np.split(arrays["prompts"], np.cumsum(header["lengths"])[:-1])
+            for prompt, key, limit in zip(prompts, header["keys"], header["limits"], strict=True):
+                requests.append(Request(prompt_ids=prompt, noise_key=key, max_new_tokens=limit))
+
+        add(header, arrays)
+        with closing(cast(Any, backend.generate(requests, sampling))) as completions:
+            for index, completion in completions:
+                answer, values = pack_completion(completion)
+                send(self.controller, {"kind": "completion", "ticket": tickets[index], **answer}, values)
+                for message in self._new():
+                    if message[0]["kind"] == "generate" and message[0]["call"] == header["call"]:
+                        tickets += message[0]["tickets"]
+                        add(*message)
+                    else:
+                        self.later.append(message)
+                if header["call"] in self.given_up:
+                    return
+
+    def _new(self) -> Iterator[Message]:
+        try:
+            while True:
+                yield self.inbox.get_nowait()
+        except Empty:
+            return

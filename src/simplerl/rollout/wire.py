@@ -1,0 +1,119 @@
+"""What travels between a controller and its engines: messages, completions, weights. Safetensors throughout, no pickle.
+
+A message is a JSON header and named arrays. Weights are files in a directory that both see (shared memory where there
+is some), so that they are written once for any number of engines, and are there for one that starts late.
+"""
+
+import json
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import safetensors.torch
+import torch
+
+from simplerl.core.errors import ModelError, SimpleRLError
+from simplerl.core.types import Completion, VersionSpan
+
+#: Numbers in a file of weights, where a single tensor is not larger: so much is held at once.
+FILE_NUMBERS = 2**28
+#: Bytes before a message that say how long it is.
+PREFIX = 8
+
+#: A header and named arrays.
+Message = tuple[dict[str, Any], dict[str, np.ndarray]]
+
+
+def pack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> bytes:
+    """Return a message as bytes."""
+    named = {name: np.ascontiguousarray(values) for name, values in (arrays or {}).items()}
+    return safetensors.numpy.save(named, metadata={"header": json.dumps(header)})
+
+
+def unpack(data: bytes) -> Message:
+    """Return the message that `pack` made bytes of."""
+    length = int.from_bytes(data[:PREFIX], "little")
+    header = json.loads(json.loads(data[PREFIX : PREFIX + length])["__metadata__"]["header"])
+    return header, safetensors.numpy.load(data)
+
+
+def to_frame(data: bytes) -> bytes:
+    """Return a message's bytes with their length before them."""
+    return len(data).to_bytes(PREFIX, "little") + data
+
+
+def send(connection: socket.socket, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
+    """Send a message. Raises OSError where nobody is there."""
+    connection.sendall(to_frame(pack(header, arrays)))
+
+
+def receive(file: BinaryIO) -> Iterator[Message]:
+    """Yield the messages of a file, or of a connection until its other end is closed; one that was cut short is none.
+
+    Raises OSError where the connection breaks.
+    """
+    while len(prefix := file.read(PREFIX)) == PREFIX:
+        length = int.from_bytes(prefix, "little")
+        if len(data := file.read(length)) < length:
+            return
+        yield unpack(data)
+
+
+def pack_completion(completion: Completion) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return what a message says of a completion: part of its header, and its arrays."""
+    header = {
+        "text": completion.text,
+        "stop_reason": completion.stop_reason,
+        "versions": [[span.version, span.start, span.end] for span in completion.versions],
+    }
+    arrays = {name: getattr(completion, name) for name in ("token_ids", "logprobs", "entropies")}
+    return header, {name: values for name, values in arrays.items() if values is not None}
+
+
+def unpack_completion(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Completion:
+    """Return the completion that a message holds."""
+    return Completion(
+        token_ids=arrays["token_ids"],
+        logprobs=arrays["logprobs"],
+        entropies=arrays.get("entropies"),
+        text=header["text"],
+        stop_reason=header["stop_reason"],
+        versions=tuple(VersionSpan(*span) for span in header["versions"]),
+    )
+
+
+def write_weights(directory: Path, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """Write named weights to a directory that is there when they are complete. Raises SimpleRLError on a full disk."""
+    temporary = directory.with_name(f"{directory.name}.partial")
+    try:
+        temporary.mkdir(parents=True)
+        held: dict[str, torch.Tensor] = {}
+        number = 0
+        for name, values in weights:
+            held[name] = values.detach().to("cpu", copy=True).contiguous()
+            if sum(each.numel() for each in held.values()) >= FILE_NUMBERS:
+                safetensors.torch.save_file(held, temporary / f"{number:04d}.safetensors")
+                number, held = number + 1, {}
+        safetensors.torch.save_file(held, temporary / f"{number:04d}.safetensors")
+        temporary.rename(directory)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise SimpleRLError(
+            f"weights cannot be handed to the engines: {directory.parent} cannot be written ({error}). It holds a copy "
+            "of the model for each policy that is in use: make room there, set TMPDIR to a directory that has some "
+            "where it is not in /dev/shm, or use --cluster.engines 0"
+        ) from error
+
+
+def read_weights(directory: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield (name, weights on the CPU) of what `write_weights` has written. Raises ModelError where it is gone."""
+    files = sorted(directory.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"the weights in {directory} are gone")
+    for file in files:
+        with safetensors.safe_open(file, "pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 - it is no mapping
+                yield name, opened.get_tensor(name)

@@ -1,0 +1,212 @@
+"""Rollouts ahead of training: which policy samples what, what is kept for a resume, and what is refused."""
+
+import dataclasses
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from support import (
+    SMALL,
+    arguments,
+    assert_same_run,
+    command,
+    deep,
+    environment,
+    fingerprint,
+    group,
+    run_main,
+    run_small,
+    trajectory,
+)
+
+from simplerl.core.types import Completion, VersionSpan
+from simplerl.feed.ahead import Ahead, Recorded
+from simplerl.feed.feed import StepGroups
+from simplerl.rollout.backend import Request, Sampling
+from simplerl.runs.directory import read_metrics
+
+AHEAD = {"cluster": {"engines": 1}, "rollout": {"lag": 2}, "algorithm": {"correction": "truncated"}, "steps": 6}
+
+
+@dataclasses.dataclass
+class FakeRollout:
+    backend: Any = None
+    samples: int = 1
+
+
+class FakeFeed:
+    """A feed that notes under which version each step is begun, and raises at one."""
+
+    def __init__(self, fails_at: int = 0):
+        self.rollout, self.responses, self.on_response = FakeRollout(), 1, lambda completion: None
+        self.begun: dict[int, int] = {}
+        self.fails_at = fails_at
+
+    def take(self, step: int) -> StepGroups:
+        if step == self.fails_at:
+            raise RuntimeError("the judge is asleep")
+        version = self.begun[step] = self.rollout.backend.version
+        one = trajectory()
+        spans = (VersionSpan(version, 0, len(one.completion.token_ids)),)
+        one = dataclasses.replace(one, completion=dataclasses.replace(one.completion, versions=spans))
+        self.on_response(one.completion)
+        return StepGroups(kept=[group(one)])
+
+
+def ahead_of(feed: Any, lag: int, path: Path, steps: int = 6) -> Ahead:
+    return Ahead(feed, lag, start=0, steps=steps, at=lambda version: (SimpleNamespace(version=version), 0.0), path=path)
+
+
+@pytest.mark.parametrize("lag", [1, 2, 3])
+def test_a_step_begins_when_its_policy_is_there_and_with_that_one(lag: int, tmp_path: Path) -> None:
+    feed, seen = FakeFeed(), []
+    feed.on_response = seen.append
+    with ahead_of(feed, lag, tmp_path) as ahead:
+        for step in range(1, 7):
+            groups = ahead.take(step)
+            deadline = time.monotonic() + 5
+            while len(feed.begun) < min(step + lag, 6) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert max(feed.begun) == min(step + lag, 6), "no step before its policy, and none later than it could"
+            staleness = step - 1 - max(step - 1 - lag, 0)
+            assert groups.metrics["rollout/staleness_mean"] == groups.metrics["rollout/staleness_max"] == staleness
+    assert feed.begun == {step: max(step - 1 - lag, 0) for step in range(1, 7)}
+    assert len(seen) == 6
+
+
+def test_an_error_is_raised_where_the_step_is_taken(tmp_path: Path) -> None:
+    with ahead_of(FakeFeed(fails_at=2), 1, tmp_path) as ahead:
+        ahead.take(1)
+        with pytest.raises(RuntimeError, match="the judge is asleep"):
+            ahead.take(2)
+    assert threading.active_count() < 50
+
+
+class Counting:
+    """Answers by the noise key, and counts; requests may grow meanwhile."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
+        for index, request in enumerate(requests):
+            self.asked.append(request.noise_key)
+            ids = np.array([request.noise_key, 0], dtype=np.int32)
+            logprobs = np.full(2, -0.5, dtype=np.float32)
+            spans = (VersionSpan(3, 0, 2),)
+            yield index, Completion(token_ids=ids, logprobs=logprobs, text="x", stop_reason="eos", versions=spans)
+
+
+def episodes(backend: Recorded, keys: Sequence[int]) -> dict[int, list[int]]:
+    """Ask for two turns with each key, the second as soon as the first is there."""
+    requests = [Request(prompt_ids=np.array([7], dtype=np.int32), noise_key=key) for key in keys]
+    told = {}
+    for index, completion in backend.generate(requests, Sampling()):
+        told[requests[index].noise_key] = completion.token_ids.tolist()
+        if requests[index].noise_key < 100:
+            requests.append(dataclasses.replace(requests[index], noise_key=requests[index].noise_key + 100))
+    return told
+
+
+def test_what_was_sampled_is_not_sampled_again(tmp_path: Path) -> None:
+    first, wanted = Counting(), {key: [key, 0] for key in (1, 2, 101, 102)}
+    recorded = Recorded(first, tmp_path / "frames")
+    assert episodes(recorded, [1, 2]) == wanted
+    recorded.write()
+    second = Counting()
+    again = Recorded(second, tmp_path / "frames")
+    assert episodes(again, [1, 2]) == wanted
+    assert second.asked == []
+    assert episodes(again, [2, 3]) == {key: [key, 0] for key in (2, 3, 102, 103)}
+    assert second.asked == [3, 103]
+    other = Request(prompt_ids=np.array([8], dtype=np.int32), noise_key=1)
+    assert len(list(again.generate([other], Sampling()))) == 1
+    assert second.asked == [3, 103, 1], "another prompt is another request"
+
+
+@pytest.mark.parametrize(
+    ("over", "said"),
+    [
+        ({"cluster": {"engines": 0}}, "rollout.lag = 2: to sample while the learner computes takes engines"),
+        ({"algorithm": {"correction": "none"}}, "with algorithm.correction = 'none'"),
+        ({"rollout": {"lag": -1}}, "rollout.lag"),
+    ],
+)
+def test_what_cannot_be_ahead_is_refused(over: dict[str, Any], said: str, tmp_path: Path, capsys) -> None:
+    line = [*arguments(deep(deep(SMALL, AHEAD), over)), "--output-dir", str(tmp_path / "run")]
+    code, _, error = run_main(capsys, "train", "cub", *line)
+    assert code == 2
+    assert said in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_only_training_is_ahead(tmp_path: Path, capsys) -> None:
+    line = [*arguments(deep(SMALL, AHEAD)), "--sft.data", "arithmetic-long", "--output-dir", str(tmp_path / "run")]
+    code, _, error = run_main(capsys, "sft", "cub", *line)
+    assert code == 2
+    assert "rollout.lag = 2 is for simplerl train" in error
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    path = tmp_path_factory.mktemp("ahead") / "run"
+    run_small(path, AHEAD)
+    return {**fingerprint(path), "path": path}
+
+
+@pytest.mark.engines
+def test_a_run_ahead_records_which_policy_sampled_what(straight: dict[str, Any]) -> None:
+    path = straight["path"]
+    for step in range(1, 7):
+        rows = pyarrow.parquet.read_table(path / f"trajectories/step_{step:06d}.parquet").to_pylist()
+        assert {row["policy_version"] for row in rows} == {max(step - 3, 0)}
+    lines = read_metrics(path)[1:]
+    assert [line["rollout/staleness_max"] for line in lines] == [0, 1, 2, 2, 2, 2]
+    assert all(line["policy/sync_gap"] < 1e-5 for line in lines)
+    assert lines[-1]["policy/mismatch_kl"] > 10 * lines[0]["policy/mismatch_kl"], "older samples are further away"
+    assert not list((path / "ahead").iterdir())
+
+
+@pytest.mark.engines
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(straight: dict[str, Any], tmp_path: Path) -> None:
+    run_small(tmp_path / "run", deep(AHEAD, {"steps": 4}))
+    assert sorted(each.name for each in (tmp_path / "run/checkpoints/step_000004/policies").iterdir()) == [
+        "2",
+        "3",
+        "proofs.json",
+    ]
+    run_small(tmp_path / "run", AHEAD, resume=True)
+    assert_same_run(tmp_path / "run", straight)
+
+
+@pytest.mark.engines
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_random_moments_ends_the_same(straight: dict[str, Any], tmp_path: Path) -> None:
+    line = command("train", "cub", *arguments(deep(SMALL, AHEAD)), "--output-dir", str(tmp_path / "run"))
+    draw, kills = random.Random(1), 0
+    while True:
+        resume = ["--resume"] if (tmp_path / "run" / "config.json").exists() else []
+        process = subprocess.Popen(
+            [*line, *resume], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        try:
+            said, _ = process.communicate(timeout=draw.uniform(12, 22) if kills < 6 else 300)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
+            kills += 1
+            continue
+        assert process.returncode == 0, said.decode()
+        break
+    assert kills >= 1
+    assert_same_run(tmp_path / "run", straight)

@@ -1,0 +1,307 @@
+"""Engines in processes of their own answer as one in this process, however they end, and none outlives its run."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support import (
+    SMALL,
+    arguments,
+    assert_same_run,
+    begin_run,
+    deep,
+    fingerprint,
+    gone,
+    run_main,
+    run_small,
+    small_config,
+)
+
+from simplerl.core.errors import ConfigError, ModelError, SimpleRLError
+from simplerl.core.plugins import load_plugin
+from simplerl.core.registry import forget
+from simplerl.core.seeds import derive
+from simplerl.core.types import Completion, VersionSpan
+from simplerl.models.load import Policy
+from simplerl.rollout import engines as module
+from simplerl.rollout import open_backend
+from simplerl.rollout.backend import Request, RolloutBackend, Sampling
+from simplerl.rollout.engines import Engines
+from simplerl.rollout.proof import ask_back
+from simplerl.rollout.wire import pack, pack_completion, unpack, unpack_completion
+
+pytestmark = pytest.mark.engines
+
+#: A plug-in with backends that are slow, hang, break, or swallow an update.
+BACKENDS = '''
+import copy, time
+from pathlib import Path
+import simplerl
+from simplerl.rollout.native import NativeBackend
+
+class Slow(NativeBackend):
+    """Slow."""
+    def generate(self, requests, sampling):
+        for each in super().generate(requests, sampling):
+            time.sleep(0.01)
+            yield each
+
+class Hangs(NativeBackend):
+    """Hangs after two answers, until a file is there, which it makes."""
+    def generate(self, requests, sampling):
+        for number, each in enumerate(super().generate(requests, sampling)):
+            if number == 2 and not Path(FILE).exists():
+                Path(FILE).touch()
+                time.sleep(3600)
+            yield each
+
+class Breaks(NativeBackend):
+    """Breaks at every request."""
+    def generate(self, requests, sampling):
+        raise RuntimeError("no such kernel")
+
+class Cannot(NativeBackend):
+    """Cannot load its model."""
+    def __init__(self, *arguments, **options):
+        raise simplerl.core.errors.ModelError("the model is upside down")
+
+class Swallows(NativeBackend):
+    """Swallows the second update."""
+    def __init__(self, *arguments, model, **options):
+        super().__init__(*arguments, model=copy.deepcopy(model), **options)
+    def sync(self, weights, version):
+        super().sync(() if version == 2 else weights, version)
+
+class Forgets(NativeBackend):
+    """Takes weights once; started anew it only says so."""
+    def __init__(self, *arguments, model, **options):
+        super().__init__(*arguments, model=copy.deepcopy(model), **options)
+    def sync(self, weights, version):
+        super().sync(() if Path(FILE).exists() else weights, version)
+        Path(FILE).touch()
+
+for cls in (Forgets, Slow, Hangs, Breaks, Cannot, Swallows):
+    simplerl.register("backend", cls.__name__.lower())(cls)
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Iterator[str]:
+    path = tmp_path / "backends.py"
+    path.write_text(BACKENDS.replace("FILE", repr(str(tmp_path / "hung"))))
+    yield load_plugin(str(path)).name
+    forget(str(path))
+
+
+def requests_of(policy: Policy, count: int = 96) -> list[Request]:
+    prompts = [np.array(policy.encode(f"What is {n}+{n // 2}?\n"), dtype=np.int32) for n in range(1 + count // 8)]
+    return [Request(prompt_ids=prompts[i // 8], noise_key=derive(1, "engines", i)) for i in range(count)]
+
+
+def answers(backend: RolloutBackend, requests: Sequence[Request]) -> list[list[int]]:
+    """Return the tokens of each answer; every request is answered once."""
+    pairs = list(backend.generate(requests, Sampling(max_new_tokens=24)))
+    assert sorted(index for index, _ in pairs) == list(range(len(requests)))
+    return [completion.token_ids.tolist() for _, completion in sorted(pairs, key=lambda pair: pair[0])]
+
+
+def pids(engines: Engines) -> list[int]:
+    return [each["pid"] for each in engines.report()]
+
+
+def engines_of(pid: int) -> dict[int, Path]:
+    """Return the engines among a process's children, and where each has its weights from."""
+    listed = subprocess.run(
+        ["ps", "-wwo", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    )
+    lines = [line for line in listed.stdout.splitlines() if "rollout.engines" in line]
+    return {int(line.split()[0]): Path(re.search(r'"files": "([^"]+)"', line)[1]) for line in lines}
+
+
+def test_a_completion_is_read_as_it_was_written() -> None:
+    one = Completion(
+        token_ids=np.array([5, 6], dtype=np.int32),
+        logprobs=np.array([-0.1, -2.5], dtype=np.float32),
+        text="a\ud800\n",
+        stop_reason="eos",
+        versions=(VersionSpan(3, 0, 1), VersionSpan(4, 1, 2)),
+    )
+    header, arrays = unpack(pack(*pack_completion(one)))
+    two = unpack_completion(header, arrays)
+    assert (two.text, two.stop_reason, two.versions, two.entropies) == (one.text, "eos", one.versions, None)
+    assert two.token_ids.tolist() == [5, 6]
+    assert two.logprobs.tolist() == one.logprobs.tolist()
+
+
+def test_runs_on_engines_are_runs_in_this_process(tmp_path: Path) -> None:
+    """Resumed with another number of them, too: metrics, records, weights, moments, bit for bit."""
+    run_small(tmp_path / "here")
+    reference = fingerprint(tmp_path / "here")
+    one = {"cluster": {"engines": 1}}
+    run_small(tmp_path / "one", one)
+    lines = reference["metrics"]
+    reference["metrics"] = fingerprint(tmp_path / "one")["metrics"]
+    assert_same_run(tmp_path / "one", reference)
+    for here, there in zip(lines, reference["metrics"], strict=True):
+        assert {**here, "policy/sync_gap": 0} == pytest.approx({**there, "policy/sync_gap": 0}, nan_ok=True, abs=1e-6)
+    run_small(tmp_path / "again", deep(one, {"steps": 2}))
+    run_small(tmp_path / "again", {}, resume=True)
+    assert fingerprint(tmp_path / "again")["weights"] == reference["weights"]
+
+
+def test_an_engine_that_is_killed_is_replaced_under_the_same_policy(cub: Callable[[str], Policy], plugin: str) -> None:
+    policy, said = cub("cub-qwen"), []
+    requests = requests_of(policy)
+    wanted = answers(open_backend("native", policy), requests)
+    engines = Engines("slow", policy, count=1, plugins=[plugin], say=said.append)
+    try:
+        engines.sync(policy.model.state_dict().items(), version=4)
+        ask_back(engines, policy, "fp32")
+        timer = threading.Timer(0.3, os.kill, (pids(engines)[0], signal.SIGKILL))
+        timer.start()
+        assert answers(engines, requests) == wanted
+        assert "engine 0 of 1 (slow) was ended by signal 9" in said[0]
+        assert engines.report()[0]["starts"] == 2
+        ((_, completion),) = engines.generate(requests[:1], Sampling(max_new_tokens=4))
+        assert completion.policy_version == 4
+    finally:
+        engines.close()
+    assert not engines.files.exists()
+
+
+def test_an_engine_that_is_started_anew_is_asked_back_too(cub: Callable[[str], Policy], plugin: str) -> None:
+    policy = cub("cub-qwen")
+    engines = Engines("forgets", policy, count=1, plugins=[plugin])
+    try:
+        with torch.no_grad():
+            policy.model.get_input_embeddings().weight.mul_(1.5)
+        engines.sync(policy.model.state_dict().items(), version=1)
+        assert ask_back(engines, policy, "fp32") < 1e-5
+        os.kill(pids(engines)[0], signal.SIGKILL)
+        with pytest.raises(ModelError, match="started anew, does not use the weights of version 1"):
+            [answers(engines, requests_of(policy, 8)) for _ in range(1000)]
+    finally:
+        engines.close()
+
+
+@pytest.mark.slow
+def test_twenty_random_kills_lose_and_change_nothing(cub: Callable[[str], Policy], plugin: str) -> None:
+    """At random moments, also while engines start; two threads ask under two policies meanwhile."""
+    policy, kills = cub("cub-qwen"), 0
+    requests = requests_of(policy, 400)
+    wanted = answers(open_backend("native", policy), requests)
+    engines = Engines("slow", policy, count=3, plugins=[plugin], keep=2)
+    engines.sync(policy.model.state_dict().items(), version=1)
+    ask_back(engines, policy, "fp32")
+    engines.sync(policy.model.state_dict().items(), version=2)
+    failed: list[BaseException] = []
+    over = threading.Event()
+
+    def ask(version: int) -> None:
+        try:
+            while not over.is_set():
+                assert answers(engines.at(version), requests) == wanted
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=ask, args=(version,)) for version in (1, 2)]
+    draw = random.Random(0)
+    try:
+        for thread in threads:
+            thread.start()
+        while kills < 20 and not failed:
+            time.sleep(draw.uniform(0.05, 1.0))
+            reports = engines.report()
+            report = draw.choice(reports)
+            if all(each["state"] == "starts" for each in reports if each is not report):
+                continue  # Of several ends with no answer in between a run makes an end itself.
+            os.kill(report["pid"], signal.SIGKILL)
+            kills += 1
+        over.set()
+        for thread in threads:
+            thread.join(timeout=300)
+        assert not failed, failed
+        assert kills >= 20
+        assert sum(each["starts"] for each in engines.report()) >= 20
+    finally:
+        engines.close()
+    assert all(gone(pid) for pid in pids(engines))
+
+
+def test_an_engine_that_hangs_is_replaced(cub: Callable[[str], Policy], plugin: str) -> None:
+    policy, said = cub("cub-qwen"), []
+    requests = requests_of(policy, 16)
+    engines = Engines("hangs", policy, count=1, plugins=[plugin], say=said.append, timeout_s=2.0)
+    try:
+        assert answers(engines, requests) == answers(open_backend("native", policy), requests)
+    finally:
+        engines.close()
+    assert "engine 0 has given no sign for 2 s and owes answers (cluster.timeout_s): it is ended" in said
+
+
+def test_an_engine_that_breaks_again_and_again_ends_the_run_with_its_last_lines(
+    cub: Callable[[str], Policy], plugin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_DEATHS", 2)
+    policy = cub("cub-qwen")
+    engines = Engines("breaks", policy, count=1, plugins=[plugin])
+    try:
+        with pytest.raises(SimpleRLError, match=r"(?s)exit code 1; it said:.*: no such kernel.*the 2th end"):
+            answers(engines, requests_of(policy, 8))
+        with pytest.raises(SimpleRLError, match="no such kernel"):
+            answers(engines, requests_of(policy, 8))
+    finally:
+        engines.close()
+
+
+def test_an_engine_that_cannot_load_ends_with_its_last_lines(tmp_path: Path, plugin: str, capsys) -> None:
+    over = deep(SMALL, {"rollout": {"backend": "cannot"}, "cluster": {"engines": 2}})
+    line = [*arguments(over), "--plugin", plugin, "--output-dir", str(tmp_path / "run")]
+    code, _, error = run_main(capsys, "train", "cub", *line)
+    assert code == 2
+    assert "(cannot) ended with exit code 2; it said:\n  error: the model is upside down" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_errors_of_requests_are_raised_here(cub: Callable[[str], Policy]) -> None:
+    policy = cub("cub-qwen")
+    engines = Engines("native", policy, count=1)
+    try:
+        fill = np.resize(requests_of(policy, 1)[0].prompt_ids, policy.context_length)
+        with pytest.raises(ModelError, match="leaves no room"):
+            answers(engines, [Request(prompt_ids=fill, noise_key=1)])
+        assert answers(engines, requests_of(policy, 8))
+    finally:
+        engines.close()
+
+
+def test_a_swallowed_update_ends_the_run_at_its_step(tmp_path: Path, plugin: str) -> None:
+    with pytest.raises(ModelError, match=r"does not use the weights that it was given \(version 2\)"):
+        run_small(
+            tmp_path / "run", {"plugins": [plugin], "rollout": {"backend": "swallows"}, "cluster": {"engines": 1}}
+        )
+
+
+def test_no_engine_outlives_its_controller(tmp_path: Path) -> None:
+    process = begin_run(tmp_path / "killed", {"cluster": {"engines": 2}, "steps": 500})
+    engines = engines_of(process.pid)
+    assert len(engines) == 2
+    assert all(path.exists() for path in engines.values())
+    process.kill()
+    process.communicate()
+    assert all(gone(pid) for pid in engines), "an engine outlives its controller"
+    assert not any(path.exists() for path in engines.values()), "its weights are left in memory"
+
+
+def test_a_number_of_engines_below_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"cluster\.engines"):
+        small_config({"cluster": {"engines": -1}})
