@@ -80,6 +80,8 @@ class Feed:
         temperature = draws[0].temperature
         metrics = {"controller/temperature": temperature} if self.sampler.steers_temperature else {}
         metrics |= prepared
+        if prefixed := sum(bool(draw.prefix) for draw in draws):
+            metrics["groups/prefixed"] = prefixed
         kept: list[TrajectoryGroup] = []
         dropped: list[TrajectoryGroup] = []
         seen: set[str] = set()

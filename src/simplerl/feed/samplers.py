@@ -158,7 +158,9 @@ def chosen(sampler: PromptSampler, step: int, ledger: Ledger) -> list[Draw]:
     """Return what a sampler chooses for a step. Raises DataError where that cannot be sampled."""
     draws = sampler.choose(step, ledger)
     _check(sampler, draws, step, ledger)
-    return draws
+    transformed = ledger.config.transform.apply(step, draws, ledger)
+    _check(sampler, transformed, step, ledger)
+    return transformed
 
 
 def replacements(

@@ -413,11 +413,12 @@ def _go_back(directory: RunDirectory, config: Config, say: Callable[[str], None]
             f"steps was {old['steps']}, now {config.steps}: with the {config.optimizer.schedule} schedule that would "
             "change the learning rate of the steps already done"
         )
-    if old["steps"] != config.steps and prompt_sampler(config).follows_steps:
-        raise ConfigError(
-            f"steps was {old['steps']}, now {config.steps}: the sampler {type(prompt_sampler(config)).__name__} "
-            "follows their number, so that another one would change what it chose in the steps already done"
-        )
+    for kind, each in (("sampler", prompt_sampler(config)), ("transform", config.transform), ("buffer", config.buffer)):
+        if old["steps"] != config.steps and each.follows_steps:
+            raise ConfigError(
+                f"steps was {old['steps']}, now {config.steps}: the {kind} {type(each).__name__} follows their number, "
+                "so that another one would change what it chose in the steps already done"
+            )
     start = directory.newest_complete_checkpoint(say)
     if not start and directory.checkpoint_steps():
         raise RunError(
