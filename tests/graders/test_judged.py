@@ -181,6 +181,12 @@ def test_a_budget_stops_before_it_is_spent(serve, tmp_path: Path) -> None:
     with pytest.raises(BudgetSpent, match=r"judge\.budget = 2: 2 is spent, and the next 1 .*--resume and a larger"):
         scores(make_reward("rubric"), server, tmp_path, "c", **prices)
     assert len(server.asked) == 2
+    silent = json.loads(said('{"met": [true, true]}')[1])
+    silent.pop("usage")
+    quiet = serve(lambda request, number: (200, json.dumps(silent), {}))
+    (tmp_path / "judge.jsonl").unlink()
+    scores(make_reward("rubric"), quiet, tmp_path, "x" * 3000, price_in=1.0)
+    assert Desk(tmp_path / "judge.jsonl", JudgeConfig(model="m", price_in=1.0)).spent > 0.001, "counted by ourselves"
     with pytest.raises(ConfigError, match="needs prices"):
         JudgeConfig(budget=1.0)
 
