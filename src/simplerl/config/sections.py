@@ -458,6 +458,11 @@ class Config:
     sampler: Any = field(default_factory=lambda: registry("sampler")["epoch"]())
     """What chooses a step's problems: `name` from `simplerl.train.SAMPLERS`, and that sampler's own keys
     (docs/methods.md)."""
+    transform: Any = field(default_factory=lambda: registry("transform")["none"]())
+    """What puts prefixes behind the prompts of a step: `name` from `simplerl.train.TRANSFORMS`, and its own keys
+    (docs/methods.md)."""
+    buffer: Any = field(default_factory=lambda: registry("buffer")["none"]())
+    """What is kept for later steps: `name` from `simplerl.train.BUFFERS`, and its own keys (docs/methods.md)."""
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
