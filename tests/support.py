@@ -23,12 +23,14 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 import simplerl
 from simplerl.config.resolve import resolve
 from simplerl.config.sections import Config
-from simplerl.core.types import Completion, Problem, Segment, Trajectory, TrajectoryGroup, Verdict, VersionSpan
+from simplerl.core.types import Batch, Completion, Problem, Segment, Trajectory, TrajectoryGroup, Verdict, VersionSpan
 from simplerl.models.load import Policy
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.glossary import TIMINGS
+from simplerl.train.batch import build_batch, joined
 from simplerl.train.loop import train
 from simplerl.train.run import Callback, Outcome
+from simplerl.train.sft import Example, demonstration_batch
 
 #: Qwen2 tokenizers insist on this name for their end token.
 END = "<|endoftext|>"
@@ -235,6 +237,18 @@ def random_groups(
     return groups
 
 
+def mixed_parts(vocabulary: int = 64, seed: int = 3) -> list[Batch]:
+    """Return rows for each term of a loss: `rl` (some only for the credit of their groups, some sampled earlier, with
+    credit of their own), `ce` that nobody sampled, and `ref_kl`."""
+    groups = random_groups(problems=6, seed=seed, vocabulary=vocabulary)
+    fresh = build_batch(groups[:3], [0, 0, -1, 0] * 3)
+    earlier = build_batch(groups[3:4])
+    earlier = dataclasses.replace(earlier, credit_BT=torch.linspace(-1, 1, 4)[:, None].expand_as(earlier.credit_BT))
+    draw = np.random.default_rng(seed)
+    given = [Example(tokens=draw.integers(2, vocabulary, 5 + n).tolist(), prompt_length=3) for n in range(4)]
+    return [joined([fresh, earlier]), demonstration_batch(given, "ce"), build_batch(groups[4:], [2] * 8)]
+
+
 # -- runs ----------------------------------------------------------------------------------------------------------
 
 
@@ -364,6 +378,7 @@ def fingerprint(path: Path) -> dict[str, Any]:
         "weights": next(newest.glob("*model.safetensors")).read_bytes(),  # An adapter_model in LoRA.
         "optimizer": (newest / "trainer" / "optimizer.safetensors").read_bytes(),
         "critic": [file.read_bytes() for file in sorted((newest / "trainer").glob("critic*.safetensors"))],
+        "buffer": [file.read_bytes() for file in sorted((newest / "trainer").glob("[bi]*.safetensors"))],
         "state": json.loads((newest / "trainer" / "state.json").read_text()),
         "checkpoints": sorted(entry.name for entry in (path / "checkpoints").iterdir()),
         "records": {file.name: _untimed_rows(file) for file in records},
@@ -391,6 +406,7 @@ def assert_same_run(path: Path, reference: dict[str, Any]) -> None:
     assert found["weights"] == reference["weights"], "the weights differ"
     assert found["optimizer"] == reference["optimizer"], "the optimizer's moments differ"
     assert found["critic"] == reference["critic"], "the critic or its moments differ"
+    assert found["buffer"] == reference["buffer"], "kept rows, or the moments of who imitates them, differ"
 
 
 class Crash(BaseException):

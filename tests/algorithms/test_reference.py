@@ -68,6 +68,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in ALG
         "entrocraft",
         {"lower_start": 0, "lower_end": 0, "upper_start": 9, "upper_end": 0, "bound_steps": 2},
     ),
+    "distill": ("distill", {"teacher_temperature": 0.5, "rl_coef": 0.7, "entropy_coef": 0.1}),
+    "distill alone": ("distill", {"teacher_temperature": 2.0, "kl_coef": 0.5, "normaliser": "sequence"}),
     "entropic near": ("entropic", {"entropy_target": 2.4, "integral_rate": 0.5}),
     "ppo KL in the loss": ("ppo", {"kl_reward_coef": 0.0, "kl_coef": 0.3, "kl_estimator": "k3"}),
     "ppo adaptive": ("ppo", {"kl_reward_coef": 0.4, "kl_target": 0.02, "kl_horizon": 30, "gamma": 0.9, "lam": 0.5}),
@@ -122,9 +124,9 @@ def sampled_nearby(batch: Batch, model: Any, seed: int) -> Batch:
 # -- the second implementation ---------------------------------------------------------------------------------------
 
 
-def all_logprobs(model: Any, tokens_BT: torch.Tensor) -> torch.Tensor:
-    """Return log π over the vocabulary at each token's place, [B, T, V]."""
-    logits_BTV = model(input_ids=tokens_BT, use_cache=False).logits.float() / TEMPERATURE
+def all_logprobs(model: Any, tokens_BT: torch.Tensor, share: float = 1.0) -> torch.Tensor:
+    """Return log π over the vocabulary at each token's place, [B, T, V], at a share of the temperature."""
+    logits_BTV = model(input_ids=tokens_BT, use_cache=False).logits.float() / (TEMPERATURE * share)
     moved_BTV = torch.zeros_like(logits_BTV)
     moved_BTV[:, 1:] = logits_BTV[:, :-1].log_softmax(-1)
     return moved_BTV
@@ -177,7 +179,7 @@ def reward_credit(name: str, algorithm: Any, batch: Batch) -> list[float]:
             elif name == "pass_at_k":
                 credit[row] = pass_at_k_credit([r > 0 for r in rewards], reward > 0, min(algorithm.k, n))
             elif (
-                name in ("grpo", "dapo", "gspo", "cispo", "dppo", "entrocraft", "entropic")
+                name in ("grpo", "dapo", "gspo", "cispo", "dppo", "entrocraft", "entropic", "distill")
                 and getattr(algorithm, "scale", "group") == "group"
             ):
                 credit[row] = (reward - mean) / (std + 1e-6)
@@ -282,6 +284,7 @@ def token_losses(name: str, a: Any, logprobs: Any, old: list[float], credit: lis
                 ratio = (sum(log_ratios) / len(log_ratios)).exp()
             low, high = 1 - a.clip_low, 1 + a.clip_high
             loss = -torch.minimum(advantage * ratio, advantage * ratio.clamp(low, high))
+            loss = loss * getattr(a, "rl_coef", 1.0)
         found.append(loss)
     return found
 
@@ -324,7 +327,8 @@ class Plain:
         a, name, tokens_BT = self.algorithm, self.name, batch.tokens_BT
         places = kept_places(a, batch)
         with torch.no_grad():
-            old_BTV, ref_BTV = all_logprobs(self.model, tokens_BT), all_logprobs(self.reference, tokens_BT)
+            old_BTV = all_logprobs(self.model, tokens_BT)
+            ref_BTV = all_logprobs(self.reference, tokens_BT, a.teacher_temperature)
             values_BT = self.values(batch) if self.critic else torch.zeros(tokens_BT.shape)
 
         def chosen(scores_BTV: torch.Tensor, row: int) -> list[Any]:

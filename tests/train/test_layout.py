@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support import TIMED_OUT, copy_policy, group, random_groups, trajectory
+from support import TIMED_OUT, copy_policy, group, mixed_parts, random_groups, trajectory
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.types import Batch
 from simplerl.models.load import Policy, recompute_activations
 from simplerl.runs.glossary import TIMINGS
-from simplerl.train.batch import build_batch
+from simplerl.train.batch import build_batch, joined
 from simplerl.train.learner import Learner, StepResult
 
 #: Every registered algorithm as it comes, and settings that bring in every term of a loss and every normaliser.
@@ -48,6 +48,8 @@ CASES: dict[str, Any] = {name: algorithm(constant_length=10) for name, algorithm
     # Every two of these groups hold a right response: by pass@2 there is nothing to learn in the second update.
     "pass_at_k": ALGORITHMS["pass_at_k"](k=1),
     "entropic-near": ALGORITHMS["entropic"](entropy_target=2.4),
+    "distill": ALGORITHMS["distill"](teacher_temperature=0.5),  # Sharpened, so that there is something to learn.
+    "distill-and-rl": ALGORITHMS["distill"](rl_coef=0.7, teacher_temperature=0.5, entropy_coef=0.05),
     "opmd-soft": ALGORITHMS["opmd"](baseline="soft-maximum", tau=0.3),
 }
 
@@ -132,7 +134,13 @@ def permuted(batch: Batch, seed: int) -> Batch:
 def padded(batch: Batch, columns: int) -> Batch:
     """Return the batch with more padding, of a token that means something elsewhere."""
     wide = {}
-    for name, filling in (("tokens_BT", 9), ("mask_BT", False), ("sampler_logprobs_BT", 0.0), ("to_come_BT", 0.0)):
+    for name, filling in (
+        ("tokens_BT", 9),
+        ("mask_BT", False),
+        ("sampler_logprobs_BT", 0.0),
+        ("to_come_BT", 0.0),
+        ("credit_BT", 0.0),
+    ):
         values = getattr(batch, name)
         wide[name] = torch.cat([values, torch.full((len(values), columns), filling, dtype=values.dtype)], 1)
     return dataclasses.replace(batch, **wide)
@@ -220,6 +228,60 @@ def test_layout_does_not_matter_to_any_architecture(architecture: str, tiny: Cal
     wanted, _ = learn(policy, CASES["grpo-zoo"], batch, tokens=1)
     found, _ = learn(policy, CASES["grpo-zoo"], padded(permuted(batch, 3), 5))
     assert_same(found, wanted)
+
+
+#: Two algorithms with a reference, one of them corrected for its sampler, and one with a critic.
+MIXED = {
+    "grpo": ALGORITHMS["grpo"](kl_coef=0.1, normaliser="sequence", correction="truncated"),
+    "distill": ALGORITHMS["distill"](teacher_temperature=0.5, rl_coef=0.7),
+    "ppo": ALGORITHMS["ppo"](critic_lr=1e-2),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("case", MIXED)
+def test_rows_of_all_terms_in_one_batch_in_any_layout(case: str, layout: str, tiny: Callable[[str], Policy]) -> None:
+    policy, batch = tiny("llama"), joined(mixed_parts())
+    wanted, before = learn(policy, MIXED[case], batch, prompts_per_update=8)
+    laid_out, tokens = LAYOUTS[layout](batch)
+    found, after = learn(policy, MIXED[case], laid_out, tokens=tokens, prompts_per_update=8)
+    assert_same(found, wanted)
+    assert {"policy/loss", "sft/loss", "ref_kl/loss"} <= before.metrics.keys()
+    for name, value in before.metrics.items():
+        if not name.startswith(TIMINGS):
+            assert after.metrics[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+
+
+@pytest.mark.parametrize("case", ["grpo", "distill"])
+def test_each_term_has_a_denominator_of_its_own(case: str, tiny: Callable[[str], Policy]) -> None:
+    """The gradient of all rows is the sum of the gradients that the rows of each term have on their own."""
+    policy, parts, algorithm = tiny("llama"), mixed_parts(), MIXED[case]
+    if case == "distill":  # Whose own rows have a KL to the teacher too, in the mean with those that have no other.
+        parts = [joined([parts[0], parts[2]]), parts[1]]
+    together, _ = learn(policy, algorithm, joined(parts))
+    alone = [learn(policy, algorithm, part)[0][0] for part in parts]
+    summed = {name: sum(gradient[name] for gradient in alone) for name in together[0]}
+    assert_same(together, [summed])
+
+
+def test_rows_that_only_give_credit_are_not_trained_on(tiny: Callable[[str], Policy]) -> None:
+    """The advantages are those of complete groups; the gradient is that of the other rows alone."""
+    groups = random_groups(problems=3)
+    every, some = build_batch(groups), build_batch(groups, [0, 0, -1, 0] * 3)
+    policy = tiny("llama")
+    _, complete = learn(policy, CASES["grpo"], every)
+    found, partial = learn(policy, CASES["grpo"], some)
+    for one, other in zip(partial.advantages, complete.advantages, strict=True):
+        assert np.array_equal(one, other)
+    credit_BT = torch.full(every.tokens_BT.shape, 0.0)
+    for row, advantages in enumerate(complete.advantages):
+        start = int(every.prompt_lengths_B[row])
+        credit_BT[row, start : start + len(advantages)] = torch.tensor(advantages)
+    rows = some.component_B == 0
+    fields = {field.name: getattr(every, field.name)[rows] for field in dataclasses.fields(every)}
+    wanted, _ = learn(policy, CASES["grpo"], Batch(**{**fields, "credit_BT": credit_BT[rows]}))
+    assert_same(found, wanted)
+    assert partial.metrics["tokens/useful"] < complete.metrics["tokens/useful"]
 
 
 @pytest.mark.parametrize("case", CASES)

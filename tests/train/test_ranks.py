@@ -20,6 +20,7 @@ from support import (
     deep,
     fingerprint,
     gone,
+    mixed_parts,
     random_groups,
     ranks_of,
     run_command,
@@ -38,7 +39,7 @@ from simplerl.models.load import Policy, load
 from simplerl.rollout import open_backend
 from simplerl.rollout.proof import ask_back
 from simplerl.train import ranks as module
-from simplerl.train.batch import build_batch, cut_update
+from simplerl.train.batch import build_batch, cut_update, joined
 from simplerl.train.learner import Learner
 from simplerl.train.ranks import Ranks, spread
 
@@ -49,6 +50,7 @@ PLAIN = OptimizerConfig(lr=1e-3, beta1=0.0, grad_clip=1e9)
 #: Name → architecture, algorithm, settings of the learner.
 CASES: dict[str, tuple[str, Any, dict[str, Any]]] = {
     **{name: ("cub-qwen", algorithm(constant_length=10), {}) for name, algorithm in ALGORITHMS.items()},
+    "distill": ("cub-qwen", ALGORITHMS["distill"](teacher_temperature=0.8, rl_coef=0.3, kl_coef=0.01), {}),
     "kl, entropy": ("cub-qwen", ALGORITHMS["grpo"](kl_coef=0.1, entropy_coef=0.05), {}),
     "recomputed": ("cub-qwen", ALGORITHMS["ppo"](kl_reward_coef=0.5), {"gradient_checkpointing": True}),
     "shared prompts": ("cub-qwen", ALGORITHMS["grpo"](kl_coef=0.1), {"share_prompts": "on"}),
@@ -127,6 +129,18 @@ def test_two_ranks_learn_what_one_does(case: str, two: Ranks, policy_of: Callabl
             assert result.metrics[name] == pytest.approx(value, rel=2e-3, abs=2e-4, nan_ok=True), name
     for mine, theirs in zip(result.advantages, wanted.advantages, strict=True):
         assert mine == pytest.approx(theirs, abs=1e-3)
+
+
+def test_two_ranks_learn_from_rows_of_all_terms(two: Ranks, cub: Callable[[str], Policy], tmp_path: Path) -> None:
+    batch, algorithm = joined(mixed_parts(vocabulary=300)), ALGORITHMS["grpo"](kl_coef=0.1)
+    one, other = make_learner(cub(), algorithm), spread(make_learner(cub(), algorithm, ranks=2), two)
+    wanted, result = one.step(batch, 1), other.step(batch, 1)
+    assert wanted.metrics.keys() == result.metrics.keys()
+    for name in ("optimizer/grad_norm", "policy/loss", "sft/loss", "policy/mismatch_kl", "policy/kl"):
+        assert result.metrics[name] == pytest.approx(wanted.metrics[name], rel=1e-4, abs=1e-7), name
+    plain, gathered = saved(one, tmp_path / "one"), saved(other, tmp_path / "two")
+    for name in (name for name in plain if name.endswith("exp_avg")):
+        assert (gathered[name] - plain[name]).abs().max() <= 1e-6, name
 
 
 def test_a_checkpoint_is_loaded_bit_for_bit_by_any_number_of_ranks(two: Ranks, cub, tmp_path: Path) -> None:

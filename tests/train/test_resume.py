@@ -1,5 +1,6 @@
 """A run that is killed at any moment and resumed ends as one that was never interrupted, bit for bit."""
 
+import json
 import os
 import random
 import shutil
@@ -27,6 +28,7 @@ from support import (
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.core.errors import RunError
+from simplerl.feed import BUFFERS, TRANSFORMS
 from simplerl.models import cub
 
 #: Settings under which a resume has more to restore than weights and moments.
@@ -50,6 +52,7 @@ BY_ALGORITHM = {
     name: {"algorithm": {"name": name}, "learner": {"prompts_per_update": 1}, "sampling": {"temperature": 1.2}}
     for name in ALGORITHMS
 } | {
+    "distill": {"algorithm": {"name": "distill", "teacher_temperature": 0.5}, "learner": {"prompts_per_update": 1}},
     "entropic-with-much-integral": {
         "algorithm": {"name": "entropic", "integral_rate": 2.0, "entropy_target": 0.4},
         "learner": {"prompts_per_update": 1},
@@ -63,6 +66,22 @@ BY_ALGORITHM = {
         "learner": {"prompts_per_update": 1},
         "optimizer": {"schedule": "cosine", "warmup_steps": 2},
     },
+}
+
+
+#: Easy problems and hard ones, few samples of each: some are solved by none.
+HARD = {
+    "dataset": {"levels": [1, 5], "size": 40},
+    "sampling": {"prompts_per_step": 4, "samples_per_prompt": 2, "max_new_tokens": 32, "temperature": 1.2},
+}
+#: Every buffer and transform: its settings, and a metric that says that it acted.
+BY_FEED: dict[str, tuple[dict[str, Any], str]] = {
+    "rorecomp": ({"buffer": {"name": "rorecomp", "alpha": 0.6, "capacity": 3, "fade_steps": 90}}, "buffer/taken"),
+    "relift": ({"buffer": {"name": "relift", "rows": 1, "lr": 1e-3}}, "buffer/taken"),
+    "relift-same-update": ({"buffer": {"name": "relift", "rows": 1, "same_update": True}}, "buffer/taken"),
+    "rest-rl": ({"transform": {"name": "rest-rl", "separator": "."}}, "groups/prefixed"),
+    "sparkle": ({"transform": {"name": "sparkle", "separator": "."}, "dataset": {"size": 4}}, "groups/prefixed"),
+    "snapshot": ({"transform": {"name": "snapshot", "separator": ".", "fade": 1.0}}, "groups/prefixed"),
 }
 
 
@@ -143,6 +162,59 @@ def test_every_algorithm_resumes_exactly(name: str, tmp_path: Path) -> None:
     assert_same_run(tmp_path / "crashed", wanted)
     if "adaptive" in name:
         assert wanted["state"]["kl_scale"] != 1.0
+
+
+def test_every_buffer_and_transform_is_among_them() -> None:
+    assert {*BUFFERS, *TRANSFORMS} - {"none"} <= BY_FEED.keys()
+
+
+@pytest.mark.parametrize("name", BY_FEED)
+def test_every_buffer_and_transform_resumes_exactly(name: str, tmp_path: Path) -> None:
+    """Killed before the last line of metrics, and before the checkpoint of step 2 has its name: it ends the same."""
+    over, acted = BY_FEED[name]
+    over = deep(HARD, over)
+    writes = writes_of(tmp_path / "whole", over)
+    wanted = fingerprint(tmp_path / "whole")
+    assert sum(line.get(acted, 0) for line in wanted["metrics"][2:]) > 0
+    assert sum(line.get("optimizer/updates", 0) for line in wanted["metrics"]) >= 2
+    lines = [i for i, text in enumerate(writes) if text.endswith("/metrics.jsonl")]
+    named = [i for i, text in enumerate(writes) if "os.rename /checkpoints/" in text and "step_000002" in text]
+    for number, point in enumerate((lines[-1], named[0])):
+        path = tmp_path / str(number)
+        with pytest.raises(Crash), crash_before_write(path, point):
+            run_small(path, over)
+        go_on(path, over)
+        assert_same_run(path, wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rorecomp", "relift"])
+def test_a_buffer_survives_a_crash_before_every_single_write(name: str, tmp_path: Path) -> None:
+    over = deep(HARD, BY_FEED[name][0])
+    writes = writes_of(tmp_path / "whole", over)
+    wanted = fingerprint(tmp_path / "whole")
+    assert wanted["buffer"]
+    for point in range(len(writes)):
+        path = tmp_path / "run"
+        with pytest.raises(Crash), crash_before_write(path, point):
+            run_small(path, over)
+        go_on(path, over)
+        assert_same_run(path, wanted)
+        shutil.rmtree(path)
+
+
+def test_a_buffer_resumed_under_another_method_is_refused(tmp_path: Path, capsys) -> None:
+    """By its name in the configuration, and by the name in the file where somebody has edited that."""
+    path, over = tmp_path / "run", deep(HARD, BY_FEED["rorecomp"][0])
+    run_small(path, deep(over, {"steps": 1}))
+    code, _, error = run_main(capsys, "train", "--output-dir", str(path), "--resume", "--buffer.name", "relift")
+    assert code == 2
+    assert "buffer.name was 'rorecomp', now 'relift'" in error
+    table = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**table, "buffer": {"name": "none"}, "steps": 2}))
+    code, _, error = run_main(capsys, "train", "--output-dir", str(path), "--resume")
+    assert code == 2
+    assert "holds the rows of the buffer 'rorecomp', and this run has buffer.name = 'none'" in error
 
 
 def test_critic_and_adaptive_coefficient_survive_a_crash_in_a_checkpoint(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ ALGORITHMS: "Registry[type[Algorithm]]" = Registry(
         "pass_at_k": "simplerl.algorithms.pass_at_k:PassAtK",
         "entrocraft": "simplerl.algorithms.entrocraft:Entrocraft",
         "entropic": "simplerl.algorithms.entrocraft:EntroPIC",
+        "distill": "simplerl.algorithms.distill:Distill",
         "ppo": "simplerl.algorithms.ppo:PPO",
     },
 )

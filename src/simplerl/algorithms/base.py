@@ -65,6 +65,8 @@ class Algorithm:
     """Whether the loss reads `vocabulary_mean_BT`."""
     needs_entropy: ClassVar[bool] = False
     """Whether credit reads `CreditInputs.entropy`, which costs a pass over the step's tokens."""
+    teacher_temperature = 1.0
+    """Temperature of the reference, as a share of the policy's: a setting of distillation."""
     kl_reward_coef = 0.0
     """β of a KL in the reward of each token: a setting of the algorithms that have credit per token."""
     refill_rounds = 0
@@ -229,6 +231,18 @@ class CriticAlgorithm(Protocol):
 
     def value_loss(self, values_BT: torch.Tensor, old_BT: torch.Tensor, returns_BT: torch.Tensor) -> torch.Tensor:
         """Return the critic's loss of each token, shape [B, T]; `old_BT` are the values at the start of the step."""
+
+
+def loss_beside(inputs: LossInputs) -> LossOutput:
+    """Return the share of a term that rows bring with them, beside those of the algorithm; A is their weight in it.
+
+    `ce`: −A · log π. `ref_kl`: A · ½(log π − log π_ref)², whose gradient on samples of π is that of KL(π‖π_ref).
+    """
+    per_token_BT = -inputs.logprobs_BT
+    if inputs.component == "ref_kl":
+        assert inputs.ref_logprobs_BT is not None  # Who makes such rows has a reference.
+        per_token_BT = kl(inputs.logprobs_BT, inputs.ref_logprobs_BT, estimator="k2")
+    return LossOutput(loss=(inputs.weights_BT * inputs.advantages_BT * per_token_BT).sum(), metrics={})
 
 
 def policy_ratio(inputs: LossInputs) -> torch.Tensor:

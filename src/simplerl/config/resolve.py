@@ -37,6 +37,8 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "reward": REWARDS,
     "environment": ENVIRONMENTS,
     "sampler": registry("sampler"),
+    "transform": registry("transform"),
+    "buffer": registry("buffer"),
 }
 #: What may differ between a run and its resumption: nothing that changes what a step computes, rounding aside. The
 #: knobs of memory are among them, so that a run that ran out of it can go on. A run's name holds none of them: it is
@@ -145,7 +147,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
         if key == "reward":
             rewards.append(value)
             continue
-        key = f"{key}.name" if key in ("algorithm", "environment", "sampler") else key
+        key = f"{key}.name" if key in REGISTRIES else key
         *sections, last = key.replace("-", "_").split(".")
         nested = table
         for name in sections:
@@ -214,7 +216,7 @@ def _used_plugins(config: Config) -> list[str]:
         ("template", config.template),
         ("backend", config.rollout.backend),
         ("environment", named_table("environment", config.environment)["name"]),
-        ("sampler", named_table("sampler", config.sampler)["name"]),
+        *((key, named_table(key, getattr(config, key))["name"]) for key in ("sampler", "transform", "buffer")),
         ("policy", config.verifier.policy),
     ]
     owners = (name.rpartition(":")[0] if is_source(name) else registry(kind).plugin(name) for kind, name in named)
@@ -287,7 +289,8 @@ def _build_named(key: str, raw: Any) -> Any:
                     f"algorithm.{setting} is a setting of {', '.join(others)}, not of {name}; leave it out, or choose "
                     "another --algorithm.name"
                 )
-            raise ConfigError(f"unknown key '{key}.{setting}'; {_nearest_key(setting, own)}")
+            known = _nearest_key(setting, own) if own else f"{name} has no settings"
+            raise ConfigError(f"unknown key '{key}.{setting}'; {known}")
         try:
             adapter = pydantic.TypeAdapter(hints[setting], config=pydantic.ConfigDict(allow_inf_nan=False))
             values[setting] = adapter.validate_python(value if hints[setting] is str else read_text(value))

@@ -30,6 +30,8 @@ HOMES: dict[str, str] = {
     "data": "simplerl.data:DATASETS",
     "template": "simplerl.data.templates:TEMPLATES",
     "sampler": "simplerl.feed:SAMPLERS",
+    "transform": "simplerl.feed:TRANSFORMS",
+    "buffer": "simplerl.feed:BUFFERS",
     "backend": "simplerl.rollout:BACKENDS",
     "benchmark": "simplerl.evaluate.benchmarks:BENCHMARKS",
     "rule": "simplerl.doctor.rules:RULES",
@@ -144,7 +146,8 @@ def register(kind: str, name: str, *, at: str = "") -> Callable[[AnyT], AnyT]:
     With `at` ("module:attribute") what is there is registered now and imported when it is looked up: for what needs
     torch, so that listing names does not.
 
-    Kinds: algorithm, reward, environment, data, template, sampler, backend, benchmark, rule, policy, recipe.
+    Kinds: algorithm, reward, environment, data, template, sampler, transform, buffer, backend, benchmark, rule, policy,
+    recipe.
 
         @simplerl.register("reward", "short")
         def short(prompts, completions, **columns):

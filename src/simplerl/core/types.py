@@ -24,6 +24,8 @@ VerdictStatus = Literal["correct", "wrong", "no_answer", "unjudgeable", "timeout
 
 #: Terms of a loss: policy gradient, cross-entropy on given tokens, KL to the reference as a term of its own.
 LossComponent = Literal["rl", "ce", "ref_kl"]
+#: In the order of `Batch.component_B`.
+COMPONENTS: tuple[LossComponent, ...] = ("rl", "ce", "ref_kl")
 
 #: Verdicts that say nothing about the answer. What training does with them is an explicit policy, never reward 0.
 UNDECIDED: frozenset[VerdictStatus] = frozenset({"unjudgeable", "timeout", "error"})
@@ -237,6 +239,12 @@ class Batch:
     truncated_B: torch.Tensor  # bool [B]: the response hit the token limit
     to_come_BT: torch.Tensor
     """float32 [B, T]: the rewards of the steps that end at or after the token, added up; 0 without a process reward."""
+    component_B: torch.Tensor
+    """int64 [B]: the term of the loss that a row is for. 0: the algorithm's own; 1, 2: `ce`, `ref_kl` and no other;
+    −1: none, the row is only here for the credit of its group."""
+    credit_BT: torch.Tensor
+    """float32 [B, T]: credit that is given with the row: of one that was sampled earlier its advantages, of `ce` and
+    `ref_kl` their weight. NaN: the algorithm gives it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

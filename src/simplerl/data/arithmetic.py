@@ -45,6 +45,12 @@ class Expression:
         return self.steps[-1][3]
 
     @property
+    def working(self) -> str:
+        """The steps as equations, then the value in a box: a response that begins with a space, as after `plain`."""
+        lines = [f"{left}{operator}{right}={value}." for left, operator, right, value in self.steps]
+        return f" {' '.join(lines)} \\boxed{{{self.value}}}"
+
+    @property
     def split(self) -> str:
         """`train` or `test`, decided by a hash of the text alone."""
         digest = hashlib.blake2b(self.text.encode(), digest_size=8).digest()
@@ -148,6 +154,7 @@ def load(split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[in
                 answer=str(drawn.value),
                 source="arithmetic",
                 level=str(level),
+                meta={"solution": drawn.working},
             )
         )
     return problems

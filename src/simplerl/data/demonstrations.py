@@ -100,8 +100,7 @@ def long_arithmetic(seed: int, index: int) -> Demonstration:
 def short_arithmetic(seed: int, index: int) -> Demonstration:
     """Return demonstration number `index` of the bare working: a pure function too, of train expressions."""
     drawn, _ = _draw("arithmetic-short", seed, index)
-    lines = [f"{left}{operator}{right}={value}." for left, operator, right, value in drawn.steps]
-    return _worked(drawn, f" {' '.join(lines)} \\boxed{{{drawn.value}}}", f"arithmetic-short[{index}]")
+    return _worked(drawn, drawn.working, f"arithmetic-short[{index}]")
 
 
 def restating_arithmetic(seed: int, index: int) -> Demonstration:

@@ -98,6 +98,12 @@ def first_text(fields: Mapping[str, Any], names: Sequence[str]) -> tuple[str, st
     return next(((name, text) for name, text in texts if text and text.strip()), ("", ""))
 
 
+def solution_of(fields: Mapping[str, Any]) -> str:
+    """Return the text in which the answer is worked out: a solution of more than the answer, or what GSM8K has."""
+    texts = [as_text(fields.get(name)) or "" for name in ("solution", "answer")]
+    return next((text for text in texts if "####" in text or len(text.split()) > 1), "")
+
+
 def gold(text: str, field: str) -> str | None:
     """Return the bare gold answer in an answer field: after `####`, in the last box of a solution, or the text."""
     if "####" in text:

@@ -114,6 +114,8 @@ def _more(fields: Mapping[str, Any]) -> dict[str, Any]:
         more["original_id"] = identity
     if origin := read.first_text(fields, read.SOURCE_FIELDS)[1]:
         more["origin"] = origin
+    if solution := read.solution_of(fields):
+        more["solution"] = solution
     if messages := read.messages(fields):
         more["messages"] = tuple(messages)
     for name, kind in (("pass_rate", float), ("pass_rate_samples", int)):

@@ -24,22 +24,23 @@ def save(
     tokenizer: PreTrainedTokenizerBase,
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
-    others: Mapping[str, tuple[torch.nn.Module, torch.optim.Optimizer | None]] | None = None,
+    others: Mapping[str, tuple[torch.nn.Module | None, torch.optim.Optimizer | None]] | None = None,
     writes: bool = True,
 ) -> None:
     """Write fp32 weights (where there are adapters, theirs), tokenizer, optimizer moments and the trainer's state.
 
-    `others` are further modules (a critic), by name, with their optimizers or None. Where all are in shards, every
-    rank calls it and one `writes` complete tensors: any number of ranks reads them, and so does anybody else.
+    `others` are further modules (a critic) or None, by name, with their optimizers or None. Where all are in shards,
+    every rank calls it and one `writes` complete tensors: any number of ranks reads them, and so does anybody else.
     """
     adapters = lora.has_adapters(model)
     weights = complete_on_cpu(lora.parameters(model) if adapters else model.state_dict(keep_vars=True), writes)
     scalars: dict[str, Any] = {}
     files = {"optimizer": _moments(optimizer, scalars.setdefault("optimizer", {}), writes)}
     for name, (module, own) in (others or {}).items():
-        named = module.state_dict(keep_vars=True)
-        first = {id(values): key for key, values in reversed(named.items())}  # A tied head is saved once.
-        files[name] = complete_on_cpu({key: named[key] for key in named if first[id(named[key])] == key}, writes)
+        if module:
+            named = module.state_dict(keep_vars=True)
+            first = {id(values): key for key, values in reversed(named.items())}  # A tied head is saved once.
+            files[name] = complete_on_cpu({key: named[key] for key in named if first[id(named[key])] == key}, writes)
         if own:
             files[f"{name}_optimizer"] = _moments(own, scalars.setdefault(f"{name}_optimizer", {}), writes)
     if not writes:

@@ -44,6 +44,12 @@ class Policy:
         """Number of tokens that the model can take."""
         return embeddings_of(self.model)
 
+    @property
+    def end_token(self) -> int:
+        """The token that ends a response."""
+        end = self.tokenizer.eos_token_id
+        return min(self.stop_ids) if end is None else end
+
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text, nothing added. Raises ModelError for a token that the model lacks."""
         return self.check(self.tokenizer.encode(text, add_special_tokens=False), "text")

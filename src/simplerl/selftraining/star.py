@@ -38,7 +38,7 @@ from simplerl.rollout.groups import Prompted, Rollout
 from simplerl.train.components import Components, Inputs, build_components, first_few
 from simplerl.train.learner import Learner, StepResult, means
 from simplerl.train.run import Callback, Outcome, open_run
-from simplerl.train.sft import METRICS, Example, demonstration_batch, encode, end_token
+from simplerl.train.sft import METRICS, Example, demonstration_batch, encode
 
 #: Mode → what an iteration takes over from the one before: weights; optimizer and learning-rate schedule.
 INHERITS = {
@@ -87,7 +87,11 @@ class StarFeed:
         problems = [self.by_id[draw.problem.id] for draw in draws]
         with self.watch("rollout", len(problems) * self.rollout.samples):
             groups = at(self.rollout, temperature).sample_groups(
-                problems, purpose="train", step=step, on_response=self.on_response
+                problems,
+                purpose="train",
+                step=step,
+                samples=[draw.samples for draw in draws],
+                on_response=self.on_response,
             )
         chosen = [select(group, threshold) for group in groups]
         if not any(c.kept for c in chosen):
@@ -225,7 +229,7 @@ def star(
                     learner.start_anew(config.model)
                 if not keeps_optimizer:
                     learner.restart()
-                examples = [*given, *examples_of(chosen, end_token(parts.policy))]
+                examples = [*given, *examples_of(chosen, parts.policy.end_token)]
                 result = imitate(learner, examples, config, step, inherit=keeps_optimizer)
             run.sync(step)
             run.record(step, groups, credited(result, groups, chosen))

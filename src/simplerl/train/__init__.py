@@ -4,8 +4,8 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    if name == "SAMPLERS":  # What chooses a step's problems is part of training to its user.
-        from simplerl.feed import SAMPLERS
+    if name in ("SAMPLERS", "TRANSFORMS", "BUFFERS"):  # What a step is made of is part of training to its user.
+        from simplerl import feed
 
-        return SAMPLERS
+        return getattr(feed, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,9 +21,12 @@ PASS_SHARE = 1 / 32
 SLACKS = (1.0, 1.1, 1.25)
 
 
-def build_batch(groups: Sequence[TrajectoryGroup], *, trained: bool = True) -> Batch:
+def build_batch(groups: Sequence[TrajectoryGroup], component_B: Sequence[int] = (), *, trained: bool = True) -> Batch:
     """Return the step's responses as one batch, on the CPU, in the order of the groups; none included if not trained
-    on."""
+    on.
+
+    `component_B` says which term of the loss each is for (`Batch.component_B`); empty: the algorithm's own.
+    """
     trajectories = [(index, t) for index, group in enumerate(groups) for t in group.trajectories]
     prompts = [len(t.prompt_ids) for _, t in trajectories]
     lengths = [p + len(t.completion.token_ids) for p, (_, t) in zip(prompts, trajectories, strict=True)]
@@ -40,6 +43,7 @@ def build_batch(groups: Sequence[TrajectoryGroup], *, trained: bool = True) -> B
         logprobs_BT[row, response] = t.completion.logprobs
         for end, reward in t.step_rewards:
             to_come_BT[row, prompts[row] : prompts[row] + end] += reward
+    rows_B = torch.tensor(list(component_B) or [0] * len(trajectories))
     return Batch(
         tokens_BT=torch.from_numpy(tokens_BT),
         lengths_B=torch.tensor(lengths),
@@ -51,7 +55,28 @@ def build_batch(groups: Sequence[TrajectoryGroup], *, trained: bool = True) -> B
         included_B=torch.tensor([trained and t.verdict.decided for _, t in trajectories]),
         truncated_B=torch.tensor([t.completion.stop_reason == "length" for _, t in trajectories]),
         to_come_BT=torch.from_numpy(to_come_BT),
+        component_B=rows_B,
+        credit_BT=torch.where(rows_B > 0, 1.0, math.nan)[:, None].repeat(1, shape[1]),
     )
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Return batches as one: padded to the widest, with groups of their own."""
+    width = max(batch.tokens_BT.shape[1] for batch in batches)
+    fields: dict[str, list[torch.Tensor]] = {}
+    groups = 0
+    for batch in batches:
+        for field in dataclasses.fields(Batch):
+            name, values = field.name, getattr(batch, field.name)
+            if values is None:  # Nobody sampled these tokens: the learner measures no sampler there.
+                values = torch.zeros(batch.tokens_BT.shape)
+            if name == "group_B":
+                values = values + groups
+            elif values.ndim == 2:
+                values = torch.nn.functional.pad(values, (0, width - values.shape[1]))
+            fields.setdefault(name, []).append(values)
+        groups += int(batch.group_B.max()) + 1
+    return Batch(**{name: torch.cat(parts) for name, parts in fields.items()})
 
 
 def minibatches(group_B: torch.Tensor, problems: int) -> list[torch.Tensor]:

@@ -21,9 +21,11 @@ from simplerl.core.seeds import generator
 from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet, select
 from simplerl.data.prompts import Prompter, difference, prompter
+from simplerl.feed.buffer import Store
 from simplerl.feed.order import Sampler
 from simplerl.feed.samplers import prompt_sampler
 from simplerl.models import lora
+from simplerl.models.checkpoint import TRAINER
 from simplerl.models.device import check_devices, describe_machine, has_fast_bf16, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash, pick_attention, weights_hash
 from simplerl.rollout import open_backend
@@ -68,6 +70,8 @@ class Components:
     rollout: Rollout
     evaluation: Rollout
     """The same engine and verifier, drawing as `config.evaluation` says."""
+    buffer: Store
+    """What is kept for later steps."""
     proofs: Proofs
     environment: dict[str, Any]
     """Versions, machine, data: what the configuration does not say."""
@@ -95,8 +99,9 @@ class Components:
         return engines, self.proofs.ask(engines)
 
     def save(self, directory: Path, state: dict[str, Any]) -> None:
-        """Write a checkpoint: the learner's, and the policies by which the steps under way are sampled."""
+        """Write a checkpoint: the learner's, kept rows, and the policies by which the steps under way are sampled."""
         self.learner.save(directory, state)
+        self.buffer.save(directory / TRAINER)
         older = sorted(self.proofs.own)[:-1]
         for version in older:
             shutil.copytree(cast("Engines", self.backend).path_of(version), directory / POLICIES / str(version))
@@ -107,6 +112,7 @@ class Components:
     def restore(self, directory: Path) -> None:
         """Take up what `save` has written, but for the policy's weights, which are there."""
         self.learner.restore(directory)
+        self.buffer.restore(directory / TRAINER)
         if self.config.rollout.lag and (directory / POLICIES).is_dir():
             own = json.loads((directory / POLICIES / "proofs.json").read_text(encoding="utf-8"))
             for version, values in own.items():
@@ -173,6 +179,9 @@ def build_components(
     if config.learner.sharded:  # What is complete is the engine's from here on.
         learner = spread(learner, Ranks(config.learner.ranks, device, plugins=[each.name for each in config.plugins]))
         sampled_from.model.to(device)
+    for each in (config.transform, config.buffer):
+        if note := each.check([item.problem for item in train]):
+            say(note)
     s, e, verifier = config.sampling, config.evaluation, config.verifier
     limits: dict[str, Any] = {"max_new_tokens": s.max_new_tokens, "stop": s.stop, "stop_ids": s.stop_ids}
 
@@ -210,6 +219,9 @@ def build_components(
         rollout=rollout,
         evaluation=dataclasses.replace(rollout, sampling=drawn, samples=e.samples, **own_parts),
         learner=learner,
+        buffer=Store(
+            config.buffer, config, lambda text: [*policy.encode(text), policy.end_token], policy.context_length
+        ),
         proofs=Proofs(ids=text_ids(policy), precision=samples_in),
         environment={
             **describe_machine(device),
@@ -233,6 +245,11 @@ def start_backend(config: Config, policy: Policy, say: Callable[[str], None], **
         return open_backend(name, policy, **options)
     from simplerl.rollout.engines import Engines
 
+    placed = None
+    if cluster.address:
+        from simplerl.rollout.cluster import Cluster
+
+        placed = Cluster(cluster.address, gpus=int(policy.model.device.type == "cuda"))
     return Engines(
         name,
         policy,
@@ -242,6 +259,7 @@ def start_backend(config: Config, policy: Policy, say: Callable[[str], None], **
         plugins=[each.name for each in config.plugins],
         say=say,
         first_device=config.learner.ranks,
+        cluster=placed,
         **options,
     )
 

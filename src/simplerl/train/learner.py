@@ -5,6 +5,7 @@ of the loss are computed over the complete update before it is cut.
 """
 
 import copy
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ import torch
 from transformers import PreTrainedModel
 
 from simplerl.algorithms import Algorithm
-from simplerl.algorithms.base import CriticAlgorithm
+from simplerl.algorithms.base import CriticAlgorithm, loss_beside
+from simplerl.algorithms.imitation import Imitation
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.errors import ConfigError
-from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs
+from simplerl.core.types import COMPONENTS, Batch, CreditInputs, LossComponent, LossInputs
 from simplerl.models import checkpoint, lora
 from simplerl.models.guards import clock
 from simplerl.models.load import Policy, load, recompute_activations
@@ -57,6 +59,11 @@ class _Prepared:
 
     batch: Batch
     mask_BT: torch.Tensor
+    """bool [B, T]: the tokens of the rows that some term of the loss is for."""
+    own_BT: torch.Tensor
+    """bool [B, T]: those of them that the policy sampled in this step, whose credit the algorithm gives."""
+    terms: dict[LossComponent, torch.Tensor]
+    """Term of the loss → bool [B, 1]: the rows that it is for."""
     useful_B: torch.Tensor
     """bool [B]: responses that can contribute to the gradient."""
     advantages_BT: torch.Tensor
@@ -98,6 +105,7 @@ class Learner:
         self.ranks: Ranks | None = None
         self.steps = steps
         self.kl_scale = 1.0
+        self.imitator: torch.optim.AdamW | None = None
         self.carried: Mapping[str, float] = {}
         """What the algorithm remembers from step to step."""
         self.refreshed = False
@@ -108,10 +116,16 @@ class Learner:
         self.reference: Scorer | BaseScorer | None = None
         if algorithm.needs_reference:
             if self.adapters and reference is None:
+                if algorithm.teacher_temperature != 1:
+                    raise ConfigError(
+                        f"algorithm.teacher_temperature = {algorithm.teacher_temperature}: the teacher is the policy "
+                        "without its adapters, at the same temperature; name the model as --reference too"
+                    )
                 self.reference = BaseScorer(self.scorer)
             else:
                 frozen = (reference or copy.deepcopy(policy.model)).requires_grad_(False).eval()
-                self.reference = Scorer(frozen, temperature=temperature, precision=precision)
+                self.reference = Scorer(frozen, precision=precision)
+                self.reference.temperature = temperature * algorithm.teacher_temperature
         self.share_prompts, self.note = _sharing(learner, policy.model)
         self.critic = None
         if algorithm.needs_critic:
@@ -161,7 +175,7 @@ class Learner:
     def temperature(self, value: float) -> None:
         self.scorer.temperature = value
         if isinstance(self.reference, Scorer):
-            self.reference.temperature = value
+            self.reference.temperature = value * self.algorithm.teacher_temperature
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the policy's parameters and buffers by name; adapters are merged into what they stand beside."""
@@ -200,6 +214,22 @@ class Learner:
         """Forget the optimizer's moments."""
         self.optimizer = adamw(self.policy.model, self.optimization)
 
+    def imitate(self, batch: Batch, optimization: OptimizerConfig, entropy_coef: float) -> StepResult:
+        """Do one update of −log π − c_H · H over a batch, at temperature 1, by an AdamW with moments of its own."""
+        fresh = adamw(self.policy.model, optimization)
+        if self.imitator is not None:  # Its moments, perhaps of a checkpoint, under these settings.
+            fresh.load_state_dict({**fresh.state_dict(), "state": self.imitator.state_dict()["state"]})
+        self.imitator = fresh
+        beside = copy.copy(self)  # The same weights, another loss and other moments.
+        beside.algorithm, beside.optimizer = Imitation(entropy_coef=entropy_coef), self.imitator
+        beside.optimization, beside.config = optimization, dataclasses.replace(self.config, prompts_per_update=0)
+        beside.critic = beside.reference = None
+        usual = self.scorer.temperature, self.scorer.top_p
+        self.scorer.temperature = self.scorer.top_p = 1.0
+        result = Learner.step(beside, batch, 1)
+        self.scorer.temperature, self.scorer.top_p = usual
+        return result
+
     @torch.no_grad()
     def refresh(self) -> None:
         """Make the policy as it is now the reference of the KL, and forget the optimizer's moments."""
@@ -215,6 +245,8 @@ class Learner:
         others: dict[str, Any] = {"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {}
         if self.refreshed and self.reference:
             others["reference"] = (self.reference.model, None)
+        if self.imitator:
+            others["imitator"] = (None, self.imitator)
         checkpoint.save(
             directory,
             model=self.policy.model,
@@ -230,6 +262,9 @@ class Learner:
         checkpoint.load_optimizer(directory, self.optimizer)
         state = checkpoint.load_state(directory)
         self.kl_scale, self.carried = float(state["kl_scale"]), state.get("carried", {})
+        if "imitator_optimizer" in state:
+            self.imitator = adamw(self.policy.model, self.optimization)
+            checkpoint.load_optimizer(directory, self.imitator, name="imitator_optimizer")
         self.refreshed = bool(state.get("refreshed"))
         if self.refreshed and self.reference:
             checkpoint.load_module(directory, "reference", self.reference.model)
@@ -254,11 +289,11 @@ class Learner:
             metrics = self._update(prepared, rows, done, first=index == 0) if policy_moves else {}
             if self.critic and prepared.critic_BT:
                 with clock(seconds, "time/critic"):
-                    metrics |= means(self.critic.updates(batch, rows, prepared.mask_BT, *prepared.critic_BT, done))
+                    metrics |= means(self.critic.updates(batch, rows, prepared.own_BT, *prepared.critic_BT, done))
             per_update.append(metrics)
         metrics = means(per_update)
         if "policy/mismatch_kl" not in metrics:
-            metrics |= self._mismatch(batch, prepared.mask_BT)
+            metrics |= self._mismatch(batch, prepared.own_BT)
         trained_BT = prepared.mask_BT & policy_moves
         metrics |= {
             "optimizer/lr": learning_rate(self.optimization, done, self.steps),
@@ -270,7 +305,7 @@ class Learner:
             metrics["credit/entropy"] = prepared.entropy
             metrics |= {f"credit/{name}": value for name, value in self.carried.items()}
         if prepared.critic_BT:
-            metrics |= value_metrics(*prepared.critic_BT, prepared.mask_BT) | seconds
+            metrics |= value_metrics(*prepared.critic_BT, prepared.own_BT) | seconds
         self._adapt_kl(metrics, len(batch.tokens_BT))
         return StepResult(metrics=metrics, advantages=by_response(prepared.advantages_BT, batch))
 
@@ -279,21 +314,23 @@ class Learner:
     ) -> _Prepared:
         """Give credit, and score what the updates compare with: the policy as it is now, and the reference."""
         algorithm, mask_BT = self.algorithm, self.algorithm.mask(batch)
+        own_B = (batch.component_B <= 0) & batch.credit_BT[:, 0].isnan()
+        own_BT = mask_BT & own_B[:, None]
         old_BT = old_mean_BT = ref_BT = kl_BT = values_BT = None
         kl_in_reward, entropy = algorithm.kl_reward_coef > 0, math.nan
         if kl_in_reward or algorithm.needs_entropy:
             every = mask_BT.any(1).nonzero().flatten()
             old_BT, entropy_BT, old_mean_BT = self._score(self.scorer, batch, mask_BT, every)
-            entropy = float(entropy_BT[mask_BT].double().mean()) if algorithm.needs_entropy else math.nan
+            entropy = float(entropy_BT[own_BT].double().mean()) if algorithm.needs_entropy else math.nan
         if kl_in_reward and self.reference and old_BT is not None:
             ref_BT, _, _ = self._score(self.reference, batch, mask_BT, every)
             kl_BT = kl(old_BT, ref_BT, estimator=algorithm.kl_estimator)
         if self.critic:
             with clock(seconds, "time/critic"):
-                values_BT = self.critic.values(batch, mask_BT)
+                values_BT = self.critic.values(batch, own_BT)
         credit = CreditInputs(
-            batch=batch,
-            mask_BT=mask_BT,
+            batch=dataclasses.replace(batch, included_B=batch.included_B & own_B),
+            mask_BT=own_BT,
             values_BT=values_BT,
             kl_BT=kl_BT,
             kl_scale=self.kl_scale,
@@ -302,12 +339,15 @@ class Learner:
             state=self.carried,
         )
         # What a process reward says of a token's step and of those after it is credit of its own.
-        advantages_BT = algorithm.advantages(credit) + batch.to_come_BT * mask_BT
-        if mask_BT.any():  # A step without a decided response has measured nothing.
+        advantages_BT = algorithm.advantages(credit) + batch.to_come_BT * own_BT
+        advantages_BT = torch.where(own_B[:, None], advantages_BT, batch.credit_BT * mask_BT)
+        if own_BT.any():  # A step without a decided response has measured nothing.
             self.carried = algorithm.carried(credit)
         critic_BT = None
         if self.critic and values_BT is not None:
             critic_BT = (values_BT, self.critic.algorithm.returns(credit))
+        here_B = batch.component_B >= 0  # The others have had their say in the credit of their groups.
+        mask_BT, own_BT = mask_BT & here_B[:, None], own_BT & here_B[:, None]
         useful_B = algorithm.has_gradient(advantages_BT * mask_BT) & mask_BT.any(1)
         # The first update's old log-probabilities are its own, so only the rows of later ones are scored beforehand.
         if old_BT is None and len(updates) > 1:
@@ -318,6 +358,8 @@ class Learner:
         return _Prepared(
             batch=batch,
             mask_BT=mask_BT,
+            own_BT=own_BT,
+            terms=self._terms(batch.component_B),
             useful_B=useful_B,
             advantages_BT=advantages_BT,
             old_BT=old_BT,
@@ -326,6 +368,13 @@ class Learner:
             critic_BT=critic_BT,
             entropy=entropy,
         )
+
+    def _terms(self, component_B: torch.Tensor) -> dict[LossComponent, torch.Tensor]:
+        """Return bool [B, 1] for each term of the loss: the rows that it is for."""
+        terms = {name: component_B == index for index, name in enumerate(COMPONENTS)}
+        own = {name: terms[name] | (component_B == 0) for name in self.algorithm.components}
+        beside = {name: rows_B for name, rows_B in terms.items() if name != "rl" and bool(rows_B.any())}
+        return {name: rows_B[:, None] for name, rows_B in (beside | own).items()}
 
     def _scored(
         self, scorer: Scorer | BaseScorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor
@@ -365,19 +414,23 @@ class Learner:
         batch, mask_BT = prepared.batch, prepared.mask_BT
         # The one place where a loss is normalised: over all rows of the update, before rows without gradient are left
         # out and the rest is cut into micro-batches. Each component has a denominator of its own.
-        weights = {component: torch.zeros(mask_BT.shape) for component in self.algorithm.components}
+        weights = {component: torch.zeros(mask_BT.shape) for component in prepared.terms}
         for component, weights_BT in weights.items():
-            weights_BT[rows] = self.algorithm.weights(mask_BT[rows], batch.group_B[rows], component)
+            kept_BT = mask_BT[rows] & prepared.terms[component][rows]
+            weights_BT[rows] = self.algorithm.weights(kept_BT, batch.group_B[rows], component)
         rows = rows[prepared.useful_B[rows]]
         scored = int(mask_BT[rows].sum())
         if not scored:
             return {}
+        # What a plain mean is over: all tokens, those of each term, and those that this step sampled.
+        counts = {"all": scored, "own": int(prepared.own_BT[rows].sum())}
+        counts |= {name: int((mask_BT[rows] & rows_B1[rows]).sum()) for name, rows_B1 in prepared.terms.items()}
         sums: dict[str, torch.Tensor] = {}
         for micro, scores in self._scored(self.scorer, batch, mask_BT, rows):
             if micro.idle:
                 (scores[0].sum() + scores[1].sum()).backward()
                 continue
-            for name, value in self._backward(prepared, micro, scores, weights, scored, first=first).items():
+            for name, value in self._backward(prepared, micro, scores, weights, counts, first=first).items():
                 sums[name] = sums.get(name, 0.0) + value.double()
         lr = learning_rate(self.optimization, done, self.steps)
         norm = apply_gradient(self.optimizer, self.policy.model, lr=lr, grad_clip=self.optimization.grad_clip)
@@ -390,7 +443,7 @@ class Learner:
         micro: MicroBatch,
         scores: Scores,
         weights: dict[LossComponent, torch.Tensor],
-        scored: int,
+        counts: dict[str, int],
         *,
         first: bool,
     ) -> dict[str, torch.Tensor]:
@@ -399,43 +452,48 @@ class Learner:
         In the first update the policy is the one at the start of the step: its log-probabilities are the old ones.
         """
         algorithm, batch = self.algorithm, prepared.batch
-        kept_BT = micro.cut(prepared.mask_BT)
+        kept_BT, own_BT = micro.cut(prepared.mask_BT), micro.cut(prepared.own_BT)
         logprobs_BT, entropy_BT, mean_BT = scores
         old_BT = logprobs_BT.detach() if first else micro.cut(prepared.old_BT)
-        share_BT = kept_BT.float() / scored
-        measured = {"policy/entropy": entropy_BT.detach()}
+        measured = [("policy/entropy", "all", kept_BT, entropy_BT.detach())]
         factor_BT = kept_BT
         if batch.sampler_logprobs_BT is not None:
-            sampler_BT = micro.cut(batch.sampler_logprobs_BT) * kept_BT
-            measured["policy/mismatch_kl"] = kl(sampler_BT, old_BT, estimator="k3")
+            rollout_BT = micro.cut((batch.component_B == 0)[:, None] & prepared.mask_BT)
+            sampler_BT = micro.cut(batch.sampler_logprobs_BT) * rollout_BT
+            measured.append(("policy/mismatch_kl", "own", own_BT, kl(sampler_BT, old_BT, estimator="k3")))
             bounds = {"low": algorithm.correction_low, "high": algorithm.correction_high}
-            factor_BT, acted_BT = correction(old_BT, sampler_BT, kept_BT, mode=algorithm.correction, **bounds)
+            factor_BT, acted_BT = correction(old_BT, sampler_BT, rollout_BT, mode=algorithm.correction, **bounds)
             if algorithm.correction != "none":
-                measured |= {"policy/correction": factor_BT, "policy/correction_share": acted_BT}
+                measured += [("policy/correction", "all", kept_BT, factor_BT)]
+                measured += [("policy/correction_share", "all", kept_BT, acted_BT)]
+            factor_BT = torch.where(rollout_BT, factor_BT, 1.0)  # What nobody sampled is as it is meant to be.
         metrics: dict[str, torch.Tensor] = {}
         losses: list[torch.Tensor] = []
         for component, weights_BT in weights.items():
-            output = algorithm.loss(
-                LossInputs(
-                    component=component,
-                    mask_BT=kept_BT,
-                    logprobs_BT=logprobs_BT,
-                    old_logprobs_BT=old_BT,
-                    ref_logprobs_BT=None if prepared.ref_BT is None else micro.cut(prepared.ref_BT),
-                    entropy_BT=entropy_BT if algorithm.needs_entropy_gradient else entropy_BT.detach(),
-                    advantages_BT=micro.cut(prepared.advantages_BT),
-                    weights_BT=micro.cut(weights_BT) * factor_BT,
-                    mean_BT=share_BT,
-                    kl_scale=self.kl_scale,
-                    vocabulary_mean_BT=mean_BT,
-                    old_vocabulary_mean_BT=mean_BT if first or mean_BT is None else micro.cut(prepared.old_mean_BT),
-                )
+            term_BT = kept_BT & prepared.terms[component][micro.rows].to(micro.device)
+            inputs = LossInputs(
+                component=component,
+                mask_BT=term_BT,
+                logprobs_BT=logprobs_BT,
+                old_logprobs_BT=old_BT,
+                ref_logprobs_BT=None if prepared.ref_BT is None else micro.cut(prepared.ref_BT),
+                entropy_BT=entropy_BT if algorithm.needs_entropy_gradient else entropy_BT.detach(),
+                advantages_BT=micro.cut(prepared.advantages_BT),
+                weights_BT=micro.cut(weights_BT) * factor_BT,
+                mean_BT=term_BT.float() / max(1, counts[component]),
+                kl_scale=self.kl_scale,
+                vocabulary_mean_BT=mean_BT,
+                old_vocabulary_mean_BT=mean_BT if first or mean_BT is None else micro.cut(prepared.old_mean_BT),
             )
+            output = algorithm.loss(inputs) if component in algorithm.components else loss_beside(inputs)
             losses.append(output.loss)
             metrics |= output.metrics
             metrics[LOSS_METRICS.get(component, f"{component}/loss")] = output.loss.detach()
         torch.stack(losses).sum().backward()
-        return {**metrics, **{name: (share_BT * values_BT).sum() for name, values_BT in measured.items()}}
+        for name, over, mask_BT, values_BT in measured:
+            if counts[over]:
+                metrics[name] = (mask_BT.float() / counts[over] * values_BT).sum()
+        return metrics
 
     def _mismatch(self, batch: Batch, mask_BT: torch.Tensor) -> dict[str, float]:
         """Measure the distance between sampler and trainer in a step that moved no policy, over all its tokens."""

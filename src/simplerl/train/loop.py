@@ -15,8 +15,8 @@ from simplerl.feed.ahead import source_of
 from simplerl.feed.feed import Feed
 from simplerl.feed.ledger import Ledger
 from simplerl.feed.samplers import prompt_sampler
-from simplerl.train.batch import build_batch
 from simplerl.train.components import Inputs, build_components
+from simplerl.train.replay import learn
 from simplerl.train.run import Callback, Outcome, open_run
 
 
@@ -52,13 +52,13 @@ def train(
         with source_of(feed, config.rollout.lag, **ahead) as source:
             run.source = source
             for step in run.steps():
-                with run.phase("rollout", source.responses):
+                with run.phase("rollout", source.responses), run.kept(step - 1):
                     groups = source.take(step)
                 with run.phase("learn"):
                     parts.learner.temperature = groups.temperature
                     if sampler.refreshes(step):
                         parts.learner.refresh()
-                    result = parts.learner.step(build_batch(groups.kept, trained=groups.trained), step)
+                    result = learn(parts, groups, step)
                 run.sync(step)
                 run.record(step, groups, result)
     return run.outcome

@@ -6,6 +6,7 @@ batch of −log π, at temperature 1; a response that was truncated is not taugh
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from simplerl.algorithms.imitation import Imitation
 from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, DataError
-from simplerl.core.types import Batch, Problem
+from simplerl.core.types import COMPONENTS, Batch, LossComponent, Problem
 from simplerl.data import demonstrations
 from simplerl.data.prompts import Prompter, prompter
 from simplerl.feed.feed import StepGroups
@@ -38,17 +39,11 @@ class Example:
     """Places of tokens that an environment wrote: nobody imitates them."""
 
 
-def end_token(policy: Policy) -> int:
-    """Return the token that ends a response."""
-    end = policy.tokenizer.eos_token_id
-    return min(policy.stop_ids) if end is None else end
-
-
 def encode(
     items: Sequence[demonstrations.Demonstration], prompts: Prompter, policy: Policy, limit: int
 ) -> tuple[list[Example], list[str]]:
     """Return (examples within `limit` tokens, places of the others). Raises DataError where none is left."""
-    end = end_token(policy)
+    end = policy.end_token
     examples, long, shortest = [], [], 2**31
     for item in items:
         problem = Problem(id=item.place, question=item.question, answer="", source="demonstrations")
@@ -86,8 +81,11 @@ def without_rl(config: Config) -> Config:
     )
 
 
-def demonstration_batch(examples: Sequence[Example]) -> Batch:
-    """Return examples as one batch, on the CPU: nothing sampled them, and every response token is to be imitated."""
+def demonstration_batch(examples: Sequence[Example], component: LossComponent = "rl") -> Batch:
+    """Return examples as one batch, on the CPU: nothing sampled them, and every response token is to be imitated.
+
+    They are for the algorithm's own term, which is `ce` in fine-tuning, or for a `component` beside it.
+    """
     lengths_B = torch.tensor([len(example.tokens) for example in examples])
     prompts_B = torch.tensor([example.prompt_length for example in examples])
     columns_T = torch.arange(int(lengths_B.max()))
@@ -109,6 +107,8 @@ def demonstration_batch(examples: Sequence[Example]) -> Batch:
         included_B=every_B,
         truncated_B=~every_B,
         to_come_BT=torch.zeros(tokens_BT.shape),
+        component_B=torch.full((len(examples),), COMPONENTS.index(component)),
+        credit_BT=torch.full(tokens_BT.shape, math.nan if component == "rl" else 1.0),
     )
 
 
