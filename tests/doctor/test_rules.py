@@ -291,6 +291,14 @@ CASES: dict[str, Case] = {
         steps=(17, 30),
         words=("100.0 tokens", "300.0", "3.0 times"),
     ),
+    "reward-alone": Case(
+        sick={"figures": {"reward/mean": after(15, 0.2, 0.6), "accuracy/mean": 0.3}},
+        well={"figures": {"reward/mean": after(15, 0.2, 0.6), "accuracy/mean": after(15, 0.2, 0.6)}},
+        figures={"reward": 0.6, "earlier_reward": 0.2, "accuracy": 0.3, "earlier_accuracy": 0.3},
+        severity="warning",
+        steps=(17, 30),
+        words=("0.200", "0.600"),
+    ),
     "collapsing-length": Case(
         sick={"figures": {"length/mean": after(15, 100.0, 10.0), "accuracy/mean": after(15, 0.5, 0.3)}},
         well={"figures": {"length/mean": after(15, 100.0, 10.0), "accuracy/mean": after(15, 0.3, 0.5)}},

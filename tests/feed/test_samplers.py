@@ -225,8 +225,8 @@ def test_the_sets_of_drive_nest() -> None:
     stages = [{n for draws in choices[a:b] for n in ids(draws)} for a, b in ((0, 3), (3, 5), (5, 7), (7, 9))]
     assert stages == [{f"p{i}" for i in range(n)} for n in (12, 6, 4, 2)]
     assert [draws[0].samples for draws in choices] == [8, 8, 8, 16, 16, 16, 16, 24, 24]
-    with pytest.raises(ConfigError, match=r"sampler.sizes has 4 entries for 2 stages"):
-        Drive(stage_steps=(3,), samples=(8, 64))
+    with pytest.raises(ConfigError, match=r"sampler.samples has 2 entries for 4 stages"):
+        Drive(samples=(8, 64))
 
 
 def test_domains_come_one_after_the_other() -> None:
@@ -340,6 +340,7 @@ IN_RUNS: dict[str, dict[str, Any]] = {
     "acereason": {"stage_steps": [2, 1], "lengths": [8, 12, 16], "solved": 0.9},
     "drive": {"stage_steps": [2, 1], "sizes": [0, 4, 2], "samples": [4, 4, 6]},
     "domains": {"stage_steps": [2], "sources": ["1", "2"]},
+    "curriculum": {"stage_steps": [2], "lengths": [8, 16], "sizes": [0, 3], "samples": [4, 5]},
     "query-effect": {"every": 2},
     "no-positive-resampling": {"rate": 0.99},
 }
@@ -400,6 +401,15 @@ def test_a_refreshed_policy_is_the_reference_from_then_on(tmp_path: Path) -> Non
     assert refreshed.metrics[2]["policy/kl"] == not_refreshed.metrics[2]["policy/kl"] > 0
     assert refreshed.metrics[3]["policy/kl"] == pytest.approx(0.0, abs=1e-9)
     assert not_refreshed.metrics[3]["policy/kl"] > 1e-6
+
+
+def test_what_was_learned_is_kept_where_nothing_is_left_to_sample(tmp_path: Path) -> None:
+    """Every problem that was right once counts as solved: the run ends soon, with a checkpoint of its last step."""
+    over = {"sampler": {"name": "no-positive-resampling", "rate": 1e-9}, "dataset": {"size": 4}}
+    with pytest.raises(DataError, match=r"step [3-9]: the sampler no-positive-resampling chooses no problem") as error:
+        run_small(tmp_path / "run", {**over, "checkpoint": {"every": 10}, "steps": 9})
+    (kept,) = Run(tmp_path / "run").checkpoints
+    assert f"step {kept.step + 1}:" in str(error.value)
 
 
 def test_settings_that_do_not_fit_the_data_leave_no_directory(tmp_path: Path) -> None:

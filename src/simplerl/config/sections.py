@@ -152,6 +152,9 @@ class ClusterConfig:
     engines: NonNegativeInt = 0
     """Processes that sample, each with the backend that `rollout.backend` names; on GPUs each has one, after those of
     the learner where there are enough. 0: this process samples."""
+    address: str = ""
+    """Ray cluster that places the engines (extra `ray`): `auto` or `host:port` of one that runs, `local` for one that
+    is started here. Empty: they run on this machine, without Ray."""
     timeout_s: PositiveFloat = 600.0
     """Seconds after which an engine that owes responses and has finished none counts as hung, and is replaced."""
 
@@ -503,6 +506,11 @@ class Config:
                 f"sampling.samples_per_prompt = {group}, but algorithm {name} compares the samples of a problem with "
                 "each other: give at least 2",
                 ("sampling.samples_per_prompt", 8),
+            )
+        if self.cluster.address and not self.cluster.engines:
+            raise ConfigError(
+                f"cluster.address = {self.cluster.address!r} places engines, and there are none: give "
+                "--cluster.engines 1"
             )
         if (lag := self.rollout.lag) and not self.cluster.engines:
             raise ConfigError(

@@ -100,6 +100,19 @@ def length_changed(observed: Observation, t: Thresholds, length: Series, accurac
     return {**seen, "times": ratio(seen["length"], seen["earlier_length"]), "serious": serious}
 
 
+@check
+def reward_alone(observed: Observation, t: Thresholds, reward: Series, accuracy: Series) -> Seen:
+    """Find the earlier window since which the reward rose most while accuracy did not rise."""
+    idle = accuracy.recent - accuracy.before < t["points"] if len(reward) else np.array([], bool)
+    if not idle.any():
+        return None
+    lowest = int(np.where(idle, reward.before, np.inf).argmin())
+    seen = _since(lowest, reward=reward, accuracy=accuracy)
+    if seen["reward"] - seen["earlier_reward"] < t["rise"]:
+        return None
+    return {**seen, "serious": seen["accuracy"] < seen["earlier_accuracy"] - 0.1}
+
+
 # -- accuracy --------------------------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ SAMPLERS: "Registry[type[PromptSampler]]" = Registry(
         "difficulty": "simplerl.feed.adaptive:Difficulty",
         "no-positive-resampling": "simplerl.feed.adaptive:NoPositiveResampling",
         "lim": "simplerl.feed.adaptive:LIM",
+        "curriculum": "simplerl.feed.curricula:Curriculum",
         "acereason": "simplerl.feed.curricula:AceReason",
         "drive": "simplerl.feed.curricula:Drive",
         "domains": "simplerl.feed.curricula:Domains",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simplerl.config.sections import Config, Ints, Strings
@@ -20,66 +20,101 @@ ALL = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Staged(Pooled):
-    """Base of the curricula: a stage after the other, each of so many steps; the last one goes on."""
+class Curriculum(Pooled):
+    """A stage after the other, each with its own problems, samples and length of responses; the last one goes on.
+
+    A list has an entry for each stage, or none. What is dropped at a stage does not come back.
+    """
 
     stage_steps: Ints = ()
     """Steps of every stage but the last."""
     sources: Strings = ()
-    """What each stage goes through: data sources or levels (several as a|b), or `all`; empty: all in every stage."""
-
-    @property
-    def stages(self) -> int:
-        """Number of stages."""
-        return len(self.stage_steps) + 1
+    """What each stage goes through: data sources or levels (several as a|b), or `all`."""
+    lengths: Ints = ()
+    """Length at which a stage's responses are truncated; none may be above sampling.max_new_tokens."""
+    samples: Ints = ()
+    """Responses to each problem of a stage."""
+    sizes: Ints = ()
+    """Problems of each stage, those of the lowest pass rate in the stage before; 0: all of it."""
+    solved: float = 1.0
+    """Pass rate in the stage before above which a problem is dropped."""
+    drop_from: int = 2
+    """The first stage (they count from 1) that drops what is solved."""
+    refresh: bool = False
+    """Whether, where a stage begins, the policy becomes the reference of the KL and the optimizer begins anew."""
 
     def __post_init__(self) -> None:
-        self.within(1, math.inf, "stage_steps")
-        for name in self.per_stage():
-            if len(value := getattr(self, name)) not in (0, self.stages):
+        self.within(1, math.inf, "stage_steps", "lengths", "samples")
+        self.within(0, math.inf, "sizes")
+        self.within(0, 1, "solved")
+        self.within(2, math.inf, "drop_from")
+        stages = len(self.stage_steps) + 1
+        for name in ("sources", "lengths", "samples", "sizes"):
+            if len(value := getattr(self, name)) not in (0, stages):
                 raise ConfigError(
-                    f"sampler.{name} has {len(value)} entries for {self.stages} stages: sampler.stage_steps gives the "
+                    f"sampler.{name} has {len(value)} entries for {stages} stages: sampler.stage_steps gives the "
                     "steps of every stage but the last"
                 )
 
-    def per_stage(self) -> tuple[str, ...]:
-        """Return the settings that have an entry for each stage, or none."""
-        return ("sources",)
-
-    def stage(self, step: int) -> tuple[int, int]:
-        """Return (index of the stage of a step, the stage's first step)."""
-        index, first = 0, 1
-        while index < len(self.stage_steps) and step >= first + self.stage_steps[index]:
-            first += self.stage_steps[index]
-            index += 1
-        return index, first
-
-    def first(self, index: int) -> int:
-        """Return the first step of a stage."""
-        return 1 + sum(self.stage_steps[:index])
-
     def check(self, config: Config, problems: Sequence[Problem]) -> None:
-        """Raise DataError for a source of which there is no problem."""
+        """Raise DataError for a source of which there is no problem, ConfigError for what the run cannot do."""
         names = {name for problem in problems for name in _domains(problem)}
         for name in (name for sources in self.sources for name in sources.split("|")):
             if name not in names:
                 raise DataError(
                     f"sampler.sources: no training problem is of {name!r}; there are {', '.join(sorted(names))}"
                 )
+        if max(self.lengths, default=0) > (most := config.sampling.max_new_tokens):
+            raise ConfigError(
+                f"sampler.lengths goes up to {max(self.lengths)}, above sampling.max_new_tokens = {most}, for which "
+                "room is kept in the context; raise the latter, or give shorter --sampler.lengths"
+            )
+        if self.refresh and config.lora.rank and config.algorithm.needs_reference:
+            raise ConfigError(
+                "sampler.refresh: a policy with adapters (lora.rank) has the model below them as its reference, which "
+                "cannot become the policy; give --sampler.refresh false, or no KL"
+            )
 
-    def members(self, index: int, ledger: Ledger) -> list[Problem]:
-        """Return the problems of a stage: those of its sources."""
-        wanted = set(self.sources[index].split("|") if self.sources else [ALL])
-        return [problem for problem in ledger.problems if _domains(problem) & wanted]
+    def first(self, index: int) -> int:
+        """Return the first step of a stage."""
+        return 1 + sum(self.stage_steps[:index])
+
+    def stage(self, step: int) -> int:
+        """Return the index of the stage of a step."""
+        return sum(step >= self.first(index) for index in range(1, len(self.stage_steps) + 1))
 
     def since(self, step: int, ledger: Ledger) -> tuple[int, Sequence[Problem]]:
-        """Return the stage's first step and its problems, as they were settled then."""
-        index, first = self.stage(step)
-        return first, self.members(index, ledger)
+        """Return the stage's first step and its problems, as they were settled then.
+
+        One that was not sampled in the stage before is not solved, and not among the hardest.
+        """
+        stage = self.stage(step)
+        wanted = set(self.sources[stage].split("|") if self.sources else [ALL])
+        problems = [problem for problem in ledger.problems if _domains(problem) & wanted]
+        for index in range(1, stage + 1):
+            rates = ledger.before(self.first(index)).rates(since=self.first(index - 1))
+            if index + 1 >= self.drop_from:
+                problems = [p for p in problems if rates.get(p.id, 0.0) <= self.solved]
+            if self.sizes and self.sizes[index]:
+                hardest = {p.id for p in sorted(problems, key=lambda p: rates.get(p.id, 2.0))[: self.sizes[index]]}
+                problems = [p for p in problems if p.id in hardest]
+        return self.first(stage), problems
+
+    def draw(self, problem: Problem, step: int, ledger: Ledger) -> Draw:
+        """Return a draw with the stage's number of samples."""
+        return ledger.draw(problem, **({"samples": self.samples[self.stage(step)]} if self.samples else {}))
+
+    def max_new_tokens(self, step: int, ledger: Ledger) -> int:
+        """Return the length of the stage."""
+        return self.lengths[self.stage(step)] if self.lengths else super().max_new_tokens(step, ledger)
+
+    def refreshes(self, step: int) -> bool:
+        """Return whether a further stage begins."""
+        return self.refresh and step > 1 and step == self.first(self.stage(step))
 
     def prepare(self, step: int, ledger: Ledger, feed: "Feed") -> Mapping[str, float]:
         """Return the stage (the first is 1) and how many problems it has."""
-        return {"sampler/stage": self.stage(step)[0] + 1, **super().prepare(step, ledger, feed)}
+        return {"sampler/stage": self.stage(step) + 1, **super().prepare(step, ledger, feed)}
 
 
 def _domains(problem: Problem) -> set[str]:
@@ -87,113 +122,29 @@ def _domains(problem: Problem) -> set[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AceReason(Staged):
-    """AceReason's stages (arXiv 2505.16400): longer responses by and by, solved problems dropped, mathematics first.
-
-    At the later stages a problem is dropped that was solved more often than `solved` in the stage before, and stays so.
-    """
+class AceReason(Curriculum):
+    """AceReason's stages (arXiv 2505.16400): longer responses by and by, solved problems dropped, mathematics first."""
 
     stage_steps: Ints = (100, 100, 100)
-    """Steps of every stage but the last."""
     lengths: Ints = (8192, 16384, 24576, 32768)
-    """Length at which a stage's responses are truncated; none may be above sampling.max_new_tokens."""
     solved: float = 6 / 16
-    """Pass rate above which a problem is dropped."""
     drop_from: int = 3
-    """The first stage (they count from 1) that drops."""
-
-    def per_stage(self) -> tuple[str, ...]:
-        """Return the settings that have an entry for each stage, or none."""
-        return ("sources", "lengths")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.within(1, math.inf, "lengths")
-        self.within(0, 1, "solved")
-        self.within(2, math.inf, "drop_from")
-
-    def check(self, config: Config, problems: Sequence[Problem]) -> None:
-        """Raise ConfigError where a stage's responses are longer than the run's may be."""
-        super().check(config, problems)
-        if self.lengths and max(self.lengths) > (most := config.sampling.max_new_tokens):
-            raise ConfigError(
-                f"sampler.lengths goes up to {max(self.lengths)}, above sampling.max_new_tokens = {most}, for which "
-                "room is kept in the context; raise the latter, or give shorter --sampler.lengths"
-            )
-
-    def max_new_tokens(self, step: int, ledger: Ledger) -> int:
-        """Return the length of the stage."""
-        return self.lengths[self.stage(step)[0]] if self.lengths else super().max_new_tokens(step, ledger)
-
-    def members(self, index: int, ledger: Ledger) -> list[Problem]:
-        """Return the problems of the stage's sources, without those that were solved often enough before a stage."""
-        problems = super().members(index, ledger)
-        for stage in range(self.drop_from - 1, index + 1):
-            rates = ledger.before(self.first(stage)).rates(since=self.first(stage - 1))
-            problems = [problem for problem in problems if rates.get(problem.id, 0.0) <= self.solved]
-        return problems
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drive(Staged):
-    """DRIVE's two stages (arXiv 2511.06307): all problems with few samples, then ever fewer of the hardest with many.
-
-    The hardest are those of the lowest pass rate in the stage before. The sets nest.
-    """
+class Drive(Curriculum):
+    """DRIVE's stages (arXiv 2511.06307): all problems with few samples, then ever fewer of the hardest with many."""
 
     stage_steps: Ints = (32, 32, 32)
-    """Steps of every stage but the last."""
-    sizes: Ints = (0, 72, 50, 25)
-    """Problems of each stage, the hardest of the one before; 0: all of them."""
     samples: Ints = (8, 64, 64, 80)
-    """Responses to each problem of a stage."""
-
-    def per_stage(self) -> tuple[str, ...]:
-        """Return the settings that have an entry for each stage, or none."""
-        return ("sources", "sizes", "samples")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.within(0, math.inf, "sizes")
-        self.within(1, math.inf, "samples")
-
-    def members(self, index: int, ledger: Ledger) -> list[Problem]:
-        """Return the problems of a stage: of those of the stage before the hardest, unseen ones last."""
-        problems = super().members(index, ledger)
-        for stage in range(1, index + 1):
-            if self.sizes and (size := self.sizes[stage]):
-                rates = ledger.before(self.first(stage)).rates(since=self.first(stage - 1))
-                hardest = {p.id for p in sorted(problems, key=lambda p: rates.get(p.id, 2.0))[:size]}
-                problems = [problem for problem in problems if problem.id in hardest]
-        return problems
-
-    def choose(self, step: int, ledger: Ledger) -> list[Draw]:
-        """Return the next problems of the stage, with its number of samples."""
-        draws = super().choose(step, ledger)
-        return [replace(draw, samples=self.samples[self.stage(step)[0]]) for draw in draws] if self.samples else draws
+    sizes: Ints = (0, 72, 50, 25)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Domains(Staged):
-    """A domain after the other, the policy refreshed between them: it becomes the reference of the KL, and the
-    optimizer begins anew."""
+class Domains(Curriculum):
+    """A domain after the other, the policy refreshed between them."""
 
     refresh: bool = True
-    """Whether the policy is refreshed where a stage begins."""
-
-    def check(self, config: Config, problems: Sequence[Problem]) -> None:
-        """Raise ConfigError where the reference cannot become what the policy is."""
-        super().check(config, problems)
-        if self.refresh and config.lora.rank and config.algorithm.needs_reference:
-            raise ConfigError(
-                "sampler.refresh: a policy with adapters (lora.rank) has the model below them as its reference, which "
-                "cannot become the policy; give --sampler.refresh false, or no KL"
-            )
-
-    def refreshes(self, step: int) -> bool:
-        """Return whether a further stage begins."""
-        index, first = self.stage(step)
-        return self.refresh and index > 0 and step == first
 
 
 #: Variant of a problem → the next one where it is solved, and where it is not; None: the family is done.

@@ -29,7 +29,7 @@ class StepGroups:
     kept: list[TrajectoryGroup] = field(default_factory=list)
     """The groups to learn from."""
     dropped: list[TrajectoryGroup] = field(default_factory=list)
-    """Groups without signal that dynamic sampling has replaced; recorded all the same."""
+    """Groups that a gate, or dynamic sampling, keeps out of the update; recorded all the same."""
     metrics: dict[str, float] = field(default_factory=dict)
     temperature: float = 1.0
     """At which they were sampled: what the update scores them at."""
@@ -60,6 +60,9 @@ class Feed:
         self.config, self.sampler, self.rollout, self.ledger = config, sampler, rollout, ledger
         self.prompted, self.on_response, self.room = prompted, on_response, room
         self.by_id = {item.problem.id: item for item in prompted}
+        if len(self.by_id) < len(prompted):
+            often = Counter(item.problem.id for item in prompted).most_common(1)[0]
+            raise DataError(f"{often[1]} training problems have the id {often[0]!r}; give each its own")
         self.responses = config.sampling.prompts_per_step * rollout.samples
         """Responses of a step, unless its sampler wants more or fewer."""
 
@@ -67,7 +70,7 @@ class Feed:
         """Return the groups of step `step` (the first is 1): sampled, judged and rewarded.
 
         There are as many groups to learn from as `prompts_per_step` asks for, or fewer where the rounds or the problems
-        have run out; where all are without signal, the first are kept, so that a step always has something to record.
+        have run out; where no group passes, the first are kept, so that a step always has something to record.
         """
         wanted, rounds = self.config.sampling.prompts_per_step, rounds_of(self.config, self.sampler)
         gates = self.config.sampling.gate or (("signal",) if rounds else ())

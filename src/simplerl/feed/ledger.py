@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.config.sections import Config
+from simplerl.core.errors import RunError
 from simplerl.core.types import Draw, Problem
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.responses import Visit
@@ -87,4 +88,7 @@ class Ledger:
 
     def searched(self, step: int) -> dict[str, float]:
         """Return the point that the search of a step has chosen (`feed/search.py`)."""
-        return next(each["chosen"] for each in Run(self.path).searches if each["step"] == step)
+        chosen = next((each["chosen"] for each in Run(self.path).searches if each["step"] == step), None)
+        if chosen is None:
+            raise RunError(f"{self.path}/star lacks the search of step {step}, whose temperature goes on: start anew")
+        return chosen

@@ -48,6 +48,10 @@ class PromptSampler:
         """Return the problems that may replace others in a step."""
         return ledger.problems
 
+    def draw(self, problem: Problem, step: int, ledger: Ledger) -> Draw:
+        """Return how a problem is sampled in a step."""
+        return ledger.draw(problem)
+
     def check(self, config: Config, problems: Sequence[Problem]) -> None:
         """Raise ConfigError or DataError for settings that do not go with those of other sections, or the problems."""
 
@@ -116,7 +120,8 @@ class Pooled(PromptSampler):
         if not pool:
             return []
         per_step, seed = steps_of(pool, ledger)[0], derive(ledger.config.seed, "pool", first)
-        return [ledger.draw(p) for p in Sampler(pool, per_step=per_step, seed=seed).at(step - first + 1)]
+        order = Sampler(pool, per_step=per_step, seed=seed)
+        return [self.draw(problem, step, ledger) for problem in order.at(step - first + 1)]
 
 
 def steps_of(pool: Sequence[Problem], ledger: Ledger) -> tuple[int, int]:
@@ -164,7 +169,7 @@ def replacements(
     """Return draws of up to `count` further problems for a round of a step, none of those in `seen`."""
     pool = sampler.pool(step, ledger)
     order = generator(ledger.config.seed, "refill", step - 1, round).permutation(len(pool))
-    return [ledger.draw(pool[i]) for i in order if pool[i].id not in seen][:count]
+    return [sampler.draw(pool[i], step, ledger) for i in order if pool[i].id not in seen][:count]
 
 
 def _check(sampler: PromptSampler, draws: Sequence[Draw], step: int, ledger: Ledger) -> None:

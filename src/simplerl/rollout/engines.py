@@ -7,14 +7,15 @@ gone leaves at once.
 """
 
 import dataclasses
+import functools
 import itertools
 import json
 import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -43,9 +44,13 @@ from simplerl.rollout.wire import (
     read_weights,
     receive,
     send,
+    shared_folder,
     unpack_completion,
     write_weights,
 )
+
+if TYPE_CHECKING:
+    from simplerl.rollout.cluster import Cluster
 
 #: Seconds that an engine may take to load its model.
 START_S = 600.0
@@ -55,8 +60,6 @@ LEAVE_S = 5.0
 MOST_DEATHS = 5
 #: What Python runs as an engine.
 COMMAND = ("-c", "from simplerl.rollout.engines import main; main()")
-#: Memory that processes share, where there is any.
-SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclasses.dataclass(eq=False)
@@ -93,7 +96,9 @@ class _Engine:
         """Ticket → task. A ticket is one asking of one request: what comes for another is of the past."""
         self.since = time.monotonic()
         """When it last gave a sign, or began to owe."""
-        self.starts = 0
+        self.starts = self.pid = 0
+        self.has: set[str] = set()
+        """What an engine on another machine has been sent: its model, weights by name."""
 
     def send(self, header: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None:
         """Send a message; where nobody is there, whoever listens finds out and asks again."""
@@ -115,19 +120,21 @@ class Engines:
         plugins: Sequence[str] = (),
         say: Callable[[str], None] = lambda message: None,
         first_device: int = 0,
+        cluster: "Cluster | None" = None,
         precision: str = "fp32",
         max_rows: int = 512,
     ):
         """Start `count` engines of a backend and wait until all have loaded the policy. Raises SimpleRLError.
 
         An engine that gives no sign for `timeout_s` seconds while it owes something is replaced. `keep` is how many
-        policies, the newest, can be asked. On GPUs the engines take those from `first_device` on, in turn.
+        policies, the newest, can be asked. On GPUs the engines take those from `first_device` on, in turn. `cluster`
+        chooses where they run; without one it is this machine.
         """
+        self._cluster = cluster
         self.name, self.exact, self.context_length = name, cast(Any, BACKENDS[name]).exact, policy.context_length
         self.version, self.keep, self.timeout_s, self._say = 0, keep, timeout_s, say
         self._bound = BOUNDS[precision]
-        shared = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
-        self._files = tempfile.TemporaryDirectory(prefix="simplerl-engines-", dir=shared, ignore_cleanup_errors=True)
+        self._files = shared_folder()
         self.files = Path(self._files.name)
         self._write_model(policy)
         self._device, self._first_device = policy.model.device.type, first_device
@@ -174,8 +181,10 @@ class Engines:
         self.publish(weights, version)
         self.version = version
         for old in [each for each in self._published if not version - self.keep < each <= version]:
-            shutil.rmtree(self.files / self._published.pop(old))
+            shutil.rmtree(self.files / (name := self._published.pop(old)))
             self._proofs.pop(old, None)
+            for engine in self._engines:
+                engine.send({"kind": "drop", "name": name})
 
     def publish(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Make a policy known that is not the newest: one of the past, at resume."""
@@ -190,9 +199,9 @@ class Engines:
         """Return where the weights of a policy are (`read_weights`)."""
         return self.files / self._published[version]
 
-    def at(self, version: int) -> "EnginesAt":
+    def at(self, version: int) -> RolloutBackend:
         """Return the engines under a policy that is not the newest."""
-        return EnginesAt(self, version)
+        return cast(RolloutBackend, EnginesAt(self, version))
 
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, *, version: int | None = None
@@ -239,6 +248,8 @@ class Engines:
                 time.sleep(0.02)
             _kill(engine.process)
         self._files.cleanup()
+        if self._cluster:
+            self._cluster.close()
 
     # -- asking --------------------------------------------------------------------------------------------------
 
@@ -291,6 +302,8 @@ class Engines:
         call = tasks[0].call
         weights = self._published.get(call.version, "")  # Without a name: those that an engine begins with.
         header: dict[str, Any] = {"call": call.number, "version": call.version, "weights": weights, "tickets": tickets}
+        if self._cluster and weights:
+            self._send_files(engine, weights)
         if call.sampling is None:
             engine.send({**header, "kind": "logprobs"}, {"ids": tasks[0].asked})
             return
@@ -325,7 +338,7 @@ class Engines:
         with self._lock:
             engine.since = time.monotonic()
             if header["kind"] == "ready":
-                engine.ready = True
+                engine.ready, engine.pid = True, header["pid"]
                 return
             self._deaths = 0
             if header["kind"] == "error":
@@ -365,7 +378,7 @@ class Engines:
             self._deaths += 1
             name = f"engine {engine.number} of {len(self._engines)} ({self.name})"
             if never or self._deaths >= MOST_DEATHS:
-                again = "" if never else f", the {self._deaths}th end of an engine with no answer in between"
+                again = "" if never else f"\n{self._deaths} ends of engines in a row, with no answer in between"
                 self._fail(SimpleRLError(f"{name} {how}{again}"))
                 self._closed.set()
                 return
@@ -389,14 +402,26 @@ class Engines:
 
     def _start(self, engine: _Engine) -> None:
         environment = {"OMP_NUM_THREADS": str(self._settings["threads"])}
-        if self._device == "cuda":
+        if self._device == "cuda" and not self._cluster:
             visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
             devices = visible.split(",")
             environment["CUDA_VISIBLE_DEVICES"] = devices[(self._first_device + engine.number) % len(devices)]
         engine.ready, engine.since, engine.starts = False, time.monotonic(), engine.starts + 1
         if engine.connection:
             engine.connection.close()
-        engine.process, engine.connection = start_child(COMMAND, self._settings, self._said(engine), environment)
+        launch = self._cluster.launch if self._cluster else functools.partial(start_child, COMMAND)
+        engine.process, engine.connection = launch(self._settings, self._said(engine), environment)
+        engine.pid, engine.has = engine.process.pid, set()
+        if self._cluster:
+            self._send_files(engine, "model")
+            engine.send({"kind": "begin"})
+
+    def _send_files(self, engine: _Engine, name: str) -> None:
+        """Send an engine on another machine a folder that it does not have yet."""
+        if name not in engine.has:
+            engine.has.add(name)
+            for file in sorted((self.files / name).iterdir()):
+                engine.send({"kind": "file", "name": f"{name}/{file.name}"}, {"bytes": np.fromfile(file, np.uint8)})
 
     def _said(self, engine: _Engine) -> Path:
         return self.files / f"engine_{engine.number}.txt"
@@ -429,7 +454,7 @@ class Engines:
             return [
                 {
                     "engine": engine.number,
-                    "pid": engine.process.pid,
+                    "pid": engine.pid,
                     "state": "starts" if not engine.ready else "answers" if engine.owed else "waits",
                     "owes": len(engine.owed),
                     "version": next((task.call.version for task in engine.owed.values()), self.version),
@@ -444,7 +469,7 @@ class EnginesAt:
     """The engines under one policy."""
 
     def __init__(self, engines: Engines, version: int):
-        self.engines, self.version, self.exact = engines, version, engines.exact
+        self.engines, self.version = engines, version
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engines, name)
@@ -457,18 +482,14 @@ class EnginesAt:
         """Return what each engine says of a text."""
         return self.engines.logprobs(token_ids, version=self.version)
 
-    def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
-        """Not here: it is the engines that are given weights."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Nothing: the engines go on."""
-
 
 def _kill(process: Any) -> None:
-    """End a process and those that it has started."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """End a process, and on this machine those that it has started."""
+    if isinstance(process, subprocess.Popen):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
     process.wait()
 
 
@@ -480,23 +501,28 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # The controller decides when to stop.
         signal.signal(number, signal.SIG_IGN)
     settings = json.loads(sys.argv[1])
-    files = Path(settings["files"])
     with socket.socket(fileno=os.dup(0)) as controller:
-        engine = _Serving(controller, files)
-        threading.Thread(target=engine.listen, daemon=True).start()
-        torch.set_num_threads(settings["threads"])
         try:
-            load_plugins(settings["plugins"])
-            policy = load(
-                str(files / "model"), device=torch.device(settings["device"]), attention=settings["attention"]
-            )
-            backend = open_backend(settings["backend"], policy, **settings["options"])
-            send(controller, {"kind": "ready"})
+            be_engine(controller, settings, Path(settings["files"]))
         except SimpleRLError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             os._exit(2)
-        del policy  # An engine with weights of its own needs these no more.
-        engine.serve(backend)
+
+
+def be_engine(controller: socket.socket, settings: dict[str, Any], files: Path, *, remote: bool = False) -> None:
+    """Load the model and answer for ever. `remote`: the model and its weights are sent, into the folder `files`."""
+    engine = _Serving(controller, files)
+    threading.Thread(target=engine.listen, daemon=True).start()
+    while remote and engine.inbox.get()[0]["kind"] != "begin":
+        pass
+    torch.set_num_threads(settings["threads"])
+    load_plugins(settings["plugins"])
+    device = torch.device(settings["device"])
+    policy = load(str(files / "model"), device=device, attention=settings["attention"])
+    backend = open_backend(settings["backend"], policy, **settings["options"])
+    del policy  # An engine with weights of its own needs these no more.
+    send(controller, {"kind": "ready", "pid": os.getpid()})
+    engine.serve(backend)
 
 
 class _Serving:
@@ -515,6 +541,12 @@ class _Serving:
             for header, arrays in receive(self.controller.makefile("rb")):
                 if header["kind"] == "cancel":
                     self.given_up.add(header["call"])
+                elif header["kind"] == "file":
+                    file = self.files / header["name"]
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    arrays["bytes"].tofile(file)
+                elif header["kind"] == "drop":
+                    shutil.rmtree(self.files / header["name"], ignore_errors=True)
                 else:
                     self.inbox.put((header, arrays))
         except OSError:

@@ -5,7 +5,10 @@ is some), so that they are written once for any number of engines, and are there
 """
 
 import json
+import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +26,9 @@ from simplerl.core.types import Completion, VersionSpan
 FILE_NUMBERS = 2**28
 #: Bytes before a message that say how long it is.
 PREFIX = 8
+
+#: Memory that processes share, where there is any.
+SHARED_MEMORY = Path("/dev/shm")
 
 #: A header and named arrays.
 Message = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -84,6 +90,23 @@ def unpack_completion(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray
         stop_reason=header["stop_reason"],
         versions=tuple(VersionSpan(*span) for span in header["versions"]),
     )
+
+
+def shared_folder() -> "tempfile.TemporaryDirectory[str]":
+    """Return a folder in memory that processes share, where there is any; those of processes that are gone go.
+
+    A process cleans up by itself; what one has left that was killed with all that knew of it is found here.
+    """
+    base = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+    prefix = f"simplerl-{socket.gethostname()}-"
+    for folder in base.glob(f"{prefix}*"):
+        try:
+            os.kill(int(folder.name.removeprefix(prefix).split("-")[0]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (OSError, ValueError):
+            pass  # It is somebody else's.
+    return tempfile.TemporaryDirectory(prefix=f"{prefix}{os.getpid()}-", dir=base, ignore_cleanup_errors=True)
 
 
 def write_weights(directory: Path, weights: Iterable[tuple[str, torch.Tensor]]) -> None:

@@ -87,7 +87,11 @@ class StarFeed:
         problems = [self.by_id[draw.problem.id] for draw in draws]
         with self.watch("rollout", len(problems) * self.rollout.samples):
             groups = at(self.rollout, temperature).sample_groups(
-                problems, purpose="train", step=step, on_response=self.on_response
+                problems,
+                purpose="train",
+                step=step,
+                samples=[draw.samples for draw in draws],
+                on_response=self.on_response,
             )
         chosen = [select(group, threshold) for group in groups]
         if not any(c.kept for c in chosen):

@@ -245,6 +245,11 @@ def start_backend(config: Config, policy: Policy, say: Callable[[str], None], **
         return open_backend(name, policy, **options)
     from simplerl.rollout.engines import Engines
 
+    placed = None
+    if cluster.address:
+        from simplerl.rollout.cluster import Cluster
+
+        placed = Cluster(cluster.address, gpus=int(policy.model.device.type == "cuda"))
     return Engines(
         name,
         policy,
@@ -254,6 +259,7 @@ def start_backend(config: Config, policy: Policy, say: Callable[[str], None], **
         plugins=[each.name for each in config.plugins],
         say=say,
         first_device=config.learner.ranks,
+        cluster=placed,
         **options,
     )
 

@@ -52,7 +52,7 @@ def train(
         with source_of(feed, config.rollout.lag, **ahead) as source:
             run.source = source
             for step in run.steps():
-                with run.phase("rollout", source.responses):
+                with run.phase("rollout", source.responses), run.kept(step - 1):
                     groups = source.take(step)
                 with run.phase("learn"):
                     parts.learner.temperature = groups.temperature

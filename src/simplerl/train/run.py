@@ -15,7 +15,7 @@ from typing import Any
 
 from simplerl.config.resolve import FREE_ON_RESUME, as_table, flatten, is_among
 from simplerl.config.sections import Config
-from simplerl.core.errors import ConfigError, RunError
+from simplerl.core.errors import ConfigError, RunError, SimpleRLError
 from simplerl.core.objects import short_name
 from simplerl.core.types import TrajectoryGroup
 from simplerl.doctor import Finding, Watch, thresholds
@@ -103,8 +103,7 @@ class TrainingRun:
         step = self.start
         while not self._is_last(step):
             if self._interrupted() or self.doctor.fatal:
-                if step and step not in self.directory.checkpoint_steps():
-                    self.save(step)
+                self.keep(step)
                 self.outcome = Outcome(step=step, finished=False, finding=self.doctor.fatal)
                 return
             step += 1
@@ -208,6 +207,20 @@ class TrainingRun:
         for callback in self.callbacks:
             callback.on_step(step, metrics, groups)
         self.doctor.examine(step, metrics, groups)
+
+    def keep(self, step: int) -> None:
+        """Write the checkpoint of a step, if there is none: the run ends, or may end, here."""
+        if step and step not in self.directory.checkpoint_steps():
+            self.save(step)
+
+    @contextmanager
+    def kept(self, step: int) -> Iterator[None]:
+        """Keep what a step has learned where the next one cannot be sampled: nothing has moved the weights since."""
+        try:
+            yield
+        except SimpleRLError:
+            self.keep(step)
+            raise
 
     def save(self, step: int) -> None:
         """Write the checkpoint of a step."""

@@ -1,0 +1,74 @@
+"""Engines that Ray places answer as those on this machine; one that is killed is replaced. Bad addresses are named."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import SMALL, arguments, deep, gone, run_main
+
+from simplerl.core.seeds import derive
+from simplerl.models.load import Policy
+from simplerl.rollout import open_backend
+from simplerl.rollout.backend import Request, Sampling
+from simplerl.rollout.engines import Engines
+from simplerl.rollout.proof import ask_back
+
+needs_ray = [pytest.mark.engines, pytest.mark.skipif(not find_spec("ray"), reason="needs Ray: python tools/engines.py")]
+
+
+def train_at(address: str, path: Path, capsys, engines: int = 1) -> tuple[int, str]:
+    over = deep(SMALL, {"cluster": {"engines": engines, "address": address}})
+    code, _, error = run_main(capsys, "train", "cub", *arguments(over), "--output-dir", str(path))
+    assert not path.exists()
+    return code, error
+
+
+def test_without_ray_the_message_is_the_line_to_type(monkeypatch, tmp_path: Path, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, error = train_at("auto", tmp_path / "run", capsys)
+    assert code == 2
+    assert "pip install 'simplerl[ray]'" in error
+
+
+def test_an_address_without_engines_is_refused(tmp_path: Path, capsys) -> None:
+    code, error = train_at("auto", tmp_path / "run", capsys, engines=0)
+    assert code == 2
+    assert "cluster.address = 'auto' places engines, and there are none" in error
+
+
+class TestRay:
+    pytestmark = needs_ray
+
+    def test_a_cluster_that_does_not_answer_is_named(self, tmp_path: Path, capsys) -> None:
+        code, error = train_at("127.0.0.1:9", tmp_path / "run", capsys)
+        assert code == 2
+        assert "cluster.address = '127.0.0.1:9' does not answer" in error
+
+    def test_engines_answer_are_killed_and_answer_again(self, cub: Callable[[str], Policy]) -> None:
+        from simplerl.rollout.cluster import Cluster
+
+        policy, said = cub("cub-qwen"), []
+        prompts = [np.array(policy.encode(f"What is {n}+1?\n"), dtype=np.int32) for n in range(8)]
+        requests = [Request(prompt_ids=prompts[i % 8], noise_key=derive(1, "ray", i)) for i in range(64)]
+        wanted = dict(open_backend("native", policy).generate(requests, Sampling(max_new_tokens=24)))
+        engines = Engines("native", policy, count=1, say=said.append, cluster=Cluster("local", 0))
+        try:
+            for version in (1, 2):
+                engines.sync(policy.model.state_dict().items(), version)
+                assert ask_back(engines, policy, "fp32") < 2e-4
+                told = dict(engines.generate(requests, Sampling(max_new_tokens=24)))
+                assert {each.policy_version for each in told.values()} == {version}
+                assert all(told[i].token_ids.tolist() == wanted[i].token_ids.tolist() for i in wanted)
+                if version == 1:
+                    pid = engines.report()[0]["pid"]
+                    os.kill(pid, signal.SIGKILL)
+                    assert gone(pid)
+            assert "engine 0 of 1 (native) ended" in said[0]
+        finally:
+            engines.close()
+        assert not engines.files.exists()
