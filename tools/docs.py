@@ -24,7 +24,7 @@ from simplerl.config import sections
 from simplerl.doctor import RULES
 from simplerl.doctor.thresholds import WINDOW
 from simplerl.environments import ENVIRONMENTS
-from simplerl.feed import SAMPLERS
+from simplerl.feed import BUFFERS, SAMPLERS, TRANSFORMS
 from simplerl.rewards import REWARDS
 from simplerl.runs.glossary import DOMAINS, METRICS, TIMINGS
 
@@ -50,7 +50,14 @@ def field_docs(cls: type) -> Mapping[str, str]:
 
 
 #: Sections whose keys depend on the name in them.
-NAMED = {"algorithm": ALGORITHMS, "reward": REWARDS, "environment": ENVIRONMENTS, "sampler": SAMPLERS}
+NAMED = {
+    "algorithm": ALGORITHMS,
+    "reward": REWARDS,
+    "environment": ENVIRONMENTS,
+    "sampler": SAMPLERS,
+    "transform": TRANSFORMS,
+    "buffer": BUFFERS,
+}
 
 
 def type_name(annotation: Any) -> str:
@@ -130,7 +137,8 @@ with `extends = "NAME"` and give only what differs, and with `about = "…"`. Wi
             parts.append(f"## {field.name}\n\n{paragraph(field.default_factory)}\n")
             parts.append(table(field.default_factory, f"{field.name}."))
     for section, registry in NAMED.items():
-        choice = f"simplerl.{'train' if section == 'sampler' else f'{section}s'}.{section.upper()}S"
+        room = "train" if section in ("sampler", "transform", "buffer") else f"{section}s"
+        choice = f"simplerl.{room}.{section.upper()}S"
         parts.append(
             f"## {section}\n\n`{section}.name` chooses one of `{choice}`; the other keys are its own. "
             f"Default: `{next(iter(registry))}`.\n"

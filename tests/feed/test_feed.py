@@ -136,7 +136,7 @@ def test_groups_that_a_gate_stops_are_recorded_and_not_trained_on(tmp_path: Path
         rows, metrics = rows_of(tmp_path / "run", step), listener.metrics[step]
         stopped = 6 - round(6 * metrics["groups/mixed"])
         assert metrics["groups/dropped"] == metrics["gate/signal"] == stopped
-        assert metrics["gate/some-right"] == round(6 * metrics["groups/all_wrong"])
+        assert metrics["gate/some_right"] == round(6 * metrics["groups/all_wrong"])
         assert "groups/rounds" not in metrics
         dropped = {row["problem_id"] for row in rows if row["advantages"] is None}
         assert len(dropped) == (stopped if stopped < 6 else 0), "a step always has something to record"

@@ -1,6 +1,7 @@
 """Prompt samplers: each by the property that its source names, on ledgers that are made up, and in runs that crash."""
 
 import contextlib
+import re
 import urllib.parse
 from collections import Counter
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made_ledgers import ledger_of, made_problems, play
-from support import Crash, assert_same_run, crash_before_write, deep, fingerprint, run_small
+from support import ROOT, Crash, assert_same_run, crash_before_write, deep, fingerprint, run_small
 from transformers import AutoTokenizer
 
 from simplerl.config.resolve import resolve
@@ -417,6 +418,21 @@ def test_settings_that_do_not_fit_the_data_leave_no_directory(tmp_path: Path) ->
     with pytest.raises(DataError, match="no training problem is of 'code'"):
         run_small(tmp_path / "run", over)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_sampler_of_the_page_runs(tmp_path: Path) -> None:
+    """The example in docs/methods.md, as a plug-in: in step 2 it samples what was solved least in step 1."""
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "methods.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert code
+    (tmp_path / "mine.py").write_text(code[1])
+    over = {"plugins": [str(tmp_path / "mine.py")], "sampler": {"name": "hardest"}, "dataset": {"size": 5}, "steps": 2}
+    try:
+        run_small(tmp_path / "run", over)
+        first, second = (Run(tmp_path / "run").records(step).visits(step) for step in (1, 2))
+        rates = {problem: visit.right / visit.decided for problem, visit in first.items()}
+        assert [rates.get(problem, 0.5) for problem in second] == sorted([*rates.values(), 0.5, 0.5, 0.5])[:2]
+    finally:
+        SAMPLERS.forget(str(tmp_path / "mine.py"))
 
 
 def test_epoch_is_the_default() -> None:

@@ -13,7 +13,7 @@ from simplerl.train.sft import sft
 
 def test_names_and_lines() -> None:
     for name, line in METRICS.items():
-        assert re.fullmatch(r"[a-z]+/[a-z_]+", name), name
+        assert re.fullmatch(r"[a-z_]+/[a-z_]+", name), name
         assert len(line) >= 15, name
         assert line[0].islower() or line.startswith("KL"), f"{name}: {line}"
         assert not line.endswith("."), name
@@ -32,6 +32,17 @@ def test_a_run_records_every_metric(tmp_path) -> None:
     search = {"subset": 2, "s": 2, "temperatures": [0.8, 1.0]}
     run_small(tmp_path / "controlled", {"sampling": {"controller": "query-effect"}, "star": search})
     run_small(tmp_path / "episodes", {"environment": {"name": "calculator"}})
+    run_small(tmp_path / "gates", {"sampling": {"gate": ["signal", "std", "some-right"]}})
+    run_small(
+        tmp_path / "stages", {"sampler": {"name": "drive", "stage_steps": [1], "sizes": [0, 4], "samples": [2, 4]}}
+    )
+    kept = {"algorithm": {"correction": "truncated"}}
+    run_small(tmp_path / "ahead", {**kept, "cluster": {"engines": 1}, "rollout": {"lag": 1}})
+    run_small(tmp_path / "kept", {**kept, "buffer": {"name": "rorecomp", "alpha": 0.3, "capacity": 4}})
+    run_small(tmp_path / "taught", {"algorithm": {"name": "distill"}})
+    unsolved = {"sampling": {"max_new_tokens": 2}}
+    run_small(tmp_path / "prefixed", {"transform": {"name": "snapshot", "separator": "."}})
+    run_small(tmp_path / "lifted", {**unsolved, "buffer": {"name": "relift", "rows": 1}})
     cold = small_config({"sft": {"data": "arithmetic-long", "steps": 1, "batch_size": 4, "size": 8}})
     sft(cold, tmp_path / "cold", resume=False, callbacks=[Silent()])
     taught = {"updates": 1, "batch_size": 2, "subset": 2, "s": 2, "temperatures": [1.0], "thresholds": [0.5]}

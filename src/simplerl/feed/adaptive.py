@@ -30,7 +30,7 @@ class Difficulty(PromptSampler):
 
     target: float = 0.5
     """The pass rate that is wanted."""
-    width: float = 0.15
+    width: float = 0.1
     """How far from it a pass rate still has 61% of the weight."""
     window: int = 10
     """Steps whose outcomes count for sources and levels: the policy moves on."""
@@ -43,14 +43,13 @@ class Difficulty(PromptSampler):
         self.within(1, math.inf, "window")
 
     def choose(self, step: int, ledger: Ledger) -> list[Draw]:
-        """Return a weighted draw without replacement (Gumbel's way: the largest of log weight + noise)."""
+        """Return a weighted draw without replacement (Gumbel's way: the largest of log weight + noise), and others."""
+        count, rng = ledger.config.sampling.prompts_per_step, generator(ledger.config.seed, "difficulty", step)
         rates = expected_rates(ledger, window=self.window)
-        weights = np.exp(-(((rates - self.target) / self.width) ** 2) / 2) + 1e-12
-        shares = (1 - self.explore) * weights / weights.sum() + self.explore / len(weights)
-        with np.errstate(divide="ignore"):
-            keys = np.log(shares) + generator(ledger.config.seed, "difficulty", step).gumbel(size=len(shares))
-        best = np.argsort(-keys, kind="stable")[: ledger.config.sampling.prompts_per_step]
-        return [ledger.draw(ledger.problems[i]) for i in best]
+        keys = -(((rates - self.target) / self.width) ** 2) / 2 + rng.gumbel(size=len(rates))
+        near = np.argsort(-keys, kind="stable")[: count - round(self.explore * count)]
+        rest = np.setdiff1d(rng.permutation(len(rates)), near, assume_unique=True)
+        return [ledger.draw(ledger.problems[i]) for i in [*near, *rest][:count]]
 
 
 def expected_rates(ledger: Ledger, *, window: int) -> np.ndarray:

@@ -98,7 +98,7 @@ class Feed:
             draws = replacements(self.sampler, step, round, wanted - len(kept), seen, ledger)
         metrics |= {"groups/dropped": len(dropped)} if gates else {}
         metrics |= {"groups/rounds": round} if rounds else {}
-        metrics |= {f"gate/{name}": stopped[name] for name in self.config.sampling.gate}
+        metrics |= {f"gate/{name.replace('-', '_')}": stopped[name] for name in self.config.sampling.gate}
         # Groups without signal have no advantage: to keep them out is left to the algorithm, which may have a KL.
         trained = bool(kept) or set(gates) <= {"signal"}
         if not kept:

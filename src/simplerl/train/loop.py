@@ -15,8 +15,9 @@ from simplerl.feed.ahead import source_of
 from simplerl.feed.feed import Feed
 from simplerl.feed.ledger import Ledger
 from simplerl.feed.samplers import prompt_sampler
+from simplerl.train.batch import build_batch
 from simplerl.train.components import Inputs, build_components
-from simplerl.train.replay import learn
+from simplerl.train.replay import learn_with_buffer
 from simplerl.train.run import Callback, Outcome, open_run
 
 
@@ -58,7 +59,10 @@ def train(
                     parts.learner.temperature = groups.temperature
                     if sampler.refreshes(step):
                         parts.learner.refresh()
-                    result = learn(parts, groups, step)
+                    if parts.buffer.keeps:
+                        result = learn_with_buffer(parts, groups, step)
+                    else:
+                        result = parts.learner.step(build_batch(groups.kept, trained=groups.trained), step)
                 run.sync(step)
                 run.record(step, groups, result)
     return run.outcome

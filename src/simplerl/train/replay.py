@@ -18,15 +18,13 @@ from simplerl.train.learner import Learner, StepResult
 METRICS = {"policy/loss": "buffer/loss", "optimizer/grad_norm": "buffer/grad_norm", "sft/loss": "sft/loss"}
 
 
-def learn(parts: Components, groups: StepGroups, step: int) -> StepResult:
+def learn_with_buffer(parts: Components, groups: StepGroups, step: int) -> StepResult:
     """Do the updates of a step: on its own rows, together with or followed by those that are due.
 
     Rows that were sampled earlier bring their advantages with them; for their age there is `algorithm.correction`.
     """
     learner, store = parts.learner, parts.buffer
     settings = store.settings
-    if not store.keeps:
-        return learner.step(build_batch(groups.kept, trained=groups.trained), step)
     batch = build_batch(groups.kept, settings.components(groups.kept), trained=groups.trained)
     together, taken = store.take(step) if settings.same_update else ([], {})
     if together:
