@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from simplerl import data
-from simplerl.core.errors import ConfigError
+from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.data.templates import TEMPLATES
 from simplerl.environments import ENVIRONMENTS, adapters
@@ -89,7 +89,7 @@ def package(tmp_path, monkeypatch) -> str:
 
 
 @needs_verifiers
-def test_a_package_of_verifiers_is_trained_in(cub, package: str) -> None:
+def test_a_package_of_verifiers_is_trained_in(cub, package: str, monkeypatch) -> None:
     train, test = (data.read(f"verifiers:{package},num_tasks=30", split).problems for split in ("train", "test"))
     assert len(train) + len(test) == 30
     assert not {p.id for p in train} & {p.id for p in test}
@@ -105,6 +105,9 @@ def test_a_package_of_verifiers_is_trained_in(cub, package: str) -> None:
         assert t.loss_mask.all()
     with pytest.raises(ConfigError, match="verifiers:no-such-package"):
         data.read("verifiers:no-such-package")
+    monkeypatch.setattr("double_v1.taskset.DoubleTaskset.load", lambda self: [1 / 0])
+    with pytest.raises(DataError, match="its tasks cannot be loaded: ZeroDivisionError"):
+        data.read(f"verifiers:{package},num_tasks=31")
     with pytest.raises(ConfigError, match="PACKAGE"):
         data.read("verifiers")
     strange = [Problem(id="a", question="Q", answer="1", source="s")]

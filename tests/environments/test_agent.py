@@ -13,7 +13,7 @@ import pytest
 from support import SMALL
 
 import simplerl
-from simplerl.core.errors import ConfigError
+from simplerl.core.errors import ConfigError, ModelError
 from simplerl.core.types import Problem
 from simplerl.data.templates import TEMPLATES
 from simplerl.environments import agent
@@ -374,5 +374,7 @@ def test_an_engine_that_fails_fails_those_who_asked(cub) -> None:
     with pytest.raises(OSError, match="out of memory"):
         list(shared.generate(ask[1:], sampling))
     assert [completion.text for _, completion in shared.generate(ask[:1], sampling)] == [" 42"], "it goes on"
+    with pytest.raises(ModelError, match="a prompt of 2000 tokens leaves no room"):
+        list(shared.generate([Request(prompt_ids=np.zeros(2000, np.int32), noise_key=0)], sampling))
     with pytest.raises(ValueError, match="in the same way"):
         list(shared.generate(ask, Sampling(max_new_tokens=21)))

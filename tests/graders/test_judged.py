@@ -66,9 +66,23 @@ def test_a_rubric_is_the_weighted_share_and_equal_responses_are_asked_once(serve
     assert len(server.asked) == 3
     assert scores(make_reward("rubric"), server, tmp_path, "x", "y")[0].value == 0.5
     assert len(server.asked) == 3, "the answers are on disk"
-    plain = Problem(id="q", question="?", answer="5", source="test")
+    plain = Problem(id="q", question="?", answer="5", source="test", meta={"rubric": []})
     (none,) = scores(make_reward("rubric"), server, tmp_path, "x", problem=plain)
     assert none == Undecided("reward rubric does not apply", applies=False)
+    without = Problem(id="q", question="?", answer="5", source="test")
+    with pytest.raises(ConfigError, match="rubric needs criteria"):
+        scores(make_reward("rubric"), server, tmp_path, "x", problem=without)
+
+
+@pytest.mark.parametrize(
+    "rubric", [[3], [{"weight": 1}], [{"criterion": "a", "weight": 0}], [{"criterion": "a", "weight": "x"}], 7]
+)
+def test_a_rubric_that_is_none_is_said(rubric, serve, tmp_path: Path) -> None:
+    problem = Problem(id="q", question="?", answer="5", source="test", meta={"rubric": rubric})
+    server = serve(lambda request, number: said("{}"))
+    with pytest.raises(ConfigError, match="the rubric of q must be sentences"):
+        scores(make_reward("rubric"), server, tmp_path, "x", problem=problem)
+    assert not server.asked
 
 
 def vars_of(problem: Problem) -> dict:
@@ -167,6 +181,12 @@ def test_a_budget_stops_before_it_is_spent(serve, tmp_path: Path) -> None:
     with pytest.raises(BudgetSpent, match=r"judge\.budget = 2: 2 is spent, and the next 1 .*--resume and a larger"):
         scores(make_reward("rubric"), server, tmp_path, "c", **prices)
     assert len(server.asked) == 2
+    silent = json.loads(said('{"met": [true, true]}')[1])
+    silent.pop("usage")
+    quiet = serve(lambda request, number: (200, json.dumps(silent), {}))
+    (tmp_path / "judge.jsonl").unlink()
+    scores(make_reward("rubric"), quiet, tmp_path, "x" * 3000, price_in=1.0)
+    assert Desk(tmp_path / "judge.jsonl", JudgeConfig(model="m", price_in=1.0)).spent > 0.001, "counted by ourselves"
     with pytest.raises(ConfigError, match="needs prices"):
         JudgeConfig(budget=1.0)
 

@@ -20,13 +20,13 @@ import threading
 import types
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from simplerl.core.errors import ConfigError, DataError
+from simplerl.core.errors import ConfigError, DataError, raised_at
 from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet
 from simplerl.environments.agent import Agent
@@ -82,7 +82,7 @@ def tasks(
         raise ConfigError(f"write verifiers:PACKAGE; splits are train and test, not {split!r}")
     address = json.dumps({"id": task, **(options or {})}, sort_keys=True)
     size, problems = size or {"train": 2000, "test": 250}[split], list[Problem]()
-    for item in _Theirs.of(address).env.taskset:
+    for item in _loaded(task, _Theirs.of(address).env.taskset):
         if ("test" if int(item.hash[:12], 16) / 16**12 < TEST_SHARE else "train") != split:
             continue
         prompt = item.data.prompt
@@ -97,11 +97,21 @@ def tasks(
     return ProblemSet(problems=problems, origin={"generated": f"verifiers:{task}", "options": dict(options or {})})
 
 
+def _loaded(name: str, taskset: Iterable[Any]) -> Iterator[Any]:
+    """Yield the tasks of a taskset. Raises DataError for what it raises."""
+    try:
+        yield from taskset
+    except Exception as error:  # Anybody's code.
+        raise DataError(f"verifiers:{name}: its tasks cannot be loaded: {raised_at(error)}") from error
+
+
 _STARTING, _UP = threading.Lock(), dict[str, "_Theirs"]()
 
 
 class _Theirs:
     """An environment of `verifiers` that is up, in an event loop of its own."""
+
+    error: Exception | None = None
 
     def __init__(self, address: str):
         vf = door("verifiers.v1", "verifiers")
@@ -117,14 +127,12 @@ class _Theirs:
             self.env = loaders.load_environment(kind(taskset=taskset, **dict.fromkeys(seats, seat)))
         except (ImportError, ValueError, TypeError, AttributeError) as error:
             raise ConfigError(f"verifiers:{taskset['id']}: {error}") from error
-        self.vf, self.tasks, self._more = vf, list[Any](), iter(self.env.taskset)
+        self.vf, self.tasks, self._more = vf, list[Any](), _loaded(taskset["id"], self.env.taskset)
         self.lock, self.loop, up = threading.Lock(), asyncio.new_event_loop(), threading.Event()
         threading.Thread(target=self.loop.run_until_complete, args=(self._serve(up),), daemon=True).start()
         up.wait()
         if self.error:
             raise ConfigError(f"verifiers:{taskset['id']} does not start: {self.error}") from self.error
-
-    error: Exception | None = None
 
     @staticmethod
     def of(address: str) -> "_Theirs":

@@ -10,7 +10,6 @@ operations, 1 to 4. A hash of the expression decides its split, as everywhere.
 
 import hashlib
 import itertools
-import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -23,45 +22,35 @@ from simplerl.core.types import Problem, Verdict
 from simplerl.environments.base import Environment
 from simplerl.verify import extract
 
-LEVELS = (1, 2, 3, 4)
-TEST_SHARE = 0.1
-INPUTS = ("a", "b", "c")
+LEVELS, INPUTS, OPERATORS, TEST_SHARE = (1, 2, 3, 4), "abc", "+-*", 0.1
 #: Inputs on which a program is tested, words that it may have, and the largest value that it may come to.
-TESTS, WORDS, LARGEST = 8, 100, 10**30
-
-ARITHMETIC: dict[str, Callable[[int, int], int]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+TESTS, LONGEST, LARGEST = 8, 100, 10**30
 #: Word → how many values it takes, and what it leaves of them.
-STACK: dict[str, tuple[int, Callable[..., tuple[int, ...]]]] = {
+WORDS: dict[str, tuple[int, Callable[..., tuple[int, ...]]]] = {
+    "+": (2, lambda x, y: (x + y,)),
+    "-": (2, lambda x, y: (x - y,)),
+    "*": (2, lambda x, y: (x * y,)),
     "dup": (1, lambda x: (x, x)),
     "drop": (1, lambda x: ()),
     "swap": (2, lambda x, y: (y, x)),
     "over": (2, lambda x, y: (x, y, x)),
 }
-
 #: An operand, or (operator, left, right).
 Tree = str | tuple[str, Any, Any]
 
 
 def run(program: str, inputs: Mapping[str, int]) -> int:
-    """Return what a program leaves on the stack. Raises ValueError for one that does not run, or leaves another number
-    of values than one.
-
-    >>> run("a b + dup *", {"a": 2, "b": 3})
-    25
-    """
+    """Return the value that a program leaves. Raises ValueError for one that does not run, or leaves not just one."""
     stack: list[int] = []
     for number, word in enumerate(program.split()):
-        if number == WORDS:
-            raise ValueError(f"more than {WORDS} words")
-        takes, leaves = STACK.get(word, (2, lambda x, y, word=word: (ARITHMETIC[word](x, y),)))
+        takes, leaves = WORDS.get(word, (0, lambda: ()))
+        if number == LONGEST or len(stack) < takes:
+            raise ValueError(f"more than {LONGEST} words" if takes <= len(stack) else f"{word} finds too few values")
         if word in inputs or (word.isascii() and word.isdigit() and len(word) < 10):
             stack.append(inputs[word] if word in inputs else int(word))
-        elif word not in STACK and word not in ARITHMETIC:
+        elif word not in WORDS:
             raise ValueError(f"no word {word[:20]!r}")
-        elif len(stack) < takes:
-            raise ValueError(f"{word} finds {len(stack)} of {takes} values")
-        else:
-            stack[len(stack) - takes :] = leaves(*stack[len(stack) - takes :])
+        stack[len(stack) - takes :] = leaves(*stack[len(stack) - takes :])
         if stack and abs(stack[-1]) > LARGEST:
             raise ValueError("a value is too large")
     if len(stack) != 1:
@@ -90,36 +79,38 @@ def expression(seed: int, split: str, level: int, index: int) -> Tree:
     while True:
         tree = _draw(level, rng)
         digest = hashlib.blake2b(infix(tree).encode(), digest_size=8).digest()
-        if ("test" if int.from_bytes(digest, "little") / 2**64 < TEST_SHARE else "train") == split:
+        if (int.from_bytes(digest, "little") / 2**64 < TEST_SHARE) == (split == "test"):
             return tree
 
 
 def _draw(operations: int, rng: np.random.Generator) -> Tree:
     if not operations:
-        return str(rng.integers(1, 10)) if rng.random() < 0.25 else str(rng.choice(INPUTS))
+        return str(rng.integers(1, 10)) if rng.random() < 0.25 else str(rng.choice(list(INPUTS)))
     left = int(rng.integers(0, operations))
-    sign, parts = str(rng.choice(list(ARITHMETIC))), (_draw(left, rng), _draw(operations - 1 - left, rng))
-    return (sign, *parts)
+    return str(rng.choice(list(OPERATORS))), _draw(left, rng), _draw(operations - 1 - left, rng)
 
 
 def load(split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[int, ...] = (1, 2, 3)) -> list[Problem]:
-    """Return up to `size` different problems (0: 2,000 train, 250 test), the levels in turn."""
+    """Return up to `size` different problems (0: 2,000 train, 250 test), the levels in turn; level 1 has few."""
     if split not in ("train", "test") or not levels or not set(levels) <= set(LEVELS):
         raise ConfigError(f"data set 'stack' has the splits train, test and the levels 1 to 4; got {split}, {levels}")
-    size = size or {"train": 2000, "test": 250}[split]
-    problems: dict[str, Problem] = {}
-    for index in itertools.count():
-        for level in levels if index < 20 * size else ():  # Level 1 has few.
-            tree = expression(seed, split, level, index)
-            question = f"Program for {infix(tree)}?"
-            own = {"id": f"stack-{split}-s{seed}-l{level}-{index}", "question": question, "answer": postfix(tree)}
-            meta = {"environment": "stack"}
-            problems.setdefault(question, Problem(**own, source="stack", level=str(level), meta=meta))
-            if len(problems) == size:
-                return list(problems.values())
-        if index >= 20 * size:
-            return list(problems.values())
-    raise AssertionError
+    size, problems = size or {"train": 2000, "test": 250}[split], dict[str, Problem]()
+    for index, level in itertools.product(range(20 * size), levels):
+        tree = expression(seed, split, level, index)
+        problems.setdefault(
+            text := infix(tree),
+            Problem(
+                id=f"stack-{split}-s{seed}-l{level}-{index}",
+                question=f"Program for {text}?",
+                answer=postfix(tree),
+                source="stack",
+                level=str(level),
+                meta={"environment": "stack"},
+            ),
+        )
+        if len(problems) == size:
+            break
+    return list(problems.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,5 +136,5 @@ class Stack(Environment):
                 first = first or ("" if value == wanted else f"{inputs} gives {value}, not {wanted}")
             except ValueError as error:
                 first = first or str(error)
-        detail = f"{passed} of {TESTS} tests pass" + (f"; {first}" if first else "")
+        detail = "; ".join(filter(None, [f"{passed} of {TESTS} tests pass", first]))
         return Verdict(status="wrong" if first else "correct", extracted=program, rule="tests", detail=detail)

@@ -5,6 +5,7 @@ known from the answers themselves, so that a budget holds over resumptions too.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,16 @@ class Desk:
             self._within_budget(missing, int(parameters["max_tokens"]))
             s = self.settings
             options: dict[str, Any] = {"concurrency": s.concurrency, "deadline_s": s.deadline_s, "say": self._say}
-            failed = ask(self._endpoint(parameters), missing, keep=self._keep, **options)
-        return self._replies, failed if missing else {}
 
-    def _keep(self, key: str, reply: Reply) -> None:
-        self._cache.keep(key, reply)
-        self._replies[key] = reply
-        self.spent += self._cost(reply)
+            def keep(key: str, reply: Reply) -> None:
+                if reply.tokens_in is None:  # An endpoint that does not count must not cost nothing.
+                    reply = replace(reply, tokens_in=estimate_tokens(*(m["content"] for m in missing[key])))
+                self._cache.keep(key, reply)
+                self._replies[key] = reply
+                self.spent += self._cost(reply)
+
+            failed = ask(self._endpoint(parameters), missing, keep=keep, **options)
+        return self._replies, failed if missing else {}
 
     def _within_budget(self, missing: Mapping[str, Messages], answer_tokens: int) -> None:
         s = self.settings
@@ -95,4 +99,6 @@ class Desk:
                 parameters=parameters,
                 timeout_s=s.timeout_s,
             )
+            if self._endpoints[name].in_the_clear:
+                self._say(f"WARNING: the key goes unencrypted to {self._endpoints[name].address}")
         return self._endpoints[name]

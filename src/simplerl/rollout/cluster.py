@@ -21,6 +21,8 @@ from simplerl.rollout.wire import shared_folder
 MISSING = "cluster.address = {!r} needs Ray: pip install 'simplerl[ray]'"
 #: Seconds in which Ray must have started a process, and this must have called.
 CALL_S = 120.0
+#: Seconds in which a cluster must answer at all.
+REACH_S = 5.0
 #: Bytes by which a process that calls shows that it was started from here.
 SECRET = 32
 
@@ -42,6 +44,9 @@ class Cluster:
         self._ray, self._gpus, self._own = ray, gpus, not ray.is_initialized()
         settings: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
         try:
+            host, _, port = address.removeprefix("ray://").rpartition(":")
+            if host:  # Ray itself tries for minutes, and ends the process then.
+                socket.create_connection((host, int(port)), timeout=REACH_S).close()
             ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level="error", **settings)
         except Exception as error:  # Ray raises what it likes where nobody answers.
             lines = str(error).strip().splitlines() or [type(error).__name__]

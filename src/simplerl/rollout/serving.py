@@ -18,7 +18,7 @@ import numpy as np
 
 from simplerl.core.types import Completion, Problem, Verdict
 from simplerl.environments.agent import Agent, Endpoint, Session
-from simplerl.rollout.backend import Request, RolloutBackend, Sampling
+from simplerl.rollout.backend import Request, RolloutBackend, Sampling, check_prompts
 from simplerl.rollout.groups import Prompted, Rollout
 from simplerl.runs.responses import write_trajectories
 
@@ -76,6 +76,8 @@ class Shared:
         """Yield (index, completion) in order, as they finish. Raises what the engine raises."""
         if sampling != self.sampling:
             raise ValueError("everybody who shares a backend samples in the same way")
+        # Here, so that it is no error of the others in the batch.
+        check_prompts(requests, getattr(self.backend, "context_length", 2**31), "the policy")
         answers: list[queue.SimpleQueue[Completion | Exception]] = [queue.SimpleQueue() for _ in requests]
         with self._asked:
             self._askers += answers  # First: a completion must find who asked for it.
