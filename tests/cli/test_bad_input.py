@@ -298,6 +298,10 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
         lambda p: ["--reference", str(p.model()), "--algorithm.kl-coef", "0.1"],
         ["another vocabulary", "64", "367", "--reference"],
     ),
+    "teacher with another vocabulary": (
+        lambda p: ["--algorithm.name", "distill", "--reference", str(p.model())],
+        ["another vocabulary", "64", "367", "--reference"],
+    ),
     "reference that does not exist": (
         lambda p: ["--reference", str(p / "nowhere"), "--algorithm.kl-coef", "0.1"],
         ["nowhere", "does not exist"],
