@@ -270,6 +270,20 @@ def test_an_engine_that_breaks_again_and_again_ends_the_run_with_its_last_lines(
         engines.close()
 
 
+def test_an_engine_that_cannot_be_started_anew_ends_the_run(
+    cub: Callable[[str], Policy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = cub("cub-qwen")
+    engines = Engines("native", policy, count=1)
+    try:
+        monkeypatch.setattr(module, "start_child", lambda *arguments: 1 / 0)
+        os.kill(pids(engines)[0], signal.SIGKILL)
+        with pytest.raises(SimpleRLError, match="engine 0 cannot be heard or started anew: ZeroDivisionError"):
+            answers(engines, requests_of(policy, 8))
+    finally:
+        engines.close()
+
+
 def test_an_engine_that_cannot_load_ends_with_its_last_lines(tmp_path: Path, plugin: str, capsys) -> None:
     over = deep(SMALL, {"rollout": {"backend": "cannot"}, "cluster": {"engines": 2}})
     line = [*arguments(over), "--plugin", plugin, "--output-dir", str(tmp_path / "run")]

@@ -321,18 +321,15 @@ class Engines:
 
     def _listen(self, engine: _Engine) -> None:
         """Take what an engine says, and start it anew when it has ended. Runs in a thread of its own."""
-        while not self._closed.is_set():
-            try:
-                with engine.connection.makefile("rb") as file:
+        try:
+            while not self._closed.is_set():
+                with suppress(OSError), engine.connection.makefile("rb") as file:
                     for header, arrays in receive(file):
                         self._hear(engine, header, arrays)
-            except OSError:
-                pass
-            except Exception as error:  # Else nobody would listen, and the run would wait for ever.
-                self._fail(SimpleRLError(f"engine {engine.number} cannot be understood: {raised_at(error)}"))
-                raise
-            if not self._closed.is_set():
-                self._replace(engine)
+                if not self._closed.is_set():
+                    self._replace(engine)
+        except Exception as error:  # Else nobody would listen, and the run would wait for ever.
+            self._fail(SimpleRLError(f"engine {engine.number} cannot be heard or started anew: {raised_at(error)}"))
 
     def _hear(self, engine: _Engine, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         with self._lock:
