@@ -18,7 +18,7 @@ def test_healthy_run(capsys, tmp_path: Path) -> None:
     assert code == 0
     assert "30 steps of training, responses of 4 steps read" in out
     elsewhere = ["reward-length", "exploration-collapsing", "selection-starving", "wrong-selected"]
-    elsewhere += ["environment-failing", "calls-invalid", "turn-limit"]
+    elsewhere += ["environment-failing", "calls-invalid", "turn-limit", "samples-too-old", "engines-wait"]
     assert re.findall("^not applicable: ([a-z-]+)", out, re.MULTILINE) == elsewhere
     assert f"healthy: {len(RULES) - len(elsewhere)} rules were applied and found nothing" in out
     assert "checked, nothing found: accuracy-fell" in out
