@@ -23,7 +23,7 @@ def tracked(directory: Path, warn: Callable[[str], None] = lambda message: None)
     """
     runs = [run for run in find_runs(directory, warn) if not run.is_result and run.lines]
     if not runs:
-        raise RunError(f"{directory} holds no run with recorded steps")
+        raise RunError(f"{directory} holds no run with recorded steps; of results, give two to compare")
     settings = [
         {k: v for k, v in flatten(run.config).items() if not any(k == a or k.startswith(a) for a in ASIDE)}
         for run in runs

@@ -118,7 +118,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def names_to_choose() -> str:
     """Return the lines of --help that say what a setting may name, plug-ins included."""
-    kinds = [(f"{kind}.name", kind) for kind in ("algorithm", "sampler")]
+    kinds = [(f"{kind}.name", kind) for kind in ("algorithm", "sampler", "transform", "buffer")]
     kinds += [(kind, kind) for kind in ("reward", "environment", "data", "template")]
     lines = [f"--{key} {', '.join(registry(kind))}" for key, kind in kinds]
     wrapped = [textwrap.fill(line, 98, initial_indent="  ", subsequent_indent="      ") for line in lines]

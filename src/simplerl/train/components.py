@@ -179,6 +179,12 @@ def build_components(
     if config.learner.sharded:  # What is complete is the engine's from here on.
         learner = spread(learner, Ranks(config.learner.ranks, device, plugins=[each.name for each in config.plugins]))
         sampled_from.model.to(device)
+    algorithm = config.algorithm
+    if getattr(algorithm, "rl_coef", 1) == 0 and algorithm.teacher_temperature == 1 and not config.reference:
+        say(
+            "WARNING: without --reference the teacher is the policy as it begins, and at algorithm.teacher_temperature "
+            "= 1 it has nothing to teach: name a teacher, or sharpen it (--algorithm.teacher-temperature 0.5)"
+        )
     for each in (config.transform, config.buffer):
         if note := each.check([item.problem for item in train]):
             say(note)
