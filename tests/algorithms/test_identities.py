@@ -333,6 +333,7 @@ DEFAULTS = {
     "maxrl": {"clip_low": 0.2, "clip_high": 0.2, "normaliser": "token"},
     "pass_at_k": {"k": 2, "clip_low": 0.2, "clip_high": 0.2},
     "entrocraft": {"lower_start": 0.6, "lower_end": 0.4, "upper_start": 0.7, "upper_end": 0.5, "kl_coef": 1e-3},
+    "distill": {"kl_coef": 1.0, "kl_estimator": "k2", "teacher_temperature": 1.0, "rl_coef": 0.0},
     "entropic": {"entropy_target": 0.5, "integral_rate": 0.01},
     "ppo": {
         "clip_low": 0.2,
