@@ -69,6 +69,21 @@ def test_compute_may_be_seconds_and_reward_may_be_above_one(tmp_path: Path) -> N
     assert figures["C_mid"]["value"] == pytest.approx(24, rel=0.01), "120 tokens at 5 a second"
 
 
+def test_a_share_is_at_most_all_and_so_is_its_interval(tmp_path: Path) -> None:
+    values = [0.0, *np.clip(np.linspace(0.05, 1.0, 12) + 0.04 * (-1.0) ** np.arange(12), 0, 1).tolist()]
+    figures = fit(run_of(tmp_path / "run", values))
+    assert figures["A"]["value"] <= figures["A"]["high"] <= 1
+    assert figures["extrapolation"]["foretold"]["high"] <= 1
+
+
+def test_damaged_values_are_no_points(tmp_path: Path) -> None:
+    values = curve_of(40)
+    wanted = fit(run_of(tmp_path / "good", values))
+    found = fit(run_of(tmp_path / "bad", [*values[:20], 1e300, *values[21:]]))
+    assert len(found["points"]) == len(wanted["points"]) - 1
+    assert found["A"]["value"] == pytest.approx(wanted["A"]["value"], abs=0.01)
+
+
 def test_as_many_points_as_parameters_have_no_interval_and_fewer_no_fit(tmp_path: Path) -> None:
     figures = fit(run_of(tmp_path / "three", curve_of(3), tokens=50.0))
     assert np.isnan(figures["A"]["low"])

@@ -17,7 +17,14 @@ def test_healthy_run(capsys, tmp_path: Path) -> None:
     code, out, _ = run_main(capsys, "doctor", str(write_run(tmp_path / "run")), "--strict")
     assert code == 0
     assert "30 steps of training, responses of 4 steps read" in out
-    elsewhere = ["reward-length", "exploration-collapsing", "selection-starving", "wrong-selected"]
+    elsewhere = [
+        "samples-too-old",
+        "engines-wait",
+        "reward-length",
+        "exploration-collapsing",
+        "selection-starving",
+        "wrong-selected",
+    ]
     elsewhere += ["environment-failing", "calls-invalid", "turn-limit"]
     assert re.findall("^not applicable: ([a-z-]+)", out, re.MULTILINE) == elsewhere
     assert f"healthy: {len(RULES) - len(elsewhere)} rules were applied and found nothing" in out

@@ -418,7 +418,7 @@ def test_healthy_run_is_said_to_be_so(tmp_path: Path) -> None:
     assert diagnosis.healthy
     # The reward of the made-up responses is the verdict, and their lengths do not vary; nothing is self-training.
     unfit = {"reward-length", "exploration-collapsing", "selection-starving", "wrong-selected"}
-    unfit |= {"environment-failing", "calls-invalid", "turn-limit"}
+    unfit |= {"environment-failing", "calls-invalid", "turn-limit", "samples-too-old", "engines-wait"}
     assert set(diagnosis.unfit) == unfit
     assert set(diagnosis.clean) == set(RULES) - unfit
 

@@ -23,6 +23,8 @@ from simplerl.core.seeds import generator
 
 #: Parameters that are fitted: A, B and C_mid.
 NAMES = ("A", "B", "C_mid")
+#: Values from here on are damage.
+LARGEST = 1e12
 #: Resamples of the residuals behind an interval.
 RESAMPLES = 200
 #: B that is looked for; C_mid is looked for from a tenth of the smallest C to a hundred times the largest.
@@ -55,9 +57,9 @@ def _share(compute_N: np.ndarray, log_b: Any, log_mid: Any) -> np.ndarray:
     return 1 / (1 + np.exp(np.clip(exponent, -500, 500)))
 
 
-def least_squares(compute_N: np.ndarray, value_N: np.ndarray, start: float) -> Curve:
-    """Return the curve from `start` with the smallest squared error. Shares (values up to 1) have A of at most 1."""
-    most = 1.0 - start if max(value_N.max(), start) <= 1 else math.inf
+def least_squares(compute_N: np.ndarray, value_N: np.ndarray, start: float, limit: float = math.inf) -> Curve:
+    """Return the curve from `start` with the smallest squared error whose A is at most `limit`."""
+    most = limit - start
     b, mid = np.log(STEEPNESS), np.log([compute_N.min() / 10, compute_N.max() * 100])
     centre, half, count = np.array([b.mean(), mid.mean()]), np.array([np.ptp(b), np.ptp(mid)]) / 2, (25, 61)
     for _ in range(14):
@@ -74,7 +76,7 @@ def least_squares(compute_N: np.ndarray, value_N: np.ndarray, start: float) -> C
     return Curve(start=start, asymptote=start + float(best[2]), steepness=math.exp(best[0]), middle=math.exp(best[1]))
 
 
-def _resampled(fitted: Curve, compute_N: np.ndarray, value_N: np.ndarray, seed: int = 0) -> list[Curve]:
+def _resampled(fitted: Curve, compute_N: np.ndarray, value_N: np.ndarray, limit: float, seed: int = 0) -> list[Curve]:
     """Return the curves of resampled residuals, widened for the parameters that were fitted; none without freedom."""
     freedom = len(value_N) - len(NAMES)
     if freedom <= 0:
@@ -83,7 +85,7 @@ def _resampled(fitted: Curve, compute_N: np.ndarray, value_N: np.ndarray, seed: 
     residual_N = (value_N - fit_N) * math.sqrt(len(value_N) / freedom)
     rng = generator(seed, "scaling", len(value_N))
     noise_RN = rng.choice(residual_N, (RESAMPLES, len(value_N)))
-    return [least_squares(compute_N, fit_N + noise_N, fitted.start) for noise_N in noise_RN]
+    return [least_squares(compute_N, fit_N + noise_N, fitted.start, limit) for noise_N in noise_RN]
 
 
 def _figure(value: float, resampled: Sequence[float]) -> dict[str, float]:
@@ -98,7 +100,7 @@ def fit(path: Path, *, metric: str = "eval/accuracy", over: str = "tokens", skip
     of the scatter of this run about its curve, not of another seed. Raises RunError where there are fewer points than
     parameters.
     """
-    points = [(c, value) for c, value in curve(path, metric, against=over) if math.isfinite(c)]
+    points = [(c, value) for c, value in curve(path, metric, against=over) if abs(value) < LARGEST]
     if not points or points[-1][0] <= 0:
         raise RunError(f"{path} has no {metric} over {over}; --metric takes what its metrics.jsonl records")
     total, start = points[-1][0], points[0][1]
@@ -110,8 +112,9 @@ def fit(path: Path, *, metric: str = "eval/accuracy", over: str = "tokens", skip
             "--metric such as accuracy/mean"
         )
     compute_N, value_N = np.array(kept).T
-    fitted = least_squares(compute_N, value_N, start)
-    others = _resampled(fitted, compute_N, value_N)
+    limit = 1.0 if max(start, *value_N) <= 1 else math.inf  # Shares go no further.
+    fitted = least_squares(compute_N, value_N, start, limit)
+    others = _resampled(fitted, compute_N, value_N, limit)
     figures = {
         name: _figure(value, [one.parameters[i] for one in others])
         for i, (name, value) in enumerate(zip(NAMES, fitted.parameters, strict=True))
@@ -129,17 +132,19 @@ def fit(path: Path, *, metric: str = "eval/accuracy", over: str = "tokens", skip
         "points": [list(point) for point in kept],
         "skipped": len(points) - 1 - len(kept),
         "curve": {"x": grid.tolist(), "mean": fitted(grid).tolist(), "low": low, "high": high},
-        "extrapolation": _extrapolated(compute_N, value_N, start, grid),
+        "extrapolation": _extrapolated(compute_N, value_N, start, limit, grid),
     }
 
 
-def _extrapolated(compute_N: np.ndarray, value_N: np.ndarray, start: float, grid: np.ndarray) -> dict[str, Any] | None:
+def _extrapolated(
+    compute_N: np.ndarray, value_N: np.ndarray, start: float, limit: float, grid: np.ndarray
+) -> dict[str, Any] | None:
     """Return what the first half of the compute foretells of the rest; None where the half has too few points."""
     seen_N = compute_N <= compute_N[-1] / 2
     if seen_N.sum() < len(NAMES):
         return None
-    half = least_squares(compute_N[seen_N], value_N[seen_N], start)
-    others = _resampled(half, compute_N[seen_N], value_N[seen_N])
+    half = least_squares(compute_N[seen_N], value_N[seen_N], start, limit)
+    others = _resampled(half, compute_N[seen_N], value_N[seen_N], limit)
     end = compute_N[-1:]
     return {
         "points": int(seen_N.sum()),
