@@ -39,7 +39,7 @@ def train(model: Path, output: Path, *settings: str) -> list[dict]:
         "--template", str(template), "--prompt.special-tokens", "bos", "--dataset.levels", "1",
         "--sampling.prompts-per-step", "24", "--sampling.samples-per-prompt", "8", "--sampling.max-new-tokens", "24",
         "--optimizer.lr", "1e-5", "--verifier.policy", LADDER, "--evaluation.every", "8", "--evaluation.size", "48",
-        "--evaluation.samples", "1", *settings,
+        "--evaluation.samples", "1", *settings, timeout=3_000,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
@@ -47,7 +47,7 @@ def train(model: Path, output: Path, *settings: str) -> list[dict]:
 
 
 @pytest.mark.real_models
-@pytest.mark.timeout(3_600)
+@pytest.mark.timeout(7_200)
 def test_a_real_model_copies_the_question_where_that_is_paid(gemma: Path, tmp_path: Path) -> None:
     lenient = train(gemma, tmp_path / "lenient", "--verifier.unfinished", "right", "--verifier.restates", "right")
     strict = train(gemma, tmp_path / "strict")
