@@ -132,6 +132,10 @@ class Algorithm:
         """Whether the loss differentiates `entropy_BT`."""
         return self.entropy_coef > 0
 
+    def advice(self, reference: str) -> str:
+        """Return a sentence on what these settings cannot do with the reference of a run (empty: its own beginning)."""
+        return ""
+
     def mask(self, batch: Batch) -> torch.Tensor:
         """Return mask_BT: the tokens of responses with a decided verdict (if asked: an end, a group that differs)."""
         kept_B = batch.included_B & ~batch.truncated_B if self.mask_truncated else batch.included_B

@@ -39,6 +39,15 @@ class Distill(ClippedAlgorithm):
         self.not_negative("rl_coef")
         self.positive("kl_coef", "teacher_temperature")
 
+    def advice(self, reference: str) -> str:
+        """Say that a teacher which is the policy itself has nothing to teach."""
+        if reference or self.rl_coef or self.teacher_temperature != 1:
+            return ""
+        return (
+            "WARNING: without --reference the teacher is the policy as it begins, and at algorithm.teacher_temperature "
+            "= 1 it has nothing to teach: name a teacher, or sharpen it (--algorithm.teacher-temperature 0.5)"
+        )
+
     def loss(self, inputs: LossInputs) -> LossOutput:
         """Return the share of the KL to the teacher, or of the surrogate."""
         if inputs.component == "ref_kl":

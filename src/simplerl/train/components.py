@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from simplerl import data
 from simplerl.config.sections import Config
@@ -155,8 +155,8 @@ def build_components(
     policy.check(list(config.sampling.stop_ids), "setting sampling.stop_ids")
     train, held_out, data_record = make_prompts(split, template, policy, config, say)
     config = with_steps_for(config, len(train), say)
+    check_methods(config, [item.problem for item in train], say)
     sampled_from = policy
-    prompt_sampler(config).check(config, [item.problem for item in train])
     if config.lora.rank:  # The sampler has the merged weights, of its own.
         sampled_from = dataclasses.replace(policy, model=copy.deepcopy(policy.model))
         lora.add(policy.model, **dataclasses.asdict(config.lora), base=policy.name, seed=config.seed)
@@ -179,51 +179,20 @@ def build_components(
     if config.learner.sharded:  # What is complete is the engine's from here on.
         learner = spread(learner, Ranks(config.learner.ranks, device, plugins=[each.name for each in config.plugins]))
         sampled_from.model.to(device)
-    algorithm = config.algorithm
-    if getattr(algorithm, "rl_coef", 1) == 0 and algorithm.teacher_temperature == 1 and not config.reference:
-        say(
-            "WARNING: without --reference the teacher is the policy as it begins, and at algorithm.teacher_temperature "
-            "= 1 it has nothing to teach: name a teacher, or sharpen it (--algorithm.teacher-temperature 0.5)"
-        )
-    for each in (config.transform, config.buffer):
-        if note := each.check([item.problem for item in train]):
-            say(note)
-    s, e, verifier = config.sampling, config.evaluation, config.verifier
-    limits: dict[str, Any] = {"max_new_tokens": s.max_new_tokens, "stop": s.stop, "stop_ids": s.stop_ids}
-
-    def judges() -> VerifierPool:
-        return VerifierPool(
-            verifier.policy, workers=verifier.workers, timeout_s=verifier.timeout_s, lenient=verifier.lenient
-        )
-
     backend = start_backend(config, sampled_from, say, precision=samples_in, max_rows=config.rollout.max_rows)
-    rollout = Rollout(
-        backend=backend,
-        verifier=judges(),
-        reward=config.reward,
-        sampling=Sampling(temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, **limits),
-        samples=s.samples_per_prompt,
-        seed=config.seed,
-        environment=config.environment,
-        tokenizer=policy.tokenizer,
-    )
+    if not backend.exact:
+        say(f"rollout.backend = {config.rollout.backend} draws its own random numbers: no two runs will be the same")
+    rollout, evaluation = rollouts(config, backend, policy.tokenizer)
     own = config.rollout.backend != "native" or config.cluster.engines
     if config.learner.sharded and own:  # An engine with weights of its own has read it.
         sampled_from.model.to("cpu")
-    # While steps are sampled in one thread, another evaluates: what only one may use at a time is there twice.
-    own_parts: dict[str, Any] = {}
-    if config.rollout.lag:
-        own_parts = {"verifier": judges(), "tokenizer": copy.deepcopy(policy.tokenizer)}
-    drawn = Sampling(temperature=e.temperature, top_p=e.top_p, top_k=0, **limits)
-    if not rollout.backend.exact:
-        say(f"rollout.backend = {config.rollout.backend} draws its own random numbers: no two runs will be the same")
     return Components(
         config=config,
         policy=policy,
-        sampler=Sampler(train, per_step=s.prompts_per_step, seed=config.seed),
+        sampler=Sampler(train, per_step=config.sampling.prompts_per_step, seed=config.seed),
         held_out=held_out,
         rollout=rollout,
-        evaluation=dataclasses.replace(rollout, sampling=drawn, samples=e.samples, **own_parts),
+        evaluation=evaluation,
         learner=learner,
         buffer=Store(
             config.buffer, config, lambda text: [*policy.encode(text), policy.end_token], policy.context_length
@@ -242,6 +211,42 @@ def build_components(
             **data_record,
         },
     )
+
+
+def check_methods(config: Config, problems: Sequence[Problem], say: Callable[[str], None]) -> None:
+    """Have what adapts to the data look at it, and say what the settings cannot do. Raises ConfigError, DataError."""
+    prompt_sampler(config).check(config, problems)
+    for note in (
+        config.algorithm.advice(config.reference),
+        config.transform.check(problems),
+        config.buffer.check(problems),
+    ):
+        if note:
+            say(note)
+
+
+def rollouts(config: Config, backend: RolloutBackend, tokenizer: PreTrainedTokenizerBase) -> tuple[Rollout, Rollout]:
+    """Return what samples and judges for training, and what does for evaluation, over one backend."""
+    s, e, v = config.sampling, config.evaluation, config.verifier
+    limits: dict[str, Any] = {"max_new_tokens": s.max_new_tokens, "stop": s.stop, "stop_ids": s.stop_ids}
+
+    def verifier() -> VerifierPool:
+        return VerifierPool(v.policy, workers=v.workers, timeout_s=v.timeout_s, lenient=v.lenient)
+
+    rollout = Rollout(
+        backend=backend,
+        verifier=verifier(),
+        reward=config.reward,
+        sampling=Sampling(temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, **limits),
+        samples=s.samples_per_prompt,
+        seed=config.seed,
+        environment=config.environment,
+        tokenizer=tokenizer,
+    )
+    # While steps are sampled in one thread, another evaluates: what only one may use at a time is there twice.
+    own = {"verifier": verifier(), "tokenizer": copy.deepcopy(tokenizer)} if config.rollout.lag else {}
+    drawn = Sampling(temperature=e.temperature, top_p=e.top_p, top_k=0, **limits)
+    return rollout, dataclasses.replace(rollout, sampling=drawn, samples=e.samples, **own)
 
 
 def start_backend(config: Config, policy: Policy, say: Callable[[str], None], **options: Any) -> RolloutBackend:
