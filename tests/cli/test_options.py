@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import run_main
 
 from simplerl.cli import COMMANDS, main
 from simplerl.cli.options import TABLES, complete, fill, read_options, settings
@@ -110,3 +111,15 @@ def test_the_tables_use_only_what_their_head_explains() -> None:
 def test_bounds_hold_before_a_command_runs(words: list[str], capsys) -> None:
     assert main(words) == 2
     assert "must lie between" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["eval", "x", "--max-new-tokens", "3"], "'--max-new-tokens'; did you mean '--max-tokens'"),
+        (["view", "a", "b"], "view takes no argument 'b'; see simplerl view --help"),
+    ],
+)
+def test_an_argument_that_a_command_does_not_take_is_named_with_the_nearest(given, said, capsys) -> None:
+    code, _, error = run_main(capsys, *given)
+    assert (code, said in error) == (2, True), error

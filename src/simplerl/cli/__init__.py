@@ -95,7 +95,12 @@ def main(argv: list[str] | None = None) -> int:
         inner = parser_of(parser, rest)
         if inner.get_default("table").get("overrides"):
             rest, overrides = split_overrides(inner, rest)
-        args = parser.parse_args(rest)
+        args, unknown = parser.parse_known_args(rest)
+        if unknown:
+            name = unknown[0].partition("=")[0]
+            known = [option for option in inner._option_string_actions if option.startswith("--")]
+            hint = f"{nearest(name, known)} " if name.startswith("--") else ""
+            raise SimpleRLError(f"{command} takes no argument {name!r}; {hint}see simplerl {command} --help")
         args.command, args.overrides = command, overrides
         read_options(args)
         return importlib.import_module(f"simplerl.cli.{args.table.get('module', command)}").run(args)
