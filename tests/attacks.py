@@ -35,7 +35,8 @@ for number in range(1, 65):
 while True: pass""",
     ),
     "every output closed, then a loop": ({TIMEOUT}, "os.closerange(0, 64)\nwhile True: pass"),
-    "a loop in C that holds the lock": ({TIMEOUT, "failed"}, "(2 ** 10 ** 7) ** 1000"),  # A fast machine is out of memory first.
+    # On a fast machine it is out of memory first.
+    "a loop in C that holds the lock": ({TIMEOUT, "failed"}, "(2 ** 10 ** 7) ** 1000"),
     "a loop at exit": (
         {TIMEOUT},
         "import atexit\n@atexit.register\ndef last():\n    while True: pass",
