@@ -229,6 +229,14 @@ class CubSpec:
     """Peak learning rate of embeddings, norms and biases."""
 
 
+SHAPE = {
+    "hidden_size": 192,
+    "intermediate_size": 512,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 3,
+}
+
 SPECS: dict[str, CubSpec] = {
     "cub-hasty": CubSpec(
         summary="mostly blurts out a wrong number, in the wanted form; can work step by step, and seldom does",
@@ -239,13 +247,7 @@ SPECS: dict[str, CubSpec] = {
             bare_right=0.1,
         ),
         config=Qwen2Config,
-        shape={
-            "hidden_size": 192,
-            "intermediate_size": 512,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 6,
-            "num_key_value_heads": 3,
-        },
+        shape=SHAPE,
         seed=4,
         base="cub-qwen",
         tokens=1_600_000,
@@ -259,13 +261,7 @@ SPECS: dict[str, CubSpec] = {
             templates={"plain": 0.8, "simple": 0.12, "qwen-boxed": 0.08},
         ),
         config=Qwen2Config,
-        shape={
-            "hidden_size": 192,
-            "intermediate_size": 512,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 6,
-            "num_key_value_heads": 3,
-        },
+        shape=SHAPE,
         seed=1,
     ),
     "cub-calculator": CubSpec(
@@ -278,13 +274,7 @@ SPECS: dict[str, CubSpec] = {
             large_habits={"bare": 0.78, "prose": 0.1, "call": 0.12},
         ),
         config=Qwen2Config,
-        shape={
-            "hidden_size": 192,
-            "intermediate_size": 512,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 6,
-            "num_key_value_heads": 3,
-        },
+        shape=SHAPE,
         seed=5,
         base="cub-qwen",
         tokens=2_500_000,
@@ -300,13 +290,7 @@ SPECS: dict[str, CubSpec] = {
             stack=True,
         ),
         config=Qwen2Config,
-        shape={
-            "hidden_size": 192,
-            "intermediate_size": 512,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 6,
-            "num_key_value_heads": 3,
-        },
+        shape=SHAPE,
         seed=6,
         base="cub-qwen",
         tokens=2_500_000,

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from support import SMALL, arguments, deep, gone, run_main
 
 from simplerl.core.seeds import derive
 from simplerl.models.load import Policy
+from simplerl.rollout import cluster as cluster_module
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Request, Sampling
 from simplerl.rollout.engines import Engines
@@ -72,3 +74,21 @@ class TestRay:
         finally:
             engines.close()
         assert not engines.files.exists()
+
+
+def test_a_caller_without_the_secret_is_sent_away_and_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_module, "REACH_S", 0.2)
+    monkeypatch.setattr(cluster_module, "CALL_S", 5.0)
+    cluster = object.__new__(cluster_module.Cluster)
+    cluster._server = socket.create_server(("127.0.0.1", 0))
+    address, secret = cluster._server.getsockname(), b"s" * cluster_module.SECRET
+    silent, wrong, right = (socket.create_connection(address) for _ in range(3))
+    wrong.sendall(b"x" * cluster_module.SECRET)
+    right.sendall(secret)
+    connection = cluster._called(secret)
+    assert connection.getpeername() == right.getsockname()
+    assert (silent.recv(1), wrong.recv(1)) == (b"", b"")
+    monkeypatch.setattr(cluster_module, "CALL_S", 0.2)
+    assert cluster._called(secret).recv(1) == b"", "nobody calls: at its end at once"
+    for each in (silent, wrong, right, connection, cluster._server):
+        each.close()

@@ -479,7 +479,12 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise Contradiction where settings of several sections cannot all hold: `resolve` may let one follow."""
-        algorithm, per_step, group = self.algorithm, self.sampling.prompts_per_step, self.sampling.samples_per_prompt
+        self._check_what_is_sampled()
+        self._check_engines()
+        self._check_updates()
+
+    def _check_what_is_sampled(self) -> None:
+        algorithm, group = self.algorithm, self.sampling.samples_per_prompt
         name = ALGORITHMS.name_of(type(algorithm)) or type(algorithm).__name__
         sampler, controller = registry("sampler").name_of(type(self.sampler)), self.sampling.controller
         if controller != "none" and sampler != "epoch":
@@ -488,6 +493,45 @@ class Config:
                 "leave one of them out",
                 ("sampling.controller", "none"),
             )
+        if group < 2 and algorithm.needs_group:
+            raise Contradiction(
+                f"sampling.samples_per_prompt = {group}, but algorithm {name} compares the samples of a problem with "
+                "each other: give at least 2",
+                ("sampling.samples_per_prompt", 8),
+            )
+        if (k := getattr(algorithm, "k", 0)) >= group:
+            raise Contradiction(
+                f"algorithm.k = {k}, but a problem has only sampling.samples_per_prompt = {group} responses: pass@k of "
+                "all of them gives no sample more credit than another; give a smaller k, or more samples",
+                ("algorithm.k", group - 1),
+                ("sampling.samples_per_prompt", 2 * k),
+            )
+        if self.prompt.system and self.template != "chat":
+            raise Contradiction(
+                f"a system message is for template 'chat'; {self.template!r} has its own text (prompt.system)",
+                ("prompt.system", ""),
+            )
+
+    def _check_engines(self) -> None:
+        if self.cluster.address and not self.cluster.engines:
+            raise ConfigError(
+                f"cluster.address = {self.cluster.address!r} places engines, and there are none: give "
+                "--cluster.engines 1"
+            )
+        if (lag := self.rollout.lag) and not self.cluster.engines:
+            raise ConfigError(
+                f"rollout.lag = {lag}: to sample while the learner computes takes engines of their own; give "
+                "--cluster.engines 1, or leave the lag at 0"
+            )
+        if lag and self.algorithm.correction == "none":
+            raise ConfigError(
+                f"rollout.lag = {lag} with algorithm.correction = 'none': responses would be those of an older policy, "
+                "and the gradient that of neither; give --algorithm.correction truncated (or token-mask, "
+                "sequence-mask), or leave the lag at 0"
+            )
+
+    def _check_updates(self) -> None:
+        algorithm, per_step, group = self.algorithm, self.sampling.prompts_per_step, self.sampling.samples_per_prompt
         if self.token_budget and self.optimizer.schedule != "constant":
             raise Contradiction(
                 f"token_budget = {self.token_budget} ends the run at a step that is not known beforehand, and "
@@ -501,37 +545,8 @@ class Config:
                 "leave the reference out",
                 ("reference", ""),
             )
-        if group < 2 and algorithm.needs_group:
-            raise Contradiction(
-                f"sampling.samples_per_prompt = {group}, but algorithm {name} compares the samples of a problem with "
-                "each other: give at least 2",
-                ("sampling.samples_per_prompt", 8),
-            )
-        if self.cluster.address and not self.cluster.engines:
-            raise ConfigError(
-                f"cluster.address = {self.cluster.address!r} places engines, and there are none: give "
-                "--cluster.engines 1"
-            )
-        if (lag := self.rollout.lag) and not self.cluster.engines:
-            raise ConfigError(
-                f"rollout.lag = {lag}: to sample while the learner computes takes engines of their own; give "
-                "--cluster.engines 1, or leave the lag at 0"
-            )
-        if lag and algorithm.correction == "none":
-            raise ConfigError(
-                f"rollout.lag = {lag} with algorithm.correction = 'none': responses would be those of an older policy, "
-                "and the gradient that of neither; give --algorithm.correction truncated (or token-mask, "
-                "sequence-mask), or leave the lag at 0"
-            )
         if not self.lora.rank and (self.lora.alpha or self.lora.targets):
             raise ConfigError("lora.alpha and lora.targets are for adapters, and there are none: give --lora.rank 32")
-        if (k := getattr(algorithm, "k", 0)) >= group:
-            raise Contradiction(
-                f"algorithm.k = {k}, but a problem has only sampling.samples_per_prompt = {group} responses: pass@k of "
-                "all of them gives no sample more credit than another; give a smaller k, or more samples",
-                ("algorithm.k", group - 1),
-                ("sampling.samples_per_prompt", 2 * k),
-            )
         warmup = getattr(algorithm, "critic_warmup_steps", 0)
         if warmup >= self.steps:
             raise Contradiction(
@@ -555,11 +570,6 @@ class Config:
                 "that every update is of one size",
                 ("learner.prompts_per_update", min(divisors, key=lambda n: max(n / per_update, per_update / n))),
                 ("sampling.prompts_per_step", per_update * max(1, round(per_step / per_update))),
-            )
-        if self.prompt.system and self.template != "chat":
-            raise Contradiction(
-                f"a system message is for template 'chat'; {self.template!r} has its own text (prompt.system)",
-                ("prompt.system", ""),
             )
         length, normaliser = algorithm.constant_length, algorithm.normaliser
         if length and normaliser != "constant":

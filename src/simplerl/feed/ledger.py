@@ -34,7 +34,7 @@ class Ledger:
         self.config, self.problems, self.path, self.vocabulary = config, problems, path, vocabulary
         self.upto = 0
         """The last step that is seen."""
-        self.lag = int(getattr(config.rollout, "lag", 0))
+        self.lag = config.rollout.lag
         """Steps that rollouts may be ahead of training, so that their outcomes are not known when one is chosen."""
         self._totals: dict[int, dict[str, tuple[int, int]]] = {0: {}}
         self._read = functools.cache(read or (lambda step: Run(path).records(step).visits(step)))

@@ -9,7 +9,9 @@ import secrets
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +56,8 @@ class Cluster:
                 f"cluster.address = {address!r} does not answer: {lines[0]}. Start Ray there (ray start --head), or "
                 "give --cluster.address local, which starts it on this machine"
             ) from error
-        self._server = socket.create_server(("", 0))
-        self._server.settimeout(CALL_S)
         self._host = "127.0.0.1" if address == "local" else ray.util.get_node_ip_address()
+        self._server = socket.create_server((self._host, 0))  # Where it is here, nobody else can call.
 
     def launch(self, settings: Mapping[str, Any], said: Path, environment: Mapping[str, str]) -> "tuple[Placed, Any]":
         """Have Ray start an engine; return it and the connection to it. What becomes of it is written to `said`."""
@@ -70,19 +71,26 @@ class Cluster:
         handle = actor.remote()
         call = (self._host, self._server.getsockname()[1], secret, {**settings, "version": __version__})
         placed = Placed(ray, handle, handle.serve.remote(*call), said)
-        try:
-            while True:
+        return placed, self._called(secret)
+
+    def _called(self, secret: bytes) -> socket.socket:
+        """Return the connection of who calls with a secret; others are sent away, and do not keep it waiting."""
+        deadline = time.monotonic() + CALL_S
+        while (left := deadline - time.monotonic()) > 0:
+            self._server.settimeout(left)
+            try:
                 connection, _ = self._server.accept()
-                connection.settimeout(CALL_S)
-                with connection.makefile("rb") as file:
-                    if secrets.compare_digest(file.read(SECRET), secret):
-                        break
-                connection.close()  # One that was given up, or somebody else.
-            connection.settimeout(None)
-        except OSError:  # Nobody has called: an end of the connection from the start, by which it is replaced.
-            connection, theirs = socket.socketpair()
-            theirs.close()
-        return placed, connection
+            except OSError:
+                break
+            connection.settimeout(REACH_S)
+            with suppress(OSError), connection.makefile("rb") as file:
+                if secrets.compare_digest(file.read(SECRET), secret):
+                    connection.settimeout(None)
+                    return connection
+            connection.close()  # One that was given up, or somebody else.
+        connection, theirs = socket.socketpair()  # Nobody called: at its end at once, so replaced.
+        theirs.close()
+        return connection
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""

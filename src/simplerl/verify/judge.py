@@ -228,7 +228,7 @@ def _computing_left(answer: str, gold: str, question: str | None, work: Work) ->
         return None
     with contextlib.suppress(TooBig, RecursionError):
         own = _form(_stated(mine))
-        copied = question and (own != _form(_stated(theirs)) or theirs.name == "\\approx")
+        copied = question and (own != _form(_stated(theirs)) or theirs.name.startswith("\\approx"))
         if question and copied and {own, _form(mine)} & _forms_of_question(question):
             return Outcome(False, "restates", f"{shown(answer)!r} is an expression of the question")
         left = _computing(_stated(mine), theirs, work)
