@@ -179,7 +179,7 @@ def test_a_run_ahead_records_which_policy_sampled_what(straight: dict[str, Any])
 
 @pytest.mark.engines
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(straight: dict[str, Any], tmp_path: Path) -> None:
-    run_small(tmp_path / "run", deep(AHEAD, {"steps": 4}))
+    run_small(tmp_path / "run", deep(AHEAD, {"steps": 4, "checkpoint": {"asynchronous": True}}))
     assert sorted(each.name for each in (tmp_path / "run/checkpoints/step_000004/policies").iterdir()) == [
         "2",
         "3",

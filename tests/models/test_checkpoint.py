@@ -22,7 +22,7 @@ def test_weights_and_moments_come_back(tmp_path: Path, tiny) -> None:
     step(policy.model, optimizer)
     directory = tmp_path / "checkpoint"
     state = {"step": 3, "epoch": 0.25}
-    checkpoint.save(directory, model=policy.model, tokenizer=policy.tokenizer, optimizer=optimizer, state=state)
+    checkpoint.snapshot(model=policy.model, tokenizer=policy.tokenizer, optimizer=optimizer, state=state)(directory)
     again = load(str(directory))
     fresh = torch.optim.AdamW(again.model.parameters(), lr=0.1)
     checkpoint.load_optimizer(directory, fresh)
@@ -39,7 +39,7 @@ def test_weights_and_moments_come_back(tmp_path: Path, tiny) -> None:
 def test_it_is_a_model_directory_like_any_other(tmp_path: Path, tiny) -> None:
     policy = tiny("gemma2")
     optimizer = torch.optim.AdamW(policy.model.parameters())
-    checkpoint.save(tmp_path / "c", model=policy.model, tokenizer=policy.tokenizer, optimizer=optimizer, state={})
+    checkpoint.snapshot(model=policy.model, tokenizer=policy.tokenizer, optimizer=optimizer, state={})(tmp_path / "c")
     assert (tmp_path / "c" / "model.safetensors").is_file()
     attention = policy.model.config._attn_implementation
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "c", attn_implementation=attention)

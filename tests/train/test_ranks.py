@@ -203,7 +203,8 @@ def test_what_cannot_be_started(monkeypatch: pytest.MonkeyPatch, capsys, tmp_pat
 @pytest.mark.engines
 @pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
 def test_a_run_that_is_killed_is_resumed_bit_for_bit(algorithm: str, tmp_path: Path) -> None:
-    over = deep(TWO, {"steps": 6, "algorithm": {"name": algorithm}, "checkpoint": {"keep": 0}})
+    checkpoint = {"keep": 0, "asynchronous": algorithm == "ppo"}
+    over = deep(TWO, {"steps": 6, "algorithm": {"name": algorithm}, "checkpoint": checkpoint})
     line = ["train", "cub", *arguments(deep(SMALL, over)), "--output-dir"]
     done = run_command(*line, str(tmp_path / "straight"), timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -282,6 +282,8 @@ class CheckpointConfig:
     """Steps between checkpoints; the last step is always saved."""
     keep: NonNegativeInt = 3
     """Newest checkpoints to keep; 0 keeps all."""
+    asynchronous: bool = False
+    """Train on while a checkpoint is written. It is copied first: 12 bytes a parameter of the CPU's memory."""
 
 
 @section

@@ -225,7 +225,7 @@ class Store:
         """Keep what the settings say of a step; return metrics."""
         coming = self.settings.arriving(step, groups, advantages, self.respond)
         fitting = [row for row in coming if len(row.tokens) <= self.limit]
-        self.rows += fitting
+        self.rows = [*self.rows, *fitting]  # A checkpoint that is being written has the list as it was.
         return {"buffer/arrived": len(fitting), "buffer/too_long": len(coming) - len(fitting)}
 
     def take(self, step: int) -> tuple[list[Row], dict[str, float]]:

@@ -1,7 +1,7 @@
 """Checkpoints: a directory that Hugging Face or peft loads, and in `trainer/` what an exact resume needs. No pickle."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,7 @@ from simplerl.models.sharding import cut_like, gather, local, shard_like
 TRAINER = "trainer"
 
 
-def save(
-    directory: Path,
+def snapshot(
     *,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -26,56 +25,68 @@ def save(
     state: dict[str, Any],
     others: Mapping[str, tuple[torch.nn.Module | None, torch.optim.Optimizer | None]] | None = None,
     writes: bool = True,
-) -> None:
-    """Write fp32 weights (where there are adapters, theirs), tokenizer, optimizer moments and the trainer's state.
+    copies: bool = False,
+) -> Callable[[Path], None]:
+    """Return what writes fp32 weights (where there are adapters, theirs), tokenizer, moments and the trainer's state.
 
     `others` are further modules (a critic) or None, by name, with their optimizers or None. Where all are in shards,
     every rank calls it and one `writes` complete tensors: any number of ranks reads them, and so does anybody else.
+    With `copies` what is written is the state of this moment, whenever that happens and in whichever thread.
     """
+
+    def complete(named: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return complete_on_cpu(named, writes, copies=copies)
+
+    def moments(own: torch.optim.Optimizer, numbers: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Return an optimizer's complete tensors; its other numbers go into `numbers`."""
+        tensors: dict[str, Any] = {}
+        for index, slots in own.state_dict()["state"].items():
+            for name, value in slots.items():
+                (tensors if isinstance(value, torch.Tensor) else numbers)[f"{index}.{name}"] = value
+        return complete(tensors)
+
     adapters = lora.has_adapters(model)
-    weights = complete_on_cpu(lora.parameters(model) if adapters else model.state_dict(keep_vars=True), writes)
+    weights = complete(lora.parameters(model) if adapters else model.state_dict(keep_vars=True))
     scalars: dict[str, Any] = {}
-    files = {"optimizer": _moments(optimizer, scalars.setdefault("optimizer", {}), writes)}
+    files = {"optimizer": moments(optimizer, scalars.setdefault("optimizer", {}))}
     for name, (module, own) in (others or {}).items():
         if module:
             named = module.state_dict(keep_vars=True)
             first = {id(values): key for key, values in reversed(named.items())}  # A tied head is saved once.
-            files[name] = complete_on_cpu({key: named[key] for key in named if first[id(named[key])] == key}, writes)
+            files[name] = complete({key: named[key] for key in named if first[id(named[key])] == key})
         if own:
-            files[f"{name}_optimizer"] = _moments(own, scalars.setdefault(f"{name}_optimizer", {}), writes)
-    if not writes:
-        return
-    trainer = directory / TRAINER
-    with _disk_errors():
-        if adapters:
-            lora.save(model, directory, weights)
-        else:
-            model.save_pretrained(directory, state_dict=weights)
-        tokenizer.save_pretrained(directory)
-        trainer.mkdir()
-        for name, tensors in files.items():
-            safetensors.torch.save_file(tensors, trainer / f"{name}.safetensors")
-    (trainer / "state.json").write_text(json.dumps({**state, **scalars}, indent=2) + "\n", encoding="utf-8")
+            files[f"{name}_optimizer"] = moments(own, scalars.setdefault(f"{name}_optimizer", {}))
+
+    def write(directory: Path) -> None:
+        trainer = directory / TRAINER
+        with _disk_errors():
+            if adapters:
+                lora.save(model, directory, weights)
+            else:
+                model.save_pretrained(directory, state_dict=weights)
+            tokenizer.save_pretrained(directory)
+            trainer.mkdir()
+            for name, tensors in files.items():
+                safetensors.torch.save_file(tensors, trainer / f"{name}.safetensors")
+        (trainer / "state.json").write_text(json.dumps({**state, **scalars}, indent=2) + "\n", encoding="utf-8")
+
+    return write
 
 
-def _moments(optimizer: torch.optim.Optimizer, scalars: dict[str, Any], keep: bool) -> dict[str, torch.Tensor]:
-    """Return an optimizer's complete tensors; its other numbers go into `scalars`."""
-    tensors: dict[str, Any] = {}
-    for index, slots in optimizer.state_dict()["state"].items():
-        for name, value in slots.items():
-            (tensors if isinstance(value, torch.Tensor) else scalars)[f"{index}.{name}"] = value
-    return complete_on_cpu(tensors, keep)
+def complete_on_cpu(
+    named: Mapping[str, torch.Tensor], keep: bool = True, *, copies: bool = False
+) -> dict[str, torch.Tensor]:
+    """Return complete tensors on the CPU, as they were named, on the rank that keeps them; all ranks must ask.
 
-
-def complete_on_cpu(named: Mapping[str, torch.Tensor], keep: bool = True) -> dict[str, torch.Tensor]:
-    """Return complete tensors on the CPU, as they were named, on the rank that keeps them; all ranks must ask."""
-    copies: dict[str, torch.Tensor] = {}
+    Without `copies` they may share memory with those that are trained.
+    """
+    on_cpu: dict[str, torch.Tensor] = {}
     last = copy = None
     for name, values in gather(named, keep=keep):
         if values is not last:  # The names of one tensor share its copy.
-            last, copy = values, values.detach().cpu().contiguous()
-        copies[name] = copy
-    return {name: copies[name] for name in named if keep}
+            last, copy = values, values.detach().to("cpu", copy=copies and values is named[name]).contiguous()
+        on_cpu[name] = copy
+    return {name: on_cpu[name] for name in named if keep}
 
 
 @contextmanager

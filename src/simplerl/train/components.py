@@ -98,19 +98,32 @@ class Components:
         engines = cast("Engines", self.backend).at(version)
         return engines, self.proofs.ask(engines)
 
-    def save(self, directory: Path, state: dict[str, Any]) -> None:
-        """Write a checkpoint: the learner's, kept rows, and the policies by which the steps under way are sampled."""
-        self.learner.save(directory, state)
-        self.buffer.save(directory / TRAINER)
-        older = sorted(self.proofs.own)[:-1]
-        for version in older:
-            shutil.copytree(cast("Engines", self.backend).path_of(version), directory / POLICIES / str(version))
-        if older:
-            own = {str(version): self.proofs.own[version].tolist() for version in older}
-            (directory / POLICIES / "proofs.json").write_text(json.dumps(own), encoding="utf-8")
+    def snapshot(self, state: dict[str, Any], *, copies: bool) -> Callable[[Path], None]:
+        """Return what writes a checkpoint: the learner's, kept rows, and the policies that still sample.
+
+        With `copies` it is the checkpoint of this moment, and may be written in another thread while training goes on.
+        """
+        learner, buffer = self.learner.snapshot(state, copies), copy.copy(self.buffer)
+        own = {version: self.proofs.own[version].tolist() for version in sorted(self.proofs.own)[:-1]}
+        paths = {version: cast("Engines", self.backend).path_of(version) for version in own}
+        # An open file outlives its name, which the engines take away when training has gone on.
+        policies = {(version, file.name): file.open("rb") for version in own for file in paths[version].iterdir()}
+
+        def write(directory: Path) -> None:
+            learner(directory)
+            buffer.save(directory / TRAINER)
+            for (version, name), content in policies.items():
+                target = directory / POLICIES / str(version) / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with content, target.open("wb") as file:
+                    shutil.copyfileobj(content, file)
+            if own:
+                (directory / POLICIES / "proofs.json").write_text(json.dumps(own), encoding="utf-8")
+
+        return write
 
     def restore(self, directory: Path) -> None:
-        """Take up what `save` has written, but for the policy's weights, which are there."""
+        """Take up what a snapshot has written, but for the policy's weights, which are there."""
         self.learner.restore(directory)
         self.buffer.restore(directory / TRAINER)
         if self.config.rollout.lag and (directory / POLICIES).is_dir():

@@ -7,7 +7,7 @@ of the loss are computed over the complete update before it is cut.
 import copy
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -106,6 +106,7 @@ class Learner:
         self.steps = steps
         self.kl_scale = 1.0
         self.imitator: torch.optim.AdamW | None = None
+        self.own_tokenizer: Any = None
         self.carried: Mapping[str, float] = {}
         """What the algorithm remembers from step to step."""
         self.refreshed = False
@@ -242,19 +243,25 @@ class Learner:
 
     def save(self, directory: Path, state: dict[str, Any]) -> None:
         """Write a checkpoint: the policy as a model directory, and what an exact resume needs."""
+        self.snapshot(state, False)(directory)
+
+    def snapshot(self, state: dict[str, Any], copies: bool) -> Callable[[Path], None]:
+        """Return what writes a checkpoint; with `copies` that of this moment, while training goes on."""
         others: dict[str, Any] = {"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {}
         if self.refreshed and self.reference:
             others["reference"] = (self.reference.model, None)
         if self.imitator:
             others["imitator"] = (None, self.imitator)
-        checkpoint.save(
-            directory,
+        if copies and self.leads and not self.own_tokenizer:  # One that is in use may not be saved in another thread.
+            self.own_tokenizer = copy.deepcopy(self.policy.tokenizer)
+        return checkpoint.snapshot(
             model=self.policy.model,
-            tokenizer=self.policy.tokenizer,
+            tokenizer=self.own_tokenizer or self.policy.tokenizer,
             optimizer=self.optimizer,
             others=others,
             state={**state, "refreshed": self.refreshed, "kl_scale": self.kl_scale, "carried": dict(self.carried)},
             writes=self.leads,
+            copies=copies,
         )
 
     def restore(self, directory: Path) -> None:

@@ -228,7 +228,7 @@ def _asked_of_all(name: str) -> Any:
     return method
 
 
-for _name in ("step", "restart", "refresh", "imitate", "start_anew", "save", "restore", "text_logprobs"):
+for _name in ("step", "restart", "refresh", "imitate", "start_anew", "snapshot", "restore", "text_logprobs"):
     setattr(LeadingLearner, _name, _asked_of_all(_name))
 
 

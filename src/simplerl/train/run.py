@@ -9,6 +9,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,8 @@ class TrainingRun:
         self._gap: dict[str, float] = {}
         self._stop_announced = False
         self._step, self._phase = start, ("", time.time())
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._written: Future[Any] | None = None
         self.source: Any = None
         """What gives the steps their groups, for who looks on."""
 
@@ -102,6 +105,8 @@ class TrainingRun:
         """Yield the steps to do (the first is 1), then finish the run; if stopped, end early with a checkpoint."""
         step = self.start
         while not self._is_last(step):
+            if self._written and self._written.done():  # A checkpoint that could not be written ends the run here.
+                self.settle()
             if self._interrupted() or self.doctor.fatal:
                 self.keep(step)
                 self.outcome = Outcome(step=step, finished=False, finding=self.doctor.fatal)
@@ -109,6 +114,7 @@ class TrainingRun:
             step += 1
             self._step, self._seconds, self._step_began = step, {}, time.perf_counter()
             yield step
+        self.settle()
         self.finish()
         self.outcome = Outcome(step=step, finished=True)
 
@@ -210,8 +216,10 @@ class TrainingRun:
 
     def keep(self, step: int) -> None:
         """Write the checkpoint of a step, if there is none: the run ends, or may end, here."""
+        self.settle()
         if step and step not in self.directory.checkpoint_steps():
             self.save(step)
+            self.settle()
 
     @contextmanager
     def kept(self, step: int) -> Iterator[None]:
@@ -223,12 +231,32 @@ class TrainingRun:
             raise
 
     def save(self, step: int) -> None:
-        """Write the checkpoint of a step."""
+        """Write the checkpoint of a step; where it is asynchronous, begin to, when that before it is written."""
+        self.settle()
         self._on_phase("save")
-        components = self.components
+        components, options = self.components, self.components.config.checkpoint
         state = {"step": step, "epoch": components.sampler.epoch(step)}
-        keep = components.config.checkpoint.keep
-        self.directory.save_checkpoint(step, lambda directory: components.save(directory, state), keep=keep)
+        write = components.snapshot(state, copies=options.asynchronous)
+        if options.asynchronous:
+            self._written = self._writer.submit(self.directory.save_checkpoint, step, write, keep=options.keep)
+        else:
+            self.directory.save_checkpoint(step, write, keep=options.keep)
+
+    def settle(self) -> None:
+        """Wait until the checkpoint under way is written. Raises RunError where it cannot be, once."""
+        if self._written and (error := self._written.exception()):
+            self._written = None
+            raise error
+
+    def close(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Wait for the checkpoint under way; that it failed does not hide what else ended the run."""
+        with self._writer:
+            try:
+                self.settle()
+            except SimpleRLError as failure:
+                if error is None:
+                    raise
+                self.say(f"WARNING: {failure}")
 
     def finish(self) -> None:
         """Write summary.json and, of a training run, learning.png: from here on the run counts as finished."""
@@ -305,6 +333,7 @@ def open_run(
         components.sync(start)
         doctor = DoctorRounds(config, stage, path, say)
         run = TrainingRun(stage, directory, components, callbacks, start=start, interrupted=interrupted, doctor=doctor)
+        stack.push(run.close)
         stack.enter_context(StatusFile(path, run.describe))
         if not read_metrics(path):
             metrics = run.evaluate(0)
