@@ -1,9 +1,12 @@
 """A learner on several ranks learns what one process learns; what it saves any number of ranks can load."""
 
+import copy
 import dataclasses
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from support import (
     begin_run,
     copy_policy,
     deep,
+    environment,
     fingerprint,
     gone,
     mixed_parts,
@@ -31,13 +35,14 @@ from support import (
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
-from simplerl.core.errors import ConfigError, SimpleRLError
+from simplerl.core.errors import ConfigError, ModelError, SimpleRLError
 from simplerl.core.types import Batch
 from simplerl.models.checkpoint import TRAINER
 from simplerl.models.device import check_devices
 from simplerl.models.load import Policy, load
 from simplerl.rollout import open_backend
 from simplerl.rollout.proof import ask_back
+from simplerl.train import components
 from simplerl.train import ranks as module
 from simplerl.train.batch import build_batch, cut_update, joined
 from simplerl.train.learner import Learner
@@ -157,6 +162,85 @@ def test_a_checkpoint_is_loaded_bit_for_bit_by_any_number_of_ranks(two: Ranks, c
         assert all(torch.equal(read[name], written[name]) for name in written), count
 
 
+def test_ranks_read_their_shards_from_the_files_bit_for_bit(two: Ranks, cub, tmp_path: Path) -> None:
+    """Policy, reference and critic, their buffers, and what they learn, as with a model that rank 0 has read."""
+    algorithm = ALGORITHMS["ppo"](kl_reward_coef=0.5)
+    cub("cub-qwen").model.save_pretrained(tmp_path / "model", max_shard_size="1MB")  # Several files and their index.
+    cub("cub-qwen").tokenizer.save_pretrained(tmp_path / "model")
+    assert len(list((tmp_path / "model").glob("*.safetensors"))) > 1
+    written = []
+    for bare in (False, True):
+        policy = load(str(tmp_path / "model"), bare=bare)
+        assert {each.is_meta for each in policy.model.parameters()} == {bare}
+        learner = spread(make_learner(policy, algorithm, ranks=2), two)
+        loaded = saved(learner, tmp_path / f"loaded {bare}")
+        learner.step(batch_of(1), 1)
+        written.append((loaded, saved(learner, tmp_path / f"learned {bare}"), dict(learner.weights())))
+    for plain, read in zip(*written, strict=True):
+        assert plain.keys() == read.keys()
+        assert all(torch.equal(plain[name], read[name]) for name in plain)
+    own = cub("cub-qwen").model.state_dict()
+    assert all(torch.equal(written[1][0][f"model.{name}"], own[name]) for name in own if name != "lm_head.weight")
+
+
+def test_weights_that_no_rank_can_use_are_named(two: Ranks, cub, tmp_path: Path) -> None:
+    """One that is missing, and one that is not a number in the rows of the last rank alone."""
+    policy = cub("cub-qwen")
+    values = policy.model.state_dict()
+    name = next(each for each in values if each.endswith("down_proj.weight"))
+    policy.tokenizer.save_pretrained(tmp_path)
+    policy.model.save_pretrained(tmp_path, state_dict={each: v for each, v in values.items() if each != name})
+    with pytest.raises(ModelError, match=re.escape(f"hold no values for 1 of its weights ({name})")):
+        load(str(tmp_path), bare=True)
+    values[name][-1, -1] = float("nan")
+    policy.model.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=re.escape(f"not numbers (NaN or infinite) in 1 tensors ({name})")):
+        spread(make_learner(load(str(tmp_path), bare=True), ALGORITHMS["grpo"](), ranks=2), two)
+
+
+MEMORY = """
+import os, sys, torch
+from pathlib import Path
+from simplerl.algorithms import ALGORITHMS
+from simplerl.config.sections import LearnerConfig, OptimizerConfig
+from simplerl.models.load import load
+from simplerl.train.learner import Learner
+from simplerl.train.ranks import Ranks, spread
+
+def peak(pid):
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+
+ranks = Ranks(2, torch.device("cpu"))
+pids = [os.getpid(), ranks._processes[0].pid]
+before = [peak(pid) for pid in pids]
+settings = {"learner": LearnerConfig(ranks=2), "precision": "fp32", "temperature": 1.0, "steps": 9}
+policy = load(sys.argv[1], bare=sys.argv[2] == "bare")
+learner = spread(Learner(policy, ALGORITHMS["grpo"](), optimizer=OptimizerConfig(), **settings), ranks)
+numbers = sum(each.numel() for each in policy.model.parameters())
+print(*((peak(pid) - was) / (4 * numbers) for pid, was in zip(pids, before)))
+"""
+
+
+@pytest.mark.engines
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_no_rank_holds_all_of_a_model_that_is_read_by_shard(cub, tmp_path: Path) -> None:
+    """The growth of each rank's peak while it loads, in shares of the model's fp32 bytes (about 230 MB here)."""
+    config = copy.deepcopy(cub("cub-qwen").model.config)
+    config.num_hidden_layers, config.hidden_size, config.intermediate_size = 8, 768, 2048
+    config.layer_types = [config.layer_types[0]] * 8
+    type(cub("cub-qwen").model)(config).save_pretrained(tmp_path)
+    cub("cub-qwen").tokenizer.save_pretrained(tmp_path)
+    shares = {}
+    for how in ("complete", "bare"):
+        line = [sys.executable, "-c", MEMORY, str(tmp_path), how]
+        done = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        shares[how] = [float(each) for each in done.stdout.split()]
+    assert max(shares["bare"]) < 0.85, shares
+    assert shares["complete"][0] > 1.3, shares
+
+
 def test_an_engine_gets_the_weights_and_is_asked_back(two: Ranks, cub) -> None:
     policy = cub()
     learner = spread(make_learner(policy, ALGORITHMS["grpo"](), ranks=2), two)
@@ -259,3 +343,22 @@ def test_adapters_are_learned_by_two_ranks_as_by_one(tmp_path: Path) -> None:
     for one, other in zip(*lines, strict=True):
         for name in ("optimizer/grad_norm", "policy/kl", "reward/mean"):
             assert other.get(name) == pytest.approx(one.get(name), rel=1e-3, abs=1e-6), name
+
+
+@pytest.mark.engines
+def test_a_run_whose_ranks_read_by_shard_is_the_run_in_which_rank_0_reads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With engines nobody here needs the model: begun, stopped and resumed, the weights are the same bit for bit."""
+    over = deep(TWO, {"algorithm": {"kl_coef": 0.1}})
+    run_small(tmp_path / "complete", over)
+    loaded: list[Policy] = []
+    monkeypatch.setattr(components, "load", lambda *names, **how: loaded.append(load(*names, **how)) or loaded[-1])
+    over = deep(over, {"cluster": {"engines": 1}})
+    run_small(tmp_path / "by shard", deep(over, {"steps": 2}))
+    run_small(tmp_path / "by shard", over, resume=True)
+    assert len(loaded) == 3, "a policy, then one and its reference"
+    assert all(each.is_meta for policy in loaded for each in policy.model.parameters())
+    complete, by_shard = (fingerprint(tmp_path / name) for name in ("complete", "by shard"))
+    for name in ("weights", "optimizer", "state"):
+        assert complete[name] == by_shard[name], name

@@ -4,6 +4,8 @@ Remote code is never executed and pickled weights are never read. Weights are he
 autocast. What is added to a prompt besides its template is decided in one place, `data/prompts.py`.
 """
 
+import contextlib
+import copy
 import hashlib
 import importlib.util
 import inspect
@@ -12,8 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+from transformers.utils import hub as transformers_hub
 from transformers.utils import logging as transformers_logging
 
 from simplerl.core.errors import ModelError, SimpleRLError, nearest
@@ -153,10 +166,11 @@ def _with_words(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load(name: str, *, device: str | torch.device = "cpu", attention: str = "") -> Policy:
+def load(name: str, *, device: str | torch.device = "cpu", attention: str = "", bare: bool = False) -> Policy:
     """Load a model (fp32) and its tokenizer. Raises ModelError, saying what to do, for anything that cannot be used.
 
-    `attention` is an implementation from `pick_attention`; empty picks one that fp32 can use.
+    `attention` is an implementation from `pick_attention`; empty picks one that fp32 can use. `bare`: weights
+    stay in their files, of which ranks read their shards (`sharding.read`), wherever these hold them as the model does.
     """
     device = torch.device(device)
     attention = attention or pick_attention("auto", device, half=False)
@@ -164,7 +178,8 @@ def load(name: str, *, device: str | torch.device = "cpu", attention: str = "") 
     source = locate(name)
     try:
         tokenizer = _with_words(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
-        model, missing = _read(source, "eager" if grouped else attention)
+        implementation = "eager" if grouped else attention
+        model, missing = (bare and _bare(source, implementation)) or _read(source, implementation)
     except SimpleRLError:
         raise
     except Exception as error:  # Transformers, tokenizers and safetensors each raise their own kinds for a bad file.
@@ -173,10 +188,14 @@ def load(name: str, *, device: str | torch.device = "cpu", attention: str = "") 
             f"Give a cub ({', '.join(cub.NAMES)}), a Hugging Face model directory with safetensors weights, or a hub "
             "name; a hub model that is already in the local cache also loads with HF_HUB_OFFLINE=1."
         ) from error
-    _check_weights(name, model, missing)
-    model = model.to(device)
+    if has_values := files_of(model) is None:
+        _check_weights(name, model, missing)
+        model = model.to(device)
     if grouped:
-        grouped_attention.adopt(model)
+        tried = model if has_values else few_layers(model)
+        grouped_attention.adopt(tried)
+        if tried.config._attn_implementation != model.config._attn_implementation:
+            model.set_attn_implementation(grouped_attention.NAME)
     return policy_of(model, tokenizer, name=name)
 
 
@@ -196,6 +215,60 @@ def _read(source: str, attention: str) -> tuple[PreTrainedModel, Collection[str]
     return model, report["missing_keys"]
 
 
+def _bare(source: str, attention: str) -> tuple[PreTrainedModel, Collection[str]] | None:
+    """Return a model on the meta device whose modules say where their weights are: `stored`, name → (file, key).
+
+    Buffers have their values. None where the files do not hold exactly the model's weights, under its own names.
+    """
+    if lora.base_of(Path(source)):
+        return None
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": attention, "trust_remote_code": False}
+    register = torch.nn.Module.register_parameter
+
+    def without_values(module: torch.nn.Module, name: str, values: torch.nn.Parameter | None) -> None:
+        if values is not None and not values.is_meta:  # Else it may be tied to another.
+            values = torch.nn.Parameter(values.to("meta"), requires_grad=values.requires_grad)
+        register(module, name, values)
+
+    torch.nn.Module.register_parameter = without_values  # type: ignore[method-assign]
+    try:
+        model = AutoModelForCausalLM.from_config(config, **options).eval()
+    finally:
+        torch.nn.Module.register_parameter = register  # type: ignore[method-assign]
+    places: dict[str, tuple[str, list[int]]] = {}
+    for file in _weight_files(source):
+        with safetensors.safe_open(file, "pt") as content:
+            places |= {key: (file, content.get_slice(key).get_shape()) for key in content.keys()}  # noqa: SIM118
+    own = dict(model.named_parameters())
+    tied = dict(model.named_parameters(remove_duplicate=False)).keys() - own.keys()
+    same = all(name in places and places[name][1] == list(values.shape) for name, values in own.items())
+    kept = model.state_dict().keys() - own.keys() - tied
+    if not same or kept or tied & places.keys() or hasattr(config, "quantization_config"):
+        return None
+    for name in own:
+        owner, _, leaf = name.rpartition(".")
+        vars(model.get_submodule(owner)).setdefault("stored", {})[leaf] = places[name][0], name
+    with contextlib.suppress(OSError):  # There need not be one.
+        model.generation_config = GenerationConfig.from_pretrained(source)
+    return model, ()
+
+
+def _weight_files(source: str) -> list[str]:
+    """Return the files of a model's weights, of the cache where it is on the hub."""
+    for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME):
+        with contextlib.suppress(OSError):
+            file = str(transformers_hub.cached_file(source, name))
+            return [file] if name == SAFE_WEIGHTS_NAME else transformers_hub.get_checkpoint_shard_files(source, file)[0]
+    return []
+
+
+def files_of(model: torch.nn.Module) -> Path | None:
+    """Return the directory with the weights of a model that was loaded bare; None for one that has values."""
+    stored = next((vars(module)["stored"] for module in model.modules() if "stored" in vars(module)), None)
+    return Path(next(iter(stored.values()))[0]).parent if stored else None
+
+
 def _check_weights(name: str, model: PreTrainedModel, missing: Collection[str]) -> None:
     """Raise ModelError for weights that the files do not hold (they would be random), or that are not numbers."""
     if missing:
@@ -206,7 +279,11 @@ def _check_weights(name: str, model: PreTrainedModel, missing: Collection[str]) 
         )
     # A sum is not a number if any of its terms is not: one pass, and the exact look only where it fails.
     damaged = [key for key, values in model.named_parameters() if not values.detach().sum().isfinite()]
-    damaged = [key for key in damaged if not bool(model.get_parameter(key).isfinite().all())]
+    check_finite(name, [key for key in damaged if not bool(model.get_parameter(key).isfinite().all())])
+
+
+def check_finite(name: str, damaged: Sequence[str]) -> None:
+    """Raise ModelError where weights are not numbers, naming them."""
     if damaged:
         raise ModelError(
             f"weights of {name!r} are not numbers (NaN or infinite) in {len(damaged)} tensors ({_first(damaged)}): the "
@@ -248,6 +325,19 @@ def _context(model: PreTrainedModel) -> tuple[int, str]:
                 f"its context is used up to there, not up to {length}"
             )
     return length, ""
+
+
+def few_layers(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a small model like one without values, to try things on: the first layers of every kind, few tokens."""
+    config = copy.deepcopy(model.config)
+    text = config.get_text_config()
+    kinds = getattr(text, "layer_types", None) or [""] * text.num_hidden_layers
+    text.num_hidden_layers = min(len(kinds), max(2, *(kinds.index(each) + 1 for each in set(kinds))))
+    text.vocab_size, text.pad_token_id = min(text.vocab_size, 1024), None
+    if any(kinds):
+        text.layer_types = kinds[: text.num_hidden_layers]
+    with torch.random.fork_rng(devices=[]):
+        return AutoModelForCausalLM.from_config(config, attn_implementation=model.config._attn_implementation)
 
 
 def weights_hash(model: PreTrainedModel) -> str:

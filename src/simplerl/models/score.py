@@ -17,7 +17,7 @@ from transformers.cache_utils import DynamicLayer
 
 from simplerl.core.errors import ModelError
 from simplerl.models import lora
-from simplerl.models.load import cache_argument
+from simplerl.models.load import cache_argument, few_layers
 
 #: Logits held at once: 2**24 fp32 logits are 64 MiB; a few buffers of that size live at a time.
 CHUNK_ELEMENTS = 2**24
@@ -179,6 +179,9 @@ class Scorer(torch.nn.Module):
     def _compare_with_model(self) -> None:
         """Refuse a model whose own logits differ from backbone and projection: its scores would be wrong."""
         device = self.head.weight.device
+        if device.type == "meta":
+            Scorer(few_layers(self.model))
+            return
         tokens_BT = torch.arange(8, device=device)[None] % self.head.weight.shape[0]
         training = self.model.training
         self.model.eval()

@@ -2,9 +2,10 @@
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import safetensors
 import torch
 from torch import distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
@@ -76,9 +77,38 @@ def passes(module: Any, items: Sequence[T]) -> Iterator[T]:
 
 
 @torch.no_grad()
-def fill(module: torch.nn.Module, values: Mapping[str, torch.Tensor] | None) -> None:
-    """Give a sharded module the complete values that rank 0 has; on the others `values` is None. All ranks call it."""
-    own = tensors(module)
+def read(module: torch.nn.Module) -> tuple[set[str], list[str]]:
+    """Fill this rank's shards of the weights whose files the modules name (`stored`, `models/load.py`).
+
+    Return the names of these weights, and of those that are not numbers on any rank. All ranks call it.
+    """
+    names: set[str] = set()
+    damaged: list[str] = []
+    for name, values in module.named_parameters():
+        owner, _, leaf = name.rpartition(".")
+        file, key = getattr(module.get_submodule(owner), "stored", {}).get(leaf, ("", ""))
+        if not file:
+            continue
+        names.add(name)
+        own = local(values)
+        if own.numel():
+            first, count = own_rows(values)
+            with safetensors.safe_open(file, "pt") as content:
+                own.copy_(content.get_slice(key)[first : first + count])
+            # A sum is not a number if any of its terms is not.
+            damaged += [key] if not own.sum().isfinite() and not bool(own.isfinite().all()) else []
+    everyone: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, damaged)
+    return names, sorted({name for each in everyone for name in each})
+
+
+@torch.no_grad()
+def fill(module: torch.nn.Module, values: Mapping[str, torch.Tensor] | None, *, but: Collection[str] = ()) -> None:
+    """Give a sharded module the complete values that rank 0 has; on the others `values` is None. All ranks call it.
+
+    Those whose names are in `but` stay as they are.
+    """
+    own = {name: each for name, each in tensors(module).items() if name not in but}
     for names in batches(own):
         device = _device(own[names[0]])
         shapes = [own[name].shape for name in names]
@@ -143,8 +173,15 @@ def cut_like(complete: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Return this rank's rows of complete values that every rank has, as `like` is split; all where it is not."""
     if not isinstance(like, DTensor) or like.shape != complete.shape:
         return complete
-    mesh, rows = like.device_mesh, math.ceil(complete.shape[0] / like.device_mesh.size())
-    return complete[mesh.get_local_rank() * rows :][:rows]
+    first, count = own_rows(like)
+    return complete[first : first + count]
+
+
+def own_rows(like: Any) -> tuple[int, int]:
+    """Return the first of this rank's rows of what is split as `like`, and how many there are at most."""
+    mesh = like.device_mesh
+    count = math.ceil(like.shape[0] / mesh.size())
+    return mesh.get_local_rank() * count, count
 
 
 def shard_like(complete: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

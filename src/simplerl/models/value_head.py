@@ -18,6 +18,7 @@ class ValueModel(torch.nn.Module):
         self.backbone = copy.deepcopy(model.base_model)  # Where the policy has adapters, the critic has its own.
         size = model.config.get_text_config().hidden_size
         device = next(model.parameters()).device
+        device = torch.device("cpu") if device.type == "meta" else device  # The head is drawn, whatever files hold.
         drawn = torch.Generator().manual_seed(torch_seed(seed, "value-head"))
         weight_1H = torch.randn(1, size, generator=drawn) / (size + 1)
         self.head = torch.nn.Linear(size, 1, bias=False, device=device)

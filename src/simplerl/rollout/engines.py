@@ -34,7 +34,7 @@ from simplerl.core.children import last_words, start_child
 from simplerl.core.errors import ModelError, SimpleRLError, raised_at
 from simplerl.core.plugins import load_plugins
 from simplerl.core.types import Completion
-from simplerl.models.load import Policy, load
+from simplerl.models.load import Policy, files_of, load
 from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.proof import BOUNDS
@@ -120,6 +120,7 @@ class Engines:
         plugins: Sequence[str] = (),
         say: Callable[[str], None] = lambda message: None,
         first_device: int = 0,
+        device: torch.device | None = None,
         cluster: "Cluster | None" = None,
         precision: str = "fp32",
         max_rows: int = 512,
@@ -137,7 +138,7 @@ class Engines:
         self._files = shared_folder()
         self.files = Path(self._files.name)
         self._write_model(policy)
-        self._device, self._first_device = policy.model.device.type, first_device
+        self._device, self._first_device = (device or policy.model.device).type, first_device
         self._settings = {
             "backend": name,
             "files": str(self.files),
@@ -169,7 +170,12 @@ class Engines:
 
     def _write_model(self, policy: Policy) -> None:
         try:
-            policy.model.save_pretrained(self.files / "model")
+            (self.files / "model").mkdir()
+            if folder := files_of(policy.model):
+                for file in [each for each in folder.iterdir() if each.is_file()]:
+                    shutil.copy(file, self.files / "model")
+            else:
+                policy.model.save_pretrained(self.files / "model")
             policy.tokenizer.save_pretrained(self.files / "model")
         except Exception as error:  # safetensors and transformers have errors of their own for a full disk.
             raise SimpleRLError(f"the model cannot be handed to the engines by {self.files}: {error}") from error

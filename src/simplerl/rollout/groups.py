@@ -1,6 +1,7 @@
 """Groups: problems in, judged and rewarded groups of trajectories out. Training and evaluation share it."""
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 from collections import Counter
@@ -60,11 +61,17 @@ def prompt(
     ]
 
 
-def begin_notice(problems: Sequence[Problem], prompter: Prompter, policy: Policy) -> str | None:
+def begin_notice(
+    problems: Sequence[Problem],
+    prompter: Prompter,
+    policy: Policy,
+    logprobs: Callable[[Sequence[int]], np.ndarray] | None = None,
+) -> str | None:
     """Return what to tell a user of the begin-of-text token; None where the model has no use for one.
 
     Said is when the token is added by the tokenizer's habit, and, as a warning, when a prompt is clearly likelier with
     the token where there is none, or the other way round: measured on a few prompts, in nats a token.
+    `logprobs` scores a text where the policy's model has no values here.
     """
     tokenizer = policy.tokenizer
     begin, begins, habit = tokenizer.bos_token_id, prompter.begins(tokenizer), adds_begin(tokenizer)
@@ -75,8 +82,9 @@ def begin_notice(problems: Sequence[Problem], prompter: Prompter, policy: Policy
     bare = [policy.check(ids, "prompt") for ids in bare if ids[:1] != [begin] and len(ids) > 1]
     if not bare:
         return None
-    without = _mean_logprob(policy, bare)
-    with_it = _mean_logprob(policy, [[begin, *ids] for ids in bare])
+    score = logprobs or functools.partial(text_logprobs, policy.model)
+    without = _mean_logprob(policy, bare, score)
+    with_it = _mean_logprob(policy, [[begin, *ids] for ids in bare], score)
     setting, token = f"prompt.special_tokens = {prompter.special_tokens!r}", tokenizer.bos_token
     measured = f"a prompt's tokens have {with_it:.2f} nats each after {token}, {without:.2f} without"
     loss = without - with_it if begins else with_it - without
@@ -92,11 +100,13 @@ def begin_notice(problems: Sequence[Problem], prompter: Prompter, policy: Policy
     return None
 
 
-def _mean_logprob(policy: Policy, rows: Sequence[Sequence[int]]) -> float:
+def _mean_logprob(
+    policy: Policy, rows: Sequence[Sequence[int]], logprobs: Callable[[Sequence[int]], np.ndarray]
+) -> float:
     """Return the mean log-probability of the tokens of some prompts, all but the first of the text."""
     values = []
     for ids in rows:
-        own_T = text_logprobs(policy.model, ids)
+        own_T = logprobs(ids)
         values.append(own_T[1:] if ids[0] == policy.tokenizer.bos_token_id else own_T)
     return float(np.concatenate(values).mean())
 

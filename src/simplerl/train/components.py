@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ from simplerl.feed.samplers import prompt_sampler
 from simplerl.models import lora
 from simplerl.models.checkpoint import TRAINER
 from simplerl.models.device import check_devices, describe_machine, has_fast_bf16, pick_device
-from simplerl.models.load import Policy, load, locate_and_hash, pick_attention, weights_hash
+from simplerl.models.load import Policy, files_of, load, locate_and_hash, pick_attention, weights_hash
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout, begin_notice, fingerprint, prompt
@@ -162,8 +163,12 @@ def build_components(
         check_devices(config.learner.ranks, device)
         loads_on = torch.device("cpu")  # No GPU need have room for all of a model.
     given = inputs.policy  # It is trained in place, so its hash is taken before.
+    # Who samples has the model in a process of its own: here nobody needs all of it.
+    bare = config.learner.sharded and bool(config.cluster.engines) and not config.lora.rank and not given
     base_model = {"path": given.name, "sha256": weights_hash(given.model)} if given else locate_and_hash(config.model)
-    policy, reference = load_models(config, checkpoint, inputs, device=loads_on, attention=attention)
+    read = functools.partial(load, device=loads_on, attention=attention, bare=bare)
+    policy, reference = load_models(config, checkpoint, inputs, read, loads_on)
+    bare = files_of(policy.model) is not None
     learns_in, samples_in = pick_precisions(config, policy.model, device)
     policy.check(list(config.sampling.stop_ids), "setting sampling.stop_ids")
     train, held_out, data_record = make_prompts(split, template, policy, config, say)
@@ -191,13 +196,17 @@ def build_components(
         say(learner.note)
     if config.learner.sharded:  # What is complete is the engine's from here on.
         learner = spread(learner, Ranks(config.learner.ranks, device, plugins=[each.name for each in config.plugins]))
-        sampled_from.model.to(device)
-    backend = start_backend(config, sampled_from, say, precision=samples_in, max_rows=config.rollout.max_rows)
+        if bare and (note := begin_notice(split.train, template, policy, learner.text_logprobs)):
+            say(note)
+        elif not bare:
+            sampled_from.model.to(device)
+    options: dict[str, Any] = {"precision": samples_in, "max_rows": config.rollout.max_rows}
+    backend = start_backend(config, sampled_from, say, device=device, **options)
     if not backend.exact:
         say(f"rollout.backend = {config.rollout.backend} draws its own random numbers: no two runs will be the same")
     rollout, evaluation = rollouts(config, backend, policy.tokenizer)
     own = config.rollout.backend != "native" or config.cluster.engines
-    if config.learner.sharded and own:  # An engine with weights of its own has read it.
+    if config.learner.sharded and own and not bare:  # An engine with weights of its own has read it.
         sampled_from.model.to("cpu")
     return Components(
         config=config,
@@ -262,7 +271,9 @@ def rollouts(config: Config, backend: RolloutBackend, tokenizer: PreTrainedToken
     return rollout, dataclasses.replace(rollout, sampling=drawn, samples=e.samples, **own)
 
 
-def start_backend(config: Config, policy: Policy, say: Callable[[str], None], **options: Any) -> RolloutBackend:
+def start_backend(
+    config: Config, policy: Policy, say: Callable[[str], None], *, device: torch.device, **options: Any
+) -> RolloutBackend:
     """Return what samples from a policy: in this process, or engines in others. `options` are the backend's."""
     name, cluster = config.rollout.backend, config.cluster
     if not cluster.engines:
@@ -273,7 +284,7 @@ def start_backend(config: Config, policy: Policy, say: Callable[[str], None], **
     if cluster.address:
         from simplerl.rollout.cluster import Cluster
 
-        placed = Cluster(cluster.address, gpus=int(policy.model.device.type == "cuda"))
+        placed = Cluster(cluster.address, gpus=int(device.type == "cuda"))
     return Engines(
         name,
         policy,
@@ -283,6 +294,7 @@ def start_backend(config: Config, policy: Policy, say: Callable[[str], None], **
         plugins=[each.name for each in config.plugins],
         say=say,
         first_device=config.learner.ranks,
+        device=device,
         cluster=placed,
         **options,
     )
@@ -305,19 +317,19 @@ def pick_precisions(config: Config, model: PreTrainedModel, device: torch.device
 
 
 def load_models(
-    config: Config, checkpoint: Path | None, inputs: Inputs, *, device: torch.device, attention: str
+    config: Config, checkpoint: Path | None, inputs: Inputs, read: Callable[[str], Policy], device: torch.device
 ) -> tuple[Policy, PreTrainedModel | None]:
     """Return the policy and the model of the KL; None where there is no KL, or it is the policy as it starts.
 
-    Raises ModelError where the reference's tokens are not the policy's.
+    `read` loads a model by its name. Raises ModelError where the reference's tokens are not the policy's.
     """
     given, wanted = inputs.policy, config.algorithm.needs_reference
     if config.lora.rank:  # The checkpoint holds adapters; the model is what it was, and so is the reference.
         checkpoint = None
-    policy = given or load(str(checkpoint or config.model), device=device, attention=attention)
+    policy = given or read(str(checkpoint or config.model))
     reference: PreTrainedModel | None = None
     if wanted and config.reference:
-        other = load(config.reference, device=device, attention=attention)
+        other = read(config.reference)
         theirs, ours = other.tokenizer.get_vocab(), policy.tokenizer.get_vocab()
         if theirs != ours:
             raise ModelError(
@@ -328,13 +340,13 @@ def load_models(
             )
         reference = other.model
     elif wanted and checkpoint:
-        start = None if given else load(config.model, device=device, attention=attention)
+        start = None if given else read(config.model)
         reference = start.model if start else copy.deepcopy(policy.model)
     if given:
         module: torch.nn.Module = given.model
         module.to(device)
         if checkpoint:
-            module.load_state_dict(load(str(checkpoint), device=device).model.state_dict())
+            module.load_state_dict(read(str(checkpoint)).model.state_dict())
     return policy, reference
 
 
@@ -464,7 +476,8 @@ def make_prompts(
             f"{config.model} ({policy.context_length} tokens)"
         )
     limit = min(config.sampling.max_prompt_tokens, room)
-    notes = difference(split.train, prompter, policy.tokenizer), begin_notice(split.train, prompter, policy)
+    begins = None if files_of(policy.model) else begin_notice(split.train, prompter, policy)  # Else it is asked later.
+    notes = difference(split.train, prompter, policy.tokenizer), begins
     for note in (*notes, policy.context_note and f"{policy.name}: {policy.context_note}"):
         if note:
             say(note)

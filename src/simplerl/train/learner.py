@@ -24,9 +24,9 @@ from simplerl.core.errors import ConfigError
 from simplerl.core.types import COMPONENTS, Batch, CreditInputs, LossComponent, LossInputs
 from simplerl.models import checkpoint, lora
 from simplerl.models.guards import clock
-from simplerl.models.load import Policy, load, recompute_activations
+from simplerl.models.load import Policy, check_finite, few_layers, load, recompute_activations
 from simplerl.models.score import BaseScorer, Scorer, shares_prompts, text_logprobs
-from simplerl.models.sharding import fill, gather, local, passes, shard, tensors
+from simplerl.models.sharding import fill, gather, local, passes, read, shard, tensors
 from simplerl.ops.correction import correction
 from simplerl.ops.kl import adapted, kl
 from simplerl.train.batch import MicroBatch, by_response, cut_update, minibatches
@@ -164,7 +164,10 @@ class Learner:
         offload = self.config.cpu_offload and ranks.device.type != "cpu"
         for index, module in enumerate(self.modules()):
             shard(module, ranks.mesh, keep_below=ranks.keep_below, offload=offload)
-            fill(module, values[index] if values else None)
+            names, damaged = read(module)
+            if self.leads:
+                check_finite(self.policy.name, damaged)
+            fill(module, values[index] if values else None, but=names)
         self._begin()
 
     @property
@@ -531,7 +534,7 @@ def _sharing(config: LearnerConfig, model: PreTrainedModel) -> tuple[str, str]:
         return "off", ""
     if config.gradient_checkpointing:
         return "off", "prompts are computed for every response: learner.gradient_checkpointing keeps no keys and values"
-    if shares_prompts(model):
+    if shares_prompts(few_layers(model) if next(model.parameters()).is_meta else model):
         return wanted, ""
     name = type(model).__name__
     return "off", f"prompts are computed for every response: {name} gives other values behind a prompt's stored states"
