@@ -150,7 +150,7 @@ def test_fingerprint_tells_data_and_templates_apart(cub) -> None:
 def likelier(monkeypatch, *, after_begin: float, bare: float) -> None:
     """Have prompts be so likely, whatever the model thinks."""
     monkeypatch.setattr(
-        groups, "_mean_logprob", lambda policy, rows: after_begin if len({ids[0] for ids in rows}) == 1 else bare
+        groups, "_mean_logprob", lambda policy, rows, _: after_begin if len({ids[0] for ids in rows}) == 1 else bare
     )
 
 

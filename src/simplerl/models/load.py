@@ -188,7 +188,7 @@ def load(name: str, *, device: str | torch.device = "cpu", attention: str = "", 
             f"Give a cub ({', '.join(cub.NAMES)}), a Hugging Face model directory with safetensors weights, or a hub "
             "name; a hub model that is already in the local cache also loads with HF_HUB_OFFLINE=1."
         ) from error
-    if has_values := files_of(model) is None:
+    if has_values := not files_of(model):
         _check_weights(name, model, missing)
         model = model.to(device)
     if grouped:
@@ -263,10 +263,9 @@ def _weight_files(source: str) -> list[str]:
     return []
 
 
-def files_of(model: torch.nn.Module) -> Path | None:
-    """Return the directory with the weights of a model that was loaded bare; None for one that has values."""
-    stored = next((vars(module)["stored"] for module in model.modules() if "stored" in vars(module)), None)
-    return Path(next(iter(stored.values()))[0]).parent if stored else None
+def files_of(model: torch.nn.Module) -> set[Path]:
+    """Return the files with the weights of a model that was loaded bare; none for one that has values."""
+    return {Path(file) for module in model.modules() for file, _ in vars(module).get("stored", {}).values()}
 
 
 def _check_weights(name: str, model: PreTrainedModel, missing: Collection[str]) -> None:

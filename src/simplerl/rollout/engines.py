@@ -171,8 +171,8 @@ class Engines:
     def _write_model(self, policy: Policy) -> None:
         try:
             (self.files / "model").mkdir()
-            if folder := files_of(policy.model):
-                for file in [each for each in folder.iterdir() if each.is_file()]:
+            if weights := files_of(policy.model):
+                for file in {*weights, *next(iter(weights)).parent.glob("*.json")}:
                     shutil.copy(file, self.files / "model")
             else:
                 policy.model.save_pretrained(self.files / "model")

@@ -82,9 +82,8 @@ def begin_notice(
     bare = [policy.check(ids, "prompt") for ids in bare if ids[:1] != [begin] and len(ids) > 1]
     if not bare:
         return None
-    score = logprobs or functools.partial(text_logprobs, policy.model)
-    without = _mean_logprob(policy, bare, score)
-    with_it = _mean_logprob(policy, [[begin, *ids] for ids in bare], score)
+    without = _mean_logprob(policy, bare, logprobs)
+    with_it = _mean_logprob(policy, [[begin, *ids] for ids in bare], logprobs)
     setting, token = f"prompt.special_tokens = {prompter.special_tokens!r}", tokenizer.bos_token
     measured = f"a prompt's tokens have {with_it:.2f} nats each after {token}, {without:.2f} without"
     loss = without - with_it if begins else with_it - without
@@ -101,12 +100,12 @@ def begin_notice(
 
 
 def _mean_logprob(
-    policy: Policy, rows: Sequence[Sequence[int]], logprobs: Callable[[Sequence[int]], np.ndarray]
+    policy: Policy, rows: Sequence[Sequence[int]], logprobs: Callable[[Sequence[int]], np.ndarray] | None = None
 ) -> float:
     """Return the mean log-probability of the tokens of some prompts, all but the first of the text."""
-    values = []
+    values, score = [], logprobs or functools.partial(text_logprobs, policy.model)
     for ids in rows:
-        own_T = logprobs(ids)
+        own_T = score(ids)
         values.append(own_T[1:] if ids[0] == policy.tokenizer.bos_token_id else own_T)
     return float(np.concatenate(values).mean())
 

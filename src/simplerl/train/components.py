@@ -168,7 +168,7 @@ def build_components(
     base_model = {"path": given.name, "sha256": weights_hash(given.model)} if given else locate_and_hash(config.model)
     read = functools.partial(load, device=loads_on, attention=attention, bare=bare)
     policy, reference = load_models(config, checkpoint, inputs, read, loads_on)
-    bare = files_of(policy.model) is not None
+    bare = bool(files_of(policy.model))
     learns_in, samples_in = pick_precisions(config, policy.model, device)
     policy.check(list(config.sampling.stop_ids), "setting sampling.stop_ids")
     train, held_out, data_record = make_prompts(split, template, policy, config, say)
