@@ -167,6 +167,8 @@ class Learner:
             names, damaged = read(module)
             if self.leads:
                 check_finite(self.policy.name, damaged)
+            elif damaged:  # All stop here, so that none waits for another.
+                return
             fill(module, values[index] if values else None, but=names)
         self._begin()
 
