@@ -21,6 +21,30 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.load_profile("repeatable")
 
 
+#: Files that take longest, in this order. They begin first: one of them at the end would leave a worker idle.
+LONGEST = (
+    "house/test_types.py",
+    "cli/test_experiment_cli.py",
+    "cli/test_bad_input.py",
+    "evaluate/test_run.py",
+    "behaviours/test_judging.py",
+    "api/test_api.py",
+    "train/test_resume.py",
+    "selftraining/test_star.py",
+    "report/test_content.py",
+    "report/test_page.py",
+    "cli/test_report_cli.py",
+    "api/test_notebook.py",
+    "core/test_plugin_package.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """Fix what a test draws without an address of its own, so that tests do not depend on their order."""
@@ -29,9 +53,10 @@ def _seeded() -> None:
 
 @pytest.fixture(autouse=True)
 def _plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let runs in this process end with an empty learning.png: drawing takes longer than the run. Mark: `draws`."""
+    """Let commands in this process end with an empty plot: drawing takes longer than the rest. Mark: `draws`."""
     if request.node.get_closest_marker("draws") is None:
-        monkeypatch.setattr("simplerl.analysis.plots.plot_learning", lambda path, output: output.write_bytes(b""))
+        for name in ("analysis.plots.plot_learning", "cli.behaviours.plot_behaviours"):
+            monkeypatch.setattr(f"simplerl.{name}", lambda _, output, **__: output.write_bytes(b""))
 
 
 @pytest.fixture(scope="session")

@@ -75,6 +75,7 @@ def judged(run: Path) -> dict[tuple, object]:
     return {(j.step, j.problem_id, j.sample): j for j in read_behaviours(run) if j.judge == "m"}
 
 
+@pytest.mark.draws
 def test_from_responses_to_tables(serve, capsys, tmp_path: Path) -> None:
     server, run = serve(honest), run_of(tmp_path / "run", STEPS)
     code, shown, error = judge(capsys, server, run, "--price-in", "2", "--price-out", "10")

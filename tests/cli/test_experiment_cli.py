@@ -8,9 +8,11 @@ import pytest
 from support import SMALL, deep, run_main
 
 from simplerl import studies
+from simplerl.config.resolve import resolve
 from simplerl.runs.directory import read_metrics
 from simplerl.studies import race
 from simplerl.studies.experiment import Bars, Curve, Experiment, Variant
+from simplerl.train.loop import train
 
 TINY = Experiment(
     name="tiny",
@@ -46,34 +48,36 @@ def tiny(capsys, directory: Path, *more: str) -> tuple[int, str, str]:
 
 
 def test_it_runs_goes_on_and_survives_a_failure(capsys, made: Path) -> None:
-    """One story, because every child takes seconds to start."""
+    """One story with few children, because each takes seconds to start: one goes on, one begins, one fails."""
+    table = deep(dict(TINY.overrides), {"seed": 0})
+    half, new = made / "runs" / "true_seed0", made / "runs" / "shuffled_seed0"
+    train(resolve(TINY.recipe, table), half)  # A run that is interrupted before its last checkpoint.
+    reached = read_metrics(half)[-1]["eval/accuracy"]
+    shutil.rmtree(half / "checkpoints" / "step_000002")
+    (half / "summary.json").unlink()
     code, out, _ = tiny(capsys, made)
     assert code == 0
     assert "not run: impossible: needs the algorithm sorcery" in out
     assert "[2/2]" in out
+    assert "true, seed 0: done" in out
+    assert "resuming" in (made / "logs" / "true_seed0.log").read_text()
     assert "It does. No figure. (us)" in out
     results = json.loads((made / "results.json").read_text())
-    for label in ("true", "shuffled"):
-        path = made / "runs" / f"{label}_seed0"
+    assert results["variants"]["true"]["measures"]["accuracy after"]["seeds"]["0"] == reached
+    for label, path in (("true", half), ("shuffled", new)):
         last = read_metrics(path)[-1]
         assert last["step"] == 2
         assert results["variants"][label]["measures"]["accuracy after"]["seeds"]["0"] == last["eval/accuracy"]
-        assert json.loads((path / "environment.json").read_text())["sessions"][0]["cpu_threads"] == 1
+        assert json.loads((path / "environment.json").read_text())["sessions"][-1]["cpu_threads"] == 1
         assert json.loads((path / "config.json").read_text())["shuffle_rewards"] is (label == "shuffled")
     assert (made / "plot.png").exists()
 
-    # A run that was interrupted goes on from where it was. A child that fails is shown with its message; the other
-    # counts, and the exit code says that something is missing.
-    half, spoilt = made / "runs" / "true_seed0", made / "runs" / "shuffled_seed0"
-    shutil.rmtree(half / "checkpoints" / "step_000002")
-    for file in (spoilt / "checkpoints").glob("*/model.safetensors"):
+    # A child that fails is shown with its message; the other counts, and the exit code says that something is missing.
+    for file in (new / "checkpoints").glob("*/model.safetensors"):
         file.unlink()
-    for path in (half, spoilt):
-        (path / "summary.json").unlink()
+    (new / "summary.json").unlink()
     code, out, _ = tiny(capsys, made)
     assert code == 1
-    assert "true, seed 0: done" in out
-    assert "resuming" in (made / "logs" / "true_seed0.log").read_text()
     assert "shuffled, seed 0: failed" in out
     assert "every checkpoint is damaged" in out
     again = json.loads((made / "results.json").read_text())
@@ -81,11 +85,11 @@ def test_it_runs_goes_on_and_survives_a_failure(capsys, made: Path) -> None:
     assert list(again["variants"]) == ["true"]
     assert list(again["failed"]) == ["shuffled, seed 0"]
 
-    # What is whole is left alone: nothing runs, the results are made again from the directories.
-    shutil.rmtree(spoilt)
-    shutil.copytree(half, spoilt)
-    config = json.loads((spoilt / "config.json").read_text())
-    (spoilt / "config.json").write_text(json.dumps({**config, "shuffle_rewards": True}))
+    # What is complete is left alone: nothing runs, the results are made again from the directories.
+    shutil.rmtree(new)
+    shutil.copytree(half, new)
+    config = json.loads((new / "config.json").read_text())
+    (new / "config.json").write_text(json.dumps({**config, "shuffle_rewards": True}))
     (made / "results.json").unlink()
     code, out, _ = tiny(capsys, made)
     assert code == 0
