@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support import run_small, small_config
 
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.runs.run import Run
-from simplerl.train.components import build_components, fit, load_problems, with_steps_for
+from simplerl.train.components import build_components, fit, learner_device, load_problems, with_steps_for
 
 
 def jsonl(path: Path, count: int, *, same: int = 0) -> str:
@@ -148,3 +149,18 @@ def test_a_nucleus_is_scored_as_it_is_sampled(tmp_path: Path) -> None:
     for step in (1, 2):
         assert listener.metrics[step]["policy/mismatch_kl"] < 1e-5
         assert listener.metrics[step]["policy/ratio"] == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("over", "device"),
+    [
+        ({}, "cpu"),
+        ({"learner": {"device": "cuda"}}, "cuda"),
+        ({"learner": {"cpu_offload": True}}, "cuda"),
+        ({"rollout": {"backend": "vllm"}}, "cuda"),
+        ({"model": "someone/large"}, "cuda"),
+    ],
+)
+def test_a_gpu_is_not_for_a_tiny_model(over: dict, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert learner_device(small_config(over)).type == device

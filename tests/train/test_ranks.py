@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -362,3 +364,12 @@ def test_a_run_whose_ranks_read_by_shard_is_the_run_in_which_rank_0_reads(
     complete, by_shard = (fingerprint(tmp_path / name) for name in ("complete", "by shard"))
     for name in ("weights", "optimizer", "state"):
         assert complete[name] == by_shard[name], name
+
+
+def test_one_rank_watches_nobody() -> None:
+    ranks = Ranks.__new__(Ranks)
+    ranks._processes, ranks._end = [], types.SimpleNamespace(alive=True)
+    watcher = threading.Thread(target=ranks._watch, daemon=True)
+    watcher.start()
+    watcher.join(timeout=10)
+    assert not watcher.is_alive()

@@ -209,7 +209,8 @@ class LearnerConfig:
     """How an update is computed. Nothing here but `prompts_per_update` changes what is learned, rounding aside."""
 
     device: str = "auto"
-    """`cpu`, `cuda`, `cuda:1` … or `auto`: a GPU if there is one."""
+    """`cpu`, `cuda`, `cuda:1` … or `auto`: a GPU if there is one, but the processor for a model of a few million
+    parameters, which is faster there."""
     ranks: PositiveInt = 1
     """Processes that each hold a share of weights, gradients and moments (FSDP2) and compute a share of the batch; on
     GPUs each has one (docs/engines.md). 1: this process alone."""

@@ -28,13 +28,13 @@ from simplerl.feed.samplers import prompt_sampler
 from simplerl.models import lora
 from simplerl.models.checkpoint import TRAINER
 from simplerl.models.device import check_devices, describe_machine, has_fast_bf16, pick_device
-from simplerl.models.load import Policy, files_of, load, locate_and_hash, pick_attention, weights_hash
+from simplerl.models.load import Policy, files_of, load, locate, locate_and_hash, pick_attention, weights_hash
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout, begin_notice, fingerprint, prompt
 from simplerl.rollout.proof import Proofs, ask_back, text_ids
 from simplerl.rollout.wire import read_weights
-from simplerl.train.learner import Learner
+from simplerl.train.learner import SMALL_MODEL, Learner
 from simplerl.verify import VerifierPool
 
 if TYPE_CHECKING:
@@ -143,6 +143,16 @@ class Components:
             self.learner.ranks.close()
 
 
+def learner_device(config: Config) -> torch.device:
+    """Return the device of a learner. `auto` is a GPU where there is one, but the processor for a tiny model that this
+    process alone trains: launching its operations takes longer than computing them (docs/performance.md)."""
+    wanted, alone = config.learner.device, not (config.learner.sharded or config.cluster.engines)
+    if wanted == "auto" and alone and config.rollout.backend == "native" and not is_object(config.model):
+        sizes = [file.stat().st_size for file in Path(locate(config.model)).glob("*.safetensors")]
+        wanted = "cpu" if 0 < sum(sizes) < 2 * SMALL_MODEL else wanted
+    return pick_device(wanted)
+
+
 def build_components(
     config: Config, say: Callable[[str], None], *, checkpoint: Path | None = None, inputs: Inputs | None = None
 ) -> Components:
@@ -151,7 +161,7 @@ def build_components(
     for argument, name, given in (("model", config.model, inputs.policy), ("data", config.data, inputs.problems)):
         if is_object(name) and given is None:
             recall(name, argument)
-    device = pick_device(config.learner.device)
+    device = learner_device(config)
     split = load_problems(config, say, inputs)
     template = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
     half = "fp32" not in (config.learner.precision, config.rollout.precision) and not config.learner.sharded

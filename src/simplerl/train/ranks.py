@@ -146,7 +146,7 @@ class Ranks:
 
     def _watch(self) -> None:
         """End this process when a rank has ended: NCCL would wait for that one on the GPU, and no error comes."""
-        while self._end.alive:
+        while self._processes and self._end.alive:
             if lost := self._find_lost():
                 time.sleep(2 * DEATH_S)  # What is no wait for NCCL ends by itself.
                 if self._end.alive:
