@@ -3,6 +3,7 @@
 Problems are the unit of every interval and test, because the samples of one problem are not independent.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
@@ -14,6 +15,8 @@ from simplerl.core.seeds import generator
 
 #: Subsets of k samples that `majority_at_k` looks at: all of them up to this number, else as many drawn ones.
 SUBSETS = 1000
+#: Counts of resamples that are kept for the next figure of as many problems.
+KEPT = 2**22
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -66,8 +69,18 @@ def _majority(votes: Sequence[tuple[Hashable | None, float]]) -> Hashable | None
 
 def _resamples(problems: int, number: int, seed: int) -> Iterator[np.ndarray]:
     """Yield for each resample how often each problem is drawn."""
+    return iter(_kept(problems, number, seed)) if problems * number <= KEPT else _drawn(problems, number, seed)
+
+
+def _drawn(problems: int, number: int, seed: int) -> Iterator[np.ndarray]:
     rng = generator(seed, "bootstrap", problems)
     return (np.bincount(rng.integers(0, problems, problems), minlength=problems) for _ in range(number))
+
+
+@functools.lru_cache(maxsize=8)
+def _kept(problems: int, number: int, seed: int) -> np.ndarray:
+    """Return the resamples as [number, problems]: a report asks for the same ones at every figure."""
+    return np.array(list(_drawn(problems, number, seed)), dtype=np.uint16)
 
 
 def bootstrap_ratios(
