@@ -1,6 +1,7 @@
 """Episodes: turns and observations in one row of tokens, each going on by itself; what an environment does wrong."""
 
 import dataclasses
+import itertools
 import threading
 import time
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from simplerl.models.score import text_logprobs
 from simplerl.rewards import REWARDS
 from simplerl.rollout import episodes, open_backend
 from simplerl.rollout.backend import Sampling
-from simplerl.rollout.episodes import encode
+from simplerl.rollout.episodes import Episode, Episodes, encode
 from simplerl.rollout.fake import FakeBackend
 from simplerl.rollout.groups import Rollout, prompt
 from simplerl.train.batch import build_batch
@@ -295,6 +296,53 @@ def test_a_method_that_hangs_is_left_behind(cub, where: str) -> None:
     while len(ended) < 12 and time.monotonic() - began < 20:
         time.sleep(0.01)
     assert sorted(ended) == [p.id for p in PROBLEMS for _ in range(3)], "also what began after it was given up"
+
+
+@pytest.mark.parametrize("taken", [1, 12])
+def test_an_end_that_hangs_is_left_behind(cub, taken: int) -> None:
+    """All that is generated is taken, or one episode, and the rest is given up."""
+    release, ended = threading.Event(), []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Hangs(Environment):
+        max_seconds: float = 0.5
+
+        def step(self, problem, state, text, rng) -> Turn:
+            return Turn()
+
+        def judge(self, problem, state, text) -> Verdict | None:
+            return None
+
+        def end(self, problem, state) -> None:
+            if problem.id == "p1":
+                release.wait(20)
+            ended.append(problem.id)
+
+    policy, environment = cub("cub-qwen"), Hangs()
+    begun = [
+        Episode(problem=each.problem, sample=sample, prompt_ids=each.prompt_ids)
+        for each in prompt(PROBLEMS, TEMPLATES["plain"], policy, environment, 0)
+        for sample in range(3)
+    ]
+    runner = Episodes(
+        backend=open_backend("native", policy),
+        tokenizer=policy.tokenizer,
+        environment=environment,
+        sampling=Sampling(max_new_tokens=20),
+        address=(0, "train", 1),
+    )
+    began = time.monotonic()
+    running = runner.run(begun)
+    over = [episode for _, episode in itertools.islice(running, taken)]
+    running.close()
+    assert time.monotonic() - began < 10
+    if taken == 12:
+        assert [e.problem.id for e in over if e.verdict and e.verdict.status == "timeout"] == ["p1"] * 3
+    others = [problem.id for problem in PROBLEMS for _ in range(3) if problem.id != "p1"]
+    while len(ended) < len(others) and time.monotonic() - began < 20:
+        time.sleep(0.01)
+    assert sorted(ended) == others
+    release.set()
 
 
 def test_generation_begins_without_an_environment_that_hangs(cub, monkeypatch) -> None:

@@ -113,25 +113,31 @@ class Episodes:
     def run(self, episodes: Sequence[Episode]) -> Iterator[tuple[int, Episode]]:
         """Yield (index, episode) as they are over, in any order. Every environment that has begun is ended."""
         try:
-            for index, episode in self._run(episodes):
-                self._end(episode)
-                yield index, episode
+            yield from self._run(episodes)
         finally:
-            for episode in episodes:
-                self._end(episode)
+            left = [episode for episode in episodes if self._give_up(episode)]
+            with _Workers() as workers:
+                for index, episode in enumerate(left):
+                    self._submit(workers, index, self._end, episode)
+                while workers.busy:  # What an environment says of an episode that nobody waits for is of no use.
+                    list(workers.answered(block=True))
 
-    def _end(self, episode: Episode) -> None:
+    def _give_up(self, episode: Episode) -> bool:
+        """Wait no longer for an episode's environment; return whether it has begun and must be ended."""
         with self._lock:
             started, episode.started, episode.over = episode.started, False, True
-        if not started:
-            return
+        return started
+
+    def _end(self, episode: Episode) -> None:
         assert self.environment is not None
-        try:
-            self.environment.end(episode.problem, episode.state)
-        except SimpleRLError:
-            raise
-        except Exception as error:  # Anybody's code.
-            self._failed(episode, error, self.environment)
+        self.environment.end(episode.problem, episode.state)
+
+    def _over(self, workers: "_Workers", index: int, episode: Episode) -> Iterator[tuple[int, Episode]]:
+        """Yield an episode that is over, or have its environment ended first."""
+        if self._give_up(episode):
+            self._submit(workers, index, self._end, episode)
+        else:
+            yield index, episode
 
     def _run(self, episodes: Sequence[Episode]) -> Iterator[tuple[int, Episode]]:
         env, tokenizer = self.environment, self.tokenizer
@@ -284,6 +290,12 @@ class Episodes:
                     self._failed(episode, error, judge)
                 else:
                     episode.verdict = value
+                yield from self._over(workers, index, episode)
+                continue
+            if what == "_end":
+                first = episode.verdict is None or episode.verdict.rule != "environment"
+                if first and (error is not None or seconds > env.max_seconds):
+                    self._failed(episode, error, env)
                 yield index, episode
                 continue
             episode.seconds += seconds
@@ -296,14 +308,14 @@ class Episodes:
                 self._failed(episode, error, env)
                 if error is None or isinstance(error, TimeoutError):
                     episode.stop_reason = "seconds"
-                yield index, episode
+                yield from self._over(workers, index, episode)
             elif what == "_judge":
                 episode.verdict = value
                 if value is None and (judge := judge_of(episode.problem, self.policy)):
                     limits: dict[str, Any] = {"slow": judge.slow, "seconds": judge.max_seconds}
                     workers.submit((index, "own"), self._judge, episode, judge, **limits)
                 else:
-                    yield index, episode
+                    yield from self._over(workers, index, episode)
             elif what == "_start" or self._answered(episode, value, seconds):
                 owners.append(index)
                 requests.append(self._request(episode))
