@@ -117,6 +117,12 @@ def test_evaluation_that_samples_otherwise_is_no_gap(tmp_path: Path) -> None:
     assert "other.jsonl" in diagnosis.unfit["train-eval-gap"]
 
 
+@pytest.mark.parametrize("data", ["stack", "arithmetic"])
+def test_a_program_needs_no_working(tmp_path: Path, data: str) -> None:
+    unfit = diagnose(write_run(tmp_path / "run", config={"data": data})).unfit
+    assert ("programs" in unfit.get("bare-box", "")) == (data == "stack")
+
+
 def test_fine_tuning_is_judged_by_what_it_has(tmp_path: Path) -> None:
     """No rollouts: losses, evaluations and the evaluations' responses."""
     base = {"sft/loss": 0.5, "policy/entropy": 0.3, "optimizer/grad_norm": 0.2}

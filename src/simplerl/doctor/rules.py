@@ -372,7 +372,17 @@ def _on_policy(observed: Observation) -> str | None:
     return None
 
 
-_UNFIT = {"train-eval-gap": _other_evaluation, "not-learning": _shuffled, "ratio-blow-up": _on_policy}
+def _programs(observed: Observation) -> str | None:
+    names = {observed.config.get("data"), observed.config.get("environment.name")}
+    return "answers are programs: there is nothing to work out before one" if names & {"stack", "code"} else None
+
+
+_UNFIT = {
+    "bare-box": _programs,
+    "train-eval-gap": _other_evaluation,
+    "not-learning": _shuffled,
+    "ratio-blow-up": _on_policy,
+}
 
 
 # -- from rules.toml to rules ----------------------------------------------------------------------------------------
