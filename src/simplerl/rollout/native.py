@@ -308,6 +308,7 @@ class NativeBackend:
                 self.between_tokens()
             if version != self.version:  # Keys and values are of weights that are gone: they are computed anew.
                 version, rows = self.version, [decoding.rows[position] for position in alive]
+                decoding = None  # Its cache leaves before theirs comes.
                 decoding = self._filled([[*requests[row.index].prompt_ids.tolist(), *row.tokens] for row in rows], rows)
                 continue
             if len(decoding.rows) - len(alive) >= max(1, LEAVE_SHARE * len(decoding.rows)):
