@@ -29,6 +29,8 @@ from support import (
     trajectory,
 )
 
+from simplerl.core.plugins import load_plugin
+from simplerl.core.registry import forget
 from simplerl.core.types import Completion, VersionSpan
 from simplerl.feed.ahead import Ahead, Recorded
 from simplerl.feed.feed import StepGroups
@@ -42,6 +44,21 @@ AHEAD = {"cluster": {"engines": 1}, "rollout": {"lag": 2}, "algorithm": {"correc
 class FakeRollout:
     backend: Any = None
     samples: int = 1
+
+
+#: A plug-in with a backend that takes its time over each token, so that new weights come under its responses.
+SLOWLY = '''
+import time
+import simplerl
+from simplerl.rollout.native import NativeBackend
+
+@simplerl.register("backend", "slowly")
+class Slowly(NativeBackend):
+    """Slowly."""
+    def _draw(self, *arguments):
+        time.sleep(0.1)
+        return super()._draw(*arguments)
+'''
 
 
 class FakeFeed:
@@ -65,6 +82,21 @@ class FakeFeed:
 
 def ahead_of(feed: Any, lag: int, path: Path, steps: int = 6) -> Ahead:
     return Ahead(feed, lag, start=0, steps=steps, at=lambda version: (SimpleNamespace(version=version), 0.0), path=path)
+
+
+def test_staleness_is_that_of_tokens(tmp_path: Path) -> None:
+    class InFlight(FakeFeed):
+        def take(self, step: int) -> StepGroups:
+            one = trajectory(response=[8, 9, 8, 0])
+            spans = (VersionSpan(max(step - 2, 0), 0, 3), VersionSpan(step - 1, 3, 4))
+            return StepGroups(
+                kept=[group(dataclasses.replace(one, completion=dataclasses.replace(one.completion, versions=spans)))]
+            )
+
+    with ahead_of(InFlight(), 1, tmp_path) as ahead:
+        metrics = [ahead.take(step).metrics for step in (1, 2)]
+    assert [each["rollout/staleness_mean"] for each in metrics] == [0, 0.75]
+    assert [each["rollout/staleness_max"] for each in metrics] == [0, 1]
 
 
 @pytest.mark.parametrize("lag", [1, 2, 3])
@@ -140,6 +172,9 @@ def test_what_was_sampled_is_not_sampled_again(tmp_path: Path) -> None:
         ({"cluster": {"engines": 0}}, "rollout.lag = 2: to sample while the learner computes takes engines"),
         ({"algorithm": {"correction": "none"}}, "with algorithm.correction = 'none'"),
         ({"rollout": {"lag": -1}}, "rollout.lag"),
+        ({"rollout": {"refresh": "in_flight", "lag": 0}}, "'in_flight' with rollout.lag = 0: no response is running"),
+        ({"rollout": {"refresh": "in_flight", "backend": "vllm"}}, "'in_flight' with rollout.backend = 'vllm'"),
+        ({"rollout": {"refresh": "in_flight"}, "algorithm": {"correction": "none"}}, "algorithm.correction = 'none'"),
     ],
 )
 def test_what_cannot_be_ahead_is_refused(over: dict[str, Any], said: str, tmp_path: Path, capsys) -> None:
@@ -175,6 +210,32 @@ def test_a_run_ahead_records_which_policy_sampled_what(straight: dict[str, Any])
     assert all(line["policy/sync_gap"] < 1e-5 for line in lines)
     assert lines[-1]["policy/mismatch_kl"] > 10 * lines[0]["policy/mismatch_kl"], "older samples are further away"
     assert not list((path / "ahead").iterdir())
+
+
+@pytest.mark.engines
+def test_a_run_in_flight_records_which_policy_sampled_which_token(tmp_path: Path) -> None:
+    """Also one that is stopped and goes on."""
+    (tmp_path / "slowly.py").write_text(SLOWLY)
+    plugin = load_plugin(str(tmp_path / "slowly.py"))
+    over = deep(AHEAD, {"rollout": {"refresh": "in_flight", "lag": 1, "backend": "slowly"}, "plugins": [plugin.name]})
+    _, listener = run_small(tmp_path / "run", deep(over, {"steps": 4}))
+    assert "rollout.refresh = in_flight: time decides" in str(listener.lines)
+    assert not (tmp_path / "run/checkpoints/step_000004/policies").exists()
+    run_small(tmp_path / "run", over, resume=True)
+    forget(str(tmp_path / "slowly.py"))
+    lines, spans_of = read_metrics(tmp_path / "run")[1:], set[int]()
+    assert all(line["policy/sync_gap"] < 1e-5 for line in lines)
+    for step, line in enumerate(lines, 1):
+        rows = pyarrow.parquet.read_table(tmp_path / f"run/trajectories/step_{step:06d}.parquet").to_pylist()
+        ages = []
+        for row in rows:
+            spans = row["versions"] or [{"version": row["policy_version"], "start": 0, "end": len(row["token_ids"])}]
+            spans_of.add(len(spans))
+            ages += [step - 1 - span["version"] for span in spans for _ in range(span["start"], span["end"])]
+        assert set(ages) <= {0, 1}
+        assert line["rollout/staleness_mean"] == pytest.approx(np.mean(ages))
+        assert line["rollout/staleness_max"] == max(ages)
+    assert spans_of == {1, 2}
 
 
 @pytest.mark.engines

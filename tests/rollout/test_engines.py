@@ -19,6 +19,7 @@ from support import (
     arguments,
     assert_same_run,
     begin_run,
+    copy_policy,
     deep,
     fingerprint,
     gone,
@@ -33,6 +34,7 @@ from simplerl.core.registry import forget
 from simplerl.core.seeds import derive
 from simplerl.core.types import Completion, VersionSpan
 from simplerl.models.load import Policy
+from simplerl.models.score import text_logprobs
 from simplerl.rollout import engines as module
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
@@ -190,6 +192,51 @@ def test_an_engine_that_is_started_anew_is_asked_back_too(cub: Callable[[str], P
         os.kill(pids(engines)[0], signal.SIGKILL)
         with pytest.raises(ModelError, match="started anew, does not use the weights of version 1"):
             _ = [answers(engines, requests_of(policy, 8)) for _ in range(1000)]
+    finally:
+        engines.close()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_engines_take_new_weights_under_running_responses(
+    killed: bool, cub: Callable[[str], Policy], plugin: str
+) -> None:
+    """And prove it at that moment. What an engine owed that is killed is sampled anew, by the newest policy."""
+    policies = [copy_policy(cub("cub-qwen")) for _ in range(3)]
+    for policy in policies[1:]:
+        torch.manual_seed(1)
+        with torch.no_grad():
+            for values in policy.model.parameters():
+                values.mul_(1 + 0.03 * torch.randn_like(values))
+    requests, said = requests_of(policies[0], 160), []
+    engines = Engines(
+        "slow", policies[0], count=2, plugins=[plugin], keep=2, in_flight=True, max_rows=32, say=said.append
+    )
+    told = {}
+    try:
+        assert not engines.exact
+        for version in (0, 1):
+            engines.sync(policies[version].model.state_dict().items(), version=version)
+            assert ask_back(engines, policies[version], "fp32") < 1e-5
+            for number, (index, completion) in enumerate(engines.generate(requests, Sampling(max_new_tokens=24))):
+                assert index not in told or version
+                told[index] = completion
+                if number == 20:
+                    engines.sync(policies[version + 1].model.state_dict().items(), version=version + 1)
+                    assert ask_back(engines, policies[version + 1], "fp32") < 1e-5
+                    assert {each["owes"] > 0 for each in engines.report()} == {True}, "no response had to end for it"
+                    if killed:
+                        os.kill(pids(engines)[0], signal.SIGKILL)
+            assert sorted(told) == list(range(len(requests)))
+            assert {span.version for each in told.values() for span in each.versions} == {version, version + 1}
+            assert any(len(each.versions) == 2 for each in told.values())
+            for index, each in told.items():
+                prompt = requests[index].prompt_ids.tolist()
+                for span in each.versions:
+                    text = [*prompt, *each.token_ids.tolist()]
+                    scored = text_logprobs(policies[span.version].model, text)[len(prompt) - 1 :]
+                    own = slice(span.start, span.end)
+                    np.testing.assert_allclose(each.logprobs[own], scored[own], atol=2e-4)
+        assert len(said) == 2 * killed, said
     finally:
         engines.close()
 

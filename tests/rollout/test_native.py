@@ -1,6 +1,7 @@
 """The native backend: the same request gives the same answer, drawn from the distribution that it reports."""
 
 import dataclasses
+import itertools
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -8,13 +9,13 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from support import ARCHITECTURES, full_scores
+from support import ARCHITECTURES, copy_policy, full_scores
 
 from simplerl.core.errors import ModelError
 from simplerl.core.seeds import derive
 from simplerl.core.types import Completion
 from simplerl.models.load import Policy, cache_argument
-from simplerl.models.score import Scorer
+from simplerl.models.score import Scorer, text_logprobs
 from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.native import draw, truncate
@@ -412,6 +413,39 @@ def test_new_weights_and_version_are_taken(tiny: Callable[[str], Policy]) -> Non
     assert [a.token_ids.tolist() for a in after] != [a.token_ids.tolist() for a in before]
     for found, expected in zip(after, wanted, strict=True):
         assert_same(found, expected)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_new_weights_under_running_responses(name: str, policy_of: Callable[[str], Policy]) -> None:
+    """Each token has the log-probability that the policy of its version gives it; rows wait, end and join meanwhile."""
+    first, second = (copy_policy(policy_of(name)) for _ in range(2))
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for values in second.model.parameters():
+            values.add_(0.05 * torch.randn_like(values))
+    requests, sampling = requests_of(prompts_of(first)), Sampling(max_new_tokens=12)
+    wanted = answers(open_backend("native", copy_policy(first), max_rows=8), requests, sampling)
+    backend = open_backend("native", copy_policy(first), max_rows=8)
+    calls = itertools.count(1)
+
+    def take() -> None:
+        if next(calls) == 5:
+            backend.sync(second.model.state_dict().items(), version=1)
+
+    backend.between_tokens = take
+    completions = answers(backend, requests, sampling)
+    assert {len(each.versions) for each in completions} == {1, 2}, "some came after the change"
+    assert not any(len(each.versions) == 2 for each in wanted)
+    for request, found, before in zip(requests, completions, wanted, strict=True):
+        spans, tokens = found.versions, found.token_ids.tolist()
+        assert [spans[0].start, *(span.end for span in spans)] == [*(span.start for span in spans), len(tokens)]
+        for span in spans:
+            text = [*request.prompt_ids.tolist(), *tokens]
+            scored = text_logprobs((first, second)[span.version].model, text)[len(request.prompt_ids) - 1 :]
+            own = slice(span.start, span.end)
+            np.testing.assert_allclose(found.logprobs[own], scored[own], atol=2e-4)
+        if spans[0].version == 0:
+            assert tokens[: spans[0].end] == before.token_ids.tolist()[: spans[0].end]
 
 
 def test_bf16_samples_from_a_copy_close_to_the_policy(tiny: Callable[[str], Policy]) -> None:

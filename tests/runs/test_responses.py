@@ -46,7 +46,7 @@ def test_everything_comes_back(tmp_path) -> None:
         "logprobs": np.array([-0.25, -1e-7, -30.0], np.float32).tolist(),
         "entropies": [0.5, 0.25, 2.0],
         "loss_mask": [True, False, True],
-        **dict.fromkeys(("score", "turns", "calls", "prefix")),
+        **dict.fromkeys(("versions", "score", "turns", "calls", "prefix")),
     }
     assert second["entropies"] is None, "where the backend does not tell"
     assert second["reward"] is None, "undecided has no reward, and no zero either"

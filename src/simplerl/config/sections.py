@@ -59,6 +59,7 @@ Grid = Annotated[tuple[Annotated[float, Field(gt=0)], ...], _LIST, Field(min_len
 Thresholds = Annotated[tuple[float, ...], _LIST, Field(min_length=1)]
 Gates = Annotated[tuple[Literal["signal", "std", "some-right"], ...], _LIST]
 Precision = Literal["auto", "fp32", "bf16"]
+Refresh = Literal["step", "in_flight"]
 Sharing = Literal["auto", "on", "off"]
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -143,6 +144,10 @@ class RolloutConfig:
     """Steps by which the policy that samples may be behind the one that is trained, so that engines go on while the
     learner computes (docs/engines.md). 0: each step is sampled by the policy that it trains. More needs engines of
     their own (`cluster.engines`) and a correction (`algorithm.correction`); `simplerl train` only."""
+    refresh: Refresh = "step"
+    """When engines that sample ahead take new weights. `step`: one policy samples all of a step. `in_flight`: at once,
+    under running responses, whose further tokens are those of the new policy (docs/engines.md). Then time decides which
+    policy samples which token: no two runs are the same."""
 
 
 @section
@@ -525,6 +530,11 @@ class Config:
             raise ConfigError(
                 f"rollout.lag = {lag}: to sample while the learner computes takes engines of their own; give "
                 "--cluster.engines 1, or leave the lag at 0"
+            )
+        if self.rollout.refresh == "in_flight" and not lag:
+            raise ConfigError(
+                "rollout.refresh = 'in_flight' with rollout.lag = 0: no response is running when weights change; give "
+                "--rollout.lag 1, or leave the refresh at step"
             )
         if lag and self.algorithm.correction == "none":
             raise ConfigError(

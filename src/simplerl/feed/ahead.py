@@ -4,16 +4,18 @@ By admission: the requests of step k start when there is a policy of k − 1 −
 answers all of them. Steps are sampled and trained in order and nothing is dropped, so that long responses are not
 punished. Which policy samples what does not depend on who is fast, so a run repeats bit for bit. What was sampled is
 kept until a checkpoint has passed it: a run that was killed reuses the steps that were complete, and samples the others
-again by the policies they began with.
+again by the policies they began with. With weights that are taken in flight (`rollout.refresh`) it is always the newest
+policy that samples, and no token is of an older one than without.
 """
 
 import contextlib
 import dataclasses
 import functools
 import hashlib
+import itertools
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -143,17 +145,23 @@ class Ahead:
             self._show(step)
             groups = self._done.pop(step)
         self._prune(self._saved())
-        ages = [step - 1 - t.completion.policy_version for g in groups.all for t in g.trajectories if t.segments]
-        mean = sum(ages) / len(ages) if ages else float("nan")
-        staleness = {"rollout/staleness_mean": mean, "rollout/staleness_max": max(ages, default=0)}
+        sampled = [t.completion.versions for g in groups.all for t in g.trajectories if t.segments]
+        tokens: Counter[int] = Counter()  # Of each age.
+        for span in itertools.chain.from_iterable(sampled):
+            tokens[step - 1 - span.version] += span.end - span.start
+        total = tokens.total()
+        mean = sum(age * count for age, count in tokens.items()) / total if total else float("nan")
+        staleness = {"rollout/staleness_mean": mean, "rollout/staleness_max": max(+tokens, default=0)}
         return dataclasses.replace(groups, metrics=groups.metrics | staleness)
 
     def doing(self) -> dict[str, Any]:
         """Return what is being sampled, or waited for, and since when."""
         (what, since), step = self._doing, self._sampling
-        version = max(step - 1 - self.lag, 0)
-        texts = {"waits": f"waits for policy {version}, by which step {step} is sampled"}
-        return {"doing": texts.get(what, f"samples step {step} by policy {version}"), "since": since}
+        if what == "waits":
+            text = f"waits for policy {max(step - 1 - self.lag, 0)}, by which step {step} is sampled"
+        else:
+            text = f"samples step {step} by policy {self.feed.rollout.backend.version}"
+        return {"doing": text, "since": since}
 
     def _saved(self) -> int:
         """Return the step of the newest checkpoint, 0 if there is none."""
@@ -192,8 +200,8 @@ class Ahead:
                 began, waited = time.perf_counter(), time.perf_counter() - began
                 engines, gap = self.at(max(step - 1 - self.lag, 0))
                 backend = Recorded(engines, self.folder / f"step_{step:06d}.frames")
-                self._doing = ("samples", time.time())
                 self.feed.rollout = dataclasses.replace(self.feed.rollout, backend=backend)
+                self._doing = ("samples", time.time())
                 groups = self.feed.take(step)
                 backend.write()
                 sampling = time.perf_counter() - began

@@ -94,6 +94,8 @@ class RolloutBackend(Protocol):
         """Take new weights (Hugging Face parameter names); completions carry `version` from now on.
 
         Returns when they are in use. Weights that the backend shares with the caller need no copy.
+        A backend that has the attribute `between_tokens` calls it, where it is set, after every token, and takes new
+        weights within that call: what is drawn from then on is the new policy's, and says so (`VersionSpan`).
         """
 
     def close(self) -> None:

@@ -117,6 +117,7 @@ class Engines:
         count: int,
         timeout_s: float = 600.0,
         keep: int = 1,
+        in_flight: bool = False,
         plugins: Sequence[str] = (),
         say: Callable[[str], None] = lambda message: None,
         first_device: int = 0,
@@ -128,11 +129,14 @@ class Engines:
         """Start `count` engines of a backend and wait until all have loaded the policy. Raises SimpleRLError.
 
         An engine that gives no sign for `timeout_s` seconds while it owes something is replaced. `keep` is how many
-        policies, the newest, can be asked. On GPUs the engines take those from `first_device` on, in turn. `cluster`
-        chooses where they run; without one it is this machine.
+        policies, the newest, can be asked. `in_flight`: only the newest can, and an engine that is asked for
+        log-probabilities under it takes its weights between two tokens of the responses that are running. On GPUs the
+        engines take those from `first_device` on, in turn. `cluster` chooses where they run; without one it is this
+        machine.
         """
         self._cluster = cluster
-        self.name, self.exact, self.context_length = name, cast(Any, BACKENDS[name]).exact, policy.context_length
+        self.name, self.context_length, self._in_flight = name, policy.context_length, in_flight
+        self.exact = cast(Any, BACKENDS[name]).exact and not in_flight
         self.version, self.keep, self.timeout_s, self._say = 0, keep, timeout_s, say
         self._bound = BOUNDS[precision]
         self._files = shared_folder()
@@ -146,6 +150,7 @@ class Engines:
             "device": self._device,
             "attention": policy.model.config._attn_implementation,
             "threads": max(1, torch.get_num_threads() // count),
+            "in_flight": in_flight,
             "options": {"precision": precision, "max_rows": max_rows},
         }
         self._numbers, self._lock = itertools.count(1), threading.RLock()
@@ -306,8 +311,9 @@ class Engines:
         tickets = [next(self._numbers) for _ in tasks]
         engine.owed |= dict(zip(tickets, tasks, strict=True))
         call = tasks[0].call
-        weights = self._published.get(call.version, "")  # Without a name: those that an engine begins with.
-        header: dict[str, Any] = {"call": call.number, "version": call.version, "weights": weights, "tickets": tickets}
+        version = self._under(call)
+        weights = self._published.get(version, "")  # Without a name: those that an engine begins with.
+        header: dict[str, Any] = {"call": call.number, "version": version, "weights": weights, "tickets": tickets}
         if self._cluster and weights:
             self._send_files(engine, weights)
         if call.sampling is None:
@@ -322,6 +328,10 @@ class Engines:
             "lengths": [len(request.prompt_ids) for request in requests],
         }
         engine.send(header, {"prompts": np.concatenate([r.prompt_ids for r in requests]).astype(np.int32)})
+
+    def _under(self, call: _Call) -> int:
+        """Return the version that a call is asked under: in flight responses are the newest's."""
+        return self.version if self._in_flight and call.sampling else call.version
 
     # -- listening -----------------------------------------------------------------------------------------------
 
@@ -391,7 +401,7 @@ class Engines:
             engine.owed = {}
             self._say(f"{name} {how.splitlines()[0].split(';')[0]}; it is started anew, {len(owed)} requests with it")
             self._start(engine)
-            versions = dict.fromkeys(task.call.version for task in owed.values()) | {self.version: None}
+            versions = dict.fromkeys(self._under(task.call) for task in owed.values()) | {self.version: None}
             for version in versions:
                 if version in self._proofs:
                     self._give(engine, [_Task(_Call(0, version), engine.number, self._proofs[version][0])])
@@ -460,7 +470,7 @@ class Engines:
                     "pid": engine.pid,
                     "state": "starts" if not engine.ready else "answers" if engine.owed else "waits",
                     "owes": len(engine.owed),
-                    "version": next((task.call.version for task in engine.owed.values()), self.version),
+                    "version": next((self._under(task.call) for task in engine.owed.values()), self.version),
                     "starts": engine.starts,
                     "heard": round(now - clock + engine.since),
                 }
@@ -514,7 +524,7 @@ def main() -> None:
 
 def be_engine(controller: socket.socket, settings: dict[str, Any], files: Path, *, remote: bool = False) -> None:
     """Load the model and answer for ever. `remote`: the model and its weights are sent, into the folder `files`."""
-    engine = _Serving(controller, files)
+    engine = _Serving(controller, files, in_flight=settings["in_flight"])
     threading.Thread(target=engine.listen, daemon=True).start()
     while remote and engine.inbox.get()[0]["kind"] != "begin":
         pass
@@ -531,8 +541,8 @@ def be_engine(controller: socket.socket, settings: dict[str, Any], files: Path, 
 class _Serving:
     """What an engine has been asked, in order, and what it answers."""
 
-    def __init__(self, controller: socket.socket, files: Path):
-        self.controller, self.files = controller, files
+    def __init__(self, controller: socket.socket, files: Path, *, in_flight: bool):
+        self.controller, self.files, self.in_flight = controller, files, in_flight
         self.inbox: SimpleQueue[Message] = SimpleQueue()
         self.later: deque[Message] = deque()
         self.given_up: set[int] = set()
@@ -564,21 +574,24 @@ class _Serving:
         """Answer for ever."""
         while True:
             header, arrays = self.later.popleft() if self.later else self.inbox.get()
-            if header["call"] in self.given_up:
-                continue
-            try:
-                if header["weights"] != self.weights:
-                    backend.sync(read_weights(self.files / header["weights"]), header["version"])
-                    self.weights = header["weights"]
-                if header["kind"] == "logprobs":
-                    told = backend.logprobs(arrays["ids"].tolist()) if hasattr(backend, "logprobs") else None
-                    answer = {} if told is None else {"logprobs": told}
-                    send(self.controller, {"kind": "logprobs", "ticket": header["tickets"][0]}, answer)
-                else:
-                    self.generate(backend, header, arrays)
-            except SimpleRLError as error:
-                kind = type(error).__name__
-                send(self.controller, {"kind": "error", "type": kind, "text": str(error), "tickets": header["tickets"]})
+            if header["call"] not in self.given_up:
+                self.answer(backend, header, arrays)
+
+    def answer(self, backend: RolloutBackend, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Answer a message, by the weights that it names; in flight there is no way back to older ones."""
+        try:
+            if header["weights"] != self.weights and not (self.in_flight and header["version"] < backend.version):
+                backend.sync(read_weights(self.files / header["weights"]), header["version"])
+                self.weights = header["weights"]
+            if header["kind"] == "logprobs":
+                told = backend.logprobs(arrays["ids"].tolist()) if hasattr(backend, "logprobs") else None
+                answer = {} if told is None else {"logprobs": told}
+                send(self.controller, {"kind": "logprobs", "ticket": header["tickets"][0]}, answer)
+            else:
+                self.generate(backend, header, arrays)
+        except SimpleRLError as error:
+            kind = type(error).__name__
+            send(self.controller, {"kind": "error", "type": kind, "text": str(error), "tickets": header["tickets"]})
 
     def generate(self, backend: RolloutBackend, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Answer requests, and those of the same call that come meanwhile."""
@@ -592,17 +605,25 @@ class _Serving:
             for prompt, key, limit in zip(prompts, header["keys"], header["limits"], strict=True):
                 requests.append(Request(prompt_ids=prompt, noise_key=key, max_new_tokens=limit))
 
+        def look() -> None:
+            """Take what has come meanwhile."""
+            for message in self._new():
+                if message[0]["kind"] == "generate" and message[0]["call"] == header["call"]:
+                    tickets.extend(message[0]["tickets"])
+                    add(*message)
+                elif message[0]["kind"] == "logprobs" and self.in_flight:
+                    self.answer(backend, *message)
+                else:
+                    self.later.append(message)
+
         add(header, arrays)
+        if self.in_flight:
+            cast(Any, backend).between_tokens = look
         with closing(cast(Any, backend.generate(requests, sampling))) as completions:
             for index, completion in completions:
                 answer, values = pack_completion(completion)
                 send(self.controller, {"kind": "completion", "ticket": tickets[index], **answer}, values)
-                for message in self._new():
-                    if message[0]["kind"] == "generate" and message[0]["call"] == header["call"]:
-                        tickets += message[0]["tickets"]
-                        add(*message)
-                    else:
-                        self.later.append(message)
+                look()
                 if header["call"] in self.given_up:
                     return
 

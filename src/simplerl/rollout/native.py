@@ -6,8 +6,9 @@ the batch (up to floating-point ties). Left out: paging. For long responses on b
 """
 
 import copy
+import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -145,6 +146,8 @@ class _Row:
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     entropies: list[float] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    """Of the weights that each token was drawn by."""
     done: bool = False
 
 
@@ -209,6 +212,8 @@ class NativeBackend:
     """Samples from a model held in this process."""
 
     exact = True
+    between_tokens: Callable[[], None] | None = None
+    """Called after every token; may `sync`."""
 
     def __init__(
         self,
@@ -277,6 +282,7 @@ class NativeBackend:
         waiting: deque[int] = deque()
         decoding: _Decoding | None = None
         known = first = len(requests)
+        version = self.version
         self._queue(requests, range(known), waiting)
         while waiting or decoding or known < len(requests):
             self._queue(requests, range(known, known := len(requests)), waiting)
@@ -296,7 +302,14 @@ class NativeBackend:
             # all that stay, which for a single row costs more than its forward pass.
             alive = [position for position, row in enumerate(decoding.rows) if not row.done]
             if not alive:
-                decoding = None
+                decoding, version = None, self.version
+                continue
+            if self.between_tokens:
+                self.between_tokens()
+            if version != self.version:  # Keys and values are of weights that are gone: they are computed anew.
+                version, rows = self.version, [decoding.rows[position] for position in alive]
+                decoding = None  # Its cache leaves before theirs comes.
+                decoding = self._filled([[*requests[row.index].prompt_ids.tolist(), *row.tokens] for row in rows], rows)
                 continue
             if len(decoding.rows) - len(alive) >= max(1, LEAVE_SHARE * len(decoding.rows)):
                 kept_R = torch.tensor(alive, device=self.device)
@@ -334,6 +347,7 @@ class NativeBackend:
             row.tokens.append(token)
             row.logprobs.append(logprob)
             row.entropies.append(entropy)
+            row.versions.append(self.version)
             reason = self._ending(row, sampling) or ("length" if len(row.tokens) == row.limit else None)
             if reason:
                 row.done = True
@@ -341,16 +355,20 @@ class NativeBackend:
         return token_R, ended
 
     def _prefill(self, requests: Sequence[Request], members: Sequence[int], sampling: Sampling) -> "_Decoding":
-        """Run the prompts of some requests, each once and padded on the left; repeat its cache for its samples."""
-        numbers: dict[bytes, int] = {}
-        prompt_of = [numbers.setdefault(requests[i].prompt_ids.tobytes(), len(numbers)) for i in members]
-        prompts = [np.frombuffer(prompt, dtype=requests[members[0]].prompt_ids.dtype) for prompt in numbers]
-        width = max(map(len, prompts))
-        tokens_PT = torch.zeros(len(prompts), width, dtype=torch.long)
-        mask_PT = torch.zeros(len(prompts), width, dtype=torch.bool)
-        for row, prompt in enumerate(prompts):
-            tokens_PT[row, width - len(prompt) :] = torch.from_numpy(prompt.astype(np.int64))
-            mask_PT[row, width - len(prompt) :] = True
+        """Begin responses to some requests."""
+        rows = [self._row(i, requests[i], sampling) for i in members]
+        return self._filled([requests[i].prompt_ids.tolist() for i in members], rows)
+
+    def _filled(self, texts: Sequence[Sequence[int]], members: list[_Row]) -> "_Decoding":
+        """Run the text of each row, padded on the left: each text once; repeat its cache for the rows that have it."""
+        numbers: dict[tuple[int, ...], int] = {}
+        text_of = [numbers.setdefault(tuple(text), len(numbers)) for text in texts]
+        width = max(map(len, numbers))
+        tokens_PT = torch.zeros(len(numbers), width, dtype=torch.long)
+        mask_PT = torch.zeros(len(numbers), width, dtype=torch.bool)
+        for text, row in numbers.items():
+            tokens_PT[row, width - len(text) :] = torch.tensor(text)
+            mask_PT[row, width - len(text) :] = True
         tokens_PT, mask_PT = tokens_PT.to(self.device), mask_PT.to(self.device)
         filled: _Decoding | None = None
         rows = max(1, self.prefill_tokens // width)
@@ -364,8 +382,8 @@ class NativeBackend:
             )
             filled = filled.joined(part) if filled else part
         assert filled is not None
-        filled.rows = [self._row(i, requests[i], sampling) for i in members]
-        return filled.only(prompt_of, rows=range(len(members)))
+        filled.rows = members
+        return filled.only(text_of, rows=range(len(members)))
 
     def _row(self, index: int, request: Request, sampling: Sampling) -> _Row:
         """Return a response to begin."""
@@ -396,11 +414,15 @@ class NativeBackend:
 
     def _complete(self, row: _Row, reason: StopReason, sampling: Sampling) -> Completion:
         spoken = row.tokens[:-1] if reason == "eos" or row.tokens[-1] in self._special_stops else row.tokens
+        starts = [i for i, (a, b) in enumerate(itertools.pairwise([None, *row.versions])) if a != b]
         return Completion(
             token_ids=np.array(row.tokens, dtype=np.int32),
             logprobs=np.array(row.logprobs, dtype=np.float32),
             entropies=np.array(row.entropies, dtype=np.float32),
             text=cut(self.tokenizer, spoken, sampling.stop),
             stop_reason=reason,
-            versions=(VersionSpan(self.version, 0, len(row.tokens)),),
+            versions=tuple(
+                VersionSpan(row.versions[start], start, end)
+                for start, end in itertools.pairwise([*starts, len(row.tokens)])
+            ),
         )

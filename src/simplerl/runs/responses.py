@@ -36,6 +36,7 @@ SCHEMA = pyarrow.schema(
         "reward_parts": pyarrow.map_(_TEXT, pyarrow.float64()),
         "advantages": _NUMBERS,
         "policy_version": _INTEGER,
+        "versions": pyarrow.list_(pyarrow.struct(dict.fromkeys(("version", "start", "end"), _INTEGER))),
         **dict.fromkeys(("prompt_ids", "token_ids"), pyarrow.list_(_INTEGER)),
         **dict.fromkeys(("logprobs", "entropies"), _NUMBERS),
         "loss_mask": pyarrow.list_(pyarrow.bool_()),
@@ -300,6 +301,7 @@ def _row(step: int, trajectory: Trajectory, advantages: np.ndarray | None) -> di
         "reward_parts": list(trajectory.reward_parts.items()),
         "advantages": advantages,
         **{name: getattr(completion, name) for name in ("policy_version", "token_ids", "logprobs", "entropies")},
+        "versions": [asdict(span) for span in completion.versions] if len(completion.versions) > 1 else None,
         **{name: getattr(trajectory, name) for name in ("prompt_ids", "loss_mask")},
         "turns": [{"author": author, "text": _clean(text)} for author, text in trajectory.texts] or None,
         "calls": None

@@ -85,17 +85,23 @@ class Components:
     def sync(self, version: int) -> float | None:
         """Give the engine the learner's weights and have it prove that it uses them; return how far it is off.
 
-        Engines that sample ahead are busy (None): they prove it when they take the weights up (`engines_at`).
+        Engines that sample ahead are busy (None): they prove it when they take the weights up (`engines_at`), which is
+        here where they take them in flight.
         """
         self.backend.sync(self.learner.weights(), version=version)
-        if not (lag := self.config.rollout.lag):
+        if not (lag := self.config.rollout.lag) or self.config.rollout.refresh == "in_flight":
             return ask_back(self.backend, self.policy, self.proofs.precision, own=self.learner.text_logprobs)
         self.proofs.own[version] = self.learner.text_logprobs(self.proofs.ids)
         self.proofs.own.pop(version - lag - 1, None)
         return None
 
     def engines_at(self, version: int) -> tuple[RolloutBackend, float]:
-        """Return the engines under the policy of a version, and how far they are off when asked back."""
+        """Return the engines under the policy of a version, and how far they are off when asked back.
+
+        Of weights that are taken in flight there is only the newest policy, which was asked at its sync (nan).
+        """
+        if self.config.rollout.refresh == "in_flight":
+            return self.backend, float("nan")
         engines = cast("Engines", self.backend).at(version)
         return engines, self.proofs.ask(engines)
 
@@ -212,7 +218,9 @@ def build_components(
             sampled_from.model.to(device)
     options: dict[str, Any] = {"precision": samples_in, "max_rows": config.rollout.max_rows}
     backend = start_backend(config, sampled_from, say, device=device, **options)
-    if not backend.exact:
+    if config.rollout.refresh == "in_flight":
+        say("rollout.refresh = in_flight: time decides which policy samples which token; no two runs will be the same")
+    elif not backend.exact:
         say(f"rollout.backend = {config.rollout.backend} draws its own random numbers: no two runs will be the same")
     rollout, evaluation = rollouts(config, backend, policy.tokenizer)
     own = config.rollout.backend != "native" or config.cluster.engines
@@ -301,6 +309,7 @@ def start_backend(
         count=cluster.engines,
         timeout_s=cluster.timeout_s,
         keep=config.rollout.lag + 1,
+        in_flight=config.rollout.refresh == "in_flight",
         plugins=[each.name for each in config.plugins],
         say=say,
         first_device=config.learner.ranks,

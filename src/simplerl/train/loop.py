@@ -15,6 +15,7 @@ from simplerl.feed.ahead import source_of
 from simplerl.feed.feed import Feed
 from simplerl.feed.ledger import Ledger
 from simplerl.feed.samplers import prompt_sampler
+from simplerl.rollout import BACKENDS
 from simplerl.train.batch import build_batch
 from simplerl.train.components import Inputs, build_components
 from simplerl.train.replay import learn_with_buffer
@@ -41,6 +42,12 @@ def train(
         raise ConfigError(
             f"sampling.top_p = {config.sampling.top_p}: {type(config.algorithm).__name__} reads a mean over the "
             "complete vocabulary, which a nucleus does not have; train with --sampling.top-p 1"
+        )
+    backend = config.rollout.backend
+    if config.rollout.refresh == "in_flight" and not hasattr(BACKENDS[backend], "between_tokens"):
+        raise ConfigError(
+            f"rollout.refresh = 'in_flight' with rollout.backend = {backend!r}: it takes new weights only when no "
+            "response is running; give --rollout.backend native, or --rollout.refresh step"
         )
     build = functools.partial(build_components, config, inputs=inputs)
     with open_run("train", config, path, build, resume=resume, callbacks=callbacks) as run:

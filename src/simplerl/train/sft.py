@@ -74,7 +74,7 @@ def without_rl(config: Config) -> Config:
         steps=own.steps,
         sampling=dataclasses.replace(config.sampling, temperature=1.0, samples_per_prompt=2, prompts_per_step=1),
         learner=dataclasses.replace(config.learner, prompts_per_update=0),
-        rollout=dataclasses.replace(config.rollout, lag=0),
+        rollout=dataclasses.replace(config.rollout, lag=0, refresh="step"),
         optimizer=dataclasses.replace(
             config.optimizer, lr=own.lr, schedule=own.schedule, warmup_steps=own.warmup_steps
         ),
