@@ -117,10 +117,12 @@ def test_evaluation_that_samples_otherwise_is_no_gap(tmp_path: Path) -> None:
     assert "other.jsonl" in diagnosis.unfit["train-eval-gap"]
 
 
-@pytest.mark.parametrize("data", ["stack", "arithmetic"])
+@pytest.mark.parametrize(
+    "data", ["stack", "stack,levels=1", "stack:0.5+knights:0.5", "arithmetic", "my/stack_of_sums.jsonl"]
+)
 def test_a_program_needs_no_working(tmp_path: Path, data: str) -> None:
     unfit = diagnose(write_run(tmp_path / "run", config={"data": data})).unfit
-    assert ("programs" in unfit.get("bare-box", "")) == (data == "stack")
+    assert ("programs" in unfit.get("bare-box", "")) == (data.startswith("stack"))
 
 
 def test_fine_tuning_is_judged_by_what_it_has(tmp_path: Path) -> None:

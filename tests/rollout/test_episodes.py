@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from simplerl.core.errors import ConfigError, SimpleRLError
+from simplerl.core.errors import ConfigError, DataError, SimpleRLError
 from simplerl.core.types import Call, Problem, Turn, Verdict
 from simplerl.data.templates import TEMPLATES
 from simplerl.environments import ENVIRONMENTS
@@ -248,6 +248,15 @@ def test_what_ends_a_run_is_not_taken_for_a_fault_of_a_tool(cub) -> None:
 
     with pytest.raises(SimpleRLError, match="no sandbox"):
         rolled(cub("cub-qwen"), Missing())
+
+
+def test_a_problem_that_cannot_be_asked_is_named(cub) -> None:
+    class Broken(Ends):
+        def problem(self, problem, rng) -> Problem:
+            raise KeyError("choices")
+
+    with pytest.raises(DataError, match=r"Broken.problem raised KeyError.*test_episodes.*for problem p0"):
+        rolled(cub("cub-qwen"), Broken())
 
 
 def test_wrong_types_are_faults_too(cub) -> None:

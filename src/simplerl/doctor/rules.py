@@ -6,6 +6,7 @@ both in a plug-in (`simplerl.doctor.rule`).
 
 import functools
 import math
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -373,8 +374,9 @@ def _on_policy(observed: Observation) -> str | None:
 
 
 def _programs(observed: Observation) -> str | None:
-    names = {observed.config.get("data"), observed.config.get("environment.name")}
-    return "answers are programs: there is nothing to work out before one" if names & {"stack", "code"} else None
+    # A mixture names several sets: `stack:0.5+knights:0.5`.
+    names = re.split(r"[^\w-]+", f"{observed.config.get('data')} {observed.config.get('environment.name')}")
+    return "answers are programs: there is nothing to work out before one" if {"stack", "code"} & {*names} else None
 
 
 _UNFIT = {

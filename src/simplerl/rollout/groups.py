@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from simplerl.core.errors import DataError, SimpleRLError, raised_at
 from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, Problem, Scored, Trajectory, TrajectoryGroup, Undecided, Verdict
 from simplerl.data.prompts import Prompter, adds_begin
@@ -50,7 +51,7 @@ def prompt(
     """Format and encode problems, as the environment asks them. A bare template is the whole prompt: nothing is added
     to it."""
     if environment is not None:
-        problems = [environment.problem(item, generator(seed, "environment", item.id)) for item in problems]
+        problems = [_asked(environment, item, generator(seed, "environment", item.id)) for item in problems]
     prompter = template if isinstance(template, Prompter) else Prompter(template=template)
     return [
         Prompted(
@@ -59,6 +60,17 @@ def prompt(
         )
         for p in problems
     ]
+
+
+def _asked(environment: Environment, problem: Problem, rng: np.random.Generator) -> Problem:
+    """Return a problem as an environment asks it. Raises DataError where that raises: nothing can be sampled then."""
+    try:
+        return environment.problem(problem, rng)
+    except SimpleRLError:
+        raise
+    except Exception as error:  # Anybody's code.
+        what = f"{type(environment).__name__}.problem raised {raised_at(error)}"
+        raise DataError(f"{what} for problem {problem.id}; it is called once for each before anything runs") from error
 
 
 def begin_notice(
