@@ -52,7 +52,7 @@ def test_variants_resolve(experiment: Experiment, quick: bool) -> None:
 def test_variants_differ_and_are_compared_with_one_of_them(experiment: Experiment) -> None:
     labels = [variant.label for variant in experiment.variants]
     assert len({slug(label).lower() for label in labels}) == len(labels), "two would share a run directory"
-    tables = [(table_of(experiment, variant), variant.before) for variant in experiment.variants]
+    tables = [(v.recipe, table_of(experiment, v), v.before) for v in experiment.variants]
     assert all(a != b for i, a in enumerate(tables) for b in tables[:i])
     for variant in experiment.variants:
         assert variant.against in ("", *labels)
