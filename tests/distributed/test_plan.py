@@ -106,6 +106,9 @@ def test_parts_of_a_plan_follow_the_settings() -> None:
     assert plain.always["weights"] == 4 * plain.parameters
     assert plain.always["moments"] == 8 * plain.parameters
     assert plain.always["engine"] == 0, "the native backend samples from the learner's weights"
+    writes = deep(few, {"checkpoint": {"asynchronous": True}})
+    copied = make_plan(small_config(writes), Machine(memory_gib=100), prompt_tokens=16)
+    assert copied.peak - plain.peak == 12 * plain.parameters
     kl = make_plan(small_config(deep(few, {"algorithm": {"kl_coef": 0.1}})), Machine(memory_gib=100), prompt_tokens=16)
     assert kl.always["weights"] == 2 * plain.always["weights"], "and the reference"
     vllm = make_plan(small_config(deep(few, {"rollout": {"backend": "vllm"}})), Machine(memory_gib=100))

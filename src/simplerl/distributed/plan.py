@@ -230,12 +230,14 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     shards, copies = max(1, gpus), 1 + (algorithm.needs_reference and not rank)
     critic = 4 if algorithm.needs_critic else 0
     weights, trained = 4 * own["all"], 4 * own["trained"]
+    copies_state = config.checkpoint.asynchronous  # On a GPU the copy is in the CPU's memory.
     always = {
         "this process": held,
         "weights": weights * copies // shards,
         "moments": 2 * trained // shards,
         "critic": critic * trained // shards,
         "layers gathered": 3 * own["layer"] if shards > 1 else 0,
+        "checkpoint being written": 0 if gpus else (3 * trained + 3 * critic * own["trained"]) * copies_state,
     }
     backward = {
         "gradients": own["grad"] // shards,
