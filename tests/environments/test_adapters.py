@@ -26,12 +26,15 @@ def installed(module: str) -> bool:
 
 
 needs_verifiers = pytest.mark.skipif(not installed("verifiers"), reason="needs the extra `verifiers`")
+needs_textarena = pytest.mark.skipif(
+    not (installed("verifiers") and installed("textarena") and installed("nltk")), reason="needs `verifiers[ta]`"
+)
 needs_openenv = pytest.mark.skipif(not installed("openenv"), reason="needs the extra `openenv`")
 
 
-def rolled(policy, environment, problems, respond, samples: int = 2):
+def rolled(policy, environment, problems, respond, samples: int = 2, context: int = 1024):
     end = frozenset({policy.tokenizer.eos_token_id})
-    backend = FakeBackend("", policy.tokenizer, stop_ids=end, context_length=1024, respond=respond)
+    backend = FakeBackend("", policy.tokenizer, stop_ids=end, context_length=context, respond=respond)
     with VerifierPool(workers=1) as verifier:
         rollout = Rollout(
             backend=backend, verifier=verifier, reward=REWARDS["correctness"](), samples=samples, seed=0,
@@ -126,6 +129,31 @@ def test_a_user_of_verifiers_asks_back(cub, package: str) -> None:
         assert "Sure?" in t.texts[1][1]
         assert t.loss_mask.sum() < len(t.loss_mask)
         assert (t.verdict.status, t.reward) == ("wrong", 0.5)
+
+
+@needs_textarena
+def test_the_games_that_come_with_verifiers(cub, tmp_path, monkeypatch) -> None:
+    """Hangman of TextArena, their taskset as it is: the engine plays the user, and its end is the reward."""
+    import nltk
+
+    (tmp_path / "corpora/words").mkdir(parents=True)
+    for name in ("en", "en-basic"):  # The word list, which is otherwise fetched from the network.
+        (tmp_path / "corpora/words" / name).write_text("otto\n")
+    monkeypatch.setattr(nltk, "download", lambda *names, **options: True)
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
+    problems = data.read("verifiers:textarena,game=Hangman-v0", "train", size=2).problems
+    assert "You are playing Hangman" in problems[0].question
+    policy, environment = cub("cub-qwen"), ENVIRONMENTS["verifiers"]()
+
+    def play(text: str, key) -> str:
+        return " [t]" if text.count("assistant") == 1 else " [otto]"
+
+    for t in rolled(policy, environment, problems, play, context=4096):
+        assert [text for author, text in t.texts if author == "policy"] == [" [t]", " [otto]"]
+        assert "_   T   T   _" in t.texts[1][1]  # The board with what was guessed.
+        assert (t.verdict.status, t.reward) == ("correct", 1.0)
+    for t in rolled(policy, environment, problems, lambda text, key: " nothing in brackets", context=4096):
+        assert (t.verdict.status, t.reward) == ("wrong", 0.0)
 
 
 @pytest.fixture
