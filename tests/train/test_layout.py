@@ -178,6 +178,38 @@ def test_layout_does_not_matter(case: str, layout: str, batch: Batch, tiny: Call
     assert found_metrics == pytest.approx(wanted_metrics, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if not CASES[case].needs_critic])
+def test_micro_batches_at_once_change_no_bit(case: str, batch: Batch, tiny: Callable[[str], Policy]) -> None:
+    """A tiny model's are computed by as many threads as there are, each by one; gradients add up in their order."""
+    policy, usual, results = tiny("llama"), torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            precision = "bf16" if case == "grpo" else "fp32"
+            results.append(learn(policy, CASES[case], batch, tokens=45, prompts_per_update=2, precision=precision))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(usual)
+    (wanted, before), (found, after) = results
+    for one, other in zip(found, wanted, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(values, other[name]) for name, values in one.items())
+    for name, value in before.metrics.items():
+        assert name.startswith(TIMINGS) or after.metrics[name] == value, name
+
+
+def test_what_fails_in_one_of_several_micro_batches_is_raised(batch, tiny, monkeypatch) -> None:
+    usual = torch.get_num_threads()
+    monkeypatch.setattr(Learner, "_loss", lambda *args, **options: 1 / 0)
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(ZeroDivisionError):
+            learn(tiny("llama"), CASES["grpo"], batch, tokens=45)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(usual)
+
+
 @pytest.mark.parametrize(("case", "tokens"), [(case, 45) for case in CASES] + [("grpo-zoo", 10**6), ("grpo-zoo", 1)])
 def test_prompts_may_be_computed_once(case: str, tokens: int, batch: Batch, tiny: Callable[[str], Policy]) -> None:
     """For the responses of a micro-batch, for all, and for each on its own; the critic does as the policy does."""

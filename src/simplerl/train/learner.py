@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -114,6 +115,8 @@ class Learner:
         self.scorer = Scorer(policy.model, temperature=temperature, precision=precision)
         self.scorer.top_p = top_p if "rl" in algorithm.components else 1.0
         self.adapters, self.seed = lora.has_adapters(policy.model), seed
+        size = sum(values.numel() for values in policy.model.parameters())
+        self.small = size < SMALL_MODEL and not self.adapters and not learner.gradient_checkpointing
         self.reference: Scorer | BaseScorer | None = None
         if algorithm.needs_reference:
             if self.adapters and reference is None:
@@ -144,6 +147,12 @@ class Learner:
         self.optimizer = adamw(self.policy.model, self.optimization)
         if self.critic:
             self.critic.begin()
+
+    @property
+    def lanes(self) -> int:
+        """Micro-batches that are computed at once: as many as there are threads for a tiny model on a CPU, whose
+        operations are too small to be shared by threads; else one, which has them all."""
+        return torch.get_num_threads() if self.device.type == "cpu" and self.small else 1
 
     @property
     def leads(self) -> bool:
@@ -388,17 +397,40 @@ class Learner:
         beside = {name: rows_B for name, rows_B in terms.items() if name != "rl" and bool(rows_B.any())}
         return {name: rows_B[:, None] for name, rows_B in (beside | own).items()}
 
-    def _scored(
-        self, scorer: Scorer | BaseScorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor
-    ) -> Iterator[tuple[MicroBatch, Scores]]:
-        """Yield each micro-batch of some rows with its scores, on its device."""
-        wants_mean = self.algorithm.needs_vocabulary_mean
+    def _each(
+        self,
+        scorer: Scorer | BaseScorer,
+        batch: Batch,
+        mask_BT: torch.Tensor,
+        rows: torch.Tensor,
+        work: Callable[[MicroBatch, Scores], Any],
+    ) -> Iterator[tuple[MicroBatch, Any]]:
+        """Yield each micro-batch of some rows, on its device, with what `work` makes of its scores, in order.
+
+        With several `lanes` they are computed at once, each by one thread. Which one changes no bit.
+        """
+        wants_mean, gradient = self.algorithm.needs_vocabulary_mean, torch.is_grad_enabled()
         cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
         unit = scorer.scorer if isinstance(scorer, BaseScorer) else scorer
-        for micro in self.ranks.deal(unit, rows, batch, **cuts) if self.ranks else cut_update(rows, batch, **cuts):
-            tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
-            lengths_B = micro.lengths(batch.lengths_B)
-            yield micro, scorer(tokens_BT, kept_BT, lengths_B, prompts=micro.prompts, vocabulary_mean=wants_mean)
+
+        def worked(micro: MicroBatch) -> tuple[MicroBatch, Any]:
+            with torch.set_grad_enabled(gradient):  # Which every thread has of its own.
+                tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
+                lengths_B = micro.lengths(batch.lengths_B)
+                scores = scorer(tokens_BT, kept_BT, lengths_B, prompts=micro.prompts, vocabulary_mean=wants_mean)
+                return micro, work(micro, scores)
+
+        if self.ranks or self.lanes == 1:
+            yield from map(
+                worked, self.ranks.deal(unit, rows, batch, **cuts) if self.ranks else cut_update(rows, batch, **cuts)
+            )
+            return
+        usual = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(self.lanes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                yield from pool.map(worked, cut_update(rows, batch, **cuts))
+        finally:
+            torch.set_num_threads(usual)
 
     @torch.no_grad()
     def _score(self, scorer: Scorer | BaseScorer, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor) -> Scores:
@@ -406,7 +438,8 @@ class Learner:
         scorer.model.eval()
         logprobs_BT, entropy_BT = torch.zeros(mask_BT.shape), torch.zeros(mask_BT.shape)
         mean_BT = torch.zeros(mask_BT.shape) if self.algorithm.needs_vocabulary_mean else None
-        for micro, (own_BT, own_entropy_BT, own_mean_BT) in self._scored(scorer, batch, mask_BT, rows):
+        for micro, scores in self._each(scorer, batch, mask_BT, rows, lambda micro, scores: scores):
+            own_BT, own_entropy_BT, own_mean_BT = scores
             if micro.idle:
                 continue
             logprobs_BT[micro.rows, : micro.width] = own_BT.cpu()
@@ -438,18 +471,32 @@ class Learner:
         counts = {"all": scored, "own": int(prepared.own_BT[rows].sum())}
         counts |= {name: int((mask_BT[rows] & rows_B1[rows]).sum()) for name, rows_B1 in prepared.terms.items()}
         sums: dict[str, torch.Tensor] = {}
-        for micro, scores in self._scored(self.scorer, batch, mask_BT, rows):
+        parameters = [values for values in self.policy.model.parameters() if values.requires_grad]
+        at_once = not self.ranks and self.lanes > 1  # A thread of several has one lane itself.
+
+        def work(micro: MicroBatch, scores: Scores) -> tuple[dict[str, torch.Tensor], Sequence[torch.Tensor | None]]:
+            """Return a micro-batch's metrics and, with several lanes, its gradient, which is else added at once."""
             if micro.idle:
                 (scores[0].sum() + scores[1].sum()).backward()
-                continue
-            for name, value in self._backward(prepared, micro, scores, weights, counts, first=first).items():
+                return {}, []
+            loss, metrics = self._loss(prepared, micro, scores, weights, counts, first=first)
+            if at_once:
+                return metrics, torch.autograd.grad(loss, parameters, allow_unused=True)
+            loss.backward()
+            return metrics, []
+
+        for _, (metrics, gradient) in self._each(self.scorer, batch, mask_BT, rows, work):
+            for name, value in metrics.items():
                 sums[name] = sums.get(name, 0.0) + value.double()
+            for values, part in zip(parameters, gradient or [None] * len(parameters), strict=True):
+                if part is not None:
+                    values.grad = part if values.grad is None else values.grad.add_(part)
         lr = learning_rate(self.optimization, done, self.steps)
         norm = apply_gradient(self.optimizer, self.policy.model, lr=lr, grad_clip=self.optimization.grad_clip)
         numbers = {name: float(value) for name, value in sums.items()}
         return {**(self.ranks.sum_numbers(numbers) if self.ranks else numbers), "optimizer/grad_norm": norm}
 
-    def _backward(
+    def _loss(
         self,
         prepared: _Prepared,
         micro: MicroBatch,
@@ -458,8 +505,8 @@ class Learner:
         counts: dict[str, int],
         *,
         first: bool,
-    ) -> dict[str, torch.Tensor]:
-        """Add a micro-batch's gradient; return its share of the metrics.
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return a micro-batch's share of the loss, and of the metrics.
 
         In the first update the policy is the one at the start of the step: its log-probabilities are the old ones.
         """
@@ -501,11 +548,10 @@ class Learner:
             losses.append(output.loss)
             metrics |= output.metrics
             metrics[LOSS_METRICS.get(component, f"{component}/loss")] = output.loss.detach()
-        torch.stack(losses).sum().backward()
         for name, over, mask_BT, values_BT in measured:
             if counts[over]:
                 metrics[name] = (mask_BT.float() / counts[over] * values_BT).sum()
-        return metrics
+        return torch.stack(losses).sum(), metrics
 
     def _mismatch(self, batch: Batch, mask_BT: torch.Tensor) -> dict[str, float]:
         """Measure the distance between sampler and trainer in a step that moved no policy, over all its tokens."""
