@@ -240,6 +240,26 @@ def test_only_declared_packages_are_imported() -> None:
             assert imported.split(".")[0] in allowed, f"{name_of(module)}:{line} imports {imported}"
 
 
+def test_what_benchmarks_tools_and_examples_import_exists() -> None:
+    """They import inside functions too, which no run of them need reach."""
+    import importlib.util
+
+    from support import ROOT
+
+    imports = [
+        (file, node.module, alias.name)
+        for folder in ("benchmarks", "tools", "examples")
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "simplerl"
+        for alias in node.names
+    ]
+    assert len(imports) > 20
+    for file, module, name in imports:
+        is_there = hasattr(importlib.import_module(module), name) or importlib.util.find_spec(f"{module}.{name}")
+        assert is_there, f"{file.relative_to(ROOT)}: {module} has no {name}"
+
+
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_MODULES = {"pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
 
