@@ -271,7 +271,7 @@ def _run(
 
     named = {"plugins": [str(name) for name in plugins], "output_dir": str(output_dir)}
     say: Callable[[str], None] = (lambda line: None) if quiet else print
-    config, path = configure(recipe, merge(overrides, named), resume=resume, say=say)
+    config, path = configure(recipe, merge(overrides, named), resume=resume, stage=stage, say=say)
     watchers = [Adapter(callback) for callback in callbacks]
     execute(stage, config, path, resume=resume, quiet=quiet, callbacks=watchers, inputs=inputs)
     return Run(path)

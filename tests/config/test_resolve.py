@@ -413,3 +413,13 @@ def test_what_followed_is_said_on_standard_error(capsys) -> None:
 def test_a_directory_is_not_a_recipe(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"--model {tmp_path}"):
         resolve(str(tmp_path), {})
+
+
+def test_steps_of_fine_tuning_are_its_own() -> None:
+    """`simplerl sft --steps 2` is not a hundred of them."""
+    from simplerl.config.resolve import configure
+
+    config, path = configure("cub", {"steps": 2, "sft": {"data": "arithmetic-long"}}, resume=False, stage="sft")
+    assert (config.sft.steps, config.sft.data, path.name[:4]) == (2, "arithmetic-long", "sft_")
+    assert configure("cub", {"steps": 2, "sft": {"steps": 3}}, resume=False, stage="sft")[0].sft.steps == 3
+    assert configure("cub", {"steps": 2}, resume=False)[0].steps == 2

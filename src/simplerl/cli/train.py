@@ -13,8 +13,7 @@ def run(args: argparse.Namespace) -> int:
     stage, overrides = args.command, settings(args)
     if stage == "star" and args.iterations:
         overrides["steps"] = args.iterations
-    prefix = "" if stage == "train" else f"{stage}_"
-    config, path = configure(args.recipe, overrides, resume=args.resume, prefix=prefix)
+    config, path = configure(args.recipe, overrides, resume=args.resume, stage=stage)
     if stage == "train" and args.dry_run:
         from simplerl.cli.plan import dry_run
 

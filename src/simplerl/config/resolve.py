@@ -403,13 +403,18 @@ def configure(
     overrides: Mapping[str, Any],
     *,
     resume: bool,
-    prefix: str = "",
+    stage: str = "train",
     say: Callable[[str], None] = _on_stderr,
 ) -> tuple[Config, Path]:
     """Return the configuration of a run and its directory: of a recipe, or of the run in `output_dir` to resume.
 
-    Without `output_dir` the directory is runs/ and a name made from what the run is, after `prefix`.
+    Without `output_dir` the directory is runs/ and a name made from what the run is. Of the stage `sft` `steps` are
+    `sft.steps`.
     """
+    if stage == "sft" and "steps" in overrides:
+        own = {"steps": overrides["steps"], **overrides.get("sft", {})}
+        overrides = {**{key: value for key, value in overrides.items() if key != "steps"}, "sft": own}
+    prefix = "" if stage == "train" else f"{stage}_"
     if resume and recipe is None and overrides.get("output_dir"):
         config = read_config(Path(overrides["output_dir"]), overrides)
     else:
