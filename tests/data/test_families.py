@@ -23,15 +23,18 @@ def test_answers_are_right_and_their_workings_add_up() -> None:
 
 
 def test_a_variant_is_its_base_and_the_difficulties_that_it_names() -> None:
-    assert {name: member.text for name, member in family(0, (3, 4, 5)).items()} == {
-        "base": "3*4+5",
-        "x": "3*4+5+4",
-        "y": "6*7+15",
-        "z": "5+3*4",
-        "xy": "6*7+15+4",
-        "xz": "5+3*4+4",
-        "yz": "15+6*7",
-        "xyz": "15+6*7+4",
+    texts = {name: member.text for name, member in family(0, (3, 7, 4)).items()}
+    more = texts["x"].removeprefix("3*7+4*")
+    assert more in {"2", "3", "4", "5"}, "below the product"
+    assert texts == {
+        "base": "3*7+4",
+        "x": f"3*7+4*{more}",
+        "y": "7*7+4",
+        "z": "4+3*7",
+        "xy": f"7*7+4*{more}",
+        "xz": f"4*{more}+3*7",
+        "yz": "4+7*7",
+        "xyz": f"4*{more}+7*7",
     }
 
 
@@ -39,7 +42,7 @@ def test_every_family_is_complete_and_the_sampler_knows_its_variants() -> None:
     problems = load("families")
     assert set(VARIANTS) == set(WE_MATH)
     families = [problems[i : i + 8] for i in range(0, len(problems), 8)]
-    assert len({members[0].meta["family"] for members in families}) == len(families) > 250
+    assert len({members[0].meta["family"] for members in families}) == len(families) > 200
     for members in families:
         assert tuple(item.meta["variant"] for item in members) == VARIANTS
         assert len({item.meta["family"] for item in members}) == 1
@@ -50,7 +53,7 @@ def test_every_family_is_complete_and_the_sampler_knows_its_variants() -> None:
 def test_held_out_families_share_no_question_with_training_whatever_the_seed(seed: int) -> None:
     train = [item for s in (0, seed) for item in load("families", seed=s)]
     test = load("families", "test", seed=seed)
-    assert len({item.meta["family"] for item in test}) > 20
+    assert len({item.meta["family"] for item in test}) > 15
     for key in (lambda item: item.question, lambda item: item.meta["family"]):
         assert not {key(item) for item in train} & {key(item) for item in test}
     assert len({item.id for item in [*load("families"), *test]}) == len(load("families")) + len(test)

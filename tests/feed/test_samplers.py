@@ -359,7 +359,7 @@ def over_of(name: str, tmp_path: Path) -> dict[str, Any]:
         "star": {"temperatures": [0.8, 1.3], "subset": 3},
     }
     if name == "we-math":  # From base on, wherever anything is right.
-        over |= {"data": "families", "dataset": {"size": 80, "levels": []}}
+        over |= {"data": "families", "dataset": {"size": 80, "levels": []}, "sampling": {"max_new_tokens": 40}}
     return over
 
 

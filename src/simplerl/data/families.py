@@ -2,15 +2,15 @@
 
 | variant | kind of difficulty | example |
 |---|---|---|
-| base | a product and a term | `What is 3*4+5?` |
-| x | one more operation | `What is 3*4+5-8?` |
-| y | larger numbers: the factors by 3, the term by 10 | `What is 6*7+15?` |
-| z | another order: the product stands behind the term | `What is 5+3*4?` |
-| xy, xz, yz, xyz | several of them | `What is 15+6*7-8?` |
+| base | a product and a term | `What is 3*7+4?` |
+| x | one more operation: the term is a product | `What is 3*7+4*2?` |
+| y | larger numbers: the first factor by 4 | `What is 7*7+4?` |
+| z | another order: the term comes first | `What is 4+3*7?` |
+| xy, xz, yz, xyz | several of them | `What is 4*2+7*7?` |
 
 A family is its base. A hash of it decides its split, and every variant shows which base it is of, so that no question
-of a held-out family is one of training, whatever the seeds. The seed gives the order of the families, and what each
-adds in x.
+of a held-out family is one of training, whatever the seeds: the first factor of y is above 5, and the term in x below
+the product. The seed gives the order of the families, and the factor that each has in x.
 """
 
 import itertools
@@ -24,33 +24,30 @@ from simplerl.data.arithmetic import LARGEST, Expression
 VARIANTS = ("base", "x", "y", "z", "xy", "xz", "yz", "xyz")
 #: Number of kinds of difficulty in a variant.
 LEVELS = (0, 1, 2, 3)
-#: Values of the factors, and of the term. Terms above these are those of y.
-FACTORS, TERMS = range(2, 8), range(1, 10)
+#: Values of the first factor (those above are y's), the second, and the term with its factor in x.
+FIRST, SECOND, TERMS = range(2, 6), range(2, 13), range(2, 10)
 
 
-def _variant(name: str, base: tuple[int, int, int], more: int) -> Expression:
-    """Return a variant of a base (factor, factor, term); x adds `more`, which may be negative."""
+def _variant(name: str, base: tuple[int, int, int], factor: int) -> Expression:
+    """Return a variant of a base (first factor, second, term); in x the term is multiplied by `factor`."""
     left, right, term = base
-    if "y" in name:
-        left, right, term = left + 3, right + 3, term + 10
-    product = left * right
-    second = (term, "+", product, term + product) if "z" in name else (product, "+", term, product + term)
-    text = f"{term}+{left}*{right}" if "z" in name else f"{left}*{right}+{term}"
-    steps = [(left, "*", right, product), second]
+    left += 4 * ("y" in name)
+    products = [(left, "*", right, left * right)]
+    texts, values = [f"{left}*{right}", f"{term}"], [left * right, term]
     if "x" in name:
-        sign = "+-"[more < 0]
-        steps.append((second[3], sign, abs(more), second[3] + more))
-        text += f"{sign}{abs(more)}"
-    return Expression(text=text, steps=tuple(steps))
+        products.append((term, "*", factor, term * factor))
+        texts[1], values[1] = f"{term}*{factor}", term * factor
+    if "z" in name:
+        products, texts, values = products[::-1], texts[::-1], values[::-1]
+    return Expression(text="+".join(texts), steps=(*products, (values[0], "+", values[1], sum(values))))
 
 
 def family(seed: int, base: tuple[int, int, int]) -> dict[str, Expression]:
-    """Return variant → expression of a family, with values in 0 … 99 only; empty where it cannot be."""
-    rng = generator(seed, "families", *base)
-    for more in rng.permutation([number for number in range(-20, 21) if number]):
-        members = {name: _variant(name.replace("base", ""), base, int(more)) for name in VARIANTS}
-        if all(0 <= value <= LARGEST for member in members.values() for *_, value in member.steps):
-            return members
+    """Return variant → expression of a family, with values up to 99 only; empty where it cannot be."""
+    left, right, term = base
+    for factor in map(int, generator(seed, "families", *base).permutation(TERMS)):
+        if term * factor < left * right and (left + 4) * right + term * factor <= LARGEST:
+            return {name: _variant(name.replace("base", ""), base, factor) for name in VARIANTS}
     return {}
 
 
@@ -62,7 +59,7 @@ def load(split: str = "train", *, size: int = 0, seed: int = 0, levels: Iterable
             f"data set 'families' has the splits train and test, and the levels 0 to 3 (how many kinds of difficulty); "
             f"got {split!r} and {sorted(wanted)}"
         )
-    bases = list(itertools.product(FACTORS, FACTORS, TERMS))
+    bases = list(itertools.product(FIRST, SECOND, TERMS))
     order = generator(seed, "families", "order").permutation(len(bases))
     families = [members for index in order if (members := family(seed, bases[index]))]
     problems = [
