@@ -152,17 +152,17 @@ def test_a_nucleus_is_scored_as_it_is_sampled(tmp_path: Path) -> None:
 
 
 def test_a_nucleus_of_an_older_policy_is_scored_as_it_is_sampled(tmp_path: Path) -> None:
-    """NLPO's mask: renewed every step it is the policy's own; else other tokens are drawn, and scored as drawn."""
+    """NLPO's mask: renewed every step it is the policy's own; else the probabilities are others, and scored as drawn."""
 
-    def tokens(name: str, mask_steps: int) -> list[list[tuple[int, ...]]]:
+    def drawn(name: str, mask_steps: int) -> list[list[tuple[Any, ...]]]:
         exact = {"learner": {"precision": "fp32"}, "rollout": {"precision": "fp32"}, "optimizer": {"lr": 5e-3}}
         over = {"steps": 3, "sampling": {"top_p": 0.8, "temperature": 1.2, "mask_steps": mask_steps}, **exact}
         _, listener = run_small(tmp_path / name, over)
         assert max(listener.metrics[step]["policy/mismatch_kl"] for step in (1, 2, 3)) <= 1e-6
         rows = [Run(tmp_path / name).responses(step).to_pylist() for step in (1, 2, 3)]
-        return [[tuple(row["token_ids"]) for row in step] for step in rows]
+        return [[(row["token_ids"], row["logprobs"]) for row in step] for step in rows]
 
-    own, renewed, older = tokens("own", 0), tokens("renewed", 1), tokens("older", 2)
+    own, renewed, older = drawn("own", 0), drawn("renewed", 1), drawn("older", 2)
     assert renewed == own
     assert older[0] == own[0]
     assert older[1] != own[1]
