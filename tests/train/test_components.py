@@ -152,7 +152,7 @@ def test_a_nucleus_is_scored_as_it_is_sampled(tmp_path: Path) -> None:
 
 
 def test_a_nucleus_of_an_older_policy_is_scored_as_it_is_sampled(tmp_path: Path) -> None:
-    """NLPO's mask: renewed every step it is the policy's own; else the probabilities are others, and scored as drawn."""
+    """NLPO's mask: renewed every step it is the policy's own; else probabilities are others, and scored as drawn."""
 
     def drawn(name: str, mask_steps: int) -> list[list[tuple[Any, ...]]]:
         exact = {"learner": {"precision": "fp32"}, "rollout": {"precision": "fp32"}, "optimizer": {"lr": 5e-3}}
