@@ -17,9 +17,10 @@ from transformers import AutoTokenizer
 from simplerl.config.resolve import resolve
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Draw, Problem
+from simplerl.data import load
 from simplerl.feed import SAMPLERS
 from simplerl.feed.adaptive import LIM, Difficulty, NoPositiveResampling, alignment, expected_rates
-from simplerl.feed.curricula import AceReason, Domains, Drive, WeMath
+from simplerl.feed.curricula import WE_MATH, AceReason, Domains, Drive, WeMath
 from simplerl.feed.samplers import Epoch, PromptSampler, Uniform, chosen
 from simplerl.report import outcomes
 from simplerl.report.reading import ReportedRun
@@ -344,6 +345,7 @@ IN_RUNS: dict[str, dict[str, Any]] = {
     "curriculum": {"stage_steps": [2], "lengths": [8, 16], "sizes": [0, 3], "samples": [4, 5]},
     "query-effect": {"every": 2},
     "no-positive-resampling": {"rate": 0.99},
+    "we-math": {"solved": 0.25},
 }
 
 
@@ -356,17 +358,8 @@ def over_of(name: str, tmp_path: Path) -> dict[str, Any]:
         "algorithm": {"kl_coef": 0.5} if name == "domains" else {},
         "star": {"temperatures": [0.8, 1.3], "subset": 3},
     }
-    if name == "we-math":
-        rows = [
-            f'{{"question": "What is {i}+{j}?", "answer": "{i + j}", "family": "{i}", "variant": "{variant}"}}'
-            for i in range(1, 5)
-            for j, variant in enumerate(("base", "x", "xy", "y"), 1)
-        ]
-        file = tmp_path / "families.jsonl"
-        file.write_text("\n".join(rows) + "\n")
-        over |= {"data": str(file), "dataset": {"size": 0, "levels": []}, "steps": 3}
-        over["evaluation"] = {"every": 0, "holdout": 1}
-        over["sampler"] = {"name": name, "solved": 0.0}
+    if name == "we-math":  # From base on, wherever anything is right.
+        over |= {"data": "families", "dataset": {"size": 80, "levels": []}, "sampling": {"max_new_tokens": 40}}
     return over
 
 
@@ -392,6 +385,26 @@ def test_a_run_by_every_sampler_resumes_exactly(name: str, tmp_path: Path) -> No
     if name == "acereason":
         lengths = [listener.metrics[step]["length/max"] for step in range(1, 6)]
         assert all(length <= most for length, most in zip(lengths, (8, 8, 12, 16, 16), strict=True))
+
+
+def test_families_go_from_variant_to_variant_by_what_was_solved(tmp_path: Path) -> None:
+    """Each problem that a run samples follows, by WE_MATH, from what came of the one of its family before it."""
+    _, listener = run_small(tmp_path / "run", deep(over_of("we-math", tmp_path), {"steps": 8}))
+    visits = Run(tmp_path / "run").ledger.to_pylist()
+    members = {problem.id: problem.meta for problem in load("families", size=80)}
+    at = {meta["family"]: "base" for meta in members.values()}
+    moves = set[tuple[str, str | None]]()
+    for step in range(1, 9):
+        left = {family: variant for family, variant in at.items() if variant}
+        assert listener.metrics[step]["sampler/pool"] == len(left)
+        letters = [len(variant.replace("base", "")) for variant in left.values()]
+        assert listener.metrics[step]["sampler/variant"] == pytest.approx(np.mean(letters))
+        for visit in (visit for visit in visits if visit["step"] == step):
+            meta = members[visit["problem_id"]]
+            assert at[meta["family"]] == meta["variant"]
+            at[meta["family"]] = WE_MATH[meta["variant"]][visit["right"] < 0.25 * visit["decided"]]
+            moves.add((meta["variant"], at[meta["family"]]))
+    assert len(moves) > 2, "some were solved, and some not"
 
 
 def test_a_refreshed_policy_is_the_reference_from_then_on(tmp_path: Path) -> None:

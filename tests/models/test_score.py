@@ -1,5 +1,6 @@
 """Scores against the model's own logits, computed whole: values, gradients, chunks, layouts, odd heads."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -63,15 +64,28 @@ def test_values_and_gradients_against_whole_logits(name: str, temperature: float
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2"])
-def test_a_nucleus_against_whole_logits(name: str, tiny, batch: Batch) -> None:
-    """The set is fixed by the values, so that a plain log-softmax over it is the second implementation."""
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_nucleus_against_whole_logits(masked: bool, name: str, tiny, batch: Batch) -> None:
+    """The set is fixed by the values, so that a plain log-softmax over it is the second implementation.
+
+    It is the model's own, or that of a mask, which here is another model.
+    """
     model, top_p = tiny(name).model, 0.6
     scorer = Scorer(model, temperature=0.7)
     scorer.top_p = top_p
     logits_BTV = model(input_ids=batch.tokens_BT, use_cache=False).logits.float() / 0.7
     logits_BTV = torch.cat([torch.zeros_like(logits_BTV[:, :1]), logits_BTV[:, :-1]], 1)
-    order_BTV = logits_BTV.argsort(-1, descending=True)
-    shares_BTV = logits_BTV.softmax(-1).gather(-1, order_BTV)
+    whose_BTV = logits_BTV
+    if masked:
+        other = copy.deepcopy(model)
+        with torch.no_grad():
+            for values in other.parameters():
+                values += 0.1 * torch.randn(values.shape)
+        scorer.mask = Scorer(other)
+        whose_BTV = other(input_ids=batch.tokens_BT, use_cache=False).logits.detach().float() / 0.7
+        whose_BTV = torch.cat([torch.zeros_like(whose_BTV[:, :1]), whose_BTV[:, :-1]], 1)
+    order_BTV = whose_BTV.argsort(-1, descending=True)
+    shares_BTV = whose_BTV.softmax(-1).gather(-1, order_BTV)
     inside_BTV = torch.zeros_like(logits_BTV).scatter(
         -1, order_BTV, (shares_BTV.cumsum(-1) - shares_BTV < top_p).float()
     )

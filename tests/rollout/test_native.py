@@ -213,6 +213,16 @@ def test_nucleus_keeps_the_likeliest_token_however_small_top_p() -> None:
     assert kept.exp().tolist() == [[1.0, 0.0, 0.0]]
 
 
+def test_the_nucleus_of_another_model_is_a_mask() -> None:
+    """Its tokens stay, with the policy's own probabilities, renormalised, however unlikely they are for it."""
+    own, other = torch.tensor([[0.5, 0.3, 0.2]]).log(), torch.tensor([[0.1, 0.2, 0.7]]).log()
+    for top_p, wanted in ((0.6, [0.0, 0.0, 1.0]), (0.8, [0.0, 0.6, 0.4]), (0.95, [0.5, 0.3, 0.2])):
+        torch.testing.assert_close(truncate(own, top_k=0, top_p=top_p, other_RV=other).exp(), torch.tensor([wanted]))
+    token, logprob, _ = draw(own, torch.tensor([0.59]), Sampling(top_p=0.8, masked=True), other)
+    assert token.item() == 1
+    assert logprob.item() == pytest.approx(np.log(0.6))
+
+
 def test_nucleus_stops_as_soon_as_it_is_reached() -> None:
     logprobs = torch.tensor([[0.5, 0.3, 0.2]]).log()
     assert truncate(logprobs, top_k=0, top_p=0.49).isfinite().sum() == 1

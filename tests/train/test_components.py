@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import run_small, small_config
+from support import deep, run_small, small_config
 
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.runs.run import Run
@@ -149,6 +149,38 @@ def test_a_nucleus_is_scored_as_it_is_sampled(tmp_path: Path) -> None:
     for step in (1, 2):
         assert listener.metrics[step]["policy/mismatch_kl"] < 1e-5
         assert listener.metrics[step]["policy/ratio"] == pytest.approx(1, abs=0.1)
+
+
+def test_a_nucleus_of_an_older_policy_is_scored_as_it_is_sampled(tmp_path: Path) -> None:
+    """NLPO's mask: renewed every step it is the policy's own; else probabilities are others, and scored as drawn."""
+
+    def drawn(name: str, mask_steps: int) -> list[list[tuple[Any, ...]]]:
+        exact = {"learner": {"precision": "fp32"}, "rollout": {"precision": "fp32"}, "optimizer": {"lr": 5e-3}}
+        over = {"steps": 3, "sampling": {"top_p": 0.8, "temperature": 1.2, "mask_steps": mask_steps}, **exact}
+        _, listener = run_small(tmp_path / name, over)
+        assert max(listener.metrics[step]["policy/mismatch_kl"] for step in (1, 2, 3)) <= 1e-6
+        rows = [Run(tmp_path / name).responses(step).to_pylist() for step in (1, 2, 3)]
+        return [[(row["token_ids"], row["logprobs"]) for row in step] for step in rows]
+
+    own, renewed, older = drawn("own", 0), drawn("renewed", 1), drawn("older", 2)
+    assert renewed == own
+    assert older[0] == own[0]
+    assert older[1] != own[1]
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"sampling": {"top_p": 1.0}},
+        {"cluster": {"engines": 1}},
+        {"rollout": {"backend": "vllm"}},
+        {"learner": {"ranks": 2}},
+        {"lora": {"rank": 4}},
+    ],
+)
+def test_a_mask_that_sampler_and_learner_cannot_share_is_refused(over: Any) -> None:
+    with pytest.raises(ConfigError, match=r"sampling\.mask_steps = 20: sampler and learner ask one copy"):
+        small_config(deep({"sampling": {"top_p": 0.9, "mask_steps": 20}}, over))
 
 
 @pytest.mark.parametrize(

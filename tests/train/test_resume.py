@@ -43,6 +43,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "environment": {"name": "guided-retry", "hint": " No. Again:"},
         "sampling": {"max_new_tokens": 48, "temperature": 1.2},
     },
+    "nucleus-of-an-older-policy": {"sampling": {"top_p": 0.8, "mask_steps": 3, "temperature": 1.2}},
     "shuffled-rewards": {"shuffle_rewards": True, "sampling": {"temperature": 1.2}},
 }
 

@@ -101,6 +101,8 @@ class SamplingConfig:
     """Sampling temperature; the update scores tokens at the same temperature."""
     top_p: Share = 1.0
     """Nucleus sampling; 1 is off."""
+    mask_steps: NonNegativeInt = 0
+    """Whose nucleus top_p means: 0, the policy's own; else that of a copy of it, renewed every so many steps (NLPO)."""
     top_k: Int = 0
     """Only the k most likely tokens; 0 is off."""
     controller: Literal["none", "query-effect", "e3", "adastar"] = "none"
@@ -521,6 +523,13 @@ class Config:
             )
 
     def _check_engines(self) -> None:
+        apart = self.cluster.engines or self.learner.sharded or self.rollout.backend != "native"
+        if (every := self.sampling.mask_steps) and (apart or self.lora.rank or self.sampling.top_p == 1):
+            raise ConfigError(
+                f"sampling.mask_steps = {every}: sampler and learner ask one copy of the policy for its nucleus; give "
+                "--sampling.top-p below 1 and --rollout.backend native, without engines, ranks or adapters, or "
+                "--sampling.mask-steps 0"
+            )
         if self.cluster.address and not self.cluster.engines:
             raise ConfigError(
                 f"cluster.address = {self.cluster.address!r} places engines, and there are none: give "

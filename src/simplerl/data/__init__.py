@@ -25,6 +25,7 @@ DATASETS: Registry[Callable[..., list[Problem] | ProblemSet]] = Registry(
     "data",
     {
         "arithmetic": "simplerl.data.arithmetic:load",
+        "families": "simplerl.data.families:load",
         "knights": "simplerl.environments.knights:load",
         "reasoning-gym": "simplerl.environments.gym:load",
         "stack": "simplerl.environments.stack:load",

@@ -130,7 +130,7 @@ def update_bytes(
             with autocast(tokens.device, precision):
                 hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
             hidden_NH = hidden[:, :-1].reshape(-1, hidden.shape[-1])
-            scores = (hidden_NH, head.weight, head.bias, head, tokens[:, 1:].reshape(-1), 1.0, False, 1.0)
+            scores = (hidden_NH, head.weight, head.bias, head, tokens[:, 1:].reshape(-1), 1.0, False, 1.0, None)
             logprobs, entropy, _ = TokenScores.apply(*scores)
             del hidden, hidden_NH, scores
             (logprobs.sum() + entropy.sum()).backward()

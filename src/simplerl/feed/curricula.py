@@ -195,6 +195,12 @@ class WeMath(PromptSampler):
         history = ledger.history()
         return [at for members in families.values() if (at := self._at(members, history)) is not None]
 
+    def prepare(self, step: int, ledger: Ledger, feed: "Feed") -> Mapping[str, float]:
+        """Return how many families are not done, and the mean number of letters of the variants at which they are."""
+        pool = self.pool(step, ledger)
+        letters = [len(variant) * (variant != "base") for _, variant in map(_family, pool)]
+        return {"sampler/pool": len(pool), "sampler/variant": sum(letters) / max(1, len(pool))}
+
     def _at(self, members: Mapping[str, Problem], history: Mapping[str, Sequence[Visit]]) -> Problem | None:
         """Return the first problem on a family's way that has not been judged yet; None where the family is done."""
         variant: str | None = "base"

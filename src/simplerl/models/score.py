@@ -6,6 +6,7 @@ code; the projection is ours, so it is compared with the model's own logits once
 """
 
 import contextlib
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,11 +83,17 @@ def outside_nucleus(logprobs_NV: torch.Tensor, top_p: float) -> torch.Tensor:
     return torch.zeros_like(drop_NV).scatter(-1, order_NV, drop_NV)
 
 
-def _in_nucleus(logits_NV: torch.Tensor, targets_N: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Return logits without what is outside the nucleus (−inf). The token that was sampled was in the sampler's."""
+def _in_nucleus(
+    logits_NV: torch.Tensor, targets_N: torch.Tensor, top_p: float, other_NV: torch.Tensor | None
+) -> torch.Tensor:
+    """Return logits without what is outside the nucleus (−inf), their own or that of other logits.
+
+    The token that was sampled was in the sampler's.
+    """
     if top_p == 1:
         return logits_NV
-    outside_NV = outside_nucleus(logits_NV.log_softmax(-1), top_p).scatter(-1, targets_N[:, None], False)
+    whose_NV = logits_NV if other_NV is None else other_NV
+    outside_NV = outside_nucleus(whose_NV.log_softmax(-1), top_p).scatter(-1, targets_N[:, None], False)
     return logits_NV.masked_fill_(outside_NV, -torch.inf)
 
 
@@ -94,11 +101,12 @@ class TokenScores(torch.autograd.Function):
     """(hidden, W, b) → (log-probability, entropy, vocabulary mean) of each token, recomputing logits in backward.
 
     Chunk by chunk. The vocabulary mean, mean_v log π(v), carries no gradient and is zeros unless `want_mean`. With
-    `top_p` below 1 the distribution is the renormalised nucleus, whose set carries no gradient.
+    `top_p` below 1 the distribution is the renormalised nucleus, whose set carries no gradient: its own, or that of the
+    logits that `other` returns for a slice of the tokens.
     """
 
     @staticmethod
-    def forward(ctx, hidden_NH, weight_VH, bias_V, head, targets_N, temperature, want_mean, top_p):
+    def forward(ctx, hidden_NH, weight_VH, bias_V, head, targets_N, temperature, want_mean, top_p, other):
         chunk = max(1, CHUNK_ELEMENTS // weight_VH.shape[0])
         logprobs_N = torch.empty(len(hidden_NH), dtype=torch.float32, device=hidden_NH.device)
         entropy_N, normaliser_N = torch.empty_like(logprobs_N), torch.empty_like(logprobs_N)
@@ -106,7 +114,7 @@ class TokenScores(torch.autograd.Function):
         for start in range(0, len(hidden_NH), chunk):
             part = slice(start, start + chunk)
             logits_NV = head.logits(hidden_NH[part])
-            logits_NV = _in_nucleus(logits_NV.div_(temperature), targets_N[part], top_p)
+            logits_NV = _in_nucleus(logits_NV.div_(temperature), targets_N[part], top_p, other and other(part))
             normaliser_N[part] = logits_NV.logsumexp(-1)
             logprobs_N[part] = logits_NV.gather(-1, targets_N[part, None]).squeeze(-1) - normaliser_N[part]
             logits_NV -= normaliser_N[part, None]
@@ -116,7 +124,7 @@ class TokenScores(torch.autograd.Function):
             # A logit of -inf (a forbidden token) has probability 0 and adds nothing: 0 · -inf must not be NaN.
             entropy_N[part] = -(probabilities_NV * logits_NV.clamp_(min=-1e30)).sum(-1)
         ctx.save_for_backward(hidden_NH, weight_VH, targets_N, normaliser_N, entropy_N)
-        ctx.head, ctx.temperature, ctx.chunk, ctx.top_p = head, temperature, chunk, top_p
+        ctx.head, ctx.temperature, ctx.chunk, ctx.top_p, ctx.other = head, temperature, chunk, top_p, other
         ctx.mark_non_differentiable(mean_N)
         return logprobs_N, entropy_N, mean_N
 
@@ -132,7 +140,8 @@ class TokenScores(torch.autograd.Function):
                 part = slice(start, start + ctx.chunk)
                 logits_NV = head.logits(hidden_NH[part])
                 slope_NV = 1 - (logits_NV / head.softcap).square() if head.softcap else None
-                logits_NV = _in_nucleus(logits_NV.div_(temperature), targets_N[part], ctx.top_p)
+                other_NV = ctx.other and ctx.other(part)
+                logits_NV = _in_nucleus(logits_NV.div_(temperature), targets_N[part], ctx.top_p, other_NV)
                 logits_NV -= normaliser_N[part, None]
                 # d logp/dz = 1[target] − p;  dH/dz = −p (log p + H).
                 grad_NV = logits_NV.exp()
@@ -154,7 +163,7 @@ class TokenScores(torch.autograd.Function):
                     grad_weight_VH.addmm_(grad_NV.t().float(), hidden_NH[part].float())
         weight_gradient = None if grad_weight_VH is None else grad_weight_VH.to(weight_VH.dtype)
         bias_gradient = None if grad_bias_V is None else grad_bias_V.to(head.bias.dtype)
-        return grad_hidden_NH, weight_gradient, bias_gradient, None, None, None, None, None
+        return grad_hidden_NH, weight_gradient, bias_gradient, None, None, None, None, None, None
 
 
 class Scorer(torch.nn.Module):
@@ -167,6 +176,8 @@ class Scorer(torch.nn.Module):
         super().__init__()
         self.model, self.head = model, Head(model)
         self.temperature, self.precision = temperature, precision
+        self.mask: Scorer | None = None
+        """Whose nucleus it is: another model (NLPO's mask policy), or None, the model's own."""
         self.packs = "flash" in str(model.config._attn_implementation)
         self._compare_with_model()
 
@@ -211,17 +222,31 @@ class Scorer(torch.nn.Module):
         The vocabulary mean is mean_v log π(v) at the token, without gradient; only computed where asked for.
         """
         masked = mask_BT.nonzero(as_tuple=True)
-        with autocast(tokens_BT.device, self.precision):
-            hidden_NH = predicting_hidden(self.backbone, tokens_BT, mask_BT, lengths_B, prompts, packs=self.packs)
-        if self.precision == "bf16" and hidden_NH.is_cuda:  # Products of bf16 that add up in fp32.
-            hidden_NH = hidden_NH.bfloat16()
-        head, settings = self.head, (self.temperature, vocabulary_mean, self.top_p)
+        hidden_NH = self._hidden(tokens_BT, mask_BT, lengths_B, prompts)
+        other = None
+        if self.mask and self.top_p < 1:
+            with torch.no_grad():
+                states_NH = self.mask._hidden(tokens_BT, mask_BT, lengths_B, prompts)
+            other = functools.partial(self.mask._logits, states_NH, self.temperature)
+        head, settings = self.head, (self.temperature, vocabulary_mean, self.top_p, other)
         logprobs_N, entropy_N, mean_N = TokenScores.apply(
             hidden_NH, head.weight, head.bias, head, tokens_BT[masked], *settings
         )
         zeros_BT = torch.zeros(tokens_BT.shape, dtype=torch.float32, device=tokens_BT.device)
         mean_BT = zeros_BT.index_put(masked, mean_N) if vocabulary_mean else None
         return zeros_BT.index_put(masked, logprobs_N), zeros_BT.index_put(masked, entropy_N), mean_BT
+
+    def _hidden(
+        self, tokens_BT: torch.Tensor, mask_BT: torch.Tensor, lengths_B: torch.Tensor, prompts: "Prompts | None"
+    ) -> torch.Tensor:
+        """Return hidden_NH, which the head takes, before each masked token."""
+        with autocast(tokens_BT.device, self.precision):
+            hidden_NH = predicting_hidden(self.backbone, tokens_BT, mask_BT, lengths_B, prompts, packs=self.packs)
+        # Products of bf16 that add up in fp32.
+        return hidden_NH.bfloat16() if self.precision == "bf16" and hidden_NH.is_cuda else hidden_NH
+
+    def _logits(self, hidden_NH: torch.Tensor, temperature: float, part: slice) -> torch.Tensor:
+        return self.head.logits(hidden_NH[part]).div_(temperature)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

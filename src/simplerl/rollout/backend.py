@@ -47,6 +47,8 @@ class Sampling:
     """0 is greedy decoding."""
     top_p: float = 1.0
     """Nucleus: the smallest set of tokens with at least this probability; 1 is off."""
+    masked: bool = False
+    """Whether the nucleus is that of the backend's `mask`, where it has one."""
     top_k: int = 0
     """Only the k most likely tokens; 0 is off."""
     max_new_tokens: int = 1024

@@ -75,28 +75,33 @@ def _last(states: torch.Tensor, width: int) -> torch.Tensor:
     return functional.pad(states[..., -width:, :], (0, 0, max(0, width - states.shape[-2]), 0))
 
 
-def truncate(logprobs_RV: torch.Tensor, *, top_k: int, top_p: float) -> torch.Tensor:
-    """Return renormalised log-probabilities of the top-k tokens and, of those, the nucleus; −inf elsewhere."""
+def truncate(
+    logprobs_RV: torch.Tensor, *, top_k: int, top_p: float, other_RV: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return renormalised log-probabilities of the top-k and, of those, the nucleus (`other_RV`'s); −inf elsewhere."""
     if top_k and top_k < logprobs_RV.shape[-1]:
         least_R1 = logprobs_RV.topk(top_k, dim=-1).values[:, -1:]
         logprobs_RV = logprobs_RV.masked_fill(logprobs_RV < least_R1, -torch.inf).log_softmax(-1)
     if top_p < 1:
-        logprobs_RV = logprobs_RV.masked_fill(outside_nucleus(logprobs_RV, top_p), -torch.inf).log_softmax(-1)
+        outside_RV = outside_nucleus(logprobs_RV if other_RV is None else other_RV, top_p)
+        logprobs_RV = logprobs_RV.masked_fill(outside_RV, -torch.inf).log_softmax(-1)
     return logprobs_RV
 
 
 def draw(
-    logits_RV: torch.Tensor, uniform_R: torch.Tensor, sampling: Sampling
+    logits_RV: torch.Tensor, uniform_R: torch.Tensor, sampling: Sampling, mask_RV: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return (token_R, logprob_R, entropy_R): the token at quantile `uniform_R` (in [0, 1)) of the sampled
-    distribution, and that distribution's entropy (nats). May overwrite the logits."""
+    distribution, and that distribution's entropy (nats). May overwrite the logits; `mask_RV` are those whose nucleus
+    it is, where these are not their own."""
     if sampling.temperature == 0:
         sure_R = torch.where(logits_RV.isnan().any(-1), torch.nan, 0.0)
         return logits_RV.argmax(-1), sure_R, torch.zeros_like(sure_R)
     if sampling.temperature != 1:
         logits_RV = logits_RV / sampling.temperature
     if sampling.top_k or sampling.top_p < 1:
-        logits_RV = truncate(logits_RV.log_softmax(-1), top_k=sampling.top_k, top_p=sampling.top_p)
+        other_RV = None if mask_RV is None else (mask_RV / sampling.temperature).log_softmax(-1)
+        logits_RV = truncate(logits_RV.log_softmax(-1), top_k=sampling.top_k, top_p=sampling.top_p, other_RV=other_RV)
     logits_RV = logits_RV - logits_RV.amax(-1, keepdim=True)
     odds_RV = logits_RV.exp()
     # The token is looked for in two stages, sums of blocks and then one block, so that only two passes of additions go
@@ -214,6 +219,8 @@ class NativeBackend:
     exact = True
     between_tokens: Callable[[], None] | None = None
     """Called after every token; may `sync`."""
+    mask: "NativeBackend | None" = None
+    """Whose nucleus is sampled where the sampling is `masked`: its layers and states stand behind the policy's."""
 
     def __init__(
         self,
@@ -249,6 +256,11 @@ class NativeBackend:
         self.max_rows, self.prefill_tokens = max_rows, prefill_tokens
         self.version = 0
         self._special_stops: frozenset[int] = frozenset()
+        self._masked = False
+
+    @property
+    def _models(self) -> "list[NativeBackend]":
+        return [self, self.mask] if self._masked and self.mask else [self]
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Copy weights by name (those that are shared already are left alone)."""
@@ -279,6 +291,7 @@ class NativeBackend:
         """
         self.model.eval()
         self._special_stops = special_stops(self.tokenizer, sampling.stop) | frozenset(sampling.stop_ids)
+        self._masked = sampling.masked
         waiting: deque[int] = deque()
         decoding: _Decoding | None = None
         known = first = len(requests)
@@ -332,7 +345,7 @@ class NativeBackend:
         uniform_R = torch.tensor(noise, dtype=torch.float64, device=self.device)
         rows = max(1, CHUNK_ELEMENTS // self.head.weight.shape[0])  # Not all logits of a large vocabulary at once.
         parts = [
-            draw(self.head.logits(hidden_RH), part_R, sampling)
+            self._drawn(hidden_RH, part_R, sampling)
             for hidden_RH, part_R in zip(decoding.hidden_RH.split(rows), uniform_R.split(rows), strict=True)
         ]
         token_R, logprob_R, entropy_R = (torch.cat(values) for values in zip(*parts, strict=True))
@@ -354,6 +367,12 @@ class NativeBackend:
                 ended.append((row, reason))
         return token_R, ended
 
+    def _drawn(self, hidden_RH: torch.Tensor, uniform_R: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, ...]:
+        """Return what `draw` does, of the states of each model in turn."""
+        states = hidden_RH.chunk(len(self._models), -1)
+        own_RV, *mask = (each.head.logits(part) for each, part in zip(self._models, states, strict=True))
+        return draw(own_RV, uniform_R, sampling, *mask)
+
     def _prefill(self, requests: Sequence[Request], members: Sequence[int], sampling: Sampling) -> "_Decoding":
         """Begin responses to some requests."""
         rows = [self._row(i, requests[i], sampling) for i in members]
@@ -374,7 +393,7 @@ class NativeBackend:
         rows = max(1, self.prefill_tokens // width)
         for tokens_RT, mask_RT in zip(tokens_PT.split(rows), mask_PT.split(rows), strict=True):
             cache = DynamicCache(config=self.model.config)
-            cache.layers = [_Layer() for _ in range(self._layers)]
+            cache.layers = [_Layer() for _ in range(self._layers * len(self._models))]
             positions_RT = (mask_RT.cumsum(1) - 1).clamp(min=0)
             hidden_RH = self._forward(tokens_RT, mask_RT, positions_RT, cache)
             part = _Decoding(
@@ -392,17 +411,22 @@ class NativeBackend:
         return _Row(index=index, limit=limit, noise=noise)
 
     def _forward(self, tokens_RT, mask_RT, position_RT, cache):
-        """Return hidden_RH at the last column."""
-        with autocast(self.device, self.precision):
-            hidden_RTH = self.model.base_model(
-                input_ids=tokens_RT,
-                # Without padding no mask is needed at all, which lets attention take its fast way.
-                attention_mask=None if bool(mask_RT.all()) else mask_RT,
-                position_ids=position_RT,
-                use_cache=True,
-                **{self._cache_argument: cache},
-            ).last_hidden_state
-        return hidden_RTH[:, -1]
+        """Return hidden_RH at the last column, of each model in turn."""
+        states = []
+        for first, each in zip(itertools.count(0, self._layers), self._models, strict=False):
+            own = copy.copy(cache)
+            own.layers = cache.layers[first : first + self._layers]
+            with autocast(self.device, self.precision):
+                hidden_RTH = each.model.base_model(
+                    input_ids=tokens_RT,
+                    # Without padding no mask is needed at all, which lets attention take its fast way.
+                    attention_mask=None if bool(mask_RT.all()) else mask_RT,
+                    position_ids=position_RT,
+                    use_cache=True,
+                    **{self._cache_argument: own},
+                ).last_hidden_state
+            states.append(hidden_RTH[:, -1])
+        return torch.cat(states, -1)
 
     def _ending(self, row: _Row, sampling: Sampling) -> StopReason | None:
         """Return why a response has just ended, if it has."""

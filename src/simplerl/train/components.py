@@ -89,6 +89,10 @@ class Components:
         here where they take them in flight.
         """
         self.backend.sync(self.learner.weights(), version=version)
+        if (every := self.config.sampling.mask_steps) and (mask := self.learner.scorer.mask):
+            if version % every == 0:
+                self.learner.copy_policy(mask.model)
+            cast("Any", self.backend).mask.sync(mask.model.state_dict(keep_vars=True).items(), version)
         if not (lag := self.config.rollout.lag) or self.config.rollout.refresh == "in_flight":
             return ask_back(self.backend, self.policy, self.proofs.precision, own=self.learner.text_logprobs)
         self.proofs.own[version] = self.learner.text_logprobs(self.proofs.ids)
@@ -207,6 +211,7 @@ def build_components(
         reference=reference,
         seed=config.seed,
         top_p=config.sampling.top_p,
+        masked=config.sampling.mask_steps > 0,
     )
     if learner.note:
         say(learner.note)
@@ -222,6 +227,8 @@ def build_components(
         say("rollout.refresh = in_flight: time decides which policy samples which token; no two runs will be the same")
     elif not backend.exact:
         say(f"rollout.backend = {config.rollout.backend} draws its own random numbers: no two runs will be the same")
+    if config.sampling.mask_steps and (mask := learner.scorer.mask):
+        cast("Any", backend).mask = open_backend("native", dataclasses.replace(policy, model=mask.model), **options)
     rollout, evaluation = rollouts(config, backend, policy.tokenizer)
     own = config.rollout.backend != "native" or config.cluster.engines
     if config.learner.sharded and own and not bare:  # An engine with weights of its own has read it.
@@ -277,7 +284,7 @@ def rollouts(config: Config, backend: RolloutBackend, tokenizer: PreTrainedToken
         backend=backend,
         verifier=verifier(),
         reward=config.reward,
-        sampling=Sampling(temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, **limits),
+        sampling=Sampling(temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, masked=s.mask_steps > 0, **limits),
         samples=s.samples_per_prompt,
         seed=config.seed,
         environment=config.environment,

@@ -95,10 +95,12 @@ class Learner:
         reference: PreTrainedModel | None = None,
         seed: int = 0,
         top_p: float = 1.0,
+        masked: bool = False,
     ):
         """`reference` is the model of the KL; None: the policy as it is now, or without its adapters.
 
-        `seed` addresses the first values of a critic's head. `top_p` is that of sampling: tokens are scored as drawn.
+        `seed` addresses the first values of a critic's head. `top_p` is that of sampling: tokens are scored as drawn,
+        where they are `masked` under the nucleus of a copy of the policy (`scorer.mask`).
         """
         self.policy, self.algorithm, self.config, self.optimization = policy, algorithm, learner, optimizer
         self.device = next(policy.model.parameters()).device
@@ -114,6 +116,8 @@ class Learner:
         """Whether the reference is a later policy than the run began with."""
         self.scorer = Scorer(policy.model, temperature=temperature, precision=precision)
         self.scorer.top_p = top_p if "rl" in algorithm.components else 1.0
+        if masked:
+            self.scorer.mask = Scorer(copy.deepcopy(policy.model).requires_grad_(False).eval(), precision=precision)
         self.adapters, self.seed = lora.has_adapters(policy.model), seed
         size = sum(values.numel() for values in policy.model.parameters())
         self.small = size < SMALL_MODEL and not self.adapters and not learner.gradient_checkpointing
@@ -245,15 +249,19 @@ class Learner:
         self.scorer.temperature, self.scorer.top_p = usual
         return result
 
-    @torch.no_grad()
     def refresh(self) -> None:
         """Make the policy as it is now the reference of the KL, and forget the optimizer's moments."""
         self.restart()
         if isinstance(self.reference, Scorer):
-            own, theirs = self.reference.model.state_dict(), self.policy.model.state_dict()
-            for name, values in own.items():
-                local(values).copy_(local(theirs[name]))
+            self.copy_policy(self.reference.model)
             self.refreshed = True
+
+    @torch.no_grad()
+    def copy_policy(self, model: PreTrainedModel) -> None:
+        """Give a model of the same kind, or its shards, the policy's weights as they are now."""
+        own, theirs = model.state_dict(), self.policy.model.state_dict()
+        for name, values in own.items():
+            local(values).copy_(local(theirs[name]))
 
     def save(self, directory: Path, state: dict[str, Any]) -> None:
         """Write a checkpoint: the policy as a model directory, and what an exact resume needs."""
@@ -264,6 +272,8 @@ class Learner:
         others: dict[str, Any] = {"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {}
         if self.refreshed and self.reference:
             others["reference"] = (self.reference.model, None)
+        if self.scorer.mask:
+            others["mask"] = (self.scorer.mask.model, None)
         if self.imitator:
             others["imitator"] = (None, self.imitator)
         if copies and self.leads and not self.own_tokenizer:  # One that is in use may not be saved in another thread.
@@ -289,6 +299,8 @@ class Learner:
         self.refreshed = bool(state.get("refreshed"))
         if self.refreshed and self.reference:
             checkpoint.load_module(directory, "reference", self.reference.model)
+        if self.scorer.mask:
+            checkpoint.load_module(directory, "mask", self.scorer.mask.model)
         if self.critic:
             self.critic.restore(directory)
 
