@@ -13,10 +13,12 @@ from simplerl.analysis.estimates import shown
 from simplerl.cli.console import Bar, printable, say, show_table
 from simplerl.config.resolve import as_table, flatten
 from simplerl.config.sections import Config
+from simplerl.core.errors import RankLost
 from simplerl.core.types import Trajectory, TrajectoryGroup
 from simplerl.evaluate.figures import greedy_figures
 from simplerl.runs.directory import read_metrics
 from simplerl.train.components import Inputs
+from simplerl.train.ranks import Restarts
 from simplerl.train.run import Callback, Outcome
 
 #: A sampled response is shown after every so many steps.
@@ -142,7 +144,16 @@ def execute(
 
             settings = flatten(as_table(config))
             watchers.append(stack.enter_context(Trackers(names, config.tracking.project, path, settings)))
-        return run(config, path, resume=resume, callbacks=watchers, inputs=inputs)
+        # A model that was passed as an object has been trained in place: only who passed it can begin from it again.
+        restarts = Restarts(path, 0 if inputs and inputs.policy else config.learner.restarts)
+        while True:
+            try:
+                return run(config, path, resume=resume, callbacks=watchers, inputs=inputs)
+            except RankLost as lost:
+                said = restarts.next(lost)
+            for watcher in watchers:
+                watcher.say(said)
+            resume = True
 
 
 def show_ending(outcome: Outcome, command: str, path: Path) -> int:
