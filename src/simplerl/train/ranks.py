@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import weakref
@@ -35,6 +34,7 @@ from simplerl.core.plugins import load_plugins
 from simplerl.core.types import Batch
 from simplerl.models.device import check_devices
 from simplerl.models.sharding import passes, skeleton, tensors
+from simplerl.rollout.wire import shared_folder
 from simplerl.runs.directory import RunDirectory, read_metrics
 from simplerl.train.batch import MicroBatch, cut_update
 from simplerl.train.learner import Learner
@@ -61,7 +61,7 @@ class Ranks:
         """
         check_devices(size, device)
         self.threads = max(1, torch.get_num_threads() // size)
-        self._files = tempfile.TemporaryDirectory(prefix="simplerl-ranks-", ignore_cleanup_errors=True)
+        self._files = shared_folder()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._sockets: list[socket.socket] = []
         self._end = weakref.finalize(self, _end, self._processes, self._sockets, self._files)
