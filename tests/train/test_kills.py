@@ -72,6 +72,22 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return fingerprint(path)
 
 
+def with_rounding_of(path: Path, reference: dict[str, Any]) -> dict[str, Any]:
+    """Return a fingerprint with what depends on which responses are in a batch of an engine from another, if it is near:
+    where an engine is asked again, the last digits of a log-probability."""
+    found = fingerprint(path)
+    for mine, theirs in zip(found["metrics"], reference["metrics"], strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-6, nan_ok=True)
+    records = {}
+    for name, rows in reference["records"].items():
+        records[name] = [dict(row) for row in rows]
+        for mine, theirs in zip(found["records"][name], records[name], strict=True):
+            for column in ("logprobs", "entropies"):
+                assert mine[column] == pytest.approx(theirs[column], abs=1e-5)
+                theirs[column] = mine[column]
+    return reference | {"metrics": found["metrics"], "records": records}
+
+
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_a_run_that_is_killed_at_random_moments_is_the_same_run(
     victim: str, undisturbed: dict[str, Any], tmp_path: Path
@@ -103,7 +119,7 @@ def test_a_run_that_is_killed_at_random_moments_is_the_same_run(
     restarts = words.count("The run goes on from its newest checkpoint")
     anew = len(re.findall("engine 0 of 1 .* is started anew", words))
     assert {"engine": (0, kills), "rank": (kills, 0)}.get(victim, (restarts, anew)) == (restarts, anew)
-    assert_same_run(path, undisturbed)
+    assert_same_run(path, with_rounding_of(path, undisturbed) if victim == "engine" else undisturbed)
     assert all(gone(pid) for pid in seen - {process.pid}), "a process outlives its run"
     left = [*(tmp_path / "files").iterdir(), *SHARED_MEMORY.glob("simplerl-*")]
     assert not [each for each in left if any(f"-{pid}-" in each.name for pid in seen)], "files outlive their run"
