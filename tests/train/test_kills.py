@@ -73,8 +73,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def with_rounding_of(path: Path, reference: dict[str, Any]) -> dict[str, Any]:
-    """Return a fingerprint with what depends on which responses are in a batch of an engine from another, if it is near:
-    where an engine is asked again, the last digits of a log-probability."""
+    """Return a fingerprint with a run's own last digits of what an engine computes: they follow from its batch."""
     found = fingerprint(path)
     for mine, theirs in zip(found["metrics"], reference["metrics"], strict=True):
         assert mine == pytest.approx(theirs, abs=1e-6, nan_ok=True)

@@ -77,7 +77,7 @@ class Terminal(Bar, Callback):
             self.say(f"before training: {held_out}, length {metrics['eval/length']:.1f}")
             self._began = time.perf_counter()
             return
-        if self._first is None:
+        if self._first is None or self._share(step - 1) < self._first:  # The run may have gone back.
             self._first = self._share(step - 1)
         self._tokens[step] = metrics["tokens/sampled"]
         share = self._share(step)

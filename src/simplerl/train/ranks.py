@@ -41,7 +41,7 @@ from simplerl.train.learner import Learner
 
 #: Seconds that a rank may take to start and then to meet the others, and after which one that does not come to a
 #: collective counts as lost.
-START_S, JOIN_S, WAIT_S = 300, 60, 1800
+START_S, JOIN_S, WAIT_S = 300, 120, 1800
 #: Seconds in which a rank that has broken a connection must be seen to have ended.
 DEATH_S = 5
 #: Parameters below which a model is gathered once for an update: 1 GiB of weights and as much of gradients.
@@ -98,7 +98,8 @@ class Ranks:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
         meeting = dist.FileStore(store, size)
-        dist.init_process_group(backend, store=meeting, rank=rank, world_size=size, timeout=timedelta(seconds=JOIN_S))
+        patience = timedelta(seconds=WAIT_S if rank else JOIN_S)  # Rank 0 comes when all have started.
+        dist.init_process_group(backend, store=meeting, rank=rank, world_size=size, timeout=patience)
         self.mesh = init_device_mesh(device, (size,))
         dist.distributed_c10d._set_pg_timeout(timedelta(seconds=WAIT_S))
 
