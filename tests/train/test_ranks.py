@@ -325,7 +325,7 @@ def test_a_rank_that_dies_ends_the_run_with_one_message(stopping: bool, tmp_path
     assert process.returncode == 2
     assert "rank 1 of 2 of the learner was ended by signal 9" in said
     assert "What is recorded is intact: continue from the last checkpoint with --resume" in said
-    assert "goes on" not in said
+    assert "The run goes on" not in said
     assert "Traceback" not in said
     assert gone(rank)
 
@@ -358,11 +358,11 @@ def test_a_run_goes_on_when_a_rank_has_ended(tmp_path: Path) -> None:
     assert train_two(tmp_path / "killed", kill).finished
     assert_same_run(tmp_path / "killed", fingerprint(tmp_path / "plain"))
     restarts = [line for line in kill.lines if line.startswith("WARNING: rank 1 of 2 of the learner was ended by sig")]
-    assert [line[-14:] for line in restarts] == ["(1 of 3 times)", "(1 of 3 times)", "(1 of 3 times)"]
+    assert [line[-14:] for line in restarts] == ["(1 of 3 times)", "(1 of 3 times)", "(2 of 3 times)"]
     assert [line.rpartition("/")[2] for line in kill.lines if "anew" in line or line.startswith("resuming")] == [
         "killed yet: starting anew",
         "killed after step 2",
-        "killed after step 4",
+        "killed after step 2",  # The checkpoint of step 4 is not written without the rank.
     ]
 
 
