@@ -1,5 +1,6 @@
 """What a person sees of a run: a live display on a terminal, plain lines elsewhere, and a table at the end."""
 
+import gc
 import importlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -151,6 +152,7 @@ def execute(
                 return run(config, path, resume=resume, callbacks=watchers, inputs=inputs)
             except RankLost as lost:
                 said = restarts.next(lost)
+            gc.collect()  # What is left of the learner is in cycles.
             for watcher in watchers:
                 watcher.say(said)
             resume = True
