@@ -351,11 +351,14 @@ def train_two(path: Path, *callbacks: Any, **over: Any) -> simplerl.Run:
 
 
 @pytest.mark.engines
-def test_a_run_goes_on_when_a_rank_has_ended(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_run_goes_on_when_a_rank_has_ended(lag: int, tmp_path: Path) -> None:
     """From Python, too; before the first checkpoint it begins anew."""
-    train_two(tmp_path / "plain")
+    correction = {"correction": "truncated"} if lag else {}
+    over = {"rollout": {"lag": lag}, "cluster": {"engines": lag}, "algorithm": correction}
+    train_two(tmp_path / "plain", **over)
     kill = Kill(1, 3, 4)
-    assert train_two(tmp_path / "killed", kill).finished
+    assert train_two(tmp_path / "killed", kill, **over).finished
     assert_same_run(tmp_path / "killed", fingerprint(tmp_path / "plain"))
     restarts = [line for line in kill.lines if line.startswith("WARNING: rank 1 of 2 of the learner was ended by sig")]
     assert [line[-14:] for line in restarts] == ["(1 of 3 times)", "(1 of 3 times)", "(2 of 3 times)"]
