@@ -403,7 +403,7 @@ def test_a_rank_that_hangs_or_ends_before_it_meets_the_others(cub, monkeypatch: 
     learner = spread(make_learner(cub(), ALGORITHMS["grpo"](), ranks=2), ranks)
     (process,) = ranks._processes
     process.send_signal(signal.SIGSTOP)
-    with pytest.raises(RankLost, match="a rank of the 2 of the learner has given no sign for 2 s"):
+    with pytest.raises(RankLost, match="one of the 2 ranks of the learner has not come to the others within 2 s"):
         learner.step(batch_of(1), 1)
     assert process.poll() == -signal.SIGKILL
     monkeypatch.setattr(module, "JOIN_S", 2)

@@ -132,8 +132,8 @@ class Ranks:
         try:
             yield
         except (RuntimeError, OSError) as error:
-            lost = self._find_lost()
-            if lost or (self._processes and "timed out" in str(error).lower()):
+            lost, late = self._find_lost(), any(words in str(error).lower() for words in ("timed out", "timeout"))
+            if lost or (self._processes and late):
                 raise self._lost(lost) from error
             raise
 
@@ -156,7 +156,7 @@ class Ranks:
     def _message(self, rank: int) -> str:
         size = len(self._processes) + 1
         if not rank:
-            return f"a rank of the {size} of the learner has given no sign for {WAIT_S} s"
+            return f"one of the {size} ranks of the learner has not come to the others within {WAIT_S} s"
         how = last_words(self._processes[rank - 1], self._said(rank), START_S)
         return f"rank {rank} of {size} of the learner {how}"
 
