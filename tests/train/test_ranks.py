@@ -387,7 +387,7 @@ Learner.step = step
 def test_a_rank_that_ends_by_itself_again_ends_the_run(tmp_path: Path) -> None:
     plugin = tmp_path / "failing.py"
     plugin.write_text(FAILING)
-    over = {"steps": 5, "checkpoint": {"every": 0}}
+    over = {"steps": 5, "checkpoint": {"every": 9}}
     line = [*arguments(deep(deep(SMALL, TWO), over)), "--plugin", str(plugin), "--output-dir", str(tmp_path / "run")]
     done = run_command("train", "cub", *line, timeout=300)
     assert done.returncode == 2, done.stdout + done.stderr
