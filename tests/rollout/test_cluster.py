@@ -30,6 +30,11 @@ def train_at(address: str, path: Path, capsys, engines: int = 1) -> tuple[int, s
     return code, error
 
 
+def requests_of(policy: Policy, count: int) -> list[Request]:
+    prompts = [np.array(policy.encode(f"What is {n}+1?\n"), dtype=np.int32) for n in range(8)]
+    return [Request(prompt_ids=prompts[i % 8], noise_key=derive(1, "ray", i)) for i in range(count)]
+
+
 def test_without_ray_the_message_is_the_line_to_type(monkeypatch, tmp_path: Path, capsys) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     code, error = train_at("auto", tmp_path / "run", capsys)
@@ -55,8 +60,7 @@ class TestRay:
         from simplerl.rollout.cluster import Cluster
 
         policy, said = cub("cub-qwen"), []
-        prompts = [np.array(policy.encode(f"What is {n}+1?\n"), dtype=np.int32) for n in range(8)]
-        requests = [Request(prompt_ids=prompts[i % 8], noise_key=derive(1, "ray", i)) for i in range(64)]
+        requests = requests_of(policy, 64)
         wanted = dict(open_backend("native", policy).generate(requests, Sampling(max_new_tokens=24)))
         engines = Engines("native", policy, count=1, say=said.append, cluster=Cluster("local", 0))
         try:
@@ -74,6 +78,45 @@ class TestRay:
         finally:
             engines.close()
         assert not engines.files.exists()
+
+    def test_a_node_is_killed_and_its_engine_comes_back_on_another(self, cub: Callable[[str], Policy]) -> None:
+        """Two nodes of one processor, with one engine; all processes of its node end at once, while it answers."""
+        import psutil
+        from ray.cluster_utils import Cluster as Nodes
+
+        from simplerl.rollout.cluster import Cluster
+
+        policy, said = cub("cub-qwen"), []
+        requests = requests_of(policy, 256)
+        wanted = dict(open_backend("native", policy).generate(requests, Sampling(max_new_tokens=24)))
+        small = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
+        nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 0, **small})
+        engines = None
+        try:
+            for _ in range(2):
+                nodes.add_node(num_cpus=1, **small)
+            engines = Engines("native", policy, count=1, say=said.append, cluster=Cluster(nodes.address, 0))
+            engines.sync(policy.model.state_dict().items(), 3)
+            assert ask_back(engines, policy, "fp32") < 2e-4
+            pid = engines.report()[0]["pid"]
+            told = {}
+            for index, completion in engines.generate(requests, Sampling(max_new_tokens=24)):
+                assert index not in told
+                told[index] = completion
+                if len(told) == 20:
+                    node = psutil.Process(pid).parent()
+                    assert node.name() == "raylet"
+                    for each in (node, *node.children(recursive=True)):
+                        each.kill()
+            assert all(told[i].token_ids.tolist() == wanted[i].token_ids.tolist() for i in wanted)
+            assert {each.policy_version for each in told.values()} == {3}
+            assert "engine 0 of 1 (native) ended" in said[0]
+            assert psutil.Process(engines.report()[0]["pid"]).parent() not in (node, None)
+        finally:
+            if engines:
+                engines.close()
+            nodes.shutdown()
+        assert gone(pid)
 
 
 def test_a_caller_without_the_secret_is_sent_away_and_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ def test_a_rank_on_each_gpu(algorithm: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 def test_a_rank_that_dies_on_a_gpu(tmp_path: Path) -> None:
-    process = begin_run(tmp_path / "run", {"steps": 500, "learner": {"ranks": 2, "device": "cuda"}})
+    process = begin_run(tmp_path / "run", {"steps": 500, "learner": {"ranks": 2, "device": "cuda", "restarts": 0}})
     (rank,) = ranks_of(process.pid)
     os.kill(rank, signal.SIGKILL)
     said, _ = process.communicate(timeout=120)

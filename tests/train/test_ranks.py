@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,9 +36,10 @@ from support import (
     untimed,
 )
 
+import simplerl
 from simplerl.algorithms import ALGORITHMS
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
-from simplerl.core.errors import ConfigError, ModelError, SimpleRLError
+from simplerl.core.errors import ConfigError, ModelError, RankLost, SimpleRLError
 from simplerl.core.types import Batch
 from simplerl.models.checkpoint import TRAINER
 from simplerl.models.device import check_devices
@@ -48,7 +50,7 @@ from simplerl.train import components
 from simplerl.train import ranks as module
 from simplerl.train.batch import build_batch, cut_update, joined
 from simplerl.train.learner import Learner
-from simplerl.train.ranks import Ranks, spread
+from simplerl.train.ranks import Ranks, Restarts, spread
 
 TWO = {"learner": {"ranks": 2}}
 #: β₁ = 0 and no clip: Adam's first moment is the gradient.
@@ -207,7 +209,7 @@ from simplerl.algorithms import ALGORITHMS
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.models.load import load
 from simplerl.train.learner import Learner
-from simplerl.train.ranks import Ranks, spread
+from simplerl.train.ranks import Ranks, Restarts, spread
 
 def peak(pid):
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -309,15 +311,131 @@ def test_a_run_that_is_killed_is_resumed_bit_for_bit(algorithm: str, tmp_path: P
 
 
 @pytest.mark.engines
-def test_a_rank_that_dies_ends_the_run_with_one_message(tmp_path: Path) -> None:
-    process = begin_run(tmp_path / "run", {**TWO, "steps": 500})
+@pytest.mark.parametrize("stopping", [False, True])
+def test_a_rank_that_dies_ends_the_run_with_one_message(stopping: bool, tmp_path: Path) -> None:
+    """Where the run is not to go on by itself, or was to stop anyway."""
+    process = begin_run(tmp_path / "run", deep(TWO, {"steps": 500, "learner": {"restarts": 3 * stopping}}))
     (rank,) = ranks_of(process.pid)
+    if stopping:
+        os.kill(rank, signal.SIGSTOP)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
     os.kill(rank, signal.SIGKILL)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "rank 1 of 2 of the learner was ended by signal 9" in said
+    assert "What is recorded is intact: continue from the last checkpoint with --resume" in said
+    assert "The run goes on" not in said
     assert "Traceback" not in said
     assert gone(rank)
+
+
+class Kill:
+    """A callback that kills the rank of this process after some steps, once each, and keeps what is said."""
+
+    def __init__(self, *steps: int):
+        self.steps, self.lines = list(steps), list[str]()
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+    def on_step(self, step: int, metrics: Any, groups: Any) -> None:
+        if step in self.steps:
+            self.steps.remove(step)
+            os.kill(ranks_of(os.getpid())[0], signal.SIGKILL)
+
+
+def train_two(path: Path, *callbacks: Any, **over: Any) -> simplerl.Run:
+    settings = deep(deep(SMALL, TWO), {"steps": 5, "checkpoint": {"every": 2}, **over})
+    return simplerl.train("cub", output_dir=path, settings=settings, quiet=True, callbacks=callbacks)
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_run_goes_on_when_a_rank_has_ended(lag: int, tmp_path: Path) -> None:
+    """From Python, too; before the first checkpoint it begins anew."""
+    correction = {"correction": "truncated"} if lag else {}
+    over = {"rollout": {"lag": lag}, "cluster": {"engines": lag}, "algorithm": correction}
+    train_two(tmp_path / "plain", **over)
+    kill = Kill(1, 3, 4)
+    assert train_two(tmp_path / "killed", kill, **over).finished
+    assert_same_run(tmp_path / "killed", fingerprint(tmp_path / "plain"))
+    restarts = [line for line in kill.lines if line.startswith("WARNING: rank 1 of 2 of the learner was ended by sig")]
+    assert [line[-14:] for line in restarts] == ["(1 of 3 times)", "(1 of 3 times)", "(2 of 3 times)"]
+    assert [line.rpartition("/")[2] for line in kill.lines if "anew" in line or line.startswith("resuming")] == [
+        "killed yet: starting anew",
+        "killed after step 2",
+        "killed after step 2",  # The checkpoint of step 4 is not written without the rank.
+    ]
+
+
+FAILING = """
+from simplerl.train.learner import Learner
+
+own = Learner.step
+
+def step(self, batch, number):
+    if number == 3 and self.ranks.rank:
+        raise MemoryError("no room for a third step")
+    return own(self, batch, number)
+
+Learner.step = step
+"""
+
+
+@pytest.mark.engines
+def test_a_rank_that_ends_by_itself_again_ends_the_run(tmp_path: Path) -> None:
+    plugin = tmp_path / "failing.py"
+    plugin.write_text(FAILING)
+    over = {"steps": 5, "checkpoint": {"every": 9}}
+    line = [*arguments(deep(deep(SMALL, TWO), over)), "--plugin", str(plugin), "--output-dir", str(tmp_path / "run")]
+    done = run_command("train", "cub", *line, timeout=300)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "(1 of 3 times)" in done.stdout
+    assert "(2 of 3 times)" not in done.stdout
+    assert "no room for a third step\nIt ended in the same way at this step before\nWhat is recorded" in done.stderr
+
+
+@pytest.mark.engines
+def test_a_rank_that_hangs_or_ends_before_it_meets_the_others(cub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT_S", 2)
+    ranks = Ranks(2, torch.device("cpu"))
+    learner = spread(make_learner(cub(), ALGORITHMS["grpo"](), ranks=2), ranks)
+    (process,) = ranks._processes
+    process.send_signal(signal.SIGSTOP)
+    with pytest.raises(RankLost, match="one of the 2 ranks of the learner has not come to the others within 2 s"):
+        learner.step(batch_of(1), 1)
+    assert process.poll() == -signal.SIGKILL
+    monkeypatch.setattr(module, "JOIN_S", 2)
+    monkeypatch.setattr(
+        module, "COMMAND", ("-c", "import socket, sys; socket.socket(fileno=0).send(b'.'); sys.exit(3)")
+    )
+    with pytest.raises(RankLost, match="rank 1 of 2 of the learner ended with exit code 3"):
+        Ranks(2, torch.device("cpu"))
+
+
+def test_how_often_a_run_goes_on(tmp_path: Path) -> None:
+    killed, failed = RankLost("rank 1 was killed", -9), RankLost("rank 1 failed", 1)
+    path = tmp_path / "run"
+    restarts = Restarts(path, 2)
+    with pytest.raises(RankLost, match=r"^rank 1 was killed$"):
+        restarts.next(killed)  # Nothing is recorded.
+    path.mkdir()
+    (path / "config.json").touch()
+    assert [restarts.next(each)[-14:] for each in (killed, failed)] == ["(1 of 2 times)", "(2 of 2 times)"]
+    with pytest.raises(SimpleRLError, match=r"killed\nIt has gone on 2 times from .* step 0 \(learner\.restarts\)\n"):
+        restarts.next(killed)
+    (path / "checkpoints" / "step_000002").mkdir(parents=True)
+    assert "(1 of 2 times)" in restarts.next(killed)
+    with pytest.raises(SimpleRLError, match="rank 1 failed\nIt ended in the same way at this step before\n"):
+        restarts.next(failed)
+    (path / "metrics.jsonl").write_text('{"step": 3}\n')
+    assert "(2 of 2 times)" in restarts.next(failed)
+    with pytest.raises(SimpleRLError, match="rank 1 was killed\nWhat is recorded is intact"):
+        Restarts(path, 0).next(killed)
+    killed.stopping = True
+    with pytest.raises(SimpleRLError, match="rank 1 was killed\nWhat is recorded is intact"):
+        Restarts(path, 2).next(killed)
 
 
 @pytest.mark.engines

@@ -1,5 +1,6 @@
 """What a person sees of a run: a live display on a terminal, plain lines elsewhere, and a table at the end."""
 
+import gc
 import importlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,10 +14,12 @@ from simplerl.analysis.estimates import shown
 from simplerl.cli.console import Bar, printable, say, show_table
 from simplerl.config.resolve import as_table, flatten
 from simplerl.config.sections import Config
+from simplerl.core.errors import RankLost
 from simplerl.core.types import Trajectory, TrajectoryGroup
 from simplerl.evaluate.figures import greedy_figures
 from simplerl.runs.directory import read_metrics
 from simplerl.train.components import Inputs
+from simplerl.train.ranks import Restarts
 from simplerl.train.run import Callback, Outcome
 
 #: A sampled response is shown after every so many steps.
@@ -75,7 +78,7 @@ class Terminal(Bar, Callback):
             self.say(f"before training: {held_out}, length {metrics['eval/length']:.1f}")
             self._began = time.perf_counter()
             return
-        if self._first is None:
+        if self._first is None or self._share(step - 1) < self._first:  # The run may have gone back.
             self._first = self._share(step - 1)
         self._tokens[step] = metrics["tokens/sampled"]
         share = self._share(step)
@@ -142,7 +145,17 @@ def execute(
 
             settings = flatten(as_table(config))
             watchers.append(stack.enter_context(Trackers(names, config.tracking.project, path, settings)))
-        return run(config, path, resume=resume, callbacks=watchers, inputs=inputs)
+        # A model that was passed as an object has been trained in place: only who passed it can begin from it again.
+        restarts = Restarts(path, 0 if inputs and inputs.policy else config.learner.restarts)
+        while True:
+            try:
+                return run(config, path, resume=resume, callbacks=watchers, inputs=inputs)
+            except RankLost as lost:
+                said = restarts.next(lost)
+            gc.collect()  # What is left of the learner is in cycles.
+            for watcher in watchers:
+                watcher.say(said)
+            resume = True
 
 
 def show_ending(outcome: Outcome, command: str, path: Path) -> int:

@@ -55,6 +55,7 @@ FREE_ON_RESUME = (
     *(f"judge.{key}" for key in ("price_in", "price_out", "budget")),
     "tracking.",
     "evaluation.every",
+    "learner.restarts",
     "learner.tokens_per_microbatch",
     "learner.gradient_checkpointing",
     "learner.share_prompts",

@@ -221,6 +221,8 @@ class LearnerConfig:
     ranks: PositiveInt = 1
     """Processes that each hold a share of weights, gradients and moments (FSDP2) and compute a share of the batch; on
     GPUs each has one (docs/engines.md). 1: this process alone."""
+    restarts: NonNegativeInt = 3
+    """How often a run goes on by itself from its newest checkpoint after a rank has ended, counted anew from each."""
     prompts_per_update: NonNegativeInt = 0
     """Mini-batch, counted in problems; 0 is one update per step, which is on-policy."""
     tokens_per_microbatch: NonNegativeInt = 0

@@ -36,6 +36,17 @@ class ModelError(SimpleRLError):
     """A model or tokenizer that cannot be loaded or cannot be used for what was asked."""
 
 
+class RankLost(SimpleRLError):
+    """A rank of the learner has ended or does not answer; a run may go on from its newest checkpoint."""
+
+    def __init__(self, message: str, code: int | None = None):
+        super().__init__(message)
+        self.code = code
+        """Its exit code; negative: the signal that ended it."""
+        self.stopping = False
+        """Whether the run was to stop anyway."""
+
+
 class RunError(SimpleRLError):
     """A run directory that is taken, incomplete, damaged or not writable."""
 

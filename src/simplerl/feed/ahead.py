@@ -203,7 +203,10 @@ class Ahead:
                 self.feed.rollout = dataclasses.replace(self.feed.rollout, backend=backend)
                 self._doing = ("samples", time.time())
                 groups = self.feed.take(step)
-                backend.write()
+                with self._changed:
+                    if self._closed:  # The run may have been begun again in this process: what is there is that one's.
+                        return
+                    backend.write()
                 sampling = time.perf_counter() - began
                 measured = {"time/ahead_waiting": waited, "time/ahead_sampling": sampling, "policy/sync_gap": gap}
                 with self._changed:

@@ -387,7 +387,7 @@ class Engines:
         _kill(engine.process)
         how = last_words(engine.process, self._said(engine), START_S)
         with self._lock:
-            never = engine.starts == 1 and not engine.ready
+            never = engine.starts == 1 and not engine.ready and engine.process.poll() >= 0  # It was not killed.
             self._deaths += 1
             name = f"engine {engine.number} of {len(self._engines)} ({self.name})"
             if never or self._deaths >= MOST_DEATHS:

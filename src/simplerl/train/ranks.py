@@ -9,11 +9,11 @@ import collections
 import functools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import weakref
@@ -29,20 +29,24 @@ from torch import distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 
 from simplerl.core.children import last_words, start_child
-from simplerl.core.errors import ConfigError, SimpleRLError
+from simplerl.core.errors import ConfigError, RankLost, SimpleRLError
 from simplerl.core.plugins import load_plugins
 from simplerl.core.types import Batch
 from simplerl.models.device import check_devices
 from simplerl.models.sharding import passes, skeleton, tensors
+from simplerl.rollout.wire import shared_folder
+from simplerl.runs.directory import RunDirectory, read_metrics
 from simplerl.train.batch import MicroBatch, cut_update
 from simplerl.train.learner import Learner
 
-#: Seconds that a rank may take to start, and after which one that does not come to a collective counts as lost.
-START_S, WAIT_S = 300, 1800
+#: Seconds that a rank may take to start and then to meet the others, and after which one that does not come to a
+#: collective counts as lost.
+START_S, JOIN_S, WAIT_S = 300, 120, 1800
 #: Seconds in which a rank that has broken a connection must be seen to have ended.
 DEATH_S = 5
 #: Parameters below which a model is gathered once for an update: 1 GiB of weights and as much of gradients.
 KEEP_BELOW = 2**28
+INTACT = "What is recorded is intact: continue from the last checkpoint with --resume"
 #: What Python runs as a rank.
 COMMAND = ("-c", "from simplerl.train.ranks import main; main()")
 
@@ -57,7 +61,7 @@ class Ranks:
         """
         check_devices(size, device)
         self.threads = max(1, torch.get_num_threads() // size)
-        self._files = tempfile.TemporaryDirectory(prefix="simplerl-ranks-", ignore_cleanup_errors=True)
+        self._files = shared_folder()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._sockets: list[socket.socket] = []
         self._end = weakref.finalize(self, _end, self._processes, self._sockets, self._files)
@@ -70,7 +74,8 @@ class Ranks:
             if not _hears(each):
                 raise self._lost(rank)
             each.settimeout(None)
-        self._join(rank=0, **settings)
+        with self._blamed():
+            self._join(rank=0, **settings)
         if device.type == "cuda":
             threading.Thread(target=self._watch, daemon=True).start()
 
@@ -93,8 +98,10 @@ class Ranks:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
         meeting = dist.FileStore(store, size)
-        dist.init_process_group(backend, store=meeting, rank=rank, world_size=size, timeout=timedelta(seconds=WAIT_S))
+        patience = timedelta(seconds=WAIT_S if rank else JOIN_S)  # Rank 0 comes when all have started.
+        dist.init_process_group(backend, store=meeting, rank=rank, world_size=size, timeout=patience)
         self.mesh = init_device_mesh(device, (size,))
+        dist.distributed_c10d._set_pg_timeout(timedelta(seconds=WAIT_S))
 
     def _start(self, rank: int, settings: Mapping[str, Any]) -> None:
         environment = {"OMP_NUM_THREADS": str(self.threads)}
@@ -111,38 +118,47 @@ class Ranks:
         threads = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            for each in self._sockets:
-                each.sendall(f"{name}\n".encode())
-            dist.broadcast_object_list([arguments, settings], 0)
-            yield
-        except (RuntimeError, OSError) as error:
-            if lost := self._find_lost():
-                raise self._lost(lost) from error
-            raise
+            with self._blamed():
+                for each in self._sockets:
+                    each.sendall(f"{name}\n".encode())
+                dist.broadcast_object_list([arguments, settings], 0)
+                yield
         finally:
             torch.set_num_threads(threads)
+
+    @contextmanager
+    def _blamed(self) -> Iterator[None]:
+        """Raise RankLost where what fails inside fails because of another rank."""
+        try:
+            yield
+        except (RuntimeError, OSError) as error:
+            lost, late = self._find_lost(), any(words in str(error).lower() for words in ("timed out", "timeout"))
+            if lost or (self._processes and late):
+                raise self._lost(lost) from error
+            raise
 
     def _find_lost(self) -> int:
         """Return the rank that has ended, 0 if none has. A broken connection may be seen before that end is."""
         deadline = time.monotonic() + DEATH_S
         while self._processes and time.monotonic() < deadline:
-            for rank, process in enumerate(self._processes, start=1):
-                if process.poll() is not None:
-                    return rank
+            codes = {rank: process.poll() for rank, process in enumerate(self._processes, start=1)}
+            if ended := {rank: code for rank, code in codes.items() if code is not None}:
+                return min(ended, key=lambda rank: ended[rank])  # One that was killed; others end because of it.
             time.sleep(0.05)
         return 0
 
-    def _lost(self, rank: int) -> SimpleRLError:
-        message = self._message(rank)
+    def _lost(self, rank: int) -> RankLost:
+        """Return what there is to say of a rank, 0: of one that hangs; the others are ended."""
+        message, code = self._message(rank), self._processes[rank - 1].poll() if rank else None
         self.close()
-        return SimpleRLError(message)
+        return RankLost(message, code)
 
     def _message(self, rank: int) -> str:
+        size = len(self._processes) + 1
+        if not rank:
+            return f"one of the {size} ranks of the learner has not come to the others within {WAIT_S} s"
         how = last_words(self._processes[rank - 1], self._said(rank), START_S)
-        return (
-            f"rank {rank} of {len(self._processes) + 1} of the learner {how}\n"
-            "What is recorded is intact: continue from the last checkpoint with --resume"
-        )
+        return f"rank {rank} of {size} of the learner {how}"
 
     def _watch(self) -> None:
         """End this process when a rank has ended: NCCL would wait for that one on the GPU, and no error comes."""
@@ -150,7 +166,7 @@ class Ranks:
             if lost := self._find_lost():
                 time.sleep(2 * DEATH_S)  # What is no wait for NCCL ends by itself.
                 if self._end.alive:
-                    print(f"error: {self._message(lost)}", file=sys.stderr, flush=True)
+                    print(f"error: {self._message(lost)}\n{INTACT}", file=sys.stderr, flush=True)
                     os._exit(2)
 
     def deal(self, module: torch.nn.Module, rows: torch.Tensor, batch: Batch, **cuts: Any) -> Iterator[MicroBatch]:
@@ -195,6 +211,35 @@ def _hears(theirs: socket.socket) -> bool:
         return theirs.recv(1) == b"."
     except OSError:
         return False
+
+
+class Restarts:
+    """How often a run goes on by itself after a rank has ended."""
+
+    def __init__(self, path: Path, most: int):
+        """At most `most` times from a checkpoint of the run in `path`."""
+        self._path, self._most = path, most
+        self._count, self._newest, self._ends = 0, -1, set[tuple[int, int | None]]()
+
+    def next(self, lost: RankLost) -> str:
+        """Return what to say before the run goes on. Raises SimpleRLError where it does not: nothing is recorded, the
+        user has stopped it, it has gone on often enough, or the rank ends by itself where one did before."""
+        if not (self._path / "config.json").is_file():
+            raise lost
+        newest = max(RunDirectory(self._path).checkpoint_steps(), default=0)
+        if newest > self._newest:
+            self._newest, self._count = newest, 0
+        end = max((line["step"] for line in read_metrics(self._path)), default=0), lost.code
+        why = ""
+        if self._count >= self._most > 0:
+            why = f"\nIt has gone on {self._count} times from the checkpoint of step {newest} (learner.restarts)"
+        elif end in self._ends and (lost.code is None or lost.code >= 0):
+            why = "\nIt ended in the same way at this step before"
+        if why or lost.stopping or not self._most:
+            raise SimpleRLError(f"{lost}{why}\n{INTACT}")
+        self._ends.add(end)
+        self._count += 1
+        return f"WARNING: {lost}\nThe run goes on from its newest checkpoint ({self._count} of {self._most} times)"
 
 
 # -- the learner ---------------------------------------------------------------------------------------------------
@@ -257,7 +302,8 @@ def main() -> None:
     names: SimpleQueue[str] = SimpleQueue()
     with socket.socket(fileno=os.dup(0)) as controller:
         controller.sendall(b".")
-        threading.Thread(target=_listen, args=(controller, names), daemon=True).start()
+        files = Path(settings["store"]).parent
+        threading.Thread(target=_listen, args=(controller, names, files), daemon=True).start()
         ranks, learner = Ranks.follow(**settings), cast(Learner, None)
         while True:
             name, message = names.get(), [None, None]
@@ -274,8 +320,9 @@ def main() -> None:
                 getattr(learner, name)(*arguments)
 
 
-def _listen(controller: socket.socket, names: SimpleQueue[str]) -> None:
-    """Hand on what the controller names; leave when it is gone, whatever this rank is waiting for."""
+def _listen(controller: socket.socket, names: SimpleQueue[str], files: Path) -> None:
+    """Hand on what the controller names; leave when it is gone, whatever this rank is waiting for, with its files."""
     for line in controller.makefile("r", encoding="ascii"):
         names.put(line.strip())
+    shutil.rmtree(files, ignore_errors=True)
     os._exit(0)

@@ -5,6 +5,7 @@ here, once.
 """
 
 import dataclasses
+import functools
 import json
 import time
 import traceback
@@ -16,7 +17,7 @@ from typing import Any
 
 from simplerl.config.resolve import FREE_ON_RESUME, as_table, flatten, is_among
 from simplerl.config.sections import Config
-from simplerl.core.errors import ConfigError, RunError, SimpleRLError
+from simplerl.core.errors import ConfigError, RankLost, RunError, SimpleRLError
 from simplerl.core.objects import short_name
 from simplerl.core.types import TrajectoryGroup
 from simplerl.doctor import Finding, Watch, thresholds
@@ -306,6 +307,7 @@ def open_run(
     directory.check(resume=resume)
     with ExitStack() as stack:
         interrupted = stack.enter_context(stop_on_interrupt())
+        stack.push(functools.partial(_note_stop, interrupted))
         if resume:
             stack.enter_context(directory)
             check_stage(directory, stage)
@@ -341,6 +343,12 @@ def open_run(
             for advice in first_advice(metrics, config) if stage == "train" else ():
                 say(advice)
         yield run
+
+
+def _note_stop(interrupted: Callable[[], bool], kind: Any, error: BaseException | None, trace: Any) -> None:
+    """Have who might start a run again know that Ctrl-C has come."""
+    if isinstance(error, RankLost):
+        error.stopping = interrupted()
 
 
 def open_desk(components: Components, path: Path, say: Callable[[str], None]) -> None:
