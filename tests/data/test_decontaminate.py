@@ -81,8 +81,12 @@ def test_benchmarks_need_no_gold_but_a_question(tmp_path: Path) -> None:
 def test_a_directory_stands_for_the_data_files_in_it(tmp_path: Path) -> None:
     for name in ("b.jsonl", "a.parquet", "notes.txt"):
         (tmp_path / name).touch()
+    (tmp_path / "svamp").mkdir()
+    for name in ("test.jsonl", "train.jsonl"):
+        (tmp_path / "svamp" / name).touch()
     found = list(benchmark_files([str(tmp_path), "gsm8k"]))
-    assert found == [str(tmp_path / "a.parquet"), str(tmp_path / "b.jsonl"), "gsm8k"]
+    files = ("a.parquet", "b.jsonl", "svamp/test.jsonl")
+    assert found == [*(str(tmp_path / name) for name in files), "gsm8k"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no"):
         list(benchmark_files([str(tmp_path / "empty")]))

@@ -66,6 +66,22 @@ def test_without_weights_everything_is_there(tmp_path: Path) -> None:
     assert data.has_test_split("arithmetic:0.5+knights:0.5")
 
 
+def test_what_is_decided_in_one_part_is_said_beside_the_other(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"question": f"{name}?", "answer": ["1", "2"]}))
+    (note,) = data.read(f"{tmp_path}/a.jsonl+{tmp_path}/b.jsonl").notes
+    assert "2 of 2 rows" in note
+    assert "a.jsonl:1" in note
+    assert "b.jsonl:1" in note
+
+
+def test_a_mixture_may_end_with_a_source_from_a_directory(tmp_path: Path) -> None:
+    parts = parse(f"arithmetic:0.5+gsm8k@{tmp_path}")
+    assert [(part.name, part.weight) for part in parts] == [("arithmetic", 0.5), (f"gsm8k@{tmp_path}", None)]
+    (strange := tmp_path / "a+b,c").mkdir()
+    assert [part.name for part in parse(f"gsm8k@{strange}")] == [f"gsm8k@{strange}"]
+
+
 def test_ids_stay_apart() -> None:
     problems = data.load("arithmetic,levels=1,size=50+arithmetic,levels=1|2,size=50")
     assert len({problem.id for problem in problems}) == len(problems) == 100
@@ -75,6 +91,7 @@ def test_a_size_of_its_own_is_that_of_training() -> None:
     assert len(data.load("arithmetic,size=7")) == 7
     assert len(data.load("arithmetic,size=7", size=5)) == 5
     assert len(data.load("arithmetic,size=7", "test", size=9)) == 9
+    assert len(data.load("arithmetic,size=0", size=5)) == 5
     assert data.load("arithmetic,size=3,seed=4") == data.load("arithmetic", size=3, seed=4)
 
 

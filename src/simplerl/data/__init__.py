@@ -83,8 +83,8 @@ def _read(
     for key in ("size", "seed"):
         if not isinstance(own.get(key, 0), int) or own.get(key, 0) < 0:
             raise ConfigError(f"data set {part.label!r}: {key} must be a whole number of at least 0, got {own[key]!r}")
-    if sized and "size" in own:
-        size = min(size or own["size"], own["size"])
+    if sized:  # 0 is all, in either.
+        size = min(filter(None, (size, own.get("size", 0))), default=0)
     seed, wanted = own.get("seed", seed), own.get("levels", levels)
     levels = tuple(wanted) if isinstance(wanted, list | tuple) else (wanted,)
     if loader is None:

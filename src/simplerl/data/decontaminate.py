@@ -42,13 +42,14 @@ class Asked(NamedTuple):
 
 
 def benchmark_files(names: Sequence[str]) -> Iterator[str]:
-    """Yield files and data sets; a directory stands for every data file in it."""
+    """Yield files and data sets; a directory stands for every data file in it, and every `NAME/test` below."""
     for name in names:
         path = Path(name).expanduser()
         if not path.is_dir():
             yield name
             continue
-        files = sorted(file for file in path.iterdir() if suffix_of(file))
+        # As `--data-dir` of an evaluation has them: NAME.jsonl or NAME/test.jsonl.
+        files = sorted(file for file in (*path.iterdir(), *path.glob("*/test.*")) if suffix_of(file))
         if not files:
             raise DataError(f"directory {path} holds no {', '.join(SUFFIXES)} file to compare with")
         yield from map(str, files)

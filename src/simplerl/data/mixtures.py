@@ -12,7 +12,7 @@ larger than its share gives only as many problems as it may. Without any weight 
 import dataclasses
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,8 @@ _HEAD = re.compile(r"(?P<name>[^:]+|.+?)(?::(?P<task>[A-Za-z_][\w-]*))?(?::(?P<w
 #: Between parts; a value may be the sign itself (`operators=+|-`).
 _BETWEEN = re.compile(r"(?<![=|])\+")
 _KEY = re.compile(r"\w+")
+#: What a part may hold beside its name: before an `@`, more than the name of one source.
+_SIGNS = re.compile(r"[+:,]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,8 +52,9 @@ class Part:
 
 def parse(text: str) -> list[Part]:
     """Return the parts of what `--data` says. A file of that very name is a file. Raises ConfigError."""
-    place = text.partition("@")[2]
-    if is_object(text) or Path(text).expanduser().exists() or (place and Path(place).expanduser().exists()):
+    base, _, place = text.partition("@")
+    is_place = place and not _SIGNS.search(base) and Path(place).expanduser().exists()
+    if is_object(text) or Path(text).expanduser().exists() or is_place:
         return [Part(name=text)]
     return [_part(each.strip(), text) for each in _BETWEEN.split(text)]
 
@@ -106,12 +109,15 @@ def mix(parts: Sequence[Part], sets: Sequence[ProblemSet], size: int) -> Problem
     weights = weights_of(parts) if any(weights_of(parts)) else lengths
     total = min(length / weight for length, weight in zip(lengths, weights, strict=True)) * sum(weights)
     counts = [round(min(total, size or total) * weight / sum(weights)) for weight in weights]
-    decisions = {what: places for each in sets for what, places in each.decisions.items()}
+    decisions = defaultdict[str, list[str]](list)
+    for each in sets:
+        for what, places in each.decisions.items():
+            decisions[what] += places
     for part, each, count in zip(parts, sets, counts, strict=True):
         if not count:
             raise ConfigError(f"the mixture has no room for a problem of {part.label!r}: ask for more than {size}")
         if beyond := [problem.id for problem in each.problems[count:]]:
-            decisions[f"{part.label}: more than its share, not used"] = beyond
+            decisions[f"{part.label}: more than its share, not used"] += beyond
     turns = [(number / count, index) for index, count in enumerate(counts) for number in range(count)]
     pools = [iter(each.problems) for each in sets]
     drawn = [(index, next(pools[index])) for _, index in sorted(turns)]
@@ -123,7 +129,7 @@ def mix(parts: Sequence[Part], sets: Sequence[ProblemSet], size: int) -> Problem
             for index, problem in drawn
         ],
         left_out=tuple(row for each in sets for row in each.left_out),
-        decisions=decisions,
+        decisions=dict(decisions),
         origin={
             "mixture": [
                 {"data": part.label, "problems": count, **each.origin}
