@@ -134,8 +134,8 @@ def _of_problem(
     decided = [row for row in group if row["verdict"] not in UNDECIDED]
     truth = [row["verdict"] == "correct" for row in decided]
     texts = [row["response"] or "" for row in group]
-    right = [ops.normalised(row["response"] or "") for row in decided if row["verdict"] == "correct"]
-    n, classes = len(decided), ops.unique_classes(right)
+    right = [row["response"] or "" for row in decided if row["verdict"] == "correct"]
+    n, classes = len(decided), ops.unique_classes([ops.normalised(text) for text in right])
     measures: dict[str, float] = {f"pass@{k}": pass_at_k(n, len(right), k) for k in powers_up_to(most) if k <= n}
     if among <= n:
         measures |= {f"pass@{among}-{top}": ops.pass_at_k_s(n, classes, among, top) for top in tops}
