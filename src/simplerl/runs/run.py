@@ -482,6 +482,11 @@ def _is_figure(value: Any) -> bool:
     return isinstance(value, dict) and "value" in value and isinstance(value["value"], int | float | None)
 
 
+def greedy_figures(figures: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the figures of an evaluation in training at temperature 0: its own, further ones, or None."""
+    return next((one for one in (figures, *figures.get("further", ())) if one.get("temperature") == 0), None)
+
+
 #: Figures of a run's evaluations as versions before 0.2 named them → what they are called.
 _RENAMED = {"accuracy": "acc", "pass_at": "pass@k", "length": "tokens", "mean_stopped": "stop_tokens"}
 _RENAMED["boxed"] = "answer_ratio"
