@@ -399,7 +399,7 @@ _ALIKE = {
 
 def _teacher(observed: Observation) -> str | None:
     distils = observed.config.get("algorithm.name") == "distill"
-    return "algorithm.name = distill: the KL is that to the teacher, from which training begins" if distils else None
+    return "algorithm.name = distill: the KL is that to the teacher, far away at first" if distils else None
 
 
 _UNFIT = {

@@ -93,18 +93,16 @@ def _of(evaluated: Evaluated | None, name: str) -> float:
 def over_seeds(groups: Sequence[Group]) -> list[dict[str, OverSeeds]]:
     """Return every measure of each setting over its seeds, by its label; pass@k at the largest k that all runs have."""
     known = [set(run.last.pass_at) for group in groups for run in group.independent if run.last]
-    k = max(set.intersection(*known), default=0) if known else 0
-    tables = []
-    for group in groups:
-        rows = {}
-        for label, (share, of) in _measures(k).items():
-            values = {str(run.seed): of(run) for run in group.independent}
-            mean = Estimate.over(list(values.values()))
-            if not group.over_seeds or any(map(math.isnan, values.values())):
-                mean = Estimate(value=mean.value)
-            rows[label] = OverSeeds(share, values, mean)
-        tables.append(rows)
-    return tables
+    measures = _measures(max(set.intersection(*known), default=0) if known else 0)
+    return [{label: _over_seeds(group, *measure) for label, measure in measures.items()} for group in groups]
+
+
+def _over_seeds(group: Group, share: bool, of: Callable[[ReportedRun], float]) -> OverSeeds:
+    values = {str(run.seed): of(run) for run in group.independent}
+    mean = Estimate.over(list(values.values()))
+    if not group.over_seeds or any(map(math.isnan, values.values())):
+        mean = Estimate(value=mean.value)
+    return OverSeeds(share, values, mean)
 
 
 def paired_gain(group: Group, reference: Group) -> Estimate:
