@@ -18,7 +18,7 @@ from simplerl.analysis.seeds import Band
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.core.types import UNDECIDED
 from simplerl.ops import exploration as ops
-from simplerl.ops.statistics import bootstrap_interval, difference_figure, pass_at_k, powers_up_to, ratio_figures
+from simplerl.ops.statistics import difference_figure, pass_at_k, powers_up_to, ratio_figures
 from simplerl.runs.metrics import as_number
 from simplerl.runs.results import read_series
 from simplerl.runs.run import Evaluation, Run, is_run
@@ -170,8 +170,7 @@ def change(before: Point, after: Point, name: str) -> dict[str, Any] | None:
     change_P = np.array([second[problem] - first[problem] for problem in shared])
     if name.startswith(_SURE):
         return difference_figure(change_P)
-    low, high = bootstrap_interval(change_P)
-    return {"value": float(change_P.mean()), "low": low, "high": high, "problems": len(shared)}
+    return ratio_figures(change_P[:, None], np.ones((len(shared), 1)), [name])[name]
 
 
 def peak(points: Sequence[Point], name: str) -> Point | None:

@@ -199,7 +199,8 @@ class Run:
         """Whether it came to its end: by its steps or its token budget; a result, whether it has its figures."""
         if self.is_result:
             return not self._lacking
-        if not self.summary or not self.lines:
+        # A summary of fewer steps was written before the run was resumed with more.
+        if not self.summary or not self.lines or as_number(self.summary.get("steps")) < self.last_step:
             return False
         fine_tuning = self.stage == "sft"
         steps = as_number(self.setting("sft.steps" if fine_tuning else "steps"))
