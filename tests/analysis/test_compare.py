@@ -68,6 +68,13 @@ def test_what_became_of_the_solvable_set(tmp_path: Path) -> None:
     assert values == {"expansion": (1 / 2, 2), "shrinkage": (1 / 4, 4), "overlap": (3 / 5, 5)}
 
 
+def test_more_samples_on_one_side_gain_nothing(tmp_path: Path) -> None:
+    result(tmp_path / "a", "A", {"p": "w", "q": "r"}, samples=1)
+    result(tmp_path / "b", "B", {"p": "wrrr", "q": "rwww"}, samples=4)
+    c = compare(sides(str(tmp_path / "a"))["b"], sides(str(tmp_path / "b"))["b"])
+    assert (c["gained"], c["lost"]) == ([], [])
+
+
 def test_where_nothing_was_solved_expansion_is_pass_at_k(tmp_path: Path) -> None:
     result(tmp_path / "a", "A", dict.fromkeys("pqst", "wwww"), samples=4)
     result(tmp_path / "b", "B", {"p": "rrrr", "q": "wwww", "s": "wwrw", "t": "wrrw"}, samples=4)

@@ -82,6 +82,13 @@ def test_literals(run: Path) -> None:
     assert first.figures["pass@4"]["low"] < 0.5 < first.figures["pass@4"]["high"]
 
 
+def test_equations_of_two_lines_are_two(tmp_path: Path) -> None:
+    """A line's bullet is not a minus between its equation and that of the line before."""
+    run = run_of(tmp_path / "run", {0: {"p": ["- 1+3=4\n- 2+2=4", "- 1+3=4"]}})
+    (point,) = over_steps(run)[0].points
+    assert value(point, "distinct_equations") == 2 / 3
+
+
 def test_useful_tokens_between_evaluations(run: Path) -> None:
     (found,) = over_steps(run)
     assert len(found.useful) == 12

@@ -1,5 +1,6 @@
 """Figures over seeds, from made-up run directories, against values worked out by hand."""
 
+import json
 import math
 from pathlib import Path
 
@@ -30,6 +31,13 @@ def run(tmp_path: Path) -> Path:
 )
 def test_measures(run: Path, where, path, value: float) -> None:
     assert measured(run, Measure(label="x", where=where, path=path)) == value
+
+
+def test_greedy_is_at_temperature_0_whichever_comes_first(run: Path) -> None:
+    file = run / "evaluations" / "step_000002.json"
+    further = [{"temperature": t, "acc": {"value": v}} for t, v in ((0.6, 0.3), (0.0, 0.9))]
+    file.write_text(json.dumps({**json.loads(file.read_text()), "further": further}))
+    assert measured(run, Measure(label="x", where="final", path=("greedy", "acc", "value"))) == 0.9
 
 
 def test_last_is_the_last_five_steps(tmp_path: Path) -> None:

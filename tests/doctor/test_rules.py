@@ -486,6 +486,33 @@ def test_little_entropy_is_no_collapse_while_accuracy_rises(tmp_path: Path) -> N
     assert [f.rule for f in diagnose(write_run(tmp_path / "stuck", stuck)).findings] == ["entropy-collapse"]
 
 
+def test_a_critic_that_learns_first_is_not_a_step_thrown_away(tmp_path: Path) -> None:
+    idle = {"optimizer/updates": lambda s: 0 if s <= 12 else 4}
+    warm = write_run(tmp_path / "warm", idle, config={"algorithm": {"critic_warmup_steps": 12}})
+    assert diagnose(warm).findings == ()
+    assert [f.rule for f in diagnose(write_run(tmp_path / "idle", idle)).findings] == ["no-gradient"]
+
+
+@pytest.mark.parametrize(
+    "config", [{"sampler": {"name": "domains"}}, {"sampling": {"controller": "adastar"}}, {"transform": {"name": "x"}}]
+)
+def test_accuracies_of_other_problems_are_not_compared(config: Mapping[str, Any], tmp_path: Path) -> None:
+    """A curriculum goes on to a harder domain, whose entropy is higher: no policy has fallen."""
+    harder = {"accuracy/mean": after(15, 0.8, 0.2), "policy/entropy": after(15, 0.07, 0.6)}
+    names = {"accuracy-fell", "entropy-blow-up"}
+    assert names <= {f.rule for f in diagnose(write_run(tmp_path / "epoch", harder)).findings}
+    diagnosis = diagnose(write_run(tmp_path / "run", harder, config=config))
+    assert not names & {f.rule for f in diagnosis.findings}
+    assert all("cannot be compared" in diagnosis.unfit[name] for name in (*names, "not-learning"))
+
+
+def test_the_teacher_is_far_at_first(tmp_path: Path) -> None:
+    falls = {"policy/kl": lambda s: 0.9 / s**0.5}
+    assert "kl-blow-up" in {f.rule for f in diagnose(write_run(tmp_path / "run", falls)).findings}
+    distilled = write_run(tmp_path / "distilled", falls, config={"algorithm": {"name": "distill"}})
+    assert "the teacher" in diagnose(distilled).unfit["kl-blow-up"]
+
+
 @pytest.mark.parametrize("rule", [rule for rule in RULES if "serious" in RULES[rule].thresholds])
 def test_what_is_serious_is_a_threshold(rule: str, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", **CASES[rule].sick)

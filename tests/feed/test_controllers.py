@@ -45,6 +45,7 @@ def test_adastar_renews_as_many_keys_as_the_square_of_the_accuracy() -> None:
     assert adastar_keys([first, {"c": (1, 2)}]) == {"a": (1, 1.0), "b": (1, 1.0)}, "0.25 · 1 renews nothing"
     assert adastar_keys([first, {"c": (2, 2)}])["c"] == (2, 1.0)
     assert adastar_keys([{"a": (0, 0)}]) == {}
+    assert adastar_keys([{}, {"a": (2, 2)}]) == {"a": (2, 1.0)}, "in the first step every prompt had a prefix"
 
 
 OVER = deep(

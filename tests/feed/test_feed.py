@@ -58,6 +58,14 @@ def test_rounds_bound_the_work(tmp_path: Path) -> None:
     assert 6 < len(first) <= 12
 
 
+def test_a_round_without_a_problem_is_none(tmp_path: Path) -> None:
+    """Every problem is in the first draw, and none has signal: nothing is left to replace it."""
+    reward = {"name": "overlong", "limit": 4000, "buffer": 10}
+    _, listener = run_small(tmp_path / "run", {**OVER, "steps": 1, "reward": reward, "dataset": {"size": 6}})
+    assert listener.metrics[1]["groups/dropped"] == len({row["problem_id"] for row in rows_of(tmp_path / "run", 1)})
+    assert listener.metrics[1]["groups/rounds"] == 0
+
+
 def test_without_rounds_nothing_is_dropped(tmp_path: Path) -> None:
     over = {**OVER, "algorithm": {"name": "dapo", "refill_rounds": 0}, "steps": 1}
     _, listener = run_small(tmp_path / "run", over)

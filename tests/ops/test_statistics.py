@@ -7,7 +7,6 @@ import pytest
 import scipy.stats
 
 from simplerl.ops.statistics import (
-    bootstrap_interval,
     bootstrap_ratios,
     difference_figure,
     majority_at_k,
@@ -16,6 +15,12 @@ from simplerl.ops.statistics import (
     ratio_figures,
     sign_flip_test,
 )
+
+
+def bootstrap_interval(values: np.ndarray, **options) -> tuple[float, float]:
+    """Return the interval of the mean over problems."""
+    low_M, high_M = bootstrap_ratios(values[:, None], np.ones((len(values), 1)), **options)
+    return float(low_M[0]), float(high_M[0])
 
 
 def test_literal() -> None:

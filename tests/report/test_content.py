@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from made_runs import made_run, rows, write_evaluation
+from made_runs import estimate, made_run, rows, write_evaluation
 
 from simplerl.analysis import panels as drawing
 from simplerl.analysis.panels import Panel, draw_panel
@@ -67,7 +67,7 @@ def test_one_seed_twice_counts_once(tmp_path: Path) -> None:
 
 def test_means_over_seeds(tmp_path: Path) -> None:
     (group,) = settings.groups(seeds(tmp_path, {0: "rrww", 1: "rrrw", 2: "rrrr"}))
-    after = outcomes.over_seeds(group)["accuracy after"]
+    after = outcomes.over_seeds([group])[0]["accuracy after"]
     assert after.values == {"0": 0.5, "1": 0.75, "2": 1.0}
     half = 4.302652729911275 * 0.25 / math.sqrt(3)
     assert after.mean.value == pytest.approx(0.75)
@@ -76,7 +76,17 @@ def test_means_over_seeds(tmp_path: Path) -> None:
 
 def test_two_seeds_have_no_interval(tmp_path: Path) -> None:
     (group,) = settings.groups(seeds(tmp_path, {0: "rrww", 1: "rrrw"}))
-    assert not any(m.mean.bounded for m in outcomes.over_seeds(group).values())
+    assert not any(m.mean.bounded for m in outcomes.over_seeds([group])[0].values())
+
+
+def test_settings_are_compared_at_one_k(tmp_path: Path) -> None:
+    """One was evaluated with two samples, the other with one: pass@2 does not stand beside pass@1."""
+    two, one = made_run(tmp_path / "two"), made_run(tmp_path / "one", config={"data": "other"})
+    write_evaluation(one, 4, rows({"p": "w", "q": "r"}), pass_at={"1": estimate(0.5)})
+    tables = outcomes.over_seeds(settings.groups(gather([two, one]).runs))
+    assert [table["pass@1 after"].values for table in tables] == [{"0": 0.5}, {"0": 0.5}]
+    (table,) = outcomes.over_seeds(settings.groups(gather([two]).runs))
+    assert table["pass@2 after"].values == {"0": 0.75}
 
 
 def test_paired_difference_between_settings(tmp_path: Path) -> None:

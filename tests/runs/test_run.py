@@ -354,6 +354,9 @@ class TestResponseFile:
     def test_list_means(self, tmp_path: Path) -> None:
         lists = pyarrow.array([[-1.0, -2.0], None, [], [1.0, 2.0, 6.0]])
         assert self.file(tmp_path, logprobs=lists).list_means("logprobs") == [-1.5, None, None, 3.0]
+        masks = [[True, False], None, [], [True, False, True]]
+        own = self.file(tmp_path / "own", logprobs=lists, loss_mask=masks).list_means("logprobs")
+        assert own == [-1.0, None, None, 3.5], "what an environment wrote is nothing that the model found likely"
         assert self.file(tmp_path / "b", logprobs=None).list_means("logprobs") == [None] * 4
         odd = self.file(tmp_path / "c", logprobs=[[1.0], [float("nan")], [3.0], []]).list_means("logprobs")
         assert [str(mean) for mean in odd] == ["1.0", "nan", "3.0", "None"], "what is not a number stays where it is"

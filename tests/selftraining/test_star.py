@@ -238,6 +238,13 @@ def test_given_solutions_take_part_only_if_asked_for_and_none_is_left_out_in_sil
     assert given["sft/loss"] != plain["sft/loss"]
 
 
+def test_an_iteration_is_as_long_as_its_sampler_says(tmp_path: Path) -> None:
+    over = {"steps": 1, "star": {"threshold": -0.5}, "sampler": {"name": "curriculum", "lengths": [14]}}
+    run_star(tmp_path / "run", "online-rft", over)
+    lengths = [len(ids) for ids in Run(tmp_path / "run").responses(1, ["token_ids"])["token_ids"].to_pylist()]
+    assert max(lengths) == 14
+
+
 # -- bad input -------------------------------------------------------------------------------------------------------
 
 
@@ -250,6 +257,9 @@ def test_given_solutions_take_part_only_if_asked_for_and_none_is_left_out_in_sil
         (("--star.mode", "bstar"), "star.mode"),
         (("--star.s", "9", "--sampling.samples-per-prompt", "8"), "star.s = 9"),
         (("--iterations", "0"), "--iterations must be at least 1"),
+        (("--transform.name", "rest-rl"), "transform.name = 'rest-rl' is for simplerl train"),
+        (("--buffer.name", "rorecomp"), "buffer.name = 'rorecomp' is for simplerl train"),
+        (("--sampling.gate", '["std"]'), "sampling.gate = 'std' is for simplerl train"),
     ],
 )
 def test_settings_that_do_not_work(settings: tuple[str, ...], message: str, capsys, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "where", "path", "label"),
     [
-        ("greedy accuracy", "final", ("further", 0, "acc", "value"), "greedy accuracy after"),
+        ("greedy accuracy", "final", ("greedy", "acc", "value"), "greedy accuracy after"),
         ("pass@8", "final", ("pass@k", "8", "value"), "pass@8 after"),
         ("pass@4 before", "base", ("pass@k", "4", "value"), "pass@4 before"),
         ("gain of pass@64", "gain", ("pass@k", "64", "value"), "gain of pass@64"),

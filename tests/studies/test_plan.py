@@ -9,17 +9,11 @@ from support import SMALL, deep, run_small, small_config
 from simplerl.analysis.seeds import Measure
 from simplerl.analysis.summary import summarise
 from simplerl.config.resolve import as_table, merge, parse_overrides, resolve
-from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, RunError
-from simplerl.studies import plan as module
 from simplerl.studies.experiment import Experiment, Variant
-from simplerl.studies.plan import arguments, plan
+from simplerl.studies.plan import arguments, plan, state_of
 
 ACCURACY = Measure(label="accuracy", where="final", path=("accuracy", "value"))
-
-
-def state_of(path: Path, config: Config) -> str:
-    return module.state_of(path, config, steps=config.steps)
 
 
 def experiment(*variants: Variant, **more) -> Experiment:

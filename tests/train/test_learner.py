@@ -12,7 +12,7 @@ from simplerl.algorithms import ALGORITHMS
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.types import Batch
 from simplerl.models.load import Policy
-from simplerl.train.batch import build_batch, minibatches
+from simplerl.train.batch import build_batch, joined, minibatches
 from simplerl.train.learner import Learner
 
 TEMPERATURE, CLIP, KL, ENTROPY = 0.8, 0.02, 0.3, 0.02
@@ -211,6 +211,16 @@ def test_what_cannot_be_divided_is_cut_evenly() -> None:
         updates = minibatches(batch.group_B, 4)
         assert [len(batch.group_B[rows].unique()) for rows in updates] == wanted
         assert torch.cat(updates).tolist() == list(range(2 * problems))
+
+
+def test_rows_of_another_term_make_no_updates_of_their_own() -> None:
+    batch = joined(
+        [build_batch(random_groups(problems=4, samples=2)), build_batch(random_groups(problems=5, samples=1))]
+    )
+    component_B = torch.tensor([0] * 8 + [1] * 5)
+    updates = minibatches(batch.group_B, 2, component_B)
+    assert [rows.tolist() for rows in updates] == [[0, 1, 2, 3, 8, 10, 12], [4, 5, 6, 7, 9, 11]]
+    assert len(minibatches(batch.group_B[8:], 2, component_B[8:])) == 3, "where there are no others they are cut"
 
 
 def test_gradient_norm_is_clipped(tiny: Callable[[str], Policy]) -> None:

@@ -8,9 +8,9 @@ import pytest
 from support import deep, run_command, run_small
 
 from simplerl.algorithms import ALGORITHMS
-from simplerl.evaluate.figures import greedy_figures
 from simplerl.models import cub
 from simplerl.runs.directory import read_metrics
+from simplerl.runs.run import greedy_figures
 
 #: Twelve steps of half a second on the two easiest levels, in the recipe's own regime (an epsilon above the gradients).
 SHORT = {

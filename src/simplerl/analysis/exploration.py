@@ -18,7 +18,7 @@ from simplerl.analysis.seeds import Band
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.core.types import UNDECIDED
 from simplerl.ops import exploration as ops
-from simplerl.ops.statistics import bootstrap_interval, difference_figure, pass_at_k, powers_up_to, ratio_figures
+from simplerl.ops.statistics import difference_figure, pass_at_k, powers_up_to, ratio_figures
 from simplerl.runs.metrics import as_number
 from simplerl.runs.results import read_series
 from simplerl.runs.run import Evaluation, Run, is_run
@@ -134,8 +134,8 @@ def _of_problem(
     decided = [row for row in group if row["verdict"] not in UNDECIDED]
     truth = [row["verdict"] == "correct" for row in decided]
     texts = [row["response"] or "" for row in group]
-    right = [ops.normalised(row["response"] or "") for row in decided if row["verdict"] == "correct"]
-    n, classes = len(decided), ops.unique_classes(right)
+    right = [row["response"] or "" for row in decided if row["verdict"] == "correct"]
+    n, classes = len(decided), ops.unique_classes([ops.normalised(text) for text in right])
     measures: dict[str, float] = {f"pass@{k}": pass_at_k(n, len(right), k) for k in powers_up_to(most) if k <= n}
     if among <= n:
         measures |= {f"pass@{among}-{top}": ops.pass_at_k_s(n, classes, among, top) for top in tops}
@@ -170,8 +170,7 @@ def change(before: Point, after: Point, name: str) -> dict[str, Any] | None:
     change_P = np.array([second[problem] - first[problem] for problem in shared])
     if name.startswith(_SURE):
         return difference_figure(change_P)
-    low, high = bootstrap_interval(change_P)
-    return {"value": float(change_P.mean()), "low": low, "high": high, "problems": len(shared)}
+    return ratio_figures(change_P[:, None], np.ones((len(shared), 1)), [name])[name]
 
 
 def peak(points: Sequence[Point], name: str) -> Point | None:

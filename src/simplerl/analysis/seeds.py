@@ -15,7 +15,7 @@ import numpy as np
 from simplerl.analysis.estimates import Estimate
 from simplerl.core.errors import RunError
 from simplerl.runs.metrics import as_number
-from simplerl.runs.run import Run
+from simplerl.runs.run import Run, greedy_figures
 
 #: Steps at the end of a run over which a metric of single steps is averaged: one step alone is noise.
 LAST_STEPS = 5
@@ -29,7 +29,8 @@ class Measure:
     where: Literal["base", "final", "gain", "last", "sum"]
     """`base`, `final`: the evaluation before the first step and after the last; `gain`: final − base; `last`: mean of a
     metric over the last steps; `sum`: over all steps."""
-    path: tuple[str | int, ...]  # Keys into the evaluation's figures; for `last` and `sum` the name of the metric
+    path: tuple[str | int, ...]
+    """Keys into the evaluation's figures, `greedy` being those at temperature 0; for `last` and `sum` the metric."""
     share: bool = True  # Whether it is a share, shown as a percentage
 
 
@@ -58,7 +59,8 @@ def measured(path: Path, measure: Measure) -> float:
 
 
 def _figure(run: Run, step: int, keys: Sequence[str | int]) -> float:
-    value: Any = run.figures_at(step)
+    figures = run.figures_at(step)
+    value: Any = {**figures, "greedy": greedy_figures(figures)}
     try:
         for key in keys:
             value = value[key]

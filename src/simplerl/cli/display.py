@@ -16,8 +16,8 @@ from simplerl.config.resolve import as_table, flatten
 from simplerl.config.sections import Config
 from simplerl.core.errors import RankLost
 from simplerl.core.types import Trajectory, TrajectoryGroup
-from simplerl.evaluate.figures import greedy_figures
 from simplerl.runs.directory import read_metrics
+from simplerl.runs.run import greedy_figures
 from simplerl.train.components import Inputs
 from simplerl.train.ranks import Restarts
 from simplerl.train.run import Callback, Outcome

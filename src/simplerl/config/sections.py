@@ -323,7 +323,8 @@ class SFTConfig:
 
 @section
 class StarConfig:
-    """Self-training by `simplerl star`, whose iterations are the steps of the run; `simplerl train` ignores it."""
+    """Self-training by `simplerl star`, whose iterations are the steps of the run; in `simplerl train` only the sampler
+    `query-effect` reads it, for its search."""
 
     mode: Literal["rest-em", "iterative-rft", "online-rft", "b-star"] = "b-star"
     """What an iteration inherits: nothing (`rest-em`: it starts from the base model), the weights (`iterative-rft`),

@@ -16,6 +16,7 @@ import numpy as np
 
 from simplerl.doctor.observation import TEXT, Observation, Series
 from simplerl.doctor.rule import RULES, Check, Rule, Symptom, Threshold, ratio
+from simplerl.runs.metrics import as_number
 
 __all__ = ["RULES"]
 
@@ -265,7 +266,8 @@ def data_too_hard(observed: Observation, t: Thresholds, *_: Series) -> Seen:
 
 @check
 def no_gradient(observed: Observation, t: Thresholds, updates: Series) -> Seen:
-    idle = updates.values[-updates.width :] == 0
+    warmup = as_number(observed.config.get("algorithm.critic_warmup_steps"))  # NaN, which no step is up to: none.
+    idle = ((updates.values == 0) & ~(updates.steps <= warmup))[-updates.width :]
     share = float(idle.mean())
     if share < t["share"] or idle.sum() < 2:
         return None
@@ -379,10 +381,33 @@ def _programs(observed: Observation) -> str | None:
     return "answers are programs: there is nothing to work out before one" if {"stack", "code"} & {*names} else None
 
 
+def _other_problems(observed: Observation) -> str | None:
+    """Say what makes training problems easier or harder from step to step, whatever the policy learns."""
+    for key, alike in _ALIKE.items():
+        if (name := str(observed.config.get(key, alike[0]))) not in alike:
+            return f"{key} = {name}: steps train on easier and on harder problems, whose accuracies cannot be compared"
+    return None
+
+
+#: Settings → their values under which the problems of one step are like those of another.
+_ALIKE = {
+    "sampler.name": ("epoch", "refill", "uniform", "query-effect", "e3"),
+    "sampling.controller": ("none", "query-effect", "e3"),
+    "transform.name": ("none",),
+}
+
+
+def _teacher(observed: Observation) -> str | None:
+    distils = observed.config.get("algorithm.name") == "distill"
+    return "algorithm.name = distill: the KL is that to the teacher, far away at first" if distils else None
+
+
 _UNFIT = {
+    **dict.fromkeys(("accuracy-fell", "entropy-blow-up", "runaway-length", "collapsing-length"), _other_problems),
     "bare-box": _programs,
+    "kl-blow-up": _teacher,
     "train-eval-gap": _other_evaluation,
-    "not-learning": _shuffled,
+    "not-learning": lambda observed: _shuffled(observed) or _other_problems(observed),
     "ratio-blow-up": _on_policy,
 }
 

@@ -21,6 +21,7 @@ from simplerl.core.errors import ConfigError
 from simplerl.core.types import TrajectoryGroup, VerdictStatus
 from simplerl.ops.statistics import majority_at_k, pass_at_k, powers_up_to, ratio_figures
 from simplerl.runs.responses import Answer, by_problem, response_columns
+from simplerl.runs.run import greedy_figures
 from simplerl.verify import equal, extract
 
 #: Label of the right answer in a vote; wrong answers are numbered from 1.
@@ -177,11 +178,6 @@ def evaluation_metrics(figures: Mapping[str, Any]) -> dict[str, float]:
         **({"eval/calling": figures["tool_ratio"]["value"]} if figures["tool_ratio"]["problems"] else {}),
         **{f"eval/accuracy/{source}": figure["value"] for source, figure in figures["by_source"].items()},
     }
-
-
-def greedy_figures(figures: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the figures of an evaluation in training at temperature 0: its own, further ones, or None."""
-    return next((one for one in (figures, *figures.get("further", ())) if one.get("temperature") == 0), None)
 
 
 #: arXiv 2503.18892, section on reflection.

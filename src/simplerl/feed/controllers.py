@@ -114,7 +114,8 @@ def adastar_keys(visits: Sequence[dict[str, tuple[int, int]]]) -> dict[str, tupl
     """
     keys: dict[str, tuple[int, float]] = {}
     for step, outcomes in enumerate(visits, 1):
-        right, decided = (sum(each) for each in zip(*outcomes.values(), strict=True))
+        # Of a step in which every prompt had a prefix there are no outcomes.
+        right, decided = (sum(each) for each in zip((0, 0), *outcomes.values(), strict=True))
         renewed = round(len(outcomes) * (right / max(decided, 1)) ** 2)
         for name, (own, judged) in list(outcomes.items())[:renewed]:
             keys[name] = (step, own / max(judged, 1))

@@ -94,8 +94,8 @@ class Feed:
                 (dropped if closed else kept).append(group)
             if round == rounds or len(kept) >= wanted:
                 break
-            round += 1
-            draws = replacements(self.sampler, step, round, wanted - len(kept), seen, ledger)
+            draws = replacements(self.sampler, step, round + 1, wanted - len(kept), seen, ledger)
+            round += bool(draws)
         metrics |= {"groups/dropped": len(dropped)} if gates else {}
         metrics |= {"groups/rounds": round} if rounds else {}
         metrics |= {f"gate/{name.replace('-', '_')}": stopped[name] for name in self.config.sampling.gate}

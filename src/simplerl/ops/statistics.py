@@ -109,20 +109,6 @@ def bootstrap_ratios(
     return low_M, high_M
 
 
-def bootstrap_interval(
-    values_P: np.ndarray, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean over problems. One problem gives (value, value)."""
-    values_P = np.asarray(values_P, dtype=np.float64)
-    if values_P.ndim != 1 or len(values_P) == 0:
-        raise ValueError(f"the bootstrap needs a non-empty vector of problems, got shape {values_P.shape}")
-    above_PM = values_P[:, None]
-    low_M, high_M = bootstrap_ratios(
-        above_PM, np.ones_like(above_PM), confidence=confidence, resamples=resamples, seed=seed
-    )
-    return float(low_M[0]), float(high_M[0])
-
-
 def ratio_figures(
     above_PM: np.ndarray, below_PM: np.ndarray, names: Sequence[str], *, shares: Container[str] = ()
 ) -> dict[str, dict[str, Any]]:
@@ -150,11 +136,11 @@ def difference_figure(change_P: np.ndarray) -> dict[str, Any]:
 
     Where all are equal the bootstrap has no width, and the exact interval's (`certain_end`) stands on both sides.
     """
-    value, (low, high) = float(change_P.mean()), bootstrap_interval(change_P)
+    figure = ratio_figures(change_P[:, None], np.ones((len(change_P), 1)), ["change"])["change"]
     if np.ptp(change_P) == 0:
-        end = certain_end(len(change_P))
-        low, high = max(value - end, -1.0), min(value + end, 1.0)
-    return {"value": value, "low": low, "high": high, "problems": len(change_P)}
+        value, end = figure["value"], certain_end(len(change_P))
+        figure |= {"low": max(value - end, -1.0), "high": min(value + end, 1.0)}
+    return figure
 
 
 def powers_up_to(n: int) -> tuple[int, ...]:

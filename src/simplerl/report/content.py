@@ -54,7 +54,7 @@ class Content:
         progress("comparing runs")
         self.against_first = outcomes.against_first(runs)
         several = any(len(group.independent) > 1 for group in groups)
-        self.over_seeds = [outcomes.over_seeds(group) for group in groups] if several else []
+        self.over_seeds = outcomes.over_seeds(groups) if several else []
         """Measures of every setting, where one has several seeds; empty where none has."""
         self.paired = [Estimate(), *(outcomes.paired_gain(group, groups[0]) for group in groups[1:])]
         """Final accuracy beside the first setting, seed by seed; no value with fewer than three shared seeds."""

@@ -49,8 +49,10 @@ def draw_all(
     known = {label: entry for label, entry in (explored or {}).items() if not isinstance(entry, str)}
     judged = {label: entry for label, entry in (judges or {}).items() if not isinstance(entry, str)}
     sizes = " and ".join(f"K = {k}, S = {best(k)}" for k in sorted({entry.samples for entry in known.values()}))
-    of_runs = (_accuracy_and_length, _clip_ratio_and_stopped_length, _pass_at_k, _by_level, _by_source)
+    of_runs = (_accuracy_and_length, _clip_ratio_and_stopped_length, _pass_at_k)
     draw: dict[str, Callable[[], Any]] = {f.__name__[1:]: functools.partial(f, drawn) for f in of_runs if drawn}
+    parts = {"by_level": "level", "by_source": "domain"} if drawn else {}
+    draw |= {name: functools.partial(_accuracy_by, drawn, name, label) for name, label in parts.items()}
     draw["behaviours"] = functools.partial(_behaviours, drawn, judged)
     draw["exploration"] = functools.partial(_exploration, drawn, known)
     draw["self_training"] = functools.partial(_self_training, drawn)
@@ -202,16 +204,8 @@ def _pass_panel(title: str, **curves: Any) -> Panel:
     return Panel(title=title, xlabel="k (samples)", ylabel="pass@k (%)", scale=100, log_x=True, marked=True, **curves)
 
 
-def _by_level(drawn: Sequence[Series]) -> Any:
-    return _accuracy_by(drawn, lambda evaluated: evaluated.by_level, "level")
-
-
-def _by_source(drawn: Sequence[Series]) -> Any:
-    return _accuracy_by(drawn, lambda evaluated: evaluated.by_source, "domain")
-
-
-def _accuracy_by(drawn: Sequence[Series], parts_of: Callable[[Evaluated], Mapping[str, Estimate]], label: str) -> Any:
-    names = {level for one in drawn for run in one.runs for e in run.evaluations for level in parts_of(e)}
+def _accuracy_by(drawn: Sequence[Series], part: str, label: str) -> Any:
+    names = {level for one in drawn for run in one.runs for e in run.evaluations for level in getattr(e, part)}
     levels = sorted(names, key=level_order)[:24]
     if not levels:
         return None
@@ -221,7 +215,7 @@ def _accuracy_by(drawn: Sequence[Series], parts_of: Callable[[Evaluated], Mappin
         shift = (order - (len(drawn) - 1) / 2) * 0.8 / len(drawn)
         for last, (x, level) in itertools.product((False, True), enumerate(levels)):
             sides = [run.last if last else run.first for run in one.runs]
-            estimates = [parts_of(side).get(level, Estimate()) if side else Estimate() for side in sides]
+            estimates = [getattr(side, part).get(level, Estimate()) if side else Estimate() for side in sides]
             if all(e.known for e in estimates):
                 estimate = Estimate.over([e.value for e in estimates]) if one.over_seeds else estimates[0]
                 _draw_dot(axes, x + shift, estimate, drawing.look(one.number), filled=last)

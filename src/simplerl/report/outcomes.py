@@ -74,31 +74,35 @@ class OverSeeds(NamedTuple):
     mean: Estimate  # By Student's t over seeds; without interval where there are fewer than three
 
 
-#: What is averaged over seeds: label → (whether it is a share, the number of a run).
-MEASURES: dict[str, tuple[bool, Callable[[ReportedRun], float]]] = {
-    "accuracy before": (True, lambda run: _of(run.first, "accuracy")),
-    "accuracy after": (True, lambda run: _of(run.last, "accuracy")),
-    "gain": (True, lambda run: _of(run.last, "accuracy") - _of(run.first, "accuracy")),
-    "pass@k after": (True, lambda run: _of(run.last, "largest_pass_at")),
-    "length after": (False, lambda run: _of(run.last, "length")),
-    "truncated after": (True, lambda run: _of(run.last, "clip_ratio")),
-}
+def _measures(k: int) -> dict[str, tuple[bool, Callable[[ReportedRun], float]]]:
+    """Return what is averaged over seeds: label → (whether it is a share, the number of a run)."""
+    return {
+        "accuracy before": (True, lambda run: _of(run.first, "accuracy")),
+        "accuracy after": (True, lambda run: _of(run.last, "accuracy")),
+        "gain": (True, lambda run: _of(run.last, "accuracy") - _of(run.first, "accuracy")),
+        f"pass@{k or 'k'} after": (True, lambda run: run.last.pass_at[k].value if run.last and k else math.nan),
+        "length after": (False, lambda run: _of(run.last, "length")),
+        "truncated after": (True, lambda run: _of(run.last, "clip_ratio")),
+    }
 
 
 def _of(evaluated: Evaluated | None, name: str) -> float:
     return getattr(evaluated, name).value if evaluated else math.nan
 
 
-def over_seeds(group: Group) -> dict[str, OverSeeds]:
-    """Return every measure of a setting over its seeds, by its label."""
-    rows = {}
-    for label, (share, of) in MEASURES.items():
-        values = {str(run.seed): of(run) for run in group.independent}
-        mean = Estimate.over(list(values.values()))
-        if not group.over_seeds or any(map(math.isnan, values.values())):
-            mean = Estimate(value=mean.value)
-        rows[label] = OverSeeds(share, values, mean)
-    return rows
+def over_seeds(groups: Sequence[Group]) -> list[dict[str, OverSeeds]]:
+    """Return every measure of each setting over its seeds, by its label; pass@k at the largest k that all runs have."""
+    known = [set(run.last.pass_at) for group in groups for run in group.independent if run.last]
+    measures = _measures(max(set.intersection(*known), default=0) if known else 0)
+    return [{label: _over_seeds(group, *measure) for label, measure in measures.items()} for group in groups]
+
+
+def _over_seeds(group: Group, share: bool, of: Callable[[ReportedRun], float]) -> OverSeeds:
+    values = {str(run.seed): of(run) for run in group.independent}
+    mean = Estimate.over(list(values.values()))
+    if not group.over_seeds or any(map(math.isnan, values.values())):
+        mean = Estimate(value=mean.value)
+    return OverSeeds(share, values, mean)
 
 
 def paired_gain(group: Group, reference: Group) -> Estimate:

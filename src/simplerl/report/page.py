@@ -23,7 +23,7 @@ from simplerl.markup.text import quantity
 from simplerl.report.content import Content
 from simplerl.report.examples import KINDS
 from simplerl.report.figures import Figure
-from simplerl.report.outcomes import MEASURES, NOBODY, SHAPES
+from simplerl.report.outcomes import NOBODY, SHAPES
 from simplerl.report.reading import ReportedRun, duration
 from simplerl.runs.files import make_directory, write_atomic
 from simplerl.runs.glossary import meaning
@@ -66,7 +66,6 @@ def render(content: Content, *, command: str, now: datetime.datetime) -> str:
         "version": __version__,
         "kinds": KINDS,
         "glossary": {name: about for name in metrics if (about := meaning(name))},
-        "measures": MEASURES,
         "shapes": SHAPES,
         "metrics": [(name, [_last(run, name) for run in content.runs]) for name in metrics[:MOST_METRICS]],
         "missing_metrics": max(0, len(metrics) - MOST_METRICS),

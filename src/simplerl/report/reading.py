@@ -41,11 +41,6 @@ class Evaluated:
         self.unreadable = ""  # Why its responses cannot be read; empty where they can
 
     @property
-    def largest_pass_at(self) -> Estimate:
-        """pass@k at the largest k."""
-        return list(self.pass_at.values())[-1] if self.pass_at else Estimate()
-
-    @property
     def pass_at_k(self) -> Band:
         """The pass@k curve."""
         return band_of([(float(k), self.source.figures["pass@k"][str(k)]) for k in self.pass_at])

@@ -135,8 +135,3 @@ def _number(name: str, value: Any) -> int | float | None:
         except (AttributeError, TypeError, ValueError, RuntimeError):
             raise RunError(f"metric {name!r} is {str(value)[:80]!r}; a metric must be a number, or None") from None
     return value
-
-
-def sampled_tokens(path: Path) -> int:
-    """Return how many response tokens a run has sampled for training so far."""
-    return sum(line.get("tokens/sampled", 0) for line in read_metrics(path))

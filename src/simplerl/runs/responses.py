@@ -221,14 +221,18 @@ class ResponseFile:
         return {name: Visit(step, n, right, decided, total / n) for name, (n, right, decided, total) in counts.items()}
 
     def list_means(self, column: str) -> list[float | None]:
-        """Return the mean of each response's list of numbers; None where it is null or empty."""
+        """Return the mean of each response's list of numbers over the tokens that the policy chose (all, where a file
+        does not say which); None where there is none."""
         means: list[float | None] = []
-        for table in self.batches([column]):
-            lists = table[column].combine_chunks()
-            lengths = list_lengths(lists).fill_null(0).to_numpy()
+        for table in self.batches([column, "loss_mask"]):
+            lists, masks = (table[name].combine_chunks() for name in (column, "loss_mask"))
+            lengths, masked = (list_lengths(each).fill_null(0).to_numpy() for each in (lists, masks))
             values = lists.flatten().to_numpy(zero_copy_only=False).astype(float)
-            sums = np.bincount(np.repeat(np.arange(len(lists)), lengths), values, minlength=len(lists))
-            means += [float(s / n) if n else None for s, n in zip(sums, lengths, strict=True)]
+            own = masks.flatten().to_numpy(zero_copy_only=False).astype(bool)
+            own = own if np.array_equal(masked, lengths) else np.ones(len(values), bool)
+            rows, count = np.repeat(np.arange(len(lists)), lengths)[own], len(lists)
+            sums, numbers = np.bincount(rows, values[own], count), np.bincount(rows, minlength=count)
+            means += [float(s / n) if n else None for s, n in zip(sums, numbers, strict=True)]
         return means
 
     def _names(self, schema: pyarrow.Schema, columns: Sequence[str] | None) -> tuple[list[str], list[str]]:

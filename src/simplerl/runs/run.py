@@ -199,7 +199,8 @@ class Run:
         """Whether it came to its end: by its steps or its token budget; a result, whether it has its figures."""
         if self.is_result:
             return not self._lacking
-        if not self.summary or not self.lines:
+        # A summary of fewer steps was written before the run was resumed with more.
+        if not self.summary or not self.lines or as_number(self.summary.get("steps")) < self.last_step:
             return False
         fine_tuning = self.stage == "sft"
         steps = as_number(self.setting("sft.steps" if fine_tuning else "steps"))
@@ -480,6 +481,11 @@ def _finite(value: Any) -> int | float:
 
 def _is_figure(value: Any) -> bool:
     return isinstance(value, dict) and "value" in value and isinstance(value["value"], int | float | None)
+
+
+def greedy_figures(figures: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the figures of an evaluation in training at temperature 0: its own, further ones, or None."""
+    return next((one for one in (figures, *figures.get("further", ())) if one.get("temperature") == 0), None)
 
 
 #: Figures of a run's evaluations as versions before 0.2 named them → what they are called.

@@ -83,10 +83,11 @@ class StarFeed:
                 )
             temperature, threshold = choice.temperature, choice.threshold
             metrics["star/search_query_effect"] = choice.query_effect
-        draws = draws_of(self.prompt_sampler, step, self.ledger.before(step))
+        ledger = self.ledger.before(step)
+        draws, limit = draws_of(self.prompt_sampler, step, ledger), self.prompt_sampler.max_new_tokens(step, ledger)
         problems = [self.by_id[draw.problem.id] for draw in draws]
         with self.watch("rollout", len(problems) * self.rollout.samples):
-            groups = at(self.rollout, temperature).sample_groups(
+            groups = at(self.rollout, temperature, max_new_tokens=limit).sample_groups(
                 problems,
                 purpose="train",
                 step=step,
@@ -162,6 +163,13 @@ def imitating(config: Config) -> Config:
             "self-training has star.mode = b-star for the temperature, and takes a sampler such as adastar for the "
             "problems"
         )
+    foreign = {f"{kind}.name": named_table(kind, getattr(config, kind))["name"] for kind in ("transform", "buffer")}
+    for setting, value in (foreign | {"sampling.gate": ", ".join(config.sampling.gate) or "none"}).items():
+        if value != "none":
+            raise ConfigError(
+                f"{setting} = {value!r} is for simplerl train: self-training samples problems as they are, and selects "
+                "by star.threshold; leave it out"
+            )
     if group < s:
         raise ConfigError(
             f"star.s = {s}, but there are only sampling.samples_per_prompt = {group} responses to each problem; give "

@@ -15,7 +15,7 @@ from simplerl.algorithms import ALGORITHMS
 from simplerl.config.resolve import as_table, flatten, merge, read_config, resolve
 from simplerl.config.sections import Config
 from simplerl.core.errors import RunError
-from simplerl.runs.run import Run
+from simplerl.runs.run import Run, is_run
 from simplerl.studies.experiment import Experiment, Variant
 from simplerl.train.run import changes
 
@@ -131,7 +131,7 @@ def _job(
     config = resolve(recipe, table)
     name = f"{slug(label)}_seed{config.seed}"
     path, steps = directory / "runs" / name, config.sft.steps if stage == "sft" else config.steps
-    state = state_of(path, config, steps=steps)
+    state = state_of(path, config)
     plugins = [word for plugin in config.plugins for word in ("--plugin", plugin.name)]
     own = [*arguments(table), *plugins, "--output-dir", str(path), *["--resume"] * (state == "half")]
     return Job(
@@ -157,8 +157,8 @@ def arguments(table: Mapping[str, Any]) -> list[str]:
     return [word for key, v in flat.items() for word in (key, v if isinstance(v, str) else json.dumps(v))]
 
 
-def state_of(path: Path, config: Config, *, steps: int) -> Literal["new", "half", "done"]:
-    """Return whether a run of so many steps is there, and complete. Raises RunError where its settings are others."""
+def state_of(path: Path, config: Config) -> Literal["new", "half", "done"]:
+    """Return whether a run is there, and complete. Raises RunError where its settings are others."""
     if not (path / "config.json").exists():
         return "new"
     # Read through Config, so that keys which are newer than the run have their defaults.
@@ -168,12 +168,7 @@ def state_of(path: Path, config: Config, *, steps: int) -> Literal["new", "half"
             f"{path} was made with other settings: {'; '.join(changed)}. Keep it and choose another --output-dir, or "
             "remove it to run it anew"
         )
-    try:
-        summary = Run(path).summary or {}
-        finished = summary["steps"] >= steps or 0 < config.token_budget <= summary["tokens"]["sampled"]
-    except (RunError, KeyError):
-        return "half"
-    return "done" if finished else "half"
+    return "done" if is_run(path) and Run(path).finished else "half"
 
 
 def child_environment() -> dict[str, str]:

@@ -79,16 +79,20 @@ def joined(batches: Sequence[Batch]) -> Batch:
     return Batch(**{name: torch.cat(parts) for name, parts in fields.items()})
 
 
-def minibatches(group_B: torch.Tensor, problems: int) -> list[torch.Tensor]:
+def minibatches(group_B: torch.Tensor, problems: int, component_B: torch.Tensor | None = None) -> list[torch.Tensor]:
     """Cut rows into updates of at most so many problems each (0: one update), of like size; return the rows of each.
 
     Dynamic sampling may leave a number that cannot be divided: an update of the remainder would be of a few problems,
-    and move as far as one of many.
+    and move as far as one of many. Rows that are only for a term beside (`Batch.component_B`) are dealt to the updates
+    of the others: they are no problems.
     """
-    groups = group_B.unique()
+    beside_B = torch.zeros_like(group_B, dtype=torch.bool) if component_B is None else component_B > 0
+    beside_B = beside_B & ~beside_B.all()
+    groups, beside = group_B[~beside_B].unique(), beside_B.nonzero().flatten()
     updates = math.ceil(len(groups) / (problems or len(groups)))
     bounds = [len(groups) * i // updates for i in range(updates + 1)]
-    return [torch.isin(group_B, groups[start:end]).nonzero().flatten() for start, end in itertools.pairwise(bounds)]
+    own = [torch.isin(group_B, groups[start:end]).nonzero().flatten() for start, end in itertools.pairwise(bounds)]
+    return [torch.cat([rows, beside[number::updates]]) for number, rows in enumerate(own)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

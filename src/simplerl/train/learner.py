@@ -310,7 +310,7 @@ class Learner:
         The step is prepared as a whole (credit, and the scores that updates compare with), then cut twice: into
         mini-batches, each an optimizer update, and these into micro-batches, whose gradients add up.
         """
-        updates = minibatches(batch.group_B, self.config.prompts_per_update)
+        updates = minibatches(batch.group_B, self.config.prompts_per_update, batch.component_B)
         seconds: dict[str, float] = {}
         prepared = self._prepare(batch, updates, step, seconds)
         # Dropout is set to 0 when the model is loaded; training mode only lets gradient checkpointing act.

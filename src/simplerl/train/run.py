@@ -29,7 +29,7 @@ from simplerl.models.device import peak_memory_gib
 from simplerl.models.guards import choose_threads, clock, memory_advice, stop_on_interrupt
 from simplerl.rollout.groups import Rollout
 from simplerl.rollout.metrics import environment_metrics, rollout_metrics
-from simplerl.runs.directory import RunDirectory, read_metrics, sampled_tokens
+from simplerl.runs.directory import RunDirectory, read_metrics
 from simplerl.runs.status import StatusFile
 from simplerl.train.components import Components
 from simplerl.train.learner import StepResult
@@ -85,7 +85,7 @@ class TrainingRun:
         self.start, self.doctor, self._interrupted = start, doctor, interrupted
         self.outcome = Outcome(step=start, finished=False)
         lines = read_metrics(directory.path)
-        self._tokens = sampled_tokens(directory.path)
+        self._tokens = sum(line.get("tokens/sampled", 0) for line in lines)
         self._seconds_before = sum(line.get("time/step") or 0.0 for line in lines if line["step"] > 0)
         self._began = self._step_began = time.perf_counter()
         self._seconds: dict[str, float] = {}
