@@ -146,6 +146,17 @@ def test_another_protocol_is_another_result(problems: Path, tmp_path: Path, chan
     assert len(list(results(tmp_path))) == 2
 
 
+def test_an_environment_whose_file_has_changed_is_another_protocol(problems: Path, tmp_path: Path) -> None:
+    file, paths = tmp_path / "mine.py", []
+    text = "from simplerl.environments.base import Environment\n\n\nclass Mine(Environment):\n    'One turn.'\n"
+    for source in (text, f"{text}\n    max_turns = 2\n"):
+        file.write_text(source)
+        (path,), listener = run(problems, tmp_path / "out", environment=f"{file}:Mine")
+        paths.append(path)
+        assert listener.done == 9
+    assert paths[0] != paths[1]
+
+
 def test_samples_after_one_sample_are_not_skipped(problems: Path, tmp_path: Path) -> None:
     """The original's file names leave the number of samples out, so avg@32 after pass@1 was never run."""
     name = str(problems)

@@ -18,7 +18,7 @@ from simplerl.algorithms import ALGORITHMS
 from simplerl.config.sections import Config, PluginConfig, read_text
 from simplerl.core.errors import ConfigError, Contradiction, RunError, nearest
 from simplerl.core.objects import is_object, recall, remember
-from simplerl.core.plugins import canonical, is_source, load_plugins, plugin
+from simplerl.core.plugins import Plugin, canonical, load_plugins, owner, plugin
 from simplerl.core.registry import Registry, registry
 from simplerl.data import sources
 from simplerl.data.rows import suffix_of
@@ -187,8 +187,8 @@ def build_config(table: Mapping[str, Any]) -> Config:
         config = Config(**values)
     except pydantic.ValidationError as error:
         raise ConfigError(_message(error.errors()[0], table)) from None
-    loaded = filter(None, map(plugin, dict.fromkeys([*explicit, *_used_plugins(config)])))
-    return dataclasses.replace(config, plugins=tuple(PluginConfig(each.name, each.sha256) for each in loaded))
+    loaded = {each.name: each for each in filter(None, [*map(plugin, explicit), *_used_plugins(config)])}
+    return dataclasses.replace(config, plugins=tuple(PluginConfig(each.name, each.sha256) for each in loaded.values()))
 
 
 def _plugin_names(value: Any) -> list[str]:
@@ -206,7 +206,7 @@ def _plugin_names(value: Any) -> list[str]:
     return [name for name in names if name]
 
 
-def _used_plugins(config: Config) -> list[str]:
+def _used_plugins(config: Config) -> list[Plugin | None]:
     """Return the plug-ins that registered, or hold, something that the configuration names."""
     section = named_table("reward", config.reward)
     rewards = [section["name"], *(part["name"] for part in section.get("rewards", ()))]
@@ -220,8 +220,7 @@ def _used_plugins(config: Config) -> list[str]:
         *((key, named_table(key, getattr(config, key))["name"]) for key in ("sampler", "transform", "buffer")),
         ("policy", config.verifier.policy),
     ]
-    owners = (name.rpartition(":")[0] if is_source(name) else registry(kind).plugin(name) for kind, name in named)
-    return list(filter(None, owners))
+    return [owner(kind, name) for kind, name in named]
 
 
 def _message(error: Any, table: Mapping[str, Any]) -> str:

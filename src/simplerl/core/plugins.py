@@ -96,6 +96,11 @@ def plugin(name: str) -> Plugin | None:
     return _LOADED.get(name)
 
 
+def owner(kind: str, name: str) -> Plugin | None:
+    """Return the loaded plug-in that registered, or holds, what a setting of a kind names; None where none does."""
+    return plugin(canonical(name).rpartition(":")[0] if is_source(name) else registry.registry(kind).plugin(name))
+
+
 def is_source(name: str) -> bool:
     """Return whether a name is `file.py:attribute` or `module:attribute`."""
     return ":" in name and not name.startswith("<")

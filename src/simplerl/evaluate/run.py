@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from simplerl.core.errors import ConfigError, RunError, nearest
-from simplerl.core.plugins import canonical
+from simplerl.core.plugins import canonical, owner
 from simplerl.core.types import Completion, Trajectory, TrajectoryGroup, Verdict, VersionSpan
 from simplerl.data.prompts import Prompter, prompter
 from simplerl.data.rows import suffix_of
-from simplerl.environments import make_environment
+from simplerl.environments import environment_class, make_environment
 from simplerl.environments.base import Environment
 from simplerl.evaluate import benchmarks
 from simplerl.evaluate.benchmarks import Loaded
@@ -196,6 +196,9 @@ class Protocol:
     def record(self, settings: Settings, *, hashes: Mapping[str, str], precision: str) -> dict[str, Any]:
         """Return what is written beside the result, and hashed into its name."""
         prompts = {name: getattr(self, name) for name in ("system", "special_tokens")}
+        named = {"environment": self.environment["name"], "template": self.template, "policy": self.policy}
+        environment_class(named["environment"])  # Loads what it is in.
+        owners = filter(None, (owner(kind, name) for kind, name in named.items()))
         return {
             "label": self.target.label,
             "model": self.target.source,
@@ -210,6 +213,7 @@ class Protocol:
             **{name: getattr(settings, name) for name in ("backend", "max_rows", "part")},
             "precision": precision,
             **({} if self.environment["name"] == "single-turn" else {"environment": dict(self.environment)}),
+            **{f"plugin {each.name}": each.sha256 for each in owners},  # A file that changes is another evaluation.
         }
 
 

@@ -112,18 +112,14 @@ def ask(
             )
 
     try:
-        for key in waiting:
-            send(key, PROBE_RETRIES)
-            on_their_way = 1
-            settle(probe=True)
-            if not failures_in_a_row:
-                break
+        probe = True
         while unanswered:
-            while on_their_way < concurrency and (key := next(waiting, "")):
+            while on_their_way < (1 if probe else concurrency) and (key := next(waiting, "")):
                 on_their_way += 1
                 # A daemon, so that a second Ctrl-C ends the process at once: what was answered is on disk.
-                threading.Thread(target=send, args=(key,), daemon=True).start()
-            settle()
+                threading.Thread(target=send, args=(key, PROBE_RETRIES if probe else None), daemon=True).start()
+            settle(probe=probe)
+            probe = probe and failures_in_a_row > 0
     except queue.Empty:
         with lock:
             failed |= dict.fromkeys(unanswered, f"no answer within {deadline_s:g} s, the time for all of them")
