@@ -36,6 +36,7 @@ def test_a_run_records_every_metric(tmp_path) -> None:
     run_small(
         tmp_path / "stages", {"sampler": {"name": "drive", "stage_steps": [1], "sizes": [0, 4], "samples": [2, 4]}}
     )
+    run_small(tmp_path / "families", {"data": "families", "dataset": {"levels": []}, "sampler": {"name": "we-math"}})
     kept = {"algorithm": {"correction": "truncated"}}
     run_small(tmp_path / "ahead", {**kept, "cluster": {"engines": 1}, "rollout": {"lag": 1}})
     run_small(tmp_path / "kept", {**kept, "buffer": {"name": "rorecomp", "alpha": 0.3, "capacity": 4}})
