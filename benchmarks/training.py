@@ -77,6 +77,8 @@ def run(name: str, job: Job) -> dict[str, Any]:
         ]
         command = [sys.executable, __file__, "--worker", name, result, *sizes, "--setting", json.dumps(job.trl)]
         threads = {"OMP_NUM_THREADS": str(job.threads)} if job.threads else {}
+        if name == "ours":  # As the command does.
+            threads |= {"OMP_WAIT_POLICY": "PASSIVE"}
         done = subprocess.run(
             [str(part) for part in command],
             capture_output=True,

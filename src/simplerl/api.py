@@ -11,6 +11,7 @@ the configuration by a name that says what they were; to resume such a run, pass
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -255,6 +256,7 @@ def _run(
     callbacks: Sequence[Callback],
 ) -> Run:
     """Make a configuration, and a run of it."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # As the command does; where torch is there already it is late.
     from simplerl.cli.display import execute
     from simplerl.config.resolve import configure, merge
     from simplerl.train.run import Callback as Watcher
