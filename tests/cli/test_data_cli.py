@@ -67,6 +67,14 @@ def test_audit_drops_what_cannot_be_judged(tmp_path: Path, capsys) -> None:
     assert [item["place"] for item in report(tmp_path / "o.jsonl")["no_gold"]] == [f"{path}:3"]
 
 
+def test_problems_that_bring_their_judge_are_not_written_without_it(tmp_path: Path, capsys) -> None:
+    given = ["data", "filter", "knights", "--tokenizer", "cub-qwen", "--output", str(tmp_path / "o.jsonl")]
+    code, _, error = run_main(capsys, *given)
+    assert code == 2
+    assert "the environment knights-and-knaves" in error
+    assert not (tmp_path / "o.jsonl").exists()
+
+
 def test_decontaminate_names_both_rows(file: str, tmp_path: Path, capsys) -> None:
     (tmp_path / "bench").mkdir()
     rows(tmp_path / "bench" / "b.jsonl", [{"problem": "what is 0 ?"}, {"problem": "Other"}])

@@ -40,6 +40,11 @@ def run(args: argparse.Namespace) -> int:
     read = data.read(args.data, args.split, size=getattr(args, "limit", 0), strict=args.action != "audit")
     for note in read.notes:
         print(note)
+    if path and (judges := {str(each.meta.get("environment", "code")) for each in read.problems} - {"code"}):
+        raise DataError(
+            f"problems of {args.data} are judged by the environment {', '.join(sorted(judges))} and not by their "
+            "answer, which a file cannot say; give the data set itself to simplerl train"
+        )
     actions = {"filter": by_length, "audit": by_gold, "decontaminate": by_benchmarks, "difficulty": by_difficulty}
     result = actions[args.action](args, read.problems)
     for item in result.removed[:5]:
