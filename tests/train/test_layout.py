@@ -1,6 +1,7 @@
 """How a batch is laid out changes no gradient: micro-batches, order, padding, skipped groups, checkpointing."""
 
 import dataclasses
+import threading
 import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -179,9 +180,16 @@ def test_layout_does_not_matter(case: str, layout: str, batch: Batch, tiny: Call
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not CASES[case].needs_critic])
-def test_micro_batches_at_once_change_no_bit(case: str, batch: Batch, tiny: Callable[[str], Policy]) -> None:
+def test_micro_batches_at_once_change_no_bit(case: str, batch: Batch, tiny, monkeypatch) -> None:
     """A tiny model's are computed by as many threads as there are, each by one; gradients add up in their order."""
-    policy, usual, results = tiny("llama"), torch.get_num_threads(), []
+    policy, usual, results, loss = tiny("llama"), torch.get_num_threads(), [], Learner._loss
+    seen: set[tuple[int, int]] = set()
+
+    def watched(*args: Any, **options: Any) -> Any:
+        seen.add((threads, threading.get_ident()))
+        return loss(*args, **options)
+
+    monkeypatch.setattr(Learner, "_loss", watched)
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
@@ -190,6 +198,8 @@ def test_micro_batches_at_once_change_no_bit(case: str, batch: Batch, tiny: Call
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(usual)
+    assert (1, threading.get_ident()) in seen
+    assert (3, threading.get_ident()) not in seen, "each has a thread of its own"
     (wanted, before), (found, after) = results
     for one, other in zip(found, wanted, strict=True):
         assert one.keys() == other.keys()

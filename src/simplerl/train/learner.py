@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 Scores = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 #: Parameters below which a pass through a model is bound by the number of its operations, not by tokens.
 SMALL_MODEL = 2**24
+#: Micro-batches of a tiny model that are computed at once, each with its activations.
+MOST_LANES = 8
 #: Component of the loss → the metric of its value.
 LOSS_METRICS = {"rl": "policy/loss", "ce": "sft/loss"}
 
@@ -154,9 +156,10 @@ class Learner:
 
     @property
     def lanes(self) -> int:
-        """Micro-batches that are computed at once: as many as there are threads for a tiny model on a CPU, whose
-        operations are too small to be shared by threads; else one, which has them all."""
-        return torch.get_num_threads() if self.device.type == "cpu" and self.small else 1
+        """Micro-batches that are computed at once: of a tiny model on a CPU as many as there are threads, at most
+        `MOST_LANES`, because its operations are too small to be shared by threads; else one, which has them all."""
+        alone = self.device.type == "cpu" and self.small and not self.ranks
+        return min(MOST_LANES, torch.get_num_threads()) if alone else 1
 
     @property
     def leads(self) -> bool:
@@ -432,15 +435,14 @@ class Learner:
                 scores = scorer(tokens_BT, kept_BT, lengths_B, prompts=micro.prompts, vocabulary_mean=wants_mean)
                 return micro, work(micro, scores)
 
-        if self.ranks or self.lanes == 1:
-            yield from map(
-                worked, self.ranks.deal(unit, rows, batch, **cuts) if self.ranks else cut_update(rows, batch, **cuts)
-            )
+        micros = self.ranks.deal(unit, rows, batch, **cuts) if self.ranks else cut_update(rows, batch, **cuts)
+        if self.lanes == 1:
+            yield from map(worked, micros)
             return
         usual = torch.get_num_threads()
         try:
             with ThreadPoolExecutor(self.lanes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                yield from pool.map(worked, cut_update(rows, batch, **cuts))
+                yield from pool.map(worked, micros)
         finally:
             torch.set_num_threads(usual)
 
@@ -484,7 +486,7 @@ class Learner:
         counts |= {name: int((mask_BT[rows] & rows_B1[rows]).sum()) for name, rows_B1 in prepared.terms.items()}
         sums: dict[str, torch.Tensor] = {}
         parameters = [values for values in self.policy.model.parameters() if values.requires_grad]
-        at_once = not self.ranks and self.lanes > 1  # A thread of several has one lane itself.
+        at_once = self.lanes > 1  # Asked here: a thread of several has one lane itself.
 
         def work(micro: MicroBatch, scores: Scores) -> tuple[dict[str, torch.Tensor], Sequence[torch.Tensor | None]]:
             """Return a micro-batch's metrics and, with several lanes, its gradient, which is else added at once."""
