@@ -378,11 +378,12 @@ def test_one_token_is_enough_to_end(tiny: Callable[[str], Policy]) -> None:
 def test_prompts_are_run_once_and_finished_rows_leave(tiny: Callable[[str], Policy]) -> None:
     policy = tiny()
     seen: list[tuple[int, int]] = []
+    prompts, backend = prompts_of(policy), open_backend("native", policy)
+    backend.decoder = None  # The model's own forward is what the hook sees.
     policy.model.base_model.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
-    prompts = prompts_of(policy)
-    found = answers(open_backend("native", policy), requests_of(prompts, 10), Sampling(max_new_tokens=60))
+    found = answers(backend, requests_of(prompts, 10), Sampling(max_new_tokens=60))
     assert seen[0] == (4, max(map(len, prompts))), "four prompts for forty responses"
     rows = [shape[0] for shape in seen[1:]]
     assert rows == sorted(rows, reverse=True)

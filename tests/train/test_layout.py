@@ -17,6 +17,7 @@ from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.types import Batch
 from simplerl.models.load import Policy, recompute_activations
 from simplerl.runs.glossary import TIMINGS
+from simplerl.train import learner as learner_module
 from simplerl.train.batch import build_batch, joined
 from simplerl.train.learner import Learner, StepResult
 
@@ -230,6 +231,38 @@ def test_prompts_may_be_computed_once(case: str, tokens: int, batch: Batch, tiny
     )
     assert_same(found, wanted)
     assert after.metrics["policy/loss"] == pytest.approx(before.metrics["policy/loss"], rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_prompts_may_be_computed_before_the_responses(
+    case: str, tiny: Callable[[str], Policy], monkeypatch
+) -> None:
+    """By one thread or by several, to the last bit the same; rounding aside, what each response with its own gives."""
+    policy, batch = tiny("llama"), build_batch(random_groups(prompts=(12, 20), longest=12))
+    plans = []
+    real = learner_module.cut_behind_prompts
+    monkeypatch.setattr(
+        learner_module, "cut_behind_prompts", lambda *args, **cuts: plans.append(real(*args, **cuts)) or plans[-1]
+    )
+    wanted, before = learn(policy, CASES[case], batch, tokens=100, prompts_per_update=2, share_prompts="off")
+    assert not plans
+    usual, outcomes = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            outcomes.append(learn(policy, CASES[case], batch, tokens=100, prompts_per_update=2))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(usual)
+    assert any(plans)
+    (found, after), (by_threads, _) = outcomes
+    assert_same(found, wanted)
+    for name, value in before.metrics.items():
+        if not name.startswith(TIMINGS):
+            assert after.metrics[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+    for one, several in zip(found, by_threads, strict=True):
+        for name, values in one.items():
+            assert "critic" in name or torch.equal(values, several[name]), name
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "gemma2", "mistral-sliding", "phi", "qwen2-tied", "gemma3"])

@@ -13,6 +13,9 @@ import torch
 from simplerl import __version__
 from simplerl.core.errors import ConfigError
 
+#: Parameters below which a pass through a model is bound by the number of its operations, not by tokens.
+SMALL_MODEL = 2**24
+
 
 def pick_device(wanted: str, setting: str = "learner.device") -> torch.device:
     """Return the device asked for, or a GPU if there is one. `setting` is what the user set, for the message."""

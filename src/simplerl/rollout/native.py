@@ -10,6 +10,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from transformers.cache_utils import DynamicLayer
 
 from simplerl.core.errors import ModelError
 from simplerl.core.types import Completion, StopReason, VersionSpan
-from simplerl.models.device import pick_device
+from simplerl.models.decoder import Decoder
+from simplerl.models.device import SMALL_MODEL, pick_device
 from simplerl.models.load import cache_argument, load
 from simplerl.models.score import CHUNK_ELEMENTS, Head, autocast, outside_nucleus, text_logprobs
 from simplerl.rollout.backend import Request, Sampling, check_prompts, diverged
@@ -41,33 +43,35 @@ class _Layer(DynamicLayer):
         """Append the states of new tokens; return keys and values so far, as views of the room."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self._hold(key_states[..., :0, :], value_states[..., :0, :])
+            self.keys, self.values = self._room = key_states[..., :0, :], value_states[..., :0, :]
         length, total = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
         if total > self._room[0].shape[-2]:
-            old = self.keys, self.values
-            self._room = tuple(
-                states.new_empty(*states.shape[:-2], total + max(64, total // 2), states.shape[-1]) for states in old
-            )
-            for room, states in zip(self._room, old, strict=True):
-                room[..., :length, :] = states
+            self.rearrange([(self, slice(None))], length, spare=max(64, total // 2))
         for room, states in zip(self._room, (key_states, value_states), strict=True):
             room[..., length:total, :] = states
         self.keys, self.values = (room[..., :total, :] for room in self._room)
         return self.keys, self.values
 
-    def _hold(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Take these states as all there are. On a CPU they are kept as attention reads them, in fp32."""
-        on_cpu = keys.device.type == "cpu"
-        self.keys, self.values = self._room = (keys.float(), values.float()) if on_cpu else (keys, values)
-
-    def rearrange(self, parts: Sequence[tuple["_Layer", torch.Tensor]], width: int) -> None:
-        """Take these rows of these layers as all there are, `width` columns of each, missing ones on the left."""
+    def rearrange(self, parts: Sequence[tuple["_Layer", Any]], width: int, spare: int = 64) -> None:
+        """Take these rows of these layers as all there are, `width` columns of each, missing ones on the left, and
+        leave room for more. On a CPU they are kept as attention reads them, in fp32."""
         if self.is_initialized:
-            names = ("keys", "values")
-            keys, values = (
-                torch.cat([_last(getattr(layer, name)[rows], width) for layer, rows in parts]) for name in names
-            )
-            self._hold(keys, values)
+            kept = [
+                [getattr(layer, name)[rows][..., -width:, :] for layer, rows in parts] for name in ("keys", "values")
+            ]
+            self._room = tuple(_room(states, width, spare) for states in kept)
+            self.keys, self.values = (room[..., :width, :] for room in self._room)
+
+
+def _room(parts: Sequence[torch.Tensor], width: int, spare: int) -> torch.Tensor:
+    """Return the rows of all parts, each of `width` columns, zeros on the left where it has fewer, and `spare` more."""
+    first, rows = parts[0], sum(map(len, parts))
+    dtype = torch.float32 if first.device.type == "cpu" else first.dtype
+    room = first.new_empty(rows, first.shape[1], width + spare, first.shape[3], dtype=dtype)
+    for part, own in zip(parts, room.split([len(part) for part in parts]), strict=True):
+        own[..., : width - part.shape[2], :] = 0
+        own[..., width - part.shape[2] : width, :] = part
+    return room
 
 
 def _last(states: torch.Tensor, width: int) -> torch.Tensor:
@@ -245,7 +249,7 @@ class NativeBackend:
             self.model = (copy.deepcopy(self.model) if model else self.model).requires_grad_(False)
             for parameter in self.model.parameters():  # Not the buffers: rotary frequencies must stay fp32.
                 parameter.data = parameter.data.to(torch.bfloat16)
-        self.head = Head(self.model)
+        self.head, self.decoder = Head(self.model), Decoder.of(self.model)
         self._cache_argument = cache_argument(self.model.base_model)
         self._layers = len(DynamicCache(config=self.model.config).layers)
         if not all(isinstance(layer, DynamicLayer) for layer in DynamicCache(config=self.model.config).layers):
@@ -254,6 +258,7 @@ class NativeBackend:
                 "does not know"
             )
         self.max_rows, self.prefill_tokens = max_rows, prefill_tokens
+        self._tiny = sum(values.numel() for values in self.model.parameters()) < SMALL_MODEL
         self.version = 0
         self._special_stops: frozenset[int] = frozenset()
         self._masked = False
@@ -276,19 +281,29 @@ class NativeBackend:
     def logprobs(self, token_ids: Sequence[int]) -> np.ndarray:
         """Return float32 [T − 1]: log-probabilities of a text's tokens after the first, at temperature 1."""
         with autocast(self.device, self.precision):
-            return text_logprobs(self.model, token_ids)
+            return text_logprobs(self.model, token_ids, self.decoder and self.decoder.states)
 
     def close(self) -> None:
         """Drop the model."""
-        for name in ("model", "head"):
+        for name in ("model", "head", "decoder"):
             vars(self).pop(name, None)
 
     @torch.no_grad()
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
         """Yield (index, completion) as responses finish. At most `max_rows` run at once, like lengths together.
 
-        A response that reaches the end of the model's context is truncated there (`length`).
+        A response that reaches the end of the model's context is truncated there (`length`). A tiny model on a CPU
+        samples by one thread: its operations are too small to be shared.
         """
+        usual = torch.get_num_threads()
+        try:
+            if self.device.type == "cpu" and self._tiny:
+                torch.set_num_threads(1)
+            yield from self._decode(requests, sampling)
+        finally:
+            torch.set_num_threads(usual)
+
+    def _decode(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
         self.model.eval()
         self._special_stops = special_stops(self.tokenizer, sampling.stop) | frozenset(sampling.stop_ids)
         self._masked = sampling.masked
@@ -416,6 +431,9 @@ class NativeBackend:
         for first, each in zip(itertools.count(0, self._layers), self._models, strict=False):
             own = copy.copy(cache)
             own.layers = cache.layers[first : first + self._layers]
+            if each.decoder:
+                states.append(each.decoder(tokens_RT, mask_RT, position_RT, own.layers)[:, -1])
+                continue
             with autocast(self.device, self.precision):
                 hidden_RTH = each.model.base_model(
                     input_ids=tokens_RT,

@@ -27,14 +27,14 @@ from simplerl.feed.order import Sampler
 from simplerl.feed.samplers import prompt_sampler
 from simplerl.models import lora
 from simplerl.models.checkpoint import TRAINER
-from simplerl.models.device import check_devices, describe_machine, has_fast_bf16, pick_device
+from simplerl.models.device import SMALL_MODEL, check_devices, describe_machine, has_fast_bf16, pick_device
 from simplerl.models.load import Policy, files_of, load, locate, locate_and_hash, pick_attention, weights_hash
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout, begin_notice, fingerprint, prompt
 from simplerl.rollout.proof import Proofs, ask_back, text_ids
 from simplerl.rollout.wire import read_weights
-from simplerl.train.learner import SMALL_MODEL, Learner
+from simplerl.train.learner import Learner
 from simplerl.verify import VerifierPool
 
 if TYPE_CHECKING:

@@ -4,10 +4,12 @@ Nothing in how the batch is laid out (micro-batches, padding, order) changes the
 of the loss are computed over the complete update before it is cut.
 """
 
+import contextlib
 import copy
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +26,21 @@ from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import COMPONENTS, Batch, CreditInputs, LossComponent, LossInputs
 from simplerl.models import checkpoint, lora
+from simplerl.models.device import SMALL_MODEL
 from simplerl.models.guards import clock
 from simplerl.models.load import Policy, check_finite, few_layers, load, recompute_activations
 from simplerl.models.score import BaseScorer, Scorer, shares_prompts, text_logprobs
 from simplerl.models.sharding import fill, gather, local, passes, read, shard, tensors
 from simplerl.ops.correction import correction
 from simplerl.ops.kl import adapted, kl
-from simplerl.train.batch import MicroBatch, by_response, cut_update, minibatches
+from simplerl.train.batch import (
+    MicroBatch,
+    by_response,
+    cut_behind_prompts,
+    cut_update,
+    distinct_prompts,
+    minibatches,
+)
 from simplerl.train.critic import Critic, value_metrics
 from simplerl.train.optim import adamw, apply_gradient, learning_rate
 
@@ -39,8 +49,6 @@ if TYPE_CHECKING:
 
 #: Log-probabilities, entropies and (or None) the vocabulary's means, each [B, T].
 Scores = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
-#: Parameters below which a pass through a model is bound by the number of its operations, not by tokens.
-SMALL_MODEL = 2**24
 #: Micro-batches of a tiny model that are computed at once, each with its activations.
 MOST_LANES = 8
 #: Component of the loss → the metric of its value.
@@ -136,7 +144,7 @@ class Learner:
                 frozen = (reference or copy.deepcopy(policy.model)).requires_grad_(False).eval()
                 self.reference = Scorer(frozen, precision=precision)
                 self.reference.temperature = temperature * algorithm.teacher_temperature
-        self.share_prompts, self.note = _sharing(learner, policy.model)
+        self.share_prompts, self.prompts_first, self.note = _sharing(learner, policy.model)
         self.critic = None
         if algorithm.needs_critic:
             settings: dict[str, Any] = {"optimizer": optimizer, "learner": learner, "precision": precision}
@@ -422,27 +430,50 @@ class Learner:
     ) -> Iterator[tuple[MicroBatch, Any]]:
         """Yield each micro-batch of some rows, on its device, with what `work` makes of its scores, in order.
 
-        With several `lanes` they are computed at once, each by one thread. Which one changes no bit.
+        With several `lanes` they are computed at once, each by one thread. Which one changes no bit. Where all their
+        prompts fit, these are computed before, each once, and their gradient after.
         """
-        wants_mean, gradient = self.algorithm.needs_vocabulary_mean, torch.is_grad_enabled()
+        wants_mean = self.algorithm.needs_vocabulary_mean
         cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
         unit = scorer.scorer if isinstance(scorer, BaseScorer) else scorer
 
         def worked(micro: MicroBatch) -> tuple[MicroBatch, Any]:
-            with torch.set_grad_enabled(gradient):  # Which every thread has of its own.
-                tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
-                lengths_B = micro.lengths(batch.lengths_B)
-                scores = scorer(tokens_BT, kept_BT, lengths_B, prompts=micro.prompts, vocabulary_mean=wants_mean)
-                return micro, work(micro, scores)
+            tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
+            lengths_B = micro.lengths(batch.lengths_B)
+            scores = scorer(tokens_BT, kept_BT, lengths_B, prompts=micro.prompts, vocabulary_mean=wants_mean)
+            return micro, work(micro, scores)
 
-        micros = self.ranks.deal(unit, rows, batch, **cuts) if self.ranks else cut_update(rows, batch, **cuts)
+        with self._threads() as each:
+            micros: list[MicroBatch] = []
+            if self.prompts_first and isinstance(scorer, Scorer) and not (self.ranks or scorer.mask) and len(rows):
+                prompts = distinct_prompts(rows, batch, self.device)
+                micros = cut_behind_prompts(rows, batch, prompts, tokens=self.tokens)
+            if not micros:
+                micros = self.ranks.deal(unit, rows, batch, **cuts) if self.ranks else cut_update(rows, batch, **cuts)
+                yield from each(worked, micros)
+                return
+            tokens_BT = batch.tokens_BT[rows].to(self.device)
+            (states,) = each(functools.partial(scorer.prompt_states, tokens_BT), [prompts])
+            apart = states.apart()
+            yield from each(worked, [micro.behind(apart) for micro in micros])
+            for _ in each(states.backward, [[values.grad for values in apart.values]]):
+                pass
+
+    @contextlib.contextmanager
+    def _threads(self) -> Iterator[Callable[..., Iterable[Any]]]:
+        """Give a `map` whose calls run in as many threads as there are `lanes`, in this one if there is one lane."""
         if self.lanes == 1:
-            yield from map(worked, micros)
+            yield map
             return
-        usual = torch.get_num_threads()
+        gradient, usual = torch.is_grad_enabled(), torch.get_num_threads()
+
+        def called(function: Callable[[Any], Any], item: Any) -> Any:
+            with torch.set_grad_enabled(gradient):  # Which every thread has of its own.
+                return function(item)
+
         try:
             with ThreadPoolExecutor(self.lanes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                yield from pool.map(worked, micros)
+                yield lambda function, items: pool.map(functools.partial(called, function), items)
         finally:
             torch.set_num_threads(usual)
 
@@ -495,14 +526,14 @@ class Learner:
                 return {}, []
             loss, metrics = self._loss(prepared, micro, scores, weights, counts, first=first)
             if at_once:
-                return metrics, torch.autograd.grad(loss, parameters, allow_unused=True)
+                return metrics, torch.autograd.grad(loss, [*parameters, *micro.leaves], allow_unused=True)
             loss.backward()
             return metrics, []
 
-        for _, (metrics, gradient) in self._each(self.scorer, batch, mask_BT, rows, work):
+        for micro, (metrics, gradient) in self._each(self.scorer, batch, mask_BT, rows, work):
             for name, value in metrics.items():
                 sums[name] = sums.get(name, 0.0) + value.double()
-            for values, part in zip(parameters, gradient or [None] * len(parameters), strict=True):
+            for values, part in zip([*parameters, *micro.leaves] if gradient else [], gradient, strict=True):
                 if part is not None:
                     values.grad = part if values.grad is None else values.grad.add_(part)
         lr = learning_rate(self.optimization, done, self.steps)
@@ -587,19 +618,21 @@ class Learner:
             self.kl_scale = adapted(self.kl_scale, kl_now, target=algorithm.kl_target, horizon=horizon, count=responses)
 
 
-def _sharing(config: LearnerConfig, model: PreTrainedModel) -> tuple[str, str]:
-    """Return whether prompts are computed once for all their responses (auto, on or off), and why not where that is
-    worth saying."""
+def _sharing(config: LearnerConfig, model: PreTrainedModel) -> tuple[str, bool, str]:
+    """Return whether each micro-batch computes its prompts once (auto, on or off), whether all may be computed before
+    them, and why neither where that is worth saying."""
     wanted = config.share_prompts
-    size = sum(values.numel() for values in model.parameters())
-    if wanted == "off" or (wanted == "auto" and (size < SMALL_MODEL or "flash" in model.config._attn_implementation)):
-        return "off", ""
+    if wanted == "off" or (wanted == "auto" and "flash" in model.config._attn_implementation):
+        return "off", False, ""
+    # A pass more for each micro-batch costs a tiny model what it saves.
+    tiny = wanted == "auto" and sum(values.numel() for values in model.parameters()) < SMALL_MODEL
     if config.gradient_checkpointing:
-        return "off", "prompts are computed for every response: learner.gradient_checkpointing keeps no keys and values"
-    if shares_prompts(few_layers(model) if next(model.parameters()).is_meta else model):
-        return wanted, ""
-    name = type(model).__name__
-    return "off", f"prompts are computed for every response: {name} gives other values behind a prompt's stored states"
+        why = "learner.gradient_checkpointing keeps no keys and values"
+    elif shares_prompts(few_layers(model) if next(model.parameters()).is_meta else model):
+        return "off" if tiny else wanted, True, ""
+    else:
+        why = f"{type(model).__name__} gives other values behind a prompt's stored states"
+    return "off", False, "" if tiny else f"prompts are computed for every response: {why}"
 
 
 def microbatch_tokens(model: PreTrainedModel, device: torch.device | None = None) -> int:
