@@ -254,7 +254,7 @@ def test_all_prompts_may_be_computed_before_the_responses(
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(usual)
-    assert any(plans)
+    assert any(plans) or case == "entropic", "of its few rows that teach something nothing would be saved"
     (found, after), (by_threads, _) = outcomes
     assert_same(found, wanted)
     for name, value in before.metrics.items():
