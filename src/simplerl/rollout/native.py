@@ -46,7 +46,7 @@ class _Layer(DynamicLayer):
             self.keys, self.values = self._room = key_states[..., :0, :], value_states[..., :0, :]
         length, total = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
         if total > self._room[0].shape[-2]:
-            self.rearrange([(self, slice(None))], length, spare=max(64, total // 2))
+            self.rearrange([(self, slice(None))], length, spare=total - length + max(64, total // 2))
         for room, states in zip(self._room, (key_states, value_states), strict=True):
             room[..., length:total, :] = states
         self.keys, self.values = (room[..., :total, :] for room in self._room)
@@ -108,29 +108,40 @@ def draw(
         logits_RV = truncate(logits_RV.log_softmax(-1), top_k=sampling.top_k, top_p=sampling.top_p, other_RV=other_RV)
     logits_RV = logits_RV - logits_RV.amax(-1, keepdim=True)
     odds_RV = logits_RV.exp()
-    # The token is looked for in two stages, sums of blocks and then one block, so that only two passes of additions go
-    # over the vocabulary. Sums are in fp64: a quantile must not fall between two tokens.
-    size = logits_RV.shape[-1]
-    even = size // BLOCK * BLOCK
-    blocks_RK = torch.cat(
-        [odds_RV[:, :even].unflatten(-1, (-1, BLOCK)).sum(-1, dtype=torch.float64)] * (even > 0)
-        + [odds_RV[:, even:].sum(-1, keepdim=True, dtype=torch.float64)] * (size > even),
-        dim=-1,
-    )
-    cumulative_RK = blocks_RK.cumsum(-1)
-    total_R1 = cumulative_RK[:, -1:]
-    block_R1, target_R1 = _invert(cumulative_RK, uniform_R.double()[:, None] * total_R1)
-    target_R1 = target_R1 - (cumulative_RK - blocks_RK).gather(-1, block_R1)
-    places_RK = block_R1 * BLOCK + torch.arange(BLOCK, device=odds_RV.device)
-    within_RK = odds_RV.gather(-1, places_RK.clamp(max=size - 1)).double().masked_fill_(places_RK >= size, 0.0)
-    place_R1, _ = _invert(within_RK.cumsum(-1), target_R1)
-    # Logits that are not numbers lead past the end; their log-probability tells.
-    token_R1 = (block_R1 * BLOCK + place_R1).clamp_(max=size - 1)
+    token_R1, total_R1 = _quantile(odds_RV, uniform_R.double()[:, None])
     log_total_R = total_R1.squeeze(-1).log()
     # Where the probability is 0 its logarithm is −inf; their product counts as 0.
     mean_R = torch.linalg.vecdot(odds_RV, logits_RV.clamp(min=-1e4)) / total_R1.squeeze(-1)
     logprob_R = logits_RV.gather(-1, token_R1).squeeze(-1) - log_total_R
     return token_R1.squeeze(-1), logprob_R.float(), (log_total_R - mean_R).float()
+
+
+def _quantile(odds_RV: torch.Tensor, uniform_R1: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (token_R1, total_R1): the token at a quantile, and the sum of all odds.
+
+    Sums are in fp64: a quantile must not fall between two tokens. In a large vocabulary the token is looked for in two
+    stages, sums of blocks and then one block, so that only two passes of additions go over it.
+    """
+    size = odds_RV.shape[-1]
+    if size <= BLOCK:
+        cumulative_RV = odds_RV.cumsum(-1, dtype=torch.float64)
+        total_R1 = cumulative_RV[:, -1:]
+        return _invert(cumulative_RV, uniform_R1 * total_R1)[0], total_R1
+    even = size // BLOCK * BLOCK
+    blocks_RK = torch.cat(
+        [odds_RV[:, :even].unflatten(-1, (-1, BLOCK)).sum(-1, dtype=torch.float64)]
+        + [odds_RV[:, even:].sum(-1, keepdim=True, dtype=torch.float64)] * (size > even),
+        dim=-1,
+    )
+    cumulative_RK = blocks_RK.cumsum(-1)
+    total_R1 = cumulative_RK[:, -1:]
+    block_R1, target_R1 = _invert(cumulative_RK, uniform_R1 * total_R1)
+    target_R1 = target_R1 - (cumulative_RK - blocks_RK).gather(-1, block_R1)
+    places_RK = block_R1 * BLOCK + torch.arange(BLOCK, device=odds_RV.device)
+    within_RK = odds_RV.gather(-1, places_RK.clamp(max=size - 1)).double().masked_fill_(places_RK >= size, 0.0)
+    place_R1, _ = _invert(within_RK.cumsum(-1), target_R1)
+    # Odds that are not numbers lead past the end; the log-probability tells.
+    return (block_R1 * BLOCK + place_R1).clamp_(max=size - 1), total_R1
 
 
 def _invert(cumulative_RK: torch.Tensor, target_R1: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
