@@ -509,7 +509,7 @@ def test_a_collective_that_gives_no_error_is_aborted(how: str, tmp_path: Path, m
     monkeypatch.setattr(module.dist, "broadcast_object_list", lambda *given: None)
     monkeypatch.setattr(module.os, "_exit", lambda code: (ended.append(code), freed.set()))
     ranks = Ranks.__new__(Ranks)
-    ranks.threads, ranks._sockets, ranks._end, ranks._called = 1, [], End(), threading.Lock()
+    ranks.threads, ranks._sockets, ranks._end, ranks._called = 1, [], End(), threading.RLock()
     programs = ["import sys; sys.exit(3)", "import time; time.sleep(100)"]
     ranks._processes = [subprocess.Popen([sys.executable, "-c", each]) for each in programs]
     ranks._files = types.SimpleNamespace(name=str(tmp_path))
@@ -521,7 +521,7 @@ def test_a_collective_that_gives_no_error_is_aborted(how: str, tmp_path: Path, m
     lost = r"rank 1 of 3 of the learner ended with exit code 3; it said:\n  no such kernel"
 
     def step() -> None:
-        with ranks.together("step"):
+        with ranks.together("refresh"), ranks.together("restart"):
             assert freed.wait(timeout=30)
             if how == "raises":
                 raise RuntimeError("NCCL communicator was aborted on rank 0")

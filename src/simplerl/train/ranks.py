@@ -80,7 +80,7 @@ class Ranks:
             each.settimeout(None)
         with self._blamed():
             self._join(rank=0, **settings)
-        self._called = threading.Lock()
+        self._called = threading.RLock()  # A method may call another.
         if device.type == "cuda":
             threading.Thread(target=self._watch, daemon=True).start()
 
@@ -138,6 +138,8 @@ class Ranks:
         """Raise RankLost where what fails inside fails because of another rank."""
         try:
             yield
+        except RankLost:
+            raise
         except Exception as error:
             if not self._aborted and not isinstance(error, RuntimeError | OSError):
                 raise  # Else it may be of the values that an abort leaves: no number, and training has "diverged".
