@@ -129,10 +129,9 @@ def mix(parts: Sequence[Part], sets: Sequence[ProblemSet], size: int) -> Problem
         labels[problem.source].add(parts[index].label)
 
     def own(index: int, problem: Problem) -> Problem:
-        names = {"id": often[problem.id] > 1, "source": len(labels[problem.source]) > 1}
-        return dataclasses.replace(
-            problem, **{n: f"{index}-{getattr(problem, n)}" for n, shared in names.items() if shared}
-        )
+        shared = {"id": often[problem.id] > 1, "source": len(labels[problem.source]) > 1}
+        names: dict[str, Any] = {name: f"{index}-{getattr(problem, name)}" for name, is_so in shared.items() if is_so}
+        return dataclasses.replace(problem, **names)
 
     return ProblemSet(
         problems=[own(index, problem) for index, problem in drawn],
