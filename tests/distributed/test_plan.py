@@ -167,7 +167,8 @@ def test_the_command_and_the_dry_run(capsys, tmp_path: Path) -> None:
     code, out, _ = run_main(capsys, "plan", "cub", "--prompt-tokens", "30")
     assert code == 0
     assert "0.9 M parameters" in out
-    code, _, error = run_main(capsys, "plan", "cub", "--gpus", "1", "--gpu-memory", "0.001", "--prompt-tokens", "30")
+    large = ["--gpus", "1", "--gpu-memory", "1", "--learner.tokens-per-microbatch", "1000000"]
+    code, _, error = run_main(capsys, "plan", "cub", "--prompt-tokens", "30", *large)
     assert code == 2
     assert error.startswith("error: the run does not fit: it needs ")
     output = tmp_path / "run"

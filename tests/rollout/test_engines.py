@@ -394,7 +394,7 @@ def test_shared_memory_that_is_full_is_said_and_leaves_nothing(size: int, what: 
     assert what in done.stderr
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stdout.endswith("left: \n")
+    assert done.stdout.endswith("left:\n")
     for process in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
             assert str(tmp_path).encode() not in process.read_bytes(), "an engine is left"
