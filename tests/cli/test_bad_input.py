@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -433,6 +434,15 @@ def test_out_of_memory_names_the_knobs(tmp_path: Path, capsys, monkeypatch) -> N
     assert "--rollout.max-rows" in error
 
 
+def test_without_vllm_the_message_is_the_line_to_type(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    table = deep(SMALL, {"rollout": {"backend": "vllm"}, "output_dir": str(tmp_path / "run")})
+    code, _, error = run_main(capsys, "train", *arguments(table))
+    assert code == 2
+    assert "rollout.backend = vllm needs vLLM: pip install 'simplerl[vllm]'" in error
+    assert not (tmp_path / "run").exists()
+
+
 def test_knobs_of_memory_may_be_turned_on_resume(tmp_path: Path, capsys) -> None:
     """What the out-of-memory message asks for must be allowed: it changes nothing that is learned."""
     path = tmp_path / "run"
@@ -476,7 +486,6 @@ def test_nothing_secret_is_recorded(tmp_path: Path, capsys, monkeypatch) -> None
 def test_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     """A limit on the size of files stands for the full disk: from the second checkpoint on, the weights do not fit."""
     import subprocess
-    import sys
 
     path = tmp_path / "run"
     script = (

@@ -225,6 +225,8 @@ def test_nonsense_settings_are_explained() -> None:
         check_ks((8,), 4, "aime24")
     with pytest.raises(ConfigError, match="aime24@32"):
         split_name("aime24@x")
+    with pytest.raises(ConfigError, match="for files of your own give --data-dir DIR"):
+        split_name("gsm8k@files/of-mine")
     with pytest.raises(ConfigError, match="must be at least 1"):
         Settings(samples=0)
 

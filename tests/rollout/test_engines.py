@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import re
+import shlex
 import signal
 import subprocess
 import threading
@@ -19,8 +20,10 @@ from support import (
     arguments,
     assert_same_run,
     begin_run,
+    command,
     copy_policy,
     deep,
+    environment,
     fingerprint,
     gone,
     run_main,
@@ -338,6 +341,7 @@ def test_an_engine_that_cannot_load_ends_with_its_last_lines(tmp_path: Path, plu
     assert code == 2
     assert "(cannot) ended with exit code 2; it said:\n  error: the model is upside down" in error
     assert not (tmp_path / "run").exists()
+    assert not engines_of(os.getpid())
 
 
 def test_errors_of_requests_are_raised_here(cub: Callable[[str], Policy]) -> None:
@@ -373,3 +377,24 @@ def test_no_engine_outlives_its_controller(tmp_path: Path) -> None:
 def test_a_number_of_engines_below_none_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"cluster\.engines"):
         small_config({"cluster": {"engines": -1}})
+
+
+@pytest.mark.parametrize(("size", "what"), [(2, "the model cannot be handed"), (6, "weights cannot be handed")])
+def test_shared_memory_that_is_full_is_said_and_leaves_nothing(size: int, what: str, tmp_path: Path) -> None:
+    """A `/dev/shm` of its own of so many MiB: too few for the model of 4, or for new weights beside it."""
+    mount = f"mount -t tmpfs -o size={size}m tmpfs /dev/shm"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip("a process may not have a /dev/shm of its own here")
+    over = deep(SMALL, {"cluster": {"engines": 1}, "evaluation": {"every": 0}})
+    line = shlex.join(command("train", "cub", *arguments(over), "--output-dir", str(tmp_path / "run")))
+    inside = ["unshare", "-rm", "sh", "-c", f"{mount}; {line}; code=$?; echo left: $(ls -A /dev/shm); exit $code"]
+    mark = {"SIMPLERL_TEST_MARK": str(tmp_path)}
+    done = subprocess.run(inside, env=environment() | mark, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2, done.stderr
+    assert what in done.stderr
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.endswith("left:\n")
+    for process in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            assert str(tmp_path).encode() not in process.read_bytes(), "an engine is left"

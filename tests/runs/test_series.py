@@ -42,9 +42,16 @@ def test_results_make_a_series_for_each_run_and_protocol(tmp_path: Path) -> None
     for step, seed in ((10, 0), (0, 0), (0, 1)):
         label = f"run@{step}"
         result_of(tmp_path / label / f"seed{seed}", {"p": ["4"]}, label=label, step=step, seed=seed)
+    for more in ({"policy": "choice"}, {"environment": {"name": "calculator"}}):
+        result_of(tmp_path / str(more), {"p": ["4"]}, label="run@10", step=10, seed=0, **more)
     result_of(tmp_path / "other", {"p": ["4"]}, label="other", step=None)
     found = series(tmp_path, pytest.fail)
-    assert sorted([one.step for one in s.evaluations] for s in found if s.name.startswith("run ")) == [[0], [0, 10]]
+    assert sorted([one.step for one in s.evaluations] for s in found if s.name.startswith("run ")) == [
+        [0],
+        [0, 10],
+        [10],
+        [10],
+    ]
     assert [s.over_steps for s in found if s.name.startswith("other ")] == [False]
 
 

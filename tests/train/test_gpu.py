@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,19 @@ def test_a_rank_that_dies_on_a_gpu(tmp_path: Path) -> None:
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "rank 1 of 2 of the learner was ended by signal 9" in said
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_a_run_goes_on_when_a_rank_on_a_gpu_has_ended(tmp_path: Path) -> None:
+    """Twice, so that what was aborted and begun anew is aborted again."""
+    process = begin_run(tmp_path / "run", {"steps": 60, "learner": {"ranks": 2, "device": "cuda"}})
+    for _ in range(2):
+        (rank,) = ranks_of(process.pid)
+        os.kill(rank, signal.SIGKILL)
+        begun = time.monotonic()
+        while (not (others := ranks_of(process.pid)) or rank in others) and time.monotonic() < begun + 200:
+            time.sleep(0.5)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert said.count("The run goes on from its newest checkpoint") == 2
+    assert [line["step"] for line in read_metrics(tmp_path / "run")] == list(range(61))

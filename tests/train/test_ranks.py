@@ -491,3 +491,49 @@ def test_one_rank_watches_nobody() -> None:
     watcher.start()
     watcher.join(timeout=10)
     assert not watcher.is_alive()
+
+
+@pytest.mark.parametrize("how", ["returns", "raises", "diverges", "stays"])
+def test_a_collective_that_gives_no_error_is_aborted(how: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    """As NCCL's: an abort makes the wait return, with no error or with one. Where it does not, the process ends."""
+    freed, ended = threading.Event(), []
+
+    class End:
+        alive = True
+
+        def __call__(self) -> None:
+            self.alive = False
+
+    monkeypatch.setattr(module, "DEATH_S", 0.1)
+    monkeypatch.setattr(module, "LEAVE_S", 0.5)
+    monkeypatch.setattr(module.dist, "broadcast_object_list", lambda *given: None)
+    monkeypatch.setattr(module.os, "_exit", lambda code: (ended.append(code), freed.set()))
+    ranks = Ranks.__new__(Ranks)
+    ranks.threads, ranks._sockets, ranks._end, ranks._called = 1, [], End(), threading.RLock()
+    programs = ["import sys; sys.exit(3)", "import time; time.sleep(100)"]
+    ranks._processes = [subprocess.Popen([sys.executable, "-c", each]) for each in programs]
+    ranks._files = types.SimpleNamespace(name=str(tmp_path))
+    (tmp_path / "rank_1.txt").write_text("no such kernel\n")
+    abort = freed.set if how != "stays" else lambda: None
+    ranks.mesh = types.SimpleNamespace(get_group=lambda: types.SimpleNamespace(abort=abort))
+    watcher = threading.Thread(target=ranks._watch, daemon=True)
+    watcher.start()
+    lost = r"rank 1 of 3 of the learner ended with exit code 3; it said:\n  no such kernel"
+
+    def step() -> None:
+        with ranks.together("refresh"), ranks.together("restart"):
+            assert freed.wait(timeout=30)
+            if how == "raises":
+                raise RuntimeError("NCCL communicator was aborted on rank 0")
+            if how == "diverges":
+                raise ModelError("the gradient is not a number")
+
+    with pytest.raises(RankLost, match=lost) as raised:
+        step()
+    watcher.join(timeout=10)
+    assert (raised.value.code, ended, ranks._processes[1].wait(timeout=10)) == (
+        3,
+        [2] * (how == "stays"),
+        -signal.SIGKILL,
+    )
+    assert re.match("error: " + lost, capsys.readouterr().err) if how == "stays" else not ranks._end.alive

@@ -99,6 +99,12 @@ def test_forms_of_demonstrations(row: dict[str, Any], tmp_path: Path) -> None:
     assert (again.question, again.response) == ("Q", " R")
 
 
+@pytest.mark.parametrize("reason", ["length", "turns", "seconds", "eos"])
+def test_responses_that_were_cut_are_not_ended(reason: str, tmp_path: Path) -> None:
+    (item,) = load(write(tmp_path / "d.jsonl", {"question": "Q", "response": " R", "stop_reason": reason}))
+    assert item.ended == (reason == "eos")
+
+
 def test_the_working_of_gsm8k_is_a_response(tmp_path: Path) -> None:
     (item,) = load(write(tmp_path / "d.jsonl", {"question": "Q", "answer": "1 + 2 = 3\n#### 3"}))
     assert item.response == "1 + 2 = 3\n#### 3"

@@ -39,6 +39,11 @@ class Distill(ClippedAlgorithm):
         self.not_negative("rl_coef")
         self.positive("kl_coef", "teacher_temperature")
 
+    @property
+    def needs_group(self) -> bool:  # type: ignore[override]
+        """Whether the surrogate takes part, whose baseline comes from the other samples of the problem."""
+        return self.rl_coef > 0
+
     def advice(self, reference: str) -> str:
         """Say that a teacher which is the policy itself has nothing to teach."""
         if reference or self.rl_coef or self.teacher_temperature != 1:

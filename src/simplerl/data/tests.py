@@ -23,7 +23,7 @@ REFERENCE_FIELDS = ("canonical_solution", "reference", "solutions", "solution", 
 #: What is read here, so that it is not handed on twice.
 TEST_FIELDS = {
     *REFERENCE_FIELDS, "tests", "input_output", "public_test_cases", "private_test_cases", "test", "test_list",
-    "challenge_test_list", "test_imports", "test_setup_code", "starter_code",
+    "challenge_test_list", "test_imports", "test_setup_code", "starter_code", "answer",
 }  # fmt: skip
 #: Most that a compressed field may hold.
 _MOST_BYTES = 256 << 20

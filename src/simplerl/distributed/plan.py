@@ -29,7 +29,7 @@ from simplerl.models.load import cache_bytes, embeddings_of, load_tokenizer, loc
 from simplerl.models.score import CHUNK_ELEMENTS, Head, TokenScores, autocast
 from simplerl.rollout.vllm import cache_tokens
 from simplerl.train.components import SHALLOW_LAYERS, load_problems
-from simplerl.train.learner import microbatch_tokens
+from simplerl.train.learner import MOST_LANES, SMALL_MODEL, microbatch_tokens
 
 SHAPES = tomllib.loads(Path(__file__).with_name("shapes.toml").read_text(encoding="utf-8"))
 #: Share of a GPU that a plan may fill: the rest is CUDA's own, and what fragments.
@@ -239,9 +239,13 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
         "layers gathered": 3 * own["layer"] if shards > 1 else 0,
         "checkpoint being written": 0 if gpus else (3 * trained + 3 * critic * own["trained"]) * copies_state,
     }
+    # Of a tiny model on a CPU several are computed at once (`Learner.lanes`), each with a gradient that is added then.
+    alone = not (gpus or checkpointing or rank) and config.learner.ranks == 1 and own["all"] < SMALL_MODEL
+    micros = -(-s.samples_per_prompt * (config.learner.prompts_per_update or s.prompts_per_step) // rows)
+    lanes = min(MOST_LANES, torch.get_num_threads(), micros) if alone else 1
     backward = {
-        "gradients": own["grad"] // shards,
-        "activations and logits": own["total"] - own["param"] - own["buffer"] - own["grad"],
+        "gradients": own["grad"] // shards if lanes == 1 else (lanes + 1) * trained,
+        "activations and logits": lanes * (own["total"] - own["param"] - own["buffer"] - own["grad"]),
     }
     # The optimizer's step is fused: it needs nothing but all gradients.
     learning = max(backward, {"gradients": trained // shards}, key=lambda parts: sum(parts.values()))

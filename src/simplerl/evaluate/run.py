@@ -146,7 +146,10 @@ def split_name(name: str) -> tuple[str, int | None]:
     if not at or suffix_of(Path(name)):  # A file may have an @ in its name.
         return name, None
     if not base or not (count.isascii() and count.isdigit()) or int(count) < 1:
-        raise ConfigError(f"benchmark {name!r}: after @ comes the number of samples, e.g. aime24@32")
+        raise ConfigError(
+            f"benchmark {name!r}: after @ comes the number of samples, e.g. aime24@32; for files "
+            "of your own give --data-dir DIR"
+        )
     return base, int(count)
 
 

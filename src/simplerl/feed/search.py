@@ -46,12 +46,12 @@ class Selection:
 def select(group: TrajectoryGroup, threshold: float) -> Selection:
     """Select the complete, decided responses whose reward is above a threshold.
 
-    A truncated response is never imitated: it would teach not to end. An undecided one has no reward.
+    A response that was cut at a limit is never imitated: it would teach not to end. An undecided one has no reward.
     """
     above = [
         t
         for t in group.trajectories
-        if t.verdict.decided and t.completion.stop_reason != "length" and t.reward > threshold
+        if t.verdict.decided and t.completion.stop_reason in ("eos", "stop") and t.reward > threshold
     ]
     first: dict[str, Trajectory] = {}
     for trajectory in above:

@@ -350,7 +350,7 @@ class Learner:
             metrics |= {f"credit/{name}": value for name, value in self.carried.items()}
         if prepared.critic_BT:
             metrics |= value_metrics(*prepared.critic_BT, prepared.own_BT) | seconds
-        self._adapt_kl(metrics, len(batch.tokens_BT))
+        self._adapt_kl(metrics, int(batch.own_B.sum()))
         return StepResult(metrics=metrics, advantages=by_response(prepared.advantages_BT, batch))
 
     def _prepare(
@@ -358,7 +358,7 @@ class Learner:
     ) -> _Prepared:
         """Give credit, and score what the updates compare with: the policy as it is now, and the reference."""
         algorithm, mask_BT = self.algorithm, self.algorithm.mask(batch)
-        own_B = (batch.component_B <= 0) & batch.credit_BT[:, 0].isnan()
+        own_B = batch.own_B
         own_BT = mask_BT & own_B[:, None]
         old_BT = old_mean_BT = ref_BT = kl_BT = values_BT = None
         kl_in_reward, entropy = algorithm.kl_reward_coef > 0, math.nan
@@ -608,7 +608,8 @@ class Learner:
         return {"policy/mismatch_kl": float(gap_BT[mask_BT].double().mean())}
 
     def _adapt_kl(self, metrics: dict[str, float], responses: int) -> None:
-        """Let an adaptive KL coefficient follow the KL that was measured, and report the coefficient used."""
+        """Let an adaptive KL coefficient follow the KL that was measured on so many of the step's own responses (rows
+        that a buffer has kept do not count again), and report the coefficient used."""
         algorithm = self.algorithm
         if not algorithm.needs_reference:
             return

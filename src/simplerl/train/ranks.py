@@ -42,8 +42,9 @@ from simplerl.train.learner import Learner
 #: Seconds that a rank may take to start and then to meet the others, and after which one that does not come to a
 #: collective counts as lost.
 START_S, JOIN_S, WAIT_S = 300, 120, 1800
-#: Seconds in which a rank that has broken a connection must be seen to have ended.
-DEATH_S = 5
+#: Seconds in which a rank that has broken a connection must be seen to have ended, and in which an aborted collective
+#: must have been left.
+DEATH_S, LEAVE_S = 5, 60
 #: Parameters below which a model is gathered once for an update: 1 GiB of weights and as much of gradients.
 KEEP_BELOW = 2**28
 INTACT = "What is recorded is intact: continue from the last checkpoint with --resume"
@@ -53,6 +54,9 @@ COMMAND = ("-c", "from simplerl.train.ranks import main; main()")
 
 class Ranks:
     """The processes of a learner, as one of them sees them."""
+
+    _aborted = 0
+    """The rank for whose end what all ranks do together was aborted."""
 
     def __init__(self, size: int, device: torch.device, *, plugins: Sequence[str] = (), keep_below: int = KEEP_BELOW):
         """Start `size` − 1 further processes and wait until all are there. Raises ConfigError, SimpleRLError.
@@ -76,6 +80,7 @@ class Ranks:
             each.settimeout(None)
         with self._blamed():
             self._join(rank=0, **settings)
+        self._called = threading.RLock()  # A method may call another.
         if device.type == "cuda":
             threading.Thread(target=self._watch, daemon=True).start()
 
@@ -118,11 +123,13 @@ class Ranks:
         threads = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            with self._blamed():
+            with self._called, self._blamed():
                 for each in self._sockets:
                     each.sendall(f"{name}\n".encode())
                 dist.broadcast_object_list([arguments, settings], 0)
                 yield
+                if self._aborted:  # What was waited for is there, with values of no use and without an error.
+                    raise RuntimeError("a collective was aborted")
         finally:
             torch.set_num_threads(threads)
 
@@ -131,7 +138,11 @@ class Ranks:
         """Raise RankLost where what fails inside fails because of another rank."""
         try:
             yield
-        except (RuntimeError, OSError) as error:
+        except RankLost:
+            raise
+        except Exception as error:
+            if not self._aborted and not isinstance(error, RuntimeError | OSError):
+                raise  # Else it may be of the values that an abort leaves: no number, and training has "diverged".
             lost, late = self._find_lost(), any(words in str(error).lower() for words in ("timed out", "timeout"))
             if lost or (self._processes and late):
                 raise self._lost(lost) from error
@@ -139,6 +150,8 @@ class Ranks:
 
     def _find_lost(self) -> int:
         """Return the rank that has ended, 0 if none has. A broken connection may be seen before that end is."""
+        if self._aborted:
+            return self._aborted
         deadline = time.monotonic() + DEATH_S
         while self._processes and time.monotonic() < deadline:
             codes = {rank: process.poll() for rank, process in enumerate(self._processes, start=1)}
@@ -161,13 +174,24 @@ class Ranks:
         return f"rank {rank} of {size} of the learner {how}"
 
     def _watch(self) -> None:
-        """End this process when a rank has ended: NCCL would wait for that one on the GPU, and no error comes."""
+        """Have this process leave a collective when a rank has ended: NCCL would wait for that one, without an error.
+
+        Where it does not leave, the process ends.
+        """
         while self._processes and self._end.alive:
             if lost := self._find_lost():
                 time.sleep(2 * DEATH_S)  # What is no wait for NCCL ends by itself.
                 if self._end.alive:
-                    print(f"error: {self._message(lost)}\n{INTACT}", file=sys.stderr, flush=True)
-                    os._exit(2)
+                    self._aborted = lost
+                    for process in self._processes:  # These wait too, and by gloo this one may be waiting for them.
+                        process.kill()
+                    threading.Thread(target=self.mesh.get_group().abort, daemon=True).start()
+                    if self._called.acquire(timeout=LEAVE_S):
+                        self._called.release()
+                    elif self._end.alive:
+                        print(f"error: {self._message(lost)}\n{INTACT}", file=sys.stderr, flush=True)
+                        os._exit(2)
+                return
 
     def deal(self, module: torch.nn.Module, rows: torch.Tensor, batch: Batch, **cuts: Any) -> Iterator[MicroBatch]:
         """Yield this rank's micro-batches of some rows (`cut_update`), which pass through a sharded module."""
