@@ -176,9 +176,12 @@ def test_what_was_never_solved_rises_and_what_is_easy_does_not_fall(tmp_path: Pa
     for step in range(1, 15):
         assert accuracy_at(tmp_path / "without", step)["data-4"] == 0
     assert np.mean([accuracy_at(tmp_path / "with", step)["data-4"] for step in range(11, 15)]) > 0.2
-    before, after = accuracy_at(tmp_path / "with", 1), accuracy_at(tmp_path / "with", 14)
-    sums = [name for name in before if name != "data-4"]
-    assert sum(after[name] for name in sums) >= sum(before[name] for name in sums)
+    easy_at = [
+        np.mean([value for name, value in accuracy_at(tmp_path / "with", step).items() if name != "data-4"])
+        for step in range(1, 15)
+    ]
+    # 32 responses a step: the mean of four steps is off by 0.04, and what is learned is more.
+    assert np.mean(easy_at[-4:]) > np.mean(easy_at[:4])
 
 
 def test_data_without_solutions_is_refused(tmp_path: Path, capsys) -> None:
