@@ -259,8 +259,6 @@ class Engines:
                 time.sleep(0.02)
             _kill(engine.process)
         self._files.cleanup()
-        if self._cluster:
-            self._cluster.close()
 
     # -- asking --------------------------------------------------------------------------------------------------
 
@@ -422,7 +420,10 @@ class Engines:
         engine.ready, engine.since, engine.starts = False, time.monotonic(), engine.starts + 1
         if engine.connection:
             engine.connection.close()
-        launch = self._cluster.launch if self._cluster else functools.partial(start_child, COMMAND)
+        if self._cluster:
+            launch = functools.partial(self._cluster.launch, be_engine_elsewhere)
+        else:
+            launch = functools.partial(start_child, COMMAND)
         engine.process, engine.connection = launch(self._settings, self._said(engine), environment)
         engine.pid, engine.has = engine.process.pid, set()
         if self._cluster:
@@ -520,6 +521,12 @@ def main() -> None:
         except SimpleRLError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             os._exit(2)
+
+
+def be_engine_elsewhere(controller: socket.socket, settings: dict[str, Any]) -> None:
+    """Be an engine on another machine than the controller."""
+    with shared_folder() as files:
+        be_engine(controller, settings, Path(files), remote=True)
 
 
 def be_engine(controller: socket.socket, settings: dict[str, Any], files: Path, *, remote: bool = False) -> None:
