@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +77,7 @@ class TestRay:
                     pid = engines.report()[0]["pid"]
                     os.kill(pid, signal.SIGKILL)
                     assert gone(pid)
-            assert "engine 0 of 1 (native) ended" in said[0]
+            assert "engine 0 of 1 (native) was ended by signal 9; it is started anew" in said[0]
         finally:
             engines.close()
             cluster.close()
@@ -113,7 +115,7 @@ class TestRay:
                         each.kill()
             assert all(told[i].token_ids.tolist() == wanted[i].token_ids.tolist() for i in wanted)
             assert {each.policy_version for each in told.values()} == {3}
-            assert "engine 0 of 1 (native) ended" in said[0]
+            assert "engine 0 of 1 (native) was ended by signal 9; it is started anew" in said[0]
             assert psutil.Process(engines.report()[0]["pid"]).parent() not in (node, None)
         finally:
             if engines:
@@ -131,14 +133,15 @@ def test_a_caller_without_the_secret_is_sent_away_and_keeps_nobody_waiting(monke
     cluster._server = socket.create_server(("127.0.0.1", 0))
     address, secret = cluster._server.getsockname(), b"s" * cluster_module.SECRET
     cluster._expected = {secret: None}
+    placed: Any = SimpleNamespace(secret=secret, poll=lambda: None)
     silent, wrong, right = (socket.create_connection(address) for _ in range(3))
     wrong.sendall(b"x" * cluster_module.SECRET)
     right.sendall(secret)
-    connection = cluster.called(secret)
+    connection = cluster.called(placed)
     assert connection.getpeername() == right.getsockname()
     assert (silent.recv(1), wrong.recv(1)) == (b"", b"")
     monkeypatch.setattr(cluster_module, "CALL_S", 0.2)
     cluster._expected = {secret: None}
-    assert cluster.called(secret).recv(1) == b"", "nobody calls: at its end at once"
+    assert cluster.called(placed).recv(1) == b"", "nobody calls: at its end at once"
     for each in (silent, wrong, right, connection, cluster._server):
         each.close()

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from support import SMALL, arguments, assert_same_run, deep, fingerprint, gone, run_main
+from support import SMALL, arguments, assert_same_run, begin_run, deep, fingerprint, gone, run_main
 
 import simplerl
 from simplerl.core.errors import ConfigError
@@ -77,12 +77,17 @@ class TestRay:
     pytestmark = needs_ray
 
     def test_a_run_on_placed_ranks_is_the_run_on_ranks_here(self, nodes: Any, here, tmp_path: Path) -> None:
-        """Stopped half-way, so that the second half begins from moments that rank 0 alone can read."""
-        seen: dict[int, psutil.Process] = {}
-        train(tmp_path / "run", nodes.address, Watch(1, lambda: seen.update(actors())), steps=2)
+        """The controller is killed half-way: what goes on begins from moments that rank 0 alone can read."""
+        over = {"cluster": {"address": nodes.address}, "checkpoint": {"every": 2}, "steps": 500}
+        process = begin_run(tmp_path / "run", deep(TWO, over))
+        seen = actors()
+        process.kill()
+        process.communicate()
         assert len({raylet.pid for raylet in seen.values()}) == 2, "engine and rank are on a node each"
-        train(tmp_path / "run", nodes.address)
+        assert all(gone(pid) for pid in seen), "an actor outlives its controller"
+        train(tmp_path / "run", nodes.address, Watch(3, lambda: seen.update(actors())))
         assert_same_run(tmp_path / "run", here)
+        assert len(seen) == 4
         assert all(gone(pid) for pid in seen), "an actor outlives its run"
 
     def test_a_node_is_killed_and_the_run_goes_on_the_same(self, nodes: Any, here, tmp_path: Path) -> None:

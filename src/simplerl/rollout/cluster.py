@@ -114,22 +114,15 @@ class Cluster:
             )
         return [PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index) for index in range(count)]
 
-    def launch(
-        self, serve: Callable[..., None], settings: Mapping[str, Any], said: Path, environment: Mapping[str, str]
-    ) -> "tuple[Placed, socket.socket]":
-        """Have Ray start a process that serves; return it and the connection to it."""
-        placed = self.begin(serve, settings, said, environment)
-        return placed, self.called(placed.secret)
-
     def begin(
         self,
         serve: Callable[..., None],
         settings: Mapping[str, Any],
         said: Path,
         environment: Mapping[str, str],
-        place: Any = None,
+        place: Any,
     ) -> "Placed":
-        """Have Ray start a process, in a place that is reserved or anywhere: `serve(connection, settings)`.
+        """Have Ray start a process in a reserved place, that serves who started it: `serve(connection, settings)`.
 
         What becomes of it is written to `said`.
         """
@@ -141,15 +134,16 @@ class Cluster:
             scheduling_strategy=place,
             runtime_env={"env_vars": {**environment, "PYTHONPATH": path}},
         )
+        said.touch()
         self._expected[secret] = None
         handle = actor.remote()
         call = (self.host, self._server.getsockname()[1], secret, VERSIONS, serve, dict(settings))
         return Placed(ray, handle, handle.serve.remote(*call), said, secret)
 
-    def called(self, secret: bytes) -> socket.socket:
-        """Return the connection of who calls with a secret; strangers are sent away, and do not keep it waiting."""
-        deadline = time.monotonic() + CALL_S
-        while (left := deadline - time.monotonic()) > 0 and not self._expected[secret]:
+    def called(self, placed: "Placed") -> socket.socket:
+        """Return the connection of a process when it calls; strangers are sent away, and do not keep it waiting."""
+        deadline, secret = time.monotonic() + CALL_S, placed.secret
+        while (left := deadline - time.monotonic()) > 0 and not self._expected[secret] and placed.poll() is None:
             self._server.settimeout(min(left, 1.0))  # It may have called while another thread listened.
             try:
                 connection, _ = self._server.accept()

@@ -160,7 +160,7 @@ class Ranks:
                 own = {**settings, "rank": rank}
                 self._processes.append(cluster.begin(be_rank, own, self._said(rank), environment, place))
             for placed in cast("list[Placed]", self._processes[self.here - 1 :]):
-                self._sockets.append(cluster.called(placed.secret))
+                self._sockets.append(cluster.called(placed))
 
     def _said(self, rank: int) -> Path:
         return Path(self._files.name) / f"rank_{rank}.txt"
@@ -248,6 +248,10 @@ class Ranks:
         for each in everyone:
             total.update(each)
         return cast(dict[str, float], dict(total))
+
+    def report(self) -> list[dict[str, Any]]:
+        """Return where each rank is, for who looks on."""
+        return [{"rank": rank, "host": host} for rank, host in enumerate(self.hosts)]
 
     def close(self) -> None:
         """End the other processes."""
