@@ -97,7 +97,8 @@ def read_tensors(
     file's own precision, and all ranks walk along.
     """
     reads = not sent or dist.get_rank() == 0
-    with safetensors.safe_open(file, "pt") if reads else nullcontext() as content:
+    opened: Any = safetensors.safe_open(file, "pt") if reads else nullcontext()
+    with opened as content:
         for key in keys or said_by_first(lambda: list(content.keys()), sent=sent):
             values = content.get_tensor(key) if reads else torch.empty(0)
             if sent:

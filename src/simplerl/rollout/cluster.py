@@ -159,11 +159,11 @@ class Cluster:
                     self._expected[known[0]] = connection
                     continue
             connection.close()  # One that was given up, or somebody else.
-        if connection := self._expected.pop(secret):
-            return connection
-        connection, theirs = socket.socketpair()  # Nobody called: at its end at once, so replaced.
-        theirs.close()
-        return connection
+        if who := self._expected.pop(secret):
+            return who
+        ours, other = socket.socketpair()  # Nobody called: at its end at once, so replaced.
+        other.close()
+        return ours
 
     def close(self) -> None:
         """Leave the cluster, with nothing of this run left there; one that was started here ends."""
