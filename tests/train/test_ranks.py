@@ -42,7 +42,7 @@ from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.errors import ConfigError, ModelError, RankLost, SimpleRLError
 from simplerl.core.types import Batch
 from simplerl.models.checkpoint import TRAINER
-from simplerl.models.device import check_devices
+from simplerl.models.device import ranks_here
 from simplerl.models.load import Policy, load
 from simplerl.rollout import open_backend
 from simplerl.rollout.proof import ask_back
@@ -282,7 +282,7 @@ def test_what_cannot_be_started(monkeypatch: pytest.MonkeyPatch, capsys, tmp_pat
     assert "learner.ranks = 2, but PyTorch sees 1 CUDA device, and each rank needs one" in said
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match=r"cuda:1 with learner\.ranks = 1: rank N takes cuda:N"):
-        check_devices(1, torch.device("cuda:1"))
+        ranks_here(1, torch.device("cuda:1"))
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------

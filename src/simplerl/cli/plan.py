@@ -63,7 +63,10 @@ def show(config: Config, machine, *, prompt_tokens: int = 0) -> None:
             f"{machine.decoding:g}; {config.steps} steps in {config.steps * sum(plan.seconds.values()) / 3600:.1f} h"
         )
     if machine.gpus > 1:
-        print(f"--learner.ranks {machine.gpus} splits the learner; several engines are on paper (docs/engines.md)")
+        print(
+            f"--learner.ranks {machine.gpus} splits the learner, with --cluster.address over machines; several engines "
+            "are on paper (docs/engines.md)"
+        )
 
 
 def dry_run(config: Config) -> int:

@@ -154,14 +154,15 @@ class RolloutConfig:
 
 @section
 class ClusterConfig:
-    """Engines in processes of their own (docs/engines.md). Nothing here changes what is learned, rounding aside."""
+    """Processes beside this one (docs/engines.md). Nothing here changes what is learned, rounding aside."""
 
     engines: NonNegativeInt = 0
     """Processes that sample, each with the backend that `rollout.backend` names; on GPUs each has one, after those of
     the learner where there are enough. 0: this process samples."""
     address: str = ""
-    """Ray cluster that places the engines (extra `ray`): `auto` or `host:port` of one that runs, `local` for one that
-    is started here. Empty: they run on this machine, without Ray."""
+    """Ray cluster that places the engines, and those ranks of the learner for which this machine has no GPU (on CPUs
+    all but the first) (extra `ray`): `auto` or `host:port` of one that runs, `local` for one that is started here.
+    Empty: all run on this machine, without Ray."""
     timeout_s: PositiveFloat = 600.0
     """Seconds after which an engine that owes responses and has finished none counts as hung, and is replaced."""
 
@@ -533,10 +534,10 @@ class Config:
                 "--sampling.top-p below 1 and --rollout.backend native, without engines, ranks or adapters, or "
                 "--sampling.mask-steps 0"
             )
-        if self.cluster.address and not self.cluster.engines:
+        if self.cluster.address and not self.cluster.engines and self.learner.ranks == 1:
             raise ConfigError(
-                f"cluster.address = {self.cluster.address!r} places engines, and there are none: give "
-                "--cluster.engines 1"
+                f"cluster.address = {self.cluster.address!r} places engines and ranks, and there are none: give "
+                "--cluster.engines 1 or --learner.ranks 2"
             )
         if (lag := self.rollout.lag) and not self.cluster.engines:
             raise ConfigError(

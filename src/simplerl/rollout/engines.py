@@ -7,7 +7,6 @@ gone leaves at once.
 """
 
 import dataclasses
-import functools
 import itertools
 import json
 import os
@@ -135,6 +134,7 @@ class Engines:
         machine.
         """
         self._cluster = cluster
+        self._places = cluster.reserve(count, "engines") if cluster else []
         self.name, self.context_length, self._in_flight = name, policy.context_length, in_flight
         self.exact = cast(Any, BACKENDS[name]).exact and not in_flight
         self.version, self.keep, self.timeout_s, self._say = 0, keep, timeout_s, say
@@ -259,8 +259,6 @@ class Engines:
                 time.sleep(0.02)
             _kill(engine.process)
         self._files.cleanup()
-        if self._cluster:
-            self._cluster.close()
 
     # -- asking --------------------------------------------------------------------------------------------------
 
@@ -422,8 +420,13 @@ class Engines:
         engine.ready, engine.since, engine.starts = False, time.monotonic(), engine.starts + 1
         if engine.connection:
             engine.connection.close()
-        launch = self._cluster.launch if self._cluster else functools.partial(start_child, COMMAND)
-        engine.process, engine.connection = launch(self._settings, self._said(engine), environment)
+        how = self._settings, self._said(engine), environment
+        if self._cluster:
+            place = self._places[engine.number]
+            engine.process = self._cluster.begin(be_engine_elsewhere, *how, place)
+            engine.connection = self._cluster.called(engine.process)
+        else:
+            engine.process, engine.connection = start_child(COMMAND, *how)
         engine.pid, engine.has = engine.process.pid, set()
         if self._cluster:
             self._send_files(engine, "model")
@@ -520,6 +523,12 @@ def main() -> None:
         except SimpleRLError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             os._exit(2)
+
+
+def be_engine_elsewhere(controller: socket.socket, settings: dict[str, Any]) -> None:
+    """Be an engine on another machine than the controller."""
+    with shared_folder() as files:
+        be_engine(controller, settings, Path(files), remote=True)
 
 
 def be_engine(controller: socket.socket, settings: dict[str, Any], files: Path, *, remote: bool = False) -> None:

@@ -6,6 +6,7 @@ import functools
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -27,7 +28,7 @@ from simplerl.feed.order import Sampler
 from simplerl.feed.samplers import prompt_sampler
 from simplerl.models import lora
 from simplerl.models.checkpoint import TRAINER
-from simplerl.models.device import SMALL_MODEL, check_devices, describe_machine, has_fast_bf16, pick_device
+from simplerl.models.device import SMALL_MODEL, describe_machine, has_fast_bf16, pick_device, ranks_here
 from simplerl.models.load import Policy, files_of, load, locate, locate_and_hash, pick_attention, weights_hash
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import RolloutBackend, Sampling
@@ -38,6 +39,7 @@ from simplerl.train.learner import Learner
 from simplerl.verify import VerifierPool
 
 if TYPE_CHECKING:
+    from simplerl.rollout.cluster import Cluster
     from simplerl.rollout.engines import Engines
 
 #: Folder of a checkpoint with the policies before its own that still sample.
@@ -76,6 +78,8 @@ class Components:
     proofs: Proofs
     environment: dict[str, Any]
     """Versions, machine, data: what the configuration does not say."""
+    running: ExitStack
+    """Ends what has been started."""
 
     @property
     def backend(self) -> RolloutBackend:
@@ -146,11 +150,7 @@ class Components:
 
     def close(self) -> None:
         """Release processes and memory."""
-        self.backend.close()
-        self.rollout.verifier.close()
-        self.evaluation.verifier.close()
-        if self.learner.ranks:
-            self.learner.ranks.close()
+        self.running.close()
 
 
 def learner_device(config: Config) -> torch.device:
@@ -167,7 +167,17 @@ def build_components(
     config: Config, say: Callable[[str], None], *, checkpoint: Path | None = None, inputs: Inputs | None = None
 ) -> Components:
     """Put a run's parts together. `checkpoint` is where to resume from instead of the configured model."""
-    inputs = inputs or Inputs()
+    running = ExitStack()
+    try:
+        return _build(running, config, say, checkpoint, inputs or Inputs())
+    except BaseException:  # What has been started ends where another part cannot be.
+        running.close()
+        raise
+
+
+def _build(
+    running: ExitStack, config: Config, say: Callable[[str], None], checkpoint: Path | None, inputs: Inputs
+) -> Components:
     for argument, name, given in (("model", config.model, inputs.policy), ("data", config.data, inputs.problems)):
         if is_object(name) and given is None:
             recall(name, argument)
@@ -180,7 +190,7 @@ def build_components(
     if config.learner.sharded:
         from simplerl.train.ranks import Ranks, spread
 
-        check_devices(config.learner.ranks, device)
+        ranks_here(config.learner.ranks, device, placed=bool(config.cluster.address))
         loads_on = torch.device("cpu")  # No GPU need have room for all of a model.
     given = inputs.policy  # It is trained in place, so its hash is taken before.
     # Who samples has the model in a process of its own: here nobody needs all of it.
@@ -215,14 +225,19 @@ def build_components(
     )
     if learner.note:
         say(learner.note)
+    cluster = join_cluster(config, device, running)
     if config.learner.sharded:  # What is complete is the engine's from here on.
-        learner = spread(learner, Ranks(config.learner.ranks, device, plugins=[each.name for each in config.plugins]))
+        plugins = [each.name for each in config.plugins]
+        ranks = Ranks(config.learner.ranks, device, plugins=plugins, cluster=cluster)
+        running.callback(ranks.close)
+        learner = spread(learner, ranks)
         if bare and (note := begin_notice(split.train, template, policy, learner.text_logprobs)):
             say(note)
         elif not bare:
             sampled_from.model.to(device)
     options: dict[str, Any] = {"precision": samples_in, "max_rows": config.rollout.max_rows}
-    backend = start_backend(config, sampled_from, say, device=device, **options)
+    backend = start_backend(config, sampled_from, say, device=device, cluster=cluster, **options)
+    running.callback(backend.close)
     if config.rollout.refresh == "in_flight":
         say("rollout.refresh = in_flight: time decides which policy samples which token; no two runs will be the same")
     elif not backend.exact:
@@ -230,6 +245,8 @@ def build_components(
     if config.sampling.mask_steps and (mask := learner.scorer.mask):
         cast("Any", backend).mask = open_backend("native", dataclasses.replace(policy, model=mask.model), **options)
     rollout, evaluation = rollouts(config, backend, policy.tokenizer)
+    running.callback(rollout.verifier.close)
+    running.callback(evaluation.verifier.close)
     own = config.rollout.backend != "native" or config.cluster.engines
     if config.learner.sharded and own and not bare:  # An engine with weights of its own has read it.
         sampled_from.model.to("cpu")
@@ -257,7 +274,21 @@ def build_components(
             "reference": locate_and_hash(config.reference) if config.reference else None,
             **data_record,
         },
+        running=running,
     )
+
+
+def join_cluster(config: Config, device: torch.device, running: ExitStack) -> "Cluster | None":
+    """Return the cluster that places engines and ranks, where the configuration names one."""
+    if not (address := config.cluster.address):
+        return None
+    from simplerl.rollout.cluster import Cluster
+
+    first, here = device.index or 0, min(config.learner.ranks, torch.cuda.device_count())
+    on_gpus = device.type == "cuda"
+    cluster = Cluster(address, gpus=int(on_gpus), own_gpus=range(first, first + here) if on_gpus else ())
+    running.callback(cluster.close)
+    return cluster
 
 
 def check_methods(config: Config, problems: Sequence[Problem], say: Callable[[str], None]) -> None:
@@ -297,31 +328,32 @@ def rollouts(config: Config, backend: RolloutBackend, tokenizer: PreTrainedToken
 
 
 def start_backend(
-    config: Config, policy: Policy, say: Callable[[str], None], *, device: torch.device, **options: Any
+    config: Config,
+    policy: Policy,
+    say: Callable[[str], None],
+    *,
+    device: torch.device,
+    cluster: "Cluster | None",
+    **options: Any,
 ) -> RolloutBackend:
     """Return what samples from a policy: in this process, or engines in others. `options` are the backend's."""
-    name, cluster = config.rollout.backend, config.cluster
-    if not cluster.engines:
+    name = config.rollout.backend
+    if not config.cluster.engines:
         return open_backend(name, policy, **options)
     from simplerl.rollout.engines import Engines
 
-    placed = None
-    if cluster.address:
-        from simplerl.rollout.cluster import Cluster
-
-        placed = Cluster(cluster.address, gpus=int(device.type == "cuda"))
     return Engines(
         name,
         policy,
-        count=cluster.engines,
-        timeout_s=cluster.timeout_s,
+        count=config.cluster.engines,
+        timeout_s=config.cluster.timeout_s,
         keep=config.rollout.lag + 1,
         in_flight=config.rollout.refresh == "in_flight",
         plugins=[each.name for each in config.plugins],
         say=say,
         first_device=config.learner.ranks,
         device=device,
-        cluster=placed,
+        cluster=cluster,
         **options,
     )
 

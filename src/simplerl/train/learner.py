@@ -188,7 +188,7 @@ class Learner:
         offload = self.config.cpu_offload and ranks.device.type != "cpu"
         for index, module in enumerate(self.modules()):
             shard(module, ranks.mesh, keep_below=ranks.keep_below, offload=offload)
-            names, damaged = read(module)
+            names, damaged = read(module, sent=ranks.placed)
             if self.leads:
                 check_finite(self.policy.name, damaged)
             elif damaged:  # All stop here, so that none waits for another.
@@ -301,19 +301,20 @@ class Learner:
 
     def restore(self, directory: Path) -> None:
         """Take up moments and state from a checkpoint whose weights the policy has already."""
-        checkpoint.load_optimizer(directory, self.optimizer)
-        state = checkpoint.load_state(directory)
+        saved = checkpoint.Saved(directory, sent=bool(self.ranks and self.ranks.placed))
+        saved.load_optimizer(self.optimizer)
+        state = saved.state()
         self.kl_scale, self.carried = float(state["kl_scale"]), state.get("carried", {})
         if "imitator_optimizer" in state:
             self.imitator = adamw(self.policy.model, self.optimization)
-            checkpoint.load_optimizer(directory, self.imitator, name="imitator_optimizer")
+            saved.load_optimizer(self.imitator, name="imitator_optimizer")
         self.refreshed = bool(state.get("refreshed"))
         if self.refreshed and self.reference:
-            checkpoint.load_module(directory, "reference", self.reference.model)
+            saved.load_module("reference", self.reference.model)
         if self.scorer.mask:
-            checkpoint.load_module(directory, "mask", self.scorer.mask.model)
+            saved.load_module("mask", self.scorer.mask.model)
         if self.critic:
-            self.critic.restore(directory)
+            self.critic.restore(saved)
 
     def step(self, batch: Batch, step: int) -> StepResult:
         """Do the updates of a step (the first is 1).

@@ -146,7 +146,8 @@ class TrainingRun:
         for key, method in (("ahead", "doing"), ("engines", "report")):
             owner = self.source if key == "ahead" else self.components.backend
             described |= {key: getattr(owner, method)()} if hasattr(owner, method) else {}
-        return described
+        ranks = self.components.learner.ranks
+        return {**described, "ranks": ranks.report()} if ranks else described
 
     def sync(self, step: int) -> None:
         """Have the engine sample from the learner's weights from now on."""
