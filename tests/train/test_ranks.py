@@ -5,6 +5,7 @@ import dataclasses
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -142,7 +143,10 @@ def test_two_ranks_learn_what_one_does(case: str, two: Ranks, policy_of: Callabl
 
 def test_two_ranks_learn_from_rows_of_all_terms(two: Ranks, cub: Callable[[str], Policy], tmp_path: Path) -> None:
     batch, algorithm = joined(mixed_parts(vocabulary=300)), ALGORITHMS["grpo"](kl_coef=0.1)
-    one, other = make_learner(cub(), algorithm), spread(make_learner(cub(), algorithm, ranks=2), two)
+    one = make_learner(
+        cub(), algorithm, share_prompts="off"
+    )  # As ranks do: prompts that are computed once round otherwise.
+    other = spread(make_learner(cub(), algorithm, ranks=2), two)
     wanted, result = one.step(batch, 1), other.step(batch, 1)
     assert wanted.metrics.keys() == result.metrics.keys()
     for name in ("optimizer/grad_norm", "policy/loss", "sft/loss", "policy/mismatch_kl", "policy/kl"):
@@ -509,7 +513,10 @@ def test_a_collective_that_gives_no_error_is_aborted(how: str, tmp_path: Path, m
     monkeypatch.setattr(module.dist, "broadcast_object_list", lambda *given: None)
     monkeypatch.setattr(module.os, "_exit", lambda code: (ended.append(code), freed.set()))
     ranks = Ranks.__new__(Ranks)
-    ranks.threads, ranks._sockets, ranks._end, ranks._called = 1, [], End(), threading.RLock()
+    pairs = [socket.socketpair() for _ in range(2)]
+    ranks.threads, ranks._sockets, ranks._end, ranks._called = 1, [a for a, _ in pairs], End(), threading.RLock()
+    ranks.here, ranks.hosts, ranks._calls, ranks._call, ranks.placed = 3, ["here"], 0, 0, False
+    ranks.device = torch.device("cuda")
     programs = ["import sys; sys.exit(3)", "import time; time.sleep(100)"]
     ranks._processes = [subprocess.Popen([sys.executable, "-c", each]) for each in programs]
     ranks._files = types.SimpleNamespace(name=str(tmp_path))
