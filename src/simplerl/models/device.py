@@ -27,16 +27,16 @@ def pick_device(wanted: str, setting: str = "learner.device") -> torch.device:
     return device
 
 
-def check_devices(size: int, device: torch.device) -> None:
-    """Raise ConfigError where a learner cannot have so many ranks."""
+def check_devices(size: int, device: torch.device, setting: str = "learner.ranks", part: str = "rank") -> None:
+    """Raise ConfigError where there are not so many devices for the ranks of a learner, or other parts."""
     if device.type == "cuda" and size > (there := torch.cuda.device_count()):
         raise ConfigError(
-            f"learner.ranks = {size}, but PyTorch sees {there} CUDA device{'s' if there > 1 else ''}, and each rank "
-            f"needs one: give --learner.ranks {there}, or check CUDA_VISIBLE_DEVICES"
+            f"{setting} = {size}, but PyTorch sees {there} CUDA device{'s' if there > 1 else ''}, and each {part} "
+            f"needs one: give --{setting.replace('_', '-')} {there}, or check CUDA_VISIBLE_DEVICES"
         )
     if device.index:
-        raise ConfigError(f"learner.device = {device} with learner.ranks = {size}: rank N takes cuda:N; give cuda")
-    if torch.distributed.is_initialized():
+        raise ConfigError(f"learner.device = {device} with {setting} = {size}: {part} N takes cuda:N; give cuda")
+    if part == "rank" and torch.distributed.is_initialized():
         raise ConfigError("learner.ranks: this process is in a process group already; start it without torchrun")
 
 

@@ -33,7 +33,8 @@ from simplerl.rollout import open_backend
 from simplerl.rollout.backend import RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout, begin_notice, fingerprint, prompt
 from simplerl.rollout.proof import Proofs, ask_back, text_ids
-from simplerl.rollout.wire import read_weights
+from simplerl.rollout.vllm import cache_shares
+from simplerl.rollout.wire import StoredWeights
 from simplerl.train.learner import SMALL_MODEL, Learner
 from simplerl.verify import VerifierPool
 
@@ -140,7 +141,7 @@ class Components:
         if self.config.rollout.lag and (directory / POLICIES).is_dir():
             own = json.loads((directory / POLICIES / "proofs.json").read_text(encoding="utf-8"))
             for version, values in own.items():
-                weights = read_weights(directory / POLICIES / version)
+                weights = StoredWeights(directory / POLICIES / version)
                 cast("Engines", self.backend).publish(weights, int(version))
                 self.proofs.own[int(version)] = np.array(values, dtype=np.float32)
 
@@ -300,7 +301,13 @@ def start_backend(
     config: Config, policy: Policy, say: Callable[[str], None], *, device: torch.device, **options: Any
 ) -> RolloutBackend:
     """Return what samples from a policy: in this process, or engines in others. `options` are the backend's."""
-    name, cluster = config.rollout.backend, config.cluster
+    name, cluster, size = config.rollout.backend, config.cluster, config.rollout.tensor_parallel
+    if size > 1:
+        cache_shares(policy.model.config, size)
+        if not cluster.address:
+            first = torch.device(device.type) if cluster.engines else device
+            check_devices(size, first, "rollout.tensor_parallel", "worker")
+        options["tensor_parallel"] = size
     if not cluster.engines:
         return open_backend(name, policy, **options)
     from simplerl.rollout.engines import Engines
@@ -309,7 +316,7 @@ def start_backend(
     if cluster.address:
         from simplerl.rollout.cluster import Cluster
 
-        placed = Cluster(cluster.address, gpus=int(device.type == "cuda"))
+        placed = Cluster(cluster.address, gpus=size * (device.type == "cuda"))
     return Engines(
         name,
         policy,
