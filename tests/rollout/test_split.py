@@ -13,15 +13,18 @@ import numpy as np
 import pytest
 import torch
 from support import begin_run, gone, small_config
-from test_contract import Engine
 from transformers import AutoConfig
 
 from simplerl.config.resolve import resolve
 from simplerl.core.errors import ConfigError
 from simplerl.models import device as devices
+from simplerl.core.seeds import derive
+from simplerl.core.types import Completion
 from simplerl.models.load import Policy, load, weights_of
+from simplerl.models.score import text_logprobs
 from simplerl.rollout import engines as module
 from simplerl.rollout import open_backend
+from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.engines import Engines
 from simplerl.rollout.proof import ask_back
 from simplerl.rollout.vllm import cache_shares, divisions
@@ -112,6 +115,11 @@ def workers_of(pid: int) -> list[int]:
     return [int(own) for own, parent, name in rows if int(parent) == pid and "VLLM::Worker" in name]
 
 
+def answers_of(backend: RolloutBackend, requests: list[Request]) -> list[Completion]:
+    completions = dict(backend.generate(requests, Sampling(max_new_tokens=48)))
+    return [completions[index] for index in range(len(requests))]
+
+
 def left() -> set[str]:
     """Return what lies in shared memory and in TMPDIR."""
     return {*os.listdir("/dev/shm"), *os.listdir(tempfile.gettempdir())}
@@ -120,14 +128,14 @@ def left() -> set[str]:
 class TestVLLM:
     pytestmark = needs_vllm
 
-    def test_an_engine_answers_as_one_that_is_not_split_whoever_is_killed(self, cub, monkeypatch) -> None:
+    def test_an_engine_answers_as_one_that_is_not_split_whoever_is_killed(self, cub) -> None:
         policy, said, before = cub("cub-llama"), [], left()
+        prompts = [np.array(policy.encode(f"What is {n}+{n}?\n"), dtype=np.int32) for n in (3, 14, 15, 92)]
+        requests = [Request(prompt_ids=prompts[i % 4], noise_key=derive(5, "split", i)) for i in range(16)]
         one = open_backend("vllm", policy)
-        requests = Engine(one, policy).requests()
-        wanted = Engine(one, policy).answer(requests, max_new_tokens=48)
+        wanted = answers_of(one, requests)
         one.close()
         engines = Engines("vllm", policy, count=1, tensor_parallel=2, say=said.append)
-        split = Engine(engines, policy)
         try:
             assert ask_back(engines, policy, "fp32") < 2e-4, "what it begins with is read from the model's files"
             engines.sync(policy.model.state_dict().items(), version=4)
@@ -136,11 +144,13 @@ class TestVLLM:
                 if number:
                     worker = workers_of(engines.report()[0]["pid"])[1]
                     threading.Timer(0.5, os.kill, (worker, signal.SIGKILL)).start()
-                answers = split.answer(requests, max_new_tokens=48)
+                answers = answers_of(engines, requests)
                 same = [a.token_ids.tolist() == b.token_ids.tolist() for a, b in zip(answers, wanted, strict=True)]
                 assert sum(same) >= len(same) - 1, "a near-tie apart"
                 for request, answer in zip(requests, answers, strict=True):
-                    np.testing.assert_allclose(answer.logprobs, split.scored(request, answer), atol=2e-4)
+                    ids = [*request.prompt_ids.tolist(), *answer.token_ids.tolist()]
+                    own = text_logprobs(policy.model, ids)[len(request.prompt_ids) - 1 :]
+                    np.testing.assert_allclose(answer.logprobs, own, atol=2e-4)
             assert engines.report()[0]["starts"] == 2, said
             pid = engines.report()[0]["pid"]
             children = started_by(pid)
