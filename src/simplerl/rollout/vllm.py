@@ -9,6 +9,8 @@ files in shared memory, by vLLM's own loader, and keeps its share. Its transfer 
 device of a worker's, and that by ipc wants all weights on each worker's device.
 """
 
+import atexit
+import functools
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -70,6 +72,15 @@ def cache_shares(config: PretrainedConfig, parts: int) -> int:
     return min(parts, pairs)
 
 
+@functools.cache
+def workers_environment(count: int) -> dict[str, str]:
+    """Return what workers need besides: their threads, and where sockets are, which vLLM leaves behind."""
+    folder = shared_folder(Path(tempfile.gettempdir()))  # As long as this process: vLLM reads the name once.
+    atexit.register(folder.cleanup)
+    sockets = {"VLLM_RPC_BASE_PATH": folder.name} if len(folder.name) < SOCKET_PATH else {}
+    return {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // count)), **sockets}
+
+
 class VLLMBackend:
     """Samples by vLLM's engine from weights of its own."""
 
@@ -89,8 +100,9 @@ class VLLMBackend:
     ):
         """Start the engine on the model's device, or over several. Raises ConfigError without vLLM, or where the model
         cannot be divided, ModelError where vLLM fails."""
-        threads = str(max(1, torch.get_num_threads() // tensor_parallel))
-        for name, value in (ENVIRONMENT | ({"OMP_NUM_THREADS": threads} if tensor_parallel > 1 else {})).items():
+        for name, value in (
+            ENVIRONMENT | (workers_environment(tensor_parallel) if tensor_parallel > 1 else {})
+        ).items():
             os.environ.setdefault(name, value)
         try:
             import vllm
@@ -101,8 +113,6 @@ class VLLMBackend:
         model = model or load(directory).model
         shares = cache_shares(model.config, tensor_parallel)
         self._files, self._workers = shared_folder(Path(tempfile.gettempdir())), tensor_parallel
-        if len(self._files.name) < SOCKET_PATH:
-            os.environ["VLLM_RPC_BASE_PATH"] = self._files.name
         for part in filter(None, (model.config, model.generation_config, tokenizer)):
             part.save_pretrained(self._files.name)
         try:
@@ -136,19 +146,21 @@ class VLLMBackend:
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Load new weights in place and empty the prefix cache, which is of the old ones."""
-        # A tied head is a weight of its own to vLLM: it comes with the others, as `state_dict` has it.
-        if self._workers == 1:
-            named = ((name, values.detach()) for name, values in weights)
-            self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": named})
-        elif isinstance(weights, StoredWeights):
-            self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(weights.directory)})
-        else:
-            with shared_folder() as folder:
-                self.sync(write_weights(Path(folder, "weights"), weights), version)
-            return
+        self._take(weights)
         if not self._engine.reset_prefix_cache():
             raise ModelError("vLLM did not empty its prefix cache: responses are still running in it")
         self.version = version
+
+    def _take(self, weights: Iterable[tuple[str, torch.Tensor]]) -> Any:
+        # A tied head is a weight of its own to vLLM: it comes with the others, as `state_dict` has it.
+        if self._workers == 1:
+            given: dict[str, Any] = {"weights_iterator": ((name, values.detach()) for name, values in weights)}
+        elif isinstance(weights, StoredWeights):
+            given = {"weights_path": str(weights.directory)}
+        else:
+            with shared_folder() as folder:
+                return self._take(write_weights(Path(folder, "weights"), weights))
+        return self._engine.collective_rpc("reload_weights", kwargs=given)
 
     def close(self) -> None:
         """End the engine and release its memory."""
