@@ -146,6 +146,7 @@ class Engines:
         self._write_model(policy)
         self._device, self._first_device = (device or policy.model.device).type, first_device
         self._size = tensor_parallel
+        options: dict[str, Any] = {"precision": precision, "max_rows": max_rows}
         self._settings = {
             "backend": name,
             "files": str(self.files),
@@ -154,8 +155,7 @@ class Engines:
             "attention": policy.model.config._attn_implementation,
             "threads": max(1, torch.get_num_threads() // (count * tensor_parallel)),
             "in_flight": in_flight,
-            "options": {"precision": precision, "max_rows": max_rows}
-            | ({"tensor_parallel": tensor_parallel} if tensor_parallel > 1 else {}),
+            "options": options | ({"tensor_parallel": tensor_parallel} if tensor_parallel > 1 else {}),
         }
         self._numbers, self._lock = itertools.count(1), threading.RLock()
         self._calls: dict[int, _Call] = {}
