@@ -121,8 +121,9 @@ def answers_of(backend: RolloutBackend, requests: list[Request]) -> list[Complet
 
 
 def left() -> set[str]:
-    """Return what lies in shared memory and in TMPDIR."""
-    return {*os.listdir("/dev/shm"), *os.listdir(tempfile.gettempdir())}
+    """Return what processes have put into shared memory and TMPDIR."""
+    names = {*os.listdir("/dev/shm"), *os.listdir(tempfile.gettempdir())}
+    return {name for name in names if name.startswith(("simplerl-", "psm_", "sem.mp-", "vllm_dist_"))}
 
 
 class TestVLLM:
@@ -146,6 +147,7 @@ class TestVLLM:
             assert ask_back(engines, policy, "fp32") < 2e-4
             for number in range(2):
                 if number:
+                    before |= {name for name in left() if name.startswith("vllm_dist_")}  # Who is killed cannot tidy.
                     os.kill(workers_of(engines.report()[0]["pid"])[1], signal.SIGKILL)
                 answers = answers_of(engines, requests)
                 same = [a.token_ids.tolist() == b.token_ids.tolist() for a, b in zip(answers, wanted, strict=True)]

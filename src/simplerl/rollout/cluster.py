@@ -138,4 +138,7 @@ class _Actor:
         connection.settimeout(None)
         connection.sendall(secret)
         with shared_folder() as files:
-            be_engine(connection, settings, Path(files), remote=True)
+            try:
+                be_engine(connection, settings, Path(files), remote=True)
+            finally:  # The process goes on, and with it who listens: the controller must see that nobody answers.
+                connection.shutdown(socket.SHUT_WR)
