@@ -35,6 +35,7 @@ def two_engines(name: str) -> object:
 
 
 ALL = [VLLM if name == "vllm" else name for name in BACKENDS] + [two_engines(name) for name in BACKENDS]
+ALL.append(pytest.param("split vllm", marks=VLLM.marks))
 #: Those that sample from a model.
 REAL = [name for name in ALL if "fake" not in str(name)]
 QUESTIONS = ("What is 12+34-5?\n", "What is 3*(4+5)?\n", "7-2?\n", "Say 1, and then say what 2+2*8 is.\n")
@@ -82,11 +83,13 @@ def engine(engines: dict[str, Engine], cub: Callable[[str], Policy]) -> Callable
 
     def get(name: str) -> Engine:
         if name not in engines:
-            policy = cub("cub-qwen")
-            inner = name.removeprefix("two ")
-            backend = open_backend(name, policy) if inner == name else Engines(inner, policy, count=2)
+            kind, _, inner = name.rpartition(" ")
+            policy = cub("cub-llama" if kind == "split" else "cub-qwen")  # Whose heads are an even number.
+            split = {"tensor_parallel": 2} if kind == "split" else {}
+            backend = Engines(inner, policy, count=2) if kind == "two" else open_backend(inner, policy, **split)
             engines[name] = Engine(backend, policy)
-        one, fresh = engines[name], cub("cub-qwen")
+        one = engines[name]
+        fresh = cub(one.policy.name)
         one.policy.model.load_state_dict(fresh.model.state_dict())
         one.backend.sync(one.policy.model.state_dict().items(), version=0)
         return one

@@ -62,6 +62,7 @@ FREE_ON_RESUME = (
     "learner.ranks",
     "learner.cpu_offload",
     "rollout.max_rows",
+    "rollout.tensor_parallel",
     "verifier.workers",
 )
 #: What other libraries call a key → its name here.

@@ -142,6 +142,9 @@ class RolloutConfig:
     GPU."""
     max_rows: PositiveInt = 512
     """Responses decoded at once."""
+    tensor_parallel: PositiveInt = 1
+    """Devices over which vLLM splits a model, each engine its own (vLLM's `tensor_parallel_size`): its attention heads
+    and intermediate size are divided by it (docs/engines.md)."""
     lag: NonNegativeInt = 0
     """Steps by which the policy that samples may be behind the one that is trained, so that engines go on while the
     learner computes (docs/engines.md). 0: each step is sampled by the policy that it trains. More needs engines of
@@ -157,8 +160,8 @@ class ClusterConfig:
     """Processes beside this one (docs/engines.md). Nothing here changes what is learned, rounding aside."""
 
     engines: NonNegativeInt = 0
-    """Processes that sample, each with the backend that `rollout.backend` names; on GPUs each has one, after those of
-    the learner where there are enough. 0: this process samples."""
+    """Processes that sample, each with the backend that `rollout.backend` names; on GPUs each has one (or
+    `rollout.tensor_parallel`), after those of the learner where there are enough. 0: this process samples."""
     address: str = ""
     """Ray cluster that places the engines, and those ranks of the learner for which this machine has no GPU (on CPUs
     all but the first) (extra `ray`): `auto` or `host:port` of one that runs, `local` for one that is started here.
@@ -533,6 +536,12 @@ class Config:
                 f"sampling.mask_steps = {every}: sampler and learner ask one copy of the policy for its nucleus; give "
                 "--sampling.top-p below 1 and --rollout.backend native, without engines, ranks or adapters, or "
                 "--sampling.mask-steps 0"
+            )
+        if (size := self.rollout.tensor_parallel) > 1 and (backend := self.rollout.backend) in ("native", "fake"):
+            raise Contradiction(
+                f"rollout.tensor_parallel = {size}: rollout.backend = {backend!r} does not split a model; give "
+                "--rollout.backend vllm, or --rollout.tensor-parallel 1",
+                ("rollout.tensor_parallel", 1),
             )
         if self.cluster.address and not self.cluster.engines and self.learner.ranks == 1:
             raise ConfigError(

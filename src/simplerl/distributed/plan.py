@@ -2,7 +2,7 @@
 
 The update is run on tensors without memory, with every allocation counted (torch's MemTracker), so that a change of the
 scoring or of a model's code changes the plan. What is split over several GPUs, the engine's cache and the seconds are
-sums that stand below. Several engines are a plan on paper: what runs today is said in docs/engines.md.
+sums that stand below. Several machines are a plan on paper: what runs today is said in docs/engines.md.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from simplerl.models import lora
 from simplerl.models.device import has_fast_bf16
 from simplerl.models.load import cache_bytes, embeddings_of, load_tokenizer, locate, recompute_activations
 from simplerl.models.score import CHUNK_ELEMENTS, Head, TokenScores, autocast
-from simplerl.rollout.vllm import cache_tokens
+from simplerl.rollout.vllm import cache_shares, cache_tokens, divisions
 from simplerl.train.components import SHALLOW_LAYERS, load_problems
 from simplerl.train.learner import MOST_LANES, SMALL_MODEL, microbatch_tokens
 
@@ -63,7 +63,6 @@ class Plan:
 
     machine: Machine
     parameters: int
-    tensor_parallel: int
     rows: int
     width: int
     """Rows and columns of the largest micro-batch."""
@@ -256,26 +255,22 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     else:  # Its room grows by half, and the rows of a step are at most so many.
         room = int(1.5 * min(config.rollout.max_rows, responses) * width * cache)
     logits = 4 * 4 * min(CHUNK_ELEMENTS, min(config.rollout.max_rows, responses) * text.vocab_size)
-
-    def plan(split: int) -> Plan:
-        held_by_engine = {"engine": engine // split}
-        held_by_engine |= {"cache": room // split} if config.rollout.backend == "vllm" else {}
-        sampling = {"logits": logits} | ({} if config.rollout.backend == "vllm" else {"cache": room // split})
-        seconds = _seconds(config, machine, own["all"], trained, split, wide, cache, width) if gpus else {}
-        return Plan(
-            machine=machine,
-            parameters=own["all"],
-            tensor_parallel=split,
-            rows=rows,
-            width=width,
-            always={**always, **held_by_engine},
-            learning=learning,
-            sampling=sampling,
-            seconds=seconds,
-        )
-
-    plans = [plan(2**i) for i in range(4) if 2**i <= shards]
-    return next((each for each in plans if each.fits), min(plans, key=lambda each: each.peak))
+    split = config.rollout.tensor_parallel
+    shares = cache_shares(shape, split)
+    if gpus:  # On a CPU the workers share its memory.
+        engine, room = engine // split, room // shares
+    always["engine"], kept = engine, {"cache": room}
+    vllm = config.rollout.backend == "vllm"  # Its cache is there all the time.
+    return Plan(
+        machine=machine,
+        parameters=own["all"],
+        rows=rows,
+        width=width,
+        always=always | (kept if vllm else {}),
+        learning=learning,
+        sampling={"logits": logits} | ({} if vllm else kept),
+        seconds=_seconds(config, machine, own["all"], trained, wide, cache, width) if gpus else {},
+    )
 
 
 def _engine(config: Config, parameters: int, wide: int, on_gpu: bool) -> int:
@@ -294,11 +289,12 @@ class _Like:
 
 
 def _seconds(
-    config: Config, machine: Machine, parameters: int, trained: int, split: int, wide: int, cache: int, width: int
+    config: Config, machine: Machine, parameters: int, trained: int, wide: int, cache: int, width: int
 ) -> dict[str, float]:
     """Return the seconds of a step from the rates of a machine; a response counts with its mean length."""
     s, algorithm = config.sampling, config.algorithm
     length = machine.response_tokens or max(1, s.max_new_tokens // 4)
+    split = config.rollout.tensor_parallel
     responses, engines = s.prompts_per_step * s.samples_per_prompt, machine.gpus / split
     rows = min(config.rollout.max_rows, math.ceil(responses / engines))
     waves = responses / engines / rows
@@ -334,6 +330,11 @@ def _alternatives(config: Config, machine: Machine) -> Iterator[tuple[str, Confi
 
     recompute, one_row = {"gradient_checkpointing": True}, {"tokens_per_microbatch": 1}
     yield "--learner.gradient-checkpointing true", learner(**recompute), machine
+    size = config.rollout.tensor_parallel
+    for parts in divisions(shape_of(config.model)) if config.rollout.backend == "vllm" else ():
+        if size < parts <= machine.gpus:
+            split = dataclasses.replace(config, rollout=dataclasses.replace(config.rollout, tensor_parallel=parts))
+            yield f"--rollout.tensor-parallel {parts}", split, machine
     yield "--learner.tokens-per-microbatch 1 (one row at a time)", learner(**one_row), machine
     both = learner(**recompute, **one_row)
     yield "--learner.gradient-checkpointing true --learner.tokens-per-microbatch 1", both, machine
@@ -343,7 +344,7 @@ def _alternatives(config: Config, machine: Machine) -> Iterator[tuple[str, Confi
         adapters = dataclasses.replace(few, lora=dataclasses.replace(few.lora, rank=32))
         yield "all of these and --lora.rank 32", adapters, machine
     for times in (2, 4, 8, 16, 32, 64) if machine.gpus else ():
-        text = f"--gpus {machine.gpus * times}, with --learner.ranks as many (of the engines one is real)"
+        text = f"--gpus {machine.gpus * times}, with --learner.ranks and --cluster.engines as many"
         yield text, config, dataclasses.replace(machine, gpus=machine.gpus * times)
 
 

@@ -34,17 +34,23 @@ def ranks_here(size: int, device: torch.device, *, placed: bool = False) -> int:
     """Return how many of a learner's ranks this machine has: all, or where others are `placed` elsewhere as many as it
     has GPUs, on CPUs one. Raises ConfigError where it cannot have them."""
     there = torch.cuda.device_count() if device.type == "cuda" else 1 if placed else size
-    if size > there and not placed:
+    check_devices(min(size, there) if placed else size, device, more="--cluster.address for more machines, ")
+    return min(size, there)
+
+
+def check_devices(
+    size: int, device: torch.device, setting: str = "learner.ranks", part: str = "rank", more: str = ""
+) -> None:
+    """Raise ConfigError where there are not so many devices for the ranks of a learner, or other parts."""
+    if device.type == "cuda" and size > (there := torch.cuda.device_count()):
         raise ConfigError(
-            f"learner.ranks = {size}, but PyTorch sees {there} CUDA device{'s' if there > 1 else ''}, and each rank "
-            f"needs one: give --learner.ranks {there}, --cluster.address for more machines, or check "
-            "CUDA_VISIBLE_DEVICES"
+            f"{setting} = {size}, but PyTorch sees {there} CUDA device{'s' if there > 1 else ''}, and each {part} "
+            f"needs one: give --{setting.replace('_', '-')} {there}, {more}or check CUDA_VISIBLE_DEVICES"
         )
     if device.index:
-        raise ConfigError(f"learner.device = {device} with learner.ranks = {size}: rank N takes cuda:N; give cuda")
-    if torch.distributed.is_initialized():
+        raise ConfigError(f"learner.device = {device} with {setting} = {size}: {part} N takes cuda:N; give cuda")
+    if part == "rank" and torch.distributed.is_initialized():
         raise ConfigError("learner.ranks: this process is in a process group already; start it without torchrun")
-    return min(size, there)
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -9,7 +9,7 @@ import copy
 import hashlib
 import importlib.util
 import inspect
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -266,6 +266,21 @@ def _weight_files(source: str) -> list[str]:
 def files_of(model: torch.nn.Module) -> set[Path]:
     """Return the files with the weights of a model that was loaded bare; none for one that has values."""
     return {Path(file) for module in model.modules() for file, _ in vars(module).get("stored", {}).values()}
+
+
+def weights_of(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield a model's weights by name, tied ones under each; of one that was loaded bare from its files."""
+    places = {
+        id(module.get_parameter(leaf)): place
+        for module in model.modules()
+        for leaf, place in vars(module).get("stored", {}).items()
+    }
+    for name, values in model.state_dict(keep_vars=True).items():
+        if place := places.get(id(values)):
+            with safetensors.safe_open(place[0], "pt") as content:
+                yield name, content.get_tensor(place[1])
+        else:
+            yield name, values.detach()
 
 
 def _check_weights(name: str, model: PreTrainedModel, missing: Collection[str]) -> None:

@@ -5,8 +5,8 @@ A backend is built from what every engine can be started with, a model directory
     BACKENDS[name](directory, tokenizer, *, stop_ids, context_length, model=None, precision, max_rows)
 
 `model` are the weights in memory where the caller has them already; an engine in this process may use them as they
-are, so that nothing is loaded or copied twice, and an engine in another process reads the directory. `open_backend`
-makes one from a policy.
+are, so that nothing is loaded or copied twice, and an engine in another process reads the directory. `tensor_parallel`
+is given besides where it is above 1. `open_backend` makes one from a policy.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

