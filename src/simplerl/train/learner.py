@@ -445,18 +445,20 @@ class Learner:
             return micro, work(micro, scores)
 
         with self._threads() as each:
-            micros: list[MicroBatch] = []
-            if self.prompts_first and isinstance(scorer, Scorer) and not (self.ranks or scorer.mask) and len(rows):
+            if self.ranks:
+                yield from each(worked, self.ranks.deal(unit, rows, batch, **cuts))
+                return
+            behind: list[MicroBatch] = []
+            if self.prompts_first and not (isinstance(scorer, BaseScorer) or scorer.mask) and len(rows):
                 prompts = distinct_prompts(rows, batch, self.device)
-                micros = cut_behind_prompts(rows, batch, prompts, tokens=self.tokens)
-            if not micros:
-                micros = self.ranks.deal(unit, rows, batch, **cuts) if self.ranks else cut_update(rows, batch, **cuts)
-                yield from each(worked, micros)
+                behind = cut_behind_prompts(rows, batch, prompts, tokens=self.tokens)
+            if isinstance(scorer, BaseScorer) or not behind:
+                yield from each(worked, cut_update(rows, batch, **cuts))
                 return
             tokens_BT = batch.tokens_BT[rows].to(self.device)
             (states,) = each(functools.partial(scorer.prompt_states, tokens_BT), [prompts])
             apart = states.apart()
-            yield from each(worked, [micro.behind(apart) for micro in micros])
+            yield from each(worked, [micro.behind(apart) for micro in behind])
             for _ in each(states.backward, [[values.grad for values in apart.values]]):
                 pass
 
