@@ -1,5 +1,6 @@
 """What all tests share: one thread, no network, and models loaded once."""
 
+import functools
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -60,21 +61,16 @@ def _plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture(scope="session")
-def loaded_cubs() -> dict[str, Policy]:
-    """Cubs loaded so far, by name."""
-    return {}
+def fresh() -> Callable[[str], Policy]:
+    """Give a copy of a model that is loaded once: free to be trained."""
+    loaded = functools.cache(load)
+    return lambda model: copy_policy(loaded(model))
 
 
 @pytest.fixture
-def cub(loaded_cubs: dict[str, Policy]) -> Callable[[str], Policy]:
-    """Give a fresh copy of a cub, free to be trained."""
-
-    def get(name: str = "cub-qwen") -> Policy:
-        if name not in loaded_cubs:
-            loaded_cubs[name] = load(name)
-        return copy_policy(loaded_cubs[name])
-
-    return get
+def cub(fresh: Callable[[str], Policy]) -> Callable[[str], Policy]:
+    """Give a fresh copy of a cub."""
+    return lambda name="cub-qwen": fresh(name)
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +93,6 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory, tokenizer_64) -> Calla
 
 
 @pytest.fixture
-def tiny(tiny_models: Callable[[str], Path]) -> Callable[[str], Policy]:
-    """Load a random tiny model by the name of its architecture."""
-    return lambda name="llama": load(str(tiny_models(name)))
+def tiny(fresh: Callable[[str], Policy], tiny_models: Callable[[str], Path]) -> Callable[[str], Policy]:
+    """Give a fresh copy of a random tiny model by the name of its architecture."""
+    return lambda name="llama": fresh(str(tiny_models(name)))
