@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # Tiny models gain nothing from more, and other processes may run.
@@ -18,6 +19,8 @@ from support import copy_policy, make_tokenizer, tiny_directory
 from simplerl.models.load import Policy, load
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # As in a shell's background job, whose children inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("repeatable")
 
@@ -25,18 +28,15 @@ hypothesis.settings.load_profile("repeatable")
 #: Files that take longest, in this order. They begin first: one of them at the end would leave a worker idle.
 LONGEST = (
     "house/test_types.py",
-    "cli/test_experiment_cli.py",
-    "cli/test_bad_input.py",
-    "evaluate/test_run.py",
-    "behaviours/test_judging.py",
-    "api/test_api.py",
     "train/test_resume.py",
-    "selftraining/test_star.py",
-    "report/test_content.py",
-    "report/test_page.py",
-    "cli/test_report_cli.py",
-    "api/test_notebook.py",
-    "core/test_plugin_package.py",
+    "train/test_layout.py",
+    "train/test_learning.py",
+    "train/test_ranks.py",
+    "behaviours/test_judging.py",
+    "cli/test_experiment_cli.py",
+    "verify/test_pool.py",
+    "feed/test_samplers.py",
+    "environments/test_sandbox.py",
 )
 
 
@@ -50,6 +50,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _seeded() -> None:
     """Fix what a test draws without an address of its own, so that tests do not depend on their order."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing in this process wait for the disk: no test takes its power away."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture(autouse=True)

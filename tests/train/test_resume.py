@@ -90,6 +90,8 @@ BY_FEED: dict[str, tuple[dict[str, Any], str]] = {
 
 #: The line of metrics of the last of three steps; step 0 has one too.
 LAST_LINE = r"open /metrics\.jsonl 4$"
+#: Policy, critic, both optimizers and the coefficient are one checkpoint: complete, or the one before it counts.
+IN_CHECKPOINT = r"os\.mkdir .*step_000002\.partial 1$|step_000002.*(state|manifest)\.json|os\.rename .*step_000002"
 
 
 def go_on(path: Path, over: dict[str, Any]) -> None:
@@ -164,10 +166,12 @@ def test_crash_before_every_single_write(references, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", BY_ALGORITHM)
 def test_every_algorithm_resumes_exactly(name: str, tmp_path: Path) -> None:
     """Whatever an algorithm carries from step to step is in the checkpoint: killed in step 3, it ends the same."""
-    wanted = resumes_exactly(tmp_path / "run", BY_ALGORITHM[name], LAST_LINE)
+    moments = f"{LAST_LINE}|{IN_CHECKPOINT}" if name == "adaptive-ppo" else LAST_LINE
+    wanted = resumes_exactly(tmp_path / "run", BY_ALGORITHM[name], moments)
     assert sum(line.get("optimizer/updates", 0) for line in wanted["metrics"]) >= 2
     if "adaptive" in name:
         assert wanted["state"]["kl_scale"] != 1.0
+    assert bool(wanted["critic"]) == ALGORITHMS[BY_ALGORITHM[name]["algorithm"]["name"]].needs_critic
 
 
 def test_every_buffer_and_transform_is_among_them() -> None:
@@ -211,12 +215,6 @@ def test_a_buffer_resumed_under_another_method_is_refused(tmp_path: Path, capsys
     code, _, error = run_main(capsys, "train", "--output-dir", str(path), "--resume")
     assert code == 2
     assert "holds the rows of the buffer 'rorecomp', and this run has buffer.name = 'none'" in error
-
-
-def test_critic_and_adaptive_coefficient_survive_a_crash_in_a_checkpoint(tmp_path: Path) -> None:
-    """Policy, critic, both optimizers and the coefficient are one checkpoint: whole, or the one before it counts."""
-    moments = r"os\.mkdir .*step_000002\.partial 1$|step_000002.*(state|manifest)\.json|os\.rename .*step_000002"
-    assert resumes_exactly(tmp_path / "run", BY_ALGORITHM["adaptive-ppo"], moments)["critic"]
 
 
 def test_crash_before_anything_is_written_leaves_the_name_free(references, tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from support import (
     copy_policy,
     deep,
     fingerprint,
-    kills_before,
     full_scores,
+    kills_before,
     run_main,
 )
 
