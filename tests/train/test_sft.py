@@ -12,15 +12,14 @@ import pytest
 import torch
 from support import (
     SMALL,
-    Crash,
     Silent,
     arguments,
     assert_same_run,
     copy_policy,
-    crash_before_write,
     deep,
     fingerprint,
     full_scores,
+    kills_before,
     run_main,
 )
 
@@ -180,14 +179,12 @@ def test_only_response_tokens_are_imitated_whatever_the_layout(tiny: Callable[[s
 
 
 def test_run_resumes_exactly(tmp_path: Path) -> None:
-    with crash_before_write(tmp_path / "whole", 10**9) as writes:
+    with kills_before(tmp_path / "whole", r"/metrics\.jsonl 4$") as killed:
         run_sft(tmp_path / "whole")
     wanted = fingerprint(tmp_path / "whole")
-    point = [i for i, text in enumerate(writes) if text.endswith("/metrics.jsonl")][-1]
-    with pytest.raises(Crash), crash_before_write(tmp_path / "crashed", point):
-        run_sft(tmp_path / "crashed")
-    run_sft(tmp_path / "crashed", resume=True)
-    assert_same_run(tmp_path / "crashed", wanted)
+    (crashed,) = killed
+    run_sft(crashed, resume=True)
+    assert_same_run(crashed, wanted)
     state = json.loads((tmp_path / "whole/checkpoints/step_000003/trainer/state.json").read_text())
     assert state["epoch"] == wanted["metrics"][-1]["data/epoch"], "of the demonstrations, not of the problems"
     losses = [line["sft/loss"] for line in wanted["metrics"][1:]]
