@@ -53,6 +53,7 @@ import copy, time
 from pathlib import Path
 import simplerl
 from simplerl.rollout.native import NativeBackend
+from simplerl.rollout.vllm import VLLMBackend
 
 class Slow(NativeBackend):
     """Slow."""
@@ -80,12 +81,20 @@ class Cannot(NativeBackend):
     def __init__(self, *arguments, **options):
         raise simplerl.core.errors.ModelError("the model is upside down")
 
-class Swallows(NativeBackend):
+class Swallow:
+    def sync(self, weights, version):
+        if version == 2:
+            self.version = version
+        else:
+            super().sync(weights, version)
+
+class Swallows(Swallow, NativeBackend):
     """Swallows the second update."""
     def __init__(self, *arguments, model, **options):
         super().__init__(*arguments, model=copy.deepcopy(model), **options)
-    def sync(self, weights, version):
-        super().sync(() if version == 2 else weights, version)
+
+class SwallowsVLLM(Swallow, VLLMBackend):
+    """Swallows the second update."""
 
 class Forgets(NativeBackend):
     """Takes weights once; started anew it only says so."""
@@ -95,7 +104,7 @@ class Forgets(NativeBackend):
         super().sync(() if Path(FILE).exists() else weights, version)
         Path(FILE).touch()
 
-for cls in (Forgets, Slow, Hangs, Breaks, Cannot, Swallows):
+for cls in (Forgets, Slow, Hangs, Breaks, Cannot, Swallows, SwallowsVLLM):
     simplerl.register("backend", cls.__name__.lower())(cls)
 '''
 
@@ -356,11 +365,24 @@ def test_errors_of_requests_are_raised_here(cub: Callable[[str], Policy]) -> Non
         engines.close()
 
 
-def test_a_swallowed_update_ends_the_run_at_its_step(tmp_path: Path, plugin: str) -> None:
+@pytest.mark.parametrize(
+    "rollout",
+    [
+        {"backend": "swallows"},
+        {"backend": "swallows", "refresh": "in_flight", "lag": 1},
+        pytest.param({"backend": "swallowsvllm", "refresh": "in_flight", "lag": 1}, marks=pytest.mark.vllm),
+    ],
+    ids=str,
+)
+def test_a_swallowed_update_ends_the_run_at_its_step(rollout, tmp_path: Path, plugin: str) -> None:
+    over = {
+        "plugins": [plugin],
+        "cluster": {"engines": 1},
+        "algorithm": {"correction": "truncated"},
+        "rollout": rollout,
+    }
     with pytest.raises(ModelError, match=r"does not use the weights that it was given \(version 2\)"):
-        run_small(
-            tmp_path / "run", {"plugins": [plugin], "rollout": {"backend": "swallows"}, "cluster": {"engines": 1}}
-        )
+        run_small(tmp_path / "run", over)
 
 
 def test_no_engine_outlives_its_controller(tmp_path: Path) -> None:

