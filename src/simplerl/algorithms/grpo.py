@@ -10,12 +10,12 @@ normaliser. Left out: the original's mean over micro-batches of token means, whi
 
 from dataclasses import dataclass
 
-from simplerl.algorithms.base import ClippedAlgorithm
+from simplerl.algorithms.base import ClippedAlgorithm, Scale
 
 
 @dataclass(frozen=True, kw_only=True)
 class GRPO(ClippedAlgorithm):
     """Group-relative policy optimisation."""
 
-    scale: str = "group"
+    scale: Scale = "group"
     """Divide the centred reward by the std of its group (`group`), of all (`batch`) or not (`none`)."""
