@@ -13,9 +13,10 @@ from support import run_command
 
 from simplerl.core.errors import RunError
 from simplerl.doctor import Diagnosis, Example, Finding
+from simplerl.markup.templates import Safe
 from simplerl.markup.text import plain
 from simplerl.runs.run import HELD_OUT, Run
-from simplerl.viewer.html import _surface, _ticks, _turns, charts, content, page, piece
+from simplerl.viewer.html import _surface, _ticks, charts, content, page, piece
 from simplerl.viewer.library import TRAINING, Library
 from simplerl.viewer.responses import read_rows, search
 from simplerl.viewer.server import HOST, open_server
@@ -469,7 +470,7 @@ def test_findings_are_escaped() -> None:
 def test_turns_and_calls_are_told_apart() -> None:
     call = {"turn": 0, "tool": "calculator", "arguments": "<b>6*7", "result": "42", "status": "ok", "seconds": 0.002}
     turns = [{"author": "policy", "text": " <<6*7>>"}, {"author": "environment", "text": "=<i>42"}]
-    shown = _turns({"turns": turns, "calls": [call]}, plain)
+    shown = piece("turns", {"turns": turns, "calls": [call]}, [Safe(plain(turn["text"])) for turn in turns])
     assert shown.startswith(" &lt;&lt;6*7&gt;&gt;<span class=")
     assert ">=&lt;i&gt;42</span>" in shown
     assert "turn 1: calculator(&lt;b&gt;6*7) → 42 (ok, 2.0 ms)" in shown

@@ -291,27 +291,13 @@ def _grid(library: Library, view: View, sides: list[list[dict]], *, one_sided: b
         else:
             draw = functools.partial(prose, most=most) if view.mode == "rendered" else plain
             bodies = [
-                _turns(row, draw) if row and row.get("turns") else draw(text)
+                piece("turns", row, [Safe(draw(turn["text"])) for turn in row["turns"]])
+                if row and row.get("turns")
+                else draw(text)
                 for row, text in zip(rows, texts, strict=True)
             ]
         lines.append(list(zip(rows, map(Safe, bodies), strict=True)))
     return piece("grid", heads, lines)
-
-
-def _turns(row: dict, draw: Callable[[str], str]) -> str:
-    """Return a response of several turns: what its environment wrote stands apart, the calls of tools below."""
-    parts = [
-        draw(turn["text"])
-        if turn["author"] == "policy"
-        else f'<span class="observation" title="written by the environment">{plain(turn["text"])}</span>'
-        for turn in row["turns"]
-    ]
-    calls = [
-        f"turn {call['turn'] + 1}: {call['tool']}({call['arguments']}) → {call['result']} ({call['status']}, "
-        f"{1000 * call['seconds']:.1f} ms)"
-        for call in row["calls"] or ()
-    ]
-    return "".join(parts) + "".join(f'<div class="call">{plain(call, limit=2_000)}</div>' for call in calls)
 
 
 def _tokens(library: Library, view: View, entry: Entry, row: dict | None) -> str:
