@@ -24,11 +24,10 @@ from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, ModelError, SimpleRLError
 from simplerl.models import attention as grouped_attention
 from simplerl.models import lora
-from simplerl.models.device import has_fast_bf16
 from simplerl.models.load import cache_bytes, embeddings_of, load_tokenizer, locate, recompute_activations
 from simplerl.models.score import CHUNK_ELEMENTS, Head, TokenScores, autocast
 from simplerl.rollout.vllm import cache_tokens
-from simplerl.train.components import SHALLOW_LAYERS, load_problems
+from simplerl.train.components import load_problems, pick_precisions
 from simplerl.train.learner import microbatch_tokens
 
 SHAPES = tomllib.loads(Path(__file__).with_name("shapes.toml").read_text(encoding="utf-8"))
@@ -211,12 +210,7 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     """Return the plan of a run. `prompt_tokens` is the longest prompt (0: looked for), `held` what the process has."""
     shape = shape_of(config.model)
     text, gpus, algorithm, s = shape.get_text_config(), machine.gpus, config.algorithm, config.sampling
-    learns_in, samples_in = config.learner.precision, config.rollout.precision
-    deep = text.num_hidden_layers > SHALLOW_LAYERS
-    if learns_in == "auto":
-        learns_in = "bf16" if gpus or (has_fast_bf16(torch.device("cpu")) and not deep) else "fp32"
-    if samples_in == "auto":
-        samples_in = "bf16" if gpus else "fp32"
+    learns_in, samples_in = pick_precisions(config, shape, torch.device("cuda" if gpus else "cpu"))
     attention = config.learner.attention
     if attention == "auto" or attention.startswith("flash"):  # sdpa stands for flash: neither holds the scores.
         attention = "sdpa" if gpus else grouped_attention.NAME

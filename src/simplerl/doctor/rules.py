@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from simplerl.core.errors import first_few
 from simplerl.doctor.observation import TEXT, Observation, Series
 from simplerl.doctor.rule import RULES, Check, Rule, Symptom, Threshold, ratio
 from simplerl.runs.metrics import as_number
@@ -242,7 +243,7 @@ def not_finite(observed: Observation, t: Thresholds, flags: Series) -> Seen:
     steps = flags.steps[flags.values > 0]
     if not len(steps):
         return None
-    named = ", ".join(str(step) for step in steps[:5]) + (" …" if len(steps) > 5 else "")
+    named = first_few([str(step) for step in steps])
     return {"steps": len(steps), "such": _steps(len(steps)), "named": named, "serious": True}
 
 

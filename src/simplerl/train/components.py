@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from simplerl import data
 from simplerl.config.sections import Config
-from simplerl.core.errors import ConfigError, DataError, ModelError
+from simplerl.core.errors import ConfigError, DataError, ModelError, first_few
 from simplerl.core.objects import is_object, recall
 from simplerl.core.seeds import generator
 from simplerl.core.types import Problem
@@ -189,7 +189,7 @@ def build_components(
     read = functools.partial(load, device=loads_on, attention=attention, bare=bare)
     policy, reference = load_models(config, checkpoint, inputs, read, loads_on)
     bare = bool(files_of(policy.model))
-    learns_in, samples_in = pick_precisions(config, policy.model, device)
+    learns_in, samples_in = pick_precisions(config, policy.model.config, device)
     policy.check(list(config.sampling.stop_ids), "setting sampling.stop_ids")
     train, held_out, data_record = make_prompts(split, template, policy, config, say)
     config = with_steps_for(config, len(train), say)
@@ -326,14 +326,14 @@ def start_backend(
     )
 
 
-def pick_precisions(config: Config, model: PreTrainedModel, device: torch.device) -> tuple[str, str]:
+def pick_precisions(config: Config, model: PretrainedConfig, device: torch.device) -> tuple[str, str]:
     """Return the precisions of (update, rollouts) on a device: what is asked for, or what is fast and agrees.
 
     On a CPU rollouts are fp32, and so is the update of a deep model: the rounding of bf16 grows from layer to layer
     to a mismatch of 4e-3 nats a token (270M parameters, 18 layers), and stays at 2e-6 in two (docs/log.md).
     """
     on_cpu = device.type == "cpu"
-    deep = model.config.get_text_config().num_hidden_layers > SHALLOW_LAYERS
+    deep = model.get_text_config().num_hidden_layers > SHALLOW_LAYERS
     learns_in, samples_in = config.learner.precision, config.rollout.precision
     if learns_in == "auto":
         learns_in = "bf16" if has_fast_bf16(device) and not (on_cpu and deep) else "fp32"
@@ -460,11 +460,6 @@ def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | N
         decisions={what: dict(problems.decisions) for what, problems in read.items()},
         origin={what: dict(problems.origin) for what, problems in read.items()},
     )
-
-
-def first_few(names: Sequence[str]) -> str:
-    """Return the first five names, and a sign that there are more."""
-    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
 
 
 def fit(

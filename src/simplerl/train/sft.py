@@ -15,7 +15,7 @@ import numpy as np
 
 from simplerl.algorithms.imitation import Imitation
 from simplerl.config.sections import Config
-from simplerl.core.errors import ConfigError, DataError
+from simplerl.core.errors import ConfigError, DataError, first_few
 from simplerl.core.types import Batch, LossComponent, Problem
 from simplerl.data import demonstrations
 from simplerl.data.prompts import Prompter, prompter
@@ -23,7 +23,7 @@ from simplerl.feed.buffer import Row
 from simplerl.feed.feed import StepGroups
 from simplerl.feed.order import Sampler
 from simplerl.models.load import Policy
-from simplerl.train.components import Components, Inputs, build_components, first_few
+from simplerl.train.components import Components, Inputs, build_components
 from simplerl.train.replay import batch_of
 from simplerl.train.run import Callback, Outcome, open_run
 
