@@ -22,7 +22,6 @@ class CISPO(Algorithm):
     """Divide the centred reward by the std of its group (`group`), of all (`batch`) or not (`none`)."""
 
     def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the share of the loss −sg(min(ρ, cap))·A·log π."""
         ratio_BT = policy_ratio(inputs)
         per_token_BT = weighted_reinforce(inputs.logprobs_BT, inputs.advantages_BT, ratio_BT.clamp(max=self.ratio_cap))
         capped_BT = (ratio_BT > self.ratio_cap).to(ratio_BT.dtype)

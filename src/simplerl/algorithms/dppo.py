@@ -37,7 +37,6 @@ class DPPO(Algorithm):
     """Divide the centred reward by the std of its group (`group`), of all (`batch`) or not (`none`)."""
 
     def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the share of the loss −M·min(ρ, cap)·A·log π."""
         ratio_BT, advantages_BT = policy_ratio(inputs), inputs.advantages_BT
         now_BT, old_BT = inputs.logprobs_BT.detach().exp(), inputs.old_logprobs_BT.exp()
         if self.divergence == "tv":

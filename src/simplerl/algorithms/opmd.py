@@ -37,7 +37,6 @@ class OPMD(Algorithm):
         return broadcast_to_tokens(torch.where(batch.included_B, credit_B, 0.0), inputs)
 
     def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the share of the loss −A·log π / (1 + τ)."""
         ratio_BT = policy_ratio(inputs)
         damping_BT = torch.full_like(ratio_BT, 1 / (1 + self.tau))
         per_token_BT = weighted_reinforce(inputs.logprobs_BT, inputs.advantages_BT, damping_BT)

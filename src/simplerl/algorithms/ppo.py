@@ -66,5 +66,4 @@ class PPO(ClippedAlgorithm):
         return self.raw_advantages(inputs) + torch.where(inputs.mask_BT, inputs.values_BT, 0.0)
 
     def value_loss(self, values_BT: torch.Tensor, old_BT: torch.Tensor, returns_BT: torch.Tensor) -> torch.Tensor:
-        """Return the critic's loss of each token."""
         return clipped_value_loss(values_BT, old_BT, returns_BT, clip=self.value_clip)

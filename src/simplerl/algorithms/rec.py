@@ -50,7 +50,6 @@ class REC(ClippedAlgorithm):
         return self.tau > 0 or super().teaches_all
 
     def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the share of the loss −A·w·M·log π, and of the regulariser."""
         gap_BT, advantages_BT = log_ratio(inputs), inputs.advantages_BT
         ratio_BT = gap_BT.exp()
         bounds = {"low": self.clip_low, "high": self.clip_high, "ring_low": self.ring_low, "ring_high": self.ring_high}

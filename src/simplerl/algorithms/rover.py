@@ -34,7 +34,6 @@ class ROVER(Algorithm):
     teaches_all = True  # A value of 0 is something to regress to.
 
     def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the share of the squared Bellman error."""
         gap_BT = log_ratio(inputs)
         assert inputs.vocabulary_mean_BT is not None
         assert inputs.old_vocabulary_mean_BT is not None  # This algorithm asks for both.

@@ -384,12 +384,8 @@ class Split:
     held_out: list[Problem]
     shared: list[str]
     """Ids left out of training because their question is held out."""
-    left_out: dict[str, list[str]]
-    """`train` and `held_out` → places of the rows that have no gold answer."""
-    decisions: dict[str, Any]
-    """`train` and `held_out` → what was decided about rows → their places."""
-    origin: dict[str, Any]
-    """`train` and `held_out` → file and SHA-256, or hub data set and commit."""
+    read: dict[str, ProblemSet]
+    """`train` and, where they are not a part of these, `held_out` → what was read: origin, rows that were left out."""
 
 
 def with_steps_for(config: Config, problems: int, say: Callable[[str], None]) -> Config:
@@ -456,9 +452,7 @@ def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | N
         train=[item for item in train if item.question not in questions],
         held_out=held_out,
         shared=shared,
-        left_out={what: [item.place for item in problems.left_out] for what, problems in read.items()},
-        decisions={what: dict(problems.decisions) for what, problems in read.items()},
-        origin={what: dict(problems.origin) for what, problems in read.items()},
+        read=read,
     )
 
 
@@ -510,6 +504,8 @@ def make_prompts(
         "held_out": {"problems": len(held_out), "sha256": fingerprint(held_out)},
         "left_out_too_long": {"train": long_train, "held_out": long_held_out},
         "left_out_held_out": split.shared,
-        "left_out_no_gold": split.left_out,
+        "left_out_no_gold": {what: [item.place for item in read.left_out] for what, read in split.read.items()},
     }
-    return train, held_out, {"data": record, "data_origin": split.origin, "data_decisions": split.decisions}
+    origin = {what: dict(read.origin) for what, read in split.read.items()}
+    decisions = {what: dict(read.decisions) for what, read in split.read.items()}
+    return train, held_out, {"data": record, "data_origin": origin, "data_decisions": decisions}

@@ -283,13 +283,6 @@ class Pair:
         return marked
 
 
-class Selection(NamedTuple):
-    """What a view comes to: the problems that pass, in order."""
-
-    pair: Pair
-    numbers: np.ndarray
-
-
 #: Two sides beside each other, made once while both stay as they are.
 pair_up = functools.lru_cache(12)(Pair)
 
