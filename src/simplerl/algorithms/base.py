@@ -15,7 +15,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs, LossOutput
-from simplerl.ops.advantages import Scale, group_moments, group_relative
+from simplerl.ops.advantages import group_moments, group_relative
 from simplerl.ops.correction import Correction
 from simplerl.ops.kl import KLEstimator, kl
 from simplerl.ops.losses import Normaliser, clipped_policy_loss, clipped_share, normalise
@@ -210,7 +210,7 @@ def broadcast_to_tokens(credit_B: torch.Tensor, inputs: CreditInputs) -> torch.T
     return credit_B[:, None] * inputs.mask_BT
 
 
-def group_advantages(inputs: CreditInputs, *, scale: Scale = "group", epsilon: float = 1e-6) -> torch.Tensor:
+def group_advantages(inputs: CreditInputs, *, scale: str = "group", epsilon: float = 1e-6) -> torch.Tensor:
     """Return advantages_BT = (r − mean) / scale over the samples of a problem (`ops.advantages.group_relative`)."""
     batch = inputs.batch
     credit_B = group_relative(batch.rewards_B, batch.group_B, batch.included_B, scale=scale, epsilon=epsilon)

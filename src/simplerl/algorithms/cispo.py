@@ -7,8 +7,9 @@ log π. Token mean, no KL.
 
 from dataclasses import dataclass
 
-from simplerl.algorithms.base import Algorithm, RatioCap, Scale, policy_ratio
+from simplerl.algorithms.base import Algorithm, RatioCap, policy_ratio
 from simplerl.core.types import LossInputs, LossOutput
+from simplerl.ops.advantages import Scale
 from simplerl.ops.losses import weighted_reinforce
 
 

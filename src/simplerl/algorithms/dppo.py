@@ -16,8 +16,9 @@ from typing import Literal
 import torch
 from pydantic import PositiveFloat
 
-from simplerl.algorithms.base import Algorithm, RatioCap, Scale, policy_ratio
+from simplerl.algorithms.base import Algorithm, RatioCap, policy_ratio
 from simplerl.core.types import LossInputs, LossOutput
+from simplerl.ops.advantages import Scale
 from simplerl.ops.losses import weighted_reinforce
 
 

@@ -10,7 +10,8 @@ normaliser. Left out: the original's mean over micro-batches of token means, whi
 
 from dataclasses import dataclass
 
-from simplerl.algorithms.base import ClippedAlgorithm, Scale
+from simplerl.algorithms.base import ClippedAlgorithm
+from simplerl.ops.advantages import Scale
 
 
 @dataclass(frozen=True, kw_only=True)
