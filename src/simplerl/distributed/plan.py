@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -217,7 +218,8 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     width = (prompt_tokens or longest_prompt(config)) + s.max_new_tokens
     width = min(width, getattr(text, "max_position_embeddings", None) or width)
     responses = s.prompts_per_step * s.samples_per_prompt
-    tokens = config.learner.tokens_per_microbatch or (16384 if gpus else microbatch_tokens(_Like(shape)))
+    model: Any = SimpleNamespace(config=shape)  # As much of it as its tokens depend on.
+    tokens = config.learner.tokens_per_microbatch or (16384 if gpus else microbatch_tokens(model, torch.device("cpu")))
     rows = min(responses, max(1, tokens // width))
     checkpointing, rank = config.learner.gradient_checkpointing, config.lora.rank
     own = stack_bytes(shape, rows, width, learns_in, attention, checkpointing, rank)
@@ -240,7 +242,7 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     # The optimizer's step is fused: it needs nothing but all gradients.
     learning = max(backward, {"gradients": trained // shards}, key=lambda parts: sum(parts.values()))
     wide = 2 if samples_in == "bf16" else 4
-    engine, cache = _engine(config, own["all"], wide, bool(gpus)), cache_bytes(shape, samples_in if gpus else "fp32")
+    engine, cache = _engine(config, own["all"], wide), cache_bytes(shape, samples_in if gpus else "fp32")
     if config.rollout.backend == "vllm":
         room = cache_tokens(getattr(text, "max_position_embeddings", width), config.rollout.max_rows) * cache
     else:  # Its room grows by half, and the rows of a step are at most so many.
@@ -268,19 +270,10 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     return next((each for each in plans if each.fits), min(plans, key=lambda each: each.peak))
 
 
-def _engine(config: Config, parameters: int, wide: int, on_gpu: bool) -> int:
+def _engine(config: Config, parameters: int, wide: int) -> int:
     """Return the bytes of the weights that an engine holds besides the learner's."""
     shares = config.rollout.backend == "native" and wide == 4 and not config.lora.rank
     return 0 if shares or config.rollout.backend == "fake" else wide * parameters
-
-
-class _Like:
-    """What `microbatch_tokens` looks at, of a model that is not loaded."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, config: PretrainedConfig):
-        self.config = config
 
 
 def _seconds(

@@ -124,7 +124,7 @@ def smooth(curve: Band, width: int) -> Band:
 
 def short(name: str, limit: int = 34) -> str:
     """Return a name for a legend: one line, not hidden by matplotlib's leading underscore, its end kept."""
-    shown = "".join(c if c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF else "·" for c in name)
+    shown = "".join(c if c.isprintable() else "·" for c in name)
     shown = shown if len(shown) <= limit else "…" + shown[-limit + 1 :]
     return f" {shown}" if shown.startswith("_") else shown
 
