@@ -30,7 +30,6 @@ class ROVER(Algorithm):
     """ρ_T: nats of log-probability per unit of value, as a factor of Q."""
 
     needs_vocabulary_mean: ClassVar[bool] = True
-
     teaches_all = True  # A value of 0 is something to regress to.
 
     def loss(self, inputs: LossInputs) -> LossOutput:

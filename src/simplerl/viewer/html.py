@@ -114,8 +114,10 @@ def content(library: Library, asked: View, complaints: list[str]) -> Content:
     plots = _plots(library, view) if view.problem is None else ""
     pair, chosen = library.select(view, notices)
     try:
-        show = _table if view.problem is None else _problem
-        body = show(library, view, pair, chosen, notices)
+        if view.problem is None:
+            body = _table(library, view, pair, chosen)
+        else:
+            body = _problem(library, view, pair, chosen, notices)
     except RunError as error:
         notices.append(str(error))
         body = piece("nothing", "These responses cannot be shown.")
@@ -198,7 +200,7 @@ def _surface(search: Mapping[str, Any]) -> dict[str, Any]:
     return {"step": search["step"], "thresholds": thresholds, "rows": rows}
 
 
-def _table(library: Library, view: View, pair: Pair, chosen: np.ndarray, notices: list[str]) -> str:
+def _table(library: Library, view: View, pair: Pair, chosen: np.ndarray) -> str:
     """Return the table of a resolved view, whose `chosen` problems are shown."""
     total = len(chosen)
     if not len(pair.ids):
