@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -24,12 +25,12 @@ from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, ModelError, SimpleRLError
 from simplerl.models import attention as grouped_attention
 from simplerl.models import lora
-from simplerl.models.device import has_fast_bf16
+from simplerl.models.device import SMALL_MODEL
 from simplerl.models.load import cache_bytes, embeddings_of, load_tokenizer, locate, recompute_activations
 from simplerl.models.score import CHUNK_ELEMENTS, Head, TokenScores, autocast
 from simplerl.rollout.vllm import cache_shares, cache_tokens, divisions
-from simplerl.train.components import SHALLOW_LAYERS, load_problems
-from simplerl.train.learner import MOST_LANES, SMALL_MODEL, microbatch_tokens
+from simplerl.train.components import load_problems, pick_precisions
+from simplerl.train.learner import MOST_LANES, microbatch_tokens
 
 SHAPES = tomllib.loads(Path(__file__).with_name("shapes.toml").read_text(encoding="utf-8"))
 #: Share of a GPU that a plan may fill: the rest is CUDA's own, and what fragments.
@@ -210,19 +211,15 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     """Return the plan of a run. `prompt_tokens` is the longest prompt (0: looked for), `held` what the process has."""
     shape = shape_of(config.model)
     text, gpus, algorithm, s = shape.get_text_config(), machine.gpus, config.algorithm, config.sampling
-    learns_in, samples_in = config.learner.precision, config.rollout.precision
-    deep = text.num_hidden_layers > SHALLOW_LAYERS
-    if learns_in == "auto":
-        learns_in = "bf16" if gpus or (has_fast_bf16(torch.device("cpu")) and not deep) else "fp32"
-    if samples_in == "auto":
-        samples_in = "bf16" if gpus else "fp32"
+    learns_in, samples_in = pick_precisions(config, shape, torch.device("cuda" if gpus else "cpu"))
     attention = config.learner.attention
     if attention == "auto" or attention.startswith("flash"):  # sdpa stands for flash: neither holds the scores.
         attention = "sdpa" if gpus else grouped_attention.NAME
     width = (prompt_tokens or longest_prompt(config)) + s.max_new_tokens
     width = min(width, getattr(text, "max_position_embeddings", None) or width)
     responses = s.prompts_per_step * s.samples_per_prompt
-    tokens = config.learner.tokens_per_microbatch or (16384 if gpus else microbatch_tokens(_Like(shape)))
+    model: Any = SimpleNamespace(config=shape)  # As much of it as its tokens depend on.
+    tokens = config.learner.tokens_per_microbatch or (16384 if gpus else microbatch_tokens(model, torch.device("cpu")))
     rows = min(responses, max(1, tokens // width))
     checkpointing, rank = config.learner.gradient_checkpointing, config.lora.rank
     own = stack_bytes(shape, rows, width, learns_in, attention, checkpointing, rank)
@@ -249,7 +246,7 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     # The optimizer's step is fused: it needs nothing but all gradients.
     learning = max(backward, {"gradients": trained // shards}, key=lambda parts: sum(parts.values()))
     wide = 2 if samples_in == "bf16" else 4
-    engine, cache = _engine(config, own["all"], wide, bool(gpus)), cache_bytes(shape, samples_in if gpus else "fp32")
+    engine, cache = _engine(config, own["all"], wide), cache_bytes(shape, samples_in if gpus else "fp32")
     if config.rollout.backend == "vllm":
         room = cache_tokens(getattr(text, "max_position_embeddings", width), config.rollout.max_rows) * cache
     else:  # Its room grows by half, and the rows of a step are at most so many.
@@ -273,19 +270,10 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     )
 
 
-def _engine(config: Config, parameters: int, wide: int, on_gpu: bool) -> int:
+def _engine(config: Config, parameters: int, wide: int) -> int:
     """Return the bytes of the weights that an engine holds besides the learner's."""
     shares = config.rollout.backend == "native" and wide == 4 and not config.lora.rank
     return 0 if shares or config.rollout.backend == "fake" else wide * parameters
-
-
-class _Like:
-    """What `microbatch_tokens` looks at, of a model that is not loaded."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, config: PretrainedConfig):
-        self.config = config
 
 
 def _seconds(

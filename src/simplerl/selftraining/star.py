@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from simplerl.algorithms.imitation import Imitation
 from simplerl.config.resolve import named_table
 from simplerl.config.sections import Config
-from simplerl.core.errors import ConfigError, DataError, ModelError
+from simplerl.core.errors import ConfigError, DataError, ModelError, first_few
 from simplerl.core.seeds import derive
 from simplerl.core.types import Completion, TrajectoryGroup
 from simplerl.data import demonstrations
@@ -35,7 +35,7 @@ from simplerl.ops.statistics import pass_at_k
 from simplerl.prm.model import load_prm, vocabulary_hash
 from simplerl.rewards import make_reward
 from simplerl.rollout.groups import Prompted, Rollout
-from simplerl.train.components import Components, Inputs, build_components, first_few
+from simplerl.train.components import Components, Inputs, build_components
 from simplerl.train.learner import Learner, StepResult, means
 from simplerl.train.run import Callback, Outcome, open_run
 from simplerl.train.sft import METRICS, Example, demonstration_batch, encode

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from simplerl import data
 from simplerl.config.sections import Config
-from simplerl.core.errors import ConfigError, DataError, ModelError
+from simplerl.core.errors import ConfigError, DataError, ModelError, first_few
 from simplerl.core.objects import is_object, recall
 from simplerl.core.seeds import generator
 from simplerl.core.types import Problem
@@ -200,7 +200,7 @@ def _build(
     read = functools.partial(load, device=loads_on, attention=attention, bare=bare)
     policy, reference = load_models(config, checkpoint, inputs, read, loads_on)
     bare = bool(files_of(policy.model))
-    learns_in, samples_in = pick_precisions(config, policy.model, device)
+    learns_in, samples_in = pick_precisions(config, policy.model.config, device)
     policy.check(list(config.sampling.stop_ids), "setting sampling.stop_ids")
     train, held_out, data_record = make_prompts(split, template, policy, config, say)
     config = with_steps_for(config, len(train), say)
@@ -365,14 +365,14 @@ def start_backend(
     )
 
 
-def pick_precisions(config: Config, model: PreTrainedModel, device: torch.device) -> tuple[str, str]:
+def pick_precisions(config: Config, model: PretrainedConfig, device: torch.device) -> tuple[str, str]:
     """Return the precisions of (update, rollouts) on a device: what is asked for, or what is fast and agrees.
 
     On a CPU rollouts are fp32, and so is the update of a deep model: the rounding of bf16 grows from layer to layer
     to a mismatch of 4e-3 nats a token (270M parameters, 18 layers), and stays at 2e-6 in two (docs/log.md).
     """
     on_cpu = device.type == "cpu"
-    deep = model.config.get_text_config().num_hidden_layers > SHALLOW_LAYERS
+    deep = model.get_text_config().num_hidden_layers > SHALLOW_LAYERS
     learns_in, samples_in = config.learner.precision, config.rollout.precision
     if learns_in == "auto":
         learns_in = "bf16" if has_fast_bf16(device) and not (on_cpu and deep) else "fp32"
@@ -423,12 +423,8 @@ class Split:
     held_out: list[Problem]
     shared: list[str]
     """Ids left out of training because their question is held out."""
-    left_out: dict[str, list[str]]
-    """`train` and `held_out` → places of the rows that have no gold answer."""
-    decisions: dict[str, Any]
-    """`train` and `held_out` → what was decided about rows → their places."""
-    origin: dict[str, Any]
-    """`train` and `held_out` → file and SHA-256, or hub data set and commit."""
+    read: dict[str, ProblemSet]
+    """`train` and, where they are not a part of these, `held_out` → what was read: origin, rows that were left out."""
 
 
 def with_steps_for(config: Config, problems: int, say: Callable[[str], None]) -> Config:
@@ -495,15 +491,8 @@ def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | N
         train=[item for item in train if item.question not in questions],
         held_out=held_out,
         shared=shared,
-        left_out={what: [item.place for item in problems.left_out] for what, problems in read.items()},
-        decisions={what: dict(problems.decisions) for what, problems in read.items()},
-        origin={what: dict(problems.origin) for what, problems in read.items()},
+        read=read,
     )
-
-
-def first_few(names: Sequence[str]) -> str:
-    """Return the first five names, and a sign that there are more."""
-    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
 
 
 def fit(
@@ -554,6 +543,8 @@ def make_prompts(
         "held_out": {"problems": len(held_out), "sha256": fingerprint(held_out)},
         "left_out_too_long": {"train": long_train, "held_out": long_held_out},
         "left_out_held_out": split.shared,
-        "left_out_no_gold": split.left_out,
+        "left_out_no_gold": {what: [item.place for item in read.left_out] for what, read in split.read.items()},
     }
-    return train, held_out, {"data": record, "data_origin": split.origin, "data_decisions": split.decisions}
+    origin = {what: dict(read.origin) for what, read in split.read.items()}
+    decisions = {what: dict(read.decisions) for what, read in split.read.items()}
+    return train, held_out, {"data": record, "data_origin": origin, "data_decisions": decisions}

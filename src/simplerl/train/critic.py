@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import PreTrainedModel
 
-from simplerl.algorithms.base import CriticAlgorithm
+from simplerl.algorithms.ppo import PPO
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.types import Batch
 from simplerl.models.checkpoint import Saved
@@ -26,7 +26,7 @@ class Critic:
     def __init__(
         self,
         model: PreTrainedModel,
-        algorithm: CriticAlgorithm,
+        algorithm: PPO,
         *,
         optimizer: OptimizerConfig,
         learner: LearnerConfig,

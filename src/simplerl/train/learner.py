@@ -20,8 +20,9 @@ import torch
 from transformers import PreTrainedModel
 
 from simplerl.algorithms import Algorithm
-from simplerl.algorithms.base import CriticAlgorithm, loss_beside
+from simplerl.algorithms.base import loss_beside
 from simplerl.algorithms.imitation import Imitation
+from simplerl.algorithms.ppo import PPO
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import COMPONENTS, Batch, CreditInputs, LossComponent, LossInputs
@@ -149,8 +150,7 @@ class Learner:
         if algorithm.needs_critic:
             settings: dict[str, Any] = {"optimizer": optimizer, "learner": learner, "precision": precision}
             settings |= {"tokens": self.tokens, "share_prompts": self.share_prompts}
-            taught = cast(CriticAlgorithm, algorithm)
-            self.critic = Critic(policy.model, taught, **settings, steps=steps, seed=seed)
+            self.critic = Critic(policy.model, cast(PPO, algorithm), **settings, steps=steps, seed=seed)
         if not learner.sharded:  # Else every rank does, with its shards.
             self._begin()
 
