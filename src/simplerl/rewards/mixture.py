@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from simplerl.core.errors import ConfigError, nearest
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
-from simplerl.rewards.base import GroupReward, Reward
+from simplerl.rewards.base import Reward
 
 _KEYS = ("name", "weight", "params")
 
@@ -20,7 +20,7 @@ LARGEST = 1e6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Mixture(GroupReward):
+class Mixture(Reward):
     """The sum of weight × value; the parts are the unweighted values by name."""
 
     name: ClassVar[str] = "mixture"
