@@ -32,8 +32,8 @@ from simplerl.core.types import (
 )
 from simplerl.environments.base import Environment, is_single_turn
 from simplerl.environments.judges import judge_of
+from simplerl.models.text import decode
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
-from simplerl.rollout.text import decode
 
 #: Threads in which slow environments answer.
 THREADS = 16

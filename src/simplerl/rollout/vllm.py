@@ -17,8 +17,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from simplerl.core.errors import ConfigError, ModelError
 from simplerl.core.types import Completion, StopReason, VersionSpan
 from simplerl.models.load import cache_bytes, load
+from simplerl.models.text import cut, special_stops
 from simplerl.rollout.backend import Request, Sampling, check_prompts, diverged
-from simplerl.rollout.text import cut, special_stops
 
 #: Before vllm is imported: one process, no telemetry, no access to the hub, threads as they are set for everybody.
 ENVIRONMENT = {
