@@ -47,7 +47,6 @@ class QueryEffect(Epoch):
         return {"controller/search_tokens": tokens, "controller/query_effect": choice.query_effect}
 
     def choose(self, step: int, ledger: Ledger) -> list[Draw]:
-        """Return the epoch's problems at that temperature."""
         temperature = ledger.searched(step - (step - 1) % self.every)["temperature"]
         return [replace(draw, temperature=temperature) for draw in super().choose(step, ledger)]
 

@@ -102,11 +102,9 @@ class Curriculum(Pooled):
         return ledger.draw(problem, **({"samples": self.samples[self.stage(step)]} if self.samples else {}))
 
     def max_new_tokens(self, step: int, ledger: Ledger) -> int:
-        """Return the length of the stage."""
         return self.lengths[self.stage(step)] if self.lengths else super().max_new_tokens(step, ledger)
 
     def refreshes(self, step: int) -> bool:
-        """Return whether a further stage begins."""
         return self.refresh and step > 1 and step == self.first(self.stage(step))
 
     def prepare(self, step: int, ledger: Ledger, feed: "Feed") -> Mapping[str, float]:
@@ -209,7 +207,6 @@ class WeMath(PromptSampler):
         return None
 
     def choose(self, step: int, ledger: Ledger) -> list[Draw]:
-        """Return the problems at which some families are."""
         return [ledger.draw(problem) for problem in drawn(self.pool(step, ledger), ledger, "we-math", step)]
 
 

@@ -94,7 +94,6 @@ class Pooled(PromptSampler):
         raise NotImplementedError
 
     def pool(self, step: int, ledger: Ledger) -> Sequence[Problem]:
-        """Return the part that is gone through in a step."""
         return self.since(step, ledger)[1]
 
     def prepare(self, step: int, ledger: Ledger, feed: "Feed") -> Mapping[str, float]:
@@ -102,7 +101,6 @@ class Pooled(PromptSampler):
         return {"sampler/pool": len(self.pool(step, ledger))}
 
     def choose(self, step: int, ledger: Ledger) -> list[Draw]:
-        """Return the next problems of the pool."""
         first, pool = self.since(step, ledger)
         if not pool:
             return []

@@ -102,7 +102,6 @@ class Sparkle(Transform):
     """What becomes of a prefix in which the answer is already given, as the last one often is."""
 
     def check(self, problems: Sequence[Problem]) -> str:
-        """Return which share of the problems has a solution. Raises ConfigError where none has."""
         return solved_share(problems, "transform.name = 'sparkle'")
 
     def apply(self, step: int, draws: Sequence[Draw], ledger: Ledger) -> list[Draw]:
@@ -134,7 +133,6 @@ class Snapshot(Transform):
     follows_steps: ClassVar[bool] = True
 
     def check(self, problems: Sequence[Problem]) -> str:
-        """Return which share of the problems has a solution. Raises ConfigError where none has."""
         return solved_share(problems, "transform.name = 'snapshot'") if self.p else ""
 
     def apply(self, step: int, draws: Sequence[Draw], ledger: Ledger) -> list[Draw]:

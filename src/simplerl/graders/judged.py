@@ -34,7 +34,6 @@ class Judged(Reward):
     _desk: Desk | None = field(default=None, init=False, repr=False, compare=False)
 
     def begin(self, desk: Any) -> None:
-        """Take the desk of a run."""
         object.__setattr__(self, "_desk", desk)
 
     def question(self, problem: Problem, completion: Completion) -> str | None:

@@ -1,7 +1,5 @@
 """What every reward is: a frozen set of parameters that maps (problem, completion, verdict) to a number."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -8,8 +8,6 @@
 set says of the problem. None means that the reward does not apply to a response.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

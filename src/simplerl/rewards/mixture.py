@@ -3,8 +3,6 @@
 mixture(rewards=[{"name": "correctness"}, {"name": "overlong", "weight": 0.5, "params": {"limit": 8192}}])
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -69,7 +67,6 @@ class Mixture(Reward):
         return sum(reward.answer_tokens for _, reward in self._built)
 
     def begin(self, desk: Any) -> None:
-        """Give it to the parts."""
         for _, reward in self._built:
             reward.begin(desk)
 
