@@ -11,7 +11,7 @@ from simplerl.core.types import Problem
 from simplerl.data.templates import TEMPLATES
 from simplerl.evaluate import difficulty
 from simplerl.evaluate.difficulty import Measured, histogram, journal_path, measure, with_pass_rates
-from simplerl.rewards import Correctness
+from simplerl.rewards.builtin import Correctness
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.groups import Rollout, prompt

@@ -329,8 +329,10 @@ def test_a_controller_and_a_sampler_contradict_each_other() -> None:
         resolve("cub", {"sampler": {"name": "uniform"}, "sampling": {"controller": "e3"}})
     with pytest.raises(ConfigError, match="unknown sampler 'dificulty'; did you mean 'difficulty'"):
         resolve("cub", {"sampler": {"name": "dificulty"}})
-    with pytest.raises(ConfigError, match=r"sampler.target must be from 0 to 1, got 2"):
+    with pytest.raises(ConfigError, match=r"sampler.target = 2: Input should be less than or equal to 1"):
         resolve("cub", {"sampler": {"name": "difficulty", "target": 2}})
+    with pytest.raises(ConfigError, match=r"sampler.sizes must not be negative, got -1"):
+        resolve("cub", {"sampler": {"name": "drive", "sizes": "0,-1,2,3"}})
     with pytest.raises(ConfigError, match=r"sampling.gate must be one of signal, std, some-right"):
         resolve("cub", {"sampling": {"gate": "sygnal"}})
 

@@ -14,12 +14,12 @@ from simplerl.core.seeds import derive
 from simplerl.core.types import Completion
 from simplerl.models.load import Policy
 from simplerl.models.score import text_logprobs
+from simplerl.models.text import decode
 from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.engines import Engines
 from simplerl.rollout.native import truncate
 from simplerl.rollout.proof import ask_back
-from simplerl.rollout.text import decode
 
 VLLM = pytest.param(
     "vllm",

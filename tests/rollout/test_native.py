@@ -16,10 +16,10 @@ from simplerl.core.seeds import derive
 from simplerl.core.types import Completion
 from simplerl.models.load import Policy, cache_argument
 from simplerl.models.score import Scorer, text_logprobs
+from simplerl.models.text import decode
 from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.native import draw, truncate
-from simplerl.rollout.text import decode
 
 MODELS = [*ARCHITECTURES, "cub-qwen", "cub-llama", "cub-mistral"]
 

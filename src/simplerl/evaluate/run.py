@@ -33,7 +33,7 @@ from simplerl.evaluate.figures import check_ks, figures
 from simplerl.models.device import describe_machine, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash
 from simplerl.ops.statistics import powers_up_to
-from simplerl.rewards import Correctness
+from simplerl.rewards.builtin import Correctness
 from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.groups import Prompted, Rollout, begin_notice, prompt

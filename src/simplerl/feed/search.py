@@ -65,11 +65,6 @@ def mean_query_effect(chosen: Sequence[Selection], wanted: int) -> float:
     return float(np.mean([exploration.query_effect(c.unique_right, c.selected, wanted) for c in chosen]))
 
 
-def first_samples(group: TrajectoryGroup, k: int) -> TrajectoryGroup:
-    """Return a group of its first k samples."""
-    return dataclasses.replace(group, trajectories=group.trajectories[:k])
-
-
 def best(points: Sequence[Choice]) -> Choice:
     """Return the point of the highest query effect; of equal ones the lowest temperature, then highest threshold."""
     return max(points, key=lambda point: (point.query_effect, -point.temperature, point.threshold))
@@ -104,7 +99,8 @@ def search(
         tokens += sum(len(t.completion.token_ids) for t in members)
         right += sum(t.verdict.correct for t in members)
         for k, threshold in itertools.product(sizes, star.thresholds):
-            chosen = [select(first_samples(group, k), threshold) for group in groups]
+            first = [dataclasses.replace(group, trajectories=group.trajectories[:k]) for group in groups]
+            chosen = [select(group, threshold) for group in first]
             effect = mean_query_effect(chosen, wanted)
             surface[k].append(Choice(temperature=temperature, threshold=threshold, query_effect=effect))
     if not right:

@@ -24,8 +24,8 @@ from simplerl.models.decoder import Decoder
 from simplerl.models.device import SMALL_MODEL, pick_device
 from simplerl.models.load import cache_argument, load
 from simplerl.models.score import CHUNK_ELEMENTS, Head, autocast, outside_nucleus, text_logprobs
+from simplerl.models.text import cut, special_stops, tail_holds_stop
 from simplerl.rollout.backend import Request, Sampling, check_prompts, diverged
-from simplerl.rollout.text import cut, special_stops, tail_holds_stop
 
 #: Rows leave the batch, and others come, when at least this share of them has finished: it copies the others' cache.
 LEAVE_SHARE = 0.1
@@ -206,25 +206,24 @@ class _Decoding:
     def only(self, chosen: Sequence[int], rows: Sequence[int] | None = None) -> "_Decoding":
         """Return some of the rows, repeated where they come twice (`rows`: which of `self.rows` they then are)."""
         self.rows = [self.rows[i] for i in (chosen if rows is None else rows)]
-        return self._rearranged(torch.tensor(chosen, device=self.hidden_RH.device), None)
+        return self._gathered([(self, torch.tensor(chosen, device=self.hidden_RH.device))])
 
     def joined(self, other: "_Decoding") -> "_Decoding":
         """Return these rows and then the other's."""
         self.rows = self.rows + other.rows
-        return self._rearranged(torch.arange(len(self.hidden_RH), device=self.hidden_RH.device), other)
+        device = self.hidden_RH.device
+        return self._gathered([(each, torch.arange(len(each.hidden_RH), device=device)) for each in (self, other)])
 
-    def _rearranged(self, kept_R: torch.Tensor, other: "_Decoding | None") -> "_Decoding":
-        states = [(self, kept_R)]
-        if other is not None:
-            states.append((other, torch.arange(len(other.hidden_RH), device=kept_R.device)))
-        self_position_R = torch.cat([each.position_R[rows] for each, rows in states])
-        width = int(self_position_R.max())  # Columns that no row needs any more are dropped.
+    def _gathered(self, states: Sequence[tuple["_Decoding", torch.Tensor]]) -> "_Decoding":
+        """Take these rows of these as all there are."""
+        position_R = torch.cat([each.position_R[rows] for each, rows in states])
+        width = int(position_R.max())  # Columns that no row needs any more are dropped.
         for index, layer in enumerate(self.cache.layers):
             layer.rearrange([(each.cache.layers[index], rows) for each, rows in states], width)
         masks = [_last(each.mask_RT[rows].unsqueeze(-1), width).squeeze(-1) for each, rows in states]
         self.mask_RT = torch.cat(masks)
         self.hidden_RH = torch.cat([each.hidden_RH[rows] for each, rows in states])
-        self.position_R = self_position_R
+        self.position_R = position_R
         return self
 
 
@@ -401,7 +400,11 @@ class NativeBackend:
 
     def _prefill(self, requests: Sequence[Request], members: Sequence[int], sampling: Sampling) -> "_Decoding":
         """Begin responses to some requests."""
-        rows = [self._row(i, requests[i], sampling) for i in members]
+        rows = []
+        for index in members:
+            limit = requests[index].limit(sampling, self.context_length)
+            noise = np.random.Generator(np.random.Philox(key=requests[index].noise_key)).random(limit)
+            rows.append(_Row(index=index, limit=limit, noise=noise))
         return self._filled([requests[i].prompt_ids.tolist() for i in members], rows)
 
     def _filled(self, texts: Sequence[Sequence[int]], members: list[_Row]) -> "_Decoding":
@@ -429,12 +432,6 @@ class NativeBackend:
         assert filled is not None
         filled.rows = members
         return filled.only(text_of, rows=range(len(members)))
-
-    def _row(self, index: int, request: Request, sampling: Sampling) -> _Row:
-        """Return a response to begin."""
-        limit = request.limit(sampling, self.context_length)
-        noise = np.random.Generator(np.random.Philox(key=request.noise_key)).random(limit)
-        return _Row(index=index, limit=limit, noise=noise)
 
     def _forward(self, tokens_RT, mask_RT, position_RT, cache):
         """Return hidden_RH at the last column, of each model in turn."""

@@ -26,8 +26,8 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from simplerl.core.errors import ConfigError, ModelError
 from simplerl.core.types import Completion, StopReason, VersionSpan
 from simplerl.models.load import cache_bytes, load, weights_of
+from simplerl.models.text import cut, special_stops
 from simplerl.rollout.backend import Request, Sampling, check_prompts, diverged
-from simplerl.rollout.text import cut, special_stops
 from simplerl.rollout.wire import StoredWeights, shared_folder, write_weights
 
 #: Before vllm is imported: one process, no telemetry, no access to the hub, threads as they are set for everybody.
