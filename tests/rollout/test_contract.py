@@ -270,11 +270,11 @@ def test_new_weights_under_running_responses(name: str, engine, cub: Callable[[s
 
     def between() -> None:
         if (call := next(calls)) == 3:
-            assert ask_back(backend, policies[0], "fp32") < 2e-4, "also without new weights"
+            assert ask_back(backend, policies[-1], "fp32") < 2e-4, "also without new weights"
             renew()
-            assert ask_back(backend, policies[1], "fp32") < 2e-4
+            assert ask_back(backend, policies[-1], "fp32") < 2e-4
             with pytest.raises(ModelError, match="does not use the weights"):
-                ask_back(backend, policies[0], "fp32")
+                ask_back(backend, policies[-2], "fp32")
             requests.extend(requests[:4])
         elif call % 9 == 0:
             renew()
@@ -289,8 +289,9 @@ def test_new_weights_under_running_responses(name: str, engine, cub: Callable[[s
     finally:
         backend.close()
     assert sorted(told) == list(range(36))
-    assert {2, 3} <= {len(each.versions) for each in told.values()}
-    assert {told[index].versions[0].end for index in range(6)} <= {3, 4}, "a question does not wait for a row"
+    assert max(len(each.versions) for each in told.values()) > 2
+    first = [each.versions[0].end for each in told.values() if each.policy_version == 0]
+    assert 0 < max(first) <= 4, "a question does not wait for a row"
     for index, each in told.items():
         prompt = requests[index].prompt_ids.tolist()
         assert [0, *(s.end for s in each.versions)] == [*(s.start for s in each.versions), len(each.token_ids)]
