@@ -210,7 +210,7 @@ class VLLMBackend:
         for outputs in self._steps(waiting):
             for output in outputs:
                 yield indices[output.request_id], self._complete(output.outputs[0], sampling, ends)
-            if self.between_tokens:
+            if waiting and self.between_tokens:
                 self.between_tokens()
             admit()
 
