@@ -243,7 +243,8 @@ class LearnerConfig:
     CPU, the best there is on a GPU."""
     share_prompts: Sharing = "auto"
     """Compute a prompt once for all its responses in an update: `on`, `off` or `auto`, where it saves at least 30% of
-    the tokens of a model that is not tiny. Long prompts and many samples gain most."""
+    the tokens. Long prompts and many samples gain most. Where all prompts of an update fit half a micro-batch they are
+    computed before the responses, else with those of each micro-batch, which pays where a model is not tiny."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third slower."""
     cpu_offload: bool = False
