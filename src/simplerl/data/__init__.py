@@ -15,9 +15,8 @@ from typing import Any
 from simplerl.core.errors import ConfigError, DataError, nearest
 from simplerl.core.registry import Registry
 from simplerl.core.types import Problem
-from simplerl.data import audit
 from simplerl.data.mixtures import Part, mix, parse, sizes
-from simplerl.data.problems import ProblemSet, audit_rows, problem_set, select
+from simplerl.data.problems import ProblemSet, Reading, problem_set, readings, select
 from simplerl.data.rows import SUFFIXES, Row, file_origin, open_hub, read_rows, stem_of, suffix_of
 
 #: Name → loader.
@@ -129,18 +128,16 @@ def load(
     return chosen.problems
 
 
-def rows_to_audit(name: str, split: str = "train") -> Iterator[audit.Row]:
+def rows_to_audit(name: str, split: str = "train") -> Iterator[Reading]:
     """Yield the rows of whatever `read` takes, for an audit: also those that training would refuse."""
     for part in parse(name):
         if part.name.partition("@")[0] not in DATASETS:
             _, rows, source = _open(part.name, split)
-            yield from audit_rows(rows, source=source)
+            yield from readings(rows, source=source, labelled=True)
             continue
         chosen = _read(part, split, size=0, seed=0, levels=(), strict=True)
-        for item in chosen.problems:
-            yield audit.Row(id=item.id, gold=item.answer, question=item.question)
-        for row in chosen.left_out:
-            yield audit.Row(id=row.id, gold="", left_out=row.why)
+        yield from (Reading(id=item.id, place="", problem=item) for item in chosen.problems)
+        yield from chosen.left_out
 
 
 def has_test_split(name: str) -> bool:

@@ -17,10 +17,8 @@ from simplerl.core.errors import DataError
 from simplerl.core.objects import is_object, recall
 from simplerl.core.seeds import generator
 from simplerl.data.arithmetic import LARGEST, LEVELS, Expression, expression
-from simplerl.data.fields import CHAT_FIELDS, QUESTION_FIELDS, folded, turns
+from simplerl.data.fields import FIELDS, folded, turns
 from simplerl.data.rows import SUFFIXES, Row, open_hub, read_rows, suffix_of
-
-RESPONSE_FIELDS = ("response", "output", "completion", "generation", "solution")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,19 +59,19 @@ def _demonstration(row: Row) -> Demonstration:
     fields = folded(row.fields)
     question, response = (
         next((text for name in names if isinstance(text := fields.get(name), str) and text.strip()), None)
-        for names in (QUESTION_FIELDS, RESPONSE_FIELDS)
+        for names in (FIELDS["question"], FIELDS["demonstration"])
     )
     if response is None and "####" in str(fields.get("answer")):
         response = str(fields["answer"])  # GSM8K: the working, then the answer.
     if question is None or response is None:
-        chat = next(filter(None, (turns(fields.get(name)) for name in CHAT_FIELDS)), [])
+        chat = next(filter(None, (turns(fields.get(name)) for name in FIELDS["chat"])), [])
         said = dict(reversed(chat))  # The first turn of each.
         question, response = question or said.get("user"), response or said.get("assistant")
     if not question or not response:
-        missing, wanted = ("question", QUESTION_FIELDS) if not question else ("response", RESPONSE_FIELDS)
+        missing, wanted = ("question", FIELDS["question"]) if not question else ("response", FIELDS["demonstration"])
         raise DataError(
             f"{row.place}: no {missing} to imitate; wanted one of {', '.join(wanted)} with text in it, or one of "
-            f"{', '.join(CHAT_FIELDS)} with a user's and an assistant's turn. "
+            f"{', '.join(FIELDS['chat'])} with a user's and an assistant's turn. "
             f"Fields there: {', '.join(map(repr, row.fields))}"
         )
     ended = fields.get("stop_reason") != "length"

@@ -16,8 +16,8 @@ from typing import Any
 from simplerl import __version__
 from simplerl.core.errors import ConfigError, DataError, RunError
 from simplerl.core.types import Problem
-from simplerl.data.audit import Report, Row, audit
-from simplerl.data.problems import ProblemSet, part
+from simplerl.data.audit import Report, audit
+from simplerl.data.problems import ProblemSet, Reading, part
 from simplerl.runs.files import write_atomic, write_json
 
 SUFFIXES = (".jsonl", ".parquet")
@@ -139,7 +139,7 @@ def by_gold(
     problems: Sequence[Problem], name: str, *, workers: int, timeout_s: float
 ) -> tuple[list[Problem], list[dict[str, Any]], Report]:
     """Return (problems whose gold the verifier can judge, the others named with the reason, the audit's report)."""
-    rows = [Row(id=item.id, gold=item.answer, question=item.question) for item in problems]
+    rows = [Reading(id=item.id, place="", problem=item) for item in problems]
     report = audit(rows, name, workers=workers, timeout_s=timeout_s)
     why = {finding.id: finding.why for kind in ("rejected", "unjudgeable") for finding in report.findings[kind]}
     said = part(problems, lambda item: {"gold": item.answer, "why": why[item.id]} if item.id in why else None)
