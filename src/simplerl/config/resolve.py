@@ -40,41 +40,11 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "transform": registry("transform"),
     "buffer": registry("buffer"),
 }
-#: What may differ between a run and its resumption: nothing that changes what a step computes, rounding aside. The
-#: knobs of memory are among them, so that a run that ran out of it can go on. A run's name holds none of them: it is
-#: the same run.
-FREE_ON_RESUME = (
-    "steps",
-    "token_budget",
-    "output_dir",
-    "plugins",
-    "checkpoint.",
-    "cluster.",
-    "doctor.",
-    *(f"judge.{key}" for key in ("base_url", "api_key_env", "concurrency", "timeout_s", "deadline_s")),
-    *(f"judge.{key}" for key in ("price_in", "price_out", "budget")),
-    "tracking.",
-    "evaluation.every",
-    "learner.restarts",
-    "learner.tokens_per_microbatch",
-    "learner.gradient_checkpointing",
-    "learner.share_prompts",
-    "learner.ranks",
-    "learner.cpu_offload",
-    "rollout.max_rows",
-    "verifier.workers",
-)
+_KEYS = tomllib.loads(Path(__file__).with_name("keys.toml").read_text(encoding="utf-8"))
+#: What may differ between a run and its resumption.
+FREE_ON_RESUME: list[str] = _KEYS["free_on_resume"]
 #: What other libraries call a key → its name here.
-OTHER_NAMES = {
-    "learning_rate": "optimizer.lr",
-    "num_generations": "sampling.samples_per_prompt",
-    "max_completion_length": "sampling.max_new_tokens",
-    "max_prompt_length": "sampling.max_prompt_tokens",
-    "beta": "algorithm.kl_coef",
-    "epsilon_high": "algorithm.clip_high",
-    "max_steps": "steps",
-    "reward_funcs": "reward",
-}
+OTHER_NAMES: dict[str, str] = _KEYS["other_names"]
 
 
 def recipe_names() -> list[str]:

@@ -23,28 +23,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from simplerl.analysis.seeds import Measure
 from simplerl.core.errors import ConfigError, nearest
 
-_ACCURACY = ("acc", "value")
-
 #: Name in a TOML file → measure. `pass@K`, `pass@K before`, `gain of pass@K` and `level NAME`, `domain NAME` are read.
-MEASURES: dict[str, Measure] = {
-    "accuracy before": Measure(label="accuracy before", where="base", path=_ACCURACY),
-    "accuracy": Measure(label="accuracy after", where="final", path=_ACCURACY),
-    "gain": Measure(label="gain", where="gain", path=_ACCURACY),
-    "greedy accuracy before": Measure(label="greedy accuracy before", where="base", path=("greedy", *_ACCURACY)),
-    "greedy accuracy": Measure(label="greedy accuracy after", where="final", path=("greedy", *_ACCURACY)),
-    "boxed": Measure(label="answers in a box", where="final", path=("answer_ratio", "value")),
-    "clipped": Measure(label="truncated", where="final", path=("clip_ratio", "value")),
-    "length": Measure(label="length (tokens)", where="final", path=("tokens", "value"), share=False),
-    "entropy": Measure(label="entropy (nats, last 5 steps)", where="last", path=("policy/entropy",), share=False),
-    "tokens sampled": Measure(label="tokens sampled", where="sum", path=("tokens/sampled",), share=False),
-    "tokens useful": Measure(label="tokens useful", where="sum", path=("tokens/useful",), share=False),
-    "mixed": Measure(label="problems with signal (last 5 steps)", where="last", path=("groups/mixed",)),
-}
+MEASURES = TypeAdapter(dict[str, Measure]).validate_python(
+    tomllib.loads(Path(__file__).with_name("measures.toml").read_text(encoding="utf-8"))
+)
 
 
 def measure(name: Any) -> Any:
