@@ -8,7 +8,7 @@ import sys
 import tomllib
 import typing
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,25 +62,29 @@ def recipe_path(name: str) -> Path:
     return path
 
 
+def _split_recipe(name: str) -> tuple[str, str, dict[str, Any]]:
+    """Return (about, extends, the settings that it has itself) of a recipe, the texts empty where it has none."""
+    path = recipe_path(name)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    about, base = table.pop("about", ""), table.pop("extends", "")
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: extends must be the name of a recipe, got {base!r}")
+    return about, base, table
+
+
 def recipe_header(name: str) -> tuple[str, str]:
     """Return (about, extends) of a recipe, each empty where it has none."""
-    table = tomllib.loads(recipe_path(name).read_text(encoding="utf-8"))
-    return table.get("about", ""), table.get("extends", "")
+    return _split_recipe(name)[:2]
 
 
 def read_recipe(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the table of a shipped recipe or of a TOML file; `extends` names the recipe it builds on."""
     if name in extending:
         raise ConfigError(f"recipe {name} extends itself: {' → '.join([*extending, name])}")
-    path = recipe_path(name)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    base = table.pop("extends", None)
-    table.pop("about", None)
-    if base is not None and not isinstance(base, str):
-        raise ConfigError(f"{path}: extends must be the name of a recipe, got {base!r}")
+    _, base, table = _split_recipe(name)
     return merge(read_recipe(base, (*extending, name)), table) if base else table
 
 
@@ -105,7 +109,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
 
     `--reward` may be repeated, each a name or `file.py:function`, with `=WEIGHT` after it.
     """
-    table: dict[str, Any] = {}
+    settings: list[tuple[str, Any]] = []
     rewards: list[str] = []
     rest = list(arguments)
     while rest:
@@ -118,29 +122,40 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
         if key == "reward":
             rewards.append(value)
             continue
-        key = f"{key}.name" if key in REGISTRIES else key
-        *sections, last = key.replace("-", "_").split(".")
-        nested = table
-        for name in sections:
-            nested = nested.setdefault(name, {})
-            if not isinstance(nested, dict):
-                raise ConfigError(f"--{key}: {name} has been given a value already")
-        nested[last] = value
-    return merge({"reward": reward_table(rewards)}, table) if rewards else table
+        settings.append((f"{key}.name" if key in REGISTRIES else key.replace("-", "_"), value))
+    table = nested(settings)
+    return merge({"reward": _reward_table(rewards)}, table) if rewards else table
 
 
-def reward_table(rewards: Sequence[str | tuple[str, float]]) -> dict[str, Any]:
-    """Return the section `reward` for names, `NAME=WEIGHT` or (name, weight); a weight or several are a mixture."""
+def nested(settings: Iterable[tuple[str, Any]], shown: str = "--{}") -> dict[str, Any]:
+    """Return settings with dotted keys as nested tables; a section may be given as a table too.
+
+    Raises ConfigError, naming the key as `shown`, where a section is given a value as well.
+    """
+    tables: dict[str, Any] = {}
+    for key, value in settings:
+        *sections, last = key.split(".")
+        table = tables
+        for section in sections:
+            table = table.setdefault(section, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"{shown.format(key)}: {section} has been given a value already")
+        if isinstance(table.get(last), dict) and not isinstance(value, Mapping):
+            raise ConfigError(f"{shown.format(key)} = {value!r}: keys of this section have been given already")
+        table[last] = {**table.get(last, {}), **value} if isinstance(value, Mapping) else value
+    return tables
+
+
+def _reward_table(rewards: Sequence[str]) -> dict[str, Any]:
+    """Return the section `reward` for names and `NAME=WEIGHT`; a weight or several are a mixture."""
     parts: list[dict[str, Any]] = []
     for entry in rewards:
-        name, weight = entry if isinstance(entry, tuple) else (entry, None)
-        head, equals, tail = name.rpartition("=")
-        if weight is None and equals:
-            try:
-                name, weight = head, float(tail)
-            except ValueError as error:
-                raise ConfigError(f"--reward {entry}: the weight after '=' must be a number, got {tail!r}") from error
-        parts.append({"name": canonical(name)} | ({} if weight is None else {"weight": weight}))
+        name, equals, weight = entry.rpartition("=")
+        try:
+            part = {"name": canonical(name), "weight": float(weight)} if equals else {"name": canonical(entry)}
+        except ValueError as error:
+            raise ConfigError(f"--reward {entry}: the weight after '=' must be a number, got {weight!r}") from error
+        parts.append(part)
     if len(parts) == 1 and "weight" not in parts[0]:
         return parts[0]
     return {"name": "mixture", "rewards": parts}
@@ -335,8 +350,8 @@ def _own_keys(recipe: str) -> set[str]:
     """Return the dotted keys that a recipe has from files of the user's, not from shipped ones."""
     if recipe in RECIPES:
         return set()
-    table = tomllib.loads(recipe_path(recipe).read_text(encoding="utf-8"))
-    return {*flatten(table)} | (_own_keys(table["extends"]) if "extends" in table else set())
+    _, base, table = _split_recipe(recipe)
+    return {*flatten(table)} | (_own_keys(base) if base else set())
 
 
 def _following(table: Mapping[str, Any], given: set[str], say: Callable[[str], None]) -> Config:
