@@ -9,7 +9,6 @@ are copied from the question instead: a habit of base models that the cubs do no
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from simplerl.core.objects import is_object, recall
 from simplerl.core.seeds import generator
 from simplerl.data.arithmetic import LARGEST, LEVELS, Expression, expression
 from simplerl.data.fields import FIELDS, folded, turns
-from simplerl.data.rows import SUFFIXES, Row, open_hub, read_rows, suffix_of
+from simplerl.data.rows import Row, open_source
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,19 +34,11 @@ def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> li
     """Return the demonstrations of a built-in set, a file (.jsonl, .json, .parquet) or a hub data set (owner/name)."""
     if name in BUILT_IN:
         return [BUILT_IN[name](seed, index) for index in range(size or 2000)]
-    path = Path(name).expanduser()
     if is_object(name):
         passed = recall(name, "demonstrations")
         rows: Iterable[Row] = (Row(dict(row), f"demonstrations[{index}]") for index, row in enumerate(passed))
-    elif suffix_of(path) or path.exists():
-        rows = read_rows(path)
-    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        rows = open_hub(name, split=split)[1]
     else:
-        raise DataError(
-            f"unknown demonstrations {name!r}; known: {', '.join(BUILT_IN)}. A {', '.join(SUFFIXES)} file or a hub "
-            "data set (owner/name) works too."
-        )
+        rows = open_source(name, split=split, known=BUILT_IN, what="demonstrations")[1]
     demonstrations = [_demonstration(row) for row in islice(rows, size or None)]
     if not demonstrations:
         raise DataError(f"{name} holds no rows to imitate")
@@ -91,7 +82,10 @@ def long_arithmetic(seed: int, index: int) -> Demonstration:
         if rng.random() < 0.2:
             lines.append(f"{left}{operator}{right}={_slip(value, rng)}. Wait,")
         lines.append(f"{left}{operator}{right}={value}.")
-    lines.append(f"Check: {_inverse(*drawn.steps[-1])}.")
+    left, operator, right, value = drawn.steps[-1]
+    # The inverse operation, or the factors the other way round.
+    check = {"+": f"{value}-{right}={left}", "-": f"{value}+{right}={left}", "*": f"{right}*{left}={value}"}[operator]
+    lines.append(f"Check: {check}.")
     return _worked(drawn, f" {' '.join(lines)} \\boxed{{{drawn.value}}}", f"arithmetic-long[{index}]")
 
 
@@ -124,15 +118,6 @@ def _draw(name: str, seed: int, index: int) -> tuple[Expression, np.random.Gener
 
 def _worked(drawn: Expression, response: str, place: str) -> Demonstration:
     return Demonstration(question=f"What is {drawn.text}?", response=response, ended=True, place=place)
-
-
-def _inverse(left: int, operator: str, right: int, value: int) -> str:
-    """Return an equation that confirms left ∘ right = value: the inverse, or the factors the other way round."""
-    return {
-        "+": f"{value}-{right}={left}",
-        "-": f"{value}+{right}={left}",
-        "*": f"{right}*{left}={value}",
-    }[operator]
 
 
 def _slip(value: int, rng: np.random.Generator) -> int:
