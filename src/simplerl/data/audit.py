@@ -38,17 +38,17 @@ class Finding:
     why: str
 
 
-#: Kind of finding → the heading of its list.
+#: Kind of finding → what was found of the golds, or of the labelled responses.
 KINDS = {
-    "refused": "rows refused in training",
-    "left_out": "rows left out of training",
-    "rejected": "rejected golds",
-    "unjudgeable": "golds that cannot be judged",
-    "literal": "golds matched by the same text only",
+    "refused": "refused in training",
+    "left_out": "left out of training",
+    "rejected": "rejected against themselves",
+    "unjudgeable": "cannot be judged",
+    "literal": "matched by the same text only",
+    "restated": "restated by their question",
+    "reference": "failed by their reference",
     "false_negatives": "false negatives",
     "false_positives": "false positives",
-    "reference": "unit tests that fail on the reference solution",
-    "restated": "golds restated by their question",
 }
 
 
