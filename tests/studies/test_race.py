@@ -43,7 +43,7 @@ def test_an_algorithm_runs_with_its_own_recipe_where_there_is_one(monkeypatch) -
     [
         (["grpoo"], 1000, "unknown algorithm 'grpoo'; did you mean 'grpo'"),
         (["grpo", "grpo"], 1000, "named twice"),
-        (["grpo"], 0, "positive number of response tokens, got 0"),
+        (["grpo"], 0, "--budget 0 is less than a step of grpo"),
         (["grpo"], 511, "less than a step of grpo: 512 responses"),
         (["all", "grpo"], 1000, "all stands by itself"),
     ],

@@ -22,10 +22,11 @@ LEFT_OUT = {
 }
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Compare every benchmark that both sides have."""
     if not args.after and Path(args.before).is_dir() and not is_run(args.before):
-        return _show_runs(tracked(Path(args.before), say), args.output)
+        _show_runs(tracked(Path(args.before), say), args.output)
+        return
     names = (args.before, args.after) if args.after else first_and_last(args.before)
     before, after = sides(names[0]), sides(names[1])
     shared = [benchmark for benchmark in before if benchmark in after]
@@ -42,10 +43,9 @@ def run(args: argparse.Namespace) -> int:
         write_json(args.output, comparisons)
         plot_comparison(comparisons, args.output.with_suffix(".png"))
         say(f"written to {args.output} and {args.output.with_suffix('.png')}")
-    return 0
 
 
-def _show_runs(table: dict[str, Any], output: Path | None) -> int:
+def _show_runs(table: dict[str, Any], output: Path | None) -> None:
     """Print a row for each run of a directory."""
     rows = [
         (
@@ -65,7 +65,6 @@ def _show_runs(table: dict[str, Any], output: Path | None) -> int:
     if output:
         write_json(output, table)
         say(f"written to {output}, with versions and the settings of most")
-    return 0
 
 
 def _show(c: dict[str, Any], before: Any, show: int) -> None:

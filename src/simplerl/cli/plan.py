@@ -13,7 +13,7 @@ from simplerl.config.sections import Config
 GIB = 2**30
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Plan a run for a machine, and refuse what does not fit."""
     from simplerl.distributed.plan import Machine  # Torch, which a mistake need not wait for.
 
@@ -24,7 +24,6 @@ def run(args: argparse.Namespace) -> int:
     elif args.gpu_memory:
         given["memory_gib"] = args.gpu_memory
     show(resolve(args.recipe, settings(args)), Machine(**given), prompt_tokens=args.prompt_tokens)
-    return 0
 
 
 def memory_gib() -> float:
@@ -66,7 +65,7 @@ def show(config: Config, machine, *, prompt_tokens: int = 0) -> None:
         print(f"--learner.ranks {machine.gpus} splits the learner; several engines are on paper (docs/engines.md)")
 
 
-def dry_run(config: Config) -> int:
+def dry_run(config: Config) -> None:
     """Print what a run would be, what it takes, and the first problems that it would see; write nothing."""
     import torch
 
@@ -90,4 +89,3 @@ def dry_run(config: Config) -> int:
     for problem in first[:3]:
         ids = template.ids(problem, tokenizer)
         print(f"--- {problem.id}, {len(ids)} tokens, gold {problem.answer!r}\n{tokenizer.decode(ids)}")
-    return 0

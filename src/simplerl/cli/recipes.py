@@ -7,16 +7,15 @@ from simplerl.config.resolve import as_toml, recipe_header, recipe_names, resolv
 from simplerl.core.errors import ConfigError
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """List, or resolve and print."""
     if args.name is None:
         if args.overrides:
             raise ConfigError(f"{args.overrides[0]} needs the name of a recipe to lay it on: simplerl recipes NAME …")
         _list()
-        return 0
+        return
     text, about = as_toml(resolve(args.name, settings(args))), recipe_header(args.name)[0]
     print(f"# {args.name}{': ' * bool(about)}{about}\n{text}", end="")
-    return 0
 
 
 def _list() -> None:

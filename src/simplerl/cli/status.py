@@ -23,11 +23,10 @@ WAITS = {
 ENGINES = {"answers": "owes {owes} responses under policy {version}", "waits": "waits for requests", "starts": "starts"}
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Show each run."""
     for path in args.runs:
         print("\n".join(lines(Run(path))))
-    return 0
 
 
 def lines(run: Run) -> Iterator[str]:
