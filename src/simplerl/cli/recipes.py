@@ -3,7 +3,7 @@
 import argparse
 
 from simplerl.cli.options import settings
-from simplerl.config.resolve import as_toml, recipe_header, recipe_names, resolve
+from simplerl.config.resolve import RECIPES, as_toml, recipe_header, resolve
 from simplerl.core.errors import ConfigError
 
 
@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _list() -> None:
     """Print the recipes in groups: name, model, data, template, and for those that differ in more, what they are."""
-    configs = {name: resolve(name, {}) for name in recipe_names()}
+    configs = {name: resolve(name, {}) for name in sorted(RECIPES)}
     chains = {name: _chain(name) for name in configs}
     rows = {name: (name, config.model, config.data, config.template) for name, config in configs.items()}
     widths = [max(len(row[column]) for row in rows.values()) for column in range(3)]

@@ -47,11 +47,6 @@ FREE_ON_RESUME: list[str] = _KEYS["free_on_resume"]
 OTHER_NAMES: dict[str, str] = _KEYS["other_names"]
 
 
-def recipe_names() -> list[str]:
-    """Return the names of the recipes, shipped and from plug-ins."""
-    return sorted(RECIPES)
-
-
 def recipe_path(name: str) -> Path:
     """Return the file of a recipe, or of a .toml file. Raises ConfigError."""
     path = Path(name)
@@ -321,7 +316,7 @@ def recipe_for(model: str) -> str:
 
     `generic` and `simplerl-zoo` name a model only as an example.
     """
-    shipped = sorted(recipe_names(), key=lambda name: name != model)  # One of the model's very name comes first.
+    shipped = sorted(RECIPES, key=lambda name: (name != model, name))  # One of the model's very name comes first.
     own = (name for name in shipped if name not in ("generic", "simplerl-zoo"))
     return next((name for name in own if read_recipe(name).get("model") == model), default_recipe({"model": model}))
 

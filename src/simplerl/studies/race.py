@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.algorithms import ALGORITHMS
-from simplerl.config.resolve import as_table, recipe_names, resolve
+from simplerl.config.resolve import RECIPES, as_table, resolve
 from simplerl.core.errors import ConfigError, nearest
 from simplerl.studies.experiment import Experiment, read_experiment
 
@@ -25,8 +25,8 @@ EVALUATION = {"size": 250, "samples": 8, "every": 10}
 
 def recipe_of(algorithm: str) -> str:
     """Return the recipe of an algorithm on the cub: `cub-NAME` where there is one, else that of `cub-qwen`."""
-    names, own = recipe_names(), (f"cub-{algorithm}", f"cub-{algorithm.replace('_', '-')}")
-    return next((name for name in own if name in names), "cub-qwen")
+    own = (f"cub-{algorithm}", f"cub-{algorithm.replace('_', '-')}")
+    return next((name for name in own if name in RECIPES), "cub-qwen")
 
 
 def race(algorithms: Sequence[str], *, budget: int = BUDGET, backend: str = "native") -> Experiment:
