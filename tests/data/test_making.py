@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import SHARED
 
-from simplerl.core.errors import ConfigError, DataError
+from simplerl.core.errors import ConfigError, DataError, SimpleRLError
 from simplerl.core.types import Problem
 from simplerl.data import load, read, tiers
 from simplerl.data.making import by_gold, by_pass_rate, by_prompt_tokens, check_output, report_of, report_path, write
@@ -62,8 +62,8 @@ def test_outputs_are_checked_before_any_work(tmp_path: Path) -> None:
     report_path(tmp_path / "p.jsonl").write_text("precious")
     with pytest.raises(DataError, match=r"p\.report\.json exists already"):
         check_output(tmp_path / "p.jsonl", overwrite=False)
-    for bad, message in ((tmp_path / "o.csv", r"\.jsonl, \.parquet"), (path / "o.jsonl", "cannot make directory")):
-        with pytest.raises(DataError, match=message):
+    for bad, message in ((tmp_path / "o.csv", r"\.jsonl, \.parquet"), (path / "o.jsonl", "cannot write")):
+        with pytest.raises(SimpleRLError, match=message):
             check_output(bad, overwrite=False)
     with pytest.raises(DataError, match="nothing is left"):
         write(path, [], {})

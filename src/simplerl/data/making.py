@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from simplerl import __version__
-from simplerl.core.errors import ConfigError, DataError, RunError
+from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.data.audit import KINDS, audit
 from simplerl.data.problems import ProblemSet, Reading, part
-from simplerl.runs.files import write_atomic, write_json
+from simplerl.runs.files import make_directory, write_atomic, write_json
 
 SUFFIXES = (".jsonl", ".parquet")
 
 
 def check_output(path: Path, *, overwrite: bool) -> Path:
-    """Return the path of a data file that may be written. Raises DataError, before any work is done."""
+    """Return the path of a data file that may be written; else raise DataError or RunError, before any work is done."""
     if path.suffix not in SUFFIXES:
         raise DataError(f"output {path}: the ending must be one of {', '.join(SUFFIXES)}, got {path.suffix!r}")
     for taken in (path, report_path(path)):
@@ -33,10 +33,7 @@ def check_output(path: Path, *, overwrite: bool) -> Path:
             raise DataError(f"output {taken} is a directory; give a file")
         if taken.exists() and not overwrite:
             raise DataError(f"output {taken} exists already; give another --output, or --overwrite to replace it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot make directory {path.parent}: {error.strerror or error}") from error
+    make_directory(path.parent)
     return path
 
 
@@ -61,16 +58,13 @@ def as_row(problem: Problem) -> dict[str, Any]:
 
 
 def write(path: Path, problems: Sequence[Problem], report: Mapping[str, Any]) -> None:
-    """Write the data file and its report. Raises DataError for no problem, or where it cannot be written."""
+    """Write the data file and its report. Raises DataError for no problem, RunError where it cannot be written."""
     if not problems:
         raise DataError(f"nothing is left to write to {path}: every problem was removed")
     rows = [as_row(problem) for problem in problems]
     content = _parquet(rows) if path.suffix == ".parquet" else "".join(map(_line, rows)).encode()
-    try:
-        write_atomic(path, content)
-        write_json(report_path(path), report)
-    except RunError as error:
-        raise DataError(f"cannot write {path}: {error.__cause__ or error}; what was there before is intact") from error
+    write_atomic(path, content)
+    write_json(report_path(path), report)
 
 
 def _line(row: dict[str, Any]) -> str:
