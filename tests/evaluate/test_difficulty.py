@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simplerl.core.errors import DataError
+from simplerl.core.errors import DataError, RunError
 from simplerl.core.types import Problem
 from simplerl.data.making import histogram
 from simplerl.data.templates import TEMPLATES
@@ -115,6 +115,9 @@ def test_another_measurement_is_never_mixed_in(run, tmp_path: Path) -> None:
     assert {file: file.read_bytes() for file in partial.rglob("*.*")} == before
     (partial / PROTOCOL).write_text(json.dumps({"chunk": 1}))
     with pytest.raises(DataError, match="other settings"):
+        run()
+    (partial / PROTOCOL).write_text("{")
+    with pytest.raises(RunError, match="damaged"):
         run()
 
 

@@ -54,11 +54,12 @@ class ResultDirectory(LockedDirectory):
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """The protocol that was written; empty where none was, or where it cannot be read."""
+        """The protocol that was written; empty where none was. Raises RunError where it cannot be read."""
+        file = self.path / PROTOCOL
         try:
-            return dict(json.loads((self.path / PROTOCOL).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return {}
+            return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        except ValueError as error:
+            raise RunError(f"{file} is damaged: {error}; delete the directory to begin again") from error
 
     def begin(self, protocol: Mapping[str, Any], *, overwrite: bool) -> None:
         """Write the protocol, keeping what is there already unless `overwrite`."""
