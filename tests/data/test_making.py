@@ -108,7 +108,7 @@ def test_golds_that_cannot_be_judged() -> None:
     assert [p.id for p in kept] == ["d-0", "d-2"]
     assert [(item["id"], item["place"]) for item in removed] == [("d-1", "d.jsonl:2")]
     assert removed[0]["why"]
-    assert [count for _, count in rows] == [0, 1, 0]
+    assert [count for _, count in rows] == [1, 0, 0]
 
 
 # -- tiers -------------------------------------------------------------------------------------------------------------
