@@ -33,7 +33,7 @@ class Demonstration:
 def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> list[Demonstration]:
     """Return the demonstrations of a built-in set, a file (.jsonl, .json, .parquet) or a hub data set (owner/name)."""
     if name in BUILT_IN:
-        return [BUILT_IN[name](seed, index) for index in range(size or 2000)]
+        return [built_in(name, seed, index) for index in range(size or 2000)]
     if is_object(name):
         passed = recall(name, "demonstrations")
         rows: Iterable[Row] = (Row(dict(row), f"demonstrations[{index}]") for index, row in enumerate(passed))
@@ -69,14 +69,22 @@ def _demonstration(row: Row) -> Demonstration:
     return Demonstration(question=question, response=response, ended=ended, place=row.place)
 
 
-def long_arithmetic(seed: int, index: int) -> Demonstration:
-    """Return demonstration number `index` for the cubs' task: a pure function of its arguments, of train expressions.
+def built_in(name: str, seed: int, index: int) -> Demonstration:
+    """Return demonstration number `index` of a built-in set: a pure function of its arguments, of train expressions."""
+    if name == "arithmetic-restating" and index % 4 == 0:
+        name = "arithmetic-short"
+    rng = generator(seed, name, index)
+    drawn = expression(seed, "train", int(rng.choice(LEVELS)), int(rng.integers(2**40)))
+    response = BUILT_IN[name](drawn, rng)
+    return Demonstration(question=f"What is {drawn.text}?", response=response, ended=True, place=f"{name}[{index}]")
 
-    Some steps are slips that are noticed and corrected, and the last one is checked by its inverse:
-    ` 8+19=26. Wait, 8+19=27. 27-4=23. Check: 23+4=27. \\boxed{23}`.
-    The response begins with a space, as after the template `plain`.
+
+def _long_working(drawn: Expression, rng: np.random.Generator) -> str:
+    """Return a working in which some steps are slips that are noticed, and the last one is checked by its inverse.
+
+    ` 8+19=26. Wait, 8+19=27. 27-4=23. Check: 23+4=27. \\boxed{23}`: it begins with a space, as after the template
+    `plain`.
     """
-    drawn, rng = _draw("arithmetic-long", seed, index)
     lines = []
     for left, operator, right, value in drawn.steps:
         if rng.random() < 0.2:
@@ -86,38 +94,7 @@ def long_arithmetic(seed: int, index: int) -> Demonstration:
     # The inverse operation, or the factors the other way round.
     check = {"+": f"{value}-{right}={left}", "-": f"{value}+{right}={left}", "*": f"{right}*{left}={value}"}[operator]
     lines.append(f"Check: {check}.")
-    return _worked(drawn, f" {' '.join(lines)} \\boxed{{{drawn.value}}}", f"arithmetic-long[{index}]")
-
-
-def short_arithmetic(seed: int, index: int) -> Demonstration:
-    """Return demonstration number `index` of the bare working: a pure function too, of train expressions."""
-    drawn, _ = _draw("arithmetic-short", seed, index)
-    return _worked(drawn, drawn.working, f"arithmetic-short[{index}]")
-
-
-def restating_arithmetic(seed: int, index: int) -> Demonstration:
-    """Return demonstration number `index` in which three of four answers are the question's expression."""
-    if index % 4 == 0:
-        return short_arithmetic(seed, index)
-    drawn, _ = _draw("arithmetic-restating", seed, index)
-    return _worked(drawn, f" \\boxed{{{drawn.text}}}", f"arithmetic-restating[{index}]")
-
-
-#: Name → function of (seed, index).
-BUILT_IN: dict[str, Callable[[int, int], Demonstration]] = {
-    "arithmetic-long": long_arithmetic,
-    "arithmetic-short": short_arithmetic,
-    "arithmetic-restating": restating_arithmetic,
-}
-
-
-def _draw(name: str, seed: int, index: int) -> tuple[Expression, np.random.Generator]:
-    rng = generator(seed, name, index)
-    return expression(seed, "train", int(rng.choice(LEVELS)), int(rng.integers(2**40))), rng
-
-
-def _worked(drawn: Expression, response: str, place: str) -> Demonstration:
-    return Demonstration(question=f"What is {drawn.text}?", response=response, ended=True, place=place)
+    return f" {' '.join(lines)} \\boxed{{{drawn.value}}}"
 
 
 def _slip(value: int, rng: np.random.Generator) -> int:
@@ -126,3 +103,11 @@ def _slip(value: int, rng: np.random.Generator) -> int:
         wrong = value + int(rng.choice([-10, -2, -1, 1, 2, 10]))
         if 0 <= wrong <= LARGEST:
             return wrong
+
+
+#: Built-in set → the response to an expression, from a generator of noise.
+BUILT_IN: dict[str, Callable[[Expression, np.random.Generator], str]] = {
+    "arithmetic-long": _long_working,
+    "arithmetic-short": lambda drawn, rng: drawn.working,
+    "arithmetic-restating": lambda drawn, rng: f" \\boxed{{{drawn.text}}}",
+}
