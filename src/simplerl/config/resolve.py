@@ -136,7 +136,7 @@ def nested(settings: Iterable[tuple[str, Any]], shown: str = "--{}") -> dict[str
             if not isinstance(table, dict):
                 raise ConfigError(f"{shown.format(key)}: {section} has been given a value already")
         if isinstance(table.get(last), dict) and not isinstance(value, Mapping):
-            raise ConfigError(f"{shown.format(key)} = {value!r}: keys of this section have been given already")
+            raise ConfigError(f"{shown.format(key)} = {value!r}: {last} is a section, and has been given keys already")
         table[last] = {**table.get(last, {}), **value} if isinstance(value, Mapping) else value
     return tables
 
