@@ -65,9 +65,9 @@ def test_responses_are_split_over_problems_and_the_same_at_every_step(tmp_path: 
         assert max(counts) == most
         assert max(counts) - min(counts) <= 1
         assert all(item.response.startswith(str(item.step)) for items in chosen for item in items)
-    assert select(one.evaluations[0], 9) == select(one.evaluations[0], 9)
-    assert select(one.evaluations[0], 9) != select(one.evaluations[0], 9, seed=1)
-    assert select(one.evaluations[0], 9)[:4] == select(one.evaluations[0], 4), "more are added to fewer"
+    assert select(evaluations[0], 9) == select(evaluations[0], 9)
+    assert select(evaluations[0], 9) != select(evaluations[0], 9, seed=1)
+    assert select(evaluations[0], 9)[:4] == select(evaluations[0], 4), "more are added to fewer"
 
 
 def test_a_damaged_step_is_named_and_left_out(tmp_path: Path, capsys) -> None:
