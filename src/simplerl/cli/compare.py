@@ -9,17 +9,10 @@ from simplerl.analysis.estimates import shown
 from simplerl.analysis.plots import plot_comparison
 from simplerl.analysis.tracked import tracked
 from simplerl.cli.console import printable, say, show_table
+from simplerl.cli.options import TABLES
 from simplerl.core.errors import RunError
 from simplerl.runs.files import write_json
 from simplerl.runs.run import is_run
-
-#: Why problems were not compared.
-LEFT_OUT = {
-    "only_before": "that only {before} answered",
-    "only_after": "that only {after} answered",
-    "other_question": "whose id is the same on both sides, but not the question or gold",
-    "undecided": "for which one side has no judged response",
-}
 
 
 def run(args: argparse.Namespace) -> None:
@@ -95,7 +88,8 @@ def _show(c: dict[str, Any], before: Any, show: int) -> None:
                 ("overlap of the two sets: both / either", "", shown(sets["figures"]["overlap"])),
             ],
         )  # fmt: skip
-    say(*(f"left out: {n} problems {LEFT_OUT[what].format(**c)}" for what, n in c["left_out"].items() if n), _words(c))
+    why = TABLES["words"]["left_out"]
+    say(*(f"left out: {n} problems {why[what].format(**c)}" for what, n in c["left_out"].items() if n), _words(c))
     texts = questions(before) if show and (c["gained"] or c["lost"]) else {}
     for what in ("gained", "lost") if texts else ():
         if c[what]:
