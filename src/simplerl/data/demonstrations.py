@@ -16,7 +16,7 @@ from simplerl.core.errors import DataError
 from simplerl.core.objects import is_object, recall
 from simplerl.core.seeds import generator
 from simplerl.data.arithmetic import LARGEST, LEVELS, Expression, expression
-from simplerl.data.fields import FIELDS, folded, turns
+from simplerl.data.fields import FIELDS, first_text, folded, turns
 from simplerl.data.rows import Row, open_source
 
 
@@ -48,16 +48,13 @@ def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> li
 def _demonstration(row: Row) -> Demonstration:
     """Return the demonstration in a row: two text fields, or the first exchange of a chat."""
     fields = folded(row.fields)
-    question, response = (
-        next((text for name in names if isinstance(text := fields.get(name), str) and text.strip()), None)
-        for names in (FIELDS["question"], FIELDS["demonstration"])
-    )
-    if response is None and "####" in str(fields.get("answer")):
+    question, response = (first_text(fields, FIELDS[kind])[1] for kind in ("question", "demonstration"))
+    if not response and "####" in str(fields.get("answer")):
         response = str(fields["answer"])  # GSM8K: the working, then the answer.
-    if question is None or response is None:
+    if not question or not response:
         chat = next(filter(None, (turns(fields.get(name)) for name in FIELDS["chat"])), [])
         said = dict(reversed(chat))  # The first turn of each.
-        question, response = question or said.get("user"), response or said.get("assistant")
+        question, response = question or said.get("user", ""), response or said.get("assistant", "")
     if not question or not response:
         missing, wanted = ("question", FIELDS["question"]) if not question else ("response", FIELDS["demonstration"])
         raise DataError(
