@@ -1,6 +1,8 @@
 """What all tests share: one thread, no network, and models loaded once."""
 
+import functools
 import os
+import signal
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # Tiny models gain nothing from more, and other processes may run.
@@ -17,6 +19,8 @@ from support import copy_policy, make_tokenizer, tiny_directory
 from simplerl.models.load import Policy, load
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # As in a shell's background job, whose children inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("repeatable")
 
@@ -24,18 +28,15 @@ hypothesis.settings.load_profile("repeatable")
 #: Files that take longest, in this order. They begin first: one of them at the end would leave a worker idle.
 LONGEST = (
     "house/test_types.py",
-    "cli/test_experiment_cli.py",
-    "cli/test_bad_input.py",
-    "evaluate/test_run.py",
-    "behaviours/test_judging.py",
-    "api/test_api.py",
     "train/test_resume.py",
-    "selftraining/test_star.py",
-    "report/test_content.py",
-    "report/test_page.py",
-    "cli/test_report_cli.py",
-    "api/test_notebook.py",
-    "core/test_plugin_package.py",
+    "train/test_layout.py",
+    "train/test_learning.py",
+    "train/test_ranks.py",
+    "behaviours/test_judging.py",
+    "cli/test_experiment_cli.py",
+    "verify/test_pool.py",
+    "feed/test_samplers.py",
+    "environments/test_sandbox.py",
 )
 
 
@@ -52,6 +53,12 @@ def _seeded() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing in this process wait for the disk: no test takes its power away."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture(autouse=True)
 def _plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands in this process end with an empty plot: drawing takes longer than the rest. Mark: `draws`."""
     if request.node.get_closest_marker("draws") is None:
@@ -60,21 +67,16 @@ def _plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture(scope="session")
-def loaded_cubs() -> dict[str, Policy]:
-    """Cubs loaded so far, by name."""
-    return {}
+def fresh() -> Callable[[str], Policy]:
+    """Give a copy of a model that is loaded once: free to be trained."""
+    loaded = functools.cache(load)
+    return lambda model: copy_policy(loaded(model))
 
 
 @pytest.fixture
-def cub(loaded_cubs: dict[str, Policy]) -> Callable[[str], Policy]:
-    """Give a fresh copy of a cub, free to be trained."""
-
-    def get(name: str = "cub-qwen") -> Policy:
-        if name not in loaded_cubs:
-            loaded_cubs[name] = load(name)
-        return copy_policy(loaded_cubs[name])
-
-    return get
+def cub(fresh: Callable[[str], Policy]) -> Callable[[str], Policy]:
+    """Give a fresh copy of a cub."""
+    return lambda name="cub-qwen": fresh(name)
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +99,6 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory, tokenizer_64) -> Calla
 
 
 @pytest.fixture
-def tiny(tiny_models: Callable[[str], Path]) -> Callable[[str], Policy]:
-    """Load a random tiny model by the name of its architecture."""
-    return lambda name="llama": load(str(tiny_models(name)))
+def tiny(fresh: Callable[[str], Policy], tiny_models: Callable[[str], Path]) -> Callable[[str], Policy]:
+    """Give a fresh copy of a random tiny model by the name of its architecture."""
+    return lambda name="llama": fresh(str(tiny_models(name)))

@@ -5,11 +5,13 @@ import copy
 import dataclasses
 import json
 import os
+import re
+import shutil
 import string
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -414,21 +416,64 @@ class Crash(BaseException):
 
 
 @contextlib.contextmanager
-def crash_before_write(directory: Path, number: int):
-    """Let the process "die" before it changes a file under `directory` for the `number`-th time (from 0).
-
-    From then on nothing under the directory can be changed, as if the process were gone: clean-up code has no effect.
-    Yields a list that holds the changes seen, as text.
-    """
+def watch_writes(directory: Path, before: Callable[[list[str]], None] = lambda seen: None):
+    """Call `before` with the changes of files under `directory` so far, as text, before each; yield their list."""
     seen: list[str] = []
-    _watched.append((str(directory), number, seen))
+    _watched.append((str(directory), before, seen))
     try:
         yield seen
     finally:
         _watched.pop()
 
 
-_watched: list[tuple[str, int, list[str]]] = []
+def crash_before_write(directory: Path, number: int):
+    """Let the process "die" before it changes a file under `directory` for the `number`-th time (from 0).
+
+    From then on nothing under the directory can be changed, as if the process were gone: clean-up code has no effect.
+    Yields a list that holds the changes seen, as text.
+    """
+
+    def before(seen: list[str]) -> None:
+        if len(seen) > number:
+            raise Crash(seen[number])
+
+    return watch_writes(directory, before)
+
+
+@contextlib.contextmanager
+def kills_before(directory: Path, pattern: str):
+    """Copy `directory` before each change whose text matches: what a process would leave that is killed there.
+
+    The text is as `crash_before_write` shows it, and how many of the same there were: "open /metrics.jsonl 3".
+    Yields the list of the copies. One run is interrupted in many places so, and is itself the one to compare with.
+    """
+    copies: list[Path] = []
+
+    def before(seen: list[str]) -> None:
+        if directory.exists() and re.search(pattern, f"{seen[-1]} {seen.count(seen[-1])}"):
+            copies.append(shutil.copytree(directory, directory.parent / f"killed-{len(copies)}-{directory.name}"))
+
+    with watch_writes(directory, before):
+        yield copies
+
+
+def resumes_exactly(path: Path, over: dict[str, Any] | None, pattern: str) -> dict[str, Any]:
+    """Train; assert that what a kill leaves before each change that matches (`kills_before`) ends as the run does.
+
+    Return the run's fingerprint.
+    """
+    with kills_before(path, pattern) as copies:
+        run_small(path, over)
+    wanted = fingerprint(path)
+    assert copies
+    for copied in copies:  # As a person does: resume, or start again where nothing had been written yet.
+        outcome, _ = run_small(copied, over, resume=(copied / "config.json").exists())
+        assert outcome.finished
+        assert_same_run(copied, wanted)
+    return wanted
+
+
+_watched: list[tuple[str, Callable[[list[str]], None], list[str]]] = []
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -437,13 +482,12 @@ def _audit(event: str, details: tuple[Any, ...]) -> None:
         return
     if event == "open" and not (isinstance(details[2], int) and details[2] & _WRITING):
         return
-    directory, number, seen = _watched[-1]
+    directory, before, seen = _watched[-1]
     path = str(details[0])
     if not path.startswith(directory) or path.endswith((".lock", "status.json", ".status.json.partial")):
         return
     seen.append(f"{event} {path.removeprefix(directory)}")
-    if len(seen) > number:
-        raise Crash(seen[number])
+    before(seen)
 
 
 sys.addaudithook(_audit)

@@ -57,7 +57,7 @@ from simplerl.environments import stack
 from simplerl.evaluate.figures import evaluation_figures
 from simplerl.models import cub
 from simplerl.models.load import load
-from simplerl.rewards import Correctness
+from simplerl.rewards.builtin import Correctness
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.groups import Rollout, prompt

@@ -27,7 +27,9 @@ TESTS = {
     "vLLM's log-probabilities in bf16 beside the scorer's": "test_vllm_in_bf16_agrees_with_the_scorer",
     "weights and moments on the CPU: the gradient of a plain learner": "test_offloading_on_the_gpu",
     "a rank on each GPU by NCCL: gradient, checkpoint and sync of one": "test_a_rank_on_each_gpu",
+    "a rank that Ray places on another GPU: the same": "test_a_rank_that_ray_places_on_another_gpu",
     "a rank that is killed within NCCL ends the run": "test_a_rank_that_dies_on_a_gpu",
+    "a run goes on after that": "test_a_run_goes_on_when_a_rank_on_a_gpu_has_ended",
     "the plan is within 10% of the measured peak": "test_the_plan_is_near_the_peak",
 }
 #: What is measured → settings of a run of the cub; a real model is given with --model.

@@ -357,7 +357,8 @@ def test_defaults_are_those_of_the_papers(name: str) -> None:
     assert {key: getattr(algorithm, key) for key in DEFAULTS[name]} == DEFAULTS[name]
     assert (algorithm.correction, algorithm.correction_high, algorithm.entropy_coef) == ("none", 2.0, 0.0)
     assert algorithm.needs_critic == (name == "ppo")
-    assert algorithm.needs_group == (name not in ("ppo", "reinforce_pp"))
+    assert algorithm.needs_group == (name not in ("ppo", "reinforce_pp", "distill"))
+    assert ALGORITHMS["distill"](rl_coef=0.1).needs_group
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

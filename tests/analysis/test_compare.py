@@ -9,6 +9,7 @@ import pyarrow.parquet
 import pytest
 from support import CORRECT, TIMED_OUT, WRONG, group, run_main, run_small, trajectory
 
+from simplerl.analysis import plots
 from simplerl.analysis.compare import compare, sides, unfair
 from simplerl.analysis.evaluations import averages, rows, to_csv, to_json, to_markdown
 from simplerl.core.errors import RunError
@@ -67,6 +68,20 @@ def test_what_became_of_the_solvable_set(tmp_path: Path) -> None:
     assert values == {"expansion": (1 / 2, 2), "shrinkage": (1 / 4, 4), "overlap": (3 / 5, 5)}
 
 
+def test_one_undecided_sample_lowers_k_for_its_problem_alone(tmp_path: Path, capsys) -> None:
+    result(tmp_path / "a", "A", {"p": "rwww", "q": "twwr", "s": "tttr"}, samples=4)
+    result(tmp_path / "b", "B", {"p": "rrww", "q": "wwrr", "s": "rrww"}, samples=4)
+    c = compare(sides(str(tmp_path / "a"))["b"], sides(str(tmp_path / "b"))["b"])
+    curve = {k: (point["before"], point["after"], point["difference"]["problems"]) for k, point in c["pass@k"].items()}
+    assert curve["1"] == (pytest.approx((1 / 4 + 1 / 3 + 1) / 3), 0.5, 3)
+    assert curve["2"] == (pytest.approx((1 / 2 + 2 / 3) / 2), pytest.approx(5 / 6), 2)
+    assert curve["4"] == (1.0, 1.0, 1)
+    assert (c["sets"]["k"], c["sets"]["consolidation"], c["sets"]["preservation"]) == (4, ["p"], ["q", "s"])
+    code, shown, _ = run_main(capsys, "compare", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert code == 0
+    assert "pass@2 (2 problems)" in shown
+
+
 def test_more_samples_on_one_side_gain_nothing(tmp_path: Path) -> None:
     result(tmp_path / "a", "A", {"p": "w", "q": "r"}, samples=1)
     result(tmp_path / "b", "B", {"p": "wrrr", "q": "rwww"}, samples=4)
@@ -112,6 +127,8 @@ def test_unequal_protocols_are_named() -> None:
     other = {**PROTOCOL, "template": {"name": "simple"}, "sampling": {"temperature": 0.0}}
     assert [line.split(":")[0] for line in unfair(PROTOCOL, other)] == ["template", "sampling"]
     assert unfair(PROTOCOL, PROTOCOL) == []
+    (line,) = unfair(PROTOCOL, {**PROTOCOL, "environment": {"name": "calculator"}})
+    assert line == "environment: single-turn before, calculator after"
 
 
 def test_runs_compare_with_themselves(tmp_path: Path, capsys) -> None:
@@ -154,6 +171,17 @@ def test_protocols_do_not_hide_each_other(tmp_path: Path) -> None:
     table = rows(list(results(tmp_path)))
     assert len(table) == 2
     assert len(to_json(list(results(tmp_path)))) == 2
+
+
+def test_a_line_of_a_plot_has_one_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[list[str]] = []
+    monkeypatch.setattr(plots, "_plot_two", lambda above, below, *more, **named: drawn.append(list(above)))
+    for step, most in ((0, 9), (5, 9), (5, 99)):
+        sampling = {"temperature": 1.0, "max_new_tokens": most}
+        result(tmp_path / f"{step}-{most}", f"run@{step}", {"p": "rw"}, step=step, sampling=sampling)
+    plots.plot_checkpoints(list(results(tmp_path)), tmp_path)
+    rest = "3 problems, seed 0, boxed)"
+    assert drawn == [[f"b (plain, t 1.0, n 2, max 9, {rest}", f"b (plain, t 1.0, n 2, max 99, {rest}"]]
 
 
 def test_average_has_the_uncertainty_of_its_parts(tmp_path: Path) -> None:
@@ -209,6 +237,6 @@ def test_rows_mix_neither_models_nor_protocols(tmp_path: Path) -> None:
     found = {name: {key: r.home.name for key, r in row.items()} for name, row in rows(list(results(tmp_path))).items()}
     assert found == {
         "A": {"b": "1", "c@32": "4"},
-        "A (plain, t 1.0, n 2, 3 problems, seed 0)": {"b": "2", "c": "3"},
+        "A (plain, t 1.0, n 2, 3 problems, seed 0, boxed)": {"b": "2", "c": "3"},
         "A (y/A)": {"c": "5"},
     }

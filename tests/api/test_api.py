@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import SMALL, environment
+from support import SMALL, arguments, environment, run_main
 
 import simplerl
 from simplerl import api
@@ -77,12 +77,10 @@ def test_everything_public_is_there_and_rooms_stay_callable(monkeypatch) -> None
         simplerl.trian  # noqa: B018
 
 
-def test_a_run_from_python_is_as_complete_as_one_by_the_command(tmp_path: Path) -> None:
-    from support import arguments, run_command
-
+def test_a_run_from_python_is_as_complete_as_one_by_the_command(tmp_path: Path, capsys) -> None:
     run = train(tmp_path / "python")
-    done = run_command("train", "cub", *arguments(SMALL), "--output-dir", str(tmp_path / "command"))
-    assert done.returncode == 0, done.stderr
+    code, _, error = run_main(capsys, "train", "cub", *arguments(SMALL), "--output-dir", str(tmp_path / "command"))
+    assert code == 0, error
     other = simplerl.Run(tmp_path / "command")
     assert run.finished
     assert other.finished

@@ -31,6 +31,7 @@ def response_in(request: dict) -> str:
 def serve(monkeypatch) -> Iterator[Callable[..., Server]]:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
     made: list[Server] = []
 
     def start(answer: Callable[[dict, int], Answer]) -> Server:
@@ -314,7 +315,7 @@ def test_nobody_listens(serve, capsys, tmp_path: Path) -> None:
 def test_too_slow(serve, capsys, tmp_path: Path) -> None:
     def slow(request: dict, number: int) -> Answer:
         if "Five" in response_in(request):
-            time.sleep(1.5)
+            time.sleep(0.8)
         return honest(request, number)
 
     server, run = serve(slow), run_of(tmp_path / "run", STEPS)
@@ -369,12 +370,12 @@ def test_concurrency_is_what_was_asked_for(serve, capsys, tmp_path: Path) -> Non
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_and_given_again(how: int, serve, tmp_path: Path, capsys) -> None:
     """What was answered and written is not asked for again."""
-    enough = threading.Event()
+    enough, ended = threading.Event(), threading.Event()
 
     def answer(request: dict, number: int) -> Answer:
         if number == 6:
             enough.set()
-        time.sleep(0.05 if number < 6 else 0.4)
+        time.sleep(0.05 if number < 6 or ended.is_set() else 0.4)
         return honest(request, number)
 
     server = serve(answer)
@@ -387,6 +388,7 @@ def test_killed_and_given_again(how: int, serve, tmp_path: Path, capsys) -> None
     child.send_signal(how)
     _, error = child.communicate(timeout=60)
     time.sleep(0.5)
+    ended.set()
     kept = (run / "behaviours" / "answers.jsonl").read_text().count("\n")
     asked = len(server.asked)
     if how == signal.SIGINT:

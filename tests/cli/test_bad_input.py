@@ -1,15 +1,20 @@
 """Bad input gives one clear message and exit code 2; nothing that was there is lost."""
 
 import json
+import resource
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from support import SMALL, arguments, deep, environment, fingerprint, make_tokenizer, run_main, run_small
+from support import SMALL, arguments, deep, fingerprint, make_tokenizer, run_main, run_small
+
+from simplerl.runs.directory import RunDirectory
 
 GOOD_ROWS = [{"question": f"What is {i}+1?", "answer": str(i + 1)} for i in range(20)]
 
@@ -433,6 +438,15 @@ def test_out_of_memory_names_the_knobs(tmp_path: Path, capsys, monkeypatch) -> N
     assert "--rollout.max-rows" in error
 
 
+def test_without_vllm_the_message_is_the_line_to_type(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    table = deep(SMALL, {"rollout": {"backend": "vllm"}, "output_dir": str(tmp_path / "run")})
+    code, _, error = run_main(capsys, "train", *arguments(table))
+    assert code == 2
+    assert "rollout.backend = vllm needs vLLM: pip install 'simplerl[vllm]'" in error
+    assert not (tmp_path / "run").exists()
+
+
 def test_knobs_of_memory_may_be_turned_on_resume(tmp_path: Path, capsys) -> None:
     """What the out-of-memory message asks for must be allowed: it changes nothing that is learned."""
     path = tmp_path / "run"
@@ -473,33 +487,26 @@ def test_nothing_secret_is_recorded(tmp_path: Path, capsys, monkeypatch) -> None
         assert secret.decode() not in out + error
 
 
-def test_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+def test_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, capsys, monkeypatch) -> None:
     """A limit on the size of files stands for the full disk: from the second checkpoint on, the weights do not fit."""
-    import subprocess
-    import sys
+    path, real, limit = tmp_path / "run", RunDirectory.save_checkpoint, resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    path = tmp_path / "run"
-    script = (
-        "import resource, sys\n"
-        "from simplerl.cli import main\n"
-        "import simplerl.runs.directory as d\n"
-        "real = d.RunDirectory.save_checkpoint\n"
-        "def save(self, step, fill, *, keep):\n"
-        "    if step == 2:\n"
-        "        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))\n"
-        "    return real(self, step, fill, keep=keep)\n"
-        "d.RunDirectory.save_checkpoint = save\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
-    given = ["train", *arguments({**SMALL, "output_dir": str(path)})]
-    done = subprocess.run(
-        [sys.executable, "-c", script, *given], env=environment(), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2, done.stderr
-    assert "cannot write" in done.stderr
-    assert "step_000002" in done.stderr
-    assert "--resume" in done.stderr
-    assert "Traceback" not in done.stderr
+    def save(self: RunDirectory, step: int, *args: Any, **options: Any) -> Any:
+        if step == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limit[1]))
+        return real(self, step, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "save_checkpoint", save)
+        try:
+            code, _, error = run_main(capsys, "train", *arguments({**SMALL, "output_dir": str(path)}))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert code == 2, error
+    assert "cannot write" in error
+    assert "step_000002" in error
+    assert "--resume" in error
+    assert "Traceback" not in error
     assert [entry.name for entry in (path / "checkpoints").iterdir()] == ["step_000001"]
     outcome, listener = run_small(path, {"output_dir": str(path)}, resume=True)
     assert outcome.finished

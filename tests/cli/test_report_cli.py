@@ -9,6 +9,8 @@ import pytest
 from made_runs import made_run
 from support import environment, run_main
 
+from simplerl.report.figures import Figure
+
 
 def test_writes_the_page_and_its_figures(tmp_path: Path, capsys, monkeypatch) -> None:
     made_run(tmp_path / "a")
@@ -42,7 +44,9 @@ def test_a_report_is_replaced_and_nothing_else_is(tmp_path: Path, capsys, monkey
     assert output.read_text() == "<html>my notes</html>"
 
 
-def test_damage_is_named_on_the_terminal_and_in_the_page(tmp_path: Path, capsys) -> None:
+def test_damage_is_named_on_the_terminal_and_in_the_page(tmp_path: Path, capsys, monkeypatch) -> None:
+    drawn = Figure(title="t", caption="c", wide=True, png=b"\x89PNG", pdf=b"%PDF")
+    monkeypatch.setattr("simplerl.report.figures.draw_all", lambda *_, **__: {"training": drawn})
     path = made_run(tmp_path / "a", finished=False)
     (path / "trajectories" / "step_000002.parquet").write_bytes(b"PAR1 and no more")
     (path / "trajectories" / "notes\x1b[2J.txt").touch()
@@ -112,8 +116,12 @@ def test_a_device_that_is_full(tmp_path: Path, capsys, monkeypatch) -> None:
     assert "or choose another --output-dir or --output" in err
 
 
+#: Figures are made and not drawn, which takes longer than all else.
 LIGHT = """
 import sys
+import matplotlib.figure
+from matplotlib.backends import backend_agg, backend_pdf
+matplotlib.figure.Figure.savefig = lambda *_, **__: None
 from simplerl.cli import main
 assert main(["report", *sys.argv[1:]]) == 0
 trainer = {"train", "rollout", "models", "algorithms", "rewards", "cubs"}

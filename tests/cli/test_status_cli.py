@@ -19,6 +19,7 @@ BUSY = {
     "phase": "rollout",
     "since": 1000.0,
     "ahead": {"doing": "samples step 13 by policy 11", "since": 1100.0},
+    "ranks": [{"rank": 0, "host": "here"}, {"rank": 1, "host": "there"}, {"rank": 2, "host": "there"}],
     "engines": [
         {"engine": 0, "pid": 5, "state": "answers", "owes": 7, "version": 11, "starts": 2, "heard": 1190.0},
         {"engine": 1, "pid": 6, "state": "waits", "owes": 0, "version": 11, "starts": 1, "heard": 1199.0},
@@ -60,6 +61,7 @@ def test_a_run_that_goes_on_says_who_waits_for_whom(finished: Path, tmp_path: Pa
     assert out.splitlines()[1:] == [
         "  training  waits for the responses of step 12, for 3 min",
         "  sampling  samples step 13 by policy 11, for 100 s",
+        "  learner   3 ranks: 1 on here, 2 on there",
         "  engine 0  owes 7 responses under policy 11; last sign 10 s ago, started 2 times",
         "  engine 1  waits for requests; last sign 1 s ago",
     ]
@@ -67,7 +69,14 @@ def test_a_run_that_goes_on_says_who_waits_for_whom(finished: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(
     "table",
-    ["", "[]", "{", '{"time": "yesterday", "phase": 3, "engines": 7, "ahead": []}', '{"time": 1e400}', "\x1b[31m"],
+    [
+        "",
+        "[]",
+        "{",
+        '{"time": "yesterday", "phase": 3, "engines": 7, "ahead": [], "ranks": 3}',
+        '{"time": 1e400}',
+        "\x1b[31m",
+    ],
 )
 def test_a_damaged_status_is_no_obstacle(table: str, finished: Path, tmp_path: Path, capsys) -> None:
     code, out, _ = run_main(capsys, "status", str(copied(finished, tmp_path / "run", table)))
@@ -78,7 +87,11 @@ def test_a_damaged_status_is_no_obstacle(table: str, finished: Path, tmp_path: P
 
 def test_hostile_words_are_printed_safely(finished: Path, tmp_path: Path, capsys) -> None:
     table = {"time": time.time(), "host": "\x1b[2J", "phase": "{step.__class__}", "ahead": {"doing": "\x1b[2J"}}
-    path = copied(finished, tmp_path / "run", {**table, "engines": [{"state": "{owes}", "owes": "\x1b"}, 3]})
+    path = copied(
+        finished,
+        tmp_path / "run",
+        {**table, "engines": [{"state": "{owes}", "owes": "\x1b"}, 3], "ranks": [3, {"host": "\x1b"}, {}]},
+    )
     with LockedDirectory(path):
         code, out, _ = run_main(capsys, "status", str(path))
     assert code == 0

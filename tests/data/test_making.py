@@ -42,6 +42,48 @@ def test_written_problems_are_read_back(suffix: str, tmp_path: Path) -> None:
     assert again == [(p.question, p.meta["original_id"], p.meta["origin"]) for p in found], "a second time as well"
 
 
+#: Rows of several forms, with what rewards, environments and samplers read of them.
+FORMS: list[dict[str, object]] = [
+    {"question": "a?", "answer": "1", "rubric": [{"text": "short", "weight": 2}], "principle": "Be kind.", "hint": "h"},
+    {"question": "b?", "answer": "It is 2 and 3.\n#### 5", "difficulty": 3},
+    {"problem": "c?", "solution": "So it is \\boxed{7}.", "level": "Level 4", "id": "c/1", "data_source": "math"},
+    {"question": "d?", "choices": ["x", "y", "z"], "answer": 1},
+    {"question": "e?", "choices": {"label": ["1", "2"], "text": ["x", "y"]}, "answerKey": "2", "family": "f"},
+    {
+        "prompt": "def f(x):\n",
+        "test": "def check(f):\n    assert f(1)\n",
+        "entry_point": "f",
+        "canonical_solution": "  return x",
+    },
+    {"question": "g?", "input_output": {"inputs": ["1"], "outputs": ["2"]}, "solutions": ["print(2)"], "n": 3},
+    {"prompt": [{"role": "user", "content": "h?"}], "reward_model": {"ground_truth": "8"}, "extra_info": {"index": 4}},
+]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_no_column_is_lost(suffix: str, tmp_path: Path) -> None:
+    given, path = tmp_path / "given.jsonl", tmp_path / f"out{suffix}"
+    for form in FORMS:
+        given.write_text(json.dumps(form) + "\n")
+        (before,) = load(str(given))
+        write(path, [before], {})
+        (after,) = load(str(path))
+        place = {"place", "original_id", "origin", "messages"}
+        place |= {"stem", "options", "choice"} if "label" in form.get("choices", ()) else set()
+        kept, read_back = ({k: v for k, v in p.meta.items() if k not in place} for p in (before, after))
+        assert read_back == kept, form
+        assert (after.question, after.answer, after.level) == (before.question, before.answer, before.level)
+    write(path, [problem(0, rubric=["a"]), problem(1)], {})
+    assert [p.meta.get("rubric") for p in load(str(path))] == [["a"], None]
+
+
+def test_a_column_that_the_form_of_file_cannot_hold_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a column of d-0 cannot be stored as JSON .*write \.parquet instead"):
+        write(tmp_path / "o.jsonl", [problem(0, picture=b"x")], {})
+    with pytest.raises(DataError, match=r"a column cannot be stored in Parquet .*write \.jsonl instead"):
+        write(tmp_path / "o.parquet", [problem(0, note="x"), problem(1, note=[1])], {})
+
+
 def test_half_a_character_is_kept_in_jsonl(tmp_path: Path) -> None:
     odd = problem(0, answer="\ud800")
     write(tmp_path / "o.jsonl", [odd], {})

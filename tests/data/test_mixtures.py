@@ -87,6 +87,17 @@ def test_ids_stay_apart() -> None:
     assert len({problem.id for problem in problems}) == len(problems) == 100
 
 
+def test_two_files_of_one_name_are_two_domains(tmp_path: Path) -> None:
+    """The accuracy of one would else be that of both; one source with two settings is one domain."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    name = f"{rows(tmp_path / 'a' / 'x.jsonl', 2)}:0.5+{rows(tmp_path / 'b' / 'x.jsonl', 2)}:0.5"
+    problems = data.load(name)
+    assert shares(problems) == {"0-x": 2, "1-x": 2}
+    assert [problem.id for problem in problems] == ["0-x-0", "1-x-0", "0-x-1", "1-x-1"]
+    assert shares(data.load("arithmetic,levels=1,size=5+arithmetic,levels=2,size=5")) == {"arithmetic": 10}
+
+
 def test_a_size_of_its_own_is_that_of_training() -> None:
     assert len(data.load("arithmetic,size=7")) == 7
     assert len(data.load("arithmetic,size=7", size=5)) == 5

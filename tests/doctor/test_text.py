@@ -106,7 +106,7 @@ def test_several_boxes(response: str, expected: bool) -> None:
     ],
 )
 def test_code(response: str, expected: bool) -> None:
-    assert text.is_code(response) is expected
+    assert text.TRAITS["text/code"](response, "") is expected
 
 
 HOSTILE = {

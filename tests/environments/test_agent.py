@@ -270,8 +270,9 @@ def test_agents_are_trained(tmp_path) -> None:
 def test_episodes_of_agents_elsewhere_are_recorded(cub, tmp_path) -> None:
     policy = cub("cub-qwen")
     rollout = Rollout(
-        backend=fake(policy, lambda text, key: " 42"), verifier=None, reward=REWARDS["correctness"](), samples=1,
-        seed=0, sampling=Sampling(max_new_tokens=100), tokenizer=policy.tokenizer,
+        backend=fake(policy, lambda text, key: " 42"), verifier=VerifierPool(workers=1),
+        reward=REWARDS["correctness"](), samples=1, seed=0,
+        sampling=Sampling(max_new_tokens=100), tokenizer=policy.tokenizer,
     )  # fmt: skip
     said: list[str] = []
     options = {"port": 0, "key": "the-key", "seconds": 20.0, "say": said.append}
@@ -312,7 +313,8 @@ def test_agents_are_answered_at_once_and_recorded_exactly(cub, tmp_path) -> None
 
     def served(directory, together: bool) -> list[dict]:
         rollout = Rollout(
-            backend=open_backend("native", policy), verifier=None, reward=REWARDS["correctness"](), samples=1, seed=0,
+            backend=open_backend("native", policy), verifier=VerifierPool(workers=1),
+            reward=REWARDS["correctness"](), samples=1, seed=0,
             sampling=Sampling(max_new_tokens=60), tokenizer=policy.tokenizer,
         )  # fmt: skip
         rollout.backend.__class__ = Counting

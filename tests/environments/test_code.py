@@ -273,7 +273,7 @@ PRINTED_ATTACKS = {
 @pytest.mark.parametrize("name", CALLED_ATTACKS)
 def test_no_attack_on_called_functions_is_paid(name: str):
     program = CALLED_ATTACKS[name]
-    verdict = Code(test_seconds=2, score="fraction").judge(SECRET, None, f"```python\n{program}\n```")
+    verdict = Code(test_seconds=1, score="fraction").judge(SECRET, None, f"```python\n{program}\n```")
     assert verdict.status == "wrong", verdict
     assert verdict.score == 0.0, verdict
     assert not any(str(number) in verdict.detail for number in ("{'passed'", "5501") if number not in program)

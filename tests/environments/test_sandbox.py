@@ -97,7 +97,9 @@ def canaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Canari
 @pytest.mark.parametrize("name", ATTACKS)
 def test_every_attack_is_contained(name: str, canaries: Canaries):
     statuses, program = ATTACKS[name]
-    limits = marked(seconds=1.5 if "timeout" in statuses else 30, memory_mb=256)  # A loaded machine is slow.
+    # A loaded machine is slow; what would never end by itself needs a moment to begin, other limits more to be met.
+    seconds = 0.7 if statuses == {"timeout"} else 1.5 if "timeout" in statuses else 30
+    limits = marked(seconds=seconds, memory_mb=256)
     start = time.monotonic()
     result = run(program if program == "\0" else canaries.aim(program), limits=limits)
     assert time.monotonic() - start <= (limits.seconds + 1) * (sandbox.ATTEMPTS if result.returncode == -9 else 1)
@@ -262,9 +264,3 @@ def test_without_user_namespaces_nothing_runs(monkeypatch: pytest.MonkeyPatch, t
 def test_limits_are_checked():
     with pytest.raises(SimpleRLError, match="seconds must be a number > 0, not 0"):
         Limits(seconds=0)
-
-
-def test_limits_may_be_given_by_name() -> None:
-    assert run("print(1)", limits={"seconds": 10}).stdout == "1\n"
-    with pytest.raises(SimpleRLError, match="the sandbox has the limits seconds"):
-        run("print(1)", limits={"second": 10})

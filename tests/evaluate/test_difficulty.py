@@ -13,7 +13,7 @@ from simplerl.data.making import histogram
 from simplerl.data.templates import TEMPLATES
 from simplerl.evaluate import difficulty
 from simplerl.evaluate.difficulty import Measured, measure, partial_path, with_pass_rates
-from simplerl.rewards import Correctness
+from simplerl.rewards.builtin import Correctness
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.groups import Rollout, prompt

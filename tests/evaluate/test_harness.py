@@ -1,13 +1,16 @@
 """lm-evaluation-harness: our templates around its questions; the real harness on a task of our own, if installed."""
 
 import json
+import sys
+import types
 from pathlib import Path
 
 import pytest
 from support import run_main
 
 from simplerl.data.prompts import prompter
-from simplerl.evaluate.harness import render, scores
+from simplerl.evaluate.harness import evaluate, render, scores
+from simplerl.evaluate.run import Settings, targets
 
 
 def test_the_last_question_is_opened() -> None:
@@ -32,12 +35,40 @@ def test_scores_are_read_from_its_results() -> None:
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch, tmp_path: Path, capsys) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     code, _, message = run_main(capsys, "eval", "cub-qwen", "--tasks", "ifeval", "--output-dir", str(tmp_path / "out"))
     assert code == 2
     assert "pip install 'simplerl[harness]'" in message
+
+
+def test_another_number_of_examples_or_another_limit_is_another_file(monkeypatch, tmp_path: Path) -> None:
+    class Manager:
+        def __init__(self, **settings) -> None:
+            self.all_tasks = ["t"]
+
+    made = {
+        "lm_eval": {"simple_evaluate": lambda **settings: {"results": {}}},
+        "lm_eval.tasks": {"TaskManager": Manager},
+    }
+    made |= {
+        "lm_eval.models": {},
+        "lm_eval.models.huggingface": {"HFLM": type("HFLM", (), {"__init__": lambda *a, **k: None})},
+    }
+    for name, values in made.items():
+        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**values))
+    (target,) = targets("cub-qwen", recipe={"template": "plain"})
+    for fewshot, settings in (
+        (None, {}),
+        (0, {}),
+        (5, {}),
+        (5, {"max_tokens": 9}),
+        (5, {"limit": 3}),
+        (5, {"limit": 3}),
+    ):
+        evaluate(target, ["t"], Settings(**settings), fewshot=fewshot, output=tmp_path, say=lambda line: None)
+    names = sorted(file.stem.rpartition("_")[0] for file in (tmp_path / "cub-qwen").iterdir())
+    shots = ["max16000", "shots0_max16000", "shots5_max16000", "shots5_max16000_limit3", "shots5_max9"]
+    assert names == [f"harness_t_plain_seed0_{how}" for how in shots]
 
 
 def test_a_task_of_our_own(tmp_path: Path, capsys) -> None:

@@ -1,6 +1,7 @@
 """Choosing among samples by a process reward model, against values worked out by hand."""
 
 import dataclasses
+import math
 
 import pytest
 
@@ -38,6 +39,14 @@ def test_the_best_and_the_weightiest_win() -> None:
     assert two["best-of-K"] == two["oracle (pass@K)"] == pytest.approx(2 / 3)
     worse = figures_of(answers, {**scores, ("p", 2): -9.0})
     assert worse["3"]["best-of-K"]["value"] == worse["3"]["weighted maj@K"]["value"] == 0
+
+
+def test_where_nothing_could_be_judged_there_are_no_figures() -> None:
+    found = figures_of(
+        [answer(0, "?", status="timeout"), answer(1, "?", status="error")], {("p", 0): 1.0, ("p", 1): 2.0}
+    )
+    assert list(found) == ["1"]
+    assert all(math.isnan(figure["value"]) and not figure["problems"] for figure in found["1"].values())
 
 
 def test_weights_decide_a_vote() -> None:

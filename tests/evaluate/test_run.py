@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from support import Crash, command, crash_before_write, environment, run_main, run_small
+from support import Crash, command, crash_before_write, environment, kills_before, run_main, run_small
 
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.evaluate import benchmarks
@@ -73,20 +73,13 @@ def content(path: Path) -> tuple[bytes, bytes]:
 
 
 def test_wherever_it_dies_it_ends_the_same(problems: Path, tmp_path: Path) -> None:
-    (reference,), _ = run(problems, tmp_path / "whole", samples=2)
-    wanted = content(reference)
-    for number in itertools.count():
-        output = tmp_path / f"crash{number}"
-        try:
-            with crash_before_write(output, number):
-                run(problems, output, samples=2)
-        except Crash:
-            (path,), _ = run(problems, output, samples=2)
-            assert content(path) == wanted, f"after a crash before write {number}"
-            assert not list((path / "parts").iterdir()) if (path / "parts").is_dir() else True
-        else:
-            break
-    assert number > 10
+    with kills_before(tmp_path / "whole", ".") as killed:
+        (reference,), _ = run(problems, tmp_path / "whole", samples=2)
+    assert len(killed) > 10
+    for output in killed:
+        (path,), _ = run(problems, output, samples=2)
+        assert content(path) == content(reference), output
+        assert not list((path / "parts").iterdir()) if (path / "parts").is_dir() else True
 
 
 @pytest.mark.parametrize("after", [1, pytest.param(3, marks=pytest.mark.slow)])
@@ -227,6 +220,8 @@ def test_nonsense_settings_are_explained() -> None:
         check_ks((8,), 4, "aime24")
     with pytest.raises(ConfigError, match="aime24@32"):
         split_name("aime24@x")
+    with pytest.raises(ConfigError, match="for files of your own give --data-dir DIR"):
+        split_name("gsm8k@files/of-mine")
     with pytest.raises(ConfigError, match="must be at least 1"):
         Settings(samples=0)
 

@@ -51,13 +51,15 @@ SLOWLY = '''
 import time
 import simplerl
 from simplerl.rollout.native import NativeBackend
+from simplerl.rollout.vllm import VLLMBackend
 
 @simplerl.register("backend", "slowly")
-class Slowly(NativeBackend):
+class Slowly(BASE):
     """Slowly."""
-    def _draw(self, *arguments):
-        time.sleep(0.1)
-        return super()._draw(*arguments)
+    def generate(self, requests, sampling):
+        look = self.between_tokens
+        self.between_tokens = lambda: (time.sleep(0.1), look())
+        return super().generate(requests, sampling)
 '''
 
 
@@ -173,7 +175,7 @@ def test_what_was_sampled_is_not_sampled_again(tmp_path: Path) -> None:
         ({"algorithm": {"correction": "none"}}, "with algorithm.correction = 'none'"),
         ({"rollout": {"lag": -1}}, "rollout.lag"),
         ({"rollout": {"refresh": "in_flight", "lag": 0}}, "'in_flight' with rollout.lag = 0: no response is running"),
-        ({"rollout": {"refresh": "in_flight", "backend": "vllm"}}, "'in_flight' with rollout.backend = 'vllm'"),
+        ({"rollout": {"refresh": "in_flight", "backend": "fake"}}, "'in_flight' with rollout.backend = 'fake'"),
         ({"rollout": {"refresh": "in_flight"}, "algorithm": {"correction": "none"}}, "algorithm.correction = 'none'"),
     ],
 )
@@ -213,9 +215,10 @@ def test_a_run_ahead_records_which_policy_sampled_what(straight: dict[str, Any])
 
 
 @pytest.mark.engines
-def test_a_run_in_flight_records_which_policy_sampled_which_token(tmp_path: Path) -> None:
+@pytest.mark.parametrize("base", ["NativeBackend", pytest.param("VLLMBackend", marks=pytest.mark.vllm)])
+def test_a_run_in_flight_records_which_policy_sampled_which_token(base: str, tmp_path: Path) -> None:
     """Also one that is stopped and goes on."""
-    (tmp_path / "slowly.py").write_text(SLOWLY)
+    (tmp_path / "slowly.py").write_text(SLOWLY.replace("BASE", base))
     plugin = load_plugin(str(tmp_path / "slowly.py"))
     over = deep(AHEAD, {"rollout": {"refresh": "in_flight", "lag": 1, "backend": "slowly"}, "plugins": [plugin.name]})
     _, listener = run_small(tmp_path / "run", deep(over, {"steps": 4}))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import SMALL, Crash, assert_same_run, crash_before_write, deep, fingerprint, run_small
+from support import SMALL, deep, resumes_exactly, run_small
 
 from simplerl.config.resolve import resolve
 from simplerl.core.errors import ConfigError
@@ -58,26 +58,19 @@ OVER = deep(
 def test_a_run_under_a_controller_resumes_exactly(name: str, tmp_path: Path) -> None:
     """Killed before the line of metrics of step 3: what it decides next it reads from what is recorded."""
     over = deep(OVER, {"sampling": {"controller": name}, "dataset": {"size": 5}, "evaluation": {"every": 0}})
-    with crash_before_write(tmp_path / "whole", 10**9) as writes:
-        run_small(tmp_path / "whole", over)
-    lines = read_metrics(tmp_path / "whole")
+    resumes_exactly(tmp_path / "run", over, r"open /metrics\.jsonl 4$")
+    lines = read_metrics(tmp_path / "run")
     used = {line["step"]: line.get("controller/temperature") for line in lines if line["step"]}
     assert all(abs(line["policy/mismatch_kl"]) < 1e-3 for line in lines if "policy/mismatch_kl" in line)
     if name == "query-effect":
         assert used[1] == used[2]
         assert used[3] == used[4]
         assert set(used.values()) <= {0.8, 1.3}
-        assert [each["step"] for each in Run(tmp_path / "whole").searches] == [1, 3]
+        assert [each["step"] for each in Run(tmp_path / "run").searches] == [1, 3]
     if name == "e3":
         assert used[1] == 1.0
-        samples = ResponseFile(tmp_path / "whole" / "trajectories" / "step_000004.parquet").read(["sample"])
+        samples = ResponseFile(tmp_path / "run" / "trajectories" / "step_000004.parquet").read(["sample"])
         assert len(samples) == 8, "as many as without it, of two problems"
-    point = [i for i, write in enumerate(writes) if write.endswith("/metrics.jsonl")][3]
-    with pytest.raises(Crash), crash_before_write(tmp_path / "run", point):
-        run_small(tmp_path / "run", over)
-    outcome, _ = run_small(tmp_path / "run", over, resume=True)
-    assert outcome.finished
-    assert_same_run(tmp_path / "run", fingerprint(tmp_path / "whole"))
 
 
 def test_adastar_takes_what_it_has_not_seen(tmp_path: Path) -> None:

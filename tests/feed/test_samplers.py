@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made_ledgers import ledger_of, made_problems, play
-from support import ROOT, Crash, assert_same_run, crash_before_write, deep, fingerprint, run_small
+from support import ROOT, deep, resumes_exactly, run_small
 from transformers import AutoTokenizer
 
 from simplerl.config.resolve import resolve
@@ -24,6 +24,7 @@ from simplerl.feed.curricula import WE_MATH, AceReason, Domains, Drive, WeMath
 from simplerl.feed.samplers import Epoch, PromptSampler, Uniform, chosen
 from simplerl.report import outcomes
 from simplerl.report.reading import ReportedRun
+from simplerl.runs.directory import read_metrics
 from simplerl.runs.responses import Visit
 from simplerl.runs.run import Run
 from simplerl.viewer.html import page
@@ -328,8 +329,10 @@ def test_a_controller_and_a_sampler_contradict_each_other() -> None:
         resolve("cub", {"sampler": {"name": "uniform"}, "sampling": {"controller": "e3"}})
     with pytest.raises(ConfigError, match="unknown sampler 'dificulty'; did you mean 'difficulty'"):
         resolve("cub", {"sampler": {"name": "dificulty"}})
-    with pytest.raises(ConfigError, match=r"sampler.target must be from 0 to 1, got 2"):
+    with pytest.raises(ConfigError, match=r"sampler.target = 2: Input should be less than or equal to 1"):
         resolve("cub", {"sampler": {"name": "difficulty", "target": 2}})
+    with pytest.raises(ConfigError, match=r"sampler.sizes must not be negative, got -1"):
+        resolve("cub", {"sampler": {"name": "drive", "sizes": "0,-1,2,3"}})
     with pytest.raises(ConfigError, match=r"sampling.gate must be one of signal, std, some-right"):
         resolve("cub", {"sampling": {"gate": "sygnal"}})
 
@@ -371,19 +374,12 @@ def choices_of(path: Path) -> list[list[tuple[str, int]]]:
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_run_by_every_sampler_resumes_exactly(name: str, tmp_path: Path) -> None:
     """Killed before the line of metrics of its last step but one, it chooses, and ends, as one that was not."""
-    over = over_of(name, tmp_path)
-    with crash_before_write(tmp_path / "complete", 10**9) as writes:
-        outcome, listener = run_small(tmp_path / "complete", over)
-    assert outcome.finished
-    point = [i for i, write in enumerate(writes) if write.endswith("/metrics.jsonl")][-2]
-    with pytest.raises(Crash), crash_before_write(tmp_path / "run", point):
-        run_small(tmp_path / "run", over)
-    assert run_small(tmp_path / "run", over, resume=True)[0].finished
-    assert_same_run(tmp_path / "run", fingerprint(tmp_path / "complete"))
+    resumes_exactly(tmp_path / "run", over_of(name, tmp_path), r"open /metrics\.jsonl 5$")
+    metrics = {line["step"]: line for line in read_metrics(tmp_path / "run")}
     if "stage_steps" in IN_RUNS.get(name, {}):
-        assert listener.metrics[5]["sampler/stage"] == len(IN_RUNS[name]["stage_steps"]) + 1
+        assert metrics[5]["sampler/stage"] == len(IN_RUNS[name]["stage_steps"]) + 1
     if name == "acereason":
-        lengths = [listener.metrics[step]["length/max"] for step in range(1, 6)]
+        lengths = [metrics[step]["length/max"] for step in range(1, 6)]
         assert all(length <= most for length, most in zip(lengths, (8, 8, 12, 16, 16), strict=True))
 
 

@@ -25,10 +25,11 @@ def test_weights_and_moments_come_back(tmp_path: Path, tiny) -> None:
     checkpoint.snapshot(model=policy.model, tokenizer=policy.tokenizer, optimizer=optimizer, state=state)(directory)
     again = load(str(directory))
     fresh = torch.optim.AdamW(again.model.parameters(), lr=0.1)
-    checkpoint.load_optimizer(directory, fresh)
+    saved = checkpoint.Saved(directory)
+    saved.load_optimizer(fresh)
     for (name, values), other in zip(policy.model.named_parameters(), again.model.parameters(), strict=True):
         assert torch.equal(values, other), name
-    assert {key: checkpoint.load_state(directory)[key] for key in state} == state
+    assert {key: saved.state()[key] for key in state} == state
     # Another step from here is the step that the original would have done.
     step(policy.model, optimizer)
     step(again.model, fresh)

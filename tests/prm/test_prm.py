@@ -31,6 +31,7 @@ from simplerl.core.types import Completion, Problem, Scored, Undecided, VersionS
 from simplerl.data.prompts import prompter
 from simplerl.models.load import Policy
 from simplerl.models.score import Scorer
+from simplerl.models.text import decode
 from simplerl.ops.statistics import auc, reliability
 from simplerl.prm.model import (
     ProcessRewardModel,
@@ -44,7 +45,6 @@ from simplerl.prm.model import (
 )
 from simplerl.prm.reward import lowest, step_rewards
 from simplerl.rewards import make_reward
-from simplerl.rollout.text import decode
 from simplerl.selftraining.prm import Lesson, label, read_labels, step_label, train_prm
 from simplerl.train.batch import build_batch
 

@@ -11,11 +11,12 @@ from made_runs import estimate, made_run, rows, write_evaluation
 from simplerl.analysis import panels as drawing
 from simplerl.analysis.panels import Panel, draw_panel
 from simplerl.analysis.seeds import Band
+from simplerl.core.errors import RunError
 from simplerl.report import outcomes, settings
 from simplerl.report.examples import KINDS, choose
 from simplerl.report.figures import curve_of, draw_all, evaluated, recorded, short, smooth
 from simplerl.report.outcomes import best, explore, read_judges
-from simplerl.report.reading import ReportedRun, gather
+from simplerl.report.reading import ReportedRun, gather, or_why
 from simplerl.runs.behaviours import BEHAVIOURS, BehaviourDirectory, Judgement
 
 
@@ -164,9 +165,10 @@ def test_the_last_evaluation_that_can_be_read_is_used(tmp_path: Path) -> None:
     (path / "evaluations" / "step_000004.parquet").write_bytes(b"x")
     run = ReportedRun(path, "a")
     assert choose(run, number=1, seed=0).after_step == 2
-    assert "cannot be read" in outcomes.gain(run)
+    assert "cannot be read" in or_why(outcomes.gain, run)
     run.evaluations = run.evaluations[:1]
-    assert "two evaluations" in choose(run, number=1, seed=0)
+    with pytest.raises(RunError, match="two evaluations"):
+        choose(run, number=1, seed=0)
 
 
 def test_the_gain_is_paired(tmp_path: Path) -> None:
@@ -238,7 +240,7 @@ def test_24_curves_look_different() -> None:
 
 def test_exploration_needs_several_samples(tmp_path: Path) -> None:
     single = ReportedRun(made_run(tmp_path / "a", before={"p": "w"}, after={"p": "r"}), "a")
-    assert "one sample per problem" in explore(single)
+    assert "one sample per problem" in or_why(explore, single)
     several = explore(ReportedRun(made_run(tmp_path / "b"), "b"))
     assert several.samples == 2
     assert (several.curves["pass@K"].x, several.curves["pass@K"].mean) == ([0.0, 4.0], [0.5, 0.5])
@@ -247,7 +249,7 @@ def test_exploration_needs_several_samples(tmp_path: Path) -> None:
 
 def test_behaviours_by_judge(tmp_path: Path) -> None:
     path = made_run(tmp_path / "a")
-    assert read_judges(ReportedRun(path, "a")) == "No responses were judged yet."
+    assert or_why(read_judges, ReportedRun(path, "a")) == "No responses were judged yet."
 
     def judged(judge: str, problem: str, shows: bool, settings: str = "v1", status: str = "judged") -> Judgement:
         seen = {b: ("x",) if shows and b == "verification" else () for b in BEHAVIOURS} if status == "judged" else {}
@@ -275,7 +277,7 @@ def test_behaviours_by_judge(tmp_path: Path) -> None:
     assert second.name == "keywords"
     assert second.curves["verification"].mean == [0.0]
     (path / "behaviours" / "judgements.jsonl").write_text("broken\n" + json.dumps({}) + "\n")
-    assert "damaged" in read_judges(ReportedRun(path, "a"))
+    assert "damaged" in or_why(read_judges, ReportedRun(path, "a"))
 
 
 # -- self-training -----------------------------------------------------------------------------------------------------

@@ -221,7 +221,9 @@ def test_a_run_of_sft(tmp_path: Path) -> None:
     assert "made by simplerl sft" in "".join(Elements(page.render(made, command="x", now=NOW)).text)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
+    """And the same figures: tests/report/test_content.py."""
     path = made_run(tmp_path / "a")
     assert html_of(path) == html_of(path)
 

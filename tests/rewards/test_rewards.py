@@ -105,8 +105,8 @@ def test_mixture_adds_weighted_values_and_keeps_the_parts():
             ]
         },
     )
-    assert reward(PROBLEM, completion(BOX, tokens=80), verdict("correct")) == pytest.approx(1 + 0.1 - 1)
     (scored,) = reward.score(PROBLEM, [completion(BOX, tokens=80)], [verdict("correct")])
+    assert scored.value == pytest.approx(1 + 0.1 - 1)
     assert scored.parts == {"correctness": 1, "format": 1, "overlong": -0.5}
 
 

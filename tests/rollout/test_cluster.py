@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +47,7 @@ def test_without_ray_the_message_is_the_line_to_type(monkeypatch, tmp_path: Path
 def test_an_address_without_engines_is_refused(tmp_path: Path, capsys) -> None:
     code, error = train_at("auto", tmp_path / "run", capsys, engines=0)
     assert code == 2
-    assert "cluster.address = 'auto' places engines, and there are none" in error
+    assert "cluster.address = 'auto' places engines and ranks, and there are none" in error
 
 
 class TestRay:
@@ -62,7 +64,8 @@ class TestRay:
         policy, said = cub("cub-qwen"), []
         requests = requests_of(policy, 64)
         wanted = dict(open_backend("native", policy).generate(requests, Sampling(max_new_tokens=24)))
-        engines = Engines("native", policy, count=1, say=said.append, cluster=Cluster("local", 0))
+        cluster = Cluster("local", 0)
+        engines = Engines("native", policy, count=1, say=said.append, cluster=cluster)
         try:
             for version in (1, 2):
                 engines.sync(policy.model.state_dict().items(), version)
@@ -74,9 +77,10 @@ class TestRay:
                     pid = engines.report()[0]["pid"]
                     os.kill(pid, signal.SIGKILL)
                     assert gone(pid)
-            assert "engine 0 of 1 (native) ended" in said[0]
+            assert "engine 0 of 1 (native) was ended by signal 9; it is started anew" in said[0]
         finally:
             engines.close()
+            cluster.close()
         assert not engines.files.exists()
 
     def test_a_node_is_killed_and_its_engine_comes_back_on_another(self, cub: Callable[[str], Policy]) -> None:
@@ -91,11 +95,12 @@ class TestRay:
         wanted = dict(open_backend("native", policy).generate(requests, Sampling(max_new_tokens=24)))
         small = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
         nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 0, **small})
-        engines = None
+        engines = cluster = None
         try:
             for _ in range(2):
                 nodes.add_node(num_cpus=1, **small)
-            engines = Engines("native", policy, count=1, say=said.append, cluster=Cluster(nodes.address, 0))
+            cluster = Cluster(nodes.address, 0)
+            engines = Engines("native", policy, count=1, say=said.append, cluster=cluster)
             engines.sync(policy.model.state_dict().items(), 3)
             assert ask_back(engines, policy, "fp32") < 2e-4
             pid = engines.report()[0]["pid"]
@@ -110,11 +115,13 @@ class TestRay:
                         each.kill()
             assert all(told[i].token_ids.tolist() == wanted[i].token_ids.tolist() for i in wanted)
             assert {each.policy_version for each in told.values()} == {3}
-            assert "engine 0 of 1 (native) ended" in said[0]
+            assert "engine 0 of 1 (native) was ended by signal 9; it is started anew" in said[0]
             assert psutil.Process(engines.report()[0]["pid"]).parent() not in (node, None)
         finally:
             if engines:
                 engines.close()
+            if cluster:
+                cluster.close()
             nodes.shutdown()
         assert gone(pid)
 
@@ -125,13 +132,16 @@ def test_a_caller_without_the_secret_is_sent_away_and_keeps_nobody_waiting(monke
     cluster = object.__new__(cluster_module.Cluster)
     cluster._server = socket.create_server(("127.0.0.1", 0))
     address, secret = cluster._server.getsockname(), b"s" * cluster_module.SECRET
+    cluster._expected = {secret: None}
+    placed: Any = SimpleNamespace(secret=secret, poll=lambda: None)
     silent, wrong, right = (socket.create_connection(address) for _ in range(3))
     wrong.sendall(b"x" * cluster_module.SECRET)
     right.sendall(secret)
-    connection = cluster._called(secret)
+    connection = cluster.called(placed)
     assert connection.getpeername() == right.getsockname()
     assert (silent.recv(1), wrong.recv(1)) == (b"", b"")
     monkeypatch.setattr(cluster_module, "CALL_S", 0.2)
-    assert cluster._called(secret).recv(1) == b"", "nobody calls: at its end at once"
+    cluster._expected = {secret: None}
+    assert cluster.called(placed).recv(1) == b"", "nobody calls: at its end at once"
     for each in (silent, wrong, right, connection, cluster._server):
         each.close()

@@ -1,23 +1,25 @@
 """What every rollout backend promises, over all that are registered: a test that a new one has to pass."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
+from support import copy_policy
 
 from simplerl.core.errors import ModelError
 from simplerl.core.seeds import derive
 from simplerl.core.types import Completion
 from simplerl.models.load import Policy
 from simplerl.models.score import text_logprobs
+from simplerl.models.text import decode
 from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.engines import Engines
 from simplerl.rollout.native import truncate
 from simplerl.rollout.proof import ask_back
-from simplerl.rollout.text import decode
 
 VLLM = pytest.param(
     "vllm",
@@ -35,8 +37,11 @@ def two_engines(name: str) -> object:
 
 
 ALL = [VLLM if name == "vllm" else name for name in BACKENDS] + [two_engines(name) for name in BACKENDS]
+ALL.append(pytest.param("split vllm", marks=VLLM.marks))
 #: Those that sample from a model.
 REAL = [name for name in ALL if "fake" not in str(name)]
+#: Those that take new weights under running responses, in this process.
+IN_FLIGHT = [each for name, each in zip(BACKENDS, ALL, strict=False) if hasattr(BACKENDS[name], "between_tokens")]
 QUESTIONS = ("What is 12+34-5?\n", "What is 3*(4+5)?\n", "7-2?\n", "Say 1, and then say what 2+2*8 is.\n")
 
 
@@ -82,11 +87,13 @@ def engine(engines: dict[str, Engine], cub: Callable[[str], Policy]) -> Callable
 
     def get(name: str) -> Engine:
         if name not in engines:
-            policy = cub("cub-qwen")
-            inner = name.removeprefix("two ")
-            backend = open_backend(name, policy) if inner == name else Engines(inner, policy, count=2)
+            kind, _, inner = name.rpartition(" ")
+            policy = cub("cub-llama" if kind == "split" else "cub-qwen")  # Whose heads are an even number.
+            split = {"tensor_parallel": 2} if kind == "split" else {}
+            backend = Engines(inner, policy, count=2) if kind == "two" else open_backend(inner, policy, **split)
             engines[name] = Engine(backend, policy)
-        one, fresh = engines[name], cub("cub-qwen")
+        one = engines[name]
+        fresh = cub(one.policy.name)
         one.policy.model.load_state_dict(fresh.model.state_dict())
         one.backend.sync(one.policy.model.state_dict().items(), version=0)
         return one
@@ -223,6 +230,78 @@ def test_an_engine_is_asked_back(name: str, engine) -> None:
     moved(one.policy)
     with pytest.raises(ModelError, match="does not use the weights"):
         ask_back(one.backend, one.policy, "fp32")
+
+
+@pytest.mark.parametrize(
+    "sampling", [{"max_new_tokens": 40}, {"stop": True}, {"max_new_tokens": 5, "temperature": 0.7}], ids=str
+)
+@pytest.mark.parametrize("name", IN_FLIGHT)
+def test_the_same_weights_after_every_token_change_no_token(name: str, sampling, engine, monkeypatch) -> None:
+    """Noise goes on where it was; a stop string is seen that is of several policies; each span is one token."""
+    one = engine(name)
+    if sampling.get("stop"):
+        longest = max((each.token_ids for each in one.answer(max_new_tokens=40)), key=len)
+        sampling = {"max_new_tokens": 40, "stop": (decode(one.policy.tokenizer, longest[3:5]),)}
+    wanted, versions = one.answer(**sampling), itertools.count(1)
+    weights = one.policy.model.state_dict()
+    monkeypatch.setattr(one.backend, "between_tokens", lambda: one.backend.sync(weights.items(), next(versions)))
+    changed = one.answer(**sampling)
+    for before, after in zip(wanted, changed, strict=True):
+        assert after.token_ids.tolist() == before.token_ids.tolist()
+        assert (after.text, after.stop_reason) == (before.text, before.stop_reason)
+        np.testing.assert_allclose(after.logprobs, before.logprobs, atol=2e-4)
+        assert [(s.version, s.start, s.end) for s in after.versions] == [
+            (i, i, i + 1) for i in range(len(before.logprobs))
+        ]
+    if "stop" in sampling:
+        ends = [decode(one.policy.tokenizer, each.token_ids[-1:]) for each in changed if each.stop_reason == "stop"]
+        assert any(len(end) < len(sampling["stop"][0]) for end in ends), "it takes several tokens"
+
+
+@pytest.mark.parametrize("name", IN_FLIGHT)
+def test_new_weights_under_running_responses(name: str, engine, cub: Callable[[str], Policy], monkeypatch) -> None:
+    """Between two tokens and between two completions of one token, few rows at once; proven at that moment."""
+    policies = [cub("cub-qwen")]
+    backend = open_backend(name, copy_policy(policies[0]), max_rows=6)
+    requests = [request for request in engine(name).requests() for _ in range(2)]  # Pairs end together.
+    calls, told = itertools.count(1), dict[int, Completion]()
+
+    def renew() -> None:
+        policies.append(copy_policy(policies[-1]))
+        moved(policies[-1])
+        backend.sync(policies[-1].model.state_dict().items(), version=len(policies) - 1)
+
+    def between() -> None:
+        if (call := next(calls)) == 3:
+            assert ask_back(backend, policies[-1], "fp32") < 2e-4, "also without new weights"
+            renew()
+            assert ask_back(backend, policies[-1], "fp32") < 2e-4
+            with pytest.raises(ModelError, match="does not use the weights"):
+                ask_back(backend, policies[-2], "fp32")
+            requests.extend(requests[:4])
+        elif call % 9 == 0:
+            renew()
+
+    monkeypatch.setattr(backend, "between_tokens", between, raising=False)
+    try:
+        for index, completion in backend.generate(requests, Sampling(max_new_tokens=24)):
+            assert index not in told
+            if len(told) % 6 == 0:
+                renew()
+            told[index] = completion
+    finally:
+        backend.close()
+    assert sorted(told) == list(range(36))
+    assert max(len(each.versions) for each in told.values()) > 2
+    first = [each.versions[0].end for each in told.values() if each.policy_version == 0]
+    assert 0 < max(first) <= 4, "a question does not wait for a row"
+    for index, each in told.items():
+        prompt = requests[index].prompt_ids.tolist()
+        assert [0, *(s.end for s in each.versions)] == [*(s.start for s in each.versions), len(each.token_ids)]
+        for span in each.versions:
+            scored = text_logprobs(policies[span.version].model, [*prompt, *each.token_ids.tolist()])[len(prompt) - 1 :]
+            own = slice(span.start, span.end)
+            np.testing.assert_allclose(each.logprobs[own], scored[own], atol=2e-4)
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import re
+import shlex
 import signal
 import subprocess
 import threading
@@ -19,8 +20,10 @@ from support import (
     arguments,
     assert_same_run,
     begin_run,
+    command,
     copy_policy,
     deep,
+    environment,
     fingerprint,
     gone,
     run_main,
@@ -50,6 +53,7 @@ import copy, time
 from pathlib import Path
 import simplerl
 from simplerl.rollout.native import NativeBackend
+from simplerl.rollout.vllm import VLLMBackend
 
 class Slow(NativeBackend):
     """Slow."""
@@ -77,12 +81,20 @@ class Cannot(NativeBackend):
     def __init__(self, *arguments, **options):
         raise simplerl.core.errors.ModelError("the model is upside down")
 
-class Swallows(NativeBackend):
+class Swallow:
+    def sync(self, weights, version):
+        if version == 2:
+            self.version = version
+        else:
+            super().sync(weights, version)
+
+class Swallows(Swallow, NativeBackend):
     """Swallows the second update."""
     def __init__(self, *arguments, model, **options):
         super().__init__(*arguments, model=copy.deepcopy(model), **options)
-    def sync(self, weights, version):
-        super().sync(() if version == 2 else weights, version)
+
+class SwallowsVLLM(Swallow, VLLMBackend):
+    """Swallows the second update."""
 
 class Forgets(NativeBackend):
     """Takes weights once; started anew it only says so."""
@@ -92,7 +104,7 @@ class Forgets(NativeBackend):
         super().sync(() if Path(FILE).exists() else weights, version)
         Path(FILE).touch()
 
-for cls in (Forgets, Slow, Hangs, Breaks, Cannot, Swallows):
+for cls in (Forgets, Slow, Hangs, Breaks, Cannot, Swallows, SwallowsVLLM):
     simplerl.register("backend", cls.__name__.lower())(cls)
 '''
 
@@ -338,6 +350,7 @@ def test_an_engine_that_cannot_load_ends_with_its_last_lines(tmp_path: Path, plu
     assert code == 2
     assert "(cannot) ended with exit code 2; it said:\n  error: the model is upside down" in error
     assert not (tmp_path / "run").exists()
+    assert not engines_of(os.getpid())
 
 
 def test_errors_of_requests_are_raised_here(cub: Callable[[str], Policy]) -> None:
@@ -352,11 +365,24 @@ def test_errors_of_requests_are_raised_here(cub: Callable[[str], Policy]) -> Non
         engines.close()
 
 
-def test_a_swallowed_update_ends_the_run_at_its_step(tmp_path: Path, plugin: str) -> None:
+@pytest.mark.parametrize(
+    "rollout",
+    [
+        {"backend": "swallows"},
+        {"backend": "swallows", "refresh": "in_flight", "lag": 1},
+        pytest.param({"backend": "swallowsvllm", "refresh": "in_flight", "lag": 1}, marks=pytest.mark.vllm),
+    ],
+    ids=str,
+)
+def test_a_swallowed_update_ends_the_run_at_its_step(rollout, tmp_path: Path, plugin: str) -> None:
+    over = {
+        "plugins": [plugin],
+        "cluster": {"engines": 1},
+        "algorithm": {"correction": "truncated"},
+        "rollout": rollout,
+    }
     with pytest.raises(ModelError, match=r"does not use the weights that it was given \(version 2\)"):
-        run_small(
-            tmp_path / "run", {"plugins": [plugin], "rollout": {"backend": "swallows"}, "cluster": {"engines": 1}}
-        )
+        run_small(tmp_path / "run", over)
 
 
 def test_no_engine_outlives_its_controller(tmp_path: Path) -> None:
@@ -373,3 +399,24 @@ def test_no_engine_outlives_its_controller(tmp_path: Path) -> None:
 def test_a_number_of_engines_below_none_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"cluster\.engines"):
         small_config({"cluster": {"engines": -1}})
+
+
+@pytest.mark.parametrize(("size", "what"), [(2, "the model cannot be handed"), (6, "weights cannot be handed")])
+def test_shared_memory_that_is_full_is_said_and_leaves_nothing(size: int, what: str, tmp_path: Path) -> None:
+    """A `/dev/shm` of its own of so many MiB: too few for the model of 4, or for new weights beside it."""
+    mount = f"mount -t tmpfs -o size={size}m tmpfs /dev/shm"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip("a process may not have a /dev/shm of its own here")
+    over = deep(SMALL, {"cluster": {"engines": 1}, "evaluation": {"every": 0}})
+    line = shlex.join(command("train", "cub", *arguments(over), "--output-dir", str(tmp_path / "run")))
+    inside = ["unshare", "-rm", "sh", "-c", f"{mount}; {line}; code=$?; echo left: $(ls -A /dev/shm); exit $code"]
+    mark = {"SIMPLERL_TEST_MARK": str(tmp_path)}
+    done = subprocess.run(inside, env=environment() | mark, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2, done.stderr
+    assert what in done.stderr
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.endswith("left:\n")
+    for process in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            assert str(tmp_path).encode() not in process.read_bytes(), "an engine is left"

@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ needs_vllm = [
 ]
 STEPS = {"steps": 3, "optimizer": {"lr": 1e-3}}
 VLLM = deep(STEPS, {"rollout": {"backend": "vllm"}})
+SPLIT = {"model": "cub-llama", "rollout": {"tensor_parallel": 2}}
 
 
 class OwnCopy(NativeBackend):
@@ -44,9 +46,9 @@ def swallowing(cls: type, at: int) -> type:
     return Swallowing
 
 
-def run_with(monkeypatch, backend: type, path: Path) -> None:
+def run_with(monkeypatch, backend: type, path: Path, over: Mapping[str, Any] = STEPS) -> None:
     monkeypatch.setitem(BACKENDS.data, "other", backend)
-    run_small(path, deep(STEPS, {"rollout": {"backend": "other"}}))
+    run_small(path, deep(deep(STEPS, over), {"rollout": {"backend": "other"}}))
 
 
 def test_a_copy_that_takes_every_update_is_believed(monkeypatch, tmp_path: Path) -> None:
@@ -86,9 +88,10 @@ class TestVLLM:
         run_small(tmp_path / "again", VLLM, resume=True)
         assert_same_run(tmp_path / "again", reference)
 
-    def test_a_swallowed_update_ends_the_run_at_its_step(self, monkeypatch, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("over", [{}, SPLIT], ids=str)
+    def test_a_swallowed_update_ends_the_run_at_its_step(self, monkeypatch, tmp_path: Path, over) -> None:
         with pytest.raises(ModelError, match=r"\(version 2\)"):
-            run_with(monkeypatch, swallowing(BACKENDS["vllm"], 2), tmp_path / "run")
+            run_with(monkeypatch, swallowing(BACKENDS["vllm"], 2), tmp_path / "run", over)
         assert [line["step"] for line in read_metrics(tmp_path / "run")] == [0, 1]
 
     @pytest.mark.skipif(not find_spec("peft"), reason="needs peft")

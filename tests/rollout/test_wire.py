@@ -14,7 +14,7 @@ import torch
 
 from simplerl.core.errors import ModelError, SimpleRLError
 from simplerl.rollout import wire
-from simplerl.rollout.wire import pack, read_weights, receive, shared_folder, to_frame, write_weights
+from simplerl.rollout.wire import StoredWeights, pack, receive, shared_folder, to_frame, write_weights
 
 
 def test_weights_are_read_as_they_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +23,7 @@ def test_weights_are_read_as_they_were_written(tmp_path: Path, monkeypatch: pyte
     weights = {"embed": table, "head": table, "half": torch.ones(5).bfloat16(), "slice": torch.arange(8.0)[2:4]}
     write_weights(tmp_path / "one", weights.items())
     assert len(list((tmp_path / "one").iterdir())) > 1
-    read = dict(read_weights(tmp_path / "one"))
+    read = dict(StoredWeights(tmp_path / "one"))
     assert read.keys() == weights.keys()
     assert all(torch.equal(read[name], values) and read[name].dtype == values.dtype for name, values in weights.items())
 
@@ -40,7 +40,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_that_looks_complete(tmp_path: Pa
 
 def test_weights_that_are_gone_are_not_nothing(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="are gone"):
-        list(read_weights(tmp_path / "one"))
+        list(StoredWeights(tmp_path / "one"))
 
 
 @pytest.mark.parametrize("cut", [1, 5, 9, 40])

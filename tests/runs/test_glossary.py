@@ -1,6 +1,7 @@
 """The glossary: every metric once, and a run records what it defines."""
 
 import re
+from typing import Any
 
 from support import SMALL, Silent, deep, run_small, small_config
 
@@ -22,28 +23,30 @@ def test_names_and_lines() -> None:
 
 def test_a_run_records_every_metric(tmp_path) -> None:
     """What is in the glossary is written, with everything turned on; what is written is in the glossary."""
+
+    def run(name: str, over: dict[str, Any]) -> None:
+        run_small(tmp_path / name, deep({"evaluation": {"every": 0, "size": 1, "samples": 1}}, over))
+
     settings = {"kl_coef": 0.1, "entropy_coef": 0.01, "correction": "truncated"}
     run_small(
         tmp_path / "all-terms", {"algorithm": settings, "evaluation": {"every": 1, "further_temperatures": [0.0]}}
     )
-    run_small(tmp_path / "dynamic", {"algorithm": {"name": "dapo"}})
-    run_small(tmp_path / "critic", {"algorithm": {"name": "ppo"}})
-    run_small(tmp_path / "entropy", {"algorithm": {"name": "entropic"}})
+    run("dynamic", {"algorithm": {"name": "dapo"}})
+    run("critic", {"algorithm": {"name": "ppo"}})
+    run("entropy", {"algorithm": {"name": "entropic"}})
     search = {"subset": 2, "s": 2, "temperatures": [0.8, 1.0]}
-    run_small(tmp_path / "controlled", {"sampling": {"controller": "query-effect"}, "star": search})
-    run_small(tmp_path / "episodes", {"environment": {"name": "calculator"}})
-    run_small(tmp_path / "gates", {"sampling": {"gate": ["signal", "std", "some-right"]}})
-    run_small(
-        tmp_path / "stages", {"sampler": {"name": "drive", "stage_steps": [1], "sizes": [0, 4], "samples": [2, 4]}}
-    )
-    run_small(tmp_path / "families", {"data": "families", "dataset": {"levels": []}, "sampler": {"name": "we-math"}})
+    run("controlled", {"sampling": {"controller": "query-effect"}, "star": search})
+    run("episodes", {"environment": {"name": "calculator"}})
+    run("gates", {"sampling": {"gate": ["signal", "std", "some-right"]}})
+    run("stages", {"sampler": {"name": "drive", "stage_steps": [1], "sizes": [0, 4], "samples": [2, 4]}})
+    run("families", {"data": "families", "dataset": {"levels": []}, "sampler": {"name": "we-math"}})
     kept = {"algorithm": {"correction": "truncated"}}
-    run_small(tmp_path / "ahead", {**kept, "cluster": {"engines": 1}, "rollout": {"lag": 1}})
-    run_small(tmp_path / "kept", {**kept, "buffer": {"name": "rorecomp", "alpha": 0.3, "capacity": 4}})
-    run_small(tmp_path / "taught", {"algorithm": {"name": "distill"}})
+    run("ahead", {**kept, "cluster": {"engines": 1}, "rollout": {"lag": 1}})
+    run("kept", {**kept, "buffer": {"name": "rorecomp", "alpha": 0.3, "capacity": 4}})
+    run("taught", {"algorithm": {"name": "distill"}})
     unsolved = {"sampling": {"max_new_tokens": 2}}
-    run_small(tmp_path / "prefixed", {"transform": {"name": "snapshot", "separator": "."}})
-    run_small(tmp_path / "lifted", {**unsolved, "buffer": {"name": "relift", "rows": 1}})
+    run("prefixed", {"transform": {"name": "snapshot", "separator": "."}})
+    run("lifted", {**unsolved, "buffer": {"name": "relift", "rows": 1}})
     cold = small_config({"sft": {"data": "arithmetic-long", "steps": 1, "batch_size": 4, "size": 8}})
     sft(cold, tmp_path / "cold", resume=False, callbacks=[Silent()])
     taught = {"updates": 1, "batch_size": 2, "subset": 2, "s": 2, "temperatures": [1.0], "thresholds": [0.5]}

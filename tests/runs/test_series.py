@@ -42,10 +42,13 @@ def test_results_make_a_series_for_each_run_and_protocol(tmp_path: Path) -> None
     for step, seed in ((10, 0), (0, 0), (0, 1)):
         label = f"run@{step}"
         result_of(tmp_path / label / f"seed{seed}", {"p": ["4"]}, label=label, step=step, seed=seed)
+    for more in ({"policy": "choice"}, {"environment": {"name": "calculator"}}):
+        result_of(tmp_path / str(more), {"p": ["4"]}, label="run@10", step=10, seed=0, **more)
     result_of(tmp_path / "other", {"p": ["4"]}, label="other", step=None)
     found = series(tmp_path, pytest.fail)
     steps = [(name.split()[0], [one.step for one in evaluations]) for name, evaluations in found]
-    assert sorted(steps, key=str) == [("other", [None]), ("run", [0, 10]), ("run", [0])]
+    wanted = [("run", [0, 10]), ("run", [0]), ("run", [10]), ("run", [10]), ("other", [None])]
+    assert sorted(steps, key=str) == sorted(wanted, key=str)
 
 
 def test_a_damaged_result_is_named_or_refused(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def test_what_is_selected() -> None:
         member("\\boxed{4}", WRONG),
         member("\\boxed{2} and on", stop_reason="length"),
         member("\\boxed{5}", TIMED_OUT),
+        member("\\boxed{2} <4+", stop_reason="turns"),
     )
     chosen = select(responses, 0.5)
     assert [t.sample for t in chosen.kept] == [0, 2, 3], "equal responses once, white space apart"

@@ -151,7 +151,8 @@ def test_an_interruption_reaches_the_children_once_and_waits_for_them(number: si
         (place / "saved").write_text(str(len(seen)))
     """
     parent = f"""
-        import pathlib, sys
+        import pathlib, sys, types
+        sys.modules["support"] = types.SimpleNamespace(environment=None)  # It imports PyTorch.
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from test_execute import Watching, job
         from simplerl.studies.execute import execute

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from support import begin_run, deep, ranks_of, run_small, small_config
+from support import SMALL, arguments, begin_run, deep, ranks_of, run_command, run_small, small_config
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from simplerl.distributed.plan import Machine, make_plan
@@ -24,6 +25,11 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 needs_vllm = pytest.mark.skipif(not find_spec("vllm"), reason="needs vLLM: pip install 'simplerl[vllm]'")
 ENGINES = ["native", pytest.param("vllm", marks=needs_vllm)]
 ON_GPU = {"learner": {"device": "cuda"}}
+EXACT = {
+    "steps": 1,
+    "learner": {"precision": "fp32", "attention": "sdpa", "device": "cuda"},
+    "rollout": {"precision": "fp32"},
+}
 
 
 @pytest.mark.parametrize("backend", ENGINES)
@@ -67,8 +73,11 @@ def test_the_plan_is_near_the_peak(tmp_path: Path) -> None:
 
 def learned(path: Path, over: dict[str, Any]) -> tuple[float, dict[str, torch.Tensor]]:
     """Return the gradient's norm in the first step of a run in fp32, and what its checkpoint holds then."""
-    exact = {"precision": "fp32", "attention": "sdpa", "device": "cuda"}
-    run_small(path, deep({"steps": 1, "learner": exact, "rollout": {"precision": "fp32"}}, over))
+    run_small(path, deep(EXACT, over))
+    return read_learned(path)
+
+
+def read_learned(path: Path) -> tuple[float, dict[str, torch.Tensor]]:
     newest = path / "checkpoints" / "step_000001"
     return read_metrics(path)[-1]["optimizer/grad_norm"], safetensors.torch.load_file(newest / "model.safetensors")
 
@@ -95,6 +104,24 @@ def test_a_rank_on_each_gpu(algorithm: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.skipif(not find_spec("ray"), reason="needs Ray: pip install 'simplerl[ray]'")
+def test_a_rank_that_ray_places_on_another_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run sees the first GPU alone, Ray both: its second rank is on the other, as on another machine."""
+    from ray.cluster_utils import Cluster as Nodes
+
+    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 2, "include_dashboard": False})
+    try:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+        over = deep(EXACT, {"learner": {"ranks": 2}, "cluster": {"address": nodes.address}})
+        line = [*arguments(deep(SMALL, over)), "--output-dir", str(tmp_path / "two")]
+        done = run_command("train", "cub", *line, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+    finally:
+        nodes.shutdown()
+    assert_same_learning(learned(tmp_path / "one", {}), read_learned(tmp_path / "two"))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 def test_a_rank_that_dies_on_a_gpu(tmp_path: Path) -> None:
     process = begin_run(tmp_path / "run", {"steps": 500, "learner": {"ranks": 2, "device": "cuda", "restarts": 0}})
     (rank,) = ranks_of(process.pid)
@@ -102,3 +129,19 @@ def test_a_rank_that_dies_on_a_gpu(tmp_path: Path) -> None:
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "rank 1 of 2 of the learner was ended by signal 9" in said
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_a_run_goes_on_when_a_rank_on_a_gpu_has_ended(tmp_path: Path) -> None:
+    """Twice, so that what was aborted and begun anew is aborted again."""
+    process = begin_run(tmp_path / "run", {"steps": 60, "learner": {"ranks": 2, "device": "cuda"}})
+    for _ in range(2):
+        (rank,) = ranks_of(process.pid)
+        os.kill(rank, signal.SIGKILL)
+        begun = time.monotonic()
+        while (not (others := ranks_of(process.pid)) or rank in others) and time.monotonic() < begun + 200:
+            time.sleep(0.5)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert said.count("The run goes on from its newest checkpoint") == 2
+    assert [line["step"] for line in read_metrics(tmp_path / "run")] == list(range(61))

@@ -1,6 +1,7 @@
 """How a batch is laid out changes no gradient: micro-batches, order, padding, skipped groups, checkpointing."""
 
 import dataclasses
+import functools
 import threading
 import warnings
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.types import Batch
 from simplerl.models.load import Policy, recompute_activations
 from simplerl.runs.glossary import TIMINGS
+from simplerl.train import learner as learner_module
 from simplerl.train.batch import build_batch, joined
 from simplerl.train.learner import Learner, StepResult
 
@@ -115,11 +117,13 @@ def assert_same(found: Gradients, wanted: Gradients) -> None:
     for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
         tolerance = 1e-5 if number == 0 else 1e-4
         assert one.keys() == other.keys()
+        largest_of = {False: 0.0, True: 0.0}  # The policy's, and the critic's.
+        for name, values in other.items():
+            largest_of[name.startswith("critic.")] = max(
+                largest_of[name.startswith("critic.")], values.abs().max().item()
+            )
         for name, values in one.items():
-            own = [
-                v.abs().max().item() for n, v in other.items() if n.startswith("critic.") == name.startswith("critic.")
-            ]
-            largest = max(own)
+            largest = largest_of[name.startswith("critic.")]
             assert largest > 1e-4, "no gradient to compare"
             difference = (values - other[name]).abs().max().item()
             assert difference <= tolerance * largest, f"{name}: {difference:.3g} of {largest:.3g}"
@@ -147,29 +151,39 @@ def padded(batch: Batch, columns: int) -> Batch:
     return dataclasses.replace(batch, **wide)
 
 
+#: Each differs from the batch as it is, in one micro-batch for each update, in all that it names.
 LAYOUTS: dict[str, Callable[[Batch], tuple[Batch, int]]] = {
-    "one row each": lambda batch: (batch, 1),
-    "few rows each": lambda batch: (batch, 45),
-    "another order": lambda batch: (permuted(batch, 1), 45),
-    "more padding": lambda batch: (padded(batch, 9), 10**6),
+    "as it is": lambda batch: (batch, 10**6),
+    "order and padding, few rows each": lambda batch: (padded(permuted(batch, 1), 9), 45),
     "order and padding, one row each": lambda batch: (padded(permuted(batch, 2), 3), 1),
 }
+FEW, ONE = list(LAYOUTS)[1:]
 
 
-@pytest.fixture(params=["long-prompts", "several-turns"])
+@pytest.fixture(scope="module", params=["long-prompts", "several-turns"])
 def batch(request: pytest.FixtureRequest) -> Batch:
     """Two shapes of batch: where prompts are most of the tokens, and long responses of which others wrote a part."""
     several = request.param == "several-turns"
     return build_batch(random_groups(longest=40 if several else 6, holes=several))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.fixture(scope="module")
+def learned(batch: Batch, fresh, tiny_models) -> Callable[..., tuple[Gradients, StepResult]]:
+    """Give what a case learns from the batch in a layout, in two updates, computed once."""
+
+    @functools.cache
+    def get(case: str, layout: str = "as it is") -> tuple[Gradients, StepResult]:
+        laid_out, tokens = LAYOUTS[layout](batch)
+        policy = fresh(str(tiny_models("llama")))
+        return learn(policy, CASES[case], laid_out, tokens=tokens, prompts_per_update=2)
+
+    return get
+
+
+@pytest.mark.parametrize("layout", [FEW, ONE])
 @pytest.mark.parametrize("case", CASES)
-def test_layout_does_not_matter(case: str, layout: str, batch: Batch, tiny: Callable[[str], Policy]) -> None:
-    policy = tiny("llama")
-    wanted, before = learn(policy, CASES[case], batch, prompts_per_update=2)
-    laid_out, tokens = LAYOUTS[layout](batch)
-    found, after = learn(policy, CASES[case], laid_out, tokens=tokens, prompts_per_update=2)
+def test_layout_does_not_matter(case: str, layout: str, learned) -> None:
+    (wanted, before), (found, after) = learned(case), learned(case, layout)
     assert len(wanted) == 2, "the second update is off-policy, so that the clip takes part"
     assert_same(found, wanted)
     found_metrics, wanted_metrics = (
@@ -180,8 +194,9 @@ def test_layout_does_not_matter(case: str, layout: str, batch: Batch, tiny: Call
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not CASES[case].needs_critic])
-def test_micro_batches_at_once_change_no_bit(case: str, batch: Batch, tiny, monkeypatch) -> None:
+def test_micro_batches_at_once_change_no_bit(case: str, batch: Batch, learned, tiny, monkeypatch) -> None:
     """A tiny model's are computed by as many threads as there are, each by one; gradients add up in their order."""
+    laid_out, tokens = LAYOUTS[FEW](batch)
     policy, usual, results, loss = tiny("llama"), torch.get_num_threads(), [], Learner._loss
     seen: set[tuple[int, int]] = set()
 
@@ -190,17 +205,18 @@ def test_micro_batches_at_once_change_no_bit(case: str, batch: Batch, tiny, monk
         return loss(*args, **options)
 
     monkeypatch.setattr(Learner, "_loss", watched)
+    in_bf16 = {"precision": "bf16"} if case == "grpo" else {}
     try:
-        for threads in (1, 3):
+        for threads in (1, 3) if in_bf16 else (3,):
             torch.set_num_threads(threads)
-            precision = "bf16" if case == "grpo" else "fp32"
-            results.append(learn(policy, CASES[case], batch, tokens=45, prompts_per_update=2, precision=precision))
+            results.append(learn(policy, CASES[case], laid_out, tokens=tokens, prompts_per_update=2, **in_bf16))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(usual)
-    assert (1, threading.get_ident()) in seen
+    assert not in_bf16 or (1, threading.get_ident()) in seen
     assert (3, threading.get_ident()) not in seen, "each has a thread of its own"
-    (wanted, before), (found, after) = results
+    wanted, before = results[0] if in_bf16 else learned(case, FEW)
+    found, after = results[-1]
     for one, other in zip(found, wanted, strict=True):
         assert one.keys() == other.keys()
         assert all(torch.equal(values, other[name]) for name, values in one.items())
@@ -221,15 +237,44 @@ def test_what_fails_in_one_of_several_micro_batches_is_raised(batch, tiny, monke
 
 
 @pytest.mark.parametrize(("case", "tokens"), [(case, 45) for case in CASES] + [("grpo-zoo", 10**6), ("grpo-zoo", 1)])
-def test_prompts_may_be_computed_once(case: str, tokens: int, batch: Batch, tiny: Callable[[str], Policy]) -> None:
+def test_prompts_may_be_computed_once(case: str, tokens: int, batch: Batch, learned, tiny) -> None:
     """For the responses of a micro-batch, for all, and for each on its own; the critic does as the policy does."""
-    policy = tiny("llama")
-    wanted, before = learn(policy, CASES[case], batch, prompts_per_update=2)
-    found, after = learn(
-        policy, CASES[case], permuted(batch, 1), tokens=tokens, prompts_per_update=2, share_prompts="on"
-    )
+    options: dict[str, Any] = {"tokens": tokens, "prompts_per_update": 2, "share_prompts": "on"}
+    (wanted, before), (found, after) = learned(case), learn(tiny("llama"), CASES[case], permuted(batch, 1), **options)
     assert_same(found, wanted)
     assert after.metrics["policy/loss"] == pytest.approx(before.metrics["policy/loss"], rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_prompts_may_be_computed_before_the_responses(
+    case: str, tiny: Callable[[str], Policy], monkeypatch
+) -> None:
+    """By one thread or by several, to the last bit the same; rounding aside, what each response with its own gives."""
+    policy, batch = tiny("llama"), build_batch(random_groups(prompts=(12, 20), longest=12))
+    plans = []
+    real = learner_module.cut_behind_prompts
+    monkeypatch.setattr(
+        learner_module, "cut_behind_prompts", lambda *args, **cuts: plans.append(real(*args, **cuts)) or plans[-1]
+    )
+    wanted, before = learn(policy, CASES[case], batch, tokens=100, prompts_per_update=2, share_prompts="off")
+    assert not plans
+    usual, outcomes = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            outcomes.append(learn(policy, CASES[case], batch, tokens=100, prompts_per_update=2))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(usual)
+    assert any(plans) or case == "entropic", "of its few rows that teach something nothing would be saved"
+    (found, after), (by_threads, _) = outcomes
+    assert_same(found, wanted)
+    for name, value in before.metrics.items():
+        if not name.startswith(TIMINGS):
+            assert after.metrics[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+    for one, several in zip(found, by_threads, strict=True):
+        for name, values in one.items():
+            assert "critic" in name or torch.equal(values, several[name]), name
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "gemma2", "mistral-sliding", "phi", "qwen2-tied", "gemma3"])
@@ -280,7 +325,7 @@ MIXED = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", [FEW, ONE])
 @pytest.mark.parametrize("case", MIXED)
 def test_rows_of_all_terms_in_one_batch_in_any_layout(case: str, layout: str, tiny: Callable[[str], Policy]) -> None:
     policy, batch = tiny("llama"), joined(mixed_parts())

@@ -1,5 +1,6 @@
 """The first update after sampling is on-policy at any temperature, and what was sampled is what is trained on."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -53,14 +54,19 @@ def sampled(policy: Policy, *, temperature: float, max_new_tokens: int = 30) -> 
     return build_batch(groups)
 
 
+@pytest.fixture(scope="module")
+def batch_at(fresh: Callable[[str], Policy]) -> Callable[[float], Batch]:
+    """Give the batch that is sampled at a temperature, once."""
+    return functools.cache(lambda temperature: sampled(fresh("cub-qwen"), temperature=temperature))
+
+
 @pytest.mark.parametrize("temperature", [0.6, 1.2])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_first_update_has_ratio_one_at_any_temperature(
-    name: str, temperature: float, cub: Callable[[str], Policy]
+    name: str, temperature: float, batch_at: Callable[[float], Batch], cub: Callable[[str], Policy]
 ) -> None:
     """π_old is what the sampler used: the trainer's old log-probabilities are the sampler's own, at its temperature."""
-    policy = cub("cub-qwen")
-    batch = sampled(policy, temperature=temperature)
+    policy, batch = cub("cub-qwen"), batch_at(temperature)
     seen: list[LossInputs] = []
 
     class Watched(ALGORITHMS[name]):
@@ -105,7 +111,8 @@ def test_truncated_response_gets_no_forged_end(cub: Callable[[str], Policy]) -> 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_runs_record_truncated_responses_as_they_were(name: str, tmp_path: Any, cub: Callable[[str], Policy]) -> None:
-    over = {"steps": 1, "algorithm": {"name": name}, "sampling": {"max_new_tokens": 6}}
+    evaluation = {"size": 1, "samples": 1}
+    over = {"steps": 1, "algorithm": {"name": name}, "sampling": {"max_new_tokens": 6}, "evaluation": evaluation}
     run_small(tmp_path / "run", over)
     rows = pyarrow.parquet.read_table(tmp_path / "run" / "trajectories" / "step_000001.parquet").to_pylist()
     truncated = [row for row in rows if row["stop_reason"] == "length"]

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -42,7 +43,7 @@ from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.errors import ConfigError, ModelError, RankLost, SimpleRLError
 from simplerl.core.types import Batch
 from simplerl.models.checkpoint import TRAINER
-from simplerl.models.device import check_devices
+from simplerl.models.device import ranks_here
 from simplerl.models.load import Policy, load
 from simplerl.rollout import open_backend
 from simplerl.rollout.proof import ask_back
@@ -142,7 +143,10 @@ def test_two_ranks_learn_what_one_does(case: str, two: Ranks, policy_of: Callabl
 
 def test_two_ranks_learn_from_rows_of_all_terms(two: Ranks, cub: Callable[[str], Policy], tmp_path: Path) -> None:
     batch, algorithm = joined(mixed_parts(vocabulary=300)), ALGORITHMS["grpo"](kl_coef=0.1)
-    one, other = make_learner(cub(), algorithm), spread(make_learner(cub(), algorithm, ranks=2), two)
+    one = make_learner(
+        cub(), algorithm, share_prompts="off"
+    )  # As ranks do: prompts that are computed once round otherwise.
+    other = spread(make_learner(cub(), algorithm, ranks=2), two)
     wanted, result = one.step(batch, 1), other.step(batch, 1)
     assert wanted.metrics.keys() == result.metrics.keys()
     for name in ("optimizer/grad_norm", "policy/loss", "sft/loss", "policy/mismatch_kl", "policy/kl"):
@@ -282,7 +286,7 @@ def test_what_cannot_be_started(monkeypatch: pytest.MonkeyPatch, capsys, tmp_pat
     assert "learner.ranks = 2, but PyTorch sees 1 CUDA device, and each rank needs one" in said
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match=r"cuda:1 with learner\.ranks = 1: rank N takes cuda:N"):
-        check_devices(1, torch.device("cuda:1"))
+        ranks_here(1, torch.device("cuda:1"))
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------
@@ -491,3 +495,52 @@ def test_one_rank_watches_nobody() -> None:
     watcher.start()
     watcher.join(timeout=10)
     assert not watcher.is_alive()
+
+
+@pytest.mark.parametrize("how", ["returns", "raises", "diverges", "stays"])
+def test_a_collective_that_gives_no_error_is_aborted(how: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    """As NCCL's: an abort makes the wait return, with no error or with one. Where it does not, the process ends."""
+    freed, ended = threading.Event(), []
+
+    class End:
+        alive = True
+
+        def __call__(self) -> None:
+            self.alive = False
+
+    monkeypatch.setattr(module, "DEATH_S", 0.1)
+    monkeypatch.setattr(module, "LEAVE_S", 0.5)
+    monkeypatch.setattr(module.dist, "broadcast_object_list", lambda *given: None)
+    monkeypatch.setattr(module.os, "_exit", lambda code: (ended.append(code), freed.set()))
+    ranks = Ranks.__new__(Ranks)
+    pairs = [socket.socketpair() for _ in range(2)]
+    ranks.threads, ranks._sockets, ranks._end, ranks._called = 1, [a for a, _ in pairs], End(), threading.RLock()
+    ranks.here, ranks.hosts, ranks._calls, ranks._call, ranks.placed = 3, ["here"], 0, 0, False
+    ranks.device = torch.device("cuda")
+    programs = ["import sys; sys.exit(3)", "import time; time.sleep(100)"]
+    ranks._processes = [subprocess.Popen([sys.executable, "-c", each]) for each in programs]
+    ranks._files = types.SimpleNamespace(name=str(tmp_path))
+    (tmp_path / "rank_1.txt").write_text("no such kernel\n")
+    abort = freed.set if how != "stays" else lambda: None
+    ranks.mesh = types.SimpleNamespace(get_group=lambda: types.SimpleNamespace(abort=abort))
+    watcher = threading.Thread(target=ranks._watch, daemon=True)
+    watcher.start()
+    lost = r"rank 1 of 3 of the learner ended with exit code 3; it said:\n  no such kernel"
+
+    def step() -> None:
+        with ranks.together("refresh"), ranks.together("restart"):
+            assert freed.wait(timeout=30)
+            if how == "raises":
+                raise RuntimeError("NCCL communicator was aborted on rank 0")
+            if how == "diverges":
+                raise ModelError("the gradient is not a number")
+
+    with pytest.raises(RankLost, match=lost) as raised:
+        step()
+    watcher.join(timeout=10)
+    assert (raised.value.code, ended, ranks._processes[1].wait(timeout=10)) == (
+        3,
+        [2] * (how == "stays"),
+        -signal.SIGKILL,
+    )
+    assert re.match("error: " + lost, capsys.readouterr().err) if how == "stays" else not ranks._end.alive

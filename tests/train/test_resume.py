@@ -21,6 +21,8 @@ from support import (
     deep,
     environment,
     fingerprint,
+    kills_before,
+    resumes_exactly,
     run_command,
     run_main,
     run_small,
@@ -86,6 +88,12 @@ BY_FEED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+#: The line of metrics of the last of three steps; step 0 has one too.
+LAST_LINE = r"open /metrics\.jsonl 4$"
+#: Policy, critic, both optimizers and the coefficient are one checkpoint: complete, or the one before it counts.
+IN_CHECKPOINT = r"os\.mkdir .*step_000002\.partial 1$|step_000002.*(state|manifest)\.json|os\.rename .*step_000002"
+
+
 def go_on(path: Path, over: dict[str, Any]) -> None:
     """Do what a person does after a crash: resume, or start again where nothing had been written yet."""
     outcome, _ = run_small(path, over, resume=(path / "config.json").exists())
@@ -94,13 +102,24 @@ def go_on(path: Path, over: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def references(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """Fingerprints of uninterrupted runs, by variant, and the changes of files that they made (`writes`)."""
+    """Fingerprints of uninterrupted runs, by variant, their directories (`path`), and what kills leave (`killed`).
+
+    Killed once in each step: just before its line of metrics, and just before its checkpoint gets its name.
+    """
     found = {}
     for name, over in VARIANTS.items():
         path = tmp_path_factory.mktemp("reference") / "run"
-        writes = writes_of(path, over)
-        found[name] = {**fingerprint(path), "writes": writes}
+        every = r"/metrics\.jsonl|os\.rename /checkpoints/"
+        with kills_before(path, every if name == "plain" else r"os\.rename /checkpoints/.*step_000003") as killed:
+            run_small(path, over)
+        found[name] = {**fingerprint(path), "path": path, "killed": killed}
     return found
+
+
+@pytest.fixture
+def finished(references: dict[str, dict[str, Any]], tmp_path: Path) -> Path:
+    """A copy of the plain run."""
+    return shutil.copytree(references["plain"]["path"], tmp_path / "run")
 
 
 def test_the_reference_learns_something(references: dict[str, dict[str, Any]]) -> None:
@@ -114,6 +133,18 @@ def test_same_command_gives_the_same_run(variant: str, references, tmp_path: Pat
     assert_same_run(tmp_path / "run", references[variant])
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_crash_between_steps_of_the_loop(variant: str, references) -> None:
+    killed = references[variant]["killed"]
+    assert len(killed) >= (7 if variant == "plain" else 1)
+    if variant == "plain":
+        assert (killed[0] / "evaluations" / "step_000000.json").exists(), "between the first evaluation and its line"
+        assert not (killed[0] / "metrics.jsonl").exists()
+    for path in killed:
+        go_on(path, VARIANTS[variant])
+        assert_same_run(path, references[variant])
+
+
 def writes_of(path: Path, over: dict[str, Any]) -> list[str]:
     """Return every change of a file that a run makes."""
     with crash_before_write(path, 10**9) as seen:
@@ -121,26 +152,9 @@ def writes_of(path: Path, over: dict[str, Any]) -> list[str]:
     return list(seen)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_crash_between_steps_of_the_loop(variant: str, references, tmp_path: Path) -> None:
-    """Crash once in each step: just before its line of metrics, and just before its checkpoint gets its name."""
-    over = VARIANTS[variant]
-    writes = references[variant]["writes"]
-    points = [
-        i for i, text in enumerate(writes) if text.endswith("/metrics.jsonl") or "os.rename /checkpoints/" in text
-    ]
-    assert len(points) >= 7
-    for point in points if variant == "plain" else points[-2:-1]:
-        path = tmp_path / f"crash{point}"
-        with pytest.raises(Crash), crash_before_write(path, point):
-            run_small(path, over)
-        go_on(path, over)
-        assert_same_run(path, references[variant])
-
-
 @pytest.mark.slow
 def test_crash_before_every_single_write(references, tmp_path: Path) -> None:
-    for point in range(len(references["plain"]["writes"])):
+    for point in range(len(writes_of(tmp_path / "complete", {}))):
         path = tmp_path / "run"
         with pytest.raises(Crash), crash_before_write(path, point):
             run_small(path)
@@ -152,17 +166,12 @@ def test_crash_before_every_single_write(references, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", BY_ALGORITHM)
 def test_every_algorithm_resumes_exactly(name: str, tmp_path: Path) -> None:
     """Whatever an algorithm carries from step to step is in the checkpoint: killed in step 3, it ends the same."""
-    over = BY_ALGORITHM[name]
-    writes = writes_of(tmp_path / "whole", over)
-    wanted = fingerprint(tmp_path / "whole")
+    moments = f"{LAST_LINE}|{IN_CHECKPOINT}" if name == "adaptive-ppo" else LAST_LINE
+    wanted = resumes_exactly(tmp_path / "run", BY_ALGORITHM[name], moments)
     assert sum(line.get("optimizer/updates", 0) for line in wanted["metrics"]) >= 2
-    point = [i for i, text in enumerate(writes) if text.endswith("/metrics.jsonl")][-1]
-    with pytest.raises(Crash), crash_before_write(tmp_path / "crashed", point):
-        run_small(tmp_path / "crashed", over)
-    go_on(tmp_path / "crashed", over)
-    assert_same_run(tmp_path / "crashed", wanted)
     if "adaptive" in name:
         assert wanted["state"]["kl_scale"] != 1.0
+    assert bool(wanted["critic"]) == ALGORITHMS[BY_ALGORITHM[name]["algorithm"]["name"]].needs_critic
 
 
 def test_every_buffer_and_transform_is_among_them() -> None:
@@ -173,19 +182,9 @@ def test_every_buffer_and_transform_is_among_them() -> None:
 def test_every_buffer_and_transform_resumes_exactly(name: str, tmp_path: Path) -> None:
     """Killed before the last line of metrics, and before the checkpoint of step 2 has its name: it ends the same."""
     over, acted = BY_FEED[name]
-    over = deep(HARD, over)
-    writes = writes_of(tmp_path / "whole", over)
-    wanted = fingerprint(tmp_path / "whole")
+    wanted = resumes_exactly(tmp_path / "run", deep(HARD, over), f"{LAST_LINE}|os.rename /checkpoints/.*step_000002")
     assert sum(line.get(acted, 0) for line in wanted["metrics"][2:]) > 0
     assert sum(line.get("optimizer/updates", 0) for line in wanted["metrics"]) >= 2
-    lines = [i for i, text in enumerate(writes) if text.endswith("/metrics.jsonl")]
-    named = [i for i, text in enumerate(writes) if "os.rename /checkpoints/" in text and "step_000002" in text]
-    for number, point in enumerate((lines[-1], named[0])):
-        path = tmp_path / str(number)
-        with pytest.raises(Crash), crash_before_write(path, point):
-            run_small(path, over)
-        go_on(path, over)
-        assert_same_run(path, wanted)
 
 
 @pytest.mark.slow
@@ -218,40 +217,12 @@ def test_a_buffer_resumed_under_another_method_is_refused(tmp_path: Path, capsys
     assert "holds the rows of the buffer 'rorecomp', and this run has buffer.name = 'none'" in error
 
 
-def test_critic_and_adaptive_coefficient_survive_a_crash_in_a_checkpoint(tmp_path: Path) -> None:
-    """Policy, critic, both optimizers and the coefficient are one checkpoint: whole, or the one before it counts."""
-    over = BY_ALGORITHM["adaptive-ppo"]
-    writes = writes_of(tmp_path / "whole", over)
-    wanted = fingerprint(tmp_path / "whole")
-    assert wanted["critic"]
-    points = [i for i, text in enumerate(writes) if "checkpoints" in text and "step_000002" in text]
-    assert len(points) >= 4
-    for number, point in enumerate((points[0], points[len(points) // 2], points[-2], points[-1])):
-        path = tmp_path / str(number)
-        with pytest.raises(Crash), crash_before_write(path, point):
-            run_small(path, over)
-        go_on(path, over)
-        assert_same_run(path, wanted)
-
-
 def test_crash_before_anything_is_written_leaves_the_name_free(references, tmp_path: Path) -> None:
     """In the first moments there is no run yet: the same command, without --resume, starts it."""
     path = tmp_path / "run"
     for point in range(5):
         with pytest.raises(Crash), crash_before_write(path, point):
             run_small(path)
-    go_on(path, {})
-    assert_same_run(path, references["plain"])
-
-
-def test_crash_between_the_first_evaluation_and_its_line(references, tmp_path: Path) -> None:
-    path = tmp_path / "run"
-    writes = references["plain"]["writes"]
-    point = next(i for i, text in enumerate(writes) if text == "open /metrics.jsonl")
-    assert any("/evaluations/" in text for text in writes[:point])
-    with pytest.raises(Crash), crash_before_write(path, point):
-        run_small(path)
-    assert (path / "evaluations" / "step_000000.json").exists()
     go_on(path, {})
     assert_same_run(path, references["plain"])
 
@@ -270,28 +241,24 @@ def test_half_a_line_of_metrics_is_forgotten(references, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "broken", ["model.safetensors", "trainer/optimizer.safetensors", "trainer/state.json", "manifest.json"]
 )
-def test_damaged_checkpoint_falls_back_to_the_one_before(broken: str, references, tmp_path: Path) -> None:
-    path = tmp_path / "run"
-    run_small(path)
-    file = path / "checkpoints" / "step_000003" / broken
+def test_damaged_checkpoint_falls_back_to_the_one_before(broken: str, references, finished: Path) -> None:
+    file = finished / "checkpoints" / "step_000003" / broken
     file.write_bytes(file.read_bytes()[:-20])
-    outcome, listener = run_small(path, resume=True)
+    outcome, listener = run_small(finished, resume=True)
     assert outcome.finished
     assert any("step_000003 is damaged" in line and broken in line for line in listener.lines)
     assert any("after step 2" in line for line in listener.lines)
-    assert_same_run(path, references["plain"])
+    assert_same_run(finished, references["plain"])
 
 
-def test_all_checkpoints_damaged_loses_nothing_more(tmp_path: Path) -> None:
+def test_all_checkpoints_damaged_loses_nothing_more(finished: Path) -> None:
     """Nothing to go on from: the record stays as it is, and the message says what is left to do."""
-    path = tmp_path / "run"
-    run_small(path)
-    for file in (path / "checkpoints").glob("*/model.safetensors"):
+    for file in (finished / "checkpoints").glob("*/model.safetensors"):
         file.unlink()
-    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    before = {file: file.read_bytes() for file in finished.rglob("*") if file.is_file()}
     with pytest.raises(RunError, match="every checkpoint is damaged"):
-        run_small(path, resume=True)
-    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+        run_small(finished, resume=True)
+    assert {file: file.read_bytes() for file in finished.rglob("*") if file.is_file()} == before
 
 
 @pytest.mark.parametrize("changed", ["weights", "template"])
@@ -408,25 +375,21 @@ def test_interrupt_saves_a_checkpoint_and_resume_completes(tmp_path: Path) -> No
     assert found["metrics"] == reference["metrics"]
 
 
-def test_second_run_into_the_directory_is_refused(tmp_path: Path, capsys) -> None:
-    path = tmp_path / "run"
-    run_small(path)
-    before = fingerprint(path)
-    code, _, error = run_main(capsys, "train", "--output-dir", str(path))
+def test_second_run_into_the_directory_is_refused(finished: Path, capsys) -> None:
+    before = fingerprint(finished)
+    code, _, error = run_main(capsys, "train", "--output-dir", str(finished))
     assert code == 2
-    assert str(path) in error
+    assert str(finished) in error
     assert "--resume" in error
     assert "--output-dir" in error
-    assert fingerprint(path) == before
+    assert fingerprint(finished) == before
 
 
-def test_second_process_at_the_same_time_is_refused(tmp_path: Path, capsys) -> None:
+def test_second_process_at_the_same_time_is_refused(finished: Path, capsys) -> None:
     from simplerl.runs.directory import RunDirectory
 
-    path = tmp_path / "run"
-    run_small(path, {"steps": 1})
-    with RunDirectory(path):
-        code, _, error = run_main(capsys, "train", "--output-dir", str(path), "--resume")
+    with RunDirectory(finished):
+        code, _, error = run_main(capsys, "train", "--output-dir", str(finished), "--resume")
     assert code == 2
     assert "another process" in error
 
@@ -439,12 +402,9 @@ def test_resume_without_a_run_is_refused(tmp_path: Path, capsys) -> None:
 
 
 @pytest.mark.parametrize("key", ["--seed", "--optimizer.lr", "--sampling.temperature"])
-def test_resume_with_another_configuration_is_refused(key: str, tmp_path: Path, capsys) -> None:
-    path = tmp_path / "run"
-    run_small(path, {"steps": 1})
-    code, _, error = run_main(
-        capsys, "train", "--output-dir", str(path), "--resume", key, "0.125" if "." in key else "7"
-    )
+def test_resume_with_another_configuration_is_refused(key: str, finished: Path, capsys) -> None:
+    value = "0.125" if "." in key else "7"
+    code, _, error = run_main(capsys, "train", "--output-dir", str(finished), "--resume", key, value)
     assert code == 2
     assert key.removeprefix("--").replace("-", "_") in error
     assert "now" in error

@@ -12,15 +12,14 @@ import pytest
 import torch
 from support import (
     SMALL,
-    Crash,
     Silent,
     arguments,
     assert_same_run,
     copy_policy,
-    crash_before_write,
     deep,
     fingerprint,
     full_scores,
+    kills_before,
     run_main,
 )
 
@@ -99,6 +98,12 @@ def test_forms_of_demonstrations(row: dict[str, Any], tmp_path: Path) -> None:
     assert (again.question, again.response) == ("Q", " R")
 
 
+@pytest.mark.parametrize("reason", ["length", "turns", "seconds", "eos"])
+def test_responses_that_were_cut_are_not_ended(reason: str, tmp_path: Path) -> None:
+    (item,) = load(write(tmp_path / "d.jsonl", {"question": "Q", "response": " R", "stop_reason": reason}))
+    assert item.ended == (reason == "eos")
+
+
 def test_the_working_of_gsm8k_is_a_response(tmp_path: Path) -> None:
     (item,) = load(write(tmp_path / "d.jsonl", {"question": "Q", "answer": "1 + 2 = 3\n#### 3"}))
     assert item.response == "1 + 2 = 3\n#### 3"
@@ -174,14 +179,12 @@ def test_only_response_tokens_are_imitated_whatever_the_layout(tiny: Callable[[s
 
 
 def test_run_resumes_exactly(tmp_path: Path) -> None:
-    with crash_before_write(tmp_path / "whole", 10**9) as writes:
+    with kills_before(tmp_path / "whole", r"/metrics\.jsonl 4$") as killed:
         run_sft(tmp_path / "whole")
     wanted = fingerprint(tmp_path / "whole")
-    point = [i for i, text in enumerate(writes) if text.endswith("/metrics.jsonl")][-1]
-    with pytest.raises(Crash), crash_before_write(tmp_path / "crashed", point):
-        run_sft(tmp_path / "crashed")
-    run_sft(tmp_path / "crashed", resume=True)
-    assert_same_run(tmp_path / "crashed", wanted)
+    (crashed,) = killed
+    run_sft(crashed, resume=True)
+    assert_same_run(crashed, wanted)
     state = json.loads((tmp_path / "whole/checkpoints/step_000003/trainer/state.json").read_text())
     assert state["epoch"] == wanted["metrics"][-1]["data/epoch"], "of the demonstrations, not of the problems"
     losses = [line["sft/loss"] for line in wanted["metrics"][1:]]

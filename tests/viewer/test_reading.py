@@ -13,9 +13,10 @@ from support import run_command
 
 from simplerl.core.errors import RunError
 from simplerl.doctor import Diagnosis, Example, Finding
+from simplerl.markup.templates import Safe
 from simplerl.markup.text import plain
 from simplerl.runs.run import HELD_OUT, Run
-from simplerl.viewer.html import _surface, _ticks, _turns, charts, content, page, piece
+from simplerl.viewer.html import _surface, _ticks, charts, content, page, piece
 from simplerl.viewer.library import TRAINING, Library
 from simplerl.viewer.responses import read_rows, search
 from simplerl.viewer.server import HOST, open_server
@@ -54,9 +55,9 @@ def library(tmp_path: Path) -> Library:
 
 def ids(library: Library, **changes: object) -> list[str]:
     view, notices = library.resolve(View(a="deep/mine", b="deep/mine", **changes))
-    selection = library.select(view, notices)
+    pair, numbers = library.select(view, notices)
     assert notices == []
-    return [selection.pair.ids[number] for number in selection.numbers]
+    return [pair.ids[number] for number in numbers]
 
 
 # -- catalogue -----------------------------------------------------------------------------------------------------
@@ -263,8 +264,8 @@ def test_numbers_in_ids_are_sorted_as_numbers(tmp_path: Path) -> None:
     made_views.run(tmp_path / "r", {0: [row for i in (10, 9, 2) for row in made_views.group(f"p-{i}", "c")]})
     library = Library(tmp_path)
     view, notices = library.resolve(View(sort="id"))
-    selection = library.select(view, notices)
-    assert [selection.pair.ids[number] for number in selection.numbers] == ["p-2", "p-9", "p-10"]
+    pair, numbers = library.select(view, notices)
+    assert [pair.ids[number] for number in numbers] == ["p-2", "p-9", "p-10"]
 
 
 def test_index_against_a_plain_reading(library: Library) -> None:
@@ -327,11 +328,11 @@ def test_a_page_is_of_one_moment(library: Library, monkeypatch: pytest.MonkeyPat
 
 def test_a_file_that_is_rewritten_after_it_was_seen_is_named(library: Library) -> None:
     view, _ = library.resolve(View(a="deep/mine", b="deep/mine", problem="lost"))
-    selection = library.select(view, [])
+    pair, _ = library.select(view, [])
     file = library.root / "deep" / "mine" / "evaluations" / "step_000010.parquet"
     made_views.write_rows(file, AFTER[:1])
     with pytest.raises(RunError, match="written anew"):
-        library.responses(selection.pair, selection.pair.positions["lost"], 1)
+        library.responses(pair, pair.positions["lost"], 1)
 
 
 def test_a_text_that_repeats_is_held_once(tmp_path: Path) -> None:
@@ -345,9 +346,9 @@ def test_a_text_that_repeats_is_held_once(tmp_path: Path) -> None:
     table |= dict.fromkeys(("verdict", "stop_reason"), pyarrow.array(["correct"] * count))
     pyarrow.parquet.write_table(pyarrow.table(table), records.path)
     library = Library(tmp_path)
-    selection = library.select(library.resolve(View(search="y"))[0], notices := [])
-    assert (len(selection.pair.ids), len(selection.numbers), notices) == (count, 0, [])
-    assert len({id(level) for level in selection.pair.levels}) == 1
+    pair, numbers = library.select(library.resolve(View(search="y"))[0], notices := [])
+    assert (len(pair.ids), len(numbers), notices) == (count, 0, [])
+    assert len({id(level) for level in pair.levels}) == 1
 
 
 def test_an_empty_file_is_shown_as_empty(tmp_path: Path) -> None:
@@ -469,7 +470,7 @@ def test_findings_are_escaped() -> None:
 def test_turns_and_calls_are_told_apart() -> None:
     call = {"turn": 0, "tool": "calculator", "arguments": "<b>6*7", "result": "42", "status": "ok", "seconds": 0.002}
     turns = [{"author": "policy", "text": " <<6*7>>"}, {"author": "environment", "text": "=<i>42"}]
-    shown = _turns({"turns": turns, "calls": [call]}, plain)
+    shown = piece("turns", {"turns": turns, "calls": [call]}, [Safe(plain(turn["text"])) for turn in turns])
     assert shown.startswith(" &lt;&lt;6*7&gt;&gt;<span class=")
     assert ">=&lt;i&gt;42</span>" in shown
     assert "turn 1: calculator(&lt;b&gt;6*7) → 42 (ok, 2.0 ms)" in shown

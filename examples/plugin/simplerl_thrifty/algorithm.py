@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from pydantic import NonNegativeFloat
 
 from simplerl.algorithms import Algorithm
 from simplerl.algorithms.base import broadcast_to_tokens, policy_ratio
@@ -14,12 +15,8 @@ from simplerl.ops.advantages import group_moments, group_relative
 class Thrifty(Algorithm):
     """A = r − mean of the group − thrift · (length − mean length of the group) / mean length of the group."""
 
-    thrift: float = 0.1
+    thrift: NonNegativeFloat = 0.1
     """Credit that a response of twice its group's mean length loses."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.not_negative("thrift")
 
     def advantages(self, inputs: CreditInputs) -> torch.Tensor:
         """Return advantages_BT: one value per response, on each of its tokens that take part."""

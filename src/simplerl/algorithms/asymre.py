@@ -30,5 +30,4 @@ class AsymRE(Algorithm):
         return broadcast_to_tokens(torch.where(compared_B, centred_B - self.baseline_shift, 0.0), inputs)
 
     def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the share of the loss −A·log π."""
         return self.total(inputs, -inputs.advantages_BT * inputs.logprobs_BT, ratio=policy_ratio(inputs))

@@ -6,54 +6,59 @@ composes `simplerl.ops`. Most take their loss from `ClippedAlgorithm` and are on
 two bases, no algorithm builds on another.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs, LossOutput
-from simplerl.ops.advantages import SCALES, group_moments, group_relative
-from simplerl.ops.correction import CORRECTIONS
-from simplerl.ops.kl import KL_ESTIMATORS, kl
-from simplerl.ops.losses import NORMALISERS, clipped_policy_loss, clipped_share, normalise
+from simplerl.ops.advantages import group_moments, group_relative
+from simplerl.ops.correction import Correction
+from simplerl.ops.kl import KLEstimator, kl
+from simplerl.ops.losses import Normaliser, clipped_policy_loss, clipped_share, normalise
+
+#: Bounds of settings, which are checked where a configuration is read.
+RatioCap = Annotated[float, Field(ge=1)]
+Discount = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Algorithm:
     """Base of all algorithms; they define `loss`, and `advantages` where credit is not the group's."""
 
-    kl_coef: float = 0.0
+    kl_coef: NonNegativeFloat = 0.0
     """β: weight in the loss of the KL to the reference; 0 has no such term."""
-    kl_estimator: str = "k3"
+    kl_estimator: KLEstimator = "k3"
     """k1, k2, k3 or abs."""
-    kl_target: float = 0.0
+    kl_target: NonNegativeFloat = 0.0
     """KL (nats per token) that an adaptive coefficient steers to; 0 keeps the coefficient fixed."""
-    kl_horizon: int = 10_000
+    kl_horizon: PositiveInt = 10_000
     """Responses over which an adaptive coefficient moves by up to a fifth."""
-    entropy_coef: float = 0.0
+    entropy_coef: NonNegativeFloat = 0.0
     """c_H: weight of the entropy bonus."""
-    normaliser: str = "token"
+    normaliser: Normaliser = "token"
     """What the loss is a mean over: token, sequence, prompt or constant (`constant_length` tokens a response)."""
-    constant_length: int = 0
+    constant_length: NonNegativeInt = 0
     """Tokens per response assumed by the constant normaliser (no other uses it); 0 takes sampling.max_new_tokens."""
     mask_truncated: bool = False
     """Leave responses that hit the token limit out of the loss."""
     exclude_equal: bool = False
     """Leave problems whose rewards are all equal out of the loss, and out of what it is a mean over (ScaleRL)."""
-    correction: str = "none"
+    correction: Correction = "none"
     """For a sampler that is not the trainer, by ρ = π/π_sampler: none, truncated (min(ρ, high)), token-mask (ρ within
     the bounds, else 0) or sequence-mask (0 where a response's geometric mean of ρ is out of them)."""
-    correction_low: float = 0.5
+    correction_low: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Lower bound of the masks."""
-    correction_high: float = 2.0
+    correction_high: RatioCap = 2.0
     """Cap of the truncated correction, upper bound of the masks."""
 
     components: ClassVar[tuple[LossComponent, ...]] = ("rl",)
     """The terms that `loss` is asked for; each is normalised over the complete update on its own."""
     needs_critic: ClassVar[bool] = False
-    """Whether there are values to learn; the algorithm is a `CriticAlgorithm` then."""
+    """Whether there are values to learn; the algorithm has what teaches PPO's critic then."""
     critic_warmup_steps = 0
     """Steps in which the critic learns and the policy does not yet move: a setting of the algorithms with a critic."""
     scale = "group"
@@ -73,17 +78,6 @@ class Algorithm:
     """Rounds in which problems without signal are replaced: a setting of the algorithms that sample dynamically."""
 
     def __post_init__(self) -> None:
-        self.not_negative("kl_coef", "kl_reward_coef", "kl_target", "entropy_coef", "constant_length", "refill_rounds")
-        self.one_of("kl_estimator", tuple(KL_ESTIMATORS))
-        self.one_of("normaliser", NORMALISERS)
-        self.one_of("correction", CORRECTIONS)
-        self.one_of("scale", SCALES)
-        self.positive("kl_horizon")
-        if not 0 <= self.correction_low < 1 <= self.correction_high:
-            raise ConfigError(
-                "algorithm.correction_low must be in [0, 1) and algorithm.correction_high at least 1, got "
-                f"{self.correction_low} and {self.correction_high}"
-            )
         if self.kl_coef > 0 and self.kl_reward_coef > 0:
             raise ConfigError(
                 f"algorithm.kl_coef = {self.kl_coef} and algorithm.kl_reward_coef = {self.kl_reward_coef}: the KL "
@@ -100,28 +94,6 @@ class Algorithm:
                 f"algorithm.kl_target = {self.kl_target}, but there is no KL to steer: give algorithm.kl_coef"
             )
 
-    def not_negative(self, *names: str) -> None:
-        """Raise ConfigError for a setting below 0."""
-        self._check(names, lambda value: value >= 0, "must not be negative")
-
-    def positive(self, *names: str) -> None:
-        """Raise ConfigError for a setting that is not above 0."""
-        self._check(names, lambda value: value > 0, "must be positive")
-
-    def share(self, *names: str) -> None:
-        """Raise ConfigError for a setting outside [0, 1]."""
-        self._check(names, lambda value: 0 <= value <= 1, "must be in [0, 1]")
-
-    def _check(self, names: Sequence[str], fits: Callable[[float], bool], rule: str) -> None:
-        for name in names:
-            if not fits(getattr(self, name)):
-                raise ConfigError(f"algorithm.{name} {rule}, got {getattr(self, name)}")
-
-    def one_of(self, name: str, allowed: tuple[str, ...]) -> None:
-        """Raise ConfigError for a name that is not allowed."""
-        if getattr(self, name) not in allowed:
-            raise ConfigError(f"algorithm.{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
-
     @property
     def needs_reference(self) -> bool:
         """Whether there is a KL to a reference, in the loss or in the reward."""
@@ -131,6 +103,11 @@ class Algorithm:
     def needs_entropy_gradient(self) -> bool:
         """Whether the loss differentiates `entropy_BT`."""
         return self.entropy_coef > 0
+
+    @property
+    def teaches_all(self) -> bool:
+        """Whether a response without advantage contributes to the gradient too."""
+        return self.kl_coef > 0 or self.entropy_coef > 0
 
     def advice(self, reference: str) -> str:
         """Return a sentence on what these settings cannot do with the reference of a run (empty: its own beginning)."""
@@ -150,9 +127,7 @@ class Algorithm:
 
     def has_gradient(self, advantages_BT: torch.Tensor) -> torch.Tensor:
         """Return bool [B]: whether a response can contribute to the gradient; others need not be computed."""
-        if self.kl_coef > 0 or self.entropy_coef > 0:
-            return torch.ones(len(advantages_BT), dtype=torch.bool, device=advantages_BT.device)
-        return (advantages_BT != 0).any(1)
+        return (advantages_BT != 0).any(1) | self.teaches_all
 
     def advantages(self, inputs: CreditInputs) -> torch.Tensor:
         """Return advantages_BT of the step, 0 outside the mask: (r − mean) / scale over the samples of a problem."""
@@ -187,14 +162,10 @@ class Algorithm:
 class ClippedAlgorithm(Algorithm):
     """Base of the algorithms whose loss is PPO's clipped surrogate."""
 
-    clip_low: float = 0.2
+    clip_low: NonNegativeFloat = 0.2
     """ε below: the ratio is clipped at 1 − ε."""
-    clip_high: float = 0.2
+    clip_high: NonNegativeFloat = 0.2
     """ε above: the ratio is clipped at 1 + ε."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.not_negative("clip_low", "clip_high")
 
     def ratio(self, inputs: LossInputs) -> torch.Tensor:
         """Return the importance ratio ρ_BT that is clipped."""
@@ -210,31 +181,6 @@ class ClippedAlgorithm(Algorithm):
             ratio=ratio_BT,
             clip_fraction=clipped_share(ratio_BT, inputs.advantages_BT, **clip),
         )
-
-
-class CriticAlgorithm(Protocol):
-    """What an algorithm with `needs_critic` has besides: how its critic is taught."""
-
-    @property
-    def critic_lr(self) -> float:
-        """Peak learning rate of the critic, on the policy's schedule."""
-
-    @property
-    def critic_epsilon(self) -> float:
-        """Adam's epsilon for the critic."""
-
-    @property
-    def critic_prompts_per_update(self) -> int:
-        """The critic's mini-batch in problems, within the policy's; 0: all of it."""
-
-    def weights(self, mask_BT: torch.Tensor, group_B: torch.Tensor) -> torch.Tensor:
-        """Return weights_BT of one update."""
-
-    def returns(self, inputs: CreditInputs) -> torch.Tensor:
-        """Return returns_BT, what the critic learns; 0 outside the mask."""
-
-    def value_loss(self, values_BT: torch.Tensor, old_BT: torch.Tensor, returns_BT: torch.Tensor) -> torch.Tensor:
-        """Return the critic's loss of each token, shape [B, T]; `old_BT` are the values at the start of the step."""
 
 
 def loss_beside(inputs: LossInputs) -> LossOutput:

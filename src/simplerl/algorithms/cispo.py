@@ -7,9 +7,9 @@ log π. Token mean, no KL.
 
 from dataclasses import dataclass
 
-from simplerl.algorithms.base import Algorithm, policy_ratio
-from simplerl.core.errors import ConfigError
+from simplerl.algorithms.base import Algorithm, RatioCap, policy_ratio
 from simplerl.core.types import LossInputs, LossOutput
+from simplerl.ops.advantages import Scale
 from simplerl.ops.losses import weighted_reinforce
 
 
@@ -17,18 +17,12 @@ from simplerl.ops.losses import weighted_reinforce
 class CISPO(Algorithm):
     """REINFORCE with a capped importance weight on every token."""
 
-    ratio_cap: float = 5.0
+    ratio_cap: RatioCap = 5.0
     """Largest importance weight."""
-    scale: str = "group"
+    scale: Scale = "group"
     """Divide the centred reward by the std of its group (`group`), of all (`batch`) or not (`none`)."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.ratio_cap < 1:
-            raise ConfigError(f"algorithm.ratio_cap must be at least 1, got {self.ratio_cap}")
-
     def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the share of the loss −sg(min(ρ, cap))·A·log π."""
         ratio_BT = policy_ratio(inputs)
         per_token_BT = weighted_reinforce(inputs.logprobs_BT, inputs.advantages_BT, ratio_BT.clamp(max=self.ratio_cap))
         capped_BT = (ratio_BT > self.ratio_cap).to(ratio_BT.dtype)

@@ -8,6 +8,8 @@ mixture). No KL.
 
 from dataclasses import dataclass
 
+from pydantic import NonNegativeFloat, NonNegativeInt
+
 from simplerl.algorithms.base import ClippedAlgorithm
 
 
@@ -15,6 +17,6 @@ from simplerl.algorithms.base import ClippedAlgorithm
 class DAPO(ClippedAlgorithm):
     """GRPO with a higher upper clip, a token mean and dynamic sampling."""
 
-    clip_high: float = 0.28
-    refill_rounds: int = 3
+    clip_high: NonNegativeFloat = 0.28
+    refill_rounds: NonNegativeInt = 3
     """Rounds in which problems whose rewards are all equal are replaced by further ones; 0 keeps them."""

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 
-from simplerl.algorithms.base import ClippedAlgorithm
+from simplerl.algorithms.base import ClippedAlgorithm, KLEstimator
 from simplerl.core.types import LossComponent, LossInputs, LossOutput
 
 
@@ -25,19 +26,19 @@ from simplerl.core.types import LossComponent, LossInputs, LossOutput
 class Distill(ClippedAlgorithm):
     """The reverse KL to a teacher on the policy's own responses, alone or beside the reward."""
 
-    kl_coef: float = 1.0
-    kl_estimator: str = "k2"
-    teacher_temperature: float = 1.0
+    kl_coef: PositiveFloat = 1.0
+    kl_estimator: KLEstimator = "k2"
+    teacher_temperature: PositiveFloat = 1.0
     """Temperature of the teacher, as a share of the policy's; below 1 it is surer of itself."""
-    rl_coef: float = 0.0
+    rl_coef: NonNegativeFloat = 0.0
     """Weight of the clipped surrogate beside the KL; 0: the reward takes no part."""
 
     components: ClassVar[tuple[LossComponent, ...]] = ("rl", "ref_kl")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.not_negative("rl_coef")
-        self.positive("kl_coef", "teacher_temperature")
+    @property
+    def needs_group(self) -> bool:  # type: ignore[override]
+        """Whether the surrogate takes part, whose baseline comes from the other samples of the problem."""
+        return self.rl_coef > 0
 
     def advice(self, reference: str) -> str:
         """Say that a teacher which is the policy itself has nothing to teach."""

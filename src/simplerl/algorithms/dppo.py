@@ -11,12 +11,14 @@ with D the total variation |π − π_old| or KL(π_old‖π) of those two. δ =
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from pydantic import PositiveFloat
 
-from simplerl.algorithms.base import Algorithm, policy_ratio
-from simplerl.core.errors import ConfigError
+from simplerl.algorithms.base import Algorithm, RatioCap, policy_ratio
 from simplerl.core.types import LossInputs, LossOutput
+from simplerl.ops.advantages import Scale
 from simplerl.ops.losses import weighted_reinforce
 
 
@@ -24,26 +26,18 @@ from simplerl.ops.losses import weighted_reinforce
 class DPPO(Algorithm):
     """REINFORCE on every token whose probability has not moved too far already."""
 
-    divergence: str = "tv"
+    divergence: Literal["tv", "kl"] = "tv"
     """What the distance is: `tv` (|π − π_old|) or `kl` (of the sampled token against all others)."""
-    delta_low: float = 0.2
+    delta_low: PositiveFloat = 0.2
     """δ for tokens that are made less likely; about 0.2 for `tv`, 0.05 for `kl`."""
-    delta_high: float = 0.2
+    delta_high: PositiveFloat = 0.2
     """δ for tokens that are made more likely."""
-    ratio_cap: float = 20.0
+    ratio_cap: RatioCap = 20.0
     """Largest importance weight."""
-    scale: str = "group"
+    scale: Scale = "group"
     """Divide the centred reward by the std of its group (`group`), of all (`batch`) or not (`none`)."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.one_of("divergence", ("tv", "kl"))
-        self.positive("delta_low", "delta_high")
-        if self.ratio_cap < 1:
-            raise ConfigError(f"algorithm.ratio_cap must be at least 1, got {self.ratio_cap}")
-
     def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the share of the loss −M·min(ρ, cap)·A·log π."""
         ratio_BT, advantages_BT = policy_ratio(inputs), inputs.advantages_BT
         now_BT, old_BT = inputs.logprobs_BT.detach().exp(), inputs.old_logprobs_BT.exp()
         if self.divergence == "tv":

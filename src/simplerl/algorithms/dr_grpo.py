@@ -9,7 +9,7 @@ in the denominator makes long wrong answers cheap):
 
 from dataclasses import dataclass
 
-from simplerl.algorithms.base import ClippedAlgorithm
+from simplerl.algorithms.base import ClippedAlgorithm, Normaliser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,4 +17,4 @@ class DrGRPO(ClippedAlgorithm):
     """GRPO without division by the group's std or by the response's length."""
 
     scale = "none"
-    normaliser: str = "constant"
+    normaliser: Normaliser = "constant"

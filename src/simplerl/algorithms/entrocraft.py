@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt
 
 from simplerl.algorithms.base import ClippedAlgorithm, broadcast_to_tokens, group_advantages
 from simplerl.core.errors import ConfigError
@@ -25,16 +26,16 @@ from simplerl.core.types import CreditInputs
 class Entrocraft(ClippedAlgorithm):
     """GRPO between two bounds of the entropy; only reinforcement above them, only suppression below."""
 
-    kl_coef: float = 1e-3
-    lower_start: float = 0.6
+    kl_coef: NonNegativeFloat = 1e-3
+    lower_start: NonNegativeFloat = 0.6
     """Lower bound of the entropy (nats) at the first step."""
-    lower_end: float = 0.4
+    lower_end: NonNegativeFloat = 0.4
     """Lower bound at the last step."""
     upper_start: float = 0.7
     """Upper bound at the first step."""
     upper_end: float = 0.5
     """Upper bound at the last step."""
-    bound_steps: int = 0
+    bound_steps: NonNegativeInt = 0
     """Steps over which the bounds move; 0 takes `steps`."""
     right_above: float = 0.0
     """Responses of a higher reward are the right ones, r = 1; the others have −1."""
@@ -43,7 +44,6 @@ class Entrocraft(ClippedAlgorithm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.not_negative("lower_start", "lower_end", "bound_steps")
         if self.lower_start > self.upper_start or self.lower_end > self.upper_end:
             raise ConfigError(
                 f"algorithm.lower_start = {self.lower_start}, lower_end = {self.lower_end} must not be above "
@@ -70,16 +70,12 @@ class Entrocraft(ClippedAlgorithm):
 class EntroPIC(ClippedAlgorithm):
     """GRPO whose positive and negative advantages are weighed by a controller of the entropy."""
 
-    entropy_target: float = 0.5
+    entropy_target: NonNegativeFloat = 0.5
     """H*: nats per token."""
-    integral_rate: float = 0.01
+    integral_rate: NonNegativeFloat = 0.01
     """How much of a step's H − H* is added to the integral."""
 
     needs_entropy: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.not_negative("entropy_target", "integral_rate")
 
     def advantages(self, inputs: CreditInputs) -> torch.Tensor:
         """Return GRPO's advantages, those above 0 times 1 + α and those below times 1 − α."""

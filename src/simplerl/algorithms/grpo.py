@@ -11,11 +11,12 @@ normaliser. Left out: the original's mean over micro-batches of token means, whi
 from dataclasses import dataclass
 
 from simplerl.algorithms.base import ClippedAlgorithm
+from simplerl.ops.advantages import Scale
 
 
 @dataclass(frozen=True, kw_only=True)
 class GRPO(ClippedAlgorithm):
     """Group-relative policy optimisation."""
 
-    scale: str = "group"
+    scale: Scale = "group"
     """Divide the centred reward by the std of its group (`group`), of all (`batch`) or not (`none`)."""

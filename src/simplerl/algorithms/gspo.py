@@ -9,8 +9,9 @@ tokens, hence the narrow clip.
 from dataclasses import dataclass
 
 import torch
+from pydantic import NonNegativeFloat
 
-from simplerl.algorithms.base import ClippedAlgorithm, log_ratio
+from simplerl.algorithms.base import ClippedAlgorithm, Normaliser, log_ratio
 from simplerl.core.types import LossInputs
 from simplerl.ops.losses import sequence_ratio
 
@@ -19,9 +20,9 @@ from simplerl.ops.losses import sequence_ratio
 class GSPO(ClippedAlgorithm):
     """GRPO's advantages with the importance ratio and the clip of whole responses."""
 
-    clip_low: float = 3e-4
-    clip_high: float = 4e-4
-    normaliser: str = "sequence"
+    clip_low: NonNegativeFloat = 3e-4
+    clip_high: NonNegativeFloat = 4e-4
+    normaliser: Normaliser = "sequence"
 
     def ratio(self, inputs: LossInputs) -> torch.Tensor:
         """Return the response's ratio on each of its tokens."""

@@ -26,5 +26,4 @@ class Imitation(Algorithm):
         return inputs.mask_BT.float()
 
     def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the share of the loss −log π."""
         return self.total(inputs, -inputs.logprobs_BT)

@@ -18,5 +18,4 @@ class LitePPO(ClippedAlgorithm):
     """The group's mean, the batch's std, a token mean and PPO's clip."""
 
     def advantages(self, inputs: CreditInputs) -> torch.Tensor:
-        """Return A = (r − mean of the group) / (std of the batch + 1e-8)."""
         return group_advantages(inputs, scale="batch", epsilon=1e-8)

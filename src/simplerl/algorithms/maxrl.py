@@ -19,7 +19,6 @@ class MaxRL(ClippedAlgorithm):
     """The centred reward divided by the mean reward of the problem."""
 
     def advantages(self, inputs: CreditInputs) -> torch.Tensor:
-        """Return A = (r − mean) / mean."""
         members = (inputs.batch.rewards_B, inputs.batch.group_B, inputs.batch.included_B)
         _, mean_B, _ = group_moments(*members)
         centred_B = group_relative(*members, scale="none")

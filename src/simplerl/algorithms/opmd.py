@@ -7,8 +7,10 @@ baseline is the mean for τ → ∞ and the best reward of the group for τ → 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from pydantic import PositiveFloat
 
 from simplerl.algorithms.base import Algorithm, broadcast_to_tokens, policy_ratio
 from simplerl.core.types import CreditInputs, LossInputs, LossOutput
@@ -20,15 +22,10 @@ from simplerl.ops.losses import weighted_reinforce
 class OPMD(Algorithm):
     """REINFORCE with a mean or soft-maximum baseline, damped by 1 + τ."""
 
-    tau: float = 1.0
+    tau: PositiveFloat = 1.0
     """τ: how strongly a step is held to the old policy."""
-    baseline: str = "mean"
+    baseline: Literal["mean", "soft-maximum"] = "mean"
     """`mean` of the group, or its `soft-maximum` τ · log mean exp(r/τ)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.positive("tau")
-        self.one_of("baseline", ("mean", "soft-maximum"))
 
     def advantages(self, inputs: CreditInputs) -> torch.Tensor:
         """Return A = r − baseline; a sample left alone by undecided verdicts has none."""
@@ -40,7 +37,6 @@ class OPMD(Algorithm):
         return broadcast_to_tokens(torch.where(batch.included_B, credit_B, 0.0), inputs)
 
     def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the share of the loss −A·log π / (1 + τ)."""
         ratio_BT = policy_ratio(inputs)
         damping_BT = torch.full_like(ratio_BT, 1 / (1 + self.tau))
         per_token_BT = weighted_reinforce(inputs.logprobs_BT, inputs.advantages_BT, damping_BT)

@@ -12,6 +12,7 @@ it is GRPO with the biased std. The loss is PPO's clipped surrogate.
 from dataclasses import dataclass
 
 import torch
+from pydantic import PositiveInt
 
 from simplerl.algorithms.base import ClippedAlgorithm, broadcast_to_tokens
 from simplerl.core.types import CreditInputs
@@ -22,14 +23,10 @@ from simplerl.ops.advantages import pass_at_k_advantages
 class PassAtK(ClippedAlgorithm):
     """Credit by pass@k instead of by the mean reward."""
 
-    k: int = 2
+    k: PositiveInt = 2
     """Samples of which one is to be right; fewer than a group has, since all of a group teach nothing."""
     right_above: float = 0.0
     """Responses of a higher reward are the right ones."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.positive("k")
 
     def advantages(self, inputs: CreditInputs) -> torch.Tensor:
         """Return A⁺ for right responses, A⁻ for the others."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 
-from simplerl.algorithms.base import ClippedAlgorithm
+from simplerl.algorithms.base import ClippedAlgorithm, Discount, KLEstimator
 from simplerl.core.types import CreditInputs
 from simplerl.ops.losses import clipped_value_loss
 from simplerl.ops.returns import gae, token_rewards, whiten
@@ -24,34 +25,28 @@ from simplerl.ops.returns import gae, token_rewards, whiten
 class PPO(ClippedAlgorithm):
     """Proximal policy optimisation with a critic and generalised advantage estimation."""
 
-    gamma: float = 1.0
+    gamma: Discount = 1.0
     """Discount per token."""
-    lam: float = 0.95
+    lam: Discount = 0.95
     """λ of GAE: 1 trusts what was rewarded, 0 the critic."""
-    kl_reward_coef: float = 0.01
+    kl_reward_coef: NonNegativeFloat = 0.01
     """β: weight of each token's KL to the reference in its reward; 0 has no such term."""
-    kl_estimator: str = "k1"
-    reward_clip: float = 10.0
+    kl_estimator: KLEstimator = "k1"
+    reward_clip: NonNegativeFloat = 10.0
     """Rewards of responses are clipped to ± this; 0 does not clip."""
-    value_clip: float = 0.2
+    value_clip: NonNegativeFloat = 0.2
     """ε_v: how far a value may move from the one at the start of the step; 0 does not clip."""
-    critic_lr: float = 9e-6
+    critic_lr: PositiveFloat = 9e-6
     """Peak learning rate of the critic, on the policy's schedule; what is not given here it shares with `optimizer`."""
-    critic_epsilon: float = 1e-8
+    critic_epsilon: PositiveFloat = 1e-8
     """Adam's epsilon for the critic: a large one, which keeps noise from a policy, keeps a critic from learning."""
-    critic_prompts_per_update: int = 0
+    critic_prompts_per_update: NonNegativeInt = 0
     """The critic's mini-batch, counted in problems, within the policy's (0: all of it). Smaller is more updates."""
-    critic_warmup_steps: int = 0
+    critic_warmup_steps: NonNegativeInt = 0
     """Steps in which the critic learns and the policy does not yet move."""
 
     needs_critic: ClassVar[bool] = True
     needs_group: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.not_negative("reward_clip", "value_clip", "critic_warmup_steps", "critic_prompts_per_update")
-        self.positive("critic_lr", "critic_epsilon")
-        self.share("gamma", "lam")
 
     def raw_advantages(self, inputs: CreditInputs) -> torch.Tensor:
         """Return GAE's advantages_BT."""
@@ -71,5 +66,4 @@ class PPO(ClippedAlgorithm):
         return self.raw_advantages(inputs) + torch.where(inputs.mask_BT, inputs.values_BT, 0.0)
 
     def value_loss(self, values_BT: torch.Tensor, old_BT: torch.Tensor, returns_BT: torch.Tensor) -> torch.Tensor:
-        """Return the critic's loss of each token."""
         return clipped_value_loss(values_BT, old_BT, returns_BT, clip=self.value_clip)

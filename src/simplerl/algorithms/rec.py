@@ -6,60 +6,50 @@ gradient is that of PPO's clip, and w = 1 learns as well.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
-import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 
-from simplerl.algorithms.base import Algorithm, log_ratio
+from simplerl.algorithms.base import ClippedAlgorithm, log_ratio
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import LossInputs, LossOutput
-from simplerl.ops.losses import TRUST_MASKS, trust_mask, weighted_reinforce
+from simplerl.ops.losses import TrustMask, trust_mask, weighted_reinforce
 
 
 @dataclass(frozen=True, kw_only=True)
-class REC(Algorithm):
+class REC(ClippedAlgorithm):
     """REINFORCE with a trust mask, a weight and a regulariser, each to be chosen."""
 
     scale = "none"
-    mask_mode: str = "one-side"
+    mask_mode: TrustMask = "one-side"
     """M: none, two-side, one-side or ring."""
-    weight_mode: str = "one"
+    weight_mode: Literal["one", "ratio", "exp"] = "one"
     """w: `one`, `ratio` (ρ) or `exp` (exp(A / weight_temperature): reward-weighted)."""
-    weight_temperature: float = 1.0
+    weight_temperature: PositiveFloat = 1.0
     """T of the exponential weight."""
-    clip_low: float = 0.2
-    """ε below: the ratio is clipped at 1 − ε."""
-    clip_high: float = 0.2
-    """ε above: the ratio is clipped at 1 + ε."""
-    ring_low: float = 0.6
+    ring_low: NonNegativeFloat = 0.6
     """ε' below: with `ring`, gain is let through again under 1 − ε'."""
-    ring_high: float = 2.0
+    ring_high: NonNegativeFloat = 2.0
     """ε' above: with `ring`, harm is let through again over 1 + ε'."""
-    regulariser: str = "none"
+    regulariser: Literal["none", "k2", "forward-kl"] = "none"
     """Added to the loss: none, `k2` (tau · (log π − log π_old)²) or `forward-kl` (−tau · log π)."""
-    tau: float = 0.0
+    tau: NonNegativeFloat = 0.0
     """Weight of the regulariser."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.not_negative("clip_low", "clip_high", "ring_low", "ring_high", "tau")
-        self.positive("weight_temperature")
-        self.one_of("mask_mode", TRUST_MASKS)
-        self.one_of("weight_mode", ("one", "ratio", "exp"))
-        self.one_of("regulariser", ("none", "k2", "forward-kl"))
         if (self.regulariser == "none") != (self.tau == 0):
             raise ConfigError(
                 f"algorithm.regulariser = {self.regulariser!r} with algorithm.tau = {self.tau}: a regulariser needs a "
                 "weight above 0, and a weight a regulariser (k2 or forward-kl)"
             )
 
-    def has_gradient(self, advantages_BT: torch.Tensor) -> torch.Tensor:
-        """Return bool [B]: every response where a regulariser is in the loss."""
-        if self.regulariser != "none" and self.tau > 0:
-            return torch.ones(len(advantages_BT), dtype=torch.bool, device=advantages_BT.device)
-        return super().has_gradient(advantages_BT)
+    @property
+    def teaches_all(self) -> bool:
+        """Whether a regulariser, or another term, is in the loss."""
+        return self.tau > 0 or super().teaches_all
 
     def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the share of the loss −A·w·M·log π, and of the regulariser."""
         gap_BT, advantages_BT = log_ratio(inputs), inputs.advantages_BT
         ratio_BT = gap_BT.exp()
         bounds = {"low": self.clip_low, "high": self.clip_high, "ring_low": self.ring_low, "ring_high": self.ring_high}

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pydantic import NonNegativeFloat
 
-from simplerl.algorithms.base import ClippedAlgorithm
+from simplerl.algorithms.base import ClippedAlgorithm, Discount, KLEstimator
 from simplerl.core.types import CreditInputs
 from simplerl.ops.returns import gae, token_rewards, whiten
 
@@ -19,17 +20,13 @@ from simplerl.ops.returns import gae, token_rewards, whiten
 class ReinforcePP(ClippedAlgorithm):
     """REINFORCE with PPO's clip, KL in the reward and returns whitened over the batch."""
 
-    kl_reward_coef: float = 0.01
+    kl_reward_coef: NonNegativeFloat = 0.01
     """β: weight of each token's KL to the reference in its reward; 0 has no such term."""
-    kl_estimator: str = "k1"
-    gamma: float = 1.0
+    kl_estimator: KLEstimator = "k1"
+    gamma: Discount = 1.0
     """Discount per token."""
 
     needs_group: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.share("gamma")
 
     def advantages(self, inputs: CreditInputs) -> torch.Tensor:
         """Return the whitened returns of each token."""

@@ -8,8 +8,9 @@ is PPO's clip.
 from dataclasses import dataclass
 
 import torch
+from pydantic import NonNegativeFloat
 
-from simplerl.algorithms.base import ClippedAlgorithm, group_advantages
+from simplerl.algorithms.base import ClippedAlgorithm, KLEstimator, group_advantages
 from simplerl.core.types import CreditInputs
 from simplerl.ops.returns import whiten
 
@@ -18,8 +19,8 @@ from simplerl.ops.returns import whiten
 class ReinforcePPBaseline(ClippedAlgorithm):
     """REINFORCE++ with the group's mean subtracted before the batch is whitened."""
 
-    kl_coef: float = 1e-5
-    kl_estimator: str = "k2"
+    kl_coef: NonNegativeFloat = 1e-5
+    kl_estimator: KLEstimator = "k2"
 
     def advantages(self, inputs: CreditInputs) -> torch.Tensor:
         """Return the centred rewards, whitened over the tokens of the step."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from simplerl.algorithms.base import Algorithm, broadcast_to_tokens, policy_ratio
+from simplerl.algorithms.base import Algorithm, Normaliser, broadcast_to_tokens, policy_ratio
 from simplerl.core.types import CreditInputs, LossInputs, LossOutput
 from simplerl.ops.advantages import leave_one_out
 
@@ -19,7 +19,7 @@ from simplerl.ops.advantages import leave_one_out
 class RLOO(Algorithm):
     """REINFORCE with the mean of the other samples as the baseline."""
 
-    normaliser: str = "constant"
+    normaliser: Normaliser = "constant"
 
     def advantages(self, inputs: CreditInputs) -> torch.Tensor:
         """Return A = r − mean of the other samples of the problem."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pydantic import PositiveFloat
 
 from simplerl.algorithms.base import Algorithm, log_ratio
 from simplerl.core.types import LossInputs, LossOutput
@@ -25,21 +26,13 @@ class ROVER(Algorithm):
     """Regression of the policy's shift to the value of the uniformly random policy."""
 
     scale = "none"
-    value_scale: float = 1.0
+    value_scale: PositiveFloat = 1.0
     """ρ_T: nats of log-probability per unit of value, as a factor of Q."""
 
     needs_vocabulary_mean: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.positive("value_scale")
-
-    def has_gradient(self, advantages_BT: torch.Tensor) -> torch.Tensor:
-        """Return bool [B]: every response; a value of 0 is something to regress to."""
-        return torch.ones(len(advantages_BT), dtype=torch.bool, device=advantages_BT.device)
+    teaches_all = True  # A value of 0 is something to regress to.
 
     def loss(self, inputs: LossInputs) -> LossOutput:
-        """Return the share of the squared Bellman error."""
         gap_BT = log_ratio(inputs)
         assert inputs.vocabulary_mean_BT is not None
         assert inputs.old_vocabulary_mean_BT is not None  # This algorithm asks for both.

@@ -14,11 +14,11 @@ from simplerl.core.errors import RunError
 from simplerl.core.seeds import generator
 from simplerl.ops.statistics import difference_figure, pass_at_k, powers_up_to, ratio_figures, sign_flip_test
 from simplerl.runs.responses import Answer, by_problem
-from simplerl.runs.results import results
+from simplerl.runs.results import HOW, results
 from simplerl.runs.run import Evaluation, Run, is_run
 
 #: Parts of a protocol that must be equal for a difference to be the models' own.
-FAIR = ("template", "sampling", "policy", "data_sha256", "seed")
+FAIR = (*(name for name in HOW if name != "samples"), "data_sha256")
 
 
 def sides(name: str) -> dict[str, Evaluation]:
@@ -91,9 +91,7 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, Any]:
     score_P2 = np.array([[_pass(a, 1), _pass(b, 1)] for a, b in pairs])
     change_P = score_P2[:, 1] - score_P2[:, 0]
     strict_P2 = np.array([[_pass(a, 1, strict=True), _pass(b, 1, strict=True)] for a, b in pairs])
-    # Of a problem as many samples on both sides: with more of them, more is solved by chance.
-    even = [(members, min(map(len, pair))) for pair in pairs for members in pair]
-    solved_P2 = np.array([any(a.correct for a in members[:k]) for members, k in even]).reshape(-1, 2)
+    sets = _sets(shared, pairs)
     return {
         "benchmark": before.benchmark,
         "before": before.label,
@@ -113,9 +111,9 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, Any]:
         "by_level": _by(change_P, [a[0].level for a, _ in pairs]),
         "by_source": _by(change_P, sources) if len(set(sources := [a[0].source for a, _ in pairs])) > 1 else {},
         **_curves(pairs),
-        "sets": _sets(shared, pairs),
-        "gained": [p for p, (was, now) in zip(shared, solved_P2, strict=True) if now and not was],
-        "lost": [p for p, (was, now) in zip(shared, solved_P2, strict=True) if was and not now],
+        "sets": sets,
+        "gained": sets["expansion"],
+        "lost": sets["shrinkage"],
         "more_often": int((change_P > 0).sum()),
         "less_often": int((change_P < 0).sum()),
     }
@@ -129,6 +127,8 @@ def _by(change_P: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
 
 def unfair(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return what differs between two protocols beside the model, as far as both say."""
+    # A result says only of another environment that there is one; a run's own evaluation says little.
+    before, after = ({"environment": "single-turn", **p} if "policy" in p else p for p in (before, after))
     return [
         f"{key}: {_short(before[key])} before, {_short(after[key])} after"
         for key in FAIR
@@ -147,32 +147,32 @@ def _both_sides(score_P2: np.ndarray) -> dict[str, Any]:
 
 
 def _curves(pairs: Sequence[tuple[Sequence[Answer], Sequence[Answer]]]) -> dict[str, Any]:
-    """Return the pass@k curves over k = 1, 2, 4 … that every problem has samples for, their difference, and where the
-    curve of the base passes that of the trained model, if it does."""
-    ks = powers_up_to(min(len(members) for pair in pairs for members in pair))
+    """Return the pass@k curves over k = 1, 2, 4 …, their difference, and where the curve of the base passes that of the
+    trained model, if it does. A point is over the problems that have k decided samples on both sides."""
+    even_P = np.array([min(map(len, pair)) for pair in pairs])
+    ks = powers_up_to(int(even_P.max()))
     curve: dict[str, Any] = {}
-    changes = []
-    for k in ks:
-        pass_P2 = np.array([[_pass(a, k), _pass(b, k)] for a, b in pairs])
+    change_PK = np.full((len(pairs), len(ks)), np.nan)
+    for index, k in enumerate(ks):
+        pass_P2 = np.array(
+            [[_pass(a, k), _pass(b, k)] for (a, b), even in zip(pairs, even_P, strict=True) if k <= even]
+        )
+        change_PK[even_P >= k, index] = change_P = pass_P2[:, 1] - pass_P2[:, 0]
         before, after = pass_P2.mean(0).tolist()
-        changes.append(pass_P2[:, 1] - pass_P2[:, 0])
-        curve[str(k)] = {
-            "before": before,
-            "after": after,
-            "difference": difference_figure(changes[-1]),
-        }
+        curve[str(k)] = {"before": before, "after": after, "difference": difference_figure(change_P)}
     signs = [curve[str(k)]["difference"]["value"] for k in ks]
     crossing = next((k for k, s in zip(ks, signs, strict=True) if signs[0] > 0 > s), None)
     certain = crossing is not None and curve[str(crossing)]["difference"]["high"] < 0
-    interval = _crossing_interval(np.stack(changes, 1), ks)
+    interval = _crossing_interval(change_PK, ks)
     return {"pass@k": curve, "crossing": crossing, "crossing_is_certain": certain, "crossing_interval": interval}
 
 
 def _crossing_interval(change_PK: np.ndarray, ks: Sequence[int], resamples: int = 1000) -> dict[str, Any]:
     """Return where the curves cross in resampled problems: a 95% interval (None: not up to the largest k), and the
-    share of resamples in which they do."""
+    share of resamples in which they do. NaN: the problem has no such k."""
     rng = generator(0, "crossing", len(change_PK))
-    mean_RK = np.array([change_PK[rng.integers(0, len(change_PK), len(change_PK))].mean(0) for _ in range(resamples)])
+    draws = (change_PK[rng.integers(0, len(change_PK), len(change_PK))] for _ in range(resamples))
+    mean_RK = np.array([np.nansum(drawn, 0) / np.maximum((~np.isnan(drawn)).sum(0), 1) for drawn in draws])
     crossed_RK = (mean_RK < 0) & (mean_RK[:, :1] > 0)
     first_R = np.where(crossed_RK.any(1), np.array(ks)[crossed_RK.argmax(1)], np.inf)
     ends = np.quantile(first_R, [0.025, 0.975], method="nearest").tolist()
@@ -184,12 +184,15 @@ def _sets(problems: Sequence[str], pairs: Sequence[tuple[Sequence[Answer], Seque
     """Return what became of the set of problems solved within k (MATH-Beyond, arXiv 2510.11653).
 
     `expansion`: solved after alone; `shrinkage`: before alone; of those solved by both, `consolidation`: after more
-    often, `preservation`: the rest. k is what every problem has samples for on both sides. `figures` are expansion as a
-    share of what was not solved before (where nothing was: pass@k), shrinkage of what was, and the overlap of the two
-    sets (both / either).
+    often, `preservation`: the rest. k is the most that a problem has decided samples on both sides; of one with fewer
+    as many count on both: with more of them, more is solved by chance. `figures` are expansion as a share of what was
+    not solved before (where nothing was: pass@k), shrinkage of what was, and the overlap of the two sets (both /
+    either).
     """
-    k = min(len(members) for pair in pairs for members in pair)
-    right_P2 = np.array([[sum(a.correct for a in members[:k]) for members in pair] for pair in pairs])
+    even_P = [min(map(len, pair)) for pair in pairs]
+    right_P2 = np.array(
+        [[sum(a.correct for a in members[:k]) for members in pair] for k, pair in zip(even_P, pairs, strict=True)]
+    )
     was_P, is_P = (right_P2 > 0).T
     more_P = right_P2[:, 1] > right_P2[:, 0]
     names = {
@@ -202,7 +205,7 @@ def _sets(problems: Sequence[str], pairs: Sequence[tuple[Sequence[Answer], Seque
     below_PM = np.stack([~was_P, was_P, was_P | is_P], 1).astype(float)
     shares = ("expansion", "shrinkage", "overlap")
     sets = {name: [p for p, own in zip(problems, own_P, strict=True) if own] for name, own_P in names.items()}
-    return {"k": k, **sets, "figures": ratio_figures(above_PM, below_PM, shares, shares=shares)}
+    return {"k": max(even_P), **sets, "figures": ratio_figures(above_PM, below_PM, shares, shares=shares)}
 
 
 def _pass(members: Sequence[Answer], k: int, *, strict: bool = False) -> float:

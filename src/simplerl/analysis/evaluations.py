@@ -11,6 +11,7 @@ from simplerl.analysis.estimates import shown
 from simplerl.core.types import UNDECIDED
 from simplerl.ops.statistics import mean_of_estimates
 from simplerl.runs.files import write_atomic, write_json
+from simplerl.runs.results import HOW, how
 from simplerl.runs.run import Evaluation
 
 #: Columns per benchmark of the original's `eval_results.csv`, in its order; accuracies are in per cent.
@@ -54,18 +55,16 @@ def rows(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, Evaluation]]:
 
 
 def _key(one: Evaluation) -> tuple[Any, Any]:
-    """Return what tells models apart (the label alone does not), and what tells their protocols apart."""
+    """Return what tells models apart (the label alone does not), and what tells their protocols apart; how the answer
+    is found is the benchmark's own."""
     weights = one.protocol.get("weights_sha256") or one.protocol.get("model")
-    return (one.label, weights), [one.protocol.get(name) for name in ("template", "sampling", "samples", "seed")]
+    return (one.label, weights), [one.protocol.get(name) for name in HOW if name != "policy"]
 
 
 def _free_name(one: Evaluation, taken: Mapping[str, Any], *, twin: bool) -> str:
-    p = one.protocol
-    base = f"{one.label} ({p.get('model')})" if twin else one.label
-    temperature = p["sampling"].get("temperature")  # Not known of responses that were made elsewhere.
-    how = f"{p['template']['name']}, t {temperature}, n {p['samples']}, {p['problems']} problems, seed {p['seed']}"
+    base = f"{one.label} ({one.protocol.get('model')})" if twin else one.label
     numbered = (f"{base} #{number}" for number in range(3, len(taken) + 4))
-    return next(name for name in (base, f"{base} ({how})", *numbered) if name not in taken)
+    return next(name for name in (base, f"{base} ({how(one.protocol)})", *numbered) if name not in taken)
 
 
 def _order(one: Evaluation) -> tuple[Any, ...]:

@@ -101,7 +101,7 @@ def plot_panels(
     columns = min(3, len(panels))
     height = 3.4 + 0.7 / -(-len(panels) // columns)
     with paper_style():
-        looks = [colours(together if shared else own) for own in names]
+        looks = [{name: look(i) for i, name in enumerate(together if shared else own)} for own in names]
         figure, grid = draw_sheet(panels, looks, columns=columns, width=4.2 * columns, height=height)
         if beside:
             labelled = {label: line for a in grid for line, label in zip(*a.get_legend_handles_labels(), strict=True)}
@@ -176,14 +176,6 @@ def look(index: int) -> dict[str, Any]:
         "marker": MARKERS[index % len(MARKERS)],
         "linestyle": STROKES[index // len(PALETTE) % len(STROKES)],
     }
-
-
-def colours(names: Sequence[str]) -> dict[str, Any]:
-    """Return name → the look of a line in a colour of its own; twenty differ."""
-    from matplotlib import colormaps
-
-    palette: Any = colormaps["tab10" if len(names) <= 10 else "tab20"]
-    return {name: {"color": palette(i % palette.N)} for i, name in enumerate(names)}
 
 
 def legend(figure: Any, entries: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,12 +1,13 @@
 """Plots of a run, of checkpoints on benchmarks, and of comparisons."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from simplerl.analysis.panels import Panel, band_of, plot_panels
 from simplerl.analysis.seeds import Band
-from simplerl.runs.results import slug
+from simplerl.runs.results import how, slug
 from simplerl.runs.run import Evaluation, Run
 
 DPI = 150
@@ -33,16 +34,20 @@ def plot_checkpoints(evaluations: Sequence[Evaluation], output: Path) -> list[st
 
     Return the names of the files. Benchmarks with one protocol over the steps make a line; several make several.
     """
-    runs: dict[str, dict[str, list[Evaluation]]] = {}
+    runs: dict[str, dict[tuple[str, str], list[Evaluation]]] = {}
     for one in evaluations:
         if one.step is not None:
             line = f"{one.benchmark} (t {one.protocol['sampling']['temperature']:g}, n {one.protocol['samples']})"
-            runs.setdefault(one.label.rpartition("@")[0], {}).setdefault(line, []).append(one)
+            runs.setdefault(one.label.rpartition("@")[0], {}).setdefault((line, how(one.protocol)), []).append(one)
     files = []
     for name, lines in runs.items():
         if len({one.step for line in lines.values() for one in line}) > 1:
+            often = Counter(short for short, _ in lines)
             accuracy, lengths = (
-                {label: _over_steps(line, figure) for label, line in sorted(lines.items())}
+                {
+                    short if often[short] == 1 else f"{line[0].benchmark} ({full})": _over_steps(line, figure)
+                    for (short, full), line in sorted(lines.items())
+                }
                 for figure in ("acc", "tokens")
             )
             files.append(f"{slug(name)}_steps.png")

@@ -67,7 +67,9 @@ def _show(c: dict[str, Any], before: Any, show: int) -> None:
         ("accuracy, finished answers only (%)", shown(strict["before"]), shown(strict["after"]), ""),
     ]
     for k, point in list(c["pass@k"].items())[1:]:
-        rows.append((f"pass@{k}", shown(point["before"]), shown(point["after"]), shown(point["difference"], sign=True)))
+        own = point["difference"]["problems"]
+        name = f"pass@{k}" + (f" ({own} problems)" if own < c["problems"] else "")
+        rows.append((name, shown(point["before"]), shown(point["after"]), shown(point["difference"], sign=True)))
     rows += [(f"level {level}", "", "", shown(difference, sign=True)) for level, difference in c["by_level"].items()]
     rows += [(source, "", "", shown(difference, sign=True)) for source, difference in c["by_source"].items()]
     title = f"{c['benchmark']}: {c['before']} → {c['after']}, {c['problems']} problems"

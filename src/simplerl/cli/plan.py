@@ -9,6 +9,7 @@ from simplerl.cli.console import show_table
 from simplerl.cli.options import settings
 from simplerl.config.resolve import as_toml, resolve
 from simplerl.config.sections import Config
+from simplerl.core.errors import ConfigError
 
 GIB = 2**30
 
@@ -23,7 +24,10 @@ def run(args: argparse.Namespace) -> None:
         given["memory_gib"] = memory_gib()
     elif args.gpu_memory:
         given["memory_gib"] = args.gpu_memory
-    show(resolve(args.recipe, settings(args)), Machine(**given), prompt_tokens=args.prompt_tokens)
+    config = resolve(args.recipe, settings(args))
+    if 0 < args.gpus < (size := config.rollout.tensor_parallel):
+        raise ConfigError(f"rollout.tensor_parallel = {size} needs as many GPUs: give --gpus {size} or more")
+    show(config, Machine(**given), prompt_tokens=args.prompt_tokens)
 
 
 def memory_gib() -> float:
@@ -54,7 +58,7 @@ def show(config: Config, machine, *, prompt_tokens: int = 0) -> None:
     title = f"{config.model}: {plan.parameters / 1e6:,.1f} M parameters, GiB of each device"
     show_table(title, ("when", "what for", "GiB"), rows, left=2)
     print(f"largest micro-batch: {plan.rows} × {plan.width} tokens", end="")
-    print(f"; engine over {plan.tensor_parallel} GPUs" if plan.tensor_parallel > 1 else "")
+    print(f"; engine over {size} GPUs" if (size := config.rollout.tensor_parallel) > 1 else "")
     if plan.seconds:
         step = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in plan.seconds.items())
         print(
@@ -62,7 +66,11 @@ def show(config: Config, machine, *, prompt_tokens: int = 0) -> None:
             f"{machine.decoding:g}; {config.steps} steps in {config.steps * sum(plan.seconds.values()) / 3600:.1f} h"
         )
     if machine.gpus > 1:
-        print(f"--learner.ranks {machine.gpus} splits the learner; several engines are on paper (docs/engines.md)")
+        engines = machine.gpus // config.rollout.tensor_parallel
+        print(
+            f"planned with --learner.ranks {machine.gpus} --cluster.engines {engines}, over machines with "
+            "--cluster.address (docs/engines.md)"
+        )
 
 
 def dry_run(config: Config) -> None:
@@ -76,7 +84,7 @@ def dry_run(config: Config) -> None:
 
     print(as_toml(config))
     if torch.cuda.is_available():
-        machine = Machine(gpus=1, memory_gib=torch.cuda.get_device_properties(0).total_memory / GIB)
+        machine = Machine(gpus=config.learner.ranks, memory_gib=torch.cuda.get_device_properties(0).total_memory / GIB)
     else:
         machine = Machine(memory_gib=memory_gib())
     show(config, machine)

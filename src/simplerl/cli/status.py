@@ -51,6 +51,11 @@ def lines(run: Run) -> Iterator[str]:
     if isinstance(ahead := table.get("ahead"), dict):
         doing = printable(str(ahead.get("doing")), 100)
         yield f"  sampling  {doing}, for {lasting(now - as_number(ahead.get('since')))}"
+    ranks = table.get("ranks")
+    hosts = [str(rank.get("host")) for rank in ranks if isinstance(rank, dict)] if isinstance(ranks, list) else []
+    if len(hosts) > 1:
+        where = ", ".join(f"{hosts.count(host)} on {printable(host, 60)}" for host in dict.fromkeys(hosts))
+        yield f"  learner   {len(hosts)} ranks: {where}"
     engines = table.get("engines")
     for engine in engines if isinstance(engines, list) else ():
         if isinstance(engine, dict):

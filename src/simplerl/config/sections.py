@@ -52,7 +52,10 @@ PositiveFloat = Annotated[float, _TEXT, Field(gt=0)]
 NonNegativeFloat = Annotated[float, _TEXT, Field(ge=0)]
 Decay = Annotated[float, _TEXT, Field(ge=0, lt=1)]
 Share = Annotated[float, _TEXT, Field(gt=0, le=1)]
+Rate = Annotated[float, _TEXT, Field(ge=0, le=1)]
 Ints = Annotated[tuple[int, ...], _LIST]
+PositiveInts = Annotated[tuple[Annotated[int, Field(gt=0)], ...], _LIST]
+NonNegativeInts = Annotated[tuple[Annotated[int, Field(ge=0)], ...], _LIST]
 Strings = Annotated[tuple[str, ...], _LIST]
 Temperatures = Annotated[tuple[Annotated[float, Field(ge=0)], ...], _LIST]
 Grid = Annotated[tuple[Annotated[float, Field(gt=0)], ...], _LIST, Field(min_length=1)]
@@ -142,6 +145,9 @@ class RolloutConfig:
     GPU."""
     max_rows: PositiveInt = 512
     """Responses decoded at once."""
+    tensor_parallel: PositiveInt = 1
+    """Devices over which vLLM splits a model, each engine its own (vLLM's `tensor_parallel_size`): its attention heads
+    and intermediate size are divided by it (docs/engines.md)."""
     lag: NonNegativeInt = 0
     """Steps by which the policy that samples may be behind the one that is trained, so that engines go on while the
     learner computes (docs/engines.md). 0: each step is sampled by the policy that it trains. More needs engines of
@@ -154,14 +160,15 @@ class RolloutConfig:
 
 @section
 class ClusterConfig:
-    """Engines in processes of their own (docs/engines.md). Nothing here changes what is learned, rounding aside."""
+    """Processes beside this one (docs/engines.md). Nothing here changes what is learned, rounding aside."""
 
     engines: NonNegativeInt = 0
-    """Processes that sample, each with the backend that `rollout.backend` names; on GPUs each has one, after those of
-    the learner where there are enough. 0: this process samples."""
+    """Processes that sample, each with the backend that `rollout.backend` names; on GPUs each has one (or
+    `rollout.tensor_parallel`), after those of the learner where there are enough. 0: this process samples."""
     address: str = ""
-    """Ray cluster that places the engines (extra `ray`): `auto` or `host:port` of one that runs, `local` for one that
-    is started here. Empty: they run on this machine, without Ray."""
+    """Ray cluster that places the engines, and those ranks of the learner for which this machine has no GPU (on CPUs
+    all but the first) (extra `ray`): `auto` or `host:port` of one that runs, `local` for one that is started here.
+    Empty: all run on this machine, without Ray."""
     timeout_s: PositiveFloat = 600.0
     """Seconds after which an engine that owes responses and has finished none counts as hung, and is replaced."""
 
@@ -528,10 +535,16 @@ class Config:
                 "--sampling.top-p below 1 and --rollout.backend native, without engines, ranks or adapters, or "
                 "--sampling.mask-steps 0"
             )
-        if self.cluster.address and not self.cluster.engines:
+        if (size := self.rollout.tensor_parallel) > 1 and (backend := self.rollout.backend) in ("native", "fake"):
+            raise Contradiction(
+                f"rollout.tensor_parallel = {size}: rollout.backend = {backend!r} does not split a model; give "
+                "--rollout.backend vllm, or --rollout.tensor-parallel 1",
+                ("rollout.tensor_parallel", 1),
+            )
+        if self.cluster.address and not self.cluster.engines and self.learner.ranks == 1:
             raise ConfigError(
-                f"cluster.address = {self.cluster.address!r} places engines, and there are none: give "
-                "--cluster.engines 1"
+                f"cluster.address = {self.cluster.address!r} places engines and ranks, and there are none: give "
+                "--cluster.engines 1 or --learner.ranks 2"
             )
         if (lag := self.rollout.lag) and not self.cluster.engines:
             raise ConfigError(

@@ -39,7 +39,7 @@ def start_child(
     return process, ours
 
 
-def last_words(process: subprocess.Popen[bytes], said: Path, patience_s: float) -> str:
+def last_words(process: Any, said: Path, patience_s: float) -> str:
     """Return how a child has ended, with its last lines; one that has not within a second did not start."""
     try:
         code = process.wait(timeout=1)

@@ -5,7 +5,7 @@ The command line prints a `SimpleRLError` as one message and exits with code 2; 
 
 import difflib
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class SimpleRLError(Exception):
@@ -58,6 +58,11 @@ def nearest(name: str, options: Iterable[str]) -> str:
     if close:
         return "did you mean " + " or ".join(repr(option) for option in close) + "?"
     return "known: " + ", ".join(options) + "."
+
+
+def first_few(names: Sequence[str]) -> str:
+    """Return the first five names, and a sign that there are more."""
+    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
 
 
 def raised_at(error: BaseException, *, within: str = "") -> str:

@@ -14,7 +14,6 @@ import importlib
 import inspect
 from collections import UserDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from simplerl.core.errors import ConfigError, PluginError, SimpleRLError, nearest, raised_at
@@ -61,11 +60,11 @@ class Registry(UserDict[str, T]):
         entry = self.data[name]
         if isinstance(entry, _Lazy):
             try:
-                entry = self.data[name] = load_object(entry.path)
+                entry = self.data[name] = load_object(entry)
             except Exception as error:
                 if not self._plugins.get(name):
                     raise
-                raise PluginError(f"{self.kind} {name!r} of plug-in {entry.path}: {raised_at(error)}") from error
+                raise PluginError(f"{self.kind} {name!r} of plug-in {entry}: {raised_at(error)}") from error
         return entry
 
     def find(self, name: str, *, key: str = "", hint: str = "") -> T:
@@ -94,7 +93,7 @@ class Registry(UserDict[str, T]):
         """Return the name of a class or object, without loading the others; None where it is not registered."""
         path = f"{getattr(value, '__module__', '')}:{getattr(value, '__qualname__', '')}"
         for name, entry in self.data.items():
-            if entry is value or (isinstance(entry, _Lazy) and entry.path == path):
+            if entry is value or (isinstance(entry, _Lazy) and entry == path):
                 return name
         return None
 
@@ -112,11 +111,8 @@ class Registry(UserDict[str, T]):
             del self.data[name], self._places[name], self._plugins[name]
 
 
-@dataclass(frozen=True, slots=True)
-class _Lazy:
-    """A declared entry that is not imported yet."""
-
-    path: str
+class _Lazy(str):
+    """A declared entry that is not imported yet: its path."""
 
 
 def load_object(path: str) -> Any:
@@ -173,7 +169,7 @@ def forget(plugin: str) -> None:
 def place_of(value: Any) -> str:
     """Return `file:line` of a function or class, or its type where Python does not know."""
     if isinstance(value, _Lazy):
-        return value.path
+        return value
     target = value if inspect.isroutine(value) or inspect.isclass(value) else type(value)
     try:
         return f"{inspect.getsourcefile(target)}:{inspect.getsourcelines(target)[1]}"

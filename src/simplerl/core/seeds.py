@@ -23,3 +23,9 @@ def generator(seed: int, purpose: str, *address: int | str) -> np.random.Generat
 def torch_seed(seed: int, purpose: str, *address: int | str) -> int:
     """Return a 63-bit seed for `torch.manual_seed`, for library code that cannot take addressed draws."""
     return derive(seed, purpose, *address) & (2**63 - 1)
+
+
+def split_of(text: str, test_share: float) -> str:
+    """Return the split that a generated question belongs to, decided by a hash of a text of it alone."""
+    digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
+    return "test" if int.from_bytes(digest, "little") / 2**64 < test_share else "train"

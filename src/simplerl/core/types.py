@@ -246,6 +246,11 @@ class Batch:
     """float32 [B, T]: credit that is given with the row: of one that was sampled earlier its advantages, of `ce` and
     `ref_kl` their weight. NaN: the algorithm gives it."""
 
+    @property
+    def own_B(self) -> torch.Tensor:
+        """bool [B]: the responses that the policy sampled in this step, whose credit the algorithm gives."""
+        return (self.component_B <= 0) & self.credit_BT[:, 0].isnan()
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CreditInputs:

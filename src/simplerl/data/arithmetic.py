@@ -15,15 +15,15 @@ A question is a pure function of (seed, split, level, index). Train and test are
 seed: a hash of the expression alone decides its split, so no expression can be in both.
 """
 
-import hashlib
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from simplerl.core.errors import ConfigError
-from simplerl.core.seeds import generator
+from simplerl.core.seeds import generator, split_of
 from simplerl.core.types import Problem
+from simplerl.data.problems import generated_size
 
 LEVELS = (1, 2, 3, 4, 5)
 LARGE = 6
@@ -53,8 +53,7 @@ class Expression:
     @property
     def split(self) -> str:
         """`train` or `test`, decided by a hash of the text alone."""
-        digest = hashlib.blake2b(self.text.encode(), digest_size=8).digest()
-        return "test" if int.from_bytes(digest, "little") / 2**64 < TEST_SHARE else "train"
+        return split_of(self.text, TEST_SHARE)
 
 
 def _candidate(level: int, rng: np.random.Generator) -> Expression:
@@ -124,11 +123,9 @@ def load(split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[in
 
     A level of which no new question comes up in 2,000 draws has given all that it has: level 1 has about 550 and 60.
     """
-    if split not in ("train", "test"):
-        raise ConfigError(f"data set 'arithmetic' has the splits train and test, not {split!r}")
+    size = generated_size("arithmetic", split, size)
     if not levels or not set(levels) <= {*LEVELS, LARGE}:
         raise ConfigError(f"data set 'arithmetic' has the levels 1 to 5, and 6 (large numbers); got {list(levels)}")
-    size = size or {"train": 2000, "test": 250}[split]
     next_index = dict.fromkeys(levels, 0)
     seen: set[str] = set()
     problems: list[Problem] = []

@@ -62,7 +62,7 @@ def _demonstration(row: Row) -> Demonstration:
             f"{', '.join(FIELDS['chat'])} with a user's and an assistant's turn. "
             f"Fields there: {', '.join(map(repr, row.fields))}"
         )
-    ended = fields.get("stop_reason") != "length"
+    ended = fields.get("stop_reason") not in ("length", "turns", "seconds")
     return Demonstration(question=question, response=response, ended=ended, place=row.place)
 
 

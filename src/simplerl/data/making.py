@@ -3,7 +3,7 @@
 The file is one that `read` takes back; it is written completely or not at all.
 
 A row has id, question, answer, source and level, and where they are known the file's own prompt (as messages), the
-measured pass rate and the number of samples behind it.
+measured pass rate and the number of samples behind it, and the further columns that rewards and environments read.
 """
 
 import io
@@ -18,10 +18,13 @@ from simplerl import __version__
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.data.audit import KINDS, audit
+from simplerl.data.fields import TAKEN, choices_of, question_of
 from simplerl.data.problems import ProblemSet, Reading, part
 from simplerl.runs.files import make_directory, write_atomic, write_json
 
 SUFFIXES = (".jsonl", ".parquet")
+#: What a row does not repeat of `Problem.meta`: it has fields of its own for it, or it is of this reading alone.
+_OWN = TAKEN - {"solution", "tests", "pass_rate", "pass_rate_samples"} | {"stem"}
 
 
 def check_output(path: Path, *, overwrite: bool) -> Path:
@@ -54,7 +57,13 @@ def as_row(problem: Problem) -> dict[str, Any]:
     }
     if meta.get("messages"):
         row["prompt"] = [{"role": role, "content": content} for role, content in meta["messages"]]
-    return row | {key: meta[key] for key in ("pass_rate", "pass_rate_samples", "tests", "reference") if key in meta}
+    row |= {name: value for name, value in meta.items() if name not in _OWN and value is not None and value == value}
+    if meta.get("options"):  # Unless the labels that the question shows are not those of a list.
+        asked = {**row, "options": list(meta["options"])}
+        told = choices_of(asked, problem.answer)
+        same = question_of(asked) == problem.question and all(meta[name] == value for name, value in told.items())
+        row = asked if same else row
+    return row
 
 
 def write(path: Path, problems: Sequence[Problem], report: Mapping[str, Any]) -> None:
@@ -68,7 +77,12 @@ def write(path: Path, problems: Sequence[Problem], report: Mapping[str, Any]) ->
 
 
 def _line(row: dict[str, Any]) -> str:
-    line = json.dumps(row, ensure_ascii=False) + "\n"
+    try:
+        line = json.dumps(row, ensure_ascii=False) + "\n"
+    except TypeError as error:
+        raise DataError(
+            f"a column of {row['id']} cannot be stored as JSON ({error}); write .parquet instead"
+        ) from error
     # Half a surrogate pair is no character, but JSON can write it with an escape.
     return line if line.isascii() or not any("\ud800" <= c <= "\udfff" for c in line) else json.dumps(row) + "\n"
 
@@ -82,8 +96,8 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
     columns = {name: [row.get(name) for row in rows] for name in names}
     try:
         pyarrow.parquet.write_table(pyarrow.Table.from_pydict(columns), buffer)
-    except UnicodeEncodeError as error:
-        raise DataError(f"a text cannot be stored in Parquet ({error}); write .jsonl instead") from error
+    except (UnicodeEncodeError, pyarrow.ArrowException) as error:
+        raise DataError(f"a column cannot be stored in Parquet ({error}); write .jsonl instead") from error
     return buffer.getvalue()
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.objects import is_object
+from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet
 
 #: A source, perhaps its task, perhaps its weight.
@@ -121,13 +122,19 @@ def mix(parts: Sequence[Part], sets: Sequence[ProblemSet], size: int) -> Problem
     turns = [(number / count, index) for index, count in enumerate(counts) for number in range(count)]
     pools = [iter(each.problems) for each in sets]
     drawn = [(index, next(pools[index])) for _, index in sorted(turns)]
+    # An id addresses the random draws of a problem, so two problems may not share one; a source is a domain of its own.
     often = Counter(problem.id for _, problem in drawn)
+    labels = defaultdict[str, set[str]](set)
+    for index, problem in drawn:
+        labels[problem.source].add(parts[index].label)
+
+    def own(index: int, problem: Problem) -> Problem:
+        shared = {"id": often[problem.id] > 1, "source": len(labels[problem.source]) > 1}
+        names: dict[str, Any] = {name: f"{index}-{getattr(problem, name)}" for name, is_so in shared.items() if is_so}
+        return dataclasses.replace(problem, **names)
+
     return ProblemSet(
-        # An id addresses the random draws of a problem, so two problems may not share one.
-        problems=[
-            dataclasses.replace(problem, id=f"{index}-{problem.id}") if often[problem.id] > 1 else problem
-            for index, problem in drawn
-        ],
+        problems=[own(index, problem) for index, problem in drawn],
         left_out=tuple(row for each in sets for row in each.left_out),
         decisions=dict(decisions),
         origin={

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from simplerl.core.errors import DataError
+from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.data import fields as read
 from simplerl.data import tests as unit_tests
@@ -216,3 +216,10 @@ def select(chosen: ProblemSet, *, name: str, levels: Collection[int], size: int)
     if wanted and not problems:
         raise DataError(f"data set {name!r} has no problem of level {', '.join(sorted(wanted))}")
     return replace(chosen, problems=problems[: size or None])
+
+
+def generated_size(name: str, split: str, size: int) -> int:
+    """Return how many problems of a split are generated; 0: 2,000 to train on, 250 to test on. Raises ConfigError."""
+    if split not in ("train", "test"):
+        raise ConfigError(f"data set {name!r} has the splits train and test, not {split!r}")
+    return size or {"train": 2000, "test": 250}[split]

@@ -20,7 +20,7 @@ from typing import Any
 from simplerl.data.fields import FIELDS, UnreadableRow, as_text, first_text, is_empty, messages
 
 #: What is read here, so that it is not handed on twice.
-TEST_FIELDS = {*FIELDS["reference"], *FIELDS["tests"]}
+TEST_FIELDS = {*FIELDS["reference"], *FIELDS["tests"], "answer"}
 #: Most that a compressed field may hold.
 _MOST_BYTES = 256 << 20
 

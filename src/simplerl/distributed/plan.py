@@ -2,7 +2,7 @@
 
 The update is run on tensors without memory, with every allocation counted (torch's MemTracker), so that a change of the
 scoring or of a model's code changes the plan. What is split over several GPUs, the engine's cache and the seconds are
-sums that stand below. Several engines are a plan on paper: what runs today is said in docs/engines.md.
+sums that stand below. Several machines are a plan on paper: what runs today is said in docs/engines.md.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -24,12 +25,12 @@ from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, ModelError, SimpleRLError
 from simplerl.models import attention as grouped_attention
 from simplerl.models import lora
-from simplerl.models.device import has_fast_bf16
+from simplerl.models.device import SMALL_MODEL
 from simplerl.models.load import cache_bytes, embeddings_of, load_tokenizer, locate, recompute_activations
 from simplerl.models.score import CHUNK_ELEMENTS, Head, TokenScores, autocast
-from simplerl.rollout.vllm import cache_tokens
-from simplerl.train.components import SHALLOW_LAYERS, load_problems
-from simplerl.train.learner import microbatch_tokens
+from simplerl.rollout.vllm import cache_shares, cache_tokens, divisions
+from simplerl.train.components import load_problems, pick_precisions
+from simplerl.train.learner import MOST_LANES, microbatch_tokens
 
 SHAPES = tomllib.loads(Path(__file__).with_name("shapes.toml").read_text(encoding="utf-8"))
 #: Share of a GPU that a plan may fill: the rest is CUDA's own, and what fragments.
@@ -63,7 +64,6 @@ class Plan:
 
     machine: Machine
     parameters: int
-    tensor_parallel: int
     rows: int
     width: int
     """Rows and columns of the largest micro-batch."""
@@ -211,19 +211,15 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     """Return the plan of a run. `prompt_tokens` is the longest prompt (0: looked for), `held` what the process has."""
     shape = shape_of(config.model)
     text, gpus, algorithm, s = shape.get_text_config(), machine.gpus, config.algorithm, config.sampling
-    learns_in, samples_in = config.learner.precision, config.rollout.precision
-    deep = text.num_hidden_layers > SHALLOW_LAYERS
-    if learns_in == "auto":
-        learns_in = "bf16" if gpus or (has_fast_bf16(torch.device("cpu")) and not deep) else "fp32"
-    if samples_in == "auto":
-        samples_in = "bf16" if gpus else "fp32"
+    learns_in, samples_in = pick_precisions(config, shape, torch.device("cuda" if gpus else "cpu"))
     attention = config.learner.attention
     if attention == "auto" or attention.startswith("flash"):  # sdpa stands for flash: neither holds the scores.
         attention = "sdpa" if gpus else grouped_attention.NAME
     width = (prompt_tokens or longest_prompt(config)) + s.max_new_tokens
     width = min(width, getattr(text, "max_position_embeddings", None) or width)
     responses = s.prompts_per_step * s.samples_per_prompt
-    tokens = config.learner.tokens_per_microbatch or (16384 if gpus else microbatch_tokens(_Like(shape)))
+    model: Any = SimpleNamespace(config=shape)  # As much of it as its tokens depend on.
+    tokens = config.learner.tokens_per_microbatch or (16384 if gpus else microbatch_tokens(model, torch.device("cpu")))
     rows = min(responses, max(1, tokens // width))
     checkpointing, rank = config.learner.gradient_checkpointing, config.lora.rank
     own = stack_bytes(shape, rows, width, learns_in, attention, checkpointing, rank)
@@ -239,62 +235,54 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
         "layers gathered": 3 * own["layer"] if shards > 1 else 0,
         "checkpoint being written": 0 if gpus else (3 * trained + 3 * critic * own["trained"]) * copies_state,
     }
+    # Of a tiny model on a CPU several are computed at once (`Learner.lanes`), each with a gradient that is added then.
+    alone = not (gpus or checkpointing or rank) and config.learner.ranks == 1 and own["all"] < SMALL_MODEL
+    micros = -(-s.samples_per_prompt * (config.learner.prompts_per_update or s.prompts_per_step) // rows)
+    lanes = min(MOST_LANES, torch.get_num_threads(), micros) if alone else 1
     backward = {
-        "gradients": own["grad"] // shards,
-        "activations and logits": own["total"] - own["param"] - own["buffer"] - own["grad"],
+        "gradients": own["grad"] // shards if lanes == 1 else (lanes + 1) * trained,
+        "activations and logits": lanes * (own["total"] - own["param"] - own["buffer"] - own["grad"]),
     }
     # The optimizer's step is fused: it needs nothing but all gradients.
     learning = max(backward, {"gradients": trained // shards}, key=lambda parts: sum(parts.values()))
     wide = 2 if samples_in == "bf16" else 4
-    engine, cache = _engine(config, own["all"], wide, bool(gpus)), cache_bytes(shape, samples_in if gpus else "fp32")
+    engine, cache = _engine(config, own["all"], wide), cache_bytes(shape, samples_in if gpus else "fp32")
     if config.rollout.backend == "vllm":
         room = cache_tokens(getattr(text, "max_position_embeddings", width), config.rollout.max_rows) * cache
     else:  # Its room grows by half, and the rows of a step are at most so many.
         room = int(1.5 * min(config.rollout.max_rows, responses) * width * cache)
     logits = 4 * 4 * min(CHUNK_ELEMENTS, min(config.rollout.max_rows, responses) * text.vocab_size)
-
-    def plan(split: int) -> Plan:
-        held_by_engine = {"engine": engine // split}
-        held_by_engine |= {"cache": room // split} if config.rollout.backend == "vllm" else {}
-        sampling = {"logits": logits} | ({} if config.rollout.backend == "vllm" else {"cache": room // split})
-        seconds = _seconds(config, machine, own["all"], trained, split, wide, cache, width) if gpus else {}
-        return Plan(
-            machine=machine,
-            parameters=own["all"],
-            tensor_parallel=split,
-            rows=rows,
-            width=width,
-            always={**always, **held_by_engine},
-            learning=learning,
-            sampling=sampling,
-            seconds=seconds,
-        )
-
-    plans = [plan(2**i) for i in range(4) if 2**i <= shards]
-    return next((each for each in plans if each.fits), min(plans, key=lambda each: each.peak))
+    split = config.rollout.tensor_parallel
+    shares = cache_shares(shape, split)
+    if gpus:  # On a CPU the workers share its memory.
+        engine, room = engine // split, room // shares
+    always["engine"], kept = engine, {"cache": room}
+    vllm = config.rollout.backend == "vllm"  # Its cache is there all the time.
+    return Plan(
+        machine=machine,
+        parameters=own["all"],
+        rows=rows,
+        width=width,
+        always=always | (kept if vllm else {}),
+        learning=learning,
+        sampling={"logits": logits} | ({} if vllm else kept),
+        seconds=_seconds(config, machine, own["all"], trained, wide, cache, width) if gpus else {},
+    )
 
 
-def _engine(config: Config, parameters: int, wide: int, on_gpu: bool) -> int:
+def _engine(config: Config, parameters: int, wide: int) -> int:
     """Return the bytes of the weights that an engine holds besides the learner's."""
     shares = config.rollout.backend == "native" and wide == 4 and not config.lora.rank
     return 0 if shares or config.rollout.backend == "fake" else wide * parameters
 
 
-class _Like:
-    """What `microbatch_tokens` looks at, of a model that is not loaded."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, config: PretrainedConfig):
-        self.config = config
-
-
 def _seconds(
-    config: Config, machine: Machine, parameters: int, trained: int, split: int, wide: int, cache: int, width: int
+    config: Config, machine: Machine, parameters: int, trained: int, wide: int, cache: int, width: int
 ) -> dict[str, float]:
     """Return the seconds of a step from the rates of a machine; a response counts with its mean length."""
     s, algorithm = config.sampling, config.algorithm
     length = machine.response_tokens or max(1, s.max_new_tokens // 4)
+    split = config.rollout.tensor_parallel
     responses, engines = s.prompts_per_step * s.samples_per_prompt, machine.gpus / split
     rows = min(config.rollout.max_rows, math.ceil(responses / engines))
     waves = responses / engines / rows
@@ -330,6 +318,11 @@ def _alternatives(config: Config, machine: Machine) -> Iterator[tuple[str, Confi
 
     recompute, one_row = {"gradient_checkpointing": True}, {"tokens_per_microbatch": 1}
     yield "--learner.gradient-checkpointing true", learner(**recompute), machine
+    size = config.rollout.tensor_parallel
+    for parts in divisions(shape_of(config.model)) if config.rollout.backend == "vllm" else ():
+        if size < parts <= machine.gpus:
+            split = dataclasses.replace(config, rollout=dataclasses.replace(config.rollout, tensor_parallel=parts))
+            yield f"--rollout.tensor-parallel {parts}", split, machine
     yield "--learner.tokens-per-microbatch 1 (one row at a time)", learner(**one_row), machine
     both = learner(**recompute, **one_row)
     yield "--learner.gradient-checkpointing true --learner.tokens-per-microbatch 1", both, machine
@@ -339,7 +332,7 @@ def _alternatives(config: Config, machine: Machine) -> Iterator[tuple[str, Confi
         adapters = dataclasses.replace(few, lora=dataclasses.replace(few.lora, rank=32))
         yield "all of these and --lora.rank 32", adapters, machine
     for times in (2, 4, 8, 16, 32, 64) if machine.gpus else ():
-        text = f"--gpus {machine.gpus * times}, with --learner.ranks as many (of the engines one is real)"
+        text = f"--gpus {machine.gpus * times}, with --learner.ranks and --cluster.engines as many"
         yield text, config, dataclasses.replace(machine, gpus=machine.gpus * times)
 
 

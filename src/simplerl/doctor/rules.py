@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from simplerl.core.errors import first_few
 from simplerl.doctor.observation import TEXT, Observation, Series
 from simplerl.doctor.rule import RULES, Check, Rule, Symptom, Threshold, ratio
 from simplerl.runs.metrics import as_number
 
 __all__ = ["RULES"]
 
-_TABLE = tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8"))
+_TABLE, _UNLESS = (
+    tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8")) for name in ("rules.toml", "unless.toml")
+)
 
 #: Standard errors that separate a fall from noise; the best of many windows is itself picked by luck.
 SURE = 4
@@ -242,7 +245,7 @@ def not_finite(observed: Observation, t: Thresholds, flags: Series) -> Seen:
     steps = flags.steps[flags.values > 0]
     if not len(steps):
         return None
-    named = ", ".join(str(step) for step in steps[:5]) + (" …" if len(steps) > 5 else "")
+    named = first_few([str(step) for step in steps])
     return {"steps": len(steps), "such": _steps(len(steps)), "named": named, "serious": True}
 
 
@@ -364,10 +367,6 @@ def _other_evaluation(observed: Observation) -> str | None:
     return None
 
 
-def _shuffled(observed: Observation) -> str | None:
-    return "shuffle_rewards is on: there is nothing to learn" if observed.config.get("shuffle_rewards") else None
-
-
 def _on_policy(observed: Observation) -> str | None:
     updates = observed.series("optimizer/updates")
     if len(updates) and updates.values.max() <= 1:
@@ -381,35 +380,21 @@ def _programs(observed: Observation) -> str | None:
     return "answers are programs: there is nothing to work out before one" if {"stack", "code"} & {*names} else None
 
 
-def _other_problems(observed: Observation) -> str | None:
-    """Say what makes training problems easier or harder from step to step, whatever the policy learns."""
-    for key, alike in _ALIKE.items():
-        if (name := str(observed.config.get(key, alike[0]))) not in alike:
-            return f"{key} = {name}: steps train on easier and on harder problems, whose accuracies cannot be compared"
-    return None
+_UNFIT = {"bare-box": _programs, "train-eval-gap": _other_evaluation, "ratio-blow-up": _on_policy}
 
 
-#: Settings → their values under which the problems of one step are like those of another.
-_ALIKE = {
-    "sampler.name": ("epoch", "refill", "uniform", "query-effect", "e3"),
-    "sampling.controller": ("none", "query-effect", "e3"),
-    "transform.name": ("none",),
-}
+def _unfit(name: str, kinds: Sequence[str]) -> Callable[[Observation], str | None]:
+    """Return what says why a rule does not apply: because of a setting of some kinds in unless.toml, or by its code."""
+    settings = [setting for kind in kinds for setting in _UNLESS[kind]]
 
+    def unfit(observed: Observation) -> str | None:
+        for setting in settings:
+            value = observed.config.get(setting["key"])
+            if value is not None and (value in setting["is"] if "is" in setting else value not in setting["but"]):
+                return setting["why"].format(value=value)
+        return _UNFIT[name](observed) if name in _UNFIT else None
 
-def _teacher(observed: Observation) -> str | None:
-    distils = observed.config.get("algorithm.name") == "distill"
-    return "algorithm.name = distill: the KL is that to the teacher, far away at first" if distils else None
-
-
-_UNFIT = {
-    **dict.fromkeys(("accuracy-fell", "entropy-blow-up", "runaway-length", "collapsing-length"), _other_problems),
-    "bare-box": _programs,
-    "kl-blow-up": _teacher,
-    "train-eval-gap": _other_evaluation,
-    "not-learning": lambda observed: _shuffled(observed) or _other_problems(observed),
-    "ratio-blow-up": _on_policy,
-}
+    return unfit
 
 
 # -- from rules.toml to rules ----------------------------------------------------------------------------------------
@@ -430,9 +415,11 @@ def _symptoms(seen: str, measure: Callable[..., Seen], needs: Sequence[str]) -> 
 
 
 for _name, _row in _TABLE.items():
-    _fields = {key: value for key, value in _row.items() if key not in ("check", "arguments", "seen", "thresholds")}
-    _fields |= {"unfit": _UNFIT[_name]} if _name in _UNFIT else {}
+    _own = ("check", "arguments", "seen", "thresholds", "unless")
+    _fields = {key: value for key, value in _row.items() if key not in _own}
     _limits = {key: Threshold(**entry) for key, entry in _row.get("thresholds", {}).items()}
     _measure = functools.partial(_CHECKS[_row.get("check", _name)], **_row.get("arguments", {}))
     _check = _symptoms(_row["seen"], _measure, _row["needs"])
-    RULES.register(_name, Rule(**_fields, thresholds=_limits, check=_check))
+    RULES.register(
+        _name, Rule(**_fields, thresholds=_limits, check=_check, unfit=_unfit(_name, _row.get("unless", ())))
+    )

@@ -32,6 +32,7 @@ _COMMAND = re.compile(r"\\[A-Za-z]+")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{")
 _CALCULATION = re.compile(r"=|\d\s{0,2}(?:[-+*/×÷^]|\\times|\\cdot|\\div)\s{0,2}\d|\\(?:frac|sqrt|begin)\b")
 _WORD = re.compile(r"[^\W\d_]{2,}")
+#: Program code: a fenced block, a definition, an import, a print at a line's start.
 _CODE = re.compile(
     r"```(?:python|py|cpp|c|java|javascript|js|bash|sh|sql|matlab|julia|sage|sympy)\b|^[ \t]{0,40}(?:"
     r"def [a-z_]\w{0,80}\(|import [a-z_]\w{0,40}\s*$|import \w{1,40} as \w|from [a-z_.]{1,60} import |print\(|"
@@ -114,16 +115,11 @@ def bare_box(text: str) -> bool:
     return len(_WORD.findall(_COMMAND.sub(" ", before))) < WORDS and len(_WORD.findall(rest)) < WORDS
 
 
-def is_code(text: str) -> bool:
-    """Return whether a text holds program code: a fenced block, a definition, an import, a print at a line's start."""
-    return _CODE.search(ends(text)) is not None
-
-
 #: Figure → whether a response to a question has the trait; the figure is the share of the responses that do.
 TRAITS: dict[str, Callable[[str, str], bool]] = {
     "text/repetition": lambda response, question: repeats(response),
     "text/language": lambda response, question: switches_language(question, response),
     "text/bare_box": lambda response, question: bare_box(response),
     "text/several_boxes": lambda response, question: several_boxes(response),
-    "text/code": lambda response, question: is_code(response),
+    "text/code": lambda response, question: _CODE.search(ends(response)) is not None,
 }

@@ -28,7 +28,7 @@ import numpy as np
 
 from simplerl.core.errors import ConfigError, DataError, raised_at
 from simplerl.core.types import Problem
-from simplerl.data.problems import ProblemSet
+from simplerl.data.problems import ProblemSet, generated_size
 from simplerl.environments.agent import Agent
 
 TEST_SHARE = 0.2
@@ -78,10 +78,10 @@ def tasks(
     `options` are the settings of its taskset, which has no levels, and seeds of its own. A hash of a task decides its
     split.
     """
-    if split not in ("train", "test") or not task:
-        raise ConfigError(f"write verifiers:PACKAGE; splits are train and test, not {split!r}")
+    if not task:
+        raise ConfigError("data set 'verifiers' is a package's tasks: write verifiers:PACKAGE")
     address = json.dumps({"id": task, **(options or {})}, sort_keys=True)
-    size, problems = size or {"train": 2000, "test": 250}[split], list[Problem]()
+    size, problems = generated_size("verifiers", split, size), list[Problem]()
     for item in _loaded(task, _Theirs.of(address).env.taskset):
         if ("test" if int(item.hash[:12], 16) / 16**12 < TEST_SHARE else "train") != split:
             continue

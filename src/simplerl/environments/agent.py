@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from simplerl.core.errors import ConfigError
-from simplerl.core.types import Call, Problem, Turn, Verdict
+from simplerl.core.types import Call, Problem, Turn, Verdict, VerdictStatus
 from simplerl.environments.base import Environment
 
 HOST = "127.0.0.1"
@@ -207,11 +207,17 @@ def as_message(message: Any) -> dict[str, str]:
     return {"role": message["role"], "content": content}
 
 
-def checked_reward(value: Any) -> float:
+def checked_reward(value: Any, what: str = "a reward") -> float:
     """Return a reward. Raises ValueError for what is not a number from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and 0 <= value <= 1):
-        raise ValueError(f"a reward is a number from 0 to 1, not {value!r}")
+        raise ValueError(f"{what} is a number from 0 to 1, not {value!r}")
     return float(value)
+
+
+def earned(reward: float) -> Verdict:
+    """Return the verdict that an episode's reward stands for: only 1 is right."""
+    status: VerdictStatus = "correct" if reward == 1 else "wrong"
+    return Verdict(status=status, extracted=None, rule="environment", detail=f"reward {reward:g}", score=reward)
 
 
 def render(messages: Sequence[dict[str, str]], tokenizer: Any) -> str:
@@ -334,11 +340,7 @@ class Agent(Environment):
                 # What it makes of the refusal is no fault: by a limit the policy must not get out of the loss.
                 with contextlib.suppress(Exception):
                     self._next(state)
-        if state.reward is None:
-            return None
-        status: Any = "correct" if state.reward == 1 else "wrong"
-        detail = f"reward {state.reward:g}"
-        return Verdict(status=status, extracted=None, rule="environment", detail=detail, score=state.reward)
+        return None if state.reward is None else earned(state.reward)
 
     def end(self, problem: Problem, state: Session) -> None:
         """Refuse what the agent still asks."""

@@ -8,8 +8,6 @@ What a test expects is never where the program is.
 import json
 import math
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -192,7 +190,6 @@ class Code(Environment):
         )
 
     def judge(self, problem: Problem, state: Any, text: str) -> Verdict:
-        """Return the verdict of the tests on the last program of a response."""
         program = program_in(text)
         if not program.strip():
             return Verdict(status="no_answer", extracted=None, rule="tests", detail="there is no program")
@@ -211,22 +208,18 @@ class Code(Environment):
 
     def _try(self, problem: Problem, program: str) -> Tested:
         key = (program, problem.answer, self.score, self.limits)
-        with _LOCK:
-            if key in _CACHE:
-                _CACHE.move_to_end(key)
-                return _CACHE[key]
-        tested = try_program(program, _tests(problem), self.limits, only_all=self.score == "all")
-        with _LOCK:
+        tested = _CACHE.get(key)
+        if tested is None:
+            tested = try_program(program, _tests(problem), self.limits, only_all=self.score == "all")
+            if len(_CACHE) >= CACHED:
+                _CACHE.clear()
             if not tested.lost:
                 _CACHE[key] = tested
-            while len(_CACHE) > CACHED:
-                _CACHE.popitem(last=False)
         return tested
 
 
 #: (program, tests, settings) → what came of it.
-_CACHE: OrderedDict[Any, Tested] = OrderedDict()
-_LOCK = threading.Lock()
+_CACHE: dict[Any, Tested] = {}
 
 
 def _tests(problem: Problem) -> Mapping[str, Any]:

@@ -11,7 +11,6 @@ chat templates teach. `--environment file.py:Class` or `module:Class` names one.
 
 import inspect
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -20,7 +19,7 @@ import numpy as np
 
 from simplerl.core.errors import ConfigError, nearest
 from simplerl.core.types import Call, Problem, Turn, Verdict
-from simplerl.environments.agent import agent_environment
+from simplerl.environments.agent import agent_environment, checked_reward, earned
 from simplerl.environments.base import METHODS, Environment
 
 #: Methods of TRL's form that are no tools.
@@ -86,11 +85,7 @@ class FactoryEnvironment(Environment):
         """Return the verdict that the object's reward stands for; None where it has none."""
         if not hasattr(state, "get_reward"):
             return None
-        reward = float(state.get_reward())
-        if not (math.isfinite(reward) and 0 <= reward <= 1):
-            raise ValueError(f"get_reward returned {reward}, not a number from 0 to 1")
-        status: Any = "correct" if reward == 1 else "wrong"
-        return Verdict(status=status, extracted=None, rule="environment", detail=f"reward {reward:g}", score=reward)
+        return earned(checked_reward(float(state.get_reward()), "what get_reward returns"))
 
 
 def _answer(tool: str, asked: str, result: str, status: Any) -> Turn:

@@ -9,11 +9,8 @@ connect or start anything. And what takes too long can be killed. A problem carr
 it again.
 """
 
-from __future__ import annotations
-
 import ast
 import atexit
-import contextlib
 import hashlib
 import importlib.util
 import itertools
@@ -21,7 +18,7 @@ import json
 import os
 import random
 import re
-import selectors
+import socket
 import subprocess
 import sys
 import threading
@@ -31,12 +28,13 @@ from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
+from simplerl.core.children import start_child
 from simplerl.core.errors import ConfigError, DataError, nearest, raised_at
-from simplerl.core.seeds import derive
+from simplerl.core.seeds import derive, split_of
 from simplerl.core.types import Problem, Verdict, VerdictStatus
-from simplerl.data.problems import ProblemSet
+from simplerl.data.problems import ProblemSet, generated_size
 from simplerl.environments.base import Environment
 from simplerl.verify import extract, pool
 
@@ -70,9 +68,10 @@ class _Library:
         with self.lock:
             try:
                 self._ensure_process()
-                self.requests.write(json.dumps(request).encode() + b"\n")
-                self.requests.flush()
-                return self._reply(seconds)
+                self.socket.settimeout(seconds)
+                self.socket.sendall(json.dumps(request).encode() + b"\n")
+                reply: dict[str, Any] = json.loads(self.replies.readline())
+                return reply
             except BaseException as error:  # Also when interrupted: the reply to come is nobody's.
                 self.end()
                 if isinstance(error, TimeoutError):
@@ -81,39 +80,25 @@ class _Library:
                     raise DataError(f"the process of reasoning-gym died on {what}") from error
                 raise
 
-    def _reply(self, seconds: float) -> Any:
-        with selectors.DefaultSelector() as waiting:
-            waiting.register(self.replies, selectors.EVENT_READ)
-            if not waiting.select(seconds):
-                raise TimeoutError
-        return json.loads(self.replies.readline())
-
     def _ensure_process(self) -> None:
         if self.process is None or self.process.poll() is not None or self.owner != os.getpid():
             self.end()
             if importlib.util.find_spec("reasoning_gym") is None:
                 raise ConfigError(f"data set 'reasoning-gym' needs the library: {INSTALL}")
-            path = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+            command = ("-c", "from simplerl.environments.gym import main; main()")
             self.owner = os.getpid()
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-c", "from simplerl.environments.gym import main; main()"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                process_group=0,  # Ctrl-C is the trainer's to handle.
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONHASHSEED": "0"},
-            )
-            self.requests, self.replies = cast(IO[bytes], self.process.stdin), cast(IO[bytes], self.process.stdout)
-            self._reply(DRAW_S)
+            self.process, self.socket = start_child(command, {}, Path(os.devnull), {"PYTHONHASHSEED": "0"})
+            self.replies = self.socket.makefile("rb")
+            self.socket.settimeout(DRAW_S)
+            self.replies.readline()
 
     def end(self) -> None:
         """Kill the process."""
         if self.process is not None and self.owner == os.getpid():
             self.process.kill()
             self.process.wait()
-            for stream in (self.requests, self.replies):
-                with contextlib.suppress(OSError):
-                    stream.close()
+            self.replies.close()
+            self.socket.close()
         self.process = None
 
 
@@ -134,9 +119,7 @@ def load(
     `options` are the task's own; `levels` are those of its curriculum, in turn: every attribute at that level, or at
     its highest. A task that has no more different questions gives fewer problems, and says so.
     """
-    if split not in ("train", "test"):
-        raise ConfigError(f"data set 'reasoning-gym' has the splits train and test, not {split!r}")
-    size, options = size or {"train": 2000, "test": 250}[split], dict(options or {})
+    size, options = generated_size("reasoning-gym", split, size), dict(options or {})
     told = _LIBRARY.ask(DRAW_S, do="check", task=task, options=options, levels=list(levels))
     if "error" in told:
         raise ConfigError(f"data set 'reasoning-gym': {told['error']}")
@@ -147,7 +130,8 @@ def load(
             new = (
                 problem
                 for problem in itertools.islice(stream, PATIENCE)
-                if _split(problem.question) == split and problem.question not in problems
+                if split_of(" ".join(problem.question.split()), TEST_SHARE) == split
+                and problem.question not in problems
             )
             if drawn := next(new, None):
                 problems[drawn.question] = drawn
@@ -161,11 +145,6 @@ def load(
         decisions=few if len(problems) < size else {},
         origin={"generated": f"reasoning-gym:{task}", "version": told["version"], "options": options},
     )
-
-
-def _split(question: str) -> str:
-    digest = hashlib.blake2b(" ".join(question.split()).encode("utf-8", "replace"), digest_size=8).digest()
-    return "test" if int.from_bytes(digest, "little") / 2**64 < TEST_SHARE else "train"
 
 
 def _draws(task: str, options: dict[str, Any], level: int | None, split: str, seed: int) -> Iterator[Problem]:
@@ -248,7 +227,8 @@ def main() -> None:
     """Answer requests, a line of JSON each, until the input closes."""
     import resource
 
-    replies, sys.stdout = sys.stdout, sys.stderr  # Some tasks print while they make a problem.
+    connection = socket.socket(fileno=0)
+    requests, replies = connection.makefile(), connection.makefile("w")
     _import_library()
     parent = os.getppid()
     threading.Thread(target=pool.end_with, args=(parent,), daemon=True).start()
@@ -256,7 +236,7 @@ def main() -> None:
     sys.addaudithook(pool.deny)
     actions: dict[str, Callable[..., dict[str, Any]]] = {"check": _check, "draw": _draw, "score": _score}
     print('"ready"', file=replies, flush=True)
-    for line in sys.stdin:
+    for line in requests:
         request = json.loads(line)
         try:
             reply = actions[request.pop("do")](**request)

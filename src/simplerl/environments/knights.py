@@ -7,7 +7,6 @@ trying all of them. A puzzle is a pure function of (seed, split, level, index). 
 decides its split, so that no puzzle of the one is in the other, not even under other names.
 """
 
-import hashlib
 import itertools
 import re
 from collections.abc import Callable, Sequence
@@ -17,8 +16,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from simplerl.core.errors import ConfigError
-from simplerl.core.seeds import generator
+from simplerl.core.seeds import generator, split_of
 from simplerl.core.types import Completion, Problem, Verdict
+from simplerl.data.problems import generated_size
 from simplerl.environments.base import Environment
 from simplerl.rewards.base import Reward, decided
 from simplerl.rewards.builtin import in_r1_format
@@ -73,17 +73,12 @@ def _statement(people: int, speaker: int, rng: np.random.Generator) -> Statement
     return (kind, (first, int(roles[0])), (second, int(roles[1])))
 
 
-def _split(statements: Sequence[Statement]) -> str:
-    digest = hashlib.blake2b(repr(statements).encode(), digest_size=8).digest()
-    return "test" if int.from_bytes(digest, "little") / 2**64 < TEST_SHARE else "train"
-
-
 def puzzle(seed: int, split: str, people: int, index: int) -> Problem:
     """Return puzzle number `index` of a level and split. Different indices may give the same puzzle."""
     rng = generator(seed, "knights", split, people, index)
     while True:
         statements = [_statement(people, speaker, rng) for speaker in range(people)]
-        if _split(statements) == split and len(fitting := solutions(statements)) == 1:
+        if split_of(repr(statements), TEST_SHARE) == split and len(fitting := solutions(statements)) == 1:
             break
     names = [NAMES[int(i)] for i in rng.permutation(len(NAMES))[:people]]
     said = " ".join(f'{name} says: "{_words(each, names)}."' for name, each in zip(names, statements, strict=True))
@@ -114,11 +109,9 @@ def _listed(names: Sequence[str]) -> str:
 
 def load(split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[int, ...] = (2, 3, 4)) -> list[Problem]:
     """Return `size` different puzzles (0: 2,000 train, 250 test), the levels in turn: numbers of people, 2 to 8."""
-    if split not in ("train", "test"):
-        raise ConfigError(f"data set 'knights' has the splits train and test, not {split!r}")
+    size = generated_size("knights", split, size)
     if not set(levels) <= set(LEVELS):
         raise ConfigError(f"data set 'knights' has the levels 2 to 8, the number of people; got {list(levels)}")
-    size = size or {"train": 2000, "test": 250}[split]
     problems: dict[str, Problem] = {}
     for index in itertools.count():
         for level in levels:

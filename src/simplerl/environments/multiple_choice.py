@@ -53,7 +53,6 @@ class MultipleChoice(Environment):
         )
 
     def judge(self, problem: Problem, state: Any, text: str) -> Verdict | None:
-        """Return the verdict on the letter that is chosen; None for a problem without options."""
         options, choice = problem.meta.get("options"), problem.meta.get("choice")
         if not options:
             return None

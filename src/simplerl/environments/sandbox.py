@@ -12,8 +12,6 @@ Whoever kills one of these processes from outside loses nothing: the program run
 namespaces are missing, nothing runs, and a `SandboxError` says what to install. Kernel bugs are not guarded against.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import fcntl
@@ -114,20 +112,14 @@ class Result:
     seconds: float
 
 
-def run(code: str, *, stdin: str | bytes = "", limits: Limits | Mapping[str, float] = Limits()) -> Result:
+def run(code: str, *, stdin: str | bytes = "", limits: Limits = Limits()) -> Result:
     """Run a Python program with a text as its standard input. Raises SandboxError where there is no sandbox.
-
-    `limits` are `Limits`, or some of them by name.
 
     >>> run("print(6 * int(input()))", stdin="7").stdout
     '42\\n'
     """
     require()
-    try:
-        bounds = limits if isinstance(limits, Limits) else Limits(**limits)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise SimpleRLError(f"the sandbox has the limits {', '.join(Limits.__slots__)}: {error}") from None
-    return _attempts(({"program.py": code},), stdin, bounds)
+    return _attempts(({"program.py": code},), stdin, limits)
 
 
 def converse(driver: Mapping[str, str], other: Mapping[str, str], *, limits: Limits = Limits()) -> Result:

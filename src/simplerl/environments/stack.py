@@ -8,7 +8,6 @@ the only value, for every one of the hidden inputs; how it does so is its own af
 operations, 1 to 4. A hash of the expression decides its split, as everywhere.
 """
 
-import hashlib
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from simplerl.core.errors import ConfigError
-from simplerl.core.seeds import generator
+from simplerl.core.seeds import generator, split_of
 from simplerl.core.types import Problem, Verdict
+from simplerl.data.problems import generated_size
 from simplerl.environments.base import Environment
 from simplerl.verify import extract
 
@@ -78,8 +78,7 @@ def expression(seed: int, split: str, level: int, index: int) -> Tree:
     rng = generator(seed, "stack", split, level, index)
     while True:
         tree = _draw(level, rng)
-        digest = hashlib.blake2b(infix(tree).encode(), digest_size=8).digest()
-        if (int.from_bytes(digest, "little") / 2**64 < TEST_SHARE) == (split == "test"):
+        if split_of(infix(tree), TEST_SHARE) == split:
             return tree
 
 
@@ -92,9 +91,9 @@ def _draw(operations: int, rng: np.random.Generator) -> Tree:
 
 def load(split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[int, ...] = (1, 2, 3)) -> list[Problem]:
     """Return up to `size` different problems (0: 2,000 train, 250 test), the levels in turn; level 1 has few."""
-    if split not in ("train", "test") or not levels or not set(levels) <= set(LEVELS):
-        raise ConfigError(f"data set 'stack' has the splits train, test and the levels 1 to 4; got {split}, {levels}")
-    size, problems = size or {"train": 2000, "test": 250}[split], dict[str, Problem]()
+    if not levels or not set(levels) <= set(LEVELS):
+        raise ConfigError(f"data set 'stack' has the levels 1 to 4; got {list(levels)}")
+    size, problems = generated_size("stack", split, size), dict[str, Problem]()
     for index, level in itertools.product(range(20 * size), levels):
         tree = expression(seed, split, level, index)
         problems.setdefault(

@@ -14,9 +14,9 @@ from simplerl.core.types import Problem
 from simplerl.data.prompts import Prompter, prompter
 from simplerl.evaluate.run import Settings, Target
 from simplerl.models.device import pick_device
-from simplerl.models.load import load
+from simplerl.models.load import load, locate_and_hash
 from simplerl.runs.files import make_directory, write_json
-from simplerl.runs.results import slug
+from simplerl.runs.results import key_of, slug
 
 #: Our short names → tasks of the harness.
 TASKS = {"ifeval": "ifeval", "mmlu": "mmlu", "mmlu_stem": "mmlu_stem", "gpqa_diamond": "gpqa_diamond_cot_zeroshot"}
@@ -92,8 +92,12 @@ def evaluate(
             "Its tasks load their data from the hub: without a network, load them once elsewhere and copy the cache "
             "(HF_HOME), or give a task file (.yaml) with local data. --debug shows the traceback."
         ) from error
-    name = f"harness_{slug('+'.join(tasks))}_{slug(Path(template).stem)}_seed{seed}{f'_limit{limit}' if limit else ''}"
-    file = output / slug(target.label) / f"{name}.json"
+    shown = {"shots": fewshot, "max": settings.max_tokens, "limit": limit or None}
+    name = f"harness_{'+'.join(tasks)}_{Path(template).stem}_seed{seed}"
+    name += "".join(f"_{key}{value}" for key, value in shown.items() if value is not None)
+    # What the name does not say is in its hash: nothing is overwritten but the same evaluation.
+    protocol = {"weights_sha256": locate_and_hash(target.source)["sha256"], "template": repr(prompts), "tasks": tasks}
+    file = output / slug(target.label) / f"{key_of(name, protocol)}.json"
     make_directory(file.parent)
     write_json(file, json.loads(json.dumps({k: v for k, v in results.items() if k != "samples"}, default=str)))
     say(f"written to {file}")

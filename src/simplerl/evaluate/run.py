@@ -33,7 +33,7 @@ from simplerl.evaluate.figures import check_ks, figures
 from simplerl.models.device import describe_machine, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash
 from simplerl.ops.statistics import powers_up_to
-from simplerl.rewards import Correctness
+from simplerl.rewards.builtin import Correctness
 from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.groups import Prompted, Rollout, begin_notice, prompt
@@ -149,7 +149,10 @@ def split_name(name: str) -> tuple[str, int | None]:
     if not at or suffix_of(Path(name)):  # A file may have an @ in its name.
         return name, None
     if not base or not (count.isascii() and count.isdigit()) or int(count) < 1:
-        raise ConfigError(f"benchmark {name!r}: after @ comes the number of samples, e.g. aime24@32")
+        raise ConfigError(
+            f"benchmark {name!r}: after @ comes the number of samples, e.g. aime24@32; for files "
+            "of your own give --data-dir DIR"
+        )
     return base, int(count)
 
 

@@ -4,10 +4,12 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
-from simplerl.config.sections import Config
+from simplerl.config.sections import Config, PositiveInt, Rate, Share
 from simplerl.core.errors import DataError
 from simplerl.core.seeds import generator
 from simplerl.core.types import Draw, Problem
@@ -28,19 +30,14 @@ class Difficulty(PromptSampler):
     a weight of exp(−((rate − target)/width)²/2), and a share of draws is uniform.
     """
 
-    target: float = 0.5
+    target: Rate = 0.5
     """The pass rate that is wanted."""
-    width: float = 0.1
+    width: Annotated[float, Field(ge=1e-6, le=1)] = 0.1
     """How far from it a pass rate still has 61% of the weight."""
-    window: int = 10
+    window: PositiveInt = 10
     """Steps whose outcomes count for sources and levels: the policy moves on."""
-    explore: float = 0.1
+    explore: Rate = 0.1
     """Share of the draws that are uniform over all problems."""
-
-    def __post_init__(self) -> None:
-        self.within(0, 1, "target", "explore")
-        self.within(1e-6, 1, "width")
-        self.within(1, math.inf, "window")
 
     def choose(self, step: int, ledger: Ledger) -> list[Draw]:
         """Return a weighted draw without replacement (Gumbel's way: the largest of log weight + noise), and others."""
@@ -78,11 +75,8 @@ def _held(counts: Sequence[float] | np.ndarray, prior: float) -> float:
 class NoPositiveResampling(Pooled):
     """ScaleRL's (arXiv 2510.13786): a problem whose pass rate over all its responses is high never comes again."""
 
-    rate: float = 0.9
+    rate: Share = 0.9
     """The pass rate from which on a problem is left out of the epochs that follow."""
-
-    def __post_init__(self) -> None:
-        self.within(1e-9, 1, "rate")
 
     def since(self, step: int, ledger: Ledger) -> tuple[int, Sequence[Problem]]:
         """Return the epoch's begin, and the problems that were not yet solved then."""
@@ -102,16 +96,12 @@ class LIM(Pooled):
     itself goes through all problems first, and then on with the selected ones (experimental).
     """
 
-    epochs: int = 21
+    epochs: PositiveInt = 21
     """Epochs over all problems that are measured, where no run is named."""
-    threshold: float = 0.6
+    threshold: Annotated[float, Field(le=1)] = 0.6
     """Alignment from which on a problem is selected."""
     run: str = ""
     """Directory of a run over the same problems that is measured instead; it must stay as it is."""
-
-    def __post_init__(self) -> None:
-        self.within(1, math.inf, "epochs")
-        self.within(-math.inf, 1, "threshold")
 
     def check(self, config: Config, problems: Sequence[Problem]) -> None:
         """Raise RunError or DataError where the named run cannot be measured."""

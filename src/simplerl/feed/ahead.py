@@ -10,13 +10,13 @@ policy that samples, and no token is of an older one than without.
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import itertools
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,7 +60,6 @@ class Recorded:
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
         """Yield (index, completion): what is known at once, the rest as it comes."""
-        known: deque[tuple[int, Completion]] = deque()
         rest: list[Request] = []
         owners: list[int] = []
         seen = 0
@@ -68,16 +67,13 @@ class Recorded:
         def look() -> Iterator[tuple[int, Completion]]:
             """Part the requests that are new, and yield what is known; more may come meanwhile."""
             nonlocal seen
-            while seen < len(requests) or known:
-                for index in range(seen, len(requests)):
-                    if completion := self.known.get(_address(requests[index])):
-                        known.append((index, completion))
-                    else:
-                        rest.append(requests[index])
-                        owners.append(index)
-                seen = len(requests)
-                if known:
-                    yield known.popleft()
+            while seen < len(requests):
+                index, seen = seen, seen + 1
+                if completion := self.known.get(_address(requests[index])):
+                    yield index, completion
+                else:
+                    rest.append(requests[index])
+                    owners.append(index)
 
         yield from look()
         while rest:
@@ -111,13 +107,11 @@ class Ahead:
         self.path, self.folder = path, path / "ahead"
         self.responses = feed.responses
         self._on_response, self.feed.on_response = feed.on_response, self._count
-        self._changed = threading.Condition()
-        self._admitted, self._sampling = start, 0
+        self._steps = {step: Future[StepGroups]() for step in range(start + 1, steps + 1)}
+        self._admitted, self._sampling = threading.Semaphore(0), 0
         self._doing = ("waits", time.time())
-        self._done: dict[int, StepGroups] = {}
         self._answered: dict[int, deque[Completion]] = {}
-        self._error: BaseException | None = None
-        self._closed = False
+        self._writing, self._closed = threading.Lock(), False
 
     def __enter__(self) -> "Ahead":
         self.folder.mkdir(exist_ok=True)
@@ -126,24 +120,19 @@ class Ahead:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        with self._changed:
+        with self._writing:
             self._closed = True
-            self._changed.notify_all()
+        self._admitted.release()
         self._prune(self._saved())
 
     def take(self, step: int) -> StepGroups:
         """Return the groups of a step, waiting for them. By this all before it are trained and recorded."""
-        with self._changed:
-            self._admitted = step + self.lag
-            self._changed.notify_all()
-            while step not in self._done and not self._error:
-                self._changed.wait(LOOK_S)
-                self._show(step)
-            if step not in self._done:
-                assert self._error is not None
-                raise self._error
+        self._admitted.release(1 + self.lag * (step == self.start + 1))  # The first admits those ahead of it too.
+        while not wait([self._steps[step]], LOOK_S).done:
             self._show(step)
-            groups = self._done.pop(step)
+        self._show(step)
+        groups = self._steps[step].result()
+        self._steps[step] = Future()  # What was taken is not held.
         self._prune(self._saved())
         sampled = [t.completion.versions for g in groups.all for t in g.trajectories if t.segments]
         tokens: Counter[int] = Counter()  # Of each age.
@@ -184,17 +173,13 @@ class Ahead:
     def _count(self, completion: Completion) -> None:
         self._answered.setdefault(self._sampling, deque()).append(completion)
 
-    def _is_admitted(self, step: int) -> bool:
-        return self._closed or step <= self._admitted
-
     def _sample_all(self) -> None:
-        """Sample one step after the other. Runs in a thread of its own."""
+        """Sample one step after the other, each when it is admitted. Runs in a thread of its own."""
         try:
             for step in range(self.start + 1, self.steps + 1):
                 began = time.perf_counter()
                 self._sampling, self._doing = step, ("waits", time.time())
-                with self._changed:
-                    self._changed.wait_for(functools.partial(self._is_admitted, step))
+                self._admitted.acquire()
                 if self._closed:
                     return
                 began, waited = time.perf_counter(), time.perf_counter() - began
@@ -203,19 +188,17 @@ class Ahead:
                 self.feed.rollout = dataclasses.replace(self.feed.rollout, backend=backend)
                 self._doing = ("samples", time.time())
                 groups = self.feed.take(step)
-                with self._changed:
+                with self._writing:
                     if self._closed:  # The run may have been begun again in this process: what is there is that one's.
                         return
                     backend.write()
                 sampling = time.perf_counter() - began
                 measured = {"time/ahead_waiting": waited, "time/ahead_sampling": sampling, "policy/sync_gap": gap}
-                with self._changed:
-                    self._done[step] = dataclasses.replace(groups, metrics=groups.metrics | measured)
-                    self._changed.notify_all()
-        except BaseException as error:  # It is raised where the step is taken; of a run that is over nobody asks.
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
+                self._steps[step].set_result(dataclasses.replace(groups, metrics=groups.metrics | measured))
+        except BaseException as error:  # It is raised where a step is taken; of a run that is over nobody asks.
+            for future in self._steps.values():
+                if not future.done():
+                    future.set_exception(error)
 
 
 def source_of(feed: Feed, lag: int, **settings: Any) -> contextlib.AbstractContextManager[Source]:

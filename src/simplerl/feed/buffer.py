@@ -103,7 +103,6 @@ class RoRecomp(Buffer):
         return not self.fade_steps
 
     def check(self, problems: Sequence[Problem]) -> str:
-        """Return a warning of a small α."""
         if self.alpha >= SMALL_ALPHA:
             return ""
         return (
@@ -127,15 +126,7 @@ class RoRecomp(Buffer):
         members = [t for group in groups.kept for t in group.trajectories]
         rows = zip(members, self.components(groups.kept), advantages, strict=True)
         return [
-            Row(
-                problem=t.problem.id,
-                step=step,
-                prompt_length=len(t.prompt_ids),
-                tokens=np.concatenate([t.prompt_ids, t.completion.token_ids]),
-                mask=_behind(t.prompt_ids, t.loss_mask),
-                logprobs=_behind(t.prompt_ids, t.completion.logprobs),
-                credit=_behind(t.prompt_ids, credit),
-            )
+            _row(step, t.problem, t.prompt_ids, t.completion.token_ids, t.loss_mask, t.completion.logprobs, credit)
             for t, code, credit in rows
             if code < 0 and t.verdict.decided
         ]
@@ -173,7 +164,6 @@ class ReLIFT(Buffer):
     component: ClassVar[LossComponent] = "ce"
 
     def check(self, problems: Sequence[Problem]) -> str:
-        """Return which share of the problems has a solution. Raises ConfigError where none has."""
         return solved_share(problems, "buffer.name = 'relift'")
 
     def arriving(self, step, groups, advantages, respond):
@@ -184,19 +174,9 @@ class ReLIFT(Buffer):
             solution = group.problem.meta.get("solution")
             if not solution or not decided or decided[0].prefix or any(t.verdict.correct for t in decided):
                 continue
-            prompt, response = decided[0].prompt_ids, respond(solution)
-            ones = np.ones(len(response))
-            rows.append(
-                Row(
-                    problem=group.problem.id,
-                    step=step,
-                    prompt_length=len(prompt),
-                    tokens=np.concatenate([prompt, np.array(response, dtype=np.int32)]),
-                    mask=_behind(prompt, ones.astype(bool)),
-                    logprobs=_behind(prompt, np.zeros(len(response), dtype=np.float32)),
-                    credit=_behind(prompt, ones.astype(np.float32)),
-                )
-            )
+            response = np.array(respond(solution), dtype=np.int32)
+            mask, ones = np.ones(len(response), dtype=bool), np.ones(len(response), dtype=np.float32)
+            rows.append(_row(step, group.problem, decided[0].prompt_ids, response, mask, 0 * ones, ones))
         return rows
 
     def due(self, step: int, rows: Sequence[Row], config: Config) -> Sequence[Row]:
@@ -204,9 +184,18 @@ class ReLIFT(Buffer):
         return rows[-self.rows :] if len(rows) >= self.rows else ()
 
 
-def _behind(prompt: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the values of a response's tokens with zeros for its prompt's."""
-    return np.concatenate([np.zeros(len(prompt), dtype=values.dtype), values])
+def _row(step: int, problem: Problem, prompt: np.ndarray, response: np.ndarray, *values: np.ndarray) -> Row:
+    """Return a row of a prompt and a response; mask, log-probabilities and credit are 0 on the prompt."""
+    mask, logprobs, credit = (np.concatenate([np.zeros(len(prompt), dtype=each.dtype), each]) for each in values)
+    return Row(
+        problem=problem.id,
+        step=step,
+        prompt_length=len(prompt),
+        tokens=np.concatenate([prompt, response]),
+        mask=mask,
+        logprobs=logprobs,
+        credit=credit,
+    )
 
 
 class Store:

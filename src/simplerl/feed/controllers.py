@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from simplerl.config.sections import PositiveInt
 from simplerl.core.seeds import generator
 from simplerl.core.types import Draw
 from simplerl.feed.ledger import Ledger
@@ -30,11 +31,8 @@ class QueryEffect(Epoch):
 
     steers_temperature: ClassVar[bool] = True
 
-    every: int = 10
+    every: PositiveInt = 10
     """Steps between two searches."""
-
-    def __post_init__(self) -> None:
-        self.within(1, math.inf, "every")
 
     def prepare(self, step: int, ledger: Ledger, feed: "Feed") -> Mapping[str, float]:
         """Search, where it is time to; the surface is written down."""
@@ -49,7 +47,6 @@ class QueryEffect(Epoch):
         return {"controller/search_tokens": tokens, "controller/query_effect": choice.query_effect}
 
     def choose(self, step: int, ledger: Ledger) -> list[Draw]:
-        """Return the epoch's problems at that temperature."""
         temperature = ledger.searched(step - (step - 1) % self.every)["temperature"]
         return [replace(draw, temperature=temperature) for draw in super().choose(step, ledger)]
 

@@ -72,7 +72,9 @@ class Feed:
         There are as many groups to learn from as `prompts_per_step` asks for, or fewer where the rounds or the problems
         have run out; where no group passes, the first are kept, so that a step always has something to record.
         """
-        wanted, rounds = self.config.sampling.prompts_per_step, rounds_of(self.config, self.sampler)
+        # In how many rounds problems are replaced is for the sampler to say, or the algorithm.
+        rounds = self.sampler.rounds or self.config.algorithm.refill_rounds
+        wanted = self.config.sampling.prompts_per_step
         gates = self.config.sampling.gate or (("signal",) if rounds else ())
         ledger = self.ledger.before(step)
         prepared = self.sampler.prepare(step, ledger, self)
@@ -88,7 +90,10 @@ class Feed:
         round, stopped = 0, Counter[str]()
         while draws:
             seen |= {draw.problem.id for draw in draws}
-            for group in self._sample(draws, temperature, step, round, ledger):
+            groups = self.sample(draws, temperature, step, ledger)
+            if self.config.shuffle_rewards:
+                groups = shuffle_rewards(groups, seed=self.config.seed, step=step, round=round)
+            for group in groups:
                 closed = [name for name in gates if not GATES[name](group, self.config.sampling.gate_std)]
                 stopped.update(closed)
                 (dropped if closed else kept).append(group)
@@ -105,20 +110,16 @@ class Feed:
             kept, dropped = dropped[:wanted], dropped[wanted:]
         return StepGroups(kept=kept, dropped=dropped, metrics=metrics, temperature=temperature, trained=trained)
 
-    def _sample(
-        self, draws: Sequence[Draw], temperature: float, step: int, round: int, ledger: Ledger
-    ) -> list[TrajectoryGroup]:
+    def sample(self, draws: Sequence[Draw], temperature: float, step: int, ledger: Ledger) -> list[TrajectoryGroup]:
+        """Return the groups of some draws of a step."""
         limit = self.sampler.max_new_tokens(step, ledger)
-        groups = at(self.rollout, temperature, max_new_tokens=limit).sample_groups(
+        return at(self.rollout, temperature, max_new_tokens=limit).sample_groups(
             [self._prompted(draw, step) for draw in draws],
             purpose="train",
             step=step,
             samples=[draw.samples for draw in draws],
             on_response=self.on_response,
         )
-        if self.config.shuffle_rewards:
-            return shuffle_rewards(groups, seed=self.config.seed, step=step, round=round)
-        return groups
 
     def _prompted(self, draw: Draw, step: int) -> Prompted:
         """Return a draw as the model sees it: the problem's prompt, and behind it the prefix, if there is one."""
@@ -136,11 +137,6 @@ class Feed:
                 "give a smaller --sampling.max-new-tokens, or a sampler with shorter prefixes"
             )
         return dataclasses.replace(item, prompt_ids=prompt_ids, prefix=draw.prefix)
-
-
-def rounds_of(config: Config, sampler: PromptSampler) -> int:
-    """Return in how many rounds problems are replaced: as the sampler says, or the algorithm."""
-    return sampler.rounds or config.algorithm.refill_rounds
 
 
 def at(rollout: Rollout, temperature: float, **over: Any) -> Rollout:

@@ -9,13 +9,12 @@ class Hardest(PromptSampler):
         return [ledger.draw(problem) for problem in problems[: ledger.config.sampling.prompts_per_step]]
 """
 
-import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from simplerl.config.sections import Config
-from simplerl.core.errors import ConfigError, DataError
+from simplerl.config.sections import Config, NonNegativeInt
+from simplerl.core.errors import DataError
 from simplerl.core.registry import registry
 from simplerl.core.seeds import derive, generator
 from simplerl.core.types import Draw, Problem
@@ -55,15 +54,6 @@ class PromptSampler:
     def check(self, config: Config, problems: Sequence[Problem]) -> None:
         """Raise ConfigError or DataError for settings that do not go with those of other sections, or the problems."""
 
-    def within(self, low: float, high: float, *names: str) -> None:
-        """Raise ConfigError for a setting, or one of a list, that is not from `low` to `high`."""
-        for name in names:
-            value = getattr(self, name)
-            for each in value if isinstance(value, tuple) else (value,):
-                if not low <= each <= high:
-                    bounds = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-                    raise ConfigError(f"sampler.{name} must be {bounds}, got {each}")
-
     def max_new_tokens(self, step: int, ledger: Ledger) -> int:
         """Return the length at which the responses of a step are truncated."""
         return ledger.config.sampling.max_new_tokens
@@ -91,11 +81,8 @@ class Epoch(PromptSampler):
 class Refill(Epoch):
     """DAPO's dynamic sampling (arXiv 2503.14476, §3.2): problems without signal are replaced, round by round."""
 
-    rounds: int = 3
+    rounds: NonNegativeInt = 3
     """Rounds in which problems whose groups no gate lets through are replaced by further ones."""
-
-    def __post_init__(self) -> None:
-        self.within(0, math.inf, "rounds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +94,6 @@ class Pooled(PromptSampler):
         raise NotImplementedError
 
     def pool(self, step: int, ledger: Ledger) -> Sequence[Problem]:
-        """Return the part that is gone through in a step."""
         return self.since(step, ledger)[1]
 
     def prepare(self, step: int, ledger: Ledger, feed: "Feed") -> Mapping[str, float]:
@@ -115,7 +101,6 @@ class Pooled(PromptSampler):
         return {"sampler/pool": len(self.pool(step, ledger))}
 
     def choose(self, step: int, ledger: Ledger) -> list[Draw]:
-        """Return the next problems of the pool."""
         first, pool = self.since(step, ledger)
         if not pool:
             return []

@@ -46,12 +46,12 @@ class Selection:
 def select(group: TrajectoryGroup, threshold: float) -> Selection:
     """Select the complete, decided responses whose reward is above a threshold.
 
-    A truncated response is never imitated: it would teach not to end. An undecided one has no reward.
+    A response that was cut at a limit is never imitated: it would teach not to end. An undecided one has no reward.
     """
     above = [
         t
         for t in group.trajectories
-        if t.verdict.decided and t.completion.stop_reason != "length" and t.reward > threshold
+        if t.verdict.decided and t.completion.stop_reason in ("eos", "stop") and t.reward > threshold
     ]
     first: dict[str, Trajectory] = {}
     for trajectory in above:
@@ -63,11 +63,6 @@ def select(group: TrajectoryGroup, threshold: float) -> Selection:
 def mean_query_effect(chosen: Sequence[Selection], wanted: int) -> float:
     """Return the mean query effect over problems; one of which nothing is selected counts 0."""
     return float(np.mean([exploration.query_effect(c.unique_right, c.selected, wanted) for c in chosen]))
-
-
-def first_samples(group: TrajectoryGroup, k: int) -> TrajectoryGroup:
-    """Return a group of its first k samples."""
-    return dataclasses.replace(group, trajectories=group.trajectories[:k])
 
 
 def best(points: Sequence[Choice]) -> Choice:
@@ -104,7 +99,8 @@ def search(
         tokens += sum(len(t.completion.token_ids) for t in members)
         right += sum(t.verdict.correct for t in members)
         for k, threshold in itertools.product(sizes, star.thresholds):
-            chosen = [select(first_samples(group, k), threshold) for group in groups]
+            first = [dataclasses.replace(group, trajectories=group.trajectories[:k]) for group in groups]
+            chosen = [select(group, threshold) for group in first]
             effect = mean_query_effect(chosen, wanted)
             surface[k].append(Choice(temperature=temperature, threshold=threshold, query_effect=effect))
     if not right:

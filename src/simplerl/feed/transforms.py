@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from simplerl.config.sections import NonNegativeFloat, NonNegativeInt, PositiveInt, Share
+from simplerl.config.sections import NonNegativeFloat, NonNegativeInt, PositiveInt, Rate, Share
 from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import generator
 from simplerl.core.types import Draw, Problem
@@ -102,7 +102,6 @@ class Sparkle(Transform):
     """What becomes of a prefix in which the answer is already given, as the last one often is."""
 
     def check(self, problems: Sequence[Problem]) -> str:
-        """Return which share of the problems has a solution. Raises ConfigError where none has."""
         return solved_share(problems, "transform.name = 'sparkle'")
 
     def apply(self, step: int, draws: Sequence[Draw], ledger: Ledger) -> list[Draw]:
@@ -126,7 +125,7 @@ class Snapshot(Transform):
 
     separator: Separator = "\n"
     """Ends a line of a solution: prefixes are whole lines."""
-    p: Annotated[float, Field(ge=0, le=1)] = 1.0
+    p: Rate = 1.0
     """Probability in the first step; 0 is the run without a transform, bit for bit."""
     fade: Share = 0.2
     """Share of the run's steps after which the probability is 0."""
@@ -134,7 +133,6 @@ class Snapshot(Transform):
     follows_steps: ClassVar[bool] = True
 
     def check(self, problems: Sequence[Problem]) -> str:
-        """Return which share of the problems has a solution. Raises ConfigError where none has."""
         return solved_share(problems, "transform.name = 'snapshot'") if self.p else ""
 
     def apply(self, step: int, draws: Sequence[Draw], ledger: Ledger) -> list[Draw]:

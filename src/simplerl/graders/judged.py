@@ -20,11 +20,11 @@ from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 from simplerl.graders.desk import Desk
 from simplerl.judge.asking import content_address
 from simplerl.judge.endpoint import Messages, Reply
-from simplerl.rewards.base import GroupReward, checked_value
+from simplerl.rewards.base import Reward
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged(GroupReward):
+class Judged(Reward):
     """Base: a request for each response; subclasses say what is asked and read the answer."""
 
     costs: ClassVar[bool] = True
@@ -34,7 +34,6 @@ class Judged(GroupReward):
     _desk: Desk | None = field(default=None, init=False, repr=False, compare=False)
 
     def begin(self, desk: Any) -> None:
-        """Take the desk of a run."""
         object.__setattr__(self, "_desk", desk)
 
     def question(self, problem: Problem, completion: Completion) -> str | None:
@@ -69,11 +68,10 @@ class Judged(GroupReward):
         if key not in replies:
             return Undecided(f"the judge gave no answer: {failed.get(key, 'it was not asked')}")
         try:
-            value = checked_value(self.read(problem, replies[key]), self.name)
+            return self.scored(self.read(problem, replies[key]))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             said = " ".join((replies[key].text or "").split())[:80]
             return Undecided(f"the judge's answer cannot be read ({error}): {said!r}")
-        return value if isinstance(value, Undecided) else Scored(value, {self.name: value})
 
 
 def quoted(name: str, text: str) -> str:

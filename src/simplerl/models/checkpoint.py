@@ -1,5 +1,6 @@
 """Checkpoints: a directory that Hugging Face or peft loads, and in `trainer/` what an exact resume needs. No pickle."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from simplerl.models import lora
-from simplerl.models.sharding import cut_like, gather, local, shard_like
+from simplerl.models.sharding import cut_like, gather, local, read_tensors, said_by_first, shard_like
 
 TRAINER = "trainer"
 
@@ -100,31 +101,39 @@ def _disk_errors() -> Iterator[None]:
         raise OSError(str(error)) from error
 
 
-def load_state(directory: Path) -> dict[str, Any]:
-    """Return the trainer's state."""
-    return json.loads((directory / TRAINER / "state.json").read_text(encoding="utf-8"))
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """What a checkpoint holds for an exact resume beside the policy's weights. All ranks read it."""
 
+    directory: Path
+    sent: bool = False
+    """Whether only rank 0 has it, and sends the others what it reads (`sharding.read_tensors`)."""
 
-@torch.no_grad()
-def load_module(directory: Path, name: str, module: torch.nn.Module) -> None:
-    """Fill a further module's weights, or this rank's shards of them, from a checkpoint."""
-    with safetensors.safe_open(directory / TRAINER / f"{name}.safetensors", "pt") as file:
+    def state(self) -> dict[str, Any]:
+        """Return the trainer's state."""
+        file = self.directory / TRAINER / "state.json"
+        return said_by_first(lambda: json.loads(file.read_text(encoding="utf-8")), sent=self.sent)
+
+    @torch.no_grad()
+    def load_module(self, name: str, module: torch.nn.Module) -> None:
+        """Fill a further module's weights, or this rank's shards of them."""
         own = module.state_dict()
-        for key in file.keys():  # noqa: SIM118
-            local(own[key]).copy_(cut_like(file.get_tensor(key), own[key]))
+        for key, values in self._tensors(name):
+            local(own[key]).copy_(cut_like(values, own[key]))
 
-
-def load_optimizer(directory: Path, optimizer: torch.optim.Optimizer, *, name: str = "optimizer") -> None:
-    """Fill an optimizer's moments from a checkpoint; the parameters must be the same, in the same order."""
-    parameters = [values for group in optimizer.param_groups for values in group["params"]]
-    slots: dict[int, dict[str, Any]] = {}
-    for key, value in load_state(directory)[name].items():
-        index, slot = key.split(".", 1)
-        slots.setdefault(int(index), {})[slot] = value
-    with safetensors.safe_open(directory / TRAINER / f"{name}.safetensors", "pt") as file:
-        for key in file.keys():  # noqa: SIM118
+    def load_optimizer(self, optimizer: torch.optim.Optimizer, *, name: str = "optimizer") -> None:
+        """Fill an optimizer's moments; the parameters must be the same, in the same order."""
+        parameters = [values for group in optimizer.param_groups for values in group["params"]]
+        slots: dict[int, dict[str, Any]] = {}
+        for key, value in self.state()[name].items():
             index, slot = key.split(".", 1)
-            slots.setdefault(int(index), {})[slot] = shard_like(file.get_tensor(key), parameters[int(index)])
-    table = optimizer.state_dict()
-    table["state"] = slots
-    optimizer.load_state_dict(table)
+            slots.setdefault(int(index), {})[slot] = value
+        for key, values in self._tensors(name):
+            index, slot = key.split(".", 1)
+            slots.setdefault(int(index), {})[slot] = shard_like(values, parameters[int(index)])
+        table = optimizer.state_dict()
+        table["state"] = slots
+        optimizer.load_state_dict(table)
+
+    def _tensors(self, name: str) -> Iterator[tuple[str, torch.Tensor]]:
+        return read_tensors(self.directory / TRAINER / f"{name}.safetensors", sent=self.sent)

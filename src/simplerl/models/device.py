@@ -13,6 +13,9 @@ import torch
 from simplerl import __version__
 from simplerl.core.errors import ConfigError
 
+#: Parameters below which a pass through a model is bound by the number of its operations, not by tokens.
+SMALL_MODEL = 2**24
+
 
 def pick_device(wanted: str, setting: str = "learner.device") -> torch.device:
     """Return the device asked for, or a GPU if there is one. `setting` is what the user set, for the message."""
@@ -27,16 +30,26 @@ def pick_device(wanted: str, setting: str = "learner.device") -> torch.device:
     return device
 
 
-def check_devices(size: int, device: torch.device) -> None:
-    """Raise ConfigError where a learner cannot have so many ranks."""
+def ranks_here(size: int, device: torch.device, *, placed: bool = False) -> int:
+    """Return how many of a learner's ranks this machine has: all, or where others are `placed` elsewhere as many as it
+    has GPUs, on CPUs one. Raises ConfigError where it cannot have them."""
+    there = torch.cuda.device_count() if device.type == "cuda" else 1 if placed else size
+    check_devices(min(size, there) if placed else size, device, more="--cluster.address for more machines, ")
+    return min(size, there)
+
+
+def check_devices(
+    size: int, device: torch.device, setting: str = "learner.ranks", part: str = "rank", more: str = ""
+) -> None:
+    """Raise ConfigError where there are not so many devices for the ranks of a learner, or other parts."""
     if device.type == "cuda" and size > (there := torch.cuda.device_count()):
         raise ConfigError(
-            f"learner.ranks = {size}, but PyTorch sees {there} CUDA device{'s' if there > 1 else ''}, and each rank "
-            f"needs one: give --learner.ranks {there}, or check CUDA_VISIBLE_DEVICES"
+            f"{setting} = {size}, but PyTorch sees {there} CUDA device{'s' if there > 1 else ''}, and each {part} "
+            f"needs one: give --{setting.replace('_', '-')} {there}, {more}or check CUDA_VISIBLE_DEVICES"
         )
     if device.index:
-        raise ConfigError(f"learner.device = {device} with learner.ranks = {size}: rank N takes cuda:N; give cuda")
-    if torch.distributed.is_initialized():
+        raise ConfigError(f"learner.device = {device} with {setting} = {size}: {part} N takes cuda:N; give cuda")
+    if part == "rank" and torch.distributed.is_initialized():
         raise ConfigError("learner.ranks: this process is in a process group already; start it without torchrun")
 
 

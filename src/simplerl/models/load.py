@@ -9,7 +9,7 @@ import copy
 import hashlib
 import importlib.util
 import inspect
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils import hub as transformers_hub
 from transformers.utils import logging as transformers_logging
 
-from simplerl.core.errors import ModelError, SimpleRLError, nearest
+from simplerl.core.errors import ModelError, SimpleRLError, first_few, nearest
 from simplerl.models import attention as grouped_attention
 from simplerl.models import cub, lora
 
@@ -268,11 +268,26 @@ def files_of(model: torch.nn.Module) -> set[Path]:
     return {Path(file) for module in model.modules() for file, _ in vars(module).get("stored", {}).values()}
 
 
+def weights_of(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield a model's weights by name, tied ones under each; of one that was loaded bare from its files."""
+    places = {
+        id(module.get_parameter(leaf)): place
+        for module in model.modules()
+        for leaf, place in vars(module).get("stored", {}).items()
+    }
+    for name, values in model.state_dict(keep_vars=True).items():
+        if place := places.get(id(values)):
+            with safetensors.safe_open(place[0], "pt") as content:
+                yield name, content.get_tensor(place[1])
+        else:
+            yield name, values.detach()
+
+
 def _check_weights(name: str, model: PreTrainedModel, missing: Collection[str]) -> None:
     """Raise ModelError for weights that the files do not hold (they would be random), or that are not numbers."""
     if missing:
         raise ModelError(
-            f"the files of {name!r} hold no values for {len(missing)} of its weights ({_first(sorted(missing))}), "
+            f"the files of {name!r} hold no values for {len(missing)} of its weights ({first_few(sorted(missing))}), "
             "which would be random: config.json does not fit model.safetensors (tie_word_embeddings and "
             "num_hidden_layers are the usual ones), or the files are not complete"
         )
@@ -285,13 +300,9 @@ def check_finite(name: str, damaged: Sequence[str]) -> None:
     """Raise ModelError where weights are not numbers, naming them."""
     if damaged:
         raise ModelError(
-            f"weights of {name!r} are not numbers (NaN or infinite) in {len(damaged)} tensors ({_first(damaged)}): the "
-            "training that wrote them diverged, or the file is damaged; use an earlier checkpoint"
+            f"weights of {name!r} are not numbers (NaN or infinite) in {len(damaged)} tensors ({first_few(damaged)}): "
+            "the training that wrote them diverged, or the file is damaged; use an earlier checkpoint"
         )
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (" …" if len(names) > 4 else "")
 
 
 def policy_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str) -> Policy:

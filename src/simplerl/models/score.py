@@ -6,8 +6,10 @@ code; the projection is ours, so it is compared with the model's own logits once
 """
 
 import contextlib
+import copy
+import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -236,6 +238,11 @@ class Scorer(torch.nn.Module):
         mean_BT = zeros_BT.index_put(masked, mean_N) if vocabulary_mean else None
         return zeros_BT.index_put(masked, logprobs_N), zeros_BT.index_put(masked, entropy_N), mean_BT
 
+    def prompt_states(self, tokens_BT: torch.Tensor, prompts: "Prompts") -> "PromptStates":
+        """Compute distinct prompts once for several calls."""
+        with autocast(tokens_BT.device, self.precision):
+            return prompt_states(self.backbone, tokens_BT, prompts)
+
     def _hidden(
         self, tokens_BT: torch.Tensor, mask_BT: torch.Tensor, lengths_B: torch.Tensor, prompts: "Prompts | None"
     ) -> torch.Tensor:
@@ -257,18 +264,65 @@ class Prompts:
     """Which of the distinct prompts (numbered from 0, none left out) a row begins with."""
     lengths_B: torch.Tensor
     """Tokens of each row's prompt."""
+    states: "PromptStates | None" = None
+    """What they left, where they have been computed already."""
+
+    def of(self, rows: torch.Tensor) -> "Prompts":
+        """Return those of some of the rows."""
+        return dataclasses.replace(self, index_B=self.index_B[rows], lengths_B=self.lengths_B[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class PromptStates:
+    """What distinct prompts leave for their responses: rows padded on the left."""
+
+    mask_PT: torch.Tensor
+    cache: DynamicCache
+    values: Sequence[torch.Tensor]
+    """The states of the last tokens [P, H], then keys and values of each layer."""
+
+    def apart(self) -> "PromptStates":
+        """Return the same as the beginning of a graph, in which gradients are collected for `backward`."""
+        gradient = torch.is_grad_enabled()
+        values = [each.detach().requires_grad_(gradient) for each in self.values]
+        return PromptStates(self.mask_PT, self.cache, values)
+
+    def backward(self, gradients: Sequence[torch.Tensor | None]) -> None:
+        """Have the gradients of the values flow back into the parameters."""
+        pairs = [pair for pair in zip(self.values, gradients, strict=True) if pair[1] is not None]
+        if pairs:
+            values, given = zip(*pairs, strict=True)
+            torch.autograd.backward(values, given)
+
+    def cache_of(self, index_B: torch.Tensor) -> DynamicCache:
+        """Return a cache of rows that each begin with a prompt."""
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        for layer, keys, values in zip(cache.layers, self.values[1::2], self.values[2::2], strict=True):
+            layer.keys, layer.values = keys.index_select(0, index_B), values.index_select(0, index_B)
+        return cache
 
 
 @torch.no_grad()
-def text_logprobs(model: PreTrainedModel, token_ids: Sequence[int]) -> np.ndarray:
-    """Return float32 [T − 1]: log-probabilities of a text's tokens after the first, at temperature 1."""
+def text_logprobs(
+    model: PreTrainedModel,
+    token_ids: Sequence[int],
+    states: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> np.ndarray:
+    """Return float32 [T − 1]: log-probabilities of a text's tokens after the first, at temperature 1.
+
+    `states` computes hidden_1TH in place of the model's own forward.
+    """
     tokens_1T = torch.tensor([list(token_ids)], device=model.device)
-    training = model.training
-    flash = "flash" in str(model.config._attn_implementation)  # Which knows no fp32.
-    with autocast(tokens_1T.device, "bf16" if flash else "fp32"):
-        hidden_TH = model.eval().base_model(input_ids=tokens_1T, use_cache=False).last_hidden_state[0, :-1]
-    model.train(training)
-    logprobs_TV = Head(model).logits(hidden_TH).log_softmax(-1)
+    if states:
+        hidden_1TH = states(tokens_1T)
+    else:
+        training = model.training
+        flash = "flash" in str(model.config._attn_implementation)  # Which knows no fp32.
+        with autocast(tokens_1T.device, "bf16" if flash else "fp32"):
+            hidden_1TH = model.eval().base_model(input_ids=tokens_1T, use_cache=False).last_hidden_state
+        model.train(training)
+    logprobs_TV = Head(model).logits(hidden_1TH[0, :-1]).log_softmax(-1)
     return logprobs_TV.gather(-1, tokens_1T[0, 1:, None]).squeeze(-1).cpu().numpy()
 
 
@@ -320,14 +374,8 @@ def predicting_hidden(
     return hidden_1TH[0, starts_B[rows_N] + columns_N - 1]
 
 
-def _behind_prompts(
-    backbone: torch.nn.Module, tokens_BT: torch.Tensor, lengths_B: torch.Tensor, prompts: Prompts
-) -> torch.Tensor:
-    """Return hidden_BTH: in column t the state before token t of a row's response.
-
-    As the sampler does it: the prompts first, padded on the left, then the responses on copies of their keys and
-    values, through which the gradient flows back.
-    """
+def prompt_states(backbone: torch.nn.Module, tokens_BT: torch.Tensor, prompts: Prompts) -> PromptStates:
+    """Compute the distinct prompts that rows begin with."""
     device, starts_B, index_B = tokens_BT.device, prompts.lengths_B, prompts.index_B
     first_P = torch.zeros(int(index_B.max()) + 1, dtype=torch.long, device=device)
     first_P[index_B] = torch.arange(len(index_B), device=device)
@@ -335,27 +383,38 @@ def _behind_prompts(
     columns_PT = torch.arange(width, device=device) + (starts_B[first_P, None] - width)
     mask_PT, columns_PT = columns_PT >= 0, columns_PT.clamp(min=0)
     cache = DynamicCache(config=backbone.config)
-    keeps = {"use_cache": True, cache_argument(backbone): cache}
     hidden_PTH = backbone(
         input_ids=tokens_BT[first_P].gather(1, columns_PT),
         attention_mask=None if bool(mask_PT.all()) else mask_PT,
         position_ids=columns_PT,
-        **keeps,
+        **{"use_cache": True, cache_argument(backbone): cache},
     ).last_hidden_state
-    hidden_BTH = hidden_PTH[index_B, -1:]
+    kept = [values for layer in cache.layers for values in (layer.keys, layer.values)]
+    return PromptStates(mask_PT, cache, [hidden_PTH[:, -1], *kept])
+
+
+def _behind_prompts(
+    backbone: torch.nn.Module, tokens_BT: torch.Tensor, lengths_B: torch.Tensor, prompts: Prompts
+) -> torch.Tensor:
+    """Return hidden_BTH: in column t the state before token t of a row's response.
+
+    As the sampler does it: the prompts first, then the responses on copies of their keys and values, through which the
+    gradient flows back.
+    """
+    starts_B, index_B = prompts.lengths_B, prompts.index_B
+    states = prompts.states or prompt_states(backbone, tokens_BT, prompts)
     # The last token of a response predicts nothing. One column at least: ranks pass through a model equally often.
     further = max(1, int((lengths_B - starts_B).max()) - 1)
-    cache.batch_select_indices(index_B)
-    columns_BT = starts_B[:, None] + torch.arange(further, device=device)
+    columns_BT = starts_B[:, None] + torch.arange(further, device=tokens_BT.device)
     columns_BT.clamp_(max=tokens_BT.shape[1] - 1)
-    mask_BT = torch.cat([mask_PT[index_B], mask_PT.new_ones(columns_BT.shape)], 1)
+    mask_BT = torch.cat([states.mask_PT[index_B], states.mask_PT.new_ones(columns_BT.shape)], 1)
     further_BTH = backbone(
         input_ids=tokens_BT.gather(1, columns_BT),
-        attention_mask=None if bool(mask_PT.all()) else mask_BT,
+        attention_mask=None if bool(states.mask_PT.all()) else mask_BT,
         position_ids=columns_BT,
-        **keeps,
+        **{"use_cache": True, cache_argument(backbone): states.cache_of(index_B)},
     ).last_hidden_state
-    return torch.cat([hidden_BTH, further_BTH], 1)
+    return torch.cat([states.values[0][index_B, None], further_BTH], 1)
 
 
 def shares_prompts(model: PreTrainedModel) -> bool:
@@ -379,7 +438,7 @@ def shares_prompts(model: PreTrainedModel) -> bool:
                 hidden_NH = predicting_hidden(backbone, tokens_BT, mask_BT, lengths_B, prompts, packs=False).float()
                 gradients = torch.autograd.grad(hidden_NH.sigmoid().sum(), taught, materialize_grads=True)
             outcomes.append((hidden_NH.detach(), *gradients))
-    except (NotImplementedError, RuntimeError, TypeError, ValueError):  # A forward or an attention of its own kind.
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError):  # A forward of its own kind.
         return False
     finally:
         model.train(training)

@@ -1,8 +1,11 @@
 """A module in shards, one on each rank of a process group: FSDP2, and the ways of its values into shards and back."""
 
 import copy
+import functools
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, TypeVar
 
 import safetensors
@@ -76,11 +79,41 @@ def passes(module: Any, items: Sequence[T]) -> Iterator[T]:
     module.reshard()
 
 
+def said_by_first(say: Callable[[], T], *, sent: bool = True) -> T:
+    """Return what rank 0 says, on all ranks, which must all ask; without `sent` what this one says itself."""
+    if not sent:
+        return say()
+    values: list[Any] = [None if dist.get_rank() else say()]
+    dist.broadcast_object_list(values, 0)
+    return values[0]
+
+
+def read_tensors(
+    file: Path | str, keys: Sequence[str] = (), *, sent: bool = False
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield complete tensors of a safetensors file by name: all, or those of `keys`.
+
+    `sent`: ranks are on several machines, and only that of rank 0 has the file. It sends all what it reads, in the
+    file's own precision, and all ranks walk along.
+    """
+    reads = not sent or dist.get_rank() == 0
+    opened: Any = safetensors.safe_open(file, "pt") if reads else nullcontext()
+    with opened as content:
+        for key in keys or said_by_first(lambda: list(content.keys()), sent=sent):
+            values = content.get_tensor(key) if reads else torch.empty(0)
+            if sent:
+                shape, dtype = said_by_first(functools.partial(lambda each: (each.shape, each.dtype), values))
+                values = values if reads else torch.empty(shape, dtype=dtype)
+                dist.broadcast(values.reshape(-1).view(torch.uint8), 0)
+            yield key, values
+
+
 @torch.no_grad()
-def read(module: torch.nn.Module) -> tuple[set[str], list[str]]:
+def read(module: torch.nn.Module, *, sent: bool = False) -> tuple[set[str], list[str]]:
     """Fill this rank's shards of the weights whose files the modules name (`stored`, `models/load.py`).
 
-    Return the names of these weights, and of those that are not numbers on any rank. All ranks call it.
+    Return the names of these weights, and of those that are not numbers on any rank. All ranks call it. `sent`: see
+    `read_tensors`.
     """
     names: set[str] = set()
     damaged: list[str] = []
@@ -91,12 +124,15 @@ def read(module: torch.nn.Module) -> tuple[set[str], list[str]]:
             continue
         names.add(name)
         own = local(values)
-        if own.numel():
+        if sent:
+            for _, complete in read_tensors(file, [key], sent=True):
+                own.copy_(cut_like(complete, values))
+        elif own.numel():
             first, count = own_rows(values)
             with safetensors.safe_open(file, "pt") as content:
                 own.copy_(content.get_slice(key)[first : first + count])
-            # A sum is not a number if any of its terms is not.
-            damaged += [key] if not own.sum().isfinite() and not bool(own.isfinite().all()) else []
+        # A sum is not a number if any of its terms is not.
+        damaged += [key] if not own.sum().isfinite() and not bool(own.isfinite().all()) else []
     everyone: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(everyone, damaged)
     return names, sorted({name for each in everyone for name in each})

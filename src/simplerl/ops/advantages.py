@@ -2,10 +2,12 @@
 
 import functools
 import math
+from typing import Literal, get_args
 
 import torch
 
-SCALES = ("group", "batch", "none")
+Scale = Literal["group", "batch", "none"]
+SCALES = get_args(Scale)
 
 
 def group_moments(

@@ -4,9 +4,12 @@ With ρ = π_trainer/π_sampler per token, before the update, the correction is 
 of the loss. It is not normalised again: a token that is taken out leaves the weights of the others as they are.
 """
 
+from typing import Literal, get_args
+
 import torch
 
-CORRECTIONS = ("none", "truncated", "token-mask", "sequence-mask")
+Correction = Literal["none", "truncated", "token-mask", "sequence-mask"]
+CORRECTIONS = get_args(Correction)
 
 
 def correction(

@@ -1,6 +1,10 @@
 """Per-token estimators of KL(π‖π_ref) from samples of π (Schulman, "Approximating KL divergence", 2020)."""
 
+from typing import Literal
+
 import torch
+
+KLEstimator = Literal["k1", "k2", "k3", "abs"]
 
 
 def kl(logprobs_BT: torch.Tensor, ref_logprobs_BT: torch.Tensor, *, estimator: str = "k3") -> torch.Tensor:

@@ -5,10 +5,13 @@ computed before the update is cut into micro-batches, so micro-batch size, order
 number of ranks cannot change the gradient.
 """
 
+from typing import Literal, get_args
+
 import torch
 
-NORMALISERS = ("token", "sequence", "prompt", "constant")
-TRUST_MASKS = ("none", "two-side", "one-side", "ring")
+Normaliser = Literal["token", "sequence", "prompt", "constant"]
+TrustMask = Literal["none", "two-side", "one-side", "ring"]
+NORMALISERS, TRUST_MASKS = get_args(Normaliser), get_args(TrustMask)
 
 
 def normalise(

@@ -144,8 +144,8 @@ def difference_figure(change_P: np.ndarray) -> dict[str, Any]:
 
 
 def powers_up_to(n: int) -> tuple[int, ...]:
-    """Return 1, 2, 4 … and n: the k at which curves over the number of samples are looked at."""
-    return tuple(sorted({2**i for i in range(n.bit_length()) if 2**i <= n} | {n}))
+    """Return 1, 2, 4 … and n, at least 1: the k at which curves over the number of samples are looked at."""
+    return tuple(sorted({2**i for i in range(n.bit_length())} | {max(n, 1)}))
 
 
 def certain_end(problems: int, *, confidence: float = 0.95) -> float:

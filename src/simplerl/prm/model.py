@@ -30,6 +30,7 @@ from simplerl.core.types import Problem
 from simplerl.data.prompts import Prompter, prompter
 from simplerl.models.load import Policy, load
 from simplerl.models.score import Scorer
+from simplerl.models.text import decode
 from simplerl.models.value_head import ValueModel
 from simplerl.runs.files import damage, write_directory, write_json
 
@@ -72,16 +73,9 @@ def readable_ends(text: str, ends: Sequence[int]) -> list[int]:
     return [start + n if n else end for n, (start, end) in zip(lengths, itertools.pairwise([0, *ends]), strict=True)]
 
 
-def text_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """Return the text of tokens without special ones."""
-    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-
 def token_ends(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], ends: Sequence[int]) -> list[int]:
     """Return, for each end in characters, the number of tokens up to the one in which it lies."""
-    return [
-        bisect.bisect_left(range(len(ids) + 1), end, key=lambda n: len(text_of(tokenizer, ids[:n]))) for end in ends
-    ]
+    return [bisect.bisect_left(range(len(ids) + 1), end, key=lambda n: len(decode(tokenizer, ids[:n]))) for end in ends]
 
 
 def vocabulary_hash(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -177,10 +171,10 @@ class ProcessRewardModel:
 
         A stop string that was cut off the text may stand at the end of the tokens.
         """
-        if not text_of(self.policy.tokenizer, ids).startswith(text.rstrip("�")):
+        if not decode(self.policy.tokenizer, ids).startswith(text.rstrip("�")):
             raise ModelError(
                 f"the process reward model {self.name} has another tokenizer than the policy: it reads a response's "
-                f"tokens as {text_of(self.policy.tokenizer, ids)[:60]!r}, which the policy wrote as {text[:60]!r}. "
+                f"tokens as {decode(self.policy.tokenizer, ids)[:60]!r}, which the policy wrote as {text[:60]!r}. "
                 "Give one that was trained from a model with the policy's tokenizer"
             )
         prompt = self.policy.check(self.prompts.ids(problem, self.policy.tokenizer), f"prompt of {problem.id}")
@@ -194,7 +188,7 @@ class ProcessRewardModel:
     def encoded(self, problem: Problem, text: str) -> Row:
         """Return a response that was made elsewhere, of which there is only text."""
         ids = self.policy.encode(text)
-        return self.row(problem, ids, text_of(self.policy.tokenizer, ids))
+        return self.row(problem, ids, decode(self.policy.tokenizer, ids))
 
     @torch.no_grad()
     def scores(self, rows: Sequence[Row]) -> list[np.ndarray]:

@@ -18,7 +18,7 @@ from typing import ClassVar
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 from simplerl.prm.model import load_prm, step_ends, token_ends
-from simplerl.rewards.base import GroupReward
+from simplerl.rewards.base import Reward
 
 FORMS = ("min", "clip", "delta", "clip-delta")
 
@@ -38,7 +38,7 @@ def step_rewards(values: Sequence[float], form: str, eta: float = 0.5) -> list[f
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Process(GroupReward):
+class Process(Reward):
     """What a process reward model says of the steps; a part of a mixture with correctness."""
 
     name: ClassVar[str] = "process"
@@ -71,9 +71,8 @@ class Process(GroupReward):
             if not len(logits):
                 results.append(Undecided("the response has no step for the process reward model to score"))
                 continue
-            least = lowest(logits.tolist(), self.scale)
             if self.form == "min":
-                results.append(Scored(least, {self.name: least}))
+                results.append(self.scored(lowest(logits.tolist(), self.scale)))
                 continue
             rewards = step_rewards([1 / (1 + math.exp(-min(max(x, -50.0), 50.0))) for x in logits], self.form, self.eta)
             ends = token_ends(prm.policy.tokenizer, own, step_ends(completion.text, prm.steps))

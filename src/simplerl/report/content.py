@@ -1,14 +1,13 @@
 """Everything that a report shows, made from what is on disk. The page only arranges it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeVar
 
 from simplerl.analysis.estimates import Estimate
-from simplerl.core.errors import RunError
-from simplerl.doctor import Diagnosis, diagnose
+from simplerl.doctor import diagnose
 from simplerl.report import figures, outcomes, settings
-from simplerl.report.examples import Examples, choose
-from simplerl.report.reading import ReportedRun, Sources
+from simplerl.report.examples import choose
+from simplerl.report.reading import ReportedRun, Sources, or_why
 
 T = TypeVar("T")
 
@@ -36,21 +35,20 @@ class Content:
         self.configuration = settings.configuration_differences(runs)
         self.environment, self.shared_environment = settings.environments(runs)
 
-        def each(what: str, of: Callable[[ReportedRun], T]) -> dict[str, T]:
+        def each(what: str, of: Callable[[ReportedRun], T]) -> dict[str, T | str]:
             by_label = {}
             for run in runs:
                 progress(f"{what} {run.label}")
-                by_label[run.label] = of(run)
+                by_label[run.label] = or_why(of, run)
             return by_label
 
         self.gains = each("comparing before and after:", outcomes.gain)
-        self.diagnoses = each("diagnosing", _diagnosed)
+        self.diagnoses = each("diagnosing", lambda run: diagnose(run.path))
         self.judges = each("behaviours of", outcomes.read_judges)
         self.problems = each("problems of", outcomes.problems)
         self.explored = each("exploration of", outcomes.explore)
-        self.examples: Mapping[str, Examples | str] = {}
-        if examples:
-            self.examples = each("choosing responses of", lambda run: choose(run, number=examples, seed=seed))
+        choosing = "choosing responses of"
+        self.examples = each(choosing, lambda run: choose(run, number=examples, seed=seed)) if examples else {}
         progress("comparing runs")
         self.against_first = outcomes.against_first(runs)
         several = any(len(group.independent) > 1 for group in groups)
@@ -68,10 +66,3 @@ class Content:
             progress=progress,
         )
         """By name, in the report's order."""
-
-
-def _diagnosed(run: ReportedRun) -> Diagnosis | str:
-    try:
-        return diagnose(run.path)
-    except RunError as error:
-        return str(error)

@@ -38,22 +38,18 @@ class Examples(NamedTuple):
     left_out: int  # Problems that only one side has, or that nobody could judge on one side
 
 
-def choose(run: ReportedRun, *, number: int, seed: int) -> Examples | str:
-    """Choose up to `number` problems of each kind; a sentence where that cannot be done."""
-    readable = [e for e in run.evaluations if not e.unreadable]
-    if len(readable) < 2:
-        return "There are not two evaluations whose responses can be read."
-    sides = (readable[0], readable[-1])
-    try:
-        before, after = ({p: _judged(rows) for p, rows in _rows(side).items()} for side in sides)
-        both = [p for p in before if before[p] and after.get(p)]
-        kinds: dict[tuple[bool, ...], list[str]] = defaultdict(list)
-        for problem in both:
-            kinds[tuple(2 * sum(side[problem]) >= len(side[problem]) for side in (before, after))].append(problem)
-        drawn = {kind: _draw(kinds[right[:2]], number, seed, kind) for kind, right in KINDS.items()}
-        texts = [_rows(side, {problem for problems in drawn.values() for problem in problems}) for side in sides]
-    except RunError as error:
-        return str(error)
+def choose(run: ReportedRun, *, number: int, seed: int) -> Examples:
+    """Choose up to `number` problems of each kind. Raises RunError where that cannot be done."""
+    if len(run.readable) < 2:
+        raise RunError("There are not two evaluations whose responses can be read.")
+    sides = (run.readable[0], run.readable[-1])
+    before, after = ({p: _judged(rows) for p, rows in _rows(side).items()} for side in sides)
+    both = [p for p in before if before[p] and after.get(p)]
+    kinds: dict[tuple[bool, ...], list[str]] = defaultdict(list)
+    for problem in both:
+        kinds[tuple(2 * sum(side[problem]) >= len(side[problem]) for side in (before, after))].append(problem)
+    drawn = {kind: _draw(kinds[right[:2]], number, seed, kind) for kind, right in KINDS.items()}
+    texts = [_rows(side, {problem for problems in drawn.values() for problem in problems}) for side in sides]
 
     def example(problem: str, kind: str) -> tuple[Row, Row]:
         columns = zip(texts, KINDS[kind][:2], sides, strict=True)

@@ -14,6 +14,7 @@ from simplerl.analysis import panels as drawing
 from simplerl.analysis.estimates import Estimate
 from simplerl.analysis.panels import DASHED, PALE, Looks, Panel, band_of, draw_sheet
 from simplerl.analysis.seeds import Band, band
+from simplerl.doctor.diagnosis import spread
 from simplerl.report.outcomes import ROLES, TEXTS, Benchmarks, Explored, Judge, best
 from simplerl.report.reading import Evaluated, ReportedRun, level_order
 from simplerl.report.settings import Series
@@ -105,6 +106,11 @@ def curve_of(one: Series, of: CurveOf) -> Band:
     return band([list(zip(curve.x, curve.mean, strict=True)) for curve in curves])
 
 
+def by_label(bands: Mapping[str, Band]) -> CurveOf:
+    """Return what gives the curve of a run's label, an empty one where there is none."""
+    return lambda run: bands.get(run.label, Band(x=[], mean=[]))
+
+
 def _curves(drawn: Sequence[Series], of: CurveOf) -> dict[str, Band]:
     return {one.name: curve for one in drawn if (curve := curve_of(one, of)).x}
 
@@ -118,7 +124,7 @@ def smooth(curve: Band, width: int) -> Band:
 
 def short(name: str, limit: int = 34) -> str:
     """Return a name for a legend: one line, not hidden by matplotlib's leading underscore, its end kept."""
-    shown = "".join(c if c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF else "·" for c in name)
+    shown = "".join(c if c.isprintable() else "·" for c in name)
     shown = shown if len(shown) <= limit else "…" + shown[-limit + 1 :]
     return f" {shown}" if shown.startswith("_") else shown
 
@@ -241,14 +247,10 @@ def _behaviours(drawn: Sequence[Series], judges: Mapping[str, Sequence[Judge]]) 
     names = list(dict.fromkeys(judge.name for members in judges.values() for judge in members))
     panels = []
     for name, behaviour in itertools.product(names, BEHAVIOURS):
-
-        def curve(run: ReportedRun, name: str = name, behaviour: str = behaviour) -> Band:
-            curves = (judge.curves[behaviour] for judge in judges.get(run.label, ()) if judge.name == name)
-            return next(curves, Band(x=[], mean=[]))
-
+        own = [(label, judge) for label, members in judges.items() for judge in members if judge.name == name]
+        lines = _curves(drawn, by_label({label: judge.curves[behaviour] for label, judge in own}))
         title = behaviour.replace("_", " ").capitalize() if name == names[0] else ""
         unit = f"{short(name, 22)}\n% of responses" if behaviour == BEHAVIOURS[0] else ""
-        lines = _curves(drawn, curve)
         panels.append(Panel(title=title, ylabel=unit, **_SHARE, lines=lines, from_zero=True, marked=True))
     drawn = [one for one in drawn if any(judges.get(run.label) for run in one.runs)]
     return _sheet(drawn, panels, columns=len(BEHAVIOURS), height=1.7)
@@ -258,26 +260,14 @@ def _exploration(drawn: Sequence[Series], explored: Mapping[str, Explored]) -> A
     drawn = [one for one in drawn if any(run.label in explored for run in one.runs)]
     panels = []
     for role, (title, unit, factor) in ROLES.items():
-
-        def curve(run: ReportedRun, role: str = role) -> Band:
-            return explored[run.label].curves[role] if run.label in explored else Band(x=[], mean=[])
-
-        lines = _curves(drawn, curve)
+        lines = _curves(drawn, by_label({label: entry.curves[role] for label, entry in explored.items()}))
         panels.append(Panel(title=title, ylabel=unit, xlabel="step", scale=factor, lines=lines, marked=True))
     return _sheet(drawn, panels, columns=3, height=1.6)
 
 
-#: Of the trajectory of self-training, and of reinforcement learning under the controller of the query effect.
-_STAR = {
-    "temperature": ("star/temperature", "controller/temperature"),
-    "threshold": ("star/threshold",),
-    "query effect": ("star/query_effect", "controller/query_effect"),
-}
-
-
 def _self_training(drawn: Sequence[Series]) -> Any:
     panels = []
-    for title, metrics in _STAR.items():
+    for title, metrics in TEXTS["self_training"].items():
         lines = {name: curve for metric in metrics for name, curve in _curves(drawn, recorded(metric)).items()}
         panels.append(Panel(title=title.capitalize(), ylabel=title, xlabel="iteration", lines=lines, marked=True))
     return _sheet(drawn, panels, columns=3, height=1.7)
@@ -288,10 +278,9 @@ def _surface(drawn: Sequence[Series]) -> Any:
     searches = next(filter(None, (run.run.searches for one in drawn for run in one.runs)), [])
     if not searches:
         return None
-    count = min(6, len(searches))
-    chosen = [searches[i * (len(searches) - 1) // max(1, count - 1)] for i in range(count)]
-    columns = min(3, count)
-    figure, panels = drawing.sheet(-(-count // columns), columns, height=1.9)
+    chosen = spread(searches, 6)
+    columns = min(3, len(chosen))
+    figure, panels = drawing.sheet(-(-len(chosen) // columns), columns, height=1.9)
     high = max(point["query_effect"] for each in chosen for point in each["points"])
     for axes, each in itertools.zip_longest(panels, chosen):
         if each is None:

@@ -15,7 +15,7 @@ from simplerl.analysis.panels import band_of
 from simplerl.analysis.seeds import Band
 from simplerl.core.errors import RunError
 from simplerl.doctor.diagnosis import spread
-from simplerl.report.reading import Evaluated, ReportedRun
+from simplerl.report.reading import Evaluated, ReportedRun, or_why
 from simplerl.report.settings import ENOUGH_SEEDS, Group
 from simplerl.runs.behaviours import BEHAVIOURS
 from simplerl.runs.run import Evaluation
@@ -37,33 +37,30 @@ Change = dict[str, Any]
 """What `compare` says of one evaluation beside another; `difference` (after − before) as an Estimate."""
 
 
-def change(before: Evaluation, after: Evaluation) -> Change | str:
-    """Compare two evaluations problem by problem; a sentence where they cannot be compared."""
-    try:
-        table = compare(before, after)
-    except RunError as error:
-        return str(error)
+def change(before: Evaluation, after: Evaluation) -> Change:
+    """Compare two evaluations problem by problem. Raises RunError where they cannot be compared."""
+    table = compare(before, after)
     return {**table, "difference": Estimate.of(table["difference"])}
 
 
-def _held_out(before: Evaluated, after: Evaluated, labels: Sequence[str]) -> Change | str:
+def _held_out(before: Evaluated, after: Evaluated, labels: Sequence[str]) -> Change:
     for label, side in zip(labels, (before, after), strict=True):
         if side.unreadable:
-            return f"the responses of {label} cannot be read"
+            raise RunError(f"the responses of {label} cannot be read")
     return change(*(dataclasses.replace(e.source, label=n) for n, e in zip(labels, (before, after), strict=True)))
 
 
-def gain(run: ReportedRun) -> Change | str:
-    """Return what came of a run: its last evaluation beside the one before training."""
+def gain(run: ReportedRun) -> Change:
+    """Return what came of a run: its last evaluation beside the one before training. Raises RunError without both."""
     if run.first is None or run.last is None:
-        return f"there is no evaluation {'before training' if run.first is None else 'after training began'}"
+        raise RunError(f"there is no evaluation {'before training' if run.first is None else 'after training began'}")
     return _held_out(run.first, run.last, [f"{run.label}@{side.step}" for side in (run.first, run.last)])
 
 
 def against_first(runs: Sequence[ReportedRun]) -> dict[str, Change | str]:
     """Return label → the run's last evaluation beside the first run's, or why they cannot be compared."""
     last = [(run.label, run.last) for run in runs if run.last is not None]
-    return {label: _held_out(last[0][1], after, (last[0][0], label)) for label, after in last[1:]}
+    return {label: or_why(_held_out, last[0][1], after, (last[0][0], label)) for label, after in last[1:]}
 
 
 class OverSeeds(NamedTuple):
@@ -144,17 +141,14 @@ class Explored(NamedTuple):
     curves: Mapping[str, Band]
 
 
-def explore(run: ReportedRun) -> Explored | str:
-    """Return the exploration of a run; a sentence where there is none."""
-    readable = [e for e in run.evaluations if not e.unreadable]
-    try:
-        points = [exploration.Point(e.source) for e in spread(readable, MOST_EVALUATIONS)]
-    except RunError as error:
-        return str(error)
+def explore(run: ReportedRun) -> Explored:
+    """Return the exploration of a run. Raises RunError where there is none."""
+    points = [exploration.Point(e.source) for e in spread(run.readable, MOST_EVALUATIONS)]
     if not points:
-        return "It has no evaluation whose responses can be read."
+        raise RunError("It has no evaluation whose responses can be read.")
     if (samples := max(p.samples for p in points)) < 2:
-        return "With one sample per problem there is nothing to say of exploration; set evaluation.samples to 8 or so."
+        advice = "set evaluation.samples to 8 or so"
+        raise RunError(f"With one sample per problem there is nothing to say of exploration; {advice}.")
     names = {"pass@K": "pass@{0}", "two right": "pass@{0}-2", "reward": "reward@{0}-{1}"}
     of_role: dict[str, list[tuple[float, Any]]] = {role: [] for role in ROLES}
     for role, curve in of_role.items():
@@ -180,14 +174,11 @@ class Judge(NamedTuple):
     """Behaviour → Cohen's κ with the keywords; empty for these themselves, and where there are none."""
 
 
-def read_judges(run: ReportedRun) -> list[Judge] | str:
-    """Return what each judge saw, those that read before those that match words; a sentence where nobody judged."""
-    try:
-        judgements = [judgement for judgement in run.run.behaviours() if judgement.step is not None]
-    except RunError as error:
-        return str(error)
+def read_judges(run: ReportedRun) -> list[Judge]:
+    """Return what each judge saw, those that match words last. Raises RunError where nobody judged."""
+    judgements = [judgement for judgement in run.run.behaviours() if judgement.step is not None]
     if not judgements:
-        return NOBODY
+        raise RunError(NOBODY)
     table = behaviours.table(judgements)
     agreed = {(a["judge"], a["settings"]): a["behaviours"] for a in table["agreement"]}
     # Judgements by other patterns, or by another prompt, are not mixed: of a judge those that are most are shown.
@@ -225,4 +216,4 @@ class Benchmarks:
         for model, name in itertools.product(others, self.names):
             if name in self.table[first] and name in self.table[model]:
                 progress(f"comparing {model} with {first} on {name}")
-                self.beside[model, name] = change(self.table[first][name], self.table[model][name])
+                self.beside[model, name] = or_why(change, self.table[first][name], self.table[model][name])

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow
@@ -19,8 +19,18 @@ from simplerl.runs.files import flatten
 from simplerl.runs.metrics import as_number
 from simplerl.runs.run import Evaluation, Run, find_runs, is_run
 
+T = TypeVar("T")
+
 #: Half-width of a 95% interval in standard errors, where problems and steps are too many for a bootstrap each.
 _NORMAL = 1.96
+
+
+def or_why(of: Callable[..., T], *arguments: Any) -> T | str:
+    """Return what a function gives; where there is nothing to show, the sentence of its RunError."""
+    try:
+        return of(*arguments)
+    except RunError as error:
+        return str(error)
 
 
 class Evaluated:
@@ -94,6 +104,11 @@ class ReportedRun:
     def last(self) -> Evaluated | None:
         """The last evaluation after training began."""
         return self.evaluations[-1] if self.evaluations and self.evaluations[-1].step > 0 else None
+
+    @property
+    def readable(self) -> list[Evaluated]:
+        """The evaluations whose responses can be read."""
+        return [evaluated for evaluated in self.evaluations if not evaluated.unreadable]
 
     @property
     def k(self) -> int:

@@ -6,23 +6,18 @@ that says nothing about the answer (`timeout`, `error`, `unjudgeable`) has no re
 out of the loss and counts it, and so it does where the reward itself fails (`Undecided`).
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simplerl.core.errors import ConfigError, nearest
 from simplerl.core.objects import is_object, recall
 from simplerl.core.plugins import is_source, load_source
-from simplerl.core.registry import Registry, load_object
+from simplerl.core.registry import Registry
 from simplerl.rewards.base import Reward
 
-if TYPE_CHECKING:
-    from simplerl.rewards.builtin import Correctness
-
-__all__ = ["REWARDS", "Correctness", "Reward", "make_reward", "reward_class"]
+__all__ = ["REWARDS", "Reward", "make_reward", "reward_class"]
 
 #: Name → class, or a function.
 REWARDS: Registry[Any] = Registry(
@@ -47,12 +42,6 @@ REWARDS: Registry[Any] = Registry(
         "mixture": "simplerl.rewards.mixture:Mixture",
     },
 )
-
-
-def __getattr__(name: str) -> Any:
-    if name == "Correctness":
-        return load_object("simplerl.rewards.builtin:Correctness")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def reward_class(name: str) -> Any:

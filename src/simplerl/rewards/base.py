@@ -1,7 +1,5 @@
 """What every reward is: a frozen set of parameters that maps (problem, completion, verdict) to a number."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ class Reward:
         """Take the desk (`graders/desk.py`) at which a run asks its judge; only rewards that cost are given one."""
 
     def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
-        """Return the number trained on."""
+        """Return the number trained on, of a reward that looks at one response at a time."""
         raise NotImplementedError
 
     def score(
@@ -33,44 +31,36 @@ class Reward:
     ) -> list[Scored | Undecided]:
         """Return what the reward says of responses to one problem, whose verdicts are decided.
 
-        Whatever goes wrong for a response makes it undecided, and nothing else.
+        Whatever goes wrong for a response makes it undecided, and nothing else. A reward that compares the samples of a
+        problem, or asks somebody about them, defines this.
         """
         return [self._score(problem, *pair) for pair in zip(completions, verdicts, strict=True)]
 
     def _score(self, problem: Problem, completion: Completion, verdict: Verdict) -> Scored | Undecided:
-        label = self.name or type(self).__name__
         try:
-            value = checked_value(self(problem, completion, verdict), label)
-            return value if isinstance(value, Undecided) else Scored(value, {label: value})
+            return self.scored(self(problem, completion, verdict))
         except SimpleRLError:
             raise
         except Exception as error:  # A reward may be anybody's code: the response is undecided, and counted.
-            return Undecided(f"reward {label} raised {raised_at(error)}")
+            return Undecided(f"reward {self.label} raised {raised_at(error)}")
 
+    @property
+    def label(self) -> str:
+        """What its part is called in the record."""
+        return self.name or type(self).__name__
 
-@dataclass(frozen=True, kw_only=True)
-class GroupReward(Reward):
-    """Base of the rewards that score the samples of a problem together; subclasses define `score`."""
-
-    def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
-        """Return the value of one response. Raises SimpleRLError where there is none."""
-        (scored,) = self.score(problem, [completion], [verdict])
-        if isinstance(scored, Undecided):
-            raise SimpleRLError(scored.detail)
-        return scored.value
-
-
-def checked_value(value: Any, label: str) -> float | Undecided:
-    """Return a reward's value as a float; Undecided for what is not a finite number."""
-    if value is None:
-        return Undecided(f"reward {label} does not apply (None)", applies=False)
-    try:
-        number = float(value) if not isinstance(value, str | bytes) else math.nan
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        return Undecided(f"reward {label} gave {str(value)[:60]!r} ({type(value).__name__}), not a finite number")
-    return number
+    def scored(self, value: Any, who: str = "") -> Scored | Undecided:
+        """Return a value as what the reward says; one that is not a finite number is undecided, and `who` gave it."""
+        who = who or self.label
+        if value is None:
+            return Undecided(f"reward {who} does not apply (None)", applies=False)
+        try:
+            number = float(value) if not isinstance(value, str | bytes) else math.nan
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            return Undecided(f"reward {who} gave {str(value)[:60]!r} ({type(value).__name__}), not a finite number")
+        return Scored(number, {self.label: number})
 
 
 def decided(verdict: Verdict) -> Verdict:

@@ -1,7 +1,5 @@
 """The built-in rewards of one response: from its verdict, its form and its length. `mixture.py` adds them up."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

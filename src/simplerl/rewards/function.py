@@ -8,8 +8,6 @@
 set says of the problem. None means that the reward does not apply to a response.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +17,14 @@ from simplerl.core.errors import ConfigError, raised_at
 from simplerl.core.objects import short_name
 from simplerl.core.registry import place_of
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
-from simplerl.rewards.base import GroupReward, checked_value
+from simplerl.rewards.base import Reward
 
 COLUMNS = ("answer", "id", "source", "level")
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FunctionReward(GroupReward):
+class FunctionReward(Reward):
     """A function with the name that the configuration has for it."""
 
     source: str
@@ -64,7 +62,7 @@ class FunctionReward(GroupReward):
             return [Undecided(f"reward {where} returned {type(values).__name__}, not a list of numbers")] * count
         if len(values) != count:
             return [Undecided(f"reward {where} returned {len(values)} values for {count} responses")] * count
-        return [self._scored(value, where) for value in values]
+        return [value if isinstance(value, Scored | Undecided) else self.scored(value, where) for value in values]
 
     def _call_with_lists(self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]) -> Any:
         parameters = _parameters(self.function)
@@ -78,12 +76,6 @@ class FunctionReward(GroupReward):
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
             columns = {name: column for name, column in columns.items() if name in parameters}
         return self.function(**columns)
-
-    def _scored(self, value: Any, where: str) -> Scored | Undecided:
-        if isinstance(value, Scored | Undecided):
-            return value
-        number = checked_value(value, where)
-        return number if isinstance(number, Undecided) else Scored(number, {self.name: number})
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -3,15 +3,13 @@
 mixture(rewards=[{"name": "correctness"}, {"name": "overlong", "weight": 0.5, "params": {"limit": 8192}}])
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from simplerl.core.errors import ConfigError, nearest
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
-from simplerl.rewards.base import GroupReward, Reward
+from simplerl.rewards.base import Reward
 
 _KEYS = ("name", "weight", "params")
 
@@ -20,7 +18,7 @@ LARGEST = 1e6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Mixture(GroupReward):
+class Mixture(Reward):
     """The sum of weight × value; the parts are the unweighted values by name."""
 
     name: ClassVar[str] = "mixture"
@@ -69,7 +67,6 @@ class Mixture(GroupReward):
         return sum(reward.answer_tokens for _, reward in self._built)
 
     def begin(self, desk: Any) -> None:
-        """Give it to the parts."""
         for _, reward in self._built:
             reward.begin(desk)
 

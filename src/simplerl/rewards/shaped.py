@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
-from simplerl.rewards.base import GroupReward, Reward, decided
+from simplerl.rewards.base import Reward, decided
 from simplerl.rewards.builtin import has_box
 
 #: Characters of a response that are read as code.
@@ -61,7 +61,7 @@ class ToolStar(Reward):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curiosity(GroupReward):
+class Curiosity(Reward):
     """1 − the share of a response's n-grams that other samples of the problem have too, mean over n = 3, 4, 5.
 
     The self-BLEU of curiosity-driven red teaming (arXiv 2402.19464), within the group. Its second part, the distance to
@@ -80,20 +80,16 @@ class Curiosity(GroupReward):
             raise ConfigError(f"curiosity needs orders of 1 or more, not {list(self.orders)}")
         words = [re.findall(r"\w+|[^\w\s]", completion.text) for completion in completions]
         grams = [[{tuple(w[i : i + n]) for i in range(len(w) - n + 1)} for n in self.orders] for w in words]
-        results: list[Scored | Undecided] = []
+        if len(grams) == 1:
+            return [Undecided("curiosity compares the samples of a problem, and this is alone", applies=False)]
+        results = []
         for index, own in enumerate(grams):
-            others = [other for place, other in enumerate(grams) if place != index]
-            if not others:
-                results.append(
-                    Undecided("curiosity compares the samples of a problem, and this is alone", applies=False)
-                )
-                continue
+            others = [*grams[:index], *grams[index + 1 :]]
             shares = [
                 len(mine & set().union(*(other[k] for other in others))) / len(mine) if mine else 1.0
                 for k, mine in enumerate(own)
             ]
-            value = 1.0 - sum(shares) / len(shares)
-            results.append(Scored(value, {self.name: value}))
+            results.append(self.scored(1.0 - sum(shares) / len(shares)))
         return results
 
 

@@ -5,21 +5,19 @@ A backend is built from what every engine can be started with, a model directory
     BACKENDS[name](directory, tokenizer, *, stop_ids, context_length, model=None, precision, max_rows)
 
 `model` are the weights in memory where the caller has them already; an engine in this process may use them as they
-are, so that nothing is loaded or copied twice, and an engine in another process reads the directory. `open_backend`
-makes one from a policy.
+are, so that nothing is loaded or copied twice, and an engine in another process reads the directory. `tensor_parallel`
+is given besides where it is above 1. `open_backend` makes one from a policy.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
+import torch
 
 from simplerl.core.errors import ConfigError, ModelError
 from simplerl.core.types import Completion
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -92,7 +90,7 @@ class RolloutBackend(Protocol):
         Log-probabilities are those of the distribution that was sampled: after temperature, top-k and top-p.
         """
 
-    def sync(self, weights: "Iterable[tuple[str, torch.Tensor]]", version: int) -> None:
+    def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Take new weights (Hugging Face parameter names); completions carry `version` from now on.
 
         Returns when they are in use. Weights that the backend shares with the caller need no copy.

@@ -1,41 +1,49 @@
-"""Engines placed by Ray (extra `ray`): on any machine of a cluster, with the messages that they get on this one.
+"""Processes placed by Ray (extra `ray`): engines and ranks on any machine of a cluster, served as those on this one.
 
-Ray chooses the machine and starts a process there, which calls back over TCP. What an engine on this machine would read
-from shared memory, the model and its weights, it is sent.
+Ray chooses the machine and starts a process there, which calls back over TCP. What it would read here from shared
+memory or from files (a model, weights, moments), it is sent.
 """
 
 import os
 import secrets
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+import transformers
+
 from simplerl import __version__
 from simplerl.core.errors import ConfigError, SimpleRLError
-from simplerl.rollout.engines import be_engine
-from simplerl.rollout.wire import shared_folder
 
 MISSING = "cluster.address = {!r} needs Ray: pip install 'simplerl[ray]'"
-#: Seconds in which Ray must have started a process, and this must have called.
+#: Seconds in which there must be room for a process, Ray must have started it, and it must have called.
 CALL_S = 120.0
 #: Seconds in which a cluster must answer at all.
 REACH_S = 5.0
 #: Bytes by which a process that calls shows that it was started from here.
 SECRET = 32
+#: What must be the same on every machine.
+VERSIONS = {"simplerl": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
+#: The request for a network interface's IPv4 address (Linux), and where in the answer it stands.
+SIOCGIFADDR, ADDRESS = 0x8915, slice(20, 24)
 
 
 class Cluster:
     """A Ray cluster, as the controller sees it."""
 
-    def __init__(self, address: str, gpus: int):
+    def __init__(self, address: str, gpus: int, *, own_gpus: Sequence[int] = ()):
         """Join the cluster at an address (`auto`: the one of this machine), or start one here (`local`).
 
-        `gpus` is how many an engine takes. Raises ConfigError without Ray, or where no cluster answers.
+        `gpus` is how many a process takes; `own_gpus` are those that the learner takes on this machine, of which Ray
+        does not know. Raises ConfigError without Ray, where no cluster answers, or where Ray has given those to others.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -43,7 +51,8 @@ class Cluster:
             import ray
         except ImportError as error:
             raise ConfigError(MISSING.format(address)) from error
-        self._ray, self._gpus, self._own = ray, gpus, not ray.is_initialized()
+        self._ray, self._own, self._address = ray, not ray.is_initialized(), address
+        self._needs = {"CPU": 1.0, **({"GPU": float(gpus)} if gpus else {})}
         settings: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
         try:
             host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -56,86 +65,209 @@ class Cluster:
                 f"cluster.address = {address!r} does not answer: {lines[0]}. Start Ray there (ray start --head), or "
                 "give --cluster.address local, which starts it on this machine"
             ) from error
-        self._host = "127.0.0.1" if address == "local" else ray.util.get_node_ip_address()
-        self._server = socket.create_server((self._host, 0))  # Where it is here, nobody else can call.
+        self.host: str = "127.0.0.1" if address == "local" else ray.util.get_node_ip_address()
+        self._server = socket.create_server((self.host, 0))  # Where it is here, nobody else can call.
+        self._expected: dict[bytes, socket.socket | None] = {}
+        """Secret of who is to call → the connection of who has."""
+        self._groups: list[Any] = []
+        self._holder: Any = None
+        if own_gpus:
+            self._hold(own_gpus)
 
-    def launch(self, settings: Mapping[str, Any], said: Path, environment: Mapping[str, str]) -> "tuple[Placed, Any]":
-        """Have Ray start an engine; return it and the connection to it. What becomes of it is written to `said`."""
+    def _hold(self, gpus: Sequence[int]) -> None:
+        """Have Ray give GPUs of this machine to nobody else."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        ray = self._ray
+        here = ray.get_runtime_context().get_node_id()
+        if not any(node["NodeID"] == here and node["Resources"].get("GPU") for node in ray.nodes()):
+            return  # Ray gives them to nobody.
+        only_here = NodeAffinitySchedulingStrategy(here, soft=False)
+        actor: Any = ray.remote(_Actor).options(num_cpus=0, num_gpus=len(gpus), scheduling_strategy=only_here)
+        self._holder = actor.remote()
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        wanted = [visible.split(",")[each] for each in gpus] if visible else list(map(str, gpus))
+        given = ["none: others have them"]
+        with suppress(ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError):
+            given = ray.get(self._holder.gpus.remote(), timeout=CALL_S)
+        if sorted(given) != sorted(wanted):
+            self.close()
+            raise ConfigError(
+                f"cluster.address = {self._address!r}: the learner computes on the GPUs {', '.join(wanted)} of this "
+                f"machine, and Ray can give it {', '.join(given)}. Set CUDA_VISIBLE_DEVICES to GPUs that are free, the "
+                "same where Ray is started on this machine (ray start)"
+            )
+
+    def reserve(self, count: int, what: str, size: int = 1) -> list[Any]:
+        """Return places for so many processes, all or none, on as few machines as there can be. Raises ConfigError.
+
+        On GPUs each has `size` of one machine.
+        """
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        ray, needs = self._ray, {name: number * (size if name == "GPU" else 1) for name, number in self._needs.items()}
+        group = ray.util.placement_group([needs] * count, strategy="PACK")
+        self._groups.append(group)
+        if not group.wait(CALL_S):
+            free = {name: ray.available_resources().get(name, 0) for name in needs}
+            raise ConfigError(
+                f"cluster.address = {self._address!r} has no room for {count} {what}, each {_words(needs)}: "
+                f"{_words(free)} free after {CALL_S:g} s. Add machines (ray start --address), or ask for fewer; a run "
+                "that has begun continues with --resume"
+            )
+        return [
+            {
+                "num_cpus": needs["CPU"],
+                "num_gpus": needs.get("GPU", 0),
+                "scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index),
+            }
+            for index in range(count)
+        ]
+
+    def begin(
+        self,
+        serve: Callable[..., None],
+        settings: Mapping[str, Any],
+        said: Path,
+        environment: Mapping[str, str],
+        place: Any,
+    ) -> "Placed":
+        """Have Ray start a process in a reserved place, that serves who started it: `serve(connection, settings)`.
+
+        What becomes of it is written to `said`.
+        """
         ray, secret = self._ray, secrets.token_bytes(SECRET)
         path = os.pathsep.join(os.path.abspath(each) for each in sys.path)
         actor: Any = ray.remote(_Actor).options(
-            num_cpus=1,
-            num_gpus=self._gpus,
+            **place,
             runtime_env={"env_vars": {**environment, "PYTHONPATH": path}},
         )
+        said.touch()
+        self._expected[secret] = None
         handle = actor.remote()
-        call = (self._host, self._server.getsockname()[1], secret, {**settings, "version": __version__})
-        placed = Placed(ray, handle, handle.serve.remote(*call), said)
-        return placed, self._called(secret)
+        call = (self.host, self._server.getsockname()[1], secret, VERSIONS, serve, dict(settings))
+        return Placed(ray, handle, handle.serve.remote(*call), said, secret)
 
-    def _called(self, secret: bytes) -> socket.socket:
-        """Return the connection of who calls with a secret; others are sent away, and do not keep it waiting."""
-        deadline = time.monotonic() + CALL_S
-        while (left := deadline - time.monotonic()) > 0:
-            self._server.settimeout(left)
+    def called(self, placed: "Placed") -> socket.socket:
+        """Return the connection of a process when it calls; strangers are sent away, and do not keep it waiting."""
+        deadline, secret = time.monotonic() + CALL_S, placed.secret
+        while (left := deadline - time.monotonic()) > 0 and not self._expected[secret] and placed.poll() is None:
+            self._server.settimeout(min(left, 1.0))  # It may have called while another thread listened.
             try:
                 connection, _ = self._server.accept()
+            except TimeoutError:
+                continue
             except OSError:
                 break
             connection.settimeout(REACH_S)
             with suppress(OSError), connection.makefile("rb") as file:
-                if secrets.compare_digest(file.read(SECRET), secret):
+                theirs = file.read(SECRET)
+                if known := [each for each in list(self._expected) if secrets.compare_digest(each, theirs)]:
                     connection.settimeout(None)
-                    return connection
+                    self._expected[known[0]] = connection
+                    continue
             connection.close()  # One that was given up, or somebody else.
-        connection, theirs = socket.socketpair()  # Nobody called: at its end at once, so replaced.
-        theirs.close()
-        return connection
+        if who := self._expected.pop(secret):
+            return who
+        ours, other = socket.socketpair()  # Nobody called: at its end at once, so replaced.
+        other.close()
+        return ours
 
     def close(self) -> None:
-        """Leave the cluster; one that was started here ends."""
+        """Leave the cluster, with nothing of this run left there; one that was started here ends."""
         self._server.close()
+        with suppress(Exception):  # A cluster that is gone holds nothing.
+            for group in self._groups:
+                self._ray.util.remove_placement_group(group)
+        self._holder = None
         if self._own:
             self._ray.shutdown()
 
 
-class Placed:
-    """An engine that Ray has started, with what a process has."""
+def _words(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{count:g} {name}" for name, count in resources.items())
 
-    def __init__(self, ray: Any, actor: Any, over: Any, said: Path):
-        self._ray, self._actor, self._over, self._said = ray, actor, over, said
+
+class Placed:
+    """What Ray has started, with what a process has."""
+
+    def __init__(self, ray: Any, actor: Any, over: Any, said: Path, secret: bytes):
+        self._ray, self._actor, self._over, self._said, self.secret = ray, actor, over, said, secret
         self.pid = 0
 
     def poll(self) -> int | None:
         """Return a code where it has ended."""
-        over, _ = self._ray.wait([self._over], timeout=0)
-        return self.wait() if over else None
+        with suppress(subprocess.TimeoutExpired):
+            return self.wait(0)
+        return None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return a code when it has ended, and write down why. Raises TimeoutExpired where it does not."""
+        """Return a code when it has ended, negative where that was not its own doing, and write down why.
+
+        Raises TimeoutExpired where it does not end.
+        """
+        if not self._ray.is_initialized():
+            return -signal.SIGKILL
         over, _ = self._ray.wait([self._over], timeout=timeout)
         if not over:
             raise subprocess.TimeoutExpired("ray", timeout or 0.0)
         try:
             self._ray.get(over[0])
-        except Exception as error:  # What Ray says of an actor that has ended.
-            self._said.write_text(str(error), encoding="utf-8")
+        except Exception as error:  # What Ray says of an actor that has ended, or what was raised there.
+            said = getattr(error, "cause", None) if isinstance(error, SimpleRLError) else error
+            with suppress(OSError):
+                self._said.write_text(str(said), encoding="utf-8")
+            return -signal.SIGKILL if isinstance(error, self._ray.exceptions.RayActorError) else 1
         return 1
 
     def kill(self) -> None:
         """End it."""
-        self._ray.kill(self._actor, no_restart=True)
+        if self._ray.is_initialized():
+            self._ray.kill(self._actor, no_restart=True)
 
 
 class _Actor:
     """What Ray runs on the machine that it has chosen."""
 
-    def serve(self, host: str, port: int, secret: bytes, settings: dict[str, Any]) -> None:
-        """Call the controller and be an engine."""
-        if settings.pop("version") != __version__:
-            raise SimpleRLError(f"{socket.gethostname()} has simplerl {__version__}, the controller another version")
+    def serve(
+        self,
+        host: str,
+        port: int,
+        secret: bytes,
+        versions: Mapping[str, str],
+        serve: Callable[..., None],
+        settings: dict[str, Any],
+    ) -> None:
+        """Call the controller and serve it."""
+        if versions != VERSIONS:
+            here, there = (", ".join(map(" ".join, each.items())) for each in (VERSIONS, versions))
+            raise SimpleRLError(f"{socket.gethostname()} has {here}; the controller has {there}: install the same")
         connection = socket.create_connection((host, port), timeout=CALL_S)
         connection.settimeout(None)
         connection.sendall(secret)
-        with shared_folder() as files:
-            be_engine(connection, settings, Path(files), remote=True)
+        try:
+            serve(connection, settings)
+        finally:  # The process goes on, and with it who listens: the controller must see that nobody answers.
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
+
+    def gpus(self) -> Sequence[str]:
+        """Return the GPUs that it holds, as Ray names them."""
+        import ray
+
+        return ray.get_runtime_context().get_accelerator_ids()["GPU"]
+
+
+def interface_of(address: str) -> str:
+    """Return the name of the network interface of this machine that has an IPv4 address, empty for an unknown one."""
+    if sys.platform != "linux":
+        return ""
+    import fcntl
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):  # It has none.
+                answer = fcntl.ioctl(any_socket, SIOCGIFADDR, struct.pack("256s", name.encode()))
+                if socket.inet_ntoa(answer[ADDRESS]) == address:
+                    return name
+    return ""

@@ -7,7 +7,6 @@ gone leaves at once.
 """
 
 import dataclasses
-import functools
 import itertools
 import json
 import os
@@ -40,11 +39,12 @@ from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.proof import BOUNDS
 from simplerl.rollout.wire import (
     Message,
+    StoredWeights,
     pack_completion,
-    read_weights,
     receive,
     send,
     shared_folder,
+    tidy,
     unpack_completion,
     write_weights,
 )
@@ -125,16 +125,18 @@ class Engines:
         cluster: "Cluster | None" = None,
         precision: str = "fp32",
         max_rows: int = 512,
+        tensor_parallel: int = 1,
     ):
         """Start `count` engines of a backend and wait until all have loaded the policy. Raises SimpleRLError.
 
         An engine that gives no sign for `timeout_s` seconds while it owes something is replaced. `keep` is how many
         policies, the newest, can be asked. `in_flight`: only the newest can, and an engine that is asked for
         log-probabilities under it takes its weights between two tokens of the responses that are running. On GPUs the
-        engines take those from `first_device` on, in turn. `cluster` chooses where they run; without one it is this
-        machine.
+        engines take those from `first_device` on, in turn, `tensor_parallel` each. `cluster` chooses where they run;
+        without one it is this machine.
         """
         self._cluster = cluster
+        self._places = cluster.reserve(count, "engines", tensor_parallel) if cluster else []
         self.name, self.context_length, self._in_flight = name, policy.context_length, in_flight
         self.exact = cast(Any, BACKENDS[name]).exact and not in_flight
         self.version, self.keep, self.timeout_s, self._say = 0, keep, timeout_s, say
@@ -143,15 +145,17 @@ class Engines:
         self.files = Path(self._files.name)
         self._write_model(policy)
         self._device, self._first_device = (device or policy.model.device).type, first_device
+        self._size = tensor_parallel
+        options: dict[str, Any] = {"precision": precision, "max_rows": max_rows}
         self._settings = {
             "backend": name,
             "files": str(self.files),
             "plugins": list(plugins),
             "device": self._device,
             "attention": policy.model.config._attn_implementation,
-            "threads": max(1, torch.get_num_threads() // count),
+            "threads": max(1, torch.get_num_threads() // (count * tensor_parallel)),
             "in_flight": in_flight,
-            "options": {"precision": precision, "max_rows": max_rows},
+            "options": options | ({"tensor_parallel": tensor_parallel} if tensor_parallel > 1 else {}),
         }
         self._numbers, self._lock = itertools.count(1), threading.RLock()
         self._calls: dict[int, _Call] = {}
@@ -207,7 +211,7 @@ class Engines:
         self._proofs.pop(version, None)
 
     def path_of(self, version: int) -> Path:
-        """Return where the weights of a policy are (`read_weights`)."""
+        """Return where the weights of a policy are (`StoredWeights`)."""
         return self.files / self._published[version]
 
     def at(self, version: int) -> RolloutBackend:
@@ -259,8 +263,7 @@ class Engines:
                 time.sleep(0.02)
             _kill(engine.process)
         self._files.cleanup()
-        if self._cluster:
-            self._cluster.close()
+        tidy()
 
     # -- asking --------------------------------------------------------------------------------------------------
 
@@ -417,13 +420,19 @@ class Engines:
         environment = {"OMP_NUM_THREADS": str(self._settings["threads"])}
         if self._device == "cuda" and not self._cluster:
             visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
-            devices = visible.split(",")
-            environment["CUDA_VISIBLE_DEVICES"] = devices[(self._first_device + engine.number) % len(devices)]
+            devices, first = visible.split(","), self._first_device + engine.number * self._size
+            own = (devices[(first + worker) % len(devices)] for worker in range(self._size))
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(own)
         engine.ready, engine.since, engine.starts = False, time.monotonic(), engine.starts + 1
         if engine.connection:
             engine.connection.close()
-        launch = self._cluster.launch if self._cluster else functools.partial(start_child, COMMAND)
-        engine.process, engine.connection = launch(self._settings, self._said(engine), environment)
+        how = self._settings, self._said(engine), environment
+        if self._cluster:
+            place = self._places[engine.number]
+            engine.process = self._cluster.begin(be_engine_elsewhere, *how, place)
+            engine.connection = self._cluster.called(engine.process)
+        else:
+            engine.process, engine.connection = start_child(COMMAND, *how)
         engine.pid, engine.has = engine.process.pid, set()
         if self._cluster:
             self._send_files(engine, "model")
@@ -497,13 +506,14 @@ class EnginesAt:
 
 
 def _kill(process: Any) -> None:
-    """End a process, and on this machine those that it has started."""
+    """End a process, and on this machine those that it has started: they leave by themselves, and tidy up."""
+    process.kill()
+    process.wait()
     if isinstance(process, subprocess.Popen):
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-    process.wait()
+            for signum in (*itertools.repeat(0, int(LEAVE_S / 0.05)), signal.SIGKILL):
+                os.killpg(process.pid, signum)
+                time.sleep(0.05)
 
 
 # -- the engine's own process --------------------------------------------------------------------------------------
@@ -522,6 +532,12 @@ def main() -> None:
             os._exit(2)
 
 
+def be_engine_elsewhere(controller: socket.socket, settings: dict[str, Any]) -> None:
+    """Be an engine on another machine than the controller."""
+    with shared_folder() as files:
+        be_engine(controller, settings, Path(files), remote=True)
+
+
 def be_engine(controller: socket.socket, settings: dict[str, Any], files: Path, *, remote: bool = False) -> None:
     """Load the model and answer for ever. `remote`: the model and its weights are sent, into the folder `files`."""
     engine = _Serving(controller, files, in_flight=settings["in_flight"])
@@ -530,8 +546,10 @@ def be_engine(controller: socket.socket, settings: dict[str, Any], files: Path, 
         pass
     torch.set_num_threads(settings["threads"])
     load_plugins(settings["plugins"])
-    device = torch.device(settings["device"])
-    policy = load(str(files / "model"), device=device, attention=settings["attention"])
+    device, attention = settings["device"], settings["attention"]
+    if bare := settings["backend"] == "vllm":  # Weights of its own alone, on devices of its own.
+        device, attention = "cpu", "eager"
+    policy = load(str(files / "model"), device=device, attention=attention, bare=bare)
     backend = open_backend(settings["backend"], policy, **settings["options"])
     del policy  # An engine with weights of its own needs these no more.
     send(controller, {"kind": "ready", "pid": os.getpid()})
@@ -581,7 +599,7 @@ class _Serving:
         """Answer a message, by the weights that it names; in flight there is no way back to older ones."""
         try:
             if header["weights"] != self.weights and not (self.in_flight and header["version"] < backend.version):
-                backend.sync(read_weights(self.files / header["weights"]), header["version"])
+                backend.sync(StoredWeights(self.files / header["weights"]), header["version"])
                 self.weights = header["weights"]
             if header["kind"] == "logprobs":
                 told = backend.logprobs(arrays["ids"].tolist()) if hasattr(backend, "logprobs") else None

@@ -1,17 +1,14 @@
 """A backend without a model: answers from a function. For tests, and for trying a data set or a reward on its own."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
 
 from simplerl.core.types import Completion, VersionSpan
+from simplerl.models.text import cut, decode
 from simplerl.rollout.backend import Request, Sampling
-from simplerl.rollout.text import cut, decode
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedTokenizerBase
 
 
 def box_zero(prompt: str, noise_key: int) -> str:
@@ -27,7 +24,7 @@ class FakeBackend:
     def __init__(
         self,
         directory: str,
-        tokenizer: "PreTrainedTokenizerBase",
+        tokenizer: PreTrainedTokenizerBase,
         *,
         stop_ids: frozenset[int],
         context_length: int,
@@ -63,7 +60,7 @@ class FakeBackend:
                 ),
             )
 
-    def sync(self, weights: "Iterable[tuple[str, torch.Tensor]]", version: int) -> None:
+    def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Note the version; there is nothing to copy."""
         self.version = version
 

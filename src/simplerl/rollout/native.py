@@ -10,6 +10,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +20,12 @@ from transformers.cache_utils import DynamicLayer
 
 from simplerl.core.errors import ModelError
 from simplerl.core.types import Completion, StopReason, VersionSpan
-from simplerl.models.device import pick_device
+from simplerl.models.decoder import Decoder
+from simplerl.models.device import SMALL_MODEL, pick_device
 from simplerl.models.load import cache_argument, load
 from simplerl.models.score import CHUNK_ELEMENTS, Head, autocast, outside_nucleus, text_logprobs
+from simplerl.models.text import cut, special_stops, tail_holds_stop
 from simplerl.rollout.backend import Request, Sampling, check_prompts, diverged
-from simplerl.rollout.text import cut, special_stops, tail_holds_stop
 
 #: Rows leave the batch, and others come, when at least this share of them has finished: it copies the others' cache.
 LEAVE_SHARE = 0.1
@@ -41,33 +43,35 @@ class _Layer(DynamicLayer):
         """Append the states of new tokens; return keys and values so far, as views of the room."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self._hold(key_states[..., :0, :], value_states[..., :0, :])
+            self.keys, self.values = self._room = key_states[..., :0, :], value_states[..., :0, :]
         length, total = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
         if total > self._room[0].shape[-2]:
-            old = self.keys, self.values
-            self._room = tuple(
-                states.new_empty(*states.shape[:-2], total + max(64, total // 2), states.shape[-1]) for states in old
-            )
-            for room, states in zip(self._room, old, strict=True):
-                room[..., :length, :] = states
+            self.rearrange([(self, slice(None))], length, spare=total - length + max(64, total // 2))
         for room, states in zip(self._room, (key_states, value_states), strict=True):
             room[..., length:total, :] = states
         self.keys, self.values = (room[..., :total, :] for room in self._room)
         return self.keys, self.values
 
-    def _hold(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Take these states as all there are. On a CPU they are kept as attention reads them, in fp32."""
-        on_cpu = keys.device.type == "cpu"
-        self.keys, self.values = self._room = (keys.float(), values.float()) if on_cpu else (keys, values)
-
-    def rearrange(self, parts: Sequence[tuple["_Layer", torch.Tensor]], width: int) -> None:
-        """Take these rows of these layers as all there are, `width` columns of each, missing ones on the left."""
+    def rearrange(self, parts: Sequence[tuple["_Layer", Any]], width: int, spare: int = 64) -> None:
+        """Take these rows of these layers as all there are, `width` columns of each, missing ones on the left, and
+        leave room for more. On a CPU they are kept as attention reads them, in fp32."""
         if self.is_initialized:
-            names = ("keys", "values")
-            keys, values = (
-                torch.cat([_last(getattr(layer, name)[rows], width) for layer, rows in parts]) for name in names
-            )
-            self._hold(keys, values)
+            kept = [
+                [getattr(layer, name)[rows][..., -width:, :] for layer, rows in parts] for name in ("keys", "values")
+            ]
+            self._room = tuple(_room(states, width, spare) for states in kept)
+            self.keys, self.values = (room[..., :width, :] for room in self._room)
+
+
+def _room(parts: Sequence[torch.Tensor], width: int, spare: int) -> torch.Tensor:
+    """Return the rows of all parts, each of `width` columns, zeros on the left where it has fewer, and `spare` more."""
+    first, rows = parts[0], sum(map(len, parts))
+    dtype = torch.float32 if first.device.type == "cpu" else first.dtype
+    room = first.new_empty(rows, first.shape[1], width + spare, first.shape[3], dtype=dtype)
+    for part, own in zip(parts, room.split([len(part) for part in parts]), strict=True):
+        own[..., : width - part.shape[2], :] = 0
+        own[..., width - part.shape[2] : width, :] = part
+    return room
 
 
 def _last(states: torch.Tensor, width: int) -> torch.Tensor:
@@ -104,29 +108,40 @@ def draw(
         logits_RV = truncate(logits_RV.log_softmax(-1), top_k=sampling.top_k, top_p=sampling.top_p, other_RV=other_RV)
     logits_RV = logits_RV - logits_RV.amax(-1, keepdim=True)
     odds_RV = logits_RV.exp()
-    # The token is looked for in two stages, sums of blocks and then one block, so that only two passes of additions go
-    # over the vocabulary. Sums are in fp64: a quantile must not fall between two tokens.
-    size = logits_RV.shape[-1]
-    even = size // BLOCK * BLOCK
-    blocks_RK = torch.cat(
-        [odds_RV[:, :even].unflatten(-1, (-1, BLOCK)).sum(-1, dtype=torch.float64)] * (even > 0)
-        + [odds_RV[:, even:].sum(-1, keepdim=True, dtype=torch.float64)] * (size > even),
-        dim=-1,
-    )
-    cumulative_RK = blocks_RK.cumsum(-1)
-    total_R1 = cumulative_RK[:, -1:]
-    block_R1, target_R1 = _invert(cumulative_RK, uniform_R.double()[:, None] * total_R1)
-    target_R1 = target_R1 - (cumulative_RK - blocks_RK).gather(-1, block_R1)
-    places_RK = block_R1 * BLOCK + torch.arange(BLOCK, device=odds_RV.device)
-    within_RK = odds_RV.gather(-1, places_RK.clamp(max=size - 1)).double().masked_fill_(places_RK >= size, 0.0)
-    place_R1, _ = _invert(within_RK.cumsum(-1), target_R1)
-    # Logits that are not numbers lead past the end; their log-probability tells.
-    token_R1 = (block_R1 * BLOCK + place_R1).clamp_(max=size - 1)
+    token_R1, total_R1 = _quantile(odds_RV, uniform_R.double()[:, None])
     log_total_R = total_R1.squeeze(-1).log()
     # Where the probability is 0 its logarithm is −inf; their product counts as 0.
     mean_R = torch.linalg.vecdot(odds_RV, logits_RV.clamp(min=-1e4)) / total_R1.squeeze(-1)
     logprob_R = logits_RV.gather(-1, token_R1).squeeze(-1) - log_total_R
     return token_R1.squeeze(-1), logprob_R.float(), (log_total_R - mean_R).float()
+
+
+def _quantile(odds_RV: torch.Tensor, uniform_R1: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (token_R1, total_R1): the token at a quantile, and the sum of all odds.
+
+    Sums are in fp64: a quantile must not fall between two tokens. In a large vocabulary the token is looked for in two
+    stages, sums of blocks and then one block, so that only two passes of additions go over it.
+    """
+    size = odds_RV.shape[-1]
+    if size <= BLOCK:
+        cumulative_RV = odds_RV.cumsum(-1, dtype=torch.float64)
+        total_R1 = cumulative_RV[:, -1:]
+        return _invert(cumulative_RV, uniform_R1 * total_R1)[0], total_R1
+    even = size // BLOCK * BLOCK
+    blocks_RK = torch.cat(
+        [odds_RV[:, :even].unflatten(-1, (-1, BLOCK)).sum(-1, dtype=torch.float64)]
+        + [odds_RV[:, even:].sum(-1, keepdim=True, dtype=torch.float64)] * (size > even),
+        dim=-1,
+    )
+    cumulative_RK = blocks_RK.cumsum(-1)
+    total_R1 = cumulative_RK[:, -1:]
+    block_R1, target_R1 = _invert(cumulative_RK, uniform_R1 * total_R1)
+    target_R1 = target_R1 - (cumulative_RK - blocks_RK).gather(-1, block_R1)
+    places_RK = block_R1 * BLOCK + torch.arange(BLOCK, device=odds_RV.device)
+    within_RK = odds_RV.gather(-1, places_RK.clamp(max=size - 1)).double().masked_fill_(places_RK >= size, 0.0)
+    place_R1, _ = _invert(within_RK.cumsum(-1), target_R1)
+    # Odds that are not numbers lead past the end; the log-probability tells.
+    return (block_R1 * BLOCK + place_R1).clamp_(max=size - 1), total_R1
 
 
 def _invert(cumulative_RK: torch.Tensor, target_R1: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -191,25 +206,24 @@ class _Decoding:
     def only(self, chosen: Sequence[int], rows: Sequence[int] | None = None) -> "_Decoding":
         """Return some of the rows, repeated where they come twice (`rows`: which of `self.rows` they then are)."""
         self.rows = [self.rows[i] for i in (chosen if rows is None else rows)]
-        return self._rearranged(torch.tensor(chosen, device=self.hidden_RH.device), None)
+        return self._gathered([(self, torch.tensor(chosen, device=self.hidden_RH.device))])
 
     def joined(self, other: "_Decoding") -> "_Decoding":
         """Return these rows and then the other's."""
         self.rows = self.rows + other.rows
-        return self._rearranged(torch.arange(len(self.hidden_RH), device=self.hidden_RH.device), other)
+        device = self.hidden_RH.device
+        return self._gathered([(each, torch.arange(len(each.hidden_RH), device=device)) for each in (self, other)])
 
-    def _rearranged(self, kept_R: torch.Tensor, other: "_Decoding | None") -> "_Decoding":
-        states = [(self, kept_R)]
-        if other is not None:
-            states.append((other, torch.arange(len(other.hidden_RH), device=kept_R.device)))
-        self_position_R = torch.cat([each.position_R[rows] for each, rows in states])
-        width = int(self_position_R.max())  # Columns that no row needs any more are dropped.
+    def _gathered(self, states: Sequence[tuple["_Decoding", torch.Tensor]]) -> "_Decoding":
+        """Take these rows of these as all there are."""
+        position_R = torch.cat([each.position_R[rows] for each, rows in states])
+        width = int(position_R.max())  # Columns that no row needs any more are dropped.
         for index, layer in enumerate(self.cache.layers):
             layer.rearrange([(each.cache.layers[index], rows) for each, rows in states], width)
         masks = [_last(each.mask_RT[rows].unsqueeze(-1), width).squeeze(-1) for each, rows in states]
         self.mask_RT = torch.cat(masks)
         self.hidden_RH = torch.cat([each.hidden_RH[rows] for each, rows in states])
-        self.position_R = self_position_R
+        self.position_R = position_R
         return self
 
 
@@ -245,7 +259,7 @@ class NativeBackend:
             self.model = (copy.deepcopy(self.model) if model else self.model).requires_grad_(False)
             for parameter in self.model.parameters():  # Not the buffers: rotary frequencies must stay fp32.
                 parameter.data = parameter.data.to(torch.bfloat16)
-        self.head = Head(self.model)
+        self.head, self.decoder = Head(self.model), Decoder.of(self.model)
         self._cache_argument = cache_argument(self.model.base_model)
         self._layers = len(DynamicCache(config=self.model.config).layers)
         if not all(isinstance(layer, DynamicLayer) for layer in DynamicCache(config=self.model.config).layers):
@@ -254,6 +268,7 @@ class NativeBackend:
                 "does not know"
             )
         self.max_rows, self.prefill_tokens = max_rows, prefill_tokens
+        self._tiny = sum(values.numel() for values in self.model.parameters()) < SMALL_MODEL
         self.version = 0
         self._special_stops: frozenset[int] = frozenset()
         self._masked = False
@@ -276,19 +291,29 @@ class NativeBackend:
     def logprobs(self, token_ids: Sequence[int]) -> np.ndarray:
         """Return float32 [T − 1]: log-probabilities of a text's tokens after the first, at temperature 1."""
         with autocast(self.device, self.precision):
-            return text_logprobs(self.model, token_ids)
+            return text_logprobs(self.model, token_ids, self.decoder and self.decoder.states)
 
     def close(self) -> None:
         """Drop the model."""
-        for name in ("model", "head"):
+        for name in ("model", "head", "decoder"):
             vars(self).pop(name, None)
 
     @torch.no_grad()
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
         """Yield (index, completion) as responses finish. At most `max_rows` run at once, like lengths together.
 
-        A response that reaches the end of the model's context is truncated there (`length`).
+        A response that reaches the end of the model's context is truncated there (`length`). A tiny model on a CPU
+        samples by one thread: its operations are too small to be shared.
         """
+        usual = torch.get_num_threads()
+        try:
+            if self.device.type == "cpu" and self._tiny:
+                torch.set_num_threads(1)
+            yield from self._decode(requests, sampling)
+        finally:
+            torch.set_num_threads(usual)
+
+    def _decode(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
         self.model.eval()
         self._special_stops = special_stops(self.tokenizer, sampling.stop) | frozenset(sampling.stop_ids)
         self._masked = sampling.masked
@@ -375,7 +400,11 @@ class NativeBackend:
 
     def _prefill(self, requests: Sequence[Request], members: Sequence[int], sampling: Sampling) -> "_Decoding":
         """Begin responses to some requests."""
-        rows = [self._row(i, requests[i], sampling) for i in members]
+        rows = []
+        for index in members:
+            limit = requests[index].limit(sampling, self.context_length)
+            noise = np.random.Generator(np.random.Philox(key=requests[index].noise_key)).random(limit)
+            rows.append(_Row(index=index, limit=limit, noise=noise))
         return self._filled([requests[i].prompt_ids.tolist() for i in members], rows)
 
     def _filled(self, texts: Sequence[Sequence[int]], members: list[_Row]) -> "_Decoding":
@@ -404,18 +433,15 @@ class NativeBackend:
         filled.rows = members
         return filled.only(text_of, rows=range(len(members)))
 
-    def _row(self, index: int, request: Request, sampling: Sampling) -> _Row:
-        """Return a response to begin."""
-        limit = request.limit(sampling, self.context_length)
-        noise = np.random.Generator(np.random.Philox(key=request.noise_key)).random(limit)
-        return _Row(index=index, limit=limit, noise=noise)
-
     def _forward(self, tokens_RT, mask_RT, position_RT, cache):
         """Return hidden_RH at the last column, of each model in turn."""
         states = []
         for first, each in zip(itertools.count(0, self._layers), self._models, strict=False):
             own = copy.copy(cache)
             own.layers = cache.layers[first : first + self._layers]
+            if each.decoder:
+                states.append(each.decoder(tokens_RT, mask_RT, position_RT, own.layers)[:, -1])
+                continue
             with autocast(self.device, self.precision):
                 hidden_RTH = each.model.base_model(
                     input_ids=tokens_RT,

@@ -36,24 +36,11 @@ class Elsewhere(Agent):
         session: Session = problem.meta["session"]
         return session
 
-
-class Unjudged:
-    """In the verifier's place: an episode that ended without a reward is not judged."""
-
-    policy = "boxed"
-
-    def __init__(self) -> None:
-        self.keys: list[int] = []
-
-    def submit(self, key: int, response: str, gold: str, question: str) -> None:
-        """Note a response."""
-        self.keys.append(key)
-
-    def results(self) -> Iterator[tuple[int, Verdict]]:
-        """Say of every response that nothing is known of it."""
+    def judge(self, problem: Problem, state: Session, text: str) -> Verdict:
+        """Return what the episode has earned; one that ended without a reward is not judged."""
         detail = "the episode ended without a reward"
-        for key in self.keys:
-            yield key, Verdict(status="unjudgeable", extracted=None, rule="environment", detail=detail)
+        unknown = Verdict(status="unjudgeable", extracted=None, rule="environment", detail=detail)
+        return super().judge(problem, state, text) or unknown
 
 
 class Shared:
@@ -125,8 +112,7 @@ def open_endpoint(
 
     def go_through(session: Session, number: int) -> None:
         problem = Problem(id=f"episode-{number}", question="", answer="", source="serve", meta={"session": session})
-        verifier: Any = Unjudged()
-        own = dataclasses.replace(rollout, backend=backend, verifier=verifier, environment=environment, samples=1)
+        own = dataclasses.replace(rollout, backend=backend, environment=environment, samples=1)
         try:
             groups = own.sample_groups([Prompted(problem=problem, prompt_ids=unused)], purpose="serve", step=number)
             write_trajectories(directory / f"step_{number:06d}.parquet", number, groups)

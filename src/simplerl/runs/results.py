@@ -29,6 +29,16 @@ from simplerl.runs.responses import SCHEMA, ResponseFile, write_table, write_tra
 from simplerl.runs.run import FIGURES, PROTOCOL, RESPONSES, TIMING, Evaluation, Run, find_runs, is_run
 
 T = TypeVar("T")
+#: What decides how a model is measured, as far as a protocol says it: evaluations that differ here are not alike.
+HOW = ("template", "sampling", "samples", "seed", "policy", "environment")
+
+
+def how(protocol: Mapping[str, Any]) -> str:
+    """Return in words how a model was measured, as far as the protocol says it (not of responses made elsewhere)."""
+    s, p = protocol["sampling"], protocol
+    said = [p["template"]["name"], f"t {s.get('temperature')}", f"n {p['samples']}", f"max {s.get('max_new_tokens')}"]
+    said += [f"{p['problems']} problems", f"seed {p['seed']}", p.get("policy"), p.get("environment", {}).get("name")]
+    return ", ".join(word for word in said if word and not word.endswith("None"))
 
 
 def slug(name: str) -> str:
@@ -192,7 +202,7 @@ def _group(evaluation: Evaluation) -> tuple[str, ...]:
     """Return what evaluations of one series have in common."""
     of_run = evaluation.step is not None
     model = evaluation.label.rpartition("@")[0] if of_run else evaluation.label
-    same = (evaluation.protocol.get(key) for key in ("template", "sampling", "samples", "seed", "data_sha256"))
+    same = (evaluation.protocol.get(key) for key in (*HOW, "data_sha256", "problems"))
     # Models that are not of a run make a series each: one label may stand for two sets of weights.
     return (model, evaluation.benchmark, *map(str, same), "" if of_run else str(evaluation.home))
 

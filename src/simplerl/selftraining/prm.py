@@ -25,6 +25,7 @@ from simplerl.feed.order import Sampler
 from simplerl.models.device import pick_device
 from simplerl.models.load import load
 from simplerl.models.score import Scorer
+from simplerl.models.text import decode
 from simplerl.ops.statistics import auc, reliability
 from simplerl.prm.model import (
     ProcessRewardModel,
@@ -34,7 +35,6 @@ from simplerl.prm.model import (
     paired,
     save,
     step_ends,
-    text_of,
     token_ends,
 )
 from simplerl.prm.model import vocabulary_hash as vocabulary
@@ -142,7 +142,7 @@ def _labelled(
     ]
     for index, completion in rollout.backend.generate(requests, rollout.sampling):
         t, ids = prefixes[owners[index]]
-        text = text_of(tokenizer, ids.tolist()) + completion.text
+        text = decode(tokenizer, ids.tolist()) + completion.text
         rollout.verifier.submit(index, text, t.problem.answer, t.problem.question)
     seen: dict[tuple[str, bytes], Counter[str]] = {key: Counter() for key in prefixes}
     verdicts = dict(rollout.verifier.results())

@@ -18,12 +18,12 @@ from transformers import PreTrainedTokenizerBase
 from simplerl.algorithms.imitation import Imitation
 from simplerl.config.resolve import named_table
 from simplerl.config.sections import Config
-from simplerl.core.errors import ConfigError, DataError, ModelError
+from simplerl.core.errors import ConfigError, DataError, ModelError, first_few
 from simplerl.core.seeds import derive
 from simplerl.core.types import Completion, TrajectoryGroup
 from simplerl.data import demonstrations
 from simplerl.data.prompts import prompter
-from simplerl.feed.feed import StepGroups, at
+from simplerl.feed.feed import Feed, StepGroups
 from simplerl.feed.ledger import Ledger
 from simplerl.feed.order import Sampler
 from simplerl.feed.samplers import chosen as draws_of
@@ -35,7 +35,7 @@ from simplerl.ops.statistics import pass_at_k
 from simplerl.prm.model import load_prm, vocabulary_hash
 from simplerl.rewards import make_reward
 from simplerl.rollout.groups import Prompted, Rollout
-from simplerl.train.components import Components, Inputs, build_components, first_few
+from simplerl.train.components import Components, Inputs, build_components
 from simplerl.train.learner import Learner, StepResult, means
 from simplerl.train.run import Callback, Outcome, open_run
 from simplerl.train.sft import METRICS, Example, demonstration_batch, encode
@@ -49,29 +49,26 @@ INHERITS = {
 }
 
 
-class StarFeed:
+class StarFeed(Feed):
     """Gives each iteration its sampled groups, how they were sampled, and what is selected from them."""
 
     def __init__(
         self,
         config: Config,
-        sampler: Sampler[Prompted],
+        prompted: Sequence[Prompted],
         rollout: Rollout,
         path: Path,
         watch: Callable[..., Any],
         on_response: Callable[[Completion], None],
     ):
         """`watch(name, responses)` is a phase of the run; the surfaces of the search are written below `path`."""
-        self.on_response = on_response
-        self.config, self.sampler, self.rollout, self.path, self.watch = config, sampler, rollout, path, watch
-        star, seed = config.star, config.seed
+        ledger = Ledger(config, [item.problem for item in prompted], path)
+        super().__init__(config, prompt_sampler(config), prompted, rollout, ledger, on_response)
+        self.watch, star = watch, config.star
         self.wanted = star.wanted or -(-star.updates * star.batch_size // config.sampling.prompts_per_step)
-        self.subset = subset_of(sampler.problems, star.subset, seed)
-        self.prompt_sampler = prompt_sampler(config)
-        self.ledger = Ledger(config, [item.problem for item in sampler.problems], path)
-        self.by_id = {item.problem.id: item for item in sampler.problems}
+        self.subset = subset_of(prompted, star.subset, config.seed)
 
-    def take(self, step: int) -> tuple[StepGroups, list[Selection]]:
+    def select(self, step: int) -> tuple[StepGroups, list[Selection]]:
         """Return the groups of an iteration, and what is selected from each. Raises DataError where nothing is."""
         config, metrics = self.config, dict[str, float]()
         temperature, threshold = config.sampling.temperature, config.star.threshold
@@ -79,21 +76,14 @@ class StarFeed:
             star, samples = config.star, self.rollout.samples
             with self.watch("search", len(self.subset) * samples * len(star.temperatures)):
                 choice, metrics["star/search_tokens"] = search(
-                    star, self.rollout, self.subset, self.wanted, step, self.path, self.on_response
+                    star, self.rollout, self.subset, self.wanted, step, self.ledger.path, self.on_response
                 )
             temperature, threshold = choice.temperature, choice.threshold
             metrics["star/search_query_effect"] = choice.query_effect
         ledger = self.ledger.before(step)
-        draws, limit = draws_of(self.prompt_sampler, step, ledger), self.prompt_sampler.max_new_tokens(step, ledger)
-        problems = [self.by_id[draw.problem.id] for draw in draws]
-        with self.watch("rollout", len(problems) * self.rollout.samples):
-            groups = at(self.rollout, temperature, max_new_tokens=limit).sample_groups(
-                problems,
-                purpose="train",
-                step=step,
-                samples=[draw.samples for draw in draws],
-                on_response=self.on_response,
-            )
+        draws = draws_of(self.sampler, step, ledger)
+        with self.watch("rollout", len(draws) * self.rollout.samples):
+            groups = self.sample(draws, temperature, step, ledger)
         chosen = [select(group, threshold) for group in groups]
         if not any(c.kept for c in chosen):
             rewards = [t.reward for g in groups for t in g.trajectories if t.verdict.decided]
@@ -228,10 +218,10 @@ def star(
         learner = parts.learner
         per_step = parts.config.sampling.prompts_per_step  # No more than there are problems.
         config = dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, prompts_per_step=per_step))
-        feed = StarFeed(config, parts.sampler, parts.rollout, path, run.phase, run.on_response)
+        feed = StarFeed(config, parts.sampler.problems, parts.rollout, path, run.phase, run.on_response)
         given = demonstrations_of(config, parts, run.say)
         for step in run.steps():
-            groups, chosen = feed.take(step)
+            groups, chosen = feed.select(step)
             with run.phase("learn"):
                 if not keeps_weights:
                     learner.start_anew(config.model)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from simplerl.core.types import Batch, TrajectoryGroup
-from simplerl.models.score import Prompts
+from simplerl.models.score import Prompts, PromptStates
 
 #: Prompts are computed once where that leaves at most this share of an update's tokens: it takes two passes for one.
 WORTH_SHARING = 0.7
@@ -109,6 +109,16 @@ class MicroBatch:
     idle: bool = False
     """Holds nothing: a rank that has no rows left goes through the model all the same, as others need its shard."""
 
+    @property
+    def leaves(self) -> Sequence[torch.Tensor]:
+        """What its prompts left, where gradients are collected."""
+        return self.prompts.states.values if self.prompts and self.prompts.states else ()
+
+    def behind(self, states: PromptStates) -> "MicroBatch":
+        """Return the same with what its prompts have left."""
+        assert self.prompts is not None
+        return dataclasses.replace(self, prompts=dataclasses.replace(self.prompts, states=states))
+
     def cut(self, values_BT: torch.Tensor) -> torch.Tensor:
         """Return these rows of a tensor, on the device; zeros where there is nothing."""
         values_BT = values_BT[self.rows, : self.width].to(self.device)
@@ -173,6 +183,35 @@ def cut_update(
     plan = min(plans, key=lambda plan: sum(micro.padded + PASS_SHARE * tokens for micro in plan[::ranks]))
     own = plan[rank::ranks]
     return own if len(own) == len(plan[::ranks]) else [*own, _idle(plan[0])]
+
+
+def distinct_prompts(rows: torch.Tensor, batch: Batch, device: torch.device) -> Prompts:
+    """Return which prompt each of some rows begins with."""
+    numbers: dict[bytes, int] = {}
+    starts_B = batch.prompt_lengths_B[rows]
+    prompts = (batch.tokens_BT[row, :start].numpy().tobytes() for row, start in zip(rows, starts_B, strict=True))
+    index_B = torch.tensor([numbers.setdefault(prompt, len(numbers)) for prompt in prompts])
+    return Prompts(index_B=index_B.to(device), lengths_B=starts_B.to(device))
+
+
+def cut_behind_prompts(rows: torch.Tensor, batch: Batch, prompts: Prompts, *, tokens: int) -> list[MicroBatch]:
+    """Cut rows of which all prompts are computed before, at once, each once; none where these and a micro-batch do not
+    fit `tokens` together, or where that does not save enough."""
+    lengths_B, starts_B, device = batch.lengths_B[rows], batch.prompt_lengths_B[rows], prompts.index_B.device
+    once = (int(prompts.index_B.max()) + 1) * int(starts_B.max())
+    if 2 * once > tokens:
+        return []
+    further_B = (lengths_B - starts_B - 1).clamp(min=1)  # A response's last token predicts nothing.
+    plan = list(microbatches(torch.arange(len(rows)), further_B, tokens=tokens - once, device=device))
+    usual = sum(micro.padded for micro in microbatches(rows, batch.lengths_B, tokens=tokens, device=device))
+    if once + sum(micro.padded for micro in plan) > WORTH_SHARING * usual:
+        return []
+    return [
+        dataclasses.replace(
+            micro, rows=rows[micro.rows], width=int(lengths_B[micro.rows].max()), prompts=prompts.of(micro.rows)
+        )
+        for micro in plan
+    ]
 
 
 def _idle(like: MicroBatch) -> MicroBatch:

@@ -6,17 +6,18 @@ import functools
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from simplerl import data
 from simplerl.config.sections import Config
-from simplerl.core.errors import ConfigError, DataError, ModelError
+from simplerl.core.errors import ConfigError, DataError, ModelError, first_few
 from simplerl.core.objects import is_object, recall
 from simplerl.core.seeds import generator
 from simplerl.core.types import Problem
@@ -27,17 +28,19 @@ from simplerl.feed.order import Sampler
 from simplerl.feed.samplers import prompt_sampler
 from simplerl.models import lora
 from simplerl.models.checkpoint import TRAINER
-from simplerl.models.device import check_devices, describe_machine, has_fast_bf16, pick_device
+from simplerl.models.device import SMALL_MODEL, check_devices, describe_machine, has_fast_bf16, pick_device, ranks_here
 from simplerl.models.load import Policy, files_of, load, locate, locate_and_hash, pick_attention, weights_hash
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout, begin_notice, fingerprint, prompt
 from simplerl.rollout.proof import Proofs, ask_back, text_ids
-from simplerl.rollout.wire import read_weights
-from simplerl.train.learner import SMALL_MODEL, Learner
+from simplerl.rollout.vllm import cache_shares
+from simplerl.rollout.wire import StoredWeights
+from simplerl.train.learner import Learner
 from simplerl.verify import VerifierPool
 
 if TYPE_CHECKING:
+    from simplerl.rollout.cluster import Cluster
     from simplerl.rollout.engines import Engines
 
 #: Folder of a checkpoint with the policies before its own that still sample.
@@ -76,6 +79,8 @@ class Components:
     proofs: Proofs
     environment: dict[str, Any]
     """Versions, machine, data: what the configuration does not say."""
+    running: ExitStack
+    """Ends what has been started."""
 
     @property
     def backend(self) -> RolloutBackend:
@@ -140,17 +145,13 @@ class Components:
         if self.config.rollout.lag and (directory / POLICIES).is_dir():
             own = json.loads((directory / POLICIES / "proofs.json").read_text(encoding="utf-8"))
             for version, values in own.items():
-                weights = read_weights(directory / POLICIES / version)
+                weights = StoredWeights(directory / POLICIES / version)
                 cast("Engines", self.backend).publish(weights, int(version))
                 self.proofs.own[int(version)] = np.array(values, dtype=np.float32)
 
     def close(self) -> None:
         """Release processes and memory."""
-        self.backend.close()
-        self.rollout.verifier.close()
-        self.evaluation.verifier.close()
-        if self.learner.ranks:
-            self.learner.ranks.close()
+        self.running.close()
 
 
 def learner_device(config: Config) -> torch.device:
@@ -167,7 +168,17 @@ def build_components(
     config: Config, say: Callable[[str], None], *, checkpoint: Path | None = None, inputs: Inputs | None = None
 ) -> Components:
     """Put a run's parts together. `checkpoint` is where to resume from instead of the configured model."""
-    inputs = inputs or Inputs()
+    running = ExitStack()
+    try:
+        return _build(running, config, say, checkpoint, inputs or Inputs())
+    except BaseException:  # What has been started ends where another part cannot be.
+        running.close()
+        raise
+
+
+def _build(
+    running: ExitStack, config: Config, say: Callable[[str], None], checkpoint: Path | None, inputs: Inputs
+) -> Components:
     for argument, name, given in (("model", config.model, inputs.policy), ("data", config.data, inputs.problems)):
         if is_object(name) and given is None:
             recall(name, argument)
@@ -180,7 +191,7 @@ def build_components(
     if config.learner.sharded:
         from simplerl.train.ranks import Ranks, spread
 
-        check_devices(config.learner.ranks, device)
+        ranks_here(config.learner.ranks, device, placed=bool(config.cluster.address))
         loads_on = torch.device("cpu")  # No GPU need have room for all of a model.
     given = inputs.policy  # It is trained in place, so its hash is taken before.
     # Who samples has the model in a process of its own: here nobody needs all of it.
@@ -189,7 +200,7 @@ def build_components(
     read = functools.partial(load, device=loads_on, attention=attention, bare=bare)
     policy, reference = load_models(config, checkpoint, inputs, read, loads_on)
     bare = bool(files_of(policy.model))
-    learns_in, samples_in = pick_precisions(config, policy.model, device)
+    learns_in, samples_in = pick_precisions(config, policy.model.config, device)
     policy.check(list(config.sampling.stop_ids), "setting sampling.stop_ids")
     train, held_out, data_record = make_prompts(split, template, policy, config, say)
     config = with_steps_for(config, len(train), say)
@@ -215,14 +226,19 @@ def build_components(
     )
     if learner.note:
         say(learner.note)
+    cluster = join_cluster(config, device, running)
     if config.learner.sharded:  # What is complete is the engine's from here on.
-        learner = spread(learner, Ranks(config.learner.ranks, device, plugins=[each.name for each in config.plugins]))
+        plugins = [each.name for each in config.plugins]
+        ranks = Ranks(config.learner.ranks, device, plugins=plugins, cluster=cluster)
+        running.callback(ranks.close)
+        learner = spread(learner, ranks)
         if bare and (note := begin_notice(split.train, template, policy, learner.text_logprobs)):
             say(note)
         elif not bare:
             sampled_from.model.to(device)
     options: dict[str, Any] = {"precision": samples_in, "max_rows": config.rollout.max_rows}
-    backend = start_backend(config, sampled_from, say, device=device, **options)
+    backend = start_backend(config, sampled_from, say, device=device, cluster=cluster, **options)
+    running.callback(backend.close)
     if config.rollout.refresh == "in_flight":
         say("rollout.refresh = in_flight: time decides which policy samples which token; no two runs will be the same")
     elif not backend.exact:
@@ -230,6 +246,8 @@ def build_components(
     if config.sampling.mask_steps and (mask := learner.scorer.mask):
         cast("Any", backend).mask = open_backend("native", dataclasses.replace(policy, model=mask.model), **options)
     rollout, evaluation = rollouts(config, backend, policy.tokenizer)
+    running.callback(rollout.verifier.close)
+    running.callback(evaluation.verifier.close)
     own = config.rollout.backend != "native" or config.cluster.engines
     if config.learner.sharded and own and not bare:  # An engine with weights of its own has read it.
         sampled_from.model.to("cpu")
@@ -257,7 +275,21 @@ def build_components(
             "reference": locate_and_hash(config.reference) if config.reference else None,
             **data_record,
         },
+        running=running,
     )
+
+
+def join_cluster(config: Config, device: torch.device, running: ExitStack) -> "Cluster | None":
+    """Return the cluster that places engines and ranks, where the configuration names one."""
+    if not (address := config.cluster.address):
+        return None
+    from simplerl.rollout.cluster import Cluster
+
+    first, here = device.index or 0, min(config.learner.ranks, torch.cuda.device_count())
+    on_gpus = device.type == "cuda"
+    cluster = Cluster(address, gpus=int(on_gpus), own_gpus=range(first, first + here) if on_gpus else ())
+    running.callback(cluster.close)
+    return cluster
 
 
 def check_methods(config: Config, problems: Sequence[Problem], say: Callable[[str], None]) -> None:
@@ -297,43 +329,50 @@ def rollouts(config: Config, backend: RolloutBackend, tokenizer: PreTrainedToken
 
 
 def start_backend(
-    config: Config, policy: Policy, say: Callable[[str], None], *, device: torch.device, **options: Any
+    config: Config,
+    policy: Policy,
+    say: Callable[[str], None],
+    *,
+    device: torch.device,
+    cluster: "Cluster | None",
+    **options: Any,
 ) -> RolloutBackend:
     """Return what samples from a policy: in this process, or engines in others. `options` are the backend's."""
-    name, cluster = config.rollout.backend, config.cluster
-    if not cluster.engines:
+    name, size = config.rollout.backend, config.rollout.tensor_parallel
+    if size > 1:
+        cache_shares(policy.model.config, size)
+        if not cluster:
+            first = torch.device(device.type) if config.cluster.engines else device
+            check_devices(size, first, "rollout.tensor_parallel", "worker")
+        options["tensor_parallel"] = size
+    if not config.cluster.engines:
         return open_backend(name, policy, **options)
     from simplerl.rollout.engines import Engines
 
-    placed = None
-    if cluster.address:
-        from simplerl.rollout.cluster import Cluster
-
-        placed = Cluster(cluster.address, gpus=int(device.type == "cuda"))
     return Engines(
         name,
         policy,
-        count=cluster.engines,
-        timeout_s=cluster.timeout_s,
+        count=config.cluster.engines,
+        timeout_s=config.cluster.timeout_s,
         keep=config.rollout.lag + 1,
         in_flight=config.rollout.refresh == "in_flight",
         plugins=[each.name for each in config.plugins],
         say=say,
         first_device=config.learner.ranks,
         device=device,
-        cluster=placed,
+        cluster=cluster,
         **options,
     )
 
 
-def pick_precisions(config: Config, model: PreTrainedModel, device: torch.device) -> tuple[str, str]:
+def pick_precisions(config: Config, model: PretrainedConfig, device: torch.device) -> tuple[str, str]:
     """Return the precisions of (update, rollouts) on a device: what is asked for, or what is fast and agrees.
 
     On a CPU rollouts are fp32, and so is the update of a deep model: the rounding of bf16 grows from layer to layer
     to a mismatch of 4e-3 nats a token (270M parameters, 18 layers), and stays at 2e-6 in two (docs/log.md).
     """
     on_cpu = device.type == "cpu"
-    deep = model.config.get_text_config().num_hidden_layers > SHALLOW_LAYERS
+    deep = model.get_text_config().num_hidden_layers > SHALLOW_LAYERS
     learns_in, samples_in = config.learner.precision, config.rollout.precision
     if learns_in == "auto":
         learns_in = "bf16" if has_fast_bf16(device) and not (on_cpu and deep) else "fp32"
@@ -384,12 +423,8 @@ class Split:
     held_out: list[Problem]
     shared: list[str]
     """Ids left out of training because their question is held out."""
-    left_out: dict[str, list[str]]
-    """`train` and `held_out` → places of the rows that have no gold answer."""
-    decisions: dict[str, Any]
-    """`train` and `held_out` → what was decided about rows → their places."""
-    origin: dict[str, Any]
-    """`train` and `held_out` → file and SHA-256, or hub data set and commit."""
+    read: dict[str, ProblemSet]
+    """`train` and, where they are not a part of these, `held_out` → what was read: origin, rows that were left out."""
 
 
 def with_steps_for(config: Config, problems: int, say: Callable[[str], None]) -> Config:
@@ -456,15 +491,8 @@ def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | N
         train=[item for item in train if item.question not in questions],
         held_out=held_out,
         shared=shared,
-        left_out={what: [item.place for item in problems.left_out] for what, problems in read.items()},
-        decisions={what: dict(problems.decisions) for what, problems in read.items()},
-        origin={what: dict(problems.origin) for what, problems in read.items()},
+        read=read,
     )
-
-
-def first_few(names: Sequence[str]) -> str:
-    """Return the first five names, and a sign that there are more."""
-    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
 
 
 def fit(
@@ -515,6 +543,8 @@ def make_prompts(
         "held_out": {"problems": len(held_out), "sha256": fingerprint(held_out)},
         "left_out_too_long": {"train": long_train, "held_out": long_held_out},
         "left_out_held_out": split.shared,
-        "left_out_no_gold": split.left_out,
+        "left_out_no_gold": {what: [item.place for item in read.left_out] for what, read in split.read.items()},
     }
-    return train, held_out, {"data": record, "data_origin": split.origin, "data_decisions": split.decisions}
+    origin = {what: dict(read.origin) for what, read in split.read.items()}
+    decisions = {what: dict(read.decisions) for what, read in split.read.items()}
+    return train, held_out, {"data": record, "data_origin": origin, "data_decisions": decisions}

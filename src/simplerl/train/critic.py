@@ -2,16 +2,15 @@
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedModel
 
-from simplerl.algorithms.base import CriticAlgorithm
+from simplerl.algorithms.ppo import PPO
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.types import Batch
-from simplerl.models import checkpoint
+from simplerl.models.checkpoint import Saved
 from simplerl.models.load import recompute_activations
 from simplerl.models.value_head import ValueModel
 from simplerl.train.batch import MicroBatch, cut_update, minibatches
@@ -27,7 +26,7 @@ class Critic:
     def __init__(
         self,
         model: PreTrainedModel,
-        algorithm: CriticAlgorithm,
+        algorithm: PPO,
         *,
         optimizer: OptimizerConfig,
         learner: LearnerConfig,
@@ -50,10 +49,10 @@ class Critic:
             recompute_activations(self.model.backbone)
         self.optimizer = adamw(self.model, self.optimization)
 
-    def restore(self, directory: Path) -> None:
+    def restore(self, saved: Saved) -> None:
         """Take up weights and moments from a checkpoint."""
-        checkpoint.load_module(directory, "critic", self.model)
-        checkpoint.load_optimizer(directory, self.optimizer, name="critic_optimizer")
+        saved.load_module("critic", self.model)
+        saved.load_optimizer(self.optimizer, name="critic_optimizer")
 
     def _valued(
         self, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor

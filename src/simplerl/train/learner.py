@@ -4,10 +4,12 @@ Nothing in how the batch is laid out (micro-batches, padding, order) changes the
 of the loss are computed over the complete update before it is cut.
 """
 
+import contextlib
 import copy
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +20,28 @@ import torch
 from transformers import PreTrainedModel
 
 from simplerl.algorithms import Algorithm
-from simplerl.algorithms.base import CriticAlgorithm, loss_beside
+from simplerl.algorithms.base import loss_beside
 from simplerl.algorithms.imitation import Imitation
+from simplerl.algorithms.ppo import PPO
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import COMPONENTS, Batch, CreditInputs, LossComponent, LossInputs
 from simplerl.models import checkpoint, lora
+from simplerl.models.device import SMALL_MODEL
 from simplerl.models.guards import clock
 from simplerl.models.load import Policy, check_finite, few_layers, load, recompute_activations
 from simplerl.models.score import BaseScorer, Scorer, shares_prompts, text_logprobs
 from simplerl.models.sharding import fill, gather, local, passes, read, shard, tensors
 from simplerl.ops.correction import correction
 from simplerl.ops.kl import adapted, kl
-from simplerl.train.batch import MicroBatch, by_response, cut_update, minibatches
+from simplerl.train.batch import (
+    MicroBatch,
+    by_response,
+    cut_behind_prompts,
+    cut_update,
+    distinct_prompts,
+    minibatches,
+)
 from simplerl.train.critic import Critic, value_metrics
 from simplerl.train.optim import adamw, apply_gradient, learning_rate
 
@@ -39,8 +50,6 @@ if TYPE_CHECKING:
 
 #: Log-probabilities, entropies and (or None) the vocabulary's means, each [B, T].
 Scores = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
-#: Parameters below which a pass through a model is bound by the number of its operations, not by tokens.
-SMALL_MODEL = 2**24
 #: Micro-batches of a tiny model that are computed at once, each with its activations.
 MOST_LANES = 8
 #: Component of the loss → the metric of its value.
@@ -136,13 +145,12 @@ class Learner:
                 frozen = (reference or copy.deepcopy(policy.model)).requires_grad_(False).eval()
                 self.reference = Scorer(frozen, precision=precision)
                 self.reference.temperature = temperature * algorithm.teacher_temperature
-        self.share_prompts, self.note = _sharing(learner, policy.model)
+        self.share_prompts, self.prompts_first, self.note = _sharing(learner, policy.model)
         self.critic = None
         if algorithm.needs_critic:
             settings: dict[str, Any] = {"optimizer": optimizer, "learner": learner, "precision": precision}
             settings |= {"tokens": self.tokens, "share_prompts": self.share_prompts}
-            taught = cast(CriticAlgorithm, algorithm)
-            self.critic = Critic(policy.model, taught, **settings, steps=steps, seed=seed)
+            self.critic = Critic(policy.model, cast(PPO, algorithm), **settings, steps=steps, seed=seed)
         if not learner.sharded:  # Else every rank does, with its shards.
             self._begin()
 
@@ -180,7 +188,7 @@ class Learner:
         offload = self.config.cpu_offload and ranks.device.type != "cpu"
         for index, module in enumerate(self.modules()):
             shard(module, ranks.mesh, keep_below=ranks.keep_below, offload=offload)
-            names, damaged = read(module)
+            names, damaged = read(module, sent=ranks.placed)
             if self.leads:
                 check_finite(self.policy.name, damaged)
             elif damaged:  # All stop here, so that none waits for another.
@@ -293,19 +301,20 @@ class Learner:
 
     def restore(self, directory: Path) -> None:
         """Take up moments and state from a checkpoint whose weights the policy has already."""
-        checkpoint.load_optimizer(directory, self.optimizer)
-        state = checkpoint.load_state(directory)
+        saved = checkpoint.Saved(directory, sent=bool(self.ranks and self.ranks.placed))
+        saved.load_optimizer(self.optimizer)
+        state = saved.state()
         self.kl_scale, self.carried = float(state["kl_scale"]), state.get("carried", {})
         if "imitator_optimizer" in state:
             self.imitator = adamw(self.policy.model, self.optimization)
-            checkpoint.load_optimizer(directory, self.imitator, name="imitator_optimizer")
+            saved.load_optimizer(self.imitator, name="imitator_optimizer")
         self.refreshed = bool(state.get("refreshed"))
         if self.refreshed and self.reference:
-            checkpoint.load_module(directory, "reference", self.reference.model)
+            saved.load_module("reference", self.reference.model)
         if self.scorer.mask:
-            checkpoint.load_module(directory, "mask", self.scorer.mask.model)
+            saved.load_module("mask", self.scorer.mask.model)
         if self.critic:
-            self.critic.restore(directory)
+            self.critic.restore(saved)
 
     def step(self, batch: Batch, step: int) -> StepResult:
         """Do the updates of a step (the first is 1).
@@ -342,7 +351,7 @@ class Learner:
             metrics |= {f"credit/{name}": value for name, value in self.carried.items()}
         if prepared.critic_BT:
             metrics |= value_metrics(*prepared.critic_BT, prepared.own_BT) | seconds
-        self._adapt_kl(metrics, len(batch.tokens_BT))
+        self._adapt_kl(metrics, int(batch.own_B.sum()))
         return StepResult(metrics=metrics, advantages=by_response(prepared.advantages_BT, batch))
 
     def _prepare(
@@ -350,7 +359,7 @@ class Learner:
     ) -> _Prepared:
         """Give credit, and score what the updates compare with: the policy as it is now, and the reference."""
         algorithm, mask_BT = self.algorithm, self.algorithm.mask(batch)
-        own_B = (batch.component_B <= 0) & batch.credit_BT[:, 0].isnan()
+        own_B = batch.own_B
         own_BT = mask_BT & own_B[:, None]
         old_BT = old_mean_BT = ref_BT = kl_BT = values_BT = None
         kl_in_reward, entropy = algorithm.kl_reward_coef > 0, math.nan
@@ -422,27 +431,52 @@ class Learner:
     ) -> Iterator[tuple[MicroBatch, Any]]:
         """Yield each micro-batch of some rows, on its device, with what `work` makes of its scores, in order.
 
-        With several `lanes` they are computed at once, each by one thread. Which one changes no bit.
+        With several `lanes` they are computed at once, each by one thread. Which one changes no bit. Where all their
+        prompts fit, these are computed before, each once, and their gradient after.
         """
-        wants_mean, gradient = self.algorithm.needs_vocabulary_mean, torch.is_grad_enabled()
+        wants_mean = self.algorithm.needs_vocabulary_mean
         cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
         unit = scorer.scorer if isinstance(scorer, BaseScorer) else scorer
 
         def worked(micro: MicroBatch) -> tuple[MicroBatch, Any]:
-            with torch.set_grad_enabled(gradient):  # Which every thread has of its own.
-                tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
-                lengths_B = micro.lengths(batch.lengths_B)
-                scores = scorer(tokens_BT, kept_BT, lengths_B, prompts=micro.prompts, vocabulary_mean=wants_mean)
-                return micro, work(micro, scores)
+            tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
+            lengths_B = micro.lengths(batch.lengths_B)
+            scores = scorer(tokens_BT, kept_BT, lengths_B, prompts=micro.prompts, vocabulary_mean=wants_mean)
+            return micro, work(micro, scores)
 
-        micros = self.ranks.deal(unit, rows, batch, **cuts) if self.ranks else cut_update(rows, batch, **cuts)
+        with self._threads() as each:
+            if self.ranks:
+                yield from each(worked, self.ranks.deal(unit, rows, batch, **cuts))
+                return
+            behind: list[MicroBatch] = []
+            if self.prompts_first and not (isinstance(scorer, BaseScorer) or scorer.mask) and len(rows):
+                prompts = distinct_prompts(rows, batch, self.device)
+                behind = cut_behind_prompts(rows, batch, prompts, tokens=self.tokens)
+            if isinstance(scorer, BaseScorer) or not behind:
+                yield from each(worked, cut_update(rows, batch, **cuts))
+                return
+            tokens_BT = batch.tokens_BT[rows].to(self.device)
+            (states,) = each(functools.partial(scorer.prompt_states, tokens_BT), [prompts])
+            apart = states.apart()
+            yield from each(worked, [micro.behind(apart) for micro in behind])
+            for _ in each(states.backward, [[values.grad for values in apart.values]]):
+                pass
+
+    @contextlib.contextmanager
+    def _threads(self) -> Iterator[Callable[..., Iterable[Any]]]:
+        """Give a `map` whose calls run in as many threads as there are `lanes`, in this one if there is one lane."""
         if self.lanes == 1:
-            yield from map(worked, micros)
+            yield map
             return
-        usual = torch.get_num_threads()
+        gradient, usual = torch.is_grad_enabled(), torch.get_num_threads()
+
+        def called(function: Callable[[Any], Any], item: Any) -> Any:
+            with torch.set_grad_enabled(gradient):  # Which every thread has of its own.
+                return function(item)
+
         try:
             with ThreadPoolExecutor(self.lanes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                yield from pool.map(worked, micros)
+                yield lambda function, items: pool.map(functools.partial(called, function), items)
         finally:
             torch.set_num_threads(usual)
 
@@ -495,14 +529,14 @@ class Learner:
                 return {}, []
             loss, metrics = self._loss(prepared, micro, scores, weights, counts, first=first)
             if at_once:
-                return metrics, torch.autograd.grad(loss, parameters, allow_unused=True)
+                return metrics, torch.autograd.grad(loss, [*parameters, *micro.leaves], allow_unused=True)
             loss.backward()
             return metrics, []
 
-        for _, (metrics, gradient) in self._each(self.scorer, batch, mask_BT, rows, work):
+        for micro, (metrics, gradient) in self._each(self.scorer, batch, mask_BT, rows, work):
             for name, value in metrics.items():
                 sums[name] = sums.get(name, 0.0) + value.double()
-            for values, part in zip(parameters, gradient or [None] * len(parameters), strict=True):
+            for values, part in zip([*parameters, *micro.leaves] if gradient else [], gradient, strict=True):
                 if part is not None:
                     values.grad = part if values.grad is None else values.grad.add_(part)
         lr = learning_rate(self.optimization, done, self.steps)
@@ -577,7 +611,8 @@ class Learner:
         return {"policy/mismatch_kl": float(gap_BT[mask_BT].double().mean())}
 
     def _adapt_kl(self, metrics: dict[str, float], responses: int) -> None:
-        """Let an adaptive KL coefficient follow the KL that was measured, and report the coefficient used."""
+        """Let an adaptive KL coefficient follow the KL that was measured on so many of the step's own responses (rows
+        that a buffer has kept do not count again), and report the coefficient used."""
         algorithm = self.algorithm
         if not algorithm.needs_reference:
             return
@@ -587,19 +622,21 @@ class Learner:
             self.kl_scale = adapted(self.kl_scale, kl_now, target=algorithm.kl_target, horizon=horizon, count=responses)
 
 
-def _sharing(config: LearnerConfig, model: PreTrainedModel) -> tuple[str, str]:
-    """Return whether prompts are computed once for all their responses (auto, on or off), and why not where that is
-    worth saying."""
+def _sharing(config: LearnerConfig, model: PreTrainedModel) -> tuple[str, bool, str]:
+    """Return whether each micro-batch computes its prompts once (auto, on or off), whether all may be computed before
+    them, and why neither where that is worth saying."""
     wanted = config.share_prompts
-    size = sum(values.numel() for values in model.parameters())
-    if wanted == "off" or (wanted == "auto" and (size < SMALL_MODEL or "flash" in model.config._attn_implementation)):
-        return "off", ""
+    if wanted == "off" or (wanted == "auto" and "flash" in model.config._attn_implementation):
+        return "off", False, ""
+    # A pass more for each micro-batch costs a tiny model what it saves.
+    tiny = wanted == "auto" and sum(values.numel() for values in model.parameters()) < SMALL_MODEL
     if config.gradient_checkpointing:
-        return "off", "prompts are computed for every response: learner.gradient_checkpointing keeps no keys and values"
-    if shares_prompts(few_layers(model) if next(model.parameters()).is_meta else model):
-        return wanted, ""
-    name = type(model).__name__
-    return "off", f"prompts are computed for every response: {name} gives other values behind a prompt's stored states"
+        why = "learner.gradient_checkpointing keeps no keys and values"
+    elif shares_prompts(few_layers(model) if next(model.parameters()).is_meta else model):
+        return "off" if tiny else wanted, True, ""
+    else:
+        why = f"{type(model).__name__} gives other values behind a prompt's stored states"
+    return "off", False, "" if tiny else f"prompts are computed for every response: {why}"
 
 
 def microbatch_tokens(model: PreTrainedModel, device: torch.device | None = None) -> int:

@@ -47,7 +47,7 @@ def train(
     if config.rollout.refresh == "in_flight" and not hasattr(BACKENDS[backend], "between_tokens"):
         raise ConfigError(
             f"rollout.refresh = 'in_flight' with rollout.backend = {backend!r}: it takes new weights only when no "
-            "response is running; give --rollout.backend native, or --rollout.refresh step"
+            "response is running; give --rollout.backend native or vllm, or --rollout.refresh step"
         )
     build = functools.partial(build_components, config, inputs=inputs)
     with open_run("train", config, path, build, resume=resume, callbacks=callbacks) as run:

@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import json
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -17,7 +16,7 @@ from typing import Any
 
 from simplerl.config.resolve import FREE_ON_RESUME, as_table, flatten, is_among
 from simplerl.config.sections import Config
-from simplerl.core.errors import ConfigError, RankLost, RunError, SimpleRLError
+from simplerl.core.errors import ConfigError, RankLost, RunError, SimpleRLError, raised_at
 from simplerl.core.objects import short_name
 from simplerl.core.types import TrajectoryGroup
 from simplerl.doctor import Finding, Watch, thresholds
@@ -146,7 +145,8 @@ class TrainingRun:
         for key, method in (("ahead", "doing"), ("engines", "report")):
             owner = self.source if key == "ahead" else self.components.backend
             described |= {key: getattr(owner, method)()} if hasattr(owner, method) else {}
-        return described
+        ranks = self.components.learner.ranks
+        return {**described, "ranks": ranks.report()} if ranks else described
 
     def sync(self, step: int) -> None:
         """Have the engine sample from the learner's weights from now on."""
@@ -540,10 +540,8 @@ class DoctorRounds:
             yield
         except Exception as error:
             self._watch = None
-            origin = traceback.extract_tb(error.__traceback__)[-1]
             stops = " Nothing will stop it now (doctor.action = stop)." if self._settings.action == "stop" else ""
             self._say(
-                f"  doctor: an error ended the watch at {what}: {type(error).__name__}: {error} "
-                f"({Path(origin.filename).name}:{origin.lineno}). The run goes on unwatched.{stops} Please report "
-                "this; `simplerl doctor RUN --debug` may show more"
+                f"  doctor: an error ended the watch at {what}: {raised_at(error)}. The run goes on unwatched.{stops} "
+                "Please report this; `simplerl doctor RUN --debug` may show more"
             )

@@ -6,23 +6,25 @@ batch of −log π, at temperature 1; a response that was truncated is not taugh
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
+import numpy as np
 
 from simplerl.algorithms.imitation import Imitation
 from simplerl.config.sections import Config
-from simplerl.core.errors import ConfigError, DataError
-from simplerl.core.types import COMPONENTS, Batch, LossComponent, Problem
+from simplerl.core.errors import ConfigError, DataError, first_few
+from simplerl.core.types import Batch, LossComponent, Problem
 from simplerl.data import demonstrations
 from simplerl.data.prompts import Prompter, prompter
+from simplerl.feed.buffer import Row
 from simplerl.feed.feed import StepGroups
 from simplerl.feed.order import Sampler
 from simplerl.models.load import Policy
-from simplerl.train.components import Components, Inputs, build_components, first_few
+from simplerl.train.components import Components, Inputs, build_components
+from simplerl.train.replay import batch_of
 from simplerl.train.run import Callback, Outcome, open_run
 
 #: What a fine-tuning records of a step's result.
@@ -81,35 +83,19 @@ def without_rl(config: Config) -> Config:
     )
 
 
-def demonstration_batch(examples: Sequence[Example], component: LossComponent = "rl") -> Batch:
+def demonstration_batch(examples: Sequence[Example], component: LossComponent | None = None) -> Batch:
     """Return examples as one batch, on the CPU: nothing sampled them, and every response token is to be imitated.
 
     They are for the algorithm's own term, which is `ce` in fine-tuning, or for a `component` beside it.
     """
-    lengths_B = torch.tensor([len(example.tokens) for example in examples])
-    prompts_B = torch.tensor([example.prompt_length for example in examples])
-    columns_T = torch.arange(int(lengths_B.max()))
-    tokens_BT = torch.zeros((len(examples), len(columns_T)), dtype=torch.int64)
-    for row, example in enumerate(examples):
-        tokens_BT[row, : len(example.tokens)] = torch.tensor(example.tokens)
-    mask_BT = (columns_T >= prompts_B[:, None]) & (columns_T < lengths_B[:, None])
-    for row, example in enumerate(examples):
-        mask_BT[row, list(example.observed)] = False
-    every_B = torch.ones(len(examples), dtype=torch.bool)
-    return Batch(
-        tokens_BT=tokens_BT,
-        lengths_B=lengths_B,
-        prompt_lengths_B=prompts_B,
-        mask_BT=mask_BT,
-        sampler_logprobs_BT=None,
-        rewards_B=every_B.float(),
-        group_B=torch.arange(len(examples)),
-        included_B=every_B,
-        truncated_B=~every_B,
-        to_come_BT=torch.zeros(tokens_BT.shape),
-        component_B=torch.full((len(examples),), COMPONENTS.index(component)),
-        credit_BT=torch.full(tokens_BT.shape, math.nan if component == "rl" else 1.0),
-    )
+    rows = []
+    for example in examples:
+        mask = np.arange(len(example.tokens)) >= example.prompt_length
+        mask[list(example.observed)] = False
+        weight = mask.astype(np.float32)
+        given: Any = {"tokens": np.array(example.tokens), "mask": mask, "logprobs": np.zeros_like(weight)}
+        rows.append(Row(problem="", step=0, prompt_length=example.prompt_length, credit=weight, **given))
+    return batch_of(rows, component)
 
 
 def sft(

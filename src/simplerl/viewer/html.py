@@ -22,7 +22,7 @@ from simplerl.markup.tokens import SCALES, coloured, legend
 from simplerl.runs.glossary import meaning
 from simplerl.runs.run import Run
 from simplerl.viewer.library import TRAINING, Entry, Library, benchmarks
-from simplerl.viewer.responses import VERDICTS, Index, Selection, reference
+from simplerl.viewer.responses import VERDICTS, Index, Pair, reference
 from simplerl.viewer.state import MODES, OUTCOMES, TOKEN_COLUMNS, View, parse
 
 Choices = list[tuple[str, str]]
@@ -112,9 +112,12 @@ def content(library: Library, asked: View, complaints: list[str]) -> Content:
         )
         return Content(view=View(), notices=_notices(notices), body=piece("nothing", message))
     plots = _plots(library, view) if view.problem is None else ""
-    selection = library.select(view, notices)
+    pair, chosen = library.select(view, notices)
     try:
-        body = _table(library, view, selection) if view.problem is None else _problem(library, view, selection, notices)
+        if view.problem is None:
+            body = _table(library, view, pair, chosen)
+        else:
+            body = _problem(library, view, pair, chosen, notices)
     except RunError as error:
         notices.append(str(error))
         body = piece("nothing", "These responses cannot be shown.")
@@ -131,7 +134,7 @@ def content(library: Library, asked: View, complaints: list[str]) -> Content:
         "outcome": [(text, name) for name, text in OUTCOMES.items()],
     }
     for name in ("levels", "kinds"):
-        texts = {*getattr(selection.pair, name), *getattr(view, name)} - {""}
+        texts = {*getattr(pair, name), *getattr(view, name)} - {""}
         choices[name] = _choices(sorted(texts, key=lambda text: (len(text) > 3, text))[:MOST_CHOICES])
     return Content(view=view, notices=_notices(notices), plots=plots, body=body, choices=choices)
 
@@ -197,14 +200,14 @@ def _surface(search: Mapping[str, Any]) -> dict[str, Any]:
     return {"step": search["step"], "thresholds": thresholds, "rows": rows}
 
 
-def _table(library: Library, view: View, selection: Selection) -> str:
-    """Return the table of a resolved view."""
-    pair, total = selection.pair, len(selection.numbers)
+def _table(library: Library, view: View, pair: Pair, chosen: np.ndarray) -> str:
+    """Return the table of a resolved view, whose `chosen` problems are shown."""
+    total = len(chosen)
     if not len(pair.ids):
         return piece("nothing", "No responses were recorded here. Choose another step or benchmark.")
     pages = max(1, -(-total // ROWS))
     page = min(view.sheet, pages)
-    numbers = selection.numbers[(page - 1) * ROWS : page * ROWS]
+    numbers = chosen[(page - 1) * ROWS : page * ROWS]
     gained, lost, change = pair.outcome("gained"), pair.outcome("lost"), pair.change
     rows = [
         {
@@ -236,9 +239,8 @@ def _verdicts(index: Index | None, problem: int) -> list[str]:
     return [] if index is None or problem < 0 else [VERDICTS[code] for code in index.verdict_R[index.rows(problem)]]
 
 
-def _problem(library: Library, view: View, selection: Selection, notices: list[str]) -> str:
+def _problem(library: Library, view: View, pair: Pair, chosen: np.ndarray, notices: list[str]) -> str:
     """Return the page of a resolved view's problem: question, gold, and every response of both sides."""
-    pair = selection.pair
     number = pair.positions.get(view.problem or "")
     if number is None:
         notices.append(f"no problem {view.problem!r} in these responses")
@@ -247,17 +249,15 @@ def _problem(library: Library, view: View, selection: Selection, notices: list[s
     sides = [library.responses(pair, number, side) if not (side and same) else [] for side in (0, 1)]
     if (missing := max(map(len, sides)) - MOST_SAMPLES) > 0:
         notices.append(f"{missing} further samples are not shown; the export has them")
-    position = next(iter((np.flatnonzero(selection.numbers == number) + 1).tolist()), 0)
+    position = next(iter((np.flatnonzero(chosen == number) + 1).tolist()), 0)
     near = ((position - 2, "‹ previous", "previous"), (position, "next ›", "next")) if position else ()
     neighbours = [
-        (reference(pair.ids[int(selection.numbers[other])]), text, css)
-        for other, text, css in near
-        if 0 <= other < len(selection.numbers)
+        (reference(pair.ids[int(chosen[other])]), text, css) for other, text, css in near if 0 <= other < len(chosen)
     ]
     row = next(row for side in sides for row in side)
     other = sides[1][0] if pair.other_question[number] and all(sides) else None
     return (
-        piece("problem_bar", view, position, len(selection.numbers), neighbours, known=True)
+        piece("problem_bar", view, position, len(chosen), neighbours, known=True)
         + piece("question", pair.ids[number], row, other)
         + _histories(library, view, pair.ids[number])
         + (legend(SCALES[view.mode]) if view.mode in SCALES else "")
@@ -291,27 +291,13 @@ def _grid(library: Library, view: View, sides: list[list[dict]], *, one_sided: b
         else:
             draw = functools.partial(prose, most=most) if view.mode == "rendered" else plain
             bodies = [
-                _turns(row, draw) if row and row.get("turns") else draw(text)
+                piece("turns", row, [Safe(draw(turn["text"])) for turn in row["turns"]])
+                if row and row.get("turns")
+                else draw(text)
                 for row, text in zip(rows, texts, strict=True)
             ]
         lines.append(list(zip(rows, map(Safe, bodies), strict=True)))
     return piece("grid", heads, lines)
-
-
-def _turns(row: dict, draw: Callable[[str], str]) -> str:
-    """Return a response of several turns: what its environment wrote stands apart, the calls of tools below."""
-    parts = [
-        draw(turn["text"])
-        if turn["author"] == "policy"
-        else f'<span class="observation" title="written by the environment">{plain(turn["text"])}</span>'
-        for turn in row["turns"]
-    ]
-    calls = [
-        f"turn {call['turn'] + 1}: {call['tool']}({call['arguments']}) → {call['result']} ({call['status']}, "
-        f"{1000 * call['seconds']:.1f} ms)"
-        for call in row["calls"] or ()
-    ]
-    return "".join(parts) + "".join(f'<div class="call">{plain(call, limit=2_000)}</div>' for call in calls)
 
 
 def _tokens(library: Library, view: View, entry: Entry, row: dict | None) -> str:

@@ -25,7 +25,7 @@ from simplerl.doctor import Diagnosis, diagnose
 from simplerl.runs.responses import ResponseFile
 from simplerl.runs.run import HELD_OUT, Run, find_runs
 from simplerl.viewer import responses as files
-from simplerl.viewer.responses import Index, Pair, Records, Selection
+from simplerl.viewer.responses import Index, Pair, Records
 from simplerl.viewer.state import View
 
 #: Seconds for which the directory is not looked at again.
@@ -269,8 +269,8 @@ class Library:
                 notices.append(f"{letter}: {error}")
         return files.pair_up(*sides)
 
-    def select(self, view: View, notices: list[str]) -> Selection:
-        """Return the problems that a resolved view shows."""
+    def select(self, view: View, notices: list[str]) -> tuple[Pair, np.ndarray]:
+        """Return the two sides of a resolved view, and the numbers of the problems that it shows, in order."""
 
         def matches(index: Index) -> np.ndarray:
             try:
@@ -280,7 +280,7 @@ class Library:
                 return np.zeros(len(index.problem_R), dtype=bool)
 
         pair = self.pair(view, notices)
-        return Selection(pair=pair, numbers=files.select(pair, view, pair.having(matches) if view.search else None))
+        return pair, files.select(pair, view, pair.having(matches) if view.search else None)
 
     def questions(self, pair: Pair, numbers: np.ndarray) -> list[str]:
         """Return the questions of some problems."""
@@ -300,8 +300,7 @@ class Library:
 
     def export(self, view: View) -> Iterator[dict[str, Any]]:
         """Yield the responses that a resolved view shows: its problem's, else of all problems that pass its filters."""
-        selection = self.select(view, [])
-        pair, entries = selection.pair, self.catalog().entries
+        (pair, numbers), entries = self.select(view, []), self.catalog().entries
         for side, index in enumerate(pair.sides):
             key, step = view.side(side)
             if index is None or (side and view.side(0) == view.side(1)):
@@ -309,7 +308,7 @@ class Library:
             label = {"side": "AB"[side], "run": entries[key].name, "step": step, "benchmark": view.benchmark}
             rows: Any = ()
             if view.problem is None:
-                shown = np.isin(index.problem_R, pair.numbers[side][selection.numbers])
+                shown = np.isin(index.problem_R, pair.numbers[side][numbers])
                 rows = files.rows_in_order(index.records, np.flatnonzero(shown), EXPORTED)
             elif view.problem in pair.positions:
                 rows = self.responses(pair, pair.positions[view.problem], side)

@@ -149,15 +149,11 @@ def _words(column: pyarrow.ChunkedArray) -> tuple[list[str], np.ndarray]:
     """
     if not pyarrow.types.is_dictionary(column.type):
         column = column.cast("string").dictionary_encode()
-    kept: dict[str, int] = {"": 0}
-    code_of, codes = [0], [np.zeros(0, np.int64)]
-    for chunk in column.chunks:
-        start = len(code_of)
-        words = chunk.dictionary.cast("string").fill_null("").to_pylist()
-        code_of += [kept.setdefault(word, len(kept)) for word in words]
-        codes.append(chunk.indices.cast("int64").fill_null(-start).to_numpy(zero_copy_only=False) + start)
-    used, first, word_R = np.unique(np.array(code_of)[np.concatenate(codes)], return_index=True, return_inverse=True)
-    order, words = np.argsort(first), list(kept)
+    array = column.unify_dictionaries().combine_chunks()
+    words = [*array.dictionary.cast("string").fill_null("").to_pylist(), ""]
+    code_R = array.indices.fill_null(words.index("")).to_numpy()  # What is null reads as an empty text.
+    used, first, word_R = np.unique(code_R, return_index=True, return_inverse=True)
+    order = np.argsort(first)
     return [words[used[index]] for index in order], np.argsort(order)[word_R]
 
 
@@ -281,13 +277,6 @@ class Pair:
             if index is not None:
                 marked[own >= 0] |= (index.count(rows(index)) > 0)[own[own >= 0]]
         return marked
-
-
-class Selection(NamedTuple):
-    """What a view comes to: the problems that pass, in order."""
-
-    pair: Pair
-    numbers: np.ndarray
 
 
 #: Two sides beside each other, made once while both stay as they are.

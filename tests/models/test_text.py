@@ -3,7 +3,7 @@
 import pytest
 
 from simplerl.models.load import load
-from simplerl.rollout.text import cut, decode, special_stops, tail_holds_stop
+from simplerl.models.text import cut, decode, special_stops, tail_holds_stop
 
 
 @pytest.fixture(scope="module")
