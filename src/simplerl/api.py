@@ -74,8 +74,8 @@ def train(
     >>> run.finished, run.metrics.column("step").to_pylist()
     (True, [0, 1, 2])
     """
-    overrides = {**_nested(settings), **top_level}
-    inputs = _objects(overrides, reward=reward, model=model, data=data, algorithm=algorithm, environment=environment)
+    objects = {"reward": reward, "model": model, "data": data, "algorithm": algorithm, "environment": environment}
+    overrides, inputs = _objects(settings, top_level, **objects)
     return _run("train", recipe, overrides, inputs, output_dir, plugins, resume, quiet, callbacks)
 
 
@@ -104,13 +104,12 @@ def sft(
     >>> run.stage, run.finished
     ('sft', True)
     """
-    overrides = {**_nested(settings), **top_level}
+    overrides, inputs = _objects(settings, top_level, model=model, data=data)
     if demonstrations is not None:
         if not isinstance(demonstrations, str | Path):
             rows = [dict(row) for row in demonstrations]
             demonstrations = remember(rows, f"{len(rows)} demonstrations, sha256 {_digest(rows)}")
         overrides["sft"] = {**overrides.get("sft", {}), "data": str(demonstrations)}
-    inputs = _objects(overrides, model=model, data=data)
     return _run("sft", recipe, overrides, inputs, output_dir, plugins, resume, quiet, callbacks)
 
 
@@ -136,8 +135,7 @@ def star(
     >>> run.stage, run.finished
     ('star', True)
     """
-    overrides = {**_nested(settings), **top_level}
-    inputs = _objects(overrides, reward=reward, model=model, data=data)
+    overrides, inputs = _objects(settings, top_level, reward=reward, model=model, data=data)
     return _run("star", recipe, overrides, inputs, output_dir, plugins, resume, quiet, callbacks)
 
 
@@ -165,8 +163,7 @@ def sample(
     from simplerl.selftraining.sample import WITHOUT_LEARNING
     from simplerl.selftraining.sample import sample as write_samples
 
-    overrides = {**_nested(settings), **top_level}
-    inputs = _objects(overrides, model=model, data=data)
+    overrides, inputs = _objects(settings, top_level, model=model, data=data)
     say: Callable[[str], None] = (lambda line: None) if quiet else print
     named = merge(merge(overrides, {"plugins": [str(name) for name in plugins]}), WITHOUT_LEARNING)
     config = resolve(recipe, named, say)
@@ -283,35 +280,21 @@ def _several(values: Any) -> list[Any]:
     return list(values) if isinstance(values, list | tuple) else [values]
 
 
-def _nested(settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return `{"a.b": 1}` as `{"a": {"b": 1}}`; sections may be given as tables too."""
-    nested: dict[str, Any] = {}
-    for key, value in (settings or {}).items():
-        *sections, last = key.split(".")
-        table = nested
-        for section in sections:
-            table = table.setdefault(section, {})
-            if not isinstance(table, dict):
-                raise ConfigError(f"settings[{key!r}]: {section} has been given a value already")
-        if isinstance(table.get(last), dict) and not isinstance(value, Mapping):
-            raise ConfigError(f"settings[{key!r}] = {value!r}: keys of this section have been given already")
-        table[last] = {**table.get(last, {}), **value} if isinstance(value, Mapping) else value
-    return nested
-
-
 def _objects(
-    overrides: dict[str, Any],
+    settings: Mapping[str, Any] | None,
+    top_level: Mapping[str, Any],
     *,
     reward: Any = None,
     model: Any = None,
     data: Any = None,
     algorithm: Any = None,
     environment: Any = None,
-) -> "Inputs":
-    """Write what was passed into the settings, objects by their names; return the objects that a run is built from."""
-    from simplerl.config.resolve import named_table
+) -> "tuple[dict[str, Any], Inputs]":
+    """Return the settings as tables, in them by its name what was passed, and the objects that a run is built from."""
+    from simplerl.config.resolve import named_table, nested
     from simplerl.train.components import Inputs
 
+    overrides = {**nested((settings or {}).items(), "settings[{!r}]"), **top_level}
     policy = problems = None
     if reward is not None:
         overrides["reward"] = _reward_table(reward)
@@ -339,7 +322,7 @@ def _objects(
         problems = _problems(data)
         content = [(problem.id, problem.question, problem.answer) for problem in problems.problems]
         overrides["data"] = remember(problems, f"{len(content)} problems, sha256 {_digest(content)}")
-    return Inputs(policy=policy, problems=problems)
+    return overrides, Inputs(policy=policy, problems=problems)
 
 
 def _policy(model: Any) -> Any:

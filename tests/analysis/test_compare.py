@@ -14,7 +14,7 @@ from simplerl.analysis.compare import compare, sides, unfair
 from simplerl.analysis.evaluations import averages, rows, to_csv, to_json, to_markdown
 from simplerl.core.errors import RunError
 from simplerl.evaluate.figures import figures
-from simplerl.runs.responses import ResponseFile, write_rows
+from simplerl.runs.responses import write_rows
 from simplerl.runs.results import RESPONSES, ResultDirectory, results
 
 PROTOCOL = {
@@ -35,9 +35,8 @@ def result(path: Path, label: str, outcomes: dict[str, str], **protocol) -> Path
     groups = [group(*(trajectory(verdict=verdicts[c]) for c in word), id=name) for name, word in outcomes.items()]
     with ResultDirectory(path) as directory:
         directory.begin({**PROTOCOL, "label": label, "step": None, **protocol}, overwrite=False)
-        directory.write_part(0, 0, groups)
-        directory.join(1)
-        directory.finish(figures(ResponseFile(path / RESPONSES).answers()), {})
+        responses = directory.fill(groups, list, size=len(groups))
+        directory.finish(figures(responses.answers()), {})
     return path
 
 

@@ -241,7 +241,7 @@ def test_a_loaded_model_as_model(tmp_path: Path, cub) -> None:
         ({"learning_rate": 1e-3}, r"unknown key 'learning_rate'; it is called 'optimizer\.lr' here"),
         ({"top_k": 3}, r"unknown key 'top_k'; did you mean 'sampling\.top_k'"),
         ({"settings": {"steps": 0}}, r"steps must be positive, got 0"),
-        ({"settings": {"steps.more": 1, "steps": 2}}, r"settings\['steps'\] = 2: keys of this section"),
+        ({"settings": {"steps.more": 1, "steps": 2}}, r"settings\['steps'\] = 2: steps is a section"),
         ({"settings": {"steps": 2, "steps.more": 1}}, r"steps has been given a value already"),
         ({"reward": 3}, r"reward: give a name, a function"),
         ({"reward": "corectness"}, r"unknown reward 'corectness'; did you mean 'correctness'"),

@@ -159,4 +159,4 @@ def test_unit_tests_that_fail_on_the_reference_solution_are_listed(tmp_path, cap
     assert (failed["id"], tested, references) == ("bad", 3, 2)
     assert failed["why"] == "0 of 1 pass: assert f(2) == 7 f returned 6"
     assert main(["audit", str(tmp_path / "data.jsonl")]) == 1
-    assert "unit tests that fail on the reference solution (1 of 1)" in capsys.readouterr().out
+    assert "failed by their reference (1 of 1)" in capsys.readouterr().out

@@ -55,9 +55,9 @@ def test_without_the_package_it_says_how_to_get_it(tmp_path: Path, capsys, monke
 
 
 def test_responses_are_split_over_problems_and_the_same_at_every_step(tmp_path: Path) -> None:
-    (one,) = series(run_with(tmp_path / "run"), print)
+    ((_, evaluations),) = series(run_with(tmp_path / "run"), print)
     for number, most in ((4, 1), (6, 1), (9, 2), (24, 4), (99, 4), (0, 4)):
-        chosen = [select(evaluation, number) for evaluation in one.evaluations]
+        chosen = [select(evaluation, number) for evaluation in evaluations]
         places = [[(item.problem_id, item.sample) for item in items] for items in chosen]
         assert places[0] == places[1] == places[2]
         assert len(set(places[0])) == len(places[0]) == min(number or 24, 24)
@@ -65,9 +65,9 @@ def test_responses_are_split_over_problems_and_the_same_at_every_step(tmp_path: 
         assert max(counts) == most
         assert max(counts) - min(counts) <= 1
         assert all(item.response.startswith(str(item.step)) for items in chosen for item in items)
-    assert select(one.evaluations[0], 9) == select(one.evaluations[0], 9)
-    assert select(one.evaluations[0], 9) != select(one.evaluations[0], 9, seed=1)
-    assert select(one.evaluations[0], 9)[:4] == select(one.evaluations[0], 4), "more are added to fewer"
+    assert select(evaluations[0], 9) == select(evaluations[0], 9)
+    assert select(evaluations[0], 9) != select(evaluations[0], 9, seed=1)
+    assert select(evaluations[0], 9)[:4] == select(evaluations[0], 4), "more are added to fewer"
 
 
 def test_a_damaged_step_is_named_and_left_out(tmp_path: Path, capsys) -> None:

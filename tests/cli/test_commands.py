@@ -123,11 +123,11 @@ def test_cub_mistakes(given: list[str], wanted: str, capsys) -> None:
 
 
 def test_recipes_are_listed_in_groups_with_what_they_are(capsys) -> None:
-    from simplerl.config.resolve import recipe_header, recipe_names, resolve
+    from simplerl.config.resolve import RECIPES, recipe_header, resolve
 
     code, out, _ = run_main(capsys, "recipes")
     assert code == 0
-    for name in recipe_names():
+    for name in RECIPES:
         config = resolve(name, {})
         (line,) = [line.split() for line in out.splitlines() if line.split()[:1] == [name]]
         assert line == [name, config.model, config.data, config.template]
@@ -142,9 +142,9 @@ def test_recipes_are_listed_in_groups_with_what_they_are(capsys) -> None:
 
 def test_printed_recipe_is_a_recipe(capsys, tmp_path) -> None:
     """What `recipes NAME` prints can be given back as a file, and is the same run."""
-    from simplerl.config.resolve import recipe_names, resolve
+    from simplerl.config.resolve import RECIPES, resolve
 
-    for name in recipe_names():
+    for name in RECIPES:
         code, out, _ = run_main(capsys, "recipes", name, "--optimizer.lr", "0.125", "--sampling.stop", "a,b")
         assert code == 0
         (tmp_path / "again.toml").write_text(out)

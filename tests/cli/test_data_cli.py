@@ -129,7 +129,7 @@ def test_difficulty_of_a_cub(file: str, tmp_path: Path, capsys) -> None:
     assert all(p.meta["pass_rate"] in (0, 0.25, 0.5, 0.75, 1) for p in found)
     assert said["responses"] == 40
     assert said["pass_rate"] == pytest.approx(sum(p.meta["pass_rate"] for p in found) / 10)
-    assert not list(tmp_path.glob("*.partial.jsonl"))
+    assert not list(tmp_path.glob("*.partial"))
     least = sorted(p.meta["pass_rate"] for p in found)[5]
     again = ["data", "difficulty", str(rated), "--min-pass-rate", str(least), "--output", str(tmp_path / "x.jsonl")]
     code, _, error = run_main(capsys, *again)
@@ -155,7 +155,12 @@ def test_difficulty_of_a_cub(file: str, tmp_path: Path, capsys) -> None:
         (["filter", "gsm8q", "--tokenizer", "cub-qwen", "--output", "o.jsonl"], ["'gsm8q'", "'gsm8k'"]),
         (["audit", "FILE", "--drop-unjudgeable"], ["--drop-unjudgeable and --output"]),
         (["audit", "BAD"], ["bad.jsonl:1", "no final answer", "'solution'"]),
+        (
+            ["filter", "FILE", "--tokenizer", "cub-qwen", "--max-prompt-tokens", "0", "--output", "o.jsonl"],
+            ["--max-prompt-tokens must be at least 1, got 0"],
+        ),
         (["decontaminate", "FILE", "--output", "o.jsonl"], ["--against"]),
+        (["decontaminate", "FILE", "--against", "FILE", "--n", "1", "--output", "o.jsonl"], ["--n must be at least 2"]),
         (["decontaminate", "FILE", "--against", "nowhere", "--output", "o.jsonl"], ["'nowhere'"]),
         (["decontaminate", "FILE", "--against", "FILE", "--n", "1", "--output", "o.jsonl"], ["at least 2"]),
         (["decontaminate", "FILE", "--against", "FILE", "--output", "o.jsonl"], ["nothing is left"]),

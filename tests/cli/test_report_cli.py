@@ -102,11 +102,11 @@ def test_a_directory_that_cannot_be_written(tmp_path: Path, capsys) -> None:
 def test_a_device_that_is_full(tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr("simplerl.report.figures.draw_all", lambda *_, **__: {})
     from simplerl.report import page
-    from simplerl.runs.files import cannot_write
+    from simplerl.runs.files import writing
 
     def full(path: Path, content: bytes) -> None:
-        error = OSError(28, "No space left on device")
-        raise cannot_write(path, error) from error
+        with writing(path):
+            raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(page, "write_atomic", full)
     run = str(made_run(tmp_path / "a"))

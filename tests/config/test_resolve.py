@@ -8,6 +8,7 @@ import pytest
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.config.resolve import (
+    RECIPES,
     as_table,
     as_toml,
     build_config,
@@ -18,7 +19,6 @@ from simplerl.config.resolve import (
     read_recipe,
     recipe_for,
     recipe_header,
-    recipe_names,
     resolve,
     run_name,
 )
@@ -26,7 +26,7 @@ from simplerl.core.errors import ConfigError
 from simplerl.rewards import REWARDS
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_shipped_recipe_resolves(name: str) -> None:
     config = resolve(name, {})
     table = flatten(as_table(config))
@@ -34,7 +34,7 @@ def test_every_shipped_recipe_resolves(name: str) -> None:
         assert table[key] == value, f"{name}: {key}"
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", sorted(RECIPES))
 def test_recipe_through_json_is_the_same(name: str, tmp_path: Path) -> None:
     """What a run directory holds resumes the very same run."""
     config = resolve(name, {})
@@ -158,10 +158,10 @@ def test_the_papers_models(name: str) -> None:
 
 
 def test_every_recipe_that_builds_on_the_papers_is_one_of_its_models() -> None:
-    assert {name for name in recipe_names() if recipe_header(name)[1] == "simplerl-zoo"} == set(PAPER)
+    assert {name for name in RECIPES if recipe_header(name)[1] == "simplerl-zoo"} == set(PAPER)
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", sorted(RECIPES))
 def test_stops_do_not_cut_a_final_answer(name: str) -> None:
     """A solution may well say so before its box."""
     text = "So the final Answer: \\boxed{3}. Question answered, Problem: solved."

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support import SHARED
 
-from simplerl.core.errors import ConfigError, DataError
+from simplerl.core.errors import DataError
 from simplerl.core.types import Problem
 from simplerl.data import load
 from simplerl.data.decontaminate import Asked, benchmark_files, decontaminate, exact, questions, words
@@ -59,8 +59,6 @@ def test_thirteen_words_are_needed_and_are_enough() -> None:
     kept, hits = decontaminate(train, asked(f"Well, {shared} thirteen it is"))
     assert ([item.id for item in kept], [hit["id"] for hit in hits]) == (["d-1"], ["d-0"])
     assert len(decontaminate(train, asked(f"Well, {shared} it is"), n=12)[1]) == 2
-    with pytest.raises(ConfigError, match="at least 2 words, got 1"):
-        decontaminate(train, asked("a"), n=1)
 
 
 def test_short_questions_are_compared_whole() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import SHARED
 
-from simplerl.core.errors import ConfigError, DataError
+from simplerl.core.errors import ConfigError, DataError, SimpleRLError
 from simplerl.core.types import Problem
 from simplerl.data import load, read, tiers
 from simplerl.data.making import by_gold, by_pass_rate, by_prompt_tokens, check_output, report_of, report_path, write
@@ -104,8 +104,8 @@ def test_outputs_are_checked_before_any_work(tmp_path: Path) -> None:
     report_path(tmp_path / "p.jsonl").write_text("precious")
     with pytest.raises(DataError, match=r"p\.report\.json exists already"):
         check_output(tmp_path / "p.jsonl", overwrite=False)
-    for bad, message in ((tmp_path / "o.csv", r"\.jsonl, \.parquet"), (path / "o.jsonl", "cannot make directory")):
-        with pytest.raises(DataError, match=message):
+    for bad, message in ((tmp_path / "o.csv", r"\.jsonl, \.parquet"), (path / "o.jsonl", "cannot write")):
+        with pytest.raises(SimpleRLError, match=message):
             check_output(bad, overwrite=False)
     with pytest.raises(DataError, match="nothing is left"):
         write(path, [], {})
@@ -125,18 +125,17 @@ def test_reports_say_what_was_read(tmp_path: Path) -> None:
 
 def test_prompts_are_counted_in_tokens() -> None:
     problems = [problem(i, original_id=f"o{i}") for i in range(4)]
-    kept, removed, figures = by_prompt_tokens(problems, lambda p: 10 * (int(p.question[1]) + 1), 30)
-    assert [p.id for p in kept] == ["d-0", "d-1", "d-2"]
-    assert removed == [{"id": "d-3", "original_id": "o3", "place": "d.jsonl:4", "tokens": 40}]
-    assert figures == {"min": 10, "median": 25, "p95": 40, "max": 40}
-    with pytest.raises(ConfigError, match="at least 1"):
-        by_prompt_tokens(problems, len, 0)
+    result = by_prompt_tokens(problems, lambda p: 10 * (int(p.question[1]) + 1), 30)
+    assert [p.id for p in result.kept] == ["d-0", "d-1", "d-2"]
+    assert result.removed == [{"id": "d-3", "original_id": "o3", "place": "d.jsonl:4", "tokens": 40}]
+    assert result.rows == [("longer prompts", 1)]
+    assert result.report["prompt_tokens"] == {"min": 10, "median": 25, "p95": 40, "max": 40}
 
 
 def test_pass_rates_within_bounds() -> None:
     rates = [0.0, 0.125, 0.5, 0.875, 1.0]
     problems = [*(problem(i, pass_rate=rate) for i, rate in enumerate(rates)), problem(9)]
-    kept, removed = by_pass_rate(problems, least=0.125, most=0.875)
+    kept, removed, *_ = by_pass_rate(problems, least=0.125, most=0.875)
     assert [p.meta["pass_rate"] for p in kept] == [0.125, 0.5, 0.875]
     assert [(item["id"], item["pass_rate"]) for item in removed] == [("d-0", 0.0), ("d-4", 1.0), ("d-9", None)]
     assert removed[-1]["why"] == "no sample could be judged"
@@ -147,11 +146,11 @@ def test_pass_rates_within_bounds() -> None:
 
 def test_golds_that_cannot_be_judged() -> None:
     problems = [problem(0, answer="\\frac{1}{2}"), problem(1, answer="\\boxed{}"), problem(2, answer="7")]
-    kept, removed, report = by_gold(problems, "d", workers=1, timeout_s=2.0)
+    kept, removed, _, _, rows, _ = by_gold(problems, "d", workers=1, timeout_s=2.0)
     assert [p.id for p in kept] == ["d-0", "d-2"]
     assert [(item["id"], item["place"]) for item in removed] == [("d-1", "d.jsonl:2")]
     assert removed[0]["why"]
-    assert report.golds == 3
+    assert [count for _, count in rows] == [1, 0, 0]
 
 
 # -- tiers -------------------------------------------------------------------------------------------------------------

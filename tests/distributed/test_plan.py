@@ -11,7 +11,7 @@ import torch
 from support import deep, environment, run_main, small_config
 from transformers import AutoConfig
 
-from simplerl.config.resolve import recipe_names, resolve
+from simplerl.config.resolve import RECIPES, resolve
 from simplerl.core.errors import ConfigError
 from simplerl.distributed.plan import (
     SHAPES,
@@ -106,7 +106,7 @@ def test_an_update_of_a_real_model_too(rows: int, width: int) -> None:
 
 def test_the_papers_models_need_no_files() -> None:
     assert len(SHAPES) == 10
-    assert set(SHAPES) < {resolve(name, {}).model for name in recipe_names()}
+    assert set(SHAPES) < {resolve(name, {}).model for name in RECIPES}
     sizes = {"Qwen/Qwen2.5-0.5B": 24, "Qwen/Qwen2.5-32B": 64, "mistralai/Mistral-Small-24B-Base-2501": 40}
     for name, layers in sizes.items():
         assert shape_of(name).num_hidden_layers == layers

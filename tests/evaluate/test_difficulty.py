@@ -1,20 +1,23 @@
 """Pass rates: counted as they are, resumed where they were killed, never mixed with another measurement's."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from simplerl.core.errors import DataError
+from simplerl.core.errors import DataError, RunError
 from simplerl.core.types import Problem
+from simplerl.data.making import histogram
 from simplerl.data.templates import TEMPLATES
 from simplerl.evaluate import difficulty
-from simplerl.evaluate.difficulty import Measured, histogram, journal_path, measure, with_pass_rates
+from simplerl.evaluate.difficulty import Measured, measure, partial_path, with_pass_rates
 from simplerl.rewards.builtin import Correctness
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.groups import Rollout, prompt
+from simplerl.runs.run import PROTOCOL
 from simplerl.verify import VerifierPool
 
 PROBLEMS = [Problem(id=f"d-{i}", question=f"{i}?", answer=str(i % 4), source="d") for i in range(70)]
@@ -56,11 +59,12 @@ def run(cub, tmp_path: Path):
                 prompted,
                 rollout,
                 settings=settings,
-                journal=journal_path(tmp_path / "out.jsonl"),
+                partial=partial_path(tmp_path / "out.jsonl"),
                 on_start=started.append,
                 on_done=done,
             )
-        return measured, [*started, len(seen)]
+        assert list(measured) == [item.problem.id for item in prompted]
+        return list(measured.values()), [*started, len(seen)]
 
     return go
 
@@ -78,7 +82,7 @@ def test_what_is_counted(run) -> None:
 @pytest.mark.parametrize("killed", [0, 100, 8 * 32, 8 * 32 + 1, 8 * 64 + 5, 8 * 70 - 1])
 def test_a_killed_measurement_goes_on_and_ends_the_same(killed: int, run, tmp_path: Path) -> None:
     whole, _ = run()
-    journal_path(tmp_path / "out.jsonl").unlink()
+    shutil.rmtree(partial_path(tmp_path / "out.jsonl"))
     with pytest.raises(Killed):
         run(kill_after=killed)
     again, (begun, made) = run()
@@ -87,26 +91,33 @@ def test_a_killed_measurement_goes_on_and_ends_the_same(killed: int, run, tmp_pa
     assert begun + made == 70 * 8
 
 
-def test_a_line_that_was_cut_short_is_done_again(run, tmp_path: Path) -> None:
+def test_a_part_that_was_cut_short_is_done_again(run, tmp_path: Path) -> None:
     whole, _ = run()
-    journal = journal_path(tmp_path / "out.jsonl")
-    content = journal.read_bytes()
-    for cut in (len(content) - 1, len(content) - 40, content.index(b"\n") + 30, 10, 0):
-        journal.write_bytes(content[:cut])
-        assert run()[0] == whole
-        assert journal.read_bytes() == content
+    _, part, _ = sorted(partial_path(tmp_path / "out.jsonl").glob("parts/*.parquet"))
+    content = part.read_bytes()
+    for cut in (len(content) - 1, len(content) // 2, 10, 0):
+        part.write_bytes(content[:cut])
+        measured, (begun, made) = run()
+        assert measured == whole
+        assert begun + made == 70 * 8
+        assert made == 8 * difficulty.CHUNK
+        assert part.read_bytes() == content
 
 
 def test_another_measurement_is_never_mixed_in(run, tmp_path: Path) -> None:
     run(model="a")
-    before = journal_path(tmp_path / "out.jsonl").read_bytes()
+    partial = partial_path(tmp_path / "out.jsonl")
+    before = {file: file.read_bytes() for file in partial.rglob("*.*")}
     with pytest.raises(DataError, match=r"other settings \(model differ\)"):
         run(model="b")
     with pytest.raises(DataError, match=r"\(samples differ\)"):
         run(model="a", samples=4)
-    assert journal_path(tmp_path / "out.jsonl").read_bytes() == before
-    journal_path(tmp_path / "out.jsonl").write_text(json.dumps({"chunk": 1}) + "\n")
+    assert {file: file.read_bytes() for file in partial.rglob("*.*")} == before
+    (partial / PROTOCOL).write_text(json.dumps({"chunk": 1}))
     with pytest.raises(DataError, match="other settings"):
+        run()
+    (partial / PROTOCOL).write_text("{")
+    with pytest.raises(RunError, match="damaged"):
         run()
 
 

@@ -188,7 +188,8 @@ def test_eight_checkpoints_read_the_data_once(problems: Path, tmp_path: Path, mo
 def rules(step: int | None, name: str = "aime24", **settings):
     target = Target(label="m", source="m", step=step, config=RECIPE)
     loaded = benchmarks.Loaded(benchmark=benchmarks.BENCHMARKS["aime24"], problems=[], sha256="")
-    return protocol_for(target, name, loaded, Settings(**settings))
+    hashes = {"sha256": "", "tokenizer_sha256": ""}
+    return protocol_for(target, name, loaded, Settings(**settings), hashes=hashes, precision="fp32")
 
 
 @pytest.mark.parametrize(
@@ -206,9 +207,10 @@ def rules(step: int | None, name: str = "aime24", **settings):
 )
 def test_the_papers_protocol(step, name, settings, temperature, top_p, samples) -> None:
     found = rules(step, name, **settings)
-    assert (found.sampling.temperature, found.sampling.top_p, found.samples) == (temperature, top_p, samples)
-    assert found.sampling.max_new_tokens == 16_000
-    assert found.template == "plain"
+    sampling = found["sampling"]
+    assert (sampling["temperature"], sampling["top_p"], found["samples"]) == (temperature, top_p, samples)
+    assert sampling["max_new_tokens"] == 16_000
+    assert found["template"]["name"] == "plain"
 
 
 def test_nonsense_settings_are_explained() -> None:

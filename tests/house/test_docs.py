@@ -15,7 +15,7 @@ from support import ROOT, environment
 
 from simplerl.algorithms import ALGORITHMS, Algorithm
 from simplerl.cli import COMMANDS, build_parser, parser_of, split_overrides
-from simplerl.config.resolve import RECIPES, as_table, flatten, merge, parse_overrides, recipe_names, resolve
+from simplerl.config.resolve import RECIPES, as_table, flatten, merge, parse_overrides, resolve
 from simplerl.config.sections import Config
 from simplerl.core.plugins import canonical
 from simplerl.core.registry import forget
@@ -80,7 +80,7 @@ def test_every_algorithm_has_its_section_and_recipe() -> None:
     """Paper, code, and a recipe on the cub that chooses it."""
     page = text_of("docs/algorithms.md")
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^##? |\Z)", page, re.MULTILINE | re.DOTALL))
-    recipes = {name: resolve(name, {}) for name in recipe_names() if name.split("-")[0] == "cub"}
+    recipes = {name: resolve(name, {}) for name in RECIPES if name.split("-")[0] == "cub"}
     for name, cls in ALGORITHMS.items():
         assert name in sections, f"docs/algorithms.md has no section on {name}"
         assert "arxiv.org" in sections[name], name
@@ -138,7 +138,7 @@ def test_everything_registered_has_what_its_protocol_asks_for() -> None:
         ], name
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", sorted(RECIPES))
 def test_shipped_recipes_say_what_they_are_and_resolve(name: str) -> None:
     text = RECIPES[name].read_text(encoding="utf-8")
     assert re.match(r'about = ".{20,120}\."\n', text)

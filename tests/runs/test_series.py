@@ -12,9 +12,9 @@ from simplerl.runs.results import choose, results, series
 @pytest.fixture
 def evaluations(tmp_path: Path):
     run = run_of(tmp_path / "run", {step: {"p": ["4"]} for step in (20, 0, 5)})
-    (one,) = series(run, lambda message: None)
-    assert one.over_steps
-    return one.evaluations
+    ((name, evaluations),) = series(run, lambda message: None)
+    assert name == "run"
+    return evaluations
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,9 @@ def test_results_make_a_series_for_each_run_and_protocol(tmp_path: Path) -> None
         result_of(tmp_path / str(more), {"p": ["4"]}, label="run@10", step=10, seed=0, **more)
     result_of(tmp_path / "other", {"p": ["4"]}, label="other", step=None)
     found = series(tmp_path, pytest.fail)
-    assert sorted([one.step for one in s.evaluations] for s in found if s.name.startswith("run ")) == [
-        [0],
-        [0, 10],
-        [10],
-        [10],
-    ]
-    assert [s.over_steps for s in found if s.name.startswith("other ")] == [False]
+    steps = [(name.split()[0], [one.step for one in evaluations]) for name, evaluations in found]
+    wanted = [("run", [0, 10]), ("run", [0]), ("run", [10]), ("run", [10]), ("other", [None])]
+    assert sorted(steps, key=str) == sorted(wanted, key=str)
 
 
 def test_a_damaged_result_is_named_or_refused(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from simplerl.algorithms import ALGORITHMS
-from simplerl.config.resolve import as_table, recipe_names, resolve
+from simplerl.config.resolve import RECIPES, as_table, resolve
 from simplerl.core.errors import ConfigError
 from simplerl.studies import race as module
 from simplerl.studies.plan import table_of
@@ -28,13 +28,13 @@ def test_every_algorithm_runs_on_equal_terms() -> None:
 
 
 def test_an_algorithm_runs_with_its_own_recipe_where_there_is_one(monkeypatch) -> None:
-    monkeypatch.setattr(module, "recipe_names", lambda: ["cub", "cub-ppo", "cub-dr-grpo"])
+    monkeypatch.setattr(module, "RECIPES", ["cub", "cub-ppo", "cub-dr-grpo"])
     assert recipe_of("ppo") == "cub-ppo"
     assert recipe_of("dr_grpo") == "cub-dr-grpo"
     assert recipe_of("rloo") == "cub-qwen"
     monkeypatch.undo()
     for name in ALGORITHMS:
-        own = [found for found in (f"cub-{name}", f"cub-{name.replace('_', '-')}") if found in recipe_names()]
+        own = [found for found in (f"cub-{name}", f"cub-{name.replace('_', '-')}") if found in RECIPES]
         assert recipe_of(name) == (own[0] if own else "cub-qwen")
 
 
@@ -43,7 +43,7 @@ def test_an_algorithm_runs_with_its_own_recipe_where_there_is_one(monkeypatch) -
     [
         (["grpoo"], 1000, "unknown algorithm 'grpoo'; did you mean 'grpo'"),
         (["grpo", "grpo"], 1000, "named twice"),
-        (["grpo"], 0, "positive number of response tokens, got 0"),
+        (["grpo"], 0, "--budget 0 is less than a step of grpo"),
         (["grpo"], 511, "less than a step of grpo: 512 responses"),
         (["all", "grpo"], 1000, "all stands by itself"),
     ],

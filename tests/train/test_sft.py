@@ -28,7 +28,7 @@ from simplerl.config.resolve import resolve
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.errors import DataError, RunError
 from simplerl.data import arithmetic
-from simplerl.data.demonstrations import Demonstration, load, long_arithmetic
+from simplerl.data.demonstrations import Demonstration, built_in, load
 from simplerl.data.prompts import prompter
 from simplerl.models.load import Policy
 from simplerl.runs.directory import read_metrics
@@ -60,7 +60,7 @@ def write(path: Path, *rows: dict[str, Any]) -> str:
 
 def test_long_responses_are_right_checked_and_of_training_problems() -> None:
     for index in range(200):
-        item = long_arithmetic(0, index)
+        item = built_in("arithmetic-long", 0, index)
         text = item.question.removeprefix("What is ").removesuffix("?")
         assert verify(item.response, text).correct, "the gold is the expression itself"
         claims = re.findall(r"(\d+)([-+*])(\d+)=(\d+)\.( Wait)?", item.response)
@@ -73,11 +73,11 @@ def test_long_responses_are_right_checked_and_of_training_problems() -> None:
             assert (exact == int(value)) != bool(slipped), item.response
         operations = len(re.findall(r"[-+*]", text))
         assert sum(not claim[4] for claim in working) == operations, "every step of the working, slips mended"
-    assert long_arithmetic(0, 5) == long_arithmetic(0, 5)
-    assert long_arithmetic(1, 5) != long_arithmetic(0, 5)
-    assert any("Wait," in long_arithmetic(0, i).response for i in range(20))
+    assert built_in("arithmetic-long", 0, 5) == built_in("arithmetic-long", 0, 5)
+    assert built_in("arithmetic-long", 1, 5) != built_in("arithmetic-long", 0, 5)
+    assert any("Wait," in built_in("arithmetic-long", 0, i).response for i in range(20))
     train = {problem.question for problem in arithmetic.load("test", size=250)}
-    assert not train & {long_arithmetic(0, i).question for i in range(500)}, "none of the held-out problems"
+    assert not train & {built_in("arithmetic-long", 0, i).question for i in range(500)}, "none of the held-out problems"
 
 
 @pytest.mark.parametrize(

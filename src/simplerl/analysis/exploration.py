@@ -123,7 +123,7 @@ def over_steps(
         ]
         useful = tuple(entry for entry in tokens if entry[0] > 0 and all(0 <= number < 1e15 for number in entry[1:]))
         what: Any = {"points": tuple(one.values), "useful": useful, "left_out": tuple(one.left_out)}
-        explorations.append(Exploration(name=one.series.name, path=path, ending=one.ending, **what))
+        explorations.append(Exploration(name=one.name, path=path, ending=one.ending, **what))
     return explorations
 
 

@@ -50,7 +50,7 @@ def parts(
         items = tuple(item for chosen in one.values for item in chosen)
         folders = {item.home: base / item.home.relative_to(path) / FOLDER for item in items}
         where: Any = {"folders": folders, "output": base / FOLDER, "ending": one.ending}
-        result.append(Part(name=one.series.name, items=items, left_out=tuple(one.left_out), **where))
+        result.append(Part(name=one.name, items=items, left_out=tuple(one.left_out), **where))
     return result
 
 

@@ -84,11 +84,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"simplerl {__version__}")
         return 0
     command, *rest = argv
-    if command not in COMMANDS:
-        print(f"error: unknown command {command!r}; {nearest(command, COMMANDS)}", file=sys.stderr)
-        return 2
     debug = "--debug" in rest
     try:
+        if command not in COMMANDS:
+            raise SimpleRLError(f"unknown command {command!r}; {nearest(command, COMMANDS)}")
         load_plugins(named_plugins(rest))
         parser = build_parser(command)
         overrides: list[str] = []
@@ -103,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
             raise SimpleRLError(f"{command} takes no argument {name!r}; {hint}see simplerl {command} --help")
         args.command, args.overrides = command, overrides
         read_options(args)
-        return importlib.import_module(f"simplerl.cli.{args.table.get('module', command)}").run(args)
+        return importlib.import_module(f"simplerl.cli.{args.table.get('module', command)}").run(args) or 0
     except SimpleRLError as error:
         if debug:
             raise

@@ -29,15 +29,12 @@ def _table(report: Report, show: int) -> Iterator[str]:
     """Yield the lines of the report for the terminal."""
     count = {kind: len(findings) for kind, findings in report.findings.items()}
     yield f"{report.name}: {report.golds} golds"
-    yield f"  refused in training           {count['refused']}"
-    yield f"  left out of training          {count['left_out']}"
-    yield f"  rejected against themselves   {count['rejected']}"
-    yield f"  cannot be judged              {count['unjudgeable']}"
-    yield f"  matched by the same text only {count['literal']}"
-    yield f"  restated by their question    {count['restated']}, rewarded when copied {report.restated_rewarded}"
+    for kind in ("refused", "left_out", "rejected", "unjudgeable", "literal"):
+        yield f"  {KINDS[kind]:29} {count[kind]}"
+    yield f"  {KINDS['restated']:29} {count['restated']}, rewarded when copied {report.restated_rewarded}"
     if report.tested:
-        yield f"  with unit tests               {report.tested}, with a reference solution {report.references}"
-        yield f"  failed by their reference     {count['reference']}"
+        yield f"  {'with unit tests':29} {report.tested}, with a reference solution {report.references}"
+        yield f"  {KINDS['reference']:29} {count['reference']}"
     yield f"\n  {'rule':12} {'count':>7} {'share':>8} {'median':>10}"
     for rule, row in report.rules.items():
         yield f"  {rule:12} {row['count']:7} {100 * row['share']:7.2f}% {row['median_us']:7.1f} µs"

@@ -9,23 +9,17 @@ from simplerl.analysis.estimates import shown
 from simplerl.analysis.plots import plot_comparison
 from simplerl.analysis.tracked import tracked
 from simplerl.cli.console import printable, say, show_table
+from simplerl.cli.options import TABLES
 from simplerl.core.errors import RunError
 from simplerl.runs.files import write_json
 from simplerl.runs.run import is_run
 
-#: Why problems were not compared.
-LEFT_OUT = {
-    "only_before": "that only {before} answered",
-    "only_after": "that only {after} answered",
-    "other_question": "whose id is the same on both sides, but not the question or gold",
-    "undecided": "for which one side has no judged response",
-}
 
-
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Compare every benchmark that both sides have."""
     if not args.after and Path(args.before).is_dir() and not is_run(args.before):
-        return _show_runs(tracked(Path(args.before), say), args.output)
+        _show_runs(tracked(Path(args.before), say), args.output)
+        return
     names = (args.before, args.after) if args.after else first_and_last(args.before)
     before, after = sides(names[0]), sides(names[1])
     shared = [benchmark for benchmark in before if benchmark in after]
@@ -42,10 +36,9 @@ def run(args: argparse.Namespace) -> int:
         write_json(args.output, comparisons)
         plot_comparison(comparisons, args.output.with_suffix(".png"))
         say(f"written to {args.output} and {args.output.with_suffix('.png')}")
-    return 0
 
 
-def _show_runs(table: dict[str, Any], output: Path | None) -> int:
+def _show_runs(table: dict[str, Any], output: Path | None) -> None:
     """Print a row for each run of a directory."""
     rows = [
         (
@@ -65,7 +58,6 @@ def _show_runs(table: dict[str, Any], output: Path | None) -> int:
     if output:
         write_json(output, table)
         say(f"written to {output}, with versions and the settings of most")
-    return 0
 
 
 def _show(c: dict[str, Any], before: Any, show: int) -> None:
@@ -98,7 +90,8 @@ def _show(c: dict[str, Any], before: Any, show: int) -> None:
                 ("overlap of the two sets: both / either", "", shown(sets["figures"]["overlap"])),
             ],
         )  # fmt: skip
-    say(*(f"left out: {n} problems {LEFT_OUT[what].format(**c)}" for what, n in c["left_out"].items() if n), _words(c))
+    why = TABLES["words"]["left_out"]
+    say(*(f"left out: {n} problems {why[what].format(**c)}" for what, n in c["left_out"].items() if n), _words(c))
     texts = questions(before) if show and (c["gained"] or c["lost"]) else {}
     for what in ("gained", "lost") if texts else ():
         if c[what]:

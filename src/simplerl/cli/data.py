@@ -1,16 +1,18 @@
 """`simplerl data`: build tiers, filter, check golds, remove benchmark questions, measure difficulty."""
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+import shutil
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from simplerl import __version__, data
 from simplerl.cli.console import Bar, show_table
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.data import decontaminate, making, tiers
+from simplerl.data.making import Filtered
 from simplerl.data.problems import where
 from simplerl.data.prompts import prompter
 
@@ -18,15 +20,15 @@ from simplerl.data.prompts import prompter
 MATH_500 = "HuggingFaceH4/MATH-500@6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"
 
 
-class Filtered(NamedTuple):
-    """What an action makes of the problems that were read."""
-
-    kept: Sequence[Problem]
-    removed: Sequence[Mapping[str, Any]]
-    why: str  # Key of `removed` that says why
-    title: str
-    rows: Sequence[tuple[str, int]]  # Counts to show, between those read and those kept
-    report: Mapping[str, Any]  # What else the report holds; `settings` among it
+#: Action → the options that its report records.
+SETTINGS = {
+    "filter": ("tokenizer", "template", "system", "special_tokens", "max_prompt_tokens"),
+    "audit": (),
+    "decontaminate": ("n", "against"),
+    "difficulty": ("model", "min_pass_rate", "max_pass_rate"),
+}
+#: The options that a measurement of pass rates depends on, besides.
+MEASUREMENT = ("template", "system", "special_tokens", "samples", "temperature", "max_tokens", "stop", "seed", "policy")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,18 +57,15 @@ def run(args: argparse.Namespace) -> int:
     show_table(result.title, ("", "problems"), rows)
     if path is None:
         return 1 if result.removed else 0
-    figures = {"settings": {}, "kept": len(result.kept), **result.report, "removed": result.removed}
-    making.write(path, result.kept, making.report_of(args.action, read, **figures))
+    settings = {name: getattr(args, name) for name in SETTINGS[args.action]}
+    figures = {"kept": len(result.kept), **result.report, "removed": result.removed}
+    making.write(path, result.kept, making.report_of(args.action, read, settings, **figures))
     if args.action == "difficulty":
-        from simplerl.evaluate.difficulty import journal_path
+        from simplerl.evaluate.difficulty import partial_path
 
-        journal_path(path).unlink(missing_ok=True)
+        shutil.rmtree(partial_path(path), ignore_errors=True)
     print(f"wrote {path}\n      {making.report_path(path)}")
     return 0
-
-
-def _chosen(args: argparse.Namespace, *names: str) -> dict[str, Any]:
-    return {name: getattr(args, name) for name in names}
 
 
 def build_tiers(args: argparse.Namespace) -> int:
@@ -126,27 +125,13 @@ def by_length(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered
     from simplerl.models.load import load_tokenizer
 
     prompts = prompter(args.template, system=args.system, special_tokens=args.special_tokens)
-    tokenizer, limit = load_tokenizer(args.tokenizer), args.max_prompt_tokens
-    kept, removed, tokens = making.by_prompt_tokens(problems, lambda item: len(prompts.ids(item, tokenizer)), limit)
-    settings = _chosen(args, "tokenizer", "template", "system", "special_tokens", "max_prompt_tokens")
-    title, rows = (
-        f"prompts of at most {limit:,} tokens (longest: {tokens['max']:,})",
-        [("longer prompts", len(removed))],
-    )
-    return Filtered(kept, removed, "tokens", title, rows, {"settings": settings, "prompt_tokens": tokens})
+    tokenizer = load_tokenizer(args.tokenizer)
+    return making.by_prompt_tokens(problems, lambda item: len(prompts.ids(item, tokenizer)), args.max_prompt_tokens)
 
 
 def by_gold(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered:
     """Keep the problems whose gold can be judged."""
-    kept, removed, audit = making.by_gold(problems, args.data, workers=args.workers, timeout_s=args.timeout)
-    names = {
-        "rejected": "rejected against themselves",
-        "unjudgeable": "cannot be judged",
-        "literal": "matched by the same text only",
-    }
-    rows = [(name, len(audit.findings[kind])) for kind, name in names.items()]
-    report = {"same_text_only": [asdict(item) for item in audit.findings["literal"]]}
-    return Filtered(kept, removed, "why", f"golds of {args.data}", rows, report)
+    return making.by_gold(problems, args.data, workers=args.workers, timeout_s=args.timeout)
 
 
 def by_benchmarks(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered:
@@ -159,31 +144,26 @@ def by_benchmarks(args: argparse.Namespace, problems: Sequence[Problem]) -> Filt
         places = {item.place for item in items}
         by_name[name] = {"questions": len(items), "removed": sum(hit["benchmark_place"] in places for hit in removed)}
     rows = [(f"also in {name} ({row['questions']:,} questions)", row["removed"]) for name, row in by_name.items()]
-    report = {"settings": _chosen(args, "n", "against"), "benchmarks": by_name}
-    return Filtered(kept, removed, "benchmark_place", f"{args.n}-grams of words shared with benchmarks", rows, report)
+    title = f"{args.n}-grams of words shared with benchmarks"
+    return Filtered(kept, removed, "benchmark_place", title, rows, {"benchmarks": by_name})
 
 
 def by_difficulty(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered:
     """Measure pass rates, or take those of the file, and filter by them."""
-    from simplerl.evaluate.difficulty import histogram
-
-    making.by_pass_rate([], least=args.min_pass_rate, most=args.max_pass_rate)  # A mistake costs no measurement.
+    bounds = {"least": args.min_pass_rate, "most": args.max_pass_rate}
+    making.by_pass_rate([], **bounds)  # A mistake costs no measurement.
     figures: dict[str, Any] = {}
     if args.model:
         problems, figures = _measure(args, problems)
     elif not any("pass_rate" in item.meta for item in problems):
         raise DataError(f"{args.data} has no pass rates (field pass_rate); give --model to measure them")
-    kept, removed = making.by_pass_rate(problems, least=args.min_pass_rate, most=args.max_pass_rate)
-    rates = histogram(problems)
-    rows = [(f"pass rate {name}", count) for name, count in rates.items()]
-    settings = _chosen(args, "model", "min_pass_rate", "max_pass_rate")
-    title = f"pass rates between {args.min_pass_rate} and {args.max_pass_rate}"
-    return Filtered(kept, removed, "pass_rate", title, rows, {"settings": settings, "pass_rates": rates, **figures})
+    result = making.by_pass_rate(problems, **bounds)
+    return result._replace(report={**result.report, **figures})
 
 
 def _measure(args: argparse.Namespace, problems: Sequence[Problem]) -> tuple[list[Problem], dict[str, Any]]:
-    """Return (the problems with pass rates, figures for the report). Continues the journal where there is one."""
-    from simplerl.evaluate.difficulty import NAMES, journal_path, measure, with_pass_rates
+    """Return (the problems with pass rates, figures for the report). Continues what was saved."""
+    from simplerl.evaluate.difficulty import measure, partial_path, with_pass_rates
     from simplerl.evaluate.run import fits, open_rollout
     from simplerl.models.device import pick_device
     from simplerl.models.load import load, locate_and_hash
@@ -212,14 +192,15 @@ def _measure(args: argparse.Namespace, problems: Sequence[Problem]) -> tuple[lis
             fitting,
             engine,
             settings={**locate_and_hash(args.model), "policy": args.policy},
-            journal=journal_path(Path(args.output).expanduser()),
+            partial=partial_path(Path(args.output).expanduser()),
             on_start=lambda done: bar.phase(f"pass rates of {args.model}", len(fitting) * args.samples, done),
             on_done=lambda completion: bar.advance(),
         )
-    sums = {name: sum(item[name] for item in measured) for name in NAMES}
-    names = ("template", "system", "special_tokens", "samples", "temperature", "max_tokens", "stop", "seed", "policy")
+    sums = Counter[str]()
+    for counts in measured.values():
+        sums.update(counts)
     figures = {
-        "measurement": _chosen(args, *names),
+        "measurement": {name: getattr(args, name) for name in MEASUREMENT},
         "pass_rate": sums["correct"] / max(1, sums["decided"]),
         "responses": sums["samples"],
         "undecided": sums["samples"] - sums["decided"],
@@ -227,5 +208,4 @@ def _measure(args: argparse.Namespace, problems: Sequence[Problem]) -> tuple[lis
         "mean_tokens": sums["tokens"] / sums["samples"],
         "not_measured_too_long": too_long,
     }
-    rated = {item.problem.id: one for item, one in zip(fitting, measured, strict=True)}
-    return with_pass_rates(problems, rated), figures
+    return with_pass_rates(problems, measured), figures

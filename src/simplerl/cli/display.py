@@ -4,7 +4,7 @@ import gc
 import importlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -144,7 +144,7 @@ def execute(
             from simplerl.cli.trackers import Trackers
 
             settings = flatten(as_table(config))
-            watchers.append(stack.enter_context(Trackers(names, config.tracking.project, path, settings)))
+            watchers.append(stack.enter_context(closing(Trackers(names, config.tracking.project, path, settings))))
         # A model that was passed as an object has been trained in place: only who passed it can begin from it again.
         restarts = Restarts(path, 0 if inputs and inputs.policy else config.learner.restarts)
         while True:

@@ -10,7 +10,7 @@ from simplerl.runs.files import make_directory, write_json
 from simplerl.runs.results import slug
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Measure, show, write."""
     options = {"k": args.k, "s": args.s or (), "wanted": args.wanted, "steps": args.steps}
     taken = set[str]()
@@ -32,7 +32,6 @@ def run(args: argparse.Namespace) -> int:
         for one in explorations:
             plot_exploration(one, directory / f"{prefix}exploration{one.ending}.png")
         say(f"written to {directory}: {prefix}exploration.json and .png")
-    return 0
 
 
 def _show(exploration: Exploration) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from simplerl.core.errors import ModelError, RunError
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Write the model, adapters merged into it, or the adapters alone."""
     from simplerl.models.load import load, locate  # Torch, which --help need not wait for.
     from simplerl.models.lora import CONFIG, WEIGHTS
@@ -27,4 +27,3 @@ def run(args: argparse.Namespace) -> int:
         policy.tokenizer.save_pretrained(args.output)
     merged = "" if args.adapter or not (source / CONFIG).is_file() else " with its adapters merged into it"
     print(f"{source}{merged} → {args.output}")
-    return 0

@@ -1,6 +1,7 @@
 """`simplerl fit`: how far runs would get with more compute, by ScaleRL's curve."""
 
 import argparse
+import functools
 
 from simplerl.analysis.estimates import shown
 from simplerl.analysis.scaling import fit, plot_fits
@@ -8,27 +9,17 @@ from simplerl.cli.console import say, show_table
 from simplerl.runs.files import write_json
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Fit each run, show, write."""
     fits = [fit(path, metric=args.metric, over=args.over, skip=args.skip) for path in args.paths]
     rows, words = [], []
     for one in fits:
         share, half = max(value for _, value in one["points"]) <= 1, one["extrapolation"]
-        digits = 1 if share else 3
-        rows.append(
-            (
-                one["run"],
-                len(one["points"]),
-                shown(one["R0"], share=share, digits=digits),
-                shown(one["A"], share=share, digits=digits),
-                shown(one["B"], share=False, digits=2),
-                shown(one["C_mid"], share=False, digits=0),
-                shown(one["rmse"], share=share, digits=digits),
-                shown(half and half["foretold"], share=share, digits=digits),
-                shown(half and half["measured"], share=share, digits=digits),
-                shown(half and half["error"], share=share, digits=digits),
-            )
-        )
+        metric = functools.partial(shown, share=share, digits=1 if share else 3)
+        curve = [metric(one["R0"]), metric(one["A"]), shown(one["B"], share=False, digits=2)]
+        curve += [shown(one["C_mid"], share=False, digits=0), metric(one["rmse"])]
+        ending = [metric(half and half[name]) for name in ("foretold", "measured", "error")]
+        rows.append((one["run"], len(one["points"]), *curve, *ending))
         if half is None:
             words.append(f"{one['run']}: the first half of its {args.over} has too few points to foretell the rest")
         if one["A"]["value"] <= one["R0"]:
@@ -41,4 +32,3 @@ def run(args: argparse.Namespace) -> int:
     write_json(output, fits)
     plot_fits(fits, output.with_suffix(".png"))
     say(f"written to {output} and {output.with_suffix('.png')}")
-    return 0

@@ -14,7 +14,7 @@ from simplerl.core.registry import registry
 
 TABLES: dict[str, Any] = tomllib.loads(Path(__file__).with_name("commands.toml").read_text(encoding="utf-8"))
 
-#: Subcommand → its table. The command itself is `run(args) -> int` in `simplerl/cli/NAME.py`.
+#: Subcommand → its table. The command itself is `run(args)` in `simplerl/cli/NAME.py`, which may return an exit code.
 COMMANDS: dict[str, dict[str, Any]] = TABLES["command"]
 
 #: Lists are read after parsing, so that a mistake in one is a message like any other.

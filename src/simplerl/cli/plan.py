@@ -14,7 +14,7 @@ from simplerl.core.errors import ConfigError
 GIB = 2**30
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Plan a run for a machine, and refuse what does not fit."""
     from simplerl.distributed.plan import Machine  # Torch, which a mistake need not wait for.
 
@@ -28,7 +28,6 @@ def run(args: argparse.Namespace) -> int:
     if 0 < args.gpus < (size := config.rollout.tensor_parallel):
         raise ConfigError(f"rollout.tensor_parallel = {size} needs as many GPUs: give --gpus {size} or more")
     show(config, Machine(**given), prompt_tokens=args.prompt_tokens)
-    return 0
 
 
 def memory_gib() -> float:
@@ -74,7 +73,7 @@ def show(config: Config, machine, *, prompt_tokens: int = 0) -> None:
         )
 
 
-def dry_run(config: Config) -> int:
+def dry_run(config: Config) -> None:
     """Print what a run would be, what it takes, and the first problems that it would see; write nothing."""
     import torch
 
@@ -98,4 +97,3 @@ def dry_run(config: Config) -> int:
     for problem in first[:3]:
         ids = template.ids(problem, tokenizer)
         print(f"--- {problem.id}, {len(ids)} tokens, gold {problem.answer!r}\n{tokenizer.decode(ids)}")
-    return 0

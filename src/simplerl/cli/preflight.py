@@ -20,7 +20,7 @@ from simplerl.rollout.backend import Sampling
 from simplerl.runs.files import write_json
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Measure, show, recommend."""
     if args.output and not args.output.parent.is_dir():
         raise ConfigError(f"--output {args.output}: the directory {args.output.parent} does not exist")
@@ -55,7 +55,6 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         write_json(args.output, {"model": args.model, "data": source, "templates": measured, "recommended": advice})
         say(f"written to {args.output}")
-    return 0
 
 
 def _show(title: str, samples: int, measured: dict[str, Any]) -> None:

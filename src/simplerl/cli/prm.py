@@ -12,12 +12,12 @@ from simplerl.data.rows import read_rows
 from simplerl.runs.files import json_line, write_atomic
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Carry out the action."""
-    return {"label": _label, "train": _train, "score": _score}[args.action](args)
+    {"label": _label, "train": _train, "score": _score}[args.action](args)
 
 
-def _label(args: argparse.Namespace) -> int:
+def _label(args: argparse.Namespace) -> None:
     from simplerl.selftraining.prm import label
     from simplerl.selftraining.sample import WITHOUT_LEARNING
 
@@ -26,10 +26,9 @@ def _label(args: argparse.Namespace) -> int:
     counts = label(config, args.output_dir, **options, say=say)
     print(f"{counts.total()} steps: {', '.join(f'{count} {name}' for name, count in counts.most_common())}")
     print(f"Labels: {args.output_dir}. Next: simplerl prm train {args.output_dir} --output-dir DIR")
-    return 0
 
 
-def _train(args: argparse.Namespace) -> int:
+def _train(args: argparse.Namespace) -> None:
     from simplerl.analysis.plots import plot_reliability
     from simplerl.selftraining.prm import Lesson, train_prm
 
@@ -45,10 +44,9 @@ def _train(args: argparse.Namespace) -> int:
     rows = [(name, "–" if figures[key] is None else f"{figures[key]:.3f}") for name, key in shown.items()]
     show_table(f"{figures['steps']} held-out steps, {figures['good']} of them good", ("", "value"), rows)
     print(f"Process reward model: {args.output_dir} (reliability.png, prm.json)")
-    return 0
 
 
-def _score(args: argparse.Namespace) -> int:
+def _score(args: argparse.Namespace) -> None:
     from simplerl.prm.model import ROWS, load_prm
 
     if args.output.exists():
@@ -70,4 +68,3 @@ def _score(args: argparse.Namespace) -> int:
                 bar.advance()
     write_atomic(args.output, "".join(lines))
     print(f"{len(lines)} responses scored: {args.output}")
-    return 0

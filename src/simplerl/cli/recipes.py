@@ -3,25 +3,24 @@
 import argparse
 
 from simplerl.cli.options import settings
-from simplerl.config.resolve import as_toml, recipe_header, recipe_names, resolve
+from simplerl.config.resolve import RECIPES, as_toml, recipe_header, resolve
 from simplerl.core.errors import ConfigError
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """List, or resolve and print."""
     if args.name is None:
         if args.overrides:
             raise ConfigError(f"{args.overrides[0]} needs the name of a recipe to lay it on: simplerl recipes NAME …")
         _list()
-        return 0
+        return
     text, about = as_toml(resolve(args.name, settings(args))), recipe_header(args.name)[0]
     print(f"# {args.name}{': ' * bool(about)}{about}\n{text}", end="")
-    return 0
 
 
 def _list() -> None:
     """Print the recipes in groups: name, model, data, template, and for those that differ in more, what they are."""
-    configs = {name: resolve(name, {}) for name in recipe_names()}
+    configs = {name: resolve(name, {}) for name in sorted(RECIPES)}
     chains = {name: _chain(name) for name in configs}
     rows = {name: (name, config.model, config.data, config.template) for name, config in configs.items()}
     widths = [max(len(row[column]) for row in rows.values()) for column in range(3)]

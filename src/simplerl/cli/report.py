@@ -12,7 +12,7 @@ from simplerl.report.content import Content
 from simplerl.report.reading import gather
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Read, draw, write."""
     if args.no_figures and args.figures:
         raise ConfigError("--figures and --no-figures exclude each other")
@@ -31,4 +31,3 @@ def run(args: argparse.Namespace) -> int:
     bar.say(f"report: {args.output} ({len(html.encode('utf-8')) / 1e6:.1f} MB)")
     if folder is not None:
         bar.say(f"figures: {folder}/ ({len(content.figures)} as PNG and PDF)")
-    return 0

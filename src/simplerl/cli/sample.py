@@ -7,7 +7,7 @@ from simplerl.config.resolve import merge, resolve
 from simplerl.core.errors import ConfigError
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Sample and write."""
     overrides = settings(args)
     if needless := sorted(overrides.keys() & {"algorithm", "reference"}):
@@ -19,4 +19,3 @@ def run(args: argparse.Namespace) -> int:
     counts, written = sample(config, args.output, everything=args.all, say=lambda line: print(line, flush=True))
     verdicts = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     print(f"{counts.total()} responses: {verdicts}. {written} written to {args.output}")
-    return 0

@@ -16,7 +16,7 @@ from simplerl.runs.files import LockedDirectory
 KEY = "SIMPLERL_SERVE_KEY"
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Serve until Ctrl-C."""
     key = os.environ.get(KEY) or secrets.token_hex(16)
     policy = load(args.model, device=pick_device(args.device))
@@ -31,4 +31,3 @@ def run(args: argparse.Namespace) -> int:
         )
         with contextlib.suppress(KeyboardInterrupt):
             server.wait()
-    return 0

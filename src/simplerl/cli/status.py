@@ -7,27 +7,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from simplerl.cli.console import printable
+from simplerl.cli.options import TABLES
 from simplerl.core.errors import RunError
 from simplerl.runs.files import LockedDirectory
 from simplerl.runs.metrics import as_number
 from simplerl.runs.run import Run
 
-#: Phase → what training waits for in it; `{step}`: the step under way.
-WAITS = {
-    "rollout": "waits for the responses of step {step}",
-    "learn": "computes the update of step {step}",
-    "sync": "hands the weights of step {step} to who samples",
-    "evaluate": "waits for the held-out responses of step {step}",
-    "save": "writes the checkpoint of step {step}",
-}
-ENGINES = {"answers": "owes {owes} responses under policy {version}", "waits": "waits for requests", "starts": "starts"}
+#: Phase of training, and state of an engine → what is done in it.
+PHASES, ENGINES = TABLES["words"]["phases"], TABLES["words"]["engines"]
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Show each run."""
     for path in args.runs:
         print("\n".join(lines(Run(path))))
-    return 0
 
 
 def lines(run: Run) -> Iterator[str]:
@@ -77,7 +70,7 @@ _NUMBERS = ("owes", "version")
 
 
 def _phase(table: dict[str, Any]) -> str:
-    return WAITS.get(str(table.get("phase")), "begins").format(step=_number(table.get("step")))
+    return PHASES.get(str(table.get("phase")), "begins").format(step=_number(table.get("step")))
 
 
 def _number(value: Any) -> str:

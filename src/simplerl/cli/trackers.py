@@ -5,7 +5,7 @@ They get the configuration and the metrics, nothing else: no environment, no key
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from simplerl.core.errors import ConfigError, nearest
 from simplerl.train.run import Callback
@@ -50,10 +50,7 @@ class Trackers(Callback):
         for tracker in self._trackers:
             tracker.log(dict(metrics), step=step)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
         """Close the trackers."""
         for tracker in self._trackers or ():
             tracker.finish()

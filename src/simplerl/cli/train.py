@@ -17,7 +17,8 @@ def run(args: argparse.Namespace) -> int:
     if stage == "train" and args.dry_run:
         from simplerl.cli.plan import dry_run
 
-        return dry_run(config)
+        dry_run(config)
+        return 0
 
     # Torch, which a mistake need not wait for.
     from simplerl.cli.display import execute, show_ending, show_outcome

@@ -11,7 +11,7 @@ from simplerl.viewer.library import Library
 from simplerl.viewer.server import HOST, open_server, serve
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Serve the page until Ctrl-C."""
     library = Library(args.directory)
     catalog = library.catalog()
@@ -30,4 +30,3 @@ def run(args: argparse.Namespace) -> int:
     # What the first visitor asks for is read while the browser starts.
     threading.Thread(target=warm, args=(library,), daemon=True).start()
     serve(server)
-    return 0

@@ -8,7 +8,7 @@ import sys
 import tomllib
 import typing
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,47 +40,11 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "transform": registry("transform"),
     "buffer": registry("buffer"),
 }
-#: What may differ between a run and its resumption: nothing that changes what a step computes, rounding aside. The
-#: knobs of memory are among them, so that a run that ran out of it can go on. A run's name holds none of them: it is
-#: the same run.
-FREE_ON_RESUME = (
-    "steps",
-    "token_budget",
-    "output_dir",
-    "plugins",
-    "checkpoint.",
-    "cluster.",
-    "doctor.",
-    *(f"judge.{key}" for key in ("base_url", "api_key_env", "concurrency", "timeout_s", "deadline_s")),
-    *(f"judge.{key}" for key in ("price_in", "price_out", "budget")),
-    "tracking.",
-    "evaluation.every",
-    "learner.restarts",
-    "learner.tokens_per_microbatch",
-    "learner.gradient_checkpointing",
-    "learner.share_prompts",
-    "learner.ranks",
-    "learner.cpu_offload",
-    "rollout.max_rows",
-    "rollout.tensor_parallel",
-    "verifier.workers",
-)
+_KEYS = tomllib.loads(Path(__file__).with_name("keys.toml").read_text(encoding="utf-8"))
+#: What may differ between a run and its resumption.
+FREE_ON_RESUME: list[str] = _KEYS["free_on_resume"]
 #: What other libraries call a key → its name here.
-OTHER_NAMES = {
-    "learning_rate": "optimizer.lr",
-    "num_generations": "sampling.samples_per_prompt",
-    "max_completion_length": "sampling.max_new_tokens",
-    "max_prompt_length": "sampling.max_prompt_tokens",
-    "beta": "algorithm.kl_coef",
-    "epsilon_high": "algorithm.clip_high",
-    "max_steps": "steps",
-    "reward_funcs": "reward",
-}
-
-
-def recipe_names() -> list[str]:
-    """Return the names of the recipes, shipped and from plug-ins."""
-    return sorted(RECIPES)
+OTHER_NAMES: dict[str, str] = _KEYS["other_names"]
 
 
 def recipe_path(name: str) -> Path:
@@ -93,25 +57,29 @@ def recipe_path(name: str) -> Path:
     return path
 
 
+def _split_recipe(name: str) -> tuple[str, str, dict[str, Any]]:
+    """Return (about, extends, the settings that it has itself) of a recipe, the texts empty where it has none."""
+    path = recipe_path(name)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    about, base = table.pop("about", ""), table.pop("extends", "")
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: extends must be the name of a recipe, got {base!r}")
+    return about, base, table
+
+
 def recipe_header(name: str) -> tuple[str, str]:
     """Return (about, extends) of a recipe, each empty where it has none."""
-    table = tomllib.loads(recipe_path(name).read_text(encoding="utf-8"))
-    return table.get("about", ""), table.get("extends", "")
+    return _split_recipe(name)[:2]
 
 
 def read_recipe(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the table of a shipped recipe or of a TOML file; `extends` names the recipe it builds on."""
     if name in extending:
         raise ConfigError(f"recipe {name} extends itself: {' → '.join([*extending, name])}")
-    path = recipe_path(name)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    base = table.pop("extends", None)
-    table.pop("about", None)
-    if base is not None and not isinstance(base, str):
-        raise ConfigError(f"{path}: extends must be the name of a recipe, got {base!r}")
+    _, base, table = _split_recipe(name)
     return merge(read_recipe(base, (*extending, name)), table) if base else table
 
 
@@ -136,7 +104,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
 
     `--reward` may be repeated, each a name or `file.py:function`, with `=WEIGHT` after it.
     """
-    table: dict[str, Any] = {}
+    settings: list[tuple[str, Any]] = []
     rewards: list[str] = []
     rest = list(arguments)
     while rest:
@@ -149,29 +117,40 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
         if key == "reward":
             rewards.append(value)
             continue
-        key = f"{key}.name" if key in REGISTRIES else key
-        *sections, last = key.replace("-", "_").split(".")
-        nested = table
-        for name in sections:
-            nested = nested.setdefault(name, {})
-            if not isinstance(nested, dict):
-                raise ConfigError(f"--{key}: {name} has been given a value already")
-        nested[last] = value
-    return merge({"reward": reward_table(rewards)}, table) if rewards else table
+        settings.append((f"{key}.name" if key in REGISTRIES else key.replace("-", "_"), value))
+    table = nested(settings)
+    return merge({"reward": _reward_table(rewards)}, table) if rewards else table
 
 
-def reward_table(rewards: Sequence[str | tuple[str, float]]) -> dict[str, Any]:
-    """Return the section `reward` for names, `NAME=WEIGHT` or (name, weight); a weight or several are a mixture."""
+def nested(settings: Iterable[tuple[str, Any]], shown: str = "--{}") -> dict[str, Any]:
+    """Return settings with dotted keys as nested tables; a section may be given as a table too.
+
+    Raises ConfigError, naming the key as `shown`, where a section is given a value as well.
+    """
+    tables: dict[str, Any] = {}
+    for key, value in settings:
+        *sections, last = key.split(".")
+        table = tables
+        for section in sections:
+            table = table.setdefault(section, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"{shown.format(key)}: {section} has been given a value already")
+        if isinstance(table.get(last), dict) and not isinstance(value, Mapping):
+            raise ConfigError(f"{shown.format(key)} = {value!r}: {last} is a section, and has been given keys already")
+        table[last] = {**table.get(last, {}), **value} if isinstance(value, Mapping) else value
+    return tables
+
+
+def _reward_table(rewards: Sequence[str]) -> dict[str, Any]:
+    """Return the section `reward` for names and `NAME=WEIGHT`; a weight or several are a mixture."""
     parts: list[dict[str, Any]] = []
     for entry in rewards:
-        name, weight = entry if isinstance(entry, tuple) else (entry, None)
-        head, equals, tail = name.rpartition("=")
-        if weight is None and equals:
-            try:
-                name, weight = head, float(tail)
-            except ValueError as error:
-                raise ConfigError(f"--reward {entry}: the weight after '=' must be a number, got {tail!r}") from error
-        parts.append({"name": canonical(name)} | ({} if weight is None else {"weight": weight}))
+        name, equals, weight = entry.rpartition("=")
+        try:
+            part = {"name": canonical(name), "weight": float(weight)} if equals else {"name": canonical(entry)}
+        except ValueError as error:
+            raise ConfigError(f"--reward {entry}: the weight after '=' must be a number, got {weight!r}") from error
+        parts.append(part)
     if len(parts) == 1 and "weight" not in parts[0]:
         return parts[0]
     return {"name": "mixture", "rewards": parts}
@@ -337,7 +316,7 @@ def recipe_for(model: str) -> str:
 
     `generic` and `simplerl-zoo` name a model only as an example.
     """
-    shipped = sorted(recipe_names(), key=lambda name: name != model)  # One of the model's very name comes first.
+    shipped = sorted(RECIPES, key=lambda name: (name != model, name))  # One of the model's very name comes first.
     own = (name for name in shipped if name not in ("generic", "simplerl-zoo"))
     return next((name for name in own if read_recipe(name).get("model") == model), default_recipe({"model": model}))
 
@@ -366,8 +345,8 @@ def _own_keys(recipe: str) -> set[str]:
     """Return the dotted keys that a recipe has from files of the user's, not from shipped ones."""
     if recipe in RECIPES:
         return set()
-    table = tomllib.loads(recipe_path(recipe).read_text(encoding="utf-8"))
-    return {*flatten(table)} | (_own_keys(table["extends"]) if "extends" in table else set())
+    _, base, table = _split_recipe(recipe)
+    return {*flatten(table)} | (_own_keys(base) if base else set())
 
 
 def _following(table: Mapping[str, Any], given: set[str], say: Callable[[str], None]) -> Config:

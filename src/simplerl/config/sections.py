@@ -433,11 +433,6 @@ class PluginConfig:
     """Of its source, as it was loaded."""
 
 
-def _read_plugins(value: Any) -> Any:
-    read = _read_list(value)
-    return [{"name": item} if isinstance(item, str) else item for item in read]
-
-
 @section
 class Config:
     """A complete run."""
@@ -461,7 +456,7 @@ class Config:
     """Seed of everything that is drawn: order of problems and sampling noise."""
     output_dir: str = ""
     """Run directory; empty: runs/ and a name made from what the run is."""
-    plugins: Annotated[tuple[PluginConfig, ...], BeforeValidator(_read_plugins)] = ()
+    plugins: tuple[PluginConfig, ...] = ()
     """Files or modules of yours to load first: what they register can be named here (docs/extending.md). The SHA-256 of
     each is recorded, and a plug-in that has changed since is said when the run is resumed."""
     shuffle_rewards: bool = False

@@ -8,17 +8,14 @@ stands behind the name, as `name,key=value`. Mixtures of sources: `mixtures.py`.
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from simplerl.core.errors import ConfigError, DataError, nearest
 from simplerl.core.registry import Registry
 from simplerl.core.types import Problem
-from simplerl.data import audit
 from simplerl.data.mixtures import Part, mix, parse, sizes
-from simplerl.data.problems import ProblemSet, audit_rows, problem_set, select
-from simplerl.data.rows import SUFFIXES, Row, file_origin, open_hub, read_rows, stem_of, suffix_of
+from simplerl.data.problems import ProblemSet, Reading, problem_set, readings, select
+from simplerl.data.rows import open_source
 
 #: Name → loader.
 DATASETS: Registry[Callable[..., list[Problem] | ProblemSet]] = Registry(
@@ -89,8 +86,8 @@ def _read(
     levels = tuple(wanted) if isinstance(wanted, list | tuple) else (wanted,)
     if loader is None:
         if part.task:
-            raise DataError(f"{part.label!r}: a file or a hub data set has no tasks. {_unknown(part.name)}")
-        origin, rows, source = _open(part.name, split)
+            raise DataError(f"{part.label!r}: a file or a hub data set has no tasks; {nearest(part.name, DATASETS)}")
+        origin, rows, source = open_source(part.name, split=split, known=DATASETS, what="data set")
         chosen = problem_set(rows, source=source, origin=origin, strict=strict)
         return select(chosen, name=part.name, levels=levels, size=size)
     if at and "at" not in takes:
@@ -100,23 +97,6 @@ def _read(
     given = {"levels": levels, "at": at, "task": part.task, "options": more}
     loaded = loader(split, size=size, seed=seed, **{key: value for key, value in given.items() if value})
     return loaded if isinstance(loaded, ProblemSet) else ProblemSet(problems=loaded, origin={"generated": base})
-
-
-def _open(name: str, split: str) -> tuple[dict[str, Any], Iterable[Row], str]:
-    """Return (origin, rows, source) of a file or a hub data set."""
-    path, (base, _, at) = Path(name).expanduser(), name.partition("@")
-    if suffix_of(path) or path.exists():
-        return file_origin(path) if path.is_file() else {}, read_rows(path), stem_of(path)
-    if base.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return *open_hub(base, split=split, revision=at or None), base
-    raise DataError(_unknown(name))
-
-
-def _unknown(name: str) -> str:
-    return (
-        f"unknown data set {name!r}; {nearest(name, DATASETS)} A {', '.join(SUFFIXES)} file or a hub data set "
-        "(owner/name) works too."
-    )
 
 
 def load(
@@ -129,18 +109,16 @@ def load(
     return chosen.problems
 
 
-def rows_to_audit(name: str, split: str = "train") -> Iterator[audit.Row]:
+def rows_to_audit(name: str, split: str = "train") -> Iterator[Reading]:
     """Yield the rows of whatever `read` takes, for an audit: also those that training would refuse."""
     for part in parse(name):
         if part.name.partition("@")[0] not in DATASETS:
-            _, rows, source = _open(part.name, split)
-            yield from audit_rows(rows, source=source)
+            _, rows, source = open_source(part.name, split=split, known=DATASETS, what="data set")
+            yield from readings(rows, source=source, labelled=True)
             continue
         chosen = _read(part, split, size=0, seed=0, levels=(), strict=True)
-        for item in chosen.problems:
-            yield audit.Row(id=item.id, gold=item.answer, question=item.question)
-        for row in chosen.left_out:
-            yield audit.Row(id=row.id, gold="", left_out=row.why)
+        yield from (Reading(id=item.id, place="", problem=item) for item in chosen.problems)
+        yield from chosen.left_out
 
 
 def has_test_split(name: str) -> bool:

@@ -56,10 +56,6 @@ class Expression:
         return split_of(self.text, TEST_SHARE)
 
 
-def _apply(left: int, operator: str, right: int) -> int:
-    return {"+": left + right, "-": left - right, "*": left * right}[operator]
-
-
 def _candidate(level: int, rng: np.random.Generator) -> Expression:
     """Draw one expression of a level; its values may lie out of range."""
 
@@ -70,7 +66,8 @@ def _candidate(level: int, rng: np.random.Generator) -> Expression:
         return "+-"[operand(0, 1)]
 
     def step(left: int, operator: str, right: int) -> tuple[int, str, int, int]:
-        return (left, operator, right, _apply(left, operator, right))
+        value = {"+": left + right, "-": left - right, "*": left * right}[operator]
+        return (left, operator, right, value)
 
     text, form = "", operand(0, 2) if level == 5 else -1
     if level == 1:

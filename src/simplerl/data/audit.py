@@ -19,27 +19,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from simplerl.core.types import Verdict
+from simplerl.data.problems import Reading
 from simplerl.verify.extract import MAX_ANSWER_CHARS
 from simplerl.verify.judge import RULES, question_expressions, reading, unbox
 from simplerl.verify.pool import TIMEOUT_S, VerifierPool
 
 #: What an expression holds that leaves something to compute; a number or a word of the question may be the answer.
 _COMPUTES = re.compile(r"[-+*/^!|√×÷·]|\\[a-z]")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """One gold; the others are None where the source has none."""
-
-    id: str
-    gold: str
-    question: str | None = None
-    response: str | None = None
-    expected: bool | None = None
-    left_out: str = ""  # Why training leaves the row out; it has no gold then
-    refused: str = ""  # Why training refuses the row
-    tests: Mapping[str, Any] | None = None  # Unit tests; a row that has them has no other gold
-    reference: str = ""  # The program that passes them, where the source has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +38,17 @@ class Finding:
     why: str
 
 
-#: Kind of finding → the heading of its list.
+#: Kind of finding → what was found of the golds, or of the labelled responses.
 KINDS = {
-    "refused": "rows refused in training",
-    "left_out": "rows left out of training",
-    "rejected": "rejected golds",
-    "unjudgeable": "golds that cannot be judged",
-    "literal": "golds matched by the same text only",
+    "refused": "refused in training",
+    "left_out": "left out of training",
+    "rejected": "rejected against themselves",
+    "unjudgeable": "cannot be judged",
+    "literal": "matched by the same text only",
+    "restated": "restated by their question",
+    "reference": "failed by their reference",
     "false_negatives": "false negatives",
     "false_positives": "false positives",
-    "reference": "unit tests that fail on the reference solution",
-    "restated": "golds restated by their question",
 }
 
 
@@ -91,9 +77,10 @@ class Report:
         """Whether every row can be read and every gold equals itself."""
         return not any(self.findings[kind] for kind in ("refused", "rejected", "unjudgeable", "reference"))
 
-    def add(self, kind: str, row: Row, answer: str | None, why: str) -> None:
+    def add(self, kind: str, row: Reading, answer: str | None, why: str) -> None:
         """Take in a finding, its texts cut."""
-        self.findings[kind].append(Finding(row.id, row.gold[:200], None if answer is None else answer[:200], why))
+        cut = None if answer is None else answer[:200]
+        self.findings[kind].append(Finding(row.original_id or row.id, row.gold[:200], cut, why))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain data."""
@@ -101,7 +88,7 @@ class Report:
         return {**table, **table.pop("findings"), "ok": self.ok}
 
 
-def _check_golds(report: Report, rows: Sequence[Row], pool: VerifierPool) -> None:
+def _check_golds(report: Report, rows: Sequence[Reading], pool: VerifierPool) -> None:
     """Grade every gold against itself, and see whether it is understood."""
     boxes = ((f"The answer is $\\boxed{{{unbox(row.gold)}}}$.", row.gold, row.question) for row in rows)
     for row, verdict in zip(rows, pool.verify_many(boxes), strict=True):
@@ -116,10 +103,10 @@ def _check_golds(report: Report, rows: Sequence[Row], pool: VerifierPool) -> Non
                 report.add("literal", row, None, f"only the same text matches: {problem}")
 
 
-def _check_questions(report: Report, rows: Sequence[Row], pool: VerifierPool) -> None:
+def _check_questions(report: Report, rows: Sequence[Reading], pool: VerifierPool) -> None:
     """Count the golds that their own question states in another form, and those for which copying it is right."""
     for row in rows:
-        for text in filter(_COMPUTES.search, question_expressions(row.question or "") if row.gold else ()):
+        for text in filter(_COMPUTES.search, question_expressions(row.question or "")):
             copied = pool.judge(text, row.gold)
             if copied.rule == "string" or not (copied.correct or copied.rule == "unfinished"):
                 continue
@@ -129,7 +116,7 @@ def _check_questions(report: Report, rows: Sequence[Row], pool: VerifierPool) ->
             break
 
 
-def _check_responses(report: Report, rows: Sequence[Row], pool: VerifierPool) -> list[Verdict]:
+def _check_responses(report: Report, rows: Sequence[Reading], pool: VerifierPool) -> list[Verdict]:
     """Judge the responses and compare the verdicts with the labels."""
     start = time.perf_counter()
     verdicts = pool.verify_many((row.response, row.gold, row.question) for row in rows)
@@ -147,17 +134,18 @@ def _check_responses(report: Report, rows: Sequence[Row], pool: VerifierPool) ->
     return verdicts
 
 
-def _check_tests(report: Report, rows: Sequence[Row], failing: Callable[[Mapping[str, Any], str], str]) -> None:
+def _check_tests(report: Report, rows: Sequence[Reading], failing: Callable[[Mapping[str, Any], str], str]) -> None:
     """Run the unit tests of rows on their reference solutions."""
-    report.tested, rows = len(rows), [row for row in rows if row.reference]
+    report.tested, rows = len(rows), [row for row in rows if "reference" in row.meta]
     report.references = len(rows)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for row, why in zip(rows, threads.map(lambda row: failing(row.tests or {}, row.reference), rows), strict=True):
+        checked = threads.map(lambda row: failing(row.meta["tests"], row.meta["reference"]), rows)
+        for row, why in zip(rows, checked, strict=True):
             if why:
                 report.add("reference", row, None, why)
 
 
-def _measure_rules(report: Report, rows: Sequence[Row], verdicts: Sequence[Verdict], pool: VerifierPool) -> None:
+def _measure_rules(report: Report, rows: Sequence[Reading], verdicts: Sequence[Verdict], pool: VerifierPool) -> None:
     """Count the deciding rules and time the judgements, each from scratch."""
     times: dict[str, list[float]] = {}
     for row, verdict in zip(rows, verdicts, strict=True):
@@ -173,7 +161,7 @@ def _measure_rules(report: Report, rows: Sequence[Row], verdicts: Sequence[Verdi
 
 
 def audit(
-    rows: Iterable[Row],
+    rows: Iterable[Reading],
     name: str,
     *,
     policy: str = "boxed",
@@ -188,9 +176,9 @@ def audit(
         for kind in ("left_out", "refused"):
             if why := getattr(row, kind):
                 report.add(kind, row, None, why)
-    rows = [row for row in every if not (row.left_out or row.refused)]
-    _check_tests(report, [row for row in rows if row.tests], failing)
-    rows = [row for row in rows if not row.tests]
+    rows = [row for row in every if row.problem]
+    _check_tests(report, [row for row in rows if "tests" in row.meta], failing)
+    rows = [row for row in rows if "tests" not in row.meta]
     answered = [row for row in rows if row.response is not None]
     with VerifierPool(policy, workers=workers, timeout_s=timeout_s) as pool:
         _check_golds(report, rows, pool)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from simplerl import data
-from simplerl.core.errors import ConfigError, DataError
+from simplerl.core.errors import DataError
 from simplerl.core.types import Problem
 from simplerl.data.problems import part, question_in
 from simplerl.data.rows import SUFFIXES, read_rows, stem_of, suffix_of
@@ -74,8 +74,6 @@ def decontaminate(
     `how` is `N-gram` or `exact`, `shared` the first n-gram that they share or the complete question, `shared_ngrams`
     how many of the problem's stand in benchmarks.
     """
-    if n < 2:
-        raise ConfigError(f"n-grams need at least 2 words, got {n}")
     grams: dict[str, Asked] = {}
     asked_exactly: dict[str, Asked] = {}
     for item in asked:

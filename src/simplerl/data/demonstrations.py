@@ -9,7 +9,6 @@ are copied from the question instead: a habit of base models that the cubs do no
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -17,10 +16,8 @@ from simplerl.core.errors import DataError
 from simplerl.core.objects import is_object, recall
 from simplerl.core.seeds import generator
 from simplerl.data.arithmetic import LARGEST, LEVELS, Expression, expression
-from simplerl.data.fields import CHAT_FIELDS, QUESTION_FIELDS, folded, turns
-from simplerl.data.rows import SUFFIXES, Row, open_hub, read_rows, suffix_of
-
-RESPONSE_FIELDS = ("response", "output", "completion", "generation", "solution")
+from simplerl.data.fields import FIELDS, first_text, folded, turns
+from simplerl.data.rows import Row, open_source
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,20 +33,12 @@ class Demonstration:
 def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> list[Demonstration]:
     """Return the demonstrations of a built-in set, a file (.jsonl, .json, .parquet) or a hub data set (owner/name)."""
     if name in BUILT_IN:
-        return [BUILT_IN[name](seed, index) for index in range(size or 2000)]
-    path = Path(name).expanduser()
+        return [built_in(name, seed, index) for index in range(size or 2000)]
     if is_object(name):
         passed = recall(name, "demonstrations")
         rows: Iterable[Row] = (Row(dict(row), f"demonstrations[{index}]") for index, row in enumerate(passed))
-    elif suffix_of(path) or path.exists():
-        rows = read_rows(path)
-    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        rows = open_hub(name, split=split)[1]
     else:
-        raise DataError(
-            f"unknown demonstrations {name!r}; known: {', '.join(BUILT_IN)}. A {', '.join(SUFFIXES)} file or a hub "
-            "data set (owner/name) works too."
-        )
+        rows = open_source(name, split=split, known=BUILT_IN, what="demonstrations")[1]
     demonstrations = [_demonstration(row) for row in islice(rows, size or None)]
     if not demonstrations:
         raise DataError(f"{name} holds no rows to imitate")
@@ -59,82 +48,50 @@ def load(name: str, *, split: str = "train", size: int = 0, seed: int = 0) -> li
 def _demonstration(row: Row) -> Demonstration:
     """Return the demonstration in a row: two text fields, or the first exchange of a chat."""
     fields = folded(row.fields)
-    question, response = (
-        next((text for name in names if isinstance(text := fields.get(name), str) and text.strip()), None)
-        for names in (QUESTION_FIELDS, RESPONSE_FIELDS)
-    )
-    if response is None and "####" in str(fields.get("answer")):
+    question, response = (first_text(fields, FIELDS[kind])[1] for kind in ("question", "demonstration"))
+    if not response and "####" in str(fields.get("answer")):
         response = str(fields["answer"])  # GSM8K: the working, then the answer.
-    if question is None or response is None:
-        chat = next(filter(None, (turns(fields.get(name)) for name in CHAT_FIELDS)), [])
-        said = dict(reversed(chat))  # The first turn of each.
-        question, response = question or said.get("user"), response or said.get("assistant")
     if not question or not response:
-        missing, wanted = ("question", QUESTION_FIELDS) if not question else ("response", RESPONSE_FIELDS)
+        chat = next(filter(None, (turns(fields.get(name)) for name in FIELDS["chat"])), [])
+        said = dict(reversed(chat))  # The first turn of each.
+        question, response = question or said.get("user", ""), response or said.get("assistant", "")
+    if not question or not response:
+        missing, wanted = ("question", FIELDS["question"]) if not question else ("response", FIELDS["demonstration"])
         raise DataError(
             f"{row.place}: no {missing} to imitate; wanted one of {', '.join(wanted)} with text in it, or one of "
-            f"{', '.join(CHAT_FIELDS)} with a user's and an assistant's turn. "
+            f"{', '.join(FIELDS['chat'])} with a user's and an assistant's turn. "
             f"Fields there: {', '.join(map(repr, row.fields))}"
         )
     ended = fields.get("stop_reason") not in ("length", "turns", "seconds")
     return Demonstration(question=question, response=response, ended=ended, place=row.place)
 
 
-def long_arithmetic(seed: int, index: int) -> Demonstration:
-    """Return demonstration number `index` for the cubs' task: a pure function of its arguments, of train expressions.
+def built_in(name: str, seed: int, index: int) -> Demonstration:
+    """Return demonstration number `index` of a built-in set: a pure function of its arguments, of train expressions."""
+    if name == "arithmetic-restating" and index % 4 == 0:
+        name = "arithmetic-short"
+    rng = generator(seed, name, index)
+    drawn = expression(seed, "train", int(rng.choice(LEVELS)), int(rng.integers(2**40)))
+    response = BUILT_IN[name](drawn, rng)
+    return Demonstration(question=f"What is {drawn.text}?", response=response, ended=True, place=f"{name}[{index}]")
 
-    Some steps are slips that are noticed and corrected, and the last one is checked by its inverse:
-    ` 8+19=26. Wait, 8+19=27. 27-4=23. Check: 23+4=27. \\boxed{23}`.
-    The response begins with a space, as after the template `plain`.
+
+def _long_working(drawn: Expression, rng: np.random.Generator) -> str:
+    """Return a working in which some steps are slips that are noticed, and the last one is checked by its inverse.
+
+    ` 8+19=26. Wait, 8+19=27. 27-4=23. Check: 23+4=27. \\boxed{23}`: it begins with a space, as after the template
+    `plain`.
     """
-    drawn, rng = _draw("arithmetic-long", seed, index)
     lines = []
     for left, operator, right, value in drawn.steps:
         if rng.random() < 0.2:
             lines.append(f"{left}{operator}{right}={_slip(value, rng)}. Wait,")
         lines.append(f"{left}{operator}{right}={value}.")
-    lines.append(f"Check: {_inverse(*drawn.steps[-1])}.")
-    return _worked(drawn, f" {' '.join(lines)} \\boxed{{{drawn.value}}}", f"arithmetic-long[{index}]")
-
-
-def short_arithmetic(seed: int, index: int) -> Demonstration:
-    """Return demonstration number `index` of the bare working: a pure function too, of train expressions."""
-    drawn, _ = _draw("arithmetic-short", seed, index)
-    return _worked(drawn, drawn.working, f"arithmetic-short[{index}]")
-
-
-def restating_arithmetic(seed: int, index: int) -> Demonstration:
-    """Return demonstration number `index` in which three of four answers are the question's expression."""
-    if index % 4 == 0:
-        return short_arithmetic(seed, index)
-    drawn, _ = _draw("arithmetic-restating", seed, index)
-    return _worked(drawn, f" \\boxed{{{drawn.text}}}", f"arithmetic-restating[{index}]")
-
-
-#: Name → function of (seed, index).
-BUILT_IN: dict[str, Callable[[int, int], Demonstration]] = {
-    "arithmetic-long": long_arithmetic,
-    "arithmetic-short": short_arithmetic,
-    "arithmetic-restating": restating_arithmetic,
-}
-
-
-def _draw(name: str, seed: int, index: int) -> tuple[Expression, np.random.Generator]:
-    rng = generator(seed, name, index)
-    return expression(seed, "train", int(rng.choice(LEVELS)), int(rng.integers(2**40))), rng
-
-
-def _worked(drawn: Expression, response: str, place: str) -> Demonstration:
-    return Demonstration(question=f"What is {drawn.text}?", response=response, ended=True, place=place)
-
-
-def _inverse(left: int, operator: str, right: int, value: int) -> str:
-    """Return an equation that confirms left ∘ right = value: the inverse, or the factors the other way round."""
-    return {
-        "+": f"{value}-{right}={left}",
-        "-": f"{value}+{right}={left}",
-        "*": f"{right}*{left}={value}",
-    }[operator]
+    left, operator, right, value = drawn.steps[-1]
+    # The inverse operation, or the factors the other way round.
+    check = {"+": f"{value}-{right}={left}", "-": f"{value}+{right}={left}", "*": f"{right}*{left}={value}"}[operator]
+    lines.append(f"Check: {check}.")
+    return f" {' '.join(lines)} \\boxed{{{drawn.value}}}"
 
 
 def _slip(value: int, rng: np.random.Generator) -> int:
@@ -143,3 +100,11 @@ def _slip(value: int, rng: np.random.Generator) -> int:
         wrong = value + int(rng.choice([-10, -2, -1, 1, 2, 10]))
         if 0 <= wrong <= LARGEST:
             return wrong
+
+
+#: Built-in set → the response to an expression, from a generator of noise.
+BUILT_IN: dict[str, Callable[[Expression, np.random.Generator], str]] = {
+    "arithmetic-long": _long_working,
+    "arithmetic-short": lambda drawn, rng: drawn.working,
+    "arithmetic-restating": lambda drawn, rng: f" \\boxed{{{drawn.text}}}",
+}

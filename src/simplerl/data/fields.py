@@ -4,46 +4,25 @@ General rules, for any file: a context (`Body`) stands before the question, lett
 is bare. Benchmarks with rules of their own name their fields themselves.
 """
 
+import itertools
 import json
 import math
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
 from simplerl.verify import equal, extract
 
-QUESTION_FIELDS = ("question", "problem", "prompt", "input", "query", "question_stem")
-CONTEXT_FIELDS = ("body", "context", "passage")
-OPTION_FIELDS = ("options", "choices")
-CHAT_FIELDS = ("prompt", "messages", "conversations", "conversation")
-#: The first that holds something counts, whatever the others hold.
-ANSWER_FIELDS = (
-    "gold",
-    "answer",
-    "final_answer",
-    "ground_truth",
-    "gt_answer",
-    "target",
-    "solution",
-    "correct",
-    "answerkey",
-)
-LEVEL_FIELDS = ("level", "difficulty")
-IDENTITY_FIELDS = ("id", "unique_id", "task_id", "question_id", "idx")
-SOURCE_FIELDS = ("source", "data_source")
-#: What a reader takes, and names that mean something in `Problem.meta`: a file must not choose its judge by them. Other
-#: columns are handed on as they are, to rewards and environments.
-TAKEN = {
-    *QUESTION_FIELDS, *CONTEXT_FIELDS, *OPTION_FIELDS, *CHAT_FIELDS, *ANSWER_FIELDS, *LEVEL_FIELDS, *IDENTITY_FIELDS,
-    *SOURCE_FIELDS, "place", "kind", "environment", "messages", "origin", "original_id", "gym", "people", "tests",
-    "choice", "pass_rate", "pass_rate_samples",
-}  # fmt: skip
-#: What stands in an answer field where there is no answer (NuminaMath and others), whatever its capitals.
-PLACEHOLDERS = {
-    "proof", "notfound", "not found", "not_found", "n/a", "nan", "null", "unknown", "no answer", "not provided",
-    "not available", "not applicable", "see solution", "see proof", "tbd",
-}  # fmt: skip
+_TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+#: What a field says → the names that it may have.
+FIELDS: dict[str, list[str]] = {**_TABLE["names"], **_TABLE["more"]}
+#: What a reader takes, and names that mean something in `Problem.meta`. Other columns are handed on as they are, to
+#: rewards and environments.
+TAKEN = {*itertools.chain(*_TABLE["names"].values()), *_TABLE["words"]["reserved"]}
+PLACEHOLDERS = {*_TABLE["words"]["placeholders"]}
 
 #: An option that brings its letter: `A) 21`, `(B) 3`, `C. x`.
 _LETTERED = re.compile(r"\s*\(?([A-Z])[).:]")
@@ -114,7 +93,7 @@ def gold(text: str, field: str) -> str | None:
 
 
 def _options(fields: Mapping[str, Any]) -> Any:
-    return next((fields[name] for name in OPTION_FIELDS if fields.get(name)), None)
+    return next((fields[name] for name in FIELDS["options"] if fields.get(name)), None)
 
 
 def options_of(options: Any) -> list[tuple[str, str]]:
@@ -187,10 +166,10 @@ def question_of(fields: Mapping[str, Any]) -> str:
 
 def stem_of(fields: Mapping[str, Any]) -> str:
     """Return the question with its context, without options that stand in a field of their own."""
-    question = first_text(fields, QUESTION_FIELDS)[1] or _asked(fields)
+    question = first_text(fields, FIELDS["question"])[1] or _asked(fields)
     if question is None or not question.strip():
-        raise UnreadableRow(f"no question; wanted one of {', '.join(QUESTION_FIELDS)} with text in it")
-    context = first_text(fields, CONTEXT_FIELDS)[1].strip()
+        raise UnreadableRow(f"no question; wanted one of {', '.join(FIELDS['question'])} with text in it")
+    context = first_text(fields, FIELDS["context"])[1].strip()
     return f"{context} {question}" if context and not question.startswith(context) else question
 
 
@@ -228,7 +207,7 @@ def turns(chat: Any) -> list[tuple[str, str]]:
 
 def messages(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the (role, content) of the prompt that a row brings as a chat, without the reply; else none."""
-    chat = next(filter(None, (turns(fields.get(name)) for name in CHAT_FIELDS)), [])
+    chat = next(filter(None, (turns(fields.get(name)) for name in FIELDS["chat"])), [])
     while chat and chat[-1][0] == "assistant":
         chat.pop()
     return chat
@@ -241,7 +220,7 @@ def answer_of(fields: Mapping[str, Any]) -> tuple[str, list[str]]:
     """
     decided: list[str] = []
     scored = fields.get("reward_model")
-    there = [name for name in ANSWER_FIELDS if name in fields]
+    there = [name for name in FIELDS["answer"] if name in fields]
     if isinstance(scored, Mapping) and ("ground_truth" in scored or not there):
         name, value = "reward_model.ground_truth", scored.get("ground_truth")
         if is_empty(value):
@@ -250,7 +229,7 @@ def answer_of(fields: Mapping[str, Any]) -> tuple[str, list[str]]:
         name = next((name for name in there if not is_empty(fields[name])), "")
         if not name:
             empty = f": {', '.join(map(repr, there))} is empty" if there else ""
-            raise UnreadableRow(f"no final answer{empty}; wanted one of {', '.join(ANSWER_FIELDS)} with one in it")
+            raise UnreadableRow(f"no final answer{empty}; wanted one of {', '.join(FIELDS['answer'])} with one in it")
         value = fields[name]
         if there[0] != name:
             decided.append(f"{there[0]!r} is empty, so the answer is that of {name!r}")
@@ -322,11 +301,11 @@ def _chosen(options: Any, value: Any) -> str | None:
 
 def level_of(fields: Mapping[str, Any]) -> str:
     """Return the level without its name (`Level 3` is 3); empty where the row has none."""
-    return first_text(fields, LEVEL_FIELDS)[1].removeprefix("Level ").strip()
+    return first_text(fields, FIELDS["level"])[1].removeprefix("Level ").strip()
 
 
 def identity_of(fields: Mapping[str, Any]) -> str | None:
     """Return the name that the row has at its source, if any."""
     extra = fields.get("extra_info")
     index = as_text(extra.get("index")) if isinstance(extra, Mapping) else None
-    return first_text(fields, IDENTITY_FIELDS)[1] or index
+    return first_text(fields, FIELDS["identity"])[1] or index

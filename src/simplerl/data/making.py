@@ -10,16 +10,17 @@ import io
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from simplerl import __version__
-from simplerl.core.errors import ConfigError, DataError, RunError
+from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
-from simplerl.data.audit import Report, Row, audit
+from simplerl.data.audit import KINDS, audit
 from simplerl.data.fields import TAKEN, choices_of, question_of
-from simplerl.data.problems import ProblemSet, part
-from simplerl.runs.files import write_atomic, write_json
+from simplerl.data.problems import ProblemSet, Reading, part
+from simplerl.runs.files import make_directory, write_atomic, write_json
 
 SUFFIXES = (".jsonl", ".parquet")
 #: What a row does not repeat of `Problem.meta`: it has fields of its own for it, or it is of this reading alone.
@@ -27,7 +28,7 @@ _OWN = TAKEN - {"solution", "tests", "pass_rate", "pass_rate_samples"} | {"stem"
 
 
 def check_output(path: Path, *, overwrite: bool) -> Path:
-    """Return the path of a data file that may be written. Raises DataError, before any work is done."""
+    """Return the path of a data file that may be written; else raise DataError or RunError, before any work is done."""
     if path.suffix not in SUFFIXES:
         raise DataError(f"output {path}: the ending must be one of {', '.join(SUFFIXES)}, got {path.suffix!r}")
     for taken in (path, report_path(path)):
@@ -35,10 +36,7 @@ def check_output(path: Path, *, overwrite: bool) -> Path:
             raise DataError(f"output {taken} is a directory; give a file")
         if taken.exists() and not overwrite:
             raise DataError(f"output {taken} exists already; give another --output, or --overwrite to replace it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot make directory {path.parent}: {error.strerror or error}") from error
+    make_directory(path.parent)
     return path
 
 
@@ -69,16 +67,13 @@ def as_row(problem: Problem) -> dict[str, Any]:
 
 
 def write(path: Path, problems: Sequence[Problem], report: Mapping[str, Any]) -> None:
-    """Write the data file and its report. Raises DataError for no problem, or where it cannot be written."""
+    """Write the data file and its report. Raises DataError for no problem, RunError where it cannot be written."""
     if not problems:
         raise DataError(f"nothing is left to write to {path}: every problem was removed")
     rows = [as_row(problem) for problem in problems]
     content = _parquet(rows) if path.suffix == ".parquet" else "".join(map(_line, rows)).encode()
-    try:
-        write_atomic(path, content)
-        write_json(report_path(path), report)
-    except RunError as error:
-        raise DataError(f"cannot write {path}: {error.__cause__ or error}; what was there before is intact") from error
+    write_atomic(path, content)
+    write_json(report_path(path), report)
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -120,23 +115,30 @@ def report_of(command: str, problem_set: ProblemSet, settings: Mapping[str, Any]
     }
 
 
-def by_prompt_tokens(
-    problems: Sequence[Problem], count: Callable[[Problem], int], limit: int
-) -> tuple[list[Problem], list[dict[str, Any]], dict[str, Any]]:
-    """Return (problems whose prompt has at most `limit` tokens, the others named, figures of all)."""
-    if limit < 1:
-        raise ConfigError(f"--max-prompt-tokens must be at least 1, got {limit}")
+class Filtered(NamedTuple):
+    """What a filter makes of problems."""
+
+    kept: list[Problem]
+    removed: list[dict[str, Any]]  # Each by its name, with what is said of it
+    why: str  # Key of `removed` that says why
+    title: str
+    rows: Sequence[tuple[str, int]]  # Counts to show, between those read and those kept
+    report: Mapping[str, Any]  # What the report holds besides
+
+
+def by_prompt_tokens(problems: Sequence[Problem], count: Callable[[Problem], int], limit: int) -> Filtered:
+    """Keep the problems whose prompt has at most `limit` tokens."""
     counts = {item.id: count(item) for item in problems}
+    kept, removed = part(problems, lambda item: {"tokens": counts[item.id]} if counts[item.id] > limit else None)
     tokens = sorted(counts.values())
     p95 = tokens[round(0.95 * (len(tokens) - 1))]
     figures = {"min": tokens[0], "median": statistics.median(tokens), "p95": p95, "max": tokens[-1]}
-    return *part(problems, lambda item: {"tokens": counts[item.id]} if counts[item.id] > limit else None), figures
+    title = f"prompts of at most {limit:,} tokens (longest: {tokens[-1]:,})"
+    return Filtered(kept, removed, "tokens", title, [("longer prompts", len(removed))], {"prompt_tokens": figures})
 
 
-def by_pass_rate(
-    problems: Sequence[Problem], *, least: float, most: float
-) -> tuple[list[Problem], list[dict[str, Any]]]:
-    """Return (problems whose `pass_rate` lies within bounds, the others named); a problem without one is removed."""
+def by_pass_rate(problems: Sequence[Problem], *, least: float, most: float) -> Filtered:
+    """Keep the problems whose `pass_rate` lies within bounds; one without it is removed."""
     if not 0 <= least <= most <= 1:
         raise ConfigError(f"pass rates lie between 0 and 1, the least first: got {least} and {most}")
 
@@ -146,15 +148,29 @@ def by_pass_rate(
             return {"pass_rate": None, "why": "no sample could be judged"}
         return None if least <= rate <= most else {"pass_rate": rate, "why": "pass rate"}
 
-    return part(problems, why)
+    kept, removed = part(problems, why)
+    rates = histogram(problems)
+    rows = [(f"pass rate {name}", count) for name, count in rates.items()]
+    title = f"pass rates between {least} and {most}"
+    return Filtered(kept, removed, "pass_rate", title, rows, {"pass_rates": rates})
 
 
-def by_gold(
-    problems: Sequence[Problem], name: str, *, workers: int, timeout_s: float
-) -> tuple[list[Problem], list[dict[str, Any]], Report]:
-    """Return (problems whose gold the verifier can judge, the others named with the reason, the audit's report)."""
-    rows = [Row(id=item.id, gold=item.answer, question=item.question) for item in problems]
-    report = audit(rows, name, workers=workers, timeout_s=timeout_s)
-    why = {finding.id: finding.why for kind in ("rejected", "unjudgeable") for finding in report.findings[kind]}
-    said = part(problems, lambda item: {"gold": item.answer, "why": why[item.id]} if item.id in why else None)
-    return *said, report
+def by_gold(problems: Sequence[Problem], name: str, *, workers: int, timeout_s: float) -> Filtered:
+    """Keep the problems whose gold the verifier can judge."""
+    readings = [Reading(id=item.id, place="", problem=item) for item in problems]
+    findings = audit(readings, name, workers=workers, timeout_s=timeout_s).findings
+    why = {finding.id: finding.why for kind in ("rejected", "unjudgeable") for finding in findings[kind]}
+    kept, removed = part(problems, lambda item: {"gold": item.answer, "why": why[item.id]} if item.id in why else None)
+    rows = [(KINDS[kind], len(findings[kind])) for kind in ("rejected", "unjudgeable", "literal")]
+    report = {"same_text_only": [asdict(item) for item in findings["literal"]]}
+    return Filtered(kept, removed, "why", f"golds of {name}", rows, report)
+
+
+def histogram(problems: Sequence[Problem]) -> dict[str, int]:
+    """Return pass rate → problems: never, by quarters, always, not measured."""
+    most = {"0": 0, "up to 1/4": 0.25, "up to 1/2": 0.5, "up to 3/4": 0.75, "below 1": 1 - 1e-12, "1": 1}
+    counts = dict.fromkeys((*most, "not judged"), 0)
+    for problem in problems:
+        rate = problem.meta.get("pass_rate")
+        counts["not judged" if rate is None else next(name for name, end in most.items() if rate <= end)] += 1
+    return counts

@@ -5,13 +5,12 @@ gold answer to learn from is left out, and whatever had to be decided about the 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
-from simplerl.data import audit
 from simplerl.data import fields as read
 from simplerl.data import tests as unit_tests
 from simplerl.data.rows import Row
@@ -19,12 +18,38 @@ from simplerl.verify import equal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LeftOut:
-    """A row that is not a problem to learn from, and why."""
+class Reading:
+    """What became of a row: a problem with what was decided, or the reason why there is none."""
 
     id: str
     place: str
-    why: str
+    original_id: str = ""  # The name that the row has at its source
+    problem: Problem | None = None
+    decided: Sequence[str] = ()
+    left_out: str = ""  # Why there is nothing to learn from it
+    refused: str = ""  # Why it cannot be read: an error, unless rows are only looked at
+    response: str | None = None  # The response that stands beside the gold, for an audit
+    expected: bool | None = None  # Whether it is said to be right
+
+    @property
+    def why(self) -> str:
+        """Why there is no problem; empty where there is one."""
+        return self.left_out or self.refused
+
+    @property
+    def gold(self) -> str:
+        """The gold of the problem; empty where there is none."""
+        return self.problem.answer if self.problem else ""
+
+    @property
+    def question(self) -> str | None:
+        """The question of the problem; None where there is none, as in a labelled case."""
+        return (self.problem and self.problem.question) or None
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What else is known of the problem."""
+        return self.problem.meta if self.problem else {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +57,7 @@ class ProblemSet:
     """Problems with what is to be said of how they were read."""
 
     problems: list[Problem]
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[Reading, ...] = ()
     decisions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What was decided about rows that can be read in more than one way → their places."""
     origin: Mapping[str, Any] = field(default_factory=dict)
@@ -52,17 +77,6 @@ class ProblemSet:
         ]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reading:
-    """What became of a row: a problem with what was decided, or the reason why there is none."""
-
-    place: str
-    problem: Problem | None = None
-    decided: Sequence[str] = ()
-    left_out: str = ""
-    refused: str = ""  # Why it cannot be read: an error, unless rows are only looked at
-
-
 def question_in(row: Row) -> str:
     """Return the question in a row. Raises DataError, naming the place and the fields that are there."""
     try:
@@ -75,9 +89,19 @@ def _there(row: Row) -> str:
     return f"Fields there: {', '.join(map(repr, row.fields)) or 'none'}"
 
 
-def reading(row: Row, *, source: str, index: int, question: str | None = None) -> Reading:
-    """Read a row, or only its answer where the question is given."""
+def reading(row: Row, *, source: str, index: int, labelled: bool = False) -> Reading:
+    """Read a row. A `labelled` case, which has a field `gold`, may do without a question."""
     fields = read.folded(row.fields)
+    responses = (fields.get(name) for name in read.FIELDS["response"])
+    item = Reading(
+        id=f"{source}-{index}",
+        place=row.place,
+        original_id=read.identity_of(fields) or "",
+        response=next((text for text in responses if isinstance(text, str)), None),
+        expected=expected if isinstance(expected := fields.get("expected"), bool) else None,
+    )
+    case = labelled and "gold" in fields and not read.first_text(fields, read.FIELDS["question"])[1]
+    question = "" if case else None
     try:
         if tests := unit_tests.tests_of(fields):
             question = unit_tests.question_with_tests(fields, tests) if question is None else question
@@ -88,23 +112,23 @@ def reading(row: Row, *, source: str, index: int, question: str | None = None) -
             answer, decided = read.answer_of(fields)
             more = read.choices_of(fields, answer) if question else {}  # A labelled case has none.
     except read.NoGold as error:
-        return Reading(place=row.place, left_out=str(error))
+        return replace(item, left_out=str(error))
     except read.UnreadableRow as error:
-        return Reading(place=row.place, refused=f"{error}. {_there(row)}")
+        return replace(item, refused=f"{error}. {_there(row)}")
     chat = [role for role, _ in read.messages(fields)]
     if "system" in chat:
         decided.append("the system message is not part of the question (prompt.system)")
     if "assistant" in chat or chat.count("user") > 1:
         decided.append("of several turns the user's last one is the question")
-    item = Problem(
-        id=f"{source}-{index}",
+    problem = Problem(
+        id=item.id,
         question=question,
         answer=answer,
         source=source,
         level=read.level_of(fields),
         meta={**_more(fields), "place": row.place, **more},
     )
-    return Reading(place=row.place, problem=item, decided=tuple(dict.fromkeys(decided)))
+    return replace(item, problem=problem, decided=tuple(dict.fromkeys(decided)))
 
 
 def _more(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +136,7 @@ def _more(fields: Mapping[str, Any]) -> dict[str, Any]:
     more: dict[str, Any] = {name: value for name, value in fields.items() if name not in read.TAKEN}
     if identity := read.identity_of(fields):
         more["original_id"] = identity
-    if origin := read.first_text(fields, read.SOURCE_FIELDS)[1]:
+    if origin := read.first_text(fields, read.FIELDS["source"])[1]:
         more["origin"] = origin
     if solution := read.solution_of(fields):
         more["solution"] = solution
@@ -125,10 +149,11 @@ def _more(fields: Mapping[str, Any]) -> dict[str, Any]:
     return more
 
 
-def without_conflicts(readings: Sequence[Reading]) -> list[Reading]:
-    """Leave out every problem whose question stands there with another answer too: neither can be trusted."""
+def readings(rows: Iterable[Row], *, source: str, labelled: bool = False) -> list[Reading]:
+    """Read rows, leaving out every problem whose question stands there with another answer: neither can be trusted."""
+    every = [reading(row, source=source, index=index, labelled=labelled) for index, row in enumerate(rows)]
     golds = defaultdict[str, dict[str, None]](dict)
-    for item in readings:
+    for item in every:
         if item.problem and item.problem.question:
             golds[" ".join(item.problem.question.split())][item.problem.answer] = None
     disputed = {
@@ -141,7 +166,7 @@ def without_conflicts(readings: Sequence[Reading]) -> list[Reading]:
         replace(item, problem=None, left_out=why)
         if item.problem and " ".join(item.problem.question.split()) in disputed
         else item
-        for item in readings
+        for item in every
     ]
 
 
@@ -152,17 +177,13 @@ def problem_set(
 
     Without `strict` rows that cannot be read are left out too.
     """
-    items = without_conflicts([reading(row, source=source, index=index) for index, row in enumerate(rows)])
+    items = readings(rows, source=source)
     refused = [item for item in items if item.refused]
     problems = [item.problem for item in items if item.problem is not None]
     if refused and (strict or not problems):
         others = f"\n{len(refused) - 1} more of {len(items)} rows cannot be read; `simplerl audit` lists them all"
         raise DataError(f"{refused[0].place}: {refused[0].refused}" + (others if len(refused) > 1 else ""))
-    left_out = tuple(
-        LeftOut(id=f"{source}-{index}", place=item.place, why=item.left_out or item.refused)
-        for index, item in enumerate(items)
-        if item.problem is None
-    )
+    left_out = tuple(item for item in items if item.problem is None)
     if not problems:
         reasons = f": {len(left_out)} rows without a gold answer ({left_out[0].why})" if left_out else ": no rows"
         raise DataError(f"data set {source!r} holds no problem{reasons}")
@@ -171,36 +192,6 @@ def problem_set(
         for what in item.decided if item.problem else ():
             decisions[what].append(item.place)
     return ProblemSet(problems=problems, left_out=left_out, decisions=dict(decisions), origin=origin or {})
-
-
-def audit_rows(rows: Iterable[Row], *, source: str) -> Iterator[audit.Row]:
-    """Yield what an audit looks at, read as for training: golds, or why there is none, and the responses beside them.
-
-    A row with a `gold` may do without a question: a labelled case.
-    """
-    readings: list[Reading] = []
-    beside: list[dict[str, Any]] = []
-    for index, row in enumerate(rows):
-        fields = read.folded(row.fields)
-        case = "gold" in fields and not read.first_text(fields, read.QUESTION_FIELDS)[1]
-        readings.append(reading(row, source=source, index=index, question="" if case else None))
-        texts = (fields.get(name) for name in ("prediction", "response", "completion"))
-        expected = fields.get("expected")
-        beside.append(
-            {
-                "id": read.identity_of(fields) or f"{source}-{index}",
-                "response": next((text for text in texts if isinstance(text, str)), None),
-                "expected": expected if isinstance(expected, bool) else None,
-            }
-        )
-    for item, more in zip(without_conflicts(readings), beside, strict=True):
-        gold, question = (item.problem.answer, item.problem.question or None) if item.problem else ("", None)
-        more |= {
-            name: item.problem.meta[name]
-            for name in ("tests", "reference")
-            if item.problem and name in item.problem.meta
-        }
-        yield audit.Row(**more, gold=gold, question=question, left_out=item.left_out, refused=item.refused)
 
 
 def where(problem: Problem) -> dict[str, Any]:

@@ -12,12 +12,8 @@ from simplerl.core.errors import ConfigError, ModelError
 from simplerl.core.types import Problem
 from simplerl.data.templates import AnyTemplate, FromData, resolve
 
-#: Policy → what it does.
-SPECIAL_TOKENS = {
-    "auto": "the begin-of-text token where the tokenizer itself puts it before a text, else nothing",
-    "none": "the template is the whole prompt: nothing is added",
-    "bos": "the begin-of-text token stands before it, unless the template begins with it already",
-}
+#: Policies; `prompt.special_tokens` says what they are.
+SPECIAL_TOKENS = ("auto", "none", "bos")
 #: Characters shown on either side of a difference.
 AROUND = 30
 

@@ -7,12 +7,12 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from simplerl.core.errors import DataError
+from simplerl.core.errors import DataError, nearest
 
 SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
 
@@ -98,12 +98,9 @@ def _read_parquet(path: Path) -> Iterator[Row]:
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(path)
-        index = 0
-        for batch in file.iter_batches():
-            for value in batch.to_pylist():
-                yield _record(value, f"{path}[{index}]")
-                index += 1
+        batches = pyarrow.parquet.ParquetFile(path).iter_batches()
+        for index, value in enumerate(value for batch in batches for value in batch.to_pylist()):
+            yield _record(value, f"{path}[{index}]")
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: not a readable Parquet file: {error}") from error
 
@@ -151,6 +148,22 @@ def open_hub(
         "fingerprint": getattr(rows, "_fingerprint", None),
     }
     return origin, (_record(dict(value), f"{name}/{split}[{index}]") for index, value in enumerate(rows))
+
+
+def open_source(name: str, *, split: str, known: Iterable[str], what: str) -> tuple[dict[str, Any], Iterator[Row], str]:
+    """Return (origin, rows, source) of a file, or of a hub data set `owner/name` or `owner/name@revision`.
+
+    Raises DataError for anything else: an unknown `what`, of which `known` are the built-in ones.
+    """
+    path, (base, _, at) = Path(name).expanduser(), name.partition("@")
+    if suffix_of(path) or path.exists():
+        return file_origin(path) if path.is_file() else {}, read_rows(path), stem_of(path)
+    if base.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return *open_hub(base, split=split, revision=at or None), base
+    raise DataError(
+        f"unknown {what} {name!r}; {nearest(name, known)} A {', '.join(SUFFIXES)} file or a hub data set (owner/name) "
+        "works too."
+    )
 
 
 def open_place(

@@ -6,6 +6,7 @@ question goes; nothing else in it is special, so `\\boxed{}` stands for itself. 
 tokenizer's own chat template, `from-data` the prompt that the data set itself brings.
 """
 
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,30 +77,10 @@ class FromData:
 #: What knows how to make a prompt of a problem.
 AnyTemplate = Template | ChatTemplate | FromData
 
-
-_BUILT_IN: dict[str, Any] = {
-    "plain": Template("Question: {input}\nAnswer:"),
-    "simple": Template("Question:\n{input}\nAnswer:\nLet's think step by step.\n"),
-    "qwen-boxed": Template(
-        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-        "<|im_start|>user\n{input}\nPlease reason step by step, and put your final answer within \\boxed{}.<|im_end|>\n"
-        "<|im_start|>assistant\n"
-    ),
-    "three-shot": Template(
-        "Q: What is 6+7?\nA: 6+7=13. The answer is 13.\n\n"
-        "Q: What is 9-4?\nA: 9-4=5. The answer is 5.\n\n"
-        "Q: What is 3*5?\nA: 3*5=15. The answer is 15.\n\n"
-        "Q: {input}\nA:"
-    ),
-    "qwen25-math-cot": Template(
-        "<|im_start|>system\nPlease reason step by step, and put your final answer within \\boxed{}.<|im_end|>\n"
-        "<|im_start|>user\n{input}<|im_end|>\n"
-        "<|im_start|>assistant\n"
-    ),
-}
+_TEXTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
 #: Name → template.
-TEMPLATES: Registry[Template] = Registry("template", values=_BUILT_IN)
+TEMPLATES: Registry[Template] = Registry("template", values={name: Template(text) for name, text in _TEXTS.items()})
 
 #: Templates that are not texts of ours.
 SPECIAL = {"chat": "the tokenizer's own chat template", "from-data": "the prompts that the data set brings"}

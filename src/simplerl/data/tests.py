@@ -17,14 +17,10 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from simplerl.data.fields import QUESTION_FIELDS, UnreadableRow, as_text, first_text, is_empty, messages
+from simplerl.data.fields import FIELDS, UnreadableRow, as_text, first_text, is_empty, messages
 
-REFERENCE_FIELDS = ("canonical_solution", "reference", "solutions", "solution", "code")
 #: What is read here, so that it is not handed on twice.
-TEST_FIELDS = {
-    *REFERENCE_FIELDS, "tests", "input_output", "public_test_cases", "private_test_cases", "test", "test_list",
-    "challenge_test_list", "test_imports", "test_setup_code", "starter_code", "answer",
-}  # fmt: skip
+TEST_FIELDS = {*FIELDS["reference"], *FIELDS["tests"], "answer"}
 #: Most that a compressed field may hold.
 _MOST_BYTES = 256 << 20
 
@@ -66,7 +62,7 @@ def tests_of(fields: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def question_with_tests(fields: Mapping[str, Any], tests: Mapping[str, Any]) -> str:
     """Return what is asked: the text, the code to start from, and of assertions the first, which names the function."""
-    names = (*QUESTION_FIELDS, "question_content", "text", "description")
+    names = (*FIELDS["question"], "question_content", "text", "description")
     question = first_text(fields, names)[1] or next((c for role, c in reversed(messages(fields)) if role == "user"), "")
     if not question.strip():
         raise UnreadableRow(f"no question; wanted one of {', '.join(names)} with text in it")
@@ -86,7 +82,7 @@ def meta_of(fields: Mapping[str, Any], tests: Mapping[str, Any]) -> dict[str, An
 
 def reference_of(fields: Mapping[str, Any]) -> str:
     """Return the program that a row holds as right; empty where there is none. Of several it is the first."""
-    for name in REFERENCE_FIELDS:
+    for name in FIELDS["reference"]:
         value = fields.get(name)
         if isinstance(value, str) and value.lstrip().startswith('["'):
             value = _json(value, name)

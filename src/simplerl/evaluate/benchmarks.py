@@ -246,10 +246,8 @@ def _files(data_dir: Path, name: str) -> tuple[Path, Path]:
 
 def _problem(benchmark: Benchmark, index: int, row: Row) -> Problem:
     question, answer = (READERS[kind](row, *names) for kind, *names in (benchmark.question, benchmark.answer))
-    level, kind, original = (
-        (first_text(row.fields, names) or ("", ""))[1]
-        for names in (benchmark.level, benchmark.kind, ("id", "unique_id", "ID"))
-    )
+    wanted = (benchmark.level, benchmark.kind, ("id", "unique_id", "ID"))
+    level, kind, original = (first_text(row.fields, names)[1] for names in wanted)
     return Problem(
         id=f"{benchmark.name}-{index}",
         question=hinted(question.strip(), answer),

@@ -1,7 +1,7 @@
 """Measure how often a model solves each problem, so that training can be given what it can learn from.
 
-Problems go through the same rollouts and the same verifier as training does. Results are appended to a journal chunk by
-chunk; a measurement that was killed goes on there, and because chunks are always the same, ends with the same figures.
+Problems go through the same rollouts and the same verifier as training does. Responses are saved part by part, as an
+evaluation's are; a measurement that was killed goes on there, and ends with the same figures.
 """
 
 import dataclasses
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.core.errors import DataError
-from simplerl.core.types import Completion, Problem, TrajectoryGroup
+from simplerl.core.types import Completion, Problem
 from simplerl.rollout.groups import Prompted, Rollout, fingerprint
-from simplerl.runs.files import JsonLines
+from simplerl.runs.responses import by_problem
+from simplerl.runs.results import ResultDirectory
 
 #: Problems that are done, or not, together.
 CHUNK = 32
@@ -22,12 +23,11 @@ CHUNK = 32
 #: What a model did with one problem: responses (`samples`), those that could be judged (`decided`), those that were
 #: `correct`, those that were `truncated`, and the `tokens` of all together.
 Measured = dict[str, int]
-NAMES = ("samples", "decided", "correct", "truncated", "tokens")
 
 
-def journal_path(output: Path) -> Path:
-    """Return where the journal of a measurement stands until it is done."""
-    return output.with_name(f"{output.stem}.partial.jsonl")
+def partial_path(output: Path) -> Path:
+    """Return the directory in which the responses of a measurement stand until it is done."""
+    return output.with_name(f"{output.stem}.partial")
 
 
 def measure(
@@ -35,14 +35,14 @@ def measure(
     rollout: Rollout,
     *,
     settings: Mapping[str, Any],
-    journal: Path,
+    partial: Path,
     on_start: Callable[[int], None] = lambda done: None,
     on_done: Callable[[Completion], None] = lambda completion: None,
-) -> list[Measured]:
-    """Return what came of each problem, in order, going on with the journal where there is one.
+) -> dict[str, Measured]:
+    """Return what came of each problem by its id, going on with what is in the directory `partial`.
 
-    `settings` is everything else that the figures depend on; a journal of other settings is refused, never mixed.
-    `on_start` gets how many responses the journal has already.
+    `settings` is everything else that the figures depend on; a directory of other settings is refused, never mixed.
+    `on_start` gets how many responses are there already.
     """
     key = {
         **settings,
@@ -51,47 +51,31 @@ def measure(
         "samples": rollout.samples,
         "seed": rollout.seed,
     }
-    lines = JsonLines(journal)
-    done = _begin(lines, json.loads(json.dumps(key)))
-    on_start(sum(item["samples"] for item in done))
-    for start in range(len(done), len(prompted), CHUNK):
-        chunk = prompted[start : start + CHUNK]
-        groups = rollout.sample_groups(chunk, purpose="difficulty", step=0, on_response=on_done)
-        done += (measured := [_measured(group) for group in groups])
-        lines.append([{"chunk": measured}])
-    return done
-
-
-def _measured(group: TrajectoryGroup) -> Measured:
-    trajectories = group.trajectories
-    return {
-        "samples": len(trajectories),
-        "decided": sum(t.verdict.decided for t in trajectories),
-        "correct": sum(t.verdict.correct for t in trajectories),
-        "truncated": sum(t.completion.stop_reason == "length" for t in trajectories),
-        "tokens": sum(len(t.completion.token_ids) for t in trajectories),
-    }
-
-
-def _begin(journal: JsonLines, key: dict[str, Any]) -> list[Measured]:
-    """Begin a journal, or return what it holds. Raises DataError where it belongs to another measurement.
-
-    Its last line may have been cut short when its writer was killed: it is left out.
-    """
-    lines = [line for _, line in journal.read()]
-    try:
-        if lines and lines[0] != key:
-            header = dict(lines[0] or {})
-            differing = sorted(name for name in {*key, *header} if key.get(name) != header.get(name))
+    with ResultDirectory(partial) as directory:
+        protocol = json.loads(json.dumps(key))
+        before = directory.protocol or protocol
+        if differing := sorted(name for name in {*protocol, *before} if protocol.get(name) != before.get(name)):
             raise DataError(
-                f"{journal.path} is of a measurement with other settings ({', '.join(differing)} differ); give the "
-                "same again to go on with it, choose another --output, or delete it"
+                f"{partial} is of a measurement with other settings ({', '.join(differing)} differ); give the same "
+                "again to go on with it, choose another --output, or delete it"
             )
-        if not lines:
-            journal.append([key])
-        return [{name: item[name] for name in NAMES} for line in lines[1:] for item in (line or {})["chunk"]]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{journal.path} cannot be read as a journal ({error}); delete it to begin again") from error
+        directory.begin(protocol, overwrite=False)
+        responses = directory.fill(
+            prompted,
+            lambda part: rollout.sample_groups(part, purpose="difficulty", step=0, on_response=on_done),
+            size=CHUNK,
+            on_start=lambda done: on_start(done * rollout.samples),
+        )
+    return {
+        name: {
+            "samples": len(answers),
+            "decided": sum(a.decided for a in answers),
+            "correct": sum(a.correct for a in answers),
+            "truncated": sum(a.stop_reason == "length" for a in answers),
+            "tokens": sum(a.tokens or 0 for a in answers),
+        }
+        for name, answers in by_problem(responses.answers()).items()
+    }
 
 
 def with_pass_rates(problems: Sequence[Problem], measured: Mapping[str, Measured]) -> list[Problem]:
@@ -107,13 +91,3 @@ def with_pass_rates(problems: Sequence[Problem], measured: Mapping[str, Measured
             meta["pass_rate_samples"] = one["decided"]
         rated.append(dataclasses.replace(problem, meta=meta))
     return rated
-
-
-def histogram(problems: Sequence[Problem]) -> dict[str, int]:
-    """Return pass rate → problems: never, by quarters, always, not measured."""
-    most = {"0": 0, "up to 1/4": 0.25, "up to 1/2": 0.5, "up to 3/4": 0.75, "below 1": 1 - 1e-12, "1": 1}
-    counts = dict.fromkeys((*most, "not judged"), 0)
-    for problem in problems:
-        rate = problem.meta.get("pass_rate")
-        counts["not judged" if rate is None else next(name for name, end in most.items() if rate <= end)] += 1
-    return counts

@@ -23,7 +23,7 @@ import numpy as np
 from simplerl.core.errors import ConfigError, RunError, nearest
 from simplerl.core.plugins import canonical, owner
 from simplerl.core.types import Completion, Trajectory, TrajectoryGroup, Verdict, VersionSpan
-from simplerl.data.prompts import Prompter, prompter
+from simplerl.data.prompts import prompter
 from simplerl.data.rows import suffix_of
 from simplerl.environments import environment_class, make_environment
 from simplerl.environments.base import Environment
@@ -44,6 +44,9 @@ from simplerl.verify import POLICIES, VerifierPool
 
 #: Temperature and top-p of a base model, and of a trained one or of several samples.
 GREEDY, SAMPLED = (0.0, 1.0), (1.0, 0.95)
+
+#: What is acted in where nothing is said; a protocol does not name it.
+SINGLE_TURN: Mapping[str, Any] = {"name": "single-turn"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,107 +156,68 @@ def split_name(name: str) -> tuple[str, int | None]:
     return base, int(count)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Protocol:
-    """A model, problems, and everything that decides what an evaluation measures."""
+def protocol_for(
+    target: Target, name: str, loaded: Loaded, settings: Settings, *, hashes: Mapping[str, str], precision: str
+) -> dict[str, Any]:
+    """Return everything that decides what an evaluation measures: what is set, else what the paper does.
 
-    target: Target
-    loaded: Loaded
-    benchmark: str  # Name, with `@N` where its own number of samples was asked for
-    samples: int
-    sampling: Sampling
-    template: str  # Name or file
-    system: str
-    special_tokens: str
-    policy: str
-    seed: int
-    environment: Mapping[str, Any]  # `name`, and its settings
-
-    @property
-    def title(self) -> str:
-        """Model and benchmark, for messages."""
-        return f"{self.target.label} on {self.benchmark}"
-
-    @property
-    def shown(self) -> str:
-        """A readable name of the rest."""
-        s = self.sampling
-        name = f"{Path(self.template).stem}_t{s.temperature:g}_p{s.top_p:g}_n{self.samples}_max{s.max_new_tokens}"
-        return f"{name}_seed{self.seed}"
-
-    @property
-    def warning(self) -> str:
-        """What to say where a run is evaluated with another prompt than it was trained with; else empty."""
-        trained = self.target.config.get("template")
-        if self.target.step is None or trained in (None, self.template):
-            return ""
-        return (
-            f"{self.target.label} was trained with template {trained!r} and is evaluated with {self.template!r}: the "
-            "difference in prompts will be part of the difference in accuracy"
-        )
-
-    def prompter(self) -> Prompter:
-        """Return what makes prompts of problems."""
-        return prompter(self.template, system=self.system, special_tokens=self.special_tokens)
-
-    def record(self, settings: Settings, *, hashes: Mapping[str, str], precision: str) -> dict[str, Any]:
-        """Return what is written beside the result, and hashed into its name."""
-        prompts = {name: getattr(self, name) for name in ("system", "special_tokens")}
-        named = {"environment": self.environment["name"], "template": self.template, "policy": self.policy}
-        environment_class(named["environment"])  # Loads what it is in.
-        owners = filter(None, (owner(kind, name) for kind, name in named.items()))
-        return {
-            "label": self.target.label,
-            "model": self.target.source,
-            "step": self.target.step,
-            "weights_sha256": hashes["sha256"],
-            "tokenizer_sha256": hashes["tokenizer_sha256"],
-            "problems": len(self.loaded.problems),
-            "data_sha256": self.loaded.sha256,
-            "template": {"name": self.template, "text": getattr(self.prompter().template, "text", None), **prompts},
-            "sampling": asdict(self.sampling),
-            **{name: getattr(self, name) for name in ("benchmark", "samples", "policy", "seed")},
-            **{name: getattr(settings, name) for name in ("backend", "max_rows", "part")},
-            "precision": precision,
-            **({} if self.environment["name"] == "single-turn" else {"environment": dict(self.environment)}),
-            **{f"plugin {each.name}": each.sha256 for each in owners},  # A file that changes is another evaluation.
-        }
-
-
-def protocol_for(target: Target, name: str, loaded: Loaded, settings: Settings) -> Protocol:
-    """Return the protocol of a model on a benchmark: what is set, else what the paper does."""
+    It is written beside the result, as protocol.json, and hashed into its name.
+    """
     own_samples = split_name(name)[1]
     samples = own_samples or settings.samples
     temperature, top_p = GREEDY if not target.step and samples == 1 else SAMPLED
     if settings.temperature is not None and not (settings.temperature == 0 and samples > 1):
         temperature, top_p = settings.temperature, 1.0 if settings.temperature == 0 else top_p
-    own, prompts = target.config.get("sampling", {}), target.config.get("prompt", {})
-    template = settings.template or target.config.get("template") or "simple"
-    return Protocol(
-        target=target,
-        loaded=loaded,
-        benchmark=loaded.benchmark.name + ("" if own_samples is None else f"@{own_samples}"),
-        samples=samples,
-        sampling=Sampling(
-            temperature=temperature,
-            top_p=top_p if settings.top_p is None else settings.top_p,
-            max_new_tokens=settings.max_tokens,
-            stop=tuple(own.get("stop", ()) if settings.stop is None else settings.stop),
-            stop_ids=tuple(own.get("stop_ids", ()) if settings.stop is None else ()),
-        ),
-        template=template,
-        system=prompts.get("system", "") if template == "chat" else "",
-        special_tokens=prompts.get("special_tokens", "none"),
-        policy=settings.policy or loaded.benchmark.policy,
-        seed=settings.seed,
-        environment=_environment(target, settings.environment),
+    own, trained = target.config.get("sampling", {}), target.config.get("prompt", {})
+    sampling = Sampling(
+        temperature=temperature,
+        top_p=top_p if settings.top_p is None else settings.top_p,
+        max_new_tokens=settings.max_tokens,
+        stop=tuple(own.get("stop", ()) if settings.stop is None else settings.stop),
+        stop_ids=tuple(own.get("stop_ids", ()) if settings.stop is None else ()),
     )
+    template = settings.template or target.config.get("template") or "simple"
+    prompts = {
+        "system": trained.get("system", "") if template == "chat" else "",
+        "special_tokens": trained.get("special_tokens", "none"),
+    }
+    policy = settings.policy or loaded.benchmark.policy
+    # What was asked for, with the run's settings where it is the run's own.
+    environment: Mapping[str, Any] = target.config.get("environment", SINGLE_TURN)
+    if settings.environment is not None and canonical(settings.environment) != environment["name"]:
+        environment = {"name": canonical(settings.environment)}
+    environment_class(environment["name"])  # Loads what it is in.
+    named = {"environment": environment["name"], "template": template, "policy": policy}
+    owners = filter(None, (owner(kind, name) for kind, name in named.items()))
+    return {
+        "label": target.label,
+        "model": target.source,
+        "step": target.step,
+        "weights_sha256": hashes["sha256"],
+        "tokenizer_sha256": hashes["tokenizer_sha256"],
+        "problems": len(loaded.problems),
+        "data_sha256": loaded.sha256,
+        "template": {
+            "name": template,
+            "text": getattr(prompter(template, **prompts).template, "text", None),
+            **prompts,
+        },
+        "sampling": asdict(sampling),
+        "benchmark": loaded.benchmark.name + ("" if own_samples is None else f"@{own_samples}"),
+        "samples": samples,
+        "policy": policy,
+        **{name: getattr(settings, name) for name in ("seed", "backend", "max_rows", "part")},
+        "precision": precision,
+        **({} if environment["name"] == SINGLE_TURN["name"] else {"environment": dict(environment)}),
+        **{f"plugin {each.name}": each.sha256 for each in owners},  # A file that changes is another evaluation.
+    }
 
 
-def _environment(target: Target, name: str | None) -> Mapping[str, Any]:
-    """Return what an evaluation acts in: what was asked for, with the run's settings where it is the run's own."""
-    own: Mapping[str, Any] = target.config.get("environment", {"name": "single-turn"})
-    return own if name is None or canonical(name) == own["name"] else {"name": canonical(name)}
+def shown_name(protocol: Mapping[str, Any]) -> str:
+    """Return a readable name of a protocol, apart from model and benchmark."""
+    sampling, samples = protocol["sampling"], protocol["samples"]
+    drawn = f"t{sampling['temperature']:g}_p{sampling['top_p']:g}_n{samples}_max{sampling['max_new_tokens']}"
+    return f"{Path(protocol['template']['name']).stem}_{drawn}_seed{protocol['seed']}"
 
 
 class Listener(typing.Protocol):
@@ -268,9 +232,26 @@ class Listener(typing.Protocol):
 class Job:
     """One evaluation to do."""
 
-    protocol: Protocol
-    record: Mapping[str, Any]
+    target: Target
+    loaded: Loaded
+    protocol: Mapping[str, Any]
     directory: ResultDirectory
+
+    @property
+    def title(self) -> str:
+        """Model and benchmark, for messages."""
+        return f"{self.target.label} on {self.protocol['benchmark']}"
+
+    @property
+    def warning(self) -> str:
+        """What to say where a run is evaluated with another prompt than it was trained with; else empty."""
+        trained, template = self.target.config.get("template"), self.protocol["template"]["name"]
+        if self.target.step is None or trained in (None, template):
+            return ""
+        return (
+            f"{self.target.label} was trained with template {trained!r} and is evaluated with {template!r}: the "
+            "difference in prompts will be part of the difference in accuracy"
+        )
 
 
 def load_benchmarks(
@@ -294,12 +275,11 @@ def plan(
     for target in targets:
         hashes = locate_and_hash(target.source)
         for name, problems in loaded.items():
-            protocol = protocol_for(target, name, problems, settings)
-            check_ks(settings.ks, protocol.samples, protocol.benchmark)
-            record = protocol.record(settings, hashes=hashes, precision=precision)
-            path = output / slug(target.label) / slug(protocol.benchmark) / key_of(protocol.shown, record)
-            jobs.append(Job(protocol, record, ResultDirectory(path)))
-    for warning in dict.fromkeys(job.protocol.warning for job in jobs if job.protocol.warning):
+            protocol = protocol_for(target, name, problems, settings, hashes=hashes, precision=precision)
+            check_ks(settings.ks, protocol["samples"], protocol["benchmark"])
+            home = output / slug(target.label) / slug(protocol["benchmark"])
+            jobs.append(Job(target, problems, protocol, ResultDirectory(home / key_of(shown_name(protocol), protocol))))
+    for warning in dict.fromkeys(job.warning for job in jobs if job.warning):
         listener.say(warning)
     return jobs
 
@@ -309,14 +289,14 @@ def evaluate(jobs: Sequence[Job], settings: Settings, listener: Listener, *, ove
     jobs = list({job.directory.path: job for job in jobs}.values())  # A model that was named twice is one.
     device = pick_device(settings.device, "device")
     # Labels are for people: two models may have the same one.
-    for source in dict.fromkeys(job.protocol.target.source for job in jobs):
+    for source in dict.fromkeys(job.target.source for job in jobs):
         todo = []
-        for job in [job for job in jobs if job.protocol.target.source == source]:
+        for job in [job for job in jobs if job.target.source == source]:
             if overwrite or not job.directory.complete:
                 todo.append(job)
                 continue
             _refresh(job, settings)
-            listener.say(f"{job.protocol.title}: done already, in {job.directory.path}")
+            listener.say(f"{job.title}: done already, in {job.directory.path}")
         if todo:
             policy = load(source, device=device)
             for job in todo:
@@ -360,7 +340,7 @@ def open_rollout(
 
 def _refresh(job: Job, settings: Settings) -> None:
     """Make the figures of a complete evaluation anew where they lack the k that are asked for, or `acc_strict`."""
-    wanted = settings.ks or powers_up_to(job.protocol.samples)
+    wanted = settings.ks or powers_up_to(job.protocol["samples"])
     for one in Run(job.directory.path).evaluations:
         if list(one.figures["pass@k"]) != [str(k) for k in wanted] or "acc_strict" not in one.figures:
             job.directory.finish(figures(one.answers(), ks=settings.ks))
@@ -368,36 +348,35 @@ def _refresh(job: Job, settings: Settings) -> None:
 
 def _evaluate(job: Job, policy: Policy, settings: Settings, listener: Listener, *, overwrite: bool) -> None:
     """Do one evaluation, or what is left of it."""
-    protocol, directory = job.protocol, job.directory
-    for note in (begin_notice(protocol.loaded.problems, protocol.prompter(), policy), policy.context_note):
+    protocol, problems, template = job.protocol, job.loaded.problems, job.protocol["template"]
+    prompts = prompter(template["name"], system=template["system"], special_tokens=template["special_tokens"])
+    for note in (begin_notice(problems, prompts, policy), policy.context_note):
         if note:
             listener.say(note)
-    environment = make_environment(protocol.environment)
-    prompted = prompt(protocol.loaded.problems, protocol.prompter(), policy, environment, protocol.seed)
-    size = max(1, settings.part // protocol.samples)
-    parts = [prompted[start : start + size] for start in range(0, len(prompted), size)]
+    environment = make_environment(protocol.get("environment", SINGLE_TURN))
+    prompted = prompt(problems, prompts, policy, environment, protocol["seed"])
     began = time.perf_counter()
     rollout = open_rollout(
         policy,
-        sampling=protocol.sampling,
-        samples=protocol.samples,
-        seed=protocol.seed,
-        answers=protocol.policy,
+        sampling=Sampling(**protocol["sampling"]),
+        answers=protocol["policy"],
         environment=environment,
         lenient=("unfinished",),  # As the literature counts; `acc_strict` leaves the unfinished answers out.
-        **{name: job.record[name] for name in ("backend", "precision", "max_rows")},
+        **{name: protocol[name] for name in ("samples", "seed", "backend", "precision", "max_rows")},
     )
-    with directory, rollout as engine:
-        directory.begin(job.record, overwrite=overwrite)
-        missing = [number for number in range(len(parts)) if not directory.has_part(number)]
-        left = sum(len(parts[number]) for number in missing)
-        listener.phase(protocol.title, len(prompted) * engine.samples, (len(prompted) - left) * engine.samples)
-        for number in missing:
-            directory.write_part(number, protocol.target.step or 0, _groups(parts[number], policy, engine, listener))
-        responses = directory.join(len(parts))
-        timing = {"seconds_of_last_session": time.perf_counter() - began, "parts_of_last_session": len(missing)}
+    with job.directory as directory, rollout as engine:
+        directory.begin(protocol, overwrite=overwrite)
+        total = len(prompted) * engine.samples
+        responses = directory.fill(
+            prompted,
+            lambda part: _groups(part, policy, engine, listener),
+            size=max(1, settings.part // engine.samples),
+            step=job.target.step or 0,
+            on_start=lambda done: listener.phase(job.title, total, done * engine.samples),
+        )
         machine = describe_machine(pick_device(settings.device, "device"))
-        directory.finish(figures(responses.answers(), ks=settings.ks), {**timing, **machine})
+        timing = {"seconds_of_last_session": time.perf_counter() - began, **machine}
+        directory.finish(figures(responses.answers(), ks=settings.ks), timing)
 
 
 def _groups(part: Sequence[Prompted], policy: Policy, rollout: Rollout, listener: Listener) -> list[TrajectoryGroup]:

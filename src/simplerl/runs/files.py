@@ -30,22 +30,36 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an error of the system into a RunError: the message for a path that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}. What was saved before is intact; free space or fix the "
+            "permissions and give the same command again (train and sft: with --resume), or choose another "
+            "--output-dir or --output"
+        ) from error
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a file that takes the place of `path` in one step when all is written and flushed to disk.
 
     Raises RunError where it cannot be written; the old file then stays.
     """
     temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise cannot_write(path, error) from error
+    with writing(path):
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync(path.parent)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -72,21 +86,10 @@ def json_line(value: dict[str, Any]) -> str:
     return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def cannot_write(path: Path, error: OSError) -> RunError:
-    """Return the message for a path that cannot be written."""
-    return RunError(
-        f"cannot write {path}: {error.strerror or error}. What was saved before is intact; free space or fix the "
-        "permissions and give the same command again (train and sft: with --resume), or choose another --output-dir or "
-        "--output"
-    )
-
-
 def make_directory(path: Path) -> None:
     """Make a directory where it is not there. Raises RunError where that cannot be done."""
-    try:
+    with writing(path):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 class LockedDirectory:
@@ -102,17 +105,16 @@ class LockedDirectory:
         self._lock = filelock.FileLock(path / ".lock", timeout=patience_s)
 
     def __enter__(self) -> Self:
-        try:
+        with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             for name in self.folders:
                 (self.path / name).mkdir(exist_ok=True)
-            self._lock.acquire()
-        except filelock.Timeout:
-            raise RunError(
-                f"another process is writing to {self.path}; wait for it, or choose another --output-dir"
-            ) from None
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
+            try:
+                self._lock.acquire()
+            except filelock.Timeout:
+                raise RunError(
+                    f"another process is writing to {self.path}; wait for it, or choose another --output-dir"
+                ) from None
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -123,13 +125,12 @@ class LockedDirectory:
         """Whether another process is writing to the directory, at this moment."""
         if not self.path.is_dir():
             return False
-        try:
-            with self._lock.acquire(timeout=0):
-                return False
-        except filelock.Timeout:
-            return True
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
+        with writing(self.path):
+            try:
+                with self._lock.acquire(timeout=0):
+                    return False
+            except filelock.Timeout:
+                return True
 
 
 def write_directory(path: Path, fill: Callable[[Path], None]) -> None:
@@ -140,22 +141,20 @@ def write_directory(path: Path, fill: Callable[[Path], None]) -> None:
     temporary = path.with_name(f".{path.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        temporary.mkdir(parents=True)
-        fill(temporary)
-        files = sorted(file for file in temporary.rglob("*") if file.is_file())
-        sums = {str(file.relative_to(temporary)): _digest(file) for file in files}
-        (temporary / MANIFEST).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
-        for file in [*files, temporary / MANIFEST]:
-            _sync(file)
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
-        _sync(path.parent)
-    except BaseException as error:
+        with writing(path):
+            temporary.mkdir(parents=True)
+            fill(temporary)
+            files = sorted(file for file in temporary.rglob("*") if file.is_file())
+            sums = {str(file.relative_to(temporary)): _digest(file) for file in files}
+            (temporary / MANIFEST).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
+            for file in [*files, temporary / MANIFEST]:
+                _sync(file)
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.rename(path)
+            _sync(path.parent)
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise cannot_write(path, error) from error
-        raise
 
 
 def _digest(path: Path) -> str:
@@ -196,17 +195,14 @@ class JsonLines:
         """
         data = "".join(map(json_line, values)).encode("utf-8", "replace")
         with self._lock:
-            try:
-                with self.path.open("ab") as file:
-                    if not self._repaired:
-                        file.truncate(self.path.read_bytes().rfind(b"\n") + 1)
-                        self._repaired = True
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-            except OSError as error:
-                self._repaired = False  # Half a line may be there.
-                raise cannot_write(self.path, error) from error
+            repaired, self._repaired = self._repaired, False  # Should this fail, half a line may be there.
+            with writing(self.path), self.path.open("ab") as file:
+                if not repaired:
+                    file.truncate(self.path.read_bytes().rfind(b"\n") + 1)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            self._repaired = True
 
     def read(self) -> Iterator[tuple[int, dict[str, Any] | None]]:
         """Yield (number from 1, its object) of every finished line; None for one that is not an object.

@@ -17,18 +17,18 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pyarrow
 
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.core.types import TrajectoryGroup
-from simplerl.runs.files import LockedDirectory, cannot_write, write_json
+from simplerl.runs.files import LockedDirectory, write_json, writing
 from simplerl.runs.responses import SCHEMA, ResponseFile, write_table, write_trajectories
 from simplerl.runs.run import FIGURES, PROTOCOL, RESPONSES, TIMING, Evaluation, Run, find_runs, is_run
 
+T = TypeVar("T")
 #: What decides how a model is measured, as far as a protocol says it: evaluations that differ here are not alike.
 HOW = ("template", "sampling", "samples", "seed", "policy", "environment")
 
@@ -62,36 +62,45 @@ class ResultDirectory(LockedDirectory):
         """Whether there is nothing left to do."""
         return (self.path / FIGURES).is_file() and (self.path / RESPONSES).is_file()
 
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """The protocol that was written; empty where none was. Raises RunError where it cannot be read."""
+        file = self.path / PROTOCOL
+        try:
+            return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        except ValueError as error:
+            raise RunError(f"{file} is damaged: {error}; delete the directory to begin again") from error
+
     def begin(self, protocol: Mapping[str, Any], *, overwrite: bool) -> None:
         """Write the protocol, keeping what is there already unless `overwrite`."""
         if overwrite:
             # The figures go first: a process that ends here must not leave old ones beside new responses.
             old = [self.path / name for name in (FIGURES, RESPONSES, TIMING)]
-            try:
+            with writing(self.path):
                 for file in [*old, *(self.path / "parts").iterdir()]:
                     file.unlink(missing_ok=True)
-            except OSError as error:
-                raise cannot_write(self.path, error) from error
         write_json(self.path / PROTOCOL, dict(protocol))
 
-    def part(self, number: int) -> Path:
-        """Return the file of a part."""
-        return self.path / "parts" / f"part_{number:05d}.parquet"
+    def fill(
+        self,
+        problems: Sequence[T],
+        sample: Callable[[Sequence[T]], Sequence[TrajectoryGroup]],
+        *,
+        size: int,
+        step: int = 0,
+        on_start: Callable[[int], None] = lambda done: None,
+    ) -> ResponseFile:
+        """Sample what is missing, `size` problems at a time, each part saved when it is done; return all responses.
 
-    def has_part(self, number: int) -> bool:
-        """Return whether a part is there and can be read to its end; a damaged one is made again."""
-        try:
-            return ResponseFile(self.part(number)).read_exactly().schema.equals(SCHEMA)
-        except RunError:
-            return False
-
-    def write_part(self, number: int, step: int, groups: Sequence[TrajectoryGroup]) -> None:
-        """Write the responses of some problems."""
-        write_trajectories(self.part(number), step, groups)
-
-    def join(self, parts: int) -> ResponseFile:
-        """Make one file of the parts, and return it."""
-        tables = [ResponseFile(self.part(number)).read_exactly() for number in range(parts)]
+        A part that cannot be read to its end is made again. `on_start` gets how many problems are done already.
+        """
+        starts = range(0, len(problems), size)
+        parts = [(start, self.path / "parts" / f"part_{number:05d}.parquet") for number, start in enumerate(starts)]
+        missing = [(start, path) for start, path in parts if not _is_complete(path)]
+        on_start(len(problems) - sum(len(problems[start : start + size]) for start, _ in missing))
+        for start, path in missing:
+            write_trajectories(path, step, sample(problems[start : start + size]))
+        tables = [ResponseFile(path).read_exactly() for _, path in parts]
         write_table(self.path / RESPONSES, pyarrow.concat_tables(tables))
         return ResponseFile(self.path / RESPONSES)
 
@@ -103,33 +112,26 @@ class ResultDirectory(LockedDirectory):
         shutil.rmtree(self.path / "parts", ignore_errors=True)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Series:
-    """Evaluations that differ in the weights alone, by step."""
-
-    name: str
-    path: Path  # What was asked for: a run directory, or a directory of results
-    evaluations: tuple[Evaluation, ...]
-
-    @property
-    def over_steps(self) -> bool:
-        """Whether there are several steps to draw a curve over."""
-        return len({one.step for one in self.evaluations if one.step is not None}) > 1
+def _is_complete(part: Path) -> bool:
+    try:
+        return ResponseFile(part).read_exactly().schema.equals(SCHEMA)
+    except RunError:
+        return False
 
 
-def series(path: Path, warn: Callable[[str], None]) -> list[Series]:
-    """Return the evaluations in a run directory (one series) or in a directory of results (one for each run, benchmark
-    and protocol in it).
+def series(path: Path, warn: Callable[[str], None]) -> list[tuple[str, list[Evaluation]]]:
+    """Return (name, evaluations that differ in the weights alone, by step): of a run directory one series, of a
+    directory of results one for each run, benchmark and protocol in it.
 
     Files that are still being written are not seen. `warn` gets what is damaged and left out. Raises RunError where
     there is nothing to read.
     """
     if is_run(path):
         run = Run(path, warn=warn)
-        evaluations = tuple(one for one in run.evaluations if one.path.exists())
+        evaluations = [one for one in run.evaluations if one.path.exists()]
         if not evaluations:
             raise RunError(f"{path} has no evaluation yet; the first is made before the first step")
-        return [Series(name=run.name, path=path, evaluations=evaluations)]
+        return [(run.name, evaluations)]
     if not path.is_dir():
         raise RunError(f"{path} does not exist; give a run directory, or a directory of results of `simplerl eval`")
     groups = defaultdict[tuple[str, ...], list[Evaluation]](list)
@@ -137,16 +139,13 @@ def series(path: Path, warn: Callable[[str], None]) -> list[Series]:
         groups[_group(evaluation)].append(evaluation)
     if not groups:
         raise RunError(f"{path} holds neither a run nor a finished result of `simplerl eval`")
-    return [
-        Series(name=" ".join(key[:2]), path=path, evaluations=tuple(sorted(group, key=lambda one: one.step or 0)))
-        for key, group in groups.items()
-    ]
+    return [(" ".join(key[:2]), sorted(group, key=lambda one: one.step or 0)) for key, group in groups.items()]
 
 
 class Reading(NamedTuple):
     """What was made of the evaluations of a series."""
 
-    series: Series
+    name: str
     ending: str  # What the names of its files end with, so that those of several series are different
     values: list[Any]
     left_out: list[str]  # Evaluations that could not be read, each with its reason
@@ -165,10 +164,10 @@ def read_series(
     `warn` hears of a damaged file, which is left out. Raises RunError where nothing of a series can be read.
     """
     every, readings = series(path, warn), []
-    for number, one in enumerate(every, 1):
-        ending = "" if len(every) == 1 else f"_{number}_{slug(one.name)}"
-        readings.append(Reading(one, ending, [], []))
-        for evaluation in choose(one.evaluations, steps):
+    for number, (name, evaluations) in enumerate(every, 1):
+        ending = "" if len(every) == 1 else f"_{number}_{slug(name)}"
+        readings.append(Reading(name, ending, [], []))
+        for evaluation in choose(evaluations, steps):
             try:
                 readings[-1].values.append(read(evaluation))
             except RunError as error:
@@ -176,7 +175,7 @@ def read_series(
                 warn(readings[-1].left_out[-1])
             on_done()
         if not readings[-1].values:
-            raise RunError(f"{path}: no evaluation of {one.name} can be read; {'; '.join(readings[-1].left_out)}")
+            raise RunError(f"{path}: no evaluation of {name} can be read; {'; '.join(readings[-1].left_out)}")
     return readings
 
 

@@ -306,14 +306,13 @@ class Run:
         if self.is_result:
             return self._result()
         responses, figures = self._steps("evaluations", ".parquet"), self._steps("evaluations", ".json")
-        for step in sorted(figures.keys() ^ responses.keys()):
-            if file := figures.get(step):
-                self._damaged(f"{file.with_suffix('.parquet')} is missing: step {step} has figures, no responses")
-            else:
-                reason = "it is still being written, or was copied half"
-                self._damaged(f"{responses[step]} has no figures beside it: {reason}")
         evaluations = []
         for step in sorted(responses.keys() | figures.keys()):
+            path = responses.get(step) or figures[step].with_suffix(".parquet")
+            if step not in responses:
+                self._damaged(f"{path} is missing: step {step} has figures, no responses")
+            elif step not in figures:
+                self._damaged(f"{path} has no figures beside it: it is still being written, or was copied half")
             table = unified(self._table(f"evaluations/{figures[step].name}") if step in figures else {})
             if table and not _is_figure(table.get("acc")):
                 self._damaged(f"{figures[step]} does not hold the figures of an evaluation: left out")
@@ -326,7 +325,7 @@ class Run:
                     benchmark=HELD_OUT,
                     figures=table,
                     protocol={"sampling": sampling, **{k: table[k] for k in ("samples", "problems") if k in table}},
-                    path=responses.get(step) or self.path / f"evaluations/step_{step:06d}.parquet",
+                    path=path,
                     home=self.path,
                 )
             )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
 from simplerl.core.errors import RunError
-from simplerl.runs.files import LockedDirectory, cannot_write
+from simplerl.runs.files import LockedDirectory, writing
 from simplerl.runs.run import Run
 from simplerl.studies.plan import Job, child_environment
 
@@ -82,11 +82,9 @@ def _next(waiting: Sequence[Job], running: Sequence[_Child]) -> Job | None:
 
 
 def _start(job: Job) -> _Child:
-    try:
+    with writing(job.log):
         job.log.parent.mkdir(parents=True, exist_ok=True)
         log = job.log.open("a", encoding="utf-8")
-    except OSError as error:
-        raise cannot_write(job.log, error) from error
     # A session of its own: Ctrl-C reaches the child through us, once, so that it saves before it stops.
     streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
     process = subprocess.Popen(job.command, **streams, env=child_environment(), start_new_session=True)

@@ -20,48 +20,32 @@ The experiments that ship are the TOML files beside this module; `simplerl exper
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from simplerl.analysis.seeds import Measure
 from simplerl.core.errors import ConfigError, nearest
 
-_ACCURACY = ("acc", "value")
-
-#: Name in a TOML file → measure. `pass@K`, `pass@K before`, `gain of pass@K` and `level NAME`, `domain NAME` are read.
-MEASURES: dict[str, Measure] = {
-    "accuracy before": Measure(label="accuracy before", where="base", path=_ACCURACY),
-    "accuracy": Measure(label="accuracy after", where="final", path=_ACCURACY),
-    "gain": Measure(label="gain", where="gain", path=_ACCURACY),
-    "greedy accuracy before": Measure(label="greedy accuracy before", where="base", path=("greedy", *_ACCURACY)),
-    "greedy accuracy": Measure(label="greedy accuracy after", where="final", path=("greedy", *_ACCURACY)),
-    "boxed": Measure(label="answers in a box", where="final", path=("answer_ratio", "value")),
-    "clipped": Measure(label="truncated", where="final", path=("clip_ratio", "value")),
-    "length": Measure(label="length (tokens)", where="final", path=("tokens", "value"), share=False),
-    "entropy": Measure(label="entropy (nats, last 5 steps)", where="last", path=("policy/entropy",), share=False),
-    "tokens sampled": Measure(label="tokens sampled", where="sum", path=("tokens/sampled",), share=False),
-    "tokens useful": Measure(label="tokens useful", where="sum", path=("tokens/useful",), share=False),
-    "mixed": Measure(label="problems with signal (last 5 steps)", where="last", path=("groups/mixed",)),
-}
+#: Name in a TOML file, as a regular expression → measure.
+MEASURES = TypeAdapter(dict[str, Measure]).validate_python(
+    tomllib.loads(Path(__file__).with_name("measures.toml").read_text(encoding="utf-8"))
+)
 
 
 def measure(name: Any) -> Any:
     """Return the measure of a name; anything that is not text is left to the type check. Raises ConfigError."""
     if not isinstance(name, str):
         return name
-    if name in MEASURES:
-        return MEASURES[name]
-    if match := re.fullmatch(r"(gain of )?pass@(\d+)( before)?", name):
-        gain, k, before = match.groups()
-        label, path = name if gain or before else f"{name} after", ("pass@k", k, "value")
-        return Measure(label=label, where="gain" if gain else "base" if before else "final", path=path)
-    if match := re.fullmatch(r"level (\w+)", name):
-        return Measure(label=name, where="final", path=("by_level", match[1], "value"))
-    if match := re.fullmatch(r"domain ([\w-]+)( before)?", name):
-        return Measure(label=name, where="base" if match[2] else "final", path=("by_source", match[1], "value"))
-    raise ConfigError(f"unknown measure {name!r}; {nearest(name, [*MEASURES, 'pass@8', 'level 1'])}")
+    for form, named in MEASURES.items():
+        if match := re.fullmatch(form, name):
+            texts = (name, *match.groups())
+            path = tuple(str(key).format(*texts) for key in named.path)
+            return replace(named, label=named.label.format(*texts), path=path)
+    plain = [form for form in MEASURES if "(" not in form]
+    raise ConfigError(f"unknown measure {name!r}; {nearest(name, [*plain, 'pass@8', 'level 1'])}")
 
 
 class _Data(BaseModel):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.algorithms import ALGORITHMS
-from simplerl.config.resolve import as_table, recipe_names, resolve
+from simplerl.config.resolve import RECIPES, as_table, resolve
 from simplerl.core.errors import ConfigError, nearest
 from simplerl.studies.experiment import Experiment, read_experiment
 
@@ -25,12 +25,12 @@ EVALUATION = {"size": 250, "samples": 8, "every": 10}
 
 def recipe_of(algorithm: str) -> str:
     """Return the recipe of an algorithm on the cub: `cub-NAME` where there is one, else that of `cub-qwen`."""
-    names, own = recipe_names(), (f"cub-{algorithm}", f"cub-{algorithm.replace('_', '-')}")
-    return next((name for name in own if name in names), "cub-qwen")
+    own = (f"cub-{algorithm}", f"cub-{algorithm.replace('_', '-')}")
+    return next((name for name in own if name in RECIPES), "cub-qwen")
 
 
 def race(algorithms: Sequence[str], *, budget: int = BUDGET, backend: str = "native") -> Experiment:
-    """Return the race as an experiment. Raises ConfigError for unknown or repeated algorithms and a bad budget."""
+    """Return the race as an experiment. Raises ConfigError for unknown or repeated algorithms and a small budget."""
     for name in algorithms:
         if name == "all":
             raise ConfigError("all stands by itself: simplerl race all, or the names of some algorithms")
@@ -38,8 +38,6 @@ def race(algorithms: Sequence[str], *, budget: int = BUDGET, backend: str = "nat
             raise ConfigError(f"unknown algorithm {name!r}; {nearest(name, ALGORITHMS)}")
         if list(algorithms).count(name) > 1:
             raise ConfigError(f"algorithm {name!r} is named twice: it would race against itself")
-    if budget <= 0:
-        raise ConfigError(f"--budget must be a positive number of response tokens, got {budget}")
     table = as_table(resolve("cub-qwen", {}))
     same = {key: table[key] for key in SAME} | ({} if backend == "native" else {"rollout": {"backend": backend}})
     return read_experiment(

@@ -1,12 +1,11 @@
 """What an experiment found, from its run directories alone: results.json, table.md and plot.png."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from simplerl.analysis.estimates import Estimate
+from simplerl.analysis.estimates import Estimate, shown
 from simplerl.analysis.evaluations import markdown
 from simplerl.analysis.panels import Panel, plot_panels
 from simplerl.analysis.seeds import Band, Measure, band, curve, measured, paired
@@ -72,11 +71,8 @@ def _environment(runs: Runs) -> dict[str, Any]:
 
 def number(value: float, measure: Measure, *, sign: bool = False, like: float = 0.0) -> str:
     """Return a value as a table shows it: shares in per cent, others with as few digits as `like` has."""
-    if value is None or math.isnan(value):
-        return "–"
-    shown = 100 * value if measure.share else value
-    digits = 1 if measure.share else 0 if max(abs(shown), abs(like)) >= 1000 else 2
-    return f"{shown:{'+' if sign else ''},.{digits}f}"
+    digits = 1 if measure.share else 0 if max(abs(value), abs(like)) >= 1000 else 2
+    return shown(value, share=measure.share, digits=digits, sign=sign)
 
 
 def cell(entry: Mapping[str, Any], measure: Measure, *, sign: bool = False, brief: bool = False) -> str:
