@@ -314,7 +314,7 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
     "unknown correction": (lambda p: ["--algorithm.correction", "clip"], ["algorithm.correction", "truncated"]),
     "discount above one": (
         lambda p: ["--algorithm.name", "reinforce_pp", "--algorithm.gamma", "1.5"],
-        ["algorithm.gamma", "[0, 1]"],
+        ["algorithm.gamma", "less than or equal to 1"],
     ),
     "unknown normaliser": (lambda p: ["--algorithm.normaliser", "tokens"], ["normaliser", "token, sequence"]),
     "unknown schedule": (lambda p: ["--optimizer.schedule", "step"], ["optimizer.schedule", "cosine"]),

@@ -114,7 +114,7 @@ def test_tiers_from_a_directory(tier: str, tmp_path: Path) -> None:
     assert [p.level for p in data.load(name, levels=(3, 4), size=3)] == ["3", "4", "3"]
     split = load_problems(small_config({"data": name, "dataset": {"levels": [], "size": 0}}), print)
     assert [p.id for p in split.held_out] == [f"simplerl-zoo-{tier}-test-{i}" for i in range(3)]
-    assert split.origin["train"]["file"] == str(directory / "train.parquet")
+    assert split.read["train"].origin["file"] == str(directory / "train.parquet")
 
 
 def test_a_directory_without_the_files_says_which_are_wanted(tmp_path: Path) -> None:

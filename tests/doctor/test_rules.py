@@ -632,7 +632,7 @@ def test_every_text_belongs_to_a_check_and_the_other_way_round() -> None:
     from simplerl.doctor import rules
 
     assert list(rules._TABLE) == list(RULES), "the order in which they are shown"
-    texts = {"title", "why", "advice", "needs", "least", "absent", "thresholds", "seen", "check", "arguments"}
+    texts = {"title", "why", "advice", "needs", "least", "absent", "thresholds", "seen", "check", "arguments", "unless"}
     for name, table in rules._TABLE.items():
         assert set(table) <= texts, name
     used = {table.get("check", name) for name, table in rules._TABLE.items()}

@@ -62,10 +62,10 @@ def test_what_cannot_be_split_is_refused(cub: Callable[[str], Policy], monkeypat
     assert "rollout.tensor_parallel" in said[0]
     config, policy = small_config(SPLIT), cub("cub-qwen")
     with pytest.raises(ConfigError, match="does not divide the model"):
-        start_backend(config, policy, said.append, device=torch.device("cpu"))
+        start_backend(config, policy, said.append, device=torch.device("cpu"), cluster=None)
     monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ConfigError, match=r"tensor_parallel = 2, but PyTorch sees 1 CUDA device, and each worker"):
-        start_backend(config, cub("cub-llama"), said.append, device=torch.device("cuda"))
+        start_backend(config, cub("cub-llama"), said.append, device=torch.device("cuda"), cluster=None)
 
 
 @pytest.mark.parametrize(
