@@ -1,6 +1,7 @@
 """The command line: quick help, one message for what is not known, every command documented."""
 
 import importlib
+import io
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from support import SMALL, arguments, command, environment, run_command, run_main
 
 from simplerl import __version__
-from simplerl.cli import COMMANDS, build_parser
+from simplerl.cli import COMMANDS, build_parser, main
 
 
 def test_help_answers_in_half_a_second() -> None:
@@ -227,3 +228,16 @@ def test_no_librarys_warning_reaches_a_user() -> None:
     for options, shown in (([], False), (["-W", "default"], True)):
         done = subprocess.run([sys.executable, *options, "-c", code], capture_output=True, text=True, check=True)
         assert ("FutureWarning" in done.stderr) is shown, done.stderr
+
+
+@pytest.mark.parametrize("given", ["--help", "--version", "recipes"])
+def test_a_reader_that_leaves_early_is_no_fault(given: str, monkeypatch, capsys) -> None:
+    """As `| head` does."""
+
+    class Left(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Left())
+    assert main([given]) == 1
+    assert capsys.readouterr().err == ""

@@ -76,16 +76,15 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(usage())
-        return 0
-    if argv[0] in ("-V", "--version"):
-        print(f"simplerl {__version__}")
-        return 0
-    command, *rest = argv
+    command, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     debug = "--debug" in rest
     try:
+        if command in ("-h", "--help", "help"):
+            print(usage())
+            return 0
+        if command in ("-V", "--version"):
+            print(f"simplerl {__version__}")
+            return 0
         if command not in COMMANDS:
             raise SimpleRLError(f"unknown command {command!r}; {nearest(command, COMMANDS)}")
         load_plugins(named_plugins(rest))
