@@ -232,6 +232,16 @@ def test_an_engine_is_asked_back(name: str, engine) -> None:
         ask_back(one.backend, one.policy, "fp32")
 
 
+@pytest.mark.parametrize("name", REAL)
+def test_nobody_waits_for_what_was_given_up(name: str, engine) -> None:
+    one = engine(name)
+    generation = one.backend.generate(one.requests(), Sampling(max_new_tokens=24))
+    next(generation)
+    generation.close()
+    one.backend.sync(one.policy.model.state_dict().items(), version=1)
+    assert {each.policy_version for each in one.answer()} == {1}
+
+
 @pytest.mark.parametrize(
     "sampling", [{"max_new_tokens": 40}, {"stop": True}, {"max_new_tokens": 5, "temperature": 0.7}], ids=str
 )
@@ -258,6 +268,7 @@ def test_the_same_weights_after_every_token_change_no_token(name: str, sampling,
         assert any(len(end) < len(sampling["stop"][0]) for end in ends), "it takes several tokens"
 
 
+# The last one: with an engine of its own vLLM ends what all its engines of a process share.
 @pytest.mark.parametrize("name", IN_FLIGHT)
 def test_new_weights_under_running_responses(name: str, engine, cub: Callable[[str], Policy], monkeypatch) -> None:
     """Between two tokens and between two completions of one token, few rows at once; proven at that moment."""
@@ -302,13 +313,3 @@ def test_new_weights_under_running_responses(name: str, engine, cub: Callable[[s
             scored = text_logprobs(policies[span.version].model, [*prompt, *each.token_ids.tolist()])[len(prompt) - 1 :]
             own = slice(span.start, span.end)
             np.testing.assert_allclose(each.logprobs[own], scored[own], atol=2e-4)
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_nobody_waits_for_what_was_given_up(name: str, engine) -> None:
-    one = engine(name)
-    generation = one.backend.generate(one.requests(), Sampling(max_new_tokens=24))
-    next(generation)
-    generation.close()
-    one.backend.sync(one.policy.model.state_dict().items(), version=1)
-    assert {each.policy_version for each in one.answer()} == {1}
