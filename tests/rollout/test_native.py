@@ -393,6 +393,23 @@ def test_prompts_are_run_once_and_finished_rows_leave(tiny: Callable[[str], Poli
     assert decoded <= sum(rows) <= 1.15 * decoded + 40
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_tiny_model_samples_by_one_thread(leaves: bool, tiny: Callable[[str], Policy]) -> None:
+    """And those that there were are there again, also where nobody takes the rest."""
+    policy, usual, seen = tiny(), torch.get_num_threads(), set[int]()
+    backend = open_backend("native", policy)
+    backend.between_tokens = lambda: seen.add(torch.get_num_threads())
+    try:
+        torch.set_num_threads(3)
+        responses = backend.generate(requests_of(prompts_of(policy), 2), Sampling(max_new_tokens=8))
+        next(responses)
+        responses.close() if leaves else list(responses)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(usual)
+    assert seen == {1}
+
+
 def test_responses_come_as_they_finish(tiny: Callable[[str], Policy]) -> None:
     policy = tiny()
     lengths = [

@@ -56,10 +56,10 @@ class _Layer(DynamicLayer):
         """Take these rows of these layers as all there are, `width` columns of each, missing ones on the left, and
         leave room for more. On a CPU they are kept as attention reads them, in fp32."""
         if self.is_initialized:
-            kept = [
-                [getattr(layer, name)[rows][..., -width:, :] for layer, rows in parts] for name in ("keys", "values")
-            ]
-            self._room = tuple(_room(states, width, spare) for states in kept)
+            self._room = tuple(  # First the keys, then the values: what is copied on the way is held once.
+                _room([getattr(layer, name)[rows][..., -width:, :] for layer, rows in parts], width, spare)
+                for name in ("keys", "values")
+            )
             self.keys, self.values = (room[..., :width, :] for room in self._room)
 
 
