@@ -57,12 +57,16 @@ class Head:
         """Of the projection, where it has one."""
         return getattr(self._layer, "bias", None)
 
-    def logits(self, hidden_NH: torch.Tensor) -> torch.Tensor:
-        """Return fp32 logits_NV."""
+    def logits(
+        self, hidden_NH: torch.Tensor, product: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Return fp32 logits_NV. `product` multiplies by the weight in place of `@`."""
         with torch.autocast(hidden_NH.device.type, enabled=False):
             if hidden_NH.is_cuda and hidden_NH.dtype != torch.float32:
                 weight_VH = self.weight.to(hidden_NH.dtype)
                 logits_NV = torch.mm(hidden_NH, weight_VH.t(), out_dtype=torch.float32)
+            elif product:
+                logits_NV = product(hidden_NH)
             else:
                 logits_NV = hidden_NH.float() @ self.weight.float().t()
             if self.bias is not None:

@@ -10,7 +10,6 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from transformers.cache_utils import DynamicLayer
 
 from simplerl.core.errors import ModelError
 from simplerl.core.types import Completion, StopReason, VersionSpan
-from simplerl.models.decoder import Decoder
+from simplerl.models.decoder import PACKED_BYTES, Decoder, Product, product
 from simplerl.models.device import SMALL_MODEL, pick_device
 from simplerl.models.load import cache_argument, load
 from simplerl.models.score import CHUNK_ELEMENTS, Head, autocast, outside_nucleus, text_logprobs
@@ -29,6 +28,8 @@ from simplerl.rollout.backend import Request, Sampling, check_prompts, diverged
 
 #: Rows leave the batch, and others come, when at least this share of them has finished: it copies the others' cache.
 LEAVE_SHARE = 0.1
+#: Logits of which tokens are drawn at once on a CPU: what is made of them on the way stays in its cache.
+DRAWN_ELEMENTS = 2**19
 #: Tokens of the vocabulary that are summed up together before the one to draw is looked for among them.
 BLOCK = 512
 
@@ -46,31 +47,33 @@ class _Layer(DynamicLayer):
             self.keys, self.values = self._room = key_states[..., :0, :], value_states[..., :0, :]
         length, total = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
         if total > self._room[0].shape[-2]:
-            self.rearrange([(self, slice(None))], length, spare=total - length + max(64, total // 2))
+            all_R = torch.arange(len(self.keys), device=self.keys.device)
+            self.rearrange([(self, all_R)], length, spare=total - length + max(64, total // 2))
         for room, states in zip(self._room, (key_states, value_states), strict=True):
             room[..., length:total, :] = states
         self.keys, self.values = (room[..., :total, :] for room in self._room)
         return self.keys, self.values
 
-    def rearrange(self, parts: Sequence[tuple["_Layer", Any]], width: int, spare: int = 64) -> None:
+    def rearrange(self, parts: Sequence[tuple["_Layer", torch.Tensor]], width: int, spare: int = 64) -> None:
         """Take these rows of these layers as all there are, `width` columns of each, missing ones on the left, and
         leave room for more. On a CPU they are kept as attention reads them, in fp32."""
         if self.is_initialized:
             self._room = tuple(  # First the keys, then the values: what is copied on the way is held once.
-                _room([getattr(layer, name)[rows][..., -width:, :] for layer, rows in parts], width, spare)
+                _room([(getattr(layer, name)[..., -width:, :], rows) for layer, rows in parts], width, spare)
                 for name in ("keys", "values")
             )
             self.keys, self.values = (room[..., :width, :] for room in self._room)
 
 
-def _room(parts: Sequence[torch.Tensor], width: int, spare: int) -> torch.Tensor:
-    """Return the rows of all parts, each of `width` columns, zeros on the left where it has fewer, and `spare` more."""
-    first, rows = parts[0], sum(map(len, parts))
+def _room(parts: Sequence[tuple[torch.Tensor, torch.Tensor]], width: int, spare: int) -> torch.Tensor:
+    """Return the rows chosen of each part, each of `width` columns, zeros on the left where it has fewer, and `spare`
+    more."""
+    first, counts = parts[0][0], [len(rows) for _, rows in parts]
     dtype = torch.float32 if first.device.type == "cpu" else first.dtype
-    room = first.new_empty(rows, first.shape[1], width + spare, first.shape[3], dtype=dtype)
-    for part, own in zip(parts, room.split([len(part) for part in parts]), strict=True):
+    room = first.new_empty(sum(counts), first.shape[1], width + spare, first.shape[3], dtype=dtype)
+    for (part, rows), own in zip(parts, room[..., :width, :].split(counts), strict=True):
         own[..., : width - part.shape[2], :] = 0
-        own[..., width - part.shape[2] : width, :] = part
+        torch.index_select(part.to(dtype), 0, rows, out=own[..., width - part.shape[2] :, :])
     return room
 
 
@@ -272,6 +275,7 @@ class NativeBackend:
         self.version = 0
         self._special_stops: frozenset[int] = frozenset()
         self._masked = False
+        self._project: Product | None = None
 
     @property
     def _models(self) -> "list[NativeBackend]":
@@ -287,6 +291,7 @@ class NativeBackend:
                 if own[name].data_ptr() != tensor.data_ptr():
                     own[name].copy_(tensor)
         self.version = version
+        self._forget()
 
     def logprobs(self, token_ids: Sequence[int]) -> np.ndarray:
         """Return float32 [T − 1]: log-probabilities of a text's tokens after the first, at temperature 1."""
@@ -306,12 +311,22 @@ class NativeBackend:
         samples by one thread: its operations are too small to be shared.
         """
         usual = torch.get_num_threads()
+        self._forget()
         try:
             if self.device.type == "cpu" and self._tiny:
                 torch.set_num_threads(1)
             yield from self._decode(requests, sampling)
         finally:
+            self._forget()  # What was copied of the weights is memory of the update.
             torch.set_num_threads(usual)
+
+    def _forget(self) -> None:
+        """Read all weights again when they are used next."""
+        self._project = None
+        if self.decoder:
+            self.decoder.forget()
+        if self.mask:
+            self.mask._forget()
 
     def _decode(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
         self.model.eval()
@@ -370,8 +385,9 @@ class NativeBackend:
         uniform_R = torch.tensor(noise, dtype=torch.float64, device=self.device)
         rows = max(1, CHUNK_ELEMENTS // self.head.weight.shape[0])  # Not all logits of a large vocabulary at once.
         parts = [
-            self._drawn(hidden_RH, part_R, sampling)
+            part
             for hidden_RH, part_R in zip(decoding.hidden_RH.split(rows), uniform_R.split(rows), strict=True)
+            for part in self._drawn(hidden_RH, part_R, sampling)
         ]
         token_R, logprob_R, entropy_R = (torch.cat(values) for values in zip(*parts, strict=True))
         ended: list[tuple[_Row, StopReason]] = []
@@ -392,11 +408,22 @@ class NativeBackend:
                 ended.append((row, reason))
         return token_R, ended
 
-    def _drawn(self, hidden_RH: torch.Tensor, uniform_R: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, ...]:
-        """Return what `draw` does, of the states of each model in turn."""
+    def _drawn(
+        self, hidden_RH: torch.Tensor, uniform_R: torch.Tensor, sampling: Sampling
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Yield what `draw` does, of the states of each model in turn: on a CPU of as many rows as its cache holds."""
         states = hidden_RH.chunk(len(self._models), -1)
-        own_RV, *mask = (each.head.logits(part) for each, part in zip(self._models, states, strict=True))
-        return draw(own_RV, uniform_R, sampling, *mask)
+        logits = [each._logits(part) for each, part in zip(self._models, states, strict=True)]
+        rows = max(1, DRAWN_ELEMENTS // logits[0].shape[1]) if self.device.type == "cpu" else len(uniform_R)
+        for own_RV, *mask, part_R in zip(*(each.split(rows) for each in (*logits, uniform_R)), strict=True):
+            yield draw(own_RV, part_R, sampling, *mask)
+
+    def _logits(self, hidden_RH: torch.Tensor) -> torch.Tensor:
+        """Return fp32 logits_RV; a larger model's weight is copied once in the order in which it is multiplied."""
+        weight = self.head.weight
+        if self._project is None and self.device.type == "cpu" and not self._tiny and 4 * weight.numel() < PACKED_BYTES:
+            self._project = product(weight.detach().float(), packs=True)
+        return self.head.logits(hidden_RH, self._project)
 
     def _prefill(self, requests: Sequence[Request], members: Sequence[int], sampling: Sampling) -> "_Decoding":
         """Begin responses to some requests."""

@@ -6,6 +6,7 @@ here, once.
 
 import dataclasses
 import functools
+import gc
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -337,6 +338,9 @@ def open_run(
         run = TrainingRun(stage, directory, components, callbacks, start=start, interrupted=interrupted, doctor=doctor)
         stack.push(run.close)
         stack.enter_context(StatusFile(path, run.describe))
+        gc.collect()
+        gc.freeze()  # Else every full collection looks at all that the libraries hold, for a quarter of a second.
+        stack.callback(gc.unfreeze)
         if not read_metrics(path):
             metrics = run.evaluate(0)
             run.record_metrics(0, metrics, [])
