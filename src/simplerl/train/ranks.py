@@ -148,6 +148,8 @@ class Ranks:
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
         patience = timedelta(seconds=WAIT_S if rank else JOIN_S)  # Rank 0 comes when all have started.
         store = store or _meet(meeting, size)
+        if not dist.is_initialized():  # A meeting that failed has been counted here, and ranks look by that number.
+            dist.distributed_c10d._world.group_count = 0
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
         self.mesh = init_device_mesh(device, (size,))
         dist.distributed_c10d._set_pg_timeout(timedelta(seconds=WAIT_S))
