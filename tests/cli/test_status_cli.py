@@ -131,5 +131,5 @@ def test_a_hung_engine_is_seen(tmp_path: Path, capsys) -> None:
     process.kill()
     os.kill(engine, signal.SIGKILL)
     process.communicate()
-    assert "  training  waits for the " in out
+    assert "  training  waits for the " in out or "  training  hands the weights of step " in out
     assert "  engine 0  owes" in out

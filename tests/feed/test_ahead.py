@@ -264,7 +264,7 @@ def test_a_run_that_is_killed_at_random_moments_ends_the_same(straight: dict[str
             [*line, *resume], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         try:
-            said, _ = process.communicate(timeout=draw.uniform(12, 22) if kills < 6 else 300)
+            said, _ = process.communicate(timeout=draw.uniform(3, 12 if kills else 5) if kills < 6 else 300)
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
             process.communicate()
