@@ -42,7 +42,7 @@ def check(function: Callable[..., Seen]) -> Callable[..., Seen]:
     return function
 
 
-def _since(start: int, before: str = "earlier", **series: Series) -> dict[str, Any]:
+def _since(start: int, before: str = "earlier", /, **series: Series) -> dict[str, Any]:
     """Return the newest window of each series beside that which begins at an index, with the steps of both."""
     one = next(iter(series.values()))
     seen: dict[str, Any] = {"then": one.window_steps(start), "now": one.recent_steps}
