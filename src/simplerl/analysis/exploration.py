@@ -121,11 +121,11 @@ def _of_problem(group: Sequence[Answer], most: int, among: int, tops: Sequence[i
     measures: dict[str, float] = {f"pass@{k}": pass_at_k(n, len(right), k) for k in powers_up_to(most) if k <= n}
     if among <= n:
         measures |= {f"pass@{among}-{top}": ops.pass_at_k_s(n, classes, among, top) for top in tops}
-        scores = [answer.reward for answer in decided]
-        if all(score is not None and score == score for score in scores):
+        scores = [answer.reward for answer in decided if answer.reward is not None and not math.isnan(answer.reward)]
+        if len(scores) == n:
             measures |= {f"reward@{among}-{top}": ops.reward_at_k_s(scores, truth, among, top) for top in tops}
     if decided:
-        wrong = {answer.extracted for answer in decided if not answer.correct} - {None}
+        wrong = {a.extracted for a in decided if not a.correct and a.extracted is not None}
         measures["distinct_answers"] = float(len({ops.normalised(answer) for answer in wrong}) + bool(right))
         measures["distinct_right"] = float(len(classes))
         measures["distinct_equations"] = ops.distinct_equations(right)

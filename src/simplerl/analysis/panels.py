@@ -115,8 +115,9 @@ def draw_panel(axes: Any, panel: Panel, looks: Looks) -> None:
             marker = {} if panel.marked else {"marker": "o" if len(line.x) == 1 else ""}
             # Of many points every so-manieth has a marker, so that markers do not hide the line.
             options = {"markevery": max(1, len(line.x) // 12), **looks[name], **marker, **style}
-            low, mean, high = ([panel.scale * value for value in values] for values in (line.low, line.mean, line.high))
-            axes.plot(line.x, mean, label=name if layer is panel.lines else None, **options)
+            ends = (line.low, line.mean, line.high)
+            low, middle, high = ([panel.scale * value for value in values] for values in ends)
+            axes.plot(line.x, middle, label=name if layer is panel.lines else None, **options)
             if low and style is not PALE:
                 axes.fill_between(line.x, low, high, color=looks[name]["color"], alpha=0.14, lw=0)
     for position, (name, (mean, values)) in enumerate(panel.bars.items()):
