@@ -62,8 +62,7 @@ def _disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def _plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands in this process end with an empty plot: drawing takes longer than the rest. Mark: `draws`."""
     if request.node.get_closest_marker("draws") is None:
-        for name in ("analysis.plots.plot_learning", "cli.behaviours.plot_behaviours"):
-            monkeypatch.setattr(f"simplerl.{name}", lambda _, output, **__: output.write_bytes(b""))
+        monkeypatch.setattr("simplerl.analysis.plots.plot_learning", lambda _, output: output.write_bytes(b""))
 
 
 @pytest.fixture(scope="session")

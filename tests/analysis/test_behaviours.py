@@ -1,10 +1,8 @@
 """Tables of judgements and agreement against hand-computed literals."""
 
-from pathlib import Path
-
 import pytest
 
-from simplerl.analysis.behaviours import agreement, plot_behaviours, table
+from simplerl.analysis.behaviours import agreement, table
 from simplerl.runs.behaviours import BEHAVIOURS, Judgement
 
 
@@ -96,11 +94,3 @@ def test_judges_are_kept_apart_by_their_settings() -> None:
     assert [j["steps"][0]["behaviours"]["verification"]["value"] for j in found["judges"]] == [1.0, 0.0, 1.0]
     assert [a["behaviours"]["verification"]["share"]["value"] for a in found["agreement"]] == [1.0, 0.0]
     assert table([])["judges"] == []
-
-
-def test_plot_has_a_panel_for_each_judge(tmp_path: Path) -> None:
-    widths = []
-    for said in ([judgement(0, "p", 0, True)], [judgement(0, "p", 0, True), judgement(None, "p", 0, True, "keywords")]):
-        plot_behaviours(table(said), tmp_path / "plot.png", title="run [bold] $\\x{$")
-        widths.append(int.from_bytes((tmp_path / "plot.png").read_bytes()[16:20], "big"))
-    assert widths[1] == 2 * widths[0]

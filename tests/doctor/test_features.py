@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from simplerl.doctor.features import MOST, Response, correlations, pooled, step_features, thin
+from simplerl.doctor.features import MOST, correlations, pooled, step_features, thin
+from simplerl.runs.responses import Answer
 
 
-def response(problem: int, sample: int, tokens: int, reward: float | None, status: str = "wrong") -> Response:
-    return Response(
-        problem_id=f"p{problem}", sample=sample, question="?", text="", tokens=tokens, status=status, reward=reward
-    )
+def response(problem: int, sample: int, tokens: int, reward: float | None, status: str = "wrong") -> Answer:
+    said = {"level": "", "kind": "", "response": "", "stop_reason": "eos", "extracted": None, "question": "?"}
+    return Answer(problem_id=f"p{problem}", sample=sample, tokens=tokens, status=status, reward=reward, **said)
 
 
 def test_pooled_correlation_is_that_of_centred_values() -> None:

@@ -10,8 +10,9 @@ from made_metrics import HEALTHY, texts_of, value_at, write_run
 from support import assert_same_run, fingerprint, run_main, run_small, small_config
 
 from simplerl.doctor import RULES, Watch, diagnose
-from simplerl.doctor.features import read_responses, responses_of, step_features
+from simplerl.doctor.features import step_features
 from simplerl.runs.directory import read_metrics
+from simplerl.runs.responses import answers_of
 from simplerl.runs.run import Run
 
 #: A fall at step 15 that a watch should see as it comes.
@@ -90,8 +91,7 @@ def test_watch_reads_responses_now_and_then() -> None:
 def test_groups_and_rows_give_the_same_figures(tmp_path: Path) -> None:
     groups = texts_of(["3 + 4 = 7. \\boxed{7}", "\\boxed{8}"] * 6, lengths=list(range(4, 16)))
     run = write_run(tmp_path / "run", texts=lambda step: groups, steps=1, looked=(1,))
-    rows = read_responses(Run(run).records(1), 100)
-    live = responses_of(groups)
+    rows, live = Run(run).records(1).answers(), answers_of(groups)
     assert rows == live
     assert step_features(1, rows) == step_features(1, live)
 

@@ -12,7 +12,6 @@ from simplerl.ops.exploration import (
     distinct_equations,
     distinct_n,
     equations,
-    mean_similarity,
     normalised,
     pass_at_k_s,
     query_effect,
@@ -159,15 +158,6 @@ def test_distinct_n_literals() -> None:
     assert distinct_n(["a b c", "a b d"], 2) == (3, 4)  # ab twice, bc, bd
     assert distinct_n(["a b c", "a b d"], 1) == (4, 6)
     assert distinct_n(["a"], 2) == (0, 0)
-
-
-def test_mean_similarity_literals() -> None:
-    assert mean_similarity(["a b c", "a b d"]) == pytest.approx(1 / 3)  # {ab, bc} and {ab, bd}
-    assert mean_similarity(["a b", "a  b", "c d"]) == pytest.approx((1 + 0 + 0) / 3)
-    assert mean_similarity(["4", "4"]) == 1.0
-    assert mean_similarity(["4", "5"]) == 0.0
-    with pytest.raises(ValueError, match="two responses"):
-        mean_similarity(["a"])
 
 
 # -- query effect --------------------------------------------------------------------------------------------------

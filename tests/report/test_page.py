@@ -15,7 +15,7 @@ from simplerl.doctor import RULES
 from simplerl.report import page
 from simplerl.report.content import Content
 from simplerl.report.figures import Figure
-from simplerl.report.page import cut, duration, quantity, written
+from simplerl.report.page import duration, quantity, written
 from simplerl.report.reading import gather
 from simplerl.runs.responses import SCHEMA
 
@@ -214,7 +214,7 @@ def test_a_run_of_sft(tmp_path: Path) -> None:
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = gather([path])
     assert found.runs[0].run.stage == "sft"
-    assert (found.damage, found.runs[0].damage) == ([], [])
+    assert (found.damage, found.runs[0].run.damage) == ([], [])
     made = Content(found, pdf=False)
     assert {"accuracy_and_length", "training", "pass_at_k"} <= made.figures.keys()
     assert "clip_ratio_and_stopped_length" not in made.figures
@@ -237,7 +237,6 @@ def test_five_runs_fit_into_a_mail(tmp_path: Path) -> None:
 
 
 def test_wording() -> None:
-    assert cut("a" * 80 + "b" * 20, 40) == "a" * 30 + " […60 characters left out…] " + "b" * 10
     assert [quantity(v) for v in (851177.0, 0.24614, 1234.56, 1.3e-5, -0.5, float("nan"))] == [
         "851,177",
         "0.246",

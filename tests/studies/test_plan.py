@@ -7,7 +7,7 @@ import pytest
 from support import SMALL, deep, run_small, small_config
 
 from simplerl.analysis.seeds import Measure
-from simplerl.analysis.summary import summarise
+from simplerl.analysis.tracked import summarise
 from simplerl.config.resolve import as_table, merge, parse_overrides, resolve
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.studies.experiment import Experiment, Variant

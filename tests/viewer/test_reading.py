@@ -12,7 +12,6 @@ import pytest
 from support import run_command
 
 from simplerl.core.errors import RunError
-from simplerl.doctor import Diagnosis, Example, Finding
 from simplerl.markup.templates import Safe
 from simplerl.markup.text import plain
 from simplerl.runs.run import HELD_OUT, Run
@@ -443,28 +442,10 @@ def test_everything_that_is_shown_is_escaped(tmp_path: Path, mode: str, problem:
     name = tmp_path / "<u>run"
     made_views.run(name, {0: rows, 5: other}, metrics=[{"step": step, "<u>": 1.0} for step in range(5)])
     (name / "evaluations" / "step_000007.parquet").write_text("<u>")
-    view = View(problem=problem, mode=mode, doctor=True, metrics=("<u>",), search="<u>" if problem is None else "")
+    view = View(problem=problem, mode=mode, metrics=("<u>",), search="<u>" if problem is None else "")
     shown = page(Library(tmp_path), view.query() + "&sort=<u>")
     assert "<u>" not in shown
     assert shown.count("&lt;u&gt;") > 10
-
-
-def test_findings_are_escaped() -> None:
-    finding = Finding(
-        rule="made",
-        severity="serious",
-        title="<u>",
-        seen="<u>",
-        why="<u>",
-        advice="<u>",
-        lasting=True,
-        figures={},
-        steps=(1, 2),
-        examples=(Example(step=1, problem_id="<u>", sample=0, excerpt="<u>"),),
-    )
-    diagnosis = Diagnosis(path=Path("r"), stage="train", last_step=2, findings=(finding,), clean=())
-    shown = piece("findings", "<u>", diagnosis)
-    assert ("<u>" in shown, shown.count("&lt;u&gt;")) == (False, 7)
 
 
 def test_turns_and_calls_are_told_apart() -> None:

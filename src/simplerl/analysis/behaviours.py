@@ -2,12 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from simplerl.analysis.panels import Panel, band_of, plot_panels
 from simplerl.behaviours.judging import KEYWORDS
 from simplerl.ops.statistics import cohen_kappa, kappa_interval, ratio_figures
 from simplerl.runs.behaviours import BEHAVIOURS, Judgement
@@ -91,17 +89,3 @@ def agreement(first: Iterable[Judgement], second: Iterable[Judgement]) -> dict[s
             "counts": dict(zip(_COUNTS.values(), counts_P4.sum(0).astype(int).tolist(), strict=True)),
         }
     return {"behaviours": behaviours}
-
-
-def plot_behaviours(behaviours: dict[str, Any], output: Path, *, title: str) -> None:
-    """Draw the share of responses with each behaviour against steps, a panel for each judge."""
-    panels = []
-    for judge in behaviours["judges"]:
-        lines = {
-            label: band_of([(float(step["step"] or 0), step["behaviours"][name]) for step in judge["steps"]])
-            for name, label in TITLES.items()
-        }
-        heading = judge["judge"] + (" (weaker: words only)" if judge["judge"] == KEYWORDS else "")
-        panels.append(Panel(title=heading, ylabel="% of responses", xlabel="step", lines=lines, scale=100))
-    note = "bands: 95% bootstrap intervals over problems; undecided responses are left out"
-    plot_panels(panels, output, title=f"{title}: cognitive behaviours", note=note, dpi=130)

@@ -1,16 +1,12 @@
-"""Evaluations side by side: the table that people read, SimpleRL-Zoo's CSV, and everything as JSON."""
+"""Evaluations side by side: a row for each model under one protocol, and SimpleRL-Zoo's CSV of them."""
 
 import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from simplerl.analysis.estimates import shown
-from simplerl.core.types import UNDECIDED
 from simplerl.ops.statistics import mean_of_estimates
-from simplerl.runs.files import write_atomic, write_json
 from simplerl.runs.results import HOW, how
 from simplerl.runs.run import Evaluation
 
@@ -21,12 +17,6 @@ CSV_COLUMNS = (
 )  # fmt: skip
 #: The six benchmarks of the paper's "Avg.", AIME24 by pass@1.
 PAPER_AVERAGE = ("gsm8k", "math500", "minerva_math", "olympiadbench", "aime24", "amc23")
-
-#: Lengths and shapes of results.md; the last ones are not shares.
-SHAPES = (
-    "acc_strict", "boxed_acc", "any_correct", "clip_ratio", "box_ratio", "repeat_ratio", "tokens", "stop_tokens",
-    "keywords",
-)  # fmt: skip
 
 
 def rows(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, Evaluation]]:
@@ -111,46 +101,8 @@ def to_csv(evaluations: Sequence[Evaluation]) -> str:
     return output.getvalue()
 
 
-def to_json(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """Return every protocol and figure, by row and benchmark."""
-    return {
-        model: {
-            "average": averages(row),
-            "benchmarks": {name: {"protocol": one.protocol, "figures": one.figures} for name, one in row.items()},
-        }
-        for model, row in rows(evaluations).items()
-    }
-
-
-def to_markdown(evaluations: Sequence[Evaluation]) -> str:
-    """Return accuracies, then lengths and shapes, as Markdown tables with 95% intervals."""
-    table = rows(evaluations)
-    names = dict.fromkeys(name for row in table.values() for name in row)
-    accuracies, shapes = [["model", *names, "average"]], [["model", "benchmark", "problems × n", *SHAPES, "undecided"]]
-    for model, row in table.items():
-        cells = (shown(row[name].figures["acc"] if name in row else None) for name in names)
-        accuracies.append([model, *cells, shown(averages(row)["acc"])])
-        for name, one in row.items():
-            values = (shown(one.figures.get(shape), share=shape not in SHAPES[-3:]) for shape in SHAPES)
-            size = f"{one.figures['problems']} × {one.figures['samples']}"
-            shapes.append([model, name, size, *values, str(undecided(one))])
-    return f"{markdown(accuracies)}\n{markdown(shapes)}"
-
-
 def markdown(table: Sequence[Sequence[str]]) -> str:
     """Return a table, its head first, as Markdown, numbers to the right."""
     head, *body = [[text.replace("|", "\\|") for text in row] for row in table]
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
     return "\n".join(f"| {' | '.join(row)} |" for row in lines) + "\n"
-
-
-def undecided(one: Evaluation) -> int:
-    """Return how many responses the verifier could not judge."""
-    return sum(one.figures["verdicts"][status] for status in UNDECIDED)
-
-
-def write_summary(evaluations: Sequence[Evaluation], output: Path) -> None:
-    """Write eval_results.csv, results.json and results.md into a directory."""
-    write_atomic(output / "eval_results.csv", to_csv(evaluations))
-    write_json(output / "results.json", to_json(evaluations))
-    write_atomic(output / "results.md", to_markdown(evaluations))

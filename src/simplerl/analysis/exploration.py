@@ -1,4 +1,4 @@
-"""Exploration and exploitation over the steps of training (B-STaR, arXiv 2412.17256), as figures and as a plot.
+"""Exploration and exploitation over the steps of training (B-STaR, arXiv 2412.17256).
 
 Every figure is a mean over problems of a measure of one problem's samples (`ops.exploration`), with a 95% bootstrap
 interval over problems. Right and wrong are the verdicts; what the verifier could not decide is left out of both, and
@@ -6,34 +6,25 @@ counted.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from simplerl.analysis.panels import Panel, band_of, plot_panels
-from simplerl.analysis.seeds import Band
 from simplerl.core.errors import ConfigError, RunError
-from simplerl.core.types import UNDECIDED
 from simplerl.ops import exploration as ops
 from simplerl.ops.statistics import difference_figure, pass_at_k, powers_up_to, ratio_figures
 from simplerl.runs.metrics import as_number
+from simplerl.runs.responses import Answer, by_problem
 from simplerl.runs.results import read_series
 from simplerl.runs.run import Evaluation, Run, is_run
 
 #: Figures that are numbers and not shares, so that they are not shown as percentages.
 COUNTS = ("distinct_answers", "distinct_right")
-#: Shares that show how different responses are, and what they are called in the plot.
-DIVERSITY = {
-    "unique_responses": "unique responses",
-    "distinct_2": "distinct-2",
-    "distinct_equations": "distinct equations",
-    "similarity": "similarity of pairs",
-}
 #: Figures that are 0 or 1 in each problem, so that an interval of no width would be too sure of itself.
-_SURE = ("pass@", "reward@", "likelihood@")
+_SURE = ("pass@", "reward@")
 
 #: n* of the query effect: how many unique right responses a problem is wanted to have. The paper's.
 WANTED = 6
@@ -43,16 +34,11 @@ class Point:
     """The figures of one evaluation. Raises RunError where it cannot be read, ConfigError as `over_steps`."""
 
     def __init__(self, evaluation: Evaluation, *, k: int | None = None, s: Sequence[int] = (), wanted: int = WANTED):
-        columns = ["problem_id", "response", "verdict", "extracted", "reward"]
-        rows, likelihoods = evaluation.responses(columns).to_pylist(), evaluation.records.list_means("logprobs")
-        groups: dict[str, list[dict[str, Any]]] = {}
-        for row, likelihood in zip(rows, likelihoods, strict=True):
-            groups.setdefault(row["problem_id"], []).append({**row, "likelihood": likelihood})
-        if not groups:
+        if not (groups := by_problem(answers := evaluation.answers())):
             raise RunError(f"{evaluation.path} holds no responses")
         self.step, self.label = evaluation.step, evaluation.label
         self.problems, self.samples = len(groups), max(map(len, groups.values()))  # The most that a problem has
-        self.undecided = sum(row["verdict"] in UNDECIDED for row in rows)  # What the verifier could not judge
+        self.undecided = sum(not answer.decided for answer in answers)  # What the verifier could not judge
         among = self.samples if k is None else k
         tops = tuple(s) or powers_up_to(among)
         if not 1 <= among <= self.samples:
@@ -89,7 +75,6 @@ class Exploration:
     useful: tuple[tuple[int, float, float], ...]
     """(step, response tokens sampled, of them useful) of every training step of a run; empty for results."""
     left_out: tuple[str, ...]  # Evaluations that could not be read, each with its reason
-    ending: str = ""  # What the name of its plot ends with
 
     def useful_share(self, after: int, until: int) -> float:
         """Return the share of useful tokens over the steps after one and up to another; NaN where there are none."""
@@ -123,28 +108,24 @@ def over_steps(
         ]
         useful = tuple(entry for entry in tokens if entry[0] > 0 and all(0 <= number < 1e15 for number in entry[1:]))
         what: Any = {"points": tuple(one.values), "useful": useful, "left_out": tuple(one.left_out)}
-        explorations.append(Exploration(name=one.name, path=path, ending=one.ending, **what))
+        explorations.append(Exploration(name=one.name, path=path, **what))
     return explorations
 
 
-def _of_problem(
-    group: Sequence[Mapping[str, Any]], most: int, among: int, tops: Sequence[int], wanted: int
-) -> dict[str, float]:
+def _of_problem(group: Sequence[Answer], most: int, among: int, tops: Sequence[int], wanted: int) -> dict[str, float]:
     """Return the measures that a problem's samples have. Figures among k need as many decided samples."""
-    decided = [row for row in group if row["verdict"] not in UNDECIDED]
-    truth = [row["verdict"] == "correct" for row in decided]
-    texts = [row["response"] or "" for row in group]
-    right = [row["response"] or "" for row in decided if row["verdict"] == "correct"]
+    decided = [answer for answer in group if answer.decided]
+    texts, truth = [answer.response for answer in group], [answer.correct for answer in decided]
+    right = [answer.response for answer in decided if answer.correct]
     n, classes = len(decided), ops.unique_classes([ops.normalised(text) for text in right])
     measures: dict[str, float] = {f"pass@{k}": pass_at_k(n, len(right), k) for k in powers_up_to(most) if k <= n}
     if among <= n:
         measures |= {f"pass@{among}-{top}": ops.pass_at_k_s(n, classes, among, top) for top in tops}
-        for name in ("reward", "likelihood"):
-            scores = [row[name] for row in decided]
-            if all(score is not None and score == score for score in scores):
-                measures |= {f"{name}@{among}-{top}": ops.reward_at_k_s(scores, truth, among, top) for top in tops}
+        scores = [answer.reward for answer in decided if answer.reward is not None and not math.isnan(answer.reward)]
+        if len(scores) == n:
+            measures |= {f"reward@{among}-{top}": ops.reward_at_k_s(scores, truth, among, top) for top in tops}
     if decided:
-        wrong = {row["extracted"] for row in decided if row["verdict"] != "correct"} - {None}
+        wrong = {a.extracted for a in decided if not a.correct and a.extracted is not None}
         measures["distinct_answers"] = float(len({ops.normalised(answer) for answer in wrong}) + bool(right))
         measures["distinct_right"] = float(len(classes))
         measures["distinct_equations"] = ops.distinct_equations(right)
@@ -153,8 +134,6 @@ def _of_problem(
     different, grams = ops.distinct_n(texts)
     if grams:
         measures["distinct_2"] = different / grams
-    if len(texts) > 1:
-        measures["similarity"] = ops.mean_similarity(texts)
     return measures
 
 
@@ -193,67 +172,3 @@ def to_json(exploration: Exploration) -> dict[str, Any]:
         "peak": {name: p and {"step": p.step, "to_last": change(p, last, name)} for name, p in peaks.items()},
         "left_out": list(exploration.left_out),
     }
-
-
-def plot_exploration(exploration: Exploration, output: Path) -> None:
-    """Draw every figure with its 95% interval over problems: over steps, or against k and S of one evaluation."""
-    last, steps = exploration.points[-1], [p for p in exploration.points if p.step is not None]
-    over = len({p.step for p in steps}) > 1
-    plot_panels(
-        _over_steps(exploration, steps) if over else _at_once(last),
-        output,
-        title=f"{exploration.name}: exploration and exploitation",
-        note=f"{last.problems} problems × {last.samples} samples, bands: 95% bootstrap intervals over problems",
-        dpi=130,
-        shared=False,
-    )
-
-
-def _over_steps(exploration: Exploration, points: Sequence[Point]) -> list[Panel]:
-    names = list(points[-1].figures)
-
-    def panel(title: str, shown: Iterable[str], *, share: bool = True) -> Panel:
-        lines = {
-            DIVERSITY.get(name, name.replace("_", " ")): band_of(
-                [(float(p.step or 0), p.figures.get(name)) for p in points]
-            )
-            for name in shown
-            if name in names
-        }
-        lines = {label: line for label, line in lines.items() if line.x}
-        return Panel(
-            title=title, ylabel="%" if share else "number", xlabel="step", lines=lines, scale=100 if share else 1
-        )
-
-    used = [(float(step), useful / sampled) for step, sampled, useful in exploration.useful if sampled]
-    useful = {"useful": Band(x=[step for step, _ in used], mean=[share for _, share in used])} if used else {}
-    title = "training tokens with gradient"
-    panels = [
-        panel("at least one right among k: pass@k", [n for n in names if n.startswith("pass@") and "-" not in n]),
-        panel("S unique right ones among K: Pass@K-S", [n for n in names if n.startswith("pass@") and "-" in n]),
-        panel("the best S of K all right", [n for n in names if n.startswith(("reward@", "likelihood@"))]),
-        panel("of a problem's samples", COUNTS, share=False),
-        panel("diversity", DIVERSITY),
-        Panel(title=title, ylabel="%", xlabel="step", lines=useful, scale=100),
-    ]
-    return [panel for panel in panels if panel.lines]
-
-
-def _at_once(p: Point) -> list[Panel]:
-    """Return panels against k, and against S."""
-    against_k: dict[str, Any] = {}
-    against_s: dict[str, Any] = {}
-    for name in (name for name in p.figures if name.startswith(_SURE) and p.has(name)):
-        label, dash, number = name.rpartition("-")
-        if dash:
-            against_s.setdefault(f"{label}-S", []).append((float(number), p.figures[name]))
-        else:
-            against_k.setdefault("pass@k", []).append((float(name.removeprefix("pass@")), p.figures[name]))
-    return [
-        Panel(
-            title=title, ylabel="%", xlabel=xlabel, scale=100, log_x=True,
-            lines={label: band_of(points) for label, points in curves.items()},
-        )
-        for title, xlabel, curves in (("pass@k", "k", against_k), ("among K", "S", against_s))
-        if curves
-    ]  # fmt: skip

@@ -36,8 +36,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STROKES = ("-", (0, (5, 1)), (0, (3, 1, 1, 1)))
 
 
-#: Names of a legend that leave the lines of a panel to be seen.
-MOST_IN_A_PANEL = 7
+#: Bars of a panel from which on their names stand steeply.
+MANY_BARS = 8
 
 #: The looks of what a line came from, and of what it is the mean of or goes with.
 DASHED = {"linestyle": (0, (4, 1.5)), "markerfacecolor": "white"}
@@ -61,6 +61,7 @@ class Panel:
     bars: Mapping[str, tuple[Estimate, Sequence[float]]] = field(default_factory=dict)
     scale: float = 1.0  # What values are multiplied with: 100 for shares
     log_x: bool = False  # Whether x are numbers of samples: powers of two, with a tick at each
+    ticks: Sequence[str] = ()  # What stands at x = 0, 1 …, where these are not numbers
     from_zero: bool = False
     marked: bool = False  # Whether lines have markers; a line through one point always has
 
@@ -74,12 +75,12 @@ def band_of(points: Sequence[tuple[float, Mapping[str, Any] | None]]) -> Band:
 
 
 def draw_sheet(
-    panels: Sequence[Panel], looks: Sequence[Looks], *, columns: int, width: float, height: float
+    panels: Sequence[Panel], looks: Looks, *, columns: int, width: float, height: float
 ) -> tuple[Any, list[Any]]:
     """Return a figure `width` inches wide with panels `height` inches high, and the axes of the panels."""
     figure, grid = sheet(-(-len(panels) // columns), columns, width=width, height=height)
     for number, (axes, panel) in enumerate(zip(grid, panels, strict=False)):
-        draw_panel(axes, panel, looks[number])
+        draw_panel(axes, panel, looks)
         below = panels[number + columns].xlabel if number + columns < len(panels) else ""
         axes.set_xlabel("" if panel.xlabel == below else panel.xlabel)
     for axes in grid[len(panels) :]:
@@ -87,28 +88,20 @@ def draw_sheet(
     return figure, grid[: len(panels)]
 
 
-def plot_panels(
-    panels: Sequence[Panel], output: Path, *, title: str, note: str = "", dpi: int = 72, shared: bool = True
-) -> None:
+def plot_panels(panels: Sequence[Panel], output: Path, *, title: str, note: str = "", dpi: int = 72) -> None:
     """Draw panels side by side, three in a row, with a note under them, and write them as PNG.
 
-    A name has one colour throughout; not `shared`: each panel has names, and so colours, of its own. More names than a
-    panel has room for stand beside them once.
+    A name has one colour throughout, and its line stands in the one legend beside the panels.
     """
-    names = [list(dict.fromkeys((*panel.lines, *panel.bars))) for panel in panels]
-    together = list(dict.fromkeys(name for own in names for name in own))
-    beside = shared and len(together) > MOST_IN_A_PANEL
+    names = dict.fromkeys(name for panel in panels for name in (*panel.lines, *panel.bars))
+    looks = {name: look(i) for i, name in enumerate(names)}
     columns = min(3, len(panels))
     height = 3.4 + 0.7 / -(-len(panels) // columns)
     with paper_style():
-        looks = [{name: look(i) for i, name in enumerate(together if shared else own)} for own in names]
         figure, grid = draw_sheet(panels, looks, columns=columns, width=4.2 * columns, height=height)
-        if beside:
-            labelled = {label: line for a in grid for line, label in zip(*a.get_legend_handles_labels(), strict=True)}
+        labelled = {label: line for a in grid for line, label in zip(*a.get_legend_handles_labels(), strict=True)}
+        if any(panel.lines for panel in panels):
             figure.legend(labelled.values(), labelled.keys(), loc="outside right center")
-        for axes, panel in zip(grid, panels, strict=True):
-            if panel.lines and not beside:
-                axes.legend()
         figure.suptitle(title, fontsize=11)
         if note:
             figure.supxlabel(textwrap.fill(note, 55 * columns), fontsize=8, color="#555555")
@@ -120,32 +113,34 @@ def draw_panel(axes: Any, panel: Panel, looks: Looks) -> None:
     for layer, style in ((panel.pale, PALE), (panel.lines, {}), (panel.dashed, DASHED)):
         for name, line in layer.items():
             marker = {} if panel.marked else {"marker": "o" if len(line.x) == 1 else ""}
-            options = {**looks[name], **marker, **style}
-            _draw_line(axes, line, panel.scale, options, label=name if layer is panel.lines else "", pale=style is PALE)
+            # Of many points every so-manieth has a marker, so that markers do not hide the line.
+            options = {"markevery": max(1, len(line.x) // 12), **looks[name], **marker, **style}
+            ends = (line.low, line.mean, line.high)
+            low, middle, high = ([panel.scale * value for value in values] for values in ends)
+            axes.plot(line.x, middle, label=name if layer is panel.lines else None, **options)
+            if low and style is not PALE:
+                axes.fill_between(line.x, low, high, color=looks[name]["color"], alpha=0.14, lw=0)
     for position, (name, (mean, values)) in enumerate(panel.bars.items()):
         axes.bar(position, panel.scale * mean.value, color=looks[name]["color"], alpha=0.6, width=0.7, label=name)
         if mean.n > 1:
             axes.vlines(position, panel.scale * mean.low, panel.scale * mean.high, color="#333333", lw=1.2)
         axes.plot([position] * len(values), [panel.scale * value for value in values], "o", ms=3, color="#333333")
     if panel.bars:
-        steep = 20 if len(panel.bars) <= MOST_IN_A_PANEL else 60
+        steep = 20 if len(panel.bars) < MANY_BARS else 60
         axes.set_xticks(range(len(panel.bars)), list(panel.bars), rotation=steep, ha="right", fontsize=8)
+    if panel.ticks:
+        axes.set_xticks(range(len(panel.ticks)), panel.ticks)
     if panel.log_x:
-        powers_of_two(axes, sorted({int(x) for line in {**panel.lines, **panel.dashed}.values() for x in line.x}))
+        ks = sorted({int(x) for line in {**panel.lines, **panel.dashed}.values() for x in line.x})
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(ks, [str(k) for k in ks])
+        axes.minorticks_off()
     if panel.scale == 100:
-        percent_axis(axes)
+        low, high = axes.get_ylim()  # An interval by Student's t may reach beyond what a share can be.
+        axes.set_ylim(max(0.0, low), min(100.0, high))
     if panel.from_zero:
         axes.set_ylim(0, max(5.0, axes.get_ylim()[1]) if panel.scale == 100 else None)
     axes.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.ylabel)
-
-
-def _draw_line(axes: Any, line: Band, scale: float, look: dict[str, Any], *, label: str, pale: bool) -> None:
-    # Of many points every so-manieth has a marker, so that markers do not hide the line.
-    every = max(1, len(line.x) // 12)
-    low, mean, high = ([scale * value for value in values] for values in (line.low, line.mean, line.high))
-    axes.plot(line.x, mean, markevery=every, label=label or None, **look)
-    if low and not pale:
-        axes.fill_between(line.x, low, high, color=look["color"], alpha=0.14, lw=0)
 
 
 # -- matplotlib ------------------------------------------------------------------------------------------------------
@@ -190,19 +185,6 @@ def legend(figure: Any, entries: Mapping[str, Mapping[str, Any]]) -> None:
     rows = -(-len(entries) // fit)
     handles = [Line2D([], [], **{"color": "#555555", **look, "label": name}) for name, look in entries.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // rows))
-
-
-def percent_axis(axes: Any) -> None:
-    """Keep an axis of percentages within what a share can be; an interval by Student's t may reach beyond."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(max(0.0, low), min(100.0, high) if high > 100 else high)
-
-
-def powers_of_two(axes: Any, ks: list[int]) -> None:
-    """Make the x axis logarithmic with a tick at each k."""
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(ks, [str(k) for k in ks])
-    axes.minorticks_off()
 
 
 def image(figure: Any, kind: str, *, dpi: int = DPI) -> bytes:

@@ -176,4 +176,4 @@ def plot_fits(fits: Sequence[dict[str, Any]], output: Path) -> None:
         scale=100 if share else 1,
     )
     note = "pale: measured; dashed: foretold by the first half of the compute; bands: 95%, resampled residuals"
-    plot_panels([panel], output, title="R(C) = R0 + (A − R0) / (1 + (C_mid / C)^B)", note=note, dpi=130, shared=False)
+    plot_panels([panel], output, title="R(C) = R0 + (A − R0) / (1 + (C_mid / C)^B)", note=note, dpi=130)

@@ -69,13 +69,13 @@ def _figure(run: Run, step: int, keys: Sequence[str | int]) -> float:
     return math.nan if value is None else float(value)
 
 
-def paired(values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate:
+def paired(values: Mapping[Any, float], reference: Mapping[Any, float]) -> Estimate:
     """Return the mean difference from a reference over the seeds that both have.
 
     Runs of one seed see the same problems in the same order and are evaluated with the same noise, so the difference
     of a pair is less noisy than the difference of two means.
     """
-    return Estimate.over([values[seed] - reference[seed] for seed in sorted(values) if seed in reference])
+    return Estimate.over([values[seed] - reference[seed] for seed in values if seed in reference])
 
 
 #: What a curve may be drawn against besides steps → the metric that is added up.

@@ -4,10 +4,9 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from simplerl.analysis.behaviours import TITLES, plot_behaviours, table
+from simplerl.analysis.behaviours import TITLES, table
 from simplerl.analysis.estimates import shown
 from simplerl.behaviours.judging import KEYWORDS, Item, Judge
 from simplerl.behaviours.session import Part, Session, estimate, parts
@@ -15,7 +14,7 @@ from simplerl.cli.console import Bar, say, show_table
 from simplerl.core.errors import ConfigError
 from simplerl.judge.asking import cost
 from simplerl.judge.endpoint import PARAMETERS, RESERVED, Endpoint
-from simplerl.runs.behaviours import PLOT, TABLE, Judgement
+from simplerl.runs.behaviours import TABLE, Judgement
 from simplerl.runs.files import make_directory, write_json
 
 
@@ -120,7 +119,7 @@ def _agreed(
 
 
 def _show(part: Part, judgements: Sequence[Judgement]) -> None:
-    """Print the tables of a series, and write them with the plot."""
+    """Print the tables of a series, and write them."""
     tables = {**table(judgements), "name": part.name, "left_out": list(part.left_out)}
     for judge in tables["judges"]:
         words = judge["judge"] == KEYWORDS
@@ -149,7 +148,6 @@ def _show(part: Part, judgements: Sequence[Judgement]) -> None:
     reasons = [j.detail for j in judgements if j.status == "undecided"]
     say(*(f"undecided, {reasons.count(reason)}: {reason}" for reason in list(dict.fromkeys(reasons))[:5]))
     make_directory(part.output)
-    names = [f"{Path(name).stem}{part.ending}{Path(name).suffix}" for name in (TABLE, PLOT)]
-    write_json(part.output / names[0], tables)
-    plot_behaviours(tables, part.output / names[1], title=part.name)
-    say(f"written to {part.output}: {', '.join(names)}")
+    file = part.output / f"{TABLE}{part.ending}.json"
+    write_json(file, tables)
+    say(f"written to {file}")

@@ -6,7 +6,6 @@ from typing import Any
 
 from simplerl.analysis.compare import compare, first_and_last, questions, sides
 from simplerl.analysis.estimates import shown
-from simplerl.analysis.plots import plot_comparison
 from simplerl.analysis.tracked import tracked
 from simplerl.cli.console import printable, say, show_table
 from simplerl.cli.options import TABLES
@@ -34,8 +33,7 @@ def run(args: argparse.Namespace) -> None:
         say(f"only on one side: {', '.join(left_out)}")
     if args.output:
         write_json(args.output, comparisons)
-        plot_comparison(comparisons, args.output.with_suffix(".png"))
-        say(f"written to {args.output} and {args.output.with_suffix('.png')}")
+        say(f"written to {args.output}")
 
 
 def _show_runs(table: dict[str, Any], output: Path | None) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from simplerl.analysis.estimates import shown
-from simplerl.analysis.evaluations import averages, rows, write_summary
-from simplerl.analysis.plots import plot_checkpoints
+from simplerl.analysis.evaluations import averages, rows, to_csv
 from simplerl.cli.console import Bar, say, show_table
 from simplerl.config.resolve import as_table, recipe_for, resolve
 from simplerl.core.errors import ConfigError
@@ -19,7 +18,7 @@ from simplerl.evaluate.benchmarks import BENCHMARKS, DEFAULTS
 from simplerl.evaluate.responses import read_responses, score
 from simplerl.evaluate.run import Settings, Target, evaluate, load_benchmarks, plan, targets
 from simplerl.models.load import load_tokenizer
-from simplerl.runs.files import LockedDirectory
+from simplerl.runs.files import LockedDirectory, write_atomic
 from simplerl.runs.results import results
 from simplerl.runs.run import Evaluation, Run, is_run
 
@@ -103,17 +102,16 @@ def _show(mine: set[Path], output: Path) -> None:
     """Print the table of these evaluations, and write the summary of all that is in the output directory."""
     everything = results(output, say)
     with LockedDirectory(output, patience_s=60):  # Another evaluation may be writing the same summary.
-        write_summary(everything, output)
+        write_atomic(output / "eval_results.csv", to_csv(everything))
     table = rows([one for one in everything if one.home.resolve() in mine])
     head = ("model", "benchmark", "size", "accuracy", "strict", "boxed", "truncated", "tokens")
-    title = "accuracy (%) with 95% interval over problems; the rest is in results.md"
+    title = "accuracy (%) with 95% interval over problems; simplerl report shows the rest"
     show_table(title, head, _lines(table), left=2)
     for name, one in (each for row in table.values() for each in row.items()):
         verdicts = one.figures["verdicts"]
         if counts := [f"{count} {status}" for status, count in verdicts.items() if count and status in UNDECIDED]:
             say(f"{one.label} on {name}: left out of the shares: {', '.join(counts)}")
-    files = ["eval_results.csv", "results.json", "results.md", *plot_checkpoints(everything, output)]
-    say(f"written to {output}: {', '.join(files)}")
+    say(f"written to {output / 'eval_results.csv'}")
 
 
 def _lines(table: dict[str, dict[str, Evaluation]]) -> Iterator[list[str]]:

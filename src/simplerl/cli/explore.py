@@ -4,7 +4,7 @@ import argparse
 import itertools
 
 from simplerl.analysis.estimates import shown
-from simplerl.analysis.exploration import COUNTS, Exploration, change, over_steps, peak, plot_exploration, to_json
+from simplerl.analysis.exploration import COUNTS, Exploration, change, over_steps, peak, to_json
 from simplerl.cli.console import Bar, say, show_table
 from simplerl.runs.files import make_directory, write_json
 from simplerl.runs.results import slug
@@ -29,9 +29,7 @@ def run(args: argparse.Namespace) -> None:
             prefix = f"{name}_"
         directory = args.output_dir or path
         write_json(directory / f"{prefix}exploration.json", [to_json(one) for one in explorations])
-        for one in explorations:
-            plot_exploration(one, directory / f"{prefix}exploration{one.ending}.png")
-        say(f"written to {directory}: {prefix}exploration.json and .png")
+        say(f"written to {directory / f'{prefix}exploration.json'}")
 
 
 def _show(exploration: Exploration) -> None:
@@ -40,7 +38,7 @@ def _show(exploration: Exploration) -> None:
     last = series[-1]
     split = [name for name in last.figures if name.startswith("pass@") and "-" in name]
     unique = [name for name in split if not name.endswith("-1")][:2]
-    picked = [split[i].replace("pass", kind) for kind, i in (("reward", 0), ("likelihood", 0), ("reward", -1)) if split]
+    picked = [split[i].replace("pass", "reward") for i in (0, -1) if split]
     exploring = ["pass@1", f"pass@{last.samples}", *unique]
     size = f"{last.problems} problems × {last.samples} samples"
     diversity = "diversity of a problem's responses, and training tokens with gradient since the row before (%)"
@@ -49,7 +47,7 @@ def _show(exploration: Exploration) -> None:
     for title, names in (
         (f"{exploration.name}: exploration, {size} (%, 95% intervals)", [*exploring, *COUNTS]),
         ("exploitation (%)", [*picked, "query_effect"]),
-        (diversity, ["unique_responses", "distinct_2", "similarity", "distinct_equations"]),
+        (diversity, ["unique_responses", "distinct_2", "distinct_equations"]),
     ):
         present = [name for name in dict.fromkeys(names) if any(name in p.figures for p in series)]
         columns = {"step": [p.label if p.step is None else str(p.step) for p in series]}

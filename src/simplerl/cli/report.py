@@ -19,7 +19,8 @@ def run(args: argparse.Namespace) -> None:
     folder = None if args.no_figures else args.figures or args.output.with_name(f"{args.output.stem}_figures")
     page.check(args.output, folder)
     with Bar() as bar:
-        sources = gather(args.paths, progress=lambda name: bar.start(f"reading {name}"))
+        bar.start("reading")
+        sources = gather(args.paths)
         options = {"examples": args.examples, "seed": args.seed, "pdf": folder is not None}
         content = Content(sources, **options, progress=bar.start)
     remarks = [f"{run.label}: {remark}" for run in content.runs for remark in run.remarks]

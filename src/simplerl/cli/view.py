@@ -2,11 +2,9 @@
 
 import argparse
 import sys
-import threading
 import webbrowser
 
 from simplerl.markup.text import visible
-from simplerl.viewer.html import warm
 from simplerl.viewer.library import Library
 from simplerl.viewer.server import HOST, open_server, serve
 
@@ -27,6 +25,4 @@ def run(args: argparse.Namespace) -> None:
     print(f"{address}  (Ctrl-C ends it)", flush=True)
     if not args.no_browser:
         webbrowser.open(address)
-    # What the first visitor asks for is read while the browser starts.
-    threading.Thread(target=warm, args=(library,), daemon=True).start()
     serve(server)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from simplerl.core.errors import PluginError, RunError, raised_at
 from simplerl.core.types import TrajectoryGroup
 from simplerl.doctor import thresholds as limits
-from simplerl.doctor.features import read_responses, responses_of, step_features
+from simplerl.doctor.features import step_features
 from simplerl.doctor.observation import TEXT, Example, Observation
 from simplerl.doctor.rule import Finding, Rule, Symptom
 from simplerl.doctor.rules import RULES
@@ -55,18 +55,7 @@ class Diagnosis:
 
     def as_table(self) -> dict[str, Any]:
         """Return it as plain tables for JSON."""
-        return {
-            "run": str(self.path),
-            "stage": self.stage,
-            "last_step": self.last_step,
-            "healthy": self.healthy,
-            "too_early": self.early,
-            "findings": [asdict(finding) for finding in self.findings],
-            "checked_without_finding": list(self.clean),
-            "not_applicable": dict(self.unfit),
-            "responses_read_of_steps": list(self.looked),
-            "warnings": list(self.warnings),
-        }
+        return {**asdict(self), "path": str(self.path), "healthy": self.healthy}
 
 
 def diagnose(path: Path, thresholds: Mapping[str, float] | None = None) -> Diagnosis:
@@ -110,7 +99,7 @@ def observe(run: "Run", *, window: int) -> tuple[Observation, tuple[int, ...], t
     examples, looked = {}, []
     for step in spread(sorted(records), LOOKS):
         try:
-            responses = read_responses(records[step], MOST_EVALUATED if run.is_result else MOST_ROWS)
+            responses = records[step].answers(MOST_EVALUATED if run.is_result else MOST_ROWS)
         except RunError as error:
             warnings[f"{error}: left out"] = None
             continue
@@ -210,7 +199,9 @@ class Watch:
         figures: dict[str, float] = {}
         examples: dict[str, list[Example]] = {}
         if groups and (step == 1 or step % LOOK_EVERY == 0):
-            figures, examples = step_features(step, responses_of(groups))
+            from simplerl.runs.responses import answers_of
+
+            figures, examples = step_features(step, answers_of(groups))
         self._observed.add(step, {**metrics, **figures}, examples)
         new = []
         for name in RULES:

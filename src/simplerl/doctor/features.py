@@ -5,81 +5,31 @@ The same extraction serves records on disk and the groups of a run that is going
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simplerl.core.types import TrajectoryGroup
 from simplerl.doctor.observation import Example
 from simplerl.doctor.text import TRAITS
 
 if TYPE_CHECKING:
-    from simplerl.runs.responses import ResponseFile
+    from simplerl.runs.responses import Answer
 
 #: Responses of a step that are looked at; of more, whole problems evenly apart.
 MOST = 512
-#: Characters of an example, and of a response (its two ends), that are kept.
-EXCERPT, MOST_CHARACTERS = 300, 20_000
+#: Characters of an example that are kept.
+EXCERPT = 300
 
 
-class Response(NamedTuple):
-    """One response as the record has it.
-
-    `status` is the verdict's; `reward` is None where that is undecided; `rule` is the verifier's that decided, empty
-    where the record does not say.
-    """
-
-    problem_id: str
-    sample: int
-    question: str
-    text: str
-    tokens: int | None
-    status: str
-    reward: float | None
-    rule: str = ""
-
-    @property
-    def restating(self) -> bool:
-        """Whether the value is right and the answer restates the question or leaves computing to the reader."""
-        return self.rule in ("restates", "unfinished")
-
-
-def responses_of(groups: Iterable[TrajectoryGroup]) -> list[Response]:
-    """Return the responses of groups that were just sampled."""
-    responses = []
-    for t in (trajectory for group in groups for trajectory in group.trajectories):
-        tokens, reward = len(t.completion.token_ids), None if math.isnan(t.reward) else float(t.reward)
-        asked = (t.problem.id, t.sample, t.problem.question)
-        responses.append(Response(*asked, t.completion.text, tokens, t.verdict.status, reward, t.verdict.rule))
-    return responses
-
-
-def read_responses(records: "ResponseFile", most: int) -> list[Response]:
-    """Return the first responses of a record, read few at a time. Raises RunError where it cannot be read."""
-    columns = ["problem_id", "sample", "question", "response", "verdict", "reward", "rule", "token_ids"]
-    responses: list[Response] = []
-    for table in records.batches(columns, size=64):
-        lengths = table["token_ids"].combine_chunks().value_lengths().to_pylist()
-        for row, tokens in zip(table.drop_columns(["token_ids"]).to_pylist(), lengths, strict=True):
-            text, half, reward = row["response"] or "", MOST_CHARACTERS // 2, row["reward"]
-            text = text if len(text) <= MOST_CHARACTERS else text[:half] + text[-half:]
-            reward = reward if reward is not None and math.isfinite(reward) else None
-            asked = (row["problem_id"], row["sample"], (row["question"] or "")[:MOST_CHARACTERS])
-            responses.append(Response(*asked, text, tokens, row["verdict"], reward, row["rule"] or ""))
-        if len(responses) >= most:
-            break
-    return responses
-
-
-def step_features(step: int, responses: Sequence[Response]) -> tuple[dict[str, float], dict[str, list[Example]]]:
+def step_features(step: int, responses: Sequence["Answer"]) -> tuple[dict[str, float], dict[str, list[Example]]]:
     """Return (figures, one example for each trait that was seen) of a step's responses; empty without any."""
     chosen = thin(responses)
     if not chosen:
         return {}, {}
-    showing = {name: [r for r in chosen if shows(r.text, r.question)] for name, shows in TRAITS.items()}
+    showing = {name: [r for r in chosen if shows(r.response, r.question)] for name, shows in TRAITS.items()}
     shares = {name: len(responses) / len(chosen) for name, responses in showing.items()}
-    valued = [response for response in chosen if response.status == "correct" or response.restating]
+    valued = [response for response in chosen if response.correct or response.restating]
     if valued and any(response.rule for response in chosen):
         showing["text/restating"] = [response for response in valued if response.restating]
         shares["text/restating"] = len(showing["text/restating"]) / len(valued)
@@ -87,11 +37,11 @@ def step_features(step: int, responses: Sequence[Response]) -> tuple[dict[str, f
     return {"text/responses": len(chosen), **shares, **correlations(chosen)}, examples
 
 
-def thin(responses: Sequence[Response]) -> Sequence[Response]:
+def thin(responses: Sequence["Answer"]) -> Sequence["Answer"]:
     """Return at most `MOST` responses, of whole problems that lie evenly apart (of one huge problem: its first)."""
     if len(responses) <= MOST:
         return responses
-    groups: dict[str, list[Response]] = defaultdict(list)
+    groups: dict[str, list[Answer]] = defaultdict(list)
     for response in responses:
         groups[response.problem_id].append(response)
     problems = list(groups.values())
@@ -100,14 +50,14 @@ def thin(responses: Sequence[Response]) -> Sequence[Response]:
     return [response for group in chosen for response in group][:MOST]
 
 
-def _example(step: int, name: str, response: Response) -> Example:
+def _example(step: int, name: str, response: "Answer") -> Example:
     """Return a response cut to where the trait shows: the end for repetition, else the beginning."""
     at_the_end = name in ("text/repetition", "text/restating")
-    excerpt = response.text[-EXCERPT:] if at_the_end else response.text[:EXCERPT]
+    excerpt = response.response[-EXCERPT:] if at_the_end else response.response[:EXCERPT]
     return Example(step=step, problem_id=response.problem_id, sample=response.sample, excerpt=excerpt)
 
 
-def correlations(responses: Sequence[Response]) -> dict[str, float]:
+def correlations(responses: Sequence["Answer"]) -> dict[str, float]:
     """Return the correlation of length and reward within problems, and within problem and verdict, with their errors.
 
     A figure is left out where nothing varies: under a reward that is the verdict, none of the second kind exists.

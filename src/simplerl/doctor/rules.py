@@ -42,7 +42,7 @@ def check(function: Callable[..., Seen]) -> Callable[..., Seen]:
     return function
 
 
-def _since(start: int, before: str = "earlier", **series: Series) -> dict[str, Any]:
+def _since(start: int, before: str = "earlier", /, **series: Series) -> dict[str, Any]:
     """Return the newest window of each series beside that which begins at an index, with the steps of both."""
     one = next(iter(series.values()))
     seen: dict[str, Any] = {"then": one.window_steps(start), "now": one.recent_steps}
@@ -89,33 +89,21 @@ def verdict(observed: Observation, t: Thresholds, *counts: Series) -> Seen:
 
 
 @check
-def length_changed(observed: Observation, t: Thresholds, length: Series, accuracy: Series, *, grows: bool) -> Seen:
-    """Find the earlier window from which length changed most while accuracy did not rise."""
-    idle = accuracy.recent - accuracy.before < t["points"] if len(length) else np.array([], bool)
+def moves_alone(
+    observed: Observation, t: Thresholds, series: Series, accuracy: Series, *, name: str, grows: bool
+) -> Seen:
+    """Find the earlier window from which a metric moved most while accuracy did not rise."""
+    idle = accuracy.recent - accuracy.before < t["points"] if len(series) else np.array([], bool)
     if not idle.any():
         return None
-    candidates = np.where(idle, length.before, np.nan)
-    seen = _since(
-        int(np.nanargmin(candidates) if grows else np.nanargmax(candidates)), length=length, accuracy=accuracy
-    )
-    limit = t["factor"] * seen["earlier_length"]
-    if (seen["length"] < limit) if grows else (seen["length"] > limit):
+    candidates = np.where(idle, series.before, np.nan)
+    start = int(np.nanargmin(candidates) if grows else np.nanargmax(candidates))
+    seen = _since(start, **{name: series, "accuracy": accuracy})
+    now, then = seen[name], seen[f"earlier_{name}"]
+    limit = then + t["rise"] if "rise" in t else t["factor"] * then
+    if (now < limit) if grows else (now > limit):
         return None
-    serious = seen["accuracy"] < seen["earlier_accuracy"] - 0.1
-    return {**seen, "times": ratio(seen["length"], seen["earlier_length"]), "serious": serious}
-
-
-@check
-def reward_alone(observed: Observation, t: Thresholds, reward: Series, accuracy: Series) -> Seen:
-    """Find the earlier window since which the reward rose most while accuracy did not rise."""
-    idle = accuracy.recent - accuracy.before < t["points"] if len(reward) else np.array([], bool)
-    if not idle.any():
-        return None
-    lowest = int(np.where(idle, reward.before, np.inf).argmin())
-    seen = _since(lowest, reward=reward, accuracy=accuracy)
-    if seen["reward"] - seen["earlier_reward"] < t["rise"]:
-        return None
-    return {**seen, "serious": seen["accuracy"] < seen["earlier_accuracy"] - 0.1}
+    return {**seen, "times": ratio(now, then), "serious": seen["accuracy"] < seen["earlier_accuracy"] - 0.1}
 
 
 # -- accuracy --------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import numpy as np
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import TrajectoryGroup, VerdictStatus
 from simplerl.ops.statistics import majority_at_k, pass_at_k, powers_up_to, ratio_figures
-from simplerl.runs.responses import Answer, by_problem, response_columns
+from simplerl.runs.responses import Answer, answers_of, by_problem
 from simplerl.runs.run import greedy_figures
 from simplerl.verify import equal, extract
 
@@ -142,19 +142,6 @@ def vote_labels(members: Sequence[Answer]) -> list[int | None]:
                 by_text[text] = same or len(heads)
             labels.append(by_text[text])
     return labels
-
-
-def answers_of(groups: Sequence[TrajectoryGroup]) -> list[Answer]:
-    """Return the judged responses of trajectory groups, in their order, as a record of them would be read."""
-    return [
-        Answer.of_row(
-            response_columns(t.problem, t.sample, t.completion.text, t.completion.stop_reason, t.verdict),
-            len(t.completion.token_ids),
-            None if t.calls is None else len(t.calls),
-        )
-        for group in groups
-        for t in group.trajectories
-    ]
 
 
 def evaluation_figures(groups: Sequence[TrajectoryGroup]) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, Problem
 from simplerl.data import tiers
 from simplerl.data.prompts import Prompter
-from simplerl.evaluate.figures import answers_of, figures
+from simplerl.evaluate.figures import figures
 from simplerl.evaluate.run import fits
 from simplerl.models.load import Policy
 from simplerl.rollout.groups import Rollout, begin_notice, prompt
-from simplerl.runs.responses import Answer, by_problem
+from simplerl.runs.responses import Answer, answers_of, by_problem
 from simplerl.verify import extract
 from simplerl.verify.extract import boxes
 

@@ -75,6 +75,12 @@ def one_line(text: str, *, limit: int = 160) -> str:
     return escape(shown) + ("…" if missing or len(text) > 4 * limit else "")
 
 
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """Return a sort key that puts 2 before 10, wherever in a text the number stands."""
+    parts = re.findall(r"([0-9]+)|([^0-9])", text[:100], re.DOTALL)
+    return [(0, int(digits), "") if digits else (1, 0, other) for digits, other in parts]
+
+
 def quantity(value: float) -> str:
     """Return a number of any size as few characters: `851,177`, `0.246`, `1.3e-05`."""
     if math.isnan(value):

@@ -5,7 +5,6 @@ ones? With n ≥ K samples every figure "among K" is the mean over all C(n, K) s
 unbiased estimate, of which pass@k is the case S = 1. At K = n it is simply what was seen.
 """
 
-import itertools
 import math
 import re
 from collections import Counter
@@ -118,30 +117,9 @@ def distinct_n(responses: Sequence[str], n: int = 2) -> tuple[int, int]:
 
     Words are what white space parts. Responses shorter than n words have no n-gram.
     """
-    grams = [gram for response in responses for gram in _grams(response, n)]
+    words = [response.split() for response in responses]
+    grams = [gram for own in words for gram in zip(*(own[start:] for start in range(n)), strict=False)]
     return len(set(grams)), len(grams)
-
-
-def mean_similarity(responses: Sequence[str], n: int = 2) -> float:
-    """Return the mean Jaccard similarity of the sets of n-grams of words over all pairs of a query's responses.
-
-    1 where all say the same, 0 where no two share an n-gram. Equal responses have 1, also those without an n-gram.
-    Needs two responses.
-    """
-    if len(responses) < 2:
-        raise ValueError("similarity needs two responses")
-    counts = Counter(normalised(response) for response in responses)
-    kinds = [(frozenset(_grams(text, n)), number) for text, number in counts.items()]
-    total = sum(number * (number - 1) / 2 for _, number in kinds)
-    for (first, a), (second, b) in itertools.combinations(kinds, 2):
-        union = len(first | second)
-        total += a * b * (len(first & second) / union if union else 0.0)
-    return total / math.comb(len(responses), 2)
-
-
-def _grams(response: str, n: int) -> list[tuple[str, ...]]:
-    words = response.split()
-    return list(zip(*(words[start:] for start in range(n)), strict=False))
 
 
 def query_effect(unique_right: int, selected: int, wanted: int) -> float:

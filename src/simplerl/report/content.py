@@ -1,7 +1,7 @@
 """Everything that a report shows, made from what is on disk. The page only arranges it."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from simplerl.analysis.estimates import Estimate
 from simplerl.doctor import diagnose
@@ -30,7 +30,6 @@ class Content:
         """
         self.per_kind, self.seed = examples, seed
         self.runs = runs = sources.runs
-        self.damage = [*(line for run in runs for line in run.damage), *sources.damage]
         self.groups = groups = settings.groups(runs)
         self.configuration = settings.configuration_differences(runs)
         self.environment, self.shared_environment = settings.environments(runs)
@@ -56,13 +55,9 @@ class Content:
         """Measures of every setting, where one has several seeds; empty where none has."""
         self.paired = [Estimate(), *(outcomes.paired_gain(group, groups[0]) for group in groups[1:])]
         """Final accuracy beside the first setting, seed by seed; no value with fewer than three shared seeds."""
-        self.benchmarks = outcomes.Benchmarks(sources.results, progress=progress) if sources.results else None
-        self.figures = figures.draw_all(
-            settings.series(groups),
-            explored=self.explored,
-            judges=self.judges,
-            benchmarks=self.benchmarks,
-            pdf=pdf,
-            progress=progress,
-        )
+        self.benchmarks = outcomes.Benchmarks(sources.results) if sources.results else None
+        progress("drawing")
+        shown: Any = {"explored": self.explored, "judges": self.judges, "benchmarks": self.benchmarks}
+        self.figures = figures.draw_all(settings.series(groups), **shown, pdf=pdf)
         """By name, in the report's order."""
+        self.damage = [*(line for run in runs for line in run.run.damage), *sources.damage]

@@ -43,13 +43,13 @@ def choose(run: ReportedRun, *, number: int, seed: int) -> Examples:
     if len(run.readable) < 2:
         raise RunError("There are not two evaluations whose responses can be read.")
     sides = (run.readable[0], run.readable[-1])
-    before, after = ({p: _judged(rows) for p, rows in _rows(side).items()} for side in sides)
+    texts = [_rows(side) for side in sides]
+    before, after = ({problem: _judged(rows) for problem, rows in own.items()} for own in texts)
     both = [p for p in before if before[p] and after.get(p)]
     kinds: dict[tuple[bool, ...], list[str]] = defaultdict(list)
     for problem in both:
         kinds[tuple(2 * sum(side[problem]) >= len(side[problem]) for side in (before, after))].append(problem)
     drawn = {kind: _draw(kinds[right[:2]], number, seed, kind) for kind, right in KINDS.items()}
-    texts = [_rows(side, {problem for problems in drawn.values() for problem in problems}) for side in sides]
 
     def example(problem: str, kind: str) -> tuple[Row, Row]:
         columns = zip(texts, KINDS[kind][:2], sides, strict=True)
@@ -65,13 +65,10 @@ def choose(run: ReportedRun, *, number: int, seed: int) -> Examples:
     )
 
 
-def _rows(side: Evaluated, wanted: set[str] | None = None) -> dict[str, list[Row]]:
-    """Return problem → its rows: without texts of all problems, with texts of those that are wanted."""
-    table = side.source.responses(["problem_id", "sample", "verdict", *(_TEXTS if wanted is not None else ())])
-    if wanted is not None:
-        table = table.filter([problem in wanted for problem in table["problem_id"].to_pylist()])
+def _rows(side: Evaluated) -> dict[str, list[Row]]:
+    """Return problem → its rows."""
     groups: dict[str, list[Row]] = defaultdict(list)
-    for row in table.to_pylist():
+    for row in side.source.responses(["problem_id", "sample", "verdict", *_TEXTS]).to_pylist():
         groups[row["problem_id"]].append(row)
     return groups
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from simplerl.analysis import panels as drawing
-from simplerl.analysis.estimates import Estimate
 from simplerl.analysis.panels import DASHED, PALE, Looks, Panel, band_of, draw_sheet
 from simplerl.analysis.seeds import Band, band
 from simplerl.doctor.diagnosis import spread
+from simplerl.markup.text import natural
 from simplerl.report.outcomes import ROLES, TEXTS, Benchmarks, Explored, Judge, best
-from simplerl.report.reading import Evaluated, ReportedRun, level_order
-from simplerl.report.settings import Series
+from simplerl.report.reading import Evaluated, ReportedRun
+from simplerl.report.settings import Group
 from simplerl.runs.behaviours import BEHAVIOURS
 
 CurveOf = Callable[[ReportedRun], Band]
@@ -35,17 +35,16 @@ class Figure:
 
 
 def draw_all(
-    drawn: Sequence[Series],
+    drawn: Sequence[Group],
     *,
     explored: Mapping[str, Explored | str] | None = None,
     judges: Mapping[str, Sequence[Judge] | str] | None = None,
     benchmarks: Benchmarks | None = None,
     pdf: bool,
-    progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Figure]:
     """Return name → figure, in the report's order, without those that have nothing to show.
 
-    `explored` and `judges` are by the run's label. `progress` gets a word about each figure.
+    `explored` and `judges` are by the run's label.
     """
     known = {label: entry for label, entry in (explored or {}).items() if not isinstance(entry, str)}
     judged = {label: entry for label, entry in (judges or {}).items() if not isinstance(entry, str)}
@@ -64,7 +63,6 @@ def draw_all(
     figures = {}
     for name, sheet_of in draw.items():
         title, caption = (TEXTS["figures"][name][key].replace("{sizes}", sizes) for key in ("title", "caption"))
-        progress(f"drawing {title}")
         with drawing.paper_style():
             if (sheet := sheet_of()) is not None:
                 wide = sheet.get_figwidth() > drawing.COLUMN
@@ -93,7 +91,7 @@ def recorded(metric: str, of: Sequence[str] = ()) -> CurveOf:
     return curve
 
 
-def curve_of(one: Series, of: CurveOf) -> Band:
+def curve_of(one: Group, of: CurveOf) -> Band:
     """Return a series' curve: a run's own, or the means over seeds with intervals over seeds.
 
     A setting has a curve where every seed has one, over the steps that all of them cover; else it is empty.
@@ -111,7 +109,7 @@ def by_label(bands: Mapping[str, Band]) -> CurveOf:
     return lambda run: bands.get(run.label, Band(x=[], mean=[]))
 
 
-def _curves(drawn: Sequence[Series], of: CurveOf) -> dict[str, Band]:
+def _curves(drawn: Sequence[Group], of: CurveOf) -> dict[str, Band]:
     return {one.name: curve for one in drawn if (curve := curve_of(one, of)).x}
 
 
@@ -130,7 +128,7 @@ def short(name: str, limit: int = 34) -> str:
 
 
 def _sheet(
-    drawn: Sequence[Series | str],
+    drawn: Sequence[Group | str],
     panels: Sequence[Panel],
     *,
     columns: int,
@@ -144,13 +142,9 @@ def _sheet(
     looks: dict[str, Any] = {_SHARED: {"color": "#555555", "marker": "o"}}
     for number, one in enumerate(drawn):
         looks |= {one: drawing.look(number)} if isinstance(one, str) else {one.name: drawing.look(one.number)}
-    figure, _ = draw_sheet(panels, [looks] * len(panels), columns=columns, width=width, height=height)
-    return _with_legend(figure, {name: look for name, look in looks.items() if name != _SHARED}, further)
-
-
-def _with_legend(figure: Any, looks: Looks, further: Looks | None) -> Any:
-    """Return a figure with one legend under all panels, where there is more to tell apart than one curve."""
-    own = {short(name): look for name, look in looks.items()} if len(looks) > 1 else {}
+    figure, _ = draw_sheet(panels, looks, columns=columns, width=width, height=height)
+    # One legend under all panels, where there is more to tell apart than one curve.
+    own = {short(name): look for name, look in looks.items() if name != _SHARED} if len(looks) > 2 else {}
     drawing.legend(figure, {**own, **(further or {})})
     return figure
 
@@ -164,26 +158,25 @@ _LENGTH: dict[str, Any] = {"ylabel": "length (tokens)", "xlabel": "step", "from_
 _SHARE: dict[str, Any] = {"xlabel": "step", "scale": 100}
 
 
-def _accuracy_and_length(drawn: Sequence[Series]) -> Any:
-    both: list[dict[str, Any]] = [
-        {"lines": _curves(drawn, evaluated(name)), "marked": True} for name in ("acc", "tokens")
-    ]
-    accuracy, length = both
-    accuracy["pale"], length["pale"] = (_curves(drawn, recorded(f"{name}/mean")) for name in ("accuracy", "length"))
-    panels = [
-        Panel(title="Accuracy", ylabel="accuracy (%)", **_SHARE, **accuracy),
-        Panel(title="Response length", **_LENGTH, **length),
-    ]
+def _accuracy_and_length(drawn: Sequence[Group]) -> Any:
+    of_figures = [_curves(drawn, evaluated(name)) for name in ("acc", "tokens")]
+    pale = [_curves(drawn, recorded(f"{name}/mean")) for name in ("accuracy", "length")]
     looks: dict[str, Any] = {"held-out": {"marker": "o", "lw": 1.4}, "training samples": PALE}
-    return _sheet(drawn, panels, columns=2, further=looks)
+    return _two_panels(drawn, of_figures, pale, further=looks)
 
 
-def _clip_ratio_and_stopped_length(drawn: Sequence[Series]) -> Any:
-    def clipped(run: ReportedRun) -> Band:
-        return band_of([(x, run.clip_ratio.get(int(x)) or {"value": v}) for x, v in run.curve("length/clip_ratio")])
+def _two_panels(drawn: Sequence[Group | str], lines: Sequence[Any], pale: Sequence[Any], **options: Any) -> Any:
+    """Return accuracy beside length over steps."""
+    panels = [
+        Panel(title="Accuracy", ylabel="accuracy (%)", **_SHARE, lines=lines[0], pale=pale[0], marked=True),
+        Panel(title="Response length", **_LENGTH, lines=lines[1], pale=pale[1], marked=True),
+    ]
+    return _sheet(drawn, panels, columns=2, **options)
 
-    pale, stopped = (_curves(drawn, recorded(f"length/{name}")) for name in ("mean", "mean_stopped"))
-    clip: Any = {"ylabel": "clip ratio (%)", "lines": _curves(drawn, clipped), "from_zero": True}
+
+def _clip_ratio_and_stopped_length(drawn: Sequence[Group]) -> Any:
+    clipped, pale, stopped = (_curves(drawn, recorded(f"length/{n}")) for n in ("clip_ratio", "mean", "mean_stopped"))
+    clip: Any = {"ylabel": "clip ratio (%)", "lines": clipped, "from_zero": True}
     panels = [
         Panel(title="Truncated responses", **_SHARE, **clip),
         Panel(title="Mean and average stopped length", **_LENGTH, pale=pale, dashed=stopped),
@@ -191,58 +184,47 @@ def _clip_ratio_and_stopped_length(drawn: Sequence[Series]) -> Any:
     return _sheet(drawn, panels, columns=2, further={"mean length": PALE, "average stopped length": DASHED})
 
 
-def _pass_at_k(drawn: Sequence[Series]) -> Any:
-    def curve_of_k(evaluation: Evaluated | None) -> Band:
-        return evaluation.pass_at_k if evaluation else Band(x=[], mean=[])
+#: The options of a panel of pass@k.
+_PASS: dict[str, Any] = {"xlabel": "k (samples)", "ylabel": "pass@k (%)", "scale": 100, "log_x": True, "marked": True}
 
-    before = _curves(drawn, lambda run: curve_of_k(run.first))
+
+def _pass_at_k(drawn: Sequence[Group]) -> Any:
+    return _before_and_after(drawn, lambda evaluation: evaluation.pass_at_k, **_PASS)
+
+
+def _accuracy_by(drawn: Sequence[Group], part: str, label: str) -> Any:
+    names = {level for one in drawn for run in one.runs for e in run.evaluations for level in e.table(part)}
+    levels = sorted(names, key=natural)[:24]
+    if not levels:
+        return None
+
+    def curve(evaluation: Evaluated) -> Band:
+        return band_of([(float(x), evaluation.table(part).get(level)) for x, level in enumerate(levels)])
+
+    options: dict[str, Any] = {"xlabel": label, "ylabel": "accuracy (%)", "scale": 100, "marked": True}
+    width = drawing.TEXT if len(levels) > 8 else drawing.COLUMN
+    return _before_and_after(drawn, curve, width, **options, ticks=[short(level, 12) for level in levels])
+
+
+def _before_and_after(
+    drawn: Sequence[Group], of: Callable[[Evaluated], Band], width: float = drawing.COLUMN, **panel: Any
+) -> Any:
+    """Draw a curve of the evaluation before training dashed, and of the last one solid."""
+
+    def curve(evaluation: Evaluated | None) -> Band:
+        return of(evaluation) if evaluation else Band(x=[], mean=[])
+
+    before, after = _curves(drawn, lambda run: curve(run.first)), _curves(drawn, lambda run: curve(run.last))
     # Runs of one base model, evaluated with one noise, share a curve: it is drawn once.
     shared = [curve for curve in before.values() if list(before.values()).count(curve) > 1]
     dashed = {name: curve for name, curve in before.items() if curve not in shared}
     dashed |= {_SHARED: shared[0]} if shared else {}
-    after = _curves(drawn, lambda run: curve_of_k(run.last))
     further: dict[str, Any] = {"before": {**DASHED, "marker": "o"}, "after": {"marker": "o"}}
-    panel = _pass_panel("", lines=after, dashed=dashed)
-    return _sheet(drawn, [panel], columns=1, width=drawing.COLUMN, height=2.6, further=further)
+    panels = [Panel(title="", lines=after, dashed=dashed, **panel)]
+    return _sheet(drawn, panels, columns=1, width=width, height=2.6, further=further)
 
 
-def _pass_panel(title: str, **curves: Any) -> Panel:
-    return Panel(title=title, xlabel="k (samples)", ylabel="pass@k (%)", scale=100, log_x=True, marked=True, **curves)
-
-
-def _accuracy_by(drawn: Sequence[Series], part: str, label: str) -> Any:
-    names = {level for one in drawn for run in one.runs for e in run.evaluations for level in getattr(e, part)}
-    levels = sorted(names, key=level_order)[:24]
-    if not levels:
-        return None
-    width = drawing.TEXT if len(levels) * len(drawn) > 10 else drawing.COLUMN
-    figure, (axes,) = drawing.sheet(1, 1, width=width, height=2.4)
-    for order, one in enumerate(drawn):
-        shift = (order - (len(drawn) - 1) / 2) * 0.8 / len(drawn)
-        for last, (x, level) in itertools.product((False, True), enumerate(levels)):
-            sides = [run.last if last else run.first for run in one.runs]
-            estimates = [getattr(side, part).get(level, Estimate()) if side else Estimate() for side in sides]
-            if all(e.known for e in estimates):
-                estimate = Estimate.over([e.value for e in estimates]) if one.over_seeds else estimates[0]
-                _draw_dot(axes, x + shift, estimate, drawing.look(one.number), filled=last)
-    axes.set_xticks(range(len(levels)), [short(level, 12) for level in levels])
-    axes.grid(axis="x", visible=False)
-    axes.set(xlabel=label, ylabel="accuracy (%)", xlim=(-0.6, len(levels) - 0.4), ylim=(0, 100))
-    look = {"marker": "o", "linestyle": ""}
-    looks = {one.name: drawing.look(one.number) for one in drawn}
-    return _with_legend(figure, looks, {"before": {**look, "markerfacecolor": "white"}, "after": look})
-
-
-def _draw_dot(axes: Any, x: float, estimate: Estimate, look: dict[str, Any], *, filled: bool) -> None:
-    """Draw a percentage as a dot with its interval."""
-    if estimate.bounded:
-        low, high = (100 * min(1.0, max(0.0, end)) for end in (estimate.low, estimate.high))
-        axes.vlines(x, low, high, color=look["color"], lw=1.1, alpha=0.7)
-    style = {"color": look["color"], "markerfacecolor": look["color"] if filled else "white", "ms": 4.2}
-    axes.plot([x], [100 * estimate.value], look["marker"], clip_on=False, zorder=3, **style)
-
-
-def _behaviours(drawn: Sequence[Series], judges: Mapping[str, Sequence[Judge]]) -> Any:
+def _behaviours(drawn: Sequence[Group], judges: Mapping[str, Sequence[Judge]]) -> Any:
     """Draw how many responses show each behaviour over steps, a row per judge."""
     names = list(dict.fromkeys(judge.name for members in judges.values() for judge in members))
     panels = []
@@ -256,7 +238,7 @@ def _behaviours(drawn: Sequence[Series], judges: Mapping[str, Sequence[Judge]]) 
     return _sheet(drawn, panels, columns=len(BEHAVIOURS), height=1.7)
 
 
-def _exploration(drawn: Sequence[Series], explored: Mapping[str, Explored]) -> Any:
+def _exploration(drawn: Sequence[Group], explored: Mapping[str, Explored]) -> Any:
     drawn = [one for one in drawn if any(run.label in explored for run in one.runs)]
     panels = []
     for role, (title, unit, factor) in ROLES.items():
@@ -265,7 +247,7 @@ def _exploration(drawn: Sequence[Series], explored: Mapping[str, Explored]) -> A
     return _sheet(drawn, panels, columns=3, height=1.6)
 
 
-def _self_training(drawn: Sequence[Series]) -> Any:
+def _self_training(drawn: Sequence[Group]) -> Any:
     panels = []
     for title, metrics in TEXTS["self_training"].items():
         lines = {name: curve for metric in metrics for name, curve in _curves(drawn, recorded(metric)).items()}
@@ -273,7 +255,7 @@ def _self_training(drawn: Sequence[Series]) -> Any:
     return _sheet(drawn, panels, columns=3, height=1.7)
 
 
-def _surface(drawn: Sequence[Series]) -> Any:
+def _surface(drawn: Sequence[Group]) -> Any:
     """Draw the query effect over the grid, a map for each of up to six searches of the first run that has any."""
     searches = next(filter(None, (run.run.searches for one in drawn for run in one.runs)), [])
     if not searches:
@@ -302,7 +284,7 @@ def _surface(drawn: Sequence[Series]) -> Any:
     return figure
 
 
-def _training(drawn: Sequence[Series]) -> Any:
+def _training(drawn: Sequence[Group]) -> Any:
     panels = []
     for panel in TEXTS["training"]:
         curves = _curves(drawn, recorded(panel["metric"], panel.get("of", ())))
@@ -330,15 +312,11 @@ def _benchmarks_over_steps(results: Benchmarks) -> Any:
                 run = result.label.rpartition("@")[0] or result.label
                 lines.setdefault(f"{run}, {name}", []).append((float(result.step), result.figures))
     lines = {name: sorted(points, key=lambda p: p[0]) for name, points in lines.items() if len(points) > 1}
-    accuracy, length = (
+    of_figures = [
         {name: band_of([(x, figures.get(figure)) for x, figures in points]) for name, points in lines.items()}
         for figure in ("acc", "tokens")
-    )
-    panels = [
-        Panel(title="Accuracy", ylabel="accuracy (%)", **_SHARE, lines=accuracy, marked=True),
-        Panel(title="Response length", **_LENGTH, lines=length, marked=True),
     ]
-    return _sheet(list(lines), panels, columns=2)
+    return _two_panels(list(lines), of_figures, ({}, {}))
 
 
 def _benchmarks_pass_at_k(results: Benchmarks) -> Any:
@@ -347,7 +325,8 @@ def _benchmarks_pass_at_k(results: Benchmarks) -> Any:
     for name in results.names:
         rows = {model: Evaluated(row[name]).pass_at_k for model, row in results.table.items() if name in row}
         if any(len(curve.x) > 1 for curve in rows.values()):
-            panels.append(_pass_panel(short(name), lines={model: curve for model, curve in rows.items() if curve.x}))
+            lines = {model: curve for model, curve in rows.items() if curve.x}
+            panels.append(Panel(title=short(name), lines=lines, **_PASS))
     columns = min(3, len(panels))
     width = drawing.COLUMN if columns == 1 else drawing.TEXT
     return _sheet(list(results.table), panels, columns=columns, width=width, height=2.2)

@@ -12,7 +12,7 @@ from simplerl.analysis import behaviours, evaluations, exploration
 from simplerl.analysis.compare import compare
 from simplerl.analysis.estimates import Estimate
 from simplerl.analysis.panels import band_of
-from simplerl.analysis.seeds import Band
+from simplerl.analysis.seeds import Band, paired
 from simplerl.core.errors import RunError
 from simplerl.doctor.diagnosis import spread
 from simplerl.report.reading import Evaluated, ReportedRun, or_why
@@ -27,8 +27,8 @@ TEXTS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "texts.toml").rea
 ROLES: dict[str, tuple[str, str, float]] = TEXTS["exploration"]
 SHAPES: dict[str, tuple[str, bool]] = TEXTS["shapes"]
 
-#: Evaluations of a run whose exploration is looked at (each takes part of a second), and judges of one run.
-MOST_EVALUATIONS, MOST_JUDGES = 12, 3
+#: Evaluations of a run whose exploration is looked at: each takes part of a second.
+MOST_EVALUATIONS = 12
 
 #: What is said of a run whose responses nobody judged.
 NOBODY = "No responses were judged yet."
@@ -45,7 +45,7 @@ def change(before: Evaluation, after: Evaluation) -> Change:
 
 def _held_out(before: Evaluated, after: Evaluated, labels: Sequence[str]) -> Change:
     for label, side in zip(labels, (before, after), strict=True):
-        if side.unreadable:
+        if not side.readable:
             raise RunError(f"the responses of {label} cannot be read")
     return change(*(dataclasses.replace(e.source, label=n) for n, e in zip(labels, (before, after), strict=True)))
 
@@ -91,22 +91,23 @@ def over_seeds(groups: Sequence[Group]) -> list[dict[str, OverSeeds]]:
     """Return every measure of each setting over its seeds, by its label; pass@k at the largest k that all runs have."""
     known = [set(run.last.pass_at) for group in groups for run in group.independent if run.last]
     measures = _measures(max(set.intersection(*known), default=0) if known else 0)
-    return [{label: _over_seeds(group, *measure) for label, measure in measures.items()} for group in groups]
-
-
-def _over_seeds(group: Group, share: bool, of: Callable[[ReportedRun], float]) -> OverSeeds:
-    values = {str(run.seed): of(run) for run in group.independent}
-    mean = Estimate.over(list(values.values()))
-    if not group.over_seeds or any(map(math.isnan, values.values())):
-        mean = Estimate(value=mean.value)
-    return OverSeeds(share, values, mean)
+    table: list[dict[str, OverSeeds]] = []
+    for group in groups:
+        table.append({})
+        for label, (share, of) in measures.items():
+            values = {str(run.seed): of(run) for run in group.independent}
+            mean = Estimate.over(list(values.values()))
+            if not group.over_seeds or any(map(math.isnan, values.values())):
+                mean = Estimate(value=mean.value)
+            table[-1][label] = OverSeeds(share, values, mean)
+    return table
 
 
 def paired_gain(group: Group, reference: Group) -> Estimate:
     """Return the difference in final accuracy from another setting, seed by seed; no value below three shared seeds."""
     own, other = ({run.seed: run.last.accuracy.value for run in g.independent if run.last} for g in (group, reference))
-    gains = [own[seed] - other[seed] for seed in own if seed in other]
-    return Estimate.over(gains) if len(gains) >= ENOUGH_SEEDS else Estimate()
+    gain = paired(own, other)
+    return gain if gain.n >= ENOUGH_SEEDS else Estimate()
 
 
 class Problems(NamedTuple):
@@ -181,32 +182,21 @@ def read_judges(run: ReportedRun) -> list[Judge]:
         raise RunError(NOBODY)
     table = behaviours.table(judgements)
     agreed = {(a["judge"], a["settings"]): a["behaviours"] for a in table["agreement"]}
-    # Judgements by other patterns, or by another prompt, are not mixed: of a judge those that are most are shown.
-    most: dict[str, Judge] = {}
+    judges: dict[str, Judge] = {}  # Judgements by several patterns, or prompts, are not mixed: the last settings hold.
     for entry in table["judges"]:
-        judge = _judge(entry, agreed.get((entry["judge"], entry["settings"]), {}))
-        other = most.setdefault(judge.name, judge)
-        if judge.judged + judge.undecided > other.judged + other.undecided:
-            most[judge.name] = judge
-    return list(most.values())[:MOST_JUDGES]
-
-
-def _judge(entry: Mapping[str, Any], agreed: Mapping[str, Any]) -> Judge:
-    steps = entry["steps"]
-    undecided = sum(step["undecided"] for step in steps)
-    return Judge(
-        name=entry["judge"],
-        judged=sum(step["responses"] for step in steps) - undecided,
-        undecided=undecided,
-        curves={n: band_of([(float(step["step"]), step["behaviours"][n]) for step in steps]) for n in BEHAVIOURS},
-        agreement={name: Estimate.of(figures["kappa"]) for name, figures in agreed.items()},
-    )
+        name, steps, undecided = entry["judge"], entry["steps"], sum(step["undecided"] for step in entry["steps"])
+        curves = {n: band_of([(float(step["step"]), step["behaviours"][n]) for step in steps]) for n in BEHAVIOURS}
+        agreement = agreed.get((name, entry["settings"]), {})
+        kappas = {behaviour: Estimate.of(figures["kappa"]) for behaviour, figures in agreement.items()}
+        judged = sum(step["responses"] for step in steps) - undecided
+        judges[name] = Judge(name, judged, undecided, curves, kappas)
+    return list(judges.values())
 
 
 class Benchmarks:
     """Every evaluation that was given, in a table, and every row beside the first, problem by problem."""
 
-    def __init__(self, results: Sequence[Evaluation], *, progress: Callable[[str], None] = lambda _: None):
+    def __init__(self, results: Sequence[Evaluation]):
         self.table = evaluations.rows(results)  # Row (a model under one protocol) → benchmark → evaluation
         self.names = list(dict.fromkeys(name for row in self.table.values() for name in row))
         """Benchmarks, in the order of columns."""
@@ -215,5 +205,4 @@ class Benchmarks:
         first, *others = self.table
         for model, name in itertools.product(others, self.names):
             if name in self.table[first] and name in self.table[model]:
-                progress(f"comparing {model} with {first} on {name}")
                 self.beside[model, name] = or_why(change, self.table[first][name], self.table[model][name])

@@ -31,12 +31,6 @@ from simplerl.runs.glossary import meaning
 #: Characters shown of a response; of a longer one its beginning and its end, where the answer is.
 RESPONSE_HEAD, RESPONSE_TAIL = 2400, 1200
 
-#: Characters shown of a value of a configuration.
-SETTING = 200
-
-#: Metrics listed per run, should a directory hold names without end.
-MOST_METRICS = 150
-
 NONE = "–"
 
 
@@ -60,15 +54,14 @@ def render(content: Content, *, command: str, now: datetime.datetime) -> str:
     values: dict[str, Any] = {
         "c": content,
         "style": Safe(CSS + (here / "page.css").read_text(encoding="utf-8")),
-        "title": cut(", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else ""), 160),
+        "title": ", ".join(names[:4])[:160] + (f" and {len(names) - 4} more" if len(names) > 4 else ""),
         "command": command,
         "made": now.strftime("%Y-%m-%d %H:%M UTC"),
         "version": __version__,
         "kinds": KINDS,
         "glossary": {name: about for name in metrics if (about := meaning(name))},
         "shapes": SHAPES,
-        "metrics": [(name, [_last(run, name) for run in content.runs]) for name in metrics[:MOST_METRICS]],
-        "missing_metrics": max(0, len(metrics) - MOST_METRICS),
+        "metrics": [(name, [_last(run, name) for run in content.runs]) for name in metrics],
         "nobody": NOBODY,
     }
     return environment(here, filters).get_template("page.html.j2").render(values)
@@ -96,19 +89,11 @@ def written(figure: Any, **form: Any) -> str:
     return shown(figure, **form).replace("-", "−")
 
 
-def cut(text: str, limit: int) -> str:
-    """Return a text of at most about `limit` characters: its beginning and its end, and how much was left out."""
-    if len(text) <= limit:
-        return text
-    tail = limit // 4
-    return f"{text[: limit - tail]} […{len(text) - limit:,} characters left out…] {text[len(text) - tail :]}"
-
-
 def setting(value: Any) -> str:
     """Return a value of a configuration as one would write it."""
     if value is None or value == "":
         return NONE if value is None else '""'
-    return cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), SETTING)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 # -- files ---------------------------------------------------------------------------------------------------------

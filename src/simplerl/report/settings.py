@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -24,10 +25,11 @@ Differences = dict[str, tuple[Any, ...]]
 
 
 class Group(NamedTuple):
-    """Runs of one setting."""
+    """Runs of one setting; in figures a curve, which is that of a setting over its seeds or of one run."""
 
     name: str
     runs: tuple[ReportedRun, ...]
+    number: int = 0  # Colour, marker and line everywhere
 
     @property
     def independent(self) -> tuple[ReportedRun, ...]:
@@ -43,24 +45,14 @@ class Group(NamedTuple):
         return len(self.independent) >= ENOUGH_SEEDS
 
 
-class Series(NamedTuple):
-    """One curve of a figure: a run, or a setting over its seeds. `number`: its colour, marker and line everywhere."""
-
-    name: str
-    runs: tuple[ReportedRun, ...]
-    number: int
-
-    @property
-    def over_seeds(self) -> bool:
-        """Whether it stands for several seeds."""
-        return len(self.runs) > 1
-
-
 def groups(runs: Sequence[ReportedRun]) -> tuple[Group, ...]:
     """Return the runs by setting, in the order in which settings appear."""
     by_key: dict[str, list[ReportedRun]] = {}
     for run in runs:
-        by_key.setdefault(_key(run), []).append(run)
+        # A setting is the configuration, the command, and what the data and base model really were.
+        values = {key: value for key, value in run.settings.items() if not key.startswith(NOT_A_SETTING)}
+        hashes = {key: value for key, value in run.environment.items() if key.endswith("sha256")}
+        by_key.setdefault(_text([run.run.stage, values, hashes]), []).append(run)
     named: dict[str, Group] = {}
     for members in by_key.values():
         base = members[0].label if len(members) == 1 else _common_name(members)
@@ -69,7 +61,7 @@ def groups(runs: Sequence[ReportedRun]) -> tuple[Group, ...]:
     return tuple(named.values())
 
 
-def series(settings: Sequence[Group]) -> tuple[Series, ...]:
+def series(settings: Sequence[Group]) -> tuple[Group, ...]:
     """Return what figures draw: a setting with seeds enough as one curve, every other run as its own."""
     drawn: list[tuple[str, tuple[ReportedRun, ...]]] = []
     for group in settings:
@@ -77,26 +69,16 @@ def series(settings: Sequence[Group]) -> tuple[Series, ...]:
             drawn.append((f"{group.name} ({len(group.independent)} seeds)", group.independent))
         else:
             drawn += [(run.label, (run,)) for run in group.runs]
-    return tuple(Series(name, runs, number) for number, (name, runs) in enumerate(drawn))
-
-
-def _key(run: ReportedRun) -> str:
-    """Return what makes a setting: the configuration, the command, and what the data and base model really were."""
-    settings = {key: value for key, value in run.settings.items() if not key.startswith(NOT_A_SETTING)}
-    hashes = {key: value for key, value in run.environment.items() if key.endswith("sha256")}
-    return _text([run.run.stage, settings, hashes])
+    return tuple(Group(name, runs, number) for number, (name, runs) in enumerate(drawn))
 
 
 def _common_name(runs: Sequence[ReportedRun]) -> str:
     """Return what the names of several runs begin with; the model and algorithm where that is too little."""
     columns = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*(r.label for r in runs), strict=False))
-    common = "".join(letters[0] for letters in columns).rstrip("0123456789").rstrip("_-. /")
-    for word in ("seed", "run", "s"):
-        if common.endswith(("_" + word, "-" + word, "." + word)):
-            common = common[: -len(word) - 1].rstrip("_-. /")
-    if len(common) >= 3 and common not in ("seed", "run"):
-        return common
-    return " ".join(str(runs[0].settings.get(key, "?")) for key in ("model", "algorithm.name"))
+    common = "".join(letters[0] for letters in columns).rstrip("0123456789")
+    common = re.sub(r"(^|[_\-. /])(seed|run|s)?[_\-. /]*$", "", common)
+    known = (str(runs[0].settings.get(key, "?")) for key in ("model", "algorithm.name"))
+    return common if len(common) >= 3 else " ".join(known)
 
 
 def _differences(tables: Sequence[Mapping[str, Any]], *, always: Sequence[str] = ()) -> Differences:

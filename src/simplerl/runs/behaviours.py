@@ -3,7 +3,7 @@
     RUN/behaviours/            or RESULT/behaviours/
         judgements.jsonl       one line per judged response and judge; the last line about one is the one that holds
         answers.jsonl          what the endpoint answered, by content address: nothing is paid for twice
-        table.json, behaviours.png   what they come to
+        table.json             what they come to
 
 The folder has its own lock, so that a run may be judged while it trains. Columns: docs/run-format.md.
 """
@@ -23,8 +23,7 @@ from simplerl.runs.files import JsonLines, LockedDirectory
 #: The behaviours of SimpleRL-Zoo (arXiv 2503.18892); `simplerl.behaviours.judging` says what they are.
 BEHAVIOURS = ("backtracking", "verification", "subgoal_setting", "enumeration")
 
-FOLDER, JUDGEMENTS, ANSWERS = "behaviours", "judgements.jsonl", "answers.jsonl"
-TABLE, PLOT = "table.json", "behaviours.png"
+FOLDER, JUDGEMENTS, ANSWERS, TABLE = "behaviours", "judgements.jsonl", "answers.jsonl", "table"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -68,7 +68,10 @@ LEDGER = pyarrow.schema(
 REQUIRED = ("problem_id", "sample", "response", "verdict")
 
 #: Columns that an `Answer` is made from.
-_ANSWER = (*REQUIRED, "source", "level", "kind", "stop_reason", "extracted", "rule", "token_ids", "calls")
+_ANSWER = (
+    *REQUIRED, "question", "source", "level", "kind", "stop_reason",
+    "extracted", "rule", "reward", "token_ids", "calls",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,12 +95,14 @@ class Answer:
     rule: str = ""  # The verifier's rule that decided; empty where the record does not say
     calls: int | None = None  # Calls of tools; None where there is a single turn
     source: str = ""  # The data set that the problem comes from: its domain
+    question: str = ""
+    reward: float | None = None  # None or NaN where it is undecided
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any], tokens: int | None, calls: int | None = None) -> "Answer":
         """Return the answer in a row of a record."""
-        columns = {name: row[name] for name in ("problem_id", "sample", "stop_reason", "extracted")}
-        columns |= {name: row[name] or "" for name in ("source", "level", "kind", "response", "rule")}
+        columns = {name: row[name] for name in ("problem_id", "sample", "stop_reason", "extracted", "reward")}
+        columns |= {name: row[name] or "" for name in ("source", "level", "kind", "question", "response", "rule")}
         return cls(tokens=tokens, status=row["verdict"], calls=calls, **columns)
 
     @property
@@ -106,14 +111,33 @@ class Answer:
         return self.status == "correct"
 
     @property
+    def restating(self) -> bool:
+        """Whether the value is right and the answer restates the question or leaves computing to the reader."""
+        return self.rule in ("unfinished", "restates")
+
+    @property
     def strictly_correct(self) -> bool:
         """Whether the response is right and leaves no computing to the reader."""
-        return self.correct and self.rule not in ("unfinished", "restates")
+        return self.correct and not self.restating
 
     @property
     def decided(self) -> bool:
         """Whether the verifier could tell at all."""
         return self.status not in UNDECIDED
+
+
+def answers_of(groups: Iterable[TrajectoryGroup]) -> list[Answer]:
+    """Return the judged responses of trajectory groups, in their order, as a record of them would be read."""
+    return [
+        Answer.of_row(
+            response_columns(t.problem, t.sample, t.completion.text, t.completion.stop_reason, t.verdict)
+            | {"reward": t.reward},
+            len(t.completion.token_ids),
+            None if t.calls is None else len(t.calls),
+        )
+        for group in groups
+        for t in group.trajectories
+    ]
 
 
 def by_problem(answers: Iterable[Answer]) -> dict[str, list[Answer]]:
@@ -184,11 +208,6 @@ class ResponseFile:
             names, present = self._names(file.schema_arrow, columns)
             return self._conform(file.read(columns=present), names)
 
-    def read_exactly(self) -> pyarrow.Table:
-        """Return what is in the file as it is, for the process that wrote it."""
-        with self.open() as file:
-            return file.read()
-
     def batches(self, columns: Sequence[str] | None = None, size: int = 1024) -> Iterator[pyarrow.Table]:
         """Yield the responses as `read` does, `size` at a time, so that a large file is never held."""
         with self.open() as file:
@@ -196,17 +215,16 @@ class ResponseFile:
             for batch in file.iter_batches(batch_size=size, columns=present):
                 yield self._conform(pyarrow.Table.from_batches([batch]), names)
 
-    def answers(self) -> list[Answer]:
-        """Return every response without its tokens, in the order of the file."""
-        return [
-            Answer.of_row(row, *lengths)
-            for table in self.batches(_ANSWER)
-            for row, *lengths in zip(
-                table.drop_columns(["token_ids", "calls"]).to_pylist(),
-                *(list_lengths(table[name]).to_pylist() for name in ("token_ids", "calls")),
-                strict=True,
-            )
-        ]
+    def answers(self, most: int | None = None) -> list[Answer]:
+        """Return every response without its tokens, in the order of the file, or the first so many."""
+        answers: list[Answer] = []
+        for table in self.batches(_ANSWER):
+            lengths = (list_lengths(table[name]).to_pylist() for name in ("token_ids", "calls"))
+            rows = table.drop_columns(["token_ids", "calls"]).to_pylist()
+            answers += itertools.starmap(Answer.of_row, zip(rows, *lengths, strict=True))
+            if most is not None and len(answers) >= most:
+                break
+        return answers[:most]
 
     def visits(self, step: int) -> dict[str, Visit]:
         """Return problem → what came of it in a step, in the order in which the problems were sampled."""
@@ -219,21 +237,6 @@ class ResponseFile:
                     before = counts.get(row["problem_id"], [0, 0, 0, 0])
                     counts[row["problem_id"]] = [a + b for a, b in zip(before, own, strict=True)]
         return {name: Visit(step, n, right, decided, total / n) for name, (n, right, decided, total) in counts.items()}
-
-    def list_means(self, column: str) -> list[float | None]:
-        """Return the mean of each response's list of numbers over the tokens that the policy chose (all, where a file
-        does not say which); None where there is none."""
-        means: list[float | None] = []
-        for table in self.batches([column, "loss_mask"]):
-            lists, masks = (table[name].combine_chunks() for name in (column, "loss_mask"))
-            lengths, masked = (list_lengths(each).fill_null(0).to_numpy() for each in (lists, masks))
-            values = lists.flatten().to_numpy(zero_copy_only=False).astype(float)
-            own = masks.flatten().to_numpy(zero_copy_only=False).astype(bool)
-            own = own if np.array_equal(masked, lengths) else np.ones(len(values), bool)
-            rows, count = np.repeat(np.arange(len(lists)), lengths)[own], len(lists)
-            sums, numbers = np.bincount(rows, values[own], count), np.bincount(rows, minlength=count)
-            means += [float(s / n) if n else None for s, n in zip(sums, numbers, strict=True)]
-        return means
 
     def _names(self, schema: pyarrow.Schema, columns: Sequence[str] | None) -> tuple[list[str], list[str]]:
         """Return (columns to return, those in the file). Raises RunError where one is missing or of another type."""

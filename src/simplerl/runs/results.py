@@ -25,7 +25,7 @@ import pyarrow
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.core.types import TrajectoryGroup
 from simplerl.runs.files import LockedDirectory, write_json, writing
-from simplerl.runs.responses import SCHEMA, ResponseFile, write_table, write_trajectories
+from simplerl.runs.responses import ResponseFile, write_table, write_trajectories
 from simplerl.runs.run import FIGURES, PROTOCOL, RESPONSES, TIMING, Evaluation, Run, find_runs, is_run
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ class ResultDirectory(LockedDirectory):
         on_start(len(problems) - sum(len(problems[start : start + size]) for start, _ in missing))
         for start, path in missing:
             write_trajectories(path, step, sample(problems[start : start + size]))
-        tables = [ResponseFile(path).read_exactly() for _, path in parts]
+        tables = [ResponseFile(path).read() for _, path in parts]
         write_table(self.path / RESPONSES, pyarrow.concat_tables(tables))
         return ResponseFile(self.path / RESPONSES)
 
@@ -114,9 +114,10 @@ class ResultDirectory(LockedDirectory):
 
 def _is_complete(part: Path) -> bool:
     try:
-        return ResponseFile(part).read_exactly().schema.equals(SCHEMA)
+        ResponseFile(part).read()
     except RunError:
         return False
+    return True
 
 
 def series(path: Path, warn: Callable[[str], None]) -> list[tuple[str, list[Evaluation]]]:

@@ -6,7 +6,7 @@
     run.evaluations[-1].figures["acc"]                            # {"value": …, "low": …, "high": …, "problems": …}
 
 A run may still be written, copied half, damaged, or of an older version: what can be read is read, and `damage` says
-what cannot, and why. Everything is read when it is asked for, and kept; `refresh` looks again.
+what cannot, and why. Everything is read when it is asked for, and kept.
 """
 
 import json
@@ -141,13 +141,6 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
-
-    def refresh(self) -> "Run":
-        """Forget what was read, so that a run that goes on is seen as it is now."""
-        for name in [name for name in self.__dict__ if isinstance(getattr(type(self), name, None), cached_property)]:
-            del self.__dict__[name]
-        self._said.clear()
-        return self
 
     @property
     def name(self) -> str:
@@ -314,7 +307,8 @@ class Run:
             elif step not in figures:
                 self._damaged(f"{path} has no figures beside it: it is still being written, or was copied half")
             table = unified(self._table(f"evaluations/{figures[step].name}") if step in figures else {})
-            if table and not _is_figure(table.get("acc")):
+            acc = table.get("acc")
+            if table and not (isinstance(acc, dict) and isinstance(acc.get("value", ""), int | float | None)):
                 self._damaged(f"{figures[step]} does not hold the figures of an evaluation: left out")
                 table = {}
             sampling = {name: table[name] for name in ("temperature", "top_p", "max_new_tokens") if name in table}
@@ -476,10 +470,6 @@ def _complete(checkpoint: Path) -> bool:
 def _finite(value: Any) -> int | float:
     """Return a value of a metric: an integer as it is where a float could hold it, NaN where it is not a number."""
     return value if type(value) is int and abs(value) < 2**53 else as_number(value)
-
-
-def _is_figure(value: Any) -> bool:
-    return isinstance(value, dict) and "value" in value and isinstance(value["value"], int | float | None)
 
 
 def greedy_figures(figures: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -3,7 +3,6 @@
 Everything that comes from models, data and directories goes through `simplerl.markup`.
 """
 
-import contextlib
 import functools
 import html
 import math
@@ -17,12 +16,12 @@ from simplerl.core.errors import RunError
 from simplerl.markup.differences import differences
 from simplerl.markup.formulas import MOST_FORMULAS, prose
 from simplerl.markup.templates import Safe, environment
-from simplerl.markup.text import escape, plain, quantity
+from simplerl.markup.text import escape, natural, plain, quantity
 from simplerl.markup.tokens import SCALES, coloured, legend
 from simplerl.runs.glossary import meaning
 from simplerl.runs.run import Run
 from simplerl.viewer.library import TRAINING, Entry, Library, benchmarks
-from simplerl.viewer.responses import VERDICTS, Index, Pair, reference
+from simplerl.viewer.responses import VERDICTS, Index, Pair
 from simplerl.viewer.state import MODES, OUTCOMES, TOKEN_COLUMNS, View, parse
 
 Choices = list[tuple[str, str]]
@@ -135,14 +134,8 @@ def content(library: Library, asked: View, complaints: list[str]) -> Content:
     }
     for name in ("levels", "kinds"):
         texts = {*getattr(pair, name), *getattr(view, name)} - {""}
-        choices[name] = _choices(sorted(texts, key=lambda text: (len(text) > 3, text))[:MOST_CHOICES])
+        choices[name] = _choices(sorted(texts, key=natural)[:MOST_CHOICES])
     return Content(view=view, notices=_notices(notices), plots=plots, body=body, choices=choices)
-
-
-def warm(library: Library) -> None:
-    """Read what the page shows first."""
-    with contextlib.suppress(RunError):  # The page itself says what is wrong.
-        page(library, "")
 
 
 def _notices(notices: list[str]) -> str:
@@ -181,8 +174,6 @@ def _plots(library: Library, view: View) -> str:
     for name, run in runs.items():
         if surfaces := run.searches:
             drawn += piece("searches", name, [_surface(each) for each in surfaces[-MOST_SEARCHES:]])
-    if view.doctor:
-        drawn += "".join(piece("findings", entry.name, library.diagnosis(entry)) for entry in entries)
     return drawn
 
 
@@ -212,7 +203,6 @@ def _table(library: Library, view: View, pair: Pair, chosen: np.ndarray) -> str:
     rows = [
         {
             "id": pair.ids[number],
-            "link": reference(pair.ids[number]),
             "question": question,
             "level": pair.levels[number],
             "sides": [_verdicts(pair.sides[side], int(pair.numbers[side][number])) for side in (0, 1)],
@@ -251,25 +241,19 @@ def _problem(library: Library, view: View, pair: Pair, chosen: np.ndarray, notic
         notices.append(f"{missing} further samples are not shown; the export has them")
     position = next(iter((np.flatnonzero(chosen == number) + 1).tolist()), 0)
     near = ((position - 2, "‹ previous", "previous"), (position, "next ›", "next")) if position else ()
-    neighbours = [
-        (reference(pair.ids[int(chosen[other])]), text, css) for other, text, css in near if 0 <= other < len(chosen)
-    ]
+    neighbours = [(pair.ids[int(chosen[other])], text, css) for other, text, css in near if 0 <= other < len(chosen)]
     row = next(row for side in sides for row in side)
+    # What came of the problem in training, of each run that is shown and has sampled it.
+    shown = [library.catalog().entries[key] for key in dict.fromkeys((view.a, view.b))]
+    histories = [(entry.name, library.visits(entry, pair.ids[number])) for entry in shown]
     other = sides[1][0] if pair.other_question[number] and all(sides) else None
     return (
         piece("problem_bar", view, position, len(chosen), neighbours, known=True)
         + piece("question", pair.ids[number], row, other)
-        + _histories(library, view, pair.ids[number])
+        + "".join(piece("history", name, visits, MOST_VISITS) for name, visits in histories if visits)
         + (legend(SCALES[view.mode]) if view.mode in SCALES else "")
         + _grid(library, view, [side[:MOST_SAMPLES] for side in sides], one_sided=same or not all(sides))
     )
-
-
-def _histories(library: Library, view: View, problem: str) -> str:
-    """Return what came of a problem in training, of each run that is shown and has sampled it."""
-    shown = [library.catalog().entries[key] for key in dict.fromkeys((view.a, view.b))]
-    histories = [(entry.name, library.visits(entry, problem)) for entry in shown]
-    return "".join(piece("history", name, visits, MOST_VISITS) for name, visits in histories if visits)
 
 
 def _grid(library: Library, view: View, sides: list[list[dict]], *, one_sided: bool) -> str:

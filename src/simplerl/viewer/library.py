@@ -20,8 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.compute
 
-from simplerl.core.errors import RunError, SimpleRLError, nearest
-from simplerl.doctor import Diagnosis, diagnose
+from simplerl.core.errors import RunError, nearest
 from simplerl.runs.responses import ResponseFile
 from simplerl.runs.run import HELD_OUT, Run, find_runs
 from simplerl.viewer import responses as files
@@ -189,26 +188,12 @@ class Library:
     def _key(self, path: Path) -> str:
         return urllib.parse.quote_from_bytes(os.fsencode(path.relative_to(self.root)), safe="/@=+,-._~")
 
-    # -- metrics and findings --------------------------------------------------------------------------------------
+    # -- metrics ---------------------------------------------------------------------------------------------------
 
     def metric_names(self, runs: Sequence[str]) -> list[str]:
         """Return the names of all metrics of some runs."""
         chosen = [entry.run for key in runs if (entry := self.catalog().entries.get(key)) and entry.run]
         return sorted({name for run in chosen for name in run.metrics.column_names} - {"step"})
-
-    def diagnosis(self, entry: Entry) -> Diagnosis | str:
-        """Return what the doctor finds in an entry, or why it cannot say."""
-        try:
-            if entry.run is None:
-                raise RunError("results of evaluations are diagnosed with `simplerl doctor` on their directory")
-            path = entry.run.path
-            folders = [folder for folder in (path, path / "evaluations", path / "trajectories") if folder.is_dir()]
-            # The doctor reads all files of a run; a link may lead anywhere.
-            if any(inner.is_symlink() for folder in folders for inner in (folder, *folder.iterdir())):
-                raise RunError(f"{entry.name} holds links: the doctor does not read it here")
-            return _diagnosed(path, entry.stamp)
-        except SimpleRLError as error:
-            return str(error)
 
     def visits(self, entry: Entry, problem: str) -> list[dict[str, Any]] | str:
         """Return what came of a problem whenever a run sampled it, or why that is not said."""
@@ -372,11 +357,6 @@ def _opened(path: Path, stamp: Any) -> tuple[Run, list[str]]:
     run = Run(path, warn=said.append)
     _ = run.metrics, run.evaluations, run.steps
     return run, said
-
-
-@functools.lru_cache(32)
-def _diagnosed(path: Path, stamp: Any) -> Diagnosis:
-    return diagnose(path)
 
 
 @functools.lru_cache(8)

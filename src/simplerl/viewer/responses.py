@@ -5,8 +5,6 @@ Light columns are read at once, texts only for what is shown or searched. 100,00
 """
 
 import functools
-import hashlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ import pyarrow.compute
 
 from simplerl.core.errors import RunError
 from simplerl.core.types import UNDECIDED
+from simplerl.markup.text import natural
 from simplerl.runs.responses import ResponseFile
 from simplerl.viewer.state import View
 
@@ -28,9 +27,6 @@ CORRECT, NO_ANSWER, TIMEOUT = (VERDICTS.index(name) for name in ("correct", "no_
 LENGTH = STOPS.index("length")
 _UNDECIDED = [VERDICTS.index(name) for name in VERDICTS if name in UNDECIDED]
 _DECIDED = np.array([name not in UNDECIDED and name != "other" for name in VERDICTS])
-
-#: An id longer than this is named by its hash in links.
-LONGEST_ID = 300
 
 _SEARCHED = ("problem_id", "question", "answer", "response", "extracted")
 _REPEATED = ("problem_id", "level", "kind", "verdict", "stop_reason", "question", "answer")
@@ -57,21 +53,17 @@ class Records(NamedTuple):
             yield file
 
     def batches(self, columns: Sequence[str], wanted: np.ndarray) -> Iterator[tuple[pyarrow.RecordBatch, np.ndarray]]:
-        """Yield batches with the rows that are wanted of each (ascending); what holds none of them is not read."""
+        """Yield batches with the rows that are wanted of each (ascending)."""
         with self.open() as file:
             names = [name for name in columns if name in file.schema_arrow.names]
-            end = 0
-            for group in range(file.metadata.num_row_groups):
-                start, end = end, end + file.metadata.row_group(group).num_rows
-                own = wanted[(wanted >= start) & (wanted < end)]
-                batches = file.iter_batches(batch_size=4096, row_groups=[group], columns=names) if len(own) else ()
-                for batch in batches:
-                    inside = own[(own >= start) & (own < start + len(batch))] - start
-                    if len(inside):
-                        yield batch, inside
-                    start += len(batch)
-                    if start > own[-1]:
-                        break
+            start = 0
+            for batch in file.iter_batches(batch_size=4096, columns=names) if len(wanted) else ():
+                inside = wanted[(wanted >= start) & (wanted < start + len(batch))] - start
+                if len(inside):
+                    yield batch, inside
+                start += len(batch)
+                if start > wanted[-1]:
+                    break
 
 
 class Index:
@@ -81,10 +73,10 @@ class Index:
     """
 
     def __init__(self, records: Records):
-        ResponseFile(records.path).check()
         with records.open() as file:
             names = file.schema_arrow.names
             table = file.read(columns=[name for name in _LIGHT if name in names])
+            self.sample_R = table["sample"].cast("int64").fill_null(0).to_numpy()
             lengths = [np.full(len(table), np.nan)]
             if "token_ids" in names:
                 lengths = [
@@ -110,7 +102,6 @@ class Index:
 
         self.records, self.ids = records, ids
         self.problem_R, self.first_P = problem_R, first_P  # int64: index into `ids`; a row of the problem
-        self.sample_R = table["sample"].cast("int64").fill_null(0).to_numpy()
         self.verdict_R, self.stop_R = codes("verdict", VERDICTS), codes("stop_reason", STOPS)
         self.length_R = np.concatenate([np.zeros(0), *lengths])  # float64: tokens; NaN where they are not known
         self.levels, self.kinds = of_problems("level"), of_problems("kind")
@@ -193,21 +184,13 @@ def _matches(column: pyarrow.Array, text: str) -> np.ndarray:
 # -- two files -----------------------------------------------------------------------------------------------------
 
 
-def reference(problem: str) -> str:
-    """Return how a link names a problem."""
-    if len(problem) <= LONGEST_ID:
-        return problem
-    return "sha256:" + hashlib.sha256(problem.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 class Pair:
     """The problems of two sides (either may be missing), those of A first, in the order of the file. All arrays [P]."""
 
     def __init__(self, a: Index | None, b: Index | None):
         self.sides = (a, b)
         self.ids = ids = list(dict.fromkeys([*(a.ids if a else ()), *(b.ids if b else ())]))
-        self.positions = {reference(problem): number for number, problem in enumerate(ids)}
-        """How a link names a problem → its number."""
+        self.positions = {problem: number for number, problem in enumerate(ids)}
         self.numbers = []
         """Two int64: index of the problem on each side; −1 where it is not there."""
         for index in self.sides:
@@ -305,7 +288,7 @@ def _order(pair: Pair, view: View, numbers: np.ndarray) -> np.ndarray:
         return np.arange(len(numbers))[:: -1 if down else 1]
     if sort in ("id", "level"):
         texts = pair.ids if sort == "id" else pair.levels
-        keys = [_natural(texts[number]) for number in numbers.tolist()]
+        keys = [natural(texts[number]) for number in numbers.tolist()]
         return np.array(sorted(range(len(numbers)), key=keys.__getitem__, reverse=down), dtype=np.int64)
     values = {
         "right-a": pair.share(0),
@@ -315,9 +298,3 @@ def _order(pair: Pair, view: View, numbers: np.ndarray) -> np.ndarray:
         "length-b": pair.length[1],
     }[sort][numbers]
     return np.argsort(-values if down else values, kind="stable")
-
-
-def _natural(text: str) -> list[tuple[int, int, str]]:
-    """Return a key that puts 2 before 10."""
-    parts = re.findall(r"([0-9]+)|([^0-9])", text[:100], re.DOTALL)
-    return [(0, int(digits), "") if digits else (1, 0, other) for digits, other in parts]

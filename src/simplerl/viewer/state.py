@@ -48,7 +48,6 @@ class View:
     sheet: int = 1  # Page of the table
     problem: str | None = None
     mode: str = "rendered"
-    doctor: bool = False  # Whether the doctor's findings are shown
 
     def pairs(self) -> list[tuple[str, Any]]:
         """Return the names and values of what differs from an empty view; a name may stand there several times."""
@@ -69,7 +68,7 @@ class View:
 
     def but(self, **changes: Any) -> "View":
         """Return it with other values; what is on the page changes, so it starts at the first page and in the table."""
-        if not {"sheet", "problem", "mode", "metrics", "runs", "doctor"} & set(changes):
+        if not {"sheet", "problem", "mode", "metrics", "runs"} & set(changes):
             changes = {"sheet": 1, "problem": None, **changes}
         return dataclasses.replace(self, **changes)
 
