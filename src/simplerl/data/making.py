@@ -6,7 +6,6 @@ A row has id, question, answer, source and level, and where they are known the f
 measured pass rate and the number of samples behind it, and the further columns that rewards and environments read.
 """
 
-import io
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -22,15 +21,14 @@ from simplerl.data.fields import TAKEN, choices_of, question_of
 from simplerl.data.problems import ProblemSet, Reading, part
 from simplerl.runs.files import make_directory, write_atomic, write_json
 
-SUFFIXES = (".jsonl", ".parquet")
 #: What a row does not repeat of `Problem.meta`: it has fields of its own for it, or it is of this reading alone.
 _OWN = TAKEN - {"solution", "tests", "pass_rate", "pass_rate_samples"} | {"stem"}
 
 
 def check_output(path: Path, *, overwrite: bool) -> Path:
     """Return the path of a data file that may be written; else raise DataError or RunError, before any work is done."""
-    if path.suffix not in SUFFIXES:
-        raise DataError(f"output {path}: the ending must be one of {', '.join(SUFFIXES)}, got {path.suffix!r}")
+    if path.suffix != ".jsonl":
+        raise DataError(f"output {path}: the ending must be .jsonl, got {path.suffix!r}")
     for taken in (path, report_path(path)):
         if taken.is_dir():
             raise DataError(f"output {taken} is a directory; give a file")
@@ -70,9 +68,7 @@ def write(path: Path, problems: Sequence[Problem], report: Mapping[str, Any]) ->
     """Write the data file and its report. Raises DataError for no problem, RunError where it cannot be written."""
     if not problems:
         raise DataError(f"nothing is left to write to {path}: every problem was removed")
-    rows = [as_row(problem) for problem in problems]
-    content = _parquet(rows) if path.suffix == ".parquet" else "".join(map(_line, rows)).encode()
-    write_atomic(path, content)
+    write_atomic(path, "".join(_line(as_row(problem)) for problem in problems))
     write_json(report_path(path), report)
 
 
@@ -80,25 +76,9 @@ def _line(row: dict[str, Any]) -> str:
     try:
         line = json.dumps(row, ensure_ascii=False) + "\n"
     except TypeError as error:
-        raise DataError(
-            f"a column of {row['id']} cannot be stored as JSON ({error}); write .parquet instead"
-        ) from error
+        raise DataError(f"a column of {row['id']} cannot be stored as JSON ({error}); leave it out") from error
     # Half a surrogate pair is no character, but JSON can write it with an escape.
     return line if line.isascii() or not any("\ud800" <= c <= "\udfff" for c in line) else json.dumps(row) + "\n"
-
-
-def _parquet(rows: list[dict[str, Any]]) -> bytes:
-    import pyarrow
-    import pyarrow.parquet
-
-    buffer = io.BytesIO()
-    names = dict.fromkeys(name for row in rows for name in row)  # PyArrow takes the columns of the first row alone.
-    columns = {name: [row.get(name) for row in rows] for name in names}
-    try:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pydict(columns), buffer)
-    except (UnicodeEncodeError, pyarrow.ArrowException) as error:
-        raise DataError(f"a column cannot be stored in Parquet ({error}); write .jsonl instead") from error
-    return buffer.getvalue()
 
 
 def report_of(command: str, problem_set: ProblemSet, settings: Mapping[str, Any], **figures: Any) -> dict[str, Any]:

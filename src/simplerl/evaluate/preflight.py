@@ -124,7 +124,7 @@ def recommend(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     readable = {name: one for name, one in measured.items() if one["measured"]}
     usable = {name: one for name, one in readable.items() if one["acc"]["problems"]}
     if not usable:
-        why = "no response could be judged: check the golds (simplerl data audit)"
+        why = "no response could be judged: check the golds (simplerl audit)"
         return {"template": None, "why": why if readable else "no prompt leaves room for a response in the context"}
     best = max(one["acc"]["value"] for one in usable.values())
     rivals = {name: one for name, one in usable.items() if one["acc"]["high"] >= best}
