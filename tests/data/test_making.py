@@ -156,7 +156,7 @@ def test_histogram() -> None:
 
 def test_golds_that_cannot_be_judged() -> None:
     problems = [problem(0, answer="\\frac{1}{2}"), problem(1, answer="\\boxed{}"), problem(2, answer="7")]
-    kept, removed, _, _, rows, _ = by_gold(problems, "d", workers=1, timeout_s=2.0)
+    kept, removed, _, _, rows, _ = by_gold(problems, workers=1, timeout_s=2.0)
     assert [p.id for p in kept] == ["d-0", "d-2"]
     assert [(item["id"], item["place"]) for item in removed] == [("d-1", "d.jsonl:2")]
     assert removed[0]["why"]

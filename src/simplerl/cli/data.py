@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from simplerl import __version__, data
 from simplerl.cli.console import Bar, show_table
+from simplerl.cli.options import dest_of
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.data import decontaminate, making, tiers
@@ -21,15 +22,6 @@ if TYPE_CHECKING:
 
 #: The benchmark whose questions are part of MATH, at a pinned revision.
 MATH_500 = "HuggingFaceH4/MATH-500@6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"
-
-
-#: Action → the options that its report records.
-SETTINGS = {
-    "filter": ("tokenizer", "template", "system", "special_tokens", "max_prompt_tokens"),
-    "audit": (),
-    "decontaminate": ("n", "against"),
-    "difficulty": ("model", "min_pass_rate", "max_pass_rate"),
-}
 
 
 def run(args: argparse.Namespace) -> None:
@@ -47,15 +39,18 @@ def run(args: argparse.Namespace) -> None:
             f"problems of {args.data} are judged by the environment {', '.join(sorted(judges))} and not by their "
             "answer, which a file cannot say; give the data set itself to simplerl train"
         )
-    actions = {"filter": by_length, "audit": by_gold, "decontaminate": by_benchmarks, "difficulty": by_difficulty}
-    result = actions[args.action](args, read.problems)
+    if args.action == "audit":
+        result = making.by_gold(read.problems, workers=args.workers, timeout_s=args.timeout)
+    else:
+        actions = {"filter": by_length, "decontaminate": by_benchmarks, "difficulty": by_difficulty}
+        result = actions[args.action](args, read.problems)
     for item in result.removed[:5]:
         print(f"  removed {item['id']} ({item['place']}): {result.why.replace('_', ' ')} {item[result.why]}")
     if len(result.removed) > 5:
         print(f"  … and {len(result.removed) - 5:,} more: all of them are in the report")
     rows = [("read", len(read.problems)), *result.rows, ("kept", len(result.kept))]
     show_table(result.title, ("", "problems"), rows)
-    settings = {name: getattr(args, name) for name in SETTINGS[args.action]}
+    settings = {name: getattr(args, name) for name in map(dest_of, args.table["options"])}
     figures = {"kept": len(result.kept), **result.report, "removed": result.removed}
     making.write(path, result.kept, making.report_of(args.action, read, settings, **figures))
     if args.action == "difficulty":
@@ -119,11 +114,6 @@ def by_length(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered
     prompts = prompter(args.template, system=args.system, special_tokens=args.special_tokens)
     tokenizer = load_tokenizer(args.tokenizer)
     return making.by_prompt_tokens(problems, lambda item: len(prompts.ids(item, tokenizer)), args.max_prompt_tokens)
-
-
-def by_gold(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered:
-    """Keep the problems whose gold can be judged."""
-    return making.by_gold(problems, args.data, workers=args.workers, timeout_s=args.timeout)
 
 
 def by_benchmarks(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered:

@@ -65,10 +65,9 @@ class StudyProgress(Bar):
 def run_study(experiment: Experiment, args: argparse.Namespace, command: str, more: str = "") -> int:
     """Run what is missing of an experiment, write and show its results. Return 1 if a run failed, else 0."""
     directory = Path(args.output_dir or Path("runs") / f"{experiment.name}{'-quick' if args.quick else ''}")
-    jobs, skipped = plan(experiment, seeds=args.seeds, directory=directory, quick=args.quick)
+    jobs = plan(experiment, seeds=args.seeds, directory=directory, quick=args.quick)
     done = sum(job.state == "done" for job in jobs)
     say(f"{experiment.question} {len(jobs)} runs" + (f", {done} of them done already" if done else ""))
-    say(*(f"not run: {label}: {reason}" for label, reason in skipped.items()))
     make_directory(directory)
     with StudyProgress(len(jobs), done) as progress:
         try:
@@ -81,7 +80,7 @@ def run_study(experiment: Experiment, args: argparse.Namespace, command: str, mo
     if not (runs := {label: own for label, own in runs.items() if own}):
         say("every run failed: there are no results")
         return 1
-    results = report.collect_results(experiment, runs, seeds=args.seeds, skipped=skipped, failed=failed)
+    results = report.collect_results(experiment, runs, seeds=args.seeds, failed=failed)
     command = f"simplerl {command} --seeds {args.seeds}{more}{' --quick' if args.quick else ''}"
     report.write(experiment, results, runs, directory, command=command)
     head, *rows = report.rows(experiment, results, brief=True)

@@ -135,15 +135,15 @@ def by_pass_rate(problems: Sequence[Problem], *, least: float, most: float) -> F
     return Filtered(kept, removed, "pass_rate", title, rows, {"pass_rates": rates})
 
 
-def by_gold(problems: Sequence[Problem], name: str, *, workers: int, timeout_s: float) -> Filtered:
+def by_gold(problems: Sequence[Problem], *, workers: int, timeout_s: float) -> Filtered:
     """Keep the problems whose gold the verifier can judge."""
     readings = [Reading(id=item.id, place="", problem=item) for item in problems]
-    findings = audit(readings, name, workers=workers, timeout_s=timeout_s).findings
+    findings = audit(readings, "", workers=workers, timeout_s=timeout_s).findings
     why = {finding.id: finding.why for kind in ("rejected", "unjudgeable") for finding in findings[kind]}
     kept, removed = part(problems, lambda item: {"gold": item.answer, "why": why[item.id]} if item.id in why else None)
     rows = [(KINDS[kind], len(findings[kind])) for kind in ("rejected", "unjudgeable", "literal")]
     report = {"same_text_only": [asdict(item) for item in findings["literal"]]}
-    return Filtered(kept, removed, "why", f"golds of {name}", rows, report)
+    return Filtered(kept, removed, "why", "golds against themselves", rows, report)
 
 
 def histogram(problems: Sequence[Problem]) -> dict[str, int]:

@@ -84,7 +84,8 @@ def reading(row: Row, *, source: str, index: int) -> Reading:
     try:
         if tests := unit_tests.tests_of(fields):
             question = unit_tests.question_with_tests(fields, tests)
-            answer, decided, more = unit_tests.named(tests), list[str](), unit_tests.meta_of(fields, tests)
+            answer, decided, reference = unit_tests.named(tests), list[str](), unit_tests.reference_of(fields)
+            more = {"tests": tests, "environment": "code", **({"reference": reference} if reference else {})}
             fields = {name: value for name, value in fields.items() if name not in unit_tests.TEST_FIELDS}
         else:
             question = read.question_of(fields)
@@ -104,7 +105,7 @@ def reading(row: Row, *, source: str, index: int) -> Reading:
         question=question,
         answer=answer,
         source=source,
-        level=read.level_of(fields),
+        level=read.first_text(fields, read.FIELDS["level"])[1].removeprefix("Level ").strip(),
         meta={**_more(fields), "place": row.place, **more},
     )
     return replace(item, problem=problem, decided=tuple(dict.fromkeys(decided)))

@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from simplerl.config.resolve import as_table, recipe_for, resolve
 from simplerl.core.errors import ConfigError, RunError, nearest
-from simplerl.core.plugins import canonical, owner
+from simplerl.core.plugins import canonical, load_recorded, owner
 from simplerl.core.types import Completion, Trajectory, TrajectoryGroup, Verdict, VersionSpan
 from simplerl.data.prompts import prompter
 from simplerl.data.rows import suffix_of
@@ -103,6 +104,15 @@ def _of_run(path: Path) -> list[Target]:
         Target(label=f"{run.name}@{step}", source=source, step=step, config=run.config)
         for step, source in sources.items()
     ]
+
+
+def models_of(names: Sequence[str], steps: str, say: Callable[[str], None]) -> list[Target]:
+    """Return the models to evaluate, their runs' plug-ins loaded. Beside a run, `steps` speaks of the run only."""
+    for name in filter(is_run, names):
+        load_recorded(Run(name).config.get("plugins", ()), say)
+    all_runs = len(names) == 1 or not any(map(is_run, names))
+    named = [(name, steps if all_runs or is_run(name) else "") for name in names]
+    return [t for name, steps in named for t in targets(name, steps, recipe=as_table(resolve(recipe_for(name), {})))]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,14 +2,13 @@
 
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
 from simplerl.core.errors import RunError
+from simplerl.models.guards import stop_on_interrupt
 from simplerl.runs.files import LockedDirectory, writing
 from simplerl.runs.run import Run
 from simplerl.studies.plan import Job, child_environment
@@ -50,7 +49,7 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
         )
     done, failed, running = len(jobs) - len(waiting), dict[str, str](), list[_Child]()
     watch.progress(done)
-    with _signals_as_interrupt():
+    with stop_on_interrupt() as stopped:
         try:
             while waiting or running:
                 for lost in [job for job in waiting if job.after in failed]:
@@ -63,6 +62,8 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
                     running.append(_start(job))
                     watch.started(job)
                 time.sleep(PAUSE)
+                if stopped():
+                    raise KeyboardInterrupt
                 for child in [child for child in running if child.process.poll() is not None]:
                     running.remove(child)
                     if error := _end(child):
@@ -117,27 +118,6 @@ def _stop(running: Sequence[_Child]) -> None:
             child.process.kill()
             child.process.wait()
         child.log.close()
-
-
-@contextmanager
-def _signals_as_interrupt() -> Iterator[None]:
-    """Raise KeyboardInterrupt at Ctrl-C and at SIGTERM, so that `kill` and batch systems leave no orphans.
-
-    At Ctrl-C too, because Python does not where it was started in the background of a script.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def share_done(job: Job) -> float:
