@@ -95,7 +95,7 @@ def test_every_command_has_what_the_front_door_asks_for(name: str) -> None:
 
 
 def test_recipes_are_listed_in_groups_with_what_they_are(capsys) -> None:
-    from simplerl.config.resolve import RECIPES, recipe_header, resolve
+    from simplerl.config.resolve import RECIPES, recipe_chain, resolve
 
     code, out, _ = run_main(capsys, "recipes")
     assert code == 0
@@ -108,7 +108,7 @@ def test_recipes_are_listed_in_groups_with_what_they_are(capsys) -> None:
     assert "  qwen2.5-0.5b " in paper
     assert "  generic " in other
     for name in ("cub", "simplerl-zoo", "generic"):
-        assert recipe_header(name)[0] in out
+        assert recipe_chain(name)[-1][1] in out
     assert max(map(len, out.splitlines())) <= 120
 
 

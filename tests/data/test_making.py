@@ -8,15 +8,18 @@ from support import SHARED
 
 from simplerl.core.errors import ConfigError, DataError, SimpleRLError
 from simplerl.core.types import Problem
-from simplerl.data import load, read, tiers
+from simplerl.data import load, read
 from simplerl.data.making import (
+    build_tiers,
     by_gold,
     by_pass_rate,
     by_prompt_tokens,
     check_output,
+    counts,
     histogram,
     report_of,
     report_path,
+    sourced,
     write,
 )
 
@@ -167,11 +170,11 @@ def test_golds_that_cannot_be_judged() -> None:
 
 
 def test_tiers_are_the_papers() -> None:
-    gsm8k = tiers.named([problem(i) for i in range(3)], "gsm8k", "gsm8k-train")
-    math = tiers.named([problem(10 + i, level=str(1 + i % 5)) for i in range(10)], "math", "math-train")
-    built = tiers.build(gsm8k, math)
+    gsm8k = sourced([problem(i) for i in range(3)], "gsm8k", "gsm8k-train")
+    math = sourced([problem(10 + i, level=str(1 + i % 5)) for i in range(10)], "math", "math-train")
+    built = build_tiers(gsm8k, math)
     assert {name: len(found) for name, found in built.problems.items()} == {"easy": 5, "medium": 8, "hard": 6}
-    assert tiers.counts(built.problems["easy"]) == {"gsm8k": 3, "math level 1": 2}
+    assert counts(built.problems["easy"]) == {"gsm8k": 3, "math level 1": 2}
     assert {p.level for p in built.problems["medium"]} == set("1234")
     assert {p.level for p in built.problems["hard"]} == set("345")
     assert [p.id for p in built.problems["easy"]][:4] == [
@@ -185,7 +188,7 @@ def test_tiers_are_the_papers() -> None:
 def test_what_is_in_no_tier_is_named() -> None:
     math = [problem(i, source="math", level=str(1 + i)) for i in range(5)]
     odd = [problem(7, source="math", level="?"), problem(8, source="math")]
-    built = tiers.build([], [*math, *odd], exclude=["q1 ?", "Nothing like it"])
+    built = build_tiers([], [*math, *odd], exclude=["q1 ?", "Nothing like it"])
     assert [p.id for p in built.excluded] == ["math-1"]
     assert [p.id for p in built.without_level] == ["math-7", "math-8"]
     assert sum(len(found) for found in built.problems.values()) == 1 + 3 + 3
@@ -193,7 +196,7 @@ def test_what_is_in_no_tier_is_named() -> None:
 
 def test_a_tier_without_math_is_refused() -> None:
     with pytest.raises(DataError, match=r"tier easy has no problem of MATH: it needs levels 1, .* there are ''"):
-        tiers.build([problem(0, source="gsm8k")], [problem(1, source="math")])
+        build_tiers([problem(0, source="gsm8k")], [problem(1, source="math")])
 
 
 def test_tiers_of_real_files() -> None:
@@ -201,5 +204,5 @@ def test_tiers_of_real_files() -> None:
     train, math = SHARED / "data" / "train" / "gsm8k_train.jsonl", SHARED / "data" / "benchmarks" / "math500.jsonl"
     if not (train.is_file() and math.is_file()):
         pytest.skip(f"{train} or {math} is not there; SIMPLERL_SHARED names the directory that holds data/")
-    built = tiers.build(tiers.named(load(str(train)), "gsm8k", "gsm8k"), tiers.named(load(str(math)), "math", "math"))
+    built = build_tiers(sourced(load(str(train)), "gsm8k", "gsm8k"), sourced(load(str(math)), "math", "math"))
     assert {name: len(found) for name, found in built.problems.items()} == {"easy": 7516, "medium": 366, "hard": 367}

@@ -12,7 +12,7 @@ from simplerl.cli.console import Bar, show_table
 from simplerl.cli.options import dest_of
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
-from simplerl.data import decontaminate, making, tiers
+from simplerl.data import decontaminate, making
 from simplerl.data.making import Filtered
 from simplerl.data.problems import where
 from simplerl.data.prompts import prompter
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
 def build_tiers(args: argparse.Namespace) -> None:
     """Build the tiers: GSM8K and MATH in, three files out, their counts beside the paper's."""
     directory = Path(args.output_dir).expanduser()
-    paths = {name: making.check_output(directory / f"{name}.jsonl", overwrite=args.overwrite) for name in tiers.TIERS}
+    paths = {name: making.check_output(directory / f"{name}.jsonl", overwrite=args.overwrite) for name in making.TIERS}
     # Label of the ids → (source, problems) of everything that the tiers are built from
     wanted = [("gsm8k", Path(args.gsm8k).stem if args.gsm8k else "gsm8k-train", args.gsm8k or "gsm8k", "train")]
     wanted += [("math", Path(name).stem, name, "train") for name in args.math or ()]
@@ -74,13 +74,14 @@ def build_tiers(args: argparse.Namespace) -> None:
     asked = [q.question for name in decontaminate.benchmark_files(kept_out) for q in decontaminate.questions(name)]
     problems: dict[str, list[Problem]] = {"gsm8k": [], "math": []}
     for label, (source, read) in sources.items():
-        problems[source] += tiers.named(read.problems, source, label)
+        problems[source] += making.sourced(read.problems, source, label)
         for note in read.notes:
             print(f"{label}: {note}")
-    built = tiers.build(problems["gsm8k"], problems["math"], exclude=asked)
+    built = making.build_tiers(problems["gsm8k"], problems["math"], exclude=asked)
     rows = []
     for name, path in paths.items():
-        count, paper, counts = len(built.problems[name]), tiers.TIERS[name][2], tiers.counts(built.problems[name])
+        members, paper = built.problems[name], making.TIERS[name][2]
+        count, counts = len(members), making.counts(members)
         report = {
             "command": "simplerl data tiers",
             "simplerl": __version__,

@@ -1,4 +1,4 @@
-"""Make training data: part problems by a figure, and write them as a data file with a report beside it.
+"""Make training data: part problems by a figure, build tiers, and write them as a data file with a report beside it.
 
 The file is one that `read` takes back; it is written completely or not at all.
 
@@ -6,9 +6,11 @@ A row has id, question, answer, source and level, and where they are known the f
 measured pass rate and the number of samples behind it, and the further columns that rewards and environments read.
 """
 
+import dataclasses
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from simplerl import __version__
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.data.audit import KINDS, audit
+from simplerl.data.decontaminate import exact
 from simplerl.data.fields import TAKEN, choices_of, question_of
 from simplerl.data.problems import ProblemSet, Reading, part
 from simplerl.runs.files import make_directory, write_atomic, write_json
@@ -154,3 +157,59 @@ def histogram(problems: Sequence[Problem]) -> dict[str, int]:
         rate = problem.meta.get("pass_rate")
         counts["not judged" if rate is None else next(name for name, end in most.items() if rate <= end)] += 1
     return counts
+
+
+#: SimpleRL-Zoo's tiers of difficulty (arXiv 2503.18892), made of GSM8K and MATH: name → (whether GSM8K is in it, levels
+#: of MATH, how many problems the paper reports).
+TIERS = {
+    "easy": (True, ("1",), "about 8,000"),
+    "medium": (False, ("1", "2", "3", "4"), "about 8,000"),
+    "hard": (False, ("3", "4", "5"), "8,523"),
+}
+
+
+class Tiers(NamedTuple):
+    """The tiers, and the problems that are in none."""
+
+    problems: dict[str, list[Problem]]
+    excluded: list[Problem]  # Asked by a benchmark that was to be kept out
+    without_level: list[Problem]  # Rows of MATH whose level is not 1 to 5
+
+
+def sourced(problems: Sequence[Problem], source: str, label: str) -> list[Problem]:
+    """Return problems with a source and with ids that stay unique when sets are put together."""
+    return [
+        dataclasses.replace(
+            item,
+            id=f"{label}-{index}",
+            source=source,
+            meta={key: value for key, value in item.meta.items() if key not in ("origin", "original_id", "messages")},
+        )
+        for index, item in enumerate(problems)
+    ]
+
+
+def build_tiers(gsm8k: Sequence[Problem], math: Sequence[Problem], *, exclude: Collection[str] = ()) -> Tiers:
+    """Return the tiers. `exclude` holds questions that must not be trained on. Raises DataError for an empty tier."""
+    asked = {exact(question) for question in exclude}
+    left: list[Problem] = []
+    excluded: list[Problem] = []
+    for item in [*gsm8k, *math]:
+        (excluded if exact(item.question) in asked else left).append(item)
+    levels = {item.level for item in left if item.source == "math"}
+    tiers: dict[str, list[Problem]] = {}
+    for name, (with_gsm8k, wanted, _) in TIERS.items():
+        if not levels & {*wanted}:
+            raise DataError(
+                f"tier {name} has no problem of MATH: it needs levels {', '.join(wanted)}, and the levels there "
+                f"are {', '.join(sorted(map(repr, levels))) or 'none'}"
+            )
+        tiers[name] = [p for p in left if (p.level in wanted if p.source == "math" else with_gsm8k)]
+    without_level = [item for item in left if item.source == "math" and item.level not in tuple("12345")]
+    return Tiers(tiers, excluded, without_level)
+
+
+def counts(problems: Sequence[Problem]) -> dict[str, int]:
+    """Return `gsm8k` and `math level N` → problems."""
+    numbers = Counter(item.source if item.source == "gsm8k" else f"math level {item.level}" for item in problems)
+    return dict(sorted(numbers.items()))

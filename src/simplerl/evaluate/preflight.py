@@ -13,7 +13,7 @@ from typing import Any
 
 from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, Problem
-from simplerl.data import tiers
+from simplerl.data import making
 from simplerl.data.prompts import Prompter
 from simplerl.evaluate.figures import answers_of, figures
 from simplerl.evaluate.run import fits
@@ -24,7 +24,7 @@ from simplerl.verify import extract
 from simplerl.verify.extract import boxes
 
 #: Levels of each tier of SimpleRL-Zoo (its Easy has GSM8K beside level 1).
-TIERS = {name: set(levels) for name, (_, levels, _) in tiers.TIERS.items()}
+TIERS = {name: set(levels) for name, (_, levels, _) in making.TIERS.items()}
 #: Words after the answer from which on a response runs on.
 RUN_ON_WORDS = 20
 #: A line opener is a stop string to recommend if it stands in this share of the run-on responses.

@@ -223,13 +223,6 @@ def protocol_for(
     }
 
 
-def shown_name(protocol: Mapping[str, Any]) -> str:
-    """Return a readable name of a protocol, apart from model and benchmark."""
-    sampling, samples = protocol["sampling"], protocol["samples"]
-    drawn = f"t{sampling['temperature']:g}_p{sampling['top_p']:g}_n{samples}_max{sampling['max_new_tokens']}"
-    return f"{Path(protocol['template']['name']).stem}_{drawn}_seed{protocol['seed']}"
-
-
 class Listener(typing.Protocol):
     """Whoever watches: is told something, that `total` responses are made, `done` of them before, and of each one."""
 
@@ -287,8 +280,11 @@ def plan(
         for name, problems in loaded.items():
             protocol = protocol_for(target, name, problems, settings, hashes=hashes, precision=precision)
             check_ks(settings.ks, protocol["samples"], protocol["benchmark"])
-            home = output / slug(target.label) / slug(protocol["benchmark"])
-            jobs.append(Job(target, problems, protocol, ResultDirectory(home / key_of(shown_name(protocol), protocol))))
+            how, template = protocol["sampling"], Path(protocol["template"]["name"]).stem
+            drawn = f"t{how['temperature']:g}_p{how['top_p']:g}_n{protocol['samples']}_max{how['max_new_tokens']}"
+            key = key_of(f"{template}_{drawn}_seed{settings.seed}", protocol)
+            home = output / slug(target.label) / slug(protocol["benchmark"]) / key
+            jobs.append(Job(target, problems, protocol, ResultDirectory(home)))
     for warning in dict.fromkeys(job.warning for job in jobs if job.warning):
         listener.say(warning)
     return jobs

@@ -20,11 +20,10 @@ PATIENCE = 120.0
 
 
 class Watcher(Protocol):
-    """Whoever watches: so many `runs` are done, those under way by their share; `error` is empty where it went well."""
+    """Whoever watches: is told how a run ended, and how many are done, those under way (`note`) by their share."""
 
-    def started(self, job: Job) -> None: ...
-    def progress(self, runs: float) -> None: ...
-    def ended(self, job: Job, seconds: float, error: str) -> None: ...
+    def say(self, message: str) -> None: ...
+    def move(self, completed: float | None, note: str) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,7 +47,7 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
             "they go on to their end. Wait for them, or end them, and give the command again"
         )
     done, failed, running = len(jobs) - len(waiting), dict[str, str](), list[_Child]()
-    watch.progress(done)
+    watch.move(done, "")
     with stop_on_interrupt() as stopped:
         try:
             while waiting or running:
@@ -56,21 +55,22 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
                     waiting.remove(lost)
                     done += 1
                     failed[lost.name] = f"not run, because it begins from {lost.after}"
-                    watch.ended(lost, 0.0, failed[lost.name])
+                    watch.say(f"[{done}/{len(jobs)}] {lost.name}: {failed[lost.name]}")
                 while len(running) < parallel and (job := _next(waiting, running)):
                     waiting.remove(job)
                     running.append(_start(job))
-                    watch.started(job)
                 time.sleep(PAUSE)
                 if stopped():
                     raise KeyboardInterrupt
                 for child in [child for child in running if child.process.poll() is not None]:
                     running.remove(child)
+                    done, seconds = done + 1, time.monotonic() - child.began
                     if error := _end(child):
                         failed[child.job.name] = error
-                    done += 1
-                    watch.ended(child.job, time.monotonic() - child.began, error)
-                watch.progress(done + sum(share_done(child.job) for child in running))
+                    how = f"failed after {seconds:.0f} s: {error}" if error else f"done in {seconds:.0f} s"
+                    watch.say(f"[{done}/{len(jobs)}] {child.job.name}: {how}")
+                shares = [share_done(child.job) for child in running]
+                watch.move(done + sum(shares), "; ".join(child.job.name for child in running))
         finally:
             _stop(running)
     return failed
