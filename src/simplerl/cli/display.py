@@ -1,6 +1,5 @@
 """What a person sees of a run: a live display, or plain lines; trackers, where they are wanted; a table at the end."""
 
-import dataclasses
 import gc
 import importlib
 import time
@@ -30,9 +29,13 @@ SAMPLE_EVERY = 10
 class Terminal(Bar, Callback):
     """Listens to a run and shows it."""
 
-    def __init__(self, config: Config, path: Path):
-        super().__init__("tokens" if config.token_budget else "step", config.token_budget or config.steps)
-        self.config, self.path = config, path
+    def __init__(self, config: Config, path: Path, stage: str = "train"):
+        tuning = stage == "sft"
+        self.steps, self.budget = (config.sft.steps, 0) if tuning else (config.steps, config.token_budget)
+        super().__init__("tokens" if self.budget else "step", self.budget or self.steps)
+        length = f"{self.budget:,} tokens (at most {self.steps} steps)" if self.budget else f"{self.steps} steps"
+        data = config.sft.data if tuning else config.data
+        self._title = f"{config.model} learns {data}, {length}, seed {config.seed} → {path}"
         done = [line for line in read_metrics(path) if line["step"] > 0]
         #: Step → response tokens sampled in it. A resumed run does the last ones again and writes over them.
         self._tokens = {line["step"]: line.get("tokens/sampled", 0) for line in done}
@@ -40,9 +43,7 @@ class Terminal(Bar, Callback):
         self._first: float | None = None  # Share of the run that was done before this session, from its first step on
 
     def __enter__(self) -> Self:
-        steps, budget = self.config.steps, self.config.token_budget
-        length = f"{budget:,} tokens (at most {steps} steps)" if budget else f"{steps} steps"
-        self.say(f"{self.config.model} learns {self.config.data}, {length}, seed {self.config.seed} → {self.path}")
+        self.say(self._title)
         return super().__enter__()
 
     on_phase, on_response = Bar.start, Bar.advance
@@ -64,7 +65,7 @@ class Terminal(Bar, Callback):
         self._tokens[step] = metrics.get("tokens/sampled", 0)
         share = self._share(step)
         left = (time.perf_counter() - self._began) / (share - self._first) * (1 - share)
-        head = f"step {step:>{len(str(self.config.steps))}}/{self.config.steps}"
+        head = f"step {step:>{len(str(self.steps))}}/{self.steps}"
         if "sft/loss" in metrics:  # Short steps: the first one, every tenth, and those with an evaluation.
             self.move(step, f"loss {metrics['sft/loss']:.4f}")
             if held_out or step % 10 == 0 or step == 1:
@@ -74,7 +75,7 @@ class Terminal(Bar, Callback):
                 )
             return
         accuracy = shown(metrics["accuracy/mean"], unit="%")
-        self.move(round(share * (self.config.token_budget or self.config.steps)), f"accuracy {accuracy}")
+        self.move(round(share * (self.budget or self.steps)), f"accuracy {accuracy}")
         self.say(
             f"{head}  accuracy {accuracy:>6}"
             f"  reward {metrics['reward/mean']:6.3f}"
@@ -99,9 +100,8 @@ class Terminal(Bar, Callback):
 
     def _share(self, step: int) -> float:
         """Return how much of the run is done after a step: of its steps, or of its token budget if that ends first."""
-        steps, budget = self.config.steps, self.config.token_budget
         tokens = sum(count for at, count in self._tokens.items() if at <= step)
-        return min(1.0, max(step / steps, tokens / budget if budget else 0.0))
+        return min(1.0, max(step / self.steps, tokens / self.budget if self.budget else 0.0))
 
     def _show(self, sampled: Trajectory) -> None:
         colour = {"correct": "green", "wrong": "red"}.get(sampled.verdict.status, "yellow")
@@ -176,8 +176,7 @@ def execute(
     with ExitStack() as stack:
         watchers = list(callbacks)
         if not quiet:
-            own = {"data": config.sft.data, "steps": config.sft.steps, "token_budget": 0} if stage == "sft" else {}
-            watchers.append(stack.enter_context(Terminal(dataclasses.replace(config, **own), path)))
+            watchers.append(stack.enter_context(Terminal(config, path, stage)))
         if names := config.tracking.trackers:
             settings = flatten(as_table(config))
             watchers.append(stack.enter_context(closing(Trackers(names, config.tracking.project, path, settings))))

@@ -32,12 +32,8 @@ def recipe_of(algorithm: str) -> str:
 def race(algorithms: Sequence[str], *, budget: int = BUDGET, backend: str = "native") -> Experiment:
     """Return the race as an experiment. Raises ConfigError for unknown or repeated algorithms and a small budget."""
     for name in algorithms:
-        if name == "all":
-            raise ConfigError("all stands by itself: simplerl race all, or the names of some algorithms")
         if name not in ALGORITHMS:
             raise ConfigError(f"unknown algorithm {name!r}; {nearest(name, ALGORITHMS)}")
-        if list(algorithms).count(name) > 1:
-            raise ConfigError(f"algorithm {name!r} is named twice: it would race against itself")
     table = as_table(resolve("cub-qwen", {}))
     same = {key: table[key] for key in SAME} | ({} if backend == "native" else {"rollout": {"backend": backend}})
     return read_experiment(
