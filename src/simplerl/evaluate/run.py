@@ -137,13 +137,9 @@ class Settings:
     part: int = 512  # Responses between two saves
 
     def __post_init__(self) -> None:
-        for name in ("samples", "max_tokens", "max_rows", "part"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise ConfigError(f"--precision must be auto, fp32 or bf16; got {self.precision!r}")
-        if self.limit < 0:
-            raise ConfigError(f"--limit must not be negative, got {self.limit}")
+        for name, least in {"samples": 1, "max_tokens": 1, "max_rows": 1, "part": 1, "limit": 0}.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
         if wrong := [k for k in self.ks if k < 1]:
             raise ConfigError(f"--k must be numbers from 1, got {wrong[0]}")
         if self.temperature == 0 and self.samples > 1:
@@ -269,8 +265,9 @@ def plan(
     targets: Sequence[Target], loaded: Mapping[str, Loaded], settings: Settings, output: Path, listener: Listener
 ) -> list[Job]:
     """Return every evaluation that is asked for, with the directory that its protocol names."""
-    for what, name, known in (("backend", settings.backend, BACKENDS), ("policy", settings.policy, POLICIES)):
-        if name is not None and name not in known:
+    precisions = ("auto", "fp32", "bf16")
+    for what, known in (("backend", BACKENDS), ("policy", POLICIES), ("precision", precisions)):
+        if (name := getattr(settings, what)) is not None and name not in known:
             raise ConfigError(f"unknown --{what} {name!r}; {nearest(name, known)}")
     cpu = pick_device(settings.device, "device").type == "cpu"
     precision = ("fp32" if cpu else "bf16") if settings.precision == "auto" else settings.precision
