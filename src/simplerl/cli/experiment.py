@@ -7,7 +7,6 @@ from pathlib import Path
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.cli.console import Bar, say, show_table
-from simplerl.core.errors import ConfigError, nearest
 from simplerl.runs.files import make_directory
 from simplerl.studies import EXPERIMENTS, Experiment, read_experiment, report
 from simplerl.studies.execute import execute
@@ -29,12 +28,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.name.endswith(".toml"):
         experiment = read_experiment(Path(args.name))
-    elif args.name in EXPERIMENTS:
-        experiment = EXPERIMENTS[args.name]
     else:
-        raise ConfigError(
-            f"unknown experiment {args.name!r}; {nearest(args.name, EXPERIMENTS)} A .toml file works too."
-        )
+        experiment = EXPERIMENTS.find(args.name, hint="A .toml file works too.")
     return run_study(experiment, args, f"experiment {shlex.quote(args.name)}")
 
 
