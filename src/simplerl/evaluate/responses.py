@@ -141,12 +141,12 @@ def _rows(
     on_done: Callable[[], None],
 ) -> list[dict[str, Any]]:
     verdicts: dict[Any, Verdict] = {}
-    judge = lambda item: own_verdict(item.problem, item.response, policy)  # noqa: E731
     with (
         VerifierPool(policy, workers=1, lenient=("unfinished",)) as pool,
         ThreadPoolExecutor(os.cpu_count()) as threads,
     ):
-        for index, (item, verdict) in enumerate(zip(given, threads.map(judge, given), strict=True)):
+        judged = threads.map(lambda item: own_verdict(item.problem, item.response, policy), given)
+        for index, (item, verdict) in enumerate(zip(given, judged, strict=True)):
             if verdict is None:
                 pool.submit(index, item.response, item.problem.answer, item.problem.question)
             else:
