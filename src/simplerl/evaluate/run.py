@@ -265,8 +265,8 @@ def plan(
     targets: Sequence[Target], loaded: Mapping[str, Loaded], settings: Settings, output: Path, listener: Listener
 ) -> list[Job]:
     """Return every evaluation that is asked for, with the directory that its protocol names."""
-    precisions = ("auto", "fp32", "bf16")
-    for what, known in (("backend", BACKENDS), ("policy", POLICIES), ("precision", precisions)):
+    names: dict[str, Collection[str]] = {"backend": BACKENDS, "policy": POLICIES, "precision": ("auto", "fp32", "bf16")}
+    for what, known in names.items():
         if (name := getattr(settings, what)) is not None and name not in known:
             raise ConfigError(f"unknown --{what} {name!r}; {nearest(name, known)}")
     cpu = pick_device(settings.device, "device").type == "cpu"
