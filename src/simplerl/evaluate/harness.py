@@ -93,7 +93,8 @@ def evaluate(
             "(HF_HOME), or give a task file (.yaml) with local data. --debug shows the traceback."
         ) from error
     # Nothing is overwritten but the same evaluation.
-    protocol = {"weights_sha256": locate_and_hash(target.source)["sha256"], "template": repr(prompts), "tasks": tasks}
+    weights = locate_and_hash(target.source)["sha256"]
+    protocol: dict[str, Any] = {"weights_sha256": weights, "template": repr(prompts), "tasks": tasks}
     protocol |= {"seed": seed, "fewshot": fewshot, "max_tokens": settings.max_tokens, "limit": limit}
     file = output / slug(target.label) / f"{key_of('harness_' + '+'.join(tasks), protocol)}.json"
     make_directory(file.parent)
