@@ -193,9 +193,8 @@ def evaluate(
     ['high', 'low', 'problems', 'value']
     """
     from simplerl.cli.console import Bar
-    from simplerl.cli.eval import models_of
     from simplerl.core.plugins import load_plugins
-    from simplerl.evaluate.run import Settings, load_benchmarks, plan
+    from simplerl.evaluate.run import Settings, load_benchmarks, models_of, plan
     from simplerl.evaluate.run import evaluate as run_evaluations
 
     known = [field.name for field in dataclasses.fields(Settings)]
@@ -258,20 +257,15 @@ def _run(
     from simplerl.config.resolve import configure, merge
     from simplerl.train.run import Callback as Watcher
 
-    class Adapter(Watcher):
-        """Gives a user's callback the methods that it does not have."""
-
-        def __init__(self, callback: Callback):
-            if not callable(getattr(callback, "on_step", None)):
-                raise ConfigError(f"a callback has a method on_step(step, metrics, groups), not {callback!r}")
-            for name in ("say", "on_phase", "on_response", "on_step"):
-                if callable(getattr(callback, name, None)):
-                    setattr(self, name, getattr(callback, name))
-
     named = {"plugins": [str(name) for name in plugins], "output_dir": str(output_dir)}
     say: Callable[[str], None] = (lambda line: None) if quiet else print
     config, path = configure(recipe, merge(overrides, named), resume=resume, stage=stage, say=say)
-    watchers = [Adapter(callback) for callback in callbacks]
+    watchers = [Watcher() for _ in callbacks]
+    for watcher, callback in zip(watchers, callbacks, strict=True):
+        if not callable(getattr(callback, "on_step", None)):
+            raise ConfigError(f"a callback has a method on_step(step, metrics, groups), not {callback!r}")
+        for name in ("say", "on_phase", "on_response", "on_step"):  # Those that it does not have do nothing.
+            setattr(watcher, name, getattr(callback, name, getattr(watcher, name)))
     execute(stage, config, path, resume=resume, quiet=quiet, callbacks=watchers, inputs=inputs)
     return Run(path)
 

@@ -78,7 +78,7 @@ def test_python_m_runs_the_same() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_unknown_option(name: str, capsys) -> None:
-    given = {"cub": ["list"], "audit": ["x.jsonl"], "data": ["audit", "x.jsonl"], "sample": ["--output", "x"]}
+    given = {"audit": ["x.jsonl"], "data": ["audit", "x.jsonl", "--output", "y.jsonl"], "sample": ["--output", "x"]}
     given |= {"export": ["run", "--output", "x"], "prm": ["score", "prm", "x.jsonl", "--output", "y"]}
     code, _, error = run_main(capsys, name, *given.get(name, []), "--nonesuch", "1")
     assert code == 2
@@ -94,37 +94,8 @@ def test_every_command_has_what_the_front_door_asks_for(name: str) -> None:
     assert parser.description.split("\n")[0].endswith((".", ":")), "the first line is a sentence"
 
 
-def test_cub_list_and_show(capsys) -> None:
-    from simplerl.models import cub
-
-    code, out, _ = run_main(capsys, "cub", "list")
-    assert code == 0
-    for name in cub.NAMES:
-        assert name in out
-        assert str(cub.path(name)) in out
-        shown = run_main(capsys, "cub", "show", name)
-        assert shown[0] == 0
-        assert "accuracy" in shown[1].lower()
-        assert "tokens" in shown[1].lower()
-
-
-@pytest.mark.parametrize(
-    ("given", "wanted"),
-    [
-        (["show", "cub-qwn"], "'cub-qwen'"),
-        (["show"], "unknown cub"),
-        (["burn"], "invalid choice"),
-    ],
-)
-def test_cub_mistakes(given: list[str], wanted: str, capsys) -> None:
-    code, _, error = run_main(capsys, "cub", *given)
-    assert code == 2
-    assert wanted in error
-    assert "internal error" not in error
-
-
 def test_recipes_are_listed_in_groups_with_what_they_are(capsys) -> None:
-    from simplerl.config.resolve import RECIPES, recipe_header, resolve
+    from simplerl.config.resolve import RECIPES, recipe_chain, resolve
 
     code, out, _ = run_main(capsys, "recipes")
     assert code == 0
@@ -137,7 +108,7 @@ def test_recipes_are_listed_in_groups_with_what_they_are(capsys) -> None:
     assert "  qwen2.5-0.5b " in paper
     assert "  generic " in other
     for name in ("cub", "simplerl-zoo", "generic"):
-        assert recipe_header(name)[0] in out
+        assert recipe_chain(name)[-1][1] in out
     assert max(map(len, out.splitlines())) <= 120
 
 

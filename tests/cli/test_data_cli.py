@@ -7,7 +7,10 @@ import pytest
 from support import SMALL, arguments, run_main
 
 from simplerl.cli import COMMANDS
+from simplerl.cli.data import rated
+from simplerl.core.types import Problem
 from simplerl.data import load
+from simplerl.runs.responses import Answer
 
 
 def rows(path: Path, values: list[dict]) -> str:
@@ -37,7 +40,7 @@ def test_every_action_has_examples_and_takes_debug(action: str, capsys) -> None:
 
 
 def test_filter_writes_a_file_that_trains(file: str, tmp_path: Path, capsys) -> None:
-    out_path = tmp_path / "out" / "short.parquet"
+    out_path = tmp_path / "out" / "short.jsonl"
     given = ["data", "filter", file, "--tokenizer", "cub-qwen", "--template", "plain", "--output", str(out_path)]
     code, out, error = run_main(capsys, *given, "--max-prompt-tokens", "22")
     assert code == 0, error
@@ -58,11 +61,9 @@ def test_audit_drops_what_cannot_be_judged(tmp_path: Path, capsys) -> None:
     values = [{"question": "a", "answer": "\\frac{1}{2}"}, {"question": "b", "gold": "x", "answer": "7"}]
     truth = {"question": "c", "reward_model": {"ground_truth": ""}}
     path = rows(tmp_path / "d.jsonl", [*values, truth])
-    code, out, _ = run_main(capsys, "data", "audit", path)
+    code, out, _ = run_main(capsys, "data", "audit", path, "--output", str(tmp_path / "o.jsonl"))
     assert code == 0
     assert "1 of 3 rows are left out" in out
-    given = ["data", "audit", path, "--drop-unjudgeable", "--output", str(tmp_path / "o.jsonl")]
-    assert run_main(capsys, *given)[0] == 0
     assert len(load(str(tmp_path / "o.jsonl"))) == 2
     assert [item["place"] for item in report(tmp_path / "o.jsonl")["no_gold"]] == [f"{path}:3"]
 
@@ -101,17 +102,17 @@ def test_tiers_show_the_papers_counts_and_what_is_kept_out(tmp_path: Path, capsy
     math = rows(tmp_path / "m.jsonl", [*level, {"problem": "odd", "solution": "\\boxed{1}", "level": "Level ?"}])
     exclude = rows(tmp_path / "e.jsonl", [{"problem": "M0"}, {"problem": "g1"}])
     given = ["data", "tiers", "--gsm8k", gsm8k, "--math", math, "--output-dir", str(tmp_path / "t")]
-    code, out, error = run_main(capsys, *given, "--exclude", exclude, "--format", "parquet")
+    code, out, error = run_main(capsys, *given, "--exclude", exclude)
     assert code == 0, error
-    counts = {name: len(load(str(tmp_path / "t" / f"{name}.parquet"))) for name in ("easy", "medium", "hard")}
+    counts = {name: len(load(str(tmp_path / "t" / f"{name}.jsonl"))) for name in ("easy", "medium", "hard")}
     assert counts == {"easy": 5 + 3, "medium": 15, "hard": 12}
     assert "8,523" in out
     assert "2 problems kept out" in out
     assert f"{math}:21 (?)" in out
-    said = report(tmp_path / "t" / "hard.parquet")
+    said = report(tmp_path / "t" / "hard.jsonl")
     assert said["by_source_and_level"] == {"math level 3": 4, "math level 4": 4, "math level 5": 4}
     assert [item["place"] for item in said["excluded"]] == [f"{gsm8k}:2", f"{math}:1"]
-    easy = load(str(tmp_path / "t" / "easy.parquet"))
+    easy = load(str(tmp_path / "t" / "easy.jsonl"))
     assert [p.meta["original_id"] for p in easy][-1] == "m-15"
     assert {p.meta["origin"] for p in easy} == {"gsm8k", "math"}
     code, out, _ = run_main(capsys, *given, "--overwrite")
@@ -127,8 +128,8 @@ def test_difficulty_of_a_cub(file: str, tmp_path: Path, capsys) -> None:
     said = report(rated)
     assert len(found) == said["kept"] == 10
     assert all(p.meta["pass_rate"] in (0, 0.25, 0.5, 0.75, 1) for p in found)
-    assert said["responses"] == 40
-    assert said["pass_rate"] == pytest.approx(sum(p.meta["pass_rate"] for p in found) / 10)
+    assert said["measurement"]["samples"] * said["figures"]["problems"] == 40
+    assert said["figures"]["acc_strict"]["value"] == pytest.approx(sum(p.meta["pass_rate"] for p in found) / 10)
     assert not list(tmp_path.glob("*.partial"))
     least = sorted(p.meta["pass_rate"] for p in found)[5]
     again = ["data", "difficulty", str(rated), "--min-pass-rate", str(least), "--output", str(tmp_path / "x.jsonl")]
@@ -136,6 +137,36 @@ def test_difficulty_of_a_cub(file: str, tmp_path: Path, capsys) -> None:
     assert code == 0, error
     kept = load(str(tmp_path / "x.jsonl"))
     assert [p.question for p in kept] == [p.question for p in found if p.meta["pass_rate"] >= least]
+
+
+def answer(status: str, rule: str = "") -> Answer:
+    columns = {"problem_id": "d-0", "sample": 0, "level": "", "kind": "", "tokens": 3, "stop_reason": "eos"}
+    return Answer(**columns, response="", status=status, extracted=None, rule=rule)
+
+
+def test_rates_are_of_what_could_be_judged() -> None:
+    old = Problem(id="d-0", question="?", answer="1", source="d", meta={"pass_rate": 1.0, "place": "p"})
+    right, wrong, lost = answer("correct"), answer("wrong"), answer("timeout")
+    for answers, meta in (
+        ([right, wrong, wrong, wrong], {"pass_rate": 0.25, "pass_rate_samples": 4}),
+        ([right, wrong, lost, lost], {"pass_rate": 0.5, "pass_rate_samples": 2}),
+        ([right, answer("correct", "unfinished")], {"pass_rate": 0.5, "pass_rate_samples": 2}),
+        ([lost], {"pass_rate_samples": 0}),
+        (None, {}),
+    ):
+        assert rated(old, answers).meta == {"place": "p", **meta}
+
+
+def test_prompts_that_the_context_cannot_hold_are_not_measured(tmp_path: Path, capsys) -> None:
+    path = rows(
+        tmp_path / "d.jsonl", [{"question": "What is 1+1?", "answer": "2"}, {"question": "1+" * 999, "answer": "1"}]
+    )
+    given = ["data", "difficulty", path, "--model", "cub-qwen", "--template", "plain", "--samples", "2"]
+    code, out, error = run_main(capsys, *given, "--max-tokens", "9", "--output", str(tmp_path / "o.jsonl"))
+    assert code == 0, error
+    assert "1 prompts do not fit the model's context and are not measured: d-1" in out
+    assert report(tmp_path / "o.jsonl")["not_measured_too_long"] == ["d-1"]
+    assert [p.id for p in load(str(tmp_path / "o.jsonl"))] == ["o-0"]
 
 
 @pytest.mark.parametrize(
@@ -153,8 +184,8 @@ def test_difficulty_of_a_cub(file: str, tmp_path: Path, capsys) -> None:
         ),
         (["filter", "none.jsonl", "--tokenizer", "cub-qwen", "--output", "o.jsonl"], ["none.jsonl", "does not exist"]),
         (["filter", "gsm8q", "--tokenizer", "cub-qwen", "--output", "o.jsonl"], ["'gsm8q'", "'gsm8k'"]),
-        (["audit", "FILE", "--drop-unjudgeable"], ["--drop-unjudgeable and --output"]),
-        (["audit", "BAD"], ["bad.jsonl:1", "no final answer", "'solution'"]),
+        (["audit", "FILE"], ["--output"]),
+        (["audit", "BAD", "--output", "o.jsonl"], ["bad.jsonl:1", "no final answer", "'solution'"]),
         (
             ["filter", "FILE", "--tokenizer", "cub-qwen", "--max-prompt-tokens", "0", "--output", "o.jsonl"],
             ["--max-prompt-tokens must be at least 1, got 0"],

@@ -53,20 +53,16 @@ def test_strict(capsys, tmp_path: Path) -> None:
 
 def test_json(capsys, tmp_path: Path) -> None:
     healthy, ill = write_run(tmp_path / "a"), write_run(tmp_path / "b", CLIPPED)
-    code, out, _ = run_main(capsys, "doctor", str(healthy), str(ill), "--json", "-")
+    code, out, _ = run_main(capsys, "doctor", str(healthy), str(ill), "--json")
     assert code == 0
     first, second = json.loads(out)
     assert (first["healthy"], second["healthy"]) == (True, False)
     (finding,) = second["findings"]
     assert (finding["rule"], finding["severity"], finding["steps"]) == ("clip-ratio", "serious", [6, 30])
     assert finding["figures"]["clip_ratio"] == pytest.approx(0.6)
-    file = tmp_path / "found.json"
-    code, shown, _ = run_main(capsys, "doctor", str(ill), "--json", str(file))
-    assert json.loads(file.read_text()) == [second]
-    assert f"written to {file}" in shown
 
 
-@pytest.mark.parametrize("extra", [[], ["--json", "-"]])
+@pytest.mark.parametrize("extra", [[], ["--json"]])
 def test_what_a_model_says_does_not_reach_the_terminal(capsys, tmp_path: Path, extra: list[str]) -> None:
     hostile = "\x1b[2J\x1b]0;owned\x07[red]bold[/red] \u202e\x9b31m" + "so it is 5 and " * 40
     run = write_run(tmp_path / "run", texts=lambda step: texts_of([hostile + "\x1b[31m\r\x08"] * 8))
@@ -113,7 +109,6 @@ def test_mistakes(capsys, tmp_path: Path) -> None:
         ([run, "--threshold", "clip-ratio.shar=1"], ["'clip-ratio.shar'", "did you mean 'clip-ratio.share'"]),
         ([run, "--threshold", "clip-ratio.share"], ["RULE.NAME=VALUE"]),
         ([run, "--threshold", "clip-ratio.share=much"], ["clip-ratio.share", "finite number"]),
-        ([run, "--json", str(tmp_path / "no" / "where.json")], ["cannot write"]),
     ):
         code, _, err = run_main(capsys, "doctor", *arguments)
         assert code == 2, arguments

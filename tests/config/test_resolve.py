@@ -17,8 +17,8 @@ from simplerl.config.resolve import (
     parse_overrides,
     read_config,
     read_recipe,
+    recipe_chain,
     recipe_for,
-    recipe_header,
     resolve,
     run_name,
 )
@@ -158,7 +158,7 @@ def test_the_papers_models(name: str) -> None:
 
 
 def test_every_recipe_that_builds_on_the_papers_is_one_of_its_models() -> None:
-    assert {name for name in RECIPES if recipe_header(name)[1] == "simplerl-zoo"} == set(PAPER)
+    assert {name for name in RECIPES if [each[0] for each in recipe_chain(name)[:-1]] == ["simplerl-zoo"]} == set(PAPER)
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))

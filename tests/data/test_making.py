@@ -8,8 +8,20 @@ from support import SHARED
 
 from simplerl.core.errors import ConfigError, DataError, SimpleRLError
 from simplerl.core.types import Problem
-from simplerl.data import load, read, tiers
-from simplerl.data.making import by_gold, by_pass_rate, by_prompt_tokens, check_output, report_of, report_path, write
+from simplerl.data import load, read
+from simplerl.data.making import (
+    build_tiers,
+    by_gold,
+    by_pass_rate,
+    by_prompt_tokens,
+    check_output,
+    counts,
+    histogram,
+    report_of,
+    report_path,
+    sourced,
+    write,
+)
 
 
 def problem(index: int, *, source: str = "d", level: str = "", answer: str = "1", **meta: object) -> Problem:
@@ -20,14 +32,13 @@ def problem(index: int, *, source: str = "d", level: str = "", answer: str = "1"
 # -- what is written ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
-def test_written_problems_are_read_back(suffix: str, tmp_path: Path) -> None:
+def test_written_problems_are_read_back(tmp_path: Path) -> None:
     problems = [
         problem(0, level="3", answer="\\frac{1}{2}", messages=(("system", "s"), ("user", "Q0? \\boxed{{}}"))),
         problem(1, original_id="test/algebra/1.json", origin="math", pass_rate=0.25, pass_rate_samples=8),
         problem(2, answer='"x" \u2028 数'),
     ]
-    path = tmp_path / f"out{suffix}"
+    path = tmp_path / "out.jsonl"
     write(path, problems, {"kept": 3})
     found = load(str(path))
     assert [(p.question, p.answer, p.level) for p in found] == [(p.question, p.answer, p.level) for p in problems]
@@ -60,9 +71,8 @@ FORMS: list[dict[str, object]] = [
 ]
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
-def test_no_column_is_lost(suffix: str, tmp_path: Path) -> None:
-    given, path = tmp_path / "given.jsonl", tmp_path / f"out{suffix}"
+def test_no_column_is_lost(tmp_path: Path) -> None:
+    given, path = tmp_path / "given.jsonl", tmp_path / "out.jsonl"
     for form in FORMS:
         given.write_text(json.dumps(form) + "\n")
         (before,) = load(str(given))
@@ -77,20 +87,15 @@ def test_no_column_is_lost(suffix: str, tmp_path: Path) -> None:
     assert [p.meta.get("rubric") for p in load(str(path))] == [["a"], None]
 
 
-def test_a_column_that_the_form_of_file_cannot_hold_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a column of d-0 cannot be stored as JSON .*write \.parquet instead"):
+def test_a_column_that_json_cannot_hold_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a column of d-0 cannot be stored as JSON .*leave it out"):
         write(tmp_path / "o.jsonl", [problem(0, picture=b"x")], {})
-    with pytest.raises(DataError, match=r"a column cannot be stored in Parquet .*write \.jsonl instead"):
-        write(tmp_path / "o.parquet", [problem(0, note="x"), problem(1, note=[1])], {})
 
 
-def test_half_a_character_is_kept_in_jsonl(tmp_path: Path) -> None:
+def test_half_a_character_is_kept(tmp_path: Path) -> None:
     odd = problem(0, answer="\ud800")
     write(tmp_path / "o.jsonl", [odd], {})
     assert load(str(tmp_path / "o.jsonl"))[0].answer == "\ud800"
-    with pytest.raises(DataError, match=r"write \.jsonl instead"):
-        write(tmp_path / "o.parquet", [odd], {})
-    assert not (tmp_path / "o.parquet").exists()
 
 
 def test_outputs_are_checked_before_any_work(tmp_path: Path) -> None:
@@ -104,7 +109,7 @@ def test_outputs_are_checked_before_any_work(tmp_path: Path) -> None:
     report_path(tmp_path / "p.jsonl").write_text("precious")
     with pytest.raises(DataError, match=r"p\.report\.json exists already"):
         check_output(tmp_path / "p.jsonl", overwrite=False)
-    for bad, message in ((tmp_path / "o.csv", r"\.jsonl, \.parquet"), (path / "o.jsonl", "cannot write")):
+    for bad, message in ((tmp_path / "o.parquet", r"must be \.jsonl"), (path / "o.jsonl", "cannot write")):
         with pytest.raises(SimpleRLError, match=message):
             check_output(bad, overwrite=False)
     with pytest.raises(DataError, match="nothing is left"):
@@ -144,9 +149,17 @@ def test_pass_rates_within_bounds() -> None:
             by_pass_rate(problems, least=least, most=most)
 
 
+def test_histogram() -> None:
+    rates = [0.0, 0.125, 0.25, 0.26, 0.5, 0.75, 0.875, 1.0, 1.0]
+    problems = [problem(index, pass_rate=rate) for index, rate in enumerate(rates)]
+    assert histogram([*problems, problem(9)]) == {
+        "0": 1, "up to 1/4": 2, "up to 1/2": 2, "up to 3/4": 1, "below 1": 1, "1": 2, "not judged": 1,
+    }  # fmt: skip
+
+
 def test_golds_that_cannot_be_judged() -> None:
     problems = [problem(0, answer="\\frac{1}{2}"), problem(1, answer="\\boxed{}"), problem(2, answer="7")]
-    kept, removed, _, _, rows, _ = by_gold(problems, "d", workers=1, timeout_s=2.0)
+    kept, removed, _, _, rows, _ = by_gold(problems, workers=1, timeout_s=2.0)
     assert [p.id for p in kept] == ["d-0", "d-2"]
     assert [(item["id"], item["place"]) for item in removed] == [("d-1", "d.jsonl:2")]
     assert removed[0]["why"]
@@ -157,11 +170,11 @@ def test_golds_that_cannot_be_judged() -> None:
 
 
 def test_tiers_are_the_papers() -> None:
-    gsm8k = tiers.named([problem(i) for i in range(3)], "gsm8k", "gsm8k-train")
-    math = tiers.named([problem(10 + i, level=str(1 + i % 5)) for i in range(10)], "math", "math-train")
-    built = tiers.build(gsm8k, math)
+    gsm8k = sourced([problem(i) for i in range(3)], "gsm8k", "gsm8k-train")
+    math = sourced([problem(10 + i, level=str(1 + i % 5)) for i in range(10)], "math", "math-train")
+    built = build_tiers(gsm8k, math)
     assert {name: len(found) for name, found in built.problems.items()} == {"easy": 5, "medium": 8, "hard": 6}
-    assert tiers.counts(built.problems["easy"]) == {"gsm8k": 3, "math level 1": 2}
+    assert counts(built.problems["easy"]) == {"gsm8k": 3, "math level 1": 2}
     assert {p.level for p in built.problems["medium"]} == set("1234")
     assert {p.level for p in built.problems["hard"]} == set("345")
     assert [p.id for p in built.problems["easy"]][:4] == [
@@ -175,7 +188,7 @@ def test_tiers_are_the_papers() -> None:
 def test_what_is_in_no_tier_is_named() -> None:
     math = [problem(i, source="math", level=str(1 + i)) for i in range(5)]
     odd = [problem(7, source="math", level="?"), problem(8, source="math")]
-    built = tiers.build([], [*math, *odd], exclude=["q1 ?", "Nothing like it"])
+    built = build_tiers([], [*math, *odd], exclude=["q1 ?", "Nothing like it"])
     assert [p.id for p in built.excluded] == ["math-1"]
     assert [p.id for p in built.without_level] == ["math-7", "math-8"]
     assert sum(len(found) for found in built.problems.values()) == 1 + 3 + 3
@@ -183,7 +196,7 @@ def test_what_is_in_no_tier_is_named() -> None:
 
 def test_a_tier_without_math_is_refused() -> None:
     with pytest.raises(DataError, match=r"tier easy has no problem of MATH: it needs levels 1, .* there are ''"):
-        tiers.build([problem(0, source="gsm8k")], [problem(1, source="math")])
+        build_tiers([problem(0, source="gsm8k")], [problem(1, source="math")])
 
 
 def test_tiers_of_real_files() -> None:
@@ -191,5 +204,5 @@ def test_tiers_of_real_files() -> None:
     train, math = SHARED / "data" / "train" / "gsm8k_train.jsonl", SHARED / "data" / "benchmarks" / "math500.jsonl"
     if not (train.is_file() and math.is_file()):
         pytest.skip(f"{train} or {math} is not there; SIMPLERL_SHARED names the directory that holds data/")
-    built = tiers.build(tiers.named(load(str(train)), "gsm8k", "gsm8k"), tiers.named(load(str(math)), "math", "math"))
+    built = build_tiers(sourced(load(str(train)), "gsm8k", "gsm8k"), sourced(load(str(math)), "math", "math"))
     assert {name: len(found) for name, found in built.problems.items()} == {"easy": 7516, "medium": 366, "hard": 367}

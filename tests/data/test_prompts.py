@@ -5,9 +5,9 @@ import copy
 import pytest
 from tokenizers import processors
 
-from simplerl.core.errors import ConfigError, ModelError
+from simplerl.core.errors import ModelError
 from simplerl.core.types import Problem
-from simplerl.data.prompts import SPECIAL_TOKENS, Prompter, difference, prompter
+from simplerl.data.prompts import Prompter, difference, prompter
 from simplerl.data.templates import Template
 
 
@@ -53,10 +53,7 @@ def test_a_template_that_begins_with_bos_gets_no_second_one(tokenizer) -> None:
     assert Prompter(template=Template("z{input}"), special_tokens="bos").ids(problem(), tokenizer) == [27, 2, 3]
 
 
-def test_policies_are_checked(tokenizer_64) -> None:
-    assert set(SPECIAL_TOKENS) == {"auto", "none", "bos"}
-    with pytest.raises(ConfigError, match=r"prompt\.special_tokens must be one of auto, none, bos; got 'all'"):
-        prompter("simple", special_tokens="all")
+def test_a_tokenizer_without_the_token_is_said(tokenizer_64) -> None:
     with pytest.raises(ModelError, match="no begin-of-text token"):
         prompter("simple", special_tokens="bos").ids(problem(), tokenizer_64)
 

@@ -66,9 +66,8 @@ def test_another_number_of_examples_or_another_limit_is_another_file(monkeypatch
         (5, {"limit": 3}),
     ):
         evaluate(target, ["t"], Settings(**settings), fewshot=fewshot, output=tmp_path, say=lambda line: None)
-    names = sorted(file.stem.rpartition("_")[0] for file in (tmp_path / "cub-qwen").iterdir())
-    shots = ["max16000", "shots0_max16000", "shots5_max16000", "shots5_max16000_limit3", "shots5_max9"]
-    assert names == [f"harness_t_plain_seed0_{how}" for how in shots]
+    names = [file.stem.rpartition("_")[0] for file in (tmp_path / "cub-qwen").iterdir()]
+    assert names == ["harness_t"] * 5
 
 
 def test_a_task_of_our_own(tmp_path: Path, capsys) -> None:

@@ -173,8 +173,8 @@ def test_prompt_longer_than_the_context_counts_as_unsolved(tmp_path: Path) -> No
 def test_eight_checkpoints_read_the_data_once(problems: Path, tmp_path: Path, monkeypatch) -> None:
     run_small(tmp_path / "run", {"steps": 8, "checkpoint": {"every": 1, "keep": 0}, "evaluation": {"every": 0}})
     reads = []
-    original = benchmarks.read_rows
-    monkeypatch.setattr(benchmarks, "read_rows", lambda path: reads.append(path) or original(path))
+    original = benchmarks.data.read
+    monkeypatch.setattr(benchmarks.data, "read", lambda *a, **k: reads.append(a) or original(*a, **k))
     models = targets(str(tmp_path / "run"), "all", recipe={})
     assert [target.step for target in models] == list(range(9))
     paths, _ = run(problems, tmp_path / "out", models=models, names=[str(problems), f"{problems}@2"])

@@ -61,7 +61,7 @@ TRAINER = {
 
 #: Package → the only modules that may import it. Those that only some runs need must not burden the others.
 DOORS: dict[str, set[str]] = {
-    "accelerate": {"cli/trackers.py"},
+    "accelerate": {"cli/display.py"},
     "datasets": {"data/rows.py"},
     "lm_eval": {"evaluate/harness.py"},
     "mpmath": {"verify/points.py"},
@@ -197,8 +197,8 @@ def test_heavy_packages_have_one_door(package: str) -> None:
     assert found == DOORS[package]
 
 
-#: Who may open Parquet: the reader and the writer of responses, and data files, which are not runs.
-PARQUET = {"runs/responses.py", "data/rows.py", "data/making.py"}
+#: Who may open Parquet: the reader and the writer of responses, and the reader of data files, which are not runs.
+PARQUET = {"runs/responses.py", "data/rows.py"}
 
 #: Who may name metrics.jsonl: the reader and the writer of runs.
 METRICS_FILE = {"runs/directory.py", "runs/metrics.py", "runs/run.py"}

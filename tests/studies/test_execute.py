@@ -1,5 +1,6 @@
 """Children side by side: how many at a time, what a failure does, and what an interruption does."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -41,18 +42,15 @@ def job(
 
 class Watching:
     def __init__(self) -> None:
-        self.running, self.most, self.shares, self.results = 0, 0, [], {}
+        self.most, self.shares, self.results = 0, [], {}
 
-    def started(self, job: Job) -> None:
-        self.running += 1
-        self.most = max(self.most, self.running)
+    def say(self, message: str) -> None:
+        label, how = re.fullmatch(r"\[\d/\d\] (\w+), seed 0: (.*)", message).groups()
+        self.results[label] = "" if how.startswith("done in") else how
 
-    def progress(self, runs: float) -> None:
-        self.shares.append(runs)
-
-    def ended(self, job: Job, seconds: float, error: str) -> None:
-        self.running -= 1
-        self.results[job.label] = error
+    def move(self, completed: float, note: str) -> None:
+        self.shares.append(completed)
+        self.most = max(self.most, note.count("seed 0"))
 
 
 def test_a_child_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:

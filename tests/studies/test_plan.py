@@ -23,11 +23,10 @@ def experiment(*variants: Variant, **more) -> Experiment:
 
 def test_jobs_go_through_the_variants_seed_by_seed(tmp_path: Path) -> None:
     """So that an experiment which is ended early has whole seeds."""
-    jobs, skipped = plan(experiment(Variant(label="a"), Variant(label="b, c")), seeds=2, directory=tmp_path)
+    jobs = plan(experiment(Variant(label="a"), Variant(label="b, c")), seeds=2, directory=tmp_path)
     assert [job.name for job in jobs] == ["a, seed 0", "b, c, seed 0", "a, seed 1", "b, c, seed 1"]
     assert [job.path.name for job in jobs] == ["a_seed0", "b-c_seed0", "a_seed1", "b-c_seed1"]
     assert {job.state for job in jobs} == {"new"}
-    assert not skipped
     assert not list(tmp_path.iterdir()), "planning writes nothing"
 
 
@@ -38,7 +37,7 @@ def test_the_childs_command_line_says_what_the_variant_says(tmp_path: Path) -> N
         "reward": {"name": "simplerl-v0", "wrong": 0.0},
         "shuffle_rewards": True,
     }
-    (job,), _ = plan(experiment(Variant(label="a", overrides=over)), seeds=1, directory=tmp_path)
+    (job,) = plan(experiment(Variant(label="a", overrides=over)), seeds=1, directory=tmp_path)
     words = list(job.command)
     assert words[1:5] == ["-m", "simplerl", "train", "cub"]
     found = resolve("cub", parse_overrides(words[5:]))
@@ -53,11 +52,10 @@ def test_a_whole_configuration_survives_the_command_line() -> None:
     assert resolve("cub", parse_overrides(arguments(as_table(config)))) == config
 
 
-def test_variants_that_this_version_cannot_run_are_skipped_with_a_reason(tmp_path: Path) -> None:
-    other = Variant(label="other", overrides={"algorithm": {"name": "sorcery"}})
-    jobs, skipped = plan(experiment(Variant(label="a"), other), seeds=1, directory=tmp_path)
-    assert [job.label for job in jobs] == ["a"]
-    assert skipped == {"other": "needs the algorithm sorcery, which this version does not have"}
+def test_an_unknown_algorithm_is_refused(tmp_path: Path) -> None:
+    other = Variant(label="other", overrides={"algorithm": {"name": "gripo"}})
+    with pytest.raises(ConfigError, match=r"'gripo'.*'grpo'"):
+        plan(experiment(Variant(label="a"), other), seeds=1, directory=tmp_path)
 
 
 def test_settings_that_do_not_work_are_refused_before_anything_runs(tmp_path: Path) -> None:
@@ -66,7 +64,7 @@ def test_settings_that_do_not_work_are_refused_before_anything_runs(tmp_path: Pa
 
 
 def test_quick_runs_are_short_but_otherwise_the_same(tmp_path: Path) -> None:
-    quick, _ = plan(experiment(Variant(label="a"), overrides={}), seeds=1, directory=tmp_path, quick=True)
+    quick = plan(experiment(Variant(label="a"), overrides={}), seeds=1, directory=tmp_path, quick=True)
     config = resolve("cub", parse_overrides(quick[0].command[5:]))
     assert (config.steps, config.evaluation.size) == (4, 20)
     assert config.sampling == resolve("cub", {}).sampling
@@ -86,7 +84,7 @@ def test_states(finished: Path, tmp_path: Path) -> None:
     assert state_of(finished, small_config({"output_dir": "elsewhere", "checkpoint": {"every": 7}})) == "done"
     (finished / "summary.json").write_text("{")
     assert state_of(finished, small_config()) == "half"
-    (job,), _ = plan(experiment(Variant(label="a")), seeds=1, directory=tmp_path)
+    (job,) = plan(experiment(Variant(label="a")), seeds=1, directory=tmp_path)
     assert job.state == "half"
     assert job.command[-1] == "--resume"
 
@@ -118,9 +116,8 @@ def test_a_run_from_before_a_key_existed_is_still_the_same_run(finished: Path) -
 
 def test_fine_tuning_comes_first_and_is_what_the_run_begins_from(tmp_path: Path) -> None:
     before = {"sft": {"data": "arithmetic-short", "steps": 7}}
-    plain, first, job = plan(
-        experiment(Variant(label="0"), Variant(label="7", before=before)), seeds=1, directory=tmp_path
-    )[0]
+    variants = Variant(label="0"), Variant(label="7", before=before)
+    plain, first, job = plan(experiment(*variants), seeds=1, directory=tmp_path)
     assert (plain.after, first.after, job.after) == ("", "", "7 (SFT), seed 0")
     assert first.name == job.after
     assert first.command[3] == "sft"
@@ -138,5 +135,5 @@ def test_fine_tuning_is_not_needed_where_the_run_is_done(finished: Path, tmp_pat
     model = (tmp_path / "runs" / "a-SFT_seed0").resolve()
     (finished / "config.json").write_text(json.dumps({**table, "model": str(model)}))
     variant = Variant(label="a", before={"sft": {"data": "arithmetic-short"}})
-    jobs, _ = plan(experiment(variant), seeds=1, directory=tmp_path)
+    jobs = plan(experiment(variant), seeds=1, directory=tmp_path)
     assert [(job.name, job.state) for job in jobs] == [("a, seed 0", "done")]

@@ -42,10 +42,10 @@ def test_an_algorithm_runs_with_its_own_recipe_where_there_is_one(monkeypatch) -
     ("names", "budget", "message"),
     [
         (["grpoo"], 1000, "unknown algorithm 'grpoo'; did you mean 'grpo'"),
-        (["grpo", "grpo"], 1000, "named twice"),
+        (["grpo", "grpo"], 1000, "two variants have the label 'grpo'"),
         (["grpo"], 0, "--budget 0 is less than a step of grpo"),
         (["grpo"], 511, "less than a step of grpo: 512 responses"),
-        (["all", "grpo"], 1000, "all stands by itself"),
+        (["all", "grpo"], 1000, "unknown algorithm 'all'"),
     ],
 )
 def test_bad_input(names: list[str], budget: int, message: str) -> None:

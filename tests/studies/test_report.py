@@ -44,7 +44,7 @@ def runs(tmp_path: Path) -> dict[str, list[Job]]:
 
 
 def results(runs: dict[str, list[Job]]) -> dict:
-    return report.collect_results(EXPERIMENT, runs, seeds=3, skipped={"c": "no sorcery here"}, failed={})
+    return report.collect_results(EXPERIMENT, runs, seeds=3, failed={})
 
 
 def test_results_by_hand(runs: dict[str, list[Job]]) -> None:
@@ -94,7 +94,7 @@ def test_table_by_hand(runs: dict[str, list[Job]]) -> None:
             "+10.0 [-2.4, +22.4] to a",
             "3",
         ],
-        ["c", "not run: no sorcery here", "", "", "", "", "", ""],
+        ["c", "no run has ended well", "", "", "", "", "", ""],
     ]
 
 
@@ -118,27 +118,27 @@ def test_every_seed_has_a_row(runs: dict[str, list[Job]]) -> None:
 def test_seeds_that_failed_leave_fewer_seeds(runs: dict[str, list[Job]]) -> None:
     """The pair of a seed that one side lacks does not count, and one seed alone has no interval."""
     fewer = {"a": runs["a"], "b": runs["b"][1:2]}
-    found = report.collect_results(EXPERIMENT, fewer, seeds=3, skipped={}, failed={"b, seed 0": "exit code 1"})
+    found = report.collect_results(EXPERIMENT, fewer, seeds=3, failed={"b, seed 0": "exit code 1"})
     a, b, c = report.rows(EXPERIMENT, found)[1:]
     assert a[-1] == "3"
     assert (b[1], b[-2], b[-1]) == ("40.0", "+10.0 to a", "1")
-    assert c[1] == "not run: no run has ended well"
+    assert c[1] == "no run has ended well"
     assert "- failed: b, seed 0: exit code 1\n" in report.text(EXPERIMENT, found, "x")
 
 
 def test_a_variant_whose_reference_has_failed_has_no_difference(runs: dict[str, list[Job]]) -> None:
-    found = report.collect_results(EXPERIMENT, {"b": runs["b"]}, seeds=3, skipped={}, failed={})
+    found = report.collect_results(EXPERIMENT, {"b": runs["b"]}, seeds=3, failed={})
     assert found["variants"]["b"]["difference"] is None
 
 
 def test_numbers() -> None:
     share = Measure(label="x", where="final", path=("x",))
     plain = Measure(label="x", where="final", path=("x",), share=False)
-    assert report.number(0.12345, share) == "12.3"
-    assert report.number(0.5, share, sign=True) == "+50.0"
-    assert report.number(float("nan"), share) == "–"
-    assert report.number(0.12345, plain) == "0.12"
-    assert report.number(123456.7, plain) == "123,457"
+    assert report.cell({"value": 0.12345}, share) == "12.3"
+    assert report.cell({"value": 0.5}, share, sign=True) == "+50.0"
+    assert report.cell({"value": float("nan")}, share) == "–"
+    assert report.cell({"value": 0.12345}, plain) == "0.12"
+    assert report.cell({"value": 123456.7}, plain) == "123,457"
 
 
 def test_files(runs: dict[str, list[Job]], tmp_path: Path) -> None:

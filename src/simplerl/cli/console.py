@@ -42,8 +42,7 @@ def printable(text: str, limit: int = 300) -> str:
 
 def one_line(text: str, width: int = 60) -> str:
     """Return text on one line that any terminal can show, cut to a width."""
-    text = " ".join(text.split()).encode("utf-8", "replace").decode("utf-8")
-    return (text if len(text) <= width else text[: width - 1] + "…") or "(empty)"
+    return printable(" ".join(text.split()), width) or "(empty)"
 
 
 class Bar:

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live display on a terminal, plain lines elsewhere, and a table at the end."""
+"""What a person sees of a run: a live display, or plain lines; trackers, where they are wanted; a table at the end."""
 
 import gc
 import importlib
@@ -14,10 +14,10 @@ from simplerl.analysis.estimates import shown
 from simplerl.cli.console import Bar, printable, say, show_table
 from simplerl.config.resolve import as_table, flatten
 from simplerl.config.sections import Config
-from simplerl.core.errors import RankLost
+from simplerl.core.errors import ConfigError, RankLost, nearest
 from simplerl.core.types import Trajectory, TrajectoryGroup
 from simplerl.runs.directory import read_metrics
-from simplerl.runs.run import greedy_figures
+from simplerl.runs.run import Run, greedy_figures
 from simplerl.train.components import Inputs
 from simplerl.train.ranks import Restarts
 from simplerl.train.run import Callback, Outcome
@@ -26,32 +26,16 @@ from simplerl.train.run import Callback, Outcome
 SAMPLE_EVERY = 10
 
 
-class Lines(Callback):
-    """Prints the lines of a run of fine-tuning: the first steps, every tenth, and evaluations."""
-
-    def __init__(self, steps: int):
-        self.steps = steps
-
-    def say(self, message: str) -> None:
-        print(message, flush=True)
-
-    def on_step(self, step: int, metrics: Mapping[str, Any], groups: Sequence[TrajectoryGroup]) -> None:
-        held_out = metrics.get("eval/accuracy")
-        words = (
-            "" if held_out is None else f"  held-out {shown(held_out, unit='%')}, length {metrics['eval/length']:.1f}"
-        )
-        if step == 0:
-            self.say(f"before:{words}")
-        elif words or step % 10 == 0 or step == 1:
-            self.say(f"step {step}/{self.steps}  loss {metrics['sft/loss']:.4f}{words}")
-
-
 class Terminal(Bar, Callback):
-    """Listens to a run of training and shows it."""
+    """Listens to a run and shows it."""
 
-    def __init__(self, config: Config, path: Path):
-        super().__init__("tokens" if config.token_budget else "step", config.token_budget or config.steps)
-        self.config, self.path = config, path
+    def __init__(self, config: Config, path: Path, stage: str = "train"):
+        tuning = stage == "sft"
+        self.steps, self.budget = (config.sft.steps, 0) if tuning else (config.steps, config.token_budget)
+        super().__init__("tokens" if self.budget else "step", self.budget or self.steps)
+        length = f"{self.budget:,} tokens (at most {self.steps} steps)" if self.budget else f"{self.steps} steps"
+        data = config.sft.data if tuning else config.data
+        self._title = f"{config.model} learns {data}, {length}, seed {config.seed} → {path}"
         done = [line for line in read_metrics(path) if line["step"] > 0]
         #: Step → response tokens sampled in it. A resumed run does the last ones again and writes over them.
         self._tokens = {line["step"]: line.get("tokens/sampled", 0) for line in done}
@@ -59,9 +43,7 @@ class Terminal(Bar, Callback):
         self._first: float | None = None  # Share of the run that was done before this session, from its first step on
 
     def __enter__(self) -> Self:
-        steps, budget = self.config.steps, self.config.token_budget
-        length = f"{budget:,} tokens (at most {steps} steps)" if budget else f"{steps} steps"
-        self.say(f"{self.config.model} learns {self.config.data}, {length}, seed {self.config.seed} → {self.path}")
+        self.say(self._title)
         return super().__enter__()
 
     on_phase, on_response = Bar.start, Bar.advance
@@ -80,14 +62,22 @@ class Terminal(Bar, Callback):
             return
         if self._first is None or self._share(step - 1) < self._first:  # The run may have gone back.
             self._first = self._share(step - 1)
-        self._tokens[step] = metrics["tokens/sampled"]
+        self._tokens[step] = metrics.get("tokens/sampled", 0)
         share = self._share(step)
         left = (time.perf_counter() - self._began) / (share - self._first) * (1 - share)
+        head = f"step {step:>{len(str(self.steps))}}/{self.steps}"
+        if "sft/loss" in metrics:  # Short steps: the first one, every tenth, and those with an evaluation.
+            self.move(step, f"loss {metrics['sft/loss']:.4f}")
+            if held_out or step % 10 == 0 or step == 1:
+                self.say(
+                    f"{head}  loss {metrics['sft/loss']:.4f}  {left:4.0f} s left"
+                    + (f"  {held_out}" if held_out else "")
+                )
+            return
         accuracy = shown(metrics["accuracy/mean"], unit="%")
-        self.move(round(share * (self.config.token_budget or self.config.steps)), f"accuracy {accuracy}")
+        self.move(round(share * (self.budget or self.steps)), f"accuracy {accuracy}")
         self.say(
-            f"step {step:>{len(str(self.config.steps))}}/{self.config.steps}"
-            f"  accuracy {accuracy:>6}"
+            f"{head}  accuracy {accuracy:>6}"
             f"  reward {metrics['reward/mean']:6.3f}"
             f"  length {metrics['length/mean']:6.1f}"
             f"  clipped {shown(metrics['length/clip_ratio'], unit='%'):>5}"
@@ -110,9 +100,8 @@ class Terminal(Bar, Callback):
 
     def _share(self, step: int) -> float:
         """Return how much of the run is done after a step: of its steps, or of its token budget if that ends first."""
-        steps, budget = self.config.steps, self.config.token_budget
         tokens = sum(count for at, count in self._tokens.items() if at <= step)
-        return min(1.0, max(step / steps, tokens / budget if budget else 0.0))
+        return min(1.0, max(step / self.steps, tokens / self.budget if self.budget else 0.0))
 
     def _show(self, sampled: Trajectory) -> None:
         colour = {"correct": "green", "wrong": "red"}.get(sampled.verdict.status, "yellow")
@@ -121,6 +110,54 @@ class Terminal(Bar, Callback):
             f" [bold]{escape(printable(sampled.completion.text))}[/]"
             f" [{colour}]{sampled.verdict.status}[/] [dim](gold {escape(printable(sampled.problem.answer, 60))})[/]"
         )
+
+
+class Trackers(Callback):
+    """Experiment trackers (wandb, TensorBoard, trackio, mlflow …) through Accelerate's adapters.
+
+    They get the configuration and the metrics, nothing else: no environment, no keys.
+    """
+
+    def __init__(self, names: Sequence[str], project: str, path: Path, config: Mapping[str, Any]):
+        """Check the names. The trackers start with the first metrics: only then is the run directory ours."""
+        self._names, self._project, self._path, self._config = names, project, path, config
+        self._trackers: list[Any] | None = None
+        try:
+            from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+        except ImportError as error:
+            needed = f"tracking.trackers = {', '.join(names)} needs: pip install 'simplerl[trackers]'"
+            raise ConfigError(needed) from error
+        self._classes = LOGGER_TYPE_TO_CLASS
+        if unknown := next((name for name in names if name not in self._classes), None):
+            raise ConfigError(f"unknown tracker {unknown!r}; {nearest(unknown, map(str, self._classes))}")
+
+    def _start(self, name: str) -> Any:
+        tracker_class = self._classes[name]
+        directory = {"logging_dir": str(self._path / "trackers")} if tracker_class.requires_logging_directory else {}
+        plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in self._config.items()}
+        try:
+            tracker = tracker_class(self._project, **directory)
+            if hasattr(tracker, "start"):
+                tracker.start()
+            tracker.store_init_configuration(plain)
+        except ImportError as error:
+            raise ConfigError(f"tracker {name!r} is not installed: pip install {name}") from error
+        return tracker
+
+    def on_step(self, step: int, metrics: Mapping[str, Any], groups: Sequence[Any]) -> None:
+        """Hand on a step's metrics."""
+        if self._trackers is None:
+            from accelerate import PartialState
+
+            PartialState()
+            self._trackers = [self._start(name) for name in self._names]
+        for tracker in self._trackers:
+            tracker.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        """Close the trackers."""
+        for tracker in self._trackers or ():
+            tracker.finish()
 
 
 def execute(
@@ -139,10 +176,8 @@ def execute(
     with ExitStack() as stack:
         watchers = list(callbacks)
         if not quiet:
-            watchers.append(Lines(config.sft.steps) if stage == "sft" else stack.enter_context(Terminal(config, path)))
+            watchers.append(stack.enter_context(Terminal(config, path, stage)))
         if names := config.tracking.trackers:
-            from simplerl.cli.trackers import Trackers
-
             settings = flatten(as_table(config))
             watchers.append(stack.enter_context(closing(Trackers(names, config.tracking.project, path, settings))))
         # A model that was passed as an object has been trained in place: only who passed it can begin from it again.
@@ -171,13 +206,9 @@ def show_ending(outcome: Outcome, command: str, path: Path) -> int:
     return 1 if finding else 130
 
 
-def _tools(figures: Mapping[str, Any]) -> bool:
-    """Return whether an evaluation was in an environment of several turns."""
-    return bool(figures.get("tool_ratio", {}).get("problems"))
-
-
-def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
+def show_outcome(stage: str, config: Config, path: Path) -> None:
     """Print the table before and after, where everything lies, and what to try next."""
+    summary = Run(path).summary or {}
     base = summary["base"]
     sides = (base, summary["final"])
     greedy = [figures for side in sides if (figures := greedy_figures(side))]
@@ -192,12 +223,19 @@ def show_outcome(summary: dict[str, Any], path: Path, config: Config) -> None:
         *(row(f"level {level}", [side["by_level"][level] for side in sides]) for level in base["by_level"]),
         *(row(source, [side["by_source"][source] for side in sides]) for source in base.get("by_source", ())),
         row("answer in the wanted form", (side["answer_ratio"]["value"] for side in sides)),
-        *([row("calls a tool", [side["tool_ratio"] for side in sides])] if _tools(base) else []),
+        *(
+            [row("calls a tool", [side["tool_ratio"] for side in sides])]
+            if base.get("tool_ratio", {}).get("problems")
+            else []
+        ),
         row("length (tokens)", (side["tokens"]["value"] for side in sides), share=False),
         row("truncated", (side["clip_ratio"]["value"] for side in sides)),
     ]
     title = f"held-out: {base['problems']} problems × {base['samples']} samples, 95% intervals"
     show_table(title, ("", "before", "after"), rows)
+    if stage == "sft":
+        say(f"Run: {path}. Next: simplerl train --model {path}")
+        return
     ended = " (the token budget is used up)" if summary["ended_by"] == "token_budget" else ""
     say(
         f"{summary['steps']} steps{ended}, {summary['tokens']['sampled']:,} tokens sampled, "

@@ -4,12 +4,10 @@ import argparse
 import json
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 
 from simplerl.cli.console import new_console, printable
 from simplerl.core.errors import SimpleRLError
 from simplerl.doctor import RULES, Diagnosis, diagnose, thresholds
-from simplerl.runs.files import write_json
 
 COLOURS = {"serious": "bold red", "warning": "bold yellow", "good": "bold green", "dim": "dim"}
 
@@ -27,17 +25,13 @@ def run(args: argparse.Namespace) -> int:
         raise SimpleRLError("no run was named; give a run directory, e.g. simplerl doctor runs/NAME")
     values = thresholds.parse(args.threshold)
     diagnoses = [diagnose(path, values) for path in args.runs]
-    tables = [diagnosis.as_table() for diagnosis in diagnoses]
-    if args.json == "-":
+    if args.json:
         # What a response says may hold anything: ASCII escapes keep it from a terminal's control sequences.
-        print(json.dumps(tables, indent=2))
+        print(json.dumps([diagnosis.as_table() for diagnosis in diagnoses], indent=2))
     else:
         console = new_console()
         for style, line in (line for d in diagnoses for line in lines(d, min(110, console.width))):
             console.print(line, style=COLOURS.get(style), markup=False)
-        if args.json:
-            write_json(Path(args.json), tables)
-            print(f"written to {args.json}")
     return int(args.strict and any(diagnosis.findings for diagnosis in diagnoses))
 
 

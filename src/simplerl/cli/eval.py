@@ -3,24 +3,22 @@
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from simplerl.analysis.estimates import shown
 from simplerl.analysis.evaluations import averages, rows, to_csv
 from simplerl.cli.console import Bar, say, show_table
-from simplerl.config.resolve import as_table, recipe_for, resolve
 from simplerl.core.errors import ConfigError
-from simplerl.core.plugins import load_recorded
 from simplerl.core.types import UNDECIDED
 from simplerl.evaluate import harness
 from simplerl.evaluate.benchmarks import BENCHMARKS, DEFAULTS
 from simplerl.evaluate.responses import read_responses, score
-from simplerl.evaluate.run import Settings, Target, evaluate, load_benchmarks, plan, targets
+from simplerl.evaluate.run import Settings, evaluate, load_benchmarks, models_of, plan
 from simplerl.models.load import load_tokenizer
 from simplerl.runs.files import LockedDirectory, write_atomic
 from simplerl.runs.results import results
-from simplerl.runs.run import Evaluation, Run, is_run
+from simplerl.runs.run import Evaluation
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,15 +60,6 @@ def _show_reranked(path: Path, judge: str) -> None:
     say(f"written to {path / 'rerank.json'}")
 
 
-def models_of(names: Sequence[str], steps: str, say: Callable[[str], None]) -> list[Target]:
-    """Return the models to evaluate, their runs' plug-ins loaded. Beside a run, `steps` speaks of the run only."""
-    for name in filter(is_run, names):
-        load_recorded(Run(name).config.get("plugins", ()), say)
-    all_runs = len(names) == 1 or not any(map(is_run, names))
-    named = [(name, steps if all_runs or is_run(name) else "") for name in names]
-    return [t for name, steps in named for t in targets(name, steps, recipe=as_table(resolve(recipe_for(name), {})))]
-
-
 def _settings(args: argparse.Namespace) -> Settings:
     chosen = {**vars(args), "stop": tuple(args.stop) or None, "ks": args.k}
     fields = (field.name for field in dataclasses.fields(Settings))
@@ -82,6 +71,8 @@ def _evaluate(args: argparse.Namespace, bar: Bar) -> list[Path]:
     models = models_of(args.models, args.steps, bar.say)  # First: a benchmark may be of a run's plug-in.
     settings = _settings(args)
     names = [*DEFAULTS, "aime24@32"] if args.benchmarks is None else args.benchmarks
+    if args.responses and args.environment:
+        raise ConfigError("--responses are judged as their problems say: leave out --environment")
     if args.responses and (args.benchmarks is None or len(names) != 1):
         raise ConfigError("--responses needs the one benchmark that they answer: --benchmarks NAME (or a file)")
     if not names:

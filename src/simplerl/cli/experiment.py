@@ -7,11 +7,10 @@ from pathlib import Path
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.cli.console import Bar, say, show_table
-from simplerl.core.errors import ConfigError, nearest
 from simplerl.runs.files import make_directory
 from simplerl.studies import EXPERIMENTS, Experiment, read_experiment, report
 from simplerl.studies.execute import execute
-from simplerl.studies.plan import Job, plan
+from simplerl.studies.plan import plan
 from simplerl.studies.race import BUDGET, race
 
 
@@ -29,48 +28,19 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.name.endswith(".toml"):
         experiment = read_experiment(Path(args.name))
-    elif args.name in EXPERIMENTS:
-        experiment = EXPERIMENTS[args.name]
     else:
-        raise ConfigError(
-            f"unknown experiment {args.name!r}; {nearest(args.name, EXPERIMENTS)} A .toml file works too."
-        )
+        experiment = EXPERIMENTS.find(args.name, hint="A .toml file works too.")
     return run_study(experiment, args, f"experiment {shlex.quote(args.name)}")
-
-
-class StudyProgress(Bar):
-    """Shows which runs are under way: a bar on a terminal, a line per run everywhere."""
-
-    def __init__(self, total: int, done: int):
-        super().__init__("runs", total)
-        self.total, self.finished, self.running = total, done, list[str]()
-
-    def started(self, job: Job) -> None:
-        """Name the run."""
-        self.running.append(job.name)
-
-    def progress(self, runs: float) -> None:
-        """Move the bar."""
-        self.move(runs, "; ".join(self.running))
-
-    def ended(self, job: Job, seconds: float, error: str) -> None:
-        """Say how a run ended."""
-        if job.name in self.running:  # Not so where the run that it begins from has failed.
-            self.running.remove(job.name)
-        self.finished += 1
-        how = f"failed after {seconds:.0f} s: {error}" if error else f"done in {seconds:.0f} s"
-        self.say(f"[{self.finished}/{self.total}] {job.name}: {how}")
 
 
 def run_study(experiment: Experiment, args: argparse.Namespace, command: str, more: str = "") -> int:
     """Run what is missing of an experiment, write and show its results. Return 1 if a run failed, else 0."""
     directory = Path(args.output_dir or Path("runs") / f"{experiment.name}{'-quick' if args.quick else ''}")
-    jobs, skipped = plan(experiment, seeds=args.seeds, directory=directory, quick=args.quick)
+    jobs = plan(experiment, seeds=args.seeds, directory=directory, quick=args.quick)
     done = sum(job.state == "done" for job in jobs)
     say(f"{experiment.question} {len(jobs)} runs" + (f", {done} of them done already" if done else ""))
-    say(*(f"not run: {label}: {reason}" for label, reason in skipped.items()))
     make_directory(directory)
-    with StudyProgress(len(jobs), done) as progress:
+    with Bar("runs", len(jobs)) as progress:
         try:
             failed = execute(jobs, parallel=args.jobs or os.cpu_count() or 1, watch=progress)
         except KeyboardInterrupt:
@@ -81,7 +51,7 @@ def run_study(experiment: Experiment, args: argparse.Namespace, command: str, mo
     if not (runs := {label: own for label, own in runs.items() if own}):
         say("every run failed: there are no results")
         return 1
-    results = report.collect_results(experiment, runs, seeds=args.seeds, skipped=skipped, failed=failed)
+    results = report.collect_results(experiment, runs, seeds=args.seeds, failed=failed)
     command = f"simplerl {command} --seeds {args.seeds}{more}{' --quick' if args.quick else ''}"
     report.write(experiment, results, runs, directory, command=command)
     head, *rows = report.rows(experiment, results, brief=True)

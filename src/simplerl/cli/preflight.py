@@ -71,15 +71,6 @@ def _show(title: str, samples: int, measured: dict[str, Any]) -> None:
     for name, one in measured.items():
         if one["left_out"]:
             say(f"{name}: {one['left_out']} prompts longer than the context were left out")
-    by_template = {name: one["by_level"] for name, one in measured.items() if one.get("by_level")}
-    names = sorted({level for levels in by_template.values() for level in levels})
-
-    def share(level: dict[str, float] | None) -> str:
-        return f"{shown(level['acc'], digits=0)} ({shown(level['mixed'], digits=0)})" if level else "–"
-
-    if by_template:
-        rows = [[name, *(share(levels.get(level)) for level in names)] for name, levels in by_template.items()]
-        show_table("accuracy by level (share of mixed)", ["template", *(f"level {level}" for level in names)], rows)
 
 
 def _advise(model: str, source: str, advice: dict[str, Any]) -> None:

@@ -1,16 +1,18 @@
-"""`simplerl train`, `sft` and `star`: make a run, then show what came of it."""
+"""`simplerl train`, `sft` and `star`: make a run, then show what came of it. `sample`: responses to imitate."""
 
 import argparse
-import json
+from typing import Any
 
-from simplerl.analysis.estimates import shown
 from simplerl.cli.options import settings
-from simplerl.config.resolve import configure
+from simplerl.config.resolve import configure, merge, resolve
+from simplerl.core.errors import ConfigError
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, fine-tune or self-train."""
+    """Train, fine-tune or self-train; or only sample."""
     stage, overrides = args.command, settings(args)
+    if stage == "sample":
+        return _sample(args, overrides)
     if stage == "star" and args.iterations:
         overrides["steps"] = args.iterations
     config, path = configure(args.recipe, overrides, resume=args.resume, stage=stage)
@@ -30,12 +32,19 @@ def run(args: argparse.Namespace) -> int:
     outcome = execute(stage, config, path, resume=args.resume)
     if not outcome.finished:
         return show_ending(outcome, stage, path)
-    summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
-    if stage != "sft":
-        show_outcome(summary, path, config)
-        return 0
-    for name, figures in (("before", summary["base"]), ("after", summary["final"])):
-        accuracy, length = shown(figures["acc"], unit="%"), shown(figures["tokens"]["value"], share=False)
-        print(f"{name:6}  held-out {accuracy}  length {length}")
-    print(f"Run: {path}. Next: simplerl train {args.recipe or ''} --model {path}".replace("  ", " "))
+    show_outcome(stage, config, path)
+    return 0
+
+
+def _sample(args: argparse.Namespace, overrides: dict[str, Any]) -> int:
+    """Write a model's responses as data to imitate."""
+    if needless := sorted(overrides.keys() & {"algorithm", "reference"}):
+        raise ConfigError(f"sampling learns nothing: leave out --{' and --'.join(needless)}")
+
+    from simplerl.selftraining.sample import WITHOUT_LEARNING, sample  # Torch, which a mistake above need not wait for.
+
+    config = resolve(args.recipe, merge(overrides, WITHOUT_LEARNING))
+    counts, written = sample(config, args.output, everything=args.all, say=lambda line: print(line, flush=True))
+    verdicts = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    print(f"{counts.total()} responses: {verdicts}. {written} written to {args.output}")
     return 0

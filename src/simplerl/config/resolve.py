@@ -1,6 +1,7 @@
 """From recipe and command line to a checked `Config`: unknown keys, wrong types and contradictions fail, by name."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -57,30 +58,28 @@ def recipe_path(name: str) -> Path:
     return path
 
 
-def _split_recipe(name: str) -> tuple[str, str, dict[str, Any]]:
-    """Return (about, extends, the settings that it has itself) of a recipe, the texts empty where it has none."""
-    path = recipe_path(name)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    about, base = table.pop("about", ""), table.pop("extends", "")
-    if not isinstance(base, str):
-        raise ConfigError(f"{path}: extends must be the name of a recipe, got {base!r}")
-    return about, base, table
+def recipe_chain(name: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return (name, about, settings of its own) of a recipe and of those that it extends, the base first."""
+    chain: list[tuple[str, str, dict[str, Any]]] = []
+    while name:
+        path, names = recipe_path(name), [each[0] for each in reversed(chain)]
+        if name in names:
+            raise ConfigError(f"recipe {name} extends itself: {' → '.join([*names, name])}")
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}") from error
+        about, base = table.pop("about", ""), table.pop("extends", "")
+        if not isinstance(base, str):
+            raise ConfigError(f"{path}: extends must be the name of a recipe, got {base!r}")
+        chain.insert(0, (name, about, table))
+        name = base
+    return chain
 
 
-def recipe_header(name: str) -> tuple[str, str]:
-    """Return (about, extends) of a recipe, each empty where it has none."""
-    return _split_recipe(name)[:2]
-
-
-def read_recipe(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
+def read_recipe(name: str) -> dict[str, Any]:
     """Return the table of a shipped recipe or of a TOML file; `extends` names the recipe it builds on."""
-    if name in extending:
-        raise ConfigError(f"recipe {name} extends itself: {' → '.join([*extending, name])}")
-    _, base, table = _split_recipe(name)
-    return merge(read_recipe(base, (*extending, name)), table) if base else table
+    return functools.reduce(merge, (table for _, _, table in recipe_chain(name)))
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -335,18 +334,11 @@ def resolve(recipe: str | None, overrides: Mapping[str, Any], say: Callable[[str
     recipe = recipe or default_recipe(overrides)
     owner = RECIPES.plugin(recipe)
     table = merge(merge(read_recipe(recipe), overrides), {"plugins": [owner] if owner else []})
-    config = completed(_following(table, {*_own_keys(recipe), *flatten(overrides)}, say))
+    own = {key for name, _, table in recipe_chain(recipe) if name not in RECIPES for key in flatten(table)}
+    config = completed(_following(table, own | {*flatten(overrides)}, say))
     registry("backend").find(config.rollout.backend, key="rollout.backend")
     registry("policy").find(config.verifier.policy, key="verifier.policy")
     return config
-
-
-def _own_keys(recipe: str) -> set[str]:
-    """Return the dotted keys that a recipe has from files of the user's, not from shipped ones."""
-    if recipe in RECIPES:
-        return set()
-    _, base, table = _split_recipe(recipe)
-    return {*flatten(table)} | (_own_keys(base) if base else set())
 
 
 def _following(table: Mapping[str, Any], given: set[str], say: Callable[[str], None]) -> Config:

@@ -100,8 +100,8 @@ class SamplingConfig:
     """Problems sampled in a step."""
     samples_per_prompt: PositiveInt = 8
     """Responses to each problem: the group."""
-    temperature: Float = 1.0
-    """Sampling temperature; the update scores tokens at the same temperature."""
+    temperature: PositiveFloat = 1.0
+    """Sampling temperature; the update scores tokens at the same temperature. Greedy decoding (0) is for evaluation."""
     top_p: Share = 1.0
     """Nucleus sampling; 1 is off."""
     mask_steps: NonNegativeInt = 0
@@ -125,13 +125,6 @@ class SamplingConfig:
     """Strings that end a response, the same in training and evaluation."""
     stop_ids: Ints = ()
     """Token ids that end a response besides the model's own end, the same in training and evaluation."""
-
-    def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise ConfigError(
-                f"sampling.temperature must be positive to learn from samples, got {self.temperature}; "
-                "greedy decoding (0) is for evaluation"
-            )
 
 
 @section

@@ -299,11 +299,6 @@ def _chosen(options: Any, value: Any) -> str | None:
     return ascii_uppercase[value] if 0 <= value < len(items) else None
 
 
-def level_of(fields: Mapping[str, Any]) -> str:
-    """Return the level without its name (`Level 3` is 3); empty where the row has none."""
-    return first_text(fields, FIELDS["level"])[1].removeprefix("Level ").strip()
-
-
 def identity_of(fields: Mapping[str, Any]) -> str | None:
     """Return the name that the row has at its source, if any."""
     extra = fields.get("extra_info")

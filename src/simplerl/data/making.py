@@ -1,4 +1,4 @@
-"""Make training data: part problems by a figure, and write them as a data file with a report beside it.
+"""Make training data: part problems by a figure, build tiers, and write them as a data file with a report beside it.
 
 The file is one that `read` takes back; it is written completely or not at all.
 
@@ -6,10 +6,11 @@ A row has id, question, answer, source and level, and where they are known the f
 measured pass rate and the number of samples behind it, and the further columns that rewards and environments read.
 """
 
-import io
+import dataclasses
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,19 +19,19 @@ from simplerl import __version__
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.data.audit import KINDS, audit
+from simplerl.data.decontaminate import exact
 from simplerl.data.fields import TAKEN, choices_of, question_of
 from simplerl.data.problems import ProblemSet, Reading, part
 from simplerl.runs.files import make_directory, write_atomic, write_json
 
-SUFFIXES = (".jsonl", ".parquet")
 #: What a row does not repeat of `Problem.meta`: it has fields of its own for it, or it is of this reading alone.
 _OWN = TAKEN - {"solution", "tests", "pass_rate", "pass_rate_samples"} | {"stem"}
 
 
 def check_output(path: Path, *, overwrite: bool) -> Path:
     """Return the path of a data file that may be written; else raise DataError or RunError, before any work is done."""
-    if path.suffix not in SUFFIXES:
-        raise DataError(f"output {path}: the ending must be one of {', '.join(SUFFIXES)}, got {path.suffix!r}")
+    if path.suffix != ".jsonl":
+        raise DataError(f"output {path}: the ending must be .jsonl, got {path.suffix!r}")
     for taken in (path, report_path(path)):
         if taken.is_dir():
             raise DataError(f"output {taken} is a directory; give a file")
@@ -70,9 +71,7 @@ def write(path: Path, problems: Sequence[Problem], report: Mapping[str, Any]) ->
     """Write the data file and its report. Raises DataError for no problem, RunError where it cannot be written."""
     if not problems:
         raise DataError(f"nothing is left to write to {path}: every problem was removed")
-    rows = [as_row(problem) for problem in problems]
-    content = _parquet(rows) if path.suffix == ".parquet" else "".join(map(_line, rows)).encode()
-    write_atomic(path, content)
+    write_atomic(path, "".join(_line(as_row(problem)) for problem in problems))
     write_json(report_path(path), report)
 
 
@@ -80,25 +79,9 @@ def _line(row: dict[str, Any]) -> str:
     try:
         line = json.dumps(row, ensure_ascii=False) + "\n"
     except TypeError as error:
-        raise DataError(
-            f"a column of {row['id']} cannot be stored as JSON ({error}); write .parquet instead"
-        ) from error
+        raise DataError(f"a column of {row['id']} cannot be stored as JSON ({error}); leave it out") from error
     # Half a surrogate pair is no character, but JSON can write it with an escape.
     return line if line.isascii() or not any("\ud800" <= c <= "\udfff" for c in line) else json.dumps(row) + "\n"
-
-
-def _parquet(rows: list[dict[str, Any]]) -> bytes:
-    import pyarrow
-    import pyarrow.parquet
-
-    buffer = io.BytesIO()
-    names = dict.fromkeys(name for row in rows for name in row)  # PyArrow takes the columns of the first row alone.
-    columns = {name: [row.get(name) for row in rows] for name in names}
-    try:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pydict(columns), buffer)
-    except (UnicodeEncodeError, pyarrow.ArrowException) as error:
-        raise DataError(f"a column cannot be stored in Parquet ({error}); write .jsonl instead") from error
-    return buffer.getvalue()
 
 
 def report_of(command: str, problem_set: ProblemSet, settings: Mapping[str, Any], **figures: Any) -> dict[str, Any]:
@@ -155,15 +138,15 @@ def by_pass_rate(problems: Sequence[Problem], *, least: float, most: float) -> F
     return Filtered(kept, removed, "pass_rate", title, rows, {"pass_rates": rates})
 
 
-def by_gold(problems: Sequence[Problem], name: str, *, workers: int, timeout_s: float) -> Filtered:
+def by_gold(problems: Sequence[Problem], *, workers: int, timeout_s: float) -> Filtered:
     """Keep the problems whose gold the verifier can judge."""
     readings = [Reading(id=item.id, place="", problem=item) for item in problems]
-    findings = audit(readings, name, workers=workers, timeout_s=timeout_s).findings
+    findings = audit(readings, "", workers=workers, timeout_s=timeout_s).findings
     why = {finding.id: finding.why for kind in ("rejected", "unjudgeable") for finding in findings[kind]}
     kept, removed = part(problems, lambda item: {"gold": item.answer, "why": why[item.id]} if item.id in why else None)
     rows = [(KINDS[kind], len(findings[kind])) for kind in ("rejected", "unjudgeable", "literal")]
     report = {"same_text_only": [asdict(item) for item in findings["literal"]]}
-    return Filtered(kept, removed, "why", f"golds of {name}", rows, report)
+    return Filtered(kept, removed, "why", "golds against themselves", rows, report)
 
 
 def histogram(problems: Sequence[Problem]) -> dict[str, int]:
@@ -174,3 +157,59 @@ def histogram(problems: Sequence[Problem]) -> dict[str, int]:
         rate = problem.meta.get("pass_rate")
         counts["not judged" if rate is None else next(name for name, end in most.items() if rate <= end)] += 1
     return counts
+
+
+#: SimpleRL-Zoo's tiers of difficulty (arXiv 2503.18892), made of GSM8K and MATH: name → (whether GSM8K is in it, levels
+#: of MATH, how many problems the paper reports).
+TIERS = {
+    "easy": (True, ("1",), "about 8,000"),
+    "medium": (False, ("1", "2", "3", "4"), "about 8,000"),
+    "hard": (False, ("3", "4", "5"), "8,523"),
+}
+
+
+class Tiers(NamedTuple):
+    """The tiers, and the problems that are in none."""
+
+    problems: dict[str, list[Problem]]
+    excluded: list[Problem]  # Asked by a benchmark that was to be kept out
+    without_level: list[Problem]  # Rows of MATH whose level is not 1 to 5
+
+
+def sourced(problems: Sequence[Problem], source: str, label: str) -> list[Problem]:
+    """Return problems with a source and with ids that stay unique when sets are put together."""
+    return [
+        dataclasses.replace(
+            item,
+            id=f"{label}-{index}",
+            source=source,
+            meta={key: value for key, value in item.meta.items() if key not in ("origin", "original_id", "messages")},
+        )
+        for index, item in enumerate(problems)
+    ]
+
+
+def build_tiers(gsm8k: Sequence[Problem], math: Sequence[Problem], *, exclude: Collection[str] = ()) -> Tiers:
+    """Return the tiers. `exclude` holds questions that must not be trained on. Raises DataError for an empty tier."""
+    asked = {exact(question) for question in exclude}
+    left: list[Problem] = []
+    excluded: list[Problem] = []
+    for item in [*gsm8k, *math]:
+        (excluded if exact(item.question) in asked else left).append(item)
+    levels = {item.level for item in left if item.source == "math"}
+    tiers: dict[str, list[Problem]] = {}
+    for name, (with_gsm8k, wanted, _) in TIERS.items():
+        if not levels & {*wanted}:
+            raise DataError(
+                f"tier {name} has no problem of MATH: it needs levels {', '.join(wanted)}, and the levels there "
+                f"are {', '.join(sorted(map(repr, levels))) or 'none'}"
+            )
+        tiers[name] = [p for p in left if (p.level in wanted if p.source == "math" else with_gsm8k)]
+    without_level = [item for item in left if item.source == "math" and item.level not in tuple("12345")]
+    return Tiers(tiers, excluded, without_level)
+
+
+def counts(problems: Sequence[Problem]) -> dict[str, int]:
+    """Return `gsm8k` and `math level N` → problems."""
+    numbers = Counter(item.source if item.source == "gsm8k" else f"math level {item.level}" for item in problems)
+    return dict(sorted(numbers.items()))

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simplerl.core.errors import ConfigError, ModelError
+from simplerl.core.errors import ModelError
 from simplerl.core.types import Problem
 from simplerl.data.templates import AnyTemplate, FromData, resolve
 
-#: Policies; `prompt.special_tokens` says what they are.
-SPECIAL_TOKENS = ("auto", "none", "bos")
 #: Characters shown on either side of a difference.
 AROUND = 30
 
@@ -23,13 +21,7 @@ class Prompter:
     """A template and what is added to it."""
 
     template: AnyTemplate
-    special_tokens: str = "none"  # A name from `SPECIAL_TOKENS`
-
-    def __post_init__(self) -> None:
-        if self.special_tokens not in SPECIAL_TOKENS:
-            raise ConfigError(
-                f"prompt.special_tokens must be one of {', '.join(SPECIAL_TOKENS)}; got {self.special_tokens!r}"
-            )
+    special_tokens: str = "none"  # `auto`, `none` or `bos`: see `prompt.special_tokens`
 
     def text(self, problem: Problem, tokenizer: Any) -> str:
         """Return the prompt as text, without what the policy adds."""

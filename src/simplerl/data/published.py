@@ -33,8 +33,6 @@ def _loader(
     def load(
         split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[int, ...] = (), at: str = ""
     ) -> ProblemSet:
-        if levels and name == "gsm8k":
-            raise ConfigError("data set 'gsm8k' has no levels; leave out dataset.levels")
         if tier and split not in ("train", "test"):
             raise ConfigError(f"data set {name!r} has the splits train and test, not {split!r}")
         file = f"{ZOO_DIRECTORIES[tier]}/{split}.parquet" if tier else None

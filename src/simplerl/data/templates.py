@@ -82,9 +82,6 @@ _TEXTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="u
 #: Name → template.
 TEMPLATES: Registry[Template] = Registry("template", values={name: Template(text) for name, text in _TEXTS.items()})
 
-#: Templates that are not texts of ours.
-SPECIAL = {"chat": "the tokenizer's own chat template", "from-data": "the prompts that the data set brings"}
-
 
 def resolve(name: str, *, system: str = "") -> AnyTemplate:
     """Return a template by name or from a file that holds its text with `{input}` exactly once.
@@ -103,7 +100,7 @@ def resolve(name: str, *, system: str = "") -> AnyTemplate:
     path = Path(name)
     if not path.is_file():
         raise ConfigError(
-            f"unknown template {name!r}; {nearest(name, [*TEMPLATES, *SPECIAL])} "
+            f"unknown template {name!r}; {nearest(name, [*TEMPLATES, 'chat', 'from-data'])} "
             f"A file with {PLACE} in its text works too."
         )
     try:

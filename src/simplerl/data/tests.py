@@ -74,12 +74,6 @@ def question_with_tests(fields: Mapping[str, Any], tests: Mapping[str, Any]) -> 
     return question
 
 
-def meta_of(fields: Mapping[str, Any], tests: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a problem says of its tests in its `meta`."""
-    reference = reference_of(fields)
-    return {"tests": tests, "environment": "code", **({"reference": reference} if reference else {})}
-
-
 def reference_of(fields: Mapping[str, Any]) -> str:
     """Return the program that a row holds as right; empty where there is none. Of several it is the first."""
     for name in FIELDS["reference"]:

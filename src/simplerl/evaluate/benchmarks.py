@@ -19,7 +19,6 @@ from simplerl import data
 from simplerl.core.errors import DataError, nearest
 from simplerl.core.types import Problem
 from simplerl.data.fields import first_text, gold
-from simplerl.data.problems import problem_set
 from simplerl.data.rows import SUFFIXES, Row, open_hub, read_rows, stem_of, suffix_of
 
 LADDER = "boxed-then-phrases-then-last-number"
@@ -188,10 +187,7 @@ def load(
     """
     benchmark = find(name)
     if benchmark.problems == 0:
-        if suffix_of(path := Path(name).expanduser()):
-            read = problem_set(read_rows(path), source=benchmark.name)
-        else:
-            read = data.read(name, "test", benchmark=True)
+        read = data.read(name, "test", benchmark=True)
         for note in read.notes:
             say(f"benchmark {name}: {note}")
         problems = read.problems

@@ -92,12 +92,11 @@ def evaluate(
             "Its tasks load their data from the hub: without a network, load them once elsewhere and copy the cache "
             "(HF_HOME), or give a task file (.yaml) with local data. --debug shows the traceback."
         ) from error
-    shown = {"shots": fewshot, "max": settings.max_tokens, "limit": limit or None}
-    name = f"harness_{'+'.join(tasks)}_{Path(template).stem}_seed{seed}"
-    name += "".join(f"_{key}{value}" for key, value in shown.items() if value is not None)
-    # What the name does not say is in its hash: nothing is overwritten but the same evaluation.
-    protocol = {"weights_sha256": locate_and_hash(target.source)["sha256"], "template": repr(prompts), "tasks": tasks}
-    file = output / slug(target.label) / f"{key_of(name, protocol)}.json"
+    # Nothing is overwritten but the same evaluation.
+    weights = locate_and_hash(target.source)["sha256"]
+    protocol: dict[str, Any] = {"weights_sha256": weights, "template": repr(prompts), "tasks": tasks}
+    protocol |= {"seed": seed, "fewshot": fewshot, "max_tokens": settings.max_tokens, "limit": limit}
+    file = output / slug(target.label) / f"{key_of('harness_' + '+'.join(tasks), protocol)}.json"
     make_directory(file.parent)
     write_json(file, json.loads(json.dumps({k: v for k, v in results.items() if k != "samples"}, default=str)))
     say(f"written to {file}")

@@ -13,7 +13,7 @@ from typing import Any
 
 from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, Problem
-from simplerl.data import tiers
+from simplerl.data import making
 from simplerl.data.prompts import Prompter
 from simplerl.evaluate.figures import figures
 from simplerl.evaluate.run import fits
@@ -24,7 +24,7 @@ from simplerl.verify import extract
 from simplerl.verify.extract import boxes
 
 #: Levels of each tier of SimpleRL-Zoo (its Easy has GSM8K beside level 1).
-TIERS = {name: set(levels) for name, (_, levels, _) in tiers.TIERS.items()}
+TIERS = {name: set(levels) for name, (_, levels, _) in making.TIERS.items()}
 #: Words after the answer from which on a response runs on.
 RUN_ON_WORDS = 20
 #: A line opener is a stop string to recommend if it stands in this share of the run-on responses.
@@ -124,7 +124,7 @@ def recommend(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     readable = {name: one for name, one in measured.items() if one["measured"]}
     usable = {name: one for name, one in readable.items() if one["acc"]["problems"]}
     if not usable:
-        why = "no response could be judged: check the golds (simplerl data audit)"
+        why = "no response could be judged: check the golds (simplerl audit)"
         return {"template": None, "why": why if readable else "no prompt leaves room for a response in the context"}
     best = max(one["acc"]["value"] for one in usable.values())
     rivals = {name: one for name, one in usable.items() if one["acc"]["high"] >= best}

@@ -18,12 +18,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from simplerl.core.errors import DataError, nearest
-from simplerl.core.plugins import canonical
-from simplerl.core.seeds import generator
 from simplerl.core.types import Problem, Verdict
 from simplerl.data.rows import read_rows
-from simplerl.environments import make_environment
-from simplerl.environments.base import Environment
 from simplerl.environments.judges import own_verdict
 from simplerl.evaluate.benchmarks import Loaded, first_field
 from simplerl.evaluate.figures import check_ks, figures
@@ -114,7 +110,6 @@ def score(
 ) -> ResultDirectory:
     """Judge the responses of the file `source`; write them and their figures. Only a tokenizer tells lengths."""
     name, policy = loaded.benchmark.name, settings.policy or loaded.benchmark.policy
-    environment = {"name": canonical(settings.environment or "single-turn")}
     samples = max(Counter(item.problem.id for item in given).values())
     check_ks(settings.ks, samples, name)
     texts = "".join(f"{item.problem.id}\x1f{item.sample}\x1f{item.response}\x1e" for item in given)
@@ -130,12 +125,11 @@ def score(
         "samples": samples,
         "policy": policy,
         "seed": None,
-        **({} if environment["name"] == "single-turn" else {"environment": environment}),
         "responses_sha256": hashlib.sha256(texts.encode("utf-8", "surrogatepass")).hexdigest(),
     }
     with ResultDirectory(output / slug(source.stem) / slug(name) / key_of("responses", record)) as directory:
         directory.begin(record, overwrite=True)
-        write_rows(directory.path / RESPONSES, _rows(given, policy, make_environment(environment), tokenizer, on_done))
+        write_rows(directory.path / RESPONSES, _rows(given, policy, tokenizer, on_done))
         directory.finish(figures(ResponseFile(directory.path / RESPONSES).answers(), ks=settings.ks), {})
     return directory
 
@@ -143,22 +137,16 @@ def score(
 def _rows(
     given: Sequence[Given],
     policy: str,
-    environment: Environment,
     tokenizer: PreTrainedTokenizerBase | None,
     on_done: Callable[[], None],
 ) -> list[dict[str, Any]]:
     verdicts: dict[Any, Verdict] = {}
-
-    def judge(item: Given) -> Verdict | None:
-        state = environment.start(item.problem, generator(0, "responses", item.problem.id, item.sample))
-        verdict = environment.judge(item.problem, state, item.response)
-        return verdict or own_verdict(item.problem, item.response, policy)
-
     with (
         VerifierPool(policy, workers=1, lenient=("unfinished",)) as pool,
         ThreadPoolExecutor(os.cpu_count()) as threads,
     ):
-        for index, (item, verdict) in enumerate(zip(given, threads.map(judge, given), strict=True)):
+        judged = threads.map(lambda item: own_verdict(item.problem, item.response, policy), given)
+        for index, (item, verdict) in enumerate(zip(given, judged, strict=True)):
             if verdict is None:
                 pool.submit(index, item.response, item.problem.answer, item.problem.question)
             else:

@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from simplerl.config.resolve import as_table, recipe_for, resolve
 from simplerl.core.errors import ConfigError, RunError, nearest
-from simplerl.core.plugins import canonical, owner
+from simplerl.core.plugins import canonical, load_recorded, owner
 from simplerl.core.types import Completion, Trajectory, TrajectoryGroup, Verdict, VersionSpan
 from simplerl.data.prompts import prompter
 from simplerl.data.rows import suffix_of
@@ -105,6 +106,15 @@ def _of_run(path: Path) -> list[Target]:
     ]
 
 
+def models_of(names: Sequence[str], steps: str, say: Callable[[str], None]) -> list[Target]:
+    """Return the models to evaluate, their runs' plug-ins loaded. Beside a run, `steps` speaks of the run only."""
+    for name in filter(is_run, names):
+        load_recorded(Run(name).config.get("plugins", ()), say)
+    all_runs = len(names) == 1 or not any(map(is_run, names))
+    named = [(name, steps if all_runs or is_run(name) else "") for name in names]
+    return [t for name, steps in named for t in targets(name, steps, recipe=as_table(resolve(recipe_for(name), {})))]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """What can be set. None leaves a choice to the protocol."""
@@ -127,13 +137,9 @@ class Settings:
     part: int = 512  # Responses between two saves
 
     def __post_init__(self) -> None:
-        for name in ("samples", "max_tokens", "max_rows", "part"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise ConfigError(f"--precision must be auto, fp32 or bf16; got {self.precision!r}")
-        if self.limit < 0:
-            raise ConfigError(f"--limit must not be negative, got {self.limit}")
+        for name, least in {"samples": 1, "max_tokens": 1, "max_rows": 1, "part": 1, "limit": 0}.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
         if wrong := [k for k in self.ks if k < 1]:
             raise ConfigError(f"--k must be numbers from 1, got {wrong[0]}")
         if self.temperature == 0 and self.samples > 1:
@@ -213,13 +219,6 @@ def protocol_for(
     }
 
 
-def shown_name(protocol: Mapping[str, Any]) -> str:
-    """Return a readable name of a protocol, apart from model and benchmark."""
-    sampling, samples = protocol["sampling"], protocol["samples"]
-    drawn = f"t{sampling['temperature']:g}_p{sampling['top_p']:g}_n{samples}_max{sampling['max_new_tokens']}"
-    return f"{Path(protocol['template']['name']).stem}_{drawn}_seed{protocol['seed']}"
-
-
 class Listener(typing.Protocol):
     """Whoever watches: is told something, that `total` responses are made, `done` of them before, and of each one."""
 
@@ -266,8 +265,9 @@ def plan(
     targets: Sequence[Target], loaded: Mapping[str, Loaded], settings: Settings, output: Path, listener: Listener
 ) -> list[Job]:
     """Return every evaluation that is asked for, with the directory that its protocol names."""
-    for what, name, known in (("backend", settings.backend, BACKENDS), ("policy", settings.policy, POLICIES)):
-        if name is not None and name not in known:
+    names: dict[str, Collection[str]] = {"backend": BACKENDS, "policy": POLICIES, "precision": ("auto", "fp32", "bf16")}
+    for what, known in names.items():
+        if (name := getattr(settings, what)) is not None and name not in known:
             raise ConfigError(f"unknown --{what} {name!r}; {nearest(name, known)}")
     cpu = pick_device(settings.device, "device").type == "cpu"
     precision = ("fp32" if cpu else "bf16") if settings.precision == "auto" else settings.precision
@@ -277,8 +277,11 @@ def plan(
         for name, problems in loaded.items():
             protocol = protocol_for(target, name, problems, settings, hashes=hashes, precision=precision)
             check_ks(settings.ks, protocol["samples"], protocol["benchmark"])
-            home = output / slug(target.label) / slug(protocol["benchmark"])
-            jobs.append(Job(target, problems, protocol, ResultDirectory(home / key_of(shown_name(protocol), protocol))))
+            how, template = protocol["sampling"], Path(protocol["template"]["name"]).stem
+            drawn = f"t{how['temperature']:g}_p{how['top_p']:g}_n{protocol['samples']}_max{how['max_new_tokens']}"
+            key = key_of(f"{template}_{drawn}_seed{settings.seed}", protocol)
+            home = output / slug(target.label) / slug(protocol["benchmark"]) / key
+            jobs.append(Job(target, problems, protocol, ResultDirectory(home)))
     for warning in dict.fromkeys(job.warning for job in jobs if job.warning):
         listener.say(warning)
     return jobs

@@ -2,14 +2,13 @@
 
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
 from simplerl.core.errors import RunError
+from simplerl.models.guards import stop_on_interrupt
 from simplerl.runs.files import LockedDirectory, writing
 from simplerl.runs.run import Run
 from simplerl.studies.plan import Job, child_environment
@@ -21,11 +20,10 @@ PATIENCE = 120.0
 
 
 class Watcher(Protocol):
-    """Whoever watches: so many `runs` are done, those under way by their share; `error` is empty where it went well."""
+    """Whoever watches: is told how a run ended, and how many are done, those under way (`note`) by their share."""
 
-    def started(self, job: Job) -> None: ...
-    def progress(self, runs: float) -> None: ...
-    def ended(self, job: Job, seconds: float, error: str) -> None: ...
+    def say(self, message: str) -> None: ...
+    def move(self, completed: float | None, note: str) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,27 +47,30 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
             "they go on to their end. Wait for them, or end them, and give the command again"
         )
     done, failed, running = len(jobs) - len(waiting), dict[str, str](), list[_Child]()
-    watch.progress(done)
-    with _signals_as_interrupt():
+    watch.move(done, "")
+    with stop_on_interrupt() as stopped:
         try:
             while waiting or running:
                 for lost in [job for job in waiting if job.after in failed]:
                     waiting.remove(lost)
                     done += 1
                     failed[lost.name] = f"not run, because it begins from {lost.after}"
-                    watch.ended(lost, 0.0, failed[lost.name])
+                    watch.say(f"[{done}/{len(jobs)}] {lost.name}: {failed[lost.name]}")
                 while len(running) < parallel and (job := _next(waiting, running)):
                     waiting.remove(job)
                     running.append(_start(job))
-                    watch.started(job)
                 time.sleep(PAUSE)
+                if stopped():
+                    raise KeyboardInterrupt
                 for child in [child for child in running if child.process.poll() is not None]:
                     running.remove(child)
+                    done, seconds = done + 1, time.monotonic() - child.began
                     if error := _end(child):
                         failed[child.job.name] = error
-                    done += 1
-                    watch.ended(child.job, time.monotonic() - child.began, error)
-                watch.progress(done + sum(share_done(child.job) for child in running))
+                    how = f"failed after {seconds:.0f} s: {error}" if error else f"done in {seconds:.0f} s"
+                    watch.say(f"[{done}/{len(jobs)}] {child.job.name}: {how}")
+                shares = [share_done(child.job) for child in running]
+                watch.move(done + sum(shares), "; ".join(child.job.name for child in running))
         finally:
             _stop(running)
     return failed
@@ -117,27 +118,6 @@ def _stop(running: Sequence[_Child]) -> None:
             child.process.kill()
             child.process.wait()
         child.log.close()
-
-
-@contextmanager
-def _signals_as_interrupt() -> Iterator[None]:
-    """Raise KeyboardInterrupt at Ctrl-C and at SIGTERM, so that `kill` and batch systems leave no orphans.
-
-    At Ctrl-C too, because Python does not where it was started in the background of a script.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def share_done(job: Job) -> float:

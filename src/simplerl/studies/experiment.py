@@ -28,6 +28,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, Valida
 
 from simplerl.analysis.seeds import Measure
 from simplerl.core.errors import ConfigError, nearest
+from simplerl.core.registry import Registry
 
 #: Name in a TOML file, as a regular expression → measure.
 MEASURES = TypeAdapter(dict[str, Measure]).validate_python(
@@ -146,6 +147,7 @@ def read_experiment(path: Path, **more: Any) -> Experiment:
 
 
 #: The experiments that ship, by name.
-EXPERIMENTS: dict[str, Experiment] = {
-    path.stem: read_experiment(path) for path in sorted(Path(__file__).parent.glob("experiments/*.toml"))
-}
+EXPERIMENTS: Registry[Experiment] = Registry(
+    "experiment",
+    values={path.stem: read_experiment(path) for path in sorted(Path(__file__).parent.glob("experiments/*.toml"))},
+)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from simplerl.algorithms import ALGORITHMS
 from simplerl.config.resolve import as_table, flatten, merge, read_config, resolve
 from simplerl.config.sections import Config
 from simplerl.core.errors import RunError
@@ -51,24 +50,15 @@ def table_of(experiment: Experiment, variant: Variant) -> dict[str, Any]:
     return merge(experiment.overrides, variant.overrides)
 
 
-def why_skipped(experiment: Experiment, variant: Variant) -> str:
-    """Return why a variant cannot be run by this version; empty if it can."""
-    name = flatten(table_of(experiment, variant)).get("algorithm.name", "grpo")
-    return "" if name in ALGORITHMS else f"needs the algorithm {name}, which this version does not have"
-
-
-def plan(
-    experiment: Experiment, *, seeds: int, directory: Path, quick: bool = False
-) -> tuple[list[Job], dict[str, str]]:
-    """Return (the runs of an experiment, seed by seed so that an early end leaves complete seeds; label → why skipped).
+def plan(experiment: Experiment, *, seeds: int, directory: Path, quick: bool = False) -> list[Job]:
+    """Return the runs of an experiment, seed by seed so that an early end leaves complete seeds.
 
     Raises RunError where a run is there that was made with other settings, ConfigError where settings do not work.
     """
-    skipped = {each.label: reason for each in experiment.variants if (reason := why_skipped(experiment, each))}
-    variants = [variant for variant in experiment.variants if variant.label not in skipped]
     prepared = _prepared(experiment, directory, quick=quick)
     lasts = [merge(QUICK if quick else {}, {"seed": seed}) for seed in range(seeds)]
-    jobs = [job for last in lasts for variant in variants for job in _jobs(experiment, variant, last, directory)]
+    pairs = itertools.product(lasts, experiment.variants)
+    jobs = [job for last, variant in pairs for job in _jobs(experiment, variant, last, directory)]
     waiting = next((job.name for job in reversed(prepared) if job.state != "done"), "")
     jobs = [
         dataclasses.replace(job, after=waiting)
@@ -76,7 +66,7 @@ def plan(
         else job
         for job in jobs
     ]
-    return [*prepared, *jobs], skipped
+    return [*prepared, *jobs]
 
 
 def _speaks_of(directory: Path, command: Sequence[str]) -> bool:

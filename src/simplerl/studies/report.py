@@ -19,9 +19,7 @@ from simplerl.studies.plan import Job, table_of
 Runs = Mapping[str, Sequence[Job]]
 
 
-def collect_results(
-    experiment: Experiment, runs: Runs, *, seeds: int, skipped: Mapping[str, str], failed: Mapping[str, str]
-) -> dict[str, Any]:
+def collect_results(experiment: Experiment, runs: Runs, *, seeds: int, failed: Mapping[str, str]) -> dict[str, Any]:
     """Return the results of all runs, as plain tables."""
     values = {
         label: {m.label: {job.seed: measured(job.path, m) for job in jobs} for m in experiment.measures}
@@ -30,7 +28,7 @@ def collect_results(
     first = experiment.measures[0]
     variants = {}
     for variant in experiment.variants:
-        if variant.label in skipped or variant.label not in values:
+        if variant.label not in values:
             continue
         own, other = values[variant.label], values.get(variant.against)
         variants[variant.label] = {
@@ -52,7 +50,6 @@ def collect_results(
         "remarks": experiment.remarks,
         "seeds": seeds,
         "variants": variants,
-        "skipped": dict(skipped),
         "failed": dict(failed),
         "environment": _environment(runs),
     }
@@ -69,32 +66,28 @@ def _environment(runs: Runs) -> dict[str, Any]:
     return shared
 
 
-def number(value: float, measure: Measure, *, sign: bool = False, like: float = 0.0) -> str:
-    """Return a value as a table shows it: shares in per cent, others with as few digits as `like` has."""
-    digits = 1 if measure.share else 0 if max(abs(value), abs(like)) >= 1000 else 2
-    return shown(value, share=measure.share, digits=digits, sign=sign)
-
-
 def cell(entry: Mapping[str, Any], measure: Measure, *, sign: bool = False, brief: bool = False) -> str:
-    """Return `mean [low, high]`, brief `mean ±half`; the mean alone where one seed gives no interval."""
-    mean = number(entry["value"], measure, sign=sign)
-    if entry["n"] < 2:
-        return mean
-    if brief:
-        return f"{mean} ±{number((entry['high'] - entry['low']) / 2, measure, like=entry['value'])}"
-    return f"{mean} [{number(entry['low'], measure, sign=sign)}, {number(entry['high'], measure, sign=sign)}]"
+    """Return `mean [low, high]`, brief `mean ±half`; the mean alone where one seed gives no interval.
+
+    Shares are in per cent, other numbers of as many digits as the mean needs.
+    """
+    digits = 1 if measure.share else 0 if abs(entry["value"]) >= 1000 else 2
+    form: dict[str, Any] = {"share": measure.share, "digits": digits, "sign": sign}
+    if not brief or not Estimate.of(entry).bounded:
+        return shown(entry, **form)
+    half = (entry["high"] - entry["low"]) / 2
+    return f"{shown(entry['value'], **form)} ±{shown(half, **{**form, 'sign': False})}"
 
 
 def rows(experiment: Experiment, results: Mapping[str, Any], *, brief: bool = False) -> list[list[str]]:
-    """Return the table: a head, then a row per variant, the skipped ones with their reason. `brief` for a terminal."""
+    """Return the table: a head, then a row per variant. `brief` for a terminal."""
     first = experiment.measures[0]
     with_difference = first.share and any(variant.against for variant in experiment.variants)
     table = [["", *_heads(experiment), *(["difference (points)"] if with_difference else []), "seeds"]]
     for variant in experiment.variants:
         entry = results["variants"].get(variant.label)
         if entry is None:
-            reason = results["skipped"].get(variant.label, "no run has ended well")
-            table.append([variant.label, f"not run: {reason}", *[""] * (len(table[0]) - 2)])
+            table.append([variant.label, "no run has ended well", *[""] * (len(table[0]) - 2)])
             continue
         cells = [cell(entry["measures"][measure.label], measure, brief=brief) for measure in experiment.measures]
         if with_difference:
@@ -109,7 +102,7 @@ def seed_rows(experiment: Experiment, results: Mapping[str, Any]) -> list[list[s
     table = [["", "seed", *_heads(experiment)]]
     for label, entry in results["variants"].items():
         for seed in entry["measures"][experiment.measures[0].label]["seeds"]:
-            values = [number(entry["measures"][m.label]["seeds"][seed], m) for m in experiment.measures]
+            values = [cell({"value": entry["measures"][m.label]["seeds"][seed]}, m) for m in experiment.measures]
             table.append([label, str(seed), *values])
     return table
 
