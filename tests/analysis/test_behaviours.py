@@ -1,10 +1,10 @@
-"""Tables of judgements and agreement against hand-computed literals."""
+"""Tables of judgements against hand-computed literals."""
 
 from pathlib import Path
 
 import pytest
 
-from simplerl.analysis.behaviours import agreement, plot_behaviours, table
+from simplerl.analysis.behaviours import plot_behaviours, table
 from simplerl.runs.behaviours import BEHAVIOURS, Judgement
 
 
@@ -66,25 +66,6 @@ def test_a_step_without_any_answer_has_no_share() -> None:
     assert figure["value"] != figure["value"]
 
 
-def test_agreement_literals() -> None:
-    """Of ten known pairs: both 4, judge only 1, keywords only 2, neither 3; and two that one of them does not know."""
-    pairs = [(True, True)] * 4 + [(True, False)] + [(False, True)] * 2 + [(False, False)] * 3 + [(None, True)]
-    first = [judgement(0, f"p{i}", 0, one) for i, (one, _) in enumerate(pairs)]
-    second = [judgement(0, f"p{i}", 0, two, "keywords") for i, (_, two) in enumerate(pairs)]
-    first.append(undecided(0, "x", 0))
-    second += [judgement(0, "x", 0, True, "keywords"), judgement(0, "y", 0, True, "keywords")]
-    found = agreement(first, second)["behaviours"]["verification"]
-    assert found["responses"] == 10
-    assert found["counts"] == {"both": 4, "first": 1, "second": 2, "neither": 3}
-    assert found["share"]["value"] == pytest.approx(0.7)
-    expected = 0.5 * 0.6 + 0.5 * 0.4
-    assert found["kappa"]["value"] == pytest.approx((0.7 - expected) / (1 - expected))
-    assert found["kappa"]["low"] < found["kappa"]["value"] < found["kappa"]["high"]
-    (one,) = table([*first, *second])["agreement"]
-    assert (one["judge"], one["with"]) == ("m", "keywords")
-    assert one["behaviours"]["verification"]["counts"] == found["counts"]
-
-
 def test_judges_are_kept_apart_by_their_settings() -> None:
     said = [
         judgement(0, "p", 0, True),
@@ -94,7 +75,6 @@ def test_judges_are_kept_apart_by_their_settings() -> None:
     found = table(said)
     assert [(j["judge"], j["settings"]) for j in found["judges"]] == [("m", "s"), ("m", "t"), ("keywords", "s")]
     assert [j["steps"][0]["behaviours"]["verification"]["value"] for j in found["judges"]] == [1.0, 0.0, 1.0]
-    assert [a["behaviours"]["verification"]["share"]["value"] for a in found["agreement"]] == [1.0, 0.0]
     assert table([])["judges"] == []
 
 

@@ -101,11 +101,6 @@ def test_from_responses_to_tables(serve, capsys, tmp_path: Path) -> None:
     assert [step["behaviours"]["verification"]["value"] for step in (first, last)] == [0.0, 3 / 4]
     assert [step["behaviours"]["backtracking"]["value"] for step in (first, last)] == [1 / 4, 2 / 4]
     assert [j["judge"] for j in table["judges"]] == ["m", "keywords"]
-    agreed = table["agreement"][0]["behaviours"]
-    assert agreed["verification"]["share"]["value"] == 1.0, "the words are what this judge sees"
-    assert agreed["verification"]["kappa"]["value"] == 1.0
-    assert agreed["verification"]["counts"] == {"both": 3, "first": 0, "second": 0, "neither": 5}
-    assert agreed["enumeration"]["kappa"]["value"] is None
     assert (run / "behaviours" / "behaviours.png").stat().st_size > 10_000
 
 
@@ -208,7 +203,7 @@ def test_a_server_that_only_fails_is_left_alone(serve, capsys, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (said("I am not sure."), "not JSON"),
+        (said("I am not sure."), "no JSON object"),
         (said(json.dumps(NOTHING)[:-9], reason="length"), "truncated at the token limit"),
         (said("", reason="content_filter"), "said nothing (content_filter)"),
         (said(None), "said nothing"),
@@ -232,8 +227,6 @@ def test_what_cannot_be_read_is_undecided(answer: Answer, why: str, serve, capsy
     before = len(server.asked)
     judge(capsys, server, run)
     assert len(server.asked) == before, "it was paid for"
-    judge(capsys, server, run, "--retry-undecided")
-    assert len(server.asked) == before + 1
 
 
 @pytest.mark.parametrize(

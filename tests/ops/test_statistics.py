@@ -62,18 +62,6 @@ def test_bootstrap_agrees_with_scipy(kind: str) -> None:
     assert high == pytest.approx(wanted.high, abs=0.04 * width)
 
 
-def test_bootstrap_is_fixed_by_its_seed() -> None:
-    values = np.arange(20) / 20
-    assert bootstrap_interval(values) == bootstrap_interval(values)
-    assert bootstrap_interval(values, seed=1) != bootstrap_interval(values)
-
-
-def test_higher_confidence_is_wider() -> None:
-    values = np.arange(20) / 20
-    narrow, wide = bootstrap_interval(values, confidence=0.5), bootstrap_interval(values, confidence=0.99)
-    assert wide[0] < narrow[0] < values.mean() < narrow[1] < wide[1]
-
-
 def test_one_problem_and_none() -> None:
     assert bootstrap_interval(np.array([0.3])) == pytest.approx((0.3, 0.3))
     with pytest.raises(ValueError, match="non-empty"):

@@ -41,7 +41,3 @@ def test_one_value_has_no_interval() -> None:
 def test_nonsense_is_refused() -> None:
     with pytest.raises(ValueError, match="non-empty"):
         t_interval([])
-    with pytest.raises(ValueError, match="degree of freedom"):
-        two_sided(1.0, 0)
-    with pytest.raises(ValueError, match="confidence"):
-        quantile(1.0, 3)

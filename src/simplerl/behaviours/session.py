@@ -102,12 +102,6 @@ class Session:
         judged = [self.judge.judgement(*pair) for pair in answered] if self.judge else []
         return [*map(by_keywords, items), *judged]
 
-    def forget_undecided(self) -> None:
-        """Forget the answers that could not be read, so that they are asked for again."""
-        for judgement in self.judgements(self.items):
-            if judgement.status == "undecided":
-                self.answers.pop(judgement.key, None)
-
     def missing(self) -> dict[str, Item]:
         """Return what has to be asked: address → one of the responses that it is of, as equal ones are asked once."""
         requests: dict[str, Item] = {}

@@ -33,8 +33,6 @@ def run(args: argparse.Namespace) -> int:
         options |= {"output": args.output_dir, "warn": bar.say, "on_done": bar.advance}
         shown = [part for path in args.paths for part in parts(path, **options)]
     session = Session(shown, judge, say)
-    if args.retry_undecided:
-        session.forget_undecided()
     requests = session.missing()
     if judge and not _agreed(args, session, judge, requests, endpoint):
         return 0
@@ -76,17 +74,15 @@ def _judge(args: argparse.Namespace) -> tuple[Judge, Endpoint | None]:
     judge = Judge(model=args.judge, parameters=parameters)
     if args.dry_run:
         return judge, None
-    endpoint = Endpoint(
+    return judge, Endpoint(
         model=args.judge,
         base_url=args.base_url,
         key_variable=None if args.no_api_key else args.api_key_env,
         parameters=parameters,
         timeout_s=args.timeout,
         retries=args.retries,
+        say=say,
     )
-    if endpoint.in_the_clear:
-        say(f"warning: the key goes unencrypted to {endpoint.address}")
-    return judge, endpoint
 
 
 def _priced(args: argparse.Namespace, before: str, tokens_in: int, tokens_out: int) -> str:
@@ -138,14 +134,6 @@ def _show(part: Part, judgements: Sequence[Judgement]) -> None:
         ]
         head = ["step", "responses", *TITLES.values(), *counts.values()]
         show_table(f"{part.name}: % of responses that show it, {label}", head, rows, left=0)
-    for one in tables["agreement"]:
-        rows = [
-            [TITLES[name], figure["responses"], shown(figure["share"]), shown(figure["kappa"], share=False, digits=2)]
-            + [figure["counts"][key] for key in ("both", "first", "second")]
-            for name, figure in one["behaviours"].items()
-        ]
-        head = ["behaviour", "responses", "agree (%)", "kappa", "both", "judge only", "keywords only"]
-        show_table(f"{part.name}: agreement of {one['judge']} with the keywords", head, rows)
     reasons = [j.detail for j in judgements if j.status == "undecided"]
     say(*(f"undecided, {reasons.count(reason)}: {reason}" for reason in list(dict.fromkeys(reasons))[:5]))
     make_directory(part.output)

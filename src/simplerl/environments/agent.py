@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+from pydantic import PositiveInt
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Call, Problem, Turn, Verdict, VerdictStatus
@@ -265,9 +266,9 @@ class Agent(Environment):
     function: ClassVar[Callable[..., Any]]
     source: ClassVar[str]
 
-    max_turns: int = 16
+    max_turns: PositiveInt = 16
     """Answers of the policy after which an episode is over."""
-    observation_tokens: int = 2048
+    observation_tokens: PositiveInt = 2048
     """Tokens of the messages between two answers; of more the middle is left out."""
 
     def start(self, problem: Problem, rng: np.random.Generator) -> Any:

@@ -94,17 +94,11 @@ def serve() -> None:
         try:
             if failure is not None:
                 raise failure
-            answer = {"value": pack(callee(solution, name)(*arguments, **named))}
+            methods = not hasattr(solution, name) and hasattr(solution, "Solution")  # Of a class of that name.
+            answer = {"value": pack(getattr(solution.Solution() if methods else solution, name)(*arguments, **named))}
         except BaseException as error:
             answer = {"error": type(error).__name__, "message": str(error)[:300]}
         print(json.dumps(answer), file=say, flush=True)
-
-
-def callee(solution: Any, name: str) -> Any:
-    """Return a function of the program, or a method of its class `Solution`."""
-    if not hasattr(solution, name) and hasattr(solution, "Solution"):
-        return getattr(solution.Solution(), name)
-    return getattr(solution, name)
 
 
 # --- with the tests -------------------------------------------------------------------------------------------------

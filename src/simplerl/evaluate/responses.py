@@ -22,9 +22,8 @@ from simplerl.core.plugins import canonical
 from simplerl.core.seeds import generator
 from simplerl.core.types import Problem, Verdict
 from simplerl.data.rows import read_rows
-from simplerl.environments import make_environment
+from simplerl.environments import make_environment, own_verdict
 from simplerl.environments.base import Environment
-from simplerl.environments.judges import own_verdict
 from simplerl.evaluate.benchmarks import Loaded, first_field
 from simplerl.evaluate.figures import check_ks, figures
 from simplerl.evaluate.run import Settings

@@ -17,6 +17,8 @@ from simplerl.core.seeds import generator
 SUBSETS = 1000
 #: Counts of resamples that are kept for the next figure of as many problems.
 KEPT = 2**22
+#: What lies outside a 95% interval on either side ends and begins here.
+TAILS = ((1 - 0.95) / 2, 1 - (1 - 0.95) / 2)
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -67,44 +69,43 @@ def _majority(votes: Sequence[tuple[Hashable | None, float]]) -> Hashable | None
     return max(counts, key=counts.__getitem__) if counts else None
 
 
-def _resamples(problems: int, number: int, seed: int) -> Iterator[np.ndarray]:
+def _resamples(problems: int, number: int) -> Iterator[np.ndarray]:
     """Yield for each resample how often each problem is drawn."""
-    return iter(_kept(problems, number, seed)) if problems * number <= KEPT else _drawn(problems, number, seed)
+    return iter(_kept(problems, number)) if problems * number <= KEPT else _drawn(problems, number)
 
 
-def _drawn(problems: int, number: int, seed: int) -> Iterator[np.ndarray]:
-    rng = generator(seed, "bootstrap", problems)
+def _drawn(problems: int, number: int) -> Iterator[np.ndarray]:
+    rng = generator(0, "bootstrap", problems)
     return (np.bincount(rng.integers(0, problems, problems), minlength=problems) for _ in range(number))
 
 
 @functools.lru_cache(maxsize=8)
-def _kept(problems: int, number: int, seed: int) -> np.ndarray:
+def _kept(problems: int, number: int) -> np.ndarray:
     """Return the resamples as [number, problems]: a report asks for the same ones at every figure."""
-    return np.array(list(_drawn(problems, number, seed)), dtype=np.uint16)
+    return np.array(list(_drawn(problems, number)), dtype=np.uint16)
 
 
 def bootstrap_ratios(
-    above_PM: np.ndarray, below_PM: np.ndarray, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+    above_PM: np.ndarray, below_PM: np.ndarray, *, resamples: int = 2000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the percentile bootstrap interval (low_M, high_M) of Σ_P above / Σ_P below.
+    """Return the 95% percentile bootstrap interval (low_M, high_M) of Σ_P above / Σ_P below.
 
     With below = 1 that is a mean over problems; with counts of samples it is a mean over samples that respects that
     they come in problems. Resamples in which nothing stands below are left out; where there are no others, NaN. The
-    draws are fixed by `seed`.
+    draws are always the same.
     """
     above_PM, below_PM = np.asarray(above_PM, dtype=np.float64), np.asarray(below_PM, dtype=np.float64)
     problems = len(above_PM)
     if above_PM.ndim != 2 or above_PM.shape != below_PM.shape or not problems:
         raise ValueError(f"the bootstrap needs two equal non-empty [P, M], got {above_PM.shape} and {below_PM.shape}")
     sums_RM, counts_RM = np.empty((2, resamples, above_PM.shape[1]))
-    for resample, times_P in enumerate(_resamples(problems, resamples, seed)):
+    for resample, times_P in enumerate(_resamples(problems, resamples)):
         np.matmul(times_P, above_PM, out=sums_RM[resample])
         np.matmul(times_P, below_PM, out=counts_RM[resample])
     ratios_RM = np.where(counts_RM > 0, sums_RM / np.where(counts_RM > 0, counts_RM, 1), np.nan)
-    tail = (1 - confidence) / 2
     empty_M = np.isnan(ratios_RM).all(0)
     ratios_RM[:, empty_M] = 0.0
-    low_M, high_M = np.nanquantile(ratios_RM, [tail, 1 - tail], axis=0)
+    low_M, high_M = np.nanquantile(ratios_RM, TAILS, axis=0)
     low_M[empty_M] = high_M[empty_M] = np.nan
     return low_M, high_M
 
@@ -148,12 +149,12 @@ def powers_up_to(n: int) -> tuple[int, ...]:
     return tuple(sorted({2**i for i in range(n.bit_length())} | {max(n, 1)}))
 
 
-def certain_end(problems: int, *, confidence: float = 0.95) -> float:
-    """Return the upper end of the exact interval (Clopper & Pearson, 1934) of a share seen 0 times in `problems`.
+def certain_end(problems: int) -> float:
+    """Return the upper end of the exact 95% interval (Clopper & Pearson, 1934) of a share seen 0 times in `problems`.
 
     1 − (α/2)^(1/P). A bootstrap of equal values has no width, although nothing is certain after ten failures.
     """
-    return 1.0 - ((1 - confidence) / 2) ** (1 / problems)
+    return 1.0 - TAILS[0] ** (1 / problems)
 
 
 def sign_flip_test(differences_P: np.ndarray, *, draws: int = 20_000, seed: int = 0) -> float:
@@ -188,51 +189,11 @@ def mean_of_estimates(figures: Sequence[Mapping[str, float]]) -> tuple[float, fl
     return value, value - below, value + above
 
 
-def cohen_kappa(counts_4: np.ndarray) -> float:
-    """Return the agreement of two judges about a yes or no, beyond chance: κ = (p_o − p_e) / (1 − p_e) (Cohen, 1960).
-
-    The counts are of: both say yes, only the first, only the second, neither. p_o is the share on which they agree, p_e
-    what two judges would agree on who say yes as often but independently. NaN where p_e = 1: both say the same of
-    everything, and nothing can be learned of their agreement beyond chance.
-    """
-    both, first, second, neither = (float(count) for count in counts_4)
-    n = both + first + second + neither
-    if n == 0:
-        return float("nan")
-    yes_1, yes_2 = (both + first) / n, (both + second) / n
-    expected = yes_1 * yes_2 + (1 - yes_1) * (1 - yes_2)
-    if expected == 1:
-        return float("nan")
-    return ((both + neither) / n - expected) / (1 - expected)
-
-
-def kappa_interval(
-    counts_P4: np.ndarray, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of κ over problems; NaN where no resample has a κ.
-
-    Resamples in which both judges say the same of everything have none and are left out.
-    """
-    counts_P4 = np.asarray(counts_P4, dtype=np.float64)
-    problems = len(counts_P4)
-    if counts_P4.ndim != 2 or counts_P4.shape[1] != 4 or not problems:
-        raise ValueError(f"the bootstrap of kappa needs a non-empty [P, 4], got {counts_P4.shape}")
-    kappas = np.array([cohen_kappa(times_P @ counts_P4) for times_P in _resamples(problems, resamples, seed)])
-    kappas = kappas[~np.isnan(kappas)]
-    if not len(kappas):
-        return float("nan"), float("nan")
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(kappas, [tail, 1 - tail])
-    return float(low), float(high)
-
-
 def two_sided(t: float, freedom: int) -> float:
     """Return P(|T| ≤ t) for Student's T with `freedom` degrees of freedom (a whole number, at least 1).
 
     The finite sums of Abramowitz & Stegun, 26.7.3 and 26.7.4, in θ = arctan(t / √ν).
     """
-    if freedom < 1 or t < 0:
-        raise ValueError(f"Student's t needs at least one degree of freedom and t >= 0; got {freedom} and {t}")
     angle = math.atan(t / math.sqrt(freedom))
     cosine, odd = math.cos(angle), freedom % 2
     term, total = (cosine, cosine) if odd else (1.0, 1.0)
@@ -247,8 +208,6 @@ def two_sided(t: float, freedom: int) -> float:
 
 def quantile(confidence: float, freedom: int) -> float:
     """Return the t with P(|T| ≤ t) = confidence, by bisection."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     low, high = 0.0, 1.0
     while two_sided(high, freedom) < confidence:
         high *= 2
@@ -258,8 +217,8 @@ def quantile(confidence: float, freedom: int) -> float:
     return (low + high) / 2
 
 
-def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Return (mean, low, high): mean ± t · s / √n, s the unbiased standard deviation of n independent values.
+def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return (mean, low, high) at 95%: mean ± t · s / √n, s the unbiased standard deviation of n independent values.
 
     One value has no interval: low and high are NaN. Assumes values that are about normal, as means over many responses
     are; the interval may reach beyond what the quantity can be.
@@ -270,7 +229,7 @@ def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[fl
     mean = float(array.mean())
     if len(array) == 1:
         return mean, math.nan, math.nan
-    half = quantile(confidence, len(array) - 1) * float(array.std(ddof=1)) / math.sqrt(len(array))
+    half = quantile(0.95, len(array) - 1) * float(array.std(ddof=1)) / math.sqrt(len(array))
     return mean, mean - half, mean + half
 
 

@@ -170,8 +170,6 @@ class Judge(NamedTuple):
     judged: int
     undecided: int  # Responses for which it gave no answer that could be read
     curves: Mapping[str, Band]  # Behaviour → share of responses over steps, with 95% intervals over problems
-    agreement: Mapping[str, Estimate]
-    """Behaviour → Cohen's κ with the keywords; empty for these themselves, and where there are none."""
 
 
 def read_judges(run: ReportedRun) -> list[Judge]:
@@ -180,18 +178,17 @@ def read_judges(run: ReportedRun) -> list[Judge]:
     if not judgements:
         raise RunError(NOBODY)
     table = behaviours.table(judgements)
-    agreed = {(a["judge"], a["settings"]): a["behaviours"] for a in table["agreement"]}
     # Judgements by other patterns, or by another prompt, are not mixed: of a judge those that are most are shown.
     most: dict[str, Judge] = {}
     for entry in table["judges"]:
-        judge = _judge(entry, agreed.get((entry["judge"], entry["settings"]), {}))
+        judge = _judge(entry)
         other = most.setdefault(judge.name, judge)
         if judge.judged + judge.undecided > other.judged + other.undecided:
             most[judge.name] = judge
     return list(most.values())[:MOST_JUDGES]
 
 
-def _judge(entry: Mapping[str, Any], agreed: Mapping[str, Any]) -> Judge:
+def _judge(entry: Mapping[str, Any]) -> Judge:
     steps = entry["steps"]
     undecided = sum(step["undecided"] for step in steps)
     return Judge(
@@ -199,7 +196,6 @@ def _judge(entry: Mapping[str, Any], agreed: Mapping[str, Any]) -> Judge:
         judged=sum(step["responses"] for step in steps) - undecided,
         undecided=undecided,
         curves={n: band_of([(float(step["step"]), step["behaviours"][n]) for step in steps]) for n in BEHAVIOURS},
-        agreement={name: Estimate.of(figures["kappa"]) for name, figures in agreed.items()},
     )
 
 

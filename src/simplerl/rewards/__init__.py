@@ -28,7 +28,6 @@ REWARDS: Registry[Any] = Registry(
         "independent": "simplerl.rewards.builtin:Independent",
         "r1-tags": "simplerl.rewards.builtin:R1Tags",
         "format": "simplerl.rewards.builtin:Format",
-        "length": "simplerl.rewards.builtin:Length",
         "overlong": "simplerl.rewards.builtin:Overlong",
         "rlsp": "simplerl.rewards.shaped:RLSP",
         "tool-star": "simplerl.rewards.shaped:ToolStar",

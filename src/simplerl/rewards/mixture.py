@@ -57,18 +57,8 @@ class Mixture(Reward):
         object.__setattr__(self, "_built", tuple(built.values()))
 
     @property
-    def costs(self) -> bool:  # type: ignore[override]
-        """Whether a part does."""
-        return any(reward.costs for _, reward in self._built)
-
-    @property
-    def answer_tokens(self) -> int:  # type: ignore[override]
-        """Tokens of the answers for one response."""
-        return sum(reward.answer_tokens for _, reward in self._built)
-
-    def begin(self, desk: Any) -> None:
-        for _, reward in self._built:
-            reward.begin(desk)
+    def judged(self) -> list[Any]:
+        return [each for _, reward in self._built for each in reward.judged]
 
     def score(
         self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]
