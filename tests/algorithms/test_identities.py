@@ -323,7 +323,7 @@ DEFAULTS = {
         "clip_high": 0.2,
         "ring_low": 0.6,
         "ring_high": 2.0,
-        "regulariser": "none",
+        "regulariser": "k2",
         "tau": 0.0,
     },
     "asymre": {"baseline_shift": -0.1},

@@ -272,7 +272,7 @@ def token_losses(name: str, a: Any, logprobs: Any, old: list[float], credit: lis
             }[a.mask_mode]
             weight = {"one": 1.0, "ratio": rho, "exp": math.exp(advantage / a.weight_temperature)}[a.weight_mode]
             loss = -advantage * weight * kept * logprob
-            loss = loss + {"none": 0.0, "k2": a.tau * gap * gap, "forward-kl": -a.tau * logprob}[a.regulariser]
+            loss = loss + {"k2": a.tau * gap * gap, "forward-kl": -a.tau * logprob}[a.regulariser]
         elif name == "rover":
             later = a.value_scale * (means[0][t + 1] - means[1][t + 1]) if t + 1 < len(logprobs) else 0.0
             loss = (a.value_scale * gap - (advantage + later)) ** 2

@@ -99,13 +99,10 @@ class Judge:
         """Return what an answer says of a response; undecided, with the reason, where it cannot be read."""
         behaviours: dict[str, tuple[str, ...]] = {}
         unfounded, detail = dict(behaviours), ""
-        if not reply.text or not reply.text.strip():
-            detail = "the judge said nothing" + (f" ({reply.finish_reason})" if reply.finish_reason else "")
-        else:
-            try:
-                behaviours, unfounded = read_reply(reply.text, item.response)
-            except ValueError as error:
-                detail = f"truncated at the token limit: {error}" if reply.finish_reason == "length" else str(error)
+        try:
+            behaviours, unfounded = read_reply(reply.text, item.response)
+        except ValueError as error:
+            detail = f"{error} (the answer ended by: {reply.finish_reason})"
         return item.judgement(
             judge=self.model,
             settings=self.settings,
@@ -138,7 +135,7 @@ def messages(question: str, response: str) -> list[dict[str, str]]:
 _CONTROL = str.maketrans({"\b": "\\b", "\f": "\\f", "\r": "\\r", "\t": "\\t"})
 
 
-def read_reply(text: str, response: str) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+def read_reply(text: str | None, response: str) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
     """Return (behaviour → examples that stand in the response, behaviour → examples that do not).
 
     Every behaviour is a key of the first, those with such examples of the second. Raises ValueError, with one line why,

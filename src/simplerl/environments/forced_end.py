@@ -15,9 +15,6 @@ from simplerl.core.types import Problem, Turn, Verdict
 from simplerl.environments.base import Environment
 from simplerl.verify import verify
 
-#: What ends a thought: never nothing.
-Text = Annotated[str, Field(min_length=1)]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ForcedEnd(Environment):
@@ -29,7 +26,9 @@ class ForcedEnd(Environment):
     """Turns of the policy: the thought, and the answer after an interruption."""
     thinking_tokens: PositiveInt = 12_288
     """Tokens after which a response is interrupted; what is left of `sampling.max_new_tokens` is for the answer."""
-    phrase: Text = "\nOkay, time is up. Let me stop thinking and formulate a final answer now.\n</think>\n"
+    phrase: Annotated[str, Field(min_length=1)] = (
+        "\nOkay, time is up. Let me stop thinking and formulate a final answer now.\n</think>\n"
+    )
     """What ends the thought."""
     policy: str = "boxed"
     """How the answer after an interruption is found: a name from `simplerl.verify.POLICIES`."""

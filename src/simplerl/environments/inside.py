@@ -84,9 +84,9 @@ def serve() -> None:
     """Import the program (`/solution.py`) and call what is asked for, until nobody asks any more."""
     hear, say = channel()
     sys.path.insert(0, "/")
-    solution, failure = None, None
+    failure = None
     try:
-        solution = importlib.import_module("solution")
+        solution: Any = importlib.import_module("solution")
     except BaseException as error:  # SystemExit too: every call is answered by it.
         failure = error
     for line in hear:
