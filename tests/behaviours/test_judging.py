@@ -207,10 +207,10 @@ def test_a_server_that_only_fails_is_left_alone(serve, capsys, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (said("I am not sure."), "not JSON"),
-        (said(json.dumps(NOTHING)[:-9], reason="length"), "truncated at the token limit"),
-        (said("", reason="content_filter"), "said nothing (content_filter)"),
-        (said(None), "said nothing"),
+        (said("I am not sure."), "no JSON object"),
+        (said(json.dumps(NOTHING)[:-9], reason="length"), "no JSON object (the answer ended by: length)"),
+        (said("", reason="content_filter"), "no JSON object (the answer ended by: content_filter)"),
+        (said(None), "no JSON object"),
         (said("{}"), "says nothing of backtracking"),
     ],
 )

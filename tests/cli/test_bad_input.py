@@ -285,14 +285,6 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
         lambda p: ["--algorithm.name", "ppo", "--algorithm.critic-warmup-steps", "3", "--steps", "3"],
         ["critic_warmup_steps = 3", "steps = 3", "never move"],
     ),
-    "weight without a regulariser": (
-        lambda p: ["--algorithm.name", "rec", "--algorithm.tau", "0.1"],
-        ["regulariser = 'none'", "tau = 0.1"],
-    ),
-    "regulariser without a weight": (
-        lambda p: ["--algorithm.name", "rec", "--algorithm.regulariser", "k2"],
-        ["regulariser = 'k2'", "tau = 0.0"],
-    ),
     "target for no KL": (lambda p: ["--algorithm.kl-target", "0.1"], ["kl_target = 0.1", "kl_coef"]),
     "reference for no KL": (lambda p: ["--reference", "cub-llama"], ["reference = 'cub-llama'", "kl_coef"]),
     "reference with another vocabulary": (

@@ -111,7 +111,7 @@ def test_a_reward_that_fails_leaves_its_responses_out(name: str, message: str, i
     assert not any(row["reward"] == 0 for row in rows)
 
 
-TAKEN = 'import simplerl\n\n@simplerl.register("reward", "length")\ndef mine(prompts, completions): ...\n'
+TAKEN = 'import simplerl\n\n@simplerl.register("reward", "overlong")\ndef mine(prompts, completions): ...\n'
 
 
 @pytest.mark.parametrize(
@@ -122,11 +122,11 @@ TAKEN = 'import simplerl\n\n@simplerl.register("reward", "length")\ndef mine(pro
         (["--plugin", "bad.py"], "x = 1\nx.y\n", ["cannot be imported: AttributeError", "bad.py:2)"]),
         (["--plugin", "bad.py"], "def (:\n", ["cannot be imported: SyntaxError", "bad.py:1)"]),
         (["--plugin", "bad.py"], "import nonesuch_module\n", ["No module named 'nonesuch_module'", "bad.py:1)"]),
-        (["--plugin=bad.py"], TAKEN, ["'length' of", "bad.py:3 is registered already, by", "builtin:Length"]),
+        (["--plugin=bad.py"], TAKEN, ["'overlong' of", "bad.py:3 is registered already, by", "builtin:Overlong"]),
         (["--reward", "bad.py:shrot"], "def short(prompts, completions): ...\n", ["did you mean 'short'"]),
         (["--reward", "bad.py:short"], "def short(prompts): ...\n", ["a reward is a function of (prompts"]),
         (["--reward", "bad.py:short=much"], "def short(prompts, completions): ...\n", ["after '=' must be a number"]),
-        (["--reward", "length=nan"], "", ["must be finite"]),
+        (["--reward", "overlong=nan"], "", ["must be a finite number"]),
         (["--reward", "shortnes"], "", ["unknown reward 'shortnes'", "file.py:function"]),
         (["--plugins", "7,8"], "", ["there is no module '7'"]),
     ],

@@ -118,10 +118,10 @@ def test_later_wins_and_sections_merge() -> None:
 
 
 def test_another_reward_does_not_inherit_the_keys_of_the_first() -> None:
-    base = {"reward": {"name": "length", "weight": 3}}
+    base = {"reward": {"name": "overlong", "weight": 3}}
     assert merge(base, {"reward": {"name": "format"}}) == {"reward": {"name": "format"}}
-    assert merge(base, {"reward": {"weight": 4}}) == {"reward": {"name": "length", "weight": 4}}
-    assert merge(base, {"reward": {"name": "length", "weight": 4}}) == {"reward": {"name": "length", "weight": 4}}
+    assert merge(base, {"reward": {"weight": 4}}) == {"reward": {"name": "overlong", "weight": 4}}
+    assert merge(base, {"reward": {"name": "overlong", "weight": 4}}) == {"reward": {"name": "overlong", "weight": 4}}
 
 
 #: Base model → (template, tier, KL coefficient, longest response), as the paper's table has it (responses shorter where
@@ -206,7 +206,7 @@ def test_models_that_are_no_cubs_get_the_generic_recipe() -> None:
         ({"sampling": {"temprature": 1}}, "did you mean 'temperature'"),
         ({"sampling": {"max_tokens": 1}}, "max_new_tokens"),
         ({"algorithm": {"name": "grpo", "epsilon": 1}}, "'algorithm.epsilon'"),
-        ({"reward": {"name": "length", "wieght": 1}}, "'reward.wieght'"),
+        ({"reward": {"name": "overlong", "wieght": 1}}, "'reward.wieght'"),
         ({"algorithm": "grpo"}, "algorithm is a section"),
         ({"optimizer": 3}, "optimizer is a section"),
         ({"steps": "3.5"}, "steps = '3.5'"),
@@ -318,7 +318,7 @@ def test_the_configuration_of_an_older_run_is_read() -> None:
     ("words", "table"),
     [
         (["--reward", "format"], {"name": "format"}),
-        (["--reward=format", "--reward.name", "length"], {"name": "length"}),
+        (["--reward=format", "--reward.name", "overlong"], {"name": "overlong"}),
         (["--reward", "format=2"], {"name": "mixture", "rewards": [{"name": "format", "weight": 2.0}]}),
         (
             ["--reward", "correctness", "--reward", "json:dumps=-0.5"],

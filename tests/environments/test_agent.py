@@ -240,7 +240,7 @@ def test_the_endpoint_refuses_strangers_and_what_it_does_not_know(cub) -> None:
             post(server.base_url + path, key, value)
         assert caught.value.code == code, path
     server.close(session)
-    assert server.server.server_address[0] == "127.0.0.1"
+    assert server.server_address[0] == "127.0.0.1"
 
 
 def test_an_openai_client_works_as_it_is(cub) -> None:
@@ -280,7 +280,7 @@ def test_episodes_of_agents_elsewhere_are_recorded(cub, tmp_path) -> None:
     (tmp_path / "episodes" / "step_mine.parquet").touch()  # Somebody else's file.
     server = open_endpoint(rollout, tmp_path / "episodes", **options)
     with pytest.raises(ConfigError, match="cannot be used"):
-        open_endpoint(rollout, tmp_path / "episodes", **{**options, "port": server.server.server_address[1]})
+        open_endpoint(rollout, tmp_path / "episodes", **{**options, "port": server.server_address[1]})
     with pytest.raises(urllib.error.HTTPError, match="401"):
         post(f"{server.base_url}/episodes", "another", {})
     for number, reward in enumerate((0.5, 1.0), 1):
@@ -297,7 +297,7 @@ def test_episodes_of_agents_elsewhere_are_recorded(cub, tmp_path) -> None:
         assert policy.tokenizer.decode(row["prompt_ids"]).startswith("<|im_start|>user\nWhat is 6*7?")
         with pytest.raises(urllib.error.HTTPError, match="401"):
             chat(server.base_url, key, [])
-    server.server.shutdown()
+    server.shutdown()
     assert said[0].startswith("episode 1: ")
 
 
@@ -339,7 +339,7 @@ def test_agents_are_answered_at_once_and_recorded_exactly(cub, tmp_path) -> None
         for thread in threads:
             thread.join(60)
         assert not any("lost" in ended.get(timeout=30) for _ in range(8))
-        server.server.shutdown()
+        server.shutdown()
         rows = [ResponseFile(file).read().to_pylist()[0] for file in sorted(directory.glob("step_*.parquet"))]
         for row in rows:
             number = int(policy.tokenizer.decode(row["prompt_ids"]).split("What is ")[1][0])

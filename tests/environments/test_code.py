@@ -391,11 +391,6 @@ def test_problems_without_tests_and_systems_without_a_sandbox_end_the_run(monkey
         Code().start(SECRET, RNG)
 
 
-def test_settings_are_checked():
-    with pytest.raises(ConfigError, match="score must be all or fraction, not 'some'"):
-        Code(score="some")  # type: ignore[arg-type]
-
-
 OWN = """
 from dataclasses import dataclass
 from simplerl.environments.code import Code

@@ -1,6 +1,7 @@
 """Environments: the calculator's arithmetic, classes of TRL's form, and a run in each as a user starts it."""
 
 import json
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from support import SMALL
 
 import simplerl
+from simplerl.config.resolve import build_config
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.environments import ENVIRONMENTS, environment_class, make_environment, search
@@ -175,8 +177,23 @@ def test_what_is_no_environment_is_refused() -> None:
         adapted(len, "half.py:len")
     with pytest.raises(ConfigError, match="did you mean 'calculator'"):
         environment_class("calculater")
-    with pytest.raises(ConfigError, match=r"environment\.max_turns must be positive"):
-        make_environment({"name": "calculator", "max_turns": 0})
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"name": "calculator", "max_turns": 0}, "environment.max_turns must be positive"),
+        ({"name": "single-turn", "max_seconds": 0}, "environment.max_seconds must be positive"),
+        ({"name": "forced-end", "thinking_tokens": 0}, "environment.thinking_tokens must be positive"),
+        ({"name": "forced-end", "phrase": ""}, "environment.phrase = '': String should have at least 1 character"),
+        ({"name": "code", "score": "some"}, "environment.score must be one of all, fraction; got 'some'"),
+        ({"name": "python", "memory_mb": 0}, "environment.memory_mb must be positive"),
+        ({"name": "openenv", "lowest": 1.0}, "environment.lowest 1.0 must be below"),
+    ],
+)
+def test_settings_are_checked(table: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        build_config({"environment": table})
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
@@ -185,12 +202,6 @@ def test_every_environment_is_frozen_and_described(name: str) -> None:
     assert issubclass(cls, Environment)
     assert cls.__doc__
     assert hash(cls()) == hash(cls())
-
-
-@pytest.mark.parametrize("settings", [{"thinking_tokens": 0}, {"phrase": ""}])
-def test_a_forced_end_needs_tokens_and_a_phrase(settings: dict) -> None:
-    with pytest.raises(ConfigError, match=r"thinking_tokens must be positive and environment\.phrase"):
-        ENVIRONMENTS["forced-end"](**settings)
 
 
 def test_what_knows_a_single_turn_refuses_others() -> None:

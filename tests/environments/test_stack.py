@@ -5,7 +5,7 @@ import pytest
 from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import generator
 from simplerl.data import load, read
-from simplerl.environments.judges import own_verdict
+from simplerl.environments import own_verdict
 from simplerl.environments.stack import LONGEST, Stack, expression, infix, postfix, run
 
 

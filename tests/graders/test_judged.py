@@ -48,7 +48,8 @@ def responses(*texts: str) -> list[Completion]:
 def scores(reward, server, tmp_path, *texts, problem=PROBLEM, **settings):
     settings = {"model": "m", "base_url": server if isinstance(server, str) else server.url, **settings}
     desk = Desk(tmp_path / "judge.jsonl", JudgeConfig(**settings))
-    reward.begin(desk)
+    for each in reward.judged:
+        each.begin(desk)
     return reward.score(problem, responses(*texts), [WRONG] * len(texts))
 
 

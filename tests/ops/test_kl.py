@@ -12,14 +12,14 @@ HALF = math.log(2)  # π = 1/2, π_ref = 1/4: d = log π_ref − log π = −log
 
 @pytest.mark.parametrize(
     ("estimator", "wanted"),
-    [("k1", HALF), ("abs", HALF), ("k2", HALF**2 / 2), ("k3", 0.5 + HALF - 1)],
+    [("k1", HALF), ("k2", HALF**2 / 2), ("k3", 0.5 + HALF - 1)],
 )
 def test_literals(estimator: str, wanted: float) -> None:
     found = kl(torch.tensor([[0.5]]).log(), torch.tensor([[0.25]]).log(), estimator=estimator)
     assert found.item() == pytest.approx(wanted, rel=1e-5)
 
 
-@pytest.mark.parametrize(("estimator", "wanted"), [("k1", -HALF), ("abs", HALF), ("k2", HALF**2 / 2), ("k3", 1 - HALF)])
+@pytest.mark.parametrize(("estimator", "wanted"), [("k1", -HALF), ("k2", HALF**2 / 2), ("k3", 1 - HALF)])
 def test_literals_the_other_way_round(estimator: str, wanted: float) -> None:
     found = kl(torch.tensor([[0.25]]).log(), torch.tensor([[0.5]]).log(), estimator=estimator)
     assert found.item() == pytest.approx(wanted, rel=1e-5)
@@ -45,7 +45,7 @@ def test_unbiased(estimator: str) -> None:
     assert found.item() == pytest.approx(exact.item(), rel=1e-9)
 
 
-@pytest.mark.parametrize("estimator", ["k2", "k3", "abs"])
+@pytest.mark.parametrize("estimator", ["k2", "k3"])
 def test_never_negative(estimator: str) -> None:
     values = torch.linspace(-12, 12, 241)[None]
     assert (kl(torch.zeros_like(values), values, estimator=estimator) >= 0).all()
@@ -84,12 +84,3 @@ def test_unknown_estimator_is_refused() -> None:
 )
 def test_adaptive_coefficient(kl: float, wanted: float) -> None:
     assert adapted(0.1, kl, target=0.05, horizon=1000, count=500) == pytest.approx(wanted)
-
-
-def test_abs_does_not_push_where_the_policies_differ_by_rounding() -> None:
-    """At the start reference and policy are one model: the sign of a rounding error would be the whole gradient."""
-    logprobs = torch.tensor([[-1.0, -1.0, -1.0, -1.0]], requires_grad=True)
-    found = kl(logprobs, torch.tensor([[-1.00001, -0.99999, -1.5, -0.5]]), estimator="abs")
-    found.sum().backward()
-    assert found[0].tolist() == pytest.approx([1e-5, 1e-5, 0.5, 0.5], rel=2e-2)
-    assert logprobs.grad[0].tolist() == [0.0, 0.0, 1.0, -1.0]

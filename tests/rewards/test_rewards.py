@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from simplerl.core.errors import ConfigError
-from simplerl.core.types import UNDECIDED, Completion, Problem, Scored, Verdict
+from simplerl.core.types import UNDECIDED, Completion, Problem, Scored, Undecided, Verdict
 from simplerl.rewards import REWARDS, make_reward
 from simplerl.rewards.builtin import in_r1_format
 
@@ -60,13 +60,6 @@ def test_values(name, text, status, value):
     assert reward.score(PROBLEM, [completion(text)], [verdict(status)]) == [Scored(value, {name: value})]
 
 
-@pytest.mark.parametrize("status", sorted(UNDECIDED))
-@pytest.mark.parametrize("name", ["correctness", "simplerl-v0", "independent", "r1-tags", "length"])
-def test_an_undecided_verdict_has_no_reward(name, status):
-    with pytest.raises(ValueError, match=status):
-        make_reward(name)(PROBLEM, completion(BOX), verdict(status))
-
-
 def test_every_registered_reward_has_its_name_and_is_frozen():
     for name, kind in REWARDS.items():
         assert kind.name == name
@@ -84,14 +77,6 @@ def test_overlong_has_the_buffer_of_the_paper():
     assert REWARDS["overlong"]().buffer == 4096
     with pytest.raises(ConfigError, match="buffer"):
         make_reward("overlong", {"limit": 100})
-
-
-def test_length_costs_right_answers_only():
-    reward = make_reward("length", {"limit": 100})
-    assert reward(PROBLEM, completion(tokens=25), verdict("correct")) == pytest.approx(-0.25)
-    assert reward(PROBLEM, completion(tokens=25), verdict("wrong")) == 0
-    everywhere = make_reward("length", {"limit": 100, "only_correct": False})
-    assert everywhere(PROBLEM, completion(tokens=500), verdict("wrong")) == -1
 
 
 def test_mixture_adds_weighted_values_and_keeps_the_parts():
@@ -225,3 +210,19 @@ GOOD = "```python\ndef test_add():\n    assert add(1, 2) == 3\n    assert add(0,
 def test_unit_tests_are_read_and_not_run(text, value):
     problem = Problem(id="1", question="?", answer="", source="test", meta={"entry_point": "add"})
     assert make_reward("rlsqm")(problem, completion(text), verdict("wrong")) == value
+
+
+@pytest.mark.parametrize("status", sorted(UNDECIDED))
+@pytest.mark.parametrize("name", ["correctness", "simplerl-v0", "independent", "r1-tags", "length"])
+def test_an_undecided_verdict_has_no_reward(name, status):
+    (scored,) = make_reward(name).score(PROBLEM, [completion(BOX)], [verdict(status)])
+    assert isinstance(scored, Undecided)
+    assert status in scored.detail
+
+
+def test_length_costs_right_answers_only():
+    reward = make_reward("length", {"limit": 100})
+    assert reward(PROBLEM, completion(tokens=25), verdict("correct")) == pytest.approx(-0.25)
+    assert reward(PROBLEM, completion(tokens=25), verdict("wrong")) == 0
+    everywhere = make_reward("length", {"limit": 100, "only_correct": False})
+    assert everywhere(PROBLEM, completion(tokens=500), verdict("wrong")) == -1

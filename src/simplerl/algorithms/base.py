@@ -32,7 +32,7 @@ class Algorithm:
     kl_coef: NonNegativeFloat = 0.0
     """β: weight in the loss of the KL to the reference; 0 has no such term."""
     kl_estimator: KLEstimator = "k3"
-    """k1, k2, k3 or abs."""
+    """k1, k2 or k3."""
     kl_target: NonNegativeFloat = 0.0
     """KL (nats per token) that an adaptive coefficient steers to; 0 keeps the coefficient fixed."""
     kl_horizon: PositiveInt = 10_000

@@ -7,11 +7,10 @@ direction that its advantage pushes:
 
     −sg(M · min(ρ, cap)) · A · log π,   M = 0 where (A > 0 and π > π_old, or A < 0 and π < π_old) and D > δ
 
-with D the total variation |π − π_old| or KL(π_old‖π) of those two. δ = ∞ is CISPO's loss.
+with D = |π − π_old|, the total variation of those two. δ = ∞ is CISPO's loss.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from pydantic import PositiveFloat
@@ -26,10 +25,8 @@ from simplerl.ops.losses import weighted_reinforce
 class DPPO(Algorithm):
     """REINFORCE on every token whose probability has not moved too far already."""
 
-    divergence: Literal["tv", "kl"] = "tv"
-    """What the distance is: `tv` (|π − π_old|) or `kl` (of the sampled token against all others)."""
     delta_low: PositiveFloat = 0.2
-    """δ for tokens that are made less likely; about 0.2 for `tv`, 0.05 for `kl`."""
+    """δ for tokens that are made less likely."""
     delta_high: PositiveFloat = 0.2
     """δ for tokens that are made more likely."""
     ratio_cap: RatioCap = 20.0
@@ -40,19 +37,9 @@ class DPPO(Algorithm):
     def loss(self, inputs: LossInputs) -> LossOutput:
         ratio_BT, advantages_BT = policy_ratio(inputs), inputs.advantages_BT
         now_BT, old_BT = inputs.logprobs_BT.detach().exp(), inputs.old_logprobs_BT.exp()
-        if self.divergence == "tv":
-            distance_BT = (now_BT - old_BT).abs()
-        else:
-            distance_BT = binary_kl(old_BT, now_BT)
         further_BT = torch.where(advantages_BT > 0, now_BT > old_BT, now_BT < old_BT) & (advantages_BT != 0)
         delta_BT = torch.where(advantages_BT > 0, self.delta_high, self.delta_low)
-        held_BT = (inputs.mask_BT & further_BT & (distance_BT > delta_BT)).to(ratio_BT.dtype)
+        held_BT = (inputs.mask_BT & further_BT & ((now_BT - old_BT).abs() > delta_BT)).to(ratio_BT.dtype)
         factor_BT = (1 - held_BT) * ratio_BT.clamp(max=self.ratio_cap)
         per_token_BT = weighted_reinforce(inputs.logprobs_BT, advantages_BT, factor_BT)
         return self.total(inputs, per_token_BT, ratio=ratio_BT, clip_fraction=held_BT)
-
-
-def binary_kl(first_BT: torch.Tensor, second_BT: torch.Tensor) -> torch.Tensor:
-    """Return KL(first‖second) of two probabilities of one event, in nats."""
-    p, q = (x.double().clamp(1e-12, 1 - 1e-12) for x in (first_BT, second_BT))
-    return (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).to(first_BT.dtype)

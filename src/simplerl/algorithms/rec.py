@@ -11,7 +11,6 @@ from typing import Literal
 from pydantic import NonNegativeFloat, PositiveFloat
 
 from simplerl.algorithms.base import ClippedAlgorithm, log_ratio
-from simplerl.core.errors import ConfigError
 from simplerl.core.types import LossInputs, LossOutput
 from simplerl.ops.losses import TrustMask, trust_mask, weighted_reinforce
 
@@ -31,18 +30,10 @@ class REC(ClippedAlgorithm):
     """ε' below: with `ring`, gain is let through again under 1 − ε'."""
     ring_high: NonNegativeFloat = 2.0
     """ε' above: with `ring`, harm is let through again over 1 + ε'."""
-    regulariser: Literal["none", "k2", "forward-kl"] = "none"
-    """Added to the loss: none, `k2` (tau · (log π − log π_old)²) or `forward-kl` (−tau · log π)."""
+    regulariser: Literal["k2", "forward-kl"] = "k2"
+    """Added to the loss with weight `tau`: `k2` ((log π − log π_old)²) or `forward-kl` (−log π)."""
     tau: NonNegativeFloat = 0.0
-    """Weight of the regulariser."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if (self.regulariser == "none") != (self.tau == 0):
-            raise ConfigError(
-                f"algorithm.regulariser = {self.regulariser!r} with algorithm.tau = {self.tau}: a regulariser needs a "
-                "weight above 0, and a weight a regulariser (k2 or forward-kl)"
-            )
+    """Weight of the regulariser; 0 has none."""
 
     @property
     def teaches_all(self) -> bool:
@@ -60,8 +51,7 @@ class REC(ClippedAlgorithm):
         elif self.weight_mode == "exp":
             factor_BT = mask_BT * (advantages_BT / self.weight_temperature).exp()
         per_token_BT = weighted_reinforce(inputs.logprobs_BT, advantages_BT, factor_BT)
-        if self.regulariser == "k2":
-            per_token_BT = per_token_BT + self.tau * gap_BT.square()
-        elif self.regulariser == "forward-kl":
-            per_token_BT = per_token_BT - self.tau * inputs.logprobs_BT
+        if self.tau > 0:
+            penalty_BT = gap_BT.square() if self.regulariser == "k2" else -inputs.logprobs_BT
+            per_token_BT = per_token_BT + self.tau * penalty_BT
         return self.total(inputs, per_token_BT, ratio=ratio_BT, clip_fraction=1 - mask_BT)

@@ -4,8 +4,7 @@ The behaviours are SimpleRL-Zoo's (arXiv 2503.18892, section 3 and appendix), in
 2503.01307); definitions.toml has their meaning, the request (the wording is ours) and the phrases.
 
 Keywords are an offline substitute for a judge, and a weaker one: "first" opens a subgoal and also a sentence like "the
-first number"; a check that is not called one is missed. They are always labelled `keywords`, and where a model has
-judged too, their agreement is shown.
+first number"; a check that is not called one is missed. They are always labelled `keywords`.
 """
 
 import hashlib
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simplerl.judge.asking import content_address
+from simplerl.judge.asking import content_address, read_object
 from simplerl.judge.endpoint import Reply
 from simplerl.runs.behaviours import BEHAVIOURS, Judgement
 
@@ -100,13 +99,10 @@ class Judge:
         """Return what an answer says of a response; undecided, with the reason, where it cannot be read."""
         behaviours: dict[str, tuple[str, ...]] = {}
         unfounded, detail = dict(behaviours), ""
-        if not reply.text or not reply.text.strip():
-            detail = "the judge said nothing" + (f" ({reply.finish_reason})" if reply.finish_reason else "")
-        else:
-            try:
-                behaviours, unfounded = read_reply(reply.text, item.response)
-            except ValueError as error:
-                detail = f"truncated at the token limit: {error}" if reply.finish_reason == "length" else str(error)
+        try:
+            behaviours, unfounded = read_reply(reply.text, item.response)
+        except ValueError as error:
+            detail = f"{error} (the answer ended by: {reply.finish_reason})"
         return item.judgement(
             judge=self.model,
             settings=self.settings,
@@ -135,24 +131,18 @@ def messages(question: str, response: str) -> list[dict[str, str]]:
     return [{"role": "system", "content": instructions}, {"role": "user", "content": data}]
 
 
-_FENCE = re.compile(r"```[a-zA-Z]*")
-#: An escape that JSON knows, or a backslash that is none, as in "\sqrt": LaTeX that was not escaped.
-_BACKSLASH = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})|\\')
 #: What JSON makes of LaTeX that was not escaped: "\times" begins with a tab.
 _CONTROL = str.maketrans({"\b": "\\b", "\f": "\\f", "\r": "\\r", "\t": "\\t"})
 
 
-def read_reply(text: str, response: str) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+def read_reply(text: str | None, response: str) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
     """Return (behaviour → examples that stand in the response, behaviour → examples that do not).
 
-    Every behaviour is a key of the first, those with such examples of the second. Accepted are a code fence around the
-    JSON, what a thinking model says before `</think>`, and LaTeX whose backslashes were not doubled; raises ValueError,
-    with one line why, for anything else that is not a JSON object of lists of strings for exactly the behaviours.
+    Every behaviour is a key of the first, those with such examples of the second. Raises ValueError, with one line why,
+    for what holds no JSON object of lists of strings for exactly the behaviours.
     """
-    value = _parse(text)
-    if not isinstance(value, dict):
-        raise ValueError(f"the answer is JSON, but not an object: {type(value).__name__}")
-    given = {str(name).strip().lower().replace(" ", "_").replace("-", "_"): items for name, items in value.items()}
+    value = read_object(text)
+    given = {name.strip().lower().replace(" ", "_").replace("-", "_"): items for name, items in value.items()}
     if missing := [name for name in BEHAVIOURS if name not in given]:
         raise ValueError(f"the answer says nothing of {', '.join(missing)}")
     if unknown := [name for name in given if name not in BEHAVIOURS]:
@@ -167,21 +157,6 @@ def read_reply(text: str, response: str) -> tuple[dict[str, tuple[str, ...]], di
         if wrong := tuple(example[:LONGEST] for example, quote in quoted if quote is None):
             unfounded[name] = wrong
     return founded, unfounded
-
-
-def _parse(text: str) -> Any:
-    text = text.rpartition("</think>")[2].strip()
-    if (opening := _FENCE.match(text)) and text.endswith("```") and len(text) >= opening.end() + 3:
-        text = text[opening.end() : -3].strip()
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("the answer is not JSON: nested too deep") from None
-    except ValueError as error:
-        try:
-            return json.loads(_BACKSLASH.sub(lambda m: m[0] if len(m[0]) > 1 else "\\\\", text))
-        except (ValueError, RecursionError):
-            raise ValueError(f"the answer is not JSON: {error}") from None
 
 
 def quotation(example: str, haystack: str) -> str | None:

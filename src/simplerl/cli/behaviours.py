@@ -75,17 +75,15 @@ def _judge(args: argparse.Namespace) -> tuple[Judge, Endpoint | None]:
     judge = Judge(model=args.judge, parameters=parameters)
     if args.dry_run:
         return judge, None
-    endpoint = Endpoint(
+    return judge, Endpoint(
         model=args.judge,
         base_url=args.base_url,
         key_variable=None if args.no_api_key else args.api_key_env,
         parameters=parameters,
         timeout_s=args.timeout,
         retries=args.retries,
+        say=say,
     )
-    if endpoint.in_the_clear:
-        say(f"warning: the key goes unencrypted to {endpoint.address}")
-    return judge, endpoint
 
 
 def _priced(args: argparse.Namespace, before: str, tokens_in: int, tokens_out: int) -> str:

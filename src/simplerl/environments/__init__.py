@@ -2,16 +2,26 @@
 
 An environment is a frozen dataclass whose fields are its settings (`base.py`). A new one is a class and a line here;
 from outside, `@simplerl.register("environment", "name")`, or `--environment file.py:Class`.
+
+A problem may bring its own judge (`Problem.meta["environment"]`: Reasoning Gym, knights and knaves): in a mixture each
+domain is judged by its own. What the policy acts in is still the run's environment; where that gives no verdict, the
+problem's own judge does.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
+from simplerl.core.errors import SimpleRLError, raised_at
 from simplerl.core.objects import is_object, recall
 from simplerl.core.plugins import is_source, load_source
 from simplerl.core.registry import Registry
+from simplerl.core.types import Problem, Verdict
 
-__all__ = ["ENVIRONMENTS", "environment_class", "make_environment"]
+if TYPE_CHECKING:
+    from simplerl.environments.base import Environment
+
+__all__ = ["ENVIRONMENTS", "environment_class", "judge_of", "make_environment", "own_verdict"]
 
 #: Name → class.
 ENVIRONMENTS: Registry[Any] = Registry(
@@ -50,3 +60,30 @@ def environment_class(name: str) -> Any:
     from simplerl.environments.factory import adapted
 
     return adapted(recall(name, "environment") if is_object(name) else load_source(name), name)
+
+
+def judge_of(problem: Problem, policy: str) -> "Environment | None":
+    """Return the judge that a problem names; None where the verifier is to judge. Raises ConfigError for no such name.
+
+    `policy` is how the verifier finds a final answer; the judge finds it in the same way.
+    """
+    name = problem.meta.get("environment")
+    return _judge(name, policy) if name else None
+
+
+def own_verdict(problem: Problem, text: str, policy: str) -> Verdict | None:
+    """Return the verdict of the judge that a problem names; None where the verifier is to judge."""
+    judge = judge_of(problem, policy)
+    try:
+        return judge.judge(problem, None, text) if judge else None
+    except SimpleRLError:
+        raise
+    except Exception as error:  # It may be anybody's code.
+        detail = f"{type(judge).__name__} raised {raised_at(error)}"
+        return Verdict(status="error", extracted=None, rule="environment", detail=detail)
+
+
+@lru_cache(maxsize=32)
+def _judge(name: str, policy: str) -> "Environment":
+    kind = ENVIRONMENTS.find(name)
+    return kind(policy=policy) if hasattr(kind, "policy") else kind()

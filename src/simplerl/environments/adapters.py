@@ -52,7 +52,6 @@ class Adapter(Agent):
     """What their reward is for a full mark; it counts as 1. Beyond both is an error."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if not self.lowest < self.highest:
             raise ConfigError(f"environment.lowest {self.lowest} must be below environment.highest {self.highest}")
 

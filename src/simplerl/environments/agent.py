@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+from pydantic import PositiveInt
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Call, Problem, Turn, Verdict, VerdictStatus
@@ -45,7 +46,7 @@ class Session:
     key: str
     inbox: "queue.SimpleQueue[Any]" = field(default_factory=queue.SimpleQueue)
     """What the agent sends: messages, or `Ended`."""
-    outbox: "queue.SimpleQueue[Any]" = field(default_factory=queue.SimpleQueue)
+    outbox: "queue.SimpleQueue[tuple[str, str] | None]" = field(default_factory=queue.SimpleQueue)
     """(text, finish reason) of each answer; None: the episode is over."""
     tokenizer: Any = None
     known: Messages = field(default_factory=list)
@@ -62,8 +63,7 @@ class Session:
         if self.over:
             return None
         self.inbox.put(messages)
-        answer: tuple[str, str] | None = self.outbox.get()
-        return answer
+        return self.outbox.get()
 
 
 @dataclass(frozen=True)
@@ -74,32 +74,29 @@ class Ended:
     error: Exception | None = None
 
 
-class _Server(http.server.ThreadingHTTPServer):
+class Endpoint(http.server.ThreadingHTTPServer):
+    """The server: it finds an episode by the key of a request and waits with it for the policy."""
+
     daemon_threads = True
     request_queue_size = 128
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of who hung up before the answer came."""
-
-
-class Endpoint:
-    """The server: it finds an episode by the key of a request and waits with it for the policy."""
 
     def __init__(self, port: int = 0, *, key: str = "", begin: Callable[[Session], Callable[[], None]] | None = None):
         """With `begin` whoever has `key` may open episodes; what it returns is called in a thread of its own."""
         self.sessions: dict[str, Session] = {}
         self.key, self.begin = key, begin
-        handler = type("Handler", (_Handler,), {"endpoint": self})
         try:
-            self.server = _Server((HOST, port), handler)
+            super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
             raise ConfigError(f"port {port} cannot be used: {error}; choose another --port (0: any)") from error
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of who hung up before the answer came."""
 
     @property
     def base_url(self) -> str:
         """What an OpenAI client is given."""
-        return f"http://{HOST}:{self.server.server_address[1]}/v1"
+        return f"http://{HOST}:{self.server_address[1]}/v1"
 
     def open(self) -> Session:
         """Begin an episode."""
@@ -115,7 +112,7 @@ class Endpoint:
         finally:
             for session in list(self.sessions.values()):
                 self.close(session)
-            self.server.shutdown()
+            self.shutdown()
 
     def close(self, session: Session) -> None:
         """End an episode: whoever still waits for an answer is told so."""
@@ -125,7 +122,7 @@ class Endpoint:
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    endpoint: ClassVar[Endpoint]
+    server: Endpoint
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *arguments: Any) -> None:
@@ -143,10 +140,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
         self._send(status, {"error": {"message": message, "type": "invalid_request_error"}})
 
-    def _session(self, key: str) -> Session | None:
-        sessions = list(self.endpoint.sessions.values())
-        return next((each for each in sessions if hmac.compare_digest(each.key.encode(), key.encode())), None)
-
     def do_GET(self) -> None:
         """List the one model."""
         if self.path.rstrip("/") != "/v1/models":
@@ -159,19 +152,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not (length.isascii() and length.isdigit()) or int(length) > LARGEST:
             return self._refuse(413, f"a request has a length of at most {LARGEST} bytes")
         raw = self.rfile.read(int(length))
-        key, server = self.headers.get("Authorization", "").removeprefix("Bearer ").strip(), self.endpoint
+        key, server = self.headers.get("Authorization", "").removeprefix("Bearer ").strip(), self.server
         if self.path == "/v1/episodes" and server.begin and hmac.compare_digest(key.encode(), server.key.encode()):
             threading.Thread(target=server.begin(opened := server.open()), daemon=True).start()
             return self._send(200, {"api_key": opened.key, "base_url": server.base_url})
         try:
             body = json.loads(raw)
             # Clients that share a connection among episodes have one key for all: they give an episode's as the model.
-            session = self._session(key) or self._session(str(body.get("model")))
+            session = server.sessions.get(key) or server.sessions.get(str(body.get("model")))
             if session is None:
                 return self._refuse(401, "this key is not that of an episode that is running")
             if self.path == "/v1/reward":
                 session.reward = checked_reward(body["reward"])
-                if self.endpoint.begin:  # There is no function whose end would be the episode's.
+                if server.begin:  # There is no function whose end would be the episode's.
                     session.inbox.put(Ended())
                 return self._send(200, {"reward": session.reward})
             if self.path != "/v1/chat/completions":
@@ -265,9 +258,9 @@ class Agent(Environment):
     function: ClassVar[Callable[..., Any]]
     source: ClassVar[str]
 
-    max_turns: int = 16
+    max_turns: PositiveInt = 16
     """Answers of the policy after which an episode is over."""
-    observation_tokens: int = 2048
+    observation_tokens: PositiveInt = 2048
     """Tokens of the messages between two answers; of more the middle is left out."""
 
     def start(self, problem: Problem, rng: np.random.Generator) -> Any:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from pydantic import PositiveFloat, PositiveInt
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Problem, Turn, Verdict
@@ -30,17 +31,12 @@ class Environment:
     slow: ClassVar[bool] = True
     """Whether `step` and `judge` may take long (a tool, a sandbox): they run in threads beside generation."""
 
-    max_turns: int = 8
+    max_turns: PositiveInt = 8
     """Turns of the policy after which an episode is over."""
-    max_seconds: float = 60.0
+    max_seconds: PositiveFloat = 60.0
     """Seconds that the environment's answers may take in an episode, all together; after that it is undecided."""
-    observation_tokens: int = 256
+    observation_tokens: PositiveInt = 256
     """Tokens of an observation; of a longer one the middle is left out."""
-
-    def __post_init__(self) -> None:
-        for name in ("max_turns", "max_seconds", "observation_tokens"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"environment.{name} must be positive, got {getattr(self, name)}")
 
     def problem(self, problem: Problem, rng: np.random.Generator) -> Problem:
         """Return the problem as it is asked, once for all its samples (choices shuffled, tools explained)."""

@@ -9,10 +9,12 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
+from pydantic import PositiveInt
 
 from simplerl.core.types import Call, Problem, Turn
 from simplerl.environments.base import Environment
@@ -37,7 +39,7 @@ class Calculator(Environment):
     stop: ClassVar[tuple[str, ...]] = (">>",)
     slow: ClassVar[bool] = False
 
-    max_turns: int = 9
+    max_turns: PositiveInt = 9
     """Turns of the policy: one more than calls."""
 
     def step(self, problem: Problem, state: Any, text: str, rng: np.random.Generator) -> Turn:
@@ -98,17 +100,11 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction:
 
 
 def written(value: Fraction) -> str:
-    """Return a number as people write it: an integer, a decimal that ends, or a fraction.
+    """Return a number as people write it: an integer, a decimal of up to 12 places, or a fraction.
 
     >>> written(Fraction(9, 4)), written(Fraction(1, 3))
     ('2.25', '1/3')
     """
-    if value.denominator == 1:
-        return str(value.numerator)
-    places = 0
-    while places <= 12 and (value * 10**places).denominator != 1:
-        places += 1
-    if places > 12:
-        return f"{value.numerator}/{value.denominator}"
-    digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
-    return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"
+    if 10**12 % value.denominator:
+        return str(value)
+    return f"{Context(prec=2 * DIGITS).divide(Decimal(value.numerator), Decimal(value.denominator)):f}"

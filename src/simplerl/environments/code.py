@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import PositiveFloat, PositiveInt
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Call, Problem, Turn, Verdict
@@ -137,28 +138,20 @@ def _cut(text: str, most: int = 300) -> str:
 class Code(Environment):
     """Programs, judged by unit tests in a sandbox; with `max_turns` above 1 the first failing test is shown."""
 
-    max_turns: int = 1
+    max_turns: PositiveInt = 1
     """Programs that may be handed in. After each but the last the first failing test is the observation."""
-    max_seconds: float = 600.0
+    max_seconds: PositiveFloat = 600.0
     """Seconds for all tests of a response, waiting for a free core included; after that it is undecided."""
-    observation_tokens: int = 512
+    observation_tokens: PositiveInt = 512
     """Tokens of a failing test that is shown; of a longer one the middle is left out."""
     score: Literal["all", "fraction"] = "all"
     """What counts: all tests, or the share of them that pass."""
-    test_seconds: float = 5.0
+    test_seconds: PositiveFloat = 5.0
     """Seconds by the clock for a test of what is printed (six times as many for all of them), or for all calls."""
-    memory_mb: int = 512
+    memory_mb: PositiveInt = 512
     """Address space of a program."""
     instruct: bool = True
     """Whether the question is followed by the form of the answer; never where it is a beginning to be completed."""
-    observation: str = "\n\nThis test fails.\n{test}\n\n"
-    """What follows a program that fails; `{test}` is the first failing test."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.score not in ("all", "fraction"):
-            raise ConfigError(f"environment.score must be all or fraction, not {self.score!r}")
-        self.limits  # noqa: B018  Checks them.
 
     @property
     def limits(self) -> Limits:
@@ -185,9 +178,8 @@ class Code(Environment):
         tested = self._try(problem, program_in(text))
         call = Call(tool="tests", arguments=program_in(text), result=tested.first or f"{tested.passed} pass")
         done = tested.good or tested.lost
-        return Turn(
-            observation="" if done else self.observation.replace("{test}", tested.first), done=done, calls=(call,)
-        )
+        shown = "" if done else f"\n\nThis test fails.\n{tested.first}\n\n"
+        return Turn(observation=shown, done=done, calls=(call,))
 
     def judge(self, problem: Problem, state: Any, text: str) -> Verdict:
         program = program_in(text)

@@ -6,11 +6,11 @@ box), it is judged as part of the answer.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import Field, PositiveInt
 
-from simplerl.core.errors import ConfigError
 from simplerl.core.types import Problem, Turn, Verdict
 from simplerl.environments.base import Environment
 from simplerl.verify import verify
@@ -22,22 +22,16 @@ class ForcedEnd(Environment):
 
     slow: ClassVar[bool] = False
 
-    max_turns: int = 2
+    max_turns: PositiveInt = 2
     """Turns of the policy: the thought, and the answer after an interruption."""
-    thinking_tokens: int = 12_288
+    thinking_tokens: PositiveInt = 12_288
     """Tokens after which a response is interrupted; what is left of `sampling.max_new_tokens` is for the answer."""
-    phrase: str = "\nOkay, time is up. Let me stop thinking and formulate a final answer now.\n</think>\n"
+    phrase: Annotated[str, Field(min_length=1)] = (
+        "\nOkay, time is up. Let me stop thinking and formulate a final answer now.\n</think>\n"
+    )
     """What ends the thought."""
     policy: str = "boxed"
     """How the answer after an interruption is found: a name from `simplerl.verify.POLICIES`."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.thinking_tokens < 1 or not self.phrase:
-            raise ConfigError(
-                "environment.thinking_tokens must be positive and environment.phrase must not be empty, got "
-                f"{self.thinking_tokens} and {self.phrase!r}"
-            )
 
     def start(self, problem: Problem, rng: np.random.Generator) -> Any:
         """Return where the interrupted thought will be kept."""

@@ -30,6 +30,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import PositiveFloat
+
 from simplerl.core.children import start_child
 from simplerl.core.errors import ConfigError, DataError, nearest, raised_at
 from simplerl.core.seeds import derive, split_of
@@ -177,7 +179,7 @@ class ReasoningGym(Environment):
 
     policy: str = "boxed"
     """How the final answer is found; in a run it is that of the verifier."""
-    max_seconds: float = 300.0
+    max_seconds: PositiveFloat = 300.0
     """Seconds for a score, waiting for the library included, which answers one request at a time."""
 
     def judge(self, problem: Problem, state: Any, text: str) -> Verdict | None:

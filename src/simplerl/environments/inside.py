@@ -84,9 +84,9 @@ def serve() -> None:
     """Import the program (`/solution.py`) and call what is asked for, until nobody asks any more."""
     hear, say = channel()
     sys.path.insert(0, "/")
-    solution, failure = None, None
+    failure = None
     try:
-        solution = importlib.import_module("solution")
+        solution: Any = importlib.import_module("solution")
     except BaseException as error:  # SystemExit too: every call is answered by it.
         failure = error
     for line in hear:
@@ -94,17 +94,11 @@ def serve() -> None:
         try:
             if failure is not None:
                 raise failure
-            answer = {"value": pack(callee(solution, name)(*arguments, **named))}
+            methods = not hasattr(solution, name) and hasattr(solution, "Solution")  # Of a class of that name.
+            answer = {"value": pack(getattr(solution.Solution() if methods else solution, name)(*arguments, **named))}
         except BaseException as error:
             answer = {"error": type(error).__name__, "message": str(error)[:300]}
         print(json.dumps(answer), file=say, flush=True)
-
-
-def callee(solution: Any, name: str) -> Any:
-    """Return a function of the program, or a method of its class `Solution`."""
-    if not hasattr(solution, name) and hasattr(solution, "Solution"):
-        return getattr(solution.Solution(), name)
-    return getattr(solution, name)
 
 
 # --- with the tests -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from pydantic import PositiveFloat, PositiveInt
 
 from simplerl.core.types import Call, Problem, Turn
 from simplerl.environments import sandbox
@@ -24,14 +25,10 @@ class Interpreter(Environment):
 
     stop: ClassVar[tuple[str, ...]] = (CLOSE,)
 
-    code_seconds: float = 5.0
+    code_seconds: PositiveFloat = 5.0
     """Seconds that a program may run."""
-    memory_mb: int = 512
+    memory_mb: PositiveInt = 512
     """Memory that a program may have."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        sandbox.Limits(seconds=self.code_seconds, memory_mb=self.memory_mb)
 
     def start(self, problem: Problem, rng: np.random.Generator) -> Any:
         """Raise SandboxError where there is no sandbox, before anything is sampled."""

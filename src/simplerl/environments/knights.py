@@ -20,7 +20,7 @@ from simplerl.core.seeds import generator, split_of
 from simplerl.core.types import Completion, Problem, Verdict
 from simplerl.data.problems import generated_size
 from simplerl.environments.base import Environment
-from simplerl.rewards.base import Reward, decided
+from simplerl.rewards.base import Reward
 from simplerl.rewards.builtin import in_r1_format
 from simplerl.verify import extract
 
@@ -85,8 +85,8 @@ def puzzle(seed: int, split: str, people: int, index: int) -> Problem:
     return Problem(
         id=f"knights-{split}-s{seed}-l{people}-{index}",
         question="On an island everybody is a knight or a knave. Knights always tell the truth, knaves always lie. You "
-        f"meet {people} people: {_listed(names)}. {said} Who is a knight and who is a knave? Answer for everybody, in "
-        f"the form: {names[0]} is a knight, {names[1]} is a knave.",
+        f"meet {people} people: {', '.join(names[:-1])} and {names[-1]}. {said} Who is a knight and who is a "
+        f"knave? Answer for everybody, in the form: {names[0]} is a knight, {names[1]} is a knave.",
         answer=", ".join(f"{name} is a {ROLES[role]}" for name, role in zip(names, fitting[0], strict=True)),
         source="knights",
         level=str(people),
@@ -101,10 +101,6 @@ def _words(statement: Statement, names: Sequence[str]) -> str:
     name, first, second = statement
     words = JOINTS[name][0].format(_words((first,), names), _words((second,), names))
     return words[0].upper() + words[1:]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def load(split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[int, ...] = (2, 3, 4)) -> list[Problem]:
@@ -180,6 +176,6 @@ class LogicPuzzle(Reward):
 
     def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
         formed = in_r1_format(completion.text, opened=self.think_in_prompt)
-        if not formed or decided(verdict).status == "no_answer":
+        if not formed or verdict.status == "no_answer":
             return (self.form if formed else -self.form) + self.unreadable
         return self.form + (self.correct if verdict.correct else self.wrong)

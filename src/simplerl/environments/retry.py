@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from pydantic import PositiveInt
 
 from simplerl.core.types import Problem, Turn
 from simplerl.environments.base import Environment
@@ -19,7 +20,7 @@ class GuidedRetry(Environment):
 
     slow: ClassVar[bool] = False
 
-    max_turns: int = 2
+    max_turns: PositiveInt = 2
     """Attempts."""
     policy: str = "boxed"
     """How the answer of an attempt is found: a name from `simplerl.verify.POLICIES`."""

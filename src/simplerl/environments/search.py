@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from pydantic import PositiveInt
 
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Call, Problem, Turn
@@ -30,7 +31,7 @@ class Search(Environment):
 
     corpus: str = ""
     """File of passages (JSONL, JSON or Parquet with a column `text`, perhaps `title`); needed."""
-    passages: int = 3
+    passages: PositiveInt = 3
     """How many are shown."""
 
     def start(self, problem: Problem, rng: np.random.Generator) -> Any:

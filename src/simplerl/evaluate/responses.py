@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from simplerl.core.errors import DataError, nearest
 from simplerl.core.types import Problem, Verdict
 from simplerl.data.rows import read_rows
-from simplerl.environments.judges import own_verdict
+from simplerl.environments import own_verdict
 from simplerl.evaluate.benchmarks import Loaded, first_field
 from simplerl.evaluate.figures import check_ks, figures
 from simplerl.evaluate.run import Settings

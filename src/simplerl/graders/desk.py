@@ -98,7 +98,6 @@ class Desk:
                 key_variable=s.api_key_env or None,
                 parameters=parameters,
                 timeout_s=s.timeout_s,
+                say=self._say,
             )
-            if self._endpoints[name].in_the_clear:
-                self._say(f"WARNING: the key goes unencrypted to {self._endpoints[name].address}")
         return self._endpoints[name]

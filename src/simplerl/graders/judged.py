@@ -9,7 +9,6 @@ not in the form that it is asked for, is undecided and never 0. Prompts are ours
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from typing import Any, ClassVar
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 from simplerl.graders.desk import Desk
-from simplerl.judge.asking import content_address
+from simplerl.judge.asking import content_address, read_object
 from simplerl.judge.endpoint import Messages, Reply
 from simplerl.rewards.base import Reward
 
@@ -27,13 +26,18 @@ from simplerl.rewards.base import Reward
 class Judged(Reward):
     """Base: a request for each response; subclasses say what is asked and read the answer."""
 
-    costs: ClassVar[bool] = True
     answer_tokens: ClassVar[int] = 500
+    """Tokens of an answer of the model, at most."""
     parameters: ClassVar[Mapping[str, Any]] = {"temperature": 0}
 
     _desk: Desk | None = field(default=None, init=False, repr=False, compare=False)
 
-    def begin(self, desk: Any) -> None:
+    @property
+    def judged(self) -> list[Any]:
+        return [self]
+
+    def begin(self, desk: Desk) -> None:
+        """Take the desk at which a run asks its judge."""
         object.__setattr__(self, "_desk", desk)
 
     def question(self, problem: Problem, completion: Completion) -> str | None:
@@ -85,16 +89,6 @@ def asked_about(problem: Problem, response: str) -> str:
     return f"{quoted('question', problem.question)}\n{quoted('response', response)}"
 
 
-def read_json(text: str | None) -> dict[str, Any]:
-    """Return the JSON object in an answer, which may stand in prose. Raises ValueError where there is none."""
-    text = text or ""
-    start, end = text.find("{"), text.rfind("}")
-    value = json.loads(text[start : end + 1]) if 0 <= start < end else None
-    if not isinstance(value, dict):
-        raise ValueError("no JSON object")
-    return value
-
-
 @dataclass(frozen=True, kw_only=True)
 class Rubric(Judged):
     """The weighted share of a list of criteria that a response meets, 0 to 1."""
@@ -137,7 +131,7 @@ class Rubric(Judged):
         )
 
     def read(self, problem: Problem, reply: Reply) -> float:
-        met, pairs = read_json(reply.text)["met"], self._list(problem)
+        met, pairs = read_object(reply.text)["met"], self._list(problem)
         if not isinstance(met, list) or len(met) != len(pairs) or not all(type(each) is bool for each in met):
             raise ValueError(f"`met` is not {len(pairs)} times true or false")
         return sum(w for (_, w), each in zip(pairs, met, strict=True) if each) / sum(w for _, w in pairs)
@@ -159,7 +153,7 @@ class RLMT(Judged):
         )
 
     def read(self, problem: Problem, reply: Reply) -> float:
-        mark = read_json(reply.text)["mark"]
+        mark = read_object(reply.text)["mark"]
         if isinstance(mark, bool) or not isinstance(mark, int | float) or not 0 <= mark <= 10:
             raise ValueError("`mark` is not a number from 0 to 10")
         return mark / 10

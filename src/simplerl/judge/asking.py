@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,8 @@ PROBE_RETRIES = 2
 #: Bytes of a token, for the estimate of cost: few, because mathematics has short tokens. A Chinese character is three
 #: bytes and about one token.
 BYTES_PER_TOKEN = 3
+#: An escape that JSON knows, or a backslash that is none, as in "\sqrt": LaTeX that was not escaped.
+_BACKSLASH = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})|\\')
 
 
 def content_address(*parts: Any) -> str:
@@ -37,6 +40,23 @@ def estimate_tokens(*texts: str) -> int:
 def cost(tokens_in: int, tokens_out: int, price_in: float, price_out: float) -> float:
     """Return what tokens cost at prices per million."""
     return (tokens_in * price_in + tokens_out * price_out) / 1_000_000
+
+
+def read_object(text: str | None) -> dict[str, Any]:
+    """Return the JSON object in an answer, which may stand in prose, behind a thought or in a code fence.
+
+    LaTeX in it may have backslashes that were not doubled. Raises ValueError where there is no such object.
+    """
+    text = (text or "").rpartition("</think>")[2]
+    inside = text[text.find("{") : text.rfind("}") + 1]
+    for candidate in (inside, _BACKSLASH.sub(lambda m: m[0] if len(m[0]) > 1 else "\\\\", inside)):
+        try:
+            value = json.loads(candidate)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            return value
+    raise ValueError("no JSON object")
 
 
 class AnswerCache:

@@ -7,7 +7,7 @@ the endpoint says before that is shown or kept.
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, cast
 from urllib.parse import urlsplit
@@ -69,6 +69,7 @@ class Endpoint:
         parameters: Mapping[str, Any] = PARAMETERS,
         timeout_s: float = 120.0,
         retries: int = 5,
+        say: Callable[[str], None] = lambda message: None,
     ):
         """Raises ConfigError where the package, the key or the address is missing or wrong. Sends nothing.
 
@@ -92,12 +93,9 @@ class Endpoint:
         )
         self.address = _without_secrets(str(self._client.base_url))
         """The address, without user and password."""
-
-    @property
-    def in_the_clear(self) -> bool:
-        """Whether a key would go unencrypted to another machine."""
         parts = urlsplit(self.address)
-        return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1") and bool(self._key)
+        if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1") and self._key:
+            say(f"WARNING: the key goes unencrypted to {self.address}")
 
     def ask(self, messages: Messages, *, retries: int | None = None) -> Reply:
         """Return the answer to one request. Raises NoAnswer where there is none, EndpointError where asking is vain."""

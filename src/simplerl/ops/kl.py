@@ -4,26 +4,21 @@ from typing import Literal
 
 import torch
 
-KLEstimator = Literal["k1", "k2", "k3", "abs"]
+KLEstimator = Literal["k1", "k2", "k3"]
 
 
 def kl(logprobs_BT: torch.Tensor, ref_logprobs_BT: torch.Tensor, *, estimator: str = "k3") -> torch.Tensor:
     """Return a per-token estimate of KL(π‖π_ref) in nats, shape [B, T]. With d = log π_ref − log π:
 
-    `k1` −d · `abs` |d| · `k2` d²/2 · `k3` e^d − d − 1, clamped to [−10, 10] as in SimpleRL-Zoo ("low_var_kl").
+    `k1` −d · `k2` d²/2 · `k3` e^d − d − 1, clamped to [−10, 10] as in SimpleRL-Zoo ("low_var_kl").
     """
     if estimator not in KL_ESTIMATORS:
         raise ValueError(f"KL estimator must be one of {', '.join(KL_ESTIMATORS)}; got {estimator!r}")
     return KL_ESTIMATORS[estimator](ref_logprobs_BT - logprobs_BT)
 
 
-#: Log-probabilities of one policy, computed in different micro-batches, differ by less than this in fp32.
-NEAR = 1e-4
-
 KL_ESTIMATORS = {
     "k1": lambda d: -d,
-    # At the kink the sign of a rounding error would push as hard as a real difference, so there it does not push.
-    "abs": lambda d: torch.where(d.abs() > NEAR, d, d.detach()).abs(),
     "k2": lambda d: 0.5 * d.square(),
     # The clamp has long cut in at d = 20; beyond d = 88 an infinite exponential would make its gradient NaN.
     "k3": lambda d: (torch.expm1(d.clamp(max=20)) - d).clamp(-10, 10),

@@ -15,7 +15,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -237,13 +237,3 @@ def load_prm(name: str, device: str = "cpu") -> ProcessRewardModel:
     model.requires_grad_(False)
     prompt = prompter(card["template"], system=card["system"], special_tokens=card["special_tokens"])
     return ProcessRewardModel(name=name, policy=policy, model=model, prompts=prompt, steps=card["steps"])
-
-
-def paired(logits: Sequence[np.ndarray], labels: Sequence[Sequence[int | None]]) -> Iterator[tuple[float, int, bool]]:
-    """Yield (logit, label, whether no step before it is wrong) of every labelled step of some responses."""
-    for own, marks in zip(logits, labels, strict=True):
-        first = True
-        for logit, label in zip(own.tolist(), marks, strict=True):
-            if label is not None:
-                yield logit, label, first
-                first = first and label == 1

@@ -14,13 +14,12 @@ class Reward:
     """Base of all rewards; subclasses define `__call__`, and set `name` where it is built in."""
 
     name: ClassVar[str] = ""
-    costs: ClassVar[bool] = False
-    """Whether a model is asked for it, which costs: only what is trained on is scored then."""
-    answer_tokens: ClassVar[int] = 0
-    """Tokens of an answer of that model, at most."""
 
-    def begin(self, desk: Any) -> None:
-        """Take the desk (`graders/desk.py`) at which a run asks its judge; only rewards that cost are given one."""
+    @property
+    def judged(self) -> "list[Any]":
+        """The rewards in this one for which a model is asked (`graders/`), which costs: only what is trained on is
+        scored then."""
+        return []
 
     def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
         """Return the number trained on, of a reward that looks at one response at a time."""
@@ -37,6 +36,8 @@ class Reward:
         return [self._score(problem, *pair) for pair in zip(completions, verdicts, strict=True)]
 
     def _score(self, problem: Problem, completion: Completion, verdict: Verdict) -> Scored | Undecided:
+        if not verdict.decided:  # It says nothing about the answer: a number for it would be an invention.
+            return Undecided(f"no reward for a verdict of status {verdict.status!r}: {verdict.detail}")
         try:
             return self.scored(self(problem, completion, verdict))
         except SimpleRLError:
@@ -61,17 +62,3 @@ class Reward:
         if not math.isfinite(number):
             return Undecided(f"reward {who} gave {str(value)[:60]!r} ({type(value).__name__}), not a finite number")
         return Scored(number, {self.label: number})
-
-
-def decided(verdict: Verdict) -> Verdict:
-    """Return the verdict; raise `ValueError` when it says nothing about the answer.
-
-    `timeout`, `error` and `unjudgeable` are not wrong answers: a reward for them would be an invention. The trainer
-    excludes such trajectories from the loss and counts them; it never calls a reward with one.
-    """
-    if not verdict.decided:
-        raise ValueError(
-            f"no reward can be given for a verdict of status {verdict.status!r} ({verdict.detail}); "
-            "exclude the trajectory from the loss and count it"
-        )
-    return verdict

@@ -1,14 +1,16 @@
 """The built-in rewards of one response: from its verdict, its form and its length. `mixture.py` adds them up."""
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Completion, Problem, Verdict
-from simplerl.rewards.base import Reward, decided
+from simplerl.rewards.base import Reward
 from simplerl.verify.extract import STOP_STRINGS, boxed, final_part
 
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+_R1 = re.compile(r"<think>.*</think>\s*<answer>\s*\S.*</answer>", re.DOTALL)
 
 
 def has_box(completion: Completion) -> bool:
@@ -30,95 +32,72 @@ class Correctness(Reward):
     """For a wrong answer, and for none."""
 
     def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
-        if decided(verdict).correct or not verdict.score:
+        if verdict.correct or not verdict.score:
             return self.correct if verdict.correct else self.wrong
         return self.wrong + verdict.score * (self.correct - self.wrong)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SimplerlV0(Reward):
-    """Three values: right, wrong in a box, no box.
+@dataclass(frozen=True, kw_only=True)
+class Independent(Reward):
+    """Four values, for the answer and its box; use it with a policy that finds answers outside a box.
+
+    SimpleRL-Zoo's mode of this name: the answer and its form are rewarded separately.
+    """
+
+    name: ClassVar[str] = "independent"
+    correct: float = 1.0
+    """For a right answer in the form."""
+    correct_unformatted: float = 0.5
+    """For a right answer outside it, which only a fallback policy finds."""
+    wrong: float = -0.5
+    """For a wrong answer in the form."""
+    neither: float = -1.0
+    """For a wrong answer, or none, outside it."""
+
+    def formatted(self, completion: Completion) -> bool:
+        """Whether a response has the form."""
+        return has_box(completion)
+
+    def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
+        if verdict.correct:
+            return self.correct if self.formatted(completion) else self.correct_unformatted
+        return self.wrong if self.formatted(completion) else self.neither
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimplerlV0(Independent):
+    """Three values: right in a box, wrong in a box, no closed and non-empty box, whatever the answer.
 
     The reward of the first SimpleRL (the PPO blog, January 2025). There "boxed" was the mere substring.
     """
 
     name: ClassVar[str] = "simplerl-v0"
-    correct: float = 1.0
-    """For a right answer in a box."""
-    wrong: float = -0.5
-    """For a wrong answer in a box."""
-    no_box: float = -1.0
-    """Without a closed, non-empty box, whatever the answer."""
-
-    def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
-        in_box = self.correct if decided(verdict).correct else self.wrong
-        return in_box if has_box(completion) else self.no_box
+    correct_unformatted: float = -1.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Independent(Reward):
-    """Four values; use it with the policy `boxed-then-phrases-then-last-number`, else the second never occurs.
-
-    SimpleRL-Zoo's mode of this name: the answer and its box are rewarded separately.
-    """
-
-    name: ClassVar[str] = "independent"
-    correct_boxed: float = 1.0
-    """For a right answer in a box."""
-    correct_unboxed: float = 0.5
-    """For a right answer that a fallback policy found outside a box."""
-    wrong_boxed: float = -0.5
-    """For a wrong answer in a box."""
-    neither: float = -1.0
-    """For a wrong answer, or none, without a box."""
-
-    def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
-        box = has_box(completion)
-        if decided(verdict).correct:
-            return self.correct_boxed if box else self.correct_unboxed
-        return self.wrong_boxed if box else self.neither
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class R1Tags(Reward):
-    """Four values; use it with the policy `r1-tags`, or with a fallback policy if the second is to occur.
-
-    DeepSeek-R1's format: `<think>…</think><answer>…</answer>`, each exactly once, in this order, nothing around them.
-    """
+@dataclass(frozen=True, kw_only=True)
+class R1Tags(Independent):
+    """The same four values for DeepSeek-R1's form, `<think>…</think><answer>…</answer>`; its policy is `r1-tags`."""
 
     name: ClassVar[str] = "r1-tags"
-    correct: float = 1.0
-    """For a right answer in the format."""
-    correct_unformatted: float = 0.5
-    """For a right answer outside it."""
-    wrong: float = -0.5
-    """For a wrong answer in the format."""
-    neither: float = -1.0
-    """For a wrong answer, or none, outside it."""
     think_in_prompt: bool = False
     """The prompt already ends with `<think>`, so that the response begins inside the thought."""
 
-    def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
-        formatted = in_r1_format(completion.text, opened=self.think_in_prompt)
-        if decided(verdict).correct:
-            return self.correct if formatted else self.correct_unformatted
-        return self.wrong if formatted else self.neither
+    def formatted(self, completion: Completion) -> bool:
+        return in_r1_format(completion.text, opened=self.think_in_prompt)
 
 
 def in_r1_format(text: str, *, opened: bool = False) -> bool:
-    """Whether a response is one thought and one non-empty answer; `opened`: the prompt already ended with `<think>`."""
+    """Whether a response is one thought and one non-empty answer, each tag once, in this order, nothing around them.
+
+    `opened`: the prompt already ended with `<think>`.
+    """
     for stop in STOP_STRINGS:
         text = text.split(stop, 1)[0]
     text = text.strip()
     if opened and not text.startswith("<think>"):
         text = "<think>" + text
-    if any(text.count(tag) != 1 for tag in _TAGS):
-        return False
-    before, _, rest = text.partition("<think>")
-    _, _, rest = rest.partition("</think>")
-    between, _, rest = rest.partition("<answer>")
-    answer, end_answer, after = rest.partition("</answer>")
-    return bool(end_answer and answer.strip()) and not (before or between.strip() or after)
+    return all(text.count(tag) == 1 for tag in _TAGS) and bool(_R1.fullmatch(text))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,7 +125,7 @@ class Length(Reward):
             raise ConfigError(f"length needs limit ≥ 1, not {self.limit}")
 
     def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
-        if self.only_correct and not decided(verdict).correct:
+        if self.only_correct and not verdict.correct:
             return 0.0
         return -min(len(completion.token_ids) / self.limit, 1.0)
 

@@ -44,10 +44,8 @@ class Mixture(Reward):
             if name in built:
                 raise ConfigError(f"the mixture names the reward {name!r} twice: add up the weights instead")
             weight = entry.get("weight", 1.0)
-            if isinstance(weight, bool) or not isinstance(weight, int | float):
-                raise ConfigError(f"the weight of {name!r} must be a number, not {weight!r}")
-            if not abs(weight) <= LARGEST:
-                raise ConfigError(f"the weight of {name!r} must be finite and at most {LARGEST:g}, not {weight!r}")
+            if isinstance(weight, bool) or not (isinstance(weight, int | float) and abs(weight) <= LARGEST):
+                raise ConfigError(f"the weight of {name!r} must be a finite number at most {LARGEST:g}, not {weight!r}")
             if not isinstance(entry.get("params") or {}, Mapping):
                 raise ConfigError(f"params of {name!r} must be a table, not {entry['params']!r}")
             reward = make_reward(name, entry.get("params") or {})
@@ -57,18 +55,8 @@ class Mixture(Reward):
         object.__setattr__(self, "_built", tuple(built.values()))
 
     @property
-    def costs(self) -> bool:  # type: ignore[override]
-        """Whether a part does."""
-        return any(reward.costs for _, reward in self._built)
-
-    @property
-    def answer_tokens(self) -> int:  # type: ignore[override]
-        """Tokens of the answers for one response."""
-        return sum(reward.answer_tokens for _, reward in self._built)
-
-    def begin(self, desk: Any) -> None:
-        for _, reward in self._built:
-            reward.begin(desk)
+    def judged(self) -> list[Any]:
+        return [each for _, reward in self._built for each in reward.judged]
 
     def score(
         self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]

@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simplerl.core.errors import ConfigError
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
-from simplerl.rewards.base import Reward, decided
+from simplerl.rewards.base import Reward
 from simplerl.rewards.builtin import has_box
 
 #: Characters of a response that are read as code.
@@ -32,7 +31,7 @@ class RLSP(Reward):
     """The cost of length is this divided by the response's tokens: searching longer costs less."""
 
     def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
-        right, boxed = decided(verdict).correct, has_box(completion)
+        right, boxed = verdict.correct, has_box(completion)
         return float(right) - self.no_box * (not boxed) - self.short / max(len(completion.token_ids), 1)
 
 
@@ -50,7 +49,7 @@ class ToolStar(Reward):
     """For a response that calls each of them."""
 
     def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
-        text, answer = completion.text, decided(verdict).extracted
+        text, answer = completion.text, verdict.extracted
         pairs = [(text.count(f"<{tag}>"), text.count(f"</{tag}>")) for tag in ("think", "answer")]
         if answer is None or pairs[0][0] < 1 or pairs[0][0] != pairs[0][1] or pairs[1] != (1, 1):
             return -1.0
@@ -69,17 +68,13 @@ class Curiosity(Reward):
     """
 
     name: ClassVar[str] = "curiosity"
-    orders: tuple[int, ...] = (3, 4, 5)
-    """The n of the n-grams of words."""
 
     def score(
         self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]
     ) -> list[Scored | Undecided]:
         """Return each response's novelty among the others; one without others is not compared."""
-        if not self.orders or min(self.orders) < 1:
-            raise ConfigError(f"curiosity needs orders of 1 or more, not {list(self.orders)}")
         words = [re.findall(r"\w+|[^\w\s]", completion.text) for completion in completions]
-        grams = [[{tuple(w[i : i + n]) for i in range(len(w) - n + 1)} for n in self.orders] for w in words]
+        grams = [[{tuple(w[i : i + n]) for i in range(len(w) - n + 1)} for n in (3, 4, 5)] for w in words]
         if len(grams) == 1:
             return [Undecided("curiosity compares the samples of a problem, and this is alone", applies=False)]
         results = []
@@ -103,8 +98,6 @@ class StaticTests(Reward):
     """
 
     name: ClassVar[str] = "rlsqm"
-    necessary: float = -1.0
-    """For a response that lacks what is necessary."""
 
     def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
         text = completion.text[:LONGEST]
@@ -112,13 +105,13 @@ class StaticTests(Reward):
         try:
             tree = ast.parse(blocks[-1] if blocks else text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):  # A response is anybody's text.
-            return self.necessary
+            return -1.0
         nodes = list(ast.walk(tree))
         asserted = list(_assertions(nodes))
         tested = str(problem.meta.get("entry_point", ""))
         called = {_name(node.func) for node in nodes if isinstance(node, ast.Call)}
         if not asserted or (tested and tested not in called):
-            return self.necessary
+            return -1.0
         dumped = [ast.dump(each) for each in asserted]
         practice = (
             not any(isinstance(node, ast.If | ast.IfExp | ast.Match) for node in nodes),

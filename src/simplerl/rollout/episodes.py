@@ -30,8 +30,8 @@ from simplerl.core.types import (
     VerdictStatus,
     VersionSpan,
 )
+from simplerl.environments import judge_of
 from simplerl.environments.base import Environment, is_single_turn
-from simplerl.environments.judges import judge_of
 from simplerl.models.text import decode
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 

@@ -226,7 +226,7 @@ class Rollout:
         self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict], purpose: str
     ) -> list[Scored | Undecided]:
         """Return what the reward says of each response; it is not shown those whose verdict is undecided."""
-        if self.reward.costs and purpose != "train":
+        if self.reward.judged and purpose != "train":
             return [Undecided("a model that judges is only asked about what is trained on")] * len(verdicts)
         shown = [index for index, verdict in enumerate(verdicts) if verdict.decided]
         values: list[Scored | Undecided] = []

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import PositiveFloat
 
 from simplerl.core.types import Completion, Problem, Verdict
 from simplerl.environments.agent import Agent, Endpoint, Session
@@ -27,7 +28,7 @@ from simplerl.runs.responses import write_trajectories
 class Elsewhere(Agent):
     """The episodes of agents that somebody else runs."""
 
-    max_seconds: float = 600.0
+    max_seconds: PositiveFloat = 600.0
     """Seconds that an agent may take between its requests, all together; after that the episode is given up."""
     source = "elsewhere"
 

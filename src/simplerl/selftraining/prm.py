@@ -32,12 +32,11 @@ from simplerl.prm.model import (
     Row,
     StepModel,
     likelihoods,
-    paired,
     save,
     step_ends,
     token_ends,
+    vocabulary_hash,
 )
-from simplerl.prm.model import vocabulary_hash as vocabulary
 from simplerl.rollout.backend import Request
 from simplerl.runs.files import JsonLines, LockedDirectory, write_json
 from simplerl.train.components import Components, Inputs, build_components
@@ -76,7 +75,7 @@ def label(
         "system": config.prompt.system,
         "special_tokens": config.prompt.special_tokens,
         "weights_sha256": parts.environment["base_model"]["sha256"],
-        "vocabulary_sha256": vocabulary(parts.policy.tokenizer),
+        "vocabulary_sha256": vocabulary_hash(parts.policy.tokenizer),
         "data_sha256": parts.environment["data"]["train"]["sha256"],
     }
     try:
@@ -219,7 +218,7 @@ def train_prm(
         raise RunError(f"{output} exists already; choose another --output-dir, or remove it")
     device = pick_device(lesson.device)
     policy = load(model or settings["model"], device=device)
-    if vocabulary(policy.tokenizer) != settings["vocabulary_sha256"]:
+    if vocabulary_hash(policy.tokenizer) != settings["vocabulary_sha256"]:
         raise ModelError(
             f"the labels in {labels} are of tokens of {settings['model']!r}, and {policy.name!r} has another "
             "tokenizer: label responses of that model, or give --model one with the same tokenizer"
@@ -247,7 +246,10 @@ def train_prm(
     optimizer = adamw(value, config)
     sampler = Sampler(lessons, per_step=min(lesson.batch_size, len(lessons)), seed=lesson.seed)
     for update in range(1, lesson.updates + 1):
-        loss = _loss(value, sampler.at(update))
+        batch = sampler.at(update)
+        logits_N = value([row for row, _, _ in batch], torch.cat([features for _, _, features in batch]))
+        labels_N, known_N = _targets(batch)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits_N[known_N], labels_N[known_N])
         loss.backward()
         apply_gradient(optimizer, value, lr=learning_rate(config, update - 1, lesson.updates), grad_clip=1.0, knob="lr")
         if update % 50 == 0 or update == lesson.updates:
@@ -300,27 +302,26 @@ def _begin(model: StepModel, lessons: Sequence[Lessoned]) -> None:
     model.zero_grad(set_to_none=True)
 
 
-def _loss(model: StepModel, batch: Sequence[Lessoned]) -> torch.Tensor:
-    """Return the mean binary cross-entropy over the labelled steps of an update."""
-    logits_N = model([row for row, _, _ in batch], torch.cat([features for _, _, features in batch]))
-    labels_N, known_N = _targets(batch)
-    return torch.nn.functional.binary_cross_entropy_with_logits(logits_N[known_N], labels_N[known_N])
-
-
 def measure(prm: ProcessRewardModel, examples: Sequence[Example]) -> dict[str, Any]:
     """Return AUC, Brier score and reliability over the labelled steps of responses.
 
     `auc_first_wrong` is over the steps up to the first wrong one: whether that one is told from those before it, also
     of other responses. An AUC is null where all labels are the same.
     """
-    triples = list(paired(prm.scores([row for row, _ in examples]), [marks for _, marks in examples]))
-    logits, labels, first = (np.array(each) for each in zip(*triples, strict=True))
+    triples = list[tuple[float, int, bool]]()
+    for own, (_, marks) in zip(prm.scores([row for row, _ in examples]), examples, strict=True):
+        first = True
+        for logit, label in zip(own.tolist(), marks, strict=True):
+            if label is not None:
+                triples.append((logit, label, first))
+                first = first and label == 1
+    logits, labels, firsts = (np.array(each) for each in zip(*triples, strict=True))
     shares = 1 / (1 + np.exp(-logits.clip(-50, 50)))
     return {
         "steps": len(labels),
         "good": int(labels.sum()),
         "auc": auc(logits, labels),
-        "auc_first_wrong": auc(logits[first], labels[first]),
+        "auc_first_wrong": auc(logits[firsts], labels[firsts]),
         "brier": float(np.mean((shares - labels) ** 2)),
         "brier_of_the_mean": float(labels.mean() * (1 - labels.mean())),
         "reliability": reliability(shares, labels),

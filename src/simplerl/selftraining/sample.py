@@ -11,7 +11,7 @@ from simplerl.config.sections import Config
 from simplerl.core.errors import DataError, RunError
 from simplerl.core.types import Trajectory
 from simplerl.environments.base import require_single_turn
-from simplerl.runs.files import json_line, write_atomic
+from simplerl.runs.files import json_line, write_atomic, writing
 from simplerl.train.components import Inputs, build_components
 
 #: Laid over the recipe: what a learner would ask for shall not stand in the way of one sample, or of few problems.
@@ -33,12 +33,9 @@ def sample(
     require_single_turn(config.environment, "simplerl sample")
     if output.exists():
         raise RunError(f"{output} exists already; choose another --output, or remove it")
-    try:  # Now, not after an hour of sampling.
+    with writing(output):  # Now, not after an hour of sampling.
         output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output.parent):
-            pass
-    except OSError as error:
-        raise RunError(f"cannot write {output}: {error.strerror}; choose another --output") from error
+        tempfile.TemporaryFile(dir=output.parent).close()
     # A chunk is larger than the problems are many: what the sampler of a training run would refuse.
     sampling = dataclasses.replace(config.sampling, prompts_per_step=1)
     parts = build_components(dataclasses.replace(config, sampling=sampling), say, inputs=inputs)

@@ -331,7 +331,7 @@ def open_run(
             _rewind(directory, config, start, say)
         if start:
             components.restore(directory.checkpoint(start))
-        if components.rollout.reward.costs:
+        if components.rollout.reward.judged:
             open_desk(components, path, say)
         components.sync(start)
         doctor = DoctorRounds(config, stage, path, say)
@@ -359,11 +359,12 @@ def open_desk(components: Components, path: Path, say: Callable[[str], None]) ->
     """Give the reward the desk at which it asks its judge, and say what that may cost."""
     from simplerl.graders.desk import Desk
 
-    config, reward = components.config, components.rollout.reward
+    config, judged = components.config, components.rollout.reward.judged
     desk = Desk(path / "judge.jsonl", config.judge, say)
     responses = config.steps * config.sampling.prompts_per_step * config.sampling.samples_per_prompt
-    say(desk.estimate(responses, config.sampling.max_new_tokens, reward.answer_tokens))
-    reward.begin(desk)
+    say(desk.estimate(responses, config.sampling.max_new_tokens, sum(each.answer_tokens for each in judged)))
+    for each in judged:
+        each.begin(desk)
 
 
 def first_advice(metrics: Mapping[str, float], config: Config) -> list[str]:
