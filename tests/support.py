@@ -26,13 +26,13 @@ import simplerl
 from simplerl.config.resolve import resolve
 from simplerl.config.sections import Config
 from simplerl.core.types import Batch, Completion, Problem, Segment, Trajectory, TrajectoryGroup, Verdict, VersionSpan
+from simplerl.feed.buffer import to_imitate
 from simplerl.models.load import Policy
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.glossary import TIMINGS
-from simplerl.train.batch import build_batch, joined
+from simplerl.train.batch import build_batch
 from simplerl.train.loop import train
 from simplerl.train.run import Callback, Outcome
-from simplerl.train.sft import Example, demonstration_batch
 
 #: Qwen2 tokenizers insist on this name for their end token.
 END = "<|endoftext|>"
@@ -247,8 +247,28 @@ def mixed_parts(vocabulary: int = 64, seed: int = 3) -> list[Batch]:
     earlier = build_batch(groups[3:4])
     earlier = dataclasses.replace(earlier, credit_BT=torch.linspace(-1, 1, 4)[:, None].expand_as(earlier.credit_BT))
     draw = np.random.default_rng(seed)
-    given = [Example(tokens=draw.integers(2, vocabulary, 5 + n).tolist(), prompt_length=3) for n in range(4)]
-    return [joined([fresh, earlier]), demonstration_batch(given, "ce"), build_batch(groups[4:], [2] * 8)]
+    given = [to_imitate(draw.integers(2, vocabulary, 5 + n).tolist(), 3) for n in range(4)]
+    imitated = build_batch([], rows=given, component="ce")
+    return [joined([fresh, earlier]), imitated, build_batch(groups[4:], [2] * 8)]
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Return batches as one: padded to the widest, with groups of their own."""
+    width = max(batch.tokens_BT.shape[1] for batch in batches)
+    fields: dict[str, list[torch.Tensor]] = {}
+    groups = 0
+    for batch in batches:
+        for field in dataclasses.fields(Batch):
+            name, values = field.name, getattr(batch, field.name)
+            if values is None:  # Nobody sampled these tokens: the learner measures no sampler there.
+                values = torch.zeros(batch.tokens_BT.shape)
+            if name == "group_B":
+                values = values + groups
+            elif values.ndim == 2:
+                values = torch.nn.functional.pad(values, (0, width - values.shape[1]))
+            fields.setdefault(name, []).append(values)
+        groups += int(batch.group_B.max()) + 1
+    return Batch(**{name: torch.cat(parts) for name, parts in fields.items()})
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------

@@ -35,9 +35,9 @@ from simplerl.prm.model import StepModel, save
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.run import Run
 from simplerl.selftraining.star import INHERITS, examples_of, star
+from simplerl.train.batch import build_batch
 from simplerl.train.components import Inputs
 from simplerl.train.learner import Learner
-from simplerl.train.sft import demonstration_batch
 
 TINY = deep(
     SMALL,
@@ -115,16 +115,16 @@ def test_examples_are_the_tokens_that_were_sampled_and_an_end() -> None:
     ended = member("a", prompt=(5, 6), response=(8, 0))
     stopped = member("b", prompt=(5, 6), response=(8, 9), stop_reason="stop")
     first, second = examples_of([select(group(ended, stopped), 0.5)], end=0)
-    assert (first.tokens, first.prompt_length) == ([5, 6, 8, 0], 2)
-    assert (second.tokens, second.prompt_length) == ([5, 6, 8, 9, 0], 2)
-    batch = demonstration_batch([first, second])
+    assert (first.tokens.tolist(), first.prompt_length) == ([5, 6, 8, 0], 2)
+    assert (second.tokens.tolist(), second.prompt_length) == ([5, 6, 8, 9, 0], 2)
+    batch = build_batch([], rows=[first, second])
     assert batch.mask_BT.tolist() == [[False] * 2 + [True] * 2 + [False], [False] * 2 + [True] * 3]
 
 
 def test_what_an_environment_wrote_is_not_imitated() -> None:
     turns = member("a", prompt=(5, 6), response=(8, 7, 7, 0), mask=[True, False, False, True])
     (example,) = examples_of([select(group(turns), 0.5)], 0)
-    assert demonstration_batch([example]).mask_BT.tolist() == [[False, False, True, False, False, True]]
+    assert build_batch([], rows=[example]).mask_BT.tolist() == [[False, False, True, False, False, True]]
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support import TIMED_OUT, copy_policy, group, mixed_parts, random_groups, trajectory
+from support import TIMED_OUT, copy_policy, group, joined, mixed_parts, random_groups, trajectory
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
@@ -19,7 +19,7 @@ from simplerl.core.types import Batch
 from simplerl.models.load import Policy, recompute_activations
 from simplerl.runs.glossary import TIMINGS
 from simplerl.train import learner as learner_module
-from simplerl.train.batch import build_batch, joined
+from simplerl.train.batch import build_batch
 from simplerl.train.learner import Learner, StepResult
 
 #: Every registered algorithm as it comes, and settings that bring in every term of a loss and every normaliser.

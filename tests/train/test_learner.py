@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from support import copy_policy, full_scores, group, random_groups, trajectory
+from support import copy_policy, full_scores, group, joined, random_groups, trajectory
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.types import Batch
 from simplerl.models.load import Policy
-from simplerl.train.batch import build_batch, joined, minibatches
+from simplerl.train.batch import build_batch, minibatches
 from simplerl.train.learner import Learner
 
 TEMPERATURE, CLIP, KL, ENTROPY = 0.8, 0.02, 0.3, 0.02

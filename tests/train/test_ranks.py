@@ -28,6 +28,7 @@ from support import (
     environment,
     fingerprint,
     gone,
+    joined,
     mixed_parts,
     random_groups,
     ranks_of,
@@ -49,7 +50,7 @@ from simplerl.rollout import open_backend
 from simplerl.rollout.proof import ask_back
 from simplerl.train import components
 from simplerl.train import ranks as module
-from simplerl.train.batch import build_batch, cut_update, joined
+from simplerl.train.batch import build_batch, cut_update
 from simplerl.train.learner import Learner
 from simplerl.train.ranks import Ranks, Restarts, spread
 

@@ -32,9 +32,10 @@ from simplerl.data.demonstrations import Demonstration, built_in, load
 from simplerl.data.prompts import prompter
 from simplerl.models.load import Policy
 from simplerl.runs.directory import read_metrics
+from simplerl.train.batch import build_batch
 from simplerl.train.learner import Learner
 from simplerl.train.loop import train
-from simplerl.train.sft import demonstration_batch, encode, sft
+from simplerl.train.sft import encode, sft
 from simplerl.verify import verify
 
 TINY = deep(SMALL, {"sft": {"steps": 3, "batch_size": 8, "size": 64, "lr": 1e-3}, "learner": {"prompts_per_update": 0}})
@@ -168,7 +169,7 @@ def test_only_response_tokens_are_imitated_whatever_the_layout(tiny: Callable[[s
             gradients.update({n: p.grad.clone() for n, p in fresh.model.named_parameters()}),
             real(),
         )
-        metrics = learner.step(demonstration_batch(examples), 1).metrics
+        metrics = learner.step(build_batch([], rows=examples), 1).metrics
         assert metrics["sft/loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
         assert metrics["tokens/useful"] == int(mask_BT.sum())
         for name, values in plain.named_parameters():

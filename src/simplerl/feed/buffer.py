@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import safetensors
@@ -126,7 +126,15 @@ class RoRecomp(Buffer):
         members = [t for group in groups.kept for t in group.trajectories]
         rows = zip(members, self.components(groups.kept), advantages, strict=True)
         return [
-            _row(step, t.problem, t.prompt_ids, t.completion.token_ids, t.loss_mask, t.completion.logprobs, credit)
+            Row(
+                problem=t.problem.id,
+                step=step,
+                prompt_length=(start := len(t.prompt_ids)),
+                tokens=np.concatenate([t.prompt_ids, t.completion.token_ids]),
+                mask=np.pad(t.loss_mask, (start, 0)),
+                logprobs=np.pad(t.completion.logprobs, (start, 0)),
+                credit=np.pad(credit, (start, 0)),
+            )
             for t, code, credit in rows
             if code < 0 and t.verdict.decided
         ]
@@ -174,9 +182,8 @@ class ReLIFT(Buffer):
             solution = group.problem.meta.get("solution")
             if not solution or not decided or decided[0].prefix or any(t.verdict.correct for t in decided):
                 continue
-            response = np.array(respond(solution), dtype=np.int32)
-            mask, ones = np.ones(len(response), dtype=bool), np.ones(len(response), dtype=np.float32)
-            rows.append(_row(step, group.problem, decided[0].prompt_ids, response, mask, 0 * ones, ones))
+            prompt = decided[0].prompt_ids.tolist()
+            rows.append(to_imitate([*prompt, *respond(solution)], len(prompt), problem=group.problem.id, step=step))
         return rows
 
     def due(self, step: int, rows: Sequence[Row], config: Config) -> Sequence[Row]:
@@ -184,18 +191,16 @@ class ReLIFT(Buffer):
         return rows[-self.rows :] if len(rows) >= self.rows else ()
 
 
-def _row(step: int, problem: Problem, prompt: np.ndarray, response: np.ndarray, *values: np.ndarray) -> Row:
-    """Return a row of a prompt and a response; mask, log-probabilities and credit are 0 on the prompt."""
-    mask, logprobs, credit = (np.concatenate([np.zeros(len(prompt), dtype=each.dtype), each]) for each in values)
-    return Row(
-        problem=problem.id,
-        step=step,
-        prompt_length=len(prompt),
-        tokens=np.concatenate([prompt, response]),
-        mask=mask,
-        logprobs=logprobs,
-        credit=credit,
-    )
+def to_imitate(
+    tokens: Sequence[int], prompt_length: int, *, observed: Sequence[int] = (), problem: str = "", step: int = 0
+) -> Row:
+    """Return a prompt and the response to imitate; `observed` are places that an environment wrote, nobody's to
+    imitate."""
+    mask = np.arange(len(tokens)) >= prompt_length
+    mask[list(observed)] = False
+    weight, ids = mask.astype(np.float32), np.array(tokens, dtype=np.int32)
+    about: dict[str, Any] = {"problem": problem, "step": step, "prompt_length": prompt_length}
+    return Row(**about, tokens=ids, mask=mask, logprobs=np.zeros_like(weight), credit=weight)
 
 
 class Store:

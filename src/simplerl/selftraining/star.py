@@ -23,6 +23,7 @@ from simplerl.core.seeds import derive
 from simplerl.core.types import Completion, TrajectoryGroup
 from simplerl.data import demonstrations
 from simplerl.data.prompts import prompter
+from simplerl.feed.buffer import Row, to_imitate
 from simplerl.feed.feed import Feed, StepGroups
 from simplerl.feed.ledger import Ledger
 from simplerl.feed.order import Sampler
@@ -35,10 +36,11 @@ from simplerl.ops.statistics import pass_at_k
 from simplerl.prm.model import load_prm, vocabulary_hash
 from simplerl.rewards import make_reward
 from simplerl.rollout.groups import Prompted, Rollout
+from simplerl.train.batch import build_batch
 from simplerl.train.components import Components, Inputs, build_components
 from simplerl.train.learner import Learner, StepResult, means
 from simplerl.train.run import Callback, Outcome, open_run
-from simplerl.train.sft import METRICS, Example, demonstration_batch, encode
+from simplerl.train.sft import METRICS, encode
 
 #: Mode → what an iteration takes over from the one before: weights; optimizer and learning-rate schedule.
 INHERITS = {
@@ -130,7 +132,7 @@ class StarFeed(Feed):
         }
 
 
-def examples_of(chosen: Sequence[Selection], end: int) -> list[Example]:
+def examples_of(chosen: Sequence[Selection], end: int) -> list[Row]:
     """Return what is to be imitated, token for token as it was sampled; a response cut at a stop string gets an end."""
     examples = []
     for trajectory in (t for c in chosen for t in c.kept):
@@ -139,7 +141,7 @@ def examples_of(chosen: Sequence[Selection], end: int) -> list[Example]:
         tokens = [*trajectory.prompt_ids.tolist(), *response, *ended]
         start = len(trajectory.prompt_ids)
         observed = tuple((start + np.flatnonzero(~trajectory.loss_mask)).tolist())
-        examples.append(Example(tokens=tokens, prompt_length=start, observed=observed))
+        examples.append(to_imitate(tokens, start, observed=observed))
     return examples
 
 
@@ -234,7 +236,7 @@ def star(
     return run.outcome
 
 
-def demonstrations_of(config: Config, parts: Components, say: Callable[[str], None]) -> list[Example]:
+def demonstrations_of(config: Config, parts: Components, say: Callable[[str], None]) -> list[Row]:
     """Return the given responses that are imitated besides the model's own; none unless `star.demonstrations` asks."""
     if not config.star.demonstrations:
         return []
@@ -247,7 +249,7 @@ def demonstrations_of(config: Config, parts: Components, say: Callable[[str], No
     return examples
 
 
-def imitate(learner: Learner, examples: Sequence[Example], config: Config, step: int, *, inherit: bool) -> StepResult:
+def imitate(learner: Learner, examples: Sequence[Row], config: Config, step: int, *, inherit: bool) -> StepResult:
     """Do the updates of an iteration over its examples, in a fresh order at every pass; return the mean metrics."""
     star = config.star
     order = Sampler(
@@ -256,7 +258,7 @@ def imitate(learner: Learner, examples: Sequence[Example], config: Config, step:
     before = (step - 1) * star.updates if inherit else 0
     results = []
     for update in range(1, star.updates + 1):
-        results.append(learner.step(demonstration_batch(order.at(update)), before + update).metrics)
+        results.append(learner.step(build_batch([], rows=order.at(update)), before + update).metrics)
     metrics = {name: value for name, value in means(results).items() if name in METRICS}
     metrics |= {"optimizer/updates": star.updates, "optimizer/lr": results[-1]["optimizer/lr"]}
     return StepResult(metrics=metrics, advantages=[])

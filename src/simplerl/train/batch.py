@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from simplerl.core.types import Batch, TrajectoryGroup
+from simplerl.core.types import COMPONENTS, Batch, LossComponent, TrajectoryGroup
+from simplerl.feed.buffer import Row
 from simplerl.models.score import Prompts, PromptStates
 
 #: Prompts are computed once where that leaves at most this share of an update's tokens: it takes two passes for one.
@@ -21,20 +22,30 @@ PASS_SHARE = 1 / 32
 SLACKS = (1.0, 1.1, 1.25)
 
 
-def build_batch(groups: Sequence[TrajectoryGroup], component_B: Sequence[int] = (), *, trained: bool = True) -> Batch:
+def build_batch(
+    groups: Sequence[TrajectoryGroup],
+    component_B: Sequence[int] = (),
+    *,
+    trained: bool = True,
+    rows: Sequence[Row] = (),
+    component: LossComponent | None = None,
+) -> Batch:
     """Return the step's responses as one batch, on the CPU, in the order of the groups; none included if not trained
-    on.
+    on. Behind them come kept or given `rows`, each a group of its own.
 
-    `component_B` says which term of the loss each is for (`Batch.component_B`); empty: the algorithm's own.
+    `component_B` says which term of the loss each response is for (`Batch.component_B`); empty: the algorithm's own.
+    `component` is that of the rows, with their credit; None: whatever algorithm learns from them gives it.
     """
     trajectories = [(index, t) for index, group in enumerate(groups) for t in group.trajectories]
     prompts = [len(t.prompt_ids) for _, t in trajectories]
     lengths = [p + len(t.completion.token_ids) for p, (_, t) in zip(prompts, trajectories, strict=True)]
-    shape = (len(trajectories), max(lengths))
+    prompts, lengths = prompts + [row.prompt_length for row in rows], lengths + [len(row.tokens) for row in rows]
+    shape = (len(lengths), max(lengths))
     tokens_BT = np.zeros(shape, dtype=np.int64)
     mask_BT = np.zeros(shape, dtype=bool)
     logprobs_BT = np.zeros(shape, dtype=np.float32)
     to_come_BT = np.zeros(shape, dtype=np.float32)
+    credit_BT = np.full(shape, math.nan, dtype=np.float32)
     for row, (_, t) in enumerate(trajectories):
         response = slice(prompts[row], lengths[row])
         tokens_BT[row, : prompts[row]] = t.prompt_ids
@@ -43,40 +54,32 @@ def build_batch(groups: Sequence[TrajectoryGroup], component_B: Sequence[int] = 
         logprobs_BT[row, response] = t.completion.logprobs
         for end, reward in t.step_rewards:
             to_come_BT[row, prompts[row] : prompts[row] + end] += reward
-    rows_B = torch.tensor(list(component_B) or [0] * len(trajectories))
+        if component_B and component_B[row] > 0:
+            credit_BT[row] = 1.0
+    for row, kept in enumerate(rows, start=len(trajectories)):
+        tokens_BT[row, : lengths[row]] = kept.tokens
+        mask_BT[row, : lengths[row]] = kept.mask
+        logprobs_BT[row, : lengths[row]] = kept.logprobs
+        if component:
+            credit_BT[row] = np.pad(kept.credit, (0, shape[1] - lengths[row]))
+    own, further = len(trajectories), len(rows)
+    codes = [*(component_B or [0] * own), *[COMPONENTS.index(component or "rl")] * further]
     return Batch(
         tokens_BT=torch.from_numpy(tokens_BT),
         lengths_B=torch.tensor(lengths),
         prompt_lengths_B=torch.tensor(prompts),
         mask_BT=torch.from_numpy(mask_BT),
-        sampler_logprobs_BT=torch.from_numpy(logprobs_BT),
-        rewards_B=torch.tensor([t.reward for _, t in trajectories], dtype=torch.float32),
-        group_B=torch.tensor([index for index, _ in trajectories]),
-        included_B=torch.tensor([trained and t.verdict.decided for _, t in trajectories]),
-        truncated_B=torch.tensor([t.completion.stop_reason == "length" for _, t in trajectories]),
+        sampler_logprobs_BT=torch.from_numpy(logprobs_BT) if own or component == "rl" else None,
+        rewards_B=torch.tensor([*(t.reward for _, t in trajectories), *[0.0] * further], dtype=torch.float32),
+        group_B=torch.tensor([*(index for index, _ in trajectories), *range(len(groups), len(groups) + further)]),
+        included_B=torch.tensor([*(trained and t.verdict.decided for _, t in trajectories), *[True] * further]),
+        truncated_B=torch.tensor(
+            [*(t.completion.stop_reason == "length" for _, t in trajectories), *[False] * further]
+        ),
         to_come_BT=torch.from_numpy(to_come_BT),
-        component_B=rows_B,
-        credit_BT=torch.where(rows_B > 0, 1.0, math.nan)[:, None].repeat(1, shape[1]),
+        component_B=torch.tensor(codes),
+        credit_BT=torch.from_numpy(credit_BT),
     )
-
-
-def joined(batches: Sequence[Batch]) -> Batch:
-    """Return batches as one: padded to the widest, with groups of their own."""
-    width = max(batch.tokens_BT.shape[1] for batch in batches)
-    fields: dict[str, list[torch.Tensor]] = {}
-    groups = 0
-    for batch in batches:
-        for field in dataclasses.fields(Batch):
-            name, values = field.name, getattr(batch, field.name)
-            if values is None:  # Nobody sampled these tokens: the learner measures no sampler there.
-                values = torch.zeros(batch.tokens_BT.shape)
-            if name == "group_B":
-                values = values + groups
-            elif values.ndim == 2:
-                values = torch.nn.functional.pad(values, (0, width - values.shape[1]))
-            fields.setdefault(name, []).append(values)
-        groups += int(batch.group_B.max()) + 1
-    return Batch(**{name: torch.cat(parts) for name, parts in fields.items()})
 
 
 def minibatches(group_B: torch.Tensor, problems: int, component_B: torch.Tensor | None = None) -> list[torch.Tensor]:

@@ -7,43 +7,29 @@ batch of −log π, at temperature 1; a response that was truncated is not taugh
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from simplerl.algorithms.imitation import Imitation
 from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, DataError, first_few
-from simplerl.core.types import Batch, LossComponent, Problem
+from simplerl.core.types import Problem
 from simplerl.data import demonstrations
 from simplerl.data.prompts import Prompter, prompter
-from simplerl.feed.buffer import Row
+from simplerl.feed.buffer import Row, to_imitate
 from simplerl.feed.feed import StepGroups
 from simplerl.feed.order import Sampler
 from simplerl.models.load import Policy
+from simplerl.train.batch import build_batch
 from simplerl.train.components import Components, Inputs, build_components
-from simplerl.train.replay import batch_of
 from simplerl.train.run import Callback, Outcome, open_run
 
 #: What a fine-tuning records of a step's result.
 METRICS = ("sft/loss", "policy/entropy", "optimizer/grad_norm", "optimizer/lr")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Example:
-    """A prompt with the response to imitate, as tokens."""
-
-    tokens: list[int]
-    prompt_length: int
-    observed: tuple[int, ...] = ()
-    """Places of tokens that an environment wrote: nobody imitates them."""
-
-
 def encode(
     items: Sequence[demonstrations.Demonstration], prompts: Prompter, policy: Policy, limit: int
-) -> tuple[list[Example], list[str]]:
+) -> tuple[list[Row], list[str]]:
     """Return (examples within `limit` tokens, places of the others). Raises DataError where none is left."""
     end = policy.end_token
     examples, long, shortest = [], [], 2**31
@@ -55,7 +41,7 @@ def encode(
         if len(tokens) > limit or not prompt:
             long.append(item.place)
         else:
-            examples.append(Example(tokens=tokens, prompt_length=len(prompt)))
+            examples.append(to_imitate(tokens, len(prompt)))
     if not examples:
         raise DataError(
             f"all {len(items)} demonstrations are longer than {limit} tokens, which is the smaller of sft.max_tokens "
@@ -81,21 +67,6 @@ def without_rl(config: Config) -> Config:
             config.optimizer, lr=own.lr, schedule=own.schedule, warmup_steps=own.warmup_steps
         ),
     )
-
-
-def demonstration_batch(examples: Sequence[Example], component: LossComponent | None = None) -> Batch:
-    """Return examples as one batch, on the CPU: nothing sampled them, and every response token is to be imitated.
-
-    They are for the algorithm's own term, which is `ce` in fine-tuning, or for a `component` beside it.
-    """
-    rows = []
-    for example in examples:
-        mask = np.arange(len(example.tokens)) >= example.prompt_length
-        mask[list(example.observed)] = False
-        weight = mask.astype(np.float32)
-        given: Any = {"tokens": np.array(example.tokens), "mask": mask, "logprobs": np.zeros_like(weight)}
-        rows.append(Row(problem="", step=0, prompt_length=example.prompt_length, credit=weight, **given))
-    return batch_of(rows, component)
 
 
 def sft(
@@ -125,7 +96,7 @@ def sft(
         learner, sampler = run.components.learner, run.components.sampler
         for step in run.steps():
             with run.phase("learn"):
-                batch = demonstration_batch(sampler.at(step))
+                batch = build_batch([], rows=sampler.at(step))
                 result = learner.step(batch, step)
             run.sync(step)
             metrics = {name: value for name, value in result.metrics.items() if name in METRICS}
