@@ -1,12 +1,15 @@
-"""`simplerl audit`: golds against themselves, rows that training refuses, exit codes."""
+"""`simplerl audit`: golds against themselves, rules, given responses, labels, refused rows, exit codes."""
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
 
 from simplerl.cli import main
+from simplerl.core.errors import DataError
+from simplerl.data import read
 from simplerl.environments import sandbox
 
 
@@ -35,7 +38,7 @@ def test_known_shapes_of_rows(shape, tmp_path, capsys):
 
 
 def test_an_empty_gold_fails_with_its_id(tmp_path, capsys):
-    rows = [{"id": "good", "question": "a", "gold": "1"}, {"id": "bad-row", "question": "b", "gold": " "}]
+    rows = [{"id": "good", "gold": "1"}, {"id": "bad-row", "gold": " "}]
     assert main(["audit", write(tmp_path / "data.jsonl", rows)]) == 1
     shown = capsys.readouterr().out
     assert "bad-row" in shown
@@ -44,20 +47,50 @@ def test_an_empty_gold_fails_with_its_id(tmp_path, capsys):
 
 
 def test_a_gold_that_cannot_be_boxed_is_rejected(tmp_path, capsys):
-    assert (
-        main(["audit", write(tmp_path / "data.jsonl", [{"id": "x", "question": "?", "gold": r"\frac{1}{2"}]), "--json"])
-        == 1
-    )
+    assert main(["audit", write(tmp_path / "data.jsonl", [{"id": "x", "gold": r"\frac{1}{2"}]), "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     assert [finding["id"] for finding in report["rejected"]] == ["x"]
 
 
 def test_golds_that_are_not_read_are_listed_but_pass(tmp_path, capsys):
-    assert (
-        main(["audit", write(tmp_path / "data.jsonl", [{"question": "?", "gold": r"\foo{1} + \baz"}]), "--json"]) == 0
-    )
+    assert main(["audit", write(tmp_path / "data.jsonl", [{"gold": r"\foo{1} + \baz"}]), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert "only the same text" in report["literal"][0]["why"]
+
+
+def test_labels_are_compared_with_the_verdicts(tmp_path, capsys):
+    rows = [
+        {"id": "agree", "gold": "5", "prediction": r"\boxed{5}", "expected": True},
+        {"id": "mixed", "gold": "1 1/2", "prediction": r"\boxed{\frac32}", "expected": True},
+        {"id": "mislabelled", "gold": "5", "response": r"\boxed{6}", "expected": True},
+        {"id": "also", "gold": "5", "response": r"\boxed{5}", "expected": False},
+        {"id": "algebra", "gold": r"\sqrt8", "response": r"\boxed{2\sqrt2}", "expected": True},
+    ]
+    path = tmp_path / "labelled.jsonl.gz"
+    with gzip.open(path, "wt") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    assert main(["audit", str(path), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["labelled"] == 5
+    assert [finding["id"] for finding in report["false_negatives"]] == ["mislabelled"]
+    assert [finding["id"] for finding in report["false_positives"]] == ["also"]
+    assert report["timeout_rate"] == 0
+    assert sum(rule["count"] for rule in report["rules"].values()) == 5
+    assert sum(rule["share"] for rule in report["rules"].values()) == pytest.approx(1)
+    assert main(["audit", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "false negatives 1, false positives 1" in shown
+
+
+def test_given_responses_are_judged_by_the_policy(tmp_path, capsys):
+    path = write(tmp_path / "data.jsonl", [{"gold": "5", "response": "So.\n#### 5"}, {"gold": "6", "response": ""}])
+    for policy, statuses in (("boxed", {"no_answer": 2}), ("gsm8k-hashes", {"correct": 1, "no_answer": 1})):
+        assert main(["audit", path, "--policy", policy, "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert (report["statuses"], report["responses"], report["labelled"]) == (statuses, 2, 0)
+        assert report["verdicts_per_second"] > 0
+    with pytest.raises(DataError, match=r"data\.jsonl:1: .*question"):
+        read(path)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +142,7 @@ def test_rows_that_training_refuses_or_leaves_out_are_listed(tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     assert [finding["id"] for finding in report["left_out"]] == ["data-0", "data-3", "data-4"]
     assert [finding["id"] for finding in report["refused"]] == ["data-1", "none"]
-    assert report["golds"] == 6
+    assert sum(rule["count"] for rule in report["rules"].values()) == 1
     assert main(["audit", path]) == 1
     shown = capsys.readouterr().out
     assert "refused in training           2" in shown

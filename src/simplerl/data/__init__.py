@@ -114,7 +114,7 @@ def rows_to_audit(name: str, split: str = "train") -> Iterator[Reading]:
     for part in parse(name):
         if part.name.partition("@")[0] not in DATASETS:
             _, rows, source = open_source(part.name, split=split, known=DATASETS, what="data set")
-            yield from readings(rows, source=source)
+            yield from readings(rows, source=source, labelled=True)
             continue
         chosen = _read(part, split, size=0, seed=0, levels=(), strict=True)
         yield from (Reading(id=item.id, place="", problem=item) for item in chosen.problems)

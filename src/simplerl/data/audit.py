@@ -1,22 +1,27 @@
-r"""The audit of a data set's golds, before it is trusted with a training run.
+r"""The audit of a data set and of the verifier on it, before either is trusted with a training run.
 
 Every gold is graded against itself; golds that cannot be judged, or that only the same text can match, are listed with
-the reason; golds that their own question states are counted. The rows are read as for training (`data.rows_to_audit`).
+the reason; golds that their own question states are counted; each rule's share and speed are measured. Where there are
+responses they are judged, and where there are labels, compared with them. The rows are read as for training
+(`data.rows_to_audit`).
 """
 
 from __future__ import annotations
 
 import os
 import re
+import statistics
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from simplerl.core.types import Problem
+from simplerl.core.types import Verdict
 from simplerl.data.problems import Reading
 from simplerl.verify.extract import MAX_ANSWER_CHARS
-from simplerl.verify.judge import question_expressions, reading, unbox
+from simplerl.verify.judge import RULES, question_expressions, reading, unbox
 from simplerl.verify.pool import TIMEOUT_S, VerifierPool
 
 #: What an expression holds that leaves something to compute; a number or a word of the question may be the answer.
@@ -33,7 +38,7 @@ class Finding:
     why: str
 
 
-#: Kind of finding → what was found of the golds.
+#: Kind of finding → what was found of the golds, or of the labelled responses.
 KINDS = {
     "refused": "refused in training",
     "left_out": "left out of training",
@@ -42,6 +47,8 @@ KINDS = {
     "literal": "matched by the same text only",
     "restated": "restated by their question",
     "reference": "failed by their reference",
+    "false_negatives": "false negatives",
+    "false_positives": "false positives",
 }
 
 
@@ -57,6 +64,13 @@ class Report:
     restated_rewarded: int = 0
     """Of the golds whose question states an expression of the same value, which is the cheapest answer to copy: those
     for which the copy is judged right, because it is in the gold's own form."""
+    rules: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Rule → count, share, and median microseconds of the judgement."""
+    responses: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+    timeout_rate: float = 0.0
+    verdicts_per_second: float = 0.0
+    labelled: int = 0
 
     @property
     def ok(self) -> bool:
@@ -74,65 +88,105 @@ class Report:
         return {**table, **table.pop("findings"), "ok": self.ok}
 
 
-def _check_golds(report: Report, rows: Sequence[tuple[Reading, Problem]], pool: VerifierPool) -> None:
+def _check_golds(report: Report, rows: Sequence[Reading], pool: VerifierPool) -> None:
     """Grade every gold against itself, and see whether it is understood."""
-    boxes = ((f"The answer is $\\boxed{{{unbox(each.answer)}}}$.", each.answer, each.question) for _, each in rows)
-    for (row, problem), verdict in zip(rows, pool.verify_many(boxes), strict=True):
+    boxes = ((f"The answer is $\\boxed{{{unbox(row.gold)}}}$.", row.gold, row.question) for row in rows)
+    for row, verdict in zip(rows, pool.verify_many(boxes), strict=True):
         if verdict.status == "unjudgeable":
             report.add("unjudgeable", row, None, verdict.detail)
         elif not verdict.correct:
             report.add("rejected", row, verdict.extracted or "", f"{verdict.status}: {verdict.detail}")
         else:
-            bare = unbox(problem.answer)
+            bare = unbox(row.gold)
             if why := "too long" if len(bare) > MAX_ANSWER_CHARS else reading(bare).problem:
                 report.add("literal", row, None, f"only the same text matches: {why}")
 
 
-def _check_questions(report: Report, rows: Sequence[tuple[Reading, Problem]], pool: VerifierPool) -> None:
+def _check_questions(report: Report, rows: Sequence[Reading], pool: VerifierPool) -> None:
     """Count the golds that their own question states in another form, and those for which copying it is right."""
-    for row, problem in rows:
-        for text in filter(_COMPUTES.search, question_expressions(problem.question)):
-            copied = pool.judge(text, problem.answer)
+    for row in rows:
+        for text in filter(_COMPUTES.search, question_expressions(row.question or "")):
+            copied = pool.judge(text, row.gold)
             if copied.rule == "string" or not (copied.correct or copied.rule == "unfinished"):
                 continue
-            with_question = pool.judge(text, problem.answer, problem.question)
+            with_question = pool.judge(text, row.gold, row.question)
             report.add("restated", row, text, f"with the question: {with_question.rule}")
             report.restated_rewarded += with_question.correct
             break
 
 
-def _check_tests(
-    report: Report, rows: Sequence[tuple[Reading, Problem]], failing: Callable[[Mapping[str, Any], str], str]
-) -> None:
+def _check_responses(report: Report, rows: Sequence[Reading], pool: VerifierPool) -> list[Verdict]:
+    """Judge the responses and compare the verdicts with the labels."""
+    start = time.perf_counter()
+    verdicts = pool.verify_many((row.response, row.gold, row.question) for row in rows)
+    report.verdicts_per_second = round(len(rows) / max(time.perf_counter() - start, 1e-9), 1)
+    report.responses = len(rows)
+    report.statuses = dict(Counter(verdict.status for verdict in verdicts))
+    report.timeout_rate = report.statuses.get("timeout", 0) / len(rows)
+    for row, verdict in zip(rows, verdicts, strict=True):
+        if row.expected is None:
+            continue
+        report.labelled += 1
+        if row.expected != verdict.correct:
+            why = f"{verdict.status}, {verdict.rule}: {verdict.detail}"
+            report.add("false_negatives" if row.expected else "false_positives", row, verdict.extracted or "", why)
+    return verdicts
+
+
+def _check_tests(report: Report, rows: Sequence[Reading], failing: Callable[[Mapping[str, Any], str], str]) -> None:
     """Run the unit tests of rows on their reference solutions."""
-    report.tested, rows = len(rows), [(row, each) for row, each in rows if "reference" in each.meta]
+    report.tested, rows = len(rows), [row for row in rows if "reference" in row.meta]
     report.references = len(rows)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        checked = threads.map(lambda pair: failing(pair[1].meta["tests"], pair[1].meta["reference"]), rows)
-        for (row, _), why in zip(rows, checked, strict=True):
+        checked = threads.map(lambda row: failing(row.meta["tests"], row.meta["reference"]), rows)
+        for row, why in zip(rows, checked, strict=True):
             if why:
                 report.add("reference", row, None, why)
+
+
+def _measure_rules(report: Report, rows: Sequence[Reading], verdicts: Sequence[Verdict], pool: VerifierPool) -> None:
+    """Count the deciding rules and time the judgements, each from scratch."""
+    times: dict[str, list[float]] = {}
+    for row, verdict in zip(rows, verdicts, strict=True):
+        if verdict.extracted is not None:
+            pool.cache.clear()
+            start = time.perf_counter()
+            pool.judge(verdict.extracted, row.gold, row.question)
+            times.setdefault(verdict.rule, []).append(time.perf_counter() - start)
+    total = sum(map(len, times.values()))
+    for rule in filter(times.get, RULES):
+        median = round(1e6 * statistics.median(times[rule]), 1)
+        report.rules[rule] = {"count": len(times[rule]), "share": len(times[rule]) / total, "median_us": median}
 
 
 def audit(
     rows: Iterable[Reading],
     name: str,
     *,
+    policy: str = "boxed",
     workers: int = 2,
     timeout_s: float = TIMEOUT_S,
     failing: Callable[[Mapping[str, Any], str], str] = lambda tests, reference: "",
 ) -> Report:
-    """Audit golds; `failing` says why unit tests fail on a program, if they do."""
+    """Audit golds, and responses where there are any; `failing` says why unit tests fail on a program, if they do."""
     every = list(rows)
     report = Report(name=name, golds=len(every))
     for row in every:
         for kind in ("left_out", "refused"):
             if why := getattr(row, kind):
                 report.add(kind, row, None, why)
-    problems = [(row, row.problem) for row in every if row.problem]
-    _check_tests(report, [pair for pair in problems if "tests" in pair[1].meta], failing)
-    problems = [pair for pair in problems if "tests" not in pair[1].meta]
-    with VerifierPool(workers=workers, timeout_s=timeout_s) as pool:
-        _check_golds(report, problems, pool)
-        _check_questions(report, problems, pool)
+    rows = [row for row in every if row.problem]
+    _check_tests(report, [row for row in rows if "tests" in row.meta], failing)
+    rows = [row for row in rows if "tests" not in row.meta]
+    answered = [row for row in rows if row.response is not None]
+    # Golds stand in boxes, wherever the policy looks for the answers of responses.
+    with VerifierPool("boxed", workers, timeout_s) as pool, VerifierPool(policy, workers, timeout_s) as responses:
+        _check_golds(report, rows, pool)
+        _check_questions(report, rows, pool)
+        if answered:
+            verdicts = _check_responses(report, answered, responses)
+        else:
+            answered = rows
+            verdicts = [pool.judge(unbox(row.gold), row.gold) for row in rows]
+        _measure_rules(report, answered, verdicts, pool)
     return report

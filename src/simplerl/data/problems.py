@@ -28,6 +28,8 @@ class Reading:
     decided: Sequence[str] = ()
     left_out: str = ""  # Why there is nothing to learn from it
     refused: str = ""  # Why it cannot be read: an error, unless rows are only looked at
+    response: str | None = None  # The response that stands beside the gold, for an audit
+    expected: bool | None = None  # Whether it is said to be right
 
     @property
     def why(self) -> str:
@@ -38,6 +40,16 @@ class Reading:
     def gold(self) -> str:
         """The gold of the problem; empty where there is none."""
         return self.problem.answer if self.problem else ""
+
+    @property
+    def question(self) -> str | None:
+        """The question of the problem; None where there is none, as in a labelled case."""
+        return (self.problem and self.problem.question) or None
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What else is known of the problem."""
+        return self.problem.meta if self.problem else {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,10 +89,18 @@ def _there(row: Row) -> str:
     return f"Fields there: {', '.join(map(repr, row.fields)) or 'none'}"
 
 
-def reading(row: Row, *, source: str, index: int) -> Reading:
-    """Read a row."""
+def reading(row: Row, *, source: str, index: int, labelled: bool = False) -> Reading:
+    """Read a row. With `labelled` one that has a field `gold` may do without a question."""
     fields = read.folded(row.fields)
-    item = Reading(id=f"{source}-{index}", place=row.place, original_id=read.identity_of(fields) or "")
+    responses = (fields.get(name) for name in read.FIELDS["response"])
+    item = Reading(
+        id=f"{source}-{index}",
+        place=row.place,
+        original_id=read.identity_of(fields) or "",
+        response=next((text for text in responses if isinstance(text, str)), None),
+        expected=expected if isinstance(expected := fields.get("expected"), bool) else None,
+    )
+    asked = not labelled or read.first_text(fields, read.FIELDS["question"])[1] or read.messages(fields)
     try:
         if tests := unit_tests.tests_of(fields):
             question = unit_tests.question_with_tests(fields, tests)
@@ -88,9 +108,9 @@ def reading(row: Row, *, source: str, index: int) -> Reading:
             more = {"tests": tests, "environment": "code", **({"reference": reference} if reference else {})}
             fields = {name: value for name, value in fields.items() if name not in unit_tests.TEST_FIELDS}
         else:
-            question = read.question_of(fields)
+            question = read.question_of(fields) if asked or "gold" not in fields else ""
             answer, decided = read.answer_of(fields)
-            more = read.choices_of(fields, answer)
+            more = read.choices_of(fields, answer) if question else {}
     except read.NoGold as error:
         return replace(item, left_out=str(error))
     except read.UnreadableRow as error:
@@ -129,12 +149,12 @@ def _more(fields: Mapping[str, Any]) -> dict[str, Any]:
     return more
 
 
-def readings(rows: Iterable[Row], *, source: str) -> list[Reading]:
+def readings(rows: Iterable[Row], *, source: str, labelled: bool = False) -> list[Reading]:
     """Read rows, leaving out every problem whose question stands there with another answer: neither can be trusted."""
-    every = [reading(row, source=source, index=index) for index, row in enumerate(rows)]
+    every = [reading(row, source=source, index=index, labelled=labelled) for index, row in enumerate(rows)]
     golds = defaultdict[str, dict[str, None]](dict)
     for item in every:
-        if item.problem:
+        if item.problem and item.problem.question:
             golds[" ".join(item.problem.question.split())][item.problem.answer] = None
     disputed = {
         question
