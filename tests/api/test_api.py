@@ -245,7 +245,7 @@ def test_a_loaded_model_as_model(tmp_path: Path, cub) -> None:
         ({"settings": {"steps": 2, "steps.more": 1}}, r"steps has been given a value already"),
         ({"reward": 3}, r"reward: give a name, a function"),
         ({"reward": "corectness"}, r"unknown reward 'corectness'; did you mean 'correctness'"),
-        ({"reward": [("correctness", "much")]}, r"the weight of 'correctness' must be a number"),
+        ({"reward": [("correctness", "much")]}, r"the weight of 'correctness' must be a finite number"),
         ({"data": 3}, r"data: give a name, a file, rows or problems, not int"),
         ({"data": [3]}, r"data\[0\]: a row has fields"),
         ({"data": [{"question": "1+1?"}]}, r"data\[0\]: no final answer"),

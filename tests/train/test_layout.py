@@ -47,7 +47,7 @@ CASES: dict[str, Any] = {name: algorithm(constant_length=10) for name, algorithm
         critic_lr=1e-2,
         mask_truncated=True,
     ),
-    "grpo-abs": ALGORITHMS["grpo"](kl_coef=0.1, kl_estimator="abs"),
+    "grpo-k2": ALGORITHMS["grpo"](kl_coef=0.1, kl_estimator="k2"),
     # Every two of these groups hold a right response: by pass@2 there is nothing to learn in the second update.
     "pass_at_k": ALGORITHMS["pass_at_k"](k=1),
     "entropic-near": ALGORITHMS["entropic"](entropy_target=2.4),
