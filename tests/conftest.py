@@ -32,6 +32,7 @@ LONGEST = (
     "train/test_layout.py",
     "train/test_learning.py",
     "train/test_ranks.py",
+    "rollout/test_split.py",
     "behaviours/test_judging.py",
     "cli/test_experiment_cli.py",
     "verify/test_pool.py",

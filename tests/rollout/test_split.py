@@ -121,8 +121,10 @@ def answers_of(backend: RolloutBackend, requests: list[Request]) -> list[Complet
 
 
 def left() -> set[str]:
-    """Return what processes have put into shared memory and TMPDIR."""
+    """Return what processes have put into shared memory and TMPDIR; beside other tests only what bears our name."""
     names = {*os.listdir("/dev/shm"), *os.listdir(tempfile.gettempdir())}
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return {name for name in names if name.startswith("simplerl-") and f"-{os.getpid()}-" in name}
     return {name for name in names if name.startswith(("simplerl-", "psm_", "sem.mp-", "vllm_dist_"))}
 
 

@@ -1,5 +1,6 @@
 """Ranks that Ray places are the ranks of one machine, bit for bit; a node that is killed loses nothing."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -69,7 +70,9 @@ def actors() -> dict[int, psutil.Process]:
     found = {}
     for each in psutil.process_iter(["cmdline"]):
         if each.info["cmdline"] and each.info["cmdline"][0].startswith("ray::_Actor"):
-            found[each.pid] = each.parent()
+            raylet = each.parent()
+            if raylet and raylet.ppid() == os.getpid():  # Not of tests beside these.
+                found[each.pid] = raylet
     return found
 
 

@@ -356,7 +356,7 @@ def train_two(path: Path, *callbacks: Any, **over: Any) -> simplerl.Run:
 
 
 @pytest.mark.engines
-@pytest.mark.parametrize("lag", [0, 1])
+@pytest.mark.parametrize("lag", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_run_goes_on_when_a_rank_has_ended(lag: int, tmp_path: Path) -> None:
     """From Python, too; before the first checkpoint it begins anew."""
     correction = {"correction": "truncated"} if lag else {}
