@@ -11,6 +11,7 @@ configuration is added.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -45,6 +46,7 @@ def lines_by_room() -> Counter[str]:
 
 def files_to_loss() -> list[str]:
     """Return the files of the method that run from the command line to the first loss, in the order of first use."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # Of several threads only this one would be watched.
     from simplerl.algorithms import ALGORITHMS
     from simplerl.cli import main
 
