@@ -1,5 +1,6 @@
 """The forward for sampling: what the model's own computes, or none at all."""
 
+import platform
 from collections.abc import Callable
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 import torch
 from support import ARCHITECTURES
 
-from simplerl.models.decoder import Decoder
+from simplerl.models import decoder as decoder_module
+from simplerl.models.decoder import Decoder, product
 from simplerl.models.load import Policy, load
 from simplerl.models.score import text_logprobs
 from simplerl.rollout import open_backend
@@ -122,3 +124,18 @@ def test_a_response_may_be_longer_than_the_angles_made_before(tiny: Callable[[st
         with torch.no_grad():
             own = policy.model.eval().base_model(input_ids=tokens_1T, use_cache=False).last_hidden_state
         torch.testing.assert_close(decoder.states(tokens_1T), own, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_in_another_order_give_the_same_products_or_are_left_as_they_are(dtype, monkeypatch) -> None:
+    """The operators are PyTorch's own: a version or processor may not have them, or err."""
+    weight, bias, states = torch.randn(48, 32).to(dtype), torch.randn(48, 2)[:, 0], torch.randn(5, 1, 32)
+    if dtype == torch.float32 and platform.machine() == "x86_64":
+        assert decoder_module._can_pack(dtype)
+    wanted = torch.nn.functional.linear(states.to(dtype), weight, bias.to(dtype))
+    torch.testing.assert_close(product(weight, bias, packs=True)(states), wanted, rtol=2e-2, atol=2e-2)
+    for made in (lambda *_: 1 / torch.tensor("no such operator"), lambda states, *_: torch.zeros(len(states), 48)):
+        monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", made)
+        decoder_module._can_pack.cache_clear()
+        assert torch.equal(product(weight, bias, packs=True)(states), wanted)
+    decoder_module._can_pack.cache_clear()

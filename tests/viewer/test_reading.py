@@ -1,6 +1,8 @@
 """What the page shows, without a browser: catalogue, metrics, responses, pairs, links."""
 
+import html
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -283,6 +285,14 @@ def test_index_against_a_plain_reading(library: Library) -> None:
         ]
     found = search(records, "needle", len(rows))
     assert found.tolist() == ["needle" in row["response"].lower() for row in rows]
+
+
+def test_a_problem_of_a_long_name_has_a_link_that_leads_to_it(tmp_path: Path) -> None:
+    names = ["p" * 700 + end for end in ("a", "b")]
+    made_views.run(tmp_path / "r", {0: [row for name in names for row in made_views.group(name, "cw", text=name[-1])]})
+    shown = page(Library(tmp_path), "")
+    (second,) = (link for link in re.findall(r'href="(\?[^"]*problem=[^"]+)"', shown)[2:3])
+    assert names[1] in page(Library(tmp_path), html.unescape(second))
 
 
 def test_rows_in_many_row_groups(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ one product, weights are put in order once (`product`), rotary angles are looked
 layers. `Decoder.of` compares it with the model's own forward, and returns None for a model that it does not compute.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -171,14 +172,31 @@ def _norm(states: torch.Tensor, module: Any) -> torch.Tensor:
 def product(weight: torch.Tensor, bias: torch.Tensor | None = None, *, packs: bool) -> Product:
     """Return states ↦ states · Wᵀ + b, in the precision of the weight, which must not change meanwhile.
 
-    `packs`: the weight is copied in the order in which oneDNN multiplies, where PyTorch has that.
+    `packs`: the weight is copied in the order in which oneDNN multiplies, where PyTorch can do that here.
     """
     dtype = weight.dtype
     bias = None if bias is None else bias.to(dtype)
-    if packs and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_ROWS)
-        return lambda states: torch.ops.mkldnn._linear_pointwise(states.to(dtype), packed, bias, "none", [], "")
+    if packs and _can_pack(dtype):
+        return _packed(weight, bias)
     return lambda states: functional.linear(states.to(dtype), weight, bias)
+
+
+def _packed(weight: torch.Tensor, bias: torch.Tensor | None) -> Product:
+    """Return the product by operators that PyTorch has for its own compiler and promises nobody (`_can_pack`)."""
+    dtype, packed = weight.dtype, torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_ROWS)
+    bias = None if bias is None else bias.contiguous()  # Another is read as if it were.
+    return lambda states: torch.ops.mkldnn._linear_pointwise(states.to(dtype), packed, bias, "none", [], "")
+
+
+@functools.cache
+def _can_pack(dtype: torch.dtype) -> bool:
+    """Return whether weights in oneDNN's order give the same products on this processor."""
+    weight, states = torch.linspace(-1, 1, 48 * 32).view(48, 32).to(dtype), torch.linspace(1, -1, 3 * 32).view(3, 32)
+    try:
+        gap = _packed(weight, weight[:, 0])(states) - functional.linear(states.to(dtype), weight, weight[:, 0])
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError):  # A version or processor without them.
+        return False
+    return bool(gap.abs().max() <= (0.1 if dtype == torch.bfloat16 else 1e-4))
 
 
 def _attend_tiny(module, query, key, value, mask, scaling) -> tuple[torch.Tensor, None]:

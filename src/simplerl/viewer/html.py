@@ -21,7 +21,7 @@ from simplerl.markup.tokens import SCALES, coloured, legend
 from simplerl.runs.glossary import meaning
 from simplerl.runs.run import Run
 from simplerl.viewer.library import TRAINING, Entry, Library, benchmarks
-from simplerl.viewer.responses import VERDICTS, Index, Pair
+from simplerl.viewer.responses import VERDICTS, Index, Pair, reference
 from simplerl.viewer.state import MODES, OUTCOMES, TOKEN_COLUMNS, View, parse
 
 Choices = list[tuple[str, str]]
@@ -203,6 +203,7 @@ def _table(library: Library, view: View, pair: Pair, chosen: np.ndarray) -> str:
     rows = [
         {
             "id": pair.ids[number],
+            "link": reference(pair.ids[number]),
             "question": question,
             "level": pair.levels[number],
             "sides": [_verdicts(pair.sides[side], int(pair.numbers[side][number])) for side in (0, 1)],
@@ -241,7 +242,9 @@ def _problem(library: Library, view: View, pair: Pair, chosen: np.ndarray, notic
         notices.append(f"{missing} further samples are not shown; the export has them")
     position = next(iter((np.flatnonzero(chosen == number) + 1).tolist()), 0)
     near = ((position - 2, "‹ previous", "previous"), (position, "next ›", "next")) if position else ()
-    neighbours = [(pair.ids[int(chosen[other])], text, css) for other, text, css in near if 0 <= other < len(chosen)]
+    neighbours = [
+        (reference(pair.ids[int(chosen[other])]), text, css) for other, text, css in near if 0 <= other < len(chosen)
+    ]
     row = next(row for side in sides for row in side)
     # What came of the problem in training, of each run that is shown and has sampled it.
     shown = [library.catalog().entries[key] for key in dict.fromkeys((view.a, view.b))]

@@ -5,6 +5,7 @@ Light columns are read at once, texts only for what is shown or searched. 100,00
 """
 
 import functools
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,9 @@ CORRECT, NO_ANSWER, TIMEOUT = (VERDICTS.index(name) for name in ("correct", "no_
 LENGTH = STOPS.index("length")
 _UNDECIDED = [VERDICTS.index(name) for name in VERDICTS if name in UNDECIDED]
 _DECIDED = np.array([name not in UNDECIDED and name != "other" for name in VERDICTS])
+
+#: An id longer than this is named by its hash in links.
+LONGEST_ID = 300
 
 _SEARCHED = ("problem_id", "question", "answer", "response", "extracted")
 _REPEATED = ("problem_id", "level", "kind", "verdict", "stop_reason", "question", "answer")
@@ -53,17 +57,21 @@ class Records(NamedTuple):
             yield file
 
     def batches(self, columns: Sequence[str], wanted: np.ndarray) -> Iterator[tuple[pyarrow.RecordBatch, np.ndarray]]:
-        """Yield batches with the rows that are wanted of each (ascending)."""
+        """Yield batches with the rows that are wanted of each (ascending); what holds none of them is not read."""
         with self.open() as file:
             names = [name for name in columns if name in file.schema_arrow.names]
-            start = 0
-            for batch in file.iter_batches(batch_size=4096, columns=names) if len(wanted) else ():
-                inside = wanted[(wanted >= start) & (wanted < start + len(batch))] - start
-                if len(inside):
-                    yield batch, inside
-                start += len(batch)
-                if start > wanted[-1]:
-                    break
+            end = 0
+            for group in range(file.metadata.num_row_groups):
+                start, end = end, end + file.metadata.row_group(group).num_rows
+                own = wanted[(wanted >= start) & (wanted < end)]
+                batches = file.iter_batches(batch_size=4096, row_groups=[group], columns=names) if len(own) else ()
+                for batch in batches:
+                    inside = own[(own >= start) & (own < start + len(batch))] - start
+                    if len(inside):
+                        yield batch, inside
+                    start += len(batch)
+                    if start > own[-1]:
+                        break
 
 
 class Index:
@@ -73,6 +81,7 @@ class Index:
     """
 
     def __init__(self, records: Records):
+        ResponseFile(records.path).check()
         with records.open() as file:
             names = file.schema_arrow.names
             table = file.read(columns=[name for name in _LIGHT if name in names])
@@ -184,13 +193,21 @@ def _matches(column: pyarrow.Array, text: str) -> np.ndarray:
 # -- two files -----------------------------------------------------------------------------------------------------
 
 
+def reference(problem: str) -> str:
+    """Return how a link names a problem."""
+    if len(problem) <= LONGEST_ID:
+        return problem
+    return "sha256:" + hashlib.sha256(problem.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 class Pair:
     """The problems of two sides (either may be missing), those of A first, in the order of the file. All arrays [P]."""
 
     def __init__(self, a: Index | None, b: Index | None):
         self.sides = (a, b)
         self.ids = ids = list(dict.fromkeys([*(a.ids if a else ()), *(b.ids if b else ())]))
-        self.positions = {problem: number for number, problem in enumerate(ids)}
+        self.positions = {reference(problem): number for number, problem in enumerate(ids)}
+        """How a link names a problem → its number."""
         self.numbers = []
         """Two int64: index of the problem on each side; −1 where it is not there."""
         for index in self.sides:
