@@ -338,7 +338,7 @@ def test_agents_are_answered_at_once_and_recorded_exactly(cub, tmp_path) -> None
                 thread.join()
         for thread in threads:
             thread.join(60)
-        assert not any("lost" in ended.get(timeout=30) for _ in range(8))
+        assert not [said for said in (ended.get(timeout=30) for _ in range(8)) if "lost" in said]
         server.shutdown()
         rows = [ResponseFile(file).read().to_pylist()[0] for file in sorted(directory.glob("step_*.parquet"))]
         for row in rows:
@@ -376,6 +376,11 @@ def test_an_engine_that_fails_fails_those_who_asked(cub) -> None:
     with pytest.raises(OSError, match="out of memory"):
         list(shared.generate(ask[1:], sampling))
     assert [completion.text for _, completion in shared.generate(ask[:1], sampling)] == [" 42"], "it goes on"
+    growing = ask[:1]  # A conversation's next turn may be there before the generator is asked for more.
+    for index, completion in shared.generate(growing, sampling):
+        assert (index, completion.text) == (len(growing) - 1, " 42")
+        growing += ask[:1] * (len(growing) < 3)
+    assert len(growing) == 3
     with pytest.raises(ModelError, match="a prompt of 2000 tokens leaves no room"):
         list(shared.generate([Request(prompt_ids=np.zeros(2000, np.int32), noise_key=0)], sampling))
     with pytest.raises(ValueError, match="in the same way"):

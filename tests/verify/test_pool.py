@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import misbehaving_worker
@@ -18,6 +19,7 @@ import psutil
 import pytest
 
 from simplerl.core.errors import SimpleRLError
+from simplerl.core.types import Verdict
 from simplerl.verify import VerifierPool, equal, is_correct, verify, verify_many
 from simplerl.verify import pool as module
 
@@ -52,8 +54,9 @@ def workers_of(pool: VerifierPool) -> list[psutil.Process]:
     return running
 
 
-def submit(pool: VerifierPool, key: object, answer: str, gold: str) -> None:
-    pool.submit(key, rf"\boxed{{{answer}}}", gold)
+def judged(pool: VerifierPool, rows: dict[str, tuple[str, str]]) -> dict[str, Verdict]:
+    verdicts = {key: pool.submit(rf"\boxed{{{answer}}}", gold) for key, (answer, gold) in rows.items()}
+    return {key: verdict.result() for key, verdict in verdicts.items()}
 
 
 def mixed(count: int, seed: int) -> list[tuple[str, str, bool]]:
@@ -90,21 +93,20 @@ def test_verify_many_keeps_the_order_and_streams_its_input(pool):
     assert [verdict.correct for verdict in verdicts] == [i % 2 == 0 for i in range(60)]
 
 
-def test_submit_and_results_answer_every_key_once(pool):
-    rows = mixed(300, seed=1)
-    for i, (response, gold, _) in enumerate(rows):
-        pool.submit(("key", i), response, gold)
-    got = list(pool.results())
-    assert sorted(key for key, _ in got) == [("key", i) for i in range(300)]
-    assert all(verdict.correct == rows[key[1]][2] for key, verdict in got)
-    assert not list(pool.results())
-    assert pool.ready() == []
+def test_threads_that_share_a_pool_get_their_own_verdicts(pool):
+    def ask(seed: int) -> bool:
+        rows = mixed(100, seed)
+        verdicts = [pool.submit(response, gold) for response, gold, _ in rows]
+        return [verdict.result().correct for verdict in verdicts] == [correct for *_, correct in rows]
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(ask, range(8))) == [True] * 8
 
 
 def test_workers_killed_and_stopped_at_random_lose_nothing(pool):
     rng = random.Random(7)
     rows = mixed(2_000, seed=2)
-    got: dict[int, bool] = {}
+    verdicts: dict[Future[Verdict], int] = {}
 
     def harm() -> None:
         for worker in workers_of(pool):
@@ -113,16 +115,14 @@ def test_workers_killed_and_stopped_at_random_lose_nothing(pool):
                     worker.send_signal(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSEGV]))
 
     for i, (response, gold, _) in enumerate(rows):
-        pool.submit(i, response, gold)
+        verdicts[pool.submit(response, gold)] = i
         if i % 100 == 50:
             harm()
-    for i, verdict in pool.results():
-        assert i not in got
-        got[i] = verdict.correct
-        if len(got) % 150 == 0:
+    for count, verdict in enumerate(as_completed(verdicts), start=1):
+        assert verdict.result().correct == rows[verdicts[verdict]][2]
+        if count % 150 == 0:
             harm()
-    assert not pool.ready()
-    assert [got[i] for i in range(len(rows))] == [row[2] for row in rows]
+    assert count == len(rows)
     assert pool.ended["died"] > 3
 
 
@@ -158,9 +158,11 @@ def test_a_stopped_worker_cannot_block_the_pool_by_not_reading():
 def test_an_answer_that_computes_too_long_is_killed_and_wrong_where_the_gold_is_harmless(misbehaving):
     with VerifierPool(workers=1, timeout_s=0.6) as pool:
         start = time.perf_counter()
-        submit(pool, "hang", PLEASE["spin"], r"\sqrt2")
-        submit(pool, "next", r"2\sqrt2", r"\sqrt8")
-        verdicts = dict(pool.results())
+        rows = {
+            "hang": (PLEASE["spin"], r"\sqrt2"),
+            "next": (r"2\sqrt2", r"\sqrt8"),
+        }
+        verdicts = judged(pool, rows)
     assert (verdicts["hang"].status, verdicts["hang"].rule) == ("wrong", "limits")
     assert verdicts["next"].correct
     assert pool.ended["killed"] == 1
@@ -169,19 +171,23 @@ def test_an_answer_that_computes_too_long_is_killed_and_wrong_where_the_gold_is_
 
 def test_a_gold_that_computes_too_long_by_itself_is_a_timeout(misbehaving):
     with VerifierPool(workers=1, timeout_s=0.6) as pool:
-        submit(pool, "hang", PLEASE["spin"], PLEASE["spin"])
-        submit(pool, "other", PLEASE["spin"] + "+1", PLEASE["spin"])
-        verdicts = dict(pool.results())
+        rows = {
+            "hang": (PLEASE["spin"], PLEASE["spin"]),
+            "other": (PLEASE["spin"] + "+1", PLEASE["spin"]),
+        }
+        verdicts = judged(pool, rows)
     assert verdicts["hang"].correct  # the same text needs no computation
     assert verdicts["other"].status == "timeout"
 
 
 def test_the_memory_limit_is_the_answers_own_fault_beside_a_harmless_gold(misbehaving):
     with VerifierPool(workers=1, timeout_s=20) as pool:
-        submit(pool, "fat", PLEASE["memory"], r"\sqrt2")
-        submit(pool, "number", PLEASE["memory"], "5")
-        submit(pool, "next", r"2\sqrt2", r"\sqrt8")
-        verdicts = dict(pool.results())
+        rows = {
+            "fat": (PLEASE["memory"], r"\sqrt2"),
+            "number": (PLEASE["memory"], "5"),
+            "next": (r"2\sqrt2", r"\sqrt8"),
+        }
+        verdicts = judged(pool, rows)
     for key in ("fat", "number"):
         assert (verdicts[key].status, verdicts[key].rule) == ("wrong", "limits")
     assert verdicts["next"].correct
@@ -189,9 +195,7 @@ def test_the_memory_limit_is_the_answers_own_fault_beside_a_harmless_gold(misbeh
 
 def test_workers_cannot_write_connect_or_run(misbehaving):
     with VerifierPool(workers=1) as pool:
-        for act in ("write", "connect", "run"):
-            submit(pool, act, PLEASE[act], r"\sqrt2")
-        verdicts = dict(pool.results())
+        verdicts = judged(pool, {act: (PLEASE[act], r"\sqrt2") for act in ("write", "connect", "run")})
     for act in ("write", "connect", "run"):
         assert verdicts[act].status == "error"
         assert "PermissionError" in verdicts[act].detail
@@ -200,9 +204,11 @@ def test_workers_cannot_write_connect_or_run(misbehaving):
 @pytest.mark.parametrize("act", ["noise", "nonsense"])
 def test_what_a_worker_prints_is_not_a_verdict(misbehaving, act):
     with VerifierPool(workers=1) as pool:
-        submit(pool, act, PLEASE[act], r"\sqrt2")
-        submit(pool, "next", r"2\sqrt2", r"\sqrt8")
-        verdicts = dict(pool.results())
+        rows = {
+            act: (PLEASE[act], r"\sqrt2"),
+            "next": (r"2\sqrt2", r"\sqrt8"),
+        }
+        verdicts = judged(pool, rows)
     assert verdicts[act].status == ("wrong" if act == "noise" else "error") or not verdicts[act].correct
     assert verdicts["next"].correct
 
@@ -217,9 +223,11 @@ def test_workers_that_do_not_start_are_an_error_and_not_a_wrong_answer(monkeypat
 
 def test_an_answer_that_always_kills_its_worker_is_an_error_in_the_end(misbehaving):
     with VerifierPool(workers=1) as pool:
-        submit(pool, "exit", PLEASE["exit"], r"\sqrt2")
-        submit(pool, "next", r"2\sqrt2", r"\sqrt8")
-        verdicts = dict(pool.results())
+        rows = {
+            "exit": (PLEASE["exit"], r"\sqrt2"),
+            "next": (r"2\sqrt2", r"\sqrt8"),
+        }
+        verdicts = judged(pool, rows)
     assert (verdicts["exit"].status, verdicts["exit"].rule) == ("error", "crash")
     assert verdicts["next"].correct
 
@@ -236,7 +244,7 @@ def test_close_leaves_no_process_behind():
 
 IDLE = "time.sleep(60)"
 SPIN = rf"\boxed{{{PLEASE['spin']}}}"
-BUSY = f"pool.submit(1, {SPIN!r}, '1+x'); {IDLE}"
+BUSY = f"pool.submit({SPIN!r}, '1+x'); {IDLE}"
 
 
 @pytest.mark.parametrize("last", [IDLE, BUSY])
@@ -280,7 +288,7 @@ def test_a_bad_call_says_what_is_wrong():
     pool = VerifierPool()
     pool.close()
     with pytest.raises(RuntimeError, match="closed"):
-        pool.submit(1, r"\boxed{1}", "1")
+        pool.submit(r"\boxed{1}", "1")
 
 
 def test_a_forked_child_gets_workers_of_its_own():
@@ -301,17 +309,14 @@ assert os.waitpid(pid, 0)[1] == 0 and good
 def test_ten_thousand_requests_with_bombs_and_random_kills():
     rng = random.Random(11)
     rows = mixed(10_000, seed=3)
-    got: dict[int, bool] = {}
+    verdicts = []
     with VerifierPool(workers=2, timeout_s=2) as pool:
         for i, (response, gold, _) in enumerate(rows):
-            pool.submit(i, response, gold)
+            verdicts.append(pool.submit(response, gold))
             if i % 200 == 0:
                 for worker in workers_of(pool):
                     worker.send_signal(rng.choice([signal.SIGKILL, signal.SIGSTOP]))
-        for i, verdict in pool.results():
-            assert i not in got
-            got[i] = verdict.correct
-    assert [got[i] for i in range(len(rows))] == [row[2] for row in rows]
+        assert [verdict.result().correct for verdict in verdicts] == [row[2] for row in rows]
 
 
 def slow_pairs_then(error):
@@ -321,12 +326,12 @@ def slow_pairs_then(error):
 
 
 def test_an_interrupted_verify_many_leaves_nothing_for_the_next_call(pool):
-    pool.submit("mine", r"\boxed{2\sqrt3}", r"\sqrt{12}")
+    mine = pool.submit(r"\boxed{2\sqrt3}", r"\sqrt{12}")
     with pytest.raises(KeyboardInterrupt):
         pool.verify_many(slow_pairs_then(KeyboardInterrupt()))
     (verdict,) = pool.verify_many([(r"\boxed{2\sqrt3}", r"\sqrt{18}")])
     assert not verdict.correct
-    assert [(key, verdict.correct) for key, verdict in pool.results()] == [("mine", True)]
+    assert mine.result().correct
 
 
 def test_a_call_within_a_call_gets_its_own_verdicts(pool):
@@ -349,8 +354,7 @@ def test_an_interrupted_verify_does_not_answer_the_next_one(misbehaving):
 
 def test_an_answer_cannot_choose_a_timeout_beside_a_plain_number(misbehaving):
     with VerifierPool(workers=1, timeout_s=0.6) as pool:
-        submit(pool, "hang", PLEASE["spin"], "5")
-        verdict = dict(pool.results())["hang"]
+        verdict = judged(pool, {"hang": (PLEASE["spin"], "5")})["hang"]
     assert (verdict.status, verdict.rule) == ("wrong", "limits")
 
 
@@ -360,14 +364,11 @@ LOGARITHMS = "10^{3900}+" + "+".join(rf"\ln {i}" for i in range(2, 90))
 @pytest.mark.parametrize("bomb", [LOGARITHMS, r"\Re((x+y+z)^{999})", r"\Re((x+y+z)^{60})", r"10^{3000}+(\sqrt2)!"])
 def test_work_is_counted_so_that_a_bomb_is_wrong_without_a_kill(bomb):
     with VerifierPool(workers=1, timeout_s=10) as pool:
-        for key, gold in enumerate((r"\sqrt2", "x+1", r"(1,\pi)")):
-            submit(pool, key, bomb, gold)
-        verdicts = dict(pool.results())
-        submit(pool, "gold", r"\sqrt2", LOGARITHMS)
-        (own,) = pool.results()
+        verdicts = judged(pool, {gold: (bomb, gold) for gold in (r"\sqrt2", "x+1", r"(1,\pi)")})
+        own = judged(pool, {"gold": (r"\sqrt2", LOGARITHMS)})["gold"]
     assert {verdict.status for verdict in verdicts.values()} == {"wrong"}
     assert not pool.ended
-    assert (own[1].status, own[1].rule) == ("unjudgeable", "gold")
+    assert (own.status, own.rule) == ("unjudgeable", "gold")
 
 
 def test_pairs_and_triples_are_judged_and_the_cache_knows_the_question(pool):

@@ -10,7 +10,7 @@ import itertools
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,8 @@ def _rows(
     tokenizer: PreTrainedTokenizerBase | None,
     on_done: Callable[[], None],
 ) -> list[dict[str, Any]]:
-    verdicts: dict[Any, Verdict] = {}
+    verdicts: dict[int, Verdict] = {}
+    waiting: dict[Future[Verdict], int] = {}
     with (
         VerifierPool(policy, workers=1, lenient=("unfinished",)) as pool,
         ThreadPoolExecutor(os.cpu_count()) as threads,
@@ -148,12 +149,12 @@ def _rows(
         judged = threads.map(lambda item: own_verdict(item.problem, item.response, policy), given)
         for index, (item, verdict) in enumerate(zip(given, judged, strict=True)):
             if verdict is None:
-                pool.submit(index, item.response, item.problem.answer, item.problem.question)
+                waiting[pool.submit(item.response, item.problem.answer, item.problem.question)] = index
             else:
                 verdicts[index] = verdict
                 on_done()
-        for number, verdict in pool.results():
-            verdicts[number] = verdict
+        for verdict in as_completed(waiting):
+            verdicts[waiting[verdict]] = verdict.result()
             on_done()
     rows = [
         response_columns(item.problem, item.sample, item.response, item.stop_reason, verdicts[index])

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -183,15 +184,16 @@ class Rollout:
             address=(self.seed, purpose, step),
             policy=self.verifier.policy,
         )
-        own: dict[int, Verdict] = {}
+        verdicts: dict[int, Verdict] = {}
+        judged: dict[int, Future[Verdict]] = {}
         for index, episode in runner.run(episodes):
             problem = episode.problem
             if episode.verdict is None:
-                self.verifier.submit(index, episode.answer, problem.answer, problem.question)
+                judged[index] = self.verifier.submit(episode.answer, problem.answer, problem.question)
             else:
-                own[index] = episode.verdict
+                verdicts[index] = episode.verdict
             on_response(episode.completion())
-        verdicts = dict(self.verifier.results()) | own
+        verdicts |= {index: verdict.result() for index, verdict in judged.items()}
         completions = [episode.completion() for episode in episodes]
         groups = []
         for end, count, item in zip(itertools.accumulate(counts), counts, prompted, strict=True):

@@ -61,18 +61,22 @@ class Shared:
         return getattr(self.backend, name)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
-        """Yield (index, completion) in order, as they finish. Raises what the engine raises."""
+        """Yield (index, completion) in order, as they finish; more may be appended. Raises what the engine raises."""
         if sampling != self.sampling:
             raise ValueError("everybody who shares a backend samples in the same way")
-        # Here, so that it is no error of the others in the batch.
-        check_prompts(requests, getattr(self.backend, "context_length", 2**31), "the policy")
-        answers: list[queue.SimpleQueue[Completion | Exception]] = [queue.SimpleQueue() for _ in requests]
-        with self._asked:
-            self._askers += answers  # First: a completion must find who asked for it.
-            self._requests += requests
-            self._asked.notify()
-        for index, answer in enumerate(answers):
-            if isinstance(completion := answer.get(), Exception):
+        answers: list[queue.SimpleQueue[Completion | Exception]] = []
+        for index in itertools.count():
+            if new := requests[len(answers) :]:
+                # Here, so that it is no error of the others in the batch.
+                check_prompts(new, getattr(self.backend, "context_length", 2**31), "the policy")
+                answers += (queue.SimpleQueue() for _ in new)
+                with self._asked:
+                    self._askers += answers[-len(new) :]  # First: a completion must find who asked for it.
+                    self._requests += new
+                    self._asked.notify()
+            if index == len(answers):
+                return
+            if isinstance(completion := answers[index].get(), Exception):
                 raise completion
             yield index, completion
 

@@ -9,6 +9,7 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from simplerl.config.sections import Config, OptimizerConfig
 from simplerl.core.errors import DataError, ModelError, RunError
 from simplerl.core.seeds import derive, generator
-from simplerl.core.types import Problem, Trajectory, TrajectoryGroup
+from simplerl.core.types import Problem, Trajectory, TrajectoryGroup, Verdict
 from simplerl.data.prompts import prompter
 from simplerl.environments.base import require_single_turn
 from simplerl.feed.order import Sampler
@@ -139,14 +140,14 @@ def _labelled(
         for t, ids in continued.values()
         for number in range(completions)
     ]
+    judged: dict[int, Future[Verdict]] = {}
     for index, completion in rollout.backend.generate(requests, rollout.sampling):
         t, ids = prefixes[owners[index]]
         text = decode(tokenizer, ids.tolist()) + completion.text
-        rollout.verifier.submit(index, text, t.problem.answer, t.problem.question)
+        judged[index] = rollout.verifier.submit(text, t.problem.answer, t.problem.question)
     seen: dict[tuple[str, bytes], Counter[str]] = {key: Counter() for key in prefixes}
-    verdicts = dict(rollout.verifier.results())
     for index, owner in enumerate(owners):
-        verdict = verdicts[index]
+        verdict = judged[index].result()
         seen[owner]["right" if verdict.correct else "wrong" if verdict.decided else "undecided"] += 1
     return [
         {

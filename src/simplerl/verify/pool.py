@@ -19,11 +19,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
-from queue import LifoQueue, SimpleQueue
+from queue import LifoQueue
 from typing import Any
 
 from simplerl.core.errors import SimpleRLError, nearest
@@ -172,8 +172,6 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
         for worker in self._workers:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(workers, "verifier")
-        self._finished: SimpleQueue[tuple[Hashable, Future[Verdict]]] = SimpleQueue()
-        self._unfetched = 0
         self.cache: dict[_Case, Outcome] = {}
         self._closed = False
 
@@ -182,22 +180,9 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
         """Workers `killed` because they computed too long, and those that `died` by themselves or stood still."""
         return sum((worker.ended for worker in self._workers), Counter[str]())
 
-    def submit(self, key: Hashable, response: object, gold: object, question: object = None) -> None:
-        """Accept one response under a key of the caller's; its verdict comes from `ready` or `results`."""
-        verdict = self._accept(extract(response, self.policy), gold, question)
-        verdict.add_done_callback(lambda verdict: self._finished.put((key, verdict)))
-        self._unfetched += 1
-
-    def ready(self) -> list[tuple[Hashable, Verdict]]:
-        """Return the verdicts that are finished now, without waiting."""
-        return [next(self.results()) for _ in range(self._finished.qsize())]
-
-    def results(self) -> Iterator[tuple[Hashable, Verdict]]:
-        """Yield the verdict of everything submitted and not yet returned, as it finishes."""
-        while self._unfetched:
-            key, verdict = self._finished.get()
-            self._unfetched -= 1
-            yield key, verdict.result()
+    def submit(self, response: object, gold: object, question: object = None) -> Future[Verdict]:
+        """Accept one response, from any thread; the future is its verdict's, and has it at once where that is easy."""
+        return self._accept(extract(response, self.policy), gold, question)
 
     def verify_many(self, rows: Iterable[tuple[object, ...]]) -> list[Verdict]:
         """Judge (response, gold) or (response, gold, question) rows; the verdicts come in the order of the rows, which
