@@ -153,8 +153,8 @@ def _rows(
             else:
                 verdicts[index] = verdict
                 on_done()
-        for verdict in as_completed(waiting):
-            verdicts[waiting[verdict]] = verdict.result()
+        for judgement in as_completed(waiting):
+            verdicts[waiting[judgement]] = judgement.result()
             on_done()
     rows = [
         response_columns(item.problem, item.sample, item.response, item.stop_reason, verdicts[index])
