@@ -1,7 +1,9 @@
 """The native backend: the same request gives the same answer, drawn from the distribution that it reports."""
 
 import dataclasses
+import gc
 import itertools
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -14,10 +16,11 @@ from support import ARCHITECTURES, copy_policy, full_scores
 from simplerl.core.errors import ModelError
 from simplerl.core.seeds import derive
 from simplerl.core.types import Completion
-from simplerl.models.load import Policy, cache_argument
+from simplerl.models import decoder
+from simplerl.models.load import Policy, cache_argument, load
 from simplerl.models.score import Scorer, text_logprobs
 from simplerl.models.text import decode
-from simplerl.rollout import BACKENDS, open_backend
+from simplerl.rollout import BACKENDS, native, open_backend
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.native import draw, truncate
 
@@ -608,3 +611,80 @@ def test_a_backend_needs_no_model_in_memory(cub: Callable[[str], Policy]) -> Non
     assert shared.model is policy.model, "nothing is copied"
     found, wanted = (answers(backend, requests, sampling) for backend in (own, shared))
     assert [each.text for each in found] == [each.text for each in wanted]
+
+
+@pytest.fixture(scope="module")
+def many() -> tuple[Request, ...]:
+    """Requests of two for each of forty prompts of unlike length."""
+    prompts = [np.arange(5, 6 + number % 9, dtype=np.int32) for number in range(40)]
+    return tuple(Request(prompt_ids=prompt, noise_key=key) for key, prompt in enumerate(prompts * 2))
+
+
+def test_two_threads_sample_what_one_does(many, monkeypatch) -> None:
+    backend = open_backend("native", load("cub-qwen"))
+    rows: list[int] = []
+    forward = backend._forward
+
+    def counted(tokens_RT, *rest):
+        rows.append(len(tokens_RT))
+        return forward(tokens_RT, *rest)
+
+    monkeypatch.setattr(backend, "_forward", counted)
+    alone = dict(backend.generate(list(many), Sampling(max_new_tokens=24)))
+    assert max(rows) == 80, "a list may grow: it is one batch"
+    rows.clear()
+    halves = [dict(backend.generate(many, Sampling(max_new_tokens=24))) for _ in range(2)]
+    assert max(rows) == 40
+    for key, completion in alone.items():
+        first, again = (half[key] for half in halves)
+        assert first.token_ids.tolist() == completion.token_ids.tolist()
+        np.testing.assert_allclose(first.logprobs, completion.logprobs, atol=1e-5)
+        np.testing.assert_array_equal(first.logprobs, again.logprobs, err_msg="to the last bit, whichever is faster")
+    rows.clear()
+    backend.max_rows = 16
+    few = dict(backend.generate(many, Sampling(max_new_tokens=24)))
+    assert max(rows) == 8
+    assert {key: each.token_ids.tolist() for key, each in few.items()} == {
+        key: each.token_ids.tolist() for key, each in alone.items()
+    }
+
+
+def test_who_leaves_early_or_fails_leaves_no_thread(many, monkeypatch) -> None:
+    backend = open_backend("native", load("cub-qwen"))
+    threads = threading.active_count()
+    for _ in zip(range(3), backend.generate(many, Sampling(max_new_tokens=24)), strict=False):
+        pass
+    drawn = backend._draw
+
+    def fail(decoding, sampling):
+        if threading.current_thread() is not threading.main_thread() and decoding.rows[0].index == 0:
+            raise OSError("out of memory")
+        return drawn(decoding, sampling)
+
+    monkeypatch.setattr(backend, "_draw", fail)
+    with pytest.raises(OSError, match="out of memory"):
+        list(backend.generate(many, Sampling(max_new_tokens=24)))
+    gc.collect()
+    assert threading.active_count() == threads
+
+
+def test_what_is_compiled_computes_the_same() -> None:
+    logits_RV, uniform_R1 = torch.randn(7, 1300), torch.rand(7, 1, dtype=torch.float64)
+    for size in (300, 1024, 1300):
+        for own, wanted in zip(
+            native._compiled_drawn(logits_RV[:, :size], uniform_R1),
+            native._drawn(logits_RV[:, :size], uniform_R1),
+            strict=True,
+        ):
+            assert torch.equal(own, wanted)
+    warnings.simplefilter("ignore")  # It is deprecated.
+    for function in (decoder._one_token, native._drawn):
+        assert isinstance(torch.jit.script(function), torch.jit.ScriptFunction)
+
+
+def test_where_nothing_is_compiled_the_function_itself_is_called(monkeypatch) -> None:
+    def gone(function):
+        raise RuntimeError("TorchScript is not there any more")
+
+    monkeypatch.setattr(torch.jit, "script", gone)
+    assert decoder.compiled(lambda a, b: a + b)(1, 2) == 3

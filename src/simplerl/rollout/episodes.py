@@ -240,7 +240,8 @@ class Episodes:
         stop = (*self.sampling.stop, *self._env.stop) if self._has_turns else self.sampling.stop
         sampling = replace(self.sampling, stop=stop)
         while requests:
-            for number, completion in self.backend.generate(requests, sampling):
+            batch = requests if self._has_turns else tuple(requests)  # What grows, and what does not.
+            for number, completion in self.backend.generate(batch, sampling):
                 yield from go_on(owners[number], completion)
                 yield from settle(block=False)
             owners, requests = [], []

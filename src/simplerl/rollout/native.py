@@ -7,6 +7,8 @@ the batch (up to floating-point ties). Left out: paging. For long responses on b
 
 import copy
 import itertools
+import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +21,7 @@ from transformers.cache_utils import DynamicLayer
 
 from simplerl.core.errors import ModelError
 from simplerl.core.types import Completion, StopReason, VersionSpan
-from simplerl.models.decoder import PACKED_BYTES, Decoder, Product, product
+from simplerl.models.decoder import PACKED_BYTES, Decoder, Layer, Product, compiled, product
 from simplerl.models.device import SMALL_MODEL, pick_device
 from simplerl.models.load import cache_argument, load
 from simplerl.models.score import CHUNK_ELEMENTS, Head, autocast, outside_nucleus, text_logprobs
@@ -30,51 +32,15 @@ from simplerl.rollout.backend import Request, Sampling, check_prompts, diverged
 LEAVE_SHARE = 0.1
 #: Logits of which tokens are drawn at once on a CPU: what is made of them on the way stays in its cache.
 DRAWN_ELEMENTS = 2**19
+#: Requests from which two threads sample from a tiny model.
+SPLIT_REQUESTS = 64
 #: Tokens of the vocabulary that are summed up together before the one to draw is looked for among them.
 BLOCK = 512
 
 
-class _Layer(DynamicLayer):
-    """A cache layer that writes into spare room, where DynamicLayer copies everything at every token.
-
-    Every layer keeps all columns, those with a sliding window too: the model's mask hides what is out of the window.
-    """
-
-    def update(self, key_states, value_states, *args, **kwargs):
-        """Append the states of new tokens; return keys and values so far, as views of the room."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self.keys, self.values = self._room = key_states[..., :0, :], value_states[..., :0, :]
-        length, total = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
-        if total > self._room[0].shape[-2]:
-            all_R = torch.arange(len(self.keys), device=self.keys.device)
-            self.rearrange([(self, all_R)], length, spare=total - length + max(64, total // 2))
-        for room, states in zip(self._room, (key_states, value_states), strict=True):
-            room[..., length:total, :] = states
-        self.keys, self.values = (room[..., :total, :] for room in self._room)
-        return self.keys, self.values
-
-    def rearrange(self, parts: Sequence[tuple["_Layer", torch.Tensor]], width: int, spare: int = 64) -> None:
-        """Take these rows of these layers as all there are, `width` columns of each, missing ones on the left, and
-        leave room for more. On a CPU they are kept as attention reads them, in fp32."""
-        if self.is_initialized:
-            self._room = tuple(  # First the keys, then the values: what is copied on the way is held once.
-                _room([(getattr(layer, name)[..., -width:, :], rows) for layer, rows in parts], width, spare)
-                for name in ("keys", "values")
-            )
-            self.keys, self.values = (room[..., :width, :] for room in self._room)
-
-
-def _room(parts: Sequence[tuple[torch.Tensor, torch.Tensor]], width: int, spare: int) -> torch.Tensor:
-    """Return the rows chosen of each part, each of `width` columns, zeros on the left where it has fewer, and `spare`
-    more."""
-    first, counts = parts[0][0], [len(rows) for _, rows in parts]
-    dtype = torch.float32 if first.device.type == "cpu" else first.dtype
-    room = first.new_empty(sum(counts), first.shape[1], width + spare, first.shape[3], dtype=dtype)
-    for (part, rows), own in zip(parts, room[..., :width, :].split(counts), strict=True):
-        own[..., : width - part.shape[2], :] = 0
-        torch.index_select(part.to(dtype), 0, rows, out=own[..., width - part.shape[2] :, :])
-    return room
+def _alike(requests: Sequence[Request], chosen: Iterable[int]) -> list[int]:
+    """Return these requests' numbers, like lengths and the same prompts together."""
+    return sorted(chosen, key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids.tobytes(), i))
 
 
 def _last(states: torch.Tensor, width: int) -> torch.Tensor:
@@ -109,9 +75,14 @@ def draw(
     if sampling.top_k or sampling.top_p < 1:
         other_RV = None if mask_RV is None else (mask_RV / sampling.temperature).log_softmax(-1)
         logits_RV = truncate(logits_RV.log_softmax(-1), top_k=sampling.top_k, top_p=sampling.top_p, other_RV=other_RV)
+    draws = _compiled_drawn if logits_RV.device.type == "cpu" else _drawn
+    return draws(logits_RV, uniform_R.double()[:, None])
+
+
+def _drawn(logits_RV: torch.Tensor, uniform_R1: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     logits_RV = logits_RV - logits_RV.amax(-1, keepdim=True)
     odds_RV = logits_RV.exp()
-    token_R1, total_R1 = _quantile(odds_RV, uniform_R.double()[:, None])
+    token_R1, total_R1 = _quantile(odds_RV, uniform_R1)
     log_total_R = total_R1.squeeze(-1).log()
     # Where the probability is 0 its logarithm is −inf; their product counts as 0.
     mean_R = torch.linalg.vecdot(odds_RV, logits_RV.clamp(min=-1e4)) / total_R1.squeeze(-1)
@@ -119,32 +90,31 @@ def draw(
     return token_R1.squeeze(-1), logprob_R.float(), (log_total_R - mean_R).float()
 
 
-def _quantile(odds_RV: torch.Tensor, uniform_R1: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _quantile(odds_RV: torch.Tensor, uniform_R1: torch.Tensor, block: int = BLOCK) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (token_R1, total_R1): the token at a quantile, and the sum of all odds.
 
     Sums are in fp64: a quantile must not fall between two tokens. In a large vocabulary the token is looked for in two
     stages, sums of blocks and then one block, so that only two passes of additions go over it.
     """
     size = odds_RV.shape[-1]
-    if size <= BLOCK:
+    if size <= block:
         cumulative_RV = odds_RV.cumsum(-1, dtype=torch.float64)
         total_R1 = cumulative_RV[:, -1:]
         return _invert(cumulative_RV, uniform_R1 * total_R1)[0], total_R1
-    even = size // BLOCK * BLOCK
-    blocks_RK = torch.cat(
-        [odds_RV[:, :even].unflatten(-1, (-1, BLOCK)).sum(-1, dtype=torch.float64)]
-        + [odds_RV[:, even:].sum(-1, keepdim=True, dtype=torch.float64)] * (size > even),
-        dim=-1,
-    )
+    even = size // block * block
+    blocks_RK = odds_RV[:, :even].unflatten(-1, [-1, block]).sum(-1, dtype=torch.float64)
+    if size > even:
+        rest_R1 = odds_RV[:, even:].sum(-1, keepdim=True, dtype=torch.float64)
+        blocks_RK = torch.cat([blocks_RK, rest_R1], dim=-1)
     cumulative_RK = blocks_RK.cumsum(-1)
     total_R1 = cumulative_RK[:, -1:]
     block_R1, target_R1 = _invert(cumulative_RK, uniform_R1 * total_R1)
     target_R1 = target_R1 - (cumulative_RK - blocks_RK).gather(-1, block_R1)
-    places_RK = block_R1 * BLOCK + torch.arange(BLOCK, device=odds_RV.device)
+    places_RK = block_R1 * block + torch.arange(block, device=odds_RV.device)
     within_RK = odds_RV.gather(-1, places_RK.clamp(max=size - 1)).double().masked_fill_(places_RK >= size, 0.0)
     place_R1, _ = _invert(within_RK.cumsum(-1), target_R1)
     # Odds that are not numbers lead past the end; the log-probability tells.
-    return (block_R1 * BLOCK + place_R1).clamp_(max=size - 1), total_R1
+    return (block_R1 * block + place_R1).clamp_(max=size - 1), total_R1
 
 
 def _invert(cumulative_RK: torch.Tensor, target_R1: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -155,6 +125,9 @@ def _invert(cumulative_RK: torch.Tensor, target_R1: torch.Tensor) -> tuple[torch
     last_R1 = cumulative_RK[:, -1:]
     target_R1 = torch.minimum(target_R1, torch.nextafter(last_R1, torch.zeros_like(last_R1)))
     return torch.searchsorted(cumulative_RK, target_R1, right=True).clamp_(max=cumulative_RK.shape[-1] - 1), target_R1
+
+
+_compiled_drawn = compiled(_drawn)
 
 
 @dataclass(slots=True)
@@ -308,17 +281,63 @@ class NativeBackend:
         """Yield (index, completion) as responses finish. At most `max_rows` run at once, like lengths together.
 
         A response that reaches the end of the model's context is truncated there (`length`). A tiny model on a CPU
-        samples by one thread: its operations are too small to be shared.
+        samples by one thread, or half of many requests by each of two: its operations are too small to be shared.
         """
         usual = torch.get_num_threads()
         self._forget()
         try:
             if self.device.type == "cpu" and self._tiny:
                 torch.set_num_threads(1)
-            yield from self._decode(requests, sampling)
+            # A conversation's next request must find the batch as it always does: who grows is not split.
+            split = self._tiny and self.device.type == "cpu" and isinstance(requests, tuple)
+            if split and len(requests) >= SPLIT_REQUESTS and not self.between_tokens:
+                yield from self._in_halves(requests, sampling)
+            else:
+                yield from self._decode(requests, sampling, self.max_rows)
         finally:
             self._forget()  # What was copied of the weights is memory of the update.
             torch.set_num_threads(usual)
+
+    def _in_halves(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
+        """Decode half of the requests in a thread of its own: the same batches whichever is faster.
+
+        By eights, so that those of one prompt, which is prefilled once, are mostly together.
+        """
+        halves: list[list[int]] = [[], []]
+        for position, index in enumerate(_alike(requests, range(len(requests)))):
+            halves[position // 8 % 2].append(index)
+        most = max(1, self.max_rows // 2)
+        finished: queue.SimpleQueue[tuple[int, Completion] | Exception | None] = queue.SimpleQueue()
+        stopped = threading.Event()
+
+        def decode(half: list[int]) -> None:
+            try:
+                torch.set_num_threads(1)  # It is each thread's own.
+                with torch.no_grad():
+                    for index, completion in self._decode([requests[index] for index in half], sampling, most):
+                        finished.put((half[index], completion))
+                        if stopped.is_set():
+                            return
+                finished.put(None)
+            except Exception as error:
+                finished.put(error)
+
+        threads = [threading.Thread(target=decode, args=(half,)) for half in halves]
+        for thread in threads:
+            thread.start()
+        try:
+            running = len(threads)
+            while running:
+                item = finished.get()
+                if isinstance(item, Exception):
+                    raise item
+                running -= item is None
+                if item is not None:
+                    yield item
+        finally:
+            stopped.set()
+            for thread in threads:
+                thread.join()
 
     def _forget(self) -> None:
         """Read all weights again when they are used next."""
@@ -328,7 +347,9 @@ class NativeBackend:
         if self.mask:
             self.mask._forget()
 
-    def _decode(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
+    def _decode(
+        self, requests: Sequence[Request], sampling: Sampling, max_rows: int
+    ) -> Iterator[tuple[int, Completion]]:
         self.model.eval()
         self._special_stops = special_stops(self.tokenizer, sampling.stop) | frozenset(sampling.stop_ids)
         self._masked = sampling.masked
@@ -340,10 +361,10 @@ class NativeBackend:
         while waiting or decoding or known < len(requests):
             self._queue(requests, range(known, known := len(requests)), waiting)
             running = len(decoding.rows) if decoding else 0
-            free = self.max_rows - running
+            free = max_rows - running
             # To join copies the cache of all: requests that came later wait until they are worth it.
             few = known > first and len(waiting) < LEAVE_SHARE * running
-            if waiting and not few and free >= max(1, LEAVE_SHARE * self.max_rows):
+            if waiting and not few and free >= max(1, LEAVE_SHARE * max_rows):
                 members = [waiting.popleft() for _ in range(min(free, len(waiting)))]
                 fresh = self._prefill(requests, members, sampling)
                 decoding = decoding.joined(fresh) if decoding else fresh
@@ -377,7 +398,7 @@ class NativeBackend:
         """Put new requests behind those that wait, like lengths together."""
         if new:
             check_prompts(requests[new.start : new.stop], self.context_length, self.name)
-        waiting += sorted(new, key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids.tobytes(), i))
+        waiting += _alike(requests, new)
 
     def _draw(self, decoding: "_Decoding", sampling: Sampling) -> tuple[torch.Tensor, list[tuple[_Row, StopReason]]]:
         """Draw a token for every row. Return (token_R, the rows that have just ended, and why)."""
@@ -449,7 +470,7 @@ class NativeBackend:
         rows = max(1, self.prefill_tokens // width)
         for tokens_RT, mask_RT in zip(tokens_PT.split(rows), mask_PT.split(rows), strict=True):
             cache = DynamicCache(config=self.model.config)
-            cache.layers = [_Layer() for _ in range(self._layers * len(self._models))]
+            cache.layers = [Layer() for _ in range(self._layers * len(self._models))]
             positions_RT = (mask_RT.cumsum(1) - 1).clamp(min=0)
             hidden_RH = self._forward(tokens_RT, mask_RT, positions_RT, cache)
             part = _Decoding(
