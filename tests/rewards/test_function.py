@@ -8,8 +8,7 @@ import pytest
 from simplerl.core.errors import ConfigError
 from simplerl.core.objects import remember
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
-from simplerl.rewards import make_reward
-from simplerl.rewards.function import FunctionReward
+from simplerl.rewards import FunctionReward, make_reward
 
 PROBLEM = Problem(id="7", question="2+3?", answer="5", source="test", level="1", meta={"topic": "sums"})
 RIGHT = Verdict(status="correct", extracted="5", rule="test", detail="")

@@ -19,7 +19,7 @@ from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 from simplerl.graders.desk import Desk
 from simplerl.judge.asking import content_address, read_object
 from simplerl.judge.endpoint import Messages, Reply
-from simplerl.rewards.base import Reward
+from simplerl.rewards import Reward
 
 
 @dataclass(frozen=True, kw_only=True)
