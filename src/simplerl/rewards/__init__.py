@@ -27,7 +27,7 @@ class Reward:
 
     @property
     def judged(self) -> "list[Any]":
-        """The rewards in this one for which a model is asked (`graders/`), which costs: only what is trained on is
+        """The rewards in this one for which a model is asked (`graders.py`), which costs: only what is trained on is
         scored then."""
         return []
 
@@ -89,9 +89,9 @@ REWARDS: Registry[Any] = Registry(
         "tool-star": "simplerl.rewards.builtin:ToolStar",
         "curiosity": "simplerl.rewards.builtin:Curiosity",
         "rlsqm": "simplerl.rewards.builtin:StaticTests",
-        "rubric": "simplerl.graders.judged:Rubric",
-        "rlmt": "simplerl.graders.judged:RLMT",
-        "rlbff": "simplerl.graders.judged:RLBFF",
+        "rubric": "simplerl.graders:Rubric",
+        "rlmt": "simplerl.graders:RLMT",
+        "rlbff": "simplerl.graders:RLBFF",
         "process": "simplerl.prm.reward:Process",
         "knights-and-knaves": "simplerl.environments.knights:LogicPuzzle",
         "mixture": "simplerl.rewards:Mixture",
