@@ -1,4 +1,4 @@
-"""Templates byte for byte, typed from the published recipe; special tokens; what is said of a data set's own prompts."""
+"""Templates byte for byte, as the published recipe has them; special tokens; when the data has prompts of its own."""
 
 import copy
 

@@ -20,8 +20,7 @@ from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.data.audit import KINDS, audit
 from simplerl.data.decontaminate import exact
-from simplerl.data.fields import TAKEN, choices_of, question_of
-from simplerl.data.problems import ProblemSet, Reading, part
+from simplerl.data.problems import TAKEN, ProblemSet, Reading, choices_of, part, question_of
 from simplerl.runs.files import make_directory, write_atomic, write_json
 
 #: What a row does not repeat of `Problem.meta`: it has fields of its own for it, or it is of this reading alone.

@@ -24,6 +24,11 @@ class Row:
     fields: dict[str, Any]
     place: str  # Where it stands, for messages: `file:line` or `name[index]`
 
+    @property
+    def there(self) -> str:
+        """Its fields, for messages."""
+        return f"Fields there: {', '.join(map(repr, self.fields)) or 'none'}"
+
 
 def suffix_of(path: Path) -> str:
     """Return the ending that makes a path a data file, in lower case; empty where it has none of `SUFFIXES`."""
