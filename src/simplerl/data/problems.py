@@ -26,7 +26,7 @@ import re
 import tomllib
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import ascii_uppercase
@@ -647,21 +647,6 @@ def problem_set(
         for what in item.decided if item.problem else ():
             decisions[what].append(item.place)
     return ProblemSet(problems=problems, left_out=left_out, decisions=dict(decisions), origin=origin or {})
-
-
-def where(problem: Problem) -> dict[str, Any]:
-    """Return how a report names a problem."""
-    own = {"original_id": problem.meta["original_id"]} if "original_id" in problem.meta else {}
-    return {"id": problem.id, **own, "place": problem.meta.get("place", "")}
-
-
-def part(
-    problems: Sequence[Problem], why: Callable[[Problem], Mapping[str, Any] | None]
-) -> tuple[list[Problem], list[dict[str, Any]]]:
-    """Return (the problems that stay, the others named with what is said of them). `why` says nothing of who stays."""
-    said = [(item, why(item)) for item in problems]
-    removed = [{**where(item), **reason} for item, reason in said if reason is not None]
-    return [item for item, reason in said if reason is None], removed
 
 
 def select(chosen: ProblemSet, *, name: str, levels: Collection[int], size: int) -> ProblemSet:
