@@ -38,7 +38,7 @@ from simplerl.core.objects import is_object
 from simplerl.core.registry import Registry
 from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet, Reading, problem_set, readings, select
-from simplerl.data.rows import open_place, open_source
+from simplerl.data.rows import SUFFIXES, file_origin, open_hub, open_source, read_rows
 
 #: Name → loader.
 DATASETS: Registry[Callable[..., list[Problem] | ProblemSet]] = Registry(
@@ -71,13 +71,26 @@ ZOO_DIRECTORIES = {
 def _published(
     name: str, hub: str, revision: str | None = None, *, configuration: str | None = None, tier: str = ""
 ) -> Callable[..., ProblemSet]:
+    """Return the loader of a data set of the hub, whose `at` is a directory with its files, or another revision."""
+
     def load(
         split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[int, ...] = (), at: str = ""
     ) -> ProblemSet:
         if tier and split not in ("train", "test"):
             raise ConfigError(f"data set {name!r} has the splits train and test, not {split!r}")
         file = f"{ZOO_DIRECTORIES[tier]}/{split}.parquet" if tier else None
-        origin, rows = open_place(hub, at, split=split, configuration=configuration, revision=revision, file=file)
+        directory = Path(at).expanduser()
+        if not at or not (directory.is_dir() or at.startswith((".", "/", "~"))):
+            origin, rows = open_hub(hub, split=split, configuration=configuration, revision=at or revision, file=file)
+        else:
+            wanted = [file] if file else [f"{split}{suffix}" for suffix in SUFFIXES]
+            path = next((directory / name for name in wanted if (directory / name).is_file()), None)
+            if path is None:
+                raise DataError(
+                    f"{directory} does not hold {' or '.join(wanted)}; download the files of {hub} from the hub there, "
+                    "or give the file itself"
+                )
+            origin, rows = file_origin(path), read_rows(path)
         source = f"{name}-{split}" if tier and split != "train" else name
         return select(problem_set(rows, source=source, origin=origin), name=source, levels=levels, size=size)
 
@@ -164,12 +177,6 @@ def weights_of(parts: Sequence[Part]) -> list[float]:
     return [float(given) if part.weight is None else part.weight for part in parts]
 
 
-def sizes(parts: Sequence[Part], size: int) -> list[int]:
-    """Return how many problems to ask of each part for a mixture of `size` (0: all that it has)."""
-    weights = weights_of(parts)
-    return [math.ceil(size * weight / sum(weights)) if any(weights) else size for weight in weights]
-
-
 def mix(parts: Sequence[Part], sets: Sequence[ProblemSet], size: int) -> ProblemSet:
     """Return one set of up to `size` problems (0: as many as there are) in the shares that the weights say.
 
@@ -233,10 +240,11 @@ def read(
     The option `size` is that of the training problems, or of the test problems where these are a `benchmark`.
     """
     parts = parse(name)
-    asked = sizes(parts, size)
+    weights, sized = weights_of(parts), benchmark or split == "train"
+    counts = [math.ceil(size * weight / sum(weights)) if any(weights) else size for weight in weights]  # 0 is all.
     sets = [
-        _read(part, split, size=count, seed=seed, levels=levels, strict=strict, sized=benchmark or split == "train")
-        for part, count in zip(parts, asked, strict=True)
+        _read(part, split, size=count, seed=seed, levels=levels, strict=strict, sized=sized)
+        for part, count in zip(parts, counts, strict=True)
     ]
     return sets[0] if len(parts) == 1 else mix(parts, sets, size)
 
@@ -298,6 +306,11 @@ def rows_to_audit(name: str, split: str = "train") -> Iterator[Reading]:
         chosen = _read(part, split, size=0, seed=0, levels=(), strict=True)
         yield from (Reading(id=item.id, place="", problem=item) for item in chosen.problems)
         yield from chosen.left_out
+
+
+def has_test_split(name: str) -> bool:
+    """Return whether the data set comes with a test split of its own."""
+    return all(source in DATASETS for source in sources(name))
 
 
 def sources(name: str) -> list[str]:

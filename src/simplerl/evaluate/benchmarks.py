@@ -167,7 +167,7 @@ def find(name: str) -> Benchmark:
     path = Path(name).expanduser()
     if suffix_of(path):
         own = path.name if stem_of(path) in BENCHMARKS else stem_of(path)  # A file gsm8k.jsonl is not taken for gsm8k.
-    elif all(source in data.DATASETS for source in data.sources(name)):  # They have a test split of their own.
+    elif data.has_test_split(name):
         own = name
     else:
         raise DataError(

@@ -205,8 +205,9 @@ LARGEST = 1e6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mixture(Reward):
-    """The sum of weight × value; the parts are the unweighted values by name. A recipe can hold it:
+    """The sum of weight × value; the parts are the unweighted values by name.
 
+    Plain mappings, so that a recipe can hold it:
     mixture(rewards=[{"name": "correctness"}, {"name": "overlong", "weight": 0.5, "params": {"limit": 8192}}])
     """
 
