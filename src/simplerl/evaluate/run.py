@@ -434,8 +434,7 @@ MOST_SAMPLES = 1_000_000_000
 REASONS = {"stop": "stop", "eos": "eos", "length": "length", "eos_token": "eos", "max_tokens": "length"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Given:
+class Given(typing.NamedTuple):
     """One response made elsewhere."""
 
     problem: Problem
@@ -553,10 +552,7 @@ def _judged(
         for judgement in as_completed(waiting):
             verdicts[waiting[judgement]] = judgement.result()
             on_done()
-    rows = [
-        response_columns(item.problem, item.sample, item.response, item.stop_reason, verdicts[index])
-        for index, item in enumerate(given)
-    ]
+    rows = [response_columns(*item, verdicts[index]) for index, item in enumerate(given)]
     if tokenizer:
         for row in rows:
             row["token_ids"] = tokenizer.encode(row["response"], add_special_tokens=False)
