@@ -236,8 +236,8 @@ def read(
 
     `NAME@PLACE` reads a data set of the hub at another revision, a built-in one also from a directory. A file has no
     splits: `split` is ignored. `seed` only matters to generated data, `levels` where levels are known. A row that
-    cannot be read is a DataError, or without `strict` left out. Tasks, options and mixtures: `simplerl.data`.
-    The option `size` is that of the training problems, or of the test problems where these are a `benchmark`.
+    cannot be read is a DataError, or without `strict` left out. The option `size` is that of the training problems, or
+    of the test problems where these are a `benchmark`.
     """
     parts = parse(name)
     weights, sized = weights_of(parts), benchmark or split == "train"

@@ -589,14 +589,13 @@ def reading(row: Row, *, source: str, index: int, labelled: bool = False) -> Rea
 def _more(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return what else a row says: its own id and source, its own prompt, a measured pass rate, further columns."""
     more: dict[str, Any] = {name: value for name, value in fields.items() if name not in TAKEN}
-    if identity := identity_of(fields):
-        more["original_id"] = identity
-    if origin := first_text(fields, FIELDS["source"])[1]:
-        more["origin"] = origin
-    if solution := solution_of(fields):
-        more["solution"] = solution
-    if messages := messages_of(fields):
-        more["messages"] = tuple(messages)
+    known = {
+        "original_id": identity_of(fields),
+        "origin": first_text(fields, FIELDS["source"])[1],
+        "solution": solution_of(fields),
+        "messages": tuple(messages_of(fields)),
+    }
+    more |= {name: value for name, value in known.items() if value}
     for name, kind in (("pass_rate", float), ("pass_rate_samples", int)):
         value = fields.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
