@@ -52,7 +52,7 @@ from simplerl.core.errors import RunError, SimpleRLError
 from simplerl.core.seeds import generator, torch_seed
 from simplerl.data import arithmetic
 from simplerl.data.arithmetic import LARGE, LARGEST, LEVELS, Expression, expression
-from simplerl.data.templates import TEMPLATES
+from simplerl.data.prompts import TEMPLATES
 from simplerl.environments import stack
 from simplerl.evaluate.figures import evaluation_figures
 from simplerl.models import cub

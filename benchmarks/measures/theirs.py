@@ -62,7 +62,7 @@ def measure(job: Job) -> dict[str, Any]:
         from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     except ImportError as error:
         return {"missing": f"{MISSING} ({error})"}
-    from simplerl.data.templates import TEMPLATES
+    from simplerl.data.prompts import TEMPLATES
     from simplerl.feed.order import Sampler
     from simplerl.models import cub
     from simplerl.train.components import load_problems

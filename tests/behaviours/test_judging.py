@@ -437,7 +437,7 @@ def test_a_second_interrupt_ends_it_at_once(serve, tmp_path: Path) -> None:
 
 def test_a_full_disk_ends_it_with_a_message(serve, capsys, tmp_path: Path, monkeypatch) -> None:
     from simplerl.core.errors import RunError
-    from simplerl.judge.asking import AnswerCache
+    from simplerl.judge import AnswerCache
 
     server, run, kept = serve(honest), run_of(tmp_path / "run", STEPS), AnswerCache.keep
 

@@ -11,7 +11,7 @@ from support import SHARED
 
 from simplerl.core.errors import DataError
 from simplerl.data import load, read, rows_to_audit
-from simplerl.data.fields import answer_of
+from simplerl.data.problems import answer_of
 from simplerl.verify import equal
 
 

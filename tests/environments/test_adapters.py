@@ -12,7 +12,7 @@ import pytest
 from simplerl import data
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
-from simplerl.data.templates import TEMPLATES
+from simplerl.data.prompts import TEMPLATES
 from simplerl.environments import ENVIRONMENTS, adapters
 from simplerl.rewards import REWARDS
 from simplerl.rollout.backend import Sampling

@@ -15,7 +15,7 @@ from support import SMALL
 import simplerl
 from simplerl.core.errors import ConfigError, ModelError
 from simplerl.core.types import Problem
-from simplerl.data.templates import TEMPLATES
+from simplerl.data.prompts import TEMPLATES
 from simplerl.environments import agent
 from simplerl.environments.factory import adapted
 from simplerl.models.score import text_logprobs

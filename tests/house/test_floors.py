@@ -73,7 +73,7 @@ DOORS: dict[str, set[str]] = {
     "ray": {"rollout/cluster.py"},
     "jinja2": {"markup/templates.py"},
     "matplotlib": {"analysis/panels.py"},
-    "openai": {"judge/endpoint.py"},
+    "openai": {"judge.py"},
     "filelock": {"runs/files.py"},
     "latex2mathml": {"markup/formulas.py"},
     **{

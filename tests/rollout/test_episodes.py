@@ -13,7 +13,7 @@ import torch
 
 from simplerl.core.errors import ConfigError, DataError, SimpleRLError
 from simplerl.core.types import Call, Problem, Turn, Verdict
-from simplerl.data.templates import TEMPLATES
+from simplerl.data.prompts import TEMPLATES
 from simplerl.environments import ENVIRONMENTS
 from simplerl.environments.base import Environment
 from simplerl.environments.calculator import Calculator

@@ -13,8 +13,7 @@ from tokenizers import processors
 
 from simplerl.core.types import Problem, Verdict
 from simplerl.data import load as load_data
-from simplerl.data.prompts import Prompter
-from simplerl.data.templates import TEMPLATES, Template
+from simplerl.data.prompts import TEMPLATES, Prompter, Template
 from simplerl.rewards import REWARDS
 from simplerl.rollout import groups, open_backend
 from simplerl.rollout.backend import Sampling

@@ -14,7 +14,7 @@ from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.seeds import derive
 from simplerl.core.types import Batch, LossInputs, LossOutput, Segment, Trajectory, TrajectoryGroup
 from simplerl.data import load
-from simplerl.data.templates import TEMPLATES
+from simplerl.data.prompts import TEMPLATES
 from simplerl.models.load import Policy
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Request, Sampling

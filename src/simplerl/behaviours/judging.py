@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simplerl.judge.asking import content_address, read_object
-from simplerl.judge.endpoint import Reply
+from simplerl.judge import Reply, content_address, read_object
 from simplerl.runs.behaviours import BEHAVIOURS, Judgement
 
 _TABLE = tomllib.loads(Path(__file__).with_name("definitions.toml").read_text(encoding="utf-8"))

@@ -10,8 +10,7 @@ from typing import Any
 
 from simplerl.behaviours.judging import Item, Judge, by_keywords, messages
 from simplerl.core.seeds import derive
-from simplerl.judge.asking import AnswerCache, ask, estimate_tokens
-from simplerl.judge.endpoint import Endpoint, Reply
+from simplerl.judge import AnswerCache, Endpoint, Reply, ask, estimate_tokens
 from simplerl.runs.behaviours import ANSWERS, FOLDER, BehaviourDirectory, Judgement, read_behaviours
 from simplerl.runs.results import read_series, slug
 from simplerl.runs.run import Evaluation

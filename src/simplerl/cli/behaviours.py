@@ -12,8 +12,7 @@ from simplerl.behaviours.judging import KEYWORDS, Item, Judge
 from simplerl.behaviours.session import Part, Session, estimate, parts
 from simplerl.cli.console import Bar, say, show_table
 from simplerl.core.errors import ConfigError
-from simplerl.judge.asking import cost
-from simplerl.judge.endpoint import PARAMETERS, RESERVED, Endpoint
+from simplerl.judge import PARAMETERS, RESERVED, Endpoint, cost
 from simplerl.runs.behaviours import TABLE, Judgement
 from simplerl.runs.files import make_directory, write_json
 

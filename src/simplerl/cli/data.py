@@ -12,9 +12,8 @@ from simplerl.cli.console import Bar, show_table
 from simplerl.cli.options import dest_of
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
-from simplerl.data import decontaminate, making
-from simplerl.data.making import Filtered
-from simplerl.data.problems import where
+from simplerl.data import making
+from simplerl.data.making import Filtered, where
 from simplerl.data.prompts import prompter
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def build_tiers(args: argparse.Namespace) -> None:
         raise DataError(f"two files have the same name, so their problems would have the same ids: {', '.join(labels)}")
     sources = {label: (source, data.read(name, split)) for source, label, name, split in wanted}
     kept_out = list(args.exclude or ()) or ([] if args.math else [MATH_500])
-    asked = [q.question for name in decontaminate.benchmark_files(kept_out) for q in decontaminate.questions(name)]
+    asked = [q.question for name in making.benchmark_files(kept_out) for q in making.questions(name)]
     problems: dict[str, list[Problem]] = {"gsm8k": [], "math": []}
     for label, (source, read) in sources.items():
         problems[source] += making.sourced(read.problems, source, label)
@@ -119,9 +118,9 @@ def by_length(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered
 
 def by_benchmarks(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered:
     """Remove what benchmarks ask too."""
-    asked = {name: list(decontaminate.questions(name)) for name in decontaminate.benchmark_files(args.against)}
+    asked = {name: list(making.questions(name)) for name in making.benchmark_files(args.against)}
     questions = [item for items in asked.values() for item in items]
-    kept, removed = decontaminate.decontaminate(problems, questions, n=args.n)
+    kept, removed = making.decontaminate(problems, questions, n=args.n)
     by_name = {}
     for name, items in asked.items():
         places = {item.place for item in items}

@@ -13,8 +13,7 @@ from simplerl.core.errors import ConfigError
 from simplerl.core.types import UNDECIDED
 from simplerl.evaluate import harness
 from simplerl.evaluate.benchmarks import BENCHMARKS, DEFAULTS
-from simplerl.evaluate.responses import read_responses, score
-from simplerl.evaluate.run import Settings, evaluate, load_benchmarks, models_of, plan
+from simplerl.evaluate.run import Settings, evaluate, load_benchmarks, models_of, plan, read_responses, score
 from simplerl.models.load import load_tokenizer
 from simplerl.runs.files import LockedDirectory, write_atomic
 from simplerl.runs.results import results

@@ -10,8 +10,7 @@ from simplerl.analysis.estimates import shown
 from simplerl.cli.console import Bar, say, show_table
 from simplerl.config.resolve import recipe_for, resolve
 from simplerl.core.errors import ConfigError
-from simplerl.data.prompts import prompter
-from simplerl.data.templates import TEMPLATES
+from simplerl.data.prompts import TEMPLATES, prompter
 from simplerl.evaluate import preflight
 from simplerl.evaluate.run import open_rollout
 from simplerl.models.device import pick_device

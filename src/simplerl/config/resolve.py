@@ -24,8 +24,7 @@ from simplerl.core.registry import Registry, registry
 from simplerl.data import sources
 from simplerl.data.rows import suffix_of
 from simplerl.environments import ENVIRONMENTS, environment_class
-from simplerl.rewards import REWARDS, make_reward, reward_class
-from simplerl.rewards.function import FunctionReward
+from simplerl.rewards import REWARDS, FunctionReward, make_reward, reward_class
 from simplerl.runs.files import flatten
 
 #: Name → TOML file.

@@ -27,7 +27,7 @@ HOMES: dict[str, str] = {
     "reward": "simplerl.rewards:REWARDS",
     "environment": "simplerl.environments:ENVIRONMENTS",
     "data": "simplerl.data:DATASETS",
-    "template": "simplerl.data.templates:TEMPLATES",
+    "template": "simplerl.data.prompts:TEMPLATES",
     "sampler": "simplerl.feed:SAMPLERS",
     "transform": "simplerl.feed:TRANSFORMS",
     "buffer": "simplerl.feed:BUFFERS",

@@ -16,7 +16,7 @@ from simplerl.core.errors import DataError
 from simplerl.core.objects import is_object, recall
 from simplerl.core.seeds import generator
 from simplerl.data.arithmetic import LARGEST, LEVELS, Expression, expression
-from simplerl.data.fields import FIELDS, first_text, folded, turns
+from simplerl.data.problems import FIELDS, first_text, folded, turns
 from simplerl.data.rows import Row, open_source
 
 
@@ -59,8 +59,7 @@ def _demonstration(row: Row) -> Demonstration:
         missing, wanted = ("question", FIELDS["question"]) if not question else ("response", FIELDS["demonstration"])
         raise DataError(
             f"{row.place}: no {missing} to imitate; wanted one of {', '.join(wanted)} with text in it, or one of "
-            f"{', '.join(FIELDS['chat'])} with a user's and an assistant's turn. "
-            f"Fields there: {', '.join(map(repr, row.fields))}"
+            f"{', '.join(FIELDS['chat'])} with a user's and an assistant's turn. {row.there}"
         )
     ended = fields.get("stop_reason") not in ("length", "turns", "seconds")
     return Demonstration(question=question, response=response, ended=ended, place=row.place)

@@ -1,27 +1,31 @@
-"""Make training data: part problems by a figure, build tiers, and write them as a data file with a report beside it.
+"""Make training data: filter problems by a figure or by what benchmarks ask, build tiers, write a file with a report.
 
-The file is one that `read` takes back; it is written completely or not at all.
+The file is one that `data.read` takes back; it is written completely or not at all. A row has id, question, answer,
+source and level, and where they are known the file's own prompt (as messages), the measured pass rate and the number of
+samples behind it, and the further columns that rewards and environments read.
 
-A row has id, question, answer, source and level, and where they are known the file's own prompt (as messages), the
-measured pass rate and the number of samples behind it, and the further columns that rewards and environments read.
+Problems that a benchmark asks too share n-grams of words with it, or if short the same words and signs. It is the usual
+test (13-grams, as for GPT-3, arXiv 2005.14165, appendix C), on questions alone. Time is linear in the words of data and
+benchmarks together: the benchmarks' n-grams are put into one table.
 """
 
 import dataclasses
 import json
+import re
 import statistics
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from simplerl import __version__
+from simplerl import __version__, data
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.data.audit import KINDS, audit
-from simplerl.data.decontaminate import exact
-from simplerl.data.fields import TAKEN, choices_of, question_of
-from simplerl.data.problems import ProblemSet, Reading, part
+from simplerl.data.problems import TAKEN, ProblemSet, Reading, choices_of, question_in, question_of
+from simplerl.data.rows import SUFFIXES, read_rows, stem_of, suffix_of
 from simplerl.runs.files import make_directory, write_atomic, write_json
 
 #: What a row does not repeat of `Problem.meta`: it has fields of its own for it, or it is of this reading alone.
@@ -109,6 +113,21 @@ class Filtered(NamedTuple):
     report: Mapping[str, Any]  # What the report holds besides
 
 
+def where(problem: Problem) -> dict[str, Any]:
+    """Return how a report names a problem."""
+    own = {"original_id": problem.meta["original_id"]} if "original_id" in problem.meta else {}
+    return {"id": problem.id, **own, "place": problem.meta.get("place", "")}
+
+
+def part(
+    problems: Sequence[Problem], why: Callable[[Problem], Mapping[str, Any] | None]
+) -> tuple[list[Problem], list[dict[str, Any]]]:
+    """Return (the problems that stay, the others named with what is said of them). `why` says nothing of who stays."""
+    said = [(item, why(item)) for item in problems]
+    removed = [{**where(item), **reason} for item, reason in said if reason is not None]
+    return [item for item, reason in said if reason is None], removed
+
+
 def by_prompt_tokens(problems: Sequence[Problem], count: Callable[[Problem], int], limit: int) -> Filtered:
     """Keep the problems whose prompt has at most `limit` tokens."""
     counts = {item.id: count(item) for item in problems}
@@ -157,6 +176,89 @@ def histogram(problems: Sequence[Problem]) -> dict[str, int]:
         rate = problem.meta.get("pass_rate")
         counts["not judged" if rate is None else next(name for name, end in most.items() if rate <= end)] += 1
     return counts
+
+
+#: A word, a number, or one character of a script that is written without spaces.
+_EAST = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_EAST}]|[^\W_{_EAST}]+")
+#: The same, and the signs that make 17-9 another question than 17+9.
+_SIGN = re.compile(rf"[{_EAST}]|[^\W_{_EAST}]+|[-+*/^=<>%!|\u00b1\u00d7\u00f7\u2212]")
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text: compatibility forms unified, lower case, punctuation and signs left out."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def exact(text: str) -> str:
+    """Return a text in the form in which two are the same question: words and signs, one space apart."""
+    return " ".join(_SIGN.findall(unicodedata.normalize("NFKC", text).casefold())) or text.strip()
+
+
+class Asked(NamedTuple):
+    """A question of a benchmark."""
+
+    benchmark: str
+    place: str
+    question: str
+
+
+def benchmark_files(names: Sequence[str]) -> Iterator[str]:
+    """Yield files and data sets; a directory stands for every data file in it, and every `NAME/test` below."""
+    for name in names:
+        path = Path(name).expanduser()
+        if not path.is_dir():
+            yield name
+            continue
+        # As `--data-dir` of an evaluation has them: NAME.jsonl or NAME/test.jsonl.
+        files = sorted(file for file in (*path.iterdir(), *path.glob("*/test.*")) if suffix_of(file))
+        if not files:
+            raise DataError(f"directory {path} holds no {', '.join(SUFFIXES)} file to compare with")
+        yield from map(str, files)
+
+
+def questions(name: str) -> Iterator[Asked]:
+    """Yield the questions of a file, with or without gold, or of a data set's test split."""
+    path = Path(name).expanduser()
+    if not suffix_of(path):
+        for item in data.read(name, "test").problems:
+            yield Asked(benchmark=name, place=item.meta.get("place", item.id), question=item.question)
+        return
+    for row in read_rows(path):
+        yield Asked(benchmark=stem_of(path), place=row.place, question=question_in(row))
+
+
+def decontaminate(
+    problems: Sequence[Problem], asked: Iterable[Asked], *, n: int = 13
+) -> tuple[list[Problem], list[dict[str, Any]]]:
+    """Return (problems that no benchmark asks, the others named, with what they share). `n`: length of the n-grams.
+
+    `how` is `N-gram` or `exact`, `shared` the first n-gram that they share or the complete question, `shared_ngrams`
+    how many of the problem's stand in benchmarks.
+    """
+    grams: dict[str, Asked] = {}
+    asked_exactly: dict[str, Asked] = {}
+    for item in asked:
+        for gram in _grams(words(item.question), n):
+            grams.setdefault(gram, item)
+        asked_exactly.setdefault(exact(item.question), item)
+
+    def hit(problem: Problem) -> dict[str, Any] | None:
+        shared = [gram for gram in _grams(words(problem.question), n) if gram in grams]
+        same = exact(problem.question)
+        if not shared and same not in asked_exactly:
+            return None
+        other = grams[shared[0]] if shared else asked_exactly[same]
+        how = {"how": f"{n}-gram", "shared": shared[0]} if shared else {"how": "exact", "shared": same}
+        benchmark = {"benchmark": other.benchmark, "benchmark_place": other.place}
+        question = {"question": problem.question, "benchmark_question": other.question}
+        return {**how, "shared_ngrams": len(shared), **benchmark, **question}
+
+    return part(problems, hit)
+
+
+def _grams(words: list[str], n: int) -> Iterator[str]:
+    return (" ".join(words[start : start + n]) for start in range(len(words) - n + 1))
 
 
 #: SimpleRL-Zoo's tiers of difficulty (arXiv 2503.18892), made of GSM8K and MATH: name → (whether GSM8K is in it, levels

@@ -1,20 +1,479 @@
-"""Turn rows into problems: GSM8K-style, MATH-style, plain (question, answer) fields, chats, SimpleRL-Zoo's Parquet.
+"""What a row means as a problem: its question, its gold answer, its level, its unit tests; and sets of problems.
 
-What the fields mean is in `fields.py`. A row that cannot be read is an error that names its place. A row that has no
-gold answer to learn from is left out, and whatever had to be decided about the others is kept, both with their places.
+General rules, for any file: GSM8K-style, MATH-style, plain fields, chats, SimpleRL-Zoo's Parquet. A context (`Body`)
+stands before the question, lettered options stand after it, an answer is bare; the names that people use are in
+`fields.toml`. Benchmarks with rules of their own name their fields themselves.
+
+A row that cannot be read is an error that names its place. A row that has no gold answer to learn from is left out, and
+whatever had to be decided about the others is kept, both with their places.
+
+A problem with unit tests has in its `meta`:
+- `tests`: {"inputs": [text, …], "outputs": [text, …]}, of programs that read and write; or {"setup": text, "code":
+  text}, assertions that call functions of the program; with `prefix` what stands before it (a prompt to be completed).
+- `environment`: "code", which judges it wherever the run's own environment does not.
+- `reference`: the program that the row holds as right, where there is one.
+
+Data files are hostile: what they hold is read as JSON or as text, and runs in the sandbox only.
 """
 
+import base64
+import hashlib
+import itertools
+import json
+import math
+import pickletools
+import re
+import tomllib
+import zlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
-from simplerl.data import fields as read
-from simplerl.data import tests as unit_tests
 from simplerl.data.rows import Row
-from simplerl.verify import equal
+from simplerl.verify import equal, extract
+
+_TABLE = tomllib.loads(Path(__file__).with_name("fields.toml").read_text(encoding="utf-8"))
+#: What a field says → the names that it may have.
+FIELDS: dict[str, list[str]] = {**_TABLE["names"], **_TABLE["more"]}
+#: What a reader takes, and names that mean something in `Problem.meta`. Other columns are handed on as they are, to
+#: rewards and environments.
+TAKEN = {*itertools.chain(*_TABLE["names"].values()), *_TABLE["words"]["reserved"]}
+PLACEHOLDERS = {*_TABLE["words"]["placeholders"]}
+
+#: An option that brings its letter: `A) 21`, `(B) 3`, `C. x`.
+_LETTERED = re.compile(r"\s*\(?([A-Z])[).:]")
+#: What an answer to a choice may have around its letter or text.
+_AROUND = re.compile(r"\\text\w*\{([^{}]*)\}|[$*]")
+_THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
+
+
+class UnreadableRow(ValueError):
+    """A row that may not be guessed at: options that cannot be shown, or an answer that is none, or may be two."""
+
+
+class NoGold(ValueError):
+    """A row that says itself that it has no answer; it is left out."""
+
+
+def folded(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields under their names in lower case; one that is spelled so itself goes before `Answer`.
+
+    A question that is a table (ARC and CommonsenseQA in their own files: stem and choices) is opened.
+    """
+    lower = {name.strip().lower(): value for name, value in fields.items()} | {
+        name: value for name, value in fields.items() if name == name.lower()
+    }
+    question = lower.get("question")
+    if isinstance(question, Mapping) and "stem" in question:
+        lower |= {**question, "question": question["stem"]}
+    return lower
+
+
+def is_empty(value: Any) -> bool:
+    """Return whether nothing stands in a field. Parquet files of pandas have NaN for nothing."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
+def as_text(value: Any) -> str | None:
+    """Return a field's text; numbers are written as a person would (27.0 is 27), lists of one are opened."""
+    if isinstance(value, bool) or value is None or value != value:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return as_text(value[0]) if len(value) == 1 else None
+    return value if isinstance(value, str) else None
+
+
+def first_text(fields: Mapping[str, Any], names: Sequence[str]) -> tuple[str, str]:
+    """Return (name, text) of the first of the fields that has text in it; empty where none has."""
+    texts = ((name, as_text(fields.get(name))) for name in names)
+    return next(((name, text) for name, text in texts if text and text.strip()), ("", ""))
+
+
+def solution_of(fields: Mapping[str, Any]) -> str:
+    """Return the text in which the answer is worked out: a solution of more than the answer, or what GSM8K has."""
+    texts = [as_text(fields.get(name)) or "" for name in ("solution", "answer")]
+    return next((text for text in texts if "####" in text or len(text.split()) > 1), "")
+
+
+def gold(text: str, field: str) -> str | None:
+    """Return the bare gold answer in an answer field: after `####`, in the last box of a solution, or the text."""
+    if "####" in text:
+        return text.rsplit("####", 1)[1].strip()
+    if field == "solution" or "\\boxed" in text:
+        return extract(text, policy="boxed")
+    return text.strip()
+
+
+def _options(fields: Mapping[str, Any]) -> Any:
+    return next((fields[name] for name in FIELDS["options"] if fields.get(name)), None)
+
+
+def options_of(options: Any) -> list[tuple[str, str]]:
+    """Return the (label, text) of options, without the letters that texts bring; of one long text none.
+
+    A list gets letters unless every item has its own; a table is {letter: text} or {"label": labels, "text": texts}, a
+    list may also be one of tables with a label and a text each. Raises UnreadableRow.
+    """
+    if isinstance(options, Mapping):
+        if {"label", "text"} <= options.keys():
+            if len(options["label"]) != len(options["text"]):
+                raise UnreadableRow(f"as many labels as texts are needed, got {options!r}")
+            pairs = list(zip(options["label"], options["text"], strict=True))
+        else:
+            pairs = [(letter, text) for letter, text in options.items() if text is not None]
+    elif isinstance(options, list | tuple) and options and all(isinstance(item, Mapping) for item in options):
+        pairs = [(item.get("label"), item.get("text")) for item in options]
+    elif isinstance(options, list | tuple):
+        items = _items(options)
+        marks = [_LETTERED.match(item) for item in items]
+        own = [mark[1] for mark in marks if mark] == list(ascii_uppercase[: len(items)])
+        bare = [item[mark.end() :] if own and mark else item for item, mark in zip(items, marks, strict=True)]
+        pairs = list(zip(ascii_uppercase, bare, strict=False))
+    else:
+        return []
+    texts = [(as_text(label), as_text(text)) for label, text in pairs]
+    if any(label is None or text is None for label, text in texts):
+        raise UnreadableRow(f"the options must be texts or numbers, got {options!r}")
+    return [(str(label).strip(), str(text).strip()) for label, text in texts]
+
+
+def _items(options: Sequence[Any]) -> list[str]:
+    """Return the texts of options given as a list. Raises UnreadableRow where one is not a text or a number."""
+    texts = [text for item in options if (text := as_text(item)) is not None]
+    if len(texts) < len(options) or len(texts) > len(ascii_uppercase):
+        raise UnreadableRow(f"the options must be up to {len(ascii_uppercase)} texts or numbers, got {options!r}")
+    return texts
+
+
+def lettered(options: Any) -> str:
+    """Return options as they stand under a question: `A) …`, one to a line; texts that have their letters keep them."""
+    if isinstance(options, str):
+        return options.strip()
+    if isinstance(options, list | tuple) and not any(isinstance(item, Mapping) for item in options):
+        items = _items(options)
+        marks = [mark[1] for item in items if (mark := _LETTERED.match(item))]
+        if marks == list(ascii_uppercase[: len(items)]):
+            return "\n".join(item.strip() for item in items)
+    return "\n".join(f"{label}) {text}" for label, text in options_of(options))
+
+
+def option_of(answer: str, options: Sequence[tuple[str, str]]) -> int | None:
+    """Return which option an answer names: by its label (`B`, `(b)`, `B) 21`), else by its text; None for none."""
+    bare = " ".join(_AROUND.sub(lambda match: match[1] or "", answer).split()).strip(" .")
+    label = re.match(r"\(?(\w+)(?:[).:].*)?$", bare)
+    for index, (name, _) in enumerate(options):
+        if label and label[1].casefold() == name.casefold():
+            return index
+    texts = [" ".join(text.split()).strip(" .").casefold() for _, text in options]
+    return texts.index(bare.casefold()) if texts.count(bare.casefold()) == 1 else None
+
+
+def question_of(fields: Mapping[str, Any]) -> str:
+    """Return the complete question: context, question, options. Raises UnreadableRow."""
+    question = stem_of(fields)
+    options = _options(fields)
+    shown = lettered(options) if options is not None else ""
+    return f"{question}\n{shown}" if shown and shown not in question else question
+
+
+def stem_of(fields: Mapping[str, Any]) -> str:
+    """Return the question with its context, without options that stand in a field of their own."""
+    question = _asked(fields, FIELDS["question"])
+    context = first_text(fields, FIELDS["context"])[1].strip()
+    return f"{context} {question}" if context and not question.startswith(context) else question
+
+
+def choices_of(fields: Mapping[str, Any], answer: str) -> dict[str, Any]:
+    """Return what shuffling needs of a row with options: `stem`, `options` and `choice`, the index of the gold.
+
+    Without options that can be told apart there is nothing; `choice` is None where the gold is none of them.
+    """
+    options = options_of(_options(fields))
+    if len(options) < 2 or len({text for _, text in options}) < len(options):
+        return {}
+    stem, shown = stem_of(fields), lettered(_options(fields))
+    if shown in stem:
+        if not stem.rstrip().endswith(shown):
+            return {}
+        stem = stem.rstrip().removesuffix(shown).rstrip()
+    return {"stem": stem, "options": tuple(text for _, text in options), "choice": option_of(answer, options)}
+
+
+def _asked(fields: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Return the first question in some fields, else what `extra_info` says, or what the user says last."""
+    extra = fields.get("extra_info")
+    question = first_text(fields, names)[1] or (as_text(extra.get("question")) if isinstance(extra, Mapping) else None)
+    question = question or next((content for role, content in reversed(messages_of(fields)) if role == "user"), "")
+    if not question.strip():
+        raise UnreadableRow(f"no question; wanted one of {', '.join(names)} with text in it")
+    return question
+
+
+def turns(chat: Any) -> list[tuple[str, str]]:
+    """Return the (role, content) of a chat; turns have role and content, or from and value. Not a chat: none."""
+    roles = {"human": "user", "gpt": "assistant"}
+    said = [turn for turn in chat if isinstance(turn, Mapping)] if isinstance(chat, list | tuple) else []
+    pairs = [(str(turn.get("role", turn.get("from", "user"))), turn.get("content", turn.get("value"))) for turn in said]
+    return [(roles.get(role, role), content) for role, content in pairs if isinstance(content, str)]
+
+
+def messages_of(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the (role, content) of the prompt that a row brings as a chat, without the reply; else none."""
+    chat = next(filter(None, (turns(fields.get(name)) for name in FIELDS["chat"])), [])
+    while chat and chat[-1][0] == "assistant":
+        chat.pop()
+    return chat
+
+
+def answer_of(fields: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Return (the bare gold, what had to be decided to get it). Raises NoGold, and UnreadableRow where it is unclear.
+
+    The gold of a row in veRL's form (SimpleRL-Zoo's files) is what it is scored with: `reward_model.ground_truth`.
+    """
+    decided: list[str] = []
+    scored = fields.get("reward_model")
+    there = [name for name in FIELDS["answer"] if name in fields]
+    if isinstance(scored, Mapping) and ("ground_truth" in scored or not there):
+        name, value = "reward_model.ground_truth", scored.get("ground_truth")
+        if is_empty(value):
+            raise NoGold(f"{name} is empty")
+    else:
+        name = next((name for name in there if not is_empty(fields[name])), "")
+        if not name:
+            empty = f": {', '.join(map(repr, there))} is empty" if there else ""
+            raise UnreadableRow(f"no final answer{empty}; wanted one of {', '.join(FIELDS['answer'])} with one in it")
+        value = fields[name]
+        if there[0] != name:
+            decided.append(f"{there[0]!r} is empty, so the answer is that of {name!r}")
+    if (letter := _chosen(_options(fields), value)) is not None:
+        return letter, decided
+    golds = []
+    for text in _answers(value, name, decided):
+        bare = gold(text, name)
+        if not bare:
+            raise UnreadableRow(f"no final answer in {name!r} (GSM8K: after '####'; MATH: in \\boxed{{}})")
+        if bare.strip("$. ").casefold() in PLACEHOLDERS or bare == "None":
+            raise NoGold(f"the answer is the placeholder {bare[:40]!r}")
+        golds.append(bare)
+    return _joined(golds, decided), decided
+
+
+def _answers(value: Any, name: str, decided: list[str]) -> list[str]:
+    """Return the texts of an answer: several where it is a list, also a list of texts that is written in a text."""
+    if isinstance(value, str) and value.lstrip().startswith('["'):
+        # LaTeX is often put into JSON without doubling its backslashes: \times would be a tab and "imes".
+        for text in (value, value.replace("\\", "\\\\")):
+            try:
+                listed = json.loads(text)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(listed, list) and not any(c in str(item) for item in listed for c in "\b\f\n\r\t"):
+                decided.append("a list that is written in a text is read as a list")
+                value = listed
+                break
+        else:
+            raise UnreadableRow(f"no final answer: {name!r} begins as a list does and is none: {value[:60]}")
+    if not isinstance(value, list | tuple):
+        single = as_text(value)
+        if single is None or (isinstance(value, float) and math.isinf(value)):
+            kind = {bool: "a boolean", dict: "an object"}.get(type(value), "not a finite number")
+            raise UnreadableRow(
+                f"no final answer: {name!r} is {kind}, {str(value)[:60]}; write the answer as the text that is "
+                "to be given"
+            )
+        return [single]
+    if not value or any(is_empty(item) for item in value):
+        raise UnreadableRow(f"no final answer: {name!r} is {'a list with an empty item' if value else 'an empty list'}")
+    return [text for item in value for text in _answers(item, name, decided)]
+
+
+def _joined(golds: list[str], decided: list[str]) -> str:
+    """Return the one gold of several final answers: one if they are forms of the same, else all, in any order."""
+    golds = list(dict.fromkeys(golds))
+    if len(golds) == 1:
+        return golds[0]
+    if all(equal(golds[0], other) for other in golds[1:]):
+        decided.append("the answers of a list are forms of one: the first is the gold")
+        return golds[0]
+    decided.append("the answers of a list are all wanted, in any order, as the verifier reads a list")
+    return ", ".join(text.replace(",", "") if _THOUSANDS.fullmatch(text) else text for text in golds)
+
+
+def _chosen(options: Any, value: Any) -> str | None:
+    """Return the letter of an option that is given by its index; None for any other answer."""
+    if not isinstance(options, list | tuple) or isinstance(value, bool) or not isinstance(value, int):
+        return None
+    items = _items(options)
+    if str(value) in items:
+        raise UnreadableRow(
+            f"the answer {value} may be the option of that text or the option of that index; give its letter"
+        )
+    return ascii_uppercase[value] if 0 <= value < len(items) else None
+
+
+def identity_of(fields: Mapping[str, Any]) -> str:
+    """Return the name that the row has at its source; empty where it has none."""
+    extra = fields.get("extra_info")
+    index = as_text(extra.get("index")) if isinstance(extra, Mapping) else None
+    return first_text(fields, FIELDS["identity"])[1] or index or ""
+
+
+#: What is read here, so that it is not handed on twice.
+TEST_FIELDS = {*FIELDS["reference"], *FIELDS["tests"], "answer"}
+#: Most that a compressed field may hold.
+_MOST_BYTES = 256 << 20
+
+
+def tests_of(fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the tests of a row, or None where it has none. Raises UnreadableRow for what cannot be read as tests."""
+    scored = fields.get("reward_model")
+    truth = scored.get("ground_truth") if isinstance(scored, Mapping) else None
+    if isinstance(truth, str) and truth.lstrip().startswith("{") and '"inputs"' in truth:
+        return _apps(_json(truth, "reward_model.ground_truth"), "reward_model.ground_truth")
+    if not is_empty(fields.get("input_output")):
+        return _apps(_json(fields["input_output"], "input_output"), "input_output")
+    if not is_empty(fields.get("public_test_cases")):
+        return _live_code_bench(fields)
+    if isinstance(fields.get("test"), str) and isinstance(fields.get("entry_point"), str):
+        prompt, entry = as_text(fields.get("prompt")) or "", fields["entry_point"]
+        return {
+            "setup": prompt,
+            "code": f"{entry} = program({entry!r})\n{fields['test']}\ncheck({entry})\n",
+            "prefix": prompt,
+        }
+    if not is_empty(fields.get("test_list")):
+        lines = [
+            *_texts(fields["test_list"], "test_list"),
+            *_texts(fields.get("challenge_test_list") or [], "challenge_test_list"),
+        ]
+        imports = fields.get("test_imports") or fields.get("test_setup_code") or ""
+        setup = imports if isinstance(imports, str) else "\n".join(_texts(imports, "test_imports"))
+        return {"setup": setup, "code": "\n".join(lines)}
+    if not is_empty(fields.get("tests")):
+        tests = _json(fields["tests"], "tests")
+        if isinstance(tests, Mapping):
+            return _own({name: value for name, value in tests.items() if not is_empty(value)})
+        if isinstance(tests, list) and all(isinstance(test, str) for test in tests):
+            return {"setup": as_text(fields.get("setup")) or "", "code": "\n".join(tests)}
+        return _pairs(tests, "tests")
+    return None
+
+
+def question_with_tests(fields: Mapping[str, Any], tests: Mapping[str, Any]) -> str:
+    """Return what is asked: the text, the code to start from, and of assertions the first, which names the function."""
+    names = (*FIELDS["question"], "question_content", "text", "description")
+    question = _asked(fields, names)
+    starter = as_text(fields.get("starter_code")) or ""
+    if starter.strip() and starter.strip() not in question:
+        question = f"{question.rstrip()}\n\nStart from this code:\n{starter.rstrip()}"
+    if not is_empty(fields.get("test_list")):
+        question = f"{question.rstrip()}\nYour code should pass this test:\n{tests['code'].splitlines()[0]}"
+    return question
+
+
+def reference_of(fields: Mapping[str, Any]) -> str:
+    """Return the program that a row holds as right; empty where there is none. Of several it is the first."""
+    for name in FIELDS["reference"]:
+        value = fields.get(name)
+        if isinstance(value, str) and value.lstrip().startswith('["'):
+            value = _json(value, name)
+        if isinstance(value, list | tuple):
+            value = next((item for item in value if isinstance(item, str) and item.strip()), "")
+        if isinstance(value, str) and value.strip():
+            return value
+    return ""
+
+
+def label_of(tests: Mapping[str, Any]) -> str:
+    """Return how tests stand in a record as the gold: how many, and which."""
+    number = len(tests["inputs"]) if "inputs" in tests else tests["code"].count("assert") + tests["code"].count("case(")
+    digest = hashlib.sha256(json.dumps(tests, sort_keys=True).encode()).hexdigest()
+    return f"{number} unit tests, sha256 {digest[:12]}"
+
+
+def _own(tests: dict[str, Any]) -> dict[str, Any]:
+    """Return tests as `simplerl data` writes them."""
+    if {"inputs", "outputs"} <= tests.keys():
+        return _apps({name: tests[name] for name in ("inputs", "outputs")}, "tests")
+    if not isinstance(tests.get("code"), str) or not all(isinstance(text, str) for text in tests.values()):
+        raise UnreadableRow("'tests' must have 'inputs' and 'outputs', or 'setup' and 'code'")
+    return {"setup": "", **{name: tests[name] for name in ("setup", "code", "prefix") if name in tests}}
+
+
+def _json(value: Any, name: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableRow(f"{name!r} holds no tests: it is not valid JSON ({error})") from error
+
+
+def _texts(value: Any, name: str) -> list[str]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise UnreadableRow(f"{name!r} must be a list of texts, got {str(value)[:60]!r}")
+    return list(value)
+
+
+def _apps(table: Any, name: str) -> dict[str, Any]:
+    """Return the tests of `inputs`, `outputs` and maybe `fn_name`; a list of lines is a text."""
+    ins, outs = (table.get(key) if isinstance(table, Mapping) else None for key in ("inputs", "outputs"))
+    if not isinstance(ins, list) or not isinstance(outs, list) or not ins or len(ins) != len(outs):
+        raise UnreadableRow(f"{name!r} must have as many 'inputs' as 'outputs', and at least one")
+    if function := table.get("fn_name"):
+        # Some outputs are a list of the one value that is returned.
+        accepted = ([out, *(out if isinstance(out, list) and len(out) == 1 else ())] for out in outs)
+        return _calls(function, zip(ins, accepted, strict=True), name)
+    joined = [["\n".join(map(str, text)) if isinstance(text, list) else text for text in part] for part in (ins, outs)]
+    return _pairs([{"input": i, "output": o} for i, o in zip(*joined, strict=True)], name)
+
+
+def _pairs(tests: Any, name: str) -> dict[str, Any]:
+    """Return the tests of a list of {"input": text, "output": text}."""
+    pairs = [(test.get("input"), test.get("output")) for test in tests if isinstance(test, Mapping)] if tests else []
+    if not pairs or not isinstance(tests, list) or len(pairs) < len(tests):
+        raise UnreadableRow(f"{name!r} must be a list of objects with 'input' and 'output', or of assertions")
+    if not all(isinstance(text, str) for pair in pairs for text in pair):
+        raise UnreadableRow(f"{name!r}: 'input' and 'output' of a test must be texts")
+    return {"inputs": [i for i, _ in pairs], "outputs": [o for _, o in pairs]}
+
+
+def _calls(function: Any, cases: Iterable[tuple[Any, Sequence[Any]]], name: str) -> dict[str, Any]:
+    """Return calls and what they must return as code of tests."""
+    lines = [f"case({function!r}, {arguments!r}, {list(accepted)!r})" for arguments, accepted in cases]
+    if not isinstance(function, str) or not function.isidentifier():
+        raise UnreadableRow(f"{name!r}: the function's name must be a name, got {str(function)[:60]!r}")
+    return {"setup": "", "code": "\n".join(lines)}
+
+
+def _live_code_bench(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return LiveCodeBench's tests. The private ones are compressed, and in them the JSON is a pickled text."""
+    tests = list(_json(fields["public_test_cases"], "public_test_cases"))
+    private = fields.get("private_test_cases")
+    if isinstance(private, str) and private and not private.lstrip().startswith("["):
+        try:
+            unzip = zlib.decompressobj()
+            data = unzip.decompress(base64.b64decode(private, validate=True), _MOST_BYTES)
+            # Not loaded: a pickle may call anything. The texts in it are looked at.
+            private = next(a for op, a, _ in pickletools.genops(data) if isinstance(a, str) and "UNICODE" in op.name)
+        except (ValueError, zlib.error, StopIteration) as error:
+            raise UnreadableRow(f"'private_test_cases' cannot be unpacked: {error}") from error
+    tests += _json(private or "[]", "private_test_cases")
+    if all(isinstance(test, Mapping) and test.get("testtype") == "functional" for test in tests):
+        metadata = _json(fields.get("metadata") or "{}", "metadata")
+        lines = lambda text: [_json(line, "public_test_cases") for line in text.splitlines() if line.strip()]  # noqa: E731
+        cases = [(lines(test["input"]), [_json(test["output"], "public_test_cases")]) for test in tests]
+        return _calls(metadata.get("func_name"), cases, "metadata")
+    return _pairs(tests, "public_test_cases")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,42 +539,38 @@ class ProblemSet:
 def question_in(row: Row) -> str:
     """Return the question in a row. Raises DataError, naming the place and the fields that are there."""
     try:
-        return read.question_of(read.folded(row.fields))
-    except read.UnreadableRow as error:
-        raise DataError(f"{row.place}: {error}. {_there(row)}") from error
-
-
-def _there(row: Row) -> str:
-    return f"Fields there: {', '.join(map(repr, row.fields)) or 'none'}"
+        return question_of(folded(row.fields))
+    except UnreadableRow as error:
+        raise DataError(f"{row.place}: {error}. {row.there}") from error
 
 
 def reading(row: Row, *, source: str, index: int, labelled: bool = False) -> Reading:
     """Read a row. With `labelled` one that has a field `gold` may do without a question."""
-    fields = read.folded(row.fields)
-    responses = (fields.get(name) for name in read.FIELDS["response"])
+    fields = folded(row.fields)
+    responses = (fields.get(name) for name in FIELDS["response"])
     item = Reading(
         id=f"{source}-{index}",
         place=row.place,
-        original_id=read.identity_of(fields) or "",
+        original_id=identity_of(fields),
         response=next((text for text in responses if isinstance(text, str)), None),
         expected=expected if isinstance(expected := fields.get("expected"), bool) else None,
     )
-    asked = not labelled or read.first_text(fields, read.FIELDS["question"])[1] or read.messages(fields)
+    asked = not labelled or first_text(fields, FIELDS["question"])[1] or messages_of(fields)
     try:
-        if tests := unit_tests.tests_of(fields):
-            question = unit_tests.question_with_tests(fields, tests)
-            answer, decided, reference = unit_tests.named(tests), list[str](), unit_tests.reference_of(fields)
+        if tests := tests_of(fields):
+            question = question_with_tests(fields, tests)
+            answer, decided, reference = label_of(tests), list[str](), reference_of(fields)
             more = {"tests": tests, "environment": "code", **({"reference": reference} if reference else {})}
-            fields = {name: value for name, value in fields.items() if name not in unit_tests.TEST_FIELDS}
+            fields = {name: value for name, value in fields.items() if name not in TEST_FIELDS}
         else:
-            question = read.question_of(fields) if asked or "gold" not in fields else ""
-            answer, decided = read.answer_of(fields)
-            more = read.choices_of(fields, answer) if question else {}
-    except read.NoGold as error:
+            question = question_of(fields) if asked or "gold" not in fields else ""
+            answer, decided = answer_of(fields)
+            more = choices_of(fields, answer) if question else {}
+    except NoGold as error:
         return replace(item, left_out=str(error))
-    except read.UnreadableRow as error:
-        return replace(item, refused=f"{error}. {_there(row)}")
-    chat = [role for role, _ in read.messages(fields)]
+    except UnreadableRow as error:
+        return replace(item, refused=f"{error}. {row.there}")
+    chat = [role for role, _ in messages_of(fields)]
     if "system" in chat:
         decided.append("the system message is not part of the question (prompt.system)")
     if "assistant" in chat or chat.count("user") > 1:
@@ -125,7 +580,7 @@ def reading(row: Row, *, source: str, index: int, labelled: bool = False) -> Rea
         question=question,
         answer=answer,
         source=source,
-        level=read.first_text(fields, read.FIELDS["level"])[1].removeprefix("Level ").strip(),
+        level=first_text(fields, FIELDS["level"])[1].removeprefix("Level ").strip(),
         meta={**_more(fields), "place": row.place, **more},
     )
     return replace(item, problem=problem, decided=tuple(dict.fromkeys(decided)))
@@ -133,15 +588,14 @@ def reading(row: Row, *, source: str, index: int, labelled: bool = False) -> Rea
 
 def _more(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return what else a row says: its own id and source, its own prompt, a measured pass rate, further columns."""
-    more: dict[str, Any] = {name: value for name, value in fields.items() if name not in read.TAKEN}
-    if identity := read.identity_of(fields):
-        more["original_id"] = identity
-    if origin := read.first_text(fields, read.FIELDS["source"])[1]:
-        more["origin"] = origin
-    if solution := read.solution_of(fields):
-        more["solution"] = solution
-    if messages := read.messages(fields):
-        more["messages"] = tuple(messages)
+    more: dict[str, Any] = {name: value for name, value in fields.items() if name not in TAKEN}
+    known = {
+        "original_id": identity_of(fields),
+        "origin": first_text(fields, FIELDS["source"])[1],
+        "solution": solution_of(fields),
+        "messages": tuple(messages_of(fields)),
+    }
+    more |= {name: value for name, value in known.items() if value}
     for name, kind in (("pass_rate", float), ("pass_rate_samples", int)):
         value = fields.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
@@ -192,21 +646,6 @@ def problem_set(
         for what in item.decided if item.problem else ():
             decisions[what].append(item.place)
     return ProblemSet(problems=problems, left_out=left_out, decisions=dict(decisions), origin=origin or {})
-
-
-def where(problem: Problem) -> dict[str, Any]:
-    """Return how a report names a problem."""
-    own = {"original_id": problem.meta["original_id"]} if "original_id" in problem.meta else {}
-    return {"id": problem.id, **own, "place": problem.meta.get("place", "")}
-
-
-def part(
-    problems: Sequence[Problem], why: Callable[[Problem], Mapping[str, Any] | None]
-) -> tuple[list[Problem], list[dict[str, Any]]]:
-    """Return (the problems that stay, the others named with what is said of them). `why` says nothing of who stays."""
-    said = [(item, why(item)) for item in problems]
-    removed = [{**where(item), **reason} for item, reason in said if reason is not None]
-    return [item for item, reason in said if reason is None], removed
 
 
 def select(chosen: ProblemSet, *, name: str, levels: Collection[int], size: int) -> ProblemSet:

@@ -24,6 +24,11 @@ class Row:
     fields: dict[str, Any]
     place: str  # Where it stands, for messages: `file:line` or `name[index]`
 
+    @property
+    def there(self) -> str:
+        """Its fields, for messages."""
+        return f"Fields there: {', '.join(map(repr, self.fields)) or 'none'}"
+
 
 def suffix_of(path: Path) -> str:
     """Return the ending that makes a path a data file, in lower case; empty where it has none of `SUFFIXES`."""
@@ -164,24 +169,3 @@ def open_source(name: str, *, split: str, known: Iterable[str], what: str) -> tu
         f"unknown {what} {name!r}; {nearest(name, known)} A {', '.join(SUFFIXES)} file or a hub data set (owner/name) "
         "works too."
     )
-
-
-def open_place(
-    name: str, at: str, *, split: str, revision: str | None = None, file: str | None = None, **options: Any
-) -> tuple[dict[str, Any], Iterator[Row]]:
-    """Return (origin, rows) of a built-in data set: from the hub (see `open_hub`), or from what stands after its `@`.
-
-    `at` is a directory with the data set's files (`file`, or the split's name with any known ending) or another
-    revision of the hub's.
-    """
-    directory = Path(at).expanduser()
-    if not at or not (directory.is_dir() or at.startswith((".", "/", "~"))):
-        return open_hub(name, split=split, revision=at or revision, file=file, **options)
-    wanted = [directory / file] if file else [directory / f"{split}{suffix}" for suffix in SUFFIXES]
-    path = next((path for path in wanted if path.is_file()), None)
-    if path is None:
-        raise DataError(
-            f"{directory} does not hold {' or '.join(str(path.relative_to(directory)) for path in wanted)}; download "
-            f"the files of {name} from the hub there, or give the file itself"
-        )
-    return file_origin(path), read_rows(path)

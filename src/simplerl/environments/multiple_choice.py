@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from simplerl.core.types import Problem, Verdict, VerdictStatus
-from simplerl.data.fields import lettered, option_of
+from simplerl.data.problems import lettered, option_of
 from simplerl.environments.base import Environment
 from simplerl.verify import extract
 

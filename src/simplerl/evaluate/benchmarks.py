@@ -18,7 +18,7 @@ from typing import Any
 from simplerl import data
 from simplerl.core.errors import DataError, nearest
 from simplerl.core.types import Problem
-from simplerl.data.fields import first_text, gold
+from simplerl.data.problems import first_text, gold
 from simplerl.data.rows import SUFFIXES, Row, open_hub, read_rows, stem_of, suffix_of
 
 LADDER = "boxed-then-phrases-then-last-number"
@@ -34,8 +34,7 @@ def first_field(row: Row, names: Sequence[str], what: str, *, empty: tuple[Any, 
         value = row.fields.get(name)
         if not any(value is nothing or value == nothing for nothing in empty):
             return name, value
-    there = ", ".join(map(repr, row.fields)) or "none"
-    raise DataError(f"{row.place}: {what}. Fields there: {there}")
+    raise DataError(f"{row.place}: {what}. {row.there}")
 
 
 def field(row: Row, *names: str) -> Any:

@@ -72,12 +72,8 @@ def figures(answers: Sequence[Answer], *, ks: Sequence[int] = (), votes: bool = 
     ks = tuple(ks) or powers_up_to(samples)
     check_ks(ks, samples)
     sums = [_of_problem(members, ks, votes=votes and samples > 1) for members in problems]
-    # One bootstrap for all: a problem that lacks a measure adds nothing to either side of its ratio.
     names = list(dict.fromkeys(name for one in sums for name in one))
-    above_PM, below_PM = (
-        np.array([[one.get(name, (0.0, 0.0))[side] for name in names] for one in sums]) for side in (0, 1)
-    )
-    by_name = ratio_figures(above_PM, below_PM, names, shares={name for name in names if name not in COUNTS})
+    by_name = intervals(sums, names, shares=[name for name in names if name not in COUNTS])
     nan = float("nan")
     figure = defaultdict[str, dict[str, Any]](lambda: {"value": nan, "low": nan, "high": nan, "problems": 0}, by_name)
     statuses = Counter(answer.status for answer in answers)
@@ -93,6 +89,19 @@ def figures(answers: Sequence[Answer], *, ks: Sequence[int] = (), votes: bool = 
         "verdicts": {status: statuses[status] for status in get_args(VerdictStatus)},
         **{f"by_{part}": {value: figure[f"{part}:{value}"] for value in values} for part, values in parts.items()},
     }
+
+
+def intervals(
+    sums: Sequence[Mapping[str, tuple[float, float]]], names: Sequence[str], *, shares: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return measure → figure of the (sum, count) of each problem, by one bootstrap for all.
+
+    A problem that lacks a measure adds nothing to either side of its ratio. `shares` are between 0 and 1.
+    """
+    above_PM, below_PM = (
+        np.array([[one.get(name, (0.0, 0.0))[side] for name in names] for one in sums]) for side in (0, 1)
+    )
+    return ratio_figures(above_PM, below_PM, names, shares=shares)
 
 
 def check_ks(ks: Sequence[int], samples: int, name: str = "this evaluation") -> None:

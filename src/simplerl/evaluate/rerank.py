@@ -12,16 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Problem
-from simplerl.evaluate.figures import RIGHT, vote_labels
+from simplerl.evaluate.figures import RIGHT, intervals, vote_labels
 from simplerl.models.device import pick_device
 from simplerl.models.load import load
 from simplerl.models.score import text_logprobs
 from simplerl.ops.exploration import reward_at_k_s
-from simplerl.ops.statistics import majority_at_k, pass_at_k, powers_up_to, ratio_figures
+from simplerl.ops.statistics import majority_at_k, pass_at_k, powers_up_to
 from simplerl.prm.model import load_prm
 from simplerl.runs.files import write_json
 from simplerl.runs.responses import Answer, ResponseFile, by_problem
@@ -94,21 +92,19 @@ def figures_of(answers: list[Answer], scores: Mapping[tuple[str, int], float]) -
     problems = [[a for a in members if a.decided] for members in by_problem(answers).values()]
     ks = powers_up_to(max(map(len, problems)))
     names = [f"{method} {k}" for k in ks for method in METHODS]
-    above_PM, below_PM = np.zeros((len(problems), len(names))), np.zeros((len(problems), len(names)))
-    for p, members in enumerate(problems):
+    sums: list[dict[str, tuple[float, float]]] = []
+    for members in problems:
         labels, right = vote_labels(members), [a.correct for a in members]
         own = [scores[a.problem_id, a.sample] for a in members]
         weights = [1 / (1 + math.exp(-max(min(score, 50.0), -50.0))) for score in own]
-        for i, k in enumerate(ks):
-            if k > len(members):
-                continue
+        sums.append({})
+        for k in (k for k in ks if k <= len(members)):
             values = (
                 majority_at_k(labels, RIGHT, k),
                 majority_at_k(labels, RIGHT, k, weights=weights),
                 reward_at_k_s(own, right, k, 1),
                 pass_at_k(len(members), sum(right), k),
             )
-            columns = slice(i * len(METHODS), (i + 1) * len(METHODS))
-            above_PM[p, columns], below_PM[p, columns] = values, 1.0
-    flat = ratio_figures(above_PM, below_PM, names, shares=names)
+            sums[-1] |= {f"{method} {k}": (value, 1.0) for method, value in zip(METHODS, values, strict=True)}
+    flat = intervals(sums, names, shares=names)
     return {str(k): {method: flat[f"{method} {k}"] for method in METHODS} for k in ks}

@@ -18,7 +18,7 @@ from typing import ClassVar
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 from simplerl.prm.model import load_prm, step_ends, token_ends
-from simplerl.rewards.base import Reward
+from simplerl.rewards import Reward
 
 FORMS = ("min", "clip", "delta", "clip-delta")
 

@@ -1,23 +1,78 @@
-"""Rewards: the number trained on, from a problem, a completion and its verdict. See docs/rewards.md.
+"""Rewards: the number trained on, from a problem, a completion and its verdict; how one is made, also of a function.
 
-A reward is a frozen dataclass whose fields are its parameters, or a function of yours (`function.py`). A new one is a
-class and a line here; from outside, `@simplerl.register("reward", "name")` or `--reward file.py:function`. A verdict
-that says nothing about the answer (`timeout`, `error`, `unjudgeable`) has no reward: the trainer leaves the trajectory
-out of the loss and counts it, and so it does where the reward itself fails (`Undecided`).
+A reward is a frozen dataclass whose fields are its parameters; the built-in ones are in `builtin.py`. A new one is a
+class and a line in `REWARDS`; from outside, `@simplerl.register("reward", "name")` or `--reward file.py:function`. A
+verdict that says nothing about the answer (`timeout`, `error`, `unjudgeable`) has no reward: the trainer leaves the
+trajectory out of the loss and counts it, and so it does where the reward itself fails (`Undecided`).
 """
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
 
-from simplerl.core.errors import ConfigError, nearest
-from simplerl.core.objects import is_object, recall
+from simplerl.core.errors import ConfigError, SimpleRLError, nearest, raised_at
+from simplerl.core.objects import is_object, recall, short_name
 from simplerl.core.plugins import is_source, load_source
-from simplerl.core.registry import Registry
-from simplerl.rewards.base import Reward
+from simplerl.core.registry import Registry, place_of
+from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 
-__all__ = ["REWARDS", "Reward", "make_reward", "reward_class"]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reward:
+    """Base of all rewards; subclasses define `__call__`, and set `name` where it is built in."""
+
+    name: ClassVar[str] = ""
+
+    @property
+    def judged(self) -> "list[Any]":
+        """The rewards in this one for which a model is asked (`graders.py`), which costs: only what is trained on is
+        scored then."""
+        return []
+
+    def __call__(self, problem: Problem, completion: Completion, verdict: Verdict) -> float:
+        """Return the number trained on, of a reward that looks at one response at a time."""
+        raise NotImplementedError
+
+    def score(
+        self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]
+    ) -> list[Scored | Undecided]:
+        """Return what the reward says of responses to one problem, whose verdicts are decided.
+
+        Whatever goes wrong for a response makes it undecided, and nothing else. A reward that compares the samples of a
+        problem, or asks somebody about them, defines this.
+        """
+        return [self._score(problem, *pair) for pair in zip(completions, verdicts, strict=True)]
+
+    def _score(self, problem: Problem, completion: Completion, verdict: Verdict) -> Scored | Undecided:
+        if not verdict.decided:  # It says nothing about the answer: a number for it would be an invention.
+            return Undecided(f"no reward for a verdict of status {verdict.status!r}: {verdict.detail}")
+        try:
+            return self.scored(self(problem, completion, verdict))
+        except SimpleRLError:
+            raise
+        except Exception as error:  # A reward may be anybody's code: the response is undecided, and counted.
+            return Undecided(f"reward {self.label} raised {raised_at(error)}")
+
+    @property
+    def label(self) -> str:
+        """What its part is called in the record."""
+        return self.name or type(self).__name__
+
+    def scored(self, value: Any, who: str = "") -> Scored | Undecided:
+        """Return a value as what the reward says; one that is not a finite number is undecided, and `who` gave it."""
+        who = who or self.label
+        if value is None:
+            return Undecided(f"reward {who} does not apply (None)", applies=False)
+        try:
+            number = float(value) if not isinstance(value, str | bytes) else math.nan
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            return Undecided(f"reward {who} gave {str(value)[:60]!r} ({type(value).__name__}), not a finite number")
+        return Scored(number, {self.label: number})
+
 
 #: Name → class, or a function.
 REWARDS: Registry[Any] = Registry(
@@ -30,16 +85,16 @@ REWARDS: Registry[Any] = Registry(
         "format": "simplerl.rewards.builtin:Format",
         "length": "simplerl.rewards.builtin:Length",
         "overlong": "simplerl.rewards.builtin:Overlong",
-        "rlsp": "simplerl.rewards.shaped:RLSP",
-        "tool-star": "simplerl.rewards.shaped:ToolStar",
-        "curiosity": "simplerl.rewards.shaped:Curiosity",
-        "rlsqm": "simplerl.rewards.shaped:StaticTests",
-        "rubric": "simplerl.graders.judged:Rubric",
-        "rlmt": "simplerl.graders.judged:RLMT",
-        "rlbff": "simplerl.graders.judged:RLBFF",
+        "rlsp": "simplerl.rewards.builtin:RLSP",
+        "tool-star": "simplerl.rewards.builtin:ToolStar",
+        "curiosity": "simplerl.rewards.builtin:Curiosity",
+        "rlsqm": "simplerl.rewards.builtin:StaticTests",
+        "rubric": "simplerl.graders:Rubric",
+        "rlmt": "simplerl.graders:RLMT",
+        "rlbff": "simplerl.graders:RLBFF",
         "process": "simplerl.prm.reward:Process",
         "knights-and-knaves": "simplerl.environments.knights:LogicPuzzle",
-        "mixture": "simplerl.rewards.mixture:Mixture",
+        "mixture": "simplerl.rewards:Mixture",
     },
 )
 
@@ -57,8 +112,6 @@ def make_reward(name: str, params: Mapping[str, Any] | None = None) -> Reward:
     """Return the reward of a name, or of `file.py:function`; a wrong name or parameter is a `ConfigError`."""
     kind = reward_class(name)
     if not (inspect.isclass(kind) and issubclass(kind, Reward)):
-        from simplerl.rewards.function import FunctionReward
-
         if params:
             raise ConfigError(f"the reward {name!r} is a function and has no parameters; leave out {', '.join(params)}")
         return FunctionReward(source=name, function=kind)
@@ -70,3 +123,146 @@ def make_reward(name: str, params: Mapping[str, Any] | None = None) -> Reward:
         return kind(**(params or {}))
     except TypeError as error:
         raise ConfigError(f"the reward {name!r} cannot be made: {error}") from error
+
+
+COLUMNS = ("answer", "id", "source", "level")
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionReward(Reward):
+    """A function of yours as a reward: TRL's signature or ours, from a registration, a file, a module, or an object.
+
+        def short(prompts, completions, **columns) -> list[float | None]      # TRL's: once for the samples of a problem
+        def short(problem, completion, verdict) -> float | None               # ours: once for each response
+
+    `prompts` are the questions, `completions` the texts. As `columns` a function gets lists of what it names, or with
+    `**columns` all of: `answer`, `id`, `source`, `level`, `verdict` (the status), `completion_ids`, and what else the
+    data set says of the problem. None means that the reward does not apply to a response.
+    """
+
+    source: str
+    """What `reward.name` says: a registered name, `file.py:function`, `module:function`, or `<object: …>`."""
+    function: Callable[..., Any] = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        parameters = _parameters(self.function)
+        required = [each for each in parameters.values() if each.default is each.empty and each.kind in _POSITIONAL]
+        if "completions" not in parameters and len(required) != 3:
+            raise ConfigError(
+                f"the reward {self.source!r} ({place_of(self.function)}) takes ({', '.join(parameters)}); a reward is "
+                "a function of (prompts, completions, **columns) or of (problem, completion, verdict)"
+            )
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """What its part is called in the record: the name without its file or module."""
+        return short_name(self.source).rpartition(":")[2]
+
+    def score(
+        self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]
+    ) -> list[Scored | Undecided]:
+        """Call the function and check what it returns. Where it raises, or the length is wrong, all are undecided."""
+        where, count = f"{self.name} ({place_of(self.function)})", len(completions)
+        try:
+            if "completions" in _parameters(self.function):
+                values = self._call_with_lists(problem, completions, verdicts)
+            else:
+                values = [self.function(problem, *pair) for pair in zip(completions, verdicts, strict=True)]
+        except Exception as error:  # Anybody's code: the responses are undecided, and counted.
+            file = inspect.getsourcefile(self.function) if inspect.isroutine(self.function) else ""
+            return [Undecided(f"reward {self.name} raised {raised_at(error, within=file or '')}")] * count
+        if isinstance(values, str | bytes | dict) or not hasattr(values, "__len__"):
+            return [Undecided(f"reward {where} returned {type(values).__name__}, not a list of numbers")] * count
+        if len(values) != count:
+            return [Undecided(f"reward {where} returned {len(values)} values for {count} responses")] * count
+        return [value if isinstance(value, Scored | Undecided) else self.scored(value, where) for value in values]
+
+    def _call_with_lists(self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]) -> Any:
+        parameters = _parameters(self.function)
+        same = {**problem.meta, **{name: getattr(problem, name) for name in COLUMNS}, "prompts": problem.question}
+        columns: dict[str, list[Any]] = {name: [value] * len(completions) for name, value in same.items()}
+        columns |= {
+            "completions": [completion.text for completion in completions],
+            "completion_ids": [completion.token_ids.tolist() for completion in completions],
+            "verdict": [verdict.status for verdict in verdicts],
+        }
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            columns = {name: column for name, column in columns.items() if name in parameters}
+        return self.function(**columns)
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    if not callable(function):
+        raise ConfigError(f"a reward is a function or a subclass of Reward, not {function!r}")
+    return dict(inspect.signature(function).parameters)
+
+
+_KEYS = ("name", "weight", "params")
+#: Largest weight: what is trained on is fp32, in which the square of a reward must have room.
+LARGEST = 1e6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mixture(Reward):
+    """The sum of weight × value; the parts are the unweighted values by name.
+
+    Plain mappings, so that a recipe can hold it:
+    mixture(rewards=[{"name": "correctness"}, {"name": "overlong", "weight": 0.5, "params": {"limit": 8192}}])
+    """
+
+    name: ClassVar[str] = "mixture"
+    rewards: Sequence[Mapping[str, Any]]
+    """Each {name, weight (default 1), params (default none)}; every name at most once."""
+    _built: tuple[tuple[float, Reward], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.rewards:
+            raise ConfigError("a mixture needs at least one reward: rewards = [{name = 'correctness'}]")
+        built: dict[str, tuple[float, Reward]] = {}
+        for entry in self.rewards:
+            if not isinstance(entry, Mapping):
+                raise ConfigError(f"each reward of a mixture is a table like {{name = 'correctness'}}, not {entry!r}")
+            for key in entry:
+                if key not in _KEYS:
+                    raise ConfigError(f"unknown key {key!r} in a mixture's reward; {nearest(key, _KEYS)}")
+            name = entry.get("name", "")
+            if not isinstance(name, str):
+                raise ConfigError(f"the name of a mixture's reward must be text, not {name!r}")
+            if name in built:
+                raise ConfigError(f"the mixture names the reward {name!r} twice: add up the weights instead")
+            weight = entry.get("weight", 1.0)
+            if isinstance(weight, bool) or not (isinstance(weight, int | float) and abs(weight) <= LARGEST):
+                raise ConfigError(f"the weight of {name!r} must be a finite number at most {LARGEST:g}, not {weight!r}")
+            if not isinstance(entry.get("params") or {}, Mapping):
+                raise ConfigError(f"params of {name!r} must be a table, not {entry['params']!r}")
+            reward = make_reward(name, entry.get("params") or {})
+            if any(reward.name == other.name for _, other in built.values()):
+                raise ConfigError(f"two rewards of the mixture are called {reward.name!r} in the record; rename one")
+            built[name] = (float(weight), reward)
+        object.__setattr__(self, "_built", tuple(built.values()))
+
+    @property
+    def judged(self) -> list[Any]:
+        return [each for _, reward in self._built for each in reward.judged]
+
+    def score(
+        self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]
+    ) -> list[Scored | Undecided]:
+        """Return the weighted sums with each reward's own value; a part that does not apply adds nothing."""
+        by_reward = [reward.score(problem, completions, verdicts) for _, reward in self._built]
+        return [self._sum(parts) for parts in zip(*by_reward, strict=True)]
+
+    def _sum(self, results: Sequence[Scored | Undecided]) -> Scored | Undecided:
+        failed = next((each for each in results if isinstance(each, Undecided) and each.applies), None)
+        if failed:
+            return failed
+        total, parts, steps = 0.0, dict[str, float](), list[tuple[int, float]]()
+        for (weight, _), each in zip(self._built, results, strict=True):
+            if isinstance(each, Scored):
+                total += weight * each.value
+                parts |= each.parts
+                steps += [(end, weight * value) for end, value in each.steps]
+        if not parts:
+            return Undecided("no reward of the mixture applies", applies=False)
+        return Scored(total, parts, tuple(steps))

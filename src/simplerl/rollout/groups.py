@@ -15,8 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from simplerl.core.errors import DataError, SimpleRLError, raised_at
 from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, Problem, Scored, Trajectory, TrajectoryGroup, Undecided, Verdict
-from simplerl.data.prompts import Prompter, adds_begin
-from simplerl.data.templates import AnyTemplate
+from simplerl.data.prompts import AnyTemplate, Prompter, adds_begin
 from simplerl.environments.base import Environment, has_turns
 from simplerl.models.load import Policy
 from simplerl.models.score import text_logprobs

@@ -357,7 +357,7 @@ def _note_stop(interrupted: Callable[[], bool], kind: Any, error: BaseException 
 
 def open_desk(components: Components, path: Path, say: Callable[[str], None]) -> None:
     """Give the reward the desk at which it asks its judge, and say what that may cost."""
-    from simplerl.graders.desk import Desk
+    from simplerl.graders import Desk
 
     config, judged = components.config, components.rollout.reward.judged
     desk = Desk(path / "judge.jsonl", config.judge, say)

@@ -14,9 +14,8 @@ from support import Silent, deep, run_main, run_small, small_config
 from simplerl.config.sections import JudgeConfig
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
-from simplerl.graders.desk import BudgetSpent, Desk
-from simplerl.graders.judged import quoted
-from simplerl.judge.endpoint import EndpointError
+from simplerl.graders import BudgetSpent, Desk, quoted
+from simplerl.judge import EndpointError
 from simplerl.rewards import make_reward
 from simplerl.runs.run import Run
 from simplerl.train.loop import train

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from simplerl.judge.asking import AnswerCache, ask, content_address, cost
-from simplerl.judge.endpoint import EndpointError, NoAnswer, Reply
+from simplerl.judge import AnswerCache, EndpointError, NoAnswer, Reply, ask, content_address, cost
 
 
 class Fake:
