@@ -8,8 +8,7 @@ Reads run directories (and result directories of `simplerl eval`) only; writes n
 """
 
 from simplerl.doctor.diagnosis import Diagnosis, Watch, diagnose
-from simplerl.doctor.observation import Example, Observation
-from simplerl.doctor.rule import Finding, Rule, Symptom, Threshold, rule
+from simplerl.doctor.rule import Example, Finding, Observation, Rule, Symptom, Threshold, rule
 from simplerl.doctor.rules import RULES
 
 __all__ = [

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from simplerl.core.errors import PluginError, RunError, raised_at
 from simplerl.core.types import TrajectoryGroup
-from simplerl.doctor import thresholds as limits
 from simplerl.doctor.features import step_features
-from simplerl.doctor.observation import TEXT, Example, Observation
-from simplerl.doctor.rule import Finding, Rule, Symptom
+from simplerl.doctor.rule import TEXT, Example, Finding, Observation, Rule, Symptom, resolved_thresholds
 from simplerl.doctor.rules import RULES
 from simplerl.runs.files import flatten
 
@@ -66,7 +64,7 @@ def diagnose(path: Path, thresholds: Mapping[str, float] | None = None) -> Diagn
     """
     from simplerl.runs.run import Run  # Arrow is not needed to know the rules, as a configuration does.
 
-    window, of_rules = limits.resolved(thresholds or {})
+    window, of_rules = resolved_thresholds(thresholds or {})
     run = Run(path)
     observed, looked, warnings = observe(run, window=window)
     unfit = {name: reason for name, rule in RULES.items() if (reason := misfit(rule, observed))}
@@ -178,7 +176,7 @@ class Watch:
 
     def __init__(self, config: Mapping[str, Any], *, kind: str, thresholds: Mapping[str, float]):
         """`config` is the run's, as nested tables; `kind` its stage; `thresholds` maps `RULE.NAME` to set values."""
-        window, self._thresholds = limits.resolved(thresholds)
+        window, self._thresholds = resolved_thresholds(thresholds)
         self._observed = Observation(config=flatten(config), stage=kind, window=window)
         self._since: dict[str, int] = {}
         self._said: dict[str, str] = {}
