@@ -71,7 +71,7 @@ DOORS: dict[str, set[str]] = {
     "peft": {"models/lora.py"},
     "vllm": {"rollout/vllm.py"},
     "ray": {"rollout/cluster.py"},
-    "jinja2": {"markup/templates.py"},
+    "jinja2": {"markup/__init__.py"},
     "matplotlib": {"analysis/panels.py"},
     "openai": {"judge/endpoint.py"},
     "filelock": {"runs/files.py"},

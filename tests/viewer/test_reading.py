@@ -14,7 +14,7 @@ import pytest
 from support import run_command
 
 from simplerl.core.errors import RunError
-from simplerl.markup.templates import Safe
+from simplerl.markup import Safe
 from simplerl.markup.text import plain
 from simplerl.runs.run import HELD_OUT, Run
 from simplerl.viewer.html import _surface, _ticks, charts, content, page, piece

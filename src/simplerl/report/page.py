@@ -16,9 +16,8 @@ from typing import Any
 from simplerl import __version__
 from simplerl.analysis.estimates import shown
 from simplerl.core.errors import RunError
-from simplerl.markup import CSS
+from simplerl.markup import CSS, Safe, environment
 from simplerl.markup.formulas import prose
-from simplerl.markup.templates import Safe, environment
 from simplerl.markup.text import quantity
 from simplerl.report.content import Content
 from simplerl.report.examples import KINDS

@@ -13,11 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simplerl.core.errors import RunError
-from simplerl.markup.differences import differences
+from simplerl.markup import Safe, environment
 from simplerl.markup.formulas import MOST_FORMULAS, prose
-from simplerl.markup.templates import Safe, environment
-from simplerl.markup.text import escape, natural, plain, quantity
-from simplerl.markup.tokens import SCALES, coloured, legend
+from simplerl.markup.text import SCALES, coloured, differences, escape, legend, natural, plain, quantity
 from simplerl.runs.glossary import meaning
 from simplerl.runs.run import Run
 from simplerl.viewer.library import TRAINING, Entry, Library, benchmarks
