@@ -112,7 +112,8 @@ def test_escaping() -> None:
 
 
 def test_cutting_counts_what_is_left_out() -> None:
-    assert plain("abcdef", limit=4).startswith("abcd<") and plain("abcd", limit=4) == "abcd"
+    assert plain("abcdef", limit=4).startswith("abcd<")
+    assert plain("abcd", limit=4) == "abcd"
     assert "2 characters left out" in differences("abcdef", "ab", limit=4)[0]
     assert "1,000,000 characters left out" in plain("x" * 1_000_100, limit=100)
     assert "5 tokens left out" in coloured(["x"] * 7, [0.0] * 7, LOGPROB, limit=2)

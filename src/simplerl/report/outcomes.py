@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from simplerl.analysis import behaviours, evaluations, exploration
+from simplerl import behaviours
+from simplerl.analysis import evaluations, exploration
 from simplerl.analysis.compare import compare
 from simplerl.analysis.estimates import Estimate
 from simplerl.analysis.panels import band_of
