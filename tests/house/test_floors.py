@@ -72,7 +72,7 @@ DOORS: dict[str, set[str]] = {
     "vllm": {"rollout/vllm.py"},
     "ray": {"rollout/cluster.py"},
     "jinja2": {"markup/__init__.py"},
-    "matplotlib": {"analysis/panels.py"},
+    "matplotlib": {"analysis/plots.py"},
     "openai": {"judge/endpoint.py"},
     "filelock": {"runs/files.py"},
     "latex2mathml": {"markup/formulas.py"},

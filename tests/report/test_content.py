@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from made_runs import estimate, made_run, rows, write_evaluation
 
-from simplerl.analysis import panels as drawing
-from simplerl.analysis.panels import Panel, draw_panel
-from simplerl.analysis.seeds import Band
+from simplerl.analysis import plots as drawing
+from simplerl.analysis.estimates import Band
+from simplerl.analysis.plots import Panel, draw_panel
 from simplerl.core.errors import RunError
 from simplerl.report import outcomes, settings
 from simplerl.report.examples import KINDS, choose

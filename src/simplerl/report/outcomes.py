@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from simplerl import behaviours
-from simplerl.analysis import evaluations, exploration
-from simplerl.analysis.compare import compare
-from simplerl.analysis.estimates import Estimate
-from simplerl.analysis.panels import band_of
-from simplerl.analysis.seeds import Band, paired
+from simplerl.analysis import exploration
+from simplerl.analysis.compare import averages, compare, rows
+from simplerl.analysis.estimates import Band, Estimate, paired
+from simplerl.analysis.plots import band_of
 from simplerl.core.errors import RunError
 from simplerl.doctor.diagnosis import spread
 from simplerl.report.reading import Evaluated, ReportedRun, or_why
@@ -198,10 +197,10 @@ class Benchmarks:
     """Every evaluation that was given, in a table, and every row beside the first, problem by problem."""
 
     def __init__(self, results: Sequence[Evaluation]):
-        self.table = evaluations.rows(results)  # Row (a model under one protocol) → benchmark → evaluation
+        self.table = rows(results)  # Row (a model under one protocol) → benchmark → evaluation
         self.names = list(dict.fromkeys(name for row in self.table.values() for name in row))
         """Benchmarks, in the order of columns."""
-        self.averages = {model: evaluations.averages(row)["acc"] for model, row in self.table.items()}
+        self.averages = {model: averages(row)["acc"] for model, row in self.table.items()}
         self.beside: dict[tuple[str, str], Change | str] = {}  # (row, benchmark) → how it compares with the first row
         first, *others = self.table
         for model, name in itertools.product(others, self.names):

@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from simplerl.analysis.estimates import Estimate
-from simplerl.analysis.panels import band_of
-from simplerl.analysis.seeds import Band
+from simplerl.analysis.estimates import Band, Estimate
+from simplerl.analysis.plots import band_of
 from simplerl.core.errors import RunError
 from simplerl.runs.files import flatten
 from simplerl.runs.metrics import as_number

@@ -263,7 +263,7 @@ class TrainingRun:
 
     def finish(self) -> None:
         """Write summary.json and, of a training run, learning.png: from here on the run counts as finished."""
-        from simplerl.analysis.tracked import summarise
+        from simplerl.analysis.compare import summarise
 
         path = self.directory.path
         seconds = self._seconds_before + time.perf_counter() - self._began
