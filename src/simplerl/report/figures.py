@@ -15,9 +15,7 @@ from simplerl.analysis.estimates import Band, band
 from simplerl.analysis.plots import DASHED, PALE, Looks, Panel, band_of, draw_sheet
 from simplerl.doctor.diagnosis import spread
 from simplerl.markup.text import natural
-from simplerl.report.outcomes import ROLES, TEXTS, Benchmarks, Explored, Judge, best
-from simplerl.report.reading import Evaluated, ReportedRun
-from simplerl.report.settings import Group
+from simplerl.report.outcomes import ROLES, TEXTS, Benchmarks, Evaluated, Explored, Group, Judge, ReportedRun, best
 from simplerl.runs.behaviours import BEHAVIOURS
 
 CurveOf = Callable[[ReportedRun], Band]
