@@ -18,10 +18,8 @@ from simplerl.markup import Safe
 from simplerl.markup.text import plain
 from simplerl.runs.run import HELD_OUT, Run
 from simplerl.viewer.html import _surface, _ticks, charts, content, page, piece
-from simplerl.viewer.library import TRAINING, Library
-from simplerl.viewer.responses import read_rows, search
+from simplerl.viewer.library import MODES, OUTCOMES, SORTS, TRAINING, Library, View, parse, read_rows, search
 from simplerl.viewer.server import HOST, open_server
-from simplerl.viewer.state import MODES, OUTCOMES, SORTS, View, parse
 
 BEFORE = [
     *made_views.group("gained", "ww"),

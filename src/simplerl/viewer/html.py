@@ -18,9 +18,21 @@ from simplerl.markup.formulas import MOST_FORMULAS, prose
 from simplerl.markup.text import SCALES, coloured, differences, escape, legend, natural, plain, quantity
 from simplerl.runs.glossary import meaning
 from simplerl.runs.run import Run
-from simplerl.viewer.library import TRAINING, Entry, Library, benchmarks
-from simplerl.viewer.responses import VERDICTS, Index, Pair, reference
-from simplerl.viewer.state import MODES, OUTCOMES, TOKEN_COLUMNS, View, parse
+from simplerl.viewer.library import (
+    MODES,
+    OUTCOMES,
+    TOKEN_COLUMNS,
+    TRAINING,
+    VERDICTS,
+    Entry,
+    Index,
+    Library,
+    Pair,
+    View,
+    benchmarks,
+    parse,
+    reference,
+)
 
 Choices = list[tuple[str, str]]
 """(what is shown, what a link says)."""

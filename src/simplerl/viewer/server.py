@@ -14,8 +14,7 @@ from urllib.parse import quote, urlsplit
 from simplerl.core.errors import RunError, SimpleRLError
 from simplerl.markup import CSS
 from simplerl.viewer.html import page
-from simplerl.viewer.library import Library
-from simplerl.viewer.state import parse
+from simplerl.viewer.library import Library, parse
 
 HOST = "127.0.0.1"
 
