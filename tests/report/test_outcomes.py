@@ -349,7 +349,7 @@ def test_the_last_evaluation_that_can_be_read_is_used(tmp_path: Path) -> None:
 def test_the_gain_is_paired(tmp_path: Path) -> None:
     change = outcomes.gain(ReportedRun(made_run(tmp_path / "a"), "a"))
     assert change["problems"] == 4
-    assert change["difference"].value == pytest.approx((0.5 + 1 - 1 + 0) / 4)
+    assert change["difference"]["value"] == pytest.approx((0.5 + 1 - 1 + 0) / 4)
     assert (len(change["gained"]), len(change["lost"])) == (1, 1)
 
 

@@ -328,7 +328,7 @@ def test_results_alone(evaluations: Path) -> None:
     found = made.benchmarks
     assert found.names == ["sums", "<b>products</b>"]
     assert list(found.table) == ["base", "run@4", "run@8"]
-    assert found.beside["run@4", "sums"]["difference"].value == pytest.approx((1 + 0.5 - 0.5) / 3)
+    assert found.beside["run@4", "sums"]["difference"]["value"] == pytest.approx((1 + 0.5 - 0.5) / 3)
     best = found.beside["run@8", "sums"]
     assert (len(best["gained"]), len(best["lost"])) == (1, 0)
     assert list(best["unfair"]) == ["policy: boxed before, loose after"]

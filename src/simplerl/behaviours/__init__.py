@@ -268,7 +268,7 @@ class Session:
 
     def __init__(self, shown: Sequence[Part], judge: Judge | None, warn: Callable[[str], None]):
         """Read every answer that was kept beside the parts; `warn` hears of damaged ones."""
-        self.parts, self.judge = shown, judge
+        self.judge = judge
         self.items = [item for part in shown for item in part.items]
         self._folders = {home: folder for part in shown for home, folder in part.folders.items()}
         self.answers: dict[str, Reply] = {}

@@ -8,19 +8,7 @@ Reads run directories (and result directories of `simplerl eval`) only; writes n
 """
 
 from simplerl.doctor.diagnosis import Diagnosis, Watch, diagnose
-from simplerl.doctor.rule import Example, Finding, Observation, Rule, Symptom, Threshold, rule
+from simplerl.doctor.rule import Finding, Observation, Rule, Symptom, Threshold, rule
 from simplerl.doctor.rules import RULES
 
-__all__ = [
-    "RULES",
-    "Diagnosis",
-    "Example",
-    "Finding",
-    "Observation",
-    "Rule",
-    "Symptom",
-    "Threshold",
-    "Watch",
-    "diagnose",
-    "rule",
-]
+__all__ = ["RULES", "Diagnosis", "Finding", "Observation", "Rule", "Symptom", "Threshold", "Watch", "diagnose", "rule"]

@@ -307,20 +307,14 @@ MOST_EVALUATIONS = 12
 NOBODY = "No responses were judged yet."
 
 Change = dict[str, Any]
-"""What `compare` says of one evaluation beside another; `difference` (after − before) as an Estimate."""
-
-
-def change(before: Evaluation, after: Evaluation) -> Change:
-    """Compare two evaluations problem by problem. Raises RunError where they cannot be compared."""
-    table = compare(before, after)
-    return {**table, "difference": Estimate.of(table["difference"])}
+"""What `compare` says of one evaluation beside another."""
 
 
 def _held_out(before: Evaluated, after: Evaluated, labels: Sequence[str]) -> Change:
     for label, side in zip(labels, (before, after), strict=True):
         if not side.readable:
             raise RunError(f"the responses of {label} cannot be read")
-    return change(*(dataclasses.replace(e.source, label=n) for n, e in zip(labels, (before, after), strict=True)))
+    return compare(*(dataclasses.replace(e.source, label=n) for n, e in zip(labels, (before, after), strict=True)))
 
 
 def gain(run: ReportedRun) -> Change:
@@ -478,7 +472,7 @@ class Benchmarks:
         first, *others = self.table
         for model, name in itertools.product(others, self.names):
             if name in self.table[first] and name in self.table[model]:
-                self.beside[model, name] = or_why(change, self.table[first][name], self.table[model][name])
+                self.beside[model, name] = or_why(compare, self.table[first][name], self.table[model][name])
 
 
 # -- responses before and after training -----------------------------------------------------------------------------

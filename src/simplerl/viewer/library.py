@@ -402,21 +402,6 @@ class Pair:
 pair_up = functools.lru_cache(12)(Pair)
 
 
-def select(pair: Pair, view: View, hits: np.ndarray | None) -> np.ndarray:
-    """Return the numbers of the problems that pass a view's filters, sorted. `hits`: what the text search left."""
-    keep = pair.outcome(view.outcome)
-    for chosen, texts in ((view.levels, pair.levels), (view.kinds, pair.kinds)):
-        if chosen:
-            keep &= np.array([text in chosen for text in texts], dtype=bool)
-    if view.shortest is not None or view.longest is not None:
-        low, high = view.shortest or 0, np.inf if view.longest is None else view.longest
-        keep &= pair.having(lambda index: (index.length_R >= low) & (index.length_R <= high))
-    if hits is not None:
-        keep &= hits
-    numbers = np.flatnonzero(keep)
-    return numbers[_order(pair, view, numbers)]
-
-
 def _order(pair: Pair, view: View, numbers: np.ndarray) -> np.ndarray:
     """Return the order of a view; equals stay in the order of the file, what has no number comes last either way."""
     sort, down = view.sort, view.descending
@@ -676,7 +661,17 @@ class Library:
                 return np.zeros(len(index.problem_R), dtype=bool)
 
         pair = self.pair(view, notices)
-        return pair, select(pair, view, pair.having(matches) if view.search else None)
+        keep = pair.outcome(view.outcome)
+        for chosen, texts in ((view.levels, pair.levels), (view.kinds, pair.kinds)):
+            if chosen:
+                keep &= np.array([text in chosen for text in texts], dtype=bool)
+        if view.shortest is not None or view.longest is not None:
+            low, high = view.shortest or 0, np.inf if view.longest is None else view.longest
+            keep &= pair.having(lambda index: (index.length_R >= low) & (index.length_R <= high))
+        if view.search:
+            keep &= pair.having(matches)
+        numbers = np.flatnonzero(keep)
+        return pair, numbers[_order(pair, view, numbers)]
 
     def questions(self, pair: Pair, numbers: np.ndarray) -> list[str]:
         """Return the questions of some problems."""
