@@ -27,8 +27,8 @@ from simplerl.report.outcomes import ReportedRun
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.responses import Visit
 from simplerl.runs.run import Run
-from simplerl.viewer.html import page
 from simplerl.viewer.library import Library
+from simplerl.viewer.page import page
 
 
 def ids(draws: list[Draw]) -> list[str]:

@@ -312,7 +312,7 @@ def _matches(column: pyarrow.Array, text: str) -> np.ndarray:
 # -- two files -----------------------------------------------------------------------------------------------------
 
 
-def reference(problem: str) -> str:
+def _link(problem: str) -> str:
     """Return how a link names a problem."""
     if len(problem) <= LONGEST_ID:
         return problem
@@ -325,8 +325,8 @@ class Pair:
     def __init__(self, a: Index | None, b: Index | None):
         self.sides = (a, b)
         self.ids = ids = list(dict.fromkeys([*(a.ids if a else ()), *(b.ids if b else ())]))
-        self.positions = {reference(problem): number for number, problem in enumerate(ids)}
-        """How a link names a problem → its number."""
+        self.links = [_link(problem) for problem in ids]
+        self.positions = {link: number for number, link in enumerate(self.links)}
         self.numbers = []
         """Two int64: index of the problem on each side; −1 where it is not there."""
         for index in self.sides:
@@ -352,6 +352,12 @@ class Pair:
     def _texts(self, name: str) -> list[str]:
         of_a, of_b = (getattr(index, name) if index else [] for index in self.sides)
         return [of_a[i] if i >= 0 else of_b[j] for i, j in np.transpose(self.numbers).tolist()]
+
+    def verdicts(self, number: int) -> list[list[str]]:
+        """Return the verdicts of a problem on both sides, by sample; empty where a side does not have it."""
+        own = zip(self.sides, (int(numbers[number]) for numbers in self.numbers), strict=True)
+        codes = [index.verdict_R[index.rows(problem)] if index and problem >= 0 else () for index, problem in own]
+        return [[VERDICTS[code] for code in side] for side in codes]
 
     @property
     def compared(self) -> np.ndarray:
@@ -460,6 +466,11 @@ class Entry(NamedTuple):
     """Step → benchmark → responses. A run has `held-out` and `training`; 0 is the base model."""
     ended: bool = True  # Whether there is nothing more to come
     stamp: Any = None  # What changes when the run does
+
+    @property
+    def evaluated(self) -> list[int]:
+        """The steps with an evaluation, and not with training responses alone."""
+        return [step for step, there in self.steps.items() if set(there) - {TRAINING}]
 
     def at(self, step: int | None) -> dict[str, Records]:
         """Return benchmark → responses of a step; empty where the step has none."""
@@ -818,5 +829,4 @@ def _step(entry: Entry, wanted: int | None, *, last: bool, notices: list[str]) -
         return wanted if wanted in entry.steps else None
     if wanted is not None:
         notices.append(f"{entry.name} has no responses of step {wanted}")
-    held = [step for step, there in entry.steps.items() if set(there) - {TRAINING}] or list(entry.steps)
-    return held[-1 if last else 0]
+    return (entry.evaluated or list(entry.steps))[-1 if last else 0]
