@@ -297,7 +297,7 @@ def checked(values: Mapping[str, object]) -> dict[str, float]:
     return numbers
 
 
-def resolved_thresholds(values: Mapping[str, object]) -> tuple[int, dict[str, dict[str, float]]]:
+def all_thresholds(values: Mapping[str, object]) -> tuple[int, dict[str, dict[str, float]]]:
     """Return the steps of a window, and rule → its thresholds by their short names, set ones instead of defaults."""
     numbers = checked(values)
     of_rules = {

@@ -13,7 +13,7 @@ from typing import Any
 from simplerl.analysis import plots as drawing
 from simplerl.analysis.estimates import Band, band
 from simplerl.analysis.plots import DASHED, PALE, Looks, Panel, band_of, draw_sheet
-from simplerl.doctor.diagnosis import spread
+from simplerl.doctor import spread
 from simplerl.markup.text import natural
 from simplerl.report.outcomes import ROLES, TEXTS, Benchmarks, Evaluated, Explored, Group, Judge, ReportedRun, best
 from simplerl.runs.behaviours import BEHAVIOURS

@@ -25,7 +25,7 @@ from simplerl.analysis.plots import band_of
 from simplerl.core.errors import RunError
 from simplerl.core.seeds import generator
 from simplerl.core.types import UNDECIDED
-from simplerl.doctor.diagnosis import spread
+from simplerl.doctor import spread
 from simplerl.runs.behaviours import BEHAVIOURS
 from simplerl.runs.files import flatten
 from simplerl.runs.metrics import as_number
